@@ -1,0 +1,13 @@
+"""Telefon-IP charges, from the vendor's HTTP API into your SQL database.
+
+The way of the data, one direction only (`pipeline` tells it on one screen):
+
+    config → windows → extract → transform → load → views
+
+`windows` plans which days to ask for, `extract` asks, `transform` gives every record one canonical form and
+an identity, `load` compares whole days with the ledger and writes the difference. `audit` looks and writes nothing.
+`runs` is a run from its lock to its last line, `cli` holds the verbs, `process` ends the process, `sandbox` imitates
+the vendor. `model` and `errors` are what all of them speak.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Renew the lock files: names, versions and hashes for every supported Python and platform, no address of any index.
+set -eu
+bin=$1
+compile() {
+  output=$1
+  shift
+  "$bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-emit-find-links --no-header --no-annotate --upgrade "$@" --output-file "$output" pyproject.toml
+}
+compile requirements/run.lock --group build
+compile requirements/dev.lock --all-extras --group build --group test --group lint --group release
