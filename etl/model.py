@@ -1,0 +1,238 @@
+"""The values that travel through the program. No I/O, no rules: those are in the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import msgspec
+
+MISSING: Final = msgspec.UNSET
+"""The value of a field that the source does not carry at all, as against one that is null."""
+
+ATTRIBUTES: Final = frozenset({"status", "status_info", "price"})
+"""The fields that may change while the record stays the same record; the other three are its key."""
+
+ALL_FIELDS: Final = ATTRIBUTES | {"created_at", "phone", "code_auth"}
+
+REQUIRED_FIELDS: Final = ("created_at", "phone", "code_auth", "price")
+"""Without its key a record is no record, and without its price no charge: a source that lacks one is none."""
+
+Raw: TypeAlias = Any
+"""A field as the source spelled it: JSON gives text, numbers, booleans and null, CSV gives text."""
+
+
+class RawRecord(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """One charge as a source spelled it, every field of any type; one that the source lacks is MISSING.
+
+    Source: the vendor's reference, "post_billing_data".
+    """
+
+    created_at: Raw
+    code_auth: Raw
+    status: Raw
+    status_info: Raw
+    phone: Raw
+    price: Raw
+
+
+def raw_record(**fields: Raw) -> RawRecord:
+    """A raw record of the fields that a source has; what it lacks is MISSING."""
+    return RawRecord(**{**dict.fromkeys(ALL_FIELDS, MISSING), **fields})
+
+
+class Record(NamedTuple):
+    """One charge in its canonical form: equal charges are equal Records, whatever the source.
+
+    `created_at` is the vendor's wall clock as `YYYY-MM-DD HH:MM:SS`; `price` has exactly six decimal places.
+    """
+
+    created_at: str
+    phone: str
+    code_auth: str
+    status: int | None
+    status_info: str
+    price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class StoredForm:
+    """In which form an account's phones and codes are stored: `plain`, `masked` or `keyed`, `keep` or `drop`.
+
+    Attributes:
+        key_id: Of the key that keyed phones are made with; it tells nothing about the key.
+    """
+
+    phones: str = "plain"
+    key_id: str = ""
+    codes: str = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that cannot be one. `day` is None where its time cannot be read; `payload` is JSON text."""
+
+    day: date | None
+    reason: str
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Days of the vendor's wall clock, both ends included."""
+
+    first: date
+    last: date
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            msg = f"a window ends before it begins: {self}"
+            raise ValueError(msg)
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}"
+
+    def __len__(self) -> int:
+        return (self.last - self.first).days + 1
+
+    def __contains__(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
+    def days(self) -> list[date]:
+        """Every day of the window, in order."""
+        return [self.first + timedelta(n) for n in range(len(self))]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What one answer or file lists, as it spells it.
+
+    Attributes:
+        rows: The raw records; an iterator that may be consumed once.
+        fields: Which of RawRecord's fields the source carries.
+        unknown: The names of what else it carries.
+        malformed: Items that are not even a record.
+    """
+
+    rows: Iterable[RawRecord]
+    fields: frozenset[str] = ALL_FIELDS
+    unknown: tuple[str, ...] = ()
+    malformed: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one listing as a whole shows.
+
+    Attributes:
+        listed: How many records it lists, good and bad, of whatever day.
+        kept: How many of them are good and of the days asked for.
+        earliest: The first and
+        latest: the last time it lists; None where no record is good.
+        ascending: No record is earlier than the one before it.
+        descending: No record is later than the one before it.
+        rejected: What cannot be a record: of the days asked for, or of a day that cannot be read.
+    """
+
+    listed: int
+    kept: int
+    earliest: str | None
+    latest: str | None
+    ascending: bool
+    descending: bool
+    rejected: tuple[Rejected, ...]
+
+
+class Listed(NamedTuple):
+    """A record and how often the vendor lists it."""
+
+    record: Record
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The vendor's answer for a window, normalised: all that it says of the window's days, and nothing else.
+
+    Attributes:
+        source: `json` or `csv`.
+        days: Each day of the window with its records, in no order; a day without records is there, empty.
+        rejected: What could not be a record, of these days or of a day that cannot be read.
+        asked: The days the answer reaches over: more than the window's.
+        lacking: Attributes that the source does not carry: the stored values stand.
+        unsure: Days of which the answer may not tell everything: they stay open.
+        doubts: Days of which the answer tells nothing while it tells of others that nobody asked for, each with the
+            evidence: what is stored of them stays.
+    """
+
+    window: Window
+    asked: Window
+    source: str
+    days: dict[date, list[Record]]
+    rejected: tuple[Rejected, ...] = ()
+    lacking: frozenset[str] = frozenset()
+    unsure: frozenset[date] = frozenset()
+    doubts: Mapping[date, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DaySnapshot:
+    """A whole day as the vendor last said it.
+
+    Attributes:
+        listed: Its distinct records in canonical order, each with how often it is listed.
+        digest: Equal for equal days, whatever the source and the order.
+        records: How many the vendor lists, repeats included.
+        spend: The sum of price times repeats.
+    """
+
+    day: date
+    listed: list[Listed]
+    digest: str
+    records: int
+    spend: Decimal
+
+
+@dataclass(slots=True)
+class Tally:
+    """How the rows and days of a run or a window ended.
+
+    Attributes:
+        rejected: Digests of bad records: one may come in two answers.
+        suspect_days: Days whose answer was not believed.
+        untold_days: Days that are over and that no source could show whole.
+    """
+
+    days: int = 0
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    unchanged: int = 0
+    rejected: set[str] = field(default_factory=set)
+    suspect_days: list[date] = field(default_factory=list)
+    untold_days: list[date] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """The numbers that a run's report and its row in the history show."""
+        return {
+            "days": self.days,
+            "new": self.new,
+            "changed": self.changed,
+            "withdrawn": self.withdrawn,
+            "unchanged": self.unchanged,
+            "rejected": len(self.rejected),
+        }
+
+    def add(self, other: Tally) -> None:
+        """Count what another tally counted."""
+        self.days += other.days
+        self.new += other.new
+        self.changed += other.changed
+        self.withdrawn += other.withdrawn
+        self.unchanged += other.unchanged
+        self.rejected |= other.rejected
+        self.suspect_days.extend(other.suspect_days)
+        self.untold_days.extend(other.untold_days)

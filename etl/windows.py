@@ -1,0 +1,93 @@
+"""Which days a run fetches: pure date arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from itertools import pairwise
+
+from etl.model import Window
+
+ONE_DAY = timedelta(days=1)
+
+
+def plan_sync(
+    *,
+    start: date,
+    watermark: date | None,
+    first_synced: date | None,
+    today: date,
+    lookback: int,
+    since: date | None = None,
+    until: date | None = None,
+) -> Window | None:
+    """The range a nightly run fetches: the lookback, then every day up to today.
+
+    Args:
+        start: Where a first sync begins.
+        watermark: The last day of the unbroken run of complete days, or None before there is one.
+        first_synced: The day that run began with: the lookback does not reach behind it.
+        today: In the vendor's wall clock; no later day is asked for.
+        lookback: How many complete days, up to and including the watermark, are fetched again.
+        since: Overrides where the range begins.
+        until: Overrides where it ends.
+
+    Returns:
+        None when there is nothing to fetch.
+    """
+    if since is not None:
+        first = since
+    elif watermark is not None:
+        lookback_start = watermark - timedelta(days=lookback) + ONE_DAY
+        first = max(lookback_start, first_synced) if first_synced else lookback_start
+    else:
+        first = first_synced or start
+    last = min(until or today, today)
+    return Window(first, last) if first <= last else None
+
+
+def plan_windows(wanted: Window | None, extra: Iterable[date], *, size: int) -> list[Window]:
+    """Cut the wanted days, and single days outside of them, into windows of at most `size` days, in order."""
+    days = set(extra) | set(wanted.days() if wanted else ())
+    return [window for run in _unbroken_runs(sorted(days)) for window in _cut(run, size)]
+
+
+def last_unbroken(first: date, complete: Iterable[date]) -> date | None:
+    """The last day of the unbroken run of complete days that begins at `first`; None where `first` is not complete."""
+    known = set(complete)
+    day = first
+    while day in known:
+        day += ONE_DAY
+    return day - ONE_DAY if day > first else None
+
+
+def find_gaps(complete: Iterable[date]) -> list[Window]:
+    """The incomplete days that lie between complete ones."""
+    runs = list(_unbroken_runs(sorted(complete)))
+    return [Window(before.last + ONE_DAY, after.first - ONE_DAY) for before, after in pairwise(runs)]
+
+
+def halve(window: Window) -> tuple[Window, Window]:
+    """Two windows that make up one of two days or more."""
+    middle = window.first + timedelta(days=len(window) // 2)
+    return Window(window.first, middle - ONE_DAY), Window(middle, window.last)
+
+
+def _unbroken_runs(days: list[date]) -> Iterator[Window]:
+    if not days:
+        return
+    first = previous = days[0]
+    for day in days[1:]:
+        if day != previous + ONE_DAY:
+            yield Window(first, previous)
+            first = day
+        previous = day
+    yield Window(first, previous)
+
+
+def _cut(window: Window, size: int) -> Iterator[Window]:
+    first = window.first
+    while first <= window.last:
+        last = min(first + timedelta(days=size - 1), window.last)
+        yield Window(first, last)
+        first = last + ONE_DAY
