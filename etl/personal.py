@@ -1,0 +1,116 @@
+"""What in a text is about a person: how a phone number is found, told from others, masked and left out. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+HIDDEN: Final = "***"
+FORGOTTEN: Final = "forgotten"
+"""The phone of a row whose person was forgotten."""
+FORGOTTEN_MENTION: Final = "[forgotten]"
+"""What stands in another person's text where the number stood."""
+PHONE_FORM: Final = re.compile(
+    r"(?<![\w.-])(?:\+?\d{10,15}|(?:\+7|8|7)[ (-]{1,2}\d{3}[ )-]{1,2}\d{3}[ -]?\d{2}[ -]?\d{2}"
+    r"|\+[1-9](?:[ ()-]{0,2}\d){9,14})(?![\w-]|\.\d)"
+)
+"""Long runs of digits that stand alone, Russian numbers with brackets and dashes, and any with a plus sign: no date or
+amount looks so."""
+_PUNCTUATION: Final = r"[\s()\[\]./\u2010-\u2015\u2212-]{0,3}"
+_AROUND: Final = re.compile(r"^[^\d+]+|\D+$")
+SHORTEST_MENTION: Final = 7
+"""Digits of a number that is looked for within a text: 200 would be found in every "SIP 200 OK"."""
+_KEPT_IN_FRONT, _KEPT_AT_END = 4, 2
+_WHOLE_NUMBER: Final = 11
+
+CoverField = Callable[[Any], Any]
+
+
+def hide_phones(text: str) -> str:
+    """The text with stars for all that has the form of a phone number."""
+    return PHONE_FORM.sub(HIDDEN, text)
+
+
+def mask_phone(phone: str) -> str:
+    """`+7924*****00` of `+79243555100`: country, DEF code and the last two digits.
+
+    Of a number with fewer than eleven digits only the last two are shown, of one with fewer than seven none. What is no
+    digit stays.
+    """
+    count = sum(map(str.isdigit, phone))
+    front = _KEPT_IN_FRONT if count >= _WHOLE_NUMBER else 0
+    end = count - _KEPT_AT_END if count >= SHORTEST_MENTION else count
+    masked = []
+    seen = 0
+    for character in phone:
+        if character.isdigit():
+            seen += 1
+            masked.append(character if seen <= front or seen > end else "*")
+        else:
+            masked.append(character)
+    return "".join(masked)
+
+
+class Number:
+    """One phone number, recognised in any spelling.
+
+    Args:
+        canonical: As `normalise_phone` gives it.
+    """
+
+    def __init__(self, canonical: str) -> None:
+        digits = re.sub(r"\D", "", canonical)
+        russian = re.fullmatch(r"\+7\d{10}", canonical, re.ASCII) is not None
+        self.digits = digits[1:] if russian else digits
+        prefix = rf"(?:(?:\+?7|8){_PUNCTUATION})?" if russian else r"\+?"
+        self._pattern = re.compile(rf"(?<!\d){prefix}{_PUNCTUATION.join(self.digits)}(?!\d)")
+
+    def is_(self, phone: Any) -> bool:
+        """Whether this is the number, and nothing else."""
+        return self._pattern.fullmatch(_AROUND.sub("", str(phone))) is not None
+
+    def is_in(self, text: str) -> bool:
+        """Whether the text mentions it; a short number is never looked for within a text."""
+        return len(self.digits) >= SHORTEST_MENTION and self._pattern.search(text) is not None
+
+    def leave_out(self, text: str) -> str:
+        """The text without it."""
+        return self._pattern.sub(FORGOTTEN_MENTION, text) if self.is_in(text) else text
+
+
+def cover_payload(payload: str, fields: Mapping[str, CoverField], hide: Callable[[str], str] = hide_phones) -> str:
+    """The JSON text of a bad record, fit to be kept without what it says of a person.
+
+    Args:
+        payload: As the vendor sent it.
+        fields: What becomes of the values under these names.
+        hide: What becomes of all other values of an object. Of what is no object nobody knows where the phone and the
+            code stand, so that all its digits are hidden.
+    """
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError):
+        return json.dumps(HIDDEN)
+    covered = _cover(value, fields, hide if isinstance(value, dict) else _hide_digits)
+    # What came as escapes, because no database could hold it, stays escapes.
+    return json.dumps(covered, sort_keys=True, ensure_ascii=payload.isascii())
+
+
+def _cover(value: Any, fields: Mapping[str, CoverField], hide: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {
+            hide(name): fields[name](part) if name in fields else _cover(part, fields, hide)
+            for name, part in value.items()
+        }
+    if isinstance(value, list):
+        return [_cover(part, fields, hide) for part in value]
+    if value is None or isinstance(value, bool):
+        return value
+    hidden = hide(str(value))
+    return value if hidden == str(value) else hidden
+
+
+def _hide_digits(text: str) -> str:
+    return re.sub(r"\d", "*", text)
