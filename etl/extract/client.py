@@ -1,0 +1,135 @@
+"""The vendor's calls about charges, each asked again while asking may help.
+
+All of them only read, so each may be asked again. This is the one layer of retries: full jitter between tries,
+`Retry-After` where the vendor sends it, both bounded by the settings.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from etl.errors import Transient, UnusableAnswer
+from etl.extract.json_feed import parse_billing, parse_data
+from etl.extract.spill import needs_room
+from etl.extract.transport import Transport
+from etl.model import Feed, Window
+
+FIRST_WAIT: Final = 1.0
+"""Seconds: the longest wait before the second try; it doubles with every further one."""
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often one request is tried, and how many seconds lie between two tries at the most."""
+
+    attempts: int
+    max_wait: float
+
+
+class Client:
+    """The vendor's API, one method a call.
+
+    Every method raises what `Transport.request` raises once its tries are used up.
+    """
+
+    def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
+        self._transport = transport
+        self._policy = policy
+
+    @property
+    def clock_skew(self) -> float | None:
+        """Seconds by which this machine's clock is ahead of the vendor's, once an answer told."""
+        return self._transport.clock_skew
+
+    def billing_data(self, asked: Window, read: Callable[[Feed], T]) -> T:
+        """What `read` makes of the records of the days asked for.
+
+        Args:
+            asked: The first and the last day of the question.
+            read: Gets the records. An answer that it cannot use is asked for again.
+
+        Source: the vendor's reference, `post_billing_data`. Whether the last day is included, and in which zone days
+        are cut, it does not say; that the body is JSON is assumed from the independent client.
+        """
+        dates = {"start_date": asked.first.isoformat(), "end_date": asked.last.isoformat()}
+        return self._ask(
+            "post_billing_data",
+            lambda: read(parse_billing(self._read("POST", "post_billing_data", dates), self._transport.redact)),
+        )
+
+    def billing_csv(self, start: date, read: Callable[[Path], T]) -> T:
+        """What `read` makes of the export of all records since a day.
+
+        Args:
+            start: Its first day.
+            read: Gets the file, which is gone afterwards. A file that it cannot use is asked for again.
+
+        Raises:
+            NoRoom: There is none for the file, or for what `read` puts beside it.
+
+        Source: the vendor's reference, `get_billing_csv`; that it reaches up to now is assumed.
+        """
+
+        def fetch() -> T:
+            with needs_room(), tempfile.TemporaryDirectory(prefix="billing-etl-") as folder:
+                path = Path(folder) / "export.csv"
+                with path.open("wb") as sink:
+                    self._transport.request("GET", f"get_billing_csv/{start.isoformat()}", sink)
+                return read(path)
+
+        return self._ask("get_billing_csv", fetch)
+
+    def balance(self) -> dict[str, Any]:
+        """The account's balance and limits.
+
+        Source: the vendor's reference, `get_balance`: `{"balance": 5.0, "price": 0.2, "balance_limit": 0.0}`.
+        """
+
+        def fetch() -> dict[str, Any]:
+            data = parse_data(self._read("GET", "get_balance"), self._transport.redact)
+            if not isinstance(data, dict) or "balance" not in data:
+                raise UnusableAnswer("an answer without a balance")
+            return data
+
+        return self._ask("get_balance", fetch)
+
+    def _read(self, method: str, action: str, body: dict[str, str] | None = None) -> bytes:
+        sink = io.BytesIO()
+        self._transport.request(method, action, sink, body=body)
+        return sink.getvalue()
+
+    def _ask(self, call: str, attempt: Callable[[], T]) -> T:
+        def tell(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            wait = state.next_action.sleep if state.next_action else 0.0
+            log.warning(
+                "%s: %s; asking again in %.1f s (try %d of %d)",
+                call, error, wait, state.attempt_number, self._policy.attempts,
+            )  # fmt: skip
+
+        retrying = Retrying(
+            stop=stop_after_attempt(self._policy.attempts),
+            wait=self._wait,
+            retry=retry_if_exception_type(Transient),
+            before_sleep=tell,
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    def _wait(self, state: RetryCallState) -> float:
+        jitter = wait_random_exponential(multiplier=FIRST_WAIT, max=self._policy.max_wait)(state)
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, Transient) else None
+        return jitter if asked is None else min(max(asked, jitter), self._policy.max_wait)

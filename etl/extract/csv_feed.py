@@ -1,0 +1,258 @@
+"""Reads the vendor's CSV of charges, whose format nobody has published: what is not certain is refused.
+
+    bytes → encoding → delimiter, header, columns → rows
+
+Each arrow is a pass over the file, which may be large: the first over all of it, the second over its beginning (over
+all of it where there is no header), the third is the caller's. Memory stays constant.
+
+Source: vendor-api.md, point 12 (the forms are assumed; the vendor confirms none).
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import re
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from etl.errors import UnusableAnswer
+from etl.extract.csv_columns import (
+    FIELDS,
+    Column,
+    Columns,
+    columns_by_content,
+    columns_by_name,
+    field_named,
+    is_time,
+    name_shown,
+    refuse_unreadable,
+)
+from etl.model import MISSING, Feed, RawRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+_CHUNK: Final = 1 << 20
+"""Bytes read at once. No line and no cell may be longer, so that neither can fill the memory."""
+
+_DELIMITERS: Final = ";,\t|"
+
+_LINE_ENDS: Final = (b"\n", b"\r")
+_BYTE_ORDER_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig", _LINE_ENDS),
+    (codecs.BOM_UTF16_LE, "utf-16", (b"\n\0", b"\r\0")),
+    (codecs.BOM_UTF16_BE, "utf-16", (b"\0\n", b"\0\r")),
+)
+_BINARY: Final = {
+    b"\x1f\x8b": "a gzip archive",
+    b"PK\x03\x04": "a zip archive or an .xlsx workbook",
+    b"\xd0\xcf\x11\xe0": "an .xls workbook",
+    b"%PDF": "a PDF",
+}
+
+_SCIENTIFIC: Final = re.compile(r"\s*[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+\s*")
+
+
+def parse_export(path: Path) -> Feed:
+    """Recognise the form of a billing export and open it.
+
+    Args:
+        path: The answer's body as it came. It must stay there until the rows are read.
+
+    Returns:
+        Its rows as a stream, cells as they stand. It raises UnusableAnswer where the file turns out to be broken, so
+        nothing of it counts until all of it is read.
+
+    Raises:
+        UnusableAnswer: It is no CSV, is broken, or can be read in no way or in more than one. The text holds no cell.
+
+    """
+    csv.field_size_limit(_CHUNK)  # for the whole process; the default is too short for a long status_info
+    encoding = _recognise_encoding(path)
+    form = _recognise_form(path, encoding)
+    if form.header is not None:
+        # Without a header the content has already been asked, all of it.
+        with closing(_records(path, form)) as records:
+            refuse_unreadable(records, form.columns)
+    return Feed(rows=_records(path, form), fields=frozenset(form.columns), unknown=form.unknown)
+
+
+# Encoding ------------------------------------------------------------------------------------------------------------
+
+
+def _recognise_encoding(path: Path) -> str:
+    """Make sure that the file is text, of whole lines, in an encoding that decodes all of it."""
+    with path.open("rb") as file:
+        head = file.read(_CHUNK)
+        marked, encoding, line_ends = next(
+            (mark for mark in _BYTE_ORDER_MARKS if head.startswith(mark[0])), (b"", "utf-8", _LINE_ENDS)
+        )
+        _refuse_what_is_no_csv(head, encoding)
+        file.seek(0)
+        tail = b""
+        valid = stray = 0
+        impossible_in_cp1251 = False
+        decoder = codecs.getincrementaldecoder(encoding)("strict" if marked else "surrogateescape")
+        for chunk in _chunks(file):
+            if len(chunk) == _CHUNK and b"\n" not in chunk and b"\r" not in chunk:
+                raise UnusableAnswer(f"a line is longer than {_CHUNK} bytes")
+            tail = (tail + chunk)[-2:]
+            text = None
+            with suppress(UnicodeDecodeError):
+                text = decoder.decode(chunk)
+            if text is None:
+                # Outside of the block: the decoder's own error holds the whole chunk, phones and all.
+                raise UnusableAnswer(f"its byte order mark promises {encoding}, and it is not")
+            if not text.isascii():
+                whole = text.encode("utf-8", "ignore").decode()
+                stray += len(text) - len(whole)
+                valid += len(whole) - len(whole.encode("ascii", "ignore"))
+            impossible_in_cp1251 = impossible_in_cp1251 or b"\x98" in chunk
+    if not tail.endswith(line_ends) or decoder.getstate()[0]:
+        raise UnusableAnswer("it breaks off in the middle of a line")
+    if not stray:
+        return encoding
+    # Letters of cp1251 rarely happen to form UTF-8. Where most do, it is UTF-8 that lost or gained a few bytes.
+    if valid >= stray or impossible_in_cp1251:
+        raise UnusableAnswer("its text is neither UTF-8 nor cp1251")
+    return "cp1251"
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk
+
+
+def _refuse_what_is_no_csv(head: bytes, encoding: str) -> None:
+    for magic, kind in _BINARY.items():
+        if head.startswith(magic):
+            raise UnusableAnswer(f"{kind} in place of a CSV")
+    if encoding != "utf-16" and head.count(b"\0") * 4 > len(head):
+        raise UnusableAnswer("binary data in place of a CSV")
+    text = head.decode(encoding, "replace").lstrip("\ufeff\0 \t\r\n")
+    if not text:
+        raise UnusableAnswer("an empty answer in place of a CSV")
+    if text[0] in "{[":
+        kind = "a JSON error" if '"error"' in text else "JSON"
+        raise UnusableAnswer(f"{kind} in place of a CSV")
+    if text[0] == "<":
+        raise UnusableAnswer("an HTML or XML page in place of a CSV")
+
+
+# Delimiter, header, columns ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """One way to read the file."""
+
+    encoding: str
+    delimiter: str
+    width: int
+    """Columns of every line, a trailing empty one included."""
+    header: list[str] | None = None
+    columns: Columns = field(default_factory=dict)
+
+    @property
+    def ends_in_delimiter(self) -> bool:
+        return self.header is not None and not self.header[-1].strip()
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        names = (self.header or [])[: -1 if self.ends_in_delimiter else None]
+        known = set(self.columns.values())
+        return tuple(name_shown(name) for index, name in enumerate(names) if index not in known)
+
+
+def _recognise_form(path: Path, encoding: str) -> _Form:
+    """Try every delimiter, and insist that only one of them makes sense."""
+    forms: list[_Form] = []
+    refusals: list[tuple[int, UnusableAnswer]] = []
+    for delimiter in _DELIMITERS:
+        first = _first_line(path, encoding, delimiter)
+        try:
+            if form := _read_as(path, _Form(encoding, delimiter, len(first)), first):
+                forms.append(form)
+        except UnusableAnswer as refusal:
+            refusals.append((len(first), refusal))
+    match forms:
+        case [form]:
+            return form
+        case [one, other, *_]:
+            raise UnusableAnswer(f"it can be read with {one.delimiter!r} and with {other.delimiter!r} as the delimiter")
+    if refusals:  # of several, that of the delimiter that makes the most columns, most likely the one that was meant
+        raise max(refusals, key=itemgetter(0))[1]
+    raise UnusableAnswer("the first line is neither a header nor a record")
+
+
+def _first_line(path: Path, encoding: str, delimiter: str) -> list[str]:
+    with path.open(encoding=encoding, newline="") as file:
+        try:
+            return next(filter(None, csv.reader(file, delimiter=delimiter, strict=True)), [])
+        except csv.Error:
+            return []
+
+
+def _read_as(path: Path, form: _Form, first: list[str]) -> _Form | None:
+    """Find the columns, given the delimiter; None where the first line makes no sense with it."""
+    if any(map(is_time, first)):
+        if form.width not in range(len(FIELDS) - 1, len(FIELDS) + 2):
+            raise UnusableAnswer(f"no header, and {form.width} columns where there should be five or six")
+        return replace(form, columns=columns_by_content(_survey(path, form)))
+    if len({field_named(name) for name in first} - {None}) >= 2:
+        return replace(form, header=first, columns=columns_by_name(first))
+    return None
+
+
+def _survey(path: Path, form: _Form) -> list[Column]:
+    """Look at every cell of the file."""
+    columns = [Column() for _ in range(form.width)]
+    with closing(_lines(path, form)) as lines:
+        while batch := list(islice(lines, 1000)):
+            for column, cells in zip(columns, zip(*batch, strict=True), strict=True):
+                column.see(cells)
+    return columns
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+
+
+def _lines(path: Path, form: _Form) -> Generator[list[Any], None, None]:
+    """Every line but blank ones and the header, wherever and however often it stands."""
+    width, header, ends_in_delimiter = form.width, form.header, form.ends_in_delimiter
+    with path.open(encoding=form.encoding, newline="") as file:
+        reader = csv.reader(file, delimiter=form.delimiter, strict=True)
+        try:
+            for line in reader:
+                if len(line) != width:
+                    if not line:
+                        continue
+                    raise UnusableAnswer(f"line {reader.line_num} has {len(line)} columns, the first one has {width}")
+                if line == header:
+                    continue
+                if ends_in_delimiter and line[-1].strip():
+                    raise UnusableAnswer(f"line {reader.line_num} has something in column {width}, which has no name")
+                yield line
+        except csv.Error:
+            pass
+        else:
+            return
+    # Outside of the except block: the text of the reader's own error may hold a cell.
+    raise UnusableAnswer(f"line {reader.line_num} has an unclosed or misplaced quote, or no end")
+
+
+def _records(path: Path, form: _Form) -> Generator[RawRecord, None, None]:
+    # What the file lacks is taken from one place past the end of each line.
+    pick = itemgetter(*(form.columns.get(name, form.width) for name in FIELDS))
+    with closing(_lines(path, form)) as lines:
+        for line in lines:
+            line.append(MISSING)
+            record = RawRecord(*pick(line))
+            if not record.phone.isdigit() and _SCIENTIFIC.fullmatch(record.phone):
+                raise UnusableAnswer("a spreadsheet has turned the phones into floating numbers")
+            yield record

@@ -1,0 +1,341 @@
+"""One HTTP request, safely: bounded in time and size, never redirected, and no secret leaves with an error.
+
+The token is part of every URL, so whatever prints a URL prints the secret. Exceptions of requests and urllib3 carry
+URLs: none of them crosses this border, not even as the context of another.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import io
+import re
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, BinaryIO, Final
+from urllib.parse import quote
+
+import msgspec
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from etl.errors import Refused, TokenRefused, Transient, UnusableAnswer, VendorError
+from etl.extract.json_feed import error_text
+
+CHUNK: Final = 1 << 16
+ERROR_BODY: Final = 1 << 16
+"""Bytes of an error's body that are read for its reason."""
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+CLOCK_TOLERANCE: Final = 300.0
+"""Seconds by which this machine's clock and the vendor's may differ without a word."""
+RETRY_STATUSES: Final = frozenset({408, 425, 429})
+"""Client errors that may pass by themselves; all 5xx and 3xx count as passing too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may cost: seconds to connect or between bytes, seconds in all, decoded bytes."""
+
+    timeout: float
+    deadline: float
+    max_bytes: int
+
+
+class Transport:
+    """A session with the vendor.
+
+    Attributes:
+        redact: Cleans the vendor's own words.
+        clock_skew: Seconds by which this machine's clock is ahead of the vendor's `Date`, once an answer told.
+    """
+
+    def __init__(
+        self, base_url: str, token: str, limits: Limits, *, user_agent: str, redact: Callable[[str], str]
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._token = token
+        self._limits = limits
+        self.redact = redact
+        self._clock = _Clock()
+        self.clock_skew: float | None = None
+        self._session = requests.Session()
+        # A proxy or a .netrc from the environment would be shown the token.
+        self._session.trust_env = False
+        # A gzip stream cut short decodes without an error: better none at all, and our own decoder where one comes.
+        self._session.headers.update({"User-Agent": user_agent, "Accept-Encoding": "identity"})
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _DeadlineAdapter(self._clock))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def request(self, method: str, action: str, sink: BinaryIO, *, body: dict[str, str] | None = None) -> None:
+        """Send one request and write the decoded body of its answer to `sink`.
+
+        Args:
+            method: GET or POST.
+            action: The part of the path behind the token, without slashes at its ends.
+            sink: Holds a part of the answer when the request fails.
+            body: Sent as JSON.
+
+        Raises:
+            TokenRefused: 401 or 403.
+            Refused: Any other 4xx, or a certificate that cannot be trusted.
+            Transient: No complete answer with status 200 came within the limits.
+            UnusableAnswer: It is larger than allowed, or encoded in a way that cannot be decoded.
+        """
+        failure: VendorError
+        try:
+            self._send(method, action, sink, body)
+        except VendorError as error:
+            failure = error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                raise  # of the sink: no question to the vendor mends that
+            failure = _translate(error)
+        except (ValueError, TypeError) as error:
+            # urllib3 lets some of what a broken server sends through as these.
+            failure = Transient(f"an answer that is not HTTP ({type(error).__name__})")
+        else:
+            return
+        # Outside of the except block: the new error gets no context that would hold the URL.
+        raise failure
+
+    def _send(self, method: str, action: str, sink: BinaryIO, body: dict[str, str] | None) -> None:
+        url = f"{self._base_url}/{quote(self._token, safe='')}/{action}/"
+        self._clock.start(self._limits)
+        with self._session.request(
+            method, url, json=body, timeout=self._limits.timeout, stream=True, allow_redirects=False
+        ) as response:
+            self._note_clock(response.headers.get("Date"))
+            if response.status_code != requests.codes.ok:
+                raise self._judge(response)
+            encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+            parts = _decode(response.raw.stream(CHUNK, decode_content=False), encoding, self._limits.max_bytes)
+            # A record may repeat the URL it came from, and no table may hold the token.
+            sink.writelines(_conceal(parts, self._token.encode()))
+
+    def _judge(self, response: requests.Response) -> VendorError:
+        status = response.status_code
+        if status in {401, 403}:
+            return TokenRefused(f"the vendor refused the token (HTTP {status})")
+        if 300 <= status < 400:
+            return Transient(f"a redirect (HTTP {status}), which is never followed")
+        if status in RETRY_STATUSES or status >= 500:
+            wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
+            return Transient(f"HTTP {status}", retry_after=wait)
+        if 400 <= status < 500:
+            return Refused(f"HTTP {status}, {self._reason(response)}")
+        return Transient(f"HTTP {status} instead of 200")
+
+    def _reason(self, response: requests.Response) -> str:
+        # The vendor's words may repeat the URL, or name a phone.
+        body = response.raw.read(ERROR_BODY, decode_content=False)
+        try:
+            answer = msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError):
+            answer = None
+        return error_text(answer, self.redact)
+
+    def _note_clock(self, date_header: str | None) -> None:
+        moment = _parse_http_date(date_header)
+        if moment is not None:
+            self.clock_skew = (datetime.now(UTC) - moment).total_seconds()
+
+
+def parse_retry_after(header: str | None, now: datetime) -> float | None:
+    """Seconds to wait, from a number of seconds or a date; None where the header says neither.
+
+    Source: RFC 9110, 10.2.3. A date that has passed is 0; a negative or broken number is no header.
+    """
+    if header is None:
+        return None
+    text = header.strip()
+    if re.fullmatch(r"\d{1,18}", text, re.ASCII):
+        return float(text)
+    moment = _parse_http_date(text)
+    return None if moment is None else max(0.0, (moment - now).total_seconds())
+
+
+def _parse_http_date(text: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text) if text else None
+    except (ValueError, OverflowError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
+def _translate(error: Exception) -> VendorError:
+    """An error without a URL for one that has it. The words come from its type, never from its text."""
+    causes = list(_causes(error))
+
+    def caused_by(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(cause, kinds) for cause in causes)
+
+    if caused_by(ssl.SSLCertVerificationError):
+        return Refused("the server's certificate cannot be trusted")
+    if caused_by(DeadlineExceeded):
+        return Transient("no complete answer within BILLING_REQUEST_DEADLINE")
+    # Before the timeouts: urllib3 makes these two a kind of timeout.
+    if caused_by(urllib3.exceptions.NameResolutionError):
+        return Transient("the host name cannot be resolved (see BILLING_API_URL)")
+    if caused_by(ConnectionRefusedError):
+        return Transient("the connection was refused")
+    if caused_by(TimeoutError, urllib3.exceptions.TimeoutError):
+        return Transient("no byte within BILLING_TIMEOUT")
+    if caused_by(ssl.SSLError):
+        return Transient("the TLS connection failed")
+    if caused_by(urllib3.exceptions.IncompleteRead, http.client.IncompleteRead):
+        return Transient("an answer cut short")
+    return Transient(f"the connection failed ({type(error).__name__})")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error and all that it was made from, however requests and urllib3 packed it."""
+    seen: set[int] = set()
+    waiting: list[Any] = [error]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            yield one
+            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+
+
+def _decode(parts: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes]:
+    """The body in clear, piece by piece; a compressed one must come to its own end."""
+    if encoding in {"", "identity"}:
+        pieces = parts
+    elif encoding in {"gzip", "x-gzip"}:
+        pieces = _inflate(parts)
+    else:
+        raise UnusableAnswer("an answer in an encoding that was not asked for")
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > max_bytes:
+            raise UnusableAnswer(f"an answer of more than {max_bytes >> 20} MB (BILLING_MAX_RESPONSE_MB)")
+        yield piece
+
+
+def _conceal(parts: Iterable[bytes], secret: bytes) -> Iterator[bytes]:
+    """The same bytes with stars for the secret, also where two parts share it."""
+    shared = len(secret) - 1
+    rest = b""
+    for part in parts:
+        clean = (rest + part).replace(secret, b"***")
+        cut = max(0, len(clean) - shared)
+        rest = clean[cut:]
+        yield clean[:cut]
+    yield rest
+
+
+def _inflate(parts: Iterator[bytes]) -> Iterator[bytes]:
+    decoder = zlib.decompressobj(31)
+    try:
+        for part in parts:
+            rest = part
+            while rest:
+                if decoder.eof:  # one gzip member ended, another begins
+                    decoder = zlib.decompressobj(31)
+                yield decoder.decompress(rest, CHUNK)
+                rest = decoder.unconsumed_tail or decoder.unused_data
+    except zlib.error:
+        raise UnusableAnswer("a broken gzip body") from None
+    if not decoder.eof:
+        raise Transient("a gzip body cut short")
+
+
+class DeadlineExceeded(OSError):
+    """The time for the whole request is up."""
+
+
+class _Clock:
+    """When the request under way must be over, and how long the next byte may take."""
+
+    def __init__(self) -> None:
+        self._ends = 0.0
+        self._between_bytes = 0.0
+
+    def start(self, limits: Limits) -> None:
+        self._ends = time.monotonic() + limits.deadline
+        self._between_bytes = limits.timeout
+
+    def allowance(self) -> float:
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded
+        return min(left, self._between_bytes)
+
+
+class _WatchedReader(io.RawIOBase):
+    """Reads a socket under the clock: a timeout alone starts anew with every byte that drips in."""
+
+    def __init__(self, sock: Any, clock: _Clock) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open until the answer is read
+        self._clock = clock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._clock.allowance())
+        try:
+            count: int | None = self._raw.readinto(buffer)
+        except TimeoutError:
+            self._clock.allowance()  # says so, if it was the deadline
+            raise
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _WatchedSocket:
+    """The one thing of a socket that an HTTPResponse uses."""
+
+    def __init__(self, sock: Any, clock: _Clock) -> None:
+        self._sock, self._clock = sock, clock
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_WatchedReader(self._sock, self._clock), CHUNK)
+
+
+class _DeadlineAdapter(HTTPAdapter):
+    """An adapter whose connections read their answers, the headers included, under the clock."""
+
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
+        super().__init__(max_retries=0)  # retries are one layer, in `client`
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        clock = self._clock
+
+        class Response(http.client.HTTPResponse):
+            def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+                super().__init__(_WatchedSocket(sock, clock), *args, **kwargs)  # type: ignore[arg-type]  # all it uses
+
+        class Plain(HTTPConnection):
+            response_class = Response
+
+        class Secure(HTTPSConnection):
+            response_class = Response
+
+        class PlainPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
