@@ -1,0 +1,1 @@
+"""Transform: from raw records to canonical ones with an identity. Pure."""

@@ -1,0 +1,229 @@
+"""One canonical form for every way a field is spelled.
+
+The forms accepted are those of the vendor's reference, its independent client and other Russian providers' exports.
+A value that could be read two ways is not read at all: `BadRecord`, and the record is kept aside with the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date, datetime, tzinfo
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache, partial
+from typing import Final
+
+from etl.model import MISSING, Raw, RawRecord, Record
+
+DECIMAL_PLACES: Final = Decimal("0.000001")
+PRICE_DIGITS: Final = 12
+"""What NUMERIC(18, 6) holds before the point."""
+NOISE_ABSOLUTE: Final = Decimal("1e-12")
+NOISE_RELATIVE: Final = Decimal("1e-15")
+"""What a binary float may stand off from the decimal it was meant to be: some units in its last place."""
+KEY_TEXT_LIMIT: Final = 255
+"""Characters of a phone or code: the longest that every database can index."""
+STATUS_LIMIT: Final = 2**63
+CODE_DIGITS: Final = 4
+
+_record = partial(tuple.__new__, Record)
+"""Makes a Record of its six fields, at the speed of a tuple: this runs once a record."""
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_DOCUMENTED_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d", re.ASCII)
+_ISO_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,]\d+)?[ ]?(Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII
+)
+_RUSSIAN_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d{4})[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,]\d+)?", re.ASCII)
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_DOCUMENTED_PHONE = re.compile(r"[78]\d{10}", re.ASCII)
+_RUSSIAN_PHONE = re.compile(r"(?:\+7|7|8)(\d{10})|(9\d{9})", re.ASCII)
+_PHONE_PUNCTUATION = re.compile(r"[\s()\[\]\-\u2010-\u2015\u2212]")
+_INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0+)?", re.ASCII)
+_PRICE = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[ \u00a0\u202f]\d{3})+)(?:[.,]\d+)?(?:[eE][+-]?\d{1,4})?", re.ASCII)
+_THOUSANDS = str.maketrans("", "", " \u00a0\u202f")
+_WORDS_FOR_STATUS: Final = {"true": 1, "false": 0}
+
+
+class BadRecord(ValueError):
+    """A field cannot be what it must be. The text names the field and the trouble, never the value."""
+
+
+def normalise(raw: RawRecord, time: str) -> Record:
+    """Give one raw record its canonical form.
+
+    Args:
+        raw: As the source spelled it.
+        time: Its `created_at`, normalised.
+
+    Raises:
+        BadRecord: It has no valid price, or a field is of a kind that cannot be read.
+    """
+    try:
+        return _record(
+            (
+                time,
+                normalise_phone(raw.phone),
+                normalise_code(raw.code_auth),
+                normalise_status(raw.status),
+                normalise_info(raw.status_info),
+                normalise_price(raw.price),
+            )
+        )
+    except TypeError:
+        # The caches below cannot remember lists and objects, and no field may be one.
+        raise BadRecord("a field is a list or an object") from None
+
+
+def normalise_time(raw: Raw, zone: tzinfo) -> str:
+    """`YYYY-MM-DD HH:MM:SS` in the vendor's wall clock; fractions of a second are cut off.
+
+    Args:
+        raw: As the source spelled it.
+        zone: Of the vendor's wall clock; only a time that carries an offset of its own is turned into it.
+
+    Raises:
+        BadRecord: It is no valid time, or in no known form of one.
+
+    Source: the vendor's reference shows `2021-12-29T14:06:51`; the other forms are assumed.
+    """
+    if not isinstance(raw, str):
+        raise BadRecord("created_at is missing" if raw is None or raw is MISSING else "created_at is not a text")
+    if _DOCUMENTED_TIME.fullmatch(raw) and _is_date(raw[:10]):
+        return raw.replace("T", " ")
+    if match := _ISO_TIME.fullmatch(raw.strip()):
+        day, time, offset = match.groups()
+    elif match := _RUSSIAN_TIME.fullmatch(raw.strip()):
+        day, time, offset = f"{match[3]}-{match[2]}-{match[1]}", match[4], None
+    else:
+        raise BadRecord("created_at is in no known form of a time")
+    if not _is_date(day):
+        raise BadRecord("created_at is no day of the calendar")
+    if offset is None:
+        return f"{day} {time}"
+    try:
+        moment = datetime.fromisoformat(f"{day}T{time}{offset}").astimezone(zone).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        raise BadRecord("created_at carries an impossible offset") from None
+    return moment.isoformat(" ", "seconds")
+
+
+def readable_day(raw: Raw) -> date | None:
+    """The day a record says it belongs to, even where its time of day is broken; None where it says none."""
+    if isinstance(raw, str) and (match := _ISO_DATE.match(raw.strip())) and _is_date(match[0]):
+        return date.fromisoformat(match[0])
+    return None
+
+
+def normalise_phone(raw: Raw) -> str:
+    """`+7XXXXXXXXXX` for a Russian number however it is spelled, any other as given and trimmed.
+
+    Source: the vendor's reference shows `8…` in billing and `7…` elsewhere; the rest is assumed.
+    """
+    if isinstance(raw, str) and _DOCUMENTED_PHONE.fullmatch(raw):
+        return "+7" + raw[-10:]
+    text = _key_text(raw, "phone")
+    match = _RUSSIAN_PHONE.fullmatch(_PHONE_PUNCTUATION.sub("", text))
+    return f"+7{match[1] or match[2]}" if match else text
+
+
+# The caches: codes, states and prices come from small vocabularies, and a look-up is cheaper than a rule.
+# Typed, because True and 1 are equal and are not the same price.
+
+
+@lru_cache(maxsize=16384, typed=True)
+def normalise_code(raw: Raw) -> str:
+    """The code as text, leading zeros that a spreadsheet lost restored to four digits; no code is the empty text.
+
+    Source: the vendor's reference shows four digits in a text; null and numbers are assumed.
+    """
+    text = _key_text(raw, "code_auth")
+    return text.zfill(CODE_DIGITS) if text.isdecimal() and text.isascii() else text
+
+
+@lru_cache(maxsize=1024, typed=True)
+def normalise_status(raw: Raw) -> int | None:
+    """An integer; booleans and numeric texts are one, null and a lacking field are None.
+
+    Source: an integer in the vendor's reference, a boolean in the independent client.
+    """
+    if raw is None or raw is MISSING:
+        return None
+    text = str(raw).strip().lower()
+    if not text:
+        return None
+    if text in _WORDS_FOR_STATUS:
+        return _WORDS_FOR_STATUS[text]
+    if (match := _INTEGER.fullmatch(text)) and -STATUS_LIMIT <= int(match[1]) < STATUS_LIMIT:
+        return int(match[1])
+    raise BadRecord("status is not an integer")
+
+
+def normalise_info(raw: Raw) -> str:
+    """Free text, kept as it is but for what no database can hold; null is the empty text."""
+    if isinstance(raw, str):
+        return storable(raw)
+    if raw is None or raw is MISSING:
+        return ""
+    if isinstance(raw, dict | list):
+        raise BadRecord("a field is a list or an object")
+    return str(raw)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def normalise_price(raw: Raw) -> Decimal:
+    """Money to six decimal places, exactly; the noise of a binary float is rounded away.
+
+    Source: a JSON number in the vendor's reference; texts and the decimal comma are assumed.
+    """
+    if raw is None or raw is MISSING or raw == "":
+        raise BadRecord("price is missing")
+    if isinstance(raw, bool):
+        raise BadRecord("price is not a number")
+    try:
+        if isinstance(raw, str):
+            text = raw.strip()
+            if not _PRICE.fullmatch(text):
+                raise BadRecord("price is not a number")
+            raw = text.translate(_THOUSANDS).replace(",", ".")
+        price = Decimal(raw)
+    except InvalidOperation:
+        raise BadRecord("price is not a number") from None
+    # By its exponent: arithmetic itself would overflow on a number as absurd as 1e9999999.
+    if not price.is_finite() or (price and price.adjusted() >= PRICE_DIGITS):
+        raise BadRecord("price has more than twelve digits before the point")
+    exact = price.quantize(DECIMAL_PLACES)
+    if abs(price - exact) > max(NOISE_ABSOLUTE, abs(price) * NOISE_RELATIVE):
+        raise BadRecord("price has more than six decimal places")
+    if exact.adjusted() >= PRICE_DIGITS:
+        raise BadRecord("price has more than twelve digits before the point")
+    return exact + 0  # -0 is 0
+
+
+def _key_text(raw: Raw, name: str) -> str:
+    if isinstance(raw, str):
+        text = storable(raw).strip()
+    elif raw is None or raw is MISSING:
+        return ""
+    elif isinstance(raw, bool | dict | list):
+        raise BadRecord(f"{name} is neither a text nor a number")
+    else:
+        text = str(raw)
+    if len(text) > KEY_TEXT_LIMIT:
+        raise BadRecord(f"{name} is longer than {KEY_TEXT_LIMIT} characters")
+    return text
+
+
+def storable(text: str) -> str:
+    """The text with U+FFFD for what some database cannot hold.
+
+    PostgreSQL refuses U+0000 and every driver a lone surrogate: one rule for all, before anything is compared.
+    """
+    return _UNSTORABLE.sub("\ufffd", text) if _UNSTORABLE.search(text) else text
+
+
+@lru_cache(maxsize=4096)
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
