@@ -1,0 +1,127 @@
+"""The schema's version: whether the database has it, and how it gets it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, StaticPool, create_engine, inspect, text
+
+import etl
+from etl.errors import SchemaMismatch
+from etl.load.tables import SCHEMA_REVISION, metadata
+from etl.load.views import VIEWS
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+
+def schema_revision(connection: Connection) -> str | None:
+    """The revision the database is at; None where there is no schema yet."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether the database has the schema this version works on, its views included.
+
+    MariaDB keeps what a migration did before it was killed: all tables and the revision, and a part of the views.
+    """
+    if schema_revision(connection) != SCHEMA_REVISION:
+        return False
+    return set(VIEWS) <= set(inspect(connection).get_view_names())
+
+
+def require_schema(connection: Connection) -> None:
+    """Make sure that the database has the schema this version works on.
+
+    Raises:
+        SchemaMismatch: It has an older one, a newer one, a part of one, or none.
+    """
+    if is_current(connection):
+        return
+    revision = schema_revision(connection)
+    if revision == SCHEMA_REVISION:
+        raise SchemaMismatch("the database lacks some of its views; run: billing-etl migrate")
+    if revision is None:
+        raise SchemaMismatch("the database has no schema yet; run: billing-etl migrate")
+    if revision > SCHEMA_REVISION:
+        raise SchemaMismatch(
+            f"the database's schema ({revision}) is newer than this version knows ({SCHEMA_REVISION}); "
+            "install the version of billing-etl that made it"
+        )
+    raise SchemaMismatch(
+        f"the database's schema ({revision}) is older than {SCHEMA_REVISION}; run: billing-etl migrate"
+    )
+
+
+def require_unicode(connection: Connection) -> None:
+    """Make sure that the database can keep every letter. MariaDB is told with each table, SQLite knows nothing else.
+
+    Raises:
+        SchemaMismatch: It is one of PostgreSQL's in another encoding.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))
+    if encoding != "UTF8":
+        raise SchemaMismatch(f"the database's encoding is {encoding}; make one with: createdb --encoding UTF8 NAME")
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the database to the newest schema, and its views with it.
+
+    Raises:
+        SchemaMismatch: The database has a schema that this version does not know.
+    """
+    with engine.connect() as connection:
+        revision = schema_revision(connection)
+        if revision is None:
+            require_unicode(connection)
+    if revision is not None and revision > SCHEMA_REVISION:
+        with engine.connect() as connection:
+            require_schema(connection)
+    # A tenth of a second that a nightly run has no use for.
+    from alembic import command
+    from alembic.util import CommandError
+
+    try:
+        with engine.connect() as connection:
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except CommandError:
+        raise SchemaMismatch(f"the database's schema ({revision}) is unknown to this version of billing-etl") from None
+
+
+def empty_database() -> Engine:
+    """A database in memory with the present schema: what a dry run compares with before there is a real one."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(engine)
+    return engine
+
+
+def migration_sql(engine: Engine) -> str:
+    """The SQL of all migrations from an empty database on, for a database administrator to run."""
+    from alembic import command
+
+    script = io.StringIO()
+    config = alembic_config(output=script)
+    config.attributes["engine"] = engine
+    command.upgrade(config, "head", sql=True)
+    return script.getvalue()
+
+
+def alembic_config(output: io.StringIO | None = None) -> Config:
+    """Alembic's settings, in a checkout and in an installed package alike."""
+    from alembic.config import Config
+
+    package = Path(etl.__file__).parent
+    installed = package / "migrations"
+    config = Config(output_buffer=output)
+    location = installed if installed.is_dir() else package.parent / "migrations"
+    config.set_main_option("script_location", str(location).replace("%", "%%"))
+    return config

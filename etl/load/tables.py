@@ -1,0 +1,288 @@
+"""The tables, as Alembic makes them and as the load writes them.
+
+Times of the vendor are its wall clock, to the second. Times of our own are UTC, to the microsecond, without a zone:
+two of the three databases could not keep one. Money is NUMERIC; SQLite, which would make a binary float of that, keeps
+it as text of six decimal places.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.types import TypeEngine
+
+SCHEMA_REVISION: Final = "0002"
+"""The newest revision in `migrations/versions`, known without loading Alembic; a test holds the two together."""
+
+_ON_MARIADB: Final[dict[str, Any]] = {
+    f"{backend}_{option}": value
+    for backend in ("mysql", "mariadb")
+    # A collation that folds case or trims spaces would make one key of two.
+    for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"), ("engine", "InnoDB"))
+}
+
+BigId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class LongText(TypeDecorator[str]):
+    """Text of any length: MariaDB's TEXT ends at 64 KiB."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """LONGTEXT on MariaDB, TEXT elsewhere."""
+        if dialect.name not in {"mysql", "mariadb"}:
+            return Text()  # psycopg's dialect would describe it as VARCHAR
+        from sqlalchemy.dialects import mysql
+
+        return dialect.type_descriptor(mysql.LONGTEXT())
+
+
+class WallClock(TypeDecorator[datetime]):
+    """A time of the vendor's wall clock, to the second."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """SQLite keeps text, and would append the microseconds."""
+        if dialect.name != "sqlite":
+            return dialect.type_descriptor(DateTime())
+        from sqlalchemy.dialects import sqlite
+
+        return dialect.type_descriptor(sqlite.DATETIME(truncate_microseconds=True))  # type: ignore[no-untyped-call]  # theirs
+
+
+class Money(TypeDecorator[Decimal]):
+    """An exact amount with six decimal places."""
+
+    impl = Numeric
+    cache_ok = True
+
+    def __init__(self, digits: int) -> None:
+        super().__init__(digits, 6)
+        self.digits = digits
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """TEXT on SQLite, NUMERIC elsewhere."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric(self.digits, 6))
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Six places always: equal amounts are equal texts."""
+        return f"{value:.6f}" if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, _dialect: Dialect) -> Decimal | None:
+        """A Decimal from any database."""
+        return None if value is None else Decimal(value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment: aware in the program, naive UTC in the database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """MariaDB drops the microseconds unless asked to keep them."""
+        if dialect.name not in {"mysql", "mariadb"}:
+            return dialect.type_descriptor(DateTime())
+        from sqlalchemy.dialects import mysql
+
+        return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Turned into UTC first: two of the databases would drop an offset in silence."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """UTC, said aloud."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+# Every index is a constraint's: MariaDB commits each statement by itself, and one table is one statement.
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+def _account(**options: Any) -> Column[int]:
+    return Column("account_id", Integer, ForeignKey("accounts.id"), nullable=False, **options)
+
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("label", String(255), nullable=False, unique=True, comment="BILLING_ACCOUNT"),
+    Column("created_at", UtcTime(), nullable=False),
+    Column("phones", String(8), nullable=False, server_default="plain", comment="plain, masked or keyed"),
+    Column("phones_key_id", String(8), comment="Of the key of keyed phones; no part of it"),
+    Column("codes", String(4), nullable=False, server_default="keep", comment="keep or drop"),
+    **_ON_MARIADB,
+    comment="The vendor accounts whose charges stand here",
+)
+
+billing_records = Table(
+    "billing_records",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    # No foreign key: checking one costs PostgreSQL a third of the time of a bulk load, and rows come from one place.
+    Column("account_id", Integer, nullable=False),
+    Column("created_at", WallClock(), nullable=False, comment="The vendor's wall clock"),
+    Column("phone", String(255), nullable=False),
+    Column("code_auth", String(255), nullable=False, comment="Empty where there is no code"),
+    Column("ordinal", Integer, nullable=False, comment="Among different records of one second, phone and code"),
+    Column("status", BigInteger, comment="1 is delivered; nothing else is documented"),
+    Column("status_info", LongText(), nullable=False),
+    Column("price", Money(18), nullable=False),
+    Column("repeats", Integer, nullable=False, comment="How often the vendor lists this very record"),
+    Column("created_at_utc", WallClock(), nullable=False),
+    Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
+    Column("updated_at", UtcTime(), nullable=False, comment="UTC"),
+    Column("withdrawn_at", UtcTime(), comment="UTC; set while the vendor lists the record no longer"),
+    UniqueConstraint("account_id", "created_at", "phone", "code_auth", "ordinal"),
+    **_ON_MARIADB,
+    comment="One row per different charge, withdrawn ones included",
+)
+
+sync_runs = Table(
+    "sync_runs",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    _account(),
+    Column("command", String(16), nullable=False),
+    Column("program_version", String(32), nullable=False),
+    Column("started_at", UtcTime(), nullable=False, comment="UTC"),
+    Column("finished_at", UtcTime(), comment="UTC"),
+    Column("outcome", String(16), nullable=False, comment="running, done, look, failed, stopped or abandoned"),
+    Column("exit_code", SmallInteger),
+    Column("error", Text, comment="One line, without secrets"),
+    Column("first_day", Date),
+    Column("last_day", Date),
+    Column("sources", String(16), nullable=False, comment="json, csv or both"),
+    Column("days", Integer, nullable=False),
+    Column("new", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    Column("withdrawn", BigInteger, nullable=False),
+    Column("unchanged", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("suspect_days", Integer, nullable=False),
+    UniqueConstraint("account_id", "id"),
+    **_ON_MARIADB,
+    comment="History: what each run did. Never a lock",
+)
+
+sync_state = Table(
+    "sync_state",
+    metadata,
+    _account(primary_key=True),
+    Column("first_day", Date, comment="The first day ever synced: the unbroken run begins here"),
+    Column("last_synced_date", Date, comment="The watermark: the last day of the unbroken run of complete days"),
+    Column("synced_until_utc", UtcTime(), comment="The end of the watermark's day"),
+    Column("settled_through", Date, comment="The last day that the lookback no longer fetches again"),
+    Column("last_success_at", UtcTime(), comment="UTC"),
+    Column("fence", BigInteger, nullable=False, comment="The number of the newest run; an older one may not write"),
+    **_ON_MARIADB,
+    comment="One row per account: how far its days are complete",
+)
+
+synced_days = Table(
+    "synced_days",
+    metadata,
+    _account(primary_key=True),
+    Column("day", Date, primary_key=True, comment="In the vendor's wall clock"),
+    Column("digest", String(32), nullable=False, comment="Of the day's records in canonical form"),
+    Column("records", BigInteger, nullable=False, comment="As the vendor lists them, repeats included"),
+    Column("spend", Money(38), nullable=False),
+    Column("source", String(4), nullable=False, comment="json or csv"),
+    Column("stored_at", UtcTime(), nullable=False, comment="UTC; when this state was stored"),
+    Column("first_closed_at", UtcTime(), comment="UTC; when the day was first stored whole. Open until then"),
+    Column("first_closed_spend", Money(38)),
+    Column("restated_at", UtcTime(), comment="UTC; when it last changed after that"),
+    Column("suspect_since", UtcTime(), comment="UTC; set while the vendor's answer is not believed"),
+    Column("suspect_reason", Text),
+    **_ON_MARIADB,
+    comment="The day ledger: what each day amounts to, and whether it is complete",
+)
+
+restatements = Table(
+    "restatements",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    _account(),
+    Column("run_id", BigInteger, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("restated_at", UtcTime(), nullable=False, comment="UTC"),
+    Column("kind", String(16), nullable=False, comment="late, corrected, withdrawn or returned"),
+    Column("created_at", WallClock(), nullable=False),
+    Column("phone", String(255), nullable=False),
+    Column("code_auth", String(255), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("status_before", BigInteger),
+    Column("status_info_before", LongText()),
+    Column("price_before", Money(18)),
+    Column("repeats_before", Integer, nullable=False, comment="0 where the record was not listed"),
+    Column("status_after", BigInteger),
+    Column("status_info_after", LongText()),
+    Column("price_after", Money(18)),
+    Column("repeats_after", Integer, nullable=False, comment="0 where the record is listed no longer"),
+    Column("delta", Money(38), nullable=False, comment="What this changed in the day's spend"),
+    UniqueConstraint("account_id", "day", "id"),
+    **_ON_MARIADB,
+    comment="The journal: every change of a day after it was closed",
+)
+
+rejected_records = Table(
+    "rejected_records",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    _account(),
+    Column("day", Date, comment="Empty where the record's day cannot be read"),
+    Column("asked_first", Date, nullable=False),
+    Column("asked_last", Date, nullable=False, comment="It came in an answer for these days"),
+    Column("reason", String(255), nullable=False),
+    Column("payload", LongText(), nullable=False, comment="The record as the vendor sent it"),
+    Column("payload_digest", String(32), nullable=False),
+    Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
+    UniqueConstraint("account_id", "payload_digest"),
+    **_ON_MARIADB,
+    comment="What the vendor lists and no record can be made of",
+)
+
+balance_snapshots = Table(
+    "balance_snapshots",
+    metadata,
+    Column("id", BigId, primary_key=True),
+    _account(),
+    Column("taken_at", UtcTime(), nullable=False, comment="UTC"),
+    Column("balance", Money(18), nullable=False),
+    Column("recorded_spend", Money(38), nullable=False, comment="The spend on record at that moment"),
+    UniqueConstraint("account_id", "taken_at", "id"),
+    **_ON_MARIADB,
+    comment="The account's balance as the vendor said it",
+)

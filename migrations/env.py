@@ -1,0 +1,54 @@
+"""How Alembic reaches the database, and when the views are made anew."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection, Engine, text
+
+from etl.load.engine import open_engine
+from etl.load.tables import SCHEMA_REVISION, metadata
+from etl.load.views import drop_views, make_views
+
+
+def run_online(connection: Connection) -> None:
+    """Migrate over a connection, in one transaction where the database has such for DDL."""
+    with connection.begin():
+        context.configure(connection=connection, target_metadata=metadata)
+        # No database lets a table go, or change, that a view still stands on.
+        for statement in drop_views():
+            connection.execute(text(statement))
+        context.run_migrations()
+        if context.get_context().get_current_revision() == SCHEMA_REVISION:
+            for statement in make_views(connection.dialect.name):
+                connection.exec_driver_sql(statement)
+
+
+def run_offline(engine: Engine) -> None:
+    """Write the SQL of the migrations instead of running it."""
+    context.configure(
+        dialect_name=engine.dialect.name,
+        dialect_opts={"paramstyle": "named"},
+        target_metadata=metadata,
+        literal_binds=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+        for statement in make_views(engine.dialect.name):
+            context.get_context().impl.static_output(f"{statement};\n")
+
+
+def engine_of_settings() -> Engine:
+    """The engine of BILLING_DATABASE_URL: for Alembic's own command line in a checkout."""
+    from etl.config import load_settings
+
+    return open_engine(load_settings().database_url)
+
+
+given = context.config.attributes
+if context.is_offline_mode():
+    run_offline(given.get("engine") or engine_of_settings())
+elif "connection" in given:
+    run_online(given["connection"])
+else:
+    with engine_of_settings().connect() as own_connection:
+        run_online(own_connection)
