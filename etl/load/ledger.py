@@ -1,0 +1,293 @@
+"""Where the account stands: its runs, its watermark and its days. Small rows; SQLAlchemy writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from etl.errors import ConfigError, RunElsewhere
+from etl.load.tables import accounts, sync_runs, sync_state, synced_days
+from etl.model import DaySnapshot, StoredForm, Tally, Window
+from etl.windows import ONE_DAY, last_unbroken
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one account, as the database knows it.
+
+    Attributes:
+        id: Of its row in `sync_runs`.
+        fence: Its number among the account's runs; only the newest may write.
+    """
+
+    id: int
+    account_id: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far an account is: None before its first day."""
+
+    first_day: date | None
+    watermark: date | None
+    suspect_days: tuple[date, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day of the ledger."""
+
+    digest: str
+    records: int
+    spend: Decimal
+    closed: bool
+    suspect: bool
+
+    def says(self, snapshot: DaySnapshot) -> bool:
+        """Whether the ledger has the day as the snapshot shows it."""
+        return (self.digest, self.records, self.spend) == (snapshot.digest, snapshot.records, snapshot.spend)
+
+
+def find_account(connection: Connection, label: str) -> int | None:
+    """The account's id, or None where it never synced."""
+    return connection.scalar(select(accounts.c.id).where(accounts.c.label == label))
+
+
+def require_form(connection: Connection, account_id: int | None, form: StoredForm) -> None:
+    """Make sure that the settings store an account's phones and codes as they are stored already.
+
+    In any other form every stored day would look withdrawn, and be stored a second time.
+
+    Raises:
+        ConfigError: They do not. The text names the setting and the cure.
+    """
+    account = accounts.c
+    row = connection.execute(
+        select(account.label, account.phones, account.phones_key_id, account.codes).where(account.id == account_id)
+    ).one_or_none()
+    if row is None:
+        return
+    if form.phones != row.phones:
+        wrong, right = f"BILLING_PHONES is {form.phones}", f"BILLING_PHONES={row.phones}"
+    elif form.key_id != (row.phones_key_id or ""):
+        wrong = f"BILLING_PHONES_KEY_FILE holds the key {form.key_id}"
+        right = f"BILLING_PHONES_KEY_FILE to the file of the key {row.phones_key_id}"
+    elif form.codes != row.codes:
+        wrong, right = f"BILLING_CODES is {form.codes}", f"BILLING_CODES={row.codes}"
+    else:
+        return
+    raise ConfigError(
+        f"{wrong}, and the account {row.label} is stored in another form: set {right} again, or begin anew under "
+        "another BILLING_ACCOUNT or in an empty database, and backfill"
+    )
+
+
+def begin_run(
+    connection: Connection,
+    *,
+    label: str,
+    command: str,
+    version: str,
+    windows: Sequence[Window],
+    now: datetime,
+    form: StoredForm | None = None,
+) -> Run:
+    """Write the run's row and take the next fence: from here on no older run of the account may write.
+
+    Raises:
+        ConfigError: The account is stored in another form than this one, which is plain unless given.
+    """
+    form = form or StoredForm()
+    account_id = find_account(connection, label)
+    if account_id is None:
+        of_form = {"phones": form.phones, "phones_key_id": form.key_id or None, "codes": form.codes}
+        connection.execute(insert(accounts).values(label=label, created_at=now, **of_form))
+        account_id = connection.scalars(select(accounts.c.id).where(accounts.c.label == label)).one()
+        connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
+    require_form(connection, account_id, form)
+    fence = take_fence(connection, account_id)
+    # The table is history, never the lock: whatever is still "running" here was killed, or has just been overtaken.
+    connection.execute(
+        update(sync_runs)
+        .where(sync_runs.c.account_id == account_id, sync_runs.c.outcome == "running")
+        .values(outcome="abandoned", finished_at=now)
+    )
+    values = {
+        "account_id": account_id,
+        "command": command,
+        "program_version": version,
+        "started_at": now,
+        "outcome": "running",
+        "first_day": windows[0].first if windows else None,
+        "last_day": windows[-1].last if windows else None,
+        **_counts(Tally(), ()),
+    }
+    result = connection.execute(insert(sync_runs).values(values))
+    return Run(result.inserted_primary_key[0], account_id, fence)  # type: ignore[index]  # an insert of one row has it
+
+
+def take_fence(connection: Connection, account_id: int) -> int:
+    """The next number among the account's runs: whoever has an older one may write no more."""
+    state = sync_state.c
+    connection.execute(update(sync_state).where(state.account_id == account_id).values(fence=state.fence + 1))
+    fence: int = connection.scalars(select(state.fence).where(state.account_id == account_id)).one()
+    return fence
+
+
+def hold_fence(connection: Connection, run: Run) -> None:
+    """Lock the account's state row for this transaction and make sure that no newer run has begun.
+
+    This is what correctness rests on: a run that was paused past its lock wakes up here and may not write.
+
+    Raises:
+        RunElsewhere: A newer run has begun.
+    """
+    state = sync_state.c
+    fence = connection.scalar(select(state.fence).where(state.account_id == run.account_id).with_for_update())
+    if fence != run.fence:
+        raise RunElsewhere("a newer run of this account has begun; this one leaves the rest to it")
+
+
+def read_position(connection: Connection, account_id: int | None) -> Position:
+    """How far the account is."""
+    state = sync_state.c
+    row = connection.execute(
+        select(state.first_day, state.last_synced_date).where(state.account_id == account_id)
+    ).one_or_none()
+    if row is None:
+        return Position(None, None)
+    suspect = select(synced_days.c.day).where(
+        synced_days.c.account_id == account_id, synced_days.c.suspect_since.is_not(None)
+    )
+    return Position(row.first_day, row.last_synced_date, tuple(connection.scalars(suspect.order_by(synced_days.c.day))))
+
+
+def read_days(connection: Connection, account_id: int | None, window: Window) -> dict[date, Day]:
+    """The ledger's days of a window."""
+    column = synced_days.c
+    rows = connection.execute(
+        select(
+            column.day, column.digest, column.records, column.spend, column.first_closed_at, column.suspect_since
+        ).where(column.account_id == account_id, column.day.between(window.first, window.last))
+    )
+    return {
+        row.day: Day(row.digest, row.records, row.spend, row.first_closed_at is not None, row.suspect_since is not None)
+        for row in rows
+    }
+
+
+def write_day(
+    connection: Connection,
+    run: Run,
+    snapshot: DaySnapshot,
+    before: Day | None,
+    *,
+    source: str,
+    closes: bool,
+    now: datetime,
+) -> None:
+    """Store what a day now amounts to. A day once closed stays closed; one that changes after that is restated."""
+    values: dict[str, Any] = {"suspect_since": None, "suspect_reason": None}
+    if before is None or not before.says(snapshot):
+        values |= {
+            "digest": snapshot.digest, "records": snapshot.records, "spend": snapshot.spend,
+            "source": source, "stored_at": now,
+        }  # fmt: skip
+        if before is not None and before.closed and before.digest != snapshot.digest:
+            values["restated_at"] = now
+    if closes and not (before and before.closed):
+        values |= {"first_closed_at": now, "first_closed_spend": snapshot.spend}
+    key = {"account_id": run.account_id, "day": snapshot.day}
+    if before is None:
+        connection.execute(insert(synced_days).values(**key, **values))
+    else:
+        connection.execute(update(synced_days).where(*_is_day(run, snapshot.day)).values(**values))
+
+
+def mark_suspect(connection: Connection, run: Run, day: date, reason: str, now: datetime) -> None:
+    """Say of a stored day that the vendor's present answer for it is not believed. Its records stay."""
+    connection.execute(
+        update(synced_days)
+        .where(*_is_day(run, day))
+        .values(suspect_since=func.coalesce(synced_days.c.suspect_since, now), suspect_reason=reason)
+    )
+
+
+def move_watermark(connection: Connection, run: Run, first: date, *, lookback: int, zone: tzinfo) -> date | None:
+    """Move the watermark over the unbroken run of closed days, never back.
+
+    Args:
+        connection: In the transaction that stored the days.
+        run: Of the account.
+        first: The first day of this run's first window: where the unbroken run begins, if none has begun yet.
+        lookback: Closed days that will be fetched again: until then they are settling.
+        zone: Of the vendor's wall clock: tells when the watermark's day was over.
+    """
+    position = read_position(connection, run.account_id)
+    values: dict[str, Any] = {}
+    begins = position.first_day
+    if begins is None:
+        begins = values["first_day"] = first
+    next_day = position.watermark + ONE_DAY if position.watermark else begins
+    column = synced_days.c
+    closed = connection.scalars(
+        select(column.day).where(
+            column.account_id == run.account_id, column.day >= next_day, column.first_closed_at.is_not(None)
+        )
+    )
+    watermark = last_unbroken(next_day, closed) or position.watermark
+    if watermark is not None:
+        values["last_synced_date"] = watermark
+        values["synced_until_utc"] = datetime.combine(watermark + ONE_DAY, time.min, tzinfo=zone)
+        values["settled_through"] = watermark - timedelta(days=lookback)
+    if values:
+        unmoved = sync_state.c.last_synced_date.is_not_distinct_from(position.watermark)
+        connection.execute(
+            update(sync_state).where(sync_state.c.account_id == run.account_id, unmoved).values(**values)
+        )
+    return watermark
+
+
+def write_progress(connection: Connection, run: Run, tally: Tally, sources: Iterable[str]) -> None:
+    """Bring the run's row up to what it has done so far."""
+    connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(_counts(tally, sources)))
+
+
+def read_progress(connection: Connection, run: Run) -> int | None:
+    """How many days the run's row says are done."""
+    return connection.scalar(select(sync_runs.c.days).where(sync_runs.c.id == run.id))
+
+
+def end_run(
+    connection: Connection, run: Run, *, outcome: str, exit_code: int, error: str | None, now: datetime
+) -> None:
+    """Write how the run ended. An overtaken run has been written off already and stays so."""
+    # The state's row first, then the run's, as a run that begins takes them: else the two could wait for each other.
+    connection.execute(select(sync_state.c.fence).where(sync_state.c.account_id == run.account_id).with_for_update())
+    done = connection.execute(
+        update(sync_runs)
+        .where(sync_runs.c.id == run.id, sync_runs.c.outcome == "running")
+        .values(outcome=outcome, exit_code=exit_code, error=error, finished_at=now)
+    )
+    if done.rowcount and exit_code in {0, 65}:
+        connection.execute(
+            update(sync_state).where(sync_state.c.account_id == run.account_id).values(last_success_at=now)
+        )
+
+
+def _counts(tally: Tally, sources: Iterable[str]) -> dict[str, Any]:
+    return {
+        **tally.counts(),
+        "sources": ",".join(sorted(sources)),
+        "suspect_days": len(tally.suspect_days),
+    }
+
+
+def _is_day(run: Run, day: date) -> tuple[Any, ...]:
+    return (synced_days.c.account_id == run.account_id, synced_days.c.day == day)

@@ -1,0 +1,211 @@
+"""What differs between a stored day and the vendor's, and whether the difference can be believed. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from functools import partial
+from itertools import groupby
+from typing import Final, NamedTuple, TypeAlias
+
+from etl.model import DaySnapshot, Listed, Record
+
+GUARDED_FROM: Final = 20
+"""Records of a day from which on a share of them means something."""
+DOUBLED_SHARE: Final = Decimal("0.5")
+
+Key: TypeAlias = tuple[str, str, str]
+"""created_at, phone, code_auth."""
+
+
+class Stored(NamedTuple):
+    """A row of the day as the database has it. A withdrawn row keeps its last content."""
+
+    id: int
+    record: Record
+    ordinal: int
+    repeats: int
+    withdrawn: bool
+
+
+class Insert(NamedTuple):
+    """A record that never stood in the day."""
+
+    record: Record
+    ordinal: int
+    repeats: int
+
+
+_insert = partial(tuple.__new__, Insert)
+"""Makes an Insert of its three fields, at the speed of a tuple: a first load runs it once a record."""
+
+
+class Update(NamedTuple):
+    """A row that gets other attributes, another number of repeats, or comes back. Its identity stays."""
+
+    row: Stored
+    record: Record
+    repeats: int
+
+
+@dataclass(slots=True)
+class DayChange:
+    """All that must be written so that the stored day becomes the vendor's."""
+
+    day: date
+    inserts: list[Insert] = field(default_factory=list)
+    updates: list[Update] = field(default_factory=list)
+    withdrawals: list[Stored] = field(default_factory=list)
+    unchanged: int = 0
+
+    @property
+    def returned(self) -> int:
+        """How many of the updates bring a withdrawn record back."""
+        return sum(update.row.withdrawn for update in self.updates)
+
+    def __bool__(self) -> bool:
+        return bool(self.inserts or self.updates or self.withdrawals)
+
+
+def plan_first_load(snapshot: DaySnapshot) -> DayChange:
+    """The change for a day of which nothing is stored."""
+    inserts = []
+    previous: Record | None = None
+    ordinal = 0
+    for record, repeats in snapshot.listed:
+        shared = previous is not None and record.created_at == previous.created_at and record[:3] == previous[:3]
+        ordinal = ordinal + 1 if shared else 1
+        previous = record
+        inserts.append(_insert((record, ordinal, repeats)))
+    return DayChange(snapshot.day, inserts)
+
+
+def plan_merge(snapshot: DaySnapshot, stored: Iterable[Stored]) -> DayChange:
+    """The change that makes the stored day equal to the snapshot, with as few writes as can be.
+
+    Within one key (second, phone, code) rows are matched in this order: current rows of the same content; other
+    current rows, which then are corrected; withdrawn rows, which come back. Only what is left over is new or
+    withdrawn. So a correction never counts as a withdrawal.
+    """
+    change = DayChange(snapshot.day)
+    rows: defaultdict[Key, list[Stored]] = defaultdict(list)
+    for row in stored:
+        rows[row.record[:3]].append(row)
+    for key, listed in groupby(snapshot.listed, key=lambda item: item.record[:3]):
+        _merge_key(change, list(listed), rows.pop(key, []))
+    for left in rows.values():
+        change.withdrawals.extend(row for row in left if not row.withdrawn)
+    return change
+
+
+def _merge_key(change: DayChange, listed: list[Listed], rows: list[Stored]) -> None:
+    rows.sort(key=lambda row: row.ordinal)
+    last_ordinal = rows[-1].ordinal if rows else 0
+    current = [row for row in rows if not row.withdrawn]
+    withdrawn = [row for row in rows if row.withdrawn]
+    left = []
+    for record, repeats in listed:
+        same = [row for row in current if row.record == record]
+        if not same:
+            left.append(Listed(record, repeats))
+            continue
+        for row in same:
+            current.remove(row)
+        _share_out(change, record, repeats, same)
+    for record, repeats in left:
+        if current:
+            change.updates.append(Update(current.pop(0), record, repeats))
+        elif withdrawn:
+            back = next((row for row in withdrawn if row.record == record), withdrawn[0])
+            withdrawn.remove(back)
+            change.updates.append(Update(back, record, repeats))
+        else:
+            last_ordinal += 1
+            change.inserts.append(Insert(record, last_ordinal, repeats))
+    change.withdrawals.extend(current)
+
+
+def _share_out(change: DayChange, record: Record, repeats: int, rows: list[Stored]) -> None:
+    # More than one row only where a person was forgotten: that made different rows equal.
+    for row in rows:
+        times = repeats if row is rows[-1] else min(repeats, row.repeats)
+        repeats -= times
+        if times == row.repeats:
+            change.unchanged += 1
+        elif times:
+            change.updates.append(Update(row, record, times))
+        else:
+            change.withdrawals.append(row)
+
+
+def complete_records(listed: Iterable[Listed], stored: Iterable[Stored], lacking: frozenset[str]) -> Counter[Record]:
+    """Fill in what a source lacks from what is stored, so that a missing column changes nothing.
+
+    Args:
+        listed: The source's records, whose lacking fields hold the value for "none".
+        stored: The day's rows.
+        lacking: The attributes that the source does not carry.
+
+    Returns:
+        Whole records and how often each is listed.
+    """
+    known = [name not in lacking for name in Record._fields]
+    completed: Counter[Record] = Counter()
+    by_known: defaultdict[tuple[object, ...], list[Stored]] = defaultdict(list)
+    by_key: defaultdict[Key, list[Stored]] = defaultdict(list)
+
+    def known_part(record: Record) -> tuple[object, ...]:
+        return tuple(value for value, told in zip(record, known, strict=True) if told)
+
+    # Current rows first: a withdrawn one lends its values only where nothing else does.
+    for row in sorted(stored, key=lambda row: (row.withdrawn, row.ordinal)):
+        by_known[known_part(row.record)].append(row)
+        by_key[row.record[:3]].append(row)
+    unmatched: list[Listed] = []
+    for record, repeats in listed:
+        rows = by_known.get(known_part(record), [])
+        if not rows:
+            unmatched.append(Listed(record, repeats))
+            continue
+        left = repeats
+        for row in rows:
+            taken = min(left, row.repeats) if not row.withdrawn else 0
+            if taken:
+                completed[row.record] += taken
+                left -= taken
+                by_key[row.record[:3]].remove(row)
+        if left:
+            completed[rows[0].record] += left
+    for record, repeats in unmatched:
+        rows = by_key.get(record[:3], [])
+        lent = rows.pop(0).record if rows else record
+        whole = (theirs if told else ours for theirs, ours, told in zip(record, lent, known, strict=True))
+        completed[Record(*whole)] += repeats  # type: ignore[arg-type]  # the fields' own values, in their order
+    return completed
+
+
+def doubt(change: DayChange, stored: Iterable[Stored], *, max_withdrawn_share: Decimal) -> str | None:
+    """Why a change cannot be believed, or None where it can.
+
+    Identities count, not repeats; corrections and additions never do.
+
+    Args:
+        change: What the vendor's answer would change.
+        stored: The day's rows.
+        max_withdrawn_share: Of the day's current rows, from GUARDED_FROM of them on.
+    """
+    current = sum(not row.withdrawn for row in stored)
+    withdrawn = len(change.withdrawals)
+    if current and withdrawn == current and not change.inserts and not change.updates:
+        return f"all {current} records are gone"
+    if current < GUARDED_FROM:
+        return None
+    if withdrawn > max_withdrawn_share * current:
+        return f"{withdrawn} of {current} records are gone"
+    multiplied = sum(not update.row.withdrawn and update.repeats > update.row.repeats for update in change.updates)
+    if multiplied > DOUBLED_SHARE * current:
+        return f"{multiplied} of {current} records are listed more often than before"
+    return None

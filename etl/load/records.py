@@ -1,0 +1,252 @@
+"""The rows of the days: read back, written, journalled and kept aside."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, tzinfo
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import Connection, String, bindparam, delete, or_, select, type_coerce, update
+
+from etl.load.bulk import insert_rows
+from etl.load.forgotten import forget_payload
+from etl.load.ledger import Run
+from etl.load.merge import DayChange, Stored
+from etl.load.tables import billing_records, rejected_records, restatements
+from etl.model import Record, Rejected, Window
+from etl.windows import ONE_DAY
+
+_RECORD_COLUMNS: Final = (
+    "account_id", "created_at", "phone", "code_auth", "ordinal", "status", "status_info", "price", "repeats",
+    "created_at_utc", "first_seen_at", "updated_at",
+)  # fmt: skip
+_JOURNAL_COLUMNS: Final = (
+    "account_id", "run_id", "day", "restated_at", "kind", "created_at", "phone", "code_auth", "ordinal",
+    "status_before", "status_info_before", "price_before", "repeats_before",
+    "status_after", "status_info_after", "price_after", "repeats_after", "delta",
+)  # fmt: skip
+_REASON_LENGTH: Final = 255
+DELETED_AT_ONCE: Final = 1_000
+
+
+def read_records(connection: Connection, account_id: int | None, day: date) -> list[Stored]:
+    """All rows of a day, withdrawn ones included."""
+    row = billing_records.c
+    # SQLite keeps times as text already; the other two make a datetime, whose text is the same.
+    time = type_coerce(row.created_at, String) if connection.dialect.name == "sqlite" else row.created_at
+    query = select(
+        row.id, time, row.phone, row.code_auth, row.status, row.status_info, row.price,
+        row.ordinal, row.repeats, row.withdrawn_at.is_not(None),
+    ).where(
+        row.account_id == account_id,
+        row.created_at >= datetime.combine(day, datetime.min.time()),
+        row.created_at < datetime.combine(day + ONE_DAY, datetime.min.time()),
+    )  # fmt: skip
+    return [
+        Stored(number, Record(str(moment), phone, code, status, info, price), ordinal, repeats, bool(withdrawn))
+        for number, moment, phone, code, status, info, price, ordinal, repeats, withdrawn in connection.execute(query)
+    ]
+
+
+def write_change(connection: Connection, run: Run, change: DayChange, *, zone: tzinfo, now: datetime) -> None:
+    """Write the difference of one day, and nothing else."""
+    moment = _text(now)
+    insert_rows(
+        connection,
+        billing_records,
+        _RECORD_COLUMNS,
+        (
+            (
+                run.account_id, created_at, phone, code, ordinal, status, info, str(price), repeats,
+                to_utc(created_at, zone), moment, moment,
+            )
+            for (created_at, phone, code, status, info, price), ordinal, repeats in change.inserts
+        ),
+    )  # fmt: skip
+    by_id = update(billing_records).where(billing_records.c.id == bindparam("row_id"))
+    if change.updates:
+        connection.execute(
+            by_id.values(
+                status=bindparam("status"), status_info=bindparam("info"), price=bindparam("price"),
+                repeats=bindparam("repeats"), updated_at=now, withdrawn_at=None,
+            ),
+            [
+                {"row_id": row.id, "status": new.status, "info": new.status_info, "price": new.price, "repeats": times}
+                for row, new, times in change.updates
+            ],
+        )  # fmt: skip
+    if change.withdrawals:
+        connection.execute(
+            by_id.values(withdrawn_at=now, updated_at=now), [{"row_id": old.id} for old in change.withdrawals]
+        )
+
+
+def write_journal(connection: Connection, run: Run, change: DayChange, *, now: datetime) -> None:
+    """A line for each change of a closed day: what it was, what it is, what that does to the day's spend."""
+    common = (run.account_id, run.id, change.day.isoformat(), _text(now))
+    insert_rows(
+        connection,
+        restatements,
+        _JOURNAL_COLUMNS,
+        ((*common, *line) for line in _journal_lines(change)),
+    )
+
+
+def write_rejected(
+    connection: Connection,
+    run: Run,
+    rejected: Iterable[Rejected],
+    *,
+    days: set[date],
+    asked: Window,
+    asked_before: Window | None,
+    now: datetime,
+) -> None:
+    """Make what is kept aside equal to what the answer shows.
+
+    A record of a known day leaves when its day no longer lists it. One whose day cannot be read lies somewhere in
+    the days asked for; each answer narrows that down, and it leaves when an answer covers what is left and does not
+    list it.
+
+    Args:
+        connection: In a transaction.
+        run: Of the account.
+        rejected: All of the answer's bad records, of the days taken from it or of no day.
+        days: The days taken from it.
+        asked: The days that the answer reaches over.
+        asked_before: Those of the answer before it in this run.
+        now: When they are seen.
+    """
+    row = rejected_records.c
+    listed = {payload_digest(item.payload): item for item in rejected}
+    of_these_days = or_(row.day.in_(days), row.day.is_(None)) if days else row.day.is_(None)
+    kept = connection.execute(
+        select(row.id, row.day, row.asked_first, row.asked_last, row.payload_digest).where(
+            row.account_id == run.account_id, of_these_days
+        )
+    ).all()
+    digests = {row.payload_digest for row in kept}
+    for digest in listed.keys() - digests:
+        forgotten = forget_payload(listed[digest].payload)
+        if payload_digest(forgotten) in digests:
+            listed[payload_digest(forgotten)] = replace(listed.pop(digest), payload=forgotten)
+    gone: list[int] = []
+    for number, day, first, last, digest in kept:
+        still_listed = listed.pop(digest, None) is not None
+        if day is not None:
+            if not still_listed:
+                gone.append(number)
+            continue
+        place = Window(first, last)
+        left = _intersect(place, asked) or asked if still_listed else _subtract(place, asked)
+        if left is None:
+            gone.append(number)
+        elif left != place:
+            connection.execute(
+                update(rejected_records).where(row.id == number).values(asked_first=left.first, asked_last=left.last)
+            )
+    if gone:
+        # PostgreSQL takes no more than 65,535 values in one statement.
+        for start in range(0, len(gone), DELETED_AT_ONCE):
+            some = gone[start : start + DELETED_AT_ONCE]
+            connection.execute(delete(rejected_records).where(row.id.in_(some)))
+    place = (_subtract(asked, asked_before) if asked_before else None) or asked
+    if listed:
+        connection.execute(
+            rejected_records.insert(),
+            [
+                {
+                    "account_id": run.account_id, "day": item.day, "asked_first": place.first, "asked_last": place.last,
+                    "reason": item.reason[:_REASON_LENGTH], "payload": item.payload, "payload_digest": digest,
+                    "first_seen_at": now,
+                }
+                for digest, item in listed.items()
+            ],
+        )  # fmt: skip
+
+
+def payload_digest(payload: str) -> str:
+    """Tells one bad record from another."""
+    return hashlib.blake2b(payload.encode(), digest_size=16).hexdigest()
+
+
+def to_utc(created_at: str, zone: tzinfo) -> str:
+    """A time of the vendor's wall clock in UTC, both as text.
+
+    Where the clock was put back an hour, the first of the two readings is taken.
+    """
+    hour = _whole_hour_in_utc(created_at[:13], zone)
+    if hour is not None:
+        return hour + created_at[13:]
+    return _convert(created_at, zone)
+
+
+@lru_cache(maxsize=4096)
+def _whole_hour_in_utc(hour: str, zone: tzinfo) -> str | None:
+    """The hour that this one is in UTC; None where it is not one whole hour there. Many records share an hour."""
+    first, last = (_convert(f"{hour}:{rest}", zone) for rest in ("00:00", "59:59"))
+    return first[:13] if first[:13] == last[:13] and first.endswith(":00:00") else None
+
+
+def _convert(created_at: str, zone: tzinfo) -> str:
+    try:
+        moment = datetime.fromisoformat(created_at).replace(tzinfo=zone).astimezone(UTC)
+    except OverflowError:  # within hours of the calendar's first or last day
+        return created_at
+    return moment.replace(tzinfo=None).isoformat(" ", "seconds")
+
+
+def _journal_lines(change: DayChange) -> Iterator[tuple[Any, ...]]:
+    for item in change.inserts:
+        yield _journal_line("late", item.record, item.ordinal, None, 0, item.record, item.repeats)
+    for row, record, repeats in change.updates:
+        if row.withdrawn:
+            yield _journal_line("returned", record, row.ordinal, None, 0, record, repeats)
+        else:
+            yield _journal_line("corrected", record, row.ordinal, row.record, row.repeats, record, repeats)
+    for row in change.withdrawals:
+        yield _journal_line("withdrawn", row.record, row.ordinal, row.record, row.repeats, None, 0)
+
+
+def _journal_line(
+    kind: str,
+    key: Record,
+    ordinal: int,
+    before: Record | None,
+    repeats_before: int,
+    after: Record | None,
+    repeats_after: int,
+) -> tuple[Any, ...]:
+    spent = (before.price * repeats_before) if before else Decimal(0)
+    spends = (after.price * repeats_after) if after else Decimal(0)
+    return (
+        kind, key.created_at, key.phone, key.code_auth, ordinal,
+        *_attributes(before), repeats_before, *_attributes(after), repeats_after, f"{spends - spent:.6f}",
+    )  # fmt: skip
+
+
+def _attributes(record: Record | None) -> tuple[Any, ...]:
+    return (None, None, None) if record is None else (record.status, record.status_info, str(record.price))
+
+
+def _intersect(one: Window, other: Window) -> Window | None:
+    first, last = max(one.first, other.first), min(one.last, other.last)
+    return Window(first, last) if first <= last else None
+
+
+def _subtract(one: Window, other: Window) -> Window | None:
+    """What of a window another leaves; a hole in its middle does not count."""
+    if other.first <= one.first:
+        first = max(one.first, other.last + ONE_DAY)
+        return Window(first, one.last) if first <= one.last else None
+    if other.last >= one.last:
+        return Window(one.first, min(one.last, other.first - ONE_DAY))
+    return one
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
