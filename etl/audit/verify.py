@@ -1,0 +1,76 @@
+"""Fetch again and compare with the database, record by record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import Engine, func, select
+
+from etl.load.engine import reading
+from etl.load.tables import synced_days
+from etl.load.window import Rules, compare_window
+from etl.model import Batch, Window
+from etl.transform.identity import identify_day, snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a stored day differs from the vendor's.
+
+    Attributes:
+        missing: Records that the vendor lists and the database lacks.
+        different: Records that stand there with other attributes or another number of repeats.
+        surplus: Records that stand there and the vendor does not list.
+        vendor_records: How many it lists now, repeats included.
+    """
+
+    day: date
+    source: str
+    missing: int
+    different: int
+    surplus: int
+    vendor_records: int
+
+
+def closed_range(engine: Engine, account_id: int | None) -> Window | None:
+    """From the first closed day to the last: what there is to verify."""
+    column = synced_days.c
+    query = select(func.min(column.day), func.max(column.day)).where(
+        column.account_id == account_id, column.first_closed_at.is_not(None)
+    )
+    with reading(engine) as connection:
+        first, last = connection.execute(query).one()
+    return Window(first, last) if first else None
+
+
+def verify_windows(
+    engine: Engine, account_id: int | None, windows: Iterable[Window], fetch: Callable[[Window], Batch], rules: Rules
+) -> Iterator[list[Difference]]:
+    """Window by window, the days that differ.
+
+    Args:
+        engine: Of the database.
+        account_id: None compares with nothing stored.
+        windows: What to compare, in ascending order.
+        fetch: The source to compare with.
+        rules: With `thorough`: the digests alone would not show what was changed behind the program's back.
+    """
+    for window in windows:
+        batch = fetch(window)
+        snapshots = [identify_day(day, records) for day, records in sorted(batch.days.items())]
+        with reading(engine) as connection, connection.begin():
+            outcomes = compare_window(connection, account_id, batch, snapshots, rules, snapshot)
+        yield [
+            Difference(
+                outcome.snapshot.day,
+                batch.source,
+                missing=len(outcome.change.inserts) + outcome.change.returned,
+                different=len(outcome.change.updates) - outcome.change.returned,
+                surplus=len(outcome.change.withdrawals),
+                vendor_records=outcome.snapshot.records,
+            )
+            for outcome in outcomes
+            if outcome.change
+        ]
