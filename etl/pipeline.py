@@ -1,0 +1,102 @@
+"""The way of the data, on one screen: the only place where the stages meet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from etl import stopping
+from etl.errors import VendorUnavailable
+from etl.extract.ahead import fetch_ahead
+from etl.extract.source import Source
+from etl.load.again import try_again
+from etl.load.engine import reading
+from etl.load.ledger import Run, hold_fence, read_progress, write_progress
+from etl.load.window import DayOutcome, Rules, compare_window, count, store_window
+from etl.model import Batch, Tally, Window
+from etl.transform.identity import identify_day, snapshot
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one run works with.
+
+    Attributes:
+        run: None in a dry run: then everything is compared and nothing written.
+        clock: The present moment, aware.
+        progress: Called after each window.
+    """
+
+    source: Source
+    engine: Engine
+    account_id: int | None
+    run: Run | None
+    rules: Rules
+    clock: Callable[[], datetime]
+    progress: Callable[[Window, Tally], None]
+
+
+def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set[str]) -> None:
+    """Fetch, transform and load window by window. What is complete stays, whatever happens to the next.
+
+    Args:
+        job: What to work with.
+        windows: In ascending order.
+        total: Counts, also where an error ends the run early.
+        sources: Gets the names of the sources used.
+
+    Raises:
+        VendorUnavailable: The vendor did not answer for a window.
+        TokenRefused: The vendor refused the token.
+        RunElsewhere: A newer run has begun.
+        SQLAlchemyError: The database failed; nothing of that window is stored.
+    """
+    before: Batch | None = None
+    for batch in fetch_ahead(job.source.fetch, windows):
+        told = {batch.source} if batch.days else set()
+        tally = _load(job, batch, before, total, sources | told)
+        total.add(tally)
+        sources |= told
+        before = batch if batch.days else before
+        log.info(
+            "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
+            batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged, batch.source,
+        )  # fmt: skip
+        job.progress(batch.window, tally)
+        if batch.doubts and tally.untold_days:
+            raise VendorUnavailable(batch.doubts[tally.untold_days[0]])
+
+
+def _load(job: Job, batch: Batch, before: Batch | None, total: Tally, sources: set[str]) -> Tally:
+    """One window, one transaction; a deadlock or a lost connection is answered by doing all of it again."""
+    snapshots = [identify_day(day, records) for day, records in sorted(batch.days.items())]
+    written: list[DayOutcome] = []
+    days_written = 0
+
+    def compare_and_store() -> list[DayOutcome]:
+        nonlocal written, days_written
+        run = job.run
+        if run is None:
+            with stopping.held_back(), reading(job.engine) as connection, connection.begin():
+                return compare_window(connection, job.account_id, batch, snapshots, job.rules, snapshot)
+        with stopping.held_back(), job.engine.begin() as connection:
+            hold_fence(connection, run)
+            if written and read_progress(connection, run) == days_written:
+                return written  # it was committed, only the server's word of it was lost
+            outcomes = compare_window(connection, run.account_id, batch, snapshots, job.rules, snapshot)
+            asked_before = before.asked if before else None
+            store_window(connection, run, batch, outcomes, job.rules, asked_before=asked_before, now=job.clock())
+            so_far = Tally()
+            so_far.add(total)
+            so_far.add(count(outcomes, batch, job.rules))
+            write_progress(connection, run, so_far, sources)
+            written, days_written = outcomes, so_far.days
+        return outcomes
+
+    return count(try_again(compare_and_store), batch, job.rules)

@@ -1,0 +1,339 @@
+"""A run from its lock to its last line in the history: `sync`, `backfill` and `accept` are the same thing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+import etl
+from etl import stopping
+from etl.errors import BillingError, DatabaseFailed, Stopped, VendorUnavailable
+from etl.extract.client import Client, RetryPolicy
+from etl.extract.source import ReadFeed, Source
+from etl.extract.transport import CLOCK_TOLERANCE, Limits, Transport
+from etl.load.again import try_again
+from etl.load.engine import database_errors, database_exists, describe, open_engine, reading
+from etl.load.ledger import Position, Run, begin_run, end_run, find_account, read_position, require_form
+from etl.load.lock import hold_lock
+from etl.load.schema import empty_database, is_current, migrate, require_schema, schema_revision
+from etl.load.window import Rules
+from etl.model import Tally, Window
+from etl.pipeline import Job, sync_windows
+from etl.settings import Settings
+from etl.transform.privacy import Protection
+from etl.transform.reading import read_feed
+from etl.windows import plan_sync, plan_windows
+
+FIRST_SYNC_DAYS: Final = 30
+MIGRATION_WAIT: Final = 120.0
+"""Seconds to wait for another account's run that is migrating the same database."""
+
+HoldLock = Callable[..., AbstractContextManager[None]]
+"""As `etl.load.lock.hold_lock`."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a run is asked to do.
+
+    Attributes:
+        command: `sync`, `backfill` or `accept`.
+        wait: Seconds to wait for the account's lock.
+    """
+
+    command: str
+    since: date | None = None
+    until: date | None = None
+    dry_run: bool = False
+    wait: float = 0.0
+
+    @property
+    def accepted(self) -> frozenset[date]:
+        """The day that is taken however implausible it is."""
+        return frozenset({self.since} if self.command == "accept" and self.since else ())
+
+
+@dataclass(slots=True)
+class Report:
+    """How a run went; `error` is what ended it early, if anything did."""
+
+    account: str
+    command: str
+    dry_run: bool
+    windows: list[Window] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    sources: set[str] = field(default_factory=set)
+    watermark: date | None = None
+    seconds: float = 0.0
+    error: BillingError | None = None
+
+    @property
+    def needs_a_look(self) -> bool:
+        """Whether it is done, but something in it is for a person."""
+        return bool(self.tally.rejected or self.tally.suspect_days)
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Who is told how a run goes on: `say` gets sentences, `plan` the number of windows, `step` each one done."""
+
+    say: Callable[[str], None]
+    plan: Callable[[int], None]
+    step: Callable[[Window, Tally], None]
+
+
+def utc_now() -> datetime:
+    """The present moment."""
+    return datetime.now(UTC)
+
+
+def run_account(
+    settings: Settings,
+    order: Order,
+    watcher: Watcher,
+    *,
+    redact: Callable[[str], str],
+    exit_code_of: Callable[[Report], int],
+    clock: Callable[[], datetime] = utc_now,
+    hold: HoldLock = hold_lock,
+) -> Report:
+    """Do what is ordered for one account.
+
+    Args:
+        settings: Of the account.
+        order: What to do.
+        watcher: Is told how it goes on.
+        redact: Takes secrets out of a text.
+        exit_code_of: For the history.
+        clock: The present moment, aware.
+        hold: Holds the account's lock. Nothing but the fence stands between runs for which it holds none.
+
+    Returns:
+        A report, with the error that ended the run early if one did: what was completed before is kept.
+
+    Raises:
+        ConfigError: Before anything is done.
+    """
+    report = Report(settings.account, order.command, order.dry_run)
+    begun = time.monotonic()
+    settings.require_token()
+    engine = open_engine(settings.database_url)
+    try:
+        with database_errors(), hold_lock_unless_dry(engine, settings, order, hold):
+            ready = partial(prepare_database, engine, settings, dry_run=order.dry_run)
+            engine = try_again(ready)
+            with open_client(settings, redact) as client:
+                _run(settings, order, watcher, report, engine, client, clock, exit_code_of, redact)
+    except BillingError as error:
+        report.error = report.error or error
+    report.seconds = time.monotonic() - begun
+    return report
+
+
+@contextmanager
+def hold_lock_unless_dry(engine: Engine, settings: Settings, order: Order, hold: HoldLock) -> Iterator[None]:
+    """The account's lock for the whole run; a dry run of a database that is not there leaves nothing behind."""
+    if order.dry_run and not database_exists(engine):
+        yield
+        return
+    with hold(engine, f"account-{settings.account}", wait=order.wait):
+        yield
+
+
+def prepare_database(engine: Engine, settings: Settings, *, dry_run: bool) -> Engine:
+    """The engine of a database with the present schema, migrated if need be and allowed.
+
+    Raises:
+        SchemaMismatch: It has another schema and may not be migrated.
+    """
+    if dry_run and not database_exists(engine):
+        return empty_database()
+    with reading(engine) as connection:
+        if is_current(connection):
+            return engine
+        if dry_run and schema_revision(connection) is None:
+            return empty_database()
+        if dry_run or not settings.auto_migrate:
+            require_schema(connection)
+    with hold_lock(engine, "schema", wait=MIGRATION_WAIT):
+        # Whoever held the lock before may have done it: doing it again would take the views away from their readers.
+        with reading(engine) as connection:
+            done = is_current(connection)
+        if not done:
+            migrate(engine)
+    return engine
+
+
+@contextmanager
+def open_client(settings: Settings, redact: Callable[[str], str]) -> Iterator[Client]:
+    """The vendor's API with this account's token."""
+    token = settings.require_token()
+    limits = Limits(settings.timeout, settings.request_deadline, settings.max_response_mb << 20)
+    transport = Transport(settings.api_url, token, limits, user_agent=f"billing-etl/{etl.__version__}", redact=redact)
+    try:
+        yield Client(transport, RetryPolicy(settings.retry_attempts, settings.retry_max_wait))
+    finally:
+        transport.close()
+
+
+def open_source(settings: Settings, client: Client, *, today: date, last: date) -> Source:
+    """The account's two sources, their answers read by the transform."""
+    return Source(client, read_feed_of(settings), today=today, last=last)
+
+
+def read_feed_of(settings: Settings) -> ReadFeed:
+    """The transform of a feed, in the account's zone and in the form in which it stores phones and codes."""
+    return protection_of(settings).wrap(lambda feed, window, keep: read_feed(feed, window, settings.timezone, keep))
+
+
+def protection_of(settings: Settings) -> Protection:
+    """How this account's phones and codes are stored."""
+    return Protection(settings.phones, settings.codes, settings.phones_key_file or b"")
+
+
+def rules_of(settings: Settings, today: date, *, thorough: bool, accepted: frozenset[date] = frozenset()) -> Rules:
+    """What loading goes by for this account."""
+    return Rules(
+        today=today,
+        zone=settings.timezone,
+        lookback=settings.lookback_days,
+        max_withdrawn_share=settings.max_withdrawn_share,
+        thorough=thorough,
+        accepted=accepted,
+    )
+
+
+def plan_order(settings: Settings, order: Order, position: Position, today: date) -> list[Window]:
+    """The windows a run fetches."""
+    if order.command == "sync":
+        wanted = plan_sync(
+            start=settings.start_date or today - timedelta(days=FIRST_SYNC_DAYS),
+            watermark=position.watermark,
+            first_synced=position.first_day,
+            today=today,
+            lookback=settings.lookback_days,
+            since=order.since,
+            until=order.until,
+        )
+    else:
+        assert order.since and order.until  # noqa: S101, PT018 - the command line asks for both
+        last = min(order.until, today)
+        wanted = Window(order.since, last) if order.since <= last else None
+    # A day that is not believed is asked for again by every run, until the vendor comes to its senses.
+    again = () if order.command == "accept" else (day for day in position.suspect_days if day <= today)
+    return plan_windows(wanted, again, size=settings.window_days)
+
+
+def _run(
+    settings: Settings,
+    order: Order,
+    watcher: Watcher,
+    report: Report,
+    engine: Engine,
+    client: Client,
+    clock: Callable[[], datetime],
+    exit_code_of: Callable[[Report], int],
+    redact: Callable[[str], str],
+) -> None:
+    today = clock().astimezone(settings.timezone).date()
+    account_id, position = try_again(partial(_look_up, engine, settings))
+    report.watermark = position.watermark
+    windows = report.windows = plan_order(settings, order, position, today)
+    if position.first_day is None and order.command == "sync" and order.since is None and windows:
+        reason = "BILLING_START_DATE" if settings.start_date else "30 days back; BILLING_START_DATE sets another day"
+        watcher.say(f"{settings.account}: a first sync, beginning with {windows[0].first} ({reason})")
+    run: Run | None = None
+    rules = rules_of(settings, today, thorough=order.command == "backfill", accepted=order.accepted)
+    watcher.plan(len(windows))
+    if order.until and order.until > today:
+        watcher.say(f"{settings.account}: {order.until} lies in the future; fetching up to today, {today}")
+    try:
+        if not order.dry_run:
+            with stopping.held_back():
+                run = _begin(engine, settings, order, windows, clock)
+            account_id = run.account_id
+        if windows:
+            with open_source(settings, client, today=today, last=windows[-1].last) as source:
+                job = Job(source, engine, account_id, run, rules, clock, watcher.step)
+                sync_windows(job, windows, report.tally, report.sources)
+        if report.tally.untold_days:
+            days = ", ".join(map(str, report.tally.untold_days))
+            report.error = VendorUnavailable(f"no source could show these days whole, and they stay open: {days}")
+    except BillingError as error:
+        report.error = error
+    except SQLAlchemyError as error:
+        report.error = DatabaseFailed(describe(error))
+    except Stopped as stopped:
+        with suppress(SQLAlchemyError):
+            _end(engine, run, "stopped", 128 + stopped.signal_number, None, clock)
+        raise
+    finally:
+        _mention_clock(client.clock_skew)
+    code = exit_code_of(report)
+    outcome = "failed" if report.error else "look" if report.needs_a_look else "done"
+    # The vendor's words may repeat the URL, and with it the token, which stands in no table.
+    error_text = redact(str(report.error)) if report.error else None
+
+    def end() -> None:
+        _end(engine, run, outcome, code, error_text, clock)
+        with reading(engine) as connection:
+            report.watermark = read_position(connection, account_id).watermark
+
+    # The history is for people: that its last line cannot be written must not hide why.
+    with suppress(SQLAlchemyError), stopping.held_back():
+        if isinstance(report.error, DatabaseFailed):
+            end()  # tried again for long enough already
+        else:
+            try_again(end)
+
+
+def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position]:
+    with reading(engine) as connection:
+        account_id = find_account(connection, settings.account)
+        require_form(connection, account_id, protection_of(settings).form)
+        return account_id, read_position(connection, account_id)
+
+
+def _begin(
+    engine: Engine, settings: Settings, order: Order, windows: list[Window], clock: Callable[[], datetime]
+) -> Run:
+    def begin() -> Run:
+        with engine.begin() as connection:
+            return begin_run(
+                connection,
+                label=settings.account,
+                command=order.command,
+                version=etl.__version__,
+                windows=windows,
+                now=clock(),
+                form=protection_of(settings).form,
+            )
+
+    # Two first runs that no lock keeps apart both write the row of their account: one of them finds it the next time.
+    return try_again(begin, also=(IntegrityError,))
+
+
+def _end(
+    engine: Engine, run: Run | None, outcome: str, code: int, error: str | None, clock: Callable[[], datetime]
+) -> None:
+    if run is not None:
+        with engine.begin() as connection:
+            end_run(connection, run, outcome=outcome, exit_code=code, error=error, now=clock())
+
+
+def _mention_clock(skew: float | None) -> None:
+    if skew is not None and abs(skew) > CLOCK_TOLERANCE:
+        log.warning(
+            "this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, "ahead of" if skew > 0 else "behind"
+        )
