@@ -1,0 +1,260 @@
+"""What a person sees: lines, tables and the progress bar. Results go to stdout, progress to stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import click
+
+from etl.logs import NOTICES
+from etl.model import Tally, Window
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from etl.audit.status import AccountStatus
+    from etl.audit.verify import Difference
+    from etl.forgetting import Forgotten
+    from etl.runs import Report, Watcher
+
+PIPED_WIDTH: Final = 120
+"""Columns where stdout is no terminal."""
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_as_json))
+
+
+def report_as_json(report: Report, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
+    """A run's report as one JSON object."""
+    tally = report.tally
+    return {
+        "account": report.account,
+        "command": report.command,
+        "dry_run": report.dry_run,
+        "first_day": report.windows[0].first if report.windows else None,
+        "last_day": report.windows[-1].last if report.windows else None,
+        **tally.counts(),
+        "suspect_days": tally.suspect_days,
+        "sources": sorted(report.sources),
+        "last_synced_date": report.watermark,
+        "seconds": round(report.seconds, 3),
+        "exit_code": exit_code,
+        "error": redact(str(report.error)) if report.error else None,
+    }
+
+
+def status_as_json(status: AccountStatus) -> dict[str, Any]:
+    """An account's status as one JSON object."""
+    return {
+        "account": status.account,
+        "last_synced_date": status.last_synced_date,
+        "hours_behind": None if status.hours_behind is None else round(status.hours_behind, 1),
+        "last_success_at": status.last_success_at,
+        "records": status.records,
+        "open_days": status.open_days,
+        "gaps": [[gap.first, gap.last] for gap in status.gaps],
+        "suspect_days": [suspect.day for suspect in status.suspect_days],
+        "suspect_reasons": {suspect.day.isoformat(): suspect.reason for suspect in status.suspect_days},
+        "rejected": status.rejected,
+        "last_run": status.last_runs[0] if status.last_runs else None,
+    }
+
+
+def render_summary(report: Report) -> str:
+    """One line a person can read: what a run did."""
+    tally = report.tally
+    days = f"{report.windows[0].first} to {report.windows[-1].last}" if report.windows else "nothing to fetch"
+    parts = [
+        f"{tally.new:,} new",
+        f"{tally.changed:,} changed",
+        f"{tally.withdrawn:,} withdrawn",
+        f"{tally.unchanged:,} unchanged",
+        f"{len(tally.rejected):,} rejected",
+    ]
+    source = " and ".join(name.upper() for name in sorted(report.sources, reverse=True)) or "no source"
+    through = f"complete up to {report.watermark}" if report.watermark else "no complete day yet"
+    would = "would be " if report.dry_run else ""
+    return (
+        f"{report.account}: {tally.days} {'day' if tally.days == 1 else 'days'} ({days}): {would}{', '.join(parts)}; "
+        f"from {source}; {through}; {report.seconds:.1f} s"
+    )
+
+
+def print_report(report: Report) -> None:
+    """A run's summary, and what in it needs a person."""
+    click.echo(render_summary(report))
+    for day in report.tally.suspect_days:
+        click.secho(
+            f"  {day} was kept as it was: the vendor's answer is implausible (see billing-etl status); "
+            f"billing-etl accept {day} takes it",
+            fg="yellow",
+        )
+    if report.tally.rejected:
+        count = len(report.tally.rejected)
+        click.secho(
+            f"  {count} bad record{'s are' if count > 1 else ' is'} kept aside in rejected_records", fg="yellow"
+        )
+
+
+def print_status(statuses: Sequence[AccountStatus]) -> None:
+    """Each account as a person wants to see it."""
+    console = open_console()
+    for status in statuses:
+        if status.last_synced_date is None and not status.last_runs:
+            console.print(f"[bold]{status.account}[/]: never synced; run: billing-etl sync")
+            continue
+        table = new_table("", "")
+        table.show_header = False
+        behind = "" if status.hours_behind is None else f" ({status.hours_behind:.0f} hours ago)"
+        table.add_row("complete up to", f"{status.last_synced_date or 'no day yet'}{behind}")
+        table.add_row("records", f"{status.records:,}")
+        table.add_row("open days", str(status.open_days))
+        table.add_row("gaps", _coloured(", ".join(map(_range, status.gaps)), "yellow"))
+        suspect = "; ".join(f"{item.day}: {item.reason}" for item in status.suspect_days)
+        table.add_row("suspect days", _coloured(suspect, "red"))
+        table.add_row("rejected records", _coloured(str(status.rejected), "yellow") if status.rejected else "none")
+        print_table(console, f"Account {status.account}", table)
+        if status.last_runs:
+            _print_runs(console, status.last_runs)
+
+
+def print_differences(differences: Iterable[Difference], days: int) -> None:
+    """What `verify` found."""
+    rows = list(differences)
+    if not rows:
+        click.secho(f"{days} days verified: the database equals the vendor", fg="green")
+        return
+    print_rows(
+        "Days that differ",
+        ("day", "source", "#missing", "#different", "#surplus"),
+        [(item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.surplus:,}") for item in rows],
+    )
+    click.echo(f"{len(rows)} of {days} days differ; billing-etl backfill --since D --until D mends them")
+
+
+def forgotten_as_json(result: Forgotten) -> dict[str, Any]:
+    """What was removed from one account as one JSON object."""
+    return {"account": result.account, "found": any(result.rows.values()), "rows": result.rows, "masked": result.masked}
+
+
+def print_forgotten(results: Sequence[Forgotten]) -> None:
+    """What was removed, and where nobody looked. Never the number."""
+    for result in results:
+        found = [f"{count:,} of {table}" for table, count in result.rows.items() if count]
+        click.echo(f"{result.account}: " + (f"forgotten: {', '.join(found)}" if found else "the number is not there"))
+        if result.masked and found:
+            click.echo("  phones are stored masked here: whoever has the same mask is forgotten as well")
+    labels = {result.account for result in results}
+    if elsewhere := sorted({label for result in results for label in result.elsewhere} - labels):
+        click.secho(f"not looked at: {', '.join(elsewhere)}; see --account", fg="yellow")
+
+
+def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Any small result as a table."""
+    table = new_table(*columns)
+    for row in rows:
+        table.add_row(*map(str, row))
+    print_table(open_console(), title, table)
+
+
+def print_table(console: Console, title: str, table: Table) -> None:
+    """A table under its title."""
+    console.print(f"\n[bold]{title}[/]")
+    console.print(table)
+
+
+def new_table(*columns: str) -> Table:
+    """An empty table; a column whose name begins with # holds numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(name.removeprefix("#"), justify="right" if name.startswith("#") else "left")
+    return table
+
+
+def open_console() -> Console:
+    """Stdout for tables: coloured on a terminal, plain and wide elsewhere."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+
+
+@contextmanager
+def watch(*, quiet: bool, as_log: bool = False) -> Iterator[Watcher]:
+    """Tells how a run goes on: sentences, and a bar on a terminal.
+
+    Args:
+        quiet: Nothing at all.
+        as_log: Sentences become log lines, and there is no bar.
+    """
+    from etl.runs import Watcher
+
+    def say(sentence: str) -> None:
+        if as_log:
+            logging.getLogger(NOTICES).info(sentence)
+        elif not quiet:
+            click.echo(sentence, err=True)
+
+    if quiet or as_log or not sys.stderr.isatty():
+        yield Watcher(say, lambda _count: None, lambda _window, _tally: None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("fetching", total=None)
+
+        def step(window: Window, _tally: Tally) -> None:
+            progress.update(task, advance=1, description=f"{window.first} to {window.last}")
+
+        yield Watcher(progress.console.print, lambda count: progress.update(task, total=count), step)
+
+
+def _print_runs(console: Console, runs: Iterable[dict[str, Any]]) -> None:
+    names = ("days", "new", "changed", "withdrawn", "unchanged", "rejected")
+    table = new_table("started (UTC)", "command", "outcome", *(f"#{name}" for name in names), "error")
+    for run in runs:
+        started = f"{run['started_at']:%Y-%m-%d %H:%M:%S}"
+        counts = [f"{run[name]:,}" for name in names]
+        table.add_row(started, run["command"], run["outcome"], *counts, run["error"] or "")
+    print_table(console, "Last runs", table)
+
+
+def _coloured(text: str, colour: str) -> str:
+    return f"[{colour}]{text}[/]" if text else "none"
+
+
+def _range(window: Window) -> str:
+    return str(window.first) if len(window) == 1 else f"{window.first} to {window.last}"
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal | timedelta):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(type(value).__name__)
+
+
+def use_tolerant_output(*streams: TextIO) -> None:
+    """Let no character that a locale cannot show end a run."""
+    for stream in streams:
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
