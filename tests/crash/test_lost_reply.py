@@ -1,0 +1,126 @@
+"""The server has committed, and its word of it never arrives."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import pytest
+from sqlalchemy import text
+
+COMMIT = b"COMMIT"
+WRITES = (b"INSERT", b"UPDATE", b"COPY")
+
+
+class Wire:
+    """Carries bytes to a database server and back. At one of the COMMITs it swallows the reply and cuts the line.
+
+    Attributes:
+        cut_at: The number of that COMMIT among those of transactions that wrote, from 1; None for no cut.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self.server = (host, port)
+        self.cut_at: int | None = None
+        self.commits = 0
+        self.cuts = 0
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def reset(self, cut_at: int | None) -> None:
+        """Count from the beginning."""
+        self.cut_at, self.commits, self.cuts = cut_at, 0, 0
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self.listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(self.server)
+                cut = threading.Event()
+                threading.Thread(target=self._carry, args=(client, server, cut, True), daemon=True).start()
+                threading.Thread(target=self._carry, args=(server, client, cut, False), daemon=True).start()
+
+    def _carry(self, source: socket.socket, target: socket.socket, cut: threading.Event, forth: bool) -> None:
+        wrote = False
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                wrote = wrote or any(word in data for word in WRITES)
+                if forth and wrote and COMMIT in data:
+                    wrote = False
+                    with self.lock:
+                        self.commits += 1
+                        if self.commits == self.cut_at:
+                            self.cuts += 1
+                            cut.set()
+                elif cut.is_set():
+                    # The server's reply: it has committed.
+                    break
+                target.sendall(data)
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@contextmanager
+def wire_to(url) -> Iterator[Wire]:
+    wire = Wire(url.host, url.port or {"postgresql": 5432}.get(url.get_backend_name(), 3306))
+    try:
+        yield wire
+    finally:
+        wire.close()
+
+
+@pytest.fixture
+def wire(account) -> Iterator[Wire]:
+    """Between the program and its database server; the tests' own questions go around it."""
+    with wire_to(account.url) as wire:
+        account.url = account.url.set(host="127.0.0.1", port=wire.port)
+        yield wire
+
+
+def told(done) -> list[str]:
+    """The report of a run, without the account and the time it took."""
+    return re.findall(r"\d+ (?:days|new|changed|withdrawn|unchanged|rejected)|up to [\d-]+", done.output)
+
+
+@pytest.mark.fault(97)
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_commit_whose_reply_is_lost_counts_once(account, wire, records):
+    account.prepare(*records)
+    wire.reset(cut_at=None)
+    undisturbed = account.sync()
+    assert undisturbed.code == 0
+    whole = account.held()
+    commits = wire.commits
+    assert commits >= 4, "the run's row, its windows, its end"
+    with account.engine.connect() as connection:
+        restated = connection.scalar(text("SELECT count(*) FROM restatements"))
+    assert restated
+    for number in range(1, commits + 1):
+        account.prepare(*records)
+        before = account.held().watermark
+        wire.reset(cut_at=number)
+        done = account.sync()
+        assert wire.cuts == 1
+        assert done.code in {0, 74}, (number, done)
+        if done.code == 0:
+            assert told(done) == told(undisturbed), "what was new is new in the report, however often it was tried"
+        between = account.check_honest(before)
+        wire.reset(cut_at=None)
+        account.check_quiet_run(between)
+        assert account.held().days == whole.days
+        with account.engine.connect() as connection:
+            query = "SELECT count(*) FROM restatements r JOIN accounts a ON a.id = r.account_id WHERE a.label = :label"
+            assert connection.scalar(text(query), {"label": account.label}) == restated, "each change is told once"
+            newest = "SELECT outcome FROM sync_runs ORDER BY id DESC LIMIT 1"
+            assert connection.scalar(text(newest)) == "done"

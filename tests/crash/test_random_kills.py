@@ -1,0 +1,39 @@
+"""Killed at random moments, night after night, while the vendor goes on changing its mind.
+
+A kill counts when it lands within a run. KILLS says how many are wanted on each database, for a longer search.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from random import Random
+
+import pytest
+
+PARTS = 4
+KILLS = {"sqlite": 200, "postgresql": 60, "mariadb": 60}
+KILLS_IN_A_ROW = 5
+"""At the most, before a run is left in peace."""
+
+
+@pytest.mark.fault(104)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_runs_that_are_killed_at_random_lose_and_double_nothing(account, records, part):
+    wanted = int(os.environ.get("KILLS", KILLS[account.engine.dialect.name])) // PARTS
+    random = Random(part)
+    old, new = records
+    account.prepare(old, new)
+    longest = account.sync().seconds
+    landed = tries = 0
+    while landed < wanted:
+        account.rename()
+        watermark = None
+        for _ in range(random.randint(1, KILLS_IN_A_ROW)):
+            account.tell(random.sample(new, len(new) - random.randint(0, 3)))
+            done = account.sync(number=signal.SIGKILL, after=random.uniform(0, longest))
+            landed += done.code == -signal.SIGKILL and bool(done.points) and done.points[-1] != "end #1"
+            watermark = account.check_honest(watermark)
+        account.check_quiet_run(watermark)
+        tries += 1
+        assert tries < 10 * wanted, f"only {landed} kills landed"

@@ -1,0 +1,513 @@
+"""Each command of the contract, from its arguments to its exit code, its words and its documents."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
+from importlib.metadata import version
+
+import pytest
+
+REPORT = {
+    "account", "command", "dry_run", "first_day", "last_day", "days", "new", "changed", "withdrawn", "unchanged",
+    "rejected", "suspect_days", "sources", "last_synced_date", "seconds", "exit_code", "error",
+}  # fmt: skip
+SETTINGS = [
+    "BILLING_API_TOKEN",
+    "BILLING_API_TOKEN_FILE",
+    "BILLING_API_URL",
+    "BILLING_DATABASE_URL",
+    "BILLING_DATABASE_URL_FILE",
+    "BILLING_ACCOUNT",
+    "BILLING_START_DATE",
+    "BILLING_LOOKBACK_DAYS",
+    "BILLING_WINDOW_DAYS",
+    "BILLING_TIMEZONE",
+    "BILLING_TIMEOUT",
+    "BILLING_REQUEST_DEADLINE",
+    "BILLING_RETRY_ATTEMPTS",
+    "BILLING_RETRY_MAX_WAIT",
+    "BILLING_MAX_RESPONSE_MB",
+    "BILLING_MAX_WITHDRAWN_SHARE",
+    "BILLING_AUTO_MIGRATE",
+    "BILLING_PHONES",
+    "BILLING_PHONES_KEY_FILE",
+    "BILLING_CODES",
+]
+DEFAULTS = [
+    "https://api.telefon-ip.ru/api/v1/authcalls", "sqlite:///billing.db", "default", "Europe/Moscow", "300", "512",
+    "0.2", "true", "30 days",
+]  # fmt: skip
+SPAN = ("--until", "2025-03-10")
+
+
+def query(folder, sql):
+    with closing(sqlite3.connect(folder / "billing.db")) as database:
+        return database.execute(sql).fetchall()
+
+
+def only(document):
+    (account,) = document["accounts"]
+    return account
+
+
+# --- sync -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_is_all_that_a_first_sync_needs(billing, vendor):
+    done = billing("sync", BILLING_START_DATE=None, BILLING_RETRY_ATTEMPTS=None, BILLING_RETRY_MAX_WAIT=None)
+    assert done.code == 0, done
+    assert "first sync" in done.errors
+    assert "30 days back" in done.errors
+    assert "BILLING_START_DATE" in done.errors
+    assert query(billing.folder, "SELECT count(*) FROM synced_days") == [(31,)]
+    assert "billing.db" in billing.files()
+
+
+def test_a_sync_fills_the_database_and_says_so_in_one_line(billing, vendor):
+    done = billing("sync", *SPAN)
+    assert done.code == 0, done
+    assert done.out.count("\n") == 1
+    for part in ("default: 10 days (2025-03-01 to 2025-03-10)", "30 new", "0 changed", "JSON", "2025-03-10", " s"):
+        assert part in done.out
+    assert query(billing.folder, "SELECT count(*), sum(amount) FROM billing") == [(30, pytest.approx(6))]
+    assert query(billing.folder, "SELECT DISTINCT records, spend FROM daily_spend") == [(3, 0.6)]
+
+
+def test_a_second_sync_finds_nothing_new_and_then_what_is(synced, vendor, listed):
+    assert ": 0 new, 0 changed, 0 withdrawn" in re.sub(r".*\)", "", synced("sync", *SPAN).out)
+    vendor.dataset.remove(listed("2025-03-09", 1))
+    vendor.dataset.add(listed("2025-03-08", 2, "1.5")[1:])
+    done = synced("sync", *SPAN, "--json")
+    account = only(json.loads(done.out))
+    assert (done.code, account["new"], account["withdrawn"], account["exit_code"]) == (0, 1, 1, 0)
+
+
+def test_a_report_in_json_is_one_document_with_these_keys(billing):
+    done = billing("sync", *SPAN, "--json")
+    document = json.loads(done.out)
+    assert document.keys() == {"accounts", "exit_code"}
+    account = only(document)
+    assert account.keys() >= REPORT
+    assert account.pop("seconds") >= 0
+    assert {name: account[name] for name in REPORT - {"seconds"}} == {
+        "account": "default", "command": "sync", "dry_run": False, "first_day": "2025-03-01",
+        "last_day": "2025-03-10", "days": 10, "new": 30, "changed": 0, "withdrawn": 0, "unchanged": 0, "rejected": 0,
+        "suspect_days": [], "sources": ["json"], "last_synced_date": "2025-03-10", "exit_code": 0, "error": None,
+    }  # fmt: skip
+
+
+def test_since_and_until_are_the_days_that_are_fetched(billing):
+    done = billing("sync", "--since", "2025-03-04", "--until", "2025-03-05", "--json")
+    account = only(json.loads(done.out))
+    assert (account["first_day"], account["last_day"], account["new"]) == ("2025-03-04", "2025-03-05", 6)
+
+
+def test_a_dry_run_leaves_the_folder_empty(billing):
+    done = billing("sync", *SPAN, "--dry-run")
+    assert (done.code, billing.files()) == (0, []), done
+    assert "30 new" in done.out
+    assert "would" in done.out
+
+
+def test_a_dry_run_changes_nothing_in_a_database(synced, vendor, listed):
+    vendor.dataset.add(listed("2025-03-09", 9, "1")[5:])
+    files, before = synced.files(), (synced.folder / "billing.db").read_bytes()
+    done = synced("sync", *SPAN, "--dry-run", "--json")
+    account = only(json.loads(done.out))
+    assert (done.code, account["dry_run"], account["new"]) == (0, True, 4)
+    assert (synced.files(), (synced.folder / "billing.db").read_bytes()) == (files, before)
+
+
+def test_quiet_is_silent_where_all_is_well(billing):
+    for command in (
+        ("migrate",),
+        ("sync", *SPAN),
+        ("sync", *SPAN),
+        ("backfill", "--since", "2025-03-02", "--until", "2025-03-03"),
+        ("accept", "2025-03-09"),
+        ("verify",),
+    ):
+        assert (command, *billing("-q", *command)) == (command, 0, "", "")
+
+
+def test_quiet_is_not_silent_where_something_is_wrong(synced, vendor, listed):
+    vendor.dataset.replace([])
+    done = synced("-q", "sync", *SPAN)
+    assert done.code == 65
+    assert "2025-03-09" in done.out + done.errors
+
+
+def test_progress_is_for_terminals_only(billing):
+    done = billing("sync", *SPAN)
+    assert "\x1b" not in done.out + done.errors
+    assert "\r" not in done.out + done.errors
+
+
+# --- backfill, accept, verify -----------------------------------------------------------------------------------------
+
+
+def test_a_backfill_fetches_a_past_range(synced, vendor, listed):
+    vendor.dataset.add(listed("2025-02-10", 2))
+    done = synced("backfill", "--since", "2025-02-10", "--until", "2025-02-11", "--json")
+    account = only(json.loads(done.out))
+    assert (done.code, account["command"], account["new"]) == (0, "backfill", 2)
+    assert account["last_synced_date"] == "2025-03-10"
+
+
+def test_what_verify_finds_a_backfill_mends(synced):
+    done = synced("verify", "--source", "json,csv")
+    assert (done.code, synced("verify", "--json").code) == (0, 0), done
+    with closing(sqlite3.connect(synced.folder / "billing.db")) as database:
+        database.execute("UPDATE billing_records SET price = '9.000000' WHERE created_at LIKE '2025-03-04 10:00:00%'")
+        database.execute("DELETE FROM billing_records WHERE created_at LIKE '2025-03-07 10:00:01%'")
+        database.commit()
+    done = synced("verify")
+    assert (done.code, "2025-03-04" in done.out, "2025-03-07" in done.out) == (65, True, True)
+    assert "backfill" in done.out
+    done = synced("verify", "--since", "2025-03-05", "--until", "2025-03-06")
+    assert done.code == 0, done
+    done = synced("verify", "--json", "--source", "csv")
+    document = json.loads(done.out)
+    assert (done.code, document["exit_code"]) == (65, 65)
+    assert "2025-03-04" in done.out
+
+    assert synced("backfill", "--since", "2025-03-04", "--until", "2025-03-07").code == 0
+    assert synced("verify").code == 0
+    assert query(synced.folder, "SELECT DISTINCT records, spend FROM daily_spend") == [(3, 0.6)]
+
+
+def test_verify_writes_nothing(synced, vendor, listed):
+    vendor.dataset.add(listed("2025-03-09", 9, "1")[5:])
+    before = (synced.folder / "billing.db").read_bytes()
+    assert synced("verify").code == 65
+    assert (synced.folder / "billing.db").read_bytes() == before
+
+
+def test_verify_before_there_is_a_database_makes_none(billing):
+    done = billing("verify")
+    assert (done.code, billing.files(), done.errors.count("\n")) == (74, [], 1)
+
+
+def test_a_suspect_day_ends_every_run_with_65_until_it_is_accepted(synced, vendor, listed):
+    vendor.dataset.remove(listed("2025-03-09", 3))
+    for command in (("sync", *SPAN), ("sync", *SPAN), ("backfill", "--since", "2025-03-01", "--until", "2025-03-01")):
+        done = synced(*command)
+        assert (done.code, "2025-03-09" in done.out, "accept 2025-03-09" in done.out) == (65, True, True)
+    status = only(json.loads(synced("status", "--json").out))
+    assert status["suspect_days"] == ["2025-03-09"]
+    assert query(synced.folder, "SELECT day_state FROM daily_spend WHERE day = '2025-03-09'") == [("suspect",)]
+
+    done = synced("accept", "2025-03-09", "--json")
+    assert (done.code, only(json.loads(done.out))["withdrawn"]) == (0, 3)
+    assert synced("sync", *SPAN).code == 0
+    assert only(json.loads(synced("status", "--json").out))["suspect_days"] == []
+
+
+def test_rejected_records_end_the_run_with_65_and_are_kept_aside(billing, vendor, listed):
+    vendor.dataset.add([listed("2025-03-05", 1)[0] | {"price": "much"}])
+    for _ in range(2):
+        done = billing("sync", *SPAN, BILLING_LOOKBACK_DAYS="10")
+        assert (done.code, "rejected_records" in done.out) == (65, True), done
+    assert query(billing.folder, "SELECT day, reason FROM rejected_records") == [
+        ("2025-03-05", "price is not a number"),
+    ]
+    assert query(billing.folder, "SELECT count(*) FROM billing") == [(30,)]
+    assert only(json.loads(billing("status", "--json").out))["rejected"] == 1
+
+
+# --- status -----------------------------------------------------------------------------------------------------------
+
+
+def test_status_is_what_the_contract_says(synced):
+    synced("backfill", "--since", "2025-02-01", "--until", "2025-02-02")
+    done = synced("status", "--json")
+    status = only(json.loads(done.out))
+    assert done.code == 0
+    assert {name: status[name] for name in ("account", "last_synced_date", "records", "gaps", "rejected")} == {
+        "account": "default",
+        "last_synced_date": "2025-03-10",
+        "records": 30,
+        "gaps": [["2025-02-03", "2025-02-28"]],
+        "rejected": 0,
+    }
+    assert status["suspect_days"] == []
+    assert (status["last_run"]["command"], status["last_run"]["outcome"]) == ("backfill", "done")
+
+    done = synced("status")
+    assert done.code == 0
+    for part in ("default", "2025-03-10", "2025-02-03 to 2025-02-28", "sync", "backfill"):
+        assert part in done.out
+
+
+def test_status_before_there_is_anything_makes_nothing(billing):
+    done = billing("status", "--json")
+    assert (done.code, billing.files()) == (0, [])
+    status = only(json.loads(done.out))
+    expected = {"account": "default", "last_synced_date": None, "records": 0, "gaps": [], "suspect_days": []}
+    assert {name: status[name] for name in expected} == expected
+    assert (status["rejected"], status["last_run"]) == (0, None)
+    assert "never synced" in billing("status").out
+
+
+@pytest.mark.fault(112)
+def test_status_says_no_when_an_account_is_older_than_it_may_be(billing):
+    assert billing("status", "--max-age", "48").code == 1
+    billing("sync", *SPAN)
+    assert billing("status", "--max-age", "48").code == 1
+    billing("sync", BILLING_WINDOW_DAYS="366", BILLING_LOOKBACK_DAYS="0")
+    done = billing("status", "--max-age", "48", "--json")
+    assert (done.code, json.loads(done.out)["exit_code"]) == (0, 0)
+
+
+def test_status_needs_no_token(synced):
+    assert synced("status", BILLING_API_TOKEN=None).code == 0
+
+
+# --- check, migrate, demo, sandbox, help ------------------------------------------------------------------------------
+
+
+def test_check_has_a_line_for_each_thing_that_a_sync_needs(synced):
+    done = synced("check")
+    assert done.code == 0, done
+    for name in ("settings", "database", "schema", "token", "clock", "dates"):
+        assert re.search(rf"^\S+ {name}: .+$", done.out, re.MULTILINE), name
+
+
+def test_check_makes_no_database(billing):
+    done = billing("check")
+    assert (done.code, billing.files()) == (0, []), done
+
+
+def test_check_in_json_is_one_document(synced):
+    done = synced("check", "--json")
+    document = json.loads(done.out)
+    assert (done.code, document["exit_code"]) == (0, 0)
+    assert {check["name"] for check in only(document)["checks"]} >= {"database", "schema", "token", "clock", "dates"}
+    assert all(check["ok"] is True and check["message"] for check in only(document)["checks"])
+
+
+@pytest.mark.parametrize("end_date", ["inclusive", "exclusive"])
+def test_check_tells_what_the_vendors_dates_mean(billing, vendor, end_date):
+    vendor.dataset.reset()
+    vendor.set_now(None)  # seeded records of the last days
+    vendor.policies.end_date = end_date
+    done = billing("check")
+    assert done.code == 0, done
+    assert ("the end date is included" if end_date == "inclusive" else "the end date is not included") in done.out
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code", "name"),
+    [
+        ({"BILLING_API_TOKEN": "11111111-0000-4000-8000-000000000000"}, 77, "token"),
+        ({"BILLING_DATABASE_URL": "sqlite:///nowhere/billing.db"}, 74, "database"),
+        ({"BILLING_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/billing"}, 74, "database"),
+        ({"BILLING_API_URL": "http://127.0.0.1:1"}, 69, "token"),
+        ({"BILLING_API_TOKEN": None}, 78, "BILLING_API_TOKEN"),
+    ],
+)
+def test_check_ends_with_the_code_that_a_sync_would_end_with(billing, wrong, code, name):
+    done = billing("check", **wrong)
+    assert (done.code, name in done.out + done.errors, "Traceback" in done.errors) == (code, True, False), done
+
+
+@pytest.mark.fault(109)
+def test_a_clock_that_is_wrong_is_a_check_that_says_no(billing, vendor):
+    vendor.set_now(vendor.now.replace(year=2020))
+    done = billing("check")
+    assert (done.code, "clock" in done.out) == (1, True), done
+
+
+def test_migrate_makes_the_schema_and_may_be_run_again(billing):
+    for _ in range(2):
+        done = billing("migrate", BILLING_API_TOKEN=None)
+        assert (done.code, "revision" in done.out) == (0, True), done
+    names = {name for (name,) in query(billing.folder, "SELECT name FROM sqlite_master")}
+    assert names >= {"billing_records", "synced_days", "billing", "daily_spend", "restated_days", "freshness"}
+
+
+def test_migrate_can_print_its_sql_instead(billing):
+    done = billing("migrate", "--sql")
+    assert (done.code, billing.files()) == (0, []), done.errors
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(done.out)
+        names = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    assert names >= {"billing_records", "synced_days", "billing", "daily_spend", "restated_days", "freshness"}
+
+
+def test_without_leave_to_migrate_a_sync_makes_no_schema(billing, vendor):
+    done = billing("sync", *SPAN, BILLING_AUTO_MIGRATE="false")
+    assert (done.code, vendor.requests, done.errors.count("\n")) == (74, [], 1)
+    assert billing("migrate").code == 0
+    assert billing("sync", *SPAN, BILLING_AUTO_MIGRATE="false").code == 0
+
+
+def test_the_demo_needs_no_setting_and_shows_the_job(billing, vendor):
+    nothing = {name: None for name in billing.variables if name.startswith("BILLING_")}
+    done = billing("demo", **nothing)
+    assert (done.code, done.errors.count("Traceback")) == (0, 0), done
+    for word in ("new", "changed", "withdrawn", "daily_spend", "status"):
+        assert word in done.out
+    assert "__main__.py" not in done.out, "nobody can run that"
+    assert vendor.requests == []
+
+
+def test_the_demo_can_be_run_again(billing):
+    assert [billing("demo").code, billing("demo").code] == [0, 0]
+    assert "billing.db" not in billing.files()
+
+
+def test_the_sandbox_serves_a_sync_and_ends_when_it_is_told(billing):
+    process = billing.start("sandbox", "--port", "0", "--token", "open-sesame")
+    url = re.search(r"http://127\.0\.0\.1:\d+/api/v1/authcalls", process.stdout.readline())[0]
+    settings = {"BILLING_API_URL": url, "BILLING_START_DATE": None}
+    assert billing("sync", **settings, BILLING_API_TOKEN="open-sesame").code == 0
+    assert query(billing.folder, "SELECT count(*) > 100 FROM billing") == [(1,)]
+    assert billing("sync", **settings, BILLING_API_TOKEN="another").code == 77
+    process.terminate()
+    assert billing.finish(process).code in {0, 143}
+
+
+def test_help_tells_every_setting_and_its_default(billing):
+    done = billing("--help")
+    assert done.code == 0
+    for name in SETTINGS:
+        assert re.search(rf"\b{name}\b", done.out), name
+    for default in DEFAULTS:
+        assert default in done.out, default
+    for command in ("sync", "backfill", "verify", "status", "check", "migrate", "accept", "demo", "sandbox"):
+        assert re.search(rf"^ +{command} ", done.out, re.MULTILINE), command
+        assert billing(command, "--help").code == 0, command
+
+
+def test_help_and_version_need_no_settings(billing):
+    nothing = {name: None for name in billing.variables if name.startswith("BILLING_")}
+    assert billing("--help", **nothing).code == 0
+    assert version("billing-etl") in billing("--version", **nothing).out
+
+
+# --- several accounts -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_accounts(billing):
+    (billing.folder / "billing.toml").write_text(
+        f'start_date = 2025-03-01\n[accounts.one]\napi_token = "{billing.variables["BILLING_API_TOKEN"]}"\n'
+        f'[accounts.two]\napi_token = "{billing.variables["BILLING_API_TOKEN"]}"\nlookback_days = 3\n'
+    )
+    billing.variables |= {"BILLING_API_TOKEN": "a-token-for-no-account"}
+    del billing.variables["BILLING_START_DATE"]
+    return billing
+
+
+def test_every_account_of_a_file_has_its_turn_or_only_those_named(two_accounts):
+    config = ("--config", "billing.toml")
+    done = two_accounts(*config, "sync", *SPAN, "--account", "two", "--json")
+    assert (done.code, [account["account"] for account in json.loads(done.out)["accounts"]]) == (0, ["two"]), done
+    done = two_accounts(*config, "sync", *SPAN, "--json")
+    accounts = json.loads(done.out)["accounts"]
+    assert [(account["account"], account["new"]) for account in accounts] == [("one", 30), ("two", 0)]
+    assert query(two_accounts.folder, "SELECT account, count(*) FROM billing GROUP BY account") == [
+        ("one", 30),
+        ("two", 30),
+    ]
+    statuses = json.loads(two_accounts(*config, "status", "--json").out)["accounts"]
+    assert [(status["account"], status["records"]) for status in statuses] == [("one", 30), ("two", 30)]
+
+
+@pytest.mark.parametrize("command", [("sync", *SPAN), ("status",), ("check",), ("verify",)])
+def test_several_accounts_are_still_one_json_document(two_accounts, command):
+    two_accounts("--config", "billing.toml", "sync", *SPAN)
+    done = two_accounts("--config", "billing.toml", *command, "--json")
+    document = json.loads(done.out)
+    assert (done.code, document["exit_code"]) == (0, 0), done
+    assert [account["account"] for account in document["accounts"]] == ["one", "two"]
+
+
+def test_an_account_that_the_file_has_not_is_refused(two_accounts, vendor):
+    done = two_accounts("--config", "billing.toml", "sync", "--account", "three")
+    assert (done.code in {2, 78}, "three" in done.errors, vendor.requests) == (True, True, [])
+
+
+def test_one_account_that_fails_does_not_stop_the_other(two_accounts):
+    text = (two_accounts.folder / "billing.toml").read_text()
+    (two_accounts.folder / "billing.toml").write_text(text.replace("api_token", "api_token = 'wrong'\n#", 1))
+    done = two_accounts("--config", "billing.toml", "sync", *SPAN, "--json")
+    accounts = json.loads(done.out)["accounts"]
+    assert [(account["account"], account["exit_code"]) for account in accounts] == [("one", 77), ("two", 0)]
+    assert done.code == 77
+
+
+# --- amounts ----------------------------------------------------------------------------------------------------------
+
+
+def test_amounts_travel_exactly_from_the_vendors_digits_to_the_sum(billing, vendor, listed):
+    vendor.dataset.replace(
+        [
+            *listed("2025-03-05", 3, "0.1"),
+            *listed("2025-03-06", 2, "999999999999.999999"),
+            *listed("2025-03-06", 1, "0.000002"),
+        ]
+    )
+    assert billing("sync", *SPAN).code == 0
+    rows = query(billing.folder, "SELECT day, spend FROM daily_spend ORDER BY day")
+    assert [(day, Decimal(str(spend))) for day, spend in rows] == [
+        ("2025-03-05", Decimal("0.3")),
+        ("2025-03-06", Decimal(2000000000000)),
+    ]
+
+
+# --- forget -----------------------------------------------------------------------------------------------------------
+
+
+def test_forget_says_what_it_removed_and_never_whom(synced):
+    done = synced("forget", "--phone", "8 (924) 355-51-00")
+    assert (done.code, done.out, done.errors) == (0, "default: forgotten: 30 of billing_records\n", "")
+    assert query(synced.folder, "SELECT DISTINCT phone, code_auth, status_info FROM billing") == [("forgotten", "", "")]
+    done = synced("forget", "--phone", "89243555100", "--json")
+    assert only(json.loads(done.out)) == {
+        "account": "default",
+        "found": False,
+        "rows": {"billing_records": 0, "restatements": 0, "rejected_records": 0, "sync_runs": 0, "synced_days": 0},
+        "masked": False,
+    }
+    assert synced("forget", "--phone", "89243555100").out == "default: the number is not there\n"
+    assert synced("verify").code == 0
+
+
+def test_forget_names_the_accounts_it_did_not_look_at(synced):
+    done = synced("forget", "--phone", "89243555100", BILLING_ACCOUNT="other")
+    assert (done.code, "not looked at: default" in done.out) == (0, True)
+    assert query(synced.folder, "SELECT count(*) FROM billing WHERE phone = 'forgotten'") == [(0,)]
+
+
+def test_forget_takes_a_number_only(synced):
+    done = synced("forget", "--phone", "somebody at 89243555100")
+    assert (done.code, "89243555100" in done.errors, "--phone" in done.errors) == (2, False, True)
+
+
+# --- files of secrets -------------------------------------------------------------------------------------------------
+
+
+def test_a_token_file_that_others_may_read_is_warned_of_once(billing):
+    path = billing.folder / "token"
+    path.write_text(billing.variables["BILLING_API_TOKEN"])
+    path.chmod(0o644)
+    token = {"BILLING_API_TOKEN": None, "BILLING_API_TOKEN_FILE": "token"}
+    done = billing("sync", *SPAN, **token)
+    warnings = [line for line in done.errors.splitlines() if line.startswith("WARNING: BILLING_API_TOKEN_FILE")]
+    assert (done.code, warnings) == (
+        0, ["WARNING: BILLING_API_TOKEN_FILE: others may read or change token; run: chmod 600 token"],
+    )  # fmt: skip
+    path.chmod(0o600)
+    assert "chmod" not in billing("sync", *SPAN, **token).errors
+
+
+def test_a_verify_in_another_form_stops_before_any_request(synced, vendor):
+    asked = len(vendor.requests)
+    done = synced("verify", BILLING_PHONES="masked")
+    assert (done.code, "BILLING_PHONES=plain" in done.errors, len(vendor.requests)) == (78, True, asked)

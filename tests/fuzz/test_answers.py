@@ -1,0 +1,210 @@
+"""Any bytes at all in place of an answer: they are refused in words, or what is read of them is whole and canonical."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import re
+from collections import Counter
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hostile import assert_discreet, fuzz, parts, refill, spoil
+
+from etl.errors import UnusableAnswer
+from etl.extract.csv_columns import FIELDS
+from etl.extract.csv_feed import parse_export
+from etl.extract.json_feed import parse_billing
+from etl.extract.spill import Spill
+from etl.logs import Redactor
+from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, Record, Survey, Window, raw_record
+from etl.transform.normalise import normalise, normalise_time
+from etl.transform.reading import read_feed
+
+DATA = Path(__file__).parents[1] / "data"
+MOSCOW = ZoneInfo("Europe/Moscow")
+EVER = Window(date.min, date.max)
+REDACT = Redactor()
+
+BODIES = [path.read_bytes() for path in sorted((DATA / "json").glob("*.body"))]
+EXPORTS = [path.read_bytes() for path in sorted((DATA / "csv").glob("*.csv"))]
+FIELD_TOKENS = [
+    *("2021-12-29T14:06:51", "2021-02-30T00:00:00", "29.12.2021 14:06:51", "0001-01-01 00:00:00+14:00", "20211229"),
+    *("89243555100", "+7 (924) 355-51-00", "8.92436E+10", "0371", "0.30000000000000004", "0.0000001", "1,50", "1_000"),
+    *("-0", "1e400", "1e-9999999", "NaN", "Infinity", "-Infinity", "true", "٣", "１２", "12345678901234567890", "1."),
+    *("", " ", "\u2028", "\x85", "\ufeff", "\u202e", "=1+1", "ё", "9" * 5000, "x" * 300, "created_at", "price"),
+]
+JSON_WORD = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+.\w]+|[\[\]{},:]')
+JSON_TOKENS = [
+    *(token.encode() for token in FIELD_TOKENS),
+    *(json.dumps(token).encode() for token in FIELD_TOKENS),
+    *(b"null", b"[]", b"{}", b"[" * 900 + b"]" * 900, b"[" * 5000, b'{"a":' * 950 + b"1" + b"}" * 950, b"1" * 5000),
+    *(rb'"\u0000"', rb'"\ud800"', rb'"pr\u0069ce"', b'"\xff\xfe"', b'"data"', b'"success"', b"false", b"<html>"),
+]
+CSV_WORD = re.compile(rb'"(?:[^"]|"")*"|[^;,\t|\r\n"]+|[;,\t|\r\n]')
+RUSSIAN_NAMES = ("Дата", "Телефон", "Код", "Цена", "Статус", "Описание", "Код ошибки")
+CSV_TOKENS = [
+    *(token.encode() for token in FIELD_TOKENS),
+    *(name.encode("cp1251") for name in RUSSIAN_NAMES),
+    *(name.encode() for name in (*RUSSIAN_NAMES, "phone", "status")),
+    *(b";", b",", b"\t", b"|", b"\r", b"\n", b"\r\n", b'"', b'""', b"\0"),
+    *(b"\xff\xfe", b"\xef\xbb\xbf", b"\x98", b"\xcf"),
+]
+
+
+def body(random: Random) -> bytes:
+    if random.random() < 0.05:
+        return random.randbytes(random.randrange(200))
+    return spoil(random, BODIES, JSON_TOKENS, JSON_WORD)
+
+
+def export(random: Random) -> bytes:
+    if random.random() < 0.05:
+        return random.randbytes(random.randrange(200))
+    return spoil(random, EXPORTS, CSV_TOKENS, CSV_WORD)
+
+
+def read(feed: Feed) -> tuple[list[Record], Survey]:
+    records: list[Record] = []
+    return records, read_feed(feed, EVER, MOSCOW, records.append)
+
+
+def assert_whole(records: list[Record], survey: Survey) -> None:
+    """Nothing is lost between what is listed and what is kept or rejected, and each has the form it must have."""
+    assert survey.kept == len(records)
+    assert survey.listed == len(records) + len(survey.rejected)
+    for record in records:
+        assert normalise(raw_record(**record._asdict()), normalise_time(record.created_at, MOSCOW)) == record
+        assert record.price.as_tuple().exponent == -6
+        f"{record.phone}{record.code_auth}{record.status_info}".encode()
+        assert "\0" not in record.phone + record.code_auth + record.status_info
+    for rejected in survey.rejected:
+        assert rejected.reason.isprintable()
+        assert "\0" not in rejected.payload
+        rejected.payload.encode()
+        json.loads(rejected.payload, parse_constant=pytest.fail)
+
+
+def doubled(pairs: list[tuple[str, Any]]) -> Any:
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) or "data" in fields else "doubled"
+
+
+def assert_says_what_another_reader_sees(data: bytes, survey: Survey) -> None:
+    """As many items, and as many that give a field twice."""
+    text = data.decode("utf-8-sig", "replace")  # the strict decoder passes over names it does not know
+    items = json.loads(text, object_pairs_hook=doubled, parse_int=str, parse_float=str)["data"]
+    assert survey.listed == len(items)
+    twice = sum(rejected.reason == "a field is given twice" for rejected in survey.rejected)
+    assert twice == sum(item == "doubled" for item in items) - text.count('"doubled"')
+
+
+def assert_every_line_is_a_row(data: bytes, rows: list[RawRecord]) -> None:
+    """In a file without quotes, whose lines can be counted by eye: all but the header and its repetitions."""
+    if b'"' not in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        lines = [line for line in re.split(rb"\r\n|\r|\n", data.removeprefix(codecs.BOM_UTF8)) if line]
+        assert len(rows) in {len(lines), len(lines) - lines.count(lines[0])}
+
+
+def as_body(records: list[Record]) -> bytes:
+    prices = [format(record.price, "f") for record in records]
+    rows = [record._asdict() | {"price": f"<{price}>"} for record, price in zip(records, prices, strict=True)]
+    text = json.dumps({"success": True, "error": "", "data": rows}, ensure_ascii=False)
+    return re.sub(r'"price": "<([-.\d]+)>"', r'"price": \1', text).encode()
+
+
+def as_export(records: list[Record]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(FIELDS)
+    for record in records:
+        cells = record._asdict() | {"status": "" if record.status is None else record.status}
+        writer.writerow([cells[name] for name in FIELDS])
+    return text.getvalue().encode()
+
+
+def assert_spilt_is_not_lost(records: list[Record]) -> None:
+    with Spill() as spill:
+        for record in records:
+            spill.add(record)
+        for record in records:
+            day = date.fromisoformat(record.created_at[:10])
+            assert record in spill.days(Window(day, day))[day]
+
+
+@parts
+@pytest.mark.fault(35, 36, 37, 38, 39, 47)
+def test_any_bytes_for_json_are_refused_in_words_or_read_whole(part: int) -> None:
+    def accepts(data: bytes) -> bool:
+        try:
+            feed = parse_billing(data, REDACT)
+        except UnusableAnswer as refusal:
+            assert_discreet(refusal)
+            return False
+        assert feed.fields == ALL_FIELDS
+        records, survey = read(feed)
+        assert_whole(records, survey)
+        assert_says_what_another_reader_sees(data, survey)
+        assert read(parse_billing(as_body(records)))[0] == records
+        return True
+
+    fuzz(part, body, accepts)
+
+
+@parts
+@pytest.mark.fault(35, 55, 57)
+def test_any_bytes_for_csv_are_refused_in_words_or_read_whole(part: int, tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+
+    def accepts(data: bytes) -> bool:
+        refill(path, data)
+        try:
+            feed = parse_export(path)
+            rows = list(feed.rows)
+        except UnusableAnswer as refusal:
+            assert_discreet(refusal)
+            return False
+        assert set(REQUIRED_FIELDS) <= feed.fields <= ALL_FIELDS
+        for row in rows:
+            assert {name for name in ALL_FIELDS if getattr(row, name) is not MISSING} == feed.fields
+            assert all(isinstance(getattr(row, name), str) for name in feed.fields)
+        assert_every_line_is_a_row(data, rows)
+        records, survey = read(Feed(rows, feed.fields, feed.unknown))
+        assert_whole(records, survey)
+        assert read(parse_billing(as_body(records)))[0] == records
+        return True
+
+    fuzz(part, export, accepts)
+
+
+@parts
+@pytest.mark.fault(31, 39, 42, 57)
+def test_a_json_answer_and_the_csv_of_the_same_records_say_the_same(part: int, tmp_path: Path) -> None:
+    path = tmp_path / "export.csv"
+
+    def accepts(data: bytes) -> bool:
+        try:
+            records, _survey = read(parse_billing(data, REDACT))
+        except UnusableAnswer:
+            return False
+        # Such a phone is what a spreadsheet leaves of a longer one: a JSON may give it, a CSV is refused for it.
+        records = [record for record in records if not re.match(r"\d+(?:[.,]\d+)?e\+?\d", record.phone, re.IGNORECASE)]
+        refill(path, as_export(records))
+        feed = parse_export(path)
+        again, survey = read(feed)
+        assert (again, survey.rejected) == (records, ())
+        assert_spilt_is_not_lost(records)
+        assert sum((record.price for record in again), Decimal(0)) == sum(
+            (record.price for record in records), Decimal(0)
+        )
+        assert Counter(again) == Counter(records)
+        return bool(records)
+
+    fuzz(part, body, accepts)

@@ -1,0 +1,268 @@
+"""Any text and any value in place of a field: BadRecord in words, or the one canonical form, exactly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hostile import assert_discreet, fuzz, parts, spoil
+
+from etl.extract.csv_columns import is_time
+from etl.model import MISSING, raw_record
+from etl.transform.normalise import (
+    BadRecord,
+    normalise,
+    normalise_code,
+    normalise_info,
+    normalise_phone,
+    normalise_price,
+    normalise_status,
+    normalise_time,
+    readable_day,
+)
+
+MOSCOW = ZoneInfo("Europe/Moscow")
+WORD = re.compile(r"\d+|\D")
+ODD = [
+    "",
+    " ",
+    "\0",
+    "\ud800",
+    "\u00a0",
+    "\u202f",
+    "\u2212",
+    "\u2010",
+    "٣",
+    "1٣",
+    "１２",
+    "_",
+    ".",
+    ",",
+    "+",
+    "-",
+    "e",
+    "E",
+]
+NUMBERS = ["0", "00", "1", "9", "24", "29", "31", "59", "60", "99", "2021", "9999", "0000", "1" * 18, "9" * 400]
+NOT_TEXTS = [
+    *(None, MISSING, True, False, 0, 1, -1, 371, 2**63, -(2**63), 2**63 - 1, 10**64, 89243555100),
+    *(Decimal("0.2"), Decimal("-0"), Decimal("1e11"), Decimal("1e12"), Decimal("999999999999.9999999")),
+    *(Decimal("0.30000000000000004"), Decimal("0.0000005"), Decimal("1e-99"), Decimal("1.0")),
+    *(Decimal("1e9999999"), Decimal("-1e-9999999"), Decimal("NaN"), Decimal("Infinity")),
+    *([], [1], {}, {"a": "89243555100"}),
+]
+
+TIMES = [
+    *("2021-12-29T14:06:51", "2021-12-29 14:06:51", "29.12.2021 14:06:51", "29.12.2021T14:06:51,5"),
+    *("2021-12-29T14:06:51.999999999", "2021-12-29T14:06:51Z", "2021-12-29 14:06:51.5 +05:00"),
+    *(
+        "2024-02-29T23:59:59+03",
+        "2021-12-29T14:06:51-0330",
+        "2010-10-31T02:30:00",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:59-23:59",
+    ),
+    *("2021-13-29T14:06:51", "2021-02-30T14:06:51", "2021-12-29T24:00:00", "2021-W52-3T14:06:51", "20211229T140651"),
+]
+PRICES = [
+    "0.2",
+    "-3.25",
+    "1,50",
+    "1 234,5",
+    "1\u00a0234\u202f567.25",
+    "2e-1",
+    "1E+3",
+    "0.30000000000000004",
+    "999999999999.999999",
+]
+PHONES = [
+    "89243555100",
+    "+79243555100",
+    "7 (924) 355-51-00",
+    "9243555100",
+    "+44 20 7946 0958",
+    "0611",
+    "",
+    "+7 924 355‑51‑00",
+]
+CODES = ["2371", "0371", "71", "", "+371", "00000371", "12ab", "x" * 255, "x" * 256]
+STATUSES = ["1", "0", "-1", "true", "FALSE", "1.0", "1.00", "200", "", "9223372036854775807", "-9223372036854775808"]
+
+
+def field(seeds: list[str]) -> Callable[[Random], Any]:
+    def make(random: Random) -> Any:
+        chance = random.random()
+        if chance < 0.05:
+            return random.choice(NOT_TEXTS)
+        if chance < 0.1:
+            return Decimal(random.randrange(-(10**13), 10**13)).scaleb(-random.randrange(12))
+        return spoil(random, seeds, ODD + NUMBERS + seeds, WORD)
+
+    return make
+
+
+def canonical(function: Callable[[Any], Any], raw: Any) -> Any:
+    """The canonical form, or MISSING where there is none; any other error gets through."""
+    try:
+        return function(raw)
+    except BadRecord as refusal:
+        assert_discreet(refusal)
+    except TypeError:
+        # The caches cannot look up a list or an object: `normalise` says so in words.
+        assert isinstance(raw, list | dict)
+    return MISSING
+
+
+@parts
+@pytest.mark.fault(49, 50, 51)
+def test_a_time_is_refused_or_is_a_second_of_the_calendar(part: int) -> None:
+    def accepts(raw: Any) -> bool:
+        readable_day(raw)
+        time = canonical(lambda text: normalise_time(text, MOSCOW), raw)
+        if time is MISSING:
+            return False
+        moment = datetime.strptime(time, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007  # a wall clock has no zone
+        assert moment.isoformat(" ", "seconds") == time
+        assert normalise_time(time, MOSCOW) == normalise_time(time.replace(" ", "T"), MOSCOW) == time
+        assert normalise_time(f"{moment:%d.%m.}{time[:4]} {time[11:]}", MOSCOW) == time
+        assert readable_day(time) == moment.date()
+        assert is_time(raw)  # what a JSON may say a CSV may say
+        digits = re.findall(r"\d+", raw)
+        if re.fullmatch(r"\D*\d+(?:-\d\d){2}.\d\d(?::\d\d){2}\s*", raw):
+            assert [int(one) for one in digits] == list(moment.timetuple()[:6])
+        # An offset moves the clock by no more than a day, and everything else not at all.
+        year = int(digits[2] if "." in raw[:4] else digits[0])
+        assert abs(moment.year - year) <= timedelta(days=1).days
+        return True
+
+    fuzz(part, field(TIMES), accepts)
+
+
+def value_of(text: str) -> Fraction:
+    """The number that the digits mean, read by another program than the one on trial."""
+    return Fraction(re.sub(r"[ \u00a0\u202f]", "", text.strip()).replace(",", "."))
+
+
+@parts
+@pytest.mark.fault(37, 41, 42, 43)
+def test_a_price_is_refused_or_is_exactly_what_the_digits_say(part: int) -> None:
+    def accepts(raw: Any) -> bool:
+        price = canonical(normalise_price, raw)
+        if price is MISSING:
+            return False
+        assert not isinstance(raw, bool)
+        assert not isinstance(raw, str) or re.sub("[\u00a0\u202f]", "", raw.strip()).isascii()
+        assert price.as_tuple().exponent == -6
+        assert abs(price) < 10**12
+        assert not (price.is_zero() and price.is_signed())
+        assert normalise_price(price) == normalise_price(str(price)) == price
+        assert normalise_price(f"{price:f}".replace(".", ",")) == price
+        # Beyond that the oracle itself gives up.
+        if len(raw) < 4000 if isinstance(raw, str) else abs(Decimal(raw).adjusted()) < 4000:
+            meant = value_of(raw) if isinstance(raw, str) else Fraction(raw)
+            off = abs(Fraction(price) - meant)
+            assert off <= max(Fraction(1, 10**12), abs(meant) / 10**15)
+            assert not off or (meant * 10**6).denominator != 1
+        return True
+
+    fuzz(part, field(PRICES), accepts)
+
+
+def is_storable(text: str) -> bool:
+    text.encode()
+    return "\0" not in text and len(text) <= 255 and text == text.strip()
+
+
+@parts
+@pytest.mark.fault(35, 36)
+def test_a_phone_is_refused_or_has_one_spelling(part: int) -> None:
+    def accepts(raw: Any) -> bool:
+        phone = canonical(normalise_phone, raw)
+        if phone is MISSING:
+            return False
+        assert not isinstance(raw, bool)
+        assert is_storable(phone)
+        assert normalise_phone(phone) == phone
+        if re.fullmatch(r"\+7[0-9]{10}", phone):
+            digits = phone[2:]
+            spellings = [f"8{digits}", f"7{digits}", f"+7 ({digits[:3]}) {digits[3:6]}-{digits[6:8]}-{digits[8:]}"]
+            assert {normalise_phone(one) for one in [*spellings, int(spellings[0])]} == {phone}
+        return True
+
+    fuzz(part, field(PHONES), accepts)
+
+
+@parts
+@pytest.mark.fault(35, 36)
+def test_a_code_is_refused_or_has_its_four_digits(part: int) -> None:
+    def accepts(raw: Any) -> bool:
+        code = canonical(normalise_code, raw)
+        if code is MISSING:
+            return False
+        assert not isinstance(raw, bool)
+        assert is_storable(code)
+        assert normalise_code(code) == code
+        if re.fullmatch(r"[0-9]+", code):
+            assert len(code) >= 4
+            assert normalise_code(code.lstrip("0") or "0") == (code.lstrip("0").zfill(4))
+        return True
+
+    fuzz(part, field(CODES), accepts)
+
+
+@parts
+@pytest.mark.fault(43, 45, 46)
+def test_a_status_is_refused_or_is_an_integer_that_every_database_holds(part: int) -> None:
+    def accepts(raw: Any) -> bool:
+        status = canonical(normalise_status, raw)
+        if status is MISSING:
+            return False
+        assert status is None or type(status) is int
+        assert normalise_status(status) == status
+        if status is not None:
+            assert not isinstance(raw, str) or raw.strip().isascii()
+            assert -(2**63) <= status < 2**63
+            assert normalise_status(str(status)) == normalise_status(f"{status}.0") == status
+        return True
+
+    fuzz(part, field(STATUSES), accepts)
+
+
+@parts
+@pytest.mark.fault(35, 36)
+def test_a_record_of_any_fields_is_refused_or_is_the_same_when_it_is_read_again(part: int) -> None:
+    makers = {
+        "created_at": field(TIMES),
+        "phone": field(PHONES),
+        "code_auth": field(CODES),
+        "status": field(STATUSES),
+        "status_info": field([*PHONES, *CODES, *ODD]),
+        "price": field(PRICES),
+    }
+
+    def make(random: Random) -> dict[str, Any]:
+        good = {"created_at": TIMES[0], "phone": PHONES[0], "code_auth": "2371", "status": 1, "price": "0.2"}
+        spoilt = random.sample(sorted(makers), random.randrange(4))
+        return good | {name: makers[name](random) for name in spoilt}
+
+    def accepts(fields: dict[str, Any]) -> bool:
+        try:
+            raw = raw_record(**fields)
+            record = normalise(raw, normalise_time(raw.created_at, MOSCOW))
+        except BadRecord as refusal:
+            assert_discreet(refusal)
+            return False
+        record.status_info.encode()
+        assert "\0" not in record.status_info
+        assert normalise_info(record.status_info) == record.status_info
+        assert normalise(raw_record(**record._asdict()), normalise_time(record.created_at, MOSCOW)) == record
+        return True
+
+    fuzz(part, make, accepts)

@@ -1,0 +1,91 @@
+"""Somebody else's client works against the sandbox: so the sandbox is not only what we would like the vendor to be.
+
+`pytelefonipapi` 0.0.3, from PyPI and unmodified, is given the sandbox's address by its own `base_url` argument, which
+is the address up to the version, without `/authcalls`. Two of its habits show here: its `get_billing_csv` takes a
+datetime, as a text is checked against month/day/year and then sent as it is; and it knows `status` as a boolean.
+"""
+
+from __future__ import annotations
+
+import csv
+from datetime import date, datetime
+from decimal import Decimal
+
+import pytest
+import requests
+from pytelefonipapi import SettingAPI
+
+from etl.sandbox import Dataset, Sandbox
+
+at = datetime.fromisoformat
+
+# The client still uses the names of pydantic 1.
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20")
+
+
+@pytest.fixture
+def sandbox():
+    now = at("2026-03-10T14:30")
+    with Sandbox(dataset=Dataset(seed=1, today=now.date(), until=now.time()), now=now) as running:
+        yield running
+
+
+@pytest.fixture
+def client(sandbox):
+    with requests.Session() as session:
+        session.trust_env = False
+        yield SettingAPI(sandbox.token, session=session, base_url=sandbox.url.removesuffix("/authcalls"))
+
+
+def as_the_client_has_it(record):
+    return record | {"status": bool(record["status"]), "price": float(record["price"])}
+
+
+def test_it_reads_the_balance(sandbox, client):
+    answer = client.get_balance()
+    assert (answer.success, answer.error) == (True, "")
+    assert answer.data.model_dump() == {"balance": float(sandbox.dataset.balance), "price": 0.2, "balance_limit": 0.0}
+
+
+def test_it_reads_the_last_records(sandbox, client):
+    answer = client.get_billing_record(100)
+    expected = map(as_the_client_has_it, sandbox.dataset.records[:-101:-1])
+    assert [record.model_dump() for record in answer.data] == list(expected)
+
+
+def test_it_reads_the_records_of_a_span(sandbox, client):
+    answer = client.post_billing_data("2026-02-01", "2026-03-10")
+    expected = map(as_the_client_has_it, sandbox.dataset.records_between(at("2026-02-01"), at("2026-03-11")))
+    assert [record.model_dump() for record in answer.data] == list(expected)
+
+
+def test_it_saves_the_csv(sandbox, client, tmp_path):
+    client.get_billing_csv(at("2026-03-01"), tmp_path)
+    with (tmp_path / "billing.csv").open(encoding="utf-8", newline="") as file:
+        saved = [
+            row | {"status": int(row["status"]), "price": Decimal(row["price"])}
+            for row in csv.DictReader(file, delimiter=";")
+        ]
+    assert saved == sandbox.dataset.records_between(at("2026-03-01"), at("2026-03-11"))
+
+
+def test_it_reads_a_status(sandbox, client):
+    oldest = as_the_client_has_it(sandbox.dataset.records[0])
+    del oldest["code_auth"]
+    assert client.get_status(1).data.model_dump() == {"id": 1} | oldest
+
+
+def test_it_understands_a_refusal(client):
+    answer = client.get_status(10**8)
+    assert (answer.success, answer.error, answer.data) == (False, "id record not found", None)
+
+
+def test_it_understands_that_the_token_is_wrong(client):
+    client.token = "another"
+    assert client.get_balance().success is False
+
+
+def test_it_understands_the_other_spellings_that_are_plausible(sandbox, client):
+    sandbox.policies = sandbox.policies.changed({"json": {"status": "bool", "phone": "+7", "price": "string"}})
+    day = date(2026, 3, 9).isoformat()
+    assert len(client.post_billing_data(day, day).data) > 10

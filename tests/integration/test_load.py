@@ -1,0 +1,1202 @@
+"""From the vendor's answers to the rows: the whole job against the sandbox, on each database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from jobs import SILENT, settings_of
+from sqlalchemy import Engine, Table, event, select, text
+
+from etl.audit.status import read_status
+from etl.errors import RunElsewhere, TokenRefused, VendorUnavailable
+from etl.load.engine import open_engine
+from etl.load.ledger import begin_run, find_account, read_position
+from etl.load.tables import (
+    accounts,
+    billing_records,
+    metadata,
+    rejected_records,
+    restatements,
+    sync_runs,
+    sync_state,
+    synced_days,
+)
+from etl.model import Window
+from etl.runs import Order, Report, run_account
+
+TODAY = date(2026, 3, 11)
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+DAY = timedelta(days=1)
+NINTH, TENTH = date(2026, 3, 9), date(2026, 3, 10)
+
+
+def charge(moment, phone="89243555100", code="0371", status=1, info="ok", price="0.2"):
+    """A record as the vendor's documentation shows it."""
+    return {
+        "created_at": moment,
+        "code_auth": code,
+        "status": status,
+        "status_info": info,
+        "phone": phone,
+        "price": Decimal(price) if isinstance(price, str) else price,
+    }
+
+
+def unpriced(moment):
+    """A record that cannot be one."""
+    return charge(moment) | {"price": "x"}
+
+
+def charges(day, count, **values):
+    """Different records of one day."""
+    return [charge(f"{day}T10:{n // 60:02}:{n % 60:02}", **values) for n in range(count)]
+
+
+class Job:
+    """The job of one account. Each run is a minute later than the one before."""
+
+    def __init__(self, url, vendor):
+        self.settings = settings_of(url, vendor, date(2026, 3, 8))
+        self.engine = open_engine(url)
+        self.now = MORNING
+        self.steps: list[Window] = []
+
+    def run(self, command="sync", since=None, until=None, *, dry_run=False, after_step=lambda: None, **changes):
+        self.now += timedelta(minutes=1)
+        self.steps = []
+
+        def step(window, _tally):
+            self.steps.append(window)
+            after_step()
+
+        return run_account(
+            replace(self.settings, **changes),
+            Order(command, since, until, dry_run),
+            replace(SILENT, step=step),
+            redact=str,
+            exit_code_of=exit_code_of,
+            clock=lambda: self.now,
+        )
+
+    def sync(self, **changes):
+        return self.run("sync", **changes)
+
+    def backfill(self, since, until=None, **changes):
+        return self.run("backfill", since, until or since, **changes)
+
+    def accept(self, day):
+        return self.run("accept", day, day)
+
+    def rows(self, table: Table, *columns):
+        """Whole rows, or some columns, in the order of the primary key."""
+        chosen = [table.c[name] for name in columns] or [table]
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(select(*chosen).order_by(*table.primary_key.columns))]
+
+    def execute(self, statement, **values):
+        with self.engine.begin() as connection:
+            connection.execute(text(statement), values)
+
+    def dump(self):
+        """All that a run without news may not touch."""
+        tables = {table.name: self.rows(table) for table in metadata.sorted_tables if table is not sync_runs}
+        tables["sync_state"] = self.rows(sync_state, "account_id", "first_day", "last_synced_date", "settled_through")
+        return tables
+
+    def current(self):
+        """The records that the vendor lists, as they are stored."""
+        columns = ("created_at", "phone", "code_auth", "ordinal", "status", "status_info", "price", "repeats")
+        known = self.rows(billing_records, *columns, "withdrawn_at")
+        return sorted((row[:-1] for row in known if row[-1] is None), key=lambda row: row[:4])
+
+    def status(self):
+        with self.engine.connect() as connection:
+            return read_status(connection, [self.settings.account], self.now)[0]
+
+
+def exit_code_of(report: Report) -> int:
+    return 69 if report.error else 65 if report.needs_a_look else 0
+
+
+def counts(report):
+    tally = report.tally
+    return (tally.new, tally.changed, tally.withdrawn, tally.unchanged)
+
+
+@contextmanager
+def tables_written_to() -> Iterator[set[str]]:
+    """The tables that statements other than queries name."""
+    written: set[str] = set()
+
+    def note(_connection, _cursor, statement, _parameters, _context, _executemany):
+        words = statement.replace('"', "").replace("`", "").split()
+        if words and words[0].upper() in {"INSERT", "UPDATE", "DELETE", "COPY"}:
+            written.update(words[1:3])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield written
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    written.intersection_update(metadata.tables)
+
+
+@pytest.fixture
+def vendor(sandbox):
+    """The vendor, with no records but those a test gives it."""
+    sandbox.dataset.replace([])
+    return sandbox
+
+
+@pytest.fixture
+def job(database_url, vendor):
+    return Job(database_url, vendor)
+
+
+@pytest.fixture
+def sqlite_job(sqlite_url, vendor):
+    """For what does not depend on the database."""
+    return Job(sqlite_url, vendor)
+
+
+def at(moment):
+    return datetime.fromisoformat(moment)
+
+
+def json_is_down(vendor):
+    vendor.faults.add("status", action="post_billing_data", status=503, times=None)
+
+
+# --- a first load -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(74)
+def test_a_first_load_stores_every_record_whole(job, vendor):
+    vendor.dataset.replace(
+        [
+            charge("2026-03-09T00:00:00", "8 (924) 355-51-00", None, True, None, "-1.5"),
+            charge("2026-03-09T10:00:00", status=0, info="Error: SIP 486 Busy Here", price="0"),
+            charge("2026-03-09T10:00:00", info="SMS delivered", price="3.25"),
+            charge("2026-03-09T23:59:59", "375291234567", 71, "7", "ok"),
+            charge("2026-03-09T23:59:59", "375291234567", 71, "7", "ok"),
+            charge("2026-03-10T02:30:00", "0890", "", None, "pending", "0.000001"),
+        ]
+    )
+    report = job.sync()
+
+    now = job.now
+    assert (report.error, counts(report)) == (None, (5, 0, 0, 0))
+    assert sorted(row[1:] for row in job.rows(billing_records)) == [
+        (1, at("2026-03-09 00:00:00"), "+79243555100", "", 1, 1, "", Decimal("-1.5"), 1,
+         at("2026-03-08 21:00:00"), now, now, None),
+        (1, at("2026-03-09 10:00:00"), "+79243555100", "0371", 1, 0, "Error: SIP 486 Busy Here", Decimal(0), 1,
+         at("2026-03-09 07:00:00"), now, now, None),
+        (1, at("2026-03-09 10:00:00"), "+79243555100", "0371", 2, 1, "SMS delivered", Decimal("3.25"), 1,
+         at("2026-03-09 07:00:00"), now, now, None),
+        (1, at("2026-03-09 23:59:59"), "375291234567", "0071", 1, 7, "ok", Decimal("0.2"), 2,
+         at("2026-03-09 20:59:59"), now, now, None),
+        (1, at("2026-03-10 02:30:00"), "0890", "", 1, None, "pending", Decimal("0.000001"), 1,
+         at("2026-03-09 23:30:00"), now, now, None),
+    ]  # fmt: skip
+
+
+def test_a_first_load_writes_ledger_watermark_and_run(job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 3, price="0.1"), *charges(NINTH, 3, price="0.1"), *charges(TODAY, 1)])
+    job.sync()
+
+    now = job.now
+    columns = [column.name for column in synced_days.columns if column.name != "digest"]
+    zero, spent, today = Decimal(0), Decimal("0.6"), Decimal("0.2")
+    assert job.rows(synced_days, *columns) == [
+        (1, date(2026, 3, 8), 0, zero, "json", now, now, zero, None, None, None),
+        (1, NINTH, 6, spent, "json", now, now, spent, None, None, None),
+        (1, TENTH, 0, zero, "json", now, now, zero, None, None, None),
+        (1, TODAY, 1, today, "json", now, None, None, None, None, None),
+    ]
+    until = datetime(2026, 3, 10, 21, tzinfo=UTC)
+    assert job.rows(sync_state) == [(1, date(2026, 3, 8), TENTH, until, date(2026, 3, 3), now, 1)]
+    assert [row[1:3] + row[4:] for row in job.rows(sync_runs)] == [
+        (1, "sync", now, now, "done", 0, None, date(2026, 3, 8), TODAY, "json", 4, 4, 0, 0, 0, 0, 0)
+    ]
+
+
+@pytest.mark.fault(73, 74)
+def test_our_own_moments_are_kept_as_utc_to_the_microsecond(job, vendor):
+    job.now = (MORNING + timedelta(microseconds=123456)).astimezone(ZoneInfo("Europe/Moscow"))
+    job.sync()
+    assert job.rows(sync_runs, "started_at") == [(job.now,)]
+
+
+def test_two_accounts_in_one_database_stay_apart(job, vendor):
+    vendor.dataset.replace(charges(NINTH, 2))
+    job.sync()
+    one = job.current()
+    vendor.dataset.replace(charges(NINTH, 1, price="5"))
+    report = job.sync(account="other")
+    assert counts(report) == (1, 0, 0, 0)
+    assert len(job.current()) == 3
+    assert set(one) < set(job.current())
+    assert [row[1] for row in job.rows(accounts)] == ["default", "other"]
+    assert [(row[0], row[2]) for row in job.rows(sync_state)] == [(1, TENTH), (2, TENTH)]
+
+
+# --- nights -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_night_without_news_writes_no_record_and_no_day(job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 30), unpriced("2026-03-10T10:00:00"), *charges(TODAY, 3)])
+    job.sync()
+    before = job.dump()
+    with tables_written_to() as written:
+        report = job.sync()
+    assert counts(report) == (0, 0, 0, 33)
+    assert job.dump() == before
+    assert written == {"sync_runs", "sync_state"}
+
+
+def test_the_order_of_an_answer_means_nothing(sqlite_job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 9), *charges(NINTH, 9, price="1"), *charges(NINTH, 4)])
+    sqlite_job.sync()
+    before = sqlite_job.dump()
+    for order in ("descending", "shuffled"):
+        vendor.policies.order = order
+        assert sqlite_job.sync().error is None
+        assert sqlite_job.dump() == before
+
+
+@pytest.mark.fault(64, 67, 77)
+def test_a_closed_day_may_change_and_each_change_leaves_a_line(job, vendor):
+    pending = charge("2026-03-09T10:00:00", status=0, info="pending", price="0")
+    mistaken = charge("2026-03-09T11:00:00", price="2.5")
+    kept = charge("2026-03-09T12:00:00", price="0.3")
+    vendor.dataset.replace([pending, mistaken, kept])
+    job.sync()
+    (first, second, third), closed = (row[0] for row in job.rows(billing_records)), job.now
+
+    finished = pending | {"status": 1, "status_info": "ok", "price": Decimal("0.2")}
+    late = charge("2026-03-09T09:00:00", "89990001122", "0001", price="0.000001")
+    vendor.dataset.replace([finished, kept, late])
+    report, changed = job.sync(), job.now
+    assert counts(report) == (1, 1, 1, 1)
+    columns = ("id", "created_at", "status", "status_info", "price", "first_seen_at", "updated_at", "withdrawn_at")
+    fourth = job.rows(billing_records, "id")[-1][0]
+    assert fourth not in (first, second, third)
+    assert job.rows(billing_records, *columns) == [
+        (first, at("2026-03-09 10:00"), 1, "ok", Decimal("0.2"), closed, changed, None),
+        (second, at("2026-03-09 11:00"), 1, "ok", Decimal("2.5"), closed, changed, changed),
+        (third, at("2026-03-09 12:00"), 1, "ok", Decimal("0.3"), closed, closed, None),
+        (fourth, at("2026-03-09 09:00"), 1, "ok", Decimal("0.000001"), changed, changed, None),
+    ]
+    no_more, not_yet = (None, None, None, 0), (None, None, None, 0)
+    key = ("+79243555100", "0371", 1)
+    assert [row[1:] for row in job.rows(restatements)] == [
+        (1, 2, NINTH, changed, "late", at("2026-03-09 09:00"), "+79990001122", "0001", 1,
+         *not_yet, 1, "ok", Decimal("0.000001"), 1, Decimal("0.000001")),
+        (1, 2, NINTH, changed, "corrected", at("2026-03-09 10:00"), *key,
+         0, "pending", Decimal(0), 1, 1, "ok", Decimal("0.2"), 1, Decimal("0.2")),
+        (1, 2, NINTH, changed, "withdrawn", at("2026-03-09 11:00"), *key,
+         1, "ok", Decimal("2.5"), 1, *no_more, Decimal("-2.5")),
+    ]  # fmt: skip
+
+    vendor.dataset.add([mistaken])
+    report, returned = job.sync(), job.now
+    assert counts(report) == (1, 0, 0, 3)
+    assert job.rows(billing_records, *columns)[1] == (
+        second, at("2026-03-09 11:00"), 1, "ok", Decimal("2.5"), closed, returned, None,
+    )  # fmt: skip
+    assert [row[1:] for row in job.rows(restatements)[3:]] == [
+        (1, 3, NINTH, returned, "returned", at("2026-03-09 11:00"), *key,
+         *not_yet, 1, "ok", Decimal("2.5"), 1, Decimal("2.5")),
+    ]  # fmt: skip
+
+    columns = ("records", "spend", "stored_at", "first_closed_at", "first_closed_spend", "restated_at")
+    assert job.rows(synced_days, "day", *columns)[1] == (
+        NINTH, 4, Decimal("3.000001"), returned, closed, Decimal("2.8"), returned,
+    )  # fmt: skip
+
+
+def test_a_record_that_returns_otherwise_keeps_its_identity(sqlite_job, vendor):
+    vendor.dataset.replace([charge("2026-03-09T10:00:00"), charge("2026-03-09T11:00:00")])
+    sqlite_job.sync()
+    number = sqlite_job.rows(billing_records, "id")[1]
+    vendor.dataset.replace([charge("2026-03-09T10:00:00")])
+    sqlite_job.sync()
+    vendor.dataset.add([charge("2026-03-09T11:00:00", price="7")])
+    sqlite_job.sync()
+    assert sqlite_job.rows(billing_records, "id", "price", "withdrawn_at")[1] == (*number, Decimal(7), None)
+    assert len(sqlite_job.rows(billing_records)) == 2
+    lines = sqlite_job.rows(
+        restatements, "kind", "price_before", "repeats_before", "price_after", "repeats_after", "delta"
+    )
+    assert lines == [
+        ("withdrawn", Decimal("0.2"), 1, None, 0, Decimal("-0.2")),
+        ("returned", None, 0, Decimal(7), 1, Decimal(7)),
+    ]
+
+
+@pytest.mark.fault(63, 65, 66, 67)
+def test_how_often_a_record_is_listed_is_an_attribute_of_one_row(job, vendor):
+    one = charge("2026-03-09T10:00:00", price="0.1")
+    vendor.dataset.replace([one])
+    job.sync()
+    (number,) = job.rows(billing_records, "id")
+    for listed, delta in ((3, Decimal("0.2")), (2, Decimal("-0.1"))):
+        vendor.dataset.replace([one] * listed)
+        assert counts(job.sync()) == (0, 1, 0, 0)
+        assert job.rows(billing_records, "id", "repeats", "withdrawn_at") == [(*number, listed, None)]
+        assert job.rows(restatements, "kind", "repeats_after", "delta")[-1] == ("corrected", listed, delta)
+
+
+@pytest.mark.fault(66)
+def test_records_that_share_second_phone_and_code_are_told_apart(job, vendor):
+    call = charge("2026-03-09T10:00:00", status=0, info="no answer", price="0")
+    sms = charge("2026-03-09T10:00:00", info="SMS delivered", price="3.25")
+    vendor.dataset.replace([call, sms])
+    job.sync()
+    ids = job.rows(billing_records, "id", "ordinal", "status_info")
+    vendor.dataset.replace([sms | {"price": Decimal(3)}, call])
+    assert counts(job.sync()) == (0, 1, 0, 1)
+    assert job.rows(billing_records, "id", "ordinal", "status_info") == ids
+    vendor.dataset.replace([sms | {"price": Decimal(3)}])
+    assert counts(job.sync()) == (0, 0, 1, 1)
+    assert [row[3:7] for row in job.current()] == [(2, 1, "SMS delivered", Decimal(3))]
+
+
+@pytest.mark.fault(108)
+def test_a_day_that_is_not_over_changes_without_a_line_and_closes_the_next_night(job, vendor):
+    vendor.dataset.replace(charges(TODAY, 2))
+    job.sync()
+    assert job.status().last_synced_date == TENTH
+    vendor.dataset.replace([*charges(TODAY, 1), charge("2026-03-11T20:00:00", price="5")])
+    job.now += DAY
+    vendor.set_now(at("2026-03-12 09:30"))
+    assert counts(job.sync()) == (1, 0, 1, 1)
+    columns = ("day", "records", "spend", "first_closed_at", "first_closed_spend", "restated_at")
+    assert job.rows(synced_days, *columns)[3:] == [
+        (TODAY, 2, Decimal("5.2"), job.now, Decimal("5.2"), None),
+        (TODAY + DAY, 0, Decimal(0), None, None, None),
+    ]
+    assert job.rows(restatements) == []
+    assert job.status().last_synced_date == TODAY
+
+
+def test_a_night_fetches_the_lookback_and_every_day_up_to_today(sqlite_job, vendor):
+    sqlite_job.sync(start_date=date(2026, 2, 1))
+    sqlite_job.sync()
+    assert sqlite_job.steps == [Window(date(2026, 3, 4), TENTH), Window(TODAY, TODAY)]
+    sqlite_job.sync(lookback_days=2, window_days=31)
+    assert sqlite_job.steps == [Window(NINTH, TODAY)]
+    sqlite_job.sync(lookback_days=0)
+    assert sqlite_job.steps == [Window(TODAY, TODAY)]
+
+
+@pytest.mark.fault(110)
+def test_missed_nights_are_made_up_for(sqlite_job, vendor):
+    sqlite_job.sync(start_date=TENTH)
+    sqlite_job.now += 10 * DAY
+    vendor.set_now(at("2026-03-21 09:30"))
+    vendor.dataset.replace(charges("2026-03-15", 3))
+    assert counts(sqlite_job.sync()) == (3, 0, 0, 0)
+    assert sqlite_job.status().last_synced_date == date(2026, 3, 20)
+
+
+@pytest.mark.fault(52)
+def test_the_vendors_wall_clock_tells_what_today_is(sqlite_job, vendor):
+    sqlite_job.now = datetime(2026, 3, 10, 21, 30, tzinfo=UTC)  # half past midnight in Moscow
+    assert sqlite_job.sync().watermark == TENTH
+    assert sqlite_job.sync(account="london", timezone=ZoneInfo("Europe/London")).watermark == NINTH
+
+
+def test_a_first_sync_begins_thirty_days_back_unless_told_otherwise(sqlite_job):
+    sqlite_job.sync(start_date=None)
+    assert sqlite_job.steps[0].first == date(2026, 2, 9)
+    assert sqlite_job.steps[-1].last == TODAY
+
+
+# --- the watermark ----------------------------------------------------------------------------------------------------
+
+
+def test_the_watermark_stops_before_a_gap_and_the_next_sync_fills_it(job, vendor):
+    job.sync(start_date=date(2026, 3, 1), until=date(2026, 3, 3))
+    job.backfill(date(2026, 3, 6), date(2026, 3, 7))
+    status = job.status()
+    assert status.last_synced_date == date(2026, 3, 3)
+    assert status.gaps == (Window(date(2026, 3, 4), date(2026, 3, 5)),)
+    job.backfill(date(2026, 3, 5))
+    assert job.status().last_synced_date == date(2026, 3, 3)
+    job.backfill(date(2026, 3, 4))
+    assert (job.status().last_synced_date, job.status().gaps) == (date(2026, 3, 7), ())
+    job.sync()
+    assert (job.status().last_synced_date, job.status().gaps) == (TENTH, ())
+
+
+def test_a_sync_that_begins_late_leaves_a_gap_that_does_not_hide(sqlite_job, vendor):
+    sqlite_job.sync(start_date=date(2026, 3, 1), until=date(2026, 3, 3))
+    sqlite_job.sync(since=date(2026, 3, 8))
+    assert sqlite_job.status().last_synced_date == date(2026, 3, 3)
+    assert sqlite_job.status().gaps == (Window(date(2026, 3, 4), date(2026, 3, 7)),)
+    sqlite_job.sync()
+    assert (sqlite_job.status().last_synced_date, sqlite_job.status().gaps) == (TENTH, ())
+
+
+def test_a_day_that_is_not_over_has_no_watermark_however_often_it_is_fetched(sqlite_job, vendor):
+    vendor.dataset.replace(charges(TODAY, 2))
+    for _ in range(2):
+        assert sqlite_job.backfill(TODAY).watermark is None
+        assert sqlite_job.rows(sync_state, "first_day", "last_synced_date") == [(TODAY, None)]
+    assert sqlite_job.status().records == 2
+
+
+def test_a_backfill_of_earlier_days_does_not_move_the_watermark(job, vendor):
+    vendor.dataset.replace(charges("2026-02-02", 2))
+    job.sync()
+    assert counts(job.backfill(date(2026, 2, 1), date(2026, 2, 3))) == (2, 0, 0, 0)
+    status = job.status()
+    assert (status.last_synced_date, status.records) == (TENTH, 2)
+    assert status.gaps == (Window(date(2026, 2, 4), date(2026, 3, 7)),)
+    job.backfill(date(2026, 2, 4), date(2026, 3, 7))
+    assert (job.status().last_synced_date, job.status().gaps) == (TENTH, ())
+
+
+@pytest.mark.fault(62)
+def test_a_record_of_another_time_moves_no_watermark(sqlite_job, vendor):
+    strays = [charge("1970-01-01T00:00:00"), charge("2030-01-01T00:00:00")]
+    records = [*charges(NINTH, 3), charge(f"{TODAY}T23:59:59"), *strays]
+    texts = [{key: str(value) for key, value in record.items()} for record in records]
+    answer = json.dumps({"success": True, "error": "", "data": texts})
+    vendor.faults.add("status", status=200, action="post_billing_data", times=None, body=answer)
+    report = sqlite_job.sync()
+    assert (report.error, report.watermark, len(sqlite_job.current())) == (None, TENTH, 4)
+
+
+def test_nothing_is_fetched_of_days_to_come(sqlite_job, vendor):
+    assert sqlite_job.backfill(TENTH, TODAY + 5 * DAY).watermark == TENTH
+    assert sqlite_job.steps == [Window(TENTH, TODAY)]
+    requests = len(vendor.requests)
+    assert sqlite_job.backfill(TODAY + DAY, TODAY + 5 * DAY).error is None
+    assert (sqlite_job.steps, len(vendor.requests)) == ([], requests)
+
+
+def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, vendor):
+    vendor.dataset.replace([record for n in range(1, 11) for record in charges(date(2026, 3, n), 2)])
+    vendor.faults.add("status", status=503, skip=3, times=None)
+    report = job.sync(start_date=date(2026, 3, 1), window_days=2)
+    assert isinstance(report.error, VendorUnavailable)
+    assert (job.steps[-1].last, counts(report)) == (date(2026, 3, 6), (12, 0, 0, 0))
+    assert (report.watermark, len(job.current())) == (date(2026, 3, 6), 12)
+    columns = ("outcome", "exit_code", "days", "new", "first_day", "last_day")
+    assert job.rows(sync_runs, *columns) == [("failed", 69, 6, 12, date(2026, 3, 1), TODAY)]
+    (error,) = job.rows(sync_runs, "error")[0]
+    assert "503" in error
+    assert vendor.token not in error
+
+    vendor.faults.clear()
+    report = job.sync(lookback_days=0)
+    assert (report.error, counts(report), report.watermark) == (None, (8, 0, 0, 0), TENTH)
+    assert job.steps[0].first == date(2026, 3, 7)
+
+
+def test_a_refused_token_ends_the_run_after_one_request(sqlite_job, vendor):
+    report = sqlite_job.sync(api_token="11111111-0000-4000-8000-000000000000")
+    assert isinstance(report.error, TokenRefused)
+    assert len(vendor.requests) == 1
+    assert (sqlite_job.rows(synced_days), sqlite_job.status().last_synced_date) == ([], None)
+
+
+@pytest.mark.fault(78, 95)
+def test_an_older_run_may_not_write_once_a_newer_has_begun(job, vendor):
+    vendor.dataset.replace([*charges(date(2026, 3, 8), 2), *charges(NINTH, 2)])
+
+    def begin_a_newer_run():
+        if len(job.steps) == 1:
+            with job.engine.begin() as connection:
+                begin_run(connection, label="default", command="sync", version="0", windows=[], now=job.now)
+
+    report = job.sync(window_days=1, after_step=begin_a_newer_run)
+    assert isinstance(report.error, RunElsewhere)
+    assert job.steps == [Window(date(2026, 3, 8), date(2026, 3, 8))]
+    assert (len(job.current()), job.status().last_synced_date) == (2, date(2026, 3, 8))
+    assert job.rows(sync_runs, "outcome", "exit_code") == [("abandoned", None), ("running", None)]
+
+
+@pytest.mark.fault(94)
+def test_a_run_that_was_killed_is_written_off_by_the_next(sqlite_job, vendor):
+    sqlite_job.sync()
+    with sqlite_job.engine.begin() as connection:
+        begin_run(connection, label="default", command="sync", version="0", windows=[], now=sqlite_job.now)
+    sqlite_job.sync()
+    assert sqlite_job.rows(sync_runs, "outcome", "exit_code") == [("done", 0), ("abandoned", None), ("done", 0)]
+
+
+# --- backfill mends ---------------------------------------------------------------------------------------------------
+
+
+def test_a_backfill_mends_rows_that_were_changed_behind_the_programs_back(job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 4), *charges(TENTH, 2)])
+    job.sync()
+    right = job.current()
+    (first, *_others, last) = (row[0] for row in job.rows(billing_records, "id"))
+    job.execute("DELETE FROM billing_records WHERE id = :id", id=last)
+    job.execute("UPDATE billing_records SET price = '9.000000', phone = 'x' WHERE id = :id", id=first)
+    job.execute("UPDATE billing_records SET status_info = 'x', repeats = 2 WHERE id = :id", id=first + 1)
+    job.execute("UPDATE billing_records SET withdrawn_at = updated_at WHERE id = :id", id=first + 2)
+    assert counts(job.sync()) == (0, 0, 0, 6)
+    assert job.current() != right, "a sync believes its ledger: else this test shows nothing"
+
+    report = job.backfill(NINTH, TENTH)
+    assert (report.error, report.needs_a_look) == (None, False)
+    assert job.current() == right
+    assert job.rows(restatements) == [], "nothing of this is news of the vendor's"
+    assert counts(job.backfill(NINTH, TENTH)) == (0, 0, 0, 6)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE synced_days SET digest = 'x'",
+        "UPDATE synced_days SET spend = '9.000000', records = 9",
+        "DELETE FROM synced_days WHERE day = '2026-03-09'",
+        "DELETE FROM synced_days",
+    ],
+)
+def test_a_backfill_mends_the_ledger(job, vendor, damage):
+    vendor.dataset.replace([*charges(NINTH, 4), *charges(TENTH, 2)])
+    job.sync()
+    rows, ledger = job.current(), job.rows(synced_days, "day", "digest", "records", "spend")
+    job.execute(damage)
+    report = job.backfill(date(2026, 3, 8), TODAY)
+    assert (report.error, report.needs_a_look) == (None, False)
+    assert job.current() == rows
+    assert job.rows(synced_days, "day", "digest", "records", "spend") == ledger
+
+
+def test_a_sync_outlives_a_ledger_that_lost_a_day(job, vendor):
+    vendor.dataset.replace(charges(NINTH, 4))
+    job.sync()
+    before = job.current()
+    job.execute("DELETE FROM synced_days WHERE day = '2026-03-09'")
+    assert job.sync().error is None
+    assert job.current() == before
+
+
+@pytest.mark.parametrize("real", [0, 30])
+def test_a_backfill_takes_out_rows_that_the_vendor_never_listed(job, vendor, real):
+    vendor.dataset.replace(charges(NINTH, real))
+    job.sync()
+    right = job.current()
+    moment = "'2026-03-09 23:00:00'"
+    for n in range(15):
+        job.execute(
+            "INSERT INTO billing_records (account_id, created_at, phone, code_auth, ordinal, status_info, price,"
+            f" repeats, created_at_utc, first_seen_at, updated_at) VALUES (1, {moment}, 'made up', '{n}', 1, '',"
+            f" '1.000000', 1, {moment}, {moment}, {moment})"
+        )
+    report = job.backfill(NINTH)
+    assert (report.error, report.tally.suspect_days) == (None, []), "the vendor says what it always said"
+    assert job.current() == right
+
+
+# --- suspect days -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize(
+    ("known", "gone", "suspect"),
+    [(20, 4, False), (20, 5, True), (21, 5, True), (19, 18, False), (19, 19, True), (1, 1, True), (2, 1, False)],
+)
+def test_a_day_is_suspect_when_too_much_of_it_vanishes(sqlite_job, vendor, known, gone, suspect):
+    vendor.dataset.replace([*charges(NINTH, known), *charges(TENTH, 1)])
+    sqlite_job.sync()
+    before = sqlite_job.current()
+    vendor.dataset.remove(charges(NINTH, gone))
+    report = sqlite_job.sync()
+    assert report.tally.suspect_days == ([NINTH] if suspect else [])
+    assert exit_code_of(report) == (65 if suspect else 0)
+    assert len(sqlite_job.current()) == len(before) - (0 if suspect else gone)
+
+
+@pytest.mark.parametrize(("known", "twice", "suspect"), [(20, 10, False), (20, 11, True), (19, 19, False)])
+def test_a_day_is_suspect_when_most_of_it_is_suddenly_listed_more_often(sqlite_job, vendor, known, twice, suspect):
+    vendor.dataset.replace(charges(NINTH, known))
+    sqlite_job.sync()
+    vendor.dataset.add(charges(NINTH, twice))
+    report = sqlite_job.sync()
+    assert report.tally.suspect_days == ([NINTH] if suspect else [])
+    assert sum(row[7] for row in sqlite_job.current()) == known + (0 if suspect else twice)
+
+
+def test_corrections_additions_and_returns_never_make_a_day_suspect(sqlite_job, vendor):
+    vendor.dataset.replace(charges(NINTH, 30))
+    sqlite_job.sync()
+    vendor.dataset.replace([*charges(NINTH, 25, price="1"), *charges(NINTH, 99, code="1111")])
+    assert sqlite_job.sync().tally.suspect_days == []
+    vendor.dataset.replace([*charges(NINTH, 30, price="2"), *charges(NINTH, 99, code="1111")])
+    assert sqlite_job.sync().tally.suspect_days == []
+    assert len(sqlite_job.current()) == 129
+
+
+def test_repeats_are_not_counted_where_records_vanish(sqlite_job, vendor):
+    one = charge("2026-03-09T23:00:00")
+    vendor.dataset.replace([*charges(NINTH, 20), *[one] * 50])
+    sqlite_job.sync()
+    vendor.dataset.replace([*charges(NINTH, 20), one])
+    assert sqlite_job.sync().tally.suspect_days == []
+    vendor.dataset.replace([*charges(NINTH, 15), *[one] * 200])
+    assert sqlite_job.sync().tally.suspect_days == [NINTH], "5 of 21 rows"
+
+
+def test_a_suspect_day_is_kept_as_it_was_and_the_rest_of_the_window_is_stored(job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 20), *charges(TENTH, 1)])
+    job.sync()
+    before, ledger = job.current(), job.rows(synced_days)[1]
+    vendor.dataset.replace([*charges(NINTH, 10), *charges(TENTH, 2)])
+    report = job.sync()
+    assert counts(report) == (1, 0, 0, 1)
+    assert (report.tally.suspect_days, report.watermark) == ([NINTH], TENTH)
+    assert [row for row in job.current() if row[0].date() == NINTH] == [row for row in before if row[0].date() == NINTH]
+    assert job.rows(synced_days)[1] == (*ledger[:-2], job.now, "10 of 20 records are gone")
+    assert [(day.day, day.reason) for day in job.status().suspect_days] == [(NINTH, "10 of 20 records are gone")]
+    assert job.rows(sync_runs, "outcome", "exit_code", "suspect_days")[-1] == ("look", 65, 1)
+
+
+def test_a_suspect_day_is_asked_for_again_by_every_run_until_the_vendor_comes_to_its_senses(sqlite_job, vendor):
+    vendor.dataset.replace(charges(NINTH, 20))
+    sqlite_job.sync()
+    first_ledger = sqlite_job.rows(synced_days)[1]
+    vendor.dataset.replace(charges(NINTH, 10))
+    sqlite_job.sync()
+    since = sqlite_job.now
+    sqlite_job.now += 60 * DAY
+    vendor.set_now(at("2026-05-10 09:30"))
+    assert sqlite_job.sync(window_days=60).tally.suspect_days == [NINTH]
+    assert Window(NINTH, NINTH) not in sqlite_job.steps, "it lies in what is made up for"
+    report = sqlite_job.sync()
+    assert (report.tally.suspect_days, exit_code_of(report), sqlite_job.steps[0]) == ([NINTH], 65, Window(NINTH, NINTH))
+    assert sqlite_job.backfill(date(2026, 5, 1)).tally.suspect_days == [NINTH]
+    assert sqlite_job.rows(synced_days)[1][-2:] == (since, "10 of 20 records are gone")
+
+    vendor.dataset.replace(charges(NINTH, 20))
+    report = sqlite_job.sync()
+    assert (report.tally.suspect_days, exit_code_of(report)) == ([], 0)
+    assert sqlite_job.rows(synced_days)[1] == first_ledger
+    assert sqlite_job.sync().error is None
+    assert Window(NINTH, NINTH) not in sqlite_job.steps
+
+
+def test_a_suspect_day_can_be_accepted_once(job, vendor):
+    vendor.dataset.replace(charges(NINTH, 40))
+    job.sync()
+    vendor.dataset.replace(charges(NINTH, 20))
+    job.sync()
+    report = job.accept(NINTH)
+    assert (counts(report), exit_code_of(report), job.steps) == ((0, 0, 20, 20), 0, [Window(NINTH, NINTH)])
+    assert len(job.current()) == 20
+    assert job.status().suspect_days == ()
+    assert (job.sync().tally.suspect_days, len(job.current())) == ([], 20)
+    assert len(job.rows(restatements)) == 20
+
+    vendor.dataset.replace(charges(NINTH, 10))
+    assert (job.sync().tally.suspect_days, len(job.current())) == ([NINTH], 20)
+
+
+def test_a_day_that_turned_empty_can_be_accepted(sqlite_job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 2), *charges(TENTH, 1)])
+    sqlite_job.sync()
+    vendor.dataset.replace(charges(TENTH, 1))
+    assert sqlite_job.sync().tally.suspect_days == [NINTH]
+    assert exit_code_of(sqlite_job.accept(NINTH)) == 0
+    assert len(sqlite_job.current()) == 1
+
+
+def test_a_suspect_day_that_was_not_closed_holds_the_watermark_back(sqlite_job, vendor):
+    vendor.dataset.replace(charges(TODAY, 20))
+    sqlite_job.sync()
+    vendor.dataset.replace(charges(TODAY, 10))
+    sqlite_job.now += 2 * DAY
+    vendor.set_now(at("2026-03-13 09:30"))
+    report = sqlite_job.sync()
+    assert (report.tally.suspect_days, report.watermark) == ([TODAY], TENTH)
+    assert sqlite_job.status().gaps == (Window(TODAY, TODAY),)
+    assert sqlite_job.accept(TODAY).watermark == date(2026, 3, 12)
+    assert sqlite_job.status().gaps == ()
+
+
+def tells_of_other_days(vendor, *, csv="other_days"):
+    vendor.dataset.add(charges("2026-02-07", 2))
+    vendor.faults.add("other_days", action="post_billing_data", times=None)
+    vendor.faults.add(csv, action="get_billing_csv", times=None)
+
+
+@pytest.mark.fault(61)
+@pytest.mark.parametrize("csv", ["other_days", "status", "html"])
+def test_stored_days_are_suspect_where_the_vendor_tells_of_other_days_alone(job, vendor, csv):
+    vendor.dataset.replace([*charges(NINTH, 3), *charges(TENTH, 1), *charges(TODAY, 1)])
+    job.sync()
+    before, ledger = job.current(), job.rows(synced_days)
+    tells_of_other_days(vendor, csv=csv)
+    report = job.sync()
+    assert (report.error, exit_code_of(report), report.tally.suspect_days) == (
+        None, 65, [date(2026, 3, 8), NINTH, TENTH, TODAY],
+    )  # fmt: skip
+    assert (job.current(), [row[:-2] for row in job.rows(synced_days)]) == (before, [row[:-2] for row in ledger])
+    evidence = "an answer about other days, 2026-02-07..2026-02-07, in place of 2026-03-07..2026-03-13"
+    assert [(item.day, evidence in item.reason) for item in job.status().suspect_days] == [
+        (day, True) for day in report.tally.suspect_days
+    ]
+    assert job.rows(sync_runs, "outcome", "exit_code", "sources", "suspect_days")[-1] == ("look", 65, "", 4)
+
+    assert job.accept(NINTH).tally.suspect_days == [NINTH], "there is nothing in such an answer to accept"
+    assert job.current() == before
+    vendor.faults.clear()
+    vendor.dataset.replace([*charges(NINTH, 2), *charges(TENTH, 1), *charges(TODAY, 1)])
+    report = job.accept(NINTH)
+    assert (exit_code_of(report), counts(report)) == (0, (0, 0, 1, 2))
+    report = job.sync()
+    assert (exit_code_of(report), job.status().suspect_days) == (0, ())
+
+
+@pytest.mark.fault(61)
+def test_days_never_stored_stay_open_where_the_vendor_tells_of_other_days_alone(sqlite_job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 3), *charges(TENTH, 1)])
+    tells_of_other_days(vendor)
+    report = sqlite_job.sync(window_days=2)
+    assert isinstance(report.error, VendorUnavailable)
+    assert "an answer about other days" in str(report.error)
+    assert (sqlite_job.rows(synced_days), sqlite_job.status().last_synced_date) == ([], None)
+    assert sqlite_job.steps == [Window(date(2026, 3, 8), NINTH)], "it ends at the first window"
+    vendor.faults.clear()
+    sqlite_job.sync(until=NINTH)
+    tells_of_other_days(vendor)
+    report = sqlite_job.sync()
+    assert (exit_code_of(report), report.tally.suspect_days) == (69, [date(2026, 3, 8), NINTH])
+    assert (len(sqlite_job.current()), report.watermark) == (3, NINTH)
+    vendor.faults.clear()
+    assert (exit_code_of(sqlite_job.sync()), len(sqlite_job.current())) == (0, 4)
+
+
+def test_an_answer_for_other_days_takes_no_bad_record_from_where_it_is_kept(sqlite_job, vendor):
+    vendor.dataset.replace([charge("soon"), *charges(NINTH, 3)])
+    sqlite_job.sync(window_days=2)
+    kept = sqlite_job.rows(rejected_records)
+    assert kept[0][3:5] == (NINTH, TODAY), "two answers have it, so it lies where both reach"
+    vendor.dataset.replace(charges(NINTH, 3))
+    tells_of_other_days(vendor)
+    sqlite_job.sync()
+    assert sqlite_job.rows(rejected_records) == kept
+    vendor.faults.clear()
+    sqlite_job.sync()
+    assert sqlite_job.rows(rejected_records) == []
+
+
+def test_a_quiet_account_and_everyday_change_raise_no_alarm(job, vendor):
+    nights = [
+        [],
+        [],
+        charges(TENTH, 1),
+        charges(TENTH, 5),
+        charges(TENTH, 5) * 2,
+        charges(TENTH, 5, price="0.3", status=0),
+        [*charges(NINTH, 1), *charges(TENTH, 1, price="0.3")],
+        [*charges(NINTH, 30), *charges(TENTH, 2)],
+        [*charges(NINTH, 30, price="0.1", info="corrected"), *charges(TENTH, 2)],
+        [*charges(NINTH, 24, info="six are gone"), *charges(TENTH, 1)],
+    ]
+    for night, listed in enumerate(nights):
+        vendor.dataset.replace(listed)
+        report = job.sync()
+        assert (night, exit_code_of(report), report.tally.suspect_days) == (night, 0, [])
+        assert sum(row[7] for row in job.current()) == len(listed)
+
+
+@pytest.mark.fault(60)
+@pytest.mark.parametrize("name", ["phone", "code_auth", "price", "created_at"])
+def test_an_answer_whose_records_lack_a_field_of_the_key_is_answered_from_the_csv(sqlite_job, vendor, name):
+    vendor.dataset.replace(charges(NINTH, 5))
+    sqlite_job.sync()
+    before = sqlite_job.dump()
+    vendor.faults.add("status", status=200, action="post_billing_data", times=None, body=lacking_answer(name))
+    report = sqlite_job.sync()
+    assert (exit_code_of(report), report.sources, sqlite_job.dump()) == (0, {"csv"}, before)
+    json_and_csv_are_down = {"action": "get_billing_csv", "times": None}
+    vendor.faults.add("status", **json_and_csv_are_down)
+    assert (exit_code_of(sqlite_job.sync()), sqlite_job.dump()) == (69, before)
+
+
+@pytest.mark.fault(60)
+@pytest.mark.parametrize("name", ["status", "status_info"])
+def test_an_attribute_that_json_lacks_leaves_the_stored_values_alone(sqlite_job, vendor, name):
+    vendor.dataset.replace(charges(NINTH, 5))
+    sqlite_job.sync()
+    before = sqlite_job.dump()
+    vendor.dataset.replace([{key: record[key] for key in record if key != name} for record in charges(NINTH, 5)])
+    assert (counts(sqlite_job.sync()), sqlite_job.dump()) == ((0, 0, 0, 5), before)
+
+
+def lacking_answer(name):
+    records = [{key: str(value) for key, value in record.items() if key != name} for record in charges(NINTH, 5)]
+    return json.dumps({"success": True, "error": "", "data": records})
+
+
+def test_an_empty_json_answer_that_the_csv_contradicts_is_answered_from_the_csv(sqlite_job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 3), *charges(TENTH, 2)])
+    vendor.faults.add("empty_list", action="post_billing_data", times=None)
+    report = sqlite_job.sync()
+    assert (counts(report), report.sources, report.watermark) == ((5, 0, 0, 0), {"csv"}, TENTH)
+
+
+@pytest.mark.parametrize("limit", [100, 1000])
+def test_an_answer_cut_at_a_round_number_is_not_taken_for_whole(sqlite_job, vendor, limit):
+    days = [date(2026, 3, 8), NINTH, TENTH]
+    vendor.dataset.replace([record for day in days for record in charges(day, limit * 2 // 5)])
+    vendor.policies.json_limit = limit
+    report = sqlite_job.sync()
+    assert (report.error, len(sqlite_job.current())) == (None, limit * 6 // 5)
+
+
+# --- rejected records -------------------------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_a_record_is_kept_aside_once_and_leaves_when_it_is_mended(job, vendor):
+    broken = unpriced("2026-03-09T10:00:00")
+    vendor.dataset.replace([broken, *charges(TENTH, 3)])
+    report = job.sync()
+    seen = job.now
+    assert (counts(report), exit_code_of(report), report.watermark) == ((3, 0, 0, 0), 65, TENTH)
+    columns = ("account_id", "day", "reason", "payload", "first_seen_at")
+    expected = (
+        1, NINTH, "price is not a number",
+        json.dumps(broken, sort_keys=True), seen,
+    )  # fmt: skip
+    assert job.rows(rejected_records, *columns) == [expected]
+
+    report = job.sync()
+    assert (len(report.tally.rejected), exit_code_of(report)) == (1, 65)
+    assert job.rows(rejected_records, *columns) == [expected]
+
+    vendor.dataset.replace([charge("2026-03-09T10:00:00"), *charges(TENTH, 3)])
+    report = job.sync()
+    assert (counts(report), exit_code_of(report)) == ((1, 0, 0, 3), 0)
+    assert job.rows(rejected_records) == []
+    assert job.rows(restatements, "kind") == [("late",)]
+
+
+@pytest.mark.fault(76)
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_more_bad_records_than_a_statement_takes_values_leave_when_they_are_mended(job, vendor):
+    job.sync()
+    job.execute(
+        "INSERT INTO rejected_records (account_id, day, asked_first, asked_last, reason, payload, payload_digest,"
+        " first_seen_at) SELECT 1, '2026-03-09', '2026-03-08', '2026-03-11', '', '', n, now()"
+        " FROM generate_series(1, 66000) AS n"
+    )
+    report = job.sync()
+    assert (report.error, job.rows(rejected_records)) == (None, [])
+
+
+def test_what_has_no_readable_day_is_kept_aside_once_and_leaves_when_it_is_mended(job, vendor):
+    no_times = [None, "soon", "", "09.03.2026", 1773100000]
+    vendor.dataset.replace([*map(charge, no_times), *charges(NINTH, 3), *charges(TENTH, 3)])
+    for _ in range(2):
+        report = job.sync(start_date=date(2026, 3, 1), window_days=3)
+        assert (report.error, exit_code_of(report), len(report.tally.rejected)) == (None, 65, 5)
+        assert [row[1:3] for row in job.rows(rejected_records)] == [(1, None)] * 5
+        assert len(job.current()) == 6
+    vendor.dataset.replace([charge("2026-03-09T23:00:00", price="0.7"), *charges(NINTH, 3), *charges(TENTH, 3)])
+    report = job.sync(window_days=3)
+    assert (exit_code_of(report), len(job.current()), job.rows(rejected_records)) == (0, 7, [])
+
+
+def test_a_bad_record_of_another_day_is_no_matter_of_this_window(sqlite_job, vendor):
+    vendor.dataset.replace([unpriced("2026-03-08T10:00:00"), *charges(NINTH, 1)])
+    report = sqlite_job.sync(start_date=NINTH)
+    assert (exit_code_of(report), sqlite_job.rows(rejected_records)) == (0, [])
+
+
+# --- JSON and CSV -----------------------------------------------------------------------------------------------------
+
+FORMS = [
+    {},
+    {"delimiter": ",", "decimal": ",", "header": "russian", "encoding": "utf-8-sig"},
+    {"delimiter": "\t", "encoding": "cp1251", "header": "russian", "time": "dotted", "status": "bool"},
+    {"header": "none", "time": "space", "price": "padded", "phone": "+7"},
+    {"columns": ["price", "status_info", "phone", "status", "code_auth", "created_at"], "time": "fraction"},
+    {"code": "number", "phone": "7", "status": "string", "price": "noise"},
+]
+
+
+def test_going_back_and_forth_between_json_and_csv_changes_no_row(job, vendor):
+    vendor.dataset.replace(
+        [
+            *charges(NINTH, 5, info="нет ответа; «занято»", code="0007"),
+            *charges(NINTH, 2, price="3.25", code="0007"),
+            *charges(TENTH, 3, status=0, info="Error: SIP 486", price="-0.1"),
+            charge("2026-03-10T23:59:59", code="", info=""),
+        ]
+    )
+    job.sync()
+    before = job.dump()
+    # The parser knows nothing of databases: two forms are enough for each server.
+    for form in FORMS if job.engine.dialect.name == "sqlite" else FORMS[1:3]:
+        vendor.policies = vendor.policies.changed({"csv": form})
+        json_is_down(vendor)
+        report = job.sync()
+        assert (report.error, report.sources, counts(report)) == (None, {"csv"}, (0, 0, 0, 11)), form
+        assert job.dump() == before, form
+        vendor.faults.clear()
+        vendor.policies = vendor.policies.changed({"csv": type(vendor.policies.csv)().__dict__})
+        assert job.sync().sources == {"json"}
+        assert job.dump() == before, form
+    json_is_down(vendor)
+    report = job.backfill(date(2026, 3, 8), TODAY)
+    assert (report.sources, counts(report)) == ({"csv"}, (0, 0, 0, 11))
+    assert job.dump() == before
+
+
+def test_a_load_from_csv_is_the_load_from_json(job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 5, info="да"), *charges(NINTH, 2, info="да"), *charges(TENTH, 2, code="")])
+    job.sync(account="from json")
+    json_is_down(vendor)
+    report = job.sync(account="from csv")
+    assert report.sources == {"csv"}
+    rows = job.rows(billing_records)
+    assert [row[2:10] for row in rows if row[1] == 1] == [row[2:10] for row in rows if row[1] == 2]
+    digests = job.rows(synced_days, "account_id", "day", "digest")
+    assert [row[1:] for row in digests if row[0] == 1] == [row[1:] for row in digests if row[0] == 2]
+
+
+@pytest.mark.parametrize("lacking", [{"status_info"}, {"status"}, {"status", "status_info"}])
+def test_a_column_that_the_csv_lacks_leaves_the_stored_values_alone(sqlite_job, vendor, lacking):
+    call = charge("2026-03-09T10:00:00", status=0, info="no answer", price="0")
+    sms = charge("2026-03-09T10:00:00", status=1, info="SMS delivered", price="3.25")
+    plain = charge("2026-03-10T10:00:00", info="ok", price="0.2")
+    vendor.dataset.replace([call, sms, plain, plain])
+    sqlite_job.sync()
+    before = sqlite_job.dump()
+    vendor.policies.csv.columns = tuple(name for name in plain if name not in lacking)
+    json_is_down(vendor)
+    for run in (sqlite_job.sync, lambda: sqlite_job.backfill(NINTH, TENTH)):
+        assert run().sources == {"csv"}
+        assert sqlite_job.dump() == before
+
+    vendor.dataset.replace([call, sms, plain | {"price": Decimal("0.3")}, charge("2026-03-10T12:00:00")])
+    assert counts(sqlite_job.sync()) == (1, 1, 0, 2)
+    rows = {row[0]: row[4:] for row in sqlite_job.current() if row[0].date() == TENTH}
+    none = (None if "status" in lacking else 1, "" if "status_info" in lacking else "ok")
+    assert rows == {
+        at("2026-03-10 10:00"): (1, "ok", Decimal("0.3"), 1),
+        at("2026-03-10 12:00"): (*none, Decimal("0.2"), 1),
+    }
+
+
+# --- odd values -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(35, 36, 59, 71)
+def test_odd_text_is_kept_and_the_same_on_every_database(job, vendor):
+    odd = [
+        "\x00 and \ud800", "\\N", "\\", "\\.", "tab\tand\nline\r\nends\r", "'; DROP TABLE accounts; --",
+        "%s %(a)s {} ? :name", "🙂 emoji", "ёлка", "елка", "e\u0301 é", "\u200b\u202e", "a" * 100_000, " padded ",
+        "\x7f\x01", '"quoted"', "مرحبا \u200fright to left\u200e", "\u00a0no\u00a0break\u202f", "\ufffd\ufeff\uffff",
+        "\U0010ffff\U00020000", "\\.\n\\.\n", "\\\\N\\t\\x41", "\r\n", "\n", " ", "''", "\x1a\x08\x0b",
+        "\u2028line\u2029\x85", "1" * 1_000_000,
+    ]  # fmt: skip
+    kept = {info: info.replace("\x00", "\ufffd").replace("\ud800", "\ufffd") for info in odd}
+    vendor.dataset.replace([charge(f"2026-03-09T10:00:{n:02}", info=info) for n, info in enumerate(odd)])
+    report = job.sync()
+    assert (report.error, counts(report)) == (None, (len(odd), 0, 0, 0))
+    assert [row[5] for row in job.current()] == [kept[info] for info in odd]
+    assert counts(job.sync()) == (0, 0, 0, len(odd))
+    assert counts(job.backfill(NINTH)) == (0, 0, 0, len(odd))
+    spaced = [charge(f"2026-03-09T10:00:{n:02}", info=f"{info} ") for n, info in enumerate(odd)]
+    vendor.dataset.replace(spaced)
+    assert counts(job.sync()) == (0, len(odd), 0, 0), "a space at the end is a difference too"
+    assert [row[5] for row in job.current()] == [f"{kept[info]} " for info in odd]
+    assert counts(job.backfill(NINTH)) == (0, 0, 0, len(odd))
+    assert {row[0] for row in job.rows(restatements, "status_info_before")} == set(kept.values())
+
+
+def test_odd_text_comes_the_same_from_the_csv(job, vendor):
+    odd = [
+        "\\N", "\\.", "line\r\nends\nand\rmore", "'; --", "🙂", "ёлка", " padded ", '"quoted"', "a;b,c\td",
+        "x" * 900_000,
+    ]  # fmt: skip
+    vendor.dataset.replace([charge(f"2026-03-09T10:00:{n:02}", info=info) for n, info in enumerate(odd)])
+    json_is_down(vendor)
+    report = job.sync()
+    assert (report.error, report.sources, counts(report)) == (None, {"csv"}, (len(odd), 0, 0, 0))
+    assert [row[5] for row in job.current()] == odd
+    vendor.faults.clear()
+    assert counts(job.backfill(NINTH)) == (0, 0, 0, len(odd))
+
+
+@pytest.mark.fault(59, 65, 70)
+def test_keys_that_a_collation_would_fold_are_different_keys(job, vendor):
+    phones = ["abc", "ABC", "ель", "ёль", "äbc", "a\u0308bc", "abc\x01", "ß", "ss", "1 2", "12", "\\N", "я" * 255, ""]
+    phones += ["🙂" * 255, "\\.", "'", '"', "1\u00a02", "1\r\n2", "%s", "\ufffd", "abc\u200b", "é", "e\u0301", "İ", "i"]
+    vendor.dataset.replace([charge("2026-03-09T10:00:00", phone, code) for phone in phones for code in ("a", "A")])
+    report = job.sync()
+    assert (report.error, counts(report)) == (None, (2 * len(phones), 0, 0, 0))
+    assert sorted((row[1], row[2], row[3]) for row in job.current()) == sorted(
+        (phone, code, 1) for phone in phones for code in ("a", "A")
+    )
+    assert counts(job.backfill(NINTH)) == (0, 0, 0, 2 * len(phones))
+
+
+def test_spaces_around_a_key_are_none_of_it(job, vendor):
+    vendor.dataset.replace([charge("2026-03-09T10:00:00", *key) for key in (("abc ", " a"), ("\u00a0abc", "a "))])
+    assert counts(job.sync()) == (1, 0, 0, 0)
+    assert [row[1:4] + row[7:] for row in job.current()] == [("abc", "a", 1, 2)]
+
+
+def test_a_bad_record_with_odd_text_is_kept_aside_once_and_leaves_when_it_is_mended(job, vendor):
+    odd = ["\x00\ud800", "🙂", "\\N\\.\n", "x" * 1_000_000]
+    bad = [unpriced(f"2026-03-09T10:00:0{n}") | {"status_info": text} for n, text in enumerate(odd)]
+    vendor.dataset.replace([*bad, *charges(TENTH, 2)])
+    for _ in range(2):
+        report = job.sync()
+        assert (report.error, exit_code_of(report), len(job.current())) == (None, 65, 2)
+        payloads = [json.loads(payload)["status_info"] for (payload,) in job.rows(rejected_records, "payload")]
+        assert sorted(payloads) == sorted(["\x00\ufffd", *odd[1:]]), (
+            "in JSON U+0000 is an escape that any database holds"
+        )
+    vendor.dataset.replace([record | {"price": 1} for record in bad] + charges(TENTH, 2))
+    report = job.sync()
+    assert (exit_code_of(report), len(job.current()), job.rows(rejected_records)) == (0, 6, [])
+
+
+@pytest.mark.fault(35, 36, 75)
+def test_a_key_longer_than_a_database_can_index_is_kept_aside(job, vendor):
+    vendor.dataset.replace([charge("2026-03-09T10:00:00", "1" * 256), charge("2026-03-09T10:00:00", "1" * 255)])
+    report = job.sync()
+    assert (counts(report), exit_code_of(report)) == ((1, 0, 0, 0), 65)
+    assert job.rows(rejected_records, "reason") == [("phone is longer than 255 characters",)]
+
+
+@pytest.mark.fault(40)
+def test_amounts_are_exact_to_the_last_digit_however_large(job, vendor):
+    huge, tiny = Decimal("999999999999.999999"), Decimal("0.000001")
+    prices = [huge, -huge, huge - tiny, tiny, -tiny, Decimal("123456789012.345678")]
+    vendor.dataset.replace(
+        [charge(f"2026-03-09T10:00:0{n}", price=price) for n, price in enumerate(prices) for _ in range(3)]
+    )
+    job.sync()
+    assert [(row[6], row[7]) for row in job.current()] == [(price, 3) for price in prices]
+    assert job.rows(synced_days, "spend")[1] == (3 * sum(prices),)
+    vendor.dataset.replace([charge("2026-03-09T10:00:00", price=huge) for _ in range(7)])
+    assert job.accept(NINTH).error is None
+    assert job.rows(synced_days, "spend", "first_closed_spend")[1] == (7 * huge, 3 * sum(prices))
+    deltas = job.rows(restatements, "delta")
+    assert sum(delta for (delta,) in deltas) == 7 * huge - 3 * sum(prices)
+
+
+def test_a_price_with_more_digits_than_the_column_is_kept_aside_and_the_noise_of_a_float_is_not(job, vendor):
+    texts = ["0.30000000000000004", "0.1234567", "1000000000000", "NaN", "1e-7", "1e3"]
+    vendor.dataset.replace([charge(f"2026-03-09T10:00:0{n}") | {"price": price} for n, price in enumerate(texts)])
+    vendor.dataset.add([charge("2026-03-09T11:00:00", price=Decimal("0.30000000000000004"))])
+    report = job.sync()
+    assert (counts(report), len(report.tally.rejected)) == ((3, 0, 0, 0), 4)
+    assert [row[6] for row in job.current()] == [Decimal("0.3"), Decimal(1000), Decimal("0.3")]
+
+
+@pytest.mark.fault(75)
+def test_a_status_is_any_integer_that_fits(job, vendor):
+    fitting, others = [2**63 - 1, -(2**63), -7, 0], [2**63, 1.5, "", "ok", [], 10**30]
+    vendor.dataset.replace(
+        [charge(f"2026-03-09T10:00:{n:02}", status=status) for n, status in enumerate([*fitting, *others])]
+    )
+    report = job.sync()
+    assert (report.error, len(report.tally.rejected)) == (None, len(others) - 1)
+    assert [row[4] for row in job.current()] == [*fitting, None]
+
+
+# --- dry runs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_what_it_would_do_and_writes_nothing(job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 4), *charges(TENTH, 1)])
+    job.sync()
+    vendor.dataset.replace([*charges(NINTH, 3), charge("2026-03-09T20:00:00"), *charges(TENTH, 1, price="9")])
+    before = (job.dump(), job.rows(sync_runs), job.rows(sync_state))
+    with tables_written_to() as written:
+        report = job.sync(dry_run=True)
+    assert (report.error, counts(report), written) == (None, (1, 1, 1, 3), set())
+    assert (job.dump(), job.rows(sync_runs), job.rows(sync_state)) == before
+
+
+@pytest.mark.fault(86)
+def test_a_dry_run_before_there_is_a_database_leaves_no_file(sqlite_job, vendor, tmp_path):
+    vendor.dataset.replace(charges(NINTH, 4))
+    report = sqlite_job.sync(dry_run=True)
+    assert (report.error, counts(report)) == (None, (4, 0, 0, 0))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_a_dry_run_on_an_empty_server_makes_no_table(job, vendor):
+    vendor.dataset.replace(charges(NINTH, 4))
+    report = job.sync(dry_run=True)
+    assert (report.error, counts(report)) == (None, (4, 0, 0, 0))
+    with job.engine.connect() as connection:
+        assert not job.engine.dialect.has_table(connection, "alembic_version")
+        assert not job.engine.dialect.has_table(connection, "accounts")
+
+
+# --- the database refuses ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(68)
+def test_a_window_that_the_database_refuses_leaves_nothing_of_itself(job, vendor):
+    vendor.dataset.replace([*charges(date(2026, 3, 8), 2), *charges(NINTH, 2), *charges(TENTH, 2, price="666")])
+    job.sync(until=date(2026, 3, 8))
+    before = job.dump()
+    if job.engine.dialect.name == "sqlite":
+        job.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON billing_records WHEN NEW.price = '666.000000'"
+            " BEGIN SELECT RAISE(ABORT, 'constraint refuse'); END"
+        )
+    else:
+        job.execute("ALTER TABLE billing_records ADD CONSTRAINT refuse CHECK (price <> 666)")
+    report = job.sync()
+    assert type(report.error).__name__ == "DatabaseFailed"
+    assert "9243555100" not in str(report.error)
+    assert "666" not in str(report.error)
+    assert job.dump() == before
+    assert job.rows(sync_runs, "outcome")[-1] == ("failed",)
+
+
+def test_accounts_of_one_database_do_not_see_each_others_days(job, vendor):
+    vendor.dataset.replace(charges(NINTH, 30) + charges(TENTH, 30))
+    assert exit_code_of(job.sync()) == exit_code_of(job.sync(account="other")) == 0
+    vendor.dataset.replace(charges(TENTH, 30))
+    assert exit_code_of(job.sync(account="other")) == 65
+    vendor.dataset.replace(charges(NINTH, 30) + charges(TENTH, 30))
+    with job.engine.connect() as connection:
+        positions = [read_position(connection, find_account(connection, label)) for label in ("default", "other")]
+    assert [position.suspect_days for position in positions] == [(), (NINTH,)]
+    assert [row[0] for row in job.rows(synced_days, "suspect_since")].count(None) == 7
+    report = job.sync()
+    assert (exit_code_of(report), counts(report)) == (0, (0, 0, 0, 60))
+
+
+def test_a_run_that_failed_is_no_success_and_one_that_needs_a_look_is(sqlite_job, vendor):
+    def last_success():
+        return sqlite_job.rows(sync_state, "last_success_at")[0][0]
+
+    vendor.dataset.replace(charges(NINTH, 2))
+    sqlite_job.sync()
+    assert last_success() == sqlite_job.now
+    first = last_success()
+    vendor.faults.add("status", status=500, times=None)
+    assert exit_code_of(sqlite_job.sync()) == 69
+    assert last_success() == first
+    vendor.faults.clear()
+    vendor.dataset.replace([*charges(NINTH, 2), unpriced("2026-03-09T11:00:00")])
+    assert exit_code_of(sqlite_job.sync()) == 65
+    assert last_success() == sqlite_job.now

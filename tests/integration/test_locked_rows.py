@@ -1,0 +1,180 @@
+"""Somebody else is in the database: readers, a writer that does not leave, deadlocks, waits that end."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+
+import pytest
+from accounts import LAST_CLOSED, START, Account, charges, errors_seen, just_before, wait_until_somebody_waits
+from sqlalchemy import Engine, event, text
+
+from etl.load.engine import open_engine
+
+OLD = [*charges(START, 2), *charges(LAST_CLOSED, 2), *charges("2026-03-11", 1)]
+NEW = [*charges(START, 3), *charges(LAST_CLOSED, 4, price="1.5"), *charges("2026-03-11", 2)]
+servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+
+
+@pytest.fixture
+def account(database_url, sandbox):
+    """A filled database, and news."""
+    sandbox.dataset.replace(OLD)
+    account = Account(database_url, sandbox)
+    assert account.run() == (0, "")
+    sandbox.dataset.replace(NEW)
+    return account
+
+
+def what_a_reader_sees(connection):
+    """Records, their sum in the ledger, and the runs that ended: of one state, or the state is torn."""
+    counted, told = (
+        connection.execute(text(query)).scalar_one()
+        for query in (
+            "SELECT COUNT(*) FROM billing_records WHERE withdrawn_at IS NULL",
+            "SELECT SUM(records) FROM synced_days",
+        )
+    )
+    return counted, int(told)
+
+
+@pytest.mark.fault(79, 82)
+def test_a_reader_sees_the_old_state_to_the_last_moment_and_then_the_new_one(account):
+    other = open_engine(account.settings.database_url)
+    seen = []
+
+    def look():
+        with other.connect().execution_options(only_reads=True) as connection:
+            seen.append(what_a_reader_sees(connection))
+
+    # The last statement of the window: all its rows are written.
+    with just_before("UPDATE sync_runs SET sources", look), just_before("COMMIT", look, skip=1):
+        assert account.run() == (0, "")
+    look()
+    assert seen == [(5, 5), (5, 5), (9, 9)]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.fault(82)
+def test_an_open_cursor_on_the_file_holds_no_run_up(account):
+    path = account.settings.database_url.database
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+        cursor = reader.execute("SELECT id FROM billing_records")
+        cursor.fetchone()
+        assert account.run() == (0, "")
+        assert len(cursor.fetchall()) == 4, "it goes on reading what it began"
+    account.assert_true()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.fault(81)
+def test_a_writer_that_does_not_leave_the_file_ends_the_run_with_74(account):
+    url = account.settings.database_url.update_query_dict({"timeout": "0.1"})
+    before = account.dump()
+    with closing(sqlite3.connect(url.database, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        code, line = account.run(url=url)
+    assert (code, "locked by another program" in line) == (74, True), line
+    assert account.dump() == before
+    assert account.run() == (0, "")
+    account.assert_true()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.fault(81)
+def test_a_writer_that_leaves_the_file_is_waited_for(account):
+    url = account.settings.database_url.update_query_dict({"timeout": "0.1"})
+    with closing(sqlite3.connect(url.database, isolation_level=None)) as writer, errors_seen() as errors:
+
+        def leave(_context):
+            if writer.in_transaction:
+                writer.execute("ROLLBACK")
+
+        event.listen(Engine, "handle_error", leave)
+        try:
+            with just_before("BEGIN IMMEDIATE", lambda: writer.execute("BEGIN IMMEDIATE"), skip=1) as taken:
+                assert account.run(url=url) == (0, "")
+        finally:
+            event.remove(Engine, "handle_error", leave)
+    assert (len(taken), errors) == (1, ["OperationalError"])
+    account.assert_true()
+
+
+def impatient(url):
+    """The same database, with a second's patience for locks."""
+    if url.get_backend_name() == "postgresql":
+        return url.update_query_dict({"options": "-c lock_timeout=1000"})
+    return url.update_query_dict({"init_command": "SET SESSION innodb_lock_wait_timeout = 1"})
+
+
+TAKE_A_DAY = text("SELECT * FROM synced_days WHERE day = :day FOR UPDATE")
+
+
+@servers
+@pytest.mark.fault(68, 69)
+def test_a_wait_for_a_lock_that_ends_undoes_the_whole_window_and_it_is_tried_again(account):
+    other = open_engine(account.settings.database_url)
+    with other.connect() as holder, errors_seen() as errors:
+        # The records of all days are written by then, and the first day of the ledger.
+        holder.execute(TAKE_A_DAY, {"day": LAST_CLOSED})
+
+        def leave(_context):
+            holder.rollback()
+
+        event.listen(Engine, "handle_error", leave)
+        try:
+            assert account.run(url=impatient(account.settings.database_url)) == (0, "")
+        finally:
+            event.remove(Engine, "handle_error", leave)
+    assert errors in (["LockNotAvailable"], ["1205"])
+    account.assert_true()
+    assert account.read("SELECT COUNT(*) FROM restatements") == [(5,)], "of two tries, one line a change"
+
+
+@servers
+@pytest.mark.fault(68, 69)
+def test_waits_for_a_lock_that_never_comes_end_the_run_with_74_and_nothing_of_the_window(account):
+    other = open_engine(account.settings.database_url)
+    before = account.dump()
+    with other.connect() as holder:
+        holder.execute(TAKE_A_DAY, {"day": LAST_CLOSED})
+        code, line = account.run(url=impatient(account.settings.database_url))
+    assert (code, "a lock in the database was not given up in time" in line) == (74, True), line
+    assert account.dump() == before
+    assert account.run() == (0, "")
+    account.assert_true()
+
+
+@servers
+@pytest.mark.fault(88)
+def test_a_deadlock_with_a_stranger_undoes_the_whole_window_and_it_is_tried_again(account):
+    other = open_engine(account.settings.database_url)
+    with other.begin() as connection:
+        connection.execute(text("CREATE TABLE weight (number INTEGER)"))
+    waiting = []
+    with other.connect() as stranger, errors_seen() as errors:
+        # MariaDB undoes whoever wrote less; PostgreSQL whoever looks first, and this one looks late.
+        for number in range(200):
+            stranger.execute(text("INSERT INTO weight VALUES (:number)"), {"number": number})
+        if other.dialect.name == "postgresql":
+            stranger.execute(text("SET LOCAL deadlock_timeout = '10min'"))
+        stranger.execute(TAKE_A_DAY, {"day": LAST_CLOSED})
+
+        def want_what_the_run_has():
+            stranger.execute(text("SELECT fence FROM sync_state FOR UPDATE"))
+            stranger.rollback()
+
+        def ask():
+            waiting.append(threading.Thread(target=want_what_the_run_has, daemon=True))
+            waiting[0].start()
+            wait_until_somebody_waits(open_engine(account.settings.database_url))
+
+        # The run holds the state of its account, and comes to the day next.
+        with just_before("UPDATE synced_days", ask) as asked:
+            assert account.run() == (0, "")
+        waiting[0].join(60)
+        assert not waiting[0].is_alive()
+    assert len(asked) == 1
+    assert errors in (["DeadlockDetected"], ["1213"])
+    account.assert_true()

@@ -1,0 +1,227 @@
+"""The database goes away in the middle of a run: killed sessions, a server that restarts, one that falls silent."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from contextlib import closing, contextmanager
+
+import pytest
+from accounts import LAST_CLOSED, START, Account, charges, end_sessions, errors_seen, just_before
+from sqlalchemy import Engine, event, text
+
+from etl.load.again import TRIES
+from etl.load.engine import open_engine
+from etl.load.schema import migrate
+
+servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+MOMENTS = [
+    ("INSERT INTO sync_runs", 0),
+    ("COMMIT", 0),
+    ("SELECT sync_state.fence", 0),
+    ("INSERT INTO synced_days", 0),
+    ("INSERT INTO synced_days", 3),
+    ("COMMIT", 1),
+]
+"""The run's own row and its commit; of the window the fence, the first day, the last one and the commit."""
+
+
+@pytest.fixture
+def account(database_url, sandbox):
+    sandbox.dataset.replace([*charges(START, 3), *charges(LAST_CLOSED, 4, price="1.5"), *charges("2026-03-11", 2)])
+    account = Account(database_url, sandbox)
+    migrate(account.engine)
+    return account
+
+
+@servers
+@pytest.mark.fault(68, 96, 99)
+@pytest.mark.parametrize(("moment", "skip"), MOMENTS)
+def test_a_session_that_is_ended_costs_a_second_try_and_nothing_else(account, moment, skip):
+    other = open_engine(account.settings.database_url)
+    with errors_seen() as errors, just_before(moment, lambda: end_sessions(other), skip=skip) as ended:
+        assert account.run() == (0, "")
+    assert (len(ended), bool(errors)) == (1, True)
+    account.assert_true()
+    assert account.run() == (0, "")
+    assert [row[0] for row in account.read("SELECT outcome FROM sync_runs ORDER BY id")] == ["done", "done"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.fault(68, 96)
+def test_a_session_that_is_ended_in_the_middle_of_a_copy_costs_a_second_try_and_nothing_else(account):
+    with account.engine.begin() as connection:
+        # Numbers of a sequence are never given back: the second try finds its first number taken.
+        connection.execute(text("CREATE SEQUENCE tries"))
+        connection.execute(
+            text(
+                "CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " IF nextval('tries') = 2 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;"
+                " RETURN NEW; END $$"
+            )
+        )
+        connection.execute(
+            text("CREATE TRIGGER leave BEFORE INSERT ON billing_records FOR EACH ROW EXECUTE FUNCTION leave()")
+        )
+    assert account.run() == (0, "")
+    account.assert_true()
+    assert account.read("SELECT nextval('tries')")[0][0] > 9, "it was tried twice"
+
+
+@servers
+@pytest.mark.fault(68, 96)
+def test_sessions_that_are_ended_again_and_again_end_the_run_with_74_and_nothing_of_the_window(account):
+    other = open_engine(account.settings.database_url)
+    before = account.dump()
+    with just_before("INSERT INTO synced_days", lambda: end_sessions(other), times=TRIES) as ended:
+        code, line = account.run()
+    assert (code, "the connection to the database was lost" in line or "the database failed" in line) == (74, True), (
+        line
+    )
+    assert len(ended) == TRIES
+    assert account.dump() | {"accounts": []} == before | {"sync_state": [(1, None, None)]}
+    assert account.run() == (0, "")
+    account.assert_true()
+
+
+@servers
+@pytest.mark.fault(91, 92, 95)
+def test_a_run_whose_lock_is_lost_and_whom_nobody_overtakes_ends_well(account):
+    other = open_engine(account.settings.database_url)
+    assert account.run(after_step=lambda: end_sessions(other)) == (0, "")
+    account.assert_true()
+
+
+class Line:
+    """A TCP line to a server, which can go dead: `cut` ends and refuses, `mute` takes all and says nothing."""
+
+    def __init__(self, server):
+        self.server = server
+        self.mute = self.cut = False
+        self.refuse = 0
+        self.accepted = 0
+        self.open = []
+        self.door = socket.create_server(("127.0.0.1", 0))
+        self.port = self.door.getsockname()[1]
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.door.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            self.open.append(client)
+            if self.refuse:
+                self.refuse -= 1
+                client.close()
+                continue
+            server = socket.create_connection(self.server)
+            self.open.append(server)
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self.carry, args=(source, sink), daemon=True).start()
+
+    def carry(self, source, sink):
+        try:
+            while data := source.recv(1 << 16):
+                if not self.mute:
+                    sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+    def restart(self, refuse):
+        """End all connections, and the next ones as soon as they come."""
+        self.refuse = refuse
+        for end in self.open:
+            with closing(end), contextlib.suppress(OSError):  # it may have ended by itself
+                end.shutdown(socket.SHUT_RDWR)
+        self.open.clear()
+
+    def close(self):
+        self.door.shutdown(socket.SHUT_RDWR)
+        self.door.close()
+        self.thread.join()
+        self.restart(0)
+
+
+@contextmanager
+def line_to(url):
+    line = Line((url.host, url.port or {"postgresql": 5432}.get(url.get_backend_name(), 3306)))
+    try:
+        yield line
+    finally:
+        line.close()
+
+
+def over(line, url):
+    """The database behind the line, with little patience."""
+    quick = {"connect_timeout": "2", "read_timeout": "1"}
+    return url.set(host="127.0.0.1", port=line.port).update_query_dict(quick)
+
+
+@servers
+@pytest.mark.fault(96, 99)
+def test_a_server_that_restarts_is_waited_for(account):
+    url = account.settings.database_url
+    with line_to(url) as line, just_before("INSERT INTO synced_days", lambda: line.restart(refuse=2)) as restarted:
+        assert account.run(url=over(line, url)) == (0, "")
+    assert (len(restarted), line.refuse) == (1, 0)
+    account.assert_true()
+
+
+@servers
+@pytest.mark.fault(98)
+def test_a_server_that_accepts_and_says_nothing_is_given_up(account):
+    url = account.settings.database_url
+    with line_to(url) as line:
+        line.mute = True
+        code, words = account.run(url=over(line, url))
+    assert (code, line.accepted) == (74, 1), words
+    assert "cannot be reached" in words or "lost" in words
+    assert account.vendor.requests == []
+
+
+@servers
+@pytest.mark.fault(98)
+def test_a_server_that_falls_silent_in_a_transaction_is_given_up_and_asked_again(account):
+    url = account.settings.database_url
+    with line_to(url) as line:
+
+        def fall_silent():
+            line.mute = True
+
+        def speak_again(context):
+            line.mute = False
+
+        event.listen(Engine, "handle_error", speak_again)
+        try:
+            with just_before("INSERT INTO synced_days", fall_silent) as fell:
+                result = account.run(url=over(line, url))
+        finally:
+            event.remove(Engine, "handle_error", speak_again)
+    assert (len(fell), result) == (1, (0, ""))
+    account.assert_true()
+
+
+@servers
+@pytest.mark.fault(98)
+def test_what_the_url_says_of_waits_goes_before_our_own(database_url):
+    given = {
+        "postgresql": {"options": "-c lock_timeout=123", "connect_timeout": "7"},
+        "mariadb": {"init_command": "SET SESSION innodb_lock_wait_timeout = 3", "read_timeout": "7"},
+    }[database_url.get_backend_name()]
+    query = {
+        "postgresql": "SELECT current_setting('lock_timeout')",
+        "mariadb": "SELECT @@innodb_lock_wait_timeout",
+    }[database_url.get_backend_name()]
+    with open_engine(database_url.update_query_dict(given)).begin() as connection:
+        assert str(connection.scalar(text(query))) in {"123ms", "3"}
+        if database_url.get_backend_name() == "postgresql":
+            assert connection.scalar(text("SELECT current_setting('statement_timeout')")) == "10min"
+            assert connection.scalar(text("SELECT current_setting('idle_in_transaction_session_timeout')")) == "10min"
+        else:
+            assert connection.scalar(text("SELECT @@idle_transaction_timeout")) == 600

@@ -1,0 +1,197 @@
+"""Whatever the vendor does and however it is asked, the database ends as the vendor's own multiset of records.
+
+Every example is an account of its own in one database. Spend is compared to the last digit, ids must stay.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from zoneinfo import ZoneInfo
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from oracle import Stored, canonical, csv_forms, day_of, spellings, spend_of
+
+from etl.errors import UnusableAnswer
+from etl.extract.csv_feed import parse_export
+from etl.extract.json_feed import parse_billing
+from etl.load.engine import open_engine
+from etl.load.ledger import begin_run
+from etl.load.schema import migrate
+from etl.load.window import Rules
+from etl.model import ATTRIBUTES, Batch, Tally, Window
+from etl.pipeline import Job, sync_windows
+from etl.sandbox import Policies
+from etl.sandbox.spelling import csv_header, csv_lines, json_fragments
+from etl.transform.reading import read_feed
+
+ZONE = ZoneInfo("Europe/Moscow")
+DAYS = [date(2026, 3, day) for day in range(8, 12)]
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+EXAMPLES = {"sqlite": 40, "postgresql": 6, "mariadb": 6}
+
+# Few enough for records to meet: in a second, in a key, in everything.
+records = st.fixed_dictionaries(
+    {
+        "created_at": st.sampled_from(
+            [f"{day}T{time}" for day in DAYS for time in ("00:00:00", "10:00:00", "23:59:59")]
+        ),
+        "code_auth": st.sampled_from(["0007", ""]),
+        "status": st.sampled_from([0, 1, None]),
+        "status_info": st.sampled_from(["ok", "", "нет ответа", 'он "занят"; да,\nвсё']),
+        "phone": st.sampled_from(["89243555100", "375291234567"]),
+        "price": st.sampled_from(list(map(Decimal, ["0", "0.1", "0.2", "-0.3", "999999999999.999999", "0.000001"]))),
+    }
+)
+attributes = records.map(lambda record: {name: record[name] for name in ATTRIBUTES})
+windows = st.tuples(st.sampled_from(DAYS), st.sampled_from(DAYS)).map(lambda days: Window(min(days), max(days)))
+numbers = st.integers(0, 1 << 16)
+
+
+class Nights(RuleBasedStateMachine):
+    """A vendor that edits, and a job that asks for windows of days, from JSON or from CSV."""
+
+    accounts = count()
+
+    def __init__(self, engine, folder):
+        super().__init__()
+        self.engine = engine
+        self.path = folder / "export.csv"
+        self.label = f"account {next(Nights.accounts)}"
+        self.listed = []
+        self.gone = []
+        self.expected = {}
+        self.most_of_key = Counter()
+        self.ids = {}
+        self.now = MORNING
+        self.account_id = None
+
+    # What the vendor does.
+
+    @initialize(some=st.lists(records, max_size=12))
+    def begin(self, some):
+        self.listed = some
+
+    @rule(record=records)
+    def list_another(self, record):
+        self.listed.append(record)
+
+    @precondition(lambda self: self.listed)
+    @rule(number=numbers, times=st.integers(1, 3))
+    def list_again(self, number, times):
+        self.listed += [self.listed[number % len(self.listed)]] * times
+
+    @precondition(lambda self: self.listed)
+    @rule(number=numbers)
+    def withdraw(self, number):
+        self.gone.append(self.listed.pop(number % len(self.listed)))
+
+    @precondition(lambda self: self.listed)
+    @rule(number=numbers, changed=attributes)
+    def correct(self, number, changed):
+        self.listed[number % len(self.listed)] = self.listed[number % len(self.listed)] | changed
+
+    @precondition(lambda self: self.gone)
+    @rule(number=numbers)
+    def return_one(self, number):
+        self.listed.append(self.gone.pop(number % len(self.gone)))
+
+    @rule()
+    def a_day_passes(self):
+        self.now += timedelta(days=1)
+
+    # What the job does.
+
+    @rule(window=windows, size=st.integers(1, 4), random=st.randoms(use_true_random=False), spelling=spellings)
+    def ask_for_json(self, window, size, random, spelling):
+        form = Policies().changed({"json": spelling}).json
+        order = random.sample(self.listed, len(self.listed))
+        body = '{"success": true, "error": "", "data": [' + ", ".join(json_fragments(order, form)) + "]}"
+        self.load(window, size, "json", lambda: parse_billing(body.encode()))
+
+    @rule(
+        window=windows, size=st.integers(1, 4), random=st.randoms(use_true_random=False), spelling=spellings,
+        form=csv_forms,
+    )  # fmt: skip
+    def ask_for_csv(self, window, size, random, spelling, form):
+        form = Policies().changed({"csv": {**spelling, **form}}).csv
+        order = random.sample(self.listed, len(self.listed))
+        self.path.write_bytes("".join(csv_header(form) + csv_lines(order, form)).encode(form.encoding))
+        try:
+            parse_export(self.path)
+        except UnusableAnswer:
+            return  # what is not certain is refused, and then it is asked otherwise
+        self.load(window, size, "csv", lambda: parse_export(self.path))
+
+    def load(self, window, size, source, open_feed):
+        cut = [Window(day, min(window.last, day + timedelta(size - 1))) for day in window.days()[::size]]
+        self.now += timedelta(minutes=1)
+        with self.engine.begin() as connection:
+            run = begin_run(connection, label=self.label, command="sync", version="0", windows=cut, now=self.now)
+        self.account_id = run.account_id
+        rules = Rules(
+            today=self.now.astimezone(ZONE).date(),
+            zone=ZONE,
+            lookback=2,
+            max_withdrawn_share=Decimal(1),
+            accepted=frozenset(DAYS),
+        )
+        sources = set()
+        job = Job(
+            Answers(source, open_feed), self.engine, run.account_id, run, rules, lambda: self.now, lambda *_: None
+        )
+        sync_windows(job, cut, Tally(), sources)
+        assert sources == {source}
+        for day in window.days():
+            self.expected[day] = Counter(row for row in map(canonical, self.listed) if day_of(row) == day)
+        self.compare()
+
+    def compare(self):
+        stored = Stored(self.engine, self.account_id, self.label)
+        expected = sum(self.expected.values(), Counter())
+        assert stored.rows == expected
+        assert stored.current == len(expected), "equal records are one row"
+        for day, rows in self.expected.items():
+            ledger = stored.ledger[day]
+            assert (ledger.records, ledger.spend) == (rows.total(), spend_of(rows))
+            assert stored.view.get(day, (0, 0)) == (spend_of(rows), rows.total())
+            if ledger.first_closed_at is None:
+                assert (ledger.restated_at, stored.deltas[day]) == (None, 0)
+            else:
+                assert ledger.first_closed_spend + stored.deltas[day] == ledger.spend
+        for row in self.ids.keys() & stored.ids.keys():
+            assert self.ids[row] == stored.ids[row], "a record that stays keeps its id"
+        self.ids = stored.ids
+        for key, needed in Counter(row[:3] for row in expected).items():
+            self.most_of_key[key] = max(self.most_of_key[key], needed)
+        assert stored.rows_of_key == self.most_of_key, "a row that is free is used before another is made"
+
+
+class Answers:
+    """A source that answers each window with all there is, as a vendor without limits may."""
+
+    def __init__(self, name, open_feed):
+        self.name, self.open_feed = name, open_feed
+
+    def fetch(self, window):
+        days = {day: [] for day in window.days()}
+        feed = self.open_feed()
+        survey = read_feed(
+            feed, window, ZONE, lambda record: days[date.fromisoformat(record.created_at[:10])].append(record)
+        )
+        asked = Window(window.first - timedelta(days=1), window.last + timedelta(days=2))
+        return Batch(window, asked, self.name, days, survey.rejected, ATTRIBUTES - feed.fields)
+
+
+def test_any_sequence_of_edits_and_fetches_ends_with_the_vendors_multiset(database_url, tmp_path):
+    engine = open_engine(database_url)
+    migrate(engine)
+    examples = EXAMPLES[database_url.get_backend_name()]
+    run_state_machine_as_test(
+        lambda: Nights(engine, tmp_path),
+        settings=settings(max_examples=examples, stateful_step_count=20, deadline=None),
+    )

@@ -1,0 +1,231 @@
+"""The schema: what the migrations make is what the program declares, on each database, however it came about."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateTable
+
+from etl.errors import SchemaMismatch
+from etl.load.engine import open_engine
+from etl.load.schema import alembic_config, migrate, migration_sql, schema_revision
+from etl.load.tables import SCHEMA_REVISION, accounts, billing_records, metadata
+from etl.load.views import VIEWS
+
+CHECKOUT = Path(__file__).parents[2]
+CONTRACT_VIEWS = {"billing", "daily_spend", "restated_days", "freshness"}
+CONTRACT_TABLES = {
+    "accounts",
+    "billing_records",
+    "restatements",
+    "synced_days",
+    "sync_state",
+    "sync_runs",
+    "rejected_records",
+    "balance_snapshots",
+}
+
+
+@pytest.fixture
+def engine(database_url):
+    return open_engine(database_url)
+
+
+def differences(engine):
+    """What Alembic would still have to do to make the database what the program declares."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        return compare_metadata(context, metadata)
+
+
+def names(engine):
+    with engine.connect() as connection:
+        inspector = inspect(connection)
+        return set(inspector.get_table_names()), set(inspector.get_view_names())
+
+
+def described(engine):
+    """Every column of every table and view, as the database tells it."""
+    with engine.connect() as connection:
+        inspector = inspect(connection)
+        return {
+            name: [(column["name"], str(column["type"]), column["nullable"]) for column in inspector.get_columns(name)]
+            for name in [*inspector.get_table_names(), *inspector.get_view_names()]
+        }
+
+
+def revision(engine):
+    with engine.connect() as connection:
+        return schema_revision(connection)
+
+
+def run_alembic(engine, verb, target):
+    with engine.connect() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        getattr(command, verb)(config, target)
+
+
+def set_revision(engine, number):
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :number"), {"number": number})
+
+
+def test_the_migrated_schema_is_the_declared_one(engine):
+    migrate(engine)
+    assert differences(engine) == []
+
+
+def test_a_difference_between_migrated_and_declared_would_be_seen(engine):
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE balance_snapshots"))
+    assert [(kind, table.name) for kind, table in differences(engine)[:1]] == [("add_table", "balance_snapshots")]
+
+
+def test_the_tables_and_views_of_the_contract_are_there(engine):
+    migrate(engine)
+    tables, views = names(engine)
+    assert tables == CONTRACT_TABLES | {"alembic_version"}
+    assert views >= CONTRACT_VIEWS
+    assert views == set(VIEWS)
+
+
+def test_upgrade_downgrade_upgrade_comes_out_as_upgrade_alone(engine):
+    migrate(engine)
+    once = described(engine)
+    run_alembic(engine, "downgrade", "base")
+    assert names(engine) == ({"alembic_version"}, set())
+    assert revision(engine) is None
+    migrate(engine)
+    assert described(engine) == once
+    assert differences(engine) == []
+
+
+def test_migrating_twice_changes_nothing_and_loses_nothing(engine):
+    migrate(engine)
+    before = described(engine)
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO accounts (label, created_at) VALUES ('a', '2026-03-11 00:00:00')"))
+    migrate(engine)
+    assert described(engine) == before
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT label FROM accounts")).all() == [("a",)]
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).all() == [(SCHEMA_REVISION,)]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_revision_the_program_works_on_is_the_newest(engine):
+    script = ScriptDirectory.from_config(alembic_config())
+    assert script.get_heads() == [SCHEMA_REVISION]
+
+
+def test_plain_alembic_migrates_in_a_checkout(engine, database_url):
+    environment = os.environ | {"BILLING_DATABASE_URL": database_url.render_as_string(hide_password=False)}
+    program = [sys.executable, "-m", "alembic"]
+    subprocess.run([*program, "upgrade", "head"], cwd=CHECKOUT, env=environment, check=True, timeout=120)
+    assert (revision(engine), differences(engine)) == (SCHEMA_REVISION, [])
+    assert names(engine)[1] == set(VIEWS)
+    subprocess.run([*program, "downgrade", "base"], cwd=CHECKOUT, env=environment, check=True, timeout=120)
+    assert names(engine) == ({"alembic_version"}, set())
+
+
+def test_the_printed_sql_names_every_table_and_view_and_touches_no_database(engine, database_url, tmp_path):
+    script = migration_sql(engine)
+    for table in CONTRACT_TABLES | {"alembic_version"}:
+        assert f"CREATE TABLE {table} " in script.replace("IF NOT EXISTS ", ""), table
+    for view in VIEWS:
+        assert f"CREATE VIEW {view} " in script, view
+    if database_url.get_backend_name() == "sqlite":
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert names(engine) == (set(), set())
+
+
+def test_the_printed_sql_makes_the_declared_schema(engine, database_url):
+    script = migration_sql(engine)
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        if database_url.get_backend_name() == "sqlite":
+            driver.executescript(script)
+        elif database_url.get_backend_name() == "postgresql":
+            driver.execute(script)
+            driver.commit()
+        else:
+            with driver.cursor() as cursor:
+                for statement in filter(str.strip, script.split(";\n")):
+                    cursor.execute(statement)
+            driver.commit()
+    assert (revision(engine), differences(engine)) == (SCHEMA_REVISION, [])
+    tables_and_views = names(engine)
+    described_by_script = described(engine)
+    run_alembic(engine, "downgrade", "base")
+    migrate(engine)
+    assert names(engine) == tables_and_views
+    assert described(engine) == described_by_script
+
+
+@pytest.mark.fault(87)
+def test_a_newer_schema_is_refused_and_left_alone(engine):
+    migrate(engine)
+    set_revision(engine, "9999")
+    before = names(engine)
+    with pytest.raises(SchemaMismatch, match="newer than this version knows"):
+        migrate(engine)
+    assert (revision(engine), names(engine)) == ("9999", before)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("number", ["0000", "0001b", "a1b2c3d4e5f6"])
+def test_a_revision_nobody_knows_is_refused_and_left_alone(engine, number):
+    migrate(engine)
+    set_revision(engine, number)
+    before = names(engine)
+    with pytest.raises(SchemaMismatch):
+        migrate(engine)
+    assert (revision(engine), names(engine)) == (number, before)
+
+
+@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+@pytest.mark.fault(87)
+def test_a_migration_killed_half_way_runs_through_when_it_is_run_again(engine):
+    with engine.begin() as connection:
+        # MariaDB commits every table by itself: these are left by the killed one, and no version row.
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+        connection.execute(CreateTable(accounts))
+        connection.execute(CreateTable(billing_records))
+    assert revision(engine) is None
+    migrate(engine)
+    assert (revision(engine), differences(engine)) == (SCHEMA_REVISION, [])
+    assert names(engine)[1] == set(VIEWS)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
+@pytest.mark.fault(80, 87)
+def test_a_migration_that_fails_half_way_leaves_nothing(engine):
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE in_the_way (number INTEGER)"))
+        connection.execute(text("CREATE INDEX restatements ON in_the_way (number)"))
+    before = names(engine)
+    with pytest.raises(DBAPIError, match="restatements"):  # the name of a table to be
+        migrate(engine)
+    assert names(engine) == before
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_views_that_were_lost_come_back_with_migrate(engine):
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("DROP VIEW freshness"))
+    migrate(engine)
+    assert names(engine)[1] == set(VIEWS)

@@ -1,0 +1,145 @@
+"""`verify`: fetched again and compared with the rows themselves, from both of the vendor's sources."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from jobs import SILENT, settings_of
+from sqlalchemy import text
+
+from etl.audit.verify import Difference, closed_range, verify_windows
+from etl.load.engine import open_engine
+from etl.model import Window
+from etl.runs import Order, open_client, open_source, rules_of, run_account
+
+TODAY = date(2026, 3, 11)
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
+
+
+def charge(moment, price="0.2", info="ok"):
+    return {
+        "created_at": moment,
+        "code_auth": "0371",
+        "status": 1,
+        "status_info": info,
+        "phone": "89243555100",
+        "price": Decimal(price),
+    }
+
+
+class Audit:
+    """A synced account, and what `verify` finds in it."""
+
+    def __init__(self, url, vendor):
+        self.settings = settings_of(url, vendor, EIGHTH, window_days=2)
+        self.engine = open_engine(url)
+
+    def run(self, command="sync", since=None, until=None, **changes):
+        report = run_account(
+            replace(self.settings, **changes),
+            Order(command, since, until),
+            SILENT,
+            redact=str,
+            exit_code_of=lambda _report: 0,
+            clock=lambda: MORNING,
+        )
+        assert report.error is None
+
+    def execute(self, statement):
+        with self.engine.begin() as connection:
+            connection.execute(text(statement))
+
+    def verify(self, source="json", account_id=1):
+        """The differences, after a look at whether finding them wrote anything."""
+        before = self.dump()
+        windows = [Window(EIGHTH, NINTH), Window(TENTH, TENTH)]
+        with (
+            open_client(self.settings, str) as client,
+            open_source(self.settings, client, today=TODAY, last=TENTH) as vendor,
+        ):
+            fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
+            rules = rules_of(self.settings, TODAY, thorough=True)
+            found = list(verify_windows(self.engine, account_id, windows, fetch, rules))
+        assert self.dump() == before
+        return [difference for of_window in found for difference in of_window]
+
+    def dump(self):
+        tables = ("billing_records", "synced_days", "sync_state", "sync_runs", "restatements", "rejected_records")
+        with self.engine.connect() as connection:
+            return [connection.execute(text(f"SELECT * FROM {table} ORDER BY 1, 2")).all() for table in tables]
+
+
+@pytest.fixture
+def audit(database_url, sandbox):
+    sandbox.dataset.replace(
+        [
+            *[charge(f"2026-03-08T10:00:0{n}") for n in range(3)],
+            *[charge("2026-03-09T10:00:00", "0.1")] * 2,
+            charge("2026-03-09T11:00:00", "3.25", info="SMS; доставлено"),
+            charge("2026-03-10T23:59:59", "-1"),
+            charge("2026-03-11T08:00:00"),
+        ]
+    )
+    audit = Audit(database_url, sandbox)
+    audit.run()
+    return audit
+
+
+def found(day, source, **counts):
+    return Difference(day, source, **{"missing": 0, "different": 0, "surplus": 0} | counts)
+
+
+def test_a_database_that_equals_the_vendor_shows_no_difference_from_either_source(audit):
+    assert (audit.verify("json"), audit.verify("csv")) == ([], [])
+
+
+def test_what_there_is_to_verify_reaches_from_the_first_closed_day_to_the_last(audit):
+    assert closed_range(audit.engine, 1) == Window(EIGHTH, TENTH)
+    assert closed_range(audit.engine, None) is None
+
+
+@pytest.mark.parametrize("source", ["json", "csv"])
+def test_what_was_changed_behind_the_programs_back_is_found_on_its_day(audit, source):
+    audit.execute("DELETE FROM billing_records WHERE created_at = '2026-03-08 10:00:00'")
+    audit.execute("UPDATE billing_records SET withdrawn_at = updated_at WHERE created_at = '2026-03-08 10:00:01'")
+    audit.execute("UPDATE billing_records SET price = '9.000000' WHERE created_at = '2026-03-09 11:00:00'")
+    audit.execute("UPDATE billing_records SET repeats = 1 WHERE created_at = '2026-03-09 10:00:00'")
+    audit.execute("UPDATE billing_records SET phone = 'x' WHERE created_at = '2026-03-10 23:59:59'")
+    expected = [
+        found(EIGHTH, source, missing=2, vendor_records=3),
+        found(NINTH, source, different=2, vendor_records=3),
+        found(TENTH, source, missing=1, surplus=1, vendor_records=1),
+    ]
+    assert audit.verify(source) == expected
+    audit.run("backfill", EIGHTH, TENTH)
+    assert audit.verify(source) == []
+
+
+@pytest.mark.parametrize("source", ["json", "csv"])
+def test_what_the_vendor_changed_since_is_found_and_not_stored(audit, sandbox, source):
+    sandbox.dataset.add([charge("2026-03-08T23:00:00", "0.000001")])
+    sandbox.dataset.remove([charge("2026-03-10T23:59:59", "-1")])
+    expected = [
+        found(EIGHTH, source, missing=1, vendor_records=4),
+        found(TENTH, source, surplus=1, vendor_records=0),
+    ]
+    assert audit.verify(source) == expected
+    assert audit.verify(source) == expected
+
+
+def test_one_changed_digit_of_an_amount_is_found(audit, sandbox):
+    sandbox.dataset.remove([charge("2026-03-10T23:59:59", "-1")])
+    sandbox.dataset.add([charge("2026-03-10T23:59:59", "-1.000001")])
+    assert audit.verify() == [found(TENTH, "json", different=1, vendor_records=1)]
+
+
+def test_an_account_that_was_never_synced_lacks_everything(audit):
+    assert audit.verify(account_id=None) == [
+        found(EIGHTH, "json", missing=3, vendor_records=3),
+        found(NINTH, "json", missing=2, vendor_records=3),
+        found(TENTH, "json", missing=1, vendor_records=1),
+    ]

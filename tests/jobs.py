@@ -1,0 +1,32 @@
+"""What tests give to a run: the settings of an account at the sandbox, and a watcher that says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+from sqlalchemy import URL
+
+from etl.config import parse_settings
+from etl.runs import Watcher
+from etl.sandbox import Sandbox
+from etl.settings import Settings
+
+SILENT = Watcher(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
+
+
+def settings_of(url: URL, vendor: Sandbox, start: date, **changes: Any) -> Settings:
+    """The defaults, for an account that begins at `start`; one try a request, so that a fault shows at once."""
+    settings = parse_settings(
+        [
+            {
+                "BILLING_API_TOKEN": vendor.token,
+                "BILLING_API_URL": vendor.url,
+                "BILLING_START_DATE": start.isoformat(),
+                "BILLING_RETRY_ATTEMPTS": "1",
+                "BILLING_RETRY_MAX_WAIT": "0",
+            }
+        ]
+    )
+    return replace(settings, database_url=url, **changes)

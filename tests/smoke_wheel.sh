@@ -1,0 +1,21 @@
+#!/bin/sh
+# Install the wheel that was built last into an environment of its own and do the main job with it, elsewhere.
+set -eu
+python=${1:-python3}
+here=$(pwd)
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+wheel=$(ls -t "$here"/dist/*.whl | head -n 1)
+"$python" -m venv "$folder/venv"
+pip="$folder/venv/bin/python -m pip --disable-pip-version-check --quiet"
+$pip install --require-hashes --requirement "$here/requirements/run.lock"
+$pip install --no-deps "$wheel"
+mkdir "$folder/empty"
+cd "$folder/empty"
+"$folder/venv/bin/billing-etl" --version
+"$folder/venv/bin/billing-etl" demo > "$folder/demo.txt" || { cat "$folder/demo.txt"; exit 1; }
+grep -q 'The second night' "$folder/demo.txt"
+BILLING_DATABASE_URL=sqlite:///other.db "$folder/venv/bin/billing-etl" migrate
+BILLING_DATABASE_URL=sqlite:///billing-demo.db "$folder/venv/bin/billing-etl" status --json > "$folder/status.json"
+"$folder/venv/bin/python" -c "import json, sys; assert json.load(sys.stdin)['accounts'][0]['records'] > 1000" < "$folder/status.json"
+echo "the wheel works: $(basename "$wheel")"

@@ -1,0 +1,142 @@
+"""Who may import whom, and who may look at the world: read from the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[2]
+
+ALLOWED = {
+    "errors": set(),
+    "stopping": {"errors"},
+    "model": {"errors"},
+    "windows": {"errors", "model"},
+    "personal": set(),
+    "logs": {"errors", "model", "personal"},
+    "extract": {"errors", "model", "windows"},
+    "transform": {"errors", "model", "personal", "windows"},
+    "load": {"errors", "model", "personal", "stopping", "windows"},
+    "sandbox": set(),
+}
+"""What of etl each may import beside itself. Those not named here may import anything but `cli`."""
+
+
+def name_of(path: Path) -> str:
+    """`etl/load/merge.py` is `load.merge`; a package's own module has its name."""
+    parts = path.relative_to(HOME / "etl").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+TREES = {name_of(path): ast.parse(path.read_text("utf-8")) for path in sorted((HOME / "etl").rglob("*.py"))}
+
+
+def imported(tree: ast.AST, home: str) -> Iterator[str]:
+    """Names of modules of etl, without `etl.`; those inside of functions too, and those for types alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{home} imports by a relative name"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "etl":
+                yield rest
+
+
+def stage(name: str) -> str:
+    return name.split(".", 1)[0]
+
+
+def test_there_is_something_to_look_at():
+    assert {"cli", "errors", "model", "windows", "load.merge", "extract.source", "sandbox.server"} <= TREES.keys()
+    assert ALLOWED.keys() <= {stage(name) for name in TREES}
+    assert set(imported(TREES["transform.identity"], "")) == {
+        *("model.DaySnapshot", "model.Listed", "model.Record"),
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if stage(name) in ALLOWED])
+def test_a_stage_imports_only_what_it_may(name):
+    own = stage(name)
+    itself = {""} if own == "load" else set()  # it looks for the migrations where the package is
+    assert {stage(other) for other in imported(TREES[name], name)} <= ALLOWED[own] | {own} | itself
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_nobody_imports_the_command_line(name):
+    imports = {stage(other) for other in imported(TREES[name], name)}
+    assert "cli" not in imports or name == "__main__"
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_the_sandbox_is_another_program(name):
+    imports = {stage(other) for other in imported(TREES[name], name)}
+    assert "sandbox" not in imports or stage(name) in {"sandbox", "cli", "demo"}
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if stage(name) in {"audit", "bi"}])
+def test_who_looks_at_the_database_and_who_looks_at_the_vendor_meet_nowhere_but_in_the_middle(name):
+    assert not {stage(other) for other in imported(TREES[name], name)} & (
+        {"audit", "bi", "pipeline", "runs"} - {stage(name)}
+    )
+
+
+def test_migrations_import_nothing_of_the_program():
+    versions = sorted((HOME / "migrations" / "versions").glob("*.py"))
+    assert versions
+    for path in versions:
+        tree = ast.parse(path.read_text("utf-8"))
+        assert list(imported(tree, path.name)) == []
+        assert "etl" not in {
+            name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
+        }
+
+
+STAGES = {"errors", "model", "windows", "extract", "transform", "load", "audit", "bi", "pipeline"}
+MAY_LOOK = {"extract.transport"}
+CLOCKS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
+CLOCKS |= {("time", name) for name in ("time", "time_ns", "localtime", "gmtime")}
+ENVIRONMENT = {("os", name) for name in ("environ", "getenv", "environb")}
+
+
+def looks(tree: ast.AST, what: set[tuple[str, str]]) -> set[str]:
+    """Mentions of such attributes, as `datetime.now` or `datetime.datetime.now`, and imports of them."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
+            if (owner, node.attr) in what:
+                found.add(f"{owner}.{node.attr}")
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if (node.module, alias.name) in what}
+    return found
+
+
+def test_a_look_at_the_clock_or_the_environment_is_seen():
+    tree = ast.parse("from os import getenv\nimport os, datetime\nos.environ['X']\ndatetime.datetime.now()\ndate.today")
+    assert looks(tree, CLOCKS) == {"datetime.now", "date.today"}
+    assert looks(tree, ENVIRONMENT) == {"os.getenv", "os.environ"}
+    assert looks(TREES["extract.transport"], CLOCKS)
+    assert looks(TREES["config"], ENVIRONMENT)
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if stage(name) in STAGES and name not in MAY_LOOK])
+def test_no_stage_looks_at_the_clock(name):
+    assert looks(TREES[name], CLOCKS) == set()
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if stage(name) in STAGES and name not in MAY_LOOK])
+def test_no_stage_looks_at_the_environment(name):
+    assert looks(TREES[name], ENVIRONMENT) == set()
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_no_module_is_named_for_nothing(name):
+    assert not {"utils", "misc", "helpers", "common", "base", "manager"} & set(name.split("."))

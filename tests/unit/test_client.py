@@ -1,0 +1,292 @@
+"""The vendor's calls: which failures are asked again, how often and how soon, and what is never told."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from etl.errors import Refused, Stopped, TokenRefused, Transient, UnusableAnswer, VendorError
+from etl.extract.client import Client, RetryPolicy
+from etl.extract.csv_feed import parse_export
+from etl.extract.transport import Limits, Transport
+from etl.logs import Redactor
+from etl.model import Feed, RawRecord, Window
+from etl.sandbox import Dataset, Sandbox
+from etl.sandbox.faults import KINDS
+
+TOKEN = "5ecre7-t0ken-of-the-acc0unt"
+PHONE = "89243555100"
+TODAY = date(2026, 3, 11)
+NOW = datetime.combine(TODAY, time(9, 30))
+ASKED = Window(date(2026, 3, 9), date(2026, 3, 10))
+
+
+@pytest.fixture
+def vendor() -> Iterator[Sandbox]:
+    dataset = Dataset(seed=1, today=TODAY, days=3, per_day=4, until=NOW.time())
+    with Sandbox(token=TOKEN, dataset=dataset, now=NOW) as running:
+        yield running
+
+
+@contextmanager
+def client_of(vendor: Sandbox, *, attempts: int = 3, timeout: float = 20) -> Iterator[Client]:
+    transport = Transport(vendor.url, TOKEN, Limits(timeout, 20, 1 << 20), user_agent="test", redact=Redactor([TOKEN]))
+    try:
+        yield Client(transport, RetryPolicy(attempts, max_wait=0))
+    finally:
+        transport.close()
+
+
+def as_it_is(feed: Feed) -> Feed:
+    return feed
+
+
+class FailingTransport:
+    """Fails with each of these in turn, then answers."""
+
+    clock_skew = None
+    redact = str
+
+    def __init__(self, *errors: BaseException) -> None:
+        self.errors = list(errors)
+        self.requests = 0
+
+    def request(self, method: str, action: str, sink: BinaryIO, *, body: dict[str, str] | None = None) -> None:
+        self.requests += 1
+        sink.write(b'{"success": true, "error": "", "data": [')
+        if self.errors:
+            raise self.errors.pop(0)
+        sink.write(b"]}")
+
+
+# The calls -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_records_of_the_days_asked_for_come_as_the_vendor_spells_them(vendor):
+    vendor.dataset.replace(
+        [
+            {"created_at": f"2026-03-{day:02}T10:00:00", "code_auth": "", "status": 1, "status_info": "ok",
+             "phone": PHONE, "price": Decimal("0.2")}
+            for day in (8, 9, 10, 11)
+        ]
+    )  # fmt: skip
+    with client_of(vendor) as client:
+        feed = client.billing_data(ASKED, as_it_is)
+    assert list(feed.rows) == [
+        RawRecord(f"2026-03-{day}T10:00:00", "", 1, "ok", PHONE, Decimal("0.2")) for day in ("09", "10")
+    ]
+    [request] = vendor.requests
+    assert (request.action, request.params) == (
+        "post_billing_data",
+        {"start_date": "2026-03-09", "end_date": "2026-03-10"},
+    )
+
+
+def test_the_export_is_written_to_the_file_as_it_comes(vendor):
+    with client_of(vendor) as client:
+        lines = client.billing_csv(date(2026, 3, 10), Path.read_bytes).splitlines()
+    assert lines[0] == b"created_at;code_auth;status;status_info;phone;price"
+    assert len(lines) - 1 == sum(record["created_at"] >= "2026-03-10" for record in vendor.dataset.records)
+    [request] = vendor.requests
+    assert (request.action, request.params) == ("get_billing_csv", {"start_date": "2026-03-10"})
+
+
+def test_the_balance_comes_exactly(vendor):
+    with client_of(vendor) as client:
+        balance = client.balance()
+    assert balance == {"balance": vendor.dataset.balance, "price": Decimal("0.2"), "balance_limit": Decimal("0.0")}
+
+
+@pytest.mark.parametrize("data", ["null", "[]", "{}", '{"price": 1}', "5"])
+def test_a_balance_is_not_made_up(vendor, data):
+    vendor.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": {data}}}')
+    with client_of(vendor, attempts=1) as client, pytest.raises(UnusableAnswer, match="without a balance"):
+        client.balance()
+
+
+@pytest.mark.fault(33)
+def test_a_mark_before_the_json_costs_nothing(vendor):
+    vendor.faults.add("json_bom")
+    with client_of(vendor, attempts=1) as client:
+        assert client.billing_data(ASKED, as_it_is).rows
+
+
+# Asking again --------------------------------------------------------------------------------------------------------
+
+PASSING = {
+    **{name: {"fault": name} for name in ("cut", "cut_chunked", "reset", "reset_midway", "truncated_gzip", "redirect")},
+    **{name: {"fault": name} for name in ("html", "empty_body", "cut_text", "refusal", "null_data", "invalid_json")},
+    "gzip_bomb": {"fault": "gzip_bomb", "megabytes": 2},
+    **{f"status {status}": {"fault": "status", "status": status} for status in (429, 500, 503)},
+    "hang": {"fault": "hang", "seconds": 600},
+}
+"""Faults of an answer that may be gone the next time."""
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_what_may_pass_is_asked_again(vendor, fault):
+    vendor.faults.add(**fault, times=2)
+    with client_of(vendor, timeout=0.1 if fault["fault"] == "hang" else 20) as client:
+        assert list(client.billing_data(ASKED, as_it_is).rows)
+    assert len(vendor.requests) == 3
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_nothing_is_asked_more_often_than_the_setting_says(vendor, fault, attempts):
+    vendor.faults.add(**fault, times=None)
+    with (
+        client_of(vendor, attempts=attempts, timeout=0.1 if fault["fault"] == "hang" else 20) as client,
+        pytest.raises(Transient),
+    ):
+        client.billing_data(ASKED, as_it_is)
+    assert len(vendor.requests) == attempts
+
+
+@pytest.mark.fault(15)
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"fault": "status", "status": 401}, TokenRefused),
+        ({"fault": "status", "status": 403}, TokenRefused),
+        ({"fault": "status", "status": 400}, Refused),
+        ({"fault": "status", "status": 404}, Refused),
+        ({"fault": "echo_url"}, Refused),
+    ],
+)
+def test_what_will_not_pass_is_not_asked_again(vendor, fault, kind):
+    vendor.faults.add(**fault)
+    with client_of(vendor) as client, pytest.raises(VendorError) as refused:
+        client.billing_data(ASKED, as_it_is)
+    assert type(refused.value) is kind
+    assert len(vendor.requests) == 1
+
+
+@pytest.mark.fault(12)
+@pytest.mark.parametrize("error", [Stopped(signal.SIGTERM), KeyboardInterrupt(), MemoryError(), ZeroDivisionError()])
+def test_a_signal_or_a_bug_is_not_asked_again(error):
+    transport = FailingTransport(error)
+    with pytest.raises(type(error)):
+        Client(transport, RetryPolicy(5, max_wait=0)).billing_data(ASKED, as_it_is)
+    assert transport.requests == 1
+
+
+def test_the_last_error_is_the_one_that_is_told():
+    transport = FailingTransport(Transient("first"), Transient("second"))
+    with pytest.raises(Transient, match="second"):
+        Client(transport, RetryPolicy(2, max_wait=0)).billing_data(ASKED, as_it_is)
+
+
+def test_half_an_answer_is_not_the_beginning_of_the_next(vendor):
+    with client_of(vendor) as client:
+        whole = client.billing_csv(TODAY, Path.read_bytes)
+        vendor.faults.add("cut", action="get_billing_csv", share=0.9)
+        assert client.billing_csv(TODAY, Path.read_bytes) == whole
+    transport = FailingTransport(Transient("cut"))
+    assert list(Client(transport, RetryPolicy(2, max_wait=0)).billing_data(ASKED, as_it_is).rows) == []
+
+
+def test_an_export_of_no_bytes_is_asked_for_again(vendor):
+    vendor.faults.add("empty_body", times=2)
+    with client_of(vendor) as client:
+        client.billing_csv(TODAY, parse_export)
+    assert len(vendor.requests) == 3
+
+
+# Waiting -------------------------------------------------------------------------------------------------------------
+
+
+def waits(caplog, *errors: VendorError, max_wait: float) -> list[float]:
+    """How long the client waited before each further try, as it says itself."""
+    with caplog.at_level(logging.WARNING, "etl.extract.client"):
+        Client(FailingTransport(*errors), RetryPolicy(len(errors) + 1, max_wait)).billing_data(ASKED, as_it_is)
+    return [record.args[2] for record in caplog.records]
+
+
+@pytest.mark.fault(16)
+def test_the_vendors_wish_to_wait_is_bounded_by_the_setting(caplog):
+    wishes = (0.02, 99_999_999.0, 1e300)
+    assert waits(caplog, *(Transient("503", retry_after=wish) for wish in wishes), max_wait=0.02) == [0.02] * 3
+
+
+def test_the_vendors_wish_to_wait_is_kept(caplog):
+    [wait] = waits(caplog, Transient("429", retry_after=0.02), max_wait=0.03)
+    assert 0.02 <= wait <= 0.03
+
+
+def test_no_wait_is_longer_than_the_setting(caplog):
+    errors = [Transient("503")] * 8 + [Transient("429", retry_after=0.0)]
+    assert all(0 <= wait <= 0.001 for wait in waits(caplog, *errors, max_wait=0.001))
+
+
+def test_a_wish_of_a_hundred_days_costs_no_time_where_waiting_is_off(vendor):
+    vendor.faults.add("status", status=503, headers={"Retry-After": "8640000"}, times=2)
+    vendor.faults.add("status", status=429, headers={"Retry-After": "Fri, 31 Dec 2099 23:59:59 GMT"})
+    with client_of(vendor, attempts=4) as client:
+        assert client.balance()
+    assert len(vendor.requests) == 4
+
+
+# What is never told --------------------------------------------------------------------------------------------------
+
+SPOILING = {name: {"fault": name} for name in KINDS} | {
+    "status": {"fault": "status", "body": f"{TOKEN} {PHONE}"},
+    "html": {"fault": "html", "body": f"<html>{TOKEN} {PHONE}</html>"},
+    "refusal": {"fault": "refusal", "body": f"no call to {PHONE} by /authcalls/{TOKEN}/"},
+    "long refusal": {"fault": "refusal", "body": "x" * 190 + TOKEN},
+    "invalid_json": {"fault": "invalid_json", "body": f"{{{TOKEN} {PHONE}"},
+    "status 400": {"fault": "status", "status": 400, "body": f'{{"error": "{TOKEN} {PHONE}"}}'},
+    "status 401": {"fault": "status", "status": 401, "body": f'{{"error": "{TOKEN} {PHONE}"}}'},
+    "gzip_bomb": {"fault": "gzip_bomb", "megabytes": 2},
+}
+"""Every fault there is, those that repeat what they were asked with the token and a phone in it."""
+
+
+def all_that_it_tells(error: BaseException) -> str:
+    texts = ["".join(traceback.format_exception(error))]
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            texts += [str(one), repr(one), repr(vars(one))]
+            waiting += [one.__cause__, one.__context__, *one.args, *vars(one).values()]
+    return "\n".join(texts)
+
+
+@pytest.mark.fault(115)
+@pytest.mark.parametrize("call", ["billing_data", "billing_csv", "balance"])
+@pytest.mark.parametrize("fault", SPOILING.values(), ids=SPOILING)
+def test_no_error_and_no_log_tells_the_token_or_a_phone(vendor, caplog, call, fault):
+    vendor.faults.add(**{"seconds": 600, **fault}, times=None)
+    told = ""
+    arguments = {"billing_data": (ASKED, as_it_is), "billing_csv": (TODAY, parse_export), "balance": ()}[call]
+    with caplog.at_level(logging.DEBUG, "etl"), client_of(vendor, attempts=2, timeout=0.1) as client:
+        try:
+            getattr(client, call)(*arguments)
+        except VendorError as error:
+            told = all_that_it_tells(error)
+    told += "\n".join(f"{record.getMessage()} {record.args}" for record in caplog.records if "etl" in record.name)
+    assert TOKEN not in told
+    assert TOKEN[:10] not in told
+    assert PHONE not in told
+
+
+def test_every_new_try_is_told_with_its_reason(vendor, caplog):
+    vendor.faults.add("status", status=503)
+    with caplog.at_level(logging.WARNING, "etl"), client_of(vendor) as client:
+        client.balance()
+    assert [record.getMessage() for record in caplog.records] == [
+        "get_balance: HTTP 503; asking again in 0.0 s (try 1 of 3)"
+    ]

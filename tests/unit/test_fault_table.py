@@ -1,0 +1,96 @@
+"""docs/faults.md is complete: each fault has its row, and each row its tests, or a reason why it needs none."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+HOME = Path(__file__).parents[2]
+FAULTS = range(1, 129)
+
+
+class Fault(NamedTuple):
+    """A row of the table."""
+
+    number: int
+    case: str
+    answer: str
+    shown_by: str
+
+
+def rows() -> list[Fault]:
+    lines = (HOME / "docs" / "faults.md").read_text("utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| \d+ \|", line)]
+    return [Fault(int(number), *rest) for number, *rest in cells]
+
+
+def marked(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """The function, or nothing, and each number of every mark; those of single parameters too."""
+    of_functions: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for decorator in node.decorator_list:
+                for call in ast.walk(decorator):
+                    if numbers := numbers_of(call):
+                        of_functions.add(id(call))
+                        yield from ((node.name, number) for number in numbers)
+    for call in ast.walk(tree):
+        if id(call) not in of_functions:
+            yield from (("", number) for number in numbers_of(call))
+
+
+def numbers_of(node: ast.AST) -> list[int]:
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.fault":
+        return [ast.literal_eval(argument) for argument in node.args]
+    return []
+
+
+def marks_of_faults() -> dict[int, set[str]]:
+    found: defaultdict[int, set[str]] = defaultdict(set)
+    for path in sorted((HOME / "tests").rglob("*.py")):
+        for function, number in marked(ast.parse(path.read_text("utf-8"))):
+            found[number].add(f"{path.stem}::{function}")
+    return dict(found)
+
+
+ROWS = rows()
+TESTS = marks_of_faults()
+
+
+def test_marks_are_found_wherever_they_stand():
+    source = """
+@pytest.mark.fault(1, 2)
+@pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.fault(3)), 2])
+def test_one(): ...
+CASES = [pytest.param(1, marks=[pytest.mark.fault(4)])]
+"""
+    assert sorted(marked(ast.parse(source))) == [("", 4), ("test_one", 1), ("test_one", 2), ("test_one", 3)]
+
+
+def test_every_fault_has_one_row_in_its_place():
+    assert [fault.number for fault in ROWS] == [*FAULTS]
+
+
+@pytest.mark.parametrize("fault", ROWS, ids=lambda fault: str(fault.number))
+def test_a_row_tells_its_tests_or_why_there_are_none(fault):
+    carried = TESTS.get(fault.number, set())
+    assert fault.case
+    if fault.answer.startswith("not applicable"):
+        assert re.fullmatch(r"not applicable: .{15,}", fault.answer)
+        assert (fault.shown_by, carried) == ("–", set())
+        return
+    assert fault.answer
+    named = re.findall(r"`((?:\w+::)?test_\w+)`", fault.shown_by)
+    assert named, f"it is covered by {sorted(carried) or 'no test'}"
+    for name in named:
+        assert any(test == name or test.endswith(f"::{name}") for test in carried), f"{name} does not carry the mark"
+
+
+def test_no_mark_is_of_a_fault_that_there_is_not():
+    assert TESTS.keys() <= set(FAULTS)

@@ -1,0 +1,333 @@
+"""The JSON answers: what is read, whatever its form, and what is refused as a whole or put aside record by record."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from etl.errors import UnusableAnswer
+from etl.extract.json_feed import error_text, parse_billing, parse_data
+from etl.model import ALL_FIELDS, MISSING, Feed, RawRecord, Record, Rejected, Window, raw_record
+from etl.transform.reading import read_feed
+
+calm = settings(deadline=None)
+DATA = Path(__file__).parents[1] / "data" / "json"
+ROW = '"created_at": "2021-12-29T14:06:51", "code_auth": "2371", "status": 1, "status_info": "ok", "phone": "8"'
+RECORD = RawRecord("2021-12-29T14:06:51", "2371", 1, "ok", "8", Decimal("0.2"))
+
+
+def answer(*items: str, success: str = "true", error: str = '""') -> bytes:
+    return f'{{"success": {success}, "error": {error}, "data": [{", ".join(items)}]}}'.encode()
+
+
+def record(price: str = "0.2", more: str = "") -> str:
+    return f'{{{ROW}, "price": {price}{more}}}'
+
+
+def rows(body: bytes) -> list[RawRecord]:
+    feed = parse_billing(body)
+    assert feed.malformed == ()
+    return list(feed.rows)
+
+
+def refusal(body: bytes) -> str:
+    with pytest.raises(UnusableAnswer) as refused:
+        parse_billing(body)
+    return str(refused.value)
+
+
+# Golden pairs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("*.body")), ids=lambda path: path.stem)
+def test_reads_every_known_form(path: Path) -> None:
+    feed = parse_billing(path.read_bytes())
+    records: list[Record] = []
+    survey = read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), records.append)
+    assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) == {
+        "records": [record._asdict() | {"price": str(record.price)} for record in records],
+        "rejected": [
+            {"day": item.day and item.day.isoformat(), "reason": item.reason, "payload": item.payload}
+            for item in survey.rejected
+        ],
+        "unknown": list(feed.unknown),
+    }
+
+
+def test_every_golden_pair_is_complete() -> None:
+    assert {path.stem for path in DATA.glob("*.body")} == {path.stem for path in DATA.glob("*.json")} != set()
+
+
+# The envelope --------------------------------------------------------------------------------------------------------
+
+
+def test_the_documented_answer_is_read() -> None:
+    assert rows(answer(record(), record())) == [RECORD, RECORD]
+    assert parse_billing(answer(record())).fields == ALL_FIELDS
+
+
+def test_an_answer_may_list_nothing() -> None:
+    assert parse_billing(answer()) == Feed(rows=[])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        codecs.BOM_UTF8 + answer(record()),
+        b" \r\n" + answer(record()) + b"\n",
+        f'{{"data": [{record()}], "success": true}}'.encode(),
+        f'{{"success": true, "error": null, "data": [{record()}]}}'.encode(),
+        f'{{"success": true, "error": "", "data": [{record()}], "page": {{"total": 1}}}}'.encode(),
+        answer(record()).replace(b'": ', b'" : '),
+    ],
+    ids=["byte order mark", "white space", "another order, no error", "error null", "more beside", "spaces"],
+)
+def test_the_envelope_may_vary_in_what_does_not_matter(body: bytes) -> None:
+    assert rows(body) == [RECORD]
+
+
+@pytest.mark.fault(6, 21)
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    {
+        b"": "an empty answer",
+        b" \r\n\t": "an empty answer",
+        b"<!DOCTYPE html><p>Sign in": "an HTML page instead of an answer",
+        b"  <html>": "an HTML page instead of an answer",
+        b"{'success': True}": "broken JSON instead of an answer",
+        answer(record())[:-1]: "broken JSON instead of an answer",
+        answer(record())[:60]: "broken JSON instead of an answer",
+        answer(record()) + b"}": "broken JSON instead of an answer",
+        answer(record()) * 2: "broken JSON instead of an answer",
+        '{"success": true, "data": ["é"]}'.encode("latin-1"): "an answer that is not UTF-8",
+        answer(record()).decode().encode("utf-16"): "an answer that is not UTF-8",
+        b"[]": "JSON that is not the vendor's kind of answer",
+        b"null": "JSON that is not the vendor's kind of answer",
+        b"12": "JSON that is not the vendor's kind of answer",
+        b'{"data": []}': "JSON that is not the vendor's kind of answer",
+        b'{"error": "x"}': "JSON that is not the vendor's kind of answer",
+        answer(success="false", error='"internal error"'): 'success: false, "internal error"',
+        answer(success="false", error='"  two\\n words "'): 'success: false, "two words"',
+        answer(success="false"): "success: false, without a reason",
+        answer(record(), success="false", error="null"): "success: false, without a reason",
+        answer(success="null"): "success: false, without a reason",
+        answer(success='"true"'): "success: false, without a reason",
+        answer(success="1"): "success: false, without a reason",
+        b'{"success": false, "error": "id record not found", "data": {}}': 'success: false, "id record not found"',
+        b'{"success": true, "error": "", "data": null}': "an answer whose data is not a list",
+        b'{"success": true, "error": "", "data": {}}': "an answer whose data is not a list",
+        b'{"success": true, "error": "", "data": "[]"}': "an answer whose data is not a list",
+        b'{"success": true, "error": ""}': "an answer whose data is not a list",
+    }.items(),
+)
+def test_what_is_no_answer_is_refused_with_its_reason(body: bytes, reason: str) -> None:
+    assert refusal(body) == reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"success": true, "error": "", "data": [{record()}], "data": []}}',
+        f'{{"success": true, "data": [{record()}], "data": []}}',
+        f'{{"success": false, "error": "x", "success": true, "data": [{record()}]}}',
+    ],
+)
+def test_an_envelope_that_says_a_thing_twice_says_nothing(body: str) -> None:
+    assert refusal(body.encode())
+
+
+def test_an_error_text_is_short() -> None:
+    assert error_text({"error": "x" * 1000}, str) == f'"{"x" * 200}"'
+    assert error_text({"error": ["x"]}, str) == error_text(None, str) == error_text([], str) == "without a reason"
+
+
+# Records -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(39)
+@pytest.mark.parametrize(
+    "digits", ["0.2", "0.30000000000000004", "1e-7", "-0.0", "0.1000000000000000055511151231257827"]
+)
+def test_money_never_passes_through_a_binary_float(digits: str) -> None:
+    for body in (answer(record(digits)), answer(record(digits, ', "new": 1'))):
+        [row] = rows(body)
+        assert str(row.price) == str(Decimal(digits))
+
+
+@pytest.mark.parametrize("digits", ["0", "7", "-7", "18446744073709551615", "9" * 40])
+def test_whole_numbers_keep_their_digits(digits: str) -> None:
+    for body in (answer(record(digits)), answer(record(digits, ', "new": 1'))):
+        [row] = rows(body)
+        assert Decimal(row.price) == Decimal(digits)
+
+
+@pytest.mark.fault(45)
+@pytest.mark.parametrize("digits", ["9" * 5000, "1e400", "-1e9999999", "1e99999999999999999999", "0." + "1" * 5000])
+def test_a_number_beyond_reason_costs_its_record_alone(digits: str) -> None:
+    other = answer(record(), record(digits), record())
+    kept: list[Record] = []
+    survey = read_feed(parse_billing(other), Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.append)
+    assert (len(kept), len(survey.rejected)) == (2, 1)
+
+
+@pytest.mark.fault(37)
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_json_has_no_number_for_costs_its_record_alone(word: str) -> None:
+    assert [row.price for row in rows(answer(record(), record(word)))] == [Decimal("0.2"), word]
+
+
+def test_values_keep_their_kind() -> None:
+    body = answer('{"created_at": null, "code_auth": 371, "status": true, "status_info": "", "phone": [], "price": {}}')
+    assert rows(body) == [RawRecord(None, 371, True, "", [], {})]
+
+
+def test_a_field_that_a_record_lacks_is_missing_not_null() -> None:
+    assert rows(answer('{"price": 1}')) == [raw_record(price=1)]
+    assert rows(answer("{}")) == [raw_record()]
+    assert rows(answer("{}"))[0].status is MISSING
+
+
+@pytest.mark.parametrize("name", ["created_at", "phone", "code_auth", "price"])
+def test_an_answer_of_several_records_without_a_field_of_the_key_or_the_price_is_none(name: str) -> None:
+    lacking = re.sub(rf'"{name}": [^,}}]+(, )?', "", record()).replace(", }", "}")
+    with pytest.raises(UnusableAnswer, match=f"an answer of 2 records of which none has a {name}"):
+        parse_billing(answer(lacking, lacking))
+    renamed = record().replace(f'"{name}"', f'"{name}_new"')
+    with pytest.raises(UnusableAnswer):
+        parse_billing(answer(renamed, renamed, renamed))
+    assert len(rows(answer(lacking))) == 1, "one record alone may be odd by itself"
+    assert len(rows(answer(lacking, lacking, record()))) == 3
+
+
+@pytest.mark.parametrize("name", ["status", "status_info"])
+def test_an_attribute_that_no_record_has_is_one_that_the_answer_lacks(name: str) -> None:
+    lacking = re.sub(rf'"{name}": [^,}}]+, ', "", record())
+    assert parse_billing(answer(lacking, lacking)).fields == ALL_FIELDS - {name}
+    assert parse_billing(answer(lacking, record())).fields == ALL_FIELDS
+    assert parse_billing(answer(record(), record().replace('"ok"', "null"))).fields == ALL_FIELDS
+
+
+@pytest.mark.fault(60)
+def test_unknown_fields_are_named_and_cost_nothing() -> None:
+    feed = parse_billing(answer(record(more=', "operator": "x", "id": 7'), record(), record(more=', "id": null')))
+    assert (list(feed.rows), feed.unknown) == ([RECORD] * 3, ("id", "operator"))
+
+
+@pytest.mark.parametrize("item", ["1", "null", '"text"', "[1, 2]", "true", "1.50"])
+def test_what_is_no_object_is_put_aside_alone(item: str) -> None:
+    feed = parse_billing(answer(record(), item, record()))
+    payload = {"1.50": '"1.50"'}.get(item, item)
+    assert (list(feed.rows), feed.malformed) == ([RECORD, RECORD], (Rejected(None, "not an object", payload),))
+
+
+@pytest.mark.fault(38)
+@pytest.mark.parametrize(
+    "items",
+    [
+        [record(more=', "price": 9')],
+        [record(more=', "price" : 9')],
+        [record(more=', "pr\\u0069ce": 9')],
+        [record(more=', "new": 1, "new": 2')],
+        [record(more=', "price": 9'), f"{{{ROW}}}"],
+        [record(more=', "status": 9'), record().replace('"status": 1, ', "")],
+        [record(more=', "price": 9'), f"{{{ROW}}}", record()],
+    ],
+    ids=["plainly", "with a space", "with an escape", "unknown", "another lacks it", "another lacks a status", "three"],
+)
+def test_a_record_that_gives_a_field_twice_is_put_aside(items: list[str]) -> None:
+    feed = parse_billing(answer(*items))
+    assert [item.reason for item in feed.malformed] == ["a field is given twice"]
+    assert len(list(feed.rows)) == len(items) - 1
+
+
+def test_a_text_that_looks_like_a_field_is_a_text() -> None:
+    info = '\\"price\\": 9, \\"price\\": 8'
+    assert [row.status_info for row in rows(answer(record().replace("ok", info)))] == ['"price": 9, "price": 8']
+    assert [row.status_info for row in rows(answer(record().replace("ok", "price")))] == ["price"]
+
+
+def test_odd_text_costs_nothing() -> None:
+    body = answer(record().replace("ok", "a\\u0000\\ud800b"), record().replace("ok", "\\ud83d\\udc4d"))
+    assert [row.status_info for row in rows(body)] == ["a\x00\ud800b", "👍"]
+
+
+@pytest.mark.fault(47)
+@pytest.mark.parametrize("opening", ['{"phone": ', '{"new": ', "", '{"price": 1, "created_at": '])
+def test_nesting_of_any_depth_ends_in_records_or_in_a_refusal(opening: str) -> None:
+    for depth in (*range(1, 1200, 7), 100_000):
+        item = opening + "[" * depth + "]" * depth + ("}" if opening else "")
+        kept: list[Record] = []
+        try:
+            feed = parse_billing(answer(record(), item))
+        except UnusableAnswer:
+            continue
+        read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.append)
+        assert len(kept) == 1
+
+
+# Anything at all -----------------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*sorted(ALL_FIELDS), "success", "error", "data", "x"]), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+
+
+@calm
+@given(
+    st.binary(max_size=60)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.lists(JSON, max_size=4).map(lambda data: json.dumps({"success": True, "error": "", "data": data}).encode())
+    | st.integers(0, 150).map(lambda length: answer(record(), record())[:length])
+)
+@example(b"\xff\xfe")
+@example(b'{"success": true, "data": [{"price": 1e999999999999999999}]}')
+def test_any_bytes_at_all_are_an_answer_or_a_refusal(body: bytes) -> None:
+    for parse in (parse_billing, parse_data):
+        try:
+            parse(body)
+        except UnusableAnswer as refused:
+            assert "\n" not in str(refused)  # noqa: PT017 - either way is right
+
+
+@calm
+@given(st.lists(st.fixed_dictionaries(dict.fromkeys(sorted(ALL_FIELDS), JSON), optional={"x": JSON}), max_size=4))
+def test_the_tolerant_decoder_reads_what_the_strict_one_reads(records: list[dict[str, object]]) -> None:
+    strict = json.dumps({"success": True, "error": "", "data": records}).encode()
+    # One item that the strict decoder refuses sends all of them to the tolerant one.
+    tolerant = json.dumps({"success": True, "error": "", "data": [*records, 0]}).encode()
+    one, other = (parse_billing(body) for body in (strict, tolerant))
+    assert repr(list(one.rows)) == repr(list(other.rows))
+    assert one.unknown == other.unknown
+
+
+# Data of the other calls ---------------------------------------------------------------------------------------------
+
+
+def test_data_of_another_call_is_decoded_without_a_schema_and_exactly() -> None:
+    body = b'{"success": true, "error": "", "data": {"balance": 5.10, "price": 0.2, "more": [1]}}'
+    data = parse_data(body)
+    assert (data, str(data["balance"])) == (
+        {"balance": Decimal("5.10"), "price": Decimal("0.2"), "more": [1]},
+        "5.10",
+    )
+
+
+def test_a_refusal_does_not_stand_on_an_error_that_holds_the_answer() -> None:
+    for body in (answer(record()) + b"\xff", b'{"phone": "89243555100\xff"', b'{"phone": "89243555100"'):
+        with pytest.raises(UnusableAnswer) as refused:
+            parse_billing(body)
+        assert refused.value.__context__ is None

@@ -1,0 +1,475 @@
+"""Every spelling of a field, and what is refused rather than guessed."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.model import MISSING, Feed, RawRecord, Record, Window, raw_record
+from etl.transform.normalise import (
+    BadRecord,
+    normalise_code,
+    normalise_info,
+    normalise_phone,
+    normalise_price,
+    normalise_status,
+    normalise_time,
+    readable_day,
+    storable,
+)
+from etl.transform.reading import read_feed
+
+calm = settings(deadline=None)
+MOSCOW = ZoneInfo("Europe/Moscow")
+EVER = Window(date.min, date.max)
+NBSP = "\u00a0"
+
+ANYTHING = (
+    st.none()
+    | st.just(MISSING)
+    | st.booleans()
+    | st.integers()
+    | st.decimals(allow_nan=True, allow_infinity=True).filter(lambda number: not number.is_snan())
+    | st.text()
+    | st.text("0123456789+-.,eE T:ZNaIinfty \u00a0", max_size=30)
+    | st.lists(st.integers(), max_size=2)
+    | st.dictionaries(st.text(max_size=3), st.integers(), max_size=2)
+)
+TIMES = st.sampled_from(["2021-12-29T14:06:51", "2021-12-29T14:06:51Z", "29.12.2021 14:06:51"])
+
+
+def read(raw: RawRecord) -> Record | str:
+    """The canonical record, or the reason why there is none."""
+    records: list[Record] = []
+    survey = read_feed(Feed([raw]), EVER, MOSCOW, records.append)
+    return records[0] if records else survey.rejected[0].reason
+
+
+def reason(function, raw) -> str:
+    with pytest.raises(BadRecord) as refusal:
+        function(raw)
+    return str(refusal.value)
+
+
+def time_in_moscow(raw) -> str:
+    return normalise_time(raw, MOSCOW)
+
+
+def test_a_record_as_documented_gets_its_canonical_form():
+    raw = RawRecord("2021-12-29T14:06:51", "2371", 1, "ok", "89243555100", Decimal("0.2"))
+    assert read(raw) == Record("2021-12-29 14:06:51", "+79243555100", "2371", 1, "ok", Decimal("0.200000"))
+
+
+def test_a_record_that_is_spelled_otherwise_in_every_field_is_the_same_record():
+    one = RawRecord("2021-12-29T14:06:51", "0371", 1, "ok", "89243555100", Decimal("0.2"))
+    other = RawRecord("29.12.2021 14:06:51", 371, "true", "ok", "+7 (924) 355-51-00", "0,20")
+    assert read(one) == read(other)
+
+
+def test_a_record_without_anything_but_a_time_and_a_price_is_one():
+    assert read(RawRecord("2021-12-29T14:06:51", MISSING, MISSING, MISSING, MISSING, 1)) == Record(
+        "2021-12-29 14:06:51", "", "", None, "", Decimal("1.000000")
+    )
+
+
+@calm
+@given(st.builds(RawRecord, TIMES | ANYTHING, ANYTHING, ANYTHING, ANYTHING, ANYTHING, ANYTHING))
+def test_whatever_a_record_holds_it_is_read_or_refused(raw):
+    record = read(raw)
+    if isinstance(record, Record):
+        assert read(raw_record(**record._asdict())) == record
+    else:
+        assert record
+
+
+@pytest.mark.parametrize("field", RawRecord.__struct_fields__)
+@pytest.mark.parametrize("value", [[], {}, ["2021-12-29T14:06:51"], {"value": 1}], ids=str)
+def test_a_list_or_an_object_is_no_field(field, value):
+    documented = {"created_at": "2021-12-29T14:06:51", "price": 1}
+    assert isinstance(read(raw_record(**documented)), Record)
+    assert isinstance(read(raw_record(**documented | {field: value})), str)
+
+
+# Time ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("2021-12-29T14:06:51", "2021-12-29 14:06:51", " 2021-12-29T14:06:51\n", "29.12.2021 14:06:51"),
+        *("29.12.2021T14:06:51", "2021-12-29T14:06:51.000000", "2021-12-29T14:06:51.9", "2021-12-29 14:06:51,123"),
+        *("29.12.2021 14:06:51.5", "2021-12-29T14:06:51.1234567890123456789"),
+    ],
+)
+def test_a_time_without_an_offset_is_kept_as_the_wall_clock_to_the_second(raw):
+    assert time_in_moscow(raw) == "2021-12-29 14:06:51"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("2021-12-29T11:06:51Z", "2021-12-29T14:06:51+03:00", "2021-12-29T14:06:51+0300", "2021-12-29T14:06:51+03"),
+        *("2021-12-29 11:06:51 Z", "2021-12-29T11:06:51.999Z", "2021-12-29T01:06:51-10:00"),
+        "2021-12-29T11:06:51-00:00",
+    ],
+)
+def test_a_time_that_carries_an_offset_is_turned_into_the_wall_clock(raw):
+    assert time_in_moscow(raw) == "2021-12-29 14:06:51"
+
+
+def test_an_offset_may_move_a_time_into_another_day():
+    assert time_in_moscow("2021-12-31T21:00:00Z") == "2022-01-01 00:00:00"
+
+
+def test_the_wall_clock_is_that_of_the_zone_given():
+    assert normalise_time("2021-12-29T11:06:51Z", ZoneInfo("Asia/Vladivostok")) == "2021-12-29 21:06:51"
+    assert normalise_time("2021-12-29T11:06:51", ZoneInfo("Asia/Vladivostok")) == "2021-12-29 11:06:51"
+
+
+@pytest.mark.fault(53)
+@pytest.mark.parametrize("raw", ["2026-03-29T02:30:00", "2026-10-25T02:30:00"])
+def test_a_wall_clock_in_a_gap_or_a_fold_is_kept_as_given(raw):
+    assert normalise_time(raw, ZoneInfo("Europe/Berlin")) == raw.replace("T", " ")
+
+
+@pytest.mark.parametrize("raw", ["0001-01-01T00:00:00", "9999-12-31T23:59:59", "2024-02-29T23:59:59"])
+def test_the_ends_of_the_calendar_are_times(raw):
+    assert time_in_moscow(raw) == raw.replace("T", " ")
+
+
+@pytest.mark.fault(48, 49, 50, 51)
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    {
+        None: "created_at is missing",
+        MISSING: "created_at is missing",
+        1640775991: "created_at is not a text",
+        Decimal("1640775991.5"): "created_at is not a text",
+        True: "created_at is not a text",
+        **dict.fromkeys(
+            (
+                *("", "  ", "soon", "1640775991", "2021-12-29", "2021-12-29T14:06", "14:06:51", "20211229T140651"),
+                *("2021-12-29T24:00:00", "2021-12-29T14:06:60", "2021-12-29T14:60:00", "2021-12-29X14:06:51"),
+                *("2021-1-9T1:02:03", "2021-W52-3T14:06:51", "12/29/2021 14:06:51", "29.12.21 14:06:51"),
+                *("２０２１-12-29T14:06:51", "2021-12-29T14:06:5١", "2021-12-29T14:06:51 MSK", "+2021-12-29T14:06:51"),
+                *("2021-12-29T14:06:51.", "2021-12-29  14:06:51", "29.12.2021 14:06:51Z", "2021-12-29T14:06:51+3:00"),
+                *("2021-12-29T14:06:51\u0000", "2021-12-29T14:06:51+03:00Z"),
+            ),
+            "created_at is in no known form of a time",
+        ),
+        **dict.fromkeys(
+            ("2021-02-29T14:06:51", "2021-13-01T14:06:51", "31.04.2021 14:06:51", "0000-01-01T14:06:51"),
+            "created_at is no day of the calendar",
+        ),
+        "2021-12-29T14:06:51+24:00": "created_at carries an impossible offset",
+        "2021-12-29T14:06:51+99": "created_at carries an impossible offset",
+        "0001-01-01T00:00:00+14:00": "created_at carries an impossible offset",
+        "9999-12-31T23:59:59-12:00": "created_at carries an impossible offset",
+    }.items(),
+)
+def test_what_is_no_time_is_refused(raw, why):
+    assert reason(time_in_moscow, raw) == why
+
+
+@pytest.mark.parametrize(
+    ("raw", "day"),
+    [
+        ("2021-12-29T25:00:00", date(2021, 12, 29)),
+        (" 2021-12-29", date(2021, 12, 29)),
+        ("2021-02-30T10:00:00", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+        (MISSING, None),
+        (20211229, None),
+    ],
+)
+def test_the_day_of_a_broken_time_is_known_where_it_says_one(raw, day):
+    assert readable_day(raw) == day
+
+
+# Phone ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("89243555100", "79243555100", "+79243555100", "9243555100", 89243555100, 79243555100, 9243555100),
+        *("8 (924) 355-51-00", "+7 924 355 51 00", "8(924)3555100", "[8] 924-355-51-00", " 89243555100\t"),
+        *(f"8{NBSP}924{NBSP}3555100", "8\u2011924\u2013355\u221251\u201400", "(924) 355-51-00", "7-924-355-51-00"),
+    ],
+)
+def test_a_russian_number_is_one_however_it_is_spelled(raw):
+    assert normalise_phone(raw) == "+79243555100"
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("375291234567", "375291234567"),
+        ("+375 29 123-45-67", "+375 29 123-45-67"),
+        (" 112 ", "112"),
+        (112, "112"),
+        ("0800", "0800"),
+        ("8243555100", "8243555100"),
+        ("+89243555100", "+89243555100"),
+        ("892435551001", "892435551001"),
+        ("８９２４３５５５１００", "８９２４３５５５１００"),
+        ("8924355510x", "8924355510x"),
+        ("anonymous", "anonymous"),
+        ("", ""),
+        ("   ", ""),
+        (None, ""),
+        (MISSING, ""),
+    ],
+)
+def test_any_other_number_is_kept_as_given_and_trimmed(raw, text):
+    assert normalise_phone(raw) == text
+
+
+def test_a_number_that_shares_russias_code_is_spelled_as_one():
+    assert normalise_phone("87071234567") == normalise_phone("+7 707 123-45-67") == "+77071234567"
+
+
+def test_a_boolean_is_no_phone():
+    assert reason(normalise_phone, True) == "phone is neither a text nor a number"
+
+
+def test_a_phone_may_be_as_long_as_every_database_can_index():
+    assert normalise_phone("x" * 255) == "x" * 255
+    assert reason(normalise_phone, "x" * 256) == "phone is longer than 255 characters"
+
+
+# Code ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        ("2371", "2371"),
+        ("0371", "0371"),
+        ("371", "0371"),
+        (371, "0371"),
+        (0, "0000"),
+        ("0", "0000"),
+        (" 71 ", "0071"),
+        ("123456", "123456"),
+        ("00371", "00371"),
+        ("12a", "12a"),
+        ("-5", "-5"),
+        ("１２", "１２"),
+        ("٣", "٣"),
+        ("²", "²"),
+        ("", ""),
+        ("  ", ""),
+        (None, ""),
+        (MISSING, ""),
+    ],
+)
+def test_a_code_is_a_text_whose_lost_zeros_are_restored(raw, code):
+    assert normalise_code(raw) == code
+
+
+def test_a_boolean_is_no_code():
+    assert reason(normalise_code, False) == "code_auth is neither a text nor a number"
+
+
+def test_a_code_may_be_as_long_as_every_database_can_index():
+    assert reason(normalise_code, "1" * 256) == "code_auth is longer than 255 characters"
+
+
+# Status --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        *((1, 1), (0, 0), (-3, -3), (404, 404), (2**63 - 1, 2**63 - 1), (-(2**63), -(2**63))),
+        *((True, 1), (False, 0), ("true", 1), ("False", 0), (" TRUE ", 1)),
+        *(("1", 1), (" 0 ", 0), ("+2", 2), ("-2", -2), ("1.0", 1), ("007", 7)),
+        *((Decimal("1.0"), 1), (Decimal("2.000"), 2)),
+        *((None, None), (MISSING, None), ("", None), ("  ", None)),
+    ],
+)
+def test_a_status_is_an_integer_or_null(raw, status):
+    result = normalise_status(raw)
+    assert (result, type(result)) == (status, type(status))
+
+
+@pytest.mark.fault(46)
+def test_the_kinds_of_a_status_do_not_answer_for_each_other():
+    assert [type(normalise_status(raw)) for raw in (True, 1, "1", Decimal(1))] == [int] * 4
+    assert [normalise_status(raw) for raw in (False, 0, "0", Decimal(0))] == [0] * 4
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("ok", "yes", "on", "null", "None", "1,0", "1.5", "1_0", "１", "٣", "1e0", "0x1", "--1", "1 0", "nan", "1."),
+        *(Decimal("1.5"), Decimal("NaN"), Decimal("1E+2"), Decimal("Infinity")),
+        *(2**63, -(2**63) - 1, str(2**63), "9" * 5000),
+    ],
+    ids=lambda raw: str(raw)[:20],
+)
+def test_anything_else_rejects_the_record(raw):
+    assert reason(normalise_status, raw) == "status is not an integer"
+
+
+# Status info ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        ("ok", "ok"),
+        ("Ok: SIP 200 OK", "Ok: SIP 200 OK"),
+        ("  доставлено, 100 %\n", "  доставлено, 100 %\n"),
+        ("", ""),
+        (None, ""),
+        (MISSING, ""),
+        (200, "200"),
+        (Decimal("1.50"), "1.50"),
+        ("x" * 500_000, "x" * 500_000),
+        ("👍", "👍"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_free_text_is_kept_as_it_is(raw, text):
+    assert normalise_info(raw) == text
+
+
+# Odd text ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [normalise_info, normalise_phone, normalise_code, storable])
+@pytest.mark.parametrize("number", [0, 0xD800, 0xDBFF, 0xDC00, 0xDFFF], ids=hex)
+def test_what_some_database_cannot_hold_becomes_one_sign_on_all(function, number):
+    odd = chr(number)
+    assert function(f"a{odd}b") == "a\ufffdb"
+    assert function(odd * 3) == "\ufffd" * 3
+
+
+@pytest.mark.fault(36)
+@calm
+@given(st.text(st.characters(exclude_categories=())))
+def test_stored_text_can_be_encoded_and_other_text_stays(text):
+    kept = storable(text)
+    assert kept.encode().count(0) == 0
+    assert [a for a, b in zip(text, kept, strict=True) if a != b] == [
+        sign for sign in text if sign == "\x00" or "\ud800" <= sign <= "\udfff"
+    ]
+
+
+# Price ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(44)
+@pytest.mark.parametrize(
+    ("raw", "price"),
+    [
+        *((0, "0"), (3, "3"), (-3, "-3"), (Decimal("0.2"), "0.2"), (Decimal("-0.000001"), "-0.000001")),
+        *((Decimal("1E+2"), "100"), (Decimal("2E-1"), "0.2"), (Decimal("0.200000000"), "0.2")),
+        *((Decimal("-0.0"), "0"), (Decimal("-0.0000000000000001"), "0")),
+        *(("0.2", "0.2"), ("0,2", "0.2"), (" 0.20 ", "0.2"), ("+1.5", "1.5"), ("-1,5", "-1.5"), ("007", "7")),
+        *(("2e-1", "0.2"), ("1E3", "1000"), ("1e+2", "100"), ("1,5e1", "15")),
+        *(("1 234,50", "1234.5"), (f"1{NBSP}234.50", "1234.5"), ("1\u202f234\u202f567", "1234567")),
+        ("-12 345", "-12345"),
+        *((999_999_999_999, "999999999999"), ("999999999999.999999", "999999999999.999999")),
+        *((Decimal("-999999999999.999999"), "-999999999999.999999"),),
+    ],
+)
+def test_a_price_is_money_to_six_places(raw, price):
+    result = normalise_price(raw)
+    assert result == Decimal(price)
+    assert result.as_tuple().exponent == -6
+    assert not (result == 0 and result.is_signed())
+
+
+@pytest.mark.parametrize(
+    ("raw", "price"),
+    [
+        ("0.30000000000000004", "0.3"),
+        ("0.20000000000000001", "0.2"),
+        ("0.59999999999999998", "0.6"),
+        ("2.9500000000000001776", "2.95"),
+        ("1234567.8900000001", "1234567.89"),
+        ("0.1000000000000000055511151231257827", "0.1"),
+        ("-3.6000000000000001", "-3.6"),
+        ("99999999999.99999999", "100000000000"),
+    ],
+)
+def test_the_noise_of_a_binary_float_is_rounded_away(raw, price):
+    assert normalise_price(Decimal(raw)) == normalise_price(raw) == Decimal(price)
+
+
+@calm
+@given(st.decimals(min_value=-99_999_999, max_value=99_999_999, places=6))
+def test_a_price_that_passed_through_a_binary_float_is_found_again(price):
+    assert normalise_price(Decimal(repr(float(price)))) == price
+    assert normalise_price(Decimal(float(price))) == price
+    assert normalise_price(Decimal(f"{float(price):.17g}")) == price
+
+
+@pytest.mark.fault(41)
+@pytest.mark.parametrize(
+    "raw", [Decimal("0.0000001"), "0.1234567", "0,1234567", Decimal("1E-7"), "1e-7", Decimal("0.00000000001"), "5e-9"]
+)
+def test_a_real_seventh_decimal_is_refused(raw):
+    assert reason(normalise_price, raw) == "price has more than six decimal places"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(10**12, -(10**12), "1000000000000", Decimal("1E+12"), Decimal("1e400"), "1e400", "-1e9999", 2**70, 10**5000),
+        *("9" * 60, "999999999999.9999999999999", Decimal("NaN"), Decimal("Infinity"), Decimal("-Infinity")),
+    ],
+    ids=lambda raw: str(raw)[:20] if not isinstance(raw, int) else f"{raw.bit_length()} bits",
+)
+def test_a_price_beyond_twelve_digits_is_refused(raw):
+    assert reason(normalise_price, raw) == "price has more than twelve digits before the point"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [Decimal("1e9999999"), Decimal("-1e9999999"), "9" * 1_000_001],
+    ids=["1e9999999", "-1e9999999", "a million digits"],
+)
+def test_a_price_beyond_what_arithmetic_can_hold_is_refused_too(raw):
+    assert reason(normalise_price, raw) == "price has more than twelve digits before the point"
+
+
+@pytest.mark.fault(43)
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *("NaN", "nan", "Infinity", "-inf", "free", "0.2 руб", "$1", "1_000", "１２", "٣", "0x10", "1.", ".5", "1,"),
+        *("1,234.50", "1.234,50", "1 23", "1  234", "12 34 567", "1'234", "1e", "1e99999", "- 1", "--1", "1\u0000"),
+        *(True, False),
+    ],
+    ids=lambda raw: f"{type(raw).__name__} {raw}",
+)
+def test_what_is_no_number_is_no_price(raw):
+    assert reason(normalise_price, raw) == "price is not a number"
+
+
+def test_a_price_that_was_read_before_does_not_answer_for_one_of_another_kind():
+    documented = {"created_at": "2021-12-29T14:06:51", "status": 1}
+    for price in (1, True, Decimal(1), "1", True, 0, False):
+        record = read(raw_record(**documented, price=price))
+        assert isinstance(record, Record) is not isinstance(price, bool)
+
+
+@pytest.mark.parametrize("raw", [None, MISSING, ""], ids=["null", "lacking", "empty"])
+def test_no_price_is_none(raw):
+    assert reason(normalise_price, raw) == "price is missing"
+
+
+def test_a_reason_never_repeats_the_value():
+    texts = [reason(function, "89243555100 zzz") for function in (time_in_moscow, normalise_status, normalise_price)]
+    assert not [text for text in texts if "8924" in text or "zzz" in text]

@@ -1,0 +1,629 @@
+"""Which of the vendor's two sources is believed, window by window, and that neither is believed too much."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from etl.errors import Refused, TokenRefused, Transient, VendorError, VendorUnavailable
+from etl.extract.client import Client, RetryPolicy
+from etl.extract.source import Source
+from etl.extract.transport import Limits, Transport
+from etl.logs import Redactor
+from etl.model import Batch, Feed, Record, Rejected, Window, raw_record
+from etl.sandbox import Dataset, Sandbox
+from etl.transform.reading import read_feed
+
+TOKEN = "5ecre7-t0ken-of-the-acc0unt"
+TODAY = date(2026, 3, 11)
+NOW = datetime.combine(TODAY, time(9, 30))
+MOSCOW = ZoneInfo("Europe/Moscow")
+FIELDS = ("created_at", "code_auth", "status", "status_info", "phone", "price")
+
+Days = dict[date, Counter[Record]]
+
+
+def day(number: int) -> date:
+    """A day of March; 0 is the last one of February."""
+    return date(2026, 2, 28) + timedelta(number)
+
+
+def days(first: int, last: int) -> Window:
+    return Window(day(first), day(last))
+
+
+def read(feed: Feed, window: Window, keep: Callable[[Record], object]):
+    return read_feed(feed, window, MOSCOW, keep)
+
+
+def made(moment: str, **values: object) -> dict[str, object]:
+    documented = (moment, "2371", 1, "ok", "89243555100", Decimal("0.2"))
+    return dict(zip(FIELDS, documented, strict=True)) | values
+
+
+def busy(first: int, last: int, each: int) -> list[dict[str, object]]:
+    """So many records on each of these days, spread over its hours."""
+    return [
+        made(f"{day(number)}T{n * 24 // each:02}:{n % 60:02}:00", code_auth=f"{n:04}")
+        for number in range(first, last + 1)
+        for n in range(each)
+    ]
+
+
+def told(batch: Batch) -> Days:
+    return {one: Counter(records) for one, records in batch.days.items()}
+
+
+def truth(records: list[dict[str, object]], window: Window) -> Days:
+    result: Days = {one: Counter() for one in window.days()}
+    read(
+        Feed(raw_record(**record) for record in records),
+        window,
+        lambda record: result[date.fromisoformat(record.created_at[:10])].update([record]),
+    )
+    return result
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Sandbox]:
+    """For properties, which ask it a hundred times over."""
+    with Sandbox(token=TOKEN, dataset=Dataset(1, TODAY, days=14, per_day=8, until=NOW.time()), now=NOW) as running:
+        yield running
+
+
+@pytest.fixture
+def vendor(shared: Sandbox) -> Sandbox:
+    shared.reset()
+    return shared
+
+
+@contextmanager
+def source_of(vendor: Sandbox, *, last: date = TODAY, today: date = TODAY, attempts: int = 1) -> Iterator[Source]:
+    limits = Limits(20, 20, 1 << 26)
+    transport = Transport(vendor.url, TOKEN, limits, user_agent="test", redact=Redactor([TOKEN]))
+    try:
+        with Source(Client(transport, RetryPolicy(attempts, max_wait=0)), read, today=today, last=last) as source:
+            yield source
+    finally:
+        transport.close()
+
+
+def fetch(vendor: Sandbox, *windows: Window, **options: object) -> list[Batch]:
+    with source_of(vendor, **options) as source:  # type: ignore[arg-type]  # handed on
+        return [source.fetch(window) for window in windows]
+
+
+def questions(vendor: Sandbox, action: str = "post_billing_data") -> list[tuple[str, ...]]:
+    return [tuple(request.params.values()) for request in vendor.requests if request.action == action]
+
+
+class OwnVendor:
+    """A client whose answers are made by two functions of the question."""
+
+    clock_skew = None
+
+    def __init__(
+        self,
+        listed: Callable[[Window], list[dict[str, object]]],
+        exported: Callable[[date], list[dict[str, object]]] | None = None,
+    ) -> None:
+        self.listed, self.exported = listed, exported
+        self.asked: list[Window] = []
+        self.exports: list[date] = []
+
+    def billing_data(self, asked: Window, read: Callable[[Feed], object]) -> object:
+        self.asked.append(asked)
+        return read(Feed([raw_record(**record) for record in self.listed(asked)]))
+
+    def billing_csv(self, start: date, read: Callable[[Path], object]) -> object:
+        self.exports.append(start)
+        if self.exported is None:
+            raise Refused("there is no export")
+        rows = [";".join(map(str, record.values())) for record in self.exported(start)]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "export.csv"
+            path.write_text("\n".join([";".join(FIELDS), *rows, ""]), encoding="utf-8")
+            return read(path)
+
+    def fetch(self, *windows: Window) -> list[Batch]:
+        with Source(self, read, today=TODAY, last=TODAY) as source:  # type: ignore[arg-type]  # all it uses
+            return [source.fetch(window) for window in windows]
+
+
+def between(records: list[dict[str, object]], asked: Window) -> list[dict[str, object]]:
+    return [record for record in records if date.fromisoformat(str(record["created_at"])[:10]) in asked]
+
+
+def fail(error: VendorError) -> Callable[..., list[dict[str, object]]]:
+    def answer(_question: object) -> list[dict[str, object]]:
+        raise error
+
+    return answer
+
+
+# Asked wide, kept narrow ---------------------------------------------------------------------------------------------
+
+
+def test_a_question_reaches_a_day_before_and_two_days_behind_the_window(vendor):
+    [batch] = fetch(vendor, days(2, 4))
+    assert questions(vendor) == [("2026-03-01", "2026-03-06")]
+    assert (batch.window, batch.asked, batch.source) == (days(2, 4), days(1, 6), "json")
+    assert (batch.rejected, batch.lacking, batch.unsure) == ((), frozenset(), frozenset())
+    assert told(batch) == truth(vendor.dataset.records, days(2, 4))
+
+
+def test_a_day_without_records_is_there_and_empty(vendor):
+    vendor.dataset.replace([made("2026-03-03T10:00:00")])
+    [batch] = fetch(vendor, days(2, 4))
+    assert {one: len(records) for one, records in batch.days.items()} == {day(2): 0, day(3): 1, day(4): 0}
+
+
+def test_records_that_are_listed_twice_are_told_twice(vendor):
+    vendor.dataset.replace([made("2026-03-03T10:00:00")] * 3)
+    [batch] = fetch(vendor, days(3, 3))
+    assert len(batch.days[day(3)]) == 3
+
+
+WINDOWS = st.tuples(st.integers(0, 10), st.integers(0, 10)).map(lambda ends: days(min(ends), max(ends)))
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["inclusive", "exclusive"]),
+    st.integers(-24, 24).map(lambda halves: halves / 2),
+    st.booleans(),
+    st.sampled_from(["ascending", "descending", "shuffled"]),
+    WINDOWS,
+)
+@example("exclusive", -12, True, "shuffled", days(9, 10))
+@example("exclusive", 12, True, "ascending", days(10, 10))
+@example("inclusive", -12, True, "descending", days(10, 10))
+def test_a_complete_day_is_the_same_however_the_vendor_reads_dates(shared, end_date, offset, future, order, window):
+    shared.reset()
+    shared.policies.end_date = end_date
+    shared.policies.zone_offset_hours = offset
+    shared.policies.refuse_future = future
+    shared.policies.order = order
+    [batch] = fetch(shared, window)
+    assert told(batch) == truth(shared.dataset.records, window)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["inclusive", "exclusive"]),
+    st.integers(-12, 12),
+    st.booleans(),
+    st.integers(5, 11).map(lambda first: days(first, 11)),
+)
+def test_today_is_told_as_far_as_the_vendor_tells_it_and_no_other_day_suffers(shared, end_date, offset, future, window):
+    shared.reset()
+    shared.policies.end_date = end_date
+    shared.policies.zone_offset_hours = offset
+    shared.policies.refuse_future = future
+    [batch] = fetch(shared, window)
+    expected = truth(shared.dataset.records, window)
+    assert told(batch).pop(TODAY) <= expected.pop(TODAY)
+    assert {one: records for one, records in told(batch).items() if one != TODAY} == expected
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["inclusive", "exclusive"]), st.integers(-12, 12), WINDOWS)
+def test_the_export_tells_the_same_however_it_reads_its_date(shared, end_date, offset, window):
+    shared.reset()
+    shared.policies.end_date = end_date
+    shared.policies.zone_offset_hours = offset
+    shared.faults.add("status", action="post_billing_data", times=None)
+    [batch] = fetch(shared, window)
+    assert (batch.source, told(batch)) == ("csv", truth(shared.dataset.records, window))
+
+
+def test_the_sources_agree_however_each_spells_a_record(vendor):
+    vendor.policies = vendor.policies.changed(
+        {
+            "json": {"status": "bool", "phone": "+7", "price": "noise", "code": "number"},
+            "csv": {"phone": "7", "decimal": ",", "time": "dotted", "header": "russian", "encoding": "cp1251"},
+        }
+    )
+    with source_of(vendor) as source:
+        window = days(1, 11)
+        assert told(source.fetch_json(window)) == told(source.fetch_csv(window))
+        assert told(source.fetch_json(window)) == truth(vendor.dataset.records, window)
+
+
+# The end of the question ---------------------------------------------------------------------------------------------
+
+
+def test_an_end_in_the_future_is_asked_for_as_it_may_be_accepted(vendor):
+    fetch(vendor, days(9, 11))
+    assert questions(vendor) == [("2026-03-08", "2026-03-13")]
+
+
+def test_where_the_future_is_refused_the_question_ends_today_and_this_is_remembered(vendor):
+    vendor.dataset.add([made("2026-03-11T09:00:00")])
+    vendor.policies.refuse_future = True
+    batches = fetch(vendor, days(3, 8), days(9, 10), days(11, 11))
+    assert questions(vendor) == [
+        ("2026-03-02", "2026-03-10"),
+        ("2026-03-08", "2026-03-12"),
+        ("2026-03-08", "2026-03-11"),
+        ("2026-03-10", "2026-03-11"),
+    ]
+    assert [told(batch) for batch in batches] == [truth(vendor.dataset.records, batch.window) for batch in batches]
+    assert questions(vendor, "get_billing_csv") == []
+
+
+def test_where_the_vendor_is_still_in_yesterday_the_question_ends_there(vendor):
+    vendor.policies.refuse_future = True
+    vendor.policies.zone_offset_hours = -12
+    [batch] = fetch(vendor, days(9, 10))
+    assert questions(vendor)[-1] == ("2026-03-08", "2026-03-10")
+    assert told(batch) == truth(vendor.dataset.records, batch.window)
+
+
+def test_a_question_about_the_past_that_is_refused_is_not_asked_in_other_words(vendor):
+    vendor.faults.add("status", action="post_billing_data", status=400, times=None)
+    [batch] = fetch(vendor, days(2, 4))
+    assert questions(vendor) == [("2026-03-01", "2026-03-06")]
+    assert batch.source == "csv"
+
+
+def test_a_refusal_of_every_end_is_a_failure_of_json(vendor):
+    vendor.faults.add("status", action="post_billing_data", status=400, times=None)
+    [batch] = fetch(vendor, days(9, 11))
+    assert questions(vendor) == [("2026-03-08", f"2026-03-{end}") for end in (13, 12, 11, 10)]
+    assert batch.source == "csv"
+
+
+# Answers that may be cut ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_a_round_answer_in_order_that_reaches_past_the_window_is_whole_and_needs_no_second_question(vendor, order):
+    vendor.dataset.replace(busy(1, 10, 25))
+    vendor.policies.order = order
+    [batch] = fetch(vendor, days(3, 3))
+    assert told(batch) == truth(vendor.dataset.records, days(3, 3))
+    assert len(vendor.requests) == 1
+
+
+def test_a_round_answer_that_is_not_cut_needs_no_export(vendor):
+    vendor.dataset.replace(busy(-9, 10, 25))
+    vendor.policies.order = "shuffled"
+    [batch] = fetch(vendor, days(1, 5))
+    assert told(batch) == truth(vendor.dataset.records, days(1, 5))
+    assert questions(vendor, "get_billing_csv") == []
+
+
+def test_an_answer_that_is_not_round_is_whole(vendor):
+    vendor.dataset.replace(busy(1, 10, 25)[:-1])
+    [batch] = fetch(vendor, days(8, 10))
+    assert told(batch) == truth(vendor.dataset.records, days(8, 10))
+    assert len(vendor.requests) == 1
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["ascending", "descending", "shuffled"]),
+    st.sampled_from([None, 100, 200, 300, 400, 1000]),
+    st.sampled_from([None, 1000, 2000]),
+    st.integers(15, 200),
+    WINDOWS,
+)
+def test_whatever_limit_the_answers_have_none_that_is_cut_passes_for_whole(shared, order, json, csv, each, window):
+    shared.reset()
+    shared.dataset.replace(busy(0, 10, each))
+    shared.policies.order = order
+    shared.policies.json_limit = json
+    shared.policies.csv_limit = csv
+    try:
+        [batch] = fetch(shared, window)
+    except VendorUnavailable:
+        # Without a limit only a round number can be refused: nothing tells it from a cut one at the ends of all data.
+        assert (json is not None and csv is not None) or each % 25 == 0
+    else:
+        assert told(batch) == truth(shared.dataset.records, window)
+
+
+@pytest.mark.parametrize("limit", [100, 300])
+def test_a_limit_that_keeps_the_newest_of_an_ascending_answer_is_noticed(limit):
+    records = busy(1, 10, 40)
+    vendor = OwnVendor(
+        lambda asked: between(records, asked)[-limit:], lambda start: between(records, Window(start, TODAY))
+    )
+    [batch] = vendor.fetch(days(2, 6))
+    assert told(batch) == truth(records, days(2, 6))
+
+
+def test_a_limit_that_keeps_the_oldest_of_a_descending_answer_is_noticed():
+    records = busy(1, 10, 40)
+    vendor = OwnVendor(
+        lambda asked: between(records, asked)[:100][::-1], lambda start: between(records, Window(start, TODAY))
+    )
+    [batch] = vendor.fetch(days(2, 6))
+    assert told(batch) == truth(records, days(2, 6))
+
+
+def test_an_export_that_keeps_the_newest_of_an_ascending_listing_is_noticed():
+    records = busy(1, 10, 150)
+    vendor = OwnVendor(fail(Transient("down")), lambda start: between(records, Window(start, TODAY))[-1000:])
+    with pytest.raises(VendorUnavailable):
+        vendor.fetch(days(2, 6))
+
+
+def test_records_of_one_second_tell_nothing_of_an_answers_order():
+    # A hundred of one second behind the window, newest first and cut: the window's own record is not listed.
+    records = [made("2026-03-05T10:00:00", code_auth="0001")]
+    records += [made("2026-03-06T10:00:00", code_auth=f"{n:04}") for n in range(100)]
+    vendor = OwnVendor(lambda asked: between(records, asked)[::-1][:100], lambda _: records)
+    [batch] = vendor.fetch(days(5, 5))
+    assert told(batch) == truth(records, days(5, 5))
+    vendor = OwnVendor(lambda asked: between(records, asked)[::-1][:100])
+    with pytest.raises(VendorUnavailable):
+        vendor.fetch(days(5, 5))
+
+
+def test_bad_records_count_where_an_answer_may_be_cut():
+    records = [made("2026-03-05T10:00:00"), *[made("2026-03-05T25:00:00", code_auth=f"{n:04}") for n in range(150)]]
+    vendor = OwnVendor(lambda asked: between(records, asked)[-100:], lambda _: records)
+    [batch] = vendor.fetch(days(5, 5))
+    assert told(batch) == truth(records, days(5, 5))
+
+
+# The export where JSON fails -----------------------------------------------------------------------------------------
+
+
+def test_one_export_serves_all_the_windows_that_remain(vendor):
+    vendor.faults.add("status", action="post_billing_data", times=None, skip=1)
+    batches = fetch(vendor, days(1, 2), days(3, 4), days(5, 6), days(9, 11))
+    assert [batch.source for batch in batches] == ["json", "csv", "csv", "csv"]
+    assert [told(batch) for batch in batches] == [truth(vendor.dataset.records, batch.window) for batch in batches]
+    assert questions(vendor, "get_billing_csv") == [("2026-03-02",)]
+    assert len(questions(vendor)) == 2
+
+
+def test_the_export_reaches_over_all_the_days_that_will_be_asked_for(vendor):
+    vendor.faults.add("status", action="post_billing_data", times=None)
+    [batch] = fetch(vendor, days(3, 4), last=day(9))
+    assert batch.asked == days(2, 9)
+    [batch] = fetch(vendor, days(3, 4), last=day(3))
+    assert batch.asked == days(2, 4)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *({"fault": name} for name in ("html", "empty_body", "refusal", "null_data", "invalid_json", "cut", "reset")),
+        *({"fault": "status", "status": status} for status in (204, 302, 400, 404, 429, 500)),
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+def test_whatever_json_suffers_from_the_export_serves(vendor, fault):
+    vendor.faults.add(**fault, action="post_billing_data", times=None)
+    [batch] = fetch(vendor, days(2, 5))
+    assert (batch.source, told(batch)) == ("csv", truth(vendor.dataset.records, days(2, 5)))
+
+
+@pytest.mark.fault(20)
+@pytest.mark.parametrize("fault", ["html", "refusal", "cut_text", "invalid_json", "null_data", "empty_body"])
+def test_an_export_that_is_no_csv_is_asked_for_again(vendor, fault):
+    vendor.faults.add("status", action="post_billing_data", times=None)
+    vendor.faults.add(fault, action="get_billing_csv")
+    [batch] = fetch(vendor, days(2, 5), attempts=2)
+    assert told(batch) == truth(vendor.dataset.records, days(2, 5))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_token_ends_the_run_at_once(vendor, status):
+    vendor.faults.add("status", status=status, action="post_billing_data")
+    with pytest.raises(TokenRefused):
+        fetch(vendor, days(2, 5), attempts=3)
+    assert len(vendor.requests) == 1
+
+
+def test_a_token_that_is_refused_by_the_export_ends_the_run_too(vendor):
+    vendor.faults.add("status", action="post_billing_data", times=None)
+    vendor.faults.add("status", action="get_billing_csv", status=403)
+    with pytest.raises(TokenRefused):
+        fetch(vendor, days(2, 5))
+
+
+def test_where_both_sources_fail_the_vendor_is_unavailable(vendor):
+    vendor.faults.add("status", action="post_billing_data", status=503, times=None)
+    vendor.faults.add("html", action="get_billing_csv", times=None)
+    with pytest.raises(VendorUnavailable) as failed:
+        fetch(vendor, days(2, 5), attempts=2)
+    assert str(failed.value) == "JSON: HTTP 503; CSV: an HTML or XML page in place of a CSV"
+    assert failed.value.__context__ is None
+
+
+def test_a_failure_of_both_tells_no_token(vendor):
+    vendor.faults.add("echo_url", times=None)
+    with pytest.raises(VendorUnavailable) as failed:
+        fetch(vendor, days(2, 5))
+    assert TOKEN not in str(failed.value)
+
+
+def test_a_column_that_the_export_lacks_is_told(vendor):
+    vendor.faults.add("status", action="post_billing_data", times=None)
+    vendor.policies = vendor.policies.changed({"csv": {"columns": ("created_at", "phone", "code_auth", "price")}})
+    [batch] = fetch(vendor, days(2, 5))
+    assert batch.lacking == {"status", "status_info"}
+    assert all(record[3:5] == (None, "") for records in batch.days.values() for record in records)
+
+
+def test_nothing_of_an_export_stays_on_the_disk(vendor, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    vendor.faults.add("status", action="post_billing_data", times=None)
+    vendor.faults.add("cut_text", action="get_billing_csv")
+    with source_of(vendor) as source:
+        with pytest.raises(VendorUnavailable):
+            source.fetch(days(2, 5))
+        assert source.fetch(days(2, 5)).source == "csv"
+        assert [path for path in tmp_path.iterdir() if path.name.startswith("billing")] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+# Answers that say too little -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(22)
+def test_an_empty_answer_that_the_export_contradicts_is_answered_from_the_export(vendor):
+    vendor.faults.add("empty_list", action="post_billing_data", times=None)
+    batches = fetch(vendor, days(2, 5), days(6, 8))
+    assert [(batch.source, told(batch)) for batch in batches] == [
+        ("csv", truth(vendor.dataset.records, batch.window)) for batch in batches
+    ]
+    assert len(questions(vendor, "get_billing_csv")) == 1
+
+
+def test_an_empty_answer_that_the_export_confirms_is_the_truth(vendor):
+    vendor.dataset.replace([made("2026-03-10T10:00:00")])
+    [batch] = fetch(vendor, days(2, 5))
+    assert (batch.source, batch.unsure, told(batch)) == ("json", frozenset(), truth([], days(2, 5)))
+
+
+def test_an_empty_answer_stands_where_there_is_no_second_opinion(vendor):
+    vendor.dataset.replace([made("2026-03-09T10:00:00")])
+    vendor.faults.add("status", action="get_billing_csv", times=None)
+    first, second = fetch(vendor, days(2, 3), days(4, 5))
+    assert (first.source, told(first)) == ("json", truth([], days(2, 3)))
+    assert (second.source, told(second)) == ("json", truth([], days(4, 5)))
+    assert len(questions(vendor, "get_billing_csv")) == 1
+
+
+def test_days_that_the_answer_may_not_reach_stay_open_where_there_is_no_second_opinion(vendor):
+    vendor.dataset.replace([made("2026-03-08T10:00:00"), made("2026-03-10T10:00:00")])
+    vendor.policies.refuse_future = True
+    vendor.faults.add("status", action="get_billing_csv", times=None)
+    [batch] = fetch(vendor, days(8, 11))
+    assert told(batch) == truth(vendor.dataset.records, days(8, 10))
+    assert {day(10)} <= batch.unsure <= {day(10), day(11)}
+
+
+def test_an_answer_about_other_days_is_asked_for_again(vendor):
+    vendor.dataset.replace(busy(-40, 10, 3))
+    vendor.faults.add("other_days", action="post_billing_data")
+    [batch] = fetch(vendor, days(6, 8), attempts=2)
+    assert (batch.source, told(batch), batch.doubts) == ("json", truth(vendor.dataset.records, days(6, 8)), {})
+    assert len(vendor.requests) == 2
+
+
+@pytest.mark.parametrize("later", [30, 7, -7, -30])
+def test_an_answer_about_other_days_is_none(vendor, later):
+    vendor.faults.add("other_days", days=-later, action="post_billing_data", times=None)
+    vendor.dataset.replace(busy(-40, 50, 3))
+    [batch] = fetch(vendor, days(6, 8))
+    assert (batch.source, told(batch)) == ("csv", truth(vendor.dataset.records, days(6, 8)))
+
+
+def test_where_both_sources_tell_of_other_days_the_batch_holds_none_and_the_next_window_is_asked_for(vendor):
+    vendor.dataset.replace(busy(-40, 10, 3))
+    vendor.faults.add("other_days", action="get_billing_csv", times=None)
+    vendor.faults.add("other_days", action="post_billing_data", times=1)
+    first, second = fetch(vendor, days(2, 3), days(7, 8))
+    assert (first.days, first.doubts.keys()) == ({}, {day(2), day(3)})
+    assert "an answer about other days, 2026-01-30..2026-02-03," in first.doubts[day(2)]
+    assert (told(second), second.doubts) == (truth(vendor.dataset.records, days(7, 8)), {})
+    assert len(questions(vendor, "get_billing_csv")) == 1
+
+
+def test_an_answer_about_other_days_is_told_whatever_the_export_suffers_from(vendor):
+    vendor.dataset.replace(busy(-40, 10, 3))
+    vendor.faults.add("other_days", action="post_billing_data", times=None)
+    vendor.faults.add("status", action="get_billing_csv", times=None)
+    batches = fetch(vendor, days(2, 3), days(7, 8))
+    assert [(batch.days, len(batch.doubts)) for batch in batches] == [({}, 2), ({}, 2)]
+    assert len(questions(vendor, "get_billing_csv")) == 1, "an export that failed is not tried again for every window"
+
+
+@pytest.mark.parametrize("shift", [3, -3])
+def test_an_answer_that_is_partly_about_other_days_is_confirmed_by_the_export_or_believed_in_part(vendor, shift):
+    vendor.dataset.replace(busy(-9, 20, 3))
+    vendor.faults.add("other_days", action="post_billing_data", days=shift, times=None)
+    # Asked for are the days from the 3rd to the 8th; those told of are the first or the last ones of the window.
+    left_out = {day(6)} if shift > 0 else {day(4), day(5)}
+    [batch] = fetch(vendor, days(4, 6))
+    assert (batch.source, told(batch), batch.doubts) == ("csv", truth(vendor.dataset.records, days(4, 6)), {})
+    vendor.faults.add("status", action="get_billing_csv", times=None)
+    [batch] = fetch(vendor, days(4, 6))
+    assert batch.doubts.keys() == left_out
+    assert batch.days.keys() == set(days(4, 6).days()) - left_out
+
+
+def test_all_there_is_in_place_of_the_days_asked_for_is_an_answer():
+    records = [record for record in busy(-9, 10, 3) if "2026-03-05" not in str(record["created_at"])]
+    [batch] = OwnVendor(lambda _: records).fetch(days(5, 6))
+    assert (batch.source, told(batch), batch.doubts) == ("json", truth(records, days(5, 6)), {})
+
+
+@pytest.mark.parametrize("near", [4, 10])
+def test_an_answer_about_the_days_next_to_those_asked_for_may_be_cut_in_another_zone(near):
+    records = [made(f"{day(near)}T12:00:00")]
+    [batch] = OwnVendor(lambda _: records, lambda _: []).fetch(days(6, 7))
+    assert (batch.source, told(batch)) == ("json", truth([], days(6, 7)))
+
+
+def test_an_export_about_other_days_is_none():
+    own = OwnVendor(fail(Transient("down")), lambda _: busy(-9, -8, 5))
+    [batch] = own.fetch(days(6, 8))
+    assert (batch.days, batch.doubts.keys()) == ({}, {day(6), day(7), day(8)})
+
+
+def test_an_export_of_which_no_record_can_be_read_is_none():
+    own = OwnVendor(fail(Transient("down")), lambda _: [made("soon")] * 3)
+    with pytest.raises(VendorUnavailable):
+        own.fetch(days(6, 8))
+
+
+def test_an_account_without_records_is_empty_by_both_sources(vendor):
+    vendor.dataset.replace([])
+    for faulty in ("get_billing_csv", "post_billing_data"):
+        vendor.faults.add("status", action=faulty, times=None)
+        [batch] = fetch(vendor, days(2, 5))
+        assert told(batch) == truth([], days(2, 5))
+        vendor.faults.clear()
+
+
+# What cannot be a record ---------------------------------------------------------------------------------------------
+
+
+def rejected(batch: Batch) -> list[tuple[date | None, str]]:
+    return sorted(((item.day, item.reason) for item in batch.rejected), key=str)
+
+
+@pytest.mark.parametrize("source", ["json", "csv"])
+def test_bad_records_come_with_the_window_of_their_day_or_with_every_one(vendor, source):
+    vendor.dataset.replace(
+        [
+            made("2026-03-02T10:00:00"),
+            made("2026-03-02T10:00:01", price="free"),
+            made("2026-03-04T10:00:02", status="ok"),
+            made("soon"),
+        ]
+    )
+    if source == "csv":
+        vendor.faults.add("status", action="post_billing_data", times=None)
+    one, other = fetch(vendor, days(1, 3), days(4, 5))
+    assert (one.source, other.source) == (source, "json" if source == "json" else "csv")
+    timeless = (None, "created_at is in no known form of a time")
+    assert rejected(one) == sorted([(day(2), "price is not a number"), timeless], key=str)
+    assert rejected(other) == sorted([(day(4), "status is not an integer"), timeless], key=str)
+
+
+def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
+    records = busy(1, 10, 50)
+    bad = made("soon")
+    own = OwnVendor(lambda asked: [bad, *between(records, asked)][:200])
+    [batch] = own.fetch(days(3, 4))
+    assert batch.rejected == (Rejected(None, "created_at is in no known form of a time", batch.rejected[0].payload),)
+    assert told(batch) == truth(records, days(3, 4))

@@ -1,0 +1,473 @@
+"""One HTTP request against a server that does everything wrong: how it ends, and that no secret leaves with it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import socket
+import threading
+import traceback
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.errors import Refused, TokenRefused, Transient, UnusableAnswer, VendorError
+from etl.extract.transport import Limits, Transport, parse_retry_after
+from etl.logs import Redactor
+from etl.sandbox import Dataset, Sandbox
+
+calm = settings(deadline=None)
+TOKEN = "5ecre7-t0ken-of-the-acc0unt"
+TODAY = date(2026, 3, 11)
+NOW = datetime.combine(TODAY, time(9, 30))
+ASKED = {"start_date": "2026-03-09", "end_date": "2026-03-10"}
+
+
+@pytest.fixture
+def vendor() -> Iterator[Sandbox]:
+    dataset = Dataset(seed=1, today=TODAY, days=3, per_day=4, until=NOW.time())
+    with Sandbox(token=TOKEN, dataset=dataset, now=NOW) as running:
+        yield running
+
+
+@contextmanager
+def opened(
+    url: str, *, token: str = TOKEN, timeout: float = 20, deadline: float = 20, max_bytes: int = 1 << 26
+) -> Iterator[Transport]:
+    limits = Limits(timeout, deadline, max_bytes)
+    transport = Transport(url, token, limits, user_agent="billing-etl/test", redact=Redactor([token]))
+    try:
+        yield transport
+    finally:
+        transport.close()
+
+
+def ask(transport: Transport) -> bytes:
+    sink = io.BytesIO()
+    transport.request("POST", "post_billing_data", sink, body=ASKED)
+    return sink.getvalue()
+
+
+def failure(transport: Transport) -> VendorError:
+    with pytest.raises(VendorError) as refused:
+        ask(transport)
+    return refused.value
+
+
+def all_that_it_tells(error: BaseException) -> str:
+    """Every text of an error and of what it was made from, its traceback included."""
+    texts = ["".join(traceback.format_exception(error))]
+    waiting: list[object] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, BaseException) and id(one) not in seen:
+            seen.add(id(one))
+            texts += [str(one), repr(one), repr(vars(one)), repr(one.args)]
+            waiting += [one.__cause__, one.__context__, *one.args, *vars(one).values()]
+    return "\n".join(texts)
+
+
+# What a server may do to an answer -----------------------------------------------------------------------------------
+
+FAULTS = {
+    "cut": ({"fault": "cut"}, Transient, "an answer cut short"),
+    "cut before its first byte": ({"fault": "cut", "share": 0.0}, Transient, "an answer cut short"),
+    "chunked and cut": ({"fault": "cut_chunked"}, Transient, "an answer cut short"),
+    "reset": ({"fault": "reset"}, Transient, "the connection failed (ConnectionError)"),
+    "gzip cut": ({"fault": "truncated_gzip"}, Transient, "a gzip body cut short"),
+    "gzip cut before its first byte": ({"fault": "truncated_gzip", "share": 0.0}, Transient, "a gzip body cut short"),
+    "redirect": ({"fault": "redirect"}, Transient, "a redirect (HTTP 302), which is never followed"),
+    "redirect for good": (
+        {"fault": "redirect", "status": 308},
+        Transient,
+        "a redirect (HTTP 308), which is never followed",
+    ),
+    "url repeated": ({"fault": "echo_url"}, Refused, "HTTP 400, "),
+    "url repeated by a failure": ({"fault": "echo_url", "status": 500}, Transient, "HTTP 500"),
+    "token refused": ({"fault": "status", "status": 401}, TokenRefused, "the vendor refused the token (HTTP 401)"),
+    "forbidden": ({"fault": "status", "status": 403}, TokenRefused, "the vendor refused the token (HTTP 403)"),
+    **{
+        f"status {status}": ({"fault": "status", "status": status}, Transient, f"HTTP {status}")
+        for status in (408, 425, 429, 500, 502, 503, 504, 599)
+    },
+    **{
+        f"status {status}": ({"fault": "status", "status": status}, Refused, f"HTTP {status}, ")
+        for status in (400, 402, 404, 405, 409, 410, 422, 451)
+    },
+    **{
+        f"status {status}": (
+            {"fault": "status", "status": status, "body": ""},
+            Transient,
+            f"HTTP {status} instead of 200",
+        )
+        for status in (201, 202, 203, 204, 205, 206)
+    },
+}
+
+
+@pytest.mark.fault(1, 19)
+@pytest.mark.parametrize(("fault", "kind", "words"), FAULTS.values(), ids=FAULTS)
+def test_every_fault_ends_in_the_error_that_tells_what_to_do(vendor, fault, kind, words):
+    vendor.faults.add(**fault)
+    with opened(vendor.url) as transport:
+        error = failure(transport)
+    assert type(error) is kind
+    assert str(error).startswith(words)
+
+
+@pytest.mark.fault(113, 114)
+@pytest.mark.parametrize("fault", [fault for fault, _, _ in FAULTS.values()], ids=FAULTS)
+def test_no_error_has_the_token_in_it_or_in_what_it_was_made_from(vendor, fault):
+    vendor.faults.add(**fault)
+    with opened(vendor.url) as transport:
+        error = failure(transport)
+    assert TOKEN not in all_that_it_tells(error)
+    assert (error.__cause__, error.__context__) == (None, None)
+
+
+@pytest.mark.parametrize("fault", [fault for fault, _, _ in FAULTS.values()], ids=FAULTS)
+def test_the_request_after_a_failed_one_is_answered(vendor, fault):
+    vendor.faults.add(**fault)
+    with opened(vendor.url) as transport:
+        failure(transport)
+        assert ask(transport).startswith(b'{"success": true')
+    assert len(vendor.requests) == 2
+
+
+@pytest.mark.fault(9)
+def test_a_reset_in_the_middle_of_the_body_is_no_answer(vendor):
+    vendor.faults.add("reset_midway")
+    with opened(vendor.url) as transport:
+        assert type(failure(transport)) is Transient
+
+
+def test_a_whole_answer_comes_as_it_was_sent(vendor):
+    vendor.faults.add("status", status=200, body="слово\r\n\u0000")
+    with opened(vendor.url) as transport:
+        assert ask(transport) == "слово\r\n\u0000".encode()
+    [request] = vendor.requests
+    assert (request.action, request.params) == ("post_billing_data", ASKED)
+
+
+def test_an_answer_may_be_empty_for_all_the_transport_knows(vendor):
+    vendor.faults.add("empty_body")
+    with opened(vendor.url) as transport:
+        assert ask(transport) == b""
+
+
+@pytest.mark.fault(23, 26)
+def test_a_redirect_is_never_followed(vendor):
+    with Sandbox(token=TOKEN, dataset=vendor.dataset, now=NOW) as elsewhere:
+        for status in (301, 302, 303, 307, 308):
+            vendor.faults.add("redirect", status=status, location=elsewhere.root)
+            with opened(vendor.url) as transport:
+                assert type(failure(transport)) is Transient
+        assert elsewhere.requests == []
+
+
+def test_another_token_is_refused(vendor):
+    with opened(vendor.url, token="another-token") as transport:
+        assert type(failure(transport)) is TokenRefused
+
+
+@pytest.mark.fault(25)
+def test_a_proxy_of_the_environment_is_not_shown_the_token(vendor, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with opened(vendor.url) as transport:
+        assert ask(transport)
+
+
+def test_the_vendors_clock_is_known_once_it_told(vendor):
+    with opened(vendor.url) as transport:
+        assert transport.clock_skew is None
+        vendor.set_now(datetime(2000, 1, 1))  # noqa: DTZ001 - the vendor's wall clock
+        ask(transport)
+        assert transport.clock_skew > 20 * 365 * 86400
+        vendor.faults.add("status", status=200, headers={"Date": "soon"})
+        before = transport.clock_skew
+        ask(transport)
+        assert transport.clock_skew == before
+
+
+# What an error tells -------------------------------------------------------------------------------------------------
+
+
+def test_the_vendors_reason_is_told(vendor):
+    vendor.faults.add("status", status=400, body='{"success": false, "error": "id record  not found", "data": {}}')
+    with opened(vendor.url) as transport:
+        assert str(failure(transport)) == 'HTTP 400, "id record not found"'
+
+
+@pytest.mark.parametrize(
+    "body", ["", "<html>no</html>", "[]", '{"error": null}', "[" * 5000, '"\\ud800"', '{"error": 5}']
+)
+def test_a_reason_that_cannot_be_read_is_none(vendor, body):
+    vendor.faults.add("status", status=400, body=body)
+    with opened(vendor.url) as transport:
+        assert str(failure(transport)) == "HTTP 400, without a reason"
+
+
+def test_a_reason_is_told_without_the_token_and_without_phones(vendor):
+    vendor.faults.add("status", status=400, body=f'{{"error": "no call to 89243555100 by {TOKEN}"}}')
+    with opened(vendor.url) as transport:
+        assert str(failure(transport)) == 'HTTP 400, "no call to *** by ***"'
+
+
+def test_no_part_of_the_token_is_told_where_a_long_reason_is_cut(vendor):
+    for length in range(170, 205):
+        vendor.faults.add("status", status=400, body=f'{{"error": "{"x" * length} {TOKEN}"}}')
+        with opened(vendor.url) as transport:
+            assert TOKEN[:6] not in str(failure(transport)), length
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [({}, None), ({"Retry-After": "7"}, 7.0), ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0.0)],
+)
+def test_the_vendors_wish_to_wait_is_told(vendor, headers, seconds):
+    for status in (429, 503):
+        vendor.faults.add("status", status=status, headers=headers)
+        with opened(vendor.url) as transport:
+            error = failure(transport)
+            assert isinstance(error, Transient)
+            assert error.retry_after == seconds
+
+
+@pytest.mark.fault(17)
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    {
+        "0": 0.0,
+        " 120 ": 120.0,
+        "99999999": 99999999.0,
+        "Wed, 11 Mar 2026 09:31:00 GMT": 60.0,
+        "Wed, 11 Mar 2026 12:31:00 +0300": 60.0,
+        "Wed, 11 Mar 2026 09:31:00 -0000": 60.0,
+        "Wednesday, 11-Mar-26 09:31:00 GMT": 60.0,
+        "Wed, 11 Mar 2026 09:29:00 GMT": 0.0,
+        "Fri, 31 Dec 2099 23:59:59 GMT": 2329223399.0,
+        **dict.fromkeys(
+            ("-5", "1.5", "abc", "", "  ", "１２", "1e5", "9" * 19, "soon, 5", "Wed, 99 Mar 2026 09:31:00 GMT")
+        ),
+        None: None,
+    }.items(),
+)
+def test_a_wish_to_wait_is_a_number_of_seconds_or_a_date(header, seconds):
+    assert parse_retry_after(header, datetime(2026, 3, 11, 9, 30, tzinfo=UTC)) == seconds
+
+
+@calm
+@given(st.text(max_size=40) | st.text("0123456789 :,+-GMTJanWed", max_size=40))
+def test_no_header_is_so_odd_that_it_ends_the_program(header):
+    seconds = parse_retry_after(header, datetime(2026, 3, 11, tzinfo=UTC))
+    assert seconds is None or seconds >= 0
+
+
+# Time ----------------------------------------------------------------------------------------------------------------
+# The drips below would come to a good end by themselves, so a request without a deadline would bring an answer.
+
+
+@pytest.mark.fault(10)
+@pytest.mark.parametrize("fault", ["drip_headers", "drip_body"])
+def test_a_server_that_drips_is_given_up_at_the_deadline(vendor, fault):
+    vendor.faults.add(fault, seconds=0.01)
+    with opened(vendor.url, deadline=0.2) as transport:
+        assert type(failure(transport)) is Transient
+
+
+@pytest.mark.parametrize("fault", ["drip_headers", "drip_body"])
+def test_a_server_that_drips_in_time_is_read_to_its_end(vendor, fault):
+    vendor.faults.add(fault, seconds=0.0)
+    with opened(vendor.url) as transport:
+        assert ask(transport).startswith(b'{"success": true')
+
+
+@pytest.mark.fault(14)
+@pytest.mark.parametrize("fault", ["hang", "drip_headers", "drip_body"])
+def test_a_server_that_falls_silent_is_given_up_after_the_timeout(vendor, fault):
+    vendor.faults.add(fault, seconds=600)
+    with opened(vendor.url, timeout=0.05) as transport:
+        error = failure(transport)
+    assert (type(error), str(error)) == (Transient, "no byte within BILLING_TIMEOUT")
+
+
+@pytest.mark.fault(11)
+@pytest.mark.parametrize("fault", ["hang", "drip_headers", "drip_body"])
+def test_where_the_deadline_comes_before_the_timeout_it_is_the_deadline_that_is_named(vendor, fault):
+    vendor.faults.add(fault, seconds=600)
+    with opened(vendor.url, deadline=0.05) as transport:
+        error = failure(transport)
+    assert (type(error), str(error)) == (Transient, "no complete answer within BILLING_REQUEST_DEADLINE")
+
+
+def test_every_request_has_a_deadline_of_its_own(vendor):
+    with opened(vendor.url, deadline=0.2) as transport:
+        for _ in range(2):
+            vendor.faults.add("hang", seconds=600)
+            failure(transport)
+        assert ask(transport)
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip_headers", "drip_body"])
+def test_no_error_of_time_has_the_token_in_it(vendor, fault):
+    vendor.faults.add(fault, seconds=600)
+    with opened(vendor.url, timeout=0.05) as transport:
+        error = failure(transport)
+    assert TOKEN not in all_that_it_tells(error)
+
+
+# Size ----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_of_just_the_allowed_size_is_read_and_a_larger_one_is_not(vendor):
+    for size, kind in ((1 << 20, None), ((1 << 20) + 1, UnusableAnswer)):
+        vendor.faults.add("status", status=200, body="x" * size)
+        with opened(vendor.url, max_bytes=1 << 20) as transport:
+            if kind is None:
+                assert len(ask(transport)) == size
+            else:
+                error = failure(transport)
+                assert (type(error), str(error)) == (kind, "an answer of more than 1 MB (BILLING_MAX_RESPONSE_MB)")
+
+
+@pytest.mark.fault(8)
+def test_a_small_answer_that_unpacks_to_a_huge_one_is_not_unpacked(vendor):
+    vendor.faults.add("gzip_bomb", megabytes=64)
+    sink = io.BytesIO()
+    with opened(vendor.url, max_bytes=1 << 20) as transport, pytest.raises(UnusableAnswer):
+        transport.request("POST", "post_billing_data", sink, body=ASKED)
+    assert len(sink.getvalue()) <= 1 << 20
+
+
+def test_a_compressed_answer_that_nobody_asked_for_is_unpacked(vendor):
+    vendor.faults.add("gzip_bomb", megabytes=1)
+    with opened(vendor.url) as transport:
+        assert ask(transport).lstrip().startswith(b'{"success": true')
+
+
+@pytest.mark.fault(4)
+@pytest.mark.parametrize("share", [n / 10 for n in range(10)])
+def test_a_compressed_answer_is_whole_or_no_answer(vendor, share):
+    vendor.faults.add("truncated_gzip", share=share)
+    with opened(vendor.url) as transport:
+        assert type(failure(transport)) is Transient
+
+
+# Servers that are none -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def raw_server(*answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Sends these bytes to one client and closes; its address, and what it was asked."""
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            asked.append(connection.recv(1 << 16))
+            while not asked[0].endswith(b"}"):
+                asked[0] += connection.recv(1 << 16)
+            for part in answer:
+                connection.sendall(part)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/api", asked
+        thread.join()
+
+
+def http(body: bytes, *headers: str) -> bytes:
+    return "\r\n".join(["HTTP/1.1 200 OK", *headers, "", ""]).encode() + body
+
+
+GZIP = ("Content-Encoding: gzip", "Connection: close")
+
+BROKEN = {
+    "nothing": (b"", Transient),
+    "no HTTP": (b"220 mail.example.com ESMTP\r\n", Transient),
+    "half a status line": (b"HTTP/1.1 2", Transient),
+    "two lengths": (http(b"{}", "Content-Length: 2", "Content-Length: 3"), Transient),
+    "too many headers": (http(b"", *(f"X-{n}: 1" for n in range(120))), Transient),
+    "a chunk of no length": (http(b"zz\r\n{}\r\n0\r\n\r\n", "Transfer-Encoding: chunked"), Transient),
+    "no last chunk": (http(b"2\r\n{}\r\n", "Transfer-Encoding: chunked"), Transient),
+    "more promised than sent": (http(b"{}", "Content-Length: 3"), Transient),
+    "gzip with a wrong sum": (http(gzip.compress(b"x" * 99)[:-8] + b"\0" * 8, *GZIP), UnusableAnswer),
+    "no gzip": (http(b"{}", *GZIP), UnusableAnswer),
+    "bytes behind the gzip": (http(gzip.compress(b"{}") + b"{}", *GZIP), UnusableAnswer),
+    "a second gzip cut": (http(gzip.compress(b"{}") * 2, *GZIP)[:-5], Transient),
+    "deflate": (http(zlib.compress(b"{}"), "Content-Encoding: deflate"), UnusableAnswer),
+    "gzip twice": (http(gzip.compress(gzip.compress(b"{}")), "Content-Encoding: gzip, gzip"), UnusableAnswer),
+}
+
+
+@pytest.mark.fault(2, 7, 27, 28)
+@pytest.mark.parametrize(("answer", "kind"), BROKEN.values(), ids=BROKEN)
+def test_what_is_no_http_is_no_answer(answer, kind):
+    with raw_server(answer) as (url, _), opened(url) as transport:
+        error = failure(transport)
+    assert type(error) is kind
+    assert TOKEN not in all_that_it_tells(error)
+
+
+ODD = {
+    "half a header and nothing": (b"HTTP/1.1 200 OK\r\nContent-Le", b""),
+    "until the end of the connection": (http(b"{}", "Connection: close"), b"{}"),
+    "no last line end": (http(b"2\r\n{}\r\n0\r\n", "Transfer-Encoding: chunked"), b"{}"),
+    "many chunks": (http(b"1\r\n{\r\n1;x=y\r\n}\r\n0\r\n\r\n", "Transfer-Encoding: chunked"), b"{}"),
+    "gzip": (http(gzip.compress(b"{}"), *GZIP), b"{}"),
+    "gzip in capitals": (http(gzip.compress(b"{}"), "Content-Encoding: GZIP "), b"{}"),
+    "two gzip members": (http(gzip.compress(b"{") + gzip.compress(b"}"), *GZIP), b"{}"),
+    "large gzip": (http(gzip.compress(bytes(300_000)), *GZIP), bytes(300_000)),
+    "identity": (http(b"{}", "Content-Encoding: identity", "Content-Length: 2"), b"{}"),
+}
+
+
+@pytest.mark.fault(3)
+@pytest.mark.parametrize(("answer", "body"), ODD.values(), ids=ODD)
+def test_what_is_odd_but_whole_is_an_answer(answer, body):
+    with raw_server(answer) as (url, _), opened(url) as transport:
+        assert ask(transport) == body
+
+
+def test_a_request_says_who_asks_and_that_nothing_may_be_compressed():
+    with raw_server(http(b"", "Content-Length: 0")) as (url, asked), opened(url + "/") as transport:
+        ask(transport)
+    head, _, body = asked[0].decode().partition("\r\n\r\n")
+    line, *headers = head.split("\r\n")
+    assert line == f"POST /api/{TOKEN}/post_billing_data/ HTTP/1.1"
+    assert {"User-Agent: billing-etl/test", "Accept-Encoding: identity", "Content-Type: application/json"} <= {*headers}
+    assert body == '{"start_date": "2026-03-09", "end_date": "2026-03-10"}'
+
+
+@pytest.mark.fault(29)
+def test_a_server_that_is_not_there_is_told_from_one_that_is_broken():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with opened(f"http://127.0.0.1:{port}/api") as transport:
+        error = failure(transport)
+    assert (type(error), str(error)) == (Transient, "the connection was refused")
+    assert TOKEN not in all_that_it_tells(error)
+
+
+@pytest.mark.parametrize("url", [f"http://{'a' * 70}", "http://127.0.0.1:1:2", "ftp://127.0.0.1", "http://", "no url"])
+def test_an_address_that_is_none_tells_no_token(url):
+    with opened(url) as transport:
+        assert TOKEN not in all_that_it_tells(failure(transport))
+
+
+@pytest.mark.fault(29)
+def test_a_server_that_speaks_no_tls_tells_no_token(vendor):
+    with opened(vendor.url.replace("http:", "https:")) as transport:
+        error = failure(transport)
+    assert (type(error), str(error)) == (Transient, "the TLS connection failed")
+    assert TOKEN not in all_that_it_tells(error)
