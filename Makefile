@@ -1,0 +1,75 @@
+# Two commands on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/demo  ## Run the main job on SQLite against the sandbox
+	@$(BIN)/billing-etl demo
+
+.PHONY: test
+test: $(VENV)/dev  ## Run all tests; those of a database that is not there are skipped
+	@$(BIN)/python -m pytest -n auto
+
+.PHONY: mutants
+mutants: $(VENV)/dev  ## Change what decides in every small way, and see whether the tests notice; takes an hour or two
+	@sh tests/mutants.sh $(PYTHON) $(BIN)
+
+.PHONY: kills
+kills: $(VENV)/dev  ## Kill 3,000 runs a database at random moments, and look for what was lost
+	@KILLS=3000 $(BIN)/python -m pytest -n auto tests/crash/test_random_kills.py
+
+.PHONY: fuzz
+fuzz: $(VENV)/dev  ## Try a million hostile inputs on each reader; FUZZ_INPUTS and FUZZ_SEED say how many and which
+	@FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(BIN)/python -m pytest -n auto tests/fuzz
+
+# What decides about rows, days and secrets: every branch, by the tests that are about it, on SQLite.
+COVERING = tests/unit/test_identity.py tests/unit/test_merge.py tests/unit/test_forgotten.py tests/unit/test_logs.py \
+	tests/integration/test_load.py tests/integration/test_privacy.py
+
+.PHONY: coverage
+coverage: $(VENV)/dev  ## Show that identity, merge, ledger and redaction are tested in every branch
+	@$(BIN)/python -m coverage run -m pytest -q $(COVERING) -k 'not postgresql and not mariadb'
+	@$(BIN)/python -m coverage report
+
+.PHONY: lint
+lint: $(VENV)/dev  ## Check style and types
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+.PHONY: wheel
+wheel: $(VENV)/dev  ## Build the wheel and try it in a clean environment
+	@$(BIN)/python -m build --no-isolation --outdir dist >/dev/null
+	@sh tests/smoke_wheel.sh $(PYTHON)
+
+.PHONY: lock
+lock: $(VENV)/dev  ## Renew the lock files from pyproject.toml
+	@sh requirements/lock.sh $(BIN)
+
+.PHONY: clean
+clean:  ## Remove what was made
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo: requirements/run.lock pyproject.toml | $(VENV)/bin/python
+	@echo "setting up $(VENV) (once)"
+	@$(PIP) install --require-hashes --requirement requirements/run.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
+	@echo "setting up $(VENV) for tests (once)"
+	@$(PIP) install --require-hashes --requirement requirements/dev.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/demo
