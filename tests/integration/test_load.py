@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -1200,3 +1201,29 @@ def test_a_run_that_failed_is_no_success_and_one_that_needs_a_look_is(sqlite_job
     vendor.dataset.replace([*charges(NINTH, 2), unpriced("2026-03-09T11:00:00")])
     assert exit_code_of(sqlite_job.sync()) == 65
     assert last_success() == sqlite_job.now
+
+
+def test_a_commit_whose_reply_is_lost_is_not_done_a_second_time(sqlite_job, vendor):
+    vendor.dataset.replace(charges(NINTH, 2))
+    lost = []
+
+    def lose_the_reply(connection):
+        driver = connection.connection.driver_connection
+        if connection.get_execution_options().get("only_reads") or lost or not is_stored(driver):
+            return
+        driver.commit()
+        lost.append(error := sqlite3.OperationalError("no word"))
+        error.sqlite_errorname = "SQLITE_BUSY"
+        raise error
+
+    def is_stored(driver):
+        return driver.execute("SELECT count(*) FROM billing_records").fetchone() == (2,)
+
+    event.listen(Engine, "commit", lose_the_reply)
+    try:
+        report = sqlite_job.sync()
+    finally:
+        event.remove(Engine, "commit", lose_the_reply)
+    assert lost
+    assert (exit_code_of(report), counts(report)) == (0, (2, 0, 0, 0))
+    assert sqlite_job.rows(sync_runs, "outcome", "new") == [("done", 2)]
