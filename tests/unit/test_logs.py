@@ -34,14 +34,9 @@ NOISY = ("urllib3", "sqlalchemy", "alembic", NOTICES)
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    root, *noisy = map(logging.getLogger, (None, *NOISY))
-    before = (root.handlers[:], root.level, [logger.level for logger in noisy])
+def hooks_as_they_were() -> Iterator[None]:
     hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
     yield
-    root.handlers[:], root.level, levels = before
-    for logger, level in zip(noisy, levels, strict=True):
-        logger.setLevel(level)
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     logging.captureWarnings(capture=False)
 
@@ -177,6 +172,14 @@ def test_an_error_that_nobody_caught_is_told_without_secrets():
         sys.excepthook(RuntimeError, error, error.__traceback__)
     assert "RuntimeError: at ***" in stream.getvalue()
     assert PLAIN not in stream.getvalue()
+
+
+def test_a_thread_that_ends_itself_is_no_error():
+    _, stream = logged("text")
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+    assert stream.getvalue() == ""
 
 
 class Untidy:
