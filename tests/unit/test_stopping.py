@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,12 +15,21 @@ from etl.errors import Stopped
 
 @pytest.fixture(autouse=True)
 def _own_signals(monkeypatch) -> Iterator[None]:
-    """The handlers and what they know, without the timer that ends the process."""
+    """The handlers and what they know. The timers that would end this process, and all tests in it, are stopped."""
     before = {number: signal.getsignal(number) for number in stopping.SIGNALS}
     monkeypatch.setattr(stopping, "_switch", type(stopping._switch)())
-    monkeypatch.setattr(stopping, "GRACE_SECONDS", 600.0)
+    timers: list[threading.Timer] = []
+    make = threading.Timer
+
+    def make_and_note(*arguments: Any) -> threading.Timer:
+        timers.append(make(*arguments))
+        return timers[-1]
+
+    monkeypatch.setattr(threading, "Timer", make_and_note)
     stopping.stop_on_signals()
     yield
+    for timer in timers:
+        timer.cancel()
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -75,3 +86,13 @@ def test_a_second_signal_changes_nothing():
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGTERM)
     assert stopping._switch.received == signal.SIGTERM
+
+
+def test_a_program_that_does_not_stop_is_ended(monkeypatch):
+    left = threading.Event()
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(stopping, "_leave", lambda _number: left.set())
+    with stopping.held_back():
+        signal.raise_signal(signal.SIGTERM)
+        assert left.wait(20)
+        stopping._switch.received = None
