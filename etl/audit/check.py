@@ -102,28 +102,24 @@ def _check_clock(skew: float | None, now: datetime) -> Check:
 def _explain_dates(client: Client, read_feed: ReadFeed, today: date) -> str:
     """What a question for one single day brings, against what a wide one shows of it. A sync does not depend on it."""
     wide = Window(today - timedelta(days=PROBED_DAYS), today - timedelta(days=1))
+    records: list[Record] = []
+    client.billing_data(wide, lambda feed: read_feed(feed, wide, records.extend))
     by_day: dict[str, set[str]] = {}
-
-    def sort_by_day(record: Record) -> None:
+    for record in records:
         by_day.setdefault(record.created_at[:10], set()).add(record.created_at)
-
-    client.billing_data(wide, lambda feed: read_feed(feed, wide, sort_by_day))
     # A day in the middle: its neighbours are whole in the answer, however days are cut.
     days = [day for day in wide.days()[2:-2] if by_day.get(day.isoformat())]
     if not days:
         return f"no records in the last {PROBED_DAYS} days to tell by; any reading is right for sync"
     day = max(days, key=lambda one: len(by_day[one.isoformat()]))
     around = Window(day - timedelta(days=2), day + timedelta(days=2))
-    found: list[str] = []
-
-    def note(record: Record) -> None:
-        found.append(record.created_at)
-
-    client.billing_data(Window(day, day), lambda feed: read_feed(feed, around, note))
+    records.clear()
+    client.billing_data(Window(day, day), lambda feed: read_feed(feed, around, records.extend))
+    found = {record.created_at for record in records}
     if not found:
         return "the end date is not included"
     outside = [time for time in found if time[:10] != day.isoformat()]
-    missed = by_day[day.isoformat()] - set(found)
+    missed = by_day[day.isoformat()] - found
     if not outside and not missed:
         return "the end date is included, and days are cut in the zone of created_at"
     return "the end date is included, and days are cut in another zone than that of created_at"

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from etl.errors import NoRoom
 from etl.model import Record, Window
-
-BATCH: Final = 1000
 
 
 @contextmanager
@@ -43,7 +41,6 @@ class Spill:
             "CREATE TABLE record "
             "(day TEXT, created_at TEXT, phone TEXT, code TEXT, status INTEGER, info TEXT, price TEXT)"
         )
-        self._waiting: list[tuple[object, ...]] = []
         self._sorted = False
         # A run that ends early closes it under the hands of the thread that fetches ahead: SQLite would crash.
         self._lock = threading.Lock()
@@ -61,18 +58,16 @@ class Spill:
         with self._lock:
             self._database.close()
 
-    def add(self, record: Record) -> None:
-        """Keep one record. None may be added after the first was read back."""
-        self._waiting.append((record.created_at[:10], *record[:5], str(record.price)))
-        if len(self._waiting) >= BATCH:
-            with self._lock:
-                self._flush()
+    def add(self, records: Iterable[Record]) -> None:
+        """Keep some records. None may be added after the first was read back."""
+        rows = ((record.created_at[:10], *record[:5], str(record.price)) for record in records)
+        with self._lock:
+            self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def days(self, window: Window) -> dict[date, list[Record]]:
         """The records of a window's days, each day of it named."""
         with needs_room(), self._lock:
             if not self._sorted:
-                self._flush()
                 self._database.execute("CREATE INDEX by_day ON record (day)")
                 self._sorted = True
             return {day: list(self._records(day)) for day in window.days()}
@@ -83,7 +78,3 @@ class Spill:
         )
         for created_at, phone, code, status, info, price in cursor:
             yield Record(created_at, phone, code, status, info, Decimal(price))
-
-    def _flush(self) -> None:
-        self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)", self._waiting)
-        self._waiting.clear()

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import partial
-from operator import attrgetter
+from itertools import islice
+from operator import attrgetter, eq
 from typing import Any
 
 import msgspec
@@ -26,26 +27,41 @@ def identify_day(day: date, records: Iterable[Record]) -> DaySnapshot:
 
     The same multiset of records gives the same snapshot, whatever order and source it came in.
     """
-    return snapshot(day, Counter(records))
+    ordered = _in_order(records)
+    if not any(map(eq, ordered, islice(ordered, 1, None))):
+        return _snapshot(day, ordered, [1] * len(ordered))
+    counted = Counter(ordered)
+    return _snapshot(day, list(counted), list(counted.values()))
 
 
 def snapshot(day: date, repeats: Mapping[Record, int]) -> DaySnapshot:
     """The snapshot of a day whose equal records are counted already."""
-    without_status = None in {record.status for record in repeats}
-    ordered = sorted(repeats, key=_with_null_first if without_status else None)
-    times = [repeats[record] for record in ordered]
+    ordered = _in_order(repeats)
+    return _snapshot(day, ordered, [repeats[record] for record in ordered])
+
+
+def _snapshot(day: date, ordered: list[Record], times: list[int]) -> DaySnapshot:
     # Few prices are different: they are counted first, and multiplied then.
-    by_price = Counter(map(_price, repeats))
-    for record, count in repeats.items():
-        if count > 1:
+    by_price = Counter(map(_price, ordered))
+    records = sum(times)
+    if records > len(ordered):
+        for record, count in zip(ordered, times, strict=True):
             by_price[record.price] += count - 1
     return DaySnapshot(
         day=day,
         listed=list(map(_listed, zip(ordered, times, strict=True))),
         digest=hashlib.blake2b(_encode((ordered, times)), digest_size=16).hexdigest(),
-        records=sum(times),
+        records=records,
         spend=sum((price * count for price, count in by_price.items()), Decimal(0)),
     )
+
+
+def _in_order(records: Iterable[Record]) -> list[Record]:
+    records = list(records)
+    try:
+        return sorted(records)
+    except TypeError:  # two of them differ in nothing before their status, and one has none
+        return sorted(records, key=_with_null_first)
 
 
 def _with_null_first(record: Record) -> tuple[Any, ...]:

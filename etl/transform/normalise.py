@@ -87,7 +87,7 @@ def normalise_time(raw: Raw, zone: tzinfo) -> str:
     """
     if not isinstance(raw, str):
         raise BadRecord("created_at is missing" if raw is None or raw is MISSING else "created_at is not a text")
-    if _DOCUMENTED_TIME.fullmatch(raw) and _is_date(raw[:10]):
+    if _DOCUMENTED_TIME.fullmatch(raw) and is_date(raw[:10]):
         return raw.replace("T", " ")
     if match := _ISO_TIME.fullmatch(raw.strip()):
         day, time, offset = match.groups()
@@ -95,7 +95,7 @@ def normalise_time(raw: Raw, zone: tzinfo) -> str:
         day, time, offset = f"{match[3]}-{match[2]}-{match[1]}", match[4], None
     else:
         raise BadRecord("created_at is in no known form of a time")
-    if not _is_date(day):
+    if not is_date(day):
         raise BadRecord("created_at is no day of the calendar")
     if offset is None:
         return f"{day} {time}"
@@ -108,7 +108,7 @@ def normalise_time(raw: Raw, zone: tzinfo) -> str:
 
 def readable_day(raw: Raw) -> date | None:
     """The day a record says it belongs to, even where its time of day is broken; None where it says none."""
-    if isinstance(raw, str) and (match := _ISO_DATE.match(raw.strip())) and _is_date(match[0]):
+    if isinstance(raw, str) and (match := _ISO_DATE.match(raw.strip())) and is_date(match[0]):
         return date.fromisoformat(match[0])
     return None
 
@@ -221,7 +221,8 @@ def storable(text: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
+    """Whether `YYYY-MM-DD` is a day of the calendar."""
     try:
         date.fromisoformat(text)
     except ValueError:

@@ -20,7 +20,7 @@ KEEP_PHONES: Final = 1 << 16
 """Phones whose keyed form is remembered: a person is called more than once."""
 KEEP_TEXTS: Final = 1 << 10
 
-ReadFeed = Callable[[Feed, Window, Callable[[Record], Any]], Survey]
+ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
 
 _record = partial(tuple.__new__, Record)
 
@@ -65,10 +65,14 @@ class Protection:
             return read_feed
         phone, hide, drops = self.phone, self._hide, self.form.codes == "drop"
 
-        def read(feed: Feed, window: Window, keep: Callable[[Record], Any]) -> Survey:
-            def keep_protected(record: Record) -> None:
-                time, number, code, status, info, price = record
-                keep(_record((time, phone(number), "" if drops else code, status, hide(info), price)))
+        def read(feed: Feed, window: Window, keep: Callable[[list[Record]], Any]) -> Survey:
+            def keep_protected(records: list[Record]) -> None:
+                keep(
+                    [
+                        _record((time, phone(number), "" if drops else code, status, hide(info), price))
+                        for time, number, code, status, info, price in records
+                    ]
+                )
 
             survey = read_feed(feed, window, keep_protected)
             return replace(survey, rejected=tuple(map(self._protect_rejected, survey.rejected)))

@@ -3,63 +3,101 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, tzinfo
+from itertools import compress, islice
 from typing import Any, Final
 
 import msgspec
 
 from etl.model import MISSING, Feed, RawRecord, Record, Rejected, Survey, Window
+from etl.transform.columns import normalise_records, normalise_times
 from etl.transform.normalise import BadRecord, normalise, normalise_time, readable_day, storable
 
+SLICE: Final = 5_000
+"""Records that are normalised together: a bad one among them costs the others no more than a second look."""
 DEEPEST_PAYLOAD: Final = 20
 """Levels of a bad record that are kept; a good one has a single level."""
 
 
-def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[Record], Any]) -> Survey:
+def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Record]], Any]) -> Survey:
     """Normalise every record of a feed and hand the good ones of the window's days to `keep`.
 
     Args:
         feed: Consumed to its end.
         window: Records of other days are surveyed and left out.
         zone: Of the vendor's wall clock.
-        keep: Called with each record that belongs to the window.
+        keep: Called with some records at a time, in the order of the feed.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
+    order = _Order()
     rejected = [item for item in feed.malformed if item.day is None or item.day in window]
-    earliest: str | None = None
-    latest: str | None = None
-    previous: str | None = None
-    ascending = descending = True
     listed = kept = 0
-    for raw in feed.rows:
-        listed += 1
+    rows = iter(feed.rows)
+    while some := list(islice(rows, SLICE)):
+        listed += len(some)
+        try:
+            times = normalise_times([row.created_at for row in some], zone)
+            # Of the days around the window the time alone is of use.
+            inside = [first <= time <= last for time in times]
+            records = normalise_records(list(compress(some, inside)), list(compress(times, inside)))
+        except (BadRecord, TypeError):
+            times, records = _read_rows(some, window, zone, rejected)
+        order.add(times)
+        kept += len(records)
+        keep(records)
+    return Survey(
+        listed + len(feed.malformed),
+        kept,
+        order.earliest,
+        order.latest,
+        order.ascending,
+        order.descending,
+        tuple(rejected),
+    )
+
+
+def _read_rows(
+    rows: Iterable[RawRecord], window: Window, zone: tzinfo, rejected: list[Rejected]
+) -> tuple[list[str], list[Record]]:
+    """The times of all good records, and those of the window's days; what cannot be a record is added to `rejected`."""
+    first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
+    times: list[str] = []
+    records: list[Record] = []
+    for raw in rows:
         time = ""
         try:
             time = normalise_time(raw.created_at, zone)
-            # Of the days around the window the time alone is of use.
-            inside = first <= time <= last
-            record = normalise(raw, time) if inside else None
+            if first <= time <= last:
+                records.append(normalise(raw, time))
         except BadRecord as bad:
             day = day_of(time) if time else readable_day(raw.created_at)
             if day is None or day in window:
                 rejected.append(Rejected(day, str(bad), render_payload(raw)))
-            continue
-        if previous is None or earliest is None or latest is None:
-            earliest = latest = time
-        elif time > previous:
-            descending = False
-            if time > latest:
-                latest = time
-        elif time < previous:
-            ascending = False
-            if time < earliest:
-                earliest = time
-        previous = time
-        if record is not None:
-            kept += 1
-            keep(record)
-    return Survey(listed + len(feed.malformed), kept, earliest, latest, ascending, descending, tuple(rejected))
+        else:
+            times.append(time)
+    return times, records
+
+
+class _Order:
+    """The ends and the order of a listing, told a slice at a time."""
+
+    def __init__(self) -> None:
+        self.earliest: str | None = None
+        self.latest: str | None = None
+        self.ascending = self.descending = True
+        self._previous: str | None = None
+
+    def add(self, times: list[str]) -> None:
+        if not times:
+            return
+        ordered = sorted(times)
+        self.ascending &= times == ordered and (self._previous is None or self._previous <= times[0])
+        ordered.reverse()
+        self.descending &= times == ordered and (self._previous is None or self._previous >= times[0])
+        self.latest = ordered[0] if self.latest is None else max(self.latest, ordered[0])
+        self.earliest = ordered[-1] if self.earliest is None else min(self.earliest, ordered[-1])
+        self._previous = times[-1]
 
 
 def render_payload(raw: RawRecord) -> str:

@@ -73,7 +73,7 @@ def export(random: Random) -> bytes:
 
 def read(feed: Feed) -> tuple[list[Record], Survey]:
     records: list[Record] = []
-    return records, read_feed(feed, EVER, MOSCOW, records.append)
+    return records, read_feed(feed, EVER, MOSCOW, records.extend)
 
 
 def assert_whole(records: list[Record], survey: Survey) -> None:
@@ -132,8 +132,7 @@ def as_export(records: list[Record]) -> bytes:
 
 def assert_spilt_is_not_lost(records: list[Record]) -> None:
     with Spill() as spill:
-        for record in records:
-            spill.add(record)
+        spill.add(records)
         for record in records:
             day = date.fromisoformat(record.created_at[:10])
             assert record in spill.days(Window(day, day))[day]

@@ -110,7 +110,7 @@ def test_three_listings_of_a_record_are_not_two():
 def test_the_digest_does_not_depend_on_how_a_source_spells_the_records():
     def identify(raw: RawRecord) -> DaySnapshot:
         records: list[Record] = []
-        read_feed(Feed([raw]), Window(DAY, DAY), ZoneInfo("Europe/Moscow"), records.append)
+        read_feed(Feed([raw]), Window(DAY, DAY), ZoneInfo("Europe/Moscow"), records.extend)
         assert len(records) == 1
         return identify_day(DAY, records)
 

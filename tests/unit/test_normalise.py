@@ -46,7 +46,7 @@ TIMES = st.sampled_from(["2021-12-29T14:06:51", "2021-12-29T14:06:51Z", "29.12.2
 def read(raw: RawRecord) -> Record | str:
     """The canonical record, or the reason why there is none."""
     records: list[Record] = []
-    survey = read_feed(Feed([raw]), EVER, MOSCOW, records.append)
+    survey = read_feed(Feed([raw]), EVER, MOSCOW, records.extend)
     return records[0] if records else survey.rejected[0].reason
 
 

@@ -23,11 +23,11 @@ def read(protection: Protection, payload: str = PAYLOAD) -> tuple[Record, str]:
     """The stored record and payload of one good and one bad record."""
 
     def one_of_each(_feed, _window, keep):
-        keep(CANONICAL)
+        keep([CANONICAL])
         return Survey(2, 1, None, None, True, True, (Rejected(DAY, "no price", payload),))
 
     kept: list[Record] = []
-    survey = protection.wrap(one_of_each)(Feed(iter(())), Window(DAY, DAY), kept.append)
+    survey = protection.wrap(one_of_each)(Feed(iter(())), Window(DAY, DAY), kept.extend)
     return kept[0], survey.rejected[0].payload
 
 

@@ -29,14 +29,14 @@ def raw(time: object, **fields: object) -> RawRecord:
 def times_and_survey(*feed: object, malformed: Iterable[Rejected] = ()) -> tuple[list[str], Survey]:
     rows = [item if isinstance(item, RawRecord) else raw(item) for item in feed]
     kept: list[Record] = []
-    survey = read_feed(Feed(iter(rows), malformed=tuple(malformed)), WINDOW, MOSCOW, kept.append)
+    survey = read_feed(Feed(iter(rows), malformed=tuple(malformed)), WINDOW, MOSCOW, kept.extend)
     return [record.created_at for record in kept], survey
 
 
 def test_a_feed_is_read_into_records():
     kept: list[Record] = []
     row = RawRecord("2026-03-09T10:00:00", "71", True, None, "89243555100", "0,2")
-    read_feed(Feed([row, row]), WINDOW, MOSCOW, kept.append)
+    read_feed(Feed([row, row]), WINDOW, MOSCOW, kept.extend)
     record = Record("2026-03-09 10:00:00", "+79243555100", "0071", 1, "", Decimal("0.200000"))
     assert kept == [record, record]
 

@@ -42,7 +42,7 @@ def days(first: int, last: int) -> Window:
     return Window(day(first), day(last))
 
 
-def read(feed: Feed, window: Window, keep: Callable[[Record], object]):
+def read(feed: Feed, window: Window, keep: Callable[[list[Record]], object]):
     return read_feed(feed, window, MOSCOW, keep)
 
 
@@ -66,11 +66,10 @@ def told(batch: Batch) -> Days:
 
 def truth(records: list[dict[str, object]], window: Window) -> Days:
     result: Days = {one: Counter() for one in window.days()}
-    read(
-        Feed(raw_record(**record) for record in records),
-        window,
-        lambda record: result[date.fromisoformat(record.created_at[:10])].update([record]),
-    )
+    kept: list[Record] = []
+    read(Feed(raw_record(**record) for record in records), window, kept.extend)
+    for record in kept:
+        result[date.fromisoformat(record.created_at[:10])].update([record])
     return result
 
 

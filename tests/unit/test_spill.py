@@ -15,7 +15,7 @@ RECORD = Record("2026-03-09 10:00:00", "+79243555100", "0371", 1, "ok", Decimal(
 
 def test_it_is_not_closed_while_another_thread_reads_it():
     spill = Spill()
-    spill.add(RECORD)
+    spill.add([RECORD])
     closing = threading.Thread(target=spill.close)
     waited = []
 

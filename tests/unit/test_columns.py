@@ -1,0 +1,98 @@
+"""A column at a time comes to what record by record comes to."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.model import MISSING, RawRecord
+from etl.transform.columns import normalise_records, normalise_times
+from etl.transform.normalise import BadRecord, normalise, normalise_time
+
+MOSCOW = ZoneInfo("Europe/Moscow")
+MOMENTS = st.datetimes(min_value=None, max_value=None)
+TIMES = st.one_of(
+    MOMENTS.map(lambda moment: moment.isoformat(timespec="seconds")),
+    MOMENTS.map(lambda moment: moment.isoformat(" ", "seconds")),
+    st.sampled_from(
+        [
+            "2026-03-09T10:00:00",
+            "2026-03-09T24:00:00",
+            "2026-02-30T10:00:00",
+            "2026-03-09T10:00:00Z",
+            "2026-03-09T10:00:00.5",
+            "09.03.2026 10:00:00",
+            "2026-03-09T10:00:00\n2026-03-09T10:00:00",
+            "２０26-03-09T10:00:00",
+            "",
+            None,
+            MISSING,
+            20260309,
+        ]
+    ),
+)
+PHONES = st.one_of(
+    st.from_regex(r"[78]9\d{9}", fullmatch=True).filter(str.isascii),
+    st.sampled_from(
+        ["+79243555100", "8 (924) 355-51-00", "9243555100", 89243555100, None, "", "8924355510０", "1\n2", []]
+    ),
+)
+CODES = st.one_of(
+    st.integers(0, 9999).map("{:04}".format), st.sampled_from([71, True, 1, None, "", Decimal(71), "x" * 256, {}])
+)
+STATES = st.sampled_from([1, 0, True, False, "1", "true", None, MISSING, 2, Decimal("1.0"), Decimal("1E0"), "x", 2**63])
+INFOS = st.sampled_from(["Ok: SIP 200 OK", "", None, MISSING, "\x00", "\ud800", 5, True, [], {"a": 1}])
+PRICES = st.sampled_from(
+    [0, 1, True, Decimal("0.2"), Decimal("0.20"), "0,2", "1 000.5", Decimal("0.30000000000000004"), None, "", "NaN"]
+    + [Decimal(text) for text in ("NaN", "Infinity", "1e12", "0.0000001", "-0")]
+)
+ROWS = st.builds(RawRecord, st.just("2026-03-09T10:00:00"), CODES, STATES, INFOS, PHONES, PRICES)
+
+
+def outcome(read):
+    """What comes out, or that nothing does."""
+    try:
+        return read()
+    except (BadRecord, TypeError):
+        return "bad"
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.lists(TIMES, max_size=6))
+def test_times(column):
+    one_by_one = outcome(lambda: [normalise_time(raw, MOSCOW) for raw in column])
+    assert outcome(lambda: normalise_times(column, MOSCOW)) == one_by_one
+
+
+@settings(deadline=None, max_examples=500)
+@given(st.lists(ROWS, max_size=6))
+def test_records(rows):
+    times = [f"2026-03-09 10:00:0{number}" for number in range(len(rows))]
+    one_by_one = outcome(lambda: [normalise(*pair) for pair in zip(rows, times, strict=True)])
+    together = outcome(lambda: normalise_records(rows, times))
+    assert together == one_by_one
+    assert list(map(repr, together)) == list(map(repr, one_by_one)), "equal is not enough: True is 1"
+
+
+@pytest.mark.parametrize("odd", ["2026-03-09T25:00:00", "2026-02-29T10:00:00", "0000-01-01T10:00:00"])
+def test_one_odd_time_among_many_is_noticed(odd):
+    column = [f"2026-03-09T10:00:{second:02}" for second in range(60)]
+    assert normalise_times(column, MOSCOW)[-1] == "2026-03-09 10:00:59"
+    with pytest.raises(BadRecord):
+        normalise_times([*column, odd], MOSCOW)
+
+
+def test_what_is_documented_is_never_read_one_by_one(monkeypatch):
+    monkeypatch.setattr("etl.transform.columns.normalise_time", None)
+    monkeypatch.setattr("etl.transform.columns.normalise_phone", None)
+    times = normalise_times(["2026-03-09T10:00:00", "2026-03-09T10:00:01"], MOSCOW)
+    rows = [RawRecord("", "0371", 1, "Ok", phone, Decimal("0.2")) for phone in ("89243555100", "79243555100")]
+    records = normalise_records(rows, times)
+    assert [(record.created_at[:10], record.phone) for record in records] == [
+        (date(2026, 3, 9).isoformat(), "+79243555100")
+    ] * 2
