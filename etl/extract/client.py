@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from etl.errors import Transient, UnusableAnswer
-from etl.extract.json_feed import parse_billing, parse_data
+from etl.extract.json_feed import parse_data, read_billing
 from etl.extract.spill import needs_room
 from etl.extract.transport import Transport
 from etl.model import Feed, Window
@@ -58,7 +58,7 @@ class Client:
 
         Args:
             asked: The first and the last day of the question.
-            read: Gets the records. An answer that it cannot use is asked for again.
+            read: Gets the records, more than once where need be. An answer that it cannot use is asked for again.
 
         Source: the vendor's reference, `post_billing_data`. Whether the last day is included, and in which zone days
         are cut, it does not say; that the body is JSON is assumed from the independent client.
@@ -66,7 +66,7 @@ class Client:
         dates = {"start_date": asked.first.isoformat(), "end_date": asked.last.isoformat()}
         return self._ask(
             "post_billing_data",
-            lambda: read(parse_billing(self._read("POST", "post_billing_data", dates), self._transport.redact)),
+            lambda: read_billing(self._read("POST", "post_billing_data", dates), read, self._transport.redact),
         )
 
     def billing_csv(self, start: date, read: Callable[[Path], T]) -> T:

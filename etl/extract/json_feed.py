@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -20,14 +20,23 @@ from etl.model import ALL_FIELDS, REQUIRED_FIELDS, Feed, RawRecord, Rejected, ra
 
 ENVELOPE: Final = 1024
 """Bytes at each end of an answer in which its own fields are looked for."""
-SAMPLE: Final = 1 << 20
-"""Bytes of an answer in which doubled fields are looked for."""
 LONGEST_REASON: Final = 200
 """Characters of the vendor's own words that are passed on."""
 LONGEST_NUMBER: Final = 64
 """Characters; Python's own int() takes quadratic time, and refuses above 4,300."""
+LARGE: Final = 1 << 20
+"""Bytes from which on an answer is decoded in parts."""
+PART: Final = 1 << 18
+"""Bytes of a large answer that are decoded together."""
 SEVERAL: Final = 2
 """Records from which on a field that none of them has is one that the answer lacks: one record may be odd by itself."""
+
+
+T = TypeVar("T")
+
+
+class _Undocumented(Exception):
+    """A large answer is not in the form of the reference after all."""
 
 
 class _Answer(msgspec.Struct):
@@ -41,6 +50,26 @@ class _DoubledField(dict[str, Any]):
 
 # Money never passes through a binary float: the hook gets the digits as they stand.
 _strict = msgspec.json.Decoder(_Answer, float_hook=Decimal)
+_strict_part = msgspec.json.Decoder(list[RawRecord], float_hook=Decimal)
+
+
+def read_billing(body: bytes, read: Callable[[Feed], T], redact: Callable[[str], str] = str) -> T:
+    """What `read` makes of the records of an answer to `post_billing_data`.
+
+    A large answer is decoded a part at a time, so that it is never held as decoded records as a whole.
+
+    Args:
+        body: The answer, decoded from its transfer.
+        read: Gets the records; a second time where a large answer turns out, half-way, to be of another form.
+        redact: Cleans the vendor's own words.
+
+    Raises:
+        UnusableAnswer: It is no such answer, or says that it is none.
+    """
+    if len(body) > LARGE:
+        with suppress(_Undocumented):
+            return read(Feed(rows=_decode_in_parts(body)))
+    return read(parse_billing(body, redact))
 
 
 def parse_billing(body: bytes, redact: Callable[[str], str] = str) -> Feed:
@@ -130,22 +159,54 @@ def _parse_tolerantly(body: bytes, redact: Callable[[str], str]) -> Feed:
     return Feed(rows=rows, fields=ALL_FIELDS & carried, unknown=unknown, malformed=tuple(malformed))
 
 
+def _decode_in_parts(body: bytes) -> Iterator[RawRecord]:
+    """The records of a large answer in documented form.
+
+    It is cut between two objects. A cut that fell into a text, or anywhere else, leaves parts that are no JSON: what is
+    a list in every part is the same list as a whole.
+
+    Raises:
+        _Undocumented: It is in another form.
+    """
+    first, last = body.find(b"[") + 1, body.rfind(b"]")
+    envelope = body[:first] + body[last:]
+    if not _decode(_strict, envelope).success or _names_a_field_twice(envelope, 0):
+        raise _Undocumented
+    begin = first
+    while begin <= last:
+        cut = body.find(b"},", begin + PART, last)
+        end = cut + 1 if cut >= 0 else last
+        text = body[begin:end]
+        part = _decode(_strict_part, b"[%b]" % text)
+        # Who doubles a field does so in every record.
+        if not part or (begin == first and _names_a_field_twice(text, len(part))):
+            raise _Undocumented
+        yield from part
+        begin = end + 1
+
+
+def _decode(decoder: msgspec.json.Decoder[T], text: bytes) -> T:
+    try:
+        return decoder.decode(text)
+    except (msgspec.DecodeError, InvalidOperation, RecursionError, ValueError):
+        pass
+    # Outside of the block: nothing may stand on the decoder's own error, which may hold a part of the answer.
+    raise _Undocumented
+
+
 def _malformed(reason: str, item: Any) -> Rejected:
     # ensure_ascii: what no database can hold stays an escape.
     return Rejected(None, reason, json.dumps(item, sort_keys=True, default=str))
 
 
-def _names_a_field_twice(body: bytes, records: int) -> bool:
+def _names_a_field_twice(text: bytes, records: int) -> bool:
     # The strict decoder takes the last of two values in silence. Each of its records has each field, so a name that
     # stands there more often is doubled (or the whole content of a text: the tolerant decoder tells), unless a letter
-    # of it is written as an escape. Of a large answer only the beginning is looked at: who doubles a field does so in
-    # every record.
-    sample = body[:SAMPLE]
-    counts = [sample.count(b'"%s"' % name.encode()) for name in ALL_FIELDS]
-    envelope = body[:ENVELOPE] + body[-ENVELOPE:] if len(body) > 2 * ENVELOPE else body
+    # of it is written as an escape.
+    envelope = text[:ENVELOPE] + text[-ENVELOPE:] if len(text) > 2 * ENVELOPE else text
     return (
-        b"\\u00" in sample
-        or max(counts) > (records if sample == body else min(counts) + 1)
+        b"\\u00" in text
+        or any(text.count(b'"%s"' % name.encode()) > records for name in ALL_FIELDS)
         or any(envelope.count(name) > 1 for name in (b'"success"', b'"data"'))
     )
 

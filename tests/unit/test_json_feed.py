@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import UnusableAnswer
-from etl.extract.json_feed import error_text, parse_billing, parse_data
+from etl.extract.json_feed import error_text, parse_billing, parse_data, read_billing
 from etl.model import ALL_FIELDS, MISSING, Feed, RawRecord, Record, Rejected, Window, raw_record
 from etl.transform.reading import read_feed
 
@@ -52,7 +53,7 @@ def refusal(body: bytes) -> str:
 def test_reads_every_known_form(path: Path) -> None:
     feed = parse_billing(path.read_bytes())
     records: list[Record] = []
-    survey = read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), records.append)
+    survey = read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), records.extend)
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) == {
         "records": [record._asdict() | {"price": str(record.price)} for record in records],
         "rejected": [
@@ -76,7 +77,8 @@ def test_the_documented_answer_is_read() -> None:
 
 
 def test_an_answer_may_list_nothing() -> None:
-    assert parse_billing(answer()) == Feed(rows=[])
+    feed = parse_billing(answer())
+    assert (list(feed.rows), feed.fields, feed.malformed) == ([], ALL_FIELDS, ())
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_whole_numbers_keep_their_digits(digits: str) -> None:
 def test_a_number_beyond_reason_costs_its_record_alone(digits: str) -> None:
     other = answer(record(), record(digits), record())
     kept: list[Record] = []
-    survey = read_feed(parse_billing(other), Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.append)
+    survey = read_feed(parse_billing(other), Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
     assert (len(kept), len(survey.rejected)) == (2, 1)
 
 
@@ -270,7 +272,7 @@ def test_nesting_of_any_depth_ends_in_records_or_in_a_refusal(opening: str) -> N
             feed = parse_billing(answer(record(), item))
         except UnusableAnswer:
             continue
-        read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.append)
+        read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
         assert len(kept) == 1
 
 
@@ -331,3 +333,72 @@ def test_a_refusal_does_not_stand_on_an_error_that_holds_the_answer() -> None:
         with pytest.raises(UnusableAnswer) as refused:
             parse_billing(body)
         assert refused.value.__context__ is None
+
+
+# Large answers -------------------------------------------------------------------------------------------------------
+
+
+def whole(body: bytes, read: Callable[[bytes, Callable[[Feed], object]], object]) -> object:
+    """All that a reading of the body comes to, a refusal included."""
+    try:
+        return read(body, lambda feed: (list(feed.rows), feed.fields, feed.unknown, feed.malformed))
+    except UnusableAnswer as refused:
+        return str(refused)
+
+
+def at_once(body: bytes, read: Callable[[Feed], object]) -> object:
+    return read(parse_billing(body))
+
+
+ODD = {
+    "documented": answer(record(), record("1"), record("2.50")),
+    "a cut would fall into a text": answer(*[record().replace('"ok"', '"},{ },"')] * 3),
+    "brackets in a text": answer(*[record().replace('"ok"', '"]}["')] * 3, error='"[]"'),
+    "a comma at the end": answer(record(), record())[:-2] + b", ]}",
+    "a comma at the very end": answer(record(), record())[:-2] + b",]}",
+    "two commas": answer(record(), "", record()),
+    "two answers": answer(record(), record()) * 2,
+    "another list beside": answer(record(), record())[:-1] + b', "more": [{"a": 1}, {"a": 2}]}',
+    "a list of lists": answer(f"[{record()}, {record()}]", record()),
+    "one odd record among others": answer(record(), record(more=', "more": 1'), record()),
+    "no object among others": answer(record(), "null", record()),
+    "cut short": answer(record(), record(), record())[:-60],
+    "success: false": answer(record(), record(), success="false", error='"no"'),
+    "a field twice": answer(record(), record(more=', "price": 9'), record()),
+    "every field twice": answer(*[f'{{{ROW}, {ROW}, "price": 1}}'] * 3),
+    "a byte order mark": codecs.BOM_UTF8 + answer(record(), record()),
+    "nothing listed": answer(),
+    "nothing": b"",
+}
+
+
+# Doubled fields are looked for in the first part, so that has to hold some.
+@pytest.mark.parametrize("part", [150, 250, 100_000])
+@pytest.mark.parametrize("body", [*ODD.values(), *[path.read_bytes() for path in sorted(DATA.glob("*.body"))]])
+def test_an_answer_in_parts_is_read_as_it_is_as_a_whole(monkeypatch, body: bytes, part: int) -> None:
+    as_a_whole = whole(body, at_once)
+    monkeypatch.setattr("etl.extract.json_feed.LARGE", 0)
+    monkeypatch.setattr("etl.extract.json_feed.PART", part)
+    assert whole(body, read_billing) == as_a_whole
+
+
+def test_a_large_answer_is_never_decoded_as_a_whole(monkeypatch) -> None:
+    monkeypatch.setattr("etl.extract.json_feed.LARGE", 0)
+    monkeypatch.setattr("etl.extract.json_feed.PART", 150)
+    monkeypatch.setattr("etl.extract.json_feed.parse_billing", None)
+    assert whole(ODD["documented"], read_billing)[0] == rows(ODD["documented"])
+
+
+def test_a_large_answer_that_changes_its_form_is_read_anew() -> None:
+    body = answer(*[record()] * 20_000, record(more=', "more": 1'))
+    seen: list[int] = []
+
+    def read(feed: Feed) -> int:
+        seen.append(0)
+        for _ in feed.rows:
+            seen[-1] += 1
+        return seen[-1]
+
+    assert read_billing(body, read) == 20_001
+    assert len(seen) == 2
+    assert 0 < seen[0] < seen[1]
