@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Engine
 
@@ -17,7 +18,7 @@ from etl.load.again import try_again
 from etl.load.engine import reading
 from etl.load.ledger import Run, hold_fence, read_progress, write_progress
 from etl.load.window import DayOutcome, Rules, compare_window, count, store_window
-from etl.model import Batch, Tally, Window
+from etl.model import Batch, DaySnapshot, Tally, Window
 from etl.transform.identity import identify_day, snapshot
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Job:
 
     Attributes:
         run: None in a dry run: then everything is compared and nothing written.
+        concurrency: How many windows are under way at once: one is loaded, the others are fetched.
         clock: The present moment, aware.
         progress: Called after each window.
     """
@@ -38,6 +40,7 @@ class Job:
     account_id: int | None
     run: Run | None
     rules: Rules
+    concurrency: int
     clock: Callable[[], datetime]
     progress: Callable[[Window, Tally], None]
 
@@ -57,13 +60,13 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
         RunElsewhere: A newer run has begun.
         SQLAlchemyError: The database failed; nothing of that window is stored.
     """
-    before: Batch | None = None
-    for batch in fetch_ahead(job.source.fetch, windows):
+    asked_before: Window | None = None
+    for batch, snapshots in fetch_ahead(partial(_fetch, job.source), windows, ahead=job.concurrency - 1):
         told = {batch.source} if batch.days else set()
-        tally = _load(job, batch, before, total, sources | told)
+        tally = _load(job, batch, snapshots, asked_before, total, sources | told)
         total.add(tally)
         sources |= told
-        before = batch if batch.days else before
+        asked_before = batch.asked if batch.days else asked_before
         log.info(
             "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
             batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged, batch.source,
@@ -71,11 +74,23 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
         job.progress(batch.window, tally)
         if batch.doubts and tally.untold_days:
             raise VendorUnavailable(batch.doubts[tally.untold_days[0]])
+        del batch, snapshots  # what was loaded does not wait in memory for the next window
 
 
-def _load(job: Job, batch: Batch, before: Batch | None, total: Tally, sources: set[str]) -> Tally:
+def _fetch(source: Source, window: Window) -> tuple[Batch, list[DaySnapshot]]:
+    batch = source.fetch(window)
+    return batch, [identify_day(day, records) for day, records in sorted(batch.days.items())]
+
+
+def _load(
+    job: Job,
+    batch: Batch,
+    snapshots: Sequence[DaySnapshot],
+    asked_before: Window | None,
+    total: Tally,
+    sources: set[str],
+) -> Tally:
     """One window, one transaction; a deadlock or a lost connection is answered by doing all of it again."""
-    snapshots = [identify_day(day, records) for day, records in sorted(batch.days.items())]
     written: list[DayOutcome] = []
     days_written = 0
 
@@ -90,7 +105,6 @@ def _load(job: Job, batch: Batch, before: Batch | None, total: Tally, sources: s
             if written and read_progress(connection, run) == days_written:
                 return written  # it was committed, only the server's word of it was lost
             outcomes = compare_window(connection, run.account_id, batch, snapshots, job.rules, snapshot)
-            asked_before = before.asked if before else None
             store_window(connection, run, batch, outcomes, job.rules, asked_before=asked_before, now=job.clock())
             so_far = Tally()
             so_far.add(total)

@@ -265,7 +265,7 @@ def _run(
             account_id = run.account_id
         if windows:
             with open_source(settings, client, today=today, last=windows[-1].last) as source:
-                job = Job(source, engine, account_id, run, rules, clock, watcher.step)
+                job = Job(source, engine, account_id, run, rules, settings.concurrency, clock, watcher.step)
                 sync_windows(job, windows, report.tally, report.sources)
         if report.tally.untold_days:
             days = ", ".join(map(str, report.tally.untold_days))

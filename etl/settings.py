@@ -82,6 +82,7 @@ class Settings:
     retry_max_wait: float
     max_response_mb: int
     max_withdrawn_share: Decimal
+    concurrency: int
     auto_migrate: bool
     phones: str = "plain"
     phones_key_file: bytes | None = field(default=None, repr=False)
@@ -240,6 +241,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "0.2",
         "of a day's records that may vanish before the day is suspect",
         _number(Decimal, 0, 1, "a share"),
+    ),
+    Setting(
+        "concurrency",
+        "2",
+        "windows under way at once: one is loaded, the others are fetched",
+        _number(int, 1, 16, "a whole number"),
     ),
     Setting("auto_migrate", "true", "sync creates or migrates the schema first", _parse_bool),
     Setting("phones", "plain", "how phones are stored: plain, masked or keyed", _one_of("plain", "masked", "keyed")),

@@ -1,44 +1,62 @@
-"""Fetch the next window while the present one is loaded: vendor and database wait for each other less."""
+"""Fetch the next windows while the present one is loaded: vendor and database wait for each other less."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from queue import SimpleQueue
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TypeVar
 
-from etl.model import Batch, Window
+from etl.model import Window
+
+T = TypeVar("T")
 
 
-def fetch_ahead(fetch: Callable[[Window], Batch], windows: Iterable[Window]) -> Iterator[Batch]:
-    """What `fetch` gives for each window, in order, one window ahead.
+def fetch_ahead(fetch: Callable[[Window], T], windows: Iterable[Window], *, ahead: int) -> Iterator[T]:
+    """What `fetch` gives for each window, in order.
 
-    Fetches never overlap: the vendor gets one question at a time, and no more than two windows are held in memory.
     An error of `fetch` is raised when its window's turn comes, so all windows before it are done by then.
+
+    Args:
+        fetch: Called from as many threads as windows are fetched ahead.
+        windows: In the order in which they are wanted.
+        ahead: How many windows may be under way, or lie fetched, besides the one that was handed out; with 0 each
+            is fetched when its turn comes.
     """
-    fetched: SimpleQueue[Batch | BaseException | None] = SimpleQueue()
-    wanted = threading.Semaphore(1)
+    if not ahead:
+        yield from map(fetch, windows)
+        return
+    wanted: deque[tuple[Window, Future[T]]] = deque((window, Future()) for window in windows)
+    in_turn = deque(future for _, future in wanted)
+    room = threading.Semaphore(ahead)
     stopped = threading.Event()
 
     def work() -> None:
-        end: BaseException | None = None
-        try:
-            for window in windows:
-                wanted.acquire()
-                if stopped.is_set():
-                    return
-                fetched.put(fetch(window))
-        except BaseException as error:  # noqa: BLE001 - it is raised again when its turn comes
-            end = error
-        fetched.put(end)
+        with suppress(IndexError):  # all are fetched
+            while room.acquire() and not stopped.is_set():
+                _fulfil(fetch, *wanted.popleft())
 
-    # A daemon: a signal ends the program while the vendor is still silent.
-    threading.Thread(target=work, name="fetch", daemon=True).start()
+    for number in range(min(ahead, len(wanted))):
+        # Daemons: a signal ends the program while the vendor is still silent.
+        threading.Thread(target=work, name=f"fetch-{number + 1}", daemon=True).start()
     try:
-        while isinstance(item := fetched.get(), Batch):
-            wanted.release()
-            yield item
-        if item is not None:
-            raise item
+        while in_turn:
+            yield _take(in_turn.popleft(), room)
     finally:
         stopped.set()
-        wanted.release()
+        room.release(ahead)
+
+
+def _fulfil(fetch: Callable[[Window], T], window: Window, future: Future[T]) -> None:
+    try:
+        future.set_result(fetch(window))
+    except BaseException as error:  # noqa: BLE001 - it is raised again when its turn comes
+        future.set_exception(error)
+
+
+def _take(future: Future[T], room: threading.Semaphore) -> T:
+    result = future.result()
+    room.release()
+    return result

@@ -7,10 +7,12 @@ included and in which zone days are cut. What belongs to a window is told by the
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -34,7 +36,7 @@ SMALLEST_EXPORT_LIMIT: Final = 1000
 PROBE: Final = timedelta(days=7)
 """How many days wider a second question is that is to show that the first answer was not cut."""
 
-ReadFeed = Callable[[Feed, Window, Callable[[Record], Any]], Survey]
+ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
 """The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,7 @@ class _Reading:
 class Source:
     """The vendor as the rest of the program sees it: windows in, whole days out.
 
-    Use it as a context manager: it may keep an export on disk.
+    Use it as a context manager: it may keep an export on disk. Threads may share it.
 
     Args:
         client: Asks.
@@ -72,6 +74,8 @@ class Source:
         self._export: _Export | None = None
         self._export_failure: VendorError | None = None
         self._cleanup = ExitStack()
+        self._under_way: set[Window] = set()
+        self._one_export = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
@@ -91,15 +95,22 @@ class Source:
             TokenRefused: At once.
             VendorUnavailable: Neither source gave an answer that can be believed.
         """
-        if self._json_failure is None:
+        self._under_way.add(window)
+        try:
+            return self._fetch(window)
+        finally:
+            self._under_way.remove(window)
+
+    def _fetch(self, window: Window) -> Batch:
+        json_failure = self._json_failure
+        if json_failure is None:
             try:
                 return self._confirmed(window, self.fetch_json(window))
             except TokenRefused:
                 raise
             except VendorError as error:
-                self._json_failure = error
+                json_failure = self._json_failure = error
                 log.warning("JSON cannot be used (%s); the CSV export serves the rest of this run", error)
-        json_failure = self._json_failure
         about_others = isinstance(json_failure, OtherDays)
         try:
             return self._second_opinion(window) if about_others else self.fetch_csv(window)
@@ -141,9 +152,11 @@ class Source:
         Raises:
             VendorError: There is no export that can be believed.
         """
-        if self._export is None or window.first < self._export.window.first:
-            self._export = self._open_export(Window(window.first, max(window.last, self._last)))
-        return self._export.batch(window)
+        with self._one_export:
+            if self._export is None or window.first < self._export.window.first:
+                first = min(one.first for one in {window, *self._under_way})
+                self._export = self._open_export(Window(first, max(window.last, self._last)))
+            return self._export.batch(window)
 
     def _confirmed(self, window: Window, batch: Batch) -> Batch:
         """JSON's answer, or the export's where JSON's says too little to be believed alone."""
@@ -174,13 +187,14 @@ class Source:
         return other
 
     def _second_opinion(self, window: Window) -> Batch:
-        if self._export_failure is not None:
-            raise self._export_failure
-        try:
-            return self.fetch_csv(window)
-        except VendorError as error:
-            self._export_failure = error
-            raise
+        with self._one_export:
+            if self._export_failure is not None:
+                raise self._export_failure
+            try:
+                return self.fetch_csv(window)
+            except VendorError as error:
+                self._export_failure = error
+                raise
 
     def _whole(self, window: Window, *, larger: int | None) -> list[_Reading]:
         """Answers that surely hold all records of the window.
@@ -262,8 +276,12 @@ class Source:
         def read(feed: Feed) -> _Reading:
             _mention_unknown(feed)
             days: dict[date, list[Record]] = {day: [] for day in wanted.days()}
-            by_text = {day.isoformat(): rows for day, rows in days.items()}
-            survey = self._read_feed(feed, wanted, lambda record: by_text[record.created_at[:10]].append(record))
+
+            def keep(records: list[Record]) -> None:
+                for day, some in groupby(records, _day):
+                    days[date.fromisoformat(day)].extend(some)
+
+            survey = self._read_feed(feed, wanted, keep)
             if not survey.kept and any(_goes_beyond(asked, survey)):
                 raise OtherDays(f"{_about(survey)} in place of {asked}")
             return _Reading(asked, survey, days, ATTRIBUTES - feed.fields)
@@ -377,3 +395,7 @@ def _mention_unknown(feed: Feed) -> None:
         log.info(
             "%d unknown fields are ignored: %s", len(feed.unknown), ", ".join(name[:40] for name in feed.unknown[:10])
         )
+
+
+def _day(record: Record) -> str:
+    return record.created_at[:10]

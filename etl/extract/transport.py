@@ -11,9 +11,10 @@ import http.client
 import io
 import re
 import ssl
+import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -49,7 +50,7 @@ class Limits:
 
 
 class Transport:
-    """A session with the vendor.
+    """The way to the vendor; each thread has a session of its own.
 
     Attributes:
         redact: Cleans the vendor's own words.
@@ -63,19 +64,16 @@ class Transport:
         self._token = token
         self._limits = limits
         self.redact = redact
-        self._clock = _Clock()
         self.clock_skew: float | None = None
-        self._session = requests.Session()
-        # A proxy or a .netrc from the environment would be shown the token.
-        self._session.trust_env = False
         # A gzip stream cut short decodes without an error: better none at all, and our own decoder where one comes.
-        self._session.headers.update({"User-Agent": user_agent, "Accept-Encoding": "identity"})
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _DeadlineAdapter(self._clock))
+        self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
+        self._of_thread = threading.local()
+        self._sessions: list[_Session] = []
 
     def close(self) -> None:
         """Close the connections."""
-        self._session.close()
+        for session in self._sessions:
+            session.close()
 
     def request(self, method: str, action: str, sink: BinaryIO, *, body: dict[str, str] | None = None) -> None:
         """Send one request and write the decoded body of its answer to `sink`.
@@ -111,8 +109,9 @@ class Transport:
 
     def _send(self, method: str, action: str, sink: BinaryIO, body: dict[str, str] | None) -> None:
         url = f"{self._base_url}/{quote(self._token, safe='')}/{action}/"
-        self._clock.start(self._limits)
-        with self._session.request(
+        session = self._session()
+        session.clock.start(self._limits)
+        with session.request(
             method, url, json=body, timeout=self._limits.timeout, stream=True, allow_redirects=False
         ) as response:
             self._note_clock(response.headers.get("Date"))
@@ -122,6 +121,13 @@ class Transport:
             parts = _decode(response.raw.stream(CHUNK, decode_content=False), encoding, self._limits.max_bytes)
             # A record may repeat the URL it came from, and no table may hold the token.
             sink.writelines(_conceal(parts, self._token.encode()))
+
+    def _session(self) -> _Session:
+        session: _Session | None = getattr(self._of_thread, "session", None)
+        if session is None:
+            session = self._of_thread.session = _Session(self._headers)
+            self._sessions.append(session)
+        return session
 
     def _judge(self, response: requests.Response) -> VendorError:
         status = response.status_code
@@ -339,3 +345,16 @@ class _DeadlineAdapter(HTTPAdapter):
             ConnectionCls = Secure
 
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+
+class _Session(requests.Session):
+    """A session whose requests are under a clock of their own."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__()
+        # A proxy or a .netrc from the environment would be shown the token.
+        self.trust_env = False
+        self.headers.update(headers)
+        self.clock = _Clock()
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _DeadlineAdapter(self.clock))

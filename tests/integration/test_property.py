@@ -141,9 +141,8 @@ class Nights(RuleBasedStateMachine):
             accepted=frozenset(DAYS),
         )
         sources = set()
-        job = Job(
-            Answers(source, open_feed), self.engine, run.account_id, run, rules, lambda: self.now, lambda *_: None
-        )
+        answers = Answers(source, open_feed)
+        job = Job(answers, self.engine, run.account_id, run, rules, 1, lambda: self.now, lambda *_: None)
         sync_windows(job, cut, Tally(), sources)
         assert sources == {source}
         for day in window.days():
@@ -180,9 +179,10 @@ class Answers:
     def fetch(self, window):
         days = {day: [] for day in window.days()}
         feed = self.open_feed()
-        survey = read_feed(
-            feed, window, ZONE, lambda record: days[date.fromisoformat(record.created_at[:10])].append(record)
-        )
+        records = []
+        survey = read_feed(feed, window, ZONE, records.extend)
+        for record in records:
+            days[date.fromisoformat(record.created_at[:10])].append(record)
         asked = Window(window.first - timedelta(days=1), window.last + timedelta(days=2))
         return Batch(window, asked, self.name, days, survey.rejected, ATTRIBUTES - feed.fields)
 
