@@ -91,14 +91,28 @@ def plan_merge(snapshot: DaySnapshot, stored: Iterable[Stored]) -> DayChange:
     withdrawn. So a correction never counts as a withdrawal.
     """
     change = DayChange(snapshot.day)
+    stored = list(stored)
+    differing = _differing_keys(snapshot.listed, stored)
     rows: defaultdict[Key, list[Stored]] = defaultdict(list)
     for row in stored:
-        rows[row.record[:3]].append(row)
-    for key, listed in groupby(snapshot.listed, key=lambda item: item.record[:3]):
+        if (key := row.record[:3]) in differing:
+            rows[key].append(row)
+        elif not row.withdrawn:
+            change.unchanged += 1
+    left_to_merge = [item for item in snapshot.listed if item.record[:3] in differing]
+    for key, listed in groupby(left_to_merge, key=lambda item: item.record[:3]):
         _merge_key(change, list(listed), rows.pop(key, []))
     for left in rows.values():
         change.withdrawals.extend(row for row in left if not row.withdrawn)
     return change
+
+
+def _differing_keys(listed: Iterable[Listed], stored: Iterable[Stored]) -> set[Key]:
+    """The keys whose listed records are not just the current rows: of a usual night they are few."""
+    current = Counter((row.record, row.repeats) for row in stored if not row.withdrawn)
+    different = current.keys() ^ set(listed)
+    different |= {pair for pair, count in current.items() if count > 1}  # a person was forgotten
+    return {record[:3] for record, _ in different}
 
 
 def _merge_key(change: DayChange, listed: list[Listed], rows: list[Stored]) -> None:
