@@ -232,14 +232,14 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     # Rows and watermark are one transaction: losing the last one at a power cut loses nothing but a night's work.
-    # The cache, in KiB, holds a window: pages that spill from it in the middle of a transaction are written twice.
-    # Larger pages, of a new file only, make fewer of them.
+    # Larger pages, of a new file only, are written in fewer pieces; the cache, in KiB, holds what of the two indexes a
+    # day's rows go into.
     pragmas = (
         "page_size = 16384",
         "journal_mode = WAL",
         "synchronous = NORMAL",
         "foreign_keys = ON",
-        "cache_size = -32768",
+        "cache_size = -8192",
     )
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")

@@ -2,7 +2,8 @@
 
 Times of the vendor are its wall clock, to the second. Times of our own are UTC, to the microsecond, without a zone:
 two of the three databases could not keep one. Money is NUMERIC; SQLite, which would make a binary float of that, keeps
-it as text of six decimal places.
+it as text of six decimal places. What MariaDB has beside that, engine and collation, stands in the migrations alone:
+declared here, each start would load SQLAlchemy's MySQL dialects, whatever the database.
 """
 
 from __future__ import annotations
@@ -32,13 +33,6 @@ from sqlalchemy.types import TypeEngine
 
 SCHEMA_REVISION: Final = "0002"
 """The newest revision in `migrations/versions`, known without loading Alembic; a test holds the two together."""
-
-_ON_MARIADB: Final[dict[str, Any]] = {
-    f"{backend}_{option}": value
-    for backend in ("mysql", "mariadb")
-    # A collation that folds case or trims spaces would make one key of two.
-    for option, value in (("charset", "utf8mb4"), ("collate", "utf8mb4_bin"), ("engine", "InnoDB"))
-}
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -143,7 +137,6 @@ accounts = Table(
     Column("phones", String(8), nullable=False, server_default="plain", comment="plain, masked or keyed"),
     Column("phones_key_id", String(8), comment="Of the key of keyed phones; no part of it"),
     Column("codes", String(4), nullable=False, server_default="keep", comment="keep or drop"),
-    **_ON_MARIADB,
     comment="The vendor accounts whose charges stand here",
 )
 
@@ -166,7 +159,6 @@ billing_records = Table(
     Column("updated_at", UtcTime(), nullable=False, comment="UTC"),
     Column("withdrawn_at", UtcTime(), comment="UTC; set while the vendor lists the record no longer"),
     UniqueConstraint("account_id", "created_at", "phone", "code_auth", "ordinal"),
-    **_ON_MARIADB,
     comment="One row per different charge, withdrawn ones included",
 )
 
@@ -193,7 +185,6 @@ sync_runs = Table(
     Column("rejected", BigInteger, nullable=False),
     Column("suspect_days", Integer, nullable=False),
     UniqueConstraint("account_id", "id"),
-    **_ON_MARIADB,
     comment="History: what each run did. Never a lock",
 )
 
@@ -207,7 +198,6 @@ sync_state = Table(
     Column("settled_through", Date, comment="The last day that the lookback no longer fetches again"),
     Column("last_success_at", UtcTime(), comment="UTC"),
     Column("fence", BigInteger, nullable=False, comment="The number of the newest run; an older one may not write"),
-    **_ON_MARIADB,
     comment="One row per account: how far its days are complete",
 )
 
@@ -226,7 +216,6 @@ synced_days = Table(
     Column("restated_at", UtcTime(), comment="UTC; when it last changed after that"),
     Column("suspect_since", UtcTime(), comment="UTC; set while the vendor's answer is not believed"),
     Column("suspect_reason", Text),
-    **_ON_MARIADB,
     comment="The day ledger: what each day amounts to, and whether it is complete",
 )
 
@@ -253,7 +242,6 @@ restatements = Table(
     Column("repeats_after", Integer, nullable=False, comment="0 where the record is listed no longer"),
     Column("delta", Money(38), nullable=False, comment="What this changed in the day's spend"),
     UniqueConstraint("account_id", "day", "id"),
-    **_ON_MARIADB,
     comment="The journal: every change of a day after it was closed",
 )
 
@@ -270,7 +258,6 @@ rejected_records = Table(
     Column("payload_digest", String(32), nullable=False),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
     UniqueConstraint("account_id", "payload_digest"),
-    **_ON_MARIADB,
     comment="What the vendor lists and no record can be made of",
 )
 
@@ -283,6 +270,5 @@ balance_snapshots = Table(
     Column("balance", Money(18), nullable=False),
     Column("recorded_spend", Money(38), nullable=False, comment="The spend on record at that moment"),
     UniqueConstraint("account_id", "taken_at", "id"),
-    **_ON_MARIADB,
     comment="The account's balance as the vendor said it",
 )
