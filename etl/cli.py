@@ -339,6 +339,7 @@ def sandbox(*, port: int, token: str | None) -> int:
     from etl.sandbox import DEFAULT_TOKEN
     from etl.sandbox.server import serve
 
+    gc.enable()
     try:
         serve(port=port, token=token or DEFAULT_TOKEN)
     except OSError as error:
@@ -351,8 +352,6 @@ def _run(options: Options, order: Order, accounts: tuple[str, ...]) -> int:
     from etl import console
     from etl.runs import run_account, utc_now
 
-    # A run makes tuples by the million and hardly a cycle: the collector would look at each of them again and again.
-    gc.disable()
     documents = []
     worst = OK
     quiet = options.verbosity < 0
@@ -457,6 +456,8 @@ def _require_order(since: date | None, until: date | None) -> None:
 
 def main() -> None:
     """Run the command line and end the process with the contract's exit code."""
+    # A run makes tuples by the million and hardly a cycle: the collector would look at each of them again and again.
+    gc.disable()
     forbid_core_files()
     code = run_command(cli, sys.argv[1:])
     ignore_signals()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from etl.logs import NOTICES
-from etl.model import Tally, Window
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from etl.audit.status import AccountStatus
     from etl.audit.verify import Difference
     from etl.forgetting import Forgotten
+    from etl.model import Tally, Window
     from etl.runs import Report, Watcher
 
 PIPED_WIDTH: Final = 120
