@@ -39,6 +39,10 @@ coverage: $(VENV)/dev  ## Show that identity, merge, ledger and redaction are te
 	@$(BIN)/python -m coverage run -m pytest -q $(COVERING) -k 'not postgresql and not mariadb'
 	@$(BIN)/python -m coverage report
 
+.PHONY: bench
+bench: $(VENV)/dev .bench/ready  ## Measure the program beside floors and peers; OPTIONS='--big --growth' for all of it
+	@VENV=$(VENV) .bench/bin/python -m bench $(OPTIONS)
+
 .PHONY: lint
 lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/ruff check
@@ -56,7 +60,7 @@ lock: $(VENV)/dev  ## Renew the lock files from pyproject.toml
 
 .PHONY: clean
 clean:  ## Remove what was made
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
+	rm -rf $(VENV) .bench dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -73,3 +77,9 @@ $(VENV)/dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --require-hashes --requirement requirements/dev.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/demo
+
+.bench/ready: bench/requirements.txt
+	@echo "setting up .bench for the benchmark (once)"
+	@$(PYTHON) -m venv .bench
+	@.bench/bin/python -m pip --disable-pip-version-check --quiet install --requirement bench/requirements.txt
+	@touch $@

@@ -1,0 +1,168 @@
+"""The figures as a table in docs/performance.md, between its two markers, and as the picture beside it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.databases import Database
+from bench.measure import Comparison, Runs
+from bench.works import FEW, Alone, Growth
+
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+PACKAGES = ("dlt", "msgspec", "orjson", "psycopg", "pymysql", "requests", "sqlalchemy")
+COLOURS = {"billing-etl": "#1f6f8b", "SQLAlchemy Core": "#b0b7bd", "dlt": "#d8a657"}
+TICKS = (0.25, 0.5, 1, 2, 5, 10, 20, 50)
+
+
+@dataclass(slots=True)
+class Figures:
+    """All that was measured."""
+
+    comparisons: list[Comparison] = field(default_factory=list)
+    alone: list[Alone] = field(default_factory=list)
+    growth: list[Growth] = field(default_factory=list)
+
+
+def table(figures: Figures, databases: Sequence[Database], missing: Sequence[str], pairs: int, load: float) -> str:
+    """Everything that is generated, as Markdown.
+
+    Args:
+        figures: What was measured.
+        databases: Those that it was measured on.
+        missing: The names of those that did not answer.
+        pairs: How many runs of each.
+        load: Of the machine, before anything ran.
+    """
+    parts = [_circumstances(databases, missing, pairs, load)]
+    if figures.comparisons:
+        parts.append(_comparisons(figures.comparisons))
+    if figures.alone:
+        parts.append(_alone(figures.alone))
+    if figures.growth:
+        parts.append(_growth(figures.growth))
+    return "\n\n".join(parts)
+
+
+def write(path: Path, text: str) -> None:
+    """Put the generated text in the place of the last one."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def draw(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Bars from the floor outwards: to the left is faster, to the right slower."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    # The same figures make the same file: nothing of the moment, no random names.
+    mpl.rcParams |= {"svg.hashsalt": "billing-etl", "svg.fonttype": "none", "font.family": "sans-serif"}
+    from matplotlib import pyplot as plt
+
+    bars = [one for group in _by_work(comparisons).values() for one in group]
+    figure, axes = plt.subplots(figsize=(8.5, 0.8 + 0.34 * len(bars)), layout="constrained", facecolor="white")
+    places: list[float] = []
+    place = 0.0
+    for group in _by_work(comparisons).values():
+        for _one in group:
+            places.append(place)
+            place += 1
+        place += 0.6  # between two works
+    ratios = [one.wall for one in bars]
+    colours = [COLOURS[one.contender] for one in bars]
+    axes.barh(places, [ratio - 1 for ratio in ratios], left=1, color=colours, height=0.8)
+    for where, ratio in zip(places, ratios, strict=True):
+        label = {"x": ratio, "y": where, "s": f" {ratio:.2f} ", "va": "center", "fontsize": 9}
+        axes.text(**label, ha="left" if ratio >= 1 else "right")
+    axes.axvline(1, color="#333333", linewidth=1)
+    axes.set_xscale("log")
+    axes.set_xlim(min(0.45, min(ratios) * 0.75), max(2.2, max(ratios) * 1.4))
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set_yticks(places, [f"{one.database}, {one.work}: {one.contender}" for one in bars], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlabel("wall time as a multiple of the floor of the same database (1 is the floor; left is faster)")
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=True, axis="x", color="#e6e6e6")
+    axes.set_axisbelow(True)
+    figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def _circumstances(databases: Sequence[Database], missing: Sequence[str], pairs: int, load: float) -> str:
+    model, memory = _machine()
+    servers = ", ".join(f"{database.name} {database.version()}" for database in databases)
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    system = f"{platform.system()} {platform.release()}"
+    lines = [
+        f"Measured on {today}: {model}, {os.cpu_count()} cores, {memory:.0f} GiB, {system}; load {load:.1f} before.",
+        f"Python {platform.python_version()}, {servers}; {packages}.",
+        f"Medians of {pairs} pairs (BIG and growth: {min(pairs, FEW)}).",
+    ]
+    if missing:
+        lines.append(f"Not there, so not measured: {', '.join(missing)}.")
+    return "\n".join(lines)
+
+
+def _machine() -> tuple[str, float]:
+    """The processor's name and the memory in GiB."""
+    found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (found[1] if found else platform.machine()), memory
+
+
+def _by_work(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
+    """All contenders of each database and work; the databases in the order in which they were measured."""
+    databases = list(dict.fromkeys(one.database for one in comparisons))
+    groups: dict[tuple[str, str], list[Comparison]] = {}
+    for one in sorted(comparisons, key=lambda one: databases.index(one.database)):
+        groups.setdefault((one.database, one.work), []).append(one)
+    return groups
+
+
+def _comparisons(comparisons: Sequence[Comparison]) -> str:
+    lines = [
+        "| database, work | contender | wall ÷ floor | lowest–highest | CPU ÷ floor | wall, s | CPU, s | peak, MiB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for (database, work), group in _by_work(comparisons).items():
+        floors = Runs(tuple(run for one in group for run in one.floor.runs))
+        lines.append(f"| {database}, {work} | floor | 1 | | 1 | {_cost(floors)} |")
+        for one in group:
+            low, high = one.spread
+            name = f"**{one.contender}**" if one.contender == "billing-etl" else one.contender
+            ratios = f"{one.wall:.2f} | {low:.2f}–{high:.2f} | {one.cpu:.2f}"
+            lines.append(f"| {database}, {work} | {name} | {ratios} | {_cost(one.other)} |")
+    return "\n".join(lines)
+
+
+def _alone(alone: Sequence[Alone]) -> str:
+    lines = ["| billing-etl alone | wall, s | CPU, s | peak, MiB |", "| --- | --- | --- | --- |"]
+    lines += [f"| {one.what} | {_cost(one.runs)} |" for one in alone]
+    return "\n".join(lines)
+
+
+def _growth(growth: Sequence[Growth]) -> str:
+    lines = [
+        "| a first sync grows | sizes | seconds beyond a sync of one record | exponent |",
+        "| --- | --- | --- | --- |",
+    ]
+    for one in growth:
+        sizes = ", ".join(f"{size:,}" for size in one.sizes)
+        seconds = ", ".join(f"{second:.2f}" for second in one.seconds)
+        lines.append(f"| by {one.by}, {one.database} | {sizes} | {seconds} | {one.exponent:.2f} |")
+    return "\n".join(lines)
+
+
+def _cost(runs: Runs) -> str:
+    return f"{runs.wall:.2f} | {runs.cpu:.2f} | {runs.peak:.0f}"
