@@ -154,7 +154,7 @@ class Source:
         """
         with self._one_export:
             if self._export is None or window.first < self._export.window.first:
-                first = min(one.first for one in {window, *self._under_way})
+                first = min(one.first for one in [window, *self._under_way])
                 self._export = self._open_export(Window(first, max(window.last, self._last)))
             return self._export.batch(window)
 
