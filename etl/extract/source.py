@@ -20,6 +20,7 @@ from typing import Any, Final, Self
 from etl.errors import OtherDays, Refused, TokenRefused, UnusableAnswer, VendorError, VendorUnavailable
 from etl.extract.client import Client
 from etl.extract.csv_feed import parse_export
+from etl.extract.reach import about, ends_of, goes_beyond, is_round, overlaps
 from etl.extract.spill import Spill
 from etl.model import ATTRIBUTES, Batch, Feed, Record, Rejected, Survey, Window
 from etl.windows import ONE_DAY, halve
@@ -27,10 +28,6 @@ from etl.windows import ONE_DAY, halve
 DAYS_BEFORE: Final = timedelta(days=1)
 DAYS_AFTER: Final = timedelta(days=2)
 """An end date that is excluded, in a zone behind the vendor's clock, costs more than a day."""
-ROUND: Final = 100
-"""An answer of a multiple of so many records may have been cut by a limit that nobody documents (assumed).
-
-Source: the vendor's reference allows `get_billing_record` 100 records."""
 SMALLEST_EXPORT_LIMIT: Final = 1000
 """Records; a limit below that on a file that is made for downloading everything is assumed away."""
 PROBE: Final = timedelta(days=7)
@@ -141,7 +138,7 @@ class Source:
             days |= part.days
             rejected |= dict.fromkeys(part.survey.rejected)
             unsure |= _not_surely_told(part)
-            doubts |= {day: f"{_about(part.survey)} in place of {part.asked}" for day in _left_out(part)}
+            doubts |= {day: f"{about(part.survey)} in place of {part.asked}" for day in _left_out(part)}
         asked = Window(min(part.asked.first for part in readings), max(part.asked.last for part in readings))
         lacking = frozenset.intersection(*(part.lacking for part in readings))
         return Batch(window, asked, "json", days, tuple(rejected), lacking, frozenset(unsure), doubts)
@@ -205,7 +202,7 @@ class Source:
         """
         reading = self._ask(window, window)
         listed = reading.survey.listed
-        if not _is_round(listed) or (larger is not None and listed < larger) or self._ends_are_whole(reading, window):
+        if not is_round(listed) or (larger is not None and listed < larger) or self._ends_are_whole(reading, window):
             return [reading]
         if len(window) > 1:
             log.info("%s: an answer of %d records may have been cut; asking for less", window, listed)
@@ -282,8 +279,8 @@ class Source:
                     days[date.fromisoformat(day)].extend(some)
 
             survey = self._read_feed(feed, wanted, keep)
-            if not survey.kept and any(_goes_beyond(asked, survey)):
-                raise OtherDays(f"{_about(survey)} in place of {asked}")
+            if not survey.kept and any(goes_beyond(asked, survey)):
+                raise OtherDays(f"{about(survey)} in place of {asked}")
             return _Reading(asked, survey, days, ATTRIBUTES - feed.fields)
 
         return self._client.billing_data(asked, read)
@@ -291,7 +288,7 @@ class Source:
     def _open_export(self, window: Window) -> _Export:
         export = self._load_export(window, window.first - DAYS_BEFORE)
         listed = export.survey.listed
-        if listed >= SMALLEST_EXPORT_LIMIT and _is_round(listed) and not self._is_whole(export):
+        if listed >= SMALLEST_EXPORT_LIMIT and is_round(listed) and not self._is_whole(export):
             raise UnusableAnswer(f"an export of {listed} records may have been cut")
         return export
 
@@ -324,8 +321,8 @@ class Source:
             survey = self._read_feed(feed, window, spill.add)
             if survey.listed and survey.earliest is None:
                 raise UnusableAnswer(f"an export of {survey.listed} records of which none can be read")
-            if survey.listed and not _overlaps(asked, survey):
-                raise OtherDays(f"{_about(survey)} in place of those since {start}")
+            if survey.listed and not overlaps(asked, survey):
+                raise OtherDays(f"{about(survey)} in place of those since {start}")
             return _Export(window, survey, spill, ATTRIBUTES - feed.fields)
 
         return self._client.billing_csv(start, read)
@@ -346,10 +343,6 @@ class _Export:
         return Batch(window, asked, "csv", self.spill.days(window), rejected, self.lacking)
 
 
-def _is_round(listed: int) -> bool:
-    return listed > 0 and listed % ROUND == 0
-
-
 def _not_surely_told(reading: _Reading) -> set[date]:
     """Days that the question did not reach past far enough, under the least favourable reading of its end date."""
     latest = reading.survey.latest or ""
@@ -358,36 +351,11 @@ def _not_surely_told(reading: _Reading) -> set[date]:
 
 def _left_out(reading: _Reading) -> set[date]:
     """Days without a record at one end of the window, where the answer goes beyond the question at the other end."""
-    too_early, too_late = _goes_beyond(reading.asked, reading.survey)
+    too_early, too_late = goes_beyond(reading.asked, reading.survey)
     if not (too_early or too_late):
         return set()
-    earliest, latest = _ends(reading.survey)
+    earliest, latest = ends_of(reading.survey)
     return {day for day in reading.days if (too_late and day < earliest) or (too_early and day > latest)}
-
-
-def _goes_beyond(asked: Window, survey: Survey) -> tuple[bool, bool]:
-    """Whether the answer tells of days before or after those asked for, more than another zone could explain."""
-    if survey.earliest is None:
-        return False, False
-    earliest, latest = _ends(survey)
-    return earliest < asked.first - ONE_DAY, latest > asked.last + ONE_DAY
-
-
-def _ends(survey: Survey) -> tuple[date, date]:
-    return date.fromisoformat((survey.earliest or "")[:10]), date.fromisoformat((survey.latest or "")[:10])
-
-
-def _about(survey: Survey) -> str:
-    """What an answer turned out to be, for a person."""
-    first, last = _ends(survey)
-    return f"an answer about other days, {Window(first, last)},"
-
-
-def _overlaps(asked: Window, survey: Survey) -> bool:
-    return not (
-        (survey.latest or "")[:10] < (asked.first - ONE_DAY).isoformat()
-        or (survey.earliest or "")[:10] > (asked.last + ONE_DAY).isoformat()
-    )
 
 
 def _mention_unknown(feed: Feed) -> None:
