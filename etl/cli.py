@@ -410,10 +410,10 @@ def _verify(
         if wanted:
             with open_client(settings, options.redact) as client:
                 for name in sources:
-                    with open_source(settings, client, today=today, last=wanted.last) as source:
-                        fetch = source.fetch_json if name == "json" else source.fetch_csv
-                        for found in verify_windows(engine, account_id, windows, fetch, rules):
-                            differences += found
+                    source = open_source(settings, client, today=today, last=wanted.last)
+                    fetch = source.fetch_json if name == "json" else source.fetch_csv
+                    for found in verify_windows(engine, account_id, windows, fetch, rules):
+                        differences += found
     code = LOOK if differences else OK
     days = len(wanted) if wanted else 0
     if not options.as_json and not (options.verbosity < 0 and code == OK):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
+
+T = TypeVar("T")
 
 MISSING: Final = msgspec.UNSET
 """The value of a field that the source does not carry at all, as against one that is null."""
@@ -154,12 +156,55 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Slice(Generic[T]):
+    """All of a day from one time on, up to another: as much as is looked at together.
+
+    Attributes:
+        since: In the vendor's wall clock, like
+        until: where it ends; that moment is the next slice's.
+        read: Gives what is in it. It may come from disk, each time anew.
+    """
+
+    since: datetime
+    until: datetime
+    read: Callable[[], list[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class DayRecords:
+    """The good records of one day, in no order within a slice.
+
+    Attributes:
+        slices: From the day's beginning to its end, without a hole; nearly every day is a single one.
+        on_disk: Whether reading them takes memory that they do not take by themselves.
+    """
+
+    count: int
+    slices: tuple[Slice[Record], ...]
+    on_disk: bool = False
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def whole_day(day: date, records: list[Record]) -> DayRecords:
+    """A day whose records are at hand."""
+    return DayRecords(len(records), (Slice(*bounds(day), lambda: records),))
+
+
+def bounds(day: date) -> tuple[datetime, datetime]:
+    """When a day begins, and when the next one does."""
+    begins = datetime.combine(day, time.min)
+    return begins, begins + timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """The vendor's answer for a window, normalised: all that it says of the window's days, and nothing else.
 
     Attributes:
         source: `json` or `csv`.
-        days: Each day of the window with its records, in no order; a day without records is there, empty.
+        days: Each day of the window with its records; a day without records is there, empty.
         rejected: What could not be a record, of these days or of a day that cannot be read.
         asked: The days the answer reaches over: more than the window's.
         lacking: Attributes that the source does not carry: the stored values stand.
@@ -171,7 +216,7 @@ class Batch:
     window: Window
     asked: Window
     source: str
-    days: dict[date, list[Record]]
+    days: Mapping[date, DayRecords]
     rejected: tuple[Rejected, ...] = ()
     lacking: frozenset[str] = frozenset()
     unsure: frozenset[date] = frozenset()
@@ -183,16 +228,18 @@ class DaySnapshot:
     """A whole day as the vendor last said it.
 
     Attributes:
-        listed: Its distinct records in canonical order, each with how often it is listed.
-        digest: Equal for equal days, whatever the source and the order.
+        slices: Its distinct records in canonical order, each with how often it is listed.
+        digest: Equal for equal days, whatever the source, the order and the slices.
         records: How many the vendor lists, repeats included.
+        distinct: How many of them are different.
         spend: The sum of price times repeats.
     """
 
     day: date
-    listed: list[Listed]
+    slices: tuple[Slice[Listed], ...]
     digest: str
     records: int
+    distinct: int
     spend: Decimal
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from etl.load.engine import reading
 from etl.load.ledger import Run, hold_fence, read_progress, write_progress
 from etl.load.window import DayOutcome, Rules, compare_window, count, store_window
 from etl.model import Batch, DaySnapshot, Tally, Window
-from etl.transform.identity import identify_day, snapshot
+from etl.transform.identity import identify_day, identify_days
 
 log = logging.getLogger(__name__)
 
@@ -77,15 +77,15 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
         del batch, snapshots  # what was loaded does not wait in memory for the next window
 
 
-def _fetch(source: Source, window: Window) -> tuple[Batch, list[DaySnapshot]]:
+def _fetch(source: Source, window: Window) -> tuple[Batch, Iterable[DaySnapshot]]:
     batch = source.fetch(window)
-    return batch, [identify_day(day, records) for day, records in sorted(batch.days.items())]
+    return batch, identify_days(batch.days)
 
 
 def _load(
     job: Job,
     batch: Batch,
-    snapshots: Sequence[DaySnapshot],
+    snapshots: Iterable[DaySnapshot],
     asked_before: Window | None,
     total: Tally,
     sources: set[str],
@@ -99,13 +99,14 @@ def _load(
         run = job.run
         if run is None:
             with stopping.held_back(), reading(job.engine) as connection, connection.begin():
-                return compare_window(connection, job.account_id, batch, snapshots, job.rules, snapshot)
+                days = compare_window(connection, job.account_id, batch, snapshots, job.rules, identify_day)
+                return [day.outcome() for day in days]
         with stopping.held_back(), job.engine.begin() as connection:
             hold_fence(connection, run)
             if written and read_progress(connection, run) == days_written:
                 return written  # it was committed, only the server's word of it was lost
-            outcomes = compare_window(connection, run.account_id, batch, snapshots, job.rules, snapshot)
-            store_window(connection, run, batch, outcomes, job.rules, asked_before=asked_before, now=job.clock())
+            days = compare_window(connection, run.account_id, batch, snapshots, job.rules, identify_day)
+            outcomes = store_window(connection, run, batch, days, job.rules, asked_before=asked_before, now=job.clock())
             so_far = Tally()
             so_far.add(total)
             so_far.add(count(outcomes, batch, job.rules))

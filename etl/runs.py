@@ -264,9 +264,9 @@ def _run(
                 run = _begin(engine, settings, order, windows, clock)
             account_id = run.account_id
         if windows:
-            with open_source(settings, client, today=today, last=windows[-1].last) as source:
-                job = Job(source, engine, account_id, run, rules, settings.concurrency, clock, watcher.step)
-                sync_windows(job, windows, report.tally, report.sources)
+            source = open_source(settings, client, today=today, last=windows[-1].last)
+            job = Job(source, engine, account_id, run, rules, settings.concurrency, clock, watcher.step)
+            sync_windows(job, windows, report.tally, report.sources)
         if report.tally.untold_days:
             days = ", ".join(map(str, report.tally.untold_days))
             report.error = VendorUnavailable(f"no source could show these days whole, and they stay open: {days}")

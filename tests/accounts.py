@@ -25,10 +25,10 @@ MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
 def charges(day, count, price="0.2", info="ok"):
-    """Different records of one day."""
+    """Different records of one day, a second apart, as many as it has."""
     return [
         {
-            "created_at": f"{day}T10:{n // 60:02}:{n % 60:02}",
+            "created_at": f"{day}T{(10 + n // 3600) % 24:02}:{n // 60 % 60:02}:{n % 60:02}",
             "code_auth": "0371",
             "status": 1,
             "status_info": info,

@@ -12,7 +12,7 @@ from etl.load.engine import reading
 from etl.load.tables import synced_days
 from etl.load.window import Rules, compare_window
 from etl.model import Batch, Window
-from etl.transform.identity import identify_day, snapshot
+from etl.transform.identity import identify_day, identify_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,19 @@ def verify_windows(
     """
     for window in windows:
         batch = fetch(window)
-        snapshots = [identify_day(day, records) for day, records in sorted(batch.days.items())]
+        snapshots = identify_days(batch.days)
         with reading(engine) as connection, connection.begin():
-            outcomes = compare_window(connection, account_id, batch, snapshots, rules, snapshot)
+            days = compare_window(connection, account_id, batch, snapshots, rules, identify_day)
+            outcomes = [day.outcome() for day in days]
         yield [
             Difference(
-                outcome.snapshot.day,
+                outcome.day,
                 batch.source,
-                missing=len(outcome.change.inserts) + outcome.change.returned,
-                different=len(outcome.change.updates) - outcome.change.returned,
-                surplus=len(outcome.change.withdrawals),
-                vendor_records=outcome.snapshot.records,
+                missing=outcome.rows.new,
+                different=outcome.rows.changed,
+                surplus=outcome.rows.withdrawn,
+                vendor_records=outcome.records,
             )
             for outcome in outcomes
-            if outcome.change
+            if outcome.rows
         ]

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from etl.errors import Transient, UnusableAnswer
-from etl.extract.json_feed import parse_data, read_billing
+from etl.extract.json_feed import LARGE, parse_data, read_billing
 from etl.extract.spill import needs_room
 from etl.extract.transport import Transport
 from etl.model import Feed, Window
@@ -64,10 +64,13 @@ class Client:
         are cut, it does not say; that the body is JSON is assumed from the independent client.
         """
         dates = {"start_date": asked.first.isoformat(), "end_date": asked.last.isoformat()}
-        return self._ask(
-            "post_billing_data",
-            lambda: read_billing(self._read("POST", "post_billing_data", dates), read, self._transport.redact),
-        )
+
+        def fetch() -> T:
+            with needs_room(), tempfile.SpooledTemporaryFile(LARGE, prefix="billing-etl-") as sink:
+                self._transport.request("POST", "post_billing_data", sink, body=dates)
+                return read_billing(sink, read, self._transport.redact)
+
+        return self._ask("post_billing_data", fetch)
 
     def billing_csv(self, start: date, read: Callable[[Path], T]) -> T:
         """What `read` makes of the export of all records since a day.

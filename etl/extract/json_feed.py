@@ -7,11 +7,13 @@ record by record, so that one bad record does not cost the others.
 from __future__ import annotations
 
 import codecs
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final, TypeVar
+from itertools import chain
+from typing import IO, Any, Final, TypeVar
 
 import msgspec
 
@@ -53,23 +55,24 @@ _strict = msgspec.json.Decoder(_Answer, float_hook=Decimal)
 _strict_part = msgspec.json.Decoder(list[RawRecord], float_hook=Decimal)
 
 
-def read_billing(body: bytes, read: Callable[[Feed], T], redact: Callable[[str], str] = str) -> T:
+def read_billing(answer: IO[bytes], read: Callable[[Feed], T], redact: Callable[[str], str] = str) -> T:
     """What `read` makes of the records of an answer to `post_billing_data`.
 
-    A large answer is decoded a part at a time, so that it is never held as decoded records as a whole.
+    A large answer is read and decoded a part at a time, so that it is never in memory as a whole.
 
     Args:
-        body: The answer, decoded from its transfer.
+        answer: All of it, decoded from its transfer.
         read: Gets the records; a second time where a large answer turns out, half-way, to be of another form.
         redact: Cleans the vendor's own words.
 
     Raises:
         UnusableAnswer: It is no such answer, or says that it is none.
     """
-    if len(body) > LARGE:
+    if answer.seek(0, io.SEEK_END) > LARGE:
         with suppress(_Undocumented):
-            return read(Feed(rows=_decode_in_parts(body)))
-    return read(parse_billing(body, redact))
+            return read(Feed(rows=chain.from_iterable(_decode_in_parts(answer))))
+    answer.seek(0)
+    return read(parse_billing(answer.read(), redact))
 
 
 def parse_billing(body: bytes, redact: Callable[[str], str] = str) -> Feed:
@@ -159,8 +162,8 @@ def _parse_tolerantly(body: bytes, redact: Callable[[str], str]) -> Feed:
     return Feed(rows=rows, fields=ALL_FIELDS & carried, unknown=unknown, malformed=tuple(malformed))
 
 
-def _decode_in_parts(body: bytes) -> Iterator[RawRecord]:
-    """The records of a large answer in documented form.
+def _decode_in_parts(answer: IO[bytes]) -> Iterator[list[RawRecord]]:
+    """The records of a large answer in documented form, part by part.
 
     It is cut between two objects. A cut that fell into a text, or anywhere else, leaves parts that are no JSON: what is
     a list in every part is the same list as a whole.
@@ -168,21 +171,26 @@ def _decode_in_parts(body: bytes) -> Iterator[RawRecord]:
     Raises:
         _Undocumented: It is in another form.
     """
-    first, last = body.find(b"[") + 1, body.rfind(b"]")
-    envelope = body[:first] + body[last:]
-    if not _decode(_strict, envelope).success or _names_a_field_twice(envelope, 0):
+    tail_begins = answer.seek(max(0, answer.seek(0, io.SEEK_END) - ENVELOPE))
+    tail = answer.read()
+    answer.seek(0)
+    head = answer.read(ENVELOPE)
+    first, last = head.find(b"[") + 1, tail.rfind(b"]")
+    envelope = head[:first] + tail[last:]
+    if last < 0 or not _decode(_strict, envelope).success or _names_a_field_twice(envelope, 0):
         raise _Undocumented
-    begin = first
-    while begin <= last:
-        cut = body.find(b"},", begin + PART, last)
-        end = cut + 1 if cut >= 0 else last
-        text = body[begin:end]
+    begin, end = first, tail_begins + last
+    while begin <= end:
+        answer.seek(begin)
+        text = answer.read(min(PART, end - begin))
+        if begin + len(text) < end:
+            text = text[: text.rfind(b"},") + 1]
         part = _decode(_strict_part, b"[%b]" % text)
         # Who doubles a field does so in every record.
         if not part or (begin == first and _names_a_field_twice(text, len(part))):
             raise _Undocumented
-        yield from part
-        begin = end + 1
+        yield part
+        begin += len(text) + 1
 
 
 def _decode(decoder: msgspec.json.Decoder[T], text: bytes) -> T:

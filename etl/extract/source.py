@@ -9,20 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import groupby
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from etl.errors import OtherDays, Refused, TokenRefused, UnusableAnswer, VendorError, VendorUnavailable
 from etl.extract.client import Client
 from etl.extract.csv_feed import parse_export
 from etl.extract.reach import about, ends_of, goes_beyond, is_round, overlaps
 from etl.extract.spill import Spill
-from etl.model import ATTRIBUTES, Batch, Feed, Record, Rejected, Survey, Window
+from etl.model import ATTRIBUTES, Batch, DayRecords, Feed, Record, Rejected, Survey, Window
 from etl.windows import ONE_DAY, halve
 
 DAYS_BEFORE: Final = timedelta(days=1)
@@ -45,14 +42,14 @@ class _Reading:
 
     asked: Window
     survey: Survey
-    days: dict[date, list[Record]]
+    days: dict[date, DayRecords]
     lacking: frozenset[str]
 
 
 class Source:
     """The vendor as the rest of the program sees it: windows in, whole days out.
 
-    Use it as a context manager: it may keep an export on disk. Threads may share it.
+    Threads may share it.
 
     Args:
         client: Asks.
@@ -70,17 +67,8 @@ class Source:
         self._json_failure: VendorError | None = None
         self._export: _Export | None = None
         self._export_failure: VendorError | None = None
-        self._cleanup = ExitStack()
         self._under_way: set[Window] = set()
         self._one_export = threading.RLock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._cleanup.close()
 
     def fetch(self, window: Window) -> Batch:
         """All that the vendor says of a window's days.
@@ -130,7 +118,7 @@ class Source:
             VendorError: JSON gave no answer that can be believed.
         """
         readings = self._whole(window, larger=None)
-        days: dict[date, list[Record]] = {}
+        days: dict[date, DayRecords] = {}
         rejected: dict[Rejected, None] = {}
         unsure: set[date] = set()
         doubts: dict[date, str] = {}
@@ -173,9 +161,9 @@ class Source:
             return replace(
                 batch,
                 days={
-                    day: rows
-                    for day, rows in batch.days.items()
-                    if rows or not (day in batch.unsure or day in batch.doubts)
+                    day: records
+                    for day, records in batch.days.items()
+                    if records or not (day in batch.unsure or day in batch.doubts)
                 },
             )
         if not any(len(other.days[day]) > len(batch.days[day]) for day in doubtful):
@@ -232,7 +220,7 @@ class Source:
             alone = self._ask(end, end)
             if alone.survey.listed >= survey.listed:
                 return False
-            if any(len(rows) != len(reading.days[day]) for day, rows in alone.days.items()):
+            if any(len(records) != len(reading.days[day]) for day, records in alone.days.items()):
                 return False
         return True
 
@@ -272,16 +260,11 @@ class Source:
     def _read(self, asked: Window, wanted: Window) -> _Reading:
         def read(feed: Feed) -> _Reading:
             _mention_unknown(feed)
-            days: dict[date, list[Record]] = {day: [] for day in wanted.days()}
-
-            def keep(records: list[Record]) -> None:
-                for day, some in groupby(records, _day):
-                    days[date.fromisoformat(day)].extend(some)
-
-            survey = self._read_feed(feed, wanted, keep)
+            spill = Spill()
+            survey = self._read_feed(feed, wanted, spill.add)
             if not survey.kept and any(goes_beyond(asked, survey)):
                 raise OtherDays(f"{about(survey)} in place of {asked}")
-            return _Reading(asked, survey, days, ATTRIBUTES - feed.fields)
+            return _Reading(asked, survey, spill.days(wanted), ATTRIBUTES - feed.fields)
 
         return self._client.billing_data(asked, read)
 
@@ -317,7 +300,7 @@ class Source:
         def read(path: Path) -> _Export:
             feed = parse_export(path)
             _mention_unknown(feed)
-            spill = self._cleanup.enter_context(Spill())
+            spill = Spill()
             survey = self._read_feed(feed, window, spill.add)
             if survey.listed and survey.earliest is None:
                 raise UnusableAnswer(f"an export of {survey.listed} records of which none can be read")
@@ -363,7 +346,3 @@ def _mention_unknown(feed: Feed) -> None:
         log.info(
             "%d unknown fields are ignored: %s", len(feed.unknown), ", ".join(name[:40] for name in feed.unknown[:10])
         )
-
-
-def _day(record: Record) -> str:
-    return record.created_at[:10]

@@ -1,18 +1,34 @@
-"""Records by day, out of memory: an export may be larger than the memory of a small host."""
+"""Records by day, few in memory, many in a temporary file: an answer may be larger than a small host's memory."""
 
 from __future__ import annotations
 
-import sqlite3
+import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+import weakref
+from collections import Counter, defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
-from decimal import Decimal
-from types import TracebackType
-from typing import Self
+from datetime import date, datetime
+from functools import partial
+from itertools import groupby, pairwise
+from operator import attrgetter
+from typing import BinaryIO, Final, NamedTuple
+
+import msgspec
 
 from etl.errors import NoRoom
-from etl.model import Record, Window
+from etl.model import DayRecords, Record, Slice, Window, bounds, whole_day
+
+HELD: Final = 80_000
+"""Records that are kept in memory; from then on all of them go to disk, as many at a time."""
+SLICE: Final = 50_000
+"""Records of a day from which on it is cut into slices of about as many."""
+TEN_MINUTES: Final = 15
+"""Characters of a time that tell it that exactly: what is written and read back together."""
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Record]).decode
+_time = attrgetter("created_at")
 
 
 @contextmanager
@@ -20,61 +36,111 @@ def needs_room() -> Iterator[None]:
     """For what writes temporary files.
 
     Raises:
-        NoRoom: Instead of the error of the system, or of SQLite.
+        NoRoom: Instead of the error of the system.
     """
     try:
         yield
-    except (OSError, sqlite3.Error) as error:
-        reason = getattr(error, "sqlite_errorname", None) or getattr(error, "strerror", None) or type(error).__name__
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
     else:
         return
     raise NoRoom(f"a temporary file could not be written ({reason}); set TMPDIR to a folder with more room")
 
 
+class _Piece(NamedTuple):
+    """Where some records of the same ten minutes lie in the file, and how many they are."""
+
+    offset: int
+    length: int
+    records: int
+
+
 class Spill:
-    """A private SQLite database, which keeps what is small in memory and removes itself when it is closed."""
+    """Takes records in any order and gives them back by day. Its file is gone as soon as nobody needs it."""
 
     def __init__(self) -> None:
-        self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-        self._database.executescript(
-            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;"
-            "CREATE TABLE record "
-            "(day TEXT, created_at TEXT, phone TEXT, code TEXT, status INTEGER, info TEXT, price TEXT)"
-        )
-        self._sorted = False
-        # A run that ends early closes it under the hands of the thread that fetches ahead: SQLite would crash.
+        self._held: defaultdict[str, list[Record]] = defaultdict(list)
+        self._pieces: defaultdict[str, defaultdict[str, list[_Piece]]] = defaultdict(partial(defaultdict, list))
+        self._file: BinaryIO | None = None
+        # The thread that loads reads one window while another thread asks for the days of the next.
         self._lock = threading.Lock()
 
-    def __enter__(self) -> Self:
-        return self
+    def add(self, records: list[Record]) -> None:
+        """Keep some records. None may be added after the first was read back.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        Raises:
+            NoRoom: For more of them than fit in memory.
+        """
+        for day, some in groupby(records, _day):
+            self._held[day].extend(some)
+        if sum(map(len, self._held.values())) > HELD:
+            self._write_out()
 
-    def close(self) -> None:
-        """Forget all records."""
-        with self._lock:
-            self._database.close()
+    def days(self, window: Window) -> dict[date, DayRecords]:
+        """The records of a window's days, each day of it named.
 
-    def add(self, records: Iterable[Record]) -> None:
-        """Keep some records. None may be added after the first was read back."""
-        rows = ((record.created_at[:10], *record[:5], str(record.price)) for record in records)
-        with self._lock:
-            self._database.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        Raises:
+            NoRoom: For the last of them.
+        """
+        if self._file is None:
+            return {day: whole_day(day, self._held.get(day.isoformat(), [])) for day in window.days()}
+        self._write_out()
+        return {day: self._day(day) for day in window.days()}
 
-    def days(self, window: Window) -> dict[date, list[Record]]:
-        """The records of a window's days, each day of it named."""
+    def _write_out(self) -> None:
         with needs_room(), self._lock:
-            if not self._sorted:
-                self._database.execute("CREATE INDEX by_day ON record (day)")
-                self._sorted = True
-            return {day: list(self._records(day)) for day in window.days()}
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix="billing-etl-")  # noqa: SIM115 - as long as its records are wanted
+                weakref.finalize(self, self._file.close)
+            end = self._file.seek(0, 2)
+            for day, records in self._held.items():
+                records.sort(key=_time)
+                for part, some in groupby(records, _part):
+                    few = list(some)
+                    length = self._file.write(_encode(few))
+                    self._pieces[day][part].append(_Piece(end, length, len(few)))
+                    end += length
+        self._held.clear()
 
-    def _records(self, day: date) -> Iterator[Record]:
-        cursor = self._database.execute(
-            "SELECT created_at, phone, code, status, info, price FROM record WHERE day = ?", (day.isoformat(),)
+    def _day(self, day: date) -> DayRecords:
+        parts: dict[str, list[_Piece]] = self._pieces.get(day.isoformat(), {})
+        counts = Counter({part: sum(piece.records for piece in pieces) for part, pieces in parts.items()})
+        first, end = bounds(day)
+        cuts = [first, *_cut(counts), end]
+        slices = tuple(
+            Slice(since, until, partial(self._read, [parts[part] for part in parts if since <= _begin(part) < until]))
+            for since, until in pairwise(cuts)
         )
-        for created_at, phone, code, status, info, price in cursor:
-            yield Record(created_at, phone, code, status, info, Decimal(price))
+        return DayRecords(counts.total(), slices, on_disk=True)
+
+    def _read(self, parts: list[list[_Piece]]) -> list[Record]:
+        records: list[Record] = []
+        for piece in sorted(piece for pieces in parts for piece in pieces):
+            with self._lock:
+                assert self._file is not None  # noqa: S101 - there are no pieces without it
+                self._file.seek(piece.offset)
+                text = self._file.read(piece.length)
+            records += _decode(text)
+        return records
+
+
+def _cut(counts: Counter[str]) -> Iterator[datetime]:
+    """Where the slices of a day begin, but for the first one."""
+    together = 0
+    for part, records in sorted(counts.items()):
+        if together and together + records > SLICE:
+            yield _begin(part)
+            together = 0
+        together += records
+
+
+def _begin(part: str) -> datetime:
+    return datetime.fromisoformat(f"{part}0:00")
+
+
+def _day(record: Record) -> str:
+    return record.created_at[:10]
+
+
+def _part(record: Record) -> str:
+    return record.created_at[:TEN_MINUTES]

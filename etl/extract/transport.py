@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -75,7 +75,7 @@ class Transport:
         for session in self._sessions:
             session.close()
 
-    def request(self, method: str, action: str, sink: BinaryIO, *, body: dict[str, str] | None = None) -> None:
+    def request(self, method: str, action: str, sink: IO[bytes], *, body: dict[str, str] | None = None) -> None:
         """Send one request and write the decoded body of its answer to `sink`.
 
         Args:
@@ -107,7 +107,7 @@ class Transport:
         # Outside of the except block: the new error gets no context that would hold the URL.
         raise failure
 
-    def _send(self, method: str, action: str, sink: BinaryIO, body: dict[str, str] | None) -> None:
+    def _send(self, method: str, action: str, sink: IO[bytes], body: dict[str, str] | None) -> None:
         url = f"{self._base_url}/{quote(self._token, safe='')}/{action}/"
         session = self._session()
         session.clock.start(self._limits)
@@ -120,7 +120,8 @@ class Transport:
             encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
             parts = _decode(response.raw.stream(CHUNK, decode_content=False), encoding, self._limits.max_bytes)
             # A record may repeat the URL it came from, and no table may hold the token.
-            sink.writelines(_conceal(parts, self._token.encode()))
+            for part in _conceal(parts, self._token.encode()):
+                sink.write(part)
 
     def _session(self) -> _Session:
         session: _Session | None = getattr(self._of_thread, "session", None)

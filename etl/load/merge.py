@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -11,7 +11,7 @@ from functools import partial
 from itertools import groupby
 from typing import Final, NamedTuple, TypeAlias
 
-from etl.model import DaySnapshot, Listed, Record
+from etl.model import Listed, Record
 
 GUARDED_FROM: Final = 20
 """Records of a day from which on a share of them means something."""
@@ -70,38 +70,72 @@ class DayChange:
         return bool(self.inserts or self.updates or self.withdrawals)
 
 
-def plan_first_load(snapshot: DaySnapshot) -> DayChange:
-    """The change for a day of which nothing is stored."""
+@dataclass(slots=True)
+class RowCounts:
+    """How the rows of a day end.
+
+    Attributes:
+        new: Records that come in, or back.
+        multiplied: Of the changed ones, those that are listed more often than before.
+    """
+
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    unchanged: int = 0
+    multiplied: int = 0
+
+    @property
+    def current(self) -> int:
+        """How many there were before, withdrawn ones left out."""
+        return self.changed + self.withdrawn + self.unchanged
+
+    def add(self, change: DayChange) -> None:
+        """Count what becomes of one slice."""
+        returned = change.returned
+        self.new += len(change.inserts) + returned
+        self.changed += len(change.updates) - returned
+        self.withdrawn += len(change.withdrawals)
+        self.unchanged += change.unchanged
+        self.multiplied += sum(
+            not update.row.withdrawn and update.repeats > update.row.repeats for update in change.updates
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.changed or self.withdrawn)
+
+
+def plan_first_load(day: date, listed: Iterable[Listed]) -> DayChange:
+    """The change for a slice of a day of which nothing is stored."""
     inserts = []
     previous: Record | None = None
     ordinal = 0
-    for record, repeats in snapshot.listed:
+    for record, repeats in listed:
         shared = previous is not None and record.created_at == previous.created_at and record[:3] == previous[:3]
         ordinal = ordinal + 1 if shared else 1
         previous = record
         inserts.append(_insert((record, ordinal, repeats)))
-    return DayChange(snapshot.day, inserts)
+    return DayChange(day, inserts)
 
 
-def plan_merge(snapshot: DaySnapshot, stored: Iterable[Stored]) -> DayChange:
-    """The change that makes the stored day equal to the snapshot, with as few writes as can be.
+def plan_merge(day: date, listed: Sequence[Listed], stored: Sequence[Stored]) -> DayChange:
+    """The change that makes what is stored of a slice of a day equal to what is listed, with as few writes as can be.
 
     Within one key (second, phone, code) rows are matched in this order: current rows of the same content; other
     current rows, which then are corrected; withdrawn rows, which come back. Only what is left over is new or
     withdrawn. So a correction never counts as a withdrawal.
     """
-    change = DayChange(snapshot.day)
-    stored = list(stored)
-    differing = _differing_keys(snapshot.listed, stored)
+    change = DayChange(day)
+    differing = _differing_keys(listed, stored)
     rows: defaultdict[Key, list[Stored]] = defaultdict(list)
     for row in stored:
         if (key := row.record[:3]) in differing:
             rows[key].append(row)
         elif not row.withdrawn:
             change.unchanged += 1
-    left_to_merge = [item for item in snapshot.listed if item.record[:3] in differing]
-    for key, listed in groupby(left_to_merge, key=lambda item: item.record[:3]):
-        _merge_key(change, list(listed), rows.pop(key, []))
+    left_to_merge = [item for item in listed if item.record[:3] in differing]
+    for key, variants in groupby(left_to_merge, key=lambda item: item.record[:3]):
+        _merge_key(change, list(variants), rows.pop(key, []))
     for left in rows.values():
         change.withdrawals.extend(row for row in left if not row.withdrawn)
     return change
@@ -201,25 +235,22 @@ def complete_records(listed: Iterable[Listed], stored: Iterable[Stored], lacking
     return completed
 
 
-def doubt(change: DayChange, stored: Iterable[Stored], *, max_withdrawn_share: Decimal) -> str | None:
+def doubt(rows: RowCounts, *, max_withdrawn_share: Decimal) -> str | None:
     """Why a change cannot be believed, or None where it can.
 
     Identities count, not repeats; corrections and additions never do.
 
     Args:
-        change: What the vendor's answer would change.
-        stored: The day's rows.
+        rows: How those of the whole day would end.
         max_withdrawn_share: Of the day's current rows, from GUARDED_FROM of them on.
     """
-    current = sum(not row.withdrawn for row in stored)
-    withdrawn = len(change.withdrawals)
-    if current and withdrawn == current and not change.inserts and not change.updates:
+    current, withdrawn = rows.current, rows.withdrawn
+    if current and withdrawn == current and not rows.new and not rows.changed:
         return f"all {current} records are gone"
     if current < GUARDED_FROM:
         return None
     if withdrawn > max_withdrawn_share * current:
         return f"{withdrawn} of {current} records are gone"
-    multiplied = sum(not update.row.withdrawn and update.repeats > update.row.repeats for update in change.updates)
-    if multiplied > DOUBLED_SHARE * current:
-        return f"{multiplied} of {current} records are listed more often than before"
+    if rows.multiplied > DOUBLED_SHARE * current:
+        return f"{rows.multiplied} of {current} records are listed more often than before"
     return None

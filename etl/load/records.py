@@ -36,8 +36,8 @@ _stored = partial(tuple.__new__, Stored)
 """Made at the speed of a tuple: a day that is compared runs them once a row."""
 
 
-def read_records(connection: Connection, account_id: int | None, day: date) -> list[Stored]:
-    """All rows of a day, withdrawn ones included."""
+def read_records(connection: Connection, account_id: int | None, since: datetime, until: datetime) -> list[Stored]:
+    """All rows from one time of the vendor's wall clock on, up to another; withdrawn ones included."""
     row = billing_records.c
     # SQLite keeps times as text already; the other two make a datetime, whose text is the same.
     time = type_coerce(row.created_at, String) if connection.dialect.name == "sqlite" else row.created_at
@@ -46,8 +46,8 @@ def read_records(connection: Connection, account_id: int | None, day: date) -> l
         row.ordinal, row.repeats, row.withdrawn_at.is_not(None),
     ).where(
         row.account_id == account_id,
-        row.created_at >= datetime.combine(day, datetime.min.time()),
-        row.created_at < datetime.combine(day + ONE_DAY, datetime.min.time()),
+        row.created_at >= since,
+        row.created_at < until,
     )  # fmt: skip
     return [
         _stored((number, _record((str(moment), phone, code, status, info, price)), ordinal, repeats, bool(withdrawn)))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
+from functools import partial
 
 from sqlalchemy import Connection
 
 from etl import stopping
 from etl.load.forgotten import keep_forgotten
 from etl.load.ledger import Day, Run, mark_suspect, move_watermark, read_days, write_day
-from etl.load.merge import DayChange, Stored, complete_records, doubt, plan_first_load, plan_merge
+from etl.load.merge import DayChange, RowCounts, Stored, complete_records, doubt, plan_first_load, plan_merge
 from etl.load.records import payload_digest, read_records, write_change, write_journal, write_rejected
-from etl.model import Batch, DaySnapshot, Record, Tally, Window
+from etl.model import Batch, DaySnapshot, Listed, Record, Slice, Tally, Window, whole_day
 
-Identify = Callable[[date, Mapping[Record, int]], DaySnapshot]
-"""The transform that makes a day's snapshot of its counted records."""
+Identify = Callable[[date, tuple[Slice[Record], ...]], DaySnapshot]
+"""The transform that makes a day's snapshot of its records."""
+ReadStored = Callable[[datetime, datetime], list[Stored]]
+"""The stored rows of a slice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +46,42 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class DayOutcome:
+    """How one day ended.
+
+    Attributes:
+        records: How many the vendor lists, repeats included.
+        closed_before: Whether the ledger had it as whole already.
+        doubt: Why the change is not believed; then nothing of it is stored.
+    """
+
+    day: date
+    records: int
+    closed_before: bool
+    rows: RowCounts
+    doubt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DayComparison:
     """What the comparison of one day came to.
 
     Attributes:
-        change: None where the ledger's digest already said that nothing changed.
-        doubt: Why the change is not believed; then nothing of it is stored.
+        before: What the ledger has of the day.
+        changes: Slice by slice, those of a large day worked out anew each time they are asked for; none where the
+            ledger's digest already said that nothing changed.
+        doubt: Why they are not believed.
     """
 
     snapshot: DaySnapshot
     before: Day | None
-    change: DayChange | None
+    changes: Iterable[DayChange]
+    rows: RowCounts
     doubt: str | None = None
+
+    def outcome(self) -> DayOutcome:
+        """All of it that is small."""
+        closed = self.before is not None and self.before.closed
+        return DayOutcome(self.snapshot.day, self.snapshot.records, closed, self.rows, self.doubt)
 
 
 def compare_window(
@@ -63,10 +91,9 @@ def compare_window(
     snapshots: Iterable[DaySnapshot],
     rules: Rules,
     identify: Identify,
-) -> list[DayOutcome]:
-    """Compare whole days with what is stored. Reads only, and only where the ledger's digest differs."""
+) -> Iterator[DayComparison]:
+    """Compare whole days with what is stored, one by one. Reads only, and only where the ledger's digest differs."""
     ledger = read_days(connection, account_id, batch.window)
-    outcomes: list[DayOutcome] = []
     for snapshot in snapshots:
         before = ledger.get(snapshot.day)
         if snapshot.day in batch.doubts:
@@ -74,94 +101,128 @@ def compare_window(
         if before and before.closed and snapshot.day in batch.unsure:
             continue  # it is whole already, and this answer may not be
         if before and before.digest == snapshot.digest and not rules.thorough:
-            outcomes.append(DayOutcome(snapshot, before, None))
-            continue
-        stored = read_records(connection, account_id, snapshot.day)
-        if not stored:
-            outcomes.append(DayOutcome(snapshot, before, plan_first_load(snapshot)))
-            continue
-        snapshot = _as_stored(snapshot, before, stored, batch.lacking, identify)  # noqa: PLW2901 - the same day
-        change = plan_merge(snapshot, stored)
-        # What the vendor said before as well is no news to be doubted, however much the rows were tampered with.
-        news = before is None or before.digest != snapshot.digest
-        doubted = news and snapshot.day not in rules.accepted
-        reason = doubt(change, stored, max_withdrawn_share=rules.max_withdrawn_share) if doubted else None
-        outcomes.append(DayOutcome(snapshot, before, change, reason))
+            yield DayComparison(snapshot, before, (), RowCounts(unchanged=snapshot.distinct))
+        else:
+            yield _compare_day(connection, account_id, snapshot, before, batch.lacking, rules, identify)
     # Nothing is known of these: what is stored stays, and there is nothing in the answer that anybody could accept.
-    outcomes += [
-        DayOutcome(identify(day, {}), ledger[day], None, reason)
-        for day, reason in batch.doubts.items()
-        if day in ledger
-    ]
-    return outcomes
+    for day, reason in batch.doubts.items():
+        if day in ledger:
+            yield DayComparison(identify(day, whole_day(day, []).slices), ledger[day], (), RowCounts(), reason)
 
 
-def _as_stored(
-    snapshot: DaySnapshot, before: Day | None, stored: list[Stored], lacking: frozenset[str], identify: Identify
-) -> DaySnapshot:
-    """The day with what the source lacks and what was forgotten as the rows have it; its digest stays the vendor's."""
-    listed = keep_forgotten(snapshot.listed, stored, lacking)
-    if not lacking:
-        return snapshot if listed is snapshot.listed else replace(snapshot, listed=listed)
-    completed = identify(snapshot.day, complete_records(listed, stored, lacking))
-    if before and listed is not snapshot.listed and not plan_merge(completed, stored):
+def _compare_day(
+    connection: Connection,
+    account_id: int | None,
+    snapshot: DaySnapshot,
+    before: Day | None,
+    lacking: frozenset[str],
+    rules: Rules,
+    identify: Identify,
+) -> DayComparison:
+    read = partial(read_records, connection, account_id)
+    if lacking:
+        slices = (Slice(part.since, part.until, partial(_complete, part, read, lacking)) for part in snapshot.slices)
+        snapshot = identify(snapshot.day, tuple(slices))
+    changes: Iterable[DayChange] = _Changes(snapshot, read, lacking)
+    if len(snapshot.slices) == 1:
+        changes = tuple(changes)
+    rows = RowCounts()
+    for change in changes:
+        rows.add(change)
+    if lacking and before and not rows:
         # What was forgotten completes no record: the digest of the whole ones is the one the ledger has.
-        completed = replace(completed, digest=before.digest)
-    return completed
+        snapshot = replace(snapshot, digest=before.digest)
+    # What the vendor said before as well is no news to be doubted, however much the rows were tampered with.
+    news = before is None or before.digest != snapshot.digest
+    doubted = news and snapshot.day not in rules.accepted
+    reason = doubt(rows, max_withdrawn_share=rules.max_withdrawn_share) if doubted else None
+    return DayComparison(snapshot, before, changes, rows, reason)
+
+
+def _complete(part: Slice[Listed], read: ReadStored, lacking: frozenset[str]) -> list[Record]:
+    """A slice with what the source lacks as the stored rows have it."""
+    stored = read(part.since, part.until)
+    return list(complete_records(keep_forgotten(part.read(), stored, lacking), stored, lacking).elements())
+
+
+class _Changes:
+    """What must be written of each slice of a day."""
+
+    def __init__(self, snapshot: DaySnapshot, read: ReadStored, lacking: frozenset[str]) -> None:
+        self._snapshot = snapshot
+        self._read = read
+        self._lacking = lacking
+
+    def __iter__(self) -> Iterator[DayChange]:
+        day = self._snapshot.day
+        for part in self._snapshot.slices:
+            stopping.check()
+            listed, stored = part.read(), self._read(part.since, part.until)
+            if not stored:
+                yield plan_first_load(day, listed)
+            else:
+                yield plan_merge(day, keep_forgotten(listed, stored, self._lacking), stored)
 
 
 def store_window(
     connection: Connection,
     run: Run,
     batch: Batch,
-    outcomes: list[DayOutcome],
+    comparisons: Iterable[DayComparison],
     rules: Rules,
     *,
     asked_before: Window | None,
     now: datetime,
-) -> None:
+) -> list[DayOutcome]:
     """Write the rows, what is kept aside, the day ledger and the watermark. The caller's transaction makes them one."""
-    taken = {outcome.snapshot.day for outcome in outcomes if outcome.doubt is None}
-    for outcome in outcomes:
+    outcomes: list[DayOutcome] = []
+    for compared in comparisons:
         stopping.check()
-        snapshot, before, change = outcome.snapshot, outcome.before, outcome.change
-        if outcome.doubt is not None:
-            mark_suspect(connection, run, snapshot.day, outcome.doubt, now)
-            continue
-        if change:
-            write_change(connection, run, change, zone=rules.zone, now=now)
-            # A row that was mended to what the ledger knows is no news of the vendor's.
-            if before and before.closed and before.digest != snapshot.digest:
-                write_journal(connection, run, change, now=now)
-        closes = snapshot.day < rules.today and snapshot.day not in batch.unsure
-        if before is None or not before.says(snapshot) or before.suspect or (closes and not before.closed):
-            write_day(connection, run, snapshot, before, source=batch.source, closes=closes, now=now)
+        _store_day(connection, run, batch, compared, rules, now)
+        outcomes.append(compared.outcome())
     if batch.days:  # else the answer was about other days altogether
+        taken = {outcome.day for outcome in outcomes if outcome.doubt is None}
         write_rejected(
             connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
             days=taken, asked=batch.asked, asked_before=asked_before, now=now,
         )  # fmt: skip
     move_watermark(connection, run, batch.window.first, lookback=rules.lookback, zone=rules.zone)
+    return outcomes
+
+
+def _store_day(
+    connection: Connection, run: Run, batch: Batch, compared: DayComparison, rules: Rules, now: datetime
+) -> None:
+    snapshot, before = compared.snapshot, compared.before
+    if compared.doubt is not None:
+        mark_suspect(connection, run, snapshot.day, compared.doubt, now)
+        return
+    # A row that was mended to what the ledger knows is no news of the vendor's.
+    restated = before is not None and before.closed and before.digest != snapshot.digest
+    for change in filter(None, compared.changes):
+        write_change(connection, run, change, zone=rules.zone, now=now)
+        if restated:
+            write_journal(connection, run, change, now=now)
+    closes = snapshot.day < rules.today and snapshot.day not in batch.unsure
+    if before is None or not before.says(snapshot) or before.suspect or (closes and not before.closed):
+        write_day(connection, run, snapshot, before, source=batch.source, closes=closes, now=now)
 
 
 def count(outcomes: Sequence[DayOutcome], batch: Batch, rules: Rules) -> Tally:
     """How the rows and days of a window ended."""
     tally = Tally()
-    left_open = {outcome.snapshot.day for outcome in outcomes if not (outcome.before and outcome.before.closed)}
+    left_open = {outcome.day for outcome in outcomes if not outcome.closed_before}
     left_open |= set(batch.window.days()) - batch.days.keys()
-    never_stored = batch.doubts.keys() - {outcome.snapshot.day for outcome in outcomes}
+    never_stored = batch.doubts.keys() - {outcome.day for outcome in outcomes}
     tally.untold_days += sorted(day for day in (batch.unsure & left_open) | never_stored if day < rules.today)
     for outcome in outcomes:
         tally.days += 1
         if outcome.doubt is not None:
-            tally.suspect_days.append(outcome.snapshot.day)
-        elif outcome.change is None:
-            tally.unchanged += len(outcome.snapshot.listed)
-        else:
-            change = outcome.change
-            tally.new += len(change.inserts) + change.returned
-            tally.changed += len(change.updates) - change.returned
-            tally.withdrawn += len(change.withdrawals)
-            tally.unchanged += change.unchanged
+            tally.suspect_days.append(outcome.day)
+            continue
+        tally.new += outcome.rows.new
+        tally.changed += outcome.rows.changed
+        tally.withdrawn += outcome.rows.withdrawn
+        tally.unchanged += outcome.rows.unchanged
     tally.rejected.update(payload_digest(item.payload) for item in batch.rejected)
     return tally

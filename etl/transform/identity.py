@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from operator import attrgetter, eq
 from typing import Any
 
 import msgspec
 
-from etl.model import DaySnapshot, Listed, Record
+from etl.model import DayRecords, DaySnapshot, Listed, Record, Slice
 
 _encode = msgspec.json.Encoder().encode
 _price = attrgetter("price")
@@ -22,42 +22,65 @@ _listed = partial(tuple.__new__, Listed)
 """Makes a Listed of a pair, at the speed of a tuple: this runs once a record."""
 
 
-def identify_day(day: date, records: Iterable[Record]) -> DaySnapshot:
+def identify_days(days: Mapping[date, DayRecords]) -> Iterable[DaySnapshot]:
+    """The snapshots of some days, in their order; one at a time, and anew each time, where the records lie on disk."""
+    if any(records.on_disk for records in days.values()):
+        return _OneAtATime(days)
+    return list(_OneAtATime(days))
+
+
+class _OneAtATime:
+    def __init__(self, days: Mapping[date, DayRecords]) -> None:
+        self._days = days
+
+    def __iter__(self) -> Iterator[DaySnapshot]:
+        return (identify_day(day, records.slices) for day, records in sorted(self._days.items()))
+
+
+def identify_day(day: date, slices: tuple[Slice[Record], ...]) -> DaySnapshot:
     """Count equal records and put them in canonical order.
 
-    The same multiset of records gives the same snapshot, whatever order and source it came in.
+    The same multiset of records gives the same snapshot, whatever order, source and slices it came in.
     """
-    ordered = _in_order(records)
-    if not any(map(eq, ordered, islice(ordered, 1, None))):
-        return _snapshot(day, ordered, [1] * len(ordered))
-    counted = Counter(ordered)
-    return _snapshot(day, list(counted), list(counted.values()))
-
-
-def snapshot(day: date, repeats: Mapping[Record, int]) -> DaySnapshot:
-    """The snapshot of a day whose equal records are counted already."""
-    ordered = _in_order(repeats)
-    return _snapshot(day, ordered, [repeats[record] for record in ordered])
-
-
-def _snapshot(day: date, ordered: list[Record], times: list[int]) -> DaySnapshot:
-    # Few prices are different: they are counted first, and multiplied then.
-    by_price = Counter(map(_price, ordered))
-    records = sum(times)
-    if records > len(ordered):
-        for record, count in zip(ordered, times, strict=True):
+    counted = tuple(Slice(part.since, part.until, partial(_count, part)) for part in slices)
+    if len(slices) == 1:
+        counted = (_hold(counted[0]),)
+    times: list[bytes] = []
+    digest = hashlib.blake2b(b"[[", digest_size=16)
+    by_price: Counter[Decimal] = Counter()
+    records = distinct = 0
+    for part in counted:
+        listed = part.read()
+        if not listed:
+            continue
+        ordered, repeats = zip(*listed, strict=True)
+        digest.update(b"," * bool(distinct) + _encode(ordered)[1:-1])
+        times.append(_encode(repeats)[1:-1])
+        distinct += len(listed)
+        records += sum(repeats)
+        # Few prices are different: they are counted first, and multiplied then.
+        by_price.update(map(_price, ordered))
+        for record, count in listed if sum(repeats) > len(listed) else ():
             by_price[record.price] += count - 1
-    return DaySnapshot(
-        day=day,
-        listed=list(map(_listed, zip(ordered, times, strict=True))),
-        digest=hashlib.blake2b(_encode((ordered, times)), digest_size=16).hexdigest(),
-        records=records,
-        spend=sum((price * count for price, count in by_price.items()), Decimal(0)),
-    )
+    digest.update(b"],[" + b",".join(times) + b"]]")
+    spend = sum((price * count for price, count in by_price.items()), Decimal(0))
+    return DaySnapshot(day, counted, digest.hexdigest(), records, distinct, spend)
 
 
-def _in_order(records: Iterable[Record]) -> list[Record]:
-    records = list(records)
+def _count(part: Slice[Record]) -> list[Listed]:
+    ordered = _in_order(part.read())
+    if not any(map(eq, ordered, islice(ordered, 1, None))):
+        return list(map(_listed, zip(ordered, repeat(1))))
+    return list(map(_listed, Counter(ordered).items()))
+
+
+def _hold(part: Slice[Listed]) -> Slice[Listed]:
+    """The same slice, read once."""
+    listed = part.read()
+    return Slice(part.since, part.until, lambda: listed)
+
+
+def _in_order(records: list[Record]) -> list[Record]:
     try:
         return sorted(records)
     except TypeError:  # two of them differ in nothing before their status, and one has none

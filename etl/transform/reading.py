@@ -39,8 +39,11 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         try:
             times = normalise_times([row.created_at for row in some], zone)
             # Of the days around the window the time alone is of use.
-            inside = [first <= time <= last for time in times]
-            records = normalise_records(list(compress(some, inside)), list(compress(times, inside)))
+            if first <= min(times) and max(times) <= last:
+                records = normalise_records(some, times)
+            else:
+                inside = [first <= time <= last for time in times]
+                records = normalise_records(list(compress(some, inside)), list(compress(times, inside)))
         except (BadRecord, TypeError):
             times, records = _read_rows(some, window, zone, rejected)
         order.add(times)

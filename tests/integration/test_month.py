@@ -125,14 +125,17 @@ class Month(RuleBasedStateMachine):
         self.policies = Policies()
         self.today = FIRST + 2 * DAY
         self.runs = 0
+        self.patch = pytest.MonkeyPatch()
         self.stored = None
         self.watermark = None
 
     # What the vendor does.
 
-    @initialize(some=st.lists(numbers, max_size=8), window=st.integers(2, 9))
-    def begin(self, some, window):
+    @initialize(some=st.lists(numbers, max_size=8), window=st.integers(2, 9), held=st.sampled_from([1, 1_000]))
+    def begin(self, some, window, held):
         self.settings = replace(self.settings, window_days=window)
+        self.patch.setattr("etl.extract.spill.HELD", held)  # a day on disk, in slices, is a day like any other
+        self.patch.setattr("etl.extract.spill.SLICE", held)
         self.listed = [made(FIRST + (n % 3) * DAY, n // 3) for n in some]
 
     @rule(number=numbers, days_ago=st.integers(0, 12))
@@ -301,8 +304,11 @@ class Month(RuleBasedStateMachine):
     # How it ends.
 
     def teardown(self):
-        if sys.exc_info()[0] is None:
-            self.end_the_month()
+        try:
+            if sys.exc_info()[0] is None:
+                self.end_the_month()
+        finally:
+            self.patch.undo()
 
     def end_the_month(self):
         self.policies = Policies()

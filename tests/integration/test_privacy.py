@@ -88,10 +88,8 @@ class Account:
         return forget_number(settings, canonical_number(number), wait=0, clock=lambda: self.now)
 
     def verify(self, source):
-        with (
-            open_client(self.settings, str) as client,
-            open_source(self.settings, client, today=TODAY, last=TODAY) as vendor,
-        ):
+        with open_client(self.settings, str) as client:
+            vendor = open_source(self.settings, client, today=TODAY, last=TODAY)
             fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
             rules = rules_of(self.settings, TODAY, thorough=True)
             return next(verify_windows(self.engine, 1, [Window(EIGHTH, TODAY)], fetch, rules))

@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import count
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -19,6 +20,7 @@ from oracle import Stored, canonical, csv_forms, day_of, spellings, spend_of
 from etl.errors import UnusableAnswer
 from etl.extract.csv_feed import parse_export
 from etl.extract.json_feed import parse_billing
+from etl.extract.spill import Spill
 from etl.load.engine import open_engine
 from etl.load.ledger import begin_run
 from etl.load.schema import migrate
@@ -50,6 +52,7 @@ records = st.fixed_dictionaries(
 attributes = records.map(lambda record: {name: record[name] for name in ATTRIBUTES})
 windows = st.tuples(st.sampled_from(DAYS), st.sampled_from(DAYS)).map(lambda days: Window(min(days), max(days)))
 numbers = st.integers(0, 1 << 16)
+held = st.sampled_from([1, 1_000])
 
 
 class Nights(RuleBasedStateMachine):
@@ -106,18 +109,21 @@ class Nights(RuleBasedStateMachine):
 
     # What the job does.
 
-    @rule(window=windows, size=st.integers(1, 4), random=st.randoms(use_true_random=False), spelling=spellings)
-    def ask_for_json(self, window, size, random, spelling):
+    @rule(
+        window=windows, size=st.integers(1, 4), random=st.randoms(use_true_random=False), spelling=spellings,
+        held=held,
+    )  # fmt: skip
+    def ask_for_json(self, window, size, random, spelling, held):
         form = Policies().changed({"json": spelling}).json
         order = random.sample(self.listed, len(self.listed))
         body = '{"success": true, "error": "", "data": [' + ", ".join(json_fragments(order, form)) + "]}"
-        self.load(window, size, "json", lambda: parse_billing(body.encode()))
+        self.load(window, size, "json", lambda: parse_billing(body.encode()), held)
 
     @rule(
         window=windows, size=st.integers(1, 4), random=st.randoms(use_true_random=False), spelling=spellings,
-        form=csv_forms,
+        form=csv_forms, held=held,
     )  # fmt: skip
-    def ask_for_csv(self, window, size, random, spelling, form):
+    def ask_for_csv(self, window, size, random, spelling, form, held):
         form = Policies().changed({"csv": {**spelling, **form}}).csv
         order = random.sample(self.listed, len(self.listed))
         self.path.write_bytes("".join(csv_header(form) + csv_lines(order, form)).encode(form.encoding))
@@ -125,9 +131,9 @@ class Nights(RuleBasedStateMachine):
             parse_export(self.path)
         except UnusableAnswer:
             return  # what is not certain is refused, and then it is asked otherwise
-        self.load(window, size, "csv", lambda: parse_export(self.path))
+        self.load(window, size, "csv", lambda: parse_export(self.path), held)
 
-    def load(self, window, size, source, open_feed):
+    def load(self, window, size, source, open_feed, held):
         cut = [Window(day, min(window.last, day + timedelta(size - 1))) for day in window.days()[::size]]
         self.now += timedelta(minutes=1)
         with self.engine.begin() as connection:
@@ -141,7 +147,7 @@ class Nights(RuleBasedStateMachine):
             accepted=frozenset(DAYS),
         )
         sources = set()
-        answers = Answers(source, open_feed)
+        answers = Answers(source, open_feed, held)
         job = Job(answers, self.engine, run.account_id, run, rules, 1, lambda: self.now, lambda *_: None)
         sync_windows(job, cut, Tally(), sources)
         assert sources == {source}
@@ -173,16 +179,17 @@ class Nights(RuleBasedStateMachine):
 class Answers:
     """A source that answers each window with all there is, as a vendor without limits may."""
 
-    def __init__(self, name, open_feed):
-        self.name, self.open_feed = name, open_feed
+    def __init__(self, name, open_feed, held):
+        self.name, self.open_feed, self.held = name, open_feed, held
 
     def fetch(self, window):
-        days = {day: [] for day in window.days()}
         feed = self.open_feed()
-        records = []
-        survey = read_feed(feed, window, ZONE, records.extend)
-        for record in records:
-            days[date.fromisoformat(record.created_at[:10])].append(record)
+        with pytest.MonkeyPatch.context() as patch:  # a day on disk, in slices, is a day like any other
+            patch.setattr("etl.extract.spill.HELD", self.held)
+            patch.setattr("etl.extract.spill.SLICE", self.held)
+            spill = Spill()
+            survey = read_feed(feed, window, ZONE, spill.add)
+            days = spill.days(window)
         asked = Window(window.first - timedelta(days=1), window.last + timedelta(days=2))
         return Batch(window, asked, self.name, days, survey.rejected, ATTRIBUTES - feed.fields)
 

@@ -57,10 +57,8 @@ class Audit:
         """The differences, after a look at whether finding them wrote anything."""
         before = self.dump()
         windows = [Window(EIGHTH, NINTH), Window(TENTH, TENTH)]
-        with (
-            open_client(self.settings, str) as client,
-            open_source(self.settings, client, today=TODAY, last=TENTH) as vendor,
-        ):
+        with open_client(self.settings, str) as client:
+            vendor = open_source(self.settings, client, today=TODAY, last=TENTH)
             fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
             rules = rules_of(self.settings, TODAY, thorough=True)
             found = list(verify_windows(self.engine, account_id, windows, fetch, rules))

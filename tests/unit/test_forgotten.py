@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date
 from decimal import Decimal
 
 import pytest
+from days import DAY
+from days import listed as listed_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,10 +15,8 @@ from etl.load.forgotten import keep_forgotten
 from etl.load.merge import DayChange, Stored, Update, complete_records, plan_first_load, plan_merge
 from etl.model import Listed, Record
 from etl.personal import FORGOTTEN
-from etl.transform.identity import identify_day, snapshot
 
 calm = settings(deadline=None)
-DAY = date(2026, 3, 9)
 SECOND, NEXT = "2026-03-09 10:00:00", "2026-03-09 10:00:01"
 NOTHING: frozenset[str] = frozenset()
 
@@ -33,7 +32,7 @@ STRANGER = record("+79990001122", code="1111")
 def stored_of(listed):
     return [
         Stored(number, insert.record, insert.ordinal, insert.repeats, withdrawn=False)
-        for number, insert in enumerate(plan_first_load(identify_day(DAY, listed)).inserts)
+        for number, insert in enumerate(plan_first_load(DAY, listed_of(listed)).inserts)
     ]
 
 
@@ -55,14 +54,13 @@ def forget(rows, phone="+79243555100"):
 
 
 def plan(listed, rows, lacking=NOTHING):
-    day = identify_day(DAY, listed)
-    kept = keep_forgotten(day.listed, rows, lacking)
-    counted = complete_records(kept, rows, lacking) if lacking else {item.record: item.repeats for item in kept}
-    return plan_merge(snapshot(DAY, counted), rows)
+    kept = keep_forgotten(listed_of(listed), rows, lacking)
+    whole = listed_of(complete_records(kept, rows, lacking).elements()) if lacking else kept
+    return plan_merge(DAY, whole, rows)
 
 
 def test_a_day_without_a_forgotten_row_is_not_touched():
-    listed = identify_day(DAY, [CALL, STRANGER]).listed
+    listed = listed_of([CALL, STRANGER])
     assert keep_forgotten(listed, stored_of([CALL, STRANGER]), NOTHING) is listed
 
 
@@ -185,7 +183,7 @@ def test_whatever_the_vendor_says_next_the_money_is_the_vendors(first, then):
 
 
 def test_a_listing_stays_in_the_order_of_its_keys():
-    listed = identify_day(DAY, [CALL, STRANGER, record("", "9")]).listed
+    listed = listed_of([CALL, STRANGER, record("", "9")])
     kept = keep_forgotten(listed, forget(stored_of([CALL, STRANGER])), NOTHING)
     assert [item.record[:3] for item in kept] == sorted(item.record[:3] for item in kept)
     assert all(isinstance(item, Listed) for item in kept)

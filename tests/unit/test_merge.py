@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import date
 from decimal import Decimal
 
 import pytest
+from days import DAY
+from days import listed as listed_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.load.merge import (
     DayChange,
     Insert,
+    RowCounts,
     Stored,
     Update,
     complete_records,
@@ -22,10 +24,8 @@ from etl.load.merge import (
     plan_merge,
 )
 from etl.model import Record
-from etl.transform.identity import identify_day, snapshot
 
 calm = settings(deadline=None)
-DAY = date(2026, 3, 9)
 SHARE = Decimal("0.2")
 
 
@@ -46,7 +46,7 @@ def row(number: int, content: Record, *, ordinal: int = 1, repeats: int = 1, wit
 
 
 def plan(listed: Iterable[Record], *stored: Stored) -> DayChange:
-    return plan_merge(identify_day(DAY, listed), stored)
+    return plan_merge(DAY, listed_of(listed), stored)
 
 
 def apply(change: DayChange, stored: Iterable[Stored]) -> list[Stored]:
@@ -74,14 +74,14 @@ def current(rows: Iterable[Stored]) -> Counter[Record]:
 
 
 def test_a_first_load_inserts_all_with_ordinals_among_those_that_share_a_key():
-    assert plan_first_load(identify_day(DAY, [MESSAGE, CALL, OTHER, CALL])) == DayChange(
+    assert plan_first_load(DAY, listed_of([MESSAGE, CALL, OTHER, CALL])) == DayChange(
         DAY, inserts=[Insert(MESSAGE, 1, 1), Insert(CALL, 2, 2), Insert(OTHER, 1, 1)]
     )
 
 
 def test_ordinals_begin_anew_with_every_second_phone_and_code():
     variants = [CALL, CALL._replace(created_at="2026-03-09 10:00:01"), CALL._replace(phone="112"), OTHER]
-    change = plan_first_load(identify_day(DAY, [*variants, *(one._replace(status=2) for one in variants)]))
+    change = plan_first_load(DAY, listed_of([*variants, *(one._replace(status=2) for one in variants)]))
     assert Counter(insert.ordinal for insert in change.inserts) == {1: 4, 2: 4}
 
 
@@ -257,7 +257,7 @@ def test_every_key_that_is_still_listed_loses_no_more_rows_than_it_must(history,
 @calm
 @given(LISTED)
 def test_a_first_load_is_a_merge_into_nothing(listed):
-    assert plan_first_load(identify_day(DAY, listed)) == plan(listed)
+    assert plan_first_load(DAY, listed_of(listed)) == plan(listed)
 
 
 # A source that lacks a column ----------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def without(one: Record, lacking: Iterable[str]) -> Record:
 
 
 def complete(listed: Iterable[Record], stored: Iterable[Stored], lacking: frozenset[str]) -> Counter[Record]:
-    return complete_records(identify_day(DAY, listed).listed, stored, lacking)
+    return complete_records(listed_of(listed), stored, lacking)
 
 
 def test_what_a_source_lacks_is_taken_from_the_row_whose_known_part_is_equal():
@@ -328,7 +328,7 @@ def test_a_lacking_column_changes_nothing_when_the_known_parts_are_equal(history
     seen = [without(one, lacking) for one in listed]
     completed = complete(seen, rows, lacking)
     assert completed == Counter(listed)
-    assert not plan_merge(snapshot(DAY, completed), rows)
+    assert not plan_merge(DAY, listed_of(completed.elements()), rows)
 
 
 @calm
@@ -347,8 +347,10 @@ def many(count: int, *, repeats: int = 1, first: int = 0) -> list[Stored]:
 
 
 def doubted(listed: Iterable[Stored], stored: list[Stored], share: Decimal = SHARE) -> str | None:
-    change = plan_merge(snapshot(DAY, {one.record: one.repeats for one in listed}), stored)
-    return doubt(change, stored, max_withdrawn_share=share)
+    rows = RowCounts()
+    rows.add(plan_merge(DAY, listed_of(one.record for one in listed for _ in range(one.repeats)), stored))
+    assert rows.current == sum(not one.withdrawn for one in stored)
+    return doubt(rows, max_withdrawn_share=share)
 
 
 @pytest.mark.parametrize(
