@@ -25,7 +25,7 @@ Figure = TypeVar("Figure", Comparison, Alone, Growth)
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=5, help="runs of each contender (default: %(default)s)")
-    parser.add_argument("--big", action="store_true", help="also 1,200,000 records, 3 pairs at the most")
+    parser.add_argument("--big", action="store_true", help="also 1,200,000 records and days of many")
     parser.add_argument("--growth", action="store_true", help="also how a first sync grows with days and records")
     parser.add_argument(
         "--only", choices=["sqlite", "postgresql", "mariadb"], action="append", help="this database, not all"
@@ -82,6 +82,8 @@ def _measure(bench: Bench, *, big: bool, growth: bool) -> Figures:
     if big:
         for comparison in bench.big():
             figures.comparisons.append(_told(comparison))
+        for alone in bench.volume():
+            figures.alone.append(_told(alone))
     if growth:
         for grown in bench.growth():
             figures.growth.append(_told(grown))

@@ -17,6 +17,7 @@ DAYS, PER_DAY = 30, 10_000
 BIG_PER_DAY = 40_000
 FEW = 3  # pairs of what takes long
 NIGHTLY_PER_DAY = 1_000
+VOLUMES = ((7, 100_000), (1, 999_999))  # a round number of a single day would be looked for in the CSV as well
 GROWTH_DAYS, GROWTH_PER_DAY = (10, 20, 40), (5_000, 10_000, 20_000)
 
 
@@ -130,6 +131,32 @@ class Bench:
                     what = f"W1, 0.1 s before every answer, `BILLING_CONCURRENCY={concurrency}`, {database.name}"
                     yield Alone(what, runs)
                 database.drop(OURS.place)
+
+    def volume(self) -> Iterator[Alone]:
+        """What takes the most memory, once each."""
+        for days, per_day in VOLUMES:
+            load = self._load(days, per_day)
+            with serving(load) as vendor:
+                for database in self._databases:
+                    yield self._once(f"a first sync of {days} × {per_day:,}", database, load, vendor)
+                    database.drop(OURS.place)
+        load = self._load(DAYS, BIG_PER_DAY)
+        wanted = ("--since", load.first.isoformat(), "--until", load.last.isoformat())
+        with serving(load) as vendor:
+            for database in self._databases:
+                self._once("", database, load, vendor)
+                environment = our_environment(f"{vendor}/first", database.url(OURS.place))
+                for command in (("verify",), ("export", "--out", "export.csv"), ("export", "--out", "export.parquet")):
+                    what = f"`{' '.join(command)}` of 1,200,000, {database.name}"
+                    used = run(our_command("-q", *command, *wanted), environment, self._folder)
+                    yield Alone(what, Runs((used,)))
+                database.drop(OURS.place)
+
+    def _once(self, what: str, database: Database, load: Load, vendor: str) -> Alone:
+        environment = our_environment(f"{vendor}/first", database.url(OURS.place))
+        used = FirstSync(database, load, environment, self._folder)()
+        OURS.check(database, expected(load))
+        return Alone(f"{what}, {database.name}", Runs((used,)))
 
     def growth(self) -> Iterator[Growth]:
         """A first sync of more days, and of more records a day."""
