@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from etl import __version__
-from etl.config import load_accounts, load_settings
 from etl.console import print_json
 from etl.errors import ConfigError, DatabaseFailed
 from etl.logs import set_up_logs
@@ -439,6 +438,8 @@ def _checks(options: Options, settings: Settings) -> Sequence[Check]:
 
 def _settings_of(options: Options, accounts: tuple[str, ...], *, needs_token: bool = False) -> list[Settings]:
     """The settings of the accounts wanted; from here on their secrets are hidden wherever text comes out."""
+    from etl.config import load_accounts, load_settings
+
     all_settings = load_accounts(options.config, accounts) if options.config or accounts else [load_settings()]
     for settings in all_settings:
         options.redact.add(settings.secrets())
@@ -456,8 +457,6 @@ def _require_order(since: date | None, until: date | None) -> None:
 
 def main() -> None:
     """Run the command line and end the process with the contract's exit code."""
-    # A run makes tuples by the million and hardly a cycle: the collector would look at each of them again and again.
-    gc.disable()
     forbid_core_files()
     code = run_command(cli, sys.argv[1:])
     ignore_signals()
