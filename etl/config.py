@@ -59,13 +59,10 @@ def load_accounts(config_file: Path | None, wanted: tuple[str, ...]) -> list[Set
 
 def _sources(config_file: Path | None, account: str | None) -> list[Mapping[str, str]]:
     """Where values come from, by variable, the strongest first."""
-    from dotenv import dotenv_values
-
     file = _read_toml(config_file)
     of_account = _as_variables(file.pop("accounts", {}).get(account, {}))
     of_all = _as_variables(file)
-    stream = io.StringIO(_read_text("the file", _DOTENV) if _DOTENV.is_file() or _DOTENV.is_fifo() else "")
-    dotenv = {name: value for name, value in dotenv_values(stream=stream).items() if value is not None}
+    dotenv = _read_dotenv()
     credentials = {}
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     if directory and (Path(directory) / CREDENTIAL).is_file():
@@ -197,6 +194,15 @@ def _read_toml(path: Path | None) -> dict[str, Any]:
     if not isinstance(accounts, dict) or not all(isinstance(part, dict) for part in accounts.values()):
         raise ConfigError(f"--config: {_shown(path)}: accounts are written as [accounts.LABEL]")
     return content
+
+
+def _read_dotenv() -> dict[str, str]:
+    if not (_DOTENV.is_file() or _DOTENV.is_fifo()):
+        return {}
+    from dotenv import dotenv_values  # two milliseconds, and few have such a file
+
+    values = dotenv_values(stream=io.StringIO(_read_text("the file", _DOTENV)))
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _as_variables(part: dict[str, Any]) -> dict[str, str]:

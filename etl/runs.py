@@ -21,7 +21,7 @@ from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import ReadFeed, Source
 from etl.extract.transport import CLOCK_TOLERANCE, Limits, Transport
 from etl.load.again import try_again
-from etl.load.engine import database_errors, database_exists, describe, open_engine, reading
+from etl.load.engine import database_errors, database_exists, describe, keep_connected, reading
 from etl.load.ledger import Position, Run, begin_run, end_run, find_account, read_position, require_form
 from etl.load.lock import hold_lock
 from etl.load.schema import empty_database, is_current, migrate, require_schema, schema_revision
@@ -128,15 +128,14 @@ def run_account(
     report = Report(settings.account, order.command, order.dry_run)
     begun = time.monotonic()
     settings.require_token()
-    engine = open_engine(settings.database_url)
-    try:
-        with database_errors(), hold_lock_unless_dry(engine, settings, order, hold):
-            ready = partial(prepare_database, engine, settings, dry_run=order.dry_run)
-            engine = try_again(ready)
-            with open_client(settings, redact) as client:
-                _run(settings, order, watcher, report, engine, client, clock, exit_code_of, redact)
-    except BillingError as error:
-        report.error = report.error or error
+    with keep_connected(settings.database_url) as engine:
+        try:
+            with database_errors(), hold_lock_unless_dry(engine, settings, order, hold):
+                ready = try_again(partial(prepare_database, engine, settings, dry_run=order.dry_run))
+                with open_client(settings, redact) as client:
+                    _run(settings, order, watcher, report, ready, client, clock, exit_code_of, redact)
+        except BillingError as error:
+            report.error = report.error or error
     report.seconds = time.monotonic() - begun
     return report
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from etl.errors import ConfigError, DatabaseFailed
@@ -19,6 +19,8 @@ STATEMENT_SECONDS: Final = 600
 """A server that accepts a statement and never answers must not hold the night's run for ever."""
 IDLE_SECONDS: Final = 600
 """A run that was paused in the middle of a transaction must not keep the account from all others for ever."""
+KEPT_SECONDS: Final = 30
+"""A connection older than that is made anew: on its way there may be somebody who forgets connections that are idle."""
 SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 """All of it, whatever the server's default is: without the first, values that do not fit are changed in silence."""
 
@@ -68,18 +70,39 @@ def parse_url(text: str) -> URL:
     return url.set(drivername=_DRIVERS[backend])
 
 
-def open_engine(url: URL) -> Engine:
+@contextmanager
+def keep_connected(url: URL) -> Iterator[Engine]:
+    """An engine as of `open_engine` for a block of many transactions, which need not connect anew for each of them.
+
+    PyMySQL alone takes 20 milliseconds for that, in which it reads the certificates of all authorities.
+    """
+    engine = open_engine(url, kept=True)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def open_engine(url: URL, *, kept: bool = False) -> Engine:
     """An engine for one short job: no pool to go stale, strict types, bounded waits, hidden parameters.
 
     What the URL itself says of waits (`connect_timeout`, `read_timeout`, `timeout`, PostgreSQL's `options`, MariaDB's
     `init_command`) goes before what is said here.
+
+    Args:
+        url: Of the database.
+        kept: A connection that was given back is kept, and tried before it is used again. See `keep_connected`.
 
     Raises:
         ConfigError: The driver is not installed.
     """
     backend = url.get_backend_name()
     given = url.query
-    options: dict[str, Any] = {"poolclass": NullPool, "hide_parameters": True}
+    options: dict[str, Any] = {"hide_parameters": True}
+    if kept:
+        options |= {"poolclass": QueuePool, "pool_size": 1, "pool_pre_ping": True, "pool_recycle": KEPT_SECONDS}
+    else:
+        options["poolclass"] = NullPool
     defaults: dict[str, Any] = {"timeout": LOCK_WAIT_SECONDS}
     required: dict[str, Any] = {}
     if backend == "postgresql":

@@ -109,6 +109,8 @@ def _mariadb_lock(engine: Engine, name: str, held: ExitStack) -> Callable[[], bo
 
 def _own_connection(engine: Engine, held: ExitStack) -> Connection:
     connection = engine.connect()
+    # For no one else to use after this: a lock of the session goes with its session, and only so.
+    connection.detach()
 
     def let_go() -> None:
         # Where the session is gone, so is its lock. What was stored under it was fenced all the same.
