@@ -24,7 +24,7 @@ from etl.load.again import try_again
 from etl.load.engine import database_errors, database_exists, describe, keep_connected, reading
 from etl.load.ledger import Position, Run, begin_run, end_run, find_account, read_position, require_form
 from etl.load.lock import hold_lock
-from etl.load.schema import empty_database, is_current, migrate, require_schema, schema_revision
+from etl.load.schema import create_or_migrate, empty_database, is_current, require_schema, schema_revision
 from etl.load.window import Rules
 from etl.model import Tally, Window
 from etl.pipeline import Job, sync_windows
@@ -170,7 +170,7 @@ def prepare_database(engine: Engine, settings: Settings, *, dry_run: bool) -> En
         with reading(engine) as connection:
             done = is_current(connection)
         if not done:
-            migrate(engine)
+            create_or_migrate(engine)
     return engine
 
 

@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, Engine, StaticPool, create_engine, inspect, text
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    StaticPool,
+    String,
+    Table,
+    create_engine,
+    insert,
+    inspect,
+    text,
+)
 
 import etl
 from etl.errors import SchemaMismatch
 from etl.load.tables import SCHEMA_REVISION, metadata
-from etl.load.views import VIEWS
+from etl.load.views import VIEWS, make_views
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+ON_MARIADB: Final = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
+"""What a table has on MariaDB beside what is declared."""
+_VERSION: Final = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""As Alembic itself makes it."""
 
 
 def schema_revision(connection: Connection) -> str | None:
@@ -71,8 +94,54 @@ def require_unicode(connection: Connection) -> None:
         raise SchemaMismatch(f"the database's encoding is {encoding}; make one with: createdb --encoding UTF8 NAME")
 
 
+def create_or_migrate(engine: Engine) -> None:
+    """Bring the database to the newest schema, by the shortest way: an empty one needs no migrations.
+
+    Raises:
+        SchemaMismatch: The database has a schema that this version does not know.
+    """
+    with engine.begin() as connection:
+        if holds_nothing_of_ours(connection):
+            require_unicode(connection)
+            create_schema(connection)
+            return
+    migrate(engine)
+
+
+def holds_nothing_of_ours(connection: Connection) -> bool:
+    """Whether no table or view has a name of ours, not even one that a killed run left behind on MariaDB."""
+    inspector = inspect(connection)
+    there = {*inspector.get_table_names(), *inspector.get_view_names()}
+    return there.isdisjoint({_VERSION.name, *metadata.tables, *VIEWS})
+
+
+def create_schema(connection: Connection) -> None:
+    """Make in an empty database what the migrations would come to; a test holds the two together.
+
+    The revision stands there before the views: where each statement is a transaction of its own, a run that is killed
+    in between is followed by one that makes them. One that is killed before leaves its tables to the migrations.
+    """
+    backend = connection.dialect.name
+    _tables_for(backend).create_all(connection, checkfirst=False)
+    _VERSION.create(connection)
+    connection.execute(insert(_VERSION).values(version_num=SCHEMA_REVISION))
+    for statement in make_views(backend):
+        connection.exec_driver_sql(statement)
+
+
+def _tables_for(backend: str) -> MetaData:
+    """The declared tables. Options of MariaDB are given to copies, so that nobody else loads its dialect."""
+    if backend not in {"mysql", "mariadb"}:
+        return metadata
+    copies = MetaData(naming_convention=metadata.naming_convention)
+    for table in metadata.tables.values():
+        options = table.to_metadata(copies).kwargs
+        options.update({f"{backend}_{name}": value for name, value in ON_MARIADB.items()})
+    return copies
+
+
 def migrate(engine: Engine) -> None:
-    """Bring the database to the newest schema, and its views with it.
+    """Bring the database to the newest schema by the migrations, and its views with it.
 
     Raises:
         SchemaMismatch: The database has a schema that this version does not know.

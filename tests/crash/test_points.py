@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import text
+
+from etl.load.schema import alembic_config
 
 GRACE_SECONDS = 5
 STEPS = {
@@ -47,6 +50,16 @@ def make_empty(account) -> None:
     with account.engine.begin() as connection:
         for statement in statements[url.get_backend_name()]:
             connection.execute(text(statement))
+
+
+def begin_at(account, revision: str | None) -> None:
+    """An empty database, or one with the schema of an older revision."""
+    make_empty(account)
+    if revision is not None:
+        config = alembic_config()
+        with account.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
 
 
 @pytest.fixture
@@ -100,14 +113,16 @@ def test_a_run_that_is_stopped_at_any_step_says_so_in_time_and_is_mended_by_the_
 
 
 @pytest.mark.fault(87)
-def test_a_migration_that_is_killed_at_any_step_is_finished_by_the_next_run(account, records):
+@pytest.mark.parametrize("revision", [None, "0001"])
+def test_a_migration_that_is_killed_at_any_step_is_finished_by_the_next_run(account, records, revision):
     account.tell(records[0])
+    begin_at(account, revision)
     first = account.sync()
     assert first.code == 0, first.output
     migration = first.points[: first.points.index("before insert accounts #1")]
     steps = [point for point in migration if point.startswith(("after", "before commit", "open file"))][::2]
     for point in steps:
-        make_empty(account)
+        begin_at(account, revision)
         done = account.sync(number=signal.SIGKILL, point=point)
         assert done.code == -signal.SIGKILL, (point, done)
         account.check_quiet_run()

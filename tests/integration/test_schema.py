@@ -12,13 +12,14 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from catalog import told_by
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 
 from etl.errors import SchemaMismatch
 from etl.load.engine import open_engine
-from etl.load.schema import alembic_config, migrate, migration_sql, schema_revision
+from etl.load.schema import alembic_config, create_or_migrate, is_current, migrate, migration_sql, schema_revision
 from etl.load.tables import SCHEMA_REVISION, accounts, billing_records, metadata
 from etl.load.views import VIEWS
 
@@ -33,6 +34,34 @@ CONTRACT_TABLES = {
     "sync_runs",
     "rejected_records",
     "balance_snapshots",
+}
+
+CHANGES = {
+    "all": [
+        "ALTER TABLE accounts ADD COLUMN more INTEGER",
+        "ALTER TABLE accounts RENAME COLUMN codes TO code",
+        "CREATE INDEX more ON billing_records (phone)",
+        "DROP VIEW freshness",
+        "INSERT INTO accounts (label, created_at) VALUES ('a', '2026-03-11 00:00:00')",
+    ],
+    "sqlite": [],
+    "postgresql": [
+        "COMMENT ON COLUMN accounts.label IS 'other'",
+        "COMMENT ON TABLE accounts IS 'other'",
+        "ALTER TABLE accounts ALTER COLUMN phones DROP DEFAULT",
+        "ALTER TABLE sync_runs RENAME CONSTRAINT fk_sync_runs_account_id TO other",
+        "ALTER TABLE sync_runs ALTER COLUMN exit_code TYPE INTEGER",
+        "ALTER TABLE sync_runs ALTER COLUMN days DROP NOT NULL",
+        "ALTER SEQUENCE sync_runs_id_seq AS INTEGER",
+    ],
+    "mariadb": [
+        "ALTER TABLE accounts COMMENT 'other'",
+        "ALTER TABLE accounts ALTER COLUMN phones DROP DEFAULT",
+        "ALTER TABLE sync_runs MODIFY exit_code INTEGER",
+        "ALTER TABLE sync_runs MODIFY days INTEGER",
+        "ALTER TABLE billing_records CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_general_ci",
+        "ALTER TABLE billing_records ENGINE = Aria",
+    ],
 }
 
 
@@ -99,6 +128,57 @@ def test_the_tables_and_views_of_the_contract_are_there(engine):
     assert tables == CONTRACT_TABLES | {"alembic_version"}
     assert views >= CONTRACT_VIEWS
     assert views == set(VIEWS)
+
+
+def told(engine):
+    with engine.connect() as connection:
+        return told_by(connection)
+
+
+def test_an_empty_database_gets_at_once_what_the_migrations_come_to(engine):
+    migrate(engine)
+    migrated = told(engine)
+    run_alembic(engine, "downgrade", "base")
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE alembic_version"))
+    create_or_migrate(engine)
+    assert told(engine) == migrated
+    assert (names(engine)[0], revision(engine)) == (CONTRACT_TABLES | {"alembic_version"}, SCHEMA_REVISION)
+
+
+def test_what_a_database_says_of_itself_tells_every_difference(engine):
+    create_or_migrate(engine)
+    before = told(engine)
+    for change in (*CHANGES["all"], *CHANGES[engine.dialect.name]):
+        with engine.begin() as connection:
+            connection.execute(text(change))
+        after = told(engine)
+        assert after != before, change
+        before = after
+
+
+@pytest.mark.parametrize("there", ["alembic_version", "accounts", "freshness"])
+def test_a_database_that_holds_anything_of_ours_goes_through_the_migrations(engine, there):
+    with engine.begin() as connection:
+        if there == "freshness":
+            connection.execute(text("CREATE VIEW freshness AS SELECT 1 AS number"))
+        elif there == "accounts":
+            accounts.create(connection)
+        else:
+            connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    create_or_migrate(engine)
+    assert (revision(engine), differences(engine)) == (SCHEMA_REVISION, [])
+    assert names(engine)[1] == set(VIEWS)
+
+
+def test_what_others_have_in_the_database_is_not_in_the_way_of_the_first_schema(engine):
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE theirs (number INTEGER)"))
+    create_or_migrate(engine)
+    with engine.begin() as connection:
+        assert is_current(connection)
+        connection.execute(text("DROP TABLE theirs"))
+    assert differences(engine) == []
 
 
 def test_upgrade_downgrade_upgrade_comes_out_as_upgrade_alone(engine):
@@ -212,13 +292,14 @@ def test_a_migration_killed_half_way_runs_through_when_it_is_run_again(engine):
 
 @pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
 @pytest.mark.fault(80, 87)
-def test_a_migration_that_fails_half_way_leaves_nothing(engine):
+@pytest.mark.parametrize("make", [migrate, create_or_migrate])
+def test_a_migration_that_fails_half_way_leaves_nothing(engine, make):
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE in_the_way (number INTEGER)"))
         connection.execute(text("CREATE INDEX restatements ON in_the_way (number)"))
     before = names(engine)
     with pytest.raises(DBAPIError, match="restatements"):  # the name of a table to be
-        migrate(engine)
+        make(engine)
     assert names(engine) == before
 
 

@@ -1,0 +1,69 @@
+"""A schema in the words of the database itself: all that it can say of its tables and views, and the rows in them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy import Connection, inspect, text
+
+_POSTGRESQL = {
+    "columns": """
+        SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+          a.attgenerated, a.attstorage, pg_get_expr(d.adbin, d.adrelid), col.collname, col_description(c.oid, a.attnum)
+        FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+        LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        LEFT JOIN pg_collation col ON col.oid = a.attcollation
+        WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND c.relkind IN ('r', 'v')""",
+    "relations": """
+        SELECT relname, relkind, relpersistence, reloptions, relhasrules, relrowsecurity, pg_get_userbyid(relowner),
+          relacl::text, obj_description(oid, 'pg_class')
+        FROM pg_class WHERE relnamespace = 'public'::regnamespace""",
+    "constraints": """
+        SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid), condeferrable, convalidated
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace""",
+    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "views": "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public'",
+    "sequences": """
+        SELECT c.relname, s.seqtypid::regtype::text, s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcycle,
+          d.refobjid::regclass::text, d.refobjsubid, d.deptype
+        FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid
+        LEFT JOIN pg_depend d ON d.objid = c.oid AND d.refobjsubid > 0
+        WHERE c.relnamespace = 'public'::regnamespace""",
+}
+
+
+def told_by(connection: Connection) -> dict[str, Any]:
+    """Everything, by what it is about."""
+    tell = {"sqlite": _told_by_sqlite, "postgresql": _told_by_postgresql}.get(connection.dialect.name, _told_by_mariadb)
+    tables = sorted(inspect(connection).get_table_names())
+    rows = {table: sorted(map(repr, connection.execute(text(f"SELECT * FROM {table}")))) for table in tables}
+    return tell(connection) | {"rows": rows}
+
+
+def _told_by_sqlite(connection: Connection) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for kind, name, table, sql in connection.execute(text("SELECT type, name, tbl_name, sql FROM sqlite_master")):
+        # A column that was added stands behind the constraints: there is an order of columns, and none beside that.
+        words = " ".join((sql or "").split())
+        told[f"{kind} {name}"] = table, sorted(_parts(words)) if kind == "table" else words
+        for pragma in ("table_xinfo", "index_xinfo", "index_list", "foreign_key_list"):
+            told[f"{pragma} {name}"] = connection.exec_driver_sql(f"PRAGMA {pragma}('{name}')").all()
+    return told
+
+
+def _parts(create_table: str) -> list[str]:
+    """`CREATE TABLE t`, each definition of a column or constraint, and what stands behind the last bracket."""
+    begins, ends = create_table.index("("), create_table.rindex(")")
+    inside = create_table[begins + 1 : ends]
+    parts = re.split(r",(?![^()]*\))", inside)  # not those within brackets
+    return [create_table[:begins].strip(), *map(str.strip, parts), create_table[ends:]]
+
+
+def _told_by_postgresql(connection: Connection) -> dict[str, Any]:
+    return {what: sorted(map(repr, connection.execute(text(query)))) for what, query in _POSTGRESQL.items()}
+
+
+def _told_by_mariadb(connection: Connection) -> dict[str, Any]:
+    names = [row[0] for row in connection.exec_driver_sql("SHOW FULL TABLES")]
+    return {name: tuple(connection.exec_driver_sql(f"SHOW CREATE TABLE {name}").one()) for name in names}
