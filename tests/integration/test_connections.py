@@ -1,0 +1,80 @@
+"""One connection serves all transactions of a run, nobody else's lock hangs on it, and none is left at the end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+
+import pytest
+from accounts import LAST_CLOSED, START, Account, charges, end_sessions
+from sqlalchemy import Engine, Pool, event
+
+from etl.load.engine import keep_connected, open_engine
+from etl.load.lock import hold_lock
+from etl.load.schema import migrate
+
+servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+
+
+@pytest.fixture
+def account(database_url, sandbox):
+    sandbox.dataset.replace([*charges(START, 3), *charges(LAST_CLOSED, 4), *charges("2026-03-11", 2)])
+    account = Account(database_url, sandbox)
+    migrate(account.engine)
+    return account
+
+
+@contextmanager
+def seen(owner, **kinds):
+    """How often each event came, under the kind that is given for it."""
+    counts = Counter()
+    listeners = {name: lambda *_, kind=kind: counts.update([kind]) for name, kind in kinds.items()}
+    for name, listener in listeners.items():
+        event.listen(owner, name, listener)
+    try:
+        yield counts
+    finally:
+        for name, listener in listeners.items():
+            event.remove(owner, name, listener)
+
+
+def connections():
+    return seen(Pool, connect="made", close="closed", close_detached="closed")
+
+
+def test_a_run_connects_once_for_its_lock_and_once_for_all_its_transactions(account):
+    with connections() as counts:
+        assert account.run(window_days=1) == (0, "")
+    # SQLite's lock is a file of its own.
+    made = 1 if account.engine.dialect.name == "sqlite" else 2
+    assert counts == {"made": made, "closed": made}
+
+
+def test_a_run_that_ends_early_leaves_no_connection(account):
+    account.vendor.faults.add("status", status=500, times=99)
+    with connections() as counts:
+        assert account.run()[0] == 69
+    assert counts["made"] == counts["closed"] > 0
+
+
+@servers
+@pytest.mark.fault(99)
+def test_a_session_that_ends_between_two_transactions_costs_nothing(account):
+    other = open_engine(account.settings.database_url)
+    with seen(Engine, begin="begun") as quiet:
+        assert account.run(account="one", window_days=1) == (0, "")
+    with seen(Engine, begin="begun") as disturbed:
+        assert account.run(lambda: end_sessions(other), account="another", window_days=1) == (0, "")
+    # `end_sessions` begins one itself, after each of the four windows.
+    assert disturbed["begun"] == quiet["begun"] + 4, "no transaction was tried again"
+
+
+@servers
+@pytest.mark.fault(91, 92)
+def test_a_lock_is_given_back_with_its_block_though_connections_are_kept(database_url):
+    other = open_engine(database_url)
+    with keep_connected(database_url) as engine:
+        with hold_lock(engine, "account-a", wait=0):
+            pass
+        with engine.connect(), hold_lock(other, "account-a", wait=0):
+            pass
