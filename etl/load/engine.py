@@ -98,11 +98,9 @@ def open_engine(url: URL, *, kept: bool = False) -> Engine:
     """
     backend = url.get_backend_name()
     given = url.query
-    options: dict[str, Any] = {"hide_parameters": True}
+    options: dict[str, Any] = {"poolclass": NullPool, "hide_parameters": True}
     if kept:
         options |= {"poolclass": QueuePool, "pool_size": 1, "pool_pre_ping": True, "pool_recycle": KEPT_SECONDS}
-    else:
-        options["poolclass"] = NullPool
     defaults: dict[str, Any] = {"timeout": LOCK_WAIT_SECONDS}
     required: dict[str, Any] = {}
     if backend == "postgresql":
