@@ -21,11 +21,10 @@ from etl.model import Record, Rejected, Window
 from etl.windows import ONE_DAY
 
 _RECORD_COLUMNS: Final = (
-    "account_id", "created_at", "phone", "code_auth", "ordinal", "status", "status_info", "price", "repeats",
-    "created_at_utc", "first_seen_at", "updated_at",
+    "created_at", "phone", "code_auth", "ordinal", "status", "status_info", "price", "repeats", "created_at_utc",
 )  # fmt: skip
 _JOURNAL_COLUMNS: Final = (
-    "account_id", "run_id", "day", "restated_at", "kind", "created_at", "phone", "code_auth", "ordinal",
+    "kind", "created_at", "phone", "code_auth", "ordinal",
     "status_before", "status_info_before", "price_before", "repeats_before",
     "status_after", "status_info_after", "price_after", "repeats_after", "delta",
 )  # fmt: skip
@@ -61,15 +60,13 @@ def write_change(connection: Connection, run: Run, change: DayChange, *, zone: t
     insert_rows(
         connection,
         billing_records,
+        {"account_id": run.account_id, "first_seen_at": moment, "updated_at": moment},
         _RECORD_COLUMNS,
         (
-            (
-                run.account_id, created_at, phone, code, ordinal, status, info, str(price), repeats,
-                to_utc(created_at, zone), moment, moment,
-            )
+            (created_at, phone, code, ordinal, status, info, str(price), repeats, to_utc(created_at, zone))
             for (created_at, phone, code, status, info, price), ordinal, repeats in change.inserts
         ),
-    )  # fmt: skip
+    )
     by_id = update(billing_records).where(billing_records.c.id == bindparam("row_id"))
     if change.updates:
         connection.execute(
@@ -90,12 +87,13 @@ def write_change(connection: Connection, run: Run, change: DayChange, *, zone: t
 
 def write_journal(connection: Connection, run: Run, change: DayChange, *, now: datetime) -> None:
     """A line for each change of a closed day: what it was, what it is, what that does to the day's spend."""
-    common = (run.account_id, run.id, change.day.isoformat(), _text(now))
+    day = change.day.isoformat()
     insert_rows(
         connection,
         restatements,
+        {"account_id": run.account_id, "run_id": run.id, "day": day, "restated_at": _text(now)},
         _JOURNAL_COLUMNS,
-        ((*common, *line) for line in _journal_lines(change)),
+        _journal_lines(change),
     )
 
 
