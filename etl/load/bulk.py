@@ -26,7 +26,7 @@ Batch = list[tuple[Any, ...]]
 
 _COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _NEXT_FIELD, _NEXT_ROW, _NULL = "\x1f", "\x1e", "\x1d"
-"""What separates values until they are escaped; MariaDB's drivers leave these as they are."""
+"""What stands between values, and for none, while MariaDB's driver escapes them: it leaves these as they are."""
 
 
 def insert_rows(
