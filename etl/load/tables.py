@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_REVISION: Final = "0002"
+SCHEMA_REVISION: Final = "0003"
 """The newest revision in `migrations/versions`, known without loading Alembic; a test holds the two together."""
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
@@ -125,15 +125,16 @@ metadata = MetaData(
 
 
 def _account(**options: Any) -> Column[int]:
-    return Column("account_id", Integer, ForeignKey("accounts.id"), nullable=False, **options)
+    account = ForeignKey("accounts.id")
+    return Column("account_id", Integer, account, nullable=False, comment="accounts.id", **options)
 
 
 accounts = Table(
     "accounts",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Integer, primary_key=True, comment="The number by which the other tables name the account"),
     Column("label", String(255), nullable=False, unique=True, comment="BILLING_ACCOUNT"),
-    Column("created_at", UtcTime(), nullable=False),
+    Column("created_at", UtcTime(), nullable=False, comment="UTC; when its first run began"),
     Column("phones", String(8), nullable=False, server_default="plain", comment="plain, masked or keyed"),
     Column("phones_key_id", String(8), comment="Of the key of keyed phones; no part of it"),
     Column("codes", String(4), nullable=False, server_default="keep", comment="keep or drop"),
@@ -143,18 +144,25 @@ accounts = Table(
 billing_records = Table(
     "billing_records",
     metadata,
-    Column("id", BigId, primary_key=True),
+    Column("id", BigId, primary_key=True, comment="Stays with the record whatever changes of it"),
     # No foreign key: checking one costs PostgreSQL a third of the time of a bulk load, and rows come from one place.
-    Column("account_id", Integer, nullable=False),
+    Column("account_id", Integer, nullable=False, comment="accounts.id"),
     Column("created_at", WallClock(), nullable=False, comment="The vendor's wall clock"),
-    Column("phone", String(255), nullable=False),
+    Column(
+        "phone",
+        String(255),
+        nullable=False,
+        comment="+7XXXXXXXXXX of a Russian number, any other as the vendor gives it; masked or keyed where accounts.phones says so",
+    ),
     Column("code_auth", String(255), nullable=False, comment="Empty where there is no code"),
     Column("ordinal", Integer, nullable=False, comment="Among different records of one second, phone and code"),
     Column("status", BigInteger, comment="1 is delivered; nothing else is documented"),
-    Column("status_info", LongText(), nullable=False),
-    Column("price", Money(18), nullable=False),
+    Column("status_info", LongText(), nullable=False, comment="The vendor's own words; empty where there are none"),
+    Column(
+        "price", Money(18), nullable=False, comment="Of one charge, in the account's currency; negative is a refund"
+    ),
     Column("repeats", Integer, nullable=False, comment="How often the vendor lists this very record"),
-    Column("created_at_utc", WallClock(), nullable=False),
+    Column("created_at_utc", WallClock(), nullable=False, comment="created_at, turned into UTC by BILLING_TIMEZONE"),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
     Column("updated_at", UtcTime(), nullable=False, comment="UTC"),
     Column("withdrawn_at", UtcTime(), comment="UTC; set while the vendor lists the record no longer"),
@@ -165,25 +173,25 @@ billing_records = Table(
 sync_runs = Table(
     "sync_runs",
     metadata,
-    Column("id", BigId, primary_key=True),
+    Column("id", BigId, primary_key=True, comment="Ascending: a newer run has a higher number"),
     _account(),
-    Column("command", String(16), nullable=False),
-    Column("program_version", String(32), nullable=False),
+    Column("command", String(16), nullable=False, comment="sync, backfill or accept"),
+    Column("program_version", String(32), nullable=False, comment="Of billing-etl"),
     Column("started_at", UtcTime(), nullable=False, comment="UTC"),
     Column("finished_at", UtcTime(), comment="UTC"),
     Column("outcome", String(16), nullable=False, comment="running, done, look, failed, stopped or abandoned"),
-    Column("exit_code", SmallInteger),
+    Column("exit_code", SmallInteger, comment="What the process ended with"),
     Column("error", Text, comment="One line, without secrets"),
-    Column("first_day", Date),
-    Column("last_day", Date),
+    Column("first_day", Date, comment="The first day asked for"),
+    Column("last_day", Date, comment="The last day asked for"),
     Column("sources", String(16), nullable=False, comment="json, csv or both"),
-    Column("days", Integer, nullable=False),
-    Column("new", BigInteger, nullable=False),
-    Column("changed", BigInteger, nullable=False),
-    Column("withdrawn", BigInteger, nullable=False),
-    Column("unchanged", BigInteger, nullable=False),
-    Column("rejected", BigInteger, nullable=False),
-    Column("suspect_days", Integer, nullable=False),
+    Column("days", Integer, nullable=False, comment="Days fetched and compared"),
+    Column("new", BigInteger, nullable=False, comment="Records stored for the first time"),
+    Column("changed", BigInteger, nullable=False, comment="Records stored with other attributes"),
+    Column("withdrawn", BigInteger, nullable=False, comment="Records the vendor listed no longer"),
+    Column("unchanged", BigInteger, nullable=False, comment="Records that were as stored"),
+    Column("rejected", BigInteger, nullable=False, comment="Records that were put aside"),
+    Column("suspect_days", Integer, nullable=False, comment="Days that were kept as they were"),
     UniqueConstraint("account_id", "id"),
     comment="History: what each run did. Never a lock",
 )
@@ -208,37 +216,37 @@ synced_days = Table(
     Column("day", Date, primary_key=True, comment="In the vendor's wall clock"),
     Column("digest", String(32), nullable=False, comment="Of the day's records in canonical form"),
     Column("records", BigInteger, nullable=False, comment="As the vendor lists them, repeats included"),
-    Column("spend", Money(38), nullable=False),
+    Column("spend", Money(38), nullable=False, comment="Price times repeats of the day's records"),
     Column("source", String(4), nullable=False, comment="json or csv"),
     Column("stored_at", UtcTime(), nullable=False, comment="UTC; when this state was stored"),
     Column("first_closed_at", UtcTime(), comment="UTC; when the day was first stored whole. Open until then"),
-    Column("first_closed_spend", Money(38)),
+    Column("first_closed_spend", Money(38), comment="The spend when the day was first stored whole"),
     Column("restated_at", UtcTime(), comment="UTC; when it last changed after that"),
     Column("suspect_since", UtcTime(), comment="UTC; set while the vendor's answer is not believed"),
-    Column("suspect_reason", Text),
+    Column("suspect_reason", Text, comment="What speaks against the vendor's answer"),
     comment="The day ledger: what each day amounts to, and whether it is complete",
 )
 
 restatements = Table(
     "restatements",
     metadata,
-    Column("id", BigId, primary_key=True),
+    Column("id", BigId, primary_key=True, comment="Ascending in the order of the changes"),
     _account(),
-    Column("run_id", BigInteger, nullable=False),
-    Column("day", Date, nullable=False),
+    Column("run_id", BigInteger, nullable=False, comment="sync_runs.id of the run that met the change"),
+    Column("day", Date, nullable=False, comment="The day that changed"),
     Column("restated_at", UtcTime(), nullable=False, comment="UTC"),
     Column("kind", String(16), nullable=False, comment="late, corrected, withdrawn or returned"),
-    Column("created_at", WallClock(), nullable=False),
-    Column("phone", String(255), nullable=False),
-    Column("code_auth", String(255), nullable=False),
-    Column("ordinal", Integer, nullable=False),
-    Column("status_before", BigInteger),
-    Column("status_info_before", LongText()),
-    Column("price_before", Money(18)),
+    Column("created_at", WallClock(), nullable=False, comment="Of the record; the vendor's wall clock"),
+    Column("phone", String(255), nullable=False, comment="Of the record"),
+    Column("code_auth", String(255), nullable=False, comment="Of the record"),
+    Column("ordinal", Integer, nullable=False, comment="Of the record"),
+    Column("status_before", BigInteger, comment="Empty where the record was not listed"),
+    Column("status_info_before", LongText(), comment="Empty where the record was not listed"),
+    Column("price_before", Money(18), comment="Empty where the record was not listed"),
     Column("repeats_before", Integer, nullable=False, comment="0 where the record was not listed"),
-    Column("status_after", BigInteger),
-    Column("status_info_after", LongText()),
-    Column("price_after", Money(18)),
+    Column("status_after", BigInteger, comment="Empty where the record is listed no longer"),
+    Column("status_info_after", LongText(), comment="Empty where the record is listed no longer"),
+    Column("price_after", Money(18), comment="Empty where the record is listed no longer"),
     Column("repeats_after", Integer, nullable=False, comment="0 where the record is listed no longer"),
     Column("delta", Money(38), nullable=False, comment="What this changed in the day's spend"),
     UniqueConstraint("account_id", "day", "id"),
@@ -248,14 +256,14 @@ restatements = Table(
 rejected_records = Table(
     "rejected_records",
     metadata,
-    Column("id", BigId, primary_key=True),
+    Column("id", BigId, primary_key=True, comment="Ascending in the order in which they were met"),
     _account(),
     Column("day", Date, comment="Empty where the record's day cannot be read"),
-    Column("asked_first", Date, nullable=False),
+    Column("asked_first", Date, nullable=False, comment="It came in an answer for the days from here on"),
     Column("asked_last", Date, nullable=False, comment="It came in an answer for these days"),
-    Column("reason", String(255), nullable=False),
+    Column("reason", String(255), nullable=False, comment="Why no record can be made of it"),
     Column("payload", LongText(), nullable=False, comment="The record as the vendor sent it"),
-    Column("payload_digest", String(32), nullable=False),
+    Column("payload_digest", String(32), nullable=False, comment="Tells one from another: each is kept once"),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
     UniqueConstraint("account_id", "payload_digest"),
     comment="What the vendor lists and no record can be made of",
@@ -264,11 +272,47 @@ rejected_records = Table(
 balance_snapshots = Table(
     "balance_snapshots",
     metadata,
-    Column("id", BigId, primary_key=True),
+    Column("id", BigId, primary_key=True, comment="Ascending in the order in which they were taken"),
     _account(),
     Column("taken_at", UtcTime(), nullable=False, comment="UTC"),
-    Column("balance", Money(18), nullable=False),
+    Column(
+        "balance", Money(18), nullable=False, comment="What the vendor's get_balance said, in the account's currency"
+    ),
     Column("recorded_spend", Money(38), nullable=False, comment="The spend on record at that moment"),
+    Column("run_id", BigInteger, comment="sync_runs.id of the run that took it; empty where a person asked for it"),
+    Column("moment", String(6), comment="before or after that run; empty where a person asked for it"),
     UniqueConstraint("account_id", "taken_at", "id"),
     comment="The account's balance as the vendor said it",
+)
+
+balance_top_ups = Table(
+    "balance_top_ups",
+    metadata,
+    Column("id", BigId, primary_key=True, comment="Ascending in the order in which they were noted"),
+    _account(),
+    Column("at", UtcTime(), nullable=False, comment="UTC; when the money came to the account"),
+    Column("amount", Money(18), nullable=False, comment="In the account's currency"),
+    Column("noted_at", UtcTime(), nullable=False, comment="UTC; when a person told of it"),
+    UniqueConstraint("account_id", "at", "id"),
+    comment="Money paid in: the vendor's records do not tell of it",
+)
+
+numbering_ranges = Table(
+    "numbering_ranges",
+    metadata,
+    # MariaDB finds nothing by an index that is compared with another table's column by <=: it needs an equality first.
+    Column(
+        "block", String(7), primary_key=True, comment="+7 and five digits: no row crosses a block of 100,000 numbers"
+    ),
+    Column("first_phone", String(12), primary_key=True, comment="+7XXXXXXXXXX"),
+    Column("last_phone", String(12), nullable=False, comment="+7XXXXXXXXXX; this one included"),
+    Column(
+        "operator", String(500), nullable=False, comment="To whom the range was given; numbers move between operators"
+    ),
+    Column("region", String(500), nullable=False, comment="As the plan says it"),
+    Column("inn", String(12), comment="The operator's taxpayer number; older copies of the plan have none"),
+    Column("file_name", String(255), nullable=False, comment="Of the file it was read from, without the folder"),
+    Column("file_changed_at", UtcTime(), nullable=False, comment="UTC; how old that file was"),
+    Column("imported_at", UtcTime(), nullable=False, comment="UTC"),
+    comment="The numbering plan of Russia: which operator was given which numbers. No number stands in two rows",
 )

@@ -34,6 +34,8 @@ CONTRACT_TABLES = {
     "sync_runs",
     "rejected_records",
     "balance_snapshots",
+    "balance_top_ups",
+    "numbering_ranges",
 }
 
 CHANGES = {
