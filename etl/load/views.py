@@ -1,88 +1,16 @@
 """The views: the stable face for BI tools, equal on the three databases.
 
 They are made anew after every migration. A change of a view therefore comes with a revision, an empty one if need be.
-Sums are exact: NUMERIC does that on PostgreSQL and MariaDB. SQLite adds in binary floats, so there amounts are summed
-as two integers, whole units and millionths, and shown as a number below a billion (where a binary float still tells
-every millionth) and as text from there on.
+What goes into the statements is our own SQL, chosen by database: there is no value in it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final
 
-VIEWS: Final = ("billing", "daily_spend", "restated_days", "freshness")
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """How one database says what the standard leaves open."""
-
-    day_of: str
-    text: str
-    integer: str
-    hours_since: str
-
-    def money(self, price: str, times: str, *, total: bool = False) -> str:
-        """Price times a number, or the sum of that, exactly."""
-        product = f"{price} * {times}" if times != "1" else price
-        return f"SUM({product})" if total else product
-
-    def difference(self, after: str, before: str) -> str:
-        return f"{after} - {before}"
-
-    def is_true(self, condition: str) -> str:
-        return f"COALESCE({condition}, FALSE)"
-
-
-class _SQLiteWords(_Words):
-    def money(self, price: str, times: str, *, total: bool = False) -> str:
-        units, millionths = (f"{part} * {times}" for part in _two_integers(price))
-        return _shown(f"SUM({units})", f"SUM({millionths})") if total else _shown(units, millionths)
-
-    def difference(self, after: str, before: str) -> str:
-        return _shown(
-            *(f"({one} - {other})" for one, other in zip(_two_integers(after), _two_integers(before), strict=True))
-        )
-
-
-def _two_integers(price: str) -> tuple[str, str]:
-    """Whole units and millionths of an amount kept as text of six decimal places, both with its sign."""
-    sign = f"(CASE WHEN {price} LIKE '-%' THEN -1 ELSE 1 END)"
-    return f"CAST({price} AS INTEGER)", f"({sign} * CAST(substr({price}, -6) AS INTEGER))"
-
-
-def _shown(units: str, millionths: str) -> str:
-    """The amount as a number where a number is exact, as text of six decimal places elsewhere."""
-    whole = f"({units} + {millionths} / 1000000)"
-    rest = f"({millionths} % 1000000)"
-    borrow = f"(({whole} < 0 AND {rest} > 0) - ({whole} > 0 AND {rest} < 0))"
-    return (
-        f"CASE WHEN abs({whole}) < 1000000000 THEN ({whole} * 1000000 + {rest}) / 1000000.0 "
-        f"ELSE printf('%d.%06d', {whole} + {borrow}, abs({rest} - {borrow} * 1000000)) END"
-    )
-
-
-_WORDS: Final[dict[str, _Words]] = {
-    "postgresql": _Words(
-        day_of="CAST({} AS DATE)",
-        text="TEXT",
-        integer="CAST({} AS BIGINT)",
-        hours_since="ROUND(CAST(EXTRACT(EPOCH FROM (now() AT TIME ZONE 'UTC') - {}) / 3600 AS NUMERIC), 1)",
-    ),
-    "sqlite": _SQLiteWords(
-        day_of="date({})",
-        text="TEXT",
-        integer="CAST({} AS INTEGER)",
-        hours_since="ROUND((julianday('now') - julianday({})) * 24, 1)",
-    ),
-    "mysql": _Words(
-        day_of="CAST({} AS DATE)",
-        text="CHAR(255)",
-        integer="CAST({} AS SIGNED)",
-        hours_since="ROUND(TIMESTAMPDIFF(SECOND, {}, UTC_TIMESTAMP()) / 3600, 1)",
-    ),
-}
+from etl.load.view_columns import VIEW_COLUMNS
+from etl.load.words import WORDS, Words
 
 
 def define_views(backend: str) -> dict[str, str]:
@@ -91,18 +19,30 @@ def define_views(backend: str) -> dict[str, str]:
     Args:
         backend: `sqlite`, `postgresql`, `mysql` or `mariadb`.
     """
-    words = _WORDS["mysql" if backend == "mariadb" else backend]
-    return dict(zip(VIEWS, (query(words) for query in _QUERIES), strict=True))
+    words = WORDS["mysql" if backend == "mariadb" else backend]
+    return {name: query(words) for name, query in _QUERIES.items()}
 
 
 def make_views(backend: str) -> list[str]:
-    """The statements that make all views."""
-    return [f"CREATE VIEW {name} AS\n{query}" for name, query in define_views(backend).items()]
+    """The statements that make all views, and tell of their columns where a database keeps that."""
+    views = [f"CREATE VIEW {name} AS\n{query}" for name, query in define_views(backend).items()]
+    return views + (_comments() if backend == "postgresql" else [])
 
 
 def drop_views() -> list[str]:
     """The statements that remove all views."""
     return [f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS)]
+
+
+def _comments() -> list[str]:
+    def quoted(text: str) -> str:
+        return "'" + text.replace("'", "''") + "'"
+
+    return [
+        f"COMMENT ON COLUMN {view}.{column.name} IS {quoted(column.meaning)}"
+        for view, columns in VIEW_COLUMNS.items()
+        for column in columns
+    ]
 
 
 _DAY_STATE: Final = """CASE
@@ -111,9 +51,10 @@ _DAY_STATE: Final = """CASE
     WHEN s.settled_through IS NULL OR d.day > s.settled_through THEN 'settling'
     ELSE 'closed'
   END"""
+_DELIVERED: Final = "SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END)"
 
 
-def _with_its_day(words: _Words) -> str:
+def _with_its_day(words: Words) -> str:
     return f"""FROM billing_records r
 JOIN accounts a ON a.id = r.account_id
 LEFT JOIN synced_days d ON d.account_id = r.account_id AND d.day = {words.day_of.format("r.created_at")}
@@ -121,28 +62,42 @@ LEFT JOIN sync_state s ON s.account_id = r.account_id
 WHERE r.withdrawn_at IS NULL"""
 
 
-# What goes into the statements below is our own SQL, chosen by database: there is no value in it.
+def _of_its_range(words: Words, column: str) -> str:
+    # Not a join: what is not asked for is not looked up.
+    return f"""(SELECT n.{column} FROM numbering_ranges n
+    WHERE n.block = substr(r.phone, 1, 7) AND n.first_phone <= r.phone AND n.last_phone >= r.phone
+      AND {words.full_number.format("r.phone")})"""
 
 
-def _billing(words: _Words) -> str:
+def _each(format_: str, parts: tuple[str, ...]) -> str:
+    """One column a part of an amount, `{}` its number and `{part}` what it is."""
+    return ", ".join(format_.format(number, part=part) for number, part in enumerate(parts))
+
+
+def _parts_of(words: Words, column: str) -> tuple[str, ...]:
+    """The columns that `_each` made of an amount."""
+    return tuple(f"{column}_{number}" for number, _ in enumerate(words.parts(column)))
+
+
+def _billing(words: Words) -> str:
     return f"""SELECT a.label AS account, r.created_at, r.created_at_utc, {words.day_of.format("r.created_at")} AS day,
   r.phone, r.code_auth, r.status, r.status_info,
-  {words.money("r.price", "1")} AS price, r.repeats,
+  {words.money("r.price")} AS price, r.repeats,
   {words.money("r.price", "r.repeats")} AS amount,
   {words.is_true("r.status = 1")} AS delivered,
-  CAST(NULL AS {words.text}) AS operator, CAST(NULL AS {words.text}) AS region,
+  {_of_its_range(words, "operator")} AS operator,
+  {_of_its_range(words, "region")} AS region,
   {_DAY_STATE} AS day_state,
   r.first_seen_at, r.updated_at
 {_with_its_day(words)}"""
 
 
-def _daily_spend(words: _Words) -> str:
+def _daily_spend(words: Words) -> str:
     day = words.day_of.format("r.created_at")
-    delivered = "SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END)"
     return f"""SELECT a.label AS account, {day} AS day,
   {words.integer.format("SUM(r.repeats)")} AS records,
-  {words.integer.format(delivered)} AS delivered,
-  {words.integer.format(f"SUM(r.repeats) - {delivered}")} AS failed,
+  {words.integer.format(_DELIVERED)} AS delivered,
+  {words.integer.format(f"SUM(r.repeats) - {_DELIVERED}")} AS failed,
   {words.money("r.price", "r.repeats", total=True)} AS spend,
   {words.money("r.price", "(r.repeats - 1)", total=True)} AS repeated_spend,
   {_DAY_STATE} AS day_state
@@ -150,17 +105,106 @@ def _daily_spend(words: _Words) -> str:
 GROUP BY a.label, {day}, d.suspect_since, d.first_closed_at, d.day, s.settled_through"""
 
 
-def _restated_days(words: _Words) -> str:
+def _monthly_spend(words: Words) -> str:
+    month, restated_month = words.month_of.format("r.created_at"), words.month_of.format("j.day")
+    price, delta = words.parts("r.price"), words.parts("j.delta")
+    spend, restated = (
+        words.shown(*(f"SUM({part})" for part in _parts_of(words, name))) for name in ("m.spend", "m.restated")
+    )
+    return f"""SELECT a.label AS account, m.month,
+  {words.integer.format("SUM(m.records)")} AS records,
+  {words.integer.format("SUM(m.delivered)")} AS delivered,
+  {words.integer.format("SUM(m.records) - SUM(m.delivered)")} AS failed,
+  {spend} AS spend,
+  {restated} AS restated
+FROM (
+  SELECT r.account_id, {month} AS month, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
+    {_each("SUM({part} * r.repeats) AS spend_{}", price)}, {_each("0 AS restated_{}", delta)}
+  FROM billing_records r
+  WHERE r.withdrawn_at IS NULL
+  GROUP BY r.account_id, {month}
+  UNION ALL
+  SELECT j.account_id, {restated_month}, 0, 0, {_each("0", price)}, {_each("SUM({part})", delta)}
+  FROM restatements j
+  GROUP BY j.account_id, {restated_month}
+) m
+JOIN accounts a ON a.id = m.account_id
+GROUP BY a.label, m.month"""
+
+
+def _delivery_by_operator(words: Words) -> str:
+    spend = _parts_of(words, "o.spend")
+    return f"""SELECT a.label AS account, o.day, o.operator,
+  {words.integer.format("o.records")} AS records,
+  {words.integer.format("o.delivered")} AS delivered,
+  {words.rate("o.delivered", "o.records")} AS delivery_rate,
+  {words.shown(*spend)} AS spend,
+  CASE WHEN o.delivered > 0 THEN {words.shared(spend, "o.delivered")} END AS cost_per_delivery
+FROM (
+  SELECT r.account_id, r.day, r.operator, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
+    {_each("SUM({part} * r.repeats) AS spend_{}", words.parts("r.price"))}
+  FROM (
+    SELECT r.account_id, {words.day_of.format("r.created_at")} AS day, {_of_its_range(words, "operator")} AS operator,
+      r.status, r.repeats, r.price
+    FROM billing_records r
+    WHERE r.withdrawn_at IS NULL
+  ) r
+  GROUP BY r.account_id, r.day, r.operator
+) o
+JOIN accounts a ON a.id = o.account_id"""
+
+
+def _restated_days(words: Words) -> str:
     return f"""SELECT a.label AS account, d.day, d.first_closed_at, d.restated_at,
-  {words.money("d.first_closed_spend", "1")} AS spend_before,
-  {words.money("d.spend", "1")} AS spend_after,
+  {words.money("d.first_closed_spend")} AS spend_before,
+  {words.money("d.spend")} AS spend_after,
   {words.difference("d.spend", "d.first_closed_spend")} AS delta
 FROM synced_days d
 JOIN accounts a ON a.id = d.account_id
 WHERE d.restated_at IS NOT NULL"""
 
 
-def _freshness(words: _Words) -> str:
+def _balance_proof(words: Words) -> str:
+    amounts = ("opening", "closing", "opening_spend", "closing_spend")
+    top_ups = _parts_of(words, "q.top_ups")
+    charged = tuple(
+        f"(q.closing_spend_{number} - q.opening_spend_{number})" for number, _ in enumerate(words.parts("spend"))
+    )
+    unexplained = tuple(
+        f"(q.closing_{number} - q.opening_{number} - {top_up} + {charge})"
+        for number, (top_up, charge) in enumerate(zip(top_ups, charged, strict=True))
+    )
+    of_the_pair = "t.account_id = p.account_id AND t.at > p.opened_at AND t.at <= p.closed_at"
+    top_up = f"COALESCE((SELECT SUM({{part}}) FROM balance_top_ups t WHERE {of_the_pair}), 0) AS top_ups_{{}}"
+    below = words.positive(*(f"(0 - {part})" for part in unexplained))
+    return f"""SELECT a.label AS account, q.opened_at, q.closed_at,
+  {words.shown(*_parts_of(words, "q.opening"))} AS opening,
+  {words.shown(*_parts_of(words, "q.closing"))} AS closing,
+  {words.shown(*charged)} AS charged,
+  {words.shown(*top_ups)} AS top_ups,
+  {words.shown(*unexplained)} AS unexplained,
+  CASE
+    WHEN {words.positive(*unexplained)} THEN 'unexplained credit'
+    WHEN {below} THEN 'unexplained charge'
+    ELSE 'explained'
+  END AS finding
+FROM (
+  SELECT p.account_id, p.opened_at, p.closed_at,
+    {", ".join(_each(f"{{part}} AS {amount}_{{}}", words.parts(f"p.{amount}")) for amount in amounts)},
+    {_each(top_up, words.parts("t.amount"))}
+  FROM (
+    SELECT b.account_id, LAG(b.taken_at) OVER w AS opened_at, b.taken_at AS closed_at,
+      LAG(b.balance) OVER w AS opening, b.balance AS closing,
+      LAG(b.recorded_spend) OVER w AS opening_spend, b.recorded_spend AS closing_spend
+    FROM balance_snapshots b
+    WINDOW w AS (PARTITION BY b.account_id ORDER BY b.taken_at, b.id)
+  ) p
+  WHERE p.opened_at IS NOT NULL
+) q
+JOIN accounts a ON a.id = q.account_id"""
+
+
+def _freshness(words: Words) -> str:
     open_days = "SUM(CASE WHEN d.first_closed_at IS NULL THEN 1 ELSE 0 END)"
     suspect_days = "SUM(CASE WHEN d.suspect_since IS NOT NULL THEN 1 ELSE 0 END)"
     of_account = "FROM synced_days d WHERE d.account_id = a.id"
@@ -172,4 +216,14 @@ FROM accounts a
 LEFT JOIN sync_state s ON s.account_id = a.id"""
 
 
-_QUERIES: Final = (_billing, _daily_spend, _restated_days, _freshness)
+_QUERIES: Final[dict[str, Callable[[Words], str]]] = {
+    "billing": _billing,
+    "daily_spend": _daily_spend,
+    "monthly_spend": _monthly_spend,
+    "delivery_by_operator": _delivery_by_operator,
+    "restated_days": _restated_days,
+    "balance_proof": _balance_proof,
+    "freshness": _freshness,
+}
+VIEWS: Final = tuple(_QUERIES)
+"""Their names, in the order in which they are made."""

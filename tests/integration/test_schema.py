@@ -24,7 +24,15 @@ from etl.load.tables import SCHEMA_REVISION, accounts, billing_records, metadata
 from etl.load.views import VIEWS
 
 CHECKOUT = Path(__file__).parents[2]
-CONTRACT_VIEWS = {"billing", "daily_spend", "restated_days", "freshness"}
+CONTRACT_VIEWS = {
+    "billing",
+    "daily_spend",
+    "monthly_spend",
+    "delivery_by_operator",
+    "restated_days",
+    "balance_proof",
+    "freshness",
+}
 CONTRACT_TABLES = {
     "accounts",
     "billing_records",
@@ -120,8 +128,8 @@ def test_the_migrated_schema_is_the_declared_one(engine):
 def test_a_difference_between_migrated_and_declared_would_be_seen(engine):
     migrate(engine)
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE balance_snapshots"))
-    assert [(kind, table.name) for kind, table in differences(engine)[:1]] == [("add_table", "balance_snapshots")]
+        connection.execute(text("DROP TABLE rejected_records"))
+    assert [(kind, table.name) for kind, table in differences(engine)[:1]] == [("add_table", "rejected_records")]
 
 
 def test_the_tables_and_views_of_the_contract_are_there(engine):

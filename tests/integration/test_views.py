@@ -16,8 +16,11 @@ from etl.runs import Order, run_account
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
-MONEY = {"price", "amount", "spend", "repeated_spend", "spend_before", "spend_after", "delta"}
-DATES = {"day", "last_synced_date"}
+MONEY = {
+    *("price", "amount", "spend", "repeated_spend", "spend_before", "spend_after", "delta", "restated"),
+    *("delivery_rate", "cost_per_delivery", "opening", "closing", "charged", "top_ups", "unexplained"),
+}
+DATES = {"day", "month", "last_synced_date"}
 TIMES = {
     "created_at",
     "created_at_utc",
@@ -26,12 +29,17 @@ TIMES = {
     "first_closed_at",
     "restated_at",
     "last_success_at",
+    "opened_at",
+    "closed_at",
 }
 CONTRACT = {
     "billing": "account, created_at, created_at_utc, day, phone, code_auth, status, status_info, price, repeats,"
     " amount, delivered, operator, region, day_state, first_seen_at, updated_at",
     "daily_spend": "account, day, records, delivered, failed, spend, repeated_spend, day_state",
+    "monthly_spend": "account, month, records, delivered, failed, spend, restated",
+    "delivery_by_operator": "account, day, operator, records, delivered, delivery_rate, spend, cost_per_delivery",
     "restated_days": "account, day, first_closed_at, restated_at, spend_before, spend_after, delta",
+    "balance_proof": "account, opened_at, closed_at, opening, closing, charged, top_ups, unexplained, finding",
     "freshness": "account, last_synced_date, last_success_at, hours_behind, open_days, suspect_days",
 }
 

@@ -1,0 +1,116 @@
+"""What each column of a view means: for the comments in the database and for docs/dictionary.md."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class ViewColumn(NamedTuple):
+    """One column of a view.
+
+    Attributes:
+        name: As the view has it.
+        kind: `text`, `whole number`, `amount`, `ratio`, `hours`, `date`, `time`, `time, UTC` or `true or false`.
+        meaning: What a reader needs to know of it.
+        source: What it is made of.
+    """
+
+    name: str
+    kind: str
+    meaning: str
+    source: str
+
+
+_ACCOUNT = ViewColumn("account", "text", "The account's label, BILLING_ACCOUNT", "accounts.label")
+_RECORDS = ViewColumn("records", "whole number", "Charges as the vendor lists them, repeats included", "billing_records.repeats")  # fmt: skip
+_DELIVERED = ViewColumn("delivered", "whole number", "Those of status 1, the only one the vendor documents", "billing_records.status")  # fmt: skip
+_FAILED = ViewColumn("failed", "whole number", "Those of any other status, or of none", "billing_records.status")
+_SPEND = ViewColumn("spend", "amount", "What they cost together, repeats included", "billing_records.price × repeats")
+_DAY_STATE = ViewColumn(
+    "day_state",
+    "text",
+    "open: not over yet; settling: still fetched again every night; closed; suspect: the vendor's latest answer was "
+    "implausible and the last good state is shown",
+    "synced_days, sync_state.settled_through",
+)
+_OPERATOR = "the operator the number's range was given to. Numbers are ported: the subscriber's own may be another"
+
+VIEW_COLUMNS: Final[dict[str, tuple[ViewColumn, ...]]] = {
+    "billing": (
+        _ACCOUNT,
+        ViewColumn("created_at", "time", "In the vendor's wall clock", "billing_records.created_at"),
+        ViewColumn("created_at_utc", "time, UTC", "The same moment", "billing_records.created_at_utc"),
+        ViewColumn("day", "date", "The date of created_at", "billing_records.created_at"),
+        ViewColumn("phone", "text", "In the account's form: plain, masked or keyed", "billing_records.phone"),
+        ViewColumn("code_auth", "text", "Empty where there is no code", "billing_records.code_auth"),
+        ViewColumn("status", "whole number", "1 is delivered; nothing else is documented", "billing_records.status"),
+        ViewColumn("status_info", "text", "The vendor's own words", "billing_records.status_info"),
+        ViewColumn("price", "amount", "Of one charge; negative is a refund", "billing_records.price"),
+        ViewColumn("repeats", "whole number", "How often the vendor lists this very charge", "billing_records.repeats"),
+        ViewColumn("amount", "amount", "price × repeats", "billing_records.price × repeats"),
+        ViewColumn("delivered", "true or false", "Whether status is 1", "billing_records.status"),
+        ViewColumn("operator", "text", f"By the numbering plan, {_OPERATOR}. Empty where the plan does not tell", "numbering_ranges.operator"),
+        ViewColumn("region", "text", "The region of the number's range. Empty where the plan does not tell", "numbering_ranges.region"),
+        _DAY_STATE,
+        ViewColumn("first_seen_at", "time, UTC", "When the charge was first stored", "billing_records.first_seen_at"),
+        ViewColumn("updated_at", "time, UTC", "When it last changed", "billing_records.updated_at"),
+    ),
+    "daily_spend": (
+        _ACCOUNT,
+        ViewColumn("day", "date", "In the vendor's wall clock", "billing_records.created_at"),
+        _RECORDS,
+        _DELIVERED,
+        _FAILED,
+        _SPEND,
+        ViewColumn("repeated_spend", "amount", "The part of spend that charges listed more than once add", "billing_records.price × (repeats - 1)"),
+        _DAY_STATE,
+    ),
+    "monthly_spend": (
+        _ACCOUNT,
+        ViewColumn("month", "date", "The month's first day, in the vendor's wall clock", "billing_records.created_at"),
+        _RECORDS,
+        _DELIVERED,
+        _FAILED,
+        _SPEND,
+        ViewColumn("restated", "amount", "What changes after its days were closed added to spend, so far", "restatements.delta"),
+    ),
+    "delivery_by_operator": (
+        _ACCOUNT,
+        ViewColumn("day", "date", "In the vendor's wall clock", "billing_records.created_at"),
+        ViewColumn("operator", "text", f"By the numbering plan, {_OPERATOR}. Empty: numbers of which the plan does not tell", "numbering_ranges.operator"),
+        _RECORDS,
+        _DELIVERED,
+        ViewColumn("delivery_rate", "ratio", "delivered / records, four decimal places", "billing_records.status"),
+        _SPEND,
+        ViewColumn("cost_per_delivery", "amount", "spend / delivered, six decimal places. Empty where nothing was delivered", "billing_records"),
+    ),
+    "restated_days": (
+        _ACCOUNT,
+        ViewColumn("day", "date", "In the vendor's wall clock", "synced_days.day"),
+        ViewColumn("first_closed_at", "time, UTC", "When the day was first stored whole", "synced_days.first_closed_at"),
+        ViewColumn("restated_at", "time, UTC", "When it last changed after that", "synced_days.restated_at"),
+        ViewColumn("spend_before", "amount", "The day's spend when it was first stored whole", "synced_days.first_closed_spend"),
+        ViewColumn("spend_after", "amount", "The day's spend now", "synced_days.spend"),
+        ViewColumn("delta", "amount", "spend_after - spend_before", "synced_days"),
+    ),
+    "balance_proof": (
+        _ACCOUNT,
+        ViewColumn("opened_at", "time, UTC", "When the earlier of two consecutive snapshots was taken", "balance_snapshots.taken_at"),
+        ViewColumn("closed_at", "time, UTC", "When the later one was taken", "balance_snapshots.taken_at"),
+        ViewColumn("opening", "amount", "The balance at opened_at, as the vendor said it", "balance_snapshots.balance"),
+        ViewColumn("closing", "amount", "The balance at closed_at, as the vendor said it", "balance_snapshots.balance"),
+        ViewColumn("charged", "amount", "The growth of the spend on record between the two", "balance_snapshots.recorded_spend"),
+        ViewColumn("top_ups", "amount", "Money paid in after opened_at, up to closed_at, that a person told of", "balance_top_ups.amount"),
+        ViewColumn("unexplained", "amount", "closing - (opening + top_ups - charged)", "balance_snapshots, balance_top_ups"),
+        ViewColumn("finding", "text", "explained, unexplained credit (above zero: a top-up nobody told of?) or unexplained charge (below)", "unexplained"),
+    ),
+    "freshness": (
+        _ACCOUNT,
+        ViewColumn("last_synced_date", "date", "The last day of the unbroken run of complete days", "sync_state.last_synced_date"),
+        ViewColumn("last_success_at", "time, UTC", "When a run last stored all it was asked for", "sync_state.last_success_at"),
+        ViewColumn("hours_behind", "hours", "Since the end of last_synced_date, one decimal place", "sync_state.synced_until_utc"),
+        ViewColumn("open_days", "whole number", "Days stored that were not over then", "synced_days.first_closed_at"),
+        ViewColumn("suspect_days", "whole number", "Days whose latest answer was implausible", "synced_days.suspect_since"),
+    ),
+}  # fmt: skip
+"""By view, in the order of the columns."""
