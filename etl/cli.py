@@ -9,6 +9,7 @@ import gc
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -315,6 +316,31 @@ def migrate(options: Options, *, sql: bool) -> int:
         print_json({"revision": SCHEMA_REVISION, "exit_code": OK})
     elif options.verbosity >= 0:
         click.echo(f"the schema is at revision {SCHEMA_REVISION}")
+    return OK
+
+
+@cli.group()
+def numbering() -> None:
+    """The numbering plan: which operator and region a number was given to."""
+
+
+@numbering.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@_answers_in_json
+@click.pass_obj
+def import_numbering(options: Options, *, files: tuple[Path, ...]) -> int:
+    """Take in files of the numbering plan (ABC-3xx, ABC-4xx, ABC-8xx, DEF-9xx).
+
+    They replace all that stood there of codes with the same first digits; the rest stays.
+    """
+    from etl import console
+    from etl.numbering.importing import import_plan
+
+    imported = import_plan(_settings_of(options, ())[0], files)
+    if options.as_json:
+        print_json({**asdict(imported), "exit_code": OK})
+    elif options.verbosity >= 0:
+        console.print_imported(imported)
     return OK
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from etl.audit.verify import Difference
     from etl.forgetting import Forgotten
     from etl.model import Tally, Window
+    from etl.numbering.importing import Imported
     from etl.runs import Report, Watcher
 
 PIPED_WIDTH: Final = 120
@@ -158,6 +159,18 @@ def print_forgotten(results: Sequence[Forgotten]) -> None:
     labels = {result.account for result in results}
     if elsewhere := sorted({label for result in results for label in result.elsewhere} - labels):
         click.secho(f"not looked at: {', '.join(elsewhere)}; see --account", fg="yellow")
+
+
+def print_imported(imported: Imported) -> None:
+    """What became of files of the numbering plan."""
+    for name, ranges in imported.files.items():
+        click.echo(f"{name}: {ranges:,} ranges")
+    click.echo(
+        f"{', '.join(imported.codes)}: {imported.numbers:,} numbers with an operator; {imported.rows:,} rows took the "
+        f"place of {imported.replaced:,}"
+    )
+    if imported.overlapping:
+        click.secho(f"  {imported.overlapping:,} ranges lost numbers to narrower or equal ones", fg="yellow")
 
 
 def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -1,0 +1,229 @@
+"""Files of the numbering plan: read as published, refused with the file and the line, each number given one owner."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.errors import ConfigError
+from etl.numbering.disjoint import cut_at_blocks, cut_overlaps
+from etl.numbering.plan_file import PlanFile, PlanRange, read_plan_file
+
+DATA = Path(__file__).parents[1] / "data" / "numbering"
+HEADER = "АВС/ DEF;От;До;Емкость;Оператор;Регион;Территория ГАР;ИНН"
+LINE = "900;0000000;0009999;10000;АО Один;Город;Улица;7700000001"
+SOURCE = PlanFile("made.csv", None)
+
+
+def told(ranges):
+    return [(each.first, each.last, each.operator, each.region, each.inn, each.line) for each in ranges]
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(*lines, encoding="utf-8", end="\r\n"):
+        path = tmp_path / "plan.csv"
+        path.write_bytes("".join(line + end for line in lines).encode(encoding))
+        return read_plan_file(path)
+
+    return read
+
+
+def refusal(read, *lines, **form):
+    with pytest.raises(ConfigError) as error:
+        read(*lines, **form)
+    folder, text = str(error.value).split("plan.csv", 1)
+    assert "\n" not in text
+    return text.removeprefix(": ").removeprefix(", ")
+
+
+def test_a_published_file_is_read_line_by_line():
+    assert told(read_plan_file(DATA / "DEF-9xx.csv")) == [
+        (9000000000, 9000049999, 'ООО "Первый"', "Краснодарский край", "7700000001", 2),
+        (9000050000, 9000249999, 'АО "Второй"', "г. Москва", "7700000002", 3),
+        (9000300000, 9000300999, 'ООО "Первый"', "Тверская область", "7700000001", 4),
+        (9243550000, 9243559999, 'ПАО "Третий"', "Хабаровский край", "7700000003", 5),
+        (9999999990, 9999999999, 'АО "Второй"', "Российская Федерация", None, 6),
+    ]
+
+
+def test_an_older_copy_in_windows_letters_with_odd_spaces_and_two_columns_less_is_read():
+    assert told(read_plan_file(DATA / "DEF-9xx_older.csv")) == [
+        (9000000000, 9000049999, 'ООО "Прежний"', "Краснодарский край", None, 2),
+        (9000050000, 9000249999, 'АО "Второй"', "г. Москва", None, 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        HEADER,
+        "ABC/DEF;От;До;Ёмкость;Оператор;Регион;Территория ГАР;ИНН",
+        " авс / def ; ОТ;до;Емкость ;Оператор;Регион;ТерриторияГАР;\u00a0ИНН",
+        '"АВС/ DEF";"От";"До";"Емкость";"Оператор";"Регион";"Территория ГАР";"ИНН"',
+    ],
+)
+@pytest.mark.parametrize(("encoding", "end"), [("utf-8", "\n"), ("utf-8-sig", "\r\n")])
+def test_the_header_is_told_by_its_words(read, header, encoding, end):
+    assert told(read(header, LINE, encoding=encoding, end=end)) == [
+        (9000000000, 9000009999, "АО Один", "Город", "7700000001", 2)
+    ]
+
+
+def test_columns_may_stand_in_any_order_and_more_may_follow(read):
+    header = "Новое;ИНН;Регион;Оператор;Емкость;До;От;АВС/ DEF"
+    assert told(read(header, "x;;Город;АО;3;12;10;900")) == [(9000000010, 9000000012, "АО", "Город", None, 2)]
+
+
+def test_blank_lines_are_passed_over_and_counted(read):
+    assert told(read("", HEADER, ";;;", LINE, "  "))[0][-1] == 4
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [('ООО ""Один""', 'ООО ""Один""'), ('"ООО ""Один"""', 'ООО "Один"'), ('"Один; и другие"', "Один; и другие")],
+)
+def test_quotation_marks_are_read_as_csv_has_them_and_as_the_plan_has_them(read, field, name):
+    assert read(HEADER, f"900;0;0;1;{field};Город;;")[0].operator == name
+
+
+WRONG_LINES = {
+    "90;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not begin with 0",
+    "090;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not begin with 0",
+    "9000;0;0;1;АО;Город;;": "АВС/ DEF must be a number of at most 3 digits",
+    "900;;0;1;АО;Город;;": "От must be a number of at most 7 digits",
+    "900;0;10000000;10000001;АО;Город;;": "До must be a number of at most 7 digits",
+    "900;-1;0;2;АО;Город;;": "От must be a number of at most 7 digits",
+    "900;٣;0;1;АО;Город;;": "От must be a number of at most 7 digits",
+    "900;2;1;0;АО;Город;;": "От lies behind До",
+    "900;0;9;11;АО;Город;;": "Емкость says 11, and from От to До there are 10 numbers",
+    "900;0;9;;АО;Город;;": "Емкость must be a number of at most 8 digits",
+    "900;0;9;10; ;Город;;": "there is no operator",
+    "900;0;9;10;АО": "5 fields where the first line has 8",
+    "900;0;9;10;АО;Город;;;лишнее": "9 fields where the first line has 8",
+    f"900;0;9;10;{'О' * 501};Город;;": "Оператор has more than 500 characters, or some that cannot be seen",
+    "900;0;9;10;АО\0;Город;;": "Оператор has more than 500 characters, or some that cannot be seen",
+    "900;0;9;10;АО;Город;;1234567890123": "Инн has more than 12 characters, or some that cannot be seen",
+}
+
+
+@pytest.mark.parametrize("line", WRONG_LINES)
+def test_a_wrong_line_is_refused_with_its_number(read, line):
+    assert refusal(read, HEADER, LINE, line) == f"line 3: {WRONG_LINES[line]}"
+
+
+def test_a_quotation_mark_left_open_costs_its_own_line_only(read):
+    assert refusal(read, HEADER, '900;0;9;10;"АО;Город;;', LINE) == "line 2: 5 fields where the first line has 8"
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
+def test_an_empty_file_is_refused(read, content):
+    assert refusal(read, content, end="") == "the file is empty"
+
+
+def test_a_file_without_ranges_is_refused(read):
+    assert refusal(read, HEADER) == "the file has a header and no ranges"
+
+
+@pytest.mark.parametrize("first", ["<!DOCTYPE html>", LINE, "phone,price", "АВС/ DEF,От,До", "a" * 200_000])
+def test_what_is_no_such_file_is_refused_with_what_it_should_be(read, first):
+    text = refusal(read, first, LINE)
+    assert text.startswith("not a file of the numbering plan: its first line must name the columns АВС/ DEF;От;До;")
+
+
+def test_the_columns_that_lack_are_named(read):
+    assert refusal(read, "АВС/ DEF;От;До;Оператор;Оператор").endswith("repeats, емкость, оператор, регион")
+
+
+def test_a_file_of_other_bytes_is_refused(tmp_path):
+    path = tmp_path / "plan.csv"
+    path.write_bytes(b"\x98\xff\xfe")
+    with pytest.raises(ConfigError, match="neither UTF-8 nor Windows-1251"):
+        read_plan_file(path)
+
+
+@pytest.mark.parametrize("name", ["nowhere.csv", "", "x\0y"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
+    with pytest.raises(ConfigError, match=r": [A-Za-z ]+$"):
+        read_plan_file(tmp_path / name)
+
+
+def plan(*ranges):
+    return [
+        PlanRange(9000000000 + first, 9000000000 + last, operator, "", None, SOURCE, line)
+        for line, (first, last, operator) in enumerate(ranges, start=2)
+    ]
+
+
+def short(ranges):
+    return [(each.first - 9000000000, each.last - 9000000000, each.operator) for each in ranges]
+
+
+def test_ranges_that_do_not_overlap_stay_as_they_are():
+    ranges = plan((0, 9, "a"), (10, 19, "a"), (30, 39, "b"))
+    assert list(cut_overlaps(reversed(ranges))) == ranges
+
+
+def test_of_overlapping_ranges_the_narrower_one_wins():
+    assert short(cut_overlaps(read_plan_file(DATA / "overlapping.csv"))) == [
+        (0, 9999, 'ООО "Широкий"'),
+        (10000, 11999, 'АО "Узкий"'),
+        (12000, 12999, 'ПАО "Самый узкий"'),
+        (13000, 19999, 'АО "Узкий"'),
+        (20000, 89999, 'ООО "Широкий"'),
+        (90000, 109999, 'ООО "Через край"'),
+    ]
+
+
+def test_equal_ranges_of_one_owner_are_one():
+    assert short(cut_overlaps(plan((0, 9, "a"), (0, 9, "a")))) == [(0, 9, "a")]
+
+
+def test_equal_ranges_of_different_owners_are_refused_with_both_lines():
+    words = r"contradicting\.csv, line 4: the same numbers as in contradicting\.csv, line 3,"
+    with pytest.raises(ConfigError, match=words):
+        list(cut_overlaps(read_plan_file(DATA / "contradicting.csv")))
+
+
+def test_what_a_narrower_range_decides_is_no_contradiction():
+    assert short(cut_overlaps(plan((0, 9, "a"), (0, 9, "b"), (0, 9, "a"), (0, 4, "c"), (5, 9, "d")))) == [
+        (0, 4, "c"),
+        (5, 9, "d"),
+    ]
+
+
+spans = st.tuples(st.integers(0, 30), st.integers(0, 12), st.sampled_from("abc"))
+
+
+@given(st.lists(spans, max_size=8).map(lambda made: plan(*((first, first + more, who) for first, more, who in made))))
+def test_each_number_has_the_owner_that_a_look_at_every_range_finds(ranges):
+    expected = {}
+    contradicts = False
+    for number in range(9000000000, 9000000050):
+        holders = [each for each in ranges if each.first <= number <= each.last]
+        least = min((each.last - each.first for each in holders), default=None)
+        owners = {each.operator for each in holders if each.last - each.first == least}
+        contradicts |= len(owners) > 1
+        if len(owners) == 1:
+            expected[number] = owners.pop()
+    if contradicts:
+        with pytest.raises(ConfigError):
+            list(cut_overlaps(ranges))
+        return
+    pieces = list(cut_overlaps(ranges))
+    assert [number for each in pieces for number in range(each.first, each.last + 1)] == sorted(expected)
+    assert all(expected[number] == each.operator for each in pieces for number in range(each.first, each.last + 1))
+
+
+def test_no_piece_crosses_a_block_of_a_hundred_thousand():
+    ranges = plan((0, 5, "a"), (99_999, 300_000, "b"))
+    assert short(cut_at_blocks(ranges)) == [
+        (0, 5, "a"),
+        (99_999, 99_999, "b"),
+        (100_000, 199_999, "b"),
+        (200_000, 299_999, "b"),
+        (300_000, 300_000, "b"),
+    ]
