@@ -40,10 +40,18 @@ class Imported:
     replaced: int
 
 
-def import_plan(settings: Settings, paths: Sequence[Path], *, clock: Callable[[], datetime] = utc_now) -> Imported:
+def import_plan(
+    settings: Settings, paths: Sequence[Path], *, wait: float = MIGRATION_WAIT, clock: Callable[[], datetime] = utc_now
+) -> Imported:
     """Replace the plan's ranges of all codes that begin with the same digits as those of the files.
 
     So DEF-9xx.csv replaces all that stood there of 9xx, and nothing of 3xx. Makes the schema first if need be.
+
+    Args:
+        settings: Of any account of the database.
+        paths: The files; together they are one plan.
+        wait: Seconds to wait for another import.
+        clock: The present moment, aware.
 
     Raises:
         ConfigError: A file cannot be read, is no such file, or contradicts itself; nothing is changed.
@@ -64,7 +72,7 @@ def import_plan(settings: Settings, paths: Sequence[Path], *, clock: Callable[[]
 
     with database_errors():
         engine = prepare_database(engine, settings, dry_run=False)
-        with hold_lock(engine, "numbering", wait=MIGRATION_WAIT):
+        with hold_lock(engine, "numbering", wait=wait):
             replaced = try_again(put)
     return Imported(
         files={name: len(of_file) for name, of_file in files.items()},

@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from decimal import Decimal
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -511,3 +512,49 @@ def test_a_verify_in_another_form_stops_before_any_request(synced, vendor):
     asked = len(vendor.requests)
     done = synced("verify", BILLING_PHONES="masked")
     assert (done.code, "BILLING_PHONES=plain" in done.errors, len(vendor.requests)) == (78, True, asked)
+
+
+# --- numbering --------------------------------------------------------------------------------------------------------
+
+PLAN = Path(__file__).parents[1] / "data" / "numbering"
+
+
+def test_an_import_of_the_numbering_plan_says_what_it_took_in(billing):
+    files = [str(PLAN / name) for name in ("DEF-9xx.csv", "ABC-4xx.csv")]
+    done = billing("numbering", "import", *files, BILLING_API_TOKEN=None)
+    assert (done.code, done.errors) == (0, "")
+    assert done.out == (
+        f"{files[0]}: 5 ranges\n{files[1]}: 2 ranges\n"
+        "4xx, 9xx: 10,271,010 numbers with an operator; 108 rows took the place of 0\n"
+    )
+    done = billing("numbering", "import", "--json", str(PLAN / "overlapping.csv"))
+    assert json.loads(done.out) == {
+        "files": {str(PLAN / "overlapping.csv"): 5}, "codes": ["9xx"], "numbers": 110_000, "overlapping": 3, "rows": 7,
+        "replaced": 7, "exit_code": 0,
+    }  # fmt: skip
+    assert "lost numbers" in billing("numbering", "import", str(PLAN / "overlapping.csv")).out
+    assert billing("-q", "numbering", "import", files[0]).out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere.csv", "nowhere.csv: No such file or directory"),
+        (
+            "contradicting.csv",
+            "contradicting.csv, line 4: the same numbers as in contradicting.csv, line 3, for another",
+        ),
+        ("../csv/delimiter_semicolon.csv", "delimiter_semicolon.csv: not a file of the numbering plan"),
+    ],
+)
+def test_a_file_that_is_no_numbering_plan_is_refused_in_one_line_and_makes_no_database(billing, name, words):
+    done = billing("numbering", "import", str(PLAN / name))
+    assert (done.code, done.out) == (78, "")
+    assert done.errors.startswith("billing-etl: ")
+    assert done.errors.count("\n") == 1
+    assert words in done.errors
+    assert list(billing.folder.iterdir()) == []
+
+
+def test_an_import_without_a_file_is_a_mistake_of_usage(billing):
+    assert billing("numbering", "import").code == 2

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
+from itertools import pairwise
 
 import pytest
 from jobs import SILENT, settings_of
-from sqlalchemy import text
+from sqlalchemy import bindparam, insert, text
 
 from etl.load.engine import open_engine
+from etl.load.tables import accounts, balance_snapshots, balance_top_ups, numbering_ranges
+from etl.load.view_columns import VIEW_COLUMNS
+from etl.load.views import VIEWS
 from etl.runs import Order, run_account
 
 TODAY = date(2026, 3, 11)
@@ -298,6 +302,185 @@ def test_the_delta_of_a_restatement_is_exact(shop):
     exact = [(Decimal(before), Decimal(after)) for before, after in pairs]
     expected = [(before, after, after - before) for before, after in exact]
     assert shop.read("restated_days", "spend_before, spend_after, delta", order="day") == expected
+
+
+def fill(shop, table, *rows):
+    with shop.engine.begin() as connection:
+        connection.execute(insert(table), rows)
+
+
+def own(shop, *ranges):
+    """Give ranges of numbers to operators."""
+    known = {"region": "r", "file_name": "f", "file_changed_at": MORNING, "imported_at": MORNING}
+    rows = [
+        {"block": first[:7], "first_phone": first, "last_phone": last, "operator": who} for first, last, who in ranges
+    ]
+    fill(shop, numbering_ranges, *(known | row for row in rows))
+
+
+def shared(spend, count):
+    """Six places, halves away from zero."""
+    return (spend / count).quantize(Decimal("0.000001"), ROUND_HALF_UP)
+
+
+def test_delivery_by_operator_is_one_row_per_account_day_and_operator(shop):
+    shop.sync(
+        charge("2026-03-02T01:00:00", "0.1", phone="89240000000"),
+        *[charge("2026-03-02T02:00:00", "0.1", phone="89240000001")] * 2,
+        charge("2026-03-02T03:00:00", "0", status=0, phone="89240000002"),
+        charge("2026-03-02T04:00:00", "5", status=None, phone="89250000000"),
+        charge("2026-03-02T05:00:00", "7", phone="375291234567"),
+        charge("2026-03-02T06:00:00", "1", phone="89260000000"),
+        charge("2026-03-03T01:00:00", "-2", phone="89240000000"),
+        charge("2026-03-03T02:00:00", "9", phone="89240000000"),
+    )
+    shop.vendor.dataset.remove([charge("2026-03-03T02:00:00", "9", phone="89240000000")])
+    shop.sync(lookback_days=31)
+    own(shop, ("+79240000000", "+79240000009", "One"), ("+79250000000", "+79250099999", "Two"))
+    columns = ("account", "day", "operator", "records", "delivered", "delivery_rate", "spend", "cost_per_delivery")
+    rows = [tuple(row[name] for name in columns) for row in shop.read("delivery_by_operator")]
+    second, third = date(2026, 3, 2), date(2026, 3, 3)
+    assert sorted(rows, key=str) == sorted([
+        ("default", second, None, 2, 2, Decimal(1), Decimal(8), Decimal(4)),
+        ("default", second, "One", 4, 3, Decimal("0.75"), Decimal("0.3"), Decimal("0.1")),
+        ("default", second, "Two", 1, 0, Decimal(0), Decimal(5), None),
+        ("default", third, "One", 1, 1, Decimal(1), Decimal(-2), Decimal(-2)),
+    ], key=str)  # fmt: skip
+
+
+COSTS = [
+    *[(total, count) for total in ("1", "-1", "2", "0.000001", "-0.000003", "0.5") for count in (1, 2, 3, 7, 64, 128)],
+    *[(total, count) for total in ("1000000001", "999999999999.999999", "-7000000000.000005") for count in (2, 3, 11)],
+]
+
+
+@pytest.mark.fault(40)
+def test_the_cost_of_a_delivery_is_rounded_alike_everywhere(shop):
+    days = [date(2026, 1, 1) + timedelta(days=n) for n in range(len(COSTS))]
+    shop.sync(
+        *[
+            record
+            for day, (total, count) in zip(days, COSTS, strict=True)
+            for record in (*charges(day, count - 1, price="0"), charge(f"{day}T09:00:00", total))
+        ],
+        *[charge(f"{day}T08:00:00", "0", status=0) for day in days],
+        start_date=days[0],
+    )
+    rate = {day: (Decimal(count) / (count + 1)).quantize(Decimal("0.0001"), ROUND_HALF_UP) for day, (_, count) in
+            zip(days, COSTS, strict=True)}  # fmt: skip
+    assert shop.read("delivery_by_operator", "day, delivered, delivery_rate, cost_per_delivery", order="day") == [
+        (day, count, rate[day], shared(Decimal(total), count)) for day, (total, count) in zip(days, COSTS, strict=True)
+    ]
+
+
+def test_a_cost_of_mixed_signs_is_rounded_by_the_sign_of_the_whole(shop):
+    days = {date(2026, 3, n + 1): prices for n, prices in enumerate((["5", "-0.000001"], ["-5", "0.000001"],
+            ["7", "-0.000004", "0"], ["999999999999", "-0.000001"], ["0.000001", "-0.000001"]))}  # fmt: skip
+    shop.sync(*[charge(f"{day}T10:00:0{n}", price) for day, prices in days.items() for n, price in enumerate(prices)])
+    assert shop.read("delivery_by_operator", "day, spend, cost_per_delivery", order="day") == [
+        (day, sum(map(Decimal, prices)), shared(sum(map(Decimal, prices)), len(prices))) for day, prices in days.items()
+    ]
+
+
+def test_monthly_spend_is_the_sum_of_its_days_and_of_what_changed_after_they_were_closed(shop):
+    start = date(2026, 1, 1)
+    january, gone = charge("2026-01-31T23:59:59", "0.1"), charge("2026-02-14T10:00:00", "3")
+    march = [charge("2026-03-01T00:00:00", HUGE), *[charge("2026-03-09T10:00:00", "0.1", status=0)] * 3]
+    shop.sync(january, gone, *march, start_date=start)
+    assert shop.read("monthly_spend") == [
+        {"account": "default", "month": date(2026, 1, 1), "records": 1, "delivered": 1, "failed": 0,
+         "spend": Decimal("0.1"), "restated": Decimal(0)},
+        {"account": "default", "month": date(2026, 2, 1), "records": 1, "delivered": 1, "failed": 0,
+         "spend": Decimal(3), "restated": Decimal(0)},
+        {"account": "default", "month": date(2026, 3, 1), "records": 4, "delivered": 1, "failed": 3,
+         "spend": Decimal(HUGE) + Decimal("0.3"), "restated": Decimal(0)},
+    ]  # fmt: skip
+    late = [charge("2026-01-05T10:00:00", "0.000001"), charge("2026-01-05T10:00:00", "-" + HUGE)]
+    shop.sync(january, *late, *march, command="backfill", since=start, until=date(2026, 3, 10), max_withdrawn_share=1)
+    shop.sync(command="accept", since=date(2026, 2, 14), until=date(2026, 2, 14))
+    assert shop.read("monthly_spend", "month, records, delivered, failed, spend, restated") == [
+        (date(2026, 1, 1), 3, 3, 0, Decimal("0.100001") - Decimal(HUGE), Decimal("0.000001") - Decimal(HUGE)),
+        (date(2026, 2, 1), 0, 0, 0, Decimal(0), Decimal(-3)),
+        (date(2026, 3, 1), 4, 1, 3, Decimal(HUGE) + Decimal("0.3"), Decimal(0)),
+    ]
+
+
+def test_monthly_spend_is_what_the_days_say_after_nights_of_changes(shop, sandbox):
+    sandbox.dataset.reset()
+    for _ in range(3):
+        shop.sync(max_withdrawn_share=Decimal(1), lookback_days=31)
+        sandbox.dataset.revise()
+    totals = Counter()
+    for day, *counts in shop.read("daily_spend", "day, records, delivered, failed, spend"):
+        for name, count in zip(("records", "delivered", "failed", "spend"), counts, strict=True):
+            totals[day.replace(day=1), name] += count
+    for day, delta in shop.read("restated_days", "day, delta"):
+        totals[day.replace(day=1), "restated"] += delta
+    assert totals[date(2026, 3, 1), "restated"]
+    assert {(row["month"], name): row[name] for row in shop.read("monthly_spend") for name in row if name not in
+            ("account", "month")} == dict(totals)  # fmt: skip
+
+
+BALANCES = [
+    # hour, balance, spend on record
+    (1, "100", "0"),
+    (2, "99.7", "0.3"),
+    (3, "149.7", "0.4"),
+    (4, "149.600001", "0.4"),
+    (5, "0.000001", "150.1"),
+    (6, "999999999999.999999", "150.1"),
+    (7, "-999999999999.999999", "99999999999999.999999"),
+]
+TOP_UPS = [(0, "7"), (2, "1"), (3, "50"), (4, "0.4"), (5, "0.1"), (6, "999999999999.099999"), (8, "5")]
+
+
+def test_the_balance_proof_says_what_charges_and_top_ups_leave_unexplained(shop):
+    shop.sync()
+
+    def hour(n):
+        return datetime(2026, 3, 11, n, tzinfo=UTC)
+
+    with shop.engine.connect() as connection:
+        account = connection.scalar(text("SELECT id FROM accounts"))
+    fill(shop, accounts, {"id": account + 1, "label": "another", "created_at": MORNING})
+    fill(shop, balance_snapshots, *[
+        {"account_id": account, "taken_at": hour(n), "balance": Decimal(b), "recorded_spend": Decimal(s)}
+        for n, b, s in BALANCES
+    ], {"account_id": account + 1, "taken_at": hour(3), "balance": Decimal(1), "recorded_spend": Decimal(1)},
+    )  # fmt: skip
+    fill(shop, balance_top_ups, *[
+        {"account_id": account, "at": hour(n), "amount": Decimal(amount), "noted_at": hour(9)} for n, amount in TOP_UPS
+    ], {"account_id": account + 1, "at": hour(3), "amount": Decimal(1000), "noted_at": hour(9)})  # fmt: skip
+    expected = []
+    for (n, opening, spent), (m, closing, spend) in pairwise(BALANCES):
+        charged = Decimal(spend) - Decimal(spent)
+        top_ups = sum((Decimal(amount) for k, amount in TOP_UPS if n < k <= m), Decimal(0))
+        unexplained = Decimal(closing) - (Decimal(opening) + top_ups - charged)
+        finding = "unexplained credit" if unexplained > 0 else "unexplained charge" if unexplained else "explained"
+        expected.append({
+            "account": "default", "opened_at": hour(n).replace(tzinfo=None), "closed_at": hour(m).replace(tzinfo=None),
+            "opening": Decimal(opening), "closing": Decimal(closing), "charged": charged, "top_ups": top_ups,
+            "unexplained": unexplained, "finding": finding,
+        })  # fmt: skip
+    assert [row["finding"] for row in expected] == [
+        "unexplained charge", "unexplained credit", "unexplained charge", "explained", "unexplained credit",
+        "unexplained credit",
+    ]  # fmt: skip
+    assert shop.read("balance_proof") == expected
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_postgresql_tells_the_meaning_of_every_column_of_every_view(shop):
+    shop.sync()
+    query = text(
+        "SELECT c.relname, a.attname, col_description(c.oid, a.attnum) FROM pg_class c JOIN pg_attribute a"
+        " ON a.attrelid = c.oid WHERE c.relname IN :views AND a.attnum > 0 ORDER BY a.attnum"
+    ).bindparams(bindparam("views", expanding=True))
+    with shop.engine.connect() as connection:
+        told = connection.execute(query, {"views": VIEWS}).all()
+    assert {view: [tuple(row[1:]) for row in told if row[0] == view] for view in VIEWS} == {
+        view: [(column.name, column.meaning) for column in columns] for view, columns in VIEW_COLUMNS.items()
+    }
 
 
 def test_freshness_tells_how_far_an_account_is(shop):
