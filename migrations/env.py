@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, bindparam, text
 
 from etl.load.engine import open_engine
 from etl.load.tables import SCHEMA_REVISION, metadata
-from etl.load.views import drop_views, make_views
+from etl.load.views import VIEWS, drop_views, make_views
+
+# MariaDB keeps what was granted on a view by its name; PostgreSQL forgets it with the view.
+GRANTED = """
+SELECT 'GRANT ' || privilege_type || ' ON ' || quote_ident(table_name) || ' TO '
+  || CASE WHEN grantee = 'PUBLIC' THEN 'PUBLIC' ELSE quote_ident(grantee) END
+FROM information_schema.role_table_grants
+WHERE table_schema = current_schema() AND table_name IN :views AND grantee <> grantor
+"""
+
+
+def grants_on_views(connection: Connection) -> list[str]:
+    """The statements that give others again what they were given on the views."""
+    if connection.dialect.name != "postgresql":
+        return []
+    query = text(GRANTED).bindparams(bindparam("views", expanding=True))
+    return list(connection.scalars(query, {"views": VIEWS}))
 
 
 def run_online(connection: Connection) -> None:
     """Migrate over a connection, in one transaction where the database has such for DDL."""
     with connection.begin():
         context.configure(connection=connection, target_metadata=metadata)
+        grants = grants_on_views(connection)
         # No database lets a table go, or change, that a view still stands on.
         for statement in drop_views():
             connection.execute(text(statement))
         context.run_migrations()
         if context.get_context().get_current_revision() == SCHEMA_REVISION:
-            for statement in make_views(connection.dialect.name):
+            for statement in make_views(connection.dialect.name) + grants:
                 connection.exec_driver_sql(statement)
 
 

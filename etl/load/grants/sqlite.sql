@@ -1,0 +1,3 @@
+-- SQLite has no users: who may read the file may read every table in it, and who may write it may change them.
+-- The file's owner and mode decide (chmod 640 billing.db; -wal and -shm beside it follow). A BI tool that must see the
+-- views alone needs another database, or a copy with the views' rows made into tables.

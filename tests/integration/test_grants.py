@@ -1,0 +1,143 @@
+"""The users of etl/load/grants: the owner migrates, the writer runs the nights, the reader sees views alone."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from conftest import SERVERS, fresh_database
+from jobs import SILENT, settings_of
+from sqlalchemy import NullPool, create_engine, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+import etl.load
+from etl.forgetting import forget_number
+from etl.load.engine import open_engine, parse_url
+from etl.load.schema import migrate
+from etl.load.tables import metadata
+from etl.load.views import VIEWS
+from etl.numbering.importing import import_plan
+from etl.runs import Order, run_account
+
+GRANTS = Path(etl.load.__file__).parent / "grants"
+DATA = Path(__file__).parents[1] / "data" / "numbering"
+NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+ROLES = ("owner", "writer", "reader")
+DENIED = "permission denied|must be owner|denied to user|command denied|cannot delete from view"
+
+
+class Users:
+    """The users of one database, under names of their own on a server that others use too."""
+
+    def __init__(self, backend, url):
+        self.url = url
+        self.prefix = f"test_{uuid.uuid4().hex[:12]}"
+        self.parts = (
+            (GRANTS / f"{backend}.sql").read_text("utf-8").replace("billing_", f"{self.prefix}_").split("\n-- 2. ")
+        )
+        self.parts = [part.replace(f"{self.prefix}_records", "billing_records") for part in self.parts]
+        self.admin = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+
+    def grant(self, part):
+        lines = [line for line in f"-- {self.parts[part - 1]}".splitlines() if not line.startswith("--")]
+        with self.admin.connect() as connection:
+            for statement in filter(str.strip, "\n".join(lines).split(";\n")):
+                connection.exec_driver_sql(statement)
+            if part == 1 and self.url.get_backend_name() == "mariadb":
+                for role in ROLES:
+                    connection.exec_driver_sql(f"ALTER USER {self.prefix}_{role} ACCOUNT UNLOCK")
+
+    def url_of(self, role):
+        return self.url.set(username=f"{self.prefix}_{role}", password=None)
+
+    def engine_of(self, role):
+        return open_engine(self.url_of(role))
+
+
+@pytest.fixture(params=["postgresql", "mariadb"])
+def users(request, tmp_path):
+    with fresh_database(request.param, tmp_path) as url:
+        made = Users(request.param, url)
+        made.grant(1)
+        migrate(made.engine_of("owner"))
+        made.grant(2)
+        yield made
+    server = create_engine(parse_url(SERVERS[request.param]), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        for role in ROLES:
+            what = "ROLE" if request.param == "postgresql" else "USER"
+            connection.exec_driver_sql(f"DROP {what} {made.prefix}_{role}")
+
+
+def denied(engine, statement):
+    with engine.connect() as connection, pytest.raises(DBAPIError, match=f"(?i){DENIED}"):
+        connection.execute(text(statement))
+
+
+@pytest.fixture
+def synced(users, sandbox):
+    settings = settings_of(users.url_of("writer"), sandbox, date(2026, 3, 1))
+    report = run_account(settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW)
+    assert report.error is None
+    assert report.tally.new > 50
+    return settings
+
+
+def test_the_writer_does_all_that_a_night_and_a_person_ask_for(users, synced):
+    assert import_plan(synced, [DATA / "DEF-9xx.csv"], clock=lambda: NOW).rows == 7
+    assert import_plan(synced, [DATA / "DEF-9xx.csv"], clock=lambda: NOW).replaced == 7
+    assert forget_number(synced, "+79000000000", wait=0, clock=lambda: NOW).rows is not None
+
+
+def test_the_writer_may_change_no_schema(users, synced):
+    engine = users.engine_of("writer")
+    for statement in (
+        "DROP TABLE billing_records",
+        "DROP VIEW billing",
+        "CREATE TABLE another (number INTEGER)",
+        "CREATE VIEW another AS SELECT 1 AS one",
+        "ALTER TABLE billing_records ADD COLUMN another INTEGER",
+        "TRUNCATE TABLE restatements",
+        "CREATE INDEX another ON billing_records (phone)",
+    ):
+        denied(engine, statement)
+
+
+def test_the_reader_sees_every_view(users, synced):
+    import_plan(synced, [DATA / "DEF-9xx.csv"], clock=lambda: NOW)
+    with users.engine_of("reader").connect() as connection:
+        counts = {view: connection.scalar(text(f"SELECT COUNT(*) FROM {view}")) for view in VIEWS}
+        connection.execute(text("SELECT operator, region FROM billing")).all()
+    assert counts["billing"] > 50
+    assert counts["delivery_by_operator"] > 5
+    assert counts["freshness"] == 1
+
+
+def test_the_reader_sees_no_table_and_changes_nothing(users, synced):
+    engine = users.engine_of("reader")
+    for table in [*metadata.tables, "alembic_version"]:
+        denied(engine, f"SELECT COUNT(*) FROM {table}")
+    for view in VIEWS:
+        denied(engine, f"DELETE FROM {view}")
+    denied(engine, "CREATE TABLE another (number INTEGER)")
+
+
+def test_the_reader_still_sees_the_views_that_a_migration_made_anew(users, synced):
+    with users.engine_of("owner").begin() as connection:
+        connection.execute(text("DROP VIEW freshness"))
+    migrate(users.engine_of("owner"))
+    with users.engine_of("reader").connect() as connection:
+        assert connection.scalar(text("SELECT COUNT(*) FROM billing")) > 50
+
+
+def test_what_is_granted_may_be_granted_again(users):
+    users.grant(2)
+    assert set(inspect(users.engine_of("owner")).get_view_names()) == set(VIEWS)
+
+
+def test_the_users_of_sqlite_are_those_of_its_file():
+    lines = (GRANTS / "sqlite.sql").read_text("utf-8").splitlines()
+    assert "SQLite has no users" in lines[0]
+    assert all(line.startswith("--") for line in lines)
