@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help
 help:  ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(VENV)/demo  ## Run the main job on SQLite against the sandbox
@@ -48,6 +48,10 @@ lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+.PHONY: dictionary
+dictionary: $(VENV)/dev  ## Write docs/dictionary.md anew from the schema
+	@$(BIN)/python -m etl.bi.dictionary > docs/dictionary.md
 
 .PHONY: wheel
 wheel: $(VENV)/dev  ## Build the wheel and try it in a clean environment

@@ -25,7 +25,8 @@ def cut_overlaps(ranges: Iterable[PlanRange]) -> Iterator[PlanRange]:
     waiting = sorted(ranges, key=lambda each: each.first, reverse=True)
     bounds = sorted({each.first for each in waiting} | {each.last + 1 for each in waiting})
     reaching: list[PlanRange] = []
-    owner = piece = None
+    owner: PlanRange | None = None
+    piece: PlanRange | None = None
     for start, end in pairwise(bounds):
         reaching = [each for each in reaching if each.last >= start]
         while waiting and waiting[-1].first == start:

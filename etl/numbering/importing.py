@@ -14,7 +14,7 @@ from etl.load.engine import database_errors, open_engine
 from etl.load.lock import hold_lock
 from etl.load.numbering import replace_ranges
 from etl.numbering.disjoint import BLOCK, cut_at_blocks, cut_overlaps
-from etl.numbering.plan_file import NUMBER_DIGITS, PlanRange, read_plan_file
+from etl.numbering.plan_file import PlanRange, read_plan_file
 from etl.runs import MIGRATION_WAIT, prepare_database, utc_now
 from etl.settings import Settings
 
@@ -90,7 +90,7 @@ def _whole(ranges: Sequence[PlanRange], disjoint: Sequence[PlanRange]) -> int:
 
 
 def _leading_digit(each: PlanRange) -> int:
-    return each.first // 10 ** (NUMBER_DIGITS + 2)
+    return int(str(each.first)[0])
 
 
 def _as_row(piece: PlanRange, now: datetime) -> dict[str, Any]:

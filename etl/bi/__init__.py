@@ -1,0 +1,1 @@
+"""What is made of the views for people who read figures."""
