@@ -13,7 +13,7 @@ from jobs import SILENT, settings_of
 from sqlalchemy import bindparam, insert, text
 
 from etl.load.engine import open_engine
-from etl.load.tables import accounts, balance_snapshots, balance_top_ups, numbering_ranges
+from etl.load.tables import accounts, balance_snapshots, balance_top_ups, billing_records, numbering_ranges
 from etl.load.view_columns import VIEW_COLUMNS
 from etl.load.views import VIEWS
 from etl.runs import Order, run_account
@@ -373,8 +373,26 @@ def test_the_cost_of_a_delivery_is_rounded_alike_everywhere(shop):
     ]
 
 
+@pytest.mark.parametrize("whole", ["0", "0.000001", "990000000.123456", "-990000000.123456"])
+def test_what_lies_just_below_a_half_is_not_rounded_twice(shop, whole):
+    shop.sync()
+    rest = Decimal("0.005").copy_sign(Decimal(whole))  # 5000 millionths for 10,001 deliveries: 0.49995 of a millionth
+    row = {
+        "account_id": 1, "created_at": at("2026-03-02 10:00"), "phone": "", "code_auth": "", "status": 1,
+        "status_info": "", "created_at_utc": at("2026-03-02 07:00"), "first_seen_at": MORNING, "updated_at": MORNING,
+    }  # fmt: skip
+    fill(
+        shop,
+        billing_records,
+        row | {"ordinal": 0, "repeats": 9_990, "price": Decimal(0)},
+        *(row | {"ordinal": n, "repeats": 1, "price": Decimal(whole) * 1000} for n in range(1, 11)),
+        row | {"ordinal": 11, "repeats": 1, "price": Decimal(whole) + rest},
+    )
+    assert shop.read("delivery_by_operator", "delivered, cost_per_delivery", order="1") == [(10_001, Decimal(whole))]
+
+
 def test_a_cost_of_mixed_signs_is_rounded_by_the_sign_of_the_whole(shop):
-    days = {date(2026, 3, n + 1): prices for n, prices in enumerate((["5", "-0.000001"], ["-5", "0.000001"],
+    days = {date(2026, 3, n + 1): prices for n, prices in enumerate((["4", "-0.000001"], ["-4", "0.000001"],
             ["7", "-0.000004", "0"], ["999999999999", "-0.000001"], ["0.000001", "-0.000001"]))}  # fmt: skip
     shop.sync(*[charge(f"{day}T10:00:0{n}", price) for day, prices in days.items() for n, price in enumerate(prices)])
     assert shop.read("delivery_by_operator", "day, spend, cost_per_delivery", order="day") == [
