@@ -2,8 +2,8 @@
 
 Times of the vendor are its wall clock, to the second. Times of our own are UTC, to the microsecond, without a zone:
 two of the three databases could not keep one. Money is NUMERIC; SQLite, which would make a binary float of that, keeps
-it as text of six decimal places. What MariaDB has beside that, engine and collation, stands in the migrations alone:
-declared here, each start would load SQLAlchemy's MySQL dialects, whatever the database.
+it as text of six decimal places. What MariaDB has beside that, engine and collation, is put to
+them when they are made: declared here, each start would load SQLAlchemy's MySQL dialects, whatever the database.
 """
 
 from __future__ import annotations
