@@ -9,10 +9,11 @@ import gc
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, date, datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
@@ -44,6 +45,48 @@ class _Day(click.ParamType[date]):
 
 
 DAY = _Day()
+
+
+class _Moment(click.ParamType[date | datetime]):
+    """A day, or a time with its offset."""
+
+    name = "date or time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date | datetime:
+        try:
+            return parse_day(value) if len(value) == len("2026-01-31") else _parse_moment(value)
+        except ValueError as error:
+            self.fail(f"{value!r} must be {error}", param, ctx)
+
+
+def _parse_moment(text: str) -> datetime:
+    must = "a date like 2026-01-31, or a time with its offset like 2026-01-31T18:00+03:00"
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(must) from None
+    raise ValueError(must)
+
+
+class _AsOf(click.ParamType[date | datetime]):
+    """A date, or a moment with its offset."""
+
+    name = "date or time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date | datetime:
+        try:
+            return parse_day(value)
+        except ValueError as error:
+            trouble = str(error)
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            self.fail(f"{value!r} must be {trouble}, or a time with its offset like 2026-01-31T18:00+03:00", param, ctx)
+        return moment
 
 
 def _settings_help() -> str:
@@ -289,6 +332,70 @@ def forget(options: Options, *, phone: str, accounts: tuple[str, ...], wait: flo
         print_json({"accounts": [console.forgotten_as_json(result) for result in results], "exit_code": OK})
     elif options.verbosity >= 0:
         console.print_forgotten(results)
+    return OK
+
+
+@cli.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    required=True,
+    metavar="FILE",
+    help="Ends with .csv or .parquet; - is CSV on stdout.",
+)
+@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
+@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
+@_takes_accounts
+@click.option("--as-of", type=_Moment(), metavar="D", help="As it was known at the end of that day, or at that time.")
+@click.option("--anonymise", is_flag=True, help="Pseudonyms for phones, no codes, no numbers in texts.")
+@_answers_in_json
+@click.pass_obj
+def export(
+    options: Options,
+    *,
+    out: Path,
+    since: date | None,
+    until: date | None,
+    accounts: tuple[str, ...],
+    as_of: date | datetime | None,
+    anonymise: bool,
+) -> int:
+    """Write the billing view to a file."""
+    from etl import console
+    from etl.bi.export import FORMATS, export_records, open_format
+    from etl.bi.records import Selection
+    from etl.bi.whole_file import whole_file
+    from etl.load.engine import open_engine
+
+    _require_order(since, until)
+    to_stdout = str(out) == "-"
+    if not to_stdout and out.suffix.lower() not in FORMATS:
+        raise click.UsageError(f"--out {out} must end with {' or '.join(FORMATS)}, or be -")
+    if to_stdout and options.as_json:
+        raise click.UsageError("--out - and --json both want stdout")
+    all_settings = _settings_of(options, accounts)
+    zone = all_settings[0].timezone
+    if as_of is not None and not isinstance(as_of, datetime):
+        if any(settings.timezone != zone for settings in all_settings):
+            raise click.UsageError("the accounts have different time zones; give --as-of a time with its offset")
+        as_of = datetime.combine(as_of, time.max, tzinfo=zone)
+    output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
+    if not to_stdout:
+        output = whole_file(out)
+    exported = export_records(
+        open_engine(all_settings[0].database_url),
+        Selection(accounts, since, until, as_of),
+        open_format(out.suffix.lower()),
+        output,
+        zone=zone,
+        anonymise=anonymise,
+    )
+    if exported.unknown_days:
+        click.echo(console.render_unknown_days(exported.unknown_days), err=True)
+    if options.as_json:
+        print_json({"path": str(out), **console.exported_as_json(exported), "exit_code": OK})
+    elif options.verbosity >= 0:
+        click.echo(f"{out}: {exported.rows:,} records", err=to_stdout)
     return OK
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from etl.audit.status import AccountStatus
     from etl.audit.verify import Difference
+    from etl.bi.export import Exported
     from etl.forgetting import Forgotten
     from etl.model import Tally, Window
     from etl.numbering.importing import Imported
@@ -159,6 +160,22 @@ def print_forgotten(results: Sequence[Forgotten]) -> None:
     labels = {result.account for result in results}
     if elsewhere := sorted({label for result in results for label in result.elsewhere} - labels):
         click.secho(f"not looked at: {', '.join(elsewhere)}; see --account", fg="yellow")
+
+
+def exported_as_json(exported: Exported) -> dict[str, Any]:
+    """What was exported as one JSON object."""
+    return {
+        "rows": exported.rows,
+        "as_of": exported.selection.as_of,
+        "anonymised": exported.anonymised,
+        "unknown_days": exported.unknown_days,
+    }
+
+
+def render_unknown_days(count: int) -> str:
+    """One line a person can read: what an export of a past moment leaves out."""
+    days = "1 day was" if count == 1 else f"{count:,} days were"
+    return f"{days} not complete at that moment, and left out: what was known of such a day is not kept"
 
 
 def print_imported(imported: Imported) -> None:

@@ -18,6 +18,10 @@ PHONE_FORM: Final = re.compile(
 )
 """Long runs of digits that stand alone, Russian numbers with brackets and dashes, and any with a plus sign: no date or
 amount looks so."""
+_NUMBER: Final = re.compile(
+    r"((?:19|20)\d\d-[01]\d-[0-3]\d|[0-3]\d\.[01]\d\.20\d\d)|\d(?:[\s()\[\]./\u2010-\u2015\u2212-]{0,3}\d){6,}"
+)
+"""A date, which stays, or anything that may be a number, however it is spelled and whatever it stands in."""
 _PUNCTUATION: Final = r"[\s()\[\]./\u2010-\u2015\u2212-]{0,3}"
 _AROUND: Final = re.compile(r"^[^\d+]+|\D+$")
 SHORTEST_MENTION: Final = 7
@@ -31,6 +35,11 @@ CoverField = Callable[[Any], Any]
 def hide_phones(text: str) -> str:
     """The text with stars for all that has the form of a phone number."""
     return PHONE_FORM.sub(HIDDEN, text)
+
+
+def hide_numbers(text: str) -> str:
+    """The text with stars for all that may be a phone number: more than has the form of one, but no date."""
+    return _NUMBER.sub(lambda match: match[1] or HIDDEN, text)
 
 
 def mask_phone(phone: str) -> str:

@@ -32,7 +32,7 @@ def run_online(connection: Connection) -> None:
         context.configure(connection=connection, target_metadata=metadata)
         grants = grants_on_views(connection)
         # No database lets a table go, or change, that a view still stands on.
-        for statement in drop_views():
+        for statement in drop_views(connection.dialect.name):
             connection.execute(text(statement))
         context.run_migrations()
         if context.get_context().get_current_revision() == SCHEMA_REVISION:

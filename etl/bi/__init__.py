@@ -1,1 +1,1 @@
-"""What is made of the views for people who read figures."""
+"""What people take away from the database: files and texts for those who read figures. Nothing here writes to it."""

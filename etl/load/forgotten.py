@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from etl.load.merge import Stored
 from etl.model import Listed, Record
-from etl.personal import FORGOTTEN, FORGOTTEN_MENTION, HIDDEN, CoverField, cover_payload
+from etl.personal import FORGOTTEN, FORGOTTEN_MENTION, CoverField, cover_payload, hide_numbers
 
 _FIELDS: Final[dict[str, CoverField]] = {
     "phone": lambda _raw: FORGOTTEN,
@@ -28,15 +28,9 @@ _FIELDS: Final[dict[str, CoverField]] = {
 }
 
 
-_NUMBERS: Final = re.compile(
-    r"((?:19|20)\d\d-[01]\d-[0-3]\d|[0-3]\d\.[01]\d\.20\d\d)|\d(?:[\s()\[\]./\u2010-\u2015\u2212-]{0,3}\d){6,}"
-)
-"""A date, which stays, or anything that may be a number, however it is spelled and whatever it stands in."""
-
-
 def forget_payload(payload: str) -> str:
     """A bad record without the person."""
-    return cover_payload(payload, _FIELDS, lambda text: _NUMBERS.sub(lambda match: match[1] or HIDDEN, text))
+    return cover_payload(payload, _FIELDS, hide_numbers)
 
 
 def keep_forgotten(listed: list[Listed], stored: Iterable[Stored], lacking: frozenset[str]) -> list[Listed]:

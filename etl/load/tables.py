@@ -19,6 +19,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     ForeignKey,
+    Index,
     Integer,
     MetaData,
     Numeric,
@@ -113,7 +114,7 @@ class UtcTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-# Every index is a constraint's: MariaDB commits each statement by itself, and one table is one statement.
+# Nearly every index is a constraint's: MariaDB commits each statement by itself, and one table is one statement.
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -250,6 +251,8 @@ restatements = Table(
     Column("repeats_after", Integer, nullable=False, comment="0 where the record is listed no longer"),
     Column("delta", Money(38), nullable=False, comment="What this changed in the day's spend"),
     UniqueConstraint("account_id", "day", "id"),
+    # By record: without it the records as of a moment could be joined in no reasonable time on MariaDB.
+    Index(None, "account_id", "created_at", "phone", "code_auth", "ordinal"),
     comment="The journal: every change of a day after it was closed",
 )
 

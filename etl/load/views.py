@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from etl.load.asof import records_asof
 from etl.load.view_columns import VIEW_COLUMNS
-from etl.load.words import WORDS, Words
+from etl.load.words import Words, words_of
 
 
 def define_views(backend: str) -> dict[str, str]:
@@ -19,19 +20,41 @@ def define_views(backend: str) -> dict[str, str]:
     Args:
         backend: `sqlite`, `postgresql`, `mysql` or `mariadb`.
     """
-    words = WORDS["mysql" if backend == "mariadb" else backend]
+    words = words_of(backend)
     return {name: query(words) for name, query in _QUERIES.items()}
 
 
+def define_asof(backend: str, moment: str = ":moment") -> str:
+    """The query of the `billing` view as of a moment: of the days that were closed then, as they were known then.
+
+    `day_state` is as it is now; `updated_at` is empty where the record was changed after the moment.
+
+    Args:
+        backend: As above.
+        moment: What stands for it in the query: UTC without a zone.
+    """
+    words = words_of(backend)
+    return _billing(words, records_asof(words, moment))
+
+
 def make_views(backend: str) -> list[str]:
-    """The statements that make all views, and tell of their columns where a database keeps that."""
+    """The statements that make all views; where the database has such, `billing_asof` and comments on columns too."""
     views = [f"CREATE VIEW {name} AS\n{query}" for name, query in define_views(backend).items()]
-    return views + (_comments() if backend == "postgresql" else [])
+    return views + ([_asof_function(), *_comments()] if backend == "postgresql" else [])
 
 
-def drop_views() -> list[str]:
-    """The statements that remove all views."""
-    return [f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS)]
+def drop_views(backend: str) -> list[str]:
+    """The statements that remove all that `make_views` makes."""
+    functions = ["DROP FUNCTION IF EXISTS billing_asof(timestamptz)"] if backend == "postgresql" else []
+    return functions + [f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS)]
+
+
+def _asof_function() -> str:
+    query = define_asof("postgresql", "(moment AT TIME ZONE 'UTC')")
+    return f"""CREATE FUNCTION billing_asof(moment timestamptz) RETURNS SETOF billing
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+{query}
+$$"""
 
 
 def _comments() -> list[str]:
@@ -54,8 +77,8 @@ _DAY_STATE: Final = """CASE
 _DELIVERED: Final = "SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END)"
 
 
-def _with_its_day(words: Words) -> str:
-    return f"""FROM billing_records r
+def _with_its_day(words: Words, records: str = "billing_records") -> str:
+    return f"""FROM {records} r
 JOIN accounts a ON a.id = r.account_id
 LEFT JOIN synced_days d ON d.account_id = r.account_id AND d.day = {words.day_of.format("r.created_at")}
 LEFT JOIN sync_state s ON s.account_id = r.account_id
@@ -79,7 +102,7 @@ def _parts_of(words: Words, column: str) -> tuple[str, ...]:
     return tuple(f"{column}_{number}" for number, _ in enumerate(words.parts(column)))
 
 
-def _billing(words: Words) -> str:
+def _billing(words: Words, records: str = "billing_records") -> str:
     return f"""SELECT a.label AS account, r.created_at, r.created_at_utc, {words.day_of.format("r.created_at")} AS day,
   r.phone, r.code_auth, r.status, r.status_info,
   {words.money("r.price")} AS price, r.repeats,
@@ -89,7 +112,7 @@ def _billing(words: Words) -> str:
   {_of_its_range(words, "region")} AS region,
   {_DAY_STATE} AS day_state,
   r.first_seen_at, r.updated_at
-{_with_its_day(words)}"""
+{_with_its_day(words, records)}"""
 
 
 def _daily_spend(words: Words) -> str:

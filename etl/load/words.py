@@ -128,3 +128,8 @@ WORDS: Final[dict[str, Words]] = {
     ),
 }
 """By SQLAlchemy's name of the backend; MariaDB's are MySQL's."""
+
+
+def words_of(backend: str) -> Words:
+    """Those of `sqlite`, `postgresql`, `mysql` or `mariadb`."""
+    return WORDS["mysql" if backend == "mariadb" else backend]

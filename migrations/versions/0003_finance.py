@@ -176,9 +176,16 @@ def upgrade() -> None:
         column("file_changed_at", UTC_TIME, "UTC; how old that file was"),
         column("imported_at", UTC_TIME, "UTC"),
     )  # fmt: skip
+    # The journal by record: the records as of a moment are looked up in it.
+    index = "ix_restatements_account_id"
+    if context.is_offline_mode() or index not in {
+        each["name"] for each in sa.inspect(op.get_bind()).get_indexes("restatements")
+    }:
+        op.create_index(index, "restatements", ["account_id", "created_at", "phone", "code_auth", "ordinal"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_restatements_account_id", "restatements")
     # The comments stay: they are as true of the older schema.
     op.drop_table("numbering_ranges")
     op.drop_table("balance_top_ups")

@@ -380,7 +380,7 @@ def test_help_tells_every_setting_and_its_default(billing):
         assert re.search(rf"\b{name}\b", done.out), name
     for default in DEFAULTS:
         assert default in done.out, default
-    for command in ("sync", "backfill", "verify", "status", "check", "migrate", "accept", "demo", "sandbox"):
+    for command in ("sync", "backfill", "verify", "status", "check", "export", "migrate", "accept", "demo", "sandbox"):
         assert re.search(rf"^ +{command} ", done.out, re.MULTILINE), command
         assert billing(command, "--help").code == 0, command
 
@@ -489,6 +489,99 @@ def test_forget_names_the_accounts_it_did_not_look_at(synced):
 def test_forget_takes_a_number_only(synced):
     done = synced("forget", "--phone", "somebody at 89243555100")
     assert (done.code, "89243555100" in done.errors, "--phone" in done.errors) == (2, False, True)
+
+
+# --- export -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_export_writes_a_file_and_says_how_many_records_it_has(synced):
+    done = synced("export", "--out", "all.csv", BILLING_API_TOKEN=None)
+    assert (done.code, done.out, done.errors) == (0, "all.csv: 30 records\n", "")
+    assert (synced.folder / "all.csv").read_text("utf-8").count("\n") == 31
+    done = synced("export", "--out", "all.csv", "--since", "2025-03-04", "--until", "2025-03-05", "--json")
+    assert json.loads(done.out) == {
+        "path": "all.csv", "rows": 6, "as_of": None, "anonymised": False, "unknown_days": 0, "exit_code": 0,
+    }  # fmt: skip
+    assert (synced.folder / "all.csv").read_text("utf-8").count("\n") == 7
+    assert synced("-q", "export", "--out", "all.PARQUET") == (0, "", "")
+    assert (synced.folder / "all.PARQUET").read_bytes()[:4] == b"PAR1"
+    assert not [name for name in synced.files() if name.endswith(".part")]
+
+
+def test_an_export_to_stdout_is_the_file_and_nothing_else(synced):
+    synced("export", "--out", "all.csv", "--anonymise", "--until", "2025-03-01")
+    done = synced("export", "--out", "-", "--until", "2025-03-01")
+    lines = done.out.splitlines()
+    assert (done.code, len(lines), done.errors) == (0, 4, "-: 3 records\n")
+    assert "+79243555100,0371" in lines[1]
+    assert "person-" in (synced.folder / "all.csv").read_text("utf-8")
+
+
+def test_an_export_as_of_a_moment_tells_what_was_known_then(synced, vendor, listed):
+    def exported(*as_of):
+        done = synced("export", "--out", "then.csv", *as_of)
+        return done.code, done.out, done.errors
+
+    with closing(sqlite3.connect(synced.folder / "billing.db")) as database:
+        database.execute("UPDATE synced_days SET first_closed_at = '2025-03-20 20:30:00.000000'")
+        database.commit()
+    vendor.dataset.add(listed("2025-03-08", 2, "1.5")[1:])
+    assert synced("sync", *SPAN).code == 0
+    assert exported("--as-of", "2025-03-20") == (0, "then.csv: 30 records\n", "")
+    assert exported() == (0, "then.csv: 31 records\n", "")
+    assert exported("--as-of", "2999-12-31") == (0, "then.csv: 31 records\n", "")
+    nothing = (
+        0, "then.csv: 0 records\n",
+        "10 days were not complete at that moment, and left out: what was known of such a day is not kept\n",
+    )  # fmt: skip
+    assert exported("--as-of", "2025-03-19") == nothing
+    assert exported("--as-of", "2025-03-20T23:29:59+03:00") == nothing
+    assert exported("--as-of", "2025-03-20T20:30:00Z")[1] == "then.csv: 30 records\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (("--out", "all.txt"), 2, ".parquet"),
+        (("--out", "-", "--json"), 2, "stdout"),
+        (("--out", "a.csv", "--as-of", "2025-03-20T20:30:00"), 2, "offset"),
+        (("--out", "a.csv", "--as-of", "yesterday"), 2, "2026-01-31"),
+        (("--out", "a.csv", "--as-of", "0001-01-01T00:00+14:00"), 2, "offset"),
+        (("--out", "a.csv", "--since", "2025-03-02", "--until", "2025-03-01"), 2, "--until"),
+        (("--out", "a.csv", "--account", "nobody"), 78, "it has default"),
+        (("--out", "nowhere/a.csv"), 78, "nowhere/a.csv"),
+        ((), 2, "--out"),
+    ],
+)
+def test_an_export_that_cannot_be_names_what_is_wrong_and_leaves_no_file(synced, arguments, code, word):
+    files = synced.files()
+    done = synced("export", *arguments)
+    assert (done.code, word in done.errors, done.out, synced.files()) == (code, True, "", files), done
+
+
+def test_an_export_without_a_database_makes_neither_a_file_nor_a_database(billing):
+    done = billing("export", "--out", "a.csv")
+    assert (done.code, "billing-etl sync" in done.errors, billing.files()) == (74, True, []), done
+
+
+def test_parquet_without_its_library_names_the_extra(synced):
+    (synced.folder / "pyarrow.py").write_text("raise ImportError")
+    done = synced("export", "--out", "a.parquet")
+    assert (done.code, "pip install 'billing-etl[parquet]'" in done.errors) == (78, True), done
+    assert synced("export", "--out", "a.csv").code == 0
+
+
+def test_the_end_of_a_day_needs_one_time_zone(two_accounts):
+    config = ("--config", "billing.toml")
+    two_accounts(*config, "sync", *SPAN)
+    text = (two_accounts.folder / "billing.toml").read_text()
+    (two_accounts.folder / "billing.toml").write_text(f'{text}timezone = "Asia/Omsk"\n')
+    done = two_accounts(*config, "export", "--out", "a.csv", "--as-of", "2999-01-01")
+    assert (done.code, "time zones" in done.errors) == (2, True)
+    done = two_accounts(*config, "export", "--out", "a.csv", "--as-of", "2999-01-01T00:00Z")
+    assert (done.code, done.out) == (0, "a.csv: 60 records\n")
+    done = two_accounts(*config, "export", "--out", "a.csv", "--as-of", "2999-01-01", "--account", "two")
+    assert (done.code, done.out) == (0, "a.csv: 30 records\n")
 
 
 # --- files of secrets -------------------------------------------------------------------------------------------------

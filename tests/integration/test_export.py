@@ -1,0 +1,403 @@
+"""The export: what stands in the view stands in the file, the same from each database, and nothing in it runs."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import stat
+from contextlib import closing, nullcontext
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from io import BytesIO
+from zoneinfo import ZoneInfo
+
+import pytest
+from jobs import SILENT, settings_of
+from pyarrow import parquet
+from sqlalchemy import event, text
+
+from etl import stopping
+from etl.bi import parquet_file
+from etl.bi.columns import COLUMNS
+from etl.bi.csv_file import plain_text, write_csv
+from etl.bi.export import FORMATS, export_records, open_format
+from etl.bi.records import BATCH, Selection, read_batches
+from etl.bi.whole_file import whole_file
+from etl.errors import ConfigError, DatabaseFailed, NoRoom, Stopped
+from etl.load.engine import open_engine, parse_url, reading
+from etl.runs import Order, run_account
+
+ZONE = ZoneInfo("Europe/Moscow")
+MORNING = datetime(2026, 3, 11, 6, 30, 0, 1, tzinfo=UTC)
+HUGE = "999999999999.999999"
+TEXTS = [
+    "ok", "", "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u00a0=1", "\ufeff=1", "\u200b=1",
+    "＝1", "＋1", "－1", "＠x", "﹦1", "'", "'=1", "''", 'he said "no"', "a,b", "ok;=1+1", "ok\t=1", "ok\n=1", "x;'y",
+    "нет ответа", "🙂", "\u202e=1", '"=1', "a\x00b",
+]  # fmt: skip
+
+
+def charge(moment, price="0.2", status=1, info="ok", phone="89243555100", code="0371"):
+    return {
+        "created_at": moment,
+        "code_auth": code,
+        "status": status,
+        "status_info": info,
+        "phone": phone,
+        "price": Decimal(price),
+    }
+
+
+LISTED = [
+    *[charge(f"2026-03-08T10:00:{n:02}", info=info) for n, info in enumerate(TEXTS)],
+    *[charge("2026-03-09T10:00:00", "0.1", None, None)] * 3,
+    charge("2026-03-09T10:00:01", HUGE, 2),
+    *[charge("2026-03-09T10:00:02", "-" + HUGE)] * 7,
+    charge("2026-03-09T10:00:03", "-0.000001", code="=1"),
+    charge("2026-03-09T10:00:04", phone="=cmd|' /C calc'!A0", code="-5"),
+    charge("2026-03-09T10:00:04", phone="+375291234567"),
+    charge("2026-03-09T10:00:04", phone="", code=None),
+    charge("2026-03-09T10:00:04", phone="Я", code="B"),
+    charge("2026-03-09T10:00:04", phone="Я", code="a"),
+    charge("2026-03-11T08:00:00"),
+]
+
+
+class Account:
+    """An account in a database, and its exports."""
+
+    def __init__(self, url, vendor, label="=default", listed=LISTED):
+        vendor.dataset.replace(listed)
+        self.engine = open_engine(url)
+        self.settings = settings_of(url, vendor, date(2026, 3, 8), account=label)
+        self.now = MORNING
+        self.sync()
+
+    def sync(self):
+        report = run_account(
+            self.settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: self.now
+        )
+        assert report.error is None
+
+    def export(self, ending=".csv", *, anonymise=False, output=None, **selection):
+        file = BytesIO()
+        exported = export_records(
+            self.engine, Selection(**selection), open_format(ending), output or nullcontext(file), zone=ZONE,
+            anonymise=anonymise,
+        )  # fmt: skip
+        return exported, file.getvalue()
+
+    def view(self, columns="*"):
+        with closing(self.engine.connect()) as connection:
+            return connection.execute(text(f"SELECT {columns} FROM billing")).mappings().all()
+
+
+@pytest.fixture
+def account(database_url, sandbox):
+    return Account(database_url, sandbox)
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url, sandbox):
+    return Account(sqlite_url, sandbox)
+
+
+def cells(content):
+    return list(csv.DictReader(content.decode("utf-8").splitlines(keepends=True), strict=True))
+
+
+SPELLED = {
+    bool: lambda flag: str(flag).lower(),
+    datetime: lambda moment: moment.isoformat(" ", "microseconds" if moment.microsecond else "auto"),
+}
+
+
+def as_in_csv(table):
+    """Rows of a Parquet file, spelled as in a CSV file."""
+    return [
+        {name: "" if value is None else SPELLED.get(type(value), str)(value) for name, value in row.items()}
+        for row in table.to_pylist()
+    ]
+
+
+def test_the_columns_are_all_of_the_view_in_its_order(account):
+    assert list(account.view()[0]) == list(COLUMNS)
+
+
+@pytest.mark.fault(58)
+def test_every_hostile_text_is_in_the_file_and_none_of_them_runs(account):
+    exported, content = account.export()
+    rows = cells(content)
+    assert exported.rows == len(rows) == len(LISTED) - 8
+    assert [plain_text(row["status_info"]) for row in rows[: len(TEXTS)]] == [
+        info.replace("\x00", "\ufffd") for info in TEXTS
+    ]
+    for row in rows:
+        for name in ("account", "code_auth", "status_info", "operator", "region", "day_state"):
+            for part in row[name].replace("\t", ";").replace("\n", ";").replace("\r", ";").split(";"):
+                assert part.strip(" \u00a0\ufeff\u200b\u202e")[:1] not in set("=+-@＝＋－＠﹦") - {""}, row[name]
+    assert {row["account"] for row in rows} == {"'=default"}
+    assert [(row["phone"], row["code_auth"], row["price"], row["amount"], row["repeats"]) for row in rows[-10:]] == [
+        ("+79243555100", "0371", "0.100000", "0.300000", "3"),
+        ("+79243555100", "0371", HUGE, HUGE, "1"),
+        ("+79243555100", "0371", "-" + HUGE, "-6999999999999.999993", "7"),
+        ("+79243555100", "'=1", "-0.000001", "-0.000001", "1"),
+        ("", "", "0.200000", "0.200000", "1"),
+        ("+375291234567", "0371", "0.200000", "0.200000", "1"),
+        ("'=cmd|' /C calc'!A0", "'-5", "0.200000", "0.200000", "1"),
+        ("Я", "B", "0.200000", "0.200000", "1"),
+        ("Я", "a", "0.200000", "0.200000", "1"),
+        ("+79243555100", "0371", "0.200000", "0.200000", "1"),
+    ]
+    assert rows[-10] == {
+        "account": "'=default", "created_at": "2026-03-09 10:00:00", "created_at_utc": "2026-03-09 07:00:00+00:00",
+        "day": "2026-03-09", "phone": "+79243555100", "code_auth": "0371", "status": "", "status_info": "",
+        "price": "0.100000", "repeats": "3", "amount": "0.300000", "delivered": "false",
+        "operator": rows[-10]["operator"], "region": rows[-10]["region"], "day_state": "settling",
+        "first_seen_at": "2026-03-11 06:30:00.000001+00:00", "updated_at": "2026-03-11 06:30:00.000001+00:00",
+    }  # fmt: skip
+
+
+def test_a_csv_file_is_as_rfc_4180_wants_it(account):
+    _, content = account.export()
+    assert content.startswith(",".join(COLUMNS).encode() + b"\r\n")
+    assert content.endswith(b"\r\n")
+    assert b'"he said ""no""",' in content
+    assert b'"a,b",' in content
+
+
+def test_each_database_gives_the_same_file(account, tmp_path, sandbox):
+    other = Account(parse_url(f"sqlite:///{tmp_path / 'other.db'}"), sandbox)
+    for ending in FORMATS:
+        assert account.export(ending)[1] == other.export(ending)[1]
+
+
+def test_a_parquet_file_has_the_same_rows_and_exact_types(account):
+    exported, content = account.export(".parquet")
+    table = parquet.read_table(BytesIO(content))
+    _, as_csv = account.export()
+    told = [{name: plain_text(value) for name, value in row.items()} for row in cells(as_csv)]
+    assert exported.rows == len(told)
+    assert as_in_csv(table) == told
+    label = "dictionary<values=string, indices=int32, ordered=0>"
+    assert {name: str(table.schema.field(name).type) for name in COLUMNS} == {
+        "account": label, "status_info": label, "operator": label, "region": label, "day_state": label,
+        "created_at": "timestamp[ms]", "created_at_utc": "timestamp[us, tz=UTC]", "day": "date32[day]",
+        "phone": "string", "code_auth": "string", "status": "int64", "price": "decimal128(18, 6)", "repeats": "int64",
+        "amount": "decimal128(38, 6)", "delivered": "bool", "first_seen_at": "timestamp[us, tz=UTC]",
+        "updated_at": "timestamp[us, tz=UTC]",
+    }  # fmt: skip
+
+
+def test_rows_come_from_the_server_a_batch_at_a_time(database_url, sandbox):
+    account = Account(database_url, sandbox, listed=[charge("2026-03-08T10:00:00")])
+    with account.engine.begin() as connection:
+        row = dict(connection.execute(text("SELECT * FROM billing_records")).mappings().one())
+        names = ", ".join(row)
+        connection.execute(
+            text(f"INSERT INTO billing_records ({names}) VALUES ({', '.join(':' + name for name in row)})"),
+            [row | {"id": n + 2, "created_at": f"2026-03-08 1{n // 3600}:{n // 60 % 60:02}:{n % 60:02}", "ordinal": 2}
+             for n in range(2 * BATCH)],
+        )  # fmt: skip
+    cursors = []
+
+    def note(_connection, cursor, statement, *_):
+        if "billing" in statement and "ORDER BY" in statement:
+            cursors.append(cursor)
+
+    event.listen(account.engine, "before_cursor_execute", note)
+    with reading(account.engine) as connection:
+        batches = read_batches(connection, Selection())
+        assert len(next(batches)) == BATCH
+        # SQLite has nothing but such cursors; of the servers' drivers these two leave the other rows on the server.
+        assert type(cursors[0]).__name__ == {
+            "sqlite": "Cursor", "postgresql": "ServerCursor", "mariadb": "SSCursor",
+        }[database_url.get_backend_name()]  # fmt: skip
+        assert [len(batch) for batch in batches] == [BATCH, 1]
+
+
+def test_only_the_days_and_accounts_asked_for_are_exported(account, sandbox, database_url):
+    Account(database_url, sandbox, "shop", [charge("2026-03-10T23:59:59"), charge("2026-03-11T00:00:00")])
+
+    def exported(**selection):
+        return [(row["account"], row["day"]) for row in cells(account.export(**selection)[1])]
+
+    tenth = date(2026, 3, 10)
+    assert exported(since=tenth) == [
+        ("'=default", "2026-03-11"), ("shop", "2026-03-10"), ("shop", "2026-03-11"),
+    ]  # fmt: skip
+    assert exported(since=tenth, until=tenth) == [("shop", "2026-03-10")]
+    assert exported(since=tenth, accounts=("=default",)) == [("'=default", "2026-03-11")]
+    assert exported(since=date(2027, 1, 1)) == []
+    assert set(exported(until=date(2026, 3, 8))) == {("'=default", "2026-03-08")}
+    with pytest.raises(ConfigError, match="no such account; it has =default, shop"):
+        exported(accounts=("shop", "nobody"))
+
+
+def test_an_empty_range_is_a_file_with_a_header_only(on_sqlite):
+    nothing = {"since": date(2027, 1, 1)}
+    assert on_sqlite.export(**nothing)[1] == ",".join(COLUMNS).encode() + b"\r\n"
+    table = parquet.read_table(BytesIO(on_sqlite.export(".parquet", **nothing)[1]))
+    assert (table.num_rows, table.column_names) == (0, list(COLUMNS))
+
+
+def test_row_groups_are_written_as_they_are_full(on_sqlite, monkeypatch):
+    monkeypatch.setattr(parquet_file, "ROW_GROUP", 10)
+    monkeypatch.setattr("etl.bi.records.BATCH", 6)
+    file = parquet.ParquetFile(BytesIO(on_sqlite.export(".parquet")[1]))
+    groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert groups[:2] == [12, 12]
+    assert sum(groups) == file.metadata.num_rows == len(LISTED) - 8
+
+
+# Nobody's records -----------------------------------------------------------------------------------------------------
+
+CALLED = [
+    charge("2026-03-08T10:00:00"),
+    charge("2026-03-08T10:00:01", info="SMS to 8 (924) 355-51-00, 2026-03-08, code 200"),
+    charge("2026-03-08T10:00:02", phone="89990001122", info="tel.924.355.51.00"),
+    charge("2026-03-08T10:00:03", phone=""),
+]
+
+
+def test_an_anonymised_export_counts_people_and_knows_none(database_url, sandbox):
+    account = Account(database_url, sandbox, listed=CALLED)
+    files = [account.export(ending, anonymise=True)[1] for ending in (".csv", ".csv", ".parquet")]
+    people = []
+    for content in files[:2]:
+        rows = cells(content)
+        one, again, other, nobody = (row["phone"] for row in rows)
+        assert (one == again, one == other, nobody) == (True, False, "")
+        assert one.startswith("person-")
+        assert [row["code_auth"] for row in rows] == [""] * 4
+        assert [row["status_info"] for row in rows] == ["ok", "SMS to ***, 2026-03-08, code 200", "tel.***", "ok"]
+        people.append(one)
+    assert people[0] != people[1], "the key is thrown away"
+    for content in files:
+        assert b"9243555100" not in content
+        assert b"9990001122" not in content
+        assert b"355-51" not in content
+    amounts = [row["amount"] for row in cells(files[0])]
+    assert amounts == [row["amount"] for row in cells(account.export()[1])]
+
+
+def test_whoever_was_forgotten_is_nobodys_pseudonym(on_sqlite):
+    with on_sqlite.engine.begin() as connection:
+        connection.execute(text("UPDATE billing_records SET phone = 'forgotten', code_auth = '' WHERE id = 1"))
+    _, content = on_sqlite.export(anonymise=True)
+    assert [row["phone"] for row in cells(content)].count("forgotten") == 1
+
+
+# The file -------------------------------------------------------------------------------------------------------------
+
+
+def files_of(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+def test_a_file_has_the_mode_the_umask_leaves_or_that_of_the_file_it_replaces(folder):
+    before = os.umask(0o027)
+    try:
+        with whole_file(folder / "a.csv") as file:
+            file.write(b"one")
+        assert stat.S_IMODE((folder / "a.csv").stat().st_mode) == 0o640
+        (folder / "a.csv").chmod(0o604)
+        with whole_file(folder / "a.csv") as file:
+            file.write(b"two")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((folder / "a.csv").stat().st_mode) == 0o604
+    assert ((folder / "a.csv").read_bytes(), files_of(folder)) == (b"two", ["a.csv"])
+
+
+def test_until_it_is_whole_the_old_file_is_there_and_nothing_else_after_an_error(folder):
+    (folder / "a.csv").write_bytes(b"old")
+
+    def fail(error):
+        with whole_file(folder / "a.csv") as file:
+            file.write(b"new")
+            file.flush()
+            assert (folder / "a.csv").read_bytes() == b"old"
+            raise error
+
+    for error in (ValueError("a bug"), Stopped(signal.SIGTERM)):
+        with pytest.raises(type(error)):
+            fail(error)
+        assert ((folder / "a.csv").read_bytes(), files_of(folder)) == (b"old", ["a.csv"])
+
+
+def test_a_link_is_followed(folder):
+    (folder / "a.csv").symlink_to("b.csv")
+    with whole_file(folder / "a.csv") as file:
+        file.write(b"new")
+    assert ((folder / "b.csv").read_bytes(), (folder / "a.csv").is_symlink()) == (b"new", True)
+
+
+def test_what_cannot_be_written_is_named(folder):
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "a.csv").write_text("a file")
+    for path in (folder / "nowhere" / "a.csv", folder / "a.csv" / "b.csv", folder / "pipe.csv", folder / ("x" * 300)):
+        with pytest.raises(ConfigError, match=r"--out '.*' cannot be written: ."), whole_file(path):
+            pass
+    assert files_of(folder) == ["a.csv", "pipe.csv"]
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.fault(107)
+def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with on_sqlite.engine.connect():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+            with pytest.raises(NoRoom, match="cannot be written: File too large"):
+                on_sqlite.export(ending, output=whole_file(folder / f"a{ending}"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert files_of(folder) == []
+
+
+def test_a_signal_between_two_batches_ends_the_export_and_leaves_nothing(account, folder, monkeypatch):
+    monkeypatch.setattr("etl.bi.records.BATCH", 10)
+    seen = []
+
+    def write(file, batches):
+        for batch in batches:
+            seen.append(len(batch))
+            if len(seen) == 2:
+                stopping._receive(signal.SIGTERM, None)
+        return 0
+
+    monkeypatch.setattr(stopping, "GRACE_SECONDS", 3600)
+    try:
+        with pytest.raises(Stopped):
+            export_records(account.engine, Selection(), write, whole_file(folder / "a.csv"), zone=ZONE)
+    finally:
+        stopping._switch.received = None
+    assert (seen, files_of(folder)) == ([10, 10], [])
+
+
+def test_a_database_that_is_not_there_or_empty_is_an_error_and_makes_no_file(database_url, folder):
+    engine = open_engine(database_url)
+    with pytest.raises(DatabaseFailed, match=r"billing-etl (sync|migrate)"):
+        export_records(engine, Selection(), write_csv, whole_file(folder / "a.csv"), zone=ZONE)
+    assert files_of(folder) == []
+
+
+def test_an_export_waits_for_nobody_and_nobody_waits_for_it(account):
+    with reading(account.engine) as connection:
+        batches = read_batches(connection, Selection())
+        next(batches)
+        account.now += timedelta(days=1)
+        account.sync()
