@@ -26,7 +26,6 @@ def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[Any]]]], in
             "--out FILE.parquet needs a library that is not installed; run: pip install 'billing-etl[parquet]'"
         ) from None
 
-    pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps a good deal more than it needs
     label = pa.dictionary(pa.int32(), pa.string())
     types = {
         Kind.LABEL: label,
