@@ -123,8 +123,8 @@ def test_no_verb_tells_a_secret_or_keeps_the_token(billing_at, place, vendor):
     assert leaks("\n".join(cells), SECRETS) == []
     assert any("9243555100" in cell for cell in cells), "there was something to find"
     with open_engine(place).begin() as connection:
-        connection.execute(text("DROP TABLE restatements"))
-        connection.execute(text("ALTER TABLE synced_days RENAME TO days_gone"))
+        for table in ("restatements", "synced_days"):
+            connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_gone"))
     billing_at(*details, "sync", *SPAN, codes={74})
     billing_at("-vv", "forget", "--phone", "8 924 355 51 00", codes={74})
 
