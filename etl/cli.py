@@ -70,25 +70,6 @@ def _parse_moment(text: str) -> datetime:
     raise ValueError(must)
 
 
-class _AsOf(click.ParamType[date | datetime]):
-    """A date, or a moment with its offset."""
-
-    name = "date or time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date | datetime:
-        try:
-            return parse_day(value)
-        except ValueError as error:
-            trouble = str(error)
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is None or moment.tzinfo is None:
-            self.fail(f"{value!r} must be {trouble}, or a time with its offset like 2026-01-31T18:00+03:00", param, ctx)
-        return moment
-
-
 def _settings_help() -> str:
     lines = ["\b", "Settings (environment, .env, or TOML by --config; in that order of strength):"]
     for setting in SETTINGS:
