@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,7 +15,8 @@ from days import DAY, day_of, listed_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model import Feed, Listed, RawRecord, Record, Window
+from etl.model import DayRecords, Feed, Listed, RawRecord, Record, Slice, Window, bounds
+from etl.transform.identity import identify_day, identify_days
 from etl.transform.reading import read_feed
 
 calm = settings(deadline=None)
@@ -124,3 +128,41 @@ def test_spend_is_exact_where_binary_floats_are_not():
     assert day_of([record(price="0.100000")] * 3).spend == Decimal("0.300000")
     large = record(price="999999999999.999999")
     assert day_of([large] * 1_000_000).spend == Decimal("999999999999999999.000000")
+
+
+# A large day ---------------------------------------------------------------------------------------------------------
+
+
+def in_slices(records: list[Record]) -> tuple[Slice[Record], ...]:
+    """The day cut at the first second of RECORDS, at the next one and at noon: one of the slices is empty."""
+    begins, ends = bounds(DAY)
+    cuts = [begins, begins.replace(hour=10), begins.replace(hour=10, second=1), begins.replace(hour=12), ends]
+
+    def some(since: datetime, until: datetime) -> list[Record]:
+        return [one for one in records if since <= datetime.fromisoformat(one.created_at) < until]
+
+    return tuple(Slice(since, until, partial(some, since, until)) for since, until in pairwise(cuts))
+
+
+@calm
+@given(MANY)
+def test_a_day_in_slices_is_the_same_day(records):
+    cut, whole = identify_day(DAY, in_slices(records)), day_of(records)
+    assert listed_in(cut) == listed_in(whole)
+    assert replace(cut, slices=()) == replace(whole, slices=())
+
+
+@pytest.mark.parametrize(("on_disk", "read"), [(False, 1), (True, 3)])
+def test_days_in_memory_are_identified_at_once_and_days_on_disk_each_time_they_are_asked_for(on_disk, read):
+    reads = []
+
+    def read_slice() -> list[Record]:
+        reads.append(1)
+        return [record()]
+
+    part = Slice(*bounds(DAY), read_slice)
+    days = identify_days({DAY + timedelta(1): DayRecords(0, (), on_disk), DAY: DayRecords(1, (part,), on_disk)})
+    assert len(reads) == (0 if on_disk else 1)
+    for _ in range(read):
+        assert [one.day for one in days] == [DAY, DAY + timedelta(1)]
+    assert len(reads) == read
