@@ -107,7 +107,7 @@ def _circumstances(databases: Sequence[Database], missing: Sequence[str], pairs:
     lines = [
         f"Measured on {today}: {model}, {os.cpu_count()} cores, {memory:.0f} GiB, {system}; load {load:.1f} before.",
         f"Python {platform.python_version()}, {servers}; {packages}.",
-        f"Medians of {pairs} pairs (BIG and growth: {min(pairs, FEW)}).",
+        f"Medians of {pairs} pairs (BIG, growth and slow answers: {min(pairs, FEW)}).",
     ]
     if missing:
         lines.append(f"Not there, so not measured: {', '.join(missing)}.")

@@ -126,7 +126,7 @@ class Bench:
                     environment = our_environment(
                         f"{vendor}/slow", database.url(OURS.place), BILLING_CONCURRENCY=concurrency
                     )
-                    runs = repeated(self._pairs, FirstSync(database, load, environment, self._folder))
+                    runs = repeated(min(self._pairs, FEW), FirstSync(database, load, environment, self._folder))
                     OURS.check(database, expected(load))
                     what = f"W1, 0.1 s before every answer, `BILLING_CONCURRENCY={concurrency}`, {database.name}"
                     yield Alone(what, runs)
@@ -146,7 +146,7 @@ class Bench:
             for database in self._databases:
                 self._once("", database, load, vendor)
                 environment = our_environment(f"{vendor}/first", database.url(OURS.place))
-                for command in (("verify",), ("export", "--out", "export.csv"), ("export", "--out", "export.parquet")):
+                for command in (("verify",), ("export", "--out", "export.csv")):
                     what = f"`{' '.join(command)}` of 1,200,000, {database.name}"
                     used = run(our_command("-q", *command, *wanted), environment, self._folder)
                     yield Alone(what, Runs((used,)))
