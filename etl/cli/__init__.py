@@ -1,0 +1,27 @@
+"""The verbs.
+
+What a verb works with is imported when it runs: `--help` should not wait for a database driver.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from etl.cli.audit import check, status, verify
+from etl.cli.bi import export, numbering
+from etl.cli.root import cli
+from etl.cli.runs import accept, backfill, sync
+from etl.cli.upkeep import demo, forget, migrate, sandbox
+from etl.process import forbid_core_files, run_command
+from etl.stopping import ignore_signals
+
+for verb in (sync, backfill, accept, status, check, verify, export, numbering, migrate, forget, demo, sandbox):
+    cli.add_command(verb)
+
+
+def main() -> None:
+    """Run the command line and end the process with the contract's exit code."""
+    forbid_core_files()
+    code = run_command(cli, sys.argv[1:])
+    ignore_signals()
+    sys.exit(code)

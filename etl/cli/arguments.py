@@ -1,0 +1,97 @@
+"""What several verbs take: days, accounts, --wait, --json; and the settings these select."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+
+import click
+
+from etl.process import Options
+from etl.settings import Settings, parse_day
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Day(click.ParamType[date]):
+    """A date as the contract writes it."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return parse_day(value)
+        except ValueError as error:
+            self.fail(f"{value!r} must be {error}", param, ctx)
+
+
+class _Moment(click.ParamType[date | datetime]):
+    """A day, or a time with its offset."""
+
+    name = "date or time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date | datetime:
+        try:
+            return parse_day(value) if len(value) == len("2026-01-31") else _parse_moment(value)
+        except ValueError as error:
+            self.fail(f"{value!r} must be {error}", param, ctx)
+
+
+def _parse_moment(text: str) -> datetime:
+    must = "a date like 2026-01-31, or a time with its offset like 2026-01-31T18:00+03:00"
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(must) from None
+    raise ValueError(must)
+
+
+DAY, MOMENT = _Day(), _Moment()
+"""A date, and a date or a time: types for options."""
+
+
+def answers_in_json(command: Command) -> Command:
+    """Add --json, which the whole program looks at: errors are then JSON too."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's
+        context.ensure_object(Options).as_json = value
+
+    help_text = "Answer with one JSON document on stdout."
+    return click.option("--json", is_flag=True, expose_value=False, callback=remember, help=help_text)(command)
+
+
+def takes_accounts(command: Command) -> Command:
+    """Add --account."""
+    return click.option(
+        "--account", "accounts", multiple=True, metavar="A", help="Only this account; may be repeated."
+    )(command)
+
+
+def takes_wait(command: Command) -> Command:
+    """Add --wait."""
+    help_text = "Wait so long for another run of the account."
+    return click.option("--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help=help_text)(command)
+
+
+def settings_of(options: Options, accounts: tuple[str, ...], *, needs_token: bool = False) -> list[Settings]:
+    """The settings of the accounts wanted; from here on their secrets are hidden wherever text comes out."""
+    from etl.config import load_accounts, load_settings
+
+    all_settings = load_accounts(options.config, accounts) if options.config or accounts else [load_settings()]
+    for settings in all_settings:
+        options.redact.add(settings.secrets())
+        if needs_token:
+            settings.require_token()
+    for sentence in dict.fromkeys(sentence for settings in all_settings for sentence in settings.warnings):
+        logging.getLogger("etl").warning("%s", sentence)
+    return all_settings
+
+
+def require_order(since: date | None, until: date | None) -> None:
+    """Raises click.UsageError when a range ends before it begins."""
+    if since and until and since > until:
+        raise click.UsageError(f"--since {since} lies after --until {until}")

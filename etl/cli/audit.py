@@ -1,0 +1,180 @@
+"""The verbs that say whether all is well: status, check, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.cli.arguments import DAY, answers_in_json, require_order, settings_of, takes_accounts
+from etl.console import print_json
+from etl.errors import ConfigError, DatabaseFailed
+from etl.process import LOOK, OK, SAYS_NO, Options, code_of
+from etl.settings import Settings
+
+if TYPE_CHECKING:
+    from etl.audit.check import Check
+
+
+@click.command()
+@click.option("--max-age", type=click.FloatRange(min=0), metavar="HOURS", help="Exit with 1 when an account is older.")
+@takes_accounts
+@answers_in_json
+@click.pass_obj
+def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]) -> int:
+    """Show what is complete, and what is missing.
+
+    Up to when the days are complete; gaps, suspect days, rejected records and the last runs.
+    """
+    from etl import console
+    from etl.audit.status import AccountStatus, read_status
+    from etl.load.engine import database_errors, database_exists, open_engine, reading
+    from etl.load.schema import require_schema, schema_revision
+    from etl.runs import utc_now
+
+    all_settings = settings_of(options, accounts)
+    labels = [settings.account for settings in all_settings]
+    engine = open_engine(all_settings[0].database_url)
+    statuses = [AccountStatus(label) for label in labels]
+    if database_exists(engine):
+        with database_errors(), reading(engine) as connection:
+            if schema_revision(connection) is not None:
+                require_schema(connection)
+                statuses = read_status(connection, labels, utc_now())
+    else:
+        click.echo("there is no database yet; sync makes it", err=True)
+    if accounts:
+        statuses = [status for status in statuses if status.account in accounts]
+    too_old = max_age is not None and any(
+        status.hours_behind is None or status.hours_behind > max_age for status in statuses
+    )
+    code = SAYS_NO if too_old else OK
+    if options.as_json:
+        print_json({"accounts": [console.status_as_json(status) for status in statuses], "exit_code": code})
+    else:
+        console.print_status(statuses)
+        if too_old:
+            click.secho(f"older than {max_age:g} hours", fg="red", err=True)
+    return code
+
+
+@click.command()
+@takes_accounts
+@answers_in_json
+@click.pass_obj
+def check(options: Options, *, accounts: tuple[str, ...]) -> int:
+    """Try whether a sync can work.
+
+    Settings, database, schema, token, clock, and what the vendor's dates turn out to mean.
+    """
+    code = OK
+    documents = []
+    for settings in settings_of(options, accounts):
+        checks = list(_checks(options, settings))
+        code = next((code_of(check.error) for check in checks if check.error), code)
+        documents.append(
+            {
+                "account": settings.account,
+                "checks": [
+                    {
+                        "name": check.name,
+                        "ok": check.error is None,
+                        "message": options.redact(str(check.error or check.message)),
+                    }
+                    for check in checks
+                ],
+            }
+        )
+        if not options.as_json:
+            for check in checks:
+                if options.verbosity < 0 and check.error is None:
+                    continue
+                mark = click.style("✗", fg="red") if check.error else click.style("✓", fg="green")
+                click.echo(f"{mark} {check.name}: {options.redact(str(check.error or check.message))}")
+    if options.as_json:
+        print_json({"accounts": documents, "exit_code": code})
+    return code
+
+
+def _checks(options: Options, settings: Settings) -> Sequence[Check]:
+    from etl.audit.check import Check, check_database, check_vendor
+    from etl.load.engine import open_engine
+    from etl.runs import open_client, read_feed_of, utc_now
+
+    checks = [Check("settings", f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}")]
+    checks += check_database(open_engine(settings.database_url), auto_migrate=settings.auto_migrate)
+    now = utc_now()
+    try:
+        with open_client(settings, options.redact) as client:
+            checks += check_vendor(client, read_feed_of(settings), now, now.astimezone(settings.timezone).date())
+    except ConfigError as error:
+        checks.append(Check("token", "", error))
+    return checks
+
+
+@click.command()
+@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first complete day.")
+@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last complete day.")
+@click.option(
+    "--source", "sources", default="json", show_default=True, metavar="json,csv", help="What to compare with."
+)
+@takes_accounts
+@answers_in_json
+@click.pass_obj
+def verify(options: Options, *, since: date | None, until: date | None, sources: str, accounts: tuple[str, ...]) -> int:
+    """Compare the database with the vendor."""
+    require_order(since, until)
+    names = [name.strip() for name in sources.split(",")]
+    if not names or not set(names) <= {"json", "csv"}:
+        raise click.UsageError("--source takes json, csv or json,csv")
+    documents = [_verify(options, settings, since, until, names) for settings in settings_of(options, accounts)]
+    code: int = max(document["exit_code"] for document in documents)
+    if options.as_json:
+        print_json({"accounts": documents, "exit_code": code})
+    return code
+
+
+def _verify(
+    options: Options, settings: Settings, since: date | None, until: date | None, sources: list[str]
+) -> dict[str, Any]:
+    """Compare one account's days; the answer as one JSON object."""
+    from etl import console
+    from etl.audit.verify import closed_range, verify_windows
+    from etl.load.engine import database_errors, database_exists, open_engine, reading
+    from etl.load.ledger import find_account, require_form
+    from etl.load.schema import require_schema
+    from etl.model import Window
+    from etl.runs import open_client, open_source, protection_of, rules_of, utc_now
+    from etl.windows import plan_windows
+
+    settings.require_token()
+    engine = open_engine(settings.database_url)
+    if not database_exists(engine):
+        raise DatabaseFailed("there is no database yet; run: billing-etl sync")
+    today = utc_now().astimezone(settings.timezone).date()
+    differences = []
+    with database_errors():
+        with reading(engine) as connection:
+            require_schema(connection)
+            account_id = find_account(connection, settings.account)
+            require_form(connection, account_id, protection_of(settings).form)
+        closed = closed_range(engine, account_id)
+        first = since or (closed.first if closed else None)
+        last = min(until or (closed.last if closed else today), today)
+        wanted = Window(first, last) if first and first <= last else None
+        windows = plan_windows(wanted, (), size=settings.window_days)
+        rules = rules_of(settings, today, thorough=True)
+        if wanted:
+            with open_client(settings, options.redact) as client:
+                for name in sources:
+                    source = open_source(settings, client, today=today, last=wanted.last)
+                    fetch = source.fetch_json if name == "json" else source.fetch_csv
+                    for found in verify_windows(engine, account_id, windows, fetch, rules):
+                        differences += found
+    code = LOOK if differences else OK
+    days = len(wanted) if wanted else 0
+    if not options.as_json and not (options.verbosity < 0 and code == OK):
+        console.print_differences(differences, days)
+    return {"account": settings.account, "days": days, "differences": differences, "exit_code": code}

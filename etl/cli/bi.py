@@ -1,0 +1,105 @@
+"""The verbs for finance and BI: export, numbering."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from etl.cli.arguments import DAY, MOMENT, answers_in_json, require_order, settings_of, takes_accounts
+from etl.console import print_json
+from etl.process import OK, Options
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    required=True,
+    metavar="FILE",
+    help="Ends with .csv or .parquet; - is CSV on stdout.",
+)
+@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
+@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
+@takes_accounts
+@click.option("--as-of", type=MOMENT, metavar="D", help="As it was known at the end of that day, or at that time.")
+@click.option("--anonymise", is_flag=True, help="Pseudonyms for phones, no codes, no numbers in texts.")
+@answers_in_json
+@click.pass_obj
+def export(
+    options: Options,
+    *,
+    out: Path,
+    since: date | None,
+    until: date | None,
+    accounts: tuple[str, ...],
+    as_of: date | datetime | None,
+    anonymise: bool,
+) -> int:
+    """Write the billing view to a file."""
+    from etl import console
+    from etl.bi.export import FORMATS, export_records, open_format
+    from etl.bi.records import Selection
+    from etl.bi.whole_file import whole_file
+    from etl.load.engine import open_engine
+
+    require_order(since, until)
+    to_stdout = str(out) == "-"
+    if not to_stdout and out.suffix.lower() not in FORMATS:
+        raise click.UsageError(f"--out {out} must end with {' or '.join(FORMATS)}, or be -")
+    if to_stdout and options.as_json:
+        raise click.UsageError("--out - and --json both want stdout")
+    all_settings = settings_of(options, accounts)
+    zone = all_settings[0].timezone
+    if as_of is not None and not isinstance(as_of, datetime):
+        if any(settings.timezone != zone for settings in all_settings):
+            raise click.UsageError("the accounts have different time zones; give --as-of a time with its offset")
+        as_of = datetime.combine(as_of, time.max, tzinfo=zone)
+    output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
+    if not to_stdout:
+        output = whole_file(out)
+    exported = export_records(
+        open_engine(all_settings[0].database_url),
+        Selection(accounts, since, until, as_of),
+        open_format(out.suffix.lower()),
+        output,
+        zone=zone,
+        anonymise=anonymise,
+    )
+    if exported.unknown_days:
+        click.echo(console.render_unknown_days(exported.unknown_days), err=True)
+    if options.as_json:
+        print_json({"path": str(out), **console.exported_as_json(exported), "exit_code": OK})
+    elif options.verbosity >= 0:
+        click.echo(f"{out}: {exported.rows:,} records", err=to_stdout)
+    return OK
+
+
+@click.group()
+def numbering() -> None:
+    """The numbering plan: which operator and region a number was given to."""
+
+
+@numbering.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@answers_in_json
+@click.pass_obj
+def import_numbering(options: Options, *, files: tuple[Path, ...]) -> int:
+    """Take in files of the numbering plan (ABC-3xx, ABC-4xx, ABC-8xx, DEF-9xx).
+
+    They replace all that stood there of codes with the same first digits; the rest stays.
+    """
+    from etl import console
+    from etl.numbering.importing import import_plan
+
+    imported = import_plan(settings_of(options, ())[0], files)
+    if options.as_json:
+        print_json({**asdict(imported), "exit_code": OK})
+    elif options.verbosity >= 0:
+        console.print_imported(imported)
+    return OK

@@ -1,0 +1,52 @@
+"""The program itself: what stands before the verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from etl import __version__
+from etl.logs import set_up_logs
+from etl.process import Options
+from etl.settings import SETTINGS
+
+
+def _settings_help() -> str:
+    lines = ["\b", "Settings (environment, .env, or TOML by --config; in that order of strength):"]
+    for setting in SETTINGS:
+        default = "" if setting.default is None else f" [{setting.default}]"
+        lines += [f"  {setting.variable}{default}", f"      {setting.meaning}"]
+    lines += [
+        "  BILLING_API_TOKEN_FILE, BILLING_DATABASE_URL_FILE",
+        "      files that hold the two secrets; the systemd credential billing_api_token works too",
+    ]
+    exits = (
+        "\b\nExit codes: 0 done, 1 a check says no, 2 usage, 65 done but look, 69 vendor unavailable, 70 a bug,"
+        "\n74 database, 75 another run is under way, 77 token refused, 78 configuration, 130 and 143 a signal"
+    )
+    return "\n".join(lines) + "\n\n" + exits
+
+
+@click.group(
+    epilog=_settings_help(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.option("-v", "--verbose", count=True, help="Say what happens; -vv says everything, tracebacks included.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="A TOML file with settings.")
+@click.version_option(__version__, prog_name="billing-etl")
+@click.pass_context
+def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str, config: Path | None) -> None:
+    """Bring the charges of a Telefon-IP account into your SQL database, every night, exactly.
+
+    \b
+    billing-etl demo       see it work, nothing to configure
+    billing-etl check      see whether your settings work
+    billing-etl sync       the nightly job
+    """  # noqa: D301 - click takes the backspace itself for "keep these lines"
+    options: Options = context.ensure_object(Options)
+    options.verbosity = -1 if quiet else verbose
+    options.log_format = log_format
+    options.config = config
+    set_up_logs(options.verbosity, log_format, options.redact)

@@ -1,0 +1,98 @@
+"""The verbs for whoever runs or tries it: migrate, forget, demo, sandbox."""
+
+from __future__ import annotations
+
+import gc
+
+import click
+
+from etl.cli.arguments import answers_in_json, settings_of, takes_accounts, takes_wait
+from etl.console import print_json
+from etl.errors import ConfigError
+from etl.process import OK, Options
+
+
+@click.command()
+@click.option("--sql", is_flag=True, help="Print the SQL of all migrations instead of running them.")
+@answers_in_json
+@click.pass_obj
+def migrate(options: Options, *, sql: bool) -> int:
+    """Create or update the database schema."""
+    from etl.load.engine import database_errors, open_engine
+    from etl.load.lock import hold_lock
+    from etl.load.schema import migrate as run_migrations
+    from etl.load.schema import migration_sql
+    from etl.load.tables import SCHEMA_REVISION
+    from etl.runs import MIGRATION_WAIT
+
+    settings = settings_of(options, ())[0]
+    engine = open_engine(settings.database_url)
+    if sql:
+        click.echo(migration_sql(engine))
+        return OK
+    with database_errors(), hold_lock(engine, "schema", wait=MIGRATION_WAIT):
+        run_migrations(engine)
+    if options.as_json:
+        print_json({"revision": SCHEMA_REVISION, "exit_code": OK})
+    elif options.verbosity >= 0:
+        click.echo(f"the schema is at revision {SCHEMA_REVISION}")
+    return OK
+
+
+@click.command()
+@click.option("--phone", required=True, metavar="N", help="The number, in any spelling.")
+@takes_accounts
+@takes_wait
+@answers_in_json
+@click.pass_obj
+def forget(options: Options, *, phone: str, accounts: tuple[str, ...], wait: float) -> int:
+    """Remove one person's data from every table.
+
+    Amounts, times and counts stay; phone, code and text go, and do not come back while the vendor lists them.
+    """
+    from etl import console
+    from etl.forgetting import canonical_number, forget_number
+
+    try:
+        canonical = canonical_number(phone)
+    except ValueError as error:
+        trouble = str(error)
+    else:
+        trouble = ""
+    if trouble:
+        raise click.UsageError(f"--phone must be {trouble}")
+    all_settings = settings_of(options, accounts)
+    results = [forget_number(settings, canonical, wait=wait) for settings in all_settings]
+    if options.as_json:
+        print_json({"accounts": [console.forgotten_as_json(result) for result in results], "exit_code": OK})
+    elif options.verbosity >= 0:
+        console.print_forgotten(results)
+    return OK
+
+
+@click.command()
+@click.pass_obj
+def demo(options: Options) -> int:
+    """Show the whole job, with nothing to configure.
+
+    Two nights against the built-in sandbox, into billing-demo.db in this folder.
+    """
+    from etl.demo import run_demo
+
+    return run_demo(options.redact)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
+@click.option("--token", metavar="T", help="The token it takes; a made-up one unless given.")
+def sandbox(*, port: int, token: str | None) -> int:
+    """Serve an imitation of the vendor."""
+    from etl.sandbox import DEFAULT_TOKEN
+    from etl.sandbox.server import serve
+
+    gc.enable()
+    try:
+        serve(port=port, token=token or DEFAULT_TOKEN)
+    except OSError as error:
+        raise ConfigError(f"--port {port}: {error.strerror or error}") from None
+    return OK
