@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from bench.contenders import OUR_PYTHON
 from bench.databases import Database, MariaDB, PostgreSQL, SQLite
 from bench.measure import ROOT, Comparison, FailedError
-from bench.report import Figures, draw, table, write
+from bench.report import FIGURES, PROFILE, Figures, draw, table, write
 from bench.works import Alone, Bench, Growth
 
 DOCS = ROOT / "docs"
@@ -27,6 +27,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=5, help="runs of each contender (default: %(default)s)")
     parser.add_argument("--big", action="store_true", help="also 1,200,000 records and days of many")
     parser.add_argument("--growth", action="store_true", help="also how a first sync grows with days and records")
+    parser.add_argument("--profile", action="store_true", help="instead of all that: where the time of W1 goes")
     parser.add_argument(
         "--only", choices=["sqlite", "postgresql", "mariadb"], action="append", help="this database, not all"
     )
@@ -43,15 +44,19 @@ def main() -> int:
         yesterday = today - timedelta(days=1)
         bench = Bench(databases, Path(folder), pairs=options.pairs, scale=options.scale, last=yesterday, today=today)
         try:
-            figures = _measure(bench, big=options.big, growth=options.growth)
+            if options.profile:
+                text = bench.profile()
+            else:
+                figures = _measure(bench, big=options.big, growth=options.growth)
+                text = table(figures, databases, missing, options.pairs, load)
         except FailedError as error:
             print(error, file=sys.stderr)
             return 1
-        text = table(figures, databases, missing, options.pairs, load)
     print(text)
     if options.scale == 1 and not options.only:
-        write(DOCS / "performance.md", text)
-        draw(DOCS / "performance.svg", figures.comparisons)
+        write(DOCS / "performance.md", PROFILE if options.profile else FIGURES, text)
+        if not options.profile:
+            draw(DOCS / "performance.svg", figures.comparisons)
     return 0
 
 

@@ -28,19 +28,25 @@ class FailedError(Exception):
     """A contender ended with an error, or with another result than the records: its time means nothing."""
 
 
-def run(command: list[str], environment: dict[str, str], folder: Path) -> Run:
-    """Time a command in a folder; its environment is this one and what is given, without what would disturb."""
-    folder.mkdir(parents=True, exist_ok=True)
+def quiet_environment(given: dict[str, str]) -> dict[str, str]:
+    """This process's environment and what is given, without what would disturb."""
     # Without bytecode every start would compile everything anew; the settings of somebody's account are not for this.
     kept = {
         name: value
         for name, value in os.environ.items()
         if name != "PYTHONDONTWRITEBYTECODE" and not name.startswith("BILLING_")
     }
+    return kept | given
+
+
+def run(command: list[str], environment: dict[str, str], folder: Path) -> Run:
+    """Time a command in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
     stopwatch = [sys.executable, "-I", "-S", str(Path(__file__).with_name("stopwatch.py"))]
     done = subprocess.run(
-        [*stopwatch, *command], env=kept | environment, cwd=folder, capture_output=True, text=True, check=False
-    )
+        [*stopwatch, *command],
+        env=quiet_environment(environment), cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     figures = json.loads(done.stdout) if done.returncode == 0 else {"code": done.returncode}
     if code := figures.pop("code"):
         raise FailedError(f"{' '.join(command)} ended with {code}:\n{done.stderr}")

@@ -1,4 +1,4 @@
-"""The figures as a table in docs/performance.md, between its two markers, and as the picture beside it."""
+"""The figures as a table in docs/performance.md, between two markers, and as the picture beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from bench.databases import Database
 from bench.measure import Comparison, Runs
 from bench.works import FEW, Alone, Growth
 
-BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+FIGURES, PROFILE = "figures", "profile"
+"""The parts of the document that are generated, each between two markers."""
 PACKAGES = ("dlt", "msgspec", "orjson", "psycopg", "pymysql", "requests", "sqlalchemy")
 COLOURS = {"billing-etl": "#1f6f8b", "SQLAlchemy Core": "#b0b7bd", "dlt": "#d8a657"}
 TICKS = (0.25, 0.5, 1, 2, 5, 10, 20, 50)
@@ -50,11 +51,12 @@ def table(figures: Figures, databases: Sequence[Database], missing: Sequence[str
     return "\n\n".join(parts)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, part: str, text: str) -> None:
     """Put the generated text in the place of the last one."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    path.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def draw(path: Path, comparisons: Sequence[Comparison]) -> None:

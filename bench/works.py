@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.contenders import CONTENDERS, FLOOR, OURS, Contender, our_command, our_environment
 from bench.databases import Database
 from bench.measure import Comparison, Run, Runs, exponent, in_turn, repeated, run
+from bench.profile import profile
 from bench.records import Load, expected
 from bench.vendor import serving
 
@@ -157,6 +158,12 @@ class Bench:
         used = FirstSync(database, load, environment, self._folder)()
         OURS.check(database, expected(load))
         return Alone(f"{what}, {database.name}", Runs((used,)))
+
+    def profile(self) -> str:
+        """Where the time of W1 goes, as a table."""
+        load = self._load(DAYS, PER_DAY)
+        with serving(load) as vendor:
+            return profile(self._databases, load, vendor, self._folder)
 
     def growth(self) -> Iterator[Growth]:
         """A first sync of more days, and of more records a day."""
