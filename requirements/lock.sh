@@ -9,4 +9,4 @@ compile() {
     --no-emit-find-links --no-header --no-annotate --upgrade "$@" --output-file "$output" pyproject.toml
 }
 compile requirements/run.lock --group build
-compile requirements/dev.lock --all-extras --group build --group test --group lint --group release
+compile requirements/dev.lock --all-extras --group build --group test --group lint --group docs --group deploy --group release
