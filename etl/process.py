@@ -33,6 +33,21 @@ if TYPE_CHECKING:
 
 OK, SAYS_NO, USAGE, LOOK, UNAVAILABLE, BUG, DATABASE, BUSY, REFUSED, CONFIG = 0, 1, 2, 65, 69, 70, 74, 75, 77, 78
 """The exit codes of the contract, those of sysexits.h where one fits."""
+EXIT_CODES: Final[dict[int, str]] = {
+    OK: "all that was asked for is in the database",
+    SAYS_NO: "a check that was asked for says no",
+    USAGE: "the command line is wrong, and nothing was done",
+    LOOK: "done, but look: rejected records, a suspect day, or verify found a difference",
+    UNAVAILABLE: "the vendor is unavailable; what was completed is kept",
+    BUG: "a bug",
+    DATABASE: "the database failed, and nothing of that window is stored",
+    BUSY: "another run of the account is under way",
+    REFUSED: "the vendor refused the token",
+    CONFIG: "a setting is missing or wrong; the message names it",
+    128 + signal.SIGINT: "stopped by SIGINT",
+    128 + signal.SIGTERM: "stopped by SIGTERM",
+}
+"""What each means, in a line: for `--help` and for the documentation."""
 
 _CODES: Final[tuple[tuple[type[BillingError], int], ...]] = (
     (ConfigError, CONFIG),

@@ -8,7 +8,7 @@ import click
 
 from etl import __version__
 from etl.logs import set_up_logs
-from etl.process import Options
+from etl.process import EXIT_CODES, Options
 from etl.settings import SETTINGS
 
 
@@ -21,11 +21,8 @@ def _settings_help() -> str:
         "  BILLING_API_TOKEN_FILE, BILLING_DATABASE_URL_FILE",
         "      files that hold the two secrets; the systemd credential billing_api_token works too",
     ]
-    exits = (
-        "\b\nExit codes: 0 done, 1 a check says no, 2 usage, 65 done but look, 69 vendor unavailable, 70 a bug,"
-        "\n74 database, 75 another run is under way, 77 token refused, 78 configuration, 130 and 143 a signal"
-    )
-    return "\n".join(lines) + "\n\n" + exits
+    exits = ["\b", "Exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())]
+    return "\n".join(lines) + "\n\n" + "\n".join(exits)
 
 
 @click.group(
