@@ -53,6 +53,16 @@ lint: $(VENV)/dev  ## Check style and types
 dictionary: $(VENV)/dev  ## Write docs/dictionary.md anew from the schema
 	@$(BIN)/python -m etl.bi.dictionary > docs/dictionary.md
 
+.PHONY: docs
+docs: $(VENV)/dev  ## Build the documentation site into build/docs; every broken link is an error
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
+	@echo build/docs/index.html
+
+.PHONY: man
+man: $(VENV)/dev  ## Write docs/billing-etl.1 anew from docs/man.md and the commands
+	@$(BIN)/sphinx-build --fail-on-warning --quiet --fresh-env --tag man --builder man docs build/man
+	@cp build/man/billing-etl.1 docs/
+
 .PHONY: wheel
 wheel: $(VENV)/dev  ## Build the wheel and try it in a clean environment
 	@$(BIN)/python -m build --no-isolation --outdir dist >/dev/null
@@ -61,6 +71,14 @@ wheel: $(VENV)/dev  ## Build the wheel and try it in a clean environment
 .PHONY: lock
 lock: $(VENV)/dev  ## Renew the lock files from pyproject.toml
 	@sh requirements/lock.sh $(BIN)
+
+.PHONY: audit
+audit: $(VENV)/dev  ## Ask whether locked packages have known vulnerabilities; OPTIONS='--vulnerability-service osv' asks OSV
+	@sh requirements/audit.sh $(BIN) $(OPTIONS)
+
+.PHONY: release
+release: $(VENV)/dev  ## Build and check what is released, from a tagged commit, into dist/
+	@.ci/release $(BIN) $(PYTHON)
 
 .PHONY: clean
 clean:  ## Remove what was made

@@ -41,6 +41,7 @@ nitpicky = True
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_copy_source = False
+html_show_copyright = False
 # Of a man page, this stands where the date would: the page changes with its source alone, so a test can hold the two
 # together.
 today = f"{project} {release}"

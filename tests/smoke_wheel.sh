@@ -15,6 +15,7 @@ cd "$folder/empty"
 "$folder/venv/bin/billing-etl" --version
 "$folder/venv/bin/billing-etl" demo > "$folder/demo.txt" || { cat "$folder/demo.txt"; exit 1; }
 grep -q 'The second night' "$folder/demo.txt"
+test -s "$folder/venv/share/man/man1/billing-etl.1"
 BILLING_DATABASE_URL=sqlite:///other.db "$folder/venv/bin/billing-etl" migrate
 BILLING_DATABASE_URL=sqlite:///billing-demo.db "$folder/venv/bin/billing-etl" status --json > "$folder/status.json"
 "$folder/venv/bin/python" -c "import json, sys; assert json.load(sys.stdin)['accounts'][0]['records'] > 1000" < "$folder/status.json"

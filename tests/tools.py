@@ -10,7 +10,13 @@ import shutil
 
 import pytest
 
-PACKAGES = {"chromium": "chromium", "promtool": "prometheus", "systemd-analyze": "systemd", "man": "man-db"}
+PACKAGES = {
+    "chromium": "chromium",
+    "promtool": "prometheus",
+    "systemd-analyze": "systemd",
+    "man": "man-db",
+    "git": "git",
+}
 """The Debian package of each program."""
 
 
