@@ -1,4 +1,4 @@
-"""The README says what the program does."""
+"""README and docs say what there is: settings, views, exit codes. Their command lines: tests/e2e/test_pages.py."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from pages import HOME, PAGES
 
 from etl.cli import cli
 from etl.load.views import VIEWS
+from etl.process import EXIT_CODES
 from etl.settings import SETTINGS, Setting
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (HOME / "README.md").read_text(encoding="utf-8")
+RUNBOOK = (HOME / "docs" / "runbook.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
@@ -28,25 +30,32 @@ def test_every_setting_stands_in_the_readme_and_in_the_help_with_its_default(set
         assert f"{setting.variable} [{setting.default}]" in help_text
 
 
-def test_the_readme_names_no_setting_that_is_none() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_names_a_setting_that_is_none(page: Path) -> None:
     known = {setting.variable for setting in SETTINGS} | {f"{s.variable}_FILE" for s in SETTINGS if s.secret}
-    assert set(re.findall(r"BILLING_[A-Z_]+[A-Z]", README)) <= known
+    assert set(re.findall(r"BILLING_[A-Z_]+[A-Z]", page.read_text(encoding="utf-8"))) <= known
 
 
-def test_every_view_and_every_command_of_the_readme_is_there() -> None:
+def test_every_view_of_the_readme_is_there() -> None:
     assert set(re.findall(r"^\| `([a-z_]+)` \|", README, re.MULTILINE)) == set(VIEWS)
-    commands = set(re.findall(r"billing-etl (?:-q )?([a-z]+)", README)) - {"compares", "is"}
-    assert commands <= set(cli.commands)
+
+
+@pytest.mark.parametrize("code", EXIT_CODES)
+def test_every_exit_code_stands_in_the_readme_in_the_help_and_in_the_runbook(code: int) -> None:
+    table = README.partition("| exit code |")[2].partition("\n\n")[0]
+    assert re.search(rf"^\|[\d, ]*\b{code}\b[\d, ]*\|", table, re.MULTILINE)
+    assert f"  {code:<3}  {EXIT_CODES[code]}" in CliRunner().invoke(cli, ["--help"]).output
+    assert f"### Exit code {code}\n" in RUNBOOK
 
 
 def test_the_commands_without_make_are_those_of_the_makefile() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    makefile = (HOME / "Makefile").read_text(encoding="utf-8")
     for words in ("--require-hashes", "requirements/dev.lock", "--no-deps", "--no-build-isolation", "pytest -n auto"):
         assert words in makefile
         assert words in README
 
 
-@pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.lock")), ids=lambda path: path.name)
+@pytest.mark.parametrize("lock", sorted((HOME / "requirements").glob("*.lock")), ids=lambda path: path.name)
 def test_a_lock_file_carries_names_versions_and_hashes_only(lock: Path) -> None:
     lines = [line.strip().removesuffix("\\").strip() for line in lock.read_text(encoding="utf-8").splitlines()]
     pinned = re.compile(r"(--hash=sha256:[0-9a-f]{64}|[a-z0-9._-]+==[^ ]+( ; .*)?)")
