@@ -24,6 +24,7 @@ _FENCE = re.compile(r" {0,3}(```+|~~~+)\s*([^\s`]*)")
 _MARK = re.compile(r"<!-- (not run|ends with (\d+)|file): (.+) -->")
 _HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
+_STREAM = re.compile(r"(?<=\s)[012](?=[<>])")
 _BETWEEN_COMMANDS = {"&&", "||", ";", "|", "|&", "&"}
 _AS_SOMEBODY = {"sudo", "-u", "-g", "-E", "-i", "-n", "exec", "command", "!"}
 _STARTERS = {"env", "nice", "time", "timeout", "flock", "chronic", "runuser", "systemd-run"}
@@ -97,7 +98,7 @@ def commands_of(block: Block) -> Iterator[Command]:
         ValueError: A line is none that a shell could read.
     """
     for number, line in _logical_lines(block):
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer = shlex.shlex(_STREAM.sub("", line), posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         words: list[str] = []
         redirected = False
@@ -133,7 +134,8 @@ def _command(line: int, shown: str, words: list[str], *, may_fail: bool) -> Comm
     while begin < len(words) and (words[begin] in _AS_SOMEBODY or _ASSIGNMENT.fullmatch(words[begin])):
         begin += 2 if words[begin] in {"-u", "-g"} else 1
     if begin < len(words) and words[begin] in _STARTERS:
-        begin = next((place for place, word in enumerate(words) if is_ours(word)), begin)
+        # The last one: a user may have the program's name.
+        begin = max((place for place, word in enumerate(words) if is_ours(word)), default=begin)
     variables = dict(word.split("=", 1) for word in words[:begin] if _ASSIGNMENT.fullmatch(word))
     return Command(line, shown, variables, tuple(words[begin:]), may_fail)
 
