@@ -55,7 +55,7 @@ dictionary: $(VENV)/dev  ## Write docs/dictionary.md anew from the schema
 
 .PHONY: docs
 docs: $(VENV)/dev  ## Build the documentation site into build/docs; every broken link is an error
-	@$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --quiet --fresh-env --builder html docs build/docs
 	@echo build/docs/index.html
 
 .PHONY: man
