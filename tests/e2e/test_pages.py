@@ -133,7 +133,8 @@ class Reader:
         """Arguments as a shell in the page's folder would hand them over."""
         for word in words:
             argument = self.here(os.path.expandvars(word))
-            found = sorted(map(str, Path().glob(argument))) if "*" in argument else []
+            pattern = argument.removeprefix(f"{self.folder}/")
+            found = sorted(map(str, Path().glob(pattern))) if "*" in pattern else []
             yield from found or [argument]
 
     def here(self, text: str) -> str:
