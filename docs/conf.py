@@ -107,7 +107,8 @@ TABLES: dict[str, Callable[[], str]] = {
 def fill_in_tables(_app: Sphinx, _page: str, source: list[str]) -> None:
     """Put each table where the page asks for it; Sphinx hands the page's text over in a list of one."""
     text = re.sub(r"<!-- table: ([a-z ]+) -->", lambda match: TABLES[match[1]](), source[0])
-    source[0] = text.replace("](../README.md)", "](index.md)")  # the front door of the repository, and that of the site
+    # The front door of the repository, and that of the site.
+    source[0] = re.sub(r"\]\(\.\./README\.md(#[\w-]+)?\)", "](index.md)", text)
 
 
 def leave_out_epilog(_app: Sphinx, _context: Any, lines: list[str]) -> None:

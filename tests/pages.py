@@ -26,6 +26,8 @@ _HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _STREAM = re.compile(r"(?<=\s)[012](?=[<>])")
 _BETWEEN_COMMANDS = {"&&", "||", ";", "|", "|&", "&"}
+_FUNCTION = re.compile(r'(\w+)\(\) \{ (.+) "\$@"; \}')
+"""One that hands its arguments on."""
 _AS_SOMEBODY = {"sudo", "-u", "-g", "-E", "-i", "-n", "exec", "command", "!"}
 _STARTERS = {"env", "nice", "time", "timeout", "flock", "chronic", "runuser", "systemd-run"}
 """They start the program that stands behind their own options."""
@@ -97,8 +99,14 @@ def commands_of(block: Block) -> Iterator[Command]:
     Raises:
         ValueError: A line is none that a shell could read.
     """
+    functions: dict[str, str] = {}
     for number, line in _logical_lines(block):
-        lexer = shlex.shlex(_STREAM.sub("", line), posix=True, punctuation_chars=True)
+        if function := _FUNCTION.fullmatch(line.strip()):
+            functions[function[1]] = function[2]
+            continue
+        name, blank, arguments = line.partition(" ")
+        called = functions.get(name, name) + blank + arguments
+        lexer = shlex.shlex(_STREAM.sub("", called), posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
         words: list[str] = []
         redirected = False
@@ -130,14 +138,29 @@ def _logical_lines(block: Block) -> Iterator[tuple[int, str]]:
 
 
 def _command(line: int, shown: str, words: list[str], *, may_fail: bool) -> Command:
-    begin = 0
-    while begin < len(words) and (words[begin] in _AS_SOMEBODY or _ASSIGNMENT.fullmatch(words[begin])):
-        begin += 2 if words[begin] in {"-u", "-g"} else 1
-    if begin < len(words) and words[begin] in _STARTERS:
-        # The last one: a user may have the program's name.
-        begin = max((place for place, word in enumerate(words) if is_ours(word)), default=begin)
-    variables = dict(word.split("=", 1) for word in words[:begin] if _ASSIGNMENT.fullmatch(word))
-    return Command(line, shown, variables, tuple(words[begin:]), may_fail)
+    variables: dict[str, str] = {}
+    while words:
+        first = words[0]
+        if first in _STARTERS:
+            words = words[_started_by(words) :]
+        elif first in _AS_SOMEBODY:
+            words = words[2 if first in {"-u", "-g"} else 1 :]
+        elif _ASSIGNMENT.fullmatch(first):
+            name, _, value = first.partition("=")
+            variables[name] = value
+            words = words[1:]
+        else:
+            break
+    return Command(line, shown, variables, tuple(words), may_fail)
+
+
+def _started_by(words: list[str]) -> int:
+    """Where that begins what another program starts: behind its `--`, or else with the last word that is ours."""
+    if words[0] == "env":
+        return 1
+    if "--" in words:
+        return words.index("--") + 1
+    return max((place for place, word in enumerate(words) if is_ours(word)), default=1)
 
 
 def is_ours(word: str) -> bool:

@@ -33,7 +33,7 @@ NOT_RUN = {
     "sqlite3 openssl promtool curl superset datasette jq": "another project's program",
     "git pre-commit pytest": "works on a checkout",
     "cd": "a page has one folder",
-    "cat cp mv rm mkdir chmod touch tee ls less head tail": "writes, moves or shows files",
+    "cat cp mv rm mkdir chmod touch tee tar ls less head tail": "writes, moves or shows files",
     "echo printf date man mail grep sort diff": "shows or sends something",
 }
 """Programs whose lines are not run, and why. Any other is billing-etl, or its block is marked, or the test fails."""
@@ -310,6 +310,9 @@ cat > notes <<'END'
 billing-etl nothing
 END
 billing-etl check && billing-etl sync
+job() { runuser --user billing-etl -- env A=b /opt/bin/billing-etl "$@"; }
+job status --json
+runuser --user postgres -- createuser billing-etl
 ```
 """
     console, shell = blocks_of(text)
@@ -318,6 +321,10 @@ billing-etl check && billing-etl sync
         ({}, ("/opt/bin/billing-etl", "status", "--json"), True),
         ({}, ("mail", "-s", "late", "you@example.com"), False),
     ]
-    assert [(command.line, command.words[:2]) for command in commands_of(shell)] == [
-        (10, ("cat",)), (13, ("billing-etl", "check")), (13, ("billing-etl", "sync")),
-    ]  # fmt: skip
+    assert [(command.line, command.variables, command.words) for command in commands_of(shell)] == [
+        (10, {}, ("cat",)),
+        (13, {}, ("billing-etl", "check")),
+        (13, {}, ("billing-etl", "sync")),
+        (15, {"A": "b"}, ("/opt/bin/billing-etl", "status", "--json")),
+        (16, {}, ("createuser", "billing-etl")),
+    ]

@@ -55,6 +55,21 @@ def test_the_commands_without_make_are_those_of_the_makefile() -> None:
         assert words in README
 
 
+def headings(page: Path) -> set[str]:
+    """The anchors that a forge gives to a page."""
+    lines = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("page", [*PAGES, HOME / "SECURITY.md", HOME / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_every_link_leads_somewhere_on_a_forge_too(page: Path) -> None:
+    links = re.findall(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8"))
+    for path, anchor in links:
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in headings(target), f"{path}#{anchor}"
+
+
 @pytest.mark.parametrize("lock", sorted((HOME / "requirements").glob("*.lock")), ids=lambda path: path.name)
 def test_a_lock_file_carries_names_versions_and_hashes_only(lock: Path) -> None:
     lines = [line.strip().removesuffix("\\").strip() for line in lock.read_text(encoding="utf-8").splitlines()]
