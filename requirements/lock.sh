@@ -10,3 +10,5 @@ compile() {
 }
 compile requirements/run.lock --group build
 compile requirements/dev.lock --all-extras --group build --group test --group lint --group docs --group deploy --group release
+# What runs every night on a server or in a container: no tool to build with, both servers' drivers.
+compile requirements/server.lock --extra postgres --extra mysql
