@@ -68,6 +68,10 @@ wheel: $(VENV)/dev  ## Build the wheel and try it in a clean environment
 	@$(BIN)/python -m build --no-isolation --outdir dist >/dev/null
 	@sh tests/smoke_wheel.sh $(PYTHON)
 
+.PHONY: image
+image:  ## Build the container's image
+	@docker build --file deploy/container/Dockerfile --tag billing-etl .
+
 .PHONY: lock
 lock: $(VENV)/dev  ## Renew the lock files from pyproject.toml
 	@sh requirements/lock.sh $(BIN)
