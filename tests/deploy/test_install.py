@@ -1,0 +1,181 @@
+"""The commands of docs/install.md as they are written, in a folder that stands in for the root of a host.
+
+The wheel and the source archive are those that the build makes. What takes root or a package mirror is left out
+(`LEFT_OUT`), the locked packages are the session's own, and systemd_stand_in.py runs what systemd would.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import site
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from canary import TOKEN, leaks
+from deploy_files import CHECKOUT, moved
+
+from etl import __version__
+
+LEFT_OUT = ["apt-get", "chown", "journalctl", "useradd"]
+LOCKED = "/opt/billing-etl/bin/python -m pip install --require-hashes --requirement requirements/server.lock\n"
+OPTIONS_OF_ROOT = re.compile(r" --(?:owner|group)=billing-etl")
+
+
+def blocks() -> dict[str, list[str]]:
+    """The blocks of commands by the title they stand under."""
+    sections = re.split(r"(?m)^##? (.+)$", (CHECKOUT / "docs/install.md").read_text())[1:]
+    return {
+        title: re.findall(r"(?ms)^```sh\n(.*?)^```$", text)
+        for title, text in zip(sections[::2], sections[1::2], strict=True)
+    }
+
+
+class Host:
+    """A folder like the root of a host, with what a server has before the installation."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / "root"
+        self.programs = root / "stand-ins"
+        for folder in ("root", "stand-ins", "etc/systemd/system", "etc/cron.d", "usr/local/sbin", "opt", "var/lib"):
+            (root / folder).mkdir(parents=True)
+        for name in LEFT_OUT:
+            self._program(name, "exit 0")
+        for name in ("systemctl", "systemd-run"):
+            script = CHECKOUT / "tests/deploy/systemd_stand_in.py"
+            self._program(name, f'exec {shlex.quote(sys.executable)} {script} {name} "$@"')
+        self._program("sendmail", f"exec cat > {root}/mail")
+        self._program("runuser", 'shift 3; exec "$@"')
+        self._program("python3", f'exec {shlex.quote(sys.executable)} "$@" --without-pip')  # the session has one
+
+    def _program(self, name: str, text: str) -> None:
+        path = self.programs / name
+        path.write_text(f"#!/bin/bash\n{text}\n")
+        path.chmod(0o755)
+
+    def __call__(self, commands: str, given: str = "") -> str:
+        """Run a block as it is written; what it prints. The next one begins in the folder where it ends."""
+        link = f"echo {site.getsitepackages()[0]} > $(echo /opt/billing-etl/lib/python3*/site-packages)/session.pth\n"
+        commands = OPTIONS_OF_ROOT.sub("", commands.replace(LOCKED, link))
+        done = subprocess.run(
+            ["sh", "-euc", f"{moved(commands, self.root)}\npwd > {self.root}/folder"],
+            cwd=self.folder,
+            env={
+                "PATH": f"{self.programs}:{self.root}/usr/local/sbin:/usr/bin:/bin",
+                "PYTHONPATH": str(CHECKOUT / "tests"),
+                "HOST_ROOT": str(self.root),
+                "SENDMAIL": str(self.programs / "sendmail"),
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+            },
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert leaks(done.stdout + done.stderr, [TOKEN]) == []
+        self.folder = Path((self.root / "folder").read_text().strip())
+        return done.stdout
+
+    def mode(self, path: str) -> str:
+        return stat.filemode((self.root / path).stat().st_mode)
+
+    def records(self) -> int:
+        with closing(sqlite3.connect(self.root / "var/lib/billing-etl/billing.db")) as database:
+            return database.execute("SELECT count(*) FROM billing").fetchone()[0]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """The folder with the wheel and the source archive."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, CHECKOUT]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def host(tmp_path) -> Host:
+    return Host(tmp_path)
+
+
+def test_a_newcomer_gets_through_the_installation_with_systemd_and_out_again(host, built, vendor):
+    told = blocks()
+    for file in built.iterdir():
+        (host.folder / file.name).symlink_to(file)
+    host(told["Install it on a server"][0])
+    assert host(told["The program"][0]).endswith(f"billing-etl, version {__version__}\n")
+    write_secrets(host)
+    units, first_sync, timers = told["The clock: systemd"]
+    host(units)
+    with (host.root / "etc/billing-etl/billing-etl.env").open("a") as settings:
+        settings.write(f"BILLING_API_URL={vendor.url}\n")
+    said = host(first_sync)
+    assert (said.count("✓ "), said.count("✗ ")) == (5, 0)
+    assert "complete up to" in said
+    records = host.records()
+    assert records > 0
+    assert host.mode("var/lib/billing-etl/billing.db") == "-rw-------"
+    host(timers)
+    assert "Subject: failed-trial on " in (host.root / "mail").read_text()
+
+    host(told["Upgrade"][0])
+    assert host.records() == records
+
+    host(told["Take it away"][0])
+    assert [path for path in host.root.rglob("*billing*") if host.root / "root" not in path.parents] == []
+
+
+def test_a_newcomer_gets_through_the_installation_with_cron_and_hears_of_failed_nights_alone(host, vendor):
+    (host.root / "opt/billing-etl").symlink_to(sys.prefix)
+    (host.folder / "deploy").symlink_to(CHECKOUT / "deploy")
+    write_secrets(host)
+    user, first_sync = blocks()["The clock: cron"]
+    host(user)
+    (host.root / "var/lib/billing-etl/.env").write_text(f"BILLING_API_URL={vendor.url}\n")
+    assert host(first_sync).count("✓ ") == 5
+    assert host.records() > 0
+    assert host.mode("var/lib/billing-etl/billing.db") == "-rw-------"
+
+    assert cron(host) == (0, "")
+    token = host.root / "etc/billing-etl/token"
+    token.chmod(0o600)
+    token.write_text("00000000-1111-4000-8000-000000000000")
+    token.chmod(0o400)
+    code, said = cron(host)
+    assert code == 77
+    assert "refused the token" in said
+
+
+def write_secrets(host: Host) -> None:
+    told = blocks()
+    host(told["The secrets"][0], given=f"{TOKEN}\n")
+    host(told["The database"][0])  # SQLite
+    assert [host.mode(f"etc/billing-etl/{name}") for name in ("token", "database_url")] == ["-rw-------"] * 2
+
+
+def cron(host: Host) -> tuple[int, str]:
+    """Run the nightly line as cron would; its exit code, and what cron would mail."""
+    text = moved((host.root / "etc/cron.d/billing-etl").read_text(), host.root)
+    assert text.endswith("\n")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    variables = dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
+    nightly, weekly = [line.split(None, 6) for line in lines if not re.match(r"\w+=", line)]
+    assert (nightly[5], weekly[5]) == ("billing-etl", "billing-etl")
+    assert weekly[6].startswith(nightly[6])
+    assert "%" not in text.partition("SHELL=")[2]
+    done = subprocess.run(
+        [variables["SHELL"], "-c", nightly[6]],
+        env={"PATH": "/usr/bin:/bin"} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
