@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from etl.audit.status import AccountStatus
     from etl.audit.verify import Difference
     from etl.bi.export import Exported
+    from etl.bi.report_figures import Figures, Sum
     from etl.forgetting import Forgotten
     from etl.model import Tally, Window
     from etl.numbering.importing import Imported
@@ -176,6 +177,32 @@ def render_unknown_days(count: int) -> str:
     """One line a person can read: what an export of a past moment leaves out."""
     days = "1 day was" if count == 1 else f"{count:,} days were"
     return f"{days} not complete at that moment, and left out: what was known of such a day is not kept"
+
+
+def figures_as_json(figures: Figures) -> dict[str, Any]:
+    """The head of a report as one JSON object; amounts are exact, as text."""
+    return {
+        "since": figures.since,
+        "until": figures.until,
+        **_sum_as_json(figures.total),
+        "balance": figures.balance,
+        "closed_through": figures.closed_through,
+        "suspect_days": figures.days_of_state["suspect"],
+        "accounts": [
+            {"account": label, **_sum_as_json(of), "balance": figures.balances.get(label)}
+            for label, of in figures.by_account.items()
+        ],
+    }
+
+
+def _sum_as_json(of: Sum) -> dict[str, Any]:
+    return {
+        "records": of.records,
+        "delivered": of.delivered,
+        "delivery_rate": of.delivery_rate,
+        "spend": of.spend,
+        "cost_per_delivery": of.cost_per_delivery,
+    }
 
 
 def print_imported(imported: Imported) -> None:

@@ -150,8 +150,9 @@ def draw_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
         ),
         Chart(
             "freshness",
-            "Hours behind",
-            "Hours since the end of the last day up to which all days are complete.",
+            "Freshness",
+            "Hours since the end of the last day up to which all days are complete. A job that runs every night stays "
+            "below 48.",
             "freshness",
             _freshness(palette),
         ),
@@ -319,10 +320,9 @@ def _day_axis() -> Spec:
     return {**_DAY, "axis": {"grid": False, "labelOverlap": True, "tickCount": 8, "labelExpr": _DAY_LABEL}}
 
 
-# The year only where it begins, so that many months stay readable.
 _DAY_LABEL: Final = (
-    "utcmonth(datum.value) == 0 && utcdate(datum.value) == 1 ? utcFormat(datum.value, '%Y')"
-    " : utcdate(datum.value) == 1 ? utcFormat(datum.value, '%b') : utcFormat(datum.value, '%-d %b')"
+    "utcmonth(datum.value) == 0 && utcdate(datum.value) == 1 ? utcFormat(datum.value, '%-d %b %Y')"
+    " : utcFormat(datum.value, '%-d %b')"
 )
 
 
@@ -344,7 +344,6 @@ def _spend_by_day(palette: Palette) -> Spec:
 
 def _delivery_by_operator(palette: Palette) -> Spec:
     operator = {"field": "name", "type": "nominal", "title": "operator"}
-    y = {**operator, "title": None, "sort": {"field": "records", "order": "descending"}, "axis": {"labelLimit": 170}}
     rate = {"field": "rate", "type": "quantitative", "title": None}
     return _SCHEMA | {
         "height": {"step": _PER_ACCOUNT},
@@ -355,16 +354,18 @@ def _delivery_by_operator(palette: Palette) -> Spec:
             {"calculate": "datum.delivered / datum.records", "as": "rate"},
             {"calculate": "datum.operator || 'not in the plan'", "as": "name"},
         ],
-        "encoding": {"y": y},
+        "encoding": {
+            "y": {**operator, "title": None, "sort": {"op": "min", "field": "place"}, "axis": {"labelLimit": 180}},
+            # Beyond the whole there is room for what stands behind a bar.
+            "x": {
+                **rate, "scale": {"domain": [0, 1.2]},
+                "axis": {"format": ".0%", "values": [0, 0.25, 0.5, 0.75, 1]},
+            },
+        },
         "layer": [
             {
                 "mark": {"type": "bar", "color": palette.main, "cornerRadiusEnd": 2, "height": {"band": 0.62}},
                 "encoding": {
-                    "x": {
-                        **rate,
-                        "scale": {"domain": [0, 1]},
-                        "axis": {"format": ".0%", "values": [0, 0.25, 0.5, 0.75, 1]},
-                    },
                     "tooltip": [
                         operator, {**rate, "title": "delivery rate", "format": ".1%"}, _number("records", "charges"),
                         _number("delivered", "delivered"), _amount("spend", "spend"),
@@ -372,14 +373,8 @@ def _delivery_by_operator(palette: Palette) -> Spec:
                 },
             },
             {
-                "mark": {"type": "text", "align": "right", "dx": -6, "fontWeight": 600, "style": "on-bar"},
-                "transform": [{"filter": "datum.rate >= 0.15"}],
-                "encoding": {"x": rate, "text": {**rate, "format": ".1%"}},
-            },
-            {
                 "mark": {"type": "text", "align": "left", "dx": 6},
-                "transform": [{"filter": "datum.rate < 0.15"}],
-                "encoding": {"x": rate, "text": {**rate, "format": ".1%"}},
+                "encoding": {"text": {**rate, "format": ".1%"}},
             },
         ],
     }  # fmt: skip
@@ -388,6 +383,7 @@ def _delivery_by_operator(palette: Palette) -> Spec:
 def _weekday_and_hour(palette: Palette) -> Spec:
     names = "[" + ", ".join(f"'{name}'" for name in WEEKDAYS) + "]"
     bare = {"ticks": False, "domain": False}
+    every_third = "datum.value % 3 ? '' : pad(datum.value, 2, '0', 'left')"
     return _SCHEMA | {
         "height": {"step": _PER_ACCOUNT},
         "transform": [
@@ -400,7 +396,7 @@ def _weekday_and_hour(palette: Palette) -> Spec:
             "x": {
                 "field": "hour", "type": "ordinal", "title": None,
                 "scale": {"domain": list(range(24)), "padding": 0.06},
-                "axis": {**bare, "labelAngle": 0, "labelExpr": "datum.value % 3 ? '' : pad(datum.value, 2, '0', 'left')"},
+                "axis": bare | {"labelAngle": 0, "labelExpr": every_third},
             },
             "y": {
                 "field": "weekday", "type": "ordinal", "title": None,
@@ -445,12 +441,20 @@ def _balance(palette: Palette) -> Spec:
 
 
 def _restatements(palette: Palette) -> Spec:
+    signed = "datum.value == 0 ? '0' : format(datum.value, '+,~f')"
     return _SCHEMA | {
         "height": 180,
-        "mark": {"type": "bar", "width": {"band": 0.8}},
+        "mark": {"type": "bar", "width": {"expr": "min(bandwidth('x') * 0.7, 40)"}},
         "encoding": {
-            "x": _day_axis(),
-            "y": {"field": "delta", "type": "quantitative", "title": None, "axis": {"format": "+,~f", "tickCount": 4}},
+            # One place a restated day: among all the days of a year they could not be seen.
+            "x": {
+                **_DAY, "type": "ordinal",
+                "axis": {"grid": False, "labelAngle": 0, "labelOverlap": True, "format": "%-d %b"},
+            },
+            "y": {
+                "field": "delta", "type": "quantitative", "title": None,
+                "axis": {"labelExpr": signed, "tickCount": 4},
+            },
             "color": {"condition": {"test": "datum.delta < 0", "value": palette.fall}, "value": palette.rise},
             "tooltip": [
                 _NAMED_DAY, _ACCOUNT, _amount("spend_before", "spend before"), _amount("spend_after", "spend now"),
@@ -485,7 +489,11 @@ def _freshness(palette: Palette) -> Spec:
         "mark": {"type": "bar", "color": palette.main, "cornerRadiusEnd": 2, "height": {"band": 0.62}},
         "encoding": {
             "y": {**_ACCOUNT, "title": None, "axis": {"labelLimit": 170}},
-            "x": {"field": "hours_behind", "type": "quantitative", "title": None, "scale": {"domainMin": 0}},
+            # Two days at least: a night's job is never further behind, and a short bar is then a good sign.
+            "x": {
+                "field": "hours_behind", "type": "quantitative", "title": None,
+                "scale": {"domain": {"unionWith": [0, 48]}}, "axis": {"tickMinStep": 12},
+            },
             "tooltip": [
                 _ACCOUNT, {**_amount("hours_behind", "hours behind"), "format": ",.1f"},
                 {**_NAMED_DAY, "field": "last_synced_date", "title": "complete up to"},

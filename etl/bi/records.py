@@ -50,7 +50,7 @@ class _ShownMoney(Money):
         return Decimal(f"{value:.6f}") if isinstance(value, float) else super().process_result_value(value, _dialect)
 
 
-_TYPES: Final[dict[Kind, TypeEngine[Any]]] = {
+TYPES: Final[dict[Kind, TypeEngine[Any]]] = {
     Kind.LABEL: String(),
     Kind.TEXT: String(),
     Kind.PHONE: String(),
@@ -63,7 +63,8 @@ _TYPES: Final[dict[Kind, TypeEngine[Any]]] = {
     Kind.AMOUNT: _ShownMoney(38),
     Kind.FLAG: Boolean(),
 }
-_VIEW: Final = table("billing", *(column(name, _TYPES[kind]) for name, kind in COLUMNS.items()))
+"""What the database's driver is to make of each kind of column of a view."""
+_VIEW: Final = table("billing", *(column(name, TYPES[kind]) for name, kind in COLUMNS.items()))
 _CREATED_AT: Final = list(COLUMNS).index("created_at")
 
 
@@ -148,7 +149,7 @@ def _source(connection: Connection, as_of: datetime | None) -> FromClause:
     if as_of is None:
         return _VIEW
     query = text(define_asof(connection.dialect.name)).bindparams(bindparam("moment", as_of, UtcTime()))
-    return query.columns(**{name: _TYPES[kind] for name, kind in COLUMNS.items()}).subquery("billing")
+    return query.columns(**{name: TYPES[kind] for name, kind in COLUMNS.items()}).subquery("billing")
 
 
 def _in_order(rows: Iterable[Row]) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""The verbs for finance and BI: export, numbering."""
+"""The verbs for finance and BI: export, report, numbering."""
 
 from __future__ import annotations
 
@@ -77,6 +77,52 @@ def export(
         print_json({"path": str(out), **console.exported_as_json(exported), "exit_code": OK})
     elif options.verbosity >= 0:
         click.echo(f"{out}: {exported.rows:,} records", err=to_stdout)
+    return OK
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    required=True,
+    metavar="FILE.html",
+    help="- is stdout.",
+)
+@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
+@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
+@takes_accounts
+@answers_in_json
+@click.pass_obj
+def report(options: Options, *, out: Path, since: date | None, until: date | None, accounts: tuple[str, ...]) -> int:
+    """Write one HTML page with the figures, charts and tables, for a browser without a network."""
+    from etl import console
+    from etl.bi.records import Selection
+    from etl.bi.report import open_renderer, write_report
+    from etl.bi.whole_file import whole_file
+    from etl.load.engine import open_engine
+    from etl.runs import utc_now
+
+    require_order(since, until)
+    to_stdout = str(out) == "-"
+    if not to_stdout and out.suffix.lower() not in {".html", ".htm"}:
+        raise click.UsageError(f"--out {out} must end with .html, or be -")
+    if to_stdout and options.as_json:
+        raise click.UsageError("--out - and --json both want stdout")
+    settings = settings_of(options, accounts)[0]
+    output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
+    if not to_stdout:
+        output = whole_file(out)
+    figures = write_report(
+        open_engine(settings.database_url),
+        Selection(accounts, since, until),
+        open_renderer(),
+        output,
+        now=utc_now().astimezone(settings.timezone),
+    )
+    if options.as_json:
+        print_json({"path": str(out), **console.figures_as_json(figures), "exit_code": OK})
+    elif options.verbosity >= 0:
+        click.echo(f"{out}: {figures.total.records:,} charges", err=to_stdout)
     return OK
 
 

@@ -1,0 +1,87 @@
+"""The report: one page for who pays, made from the views. The database is only read."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from datetime import date, datetime
+from typing import Any, BinaryIO
+
+from sqlalchemy import Connection, Date, Engine, bindparam, text
+
+from etl import stopping
+from etl.bi.charts import ANY, QUERIES, define_query
+from etl.bi.records import TYPES, Selection, find_labels
+from etl.bi.report_figures import Figures, add_up
+from etl.bi.report_page import render_page
+from etl.errors import ConfigError, DatabaseFailed
+from etl.load.engine import database_errors, database_exists, reading
+from etl.load.schema import require_schema
+
+Rows = dict[str, list[dict[str, Any]]]
+"""The rows of each of QUERIES, by its name; amounts are exact."""
+
+
+def open_renderer() -> str:
+    """The JavaScript that draws the charts: Vega, Vega-Lite and Vega-Embed, self-contained.
+
+    Raises:
+        ConfigError: The library that holds it is not installed.
+    """
+    try:
+        import vl_convert
+    except ImportError:
+        raise ConfigError(
+            "report needs a library that is not installed; run: pip install 'billing-etl[report]'"
+        ) from None
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its types ask for what may be left out
+    return bundle
+
+
+def write_report(
+    engine: Engine, selection: Selection, renderer: str, output: AbstractContextManager[BinaryIO], *, now: datetime
+) -> Figures:
+    """Write the page.
+
+    Args:
+        engine: Of the database.
+        selection: Which accounts and days, as they are now.
+        renderer: Of `open_renderer`.
+        output: The file, entered when the page is made.
+        now: When that is, in the zone in which it is to be told.
+
+    Raises:
+        ConfigError: The database has no such account, or the file cannot be written there.
+        DatabaseFailed: There is no database, it has another schema, or it failed.
+        NoRoom: The disk is full.
+    """
+    if not database_exists(engine):
+        raise DatabaseFailed("there is no database yet; run: billing-etl sync")
+    with database_errors(), stopping.held_back(), reading(engine) as connection:
+        if connection.dialect.name != "sqlite":
+            # All queries see one moment, as on SQLite: what a picture shows adds up to what the headline says.
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        require_schema(connection)
+        labels = find_labels(connection, selection.accounts)
+        rows = read_rows(connection, labels, selection.since, selection.until)
+    figures = add_up(rows, labels, selection.since, selection.until)
+    page = render_page(figures, rows, renderer, now)
+    with output as file:
+        file.write(page.encode())
+    return figures
+
+
+def read_rows(connection: Connection, labels: list[str], since: date | None, until: date | None) -> Rows:
+    """What the charts show of these accounts and days, aggregated by the database."""
+    bounds = {"since": (since, "day >= :since"), "until": (until, "day <= :until")}
+    days = " AND ".join(condition for value, condition in bounds.values() if value) or ANY
+    rows: Rows = {}
+    for name, query in QUERIES.items():
+        stopping.check()
+        statement = text(define_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))
+        statement = statement.bindparams(bindparam("accounts", labels, expanding=True))
+        if "day" in query.columns:
+            given = [bindparam(bound, value, Date()) for bound, (value, _) in bounds.items() if value]
+            statement = statement.bindparams(*given)
+        typed = statement.columns(**{column: TYPES[kind] for column, kind in query.columns.items()})
+        rows[name] = [dict(row) for row in connection.execute(typed).mappings()]
+    return rows
