@@ -80,10 +80,12 @@ class Query:
     Attributes:
         columns: Their names and kinds, in their order.
         define: The statement on a backend, given the condition on `account` and `day`.
+        of_days: Whether days can be selected.
     """
 
     columns: Mapping[str, Kind]
     define: Callable[[str, str], str]
+    of_days: bool = True
 
 
 def define_query(name: str, backend: str, *, accounts: str = ANY, days: str = ANY) -> str:
@@ -96,7 +98,7 @@ def define_query(name: str, backend: str, *, accounts: str = ANY, days: str = AN
         days: A condition on the column `day`; what has no days leaves it out.
     """
     query = QUERIES[name]
-    return query.define(backend, f"{accounts} AND {days}" if "day" in query.columns else accounts)
+    return query.define(backend, f"{accounts} AND {days}" if query.of_days else accounts)
 
 
 def draw_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
@@ -283,6 +285,7 @@ QUERIES: Final[dict[str, Query]] = {
             "hours_behind": Kind.AMOUNT, "open_days": Kind.NUMBER, "suspect_days": Kind.NUMBER,
         },
         _query_freshness,
+        of_days=False,
     ),
 }  # fmt: skip
 """By name."""

@@ -79,7 +79,7 @@ def read_rows(connection: Connection, labels: list[str], since: date | None, unt
         stopping.check()
         statement = text(define_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))
         statement = statement.bindparams(bindparam("accounts", labels, expanding=True))
-        if "day" in query.columns:
+        if query.of_days:
             given = [bindparam(bound, value, Date()) for bound, (value, _) in bounds.items() if value]
             statement = statement.bindparams(*given)
         typed = statement.columns(**{column: TYPES[kind] for column, kind in query.columns.items()})

@@ -1,0 +1,350 @@
+"""The report: its figures are the vendor's, on each database, and whatever a text says, a browser only shows it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from base64 import b64encode
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from hashlib import sha256
+from html import unescape
+from html.parser import HTMLParser
+from io import BytesIO
+from zoneinfo import ZoneInfo
+
+import pytest
+from jobs import SILENT, settings_of
+from sqlalchemy import event, insert, text
+from tools import tool
+
+from etl.bi.charts import QUERIES, define_query, draw_charts
+from etl.bi.records import Selection
+from etl.bi.report import open_renderer, write_report
+from etl.errors import ConfigError, DatabaseFailed
+from etl.load.engine import open_engine, reading
+from etl.load.schema import create_or_migrate
+from etl.load.tables import accounts, balance_snapshots, balance_top_ups, numbering_ranges
+from etl.runs import Order, run_account
+
+ZONE = ZoneInfo("Europe/Moscow")
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+HUGE = "999999999999.999999"
+HOSTILE = "</script><img src=x onerror=\"document.title='run'\">\u2028<!--'\"&\\"
+SHOP, BANK = "shop", HOSTILE
+
+
+def charge(moment, price="0.2", status=1, info=HOSTILE, phone="89240000000"):
+    return {
+        "created_at": moment, "code_auth": "0371", "status": status, "status_info": info, "phone": phone,
+        "price": Decimal(price),
+    }  # fmt: skip
+
+
+# Sunday 8, Monday 9 and Tuesday 10 March; Wednesday is not over.
+LISTED = {
+    SHOP: [
+        *[charge("2026-03-08T10:00:00", "0.1")] * 3,
+        charge("2026-03-08T10:30:00", "0.000001", 0),
+        charge("2026-03-09T23:59:59", "3.25", phone="89250000000"),
+        charge("2026-03-10T00:00:00", "-0.5", None, phone="375291234567"),
+        charge("2026-03-11T08:00:00", "0.2"),
+    ],
+    BANK: [
+        charge("2026-03-08T10:00:00", HUGE),
+        charge("2026-03-08T11:00:00", HUGE, 2),
+        charge("2026-03-10T10:00:00", "0.3", phone="89250000000"),
+    ],
+}
+LATE = charge("2026-03-09T23:00:00", "1.75")
+BALANCES = {SHOP: [("100", "0"), ("99.7", "0.3"), ("149.2", "0.8")], BANK: [("0.000001", "0"), ("-1.5", "1.4")]}
+
+
+class Company:
+    """Two accounts in a database, and its reports."""
+
+    def __init__(self, url, vendor):
+        self.url = url
+        self.engine = open_engine(url)
+        for label, listed in LISTED.items():
+            vendor.dataset.replace(listed)
+            self.sync(vendor, label, MORNING)
+        vendor.dataset.replace([*LISTED[SHOP], LATE])
+        self.sync(vendor, SHOP, MORNING + timedelta(minutes=1))
+        known = {"region": "r", "file_name": "f", "file_changed_at": MORNING, "imported_at": MORNING}
+        with self.engine.begin() as connection:
+            for first, operator in (("+79240000000", HOSTILE), ("+79250000000", "Two")):
+                row = {"block": first[:7], "first_phone": first, "last_phone": first, "operator": operator}
+                connection.execute(insert(numbering_ranges), known | row)
+            for label, balances in BALANCES.items():
+                number = connection.scalar(accounts.select().with_only_columns(accounts.c.id).filter_by(label=label))
+                for hour, (balance, spend) in enumerate(balances):
+                    connection.execute(insert(balance_snapshots), {
+                        "account_id": number, "taken_at": datetime(2026, 3, 10, hour, tzinfo=UTC),
+                        "balance": Decimal(balance), "recorded_spend": Decimal(spend),
+                    })  # fmt: skip
+                connection.execute(insert(balance_top_ups), {
+                    "account_id": number, "at": datetime(2026, 3, 10, 2, tzinfo=UTC), "amount": Decimal(50),
+                    "noted_at": MORNING,
+                })  # fmt: skip
+
+    def sync(self, vendor, label, now):
+        settings = replace(settings_of(self.url, vendor, date(2026, 3, 8)), account=label)
+        done = run_account(
+            settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: now
+        )  # fmt: skip
+        assert done.error is None
+
+    def report(self, renderer="", **selection):
+        return report_of(self.engine, renderer, **selection)
+
+
+def report_of(engine, renderer="", **selection):
+    file = BytesIO()
+    figures = write_report(engine, Selection(**selection), renderer, nullcontext(file), now=MORNING.astimezone(ZONE))
+    return figures, file.getvalue().decode()
+
+
+@pytest.fixture
+def company(database_url, sandbox):
+    return Company(database_url, sandbox)
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url, sandbox):
+    return Company(sqlite_url, sandbox)
+
+
+@pytest.fixture(scope="module")
+def renderer():
+    return open_renderer()
+
+
+class Page(HTMLParser):
+    """What a page is to a browser that runs nothing: its elements, its text, its tables and its headline."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.texts, self.tables, self.path = [], [], {}, []
+        self.feed(page)
+        words = "".join(self.texts)
+        self.text = " ".join(words.split())
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self.path.append(tag)
+        if tag == "table":
+            self.rows = []
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in {"th", "td"}:
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        while self.path and self.path.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if "script" in self.path or "style" in self.path:
+            return
+        self.texts.append(data + ("" if "bdi" in self.path else " "))
+        if "caption" in self.path:
+            self.tables[data] = self.rows
+        elif {"th", "td"} & set(self.path):
+            self.rows[-1][-1] += data
+
+
+def money(amount, places):
+    return f"{amount:,.{places}f}"
+
+
+def test_the_figures_are_those_of_the_vendors_list(company):
+    figures, page = company.report()
+    seen = Page(page)
+    every = [(label, record) for label, records in LISTED.items() for record in records] + [(SHOP, LATE)]
+
+    def oracle(records):
+        spend = sum((Decimal(record["price"]) for record in records), Decimal(0))
+        delivered = sum(record["status"] == 1 for record in records)
+        rate = (Decimal(delivered) / len(records)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+        cost = (spend / delivered).quantize(Decimal("0.000001"), ROUND_HALF_UP) if delivered else None
+        return len(records), delivered, rate, spend, cost
+
+    def told(of):
+        return of.records, of.delivered, of.delivery_rate, of.spend, of.cost_per_delivery
+
+    expected = oracle([record for _, record in every])
+    assert told(figures.total) == expected
+    assert (expected[0], expected[1], expected[3]) == (11, 8, 2 * Decimal(HUGE) + Decimal("5.300001"))
+    assert figures.total.repeated_spend == Decimal("0.2")
+    assert {label: told(of) for label, of in figures.by_account.items()} == {
+        label: oracle([record for of, record in every if of == label]) for label in (SHOP, BANK)
+    }
+    assert (figures.balances, figures.balance) == (
+        {SHOP: Decimal("149.2"), BANK: Decimal("-1.5")}, Decimal("147.7"),
+    )  # fmt: skip
+    assert (figures.since, figures.until, figures.closed_through) == (date(2026, 3, 8), date(2026, 3, 11), None)
+    assert f"Spend {money(expected[3], 6)} 0.20 of it" in seen.text
+    assert "Delivered 8 of 11 charges Delivery rate 72.73% 3 not delivered" in seen.text
+    assert f"Cost per delivery {money(expected[4], 6)} " in seen.text
+    assert "Balance 147.70 on Tue 10 Mar 2026" in seen.text
+
+    days = seen.tables["Figures of each day"]
+    assert [row[:6] for row in days[1:-1] if row[1] == SHOP] == [
+        ["Sun 8 Mar 2026", SHOP, "4", "3", "75.00%", "0.300001"],
+        ["Mon 9 Mar 2026", SHOP, "2", "2", "100.00%", "5.000000"],
+        ["Tue 10 Mar 2026", SHOP, "1", "0", "0.00%", "-0.500000"],
+        ["Wed 11 Mar 2026", SHOP, "1", "1", "100.00%", "0.200000"],
+    ]
+    assert days[-1] == ["Total", "", "11", "8", "72.73%", money(expected[3], 6), "0.20", ""]
+    assert seen.tables["Figures of each operator"][1:] == [
+        [HOSTILE, "8", "6", "75.00%", money(2 * Decimal(HUGE) + Decimal("2.250001"), 6),
+         money((2 * Decimal(HUGE) + Decimal("2.250001")) / 6, 6)],
+        ["Two", "2", "2", "100.00%", "3.550000", "1.775000"],
+        ["not in the plan", "1", "0", "0.00%", "-0.500000", "–"],
+        ["All", "11", "8", "72.73%", money(expected[3], 6), money(expected[4], 6)],
+    ]  # fmt: skip
+    hours = {row[0]: dict(enumerate(map(int, row[1:]))) for row in seen.tables["Charges of each hour"][1:]}
+    assert {(day, hour): count for day, row in hours.items() for hour, count in row.items() if count} == {
+        ("Sun", 10): 5, ("Sun", 11): 1, ("Mon", 23): 2, ("Tue", 0): 1, ("Tue", 10): 1, ("Wed", 8): 1,
+        ("Sun", 24): 6, ("Mon", 24): 2, ("Tue", 24): 2, ("Wed", 24): 1,
+        ("All", 10): 6, ("All", 11): 1, ("All", 23): 2, ("All", 0): 1, ("All", 8): 1, ("All", 24): 11,
+    }  # fmt: skip
+    assert sorted(seen.tables["Balances and top-ups"][1:-1]) == sorted([
+        ["Tue 10 Mar 2026", BANK, "-1.50", "1.40", "0.00", "0.00", "-0.100001"],
+        ["Tue 10 Mar 2026", SHOP, "149.20", "0.80", "50.00", "0.00", "0.000000"],
+    ])  # fmt: skip
+    (restated,) = seen.tables["Figures of each restated day"][1:-1]
+    assert restated == [
+        "Mon 9 Mar 2026", SHOP, "Wed 11 Mar 2026, 06:30", "Wed 11 Mar 2026, 06:31", "3.25", "5.00", "+1.75",
+    ]  # fmt: skip
+    assert sorted(seen.tables["Days in each state"][1:]) == sorted(
+        [[SHOP, "0", "3", "1", "0"], [BANK, "0", "2", "0", "0"], ["All", "0", "5", "1", "0"]]
+    )
+    assert {row[0]: row[1] for row in seen.tables["Freshness"][1:]} == dict.fromkeys((SHOP, BANK), "Tue 10 Mar 2026")
+
+
+def test_only_the_accounts_and_days_asked_for_are_in_it(company):
+    figures, page = company.report(accounts=(SHOP,), since=date(2026, 3, 9), until=date(2026, 3, 10))
+    assert (figures.total.records, figures.total.spend, list(figures.by_account)) == (3, Decimal("4.5"), [SHOP])
+    assert (figures.since, figures.until, figures.balance) == (date(2026, 3, 9), date(2026, 3, 10), Decimal("149.2"))
+    seen = Page(page)
+    assert [row[1] for row in seen.tables["Figures of each operator"][1:]] == ["1", "1", "1", "3"]
+    assert seen.tables["Charges of each hour"][-1][-1] == "3"
+    assert unescape(HOSTILE) not in [row[0] for row in seen.tables["Freshness"]]
+    with pytest.raises(ConfigError, match="no such account"):
+        company.report(accounts=("nobody",))
+
+
+def test_every_query_has_the_columns_it_promises_and_none_is_left_over(company):
+    assert {chart.rows for chart in draw_charts()} == set(QUERIES)
+    with reading(company.engine) as connection:
+        for name, query in QUERIES.items():
+            rows = connection.execute(text(define_query(name, connection.dialect.name)))
+            assert list(rows.keys()) == list(query.columns)
+            assert rows.all()
+
+
+def test_all_of_a_report_is_of_one_moment(company):
+    """What a run commits between two of its queries is in none of them."""
+    statements = []
+
+    def withdraw(_connection, _cursor, statement, *_):
+        if "daily_spend" in statement and not statements:
+            statements.append(statement)
+            with open_engine(company.url).begin() as other:
+                other.execute(text("UPDATE billing_records SET repeats = repeats + 100"))
+
+    event.listen(company.engine, "after_cursor_execute", withdraw)
+    before, page = company.report()
+    assert statements
+    assert Page(page).tables["Charges of each hour"][-1][-1] == f"{before.total.records:,}" == "11"
+    assert company.report()[0].total.records > 100
+
+
+# Without figures ------------------------------------------------------------------------------------------------------
+
+
+def test_without_charges_the_page_says_so(sqlite_url):
+    engine = open_engine(sqlite_url)
+    with pytest.raises(DatabaseFailed, match="there is no database yet"):
+        report_of(engine)
+    create_or_migrate(engine)
+    figures, page = report_of(engine)
+    seen = Page(page)
+    assert (figures.total.records, figures.balance, figures.since) == (0, None, None)
+    assert "No charges in this period." in seen.text
+    assert "billing-etl sync" in seen.text
+    assert not seen.tables
+    assert "figure" not in [tag for tag, _ in seen.elements]
+    assert "No charges from Fri 1 Jan 2027" in report_of(engine, since=date(2027, 1, 1))[1]
+
+
+def test_a_single_day_and_an_unknown_operator_are_told_in_words_and_tables(on_sqlite):
+    with on_sqlite.engine.begin() as connection:
+        connection.execute(numbering_ranges.delete())
+        connection.execute(balance_top_ups.delete())
+        connection.execute(balance_snapshots.delete())
+    day = date(2026, 3, 11)
+    seen = Page(on_sqlite.report(since=day, until=day)[1])
+    assert "One day makes no line" in seen.text
+    assert "The operators are not known" in seen.text
+    assert "No balance is on record" in seen.text
+    assert "No day changed after it was first complete" in seen.text
+    assert "Not final yet. 1 day may still change" in seen.text
+    drawn = [attributes["id"] for tag, attributes in seen.elements if attributes.get("class") == "picture"]
+    assert drawn == ["weekday_and_hour", "freshness"]
+    assert len([tag for tag, attributes in seen.elements if tag == "details" and "open" in attributes]) == 3
+
+
+# In a browser ---------------------------------------------------------------------------------------------------------
+
+QUIET = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+def test_a_page_lets_nothing_run_but_its_own_script_and_nothing_load(on_sqlite, renderer):
+    _, page = on_sqlite.report(renderer)
+    seen = Page(page)
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert len(scripts) == 1
+    (policy,) = [
+        attributes["content"] for _, attributes in seen.elements
+        if attributes.get("http-equiv") == "Content-Security-Policy"
+    ]  # fmt: skip
+    hashed = b64encode(sha256(scripts[0].encode()).digest()).decode()
+    assert policy.split("; ") == [
+        "default-src 'none'", f"script-src 'sha256-{hashed}'", "style-src 'unsafe-inline'", "base-uri 'none'",
+        "form-action 'none'",
+    ]  # fmt: skip
+    assert [tag for tag, _ in seen.elements if tag in {"img", "link", "iframe", "a", "object"}] == []
+    assert not [names for _, names in seen.elements if {"src", "href", "srcset", "onerror"} & names.keys()]
+    assert "url(" not in page.partition("</style>")[0]
+    assert len(page) < 1_200_000
+
+
+def test_a_browser_draws_every_chart_and_runs_no_text(on_sqlite, renderer, tmp_path):
+    chromium = tool("chromium")
+    (tmp_path / "report.html").write_text(on_sqlite.report(renderer)[1], "utf-8")
+    done = subprocess.run(
+        [chromium, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom",
+         (tmp_path / "report.html").as_uri()],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    drawn = Page(done.stdout)
+    pictures = {
+        attributes["id"]: attributes.get("data-drawn")
+        for _, attributes in drawn.elements
+        if attributes.get("class", "").startswith("picture")
+    }
+    assert pictures == {chart.name: "yes" for chart in draw_charts()}
+    tags = [tag for tag, _ in drawn.elements]
+    assert tags.count("svg") == len(pictures)
+    assert tags.count("path") > 50
+    assert "img" not in tags
+    assert "<title>Telefon-IP charges, Sun 8 Mar – Wed 11 Mar 2026</title>" in done.stdout
+    assert done.stdout.count("onerror=") > 0, "it is there, as text"
