@@ -105,7 +105,9 @@ class Company:
 
 def report_of(engine, renderer="", **selection):
     file = BytesIO()
-    figures = write_report(engine, Selection(**selection), renderer, nullcontext(file), now=MORNING.astimezone(ZONE))
+    figures = write_report(
+        engine, Selection(**selection), lambda: renderer, nullcontext(file), now=MORNING.astimezone(ZONE)
+    )
     return figures, file.getvalue().decode()
 
 
@@ -131,7 +133,7 @@ def on_sqlite(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def renderer():
-    return open_renderer()
+    return open_renderer()()
 
 
 class Page(HTMLParser):

@@ -1,0 +1,77 @@
+"""`billing-etl report` as its users meet it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+
+import pytest
+
+
+def test_a_report_is_a_page_and_says_its_figures(synced):
+    done = synced("report", "--out", "page.html", "--since", "2025-03-04", "--until", "2025-03-05", "--json")
+    assert done.code == 0, done
+    told = json.loads(done.out)
+    assert {name: told[name] for name in told if name not in {"accounts", "closed_through"}} == {
+        "path": "page.html", "since": "2025-03-04", "until": "2025-03-05", "records": 6, "delivered": 6,
+        "delivery_rate": "1.0000", "spend": "1.200000", "cost_per_delivery": "0.200000", "balance": told["balance"],
+        "suspect_days": [], "exit_code": 0,
+    }  # fmt: skip
+    page = (synced.folder / "page.html").read_text("utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page.endswith("</html>\n")
+    assert "Tue 4 Mar – Wed 5 Mar 2025" in page
+
+
+def renderer_that(does, folder):
+    """Where Python finds a library in the place of the real one, which takes seconds."""
+    folder.mkdir()
+    (folder / "vl_convert.py").write_text(does)
+    return str(folder)
+
+
+def test_a_report_to_stdout_is_the_page_and_nothing_else(synced, tmp_path):
+    drawing = renderer_that("def javascript_bundle(): return '/* it draws */'", tmp_path / "library")
+    done = synced("report", "--out", "-", PYTHONPATH=drawing, BILLING_API_TOKEN=None)
+    assert (done.code, done.errors) == (0, "-: 30 charges\n"), done
+    assert done.out.startswith("<!doctype html>")
+    assert "/* it draws */" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (("--out", "page.pdf"), 2, ".html"),
+        (("--out", "-", "--json"), 2, "stdout"),
+        (("--out", "a.html", "--since", "2025-03-02", "--until", "2025-03-01"), 2, "--until"),
+        (("--out", "a.html", "--account", "nobody"), 78, "it has default"),
+        ((), 2, "--out"),
+    ],
+)
+def test_a_report_that_cannot_be_names_what_is_wrong_and_leaves_no_file(synced, arguments, code, word):
+    files = synced.files()
+    done = synced("report", *arguments)
+    assert (done.code, word in done.errors, synced.files()) == (code, True, files), done
+
+
+def test_a_report_without_a_database_makes_neither_a_file_nor_a_database(billing):
+    done = billing("report", "--out", "a.html")
+    assert (done.code, "billing-etl sync" in done.errors, billing.files()) == (74, True, []), done
+
+
+def test_without_its_library_it_names_the_extra(billing, tmp_path):
+    done = billing("report", "--out", "a.html", PYTHONPATH=renderer_that("raise ImportError", tmp_path / "library"))
+    assert (done.code, "pip install 'billing-etl[report]'" in done.errors, billing.files()) == (78, True, []), done
+
+
+def test_a_signal_while_the_page_is_made_leaves_what_was_there(synced, tmp_path):
+    (synced.folder / "a.html").write_text("old")
+    slow = "import pathlib, time\ndef javascript_bundle():\n    pathlib.Path('begun').touch()\n    time.sleep(3600)"
+    process = synced.start("report", "--out", "a.html", PYTHONPATH=renderer_that(slow, tmp_path / "library"))
+    while not (synced.folder / "begun").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert synced.finish(process).code == 143
+    assert (synced.folder / "a.html").read_text() == "old"
