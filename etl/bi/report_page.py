@@ -94,6 +94,7 @@ def render_page(figures: Figures, rows: Rows, renderer: str, now: datetime) -> s
         hash=_hash(script),
         style=_read("css"),
         period=period,
+        unbroken=" – ".join(f"<span>{day}</span>" for day in period.split(" – ")),
         scope=_scope(figures),
         body="\n".join([_headline(figures), *_notes(figures), *(_section(chart, figures, rows) for chart in charts)]),
         made=f"{spell_moment(now)} ({escape(str(now.tzinfo))})",
