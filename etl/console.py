@@ -187,7 +187,7 @@ def figures_as_json(figures: Figures) -> dict[str, Any]:
         **_sum_as_json(figures.total),
         "balance": figures.balance,
         "closed_through": figures.closed_through,
-        "suspect_days": figures.days_of_state["suspect"],
+        "suspect_days": figures.suspect,
         "accounts": [
             {"account": label, **_sum_as_json(of), "balance": figures.balances.get(label)}
             for label, of in figures.by_account.items()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import date, datetime
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from sqlalchemy import Connection, Date, Engine, bindparam, text
 
@@ -15,13 +15,10 @@ from etl import stopping
 from etl.bi.charts import ANY, QUERIES, define_query
 from etl.bi.records import TYPES, Selection, find_labels
 from etl.bi.report_figures import Figures, add_up
-from etl.bi.report_page import render_page
+from etl.bi.report_page import Rows, render_page
 from etl.errors import ConfigError, DatabaseFailed
 from etl.load.engine import database_errors, database_exists, reading
 from etl.load.schema import require_schema
-
-Rows = dict[str, list[dict[str, Any]]]
-"""The rows of each of QUERIES, by its name; amounts are exact."""
 
 _BUNDLE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
 
@@ -89,7 +86,7 @@ def read_rows(connection: Connection, labels: list[str], since: date | None, unt
     """What the charts show of these accounts and days, aggregated by the database."""
     bounds = {"since": (since, "day >= :since"), "until": (until, "day <= :until")}
     days = " AND ".join(condition for value, condition in bounds.values() if value) or ANY
-    rows: Rows = {}
+    rows = {}
     for name, query in QUERIES.items():
         stopping.check()
         statement = text(define_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))

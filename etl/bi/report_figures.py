@@ -8,8 +8,6 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Any, Final
 
-from etl.bi.charts import STATES
-
 _DIGITS: Final = 60
 """More than any sum of the views' amounts has: nothing is rounded on the way."""
 _RATE: Final = Decimal("0.0001")
@@ -52,8 +50,9 @@ class Figures:
         by_month: By the first day of the month.
         balances: The last one known in these days, by account; those without one are missing.
         balance_day: Of the latest of them, in UTC.
-        closed_through: The last day before the first that may still change; None where all of them may.
-        days_of_state: The days that are in each state for some account.
+        closed_through: The last day with charges before the first that may still change; None where all of them may.
+        unsettled: Days that may still change: not closed, or beyond a day that was never fetched whole.
+        suspect: Days whose latest answer was implausible.
     """
 
     since: date | None
@@ -64,17 +63,13 @@ class Figures:
     balances: Mapping[str, Decimal]
     balance_day: date | None
     closed_through: date | None
-    days_of_state: Mapping[str, Sequence[date]]
+    unsettled: Sequence[date]
+    suspect: Sequence[date]
 
     @property
     def days(self) -> int:
         """From the first to the last day, both included."""
         return (self.until - self.since).days + 1 if self.since and self.until else 0
-
-    @property
-    def unsettled(self) -> list[date]:
-        """Days whose figures may still change."""
-        return sorted({day for state, days in self.days_of_state.items() if state != "closed" for day in days})
 
     @property
     def balance(self) -> Decimal | None:
@@ -88,25 +83,27 @@ def add_up(
     """The figures of the rows.
 
     Args:
-        rows: Of the queries `days` and `balances`, by day.
+        rows: Of the queries `days` and `balances`, by day, and of `freshness`.
         labels: The accounts asked for.
         since: The first day asked for.
         until: The last one.
     """
     days = rows["days"]
-    months = sorted({row["day"].replace(day=1) for row in days})
-    unsettled = min((row["day"] for row in days if row["day_state"] != "closed"), default=date.max)
+    every = [row["day"] for row in days]
+    months = sorted({day.replace(day=1) for day in every})
+    unsettled = _unsettled(rows)
     balances = {row["account"]: row["balance"] for row in rows["balances"]}
     return Figures(
-        since=since or min((row["day"] for row in days), default=None),
-        until=until or max((row["day"] for row in days), default=None),
+        since=since or min(every, default=None),
+        until=until or max(every, default=None),
         total=_sum(days),
         by_account={label: _sum(row for row in days if row["account"] == label) for label in labels},
         by_month={month: _sum(row for row in days if row["day"].replace(day=1) == month) for month in months},
         balances=balances,
         balance_day=max((row["day"] for row in rows["balances"]), default=None),
-        closed_through=max((row["day"] for row in days if row["day"] < unsettled), default=None),
-        days_of_state={state: sorted({row["day"] for row in days if row["day_state"] == state}) for state in STATES},
+        closed_through=max((day for day in every if not unsettled or day < unsettled[0]), default=None),
+        unsettled=unsettled,
+        suspect=sorted({row["day"] for row in days if row["day_state"] == "suspect"}),
     )
 
 
@@ -114,6 +111,11 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
     """A sum of amounts, to the last digit."""
     with localcontext(prec=_DIGITS):
         return sum(amounts, Decimal(0))
+
+
+def _unsettled(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[date]:
+    complete = min((row["last_synced_date"] or date.min for row in rows["freshness"]), default=date.min)
+    return sorted({row["day"] for row in rows["days"] if row["day_state"] != "closed" or row["day"] > complete})
 
 
 def _sum(days: Iterable[Mapping[str, Any]]) -> Sum:

@@ -33,7 +33,7 @@ from etl.bi.report_text import (
 )
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""The rows of each of `charts.QUERIES`, by its name."""
+"""The rows of each of `charts.QUERIES`, by its name; amounts are exact."""
 
 _FILES: Final = Path(__file__).parent
 PALETTE: Final = Palette(
@@ -62,6 +62,7 @@ _CONFIG: Final = {
     },
     "text": {"color": "var(--ink)", "fontSize": 12},
 }  # fmt: skip
+_DAY: Final = timedelta(days=1)
 _SPACED_DAYS: Final = 120
 """Days up to which bars have a gap."""
 _NAMED_ACCOUNTS: Final = 6
@@ -87,7 +88,7 @@ def render_page(figures: Figures, rows: Rows, renderer: str, now: datetime) -> s
         now: When the page is made, in the zone in which that is to be told.
     """
     charts = draw_charts(PALETTE)
-    drawn = [_fit(chart, figures) for chart in charts if _why_empty(chart, figures, rows) is None]
+    drawn = [_fit(chart, figures, rows) for chart in charts if _why_empty(chart, rows) is None]
     script = f"(() => {{{renderer}\n{_read('js')}}})();"
     period = spell_period(figures.since, figures.until, empty=not rows["days"])
     return Template(_read("html")).substitute(
@@ -145,11 +146,12 @@ def _config(figures: Figures) -> dict[str, Any]:
     return {**_CONFIG, "bar": spacing, "rect": spacing}
 
 
-def _fit(chart: Chart, figures: Figures) -> Chart:
-    """The same with all of the report's days on its axis, and without a legend of one account."""
+def _fit(chart: Chart, figures: Figures, rows: Rows) -> Chart:
+    """The same with all of the page's days on its axis, and without a legend of one account."""
     encoding = dict(chart.spec["encoding"])
-    if encoding.get("x", {}).get("type") == "temporal" and figures.since and figures.until:
-        ends = (figures.since, figures.until + timedelta(days=1))
+    if _is_of_days(chart):
+        days = [row["day"] for name in ("days", "balances") for row in rows[name]]
+        ends = (min(days), min(max(days), date.max - _DAY) + _DAY)
         domain = [{"year": day.year, "month": day.month, "date": day.day, "utc": True} for day in ends]
         encoding["x"] = {**encoding["x"], "scale": {"domain": domain}}
     if encoding.get("color", {}).get("field") == "account" and len(figures.by_account) == 1:
@@ -157,11 +159,19 @@ def _fit(chart: Chart, figures: Figures) -> Chart:
     return replace(chart, spec={**chart.spec, "encoding": encoding})
 
 
+def _is_of_days(chart: Chart) -> bool:
+    """Whether time goes from left to right in it."""
+    kind: str = chart.spec["encoding"]["x"]["type"]
+    return kind == "temporal"
+
+
 # The page -------------------------------------------------------------------------------------------------------------
 
 
 def _scope(figures: Figures) -> str:
     labels = list(figures.by_account)
+    if not labels:
+        return "No account was ever fetched."
     days = f"{figures.days:,} days · " if figures.days > 1 else ""
     if len(labels) == 1:
         return f"{days}account {spell_label(labels[0])}"
@@ -182,7 +192,7 @@ def _headline(figures: Figures) -> str:
             spell_amount(total.spend),
             f"{spell_amount(repeated)} of it for charges listed more than once"
             if repeated
-            else "all accounts and days",
+            else "no charge is listed twice",
         ),
         ("Delivered", spell_count(total.delivered), f"of {spell_count(total.records)} charges"),
         (
@@ -209,7 +219,7 @@ def _headline(figures: Figures) -> str:
 
 def _notes(figures: Figures) -> list[str]:
     notes = []
-    if suspect := figures.days_of_state["suspect"]:
+    if suspect := figures.suspect:
         named = ", ".join(map(spell_day, suspect)) if len(suspect) <= _NAMED_DAYS else f"{len(suspect):,} days"
         notes.append(
             f'<p class="note"><strong>Suspect: {named}.</strong> The vendor’s latest answer was implausible, so the '
@@ -223,7 +233,7 @@ def _notes(figures: Figures) -> list[str]:
     return notes
 
 
-def _why_empty(chart: Chart, figures: Figures, rows: Rows) -> str | None:
+def _why_empty(chart: Chart, rows: Rows) -> str | None:
     """What to say where there is no picture; None where there is one."""
     of = rows[chart.rows]
     if not of:
@@ -233,7 +243,7 @@ def _why_empty(chart: Chart, figures: Figures, rows: Rows) -> str | None:
             "The operators are not known. The public numbering plan tells them of plain phones: "
             "<code>billing-etl numbering import DEF-9xx.csv</code> takes it in."
         )
-    if chart.spec["encoding"].get("x", {}).get("type") == "temporal" and figures.days == 1:
+    if _is_of_days(chart) and len({row["day"] for row in of}) == 1:
         return "One day makes no line: its figures stand in the table."
     if chart.name == "freshness" and all(row["hours_behind"] is None for row in of):
         return "No day is complete yet."
@@ -241,8 +251,7 @@ def _why_empty(chart: Chart, figures: Figures, rows: Rows) -> str | None:
 
 
 def _section(chart: Chart, figures: Figures, rows: Rows) -> str:
-    empty = _why_empty(chart, figures, rows)
-    description = escape(chart.description)
+    empty = _why_empty(chart, rows)
     parts = [
         f'<section aria-labelledby="{chart.name}-title">',
         f'<h2 id="{chart.name}-title">{escape(chart.title)}</h2>',
@@ -252,7 +261,7 @@ def _section(chart: Chart, figures: Figures, rows: Rows) -> str:
     else:
         picture = f'<div class="picture" id="{chart.name}"></div>'
         label = f"{escape(chart.title)}; the table below has its figures"
-        parts += [f"<p>{description}</p>", f'<figure role="img" aria-label="{label}">{picture}</figure>']
+        parts += [f"<p>{escape(chart.description)}</p>", f'<figure role="img" aria-label="{label}">{picture}</figure>']
     if rows[chart.rows]:
         parts += tables_of(chart.name, figures, rows[chart.rows], opened=empty is not None)
     return "\n".join([*parts, "</section>"])

@@ -61,7 +61,10 @@ LISTED = {
     ],
 }
 LATE = charge("2026-03-09T23:00:00", "1.75")
-BALANCES = {SHOP: [("100", "0"), ("99.7", "0.3"), ("149.2", "0.8")], BANK: [("0.000001", "0"), ("-1.5", "1.4")]}
+BALANCES = {  # day and hour, balance, spend on record
+    SHOP: [(9, 0, "100", "0"), (9, 1, "99.7", "0.3"), (10, 2, "149.2", "0.8")],
+    BANK: [(10, 0, "0.000001", "0"), (10, 1, "-1.5", "1.4")],
+}
 
 
 class Company:
@@ -82,9 +85,9 @@ class Company:
                 connection.execute(insert(numbering_ranges), known | row)
             for label, balances in BALANCES.items():
                 number = connection.scalar(accounts.select().with_only_columns(accounts.c.id).filter_by(label=label))
-                for hour, (balance, spend) in enumerate(balances):
+                for day, hour, balance, spend in balances:
                     connection.execute(insert(balance_snapshots), {
-                        "account_id": number, "taken_at": datetime(2026, 3, 10, hour, tzinfo=UTC),
+                        "account_id": number, "taken_at": datetime(2026, 3, day, hour, tzinfo=UTC),
                         "balance": Decimal(balance), "recorded_spend": Decimal(spend),
                     })  # fmt: skip
                 connection.execute(insert(balance_top_ups), {
@@ -228,7 +231,8 @@ def test_the_figures_are_those_of_the_vendors_list(company):
     }  # fmt: skip
     assert sorted(seen.tables["Balances and top-ups"][1:-1]) == sorted([
         ["Tue 10 Mar 2026", BANK, "-1.50", "1.40", "0.00", "0.00", "-0.100001"],
-        ["Tue 10 Mar 2026", SHOP, "149.20", "0.80", "50.00", "0.00", "0.000000"],
+        ["Mon 9 Mar 2026", SHOP, "99.70", "0.30", "0.00", "0.00", "0.000000"],
+        ["Tue 10 Mar 2026", SHOP, "149.20", "0.50", "50.00", "0.00", "0.000000"],
     ])  # fmt: skip
     (restated,) = seen.tables["Figures of each restated day"][1:-1]
     assert restated == [

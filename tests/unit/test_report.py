@@ -1,0 +1,75 @@
+"""The head of the report, and how its values are spelled."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from etl.bi.charts import QUERIES
+from etl.bi.report_figures import add_up
+from etl.bi.report_page import render_page
+from etl.bi.report_text import places_of, spell_amount, spell_period
+
+NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+
+
+def rows_of(*states, complete=date(2026, 3, 31), account="shop"):
+    """One charge on each of the first days of March, in these states."""
+    days = [
+        {"account": account, "day": date(2026, 3, 1 + n), "records": 1, "delivered": 1, "failed": 0,
+         "spend": Decimal("0.2"), "repeated_spend": Decimal(0), "day_state": state}
+        for n, state in enumerate(states)
+    ]  # fmt: skip
+    freshness = {"account": account, "last_synced_date": complete, "last_success_at": NOW, "hours_behind": Decimal(9),
+                 "open_days": 0, "suspect_days": 0}  # fmt: skip
+    return {name: [] for name in QUERIES} | {"days": days, "freshness": [freshness]}
+
+
+@pytest.mark.parametrize(
+    ("states", "complete", "through", "unsettled"),
+    [
+        (("closed", "closed"), date(2026, 3, 2), 2, []),
+        (("closed", "closed", "settling", "open"), date(2026, 3, 3), 2, [3, 4]),
+        (("closed", "suspect", "closed"), date(2026, 3, 3), 1, [2]),
+        (("closed", "closed", "closed"), date(2026, 3, 1), 1, [2, 3]),
+        (("closed",), None, None, [1]),
+        (("open",), None, None, [1]),
+    ],
+    ids=["all", "settling", "suspect", "behind a gap", "never complete", "open"],
+)
+def test_figures_are_final_up_to_the_first_day_that_may_still_change(states, complete, through, unsettled):
+    figures = add_up(rows_of(*states, complete=complete), ["shop"], None, None)
+    assert figures.closed_through == (date(2026, 3, through) if through else None)
+    assert figures.unsettled == [date(2026, 3, day) for day in unsettled]
+
+
+def test_a_range_may_reach_to_the_ends_of_the_calendar():
+    rows = rows_of("closed", "closed")
+    page = render_page(add_up(rows, ["shop"], date.min, date.max), rows, "", NOW)
+    assert "Mon 1 Jan 1 – Fri 31 Dec 9999" in page
+    assert '"domain":[{"year":2026,"month":3,"date":1,"utc":true},{"year":2026,"month":3,"date":3,"utc":true}]' in page
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("0", "0.00"), ("-0.5", "-0.50"), ("0.000001", "0.000001"), ("1234567.1", "1,234,567.10"),
+        ("999999999999999999999999999999.999999", "999,999,999,999,999,999,999,999,999,999.999999"),
+    ],
+)  # fmt: skip
+def test_an_amount_has_two_places_or_as_many_as_it_needs(amount, text):
+    assert spell_amount(Decimal(amount)) == text
+
+
+def test_a_column_has_the_places_of_the_one_that_needs_most():
+    assert places_of([Decimal("0.2"), None, Decimal("1.1234")]) == 4
+    assert places_of([]) == 2
+
+
+def test_a_period_names_its_days():
+    assert spell_period(date(2025, 12, 31), date(2026, 1, 1)) == "Wed 31 Dec 2025 – Thu 1 Jan 2026"
+    assert spell_period(date(2026, 3, 1), date(2026, 3, 31)) == "Sun 1 Mar – Tue 31 Mar 2026"
+    assert spell_period(date(2026, 3, 1), date(2026, 3, 1)) == "Sun 1 Mar 2026"
+    assert spell_period(None, date(2026, 3, 1), empty=True) == "No charges to Sun 1 Mar 2026"
