@@ -68,14 +68,11 @@ _SPACED_DAYS: Final = 120
 _NAMED_ACCOUNTS: Final = 6
 _NAMED_DAYS: Final = 3
 _EMPTY: Final = {
-    "days": "No charges in this period.",
-    "operators": "No charges in this period.",
-    "hours": "No charges in this period.",
     "balances": "No balance is on record for this period.",
     "restatements": "No day changed after it was first complete.",
     "freshness": "Nothing was ever fetched. <code>billing-etl sync</code> begins.",
 }
-"""By the name of the rows."""
+"""What to say where a query has no rows; without charges the others are not spoken of at all."""
 
 
 def render_page(figures: Figures, rows: Rows, renderer: str, now: datetime) -> str:
@@ -87,7 +84,7 @@ def render_page(figures: Figures, rows: Rows, renderer: str, now: datetime) -> s
         renderer: JavaScript that leaves `vegaEmbed` in the window.
         now: When the page is made, in the zone in which that is to be told.
     """
-    charts = draw_charts(PALETTE)
+    charts = [chart for chart in draw_charts(PALETTE) if rows["days"] or rows[chart.rows] or chart.name == "freshness"]
     drawn = [_fit(chart, figures, rows) for chart in charts if _why_empty(chart, rows) is None]
     script = f"(() => {{{renderer}\n{_read('js')}}})();"
     period = spell_period(figures.since, figures.until, empty=not rows["days"])
@@ -244,7 +241,7 @@ def _why_empty(chart: Chart, rows: Rows) -> str | None:
             "<code>billing-etl numbering import DEF-9xx.csv</code> takes it in."
         )
     if _is_of_days(chart) and len({row["day"] for row in of}) == 1:
-        return "One day makes no line: its figures stand in the table."
+        return "A single day makes no picture: its figures stand in the table."
     if chart.name == "freshness" and all(row["hours_behind"] is None for row in of):
         return "No day is complete yet."
     return None

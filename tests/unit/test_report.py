@@ -24,7 +24,11 @@ def rows_of(*states, complete=date(2026, 3, 31), account="shop"):
     ]  # fmt: skip
     freshness = {"account": account, "last_synced_date": complete, "last_success_at": NOW, "hours_behind": Decimal(9),
                  "open_days": 0, "suspect_days": 0}  # fmt: skip
-    return {name: [] for name in QUERIES} | {"days": days, "freshness": [freshness]}
+    count = {"records": len(days), "delivered": len(days)}
+    operators = [{"operator": None, **count, "spend": Decimal("0.2") * len(days)}]
+    hours = [{"weekday": 7, "hour": 10, **count}]
+    known = {"days": days, "operators": operators, "hours": hours, "freshness": [freshness]}
+    return {name: [] for name in QUERIES} | known
 
 
 @pytest.mark.parametrize(
