@@ -5,107 +5,299 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import re
 import shlex
 import stat
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from etl.errors import ConfigError
-from etl.settings import PREFIX, SETTINGS, Setting, Settings
+from etl.settings import PREFIX, SETTINGS, RunSettings, Setting, Settings
 
 _DOTENV: Final = Path(".env")
+_OWN_FOLDER: Final = "billing-etl"
+_FILE_NAME: Final = "config.toml"
 _LONGEST_FILE: Final = 1 << 20
 """Characters of a file of settings or of a secret."""
 _LONGEST_INTEGER: Final = 64
 """Bits; Python refuses to write out some thousand digits."""
-_TOKEN_VARIABLE: Final = f"{PREFIX}API_TOKEN"
-_TOKEN_FILE: Final = f"{PREFIX}API_TOKEN_FILE"
-CREDENTIAL: Final = "billing_api_token"
-"""The name of the systemd credential that holds the token."""
+_BY_VARIABLE: Final = {setting.variable: setting for setting in SETTINGS}
+_BY_FILE: Final = {f"{setting.variable}_FILE": setting for setting in SETTINGS if setting.secret}
+_TOKEN: Final = ("BILLING_API_TOKEN", "BILLING_API_TOKEN_FILE")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where values come from.
+
+    Attributes:
+        name: As a person is told of it.
+        values: What stands there, by variable.
+        told: Whether a wrong value's message says that it is from there; a variable of the environment tells it itself.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A setting's effective value as it is written.
+
+    Attributes:
+        place: Where it comes from: `default`, or `not set` where there is none.
+        text: The value; None where there is none.
+        file: The file that a secret stands in.
+    """
+
+    setting: Setting
+    place: Place
+    text: str | None
+    file: Path | None = None
+
+    def read(self) -> Any:
+        """The value itself.
+
+        Raises:
+            ConfigError: It is wrong, or its file cannot be read.
+        """
+        text = self.text
+        if self.file is not None:
+            text = _read_secret(f"{self.setting.variable}_FILE", self.file)
+        return None if text is None else _parse(self.setting, text, self.place)
+
+    def warnings(self) -> list[str]:
+        """A sentence, if others may read or change the file of a secret."""
+        if self.file is not None:
+            return _warn_if_shared(f"{self.setting.variable}_FILE", self.file)
+        if self.setting.is_file and self.text is not None:
+            return _warn_if_shared(self.setting.variable, Path(self.text))
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """All that is configured, as it is written: nothing of it is parsed yet.
+
+    Attributes:
+        file: The TOML file, if there is one.
+        sections: What the TOML file says of each account.
+        trouble: Why a file could not be read; all accounts wait for that to be mended.
+    """
+
+    file: Path | None
+    environment: Mapping[str, str]
+    dotenv: Mapping[str, str] = field(default_factory=dict)
+    credentials: Mapping[str, str] = field(default_factory=dict)
+    of_all: Mapping[str, Any] = field(default_factory=dict)
+    sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trouble: ConfigError | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The accounts of the TOML file."""
+        return tuple(self.sections)
+
+    def places(self, label: str | None) -> list[Place]:
+        """Where the values of an account come from, the strongest place first."""
+        of_account = Place(
+            f"{self.file} [accounts.{label}]", _by_variable(self.sections.get(label or "", {})), told=True
+        )
+        own_token = {name: of_account.values[name] for name in _TOKEN if name in of_account.values}
+        return [
+            # One token in the environment cannot be that of several accounts.
+            Place(of_account.name, own_token, told=True),
+            Place("environment", self.environment),
+            Place(str(_DOTENV), self.dotenv),
+            Place("systemd credential", self.credentials),
+            of_account,
+            Place(str(self.file), _by_variable(self.of_all), told=True),
+        ]
+
+    def find(self, label: str | None) -> list[Found]:
+        """Every setting of an account, in the order of `SETTINGS`."""
+        places = self.places(label)
+        found = [_find(setting, places) for setting in SETTINGS]
+        if label is None:
+            return found
+        place = (
+            Place(f"{self.file} [accounts.{label}]", {}, told=True)
+            if label in self.sections
+            else Place("--account", {})
+        )
+        return [Found(one.setting, place, label) if one.setting.name == "account" else one for one in found]
+
+    def mistakes(self, label: str | None) -> Iterator[ConfigError]:
+        """What stands in the way of an account before any value is looked at: a file, a name, a type."""
+        if self.trouble is not None:
+            yield self.trouble
+        for source in (self.environment, self.dotenv):
+            yield from _misspelled(source)
+        yield from _mistakes_of_file(f"{_shown(self.file)}: ", self.of_all, own=False, labelled=bool(self.sections))
+        section = self.sections.get(label or "", {})
+        yield from _mistakes_of_file(
+            f"{_shown(self.file)}: [accounts.{_shown(label)}]: ", section, own=True, labelled=True
+        )
+
+
+def usual_files(environment: Mapping[str, str]) -> list[Path]:
+    """Where the TOML file is looked for unless `--config` names one; the first that is there is the only one read."""
+    folders = []
+    configured, home = environment.get("XDG_CONFIG_HOME", ""), environment.get("HOME", "")
+    if Path(configured).is_absolute():  # what is relative is to be ignored, says the standard
+        folders.append(Path(configured))
+    elif home:
+        folders.append(Path(home) / ".config")
+    return [folder / _OWN_FOLDER / _FILE_NAME for folder in (*folders, Path("/etc"))]
+
+
+def read_configuration(config_file: Path | None = None) -> Configuration:
+    """All that is configured. A file that cannot be read is told of by `trouble`: the rest is known all the same.
+
+    Args:
+        config_file: The TOML file, instead of those of `usual_files`.
+    """
+    environment = dict(os.environ)
+    file = config_file or next(filter(_is_there, usual_files(environment)), None)
+    trouble: list[ConfigError] = []
+    content: dict[str, Any] = {}
+    dotenv: dict[str, str] = {}
+    try:
+        content = _read_toml(file, "--config: " if config_file else "")
+    except ConfigError as error:
+        trouble.append(error)
+    try:
+        dotenv = _read_dotenv()
+    except ConfigError as error:
+        trouble.append(error)
+    sections = content.pop("accounts", {})
+    return Configuration(
+        file, environment, dotenv, _find_credentials(environment), content, sections, next(iter(trouble), None)
+    )
+
+
+def load_run_settings(configuration: Configuration) -> RunSettings:
+    """The settings of the whole run.
+
+    Raises:
+        ConfigError: One of them is wrong.
+    """
+    found = [one for one in configuration.find(None) if one.setting.of_run]
+    return RunSettings(**{one.setting.name: one.read() for one in found})
+
+
+def load_account(configuration: Configuration, label: str | None) -> Settings:
+    """The effective settings of one account.
+
+    Args:
+        configuration: As it was read.
+        label: Of the TOML file, or the label of the only account; None for the one that BILLING_ACCOUNT names.
+
+    Raises:
+        ConfigError: A setting is wrong or unknown. Only the first one is named.
+    """
+    for mistake in configuration.mistakes(label):
+        raise mistake
+    return _settings_of(configuration.find(label))
 
 
 def load_settings(config_file: Path | None = None, account: str | None = None) -> Settings:
     """The effective settings of one account.
 
-    Args:
-        config_file: A TOML file, the weakest source.
-        account: Which account of the TOML file; the label of the only one otherwise.
-
     Raises:
-        ConfigError: A setting is missing, wrong or unknown. Only the first one is named.
+        ConfigError: As `load_account`.
     """
-    return parse_settings(_sources(config_file, account), account)
+    return load_account(read_configuration(config_file), account)
 
 
 def load_accounts(config_file: Path | None, wanted: tuple[str, ...]) -> list[Settings]:
     """The settings of each account wanted, or of all the TOML file has; of the one account where it has none.
 
     Raises:
-        ConfigError: As `load_settings`, or an account is not in the file.
+        ConfigError: As `load_account`, or an account is not in the file.
     """
-    file = _read_toml(config_file)
-    known = list(file.get("accounts", {}))
+    configuration = read_configuration(config_file)
+    return [load_account(configuration, label) for label in choose_labels(configuration, wanted)]
+
+
+def choose_labels(configuration: Configuration, wanted: tuple[str, ...]) -> list[str | None]:
+    """The accounts wanted, or all the TOML file has; None is the one account where it has none.
+
+    Raises:
+        ConfigError: An account is not in the file.
+    """
+    known = configuration.labels
     for label in wanted:
         if known and label not in known:
             has = ", ".join(map(_shown, known))
             raise ConfigError(f"--account {_shown(label)}: the configuration has no such account; it has {has}")
-    labels: list[str | None] = [*(wanted or known)] or [None]
-    return [load_settings(config_file, label) for label in labels]
+    return [*dict.fromkeys(wanted or known)] or [None]
 
 
-def _sources(config_file: Path | None, account: str | None) -> list[Mapping[str, str]]:
-    """Where values come from, by variable, the strongest first."""
-    file = _read_toml(config_file)
-    of_account = _as_variables(file.pop("accounts", {}).get(account, {}))
-    of_all = _as_variables(file)
-    dotenv = _read_dotenv()
-    credentials = {}
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    if directory and (Path(directory) / CREDENTIAL).is_file():
-        credentials[_TOKEN_FILE] = str(Path(directory) / CREDENTIAL)
-    for part in (of_account, of_all):
-        _refuse_unknown(part, similarity=0.0)
-    environments: tuple[Mapping[str, str], ...] = (os.environ, dotenv)
-    for source in environments:
-        # The environment is everybody's: only what looks like one of ours, misspelled, is refused there.
-        _refuse_unknown(source, similarity=0.8)
-    own_token = {name: of_account[name] for name in (_TOKEN_VARIABLE, _TOKEN_FILE) if name in of_account}
-    # One token in the environment cannot be that of several accounts.
-    return [own_token, os.environ, dotenv, credentials, of_account, of_all]
-
-
-def parse_settings(sources: Sequence[Mapping[str, str]], account: str | None = None) -> Settings:
+def parse_settings(sources: Sequence[Mapping[str, str]]) -> Settings:
     """Settings from variables, the strongest source first.
 
     Raises:
         ConfigError: A value is wrong.
     """
-    values: dict[str, Any] = {}
+    places = [Place("", source) for source in sources]
+    return _settings_of([_find(setting, places) for setting in SETTINGS])
+
+
+def warn_of_twins(accounts: Sequence[Settings]) -> list[str]:
+    """A sentence for each pair of accounts that would bring the same charges into one database twice."""
+    first: dict[tuple[Any, ...], str] = {}
+    sentences = []
+    for one in accounts:
+        other = first.setdefault((one.api_token, one.api_url, one.database_url), one.account)
+        if one.api_token is not None and other != one.account:
+            sentences.append(
+                f"the accounts {other} and {one.account} have the same token: each charge stands under both"
+            )
+    return sentences
+
+
+def _settings_of(found: Sequence[Found]) -> Settings:
+    values = {}
     warnings: list[str] = []
-    for setting in SETTINGS:
-        text = account if setting.name == "account" and account is not None else _find(setting, sources, warnings)
-        values[setting.name] = None if text is None else _parse(setting, text)
-        if setting.is_file and text is not None:
-            warnings += _warn_if_shared(setting.variable, Path(text))
+    for one in found:
+        values[one.setting.name] = one.read()
+        warnings += one.warnings()
     if values["phones"] == "keyed" and values["phones_key_file"] is None:
         raise ConfigError("BILLING_PHONES is keyed, and must have a key: set BILLING_PHONES_KEY_FILE to a file of one")
     return Settings(**values, warnings=tuple(warnings))
 
 
-def _find(setting: Setting, sources: Sequence[Mapping[str, str]], warnings: list[str]) -> str | None:
-    for source in sources:
+def _find(setting: Setting, places: Sequence[Place]) -> Found:
+    for place in places:
         # An empty variable is an unset one: that is what `VARIABLE=` in a unit file means to say.
-        if text := source.get(setting.variable, "").strip():
-            return text
-        if setting.secret and (path := source.get(f"{setting.variable}_FILE", "").strip()):
-            text = _read_secret(f"{setting.variable}_FILE", Path(path))
-            warnings += _warn_if_shared(f"{setting.variable}_FILE", Path(path))
-            return text
-    return setting.default
+        if text := _as_text(place.values.get(setting.variable, "")):
+            return Found(setting, place, text)
+        if setting.secret and (path := _as_text(place.values.get(f"{setting.variable}_FILE", ""))):
+            return Found(setting, place, None, Path(path))
+    return Found(setting, Place("not set" if setting.default is None else "default", {}), setting.default)
+
+
+def _find_credentials(environment: Mapping[str, str]) -> dict[str, str]:
+    """The files of the secrets that systemd hands over, each named as its variable, in small letters."""
+    directory = environment.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return {}
+    files = {name: Path(directory) / setting.variable.lower() for name, setting in _BY_FILE.items()}
+    return {name: str(file) for name, file in files.items() if file.is_file()}
+
+
+def _is_there(path: Path) -> bool:
+    # In a folder that we may not even search, as another user's home, nothing is meant for us.
+    with suppress(PermissionError):
+        return path.exists()
+    return False
 
 
 def _warn_if_shared(variable: str, path: Path) -> list[str]:
@@ -123,7 +315,7 @@ def _warn_if_shared(variable: str, path: Path) -> list[str]:
 
 
 def _read_secret(variable: str, path: Path) -> str:
-    text = _read_text(f"{variable}:", path).strip()
+    text = _read_text(f"{variable}: ", path).strip()
     if not text:
         raise ConfigError(f"{variable}: {_shown(path)} is empty")
     return text
@@ -148,7 +340,7 @@ def _read_text(what: str, path: Path) -> str:
         if len(text) <= _LONGEST_FILE:
             return text
         reason = f"it is longer than {_LONGEST_FILE} characters"
-    raise ConfigError(f"{what} {_shown(path)} cannot be read ({reason})")
+    raise ConfigError(f"{what}{_shown(path)} cannot be read ({reason})")
 
 
 def _shown(name: object) -> str:
@@ -157,7 +349,7 @@ def _shown(name: object) -> str:
     return f"{text[:200]}{'…' * (len(text) > 200)}" if text.isprintable() else repr(text[:200])
 
 
-def _parse(setting: Setting, text: str) -> Any:
+def _parse(setting: Setting, text: str, place: Place) -> Any:
     try:
         return setting.parse(text)
     except ValueError as error:
@@ -165,34 +357,66 @@ def _parse(setting: Setting, text: str) -> Any:
     # Outside of the except block, because the error under this one may hold a piece of the text.
     # A URL with an @ may hold a password, whatever it was meant to be; a line with a = may have swallowed the token's.
     shown = "" if setting.secret or "@" in text or "=" in text else f" is {text[:80]!r}, and"
-    raise ConfigError(f"{setting.variable}{shown} must be {must}")
+    origin = f" ({_shown(place.name)})" if place.told else ""
+    raise ConfigError(f"{setting.variable}{shown} must be {must}{origin}")
 
 
-def _refuse_unknown(source: Mapping[str, str], *, similarity: float) -> None:
-    known = {setting.variable for setting in SETTINGS}
-    known |= {f"{setting.variable}_FILE" for setting in SETTINGS if setting.secret}
-    by_ending = {variable.removeprefix(PREFIX): variable for variable in known}
+def _misspelled(source: Mapping[str, str]) -> Iterator[ConfigError]:
+    """The environment is everybody's: only what looks like one of ours, misspelled, is refused there."""
+    by_ending = {variable.removeprefix(PREFIX): variable for variable in (*_BY_VARIABLE, *_BY_FILE)}
     for variable in source:
-        if not variable.startswith(PREFIX) or variable in known:
+        if not variable.startswith(PREFIX) or variable in _BY_VARIABLE or variable in _BY_FILE:
             continue
-        close = difflib.get_close_matches(variable.removeprefix(PREFIX), by_ending, n=1, cutoff=similarity)
+        close = difflib.get_close_matches(variable.removeprefix(PREFIX), by_ending, n=1, cutoff=0.8)
         if close:
-            raise ConfigError(f"{_shown(variable)} is no setting; did you mean {by_ending[close[0]]}?")
+            yield ConfigError(f"{_shown(variable)} is no setting; did you mean {by_ending[close[0]]}?")
 
 
-def _read_toml(path: Path | None) -> dict[str, Any]:
+def _mistakes_of_file(where: str, part: Mapping[str, Any], *, own: bool, labelled: bool) -> Iterator[ConfigError]:
+    """What is wrong with the names and types of a part of the TOML file.
+
+    Args:
+        where: Begins a message.
+        part: Its keys and values.
+        own: Whether it is an account's own section.
+        labelled: Whether the file has sections of accounts.
+    """
+    names = {variable.removeprefix(PREFIX).lower(): variable for variable in (*_BY_VARIABLE, *_BY_FILE)}
+    for key, value in part.items():
+        variable = names.get(key.lower())
+        if isinstance(value, dict) and variable in {None, "BILLING_ACCOUNT"}:
+            yield ConfigError(f"{where}[{_shown(key)}] is no section; did you mean [accounts.LABEL]?")
+        elif variable is None:
+            close = difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.0)
+            meant = f"; did you mean {close[0]} ({names[close[0]]})?" if close else ""
+            yield ConfigError(f"{where}{_shown(key)} is no setting{meant}")
+        elif isinstance(value, dict | list) or (isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER):
+            yield ConfigError(f"{where}{_shown(key)} must be one text, number or date, or true or false")
+        elif labelled and variable == "BILLING_ACCOUNT":
+            yield ConfigError(f"{where}account means nothing here: an account is called as its section is")
+        elif own and (_BY_VARIABLE.get(variable) or _BY_FILE[variable]).of_run:
+            yield ConfigError(f"{where}{_shown(key)} is for all accounts together; write it above the first section")
+
+
+def _read_toml(path: Path | None, called: str) -> dict[str, Any]:
     if path is None:
         return {}
-    text = _read_text("--config:", path)
+    text = _read_text(called, path)
     content: dict[str, Any] | None = None
+    trouble = ""
     # Beside its own error, tomllib lets through those of numbers too long and of brackets too deep.
-    with suppress(ValueError, RecursionError):
+    try:
         content = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        # Nothing of its words but the place: they may repeat what stands there.
+        place = re.search(r"\(at (line \d+, column \d+|end of document)\)$", str(error))
+        twice = ": a name stands there twice" if re.match(r"Cannot (declare|overwrite)", str(error)) else ""
+        trouble = f"{twice} {place[0]}" if place else ""
     if content is None:
-        raise ConfigError(f"--config: {_shown(path)} is not TOML")
+        raise ConfigError(f"{called}{_shown(path)} is not TOML{trouble}")
     accounts = content.get("accounts", {})
     if not isinstance(accounts, dict) or not all(isinstance(part, dict) for part in accounts.values()):
-        raise ConfigError(f"--config: {_shown(path)}: accounts are written as [accounts.LABEL]")
+        raise ConfigError(f"{called}{_shown(path)}: accounts are written as [accounts.LABEL]")
     return content
 
 
@@ -201,15 +425,15 @@ def _read_dotenv() -> dict[str, str]:
         return {}
     from dotenv import dotenv_values  # two milliseconds, and few have such a file
 
-    values = dotenv_values(stream=io.StringIO(_read_text("the file", _DOTENV)))
+    values = dotenv_values(stream=io.StringIO(_read_text("the file ", _DOTENV)))
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _as_variables(part: dict[str, Any]) -> dict[str, str]:
-    return {PREFIX + key.upper(): _as_text(key, value) for key, value in part.items()}
+def _by_variable(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {PREFIX + key.upper(): value for key, value in part.items()}
 
 
-def _as_text(key: str, value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, dict | list) or (isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER):
-        raise ConfigError(f"--config: {_shown(key)} must be one text, number or date, or true or false")
-    return str(value).lower() if isinstance(value, bool) else str(value)
+        return ""  # a mistake, and told of as one
+    return str(value).lower() if isinstance(value, bool) else str(value).strip()

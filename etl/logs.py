@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Final, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, TextIO
 from urllib.parse import quote
 
 from etl.personal import HIDDEN, hide_phones
@@ -20,6 +24,22 @@ NOTICES: Final = "etl.notice"
 """The logger of sentences that are for everybody, however few logs are wanted."""
 _SHORTEST_SECRET: Final = 4
 """Characters; hiding a shorter one would make logs unreadable and protect nothing."""
+_PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+"""Of syslog, as systemd's journal reads them at the beginning of a line. Source: sd-daemon(3)."""
+_about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
+
+
+@contextmanager
+def telling_of(**fields: object) -> Iterator[None]:
+    """What is logged in the block is about these: `run_id`, `account`, `window`.
+
+    A thread begins with nothing of it; `contextvars.copy_context` takes it along.
+    """
+    before = _about.set({**_about.get(), **{name: str(value) for name, value in fields.items()}})
+    try:
+        yield
+    finally:
+        _about.reset(before)
 
 
 class Redactor:
@@ -60,24 +80,84 @@ class _RedactingFormatter(logging.Formatter):
         return self._redact(self._inner.format(record))
 
 
-def set_up_logs(verbosity: int, log_format: str, redact: Redactor, stream: TextIO | None = None) -> None:
+class _TextFormatter(logging.Formatter):
+    """`WARNING: account: what is the matter`, and before it the time, for those who want to know what happens when."""
+
+    def __init__(self, *, timed: bool, levelled: bool) -> None:
+        super().__init__()
+        self._timed = timed
+        self._levelled = levelled
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        account = _about.get().get("account")
+        about = f"{account}: " if account and not record.message.startswith(f"{account}: ") else ""
+        level = f"{record.levelname}: " if self._levelled else ""
+        return f"{_when(record) + ' ' if self._timed else ''}{level}{about}{record.message}"
+
+
+class _JournalFormatter(logging.Formatter):
+    """What another formatter made, each line with its priority in front."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _PRIORITIES.get(record.levelno, _PRIORITIES[logging.INFO])
+        return "\n".join(f"<{priority}>{line}" for line in self._inner.format(record).splitlines())
+
+
+def _when(record: logging.LogRecord) -> str:
+    """RFC 3339, UTC."""
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    class WithContext(JsonFormatter):
+        def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+            log_data["timestamp"] = _when(record)
+            super().add_fields(log_data, record, message_dict)
+            log_data |= _about.get()
+
+    return WithContext("%(levelname)s %(name)s %(message)s")
+
+
+def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
+    """Whether systemd's journal is what reads the stream.
+
+    Source: systemd.exec(5): `JOURNAL_STREAM` is the device and the inode of it, and inherited by whom it does not concern.
+    """
+    named = environment.get("JOURNAL_STREAM")
+    if not named:
+        return False
+    try:
+        found = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return named == f"{found.st_dev}:{found.st_ino}"
+
+
+def set_up_logs(
+    verbosity: int, log_format: str, redact: Redactor, stream: TextIO | None = None, *, journal: bool = False
+) -> None:
     """Send logs to stderr.
 
     Args:
-        verbosity: -1 errors, 0 warnings, 1 what happens, 2 everything.
+        verbosity: -1 errors, 0 warnings, 1 what happens, and when, 2 everything.
         log_format: `text` or `json`.
         redact: Cleans every line.
         stream: Instead of stderr.
+        journal: Whether systemd's journal reads it: text has priorities then, instead of times.
     """
-    inner: logging.Formatter
-    if log_format == "json":
-        from pythonjsonlogger.json import JsonFormatter
-
-        inner = JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z")
-    else:
-        inner = logging.Formatter("%(levelname)s: %(message)s")
+    in_json = log_format == "json"
+    inner = _json_formatter() if in_json else _TextFormatter(timed=verbosity > 0 and not journal, levelled=not journal)
+    formatter: logging.Formatter = _RedactingFormatter(inner, redact)
+    if journal and not in_json:
+        formatter = _JournalFormatter(formatter)
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(_RedactingFormatter(inner, redact))
+    handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[max(-1, min(verbosity, 2))])

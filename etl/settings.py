@@ -45,6 +45,7 @@ class Setting:
         parse: Turns the text into the value, or raises ValueError with what is wrong and the cure.
         secret: Its value is never shown, and may stand in a file named by the variable and `_FILE`.
         is_file: It names a file that is a secret itself.
+        of_run: It is that of a whole run, whatever the accounts: no account has one of its own.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Setting:
     parse: Callable[[str], Any]
     secret: bool = False
     is_file: bool = False
+    of_run: bool = False
 
     @property
     def variable(self) -> str:
@@ -88,13 +90,17 @@ class Settings:
     phones: str = "plain"
     phones_key_file: bytes | None = field(default=None, repr=False)
     codes: str = "keep"
+    log_format: str = "text"
+    metrics_file: Path | None = None
+    heartbeat_url: str | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
         """The values that may appear nowhere."""
         password = self.database_url.password
         key = (self.phones_key_file or b"").decode("utf-8", "ignore").strip()
-        return [secret for secret in (self.api_token, str(password) if password else None, key) if secret]
+        named = (self.api_token, str(password) if password else None, key, self.heartbeat_url)
+        return [secret for secret in named if secret]
 
     def require_token(self) -> str:
         """The token, for a command that asks the vendor.
@@ -107,6 +113,15 @@ class Settings:
                 "BILLING_API_TOKEN is not set; set it, or BILLING_API_TOKEN_FILE to a file that holds the token"
             )
         return self.api_token
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """The settings of a whole run: known also where those of an account are wrong."""
+
+    log_format: str = "text"
+    metrics_file: Path | None = None
+    heartbeat_url: str | None = field(default=None, repr=False)
 
 
 def _number(kind: Callable[[str], Any], low: float, high: float, words: str) -> Callable[[str], Any]:
@@ -158,19 +173,36 @@ def _parse_zone(text: str) -> ZoneInfo:
         raise ValueError("a time zone of the IANA list, like Europe/Moscow") from None
 
 
-def _parse_api_url(text: str) -> str:
+def _parse_url(text: str, example: str, hidden: str, *, query: bool = False) -> str:
+    """A URL of https, or of this machine.
+
+    Args:
+        text: As it was given.
+        example: What one looks like.
+        hidden: What http would show to everybody on the way.
+        query: Whether it may have one.
+    """
     try:
         parts = urlsplit(text)
         host, _port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("a URL like " + DEFAULT_API_URL) from None
-    if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment or _BLANK.search(text):
-        raise ValueError("a URL like " + DEFAULT_API_URL)
+        raise ValueError("a URL like " + example) from None
+    odd = (parts.query and not query) or parts.fragment or _BLANK.search(text)
+    if parts.scheme not in {"http", "https"} or not host or odd:
+        raise ValueError("a URL like " + example)
     if "@" in text:
         raise ValueError("a URL without a user and a password")
     if parts.scheme == "http" and host not in _LOOPBACK:
-        raise ValueError("an https URL: the token would travel in clear; http is for this machine alone")
-    return text.rstrip("/")
+        raise ValueError(f"an https URL: {hidden} would travel in clear; http is for this machine alone")
+    return text
+
+
+def _parse_api_url(text: str) -> str:
+    return _parse_url(text, DEFAULT_API_URL, "the token").rstrip("/")
+
+
+def _parse_heartbeat_url(text: str) -> str:
+    return _parse_url(text, "https://hc-ping.com/UUID", "it", query=True)
 
 
 def _parse_token(text: str) -> str:
@@ -207,6 +239,12 @@ def _read_key(text: str) -> bytes:
             f"a file of {_SHORTEST_KEY} to {_LONGEST_KEY} random bytes, as `openssl rand -out FILE 32` makes it"
         )
     return key
+
+
+def _parse_file(text: str) -> Path:
+    if not text.isprintable():
+        raise ValueError("a file's name")
+    return Path(text)
 
 
 def _parse_database_url(text: str) -> URL:
@@ -255,4 +293,20 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("phones", "plain", "how phones are stored: plain, masked or keyed", _one_of("plain", "masked", "keyed")),
     Setting("phones_key_file", None, "the key of keyed phones, at least 32 bytes", _read_key, is_file=True),
     Setting("codes", "keep", "whether codes are stored: keep or drop", _one_of("keep", "drop")),
+    Setting("log_format", "text", "of the lines on stderr: text or json", _one_of("text", "json"), of_run=True),
+    Setting(
+        "metrics_file",
+        None,
+        "where the figures of a run go for Prometheus; no file unless set",
+        _parse_file,
+        of_run=True,
+    ),
+    Setting(
+        "heartbeat_url",
+        None,
+        "is told when a run begins and how it ends, as Healthchecks has it; a secret",
+        _parse_heartbeat_url,
+        secret=True,
+        of_run=True,
+    ),
 )

@@ -55,6 +55,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in [*os.environ]:
         if name.startswith("BILLING_") or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     Path("token.txt").write_text(f"{TOKEN}\n")
     Path("empty.txt").write_text(" \n")

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from etl.config import load_accounts, load_settings
+from etl.config import load_accounts, load_settings, read_configuration, usual_files, warn_of_twins
 from etl.errors import ConfigError
 from etl.settings import SETTINGS, Settings
 
@@ -26,6 +26,7 @@ def empty_environment(monkeypatch, tmp_path):
     for name in [*os.environ]:
         if name.startswith("BILLING_") or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config home"))
     monkeypatch.chdir(tmp_path)
 
 
@@ -71,6 +72,9 @@ def test_the_defaults_are_those_of_the_contract():
         "phones": "plain",
         "phones_key_file": None,
         "codes": "keep",
+        "log_format": "text",
+        "metrics_file": None,
+        "heartbeat_url": None,
     }
 
 
@@ -92,6 +96,9 @@ EXAMPLES = {
     "BILLING_AUTO_MIGRATE": ("false", False),
     "BILLING_PHONES": ("Masked", "masked"),
     "BILLING_CODES": ("drop", "drop"),
+    "BILLING_LOG_FORMAT": ("JSON", "json"),
+    "BILLING_METRICS_FILE": ("/var/lib/x/billing.prom", Path("/var/lib/x/billing.prom")),
+    "BILLING_HEARTBEAT_URL": ("http://127.0.0.1:8000/ping/7f2c?create=1", "http://127.0.0.1:8000/ping/7f2c?create=1"),
 }
 
 
@@ -188,6 +195,26 @@ def test_a_wrong_value_does_not_matter_where_a_stronger_place_has_a_right_one(mo
     assert load_settings().lookback_days == 3
 
 
+def test_the_file_is_that_of_the_option_or_the_first_of_the_usual_ones(monkeypatch, tmp_path):
+    own = tmp_path / "config home" / "billing-etl" / "config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("lookback_days = 3\nwindow_days = 3\n")
+    assert (read_configuration().file, load_settings().window_days) == (own, 3)
+    settings = load_settings(toml(tmp_path, "lookback_days = 4\n"))
+    assert (settings.lookback_days, settings.window_days) == (4, 7)
+    system = Path("/etc/billing-etl/config.toml")
+    assert usual_files({"XDG_CONFIG_HOME": "/x", "HOME": "/h"}) == [Path("/x/billing-etl/config.toml"), system]
+    assert usual_files({"XDG_CONFIG_HOME": "x", "HOME": "/h"}) == [Path("/h/.config/billing-etl/config.toml"), system]
+    assert usual_files({}) == [system]
+
+
+def test_a_usual_file_that_cannot_be_read_is_not_passed_over(tmp_path):
+    path = tmp_path / "config home" / "billing-etl" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.mkdir()
+    assert refusal() == f"{path} cannot be read (Is a directory)"
+
+
 # Secrets -------------------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +233,15 @@ def test_the_token_may_be_a_credential_of_systemd(monkeypatch, tmp_path):
     assert load_settings(toml(tmp_path, f'api_token = "{OTHER}"')).require_token() == TOKEN
     monkeypatch.setenv("BILLING_API_TOKEN", OTHER)
     assert load_settings().require_token() == OTHER
+
+
+def test_every_secret_may_be_a_credential_of_systemd(monkeypatch, tmp_path):
+    secret_file(tmp_path / "billing_database_url", b"postgresql://u:p4ssw0rd@h/d")
+    secret_file(tmp_path / "billing_heartbeat_url", b"https://hc-ping.com/7f2c")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = load_settings()
+    assert settings.secrets() == ["p4ssw0rd", "https://hc-ping.com/7f2c"]
+    assert "7f2c" not in repr(settings)
 
 
 def test_a_folder_of_other_credentials_is_none_of_ours(monkeypatch, tmp_path):
@@ -295,6 +331,9 @@ WRONG = {
     "BILLING_PHONES": ["hashed", "true"],
     "BILLING_PHONES_KEY_FILE": ["nowhere", "/dev/null", "/dev/zero", "."],
     "BILLING_CODES": ["masked", "no"],
+    "BILLING_LOG_FORMAT": ["xml"],
+    "BILLING_METRICS_FILE": ["a\tb", "a\u0000b"],
+    "BILLING_HEARTBEAT_URL": ["http://hc.example.com/7f2c", "hc-ping.com/7f2c", "https://u@h/7f2c", "https://h/7f2c#x"],
 }
 CASES = [(variable, text) for variable, texts in WRONG.items() for text in texts if text]
 
@@ -373,12 +412,42 @@ def test_a_variable_of_another_program_is_none_of_ours(monkeypatch):
     assert load_settings().lookback_days == 7
 
 
-@pytest.mark.parametrize("key", ["lookback_day", "lookbak_days", "api_tokens", "colour"])
-def test_an_unknown_key_of_the_toml_file_is_refused_with_a_suggestion(tmp_path, key):
-    for text in (f"{key} = 7\n", f"[accounts.one]\n{key} = 7\n"):
-        message = refusal(toml(tmp_path, text), "one")
-        assert key.upper() in message
-        assert "did you mean BILLING_" in message
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lookback_day = 7", "lookback_day is no setting; did you mean lookback_days (BILLING_LOOKBACK_DAYS)?"),
+        ("api_tokens = 7", "api_tokens is no setting; did you mean api_token (BILLING_API_TOKEN)?"),
+        ("colour = 7", "colour is no setting; did you mean "),
+        ("lookback_days = [7]", "lookback_days must be one text, number or date, or true or false"),
+        ("start_date = { day = 7 }", "start_date must be one text, number or date, or true or false"),
+        ("account = 'two'", "account means nothing here: an account is called as its section is"),
+    ],
+)
+def test_a_name_or_a_type_that_is_wrong_is_named_with_its_section(tmp_path, text, words):
+    path = toml(tmp_path, f"{text}\n[accounts.one]\n")
+    assert refusal(path, "one").startswith(f"{path}: {words}")
+    path = toml(tmp_path, f"[accounts.one]\n{text}\n")
+    assert refusal(path, "one").startswith(f"{path}: [accounts.one]: {words}")
+
+
+@pytest.mark.parametrize("text", ["[acounts.one]", "[account.one]", "[database]"])
+def test_a_section_that_is_none_is_refused_with_the_one_that_was_meant(tmp_path, text):
+    path = toml(tmp_path, text)
+    assert "is no section; did you mean [accounts.LABEL]?" in refusal(path)
+
+
+def test_a_setting_of_the_whole_run_stands_in_no_section(tmp_path):
+    path = toml(tmp_path, "[accounts.one]\nmetrics_file = 'a.prom'\n[accounts.two]\n")
+    assert refusal(path, "one") == (
+        f"{path}: [accounts.one]: metrics_file is for all accounts together; write it above the first section"
+    )
+    assert load_settings(path, "two").metrics_file is None
+
+
+def test_a_wrong_value_of_the_toml_file_is_named_with_its_section(tmp_path):
+    path = toml(tmp_path, "lookback_days = 'many'\n[accounts.one]\n[accounts.two]\nlookback_days = -1\n")
+    assert refusal(path, "one").endswith(f" ({path})")
+    assert refusal(path, "two").endswith(f" ({path} [accounts.two])")
 
 
 # The TOML file -------------------------------------------------------------------------------------------------------
@@ -404,8 +473,17 @@ def test_several_accounts_have_their_own_tokens_and_share_the_rest(tmp_path):
     assert first.api_url == second.api_url == "https://example.com/api"
 
 
+def test_accounts_with_one_token_are_warned_of(tmp_path):
+    text = f"[accounts.a]\napi_token = '{TOKEN}'\n[accounts.b]\napi_token = '{TOKEN}'\n[accounts.c]\n[accounts.d]\n"
+    assert warn_of_twins(load_accounts(toml(tmp_path, text), ())) == [
+        "the accounts a and b have the same token: each charge stands under both"
+    ]
+    elsewhere = text.replace("[accounts.b]", "[accounts.b]\ndatabase_url = 'sqlite:///b.db'")
+    assert warn_of_twins(load_accounts(toml(tmp_path, elsewhere), ())) == []
+
+
 def test_an_account_may_be_chosen(tmp_path):
-    [first] = load_accounts(toml(tmp_path, TWO), ("first",))
+    [first] = load_accounts(toml(tmp_path, TWO), ("first", "first"))
     assert first.account == "first"
 
 
@@ -436,7 +514,8 @@ def test_the_environment_is_stronger_than_what_an_account_says_otherwise(monkeyp
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("lookback_days = ", "is not TOML"),
+        ("lookback_days = ", "is not TOML (at "),
+        ("[accounts.one]\n[accounts.one]", "is not TOML: a name stands there twice (at line 2, column 14)"),
         ("accounts = 1", "accounts are written as [accounts.LABEL]"),
         ("[accounts]\nfirst = 1", "accounts are written as [accounts.LABEL]"),
     ],
@@ -576,7 +655,7 @@ def test_no_error_of_a_file_of_settings_leads_back_to_its_text(tmp_path, name):
     ids=["list", "table", "hex", "deep", "long"],
 )
 def test_a_value_of_the_toml_file_that_is_none_is_refused(tmp_path, value):
-    assert refusal(toml(tmp_path, f"lookback_days = {value}\n")).startswith("--config: ")
+    assert "billing.toml" in refusal(toml(tmp_path, f"lookback_days = {value}\n"))
 
 
 @pytest.mark.parametrize("text", ["''", "' a'", "'a\u00a0'"])

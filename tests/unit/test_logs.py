@@ -7,6 +7,8 @@ import gc
 import io
 import json
 import logging
+import os
+import re
 import sys
 import threading
 import warnings
@@ -15,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
-from etl.logs import HIDDEN, NOTICES, Redactor, set_up_logs
+from etl.logs import HIDDEN, NOTICES, Redactor, is_journal, set_up_logs, telling_of
 
 PLAIN = "00000000-0000-4000-8000-00000000000a"
 SECRETS = {
@@ -30,6 +32,7 @@ SECRETS = {
     "four characters": "p4ss",
 }
 
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 NOISY = ("urllib3", "sqlalchemy", "alembic", NOTICES)
 
 
@@ -41,9 +44,11 @@ def hooks_as_they_were() -> Iterator[None]:
     logging.captureWarnings(capture=False)
 
 
-def logged(log_format: str, *secrets: str, verbosity: int = 2) -> tuple[logging.Logger, io.StringIO]:
+def logged(
+    log_format: str, *secrets: str, verbosity: int = 2, journal: bool = False
+) -> tuple[logging.Logger, io.StringIO]:
     stream = io.StringIO()
-    set_up_logs(verbosity, log_format, Redactor(secrets), stream)
+    set_up_logs(verbosity, log_format, Redactor(secrets), stream, journal=journal)
     return logging.getLogger("etl.somewhere"), stream
 
 
@@ -120,9 +125,9 @@ def test_a_date_an_amount_or_a_digest_is_no_phone_number(text):
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-@pytest.mark.parametrize("log_format", ["text", "json"])
+@pytest.mark.parametrize("log_format", ["text", "json", "journal"])
 def test_no_log_line_holds_a_secret_or_a_phone(log_format, secret):
-    log, stream = logged(log_format, secret)
+    log, stream = logged(log_format, secret, journal=log_format == "journal")
     log.warning("message %s", f"<{secret}>")
     log.warning(f"{secret} 89243555100")
     log.warning("object %r", {"url": f"/x/{secret}/", "phone": "89243555100"})
@@ -141,7 +146,7 @@ def test_no_log_line_holds_a_secret_or_a_phone(log_format, secret):
 
 @pytest.mark.fault(117)
 def test_a_secret_of_another_logger_is_hidden_too():
-    _, stream = logged("text", PLAIN)
+    _, stream = logged("text", PLAIN, verbosity=0)
     logging.getLogger("requests.sessions").warning("url /%s/", PLAIN)
     assert stream.getvalue() == f"WARNING: url /{HIDDEN}/\n"
 
@@ -211,7 +216,8 @@ def test_an_error_in_clearing_up_is_told_without_secrets(capfd):
 def test_below_vv_an_error_that_nobody_caught_is_one_line(verbosity):
     _, stream = logged("text", verbosity=verbosity)
     sys.excepthook(RuntimeError, RuntimeError("no"), None)
-    assert stream.getvalue() == "CRITICAL: a bug: RuntimeError\n"
+    assert stream.getvalue().endswith("CRITICAL: a bug: RuntimeError\n")
+    assert stream.getvalue().count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -238,14 +244,71 @@ def test_a_json_line_is_a_document_with_the_time_the_level_and_the_place():
         "name": "etl.somewhere",
         "message": f"no answer to {HIDDEN}",
     }
-    assert "asctime" in one
+    assert TIME.fullmatch(one["timestamp"])
     assert other["message"] == "two\nlines"
     assert "RuntimeError: at ***" in other["exc_info"]
 
 
+def test_a_line_says_what_it_is_about():
+    log, stream = logged("json")
+    with telling_of(run_id="7f2c", account="shop"):
+        with telling_of(window="2026-03-01..2026-03-07"):
+            log.warning("one")
+        log.warning("two")
+    log.warning("three")
+    about = [
+        {name: line.get(name) for name in ("run_id", "account", "window")}
+        for line in map(json.loads, stream.getvalue().splitlines())
+    ]
+    assert about == [
+        {"run_id": "7f2c", "account": "shop", "window": "2026-03-01..2026-03-07"},
+        {"run_id": "7f2c", "account": "shop", "window": None},
+        {"run_id": None, "account": None, "window": None},
+    ]
+
+
+def test_text_names_the_account_once():
+    log, stream = logged("text", verbosity=0)
+    with telling_of(account="shop", run_id="7f2c"):
+        log.warning("no answer")
+        log.warning("shop: no answer")
+    assert stream.getvalue() == "WARNING: shop: no answer\n" * 2
+
+
+def test_text_has_times_for_those_who_want_to_know_what_happens():
+    log, stream = logged("text", verbosity=1)
+    log.info("a window")
+    time, _, rest = stream.getvalue().partition(" ")
+    assert (TIME.fullmatch(time) is not None, rest) == (True, "INFO: a window\n")
+
+
+def test_in_the_journal_each_line_has_a_priority_and_no_time_of_its_own():
+    log, stream = logged("text", journal=True)
+    for level in ("debug", "info", "warning", "error", "critical"):
+        getattr(log, level)("what\n<0>ever")
+    assert stream.getvalue().splitlines() == [
+        line for priority in (7, 6, 4, 3, 2) for line in (f"<{priority}>what", f"<{priority}><0>ever")
+    ]
+
+
+def test_json_in_the_journal_is_json():
+    log, stream = logged("json", journal=True)
+    log.warning("what")
+    assert json.loads(stream.getvalue())["message"] == "what"
+
+
+def test_the_journal_reads_the_stream_that_systemd_names(tmp_path):
+    with (tmp_path / "journal").open("w") as stream:
+        found = os.fstat(stream.fileno())
+        assert is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+        assert not is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + 1}"})
+        assert not is_journal(stream, {})
+        assert not is_journal(io.StringIO(), {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+
+
 def test_setting_up_again_replaces_what_was_set_up():
-    _, first = logged("text")
-    log, second = logged("text")
+    _, first = logged("text", verbosity=0)
+    log, second = logged("text", verbosity=0)
     log.warning("once")
     assert (first.getvalue(), second.getvalue()) == ("", "WARNING: once\n")
 
