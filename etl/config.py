@@ -72,6 +72,10 @@ class Found:
             text = _read_secret(f"{self.setting.variable}_FILE", self.file)
         return None if text is None else _parse(self.setting, text, self.place)
 
+    def source(self) -> str:
+        """Where it comes from, as a person is told of it."""
+        return self.place.name if self.file is None else f"{self.place.name}: {self.file}"
+
     def warnings(self) -> list[str]:
         """A sentence, if others may read or change the file of a secret."""
         if self.file is not None:
@@ -183,13 +187,18 @@ def read_configuration(config_file: Path | None = None) -> Configuration:
 
 
 def load_run_settings(configuration: Configuration) -> RunSettings:
-    """The settings of the whole run.
+    """The settings of the whole run. What is wrong is left out here, and told of with the settings of the accounts."""
+    values = {}
+    for one in configuration.find(None):
+        if one.setting.of_run:
+            with suppress(ConfigError):
+                values[one.setting.name] = one.read()
+    return RunSettings(**values)
 
-    Raises:
-        ConfigError: One of them is wrong.
-    """
-    found = [one for one in configuration.find(None) if one.setting.of_run]
-    return RunSettings(**{one.setting.name: one.read() for one in found})
+
+def label_of(configuration: Configuration) -> str:
+    """What the only account is called."""
+    return next(one.text for one in configuration.find(None) if one.setting.name == "account") or ""
 
 
 def load_account(configuration: Configuration, label: str | None) -> Settings:
@@ -263,14 +272,23 @@ def warn_of_twins(accounts: Sequence[Settings]) -> list[str]:
     return sentences
 
 
+def check_together(values: Mapping[str, Any]) -> None:
+    """Values that are right by themselves, and wrong beside each other.
+
+    Raises:
+        ConfigError: Two of them are.
+    """
+    if values.get("phones") == "keyed" and values.get("phones_key_file", b"") is None:
+        raise ConfigError("BILLING_PHONES is keyed, and must have a key: set BILLING_PHONES_KEY_FILE to a file of one")
+
+
 def _settings_of(found: Sequence[Found]) -> Settings:
     values = {}
     warnings: list[str] = []
     for one in found:
         values[one.setting.name] = one.read()
         warnings += one.warnings()
-    if values["phones"] == "keyed" and values["phones_key_file"] is None:
-        raise ConfigError("BILLING_PHONES is keyed, and must have a key: set BILLING_PHONES_KEY_FILE to a file of one")
+    check_together(values)
     return Settings(**values, warnings=tuple(warnings))
 
 

@@ -127,7 +127,7 @@ def _json_formatter() -> logging.Formatter:
 def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
     """Whether systemd's journal is what reads the stream.
 
-    Source: systemd.exec(5): `JOURNAL_STREAM` is the device and the inode of it, and inherited by whom it does not concern.
+    Source: systemd.exec(5): `JOURNAL_STREAM` has its device and inode, also for those whose stderr goes elsewhere.
     """
     named = environment.get("JOURNAL_STREAM")
     if not named:

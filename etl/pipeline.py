@@ -18,6 +18,7 @@ from etl.load.again import try_again
 from etl.load.engine import reading
 from etl.load.ledger import Run, hold_fence, read_progress, write_progress
 from etl.load.window import DayOutcome, Rules, compare_window, count, store_window
+from etl.logs import telling_of
 from etl.model import Batch, DaySnapshot, Tally, Window
 from etl.transform.identity import identify_day, identify_days
 
@@ -63,14 +64,15 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
     asked_before: Window | None = None
     for batch, snapshots in fetch_ahead(partial(_fetch, job.source), windows, ahead=job.concurrency - 1):
         told = {batch.source} if batch.days else set()
-        tally = _load(job, batch, snapshots, asked_before, total, sources | told)
-        total.add(tally)
-        sources |= told
-        asked_before = batch.asked if batch.days else asked_before
-        log.info(
-            "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
-            batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged, batch.source,
-        )  # fmt: skip
+        with telling_of(window=batch.window):
+            tally = _load(job, batch, snapshots, asked_before, total, sources | told)
+            total.add(tally)
+            sources |= told
+            asked_before = batch.asked if batch.days else asked_before
+            log.info(
+                "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
+                batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged, batch.source,
+            )  # fmt: skip
         job.progress(batch.window, tally)
         if batch.doubts and tally.untold_days:
             raise VendorUnavailable(batch.doubts[tally.untold_days[0]])
@@ -78,7 +80,8 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
 
 
 def _fetch(source: Source, window: Window) -> tuple[Batch, Iterable[DaySnapshot]]:
-    batch = source.fetch(window)
+    with telling_of(window=window):
+        batch = source.fetch(window)
     return batch, identify_days(batch.days)
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,7 @@ from etl.errors import (
     VendorError,
     VendorUnavailable,
 )
-from etl.logs import Redactor
+from etl.logs import Redactor, set_up_logs, telling_of
 from etl.stopping import stop_on_signals
 
 if TYPE_CHECKING:
@@ -59,17 +60,35 @@ _CODES: Final[tuple[tuple[type[BillingError], int], ...]] = (
     (DatabaseFailed, DATABASE),
     (NoRoom, DATABASE),
 )
+SEVERITY: Final = (OK, SAYS_NO, LOOK, BUSY, UNAVAILABLE, REFUSED, CONFIG, DATABASE, BUG)
+"""Exit codes from the best to the worst: done, done but look, what passes by itself, what waits for a person (one
+account's token, its settings, what all accounts share), and what nobody foresaw."""
 
 
 @dataclass(slots=True)
 class Options:
-    """What stands before the command, and whether the command is to answer in JSON."""
+    """What stands before the command, and whether the command is to answer in JSON.
+
+    Attributes:
+        log_format: None leaves it to the settings.
+        journal: Whether systemd's journal reads stderr.
+    """
 
     verbosity: int = 0
-    log_format: str = "text"
+    log_format: str | None = None
     config: Path | None = None
     as_json: bool = False
+    journal: bool = False
     redact: Redactor = field(default_factory=Redactor)
+
+    @property
+    def speaks_in_logs(self) -> bool:
+        """Whether all that is said on stderr is a log line, for a program to read."""
+        return self.log_format == "json" or self.journal
+
+    def set_up_logs(self) -> None:
+        """Send logs to stderr as it was asked for."""
+        set_up_logs(self.verbosity, self.log_format or "text", self.redact, journal=self.journal)
 
 
 def exit_code_of(report: Report) -> int:
@@ -84,14 +103,45 @@ def code_of(error: BillingError) -> int:
     return next((code for kind, code in _CODES if isinstance(error, kind)), BUG)
 
 
-def complain(options: Options, error: BillingError) -> None:
-    """One line on stderr; with -vv the traceback too, cleaned like every log line."""
-    if options.log_format == "json":
-        logging.getLogger("etl").error("%s", error, exc_info=error if options.verbosity > 1 else None)
+def worst_of(codes: Iterable[int]) -> int:
+    """The exit code of several runs."""
+    return max(codes, key=SEVERITY.index, default=OK)
+
+
+def code_of_end(error: BaseException) -> int:
+    """The exit code of whatever ended the program."""
+    if isinstance(error, Stopped):
+        return 128 + error.signal_number
+    if isinstance(error, click.ClickException):
+        return USAGE
+    return code_of(error) if isinstance(error, BillingError) else BUG
+
+
+def as_bug(error: Exception, options: Options) -> BillingError:
+    """One line about what nobody foresaw, without its words: they may hold anything."""
+    hint = "" if options.verbosity > 1 else "; run it again with -vv and report what it prints"
+    bug = BillingError(f"a bug: {type(error).__name__}{hint}")
+    bug.__cause__ = error
+    return bug
+
+
+def complain(options: Options, error: BillingError, account: str | None = None) -> None:
+    """One line on stderr; with -vv the traceback too, cleaned like every log line.
+
+    Args:
+        options: How to say it.
+        error: What to say.
+        account: Whose error it is, where that is not clear.
+    """
+    details = error if options.verbosity > 1 else None
+    if options.speaks_in_logs:
+        with telling_of(**{"account": account} if account else {}):
+            logging.getLogger("etl").error("%s", error, exc_info=details)
         return
-    click.echo(options.redact(f"billing-etl: {error}"), err=True)
-    if options.verbosity > 1:
-        logging.getLogger("etl").debug("where it came from", exc_info=error)
+    about = f"{account}: " if account else ""
+    click.echo(options.redact(f"billing-etl: {about}{error}"), err=True)
+    if details:
+        logging.getLogger("etl").debug("where it came from", exc_info=details)
 
 
 def forbid_core_files() -> None:
@@ -116,7 +166,10 @@ def run_command(cli: click.Group, arguments: list[str]) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
-        error.show()
+        if options.speaks_in_logs:
+            logging.getLogger("etl").error("%s", error.format_message())
+        else:
+            error.show()
         return USAGE
     except BillingError as error:
         if options.as_json:
@@ -124,14 +177,12 @@ def run_command(cli: click.Group, arguments: list[str]) -> int:
         complain(options, error)
         return code_of(error)
     except Stopped as stopped:
-        click.echo(f"billing-etl: stopped by {signal.Signals(stopped.signal_number).name}", err=True)
-        return 128 + stopped.signal_number
+        complain(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
+        return code_of_end(stopped)
     except BrokenPipeError:
         # Whoever read our output left. The job is done; what Python would print about it at exit helps nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except Exception as error:
-        hint = "" if options.verbosity > 1 else "; run it again with -vv and report what it prints"
-        click.echo(f"billing-etl: a bug: {type(error).__name__}{hint}", err=True)
-        logging.getLogger("etl").debug("a bug", exc_info=error)
+    except Exception as error:  # noqa: BLE001 - here it ends: told in one line, and by the exit code
+        complain(options, as_bug(error, options))
         return BUG

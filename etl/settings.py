@@ -26,6 +26,8 @@ _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
 _TOKEN: Final = re.compile(r"[!-~]+")
 _ACCOUNT_LENGTH: Final = 255
+_SHORTEST_PART: Final = 16
+"""Characters of a secret address's path that are hidden by themselves: shorter ones are words."""
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?([eE][+-]?\d{1,2})?", re.ASCII)
 """Python itself would take 1_0, full-width digits and nan as well."""
 _SHORTEST_KEY, _LONGEST_KEY = 32, 4096
@@ -98,8 +100,9 @@ class Settings:
     def secrets(self) -> list[str]:
         """The values that may appear nowhere."""
         password = self.database_url.password
+        queried = passwords_of(self.database_url).values()
         key = (self.phones_key_file or b"").decode("utf-8", "ignore").strip()
-        named = (self.api_token, str(password) if password else None, key, self.heartbeat_url)
+        named = (self.api_token, str(password) if password else None, *queried, key, self.heartbeat_url)
         return [secret for secret in named if secret]
 
     def require_token(self) -> str:
@@ -122,6 +125,18 @@ class RunSettings:
     log_format: str = "text"
     metrics_file: Path | None = None
     heartbeat_url: str | None = field(default=None, repr=False)
+
+    def secrets(self) -> list[str]:
+        """The values that may appear nowhere: who knows the long parts of the path knows the address."""
+        if self.heartbeat_url is None:
+            return []
+        parts = urlsplit(self.heartbeat_url).path.split("/")
+        return [self.heartbeat_url, *(part for part in parts if len(part) >= _SHORTEST_PART)]
+
+
+def passwords_of(url: URL) -> dict[str, str]:
+    """The passwords that stand behind the ? of a database URL, by their names there."""
+    return {name: str(value) for name, value in url.query.items() if "pass" in name.lower()}
 
 
 def _number(kind: Callable[[str], Any], low: float, high: float, words: str) -> Callable[[str], Any]:

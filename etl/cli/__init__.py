@@ -11,11 +11,17 @@ from etl.cli.audit import check, status, verify
 from etl.cli.bi import export, numbering, report
 from etl.cli.root import cli
 from etl.cli.runs import accept, backfill, sync
+from etl.cli.settings import config
 from etl.cli.upkeep import demo, forget, migrate, sandbox
 from etl.process import forbid_core_files, run_command
 from etl.stopping import ignore_signals
 
-for verb in (sync, backfill, accept, status, check, verify, export, report, numbering, migrate, forget, demo, sandbox):
+_VERBS = (
+    *(sync, backfill, accept, status, check, verify),
+    *(export, report, numbering),
+    *(config, migrate, forget, demo, sandbox),
+)
+for verb in _VERBS:
     cli.add_command(verb)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from etl.errors import ConfigError
 from etl.process import Options
-from etl.settings import Settings, parse_day
+from etl.settings import RunSettings, Settings, parse_day
+
+if TYPE_CHECKING:
+    from etl.config import Configuration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,17 +81,54 @@ def takes_wait(command: Command) -> Command:
     return click.option("--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help=help_text)(command)
 
 
-def settings_of(options: Options, accounts: tuple[str, ...], *, needs_token: bool = False) -> list[Settings]:
-    """The settings of the accounts wanted; from here on their secrets are hidden wherever text comes out."""
-    from etl.config import load_accounts, load_settings
+def configuration_of(options: Options) -> tuple[Configuration, RunSettings]:
+    """All that is configured; from here on logs are as it says, and its secrets are hidden."""
+    from etl.config import load_run_settings, read_configuration
 
-    all_settings = load_accounts(options.config, accounts) if options.config or accounts else [load_settings()]
-    for settings in all_settings:
-        options.redact.add(settings.secrets())
-        if needs_token:
-            settings.require_token()
-    for sentence in dict.fromkeys(sentence for settings in all_settings for sentence in settings.warnings):
+    configuration = read_configuration(options.config)
+    run_settings = load_run_settings(configuration)
+    options.redact.add(run_settings.secrets())
+    if options.log_format is None and run_settings.log_format != "text":
+        options.log_format = run_settings.log_format
+        options.set_up_logs()
+    return configuration, run_settings
+
+
+def load_each(
+    options: Options, configuration: Configuration, labels: Iterable[str | None]
+) -> list[tuple[str, Settings | ConfigError]]:
+    """What each account is called, and its settings or what is wrong with them; secrets are hidden from here on."""
+    from etl.config import label_of, load_account, warn_of_twins
+
+    loaded: list[tuple[str, Settings | ConfigError]] = []
+    for label in labels:
+        try:
+            settings = load_account(configuration, label)
+            options.redact.add(settings.secrets())
+            loaded.append((settings.account, settings))
+        except ConfigError as error:
+            loaded.append((label or label_of(configuration), error))
+    good = [settings for _, settings in loaded if isinstance(settings, Settings)]
+    sentences = [sentence for settings in good for sentence in settings.warnings] + warn_of_twins(good)
+    for sentence in dict.fromkeys(sentences):
         logging.getLogger("etl").warning("%s", sentence)
+    return loaded
+
+
+def settings_of(options: Options, accounts: tuple[str, ...]) -> list[Settings]:
+    """The settings of the accounts wanted; from here on their secrets are hidden wherever text comes out.
+
+    Raises:
+        ConfigError: Those of any of them are wrong.
+    """
+    from etl.config import choose_labels
+
+    configuration, _ = configuration_of(options)
+    all_settings = []
+    for _, settings in load_each(options, configuration, choose_labels(configuration, accounts)):
+        if isinstance(settings, ConfigError):
+            raise settings
+        all_settings.append(settings)
     return all_settings
 
 

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.arguments import DAY, answers_in_json, require_order, settings_of, takes_accounts
+from etl.cli.arguments import (
+    DAY,
+    answers_in_json,
+    configuration_of,
+    load_each,
+    require_order,
+    settings_of,
+    takes_accounts,
+)
 from etl.console import print_json
 from etl.errors import ConfigError, DatabaseFailed
-from etl.process import LOOK, OK, SAYS_NO, Options, code_of
+from etl.process import LOOK, OK, SAYS_NO, Options, code_of, worst_of
 from etl.settings import Settings
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from etl.audit.check import Check
 
 
@@ -34,17 +45,21 @@ def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]
     from etl.load.schema import require_schema, schema_revision
     from etl.runs import utc_now
 
-    all_settings = settings_of(options, accounts)
-    labels = [settings.account for settings in all_settings]
-    engine = open_engine(all_settings[0].database_url)
-    statuses = [AccountStatus(label) for label in labels]
-    if database_exists(engine):
-        with database_errors(), reading(engine) as connection:
-            if schema_revision(connection) is not None:
-                require_schema(connection)
-                statuses = read_status(connection, labels, utc_now())
-    else:
-        click.echo("there is no database yet; sync makes it", err=True)
+    by_database: dict[URL, list[str]] = {}
+    for settings in settings_of(options, accounts):
+        by_database.setdefault(settings.database_url, []).append(settings.account)
+    statuses = []
+    for url, labels in by_database.items():
+        engine = open_engine(url)
+        found = [AccountStatus(label) for label in labels]
+        if database_exists(engine):
+            with database_errors(), reading(engine) as connection:
+                if schema_revision(connection) is not None:
+                    require_schema(connection)
+                    found = read_status(connection, labels, utc_now())
+        else:
+            click.echo("there is no database yet; sync makes it", err=True)
+        statuses += found
     if accounts:
         statuses = [status for status in statuses if status.account in accounts]
     too_old = max_age is not None and any(
@@ -69,14 +84,21 @@ def check(options: Options, *, accounts: tuple[str, ...]) -> int:
 
     Settings, database, schema, token, clock, and what the vendor's dates turn out to mean.
     """
+    from etl.audit.check import Check
+    from etl.config import choose_labels
+
     code = OK
     documents = []
-    for settings in settings_of(options, accounts):
-        checks = list(_checks(options, settings))
-        code = next((code_of(check.error) for check in checks if check.error), code)
+    configuration, _ = configuration_of(options)
+    for label, settings in load_each(options, configuration, choose_labels(configuration, accounts)):
+        if isinstance(settings, ConfigError):
+            checks = [Check("settings", "", ConfigError(f"account {label}: {settings}"))]
+        else:
+            checks = list(_checks(options, settings, configuration.file))
+        code = worst_of([code, next((code_of(check.error) for check in checks if check.error), OK)])
         documents.append(
             {
-                "account": settings.account,
+                "account": label,
                 "checks": [
                     {
                         "name": check.name,
@@ -98,12 +120,13 @@ def check(options: Options, *, accounts: tuple[str, ...]) -> int:
     return code
 
 
-def _checks(options: Options, settings: Settings) -> Sequence[Check]:
+def _checks(options: Options, settings: Settings, file: Path | None) -> Sequence[Check]:
     from etl.audit.check import Check, check_database, check_vendor
     from etl.load.engine import open_engine
     from etl.runs import open_client, read_feed_of, utc_now
 
-    checks = [Check("settings", f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}")]
+    words = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
+    checks = [Check("settings", f"{words}, {file or 'no configuration file'}")]
     checks += check_database(open_engine(settings.database_url), auto_migrate=settings.auto_migrate)
     now = utc_now()
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import click
 
 from etl import __version__
-from etl.logs import set_up_logs
+from etl.logs import is_journal
 from etl.process import EXIT_CODES, Options
 from etl.settings import SETTINGS
 
@@ -18,8 +20,8 @@ def _settings_help() -> str:
         default = "" if setting.default is None else f" [{setting.default}]"
         lines += [f"  {setting.variable}{default}", f"      {setting.meaning}"]
     lines += [
-        "  BILLING_API_TOKEN_FILE, BILLING_DATABASE_URL_FILE",
-        "      files that hold the two secrets; the systemd credential billing_api_token works too",
+        "  BILLING_API_TOKEN_FILE, BILLING_DATABASE_URL_FILE, BILLING_HEARTBEAT_URL_FILE",
+        "      files that hold the secrets; systemd credentials, as billing_api_token, work too",
     ]
     exits = ["\b", "Exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())]
     return "\n".join(lines) + "\n\n" + "\n".join(exits)
@@ -30,11 +32,16 @@ def _settings_help() -> str:
 )
 @click.option("-v", "--verbose", count=True, help="Say what happens; -vv says everything, tracebacks included.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="A TOML file with settings.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="Instead of BILLING_LOG_FORMAT.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A TOML file with settings, instead of ~/.config/billing-etl/config.toml or /etc/billing-etl/config.toml.",
+)
 @click.version_option(__version__, prog_name="billing-etl")
 @click.pass_context
-def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str, config: Path | None) -> None:
+def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str | None, config: Path | None) -> None:
     """Bring the charges of a Telefon-IP account into your SQL database, every night, exactly.
 
     \b
@@ -46,4 +53,5 @@ def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str, c
     options.verbosity = -1 if quiet else verbose
     options.log_format = log_format
     options.config = config
-    set_up_logs(options.verbosity, log_format, options.redact)
+    options.journal = is_journal(sys.stderr, os.environ)
+    options.set_up_logs()

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from etl.cli.arguments import DAY, answers_in_json, require_order, settings_of, takes_accounts, takes_wait
+from etl.cli.arguments import (
+    DAY,
+    answers_in_json,
+    configuration_of,
+    load_each,
+    require_order,
+    takes_accounts,
+    takes_wait,
+)
 from etl.console import print_json
-from etl.errors import ConfigError
-from etl.process import OK, Options, complain, exit_code_of
+from etl.errors import BillingError, ConfigError, Stopped
+from etl.logs import telling_of
+from etl.process import BUG, OK, Options, as_bug, code_of_end, complain, exit_code_of, worst_of
+from etl.settings import Settings
 
 if TYPE_CHECKING:
-    from etl.runs import Order
+    from sqlalchemy import URL
+
+    from etl.runs import Order, Report
+
+STOPPED_PATIENCE: Final = 2.0
+"""Seconds that a stopped program may take to say so: in five it has to be gone."""
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def takes_metrics_file(command: Command) -> Command:
+    """Add --metrics-file."""
+    return click.option(
+        "--metrics-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write figures for Prometheus there, instead of to BILLING_METRICS_FILE.",
+    )(command)
 
 
 @click.command()
@@ -22,10 +52,18 @@ if TYPE_CHECKING:
 @takes_accounts
 @click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
 @takes_wait
+@takes_metrics_file
 @answers_in_json
 @click.pass_obj
 def sync(
-    options: Options, *, since: date | None, until: date | None, accounts: tuple[str, ...], dry_run: bool, wait: float
+    options: Options,
+    *,
+    since: date | None,
+    until: date | None,
+    accounts: tuple[str, ...],
+    dry_run: bool,
+    wait: float,
+    metrics_file: Path | None,
 ) -> int:
     """The nightly job: fetch every day up to today.
 
@@ -34,7 +72,7 @@ def sync(
     from etl.runs import Order
 
     require_order(since, until)
-    return _run(options, Order("sync", since, until, dry_run, wait), accounts)
+    return _run(options, Order("sync", since, until, dry_run, wait), accounts, metrics_file)
 
 
 @click.command()
@@ -43,16 +81,24 @@ def sync(
 @takes_accounts
 @click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
 @takes_wait
+@takes_metrics_file
 @answers_in_json
 @click.pass_obj
 def backfill(
-    options: Options, *, since: date, until: date, accounts: tuple[str, ...], dry_run: bool, wait: float
+    options: Options,
+    *,
+    since: date,
+    until: date,
+    accounts: tuple[str, ...],
+    dry_run: bool,
+    wait: float,
+    metrics_file: Path | None,
 ) -> int:
     """Fetch a past range again, and mend it."""
     from etl.runs import Order
 
     require_order(since, until)
-    return _run(options, Order("backfill", since, until, dry_run, wait), accounts)
+    return _run(options, Order("backfill", since, until, dry_run, wait), accounts, metrics_file)
 
 
 @click.command()
@@ -65,36 +111,163 @@ def accept(options: Options, *, day: date, accounts: tuple[str, ...], wait: floa
     """Take a suspect day as the vendor has it now."""
     from etl.runs import Order
 
-    if len(accounts) != 1 and len(settings_of(options, accounts)) > 1:
+    configuration, _ = configuration_of(options)
+    if len(accounts) != 1 and len({*accounts} or configuration.labels) > 1:
         raise click.UsageError("several accounts are configured; name one with --account")
     return _run(options, Order("accept", day, day, wait=wait), accounts)
 
 
-def _run(options: Options, order: Order, accounts: tuple[str, ...]) -> int:
-    """One run an account, one after another; the worst exit code is the program's."""
-    from etl import console
-    from etl.runs import run_account, utc_now
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How one account's run ended; the settings are None where they were wrong."""
 
-    documents = []
-    worst = OK
-    quiet = options.verbosity < 0
-    for settings in settings_of(options, accounts, needs_token=True):
-        today = utc_now().astimezone(settings.timezone).date()
-        if settings.start_date and settings.start_date > today:
-            raise ConfigError(
-                f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"
-            )
-        if order.since and order.since > today:
-            raise click.UsageError(f"{order.since} lies in the future: today is {today} in {settings.timezone.key}")
-        with console.watch(quiet=quiet or options.as_json, as_log=options.log_format == "json") as watcher:
-            report = run_account(settings, order, watcher, redact=options.redact, exit_code_of=exit_code_of)
-        code = exit_code_of(report)
-        worst = max(worst, code)
-        documents.append(console.report_as_json(report, code, options.redact))
-        if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK):
-            console.print_report(report)
-        if report.error:
-            complain(options, report.error)
+    settings: Settings | None
+    report: Report
+    exit_code: int
+
+
+def _run(options: Options, order: Order, accounts: tuple[str, ...], metrics_file: Path | None = None) -> int:
+    """One run an account, one after another, watched from outside; the worst exit code is the program's."""
+    import uuid
+
+    from etl.config import choose_labels
+    from etl.heartbeat import PATIENCE, Heartbeat
+
+    configuration, run_settings = configuration_of(options)
+    labels = choose_labels(configuration, accounts)
+    chosen = load_each(options, configuration, labels)
+    _require_begun(order, chosen)
+    # Neither a rehearsal nor what a person does about one day says anything of the nights.
+    watched = order.command in {"sync", "backfill"} and not order.dry_run
+    run_id = str(uuid.uuid4())
+    heartbeat = Heartbeat(run_settings.heartbeat_url if watched else None, run_id, options.redact)
+    outcomes: list[_Outcome] = []
+    with telling_of(run_id=run_id):
+        heartbeat.begin()
+        code, patience = BUG, PATIENCE
+        try:
+            for label, settings in chosen:
+                with telling_of(account=label):
+                    _run_one(options, order, label, settings, outcomes, alone=len(chosen) == 1)
+            code = worst_of(outcome.exit_code for outcome in outcomes)
+        except Stopped as stopped:
+            code, patience = code_of_end(stopped), STOPPED_PATIENCE
+            raise
+        finally:
+            if watched and (path := metrics_file or run_settings.metrics_file):
+                _write_metrics(path, outcomes, all_there_are=len(labels) == len(configuration.labels))
+            heartbeat.end(code, _summary(outcomes, code), patience=patience)
     if options.as_json:
-        print_json({"accounts": documents, "exit_code": worst})
-    return worst
+        documents = [_as_json(outcome, options) for outcome in outcomes]
+        print_json({"accounts": documents, "exit_code": code})
+    return code
+
+
+def _run_one(
+    options: Options,
+    order: Order,
+    label: str,
+    settings: Settings | ConfigError,
+    outcomes: list[_Outcome],
+    *,
+    alone: bool,
+) -> None:
+    """The run of one account; whatever it meets, the next one has its turn, unless a signal stops all."""
+    from etl import console
+    from etl.runs import Report, run_account
+
+    quiet = options.verbosity < 0
+    known = None
+    report = Report(label, order.command, order.dry_run)
+    try:
+        if isinstance(settings, ConfigError):
+            raise settings
+        known = settings
+        _require_start(settings)
+        with console.watch(quiet=quiet or options.as_json, as_log=options.speaks_in_logs) as watcher:
+            report = run_account(settings, order, watcher, redact=options.redact, exit_code_of=exit_code_of)
+    except BillingError as error:
+        report.error = error
+    except Stopped as stopped:
+        outcomes.append(_Outcome(known, report, code_of_end(stopped)))
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug that one account brings out must not keep the others
+        report.error = as_bug(error, options)
+    code = exit_code_of(report)
+    outcomes.append(_Outcome(known, report, code))
+    if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK):
+        console.print_report(report)
+    if report.error:
+        complain(options, report.error, None if alone else label)
+
+
+def _require_begun(order: Order, chosen: Sequence[tuple[str, Settings | ConfigError]]) -> None:
+    """Raises click.UsageError when the days asked for have not begun where an account is."""
+    from etl.runs import utc_now
+
+    for _, settings in chosen:
+        if isinstance(settings, ConfigError) or order.since is None:
+            continue
+        today = utc_now().astimezone(settings.timezone).date()
+        if order.since > today:
+            raise click.UsageError(f"{order.since} lies in the future: today is {today} in {settings.timezone.key}")
+
+
+def _require_start(settings: Settings) -> None:
+    """Raises ConfigError when an account is to begin in the future."""
+    from etl.runs import utc_now
+
+    today = utc_now().astimezone(settings.timezone).date()
+    if settings.start_date and settings.start_date > today:
+        raise ConfigError(
+            f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"
+        )
+
+
+def _as_json(outcome: _Outcome, options: Options) -> dict[str, Any]:
+    from etl import console
+
+    return console.report_as_json(outcome.report, outcome.exit_code, options.redact)
+
+
+def _summary(outcomes: Iterable[_Outcome], code: int) -> str:
+    """What the heartbeat tells people: a line or two an account."""
+    from etl import console
+
+    lines = []
+    for outcome in outcomes:
+        if outcome.report.windows or not outcome.report.error:
+            lines.append(console.render_summary(outcome.report))
+        if outcome.report.error:
+            lines.append(f"{outcome.report.account}: exit code {outcome.exit_code}: {outcome.report.error}")
+    return "\n".join([*lines, f"exit code {code}"])
+
+
+def _write_metrics(path: Path, outcomes: Iterable[_Outcome], *, all_there_are: bool) -> None:
+    """The metrics of these runs; how the accounts stand is asked of each database once, while it answers."""
+    from etl.errors import DatabaseFailed
+    from etl.load.engine import database_errors, database_exists, open_engine, reading
+    from etl.metrics import Ended, Standing, read_standings, write_metrics
+    from etl.runs import utc_now
+
+    now = utc_now()
+    by_database: dict[URL, list[_Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.settings is not None:
+            by_database.setdefault(outcome.settings.database_url, []).append(outcome)
+    standings: dict[str, Standing] = {}
+    for url, group in by_database.items():
+        # One that failed all of them is not waited for once more.
+        if all(isinstance(outcome.report.error, DatabaseFailed) for outcome in group):
+            continue
+        with suppress(BillingError), database_errors():
+            engine = open_engine(url)
+            if database_exists(engine):
+                with reading(engine) as connection:
+                    standings |= read_standings(connection, [outcome.report.account for outcome in group], now)
+    ended = [
+        Ended(report.account, outcome.exit_code, report.seconds, report.tally, standings.get(report.account))
+        for outcome in outcomes
+        for report in [outcome.report]
+    ]
+    write_metrics(path, ended, now, all_there_are=all_there_are)

@@ -25,13 +25,13 @@ def migrate(options: Options, *, sql: bool) -> int:
     from etl.load.tables import SCHEMA_REVISION
     from etl.runs import MIGRATION_WAIT
 
-    settings = settings_of(options, ())[0]
-    engine = open_engine(settings.database_url)
+    engines = [open_engine(url) for url in dict.fromkeys(one.database_url for one in settings_of(options, ()))]
     if sql:
-        click.echo(migration_sql(engine))
+        click.echo(migration_sql(engines[0]))
         return OK
-    with database_errors(), hold_lock(engine, "schema", wait=MIGRATION_WAIT):
-        run_migrations(engine)
+    for engine in engines:
+        with database_errors(), hold_lock(engine, "schema", wait=MIGRATION_WAIT):
+            run_migrations(engine)
     if options.as_json:
         print_json({"revision": SCHEMA_REVISION, "exit_code": OK})
     elif options.verbosity >= 0:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
+from contextvars import copy_context
 from typing import TypeVar
 
 from etl.model import Window
@@ -40,7 +41,8 @@ def fetch_ahead(fetch: Callable[[Window], T], windows: Iterable[Window], *, ahea
 
     for number in range(min(ahead, len(wanted))):
         # Daemons: a signal ends the program while the vendor is still silent.
-        threading.Thread(target=work, name=f"fetch-{number + 1}", daemon=True).start()
+        # What is logged there is about the same account.
+        threading.Thread(target=copy_context().run, args=[work], name=f"fetch-{number + 1}", daemon=True).start()
     try:
         while in_turn:
             yield _take(in_turn.popleft(), room)
