@@ -1,0 +1,154 @@
+"""The figures of a run in a file for Prometheus, and the alerts on them."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from tools import tool
+
+from etl.audit.status import AccountStatus, SuspectDay
+from etl.metrics import METRICS, Ended, Standing, parse, render, write_metrics
+from etl.model import Tally, Window
+
+HOME = Path(__file__).parents[2]
+RULES = HOME / "deploy" / "prometheus" / "billing-etl.rules.yml"
+NIGHT = datetime(2026, 3, 11, 1, 30, tzinfo=UTC)
+NEXT = datetime(2026, 3, 12, 1, 30, tzinfo=UTC)
+STANDING = Standing(
+    AccountStatus(
+        "shop",
+        last_success_at=NIGHT,
+        gaps=(Window(date(2026, 3, 1), date(2026, 3, 3)),),
+        suspect_days=(SuspectDay(date(2026, 3, 9), "empty"),),
+        rejected=4,
+    ),
+    datetime(2026, 3, 10, 21, tzinfo=UTC),
+    (NIGHT, 512.75),
+    -1.5,
+)
+
+
+def ended(account: str, code: int = 0, standing: Standing | None = None, **counts: int) -> Ended:
+    return Ended(account, code, 2.5, Tally(**counts), standing)
+
+
+def value(path: Path, name: str, *labels: str) -> float | None:
+    return parse(path.read_text()).get(f"billing_etl_{name}", {}).get(labels)
+
+
+def promtool(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([tool("promtool"), *arguments], check=False, input=text, capture_output=True, text=True)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "billing.prom"
+
+
+def test_the_file_has_every_metric_and_promtool_takes_it(path):
+    odd = 'a "shop"\\\nПервый'
+    write_metrics(path, [ended("shop", 65, STANDING, new=7), ended(odd, 78)], NIGHT, all_there_are=True)
+    assert {name: samples[("shop",)] for name, samples in parse(path.read_text()).items() if ("shop",) in samples} == {
+        "billing_etl_last_run_timestamp_seconds": NIGHT.timestamp(),
+        "billing_etl_last_run_duration_seconds": 2.5,
+        "billing_etl_last_run_exit_code": 65,
+        "billing_etl_last_success_timestamp_seconds": NIGHT.timestamp(),
+        "billing_etl_watermark_timestamp_seconds": datetime(2026, 3, 10, 21, tzinfo=UTC).timestamp(),
+        "billing_etl_suspect_dates": 1,
+        "billing_etl_missing_dates": 3,
+        "billing_etl_rejected_records": 4,
+        "billing_etl_balance": 512.75,
+        "billing_etl_balance_timestamp_seconds": NIGHT.timestamp(),
+        "billing_etl_unexplained_amount": -1.5,
+    }
+    assert value(path, "last_run_records", "shop", "new") == 7
+    assert value(path, "last_run_exit_code", odd) == 78
+    done = promtool("check", "metrics", text=path.read_text())
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_the_collector_may_read_the_file_and_nothing_else_is_left(path):
+    write_metrics(path, [ended("shop")], NIGHT, all_there_are=True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_keeps_how_the_account_stood(path):
+    write_metrics(path, [ended("shop", standing=STANDING, new=7)], NIGHT, all_there_are=True)
+    write_metrics(path, [ended("shop", 74)], NEXT, all_there_are=True)
+    assert value(path, "last_success_timestamp_seconds", "shop") == NIGHT.timestamp()
+    assert value(path, "balance", "shop") == 512.75
+    assert value(path, "last_run_timestamp_seconds", "shop") == NEXT.timestamp()
+    assert value(path, "last_run_exit_code", "shop") == 74
+    assert value(path, "last_run_records", "shop", "new") == 0
+
+
+def test_what_the_database_no_longer_says_is_not_carried_on(path):
+    write_metrics(path, [ended("shop", standing=STANDING)], NIGHT, all_there_are=True)
+    write_metrics(path, [ended("shop", standing=Standing(AccountStatus("shop")))], NEXT, all_there_are=True)
+    assert value(path, "balance", "shop") is None
+    assert value(path, "suspect_dates", "shop") == 0
+
+
+def test_other_accounts_stay_until_they_are_configured_no_longer(path):
+    write_metrics(path, [ended("shop", standing=STANDING), ended("bank", 77)], NIGHT, all_there_are=True)
+    write_metrics(path, [ended("bank")], NEXT, all_there_are=False)
+    assert (value(path, "last_run_exit_code", "shop"), value(path, "last_run_exit_code", "bank")) == (0, 0)
+    assert value(path, "last_run_timestamp_seconds", "shop") == NIGHT.timestamp()
+    write_metrics(path, [ended("bank")], NEXT, all_there_are=True)
+    assert value(path, "last_run_exit_code", "shop") is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"{", b'billing_etl_balance{account="shop"', b"billing_etl_balance x\n", b"\0" * 99]
+)
+def test_a_file_that_nobody_can_read_is_made_anew(path, content, caplog):
+    path.write_bytes(content)
+    write_metrics(path, [ended("shop")], NIGHT, all_there_are=False)
+    assert value(path, "last_run_exit_code", "shop") == 0
+    assert caplog.text.count("made anew") <= 1
+
+
+def test_metrics_of_other_programs_are_left_out(path):
+    path.write_text('node_load1 0.5\nbilling_etl_balance{other="shop"} 1\nbilling_etl_balance{account="bank"} 2\n')
+    write_metrics(path, [ended("shop")], NIGHT, all_there_are=False)
+    assert parse(path.read_text())["billing_etl_balance"] == {("bank",): 2}
+    assert "node_load1" not in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["nowhere/billing.prom", "folder.prom"])
+def test_a_file_that_cannot_be_written_is_a_warning(tmp_path, name, caplog):
+    (tmp_path / "folder.prom").mkdir()
+    write_metrics(tmp_path / name, [ended("shop")], NIGHT, all_there_are=True)
+    assert "cannot be written, and the metrics stay as they were" in caplog.text
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder.prom"]
+
+
+def test_a_name_that_the_collector_passes_over_is_a_warning(tmp_path, caplog):
+    write_metrics(tmp_path / "billing.txt", [ended("shop")], NIGHT, all_there_are=True)
+    assert "must end with .prom" in caplog.text
+
+
+# Alerts --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_alerts_are_about_metrics_that_are_written():
+    names = {metric.name for metric in METRICS}
+    words = {word for word in RULES.read_text().replace("(", " ").split() if word.startswith("billing_etl_")}
+    assert words
+    assert words <= names
+    assert render({}).decode().count("# TYPE") == len(METRICS)
+
+
+def test_each_alert_fires_when_it_should(tmp_path):
+    cases = (HOME / "tests" / "data" / "prometheus-rules.yml").read_text().replace("RULES", str(RULES))
+    (tmp_path / "cases.yml").write_text(cases)
+    for arguments in (("check", "rules", str(RULES)), ("test", "rules", str(tmp_path / "cases.yml"))):
+        done = promtool(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+    alerts = {line.split()[-1] for line in RULES.read_text().splitlines() if "- alert:" in line}
+    assert all(cases.count(f"alertname: {alert}\n") for alert in alerts), "one never fires here"
