@@ -144,6 +144,11 @@ def complain(options: Options, error: BillingError, account: str | None = None) 
         logging.getLogger("etl").debug("where it came from", exc_info=details)
 
 
+def let_stdout_go() -> None:
+    """Whoever read our output left; what Python would print about it at exit helps nobody."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def forbid_core_files() -> None:
     """A core file would hold the token and every record in memory: from here on the process leaves none."""
     if sys.platform != "win32":
@@ -180,8 +185,7 @@ def run_command(cli: click.Group, arguments: list[str]) -> int:
         complain(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
         return code_of_end(stopped)
     except BrokenPipeError:
-        # Whoever read our output left. The job is done; what Python would print about it at exit helps nobody.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_stdout_go()
         return OK
     except Exception as error:  # noqa: BLE001 - here it ends: told in one line, and by the exit code
         complain(options, as_bug(error, options))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -29,8 +29,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         self.server.told.append((self.path, body))
         if self.server.drips:
-            while not self.server.closed.wait(0.05):
-                self.wfile.write(b"H")
+            with suppress(ConnectionError):  # whoever waited has left
+                while not self.server.closed.wait(0.05):
+                    self.wfile.write(b"H")
             return
         self.send_response(self.server.status)
         self.send_header("Location", "/elsewhere")

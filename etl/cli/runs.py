@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from etl.cli.arguments import (
 from etl.console import print_json
 from etl.errors import BillingError, ConfigError, Stopped
 from etl.logs import telling_of
-from etl.process import BUG, OK, Options, as_bug, code_of_end, complain, exit_code_of, worst_of
+from etl.process import BUG, OK, Options, as_bug, code_of_end, complain, exit_code_of, let_stdout_go, worst_of
 from etl.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 STOPPED_PATIENCE: Final = 2.0
 """Seconds that a stopped program may take to say so: in five it has to be gone."""
+log = logging.getLogger(__name__)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -155,7 +157,10 @@ def _run(options: Options, order: Order, accounts: tuple[str, ...], metrics_file
             raise
         finally:
             if watched and (path := metrics_file or run_settings.metrics_file):
-                _write_metrics(path, outcomes, all_there_are=len(labels) == len(configuration.labels))
+                try:
+                    _write_metrics(path, outcomes, all_there_are=len(labels) == len(configuration.labels))
+                except Exception as error:  # noqa: BLE001 - the figures are not what the run is for
+                    log.warning("the metrics stay as they were: %s", type(error).__name__)
             heartbeat.end(code, _summary(outcomes, code), patience=patience)
     if options.as_json:
         documents = [_as_json(outcome, options) for outcome in outcomes]
@@ -196,7 +201,10 @@ def _run_one(
     code = exit_code_of(report)
     outcomes.append(_Outcome(known, report, code))
     if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK):
-        console.print_report(report)
+        try:
+            console.print_report(report)
+        except BrokenPipeError:
+            let_stdout_go()  # the next accounts have their turn all the same
     if report.error:
         complain(options, report.error, None if alone else label)
 

@@ -34,7 +34,20 @@ def loaded_by(program: str, folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("program", "needed", "spared"),
     [
-        (HELP, {"click", "etl.settings"}, {"sqlalchemy", "requests", "alembic", "etl.config", "tomllib", "zoneinfo"}),
+        (
+            HELP,
+            {"click", "etl.settings"},
+            {
+                "sqlalchemy",
+                "requests",
+                "alembic",
+                "etl.config",
+                "tomllib",
+                "zoneinfo",
+                "prometheus_client",
+                "pythonjsonlogger",
+            },
+        ),
         (MADE, {"sqlalchemy.dialects.sqlite"}, {"alembic", "sqlalchemy.dialects.mysql"}),
         (
             "import etl.runs",
