@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import etl
+from etl.metrics import METRICS
 from etl.process import EXIT_CODES
 from etl.settings import SETTINGS, Setting
 
@@ -27,7 +28,13 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         *("explanation/source-day", "explanation/identity", "explanation/watermark", "explanation/money"),
         *("reliability", "faults", "performance", "mutation"),
     ),
-    "Look it up": ("reference/commands", "reference/settings", "reference/exit-codes", "dictionary"),
+    "Look it up": (
+        "reference/commands",
+        "reference/settings",
+        "reference/exit-codes",
+        "reference/metrics",
+        "dictionary",
+    ),
 }
 """Pages by caption, in the order of reading. A page that is nowhere among them comes under "And": none is lost."""
 
@@ -81,6 +88,13 @@ def exit_code_rows() -> Iterable[tuple[str, ...]]:
         yield f"[{code}](../runbook.md#exit-code-{code})", meaning
 
 
+def metric_rows() -> Iterable[tuple[str, ...]]:
+    """Name, labels, meaning."""
+    for metric in METRICS:
+        labels = ("account", metric.label) if metric.label else ("account",)
+        yield f"`{metric.name}`", ", ".join(f"`{label}`" for label in labels), metric.meaning
+
+
 def table(*head: str, rows: Iterable[tuple[str, ...]]) -> str:
     """A table in Markdown."""
     lines = (head, tuple("---" for _ in head), *rows)
@@ -96,6 +110,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "contents": contents,
     "settings": lambda: table("variable", "default", "meaning", rows=setting_rows()),
     "exit codes": lambda: table("code", "meaning", rows=exit_code_rows()),
+    "metrics": lambda: table("metric", "labels", "meaning", rows=metric_rows()),
     "list of settings": lambda: definitions(
         (variables, meaning if default == "–" else f"{meaning} [{default}]")
         for variables, default, meaning in setting_rows()
