@@ -91,6 +91,7 @@ class Configuration:
 
     Attributes:
         file: The TOML file, if there is one.
+        credentials: The files that systemd hands over, by variable; those of one account by its label, others by "".
         sections: What the TOML file says of each account.
         trouble: Why a file could not be read; all accounts wait for that to be mended.
     """
@@ -98,7 +99,7 @@ class Configuration:
     file: Path | None
     environment: Mapping[str, str]
     dotenv: Mapping[str, str] = field(default_factory=dict)
-    credentials: Mapping[str, str] = field(default_factory=dict)
+    credentials: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     of_all: Mapping[str, Any] = field(default_factory=dict)
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trouble: ConfigError | None = None
@@ -117,9 +118,10 @@ class Configuration:
         return [
             # One token in the environment cannot be that of several accounts.
             Place(of_account.name, own_token, told=True),
+            Place("systemd credential", self.credentials.get(label, {}) if label else {}),
             Place("environment", self.environment),
             Place(str(_DOTENV), self.dotenv),
-            Place("systemd credential", self.credentials),
+            Place("systemd credential", self.credentials.get("", {})),
             of_account,
             Place(str(self.file), _by_variable(self.of_all), told=True),
         ]
@@ -302,13 +304,20 @@ def _find(setting: Setting, places: Sequence[Place]) -> Found:
     return Found(setting, Place("not set" if setting.default is None else "default", {}), setting.default)
 
 
-def _find_credentials(environment: Mapping[str, str]) -> dict[str, str]:
-    """The files of the secrets that systemd hands over, each named as its variable, in small letters."""
+def _find_credentials(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The files of the secrets that systemd hands over, by label and variable.
+
+    Each is named as its variable, in small letters; that of one account has `_` and the label behind it, as systemd
+    itself names the files of a folder.
+    """
+    found: dict[str, dict[str, str]] = {}
     directory = environment.get("CREDENTIALS_DIRECTORY")
-    if not directory:
-        return {}
-    files = {name: Path(directory) / setting.variable.lower() for name, setting in _BY_FILE.items()}
-    return {name: str(file) for name, file in files.items() if file.is_file()}
+    with suppress(OSError):
+        for file in Path(directory).iterdir() if directory else ():
+            for variable, setting in _BY_FILE.items():
+                if file.name == (name := setting.variable.lower()) or file.name.startswith(f"{name}_"):
+                    found.setdefault(file.name[len(name) + 1 :], {})[variable] = str(file)
+    return found
 
 
 def _is_there(path: Path) -> bool:

@@ -11,6 +11,5 @@ exec systemd-run --quiet "$how" --wait --collect --unit="$unit" \
   --property=EnvironmentFile=-/etc/billing-etl/billing-etl.env \
   --property=LoadCredential=billing_api_token:/etc/billing-etl/token \
   --property=LoadCredential=billing_database_url:/etc/billing-etl/database_url \
-  --setenv=BILLING_DATABASE_URL_FILE="/run/credentials/$unit.service/billing_database_url" \
   --setenv=TMPDIR=/var/tmp \
   /opt/billing-etl/bin/billing-etl "$@"

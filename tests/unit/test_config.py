@@ -244,6 +244,15 @@ def test_every_secret_may_be_a_credential_of_systemd(monkeypatch, tmp_path):
     assert "7f2c" not in repr(settings)
 
 
+def test_a_credential_may_be_that_of_one_account(monkeypatch, tmp_path):
+    (tmp_path / "billing_api_token").write_text(TOKEN)
+    (tmp_path / "billing_api_token_shop").write_text(f"{TOKEN}-of-the-shop")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    file = toml(tmp_path, "[accounts.shop]\n[accounts.bank]\n")
+    tokens = {settings.account: settings.api_token for settings in load_accounts(file, ())}
+    assert tokens == {"shop": f"{TOKEN}-of-the-shop", "bank": TOKEN}
+
+
 def test_a_folder_of_other_credentials_is_none_of_ours(monkeypatch, tmp_path):
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert load_settings().api_token is None
