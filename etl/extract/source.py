@@ -143,6 +143,35 @@ class Source:
                 self._export = self._open_export(Window(first, max(window.last, self._last)))
             return self._export.batch(window)
 
+    def serves(self, day: date) -> bool:
+        """Whether the vendor still lists a record of a day. The export is asked only where JSON fails altogether.
+
+        Args:
+            day: An old one. Each question about an older one than before may cost an export of its own.
+
+        Raises:
+            TokenRefused: At once.
+            VendorError: Neither source told.
+
+        Source: that days fall out of the vendor's reach one day is assumed; an empty list, a refusal of so old a date
+        and an answer about other days are all taken for that.
+        """
+        window = Window(day, day)
+        if self._json_failure is None:
+            try:
+                return bool(self.fetch_json(window).days[day])
+            except TokenRefused:
+                raise
+            except (OtherDays, Refused):
+                return False
+            except VendorError as error:
+                self._json_failure = error
+                log.warning("JSON cannot be used (%s); the CSV export serves the rest of this run", error)
+        try:
+            return bool(self.fetch_csv(window).days[day])
+        except OtherDays:
+            return False
+
     def _confirmed(self, window: Window, batch: Batch) -> Batch:
         """JSON's answer, or the export's where JSON's says too little to be believed alone."""
         doubtful = {day for day in batch.unsure if not batch.days[day] or day < self._today}
