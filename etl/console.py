@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -20,17 +21,23 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from etl.audit.balance import BalanceNews, Pair
+    from etl.audit.lateness import Lateness, Spread
     from etl.audit.status import AccountStatus
     from etl.audit.verify import Difference
     from etl.bi.export import Exported
     from etl.bi.report_figures import Figures, Sum
     from etl.forgetting import Forgotten
+    from etl.load.balance import TopUp
     from etl.model import Tally, Window
     from etl.numbering.importing import Imported
     from etl.runs import Report, Watcher
 
 PIPED_WIDTH: Final = 120
 """Columns where stdout is no terminal."""
+ONE_DAY: Final = timedelta(days=1)
+LAST_PAIRS: Final = 20
+"""Of the balance proof that are shown; the view has all."""
 
 
 def print_json(document: Any) -> None:
@@ -51,6 +58,7 @@ def report_as_json(report: Report, exit_code: int, redact: Callable[[str], str])
         "suspect_days": tally.suspect_days,
         "sources": sorted(report.sources),
         "last_synced_date": report.watermark,
+        **news_as_json(report.balance),
         "seconds": round(report.seconds, 3),
         "exit_code": exit_code,
         "error": redact(str(report.error)) if report.error else None,
@@ -70,6 +78,8 @@ def status_as_json(status: AccountStatus) -> dict[str, Any]:
         "suspect_days": [suspect.day for suspect in status.suspect_days],
         "suspect_reasons": {suspect.day.isoformat(): suspect.reason for suspect in status.suspect_days},
         "rejected": status.rejected,
+        **news_as_json(status.balance),
+        "lateness": _lateness_as_json(status.lateness) if status.lateness else None,
         "last_run": status.last_runs[0] if status.last_runs else None,
     }
 
@@ -108,6 +118,7 @@ def print_report(report: Report) -> None:
         click.secho(
             f"  {count} bad record{'s are' if count > 1 else ' is'} kept aside in rejected_records", fg="yellow"
         )
+    print_news(report.account, report.balance)
 
 
 def print_status(statuses: Sequence[AccountStatus]) -> None:
@@ -127,9 +138,130 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
         suspect = "; ".join(f"{item.day}: {item.reason}" for item in status.suspect_days)
         table.add_row("suspect days", _coloured(suspect, "red"))
         table.add_row("rejected records", _coloured(str(status.rejected), "yellow") if status.rejected else "none")
+        if status.balance:
+            table.add_row("balance", f"{_money(status.balance.balance)} at {_minute(status.balance.taken_at)} UTC")
+        if status.lateness:
+            table.add_row("arrived late", _render_spread(status.lateness.arrived))
+            table.add_row("changed late", _render_spread(status.lateness.changed))
         print_table(console, f"Account {status.account}", table)
+        print_news(status.account, status.balance)
+        if status.lateness and status.lateness.missed:
+            click.secho(f"  {_render_missed(status.lateness)}", fg="yellow")
         if status.last_runs:
             _print_runs(console, status.last_runs)
+
+
+def _lateness_as_json(lateness: Lateness) -> dict[str, Any]:
+    def spread_as_json(spread: Spread | None) -> dict[str, Any] | None:
+        if spread is None:
+            return None
+        days = {"p50_days": spread.p50, "p99_days": spread.p99, "max_days": spread.longest}
+        return {"records": spread.records, **{name: round(delay / ONE_DAY, 2) for name, delay in days.items()}}
+
+    return {
+        "arrived": spread_as_json(lateness.arrived),
+        "changed": spread_as_json(lateness.changed),
+        "lookback_days": lateness.lookback,
+        "missed": lateness.missed,
+        "lookback_needed": lateness.needed,
+    }
+
+
+def _render_spread(spread: Spread | None) -> str:
+    if spread is None:
+        return "none seen"
+    p50, p99, longest = (f"{delay / ONE_DAY:.1f}" for delay in (spread.p50, spread.p99, spread.longest))
+    return (
+        f"{spread.records:,} records, half of them within {p50} days, 99 % within {p99}, the last one after {longest}"
+    )
+
+
+def _render_missed(lateness: Lateness) -> str:
+    came = "change" if lateness.missed == 1 else "changes"
+    return (
+        f"BILLING_LOOKBACK_DAYS is {lateness.lookback}, and {lateness.missed:,} {came} came later than that: "
+        f"{lateness.needed} would have shown them, or a weekly billing-etl sync --deep"
+    )
+
+
+def news_as_json(news: BalanceNews | None) -> dict[str, Any]:
+    """What is to be said of a balance, as parts of a JSON object."""
+    return {
+        "balance": news.balance if news else None,
+        "balance_is_low": news.is_low if news else None,
+        "unexplained": [pair_as_json(pair) for pair in news.unexplained] if news else [],
+    }
+
+
+def pair_as_json(pair: Pair) -> dict[str, Any]:
+    """A row of the balance proof as one JSON object; one that is not certain may be charges under way."""
+    return {
+        "opened_at": pair.opened_at,
+        "closed_at": pair.closed_at,
+        "opening": pair.opening,
+        "charged": pair.charged,
+        "top_ups": pair.top_ups,
+        "closing": pair.closing,
+        "unexplained": pair.unexplained,
+        "finding": pair.finding,
+        "certain": pair.is_certain or not pair.unexplained,
+    }
+
+
+def print_news(account: str, news: BalanceNews | None) -> None:
+    """A line for each thing about the balance that a person should know."""
+    if news is None:
+        return
+    if news.is_low:
+        click.secho(
+            f"  the balance is low: {_money(news.balance)}, below BILLING_LOW_BALANCE ({_money(news.limit)})",
+            fg="yellow",
+        )
+    of_account = "" if account == "default" else f" --account {shlex.quote(account)}"
+    for pair in news.unexplained:
+        between = f"between {_minute(pair.opened_at)} and {_minute(pair.closed_at)} UTC"
+        if pair.unexplained < 0:
+            click.secho(
+                f"  an unexplained charge of {_money(-pair.unexplained)} {between}: no record tells of it "
+                "(see billing-etl balance)",
+                fg="yellow",
+            )
+        else:
+            guess = "charges that came on record late, or a top-up" if pair.is_of_records else "probably a top-up"
+            click.echo(
+                f"  an unexplained credit of {_money(pair.unexplained)} {between}, {guess}; to note one: billing-etl "
+                f"balance{of_account} --top-up {_money(pair.unexplained)} --at {pair.closed_at:%Y-%m-%dT%H:%M:%S.%fZ}"
+            )
+
+
+def print_balance(account: str, news: BalanceNews | None, pairs: Sequence[Pair], noted: TopUp | None) -> None:
+    """The balance, what was just noted, the last pairs of the proof, and what they leave open."""
+    if news is None:
+        click.echo(f"{account}: no balance is known yet")
+    else:
+        click.echo(f"{account}: balance {_money(news.balance)} at {_minute(news.taken_at)} UTC")
+    if noted:
+        click.echo(f"noted: {_money(noted.amount)} paid in by {_minute(noted.at)} UTC")
+    if pairs:
+        columns = ("opened (UTC)", "closed (UTC)", "#opening", "#charged", "#top-ups", "#closing", "#unexplained", "")
+        print_rows("Balance proof", columns, map(_pair_row, pairs[-LAST_PAIRS:]))
+    print_news(account, news)
+
+
+def _pair_row(pair: Pair) -> tuple[str, ...]:
+    amounts = (pair.opening, pair.charged, pair.top_ups, pair.closing, pair.unexplained)
+    finding = "charges under way" if pair.unexplained and not pair.is_certain else pair.finding
+    return (_minute(pair.opened_at), _minute(pair.closed_at), *map(_money, amounts), finding)
+
+
+def _money(amount: Decimal | None) -> str:
+    """With two decimal places, or as many more as it needs."""
+    text = f"{amount or 0:.6f}".rstrip("0")
+    return text.ljust(text.index(".") + 3, "0")
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def print_differences(differences: Iterable[Difference], days: int) -> None:

@@ -16,19 +16,32 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 import etl
 from etl import stopping
+from etl.audit.balance import BalanceNews
+from etl.balancing import HURRIED_SECONDS, Books, Scales
 from etl.errors import BillingError, DatabaseFailed, Stopped, VendorUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import ReadFeed, Source
 from etl.extract.transport import CLOCK_TOLERANCE, Limits, Transport
 from etl.load.again import try_again
 from etl.load.engine import database_errors, database_exists, describe, keep_connected, reading
-from etl.load.ledger import Position, Run, begin_run, end_run, find_account, read_position, require_form
+from etl.load.ledger import (
+    Position,
+    Run,
+    begin_run,
+    count_records,
+    end_run,
+    find_account,
+    read_position,
+    require_form,
+    write_range,
+)
 from etl.load.lock import hold_lock
 from etl.load.schema import create_or_migrate, empty_database, is_current, require_schema, schema_revision
 from etl.load.window import Rules
 from etl.model import Tally, Window
 from etl.pipeline import Job, sync_windows
 from etl.settings import Settings
+from etl.sweep import plan_sweep
 from etl.transform.privacy import Protection
 from etl.transform.reading import read_feed
 from etl.windows import plan_sync, plan_windows
@@ -50,6 +63,7 @@ class Order:
     Attributes:
         command: `sync`, `backfill` or `accept`.
         wait: Seconds to wait for the account's lock.
+        deep: A sync compares every stored day that the vendor still serves, not only the lookback.
     """
 
     command: str
@@ -57,6 +71,7 @@ class Order:
     until: date | None = None
     dry_run: bool = False
     wait: float = 0.0
+    deep: bool = False
 
     @property
     def accepted(self) -> frozenset[date]:
@@ -66,7 +81,7 @@ class Order:
 
 @dataclass(slots=True)
 class Report:
-    """How a run went; `error` is what ended it early, if anything did."""
+    """How a run went; `error` is what ended it early, if anything did; `balance` is what is to be said of it."""
 
     account: str
     command: str
@@ -77,6 +92,7 @@ class Report:
     watermark: date | None = None
     seconds: float = 0.0
     error: BillingError | None = None
+    balance: BalanceNews | None = None
 
     @property
     def needs_a_look(self) -> bool:
@@ -132,8 +148,8 @@ def run_account(
         try:
             with database_errors(), hold_lock_unless_dry(engine, settings, order, hold):
                 ready = try_again(partial(prepare_database, engine, settings, dry_run=order.dry_run))
-                with open_client(settings, redact) as client:
-                    _run(settings, order, watcher, report, ready, client, clock, exit_code_of, redact)
+                with open_client(settings, redact) as client, open_client(settings, redact, hurried=True) as hurried:
+                    _run(settings, order, watcher, report, ready, client, hurried, clock, exit_code_of, redact)
         except BillingError as error:
             report.error = report.error or error
     report.seconds = time.monotonic() - begun
@@ -175,13 +191,16 @@ def prepare_database(engine: Engine, settings: Settings, *, dry_run: bool) -> En
 
 
 @contextmanager
-def open_client(settings: Settings, redact: Callable[[str], str]) -> Iterator[Client]:
-    """The vendor's API with this account's token."""
+def open_client(settings: Settings, redact: Callable[[str], str], *, hurried: bool = False) -> Iterator[Client]:
+    """The vendor's API with this account's token; a hurried client asks once and does not wait long."""
     token = settings.require_token()
-    limits = Limits(settings.timeout, settings.request_deadline, settings.max_response_mb << 20)
+    longest = HURRIED_SECONDS if hurried else float("inf")
+    limits = Limits(
+        min(settings.timeout, longest), min(settings.request_deadline, longest), settings.max_response_mb << 20
+    )
     transport = Transport(settings.api_url, token, limits, user_agent=f"billing-etl/{etl.__version__}", redact=redact)
     try:
-        yield Client(transport, RetryPolicy(settings.retry_attempts, settings.retry_max_wait))
+        yield Client(transport, RetryPolicy(1 if hurried else settings.retry_attempts, settings.retry_max_wait))
     finally:
         transport.close()
 
@@ -189,6 +208,14 @@ def open_client(settings: Settings, redact: Callable[[str], str]) -> Iterator[Cl
 def open_source(settings: Settings, client: Client, *, today: date, last: date) -> Source:
     """The account's two sources, their answers read by the transform."""
     return Source(client, read_feed_of(settings), today=today, last=last)
+
+
+def books_of(
+    engine: Engine, settings: Settings, account_id: int, client: Client, today: date, watermark: date | None
+) -> Books:
+    """What the account's balance is held against."""
+    source = open_source(settings, client, today=today, last=today)
+    return Books(engine, account_id, source, today, settings.timezone, watermark, settings.window_days)
 
 
 def read_feed_of(settings: Settings) -> ReadFeed:
@@ -241,6 +268,7 @@ def _run(
     report: Report,
     engine: Engine,
     client: Client,
+    hurried: Client,
     clock: Callable[[], datetime],
     exit_code_of: Callable[[Report], int],
     redact: Callable[[str], str],
@@ -249,26 +277,33 @@ def _run(
     account_id, position = try_again(partial(_look_up, engine, settings))
     report.watermark = position.watermark
     windows = report.windows = plan_order(settings, order, position, today)
-    if position.first_day is None and order.command == "sync" and order.since is None and windows:
-        reason = "BILLING_START_DATE" if settings.start_date else "30 days back; BILLING_START_DATE sets another day"
-        watcher.say(f"{settings.account}: a first sync, beginning with {windows[0].first} ({reason})")
+    _announce(settings, order, position, today, windows, watcher)
+    scales = Scales(hurried, clock, is_wanted=order.command != "accept" and not order.dry_run)
     run: Run | None = None
     rules = rules_of(settings, today, thorough=order.command == "backfill", accepted=order.accepted)
     watcher.plan(len(windows))
-    if order.until and order.until > today:
-        watcher.say(f"{settings.account}: {order.until} lies in the future; fetching up to today, {today}")
     try:
         if not order.dry_run:
             with stopping.held_back():
                 run = _begin(engine, settings, order, windows, clock)
             account_id = run.account_id
         if windows:
+            scales.read("before")
             source = open_source(settings, client, today=today, last=windows[-1].last)
+            if order.deep:
+                windows = report.windows = _plan_sweep(engine, settings, account_id, windows, source, watcher)
+                if run is not None:
+                    with stopping.held_back(), engine.begin() as connection:
+                        write_range(connection, run, windows)
             job = Job(source, engine, account_id, run, rules, settings.concurrency, clock, watcher.step)
             sync_windows(job, windows, report.tally, report.sources)
         if report.tally.untold_days:
             days = ", ".join(map(str, report.tally.untold_days))
             report.error = VendorUnavailable(f"no source could show these days whole, and they stay open: {days}")
+        elif run is not None and windows:
+            scales.weigh(
+                books_of(engine, settings, run.account_id, hurried, today, position.watermark), windows, run.id
+            )
     except BillingError as error:
         report.error = error
     except SQLAlchemyError as error:
@@ -279,6 +314,7 @@ def _run(
         raise
     finally:
         _mention_clock(client.clock_skew)
+    report.balance = scales.news(settings.low_balance)
     code = exit_code_of(report)
     outcome = "failed" if report.error else "look" if report.needs_a_look else "done"
     # The vendor's words may repeat the URL, and with it the token, which stands in no table.
@@ -295,6 +331,37 @@ def _run(
             end()  # tried again for long enough already
         else:
             try_again(end)
+
+
+def _announce(
+    settings: Settings, order: Order, position: Position, today: date, windows: list[Window], watcher: Watcher
+) -> None:
+    """Say what nobody set and what cannot be done."""
+    if position.first_day is None and order.command == "sync" and order.since is None and windows:
+        reason = "BILLING_START_DATE" if settings.start_date else "30 days back; BILLING_START_DATE sets another day"
+        watcher.say(f"{settings.account}: a first sync, beginning with {windows[0].first} ({reason})")
+    if order.until and order.until > today:
+        watcher.say(f"{settings.account}: {order.until} lies in the future; fetching up to today, {today}")
+
+
+def _plan_sweep(
+    engine: Engine,
+    settings: Settings,
+    account_id: int | None,
+    nightly: list[Window],
+    source: Source,
+    watcher: Watcher,
+) -> list[Window]:
+    with reading(engine) as connection:
+        stored = count_records(connection, account_id)
+    sweep = plan_sweep(stored, nightly, source.serves, size=settings.window_days)
+    watcher.plan(len(sweep.windows))
+    if left := sweep.left_alone:
+        watcher.say(
+            f"{settings.account}: {len(left)} stored days up to {left[-1]} are left as they are: the vendor does not "
+            "serve them any more, or not whole"
+        )
+    return sweep.windows
 
 
 def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position]:

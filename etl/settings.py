@@ -92,6 +92,7 @@ class Settings:
     phones: str = "plain"
     phones_key_file: bytes | None = field(default=None, repr=False)
     codes: str = "keep"
+    low_balance: Decimal | None = None
     log_format: str = "text"
     metrics_file: Path | None = None
     heartbeat_url: str | None = field(default=None, repr=False)
@@ -308,6 +309,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("phones", "plain", "how phones are stored: plain, masked or keyed", _one_of("plain", "masked", "keyed")),
     Setting("phones_key_file", None, "the key of keyed phones, at least 32 bytes", _read_key, is_file=True),
     Setting("codes", "keep", "whether codes are stored: keep or drop", _one_of("keep", "drop")),
+    Setting(
+        "low_balance",
+        None,
+        "a balance below it is a warning; none unless set",
+        _number(Decimal, -1_000_000_000, 1_000_000_000, "an amount"),
+    ),
     Setting("log_format", "text", "of the lines on stderr: text or json", _one_of("text", "json"), of_run=True),
     Setting(
         "metrics_file",

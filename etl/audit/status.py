@@ -1,14 +1,17 @@
-"""What is complete up to when, what is missing, and how the last runs went."""
+"""What is complete up to when, what is missing, how the last runs went, and how balance and records behave."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from etl.audit.balance import BalanceNews, read_news
+from etl.audit.lateness import Lateness, read_lateness
 from etl.load.tables import accounts, rejected_records, sync_runs, sync_state, synced_days
 from etl.model import Window
 from etl.windows import find_gaps
@@ -33,6 +36,8 @@ class AccountStatus:
         records: As the vendor lists them, repeats included.
         rejected: How many bad records are kept aside.
         last_runs: The newest first.
+        balance: What is to be said of it; None before the first snapshot.
+        lateness: How late records arrive and change; None for an account that is not configured here.
     """
 
     account: str
@@ -45,16 +50,43 @@ class AccountStatus:
     suspect_days: tuple[SuspectDay, ...] = ()
     rejected: int = 0
     last_runs: tuple[dict[str, Any], ...] = ()
+    balance: BalanceNews | None = None
+    lateness: Lateness | None = None
 
 
-def read_status(connection: Connection, labels: Iterable[str], now: datetime) -> list[AccountStatus]:
-    """The status of all accounts in the database, and of those that are configured and never synced."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an account is looked at by, as it is configured.
+
+    Attributes:
+        zone: Of the vendor's wall clock.
+        lookback: In days.
+        low_balance: Below that the balance is low.
+    """
+
+    zone: tzinfo
+    lookback: int
+    low_balance: Decimal | None = None
+
+
+def read_status(
+    connection: Connection, labels: Iterable[str], now: datetime, terms: Mapping[str, Terms] | None = None
+) -> list[AccountStatus]:
+    """The status of all accounts in the database, and of those that are configured and never synced.
+
+    Args:
+        connection: Reads.
+        labels: Of the configured accounts.
+        now: The present moment.
+        terms: By label. Without an account's the lateness of its records is not looked for.
+    """
+    terms = terms or {}
     known = {row.label: row.id for row in connection.execute(select(accounts).order_by(accounts.c.label))}
-    statuses = [_read_account(connection, label, number, now) for label, number in known.items()]
+    statuses = [_read_account(connection, label, number, now, terms.get(label)) for label, number in known.items()]
     return statuses + [AccountStatus(label) for label in labels if label not in known]
 
 
-def _read_account(connection: Connection, label: str, number: int, now: datetime) -> AccountStatus:
+def _read_account(connection: Connection, label: str, number: int, now: datetime, terms: Terms | None) -> AccountStatus:
     state = connection.execute(select(sync_state).where(sync_state.c.account_id == number)).one()
     day = synced_days.c
     days = connection.execute(
@@ -79,4 +111,6 @@ def _read_account(connection: Connection, label: str, number: int, now: datetime
         suspect_days=tuple(SuspectDay(row.day, row.suspect_reason or "") for row in days if row.suspect_since),
         rejected=connection.scalars(rejected).one(),
         last_runs=tuple({key: value for key, value in row.items() if key != "account_id"} for row in runs),
+        balance=read_news(connection, number, now, terms.low_balance if terms else None),
+        lateness=read_lateness(connection, number, now, terms.zone, terms.lookback) if terms else None,
     )

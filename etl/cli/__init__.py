@@ -9,6 +9,7 @@ import sys
 
 from etl.cli.audit import check, status, verify
 from etl.cli.bi import export, numbering, report
+from etl.cli.money import balance
 from etl.cli.root import cli
 from etl.cli.runs import accept, backfill, sync
 from etl.cli.settings import config
@@ -18,7 +19,7 @@ from etl.stopping import ignore_signals
 
 _VERBS = (
     *(sync, backfill, accept, status, check, verify),
-    *(export, report, numbering),
+    *(balance, export, report, numbering),
     *(config, migrate, forget, demo, sandbox),
 )
 for verb in _VERBS:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -54,8 +56,24 @@ def _parse_moment(text: str) -> datetime:
     raise ValueError(must)
 
 
-DAY, MOMENT = _Day(), _Moment()
-"""A date, and a date or a time: types for options."""
+class _Amount(click.ParamType[Decimal]):
+    """Money as the database keeps it, above zero."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        if isinstance(value, Decimal):
+            return value
+        amount = Decimal(value) if _AMOUNT.fullmatch(value) else Decimal(0)
+        if not amount:
+            must = "an amount above zero of at most twelve digits and six decimal places, like 500 or 499.90"
+            self.fail(f"{value!r} must be {must}", param, ctx)
+        return amount
+
+
+_AMOUNT: Final = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
+DAY, MOMENT, AMOUNT = _Day(), _Moment(), _Amount()
+"""A date, a date or a time, and money: types for options."""
 
 
 def answers_in_json(command: Command) -> Command:

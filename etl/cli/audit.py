@@ -37,26 +37,28 @@ if TYPE_CHECKING:
 def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]) -> int:
     """Show what is complete, and what is missing.
 
-    Up to when the days are complete; gaps, suspect days, rejected records and the last runs.
+    Up to when the days are complete; gaps, suspect days, rejected records, the balance, how late records come, and the
+    last runs.
     """
     from etl import console
-    from etl.audit.status import AccountStatus, read_status
+    from etl.audit.status import AccountStatus, Terms, read_status
     from etl.load.engine import database_errors, database_exists, open_engine, reading
     from etl.load.schema import require_schema, schema_revision
     from etl.runs import utc_now
 
-    by_database: dict[URL, list[str]] = {}
+    by_database: dict[URL, dict[str, Terms]] = {}
     for settings in settings_of(options, accounts):
-        by_database.setdefault(settings.database_url, []).append(settings.account)
+        terms = Terms(settings.timezone, settings.lookback_days, settings.low_balance)
+        by_database.setdefault(settings.database_url, {})[settings.account] = terms
     statuses = []
-    for url, labels in by_database.items():
+    for url, terms_of in by_database.items():
         engine = open_engine(url)
-        found = [AccountStatus(label) for label in labels]
+        found = [AccountStatus(label) for label in terms_of]
         if database_exists(engine):
             with database_errors(), reading(engine) as connection:
                 if schema_revision(connection) is not None:
                     require_schema(connection)
-                    found = read_status(connection, labels, utc_now())
+                    found = read_status(connection, terms_of, utc_now(), terms_of)
         else:
             click.echo("there is no database yet; sync makes it", err=True)
         statuses += found

@@ -51,6 +51,7 @@ def takes_metrics_file(command: Command) -> Command:
 @click.command()
 @click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the lookback.")
 @click.option("--until", type=DAY, metavar="D", help="End here instead of today.")
+@click.option("--deep", is_flag=True, help="Compare every stored day that the vendor still serves.")
 @takes_accounts
 @click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
 @takes_wait
@@ -62,6 +63,7 @@ def sync(
     *,
     since: date | None,
     until: date | None,
+    deep: bool,
     accounts: tuple[str, ...],
     dry_run: bool,
     wait: float,
@@ -69,12 +71,15 @@ def sync(
 ) -> int:
     """The nightly job: fetch every day up to today.
 
-    The last days that are complete already (BILLING_LOOKBACK_DAYS) are fetched again, for what came late.
+    The last days that are complete already (BILLING_LOOKBACK_DAYS) are fetched again, for what came late; with --deep
+    all stored days, for what came later still.
     """
     from etl.runs import Order
 
     require_order(since, until)
-    return _run(options, Order("sync", since, until, dry_run, wait), accounts, metrics_file)
+    if deep and (since or until):
+        raise click.UsageError("--deep takes every day: leave --since and --until out")
+    return _run(options, Order("sync", since, until, dry_run, wait, deep), accounts, metrics_file)
 
 
 @click.command()
@@ -200,7 +205,8 @@ def _run_one(
         report.error = as_bug(error, options)
     code = exit_code_of(report)
     outcomes.append(_Outcome(known, report, code))
-    if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK):
+    warned = report.balance is not None and report.balance.is_a_warning
+    if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK and not warned):
         try:
             console.print_report(report)
         except BrokenPipeError:

@@ -182,6 +182,13 @@ def read_days(connection: Connection, account_id: int | None, window: Window) ->
     }
 
 
+def count_records(connection: Connection, account_id: int | None) -> dict[date, int]:
+    """Every stored day, and how many records the vendor last listed for it."""
+    column = synced_days.c
+    rows = connection.execute(select(column.day, column.records).where(column.account_id == account_id))
+    return {row.day: row.records for row in rows}
+
+
 def write_day(
     connection: Connection,
     run: Run,
@@ -252,6 +259,12 @@ def move_watermark(connection: Connection, run: Run, first: date, *, lookback: i
             update(sync_state).where(sync_state.c.account_id == run.account_id, unmoved).values(**values)
         )
     return watermark
+
+
+def write_range(connection: Connection, run: Run, windows: Sequence[Window]) -> None:
+    """Say in the run's row which days it asks for, where that is known only after it began."""
+    days = {"first_day": windows[0].first, "last_day": windows[-1].last}
+    connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(days))
 
 
 def write_progress(connection: Connection, run: Run, tally: Tally, sources: Iterable[str]) -> None:

@@ -139,11 +139,12 @@ def test_wrong_usage_is_2_before_any_request(billing, vendor, arguments):
 
 
 @pytest.mark.parametrize("details", DETAILS)
-def test_a_refused_token_ends_it_with_77_after_one_request(billing, vendor, details):
+def test_a_refused_token_ends_it_with_77_and_no_call_is_tried_again(billing, vendor, details):
     # The vendor's words repeat the URL, token and all.
     vendor.faults.add("echo_url", status=401, times=None)
     done = billing(*details, "sync", *SPAN)
-    assert (done.code, len(vendor.requests)) == (77, 1), done
+    actions = [request.action for request in vendor.requests]
+    assert (done.code, actions) == (77, ["get_balance", "post_billing_data"]), done
     assert "token" in done.errors
 
 
@@ -152,7 +153,7 @@ def test_403_is_a_refused_token_too(synced, vendor, command):
     vendor.requests.clear()
     vendor.faults.add("status", status=403, times=None)
     done = synced(*command)
-    assert (done.code, len(vendor.requests)) == (77, 1), done
+    assert (done.code, len(vendor.requests)) == (77, 2 if command[0] == "sync" else 1), done
 
 
 FAULTS = [
@@ -177,7 +178,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS[1::2], ids=lambda fault: f"{fault['fault']}-{fault.get('status', '')}")
 def test_an_outage_ends_it_with_69_and_keeps_the_completed_windows(billing, vendor, fault):
-    vendor.faults.add(**fault, times=None, skip=2)
+    vendor.faults.add(**fault, times=None, skip=3)  # the balance and two windows
     done = billing("-vv", "sync", *SPAN, BILLING_WINDOW_DAYS="3", BILLING_MAX_RESPONSE_MB="1")
     assert done.code == 69, done
     assert query(billing.folder, "SELECT last_synced_date FROM sync_state") == [("2025-03-06",)]
@@ -268,7 +269,7 @@ def test_a_signal_ends_a_hang_cleanly_within_five_seconds(billing, vendor, wait_
         vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.faults.add("hang", action=action, skip=1 if action == "post_billing_data" else 0, times=None)
     process = billing.start("sync", *SPAN, BILLING_WINDOW_DAYS="5", BILLING_RETRY_ATTEMPTS="1")
-    wait_for_request(process, 2)
+    wait_for_request(process, 3)
     done = stopped(billing, process, number)
     assert "Traceback" not in done.errors
     # The second window is asked for while the first is loaded.
@@ -287,11 +288,11 @@ def test_a_signal_ends_a_wait_for_the_next_try_within_five_seconds(billing, vend
     vendor.faults.add("status", status=503, headers={"Retry-After": "600"}, times=None)
     limits = {"BILLING_RETRY_ATTEMPTS": "5", "BILLING_RETRY_MAX_WAIT": "600"}
     process = billing.start("sync", *SPAN, **limits)
-    wait_for_request(process)
+    wait_for_request(process, 2)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.5)
     done = stopped(billing, process, number)
-    assert len(vendor.requests) == 1
+    assert [request.action for request in vendor.requests] == ["get_balance", "post_billing_data"]
     assert "Traceback" not in done.errors
 
 
@@ -318,9 +319,9 @@ def stopped(billing, process, number):
 
 @pytest.mark.fault(104)
 def test_a_run_that_is_killed_leaves_whole_windows_and_the_next_goes_on(billing, vendor, wait_for_request):
-    vendor.faults.add("hang", skip=2, times=None)
+    vendor.faults.add("hang", skip=3, times=None)
     process = billing.start("sync", *SPAN, BILLING_WINDOW_DAYS="3", BILLING_RETRY_ATTEMPTS="1")
-    wait_for_request(process, 3)
+    wait_for_request(process, 4)
     process.kill()
     process.communicate()
     (kept,) = query(billing.folder, "SELECT last_synced_date, (SELECT count(*) FROM billing_records) FROM sync_state")

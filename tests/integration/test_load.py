@@ -21,6 +21,7 @@ from etl.load.engine import open_engine
 from etl.load.ledger import begin_run, find_account, read_position
 from etl.load.tables import (
     accounts,
+    balance_snapshots,
     billing_records,
     metadata,
     rejected_records,
@@ -107,7 +108,8 @@ class Job:
 
     def dump(self):
         """All that a run without news may not touch."""
-        tables = {table.name: self.rows(table) for table in metadata.sorted_tables if table is not sync_runs}
+        told = (sync_runs, balance_snapshots)
+        tables = {table.name: self.rows(table) for table in metadata.sorted_tables if table not in told}
         tables["sync_state"] = self.rows(sync_state, "account_id", "first_day", "last_synced_date", "settled_through")
         return tables
 
@@ -259,7 +261,7 @@ def test_a_night_without_news_writes_no_record_and_no_day(job, vendor):
         report = job.sync()
     assert counts(report) == (0, 0, 0, 33)
     assert job.dump() == before
-    assert written == {"sync_runs", "sync_state"}
+    assert written == {"sync_runs", "sync_state", "balance_snapshots"}
 
 
 def test_the_order_of_an_answer_means_nothing(sqlite_job, vendor):
@@ -487,7 +489,7 @@ def test_nothing_is_fetched_of_days_to_come(sqlite_job, vendor):
 
 def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, vendor):
     vendor.dataset.replace([record for n in range(1, 11) for record in charges(date(2026, 3, n), 2)])
-    vendor.faults.add("status", status=503, skip=3, times=None)
+    vendor.faults.add("status", status=503, skip=4, times=None)  # the balance and three windows
     report = job.sync(start_date=date(2026, 3, 1), window_days=2)
     assert isinstance(report.error, VendorUnavailable)
     assert (job.steps[-1].last, counts(report)) == (date(2026, 3, 6), (12, 0, 0, 0))
@@ -504,10 +506,10 @@ def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, ve
     assert job.steps[0].first == date(2026, 3, 7)
 
 
-def test_a_refused_token_ends_the_run_after_one_request(sqlite_job, vendor):
+def test_a_refused_token_ends_the_run_and_no_call_is_tried_again(sqlite_job, vendor):
     report = sqlite_job.sync(api_token="11111111-0000-4000-8000-000000000000")
     assert isinstance(report.error, TokenRefused)
-    assert len(vendor.requests) == 1
+    assert [request.action for request in vendor.requests] == ["get_balance", "post_billing_data"]
     assert (sqlite_job.rows(synced_days), sqlite_job.status().last_synced_date) == ([], None)
 
 

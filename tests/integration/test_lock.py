@@ -59,12 +59,12 @@ def start(database_url, vendor, tmp_path):
 
 @pytest.fixture
 def holder(start, vendor):
-    """A run that holds the lock of its account: its first request is never answered."""
+    """A run that holds the lock of its account: its question for the records is never answered."""
     start().finish()
-    vendor.faults.add("hang")
+    vendor.faults.add("hang", action="post_billing_data")
     vendor.requests.clear()
     program = start()
-    while not vendor.requests:
+    while len(vendor.requests) < 2:
         assert program.process.poll() is None, program.finish()
         time.sleep(0.01)
     return program
@@ -75,19 +75,19 @@ def test_a_second_run_is_told_at_once_and_asks_the_vendor_nothing(holder, start,
     code, out, errors = start().finish()
     assert (code, out, errors.count("\n")) == (75, "", 1)
     assert "another run" in errors
-    assert (len(vendor.requests), holder.process.poll()) == (1, None)
+    assert (len(vendor.requests), holder.process.poll()) == (2, None)
 
 
 def test_a_second_run_that_may_wait_so_long_and_no_longer_is_told_then(holder, start, vendor):
     assert start("--wait", "0.5").finish()[0] == 75
-    assert (len(vendor.requests), holder.process.poll()) == (1, None)
+    assert (len(vendor.requests), holder.process.poll()) == (2, None)
 
 
 def test_a_run_that_waits_goes_on_when_the_other_ends(holder, start, vendor):
     waiting = start("--wait", "100")
     with pytest.raises(subprocess.TimeoutExpired):
         waiting.process.wait(timeout=2)
-    assert len(vendor.requests) == 1
+    assert len(vendor.requests) == 2
     holder.process.terminate()
     assert holder.finish()[0] == 143
     assert waiting.finish()[0] == 0

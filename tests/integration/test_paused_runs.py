@@ -25,9 +25,9 @@ def account(database_url, sandbox):
 
 @pytest.fixture
 def sleeper(account, tmp_path):
-    """A sync in a process of its own, whose first question the vendor does not answer."""
+    """A sync in a process of its own, whose first question for the records the vendor does not answer."""
     account.vendor.requests.clear()
-    account.vendor.faults.add("hang", times=1)
+    account.vendor.faults.add("hang", action="post_billing_data", times=1)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")} | {
         "BILLING_API_TOKEN": account.vendor.token,
         "BILLING_API_URL": account.vendor.url,
@@ -41,7 +41,7 @@ def sleeper(account, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "etl", *arguments], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
-    while not account.vendor.requests:
+    while len(account.vendor.requests) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
     yield process

@@ -15,7 +15,7 @@ from etl.load.engine import open_engine
 from etl.load.tables import metadata
 from etl.runs import Order, Report, run_account
 
-DAYS = [date(2026, 2, 22) + timedelta(days=number) for number in range(17)]
+DAYS = [date(2026, 2, 22) + timedelta(days=number) for number in range(18)]
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 FEW, MANY = 76, 401
 """Records a day. Neither gives an answer of a round number, which would be asked for again in parts."""
@@ -90,8 +90,9 @@ def test_a_run_without_news_reads_no_record_and_writes_nothing_but_its_history(s
     counted(sync, sandbox, MANY)
     sent = counted(sync, sandbox, MANY)
     written = {words for words in sent if words.split()[0] in {"INSERT", "UPDATE", "DELETE"}}
-    assert written == {"INSERT sync_runs", "UPDATE sync_runs", "UPDATE sync_state"}
-    assert sum(sent.values()) < 3 * 20, "the number of its windows counts, not that of its days"
+    assert written == {"INSERT sync_runs", "UPDATE sync_runs", "UPDATE sync_state", "INSERT balance_snapshots"}
+    assert sent["INSERT balance_snapshots"] == 1
+    assert sum(sent.values()) < 3 * 20 + 7, "the number of its windows counts, not that of its days; then the balance"
 
 
 def test_a_changed_record_a_day_is_one_statement_a_day(sync, sandbox):
@@ -105,10 +106,12 @@ def test_a_changed_record_a_day_is_one_statement_a_day(sync, sandbox):
 def test_nothing_is_fetched_twice_but_the_days_around_a_window(sync, sandbox, concurrency):
     sandbox.dataset.replace(charges(FEW))
     assert sync(concurrency=concurrency).tally.new == FEW * len(DAYS)
-    windows = [(DAYS[0], DAYS[6]), (DAYS[7], DAYS[13]), (DAYS[14], DAYS[16])]
+    windows = [(DAYS[0], DAYS[6]), (DAYS[7], DAYS[13]), (DAYS[14], DAYS[17])]
     padded = [(first - timedelta(days=1), last + timedelta(days=2)) for first, last in windows]
-    asked = [(request.params["start_date"], request.params["end_date"]) for request in sandbox.requests]
-    assert sorted(asked) == [(str(first), str(last)) for first, last in padded]
+    asked = [request for request in sandbox.requests if request.action == "post_billing_data"]
+    dates = [(request.params["start_date"], request.params["end_date"]) for request in asked]
+    assert sorted(dates) == [(str(first), str(last)) for first, last in padded]
+    assert len(sandbox.requests) - len(asked) == 2, "the balance before and after"
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 8])

@@ -1,0 +1,113 @@
+"""`balance`, and what `sync` and `status` say of the balance, as their users meet it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
+
+import pytest
+from click.testing import CliRunner
+
+from etl.cli import cli
+
+SPAN = ("--until", "2025-03-10")
+
+
+def account_of(done):
+    return json.loads(done.out)["accounts"][0]
+
+
+def top_ups(billing):
+    with closing(sqlite3.connect(billing.folder / "billing.db")) as connection:
+        return connection.execute("SELECT amount FROM balance_top_ups").fetchall()
+
+
+def test_a_rise_is_mentioned_with_the_command_that_explains_it_and_a_hidden_charge_is_a_warning(synced, vendor):
+    vendor.dataset.credit += Decimal("499.5")
+    done = synced("sync", *SPAN)
+    assert (done.code, "unexplained credit of 499.50" in done.out) == (0, True)
+    command = done.out.split("to note one: billing-etl ")[1].split()
+    vendor.dataset.credit -= Decimal("0.000001")
+    done = synced("sync", *SPAN)
+    assert (done.code, "unexplained charge of 0.000001" in done.out) == (0, True)
+
+    noted = account_of(synced(*command, "--json"))
+    assert (noted["top_up"]["amount"], noted["exit_code"]) == ("499.50", 0)
+    assert [pair["unexplained"] for pair in noted["unexplained"]] == ["-0.000001"]
+    assert noted["pairs"][-1]["closing"] == noted["balance"] == f"{vendor.dataset.balance:.6f}"
+
+    shown = synced("status").out
+    assert "unexplained charge of 0.000001" in shown
+    assert "unexplained credit" not in shown
+    status = account_of(synced("status", "--json"))
+    assert [pair["finding"] for pair in status["unexplained"]] == ["unexplained charge"]
+
+
+def test_a_top_up_without_a_time_explains_the_rise_that_is_there_or_one_to_come(synced, vendor):
+    vendor.dataset.credit += 500
+    done = synced("balance", "--top-up", "500")
+    assert (done.code, "unexplained credit" in done.out, "noted: 500.00" in done.out) == (0, False, True)
+    assert synced("balance", "--top-up", "20").code == 0
+    vendor.dataset.credit += 20
+    assert account_of(synced("balance", "--json"))["unexplained"] == []
+    assert top_ups(synced) == [("500.000000",), ("20.000000",)]
+
+
+def test_charges_that_are_not_on_record_yet_are_counted_and_not_stored(billing, vendor, listed):
+    today = vendor.now.date().isoformat()
+    assert billing("sync", BILLING_START_DATE=today).code == 0
+    vendor.dataset.add(listed(today, 3))
+    shown = account_of(billing("balance", "--json"))
+    assert (shown["unexplained"], shown["pairs"][-1]["charged"]) == ([], "0.600000")
+    synced = account_of(billing("sync", "--json"))
+    assert (synced["new"], synced["unexplained"]) == (3, [])
+
+
+def test_a_low_balance_is_a_warning_under_q_too_and_no_failure(synced):
+    low = {"BILLING_LOW_BALANCE": "99999.5"}
+    for command in (("-q", "sync", *SPAN), ("-q", "balance"), ("status",)):
+        done = synced(*command, **low)
+        assert (done.code, "below BILLING_LOW_BALANCE (99999.50)" in done.out) == (0, True), done
+    assert account_of(synced("sync", *SPAN, "--json", **low))["balance_is_low"] is True
+    assert synced("-q", "sync", *SPAN, BILLING_LOW_BALANCE="-1").out == ""
+    assert synced("sync", BILLING_LOW_BALANCE="a lot").code == 78
+
+
+def test_a_vendor_that_does_not_tell_is_the_exit_code_and_a_top_up_is_noted_all_the_same(synced, vendor):
+    vendor.faults.add("html", action="get_balance", times=None)
+    done = synced("balance", "--top-up", "5")
+    assert (done.code, "no snapshot was taken: an HTML page" in done.errors, top_ups(synced)) == (
+        69,
+        True,
+        [("5.000000",)],
+    )
+    vendor.faults.clear()
+    vendor.faults.add("status", status=403, times=None)
+    assert synced("balance").code == 77
+
+
+def test_an_account_that_was_never_synced_has_no_balance_to_keep(billing):
+    done = billing("balance")
+    assert (done.code, "run: billing-etl sync" in done.errors, billing.files()) == (74, True, [])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["--top-up", amount] for amount in ("0", "-5", "x", "1.0000001", "1234567890123", "1e3", "NaN", "1,5", "")),
+        ["--at", "2026-03-11"],
+        ["--top-up", "5", "--at", "yesterday"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_no_top_up_is_a_usage_error(arguments):
+    result = CliRunner().invoke(cli, ["balance", *arguments])
+    assert result.exit_code == 2, result.output
+    assert len([line for line in result.output.splitlines() if line.startswith("Error: ")]) == 1
+
+
+def test_a_top_up_of_days_to_come_is_a_usage_error(synced):
+    done = synced("balance", "--top-up", "5", "--at", "2199-01-01")
+    assert (done.code, "lies in the future" in done.errors, top_ups(synced)) == (2, True, [])

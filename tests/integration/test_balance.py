@@ -1,0 +1,244 @@
+"""The balance at both ends of a run, from the vendor's answer to the proof, the warnings and the exit code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from accounts import charges
+from jobs import SILENT, settings_of
+from sqlalchemy import func, select, text
+
+from etl.audit.balance import prove, read_proof
+from etl.audit.status import Terms, read_status
+from etl.balancing import HURRIED_SECONDS
+from etl.load.balance import TopUp, read_snapshots, read_top_ups, write_top_up
+from etl.load.engine import open_engine
+from etl.load.tables import balance_snapshots, sync_runs
+from etl.process import exit_code_of
+from etl.runs import Order, run_account
+
+FIRST, NINTH, TENTH, TODAY = date(2026, 3, 1), date(2026, 3, 9), date(2026, 3, 10), date(2026, 3, 11)
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+
+
+class Purse:
+    """An account of which each run is a minute later than the one before, and what its balance shows."""
+
+    def __init__(self, url, vendor):
+        self.vendor = vendor
+        self.settings = settings_of(url, vendor, FIRST)
+        self.engine = open_engine(url)
+        self.now = MORNING
+
+    def run(self, command="sync", since=None, until=None, dry_run=False, **changes):
+        report = run_account(
+            replace(self.settings, **changes),
+            Order(command, since, until, dry_run),
+            SILENT,
+            redact=str,
+            exit_code_of=exit_code_of,
+            clock=self.clock,
+        )
+        assert report.error is None
+        return report
+
+    def clock(self):
+        self.now += timedelta(seconds=10)
+        return self.now
+
+    def pay_in(self, amount):
+        """Or out: no record tells of either."""
+        self.vendor.dataset.credit += Decimal(amount)
+
+    def charge(self, day, count, price="0.2"):
+        self.vendor.dataset.add(charges(day, count, price))
+
+    def snapshots(self):
+        with self.engine.connect() as connection:
+            return read_snapshots(connection, 1)
+
+    def moments(self):
+        return [one.moment for one in self.snapshots()]
+
+    def findings(self):
+        """The view's, of all pairs."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(text("SELECT unexplained, finding FROM balance_proof ORDER BY closed_at"))
+            return [(Decimal(str(amount)), finding) for amount, finding in rows]
+
+
+@pytest.fixture
+def purse(sqlite_url, sandbox):
+    """With two charges of the ninth, and a credit that covers them."""
+    sandbox.dataset.replace(charges(NINTH, 2))
+    return Purse(sqlite_url, sandbox)
+
+
+@pytest.fixture
+def any_purse(database_url, sandbox):
+    """The same on each of the three databases in turn."""
+    sandbox.dataset.replace(charges(NINTH, 2))
+    return Purse(database_url, sandbox)
+
+
+def told(report):
+    return [str(pair.unexplained.normalize()) for pair in report.balance.unexplained]
+
+
+def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_every_database(any_purse):
+    purse = any_purse
+    purse.run()
+    purse.charge(TODAY, 3)
+    purse.charge(NINTH, 1, price="0.000001")
+    purse.pay_in("-5")
+    report = purse.run()
+    assert (told(report), exit_code_of(report)) == (["-5"], 0)
+    purse.charge(TENTH, 1)
+    purse.pay_in("500")
+    report = purse.run()
+    assert (told(report), report.balance.is_a_warning) == (["5E+2"], False)
+    with purse.engine.begin() as connection:
+        at = report.balance.unexplained[0].closed_at
+        write_top_up(connection, 1, TopUp(at, Decimal(500)), now=purse.now)
+    pairs = ["explained", "unexplained charge", "explained", "explained", "explained"]
+    assert [finding for _, finding in purse.findings()] == pairs
+    findings = purse.findings()
+    with purse.engine.connect() as connection:
+        snapshots = read_snapshots(connection, 1)
+        proof = prove(snapshots, read_top_ups(connection, 1, snapshots))
+        assert findings == [(pair.unexplained, pair.finding) for pair in proof], "it is the view's"
+        assert proof == read_proof(connection, 1, purse.now)
+        (status,) = read_status(connection, ["default"], purse.now, {"default": Terms(purse.settings.timezone, 7)})
+    assert [str(pair.unexplained) for pair in status.balance.unexplained] == ["-5.000000"]
+    assert status.balance.balance == purse.vendor.dataset.balance
+
+
+def test_both_snapshots_of_a_run_name_it(purse):
+    purse.run()
+    with purse.engine.connect() as connection:
+        run = connection.scalar(select(sync_runs.c.id))
+    assert [(one.run_id, one.moment) for one in purse.snapshots()] == [(run, "before"), (run, "after")]
+
+
+def test_neither_a_dry_run_nor_an_accepted_day_nor_a_run_of_no_day_asks_for_the_balance(purse):
+    purse.run()
+    purse.vendor.requests.clear()
+    purse.run(dry_run=True)
+    purse.run("accept", NINTH, NINTH)
+    purse.run("backfill", TODAY + timedelta(days=1), TODAY + timedelta(days=2))
+    assert "get_balance" not in {request.action for request in purse.vendor.requests}
+    assert purse.moments() == ["before", "after"]
+
+
+def test_old_days_that_are_loaded_later_charge_nobody_and_what_changes_of_them_does(purse):
+    purse.vendor.dataset.add(charges(date(2026, 2, 20), 40))
+    purse.run()
+    assert told(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
+    assert purse.findings()[-2:] == [(0, "explained")] * 2
+    purse.vendor.dataset.add(charges(date(2026, 2, 21), 1, "7"))
+    assert told(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
+
+
+def test_a_backfill_counts_the_charges_of_days_that_it_was_not_asked_for(purse):
+    purse.run()
+    purse.charge(TODAY, 4)
+    report = purse.run("backfill", NINTH, NINTH)
+    assert (told(report), report.tally.days) == ([], 1)
+    assert {finding for _, finding in purse.findings()} == {"explained"}
+    assert told(purse.run()) == [], "the ledger says what the backfill was told"
+
+
+def test_no_balance_is_kept_where_the_records_are_too_far_behind_to_prove_anything(purse):
+    purse.run()
+    purse.now += timedelta(days=20)
+    purse.vendor.set_now(purse.vendor.now + timedelta(days=20))
+    report = purse.run("backfill", NINTH, NINTH)
+    assert (report.balance.balance, purse.moments()) == (purse.vendor.dataset.balance, ["before", "after"])
+    purse.run()
+    assert purse.moments() == ["before", "after"] * 2
+
+
+def answer(balance):
+    return {"fault": "status", "status": 200, "body": f'{{"success": true, "error": "", "data": {{{balance}}}}}'}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"fault": "status", "status": 503},
+        {"fault": "status", "status": 400},
+        {"fault": "status", "status": 401},
+        {"fault": "html"},
+        {"fault": "empty_body"},
+        {"fault": "cut_text"},
+        {"fault": "reset"},
+        {"fault": "refusal"},
+        {"fault": "null_data"},
+        answer('"price": 0.2'),
+        answer('"balance": null'),
+        answer('"balance": NaN'),
+        answer('"balance": "NaN"'),
+        answer('"balance": "much"'),
+        answer('"balance": true'),
+        answer('"balance": [5]'),
+        answer('"balance": {"rub": 5}'),
+        answer('"balance": 1e400'),
+        answer('"balance": 1234567890123'),
+        answer('"balance": 0.1234567'),
+    ],
+    ids=str,
+)
+def test_a_balance_that_cannot_be_read_costs_one_try_and_changes_nothing_else(purse, fault):
+    purse.vendor.faults.add(**fault, action="get_balance", times=None)
+    report = purse.run(retry_attempts=5, retry_max_wait=60.0)
+    assert (exit_code_of(report), report.tally.new, report.watermark) == (0, 2, TENTH)
+    assert (report.balance, purse.moments()) == (None, [])
+    assert [request.action for request in purse.vendor.requests].count("get_balance") == 2
+
+
+def test_a_run_waits_no_longer_for_a_balance_than_its_bound_allows(purse):
+    purse.vendor.faults.add("hang", action="get_balance", times=None)
+    report = purse.run(timeout=0.2)
+    assert (exit_code_of(report), report.balance) == (0, None)
+    assert report.seconds < HURRIED_SECONDS, "the shorter of the two holds"
+
+
+def test_what_was_read_before_is_kept_where_it_cannot_be_read_after(purse):
+    purse.vendor.faults.add("html", action="get_balance", skip=1)
+    purse.run()
+    assert purse.moments() == ["before"]
+
+
+def test_a_run_that_fails_keeps_no_balance_and_says_what_it_knows_of_it(purse):
+    purse.run()
+    purse.vendor.faults.add("status", action="post_billing_data", times=None)
+    purse.vendor.faults.add("status", action="get_billing_csv", times=None)
+    settings = replace(purse.settings, low_balance=Decimal(10**6))
+    report = run_account(settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=purse.clock)
+    assert (exit_code_of(report), report.balance.is_low) == (69, True)
+    assert purse.moments() == ["before", "after"]
+
+
+def test_a_balance_as_text_or_with_the_noise_of_a_binary_float_is_one(purse):
+    for written in ("963.8", '"963.80"', '"963,8"', "963.8000000000001"):
+        purse.vendor.faults.add(**answer(f'"balance": {written}'), action="get_balance", times=2)
+        assert purse.run().balance.balance == Decimal("963.8")
+    purse.vendor.faults.add(**answer('"balance": -12.5'), action="get_balance", times=2)
+    assert purse.run().balance.balance == Decimal("-12.5")
+
+
+def test_a_table_that_takes_no_balance_is_a_line_in_the_log_and_no_failure(purse, caplog):
+    purse.run()
+    with purse.engine.begin() as connection:
+        connection.execute(
+            text("CREATE TRIGGER no BEFORE INSERT ON balance_snapshots BEGIN SELECT RAISE(ABORT, 'no'); END")
+        )
+    purse.charge(TENTH, 1)
+    report = purse.run()
+    assert (exit_code_of(report), report.tally.new) == (0, 1)
+    assert "the balance of this run is not kept" in caplog.text
+    with purse.engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(balance_snapshots)) == 2

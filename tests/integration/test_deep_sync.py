@@ -1,0 +1,161 @@
+"""`sync --deep` and what the journal then tells of lateness, against a vendor that forgets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from accounts import charges
+from jobs import SILENT, settings_of
+from sqlalchemy import event, text
+
+from etl.audit.status import Terms, read_status
+from etl.load.engine import open_engine
+from etl.process import exit_code_of
+from etl.runs import Order, run_account
+
+DAY = timedelta(days=1)
+TODAY = date(2026, 3, 11)
+FIRST = TODAY - 40 * DAY
+DAYS = [FIRST + n * DAY for n in range(40)]
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+
+
+class Sweeper:
+    """An account of forty days with 27 records each: enough for the guard to count their share."""
+
+    def __init__(self, url, vendor):
+        self.vendor = vendor
+        vendor.dataset.replace(record for day in DAYS for record in charges(day, 27))
+        self.settings = settings_of(url, vendor, FIRST)
+        self.engine = open_engine(url)
+        self.now = MORNING
+        self.said: list[str] = []
+
+    def sync(self, *, deep=True, dry_run=False, **changes):
+        self.now += timedelta(minutes=1)
+        self.said.clear()
+        self.vendor.requests.clear()
+        report = run_account(
+            replace(self.settings, **changes),
+            Order("sync", dry_run=dry_run, deep=deep),
+            replace(SILENT, say=self.said.append),
+            redact=str,
+            exit_code_of=exit_code_of,
+            clock=lambda: self.now,
+        )
+        return exit_code_of(report), report.tally
+
+    def forget_before(self, moment):
+        """The vendor serves nothing older any more."""
+        gone = [one for one in self.vendor.dataset.records if one["created_at"] < moment]
+        self.vendor.dataset.remove(gone)
+
+    def lateness(self, lookback=7):
+        terms = {"default": Terms(self.settings.timezone, lookback)}
+        with self.engine.connect() as connection:
+            return read_status(connection, ["default"], self.now, terms)[0].lateness
+
+    def asked(self):
+        return [request.params for request in self.vendor.requests if request.action == "post_billing_data"]
+
+
+@pytest.fixture
+def sweeper(sqlite_url, sandbox):
+    account = Sweeper(sqlite_url, sandbox)
+    assert account.sync(deep=False)[0] == 0
+    return account
+
+
+def test_it_brings_what_came_to_a_day_that_the_lookback_had_let_go_of(database_url, sandbox):
+    sweeper = Sweeper(database_url, sandbox)
+    sweeper.sync(deep=False)
+    sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
+    assert sweeper.sync(deep=False)[1].new == 0
+    code, tally = sweeper.sync()
+    assert (code, tally.days, tally.new, tally.unchanged) == (0, 41, 1, 1080)
+    assert sweeper.sync()[1].new == 0
+    seen = sweeper.lateness()
+    assert (seen.arrived.records, seen.changed, seen.missed, seen.needed) == (1, None, 1, 35)
+    assert seen.arrived.longest == sweeper.now - timedelta(minutes=1) - datetime(2026, 2, 4, 7, 0, 27, tzinfo=UTC)
+    assert sweeper.lateness(lookback=36).missed == 0
+
+
+def test_where_the_vendor_serves_all_it_costs_one_question_more_than_its_windows(sweeper):
+    assert (sweeper.sync()[0], sweeper.said) == (0, [])
+    assert len(sweeper.asked()) == 1 + 6
+    assert {request.action for request in sweeper.vendor.requests} == {"get_balance", "post_billing_data"}
+
+
+@pytest.mark.parametrize("hour", ["00:00:00", "10:00:05", "23:59:59"])
+def test_days_that_the_vendor_serves_no_more_stay_as_they_are_and_are_not_suspect(sweeper, hour):
+    sweeper.forget_before(f"{DAYS[20]}T{hour}")
+    sweeper.vendor.dataset.add(charges(DAYS[25], 28)[27:])
+    code, tally = sweeper.sync()
+    assert (code, tally.suspect_days, tally.withdrawn, tally.new) == (0, [], 0, 1)
+    (sentence,) = sweeper.said
+    assert "stored days up to 2026-02-" in sentence
+    assert tally.days in {19, 20}
+    with sweeper.engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM billing")) == 1081
+        assert connection.scalar(text("SELECT count(*) FROM sync_runs WHERE first_day < '2026-02-20'")) == 1
+    assert (sweeper.sync(deep=False)[0], len(sweeper.asked())) == (0, 2), "no night asks for them"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"fault": "status", "status": 400}, {"fault": "other_days", "days": -30}],
+    ids=["a refusal", "an answer about newer days"],
+)
+def test_an_old_date_may_be_answered_otherwise_than_with_nothing(sweeper, fault):
+    # The first question of a sweep is about the oldest day: this is the vendor's way not to serve that.
+    sweeper.vendor.faults.add(**fault, action="post_billing_data")
+    code, tally = sweeper.sync(retry_attempts=1)
+    assert (code, tally.suspect_days, tally.days) == (0, [], 39), "the second day is served, and may be cut"
+
+
+def test_a_day_that_turns_empty_among_served_ones_is_suspect_as_ever(sweeper):
+    sweeper.vendor.dataset.remove(charges(DAYS[20], 27))
+    code, tally = sweeper.sync()
+    assert (code, tally.suspect_days, tally.days) == (65, [DAYS[20]], 41)
+    assert sweeper.sync(deep=False)[1].suspect_days == [DAYS[20]]
+
+
+def test_where_json_is_down_the_export_tells_and_serves(sweeper):
+    sweeper.forget_before(f"{DAYS[20]}T00:00:00")
+    sweeper.vendor.faults.add("status", action="post_billing_data", times=None)
+    sweeper.vendor.dataset.add(charges(DAYS[25], 28)[27:])
+    code, tally = sweeper.sync()
+    assert (code, tally.new, tally.suspect_days) == (0, 1, [])
+    assert [request.action for request in sweeper.vendor.requests].count("get_billing_csv") == 1
+
+
+def test_a_vendor_that_answers_nothing_ends_it_with_69(sweeper):
+    sweeper.vendor.faults.add("status", status=503, times=None)
+    assert sweeper.sync()[0] == 69
+
+
+def test_a_dry_sweep_writes_nothing(sweeper):
+    sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
+    assert sweeper.sync(dry_run=True)[1].new == 1
+    assert sweeper.sync()[1].new == 1
+
+
+def test_the_journal_is_read_by_its_index_however_long_it_is(sweeper):
+    sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
+    sweeper.sync()
+    asked = []
+
+    def note(_connection, _cursor, statement, parameters, _context, _executemany):
+        if "restatements" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(sweeper.engine, "before_cursor_execute", note)
+    assert sweeper.lateness().arrived.records == 1
+    event.remove(sweeper.engine, "before_cursor_execute", note)
+    ((statement, parameters),) = asked
+    with sweeper.engine.connect() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all())
+    assert "sqlite_autoindex_restatements_1 (account_id=? AND day>?)" in plan
+    assert "TEMP B-TREE" not in plan, "it is in the order wanted already, and ends with its limit"
