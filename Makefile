@@ -43,6 +43,12 @@ coverage: $(VENV)/dev  ## Show that identity, merge, ledger and redaction are te
 bench: $(VENV)/dev .bench/ready  ## Measure the program beside floors and peers; OPTIONS='--big --growth' for all of it
 	@VENV=$(VENV) .bench/bin/python -m bench $(OPTIONS)
 
+.PHONY: superset
+superset:  ## Zip bi/superset, for Superset to import
+	@mkdir -p dist
+	@cd bi && $(PYTHON) -m zipfile -c ../dist/billing-superset.zip superset
+	@echo dist/billing-superset.zip
+
 .PHONY: lint
 lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/ruff check
