@@ -18,7 +18,7 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def whole_file(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
     """A file to write that takes its name at the end of the block; after an error, what had the name still has it.
 
     It has the mode of the file it replaces, else what the umask leaves. A killed process may leave its beginning beside
@@ -26,6 +26,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     Args:
         path: A link is followed.
+        option: What named it.
 
     Raises:
         ConfigError: It cannot be written there.
@@ -48,7 +49,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             part.unlink(missing_ok=True)
     except OSError as error:
         failure = NoRoom if error.errno in _FULL else ConfigError
-        raise failure(f"--out {str(path)!r} cannot be written: {error.strerror or type(error).__name__}") from None
+        raise failure(f"{option} {str(path)!r} cannot be written: {error.strerror or type(error).__name__}") from None
 
 
 def _mode_of(target: Path) -> int | None:

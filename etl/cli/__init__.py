@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from etl.cli.audit import check, status, verify
-from etl.cli.bi import export, numbering, report
+from etl.cli.bi import dashboard, export, numbering, report
 from etl.cli.money import balance
 from etl.cli.root import cli
 from etl.cli.runs import accept, backfill, sync
@@ -19,7 +19,7 @@ from etl.stopping import ignore_signals
 
 _VERBS = (
     *(sync, backfill, accept, status, check, verify),
-    *(balance, export, report, numbering),
+    *(balance, export, report, dashboard, numbering),
     *(config, migrate, forget, demo, sandbox),
 )
 for verb in _VERBS:

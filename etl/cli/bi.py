@@ -1,9 +1,10 @@
-"""The verbs for finance and BI: export, report, numbering."""
+"""The verbs for finance and BI: export, report, dashboard, numbering."""
 
 from __future__ import annotations
 
+import gc
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from datetime import date, datetime, time
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from etl.cli.arguments import DAY, MOMENT, answers_in_json, require_order, settings_of, takes_accounts
 from etl.console import print_json
+from etl.errors import ConfigError
 from etl.process import OK, Options
 
 
@@ -148,4 +150,56 @@ def import_numbering(options: Options, *, files: tuple[Path, ...]) -> int:
         print_json({**asdict(imported), "exit_code": OK})
     elif options.verbosity >= 0:
         console.print_imported(imported)
+    return OK
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="0 for any that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="The address to serve at.")
+@click.option("--to-anyone", is_flag=True, help="Needed for a --host that other machines reach: there is no password.")
+@click.option(
+    "--snapshot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Copy the figures to this SQLite file first, and serve that.",
+)
+@click.pass_obj
+def dashboard(options: Options, *, port: int, host: str, to_anyone: bool, snapshot: Path | None) -> int:
+    """Serve the charts, with filters for account and days, until a signal comes.
+
+    An SQLite database is read as it is at any time; of another one the figures are copied when the dashboard starts.
+    """
+    from tempfile import TemporaryDirectory
+
+    from etl.bi.dashboard import address_of, is_loopback, listen, open_dashboard, require_libraries, serve
+    from etl.bi.snapshot import is_snapshot, require_views, take_snapshot
+    from etl.bi.whole_file import whole_file
+    from etl.load.engine import open_engine, sqlite_path
+
+    if not is_loopback(host) and not to_anyone:
+        raise click.UsageError(f"--host {host} lets other machines see the figures without a password; add --to-anyone")
+    if snapshot and snapshot.exists() and not is_snapshot(snapshot):
+        raise ConfigError(f"--snapshot {str(snapshot)!r} is there, and is no snapshot; name another file")
+    require_libraries()
+    gc.enable()
+    engine = open_engine(settings_of(options, ())[0].database_url)
+    require_views(engine)
+    live = None if snapshot else sqlite_path(engine.url)
+    with ExitStack() as stack:
+        door = stack.enter_context(listen(host, port))
+        if live:
+            path = live
+        elif snapshot:
+            path = snapshot
+            with whole_file(snapshot, "--snapshot") as file:
+                take_snapshot(engine, Path(file.name))
+        else:
+            path = Path(stack.enter_context(TemporaryDirectory(prefix="billing-etl-"))) / "snapshot.db"
+            take_snapshot(engine, path)
+        application = open_dashboard(path, at_rest=not live)
+        if options.verbosity >= 0:
+            click.echo(f"dashboard: {address_of(door)} (Ctrl+C ends it)")
+            if not live:
+                click.echo("figures:   as of now; start it again for newer ones")
+        serve(application, door)
     return OK

@@ -1,0 +1,80 @@
+"""The dashboard as its users meet it: a server, its page in a real browser, and its end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sqlite3
+import subprocess
+from contextlib import closing
+from urllib.parse import quote
+
+import pytest
+from tools import tool
+
+from etl.bi.dashboard import PAGE, define_dashboard
+
+HOSTILE = "<img src=x onerror=\"document.title='ran'\">"
+
+
+@pytest.fixture
+def hostile(billing):
+    """An account whose label would like to run."""
+    done = billing("sync", "--until", "2025-03-10", BILLING_ACCOUNT=HOSTILE)
+    assert done.code == 0, done
+    return billing
+
+
+@pytest.fixture
+def served(hostile):
+    """A dashboard at a free port, and its address."""
+    process = hostile.start("dashboard", "--port", "0")
+    line = process.stdout.readline()
+    told = re.fullmatch(rf"dashboard: (http://127\.0\.0\.1:\d+){PAGE} \(Ctrl\+C ends it\)\n", line)
+    assert told, line
+    return process, told[1]
+
+
+def drawn_by_chromium(address, folder):
+    """The page's elements once all of it is drawn, in a browser that reaches no other host."""
+    command = [
+        tool("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1", f"--user-data-dir={folder / 'chromium'}",
+        "--virtual-time-budget=20000", "--dump-dom", address,
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
+
+
+def test_every_chart_is_drawn_offline_and_no_text_runs(served, hostile, tmp_path):
+    process, address = served
+    page = drawn_by_chromium(f"{address}{PAGE}?account={quote(HOSTILE)}&since=2025-03-02", tmp_path)
+    assert "<title>Billing</title>" in page
+    assert "<img" not in page
+    assert page.count('class="marks"') == len(define_dashboard()["charts"])
+    assert "vega.github.io/editor" not in page
+    assert f'selected="">{HOSTILE.replace("<", "&lt;").replace(">", "&gt;")}</option>' in page
+    process.send_signal(signal.SIGTERM)
+    done = hostile.finish(process)
+    assert (done.code, done.errors) == (143, "billing-etl: stopped by SIGTERM\n")
+
+
+def test_a_snapshot_is_kept_and_nothing_else_is_replaced(hostile):
+    process = hostile.start("dashboard", "--port", "0", "--snapshot", "figures.db")
+    assert process.stdout.readline().startswith("dashboard: http://127.0.0.1:")
+    assert "start it again for newer ones" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert hostile.finish(process).code == 130
+    with closing(sqlite3.connect(hostile.folder / "figures.db")) as snapshot:
+        assert snapshot.execute("SELECT SUM(records) FROM daily_spend").fetchone() == (30,)
+    before = (hostile.folder / "billing.db").read_bytes()
+    done = hostile("dashboard", "--port", "0", "--snapshot", "billing.db")
+    assert (done.code, "is no snapshot; name another file" in done.errors) == (78, True)
+    assert (hostile.folder / "billing.db").read_bytes() == before
+
+
+def test_other_machines_are_let_in_by_a_word_alone(billing):
+    done = billing("dashboard", "--host", "0.0.0.0")
+    assert (done.code, "without a password; add --to-anyone" in done.errors) == (2, True)
+    done = billing("dashboard")
+    assert (done.code, done.errors) == (74, "billing-etl: there is no database yet; run: billing-etl sync\n")

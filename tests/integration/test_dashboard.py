@@ -1,0 +1,318 @@
+"""The dashboard: its figures are the database's own, it answers nothing else, and no text runs in its page."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from contextlib import closing
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from datasette_dashboards import replace_opts_in_query
+from jobs import SILENT, settings_of
+from sqlalchemy import insert, text
+
+from etl.bi.charts import ANY, QUERIES, define_query, draw_charts
+from etl.bi.columns import Kind
+from etl.bi.dashboard import (
+    PAGE,
+    address_of,
+    define_dashboard,
+    is_loopback,
+    listen,
+    open_dashboard,
+    own_queries,
+    require_libraries,
+)
+from etl.bi.snapshot import is_snapshot, require_views, take_snapshot
+from etl.errors import ConfigError, DatabaseFailed
+from etl.load.engine import open_engine, parse_url, sqlite_path
+from etl.load.tables import balance_snapshots
+from etl.numbering.importing import import_plan
+from etl.runs import Order, run_account
+
+NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+PHONE, CODE, INFO = "+79243555100", "0371", "no answer of +79243555100"
+HOSTILE = "<img src=x onerror=\"document.title='ran'\">"
+HUGE = "999999999999.999999"
+QUOTE = "'"
+SINCE, UNTIL = "2026-03-08", "2026-03-09"
+
+
+def charge(moment, price="0.2", status=1, phone=PHONE):
+    return {
+        "created_at": moment,
+        "code_auth": CODE,
+        "status": status,
+        "status_info": INFO if status else HOSTILE,
+        "phone": phone,
+        "price": Decimal(price),
+    }
+
+
+LISTED = {
+    HOSTILE: [
+        *[charge(f"2026-03-{day:02}T{hour:02}:30:00", "0.333333") for day in range(6, 11) for hour in (0, 9, 23)],
+        *[charge("2026-03-08T09:30:01", HUGE)] * 3,
+        charge("2026-03-09T10:00:00", "-0.000001", 0, "+79000001234"),
+        charge("2026-03-11T08:00:00"),
+    ],
+    "bank": [charge("2026-03-09T09:00:00", "2"), charge("2026-03-09T09:00:01", "3", 0)],
+}
+
+
+def fill(url, vendor, folder):
+    """Two accounts, one day of which was restated, with balances and operators."""
+    engine = open_engine(url)
+    plan = folder / "DEF-9xx.csv"
+    heading = "АВС/ DEF;От;До;Емкость;Оператор;Регион;Территория ГАР;ИНН"
+    plan.write_text(
+        f'{heading}\n924;3550000;3559999;10000;"{HOSTILE.replace(chr(34), chr(34) * 2)}";Край;Край;77\n', "utf-8"
+    )
+    for label, listed in LISTED.items():
+        settings = settings_of(url, vendor, date(2026, 3, 6), account=label)
+        for now, records in ((NOW, listed[1:]), (NOW + timedelta(minutes=1), listed)):
+            vendor.dataset.replace(records)
+            report = run_account(
+                settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda now=now: now
+            )
+            assert report.error is None
+    import_plan(settings, [plan], clock=lambda: NOW)
+    with engine.begin() as connection:
+        for number in connection.scalars(text("SELECT id FROM accounts")).all():
+            for day, balance, spend in ((8, "1000", "0"), (9, "998.5", "1"), (10, "1500", HUGE)):
+                at = datetime.combine(date(2026, 3, day), time(21))
+                row = {"taken_at": at, "balance": Decimal(balance), "recorded_spend": Decimal(spend)}
+                connection.execute(insert(balance_snapshots).values(account_id=number, **row))
+    return engine
+
+
+class Visitor:
+    """Somebody who reaches the dashboard, without a server."""
+
+    def __init__(self, path, *, at_rest):
+        self.application = open_dashboard(path, at_rest=at_rest)
+
+    def send(self, method, address, **options):
+        async def ask():
+            transport = httpx.ASGITransport(app=self.application)
+            async with httpx.AsyncClient(transport=transport, base_url="http://dashboard") as client:
+                return await client.request(method, address, **options)
+
+        return asyncio.run(ask())
+
+    def get(self, address):
+        return self.send("GET", address)
+
+    def rows(self, query, **filters):
+        """What a chart draws."""
+        answer = self.get("/billing.json?" + urlencode({"sql": query, **filters, "_shape": "objects"}))
+        assert answer.status_code == 200, answer.text
+        document = answer.json()
+        assert (document["ok"], document["truncated"]) == (True, False)
+        return document["rows"]
+
+
+@pytest.fixture
+def account_files(database_url, sandbox, tmp_path):
+    """A database and who sees it: on its snapshot, and where it is a file on that too."""
+    engine = fill(database_url, sandbox, tmp_path)
+    require_views(engine)
+    path = tmp_path / "snapshot.db"
+    take_snapshot(engine, path)
+    file = sqlite_path(engine.url)
+    return engine, [Visitor(path, at_rest=True), *([Visitor(file, at_rest=False)] if file else [])]
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url, sandbox, tmp_path):
+    return fill(sqlite_url, sandbox, tmp_path)
+
+
+@pytest.fixture
+def visitor(on_sqlite):
+    return Visitor(sqlite_path(on_sqlite.url), at_rest=False)
+
+
+def as_drawn(rows, columns):
+    """A query's rows as JSON has them, in one order, without what depends on the moment they were read."""
+
+    def value(name, kind, given):
+        if given is None:
+            return None
+        return f"{float(given):.12g}" if kind is Kind.AMOUNT else given if isinstance(given, int) else str(given)
+
+    kept = {name: kind for name, kind in columns.items() if name != "hours_behind"}
+    drawn = [{name: value(name, kind, row[name]) for name, kind in kept.items()} for row in rows]
+    return sorted(drawn, key=lambda row: list(map(str, row.values())))
+
+
+def rows_of(engine, name, filters):
+    """What the database itself says, the filters being conditions of ours."""
+    account = f"account = '{filters['account'].replace(QUOTE, QUOTE * 2)}'" if "account" in filters else ANY
+    bounds = (("since", ">="), ("until", "<="))
+    days = " AND ".join(f"day {sign} '{filters[name]}'" for name, sign in bounds if name in filters) or ANY
+    query = define_query(name, engine.dialect.name, accounts=account, days=days)
+    with engine.connect() as connection:
+        return connection.execute(text(query)).mappings().all()
+
+
+def queries():
+    """By the rows it shows, a chart's query as the plugin has it."""
+    charts = define_dashboard()["charts"]
+    return {chart.rows: charts[chart.name]["query"] for chart in draw_charts()}
+
+
+CHOICES = {
+    "all": {},
+    "one account since": {"account": HOSTILE, "since": SINCE},
+    "the other between": {"account": "bank", "since": SINCE, "until": UNTIL},
+    "until": {"until": UNTIL},
+    "nobody": {"account": "nobody"},
+}
+
+
+def test_each_chart_has_the_rows_of_the_database_under_each_choice_of_filters(account_files):
+    engine, visitors = account_files
+    for filters in CHOICES.values():
+        told = {name: as_drawn(rows_of(engine, name, filters), QUERIES[name].columns) for name in QUERIES}
+        assert all(told.values()) or filters
+        for visitor in visitors:
+            for name, query in queries().items():
+                drawn = visitor.rows(replace_opts_in_query(query, filters), **filters)
+                assert as_drawn(drawn, QUERIES[name].columns) == told[name], (name, filters)
+
+
+def test_every_amount_is_drawn_as_a_number_however_large(visitor):
+    for name, query in queries().items():
+        amounts = [column for column, kind in QUERIES[name].columns.items() if kind is Kind.AMOUNT]
+        for row in visitor.rows(replace_opts_in_query(query, {})):
+            assert all(isinstance(row[column], float | None) for column in amounts)
+    spend = define_dashboard()["charts"]["spend"]["query"]
+    (total,) = visitor.rows(replace_opts_in_query(spend, {"account": HOSTILE}), account=HOSTILE)
+    exact = sum(record["price"] for record in LISTED[HOSTILE])
+    assert (total["records"], total["delivered"]) == (len(LISTED[HOSTILE]), len(LISTED[HOSTILE]) - 1)
+    assert total["spend"] == pytest.approx(float(exact), abs=0.01)
+
+
+def test_the_pages_ask_only_queries_that_pass(visitor):
+    charts = define_dashboard()["charts"]
+    asked = {
+        replace_opts_in_query(chart["query"], filters) for chart in charts.values() for filters in CHOICES.values()
+    }
+    assert asked <= own_queries()
+    for address in (PAGE, *(f"{PAGE}/{name}" for name in charts)):
+        answer = visitor.get(f"{address}?{urlencode({'account': HOSTILE})}")
+        assert answer.status_code == 200
+        assert "<img" not in answer.text
+    for beginning in ("/", "/-/dashboards"):
+        assert visitor.get(beginning).headers["location"] == PAGE
+
+
+def test_a_charts_rows_can_be_read_and_saved_as_text(visitor):
+    query = replace_opts_in_query(queries()["days"], {})
+    page = visitor.get("/billing?" + urlencode({"sql": query}))
+    assert (page.status_code, HOSTILE in page.text, "&lt;img" in page.text) == (200, False, True)
+    saved = visitor.get("/billing.csv?" + urlencode({"sql": query}))
+    assert saved.headers["content-type"].startswith("text/plain")
+    assert len(saved.text.splitlines()) > len(LISTED)
+
+
+OWN = urlencode({"sql": min(own_queries())})
+PRYING = [
+    "/billing", "/billing/billing", "/billing/billing.json", "/billing/billing_records", "/billing.db", "/billing?sql=",
+    "/billing.json?sql=SELECT+phone+FROM+billing", f"/billing.json?{OWN}&sql=SELECT+1", f"/billing.json?{OWN}+",
+    f"/billing.json?{OWN}&_trace=1", f"/billing.blob?{OWN}", "/_internal", "/_memory.json?sql=select+1",
+    "/-/databases", "/-/metadata", "/-/settings", "/-/threads", "/-/actor", "/-/logout", "/-/permissions",
+    "/-/dashboards/billing/embed", "/-/dashboards/other", "/%2D/databases", "/billing%2Ejson?sql=select+1",
+    "/-/static/../databases", "/-/static/..%2f..%2fapp.py", "/-/static-plugins/datasette_dashboards/../__init__.py",
+]  # fmt: skip
+
+
+def test_nothing_else_of_the_database_is_answered(visitor):
+    for address in PRYING:
+        answer = visitor.get(address)
+        assert answer.status_code == 404, address
+        for secret in (PHONE, CODE, "no answer", "CREATE", "hookimpl"):
+            assert secret not in answer.text, address
+    assert visitor.get("/billing.json?" + OWN).status_code == 200
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        assert visitor.send(method, "/billing.json?" + OWN).status_code == 405
+
+
+def test_what_fails_is_told_in_one_line_without_a_traceback(visitor, on_sqlite, capfd, caplog):
+    with on_sqlite.begin() as connection:
+        connection.execute(text("DROP VIEW freshness"))
+    caplog.clear()
+    answer = visitor.get(PAGE)
+    assert (answer.status_code, answer.json()["error"]) == (500, "OperationalError")
+    assert [record.message for record in caplog.records] == ["the dashboard could not answer: OperationalError"]
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+
+
+def test_what_a_run_brings_is_shown_without_a_new_start(visitor, on_sqlite):
+    query = replace_opts_in_query(define_dashboard()["charts"]["charges"]["query"], {})
+    before = visitor.rows(query)[0]["records"]
+    with on_sqlite.begin() as connection:
+        connection.execute(text("UPDATE billing_records SET repeats = repeats + 1 WHERE status = 0"))
+    assert visitor.rows(query)[0]["records"] == before + 2
+
+
+def test_a_snapshot_holds_no_person(on_sqlite, tmp_path):
+    take_snapshot(on_sqlite, tmp_path / "snapshot.db")
+    content = (tmp_path / "snapshot.db").read_bytes()
+    assert is_snapshot(tmp_path / "snapshot.db")
+    assert HOSTILE.encode() in content
+    for secret in (PHONE, PHONE[1:], CODE, "no answer"):
+        assert secret.encode() not in content
+
+
+def test_only_a_snapshot_is_taken_for_one(on_sqlite, tmp_path):
+    (tmp_path / "notes.txt").write_text("bill" * 50)
+    for path in (sqlite_path(on_sqlite.url), tmp_path / "notes.txt", tmp_path):
+        assert not is_snapshot(path)
+
+
+def test_a_database_without_views_is_told(tmp_path):
+    with pytest.raises(DatabaseFailed, match="no database yet; run: billing-etl sync"):
+        require_views(open_engine(parse_url(f"sqlite:///{tmp_path / 'none.db'}")))
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE other (one INTEGER)")
+    with pytest.raises(DatabaseFailed, match="lacks some of its views; run: billing-etl migrate"):
+        require_views(open_engine(parse_url(f"sqlite:///{tmp_path / 'other.db'}")))
+
+
+@pytest.mark.parametrize("module", ["datasette", "datasette_dashboards"])
+def test_a_library_that_is_missing_is_named_with_its_cure(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=r"pip install 'billing-etl\[dashboard\]'"):
+        require_libraries()
+
+
+def test_a_path_with_signs_of_its_own_is_opened(on_sqlite, tmp_path):
+    path = tmp_path / "a#b ?c %41.db"
+    take_snapshot(on_sqlite, path)
+    query = replace_opts_in_query(queries()["freshness"], {})
+    assert len(Visitor(path, at_rest=True).rows(query)) == len(LISTED)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
+     ("10.0.0.1", False), ("", False), ("localhost.example", False)],
+)  # fmt: skip
+def test_only_this_machine_reaches_the_loopback(host, loopback):
+    assert is_loopback(host) is loopback
+
+
+def test_a_port_that_is_taken_is_one_line():
+    with listen("127.0.0.1", 0) as door:
+        assert address_of(door) == f"http://127.0.0.1:{door.getsockname()[1]}{PAGE}"
+        with pytest.raises(ConfigError, match=r"^--host 127\.0\.0\.1 --port \d+: Address already in use$"):
+            listen("127.0.0.1", door.getsockname()[1])
