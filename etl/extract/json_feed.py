@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from itertools import chain
 from typing import IO, Any, Final, TypeVar
 
@@ -50,9 +51,10 @@ class _DoubledField(dict[str, Any]):
     """An object that gives a field twice: nobody can say which value holds."""
 
 
-# Money never passes through a binary float: the hook gets the digits as they stand.
-_strict = msgspec.json.Decoder(_Answer, float_hook=Decimal)
-_strict_part = msgspec.json.Decoder(list[RawRecord], float_hook=Decimal)
+# Money never passes through a binary float: the hook gets the digits as they stand. Few prices are different.
+_decimal = lru_cache(maxsize=1024)(Decimal)
+_strict = msgspec.json.Decoder(_Answer, float_hook=_decimal)
+_strict_part = msgspec.json.Decoder(list[RawRecord], float_hook=_decimal)
 
 
 def read_billing(answer: IO[bytes], read: Callable[[Feed], T], redact: Callable[[str], str] = str) -> T:

@@ -2,7 +2,7 @@
 
 Each hands over many rows in one call of its driver. While a call waits or works, the other thread has the interpreter
 and fetches; and as each call has to wait for its turn after that, few long calls let the two overlap, many short ones
-do not.
+do not. What is text already is put together a column at a time, in the interpreter's own C.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from etl import stopping
 
 BATCH: Final = 2_048
-"""Rows handed over at once. SQLite, which takes 32,766 values in a statement, takes as many of 15 columns."""
+"""Rows handed over at once."""
+SQLITE_BATCH: Final = 256
+"""Fewer for SQLite, whose work on a statement grows faster than its rows; it takes 32,766 values in one at the most."""
 LONGEST_STATEMENT: Final = 1_000_000
 """Bytes: the least that a MariaDB or MySQL server takes by default is a little more."""
 
@@ -47,14 +49,14 @@ def insert_rows(
 
 
 def _insert_sqlite(connection: Connection, target: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
-    insert = f"INSERT INTO {target}"
-    row = f"({', '.join('?' * width)})"
-    for batch in _batches(rows):
+    marks = [f"?{number}" for number in range(1, len(shared) + 1)]
+    row = f"({', '.join([*marks, *['?'] * width])})"
+    for batch in _batches(rows, SQLITE_BATCH):
         while batch:
             # Of powers of two there are few: the driver remembers the statements, and compiles each once.
             size = 1 << len(batch).bit_length() - 1
-            values = f"SELECT {'?, ' * len(shared)}* FROM (VALUES {', '.join([row] * size)})"  # noqa: S608 - only marks
-            connection.exec_driver_sql(f"{insert} {values}", (*shared, *chain.from_iterable(batch[:size])))
+            statement = f"INSERT INTO {target} VALUES {', '.join([row] * size)}"  # noqa: S608 - only marks
+            connection.exec_driver_sql(statement, (*shared, *chain.from_iterable(batch[:size])))
             del batch[:size]
 
 
@@ -63,7 +65,7 @@ def _copy(connection: Connection, target: str, shared: tuple[Any, ...], width: i
     statement = f"COPY {target} FROM STDIN"
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for batch in _batches(rows):
+            for batch in _batches(rows, BATCH):
                 copy.write(_copy_text(batch, shared, width))
     except connection.dialect.loaded_dbapi.Error as error:
         # SQLAlchemy does not see what the driver raises here: it would cross every border that knows its errors.
@@ -73,11 +75,10 @@ def _copy(connection: Connection, target: str, shared: tuple[Any, ...], width: i
 def _copy_text(batch: Batch, shared: tuple[Any, ...], width: int) -> str:
     """Rows in PostgreSQL's text form. Most batches hold nothing to escape: one look at the whole tells."""
     begin = "".join([f"{_copy_field(value)}\t" for value in shared])
-    line = begin.replace("%", "%%") + "\t".join(["%s"] * width) + "\n"
-    text = "".join([line % row for row in batch])
-    plain = text.count("\t") == (len(shared) + width - 1) * len(batch) and text.count("\n") == len(batch)
-    if plain and "\\" not in text and "\r" not in text and "None" not in text:
-        return text
+    text, nulls = _put_together(batch, "\t", "\n", "\\N")
+    plain = text.count("\t") == (width - 1) * len(batch) and text.count("\n") == len(batch) - 1
+    if plain and text.count("\\") == nulls and "\r" not in text:
+        return begin + text.replace("\n", f"\n{begin}") + "\n"
     return "".join([begin + "\t".join(map(_copy_field, row)) + "\n" for row in batch])
 
 
@@ -101,7 +102,7 @@ def _insert_mariadb(connection: Connection, target: str, shared: tuple[Any, ...]
     driver.encoders[_Literals] = _Literals.as_they_are
     insert = f"INSERT INTO {target} VALUES"
     row = f"({', '.join(['%s'] * (len(shared) + width))})"
-    for batch in _batches(rows):
+    for batch in _batches(rows, BATCH):
         if literals := _mariadb_literals(driver, batch, shared, width):
             connection.exec_driver_sql(f"{insert} %s", (literals,))
         else:
@@ -114,24 +115,33 @@ def _mariadb_literals(driver: Any, batch: Batch, shared: tuple[Any, ...], width:
     Returns:
         None where a value holds what separates them, or the text is too long for one statement.
     """
-    line = _NEXT_FIELD.join(["%s"] * width) + _NEXT_ROW
-    text = "".join([line % row for row in batch])
-    nulls = 0
-    if "None" in text:
-        nulls = sum(row.count(None) for row in batch)
-        text = "".join([line % tuple([_NULL if value is None else value for value in row]) for row in batch])
+    text, nulls = _put_together(batch, _NEXT_FIELD, _NEXT_ROW, _NULL)
     escaped: str = driver.escape(text)  # with a quote at each end
     marks = [escaped.count(mark) for mark in (_NEXT_FIELD, _NEXT_ROW, _NULL)]
-    if marks != [(width - 1) * len(batch), len(batch), nulls]:
+    if marks != [(width - 1) * len(batch), len(batch) - 1, nulls]:
         return None
     begin = "".join([f"{driver.escape(value)}," for value in shared])
-    values = escaped[:-2].replace(_NEXT_ROW, f"'),({begin}'").replace(_NEXT_FIELD, "','").replace(f"'{_NULL}'", "NULL")
-    text = f"({begin}{values}')"
+    values = escaped.replace(_NEXT_ROW, f"'),({begin}'").replace(_NEXT_FIELD, "','").replace(f"'{_NULL}'", "NULL")
+    text = f"({begin}{values})"
     return _Literals(text) if len(text.encode()) < LONGEST_STATEMENT else None
 
 
-def _batches(rows: Rows) -> Iterator[Batch]:
+def _put_together(batch: Batch, next_field: str, next_row: str, null: str) -> tuple[str, int]:
+    """Rows as one text, and how many values in it are none."""
+    nulls = 0
+    columns = []
+    for column in zip(*batch, strict=True):
+        if not {str}.issuperset(map(type, column)):
+            # Numbers and none; few of them are different.
+            nulls += column.count(None)
+            spelled = {value: null if value is None else str(value) for value in set(column)}
+            column = tuple(map(spelled.__getitem__, column))  # noqa: PLW2901 - the same column
+        columns.append(column)
+    return next_row.join(map(next_field.join, zip(*columns, strict=True))), nulls
+
+
+def _batches(rows: Rows, size: int) -> Iterator[Batch]:
     iterator = iter(rows)
-    while batch := list(islice(iterator, BATCH)):
+    while batch := list(islice(iterator, size)):
         stopping.check()
         yield batch

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import partial
-from itertools import groupby
+from itertools import compress, groupby, islice
+from operator import eq
 from typing import Final, NamedTuple, TypeAlias
 
 from etl.model import Listed, Record
@@ -105,17 +106,17 @@ class RowCounts:
         return bool(self.new or self.changed or self.withdrawn)
 
 
-def plan_first_load(day: date, listed: Iterable[Listed]) -> DayChange:
+def plan_first_load(day: date, listed: Sequence[Listed]) -> DayChange:
     """The change for a slice of a day of which nothing is stored."""
-    inserts = []
-    previous: Record | None = None
-    ordinal = 0
-    for record, repeats in listed:
-        shared = previous is not None and record.created_at == previous.created_at and record[:3] == previous[:3]
-        ordinal = ordinal + 1 if shared else 1
-        previous = record
-        inserts.append(_insert((record, ordinal, repeats)))
-    return DayChange(day, inserts)
+    times = [record.created_at for record, _ in listed]
+    ordinals = [1] * len(listed)
+    # In canonical order different records of one key stand together.
+    for number in compress(range(1, len(times)), map(eq, times, islice(times, 1, None))):
+        if listed[number].record[:3] == listed[number - 1].record[:3]:
+            ordinals[number] += ordinals[number - 1]
+    return DayChange(
+        day, [_insert((record, ordinal, repeats)) for (record, repeats), ordinal in zip(listed, ordinals, strict=True)]
+    )
 
 
 def plan_merge(day: date, listed: Sequence[Listed], stored: Sequence[Stored]) -> DayChange:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, String, bindparam, delete, or_, select, type_
 from etl.load.bulk import insert_rows
 from etl.load.forgotten import forget_payload
 from etl.load.ledger import Run
-from etl.load.merge import DayChange, Stored
+from etl.load.merge import DayChange, Insert, Stored
 from etl.load.tables import billing_records, rejected_records, restatements
 from etl.model import Record, Rejected, Window
 from etl.windows import ONE_DAY
@@ -57,16 +57,14 @@ def read_records(connection: Connection, account_id: int | None, since: datetime
 def write_change(connection: Connection, run: Run, change: DayChange, *, zone: tzinfo, now: datetime) -> None:
     """Write the difference of one day, and nothing else."""
     moment = _text(now)
-    insert_rows(
-        connection,
-        billing_records,
-        {"account_id": run.account_id, "first_seen_at": moment, "updated_at": moment},
-        _RECORD_COLUMNS,
-        (
-            (created_at, phone, code, ordinal, status, info, str(price), repeats, to_utc(created_at, zone))
-            for (created_at, phone, code, status, info, price), ordinal, repeats in change.inserts
-        ),
-    )
+    if change.inserts:
+        insert_rows(
+            connection,
+            billing_records,
+            {"account_id": run.account_id, "first_seen_at": moment, "updated_at": moment},
+            _RECORD_COLUMNS,
+            _rows(change.inserts, zone),
+        )
     by_id = update(billing_records).where(billing_records.c.id == bindparam("row_id"))
     if change.updates:
         connection.execute(
@@ -173,6 +171,25 @@ def write_rejected(
 def payload_digest(payload: str) -> str:
     """Tells one bad record from another."""
     return hashlib.blake2b(payload.encode(), digest_size=16).hexdigest()
+
+
+def _rows(inserts: Iterable[Insert], zone: tzinfo) -> Iterator[tuple[Any, ...]]:
+    """New rows in the order of their columns; what holds for many of them is worked out once."""
+    records, ordinals, repeats = zip(*inserts, strict=True)
+    times, phones, codes, statuses, infos, prices = zip(*records, strict=True)
+    spelled = {price: str(price) for price in set(prices)}
+    texts = map(spelled.__getitem__, prices)
+    return zip(
+        times, phones, codes, ordinals, statuses, infos, texts, repeats, _all_to_utc(times, zone), strict=True
+    )  # fmt: skip
+
+
+def _all_to_utc(times: Sequence[str], zone: tzinfo) -> Iterable[str]:
+    """What `to_utc` makes of each."""
+    hours = {hour: _whole_hour_in_utc(hour, zone) for hour in {time[:13] for time in times}}
+    if None in hours.values():
+        return (to_utc(time, zone) for time in times)
+    return (f"{hours[time[:13]]}{time[13:]}" for time in times)
 
 
 def to_utc(created_at: str, zone: tzinfo) -> str:
