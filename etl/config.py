@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import re
 import shlex
 import stat
 import sys
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -394,9 +392,15 @@ def _misspelled(source: Mapping[str, str]) -> Iterator[ConfigError]:
     for variable in source:
         if not variable.startswith(PREFIX) or variable in _BY_VARIABLE or variable in _BY_FILE:
             continue
-        close = difflib.get_close_matches(variable.removeprefix(PREFIX), by_ending, n=1, cutoff=0.8)
+        close = _closest(variable.removeprefix(PREFIX), by_ending, similarity=0.8)
         if close:
             yield ConfigError(f"{_shown(variable)} is no setting; did you mean {by_ending[close[0]]}?")
+
+
+def _closest(name: str, known: Iterable[str], *, similarity: float) -> list[str]:
+    import difflib  # for who misspelled a setting
+
+    return difflib.get_close_matches(name, known, n=1, cutoff=similarity)
 
 
 def _mistakes_of_file(where: str, part: Mapping[str, Any], *, own: bool, labelled: bool) -> Iterator[ConfigError]:
@@ -414,7 +418,7 @@ def _mistakes_of_file(where: str, part: Mapping[str, Any], *, own: bool, labelle
         if isinstance(value, dict) and variable in {None, "BILLING_ACCOUNT"}:
             yield ConfigError(f"{where}[{_shown(key)}] is no section; did you mean [accounts.LABEL]?")
         elif variable is None:
-            close = difflib.get_close_matches(key.lower(), names, n=1, cutoff=0.0)
+            close = _closest(key.lower(), names, similarity=0.0)
             meant = f"; did you mean {close[0]} ({names[close[0]]})?" if close else ""
             yield ConfigError(f"{where}{_shown(key)} is no setting{meant}")
         elif isinstance(value, dict | list) or (isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER):
@@ -428,6 +432,8 @@ def _mistakes_of_file(where: str, part: Mapping[str, Any], *, own: bool, labelle
 def _read_toml(path: Path | None, called: str) -> dict[str, Any]:
     if path is None:
         return {}
+    import tomllib  # two milliseconds, and few have such a file
+
     text = _read_text(called, path)
     content: dict[str, Any] | None = None
     trouble = ""

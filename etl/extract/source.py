@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from etl.errors import OtherDays, Refused, TokenRefused, UnusableAnswer, VendorError, VendorUnavailable
 from etl.extract.client import Client
-from etl.extract.csv_feed import parse_export
 from etl.extract.reach import about, ends_of, goes_beyond, is_round, overlaps
 from etl.extract.spill import Spill
 from etl.model import ATTRIBUTES, Batch, DayRecords, Feed, Record, Rejected, Survey, Window
@@ -324,6 +323,8 @@ class Source:
         return last not in export.window or tail.survey.kept == len(export.spill.days(Window(last, last))[last])
 
     def _load_export(self, window: Window, start: date) -> _Export:
+        from etl.extract.csv_feed import parse_export  # few nights need it
+
         asked = Window(start, max(window.last, self._today))
 
         def read(path: Path) -> _Export:

@@ -50,9 +50,12 @@ def loaded_by(program: str, folder: Path) -> set[str]:
         ),
         (MADE, {"sqlalchemy.dialects.sqlite"}, {"alembic", "sqlalchemy.dialects.mysql"}),
         (
-            "import etl.runs",
+            "import etl.runs, etl.config",
             {"sqlalchemy", "requests"},
-            {"alembic", "rich", "etl.sandbox", "sqlalchemy.dialects.mysql"},
+            {
+                *("alembic", "rich", "etl.sandbox", "sqlalchemy.dialects.mysql"),
+                *("etl.extract.csv_feed", "difflib", "tomllib"),
+            },
         ),
     ],
     ids=["--help", "the first schema", "a run"],
