@@ -18,7 +18,7 @@ from etl.bi.records import Selection, count_unknown_days, read_batches
 from etl.load.engine import open_engine, reading
 from etl.load.forget import Person, forget_person
 from etl.load.ledger import begin_run
-from etl.load.schema import migrate
+from etl.load.schema import create_or_migrate
 from etl.load.tables import restatements, synced_days
 from etl.load.window import Rules
 from etl.model import Batch, Record, Tally, Window, whole_day
@@ -146,7 +146,7 @@ def total(rows, days):
 
 def test_any_past_night_comes_back_as_it_was_and_the_journal_adds_up(database_url):
     engine = open_engine(database_url)
-    migrate(engine)
+    create_or_migrate(engine)
     examples = EXAMPLES[database_url.get_backend_name()]
 
     @settings(max_examples=examples, deadline=None)
@@ -170,7 +170,7 @@ def test_any_past_night_comes_back_as_it_was_and_the_journal_adds_up(database_ur
 @pytest.fixture
 def account(database_url):
     engine = open_engine(database_url)
-    migrate(engine)
+    create_or_migrate(engine)
     return Account(engine)
 
 

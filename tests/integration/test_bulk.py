@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from etl.load.bulk import BATCH, LONGEST_STATEMENT, insert_rows
 from etl.load.engine import describe, open_engine
-from etl.load.schema import migrate
+from etl.load.schema import create_or_migrate
 from etl.load.tables import billing_records
 
 SHARED = {"account_id": 1, "first_seen_at": "2026-03-11 06:30:00.000001", "updated_at": "2026-03-11 06:30:00.000001"}
@@ -30,7 +30,7 @@ HOSTILE = (
 @pytest.fixture
 def engine(database_url) -> Engine:
     engine = open_engine(database_url)
-    migrate(engine)
+    create_or_migrate(engine)
     return engine
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Pool, event
 
 from etl.load.engine import keep_connected, open_engine
 from etl.load.lock import hold_lock
-from etl.load.schema import migrate
+from etl.load.schema import create_or_migrate
 
 servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 
@@ -20,7 +20,7 @@ servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], ind
 def account(database_url, sandbox):
     sandbox.dataset.replace([*charges(START, 3), *charges(LAST_CLOSED, 4), *charges("2026-03-11", 2)])
     account = Account(database_url, sandbox)
-    migrate(account.engine)
+    create_or_migrate(account.engine)
     return account
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event, text
 
 from etl.load.again import TRIES
 from etl.load.engine import open_engine
-from etl.load.schema import migrate
+from etl.load.schema import create_or_migrate
 
 servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 MOMENTS = [
@@ -31,7 +31,7 @@ MOMENTS = [
 def account(database_url, sandbox):
     sandbox.dataset.replace([*charges(START, 3), *charges(LAST_CLOSED, 4, price="1.5"), *charges("2026-03-11", 2)])
     account = Account(database_url, sandbox)
-    migrate(account.engine)
+    create_or_migrate(account.engine)
     return account
 
 

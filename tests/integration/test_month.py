@@ -27,7 +27,7 @@ from sqlalchemy import select
 from etl.errors import Stopped, VendorUnavailable
 from etl.load.engine import open_engine
 from etl.load.ledger import find_account
-from etl.load.schema import migrate
+from etl.load.schema import create_or_migrate
 from etl.load.tables import sync_state
 from etl.model import ATTRIBUTES
 from etl.runs import Order, run_account
@@ -348,7 +348,7 @@ def vendor() -> Iterator[Sandbox]:
 )
 def test_whatever_a_month_brings_the_database_holds_what_the_vendor_said(database_url, vendor, part, sequences, steps):
     engine = open_engine(database_url)
-    migrate(engine)
+    create_or_migrate(engine)
     chosen = settings_of(
         database_url, vendor, FIRST, lookback_days=LOOKBACK, retry_attempts=2, max_response_mb=1, timeout=60.0
     )

@@ -16,7 +16,7 @@ from sqlalchemy import insert, select, text
 from etl.errors import ConfigError, RunElsewhere, SchemaMismatch
 from etl.load.engine import open_engine
 from etl.load.lock import hold_lock
-from etl.load.schema import migrate
+from etl.load.schema import create_or_migrate
 from etl.load.tables import accounts, billing_records, numbering_ranges
 from etl.numbering.importing import import_plan
 
@@ -160,7 +160,7 @@ def put_records(engine, phones):
 
 def test_a_full_number_has_the_operator_and_region_of_its_range_and_nothing_else_has_one(settings):
     engine = open_engine(settings.database_url)
-    migrate(engine)
+    create_or_migrate(engine)
     put_records(engine, PHONES)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT DISTINCT operator, region FROM billing")).all() == [(None, None)]
@@ -175,7 +175,7 @@ def test_a_full_number_has_the_operator_and_region_of_its_range_and_nothing_else
 def explain(settings):
     """The plan of a query over records and a plan of some thousand ranges, on one line."""
     engine = open_engine(settings.database_url)
-    migrate(engine)
+    create_or_migrate(engine)
     put_records(engine, [f"+79{n * 7919:09}" for n in range(2000)])
     known = {"operator": "o", "region": "r", "file_name": "f", "file_changed_at": NOW, "imported_at": NOW}
     blocks = [f"+79{n:04}" for n in range(5000)]

@@ -15,7 +15,7 @@ from crew import Crew, no_lock
 from sqlalchemy import text
 
 from etl.load.engine import open_engine
-from etl.load.schema import migrate
+from etl.load.schema import create_or_migrate
 
 POOL = 4
 """Sessions at the server: less than the eight runs ask for."""
@@ -81,7 +81,7 @@ def test_the_whole_job_runs_through_a_transaction_pooler(pooled, sandbox):
 @pytest.mark.parametrize("locked", [True, False])
 def test_eight_runs_at_once_through_a_transaction_pooler(pooled, database_url, sandbox, crew, locked):
     account = Account(pooled, sandbox)
-    migrate(account.engine)
+    create_or_migrate(account.engine)
     for number in range(4):
         sandbox.dataset.replace(edition(number))
         results = crew.run(account.settings, **({} if locked else {"hold": no_lock}))

@@ -23,7 +23,7 @@ from etl.extract.json_feed import parse_billing
 from etl.extract.spill import Spill
 from etl.load.engine import open_engine
 from etl.load.ledger import begin_run
-from etl.load.schema import migrate
+from etl.load.schema import create_or_migrate
 from etl.load.window import Rules
 from etl.model import ATTRIBUTES, Batch, Tally, Window
 from etl.pipeline import Job, sync_windows
@@ -196,7 +196,7 @@ class Answers:
 
 def test_any_sequence_of_edits_and_fetches_ends_with_the_vendors_multiset(database_url, tmp_path):
     engine = open_engine(database_url)
-    migrate(engine)
+    create_or_migrate(engine)
     examples = EXAMPLES[database_url.get_backend_name()]
     run_state_machine_as_test(
         lambda: Nights(engine, tmp_path),
