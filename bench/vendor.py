@@ -1,8 +1,8 @@
-"""A stand-in for the vendor that answers `post_billing_data` from bytes made beforehand, as a process of its own.
+"""A stand-in for the vendor that answers from bytes made beforehand, as a process of its own.
 
 The sandbox of the project writes every answer anew and under a lock, which would stand in everybody's time alike and
-bring all ratios closer to one. This one knows a single call, takes the start and the end date as inclusive, and any
-token. The first part of the path says in which mood it is:
+bring all ratios closer to one. This one knows two calls: for records, where start and end date are inclusive, and for
+the balance, which never changes. It takes any token. The first part of the path says in which mood it is:
 
     /first      the records as they were at first
     /revised    after one in 25 of the last three days has changed
@@ -26,6 +26,7 @@ from typing import Any
 from bench.records import Load
 
 DELAY = 0.1
+BALANCE = b'{"success": true, "error": "", "data": {"balance": 5.0, "price": 0.2, "balance_limit": 0.0}}'
 
 
 class Days:
@@ -56,7 +57,15 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         first, last = (date.fromisoformat(asked[name]) for name in ("start_date", "end_date"))
-        body = self.days[mood].answer(first, last)
+        self._answer(self.days[mood].answer(first, last))
+
+    def do_GET(self) -> None:
+        if not self.path.endswith("/get_balance/"):
+            self.send_error(404)
+            return
+        self._answer(BALANCE)
+
+    def _answer(self, body: bytes) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
