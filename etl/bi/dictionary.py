@@ -27,7 +27,8 @@ _KINDS: Final = {
 """Type and unit, by the kind of a view's column."""
 
 OF_OTHERS: Final[dict[str, dict[str, str]]] = {
-    "accounts": {"label": "settings", "phones": "settings", "phones_key_id": "settings", "codes": "settings"},
+    "accounts": {"label": "settings", "phones": "settings", "phones_key_id": "settings", "codes": "settings"}
+    | {"retired_at": "a person: account retire", "dates_mean": "vendor: overlapping answers"},
     "billing_records": {
         name: f"vendor: {name}" for name in ("created_at", "phone", "code_auth", "status", "status_info", "price")
     }
@@ -39,6 +40,8 @@ OF_OTHERS: Final[dict[str, dict[str, str]]] = {
         for name in ("status", "status_info", "price", "repeats")
     },
     "rejected_records": {"payload": "vendor"},
+    "purged_months": dict.fromkeys(("records", "delivered", "spend"), "billing_records")
+    | {"restated": "restatements.delta"},
     "synced_days": dict.fromkeys(("digest", "records", "spend"), "billing_records"),
     "balance_snapshots": {"balance": "vendor: get_balance", "recorded_spend": "billing_records.price × repeats"},
     "balance_top_ups": dict.fromkeys(("at", "amount"), "a person: balance --top-up"),

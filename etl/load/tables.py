@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_REVISION: Final = "0003"
+SCHEMA_REVISION: Final = "0004"
 """The newest revision in `migrations/versions`, known without loading Alembic; a test holds the two together."""
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
@@ -139,6 +139,13 @@ accounts = Table(
     Column("phones", String(8), nullable=False, server_default="plain", comment="plain, masked or keyed"),
     Column("phones_key_id", String(8), comment="Of the key of keyed phones; no part of it"),
     Column("codes", String(4), nullable=False, server_default="keep", comment="keep or drop"),
+    Column("retired_at", UtcTime(), comment="UTC; no sync fetches it since. Empty while it is in use"),
+    Column(
+        "dates_mean",
+        String(16),
+        comment="How the vendor was seen to cut days: included or excluded (the end date), or other_zone",
+    ),
+    Column("dates_seen_at", UtcTime(), comment="UTC; when check last saw that"),
     comment="The vendor accounts whose charges stand here",
 )
 
@@ -225,7 +232,21 @@ synced_days = Table(
     Column("restated_at", UtcTime(), comment="UTC; when it last changed after that"),
     Column("suspect_since", UtcTime(), comment="UTC; set while the vendor's answer is not believed"),
     Column("suspect_reason", Text, comment="What speaks against the vendor's answer"),
+    Column("purged_at", UtcTime(), comment="UTC; when its records were purged. What the ledger says of the day stays"),
     comment="The day ledger: what each day amounts to, and whether it is complete",
+)
+
+purged_months = Table(
+    "purged_months",
+    metadata,
+    _account(primary_key=True),
+    Column("month", Date, primary_key=True, comment="The month's first day, in the vendor's wall clock"),
+    Column("records", BigInteger, nullable=False, comment="Charges as the vendor listed them, repeats included"),
+    Column("delivered", BigInteger, nullable=False, comment="Those of status 1"),
+    Column("spend", Money(38), nullable=False, comment="Price times repeats of the purged records"),
+    Column("restated", Money(38), nullable=False, comment="What the purged lines of the journal added to spend"),
+    Column("purged_at", UtcTime(), nullable=False, comment="UTC; when the last of them were purged"),
+    comment="What the purged records of a month amounted to",
 )
 
 restatements = Table(
@@ -269,6 +290,7 @@ rejected_records = Table(
     Column("payload_digest", String(32), nullable=False, comment="Tells one from another: each is kept once"),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
     UniqueConstraint("account_id", "payload_digest"),
+    Index(None, "account_id", "first_seen_at"),  # for trimming the oldest
     comment="What the vendor lists and no record can be made of",
 )
 

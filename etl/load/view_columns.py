@@ -108,9 +108,10 @@ VIEW_COLUMNS: Final[dict[str, tuple[ViewColumn, ...]]] = {
         _ACCOUNT,
         ViewColumn("last_synced_date", "date", "The last day of the unbroken run of complete days", "sync_state.last_synced_date"),
         ViewColumn("last_success_at", "time, UTC", "When a run last stored all it was asked for", "sync_state.last_success_at"),
-        ViewColumn("hours_behind", "hours", "Since the end of last_synced_date, one decimal place", "sync_state.synced_until_utc"),
+        ViewColumn("hours_behind", "hours", "Since the end of last_synced_date, one decimal place. Empty where the account is retired", "sync_state.synced_until_utc"),
         ViewColumn("open_days", "whole number", "Days stored that were not over then", "synced_days.first_closed_at"),
         ViewColumn("suspect_days", "whole number", "Days whose latest answer was implausible", "synced_days.suspect_since"),
+        ViewColumn("retired_at", "time, UTC", "When the account was retired. Empty while it is in use", "accounts.retired_at"),
     ),
 }  # fmt: skip
 """By view, in the order of the columns."""

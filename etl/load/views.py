@@ -150,6 +150,10 @@ FROM (
   SELECT j.account_id, {restated_month}, 0, 0, {_each("0", price)}, {_each("SUM({part})", delta)}
   FROM restatements j
   GROUP BY j.account_id, {restated_month}
+  UNION ALL
+  SELECT p.account_id, p.month, p.records, p.delivered, {_each("{part}", words.parts("p.spend"))},
+    {_each("{part}", words.parts("p.restated"))}
+  FROM purged_months p
 ) m
 JOIN accounts a ON a.id = m.account_id
 GROUP BY a.label, m.month"""
@@ -232,9 +236,10 @@ def _freshness(words: Words) -> str:
     suspect_days = "SUM(CASE WHEN d.suspect_since IS NOT NULL THEN 1 ELSE 0 END)"
     of_account = "FROM synced_days d WHERE d.account_id = a.id"
     return f"""SELECT a.label AS account, s.last_synced_date, s.last_success_at,
-  {words.hours_since.format("s.synced_until_utc")} AS hours_behind,
+  CASE WHEN a.retired_at IS NULL THEN {words.hours_since.format("s.synced_until_utc")} END AS hours_behind,
   {words.integer.format(f"COALESCE((SELECT {open_days} {of_account}), 0)")} AS open_days,
-  {words.integer.format(f"COALESCE((SELECT {suspect_days} {of_account}), 0)")} AS suspect_days
+  {words.integer.format(f"COALESCE((SELECT {suspect_days} {of_account}), 0)")} AS suspect_days,
+  a.retired_at
 FROM accounts a
 LEFT JOIN sync_state s ON s.account_id = a.id"""
 

@@ -44,6 +44,7 @@ CONTRACT_TABLES = {
     "balance_snapshots",
     "balance_top_ups",
     "numbering_ranges",
+    "purged_months",
 }
 
 CHANGES = {
