@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +39,8 @@ _VERSION: Final = Table(
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
 """As Alembic itself makes it."""
+_OLDER: Final = frozenset(f"{number:04}" for number in range(1, int(SCHEMA_REVISION)))
+"""The revisions that migrations lead on from."""
 
 
 def schema_revision(connection: Connection) -> str | None:
@@ -71,13 +74,28 @@ def require_schema(connection: Connection) -> None:
         raise SchemaMismatch("the database lacks some of its views; run: billing-etl migrate")
     if revision is None:
         raise SchemaMismatch("the database has no schema yet; run: billing-etl migrate")
-    if revision > SCHEMA_REVISION:
+    require_known(revision)
+    raise SchemaMismatch(
+        f"the database's schema ({revision}) is older than {SCHEMA_REVISION}; run: billing-etl migrate"
+    )
+
+
+def require_known(revision: str | None) -> None:
+    """Make sure that a database of this revision can be migrated to the newest one, or is there already.
+
+    Raises:
+        SchemaMismatch: A newer version of the program made it, or none did.
+    """
+    if revision is None or revision == SCHEMA_REVISION or revision in _OLDER:
+        return
+    if re.fullmatch(r"\d{4}", revision, re.ASCII) and revision > SCHEMA_REVISION:
         raise SchemaMismatch(
             f"the database's schema ({revision}) is newer than this version knows ({SCHEMA_REVISION}); "
             "install the version of billing-etl that made it"
         )
     raise SchemaMismatch(
-        f"the database's schema ({revision}) is older than {SCHEMA_REVISION}; run: billing-etl migrate"
+        f"the database's schema ({revision!r}) is none of billing-etl's: does another program keep its own there? "
+        "take a database of its own for each"
     )
 
 
@@ -148,22 +166,16 @@ def migrate(engine: Engine) -> None:
     """
     with engine.connect() as connection:
         revision = schema_revision(connection)
+        require_known(revision)
         if revision is None:
             require_unicode(connection)
-    if revision is not None and revision > SCHEMA_REVISION:
-        with engine.connect() as connection:
-            require_schema(connection)
     # A tenth of a second that a nightly run has no use for.
     from alembic import command
-    from alembic.util import CommandError
 
-    try:
-        with engine.connect() as connection:
-            config = alembic_config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except CommandError:
-        raise SchemaMismatch(f"the database's schema ({revision}) is unknown to this version of billing-etl") from None
+    with engine.connect() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
 def empty_database() -> Engine:
