@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,7 +19,7 @@ import etl
 from etl import stopping
 from etl.audit.balance import BalanceNews
 from etl.balancing import HURRIED_SECONDS, Books, Scales
-from etl.errors import BillingError, DatabaseFailed, Stopped, VendorUnavailable
+from etl.errors import BillingError, ConfigError, DatabaseFailed, Stopped, VendorUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import ReadFeed, Source
 from etl.extract.transport import CLOCK_TOLERANCE, Limits, Transport
@@ -32,11 +33,14 @@ from etl.load.ledger import (
     end_run,
     find_account,
     read_position,
+    read_purged,
     require_form,
     write_range,
 )
 from etl.load.lock import hold_lock
 from etl.load.schema import create_or_migrate, empty_database, is_current, require_schema, schema_revision
+from etl.load.tables import rejected_records, sync_runs
+from etl.load.trim import find_old_rejected, find_old_runs, remove_rows
 from etl.load.window import Rules
 from etl.model import Tally, Window
 from etl.pipeline import Job, sync_windows
@@ -44,7 +48,7 @@ from etl.settings import Settings
 from etl.sweep import plan_sweep
 from etl.transform.privacy import Protection
 from etl.transform.reading import read_feed
-from etl.windows import plan_sync, plan_windows
+from etl.windows import leave_out, plan_sync, plan_windows
 
 FIRST_SYNC_DAYS: Final = 30
 MIGRATION_WAIT: Final = 120.0
@@ -64,6 +68,7 @@ class Order:
         command: `sync`, `backfill` or `accept`.
         wait: Seconds to wait for the account's lock.
         deep: A sync compares every stored day that the vendor still serves, not only the lookback.
+        named: Somebody asked for this very account.
     """
 
     command: str
@@ -72,6 +77,7 @@ class Order:
     dry_run: bool = False
     wait: float = 0.0
     deep: bool = False
+    named: bool = False
 
     @property
     def accepted(self) -> frozenset[date]:
@@ -81,7 +87,11 @@ class Order:
 
 @dataclass(slots=True)
 class Report:
-    """How a run went; `error` is what ended it early, if anything did; `balance` is what is to be said of it."""
+    """How a run went; `error` is what ended it early, if anything did; `balance` is what is to be said of it.
+
+    Attributes:
+        retired_at: Since when the account is retired: then nothing is fetched.
+    """
 
     account: str
     command: str
@@ -93,6 +103,7 @@ class Report:
     seconds: float = 0.0
     error: BillingError | None = None
     balance: BalanceNews | None = None
+    retired_at: datetime | None = None
 
     @property
     def needs_a_look(self) -> bool:
@@ -276,7 +287,12 @@ def _run(
     today = clock().astimezone(settings.timezone).date()
     account_id, position = try_again(partial(_look_up, engine, settings))
     report.watermark = position.watermark
-    windows = report.windows = plan_order(settings, order, position, today)
+    if position.retired_at:
+        report.retired_at = _pass_by(settings, order, position.retired_at)
+        return
+    windows = report.windows = _leave_purged_out(
+        engine, account_id, plan_order(settings, order, position, today), order, watcher
+    )
     _announce(settings, order, position, today, windows, watcher)
     scales = Scales(hurried, clock, is_wanted=order.command != "accept" and not order.dry_run)
     run: Run | None = None
@@ -331,6 +347,7 @@ def _run(
             end()  # tried again for long enough already
         else:
             try_again(end)
+        _trim(engine, run, settings, clock())
 
 
 def _announce(
@@ -371,6 +388,39 @@ def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position]:
         return account_id, read_position(connection, account_id)
 
 
+def _pass_by(settings: Settings, order: Order, retired_at: datetime) -> datetime:
+    """Leave a retired account alone, unless somebody asked for this very one: that must be a mistake."""
+    if order.command != "sync" or order.named:
+        raise ConfigError(
+            f"the account {settings.account} is retired since {retired_at:%Y-%m-%d}; "
+            f"billing-etl account resume {shlex.quote(settings.account)} brings it back"
+        )
+    return retired_at
+
+
+def _leave_purged_out(
+    engine: Engine, account_id: int | None, windows: list[Window], order: Order, watcher: Watcher
+) -> list[Window]:
+    """The windows without days whose records were purged: they would come back, and count twice in their month."""
+    if account_id is None or not windows:
+        return windows
+    asked = Window(windows[0].first, windows[-1].last)
+
+    def look_up() -> frozenset[date]:
+        with reading(engine) as connection:
+            return read_purged(connection, account_id, asked)
+
+    purged = try_again(look_up) & {day for window in windows for day in window.days()}
+    if not purged:
+        return windows
+    days = "1 day" if len(purged) == 1 else f"{len(purged):,} days"
+    words = f"the records of {days} from {min(purged)} to {max(purged)} were purged"
+    if order.command != "sync":
+        raise ConfigError(f"{words}, and are not fetched again; ask for other days")
+    watcher.say(f"{words}; they are left out")
+    return leave_out(windows, purged)
+
+
 def _begin(
     engine: Engine, settings: Settings, order: Order, windows: list[Window], clock: Callable[[], datetime]
 ) -> Run:
@@ -396,6 +446,23 @@ def _end(
     if run is not None:
         with engine.begin() as connection:
             end_run(connection, run, outcome=outcome, exit_code=code, error=error, now=clock())
+
+
+def _trim(engine: Engine, run: Run | None, settings: Settings, now: datetime) -> None:
+    """Let go of what is old by the settings."""
+    if run is None:
+        return
+    for table, days, find in (
+        (sync_runs, settings.keep_runs, find_old_runs),
+        (rejected_records, settings.keep_rejected, find_old_rejected),
+    ):
+        while days is not None:
+            with reading(engine) as connection:
+                numbers = find(connection, run.account_id, now - timedelta(days=days))
+            if not numbers:
+                break
+            with engine.begin() as connection:
+                remove_rows(connection, table, numbers)
 
 
 def _mention_clock(skew: float | None) -> None:

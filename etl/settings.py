@@ -96,6 +96,8 @@ class Settings:
     log_format: str = "text"
     metrics_file: Path | None = None
     heartbeat_url: str | None = field(default=None, repr=False)
+    keep_runs: int = 400
+    keep_rejected: int | None = None
     warnings: tuple[str, ...] = ()
 
     def secrets(self) -> list[str]:
@@ -227,7 +229,12 @@ def _parse_token(text: str) -> str:
     return text
 
 
-def _parse_account(text: str) -> str:
+def parse_account(text: str) -> str:
+    """A label as settings and the command line write it.
+
+    Raises:
+        ValueError: What it must be.
+    """
     if not text or len(text) > _ACCOUNT_LENGTH or not text.isprintable() or text != text.strip():
         raise ValueError(f"a name of at most {_ACCOUNT_LENGTH} printable characters, without blanks around it")
     return text
@@ -275,7 +282,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "database_url", "sqlite:///billing.db", "SQLite, PostgreSQL or MariaDB/MySQL", _parse_database_url, secret=True
     ),
-    Setting("account", "default", "the label under which this token's records stand", _parse_account),
+    Setting("account", "default", "the label under which this token's records stand", parse_account),
     Setting("start_date", None, "where a first sync begins; 30 days back unless set", parse_day),
     Setting(
         "lookback_days", "7", "complete days fetched again every run", _number(int, 0, 3660, "a whole number of days")
@@ -330,5 +337,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         _parse_heartbeat_url,
         secret=True,
         of_run=True,
+    ),
+    Setting("keep_runs", "400", "days a run stays in the history", _number(int, 1, 36_500, "a whole number of days")),
+    Setting(
+        "keep_rejected",
+        None,
+        "days a rejected record stays; for ever unless set",
+        _number(int, 1, 36_500, "a whole number of days"),
     ),
 )

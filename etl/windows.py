@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date, timedelta
 from itertools import pairwise
 
@@ -50,6 +50,12 @@ def plan_windows(wanted: Window | None, extra: Iterable[date], *, size: int) -> 
     """Cut the wanted days, and single days outside of them, into windows of at most `size` days, in order."""
     days = set(extra) | set(wanted.days() if wanted else ())
     return [window for run in _unbroken_runs(sorted(days)) for window in _cut(run, size)]
+
+
+def leave_out(windows: Iterable[Window], days: Collection[date]) -> list[Window]:
+    """The windows without some days: shorter, in pieces, or gone."""
+    kept = ([day for day in window.days() if day not in days] for window in windows)
+    return [run for each in kept for run in _unbroken_runs(each)]
 
 
 def last_unbroken(first: date, complete: Iterable[date]) -> date | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from typing import Any
@@ -38,6 +38,7 @@ class AccountStatus:
         last_runs: The newest first.
         balance: What is to be said of it; None before the first snapshot.
         lateness: How late records arrive and change; None for an account that is not configured here.
+        retired_at: Since when no sync fetches it.
     """
 
     account: str
@@ -52,6 +53,7 @@ class AccountStatus:
     last_runs: tuple[dict[str, Any], ...] = ()
     balance: BalanceNews | None = None
     lateness: Lateness | None = None
+    retired_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,11 @@ def read_status(
         terms: By label. Without an account's the lateness of its records is not looked for.
     """
     terms = terms or {}
-    known = {row.label: row.id for row in connection.execute(select(accounts).order_by(accounts.c.label))}
-    statuses = [_read_account(connection, label, number, now, terms.get(label)) for label, number in known.items()]
+    known = {row.label: row for row in connection.execute(select(accounts).order_by(accounts.c.label))}
+    statuses = [
+        replace(_read_account(connection, label, row.id, now, terms.get(label)), retired_at=row.retired_at)
+        for label, row in known.items()
+    ]
     return statuses + [AccountStatus(label) for label in labels if label not in known]
 
 

@@ -32,22 +32,30 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """How far an account is: None before its first day."""
+    """How far an account is: None before its first day.
+
+    Attributes:
+        settled_through: The last day that the lookback of the last run no longer reaches.
+        retired_at: Since when no sync fetches it.
+    """
 
     first_day: date | None
     watermark: date | None
     suspect_days: tuple[date, ...] = ()
+    settled_through: date | None = None
+    retired_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A day of the ledger."""
+    """A day of the ledger; of a purged one there are no records any more."""
 
     digest: str
     records: int
     spend: Decimal
     closed: bool
     suspect: bool
+    purged: bool = False
 
     def says(self, snapshot: DaySnapshot) -> bool:
         """Whether the ledger has the day as the snapshot shows it."""
@@ -158,14 +166,31 @@ def read_position(connection: Connection, account_id: int | None) -> Position:
     """How far the account is."""
     state = sync_state.c
     row = connection.execute(
-        select(state.first_day, state.last_synced_date).where(state.account_id == account_id)
+        select(state.first_day, state.last_synced_date, state.settled_through, accounts.c.retired_at)
+        .join(accounts, accounts.c.id == state.account_id)
+        .where(state.account_id == account_id)
     ).one_or_none()
     if row is None:
         return Position(None, None)
     suspect = select(synced_days.c.day).where(
         synced_days.c.account_id == account_id, synced_days.c.suspect_since.is_not(None)
     )
-    return Position(row.first_day, row.last_synced_date, tuple(connection.scalars(suspect.order_by(synced_days.c.day))))
+    return Position(
+        first_day=row.first_day,
+        watermark=row.last_synced_date,
+        suspect_days=tuple(connection.scalars(suspect.order_by(synced_days.c.day))),
+        settled_through=row.settled_through,
+        retired_at=row.retired_at,
+    )
+
+
+def read_purged(connection: Connection, account_id: int | None, window: Window) -> frozenset[date]:
+    """The days of a window whose records were purged."""
+    day = synced_days.c
+    query = select(day.day).where(
+        day.account_id == account_id, day.day.between(window.first, window.last), day.purged_at.is_not(None)
+    )
+    return frozenset(connection.scalars(query))
 
 
 def read_days(connection: Connection, account_id: int | None, window: Window) -> dict[date, Day]:
@@ -173,19 +198,22 @@ def read_days(connection: Connection, account_id: int | None, window: Window) ->
     column = synced_days.c
     rows = connection.execute(
         select(
-            column.day, column.digest, column.records, column.spend, column.first_closed_at, column.suspect_since
+            column.day, column.digest, column.records, column.spend,
+            column.first_closed_at, column.suspect_since, column.purged_at,
         ).where(column.account_id == account_id, column.day.between(window.first, window.last))
-    )
+    )  # fmt: skip
     return {
-        row.day: Day(row.digest, row.records, row.spend, row.first_closed_at is not None, row.suspect_since is not None)
-        for row in rows
+        day: Day(digest, records, spend, *(moment is not None for moment in moments))
+        for day, digest, records, spend, *moments in rows
     }
 
 
 def count_records(connection: Connection, account_id: int | None) -> dict[date, int]:
-    """Every stored day, and how many records the vendor last listed for it."""
+    """Every stored day whose records are there, and how many of them the vendor last listed."""
     column = synced_days.c
-    rows = connection.execute(select(column.day, column.records).where(column.account_id == account_id))
+    rows = connection.execute(
+        select(column.day, column.records).where(column.account_id == account_id, column.purged_at.is_(None))
+    )
     return {row.day: row.records for row in rows}
 
 

@@ -98,6 +98,8 @@ def compare_window(
         before = ledger.get(snapshot.day)
         if snapshot.day in batch.doubts:
             continue
+        if before and before.purged:
+            continue  # all that the vendor lists would look late
         if before and before.closed and snapshot.day in batch.unsure:
             continue  # it is whole already, and this answer may not be
         if before and before.digest == snapshot.digest and not rules.thorough:

@@ -76,6 +76,8 @@ def test_the_defaults_are_those_of_the_contract():
         "log_format": "text",
         "metrics_file": None,
         "heartbeat_url": None,
+        "keep_runs": 400,
+        "keep_rejected": None,
     }
 
 
@@ -101,6 +103,8 @@ EXAMPLES = {
     "BILLING_LOG_FORMAT": ("JSON", "json"),
     "BILLING_METRICS_FILE": ("/var/lib/x/billing.prom", Path("/var/lib/x/billing.prom")),
     "BILLING_HEARTBEAT_URL": ("http://127.0.0.1:8000/ping/7f2c?create=1", "http://127.0.0.1:8000/ping/7f2c?create=1"),
+    "BILLING_KEEP_RUNS": ("30", 30),
+    "BILLING_KEEP_REJECTED": ("730", 730),
 }
 
 
@@ -346,6 +350,8 @@ WRONG = {
     "BILLING_LOG_FORMAT": ["xml"],
     "BILLING_METRICS_FILE": ["a\tb", "a\u0000b"],
     "BILLING_HEARTBEAT_URL": ["http://hc.example.com/7f2c", "hc-ping.com/7f2c", "https://u@h/7f2c", "https://h/7f2c#x"],
+    "BILLING_KEEP_RUNS": ["0", "1.5", "36501", "36m"],
+    "BILLING_KEEP_REJECTED": ["0", "never"],
 }
 CASES = [(variable, text) for variable, texts in WRONG.items() for text in texts if text]
 

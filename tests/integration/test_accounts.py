@@ -1,0 +1,101 @@
+"""An account gets another label, rests, and comes back; its rows are what they were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from accounts import Account
+from jobs import SILENT
+from sqlalchemy import text
+
+from etl.accounts import read_accounts, rename_account, retire_account
+from etl.audit.status import read_status
+from etl.errors import ConfigError, RunElsewhere
+from etl.load.lock import hold_lock
+from etl.process import exit_code_of
+from etl.runs import Order, run_account
+
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+
+
+def sync(account, *, named=False, command="sync"):
+    day = date(2026, 3, 9)
+    return run_account(
+        account.settings,
+        Order(command, *((day, day) if command != "sync" else ()), named=named),
+        SILENT,
+        redact=str,
+        exit_code_of=exit_code_of,
+        clock=lambda: MORNING,
+    )
+
+
+@pytest.fixture
+def account(sqlite_url, sandbox):
+    made = Account(sqlite_url, sandbox)
+    assert made.run() == (0, "")
+    return made
+
+
+def test_a_renamed_account_goes_on_where_it_was(account):
+    before = account.dump()
+    rename_account(account.engine, "default", "shop «1»", wait=0)
+    after = account.dump()
+    assert [row[1] for row in after.pop("accounts")] == ["shop «1»"]
+    del before["accounts"]
+    assert after == before
+    account.settings = replace(account.settings, account="shop «1»")
+    report = sync(account)
+    assert (report.error, report.tally.new, report.tally.unchanged > 0) == (None, 0, True)
+    assert account.read("SELECT DISTINCT account FROM billing") == [("shop «1»",)]
+
+
+def test_a_label_that_is_taken_or_not_there_is_refused(account):
+    with account.engine.begin() as connection:
+        connection.execute(text("INSERT INTO accounts (label, created_at) VALUES ('bank', '2026-01-01 00:00:00')"))
+    with pytest.raises(ConfigError, match="an account bank already"):
+        rename_account(account.engine, "default", "bank", wait=0)
+    with pytest.raises(ConfigError, match="no account shop; it has bank, default"):
+        rename_account(account.engine, "shop", "other", wait=0)
+    assert [each.label for each in read_accounts(account.engine)] == ["bank", "default"]
+
+
+@pytest.mark.parametrize("busy", ["default", "shop"])
+def test_nothing_is_renamed_while_a_run_of_either_label_is_under_way(account, busy):
+    with hold_lock(account.engine, f"account-{busy}", wait=0), pytest.raises(RunElsewhere):
+        rename_account(account.engine, "default", "shop", wait=0)
+    assert [each.label for each in read_accounts(account.engine)] == ["default"]
+
+
+def test_a_retired_account_is_passed_by_unless_it_is_asked_for(account):
+    assert retire_account(account.engine, "default", MORNING, wait=0)
+    assert not retire_account(account.engine, "default", MORNING, wait=0)
+    account.vendor.requests.clear()
+    report = sync(account)
+    assert (report.error, report.retired_at, exit_code_of(report)) == (None, MORNING, 0)
+    for asked in ({"named": True}, {"command": "backfill"}, {"command": "accept"}):
+        refused = sync(account, **asked)
+        assert exit_code_of(refused) == 78
+        assert "retired since 2026-03-11; billing-etl account resume default" in str(refused.error)
+    assert account.vendor.requests == []
+    assert account.read("SELECT count(*) FROM sync_runs") == [(1,)]
+    assert account.read("SELECT count(*) > 0 FROM billing") == [(1,)]
+    assert retire_account(account.engine, "default", None, wait=0)
+    assert sync(account).tally.days > 0
+
+
+def test_freshness_marks_a_retired_account_and_asks_nothing_of_it(database_url, sandbox):
+    account = Account(database_url, sandbox)
+    assert account.run() == (0, "")
+    query = "SELECT account, last_synced_date, hours_behind, retired_at FROM freshness"
+    (before,) = account.read(query)
+    assert Decimal(before[2]) > 0
+    assert before[3] is None
+    retire_account(account.engine, "default", MORNING, wait=0)
+    (after,) = account.read(query)
+    assert (after[:3], str(after[3])[:19]) == ((*before[:2], None), "2026-03-11 06:30:00")
+    with account.engine.connect() as connection:
+        assert [status.retired_at for status in read_status(connection, [], MORNING)] == [MORNING]

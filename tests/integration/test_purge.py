@@ -1,0 +1,303 @@
+"""A purge changes no figure of a month, and no run undoes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+
+import pytest
+from accounts import just_before
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jobs import SILENT, settings_of
+from sqlalchemy import bindparam, func, insert, select, text, update
+
+from etl.audit.status import read_status
+from etl.cli.audit import _verify
+from etl.errors import ConfigError, RunElsewhere
+from etl.load.engine import open_engine
+from etl.load.ledger import take_fence
+from etl.load.lock import hold_lock
+from etl.load.purge import purge_some
+from etl.load.schema import migrate
+from etl.load.tables import (
+    accounts,
+    billing_records,
+    purged_months,
+    rejected_records,
+    restatements,
+    sync_state,
+    synced_days,
+)
+from etl.model import bounds
+from etl.process import Options, exit_code_of
+from etl.retention import Age, purge_account
+from etl.runs import Order, run_account
+
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+FIRST = date(2026, 1, 20)
+JANUARY = date(2026, 1, 1)
+ALL_OLD = Age(1, "m")
+"""On the morning of these tests: January."""
+
+
+def charges(day, *, n=4, price="0.2", status=1):
+    return [
+        {
+            "created_at": f"{day}T10:00:{second:02}",
+            "code_auth": "0371",
+            "status": status if second else 0,
+            "status_info": "ok",
+            "phone": "89243555100",
+            "price": Decimal(price),
+        }
+        for second in range(n)
+    ]
+
+
+class Shop:
+    """An account that knows of forty days, some of which changed after they were closed."""
+
+    def __init__(self, url, vendor):
+        self.vendor = vendor
+        self.settings = settings_of(url, vendor, FIRST)
+        self.engine = open_engine(url)
+        self.now = MORNING
+        self.records = [
+            record
+            for number in range(50)
+            for record in charges(FIRST + timedelta(days=number), price=f"{number}.00000{number % 7}")
+        ]
+        self.records += [self.records[3], self.records[3]]
+        vendor.dataset.replace(self.records)
+        assert self.run().error is None
+        late = charges(date(2026, 1, 25), n=9, price="1000000000.5")[4:]
+        vendor.dataset.replace([*self.records[2:], *late, {"price": "none"} | dict(late[0], price="none")])
+        report = self.run("backfill", FIRST, date(2026, 3, 10))
+        assert (report.error, report.tally.new, report.tally.withdrawn) == (None, 5, 2)
+
+    def run(self, command="sync", since=None, until=None, say=SILENT.say, *, deep=False):
+        self.now += timedelta(minutes=1)
+        return run_account(
+            self.settings,
+            Order(command, since, until, deep=deep),
+            replace(SILENT, say=say),
+            redact=str,
+            exit_code_of=exit_code_of,
+            clock=lambda: self.now,
+        )
+
+    def purge(self, age=ALL_OLD, *, dry_run=False):
+        return purge_account(self.settings, age, named=True, dry_run=dry_run, wait=0, clock=lambda: self.now)
+
+    def read(self, query):
+        with self.engine.connect() as connection:
+            return connection.execute(text(query) if isinstance(query, str) else query).all()
+
+    def figures(self):
+        """What a purge may not change."""
+        with self.engine.connect() as connection:
+            status = read_status(connection, [], self.now)
+        return {
+            "status": [replace(one, last_runs=(), rejected=0) for one in status],
+            "ledger": [tuple(day)[:-1] for day in self.read(select(synced_days).order_by(synced_days.c.day))],
+            **{
+                view: sorted(self.read(f"SELECT * FROM {view}"), key=repr)
+                for view in ("monthly_spend", "restated_days", "balance_proof")
+            },
+        }
+
+    def rows(self):
+        tables = (billing_records, restatements, rejected_records)
+        return tuple(self.read(select(func.count()).select_from(table))[0][0] for table in tables)
+
+
+@pytest.fixture
+def shop(database_url, sandbox):
+    return Shop(database_url, sandbox)
+
+
+@pytest.fixture
+def small_shop(sqlite_url, sandbox):
+    return Shop(sqlite_url, sandbox)
+
+
+def test_every_figure_of_a_purged_month_stays_and_no_run_brings_its_records_back(shop):
+    before, rows = shop.figures(), shop.rows()
+    assert before["monthly_spend"][0].restated != 0
+    would = shop.purge(dry_run=True).months
+    assert (shop.rows(), shop.figures()) == (rows, before)
+    purged = shop.purge()
+    assert (purged.months, purged.kept, purged.unsettled) == (would, {}, [])
+    assert list(purged.months) == [JANUARY]
+    # Of the first day two were withdrawn: their rows go as well.
+    assert tuple(purged.months[JANUARY]) == (12 * 4 + 5, 7, 1)
+    assert shop.rows() == tuple(had - went for had, went in zip(rows, purged.months[JANUARY], strict=True))
+    assert shop.read("SELECT count(*) FROM billing WHERE created_at < '2026-02-01'") == [(0,)]
+    assert shop.figures() == before
+    assert shop.purge().months == {}
+
+    said = []
+    deep = shop.run(since=FIRST, say=said.append)
+    assert (deep.error, deep.windows[0].first, deep.tally.new, deep.tally.days) == (None, date(2026, 2, 1), 0, 39)
+    assert said == ["the records of 12 days from 2026-01-20 to 2026-01-31 were purged; they are left out"]
+    assert shop.run(deep=True).tally.days == 39
+    refused = shop.run("backfill", date(2026, 1, 31), date(2026, 2, 2))
+    assert (exit_code_of(refused), refused.windows) == (78, [])
+    assert "1 day from 2026-01-31 to 2026-01-31 were purged" in str(refused.error)
+    assert exit_code_of(shop.run("accept", FIRST, FIRST)) == 78
+    assert shop.figures()["monthly_spend"] == before["monthly_spend"]
+    assert shop.rows()[0] == rows[0] - 53
+
+
+def test_verify_leaves_purged_days_out(small_shop):
+    found = _verify(Options(verbosity=-1), small_shop.settings, FIRST, date(2026, 3, 10), ["json"])
+    assert (found["days"], found["exit_code"]) == (50, 0)
+    small_shop.purge()
+    found = _verify(Options(verbosity=-1), small_shop.settings, FIRST, date(2026, 3, 10), ["json", "csv"])
+    assert (found["days"], found["differences"]) == (38, [])
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_run_that_planned_before_the_purge_stores_nothing_of_its_days(shop):
+    before = shop.figures()["monthly_spend"]
+
+    def purge_meanwhile():
+        # Behind a transaction pooler no lock keeps the two apart.
+        old = billing_records.c.created_at < bounds(date(2026, 2, 1))[0]
+        with open_engine(shop.settings.database_url).begin() as connection:
+            connection.execute(
+                update(synced_days).where(synced_days.c.day < date(2026, 2, 1)).values(purged_at=MORNING)
+            )
+            connection.execute(billing_records.delete().where(old))
+
+    with just_before("SELECT synced_days.day, synced_days.digest", purge_meanwhile) as done:
+        shop.run("backfill", FIRST, date(2026, 2, 3))
+    assert done
+    assert shop.read("SELECT count(*) FROM billing WHERE created_at < '2026-02-01'") == [(0,)]
+    assert shop.figures()["monthly_spend"][1:] == before[1:]
+
+
+def test_days_before_the_ledger_may_still_come_and_go_by_the_next_purge(small_shop):
+    small_shop.purge()
+    small_shop.vendor.dataset.replace([*small_shop.records, *charges(date(2026, 1, 10), price="7")])
+    assert small_shop.run("backfill", date(2026, 1, 1), date(2026, 1, 19)).error is None
+    before = small_shop.figures()
+    assert tuple(small_shop.purge().months[JANUARY]) == (4, 0, 0)
+    assert small_shop.figures() == before
+
+
+def test_a_month_with_a_suspect_day_stays(small_shop):
+    with small_shop.engine.begin() as connection:
+        connection.execute(
+            update(synced_days).where(synced_days.c.day == FIRST).values(suspect_since=MORNING, suspect_reason="x")
+        )
+    before = small_shop.rows()
+    assert small_shop.purge().kept == {JANUARY: "2026-01-20 is suspect"}
+    assert small_shop.rows() == before
+
+
+def test_the_lookback_of_the_settings_counts_as_much_as_that_of_the_last_run(small_shop):
+    small_shop.now += timedelta(days=60)
+    for lookback, unsettled in ((0, []), (10, []), (11, [date(2026, 2, 1)])):
+        small_shop.settings = replace(small_shop.settings, lookback_days=lookback)
+        found = small_shop.purge(dry_run=True)
+        assert (found.unsettled, found.kept) == (unsettled, {date(2026, 3, 1): "2026-03-11 is not complete"})
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_no_run_may_be_under_way_or_begin(shop):
+    with hold_lock(shop.engine, "account-default", wait=0), pytest.raises(RunElsewhere):
+        shop.purge()
+    before = shop.rows()
+
+    def overtake():
+        with open_engine(shop.settings.database_url).begin() as connection:
+            take_fence(connection, 1)
+
+    with just_before("SELECT sync_state.fence", overtake, skip=1) as done, pytest.raises(RunElsewhere):
+        shop.purge()
+    assert done
+    assert shop.rows() == before
+
+
+def test_an_account_that_is_not_there_is_refused(small_shop):
+    small_shop.settings = replace(small_shop.settings, account="nobody")
+    with pytest.raises(ConfigError, match="no account nobody; it has default"):
+        small_shop.purge()
+
+
+rows = st.lists(
+    st.fixed_dictionaries(
+        {
+            "day": st.integers(1, 31),
+            "status": st.sampled_from([1, 0, None]),
+            "price": st.sampled_from(["0.1", "-0.000001", "999999999999.999999", "-999999999999.999999", "0"]),
+            "repeats": st.sampled_from([1, 3, 1_000_000]),
+            "withdrawn": st.booleans(),
+            "delta": st.sampled_from([None, "0.3", "-99999999999999999.000001"]),
+        }
+    ),
+    max_size=9,
+)
+MUCH = {"status": 1, "price": "999999999999.999999", "repeats": 1_000_000, "withdrawn": False, "delta": "0.3"}
+EXAMPLES = {"sqlite": 15, "postgresql": 4, "mariadb": 4}
+
+
+def test_monthly_spend_is_the_same_before_between_and_after_the_steps_of_a_purge(database_url):
+    engine = open_engine(database_url)
+    migrate(engine)
+    labels = count()
+    query = text("SELECT * FROM monthly_spend WHERE account = :label").bindparams(bindparam("label"))
+
+    @settings(max_examples=EXAMPLES[database_url.get_backend_name()], deadline=None)
+    @given(records=rows, at_most=st.integers(1, 4))
+    @example(records=[{"day": day} | MUCH for day in range(1, 8)], at_most=2)
+    def check(records, at_most):
+        label = f"account {next(labels)}"
+        with engine.begin() as connection:
+            account_id = fill(connection, label, records)
+        with engine.connect() as connection:
+            before = connection.execute(query, {"label": label}).all()
+        while True:
+            with engine.begin() as connection:
+                step = purge_some(connection, account_id, date(2024, 1, 1), MORNING, at_most=at_most)
+                assert connection.execute(query, {"label": label}).all() == before
+                assert max(step[:2]) <= at_most
+            if not any(step):
+                break
+        with engine.connect() as connection:
+            left = connection.scalars(select(func.count()).where(billing_records.c.account_id == account_id)).one()
+        assert left == 1
+        assert len(before) == 1 + any(not row["withdrawn"] or row["delta"] for row in records)
+
+    check()
+    with engine.connect() as connection:
+        assert connection.scalars(select(func.count()).select_from(purged_months)).one() > 0
+
+
+def fill(connection, label, records):
+    """Rows of January 2024, and one of the month after."""
+    account_id = connection.execute(insert(accounts).values(label=label, created_at=MORNING)).inserted_primary_key[0]
+    connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
+    after = {"day": 32, "status": 1, "price": "1", "repeats": 1, "withdrawn": False, "delta": None}
+    for number, row in enumerate([*records, after]):
+        created_at = bounds(date(2024, 1, 1))[0] + timedelta(days=row["day"] - 1, seconds=number)
+        key = {"account_id": account_id, "created_at": created_at, "phone": "x", "code_auth": "", "ordinal": 1}
+        connection.execute(
+            insert(billing_records).values(
+                **key, status=row["status"], status_info="", price=Decimal(row["price"]), repeats=row["repeats"],
+                created_at_utc=created_at, first_seen_at=MORNING, updated_at=MORNING,
+                withdrawn_at=MORNING if row["withdrawn"] else None,
+            )
+        )  # fmt: skip
+        if row["delta"]:
+            connection.execute(
+                insert(restatements).values(
+                    **key, run_id=1, day=created_at.date(), restated_at=MORNING, kind="late", repeats_before=0,
+                    repeats_after=1, delta=Decimal(row["delta"]),
+                )
+            )  # fmt: skip
+    return account_id
