@@ -1,0 +1,100 @@
+"""A backup is whole, of one moment, and checked, whoever writes meanwhile."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+import threading
+from contextlib import closing
+from datetime import date
+
+import pytest
+from accounts import Account, charges
+from conftest import SERVERS
+
+from etl.backup import backup_database
+from etl.errors import ConfigError, DatabaseFailed
+from etl.load.engine import open_engine, parse_url
+
+
+@pytest.fixture
+def account(sqlite_url, sandbox):
+    sandbox.dataset.replace(record for day in range(8, 12) for record in charges(date(2026, 3, day), 3))
+    made = Account(sqlite_url, sandbox)
+    assert made.run() == (0, "")
+    return made
+
+
+def test_a_backup_is_a_database_that_goes_on_where_the_first_one_was(account, tmp_path):
+    (tmp_path / "billing.db").chmod(0o640)
+    done = backup_database(account.engine, tmp_path / "copy.db")
+    assert (done.revision, done.size_bytes) == ("0004", (tmp_path / "copy.db").stat().st_size)
+    assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o640
+    assert not list(tmp_path.glob("copy.db-*"))
+    restored = Account(parse_url(f"sqlite:///{tmp_path / 'copy.db'}"), account.vendor)
+    assert restored.dump() == account.dump()
+    assert restored.run() == (0, "")
+    restored.assert_true()
+
+
+def test_a_backup_under_load_is_of_one_moment(account, tmp_path):
+    path = tmp_path / "billing.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE pairs (one INTEGER, other INTEGER, filling BLOB)")
+        connection.executemany("INSERT INTO pairs VALUES (0, 0, zeroblob(10000))", [()] * 4000)
+        connection.commit()
+    written, stop = threading.Event(), threading.Event()
+
+    def write():
+        with closing(sqlite3.connect(path, timeout=30)) as writer:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                writer.execute("UPDATE pairs SET one = ?", (number,))
+                writer.execute("UPDATE pairs SET other = ?", (number,))
+                writer.commit()
+                written.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert written.wait(60)
+        backup_database(account.engine, tmp_path / "copy.db")
+    finally:
+        stop.set()
+        thread.join()
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        ((one, other),) = copy.execute("SELECT DISTINCT one, other FROM pairs")
+    assert one == other > 0
+
+
+def test_a_damaged_database_is_told_and_leaves_the_older_backup(account, tmp_path):
+    backup_database(account.engine, tmp_path / "copy.db")
+    older = (tmp_path / "copy.db").read_bytes()
+    with (tmp_path / "billing.db").open("r+b") as file:
+        file.seek(5 * 16384)
+        file.write(b"\xff" * 3 * 16384)
+    with pytest.raises(DatabaseFailed, match="damaged"):
+        backup_database(account.engine, tmp_path / "copy.db")
+    assert (tmp_path / "copy.db").read_bytes() == older
+    assert not list(tmp_path.glob(".billing-etl-*"))
+
+
+@pytest.mark.parametrize("to", ["billing.db", "nowhere/copy.db", "."])
+def test_a_file_that_cannot_be_written_is_refused(account, tmp_path, to):
+    before = (tmp_path / "billing.db").read_bytes()
+    with pytest.raises(ConfigError, match="--out"):
+        backup_database(account.engine, tmp_path / to)
+    assert (tmp_path / "billing.db").read_bytes() == before
+
+
+def test_nothing_to_copy_makes_no_file(sqlite_url, tmp_path):
+    with pytest.raises(DatabaseFailed, match="no database yet"):
+        backup_database(open_engine(sqlite_url), tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("backend", "tool"), [("postgresql", "pg_dump"), ("mariadb", "mariadb-dump")])
+def test_a_server_has_a_tool_of_its_own(backend, tool, tmp_path):
+    with pytest.raises(ConfigError, match=tool):
+        backup_database(open_engine(parse_url(SERVERS[backend])), tmp_path / "copy.db")
