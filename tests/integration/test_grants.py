@@ -13,6 +13,8 @@ from sqlalchemy import NullPool, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import etl.load
+from etl.audit.privileges import require_privileges
+from etl.errors import CheckFailed
 from etl.forgetting import forget_number
 from etl.load.engine import open_engine, parse_url
 from etl.load.schema import migrate
@@ -48,6 +50,15 @@ class Users:
             if part == 1 and self.url.get_backend_name() == "mariadb":
                 for role in ROLES:
                     connection.exec_driver_sql(f"ALTER USER {self.prefix}_{role} ACCOUNT UNLOCK")
+
+    def take(self, what, user):
+        """Revoke it, of one table too where MariaDB has granted all tables of the database at once."""
+        with self.admin.connect() as connection:
+            if self.url.get_backend_name() == "mariadb" and not what.endswith("*"):
+                connection.exec_driver_sql(f"REVOKE SELECT, INSERT, UPDATE, DELETE ON * FROM {user}")
+                for name in (*metadata.tables, *VIEWS, "alembic_version"):
+                    connection.exec_driver_sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {user}")
+            connection.exec_driver_sql(f"REVOKE {what} FROM {user}")
 
     def url_of(self, role):
         return self.url.set(username=f"{self.prefix}_{role}", password=None)
@@ -130,6 +141,48 @@ def test_the_reader_still_sees_the_views_that_a_migration_made_anew(users, synce
     migrate(users.engine_of("owner"))
     with users.engine_of("reader").connect() as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM billing")) > 50
+
+
+def privileges_of(users, role, *, auto_migrate):
+    with users.engine_of(role).connect() as connection:
+        return require_privileges(connection, auto_migrate=auto_migrate)
+
+
+def test_the_users_have_all_that_a_check_asks_for(users):
+    assert "no migrations" in privileges_of(users, "writer", auto_migrate=False)
+    assert "and its migrations" in privileges_of(users, "owner", auto_migrate=True)
+
+
+MISSING = [
+    ("writer", False, "DELETE ON restatements", "DELETE on restatements"),
+    ("writer", False, "INSERT, UPDATE ON sync_runs", "INSERT, UPDATE on sync_runs"),
+    ("writer", False, "SELECT ON freshness", "SELECT on freshness"),
+    ("owner", True, {"postgresql": "CREATE ON SCHEMA public", "mariadb": "ALTER, CREATE VIEW ON *"}, "for migrations"),
+    ("writer", True, None, "for migrations"),
+]
+
+
+def test_a_check_names_the_grant_that_is_missing_and_the_one_that_gives_it(users):
+    for role, auto_migrate, revoked, lacks in MISSING:
+        user = f"{users.prefix}_{role}"
+        if revoked:
+            users.take(revoked[users.url.get_backend_name()] if isinstance(revoked, dict) else revoked, user)
+        with pytest.raises(CheckFailed) as refused:
+            privileges_of(users, role, auto_migrate=auto_migrate)
+        words = str(refused.value)
+        assert user in words
+        assert lacks in words
+        assert ("BILLING_AUTO_MIGRATE=false" in words) == auto_migrate
+        _, _, cure = words.removesuffix("; see docs/grants.md").rpartition(": ")
+        with users.admin.connect() as connection:
+            for statement in cure.split("; "):
+                connection.execute(text(statement))
+        assert "all that sync" in privileges_of(users, role, auto_migrate=auto_migrate)
+
+
+def test_who_may_see_nothing_is_told_so(users):
+    with pytest.raises(CheckFailed, match=r"lacks .*INSERT, UPDATE, DELETE on accounts"):
+        privileges_of(users, "reader", auto_migrate=False)
 
 
 def test_what_is_granted_may_be_granted_again(users):

@@ -1,0 +1,78 @@
+"""How a connection is set up: what the database says of its own modes, character sets and limits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, text
+
+from etl.errors import CheckFailed
+from etl.load.engine import SQL_MODE, STATEMENT_SECONDS
+from etl.load.schema import ON_MARIADB
+from etl.load.tables import metadata
+
+_POSTGRESQL_LIMITS: Final = {
+    "statement": "statement_timeout",
+    "lock": "lock_timeout",
+    "idle in a transaction": "idle_in_transaction_session_timeout",
+}
+_MARIADB_LIMITS: Final = {
+    "statement": "max_statement_time",
+    "lock": "innodb_lock_wait_timeout",
+    "idle in a transaction": "idle_transaction_timeout",
+}
+
+
+def tell_journal(connection: Connection) -> str:
+    """How SQLite keeps its journal."""
+    mode = connection.scalar(text("PRAGMA journal_mode"))
+    if mode == "wal":
+        return "wal: readers and the nightly job do not wait for each other"
+    return f"{mode}: readers and the nightly job wait for each other; a write-ahead log cannot be used here"
+
+
+def tell_limits(connection: Connection) -> str:
+    """After how long a server gives up a statement, a lock and an idle transaction, for a connection of ours."""
+    if connection.dialect.name == "postgresql":
+        query = text(
+            "SELECT name, setting::bigint / 1000.0 FROM pg_settings WHERE unit = 'ms' AND name IN :names"
+        ).bindparams(bindparam("names", expanding=True))
+        names = _POSTGRESQL_LIMITS
+        rows = connection.execute(query, {"names": list(names.values())}).all()
+    else:
+        names = _MARIADB_LIMITS
+        listed = ", ".join(f"'{name}'" for name in names.values())
+        rows = connection.exec_driver_sql(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({listed})").all()
+    seconds = {name: float(value) for name, value in rows}
+    in_force = ((words, seconds.get(name, 0)) for words, name in names.items())
+    limits = ", ".join(f"{words} {limit:g} s" if limit else f"{words} none" for words, limit in in_force)
+    if connection.dialect.name == "postgresql":
+        return limits
+    return f"{limits}, no answer {connection.engine.url.query.get('read_timeout', STATEMENT_SECONDS)} s"
+
+
+def require_mode(connection: Connection) -> str:
+    """Make sure that MariaDB takes values as they are, or refuses them; mode and character set.
+
+    Raises:
+        CheckFailed: It would change values in silence, or a table of ours has other options than ours.
+    """
+    mode, charset, collation = connection.exec_driver_sql(
+        "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection"
+    ).one()
+    lacking = set(SQL_MODE.split(",")) - set(mode.split(","))
+    if lacking:
+        raise CheckFailed(f"sql_mode lacks {', '.join(sorted(lacking))}: something between here and the server sets it")
+    if {charset, collation} != {"utf8mb4"}:
+        raise CheckFailed(f"the connection speaks {charset}; take charset and init_command out of BILLING_DATABASE_URL")
+    query = text(
+        "SELECT table_name, engine, table_collation FROM information_schema.tables "
+        "WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name IN :names"
+    ).bindparams(bindparam("names", expanding=True))
+    for name, engine, of_table in connection.execute(query, {"names": list(metadata.tables)}):
+        if (engine, of_table) != (ON_MARIADB["engine"], ON_MARIADB["collate"]):
+            raise CheckFailed(
+                f"the table {name} is {engine}, {of_table}; run: ALTER TABLE {name} ENGINE = {ON_MARIADB['engine']}, "
+                f"CONVERT TO CHARACTER SET {ON_MARIADB['charset']} COLLATE {ON_MARIADB['collate']}"
+            )
+    return "strict, utf8mb4"
