@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from etl.bi.export import Exported
     from etl.bi.report_figures import Figures, Sum
     from etl.forgetting import Forgotten
+    from etl.load.accounts import Account
     from etl.load.balance import TopUp
     from etl.model import Tally, Window
     from etl.numbering.importing import Imported
+    from etl.retention import Purged
     from etl.runs import Report, Watcher
 
 PIPED_WIDTH: Final = 120
@@ -62,6 +64,7 @@ def report_as_json(report: Report, exit_code: int, redact: Callable[[str], str])
         "seconds": round(report.seconds, 3),
         "exit_code": exit_code,
         "error": redact(str(report.error)) if report.error else None,
+        "retired_at": report.retired_at,
     }
 
 
@@ -81,11 +84,14 @@ def status_as_json(status: AccountStatus) -> dict[str, Any]:
         **news_as_json(status.balance),
         "lateness": _lateness_as_json(status.lateness) if status.lateness else None,
         "last_run": status.last_runs[0] if status.last_runs else None,
+        "retired_at": status.retired_at,
     }
 
 
 def render_summary(report: Report) -> str:
     """One line a person can read: what a run did."""
+    if report.retired_at:
+        return f"{report.account}: retired since {report.retired_at:%Y-%m-%d}; not fetched"
     tally = report.tally
     days = f"{report.windows[0].first} to {report.windows[-1].last}" if report.windows else "nothing to fetch"
     parts = [
@@ -131,6 +137,8 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
         table = new_table("", "")
         table.show_header = False
         behind = "" if status.hours_behind is None else f" ({status.hours_behind:.0f} hours ago)"
+        if status.retired_at:
+            table.add_row("retired since", f"{status.retired_at:%Y-%m-%d}")
         table.add_row("complete up to", f"{status.last_synced_date or 'no day yet'}{behind}")
         table.add_row("records", f"{status.records:,}")
         table.add_row("open days", str(status.open_days))
@@ -302,6 +310,7 @@ def exported_as_json(exported: Exported) -> dict[str, Any]:
         "as_of": exported.selection.as_of,
         "anonymised": exported.anonymised,
         "unknown_days": exported.unknown_days,
+        "purged_days": exported.purged_days,
     }
 
 
@@ -337,6 +346,11 @@ def _sum_as_json(of: Sum) -> dict[str, Any]:
     }
 
 
+def render_purged_days(count: int) -> str:
+    """One line a person can read: what an export lacks since a purge."""
+    return f"the records of {'1 day' if count == 1 else f'{count:,} days'} were purged, and are missing"
+
+
 def print_imported(imported: Imported) -> None:
     """What became of files of the numbering plan."""
     for name, ranges in imported.files.items():
@@ -347,6 +361,60 @@ def print_imported(imported: Imported) -> None:
     )
     if imported.overlapping:
         click.secho(f"  {imported.overlapping:,} ranges lost numbers to narrower or equal ones", fg="yellow")
+
+
+def account_as_json(account: Account) -> dict[str, Any]:
+    """An account as one JSON object."""
+    return {
+        "account": account.label,
+        "created_at": account.created_at,
+        "last_synced_date": account.last_synced_date,
+        "retired_at": account.retired_at,
+    }
+
+
+def print_accounts(accounts: Sequence[Account]) -> None:
+    """All accounts, one a row."""
+    rows = [
+        (
+            each.label,
+            f"{each.created_at:%Y-%m-%d}",
+            each.last_synced_date or "no day yet",
+            f"{each.retired_at:%Y-%m-%d}" if each.retired_at else "in use",
+        )
+        for each in accounts
+    ]
+    print_rows("Accounts", ("account", "since", "complete up to", "retired"), rows)
+
+
+def purged_as_json(purged: Purged) -> dict[str, Any]:
+    """What was purged of one account, or would be, as one JSON object."""
+    return {
+        "account": purged.account,
+        "before": purged.before,
+        "dry_run": purged.dry_run,
+        "months": [{"month": month, **rows._asdict()} for month, rows in purged.months.items()],
+        "unsettled": purged.unsettled,
+        "kept": [{"month": month, "reason": reason} for month, reason in purged.kept.items()],
+    }
+
+
+def print_purged(results: Sequence[Purged]) -> None:
+    """What was purged, and what stays although it is old enough."""
+    for result in results:
+        if result.months:
+            names = ("records", "lines of the journal", "rejected records")
+            sums = map(sum, zip(*result.months.values(), strict=True))
+            counts = ", ".join(f"{count:,} {name}" for name, count in zip(names, sums, strict=True))
+            would = "would be " if result.dry_run else ""
+            months = f"{min(result.months):%Y-%m} to {max(result.months):%Y-%m}"
+            click.echo(f"{result.account}: {would}purged, {months}: {counts}; the totals of the months stay")
+        else:
+            click.echo(f"{result.account}: nothing before {result.before} to purge")
+        for month in result.unsettled:
+            click.echo(f"  {month:%Y-%m} stays: sync still fetches its days again, or days before it are missing")
+        for month, reason in result.kept.items():
+            click.secho(f"  {month:%Y-%m} stays: {reason}; see billing-etl status", fg="yellow")
 
 
 def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

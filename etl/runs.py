@@ -307,10 +307,7 @@ def _run(
             scales.read("before")
             source = open_source(settings, client, today=today, last=windows[-1].last)
             if order.deep:
-                windows = report.windows = _plan_sweep(engine, settings, account_id, windows, source, watcher)
-                if run is not None:
-                    with stopping.held_back(), engine.begin() as connection:
-                        write_range(connection, run, windows)
+                windows = report.windows = _plan_sweep(engine, settings, account_id, run, windows, source, watcher)
             job = Job(source, engine, account_id, run, rules, settings.concurrency, clock, watcher.step)
             sync_windows(job, windows, report.tally, report.sources)
         if report.tally.untold_days:
@@ -365,6 +362,7 @@ def _plan_sweep(
     engine: Engine,
     settings: Settings,
     account_id: int | None,
+    run: Run | None,
     nightly: list[Window],
     source: Source,
     watcher: Watcher,
@@ -378,6 +376,9 @@ def _plan_sweep(
             f"{settings.account}: {len(left)} stored days up to {left[-1]} are left as they are: the vendor does not "
             "serve them any more, or not whole"
         )
+    if run is not None:
+        with stopping.held_back(), engine.begin() as connection:
+            write_range(connection, run, sweep.windows)
     return sweep.windows
 
 

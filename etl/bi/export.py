@@ -16,7 +16,7 @@ from etl import stopping
 from etl.bi.csv_file import write_csv
 from etl.bi.parquet_file import open_parquet
 from etl.bi.pseudonyms import pseudonymiser
-from etl.bi.records import Row, Selection, count_unknown_days, read_batches
+from etl.bi.records import Row, Selection, count_purged_days, count_unknown_days, read_batches
 from etl.errors import DatabaseFailed
 from etl.load.engine import database_errors, database_exists, reading
 from etl.load.schema import require_schema
@@ -35,12 +35,14 @@ class Exported:
 
     Attributes:
         unknown_days: Days of the selection left out, because they were not complete at the moment asked for.
+        purged_days: Days of the selection whose records were purged.
     """
 
     rows: int
     selection: Selection
     anonymised: bool
     unknown_days: int = 0
+    purged_days: int = 0
 
 
 def open_format(ending: str) -> Write:
@@ -81,7 +83,7 @@ def export_records(
     form = pseudonymiser(secrets.token_bytes(_KEY_BYTES)) if anonymise else None
     with database_errors(), stopping.held_back(), reading(engine) as connection:
         require_schema(connection)
-        unknown = 0
+        unknown, purged = 0, count_purged_days(connection, selection)
         if selection.as_of:
             unknown = count_unknown_days(connection, selection, selection.as_of.astimezone(zone).date())
         # After an error the file goes first, for MariaDB's driver reads all the rows that are left before it closes.
@@ -89,7 +91,7 @@ def export_records(
             first = list(islice(batches, 1))
             with output as file:
                 rows = write(file, _until_stopped(chain(first, batches)))
-    return Exported(rows, selection, anonymise, unknown)
+    return Exported(rows, selection, anonymise, unknown, purged)
 
 
 def _until_stopped(batches: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:

@@ -111,6 +111,18 @@ def count_unknown_days(connection: Connection, selection: Selection, last: date)
     return connection.scalars(selected.where(*conditions)).one()
 
 
+def count_purged_days(connection: Connection, selection: Selection) -> int:
+    """How many of the selected days lost their records to a purge."""
+    day = synced_days.c
+    selected = select(func.count()).join_from(synced_days, accounts, accounts.c.id == day.account_id)
+    conditions = [
+        accounts.c.label.in_(find_labels(connection, selection.accounts)),
+        day.day.between(selection.since or date.min, selection.until or date.max),
+        day.purged_at.is_not(None),
+    ]
+    return connection.scalars(selected.where(*conditions)).one()
+
+
 def read_batches(
     connection: Connection, selection: Selection, form: Callable[[Row], Row] | None = None
 ) -> Generator[list[Row]]:

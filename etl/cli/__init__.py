@@ -9,6 +9,7 @@ import sys
 
 from etl.cli.audit import check, status, verify
 from etl.cli.bi import dashboard, export, numbering, report
+from etl.cli.care import account, backup, purge
 from etl.cli.money import balance
 from etl.cli.root import cli
 from etl.cli.runs import accept, backfill, sync
@@ -20,7 +21,7 @@ from etl.stopping import ignore_signals
 _VERBS = (
     *(sync, backfill, accept, status, check, verify),
     *(balance, export, report, dashboard, numbering),
-    *(config, migrate, forget, demo, sandbox),
+    *(config, account, backup, purge, migrate, forget, demo, sandbox),
 )
 for verb in _VERBS:
     cli.add_command(verb)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +26,10 @@ from etl.process import LOOK, OK, SAYS_NO, Options, code_of, worst_of
 from etl.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Engine
 
     from etl.audit.check import Check
+    from etl.load.accounts import Finding
 
 
 @click.command()
@@ -65,7 +68,7 @@ def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]
     if accounts:
         statuses = [status for status in statuses if status.account in accounts]
     too_old = max_age is not None and any(
-        status.hours_behind is None or status.hours_behind > max_age for status in statuses
+        status.hours_behind is None or status.hours_behind > max_age for status in statuses if not status.retired_at
     )
     code = SAYS_NO if too_old else OK
     if options.as_json:
@@ -84,7 +87,8 @@ def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]
 def check(options: Options, *, accounts: tuple[str, ...]) -> int:
     """Try whether a sync can work.
 
-    Settings, database, schema, token, clock, and what the vendor's dates turn out to mean.
+    Settings; the database, its place, privileges and schema; token; clock; and what the vendor's dates turn out to
+    mean, which is remembered: a change is told.
     """
     from etl.audit.check import Check
     from etl.config import choose_labels
@@ -97,7 +101,7 @@ def check(options: Options, *, accounts: tuple[str, ...]) -> int:
             checks = [Check("settings", "", ConfigError(f"account {label}: {settings}"))]
         else:
             checks = list(_checks(options, settings, configuration.file))
-        code = worst_of([code, next((code_of(check.error) for check in checks if check.error), OK)])
+        code = worst_of([code, *(code_of(check.error) for check in checks if check.error)])
         documents.append(
             {
                 "account": label,
@@ -123,20 +127,48 @@ def check(options: Options, *, accounts: tuple[str, ...]) -> int:
 
 
 def _checks(options: Options, settings: Settings, file: Path | None) -> Sequence[Check]:
-    from etl.audit.check import Check, check_database, check_vendor
+    import tempfile
+
+    from etl.audit.check import Check, attempt, check_database, check_vendor
+    from etl.audit.place import require_room
     from etl.load.engine import open_engine
     from etl.runs import open_client, read_feed_of, utc_now
 
     words = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     checks = [Check("settings", f"{words}, {file or 'no configuration file'}")]
-    checks += check_database(open_engine(settings.database_url), auto_migrate=settings.auto_migrate)
+    engine = open_engine(settings.database_url)
+    mounts = Path("/proc/mounts")
+    listed = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""
+    checks += check_database(engine, auto_migrate=settings.auto_migrate, mounts=listed)
+    checks.append(attempt("temporary files", lambda: require_room(Path(tempfile.gettempdir()))))
     now = utc_now()
+    today = now.astimezone(settings.timezone).date()
     try:
         with open_client(settings, options.redact) as client:
-            checks += check_vendor(client, read_feed_of(settings), now, now.astimezone(settings.timezone).date())
+            recall = partial(_recall, engine, settings.account)
+            checks += check_vendor(client, read_feed_of(settings), now, today, recall)
     except ConfigError as error:
         checks.append(Check("token", "", error))
     return checks
+
+
+def _recall(engine: Engine, account: str, finding: Finding) -> Finding | None:
+    """Remember what the vendor's dates mean, where that can be written down; what they meant before."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from etl.load.accounts import read_finding, write_finding
+    from etl.load.engine import database_exists, reading
+    from etl.load.schema import is_current
+
+    if not database_exists(engine):
+        return None
+    with reading(engine) as connection:
+        if not is_current(connection):
+            return None
+        before = read_finding(connection, account)
+    with suppress(SQLAlchemyError), engine.begin() as connection:
+        write_finding(connection, account, finding)
+    return before
 
 
 @click.command()
@@ -168,11 +200,11 @@ def _verify(
     from etl import console
     from etl.audit.verify import closed_range, verify_windows
     from etl.load.engine import database_errors, database_exists, open_engine, reading
-    from etl.load.ledger import find_account, require_form
+    from etl.load.ledger import find_account, read_purged, require_form
     from etl.load.schema import require_schema
     from etl.model import Window
     from etl.runs import open_client, open_source, protection_of, rules_of, utc_now
-    from etl.windows import plan_windows
+    from etl.windows import leave_out, plan_windows
 
     settings.require_token()
     engine = open_engine(settings.database_url)
@@ -190,6 +222,9 @@ def _verify(
         last = min(until or (closed.last if closed else today), today)
         wanted = Window(first, last) if first and first <= last else None
         windows = plan_windows(wanted, (), size=settings.window_days)
+        if wanted:
+            with reading(engine) as connection:
+                windows = leave_out(windows, read_purged(connection, account_id, wanted))
         rules = rules_of(settings, today, thorough=True)
         if wanted:
             with open_client(settings, options.redact) as client:
@@ -199,7 +234,7 @@ def _verify(
                     for found in verify_windows(engine, account_id, windows, fetch, rules):
                         differences += found
     code = LOOK if differences else OK
-    days = len(wanted) if wanted else 0
+    days = sum(map(len, windows))
     if not options.as_json and not (options.verbosity < 0 and code == OK):
         console.print_differences(differences, days)
     return {"account": settings.account, "days": days, "differences": differences, "exit_code": code}

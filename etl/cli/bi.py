@@ -75,6 +75,8 @@ def export(
     )
     if exported.unknown_days:
         click.echo(console.render_unknown_days(exported.unknown_days), err=True)
+    if exported.purged_days:
+        click.echo(console.render_purged_days(exported.purged_days), err=True)
     if options.as_json:
         print_json({"path": str(out), **console.exported_as_json(exported), "exit_code": OK})
     elif options.verbosity >= 0:

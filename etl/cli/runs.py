@@ -79,7 +79,8 @@ def sync(
     require_order(since, until)
     if deep and (since or until):
         raise click.UsageError("--deep takes every day: leave --since and --until out")
-    return _run(options, Order("sync", since, until, dry_run, wait, deep), accounts, metrics_file)
+    order = Order("sync", since, until, dry_run, wait, deep, named=bool(accounts))
+    return _run(options, order, accounts, metrics_file)
 
 
 @click.command()
@@ -105,7 +106,7 @@ def backfill(
     from etl.runs import Order
 
     require_order(since, until)
-    return _run(options, Order("backfill", since, until, dry_run, wait), accounts, metrics_file)
+    return _run(options, Order("backfill", since, until, dry_run, wait, named=bool(accounts)), accounts, metrics_file)
 
 
 @click.command()
@@ -283,5 +284,6 @@ def _write_metrics(path: Path, outcomes: Iterable[_Outcome], *, all_there_are: b
         Ended(report.account, outcome.exit_code, report.seconds, report.tally, standings.get(report.account))
         for outcome in outcomes
         for report in [outcome.report]
+        if report.retired_at is None  # nobody is to be told how late it is
     ]
     write_metrics(path, ended, now, all_there_are=all_there_are)

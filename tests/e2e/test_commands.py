@@ -500,7 +500,8 @@ def test_an_export_writes_a_file_and_says_how_many_records_it_has(synced):
     assert (synced.folder / "all.csv").read_text("utf-8").count("\n") == 31
     done = synced("export", "--out", "all.csv", "--since", "2025-03-04", "--until", "2025-03-05", "--json")
     assert json.loads(done.out) == {
-        "path": "all.csv", "rows": 6, "as_of": None, "anonymised": False, "unknown_days": 0, "exit_code": 0,
+        "path": "all.csv", "rows": 6, "as_of": None, "anonymised": False, "unknown_days": 0, "purged_days": 0,
+        "exit_code": 0,
     }  # fmt: skip
     assert (synced.folder / "all.csv").read_text("utf-8").count("\n") == 7
     assert synced("-q", "export", "--out", "all.PARQUET") == (0, "", "")

@@ -1,0 +1,198 @@
+"""The verbs that care for a database kept for years: backup, purge, account."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.cli.arguments import answers_in_json, settings_of, takes_accounts, takes_wait
+from etl.console import print_json
+from etl.process import LOOK, OK, Options
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Engine
+
+    from etl.retention import Age
+    from etl.settings import Settings
+
+
+class _AgeType(click.ParamType["Age"]):
+    """So many days, months or years."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Age:
+        from etl.retention import parse_age
+
+        try:
+            return parse_age(value)
+        except ValueError as error:
+            self.fail(f"{value!r} must be {error}", param, ctx)
+
+
+class _Label(click.ParamType[str]):
+    """An account's label, as BILLING_ACCOUNT takes it."""
+
+    name = "label"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from etl.settings import parse_account
+
+        try:
+            return parse_account(value)
+        except ValueError as error:
+            self.fail(f"{value!r} must be {error}", param, ctx)
+
+
+LABEL = _Label()
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
+@takes_accounts
+@answers_in_json
+@click.pass_obj
+def backup(options: Options, *, out: Path, accounts: tuple[str, ...]) -> int:
+    """Copy an SQLite database into a file, while others write to it.
+
+    The copy is of one moment, checked, and there whole or not at all.
+    """
+    from etl.backup import backup_database
+    from etl.load.engine import open_engine
+
+    urls = {settings.database_url for settings in _settings_of_any(options, accounts)}
+    if len(urls) > 1:
+        raise click.UsageError("several databases are configured; name an account of one of them with --account")
+    done = backup_database(open_engine(urls.pop()), out)
+    if options.as_json:
+        print_json({"path": str(out), "bytes": done.size_bytes, "revision": done.revision, "exit_code": OK})
+    elif options.verbosity >= 0:
+        click.echo(f"{out}: {done.size_bytes:,} bytes, checked")
+    return OK
+
+
+@click.command()
+@click.option("--older-than", "age", type=_AgeType(), required=True, metavar="AGE", help="Like 36m, 3y or 400d.")
+@takes_accounts
+@click.option("--dry-run", is_flag=True, help="Say what would go; change nothing.")
+@takes_wait
+@answers_in_json
+@click.pass_obj
+def purge(options: Options, *, age: Age, accounts: tuple[str, ...], dry_run: bool, wait: float) -> int:
+    """Remove the records of months that are wholly older than so.
+
+    Monthly totals and the day ledger stay, and no later run brings the records back.
+    """
+    from etl import console
+    from etl.retention import purge_account
+
+    results = [
+        purge_account(settings, age, named=bool(accounts), dry_run=dry_run, wait=wait)
+        for settings in _settings_of_any(options, accounts)
+    ]
+    code = LOOK if any(result.kept for result in results) else OK
+    if options.as_json:
+        print_json({"accounts": [console.purged_as_json(result) for result in results], "exit_code": code})
+    elif options.verbosity >= 0 or code != OK:
+        console.print_purged(results)
+    return code
+
+
+@click.group()
+def account() -> None:
+    """The accounts of the database."""
+
+
+@account.command("list")
+@answers_in_json
+@click.pass_obj
+def list_accounts(options: Options) -> int:
+    """Show all accounts, retired ones too."""
+    from etl import console
+    from etl.accounts import read_accounts
+    from etl.load.engine import open_engine
+
+    urls = dict.fromkeys(settings.database_url for settings in settings_of(options, ()))
+    found = [each for url in urls for each in read_accounts(open_engine(url))]
+    if options.as_json:
+        print_json({"accounts": [console.account_as_json(each) for each in found], "exit_code": OK})
+    else:
+        console.print_accounts(found)
+    return OK
+
+
+@account.command()
+@click.argument("old", type=LABEL)
+@click.argument("new", type=LABEL)
+@takes_wait
+@answers_in_json
+@click.pass_obj
+def rename(options: Options, *, old: str, new: str, wait: float) -> int:
+    """Give an account another label."""
+    from etl.accounts import rename_account
+
+    if old == new:
+        raise click.UsageError("OLD and NEW are the same label")
+    rename_account(_engine_of(options, old), old, new, wait=wait)
+    words = f"set BILLING_ACCOUNT or the name of its section to {new}: a sync as {old} would begin a new account"
+    _answer(options, {"account": new, "before": old}, f"{old} is {new} now; {words}")
+    return OK
+
+
+@account.command()
+@click.argument("label", type=LABEL)
+@takes_wait
+@answers_in_json
+@click.pass_obj
+def retire(options: Options, *, label: str, wait: float) -> int:
+    """Fetch an account no more; what is stored stays."""
+    from etl.runs import utc_now
+
+    words = "retired: no sync fetches it any more, and what is stored stays"
+    return _set_retired(options, label, utc_now(), wait, (words, "retired already"))
+
+
+@account.command()
+@click.argument("label", type=LABEL)
+@takes_wait
+@answers_in_json
+@click.pass_obj
+def resume(options: Options, *, label: str, wait: float) -> int:
+    """Fetch a retired account again."""
+    words = "in use again; the next sync begins where its days are complete"
+    return _set_retired(options, label, None, wait, (words, "not retired"))
+
+
+def _set_retired(options: Options, label: str, moment: datetime | None, wait: float, words: tuple[str, str]) -> int:
+    """Retire or resume; the words are for a change and for none."""
+    from etl.accounts import retire_account
+
+    changed = retire_account(_engine_of(options, label), label, moment, wait=wait)
+    _answer(options, {"account": label, "changed": changed}, f"{label}: {words[0] if changed else words[1]}")
+    return OK
+
+
+def _answer(options: Options, document: dict[str, Any], words: str) -> None:
+    if options.as_json:
+        print_json({**document, "exit_code": OK})
+    elif options.verbosity >= 0:
+        click.echo(words)
+
+
+def _engine_of(options: Options, label: str) -> Engine:
+    """The database of an account, which is in no configuration after it was renamed there first."""
+    from etl.load.engine import open_engine
+
+    return open_engine(_settings_of_any(options, (label,))[0].database_url)
+
+
+def _settings_of_any(options: Options, labels: tuple[str, ...]) -> list[Settings]:
+    """The settings of the accounts named, or of all that are configured; of one that is not, those of the first."""
+    configured = settings_of(options, ())
+    by_label = {settings.account: settings for settings in configured}
+    return [by_label.get(label) or replace(configured[0], account=label) for label in labels] or configured
