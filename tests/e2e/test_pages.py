@@ -29,7 +29,7 @@ NOT_RUN = {
     "apt apt-get useradd adduser chown install systemctl systemd-creds crontab timedatectl": "changes the machine",
     "systemd-analyze journalctl hadolint": "looks at the machine; units and images have tests of their own",
     "docker podman kubectl": "needs a container engine or a cluster",
-    "psql createdb createuser pg_dump mariadb mysql": "needs a server of the reader's",
+    "psql createdb createuser pg_dump mariadb mariadb-dump mysql": "needs a server of the reader's",
     "sqlite3 openssl promtool curl superset datasette jq": "another project's program",
     "git pre-commit pytest": "works on a checkout",
     "cd umask": "a page has one folder, and it is the test's",
