@@ -150,7 +150,7 @@ def test_config_show_works_without_a_token_and_names_what_is_wrong(billing):
 
 @pytest.mark.parametrize("asked", [("--log-format", "json"), ()])
 def test_every_line_of_a_run_says_which_run_account_and_window_it_is_about(billing, vendor, asked):
-    vendor.faults.add("status", status=503, times=1)
+    vendor.faults.add("status", status=503, times=1, action="post_billing_data")
     setting = {} if asked else {"BILLING_LOG_FORMAT": "json"}
     done = billing("-v", *asked, "sync", *SPAN, **setting)
     lines = [json.loads(line) for line in done.errors.splitlines()]
@@ -210,8 +210,10 @@ def test_metrics_tell_of_each_account_and_a_failure_keeps_the_last_success(accou
     assert metric(accounts, "last_success_timestamp_seconds", "first") == success
 
 
-def test_metrics_show_the_balance_and_what_is_unexplained(synced):
+def test_metrics_show_the_balance_and_what_is_unexplained(synced, vendor):
+    vendor.faults.add("status", status=503, times=None, action="get_balance")  # so no snapshot is newer than these
     with closing(sqlite3.connect(synced.folder / "billing.db")) as database:
+        database.execute("DELETE FROM balance_snapshots")
         database.executemany(
             "INSERT INTO balance_snapshots (account_id, taken_at, balance, recorded_spend) VALUES (1, ?, ?, ?)",
             [("2025-03-10 01:00:00.000000", "100.000000", "6.000000"),
