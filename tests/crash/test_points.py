@@ -13,6 +13,8 @@ from sqlalchemy import text
 from etl.load.schema import alembic_config
 
 GRACE_SECONDS = 5
+FEW = 10
+"""Steps of a migration at which it is killed at least."""
 STEPS = {
     "before fetch", "after fetch", "begin", "before commit", "after commit", "close", "end",
     "after select sync_state", "before update billing_records", "before update synced_days",
@@ -120,10 +122,12 @@ def test_a_migration_that_is_killed_at_any_step_is_finished_by_the_next_run(acco
     first = account.sync()
     assert first.code == 0, first.output
     migration = first.points[: first.points.index("before insert accounts #1")]
-    steps = [point for point in migration if point.startswith(("after", "before commit", "open file"))][::2]
+    steps = [point for point in migration if point.startswith(("after", "before commit", "open file"))]
+    # Where a migration is one transaction, a few steps are as good as all; MariaDB commits each statement.
+    steps = steps[:: 2 if account.engine.dialect.name == "mariadb" else max(1, len(steps) // FEW)]
     for point in steps:
         begin_at(account, revision)
         done = account.sync(number=signal.SIGKILL, point=point)
         assert done.code == -signal.SIGKILL, (point, done)
         account.check_quiet_run()
-    assert len(steps) >= 10
+    assert len(steps) >= FEW

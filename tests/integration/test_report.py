@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import NOW, TODAY, fresh_database
 from jobs import SILENT, settings_of
-from sqlalchemy import event, insert, text
+from sqlalchemy import delete, event, insert, text
 from tools import tool
 
 from etl.bi.charts import QUERIES, define_query, draw_charts
@@ -83,6 +83,7 @@ class Company:
             for first, operator in (("+79240000000", HOSTILE), ("+79250000000", "Two")):
                 row = {"block": first[:7], "first_phone": first, "last_phone": first, "operator": operator}
                 connection.execute(insert(numbering_ranges), known | row)
+            connection.execute(delete(balance_snapshots))  # those of the syncs
             for label, balances in BALANCES.items():
                 number = connection.scalar(accounts.select().with_only_columns(accounts.c.id).filter_by(label=label))
                 for day, hour, balance, spend in balances:
