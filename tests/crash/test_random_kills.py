@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 PARTS = 4
-KILLS = {"sqlite": 80, "postgresql": 24, "mariadb": 24}
+KILLS = {"sqlite": 200, "postgresql": 60, "mariadb": 60}
 KILLS_IN_A_ROW = 5
 """At the most, before a run is left in peace."""
 
