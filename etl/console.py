@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
+from etl.documents import ONE_DAY
 from etl.logs import NOTICES
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from etl.audit.lateness import Lateness, Spread
     from etl.audit.status import AccountStatus
     from etl.audit.verify import Difference
-    from etl.bi.export import Exported
-    from etl.bi.report_figures import Figures, Sum
     from etl.forgetting import Forgotten
     from etl.load.accounts import Account
     from etl.load.balance import TopUp
@@ -37,55 +34,8 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH: Final = 120
 """Columns where stdout is no terminal."""
-ONE_DAY: Final = timedelta(days=1)
 LAST_PAIRS: Final = 20
 """Of the balance proof that are shown; the view has all."""
-
-
-def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_as_json))
-
-
-def report_as_json(report: Report, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
-    """A run's report as one JSON object."""
-    tally = report.tally
-    return {
-        "account": report.account,
-        "command": report.command,
-        "dry_run": report.dry_run,
-        "first_day": report.windows[0].first if report.windows else None,
-        "last_day": report.windows[-1].last if report.windows else None,
-        **tally.counts(),
-        "suspect_days": tally.suspect_days,
-        "sources": sorted(report.sources),
-        "last_synced_date": report.watermark,
-        **news_as_json(report.balance),
-        "seconds": round(report.seconds, 3),
-        "exit_code": exit_code,
-        "error": redact(str(report.error)) if report.error else None,
-        "retired_at": report.retired_at,
-    }
-
-
-def status_as_json(status: AccountStatus) -> dict[str, Any]:
-    """An account's status as one JSON object."""
-    return {
-        "account": status.account,
-        "last_synced_date": status.last_synced_date,
-        "hours_behind": None if status.hours_behind is None else round(status.hours_behind, 1),
-        "last_success_at": status.last_success_at,
-        "records": status.records,
-        "open_days": status.open_days,
-        "gaps": [[gap.first, gap.last] for gap in status.gaps],
-        "suspect_days": [suspect.day for suspect in status.suspect_days],
-        "suspect_reasons": {suspect.day.isoformat(): suspect.reason for suspect in status.suspect_days},
-        "rejected": status.rejected,
-        **news_as_json(status.balance),
-        "lateness": _lateness_as_json(status.lateness) if status.lateness else None,
-        "last_run": status.last_runs[0] if status.last_runs else None,
-        "retired_at": status.retired_at,
-    }
 
 
 def render_summary(report: Report) -> str:
@@ -159,22 +109,6 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
             _print_runs(console, status.last_runs)
 
 
-def _lateness_as_json(lateness: Lateness) -> dict[str, Any]:
-    def spread_as_json(spread: Spread | None) -> dict[str, Any] | None:
-        if spread is None:
-            return None
-        days = {"p50_days": spread.p50, "p99_days": spread.p99, "max_days": spread.longest}
-        return {"records": spread.records, **{name: round(delay / ONE_DAY, 2) for name, delay in days.items()}}
-
-    return {
-        "arrived": spread_as_json(lateness.arrived),
-        "changed": spread_as_json(lateness.changed),
-        "lookback_days": lateness.lookback,
-        "missed": lateness.missed,
-        "lookback_needed": lateness.needed,
-    }
-
-
 def _render_spread(spread: Spread | None) -> str:
     if spread is None:
         return "none seen"
@@ -190,30 +124,6 @@ def _render_missed(lateness: Lateness) -> str:
         f"BILLING_LOOKBACK_DAYS is {lateness.lookback}, and {lateness.missed:,} {came} came later than that: "
         f"{lateness.needed} would have shown them, or a weekly billing-etl sync --deep"
     )
-
-
-def news_as_json(news: BalanceNews | None) -> dict[str, Any]:
-    """What is to be said of a balance, as parts of a JSON object."""
-    return {
-        "balance": news.balance if news else None,
-        "balance_is_low": news.is_low if news else None,
-        "unexplained": [pair_as_json(pair) for pair in news.unexplained] if news else [],
-    }
-
-
-def pair_as_json(pair: Pair) -> dict[str, Any]:
-    """A row of the balance proof as one JSON object; one that is not certain may be charges under way."""
-    return {
-        "opened_at": pair.opened_at,
-        "closed_at": pair.closed_at,
-        "opening": pair.opening,
-        "charged": pair.charged,
-        "top_ups": pair.top_ups,
-        "closing": pair.closing,
-        "unexplained": pair.unexplained,
-        "finding": pair.finding,
-        "certain": pair.is_certain or not pair.unexplained,
-    }
 
 
 def print_news(account: str, news: BalanceNews | None) -> None:
@@ -286,11 +196,6 @@ def print_differences(differences: Iterable[Difference], days: int) -> None:
     click.echo(f"{len(rows)} of {days} days differ; billing-etl backfill --since D --until D mends them")
 
 
-def forgotten_as_json(result: Forgotten) -> dict[str, Any]:
-    """What was removed from one account as one JSON object."""
-    return {"account": result.account, "found": any(result.rows.values()), "rows": result.rows, "masked": result.masked}
-
-
 def print_forgotten(results: Sequence[Forgotten]) -> None:
     """What was removed, and where nobody looked. Never the number."""
     for result in results:
@@ -303,47 +208,10 @@ def print_forgotten(results: Sequence[Forgotten]) -> None:
         click.secho(f"not looked at: {', '.join(elsewhere)}; see --account", fg="yellow")
 
 
-def exported_as_json(exported: Exported) -> dict[str, Any]:
-    """What was exported as one JSON object."""
-    return {
-        "rows": exported.rows,
-        "as_of": exported.selection.as_of,
-        "anonymised": exported.anonymised,
-        "unknown_days": exported.unknown_days,
-        "purged_days": exported.purged_days,
-    }
-
-
 def render_unknown_days(count: int) -> str:
     """One line a person can read: what an export of a past moment leaves out."""
     days = "1 day was" if count == 1 else f"{count:,} days were"
     return f"{days} not complete at that moment, and left out: what was known of such a day is not kept"
-
-
-def figures_as_json(figures: Figures) -> dict[str, Any]:
-    """The head of a report as one JSON object; amounts are exact, as text."""
-    return {
-        "since": figures.since,
-        "until": figures.until,
-        **_sum_as_json(figures.total),
-        "balance": figures.balance,
-        "closed_through": figures.closed_through,
-        "suspect_days": figures.suspect,
-        "accounts": [
-            {"account": label, **_sum_as_json(of), "balance": figures.balances.get(label)}
-            for label, of in figures.by_account.items()
-        ],
-    }
-
-
-def _sum_as_json(of: Sum) -> dict[str, Any]:
-    return {
-        "records": of.records,
-        "delivered": of.delivered,
-        "delivery_rate": of.delivery_rate,
-        "spend": of.spend,
-        "cost_per_delivery": of.cost_per_delivery,
-    }
 
 
 def render_purged_days(count: int) -> str:
@@ -363,16 +231,6 @@ def print_imported(imported: Imported) -> None:
         click.secho(f"  {imported.overlapping:,} ranges lost numbers to narrower or equal ones", fg="yellow")
 
 
-def account_as_json(account: Account) -> dict[str, Any]:
-    """An account as one JSON object."""
-    return {
-        "account": account.label,
-        "created_at": account.created_at,
-        "last_synced_date": account.last_synced_date,
-        "retired_at": account.retired_at,
-    }
-
-
 def print_accounts(accounts: Sequence[Account]) -> None:
     """All accounts, one a row."""
     rows = [
@@ -385,18 +243,6 @@ def print_accounts(accounts: Sequence[Account]) -> None:
         for each in accounts
     ]
     print_rows("Accounts", ("account", "since", "complete up to", "retired"), rows)
-
-
-def purged_as_json(purged: Purged) -> dict[str, Any]:
-    """What was purged of one account, or would be, as one JSON object."""
-    return {
-        "account": purged.account,
-        "before": purged.before,
-        "dry_run": purged.dry_run,
-        "months": [{"month": month, **rows._asdict()} for month, rows in purged.months.items()],
-        "unsettled": purged.unsettled,
-        "kept": [{"month": month, "reason": reason} for month, reason in purged.kept.items()],
-    }
 
 
 def print_purged(results: Sequence[Purged]) -> None:
@@ -497,16 +343,6 @@ def _coloured(text: str, colour: str) -> str:
 
 def _range(window: Window) -> str:
     return str(window.first) if len(window) == 1 else f"{window.first} to {window.last}"
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, Decimal | timedelta):
-        return str(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    raise TypeError(type(value).__name__)
 
 
 def use_tolerant_output(*streams: TextIO) -> None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from etl.console import print_json, use_tolerant_output
+from etl.console import use_tolerant_output
+from etl.documents import print_json
 from etl.errors import (
     BillingError,
     CheckFailed,

@@ -20,7 +20,7 @@ from etl.cli.arguments import (
     settings_of,
     takes_accounts,
 )
-from etl.console import print_json
+from etl.documents import print_json, status_as_json
 from etl.errors import ConfigError, DatabaseFailed
 from etl.process import LOOK, OK, SAYS_NO, Options, code_of, worst_of
 from etl.settings import Settings
@@ -72,7 +72,7 @@ def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]
     )
     code = SAYS_NO if too_old else OK
     if options.as_json:
-        print_json({"accounts": [console.status_as_json(status) for status in statuses], "exit_code": code})
+        print_json({"accounts": [status_as_json(status) for status in statuses], "exit_code": code})
     else:
         console.print_status(statuses)
         if too_old:

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import click
 
 from etl.cli.arguments import DAY, MOMENT, answers_in_json, require_order, settings_of, takes_accounts
-from etl.console import print_json
+from etl.documents import exported_as_json, figures_as_json, print_json
 from etl.errors import ConfigError
 from etl.process import OK, Options
 
@@ -78,7 +78,7 @@ def export(
     if exported.purged_days:
         click.echo(console.render_purged_days(exported.purged_days), err=True)
     if options.as_json:
-        print_json({"path": str(out), **console.exported_as_json(exported), "exit_code": OK})
+        print_json({"path": str(out), **exported_as_json(exported), "exit_code": OK})
     elif options.verbosity >= 0:
         click.echo(f"{out}: {exported.rows:,} records", err=to_stdout)
     return OK
@@ -99,7 +99,6 @@ def export(
 @click.pass_obj
 def report(options: Options, *, out: Path, since: date | None, until: date | None, accounts: tuple[str, ...]) -> int:
     """Write one HTML page with the figures, charts and tables, for a browser without a network."""
-    from etl import console
     from etl.bi.records import Selection
     from etl.bi.report import open_renderer, write_report
     from etl.bi.whole_file import whole_file
@@ -124,7 +123,7 @@ def report(options: Options, *, out: Path, since: date | None, until: date | Non
         now=utc_now().astimezone(settings.timezone),
     )
     if options.as_json:
-        print_json({"path": str(out), **console.figures_as_json(figures), "exit_code": OK})
+        print_json({"path": str(out), **figures_as_json(figures), "exit_code": OK})
     elif options.verbosity >= 0:
         click.echo(f"{out}: {figures.total.records:,} charges", err=to_stdout)
     return OK

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etl.cli.arguments import answers_in_json, settings_of, takes_accounts, takes_wait
-from etl.console import print_json
+from etl.documents import account_as_json, print_json, purged_as_json
 from etl.process import LOOK, OK, Options
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def purge(options: Options, *, age: Age, accounts: tuple[str, ...], dry_run: boo
     ]
     code = LOOK if any(result.kept for result in results) else OK
     if options.as_json:
-        print_json({"accounts": [console.purged_as_json(result) for result in results], "exit_code": code})
+        print_json({"accounts": [purged_as_json(result) for result in results], "exit_code": code})
     elif options.verbosity >= 0 or code != OK:
         console.print_purged(results)
     return code
@@ -120,7 +120,7 @@ def list_accounts(options: Options) -> int:
     urls = dict.fromkeys(settings.database_url for settings in settings_of(options, ()))
     found = [each for url in urls for each in read_accounts(open_engine(url))]
     if options.as_json:
-        print_json({"accounts": [console.account_as_json(each) for each in found], "exit_code": OK})
+        print_json({"accounts": [account_as_json(each) for each in found], "exit_code": OK})
     else:
         console.print_accounts(found)
     return OK

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etl.cli.arguments import AMOUNT, MOMENT, answers_in_json, settings_of, takes_accounts
-from etl.console import print_json
+from etl.documents import news_as_json, pair_as_json, print_json
 from etl.errors import BillingError, DatabaseFailed, TokenRefused, VendorError, VendorUnavailable
 from etl.process import OK, Options, code_of, complain
 from etl.settings import Settings
@@ -96,9 +96,9 @@ def _weigh(
     code = code_of(error) if error else OK
     document = {
         "account": settings.account,
-        **console.news_as_json(news),
+        **news_as_json(news),
         "top_up": noted,
-        "pairs": [console.pair_as_json(pair) for pair in pairs],
+        "pairs": [pair_as_json(pair) for pair in pairs],
         "exit_code": code,
         "error": options.redact(str(error)) if error else None,
     }

@@ -21,7 +21,7 @@ from etl.cli.arguments import (
     takes_accounts,
     takes_wait,
 )
-from etl.console import print_json
+from etl.documents import print_json, report_as_json
 from etl.errors import BillingError, ConfigError, Stopped
 from etl.logs import telling_of
 from etl.process import BUG, OK, Options, as_bug, code_of_end, complain, exit_code_of, let_stdout_go, worst_of
@@ -169,7 +169,7 @@ def _run(options: Options, order: Order, accounts: tuple[str, ...], metrics_file
                     log.warning("the metrics stay as they were: %s", type(error).__name__)
             heartbeat.end(code, _summary(outcomes, code), patience=patience)
     if options.as_json:
-        documents = [_as_json(outcome, options) for outcome in outcomes]
+        documents = [report_as_json(outcome.report, outcome.exit_code, options.redact) for outcome in outcomes]
         print_json({"accounts": documents, "exit_code": code})
     return code
 
@@ -237,12 +237,6 @@ def _require_start(settings: Settings) -> None:
         raise ConfigError(
             f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"
         )
-
-
-def _as_json(outcome: _Outcome, options: Options) -> dict[str, Any]:
-    from etl import console
-
-    return console.report_as_json(outcome.report, outcome.exit_code, options.redact)
 
 
 def _summary(outcomes: Iterable[_Outcome], code: int) -> str:

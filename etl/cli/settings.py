@@ -10,7 +10,7 @@ from urllib.parse import quote
 import click
 
 from etl.cli.arguments import answers_in_json, configuration_of, takes_accounts
-from etl.console import print_json
+from etl.documents import print_json
 from etl.errors import ConfigError
 from etl.personal import HIDDEN
 from etl.process import CONFIG, OK, Options, complain

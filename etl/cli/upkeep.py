@@ -7,7 +7,7 @@ import gc
 import click
 
 from etl.cli.arguments import answers_in_json, settings_of, takes_accounts, takes_wait
-from etl.console import print_json
+from etl.documents import forgotten_as_json, print_json
 from etl.errors import ConfigError
 from etl.process import OK, Options
 
@@ -64,7 +64,7 @@ def forget(options: Options, *, phone: str, accounts: tuple[str, ...], wait: flo
     all_settings = settings_of(options, accounts)
     results = [forget_number(settings, canonical, wait=wait) for settings in all_settings]
     if options.as_json:
-        print_json({"accounts": [console.forgotten_as_json(result) for result in results], "exit_code": OK})
+        print_json({"accounts": [forgotten_as_json(result) for result in results], "exit_code": OK})
     elif options.verbosity >= 0:
         console.print_forgotten(results)
     return OK
