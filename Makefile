@@ -32,7 +32,7 @@ fuzz: $(VENV)/dev  ## Try a million hostile inputs on each reader; FUZZ_INPUTS a
 
 # What decides about rows, days and secrets: every branch, by the tests that are about it, on SQLite.
 COVERING = tests/unit/test_identity.py tests/unit/test_merge.py tests/unit/test_forgotten.py tests/unit/test_logs.py \
-	tests/integration/test_load.py tests/integration/test_privacy.py
+	tests/integration/test_deep_sync.py tests/integration/test_load.py tests/integration/test_privacy.py
 
 .PHONY: coverage
 coverage: $(VENV)/dev  ## Show that identity, merge, ledger and redaction are tested in every branch
