@@ -9,16 +9,15 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from etl import stopping
-from etl.errors import DatabaseFailed
 from etl.load.accounts import Account, list_accounts, rename, set_retired
-from etl.load.engine import database_errors, database_exists, reading
+from etl.load.engine import database_errors, reading, require_database
 from etl.load.lock import hold_lock
 from etl.load.schema import require_schema
 
 
 def read_accounts(engine: Engine) -> list[Account]:
     """All accounts of the database, by label."""
-    _require_database(engine)
+    require_database(engine)
     with database_errors(), reading(engine) as connection:
         require_schema(connection)
         return list_accounts(connection)
@@ -57,7 +56,7 @@ def retire_account(engine: Engine, label: str, moment: datetime | None, *, wait:
 @contextmanager
 def _changing(engine: Engine, labels: set[str], wait: float) -> Iterator[Connection]:
     """One transaction under the locks of these accounts."""
-    _require_database(engine)
+    require_database(engine)
     with ExitStack() as held:
         held.enter_context(database_errors())
         for label in sorted(labels):  # always in this order: two of us never wait for each other
@@ -66,8 +65,3 @@ def _changing(engine: Engine, labels: set[str], wait: float) -> Iterator[Connect
         connection = held.enter_context(engine.begin())
         require_schema(connection)
         yield connection
-
-
-def _require_database(engine: Engine) -> None:
-    if not database_exists(engine):
-        raise DatabaseFailed("there is no database yet; run: billing-etl sync")

@@ -86,7 +86,8 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
             continue
         table = new_table("", "")
         table.show_header = False
-        behind = "" if status.hours_behind is None else f" ({status.hours_behind:.0f} hours ago)"
+        hours = "" if status.hours_behind is None else f"{status.hours_behind:.0f}"
+        behind = f" ({hours} {'hour' if hours == '1' else 'hours'} ago)" if hours else ""
         if status.retired_at:
             table.add_row("retired since", f"{status.retired_at:%Y-%m-%d}")
         table.add_row("complete up to", f"{status.last_synced_date or 'no day yet'}{behind}")

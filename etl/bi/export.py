@@ -17,8 +17,7 @@ from etl.bi.csv_file import write_csv
 from etl.bi.parquet_file import open_parquet
 from etl.bi.pseudonyms import pseudonymiser
 from etl.bi.records import Row, Selection, count_purged_days, count_unknown_days, read_batches
-from etl.errors import DatabaseFailed
-from etl.load.engine import database_errors, database_exists, reading
+from etl.load.engine import database_errors, reading, require_database
 from etl.load.schema import require_schema
 
 Write = Callable[[BinaryIO, Iterable[Sequence[Row]]], int]
@@ -78,8 +77,7 @@ def export_records(
         DatabaseFailed: There is no database, it has another schema, or it failed.
         NoRoom: The disk is full.
     """
-    if not database_exists(engine):
-        raise DatabaseFailed("there is no database yet; run: billing-etl sync")
+    require_database(engine)
     form = pseudonymiser(secrets.token_bytes(_KEY_BYTES)) if anonymise else None
     with database_errors(), stopping.held_back(), reading(engine) as connection:
         require_schema(connection)

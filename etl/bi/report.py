@@ -16,8 +16,8 @@ from etl.bi.charts import ANY, QUERIES, define_query
 from etl.bi.records import TYPES, Selection, find_labels
 from etl.bi.report_figures import Figures, add_up
 from etl.bi.report_page import Rows, render_page
-from etl.errors import ConfigError, DatabaseFailed
-from etl.load.engine import database_errors, database_exists, reading
+from etl.errors import ConfigError
+from etl.load.engine import database_errors, reading, require_database
 from etl.load.schema import require_schema
 
 _BUNDLE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
@@ -66,12 +66,9 @@ def write_report(
         DatabaseFailed: There is no database, it has another schema, or it failed.
         NoRoom: The disk is full.
     """
-    if not database_exists(engine):
-        raise DatabaseFailed("there is no database yet; run: billing-etl sync")
-    with database_errors(), stopping.held_back(), reading(engine) as connection:
-        if connection.dialect.name != "sqlite":
-            # All queries see one moment, as on SQLite: what a picture shows adds up to what the headline says.
-            connection.execution_options(isolation_level="REPEATABLE READ")
+    require_database(engine)
+    with database_errors(), stopping.held_back(), reading(engine, one_moment=True) as connection:
+        # So what a picture shows adds up to what the headline says.
         require_schema(connection)
         labels = find_labels(connection, selection.accounts)
         rows = read_rows(connection, labels, selection.since, selection.until)

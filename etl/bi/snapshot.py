@@ -16,8 +16,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect, text
 
 from etl import stopping
-from etl.errors import DatabaseFailed, SchemaMismatch
-from etl.load.engine import database_errors, database_exists, reading
+from etl.errors import SchemaMismatch
+from etl.load.engine import database_errors, reading, require_database
 from etl.load.view_columns import VIEW_COLUMNS
 
 BATCH: Final = 5_000
@@ -51,8 +51,7 @@ def require_views(engine: Engine) -> None:
     Raises:
         DatabaseFailed: There is no database, it lacks some of them, or it failed.
     """
-    if not database_exists(engine):
-        raise DatabaseFailed("there is no database yet; run: billing-etl sync")
+    require_database(engine)
     with database_errors(), reading(engine) as connection:
         if not {*VIEW_COLUMNS} <= set(inspect(connection).get_view_names()):
             raise SchemaMismatch("the database lacks some of its views; run: billing-etl migrate")
@@ -68,14 +67,17 @@ def take_snapshot(engine: Engine, path: Path) -> None:
     Raises:
         DatabaseFailed: The database failed, or the file's disk did.
     """
-    with database_errors(), stopping.held_back(), reading(engine) as connection:
-        if connection.dialect.name != "sqlite":  # there a transaction sees one moment anyway
-            connection.execution_options(isolation_level="REPEATABLE READ")
-        with closing(sqlite3.connect(path)) as target, target:
-            target.execute("PRAGMA journal_mode = OFF")  # the file is thrown away when it does not become whole
-            target.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            for view in (*_WHOLE, "billing"):
-                _copy(connection, target, view)
+    with (
+        database_errors(),
+        stopping.held_back(),
+        reading(engine, one_moment=True) as connection,
+        closing(sqlite3.connect(path)) as target,
+        target,
+    ):
+        target.execute("PRAGMA journal_mode = OFF")  # the file is thrown away when it does not become whole
+        target.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        for view in (*_WHOLE, "billing"):
+            _copy(connection, target, view)
 
 
 def _copy(source: Connection, target: sqlite3.Connection, view: str) -> None:

@@ -21,7 +21,7 @@ from etl.cli.arguments import (
     takes_accounts,
 )
 from etl.documents import print_json, status_as_json
-from etl.errors import ConfigError, DatabaseFailed
+from etl.errors import ConfigError
 from etl.process import LOOK, OK, SAYS_NO, Options, code_of, worst_of
 from etl.settings import Settings
 
@@ -199,7 +199,7 @@ def _verify(
     """Compare one account's days; the answer as one JSON object."""
     from etl import console
     from etl.audit.verify import closed_range, verify_windows
-    from etl.load.engine import database_errors, database_exists, open_engine, reading
+    from etl.load.engine import database_errors, open_engine, reading, require_database
     from etl.load.ledger import find_account, read_purged, require_form
     from etl.load.schema import require_schema
     from etl.model import Window
@@ -208,8 +208,7 @@ def _verify(
 
     settings.require_token()
     engine = open_engine(settings.database_url)
-    if not database_exists(engine):
-        raise DatabaseFailed("there is no database yet; run: billing-etl sync")
+    require_database(engine)
     today = utc_now().astimezone(settings.timezone).date()
     differences = []
     with database_errors():

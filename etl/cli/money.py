@@ -112,12 +112,11 @@ def _weigh(
 
 def _find(engine: Engine, label: str) -> tuple[int, date | None]:
     """An account that was synced before, and its watermark."""
-    from etl.load.engine import database_exists, reading
+    from etl.load.engine import reading, require_database
     from etl.load.ledger import find_account, read_position
     from etl.load.schema import require_schema
 
-    if not database_exists(engine):
-        raise DatabaseFailed("there is no database yet; run: billing-etl sync")
+    require_database(engine)
     with reading(engine) as connection:
         require_schema(connection)
         account_id = find_account(connection, label)

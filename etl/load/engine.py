@@ -146,9 +146,27 @@ def database_exists(engine: Engine) -> bool:
     return path is None or path.exists()
 
 
-def reading(engine: Engine) -> Connection:
-    """A connection that will only read: on SQLite its transactions take no write lock."""
-    return engine.connect().execution_options(only_reads=True)
+def require_database(engine: Engine) -> None:
+    """Make sure that there is a database for a command that makes none.
+
+    Raises:
+        DatabaseFailed: There is none.
+    """
+    if not database_exists(engine):
+        raise DatabaseFailed("there is no database yet; run: billing-etl sync")
+
+
+def reading(engine: Engine, *, one_moment: bool = False) -> Connection:
+    """A connection that will only read: on SQLite its transactions take no write lock.
+
+    Args:
+        engine: Of the database.
+        one_moment: All queries of a transaction see the same moment; on SQLite they do in any case.
+    """
+    connection = engine.connect().execution_options(only_reads=True)
+    if one_moment and connection.dialect.name != "sqlite":
+        connection.execution_options(isolation_level="REPEATABLE READ")
+    return connection
 
 
 @contextmanager
