@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from etl.model import DaySnapshot, Listed, Record, whole_day
+from etl.model import DaySnapshot, Listed, Listing, Record, whole_day
 from etl.transform.identity import identify_day
 
 DAY = date(2026, 3, 9)
@@ -24,3 +24,8 @@ def listed_in(snapshot: DaySnapshot) -> list[Listed]:
 def listed(records: Iterable[Record]) -> list[Listed]:
     """What a day of these records lists."""
     return listed_in(day_of(records))
+
+
+def listing(records: Iterable[Record]) -> Listing:
+    """The same in columns."""
+    return day_of(records).slices[0].read()

@@ -2,13 +2,12 @@
 
 Each hands over many rows in one call of its driver. While a call waits or works, the other thread has the interpreter
 and fetches; and as each call has to wait for its turn after that, few long calls let the two overlap, many short ones
-do not. What is text already is put together a column at a time, in the interpreter's own C.
+do not. Rows come, and are put together, a column at a time: that is done in the interpreter's own C.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table
@@ -23,16 +22,15 @@ SQLITE_BATCH: Final = 256
 LONGEST_STATEMENT: Final = 1_000_000
 """Bytes: the least that a MariaDB or MySQL server takes by default is a little more."""
 
-Rows = Iterable[tuple[Any, ...]]
-Batch = list[tuple[Any, ...]]
+Columns = tuple[Sequence[Any], ...]
 
 _COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _NEXT_FIELD, _NEXT_ROW, _NULL = "\x1f", "\x1e", "\x1d"
 """What stands between values, and for none, while MariaDB's driver escapes them: it leaves these as they are."""
 
 
-def insert_rows(
-    connection: Connection, table: Table, shared: Mapping[str, Any], columns: Sequence[str], rows: Rows
+def insert_columns(
+    connection: Connection, table: Table, shared: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
 ) -> None:
     """Insert rows whose values are what the database's own text form takes: str, int or None.
 
@@ -40,46 +38,51 @@ def insert_rows(
         connection: In a transaction.
         table: Where to.
         shared: The values that all rows have in common, by column.
-        columns: The names of the rows' other values, in their order.
-        rows: Consumed as a stream.
+        columns: The rows' other values, by column; all of one length.
     """
     names = ", ".join(map(connection.dialect.identifier_preparer.quote, [*shared, *columns]))
     write = {"sqlite": _insert_sqlite, "postgresql": _copy}.get(connection.dialect.name, _insert_mariadb)
-    write(connection, f"{table.name} ({names})", tuple(shared.values()), len(columns), rows)
+    write(connection, f"{table.name} ({names})", tuple(shared.values()), tuple(columns.values()))
 
 
-def _insert_sqlite(connection: Connection, target: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
+def _insert_sqlite(connection: Connection, target: str, shared: tuple[Any, ...], columns: Columns) -> None:
+    width = len(columns)
     marks = [f"?{number}" for number in range(1, len(shared) + 1)]
     row = f"({', '.join([*marks, *['?'] * width])})"
-    for batch in _batches(rows, SQLITE_BATCH):
-        while batch:
+    for batch in _batches(columns, SQLITE_BATCH):
+        rows, done = len(batch[0]), 0
+        while done < rows:
             # Of powers of two there are few: the driver remembers the statements, and compiles each once.
-            size = 1 << len(batch).bit_length() - 1
+            size = 1 << (rows - done).bit_length() - 1
+            values = [None] * (size * width)
+            for number, column in enumerate(batch):
+                values[number::width] = column[done : done + size]
             statement = f"INSERT INTO {target} VALUES {', '.join([row] * size)}"  # noqa: S608 - only marks
-            connection.exec_driver_sql(statement, (*shared, *chain.from_iterable(batch[:size])))
-            del batch[:size]
+            connection.exec_driver_sql(statement, (*shared, *values))
+            done += size
 
 
-def _copy(connection: Connection, target: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
+def _copy(connection: Connection, target: str, shared: tuple[Any, ...], columns: Columns) -> None:
     driver: Any = connection.connection.driver_connection
     statement = f"COPY {target} FROM STDIN"
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for batch in _batches(rows, BATCH):
-                copy.write(_copy_text(batch, shared, width))
+            for batch in _batches(columns, BATCH):
+                copy.write(_copy_text(batch, shared))
     except connection.dialect.loaded_dbapi.Error as error:
         # SQLAlchemy does not see what the driver raises here: it would cross every border that knows its errors.
         raise DBAPIError(statement, None, error, hide_parameters=True, connection_invalidated=driver.closed) from None
 
 
-def _copy_text(batch: Batch, shared: tuple[Any, ...], width: int) -> str:
+def _copy_text(batch: Columns, shared: tuple[Any, ...]) -> str:
     """Rows in PostgreSQL's text form. Most batches hold nothing to escape: one look at the whole tells."""
     begin = "".join([f"{_copy_field(value)}\t" for value in shared])
     text, nulls = _put_together(batch, "\t", "\n", "\\N")
-    plain = text.count("\t") == (width - 1) * len(batch) and text.count("\n") == len(batch) - 1
+    rows = len(batch[0])
+    plain = text.count("\t") == (len(batch) - 1) * rows and text.count("\n") == rows - 1
     if plain and text.count("\\") == nulls and "\r" not in text:
         return begin + text.replace("\n", f"\n{begin}") + "\n"
-    return "".join([begin + "\t".join(map(_copy_field, row)) + "\n" for row in batch])
+    return "".join([begin + "\t".join(map(_copy_field, row)) + "\n" for row in zip(*batch, strict=True)])
 
 
 def _copy_field(value: Any) -> str:
@@ -97,19 +100,20 @@ class _Literals:
         return self.text
 
 
-def _insert_mariadb(connection: Connection, target: str, shared: tuple[Any, ...], width: int, rows: Rows) -> None:
+def _insert_mariadb(connection: Connection, target: str, shared: tuple[Any, ...], columns: Columns) -> None:
     driver: Any = connection.connection.driver_connection
     driver.encoders[_Literals] = _Literals.as_they_are
     insert = f"INSERT INTO {target} VALUES"
-    row = f"({', '.join(['%s'] * (len(shared) + width))})"
-    for batch in _batches(rows, BATCH):
-        if literals := _mariadb_literals(driver, batch, shared, width):
+    row = f"({', '.join(['%s'] * (len(shared) + len(columns)))})"
+    for batch in _batches(columns, BATCH):
+        if literals := _mariadb_literals(driver, batch, shared):
             connection.exec_driver_sql(f"{insert} %s", (literals,))
         else:
-            connection.exec_driver_sql(f"{insert} {row}", [(*shared, *values) for values in batch])
+            rows = zip(*batch, strict=True)
+            connection.exec_driver_sql(f"{insert} {row}", [(*shared, *values) for values in rows])
 
 
-def _mariadb_literals(driver: Any, batch: Batch, shared: tuple[Any, ...], width: int) -> _Literals | None:
+def _mariadb_literals(driver: Any, batch: Columns, shared: tuple[Any, ...]) -> _Literals | None:
     """The driver escapes a value after the other, at the price of half a run: here it escapes all of them as one text.
 
     Returns:
@@ -118,7 +122,8 @@ def _mariadb_literals(driver: Any, batch: Batch, shared: tuple[Any, ...], width:
     text, nulls = _put_together(batch, _NEXT_FIELD, _NEXT_ROW, _NULL)
     escaped: str = driver.escape(text)  # with a quote at each end
     marks = [escaped.count(mark) for mark in (_NEXT_FIELD, _NEXT_ROW, _NULL)]
-    if marks != [(width - 1) * len(batch), len(batch) - 1, nulls]:
+    rows = len(batch[0])
+    if marks != [(len(batch) - 1) * rows, rows - 1, nulls]:
         return None
     begin = "".join([f"{driver.escape(value)}," for value in shared])
     values = escaped.replace(_NEXT_ROW, f"'),({begin}'").replace(_NEXT_FIELD, "','").replace(f"'{_NULL}'", "NULL")
@@ -126,11 +131,11 @@ def _mariadb_literals(driver: Any, batch: Batch, shared: tuple[Any, ...], width:
     return _Literals(text) if len(text.encode()) < LONGEST_STATEMENT else None
 
 
-def _put_together(batch: Batch, next_field: str, next_row: str, null: str) -> tuple[str, int]:
+def _put_together(batch: Columns, next_field: str, next_row: str, null: str) -> tuple[str, int]:
     """Rows as one text, and how many values in it are none."""
     nulls = 0
     columns = []
-    for column in zip(*batch, strict=True):
+    for column in batch:
         if not {str}.issuperset(map(type, column)):
             # Numbers and none; few of them are different.
             nulls += column.count(None)
@@ -140,8 +145,7 @@ def _put_together(batch: Batch, next_field: str, next_row: str, null: str) -> tu
     return next_row.join(map(next_field.join, zip(*columns, strict=True))), nulls
 
 
-def _batches(rows: Rows, size: int) -> Iterator[Batch]:
-    iterator = iter(rows)
-    while batch := list(islice(iterator, size)):
+def _batches(columns: Columns, size: int) -> Iterator[Columns]:
+    for start in range(0, len(columns[0]), size):
         stopping.check()
-        yield batch
+        yield tuple(column[start : start + size] for column in columns)

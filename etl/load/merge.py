@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from functools import partial
-from itertools import compress, groupby, islice
+from itertools import compress, groupby, islice, starmap
 from operator import eq
 from typing import Final, NamedTuple, TypeAlias
 
-from etl.model import Listed, Record
+from etl.model import Columns, Listed, Listing, Record, in_columns
 
 GUARDED_FROM: Final = 20
 """Records of a day from which on a share of them means something."""
@@ -40,8 +39,26 @@ class Insert(NamedTuple):
     repeats: int
 
 
-_insert = partial(tuple.__new__, Insert)
-"""Makes an Insert of its three fields, at the speed of a tuple: a first load runs it once a record."""
+@dataclass(frozen=True, slots=True)
+class Inserts:
+    """Some of them, a column at a time: a first load has hundreds of thousands."""
+
+    columns: Columns
+    ordinals: Sequence[int]
+    repeats: Sequence[int]
+
+    @classmethod
+    def of(cls, items: Iterable[Insert]) -> Inserts:
+        """These in columns."""
+        records, ordinals, repeats = tuple(zip(*items, strict=True)) or ((), (), ())
+        return cls(in_columns(records), ordinals, repeats)
+
+    def __len__(self) -> int:
+        return len(self.repeats)
+
+    def __iter__(self) -> Iterator[Insert]:
+        records = starmap(Record, zip(*self.columns, strict=True))
+        return map(Insert, records, self.ordinals, self.repeats)
 
 
 class Update(NamedTuple):
@@ -57,7 +74,7 @@ class DayChange:
     """All that must be written so that the stored day becomes the vendor's."""
 
     day: date
-    inserts: list[Insert] = field(default_factory=list)
+    inserts: Inserts = field(default_factory=lambda: Inserts.of(()))
     updates: list[Update] = field(default_factory=list)
     withdrawals: list[Stored] = field(default_factory=list)
     unchanged: int = 0
@@ -106,17 +123,15 @@ class RowCounts:
         return bool(self.new or self.changed or self.withdrawn)
 
 
-def plan_first_load(day: date, listed: Sequence[Listed]) -> DayChange:
+def plan_first_load(day: date, listing: Listing) -> DayChange:
     """The change for a slice of a day of which nothing is stored."""
-    times = [record.created_at for record, _ in listed]
-    ordinals = [1] * len(listed)
+    times, phones, codes, *_ = listing.columns
+    ordinals = [1] * len(listing)
     # In canonical order different records of one key stand together.
     for number in compress(range(1, len(times)), map(eq, times, islice(times, 1, None))):
-        if listed[number].record[:3] == listed[number - 1].record[:3]:
+        if phones[number] == phones[number - 1] and codes[number] == codes[number - 1]:
             ordinals[number] += ordinals[number - 1]
-    return DayChange(
-        day, [_insert((record, ordinal, repeats)) for (record, repeats), ordinal in zip(listed, ordinals, strict=True)]
-    )
+    return DayChange(day, Inserts(listing.columns, ordinals, listing.repeats))
 
 
 def plan_merge(day: date, listed: Sequence[Listed], stored: Sequence[Stored]) -> DayChange:
@@ -135,8 +150,10 @@ def plan_merge(day: date, listed: Sequence[Listed], stored: Sequence[Stored]) ->
         elif not row.withdrawn:
             change.unchanged += 1
     left_to_merge = [item for item in listed if item.record[:3] in differing]
+    new: list[Insert] = []
     for key, variants in groupby(left_to_merge, key=lambda item: item.record[:3]):
-        _merge_key(change, list(variants), rows.pop(key, []))
+        new += _merge_key(change, list(variants), rows.pop(key, []))
+    change.inserts = Inserts.of(new)
     for left in rows.values():
         change.withdrawals.extend(row for row in left if not row.withdrawn)
     return change
@@ -150,7 +167,8 @@ def _differing_keys(listed: Iterable[Listed], stored: Iterable[Stored]) -> set[K
     return {record[:3] for record, _ in different}
 
 
-def _merge_key(change: DayChange, listed: list[Listed], rows: list[Stored]) -> None:
+def _merge_key(change: DayChange, listed: list[Listed], rows: list[Stored]) -> Iterator[Insert]:
+    """Add to the change what becomes of a key's rows, and give what is new."""
     rows.sort(key=lambda row: row.ordinal)
     last_ordinal = rows[-1].ordinal if rows else 0
     current = [row for row in rows if not row.withdrawn]
@@ -173,7 +191,7 @@ def _merge_key(change: DayChange, listed: list[Listed], rows: list[Stored]) -> N
             change.updates.append(Update(back, record, repeats))
         else:
             last_ordinal += 1
-            change.inserts.append(Insert(record, last_ordinal, repeats))
+            yield Insert(record, last_ordinal, repeats)
     change.withdrawals.extend(current)
 
 

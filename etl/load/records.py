@@ -8,21 +8,20 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
 from functools import lru_cache, partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import Connection, String, bindparam, delete, or_, select, type_coerce, update
 
-from etl.load.bulk import insert_rows
+from etl.load.bulk import insert_columns
 from etl.load.forgotten import forget_payload
 from etl.load.ledger import Run
-from etl.load.merge import DayChange, Insert, Stored
+from etl.load.merge import DayChange, Inserts, Stored
 from etl.load.tables import billing_records, rejected_records, restatements
 from etl.model import Record, Rejected, Window
 from etl.windows import ONE_DAY
 
-_RECORD_COLUMNS: Final = (
-    "created_at", "phone", "code_auth", "ordinal", "status", "status_info", "price", "repeats", "created_at_utc",
-)  # fmt: skip
 _JOURNAL_COLUMNS: Final = (
     "kind", "created_at", "phone", "code_auth", "ordinal",
     "status_before", "status_info_before", "price_before", "repeats_before",
@@ -58,12 +57,11 @@ def write_change(connection: Connection, run: Run, change: DayChange, *, zone: t
     """Write the difference of one day, and nothing else."""
     moment = _text(now)
     if change.inserts:
-        insert_rows(
+        insert_columns(
             connection,
             billing_records,
             {"account_id": run.account_id, "first_seen_at": moment, "updated_at": moment},
-            _RECORD_COLUMNS,
-            _rows(change.inserts, zone),
+            _columns_of(change.inserts, zone),
         )
     by_id = update(billing_records).where(billing_records.c.id == bindparam("row_id"))
     if change.updates:
@@ -86,12 +84,11 @@ def write_change(connection: Connection, run: Run, change: DayChange, *, zone: t
 def write_journal(connection: Connection, run: Run, change: DayChange, *, now: datetime) -> None:
     """A line for each change of a closed day: what it was, what it is, what that does to the day's spend."""
     day = change.day.isoformat()
-    insert_rows(
+    insert_columns(
         connection,
         restatements,
         {"account_id": run.account_id, "run_id": run.id, "day": day, "restated_at": _text(now)},
-        _JOURNAL_COLUMNS,
-        _journal_lines(change),
+        dict(zip(_JOURNAL_COLUMNS, zip(*_journal_lines(change), strict=True), strict=True)),
     )
 
 
@@ -173,34 +170,26 @@ def payload_digest(payload: str) -> str:
     return hashlib.blake2b(payload.encode(), digest_size=16).hexdigest()
 
 
-def _rows(inserts: Iterable[Insert], zone: tzinfo) -> Iterator[tuple[Any, ...]]:
-    """New rows in the order of their columns; what holds for many of them is worked out once."""
-    records, ordinals, repeats = zip(*inserts, strict=True)
-    times, phones, codes, statuses, infos, prices = zip(*records, strict=True)
+def _columns_of(inserts: Inserts, zone: tzinfo) -> dict[str, Sequence[Any]]:
+    """The columns of new rows; what holds for many of them is worked out once."""
+    times, phones, codes, statuses, infos, prices = inserts.columns
     spelled = {price: str(price) for price in set(prices)}
-    texts = map(spelled.__getitem__, prices)
-    return zip(
-        times, phones, codes, ordinals, statuses, infos, texts, repeats, _all_to_utc(times, zone), strict=True
-    )  # fmt: skip
+    return {
+        "created_at": times, "phone": phones, "code_auth": codes, "ordinal": inserts.ordinals,
+        "status": statuses, "status_info": infos, "price": list(map(spelled.__getitem__, prices)),
+        "repeats": inserts.repeats, "created_at_utc": _all_to_utc(times, zone),
+    }  # fmt: skip
 
 
-def _all_to_utc(times: Sequence[str], zone: tzinfo) -> Iterable[str]:
-    """What `to_utc` makes of each."""
-    hours = {hour: _whole_hour_in_utc(hour, zone) for hour in {time[:13] for time in times}}
-    if None in hours.values():
-        return (to_utc(time, zone) for time in times)
-    return (f"{hours[time[:13]]}{time[13:]}" for time in times)
-
-
-def to_utc(created_at: str, zone: tzinfo) -> str:
-    """A time of the vendor's wall clock in UTC, both as text.
-
-    Where the clock was put back an hour, the first of the two readings is taken.
-    """
-    hour = _whole_hour_in_utc(created_at[:13], zone)
-    if hour is not None:
-        return hour + created_at[13:]
-    return _convert(created_at, zone)
+def _all_to_utc(times: Sequence[str], zone: tzinfo) -> list[str]:
+    """What `to_utc` makes of each; those of an hour stand together, and are turned together."""
+    in_utc: list[str] = []
+    for hour, some in groupby(times, itemgetter(slice(13))):
+        if other := _whole_hour_in_utc(hour, zone):
+            in_utc += "\n".join(some).replace(hour, other).split("\n")
+        else:
+            in_utc += [_convert(time, zone) for time in some]
+    return in_utc
 
 
 @lru_cache(maxsize=4096)
@@ -211,6 +200,7 @@ def _whole_hour_in_utc(hour: str, zone: tzinfo) -> str | None:
 
 
 def _convert(created_at: str, zone: tzinfo) -> str:
+    """A time of the vendor's wall clock in UTC. Where the clock was put back an hour, the first of two readings."""
     try:
         moment = datetime.fromisoformat(created_at).replace(tzinfo=zone).astimezone(UTC)
     except OverflowError:  # within hours of the calendar's first or last day

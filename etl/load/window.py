@@ -15,9 +15,9 @@ from etl.load.forgotten import keep_forgotten
 from etl.load.ledger import Day, Run, mark_suspect, move_watermark, read_days, write_day
 from etl.load.merge import DayChange, RowCounts, Stored, complete_records, doubt, plan_first_load, plan_merge
 from etl.load.records import payload_digest, read_records, write_change, write_journal, write_rejected
-from etl.model import Batch, DaySnapshot, Listed, Record, Slice, Tally, Window, whole_day
+from etl.model import Batch, DaySnapshot, Listing, Record, Slice, Tally, Window, whole_day
 
-Identify = Callable[[date, tuple[Slice[Record], ...]], DaySnapshot]
+Identify = Callable[[date, tuple[Slice[list[Record]], ...]], DaySnapshot]
 """The transform that makes a day's snapshot of its records."""
 ReadStored = Callable[[datetime, datetime], list[Stored]]
 """The stored rows of a slice."""
@@ -141,10 +141,10 @@ def _compare_day(
     return DayComparison(snapshot, before, changes, rows, reason)
 
 
-def _complete(part: Slice[Listed], read: ReadStored, lacking: frozenset[str]) -> list[Record]:
+def _complete(part: Slice[Listing], read: ReadStored, lacking: frozenset[str]) -> list[Record]:
     """A slice with what the source lacks as the stored rows have it."""
     stored = read(part.since, part.until)
-    return list(complete_records(keep_forgotten(part.read(), stored, lacking), stored, lacking).elements())
+    return list(complete_records(keep_forgotten(list(part.read()), stored, lacking), stored, lacking).elements())
 
 
 class _Changes:
@@ -159,11 +159,11 @@ class _Changes:
         day = self._snapshot.day
         for part in self._snapshot.slices:
             stopping.check()
-            listed, stored = part.read(), self._read(part.since, part.until)
+            listing, stored = part.read(), self._read(part.since, part.until)
             if not stored:
-                yield plan_first_load(day, listed)
+                yield plan_first_load(day, listing)
             else:
-                yield plan_merge(day, keep_forgotten(listed, stored, self._lacking), stored)
+                yield plan_merge(day, keep_forgotten(list(listing), stored, self._lacking), stored)
 
 
 def store_window(

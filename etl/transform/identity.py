@@ -8,18 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import partial
-from itertools import islice, repeat
-from operator import attrgetter, eq
+from itertools import islice
+from operator import eq
 from typing import Any
 
 import msgspec
 
-from etl.model import DayRecords, DaySnapshot, Listed, Record, Slice
+from etl.model import DayRecords, DaySnapshot, Listing, Record, Slice
 
 _encode = msgspec.json.Encoder().encode
-_price = attrgetter("price")
-_listed = partial(tuple.__new__, Listed)
-"""Makes a Listed of a pair, at the speed of a tuple: this runs once a record."""
 
 
 def identify_days(days: Mapping[date, DayRecords]) -> Iterable[DaySnapshot]:
@@ -37,7 +34,7 @@ class _OneAtATime:
         return (identify_day(day, records.slices) for day, records in sorted(self._days.items()))
 
 
-def identify_day(day: date, slices: tuple[Slice[Record], ...]) -> DaySnapshot:
+def identify_day(day: date, slices: tuple[Slice[list[Record]], ...]) -> DaySnapshot:
     """Count equal records and put them in canonical order.
 
     The same multiset of records gives the same snapshot, whatever order, source and slices it came in.
@@ -53,28 +50,29 @@ def identify_day(day: date, slices: tuple[Slice[Record], ...]) -> DaySnapshot:
         listed = part.read()
         if not listed:
             continue
-        ordered, repeats = zip(*listed, strict=True)
-        digest.update(b"," * bool(distinct) + _encode(ordered)[1:-1])
-        times.append(_encode(repeats)[1:-1])
+        digest.update(b"," * bool(distinct) + _encode(tuple(zip(*listed.columns, strict=True)))[1:-1])
+        times.append(_encode(listed.repeats)[1:-1])
         distinct += len(listed)
-        records += sum(repeats)
+        records += sum(listed.repeats)
         # Few prices are different: they are counted first, and multiplied then.
-        by_price.update(map(_price, ordered))
-        for record, count in listed if sum(repeats) > len(listed) else ():
-            by_price[record.price] += count - 1
+        prices = listed.columns[-1]
+        by_price.update(prices)
+        for price, count in zip(prices, listed.repeats, strict=True) if sum(listed.repeats) > len(listed) else ():
+            by_price[price] += count - 1
     digest.update(b"],[" + b",".join(times) + b"]]")
     spend = sum((price * count for price, count in by_price.items()), Decimal(0))
     return DaySnapshot(day, counted, digest.hexdigest(), records, distinct, spend)
 
 
-def _count(part: Slice[Record]) -> list[Listed]:
+def _count(part: Slice[list[Record]]) -> Listing:
     ordered = _in_order(part.read())
     if not any(map(eq, ordered, islice(ordered, 1, None))):
-        return list(map(_listed, zip(ordered, repeat(1))))
-    return list(map(_listed, Counter(ordered).items()))
+        return Listing.of(ordered, [1] * len(ordered))
+    counted = Counter(ordered)
+    return Listing.of(counted, list(counted.values()))
 
 
-def _hold(part: Slice[Listed]) -> Slice[Listed]:
+def _hold(part: Slice[Listing]) -> Slice[Listing]:
     """The same slice, read once."""
     listed = part.read()
     return Slice(part.since, part.until, lambda: listed)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from etl.load.bulk import BATCH, LONGEST_STATEMENT, insert_rows
+from etl.load.bulk import BATCH, LONGEST_STATEMENT, insert_columns
 from etl.load.engine import describe, open_engine
 from etl.load.schema import create_or_migrate
 from etl.load.tables import billing_records
@@ -41,7 +41,11 @@ def row(ordinal, info="ok", *, status: int | None = 1, code="0371"):
 
 def insert(engine, rows, shared=SHARED, columns=COLUMNS):
     with engine.begin() as connection:
-        insert_rows(connection, billing_records, shared, columns, rows)
+        insert_columns(connection, billing_records, shared, in_columns(rows, columns))
+
+
+def in_columns(rows, names=COLUMNS):
+    return dict(zip(names, tuple(zip(*rows, strict=True)) or ((),) * len(names), strict=True))
 
 
 def stored(engine, *names):
@@ -111,7 +115,8 @@ def test_a_backslash_is_none_but_itself_where_the_server_takes_it_for_no_escape(
     infos = [info for info in HOSTILE if len(info) < 256]
     with engine.begin() as connection:
         connection.exec_driver_sql("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'")
-        insert_rows(connection, billing_records, SHARED, COLUMNS, [row(n, info) for n, info in enumerate(infos)])
+        rows = [row(n, info) for n, info in enumerate(infos)]
+        insert_columns(connection, billing_records, SHARED, in_columns(rows))
     assert stored(engine, "status_info") == [(info,) for info in infos]
 
 

@@ -58,7 +58,7 @@ def test_there_is_something_to_look_at():
     assert {"cli", "errors", "model", "windows", "load.merge", "extract.source", "sandbox.server"} <= TREES.keys()
     assert ALLOWED.keys() <= {stage(name) for name in TREES}
     assert set(imported(TREES["transform.identity"], "")) == {
-        *("model.DayRecords", "model.DaySnapshot", "model.Listed", "model.Record", "model.Slice"),
+        *("model.DayRecords", "model.DaySnapshot", "model.Listing", "model.Record", "model.Slice"),
     }
 
 

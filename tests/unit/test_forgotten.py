@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from days import DAY
 from days import listed as listed_of
+from days import listing as listing_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,7 +33,7 @@ STRANGER = record("+79990001122", code="1111")
 def stored_of(listed):
     return [
         Stored(number, insert.record, insert.ordinal, insert.repeats, withdrawn=False)
-        for number, insert in enumerate(plan_first_load(DAY, listed_of(listed)).inserts)
+        for number, insert in enumerate(plan_first_load(DAY, listing_of(listed)).inserts)
     ]
 
 
@@ -102,7 +103,7 @@ def test_a_late_record_that_differs_in_price_or_second_is_a_record_like_all_othe
 def test_a_late_record_that_cannot_be_told_from_a_forgotten_one_is_forgotten_with_it():
     rows = forget(stored_of([CALL]))
     change = plan([CALL, STRANGER], rows)
-    assert (change.inserts, change.updates) == ([], [Update(rows[0], anonymous(CALL), 2)])
+    assert (list(change.inserts), change.updates) == ([], [Update(rows[0], anonymous(CALL), 2)])
 
 
 def test_one_of_two_equal_forgotten_rows_goes_when_one_of_the_records_goes():
