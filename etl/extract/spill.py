@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import date, datetime
 from functools import partial
 from itertools import groupby, pairwise
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
@@ -29,6 +29,7 @@ TEN_MINUTES: Final = 15
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Record]).decode
 _time = attrgetter("created_at")
+_day_of = itemgetter(slice(10))
 
 
 @contextmanager
@@ -71,8 +72,11 @@ class Spill:
         Raises:
             NoRoom: For more of them than fit in memory.
         """
-        for day, some in groupby(records, _day):
-            self._held[day].extend(some)
+        if len(set(map(_day_of, map(_time, records)))) == 1:
+            self._held[_day(records[0])] += records  # nearly always: a listing goes by time
+        else:
+            for day, some in groupby(records, _day):
+                self._held[day] += some
         if sum(map(len, self._held.values())) > HELD:
             self._write_out()
 

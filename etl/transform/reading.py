@@ -39,8 +39,11 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         try:
             times = normalise_times([row.created_at for row in some], zone)
             # Of the days around the window the time alone is of use.
-            if first <= min(times) and max(times) <= last:
+            earliest, latest = min(times), max(times)
+            if first <= earliest and latest <= last:
                 records = normalise_records(some, times)
+            elif latest < first or last < earliest:
+                records = []
             else:
                 inside = [first <= time <= last for time in times]
                 records = normalise_records(list(compress(some, inside)), list(compress(times, inside)))
