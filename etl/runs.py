@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from etl.balancing import HURRIED_SECONDS, Books, Scales
 from etl.errors import BillingError, ConfigError, DatabaseFailed, Stopped, VendorUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import ReadFeed, Source
-from etl.extract.transport import CLOCK_TOLERANCE, Limits, Transport
+from etl.extract.transport import Limits, Transport
 from etl.load.again import try_again
 from etl.load.engine import database_errors, database_exists, describe, keep_connected, reading
 from etl.load.ledger import (
@@ -56,8 +55,6 @@ MIGRATION_WAIT: Final = 120.0
 
 HoldLock = Callable[..., AbstractContextManager[None]]
 """As `etl.load.lock.hold_lock`."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,8 +322,6 @@ def _run(
         with suppress(SQLAlchemyError):
             _end(engine, run, "stopped", 128 + stopped.signal_number, None, clock)
         raise
-    finally:
-        _mention_clock(client.clock_skew)
     report.balance = scales.news(settings.low_balance)
     code = exit_code_of(report)
     outcome = "failed" if report.error else "look" if report.needs_a_look else "done"
@@ -464,10 +459,3 @@ def _trim(engine: Engine, run: Run | None, settings: Settings, now: datetime) ->
                 break
             with engine.begin() as connection:
                 remove_rows(connection, table, numbers)
-
-
-def _mention_clock(skew: float | None) -> None:
-    if skew is not None and abs(skew) > CLOCK_TOLERANCE:
-        log.warning(
-            "this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, "ahead of" if skew > 0 else "behind"
-        )

@@ -18,6 +18,7 @@ from etl.errors import OtherDays, Refused, TokenRefused, UnusableAnswer, VendorE
 from etl.extract.client import Client
 from etl.extract.reach import about, ends_of, goes_beyond, is_round, overlaps
 from etl.extract.spill import Spill
+from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import ATTRIBUTES, Batch, DayRecords, Feed, Record, Rejected, Survey, Window
 from etl.windows import ONE_DAY, halve
 
@@ -27,7 +28,8 @@ DAYS_AFTER: Final = timedelta(days=2)
 SMALLEST_EXPORT_LIMIT: Final = 1000
 """Records; a limit below that on a file that is made for downloading everything is assumed away."""
 PROBE: Final = timedelta(days=7)
-"""How many days wider a second question is that is to show that the first answer was not cut."""
+"""How many days wider another question is that is to show that an answer was not cut; a first one is a day wider, which
+is enough where that day has a record."""
 
 ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
 """The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
@@ -63,6 +65,7 @@ class Source:
         self._today = today
         self._last = last
         self._latest_end: date | None = None
+        self._clock_mentioned = False
         self._json_failure: VendorError | None = None
         self._export: _Export | None = None
         self._export_failure: VendorError | None = None
@@ -84,6 +87,14 @@ class Source:
             return self._fetch(window)
         finally:
             self._under_way.remove(window)
+            self._mention_clock()
+
+    def _mention_clock(self) -> None:
+        skew = self._client.clock_skew
+        if skew is not None and abs(skew) > CLOCK_TOLERANCE and not self._clock_mentioned:
+            self._clock_mentioned = True
+            ahead = "ahead of" if skew > 0 else "behind"
+            log.warning("this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, ahead)
 
     def _fetch(self, window: Window) -> Batch:
         json_failure = self._json_failure
@@ -223,8 +234,9 @@ class Source:
         if len(window) > 1:
             log.info("%s: an answer of %d records may have been cut; asking for less", window, listed)
             return [part for half in halve(window) for part in self._whole(half, larger=listed)]
-        if self._ask(Window(window.first - PROBE, window.last), window).survey.listed > listed:
-            return [reading]
+        for wider in (ONE_DAY, PROBE):
+            if self._ask(Window(window.first - wider, window.last), window).survey.listed > listed:
+                return [reading]
         raise UnusableAnswer(f"an answer of {listed} records for one day may have been cut")
 
     def _ends_are_whole(self, reading: _Reading, window: Window) -> bool:
