@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,7 +13,7 @@ from sqlalchemy import Engine
 
 from etl import stopping
 from etl.errors import VendorUnavailable
-from etl.extract.ahead import fetch_ahead
+from etl.extract.beside import fetch_beside
 from etl.extract.source import Source
 from etl.load.again import try_again
 from etl.load.engine import reading
@@ -62,21 +63,23 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
         SQLAlchemyError: The database failed; nothing of that window is stored.
     """
     asked_before: Window | None = None
-    for batch, snapshots in fetch_ahead(partial(_fetch, job.source), windows, ahead=job.concurrency - 1):
-        told = {batch.source} if batch.days else set()
-        with telling_of(window=batch.window):
-            tally = _load(job, batch, snapshots, asked_before, total, sources | told)
-            total.add(tally)
-            sources |= told
-            asked_before = batch.asked if batch.days else asked_before
-            log.info(
-                "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
-                batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged, batch.source,
-            )  # fmt: skip
-        job.progress(batch.window, tally)
-        if batch.doubts and tally.untold_days:
-            raise VendorUnavailable(batch.doubts[tally.untold_days[0]])
-        del batch, snapshots  # what was loaded does not wait in memory for the next window
+    ahead = job.concurrency - 1
+    with closing(fetch_beside(partial(_fetch, job.source), windows, ahead=ahead)) as fetched:
+        for batch, snapshots in fetched:
+            told = {batch.source} if batch.days else set()
+            with telling_of(window=batch.window):
+                tally = _load(job, batch, snapshots, asked_before, total, sources | told)
+                total.add(tally)
+                sources |= told
+                asked_before = batch.asked if batch.days else asked_before
+                log.info(
+                    "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
+                    batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged, batch.source,
+                )  # fmt: skip
+            job.progress(batch.window, tally)
+            if batch.doubts and tally.untold_days:
+                raise VendorUnavailable(batch.doubts[tally.untold_days[0]])
+            del batch, snapshots  # what was loaded does not wait in memory for the next window
 
 
 def _fetch(source: Source, window: Window) -> tuple[Batch, Iterable[DaySnapshot]]:
