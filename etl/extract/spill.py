@@ -19,7 +19,7 @@ import msgspec
 from etl.errors import NoRoom
 from etl.model import DayRecords, Record, Slice, Window, bounds, whole_day
 
-HELD: Final = 80_000
+HELD: Final = 300_000
 """Records that are kept in memory; from then on all of them go to disk, as many at a time."""
 SLICE: Final = 50_000
 """Records of a day from which on it is cut into slices of about as many."""

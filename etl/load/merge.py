@@ -161,9 +161,11 @@ def plan_merge(day: date, listed: Sequence[Listed], stored: Sequence[Stored]) ->
 
 def _differing_keys(listed: Iterable[Listed], stored: Iterable[Stored]) -> set[Key]:
     """The keys whose listed records are not just the current rows: of a usual night they are few."""
-    current = Counter((row.record, row.repeats) for row in stored if not row.withdrawn)
-    different = current.keys() ^ set(listed)
-    different |= {pair for pair, count in current.items() if count > 1}  # a person was forgotten
+    current = [(row.record, row.repeats) for row in stored if not row.withdrawn]
+    once = set(current)
+    different = once.symmetric_difference(listed)
+    if len(once) < len(current):  # a person was forgotten
+        different |= {pair for pair, count in Counter(current).items() if count > 1}
     return {record[:3] for record, _ in different}
 
 

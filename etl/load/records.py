@@ -12,7 +12,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, String, bindparam, delete, or_, select, type_coerce, update
+from sqlalchemy import ColumnElement, Connection, String, bindparam, delete, or_, select, type_coerce, update
 
 from etl.load.bulk import insert_columns
 from etl.load.forgotten import forget_payload
@@ -37,20 +37,28 @@ _stored = partial(tuple.__new__, Stored)
 def read_records(connection: Connection, account_id: int | None, since: datetime, until: datetime) -> list[Stored]:
     """All rows from one time of the vendor's wall clock on, up to another; withdrawn ones included."""
     row = billing_records.c
-    # SQLite keeps times as text already; the other two make a datetime, whose text is the same.
-    time = type_coerce(row.created_at, String) if connection.dialect.name == "sqlite" else row.created_at
+    time: ColumnElement[Any] = row.created_at
+    price: ColumnElement[Any] = row.price
+    if connection.dialect.name == "sqlite":
+        # It keeps both as text: the types would look at each, and few prices are different.
+        time, price = type_coerce(time, String), type_coerce(price, String)
     query = select(
-        row.id, time, row.phone, row.code_auth, row.status, row.status_info, row.price,
-        row.ordinal, row.repeats, row.withdrawn_at.is_not(None),
+        time, row.phone, row.code_auth, row.status, row.status_info, price,
+        row.id, row.ordinal, row.repeats, row.withdrawn_at.is_not(None),
     ).where(
         row.account_id == account_id,
         row.created_at >= since,
         row.created_at < until,
     )  # fmt: skip
-    return [
-        _stored((number, _record((str(moment), phone, code, status, info, price)), ordinal, repeats, bool(withdrawn)))
-        for number, moment, phone, code, status, info, price, ordinal, repeats, withdrawn in connection.execute(query)
-    ]
+    if not (found := connection.execute(query).all()):
+        return []
+    times, phones, codes, statuses, infos, prices, ids, ordinals, repeats, withdrawn = zip(*found, strict=True)
+    amounts = {price: Decimal(price) for price in set(prices)}
+    records = map(
+        _record,
+        zip(map(str, times), phones, codes, statuses, infos, map(amounts.__getitem__, prices), strict=True),
+    )
+    return list(map(_stored, zip(ids, records, ordinals, repeats, map(bool, withdrawn), strict=True)))
 
 
 def write_change(connection: Connection, run: Run, change: DayChange, *, zone: tzinfo, now: datetime) -> None:

@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from etl.model import MISSING, Raw, RawRecord, Record
 from etl.transform.normalise import (
+    CODE_DIGITS,
     is_date,
     normalise_code,
     normalise_info,
@@ -32,7 +33,6 @@ _record = partial(tuple.__new__, Record)
 """Makes a Record of its six fields, at the speed of a tuple: this runs once a record."""
 _day_of = itemgetter(slice(10))
 _TIMES = re.compile(r"(?:\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\n)*", re.ASCII)
-_PHONES = re.compile(r"(?:[78]\d{10}\n)*", re.ASCII)
 
 # For each field the types among whose equal values its rule makes no difference: True is 1, and no price.
 _TEXTS: Final[Kinds] = frozenset({str, type(None), type(MISSING)})
@@ -46,7 +46,8 @@ def normalise_times(column: list[Raw], zone: tzinfo) -> list[str]:
     Raises:
         BadRecord: There is one of which it makes nothing.
     """
-    if text := _lines_of(_TIMES, 20, column):
+    text = "\n".join([*column, ""]) if {str}.issuperset(map(type, column)) else ""
+    if len(text) == 20 * len(column) and _TIMES.fullmatch(text):
         times = text.replace("T", " ").split("\n")
         times.pop()
         if all(map(is_date, set(map(_day_of, times)))):
@@ -68,8 +69,7 @@ def normalise_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[R
     columns = zip(
         times,
         _phones([row.phone for row in rows]),
-        # Remembered by the rule itself from one slice to the next: equal codes are one text in memory.
-        map(normalise_code, [row.code_auth for row in rows]),
+        _codes([row.code_auth for row in rows]),
         _each_value_once(normalise_status, [row.status for row in rows], _STATES),
         _each_value_once(normalise_info, [row.status_info for row in rows], _TEXTS),
         _each_value_once(normalise_price, [row.price for row in rows], _PRICES),
@@ -79,17 +79,21 @@ def normalise_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[R
 
 
 def _phones(column: list[Raw]) -> list[str]:
-    if _lines_of(_PHONES, 12, column):
+    if _are_digits(column, 11) and {"7", "8"}.issuperset(map(itemgetter(0), column)):
         return ["+7" + phone[1:] for phone in column]
     return list(map(normalise_phone, column))
 
 
-def _lines_of(form: re.Pattern[str], length: int, column: list[Raw]) -> str:
-    """The column's texts, a line each, if all of them are of a form of so many characters; else nothing."""
-    if not {str}.issuperset(map(type, column)):
-        return ""
-    text = "\n".join([*column, ""])
-    return text if len(text) == length * len(column) and form.fullmatch(text) else ""
+def _codes(column: list[Raw]) -> list[str]:
+    return column if _are_digits(column, CODE_DIGITS) else list(map(normalise_code, column))
+
+
+def _are_digits(column: list[Raw], length: int) -> bool:
+    """Whether each is a text of so many ASCII digits."""
+    if not {str}.issuperset(map(type, column)) or set(map(len, column)) != {length}:
+        return False
+    text = "".join(column)
+    return text.isascii() and text.isdecimal()
 
 
 def _each_value_once(rule: Callable[[Raw], T], column: list[Raw], kinds: Kinds) -> list[T]:
