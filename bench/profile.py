@@ -20,6 +20,7 @@ RUNS = 3
 STAGES = (
     ("fetch: requests, decompression", ("etl/extract/transport", "etl/extract/client")),
     ("decode JSON", ("etl/extract/json_feed",)),
+    ("hand days over to the process that loads", ("etl/extract/beside",)),
     ("order, count repeats, digest", ("etl/transform/identity",)),
     ("find each record's canonical form", ("etl/transform/",)),
     ("sort into days, look for what is missing", ("etl/extract/",)),
@@ -56,7 +57,7 @@ def _stacks(database: Database, load: Load, vendor: str, folder: Path) -> Counte
     for _ in range(RUNS):
         database.empty(OURS.place)
         done = subprocess.run(
-            [*spy, "--output", str(samples), "--", *command],
+            [*spy, "--subprocesses", "--output", str(samples), "--", *command],
             env=quiet_environment(environment), cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:

@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 _SERVER = get_context("forkserver")
 _SERVER.set_forkserver_preload(["etl.cli", "etl.runs", "alembic.command", "psycopg", "pymysql", "sqlite3", "rich"])
 _TABLE = re.compile(r"(?:INTO|UPDATE|FROM|TABLE|VIEW)\s+(?:IF (?:NOT )?EXISTS\s+)?[\"`]?(\w+)", re.IGNORECASE)
+FORK = "fork: "
+"""What the names of points begin with that the fork reaches."""
 BATCH = 16
 """Rows handed over at once, so that a small day has several batches."""
 
@@ -41,6 +43,7 @@ def strike(
     *,
     number: int = 0,
     point: str | None = None,
+    fork: bool = False,
     after: float | None = None,
 ) -> Struck:
     """Run a command line, and send it a signal.
@@ -49,13 +52,16 @@ def strike(
         arguments: Of the command line.
         variables: Its whole environment.
         number: The signal.
-        point: Where it strikes itself: one of `points`.
+        point: Where it strikes itself: one of `points`. At those of its fork, which say so, the fork strikes it;
+        fork: or itself, and not its parent.
         after: Or seconds after its start, if it still runs then.
     """
     with tempfile.TemporaryDirectory(prefix="victim-") as folder:
         output, trace = Path(folder) / "output", Path(folder) / "trace"
         begun = time.monotonic()
-        process = _SERVER.Process(target=_run, args=(list(arguments), dict(variables), output, trace, point, number))
+        process = _SERVER.Process(
+            target=_run, args=(list(arguments), dict(variables), output, trace, point, number, fork)
+        )
         process.start()
         process.join(after)
         if after is not None and process.pid is not None:
@@ -72,7 +78,13 @@ def strike(
 
 
 def _run(
-    arguments: list[str], variables: dict[str, str], output: Path, trace: Path, point: str | None, number: int
+    arguments: list[str],
+    variables: dict[str, str],
+    output: Path,
+    trace: Path,
+    point: str | None,
+    number: int,
+    fork: bool,
 ) -> None:
     os.environ.clear()
     os.environ.update(variables)
@@ -83,7 +95,7 @@ def _run(
     sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     from etl.cli import main
 
-    points = _Points(os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND), point, number)
+    points = _Points(os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND), point, number, fork)
     points.watch()
     sys.argv = ["billing-etl", *arguments]
     code: Any = 0
@@ -100,16 +112,19 @@ def _run(
 class _Points:
     """Notes each point reached, and strikes at one of them."""
 
-    def __init__(self, channel: int, target: str | None, number: int) -> None:
-        self.channel, self.target, self.number = channel, target, number
+    def __init__(self, channel: int, target: str | None, number: int, fork: bool) -> None:
+        self.channel, self.target, self.number, self.fork = channel, target, number, fork
+        self.process = os.getpid()
         self.reached: Counter[str] = Counter()
 
     def reach(self, name: str) -> None:
+        if os.getpid() != self.process:
+            name = f"{FORK}{name}"
         self.reached[name] += 1
         point = f"{name} #{self.reached[name]}"
         os.write(self.channel, f"{point}\n".encode())
         if point == self.target:
-            os.kill(os.getpid(), self.number)
+            os.kill(os.getpid() if self.fork else self.process, self.number)
 
     def watch(self) -> None:
         import psycopg

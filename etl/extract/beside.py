@@ -55,32 +55,44 @@ def fetch_beside(fetch: Callable[[Window], Fetched], windows: Sequence[Window], 
     Raises:
         BillingError: The fork ended before its time.
     """
-    if not ahead or len(windows) < SEVERAL or not _can_fork():
+    fork = _fork(fetch_ahead(fetch, windows, ahead=ahead - 1)) if ahead and len(windows) >= SEVERAL else None
+    if fork is None:
         yield from fetch_ahead(fetch, windows, ahead=ahead)
         return
-    from multiprocessing import Pipe  # few nights need it
-
-    pipe, far_end = Pipe()
-    # A signal that a fork answered as its parent does would have it tidy up what is not its own.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-    fork = os.fork()
-    if not fork:
-        pipe.close()
-        _serve(far_end, fetch_ahead(fetch, windows, ahead=ahead - 1))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    far_end.close()
+    number, pipe = fork
     try:
         for _ in windows:
             yield _take(pipe)
     finally:
         pipe.close()
-        os.kill(fork, signal.SIGKILL)  # nothing that it has wants to be given back
-        os.waitpid(fork, 0)
+        os.kill(number, signal.SIGKILL)  # nothing that it has wants to be given back
+        os.waitpid(number, 0)
 
 
-def _can_fork() -> bool:
+def _fork(results: Iterator[Fetched]) -> tuple[int, Connection] | None:
+    """A fork that hands over these results, and the way to it; None where there had better be none, or can be none."""
     # macOS has forks, and libraries that do not survive one.
-    return sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1 and threading.active_count() == 1
+    if sys.platform != "linux" or threading.active_count() > 1:
+        return None
+    from multiprocessing import Pipe  # few nights need it
+
+    try:
+        if len(os.sched_getaffinity(0)) == 1:
+            return None
+        pipe, far_end = Pipe()
+        # A signal that a fork answered as its parent does would have it tidy up what is not its own.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            number = os.fork()
+            if not number:
+                pipe.close()
+                _serve(far_end, results)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    except OSError:  # the host allows no further process
+        return None
+    far_end.close()
+    return number, pipe
 
 
 def _serve(pipe: Connection, results: Iterator[Fetched]) -> NoReturn:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from sqlalchemy import text
+from victims import FORK
 
 from etl.load.schema import alembic_config
 
@@ -16,7 +17,8 @@ GRACE_SECONDS = 5
 FEW = 10
 """Steps of a migration at which it is killed at least."""
 STEPS = {
-    "before fetch", "after fetch", "begin", "before commit", "after commit", "close", "end",
+    "before fetch", "after fetch", "fork: before fetch", "fork: after fetch",
+    "begin", "before commit", "after commit", "close", "end",
     "after select sync_state", "before update billing_records", "before update synced_days",
     "before update sync_state", "before insert sync_runs", "after update sync_runs",
 }  # fmt: skip
@@ -89,6 +91,19 @@ def test_a_run_that_is_killed_at_any_step_is_mended_by_the_next(account, records
     wanted = STEPS | {BATCHES[account.engine.dialect.name]}
     assert wanted <= kinds(landed)
     assert len(landed) >= 35
+
+
+@pytest.mark.fault(104)
+def test_a_run_whose_fork_is_killed_says_so_and_is_mended_by_the_next(account, records, points):
+    in_fork = [point for point in points if point.startswith(FORK)]
+    for point in in_fork:
+        account.prepare(*records)
+        before = account.held().watermark
+        done = account.sync(number=signal.SIGKILL, point=point, fork=True)
+        assert done.code == 70, (point, done)
+        assert "the process that fetches was ended from outside" in done.output
+        account.check_quiet_run(account.check_honest(before))
+    assert len(in_fork) >= 6
 
 
 @pytest.mark.fault(12, 101, 103)

@@ -262,13 +262,16 @@ def test_a_signal_to_both_is_answered_by_the_one_that_loads():
         ("WINDOWS", 0, "pass"),
         ("WINDOWS", 1, "threading.Thread(target=time.sleep, args=[60], daemon=True).start()"),
         ("WINDOWS", 1, "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"),
+        ("WINDOWS", 1, "os.fork = no_more"),
     ],
-    ids=["one window", "none ahead", "another thread", "one processor"],
+    ids=["one window", "none ahead", "another thread", "one processor", "no more processes"],
 )
 def test_where_a_fork_would_not_help_or_not_be_safe_there_is_none(windows, ahead, before):
     script = f"""
+    def no_more():
+        raise BlockingIOError
+    os.fork = os.abort
     {before}
-    os.fork = None
     print([int(batch.rejected[0].payload) == os.getpid() for batch, _ in fetch_beside(fetch, {windows}, ahead={ahead})])
     """
     assert set(told(script)[0].strip("[]").split(", ")) == {"True"}
