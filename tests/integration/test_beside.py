@@ -250,7 +250,7 @@ def test_a_signal_to_both_is_answered_by_the_one_that_loads():
         for batch, _ in fetch_beside(slow, WINDOWS, ahead=1):
             print(batch.window)
     except Stopped as stopped:
-        print("stopped by", stopped.signal_number)
+        print("\\nstopped by", stopped.signal_number)
     """
     assert told(script)[-1] == f"stopped by {signal.SIGTERM.value}"
 
