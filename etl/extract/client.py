@@ -12,8 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, BinaryIO, Final, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -72,12 +71,13 @@ class Client:
 
         return self._ask("post_billing_data", fetch)
 
-    def billing_csv(self, start: date, read: Callable[[Path], T]) -> T:
+    def billing_csv(self, start: date, read: Callable[[BinaryIO], T]) -> T:
         """What `read` makes of the export of all records since a day.
 
         Args:
             start: Its first day.
-            read: Gets the file, which is gone afterwards. A file that it cannot use is asked for again.
+            read: Gets a file without a name, which is gone afterwards, however the process ends. One that it cannot
+                use is asked for again.
 
         Raises:
             NoRoom: There is none for the file, or for what `read` puts beside it.
@@ -86,11 +86,9 @@ class Client:
         """
 
         def fetch() -> T:
-            with needs_room(), tempfile.TemporaryDirectory(prefix="billing-etl-") as folder:
-                path = Path(folder) / "export.csv"
-                with path.open("wb") as sink:
-                    self._transport.request("GET", f"get_billing_csv/{start.isoformat()}", sink)
-                return read(path)
+            with needs_room(), tempfile.TemporaryFile(prefix="billing-etl-") as sink:
+                self._transport.request("GET", f"get_billing_csv/{start.isoformat()}", sink)
+                return read(sink)
 
         return self._ask("get_billing_csv", fetch)
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from io import TextIOWrapper
 from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -35,7 +36,7 @@ from etl.model import MISSING, Feed, RawRecord
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
+    from typing import TextIO
 
 _CHUNK: Final = 1 << 20
 """Bytes read at once. No line and no cell may be longer, so that neither can fill the memory."""
@@ -58,11 +59,11 @@ _BINARY: Final = {
 _SCIENTIFIC: Final = re.compile(r"\s*[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+\s*")
 
 
-def parse_export(path: Path) -> Feed:
+def parse_export(file: BinaryIO) -> Feed:
     """Recognise the form of a billing export and open it.
 
     Args:
-        path: The answer's body as it came. It must stay there until the rows are read.
+        file: The answer's body as it came. It is read more than once, and must stay open until the rows are read.
 
     Returns:
         Its rows as a stream, cells as they stand. It raises UnusableAnswer where the file turns out to be broken, so
@@ -73,46 +74,46 @@ def parse_export(path: Path) -> Feed:
 
     """
     csv.field_size_limit(_CHUNK)  # for the whole process; the default is too short for a long status_info
-    encoding = _recognise_encoding(path)
-    form = _recognise_form(path, encoding)
+    encoding = _recognise_encoding(file)
+    form = _recognise_form(file, encoding)
     if form.header is not None:
         # Without a header the content has already been asked, all of it.
-        with closing(_records(path, form)) as records:
+        with closing(_records(file, form)) as records:
             refuse_unreadable(records, form.columns)
-    return Feed(rows=_records(path, form), fields=frozenset(form.columns), unknown=form.unknown)
+    return Feed(rows=_records(file, form), fields=frozenset(form.columns), unknown=form.unknown)
 
 
 # Encoding ------------------------------------------------------------------------------------------------------------
 
 
-def _recognise_encoding(path: Path) -> str:
+def _recognise_encoding(file: BinaryIO) -> str:
     """Make sure that the file is text, of whole lines, in an encoding that decodes all of it."""
-    with path.open("rb") as file:
-        head = file.read(_CHUNK)
-        marked, encoding, line_ends = next(
-            (mark for mark in _BYTE_ORDER_MARKS if head.startswith(mark[0])), (b"", "utf-8", _LINE_ENDS)
-        )
-        _refuse_what_is_no_csv(head, encoding)
-        file.seek(0)
-        tail = b""
-        valid = stray = 0
-        impossible_in_cp1251 = False
-        decoder = codecs.getincrementaldecoder(encoding)("strict" if marked else "surrogateescape")
-        for chunk in _chunks(file):
-            if len(chunk) == _CHUNK and b"\n" not in chunk and b"\r" not in chunk:
-                raise UnusableAnswer(f"a line is longer than {_CHUNK} bytes")
-            tail = (tail + chunk)[-2:]
-            text = None
-            with suppress(UnicodeDecodeError):
-                text = decoder.decode(chunk)
-            if text is None:
-                # Outside of the block: the decoder's own error holds the whole chunk, phones and all.
-                raise UnusableAnswer(f"its byte order mark promises {encoding}, and it is not")
-            if not text.isascii():
-                whole = text.encode("utf-8", "ignore").decode()
-                stray += len(text) - len(whole)
-                valid += len(whole) - len(whole.encode("ascii", "ignore"))
-            impossible_in_cp1251 = impossible_in_cp1251 or b"\x98" in chunk
+    file.seek(0)
+    head = file.read(_CHUNK)
+    marked, encoding, line_ends = next(
+        (mark for mark in _BYTE_ORDER_MARKS if head.startswith(mark[0])), (b"", "utf-8", _LINE_ENDS)
+    )
+    _refuse_what_is_no_csv(head, encoding)
+    file.seek(0)
+    tail = b""
+    valid = stray = 0
+    impossible_in_cp1251 = False
+    decoder = codecs.getincrementaldecoder(encoding)("strict" if marked else "surrogateescape")
+    for chunk in _chunks(file):
+        if len(chunk) == _CHUNK and b"\n" not in chunk and b"\r" not in chunk:
+            raise UnusableAnswer(f"a line is longer than {_CHUNK} bytes")
+        tail = (tail + chunk)[-2:]
+        text = None
+        with suppress(UnicodeDecodeError):
+            text = decoder.decode(chunk)
+        if text is None:
+            # Outside of the block: the decoder's own error holds the whole chunk, phones and all.
+            raise UnusableAnswer(f"its byte order mark promises {encoding}, and it is not")
+        if not text.isascii():
+            whole = text.encode("utf-8", "ignore").decode()
+            stray += len(text) - len(whole)
+            valid += len(whole) - len(whole.encode("ascii", "ignore"))
+        impossible_in_cp1251 = impossible_in_cp1251 or b"\x98" in chunk
     if not tail.endswith(line_ends) or decoder.getstate()[0]:
         raise UnusableAnswer("it breaks off in the middle of a line")
     if not stray:
@@ -169,14 +170,14 @@ class _Form:
         return tuple(name_shown(name) for index, name in enumerate(names) if index not in known)
 
 
-def _recognise_form(path: Path, encoding: str) -> _Form:
+def _recognise_form(file: BinaryIO, encoding: str) -> _Form:
     """Try every delimiter, and insist that only one of them makes sense."""
     forms: list[_Form] = []
     refusals: list[tuple[int, UnusableAnswer]] = []
     for delimiter in _DELIMITERS:
-        first = _first_line(path, encoding, delimiter)
+        first = _first_line(file, encoding, delimiter)
         try:
-            if form := _read_as(path, _Form(encoding, delimiter, len(first)), first):
+            if form := _read_as(file, _Form(encoding, delimiter, len(first)), first):
                 forms.append(form)
         except UnusableAnswer as refusal:
             refusals.append((len(first), refusal))
@@ -190,43 +191,54 @@ def _recognise_form(path: Path, encoding: str) -> _Form:
     raise UnusableAnswer("the first line is neither a header nor a record")
 
 
-def _first_line(path: Path, encoding: str, delimiter: str) -> list[str]:
-    with path.open(encoding=encoding, newline="") as file:
+def _first_line(file: BinaryIO, encoding: str, delimiter: str) -> list[str]:
+    with _as_text(file, encoding) as text:
         try:
-            return next(filter(None, csv.reader(file, delimiter=delimiter, strict=True)), [])
+            return next(filter(None, csv.reader(text, delimiter=delimiter, strict=True)), [])
         except csv.Error:
             return []
 
 
-def _read_as(path: Path, form: _Form, first: list[str]) -> _Form | None:
+def _read_as(file: BinaryIO, form: _Form, first: list[str]) -> _Form | None:
     """Find the columns, given the delimiter; None where the first line makes no sense with it."""
     if any(map(is_time, first)):
         if form.width not in range(len(FIELDS) - 1, len(FIELDS) + 2):
             raise UnusableAnswer(f"no header, and {form.width} columns where there should be five or six")
-        return replace(form, columns=columns_by_content(_survey(path, form)))
+        return replace(form, columns=columns_by_content(_survey(file, form)))
     if len({field_named(name) for name in first} - {None}) >= 2:
         return replace(form, header=first, columns=columns_by_name(first))
     return None
 
 
-def _survey(path: Path, form: _Form) -> list[Column]:
+def _survey(file: BinaryIO, form: _Form) -> list[Column]:
     """Look at every cell of the file."""
     columns = [Column() for _ in range(form.width)]
-    with closing(_lines(path, form)) as lines:
+    with closing(_lines(file, form)) as lines:
         while batch := list(islice(lines, 1000)):
             for column, cells in zip(columns, zip(*batch, strict=True), strict=True):
                 column.see(cells)
     return columns
 
 
+@contextmanager
+def _as_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
+    """The file from its beginning."""
+    file.seek(0)
+    text = TextIOWrapper(file, encoding, newline="")
+    try:
+        yield text
+    finally:
+        text.detach()  # else it would close the file
+
+
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
-def _lines(path: Path, form: _Form) -> Generator[list[Any], None, None]:
+def _lines(file: BinaryIO, form: _Form) -> Generator[list[Any], None, None]:
     """Every line but blank ones and the header, wherever and however often it stands."""
     width, header, ends_in_delimiter = form.width, form.header, form.ends_in_delimiter
-    with path.open(encoding=form.encoding, newline="") as file:
-        reader = csv.reader(file, delimiter=form.delimiter, strict=True)
+    with _as_text(file, form.encoding) as text:
+        reader = csv.reader(text, delimiter=form.delimiter, strict=True)
         try:
             for line in reader:
                 if len(line) != width:
@@ -246,10 +258,10 @@ def _lines(path: Path, form: _Form) -> Generator[list[Any], None, None]:
     raise UnusableAnswer(f"line {reader.line_num} has an unclosed or misplaced quote, or no end")
 
 
-def _records(path: Path, form: _Form) -> Generator[RawRecord, None, None]:
+def _records(file: BinaryIO, form: _Form) -> Generator[RawRecord, None, None]:
     # What the file lacks is taken from one place past the end of each line.
     pick = itemgetter(*(form.columns.get(name, form.width) for name in FIELDS))
-    with closing(_lines(path, form)) as lines:
+    with closing(_lines(file, form)) as lines:
         for line in lines:
             line.append(MISSING)
             record = RawRecord(*pick(line))

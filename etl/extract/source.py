@@ -11,8 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from etl.errors import OtherDays, Refused, TokenRefused, UnusableAnswer, VendorError, VendorUnavailable
 from etl.extract.client import Client
@@ -339,8 +338,8 @@ class Source:
 
         asked = Window(start, max(window.last, self._today))
 
-        def read(path: Path) -> _Export:
-            feed = parse_export(path)
+        def read(file: BinaryIO) -> _Export:
+            feed = parse_export(file)
             _mention_unknown(feed)
             spill = Spill()
             survey = self._read_feed(feed, window, spill.add)

@@ -70,7 +70,7 @@ def told(script: str, **environment: str) -> list[str]:
     return out.splitlines()
 
 
-@pytest.mark.parametrize("held", [80_000, 50], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("held", [300_000, 50], ids=["in memory", "on disk"])
 @pytest.mark.parametrize("ahead", [1, 2, 3])
 def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahead):
     script = f"""

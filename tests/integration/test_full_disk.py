@@ -129,8 +129,8 @@ def test_an_export_for_which_there_is_no_room_is_told_with_the_place_and_asked_f
 @pytest.mark.fault(105)
 def test_records_of_an_export_for_which_there_is_no_room_are_told_with_the_place(small_disk, sqlite_url, sandbox, sync):
     """The export is let in; what is made of it on disk, beside it, no longer."""
-    sandbox.dataset.replace(charges(LAST_CLOSED, 81_001))
-    subprocess.run(["mount", "-o", "remount,size=6m", str(small_disk)], check=True)
+    sandbox.dataset.replace(charges(LAST_CLOSED, 301_000))
+    subprocess.run(["mount", "-o", "remount,size=18m", str(small_disk)], check=True)
     sandbox.faults.add("status", action="post_billing_data", status=503, times=None)
     code, errors = sync(sqlite_url, TMPDIR=str(small_disk))
     assert (code, is_one_line(errors), "TMPDIR" in errors) == (74, True, True), errors

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from pathlib import Path
+from io import BytesIO
+from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -127,15 +128,12 @@ class OwnVendor:
         self.asked.append(asked)
         return read(Feed([raw_record(**record) for record in self.listed(asked)]))
 
-    def billing_csv(self, start: date, read: Callable[[Path], object]) -> object:
+    def billing_csv(self, start: date, read: Callable[[BinaryIO], object]) -> object:
         self.exports.append(start)
         if self.exported is None:
             raise Refused("there is no export")
         rows = [";".join(map(str, record.values())) for record in self.exported(start)]
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "export.csv"
-            path.write_text("\n".join([";".join(FIELDS), *rows, ""]), encoding="utf-8")
-            return read(path)
+        return read(BytesIO("\n".join([";".join(FIELDS), *rows, ""]).encode()))
 
     def fetch(self, *windows: Window) -> list[Batch]:
         source = Source(self, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
