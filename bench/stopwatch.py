@@ -4,7 +4,7 @@ A process of its own, and a small one, that imports nothing big: Linux counts th
 towards that program's peak, and the benchmark itself is larger than the floors.
 
 What a command starts itself counts with it. What its processes share counts once: the kernel is asked for their
-proportional sizes 20 times a second, and a single process is never said to have less than its own highest mark.
+proportional sizes ten times a second, and a single process is never said to have less than its own highest mark.
 """
 
 import json
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-INTERVAL = 0.05
+INTERVAL = 0.1
 
 
 def main() -> None:
