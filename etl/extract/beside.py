@@ -2,7 +2,8 @@
 
 Both are Python, and threads of one process take turns: on two processors a second process halves a long load. It is a
 fork, which begins with all that there is to know. It hands over a window at a time: what is small through a pipe, the
-records in a temporary file, from which the load reads a slice when it comes to it.
+records in a file without a name, from which the load reads a slice when it comes to it. What was on disk already goes
+to a file on disk, what was in memory to one in memory.
 
 A usual night is a single window, which has nothing to be fetched beside: it never forks.
 """
@@ -127,7 +128,7 @@ def _pack(results: Iterator[Fetched]) -> Iterator[tuple[bytes, IO[bytes] | None]
     """Each result as a message, and the file with its records; an error is a message without one, and the last."""
     try:
         for batch, snapshots in results:
-            with needs_room(), tempfile.TemporaryFile(prefix="billing-etl-") as file:
+            with needs_room(), _file_for(batch) as file:
                 days = [(replace(snapshot, slices=()), _write(file, snapshot.slices)) for snapshot in snapshots]
                 file.flush()
                 counts = {day: DayRecords(len(records), ()) for day, records in batch.days.items()}
@@ -136,6 +137,12 @@ def _pack(results: Iterator[Fetched]) -> Iterator[tuple[bytes, IO[bytes] | None]
                 yield message, file
     except BaseException as error:  # noqa: BLE001 - it is raised again over there
         yield _pack_error(error), None
+
+
+def _file_for(batch: Batch) -> IO[bytes]:
+    if any(records.on_disk for records in batch.days.values()):
+        return tempfile.TemporaryFile(prefix="billing-etl-")
+    return open(os.memfd_create("billing-etl"), "w+b")  # noqa: PTH123 - it has no path
 
 
 def _pack_error(error: BaseException) -> bytes:
@@ -156,7 +163,7 @@ def _take(pipe: Connection) -> Fetched:
         told = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of our own fork
         if not isinstance(told, BaseException):
             batch, days = told
-            file = open(recv_handle(pipe), "rb")  # noqa: PTH123, SIM115 - it has no name, and lives as long as its days
+            file = open(recv_handle(pipe), "rb")  # noqa: PTH123, SIM115 - it has no path, and lives as long as its days
             return batch, [replace(day, slices=tuple(part.in_file(file) for part in parts)) for day, parts in days]
     raise told or BillingError("the process that fetches was ended from outside; did the memory run out?")
 

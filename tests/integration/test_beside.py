@@ -154,6 +154,7 @@ def test_no_more_is_fetched_ahead_than_allowed():
 def test_where_there_is_no_room_for_the_records_it_says_so(tmp_path):
     script = f"""
     import tempfile
+    spill.HELD = 50
     tempfile.tempdir = {str(tmp_path / "gone")!r}
     try:
         next(fetch_beside(fetch, WINDOWS, ahead=1))
@@ -163,6 +164,15 @@ def test_where_there_is_no_room_for_the_records_it_says_so(tmp_path):
     assert told(script) == [
         "a temporary file could not be written (No such file or directory); set TMPDIR to a folder with more room"
     ]
+
+
+def test_what_fits_in_memory_needs_no_room_on_disk(tmp_path):
+    script = f"""
+    import tempfile
+    tempfile.tempdir = {str(tmp_path / "gone")!r}
+    print(len(list(fetch_beside(fetch, WINDOWS, ahead=1))))
+    """
+    assert told(script) == ["5"]
 
 
 def test_a_fork_that_is_killed_ends_the_load_with_an_error():
