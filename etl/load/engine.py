@@ -108,7 +108,7 @@ def open_engine(url: URL, *, kept: bool = False) -> Engine:
         defaults = {"connect_timeout": CONNECT_SECONDS}
         # Prepared statements do not survive a transaction pooler.
         required = {"client_encoding": "utf8", "prepare_threshold": None}
-        options["isolation_level"] = "READ COMMITTED"
+        options |= {"isolation_level": "READ COMMITTED", "use_native_hstore": False}  # whether there are any is a query
     elif backend in {"mysql", "mariadb"}:
         url = url.update_query_dict({"charset": "utf8mb4"})
         defaults = {

@@ -213,6 +213,7 @@ def test_nobody_is_left_when_the_load_ends_early_or_late(until_taken):
     assert told(script) == ["nobody is left"]
 
 
+@pytest.mark.fault(104)
 @pytest.mark.parametrize("busy", [False, True], ids=["waiting", "fetching"])
 def test_nobody_is_left_when_the_process_that_loads_is_killed(busy):
     script = f"""
