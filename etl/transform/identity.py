@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import partial
 from itertools import islice
-from operator import eq
+from operator import attrgetter, eq
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from etl.model import DayRecords, DaySnapshot, Listing, Record, Slice
 
 _encode = msgspec.json.Encoder().encode
+_price = attrgetter("price")
 
 
 def identify_days(days: Mapping[date, DayRecords]) -> Iterable[DaySnapshot]:
@@ -39,43 +40,46 @@ def identify_day(day: date, slices: tuple[Slice[list[Record]], ...]) -> DaySnaps
 
     The same multiset of records gives the same snapshot, whatever order, source and slices it came in.
     """
-    counted = tuple(Slice(part.since, part.until, partial(_count, part)) for part in slices)
-    if len(slices) == 1:
-        counted = (_hold(counted[0]),)
+    counted: list[Slice[Listing]] = []
     times: list[bytes] = []
     digest = hashlib.blake2b(b"[[", digest_size=16)
     by_price: Counter[Decimal] = Counter()
-    records = distinct = 0
-    for part in counted:
-        listed = part.read()
-        if not listed:
+    listed = distinct = 0
+    for part in slices:
+        records, repeats = _count(part.read())
+        # A day of a single slice is held, of one that is cut each slice is read again.
+        read = _held(Listing.of(records, repeats)) if len(slices) == 1 else partial(_list, part)
+        counted.append(Slice(part.since, part.until, read))
+        if not records:
             continue
-        digest.update(b"," * bool(distinct) + _encode(tuple(zip(*listed.columns, strict=True)))[1:-1])
-        times.append(_encode(listed.repeats)[1:-1])
-        distinct += len(listed)
-        records += sum(listed.repeats)
+        digest.update(b"," * bool(distinct) + _encode(records)[1:-1])
+        times.append(_encode(repeats)[1:-1])
+        distinct += len(records)
+        listed += sum(repeats)
         # Few prices are different: they are counted first, and multiplied then.
-        prices = listed.columns[-1]
-        by_price.update(prices)
-        for price, count in zip(prices, listed.repeats, strict=True) if sum(listed.repeats) > len(listed) else ():
-            by_price[price] += count - 1
+        by_price.update(map(_price, records))
+        for record, count in zip(records, repeats, strict=True) if sum(repeats) > len(records) else ():
+            by_price[record.price] += count - 1
     digest.update(b"],[" + b",".join(times) + b"]]")
     spend = sum((price * count for price, count in by_price.items()), Decimal(0))
-    return DaySnapshot(day, counted, digest.hexdigest(), records, distinct, spend)
+    return DaySnapshot(day, tuple(counted), digest.hexdigest(), listed, distinct, spend)
 
 
-def _count(part: Slice[list[Record]]) -> Listing:
-    ordered = _in_order(part.read())
+def _count(records: list[Record]) -> tuple[list[Record], list[int]]:
+    """Different records in canonical order, and how often each is there."""
+    ordered = _in_order(records)
     if not any(map(eq, ordered, islice(ordered, 1, None))):
-        return Listing.of(ordered, [1] * len(ordered))
+        return ordered, [1] * len(ordered)
     counted = Counter(ordered)
-    return Listing.of(counted, list(counted.values()))
+    return list(counted), list(counted.values())
 
 
-def _hold(part: Slice[Listing]) -> Slice[Listing]:
-    """The same slice, read once."""
-    listed = part.read()
-    return Slice(part.since, part.until, lambda: listed)
+def _list(part: Slice[list[Record]]) -> Listing:
+    return Listing.of(*_count(part.read()))
+
+
+def _held(listing: Listing) -> Callable[[], Listing]:
+    return lambda: listing
 
 
 def _in_order(records: list[Record]) -> list[Record]:
