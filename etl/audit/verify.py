@@ -63,10 +63,12 @@ def verify_windows(
         with reading(engine) as connection, connection.begin():
             days = compare_window(connection, account_id, batch, snapshots, rules, identify_day)
             outcomes = [day.outcome() for day in days]
+        source = batch.source
+        del batch, snapshots, days  # what was compared does not wait in memory for the next window
         yield [
             Difference(
                 outcome.day,
-                batch.source,
+                source,
                 missing=outcome.rows.new,
                 different=outcome.rows.changed,
                 surplus=outcome.rows.withdrawn,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from jobs import SILENT, settings_of
@@ -12,7 +14,9 @@ from sqlalchemy import text
 
 from etl.audit.verify import Difference, closed_range, verify_windows
 from etl.load.engine import open_engine
-from etl.model import Window
+from etl.load.schema import create_or_migrate
+from etl.load.window import Rules
+from etl.model import Batch, Record, Window, whole_day
 from etl.runs import Order, open_client, open_source, rules_of, run_account
 
 TODAY = date(2026, 3, 11)
@@ -29,6 +33,10 @@ def charge(moment, price="0.2", info="ok"):
         "phone": "89243555100",
         "price": Decimal(price),
     }
+
+
+class Records(list):
+    """A list that can be watched."""
 
 
 class Audit:
@@ -141,3 +149,20 @@ def test_an_account_that_was_never_synced_lacks_everything(audit):
         found(NINTH, "json", missing=2, vendor_records=3),
         found(TENTH, "json", missing=1, vendor_records=1),
     ]
+
+
+def test_no_window_waits_in_memory_for_the_next(sqlite_url):
+    engine = open_engine(sqlite_url)
+    create_or_migrate(engine)
+    watched = []
+
+    def fetch(window):
+        assert [one() for one in watched] == [None] * len(watched)
+        records = Records([Record(f"{window.first} 10:00:00", "+79243555100", "0371", 1, "ok", Decimal("0.200000"))])
+        watched.append(weakref.ref(records))
+        return Batch(window, window, "json", {window.first: whole_day(window.first, records)})
+
+    windows = [Window(day, day) for day in (EIGHTH, NINTH, TENTH)]
+    rules = Rules(TODAY, ZoneInfo("Europe/Moscow"), 3, Decimal("0.5"), thorough=True)
+    found = [differences[0].missing for differences in verify_windows(engine, 1, windows, fetch, rules)]
+    assert found == [1, 1, 1]
