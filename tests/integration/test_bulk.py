@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
 from itertools import count
 
 import pytest
@@ -9,9 +11,11 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from etl.load.bulk import BATCH, LONGEST_STATEMENT, insert_columns
-from etl.load.engine import describe, open_engine
+from etl.load.engine import describe, open_engine, reading
+from etl.load.records import read_records
 from etl.load.schema import create_or_migrate
 from etl.load.tables import billing_records
+from etl.model import bounds
 
 SHARED = {"account_id": 1, "first_seen_at": "2026-03-11 06:30:00.000001", "updated_at": "2026-03-11 06:30:00.000001"}
 COLUMNS = (
@@ -94,6 +98,27 @@ def test_every_column_is_filled_with_its_own_value(engine):
         "created_at_utc": "2026-03-09 07:00:00", "first_seen_at": SHARED["first_seen_at"],
         "updated_at": SHARED["updated_at"], "withdrawn_at": None,
     }  # fmt: skip
+
+
+@pytest.mark.fault(65, 70)
+@pytest.mark.parametrize("texts", [[text for text in HOSTILE if "\x1f" not in text], HOSTILE], ids=["most", "all"])
+def test_a_hostile_text_is_read_back_as_it_was_given(engine, texts):
+    phones = [text for text in texts if len(text) < 256]
+    given = [row(number, info, status=number % 3 or None) for number, info in enumerate(texts, 1)]
+    given += [
+        (time, phone, "", number, *rest)
+        for number, phone in enumerate(phones, len(given) + 1)
+        for time, _, _, _, *rest in [row(number)]
+    ]
+    insert(engine, given)
+    with reading(engine) as connection:
+        found = read_records(connection, SHARED["account_id"], *bounds(date(2026, 3, 9)))
+        assert read_records(connection, SHARED["account_id"], *bounds(date(2026, 3, 10))) == []
+    assert {(*one.record, one.ordinal, one.repeats, one.withdrawn) for one in found} == {
+        (time, phone, code, status, info, Decimal(price), ordinal, repeats, False)
+        for time, phone, code, ordinal, status, info, price, repeats, _utc in given
+    }
+    assert {type(one.id) for one in found} == {int}
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 1023, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 1021])
