@@ -41,6 +41,7 @@ _JOURNAL_COLUMNS: Final = (
 )  # fmt: skip
 _REASON_LENGTH: Final = 255
 _BETWEEN: Final = "\x1f"
+"""Stands between the values of a row that is read as one text."""
 DELETED_AT_ONCE: Final = 1_000
 _record = partial(tuple.__new__, Record)
 _stored = partial(tuple.__new__, Stored)
@@ -82,10 +83,13 @@ def _read_as_one_text(connection: Connection, place: ColumnElement[bool]) -> Seq
     texts = (row.created_at, row.phone, row.code_auth, func.ifnull(row.status, ""), row.status_info, row.price)
     numbers = (row.id, row.ordinal, row.repeats, row.withdrawn_at.is_not(None))
     rows = connection.scalars(select(func.concat_ws(_BETWEEN, *texts, *numbers)).where(place)).all()
-    fields = _BETWEEN.join(rows).split(_BETWEEN)
+    if not rows:
+        return ()
+    # As NULL comes a row for which the server's packets, made smaller since, have become too short.
+    fields = _BETWEEN.join(rows).split(_BETWEEN) if None not in rows else []
     width = len(texts) + len(numbers)
     if len(fields) != width * len(rows):
-        return _read_columns(connection, place)  # there are no rows, or one holds what stands between its values
+        return _read_columns(connection, place)  # or a row holds what stands between its values
     columns: list[list[Any]] = [fields[number::width] for number in range(width)]
     columns[3] = [int(status) if status else None for status in columns[3]]
     return [*columns[: len(texts)], *(map(int, column) for column in columns[len(texts) :])]
