@@ -33,6 +33,8 @@ STAGES = (
 IMPORTS = "imports"
 OUTSIDE = "the interpreter's own start and end"
 
+# py-spy takes a thread that waits in these for one that works.
+_WAITS = re.compile(r"\((?:multiprocessing/connection|threading)\.py:\d+\)$")
 _FRAME = re.compile(r"[(/](etl/[a-z_/]+)\.py:\d+\)$")
 
 
@@ -64,7 +66,8 @@ def _stacks(database: Database, load: Load, vendor: str, folder: Path) -> Counte
             raise FailedError(f"py-spy ended with {done.returncode}:\n{done.stderr}")
         for line in samples.read_text(encoding="utf-8").splitlines():
             stack, _, times = line.rpartition(" ")
-            stacks[stack] += int(times)
+            if not _WAITS.search(stack):
+                stacks[stack] += int(times)
     database.drop(OURS.place)
     return stacks
 
