@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from etl import stopping
 from etl.errors import VendorUnavailable
-from etl.extract.beside import fetch_beside
+from etl.extract.beside import Fetched, fetch_beside
 from etl.extract.source import Source
 from etl.load.again import try_again
 from etl.load.engine import reading
@@ -61,6 +61,7 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
         TokenRefused: The vendor refused the token.
         RunElsewhere: A newer run has begun.
         SQLAlchemyError: The database failed; nothing of that window is stored.
+        BillingError: There is no room for temporary files, or the process that fetches was ended from outside.
     """
     asked_before: Window | None = None
     ahead = job.concurrency - 1
@@ -82,7 +83,7 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
             del batch, snapshots  # what was loaded does not wait in memory for the next window
 
 
-def _fetch(source: Source, window: Window) -> tuple[Batch, Iterable[DaySnapshot]]:
+def _fetch(source: Source, window: Window) -> Fetched:
     with telling_of(window=window):
         batch = source.fetch(window)
     return batch, identify_days(batch.days)

@@ -52,8 +52,8 @@ def strike(
         arguments: Of the command line.
         variables: Its whole environment.
         number: The signal.
-        point: Where it strikes itself: one of `points`. At those of its fork, which say so, the fork strikes it;
-        fork: or itself, and not its parent.
+        point: Where it strikes itself, or its fork strikes it: one of `points`.
+        fork: The fork strikes itself, not its parent.
         after: Or seconds after its start, if it still runs then.
     """
     with tempfile.TemporaryDirectory(prefix="victim-") as folder:

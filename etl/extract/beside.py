@@ -86,8 +86,7 @@ def _fork(results: Iterator[Fetched]) -> tuple[int, Connection] | None:
         try:
             number = os.fork()
             if not number:
-                pipe.close()
-                _serve(far_end, results)
+                _serve(far_end, pipe, results)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     except OSError:  # the host allows no further process
@@ -96,10 +95,8 @@ def _fork(results: Iterator[Fetched]) -> tuple[int, Connection] | None:
     return number, pipe
 
 
-def _serve(pipe: Connection, results: Iterator[Fetched]) -> NoReturn:
+def _serve(pipe: Connection, parents_end: Connection, results: Iterator[Fetched]) -> NoReturn:
     """Hand over one result after another, each when it is asked for, until nobody is there to ask."""
-    from multiprocessing.reduction import send_handle
-
     asked = threading.Semaphore(0)
 
     def listen() -> None:
@@ -108,7 +105,10 @@ def _serve(pipe: Connection, results: Iterator[Fetched]) -> NoReturn:
                 asked.release()
         os._exit(0)
 
-    try:
+    try:  # whatever is raised outside of it would go on as the parent's run
+        from multiprocessing.reduction import send_handle
+
+        parents_end.close()
         for number in _SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # the parent answers them, and ends this process
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)

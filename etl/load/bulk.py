@@ -1,8 +1,8 @@
 """Many new rows at once: the fastest safe way into each of the three databases, behind one function.
 
-Each hands over many rows in one call of its driver. While a call waits or works, the other thread has the interpreter
-and fetches; and as each call has to wait for its turn after that, few long calls let the two overlap, many short ones
-do not. Rows come, and are put together, a column at a time: that is done in the interpreter's own C.
+Each hands over many rows in one call of its driver. Where a thread fetches meanwhile, it has the interpreter while the
+call works; and as each call has to wait for its turn after that, few long calls let the two overlap, many short ones do
+not. Rows come, and are put together, a column at a time: that is done in the interpreter's own C.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ SQLITE_BATCH: Final = 256
 LONGEST_STATEMENT: Final = 1_000_000
 """Bytes: the least that a MariaDB or MySQL server takes by default is a little more."""
 
-Columns = tuple[Sequence[Any], ...]
+Values = tuple[Sequence[Any], ...]
+"""Of rows, a column at a time."""
 
 _COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _NEXT_FIELD, _NEXT_ROW, _NULL = "\x1f", "\x1e", "\x1d"
@@ -45,7 +46,7 @@ def insert_columns(
     write(connection, f"{table.name} ({names})", tuple(shared.values()), tuple(columns.values()))
 
 
-def _insert_sqlite(connection: Connection, target: str, shared: tuple[Any, ...], columns: Columns) -> None:
+def _insert_sqlite(connection: Connection, target: str, shared: tuple[Any, ...], columns: Values) -> None:
     width = len(columns)
     marks = [f"?{number}" for number in range(1, len(shared) + 1)]
     row = f"({', '.join([*marks, *['?'] * width])})"
@@ -62,7 +63,7 @@ def _insert_sqlite(connection: Connection, target: str, shared: tuple[Any, ...],
             done += size
 
 
-def _copy(connection: Connection, target: str, shared: tuple[Any, ...], columns: Columns) -> None:
+def _copy(connection: Connection, target: str, shared: tuple[Any, ...], columns: Values) -> None:
     driver: Any = connection.connection.driver_connection
     statement = f"COPY {target} FROM STDIN"
     try:
@@ -74,7 +75,7 @@ def _copy(connection: Connection, target: str, shared: tuple[Any, ...], columns:
         raise DBAPIError(statement, None, error, hide_parameters=True, connection_invalidated=driver.closed) from None
 
 
-def _copy_text(batch: Columns, shared: tuple[Any, ...]) -> str:
+def _copy_text(batch: Values, shared: tuple[Any, ...]) -> str:
     """Rows in PostgreSQL's text form. Most batches hold nothing to escape: one look at the whole tells."""
     begin = "".join([f"{_copy_field(value)}\t" for value in shared])
     text, nulls = _put_together(batch, "\t", "\n", "\\N")
@@ -100,7 +101,7 @@ class _Literals:
         return self.text
 
 
-def _insert_mariadb(connection: Connection, target: str, shared: tuple[Any, ...], columns: Columns) -> None:
+def _insert_mariadb(connection: Connection, target: str, shared: tuple[Any, ...], columns: Values) -> None:
     driver: Any = connection.connection.driver_connection
     driver.encoders[_Literals] = _Literals.as_they_are
     insert = f"INSERT INTO {target} VALUES"
@@ -113,7 +114,7 @@ def _insert_mariadb(connection: Connection, target: str, shared: tuple[Any, ...]
             connection.exec_driver_sql(f"{insert} {row}", [(*shared, *values) for values in rows])
 
 
-def _mariadb_literals(driver: Any, batch: Columns, shared: tuple[Any, ...]) -> _Literals | None:
+def _mariadb_literals(driver: Any, batch: Values, shared: tuple[Any, ...]) -> _Literals | None:
     """The driver escapes a value after the other, at the price of half a run: here it escapes all of them as one text.
 
     Returns:
@@ -131,7 +132,7 @@ def _mariadb_literals(driver: Any, batch: Columns, shared: tuple[Any, ...]) -> _
     return _Literals(text) if len(text.encode()) < LONGEST_STATEMENT else None
 
 
-def _put_together(batch: Columns, next_field: str, next_row: str, null: str) -> tuple[str, int]:
+def _put_together(batch: Values, next_field: str, next_row: str, null: str) -> tuple[str, int]:
     """Rows as one text, and how many values in it are none."""
     nulls = 0
     columns = []
@@ -145,7 +146,7 @@ def _put_together(batch: Columns, next_field: str, next_row: str, null: str) -> 
     return next_row.join(map(next_field.join, zip(*columns, strict=True))), nulls
 
 
-def _batches(columns: Columns, size: int) -> Iterator[Columns]:
+def _batches(columns: Values, size: int) -> Iterator[Values]:
     for start in range(0, len(columns[0]), size):
         stopping.check()
         yield tuple(column[start : start + size] for column in columns)

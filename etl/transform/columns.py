@@ -1,7 +1,7 @@
 """Normalise a slice of records a column at a time: what holds for a whole column is asked once.
 
-The rules are those of `normalise`, applied once to each different value; times and phones, of which nearly every one
-is different, are looked at together. Which record is bad a column does not tell: then the slice is read row by row.
+The rules are those of `normalise`, applied once to each different value; times, phones and codes, most of which are
+different, are looked at together. Which record is bad a column does not tell: then the slice is read row by row.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
 from decimal import Decimal
-from functools import partial
 from operator import itemgetter
 from typing import Final, TypeVar
 
-from etl.model import MISSING, Raw, RawRecord, Record
+from etl.model import MISSING, Raw, RawRecord, Record, new_record
 from etl.transform.normalise import (
     CODE_DIGITS,
+    PHONE_DIGITS,
     is_date,
     normalise_code,
     normalise_info,
@@ -29,8 +29,6 @@ from etl.transform.normalise import (
 T = TypeVar("T")
 Kinds = frozenset[type]
 
-_record = partial(tuple.__new__, Record)
-"""Makes a Record of its six fields, at the speed of a tuple: this runs once a record."""
 _day_of = itemgetter(slice(10))
 _TIMES = re.compile(r"(?:\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d\n)*", re.ASCII)
 
@@ -75,11 +73,11 @@ def normalise_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[R
         _each_value_once(normalise_price, [row.price for row in rows], _PRICES),
         strict=True,
     )
-    return list(map(_record, columns))
+    return list(map(new_record, columns))
 
 
 def _phones(column: list[Raw]) -> list[str]:
-    if _are_digits(column, 11) and {"7", "8"}.issuperset(map(itemgetter(0), column)):
+    if _are_digits(column, PHONE_DIGITS) and {"7", "8"}.issuperset(map(itemgetter(0), column)):
         return ["+7" + phone[1:] for phone in column]
     return list(map(normalise_phone, column))
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Final
 
-from etl.model import MISSING, Raw, RawRecord, Record
+from etl.model import MISSING, Raw, RawRecord, Record, new_record
 
 DECIMAL_PLACES: Final = Decimal("0.000001")
 PRICE_DIGITS: Final = 12
@@ -24,9 +24,9 @@ KEY_TEXT_LIMIT: Final = 255
 """Characters of a phone or code: the longest that every database can index."""
 STATUS_LIMIT: Final = 2**63
 CODE_DIGITS: Final = 4
+PHONE_DIGITS: Final = 11
+"""Of a Russian number as the vendor spells it."""
 
-_record = partial(tuple.__new__, Record)
-"""Makes a Record of its six fields, at the speed of a tuple: this runs once a record."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _DOCUMENTED_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d", re.ASCII)
 _ISO_TIME = re.compile(
@@ -58,7 +58,7 @@ def normalise(raw: RawRecord, time: str) -> Record:
         BadRecord: It has no valid price, or a field is of a kind that cannot be read.
     """
     try:
-        return _record(
+        return new_record(
             (
                 time,
                 normalise_phone(raw.phone),

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from etl.model import Feed, Record, Rejected, StoredForm, Survey, Window
+from etl.model import Feed, Record, Rejected, StoredForm, Survey, Window, new_record
 from etl.personal import HIDDEN, CoverField, cover_payload, hide_phones, mask_phone
 from etl.transform.normalise import BadRecord, normalise_phone
 
@@ -21,8 +21,6 @@ KEEP_PHONES: Final = 1 << 16
 KEEP_TEXTS: Final = 1 << 10
 
 ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
-
-_record = partial(tuple.__new__, Record)
 
 
 def key_id(key: bytes) -> str:
@@ -69,7 +67,7 @@ class Protection:
             def keep_protected(records: list[Record]) -> None:
                 keep(
                     [
-                        _record((time, phone(number), "" if drops else code, status, hide(info), price))
+                        new_record((time, phone(number), "" if drops else code, status, hide(info), price))
                         for time, number, code, status, info, price in records
                     ]
                 )

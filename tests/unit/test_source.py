@@ -113,7 +113,7 @@ def questions(vendor: Sandbox, action: str = "post_billing_data") -> list[tuple[
 class OwnVendor:
     """A client whose answers are made by two functions of the question."""
 
-    clock_skew = None
+    clock_skew: float | None = None
 
     def __init__(
         self,
@@ -627,3 +627,23 @@ def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
     [batch] = own.fetch(days(3, 4))
     assert batch.rejected == (Rejected(None, "created_at is in no known form of a time", batch.rejected[0].payload),)
     assert told(batch) == truth(records, days(3, 4))
+
+
+@pytest.mark.fault(109)
+@pytest.mark.parametrize(
+    ("skew", "told"),
+    [
+        (None, []),
+        (299.0, []),
+        (3600.0, ["this machine's clock is 60 minutes ahead of the vendor's"]),
+        (-3600.0, ["this machine's clock is 60 minutes behind the vendor's"]),
+    ],
+)
+def test_a_clock_that_is_wrong_is_told_once_even_where_nothing_can_be_fetched(caplog, skew, told):
+    vendor = OwnVendor(fail(Refused("HTTP 404")))
+    vendor.clock_skew = skew
+    source = Source(vendor, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
+    for day in (TODAY - timedelta(days=1), TODAY):
+        with pytest.raises(VendorUnavailable):
+            source.fetch(Window(day, day))
+    assert [text for text in caplog.messages if "clock" in text] == told
