@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_REVISION: Final = "0004"
+SCHEMA_REVISION: Final = "0005"
 """The newest revision in `migrations/versions`, known without loading Alembic; a test holds the two together."""
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
@@ -130,6 +130,10 @@ def _account(**options: Any) -> Column[int]:
     return Column("account_id", Integer, account, nullable=False, comment="accounts.id", **options)
 
 
+def _revision(comment: str) -> Column[int]:
+    return Column("revision", BigInteger, nullable=False, server_default="0", comment=comment)
+
+
 accounts = Table(
     "accounts",
     metadata,
@@ -146,6 +150,20 @@ accounts = Table(
         comment="How the vendor was seen to cut days: included or excluded (the end date), or other_zone",
     ),
     Column("dates_seen_at", UtcTime(), comment="UTC; when check last saw that"),
+    Column("token_fingerprint", String(64), comment="A one-way hash of its token; the token stands nowhere"),
+    Column(
+        "timezone", String(64), comment="The IANA zone of the vendor's wall clock: BILLING_TIMEZONE of its first run"
+    ),
+    Column(
+        "timezone_to",
+        String(64),
+        comment="The zone that account set-timezone is turning created_at_utc to; empty once it is done",
+    ),
+    Column(
+        "deletion_started_at",
+        UtcTime(),
+        comment="UTC; when account delete began. What is left goes when it is run again",
+    ),
     comment="The vendor accounts whose charges stand here",
 )
 
@@ -200,6 +218,8 @@ sync_runs = Table(
     Column("unchanged", BigInteger, nullable=False, comment="Records that were as stored"),
     Column("rejected", BigInteger, nullable=False, comment="Records that were put aside"),
     Column("suspect_days", Integer, nullable=False, comment="Days that were kept as they were"),
+    Column("largest_json", BigInteger, comment="Records in the largest JSON answer of the run"),
+    Column("largest_csv", BigInteger, comment="Records in the largest CSV export of the run"),
     UniqueConstraint("account_id", "id"),
     comment="History: what each run did. Never a lock",
 )
@@ -214,6 +234,7 @@ sync_state = Table(
     Column("settled_through", Date, comment="The last day that the lookback no longer fetches again"),
     Column("last_success_at", UtcTime(), comment="UTC"),
     Column("fence", BigInteger, nullable=False, comment="The number of the newest run; an older one may not write"),
+    _revision("Grows with every transaction that changes stored days"),
     comment="One row per account: how far its days are complete",
 )
 
@@ -233,6 +254,7 @@ synced_days = Table(
     Column("suspect_since", UtcTime(), comment="UTC; set while the vendor's answer is not believed"),
     Column("suspect_reason", Text, comment="What speaks against the vendor's answer"),
     Column("purged_at", UtcTime(), comment="UTC; when its records were purged. What the ledger says of the day stays"),
+    _revision("sync_state.revision of the last transaction that changed the day or its records"),
     comment="The day ledger: what each day amounts to, and whether it is complete",
 )
 

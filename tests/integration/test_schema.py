@@ -301,6 +301,16 @@ def test_a_migration_killed_half_way_runs_through_when_it_is_run_again(engine):
     assert names(engine)[1] == set(VIEWS)
 
 
+@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+def test_a_revision_that_was_killed_between_its_columns_runs_through_when_it_is_run_again(engine):
+    run_alembic(engine, "upgrade", "0004")
+    with engine.begin() as connection:
+        comment = accounts.c.token_fingerprint.comment
+        connection.execute(text(f"ALTER TABLE accounts ADD COLUMN token_fingerprint VARCHAR(64) COMMENT '{comment}'"))
+    create_or_migrate(engine)
+    assert (revision(engine), differences(engine)) == (SCHEMA_REVISION, [])
+
+
 @pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
 @pytest.mark.fault(80, 87)
 @pytest.mark.parametrize("make", [migrate, create_or_migrate])
