@@ -5,6 +5,7 @@
     ├── VendorError
     │   ├── TokenRefused          renew the token; asking again is useless
     │   ├── Refused               the vendor says no to this very question; asking it again is useless
+    │   │   └── UnknownRecord     the vendor has no record with this id; look where the id came from
     │   └── Transient             ask again, a little later
     │       └── UnusableAnswer    an answer came and cannot be trusted: ask again, then use the other source
     │           └── OtherDays     it tells of days that nobody asked for: what is stored of those asked for stays
@@ -40,6 +41,10 @@ class TokenRefused(VendorError):
 
 class Refused(VendorError):
     """The vendor answered another 4xx: the question itself is refused."""
+
+
+class UnknownRecord(Refused):
+    """The vendor has no record with the id. The text is the vendor's own."""
 
 
 class Transient(VendorError):

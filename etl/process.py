@@ -24,6 +24,7 @@ from etl.errors import (
     RunElsewhere,
     Stopped,
     TokenRefused,
+    UnknownRecord,
     VendorError,
     VendorUnavailable,
 )
@@ -54,6 +55,7 @@ EXIT_CODES: Final[dict[int, str]] = {
 _CODES: Final[tuple[tuple[type[BillingError], int], ...]] = (
     (ConfigError, CONFIG),
     (TokenRefused, REFUSED),
+    (UnknownRecord, SAYS_NO),
     (VendorUnavailable, UNAVAILABLE),
     (VendorError, UNAVAILABLE),
     (CheckFailed, SAYS_NO),

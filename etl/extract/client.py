@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any, BinaryIO, Final, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from etl.errors import Transient, UnusableAnswer
+from etl.errors import Refused, Transient, UnknownRecord, UnusableAnswer
 from etl.extract.json_feed import LARGE, parse_data, read_billing
 from etl.extract.spill import needs_room
 from etl.extract.transport import Transport
@@ -24,6 +26,13 @@ from etl.model import Feed, Window
 
 FIRST_WAIT: Final = 1.0
 """Seconds: the longest wait before the second try; it doubles with every further one."""
+
+MOST_RECORDS: Final = 100
+"""Records of one answer to `get_billing_record`, at the most. Source: the vendor's reference."""
+RECORD_ID: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~:-]{1,128}", re.ASCII)
+"""An id: one segment of a path that needs no escape. Assumed; the independent client has integers."""
+NO_SUCH_RECORD: Final = "record not found"
+"""Part of the vendor's error for an unknown id. Source: the vendor's reference, `get_status`."""
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -63,13 +72,26 @@ class Client:
         are cut, it does not say; that the body is JSON is assumed from the independent client.
         """
         dates = {"start_date": asked.first.isoformat(), "end_date": asked.last.isoformat()}
-
-        def fetch() -> T:
-            with needs_room(), tempfile.SpooledTemporaryFile(LARGE, prefix="billing-etl-") as sink:
-                self._transport.request("POST", "post_billing_data", sink, body=dates)
-                return read_billing(sink, read, self._transport.redact)
-
+        fetch = partial(self._read_records, "POST", "post_billing_data", read, dates)
         return self._ask("post_billing_data", fetch)
+
+    def newest_records(self, count: int, read: Callable[[Feed], T]) -> T:
+        """What `read` makes of the last records that the vendor has.
+
+        Args:
+            count: From 1 to MOST_RECORDS; an account with fewer records has all of them listed.
+            read: As for `billing_data`.
+
+        Raises:
+            ValueError: The count lies outside of these limits.
+
+        Source: the vendor's reference, `get_billing_record`: at most 100. The order is not stated, nor is by what
+        records are the last ones; that it is `created_at` is assumed.
+        """
+        if not 1 <= count <= MOST_RECORDS:
+            raise ValueError(f"the number of records is from 1 to {MOST_RECORDS}, not {count}")
+        fetch = partial(self._read_records, "GET", f"get_billing_record/{count}", read)
+        return self._ask("get_billing_record", fetch)
 
     def billing_csv(self, start: date, read: Callable[[BinaryIO], T]) -> T:
         """What `read` makes of the export of all records since a day.
@@ -105,6 +127,45 @@ class Client:
             return data
 
         return self._ask("get_balance", fetch)
+
+    def status(self, record_id: str) -> dict[str, Any]:
+        """One authorisation as the vendor has it now, its numbers exact.
+
+        Args:
+            record_id: From the call that started the authorisation; billing records do not carry it.
+
+        Raises:
+            UnknownRecord: The vendor has none with this id.
+            ValueError: It is not of the form RECORD_ID.
+
+        Source: the vendor's reference, `get_status`: `id, created_at, phone, status, status_info, price`; an unknown
+        id is HTTP 400 "id record not found". That the same words may come with another status is assumed.
+        """
+        if not RECORD_ID.fullmatch(record_id):
+            raise ValueError("an id that cannot stand in a path")
+
+        def fetch() -> dict[str, Any]:
+            unknown: str | None = None
+            try:
+                data = parse_data(self._read("GET", f"get_status/{record_id}"), self._transport.redact)
+            except (Refused, UnusableAnswer) as error:
+                if NO_SUCH_RECORD not in str(error).casefold():
+                    raise
+                unknown = str(error)
+            if unknown is not None:
+                raise UnknownRecord(unknown)
+            if not isinstance(data, dict) or "status" not in data:
+                raise UnusableAnswer("an answer without a status")
+            return data
+
+        return self._ask("get_status", fetch)
+
+    def _read_records(
+        self, method: str, action: str, read: Callable[[Feed], T], body: dict[str, str] | None = None
+    ) -> T:
+        with needs_room(), tempfile.SpooledTemporaryFile(LARGE, prefix="billing-etl-") as sink:
+            self._transport.request(method, action, sink, body=body)
+            return read_billing(sink, read, self._transport.redact)
 
     def _read(self, method: str, action: str, body: dict[str, str] | None = None) -> bytes:
         sink = io.BytesIO()

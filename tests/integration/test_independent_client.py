@@ -15,6 +15,9 @@ import pytest
 import requests
 from pytelefonipapi import SettingAPI
 
+from etl.errors import UnknownRecord
+from etl.extract.client import Client, RetryPolicy
+from etl.extract.transport import Limits, Transport
 from etl.sandbox import Dataset, Sandbox
 
 at = datetime.fromisoformat
@@ -35,6 +38,14 @@ def client(sandbox):
     with requests.Session() as session:
         session.trust_env = False
         yield SettingAPI(sandbox.token, session=session, base_url=sandbox.url.removesuffix("/authcalls"))
+
+
+@pytest.fixture
+def own(sandbox):
+    limits = Limits(timeout=20, deadline=20, max_bytes=1 << 20)
+    transport = Transport(sandbox.url, sandbox.token, limits, user_agent="test", redact=str)
+    yield Client(transport, RetryPolicy(1, max_wait=0))
+    transport.close()
 
 
 def as_the_client_has_it(record):
@@ -73,6 +84,24 @@ def test_it_reads_a_status(sandbox, client):
     oldest = as_the_client_has_it(sandbox.dataset.records[0])
     del oldest["code_auth"]
     assert client.get_status(1).data.model_dump() == {"id": 1} | oldest
+
+
+def test_both_clients_read_the_same_last_records(client, own):
+    """Its models take `status` for a boolean and `price` for a float."""
+    rows = own.newest_records(100, lambda feed: list(feed.rows))
+    ours = [as_the_client_has_it({name: getattr(row, name) for name in row.__struct_fields__}) for row in rows]
+    assert [record.model_dump() for record in client.get_billing_record(100).data] == ours
+
+
+def test_both_clients_read_the_same_status(client, own):
+    ours = as_the_client_has_it(own.status("1"))
+    assert client.get_status(1).data.model_dump() == ours
+
+
+def test_both_clients_understand_that_an_id_is_unknown(client, own):
+    answer = client.get_status(10**8)
+    with pytest.raises(UnknownRecord, match=answer.error):
+        own.status(str(10**8))
 
 
 def test_it_understands_a_refusal(client):

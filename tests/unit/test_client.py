@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import pytest
 
-from etl.errors import Refused, Stopped, TokenRefused, Transient, UnusableAnswer, VendorError
+from etl.errors import Refused, Stopped, TokenRefused, Transient, UnknownRecord, UnusableAnswer, VendorError
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.csv_feed import parse_export
 from etl.extract.transport import Limits, Transport
@@ -115,6 +115,66 @@ def test_a_balance_is_not_made_up(vendor, data):
     vendor.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": {data}}}')
     with client_of(vendor, attempts=1) as client, pytest.raises(UnusableAnswer, match="without a balance"):
         client.balance()
+
+
+def test_the_newest_records_come_as_the_vendor_spells_them(vendor):
+    with client_of(vendor) as client:
+        feed = client.newest_records(3, as_it_is)
+    assert [row.created_at for row in feed.rows] == [record["created_at"] for record in vendor.dataset.records[:-4:-1]]
+    [request] = vendor.requests
+    assert (request.action, request.params) == ("get_billing_record", {"n": "3"})
+
+
+def test_an_account_with_fewer_records_lists_them_all(vendor):
+    with client_of(vendor) as client:
+        assert len(list(client.newest_records(100, as_it_is).rows)) == len(vendor.dataset.records) < 100
+
+
+@pytest.mark.parametrize("count", [-1, 0, 101])
+def test_newest_records_are_from_one_to_a_hundred(vendor, count):
+    with client_of(vendor) as client, pytest.raises(ValueError, match="from 1 to 100"):
+        client.newest_records(count, as_it_is)
+    assert vendor.requests == []
+
+
+def test_a_status_comes_exactly(vendor):
+    with client_of(vendor) as client:
+        status = client.status("1")
+    oldest = vendor.dataset.records[0]
+    assert status == {"id": 1} | {name: value for name, value in oldest.items() if name != "code_auth"}
+    assert isinstance(status["price"], Decimal)
+
+
+@pytest.mark.parametrize("status", [200, 400, 404])
+def test_an_unknown_id_is_not_retried(vendor, status):
+    vendor.faults.add("status", status=status, body='{"success": false, "error": "id record not found", "data": {}}')
+    with client_of(vendor) as client, pytest.raises(UnknownRecord, match='"id record not found"') as caught:
+        client.status("1")
+    assert caught.value.__cause__ is caught.value.__context__ is None
+    assert len(vendor.requests) == 1
+
+
+def test_another_refusal_is_not_an_unknown_id(vendor):
+    vendor.faults.add(
+        "status", status=400, body='{"success": false, "error": "Blocking a client by balance", "data": {}}'
+    )
+    with client_of(vendor) as client, pytest.raises(Refused, match="Blocking") as caught:
+        client.status("1")
+    assert not isinstance(caught.value, UnknownRecord)
+
+
+@pytest.mark.parametrize("data", ["null", "[]", "{}", '{"price": 1}', "5"])
+def test_a_status_is_not_made_up(vendor, data):
+    vendor.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": {data}}}')
+    with client_of(vendor, attempts=1) as client, pytest.raises(UnusableAnswer, match="without a status"):
+        client.status("1")
+
+
+@pytest.mark.parametrize("record_id", ["", ".", "..", "1/2", "a b", "1\n", "1?x", "%2e", "\u0661", "1" * 129])
+def test_an_id_that_cannot_stand_in_a_path_is_not_sent(vendor, record_id):
+    with client_of(vendor) as client, pytest.raises(ValueError, match="cannot stand in a path"):
+        client.status(record_id)
+    assert vendor.requests == []
 
 
 @pytest.mark.fault(33)

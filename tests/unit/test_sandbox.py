@@ -272,7 +272,14 @@ def test_last_records_come_newest_first(sandbox, ask):
 
 @pytest.mark.parametrize("count", ["0", "101", "-1", "many"])
 def test_last_records_are_from_one_to_a_hundred(ask, count):
-    assert ask(f"get_billing_record/{count}/").status_code == 400
+    answer = ask(f"get_billing_record/{count}/")
+    assert (answer.status_code, answer.json()["success"], answer.json()["data"]) == (400, False, {})
+
+
+@pytest.mark.parametrize(("count", "listed"), [(1, 1), (100, 100)])
+def test_a_hundred_last_records_are_served(sandbox, ask, count, listed):
+    sandbox.dataset.replace([made("2026-03-01T10:00:00")] * 150)
+    assert len(ask(f"get_billing_record/{count}/").json()["data"]) == listed
 
 
 def test_the_balance_is_what_the_records_leave_of_the_credit(sandbox, ask, tell):
