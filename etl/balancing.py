@@ -81,11 +81,13 @@ class Books:
         Raises:
             VendorError: The vendor did not tell.
         """
-        return {
-            snapshot.day: snapshot.spend
-            for window in windows
-            for snapshot in identify_days(self.source.fetch_json(window).days)
-        }
+        spend: dict[date, Decimal] = {}
+        for window in windows:
+            batch = self.source.fetch_json(window)
+            if batch.doubts:
+                raise UnusableAnswer("; ".join(batch.doubts.values()))
+            spend |= {snapshot.day: snapshot.spend for snapshot in identify_days(batch.days)}
+        return spend
 
     def keep(
         self, readings: Sequence[Reading], since: date, fresh: dict[date, Decimal], run_id: int | None = None

@@ -216,14 +216,23 @@ class DayRecords:
     Attributes:
         slices: From the day's beginning to its end, without a hole; nearly every day is a single one.
         on_disk: Whether reading them takes memory that they do not take by themselves.
+        source: `json` or `csv`.
+        lacking: Attributes that the source does not carry: the stored values stand.
     """
 
     count: int
     slices: tuple[Slice[list[Record]], ...]
     on_disk: bool = False
+    source: str = "json"
+    lacking: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return self.count
+
+    def records(self) -> Iterator[Record]:
+        """Each record, as often as it is listed."""
+        for part in self.slices:
+            yield from part.read()
 
 
 def whole_day(day: date, records: list[Record]) -> DayRecords:
@@ -239,27 +248,30 @@ def bounds(day: date) -> tuple[datetime, datetime]:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The vendor's answer for a window, normalised: all that it says of the window's days, and nothing else.
+    """The vendor's answer for a window, normalised: the days that could be shown whole, and what speaks against others.
 
     Attributes:
-        source: `json` or `csv`.
-        days: Each day of the window with its records; a day without records is there, empty.
+        days: Days of the window with all of their records; a day without records is there, empty.
         rejected: What could not be a record, of these days or of a day that cannot be read.
         asked: The days the answer reaches over: more than the window's.
-        lacking: Attributes that the source does not carry: the stored values stand.
-        unsure: Days of which the answer may not tell everything: they stay open.
-        doubts: Days of which the answer tells nothing while it tells of others that nobody asked for, each with the
-            evidence: what is stored of them stays.
+        unsure: Days that the question may not have reached in full: they stay open.
+        doubts: The other days of the window, each with the reason why no answer for it can be taken: what is stored
+            of them stays.
+        largest: Records in the largest answer of the run so far, by source.
     """
 
     window: Window
     asked: Window
-    source: str
     days: Mapping[date, DayRecords]
     rejected: tuple[Rejected, ...] = ()
-    lacking: frozenset[str] = frozenset()
     unsure: frozenset[date] = frozenset()
     doubts: Mapping[date, str] = field(default_factory=dict)
+    largest: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Where its days come from: `json`, `csv` or both."""
+        return frozenset(records.source for records in self.days.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +301,8 @@ class Tally:
     Attributes:
         rejected: Digests of bad records: one may come in two answers.
         suspect_days: Days whose answer was not believed.
-        untold_days: Days that are over and that no source could show whole.
+        missing_days: Days that no source could show whole and that stay open, each with the reason.
+        largest: Records in the largest answer so far, by source.
     """
 
     days: int = 0
@@ -299,7 +312,8 @@ class Tally:
     unchanged: int = 0
     rejected: set[str] = field(default_factory=set)
     suspect_days: list[date] = field(default_factory=list)
-    untold_days: list[date] = field(default_factory=list)
+    missing_days: dict[date, str] = field(default_factory=dict)
+    largest: dict[str, int] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """The numbers that a run's report and its row in the history show."""
@@ -321,4 +335,6 @@ class Tally:
         self.unchanged += other.unchanged
         self.rejected |= other.rejected
         self.suspect_days.extend(other.suspect_days)
-        self.untold_days.extend(other.untold_days)
+        self.missing_days |= other.missing_days
+        for source, records in other.largest.items():
+            self.largest[source] = max(records, self.largest.get(source, 0))

@@ -12,7 +12,6 @@ from functools import partial
 from sqlalchemy import Engine
 
 from etl import stopping
-from etl.errors import VendorUnavailable
 from etl.extract.beside import Fetched, fetch_beside
 from etl.extract.source import Source
 from etl.load.again import try_again
@@ -67,19 +66,18 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
     ahead = job.concurrency - 1
     with closing(fetch_beside(partial(_fetch, job.source), windows, ahead=ahead)) as fetched:
         for batch, snapshots in fetched:
-            told = {batch.source} if batch.days else set()
+            used = batch.sources
             with telling_of(window=batch.window):
-                tally = _load(job, batch, snapshots, asked_before, total, sources | told)
+                tally = _load(job, batch, snapshots, asked_before, total, sources | used)
                 total.add(tally)
-                sources |= told
+                sources |= used
                 asked_before = batch.asked if batch.days else asked_before
                 log.info(
                     "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
-                    batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged, batch.source,
+                    batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged,
+                    " and ".join(sorted(used)) or "no source",
                 )  # fmt: skip
             job.progress(batch.window, tally)
-            if batch.doubts and tally.untold_days:
-                raise VendorUnavailable(batch.doubts[tally.untold_days[0]])
             del batch, snapshots  # what was loaded does not wait in memory for the next window
 
 

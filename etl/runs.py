@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +20,8 @@ from etl.audit.balance import BalanceNews
 from etl.balancing import HURRIED_SECONDS, Books, Scales
 from etl.errors import BillingError, ConfigError, DatabaseFailed, Stopped, VendorUnavailable
 from etl.extract.client import Client, RetryPolicy
-from etl.extract.source import ReadFeed, Source
+from etl.extract.json_source import ReadFeed
+from etl.extract.source import Source
 from etl.extract.transport import Limits, Transport
 from etl.load.again import try_again
 from etl.load.engine import database_errors, database_exists, describe, keep_connected, reading
@@ -31,6 +32,8 @@ from etl.load.ledger import (
     count_records,
     end_run,
     find_account,
+    read_complete,
+    read_largest_answers,
     read_position,
     read_purged,
     require_form,
@@ -47,11 +50,25 @@ from etl.settings import Settings
 from etl.sweep import plan_sweep
 from etl.transform.privacy import Protection
 from etl.transform.reading import read_feed
-from etl.windows import leave_out, plan_sync, plan_windows
+from etl.windows import leave_out, plan_history, plan_sync, plan_windows
 
 FIRST_SYNC_DAYS: Final = 30
 MIGRATION_WAIT: Final = 120.0
 """Seconds to wait for another account's run that is migrating the same database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database has of an account before a run.
+
+    Attributes:
+        complete: Complete days, and how many records each has.
+        largest: Records in the largest answer of earlier runs, by source.
+    """
+
+    complete: Mapping[date, int] = field(default_factory=dict)
+    largest: Mapping[str, int] = field(default_factory=dict)
+
 
 HoldLock = Callable[..., AbstractContextManager[None]]
 """As `etl.load.lock.hold_lock`."""
@@ -213,9 +230,11 @@ def open_client(settings: Settings, redact: Callable[[str], str], *, hurried: bo
         transport.close()
 
 
-def open_source(settings: Settings, client: Client, *, today: date, last: date) -> Source:
+def open_source(settings: Settings, client: Client, *, today: date, last: date, known: Known | None = None) -> Source:
     """The account's two sources, their answers read by the transform."""
-    return Source(client, read_feed_of(settings), today=today, last=last)
+    known = known or Known()
+    quiet = [day for day, records in known.complete.items() if not records]
+    return Source(client, read_feed_of(settings), today=today, last=last, quiet=quiet, largest=known.largest)
 
 
 def books_of(
@@ -248,7 +267,9 @@ def rules_of(settings: Settings, today: date, *, thorough: bool, accepted: froze
     )
 
 
-def plan_order(settings: Settings, order: Order, position: Position, today: date) -> list[Window]:
+def plan_order(
+    settings: Settings, order: Order, position: Position, today: date, complete: Collection[date]
+) -> list[Window]:
     """The windows a run fetches."""
     if order.command == "sync":
         wanted = plan_sync(
@@ -265,7 +286,10 @@ def plan_order(settings: Settings, order: Order, position: Position, today: date
         last = min(order.until, today)
         wanted = Window(order.since, last) if order.since <= last else None
     # A day that is not believed is asked for again by every run, until the vendor comes to its senses.
-    again = () if order.command == "accept" else (day for day in position.suspect_days if day <= today)
+    again = [] if order.command == "accept" else [day for day in position.suspect_days if day <= today]
+    if order.command == "sync" and order.since is None:
+        last = order.until or today
+        again += [day for day in plan_history(settings.start_date, position.first_day, complete) if day <= last]
     return plan_windows(wanted, again, size=settings.window_days)
 
 
@@ -282,13 +306,13 @@ def _run(
     redact: Callable[[str], str],
 ) -> None:
     today = clock().astimezone(settings.timezone).date()
-    account_id, position = try_again(partial(_look_up, engine, settings))
+    account_id, position, known = try_again(partial(_look_up, engine, settings))
     report.watermark = position.watermark
     if position.retired_at:
         report.retired_at = _pass_by(settings, order, position.retired_at)
         return
     windows = report.windows = _leave_purged_out(
-        engine, account_id, plan_order(settings, order, position, today), order, watcher
+        engine, account_id, plan_order(settings, order, position, today, known.complete), order, watcher
     )
     _announce(settings, order, position, today, windows, watcher)
     scales = Scales(hurried, clock, is_wanted=order.command != "accept" and not order.dry_run)
@@ -302,14 +326,17 @@ def _run(
             account_id = run.account_id
         if windows:
             scales.read("before")
-            source = open_source(settings, client, today=today, last=windows[-1].last)
+            source = open_source(settings, client, today=today, last=windows[-1].last, known=known)
             if order.deep:
                 windows = report.windows = _plan_sweep(engine, settings, account_id, run, windows, source, watcher)
             job = Job(source, engine, account_id, run, rules, settings.concurrency, clock, watcher.step)
             sync_windows(job, windows, report.tally, report.sources)
-        if report.tally.untold_days:
-            days = ", ".join(map(str, report.tally.untold_days))
-            report.error = VendorUnavailable(f"no source could show these days whole, and they stay open: {days}")
+        if missing := report.tally.missing_days:
+            days = ", ".join(map(str, plan_windows(None, missing, size=len(missing))))
+            reason = next(iter(missing.values()))
+            report.error = VendorUnavailable(
+                f"no source could show these days whole, and they stay open: {days} ({reason})"
+            )
         elif run is not None and windows:
             scales.weigh(
                 books_of(engine, settings, run.account_id, hurried, today, position.watermark), windows, run.id
@@ -349,6 +376,8 @@ def _announce(
     if position.first_day is None and order.command == "sync" and order.since is None and windows:
         reason = "BILLING_START_DATE" if settings.start_date else "30 days back; BILLING_START_DATE sets another day"
         watcher.say(f"{settings.account}: a first sync, beginning with {windows[0].first} ({reason})")
+    elif position.first_day and windows and windows[0].first < position.first_day and order.since is None:
+        watcher.say(f"{settings.account}: days from {windows[0].first} on are missing and are fetched too")
     if order.until and order.until > today:
         watcher.say(f"{settings.account}: {order.until} lies in the future; fetching up to today, {today}")
 
@@ -377,11 +406,12 @@ def _plan_sweep(
     return sweep.windows
 
 
-def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position]:
+def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position, Known]:
     with reading(engine) as connection:
         account_id = find_account(connection, settings.account)
         require_form(connection, account_id, protection_of(settings).form)
-        return account_id, read_position(connection, account_id)
+        known = Known(read_complete(connection, account_id), read_largest_answers(connection, account_id))
+        return account_id, read_position(connection, account_id), known
 
 
 def _pass_by(settings: Settings, order: Order, retired_at: datetime) -> datetime:

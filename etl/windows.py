@@ -46,6 +46,19 @@ def plan_sync(
     return Window(first, last) if first <= last else None
 
 
+def plan_history(start: date | None, first_synced: date | None, complete: Collection[date]) -> list[date]:
+    """The days before what is stored that a sync has yet to fetch.
+
+    Args:
+        start: Where the account's history is to begin; None where nobody said.
+        first_synced: The first day of the unbroken run of complete days.
+        complete: The complete days, of which some may lie before that run.
+    """
+    if start is None or first_synced is None or start >= first_synced:
+        return []
+    return [day for day in Window(start, first_synced - ONE_DAY).days() if day not in complete]
+
+
 def plan_windows(wanted: Window | None, extra: Iterable[date], *, size: int) -> list[Window]:
     """Cut the wanted days, and single days outside of them, into windows of at most `size` days, in order."""
     days = set(extra) | set(wanted.days() if wanted else ())
@@ -67,9 +80,19 @@ def last_unbroken(first: date, complete: Iterable[date]) -> date | None:
     return day - ONE_DAY if day > first else None
 
 
-def find_gaps(complete: Iterable[date]) -> list[Window]:
-    """The incomplete days that lie between complete ones."""
+def first_unbroken(last: date, complete: Collection[date]) -> date:
+    """The first day of the unbroken run of complete days that ends with the day before `last`; else `last`."""
+    day = last
+    while day - ONE_DAY in complete:
+        day -= ONE_DAY
+    return day
+
+
+def find_gaps(complete: Iterable[date], start: date | None = None) -> list[Window]:
+    """The incomplete days that lie between complete ones, and from `start` on before the first of them."""
     runs = list(_unbroken_runs(sorted(complete)))
+    if start is not None and runs and start < runs[0].first:
+        runs.insert(0, Window(start - ONE_DAY, start - ONE_DAY))
     return [Window(before.last + ONE_DAY, after.first - ONE_DAY) for before, after in pairwise(runs)]
 
 

@@ -64,11 +64,13 @@ class Terms:
         zone: Of the vendor's wall clock.
         lookback: In days.
         low_balance: Below that the balance is low.
+        start_date: Where its history is to begin; None where that is not set.
     """
 
     zone: tzinfo
     lookback: int
     low_balance: Decimal | None = None
+    start_date: date | None = None
 
 
 def read_status(
@@ -112,7 +114,9 @@ def _read_account(connection: Connection, label: str, number: int, now: datetime
         last_success_at=state.last_success_at,
         records=sum(row.records for row in days),
         open_days=sum(row.first_closed_at is None for row in days),
-        gaps=tuple(find_gaps(row.day for row in days if row.first_closed_at is not None)),
+        gaps=tuple(
+            find_gaps((row.day for row in days if row.first_closed_at is not None), terms.start_date if terms else None)
+        ),
         suspect_days=tuple(SuspectDay(row.day, row.suspect_reason or "") for row in days if row.suspect_since),
         rejected=connection.scalars(rejected).one(),
         last_runs=tuple({key: value for key, value in row.items() if key != "account_id"} for row in runs),

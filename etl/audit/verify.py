@@ -8,6 +8,7 @@ from datetime import date
 
 from sqlalchemy import Engine, func, select
 
+from etl.errors import VendorUnavailable
 from etl.load.engine import reading
 from etl.load.tables import synced_days
 from etl.load.window import Rules, compare_window
@@ -56,14 +57,19 @@ def verify_windows(
         windows: What to compare, in ascending order.
         fetch: The source to compare with.
         rules: With `thorough`: the digests alone would not show what was changed behind the program's back.
+
+    Raises:
+        VendorUnavailable: At the end, where the source did not show some day whole.
     """
+    unverified: dict[date, str] = {}
     for window in windows:
         batch = fetch(window)
         snapshots = identify_days(batch.days)
         with reading(engine) as connection, connection.begin():
             days = compare_window(connection, account_id, batch, snapshots, rules, identify_day)
             outcomes = [day.outcome() for day in days]
-        source = batch.source
+        source = "".join(batch.sources)
+        unverified |= batch.doubts
         del batch, snapshots, days  # what was compared does not wait in memory for the next window
         yield [
             Difference(
@@ -77,3 +83,6 @@ def verify_windows(
             for outcome in outcomes
             if outcome.rows
         ]
+    if unverified:
+        day, reason = min(unverified.items())
+        raise VendorUnavailable(f"{len(unverified)} days cannot be verified, beginning with {day} ({reason})")

@@ -51,7 +51,7 @@ def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]
 
     by_database: dict[URL, dict[str, Terms]] = {}
     for settings in settings_of(options, accounts):
-        terms = Terms(settings.timezone, settings.lookback_days, settings.low_balance)
+        terms = Terms(settings.timezone, settings.lookback_days, settings.low_balance, settings.start_date)
         by_database.setdefault(settings.database_url, {})[settings.account] = terms
     statuses = []
     for url, terms_of in by_database.items():
@@ -199,6 +199,7 @@ def _verify(
     """Compare one account's days; the answer as one JSON object."""
     from etl import console
     from etl.audit.verify import closed_range, verify_windows
+    from etl.errors import VendorUnavailable
     from etl.load.engine import database_errors, open_engine, reading, require_database
     from etl.load.ledger import find_account, read_purged, require_form
     from etl.load.schema import require_schema
@@ -211,6 +212,7 @@ def _verify(
     require_database(engine)
     today = utc_now().astimezone(settings.timezone).date()
     differences = []
+    incomplete: VendorUnavailable | None = None
     with database_errors():
         with reading(engine) as connection:
             require_schema(connection)
@@ -230,10 +232,15 @@ def _verify(
                 for name in sources:
                     source = open_source(settings, client, today=today, last=wanted.last)
                     fetch = source.fetch_json if name == "json" else source.fetch_csv
-                    for found in verify_windows(engine, account_id, windows, fetch, rules):
-                        differences += found
+                    try:
+                        for found in verify_windows(engine, account_id, windows, fetch, rules):
+                            differences += found
+                    except VendorUnavailable as error:
+                        incomplete = error
     code = LOOK if differences else OK
     days = sum(map(len, windows))
     if not options.as_json and not (options.verbosity < 0 and code == OK):
         console.print_differences(differences, days)
+    if incomplete is not None:
+        raise incomplete
     return {"account": settings.account, "days": days, "differences": differences, "exit_code": code}

@@ -29,7 +29,7 @@ import msgspec
 from etl.errors import BillingError
 from etl.extract.ahead import fetch_ahead
 from etl.extract.spill import needs_room
-from etl.model import Batch, DayRecords, DaySnapshot, Listing, Slice, Window
+from etl.model import Batch, DaySnapshot, Listing, Slice, Window
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -131,7 +131,7 @@ def _pack(results: Iterator[Fetched]) -> Iterator[tuple[bytes, IO[bytes] | None]
             with needs_room(), _file_for(batch) as file:
                 days = [(replace(snapshot, slices=()), _write(file, snapshot.slices)) for snapshot in snapshots]
                 file.flush()
-                counts = {day: DayRecords(len(records), ()) for day, records in batch.days.items()}
+                counts = {day: replace(records, slices=()) for day, records in batch.days.items()}
                 message = pickle.dumps((replace(batch, days=counts), days))
                 del batch, snapshots  # what was handed over does not wait in memory for the next window
                 yield message, file

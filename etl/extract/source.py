@@ -1,49 +1,29 @@
-"""Which of the vendor's two sources to believe, window by window: JSON first, the CSV export where JSON fails.
-
-Days are asked for wide and kept narrow: one day more before and two after, because nobody says whether the end date is
-included and in which zone days are cut. What belongs to a window is told by the records' own time.
-"""
+"""Which of the vendor's two sources to believe, day by day: JSON first, the CSV export where JSON is not enough."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
-from typing import Any, BinaryIO, Final
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from typing import Final, TypeVar
 
-from etl.errors import OtherDays, Refused, TokenRefused, UnusableAnswer, VendorError, VendorUnavailable
-from etl.extract.client import Client
-from etl.extract.reach import about, ends_of, goes_beyond, is_round, overlaps
-from etl.extract.spill import Spill
+from etl.errors import OtherDays, Refused, TokenRefused, VendorError, VendorUnavailable
+from etl.extract.client import MOST_RECORDS, Client
+from etl.extract.completeness import AnswerSizes, Newest
+from etl.extract.csv_source import CsvSource
+from etl.extract.json_source import JsonSource, ReadFeed, SourceDays, combine
 from etl.extract.transport import CLOCK_TOLERANCE
-from etl.model import ATTRIBUTES, Batch, DayRecords, Feed, Record, Rejected, Survey, Window
-from etl.windows import ONE_DAY, halve
+from etl.model import Batch, Feed, Record, Window
+from etl.windows import plan_windows
 
-DAYS_BEFORE: Final = timedelta(days=1)
-DAYS_AFTER: Final = timedelta(days=2)
-"""An end date that is excluded, in a zone behind the vendor's clock, costs more than a day."""
-SMALLEST_EXPORT_LIMIT: Final = 1000
-"""Records; a limit below that on a file that is made for downloading everything is assumed away."""
-PROBE: Final = timedelta(days=7)
-"""How many days wider another question is that is to show that an answer was not cut; a first one is a day wider, which
-is enough where that day has a record."""
-
-ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
-"""The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
+T = TypeVar("T")
+EVERY_DAY: Final = Window(date.min, date.max)
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """One JSON answer: what was asked, what it lists, the days that were wanted of it, and the fields it lacks."""
-
-    asked: Window
-    survey: Survey
-    days: dict[date, DayRecords]
-    lacking: frozenset[str]
 
 
 class Source:
@@ -52,34 +32,49 @@ class Source:
     Threads may share it.
 
     Args:
-        client: Asks.
+        client: Sends the questions.
         read_feed: The transform.
         today: In the vendor's wall clock.
-        last: No later day will be asked for.
+        last: No later day will be fetched.
+        quiet: Days that are known to be over and without a record: an answer that shows them empty is no news.
+        largest: Records in the largest answer of earlier runs, by source.
     """
 
-    def __init__(self, client: Client, read_feed: ReadFeed, *, today: date, last: date) -> None:
+    def __init__(
+        self,
+        client: Client,
+        read_feed: ReadFeed,
+        *,
+        today: date,
+        last: date,
+        quiet: Collection[date] = (),
+        largest: Mapping[str, int] | None = None,
+    ) -> None:
         self._client = client
         self._read_feed = read_feed
         self._today = today
         self._last = last
-        self._latest_end: date | None = None
-        self._clock_mentioned = False
+        self._quiet = frozenset(quiet)
+        self._sizes = {name: AnswerSizes((largest or {}).get(name)) for name in ("json", "csv")}
+        make = partial(JsonSource, client, read_feed, today=today, newest=self._read_newest)
+        self._json = make(sizes=self._sizes["json"])
+        self._csv = CsvSource(client, read_feed, today=today, sizes=self._sizes["csv"], newest=self._read_newest)
         self._json_failure: VendorError | None = None
-        self._export: _Export | None = None
-        self._export_failure: VendorError | None = None
+        self._csv_failure: VendorError | None = None
+        self._newest: tuple[Newest | None] | None = None
         self._under_way: set[Window] = set()
-        self._one_export = threading.RLock()
+        self._lock = threading.RLock()
+        self._clock_mentioned = False
 
     def fetch(self, window: Window) -> Batch:
         """All that the vendor says of a window's days.
 
-        Windows are asked for in ascending order: one export serves all that remain. Where all that the vendor has to
-        say is of other days, the batch holds no day and says so in its `doubts`.
+        Windows come in ascending order: one export serves all that remain. A day that neither source shows whole is
+        not in the batch's days but in its `doubts`, with the reason.
 
         Raises:
             TokenRefused: At once.
-            VendorUnavailable: Neither source gave an answer that can be believed.
+            VendorUnavailable: Neither source answered.
         """
         self._under_way.add(window)
         try:
@@ -88,57 +83,13 @@ class Source:
             self._under_way.remove(window)
             self._mention_clock()
 
-    def _mention_clock(self) -> None:
-        skew = self._client.clock_skew
-        if skew is not None and abs(skew) > CLOCK_TOLERANCE and not self._clock_mentioned:
-            self._clock_mentioned = True
-            ahead = "ahead of" if skew > 0 else "behind"
-            log.warning("this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, ahead)
-
-    def _fetch(self, window: Window) -> Batch:
-        json_failure = self._json_failure
-        if json_failure is None:
-            try:
-                return self._confirmed(window, self.fetch_json(window))
-            except TokenRefused:
-                raise
-            except VendorError as error:
-                json_failure = self._json_failure = error
-                log.warning("JSON cannot be used (%s); the CSV export serves the rest of this run", error)
-        about_others = isinstance(json_failure, OtherDays)
-        try:
-            return self._second_opinion(window) if about_others else self.fetch_csv(window)
-        except TokenRefused:
-            raise
-        except VendorError as error:
-            message = f"JSON: {json_failure}; CSV: {error}"
-            about_others = about_others or isinstance(error, OtherDays)
-        if not about_others:
-            raise VendorUnavailable(message)
-        log.warning("%s: the vendor tells of other days (%s)", window, message)
-        if isinstance(json_failure, OtherDays):
-            self._json_failure = None  # of the next window it may know better
-        return Batch(window, window, "json", {}, doubts=dict.fromkeys(window.days(), message))
-
     def fetch_json(self, window: Window) -> Batch:
         """The same from JSON alone.
 
         Raises:
             VendorError: JSON gave no answer that can be believed.
         """
-        readings = self._whole(window, larger=None)
-        days: dict[date, DayRecords] = {}
-        rejected: dict[Rejected, None] = {}
-        unsure: set[date] = set()
-        doubts: dict[date, str] = {}
-        for part in readings:
-            days |= part.days
-            rejected |= dict.fromkeys(part.survey.rejected)
-            unsure |= _not_surely_told(part)
-            doubts |= {day: f"{about(part.survey)} in place of {part.asked}" for day in _left_out(part)}
-        asked = Window(min(part.asked.first for part in readings), max(part.asked.last for part in readings))
-        lacking = frozenset.intersection(*(part.lacking for part in readings))
-        return Batch(window, asked, "json", days, tuple(rejected), lacking, frozenset(unsure), doubts)
+        return self._batch(window, self._json.fetch(window))
 
     def fetch_csv(self, window: Window) -> Batch:
         """The same from the CSV export alone.
@@ -146,21 +97,17 @@ class Source:
         Raises:
             VendorError: There is no export that can be believed.
         """
-        with self._one_export:
-            if self._export is None or window.first < self._export.window.first:
-                first = min(one.first for one in [window, *self._under_way])
-                self._export = self._open_export(Window(first, max(window.last, self._last)))
-            return self._export.batch(window)
+        return self._batch(window, self._fetch_csv(window))
 
     def serves(self, day: date) -> bool:
-        """Whether the vendor still lists a record of a day. The export is asked only where JSON fails altogether.
+        """Whether the vendor still lists a record of a day. The export is used only where JSON fails altogether.
 
         Args:
             day: An old one. Each question about an older one than before may cost an export of its own.
 
         Raises:
             TokenRefused: At once.
-            VendorError: Neither source told.
+            VendorError: Neither source has an answer.
 
         Source: that days fall out of the vendor's reach one day is assumed; an empty list, a refusal of so old a date
         and an answer about other days are all taken for that.
@@ -168,222 +115,198 @@ class Source:
         window = Window(day, day)
         if self._json_failure is None:
             try:
-                return bool(self.fetch_json(window).days[day])
+                return bool(self._json.fetch(window).days.get(day))
             except TokenRefused:
                 raise
             except (OtherDays, Refused):
                 return False
             except VendorError as error:
-                self._json_failure = error
-                log.warning("JSON cannot be used (%s); the CSV export serves the rest of this run", error)
+                self._give_json_up(error)
         try:
-            return bool(self.fetch_csv(window).days[day])
-        except OtherDays:
+            return bool(self._csv.fetch(window, serve=Window(day, self._last_of(window))).days.get(day))
+        except (OtherDays, Refused):
             return False
 
-    def _confirmed(self, window: Window, batch: Batch) -> Batch:
-        """JSON's answer, or the export's where JSON's says too little to be believed alone."""
-        doubtful = {day for day in batch.unsure if not batch.days[day] or day < self._today}
-        doubtful |= batch.doubts.keys()
-        if not any(batch.days.values()):
-            doubtful = set(batch.days)
-        if not doubtful:
-            return batch
+    # Composition -----------------------------------------------------------------------------------------------------
+
+    def _fetch(self, window: Window) -> Batch:
+        ours = self._try_json(window)
+        if isinstance(ours, SourceDays):
+            ours = self._look_again(window, ours)
+            if doubtful := self._doubtful(ours):
+                ours = self._second_opinion(window, ours, doubtful)
+            return self._batch(window, ours)
         try:
-            other = self._second_opinion(window)
+            return self._batch(window, self._fetch_csv(window))
+        except TokenRefused:
+            raise
+        except VendorError as error:
+            message = f"JSON: {ours}; CSV: {error}"
+            only_these_days = isinstance(ours, OtherDays | Refused) or isinstance(error, OtherDays)
+        if not only_these_days:
+            raise VendorUnavailable(message)
+        return self._batch(window, SourceDays(window, {}, open=dict.fromkeys(window.days(), message)))
+
+    def _try_json(self, window: Window) -> SourceDays | VendorError:
+        """JSON's days, or why there are none."""
+        if self._json_failure is not None:
+            return self._json_failure
+        try:
+            return self._json.fetch(window)
+        except TokenRefused:
+            raise
+        except (OtherDays, Refused) as error:
+            return error  # of other days it may say more
+        except VendorError as error:
+            self._give_json_up(error)
+            return error
+
+    def _look_again(self, window: Window, ours: SourceDays) -> SourceDays:
+        """Fetch each day alone that is over and shown empty, unless it is known to be quiet."""
+        empty = self._news(ours) if len(window) > 1 else []
+        alone = [self._fetch_alone(day) for day in empty]
+        others = {day: records for day, records in ours.days.items() if day not in empty}
+        return combine(window, [replace(ours, days=others, unsure=ours.unsure - set(empty)), *alone])
+
+    def _fetch_alone(self, day: date) -> SourceDays:
+        window = Window(day, day)
+        try:
+            return self._json.fetch(window)
+        except (OtherDays, Refused) as error:
+            return SourceDays(window, {}, open={day: str(error)})
+
+    def _news(self, ours: SourceDays) -> list[date]:
+        """The days that are over, shown empty and not known to be so."""
+        return [
+            day for day, records in ours.days.items() if not records and day < self._today and day not in self._quiet
+        ]
+
+    def _doubtful(self, ours: SourceDays) -> frozenset[date]:
+        """The days that need the other source: open, empty and unproven ones, and those that may be out of reach."""
+        unsure = {day for day in ours.unsure if not ours.days[day] or day < self._today}
+        return frozenset(ours.open) | frozenset(self._news(ours)) | unsure | ours.unproven
+
+    def _second_opinion(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays:
+        """JSON's days, with those of the export where JSON's are missing, or say less."""
+        try:
+            theirs = self._ask_csv(window, ours, doubtful)
+        except TokenRefused:
+            raise
         except VendorError as error:
             # That today is empty, or out of reach, is everyday; that a past day is, is not.
             level = logging.WARNING if min(doubtful) < self._today else logging.INFO
             log.log(level, "no second opinion on %s from the CSV export (%s)", window, error)
             # An empty day that may only be out of the answer's reach is no news at all.
-            return replace(
-                batch,
-                days={
-                    day: records
-                    for day, records in batch.days.items()
-                    if records or not (day in batch.unsure or day in batch.doubts)
-                },
-            )
-        if not any(len(other.days[day]) > len(batch.days[day]) for day in doubtful):
-            return replace(batch, unsure=frozenset(), doubts={})
-        log.warning("JSON shows less than the CSV export for %s: the export's answer is taken", window)
-        return other
-
-    def _second_opinion(self, window: Window) -> Batch:
-        with self._one_export:
-            if self._export_failure is not None:
-                raise self._export_failure
-            try:
-                return self.fetch_csv(window)
-            except VendorError as error:
-                self._export_failure = error
-                raise
-
-    def _whole(self, window: Window, *, larger: int | None) -> list[_Reading]:
-        """Answers that surely hold all records of the window.
-
-        Args:
-            window: The days wanted.
-            larger: The size of an answer given a moment ago: whatever limit there is, it is not below that.
-        """
-        reading = self._ask(window, window)
-        listed = reading.survey.listed
-        if not is_round(listed) or (larger is not None and listed < larger) or self._ends_are_whole(reading, window):
-            return [reading]
-        if len(window) > 1:
-            log.info("%s: an answer of %d records may have been cut; asking for less", window, listed)
-            return [part for half in halve(window) for part in self._whole(half, larger=listed)]
-        for wider in (ONE_DAY, PROBE):
-            if self._ask(Window(window.first - wider, window.last), window).survey.listed > listed:
-                return [reading]
-        raise UnusableAnswer(f"an answer of {listed} records for one day may have been cut")
-
-    def _ends_are_whole(self, reading: _Reading, window: Window) -> bool:
-        """Whether nothing of the window can be missing at either end of a sorted answer: where a limit cuts.
-
-        Records beyond an end show it. Else the days up to the outermost record are asked for alone: that answer is
-        smaller than this one, so no limit touches it, and must hold no more.
-        """
-        survey = reading.survey
-        if not (survey.ascending or survey.descending) or survey.earliest is None or survey.latest is None:
-            return False
-        earliest, latest = date.fromisoformat(survey.earliest[:10]), date.fromisoformat(survey.latest[:10])
-        ends = []
-        if earliest >= window.first:
-            ends.append(Window(window.first, min(earliest, window.last)))
-        if latest <= window.last:
-            ends.append(Window(max(latest, window.first), window.last))
-        for end in ends:
-            if end == window:
-                return False
-            alone = self._ask(end, end)
-            if alone.survey.listed >= survey.listed:
-                return False
-            if any(len(records) != len(reading.days[day]) for day, records in alone.days.items()):
-                return False
-        return True
-
-    def _ask(self, window: Window, wanted: Window) -> _Reading:
-        """Ask for a window, padded on both sides, and keep the wanted days of the answer."""
-        first = window.first - DAYS_BEFORE
-        widest, *narrower = self._possible_ends(window)
-        try:
-            return self._read(Window(first, widest), wanted)
-        except Refused:
-            if not narrower:
-                raise
-        for end in narrower[:-1]:
-            # Assumed: an end date in the future may be refused. Then an answer reaches up to today.
-            log.info("an end date in the future is refused; asking up to %s", end)
-            try:
-                reading = self._read(Window(first, end), wanted)
-            except Refused:
-                continue
-            self._latest_end = end
-            return reading
-        reading = self._read(Window(first, narrower[-1]), wanted)
-        self._latest_end = narrower[-1]
-        return reading
-
-    def _possible_ends(self, window: Window) -> list[date]:
-        """The end dates worth trying, the widest first; only one that lies in the future has alternatives."""
-        widest = window.last + DAYS_AFTER
-        if self._latest_end is not None:
-            return [min(widest, self._latest_end)]
-        if widest <= self._today:
-            return [widest]
-        # The vendor's own "today" may be a day behind ours.
-        narrower = {max(window.last + ONE_DAY, self._today), self._today, self._today - ONE_DAY}
-        return [widest, *sorted(narrower - {widest}, reverse=True)]
-
-    def _read(self, asked: Window, wanted: Window) -> _Reading:
-        def read(feed: Feed) -> _Reading:
-            _mention_unknown(feed)
-            spill = Spill()
-            survey = self._read_feed(feed, wanted, spill.add)
-            if not survey.kept and any(goes_beyond(asked, survey)):
-                raise OtherDays(f"{about(survey)} in place of {asked}")
-            return _Reading(asked, survey, spill.days(wanted), ATTRIBUTES - feed.fields)
-
-        return self._client.billing_data(asked, read)
-
-    def _open_export(self, window: Window) -> _Export:
-        export = self._load_export(window, window.first - DAYS_BEFORE)
-        listed = export.survey.listed
-        if listed >= SMALLEST_EXPORT_LIMIT and is_round(listed) and not self._is_whole(export):
-            raise UnusableAnswer(f"an export of {listed} records may have been cut")
-        return export
-
-    def _is_whole(self, export: _Export) -> bool:
-        """Whether another export shows that this one, of a round number of records, was not cut.
-
-        One that reaches further back and lists more shows that the limit is not here. One of the last days alone that
-        lists no more of them shows that nothing is missing at the end, which is where a limit cuts a sorted list.
-        """
-        survey = export.survey
-        first = export.window.first
-        wider = self._load_export(Window(first, first), first - DAYS_BEFORE - PROBE)
-        if wider.survey.listed > survey.listed:
-            return True
-        if not survey.ascending or survey.latest is None:
-            return False
-        last = date.fromisoformat(survey.latest[:10])
-        tail = self._load_export(Window(last, last), last - DAYS_BEFORE)
-        if tail.survey.listed >= survey.listed or tail.survey.latest != survey.latest:
-            return False
-        return last not in export.window or tail.survey.kept == len(export.spill.days(Window(last, last))[last])
-
-    def _load_export(self, window: Window, start: date) -> _Export:
-        from etl.extract.csv_feed import parse_export  # few nights need it
-
-        asked = Window(start, max(window.last, self._today))
-
-        def read(file: BinaryIO) -> _Export:
-            feed = parse_export(file)
-            _mention_unknown(feed)
-            spill = Spill()
-            survey = self._read_feed(feed, window, spill.add)
-            if survey.listed and survey.earliest is None:
-                raise UnusableAnswer(f"an export of {survey.listed} records of which none can be read")
-            if survey.listed and not overlaps(asked, survey):
-                raise OtherDays(f"{about(survey)} in place of those since {start}")
-            return _Export(window, survey, spill, ATTRIBUTES - feed.fields)
-
-        return self._client.billing_csv(start, read)
-
-
-@dataclass(frozen=True, slots=True)
-class _Export:
-    """A CSV export, read once: its records by day, out of memory."""
-
-    window: Window
-    survey: Survey
-    spill: Spill
-    lacking: frozenset[str]
-
-    def batch(self, window: Window) -> Batch:
-        rejected = tuple(item for item in self.survey.rejected if item.day is None or item.day in window)
-        asked = Window(self.window.first - DAYS_BEFORE, self.window.last)
-        return Batch(window, asked, "csv", self.spill.days(window), rejected, self.lacking)
-
-
-def _not_surely_told(reading: _Reading) -> set[date]:
-    """Days that the question did not reach past far enough, under the least favourable reading of its end date."""
-    latest = reading.survey.latest or ""
-    return {day for day in reading.days if day + DAYS_AFTER > reading.asked.last and latest[:10] <= day.isoformat()}
-
-
-def _left_out(reading: _Reading) -> set[date]:
-    """Days without a record at one end of the window, where the answer goes beyond the question at the other end."""
-    too_early, too_late = goes_beyond(reading.asked, reading.survey)
-    if not (too_early or too_late):
-        return set()
-    earliest, latest = ends_of(reading.survey)
-    return {day for day in reading.days if (too_late and day < earliest) or (too_early and day > latest)}
-
-
-def _mention_unknown(feed: Feed) -> None:
-    if feed.unknown:
-        log.info(
-            "%d unknown fields are ignored: %s", len(feed.unknown), ", ".join(name[:40] for name in feed.unknown[:10])
+            days = {day: records for day, records in ours.days.items() if records or day not in ours.unsure}
+            return replace(ours, days=days, open={day: f"JSON: {why}; CSV: {error}" for day, why in ours.open.items()})
+        if theirs is None:
+            return replace(ours, unsure=ours.unsure - doubtful)
+        better = {
+            day: records
+            for day, records in theirs.days.items()
+            if day in doubtful
+            and (len(records) >= ours.seen.get(day, 0) if day in ours.open else len(records) > len(ours.days[day]))
+        }
+        if not better:
+            return replace(ours, open=_reasons(ours, theirs), unsure=ours.unsure - theirs.days.keys())
+        log.warning("%s: JSON has less than the CSV export, which is taken for %s", window, _listed(better))
+        kept = {day: records for day, records in ours.days.items() if day not in better}
+        still_open = {day: why for day, why in _reasons(ours, theirs).items() if day not in better}
+        return combine(
+            window,
+            [
+                SourceDays(
+                    ours.asked,
+                    kept,
+                    tuple(item for item in ours.rejected if item.day not in better),
+                    still_open,
+                    ours.unsure - theirs.days.keys(),
+                ),
+                SourceDays(
+                    theirs.asked,
+                    better,
+                    tuple(item for item in theirs.rejected if item.day is None or item.day in better),
+                ),
+            ],
         )
+
+    def _ask_csv(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays | None:
+        """The export's days; None where it confirms that all doubtful ones are empty."""
+        if not ours.open and not any(ours.days[day] for day in doubtful):
+            days, serve = sorted(doubtful), Window(min(doubtful), self._last_of(window))
+            if self._from_csv(lambda: self._csv.confirm_empty(days, serve=serve)) == doubtful:
+                return None
+        return self._fetch_csv(window)
+
+    def _fetch_csv(self, window: Window) -> SourceDays:
+        first = min(one.first for one in [window, *self._under_way])
+        serve = Window(first, self._last_of(window))
+        return self._from_csv(lambda: self._csv.fetch(window, serve=serve))
+
+    def _from_csv(self, read: Callable[[], T]) -> T:
+        """What is read of the export; one that failed is not downloaded again for every window."""
+        with self._lock:
+            if self._csv_failure is not None:
+                raise self._csv_failure.with_traceback(None)
+            try:
+                return read()
+            except Refused:
+                raise  # of later days there may be one
+            except VendorError as error:
+                if self._json_failure is None:  # else the run ends with it
+                    self._csv_failure = error
+                raise
+
+    def _last_of(self, window: Window) -> date:
+        return max(window.last, self._last)
+
+    def _batch(self, window: Window, days: SourceDays) -> Batch:
+        for part in plan_windows(None, days.open, size=len(window)):
+            log.warning("%s stays open: %s", part, days.open[part.first])
+        return Batch(window, days.asked, days.days, days.rejected, days.unsure, days.open, self._largest())
+
+    def _largest(self) -> dict[str, int]:
+        return {name: sizes.largest for name, sizes in self._sizes.items()}
+
+    def _give_json_up(self, error: VendorError) -> None:
+        self._json_failure = error
+        log.warning("JSON cannot be used (%s); the CSV export serves the rest of this run", error)
+
+    # What both sources are compared with -----------------------------------------------------------------------------
+
+    def _read_newest(self) -> Newest | None:
+        """The newest records of the account, fetched once; None where the vendor does not give them."""
+        with self._lock:
+            if self._newest is None:
+                self._newest = (self._fetch_newest(),)
+            return self._newest[0]
+
+    def _fetch_newest(self) -> Newest | None:
+        def read(feed: Feed) -> Newest:
+            kept: list[Record] = []
+            survey = self._read_feed(feed, EVERY_DAY, kept.extend)
+            return Newest(Counter(kept), survey.listed, MOST_RECORDS)
+
+        try:
+            return self._client.newest_records(MOST_RECORDS, read)
+        except TokenRefused:
+            raise
+        except VendorError as error:
+            log.info("the newest records are not known (%s)", error)
+            return None
+
+    def _mention_clock(self) -> None:
+        skew = self._client.clock_skew
+        if skew is not None and abs(skew) > CLOCK_TOLERANCE and not self._clock_mentioned:
+            self._clock_mentioned = True
+            ahead = "ahead of" if skew > 0 else "behind"
+            log.warning("this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, ahead)
+
+
+def _reasons(ours: SourceDays, theirs: SourceDays) -> dict[date, str]:
+    """Why neither source has the days that JSON leaves open."""
+    return {day: f"JSON: {reason}; CSV: {theirs.open.get(day, 'fewer records')}" for day, reason in ours.open.items()}
+
+
+def _listed(days: Collection[date]) -> str:
+    return ", ".join(map(str, plan_windows(None, days, size=366)))

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from etl.errors import ConfigError, RunElsewhere
 from etl.load.tables import accounts, sync_runs, sync_state, synced_days
 from etl.model import DaySnapshot, StoredForm, Tally, Window
-from etl.windows import ONE_DAY, last_unbroken
+from etl.windows import ONE_DAY, first_unbroken, last_unbroken
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +208,25 @@ def read_days(connection: Connection, account_id: int | None, window: Window) ->
     }
 
 
+def read_complete(connection: Connection, account_id: int | None) -> dict[date, int]:
+    """Every complete day, and how many records the vendor last listed."""
+    column = synced_days.c
+    rows = connection.execute(
+        select(column.day, column.records).where(
+            column.account_id == account_id, column.first_closed_at.is_not(None), column.suspect_since.is_(None)
+        )
+    )
+    return {row.day: row.records for row in rows}
+
+
+def read_largest_answers(connection: Connection, account_id: int | None) -> dict[str, int]:
+    """Records in the largest answer that the account ever had, by source."""
+    run = sync_runs.c
+    query = select(func.max(run.largest_json), func.max(run.largest_csv)).where(run.account_id == account_id)
+    largest = zip(("json", "csv"), connection.execute(query).one(), strict=True)
+    return {source: records for source, records in largest if records is not None}
+
+
 def count_records(connection: Connection, account_id: int | None) -> dict[date, int]:
     """Every stored day whose records are there, and how many of them the vendor last listed."""
     column = synced_days.c
@@ -269,6 +288,8 @@ def move_watermark(connection: Connection, run: Run, first: date, *, lookback: i
     begins = position.first_day
     if begins is None:
         begins = values["first_day"] = first
+    elif first < begins:
+        begins = values["first_day"] = _first_complete_before(connection, run, begins)
     next_day = position.watermark + ONE_DAY if position.watermark else begins
     column = synced_days.c
     closed = connection.scalars(
@@ -287,6 +308,17 @@ def move_watermark(connection: Connection, run: Run, first: date, *, lookback: i
             update(sync_state).where(sync_state.c.account_id == run.account_id, unmoved).values(**values)
         )
     return watermark
+
+
+def _first_complete_before(connection: Connection, run: Run, day: date) -> date:
+    """The first day of the unbroken run of closed days that ends right before a day; else that day."""
+    column = synced_days.c
+    closed = connection.scalars(
+        select(column.day).where(
+            column.account_id == run.account_id, column.day < day, column.first_closed_at.is_not(None)
+        )
+    )
+    return first_unbroken(day, frozenset(closed))
 
 
 def write_range(connection: Connection, run: Run, windows: Sequence[Window]) -> None:
@@ -327,6 +359,7 @@ def _counts(tally: Tally, sources: Iterable[str]) -> dict[str, Any]:
         **tally.counts(),
         "sources": ",".join(sorted(sources)),
         "suspect_days": len(tally.suspect_days),
+        **{f"largest_{source}": records for source, records in tally.largest.items() if records},
     }
 
 

@@ -105,10 +105,12 @@ def compare_window(
         if before and before.digest == snapshot.digest and not rules.thorough:
             yield DayComparison(snapshot, before, (), RowCounts(unchanged=snapshot.distinct))
         else:
-            yield _compare_day(connection, account_id, snapshot, before, batch.lacking, rules, identify)
+            lacking = batch.days[snapshot.day].lacking
+            yield _compare_day(connection, account_id, snapshot, before, lacking, rules, identify)
     # Nothing is known of these: what is stored stays, and there is nothing in the answer that anybody could accept.
+    # Days that were never whole simply stay open.
     for day, reason in batch.doubts.items():
-        if day in ledger:
+        if day in ledger and ledger[day].closed and not ledger[day].purged:
             yield DayComparison(identify(day, whole_day(day, []).slices), ledger[day], (), RowCounts(), reason)
 
 
@@ -207,16 +209,20 @@ def _store_day(
             write_journal(connection, run, change, now=now)
     closes = snapshot.day < rules.today and snapshot.day not in batch.unsure
     if before is None or not before.says(snapshot) or before.suspect or (closes and not before.closed):
-        write_day(connection, run, snapshot, before, source=batch.source, closes=closes, now=now)
+        write_day(connection, run, snapshot, before, source=batch.days[snapshot.day].source, closes=closes, now=now)
 
 
 def count(outcomes: Sequence[DayOutcome], batch: Batch, rules: Rules) -> Tally:
     """How the rows and days of a window ended."""
     tally = Tally()
-    left_open = {outcome.day for outcome in outcomes if not outcome.closed_before}
-    left_open |= set(batch.window.days()) - batch.days.keys()
-    never_stored = batch.doubts.keys() - {outcome.day for outcome in outcomes}
-    tally.untold_days += sorted(day for day in (batch.unsure & left_open) | never_stored if day < rules.today)
+    closed = {outcome.day for outcome in outcomes if outcome.closed_before}
+    reasons = dict.fromkeys(batch.unsure, "the question may not have reached all of it") | dict(batch.doubts)
+    tally.missing_days = {
+        day: reason
+        for day, reason in sorted(reasons.items())
+        if day not in closed and (day < rules.today or day in batch.doubts)
+    }
+    tally.largest = dict(batch.largest)
     for outcome in outcomes:
         tally.days += 1
         if outcome.doubt is not None:
@@ -226,5 +232,6 @@ def count(outcomes: Sequence[DayOutcome], batch: Batch, rules: Rules) -> Tally:
         tally.changed += outcome.rows.changed
         tally.withdrawn += outcome.rows.withdrawn
         tally.unchanged += outcome.rows.unchanged
-    tally.rejected.update(payload_digest(item.payload) for item in batch.rejected)
+    stored = [item for item in batch.rejected if batch.days and (item.day is None or item.day in batch.days)]
+    tally.rejected.update(payload_digest(item.payload) for item in stored)
     return tally

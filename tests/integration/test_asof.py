@@ -70,7 +70,7 @@ class Answers:
     def fetch(self, window):
         of_day = {day: [one for one in self.listed if one.created_at[:10] == str(day)] for day in window.days()}
         days = {day: whole_day(day, records) for day, records in of_day.items()}
-        return Batch(window, Window(window.first - timedelta(1), window.last + timedelta(2)), "json", days)
+        return Batch(window, Window(window.first - timedelta(1), window.last + timedelta(2)), days)
 
 
 class Account:

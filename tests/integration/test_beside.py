@@ -48,7 +48,7 @@ def fetch(window):
     for day in window.days():
         kept.add(records(day))
     bad = (Rejected(window.first, "price is missing", f"{os.getpid()}"),)
-    batch = Batch(window, window, "json", kept.days(window), bad, doubts={window.last: "why"})
+    batch = Batch(window, window, kept.days(window), bad, doubts={window.last: "why"})
     return batch, identify_days(batch.days)
 """
 
@@ -76,7 +76,7 @@ def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahe
     script = f"""
     spill.HELD, spill.SLICE = {held}, 30
     for window, (batch, snapshots) in zip(WINDOWS, fetch_beside(fetch, WINDOWS, ahead={ahead}), strict=True):
-        assert (batch.window, batch.asked, batch.source) == (window, window, "json")
+        assert (batch.window, batch.asked, batch.sources) == (window, window, {{"json"}})
         assert dict(batch.doubts) == {{window.last: "why"}}
         assert {{day: len(found) for day, found in batch.days.items()}} == dict.fromkeys(window.days(), 80)
         assert int(batch.rejected[0].payload) != os.getpid()

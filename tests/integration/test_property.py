@@ -6,6 +6,7 @@ Every example is an account of its own in one database. Spend is compared to the
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import BytesIO
@@ -189,9 +190,12 @@ class Answers:
             patch.setattr("etl.extract.spill.SLICE", self.held)
             spill = Spill()
             survey = read_feed(feed, window, ZONE, spill.add)
-            days = spill.days(window)
+            days = {
+                day: replace(records, source=self.name, lacking=ATTRIBUTES - feed.fields)
+                for day, records in spill.days(window).items()
+            }
         asked = Window(window.first - timedelta(days=1), window.last + timedelta(days=2))
-        return Batch(window, asked, self.name, days, survey.rejected, ATTRIBUTES - feed.fields)
+        return Batch(window, asked, days, survey.rejected)
 
 
 def test_any_sequence_of_edits_and_fetches_ends_with_the_vendors_multiset(database_url):

@@ -160,7 +160,7 @@ def test_no_window_waits_in_memory_for_the_next(sqlite_url):
         assert [one() for one in watched] == [None] * len(watched)
         records = Records([Record(f"{window.first} 10:00:00", "+79243555100", "0371", 1, "ok", Decimal("0.200000"))])
         watched.append(weakref.ref(records))
-        return Batch(window, window, "json", {window.first: whole_day(window.first, records)})
+        return Batch(window, window, {window.first: whole_day(window.first, records)})
 
     windows = [Window(day, day) for day in (EIGHTH, NINTH, TENTH)]
     rules = Rules(TODAY, ZoneInfo("Europe/Moscow"), 3, Decimal("0.5"), thorough=True)

@@ -3,79 +3,39 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from io import BytesIO
-from typing import BinaryIO
-from zoneinfo import ZoneInfo
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from own_vendor import (
+    NOW,
+    TODAY,
+    OwnVendor,
+    between,
+    busy,
+    day,
+    days,
+    fail,
+    made,
+    origin,
+    read,
+    records_of,
+    told,
+    truth,
+)
 
-from etl.errors import Refused, TokenRefused, Transient, VendorError, VendorUnavailable
+from etl.errors import Refused, TokenRefused, Transient, VendorUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
 from etl.extract.transport import Limits, Transport
 from etl.logs import Redactor
-from etl.model import Batch, Feed, Record, Rejected, Window, raw_record
+from etl.model import Batch, Rejected, Window
 from etl.sandbox import Dataset, Sandbox
-from etl.transform.reading import read_feed
 
 TOKEN = "5ecre7-t0ken-of-the-acc0unt"
-TODAY = date(2026, 3, 11)
-NOW = datetime.combine(TODAY, time(9, 30))
-MOSCOW = ZoneInfo("Europe/Moscow")
-FIELDS = ("created_at", "code_auth", "status", "status_info", "phone", "price")
-
-Days = dict[date, Counter[Record]]
-
-
-def day(number: int) -> date:
-    """A day of March; 0 is the last one of February."""
-    return date(2026, 2, 28) + timedelta(number)
-
-
-def days(first: int, last: int) -> Window:
-    return Window(day(first), day(last))
-
-
-def read(feed: Feed, window: Window, keep: Callable[[list[Record]], object]):
-    return read_feed(feed, window, MOSCOW, keep)
-
-
-def made(moment: str, **values: object) -> dict[str, object]:
-    documented = (moment, "2371", 1, "ok", "89243555100", Decimal("0.2"))
-    return dict(zip(FIELDS, documented, strict=True)) | values
-
-
-def busy(first: int, last: int, each: int) -> list[dict[str, object]]:
-    """So many records on each of these days, spread over its hours."""
-    return [
-        made(f"{day(number)}T{n * 24 // each:02}:{n % 60:02}:00", code_auth=f"{n:04}")
-        for number in range(first, last + 1)
-        for n in range(each)
-    ]
-
-
-def records_of(batch: Batch, one: date) -> list[Record]:
-    return [record for part in batch.days[one].slices for record in part.read()]
-
-
-def told(batch: Batch) -> Days:
-    return {one: Counter(records_of(batch, one)) for one in batch.days}
-
-
-def truth(records: list[dict[str, object]], window: Window) -> Days:
-    result: Days = {one: Counter() for one in window.days()}
-    kept: list[Record] = []
-    read(Feed(raw_record(**record) for record in records), window, kept.extend)
-    for record in kept:
-        result[date.fromisoformat(record.created_at[:10])].update([record])
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -110,55 +70,14 @@ def questions(vendor: Sandbox, action: str = "post_billing_data") -> list[tuple[
     return [tuple(request.params.values()) for request in vendor.requests if request.action == action]
 
 
-class OwnVendor:
-    """A client whose answers are made by two functions of the question."""
-
-    clock_skew: float | None = None
-
-    def __init__(
-        self,
-        listed: Callable[[Window], list[dict[str, object]]],
-        exported: Callable[[date], list[dict[str, object]]] | None = None,
-    ) -> None:
-        self.listed, self.exported = listed, exported
-        self.asked: list[Window] = []
-        self.exports: list[date] = []
-
-    def billing_data(self, asked: Window, read: Callable[[Feed], object]) -> object:
-        self.asked.append(asked)
-        return read(Feed([raw_record(**record) for record in self.listed(asked)]))
-
-    def billing_csv(self, start: date, read: Callable[[BinaryIO], object]) -> object:
-        self.exports.append(start)
-        if self.exported is None:
-            raise Refused("there is no export")
-        rows = [";".join(map(str, record.values())) for record in self.exported(start)]
-        return read(BytesIO("\n".join([";".join(FIELDS), *rows, ""]).encode()))
-
-    def fetch(self, *windows: Window) -> list[Batch]:
-        source = Source(self, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
-        return [source.fetch(window) for window in windows]
-
-
-def between(records: list[dict[str, object]], asked: Window) -> list[dict[str, object]]:
-    return [record for record in records if date.fromisoformat(str(record["created_at"])[:10]) in asked]
-
-
-def fail(error: VendorError) -> Callable[..., list[dict[str, object]]]:
-    def answer(_question: object) -> list[dict[str, object]]:
-        raise error
-
-    return answer
-
-
 # Asked wide, kept narrow ---------------------------------------------------------------------------------------------
 
 
 def test_a_question_reaches_a_day_before_and_two_days_behind_the_window(vendor):
     [batch] = fetch(vendor, days(2, 4))
     assert questions(vendor) == [("2026-03-01", "2026-03-06")]
-    assert (batch.window, batch.asked, batch.source) == (days(2, 4), days(1, 6), "json")
-    assert (batch.rejected, batch.lacking, batch.unsure) == ((), frozenset(), frozenset())
+    assert (batch.window, batch.asked, origin(batch)) == (days(2, 4), days(1, 6), "json")
+    assert (batch.rejected, batch.unsure, batch.doubts) == ((), frozenset(), {})
     assert told(batch) == truth(vendor.dataset.records, days(2, 4))
 
 
@@ -224,7 +143,7 @@ def test_the_export_tells_the_same_however_it_reads_its_date(shared, end_date, o
     shared.policies.zone_offset_hours = offset
     shared.faults.add("status", action="post_billing_data", times=None)
     [batch] = fetch(shared, window)
-    assert (batch.source, told(batch)) == ("csv", truth(shared.dataset.records, window))
+    assert (origin(batch), told(batch)) == ("csv", truth(shared.dataset.records, window))
 
 
 def test_the_sources_agree_however_each_spells_a_record(vendor):
@@ -266,22 +185,46 @@ def test_where_the_vendor_is_still_in_yesterday_the_question_ends_there(vendor):
     vendor.policies.refuse_future = True
     vendor.policies.zone_offset_hours = -12
     [batch] = fetch(vendor, days(9, 10))
-    assert questions(vendor)[-1] == ("2026-03-08", "2026-03-10")
+    assert ("2026-03-08", "2026-03-10") in questions(vendor)
     assert told(batch) == truth(vendor.dataset.records, batch.window)
 
 
-def test_a_question_about_the_past_that_is_refused_is_not_asked_in_other_words(vendor):
+def test_a_question_about_the_past_that_is_refused_begins_a_day_later_and_then_with_the_last_day(vendor):
     vendor.faults.add("status", action="post_billing_data", status=400, times=None)
     [batch] = fetch(vendor, days(2, 4))
-    assert questions(vendor) == [("2026-03-01", "2026-03-06")]
-    assert batch.source == "csv"
+    assert questions(vendor) == [(f"2026-03-0{first}", "2026-03-06") for first in (1, 2, 3, 4)]
+    assert origin(batch) == "csv"
 
 
-def test_a_refusal_of_every_end_is_a_failure_of_json(vendor):
+def test_a_refusal_of_every_end_and_every_start_leaves_the_days_to_the_export(vendor):
     vendor.faults.add("status", action="post_billing_data", status=400, times=None)
     [batch] = fetch(vendor, days(9, 11))
-    assert questions(vendor) == [("2026-03-08", f"2026-03-{end}") for end in (13, 12, 11, 10)]
-    assert batch.source == "csv"
+    ends = (13, 12, 11, 10)
+    assert questions(vendor)[:8] == [(f"2026-03-0{first}", f"2026-03-{end}") for first in (8, 9) for end in ends]
+    assert origin(batch) == "csv"
+
+
+@pytest.mark.parametrize("source", ["post_billing_data", "get_billing_csv"])
+@pytest.mark.parametrize("served", [2, 5, 7, 8])
+def test_days_before_the_first_that_the_vendor_serves_stay_open_and_the_others_are_fetched(source, served):
+    records = busy(-5, 10, 3)
+
+    def listed(asked):
+        if source == "get_billing_csv" or asked.first < day(served):
+            raise Refused("too early")
+        return between(records, asked)
+
+    def exported(start):
+        if source == "post_billing_data" or start < day(served):
+            raise Refused("too early")
+        return between(records, Window(start, TODAY))
+
+    batches = OwnVendor(listed, exported).fetch(days(2, 7), days(8, 10))
+    found = {one: counted for batch in batches for one, counted in told(batch).items()}
+    # The export has no end date: where it is the only source, a window of which a day is refused is refused.
+    first = served if source == "post_billing_data" or served in {2, 8} else 8
+    assert found == truth(records, days(first, 10))
+    assert {one for batch in batches for one in batch.doubts} == set(days(2, 10).days()) - found.keys()
 
 
 # Answers that may be cut ---------------------------------------------------------------------------------------------
@@ -304,11 +247,11 @@ def test_a_round_answer_that_is_not_cut_needs_no_export(vendor):
     assert questions(vendor, "get_billing_csv") == []
 
 
-def test_an_answer_that_is_not_round_is_whole(vendor):
+def test_an_answer_with_nothing_behind_the_window_is_compared_with_the_newest_records(vendor):
     vendor.dataset.replace(busy(1, 10, 25)[:-1])
     [batch] = fetch(vendor, days(8, 10))
     assert told(batch) == truth(vendor.dataset.records, days(8, 10))
-    assert len(vendor.requests) == 1
+    assert [request.action for request in vendor.requests] == ["post_billing_data", "get_billing_record"]
 
 
 @settings(deadline=None, max_examples=60)
@@ -356,8 +299,9 @@ def test_a_limit_that_keeps_the_oldest_of_a_descending_answer_is_noticed():
 def test_an_export_that_keeps_the_newest_of_an_ascending_listing_is_noticed():
     records = busy(1, 10, 150)
     vendor = OwnVendor(fail(Transient("down")), lambda start: between(records, Window(start, TODAY))[-1000:])
-    with pytest.raises(VendorUnavailable):
-        vendor.fetch(days(2, 6))
+    [batch] = vendor.fetch(days(2, 6))
+    assert told(batch) == truth(records, days(6, 6)), "the day that a later export shows, which is smaller"
+    assert batch.doubts.keys() == set(days(2, 5).days())
 
 
 def test_records_of_one_second_tell_nothing_of_an_answers_order():
@@ -368,15 +312,20 @@ def test_records_of_one_second_tell_nothing_of_an_answers_order():
     [batch] = vendor.fetch(days(5, 5))
     assert told(batch) == truth(records, days(5, 5))
     vendor = OwnVendor(lambda asked: between(records, asked)[::-1][:100])
-    with pytest.raises(VendorUnavailable):
-        vendor.fetch(days(5, 5))
+    [batch] = vendor.fetch(days(5, 5))
+    assert told(batch) in ({}, truth(records, days(5, 5)))
 
 
 def test_bad_records_count_where_an_answer_may_be_cut():
-    records = [made("2026-03-05T10:00:00"), *[made("2026-03-05T25:00:00", code_auth=f"{n:04}") for n in range(150)]]
+    records = [
+        made("2026-03-04T10:00:00"),
+        made("2026-03-05T10:00:00"),
+        *[made("2026-03-05T25:00:00", code_auth=f"{n:04}") for n in range(150)],
+    ]
+    records.append(made("2026-03-06T10:00:00"))
     vendor = OwnVendor(lambda asked: between(records, asked)[-100:], lambda _: records)
     [batch] = vendor.fetch(days(5, 5))
-    assert told(batch) == truth(records, days(5, 5))
+    assert (origin(batch), told(batch)) == ("csv", truth(records, days(5, 5)))
 
 
 # The export where JSON fails -----------------------------------------------------------------------------------------
@@ -385,7 +334,7 @@ def test_bad_records_count_where_an_answer_may_be_cut():
 def test_one_export_serves_all_the_windows_that_remain(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None, skip=1)
     batches = fetch(vendor, days(1, 2), days(3, 4), days(5, 6), days(9, 11))
-    assert [batch.source for batch in batches] == ["json", "csv", "csv", "csv"]
+    assert list(map(origin, batches)) == ["json", "csv", "csv", "csv"]
     assert [told(batch) for batch in batches] == [truth(vendor.dataset.records, batch.window) for batch in batches]
     assert questions(vendor, "get_billing_csv") == [("2026-03-02",)]
     assert len(questions(vendor)) == 2
@@ -410,7 +359,7 @@ def test_the_export_reaches_over_all_the_days_that_will_be_asked_for(vendor):
 def test_whatever_json_suffers_from_the_export_serves(vendor, fault):
     vendor.faults.add(**fault, action="post_billing_data", times=None)
     [batch] = fetch(vendor, days(2, 5))
-    assert (batch.source, told(batch)) == ("csv", truth(vendor.dataset.records, days(2, 5)))
+    assert (origin(batch), told(batch)) == ("csv", truth(vendor.dataset.records, days(2, 5)))
 
 
 @pytest.mark.fault(20)
@@ -448,16 +397,16 @@ def test_where_both_sources_fail_the_vendor_is_unavailable(vendor):
 
 def test_a_failure_of_both_tells_no_token(vendor):
     vendor.faults.add("echo_url", times=None)
-    with pytest.raises(VendorUnavailable) as failed:
-        fetch(vendor, days(2, 5))
-    assert TOKEN not in str(failed.value)
+    [batch] = fetch(vendor, days(2, 5))
+    assert batch.doubts.keys() == set(days(2, 5).days())
+    assert TOKEN not in str(batch.doubts)
 
 
 def test_a_column_that_the_export_lacks_is_told(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.policies = vendor.policies.changed({"csv": {"columns": ("created_at", "phone", "code_auth", "price")}})
     [batch] = fetch(vendor, days(2, 5))
-    assert batch.lacking == {"status", "status_info"}
+    assert all(batch.days[one].lacking == {"status", "status_info"} for one in batch.days)
     assert all(record[3:5] == (None, "") for one in batch.days for record in records_of(batch, one))
 
 
@@ -468,7 +417,7 @@ def test_nothing_of_an_export_stays_on_the_disk(vendor, tmp_path, monkeypatch):
     with source_of(vendor) as source:
         with pytest.raises(VendorUnavailable):
             source.fetch(days(2, 5))
-        assert source.fetch(days(2, 5)).source == "csv"
+        assert origin(source.fetch(days(2, 5))) == "csv"
         assert [path for path in tmp_path.iterdir() if path.name.startswith("billing")] == []
     assert list(tmp_path.iterdir()) == []
 
@@ -480,7 +429,7 @@ def test_nothing_of_an_export_stays_on_the_disk(vendor, tmp_path, monkeypatch):
 def test_an_empty_answer_that_the_export_contradicts_is_answered_from_the_export(vendor):
     vendor.faults.add("empty_list", action="post_billing_data", times=None)
     batches = fetch(vendor, days(2, 5), days(6, 8))
-    assert [(batch.source, told(batch)) for batch in batches] == [
+    assert [(origin(batch), told(batch)) for batch in batches] == [
         ("csv", truth(vendor.dataset.records, batch.window)) for batch in batches
     ]
     assert len(questions(vendor, "get_billing_csv")) == 1
@@ -489,15 +438,15 @@ def test_an_empty_answer_that_the_export_contradicts_is_answered_from_the_export
 def test_an_empty_answer_that_the_export_confirms_is_the_truth(vendor):
     vendor.dataset.replace([made("2026-03-10T10:00:00")])
     [batch] = fetch(vendor, days(2, 5))
-    assert (batch.source, batch.unsure, told(batch)) == ("json", frozenset(), truth([], days(2, 5)))
+    assert (origin(batch), batch.unsure, told(batch)) == ("json", frozenset(), truth([], days(2, 5)))
 
 
 def test_an_empty_answer_stands_where_there_is_no_second_opinion(vendor):
     vendor.dataset.replace([made("2026-03-09T10:00:00")])
     vendor.faults.add("status", action="get_billing_csv", times=None)
     first, second = fetch(vendor, days(2, 3), days(4, 5))
-    assert (first.source, told(first)) == ("json", truth([], days(2, 3)))
-    assert (second.source, told(second)) == ("json", truth([], days(4, 5)))
+    assert (origin(first), told(first)) == ("json", truth([], days(2, 3)))
+    assert (origin(second), told(second)) == ("json", truth([], days(4, 5)))
     assert len(questions(vendor, "get_billing_csv")) == 1
 
 
@@ -505,6 +454,10 @@ def test_days_that_the_answer_may_not_reach_stay_open_where_there_is_no_second_o
     vendor.dataset.replace([made("2026-03-08T10:00:00"), made("2026-03-10T10:00:00")])
     vendor.policies.refuse_future = True
     vendor.faults.add("status", action="get_billing_csv", times=None)
+    [batch] = fetch(vendor, days(8, 11))
+    assert (batch.unsure, told(batch)) == (frozenset(), truth(vendor.dataset.records, days(8, 11)))
+    # Above the newest records of the account show that there are none later.
+    vendor.faults.add("status", action="get_billing_record", times=None)
     [batch] = fetch(vendor, days(8, 11))
     assert told(batch) == truth(vendor.dataset.records, days(8, 10))
     assert {day(10)} <= batch.unsure <= {day(10), day(11)}
@@ -514,7 +467,7 @@ def test_an_answer_about_other_days_is_asked_for_again(vendor):
     vendor.dataset.replace(busy(-40, 10, 3))
     vendor.faults.add("other_days", action="post_billing_data")
     [batch] = fetch(vendor, days(6, 8), attempts=2)
-    assert (batch.source, told(batch), batch.doubts) == ("json", truth(vendor.dataset.records, days(6, 8)), {})
+    assert (origin(batch), told(batch), batch.doubts) == ("json", truth(vendor.dataset.records, days(6, 8)), {})
     assert len(vendor.requests) == 2
 
 
@@ -523,7 +476,7 @@ def test_an_answer_about_other_days_is_none(vendor, later):
     vendor.faults.add("other_days", days=-later, action="post_billing_data", times=None)
     vendor.dataset.replace(busy(-40, 50, 3))
     [batch] = fetch(vendor, days(6, 8))
-    assert (batch.source, told(batch)) == ("csv", truth(vendor.dataset.records, days(6, 8)))
+    assert (origin(batch), told(batch)) == ("csv", truth(vendor.dataset.records, days(6, 8)))
 
 
 def test_where_both_sources_tell_of_other_days_the_batch_holds_none_and_the_next_window_is_asked_for(vendor):
@@ -553,24 +506,24 @@ def test_an_answer_that_is_partly_about_other_days_is_confirmed_by_the_export_or
     # Asked for are the days from the 3rd to the 8th; those told of are the first or the last ones of the window.
     left_out = {day(6)} if shift > 0 else {day(4), day(5)}
     [batch] = fetch(vendor, days(4, 6))
-    assert (batch.source, told(batch), batch.doubts) == ("csv", truth(vendor.dataset.records, days(4, 6)), {})
+    assert (told(batch), batch.doubts) == (truth(vendor.dataset.records, days(4, 6)), {})
     vendor.faults.add("status", action="get_billing_csv", times=None)
     [batch] = fetch(vendor, days(4, 6))
-    assert batch.doubts.keys() == left_out
-    assert batch.days.keys() == set(days(4, 6).days()) - left_out
+    assert batch.doubts.keys() >= left_out
+    assert told(batch) == {one: truth(vendor.dataset.records, days(4, 6))[one] for one in batch.days}
 
 
 def test_all_there_is_in_place_of_the_days_asked_for_is_an_answer():
     records = [record for record in busy(-9, 10, 3) if "2026-03-05" not in str(record["created_at"])]
     [batch] = OwnVendor(lambda _: records).fetch(days(5, 6))
-    assert (batch.source, told(batch), batch.doubts) == ("json", truth(records, days(5, 6)), {})
+    assert (origin(batch), told(batch), batch.doubts) == ("json", truth(records, days(5, 6)), {})
 
 
 @pytest.mark.parametrize("near", [4, 10])
 def test_an_answer_about_the_days_next_to_those_asked_for_may_be_cut_in_another_zone(near):
     records = [made(f"{day(near)}T12:00:00")]
     [batch] = OwnVendor(lambda _: records, lambda _: []).fetch(days(6, 7))
-    assert (batch.source, told(batch)) == ("json", truth([], days(6, 7)))
+    assert (batch.doubts, told(batch)) == ({}, truth([], days(6, 7)))
 
 
 def test_an_export_about_other_days_is_none():
@@ -608,13 +561,14 @@ def test_bad_records_come_with_the_window_of_their_day_or_with_every_one(vendor,
             made("2026-03-02T10:00:00"),
             made("2026-03-02T10:00:01", price="free"),
             made("2026-03-04T10:00:02", status="ok"),
+            made("2026-03-04T10:00:03"),
             made("soon"),
         ]
     )
     if source == "csv":
         vendor.faults.add("status", action="post_billing_data", times=None)
     one, other = fetch(vendor, days(1, 3), days(4, 5))
-    assert (one.source, other.source) == (source, "json" if source == "json" else "csv")
+    assert (origin(one), origin(other)) == (source, "json" if source == "json" else "csv")
     timeless = (None, "created_at is in no known form of a time")
     assert rejected(one) == sorted([(day(2), "price is not a number"), timeless], key=str)
     assert rejected(other) == sorted([(day(4), "status is not an integer"), timeless], key=str)
@@ -640,10 +594,10 @@ def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
     ],
 )
 def test_a_clock_that_is_wrong_is_told_once_even_where_nothing_can_be_fetched(caplog, skew, told):
-    vendor = OwnVendor(fail(Refused("HTTP 404")))
+    vendor = OwnVendor(fail(Transient("HTTP 503")))
     vendor.clock_skew = skew
     source = Source(vendor, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
-    for day in (TODAY - timedelta(days=1), TODAY):
+    for one in (TODAY - timedelta(days=1), TODAY):
         with pytest.raises(VendorUnavailable):
-            source.fetch(Window(day, day))
+            source.fetch(Window(one, one))
     assert [text for text in caplog.messages if "clock" in text] == told

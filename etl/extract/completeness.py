@@ -1,0 +1,222 @@
+"""Whether an answer of the vendor is whole: the one place of these rules, for JSON and CSV alike. Pure.
+
+The vendor documents no limit on the records of an answer, and may have one of any size, which keeps the oldest or the
+newest records, or any of them. So an answer counts as whole only where something speaks for it:
+
+- it is smaller than another answer of the same source, which no limit can then have reached (`AnswerSizes`);
+- it is in order of time and has records on both sides of the days wanted: a limit cuts an ordered list at an end;
+- a smaller question about its outermost days agrees, or it has the newest records of the account (`Newest`).
+
+Two different answers of one size, or one of exactly the largest size that the account ever had, speak against it:
+then only the first of these counts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+from etl.model import DayRecords, Record, Rejected, Survey, Window
+from etl.windows import ONE_DAY
+
+SMALLEST_LIMIT: Final = 10
+"""Records: an answer of fewer is whole. Assumed: no interface for billing data is limited to less."""
+SEVERAL: Final = 2
+"""Records without a readable day that make up a day: a single one may be odd alone."""
+
+
+class AnswerSizes:
+    """The sizes of one source's answers in a run, and what they say about a limit. Threads may share it.
+
+    Args:
+        largest_before: Records in the largest answer of earlier runs; None where there was none.
+    """
+
+    def __init__(self, largest_before: int | None = None) -> None:
+        self.largest = 0
+        self._largest_before = largest_before
+        self._spans: set[tuple[str | None, str | None]] = set()
+        self._lock = threading.Lock()
+
+    def note(self, survey: Survey) -> None:
+        """Take the size of an answer into account."""
+        with self._lock:
+            if survey.listed > self.largest:
+                self.largest = survey.listed
+                self._spans.clear()
+            if survey.listed == self.largest:
+                self._spans.add((survey.earliest, survey.latest))
+
+    def show_whole(self, listed: int) -> bool:
+        """Whether no limit can have reached an answer of this size."""
+        return listed < max(self.largest, SMALLEST_LIMIT)
+
+    def answers_of(self, listed: int) -> int:
+        """How many different answers of this size there are, where none is larger."""
+        return len(self._spans) if listed == self.largest else 0
+
+    def speak_against(self, listed: int) -> bool:
+        """Whether a limit of just this size would explain other answers as well."""
+        return self.answers_of(listed) > 1 or listed == self._largest_before
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest records of the account, from `get_billing_record`.
+
+    Attributes:
+        records: How often each readable one is listed.
+        listed: How many came, unreadable ones included.
+        asked: How many could have come.
+    """
+
+    records: Counter[Record]
+    listed: int
+
+    asked: int
+
+    def are_everything_beside(self, survey: Survey) -> bool:
+        """Whether the account has no other records, because fewer came than were asked for.
+
+        Unless just as many came as another answer lists: one limit would explain both.
+        """
+        return self.records.total() == self.listed < self.asked and self.listed != survey.listed
+
+    def are_in(self, days: Mapping[date, DayRecords]) -> bool:
+        """Whether these days have all of those records that belong to them."""
+        wanted = {record: times for record, times in self.records.items() if day_of(record) in days}
+        found = Counter(
+            record for day in set(map(day_of, wanted)) for record in days[day].records() if record in wanted
+        )
+        return all(found[record] >= times for record, times in wanted.items())
+
+    def reach(self, day: date) -> bool:
+        """Whether one of them is of this day or an earlier one: then there are no others behind it."""
+        return any(day_of(record) <= day for record in self.records)
+
+    def end_with(self, day: date) -> bool:
+        """Whether the account has no record behind this day."""
+        return self.records.total() == self.listed and all(day_of(record) <= day for record in self.records)
+
+
+def day_of(record: Record) -> date:
+    """The day of a record, in the vendor's wall clock."""
+    return date.fromisoformat(record.created_at[:10])
+
+
+def is_in_order(survey: Survey) -> bool:
+    """Whether a listing goes by time, in either direction: then a limit cuts it at an end."""
+    return (survey.ascending or survey.descending) and survey.earliest != survey.latest
+
+
+def is_of_one_day(survey: Survey) -> bool:
+    """Whether all records of a listing are of a single day."""
+    return survey.earliest is not None and len(set(ends_of(survey))) == 1
+
+
+def sides_shown(survey: Survey, wanted: Window) -> tuple[bool, bool]:
+    """Whether a listing has a record before the days wanted, and one behind them."""
+    if survey.earliest is None:
+        return False, False
+    earliest, latest = ends_of(survey)
+    return earliest < wanted.first, latest > wanted.last
+
+
+def encloses(survey: Survey, day: date) -> bool:
+    """Whether a listing has records of earlier and of later days."""
+    return sides_shown(survey, Window(day, day)) == (True, True)
+
+
+def looks_like_a_limit(listed: int) -> bool:
+    """Whether people choose such numbers for limits.
+
+    Of use only where nothing else speaks for or against an answer.
+    """
+    return (
+        listed % 100 == 0
+        or (listed < 100 and (listed % 10 == 0 or listed % 25 == 0))
+        or (listed >= 64 and 0 in {listed & (listed - 1), listed & (listed + 1)})
+        or set(str(listed)) == {"9"}
+    )
+
+
+def unreadable_days(days: Mapping[date, DayRecords], survey: Survey) -> dict[date, str]:
+    """The days for which a listing is no answer, because nothing of them can be read, each with the reason.
+
+    That is a day with records of which none can be read, and every day where none of the whole listing can. A day
+    without any is one too where it was the only one wanted and the listing has several records without a readable day:
+    these may all be its own.
+    """
+    if not survey.listed:
+        return {}
+    reasons: defaultdict[date, list[str]] = defaultdict(list)
+    undated: list[str] = []
+    for item in survey.rejected:
+        (undated if item.day is None else reasons[item.day]).append(item.reason)
+    if survey.earliest is None:
+        every = f"none of the {survey.listed} records of the answer can be read{_first_of(survey.rejected)}"
+        return dict.fromkeys(days, every)
+    unreadable = {
+        day: f"none of the {len(found)} records of the day can be read ({found[0]})"
+        for day, found in reasons.items()
+        if day in days and not days[day]
+    }
+    if len(undated) >= SEVERAL and len(days) == 1:
+        reason = f"no record of the day, and {len(undated)} records whose day cannot be read ({undated[0]})"
+        unreadable |= {day: reason for day, records in days.items() if not records and day not in unreadable}
+    return unreadable
+
+
+def _first_of(rejected: Sequence[Rejected]) -> str:
+    return f" ({rejected[0].reason})" if rejected else ""
+
+
+def days_out_of_reach(days: Iterable[date], asked: Window, survey: Survey, *, margin: int) -> frozenset[date]:
+    """The days that a question may not have reached, under the least favourable meaning of its end date.
+
+    Args:
+        days: The days wanted.
+        asked: The question.
+        survey: Its answer: a record behind a day shows that the question reached it.
+        margin: Days behind a day that a question must cover to reach all of it for certain.
+    """
+    latest = (survey.latest or "")[:10]
+    return frozenset(day for day in days if (asked.last - day).days < margin and latest <= day.isoformat())
+
+
+def days_left_out(days: Iterable[date], asked: Window, survey: Survey) -> frozenset[date]:
+    """The days without a record at one end, where the answer goes beyond the question at the other end."""
+    too_early, too_late = goes_beyond(asked, survey)
+    if not (too_early or too_late):
+        return frozenset()
+    earliest, latest = ends_of(survey)
+    return frozenset(day for day in days if (too_late and day < earliest) or (too_early and day > latest))
+
+
+def goes_beyond(asked: Window, survey: Survey) -> tuple[bool, bool]:
+    """Whether the answer has records before or after the days of the question, more than another zone could explain."""
+    if survey.earliest is None:
+        return False, False
+    earliest, latest = ends_of(survey)
+    return earliest < asked.first - ONE_DAY, latest > asked.last + ONE_DAY
+
+
+def ends_of(survey: Survey) -> tuple[date, date]:
+    """The first and the last day of a listing that has a good record."""
+    return date.fromisoformat((survey.earliest or "")[:10]), date.fromisoformat((survey.latest or "")[:10])
+
+
+def about(survey: Survey) -> str:
+    """What an answer turned out to be, for a person."""
+    first, last = ends_of(survey)
+    return f"an answer about other days, {Window(first, last)},"
+
+
+def overlaps(asked: Window, survey: Survey) -> bool:
+    """Whether some day of a listing is of the question, in whatever zone."""
+    earliest, latest = ends_of(survey)
+    return latest >= asked.first - ONE_DAY and earliest <= asked.last + ONE_DAY

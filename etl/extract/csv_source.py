@@ -1,0 +1,304 @@
+"""Whole days from the CSV export, which has a first day and no last one.
+
+One export serves all windows that remain. Where it may be truncated, later exports, which are smaller, show what it is
+worth: an export that keeps the oldest lines is continued from the last day it shows; of one that keeps the newest, the
+days behind the first one shown are whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import BinaryIO
+
+from etl.errors import OtherDays, Refused
+from etl.extract.client import Client
+from etl.extract.completeness import (
+    AnswerSizes,
+    Newest,
+    about,
+    encloses,
+    ends_of,
+    is_in_order,
+    looks_like_a_limit,
+    overlaps,
+    sides_shown,
+    unreadable_days,
+)
+from etl.extract.json_source import DAYS_BEFORE, PROBE, ReadFeed, SourceDays, mention_unknown
+from etl.extract.spill import Spill
+from etl.model import ATTRIBUTES, DayRecords, Survey, Window
+from etl.windows import ONE_DAY
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """A CSV export, read once: the records of the days wanted, by day, out of memory."""
+
+    wanted: Window
+    survey: Survey
+    spill: Spill
+    lacking: frozenset[str]
+
+    def days(self, window: Window) -> dict[date, DayRecords]:
+        """The records of some of the days wanted."""
+        days = self.spill.days(window)
+        return {day: replace(records, source="csv", lacking=self.lacking) for day, records in days.items()}
+
+    def day(self, day: date) -> DayRecords:
+        """The records of one of the days wanted."""
+        return self.days(Window(day, day))[day]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Days that an export shows whole."""
+
+    days: Window
+    export: _Export
+
+
+@dataclass(slots=True)
+class _Opened:
+    """An export in use.
+
+    Attributes:
+        wanted: The days it serves.
+        parts: The days that it, or one that continues it, shows whole; None until that is known.
+    """
+
+    wanted: Window
+    export: _Export
+    parts: list[_Part] | None = None
+
+    def days_of(self, window: Window) -> SourceDays:
+        """What is whole of a window's days, and why the others are not."""
+        days: dict[date, DayRecords] = {}
+        surveys = dict.fromkeys(window.days(), self.export.survey)
+        for part in self.parts or ():
+            first, last = max(part.days.first, window.first), min(part.days.last, window.last)
+            if first <= last:
+                some = part.export.days(Window(first, last))
+                days |= some
+                surveys |= dict.fromkeys(some, part.export.survey)
+        truncated = f"a CSV export of {self.export.survey.listed} records may be truncated"
+        still_open = {day: truncated for day in window.days() if day not in days}
+        for day, records in days.items():
+            still_open |= unreadable_days({day: records}, surveys[day])
+        whole = {day: records for day, records in days.items() if day not in still_open}
+        rejected = dict.fromkeys(
+            item
+            for survey in {id(survey): survey for survey in surveys.values()}.values()
+            for item in survey.rejected
+            if item.day is None or item.day in window
+        )
+        asked = Window(self.wanted.first - DAYS_BEFORE, self.wanted.last)
+        return SourceDays(asked, whole, tuple(rejected), still_open)
+
+    def mention_truncation(self) -> None:
+        """Log which days are whole, unless all are."""
+        whole = [part.days for part in self.parts or ()]
+        if whole != [self.wanted]:
+            log.warning(
+                "a CSV export of %d records may be truncated; whole are: %s",
+                self.export.survey.listed, ", ".join(map(str, whole)) or "no days",
+            )  # fmt: skip
+
+
+class CsvSource:
+    """Days from `get_billing_csv`. Threads may share it; one of them downloads at a time.
+
+    Args:
+        client: Sends the questions.
+        read_feed: The transform.
+        today: In the vendor's wall clock.
+        sizes: Of the exports of this run.
+        newest: The newest records of the account, or None where the vendor does not give them.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        read_feed: ReadFeed,
+        *,
+        today: date,
+        sizes: AnswerSizes,
+        newest: Callable[[], Newest | None],
+    ) -> None:
+        self._client = client
+        self._read_feed = read_feed
+        self._today = today
+        self._sizes = sizes
+        self._newest = newest
+        self._opened: _Opened | None = None
+        self._lock = threading.RLock()
+
+    def fetch(self, window: Window, *, serve: Window) -> SourceDays:
+        """What the export has of a window's days.
+
+        Args:
+            window: The days wanted now.
+            serve: The days that the export is to serve, where a new one is needed.
+
+        Raises:
+            VendorError: There is no usable export.
+        """
+        with self._lock:
+            opened = self._open(window, serve)
+            if opened.parts is None:
+                opened.parts = self._whole_parts(opened.export, opened.wanted)
+                opened.mention_truncation()
+            return opened.days_of(window)
+
+    def confirm_empty(self, days: Sequence[date], *, serve: Window) -> frozenset[date]:
+        """Those of some days that an export shows to have no record.
+
+        Raises:
+            VendorError: There is no usable export.
+        """
+        with self._lock:
+            opened = self._open(Window(min(days), max(days)), serve)
+            survey = opened.export.survey
+            inside = self._sizes.show_whole(survey.listed) or (
+                is_in_order(survey) and all(encloses(survey, day) for day in days)
+            )
+            if not inside and opened.parts is None:
+                opened.parts = self._whole_parts(opened.export, opened.wanted)
+            whole = opened.export.days(opened.wanted) if opened.parts is None else opened.days_of(opened.wanted).days
+            return frozenset(
+                day
+                for day in days
+                if day in whole and not whole[day] and not unreadable_days({day: whole[day]}, survey)
+            )
+
+    def _open(self, window: Window, serve: Window) -> _Opened:
+        if self._opened is None or window.first < self._opened.wanted.first or window.last > self._opened.wanted.last:
+            wanted = Window(min(serve.first, window.first), max(serve.last, window.last))
+            self._opened = _Opened(wanted, self._load(wanted, wanted.first - DAYS_BEFORE))
+        return self._opened
+
+    def _whole_parts(self, export: _Export, wanted: Window) -> list[_Part]:
+        survey, sizes = export.survey, self._sizes
+        everything = [_Part(wanted, export)]
+        if sizes.show_whole(survey.listed) or survey.earliest is None:
+            return everything
+        newest = self._newest()
+        has_newest = newest is not None and newest.are_in(export.days(wanted))
+        if newest is not None and has_newest and newest.are_everything_beside(survey):
+            return everything
+        in_order = is_in_order(survey)
+        before, after = sides_shown(survey, wanted)
+        if newest is not None:
+            after = has_newest and (after or newest.reach(wanted.last))
+        if in_order and before and after and not sizes.speak_against(survey.listed):
+            return everything
+        if self._is_smaller_than_a_wider_one(survey, wanted):
+            return everything
+        return self._compare_with_later(export, wanted) if in_order else self._whole_end(export, wanted)
+
+    def _is_smaller_than_a_wider_one(self, survey: Survey, wanted: Window) -> bool:
+        """Whether an export that begins earlier lists more: then no limit reached this one."""
+        try:
+            wider = self._load(Window(wanted.first, wanted.first), wanted.first - DAYS_BEFORE - PROBE)
+        except Refused:
+            return False
+        return wider.survey.listed > survey.listed
+
+    def _compare_with_later(self, export: _Export, wanted: Window) -> list[_Part]:
+        """Which days of an export in order are whole: a limit cuts it at one of its ends."""
+        first, latest = self._first_whole_day(export.survey, wanted), ends_of(export.survey)[1]
+        parts: list[_Part] = []
+        part = export
+        while latest < wanted.last or part is export:
+            later = self._load(Window(min(latest, wanted.last), wanted.last), latest - DAYS_BEFORE)
+            if self._sizes.show_whole(later.survey.listed):
+                agrees = latest > wanted.last or len(later.day(min(latest, wanted.last))) == len(
+                    part.day(min(latest, wanted.last))
+                )
+                if agrees and later.survey.latest == part.survey.latest:
+                    return [*parts, *_part(first, wanted.last, part)]
+                # The oldest lines are kept: the last day shown is cut, and the later export has the rest.
+                return [*parts, *_part(first, latest - ONE_DAY, part), *_part(max(first, latest), wanted.last, later)]
+            if later.survey.latest is None or ends_of(later.survey)[1] <= latest:
+                break
+            parts += _part(first, latest - ONE_DAY, part)
+            first, part = max(first, latest), later
+            latest = ends_of(later.survey)[1]
+        newest = self._newest()
+        end_is_shown = latest > wanted.last or (newest is not None and newest.reach(wanted.last))
+        if end_is_shown and (newest is None or newest.are_in(part.days(Window(part.wanted.first, wanted.last)))):
+            return [*parts, *_part(first, wanted.last, part)]
+        return [*parts, *_part(first, min(latest - ONE_DAY, wanted.last), part)]
+
+    def _whole_end(self, export: _Export, wanted: Window) -> list[_Part]:
+        """The days, from one on, of which an export without an order is surely whole, because it is a smaller one.
+
+        Where the one that begins a day later lists what the first does, that one is whole as well.
+        """
+        days = wanted.days()
+        low, middle, high = 1, 1, len(days)
+        found: list[_Part] = []
+        while low < high:
+            some = Window(days[middle], wanted.last)
+            later = self._load(some, some.first - DAYS_BEFORE)
+            if not self._sizes.show_whole(later.survey.listed):
+                low = middle + 1
+            elif middle == 1 and _counts(later, some) == _counts(export, some):
+                return _part(self._first_whole_day(export.survey, wanted), wanted.last, export)
+            else:
+                found, high = [_Part(some, later)], middle
+            middle = (low + high) // 2
+        return found
+
+    def _first_whole_day(self, survey: Survey, wanted: Window) -> date:
+        """The first of the days wanted that is whole, where the end of an export is.
+
+        Older lines may be missing where it has none before the days wanted. What it shows of their first day is
+        believed unless something speaks against it: an account without older records has nothing to show.
+        """
+        earliest, _ = ends_of(survey)
+        if earliest < wanted.first:
+            return wanted.first
+        doubtful = looks_like_a_limit(survey.listed) or self._sizes.speak_against(survey.listed)
+        return earliest + ONE_DAY if earliest > wanted.first or doubtful else wanted.first
+
+    def _load(self, wanted: Window, start: date) -> _Export:
+        """One export; where its first date is refused, that of the days wanted (assumed: it is the vendor's oldest)."""
+        try:
+            return self._read(wanted, start)
+        except Refused as error:
+            if start >= wanted.first:
+                raise
+            log.info("an export since %s is refused (%s)", start, error)
+        return self._read(wanted, wanted.first)
+
+    def _read(self, wanted: Window, start: date) -> _Export:
+        from etl.extract.csv_feed import parse_export  # few nights need it
+
+        asked = Window(start, max(wanted.last, self._today))
+
+        def read(file: BinaryIO) -> _Export:
+            feed = parse_export(file)
+            mention_unknown(feed)
+            spill = Spill()
+            survey = self._read_feed(feed, wanted, spill.add)
+            if survey.earliest is not None and not overlaps(asked, survey):
+                raise OtherDays(f"{about(survey)} in place of those since {start}")
+            return _Export(wanted, survey, spill, ATTRIBUTES - feed.fields)
+
+        export = self._client.billing_csv(start, read)
+        self._sizes.note(export.survey)
+        return export
+
+
+def _counts(export: _Export, window: Window) -> list[int]:
+    return list(map(len, export.days(window).values()))
+
+
+def _part(first: date, last: date, export: _Export) -> list[_Part]:
+    return [_Part(Window(first, last), export)] if first <= last else []

@@ -1,0 +1,397 @@
+"""Whole days from the JSON call: questions for a range of days, made smaller until nothing can be missing.
+
+A question is wider than the days wanted: one day before and two behind, because nobody says whether the end date is
+included and in which zone days are cut. What belongs to a window is decided by the records' own time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Any, Final
+
+from etl.errors import OtherDays, Refused
+from etl.extract.client import MOST_RECORDS, Client
+from etl.extract.completeness import (
+    AnswerSizes,
+    Newest,
+    about,
+    days_left_out,
+    days_out_of_reach,
+    ends_of,
+    is_in_order,
+    is_of_one_day,
+    looks_like_a_limit,
+    sides_shown,
+    unreadable_days,
+)
+from etl.extract.spill import Spill
+from etl.model import ATTRIBUTES, DayRecords, Feed, Record, Rejected, Survey, Window, whole_day
+from etl.windows import ONE_DAY, halve
+
+DAYS_BEFORE: Final = timedelta(days=1)
+DAYS_AFTER: Final = timedelta(days=2)
+"""An end date that is excluded, in a zone behind the vendor's clock, costs more than a day."""
+
+ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
+"""The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
+
+PROBE: Final = timedelta(days=7)
+"""How much earlier a wider question begins where a day does not make it larger: accounts have a weekly rhythm."""
+KNOWN_LIMIT: Final = 2
+"""Different answers of the same size, none larger: from then on wider questions are of no use."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDays:
+    """What one source has of a window's days.
+
+    Attributes:
+        asked: The days the answers reach over.
+        days: The days shown whole.
+        rejected: What could not be a record, of the window's days or of a day that cannot be read.
+        open: The other days, each with the reason.
+        unsure: Days that the question may not have reached in full.
+        unproven: Days that nothing speaks against, and nothing for: the other source may.
+        seen: How many records of an open day were seen: a source that has fewer does not have it whole either.
+    """
+
+    asked: Window
+    days: dict[date, DayRecords]
+    rejected: tuple[Rejected, ...] = ()
+    open: dict[date, str] = field(default_factory=dict)
+    unsure: frozenset[date] = frozenset()
+    unproven: frozenset[date] = frozenset()
+    seen: dict[date, int] = field(default_factory=dict)
+
+
+def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
+    """One result of several for parts of a window."""
+    days: dict[date, DayRecords] = {}
+    rejected: dict[Rejected, None] = {}
+    still_open: dict[date, str] = {}
+    unsure: set[date] = set()
+    unproven: set[date] = set()
+    seen: dict[date, int] = {}
+    first, last = window.first, window.last
+    for part in parts:
+        days |= part.days
+        rejected |= dict.fromkeys(part.rejected)
+        still_open |= part.open
+        unsure |= part.unsure
+        unproven |= part.unproven
+        seen |= part.seen
+        first, last = min(first, part.asked.first), max(last, part.asked.last)
+    return SourceDays(
+        Window(first, last), days, tuple(rejected), still_open, frozenset(unsure), frozenset(unproven), seen
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One JSON answer: the question, what it lists, and those of its days that were wanted."""
+
+    asked: Window
+    survey: Survey
+    days: dict[date, DayRecords]
+
+    def result(self) -> SourceDays:
+        """All that a whole answer says."""
+        unreadable = unreadable_days(self.days, self.survey)
+        left_out = days_left_out(self.days, self.asked, self.survey)
+        still_open = unreadable | {day: f"{about(self.survey)} in place of {self.asked}" for day in left_out}
+        days = {day: records for day, records in self.days.items() if day not in still_open}
+        unsure = days_out_of_reach(days, self.asked, self.survey, margin=DAYS_AFTER.days)
+        return SourceDays(self.asked, days, self.survey.rejected, still_open, unsure)
+
+
+class JsonSource:
+    """Days from `post_billing_data`. Threads may share it.
+
+    Args:
+        client: Sends the questions.
+        read_feed: The transform.
+        today: In the vendor's wall clock.
+        sizes: Of the answers of this run.
+        newest: The newest records of the account, or None where the vendor does not give them.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        read_feed: ReadFeed,
+        *,
+        today: date,
+        sizes: AnswerSizes,
+        newest: Callable[[], Newest | None],
+    ) -> None:
+        self._client = client
+        self._read_feed = read_feed
+        self._today = today
+        self._sizes = sizes
+        self._newest = newest
+        self._latest_end: date | None = None
+        self._earliest_start: date | None = None
+
+    def fetch(self, window: Window) -> SourceDays:
+        """What JSON has of a window's days.
+
+        Raises:
+            OtherDays: It is all of other days.
+            Refused: The vendor refuses every question about these days.
+            VendorError: There is no usable answer.
+        """
+        try:
+            return combine(window, self._whole(window))
+        except Refused:
+            if len(window) == 1:
+                raise
+        # Days before the contract, or out of the vendor's store: later ones of the window may be served.
+        self._ask(Window(window.last, window.last))
+        first, last = halve(window)
+        later = self.fetch(last)
+        try:
+            earlier = self.fetch(first)
+        except Refused as error:
+            earlier = SourceDays(first, {}, open=dict.fromkeys(first.days(), str(error)))
+        return combine(window, (earlier, later))
+
+    def _whole(self, window: Window) -> Iterator[SourceDays]:
+        """Results of questions that surely list all records of their days, or leave days open."""
+        answer = self._ask(window)
+        if self._is_whole(answer, window):
+            yield self._settled(answer)
+        elif len(window) > 1:
+            log.info("%s: an answer of %d records may be truncated; fetching less", window, answer.survey.listed)
+            for half in halve(window):
+                yield from self._whole_or_open(half)
+        else:
+            yield self._single_day(answer, window.first)
+
+    def _whole_or_open(self, window: Window) -> list[SourceDays]:
+        try:
+            return list(self._whole(window))
+        except (Refused, OtherDays) as error:
+            return [SourceDays(window, {}, open=dict.fromkeys(window.days(), str(error)))]
+
+    def _settled(self, answer: _Answer) -> SourceDays:
+        """The result of a whole answer; one that has the newest records, too, reaches as far as there are any."""
+        result = answer.result()
+        if result.unsure:
+            newest = self._newest()
+            if newest is not None and newest.end_with(max(result.unsure)) and newest.are_in(answer.days):
+                return replace(result, unsure=frozenset())
+        return result
+
+    def _is_whole(self, answer: _Answer, wanted: Window) -> bool:
+        survey, sizes = answer.survey, self._sizes
+        if sizes.show_whole(survey.listed) or survey.earliest is None:
+            return True
+        unproven: list[Window] | None = None
+        if is_in_order(survey) and not sizes.speak_against(survey.listed):
+            unproven = self._unproven_ends(answer, wanted)
+            if not unproven:
+                return True
+        if survey.listed < MOST_RECORDS and (newest := self._newest()) is not None:
+            if not self._has(newest, answer):
+                return False
+            if newest.are_everything_beside(survey):
+                return True
+        if unproven is not None and not is_of_one_day(survey):
+            agree = [self._end_agrees(answer, end) for end in unproven if end != wanted]
+            if False in agree:
+                return False
+            if None not in agree and len(agree) == len(unproven):
+                return True
+        return self._wider_lists_more(answer, wanted)
+
+    def _unproven_ends(self, answer: _Answer, wanted: Window) -> list[Window]:
+        """The outermost days of an answer in order, at each end where nothing shows that it is whole."""
+        survey = answer.survey
+        before, after = sides_shown(survey, wanted)
+        near = wanted.last + PROBE >= self._today
+        if before and not after and near and (newest := self._newest()) is not None:
+            after = newest.reach(wanted.last) and self._has(newest, answer)
+        earliest, latest = ends_of(survey)
+        ends = []
+        if not before:
+            ends.append(Window(wanted.first, min(max(earliest, wanted.first), wanted.last)))
+        if not after:
+            ends.append(Window(max(min(latest, wanted.last), wanted.first), wanted.last))
+        return ends
+
+    def _has(self, newest: Newest, answer: _Answer) -> bool:
+        """Whether an answer has the newest records of the days that its question reached."""
+        unsure = days_out_of_reach(answer.days, answer.asked, answer.survey, margin=DAYS_AFTER.days)
+        return newest.are_in({day: records for day, records in answer.days.items() if day not in unsure})
+
+    def _end_agrees(self, answer: _Answer, end: Window) -> bool | None:
+        """Whether a question about the outermost days lists what the answer lists; None where it is no smaller one."""
+        alone = self._probe(end)
+        if alone is None or not self._sizes.show_whole(alone.survey.listed):
+            return None
+        return all(len(records) == len(answer.days[day]) for day, records in alone.days.items())
+
+    def _wider_lists_more(self, answer: _Answer, wanted: Window) -> bool:
+        """Whether a question that begins earlier has a larger answer: then no limit reached this one."""
+        listed = answer.survey.listed
+        for days in (PROBE,) if is_of_one_day(answer.survey) else (ONE_DAY, PROBE):
+            if self._sizes.answers_of(listed) > KNOWN_LIMIT:
+                return False
+            wider = self._probe(Window(wanted.first - days, wanted.last))
+            if wider is not None and wider.survey.listed > listed:
+                return True
+        return False
+
+    def _probe(self, window: Window) -> _Answer | None:
+        """An answer that is of use only beside another one; None where there is none."""
+        try:
+            return self._ask(window)
+        except (Refused, OtherDays):
+            return None
+
+    def _single_day(self, answer: _Answer, day: date) -> SourceDays:
+        """What can be had of a day whose usual question has an answer that may be truncated."""
+        narrow = self._from_narrow_questions(day)
+        if narrow is not None:
+            return narrow.result()
+        if self._may_be_all_there_is(answer, day):
+            return replace(self._settled(answer), unproven=frozenset({day}))
+        listed = answer.survey.listed
+        reason = f"a JSON answer of {listed} records for the day may be truncated"
+        return SourceDays(answer.asked, {}, answer.survey.rejected, {day: reason}, seen={day: len(answer.days[day])})
+
+    def _from_narrow_questions(self, day: date) -> _Answer | None:
+        """The day from questions about two days or one, each too small to be truncated; None where there is no such.
+
+        Those about two days cover together what the usual one does. Those about one have records only where the end
+        date is included, and cover then the day and its neighbours, in whatever zone.
+        """
+        around = [day - ONE_DAY, day, day + ONE_DAY]
+        for length in (ONE_DAY, timedelta(0)):
+            starts = filter(self._may_begin, around)
+            questions = [Window(first, self._possible_end(first + length)) for first in starts]
+            answers = []
+            for question in questions:
+                one = self._try(question, Window(day, day))
+                if one is None or not self._sizes.show_whole(one.survey.listed):
+                    break
+                answers.append(one)
+            else:
+                if answers and (length or any(one.survey.listed for one in answers)):
+                    return _union(day, answers)
+        return None
+
+    def _may_be_all_there_is(self, answer: _Answer, day: date) -> bool:
+        """Whether nothing speaks against an answer that no other can confirm: all its records are on the day."""
+        survey = answer.survey
+        if ends_of(survey) != (day, day) or self._sizes.answers_of(survey.listed) > 1:
+            return False
+        newest = self._newest()
+        if newest is not None and not self._has(newest, answer):
+            return False
+        return not looks_like_a_limit(survey.listed)
+
+    # Questions -------------------------------------------------------------------------------------------------------
+
+    def _ask(self, window: Window) -> _Answer:
+        """Ask for a window, padded on both sides, and keep the window's days of the answer.
+
+        A first date before the vendor's oldest day may be refused, and an end date in the future: both have
+        alternatives, the widest first, and what was accepted is remembered (assumed).
+        """
+        refusal: Refused | None = None
+        for first in self._possible_starts(window):
+            for end in self._possible_ends(window):
+                try:
+                    answer = self._read(Window(first, end), window)
+                except Refused as error:
+                    log.info("a question for %s..%s is refused (%s)", first, end, error)
+                    refusal = error
+                    continue
+                if end < window.last + DAYS_AFTER:
+                    self._latest_end = end
+                if first > window.first - DAYS_BEFORE:
+                    self._earliest_start = first
+                return answer
+        raise refusal or Refused("there is no question about these days")
+
+    def _possible_starts(self, window: Window) -> list[date]:
+        padded = window.first - DAYS_BEFORE
+        if self._earliest_start is None:
+            return [padded, window.first]
+        return [max(padded, min(self._earliest_start, window.first))]
+
+    def _possible_ends(self, window: Window) -> list[date]:
+        """The end dates worth trying, the widest first; only one that lies in the future has alternatives."""
+        widest = window.last + DAYS_AFTER
+        if self._latest_end is not None:
+            return [min(widest, self._latest_end)]
+        if widest <= self._today:
+            return [widest]
+        # The vendor's own "today" may be a day behind ours.
+        narrower = {max(window.last + ONE_DAY, self._today), self._today, self._today - ONE_DAY}
+        return [widest, *sorted((end for end in narrower - {widest} if end >= window.first), reverse=True)]
+
+    def _may_begin(self, first: date) -> bool:
+        return (self._earliest_start is None or first >= self._earliest_start) and (
+            self._latest_end is None or first <= self._latest_end
+        )
+
+    def _possible_end(self, end: date) -> date:
+        return end if self._latest_end is None else min(end, self._latest_end)
+
+    def _try(self, question: Window, wanted: Window) -> _Answer | None:
+        try:
+            return self._read(question, wanted)
+        except (Refused, OtherDays):
+            return None
+
+    def _read(self, asked: Window, wanted: Window) -> _Answer:
+        def read(feed: Feed) -> _Answer:
+            mention_unknown(feed)
+            spill = Spill()
+            survey = self._read_feed(feed, wanted, spill.add)
+            if days_left_out(wanted.days(), asked, survey).issuperset(wanted.days()) and not survey.kept:
+                raise OtherDays(f"{about(survey)} in place of {asked}")
+            lacking = ATTRIBUTES - feed.fields
+            days = {day: replace(records, lacking=lacking) for day, records in spill.days(wanted).items()}
+            return _Answer(asked, survey, days)
+
+        answer = self._client.billing_data(asked, read)
+        self._sizes.note(answer.survey)
+        return answer
+
+
+def mention_unknown(feed: Feed) -> None:
+    """Log the names of fields that are ignored."""
+    if feed.unknown:
+        log.info(
+            "%d unknown fields are ignored: %s", len(feed.unknown), ", ".join(name[:40] for name in feed.unknown[:10])
+        )
+
+
+def _union(day: date, answers: list[_Answer]) -> _Answer:
+    """The day of several whole answers: one that covers a record's moment lists it as often as there is."""
+    records: Counter[Record] = Counter()
+    rejected: dict[Rejected, None] = {}
+    for answer in answers:
+        records |= Counter(answer.days[day].records())
+        rejected |= dict.fromkeys(answer.survey.rejected)
+    lacking = frozenset[str]().union(*(answer.days[day].lacking for answer in answers))
+    surveys = [answer.survey for answer in answers]
+    merged = replace(
+        surveys[0],
+        listed=sum(survey.listed for survey in surveys),
+        kept=records.total(),
+        earliest=min((survey.earliest for survey in surveys if survey.earliest), default=None),
+        latest=max((survey.latest for survey in surveys if survey.latest), default=None),
+        rejected=tuple(rejected),
+    )
+    asked = Window(min(answer.asked.first for answer in answers), max(answer.asked.last for answer in answers))
+    return _Answer(asked, merged, {day: replace(whole_day(day, list(records.elements())), lacking=lacking)})

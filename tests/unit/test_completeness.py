@@ -1,0 +1,175 @@
+"""Whatever limit the vendor's answers have, none that it reached passes for whole."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from own_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, told, truth
+
+from etl.errors import Transient, VendorUnavailable
+from etl.extract.completeness import SMALLEST_LIMIT, AnswerSizes
+from etl.model import Survey, Window
+
+KEEPS = ["oldest", "newest", "any"]
+ORDERS = ["ascending", "descending", "shuffled"]
+
+
+def in_time(records):
+    return sorted(records, key=lambda record: record["created_at"])
+
+
+def limited(records, limit, keeps, order):
+    """What is left of an answer under a limit, in the vendor's order."""
+    rng = random.Random(len(records))
+    kept = in_time(records)
+    if limit is not None and len(kept) > limit:
+        if keeps == "any":
+            kept = in_time(rng.sample(kept, limit))
+        else:
+            kept = kept[:limit] if keeps == "oldest" else kept[-limit:]
+    if order == "shuffled" or keeps == "any":  # who sorts the answer sorts before it is cut
+        rng.shuffle(kept)
+    return kept[::-1] if order == "descending" else kept
+
+
+def vendor_of(records, *, json, csv, newest=True):
+    """A vendor with a limit, an end that is kept and an order for each of its calls; None where a call fails."""
+    down = fail(Transient("down"))
+    return OwnVendor(
+        down if json is None else lambda asked: limited(between(records, asked), *json),
+        None if csv is None else lambda start: limited(between(records, Window(start, TODAY)), *csv),
+        in_time(records) if newest else None,
+    )
+
+
+def sizes_of_days(draw):
+    return draw(st.lists(st.sampled_from([0, 1, 3, 7, 12, 15, 25, 40]), min_size=14, max_size=14))
+
+
+FORMS = st.tuples(st.none() | st.integers(SMALLEST_LIMIT, 120), st.sampled_from(KEEPS), st.sampled_from(ORDERS))
+
+
+@st.composite
+def accounts(draw):
+    return [
+        record for number, size in enumerate(sizes_of_days(draw), start=-2) for record in busy(number, number, size)
+    ]
+
+
+def fetched(vendor, *windows):
+    """The days shown whole, and the others."""
+    whole, still_open = {}, set()
+    for window in windows:
+        try:
+            [batch] = vendor.fetch(window)
+        except VendorUnavailable:
+            still_open |= set(window.days())
+            continue
+        whole |= told(batch)
+        still_open |= batch.doubts.keys() | batch.unsure
+    return whole, still_open
+
+
+@settings(deadline=None, max_examples=300)
+@given(accounts(), FORMS, st.none() | FORMS, st.booleans(), st.sampled_from([days(1, 7), days(3, 4), days(5, 11)]))
+def test_no_day_of_json_passes_for_whole_that_is_not(records, json, csv, newest, window):
+    # Where all is on one day, and no other call shows more, there is nothing to compare with.
+    assume(newest or len({record["created_at"][:10] for record in records}) > 1)
+    vendor = vendor_of(records, json=json, csv=csv, newest=newest)
+    whole, still_open = fetched(vendor, window)
+    expected = truth(records, window)
+    for one, found in whole.items():
+        if one not in still_open and found != expected[one]:
+            pytest.fail(f"{one}: {found.total()} of {expected[one].total()} records, limit {json}")
+    assert whole.keys() | still_open == set(window.days())
+
+
+@settings(deadline=None, max_examples=300)
+@given(accounts(), FORMS, st.booleans(), st.sampled_from([days(1, 7), days(3, 4), days(5, 11), days(1, 11)]))
+def test_no_day_of_an_export_passes_for_whole_that_is_not(records, csv, newest, window):
+    # Nothing shows that the first day wanted is whole where an export has no record before it.
+    whole, still_open = fetched(vendor_of(records, json=None, csv=csv, newest=newest), window)
+    expected = truth(records, window)
+    for one, found in whole.items():
+        if one not in still_open and found != expected[one] and one != window.first:
+            pytest.fail(f"{one}: {found.total()} of {expected[one].total()} records, limit {csv}")
+
+
+@settings(deadline=None, max_examples=100)
+@given(accounts(), st.sampled_from(ORDERS), st.sampled_from([days(1, 7), days(3, 4), days(5, 11)]), st.booleans())
+def test_a_vendor_without_a_limit_is_believed_whatever_its_order(records, order, window, newest):
+    form = (None, "oldest", order)
+    whole, still_open = fetched(vendor_of(records, json=form, csv=form, newest=newest), window)
+    assert (whole, still_open) == (truth(records, window), set())
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(SMALLEST_LIMIT, 60), st.sampled_from(KEEPS), st.sampled_from(ORDERS), st.booleans())
+@example(10, "oldest", "ascending", True)
+def test_a_limit_that_no_single_day_reaches_costs_nothing_but_questions(limit, keeps, order, newest):
+    records = busy(-9, 11, limit - 1)
+    vendor = vendor_of(records, json=(limit, keeps, order), csv=None, newest=newest)
+    window = days(1, 10)
+    assert fetched(vendor, window) == (truth(records, window), set())
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(SMALLEST_LIMIT, 60))
+def test_an_export_that_keeps_the_oldest_lines_is_continued(limit):
+    records = busy(-3, 11, (limit - 1) // 2)
+    vendor = vendor_of(records, json=None, csv=(limit, "oldest", "ascending"))
+    whole, still_open = fetched(vendor, days(1, 7))
+    assert whole == {one: found for one, found in truth(records, days(1, 7)).items() if one in whole}
+    assert still_open == set() or limit < 14
+
+
+@pytest.mark.parametrize("newest", [True, False])
+def test_an_account_with_three_records_costs_no_more_than_its_empty_days(newest):
+    records = [made(f"{day(number)}T10:00:00") for number in (2, 5, 9)]
+    form = (None, "oldest", "ascending")
+    vendor = vendor_of(records, json=form, csv=form, newest=newest)
+    assert fetched(vendor, days(1, 7)) == (truth(records, days(1, 7)), set())
+    assert len(vendor.asked) == 1 + 5, "each of the five empty days once more"
+    assert len(vendor.exports) == 1
+
+
+@pytest.mark.parametrize("window", [days(4, 10), days(11, 11)])
+@pytest.mark.parametrize("each", [5, 12, 100])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_usual_night_costs_at_most_two_questions_more(window, each, order):
+    records = busy(-9, 10, each) + [made(f"{TODAY}T00:10:00", code_auth=f"{n:04}") for n in range(3)]
+    form = (None, "oldest", order)
+    vendor = vendor_of(records, json=form, csv=form)
+    assert fetched(vendor, window) == (truth(records, window), set())
+    assert len(vendor.asked) + len(vendor.exports) <= 1 + 2
+
+
+def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00"):
+    return Survey(listed, listed, earliest, latest, ascending=True, descending=False, rejected=())
+
+
+def test_only_a_larger_answer_shows_that_no_limit_reached_a_smaller_one():
+    sizes = AnswerSizes()
+    sizes.note(survey(50))
+    assert sizes.show_whole(49)
+    assert not sizes.show_whole(50)
+    assert AnswerSizes().show_whole(SMALLEST_LIMIT - 1), "no limit is that small"
+
+
+def test_two_different_answers_of_one_size_speak_against_it_and_the_same_one_twice_does_not():
+    sizes = AnswerSizes()
+    sizes.note(survey(50))
+    sizes.note(survey(50))
+    assert not sizes.speak_against(50)
+    sizes.note(survey(50, earliest="2026-03-01 11:00:00"))
+    assert sizes.speak_against(50)
+    sizes.note(survey(51))
+    assert not sizes.speak_against(51)
+
+
+def test_the_largest_answer_of_earlier_runs_speaks_against_one_of_its_size():
+    assert AnswerSizes(largest_before=37).speak_against(37)
+    assert not AnswerSizes(largest_before=37).speak_against(36)
