@@ -84,7 +84,7 @@ PartialKey: TypeAlias = tuple[str | None, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that cannot be one: it is quarantined.
+    """A record that failed validation and is quarantined.
 
     Attributes:
         day: None where it cannot be read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -136,6 +137,7 @@ def csv_alone(vendor):
 
 
 @on_sqlite
+@pytest.mark.fault(51)
 @pytest.mark.parametrize("bad", IN_JSON.values(), ids=IN_JSON)
 def test_whatever_field_cannot_be_read_the_row_keeps_its_state(account, bad):
     before = account.figures()
@@ -147,6 +149,17 @@ def test_whatever_field_cannot_be_read_the_row_keeps_its_state(account, bad):
     assert account.verify("json") == []
     assert account.figures() == before
     assert len(account.reasons()) == 1
+
+
+@on_sqlite
+def test_a_record_that_gives_a_field_twice_is_recognised_as_well(account, sandbox):
+    before = account.figures()
+    fields = [json.dumps(record, default=float) for record in (*OTHERS, TARGET)]
+    body = f'{{"success": true, "error": "", "data": [{", ".join(fields)[:-1]}, "price": 3.26}}]}}'
+    sandbox.faults.add("status", action="post_billing_data", status=200, body=body, times=None)
+    assert account.run() == (65, (0, 0, 0), 1)
+    assert account.reasons() == ["a field is given twice"]
+    assert account.figures() == before
 
 
 @on_sqlite
