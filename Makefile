@@ -31,11 +31,12 @@ fuzz: $(VENV)/dev  ## Try a million hostile inputs on each reader; FUZZ_INPUTS a
 	@FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(BIN)/python -m pytest -n auto tests/fuzz
 
 # What decides about rows, days and secrets: every branch, by the tests that are about it, on SQLite.
-COVERING = tests/unit/test_identity.py tests/unit/test_merge.py tests/unit/test_forgotten.py tests/unit/test_logs.py \
+COVERING = tests/unit/test_identity.py tests/unit/test_merge.py tests/unit/test_quarantine.py tests/unit/test_forgotten.py \
+	tests/unit/test_logs.py \
 	tests/integration/test_deep_sync.py tests/integration/test_load.py tests/integration/test_privacy.py
 
 .PHONY: coverage
-coverage: $(VENV)/dev  ## Show that identity, merge, ledger and redaction are tested in every branch
+coverage: $(VENV)/dev  ## Show that identity, merge, quarantine, ledger and redaction are tested in every branch
 	@$(BIN)/python -m coverage run -m pytest -q $(COVERING) -k 'not postgresql and not mariadb'
 	@$(BIN)/python -m coverage report
 

@@ -9,8 +9,8 @@ an identity, `load` compares whole days with the ledger and writes the differenc
 `numbering` brings in the public numbering plan, `bi` is for who reads figures.
 `runs` is a run from its lock to its last line, `metrics` and `heartbeat` tell others how it went. `accounts`,
 `retention` and `backup` care for a database that is kept for years. `cli` holds the verbs, `console` and `documents`
-say what came of them, `process` ends the process, `sandbox` imitates the vendor. `model` and `errors` are what all of
-them speak.
+say what came of them, `process` ends the process, `sandbox` imitates the vendor. `unreadable` names the days of which
+an answer shows no readable record. `model` and `errors` are what all of them speak.
 """
 
 __version__ = "0.1.0"

@@ -78,13 +78,24 @@ class StoredForm:
     codes: str = "keep"
 
 
+PartialKey: TypeAlias = tuple[str | None, str | None, str | None]
+"""created_at, phone and code_auth in stored form; None where one cannot be read, the empty text where none is given."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that cannot be one. `day` is None where its time cannot be read; `payload` is JSON text."""
+    """A record that failed validation and is quarantined.
+
+    Attributes:
+        day: None where it cannot be read.
+        payload: JSON text.
+        key: By what can be read of it a stored row is recognised.
+    """
 
     day: date | None
     reason: str
     payload: str
+    key: PartialKey = (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,19 +14,17 @@ then only the first of these counts.
 from __future__ import annotations
 
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from etl.model import DayRecords, Record, Rejected, Survey, Window
+from etl.model import DayRecords, Record, Survey, Window
 from etl.windows import ONE_DAY
 
 SMALLEST_LIMIT: Final = 10
 """Records: an answer of fewer is whole. Assumed: no interface for billing data is limited to less."""
-SEVERAL: Final = 2
-"""Records without a readable day that make up a day: a single one may be odd alone."""
 
 
 class AnswerSizes:
@@ -142,37 +140,6 @@ def looks_like_a_limit(listed: int) -> bool:
         or (listed >= 64 and 0 in {listed & (listed - 1), listed & (listed + 1)})
         or set(str(listed)) == {"9"}
     )
-
-
-def unreadable_days(days: Mapping[date, DayRecords], survey: Survey) -> dict[date, str]:
-    """The days for which a listing is no answer, because nothing of them can be read, each with the reason.
-
-    That is a day with records of which none can be read, and every day where none of the whole listing can. A day
-    without any is one too where it was the only one wanted and the listing has several records without a readable day:
-    these may all be its own.
-    """
-    if not survey.listed:
-        return {}
-    reasons: defaultdict[date, list[str]] = defaultdict(list)
-    undated: list[str] = []
-    for item in survey.rejected:
-        (undated if item.day is None else reasons[item.day]).append(item.reason)
-    if survey.earliest is None:
-        every = f"none of the {survey.listed} records of the answer can be read{_first_of(survey.rejected)}"
-        return dict.fromkeys(days, every)
-    unreadable = {
-        day: f"none of the {len(found)} records of the day can be read ({found[0]})"
-        for day, found in reasons.items()
-        if day in days and not days[day]
-    }
-    if len(undated) >= SEVERAL and len(days) == 1:
-        reason = f"no record of the day, and {len(undated)} records whose day cannot be read ({undated[0]})"
-        unreadable |= {day: reason for day, records in days.items() if not records and day not in unreadable}
-    return unreadable
-
-
-def _first_of(rejected: Sequence[Rejected]) -> str:
-    return f" ({rejected[0].reason})" if rejected else ""
 
 
 def days_out_of_reach(days: Iterable[date], asked: Window, survey: Survey, *, margin: int) -> frozenset[date]:

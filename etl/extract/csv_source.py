@@ -26,11 +26,11 @@ from etl.extract.completeness import (
     looks_like_a_limit,
     overlaps,
     sides_shown,
-    unreadable_days,
 )
 from etl.extract.json_source import DAYS_BEFORE, PROBE, ReadFeed, SourceDays, mention_unknown
 from etl.extract.spill import Spill
 from etl.model import ATTRIBUTES, DayRecords, Survey, Window
+from etl.unreadable import unreadable_days
 from etl.windows import ONE_DAY
 
 log = logging.getLogger(__name__)

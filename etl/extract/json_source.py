@@ -26,10 +26,10 @@ from etl.extract.completeness import (
     is_of_one_day,
     looks_like_a_limit,
     sides_shown,
-    unreadable_days,
 )
 from etl.extract.spill import Spill
 from etl.model import ATTRIBUTES, DayRecords, Feed, Record, Rejected, Survey, Window, whole_day
+from etl.unreadable import unreadable_days
 from etl.windows import ONE_DAY, halve
 
 DAYS_BEFORE: Final = timedelta(days=1)

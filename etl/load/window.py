@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
@@ -14,8 +15,9 @@ from etl import stopping
 from etl.load.forgotten import keep_forgotten
 from etl.load.ledger import Day, Run, mark_suspect, move_watermark, read_days, write_day
 from etl.load.merge import DayChange, RowCounts, Stored, complete_records, doubt, plan_first_load, plan_merge
+from etl.load.quarantine import Quarantine, hold_rows
 from etl.load.records import payload_digest, read_records, write_change, write_journal, write_rejected
-from etl.model import Batch, DaySnapshot, Listing, Record, Slice, Tally, Window, whole_day
+from etl.model import Batch, DaySnapshot, Listed, Listing, PartialKey, Record, Slice, Tally, Window, whole_day
 
 Identify = Callable[[date, tuple[Slice[list[Record]], ...]], DaySnapshot]
 """The transform that makes a day's snapshot of its records."""
@@ -94,6 +96,7 @@ def compare_window(
 ) -> Iterator[DayComparison]:
     """Compare whole days with what is stored, one by one. Reads only, and only where the ledger's digest differs."""
     ledger = read_days(connection, account_id, batch.window)
+    quarantine = Quarantine(batch.rejected)
     for snapshot in snapshots:
         before = ledger.get(snapshot.day)
         if snapshot.day in batch.doubts:
@@ -105,8 +108,8 @@ def compare_window(
         if before and before.digest == snapshot.digest and not rules.thorough:
             yield DayComparison(snapshot, before, (), RowCounts(unchanged=snapshot.distinct))
         else:
-            lacking = batch.days[snapshot.day].lacking
-            yield _compare_day(connection, account_id, snapshot, before, lacking, rules, identify)
+            unshown = _Unshown(batch.days[snapshot.day].lacking, quarantine.keys(snapshot.day))
+            yield _compare_day(connection, account_id, snapshot, before, unshown, rules, identify)
     # Nothing is known of these: what is stored stays, and there is nothing in the answer that anybody could accept.
     # Days that were never whole simply stay open.
     for day, reason in batch.doubts.items():
@@ -114,28 +117,45 @@ def compare_window(
             yield DayComparison(identify(day, whole_day(day, []).slices), ledger[day], (), RowCounts(), reason)
 
 
+@dataclass(frozen=True, slots=True)
+class _Unshown:
+    """What the answer does not show of a day, and stays as the stored rows have it.
+
+    Attributes:
+        lacking: Attributes that the source does not carry.
+        keys: What can be read of the keys of records that cannot be read.
+    """
+
+    lacking: frozenset[str]
+    keys: Sequence[PartialKey]
+
+    def __bool__(self) -> bool:
+        return bool(self.lacking or self.keys)
+
+
 def _compare_day(
     connection: Connection,
     account_id: int | None,
     snapshot: DaySnapshot,
     before: Day | None,
-    lacking: frozenset[str],
+    unshown: _Unshown,
     rules: Rules,
     identify: Identify,
 ) -> DayComparison:
     read = partial(read_records, connection, account_id)
-    if lacking:
-        slices = (Slice(part.since, part.until, partial(_complete, part, read, lacking)) for part in snapshot.slices)
+    shown = snapshot.digest
+    if unshown:
+        slices = (Slice(part.since, part.until, partial(_complete, part, read, unshown)) for part in snapshot.slices)
         snapshot = identify(snapshot.day, tuple(slices))
-    changes: Iterable[DayChange] = _Changes(snapshot, read, lacking)
+    changes: Iterable[DayChange] = _Changes(snapshot, read, unshown.lacking)
     if len(snapshot.slices) == 1:
         changes = tuple(changes)
     rows = RowCounts()
     for change in changes:
         rows.add(change)
-    if lacking and before and not rows:
-        # What was forgotten completes no record: the digest of the whole ones is the one the ledger has.
-        snapshot = replace(snapshot, digest=before.digest)
+    if snapshot.digest != shown and before and not rows:
+        # What the stored rows lent is not news. The ledger knows it better: what was forgotten is whole in its digest.
+        snapshot = replace(snapshot, digest=before.digest, records=before.records, spend=before.spend)
     # What the vendor said before as well is no news to be doubted, however much the rows were tampered with.
     news = before is None or before.digest != snapshot.digest
     doubted = news and snapshot.day not in rules.accepted
@@ -143,10 +163,17 @@ def _compare_day(
     return DayComparison(snapshot, before, changes, rows, reason)
 
 
-def _complete(part: Slice[Listing], read: ReadStored, lacking: frozenset[str]) -> list[Record]:
-    """A slice with what the source lacks as the stored rows have it."""
-    stored = read(part.since, part.until)
-    return list(complete_records(keep_forgotten(list(part.read()), stored, lacking), stored, lacking).elements())
+def _complete(part: Slice[Listing], read: ReadStored, unshown: _Unshown) -> list[Record]:
+    """A slice with what the answer does not show of it as the stored rows have it."""
+    listed, stored = list(part.read()), read(part.since, part.until)
+    records = Counter(dict(listed))
+    if unshown.lacking:
+        records = complete_records(keep_forgotten(listed, stored, unshown.lacking), stored, unshown.lacking)
+    if unshown.keys:
+        in_order = [Listed(*pair) for pair in sorted(records.items(), key=lambda pair: pair[0][:3])]
+        as_stored = keep_forgotten(in_order, stored, unshown.lacking)
+        records += hold_rows(part.since.date(), as_stored, stored, unshown.keys)
+    return list(records.elements())
 
 
 class _Changes:

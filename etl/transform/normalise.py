@@ -34,6 +34,8 @@ _ISO_TIME = re.compile(
 )
 _RUSSIAN_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d{4})[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,]\d+)?", re.ASCII)
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_RUSSIAN_DATE = re.compile(r"(\d\d)\.(\d\d)\.(\d{4})", re.ASCII)
+_OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?)\Z", re.ASCII)
 _DOCUMENTED_PHONE = re.compile(r"[78]\d{10}", re.ASCII)
 _RUSSIAN_PHONE = re.compile(r"(?:\+7|7|8)(\d{10})|(9\d{9})", re.ASCII)
 _PHONE_PUNCTUATION = re.compile(r"[\s()\[\]\-\u2010-\u2015\u2212]")
@@ -108,9 +110,17 @@ def normalise_time(raw: Raw, zone: tzinfo) -> str:
 
 def readable_day(raw: Raw) -> date | None:
     """The day a record says it belongs to, even where its time of day is broken; None where it says none."""
-    if isinstance(raw, str) and (match := _ISO_DATE.match(raw.strip())) and is_date(match[0]):
-        return date.fromisoformat(match[0])
-    return None
+    if not isinstance(raw, str):
+        return None
+    text = raw.strip()
+    if match := _RUSSIAN_DATE.match(text):
+        day = f"{match[3]}-{match[2]}-{match[1]}"
+    elif match := _ISO_DATE.match(text):
+        day = match[0]
+    else:
+        return None
+    # With an offset it may be another day of the wall clock.
+    return date.fromisoformat(day) if is_date(day) and not _OFFSET.search(text, match.end()) else None
 
 
 def normalise_phone(raw: Raw) -> str:

@@ -78,7 +78,12 @@ class Protection:
         return read
 
     def _protect_rejected(self, item: Rejected) -> Rejected:
-        return replace(item, payload=cover_payload(item.payload, self._fields, self._hide))
+        time, phone, code = item.key
+        return replace(
+            item,
+            payload=cover_payload(item.payload, self._fields, self._hide),
+            key=(time, None if phone is None else self.phone(phone), "" if self.form.codes == "drop" else code),
+        )
 
     def _raw_phone(self, raw: Any) -> str:
         try:

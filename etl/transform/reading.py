@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from datetime import date, tzinfo
 from itertools import compress, islice
 from typing import Any, Final
 
-import msgspec
-
-from etl.model import MISSING, Feed, RawRecord, Record, Rejected, Survey, Window
+from etl.model import Feed, RawRecord, Record, Rejected, Survey, Window
 from etl.transform.columns import normalise_records, normalise_times
-from etl.transform.normalise import BadRecord, normalise, normalise_time, readable_day, storable
+from etl.transform.normalise import BadRecord, normalise, normalise_time
+from etl.transform.unreadable import add_key, reject_record
 
 SLICE: Final = 5_000
 """Records that are normalised together: a bad one among them costs the others no more than a second look."""
-DEEPEST_PAYLOAD: Final = 20
-"""Levels of a bad record that are kept; a good one has a single level."""
 
 
 def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Record]], Any]) -> Survey:
@@ -31,7 +27,7 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
     order = _Order()
-    rejected = [item for item in feed.malformed if item.day is None or item.day in window]
+    rejected = [add_key(item, zone) for item in feed.malformed if item.day is None or item.day in window]
     listed = kept = 0
     rows = iter(feed.rows)
     while some := list(islice(rows, SLICE)):
@@ -71,15 +67,14 @@ def _read_rows(
     times: list[str] = []
     records: list[Record] = []
     for raw in rows:
-        time = ""
         try:
             time = normalise_time(raw.created_at, zone)
             if first <= time <= last:
                 records.append(normalise(raw, time))
         except BadRecord as bad:
-            day = day_of(time) if time else readable_day(raw.created_at)
-            if day is None or day in window:
-                rejected.append(Rejected(day, str(bad), render_payload(raw)))
+            item = reject_record(raw, str(bad), zone)
+            if item.day is None or item.day in window:
+                rejected.append(item)
         else:
             times.append(time)
     return times, records
@@ -104,25 +99,6 @@ class _Order:
         self.latest = ordered[0] if self.latest is None else max(self.latest, ordered[0])
         self.earliest = ordered[-1] if self.earliest is None else min(self.earliest, ordered[-1])
         self._previous = times[-1]
-
-
-def render_payload(raw: RawRecord) -> str:
-    """A raw record as JSON text that every database can hold; equal for equal records."""
-    fields: dict[str, Any] = {
-        name: value for name, value in msgspec.structs.asdict(raw).items() if value is not MISSING
-    }
-    return storable(json.dumps(_shallow(fields), ensure_ascii=False, sort_keys=True, default=str))
-
-
-def _shallow(value: Any, levels: int = DEEPEST_PAYLOAD) -> Any:
-    # Rendering goes as deep as the value, and a recursion too deep here would cost the whole run.
-    if not isinstance(value, dict | list):
-        return value
-    if not levels:
-        return "…"
-    if isinstance(value, dict):
-        return {name: _shallow(part, levels - 1) for name, part in value.items()}
-    return [_shallow(part, levels - 1) for part in value]
 
 
 def day_of(time: str) -> date:

@@ -15,11 +15,12 @@ ALLOWED = {
     "stopping": {"errors"},
     "model": {"errors"},
     "windows": {"errors", "model"},
+    "unreadable": {"model"},
     "personal": set(),
     "logs": {"errors", "model", "personal"},
-    "extract": {"errors", "model", "windows"},
-    "transform": {"errors", "model", "personal", "windows"},
-    "load": {"errors", "model", "personal", "stopping", "windows"},
+    "extract": {"errors", "model", "unreadable", "windows"},
+    "transform": {"errors", "model", "personal", "unreadable", "windows"},
+    "load": {"errors", "model", "personal", "stopping", "unreadable", "windows"},
     "sandbox": set(),
 }
 """What of etl each may import beside itself. Those not named here may import anything but `cli`."""

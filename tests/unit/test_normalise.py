@@ -181,7 +181,12 @@ def test_what_is_no_time_is_refused(raw, why):
     [
         ("2021-12-29T25:00:00", date(2021, 12, 29)),
         (" 2021-12-29", date(2021, 12, 29)),
+        ("29.12.2021 25:00:00", date(2021, 12, 29)),
         ("2021-02-30T10:00:00", None),
+        ("30.02.2021 10:00:00", None),
+        # An offset may turn it into another day of the wall clock.
+        ("2021-12-29T25:00:00Z", None),
+        ("2021-12-29 25:00:00 +03:00", None),
         ("soon", None),
         ("", None),
         (None, None),

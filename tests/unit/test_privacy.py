@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 
-from etl.model import Feed, RawRecord, Record, Rejected, StoredForm, Survey, Window
+from etl.model import Feed, PartialKey, RawRecord, Record, Rejected, StoredForm, Survey, Window
 from etl.transform.privacy import Protection, key_id
 
 KEY = bytes(range(32))
@@ -68,6 +68,30 @@ def test_codes_are_dropped_and_phones_stay():
     record, payload = read(Protection(codes="drop"))
     assert record == CANONICAL._replace(code_auth="")
     assert json.loads(payload) == json.loads(PAYLOAD) | {"code_auth": ""}
+
+
+def key_of(protection: Protection, *key: str | None) -> PartialKey:
+    """The stored form of what can be read of a bad record's key."""
+    bad = Rejected(DAY, "no price", "{}", key)
+    return (
+        protection.wrap(lambda *_: Survey(1, 0, None, None, True, True, (bad,)))(
+            Feed(iter(())), Window(DAY, DAY), print
+        )
+        .rejected[0]
+        .key
+    )
+
+
+@pytest.mark.parametrize(
+    "protection",
+    [Protection("masked"), Protection("keyed", key=KEY), Protection("masked", "drop"), Protection(codes="drop")],
+    ids=["masked", "keyed", "masked, no codes", "no codes"],
+)
+def test_what_can_be_read_of_the_key_of_a_bad_record_is_in_the_form_of_a_stored_one(protection):
+    record, _ = read(protection)
+    assert key_of(protection, *CANONICAL[:3]) == record[:3]
+    assert key_of(protection, None, None, None) == (None, None, "" if protection.form.codes == "drop" else None)
+    assert key_of(protection, None, "", "") == (None, "", "")
 
 
 @pytest.mark.parametrize("protection", [Protection("masked"), Protection("keyed", key=KEY)], ids=["masked", "keyed"])

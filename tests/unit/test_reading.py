@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.model import Feed, RawRecord, Record, Rejected, Survey, Window, raw_record
-from etl.transform.reading import DEEPEST_PAYLOAD, day_of, read_feed, render_payload
+from etl.transform.reading import day_of, read_feed
+from etl.transform.unreadable import DEEPEST_PAYLOAD
 
 calm = settings(deadline=None)
 MOSCOW = ZoneInfo("Europe/Moscow")
@@ -84,6 +85,7 @@ def test_a_bad_record_is_put_aside_and_the_rest_of_its_day_is_kept():
             MARCH_9,
             "created_at is in no known form of a time",
             '{"created_at": "2026-03-09T25:00:00", "phone": "89243555100", "price": 1}',
+            (None, "+79243555100", ""),
         ),
     )
 
@@ -127,31 +129,10 @@ def test_a_bad_record_of_the_next_day_of_the_wall_clock_is_that_days_business(ti
 
 
 def test_what_is_not_even_a_record_is_put_aside_where_it_may_belong_to_the_window():
-    here, nowhere, elsewhere = (Rejected(day, "why", "{}") for day in (MARCH_9, None, date(2026, 3, 10)))
+    here, nowhere, elsewhere = (Rejected(day, "why", "[]") for day in (MARCH_9, None, date(2026, 3, 10)))
     _, survey = times_and_survey("2026-03-09T10:00:00", malformed=[here, nowhere, elsewhere])
     assert survey.rejected == (here, nowhere)
     assert survey.listed == 4
-
-
-def test_a_payload_is_equal_for_equal_records_and_holds_what_the_source_carried():
-    one = raw_record(price=Decimal("1.10"), created_at=None, phone="8", status=True)
-    assert render_payload(one) == '{"created_at": null, "phone": "8", "price": "1.10", "status": true}'
-    assert render_payload(raw_record()) == "{}"
-
-
-@calm
-@given(
-    st.builds(
-        raw_record,
-        created_at=st.text(st.characters(exclude_categories=())),
-        code_auth=st.none() | st.integers() | st.text(st.characters(exclude_categories=())),
-        price=st.decimals(allow_nan=True).filter(lambda number: not number.is_snan()),
-    )
-)
-def test_a_payload_is_json_that_every_database_can_hold(row):
-    payload = render_payload(row)
-    assert payload.encode().count(0) == 0
-    assert json.loads(payload).keys() == {"created_at", "code_auth", "price"}
 
 
 @pytest.mark.fault(47)

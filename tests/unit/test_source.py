@@ -32,7 +32,7 @@ from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
 from etl.extract.transport import Limits, Transport
 from etl.logs import Redactor
-from etl.model import Batch, Rejected, Window
+from etl.model import Batch, Window
 from etl.sandbox import Dataset, Sandbox
 
 TOKEN = "5ecre7-t0ken-of-the-acc0unt"
@@ -579,7 +579,7 @@ def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
     bad = made("soon")
     own = OwnVendor(lambda asked: [bad, *between(records, asked)][:200])
     [batch] = own.fetch(days(3, 4))
-    assert batch.rejected == (Rejected(None, "created_at is in no known form of a time", batch.rejected[0].payload),)
+    assert rejected(batch) == [(None, "created_at is in no known form of a time")]
     assert told(batch) == truth(records, days(3, 4))
 
 

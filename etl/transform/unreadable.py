@@ -1,0 +1,87 @@
+"""What a record that cannot be read is quarantined with: the reason, the payload, and what can be read of its key.
+
+The same for JSON and CSV.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, tzinfo
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+
+from etl.model import ALL_FIELDS, MISSING, PartialKey, Raw, RawRecord, Rejected, raw_record
+from etl.transform.normalise import (
+    BadRecord,
+    normalise_code,
+    normalise_phone,
+    normalise_time,
+    readable_day,
+    storable,
+)
+
+DEEPEST_PAYLOAD: Final = 20
+"""Levels of a bad record that are kept; a good one has a single level."""
+
+
+def reject_record(raw: RawRecord, reason: str, zone: tzinfo) -> Rejected:
+    """A raw record that failed validation.
+
+    Args:
+        raw: As the source spelled it.
+        reason: Why; it names the field, never the value.
+        zone: Of the vendor's wall clock.
+    """
+    key = _partial_key(raw, zone)
+    day = date.fromisoformat(key[0][:10]) if key[0] else readable_day(raw.created_at)
+    return Rejected(day, reason, render_payload(raw), key)
+
+
+def add_key(item: Rejected, zone: tzinfo) -> Rejected:
+    """An item that is not even a raw record, with what its payload shows of a key."""
+    try:
+        fields = json.loads(item.payload)
+    except (ValueError, RecursionError):
+        return item
+    if not isinstance(fields, dict):
+        return item
+    raw = raw_record(**{name: fields[name] for name in ALL_FIELDS & fields.keys()})
+    return replace(item, key=_partial_key(raw, zone))
+
+
+def _partial_key(raw: RawRecord, zone: tzinfo) -> PartialKey:
+    return (
+        _read(partial(normalise_time, zone=zone), raw.created_at),
+        _read(normalise_phone, raw.phone),
+        _read(normalise_code, raw.code_auth),
+    )
+
+
+def _read(parse: Callable[[Raw], str], raw: Raw) -> str | None:
+    try:
+        return parse(raw)
+    except (BadRecord, TypeError):  # a cached parser cannot look up a list or an object
+        return None
+
+
+def render_payload(raw: RawRecord) -> str:
+    """A raw record as JSON text that every database can hold; equal for equal records."""
+    fields: dict[str, Any] = {
+        name: value for name, value in msgspec.structs.asdict(raw).items() if value is not MISSING
+    }
+    return storable(json.dumps(_shallow(fields), ensure_ascii=False, sort_keys=True, default=str))
+
+
+def _shallow(value: Any, levels: int = DEEPEST_PAYLOAD) -> Any:
+    # Rendering goes as deep as the value, and a recursion too deep here would cost the whole run.
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        return "…"
+    if isinstance(value, dict):
+        return {name: _shallow(part, levels - 1) for name, part in value.items()}
+    return [_shallow(part, levels - 1) for part in value]

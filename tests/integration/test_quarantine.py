@@ -1,0 +1,305 @@
+"""A record that is listed and cannot be read any more: quarantined, and its row stays as it is, on each database."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from jobs import SILENT, settings_of
+from sqlalchemy import text
+
+from etl.audit.verify import verify_windows
+from etl.forgetting import canonical_number, forget_number
+from etl.load.engine import open_engine
+from etl.model import Window
+from etl.process import exit_code_of
+from etl.runs import Order, open_client, open_source, rules_of, run_account
+
+TODAY = date(2026, 3, 11)
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
+PERSON, STRANGER = "89243555100", "89990001122"
+KEY = bytes(range(32))
+FORMS = {
+    "plain": {},
+    "masked": {"phones": "masked"},
+    "keyed": {"phones": "keyed", "phones_key_file": KEY},
+    "no codes": {"codes": "drop"},
+    "masked, no codes": {"phones": "masked", "codes": "drop"},
+}
+
+
+def charge(moment, phone=STRANGER, code="4971", info="ok", price="0.2"):
+    return {
+        "created_at": moment,
+        "code_auth": code,
+        "status": 1,
+        "status_info": info,
+        "phone": phone,
+        "price": Decimal(price),
+    }
+
+
+TARGET = charge("2026-03-09T11:00:00", PERSON, "0042", price="3.25")
+OTHERS = [
+    charge("2026-03-08T10:00:00"),
+    charge("2026-03-09T10:00:00"),
+    charge("2026-03-09T11:00:00", code="1111"),
+    *[charge("2026-03-09T12:00:00")] * 2,
+    charge("2026-03-10T10:00:00"),
+    charge("2026-03-10T10:00:00", PERSON),
+]
+IN_JSON = {
+    "currency sign": {"price": "3.25 ₽"},
+    "no price": {"price": None},
+    "seventh decimal": {"price": Decimal("3.2500001")},
+    "price in an object": {"price": {"amount": 3.25}},
+    "status in words": {"status": "delivered"},
+    "text in a list": {"status_info": ["ok"]},
+    "no time of day": {"created_at": "2026-03-09"},
+    "time of 25 hours": {"created_at": "2026-03-09T25:00:00"},
+    "Russian time of 25 hours": {"created_at": "09.03.2026 25:00:00"},
+    "no time": {"created_at": None},
+    "time as a number": {"created_at": 1773043200},
+    "long phone": {"phone": "8" * 300},
+    "phone in a list": {"phone": [PERSON]},
+    "long code": {"code_auth": "4" * 300},
+    "code as a boolean": {"code_auth": True},
+    "no code and no price": {"code_auth": None, "price": "x"},
+    "only phone and code": {"created_at": "soon", "price": "x", "status": "x"},
+    "only the second": {"phone": [PERSON], "code_auth": [42]},
+}
+IN_CSV = ["currency sign", "status in words", "no time of day", "time of 25 hours", "long phone", "only phone and code"]
+
+
+class Account:
+    """One account. Each run is a minute later than the one before."""
+
+    def __init__(self, url, vendor, **form):
+        self.vendor = vendor
+        self.settings = settings_of(url, vendor, EIGHTH, **form)
+        self.engine = open_engine(url)
+        self.now = MORNING
+
+    def run(self, command="sync", since=None, until=None, **changes):
+        """Its exit code, and how many rows are new, changed and withdrawn, and how many records rejected."""
+        self.now += timedelta(minutes=1)
+        report = run_account(
+            replace(self.settings, **changes),
+            Order(command, since, until),
+            SILENT,
+            redact=str,
+            exit_code_of=exit_code_of,
+            clock=lambda: self.now,
+        )
+        tally = report.tally
+        return exit_code_of(report), (tally.new, tally.changed, tally.withdrawn), len(tally.rejected)
+
+    def lists(self, *records):
+        self.vendor.dataset.replace(records)
+
+    def verify(self, source):
+        with open_client(self.settings, str) as client:
+            vendor = open_source(self.settings, client, today=TODAY, last=TODAY)
+            fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
+            rules = rules_of(self.settings, TODAY, thorough=True)
+            return next(verify_windows(self.engine, 1, [Window(EIGHTH, TODAY)], fetch, rules))
+
+    def query(self, statement):
+        with self.engine.connect() as connection:
+            return sorted(map(tuple, connection.execute(text(statement))), key=repr)
+
+    def figures(self):
+        """Rows, journal, ledger and views: all that stays as it is."""
+        tables = ("billing_records", "restatements", "synced_days", "billing", "daily_spend", "restated_days")
+        return {name: self.query(f"SELECT * FROM {name}") for name in tables}
+
+    def reasons(self):
+        return [reason for (reason,) in self.query("SELECT reason FROM rejected_records")]
+
+
+@pytest.fixture
+def account(database_url, sandbox):
+    account = Account(database_url, sandbox)
+    account.lists(TARGET, *OTHERS)
+    assert account.run() == (0, (7, 0, 0), 0)
+    return account
+
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def csv_alone(vendor):
+    vendor.faults.add("status", action="post_billing_data", status=503, times=None)
+
+
+@on_sqlite
+@pytest.mark.fault(51)
+@pytest.mark.parametrize("bad", IN_JSON.values(), ids=IN_JSON)
+def test_whatever_field_cannot_be_read_the_row_keeps_its_state(account, bad):
+    before = account.figures()
+    account.lists(TARGET | bad, *OTHERS)
+    for _ in range(2):
+        assert account.run() == (65, (0, 0, 0), 1)
+        assert account.figures() == before
+    assert account.run("backfill", EIGHTH, TENTH) == (65, (0, 0, 0), 1)
+    assert account.verify("json") == []
+    assert account.figures() == before
+    assert len(account.reasons()) == 1
+
+
+@on_sqlite
+def test_a_record_that_gives_a_field_twice_is_recognised_as_well(account, sandbox):
+    before = account.figures()
+    fields = [json.dumps(record, default=float) for record in (*OTHERS, TARGET)]
+    body = f'{{"success": true, "error": "", "data": [{", ".join(fields)[:-1]}, "price": 3.26}}]}}'
+    sandbox.faults.add("status", action="post_billing_data", status=200, body=body, times=None)
+    assert account.run() == (65, (0, 0, 0), 1)
+    assert account.reasons() == ["a field is given twice"]
+    assert account.figures() == before
+
+
+@on_sqlite
+@pytest.mark.parametrize("bad", [IN_JSON[name] for name in IN_CSV], ids=IN_CSV)
+def test_the_same_from_the_csv(account, sandbox, bad):
+    before = account.figures()
+    account.lists(TARGET | bad, *OTHERS)
+    csv_alone(sandbox)
+    for _ in range(2):
+        assert account.run() == (65, (0, 0, 0), 1)
+        assert account.figures() == before
+    assert account.run("backfill", EIGHTH, TENTH) == (65, (0, 0, 0), 1)
+    assert account.verify("csv") == []
+    assert account.figures() == before
+
+
+@pytest.mark.parametrize("bad", [{"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}])
+def test_a_record_that_can_be_read_again_leaves_the_quarantine_and_is_compared_as_usual(account, bad):
+    before = account.figures()
+    account.lists(TARGET | bad, *OTHERS)
+    assert account.run() == (65, (0, 0, 0), 1)
+    account.lists(TARGET, *OTHERS)
+    assert account.run() == (0, (0, 0, 0), 0)
+    assert (account.figures(), account.reasons()) == (before, [])
+
+    account.lists(TARGET | bad, *OTHERS)
+    assert account.run() == (65, (0, 0, 0), 1)
+    account.lists(TARGET | {"price": Decimal("4.5")}, *OTHERS)
+    assert account.run() == (0, (0, 1, 0), 0)
+    assert account.reasons() == []
+    [(kind, delta)] = account.query("SELECT kind, delta FROM restatements")
+    assert (kind, Decimal(str(delta))) == ("corrected", Decimal("1.25"))
+
+
+def test_a_record_that_is_listed_no_more_is_withdrawn_after_all(account):
+    account.lists(TARGET | {"price": "x"}, *OTHERS)
+    account.run()
+    account.lists(*OTHERS)
+    assert account.run() == (0, (0, 0, 1), 0)
+    assert account.reasons() == []
+
+
+def test_what_else_changes_on_the_day_is_stored_and_the_row_is_held_all_the_same(account):
+    account.lists(TARGET | {"price": "x"}, OTHERS[1] | {"price": Decimal(1)}, *OTHERS[3:], OTHERS[0])
+    assert account.run() == (65, (0, 1, 1), 1)
+    assert account.query("SELECT kind FROM restatements") == [("corrected",), ("withdrawn",)]
+    before = account.figures()
+    [(records, spend)] = account.query("SELECT records, spend FROM daily_spend WHERE day = '2026-03-09'")
+    assert (records, Decimal(str(spend))) == (4, Decimal("4.65"))
+    assert account.run() == (65, (0, 0, 0), 1)
+    assert account.verify("json") == []
+    assert account.figures() == before
+
+
+def test_a_day_of_which_many_records_cannot_be_read_is_not_suspect(account):
+    many = [charge(f"2026-03-10T12:00:{second:02}", code=f"{second:04}") for second in range(30)]
+    account.lists(TARGET, *OTHERS, *many)
+    account.run()
+    before = account.figures()
+    account.lists(TARGET, *OTHERS, *many[:5], *(one | {"price": "x"} for one in many[5:]))
+    assert account.run() == (65, (0, 0, 0), 25)
+    assert account.figures() == before
+
+
+def test_a_row_keeps_its_repeats_while_one_of_them_cannot_be_read(account):
+    account.lists(TARGET, *OTHERS[:4], OTHERS[4] | {"price": "x"}, *OTHERS[5:])
+    before = account.figures()
+    assert account.run() == (65, (0, 0, 0), 1)
+    assert account.figures() == before
+
+
+def test_of_different_records_of_one_key_each_can_be_unreadable(account):
+    sms = TARGET | {"price": Decimal(5), "status_info": "SMS"}
+    account.lists(TARGET, sms, *OTHERS)
+    account.run()
+    before = account.figures()
+    for readable, bad in ((TARGET, sms), (sms, TARGET)):
+        account.lists(readable, bad | {"price": "x"}, *OTHERS)
+        assert account.run() == (65, (0, 0, 0), 1)
+        assert account.figures() == before
+    account.lists(TARGET | {"price": "x"}, sms | {"price": "x"}, *OTHERS)
+    assert account.run() == (65, (0, 0, 0), 2)
+    assert account.figures() == before
+
+
+@on_sqlite
+def test_a_large_day_in_slices_is_held_like_any_other(account, monkeypatch):
+    monkeypatch.setattr("etl.extract.spill.HELD", 1)
+    monkeypatch.setattr("etl.extract.spill.SLICE", 1)
+    before = account.figures()
+    for bad in ({"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}):
+        account.lists(TARGET | bad, *OTHERS)
+        assert account.run() == (65, (0, 0, 0), 1)
+        assert account.run("backfill", EIGHTH, TENTH) == (65, (0, 0, 0), 1)
+        assert account.figures() == before
+
+
+@on_sqlite
+def test_a_csv_that_lacks_a_column_holds_the_row_as_well(account, sandbox):
+    before = account.figures()
+    account.lists(TARGET | {"price": "x"}, *OTHERS)
+    csv_alone(sandbox)
+    sandbox.policies.csv = replace(sandbox.policies.csv, columns=("created_at", "phone", "code_auth", "price"))
+    assert account.run() == (65, (0, 0, 0), 1)
+    assert account.run("backfill", EIGHTH, TENTH) == (65, (0, 0, 0), 1)
+    assert account.figures() == before
+
+
+@on_sqlite
+def test_the_row_is_held_of_a_day_that_is_not_over(account):
+    account.lists(TARGET, *OTHERS, charge("2026-03-11T08:00:00"))
+    account.run()
+    before = account.figures()
+    account.lists(TARGET, *OTHERS, charge("2026-03-11T08:00:00") | {"price": "x"})
+    assert account.run() == (65, (0, 0, 0), 1)
+    assert account.figures() == before
+
+
+@on_sqlite
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("bad", [{"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}])
+def test_a_row_is_recognised_in_whatever_form_phones_and_codes_are_stored(database_url, sandbox, form, bad):
+    account = Account(database_url, sandbox, **form)
+    account.lists(TARGET, *OTHERS)
+    account.run()
+    before = account.figures()
+    account.lists(TARGET | bad, *OTHERS)
+    assert account.run() == (65, (0, 0, 0), 1)
+    assert account.verify("json") == []
+    assert account.figures() == before
+
+
+@pytest.mark.parametrize("bad", [{"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}])
+def test_the_row_of_a_forgotten_person_is_held_and_brings_no_number_back(account, bad):
+    forget_number(account.settings, canonical_number(PERSON), wait=0, clock=lambda: account.now)
+    before = account.figures()
+    account.lists(TARGET | bad, *OTHERS)
+    for _ in range(2):
+        assert account.run() == (65, (0, 0, 0), 1)
+        assert account.figures() == before
+    account.lists(TARGET, *OTHERS)
+    assert account.run() == (0, (0, 0, 0), 0)
+    assert account.figures() == before

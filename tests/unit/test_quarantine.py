@@ -1,0 +1,193 @@
+"""Which rows are held because an unreadable record may be theirs, and which are not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+
+import pytest
+from days import DAY, listed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.load.forgotten import keep_forgotten
+from etl.load.merge import DayChange, Stored, plan_merge
+from etl.load.quarantine import Quarantine, hold_rows
+from etl.model import Listed, PartialKey, Record, Rejected
+from etl.personal import FORGOTTEN
+
+calm = settings(deadline=None)
+SECOND, LATER, PHONE, OTHER_PHONE = "2026-03-09 10:00:00", "2026-03-09 11:00:00", "+79243555100", "+79990001122"
+
+
+def record(price="0.2", *, time=SECOND, phone=PHONE, code="2371", info="ok") -> Record:
+    return Record(time, phone, code, 1, info, Decimal(price).quantize(Decimal("1.000000")))
+
+
+CALL, MESSAGE = record(info="call"), record("3.25", info="SMS")
+KEY = CALL[:3]
+
+
+def rows(*records: Record, repeats: int = 1) -> list[Stored]:
+    ordinals: Counter[tuple[str, str, str]] = Counter()
+    stored = []
+    for number, content in enumerate(records):
+        ordinals[content[:3]] += 1
+        stored.append(Stored(number, content, ordinals[content[:3]], repeats, withdrawn=False))
+    return stored
+
+
+def forget(row: Stored) -> Stored:
+    return row._replace(record=row.record._replace(phone=FORGOTTEN, code_auth="", status_info=""))
+
+
+def change_of(readable: list[Listed], stored: list[Stored], *keys: PartialKey) -> DayChange:
+    """What is written of a day of which these records are readable, and those of these keys are not."""
+    as_stored = keep_forgotten(readable, stored, frozenset())
+    completed = Counter(dict(readable)) + hold_rows(DAY, as_stored, stored, keys)
+    return plan_merge(DAY, keep_forgotten(listed(completed.elements()), stored, frozenset()), stored)
+
+
+def withdrawn(change: DayChange) -> list[int]:
+    return [row.id for row in change.withdrawals]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (SECOND, PHONE, "2371"), (SECOND, PHONE, None), (SECOND, None, "2371"), (SECOND, None, None),
+        (SECOND, "", ""), (None, PHONE, "2371"), (None, PHONE, None), (None, None, "2371"),
+    ],
+)  # fmt: skip
+def test_a_row_is_held_where_all_that_can_be_read_of_a_key_agrees(key):
+    assert not change_of([], rows(CALL), key)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        (LATER, PHONE, "2371"), (SECOND, OTHER_PHONE, "2371"), (SECOND, PHONE, "0000"), (None, OTHER_PHONE, "2371"),
+        (None, None, "0000"), (None, None, None), (None, "", ""),
+    ],
+)  # fmt: skip
+def test_a_row_is_withdrawn_where_a_part_of_the_key_disagrees_or_nothing_can_be_read_of_it(key):
+    assert withdrawn(change_of([], rows(CALL), key)) == [0]
+
+
+def test_a_record_that_can_be_read_is_compared_as_usual():
+    stored = rows(CALL, record(time=LATER))
+    change = change_of(listed([record("0.7", time=LATER)]), stored, KEY)
+    assert [(update.row.id, update.record.price) for update in change.updates] == [(1, Decimal("0.7"))]
+    assert not change.withdrawals
+    assert not change.inserts
+
+
+def test_a_row_that_nothing_unreadable_resembles_is_withdrawn_as_usual():
+    assert withdrawn(change_of([], rows(CALL, record(time=LATER)), KEY)) == [1]
+
+
+def test_all_rows_are_held_that_one_unreadable_record_may_be():
+    stored = rows(CALL, MESSAGE, record(time=LATER))
+    assert not change_of([], stored, (None, PHONE, "2371"))
+    assert withdrawn(change_of([], stored, KEY)) == [2]
+
+
+def test_several_unreadable_records_hold_the_one_row_that_they_agree_with():
+    assert not change_of([], rows(CALL), KEY, KEY, (None, PHONE, None))
+
+
+@pytest.mark.parametrize("readable", [0, 1, 2, 3])
+def test_a_row_keeps_its_repeats_while_one_of_them_cannot_be_read(readable):
+    assert not change_of(listed([CALL] * readable), rows(CALL, repeats=3), KEY)
+
+
+def test_a_row_that_is_listed_more_often_gets_more_repeats_all_the_same():
+    change = change_of(listed([CALL] * 4), rows(CALL, repeats=3), KEY)
+    assert [update.repeats for update in change.updates] == [4]
+
+
+def test_a_row_that_is_listed_less_often_loses_repeats_where_nothing_unreadable_resembles_it():
+    change = change_of(listed([CALL] * 2), rows(CALL, repeats=3), (LATER, None, None))
+    assert [update.repeats for update in change.updates] == [2]
+
+
+def test_of_several_records_of_one_key_the_unreadable_one_is_held():
+    assert not change_of(listed([CALL]), rows(CALL, MESSAGE), KEY)
+    assert not change_of(listed([MESSAGE]), rows(CALL, MESSAGE), KEY)
+
+
+@pytest.mark.parametrize("stored", [rows(CALL, MESSAGE), rows(MESSAGE, CALL)], ids=["call first", "SMS first"])
+@pytest.mark.parametrize(("corrected", "to"), [(CALL, "0.7"), (MESSAGE, "4")], ids=["call", "SMS"])
+def test_a_correction_takes_the_row_that_it_resembles_and_not_that_of_the_unreadable_record(stored, corrected, to):
+    correction = corrected._replace(price=Decimal(to))
+    change = change_of(listed([correction]), stored, KEY)
+    assert [(update.row.record, update.record) for update in change.updates] == [(corrected, correction)]
+    assert not change.withdrawals
+    assert not change.inserts
+
+
+def test_a_new_record_of_the_key_of_an_unreadable_one_is_late_and_no_correction():
+    change = change_of(listed([MESSAGE]), rows(CALL), KEY)
+    assert [(item.record, item.ordinal) for item in change.inserts] == [(MESSAGE, 2)]
+    assert not change.updates
+    assert not change.withdrawals
+
+
+def test_a_withdrawn_row_does_not_come_back_for_an_unreadable_record():
+    assert not change_of([], [rows(CALL)[0]._replace(withdrawn=True)], KEY)
+
+
+@pytest.mark.parametrize("key", [(SECOND, PHONE, "2371"), (SECOND, None, None), (None, PHONE, "2371")])
+def test_a_forgotten_row_is_held_where_the_time_agrees_or_cannot_be_read(key):
+    assert not change_of([], [forget(rows(CALL)[0])], key)
+
+
+def test_a_forgotten_row_is_withdrawn_where_the_time_disagrees():
+    assert withdrawn(change_of([], [forget(rows(CALL)[0])], (LATER, PHONE, "2371"))) == [0]
+
+
+# In general -----------------------------------------------------------------------------------------------------------
+
+records = st.builds(
+    record,
+    st.sampled_from(["0", "0.2", "3.25"]),
+    time=st.sampled_from([SECOND, LATER]),
+    phone=st.sampled_from([PHONE, OTHER_PHONE, ""]),
+    code=st.sampled_from(["2371", "0000", ""]),
+    info=st.sampled_from(["call", "SMS"]),
+)
+masks = st.tuples(st.booleans(), st.booleans(), st.booleans())
+
+
+def partial(content: Record, mask: tuple[bool, bool, bool]) -> PartialKey:
+    time, phone, code = (value if known else None for value, known in zip(content[:3], mask, strict=True))
+    return time, phone, code
+
+
+@calm
+@given(st.lists(st.tuples(records, st.none() | masks), max_size=8), st.booleans())
+def test_a_day_of_which_some_records_become_unreadable_stays_as_it_is(listing, forgotten):
+    stored = [
+        Stored(number, item.record, number, item.repeats, withdrawn=False)
+        for number, item in enumerate(listed(content for content, _ in listing))
+    ]
+    if forgotten:
+        stored = [forget(row) if row.record.phone == PHONE else row for row in stored]
+    keys = [partial(content, mask) for content, mask in listing if mask is not None]
+    if all(map(any, keys)):  # of another one nothing is recognised
+        readable = listed(content for content, mask in listing if mask is None)
+        assert not change_of(readable, stored, *keys)
+
+
+# By day ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_key_holds_rows_of_its_day_or_of_any_day_where_none_can_be_read():
+    item = Rejected(DAY, "why", "{}", (None, PHONE, "2371"))
+    dayless, dated = replace(item, day=None), replace(item, day=None, key=(SECOND, None, None))
+    quarantine = Quarantine([item, dayless, dated, Rejected(DAY, "why", "{}")])
+    assert quarantine.keys(DAY) == [item.key, dated.key, item.key]
+    assert quarantine.keys(DAY + timedelta(days=1)) == [item.key]
+    assert Quarantine([]).keys(date(2026, 3, 9)) == []

@@ -1,0 +1,139 @@
+"""What is known of a record, and of a day, that cannot be read."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.model import Rejected, Survey, raw_record, whole_day
+from etl.transform.unreadable import add_key, reject_record, render_payload
+from etl.unreadable import readable_day, unreadable_days
+
+calm = settings(deadline=None)
+MOSCOW = ZoneInfo("Europe/Moscow")
+EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
+GOOD = {
+    "created_at": "2026-03-09T10:00:00",
+    "code_auth": 42,
+    "status": 1,
+    "status_info": "ok",
+    "phone": "8 (924) 355-51-00",
+    "price": "0.20 ₽",
+}
+TIME, PHONE, CODE = KEY = ("2026-03-09 10:00:00", "+79243555100", "0042")
+
+
+def rejected(day, *, key=(None, None, None)):
+    return Rejected(day, "why", "{}", key)
+
+
+# A record -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bad", "key", "day"),
+    [
+        ({}, KEY, NINTH),
+        ({"created_at": "09.03.2026 10:00:00.5"}, KEY, NINTH),
+        ({"created_at": "2026-03-08T21:30:00Z"}, ("2026-03-09 00:30:00", PHONE, CODE), NINTH),
+        ({"created_at": "2026-03-09T25:00:00"}, (None, PHONE, CODE), NINTH),
+        ({"created_at": "09.03.2026 25:00:00"}, (None, PHONE, CODE), NINTH),
+        ({"created_at": None}, (None, PHONE, CODE), None),
+        ({"created_at": 1773036000}, (None, PHONE, CODE), None),
+        ({"phone": "8" * 256}, (TIME, None, CODE), NINTH),
+        ({"phone": {"number": 1}}, (TIME, None, CODE), NINTH),
+        ({"code_auth": [42]}, (TIME, PHONE, None), NINTH),
+        ({"code_auth": True}, (TIME, PHONE, None), NINTH),
+        ({"phone": None, "code_auth": ""}, (TIME, "", ""), NINTH),
+        ({"created_at": [], "phone": [], "code_auth": []}, (None, None, None), None),
+    ],
+)
+def test_a_rejected_record_has_what_can_be_read_of_its_key_in_canonical_form(bad, key, day):
+    item = reject_record(raw_record(**GOOD | bad), "price is not a number", MOSCOW)
+    assert (item.key, item.day, item.reason) == (key, day, "price is not a number")
+
+
+def test_a_field_that_a_record_lacks_is_none_given():
+    item = reject_record(raw_record(price="x"), "price is not a number", MOSCOW)
+    assert (item.key, item.day, item.payload) == ((None, "", ""), None, '{"price": "x"}')
+
+
+@pytest.mark.parametrize(
+    ("payload", "key"),
+    [
+        (json.dumps(GOOD), KEY),
+        (json.dumps({"created_at": "soon", "more": 1}), (None, "", "")),
+        ('["2026-03-09T10:00:00"]', (None, None, None)),
+        ("null", (None, None, None)),
+        ("{broken", (None, None, None)),
+    ],
+)
+def test_what_is_not_a_raw_record_is_known_by_what_its_payload_shows(payload, key):
+    assert add_key(Rejected(None, "a field is given twice", payload), MOSCOW) == Rejected(
+        None, "a field is given twice", payload, key
+    )
+
+
+def test_a_payload_is_equal_for_equal_records_and_holds_what_the_source_carried():
+    one = raw_record(price=Decimal("1.10"), created_at=None, phone="8", status=True)
+    assert render_payload(one) == '{"created_at": null, "phone": "8", "price": "1.10", "status": true}'
+    assert render_payload(raw_record()) == "{}"
+
+
+@calm
+@given(
+    st.builds(
+        raw_record,
+        created_at=st.text(st.characters(exclude_categories=())),
+        code_auth=st.none() | st.integers() | st.text(st.characters(exclude_categories=())),
+        price=st.decimals(allow_nan=True).filter(lambda number: not number.is_snan()),
+    )
+)
+def test_a_payload_is_json_that_every_database_can_hold(row):
+    payload = render_payload(row)
+    assert payload.encode().count(0) == 0
+    assert json.loads(payload).keys() == {"created_at", "code_auth", "price"}
+
+
+# A day ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_day_of_a_rejected_record_is_that_of_its_key_where_no_other_is_known():
+    assert readable_day(rejected(EIGHTH, key=KEY)) == EIGHTH
+    assert readable_day(rejected(None, key=KEY)) == NINTH
+    assert readable_day(rejected(None, key=(None, PHONE, CODE))) is None
+
+
+def listing(*bad, listed=10, earliest="2026-03-08 10:00:00"):
+    return Survey(listed, 0, earliest, earliest, ascending=True, descending=True, rejected=bad)
+
+
+DAYS = {NINTH: whole_day(NINTH, []), TENTH: whole_day(TENTH, [object()])}
+
+
+def test_a_day_of_which_no_listed_record_can_be_read_is_no_empty_day():
+    assert unreadable_days(DAYS, listing(rejected(NINTH), rejected(NINTH), rejected(TENTH), rejected(None))) == {
+        NINTH: "none of the 2 records of the day can be read (why)"
+    }
+    assert unreadable_days(DAYS, listing()) == {}
+    assert unreadable_days(DAYS, listing(rejected(date(2026, 3, 7)))) == {}
+    assert unreadable_days({NINTH: DAYS[NINTH]}, listing(rejected(None, key=KEY))).keys() == {NINTH}
+
+
+def test_a_listing_of_which_no_record_can_be_read_answers_for_no_day():
+    assert unreadable_days(DAYS, listing(rejected(None), earliest=None)).keys() == DAYS.keys()
+    assert unreadable_days(DAYS, listing(listed=0, earliest=None)) == {}, "an empty one does"
+
+
+def test_several_records_without_a_readable_day_may_be_all_of_an_empty_day_that_was_fetched_alone():
+    alone = {NINTH: DAYS[NINTH]}
+    assert unreadable_days(alone, listing(rejected(None), rejected(None))).keys() == {NINTH}
+    assert unreadable_days(alone, listing(rejected(None))) == {}, "one may be odd alone"
+    assert unreadable_days(DAYS, listing(rejected(None), rejected(None))) == {}
+    assert unreadable_days({TENTH: DAYS[TENTH]}, listing(rejected(None), rejected(None))) == {}
