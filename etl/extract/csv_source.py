@@ -238,17 +238,18 @@ class CsvSource:
     def _whole_end(self, export: _Export, wanted: Window) -> list[_Part]:
         """The days, from one on, of which an export without an order is surely whole, because it is a smaller one.
 
-        Where the one that begins a day later lists what the first does, that one is whole as well.
+        Where the first of these, which begins a day later, lists what the export does, the export is whole as well.
         """
         days = wanted.days()
-        low, middle, high = 1, 1, len(days)
+        low = middle = next_start = 2  # an export begins a day before the days wanted of it
+        high = len(days)
         found: list[_Part] = []
         while low < high:
             some = Window(days[middle], wanted.last)
             later = self._load(some, some.first - DAYS_BEFORE)
             if not self._sizes.show_whole(later.survey.listed):
                 low = middle + 1
-            elif middle == 1 and _counts(later, some) == _counts(export, some):
+            elif middle == next_start and _counts(later, some) == _counts(export, some):
                 return _part(self._first_whole_day(export.survey, wanted), wanted.last, export)
             else:
                 found, high = [_Part(some, later)], middle
