@@ -22,8 +22,8 @@ from etl.extract.source import Source
 from etl.load.balance import Snapshot, first_snapshot_at, spend_on_record, write_snapshots
 from etl.load.engine import database_errors, reading
 from etl.model import Window
+from etl.transform.fields import BadRecord, normalise_price
 from etl.transform.identity import identify_days
-from etl.transform.normalise import BadRecord, normalise_price
 from etl.windows import ONE_DAY, plan_windows
 
 HURRIED_SECONDS: Final = 5.0

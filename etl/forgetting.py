@@ -21,7 +21,7 @@ from etl.load.tables import accounts
 from etl.personal import Number
 from etl.runs import protection_of, utc_now
 from etl.settings import Settings
-from etl.transform.normalise import BadRecord, normalise_phone
+from etl.transform.fields import BadRecord, normalise_phone
 
 _SPELLED: Final = re.compile(r"[+\d\s()\[\]./\u2010-\u2015\u2212-]+")
 _DIGITS: Final = range(3, 16)

@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from etl.model import MISSING, Feed, RawRecord, Record, Rejected, Survey, Window
-from etl.transform.columns import normalise_records, normalise_times
-from etl.transform.normalise import BadRecord, normalise, normalise_time, readable_day, storable
+from etl.transform.fields import BadRecord, normalise, normalise_time, readable_day, storable
+from etl.transform.vectorised import normalise_records, normalise_times
 
 SLICE: Final = 5_000
 """Records that are normalised together: a bad one among them costs the others no more than a second look."""

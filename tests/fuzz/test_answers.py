@@ -25,7 +25,7 @@ from etl.extract.json_feed import parse_billing
 from etl.extract.spill import Spill
 from etl.logs import Redactor
 from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, Record, Survey, Window, raw_record
-from etl.transform.normalise import normalise, normalise_time
+from etl.transform.fields import normalise, normalise_time
 from etl.transform.reading import read_feed
 
 DATA = Path(__file__).parents[1] / "data"

@@ -16,7 +16,7 @@ from hostile import assert_discreet, fuzz, parts, spoil
 
 from etl.extract.csv_columns import is_time
 from etl.model import MISSING, raw_record
-from etl.transform.normalise import (
+from etl.transform.fields import (
     BadRecord,
     normalise,
     normalise_code,

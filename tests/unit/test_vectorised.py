@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.model import MISSING, RawRecord
-from etl.transform.columns import normalise_records, normalise_times
-from etl.transform.normalise import BadRecord, normalise, normalise_time
+from etl.transform.fields import BadRecord, normalise, normalise_time
+from etl.transform.vectorised import normalise_records, normalise_times
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 MOMENTS = st.datetimes(min_value=None, max_value=None)
@@ -88,8 +88,8 @@ def test_one_odd_time_among_many_is_noticed(odd):
 
 
 def test_what_is_documented_is_never_read_one_by_one(monkeypatch):
-    monkeypatch.setattr("etl.transform.columns.normalise_time", None)
-    monkeypatch.setattr("etl.transform.columns.normalise_phone", None)
+    monkeypatch.setattr("etl.transform.vectorised.normalise_time", None)
+    monkeypatch.setattr("etl.transform.vectorised.normalise_phone", None)
     times = normalise_times(["2026-03-09T10:00:00", "2026-03-09T10:00:01"], MOSCOW)
     rows = [RawRecord("", "0371", 1, "Ok", phone, Decimal("0.2")) for phone in ("89243555100", "79243555100")]
     records = normalise_records(rows, times)

@@ -1,6 +1,6 @@
 """Normalise a slice of records a column at a time: what holds for a whole column is asked once.
 
-The rules are those of `normalise`, applied once to each different value; times, phones and codes, most of which are
+The rules are those of `fields`, applied once to each different value; times, phones and codes, most of which are
 different, are looked at together. Which record is bad a column does not tell: then the slice is read row by row.
 """
 
@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Final, TypeVar
 
 from etl.model import MISSING, Raw, RawRecord, Record, new_record
-from etl.transform.normalise import (
+from etl.transform.fields import (
     CODE_DIGITS,
     PHONE_DIGITS,
     is_date,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.model import MISSING, Feed, RawRecord, Record, Window, raw_record
-from etl.transform.normalise import (
+from etl.transform.fields import (
     BadRecord,
     normalise_code,
     normalise_info,
