@@ -1,7 +1,7 @@
 """One canonical form for every way a field is spelled.
 
 The forms accepted are those of the vendor's reference, its independent client and other Russian providers' exports.
-A value that could be read two ways is not read at all: `BadRecord`, and the record is kept aside with the reason.
+A value that could be read two ways is not read at all: `FieldError`, and the record is kept aside with the reason.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _THOUSANDS = str.maketrans("", "", " \u00a0\u202f")
 _WORDS_FOR_STATUS: Final = {"true": 1, "false": 0}
 
 
-class BadRecord(ValueError):
+class FieldError(ValueError):
     """A field cannot be what it must be. The text names the field and the trouble, never the value."""
 
 
@@ -55,7 +55,7 @@ def normalise(raw: RawRecord, time: str) -> Record:
         time: Its `created_at`, normalised.
 
     Raises:
-        BadRecord: It has no valid price, or a field is of a kind that cannot be read.
+        FieldError: It has no valid price, or a field is of a kind that cannot be read.
     """
     try:
         return new_record(
@@ -70,7 +70,7 @@ def normalise(raw: RawRecord, time: str) -> Record:
         )
     except TypeError:
         # The caches below cannot remember lists and objects, and no field may be one.
-        raise BadRecord("a field is a list or an object") from None
+        raise FieldError("a field is a list or an object") from None
 
 
 def normalise_time(raw: Raw, zone: tzinfo) -> str:
@@ -81,12 +81,12 @@ def normalise_time(raw: Raw, zone: tzinfo) -> str:
         zone: Of the vendor's wall clock; only a time that carries an offset of its own is turned into it.
 
     Raises:
-        BadRecord: It is no valid time, or in no known form of one.
+        FieldError: It is no valid time, or in no known form of one.
 
     Source: the vendor's reference shows `2021-12-29T14:06:51`; the other forms are assumed.
     """
     if not isinstance(raw, str):
-        raise BadRecord("created_at is missing" if raw is None or raw is MISSING else "created_at is not a text")
+        raise FieldError("created_at is missing" if raw is None or raw is MISSING else "created_at is not a text")
     if _DOCUMENTED_TIME.fullmatch(raw) and is_date(raw[:10]):
         return raw.replace("T", " ")
     if match := _ISO_TIME.fullmatch(raw.strip()):
@@ -94,15 +94,15 @@ def normalise_time(raw: Raw, zone: tzinfo) -> str:
     elif match := _RUSSIAN_TIME.fullmatch(raw.strip()):
         day, time, offset = f"{match[3]}-{match[2]}-{match[1]}", match[4], None
     else:
-        raise BadRecord("created_at is in no known form of a time")
+        raise FieldError("created_at is in no known form of a time")
     if not is_date(day):
-        raise BadRecord("created_at is no day of the calendar")
+        raise FieldError("created_at is no day of the calendar")
     if offset is None:
         return f"{day} {time}"
     try:
         moment = datetime.fromisoformat(f"{day}T{time}{offset}").astimezone(zone).replace(tzinfo=None)
     except (ValueError, OverflowError):
-        raise BadRecord("created_at carries an impossible offset") from None
+        raise FieldError("created_at carries an impossible offset") from None
     return moment.isoformat(" ", "seconds")
 
 
@@ -154,7 +154,7 @@ def normalise_status(raw: Raw) -> int | None:
         return _WORDS_FOR_STATUS[text]
     if (match := _INTEGER.fullmatch(text)) and -STATUS_LIMIT <= int(match[1]) < STATUS_LIMIT:
         return int(match[1])
-    raise BadRecord("status is not an integer")
+    raise FieldError("status is not an integer")
 
 
 def normalise_info(raw: Raw) -> str:
@@ -164,7 +164,7 @@ def normalise_info(raw: Raw) -> str:
     if raw is None or raw is MISSING:
         return ""
     if isinstance(raw, dict | list):
-        raise BadRecord("a field is a list or an object")
+        raise FieldError("a field is a list or an object")
     return str(raw)
 
 
@@ -175,26 +175,26 @@ def normalise_price(raw: Raw) -> Decimal:
     Source: a JSON number in the vendor's reference; texts and the decimal comma are assumed.
     """
     if raw is None or raw is MISSING or raw == "":
-        raise BadRecord("price is missing")
+        raise FieldError("price is missing")
     if isinstance(raw, bool):
-        raise BadRecord("price is not a number")
+        raise FieldError("price is not a number")
     try:
         if isinstance(raw, str):
             text = raw.strip()
             if not _PRICE.fullmatch(text):
-                raise BadRecord("price is not a number")
+                raise FieldError("price is not a number")
             raw = text.translate(_THOUSANDS).replace(",", ".")
         price = Decimal(raw)
     except InvalidOperation:
-        raise BadRecord("price is not a number") from None
+        raise FieldError("price is not a number") from None
     # By its exponent: arithmetic itself would overflow on a number as absurd as 1e9999999.
     if not price.is_finite() or (price and price.adjusted() >= PRICE_DIGITS):
-        raise BadRecord("price has more than twelve digits before the point")
+        raise FieldError("price has more than twelve digits before the point")
     exact = price.quantize(DECIMAL_PLACES)
     if abs(price - exact) > max(NOISE_ABSOLUTE, abs(price) * NOISE_RELATIVE):
-        raise BadRecord("price has more than six decimal places")
+        raise FieldError("price has more than six decimal places")
     if exact.adjusted() >= PRICE_DIGITS:
-        raise BadRecord("price has more than twelve digits before the point")
+        raise FieldError("price has more than twelve digits before the point")
     return exact + 0  # -0 is 0
 
 
@@ -204,11 +204,11 @@ def _key_text(raw: Raw, name: str) -> str:
     elif raw is None or raw is MISSING:
         return ""
     elif isinstance(raw, bool | dict | list):
-        raise BadRecord(f"{name} is neither a text nor a number")
+        raise FieldError(f"{name} is neither a text nor a number")
     else:
         text = str(raw)
     if len(text) > KEY_TEXT_LIMIT:
-        raise BadRecord(f"{name} is longer than {KEY_TEXT_LIMIT} characters")
+        raise FieldError(f"{name} is longer than {KEY_TEXT_LIMIT} characters")
     return text
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from etl.model import MISSING, Feed, RawRecord, Record, Rejected, Survey, Window
-from etl.transform.fields import BadRecord, normalise, normalise_time, readable_day, storable
+from etl.transform.fields import FieldError, normalise, normalise_time, readable_day, storable
 from etl.transform.vectorised import normalise_records, normalise_times
 
 SLICE: Final = 5_000
@@ -47,7 +47,7 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
             else:
                 inside = [first <= time <= last for time in times]
                 records = normalise_records(list(compress(some, inside)), list(compress(times, inside)))
-        except (BadRecord, TypeError):
+        except (FieldError, TypeError):
             times, records = _read_rows(some, window, zone, rejected)
         order.add(times)
         kept += len(records)
@@ -76,7 +76,7 @@ def _read_rows(
             time = normalise_time(raw.created_at, zone)
             if first <= time <= last:
                 records.append(normalise(raw, time))
-        except BadRecord as bad:
+        except FieldError as bad:
             day = day_of(time) if time else readable_day(raw.created_at)
             if day is None or day in window:
                 rejected.append(Rejected(day, str(bad), render_payload(raw)))

@@ -42,7 +42,7 @@ def normalise_times(column: list[Raw], zone: tzinfo) -> list[str]:
     """What `normalise_time` makes of each.
 
     Raises:
-        BadRecord: There is one of which it makes nothing.
+        FieldError: There is one of which it makes nothing.
     """
     text = "\n".join([*column, ""]) if {str}.issuperset(map(type, column)) else ""
     if len(text) == 20 * len(column) and _TIMES.fullmatch(text):
@@ -61,7 +61,7 @@ def normalise_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[R
         times: Their `created_at`, normalised.
 
     Raises:
-        BadRecord: There is one of which it makes nothing.
+        FieldError: There is one of which it makes nothing.
         TypeError: A field of one is a list or an object.
     """
     columns = zip(

@@ -1,4 +1,4 @@
-"""Any text and any value in place of a field: BadRecord in words, or the one canonical form, exactly."""
+"""Any text and any value in place of a field: FieldError in words, or the one canonical form, exactly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hostile import assert_discreet, fuzz, parts, spoil
 from etl.extract.csv_columns import is_time
 from etl.model import MISSING, raw_record
 from etl.transform.fields import (
-    BadRecord,
+    FieldError,
     normalise,
     normalise_code,
     normalise_info,
@@ -112,7 +112,7 @@ def canonical(function: Callable[[Any], Any], raw: Any) -> Any:
     """The canonical form, or MISSING where there is none; any other error gets through."""
     try:
         return function(raw)
-    except BadRecord as refusal:
+    except FieldError as refusal:
         assert_discreet(refusal)
     except TypeError:
         # The caches cannot look up a list or an object: `normalise` says so in words.
@@ -256,7 +256,7 @@ def test_a_record_of_any_fields_is_refused_or_is_the_same_when_it_is_read_again(
         try:
             raw = raw_record(**fields)
             record = normalise(raw, normalise_time(raw.created_at, MOSCOW))
-        except BadRecord as refusal:
+        except FieldError as refusal:
             assert_discreet(refusal)
             return False
         record.status_info.encode()

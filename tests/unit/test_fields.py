@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from etl.model import MISSING, Feed, RawRecord, Record, Window, raw_record
 from etl.transform.fields import (
-    BadRecord,
+    FieldError,
     normalise_code,
     normalise_info,
     normalise_phone,
@@ -51,7 +51,7 @@ def read(raw: RawRecord) -> Record | str:
 
 
 def reason(function, raw) -> str:
-    with pytest.raises(BadRecord) as refusal:
+    with pytest.raises(FieldError) as refusal:
         function(raw)
     return str(refusal.value)
 

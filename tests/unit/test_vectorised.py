@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.model import MISSING, RawRecord
-from etl.transform.fields import BadRecord, normalise, normalise_time
+from etl.transform.fields import FieldError, normalise, normalise_time
 from etl.transform.vectorised import normalise_records, normalise_times
 
 MOSCOW = ZoneInfo("Europe/Moscow")
@@ -58,7 +58,7 @@ def outcome(read):
     """What comes out, or that nothing does."""
     try:
         return read()
-    except (BadRecord, TypeError):
+    except (FieldError, TypeError):
         return "bad"
 
 
@@ -83,7 +83,7 @@ def test_records(rows):
 def test_one_odd_time_among_many_is_noticed(odd):
     column = [f"2026-03-09T10:00:{second:02}" for second in range(60)]
     assert normalise_times(column, MOSCOW)[-1] == "2026-03-09 10:00:59"
-    with pytest.raises(BadRecord):
+    with pytest.raises(FieldError):
         normalise_times([*column, odd], MOSCOW)
 
 
