@@ -7,6 +7,7 @@ A value that could be read two ways is not read at all: `FieldError`, and the re
 from __future__ import annotations
 
 import re
+import struct
 from datetime import date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -19,7 +20,11 @@ PRICE_DIGITS: Final = 12
 """What NUMERIC(18, 6) holds before the point."""
 NOISE_ABSOLUTE: Final = Decimal("1e-12")
 NOISE_RELATIVE: Final = Decimal("1e-15")
-"""What a binary float may stand off from the decimal it was meant to be: some units in its last place."""
+"""How far a binary float of 64 bits may be from the decimal it was meant to be: some units in its last place."""
+FLOAT32_DIGITS: Final = 7
+"""Significant digits of a decimal that a binary float of 32 bits holds for certain."""
+FLOAT32_EVIDENCE: Final = 9
+"""Significant digits that identify one float of 32 bits: a price of fewer is not shown to be one."""
 KEY_TEXT_LIMIT: Final = 255
 """Characters of a phone or code: the longest that every database can index."""
 STATUS_LIMIT: Final = 2**63
@@ -39,6 +44,7 @@ _RUSSIAN_PHONE = re.compile(r"(?:\+7|7|8)(\d{10})|(9\d{9})", re.ASCII)
 _PHONE_PUNCTUATION = re.compile(r"[\s()\[\]\-\u2010-\u2015\u2212]")
 _INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0+)?", re.ASCII)
 _PRICE = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[ \u00a0\u202f]\d{3})+)(?:[.,]\d+)?(?:[eE][+-]?\d{1,4})?", re.ASCII)
+_TWO_READINGS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _THOUSANDS = str.maketrans("", "", " \u00a0\u202f")
 _WORDS_FOR_STATUS: Final = {"true": 1, "false": 0}
 
@@ -172,6 +178,9 @@ def normalise_info(raw: Raw) -> str:
 def normalise_price(raw: Raw) -> Decimal:
     """Money to six decimal places, exactly; the noise of a binary float is rounded away.
 
+    The point is the decimal sign of the reference. A comma is one too where it cannot stand between thousands:
+    `1,234` is refused, `0,234`, `1,23` and `1 234,500` are read.
+
     Source: a JSON number in the vendor's reference; texts and the decimal comma are assumed.
     """
     if raw is None or raw is MISSING or raw == "":
@@ -183,6 +192,8 @@ def normalise_price(raw: Raw) -> Decimal:
             text = raw.strip()
             if not _PRICE.fullmatch(text):
                 raise FieldError("price is not a number")
+            if _TWO_READINGS.fullmatch(text):
+                raise FieldError("price has a comma that may be a decimal sign or stand between thousands")
             raw = text.translate(_THOUSANDS).replace(",", ".")
         price = Decimal(raw)
     except InvalidOperation:
@@ -190,12 +201,33 @@ def normalise_price(raw: Raw) -> Decimal:
     # By its exponent: arithmetic itself would overflow on a number as absurd as 1e9999999.
     if not price.is_finite() or (price and price.adjusted() >= PRICE_DIGITS):
         raise FieldError("price has more than twelve digits before the point")
-    exact = price.quantize(DECIMAL_PLACES)
-    if abs(price - exact) > max(NOISE_ABSOLUTE, abs(price) * NOISE_RELATIVE):
+    exact = _without_noise(price)
+    if exact is None:
         raise FieldError("price has more than six decimal places")
     if exact.adjusted() >= PRICE_DIGITS:
         raise FieldError("price has more than twelve digits before the point")
     return exact + 0  # -0 is 0
+
+
+def _without_noise(price: Decimal) -> Decimal | None:
+    """A price to six decimal places; None where more of them are real.
+
+    A price of up to six places is kept as it is. One of more is the decimal that a binary float was made of: of 64
+    bits where it is as near as those are, of 32 bits where it is, to its last digit, what such a float holds of a
+    decimal of seven digits.
+    """
+    exact = price.quantize(DECIMAL_PLACES)
+    if abs(price - exact) <= max(NOISE_ABSOLUTE, abs(price) * NOISE_RELATIVE):
+        return exact
+    # Equal prices are one, however many zeros they end in.
+    digits, exponent = price.normalize().as_tuple()[1:]
+    if len(digits) < FLOAT32_EVIDENCE or not isinstance(exponent, int):
+        return None
+    places = min(6, max(0, FLOAT32_DIGITS - 1 - price.adjusted()))
+    meant = price.quantize(Decimal(1).scaleb(-places))
+    held = Decimal(struct.unpack("f", struct.pack("f", meant))[0])
+    is_held = abs(held - price) <= Decimal(5).scaleb(exponent - 1)
+    return meant.quantize(DECIMAL_PLACES) if meant and is_held else None
 
 
 def _key_text(raw: Raw, name: str) -> str:

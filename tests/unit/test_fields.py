@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import date
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -378,7 +379,9 @@ def test_stored_text_can_be_encoded_and_other_text_stays(text):
         *(("0.2", "0.2"), ("0,2", "0.2"), (" 0.20 ", "0.2"), ("+1.5", "1.5"), ("-1,5", "-1.5"), ("007", "7")),
         *(("2e-1", "0.2"), ("1E3", "1000"), ("1e+2", "100"), ("1,5e1", "15")),
         *(("1 234,50", "1234.5"), (f"1{NBSP}234.50", "1234.5"), ("1\u202f234\u202f567", "1234567")),
-        ("-12 345", "-12345"),
+        *(("-12 345", "-12345"), ("1.234", "1.234"), ("25.000", "25"), ("0,234", "0.234"), ("-0,200", "-0.2")),
+        *(("1,2345", "1.2345"), ("1,23", "1.23"), ("1234,500", "1234.5"), ("1 234,500", "1234.5"), ("007,250", "7.25")),
+        *(("0,200000", "0.2"), ("1,234e1", "12.34"), (Decimal("1.234"), "1.234")),
         *((999_999_999_999, "999999999999"), ("999999999999.999999", "999999999999.999999")),
         *((Decimal("-999999999999.999999"), "-999999999999.999999"),),
     ],
@@ -407,6 +410,37 @@ def test_the_noise_of_a_binary_float_is_rounded_away(raw, price):
     assert normalise_price(Decimal(raw)) == normalise_price(raw) == Decimal(price)
 
 
+@pytest.mark.fault(41)
+@pytest.mark.parametrize(
+    ("raw", "price"),
+    [
+        *(("0.20000000298023224", "0.2"), ("2.950000047683716", "2.95"), ("514.1400146484375", "514.14")),
+        *(("-0.20000000298023224", "-0.2"), ("0.20000000298023223876953125", "0.2"), ("0.200000003", "0.2")),
+        *(("2.95000005", "2.95"), ("9.899999618530273", "9.9"), ("1024.199951171875", "1024.2")),
+        *(("65536.1015625", "65536.1"), ("0.12345699965953827", "0.123457"), ("1.2000000424450263e-05", "0.000012")),
+        *(("0.2000000030", "0.2"), ("1.2345670461654663", "1.234567")),
+    ],
+)
+def test_the_noise_of_a_float_of_32_bits_is_rounded_away(raw, price):
+    assert normalise_price(Decimal(raw)) == normalise_price(raw) == Decimal(price)
+
+
+@calm
+@given(st.integers(-9_999_999, 9_999_999), st.integers(0, 6))
+def test_a_price_of_seven_digits_that_passed_through_a_float_of_32_bits_is_found_again(number, places):
+    price = Decimal(number).scaleb(-places)
+    [held] = struct.unpack("f", struct.pack("f", price))
+    if -Decimal(held).as_tuple().exponent > 6:  # an amount of six places is not mangled
+        assert normalise_price(Decimal(held)) == price
+        assert normalise_price(Decimal(repr(held))) == price
+
+
+@calm
+@given(st.decimals(min_value=-99_999_999, max_value=99_999_999, places=6))
+def test_a_price_of_six_places_is_never_taken_for_noise(price):
+    assert normalise_price(price) == normalise_price(f"{price}000") == price
+
+
 @calm
 @given(st.decimals(min_value=-99_999_999, max_value=99_999_999, places=6))
 def test_a_price_that_passed_through_a_binary_float_is_found_again(price):
@@ -417,7 +451,11 @@ def test_a_price_that_passed_through_a_binary_float_is_found_again(price):
 
 @pytest.mark.fault(41)
 @pytest.mark.parametrize(
-    "raw", [Decimal("0.0000001"), "0.1234567", "0,1234567", Decimal("1E-7"), "1e-7", Decimal("0.00000000001"), "5e-9"]
+    "raw",
+    [
+        *(Decimal("0.0000001"), "0.1234567", "0,1234567", Decimal("1E-7"), "1e-7", Decimal("0.00000000001"), "5e-9"),
+        *("2.9500001", "9.8999996", "0.20000001", "514.1400147", "514.14001464", "12.345677375793457", "0.2000000031"),
+    ],
 )
 def test_a_real_seventh_decimal_is_refused(raw):
     assert reason(normalise_price, raw) == "price has more than six decimal places"
@@ -455,6 +493,17 @@ def test_a_price_beyond_what_arithmetic_can_hold_is_refused_too(raw):
     ids=lambda raw: f"{type(raw).__name__} {raw}",
 )
 def test_what_is_no_number_is_no_price(raw):
+    assert reason(normalise_price, raw) == "price is not a number"
+
+
+@pytest.mark.fault(44)
+@pytest.mark.parametrize("raw", ["1,234", "25,000", "12,500", "-1,234", "+999,999", " 1,000 "])
+def test_a_price_that_can_be_read_in_two_ways_is_refused(raw):
+    assert reason(normalise_price, raw) == "price has a comma that may be a decimal sign or stand between thousands"
+
+
+@pytest.mark.parametrize("raw", ["NULL", r"\N", "None"])
+def test_a_word_for_no_value_is_no_price(raw):
     assert reason(normalise_price, raw) == "price is not a number"
 
 
