@@ -29,17 +29,20 @@ KEY_TEXT_LIMIT: Final = 255
 """Characters of a phone or code: the longest that every database can index."""
 STATUS_LIMIT: Final = 2**63
 CODE_DIGITS: Final = 4
-PHONE_DIGITS: Final = 11
-"""Of a Russian number as the vendor spells it."""
+
+DOCUMENTED_TIME: Final = r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+DOCUMENTED_PHONE: Final = r"[78]\d{10}"
+DOCUMENTED_CODE: Final = rf"\d{{{CODE_DIGITS}}}"
+"""Patterns, for ASCII digits, of the spellings that the parsers read without looking further."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
-_DOCUMENTED_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d", re.ASCII)
+_DOCUMENTED_TIME = re.compile(DOCUMENTED_TIME, re.ASCII)
 _ISO_TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,]\d+)?[ ]?(Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII
 )
 _RUSSIAN_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d{4})[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,]\d+)?", re.ASCII)
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_DOCUMENTED_PHONE = re.compile(r"[78]\d{10}", re.ASCII)
+_DOCUMENTED_PHONE = re.compile(DOCUMENTED_PHONE, re.ASCII)
 _RUSSIAN_PHONE = re.compile(r"(?:\+7|7|8)(\d{10})|(9\d{9})", re.ASCII)
 _PHONE_PUNCTUATION = re.compile(r"[\s()\[\]\-\u2010-\u2015\u2212]")
 _INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0+)?", re.ASCII)
@@ -125,10 +128,15 @@ def normalise_phone(raw: Raw) -> str:
     Source: the vendor's reference shows `8…` in billing and `7…` elsewhere; the rest is assumed.
     """
     if isinstance(raw, str) and _DOCUMENTED_PHONE.fullmatch(raw):
-        return "+7" + raw[-10:]
+        return russian_phone(raw)
     text = _key_text(raw, "phone")
     match = _RUSSIAN_PHONE.fullmatch(_PHONE_PUNCTUATION.sub("", text))
     return f"+7{match[1] or match[2]}" if match else text
+
+
+def russian_phone(documented: str) -> str:
+    """`+7XXXXXXXXXX` of a phone in documented form."""
+    return "+7" + documented[1:]
 
 
 # The caches: codes, states and prices come from small vocabularies, and a look-up is cheaper than a rule.
