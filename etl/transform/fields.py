@@ -1,7 +1,7 @@
 """One canonical form for every way a field is spelled.
 
 The forms accepted are those of the vendor's reference, its independent client and other Russian providers' exports.
-A value that could be read two ways is not read at all: `FieldError`, and the record is kept aside with the reason.
+A value that could be read two ways is not read at all: `FieldError`, and the record is quarantined with the reason.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from etl.model import MISSING, Raw, RawRecord, Record, new_record
+from etl.spreadsheet import is_no_value, restore_key
 
 DECIMAL_PLACES: Final = Decimal("0.000001")
 PRICE_DIGITS: Final = 12
@@ -48,12 +49,17 @@ _PHONE_PUNCTUATION = re.compile(r"[\s()\[\]\-\u2010-\u2015\u2212]")
 _INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0+)?", re.ASCII)
 _PRICE = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[ \u00a0\u202f]\d{3})+)(?:[.,]\d+)?(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _TWO_READINGS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+_GROUPED_CODE = re.compile(r"[1-9]\d{0,2}(?:[ \u00a0\u202f]\d{3})+", re.ASCII)
 _THOUSANDS = str.maketrans("", "", " \u00a0\u202f")
 _WORDS_FOR_STATUS: Final = {"true": 1, "false": 0}
 
 
 class FieldError(ValueError):
     """A field cannot be what it must be. The text names the field and the trouble, never the value."""
+
+
+class CorruptKey(FieldError):
+    """A phone or code whose digits a spreadsheet has lost: its whole source cannot be trusted."""
 
 
 def normalise(raw: RawRecord, time: str) -> Record:
@@ -125,13 +131,24 @@ def readable_day(raw: Raw) -> date | None:
 def normalise_phone(raw: Raw) -> str:
     """`+7XXXXXXXXXX` for a Russian number however it is spelled, any other as given and trimmed.
 
+    Raises:
+        CorruptKey: A spreadsheet has lost its digits.
+
     Source: the vendor's reference shows `8…` in billing and `7…` elsewhere; the rest is assumed.
     """
     if isinstance(raw, str) and _DOCUMENTED_PHONE.fullmatch(raw):
         return russian_phone(raw)
-    text = _key_text(raw, "phone")
+    text = _trimmed(raw, "phone")
+    phone = _find_russian(text)
+    if phone is None:
+        text = _restored(text, "phone")
+        phone = _find_russian(text)
+    return text if phone is None else phone
+
+
+def _find_russian(text: str) -> str | None:
     match = _RUSSIAN_PHONE.fullmatch(_PHONE_PUNCTUATION.sub("", text))
-    return f"+7{match[1] or match[2]}" if match else text
+    return f"+7{match[1] or match[2]}" if match else None
 
 
 def russian_phone(documented: str) -> str:
@@ -143,27 +160,41 @@ def russian_phone(documented: str) -> str:
 # Typed, because True and 1 are equal and are not the same price.
 
 
-@lru_cache(maxsize=16384, typed=True)
 def normalise_code(raw: Raw) -> str:
     """The code as text, leading zeros that a spreadsheet lost restored to four digits; no code is the empty text.
 
-    Source: the vendor's reference shows four digits in a text; null and numbers are assumed.
+    Raises:
+        CorruptKey: A spreadsheet has lost its digits.
+
+    Source: the vendor's reference shows four digits in a text; null, numbers and spaces between thousands are assumed.
     """
-    text = _key_text(raw, "code_auth")
+    return _parse_code(_as_written(raw))
+
+
+@lru_cache(maxsize=16384, typed=True)
+def _parse_code(raw: Raw) -> str:
+    text = _restored(_trimmed(raw, "code_auth"), "code_auth")
+    if _GROUPED_CODE.fullmatch(text):
+        text = text.translate(_THOUSANDS)
     return text.zfill(CODE_DIGITS) if text.isdecimal() and text.isascii() else text
 
 
-@lru_cache(maxsize=1024, typed=True)
 def normalise_status(raw: Raw) -> int | None:
-    """An integer; booleans and numeric texts are one, null and a lacking field are None.
+    """An integer; booleans and numeric texts are one; null, a word for it and a lacking field are None.
 
     Source: an integer in the vendor's reference, a boolean in the independent client.
     """
+    return _parse_status(_as_written(raw))
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _parse_status(raw: Raw) -> int | None:
     if raw is None or raw is MISSING:
         return None
-    text = str(raw).strip().lower()
-    if not text:
+    text = str(raw).strip()
+    if not text or is_no_value(text):
         return None
+    text = text.lower()
     if text in _WORDS_FOR_STATUS:
         return _WORDS_FOR_STATUS[text]
     if (match := _INTEGER.fullmatch(text)) and -STATUS_LIMIT <= int(match[1]) < STATUS_LIMIT:
@@ -172,14 +203,13 @@ def normalise_status(raw: Raw) -> int | None:
 
 
 def normalise_info(raw: Raw) -> str:
-    """Free text, kept as it is but for what no database can hold; null is the empty text."""
-    if isinstance(raw, str):
-        return storable(raw)
+    """Free text, kept as it is but for what no database can hold; null and a word for it are the empty text."""
     if raw is None or raw is MISSING:
         return ""
     if isinstance(raw, dict | list):
         raise FieldError("a field is a list or an object")
-    return str(raw)
+    text = str(raw)
+    return "" if is_no_value(text) else storable(text)
 
 
 @lru_cache(maxsize=4096, typed=True)
@@ -238,18 +268,28 @@ def _without_noise(price: Decimal) -> Decimal | None:
     return meant.quantize(DECIMAL_PLACES) if meant and is_held else None
 
 
-def _key_text(raw: Raw, name: str) -> str:
+def _as_written(raw: Raw) -> Raw:
+    """A decimal as text: equal ones differ in the digits that they show, and a cache would take one for the other."""
+    return str(raw) if isinstance(raw, Decimal) else raw
+
+
+def _trimmed(raw: Raw, name: str) -> str:
     if isinstance(raw, str):
-        text = storable(raw).strip()
-    elif raw is None or raw is MISSING:
+        return storable(raw).strip()
+    if raw is None or raw is MISSING:
         return ""
-    elif isinstance(raw, bool | dict | list):
+    if isinstance(raw, bool | dict | list):
         raise FieldError(f"{name} is neither a text nor a number")
-    else:
-        text = str(raw)
-    if len(text) > KEY_TEXT_LIMIT:
+    return str(raw)
+
+
+def _restored(text: str, name: str) -> str:
+    key = restore_key(text)
+    if key is None:
+        raise CorruptKey(f"a spreadsheet has changed a {name} beyond recovery: a rounded number, a formula or an error")
+    if len(key) > KEY_TEXT_LIMIT:
         raise FieldError(f"{name} is longer than {KEY_TEXT_LIMIT} characters")
-    return text
+    return key
 
 
 def storable(text: str) -> str:

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
+from etl.errors import UnusableAnswer
 from etl.model import MISSING, Feed, RawRecord, Record, Rejected, Survey, Window
-from etl.transform.fields import FieldError, normalise, normalise_time, readable_day, storable
+from etl.transform.fields import CorruptKey, FieldError, normalise, normalise_time, readable_day, storable
 from etl.transform.vectorised import normalise_records, normalise_times
 
 SLICE: Final = 5_000
@@ -28,6 +29,9 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         window: Records of other days are surveyed and left out.
         zone: Of the vendor's wall clock.
         keep: Called with some records at a time, in the order of the feed.
+
+    Raises:
+        UnusableAnswer: A spreadsheet has lost the digits of a key: the others may be wrong, too.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
     order = _Order()
@@ -76,6 +80,8 @@ def _read_rows(
             time = normalise_time(raw.created_at, zone)
             if first <= time <= last:
                 records.append(normalise(raw, time))
+        except CorruptKey as corrupt:
+            raise UnusableAnswer(str(corrupt)) from None
         except FieldError as bad:
             day = day_of(time) if time else readable_day(raw.created_at)
             if day is None or day in window:

@@ -16,9 +16,10 @@ ALLOWED = {
     "model": {"errors"},
     "windows": {"errors", "model"},
     "personal": set(),
+    "spreadsheet": set(),
     "logs": {"errors", "model", "personal"},
-    "extract": {"errors", "model", "windows"},
-    "transform": {"errors", "model", "personal", "windows"},
+    "extract": {"errors", "model", "spreadsheet", "windows"},
+    "transform": {"errors", "model", "personal", "spreadsheet", "windows"},
     "load": {"errors", "model", "personal", "stopping", "windows"},
     "sandbox": set(),
 }

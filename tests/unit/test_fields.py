@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from etl.model import MISSING, Feed, RawRecord, Record, Window, raw_record
 from etl.transform.fields import (
+    CorruptKey,
     FieldError,
     normalise_code,
     normalise_info,
@@ -237,6 +238,32 @@ def test_a_number_that_shares_russias_code_is_spelled_as_one():
     assert normalise_phone("87071234567") == normalise_phone("+7 707 123-45-67") == "+77071234567"
 
 
+@pytest.mark.parametrize(
+    ("raw", "phone"),
+    [
+        *(('="89990001122"', "+79990001122"), ("=89990001122", "+79990001122"), ("'89990001122", "+79990001122")),
+        *(('="+7 (999) 000-11-22"', "+79990001122"), ('"89990001122"', "+79990001122")),
+        *(("89990001122.0", "+79990001122"), ("9990001122,0", "+79990001122"), ("89 990 001 122,00", "+79990001122")),
+        *((Decimal("89990001122.0"), "+79990001122"), (Decimal("8.99900011E+10"), "+79990001100")),
+        *(
+            ("8,99900011e10", "+79990001100"),
+            ('="8.9990001122E+10"', "+79990001122"),
+            ("'375291234567", "375291234567"),
+        ),
+        *(("NULL", ""), (r"\N", ""), ('=""', "")),
+    ],
+)
+def test_a_phone_that_a_spreadsheet_touched_is_the_phone(raw, phone):
+    assert normalise_phone(raw) == phone
+
+
+@pytest.mark.parametrize("parse", [normalise_phone, normalise_code])
+@pytest.mark.parametrize("raw", ["8,999E+10", Decimal("8.999E+10"), "=1+1", "########", "1,000", Decimal("1E+3")])
+def test_a_key_that_a_spreadsheet_lost_is_told_apart_from_a_bad_record(parse, raw):
+    with pytest.raises(CorruptKey):
+        parse(raw)
+
+
 def test_a_boolean_is_no_phone():
     assert reason(normalise_phone, True) == "phone is neither a text nor a number"
 
@@ -266,6 +293,19 @@ def test_a_phone_may_be_as_long_as_every_database_can_index():
         ("１２", "１２"),
         ("٣", "٣"),
         ("²", "²"),
+        ('="0042"', "0042"),
+        ("'42", "0042"),
+        ("42,0", "0042"),
+        ("101.00", "0101"),
+        (Decimal("101.0"), "0101"),
+        ("4.2E+01", "0042"),
+        ("2 371", "2371"),
+        (f"2{NBSP}371,00", "2371"),
+        ("2 37", "2 37"),
+        ("NULL", ""),
+        ("None", ""),
+        (r"\N", ""),
+        ("none", "none"),
         ("", ""),
         ("  ", ""),
         (None, ""),
@@ -274,6 +314,14 @@ def test_a_phone_may_be_as_long_as_every_database_can_index():
 )
 def test_a_code_is_a_text_whose_lost_zeros_are_restored(raw, code):
     assert normalise_code(raw) == code
+
+
+def test_equal_decimals_do_not_answer_for_each_other():
+    assert normalise_code(Decimal("1000.0")) == "1000"
+    with pytest.raises(CorruptKey):
+        normalise_code(Decimal("1E+3"))
+    assert normalise_status(Decimal("100.0")) == 100
+    assert reason(normalise_status, Decimal("1E+2")) == "status is not an integer"
 
 
 def test_a_boolean_is_no_code():
@@ -295,6 +343,7 @@ def test_a_code_may_be_as_long_as_every_database_can_index():
         *(("1", 1), (" 0 ", 0), ("+2", 2), ("-2", -2), ("1.0", 1), ("007", 7)),
         *((Decimal("1.0"), 1), (Decimal("2.000"), 2)),
         *((None, None), (MISSING, None), ("", None), ("  ", None)),
+        *(("NULL", None), ("null", None), ("None", None), (r"\N", None), (" NULL ", None), ("nan", None)),
     ],
 )
 def test_a_status_is_an_integer_or_null(raw, status):
@@ -311,8 +360,8 @@ def test_the_kinds_of_a_status_do_not_answer_for_each_other():
 @pytest.mark.parametrize(
     "raw",
     [
-        *("ok", "yes", "on", "null", "None", "1,0", "1.5", "1_0", "１", "٣", "1e0", "0x1", "--1", "1 0", "nan", "1."),
-        *(Decimal("1.5"), Decimal("NaN"), Decimal("1E+2"), Decimal("Infinity")),
+        *("ok", "yes", "on", "none", "n/a", "1,0", "1.5", "1_0", "１", "٣", "1e0", "0x1", "--1", "1 0", "inf", "1."),
+        *(Decimal("1.5"), Decimal("1E+2"), Decimal("Infinity")),
         *(2**63, -(2**63) - 1, str(2**63), "9" * 5000),
     ],
     ids=lambda raw: str(raw)[:20],
@@ -337,6 +386,11 @@ def test_anything_else_rejects_the_record(raw):
         (Decimal("1.50"), "1.50"),
         ("x" * 500_000, "x" * 500_000),
         ("👍", "👍"),
+        ("NULL", ""),
+        (r"\N", ""),
+        (" None ", ""),
+        ("NULL and void", "NULL and void"),
+        ("n/a", "n/a"),
     ],
     ids=lambda value: str(value)[:20],
 )
