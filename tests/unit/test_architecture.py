@@ -15,7 +15,7 @@ ALLOWED = {
     "stopping": {"errors"},
     "model": {"errors"},
     "windows": {"errors", "model"},
-    "personal": set(),
+    "personal": {"spreadsheet"},
     "spreadsheet": set(),
     "logs": {"errors", "model", "personal"},
     "extract": {"errors", "model", "spreadsheet", "windows"},
