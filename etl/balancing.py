@@ -22,8 +22,8 @@ from etl.extract.source import Source
 from etl.load.balance import Snapshot, first_snapshot_at, spend_on_record, write_snapshots
 from etl.load.engine import database_errors, reading
 from etl.model import Window
+from etl.transform.fields import FieldError, normalise_price
 from etl.transform.identity import identify_days
-from etl.transform.normalise import BadRecord, normalise_price
 from etl.windows import ONE_DAY, plan_windows
 
 HURRIED_SECONDS: Final = 5.0
@@ -179,7 +179,7 @@ def read_balance(client: Client) -> Decimal:
     told = client.balance()["balance"]
     try:
         return normalise_price(told)
-    except (BadRecord, TypeError, ValueError):
+    except (FieldError, TypeError, ValueError):
         pass
     # Outside of the block: nothing may stand on an error that holds the vendor's own words.
     raise UnusableAnswer("a balance that is no amount of money")

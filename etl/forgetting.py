@@ -21,7 +21,7 @@ from etl.load.tables import accounts
 from etl.personal import Number
 from etl.runs import protection_of, utc_now
 from etl.settings import Settings
-from etl.transform.normalise import BadRecord, normalise_phone
+from etl.transform.fields import FieldError, normalise_phone
 
 _SPELLED: Final = re.compile(r"[+\d\s()\[\]./\u2010-\u2015\u2212-]+")
 _DIGITS: Final = range(3, 16)
@@ -52,7 +52,7 @@ def canonical_number(text: str) -> str:
     """
     try:
         canonical = normalise_phone(text)
-    except BadRecord:
+    except FieldError:
         canonical = ""
     if not _SPELLED.fullmatch(canonical) or len(re.sub(r"\D", "", canonical)) not in _DIGITS:
         raise ValueError("a phone number of 3 to 15 digits, like +7 900 000-00-00")

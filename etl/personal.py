@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from etl.spreadsheet import restore_key
+
 HIDDEN: Final = "***"
 FORGOTTEN: Final = "forgotten"
 """The phone of a row whose person was forgotten."""
@@ -77,8 +79,9 @@ class Number:
         self._pattern = re.compile(rf"(?<!\d){prefix}{_PUNCTUATION.join(self.digits)}(?!\d)")
 
     def is_(self, phone: Any) -> bool:
-        """Whether this is the number, and nothing else."""
-        return self._pattern.fullmatch(_AROUND.sub("", str(phone))) is not None
+        """Whether this is the number, and nothing else, also where a spreadsheet touched it."""
+        text = restore_key(str(phone).strip()) or str(phone)
+        return self._pattern.fullmatch(_AROUND.sub("", text)) is not None
 
     def is_in(self, text: str) -> bool:
         """Whether the text mentions it; a short number is never looked for within a text."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from etl.errors import UnusableAnswer
 from etl.model import REQUIRED_FIELDS, RawRecord
+from etl.spreadsheet import is_no_value, restore_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -151,7 +152,12 @@ _EVERY_CELL: Final = {
     "status_info": re.compile(r"(?s:.*)"),
     "price": re.compile(rf"(?:{_NUMBER.pattern})?"),
 }
-"""What a column of the field may hold at all: wide, because it is what rules the other readings out."""
+"""What a column of the field may hold at all: wide, because it is what rules the other readings out.
+
+Phones and codes are looked at as they were before a spreadsheet touched them.
+"""
+
+_KEYS: Final = frozenset({"phone", "code_auth"})
 
 _SOME_CELL: Final = {
     "created_at": _ANYTHING,
@@ -179,24 +185,40 @@ def is_time(cell: str) -> bool:
 class Column:
     """What the cells of one column speak for and against."""
 
-    __slots__ = ("_allowed", "_shown", "blank")
+    __slots__ = ("_allowed", "_has_value", "_shown", "blank")
 
     def __init__(self) -> None:
         self.blank = True
+        self._has_value = False
         self._allowed = set(FIELDS)
         self._shown: set[str] = set()
 
     def see(self, cells: Iterable[str]) -> None:
         """Take in some more of its cells."""
-        distinct = set(map(str.strip, cells))
-        self.blank = self.blank and not any(distinct)
-        self._allowed = {field for field in self._allowed if all(map(_EVERY_CELL[field].fullmatch, distinct))}
-        self._shown |= {f for f in self._allowed - self._shown if any(map(_SOME_CELL[f].fullmatch, distinct))}
+        written = set(map(str.strip, cells))
+        self.blank = self.blank and not any(written)
+        values = set(map(_value_shown, written))
+        self._has_value = self._has_value or any(values)
+        keys = set(map(_key_shown, values)) if self._allowed & _KEYS else values
+        seen = {field: keys if field in _KEYS else values for field in self._allowed}
+        self._allowed = {field for field in self._allowed if all(map(_EVERY_CELL[field].fullmatch, seen[field]))}
+        self._shown |= {f for f in self._allowed - self._shown if any(map(_SOME_CELL[f].fullmatch, seen[f]))}
 
     @property
     def fields(self) -> set[str]:
-        """Fields it could be; an empty column can be nothing but descriptions that nobody wrote."""
-        return {"status_info"} if self.blank else self._allowed & self._shown
+        """Fields it could be; a column without a value can be nothing but descriptions that nobody wrote."""
+        return self._allowed & self._shown if self._has_value else {"status_info"}
+
+
+def _value_shown(cell: str) -> str:
+    """A cell's text, trimmed; the empty text for a word that means no value."""
+    return "" if is_no_value(cell) else cell.strip()
+
+
+def _key_shown(cell: str) -> str:
+    """The key that a cell shows; the cell itself, which no key looks like, where a spreadsheet has lost it."""
+    key = restore_key(cell)
+    return cell if key is None else key
 
 
 def columns_by_content(columns: Sequence[Column]) -> Columns:
@@ -247,7 +269,9 @@ def refuse_unreadable(records: Iterable[RawRecord], fields: Iterable[str]) -> No
     empty = True
     for record in records:
         empty = False
-        unread = {field: form for field, form in unread.items() if not form.fullmatch(getattr(record, field).strip())}
+        unread = {
+            field: form for field, form in unread.items() if not form.fullmatch(_value_shown(getattr(record, field)))
+        }
         if not unread:
             return
     if not empty:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from etl.model import Feed, Record, Rejected, StoredForm, Survey, Window, new_record
 from etl.personal import HIDDEN, CoverField, cover_payload, hide_phones, mask_phone
-from etl.transform.normalise import BadRecord, normalise_phone
+from etl.transform.fields import FieldError, normalise_phone
 
 KEEP_PHONES: Final = 1 << 16
 """Phones whose keyed form is remembered: a person is called more than once."""
@@ -88,7 +88,7 @@ class Protection:
     def _raw_phone(self, raw: Any) -> str:
         try:
             return self.phone(normalise_phone(raw))
-        except BadRecord:
+        except FieldError:
             return HIDDEN
 
 

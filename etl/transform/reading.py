@@ -7,10 +7,11 @@ from datetime import date, tzinfo
 from itertools import compress, islice
 from typing import Any, Final
 
+from etl.errors import UnusableAnswer
 from etl.model import Feed, RawRecord, Record, Rejected, Survey, Window
-from etl.transform.columns import normalise_records, normalise_times
-from etl.transform.normalise import BadRecord, normalise, normalise_time
+from etl.transform.fields import CorruptKey, FieldError, normalise, normalise_time
 from etl.transform.unreadable import add_key, reject_record
+from etl.transform.vectorised import normalise_records, normalise_times
 
 SLICE: Final = 5_000
 """Records that are normalised together: a bad one among them costs the others no more than a second look."""
@@ -24,6 +25,9 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         window: Records of other days are surveyed and left out.
         zone: Of the vendor's wall clock.
         keep: Called with some records at a time, in the order of the feed.
+
+    Raises:
+        UnusableAnswer: A spreadsheet has lost the digits of a key: the others may be wrong, too.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
     order = _Order()
@@ -43,7 +47,7 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
             else:
                 inside = [first <= time <= last for time in times]
                 records = normalise_records(list(compress(some, inside)), list(compress(times, inside)))
-        except (BadRecord, TypeError):
+        except (FieldError, TypeError):
             times, records = _read_rows(some, window, zone, rejected)
         order.add(times)
         kept += len(records)
@@ -71,7 +75,9 @@ def _read_rows(
             time = normalise_time(raw.created_at, zone)
             if first <= time <= last:
                 records.append(normalise(raw, time))
-        except BadRecord as bad:
+        except CorruptKey as corrupt:
+            raise UnusableAnswer(str(corrupt)) from None
+        except FieldError as bad:
             item = reject_record(raw, str(bad), zone)
             if item.day is None or item.day in window:
                 rejected.append(item)

@@ -15,8 +15,8 @@ from typing import Any, Final
 import msgspec
 
 from etl.model import ALL_FIELDS, MISSING, PartialKey, Raw, RawRecord, Rejected, raw_record
-from etl.transform.normalise import (
-    BadRecord,
+from etl.transform.fields import (
+    FieldError,
     normalise_code,
     normalise_phone,
     normalise_time,
@@ -64,7 +64,7 @@ def _partial_key(raw: RawRecord, zone: tzinfo) -> PartialKey:
 def _read(parse: Callable[[Raw], str], raw: Raw) -> str | None:
     try:
         return parse(raw)
-    except (BadRecord, TypeError):  # a cached parser cannot look up a list or an object
+    except (FieldError, TypeError):  # a cached parser cannot look up a list or an object
         return None
 
 

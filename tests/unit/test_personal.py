@@ -55,6 +55,13 @@ SPELLINGS = [
 OTHERS = ["89243555101", "192435551000", "89243555100 1", "9243555", "", None, "forgotten", "+7924*****00"]
 
 
+@pytest.mark.parametrize(
+    "touched", ['="89243555100"', "'89243555100", "89243555100.0", "8,9243555100E+10", 8.92435551e10]
+)
+def test_a_number_is_recognised_where_a_spreadsheet_touched_it(touched):
+    assert Number("+79243555100").is_(touched)
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_number_is_recognised_in_any_spelling(spelling):
     number = Number("+79243555100")

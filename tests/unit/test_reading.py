@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.errors import UnusableAnswer
 from etl.model import Feed, RawRecord, Record, Rejected, Survey, Window, raw_record
 from etl.transform.reading import day_of, read_feed
 from etl.transform.unreadable import DEEPEST_PAYLOAD
@@ -72,6 +73,15 @@ def test_a_survey_tells_the_ends_and_the_order_of_a_listing(times):
     )
     assert survey.ascending is (canonical == sorted(canonical))
     assert survey.descending is (canonical == sorted(canonical, reverse=True))
+
+
+@pytest.mark.parametrize(
+    "lost", [{"phone": "8,999E+10"}, {"code_auth": Decimal("1E+3")}, {"phone": "=A1", "price": "x"}]
+)
+def test_a_key_that_a_spreadsheet_lost_refuses_the_whole_answer(lost):
+    with pytest.raises(UnusableAnswer, match="beyond recovery") as refusal:
+        times_and_survey("2026-03-09T10:00:00", raw("2026-03-09T11:00:00", **lost))
+    assert not any(str(value) in str(refusal.value) for value in lost.values() if len(str(value)) > 1)
 
 
 def test_a_bad_record_is_put_aside_and_the_rest_of_its_day_is_kept():

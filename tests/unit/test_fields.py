@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import date
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -11,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.model import MISSING, Feed, RawRecord, Record, Window, raw_record
-from etl.transform.normalise import (
-    BadRecord,
+from etl.transform.fields import (
+    CorruptKey,
+    FieldError,
     normalise_code,
     normalise_info,
     normalise_phone,
@@ -51,7 +53,7 @@ def read(raw: RawRecord) -> Record | str:
 
 
 def reason(function, raw) -> str:
-    with pytest.raises(BadRecord) as refusal:
+    with pytest.raises(FieldError) as refusal:
         function(raw)
     return str(refusal.value)
 
@@ -241,6 +243,32 @@ def test_a_number_that_shares_russias_code_is_spelled_as_one():
     assert normalise_phone("87071234567") == normalise_phone("+7 707 123-45-67") == "+77071234567"
 
 
+@pytest.mark.parametrize(
+    ("raw", "phone"),
+    [
+        *(('="89990001122"', "+79990001122"), ("=89990001122", "+79990001122"), ("'89990001122", "+79990001122")),
+        *(('="+7 (999) 000-11-22"', "+79990001122"), ('"89990001122"', "+79990001122")),
+        *(("89990001122.0", "+79990001122"), ("9990001122,0", "+79990001122"), ("89 990 001 122,00", "+79990001122")),
+        *((Decimal("89990001122.0"), "+79990001122"), (Decimal("8.99900011E+10"), "+79990001100")),
+        *(
+            ("8,99900011e10", "+79990001100"),
+            ('="8.9990001122E+10"', "+79990001122"),
+            ("'375291234567", "375291234567"),
+        ),
+        *(("NULL", ""), (r"\N", ""), ('=""', "")),
+    ],
+)
+def test_a_phone_that_a_spreadsheet_touched_is_the_phone(raw, phone):
+    assert normalise_phone(raw) == phone
+
+
+@pytest.mark.parametrize("parse", [normalise_phone, normalise_code])
+@pytest.mark.parametrize("raw", ["8,999E+10", Decimal("8.999E+10"), "=1+1", "########", "1,000", Decimal("1E+3")])
+def test_a_key_that_a_spreadsheet_lost_is_told_apart_from_a_bad_record(parse, raw):
+    with pytest.raises(CorruptKey):
+        parse(raw)
+
+
 def test_a_boolean_is_no_phone():
     assert reason(normalise_phone, True) == "phone is neither a text nor a number"
 
@@ -270,6 +298,19 @@ def test_a_phone_may_be_as_long_as_every_database_can_index():
         ("１２", "１２"),
         ("٣", "٣"),
         ("²", "²"),
+        ('="0042"', "0042"),
+        ("'42", "0042"),
+        ("42,0", "0042"),
+        ("101.00", "0101"),
+        (Decimal("101.0"), "0101"),
+        ("4.2E+01", "0042"),
+        ("2 371", "2371"),
+        (f"2{NBSP}371,00", "2371"),
+        ("2 37", "2 37"),
+        ("NULL", ""),
+        ("None", ""),
+        (r"\N", ""),
+        ("none", "none"),
         ("", ""),
         ("  ", ""),
         (None, ""),
@@ -278,6 +319,14 @@ def test_a_phone_may_be_as_long_as_every_database_can_index():
 )
 def test_a_code_is_a_text_whose_lost_zeros_are_restored(raw, code):
     assert normalise_code(raw) == code
+
+
+def test_equal_decimals_do_not_answer_for_each_other():
+    assert normalise_code(Decimal("1000.0")) == "1000"
+    with pytest.raises(CorruptKey):
+        normalise_code(Decimal("1E+3"))
+    assert normalise_status(Decimal("100.0")) == 100
+    assert reason(normalise_status, Decimal("1E+2")) == "status is not an integer"
 
 
 def test_a_boolean_is_no_code():
@@ -299,6 +348,7 @@ def test_a_code_may_be_as_long_as_every_database_can_index():
         *(("1", 1), (" 0 ", 0), ("+2", 2), ("-2", -2), ("1.0", 1), ("007", 7)),
         *((Decimal("1.0"), 1), (Decimal("2.000"), 2)),
         *((None, None), (MISSING, None), ("", None), ("  ", None)),
+        *(("NULL", None), ("null", None), ("None", None), (r"\N", None), (" NULL ", None), ("nan", None)),
     ],
 )
 def test_a_status_is_an_integer_or_null(raw, status):
@@ -315,8 +365,8 @@ def test_the_kinds_of_a_status_do_not_answer_for_each_other():
 @pytest.mark.parametrize(
     "raw",
     [
-        *("ok", "yes", "on", "null", "None", "1,0", "1.5", "1_0", "１", "٣", "1e0", "0x1", "--1", "1 0", "nan", "1."),
-        *(Decimal("1.5"), Decimal("NaN"), Decimal("1E+2"), Decimal("Infinity")),
+        *("ok", "yes", "on", "none", "n/a", "1,0", "1.5", "1_0", "１", "٣", "1e0", "0x1", "--1", "1 0", "inf", "1."),
+        *(Decimal("1.5"), Decimal("1E+2"), Decimal("Infinity")),
         *(2**63, -(2**63) - 1, str(2**63), "9" * 5000),
     ],
     ids=lambda raw: str(raw)[:20],
@@ -341,6 +391,11 @@ def test_anything_else_rejects_the_record(raw):
         (Decimal("1.50"), "1.50"),
         ("x" * 500_000, "x" * 500_000),
         ("👍", "👍"),
+        ("NULL", ""),
+        (r"\N", ""),
+        (" None ", ""),
+        ("NULL and void", "NULL and void"),
+        ("n/a", "n/a"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -383,7 +438,9 @@ def test_stored_text_can_be_encoded_and_other_text_stays(text):
         *(("0.2", "0.2"), ("0,2", "0.2"), (" 0.20 ", "0.2"), ("+1.5", "1.5"), ("-1,5", "-1.5"), ("007", "7")),
         *(("2e-1", "0.2"), ("1E3", "1000"), ("1e+2", "100"), ("1,5e1", "15")),
         *(("1 234,50", "1234.5"), (f"1{NBSP}234.50", "1234.5"), ("1\u202f234\u202f567", "1234567")),
-        ("-12 345", "-12345"),
+        *(("-12 345", "-12345"), ("1.234", "1.234"), ("25.000", "25"), ("0,234", "0.234"), ("-0,200", "-0.2")),
+        *(("1,2345", "1.2345"), ("1,23", "1.23"), ("1234,500", "1234.5"), ("1 234,500", "1234.5"), ("007,250", "7.25")),
+        *(("0,200000", "0.2"), ("1,234e1", "12.34"), (Decimal("1.234"), "1.234")),
         *((999_999_999_999, "999999999999"), ("999999999999.999999", "999999999999.999999")),
         *((Decimal("-999999999999.999999"), "-999999999999.999999"),),
     ],
@@ -412,6 +469,37 @@ def test_the_noise_of_a_binary_float_is_rounded_away(raw, price):
     assert normalise_price(Decimal(raw)) == normalise_price(raw) == Decimal(price)
 
 
+@pytest.mark.fault(41)
+@pytest.mark.parametrize(
+    ("raw", "price"),
+    [
+        *(("0.20000000298023224", "0.2"), ("2.950000047683716", "2.95"), ("514.1400146484375", "514.14")),
+        *(("-0.20000000298023224", "-0.2"), ("0.20000000298023223876953125", "0.2"), ("0.200000003", "0.2")),
+        *(("2.95000005", "2.95"), ("9.899999618530273", "9.9"), ("1024.199951171875", "1024.2")),
+        *(("65536.1015625", "65536.1"), ("0.12345699965953827", "0.123457"), ("1.2000000424450263e-05", "0.000012")),
+        *(("0.2000000030", "0.2"), ("1.2345670461654663", "1.234567")),
+    ],
+)
+def test_the_noise_of_a_float_of_32_bits_is_rounded_away(raw, price):
+    assert normalise_price(Decimal(raw)) == normalise_price(raw) == Decimal(price)
+
+
+@calm
+@given(st.integers(-9_999_999, 9_999_999), st.integers(0, 6))
+def test_a_price_of_seven_digits_that_passed_through_a_float_of_32_bits_is_found_again(number, places):
+    price = Decimal(number).scaleb(-places)
+    [held] = struct.unpack("f", struct.pack("f", price))
+    if -Decimal(held).as_tuple().exponent > 6:  # an amount of six places is not mangled
+        assert normalise_price(Decimal(held)) == price
+        assert normalise_price(Decimal(repr(held))) == price
+
+
+@calm
+@given(st.decimals(min_value=-99_999_999, max_value=99_999_999, places=6))
+def test_a_price_of_six_places_is_never_taken_for_noise(price):
+    assert normalise_price(price) == normalise_price(f"{price}000") == price
+
+
 @calm
 @given(st.decimals(min_value=-99_999_999, max_value=99_999_999, places=6))
 def test_a_price_that_passed_through_a_binary_float_is_found_again(price):
@@ -422,7 +510,11 @@ def test_a_price_that_passed_through_a_binary_float_is_found_again(price):
 
 @pytest.mark.fault(41)
 @pytest.mark.parametrize(
-    "raw", [Decimal("0.0000001"), "0.1234567", "0,1234567", Decimal("1E-7"), "1e-7", Decimal("0.00000000001"), "5e-9"]
+    "raw",
+    [
+        *(Decimal("0.0000001"), "0.1234567", "0,1234567", Decimal("1E-7"), "1e-7", Decimal("0.00000000001"), "5e-9"),
+        *("2.9500001", "9.8999996", "0.20000001", "514.1400147", "514.14001464", "12.345677375793457", "0.2000000031"),
+    ],
 )
 def test_a_real_seventh_decimal_is_refused(raw):
     assert reason(normalise_price, raw) == "price has more than six decimal places"
@@ -460,6 +552,17 @@ def test_a_price_beyond_what_arithmetic_can_hold_is_refused_too(raw):
     ids=lambda raw: f"{type(raw).__name__} {raw}",
 )
 def test_what_is_no_number_is_no_price(raw):
+    assert reason(normalise_price, raw) == "price is not a number"
+
+
+@pytest.mark.fault(44)
+@pytest.mark.parametrize("raw", ["1,234", "25,000", "12,500", "-1,234", "+999,999", " 1,000 "])
+def test_a_price_that_can_be_read_in_two_ways_is_refused(raw):
+    assert reason(normalise_price, raw) == "price has a comma that may be a decimal sign or stand between thousands"
+
+
+@pytest.mark.parametrize("raw", ["NULL", r"\N", "None"])
+def test_a_word_for_no_value_is_no_price(raw):
     assert reason(normalise_price, raw) == "price is not a number"
 
 

@@ -1,0 +1,111 @@
+"""The field parsers applied to whole columns: the same results as record by record, in less time.
+
+Every rule is in `fields`. A column in documented form throughout is matched with that form's own pattern, all of it at
+once. Of other columns each different value is parsed once; phones, which seldom repeat, one by one. Where a value is
+refused the caller parses record by record, to find which.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from decimal import Decimal
+from operator import itemgetter
+from typing import Final, TypeVar
+
+from etl.model import MISSING, Raw, RawRecord, Record, new_record
+from etl.transform.fields import (
+    DOCUMENTED_CODE,
+    DOCUMENTED_PHONE,
+    DOCUMENTED_TIME,
+    is_date,
+    normalise_code,
+    normalise_info,
+    normalise_phone,
+    normalise_price,
+    normalise_status,
+    normalise_time,
+    russian_phone,
+)
+
+T = TypeVar("T")
+AllowedTypes = frozenset[type]
+
+_day_of = itemgetter(slice(10))
+_TIMES, _PHONES, _CODES = (
+    re.compile(rf"(?:{form}\n)*", re.ASCII) for form in (DOCUMENTED_TIME, DOCUMENTED_PHONE, DOCUMENTED_CODE)
+)
+_TIME_LENGTH, _PHONE_LENGTH, _CODE_LENGTH = 19, 11, 4
+
+# For each parser the types among whose equal values it makes no difference: True is 1, and is not a price; 1E+3 is
+# 1000.0, and is not as certain a code.
+_TEXT_TYPES: Final[AllowedTypes] = frozenset({str, type(None), type(MISSING)})
+_CODE_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int}
+_STATUS_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int, bool}
+_PRICE_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int, Decimal}
+
+
+def normalise_times(column: list[Raw], zone: tzinfo) -> list[str]:
+    """`normalise_time` of each value.
+
+    Raises:
+        FieldError: One of them is refused.
+    """
+    if text := _in_form(column, _TIMES, _TIME_LENGTH):
+        times = text.replace("T", " ").split("\n")
+        times.pop()
+        if all(map(is_date, set(map(_day_of, times)))):
+            return times
+    return [normalise_time(raw, zone) for raw in column]
+
+
+def normalise_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[Record]:
+    """`normalise` of each record.
+
+    Args:
+        rows: As the source spelled them.
+        times: Their `created_at`, normalised.
+
+    Raises:
+        FieldError: One of them is refused.
+        TypeError: A field of one is a list or an object.
+    """
+    columns = zip(
+        times,
+        _phones([row.phone for row in rows]),
+        _codes([row.code_auth for row in rows]),
+        _each_value_once(normalise_status, [row.status for row in rows], _STATUS_TYPES),
+        _each_value_once(normalise_info, [row.status_info for row in rows], _TEXT_TYPES),
+        _each_value_once(normalise_price, [row.price for row in rows], _PRICE_TYPES),
+        strict=True,
+    )
+    return list(map(new_record, columns))
+
+
+def _phones(column: list[Raw]) -> list[str]:
+    if _in_form(column, _PHONES, _PHONE_LENGTH):
+        return list(map(russian_phone, column))
+    return list(map(normalise_phone, column))
+
+
+def _codes(column: list[Raw]) -> list[str]:
+    if _in_form(column, _CODES, _CODE_LENGTH):
+        return column
+    return _each_value_once(normalise_code, column, _CODE_TYPES)
+
+
+def _in_form(column: list[Raw], lines: re.Pattern[str], length: int) -> str:
+    """All values, a line each, where every one is a text in documented form; otherwise the empty text."""
+    if not {str}.issuperset(map(type, column)):
+        return ""
+    text = "\n".join([*column, ""])
+    # The length: a value may hold line ends of its own.
+    return text if len(text) == (length + 1) * len(column) and lines.fullmatch(text) else ""
+
+
+def _each_value_once(parse: Callable[[Raw], T], column: list[Raw], types: AllowedTypes) -> list[T]:
+    if not types.issuperset(map(type, column)):
+        return list(map(parse, column))
+    table = {raw: parse(raw) for raw in set(column)}
+    return list(map(table.__getitem__, column))
