@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from etl.errors import Transient, UnusableAnswer
-from etl.extract.json_feed import LARGE, parse_data, read_billing
+from etl.extract.json_parser import LARGE, parse_data, read_billing
 from etl.extract.spill import needs_room
 from etl.extract.transport import Transport
 from etl.model import Feed, Window

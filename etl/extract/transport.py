@@ -28,7 +28,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from etl.errors import Refused, TokenRefused, Transient, UnusableAnswer, VendorError
-from etl.extract.json_feed import error_text
+from etl.extract.json_parser import error_text
 
 CHUNK: Final = 1 << 16
 ERROR_BODY: Final = 1 << 16

@@ -21,7 +21,7 @@ from hostile import assert_discreet, fuzz, parts, spoil
 from etl.errors import UnusableAnswer
 from etl.extract.csv_columns import FIELDS
 from etl.extract.csv_feed import parse_export
-from etl.extract.json_feed import parse_billing
+from etl.extract.json_parser import parse_billing
 from etl.extract.spill import Spill
 from etl.logs import Redactor
 from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, Record, Survey, Window, raw_record

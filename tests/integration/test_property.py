@@ -20,7 +20,7 @@ from oracle import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
 from etl.errors import UnusableAnswer
 from etl.extract.csv_feed import parse_export
-from etl.extract.json_feed import parse_billing
+from etl.extract.json_parser import parse_billing
 from etl.extract.spill import Spill
 from etl.load.engine import open_engine
 from etl.load.ledger import begin_run

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import UnusableAnswer
-from etl.extract.json_feed import error_text, parse_billing, parse_data, read_billing
+from etl.extract.json_parser import error_text, parse_billing, parse_data, read_billing
 from etl.model import ALL_FIELDS, MISSING, Feed, RawRecord, Record, Rejected, Window, raw_record
 from etl.transform.reading import read_feed
 
@@ -379,15 +379,15 @@ ODD = {
 @pytest.mark.parametrize("body", [*ODD.values(), *[path.read_bytes() for path in sorted(DATA.glob("*.body"))]])
 def test_an_answer_in_parts_is_read_as_it_is_as_a_whole(monkeypatch, body: bytes, part: int) -> None:
     as_a_whole = whole(body, at_once)
-    monkeypatch.setattr("etl.extract.json_feed.LARGE", 0)
-    monkeypatch.setattr("etl.extract.json_feed.PART", part)
+    monkeypatch.setattr("etl.extract.json_parser.LARGE", 0)
+    monkeypatch.setattr("etl.extract.json_parser.PART", part)
     assert whole(body, read_billing) == as_a_whole
 
 
 def test_a_large_answer_is_never_decoded_as_a_whole(monkeypatch) -> None:
-    monkeypatch.setattr("etl.extract.json_feed.LARGE", 0)
-    monkeypatch.setattr("etl.extract.json_feed.PART", 250)
-    monkeypatch.setattr("etl.extract.json_feed.parse_billing", None)
+    monkeypatch.setattr("etl.extract.json_parser.LARGE", 0)
+    monkeypatch.setattr("etl.extract.json_parser.PART", 250)
+    monkeypatch.setattr("etl.extract.json_parser.parse_billing", None)
     assert whole(ODD["documented"], read_billing)[0] == rows(ODD["documented"])
 
 
