@@ -17,11 +17,13 @@ from typing import Any, BinaryIO, Final, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from etl.errors import Transient, UnusableAnswer
-from etl.extract.json_parser import LARGE, parse_data, read_billing
+from etl.extract.json_parser import parse_answer, parse_data
 from etl.extract.spill import needs_room
 from etl.extract.transport import Transport
 from etl.model import Feed, Window
 
+IN_MEMORY: Final = 1 << 20
+"""Bytes of a JSON answer that are kept in memory; a larger one goes to a temporary file."""
 FIRST_WAIT: Final = 1.0
 """Seconds: the longest wait before the second try; it doubles with every further one."""
 
@@ -57,7 +59,7 @@ class Client:
 
         Args:
             asked: The first and the last day of the question.
-            read: Gets the records, more than once where need be. An answer that it cannot use is asked for again.
+            read: Gets the records, and reads them to the end. An answer that it cannot use is asked for again.
 
         Source: the vendor's reference, `post_billing_data`. Whether the last day is included, and in which zone days
         are cut, it does not say; that the body is JSON is assumed from the independent client.
@@ -65,9 +67,9 @@ class Client:
         dates = {"start_date": asked.first.isoformat(), "end_date": asked.last.isoformat()}
 
         def fetch() -> T:
-            with needs_room(), tempfile.SpooledTemporaryFile(LARGE, prefix="billing-etl-") as sink:
+            with needs_room(), tempfile.SpooledTemporaryFile(IN_MEMORY, prefix="billing-etl-") as sink:
                 self._transport.request("POST", "post_billing_data", sink, body=dates)
-                return read_billing(sink, read, self._transport.redact)
+                return read(parse_answer(sink, self._transport.redact))
 
         return self._ask("post_billing_data", fetch)
 

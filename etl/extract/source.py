@@ -298,9 +298,9 @@ class Source:
 
     def _read(self, asked: Window, wanted: Window) -> _Reading:
         def read(feed: Feed) -> _Reading:
-            _mention_unknown(feed)
             spill = Spill()
             survey = self._read_feed(feed, wanted, spill.add)
+            _mention_unknown(feed)
             if not survey.kept and any(goes_beyond(asked, survey)):
                 raise OtherDays(f"{about(survey)} in place of {asked}")
             return _Reading(asked, survey, spill.days(wanted), ATTRIBUTES - feed.fields)
