@@ -228,8 +228,8 @@ class _Reader:
         self.peek()
         while True:
             value, end = self._decode()
-            # A number at the end of what is in memory may go on behind it.
-            if end > self._at and (end < len(self._text) or self._ended):
+            # A number may go on behind what is in memory: of `1e+5`, `1e+` would be read as 1.
+            if end > self._at and (end + len("e+") < len(self._text) or self._ended):
                 self._at = end
                 return value
             if self._ended:

@@ -372,7 +372,7 @@ ODD = {
     "two lists": answer(record())[:-1] + f', "data": [{record()}]}}'.encode(),
     "two lists, one by another spelling": answer(record())[:-1] + f', "d\\u0061ta": [{record()}]}}'.encode(),
     "a list of lists": answer(f"[{record()}, {record()}]", record()),
-    "numbers": answer(*map(str, range(50))),
+    "numbers": answer(*map(str, range(50)), "8.92436E+10", "1e-5", "1.5"),
     "one odd record among others": answer(record(), record(more=', "more": 1'), record()),
     "no object among others": answer(record(), "null", record()),
     "nested": answer(record(), record("[[{}]]"), record('{"a": {}}'), record()),
@@ -411,7 +411,7 @@ ITEM = st.sampled_from(
         *(record().replace('"ok"', text) for text in TEXTS),
         *(record(price) for price in (*PRICES, "[" * 150 + "]" * 150, "[" * 3000 + "]" * 3000)),
         *(record("0", more) for more in MORE),
-        *(f"{{{ROW}}}", "{}", "null", "17", '"},{"', "[]"),
+        *(f"{{{ROW}}}", "{}", "null", "17", "8.92436E+10", "1e5", '"},{"', "[]"),
         *(record().replace(": ", ":").replace(", ", ","), record().replace(", ", "\n,\t").replace(":", " : ")),
     ]
 )
