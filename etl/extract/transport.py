@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import errno
 import http.client
-import io
 import re
 import ssl
 import threading
-import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,10 +22,9 @@ from urllib.parse import quote
 import msgspec
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from etl.errors import Refused, TokenRefused, Transient, UnusableAnswer, VendorError
+from etl.extract.deadline import DeadlineExceeded, DeadlineSession, TooManyInterim
 from etl.extract.json_parser import error_text
 
 CHUNK: Final = 1 << 16
@@ -36,6 +33,10 @@ ERROR_BODY: Final = 1 << 16
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CLOCK_TOLERANCE: Final = 300.0
 """Seconds by which this machine's clock and the vendor's may differ without a word."""
+CODINGS: Final = frozenset(
+    {"gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz", "exi", "aes128gcm"}
+)
+"""What a `Content-Encoding` may name that changes the body. Source: IANA, HTTP Content Coding Registry."""
 RETRY_STATUSES: Final = frozenset({408, 425, 429})
 """Client errors that may pass by themselves; all 5xx and 3xx count as passing too."""
 
@@ -68,7 +69,7 @@ class Transport:
         # A gzip stream cut short decodes without an error: better none at all, and our own decoder where one comes.
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         self._of_thread = threading.local()
-        self._sessions: list[_Session] = []
+        self._sessions: list[DeadlineSession] = []
 
     def close(self) -> None:
         """Close the connections."""
@@ -110,23 +111,23 @@ class Transport:
     def _send(self, method: str, action: str, sink: IO[bytes], body: dict[str, str] | None) -> None:
         url = f"{self._base_url}/{quote(self._token, safe='')}/{action}/"
         session = self._session()
-        session.clock.start(self._limits)
+        session.deadline.start(self._limits.deadline, between_bytes=self._limits.timeout)
         with session.request(
             method, url, json=body, timeout=self._limits.timeout, stream=True, allow_redirects=False
         ) as response:
             self._note_clock(response.headers.get("Date"))
             if response.status_code != requests.codes.ok:
                 raise self._judge(response)
-            encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+            encoding = response.headers.get("Content-Encoding", "")
             parts = _decode(response.raw.stream(CHUNK, decode_content=False), encoding, self._limits.max_bytes)
             # A record may repeat the URL it came from, and no table may hold the token.
             for part in _conceal(parts, self._token.encode()):
                 sink.write(part)
 
-    def _session(self) -> _Session:
-        session: _Session | None = getattr(self._of_thread, "session", None)
+    def _session(self) -> DeadlineSession:
+        session: DeadlineSession | None = getattr(self._of_thread, "session", None)
         if session is None:
-            session = self._of_thread.session = _Session(self._headers)
+            session = self._of_thread.session = DeadlineSession(self._headers)
             self._sessions.append(session)
         return session
 
@@ -191,6 +192,8 @@ def _translate(error: Exception) -> VendorError:
         return Refused("the server's certificate cannot be trusted")
     if caused_by(DeadlineExceeded):
         return Transient("no complete answer within BILLING_REQUEST_DEADLINE")
+    if caused_by(TooManyInterim):
+        return Transient("interim answers without end")
     # Before the timeouts: urllib3 makes these two a kind of timeout.
     if caused_by(urllib3.exceptions.NameResolutionError):
         return Transient("the host name cannot be resolved (see BILLING_API_URL)")
@@ -218,13 +221,22 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _decode(parts: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes]:
-    """The body in clear, piece by piece; a compressed one must come to its own end."""
-    if encoding in {"", "identity"}:
-        pieces = parts
-    elif encoding in {"gzip", "x-gzip"}:
-        pieces = _inflate(parts)
-    else:
-        raise UnusableAnswer("an answer in an encoding that was not asked for")
+    """The body in clear, piece by piece; a compressed one must come to its own end.
+
+    Args:
+        parts: The body as it came.
+        encoding: The header `Content-Encoding`. What is no coding (`utf-8`, `none`) says nothing about the body: it
+            is handed on as it came, as browsers and curl do, and a parser refuses what is compressed after all.
+        max_bytes: Of the body in clear.
+    """
+    codings = [token.strip() for token in encoding.lower().split(",") if token.strip() in CODINGS]
+    match codings:
+        case []:
+            pieces = parts
+        case ["gzip" | "x-gzip"]:
+            pieces = _inflate(parts)
+        case _:
+            raise UnusableAnswer("an answer in an encoding that was not asked for")
     total = 0
     for piece in pieces:
         total += len(piece)
@@ -259,103 +271,3 @@ def _inflate(parts: Iterator[bytes]) -> Iterator[bytes]:
         raise UnusableAnswer("a broken gzip body") from None
     if not decoder.eof:
         raise Transient("a gzip body cut short")
-
-
-class DeadlineExceeded(OSError):
-    """The time for the whole request is up."""
-
-
-class _Clock:
-    """When the request under way must be over, and how long the next byte may take."""
-
-    def __init__(self) -> None:
-        self._ends = 0.0
-        self._between_bytes = 0.0
-
-    def start(self, limits: Limits) -> None:
-        self._ends = time.monotonic() + limits.deadline
-        self._between_bytes = limits.timeout
-
-    def allowance(self) -> float:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded
-        return min(left, self._between_bytes)
-
-
-class _WatchedReader(io.RawIOBase):
-    """Reads a socket under the clock: a timeout alone starts anew with every byte that drips in."""
-
-    def __init__(self, sock: Any, clock: _Clock) -> None:
-        self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open until the answer is read
-        self._clock = clock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(self._clock.allowance())
-        try:
-            count: int | None = self._raw.readinto(buffer)
-        except TimeoutError:
-            self._clock.allowance()  # says so, if it was the deadline
-            raise
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _WatchedSocket:
-    """The one thing of a socket that an HTTPResponse uses."""
-
-    def __init__(self, sock: Any, clock: _Clock) -> None:
-        self._sock, self._clock = sock, clock
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_WatchedReader(self._sock, self._clock), CHUNK)
-
-
-class _DeadlineAdapter(HTTPAdapter):
-    """An adapter whose connections read their answers, the headers included, under the clock."""
-
-    def __init__(self, clock: _Clock) -> None:
-        self._clock = clock
-        super().__init__(max_retries=0)  # retries are one layer, in `client`
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        clock = self._clock
-
-        class Response(http.client.HTTPResponse):
-            def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-                super().__init__(_WatchedSocket(sock, clock), *args, **kwargs)  # type: ignore[arg-type]  # all it uses
-
-        class Plain(HTTPConnection):
-            response_class = Response
-
-        class Secure(HTTPSConnection):
-            response_class = Response
-
-        class PlainPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class SecurePool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = Secure
-
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-
-
-class _Session(requests.Session):
-    """A session whose requests are under a clock of their own."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__()
-        # A proxy or a .netrc from the environment would be shown the token.
-        self.trust_env = False
-        self.headers.update(headers)
-        self.clock = _Clock()
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, _DeadlineAdapter(self.clock))
