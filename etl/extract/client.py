@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from etl.errors import Transient, UnusableAnswer
+from etl.errors import Transient, UnusableAnswer, VendorError
 from etl.extract.json_parser import parse_answer, parse_data
 from etl.extract.spill import needs_room
 from etl.extract.transport import Transport
@@ -119,7 +119,7 @@ class Client:
             wait = state.next_action.sleep if state.next_action else 0.0
             log.warning(
                 "%s: %s; asking again in %.1f s (try %d of %d)",
-                call, error, wait, state.attempt_number, self._policy.attempts,
+                call, str(error), wait, state.attempt_number, self._policy.attempts,
             )  # fmt: skip
 
         retrying = Retrying(
@@ -129,7 +129,11 @@ class Client:
             before_sleep=tell,
             reraise=True,
         )
-        return retrying(attempt)
+        try:
+            return retrying(attempt)
+        except VendorError as error:
+            # Without tenacity's frames, which hold the error, and so all that the frames above them hold.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
 
     def _wait(self, state: RetryCallState) -> float:
         jitter = wait_random_exponential(multiplier=FIRST_WAIT, max=self._policy.max_wait)(state)

@@ -12,7 +12,7 @@ import re
 import ssl
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -37,6 +37,11 @@ CODINGS: Final = frozenset(
     {"gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz", "exi", "aes128gcm"}
 )
 """What a `Content-Encoding` may name that changes the body. Source: IANA, HTTP Content Coding Registry."""
+MASK: Final = b"***"
+UNMISTAKABLE: Final = 16
+"""Characters of a token that nothing else in an answer is; half as many where letters and digits are among them. The
+vendor's own is a UUID."""
+_LETTER_AND_DIGIT: Final = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])")
 RETRY_STATUSES: Final = frozenset({408, 425, 429})
 """Client errors that may pass by themselves; all 5xx and 3xx count as passing too."""
 
@@ -63,6 +68,7 @@ class Transport:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
+        self._masks = _masks(self._base_url, token)
         self._limits = limits
         self.redact = redact
         self.clock_skew: float | None = None
@@ -100,13 +106,18 @@ class Transport:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise  # of the sink: no question to the vendor mends that
             failure = _translate(error)
+            for cause in _causes(error):
+                cause.__traceback__ = None  # a frame of urllib3 in it holds the error: none would ever be freed
         except (ValueError, TypeError) as error:
             # urllib3 lets some of what a broken server sends through as these.
             failure = Transient(f"an answer that is not HTTP ({type(error).__name__})")
         else:
             return
         # Outside of the except block: the new error gets no context that would hold the URL.
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # this frame is in its traceback: a cycle that holds all that the frames above it hold
 
     def _send(self, method: str, action: str, sink: IO[bytes], body: dict[str, str] | None) -> None:
         url = f"{self._base_url}/{quote(self._token, safe='')}/{action}/"
@@ -121,7 +132,7 @@ class Transport:
             encoding = response.headers.get("Content-Encoding", "")
             parts = _decode(response.raw.stream(CHUNK, decode_content=False), encoding, self._limits.max_bytes)
             # A record may repeat the URL it came from, and no table may hold the token.
-            for part in _conceal(parts, self._token.encode()):
+            for part in _mask(parts, self._masks):
                 sink.write(part)
 
     def _session(self) -> DeadlineSession:
@@ -245,12 +256,28 @@ def _decode(parts: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[b
         yield piece
 
 
-def _conceal(parts: Iterable[bytes], secret: bytes) -> Iterator[bytes]:
-    """The same bytes with stars for the secret, also where two parts share it."""
-    shared = len(secret) - 1
+def _masks(base_url: str, token: str) -> dict[bytes, bytes]:
+    """What is replaced by what in an answer, so that no table holds the token and no record is changed.
+
+    A token that no price, phone, code or word of a record can be is replaced wherever it stands; any other only in the
+    API's own address: else a token `2` would turn a price of 0.2 into 0.***.
+    """
+    forms = {token.encode(), quote(token, safe="").encode()}
+    if len(token) >= UNMISTAKABLE or (len(token) >= UNMISTAKABLE // 2 and _LETTER_AND_DIGIT.match(token)):
+        return dict.fromkeys(forms, MASK)
+    before = base_url.rsplit("/", 1)[-1].encode()
+    slashes = (b"/", rb"\/")  # the second, as some writers of JSON spell it
+    return {before + slash + form + slash: before + slash + MASK + slash for form in forms for slash in slashes}
+
+
+def _mask(parts: Iterable[bytes], masks: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """The same bytes with the masks put on, also where two parts share what is masked."""
+    shared = max(map(len, masks)) - 1
     rest = b""
     for part in parts:
-        clean = (rest + part).replace(secret, b"***")
+        clean = rest + part
+        for secret, mask in masks.items():
+            clean = clean.replace(secret, mask)
         cut = max(0, len(clean) - shared)
         rest = clean[cut:]
         yield clean[:cut]
