@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -488,6 +489,24 @@ def test_a_compressed_body_that_is_not_called_so_is_no_answer(body):
         parse_data(text)
     with pytest.raises(UnusableAnswer):
         parse_export(io.BytesIO(text))
+
+
+@pytest.mark.parametrize("token", [TOKEN, "a-token-without-digits", "s3cr3t-0", "2", "ok", "price", "0.2", "{}"])
+def test_an_answer_that_repeats_the_address_comes_without_the_token_and_otherwise_as_it_is(token):
+    records = b'[{"price": 0.2, "status_info": "ok", "code_auth": "0222"}, {"price": 2, "status_info": "{}"}]'
+    addresses = [f"https://vendor/api/{quote(token, safe='')}/post_billing_data/", rf"\/api\/{token}\/get_balance\/"]
+    body = records + "".join(addresses).encode()
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    masked = b"https://vendor/api/***/post_billing_data/" + rb"\/api\/***\/get_balance\/"
+    for answer in (http(body, "Connection: close"), http(chunks, "Transfer-Encoding: chunked")):
+        with raw_server(answer) as (url, _), opened(url, token=token) as transport:
+            assert ask(transport) == records + masked
+
+
+@pytest.mark.parametrize("token", [TOKEN, "a-token-without-digits", "s3cr3t-0"])
+def test_a_token_that_nothing_else_can_be_is_masked_wherever_it_stands(token):
+    with raw_server(http(f'"{token}" {token}!'.encode())) as (url, _), opened(url, token=token) as transport:
+        assert ask(transport) == b'"***" ***!'
 
 
 def test_a_request_says_who_asks_and_that_nothing_may_be_compressed():
