@@ -18,8 +18,8 @@ RATE = 500  # looks a second
 RUNS = 3
 
 STAGES = (
-    ("fetch: requests, decompression", ("etl/extract/transport", "etl/extract/client")),
-    ("decode JSON", ("etl/extract/json_feed",)),
+    ("fetch: requests, decompression", ("etl/extract/transport", "etl/extract/deadline", "etl/extract/client")),
+    ("decode JSON", ("etl/extract/json_parser",)),
     ("hand days over to the process that loads", ("etl/extract/beside",)),
     ("order, count repeats, digest", ("etl/transform/identity",)),
     ("find each record's canonical form", ("etl/transform/",)),

@@ -124,9 +124,11 @@ class Window:
         return [self.first + timedelta(n) for n in range(len(self))]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Feed:
     """What one answer or file lists, as it spells it.
+
+    What is not a row is complete only once the rows are consumed: an answer is never in memory as a whole.
 
     Attributes:
         rows: The raw records; an iterator that may be consumed once.

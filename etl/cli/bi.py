@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
@@ -182,7 +181,6 @@ def dashboard(options: Options, *, port: int, host: str, to_anyone: bool, snapsh
     if snapshot and snapshot.exists() and not is_snapshot(snapshot):
         raise ConfigError(f"--snapshot {str(snapshot)!r} is there, and is no snapshot; name another file")
     require_libraries()
-    gc.enable()
     engine = open_engine(settings_of(options, ())[0].database_url)
     require_views(engine)
     live = None if snapshot else sqlite_path(engine.url)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import click
 
 from etl.cli.arguments import answers_in_json, settings_of, takes_accounts, takes_wait
@@ -90,7 +88,6 @@ def sandbox(*, port: int, token: str | None) -> int:
     from etl.sandbox import DEFAULT_TOKEN
     from etl.sandbox.server import serve
 
-    gc.enable()
     try:
         serve(port=port, token=token or DEFAULT_TOKEN)
     except OSError as error:

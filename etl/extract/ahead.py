@@ -59,6 +59,9 @@ def _fulfil(fetch: Callable[[Window], T], window: Window, future: Future[T]) -> 
 
 
 def _take(future: Future[T], room: threading.Semaphore) -> T:
-    result = future.result()
+    try:
+        result = future.result()
+    finally:
+        del future  # it holds its error, in whose traceback this frame is
     room.release()
     return result

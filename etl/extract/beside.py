@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
-from typing import IO, TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
 
 import msgspec
 
@@ -155,17 +155,32 @@ def _pack_error(error: BaseException) -> bytes:
 
 
 def _take(pipe: Connection) -> Fetched:
+    received = _receive(pipe)
+    if received is None:
+        raise BillingError("the process that fetches was ended from outside; did the memory run out?")
+    if isinstance(received, BaseException):
+        try:
+            raise received
+        finally:
+            del received  # this frame is in its traceback
+    (batch, days), file = received
+    return batch, [replace(day, slices=tuple(part.in_file(file) for part in parts)) for day, parts in days]
+
+
+def _receive(pipe: Connection) -> tuple[Any, IO[bytes]] | BaseException | None:
+    """A message and its file, or the error that is one without; None where the sender ended before it was done."""
     from multiprocessing.reduction import recv_handle
 
-    told = None
-    with suppress(EOFError, ConnectionError):
+    try:
         pipe.send_bytes(b"next")
-        told = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of our own fork
-        if not isinstance(told, BaseException):
-            batch, days = told
-            file = open(recv_handle(pipe), "rb")  # noqa: PTH123, SIM115 - it has no path, and lives as long as its days
-            return batch, [replace(day, slices=tuple(part.in_file(file) for part in parts)) for day, parts in days]
-    raise told or BillingError("the process that fetches was ended from outside; did the memory run out?")
+        message = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of our own fork
+        if isinstance(message, BaseException):
+            return message
+        handle = recv_handle(pipe)
+    except (EOFError, OSError, RuntimeError):
+        # The end may come between two messages, within one, or before the file: each has an error of its own.
+        return None
+    return message, open(handle, "rb")  # noqa: PTH123 - it has no path, and lives as long as its days
 
 
 class _Part(NamedTuple):

@@ -18,12 +18,14 @@ from typing import Any, BinaryIO, Final, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from etl.errors import Refused, Transient, UnknownRecord, UnusableAnswer
-from etl.extract.json_feed import LARGE, parse_data, read_billing
+from etl.errors import Refused, Transient, UnknownRecord, UnusableAnswer, VendorError
+from etl.extract.json_parser import parse_answer, parse_data
 from etl.extract.spill import needs_room
 from etl.extract.transport import Transport
 from etl.model import Feed, Window
 
+IN_MEMORY: Final = 1 << 20
+"""Bytes of a JSON answer that are kept in memory; a larger one goes to a temporary file."""
 FIRST_WAIT: Final = 1.0
 """Seconds: the longest wait before the second try; it doubles with every further one."""
 
@@ -66,7 +68,7 @@ class Client:
 
         Args:
             asked: The first and the last day of the question.
-            read: Gets the records, more than once where need be. An answer that it cannot use is asked for again.
+            read: Gets the records, and reads them to the end. An answer that it cannot use is asked for again.
 
         Source: the vendor's reference, `post_billing_data`. Whether the last day is included, and in which zone days
         are cut, it does not say; that the body is JSON is assumed from the independent client.
@@ -163,9 +165,9 @@ class Client:
     def _read_records(
         self, method: str, action: str, read: Callable[[Feed], T], body: dict[str, str] | None = None
     ) -> T:
-        with needs_room(), tempfile.SpooledTemporaryFile(LARGE, prefix="billing-etl-") as sink:
+        with needs_room(), tempfile.SpooledTemporaryFile(IN_MEMORY, prefix="billing-etl-") as sink:
             self._transport.request(method, action, sink, body=body)
-            return read_billing(sink, read, self._transport.redact)
+            return read(parse_answer(sink, self._transport.redact))
 
     def _read(self, method: str, action: str, body: dict[str, str] | None = None) -> bytes:
         sink = io.BytesIO()
@@ -178,7 +180,7 @@ class Client:
             wait = state.next_action.sleep if state.next_action else 0.0
             log.warning(
                 "%s: %s; asking again in %.1f s (try %d of %d)",
-                call, error, wait, state.attempt_number, self._policy.attempts,
+                call, str(error), wait, state.attempt_number, self._policy.attempts,
             )  # fmt: skip
 
         retrying = Retrying(
@@ -188,7 +190,11 @@ class Client:
             before_sleep=tell,
             reraise=True,
         )
-        return retrying(attempt)
+        try:
+            return retrying(attempt)
+        except VendorError as error:
+            # Without tenacity's frames, which hold the error, and so all that the frames above them hold.
+            raise error.with_traceback(None)  # noqa: B904 - it is the same error
 
     def _wait(self, state: RetryCallState) -> float:
         jitter = wait_random_exponential(multiplier=FIRST_WAIT, max=self._policy.max_wait)(state)

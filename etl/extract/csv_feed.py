@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import threading
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
@@ -34,11 +35,15 @@ from etl.extract.csv_columns import (
 from etl.model import MISSING, Feed, RawRecord
 
 if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
     from collections.abc import Generator, Iterator
     from typing import TextIO
 
 _CHUNK: Final = 1 << 20
 """Bytes read at once. No line and no cell may be longer, so that neither can fill the memory."""
+
+_BATCH: Final = 100
+"""Lines that are read together."""
 
 _DELIMITERS: Final = ";,\t|"
 
@@ -70,7 +75,6 @@ def parse_export(file: BinaryIO) -> Feed:
         UnusableAnswer: It is no CSV, is broken, or can be read in no way or in more than one. The text holds no cell.
 
     """
-    csv.field_size_limit(_CHUNK)  # for the whole process; the default is too short for a long status_info
     encoding = _recognise_encoding(file)
     form = _recognise_form(file, encoding)
     if form.header is not None:
@@ -189,7 +193,7 @@ def _recognise_form(file: BinaryIO, encoding: str) -> _Form:
 
 
 def _first_line(file: BinaryIO, encoding: str, delimiter: str) -> list[str]:
-    with _as_text(file, encoding) as text:
+    with _as_text(file, encoding) as text, _long_cells:
         try:
             return next(filter(None, csv.reader(text, delimiter=delimiter, strict=True)), [])
         except csv.Error:
@@ -237,15 +241,15 @@ def _lines(file: BinaryIO, form: _Form) -> Generator[list[Any], None, None]:
     with _as_text(file, form.encoding) as text:
         reader = csv.reader(text, delimiter=form.delimiter, strict=True)
         try:
-            for line in reader:
+            for number, line in _numbered(reader):
                 if len(line) != width:
                     if not line:
                         continue
-                    raise UnusableAnswer(f"line {reader.line_num} has {len(line)} columns, the first one has {width}")
+                    raise UnusableAnswer(f"line {number} has {len(line)} columns, the first one has {width}")
                 if line == header:
                     continue
                 if ends_in_delimiter and line[-1].strip():
-                    raise UnusableAnswer(f"line {reader.line_num} has something in column {width}, which has no name")
+                    raise UnusableAnswer(f"line {number} has something in column {width}, which has no name")
                 yield line
         except csv.Error:
             pass
@@ -253,6 +257,45 @@ def _lines(file: BinaryIO, form: _Form) -> Generator[list[Any], None, None]:
             return
     # Outside of the except block: the text of the reader's own error may hold a cell.
     raise UnusableAnswer(f"line {reader.line_num} has an unclosed or misplaced quote, or no end")
+
+
+def _numbered(reader: CsvReader) -> Iterator[tuple[int, list[Any]]]:
+    """Lines with their numbers. While a caller has one, the limit of a cell is that of the process again."""
+    while True:
+        with _long_cells:
+            batch = [(reader.line_num, line) for line in islice(reader, _BATCH)]
+        if not batch:
+            return
+        yield from batch
+
+
+class _LongCells:
+    """As long as it is entered, in whichever threads, a cell may have _CHUNK characters.
+
+    The default is too short for a long status_info. The limit is one for the whole process: it is put back for whoever
+    else reads CSV in it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limit = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._limit = csv.field_size_limit()
+                csv.field_size_limit(max(self._limit, _CHUNK))
+            self._users += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                csv.field_size_limit(self._limit)
+
+
+_long_cells = _LongCells()
 
 
 def _records(file: BinaryIO, form: _Form) -> Generator[RawRecord, None, None]:

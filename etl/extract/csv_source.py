@@ -285,9 +285,9 @@ class CsvSource:
 
         def read(file: BinaryIO) -> _Export:
             feed = parse_export(file)
-            mention_unknown(feed)
             spill = Spill()
             survey = self._read_feed(feed, wanted, spill.add)
+            mention_unknown(feed)
             if survey.earliest is not None and not overlaps(asked, survey):
                 raise OtherDays(f"{about(survey)} in place of those since {start}")
             return _Export(wanted, survey, spill, ATTRIBUTES - feed.fields)

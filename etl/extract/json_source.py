@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
-from etl.errors import OtherDays, Refused
+from etl.errors import OtherDays, Refused, TokenRefused, VendorError
 from etl.extract.client import MOST_RECORDS, Client
 from etl.extract.completeness import (
     AnswerSizes,
@@ -252,7 +252,9 @@ class JsonSource:
         """An answer that is of use only beside another one; None where there is none."""
         try:
             return self._ask(window)
-        except (Refused, OtherDays):
+        except TokenRefused:
+            raise
+        except VendorError:
             return None
 
     def _single_day(self, answer: _Answer, day: date) -> SourceDays:
@@ -354,9 +356,9 @@ class JsonSource:
 
     def _read(self, asked: Window, wanted: Window) -> _Answer:
         def read(feed: Feed) -> _Answer:
-            mention_unknown(feed)
             spill = Spill()
             survey = self._read_feed(feed, wanted, spill.add)
+            mention_unknown(feed)
             if days_left_out(wanted.days(), asked, survey).issuperset(wanted.days()) and not survey.kept:
                 raise OtherDays(f"{about(survey)} in place of {asked}")
             lacking = ATTRIBUTES - feed.fields

@@ -156,10 +156,9 @@ class Source:
         except TokenRefused:
             raise
         except (OtherDays, Refused) as error:
-            return error  # of other days it may say more
+            return error.with_traceback(None)  # of other days it may say more
         except VendorError as error:
-            self._give_json_up(error)
-            return error
+            return self._give_json_up(error)
 
     def _look_again(self, window: Window, ours: SourceDays) -> SourceDays:
         """Fetch each day alone that is over and shown empty, unless it is known to be quiet."""
@@ -172,7 +171,9 @@ class Source:
         window = Window(day, day)
         try:
             return self._json.fetch(window)
-        except (OtherDays, Refused) as error:
+        except TokenRefused:
+            raise
+        except VendorError as error:
             return SourceDays(window, {}, open={day: str(error)})
 
     def _news(self, ours: SourceDays) -> list[date]:
@@ -254,7 +255,7 @@ class Source:
                 raise  # of later days there may be one
             except VendorError as error:
                 if self._json_failure is None:  # else the run ends with it
-                    self._csv_failure = error
+                    self._csv_failure = error.with_traceback(None)
                 raise
 
     def _last_of(self, window: Window) -> date:
@@ -268,9 +269,10 @@ class Source:
     def _largest(self) -> dict[str, int]:
         return {name: sizes.largest for name, sizes in self._sizes.items()}
 
-    def _give_json_up(self, error: VendorError) -> None:
-        self._json_failure = error
+    def _give_json_up(self, error: VendorError) -> VendorError:
+        self._json_failure = error.with_traceback(None)  # its frames hold the window
         log.warning("JSON cannot be used (%s); the CSV export serves the rest of this run", error)
+        return self._json_failure
 
     # What both sources are compared with -----------------------------------------------------------------------------
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import errno
 import http.client
-import io
 import re
 import ssl
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,11 +22,10 @@ from urllib.parse import quote
 import msgspec
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from etl.errors import Refused, TokenRefused, Transient, UnusableAnswer, VendorError
-from etl.extract.json_feed import error_text
+from etl.extract.deadline import DeadlineExceeded, DeadlineSession, TooManyInterim
+from etl.extract.json_parser import error_text
 
 CHUNK: Final = 1 << 16
 ERROR_BODY: Final = 1 << 16
@@ -36,6 +33,15 @@ ERROR_BODY: Final = 1 << 16
 NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CLOCK_TOLERANCE: Final = 300.0
 """Seconds by which this machine's clock and the vendor's may differ without a word."""
+CODINGS: Final = frozenset(
+    {"gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz", "exi", "aes128gcm"}
+)
+"""What a `Content-Encoding` may name that changes the body. Source: IANA, HTTP Content Coding Registry."""
+MASK: Final = b"***"
+UNMISTAKABLE: Final = 16
+"""Characters of a token that nothing else in an answer is; half as many where letters and digits are among them. The
+vendor's own is a UUID."""
+_LETTER_AND_DIGIT: Final = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])")
 RETRY_STATUSES: Final = frozenset({408, 425, 429})
 """Client errors that may pass by themselves; all 5xx and 3xx count as passing too."""
 
@@ -62,13 +68,14 @@ class Transport:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
+        self._masks = _masks(self._base_url, token)
         self._limits = limits
         self.redact = redact
         self.clock_skew: float | None = None
         # A gzip stream cut short decodes without an error: better none at all, and our own decoder where one comes.
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
         self._of_thread = threading.local()
-        self._sessions: list[_Session] = []
+        self._sessions: list[DeadlineSession] = []
 
     def close(self) -> None:
         """Close the connections."""
@@ -99,34 +106,39 @@ class Transport:
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise  # of the sink: no question to the vendor mends that
             failure = _translate(error)
+            for cause in _causes(error):
+                cause.__traceback__ = None  # a frame of urllib3 in it holds the error: none would ever be freed
         except (ValueError, TypeError) as error:
             # urllib3 lets some of what a broken server sends through as these.
             failure = Transient(f"an answer that is not HTTP ({type(error).__name__})")
         else:
             return
         # Outside of the except block: the new error gets no context that would hold the URL.
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # this frame is in its traceback: a cycle that holds all that the frames above it hold
 
     def _send(self, method: str, action: str, sink: IO[bytes], body: dict[str, str] | None) -> None:
         url = f"{self._base_url}/{quote(self._token, safe='')}/{action}/"
         session = self._session()
-        session.clock.start(self._limits)
+        session.deadline.start(self._limits.deadline, between_bytes=self._limits.timeout)
         with session.request(
             method, url, json=body, timeout=self._limits.timeout, stream=True, allow_redirects=False
         ) as response:
             self._note_clock(response.headers.get("Date"))
             if response.status_code != requests.codes.ok:
                 raise self._judge(response)
-            encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+            encoding = response.headers.get("Content-Encoding", "")
             parts = _decode(response.raw.stream(CHUNK, decode_content=False), encoding, self._limits.max_bytes)
             # A record may repeat the URL it came from, and no table may hold the token.
-            for part in _conceal(parts, self._token.encode()):
+            for part in _mask(parts, self._masks):
                 sink.write(part)
 
-    def _session(self) -> _Session:
-        session: _Session | None = getattr(self._of_thread, "session", None)
+    def _session(self) -> DeadlineSession:
+        session: DeadlineSession | None = getattr(self._of_thread, "session", None)
         if session is None:
-            session = self._of_thread.session = _Session(self._headers)
+            session = self._of_thread.session = DeadlineSession(self._headers)
             self._sessions.append(session)
         return session
 
@@ -191,6 +203,8 @@ def _translate(error: Exception) -> VendorError:
         return Refused("the server's certificate cannot be trusted")
     if caused_by(DeadlineExceeded):
         return Transient("no complete answer within BILLING_REQUEST_DEADLINE")
+    if caused_by(TooManyInterim):
+        return Transient("interim answers without end")
     # Before the timeouts: urllib3 makes these two a kind of timeout.
     if caused_by(urllib3.exceptions.NameResolutionError):
         return Transient("the host name cannot be resolved (see BILLING_API_URL)")
@@ -218,13 +232,22 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _decode(parts: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes]:
-    """The body in clear, piece by piece; a compressed one must come to its own end."""
-    if encoding in {"", "identity"}:
-        pieces = parts
-    elif encoding in {"gzip", "x-gzip"}:
-        pieces = _inflate(parts)
-    else:
-        raise UnusableAnswer("an answer in an encoding that was not asked for")
+    """The body in clear, piece by piece; a compressed one must come to its own end.
+
+    Args:
+        parts: The body as it came.
+        encoding: The header `Content-Encoding`. What is no coding (`utf-8`, `none`) says nothing about the body: it
+            is handed on as it came, as browsers and curl do, and a parser refuses what is compressed after all.
+        max_bytes: Of the body in clear.
+    """
+    codings = [token.strip() for token in encoding.lower().split(",") if token.strip() in CODINGS]
+    match codings:
+        case []:
+            pieces = parts
+        case ["gzip" | "x-gzip"]:
+            pieces = _inflate(parts)
+        case _:
+            raise UnusableAnswer("an answer in an encoding that was not asked for")
     total = 0
     for piece in pieces:
         total += len(piece)
@@ -233,12 +256,28 @@ def _decode(parts: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[b
         yield piece
 
 
-def _conceal(parts: Iterable[bytes], secret: bytes) -> Iterator[bytes]:
-    """The same bytes with stars for the secret, also where two parts share it."""
-    shared = len(secret) - 1
+def _masks(base_url: str, token: str) -> dict[bytes, bytes]:
+    """What is replaced by what in an answer, so that no table holds the token and no record is changed.
+
+    A token that no price, phone, code or word of a record can be is replaced wherever it stands; any other only in the
+    API's own address: else a token `2` would turn a price of 0.2 into 0.***.
+    """
+    forms = {token.encode(), quote(token, safe="").encode()}
+    if len(token) >= UNMISTAKABLE or (len(token) >= UNMISTAKABLE // 2 and _LETTER_AND_DIGIT.match(token)):
+        return dict.fromkeys(forms, MASK)
+    before = base_url.rsplit("/", 1)[-1].encode()
+    slashes = (b"/", rb"\/")  # the second, as some writers of JSON spell it
+    return {before + slash + form + slash: before + slash + MASK + slash for form in forms for slash in slashes}
+
+
+def _mask(parts: Iterable[bytes], masks: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """The same bytes with the masks put on, also where two parts share what is masked."""
+    shared = max(map(len, masks)) - 1
     rest = b""
     for part in parts:
-        clean = (rest + part).replace(secret, b"***")
+        clean = rest + part
+        for secret, mask in masks.items():
+            clean = clean.replace(secret, mask)
         cut = max(0, len(clean) - shared)
         rest = clean[cut:]
         yield clean[:cut]
@@ -259,103 +298,3 @@ def _inflate(parts: Iterator[bytes]) -> Iterator[bytes]:
         raise UnusableAnswer("a broken gzip body") from None
     if not decoder.eof:
         raise Transient("a gzip body cut short")
-
-
-class DeadlineExceeded(OSError):
-    """The time for the whole request is up."""
-
-
-class _Clock:
-    """When the request under way must be over, and how long the next byte may take."""
-
-    def __init__(self) -> None:
-        self._ends = 0.0
-        self._between_bytes = 0.0
-
-    def start(self, limits: Limits) -> None:
-        self._ends = time.monotonic() + limits.deadline
-        self._between_bytes = limits.timeout
-
-    def allowance(self) -> float:
-        left = self._ends - time.monotonic()
-        if left <= 0:
-            raise DeadlineExceeded
-        return min(left, self._between_bytes)
-
-
-class _WatchedReader(io.RawIOBase):
-    """Reads a socket under the clock: a timeout alone starts anew with every byte that drips in."""
-
-    def __init__(self, sock: Any, clock: _Clock) -> None:
-        self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open until the answer is read
-        self._clock = clock
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(self._clock.allowance())
-        try:
-            count: int | None = self._raw.readinto(buffer)
-        except TimeoutError:
-            self._clock.allowance()  # says so, if it was the deadline
-            raise
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _WatchedSocket:
-    """The one thing of a socket that an HTTPResponse uses."""
-
-    def __init__(self, sock: Any, clock: _Clock) -> None:
-        self._sock, self._clock = sock, clock
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_WatchedReader(self._sock, self._clock), CHUNK)
-
-
-class _DeadlineAdapter(HTTPAdapter):
-    """An adapter whose connections read their answers, the headers included, under the clock."""
-
-    def __init__(self, clock: _Clock) -> None:
-        self._clock = clock
-        super().__init__(max_retries=0)  # retries are one layer, in `client`
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        clock = self._clock
-
-        class Response(http.client.HTTPResponse):
-            def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-                super().__init__(_WatchedSocket(sock, clock), *args, **kwargs)  # type: ignore[arg-type]  # all it uses
-
-        class Plain(HTTPConnection):
-            response_class = Response
-
-        class Secure(HTTPSConnection):
-            response_class = Response
-
-        class PlainPool(urllib3.HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class SecurePool(urllib3.HTTPSConnectionPool):
-            ConnectionCls = Secure
-
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
-
-
-class _Session(requests.Session):
-    """A session whose requests are under a clock of their own."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__()
-        # A proxy or a .netrc from the environment would be shown the token.
-        self.trust_env = False
-        self.headers.update(headers)
-        self.clock = _Clock()
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, _DeadlineAdapter(self.clock))

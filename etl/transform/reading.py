@@ -31,7 +31,7 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
     order = _Order()
-    rejected = [add_key(item, zone) for item in feed.malformed if item.day is None or item.day in window]
+    rejected: list[Rejected] = []
     listed = kept = 0
     rows = iter(feed.rows)
     while some := list(islice(rows, SLICE)):
@@ -52,6 +52,8 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         order.add(times)
         kept += len(records)
         keep(records)
+    items = (add_key(item, zone) for item in feed.malformed)
+    malformed = [item for item in items if item.day is None or item.day in window]
     return Survey(
         listed + len(feed.malformed),
         kept,
@@ -59,7 +61,7 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         order.latest,
         order.ascending,
         order.descending,
-        tuple(rejected),
+        (*malformed, *rejected),
     )
 
 

@@ -16,12 +16,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from answers import read_answer
 from hostile import assert_discreet, fuzz, parts, spoil
 
 from etl.errors import UnusableAnswer
 from etl.extract.csv_columns import FIELDS
 from etl.extract.csv_feed import parse_export
-from etl.extract.json_feed import parse_billing
 from etl.extract.spill import Spill
 from etl.logs import Redactor
 from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, Record, Survey, Window, raw_record
@@ -144,7 +144,7 @@ def assert_spilt_is_not_lost(records: list[Record]) -> None:
 def test_any_bytes_for_json_are_refused_in_words_or_read_whole(part: int) -> None:
     def accepts(data: bytes) -> bool:
         try:
-            feed = parse_billing(data, REDACT)
+            feed = read_answer(data, REDACT)
             records, survey = read(feed)
         except UnusableAnswer as refusal:
             assert_discreet(refusal)
@@ -152,7 +152,7 @@ def test_any_bytes_for_json_are_refused_in_words_or_read_whole(part: int) -> Non
         assert set(REQUIRED_FIELDS) <= feed.fields <= ALL_FIELDS
         assert_whole(records, survey)
         assert_says_what_another_reader_sees(data, survey)
-        assert read(parse_billing(as_body(records)))[0] == records
+        assert read(read_answer(as_body(records)))[0] == records
         return True
 
     fuzz(part, body, accepts)
@@ -175,7 +175,7 @@ def test_any_bytes_for_csv_are_refused_in_words_or_read_whole(part: int) -> None
             assert all(isinstance(getattr(row, name), str) for name in feed.fields)
         assert_every_line_is_a_row(data, rows)
         assert_whole(records, survey)
-        assert read(parse_billing(as_body(records)))[0] == records
+        assert read(read_answer(as_body(records)))[0] == records
         return True
 
     fuzz(part, export, accepts)
@@ -186,7 +186,7 @@ def test_any_bytes_for_csv_are_refused_in_words_or_read_whole(part: int) -> None
 def test_a_json_answer_and_the_csv_of_the_same_records_say_the_same(part: int) -> None:
     def accepts(data: bytes) -> bool:
         try:
-            records, _survey = read(parse_billing(data, REDACT))
+            records, _survey = read(read_answer(data, REDACT))
         except UnusableAnswer:
             return False
         feed = parse_export(io.BytesIO(as_export(records)))

@@ -175,13 +175,44 @@ def test_what_fits_in_memory_needs_no_room_on_disk(tmp_path):
     assert told(script) == ["5"]
 
 
-def test_a_fork_that_is_killed_ends_the_load_with_an_error():
-    script = """
-    def one_too_many(window):
+KILLED = {
+    "while it fetches": "fetch = die_in_the_second",
+    "before its message": "connection.Connection.send_bytes = die_before_the_second",
+    "within its message": "connection.Connection._send = die_within_the_second",
+    "between its message and the file": "reduction.send_handle = die_before_the_second",
+}
+
+
+@pytest.mark.parametrize("kill", KILLED.values(), ids=KILLED)
+def test_a_fork_that_is_killed_ends_the_load_with_an_error(kill):
+    script = f"""
+    from multiprocessing import connection, reduction
+    own, times = os.getpid(), Counter()
+    send_bytes, send_handle, send = connection.Connection.send_bytes, reduction.send_handle, connection.Connection._send
+    fetch_well = fetch
+
+    def is_second(name):
+        times[name] += os.getpid() != own
+        return times[name] == 2
+
+    def die_in_the_second(window):
         if window == WINDOWS[1]:
             os.kill(os.getpid(), 9)
-        return fetch(window)
-    fetched = fetch_beside(one_too_many, WINDOWS, ahead=1)
+        return fetch_well(window)
+
+    def die_before_the_second(*arguments):
+        if is_second("any"):
+            os.kill(os.getpid(), 9)
+        return (send_bytes if isinstance(arguments[1], bytes) else send_handle)(*arguments)
+
+    def die_within_the_second(pipe, buffer, *arguments):
+        if len(buffer) > 100 and is_second("message"):
+            send(pipe, buffer[: len(buffer) // 2], *arguments)
+            os.kill(os.getpid(), 9)
+        return send(pipe, buffer, *arguments)
+
+    {kill}
+    fetched = fetch_beside(fetch, WINDOWS, ahead=1)
     next(fetched)
     try:
         next(fetched)

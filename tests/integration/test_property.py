@@ -14,6 +14,7 @@ from itertools import count
 from zoneinfo import ZoneInfo
 
 import pytest
+from answers import read_answer
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -21,7 +22,6 @@ from oracle import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
 from etl.errors import UnusableAnswer
 from etl.extract.csv_feed import parse_export
-from etl.extract.json_feed import parse_billing
 from etl.extract.spill import Spill
 from etl.load.engine import open_engine
 from etl.load.ledger import begin_run
@@ -118,7 +118,7 @@ class Nights(RuleBasedStateMachine):
         form = Policies().changed({"json": spelling}).json
         order = random.sample(self.listed, len(self.listed))
         body = '{"success": true, "error": "", "data": [' + ", ".join(json_fragments(order, form)) + "]}"
-        self.load(window, size, "json", lambda: parse_billing(body.encode()), held)
+        self.load(window, size, "json", lambda: read_answer(body.encode()), held)
 
     @rule(
         window=windows, size=st.integers(1, 4), random=st.randoms(use_true_random=False), spelling=spellings,

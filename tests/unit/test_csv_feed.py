@@ -1,9 +1,11 @@
 """The billing export: what is read, whatever its form, and what is refused rather than guessed."""
 
 import codecs
+import csv
 import gzip
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -152,6 +154,24 @@ def test_a_long_description_is_read() -> None:
     long = "x" * 500_000
     [record] = read(lines(HEADER, ROW.replace("ok", long)))
     assert record.status_info == long
+
+
+def test_whoever_else_reads_csv_keeps_the_limit_of_a_cell() -> None:
+    limit = csv.field_size_limit()
+    rows = parse_export(BytesIO(lines(HEADER, *[ROW] * 1000))).rows
+    for _ in rows:
+        assert csv.field_size_limit() == limit
+    reason_for_refusing(lines(HEADER, ROW, "2021-12-29"))
+    reason_for_refusing(lines(HEADER, ROW, '"'))
+    assert csv.field_size_limit() == limit
+
+
+def test_long_cells_are_read_in_threads_and_the_limit_is_put_back() -> None:
+    limit = csv.field_size_limit()
+    export = lines(HEADER, *[ROW.replace("ok", "x" * 200_000)] * 20)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(map(len, pool.map(read, [export] * 12))) == [20] * 12
+    assert csv.field_size_limit() == limit
 
 
 def test_rows_may_be_left_unread_and_the_file_read_again() -> None:

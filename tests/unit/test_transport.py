@@ -11,12 +11,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import Refused, TokenRefused, Transient, UnusableAnswer, VendorError
+from etl.extract.csv_feed import parse_export
+from etl.extract.json_parser import parse_data
 from etl.extract.transport import Limits, Transport, parse_retry_after
 from etl.logs import Redactor
 from etl.sandbox import Dataset, Sandbox
@@ -366,8 +369,8 @@ def test_a_compressed_answer_is_whole_or_no_answer(vendor, share):
 
 
 @contextmanager
-def raw_server(*answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
-    """Sends these bytes to one client and closes; its address, and what it was asked."""
+def raw_server(*answer: bytes, silent: bool = False) -> Iterator[tuple[str, list[bytes]]]:
+    """Sends these bytes to one client and closes, or waits until that does; its address, and what it was asked."""
     asked: list[bytes] = []
 
     def serve() -> None:
@@ -378,6 +381,8 @@ def raw_server(*answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
                 asked[0] += connection.recv(1 << 16)
             for part in answer:
                 connection.sendall(part)
+            if silent:
+                connection.recv(1)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, daemon=True)
@@ -391,6 +396,8 @@ def http(body: bytes, *headers: str) -> bytes:
 
 
 GZIP = ("Content-Encoding: gzip", "Connection: close")
+
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
 
 BROKEN = {
     "nothing": (b"", Transient),
@@ -406,6 +413,10 @@ BROKEN = {
     "bytes behind the gzip": (http(gzip.compress(b"{}") + b"{}", *GZIP), UnusableAnswer),
     "a second gzip cut": (http(gzip.compress(b"{}") * 2, *GZIP)[:-5], Transient),
     "deflate": (http(zlib.compress(b"{}"), "Content-Encoding: deflate"), UnusableAnswer),
+    "brotli beside what is no coding": (http(b"{}", "Content-Encoding: utf-8, br"), UnusableAnswer),
+    "interim answers without end": (INTERIM * 17 + http(b"{}", "Content-Length: 2"), Transient),
+    "an interim answer alone": (INTERIM, Transient),
+    "another protocol": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", Transient),
     "gzip twice": (http(gzip.compress(gzip.compress(b"{}")), "Content-Encoding: gzip, gzip"), UnusableAnswer),
 }
 
@@ -428,7 +439,30 @@ ODD = {
     "gzip in capitals": (http(gzip.compress(b"{}"), "Content-Encoding: GZIP "), b"{}"),
     "two gzip members": (http(gzip.compress(b"{") + gzip.compress(b"}"), *GZIP), b"{}"),
     "large gzip": (http(gzip.compress(bytes(300_000)), *GZIP), bytes(300_000)),
-    "identity": (http(b"{}", "Content-Encoding: identity", "Content-Length: 2"), b"{}"),
+    **{
+        f"plain, and called {name}": (http(b"{}", f"Content-Encoding: {name}", "Content-Length: 2"), b"{}")
+        for name in (
+            "identity",
+            "",
+            "utf-8",
+            "UTF8",
+            "none",
+            "windows-1251",
+            "identity, utf-8",
+            "binary",
+            "text/csv; x=y",
+        )
+    },
+    "gzip beside what is no coding": (http(gzip.compress(b"{}"), "Content-Encoding: utf-8, gzip", GZIP[1]), b"{}"),
+    "gzip in two headers": (http(gzip.compress(b"{}"), "Content-Encoding: identity", *GZIP), b"{}"),
+    "gzip that nobody calls so": (http(gzip.compress(b"{}"), "Content-Encoding: utf-8", GZIP[1]), gzip.compress(b"{}")),
+    **{
+        f"{status} before it, {times} times": (
+            f"HTTP/1.1 {status} Wait\r\nLink: </x>\r\n\r\n".encode() * times + http(b"{}", "Content-Length: 2"),
+            b"{}",
+        )
+        for status, times in [(100, 1), (102, 1), (103, 1), (103, 3), (199, 16)]
+    },
 }
 
 
@@ -437,6 +471,42 @@ ODD = {
 def test_what_is_odd_but_whole_is_an_answer(answer, body):
     with raw_server(answer) as (url, _), opened(url) as transport:
         assert ask(transport) == body
+
+
+@pytest.mark.parametrize("status", [100, 103])
+def test_what_comes_behind_an_interim_answer_is_under_the_deadline(status):
+    interim = INTERIM.replace(b"103", b"%d" % status)
+    with raw_server(interim, silent=True) as (url, _), opened(url, deadline=0.2) as transport:
+        error = failure(transport)
+    assert (type(error), str(error)) == (Transient, "no complete answer within BILLING_REQUEST_DEADLINE")
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"{}"), zlib.compress(b"{}")])
+def test_a_compressed_body_that_is_not_called_so_is_no_answer(body):
+    with raw_server(http(body, "Content-Encoding: utf-8", "Connection: close")) as (url, _), opened(url) as transport:
+        text = ask(transport)
+    with pytest.raises(UnusableAnswer):
+        parse_data(text)
+    with pytest.raises(UnusableAnswer):
+        parse_export(io.BytesIO(text))
+
+
+@pytest.mark.parametrize("token", [TOKEN, "a-token-without-digits", "s3cr3t-0", "2", "ok", "price", "0.2", "{}"])
+def test_an_answer_that_repeats_the_address_comes_without_the_token_and_otherwise_as_it_is(token):
+    records = b'[{"price": 0.2, "status_info": "ok", "code_auth": "0222"}, {"price": 2, "status_info": "{}"}]'
+    addresses = [f"https://vendor/api/{quote(token, safe='')}/post_billing_data/", rf"\/api\/{token}\/get_balance\/"]
+    body = records + "".join(addresses).encode()
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    masked = b"https://vendor/api/***/post_billing_data/" + rb"\/api\/***\/get_balance\/"
+    for answer in (http(body, "Connection: close"), http(chunks, "Transfer-Encoding: chunked")):
+        with raw_server(answer) as (url, _), opened(url, token=token) as transport:
+            assert ask(transport) == records + masked
+
+
+@pytest.mark.parametrize("token", [TOKEN, "a-token-without-digits", "s3cr3t-0"])
+def test_a_token_that_nothing_else_can_be_is_masked_wherever_it_stands(token):
+    with raw_server(http(f'"{token}" {token}!'.encode())) as (url, _), opened(url, token=token) as transport:
+        assert ask(transport) == b'"***" ***!'
 
 
 def test_a_request_says_who_asks_and_that_nothing_may_be_compressed():

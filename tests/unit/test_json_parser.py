@@ -6,20 +6,23 @@ import codecs
 import io
 import json
 import re
-from collections.abc import Callable
+import tracemalloc
+from collections import deque
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
+from itertools import chain, repeat
 from pathlib import Path
-from typing import IO
 from zoneinfo import ZoneInfo
 
 import pytest
+from answers import read_answer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.errors import UnusableAnswer
-from etl.extract.json_feed import error_text, parse_billing, parse_data, read_billing
-from etl.model import ALL_FIELDS, MISSING, Feed, RawRecord, Record, Rejected, Window, raw_record
+from etl.extract.json_parser import error_text, parse_answer, parse_data
+from etl.model import ALL_FIELDS, MISSING, RawRecord, Record, Rejected, Window, raw_record
 from etl.transform.reading import read_feed
 
 calm = settings(deadline=None)
@@ -37,14 +40,14 @@ def record(price: str = "0.2", more: str = "") -> str:
 
 
 def rows(body: bytes) -> list[RawRecord]:
-    feed = parse_billing(body)
+    feed = read_answer(body)
     assert feed.malformed == ()
     return list(feed.rows)
 
 
 def refusal(body: bytes) -> str:
     with pytest.raises(UnusableAnswer) as refused:
-        parse_billing(body)
+        read_answer(body)
     return str(refused.value)
 
 
@@ -53,7 +56,7 @@ def refusal(body: bytes) -> str:
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.body")), ids=lambda path: path.stem)
 def test_reads_every_known_form(path: Path) -> None:
-    feed = parse_billing(path.read_bytes())
+    feed = parse_answer(io.BytesIO(path.read_bytes()))
     records: list[Record] = []
     survey = read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), records.extend)
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) == {
@@ -75,11 +78,11 @@ def test_every_golden_pair_is_complete() -> None:
 
 def test_the_documented_answer_is_read() -> None:
     assert rows(answer(record(), record())) == [RECORD, RECORD]
-    assert parse_billing(answer(record())).fields == ALL_FIELDS
+    assert read_answer(answer(record())).fields == ALL_FIELDS
 
 
 def test_an_answer_may_list_nothing() -> None:
-    feed = parse_billing(answer())
+    feed = read_answer(answer())
     assert (list(feed.rows), feed.fields, feed.malformed) == ([], ALL_FIELDS, ())
 
 
@@ -179,7 +182,7 @@ def test_whole_numbers_keep_their_digits(digits: str) -> None:
 def test_a_number_beyond_reason_costs_its_record_alone(digits: str) -> None:
     other = answer(record(), record(digits), record())
     kept: list[Record] = []
-    survey = read_feed(parse_billing(other), Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
+    survey = read_feed(read_answer(other), Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
     assert (len(kept), len(survey.rejected)) == (2, 1)
 
 
@@ -204,10 +207,10 @@ def test_a_field_that_a_record_lacks_is_missing_not_null() -> None:
 def test_an_answer_of_several_records_without_a_field_of_the_key_or_the_price_is_none(name: str) -> None:
     lacking = re.sub(rf'"{name}": [^,}}]+(, )?', "", record()).replace(", }", "}")
     with pytest.raises(UnusableAnswer, match=f"an answer of 2 records of which none has a {name}"):
-        parse_billing(answer(lacking, lacking))
+        read_answer(answer(lacking, lacking))
     renamed = record().replace(f'"{name}"', f'"{name}_new"')
     with pytest.raises(UnusableAnswer):
-        parse_billing(answer(renamed, renamed, renamed))
+        read_answer(answer(renamed, renamed, renamed))
     assert len(rows(answer(lacking))) == 1, "one record alone may be odd by itself"
     assert len(rows(answer(lacking, lacking, record()))) == 3
 
@@ -215,20 +218,20 @@ def test_an_answer_of_several_records_without_a_field_of_the_key_or_the_price_is
 @pytest.mark.parametrize("name", ["status", "status_info"])
 def test_an_attribute_that_no_record_has_is_one_that_the_answer_lacks(name: str) -> None:
     lacking = re.sub(rf'"{name}": [^,}}]+, ', "", record())
-    assert parse_billing(answer(lacking, lacking)).fields == ALL_FIELDS - {name}
-    assert parse_billing(answer(lacking, record())).fields == ALL_FIELDS
-    assert parse_billing(answer(record(), record().replace('"ok"', "null"))).fields == ALL_FIELDS
+    assert read_answer(answer(lacking, lacking)).fields == ALL_FIELDS - {name}
+    assert read_answer(answer(lacking, record())).fields == ALL_FIELDS
+    assert read_answer(answer(record(), record().replace('"ok"', "null"))).fields == ALL_FIELDS
 
 
 @pytest.mark.fault(60)
 def test_unknown_fields_are_named_and_cost_nothing() -> None:
-    feed = parse_billing(answer(record(more=', "operator": "x", "id": 7'), record(), record(more=', "id": null')))
+    feed = read_answer(answer(record(more=', "operator": "x", "id": 7'), record(), record(more=', "id": null')))
     assert (list(feed.rows), feed.unknown) == ([RECORD] * 3, ("id", "operator"))
 
 
 @pytest.mark.parametrize("item", ["1", "null", '"text"', "[1, 2]", "true", "1.50"])
 def test_what_is_no_object_is_put_aside_alone(item: str) -> None:
-    feed = parse_billing(answer(record(), item, record()))
+    feed = read_answer(answer(record(), item, record()))
     payload = {"1.50": '"1.50"'}.get(item, item)
     assert (list(feed.rows), feed.malformed) == ([RECORD, RECORD], (Rejected(None, "not an object", payload),))
 
@@ -248,7 +251,7 @@ def test_what_is_no_object_is_put_aside_alone(item: str) -> None:
     ids=["plainly", "with a space", "with an escape", "unknown", "another lacks it", "another lacks a status", "three"],
 )
 def test_a_record_that_gives_a_field_twice_is_put_aside(items: list[str]) -> None:
-    feed = parse_billing(answer(*items))
+    feed = read_answer(answer(*items))
     assert [item.reason for item in feed.malformed] == ["a field is given twice"]
     assert len(list(feed.rows)) == len(items) - 1
 
@@ -271,7 +274,7 @@ def test_nesting_of_any_depth_ends_in_records_or_in_a_refusal(opening: str) -> N
         item = opening + "[" * depth + "]" * depth + ("}" if opening else "")
         kept: list[Record] = []
         try:
-            feed = parse_billing(answer(record(), item))
+            feed = read_answer(answer(record(), item))
         except UnusableAnswer:
             continue
         read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
@@ -300,7 +303,7 @@ JSON = st.recursive(
 @example(b"\xff\xfe")
 @example(b'{"success": true, "data": [{"price": 1e999999999999999999}]}')
 def test_any_bytes_at_all_are_an_answer_or_a_refusal(body: bytes) -> None:
-    for parse in (parse_billing, parse_data):
+    for parse in (read_answer, parse_data):
         try:
             parse(body)
         except UnusableAnswer as refused:
@@ -309,13 +312,12 @@ def test_any_bytes_at_all_are_an_answer_or_a_refusal(body: bytes) -> None:
 
 @calm
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(sorted(ALL_FIELDS), JSON), optional={"x": JSON}), max_size=4))
-def test_the_tolerant_decoder_reads_what_the_strict_one_reads(records: list[dict[str, object]]) -> None:
-    strict = json.dumps({"success": True, "error": "", "data": records}).encode()
-    # One item that the strict decoder refuses sends all of them to the tolerant one.
-    tolerant = json.dumps({"success": True, "error": "", "data": [*records, 0]}).encode()
-    one, other = (parse_billing(body) for body in (strict, tolerant))
-    assert repr(list(one.rows)) == repr(list(other.rows))
-    assert one.unknown == other.unknown
+def test_the_fast_decoder_reads_what_the_exact_one_reads(records: list[dict[str, object]]) -> None:
+    items = [json.dumps(record) for record in records]
+    # An item in no documented form sends all that are in memory with it to the exact decoder.
+    one, other = read_answer(answer(*items)), read_answer(answer("0", *items))
+    assert repr(one.rows) == repr(other.rows)
+    assert (one.unknown, one.malformed) == (other.unknown, other.malformed[1:])
 
 
 # Data of the other calls ---------------------------------------------------------------------------------------------
@@ -333,74 +335,176 @@ def test_data_of_another_call_is_decoded_without_a_schema_and_exactly() -> None:
 def test_a_refusal_does_not_stand_on_an_error_that_holds_the_answer() -> None:
     for body in (answer(record()) + b"\xff", b'{"phone": "89243555100\xff"', b'{"phone": "89243555100"'):
         with pytest.raises(UnusableAnswer) as refused:
-            parse_billing(body)
+            read_answer(body)
         assert refused.value.__context__ is None
 
 
-# Large answers -------------------------------------------------------------------------------------------------------
+# Parts ---------------------------------------------------------------------------------------------------------------
+
+SIZES = [1, 7, 64, 300, 1000, 100_000]
+"""Bytes: less than an item, a few of them, all."""
 
 
-def whole(body: bytes, read: Callable[[IO[bytes], Callable[[Feed], object]], object]) -> object:
+def outcome(body: bytes, part: int) -> object:
     """All that a reading of the body comes to, a refusal included."""
     try:
-        return read(io.BytesIO(body), lambda feed: (list(feed.rows), feed.fields, feed.unknown, feed.malformed))
+        feed = read_answer(body, part=part)
     except UnusableAnswer as refused:
         return str(refused)
-
-
-def at_once(body: IO[bytes], read: Callable[[Feed], object]) -> object:
-    return read(parse_billing(body.read()))
+    return repr(feed.rows), feed.fields, feed.unknown, feed.malformed
 
 
 ODD = {
     "documented": answer(record(), record("1"), record("2.50")),
     "a cut would fall into a text": answer(*[record().replace('"ok"', '"},{ },"')] * 3),
     "brackets in a text": answer(*[record().replace('"ok"', '"]}["')] * 3, error='"[]"'),
+    "commas in a text": answer(*[record().replace('"ok"', '"Ok, sent, 1"')] * 3),
+    "quotes and escapes in a text": answer(*[record().replace('"ok"', r'"\\\"\\\\\"},{\u0022"')] * 3),
+    "letters of two bytes": answer(*[record().replace('"ok"', '"доставлено 👍"')] * 3),
     "a comma at the end": answer(record(), record())[:-2] + b", ]}",
     "a comma at the very end": answer(record(), record())[:-2] + b",]}",
     "two commas": answer(record(), "", record()),
+    "no comma": answer(f"{record()} {record()}"),
     "two answers": answer(record(), record()) * 2,
     "another list beside": answer(record(), record())[:-1] + b', "more": [{"a": 1}, {"a": 2}]}',
+    "data last but one": f'{{"error": "", "data": [{record()}, {record()}], "success": true}}'.encode(),
+    "success: false behind": f'{{"data": [{record()}, {record()}], "error": "no", "success": false}}'.encode(),
+    "two lists": answer(record())[:-1] + f', "data": [{record()}]}}'.encode(),
+    "two lists, one by another spelling": answer(record())[:-1] + f', "d\\u0061ta": [{record()}]}}'.encode(),
     "a list of lists": answer(f"[{record()}, {record()}]", record()),
+    "numbers": answer(*map(str, range(50)), "8.92436E+10", "1e-5", "1.5"),
     "one odd record among others": answer(record(), record(more=', "more": 1'), record()),
     "no object among others": answer(record(), "null", record()),
+    "nested": answer(record(), record("[[{}]]"), record('{"a": {}}'), record()),
+    "nested deeply": answer(record(), record("[" * 101 + "]" * 101), record("[" * 5000 + "]" * 5000), record()),
     "cut short": answer(record(), record(), record())[:-60],
+    "cut in a letter": answer(record(), record().replace('"ok"', '"é'))[:-51],
     "success: false": answer(record(), record(), success="false", error='"no"'),
     "a field twice": answer(record(), record(more=', "price": 9'), record()),
     "every field twice": answer(*[f'{{{ROW}, {ROW}, "price": 1}}'] * 3),
+    "a price missing": answer(*[f"{{{ROW}}}"] * 3),
+    "a price missing, another twice": answer(f"{{{ROW}}}", record(more=', "price": 9')),
+    "latin-1": answer(record(), record(), error='"?"').replace(b"?", b"\xe9"),
+    "latin-1 behind what is no JSON": answer(record(), "}", record()) + b"\xe9",
+    "a page": b"<html>" + answer(record()),
     "a byte order mark": codecs.BOM_UTF8 + answer(record(), record()),
+    "two byte order marks": codecs.BOM_UTF8 * 2 + answer(record(), record()),
     "nothing listed": answer(),
+    "a number": b"12345",
     "nothing": b"",
 }
 
 
-# Doubled fields are looked for in the first part, so that has to hold some.
-@pytest.mark.parametrize("part", [400, 600, 100_000])
 @pytest.mark.parametrize("body", [*ODD.values(), *[path.read_bytes() for path in sorted(DATA.glob("*.body"))]])
-def test_an_answer_in_parts_is_read_as_it_is_as_a_whole(monkeypatch, body: bytes, part: int) -> None:
-    as_a_whole = whole(body, at_once)
-    monkeypatch.setattr("etl.extract.json_feed.LARGE", 0)
-    monkeypatch.setattr("etl.extract.json_feed.PART", part)
-    assert whole(body, read_billing) == as_a_whole
+def test_an_answer_is_read_the_same_in_parts_of_any_size(body: bytes) -> None:
+    as_a_whole = outcome(body, len(body) + 1)
+    for part in SIZES:
+        assert outcome(body, part) == as_a_whole
 
 
-def test_a_large_answer_is_never_decoded_as_a_whole(monkeypatch) -> None:
-    monkeypatch.setattr("etl.extract.json_feed.LARGE", 0)
-    monkeypatch.setattr("etl.extract.json_feed.PART", 250)
-    monkeypatch.setattr("etl.extract.json_feed.parse_billing", None)
-    assert whole(ODD["documented"], read_billing)[0] == rows(ODD["documented"])
+TEXTS = ['"},{"', '"a, b: [c] {d}"', r'"\"\\"', '"ё"', r'"\ud800"', '"price"']
+PRICES = ["NaN", "1e400", "9" * 70, "9" * 4301, "0." + "3" * 5000, "null", "[]", '{"a": 1}']
+MORE = [', "price": 9', ', "pr\\u0069ce": 9', ', "x": 1', ', "x": {"x": [1, {}]}']
+ITEM = st.sampled_from(
+    [
+        *(record(), record("-1"), record("12.345678"), record().replace("2371", "0000")),
+        *(record().replace('"ok"', text) for text in TEXTS),
+        *(record(price) for price in (*PRICES, "[" * 150 + "]" * 150, "[" * 3000 + "]" * 3000)),
+        *(record("0", more) for more in MORE),
+        *(f"{{{ROW}}}", "{}", "null", "17", "8.92436E+10", "1e5", '"},{"', "[]"),
+        *(record().replace(": ", ":").replace(", ", ","), record().replace(", ", "\n,\t").replace(":", " : ")),
+    ]
+)
+SEPARATOR = st.sampled_from([",", ", ", " ,\n"])
 
 
-def test_a_large_answer_that_changes_its_form_is_read_anew() -> None:
-    body = answer(*[record()] * 20_000, record(more=', "more": 1'))
-    seen: list[int] = []
+@calm
+@given(st.lists(ITEM, max_size=12), SEPARATOR, st.sampled_from(SIZES), st.integers(0, 400))
+def test_what_is_read_depends_on_no_cut(items: list[str], separator: str, part: int, lost: int) -> None:
+    body = f'{{"success": true, "data": [{separator.join(items)}], "error": ""}}'.encode()
+    for whole_or_not in (body, body[: -lost or None]):
+        assert outcome(whole_or_not, part) == outcome(whole_or_not, len(body) + 1)
 
-    def read(feed: Feed) -> int:
-        seen.append(0)
-        for _ in feed.rows:
-            seen[-1] += 1
-        return seen[-1]
 
-    assert read_billing(io.BytesIO(body), read) == 20_001
-    assert len(seen) == 2
-    assert 0 < seen[0] < seen[1]
+@settings(deadline=None, max_examples=30)
+@given(st.lists(ITEM, max_size=5), SEPARATOR, st.integers(0, 9000), st.integers(2, 3000))
+@example([record(more=', "price": 9')], ", ", 9000, 2)
+def test_an_item_means_the_same_wherever_it_stands(items: list[str], separator: str, before: int, after: int) -> None:
+    few, many = (
+        read_answer(f'{{"success": true, "data": [{separator.join(listed)}]}}'.encode())
+        for listed in ([*items, record(), record()], [record()] * before + items + [record()] * after)
+    )
+    assert repr(many.rows[before : len(many.rows) - after]) == repr(few.rows[:-2])
+    assert (many.malformed, many.fields, many.unknown) == (few.malformed, few.fields, few.unknown)
+
+
+@pytest.mark.fault(38)
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    {
+        record(more=', "price": 9'): "a field is given twice",
+        record(more=', "pri\\u0063e": 9'): "a field is given twice",
+        record("[" * 101 + "]" * 101): "lists or objects are nested too deeply",
+        record("[" * 100_000 + "]" * 100_000): "lists or objects are nested too deeply",
+        "7": "not an object",
+    }.items(),
+)
+@pytest.mark.parametrize("place", [0, 1, 9_000, 20_000])
+def test_a_bad_item_is_quarantined_alone_wherever_it_stands(bad: str, reason: str, place: int) -> None:
+    items = [record()] * 20_000
+    items.insert(place, bad)
+    feed = read_answer(answer(*items))
+    assert ([item.reason for item in feed.malformed], len(list(feed.rows))) == ([reason], 20_000)
+
+
+@pytest.mark.parametrize("name", ["created_at", "phone", "code_auth", "price"])
+def test_a_field_that_a_large_answer_lacks_is_missed_at_its_end(name: str) -> None:
+    lacking = record().replace(f'"{name}"', f'"{name}_new"')
+    feed = parse_answer(io.BytesIO(answer(*[lacking] * 9_001)))
+    with pytest.raises(UnusableAnswer, match=f"an answer of 9001 records of which none has a {name}"):
+        list(feed.rows)
+    assert len(list(parse_answer(io.BytesIO(answer(*[lacking] * 9_000, record()))).rows)) == 9_001
+
+
+class Endless(io.RawIOBase):
+    """An answer that is made while it is read, and never in memory as a whole."""
+
+    def __init__(self, beginning: bytes, item: bytes, times: int, end: bytes) -> None:
+        self._pieces = chain([beginning], repeat(item, times), [end])
+        self._rest = b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        assert (offset, whence) == (0, 0)
+        return 0
+
+    def read(self, size: int = -1) -> bytes:
+        pieces = [self._rest]
+        count = len(self._rest)
+        while count < size and (piece := next(self._pieces, b"")):
+            pieces.append(piece)
+            count += len(piece)
+        read = b"".join(pieces)
+        self._rest = read[size:]
+        return read[:size]
+
+
+@pytest.mark.parametrize(
+    ("item", "end"),
+    {
+        "documented": (record() + ", ", record() + "]}"),
+        "odd": (record(more=', "x": 1') + ", ", record() + "]}"),
+        "broken at once": ("}" * 100, "]}"),
+        "cut short": (record() + ", ", record()[:40]),
+    }.values(),
+)
+def test_memory_does_not_grow_with_the_answer(item: str, end: str) -> None:
+    peaks = []
+    for times in (10_000, 50_000):
+        # The mark would be read and given back; an answer that cannot go back begins with one.
+        large = Endless(codecs.BOM_UTF8 + b'{"success": true, "data": [', item.encode(), times, end.encode())
+        tracemalloc.start()
+        with suppress(UnusableAnswer):
+            deque(parse_answer(large).rows, maxlen=0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]

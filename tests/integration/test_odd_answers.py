@@ -1,0 +1,96 @@
+"""Answers that are odd in form, from the vendor to the tables: no record is lost, changed or kept in memory by them."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from jobs import SILENT, settings_of
+from sqlalchemy import text
+
+from etl.load.engine import open_engine
+from etl.model import Record
+from etl.runs import Order, run_account
+from etl.sandbox import Dataset, Sandbox
+
+DAY = date(2026, 3, 9)
+NOW = datetime(2026, 3, 11, 9, 30)  # noqa: DTZ001 - the vendor's wall clock
+
+
+def charge(moment: str, **values: object) -> dict[str, object]:
+    documented = {
+        "code_auth": "2371",
+        "status": 1,
+        "status_info": "ok",
+        "phone": "89243555100",
+        "price": Decimal("0.2"),
+    }
+    return {"created_at": moment, **documented, **values}
+
+
+def sync(url, vendor, **options):
+    """One sync of the days up to DAY."""
+    watcher = replace(SILENT, step=options.pop("step", SILENT.step))
+    settings = settings_of(url, vendor, options.pop("start", DAY), **{"retry_attempts": 3, **options})
+    return run_account(
+        settings, Order("sync", None, DAY), watcher, redact=str, exit_code_of=lambda report: 69 if report.error else 0
+    )
+
+
+@pytest.mark.parametrize(
+    "token", ["2", "ok", "20", "0.2", "2371", "price", "data", "00000000-0000-4000-8000-000000000000"]
+)
+def test_no_token_is_so_short_that_it_changes_a_record(sqlite_url, token):
+    dataset = Dataset(seed=1, today=DAY, days=1)
+    dataset.replace([charge("2026-03-09T10:00:00"), charge("2026-03-09T10:00:20", status_info="20 of 22 rang")])
+    with Sandbox(token=token, dataset=dataset, now=NOW) as vendor:
+        assert sync(sqlite_url, vendor).error is None
+    with open_engine(sqlite_url).connect() as connection:
+        rows = connection.execute(text("SELECT created_at, code_auth, status_info, price FROM billing ORDER BY 1"))
+        assert [tuple(map(str, row)) for row in rows] == [
+            ("2026-03-09 10:00:00", "2371", "ok", "0.2"),
+            ("2026-03-09 10:00:20", "2371", "20 of 22 rang", "0.2"),
+        ]
+
+
+@pytest.mark.fault(60)
+def test_unknown_fields_are_named_in_the_log(sqlite_url, sandbox, caplog):
+    odd = {"success": True, "data": [charge("2026-03-09T10:00:00", price=1, operator="x"), charge("x", price=2, id=7)]}
+    sandbox.faults.add("status", action="post_billing_data", status=200, body=json.dumps(odd), times=None)
+    with caplog.at_level(logging.INFO):
+        sync(sqlite_url, sandbox)
+    assert "2 unknown fields are ignored: id, operator" in caplog.messages
+
+
+def records_alive_after_each_window(url, fault: str | None) -> list[int]:
+    """With no collector: what is in a cycle stays."""
+    first = DAY - timedelta(days=7)
+    counts: list[int] = []
+
+    def step(_window, _tally):
+        counts.append(sum(type(item) is Record for item in gc.get_objects()))
+        if fault:
+            vendor.faults.add(fault, action="post_billing_data", seconds=60)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with Sandbox(dataset=Dataset(seed=1, today=DAY, days=9, per_day=500), now=NOW) as vendor:
+            report = sync(url, vendor, start=first, window_days=1, concurrency=1, timeout=0.2, step=step)
+            left = len(vendor.faults)
+    finally:
+        gc.enable()
+    assert (report.error, len(counts)) == (None, 8)
+    assert left <= 1, "not every window met its fault"
+    return counts
+
+
+@pytest.mark.parametrize("fault", ["cut", "html", "cut_text", "reset", "hang"])
+def test_a_request_that_is_tried_again_keeps_nothing_in_memory(sqlite_url, tmp_path, fault):
+    without = records_alive_after_each_window(sqlite_url, None)
+    assert records_alive_after_each_window(sqlite_url.set(database=str(tmp_path / "other.db")), fault) == without
