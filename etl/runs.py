@@ -37,6 +37,7 @@ from etl.load.ledger import (
     write_range,
 )
 from etl.load.lock import hold_lock
+from etl.load.ownership import require_ours
 from etl.load.schema import create_or_migrate, empty_database, is_current, require_schema, schema_revision
 from etl.load.tables import rejected_records, sync_runs
 from etl.load.trim import find_old_rejected, find_old_runs, remove_rows
@@ -178,13 +179,14 @@ def prepare_database(engine: Engine, settings: Settings, *, dry_run: bool) -> En
     """The engine of a database with the present schema, migrated if need be and allowed.
 
     Raises:
-        SchemaMismatch: It has another schema and may not be migrated.
+        SchemaMismatch: It has another schema and may not be migrated, or another program uses it.
     """
     if dry_run and not database_exists(engine):
         return empty_database()
     with reading(engine) as connection:
         if is_current(connection):
             return engine
+        require_ours(connection)
         if dry_run and schema_revision(connection) is None:
             return empty_database()
         if dry_run or not settings.auto_migrate:

@@ -12,13 +12,13 @@ from sqlalchemy import URL, Connection, Engine, text
 from etl.audit.place import require_local, require_own, require_room
 from etl.audit.privileges import require_privileges
 from etl.audit.server import require_mode, tell_journal, tell_limits
-from etl.errors import BillingError, CheckFailed, DatabaseFailed, VendorError
+from etl.errors import BillingError, CheckFailed, DatabaseFailed, SchemaMismatch, VendorError
 from etl.extract.client import Client
 from etl.extract.source import ReadFeed
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.load.accounts import Finding
 from etl.load.engine import database_errors, database_exists, reading, sqlite_path
-from etl.load.schema import is_current, require_known, require_schema, schema_revision
+from etl.load.schema import is_current, require_migratable, require_schema, schema_revision
 from etl.model import Record, Window
 
 PROBED_DAYS = 14
@@ -109,12 +109,14 @@ def explain_encryption(url: URL) -> str:
 
 def _check_schema(connection: Connection, auto_migrate: bool) -> Check:  # noqa: FBT001 - a setting handed on
     def look() -> str:
-        revision = schema_revision(connection)
-        if auto_migrate and not is_current(connection):
-            require_known(revision)
-            return "not up to date; sync migrates it"
-        require_schema(connection)
-        return f"revision {revision}"
+        try:
+            if auto_migrate and not is_current(connection):
+                require_migratable(connection)
+                return "not up to date; sync migrates it"
+            require_schema(connection)
+        except SchemaMismatch as error:
+            raise CheckFailed(str(error)) from None
+        return f"revision {schema_revision(connection)}"
 
     return attempt("schema", look)
 

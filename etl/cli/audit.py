@@ -46,7 +46,7 @@ def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]
     from etl import console
     from etl.audit.status import AccountStatus, Terms, read_status
     from etl.load.engine import database_errors, database_exists, open_engine, reading
-    from etl.load.schema import require_schema, schema_revision
+    from etl.load.schema import holds_nothing_of_ours, require_schema
     from etl.runs import utc_now
 
     by_database: dict[URL, dict[str, Terms]] = {}
@@ -59,7 +59,7 @@ def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]
         found = [AccountStatus(label) for label in terms_of]
         if database_exists(engine):
             with database_errors(), reading(engine) as connection:
-                if schema_revision(connection) is not None:
+                if not holds_nothing_of_ours(connection):
                     require_schema(connection)
                     found = read_status(connection, terms_of, utc_now(), terms_of)
         else:

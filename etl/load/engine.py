@@ -273,9 +273,10 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     # Rows and watermark are one transaction: losing the last one at a power cut loses nothing but a night's work.
     # Larger pages, of a new file only, are written in fewer pieces; the cache, in KiB, holds what of the two indexes a
     # day's rows go into.
+    # The journal's mode is written into the file: another program's database keeps its own.
     pragmas = (
         "page_size = 16384",
-        "journal_mode = WAL",
+        *(["journal_mode = WAL"] if cursor.execute(_MAY_SET_JOURNAL).fetchone()[0] else []),
         "synchronous = NORMAL",
         "foreign_keys = ON",
         "cache_size = -8192",
@@ -283,6 +284,11 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+_MAY_SET_JOURNAL: Final = """
+SELECT NOT EXISTS (SELECT 1 FROM sqlite_master) OR EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'synced_days')
+"""
 
 
 def _begin_sqlite(connection: Connection) -> None:
