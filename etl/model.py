@@ -79,6 +79,31 @@ class StoredForm:
 
 
 @dataclass(frozen=True, slots=True)
+class TextLimit:
+    """The longest text that the database takes.
+
+    Attributes:
+        size: Bytes of UTF-8, as the driver sends them.
+        setting: What sets the limit, and to how much.
+        doubled: Characters that the driver sends as two.
+    """
+
+    size: int
+    setting: str
+    doubled: str = ""
+
+    def surely_allows(self, characters: int) -> bool:
+        """Whether any text of so many characters fits: none takes more than four bytes."""
+        return characters * 4 <= self.size
+
+    def allows(self, text: str) -> bool:
+        """Whether a text fits."""
+        if self.surely_allows(len(text)):
+            return True
+        return len(text.encode()) + sum(map(text.count, self.doubled)) <= self.size
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A record that cannot be one. `day` is None where its time cannot be read; `payload` is JSON text."""
 

@@ -36,16 +36,18 @@ from etl.load.ledger import (
     require_form,
     write_range,
 )
+from etl.load.limits import longest_text
 from etl.load.lock import hold_lock
 from etl.load.ownership import require_ours
 from etl.load.schema import create_or_migrate, empty_database, is_current, require_schema, schema_revision
 from etl.load.tables import rejected_records, sync_runs
 from etl.load.trim import find_old_rejected, find_old_runs, remove_rows
 from etl.load.window import Rules
-from etl.model import Tally, Window
+from etl.model import Tally, TextLimit, Window
 from etl.pipeline import Job, sync_windows
 from etl.settings import Settings
 from etl.sweep import plan_sweep
+from etl.transform.long_texts import quarantine_long_texts
 from etl.transform.privacy import Protection
 from etl.transform.reading import read_feed
 from etl.windows import leave_out, plan_sync, plan_windows
@@ -215,9 +217,11 @@ def open_client(settings: Settings, redact: Callable[[str], str], *, hurried: bo
         transport.close()
 
 
-def open_source(settings: Settings, client: Client, *, today: date, last: date) -> Source:
-    """The account's two sources, their answers read by the transform."""
-    return Source(client, read_feed_of(settings), today=today, last=last)
+def open_source(
+    settings: Settings, client: Client, *, today: date, last: date, longest: TextLimit | None = None
+) -> Source:
+    """The account's two sources, their answers read by the transform; `longest` is what the database takes."""
+    return Source(client, read_feed_of(settings, longest), today=today, last=last)
 
 
 def books_of(
@@ -228,9 +232,10 @@ def books_of(
     return Books(engine, account_id, source, today, settings.timezone, watermark, settings.window_days)
 
 
-def read_feed_of(settings: Settings) -> ReadFeed:
+def read_feed_of(settings: Settings, longest: TextLimit | None = None) -> ReadFeed:
     """The transform of a feed, in the account's zone and in the form in which it stores phones and codes."""
-    return protection_of(settings).wrap(lambda feed, window, keep: read_feed(feed, window, settings.timezone, keep))
+    read = protection_of(settings).wrap(lambda feed, window, keep: read_feed(feed, window, settings.timezone, keep))
+    return quarantine_long_texts(read, longest) if longest else read
 
 
 def protection_of(settings: Settings) -> Protection:
@@ -284,7 +289,7 @@ def _run(
     redact: Callable[[str], str],
 ) -> None:
     today = clock().astimezone(settings.timezone).date()
-    account_id, position = try_again(partial(_look_up, engine, settings))
+    account_id, position, longest = try_again(partial(_look_up, engine, settings))
     report.watermark = position.watermark
     if position.retired_at:
         report.retired_at = _pass_by(settings, order, position.retired_at)
@@ -304,7 +309,7 @@ def _run(
             account_id = run.account_id
         if windows:
             scales.read("before")
-            source = open_source(settings, client, today=today, last=windows[-1].last)
+            source = open_source(settings, client, today=today, last=windows[-1].last, longest=longest)
             if order.deep:
                 windows = report.windows = _plan_sweep(engine, settings, account_id, run, windows, source, watcher)
             job = Job(source, engine, account_id, run, rules, settings.concurrency, clock, watcher.step)
@@ -379,11 +384,11 @@ def _plan_sweep(
     return sweep.windows
 
 
-def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position]:
+def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position, TextLimit]:
     with reading(engine) as connection:
         account_id = find_account(connection, settings.account)
         require_form(connection, account_id, protection_of(settings).form)
-        return account_id, read_position(connection, account_id)
+        return account_id, read_position(connection, account_id), longest_text(connection)
 
 
 def _pass_by(settings: Settings, order: Order, retired_at: datetime) -> datetime:

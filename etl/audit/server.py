@@ -11,6 +11,8 @@ from etl.load.engine import SQL_MODE, STATEMENT_SECONDS
 from etl.load.schema import ON_MARIADB
 from etl.load.tables import metadata
 
+LEAST_PACKET: Final = 1 << 20
+"""Bytes: many rows are sent at once."""
 _POSTGRESQL_LIMITS: Final = {
     "statement": "statement_timeout",
     "lock": "lock_timeout",
@@ -55,11 +57,15 @@ def require_mode(connection: Connection) -> str:
     """Make sure that MariaDB takes values as they are, or refuses them; mode and character set.
 
     Raises:
-        CheckFailed: It would change values in silence, or a table of ours has other options than ours.
+        CheckFailed: It would change values in silence, takes no statement as long as ours, or a table of ours has other
+            options than ours.
     """
-    mode, charset, collation = connection.exec_driver_sql(
-        "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection"
+    mode, charset, collation, packet = connection.exec_driver_sql(
+        "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection, "
+        "@@max_allowed_packet"
     ).one()
+    if packet < LEAST_PACKET:
+        raise CheckFailed(f"max_allowed_packet is {packet:,} bytes; set it to {LEAST_PACKET:,} or more on the server")
     lacking = set(SQL_MODE.split(",")) - set(mode.split(","))
     if lacking:
         raise CheckFailed(f"sql_mode lacks {', '.join(sorted(lacking))}: something between here and the server sets it")

@@ -201,6 +201,7 @@ def _verify(
     from etl.audit.verify import closed_range, verify_windows
     from etl.load.engine import database_errors, open_engine, reading, require_database
     from etl.load.ledger import find_account, read_purged, require_form
+    from etl.load.limits import longest_text
     from etl.load.schema import require_schema
     from etl.model import Window
     from etl.runs import open_client, open_source, protection_of, rules_of, utc_now
@@ -216,6 +217,7 @@ def _verify(
             require_schema(connection)
             account_id = find_account(connection, settings.account)
             require_form(connection, account_id, protection_of(settings).form)
+            longest = longest_text(connection)
         closed = closed_range(engine, account_id)
         first = since or (closed.first if closed else None)
         last = min(until or (closed.last if closed else today), today)
@@ -228,7 +230,7 @@ def _verify(
         if wanted:
             with open_client(settings, options.redact) as client:
                 for name in sources:
-                    source = open_source(settings, client, today=today, last=wanted.last)
+                    source = open_source(settings, client, today=today, last=wanted.last, longest=longest)
                     fetch = source.fetch_json if name == "json" else source.fetch_csv
                     for found in verify_windows(engine, account_id, windows, fetch, rules):
                         differences += found

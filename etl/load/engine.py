@@ -253,6 +253,7 @@ _HINTS: Final[tuple[tuple[frozenset[str], str], ...]] = (
     (frozenset({"42501", "1044", "1142"}), "the database user lacks a permission"),
     (frozenset({"2003", "2005"}), "the database server cannot be reached"),
     (frozenset({"2006", "2013", "57P01", "57P05", "1927", "4031"}), "the connection to the database was lost"),
+    (frozenset({"1153"}), "a statement is longer than max_allowed_packet lets the server take"),
     (frozenset({"1205", "55P03"}), "a lock in the database was not given up in time"),
 )
 
