@@ -9,9 +9,9 @@ from typing import Final
 
 from sqlalchemy import URL, Connection, Engine, text
 
-from etl.audit.place import require_local, require_own, require_room
+from etl.audit.place import require_local, require_own, require_room, require_writable
 from etl.audit.privileges import require_privileges
-from etl.audit.server import require_mode, tell_journal, tell_limits
+from etl.audit.server import require_changeable, require_mode, tell_journal, tell_limits
 from etl.errors import BillingError, CheckFailed, DatabaseFailed, SchemaMismatch, VendorError
 from etl.extract.client import Client
 from etl.extract.source import ReadFeed
@@ -53,10 +53,11 @@ def check_database(engine: Engine, *, auto_migrate: bool, mounts: str) -> Iterat
     """
     path = sqlite_path(engine.url)
     if path is not None:
-        folder = path.parent.resolve()
+        folder = path.resolve().parent
         if not folder.is_dir():
             yield Check("database", "", DatabaseFailed(f"the folder {folder} does not exist; make it first"))
             return
+        yield attempt("folder", lambda: require_writable(path))
         yield attempt("disk", lambda: require_room(folder))
         yield attempt("file system", lambda: require_local(path, mounts) or "unknown")
         if not database_exists(engine):
@@ -79,6 +80,7 @@ def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[Check]:  #
                 yield attempt("journal", lambda: tell_journal(connection))
             else:
                 yield attempt("time limits", lambda: tell_limits(connection))
+                yield attempt("writing", lambda: require_changeable(connection))
                 yield attempt("privileges", lambda: require_privileges(connection, auto_migrate=auto_migrate))
             if backend in {"mysql", "mariadb"}:
                 yield attempt("mode", lambda: require_mode(connection))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from decimal import Decimal
 from importlib.metadata import version
@@ -314,6 +318,41 @@ def test_check_tells_what_the_vendors_dates_mean(billing, vendor, end_date):
 def test_check_ends_with_the_code_that_a_sync_would_end_with(billing, wrong, code, name):
     done = billing("check", **wrong)
     assert (done.code, name in done.out + done.errors, "Traceback" in done.errors) == (code, True, False), done
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which not even root may write")
+def test_check_says_no_where_sync_could_make_no_database(billing):
+    url = "sqlite:////proc/billing.db"
+    assert billing("sync", BILLING_DATABASE_URL=url).code == 74
+    done = billing("check", BILLING_DATABASE_URL=url)
+    assert (done.code, "✗ folder: no file can be written in /proc" in done.out) == (1, True), done
+
+
+def as_user(command):
+    """The command as one whom permissions bind: root's are taken from it."""
+    if os.geteuid() != 0:
+        return command
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere, and there is no setpriv to keep it from that")
+    kept = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}", *command]
+
+
+@pytest.mark.parametrize("unwritable", ["", "billing.db", "billing.db-account-default.lock"])
+def test_check_says_no_where_sync_may_not_write(synced, unwritable):
+    place = synced.folder / unwritable
+    place.chmod(0o555 if not unwritable else 0o444)
+    codes = {}
+    for command in ("sync", "check"):
+        done = subprocess.run(
+            as_user([sys.executable, "-m", "etl", command]),
+            cwd=synced.folder, env=synced.variables, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        codes[command] = done.returncode
+    place.chmod(0o755)
+    assert codes["sync"] == 74
+    assert codes["check"] in {1, 74}
+    assert "this user may not write" in done.stdout
 
 
 @pytest.mark.fault(109)
