@@ -691,3 +691,11 @@ def test_a_file_that_is_no_numbering_plan_is_refused_in_one_line_and_makes_no_da
 
 def test_an_import_without_a_file_is_a_mistake_of_usage(billing):
     assert billing("numbering", "import").code == 2
+
+
+def test_a_label_that_looks_like_markup_is_shown_as_it_is(billing, vendor):
+    label = "[red]shop[/] [/bold]"
+    assert billing("sync", "--until", "2025-03-10", BILLING_ACCOUNT=label).code == 0
+    done = billing("status", BILLING_ACCOUNT=label)
+    assert (done.code, f"Account {label}" in done.out) == (0, True), done
+    assert f"Account {label}" in billing("config", "show", BILLING_ACCOUNT=label).out
