@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,6 +23,12 @@ ALL_FIELDS: Final = ATTRIBUTES | {"created_at", "phone", "code_auth"}
 
 REQUIRED_FIELDS: Final = ("created_at", "phone", "code_auth", "price")
 """Without its key a record is no record, and without its price no charge: a source that lacks one is none."""
+
+Outcome: TypeAlias = Literal["running", "done", "look", "failed", "stopped", "abandoned"]
+"""How a run ended, as `sync_runs.outcome` has it."""
+
+SUCCESSFUL: Final[frozenset[Outcome]] = frozenset({"done", "look"})
+"""The outcomes of runs that stored all they were asked for; they end with 0 and 65."""
 
 Raw: TypeAlias = Any
 """A field as the source spelled it: JSON gives text, numbers, booleans and null, CSV gives text."""

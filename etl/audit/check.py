@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine, text
 from etl.audit.place import require_local, require_own, require_room, require_writable
 from etl.audit.privileges import require_privileges
 from etl.audit.server import require_changeable, require_mode, tell_journal, tell_limits
-from etl.errors import BillingError, CheckFailed, DatabaseFailed, SchemaMismatch, VendorError
+from etl.errors import BillingError, CheckFailed, DatabaseFailed, ForeignDatabase, VendorError
 from etl.extract.client import Client
 from etl.extract.source import ReadFeed
 from etl.extract.transport import CLOCK_TOLERANCE
@@ -116,7 +116,7 @@ def _check_schema(connection: Connection, auto_migrate: bool) -> Check:  # noqa:
                 require_migratable(connection)
                 return "not up to date; sync migrates it"
             require_schema(connection)
-        except SchemaMismatch as error:
+        except ForeignDatabase as error:
             raise CheckFailed(str(error)) from None
         return f"revision {schema_revision(connection)}"
 

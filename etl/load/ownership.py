@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, bindparam, inspect, text
 from sqlalchemy.exc import DBAPIError
 
-from etl.errors import SchemaMismatch
+from etl.errors import ForeignDatabase
 from etl.load.tables import metadata
 from etl.load.view_columns import VIEW_COLUMNS
 from etl.load.views import FUNCTIONS, VIEWS
@@ -60,11 +60,11 @@ def require_ours(connection: Connection) -> None:
     """Make sure that what has a name of ours in the database is ours.
 
     Raises:
-        SchemaMismatch: Another program uses the database. The text names what it has there.
+        ForeignDatabase: Another program uses the database. The text names what it has there.
     """
     relations = read_relations(connection)
     if reason := find_foreign(relations, read_revisions(connection, relations)):
-        raise SchemaMismatch(f"{reason}; nothing was changed; take a database of its own for each")
+        raise ForeignDatabase(f"{reason}; nothing was changed; take a database of its own for each")
 
 
 def find_foreign(relations: Collection[Relation], revisions: Sequence[str]) -> str | None:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import NoSuchTableError
 
 import etl
-from etl.errors import SchemaMismatch
+from etl.errors import ForeignDatabase, SchemaMismatch
 from etl.load.ownership import VERSION_TABLE, read_relations, require_ours
 from etl.load.tables import SCHEMA_REVISION, metadata
 from etl.load.views import VIEWS, make_views
@@ -100,7 +100,7 @@ def require_known(revision: str | None) -> None:
             f"the database's schema ({revision}) is newer than this version knows ({SCHEMA_REVISION}); "
             "install the version of billing-etl that made it"
         )
-    raise SchemaMismatch(
+    raise ForeignDatabase(
         f"the database's schema ({revision!r}) is none of billing-etl's: does another program keep its own there? "
         "take a database of its own for each"
     )

