@@ -344,10 +344,7 @@ def _run(
     except SQLAlchemyError as error:
         report.error = DatabaseFailed(describe(error))
     except Stopped as stopped:
-        try:
-            _end(engine, run, "stopped", 128 + stopped.signal_number, None, clock)
-        except SQLAlchemyError as error:
-            log.error("%s", _unrecorded(error))
+        _end_stopped(engine, run, 128 + stopped.signal_number, clock)
         raise
     report.balance = scales.news(settings.low_balance)
     code = exit_code_of(report)
@@ -484,6 +481,13 @@ def _end(
     if run is not None:
         with engine.begin() as connection:
             end_run(connection, run, outcome=outcome, exit_code=code, error=error, now=clock())
+
+
+def _end_stopped(engine: Engine, run: Run | None, code: int, clock: Callable[[], datetime]) -> None:
+    try:
+        _end(engine, run, "stopped", code, None, clock)
+    except SQLAlchemyError as error:
+        log.error("%s", _unrecorded(error))
 
 
 def _trim(engine: Engine, run: Run | None, settings: Settings, now: datetime) -> None:

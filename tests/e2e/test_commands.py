@@ -320,6 +320,21 @@ def test_check_ends_with_the_code_that_a_sync_would_end_with(billing, wrong, cod
     assert (done.code, name in done.out + done.errors, "Traceback" in done.errors) == (code, True, False), done
 
 
+def test_a_verify_of_nothing_is_no_success(synced, vendor):
+    vendor.requests.clear()
+    for arguments, changes, reason in (
+        (("--since", "2025-02-01", "--until", "2025-02-28"), {}, "no day from 2025-02-01 to 2025-02-28 is stored"),
+        ((), {"BILLING_ACCOUNT": "another"}, "the account was never synced"),
+    ):
+        done = synced("verify", *arguments, **changes)
+        assert (done.code, done.out, done.errors.count("\n"), reason in done.errors) == (1, "", 1, True), done
+        done = synced("verify", "--json", *arguments, **changes)
+        document = json.loads(done.out)
+        assert (done.code, document["exit_code"], only(document)["days"]) == (1, 1, 0)
+        assert reason in only(document)["error"]
+    assert vendor.requests == []
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which not even root may write")
 def test_check_says_no_where_sync_could_make_no_database(billing):
     url = "sqlite:////proc/billing.db"
