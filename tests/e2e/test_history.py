@@ -34,6 +34,7 @@ def endless(billing):
     return billing
 
 
+@pytest.mark.fault(94)
 @pytest.mark.parametrize("format_", ["text", "json"])
 def test_a_run_that_cannot_write_how_it_ended_is_an_error_and_keeps_what_it_stored(endless, format_):
     done = endless("--log-format", format_, "sync", *SPAN)
