@@ -19,6 +19,7 @@ from etl.logs import NOTICES
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from etl.audit.balance import BalanceNews, Pair
     from etl.audit.lateness import Lateness, Spread
@@ -82,7 +83,7 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
     console = open_console()
     for status in statuses:
         if status.last_synced_date is None and not status.last_runs:
-            console.print(f"[bold]{status.account}[/]: never synced; run: billing-etl sync")
+            console.print(_coloured(status.account, "bold"), ": never synced; run: billing-etl sync", sep="")
             continue
         table = new_table("", "")
         table.show_header = False
@@ -93,10 +94,12 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
         table.add_row("complete up to", f"{status.last_synced_date or 'no day yet'}{behind}")
         table.add_row("records", f"{status.records:,}")
         table.add_row("open days", str(status.open_days))
-        table.add_row("gaps", _coloured(", ".join(map(_range, status.gaps)), "yellow"))
+        table.add_row("gaps", _coloured(", ".join(map(_range, status.gaps)) or "none", "yellow" if status.gaps else ""))
         suspect = "; ".join(f"{item.day}: {item.reason}" for item in status.suspect_days)
-        table.add_row("suspect days", _coloured(suspect, "red"))
-        table.add_row("rejected records", _coloured(str(status.rejected), "yellow") if status.rejected else "none")
+        table.add_row("suspect days", _coloured(suspect or "none", "red" if suspect else ""))
+        table.add_row(
+            "rejected records", _coloured(str(status.rejected or "none"), "yellow" if status.rejected else "")
+        )
         if status.balance:
             table.add_row("balance", f"{_money(status.balance.balance)} at {_minute(status.balance.taken_at)} UTC")
         if status.lateness:
@@ -274,7 +277,7 @@ def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 
 def print_table(console: Console, title: str, table: Table) -> None:
     """A table under its title."""
-    console.print(f"\n[bold]{title}[/]")
+    console.print(_coloured(f"\n{title}", "bold"))
     console.print(table)
 
 
@@ -290,10 +293,14 @@ def new_table(*columns: str) -> Table:
 
 
 def open_console() -> Console:
-    """Stdout for tables: coloured on a terminal, plain and wide elsewhere."""
+    """Stdout for tables: coloured on a terminal, plain and wide elsewhere.
+
+    Text is printed as it is: the vendor's words, labels and file names may look like markup.
+    """
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 @contextmanager
@@ -319,7 +326,7 @@ def watch(*, quiet: bool, as_log: bool = False) -> Iterator[Watcher]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=Console(stderr=True, markup=False, emoji=False), transient=True) as progress:
         task = progress.add_task("fetching", total=None)
 
         def step(window: Window, _tally: Tally) -> None:
@@ -338,8 +345,10 @@ def _print_runs(console: Console, runs: Iterable[dict[str, Any]]) -> None:
     print_table(console, "Last runs", table)
 
 
-def _coloured(text: str, colour: str) -> str:
-    return f"[{colour}]{text}[/]" if text else "none"
+def _coloured(text: str, style: str) -> Text:
+    from rich.text import Text
+
+    return Text(text, style)
 
 
 def _range(window: Window) -> str:

@@ -12,6 +12,7 @@
     ├── VendorUnavailable         retries and fallback are spent: what was completed is kept, run again later
     ├── DatabaseFailed            mend the database: nothing of the window is stored
     │   └── SchemaMismatch        migrate the database, or install the version that made it
+    │       └── ForeignDatabase   take another database: this one is another program's
     ├── NoRoom                   make room for temporary files, or set TMPDIR to where there is some
     ├── CheckFailed               mend what `check` names: nothing was attempted
     └── RunElsewhere              another run of the account holds the lock, or has overtaken this one
@@ -77,6 +78,10 @@ class DatabaseFailed(BillingError):
 
 class SchemaMismatch(DatabaseFailed):
     """The database's schema is not the one this version works on."""
+
+
+class ForeignDatabase(SchemaMismatch):
+    """Another program's tables, views or revision stand in the database. Nothing of it was changed."""
 
 
 class NoRoom(BillingError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,6 +23,12 @@ ALL_FIELDS: Final = ATTRIBUTES | {"created_at", "phone", "code_auth"}
 
 REQUIRED_FIELDS: Final = ("created_at", "phone", "code_auth", "price")
 """Without its key a record is no record, and without its price no charge: a source that lacks one is none."""
+
+Outcome: TypeAlias = Literal["running", "done", "look", "failed", "stopped", "abandoned"]
+"""How a run ended, as `sync_runs.outcome` has it."""
+
+SUCCESSFUL: Final[frozenset[Outcome]] = frozenset({"done", "look"})
+"""The outcomes of runs that stored all they were asked for; they end with 0 and 65."""
 
 Raw: TypeAlias = Any
 """A field as the source spelled it: JSON gives text, numbers, booleans and null, CSV gives text."""
@@ -83,6 +89,31 @@ PartialKey: TypeAlias = tuple[str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
+class TextLimit:
+    """The longest text that the database takes.
+
+    Attributes:
+        size: Bytes of UTF-8, as the driver sends them.
+        setting: What sets the limit, and to how much.
+        doubled: Characters that the driver sends as two.
+    """
+
+    size: int
+    setting: str
+    doubled: str = ""
+
+    def surely_allows(self, characters: int) -> bool:
+        """Whether any text of so many characters fits: none takes more than four bytes."""
+        return characters * 4 <= self.size
+
+    def allows(self, text: str) -> bool:
+        """Whether a text fits."""
+        if self.surely_allows(len(text)):
+            return True
+        return len(text.encode()) + sum(map(text.count, self.doubled)) <= self.size
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A record that failed validation and is quarantined.
 
@@ -90,12 +121,14 @@ class Rejected:
         day: None where it cannot be read.
         payload: JSON text.
         key: By what can be read of it a stored row is recognised.
+        readable: Nothing of it is unknown; it is only more than the database takes.
     """
 
     day: date | None
     reason: str
     payload: str
     key: PartialKey = (None, None, None)
+    readable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from etl.errors import DatabaseFailed
 from etl.load.accounts import require_account
 from etl.load.again import try_again
 from etl.load.engine import database_errors, database_exists, keep_connected, reading
-from etl.load.ledger import Run, find_account, hold_fence, read_position, take_fence
+from etl.load.ledger import Fence, find_account, hold_fence, read_position, take_fence
 from etl.load.lock import hold_lock
 from etl.load.purge import PurgePlan, Rows, count_month, plan_purge, purge_some, read_ledger
 from etl.load.schema import require_schema
@@ -132,17 +132,17 @@ def _plan(connection: Connection, account_id: int, before: date, lookback: int) 
 
 
 def _purge(engine: Engine, account_id: int, months: list[date], now: datetime) -> Iterator[tuple[date, Rows]]:
-    def begin() -> Run:
+    def begin() -> Fence:
         with engine.begin() as connection:
             # A run that was paused past its lock knows nothing of this: from here on it may not write.
-            return Run(0, account_id, take_fence(connection, account_id))
+            return take_fence(connection, account_id)
 
     def some(month: date) -> Rows:
         with stopping.held_back(), engine.begin() as connection:
-            hold_fence(connection, run)
+            hold_fence(connection, fence)
             return purge_some(connection, account_id, month, now)
 
-    run = try_again(begin)
+    fence = try_again(begin)
     for month in months:
         total = Rows()
         while any(rows := try_again(partial(some, month))):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -39,18 +40,23 @@ from etl.load.ledger import (
     require_form,
     write_range,
 )
+from etl.load.limits import longest_text
 from etl.load.lock import hold_lock
+from etl.load.ownership import require_ours
 from etl.load.schema import create_or_migrate, empty_database, is_current, require_schema, schema_revision
 from etl.load.tables import rejected_records, sync_runs
 from etl.load.trim import find_old_rejected, find_old_runs, remove_rows
 from etl.load.window import Rules
-from etl.model import Tally, Window
+from etl.model import Outcome, Tally, TextLimit, Window
 from etl.pipeline import Job, sync_windows
 from etl.settings import Settings
 from etl.sweep import plan_sweep
+from etl.transform.long_texts import quarantine_long_texts
 from etl.transform.privacy import Protection
 from etl.transform.reading import read_feed
 from etl.windows import leave_out, plan_history, plan_sync, plan_windows
+
+log = logging.getLogger(__name__)
 
 FIRST_SYNC_DAYS: Final = 30
 MIGRATION_WAIT: Final = 120.0
@@ -64,10 +70,12 @@ class Known:
     Attributes:
         complete: Complete days, and how many records each has.
         largest: Records in the largest answer of earlier runs, by source.
+        longest: The longest text that it takes.
     """
 
     complete: Mapping[date, int] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
+    longest: TextLimit | None = None
 
 
 HoldLock = Callable[..., AbstractContextManager[None]]
@@ -98,6 +106,16 @@ class Order:
         """The day that is taken however implausible it is."""
         return frozenset({self.since} if self.command == "accept" and self.since else ())
 
+    def span(self) -> tuple[date, date]:
+        """The first and the last day of a `backfill` or `accept`.
+
+        Raises:
+            ConfigError: It names none.
+        """
+        if self.since is None or self.until is None:
+            raise ConfigError(f"{self.command} needs a first and a last day")
+        return self.since, self.until
+
 
 @dataclass(slots=True)
 class Report:
@@ -123,6 +141,11 @@ class Report:
     def needs_a_look(self) -> bool:
         """Whether it is done, but something in it is for a person."""
         return bool(self.tally.rejected or self.tally.suspect_days)
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended, for the history."""
+        return "failed" if self.error else "look" if self.needs_a_look else "done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +218,14 @@ def prepare_database(engine: Engine, settings: Settings, *, dry_run: bool) -> En
     """The engine of a database with the present schema, migrated if need be and allowed.
 
     Raises:
-        SchemaMismatch: It has another schema and may not be migrated.
+        SchemaMismatch: It has another schema and may not be migrated, or another program uses it.
     """
     if dry_run and not database_exists(engine):
         return empty_database()
     with reading(engine) as connection:
         if is_current(connection):
             return engine
+        require_ours(connection)
         if dry_run and schema_revision(connection) is None:
             return empty_database()
         if dry_run or not settings.auto_migrate:
@@ -234,7 +258,8 @@ def open_source(settings: Settings, client: Client, *, today: date, last: date, 
     """The account's two sources, their answers read by the transform."""
     known = known or Known()
     quiet = [day for day, records in known.complete.items() if not records]
-    return Source(client, read_feed_of(settings), today=today, last=last, quiet=quiet, largest=known.largest)
+    read = read_feed_of(settings, known.longest)
+    return Source(client, read, today=today, last=last, quiet=quiet, largest=known.largest)
 
 
 def books_of(
@@ -245,9 +270,10 @@ def books_of(
     return Books(engine, account_id, source, today, settings.timezone, watermark, settings.window_days)
 
 
-def read_feed_of(settings: Settings) -> ReadFeed:
+def read_feed_of(settings: Settings, longest: TextLimit | None = None) -> ReadFeed:
     """The transform of a feed, in the account's zone and in the form in which it stores phones and codes."""
-    return protection_of(settings).wrap(lambda feed, window, keep: read_feed(feed, window, settings.timezone, keep))
+    read = protection_of(settings).wrap(lambda feed, window, keep: read_feed(feed, window, settings.timezone, keep))
+    return quarantine_long_texts(read, longest) if longest else read
 
 
 def protection_of(settings: Settings) -> Protection:
@@ -282,9 +308,9 @@ def plan_order(
             until=order.until,
         )
     else:
-        assert order.since and order.until  # noqa: S101, PT018 - the command line asks for both
-        last = min(order.until, today)
-        wanted = Window(order.since, last) if order.since <= last else None
+        since, until = order.span()
+        last = min(until, today)
+        wanted = Window(since, last) if since <= last else None
     # A day that is not believed is asked for again by every run, until the vendor comes to its senses.
     again = [] if order.command == "accept" else [day for day in position.suspect_days if day <= today]
     if order.command == "sync" and order.since is None:
@@ -346,27 +372,41 @@ def _run(
     except SQLAlchemyError as error:
         report.error = DatabaseFailed(describe(error))
     except Stopped as stopped:
-        with suppress(SQLAlchemyError):
-            _end(engine, run, "stopped", 128 + stopped.signal_number, None, clock)
+        _end_stopped(engine, run, 128 + stopped.signal_number, clock)
         raise
     report.balance = scales.news(settings.low_balance)
     code = exit_code_of(report)
-    outcome = "failed" if report.error else "look" if report.needs_a_look else "done"
     # The vendor's words may repeat the URL, and with it the token, which stands in no table.
     error_text = redact(str(report.error)) if report.error else None
 
     def end() -> None:
-        _end(engine, run, outcome, code, error_text, clock)
+        _end(engine, run, report.outcome, code, error_text, clock)
         with reading(engine) as connection:
             report.watermark = read_position(connection, account_id).watermark
 
-    # The history is for people: that its last line cannot be written must not hide why.
-    with suppress(SQLAlchemyError), stopping.held_back():
-        if isinstance(report.error, DatabaseFailed):
-            end()  # tried again for long enough already
-        else:
-            try_again(end)
+    if _record_end(report, end):
         _trim(engine, run, settings, clock())
+
+
+def _record_end(report: Report, end: Callable[[], None]) -> bool:
+    """Write the last line of the history, and say whether that worked; where not, the run has failed."""
+    try:
+        with stopping.held_back():
+            if isinstance(report.error, DatabaseFailed):
+                end()  # retried for long enough already
+            else:
+                try_again(end)
+    except SQLAlchemyError as error:
+        if report.error is None:
+            report.error = _unrecorded(error)
+        elif not isinstance(report.error, DatabaseFailed):  # else it is the same news again
+            log.error("%s", _unrecorded(error))
+        return False
+    return True
+
+
+def _unrecorded(error: SQLAlchemyError) -> DatabaseFailed:
+    return DatabaseFailed(f"what was fetched is stored, but not how the run ended: {describe(error)}")
 
 
 def _announce(
@@ -410,7 +450,11 @@ def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position, 
     with reading(engine) as connection:
         account_id = find_account(connection, settings.account)
         require_form(connection, account_id, protection_of(settings).form)
-        known = Known(read_complete(connection, account_id), read_largest_answers(connection, account_id))
+        known = Known(
+            read_complete(connection, account_id),
+            read_largest_answers(connection, account_id),
+            longest_text(connection),
+        )
         return account_id, read_position(connection, account_id), known
 
 
@@ -467,25 +511,36 @@ def _begin(
 
 
 def _end(
-    engine: Engine, run: Run | None, outcome: str, code: int, error: str | None, clock: Callable[[], datetime]
+    engine: Engine, run: Run | None, outcome: Outcome, code: int, error: str | None, clock: Callable[[], datetime]
 ) -> None:
     if run is not None:
         with engine.begin() as connection:
             end_run(connection, run, outcome=outcome, exit_code=code, error=error, now=clock())
 
 
+def _end_stopped(engine: Engine, run: Run | None, code: int, clock: Callable[[], datetime]) -> None:
+    try:
+        _end(engine, run, "stopped", code, None, clock)
+    except SQLAlchemyError as error:
+        log.error("%s", _unrecorded(error))
+
+
 def _trim(engine: Engine, run: Run | None, settings: Settings, now: datetime) -> None:
-    """Let go of what is old by the settings."""
+    """Remove what is old by the settings, or try again after the next run."""
     if run is None:
         return
-    for table, days, find in (
-        (sync_runs, settings.keep_runs, find_old_runs),
-        (rejected_records, settings.keep_rejected, find_old_rejected),
-    ):
-        while days is not None:
-            with reading(engine) as connection:
-                numbers = find(connection, run.account_id, now - timedelta(days=days))
-            if not numbers:
-                break
-            with engine.begin() as connection:
-                remove_rows(connection, table, numbers)
+    try:
+        with stopping.held_back():
+            for table, days, find in (
+                (sync_runs, settings.keep_runs, find_old_runs),
+                (rejected_records, settings.keep_rejected, find_old_rejected),
+            ):
+                while days is not None:
+                    with reading(engine) as connection:
+                        numbers = find(connection, run.account_id, now - timedelta(days=days))
+                    if not numbers:
+                        break
+                    with engine.begin() as connection:
+                        remove_rows(connection, table, numbers)
+    except SQLAlchemyError as error:
+        log.warning("the oldest lines of the history stay until the next run: %s", describe(error))

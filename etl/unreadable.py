@@ -33,6 +33,8 @@ def unreadable_days(days: Mapping[date, DayRecords], survey: Survey) -> dict[dat
     reasons: defaultdict[date, list[str]] = defaultdict(list)
     undated: list[str] = []
     for item in survey.rejected:
+        if item.readable:
+            continue
         day = readable_day(item)
         (undated if day is None else reasons[day]).append(item.reason)
     if survey.earliest is None:

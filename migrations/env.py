@@ -6,6 +6,7 @@ from alembic import context
 from sqlalchemy import Connection, Engine, bindparam, text
 
 from etl.load.engine import open_engine
+from etl.load.ownership import require_ours
 from etl.load.tables import SCHEMA_REVISION, metadata
 from etl.load.views import VIEWS, drop_views, make_views
 
@@ -26,9 +27,17 @@ def grants_on_views(connection: Connection) -> list[str]:
     return list(connection.scalars(query, {"views": VIEWS}))
 
 
+def stay_in_schema(connection: Connection) -> None:
+    """Restrict the search path to the schema that is written into: DROP VIEW would find a view of another one."""
+    if connection.dialect.name == "postgresql" and connection.scalar(text("SELECT current_schema()")):
+        connection.execute(text("SELECT set_config('search_path', quote_ident(current_schema()), true)"))
+
+
 def run_online(connection: Connection) -> None:
     """Migrate over a connection, in one transaction where the database has such for DDL."""
     with connection.begin():
+        require_ours(connection)
+        stay_in_schema(connection)
         context.configure(connection=connection, target_metadata=metadata)
         grants = grants_on_views(connection)
         # No database lets a table go, or change, that a view still stands on.

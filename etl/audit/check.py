@@ -9,16 +9,16 @@ from typing import Final
 
 from sqlalchemy import URL, Connection, Engine, text
 
-from etl.audit.place import require_local, require_own, require_room
+from etl.audit.place import require_local, require_own, require_room, require_writable
 from etl.audit.privileges import require_privileges
-from etl.audit.server import require_mode, tell_journal, tell_limits
-from etl.errors import BillingError, CheckFailed, DatabaseFailed, VendorError
+from etl.audit.server import require_changeable, require_mode, tell_journal, tell_limits
+from etl.errors import BillingError, CheckFailed, DatabaseFailed, ForeignDatabase, VendorError
 from etl.extract.client import Client
 from etl.extract.json_source import ReadFeed
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.load.accounts import Finding
 from etl.load.engine import database_errors, database_exists, reading, sqlite_path
-from etl.load.schema import is_current, require_known, require_schema, schema_revision
+from etl.load.schema import is_current, require_migratable, require_schema, schema_revision
 from etl.model import Record, Window
 
 PROBED_DAYS = 14
@@ -53,10 +53,11 @@ def check_database(engine: Engine, *, auto_migrate: bool, mounts: str) -> Iterat
     """
     path = sqlite_path(engine.url)
     if path is not None:
-        folder = path.parent.resolve()
+        folder = path.resolve().parent
         if not folder.is_dir():
             yield Check("database", "", DatabaseFailed(f"the folder {folder} does not exist; make it first"))
             return
+        yield attempt("folder", lambda: require_writable(path))
         yield attempt("disk", lambda: require_room(folder))
         yield attempt("file system", lambda: require_local(path, mounts) or "unknown")
         if not database_exists(engine):
@@ -79,6 +80,7 @@ def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[Check]:  #
                 yield attempt("journal", lambda: tell_journal(connection))
             else:
                 yield attempt("time limits", lambda: tell_limits(connection))
+                yield attempt("writing", lambda: require_changeable(connection))
                 yield attempt("privileges", lambda: require_privileges(connection, auto_migrate=auto_migrate))
             if backend in {"mysql", "mariadb"}:
                 yield attempt("mode", lambda: require_mode(connection))
@@ -109,12 +111,14 @@ def explain_encryption(url: URL) -> str:
 
 def _check_schema(connection: Connection, auto_migrate: bool) -> Check:  # noqa: FBT001 - a setting handed on
     def look() -> str:
-        revision = schema_revision(connection)
-        if auto_migrate and not is_current(connection):
-            require_known(revision)
-            return "not up to date; sync migrates it"
-        require_schema(connection)
-        return f"revision {revision}"
+        try:
+            if auto_migrate and not is_current(connection):
+                require_migratable(connection)
+                return "not up to date; sync migrates it"
+            require_schema(connection)
+        except ForeignDatabase as error:
+            raise CheckFailed(str(error)) from None
+        return f"revision {schema_revision(connection)}"
 
     return attempt("schema", look)
 

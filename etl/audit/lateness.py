@@ -23,6 +23,7 @@ from typing import Final
 from sqlalchemy import Connection, select
 
 from etl.load.tables import restatements, sync_runs
+from etl.model import SUCCESSFUL
 
 LOOKS_BACK: Final = timedelta(days=366)
 MOST_LINES: Final = 10_000
@@ -100,7 +101,7 @@ def read_lateness(connection: Connection, account_id: int, now: datetime, zone: 
     run = sync_runs.c
     runs = connection.execute(
         select(run.id, run.started_at, run.first_day, run.last_day, run.days)
-        .where(run.account_id == account_id, run.exit_code.in_((0, 65)), run.first_day.is_not(None))
+        .where(run.account_id == account_id, run.outcome.in_(SUCCESSFUL), run.first_day.is_not(None))
         .order_by(run.id.desc())
         .limit(MOST_RUNS)
     )

@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import stat
+from glob import escape
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import Final
 
 from etl.errors import CheckFailed
@@ -78,14 +80,37 @@ def require_room(folder: Path, *, least_mb: int = LEAST_ROOM_MB) -> str:
     return f"{free / 1e9:,.1f} GB free in {folder}"
 
 
+def require_writable(path: Path) -> str:
+    """Make sure that SQLite can create a database, its journal and its locks, also where the path is a link.
+
+    A file is made and removed again: permissions alone tell nothing of read-only mounts and quotas.
+
+    Raises:
+        CheckFailed: No file can be made there.
+    """
+    folders = {path.parent.resolve(), path.resolve().parent}
+    for folder in sorted(folders):
+        try:
+            with TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise CheckFailed(
+                f"no file can be written in {folder} ({error.strerror}); give it to the user of the nightly job: chown "
+                "or chmod"
+            ) from None
+    return f"{' and '.join(map(str, sorted(folders)))} can be written"
+
+
 def require_own(path: Path) -> str:
     """Make sure that this user may write a database and that not everybody may; its mode, and who may read it.
 
     Raises:
-        CheckFailed: The file or its folder has another mode.
+        CheckFailed: The file, its folder, its journal or one of the locks beside it has another mode.
     """
     folder = path.resolve().parent
-    for place in (path, folder):
+    beside = [Path(f"{path.resolve()}{suffix}") for suffix in ("-wal", "-shm")]
+    locks = path.parent.glob(f"{escape(path.name)}-*.lock")
+    for place in (path, folder, *filter(Path.exists, beside), *sorted(locks)):
         if not os.access(place, os.W_OK):
             raise CheckFailed(
                 f"this user may not write {place}; give it to the user of the nightly job: chown or chmod"

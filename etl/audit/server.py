@@ -11,6 +11,8 @@ from etl.load.engine import SQL_MODE, STATEMENT_SECONDS
 from etl.load.schema import ON_MARIADB
 from etl.load.tables import metadata
 
+LEAST_PACKET: Final = 1 << 20
+"""Bytes: many rows are sent at once."""
 _POSTGRESQL_LIMITS: Final = {
     "statement": "statement_timeout",
     "lock": "lock_timeout",
@@ -51,15 +53,56 @@ def tell_limits(connection: Connection) -> str:
     return f"{limits}, no answer {connection.engine.url.query.get('read_timeout', STATEMENT_SECONDS)} s"
 
 
+def require_changeable(connection: Connection) -> str:
+    """Make sure that a server lets this connection change rows, and shows it all of them.
+
+    Raises:
+        CheckFailed: The server, or the session, is read-only, or row level security applies to this user.
+    """
+    if connection.dialect.name == "postgresql":
+        read_only = ["transaction_read_only"] if connection.scalar(text("SHOW transaction_read_only")) == "on" else []
+    else:
+        query = "SHOW {} VARIABLES WHERE Value = 'ON' AND Variable_name IN ({})"
+        scopes = {
+            "SESSION": "'tx_read_only', 'transaction_read_only'",
+            "GLOBAL": "'read_only', 'super_read_only', 'innodb_read_only'",
+        }
+        rows = (connection.exec_driver_sql(query.format(scope, names)) for scope, names in scopes.items())
+        read_only = [name for of_scope in rows for name, _ in of_scope]
+    if read_only:
+        raise CheckFailed(
+            f"the database may only be read ({', '.join(sorted(read_only))} is on): is it a replica? take the primary"
+        )
+    if connection.dialect.name == "postgresql" and (tables := _tables_with_row_security(connection)):
+        raise CheckFailed(
+            f"row level security applies to this user on {', '.join(tables)}: rows would be missing; "
+            f"run: ALTER TABLE {tables[0]} DISABLE ROW LEVEL SECURITY"
+        )
+    return "the server takes changes"
+
+
+def _tables_with_row_security(connection: Connection) -> list[str]:
+    query = text("""
+        SELECT c.relname FROM pg_class c
+        WHERE c.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace) AND c.relkind = 'r'
+          AND c.relname IN :names AND row_security_active(c.oid)
+        ORDER BY c.relname""").bindparams(bindparam("names", expanding=True))
+    return list(connection.scalars(query, {"names": list(metadata.tables)}))
+
+
 def require_mode(connection: Connection) -> str:
     """Make sure that MariaDB takes values as they are, or refuses them; mode and character set.
 
     Raises:
-        CheckFailed: It would change values in silence, or a table of ours has other options than ours.
+        CheckFailed: It would change values in silence, takes no statement as long as ours, or a table of ours has other
+            options than ours.
     """
-    mode, charset, collation = connection.exec_driver_sql(
-        "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection"
+    mode, charset, collation, packet = connection.exec_driver_sql(
+        "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection, "
+        "@@max_allowed_packet"
     ).one()
+    if packet < LEAST_PACKET:
+        raise CheckFailed(f"max_allowed_packet is {packet:,} bytes; set it to {LEAST_PACKET:,} or more on the server")
     lacking = set(SQL_MODE.split(",")) - set(mode.split(","))
     if lacking:
         raise CheckFailed(f"sql_mode lacks {', '.join(sorted(lacking))}: something between here and the server sets it")

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, func, select
 
-from etl.errors import VendorUnavailable
+from etl.errors import CheckFailed, VendorUnavailable
 from etl.load.engine import reading
+from etl.load.ledger import count_records, read_purged
 from etl.load.tables import synced_days
 from etl.load.window import Rules, compare_window
 from etl.model import Batch, Window
 from etl.transform.identity import identify_day, identify_days
+from etl.windows import leave_out, plan_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,47 @@ class Difference:
     vendor_records: int
 
 
-def closed_range(engine: Engine, account_id: int | None) -> Window | None:
+def closed_range(connection: Connection, account_id: int | None) -> Window | None:
     """From the first closed day to the last: what there is to verify."""
     column = synced_days.c
     query = select(func.min(column.day), func.max(column.day)).where(
         column.account_id == account_id, column.first_closed_at.is_not(None)
     )
-    with reading(engine) as connection:
-        first, last = connection.execute(query).one()
+    first, last = connection.execute(query).one()
     return Window(first, last) if first else None
+
+
+def plan_verify(
+    connection: Connection, account_id: int | None, since: date | None, until: date | None, today: date, *, size: int
+) -> list[Window]:
+    """The windows to compare: of the days from the first complete one to the last, unless others are named.
+
+    Args:
+        connection: To the account's database.
+        account_id: None where it never synced.
+        since: The first day named.
+        until: The last day named.
+        today: In the vendor's wall clock: later days are left out, as are days whose records were purged.
+        size: Days of a window.
+
+    Raises:
+        CheckFailed: No day of them is stored: to compare nothing would prove nothing.
+    """
+    if account_id is None:
+        raise CheckFailed("nothing to verify: the account was never synced; run: billing-etl sync")
+    closed = closed_range(connection, account_id)
+    first = since or (closed.first if closed else None)
+    last = min(until or (closed.last if closed else today), today)
+    if first is None:
+        raise CheckFailed("nothing to verify: no day is complete yet")
+    if first > last:
+        raise CheckFailed(f"nothing to verify: {first} comes after {last}, the last day that can be compared")
+    wanted = Window(first, last)
+    stored = count_records(connection, account_id)
+    if not any(day in wanted for day in stored):
+        purged = "; the records of these days were purged" if read_purged(connection, account_id, wanted) else ""
+        raise CheckFailed(f"nothing to verify: no day from {first} to {last} is stored{purged}")
+    return leave_out(plan_windows(wanted, (), size=size), read_purged(connection, account_id, wanted))
 
 
 def verify_windows(

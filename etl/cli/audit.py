@@ -21,8 +21,8 @@ from etl.cli.arguments import (
     takes_accounts,
 )
 from etl.documents import print_json, status_as_json
-from etl.errors import ConfigError
-from etl.process import LOOK, OK, SAYS_NO, Options, code_of, worst_of
+from etl.errors import CheckFailed, ConfigError
+from etl.process import LOOK, OK, SAYS_NO, Options, code_of, complain, worst_of
 from etl.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]
     from etl import console
     from etl.audit.status import AccountStatus, Terms, read_status
     from etl.load.engine import database_errors, database_exists, open_engine, reading
-    from etl.load.schema import require_schema, schema_revision
+    from etl.load.schema import holds_nothing_of_ours, require_schema
     from etl.runs import utc_now
 
     by_database: dict[URL, dict[str, Terms]] = {}
@@ -59,7 +59,7 @@ def status(options: Options, *, max_age: float | None, accounts: tuple[str, ...]
         found = [AccountStatus(label) for label in terms_of]
         if database_exists(engine):
             with database_errors(), reading(engine) as connection:
-                if schema_revision(connection) is not None:
+                if not holds_nothing_of_ours(connection):
                     require_schema(connection)
                     found = read_status(connection, terms_of, utc_now(), terms_of)
         else:
@@ -181,12 +181,16 @@ def _recall(engine: Engine, account: str, finding: Finding) -> Finding | None:
 @answers_in_json
 @click.pass_obj
 def verify(options: Options, *, since: date | None, until: date | None, sources: str, accounts: tuple[str, ...]) -> int:
-    """Compare the database with the vendor."""
+    """Compare the database with the vendor.
+
+    Ends with 1 where there is nothing to compare: no day asked for is stored.
+    """
     require_order(since, until)
     names = [name.strip() for name in sources.split(",")]
     if not names or not set(names) <= {"json", "csv"}:
         raise click.UsageError("--source takes json, csv or json,csv")
-    documents = [_verify(options, settings, since, until, names) for settings in settings_of(options, accounts)]
+    chosen = settings_of(options, accounts)
+    documents = [_verify(options, one, since, until, names, alone=len(chosen) == 1) for one in chosen]
     code: int = max(document["exit_code"] for document in documents)
     if options.as_json:
         print_json({"accounts": documents, "exit_code": code})
@@ -194,53 +198,52 @@ def verify(options: Options, *, since: date | None, until: date | None, sources:
 
 
 def _verify(
-    options: Options, settings: Settings, since: date | None, until: date | None, sources: list[str]
+    options: Options, settings: Settings, since: date | None, until: date | None, sources: list[str], *, alone: bool
 ) -> dict[str, Any]:
     """Compare one account's days; the answer as one JSON object."""
     from etl import console
-    from etl.audit.verify import closed_range, verify_windows
+    from etl.audit.verify import Difference, plan_verify, verify_windows
     from etl.errors import VendorUnavailable
     from etl.load.engine import database_errors, open_engine, reading, require_database
-    from etl.load.ledger import find_account, read_purged, require_form
+    from etl.load.ledger import find_account, require_form
+    from etl.load.limits import longest_text
     from etl.load.schema import require_schema
-    from etl.model import Window
-    from etl.runs import open_client, open_source, protection_of, rules_of, utc_now
-    from etl.windows import leave_out, plan_windows
+    from etl.runs import Known, open_client, open_source, protection_of, rules_of, utc_now
 
     settings.require_token()
     engine = open_engine(settings.database_url)
     require_database(engine)
     today = utc_now().astimezone(settings.timezone).date()
-    differences = []
+    differences: list[Difference] = []
     incomplete: VendorUnavailable | None = None
+    document: dict[str, Any] = {"account": settings.account, "days": 0, "differences": differences}
     with database_errors():
         with reading(engine) as connection:
             require_schema(connection)
             account_id = find_account(connection, settings.account)
             require_form(connection, account_id, protection_of(settings).form)
-        closed = closed_range(engine, account_id)
-        first = since or (closed.first if closed else None)
-        last = min(until or (closed.last if closed else today), today)
-        wanted = Window(first, last) if first and first <= last else None
-        windows = plan_windows(wanted, (), size=settings.window_days)
-        if wanted:
-            with reading(engine) as connection:
-                windows = leave_out(windows, read_purged(connection, account_id, wanted))
+            longest = longest_text(connection)
+            try:
+                windows = plan_verify(connection, account_id, since, until, today, size=settings.window_days)
+            except CheckFailed as error:
+                if not options.as_json:
+                    complain(options, error, None if alone else settings.account)
+                return document | {"exit_code": SAYS_NO, "error": str(error)}
         rules = rules_of(settings, today, thorough=True)
-        if wanted:
-            with open_client(settings, options.redact) as client:
-                for name in sources:
-                    source = open_source(settings, client, today=today, last=wanted.last)
-                    fetch = source.fetch_json if name == "json" else source.fetch_csv
-                    try:
-                        for found in verify_windows(engine, account_id, windows, fetch, rules):
-                            differences += found
-                    except VendorUnavailable as error:
-                        incomplete = error
+        with open_client(settings, options.redact) as client:
+            for name in sources:
+                known = Known(longest=longest)
+                source = open_source(settings, client, today=today, last=windows[-1].last, known=known)
+                fetch = source.fetch_json if name == "json" else source.fetch_csv
+                try:
+                    for found in verify_windows(engine, account_id, windows, fetch, rules):
+                        differences += found
+                except VendorUnavailable as error:
+                    incomplete = error
     code = LOOK if differences else OK
     days = sum(map(len, windows))
     if not options.as_json and not (options.verbosity < 0 and code == OK):
         console.print_differences(differences, days)
     if incomplete is not None:
         raise incomplete
-    return {"account": settings.account, "days": days, "differences": differences, "exit_code": code}
+    return document | {"days": days, "exit_code": code, "error": None}

@@ -34,8 +34,6 @@ def show(options: Options, *, accounts: tuple[str, ...]) -> int:
 
     Works without a token, and where a setting is wrong: it is named then, and the exit code is 78.
     """
-    from rich.markup import escape
-
     from etl import console
     from etl.config import choose_labels
 
@@ -48,8 +46,8 @@ def show(options: Options, *, accounts: tuple[str, ...]) -> int:
         return code
     click.echo(f"configuration file: {configuration.file or 'none'}")
     for document in documents:
-        rows = [(name, escape(_as_shown(one)), escape(one["source"])) for name, one in document["settings"].items()]
-        console.print_rows(escape(f"Account {document['account']}"), ("setting", "value", "from"), rows)
+        rows = [(name, _as_shown(one), one["source"]) for name, one in document["settings"].items()]
+        console.print_rows(f"Account {document['account']}", ("setting", "value", "from"), rows)
     for document in documents:
         for message in document["errors"]:
             complain(options, ConfigError(message), document["account"] if len(documents) > 1 else None)

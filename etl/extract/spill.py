@@ -54,6 +54,7 @@ class _Piece(NamedTuple):
     offset: int
     length: int
     records: int
+    file: BinaryIO
 
 
 class Spill:
@@ -102,7 +103,7 @@ class Spill:
                 for part, some in groupby(records, _part):
                     few = list(some)
                     length = self._file.write(_encode(few))
-                    self._pieces[day][part].append(_Piece(end, length, len(few)))
+                    self._pieces[day][part].append(_Piece(end, length, len(few), self._file))
                     end += length
         self._held.clear()
 
@@ -121,9 +122,8 @@ class Spill:
         records: list[Record] = []
         for piece in sorted(piece for pieces in parts for piece in pieces):
             with self._lock:
-                assert self._file is not None  # noqa: S101 - there are no pieces without it
-                self._file.seek(piece.offset)
-                text = self._file.read(piece.length)
+                piece.file.seek(piece.offset)
+                text = piece.file.read(piece.length)
             records += _decode(text)
         return records
 

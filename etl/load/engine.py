@@ -253,6 +253,7 @@ _HINTS: Final[tuple[tuple[frozenset[str], str], ...]] = (
     (frozenset({"42501", "1044", "1142"}), "the database user lacks a permission"),
     (frozenset({"2003", "2005"}), "the database server cannot be reached"),
     (frozenset({"2006", "2013", "57P01", "57P05", "1927", "4031"}), "the connection to the database was lost"),
+    (frozenset({"1153"}), "a statement is longer than max_allowed_packet lets the server take"),
     (frozenset({"1205", "55P03"}), "a lock in the database was not given up in time"),
 )
 
@@ -273,9 +274,10 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     # Rows and watermark are one transaction: losing the last one at a power cut loses nothing but a night's work.
     # Larger pages, of a new file only, are written in fewer pieces; the cache, in KiB, holds what of the two indexes a
     # day's rows go into.
+    # The journal's mode is written into the file: another program's database keeps its own.
     pragmas = (
         "page_size = 16384",
-        "journal_mode = WAL",
+        *(["journal_mode = WAL"] if cursor.execute(_MAY_SET_JOURNAL).fetchone()[0] else []),
         "synchronous = NORMAL",
         "foreign_keys = ON",
         "cache_size = -8192",
@@ -283,6 +285,11 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+_MAY_SET_JOURNAL: Final = """
+SELECT NOT EXISTS (SELECT 1 FROM sqlite_master) OR EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'synced_days')
+"""
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -12,8 +12,20 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from etl.errors import ConfigError, RunElsewhere
 from etl.load.tables import accounts, sync_runs, sync_state, synced_days
-from etl.model import DaySnapshot, StoredForm, Tally, Window
+from etl.model import SUCCESSFUL, DaySnapshot, Outcome, StoredForm, Tally, Window
 from etl.windows import ONE_DAY, first_unbroken, last_unbroken
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The right to write the rows of an account, until a newer fence is taken.
+
+    Attributes:
+        fence: Its number among those of the account.
+    """
+
+    account_id: int
+    fence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +131,7 @@ def begin_run(
         account_id = connection.scalars(select(accounts.c.id).where(accounts.c.label == label)).one()
         connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
     require_form(connection, account_id, form)
-    fence = take_fence(connection, account_id)
+    fence = take_fence(connection, account_id).fence
     # The table is history, never the lock: whatever is still "running" here was killed, or has just been overtaken.
     connection.execute(
         update(sync_runs)
@@ -140,16 +152,15 @@ def begin_run(
     return Run(result.inserted_primary_key[0], account_id, fence)  # type: ignore[index]  # an insert of one row has it
 
 
-def take_fence(connection: Connection, account_id: int) -> int:
-    """The next number among the account's runs: whoever has an older one may write no more."""
+def take_fence(connection: Connection, account_id: int) -> Fence:
+    """The next fence of the account: whoever has an older one may write no more."""
     state = sync_state.c
     connection.execute(update(sync_state).where(state.account_id == account_id).values(fence=state.fence + 1))
-    fence: int = connection.scalars(select(state.fence).where(state.account_id == account_id)).one()
-    return fence
+    return Fence(account_id, connection.scalars(select(state.fence).where(state.account_id == account_id)).one())
 
 
-def hold_fence(connection: Connection, run: Run) -> None:
-    """Lock the account's state row for this transaction and make sure that no newer run has begun.
+def hold_fence(connection: Connection, holder: Run | Fence) -> None:
+    """Lock the account's state row for this transaction and make sure that no newer fence was taken.
 
     This is what correctness rests on: a run that was paused past its lock wakes up here and may not write.
 
@@ -157,8 +168,8 @@ def hold_fence(connection: Connection, run: Run) -> None:
         RunElsewhere: A newer run has begun.
     """
     state = sync_state.c
-    fence = connection.scalar(select(state.fence).where(state.account_id == run.account_id).with_for_update())
-    if fence != run.fence:
+    fence = connection.scalar(select(state.fence).where(state.account_id == holder.account_id).with_for_update())
+    if fence != holder.fence:
         raise RunElsewhere("a newer run of this account has begun; this one leaves the rest to it")
 
 
@@ -338,7 +349,7 @@ def read_progress(connection: Connection, run: Run) -> int | None:
 
 
 def end_run(
-    connection: Connection, run: Run, *, outcome: str, exit_code: int, error: str | None, now: datetime
+    connection: Connection, run: Run, *, outcome: Outcome, exit_code: int, error: str | None, now: datetime
 ) -> None:
     """Write how the run ended. An overtaken run has been written off already and stays so."""
     # The state's row first, then the run's, as a run that begins takes them: else the two could wait for each other.
@@ -348,7 +359,7 @@ def end_run(
         .where(sync_runs.c.id == run.id, sync_runs.c.outcome == "running")
         .values(outcome=outcome, exit_code=exit_code, error=error, finished_at=now)
     )
-    if done.rowcount and exit_code in {0, 65}:
+    if done.rowcount and outcome in SUCCESSFUL:
         connection.execute(
             update(sync_state).where(sync_state.c.account_id == run.account_id).values(last_success_at=now)
         )

@@ -65,6 +65,8 @@ def _sqlite_lock(path: Path, held: ExitStack) -> Callable[[], bool]:
     # Immediate, not exclusive: two that both came as readers first would keep each other from becoming exclusive.
     if not os.access(path.parent, os.W_OK):
         raise DatabaseFailed(f"the folder {path.parent.resolve()} does not exist, or you may not write there")
+    if path.exists() and not os.access(path, os.W_OK):
+        raise DatabaseFailed(f"you may not write {path}; SQLite would open it to read, and lock nothing")
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
         connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is ever written, not even to a full disk

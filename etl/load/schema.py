@@ -21,9 +21,11 @@ from sqlalchemy import (
     inspect,
     text,
 )
+from sqlalchemy.exc import NoSuchTableError
 
 import etl
-from etl.errors import SchemaMismatch
+from etl.errors import ForeignDatabase, SchemaMismatch
+from etl.load.ownership import VERSION_TABLE, read_relations, require_ours
 from etl.load.tables import SCHEMA_REVISION, metadata
 from etl.load.views import VIEWS, make_views
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 ON_MARIADB: Final = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
 """What a table has on MariaDB beside what is declared."""
 _VERSION: Final = Table(
-    "alembic_version",
+    VERSION_TABLE,
     MetaData(),
     Column("version_num", String(32), nullable=False),
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
@@ -44,11 +46,15 @@ _OLDER: Final = frozenset(f"{number:04}" for number in range(1, int(SCHEMA_REVIS
 
 
 def schema_revision(connection: Connection) -> str | None:
-    """The revision the database is at; None where there is no schema yet."""
-    if not inspect(connection).has_table("alembic_version"):
+    """The revision the database is at; None where there is no schema yet, or another program's."""
+    try:
+        columns = {column["name"] for column in inspect(connection).get_columns(VERSION_TABLE)}
+    except NoSuchTableError:
         return None
-    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return revision
+    if "version_num" not in columns:
+        return None
+    revisions = connection.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")).all()  # noqa: S608 - a constant
+    return revisions[0] if len(revisions) == 1 else None
 
 
 def is_current(connection: Connection) -> bool:
@@ -65,10 +71,11 @@ def require_schema(connection: Connection) -> None:
     """Make sure that the database has the schema this version works on.
 
     Raises:
-        SchemaMismatch: It has an older one, a newer one, a part of one, or none.
+        SchemaMismatch: It has an older one, a newer one, a part of one, another program's, or none.
     """
     if is_current(connection):
         return
+    require_ours(connection)
     revision = schema_revision(connection)
     if revision == SCHEMA_REVISION:
         raise SchemaMismatch("the database lacks some of its views; run: billing-etl migrate")
@@ -93,10 +100,23 @@ def require_known(revision: str | None) -> None:
             f"the database's schema ({revision}) is newer than this version knows ({SCHEMA_REVISION}); "
             "install the version of billing-etl that made it"
         )
-    raise SchemaMismatch(
+    raise ForeignDatabase(
         f"the database's schema ({revision!r}) is none of billing-etl's: does another program keep its own there? "
         "take a database of its own for each"
     )
+
+
+def require_migratable(connection: Connection) -> None:
+    """Make sure that a migration may change the database. A look at the catalogue only: MariaDB takes nothing back.
+
+    Raises:
+        SchemaMismatch: Another program uses it, or a newer version of this one, or it cannot keep every letter.
+    """
+    require_ours(connection)
+    revision = schema_revision(connection)
+    require_known(revision)
+    if revision is None:
+        require_unicode(connection)
 
 
 def require_unicode(connection: Connection) -> None:
@@ -128,9 +148,7 @@ def create_or_migrate(engine: Engine) -> None:
 
 def holds_nothing_of_ours(connection: Connection) -> bool:
     """Whether no table or view has a name of ours, not even one that a killed run left behind on MariaDB."""
-    inspector = inspect(connection)
-    there = {*inspector.get_table_names(), *inspector.get_view_names()}
-    return there.isdisjoint({_VERSION.name, *metadata.tables, *VIEWS})
+    return not read_relations(connection)
 
 
 def create_schema(connection: Connection) -> None:
@@ -162,13 +180,10 @@ def migrate(engine: Engine) -> None:
     """Bring the database to the newest schema by the migrations, and its views with it.
 
     Raises:
-        SchemaMismatch: The database has a schema that this version does not know.
+        SchemaMismatch: The database has a schema that this version does not know, or is another program's.
     """
     with engine.connect() as connection:
-        revision = schema_revision(connection)
-        require_known(revision)
-        if revision is None:
-            require_unicode(connection)
+        require_migratable(connection)
     # A tenth of a second that a nightly run has no use for.
     from alembic import command
 

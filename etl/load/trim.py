@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, Table, delete, func, select
 
 from etl.load.tables import rejected_records, sync_runs, sync_state
+from etl.model import SUCCESSFUL
 
 ROWS_AT_ONCE: Final = 1_000
 
@@ -20,7 +21,7 @@ def find_old_runs(connection: Connection, account_id: int, before: datetime) -> 
     old = [number for number, started in connection.execute(oldest) if started < before]
     if not old:
         return []
-    done = select(func.max(run.id)).where(run.account_id == account_id, run.outcome.in_(("done", "look")))
+    done = select(func.max(run.id)).where(run.account_id == account_id, run.outcome.in_(SUCCESSFUL))
     newest = connection.scalar(done)
     return [number for number in old if number != newest]
 

@@ -255,3 +255,5 @@ _QUERIES: Final[dict[str, Callable[[Words], str]]] = {
 }
 VIEWS: Final = tuple(_QUERIES)
 """Their names, in the order in which they are made."""
+FUNCTIONS: Final = ("billing_asof",)
+"""What stands beside them on PostgreSQL."""

@@ -111,10 +111,11 @@ def compare_window(
             unshown = _Unshown(batch.days[snapshot.day].lacking, quarantine.keys(snapshot.day))
             yield _compare_day(connection, account_id, snapshot, before, unshown, rules, identify)
     # Nothing is known of these: what is stored stays, and there is nothing in the answer that anybody could accept.
-    # Days that were never whole simply stay open.
+    # Days that are over and were never whole simply stay open.
     for day, reason in batch.doubts.items():
-        if day in ledger and ledger[day].closed and not ledger[day].purged:
-            yield DayComparison(identify(day, whole_day(day, []).slices), ledger[day], (), RowCounts(), reason)
+        before = ledger.get(day)
+        if before and (before.closed or day >= rules.today) and not before.purged:
+            yield DayComparison(identify(day, whole_day(day, []).slices), before, (), RowCounts(), reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,12 +243,12 @@ def _store_day(
 def count(outcomes: Sequence[DayOutcome], batch: Batch, rules: Rules) -> Tally:
     """How the rows and days of a window ended."""
     tally = Tally()
-    closed = {outcome.day for outcome in outcomes if outcome.closed_before}
+    known = {outcome.day for outcome in outcomes if outcome.closed_before or outcome.doubt}
     reasons = dict.fromkeys(batch.unsure, "the question may not have reached all of it") | dict(batch.doubts)
     tally.missing_days = {
         day: reason
         for day, reason in sorted(reasons.items())
-        if day not in closed and (day < rules.today or day in batch.doubts)
+        if day not in known and (day < rules.today or day in batch.doubts)
     }
     tally.largest = dict(batch.largest)
     for outcome in outcomes:

@@ -42,6 +42,26 @@ def test_a_schema_that_is_not_known_is_refused_by_every_command_and_left_alone(s
     assert synced("backup", "--out", "copy.db").code == 0
 
 
+@pytest.mark.fault(87)
+def test_another_programs_database_is_refused_by_every_command_and_left_alone(billing, vendor):
+    with closing(sqlite3.connect(billing.folder / "billing.db")) as database:
+        database.execute("CREATE TABLE accounts (id INT, name TEXT)")
+    before = (billing.folder / "billing.db").read_bytes()
+    for command in (
+        ("sync", *SPAN), ("sync", *SPAN, "--dry-run"), ("backfill", "--since", "2025-03-01", "--until", "2025-03-01"),
+        ("accept", "2025-03-01"), ("verify",), ("status",), ("export", "--out", "x.csv"), ("migrate",),
+        ("forget", "--phone", "+79000000000"), ("purge", "--older-than", "36m"), ("account", "list"),
+        ("balance",),
+    ):  # fmt: skip
+        done = billing(*command)
+        assert (done.code, "table accounts, none of billing-etl's" in done.errors) == (74, True), (command, done)
+    assert vendor.requests == []
+    done = billing("check")
+    assert done.code == 1, done
+    assert "✗ schema: the database belongs to another program" in done.out
+    assert (billing.folder / "billing.db").read_bytes() == before
+
+
 def test_what_the_dates_mean_is_remembered_and_a_change_is_told_once(billing, vendor):
     assert billing("sync", *SPAN).code == 0
     vendor.dataset.reset()

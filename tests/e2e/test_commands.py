@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from decimal import Decimal
 from importlib.metadata import version
@@ -314,6 +318,56 @@ def test_check_tells_what_the_vendors_dates_mean(billing, vendor, end_date):
 def test_check_ends_with_the_code_that_a_sync_would_end_with(billing, wrong, code, name):
     done = billing("check", **wrong)
     assert (done.code, name in done.out + done.errors, "Traceback" in done.errors) == (code, True, False), done
+
+
+def test_a_verify_of_nothing_is_no_success(synced, vendor):
+    vendor.requests.clear()
+    for arguments, changes, reason in (
+        (("--since", "2025-02-01", "--until", "2025-02-28"), {}, "no day from 2025-02-01 to 2025-02-28 is stored"),
+        ((), {"BILLING_ACCOUNT": "another"}, "the account was never synced"),
+    ):
+        done = synced("verify", *arguments, **changes)
+        assert (done.code, done.out, done.errors.count("\n"), reason in done.errors) == (1, "", 1, True), done
+        done = synced("verify", "--json", *arguments, **changes)
+        document = json.loads(done.out)
+        assert (done.code, document["exit_code"], only(document)["days"]) == (1, 1, 0)
+        assert reason in only(document)["error"]
+    assert vendor.requests == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which not even root may write")
+def test_check_says_no_where_sync_could_make_no_database(billing):
+    url = "sqlite:////proc/billing.db"
+    assert billing("sync", BILLING_DATABASE_URL=url).code == 74
+    done = billing("check", BILLING_DATABASE_URL=url)
+    assert (done.code, "✗ folder: no file can be written in /proc" in done.out) == (1, True), done
+
+
+def as_user(command):
+    """The command as one whom permissions bind: root's are taken from it."""
+    if os.geteuid() != 0:
+        return command
+    if shutil.which("setpriv") is None:
+        pytest.skip("root may write everywhere, and there is no setpriv to keep it from that")
+    kept = "-dac_override,-dac_read_search"
+    return ["setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}", *command]
+
+
+@pytest.mark.parametrize("unwritable", ["", "billing.db", "billing.db-account-default.lock"])
+def test_check_says_no_where_sync_may_not_write(synced, unwritable):
+    place = synced.folder / unwritable
+    place.chmod(0o555 if not unwritable else 0o444)
+    codes = {}
+    for command in ("sync", "check"):
+        done = subprocess.run(
+            as_user([sys.executable, "-m", "etl", command]),
+            cwd=synced.folder, env=synced.variables, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        codes[command] = done.returncode
+    place.chmod(0o755)
+    assert codes["sync"] == 74
+    assert codes["check"] in {1, 74}
+    assert "this user may not write" in done.stdout
 
 
 @pytest.mark.fault(109)
@@ -652,3 +706,11 @@ def test_a_file_that_is_no_numbering_plan_is_refused_in_one_line_and_makes_no_da
 
 def test_an_import_without_a_file_is_a_mistake_of_usage(billing):
     assert billing("numbering", "import").code == 2
+
+
+def test_a_label_that_looks_like_markup_is_shown_as_it_is(billing, vendor):
+    label = "[red]shop[/] [/bold]"
+    assert billing("sync", "--until", "2025-03-10", BILLING_ACCOUNT=label).code == 0
+    done = billing("status", BILLING_ACCOUNT=label)
+    assert (done.code, f"Account {label}" in done.out) == (0, True), done
+    assert f"Account {label}" in billing("config", "show", BILLING_ACCOUNT=label).out

@@ -13,6 +13,7 @@ from sqlalchemy import NullPool, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import etl.load
+from etl.audit.check import check_database
 from etl.audit.privileges import require_privileges
 from etl.errors import CheckFailed
 from etl.forgetting import forget_number
@@ -178,6 +179,34 @@ def test_a_check_names_the_grant_that_is_missing_and_the_one_that_gives_it(users
             for statement in cure.split("; "):
                 connection.execute(text(statement))
         assert "all that sync" in privileges_of(users, role, auto_migrate=auto_migrate)
+
+
+READ_ONLY = {
+    "postgresql": {"options": "-cdefault_transaction_read_only=on"},
+    "mariadb": {"init_command": "SET SESSION TRANSACTION READ ONLY"},
+}
+
+
+def writing_line(url):
+    return next(
+        line for line in check_database(open_engine(url), auto_migrate=False, mounts="") if line.name == "writing"
+    )
+
+
+def test_a_check_says_no_where_the_server_takes_no_changes(users):
+    url = users.url_of("writer")
+    assert writing_line(url).error is None
+    refused = writing_line(url.update_query_dict(READ_ONLY[url.get_backend_name()])).error
+    assert isinstance(refused, CheckFailed)
+    assert "may only be read" in str(refused)
+
+
+@pytest.mark.parametrize("users", ["postgresql"], indirect=True)
+def test_a_check_says_no_where_rows_are_hidden_from_the_user(users):
+    with users.admin.connect() as connection:
+        connection.exec_driver_sql("ALTER TABLE sync_runs ENABLE ROW LEVEL SECURITY")
+    assert "row level security applies to this user on sync_runs" in str(writing_line(users.url_of("writer")).error)
+    assert writing_line(users.url).error is None  # whom no such rule binds
 
 
 def test_who_may_see_nothing_is_told_so(users):

@@ -168,12 +168,10 @@ def test_what_a_database_says_of_itself_tells_every_difference(engine):
         before = after
 
 
-@pytest.mark.parametrize("there", ["alembic_version", "accounts", "freshness"])
+@pytest.mark.parametrize("there", ["alembic_version", "accounts"])
 def test_a_database_that_holds_anything_of_ours_goes_through_the_migrations(engine, there):
     with engine.begin() as connection:
-        if there == "freshness":
-            connection.execute(text("CREATE VIEW freshness AS SELECT 1 AS number"))
-        elif there == "accounts":
+        if there == "accounts":
             accounts.create(connection)
         else:
             connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
@@ -317,9 +315,9 @@ def test_a_revision_that_was_killed_between_its_columns_runs_through_when_it_is_
 def test_a_migration_that_fails_half_way_leaves_nothing(engine, make):
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE in_the_way (number INTEGER)"))
-        connection.execute(text("CREATE INDEX restatements ON in_the_way (number)"))
+        connection.execute(text("CREATE INDEX ix_restatements_account_id ON in_the_way (number)"))
     before = names(engine)
-    with pytest.raises(DBAPIError, match="restatements"):  # the name of a table to be
+    with pytest.raises(DBAPIError, match="ix_restatements_account_id"):  # the name of an index to be
         make(engine)
     assert names(engine) == before
 

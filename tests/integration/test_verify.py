@@ -12,7 +12,8 @@ import pytest
 from jobs import SILENT, settings_of
 from sqlalchemy import text
 
-from etl.audit.verify import Difference, closed_range, verify_windows
+from etl.audit.verify import Difference, closed_range, plan_verify, verify_windows
+from etl.errors import CheckFailed
 from etl.load.engine import open_engine
 from etl.load.schema import create_or_migrate
 from etl.load.window import Rules
@@ -104,8 +105,35 @@ def test_a_database_that_equals_the_vendor_shows_no_difference_from_either_sourc
 
 
 def test_what_there_is_to_verify_reaches_from_the_first_closed_day_to_the_last(audit):
-    assert closed_range(audit.engine, 1) == Window(EIGHTH, TENTH)
-    assert closed_range(audit.engine, None) is None
+    with audit.engine.connect() as connection:
+        assert closed_range(connection, 1) == Window(EIGHTH, TENTH)
+        assert closed_range(connection, None) is None
+
+
+def plan(audit, since=None, until=None, account_id=1):
+    with audit.engine.connect() as connection:
+        return plan_verify(connection, account_id, since, until, TODAY, size=2)
+
+
+def test_a_verify_of_nothing_is_refused_with_the_reason(audit):
+    audit.run()
+    for asked, reason in (
+        ({"account_id": None}, "the account was never synced"),
+        ({"since": date(2026, 2, 1), "until": date(2026, 2, 28)}, "no day from 2026-02-01 to 2026-02-28 is stored"),
+        ({"since": date(2026, 4, 1)}, "2026-04-01 comes after 2026-03-10"),
+        ({"until": date(2026, 2, 28)}, "2026-03-08 comes after 2026-02-28"),
+    ):
+        with pytest.raises(CheckFailed, match=reason):
+            plan(audit, **asked)
+    assert plan(audit) == [Window(EIGHTH, NINTH), Window(TENTH, TENTH)]
+    assert plan(audit, TENTH, TODAY) == [Window(TENTH, TODAY)]
+    audit.execute("UPDATE synced_days SET purged_at = '2026-03-11 00:00:00' WHERE day = '2026-03-08'")
+    assert plan(audit) == [Window(NINTH, NINTH), Window(TENTH, TENTH)]
+    with pytest.raises(CheckFailed, match=r"is stored; the records of these days were purged"):
+        plan(audit, EIGHTH, EIGHTH)
+    audit.execute("DELETE FROM synced_days")
+    with pytest.raises(CheckFailed, match="no day is complete yet"):
+        plan(audit)
 
 
 @pytest.mark.parametrize("source", ["json", "csv"])

@@ -1,0 +1,174 @@
+"""Another program's database: recognised by every command that writes, on each database, and left as it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from catalog import told_by
+from conftest import fresh_database
+from jobs import SILENT, settings_of
+from sqlalchemy import text
+
+from etl.audit.check import check_database
+from etl.errors import CheckFailed, SchemaMismatch
+from etl.load.engine import open_engine
+from etl.load.schema import create_or_migrate, is_current, migrate
+from etl.load.tables import SCHEMA_REVISION, metadata
+from etl.load.views import VIEWS
+from etl.runs import Order, prepare_database, run_account
+
+NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+VERSION = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+THEIRS = {
+    "a revision that is ours too, and nothing of ours": [VERSION, "INSERT INTO alembic_version VALUES ('0001')"],
+    "the newest revision": [VERSION, f"INSERT INTO alembic_version VALUES ('{SCHEMA_REVISION}')"],
+    "a newer revision": [VERSION, "INSERT INTO alembic_version VALUES ('0099')"],
+    "a revision of Alembic's own making": [VERSION, "INSERT INTO alembic_version VALUES ('a1b2c3d4e5f6')"],
+    "two revisions": [VERSION, "INSERT INTO alembic_version VALUES ('0001'), ('0002')"],
+    "a table of versions that is not Alembic's": ["CREATE TABLE alembic_version (number INTEGER)"],
+    "a revision and a view": [
+        VERSION, "INSERT INTO alembic_version VALUES ('0001')",
+        "CREATE TABLE invoices (id INTEGER)", "CREATE VIEW billing AS SELECT id FROM invoices",
+    ],
+    "a table with the first columns of ours": [
+        "CREATE TABLE accounts (id INTEGER PRIMARY KEY, label VARCHAR(255), created_at TIMESTAMP NULL)",
+        "INSERT INTO accounts VALUES (1, 'cash', NULL)",
+    ],
+    "a view for a table": [
+        "CREATE VIEW accounts AS SELECT 1 AS id, 'a' AS label, NULL AS created_at",
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def engine(database_url):
+    return open_engine(database_url)
+
+
+def execute(engine, *statements):
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def everything(engine):
+    """The whole catalogue and all rows; of SQLite the file itself."""
+    if engine.dialect.name == "sqlite":
+        return Path(engine.url.database).read_bytes()
+    with engine.connect() as connection:
+        told = told_by(connection)
+        if engine.dialect.name == "postgresql":
+            functions = "SELECT oid, proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+            told["functions"] = connection.execute(text(functions)).all()
+        return told
+
+
+def refuses(engine, settings):
+    """Whether nothing that would write does so; what it says."""
+    before = everything(engine)
+    for write in (migrate, create_or_migrate):
+        with pytest.raises(SchemaMismatch, match=r"take a database of its own for each") as refused:
+            write(engine)
+    for dry_run in (False, True):
+        with pytest.raises(SchemaMismatch, match=r"take a database of its own for each"):
+            prepare_database(engine, settings, dry_run=dry_run)
+    assert everything(engine) == before
+    return str(refused.value)
+
+
+@pytest.fixture
+def settings(database_url, sandbox):
+    return settings_of(database_url, sandbox, date(2026, 3, 10))
+
+
+@pytest.mark.fault(87)
+@pytest.mark.parametrize("theirs", THEIRS)
+def test_another_programs_database_is_recognised_and_left_as_it_is(engine, settings, sandbox, theirs):
+    execute(engine, *THEIRS[theirs])
+    refuses(engine, settings)
+    before = everything(engine)
+    for command in ("sync", "backfill"):
+        order = Order(command, *((date(2026, 3, 10),) * 2 if command == "backfill" else ()))
+        report = run_account(settings, order, SILENT, redact=str, exit_code_of=lambda _: 74, clock=lambda: NOW)
+        assert isinstance(report.error, SchemaMismatch)
+    assert sandbox.requests == []
+    schema = next(line for line in check_database(engine, auto_migrate=True, mounts="") if line.name == "schema")
+    assert isinstance(schema.error, CheckFailed)
+    assert everything(engine) == before
+
+
+@pytest.mark.fault(87)
+def test_a_table_or_view_of_any_name_of_ours_is_recognised(engine, settings):
+    for name in (*metadata.tables, *VIEWS):
+        for kind, statement in (
+            ("table", f"CREATE TABLE {name} (number INTEGER)"),
+            ("view", f"CREATE VIEW {name} AS SELECT 1 AS number"),
+        ):
+            execute(engine, statement)
+            assert f"{kind} {name}" in refuses(engine, settings)
+            execute(engine, f"DROP {kind} {name}")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirect=True)
+def test_a_name_in_other_letters_is_recognised_where_it_may_be_the_same(engine, settings):
+    execute(engine, "CREATE TABLE Accounts (number INTEGER)")
+    assert "table Accounts" in refuses(engine, settings)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("CREATE MATERIALIZED VIEW billing AS SELECT 1 AS account", "materialized view billing"),
+        ("CREATE SEQUENCE accounts", "sequence accounts"),
+        ("CREATE FUNCTION billing_asof(moment timestamptz) RETURNS int LANGUAGE sql AS 'SELECT 1'", "billing_asof"),
+        ("CREATE FUNCTION billing_asof(day text) RETURNS int LANGUAGE sql AS 'SELECT 1'", "billing_asof"),
+    ],
+)
+def test_what_only_postgresql_has_is_recognised_too(engine, settings, statement, named):
+    execute(engine, statement)
+    with pytest.raises(SchemaMismatch, match=named):
+        create_or_migrate(engine)
+    assert named in refuses(engine, settings)
+
+
+@pytest.mark.fault(87)
+def test_a_view_of_a_person_under_a_name_of_ours_is_not_dropped(engine, settings):
+    create_or_migrate(engine)
+    # As after the update to a version whose views have a name more.
+    execute(engine, "DROP VIEW freshness", "CREATE VIEW freshness AS SELECT day, spend FROM synced_days")
+    execute(engine, "UPDATE alembic_version SET version_num = '0003'")
+    assert "view freshness" in refuses(engine, settings)
+    execute(engine, "DROP VIEW freshness", "CREATE VIEW others AS SELECT day, spend FROM synced_days")
+    execute(engine, f"UPDATE alembic_version SET version_num = '{SCHEMA_REVISION}'")
+    migrate(engine)
+    with engine.connect() as connection:
+        assert is_current(connection)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_migration_stays_in_the_schema_it_writes_into(database_url, tmp_path):
+    with fresh_database("postgresql", tmp_path) as url:
+        execute(open_engine(url), "CREATE VIEW freshness AS SELECT 1 AS number", "CREATE SCHEMA mine")
+        engine = open_engine(url.update_query_dict({"options": "-csearch_path=mine,public"}))
+        create_or_migrate(engine)
+        execute(engine, "DROP VIEW mine.freshness")
+        migrate(engine)
+        with engine.connect() as connection:
+            assert is_current(connection)
+            assert connection.scalar(text("SELECT number FROM public.freshness")) == 1
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_database_of_another_program_keeps_its_journal(engine):
+    with closing(sqlite3.connect(engine.url.database)) as database:
+        database.execute("CREATE TABLE theirs (number INTEGER)")
+    with engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "delete"
+    create_or_migrate(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"

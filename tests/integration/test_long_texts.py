@@ -1,0 +1,143 @@
+"""Texts longer than the database takes: their records are quarantined alone, the rest of the window is stored."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from jobs import SILENT, settings_of
+from sqlalchemy import Engine, event, text
+
+from etl.audit.verify import verify_windows
+from etl.load.engine import open_engine, reading
+from etl.load.limits import longest_text
+from etl.model import Window
+from etl.process import exit_code_of
+from etl.runs import Order, open_client, open_source, rules_of, run_account
+
+EIGHTH, TENTH = date(2026, 3, 8), date(2026, 3, 10)
+NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+MIB = 1 << 20
+
+
+def charge(day, info):
+    return {
+        "created_at": f"2026-03-{day:02}T10:00:00",
+        "code_auth": "0042",
+        "status": 1,
+        "status_info": info,
+        "phone": "89990001122",
+        "price": Decimal("0.2"),
+    }
+
+
+@pytest.fixture
+def account(database_url, sandbox):
+    """An account of a database that takes packets, or rows, of 16 MiB; PostgreSQL's fields are larger, and fixed."""
+
+    def limit(connection, _record):
+        if isinstance(connection, sqlite3.Connection):
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 16 * MIB)
+
+    event.listen(Engine, "connect", limit)
+    yield Account(database_url, sandbox)
+    event.remove(Engine, "connect", limit)
+
+
+class Account:
+    """What is listed, run and stored of it."""
+
+    def __init__(self, url, vendor):
+        self.vendor = vendor
+        self.settings = settings_of(url, vendor, EIGHTH)
+        self.engine = open_engine(url)
+
+    def sync(self, *records):
+        self.vendor.dataset.replace(records)
+        return run_account(
+            self.settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=lambda: NOW
+        )
+
+    def query(self, statement):
+        with self.engine.connect() as connection:
+            return connection.execute(text(statement)).all()
+
+    def longest(self):
+        with reading(self.engine) as connection:
+            return longest_text(connection)
+
+    def verify(self):
+        with open_client(self.settings, str) as client:
+            source = open_source(self.settings, client, today=NOW.date(), last=TENTH, longest=self.longest())
+            rules = rules_of(self.settings, NOW.date(), thorough=True)
+            return list(verify_windows(self.engine, 1, [Window(EIGHTH, TENTH)], source.fetch_json, rules))
+
+
+LIMITED = pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirect=True)
+
+
+@LIMITED
+@pytest.mark.fault(76)
+@pytest.mark.parametrize("info", ["x" * (17 * MIB), "'" * (9 * MIB), "я" * (9 * MIB)], ids=["x", "quotes", "letters"])
+def test_a_record_too_long_is_quarantined_and_the_rest_of_the_window_is_stored(account, info):
+    records = [charge(8, "ok"), charge(9, info), charge(10, "ok")]
+    for new in (2, 0):
+        report = account.sync(*records)
+        assert (report.error, exit_code_of(report)) == (None, 65)
+        assert (report.tally.new, len(report.tally.rejected), report.watermark) == (new, 1, TENTH)
+    assert account.query("SELECT day FROM billing ORDER BY day") != []
+    ((reason, payload),) = account.query("SELECT reason, payload FROM rejected_records")
+    assert account.longest().setting in reason
+    assert len(payload) < 4_000
+    assert json.loads(payload)["created_at"] == "2026-03-09 10:00:00"
+    assert account.verify() == [[]]
+
+
+@LIMITED
+def test_a_bad_record_too_long_is_quarantined_for_what_it_is(account):
+    report = account.sync(charge(8, "ok"), charge(9, "x" * (17 * MIB)) | {"price": "much"})
+    assert (report.error, report.tally.new, len(report.tally.rejected)) == (None, 1, 1)
+    ((reason,),) = account.query("SELECT reason FROM rejected_records")
+    assert "price" in reason
+
+
+@LIMITED
+def test_a_record_that_was_too_long_and_is_not_any_more_is_stored(account):
+    account.sync(charge(8, "x" * (17 * MIB)), charge(9, "ok"))
+    report = account.sync(charge(8, "ok"), charge(9, "ok"))
+    assert (exit_code_of(report), report.tally.new) == (0, 1)
+    assert account.query("SELECT id FROM rejected_records") == []
+
+
+@pytest.mark.parametrize("letter", ["x", "'"])
+def test_the_longest_text_is_stored_corrected_and_journalled(account, letter):
+    size = min(account.longest().size, 9 * MIB)
+    doubled = 2 if letter in account.longest().doubled else 1
+    before, after = letter * (size // doubled), "y" * size
+    report = account.sync(charge(8, before), charge(9, "ok"))
+    assert (report.error, exit_code_of(report), report.tally.new) == (None, 0, 2)
+    report = account.sync(charge(8, after), charge(9, "ok"))
+    assert (report.error, exit_code_of(report), report.tally.changed) == (None, 0, 1)
+    lengths = "SELECT length(status_info_before), length(status_info_after), kind FROM restatements"
+    assert account.query(lengths) == [(len(before), len(after), "corrected")]
+    assert account.sync(charge(8, after), charge(9, "ok")).tally.unchanged == 2
+    assert account.verify() == [[]]
+
+
+@pytest.mark.fault(76)
+def test_records_that_are_too_long_together_are_stored(account):
+    records = [charge(8, letter * (4 * MIB)) for letter in "abcdefgh"]
+    report = account.sync(*records)
+    assert (report.error, exit_code_of(report), report.tally.new) == (None, 0, 8)
+    report = account.sync(*(record | {"price": Decimal("0.3")} for record in records))
+    assert (report.error, report.tally.changed) == (None, 8)
+    assert account.verify() == [[]]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_postgresql_takes_what_is_too_long_for_a_packet_of_mariadb(account):
+    report = account.sync(charge(8, "ok"), charge(9, "x" * (17 * MIB)))
+    assert (report.error, exit_code_of(report), report.tally.new) == (None, 0, 2)
