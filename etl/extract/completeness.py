@@ -77,12 +77,13 @@ class Newest:
 
     asked: int
 
-    def are_everything_beside(self, survey: Survey) -> bool:
+    @property
+    def are_everything(self) -> bool:
         """Whether the account has no other records, because fewer came than were asked for.
 
-        Unless just as many came as another answer lists: one limit would explain both.
+        Where just as many came as in another answer, one limit of both would explain that as well.
         """
-        return self.records.total() == self.listed < self.asked and self.listed != survey.listed
+        return self.records.total() == self.listed < self.asked
 
     def are_in(self, days: Mapping[date, DayRecords]) -> bool:
         """Whether these days have all of those records that belong to them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import BinaryIO
@@ -117,7 +117,7 @@ class CsvSource:
         client: Sends the questions.
         read_feed: The transform.
         today: In the vendor's wall clock.
-        sizes: Of the exports of this run.
+        sizes: Of the answers of this run, by source.
         newest: The newest records of the account, or None where the vendor does not give them.
     """
 
@@ -127,13 +127,14 @@ class CsvSource:
         read_feed: ReadFeed,
         *,
         today: date,
-        sizes: AnswerSizes,
+        sizes: Mapping[str, AnswerSizes],
         newest: Callable[[], Newest | None],
     ) -> None:
         self._client = client
         self._read_feed = read_feed
         self._today = today
-        self._sizes = sizes
+        self._sizes = sizes["csv"]
+        self._json_sizes = sizes["json"]
         self._newest = newest
         self._opened: _Opened | None = None
         self._lock = threading.RLock()
@@ -176,6 +177,11 @@ class CsvSource:
                 if day in whole and not whole[day] and not unreadable_days({day: whole[day]}, survey)
             )
 
+    def lists(self, day: date, *, serve: Window) -> bool:
+        """Whether the export has a record of a day."""
+        with self._lock:
+            return bool(self._open(Window(day, day), serve).export.day(day))
+
     def _open(self, window: Window, serve: Window) -> _Opened:
         if self._opened is None or window.first < self._opened.wanted.first or window.last > self._opened.wanted.last:
             wanted = Window(min(serve.first, window.first), max(serve.last, window.last))
@@ -189,7 +195,8 @@ class CsvSource:
             return everything
         newest = self._newest()
         has_newest = newest is not None and newest.are_in(export.days(wanted))
-        if newest is not None and has_newest and newest.are_everything_beside(survey):
+        same_size = newest is not None and newest.listed == survey.listed == self._json_sizes.largest
+        if newest is not None and has_newest and newest.are_everything and not same_size:
             return everything
         in_order = is_in_order(survey)
         before, after = sides_shown(survey, wanted)

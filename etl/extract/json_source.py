@@ -57,7 +57,8 @@ class SourceDays:
         rejected: What could not be a record, of the window's days or of a day that cannot be read.
         open: The other days, each with the reason.
         unsure: Days that the question may not have reached in full.
-        unproven: Days that nothing speaks against, and nothing for: the other source may.
+        unproven: Days that nothing speaks against, and nothing for: the other source may. Each with the size of its
+            answer.
         seen: How many records of an open day were seen: a source that has fewer does not have it whole either.
     """
 
@@ -66,7 +67,7 @@ class SourceDays:
     rejected: tuple[Rejected, ...] = ()
     open: dict[date, str] = field(default_factory=dict)
     unsure: frozenset[date] = frozenset()
-    unproven: frozenset[date] = frozenset()
+    unproven: dict[date, int] = field(default_factory=dict)
     seen: dict[date, int] = field(default_factory=dict)
 
 
@@ -76,7 +77,7 @@ def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
     rejected: dict[Rejected, None] = {}
     still_open: dict[date, str] = {}
     unsure: set[date] = set()
-    unproven: set[date] = set()
+    unproven: dict[date, int] = {}
     seen: dict[date, int] = {}
     first, last = window.first, window.last
     for part in parts:
@@ -87,9 +88,7 @@ def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
         unproven |= part.unproven
         seen |= part.seen
         first, last = min(first, part.asked.first), max(last, part.asked.last)
-    return SourceDays(
-        Window(first, last), days, tuple(rejected), still_open, frozenset(unsure), frozenset(unproven), seen
-    )
+    return SourceDays(Window(first, last), days, tuple(rejected), still_open, frozenset(unsure), unproven, seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ class JsonSource:
             VendorError: There is no usable answer.
         """
         try:
-            return combine(window, self._whole(window))
+            return self._without_refuted(combine(window, self._whole(window)))
         except Refused:
             if len(window) == 1:
                 raise
@@ -160,6 +159,22 @@ class JsonSource:
         except Refused as error:
             earlier = SourceDays(first, {}, open=dict.fromkeys(first.days(), str(error)))
         return combine(window, (earlier, later))
+
+    def lists(self, day: date) -> bool:
+        """Whether there is a record of a day."""
+        return bool(self._ask(Window(day, day)).days[day])
+
+    def _without_refuted(self, found: SourceDays) -> SourceDays:
+        """The same, where later answers had the size of an unproven one, without the days of that."""
+        refuted = {day: listed for day, listed in found.unproven.items() if self._sizes.answers_of(listed) > 1}
+        return replace(
+            found,
+            days={day: records for day, records in found.days.items() if day not in refuted},
+            open=found.open | {day: _truncated(listed) for day, listed in refuted.items()},
+            unsure=found.unsure - refuted.keys(),
+            unproven={day: listed for day, listed in found.unproven.items() if day not in refuted},
+            seen=found.seen | {day: len(found.days[day]) for day in refuted},
+        )
 
     def _whole(self, window: Window) -> Iterator[SourceDays]:
         """Results of questions that surely list all records of their days, or leave days open."""
@@ -200,7 +215,7 @@ class JsonSource:
         if survey.listed < MOST_RECORDS and (newest := self._newest()) is not None:
             if not self._has(newest, answer):
                 return False
-            if newest.are_everything_beside(survey):
+            if newest.are_everything and newest.listed != survey.listed:
                 return True
         if unproven is not None and not is_of_one_day(survey):
             agree = [self._end_agrees(answer, end) for end in unproven if end != wanted]
@@ -262,11 +277,10 @@ class JsonSource:
         narrow = self._from_narrow_questions(day)
         if narrow is not None:
             return narrow.result()
-        if self._may_be_all_there_is(answer, day):
-            return replace(self._settled(answer), unproven=frozenset({day}))
-        listed = answer.survey.listed
-        reason = f"a JSON answer of {listed} records for the day may be truncated"
-        return SourceDays(answer.asked, {}, answer.survey.rejected, {day: reason}, seen={day: len(answer.days[day])})
+        if self._may_be_all_there_is(answer):
+            return replace(self._settled(answer), unproven={day: answer.survey.listed})
+        still_open = {day: _truncated(answer.survey.listed)}
+        return SourceDays(answer.asked, {}, answer.survey.rejected, still_open, seen={day: len(answer.days[day])})
 
     def _from_narrow_questions(self, day: date) -> _Answer | None:
         """The day from questions about two days or one, each too small to be truncated; None where there is no such.
@@ -289,15 +303,15 @@ class JsonSource:
                     return _union(day, answers)
         return None
 
-    def _may_be_all_there_is(self, answer: _Answer, day: date) -> bool:
-        """Whether nothing speaks against an answer that no other can confirm: all its records are on the day."""
+    def _may_be_all_there_is(self, answer: _Answer) -> bool:
+        """Whether nothing speaks against an answer that no other can confirm: all its records are of a single day."""
         survey = answer.survey
-        if ends_of(survey) != (day, day) or self._sizes.answers_of(survey.listed) > 1:
+        if not is_of_one_day(survey) or self._sizes.answers_of(survey.listed) > 1:
             return False
         newest = self._newest()
-        if newest is not None and not self._has(newest, answer):
-            return False
-        return not looks_like_a_limit(survey.listed)
+        if newest is None:
+            return not looks_like_a_limit(survey.listed)
+        return self._has(newest, answer) and (newest.are_everything or not looks_like_a_limit(survey.listed))
 
     # Questions -------------------------------------------------------------------------------------------------------
 
@@ -368,6 +382,10 @@ class JsonSource:
         answer = self._client.billing_data(asked, read)
         self._sizes.note(answer.survey)
         return answer
+
+
+def _truncated(listed: int) -> str:
+    return f"a JSON answer of {listed} records for the day may be truncated"
 
 
 def mention_unknown(feed: Feed) -> None:

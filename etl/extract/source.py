@@ -58,7 +58,7 @@ class Source:
         self._sizes = {name: AnswerSizes((largest or {}).get(name)) for name in ("json", "csv")}
         make = partial(JsonSource, client, read_feed, today=today, newest=self._read_newest)
         self._json = make(sizes=self._sizes["json"])
-        self._csv = CsvSource(client, read_feed, today=today, sizes=self._sizes["csv"], newest=self._read_newest)
+        self._csv = CsvSource(client, read_feed, today=today, sizes=self._sizes, newest=self._read_newest)
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
         self._newest: tuple[Newest | None] | None = None
@@ -115,7 +115,7 @@ class Source:
         window = Window(day, day)
         if self._json_failure is None:
             try:
-                return bool(self._json.fetch(window).days.get(day))
+                return self._json.lists(day)
             except TokenRefused:
                 raise
             except (OtherDays, Refused):
@@ -123,7 +123,7 @@ class Source:
             except VendorError as error:
                 self._give_json_up(error)
         try:
-            return bool(self._csv.fetch(window, serve=Window(day, self._last_of(window))).days.get(day))
+            return self._csv.lists(day, serve=Window(day, self._last_of(window)))
         except (OtherDays, Refused):
             return False
 
@@ -185,7 +185,7 @@ class Source:
     def _doubtful(self, ours: SourceDays) -> frozenset[date]:
         """The days that need the other source: open, empty and unproven ones, and those that may be out of reach."""
         unsure = {day for day in ours.unsure if not ours.days[day] or day < self._today}
-        return frozenset(ours.open) | frozenset(self._news(ours)) | unsure | ours.unproven
+        return frozenset(ours.open) | frozenset(self._news(ours)) | unsure | ours.unproven.keys()
 
     def _second_opinion(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays:
         """JSON's days, with those of the export where JSON's are missing, or say less."""
