@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from etl.numbering.importing import Imported
     from etl.retention import Purged
     from etl.runs import Report, Watcher
+    from etl.services.recent import Recent
 
 PIPED_WIDTH: Final = 120
 """Columns where stdout is no terminal."""
@@ -249,6 +250,37 @@ def print_accounts(accounts: Sequence[Account]) -> None:
     print_rows("Accounts", ("account", "since", "complete up to", "retired"), rows)
 
 
+def print_recent(account: str, recent: Recent) -> None:
+    """The vendor's newest records, and whether each is in the database."""
+    rows = [
+        (
+            f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+            one.record.phone,
+            one.record.code_auth,
+            "" if one.record.status is None else one.record.status,
+            one.record.status_info,
+            _money(one.record.price),
+            "yes" if one.stored else "no",
+        )
+        for one in recent.records
+    ]
+    print_rows(f"Newest records of {account}", ("created at", "phone", "code", "#", "status", "#price", "stored"), rows)
+    for item in recent.rejected:
+        click.secho(f"rejected: {item.reason}: {item.payload}", fg="yellow")
+    if recent.note:
+        click.secho(recent.note, fg="yellow")
+    elif recent.missing:
+        click.echo(f"{recent.missing} of {len(recent.records)} are not in the database; billing-etl sync fetches them")
+
+
+def print_authorisation(record: dict[str, Any]) -> None:
+    """One authorisation, a field a line."""
+    shown = {name: "" if value is None else value for name, value in record.items()}
+    if isinstance(shown["price"], Decimal):
+        shown["price"] = _money(shown["price"])
+    print_rows(f"Authorisation {record['id']}", ("field", "value"), list(shown.items()))
+
+
 def print_purged(results: Sequence[Purged]) -> None:
     """What was purged, and what stays although it is old enough."""
     for result in results:
@@ -269,9 +301,11 @@ def print_purged(results: Sequence[Purged]) -> None:
 
 def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Any small result as a table."""
+    from rich.text import Text
+
     table = new_table(*columns)
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*(Text(str(cell)) for cell in row))  # not markup: the vendor's words may hold brackets
     print_table(open_console(), title, table)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from etl.load.accounts import Account
     from etl.retention import Purged
     from etl.runs import Report
+    from etl.services.recent import Recent
 
 ONE_DAY: Final = timedelta(days=1)
 
@@ -118,6 +119,19 @@ def account_as_json(account: Account) -> dict[str, Any]:
         "created_at": account.created_at,
         "last_synced_date": account.last_synced_date,
         "retired_at": account.retired_at,
+    }
+
+
+def recent_as_json(account: str, recent: Recent) -> dict[str, Any]:
+    """The vendor's newest records as one JSON object."""
+    return {
+        "account": account,
+        "records": [
+            {**one.record._asdict(), "created_at": one.created_at, "stored": one.stored} for one in recent.records
+        ],
+        "missing": recent.missing,
+        "rejected": [{"reason": item.reason, "payload": item.payload} for item in recent.rejected],
+        "note": recent.note or None,
     }
 
 
