@@ -169,3 +169,28 @@ def test_a_table_keeps_its_amounts_whole_on_a_terminal_of_80_columns(synced):
     assert max(map(len, lines)) <= 80
     rows = [line.split() for line in lines if line.strip().startswith("2025-")]
     assert rows[0] == ["2025-03-10", "10:00:02", "+79243555100", "0371", "1", "ok", "0.20", "yes"]
+
+
+def line_of(done):
+    return next(line for line in done.out.splitlines() if "records:" in line)
+
+
+def test_check_says_whether_the_newest_record_is_in_the_database(synced, vendor, listed):
+    done = synced("check")
+    assert (done.code, line_of(done)) == (
+        0,
+        "✓ records: newest record at the vendor 2025-03-10 10:00:02, in the database: yes",
+    )
+    vendor.dataset.add(listed("2025-03-11", 1))
+    done = synced("check")
+    assert (done.code, line_of(done)[0], line_of(done).endswith("no; the next sync fetches it")) == (0, "✓", True)
+
+
+def test_a_call_for_the_newest_records_that_fails_is_a_warning_of_check_and_no_failure(synced, vendor):
+    vendor.faults.add("status", status=503, action="get_billing_record", times=None)
+    done = synced("check")
+    assert (done.code, line_of(done)[0], "sync works without" in line_of(done)) == (0, "!", True)
+    assert "records" in synced("-q", "check").out
+    checks = json.loads(synced("check", "--json").out)["accounts"][0]["checks"]
+    assert [check["name"] for check in checks if check["warning"]] == ["records"]
+    assert all(check["ok"] for check in checks)
