@@ -94,6 +94,8 @@ def news_as_json(news: BalanceNews | None) -> dict[str, Any]:
         "balance": news.balance if news else None,
         "balance_is_low": news.is_low if news else None,
         "unexplained": [pair_as_json(pair) for pair in news.unexplained] if news else [],
+        "restated": [pair_as_json(pair) for pair in news.restated] if news else [],
+        "waits_for": list(news.waits_for) if news else [],
     }
 
 
@@ -106,9 +108,11 @@ def pair_as_json(pair: Pair) -> dict[str, Any]:
         "charged": pair.charged,
         "top_ups": pair.top_ups,
         "closing": pair.closing,
-        "unexplained": pair.unexplained,
+        "carried": None if pair.waits else pair.carried,
+        "restated": None if pair.waits else pair.restated,
+        "unexplained": None if pair.waits else pair.unexplained,
         "finding": pair.finding,
-        "certain": pair.is_certain or not pair.unexplained,
+        "certain": not pair.waits and (pair.is_certain or not pair.unexplained),
     }
 
 

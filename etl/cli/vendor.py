@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,9 @@ from etl.documents import print_json, recent_as_json
 from etl.errors import TokenRefused, UnknownRecord, VendorError, VendorUnavailable
 from etl.process import OK, Options
 from etl.settings import Settings
+
+if TYPE_CHECKING:
+    from etl.services.recent import Recent
 
 MOST_RECORDS = 100
 """Source: the vendor's reference, `get_billing_record`."""
@@ -39,7 +43,6 @@ def recent(options: Options, *, count: int, accounts: tuple[str, ...]) -> int:
 
     The newest first; 20 unless N is given, 100 at the most. Phones and codes are shown as the account stores them.
     """
-    from etl import console
     from etl.load.engine import open_engine
     from etl.runs import open_client, protection_of, read_feed_of
     from etl.services.recent import compare_newest, fetch_newest, find_stored_account
@@ -58,7 +61,7 @@ def recent(options: Options, *, count: int, accounts: tuple[str, ...]) -> int:
     if options.as_json:
         print_json(recent_as_json(settings.account, found) | {"exit_code": OK})
     else:
-        console.print_recent(settings.account, found)
+        _print_recent(settings.account, found)
     return OK
 
 
@@ -73,7 +76,6 @@ def auth_status(options: Options, *, record_id: str, accounts: tuple[str, ...]) 
     ID is what the vendor answered to the call that started the authorisation; billing records do not carry it. Exits
     with 1 where the vendor knows no such authorisation.
     """
-    from etl import console
     from etl.runs import open_client, protection_of
     from etl.services.recent import read_status
 
@@ -89,7 +91,7 @@ def auth_status(options: Options, *, record_id: str, accounts: tuple[str, ...]) 
     if options.as_json:
         print_json({"account": settings.account, "record": record, "exit_code": OK})
     else:
-        console.print_authorisation(record)
+        _print_authorisation(record)
     return OK
 
 
@@ -105,3 +107,38 @@ def _settings_of_one(options: Options, accounts: tuple[str, ...]) -> Settings:
         raise click.UsageError("several accounts are configured; name one with --account")
     chosen[0].require_token()
     return chosen[0]
+
+
+def _print_recent(account: str, recent: Recent) -> None:
+    """The vendor's newest records, and whether each is in the database."""
+    from etl.console import print_rows, render_money
+
+    rows = [
+        (
+            f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+            one.record.phone,
+            one.record.code_auth,
+            "" if one.record.status is None else one.record.status,
+            one.record.status_info,
+            render_money(one.record.price),
+            "yes" if one.stored else "no",
+        )
+        for one in recent.records
+    ]
+    print_rows(f"Newest records of {account}", ("created at", "phone", "code", "#", "status", "#price", "stored"), rows)
+    for item in recent.rejected:
+        click.secho(f"rejected: {item.reason}: {item.payload}", fg="yellow")
+    if recent.note:
+        click.secho(recent.note, fg="yellow")
+    elif recent.missing:
+        click.echo(f"{recent.missing} of {len(recent.records)} are not in the database; billing-etl sync fetches them")
+
+
+def _print_authorisation(record: dict[str, Any]) -> None:
+    """One authorisation, a field a line."""
+    from etl.console import print_rows, render_money
+
+    shown = {name: "" if value is None else value for name, value in record.items()}
+    if isinstance(shown["price"], Decimal):
+        shown["price"] = render_money(shown["price"])
+    print_rows(f"Authorisation {record['id']}", ("field", "value"), list(shown.items()))

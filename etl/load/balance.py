@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
 
-from sqlalchemy import Connection, func, insert, or_, select
+from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from etl.load.tables import balance_snapshots, balance_top_ups, synced_days
 
@@ -19,6 +19,9 @@ class Snapshot:
     Attributes:
         run_id: Of the run that took it; None where a person asked.
         moment: `before` or `after` that run.
+        restated_spend: The part of `recorded_spend` by which days changed after they were first whole; None where it
+            was not counted yet.
+        unproven_days: Days that were suspect, or over and not whole: `recorded_spend` is not the vendor's.
     """
 
     taken_at: datetime
@@ -26,14 +29,17 @@ class Snapshot:
     recorded_spend: Decimal
     run_id: int | None = None
     moment: str | None = None
+    restated_spend: Decimal | None = None
+    unproven_days: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class TopUp:
-    """Money paid in, as a person told of it."""
+    """Money paid in, as a person told of it; the id is None until it is stored."""
 
     at: datetime
     amount: Decimal
+    id: int | None = None
 
 
 def first_snapshot_at(connection: Connection, account_id: int) -> datetime | None:
@@ -72,6 +78,39 @@ def spend_on_record(connection: Connection, account_id: int, since: date, fresh:
     return spend + sum((amount for when, amount in fresh.items() if when >= since), Decimal(0))
 
 
+def restated_on_record(connection: Connection, account_id: int) -> Decimal:
+    """By how much all days together differ from what they were when they were first whole."""
+    day = synced_days.c
+    rows = connection.execute(
+        select(day.spend, day.first_closed_spend).where(day.account_id == account_id, day.restated_at.is_not(None))
+    )
+    return sum((row.spend - row.first_closed_spend for row in rows), Decimal(0))
+
+
+def read_unproven_days(connection: Connection, account_id: int, zone: tzinfo | None) -> tuple[date, ...]:
+    """The days whose spend on record is not the vendor's, in order.
+
+    Suspect ones, and those that were fetched when they were over and could not be shown whole.
+
+    Args:
+        connection: Reads.
+        account_id: Of the account.
+        zone: Of the vendor's wall clock; without it only suspect days are known.
+    """
+    day = synced_days.c
+    rows = connection.execute(
+        select(day.day, day.stored_at, day.suspect_since)
+        .where(
+            day.account_id == account_id,
+            or_(day.suspect_since.is_not(None), day.first_closed_at.is_(None)),
+        )
+        .order_by(day.day)
+    )
+    return tuple(
+        row.day for row in rows if row.suspect_since or (zone and row.stored_at.astimezone(zone).date() > row.day)
+    )
+
+
 def write_snapshots(connection: Connection, account_id: int, snapshots: Iterable[Snapshot]) -> None:
     """Keep what was read."""
     rows = [{"account_id": account_id, **asdict(snapshot)} for snapshot in snapshots]
@@ -81,12 +120,23 @@ def write_snapshots(connection: Connection, account_id: int, snapshots: Iterable
 def read_snapshots(
     connection: Connection, account_id: int, *, since: datetime | None = None, last: int | None = None
 ) -> list[Snapshot]:
-    """The snapshots since a moment, or only so many of the last ones, the oldest first."""
+    """The snapshots since a moment, or only so many of the last ones, the oldest first.
+
+    Those since a moment begin with one without unproven days, an older one if need be.
+    """
     column = balance_snapshots.c
     wanted = select(
-        column.taken_at, column.balance, column.recorded_spend, column.run_id, column.moment
+        column.taken_at, column.balance, column.recorded_spend, column.run_id, column.moment,
+        column.restated_spend, column.unproven_days,
     ).where(column.account_id == account_id)  # fmt: skip
     if since is not None:
+        settled = column.unproven_days == 0
+        first = select(column.unproven_days).where(column.account_id == account_id, column.taken_at >= since)
+        if connection.scalar(first.order_by(column.taken_at, column.id).limit(1)):
+            newest = select(func.max(column.taken_at, type_=column.taken_at.type)).where(
+                column.account_id == account_id, column.taken_at < since, settled
+            )
+            since = connection.scalar(newest) or since
         wanted = wanted.where(column.taken_at >= since)
     newest_first = wanted.order_by(column.taken_at.desc(), column.id.desc()).limit(last)
     return [Snapshot(*row) for row in connection.execute(newest_first)][::-1]
@@ -94,14 +144,29 @@ def read_snapshots(
 
 def write_top_up(connection: Connection, account_id: int, top_up: TopUp, *, now: datetime) -> None:
     """Note money that was paid in."""
-    connection.execute(insert(balance_top_ups).values(account_id=account_id, **asdict(top_up), noted_at=now))
+    values = {"account_id": account_id, "at": top_up.at, "amount": top_up.amount, "noted_at": now}
+    connection.execute(insert(balance_top_ups).values(values))
+
+
+def remove_top_up(connection: Connection, account_id: int, number: int) -> TopUp | None:
+    """Take a top-up of an account back; None where the account has none with this id."""
+    found = next((one for one in read_all_top_ups(connection, account_id) if one.id == number), None)
+    if found is not None:
+        column = balance_top_ups.c
+        connection.execute(delete(balance_top_ups).where(column.account_id == account_id, column.id == number))
+    return found
+
+
+def read_all_top_ups(connection: Connection, account_id: int) -> list[TopUp]:
+    """All top-ups of an account, the oldest first."""
+    column = balance_top_ups.c
+    query = select(column.at, column.amount, column.id).where(column.account_id == account_id)
+    return [TopUp(*row) for row in connection.execute(query.order_by(column.at, column.id))]
 
 
 def read_top_ups(connection: Connection, account_id: int, snapshots: Sequence[Snapshot]) -> list[TopUp]:
     """The top-ups between the first and the last of some snapshots."""
     if not snapshots:
         return []
-    column = balance_top_ups.c
-    between = column.at.between(snapshots[0].taken_at, snapshots[-1].taken_at)
-    rows = connection.execute(select(column.at, column.amount).where(column.account_id == account_id, between))
-    return [TopUp(*row) for row in rows]
+    first, last = snapshots[0].taken_at, snapshots[-1].taken_at
+    return [one for one in read_all_top_ups(connection, account_id) if first <= one.at <= last]
