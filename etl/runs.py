@@ -374,7 +374,7 @@ def _run(
     except Stopped as stopped:
         _end_stopped(engine, run, 128 + stopped.signal_number, clock)
         raise
-    waits_for = (*report.tally.suspect_days, *report.tally.untold_days)
+    waits_for = (*report.tally.suspect_days, *report.tally.missing_days)
     report.balance = scales.news(settings.low_balance, waits_for)
     code = exit_code_of(report)
     # The vendor's words may repeat the URL, and with it the token, which stands in no table.

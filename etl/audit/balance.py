@@ -167,12 +167,12 @@ def _not_followed(found: Decimal, opening: Snapshot, closing: Snapshot) -> Decim
     The balance followed them or it did not, whichever the difference is nearer to. A credit of twice that and more is a
     top-up, and its whole amount is what was paid in.
     """
-    if opening.restated_spend is None or closing.restated_spend is None:
+    if opening.restated is None or closing.restated is None:
         return Decimal(0)
-    moved = closing.restated_spend - opening.restated_spend
-    if moved < 2 * found and found < 2 * moved:
-        return min(found, moved)
-    return max(found, moved) if 2 * found < moved < 0 else Decimal(0)
+    rose, fell = closing.restated.up - opening.restated.up, closing.restated.down - opening.restated.down
+    if rose < 2 * found and found < 2 * rose:
+        return min(found, rose)
+    return max(found, fell) if 2 * found < fell < 0 else Decimal(0)
 
 
 def find_open(pairs: Iterable[Pair]) -> list[Pair]:

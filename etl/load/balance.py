@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 
 from sqlalchemy import Connection, delete, func, insert, or_, select
 
-from etl.load.tables import balance_snapshots, balance_top_ups, synced_days
+from etl.load.tables import balance_snapshots, balance_top_ups, restatements, synced_days
+
+
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """By how much closed days changed: those whose spend rose between two snapshots, and those whose spend fell.
+
+    Attributes:
+        down: At most zero.
+        journal_id: Of the last line of the journal that is counted.
+    """
+
+    up: Decimal = Decimal(0)
+    down: Decimal = Decimal(0)
+    journal_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +34,7 @@ class Snapshot:
     Attributes:
         run_id: Of the run that took it; None where a person asked.
         moment: `before` or `after` that run.
-        restated_spend: The part of `recorded_spend` by which days changed after they were first whole; None where it
-            was not counted yet.
+        restated: By how much closed days changed so far; None where that was not counted yet.
         unproven_days: Days that were suspect, or over and not whole: `recorded_spend` is not the vendor's.
     """
 
@@ -29,7 +43,7 @@ class Snapshot:
     recorded_spend: Decimal
     run_id: int | None = None
     moment: str | None = None
-    restated_spend: Decimal | None = None
+    restated: Restated | None = None
     unproven_days: int = 0
 
 
@@ -78,13 +92,35 @@ def spend_on_record(connection: Connection, account_id: int, since: date, fresh:
     return spend + sum((amount for when, amount in fresh.items() if when >= since), Decimal(0))
 
 
-def restated_on_record(connection: Connection, account_id: int) -> Decimal:
-    """By how much all days together differ from what they were when they were first whole."""
-    day = synced_days.c
-    rows = connection.execute(
-        select(day.spend, day.first_closed_spend).where(day.account_id == account_id, day.restated_at.is_not(None))
+def restated_on_record(connection: Connection, account_id: int) -> Restated:
+    """By how much closed days changed up to now: what the newest snapshot has, and the lines of the journal since.
+
+    Days are added up by the sign of what all their new lines come to.
+    """
+    column, line = balance_snapshots.c, restatements.c
+    row = connection.execute(
+        select(column.restated_up, column.restated_down, column.journal_id)
+        .where(column.account_id == account_id, column.journal_id.is_not(None))
+        .order_by(column.taken_at.desc(), column.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        last = select(func.max(line.id)).where(line.account_id == account_id)
+        return Restated(journal_id=connection.scalar(last) or 0)
+    before = Restated(*row)
+    lines = connection.execute(
+        select(line.id, line.day, line.delta).where(line.account_id == account_id, line.id > before.journal_id)
     )
-    return sum((row.spend - row.first_closed_spend for row in rows), Decimal(0))
+    last_id = before.journal_id
+    by_day: defaultdict[date, Decimal] = defaultdict(Decimal)
+    for number, day, delta in lines:
+        by_day[day] += delta
+        last_id = max(last_id, number)
+    return Restated(
+        before.up + sum((change for change in by_day.values() if change > 0), Decimal(0)),
+        before.down + sum((change for change in by_day.values() if change < 0), Decimal(0)),
+        last_id,
+    )
 
 
 def read_unproven_days(connection: Connection, account_id: int, zone: tzinfo | None) -> tuple[date, ...]:
@@ -113,7 +149,15 @@ def read_unproven_days(connection: Connection, account_id: int, zone: tzinfo | N
 
 def write_snapshots(connection: Connection, account_id: int, snapshots: Iterable[Snapshot]) -> None:
     """Keep what was read."""
-    rows = [{"account_id": account_id, **asdict(snapshot)} for snapshot in snapshots]
+    rows = [
+        {
+            "account_id": account_id, "taken_at": one.taken_at, "balance": one.balance,
+            "recorded_spend": one.recorded_spend, "run_id": one.run_id, "moment": one.moment,
+            "restated_up": one.restated and one.restated.up, "restated_down": one.restated and one.restated.down,
+            "journal_id": one.restated and one.restated.journal_id, "unproven_days": one.unproven_days,
+        }
+        for one in snapshots
+    ]  # fmt: skip
     connection.execute(insert(balance_snapshots), rows)
 
 
@@ -127,7 +171,7 @@ def read_snapshots(
     column = balance_snapshots.c
     wanted = select(
         column.taken_at, column.balance, column.recorded_spend, column.run_id, column.moment,
-        column.restated_spend, column.unproven_days,
+        column.unproven_days, column.restated_up, column.restated_down, column.journal_id,
     ).where(column.account_id == account_id)  # fmt: skip
     if since is not None:
         settled = column.unproven_days == 0
@@ -139,7 +183,11 @@ def read_snapshots(
             since = connection.scalar(newest) or since
         wanted = wanted.where(column.taken_at >= since)
     newest_first = wanted.order_by(column.taken_at.desc(), column.id.desc()).limit(last)
-    return [Snapshot(*row) for row in connection.execute(newest_first)][::-1]
+    snapshots = []
+    for taken_at, balance, spend, run_id, moment, unproven, *counted in connection.execute(newest_first):
+        restated = None if counted[-1] is None else Restated(*counted)
+        snapshots.append(Snapshot(taken_at, balance, spend, run_id, moment, restated, unproven))
+    return snapshots[::-1]
 
 
 def write_top_up(connection: Connection, account_id: int, top_up: TopUp, *, now: datetime) -> None:

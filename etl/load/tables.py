@@ -329,10 +329,12 @@ balance_snapshots = Table(
     Column("run_id", BigInteger, comment="sync_runs.id of the run that took it; empty where a person asked for it"),
     Column("moment", String(6), comment="before or after that run; empty where a person asked for it"),
     Column(
-        "restated_spend",
+        "restated_up",
         Money(38),
-        comment="The part of recorded_spend by which days changed after they were first whole; empty up to revision 0005",
+        comment="Sum of the growth of closed days that changed, so far; empty up to revision 0005",
     ),
+    Column("restated_down", Money(38), comment="The same of closed days whose spend fell; at most zero"),
+    Column("journal_id", BigInteger, comment="restatements.id of the last line counted in both; 0 where there is none"),
     Column(
         "unproven_days",
         Integer,

@@ -209,14 +209,18 @@ def _balance_proof(words: Words) -> str:
             words.parts("t.amount"),
         )
 
+    def restated_since(column: str, name: str) -> str:
+        ends = (words.parts(f"p.{end}_{column}") for end in ("closing", "since"))
+        changes = tuple(f"{closing} - {since}" for closing, since in zip(*ends, strict=True))
+        return _each(f"COALESCE({{part}}, 0) AS {name}_{{}}", changes)
+
     amounts = ("opening", "closing", "opening_spend", "closing_spend", "since_balance", "since_spend")
-    restated = zip(words.parts("p.closing_restated"), words.parts("p.since_restated"), strict=True)
     charged = parts(lambda n: f"(q.closing_spend_{n} - q.opening_spend_{n})")
     own = parts(lambda n: f"(q.closing_{n} - q.opening_{n} - q.top_ups_{n} + {charged[n]})")
     left = parts(
         lambda n: f"(q.closing_{n} - q.since_balance_{n} - q.paid_in_{n} + q.closing_spend_{n} - q.since_spend_{n})"
     )
-    difference, moved = (_parts_of(words, f"d.{name}") for name in ("difference", "restated"))
+    difference, rose, fell = (_parts_of(words, f"d.{name}") for name in ("difference", "rose", "fell"))
 
     def above_zero(amount: tuple[str, ...]) -> str:
         return words.positive(*amount)
@@ -228,15 +232,15 @@ def _balance_proof(words: Words) -> str:
         return parts(lambda n: f"(2 * {one[n]} - {other[n]})")
 
     # Restated money that the balance did not follow: the difference is nearer to it than to zero, and is no top-up.
-    credit = f"{above_zero(twice_less(difference, moved))} AND {above_zero(twice_less(moved, difference))}"
-    charge = f"{above_zero(negative(twice_less(difference, moved)))} AND {above_zero(negative(moved))}"
-    beyond = above_zero(parts(lambda n: f"({difference[n]} - {moved[n]})"))
-    below = above_zero(parts(lambda n: f"({moved[n]} - {difference[n]})"))
-    follows = parts(
+    credit = f"{above_zero(twice_less(difference, rose))} AND {above_zero(twice_less(rose, difference))}"
+    charge = f"{above_zero(negative(twice_less(difference, fell)))} AND {above_zero(negative(fell))}"
+    beyond = above_zero(parts(lambda n: f"({difference[n]} - {rose[n]})"))
+    below = above_zero(parts(lambda n: f"({fell[n]} - {difference[n]})"))
+    restated = parts(
         lambda n: (
             f"""CASE
-      WHEN {credit} THEN CASE WHEN {beyond} THEN {moved[n]} ELSE {difference[n]} END
-      WHEN {charge} THEN CASE WHEN {below} THEN {moved[n]} ELSE {difference[n]} END
+      WHEN {credit} THEN CASE WHEN {beyond} THEN {rose[n]} ELSE {difference[n]} END
+      WHEN {charge} THEN CASE WHEN {below} THEN {fell[n]} ELSE {difference[n]} END
       ELSE 0
     END AS restated_{n}"""
         )
@@ -267,10 +271,10 @@ def _balance_proof(words: Words) -> str:
 FROM (
   SELECT d.account_id, d.opened_at, d.closed_at, d.waits,
     {handed_on("d", "opening", "closing", "charged", "top_ups", "carried", "difference")},
-    {", ".join(follows)}
+    {", ".join(restated)}
   FROM (
     SELECT q.account_id, q.opened_at, q.closed_at, q.waits,
-      {handed_on("q", "opening", "closing", "top_ups", "restated")},
+      {handed_on("q", "opening", "closing", "top_ups", "rose", "fell")},
       {_each("{part} AS charged_{}", charged)},
       {_each("{part} AS difference_{}", left)},
       {_each("{part} AS carried_{}", parts(lambda n: f"({left[n]} - {own[n]})"))}
@@ -278,15 +282,16 @@ FROM (
       SELECT p.account_id, p.opened_at, p.closed_at,
         CASE WHEN p.unproven_days = 0 AND p.since IS NOT NULL THEN 0 ELSE 1 END AS waits,
         {", ".join(_each(f"{{part}} AS {amount}_{{}}", words.parts(f"p.{amount}")) for amount in amounts)},
-        {_each("COALESCE({part}, 0) AS restated_{}", tuple(f"{closing} - {since}" for closing, since in restated))},
+        {restated_since("up", "rose")}, {restated_since("down", "fell")},
         {paid_in("opened_at", "top_ups")}, {paid_in("since", "paid_in")}
       FROM (
         SELECT b.account_id, b.unproven_days, b.taken_at AS closed_at, b.balance AS closing,
-          b.recorded_spend AS closing_spend, b.restated_spend AS closing_restated,
+          b.recorded_spend AS closing_spend, b.restated_up AS closing_up, b.restated_down AS closing_down,
           LAG(b.taken_at) OVER w AS opened_at, LAG(b.balance) OVER w AS opening,
           LAG(b.recorded_spend) OVER w AS opening_spend,
           LAG(b.taken_at) OVER k AS since, LAG(b.balance) OVER k AS since_balance,
-          LAG(b.recorded_spend) OVER k AS since_spend, LAG(b.restated_spend) OVER k AS since_restated
+          LAG(b.recorded_spend) OVER k AS since_spend, LAG(b.restated_up) OVER k AS since_up,
+          LAG(b.restated_down) OVER k AS since_down
         FROM balance_snapshots b
         WINDOW w AS (PARTITION BY b.account_id ORDER BY b.taken_at, b.id),
           k AS (

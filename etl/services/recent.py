@@ -21,7 +21,8 @@ from etl.load.schema import require_schema, schema_revision
 from etl.model import ATTRIBUTES, Feed, Listed, Record, Rejected, StoredForm, Survey, Window, raw_record
 from etl.transform.identity import sort_records
 from etl.transform.privacy import Protection
-from etl.transform.reading import read_feed, render_payload
+from etl.transform.reading import read_feed
+from etl.transform.unreadable import render_payload
 
 ANY_DAY: Final = Window(date.min, date.max)
 STATUS_FIELDS: Final = ("created_at", "phone", "status", "status_info", "price")

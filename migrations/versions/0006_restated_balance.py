@@ -1,4 +1,4 @@
-"""What a balance snapshot is worth: how much of its spend was restated, and how many days were unproven.
+"""What a balance snapshot is worth: by how much closed days changed, and how many days were unproven.
 
 Revision ID: 0006
 Revises: 0005
@@ -22,10 +22,9 @@ SUM = sa.Numeric(38, 6).with_variant(sa.Text(), "sqlite")
 
 def more_columns() -> list[sa.Column[Any]]:
     return [
-        sa.Column(
-            "restated_spend", SUM, nullable=True,
-            comment="The part of recorded_spend by which days changed after they were first whole; empty up to revision 0005",
-        ),
+        sa.Column("restated_up", SUM, nullable=True, comment="Sum of the growth of closed days that changed, so far; empty up to revision 0005"),
+        sa.Column("restated_down", SUM, nullable=True, comment="The same of closed days whose spend fell; at most zero"),
+        sa.Column("journal_id", sa.BigInteger, nullable=True, comment="restatements.id of the last line counted in both; 0 where there is none"),
         sa.Column(
             "unproven_days", sa.Integer, nullable=False, server_default="0",
             comment="Days that were suspect, or over and not whole, then: recorded_spend is not the vendor's",

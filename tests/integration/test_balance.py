@@ -142,6 +142,7 @@ def test_a_suspect_day_is_waited_for_and_once_accepted_is_neither_charge_nor_cre
 
     purse.run("accept", EIGHTH, EIGHTH)
     purse.charge(TODAY, 2)
+    purse.charge(NINTH, 1, price="1.000001")  # late, and taken from the balance as it comes
     report = purse.run()
     assert (report.balance.waits_for, told(report)) == ((), [])
     assert [str(pair.restated) for pair in report.balance.restated] == ([] if paid_back else ["-35.250000"])

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from etl.audit.balance import BalanceNews, find_credit, find_restated, find_unexplained, news_of, prove
-from etl.load.balance import Snapshot, TopUp
+from etl.load.balance import Restated, Snapshot, TopUp
 
 MIDNIGHT = datetime(2026, 3, 11, tzinfo=UTC)
 
@@ -79,9 +79,11 @@ def test_a_rise_of_the_balance_settles_no_charge_though_it_is_as_large():
 def proof(*snapshots, top_ups=()):
     """Balance, spend on record, restated spend, unproven days: one snapshot an hour."""
     taken = [
-        Snapshot(hour(number), Decimal(balance), Decimal(spend), None, None, restated and Decimal(restated), unproven)
+        Snapshot(hour(number), Decimal(balance), Decimal(spend), None, None, restated and Restated(
+            max(Decimal(restated), Decimal(0)), min(Decimal(restated), Decimal(0))
+        ), unproven)
         for number, (balance, spend, restated, unproven) in enumerate(snapshots)
-    ]
+    ]  # fmt: skip
     return prove(taken, top_ups)
 
 
@@ -139,6 +141,14 @@ def test_a_hidden_charge_and_a_top_up_are_found_once_the_suspect_day_is_settled(
 def test_what_restated_days_explain_is_no_charge_and_no_credit(balance, restated, left, unexplained):
     (pair,) = proof(("100", "50", restated and "0", 0), (balance, str(50 + int(restated or -35)), restated, 0))
     assert (str(pair.restated), str(pair.unexplained)) == (left, unexplained)
+
+
+def test_days_that_rose_do_not_hide_that_others_fell():
+    taken = [
+        Snapshot(hour(0), Decimal(100), Decimal(50), restated=Restated()),
+        Snapshot(hour(1), Decimal(99), Decimal(16), restated=Restated(Decimal(1), Decimal(-35))),
+    ]
+    assert findings(prove(taken, [])) == [("0", "-35", "0", "restated")]
 
 
 @pytest.mark.parametrize("late", [True, False])
