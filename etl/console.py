@@ -43,8 +43,8 @@ def render_summary(report: Report) -> str:
     """One line a person can read: what a run did."""
     if report.retired_at:
         return f"{report.account}: retired since {report.retired_at:%Y-%m-%d}; not fetched"
-    tally = report.tally
-    days = f"{report.windows[0].first} to {report.windows[-1].last}" if report.windows else "nothing to fetch"
+    tally, windows = report.own, report.own_windows
+    days = f"{windows[0].first} to {windows[-1].last}" if windows else "nothing to fetch"
     parts = [
         f"{tally.new:,} new",
         f"{tally.changed:,} changed",
@@ -64,14 +64,20 @@ def render_summary(report: Report) -> str:
 def print_report(report: Report) -> None:
     """A run's summary, and what in it needs a person."""
     click.echo(render_summary(report))
+    if report.also_fetched:
+        also = report.also
+        click.echo(
+            f"  also fetched, being suspect: {', '.join(map(str, report.also_fetched))}: "
+            f"{also.new:,} new, {also.changed:,} changed, {also.withdrawn:,} withdrawn"
+        )
     for day in report.tally.suspect_days:
         click.secho(
             f"  {day} was kept as it was: the vendor's answer is implausible (see billing-etl status); "
             f"billing-etl accept {day} takes it",
             fg="yellow",
         )
-    if report.tally.rejected:
-        count = len(report.tally.rejected)
+    if report.own.rejected:
+        count = len(report.own.rejected)
         click.secho(
             f"  {count} bad record{'s are' if count > 1 else ' is'} kept aside in rejected_records", fg="yellow"
         )

@@ -33,15 +33,16 @@ def print_json(document: Any) -> None:
 
 def report_as_json(report: Report, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
     """A run's report as one JSON object."""
-    tally = report.tally
+    tally, windows = report.own, report.own_windows
     return {
         "account": report.account,
         "command": report.command,
         "dry_run": report.dry_run,
-        "first_day": report.windows[0].first if report.windows else None,
-        "last_day": report.windows[-1].last if report.windows else None,
+        "first_day": windows[0].first if windows else None,
+        "last_day": windows[-1].last if windows else None,
         **tally.counts(),
         "suspect_days": tally.suspect_days,
+        "also_fetched": [{"day": day, "suspect": day in report.also.suspect_days} for day in report.also_fetched],
         "sources": sorted(report.sources),
         "last_synced_date": report.watermark,
         **news_as_json(report.balance),
