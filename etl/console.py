@@ -15,6 +15,7 @@ import click
 
 from etl.documents import ONE_DAY
 from etl.logs import NOTICES
+from etl.windows import plan_windows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,7 +149,7 @@ def print_news(account: str, news: BalanceNews | None) -> None:
             f"  the balance is low: {render_money(news.balance)}, below BILLING_LOW_BALANCE ({limit})", fg="yellow"
         )
     if news.waits_for:
-        days = ", ".join(map(str, news.waits_for))
+        days = ", ".join(map(_range, plan_windows(None, news.waits_for, size=len(news.waits_for))))
         click.secho(
             f"  the balance proof waits for {days}: suspect, or not shown whole (see billing-etl status)", fg="yellow"
         )

@@ -61,7 +61,7 @@ def test_charges_that_are_not_on_record_yet_are_counted_and_not_stored(billing, 
     vendor.dataset.add(listed(today, 3))
     shown = account_of(billing("balance", "--json"))
     assert (shown["unexplained"], shown["pairs"][-1]["charged"]) == ([], "0.600000")
-    synced = account_of(billing("sync", "--json"))
+    synced = account_of(billing("sync", "--json", BILLING_START_DATE=today))
     assert (synced["new"], synced["unexplained"]) == (3, [])
 
 

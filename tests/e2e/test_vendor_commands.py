@@ -17,6 +17,7 @@ KEYS = {"created_at", "phone", "code_auth", "status", "status_info", "price", "s
 
 
 def test_recent_lists_newest_first_what_is_stored_and_what_is_missing(synced, vendor, listed):
+    vendor.requests.clear()
     done = synced("recent", "--json")
     shown = json.loads(done.out)
     assert (done.code, shown["account"], shown["missing"], len(shown["records"])) == (0, "default", 0, 20)

@@ -197,14 +197,14 @@ def test_a_day_that_is_over_and_not_whole_is_waited_for(purse):
 
 
 def test_a_run_whose_days_stay_open_says_that_the_proof_waits_for_them(purse):
-    purse.vendor.policies = replace(purse.vendor.policies, refuse_future=True)
+    purse.vendor.policies = replace(purse.vendor.policies, json_limit=10)
     purse.vendor.faults.add("status", action="get_billing_csv", times=None)
-    purse.vendor.dataset.replace(charges(TENTH, 2))
+    purse.vendor.dataset.replace(charges(TENTH, 25))
     report = run_account(
         purse.settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=purse.clock
     )
     assert exit_code_of(report) == 69
-    assert (report.balance.waits_for, report.balance.unexplained) == (tuple(report.tally.untold_days), ())
+    assert (report.balance.waits_for, report.balance.unexplained) == (tuple(report.tally.missing_days), ())
     assert report.balance.waits_for
 
 

@@ -51,7 +51,7 @@ def test_each_newest_record_is_found_as_often_as_it_is_stored(database_url, sand
 
 @pytest.mark.parametrize("changes", [{"phones": "masked"}, {"phones": "keyed", "phones_key_file": bytes(32)}])
 def test_records_are_found_in_the_form_in_which_they_are_stored(database_url, sandbox, changes):
-    sandbox.dataset.replace([*charges(TENTH, 2), charges(TODAY, 1)[0] | {"price": None, "phone": "89990001122"}])
+    sandbox.dataset.replace([*charges(TENTH, 2), charges(TENTH, 1)[0] | {"price": None, "phone": "89990001122"}])
     settings = settings_of(database_url, sandbox, TENTH, codes="drop", **changes)
     sync(settings)
     shown = recent(settings)
