@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Begin": ("quickstart",),
     "Run it": ("install", "configuration", "databases", "grants", "monitoring", "care", "privacy", "runbook"),
-    "Use the figures": ("report", "dashboard", "superset", "export", "balance", "lateness", "numbering"),
+    "Use the figures": ("report", "dashboard", "superset", "export", "balance", "newest", "lateness", "numbering"),
     "Understand it": (
         *("explanation/source-day", "explanation/identity", "explanation/watermark", "explanation/money"),
         *("reliability", "faults", "performance", "mutation"),

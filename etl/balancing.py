@@ -15,13 +15,20 @@ from typing import Final
 from sqlalchemy import Engine
 
 from etl import stopping
-from etl.audit.balance import BalanceNews, Pair, find_unexplained, read_proof
+from etl.audit.balance import BalanceNews, Pair, find_open, news_of, read_proof
 from etl.errors import BillingError, TokenRefused, UnusableAnswer, VendorError
 from etl.extract.client import Client
 from etl.extract.source import Source
-from etl.load.balance import Snapshot, first_snapshot_at, spend_on_record, write_snapshots
+from etl.load.balance import (
+    Snapshot,
+    first_snapshot_at,
+    read_unproven_days,
+    restated_on_record,
+    spend_on_record,
+    write_snapshots,
+)
 from etl.load.engine import database_errors, reading
-from etl.model import Window
+from etl.model import Batch, Window
 from etl.transform.fields import FieldError, normalise_price
 from etl.transform.identity import identify_days
 from etl.windows import ONE_DAY, plan_windows
@@ -79,31 +86,41 @@ class Books:
         """What days amount to as the vendor has them now. Nothing of them is stored.
 
         Raises:
-            VendorError: The vendor did not tell.
+            VendorError: No answer shows these days.
         """
         spend: dict[date, Decimal] = {}
         for window in windows:
             batch = self.source.fetch_json(window)
-            if batch.doubts:
-                raise UnusableAnswer("; ".join(batch.doubts.values()))
+            if unknown := [day for day in window.days() if day in batch.doubts or self._is_missing(day, batch)]:
+                days = ", ".join(map(str, unknown))
+                raise UnusableAnswer(f"no answer shows {days} whole, and the balance proof waits for it")
             spend |= {snapshot.day: snapshot.spend for snapshot in identify_days(batch.days)}
         return spend
 
+    def _is_missing(self, day: date, batch: Batch) -> bool:
+        # That today is out of an answer's reach is usual: then the ledger's figure stands.
+        return day < self.today and day not in batch.days
+
     def keep(
         self, readings: Sequence[Reading], since: date, fresh: dict[date, Decimal], run_id: int | None = None
-    ) -> list[Pair]:
+    ) -> tuple[list[Pair], tuple[date, ...]]:
         """Store readings as snapshots, with what is on record now.
 
         Returns:
-            Of the pairs that they close, those that a person should know of.
+            The pairs that they close and a person should know of, and the days that the proof waits for.
         """
         with stopping.held_back(), self.engine.begin() as connection:
             spend = spend_on_record(connection, self.account_id, since, fresh)
-            snapshots = [Snapshot(one.taken_at, one.balance, spend, run_id, one.moment) for one in readings]
+            restated = restated_on_record(connection, self.account_id)
+            unproven = read_unproven_days(connection, self.account_id, self.zone)
+            snapshots = [
+                Snapshot(one.taken_at, one.balance, spend, run_id, one.moment, restated, len(unproven))
+                for one in readings
+            ]
             write_snapshots(connection, self.account_id, snapshots)
             pairs = read_proof(connection, self.account_id, readings[-1].taken_at)
             own = pairs[-len(readings) :]
-            return [pair for pair in find_unexplained(pairs) if pair in own]
+            return [pair for pair in find_open(pairs) if pair in own], unproven
 
 
 @dataclass(slots=True)
@@ -115,14 +132,16 @@ class Scales:
         clock: The present moment, aware.
         is_wanted: Else nothing is asked and nothing kept.
         readings: What the vendor said so far.
-        unexplained: Of the pairs that they close, those that a person should know of.
+        found: The pairs that they close and a person should know of.
+        waits_for: Days that the proof waits for.
     """
 
     client: Client
     clock: Callable[[], datetime]
     is_wanted: bool = True
     readings: list[Reading] = field(default_factory=list)
-    unexplained: list[Pair] = field(default_factory=list)
+    found: list[Pair] = field(default_factory=list)
+    waits_for: tuple[date, ...] = ()
 
     def read(self, moment: str) -> None:
         """Read the balance, if it can be read."""
@@ -158,16 +177,21 @@ class Scales:
                 fresh = books.fetch_spend(left)
                 self.read("after")
                 if self.readings:
-                    self.unexplained = books.keep(self.readings, since, fresh, run_id)
+                    self.found, self.waits_for = books.keep(self.readings, since, fresh, run_id)
         except BillingError as error:
             log.warning("the balance of this run is not kept (%s)", error)
 
-    def news(self, limit: Decimal | None) -> BalanceNews | None:
-        """What is to be said of it; None where the vendor said nothing."""
+    def news(self, limit: Decimal | None, waits_for: Iterable[date] = ()) -> BalanceNews | None:
+        """What is to be said of it; None where the vendor said nothing.
+
+        Args:
+            limit: BILLING_LOW_BALANCE.
+            waits_for: Days of the run that are suspect or that no source could show whole.
+        """
         if not self.readings:
             return None
         newest = self.readings[-1]
-        return BalanceNews(newest.balance, newest.taken_at, limit, tuple(self.unexplained))
+        return news_of(newest.taken_at, newest.balance, limit, self.found, {*self.waits_for, *waits_for})
 
 
 def read_balance(client: Client) -> Decimal:

@@ -15,6 +15,7 @@ import click
 
 from etl.documents import ONE_DAY
 from etl.logs import NOTICES
+from etl.windows import plan_windows
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,8 +44,8 @@ def render_summary(report: Report) -> str:
     """One line a person can read: what a run did."""
     if report.retired_at:
         return f"{report.account}: retired since {report.retired_at:%Y-%m-%d}; not fetched"
-    tally = report.tally
-    days = f"{report.windows[0].first} to {report.windows[-1].last}" if report.windows else "nothing to fetch"
+    tally, windows = report.own, report.own_windows
+    days = f"{windows[0].first} to {windows[-1].last}" if windows else "nothing to fetch"
     parts = [
         f"{tally.new:,} new",
         f"{tally.changed:,} changed",
@@ -64,14 +65,20 @@ def render_summary(report: Report) -> str:
 def print_report(report: Report) -> None:
     """A run's summary, and what in it needs a person."""
     click.echo(render_summary(report))
+    if report.also_fetched:
+        also = report.also
+        click.echo(
+            f"  also fetched, being suspect: {', '.join(map(str, report.also_fetched))}: "
+            f"{also.new:,} new, {also.changed:,} changed, {also.withdrawn:,} withdrawn"
+        )
     for day in report.tally.suspect_days:
         click.secho(
             f"  {day} was kept as it was: the vendor's answer is implausible (see billing-etl status); "
             f"billing-etl accept {day} takes it",
             fg="yellow",
         )
-    if report.tally.rejected:
-        count = len(report.tally.rejected)
+    if report.own.rejected:
+        count = len(report.own.rejected)
         click.secho(
             f"  {count} bad record{'s are' if count > 1 else ' is'} kept aside in rejected_records", fg="yellow"
         )
@@ -101,7 +108,9 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
             "rejected records", _coloured(str(status.rejected or "none"), "yellow" if status.rejected else "")
         )
         if status.balance:
-            table.add_row("balance", f"{_money(status.balance.balance)} at {_minute(status.balance.taken_at)} UTC")
+            table.add_row(
+                "balance", f"{render_money(status.balance.balance)} at {_minute(status.balance.taken_at)} UTC"
+            )
         if status.lateness:
             table.add_row("arrived late", _render_spread(status.lateness.arrived))
             table.add_row("changed late", _render_spread(status.lateness.changed))
@@ -135,48 +144,80 @@ def print_news(account: str, news: BalanceNews | None) -> None:
     if news is None:
         return
     if news.is_low:
+        limit = render_money(news.limit)
         click.secho(
-            f"  the balance is low: {_money(news.balance)}, below BILLING_LOW_BALANCE ({_money(news.limit)})",
-            fg="yellow",
+            f"  the balance is low: {render_money(news.balance)}, below BILLING_LOW_BALANCE ({limit})", fg="yellow"
+        )
+    if news.waits_for:
+        days = ", ".join(map(_range, plan_windows(None, news.waits_for, size=len(news.waits_for))))
+        click.secho(
+            f"  the balance proof waits for {days}: suspect, or not shown whole (see billing-etl status)", fg="yellow"
+        )
+    for pair in news.restated:
+        moved = "fell" if pair.restated < 0 else "rose"
+        click.echo(
+            f"  restated days explain {render_money(abs(pair.restated))} {_between(pair)}: their spend {moved}, and "
+            "the balance did not follow"
         )
     of_account = "" if account == "default" else f" --account {shlex.quote(account)}"
     for pair in news.unexplained:
-        between = f"between {_minute(pair.opened_at)} and {_minute(pair.closed_at)} UTC"
         if pair.unexplained < 0:
             click.secho(
-                f"  an unexplained charge of {_money(-pair.unexplained)} {between}: no record tells of it "
+                f"  an unexplained charge of {render_money(-pair.unexplained)} {_between(pair)}: no record tells of it "
                 "(see billing-etl balance)",
                 fg="yellow",
             )
         else:
             guess = "charges that came on record late, or a top-up" if pair.is_of_records else "probably a top-up"
+            amount = render_money(pair.unexplained)
             click.echo(
-                f"  an unexplained credit of {_money(pair.unexplained)} {between}, {guess}; to note one: billing-etl "
-                f"balance{of_account} --top-up {_money(pair.unexplained)} --at {pair.closed_at:%Y-%m-%dT%H:%M:%S.%fZ}"
+                f"  an unexplained credit of {amount} {_between(pair)}, {guess}; to note one: billing-etl "
+                f"balance{of_account} --top-up {amount} --at {pair.closed_at:%Y-%m-%dT%H:%M:%S.%fZ}"
             )
 
 
-def print_balance(account: str, news: BalanceNews | None, pairs: Sequence[Pair], noted: TopUp | None) -> None:
-    """The balance, what was just noted, the last pairs of the proof, and what they leave open."""
+def _between(pair: Pair) -> str:
+    return f"between {_minute(pair.opened_at)} and {_minute(pair.closed_at)} UTC"
+
+
+def print_balance(
+    account: str,
+    news: BalanceNews | None,
+    pairs: Sequence[Pair],
+    top_ups: Sequence[TopUp],
+    *,
+    noted: TopUp | None,
+    removed: TopUp | None,
+) -> None:
+    """The balance, the top-up just noted or removed, the top-ups, the last pairs of the proof, and what is open."""
     if news is None:
         click.echo(f"{account}: no balance is known yet")
     else:
-        click.echo(f"{account}: balance {_money(news.balance)} at {_minute(news.taken_at)} UTC")
+        click.echo(f"{account}: balance {render_money(news.balance)} at {_minute(news.taken_at)} UTC")
     if noted:
-        click.echo(f"noted: {_money(noted.amount)} paid in by {_minute(noted.at)} UTC")
+        click.echo(f"noted: {render_money(noted.amount)} paid in by {_minute(noted.at)} UTC")
+    if removed:
+        click.echo(f"removed: top-up {removed.id}, {render_money(removed.amount)} paid in by {_minute(removed.at)} UTC")
+    if top_ups:
+        rows = [(one.id, _minute(one.at), render_money(one.amount)) for one in top_ups[-LAST_PAIRS:]]
+        print_rows("Top-ups", ("#id", "paid in by (UTC)", "#amount"), rows)
     if pairs:
-        columns = ("opened (UTC)", "closed (UTC)", "#opening", "#charged", "#top-ups", "#closing", "#unexplained", "")
+        columns = (
+            *("opened (UTC)", "closed (UTC)", "#opening", "#charged", "#top-ups", "#closing", "#restated"),
+            *("#unexplained", ""),
+        )
         print_rows("Balance proof", columns, map(_pair_row, pairs[-LAST_PAIRS:]))
     print_news(account, news)
 
 
 def _pair_row(pair: Pair) -> tuple[str, ...]:
-    amounts = (pair.opening, pair.charged, pair.top_ups, pair.closing, pair.unexplained)
+    amounts = map(render_money, (pair.opening, pair.charged, pair.top_ups, pair.closing))
+    proven = ("", "") if pair.waits else (render_money(pair.restated), render_money(pair.unexplained))
     finding = "charges under way" if pair.unexplained and not pair.is_certain else pair.finding
-    return (_minute(pair.opened_at), _minute(pair.closed_at), *map(_money, amounts), finding)
+    return (_minute(pair.opened_at), _minute(pair.closed_at), *amounts, *proven, finding)
 
 
-def _money(amount: Decimal | None) -> str:
+def render_money(amount: Decimal | None) -> str:
     """With two decimal places, or as many more as it needs."""
     text = f"{amount or 0:.6f}".rstrip("0")
     return text.ljust(text.index(".") + 3, "0")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from etl.load.accounts import Account
     from etl.retention import Purged
     from etl.runs import Report
+    from etl.services.recent import Recent
 
 ONE_DAY: Final = timedelta(days=1)
 
@@ -32,15 +33,16 @@ def print_json(document: Any) -> None:
 
 def report_as_json(report: Report, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
     """A run's report as one JSON object."""
-    tally = report.tally
+    tally, windows = report.own, report.own_windows
     return {
         "account": report.account,
         "command": report.command,
         "dry_run": report.dry_run,
-        "first_day": report.windows[0].first if report.windows else None,
-        "last_day": report.windows[-1].last if report.windows else None,
+        "first_day": windows[0].first if windows else None,
+        "last_day": windows[-1].last if windows else None,
         **tally.counts(),
         "suspect_days": tally.suspect_days,
+        "also_fetched": [{"day": day, "suspect": day in report.also.suspect_days} for day in report.also_fetched],
         "sources": sorted(report.sources),
         "last_synced_date": report.watermark,
         **news_as_json(report.balance),
@@ -93,6 +95,8 @@ def news_as_json(news: BalanceNews | None) -> dict[str, Any]:
         "balance": news.balance if news else None,
         "balance_is_low": news.is_low if news else None,
         "unexplained": [pair_as_json(pair) for pair in news.unexplained] if news else [],
+        "restated": [pair_as_json(pair) for pair in news.restated] if news else [],
+        "waits_for": list(news.waits_for) if news else [],
     }
 
 
@@ -105,9 +109,11 @@ def pair_as_json(pair: Pair) -> dict[str, Any]:
         "charged": pair.charged,
         "top_ups": pair.top_ups,
         "closing": pair.closing,
-        "unexplained": pair.unexplained,
+        "carried": None if pair.waits else pair.carried,
+        "restated": None if pair.waits else pair.restated,
+        "unexplained": None if pair.waits else pair.unexplained,
         "finding": pair.finding,
-        "certain": pair.is_certain or not pair.unexplained,
+        "certain": not pair.waits and (pair.is_certain or not pair.unexplained),
     }
 
 
@@ -118,6 +124,19 @@ def account_as_json(account: Account) -> dict[str, Any]:
         "created_at": account.created_at,
         "last_synced_date": account.last_synced_date,
         "retired_at": account.retired_at,
+    }
+
+
+def recent_as_json(account: str, recent: Recent) -> dict[str, Any]:
+    """The vendor's newest records as one JSON object."""
+    return {
+        "account": account,
+        "records": [
+            {**one.record._asdict(), "created_at": one.created_at, "stored": one.stored} for one in recent.records
+        ],
+        "missing": recent.missing,
+        "rejected": [{"reason": item.reason, "payload": item.payload} for item in recent.rejected],
+        "note": recent.note or None,
     }
 
 

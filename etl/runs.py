@@ -102,6 +102,11 @@ class Order:
     named: bool = False
 
     @property
+    def is_of_range(self) -> bool:
+        """Whether it names the days that are reported; a suspect day elsewhere is fetched as well."""
+        return self.command == "backfill" or (self.command == "sync" and bool(self.since or self.until))
+
+    @property
     def accepted(self) -> frozenset[date]:
         """The day that is taken however implausible it is."""
         return frozenset({self.since} if self.command == "accept" and self.since else ())
@@ -123,6 +128,8 @@ class Report:
 
     Attributes:
         retired_at: Since when the account is retired: then nothing is fetched.
+        tally: Of all windows; `own` of those that were asked for, `also` of suspect days elsewhere.
+        also_fetched: Suspect days outside the range of the order.
     """
 
     account: str
@@ -136,11 +143,23 @@ class Report:
     error: BillingError | None = None
     balance: BalanceNews | None = None
     retired_at: datetime | None = None
+    own: Tally = field(default_factory=Tally)
+    also: Tally = field(default_factory=Tally)
+    also_fetched: list[date] = field(default_factory=list)
 
     @property
     def needs_a_look(self) -> bool:
         """Whether it is done, but something in it is for a person."""
-        return bool(self.tally.rejected or self.tally.suspect_days)
+        return bool(self.own.rejected or self.tally.suspect_days)
+
+    @property
+    def own_windows(self) -> list[Window]:
+        """The windows without suspect days elsewhere."""
+        return [window for window in self.windows if window.first not in self.also_fetched]
+
+    def add(self, window: Window, tally: Tally) -> None:
+        """Count a window that is done."""
+        (self.also if window.first in self.also_fetched else self.own).add(tally)
 
     @property
     def outcome(self) -> Outcome:
@@ -295,8 +314,8 @@ def rules_of(settings: Settings, today: date, *, thorough: bool, accepted: froze
 
 def plan_order(
     settings: Settings, order: Order, position: Position, today: date, complete: Collection[date]
-) -> list[Window]:
-    """The windows a run fetches."""
+) -> tuple[list[Window], list[date]]:
+    """The windows a run fetches, and the suspect days among them that lie outside the range of the order."""
     if order.command == "sync":
         wanted = plan_sync(
             start=settings.start_date or today - timedelta(days=FIRST_SYNC_DAYS),
@@ -313,10 +332,16 @@ def plan_order(
         wanted = Window(since, last) if since <= last else None
     # A day that is not believed is asked for again by every run, until the vendor comes to its senses.
     again = [] if order.command == "accept" else [day for day in position.suspect_days if day <= today]
+    history: list[date] = []
     if order.command == "sync" and order.since is None:
         last = order.until or today
-        again += [day for day in plan_history(settings.start_date, position.first_day, complete) if day <= last]
-    return plan_windows(wanted, again, size=settings.window_days)
+        history = [day for day in plan_history(settings.start_date, position.first_day, complete) if day <= last]
+    if not order.is_of_range:
+        return plan_windows(wanted, [*again, *history], size=settings.window_days), []
+    own = plan_windows(wanted, history, size=settings.window_days)
+    elsewhere = [day for day in again if not any(day in window for window in own)]
+    windows = own + plan_windows(None, elsewhere, size=1)
+    return sorted(windows, key=lambda window: window.first), elsewhere
 
 
 def _run(
@@ -337,9 +362,8 @@ def _run(
     if position.retired_at:
         report.retired_at = _pass_by(settings, order, position.retired_at)
         return
-    windows = report.windows = _leave_purged_out(
-        engine, account_id, plan_order(settings, order, position, today, known.complete), order, watcher
-    )
+    planned, report.also_fetched = plan_order(settings, order, position, today, known.complete)
+    windows = report.windows = _leave_purged_out(engine, account_id, planned, order, watcher)
     _announce(settings, order, position, today, windows, watcher)
     scales = Scales(hurried, clock, is_wanted=order.command != "accept" and not order.dry_run)
     run: Run | None = None
@@ -355,7 +379,9 @@ def _run(
             source = open_source(settings, client, today=today, last=windows[-1].last, known=known)
             if order.deep:
                 windows = report.windows = _plan_sweep(engine, settings, account_id, run, windows, source, watcher)
-            job = Job(source, engine, account_id, run, rules, settings.concurrency, clock, watcher.step)
+            job = Job(
+                source, engine, account_id, run, rules, settings.concurrency, clock, partial(_step, report, watcher)
+            )
             sync_windows(job, windows, report.tally, report.sources)
         if missing := report.tally.missing_days:
             days = ", ".join(map(str, plan_windows(None, missing, size=len(missing))))
@@ -374,7 +400,8 @@ def _run(
     except Stopped as stopped:
         _end_stopped(engine, run, 128 + stopped.signal_number, clock)
         raise
-    report.balance = scales.news(settings.low_balance)
+    waits_for = (*report.tally.suspect_days, *report.tally.missing_days)
+    report.balance = scales.news(settings.low_balance, waits_for)
     code = exit_code_of(report)
     # The vendor's words may repeat the URL, and with it the token, which stands in no table.
     error_text = redact(str(report.error)) if report.error else None
@@ -407,6 +434,11 @@ def _record_end(report: Report, end: Callable[[], None]) -> bool:
 
 def _unrecorded(error: SQLAlchemyError) -> DatabaseFailed:
     return DatabaseFailed(f"what was fetched is stored, but not how the run ended: {describe(error)}")
+
+
+def _step(report: Report, watcher: Watcher, window: Window, tally: Tally) -> None:
+    report.add(window, tally)
+    watcher.step(window, tally)
 
 
 def _announce(

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from itertools import pairwise
 from typing import Final
 
 from sqlalchemy import Connection
 
-from etl.load.balance import Snapshot, TopUp, read_snapshots, read_top_ups
+from etl.load.balance import Snapshot, TopUp, read_snapshots, read_top_ups, read_unproven_days
+from etl.load.views import WAITS
 
 LOOKS_BACK: Final = timedelta(days=30)
 """How long something unexplained is spoken of. The view has all of it."""
@@ -32,7 +33,11 @@ class Pair:
 
     Attributes:
         charged: The growth of the spend on record.
-        unexplained: `closing - (opening + top_ups - charged)`.
+        carried: What the pairs before it left open while days were unproven.
+        restated: The part of `charged` that restated days make, and that the balance did not follow.
+        unexplained: `closing - (opening + top_ups - charged) + carried - restated`.
+        waits: At its end days were unproven: nothing is known until none are. Then `carried`, `restated` and
+            `unexplained` are zero.
         of_one_run: Whether they are the two ends of one run.
         under_way: What of a credit charges may be that were made while the runs at both ends fetched.
     """
@@ -46,12 +51,17 @@ class Pair:
     unexplained: Decimal
     of_one_run: bool = False
     under_way: Decimal = Decimal(0)
+    carried: Decimal = Decimal(0)
+    restated: Decimal = Decimal(0)
+    waits: bool = False
 
     @property
     def finding(self) -> str:
         """In the words of the view."""
+        if self.waits:
+            return WAITS
         if not self.unexplained:
-            return "explained"
+            return "restated" if self.restated else "explained"
         return "unexplained credit" if self.unexplained > 0 else "unexplained charge"
 
     @property
@@ -66,6 +76,11 @@ class Pair:
         """Whether it is a credit that charges on record make by themselves, without a rise of the balance."""
         return 0 < self.unexplained <= self.charged
 
+    @property
+    def left_open(self) -> Decimal:
+        """What a later pair may settle."""
+        return self.unexplained + self.restated
+
 
 @dataclass(frozen=True, slots=True)
 class BalanceNews:
@@ -75,12 +90,16 @@ class BalanceNews:
         balance: The newest one known, as the vendor said it.
         limit: BILLING_LOW_BALANCE.
         unexplained: Pairs that records and top-ups do not explain, the oldest first.
+        restated: Pairs with restated days that the balance did not follow, the oldest first.
+        waits_for: Days that are suspect, or that no source could show whole. Nothing is unexplained while there is one.
     """
 
     balance: Decimal
     taken_at: datetime
     limit: Decimal | None = None
     unexplained: tuple[Pair, ...] = ()
+    restated: tuple[Pair, ...] = ()
+    waits_for: tuple[date, ...] = ()
 
     @property
     def is_low(self) -> bool:
@@ -94,47 +113,94 @@ class BalanceNews:
 
 
 def prove(snapshots: Sequence[Snapshot], top_ups: Sequence[TopUp]) -> list[Pair]:
-    """The pairs of consecutive snapshots of one account, given in the order in which they were taken."""
+    """The pairs of consecutive snapshots of one account, given in the order in which they were taken.
+
+    While a day is suspect, or not whole, the spend on record is not the vendor's, so that the snapshots of that time
+    prove nothing. The first snapshot after it is compared with the last one before it.
+    """
     before = {one.run_id: one.balance for one in snapshots if one.moment == "before"}
     lost = {
         one.run_id: max(before[one.run_id] - one.balance, Decimal(0))
         for one in snapshots
         if one.moment == "after" and one.run_id in before
     }
-    pairs = []
-    for opening, closing in pairwise(snapshots):
-        paid_in = sum((one.amount for one in top_ups if opening.taken_at < one.at <= closing.taken_at), Decimal(0))
+
+    def paid_in(opening: Snapshot, closing: Snapshot) -> Decimal:
+        return sum((one.amount for one in top_ups if opening.taken_at < one.at <= closing.taken_at), Decimal(0))
+
+    def difference(opening: Snapshot, closing: Snapshot) -> Decimal:
         charged = closing.recorded_spend - opening.recorded_spend
-        of_one_run = opening.run_id is not None and opening.run_id == closing.run_id
-        pairs.append(
-            Pair(
-                opening.taken_at, closing.taken_at, opening.balance, charged, paid_in, closing.balance,
-                unexplained=closing.balance - (opening.balance + paid_in - charged),
-                of_one_run=of_one_run,
-                under_way=Decimal(0) if of_one_run else sum(
-                    (lost.get(one.run_id, Decimal(0)) for one in (opening, closing)), Decimal(0)
-                ),
-            )
+        return closing.balance - (opening.balance + paid_in(opening, closing) - charged)
+
+    pairs = []
+    settled = next((one for one in snapshots[:1] if not one.unproven_days), None)
+    for opening, closing in pairwise(snapshots):
+        amounts = (
+            opening.taken_at, closing.taken_at, opening.balance, closing.recorded_spend - opening.recorded_spend,
+            paid_in(opening, closing), closing.balance,
         )  # fmt: skip
+        of_one_run = opening.run_id is not None and opening.run_id == closing.run_id
+        if closing.unproven_days or settled is None:
+            pairs.append(Pair(*amounts, unexplained=Decimal(0), of_one_run=of_one_run, waits=True))
+        else:
+            found = difference(settled, closing)
+            restated = _not_followed(found, settled, closing)
+            pairs.append(
+                Pair(
+                    *amounts,
+                    unexplained=found - restated,
+                    of_one_run=of_one_run,
+                    under_way=Decimal(0) if of_one_run else sum(
+                        (lost.get(one.run_id, Decimal(0)) for one in (settled, closing)), Decimal(0)
+                    ),
+                    carried=found - difference(opening, closing),
+                    restated=restated,
+                )
+            )  # fmt: skip
+        settled = settled if closing.unproven_days else closing
     return pairs
 
 
-def find_unexplained(pairs: Iterable[Pair]) -> list[Pair]:
+def _not_followed(found: Decimal, opening: Snapshot, closing: Snapshot) -> Decimal:
+    """The part of a difference that restated days explain.
+
+    The balance followed them or it did not, whichever the difference is nearer to. A credit of twice that and more is a
+    top-up, and its whole amount is what was paid in.
+    """
+    if opening.restated is None or closing.restated is None:
+        return Decimal(0)
+    rose, fell = closing.restated.up - opening.restated.up, closing.restated.down - opening.restated.down
+    if rose < 2 * found and found < 2 * rose:
+        return min(found, rose)
+    return max(found, fell) if 2 * found < fell < 0 else Decimal(0)
+
+
+def find_open(pairs: Iterable[Pair]) -> list[Pair]:
     """The pairs that a person should know of, in their order.
 
-    Without a charge that came on record later: a credit of the same amount follows it, and comes from the records, not
-    from a rise of the balance.
+    Without two that settle each other: of which one changed the records, and the other the balance by the same amount.
+    A charge that came on record later is one, money for withdrawn records that came earlier or later another.
     """
     found: list[Pair] = []
     for pair in pairs:
-        if not pair.is_certain:
+        if not (pair.is_certain or pair.restated):
             continue
-        earlier = next((one for one in found if one.unexplained == -pair.unexplained), None)
-        if pair.is_of_records and earlier:
+        earlier = next((one for one in found if one.left_open == -pair.left_open), None)
+        if earlier and (pair.is_of_records or pair.restated or earlier.restated):
             found.remove(earlier)
         else:
             found.append(pair)
     return found
+
+
+def find_unexplained(pairs: Iterable[Pair]) -> list[Pair]:
+    """Those of `find_open` that neither records nor top-ups explain."""
+    return [pair for pair in find_open(pairs) if pair.is_certain]
+
+
+def find_restated(pairs: Iterable[Pair]) -> list[Pair]:
+    """Those of `find_open` with restated days that the balance did not follow."""
+    return [pair for pair in find_open(pairs) if pair.restated]
 
 
 def read_proof(connection: Connection, account_id: int, now: datetime) -> list[Pair]:
@@ -143,17 +209,25 @@ def read_proof(connection: Connection, account_id: int, now: datetime) -> list[P
     return prove(snapshots, read_top_ups(connection, account_id, snapshots))
 
 
-def news_of(newest: Sequence[Snapshot], pairs: Sequence[Pair], limit: Decimal | None) -> BalanceNews | None:
-    """What there is to be said, from the newest snapshot and some pairs; None where there is none yet."""
+def news_of(
+    taken_at: datetime, balance: Decimal, limit: Decimal | None, pairs: Sequence[Pair], waits_for: Iterable[date] = ()
+) -> BalanceNews:
+    """What there is to be said of a balance and some pairs. While the proof waits for a day, nothing is unexplained."""
+    if days := tuple(sorted(set(waits_for))):
+        return BalanceNews(balance, taken_at, limit, waits_for=days)
+    return BalanceNews(balance, taken_at, limit, tuple(find_unexplained(pairs)), tuple(find_restated(pairs)))
+
+
+def read_news(
+    connection: Connection, account_id: int, now: datetime, limit: Decimal | None, zone: tzinfo | None
+) -> BalanceNews | None:
+    """The newest balance, and what of the last LOOKS_BACK is unexplained; None before the first snapshot."""
+    newest = read_snapshots(connection, account_id, last=1)
     if not newest:
         return None
-    return BalanceNews(newest[-1].balance, newest[-1].taken_at, limit, tuple(find_unexplained(pairs)))
-
-
-def read_news(connection: Connection, account_id: int, now: datetime, limit: Decimal | None) -> BalanceNews | None:
-    """The newest balance, and what of the last LOOKS_BACK is unexplained; None before the first snapshot."""
     pairs = read_proof(connection, account_id, now)
-    return news_of(read_snapshots(connection, account_id, last=1), pairs, limit)
+    waits_for = read_unproven_days(connection, account_id, zone)
+    return news_of(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)
 
 
 def find_credit(pairs: Sequence[Pair], amount: Decimal, begins: datetime, ends: datetime) -> Pair | None:

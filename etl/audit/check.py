@@ -36,11 +36,16 @@ Recall = Callable[[Finding], Finding | None]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the result; `error` is what stands in the way, with its cure."""
+    """One line of the result; `error` is what stands in the way, with its cure.
+
+    Attributes:
+        is_warning: The message needs attention, and a sync works all the same.
+    """
 
     name: str
     message: str
     error: BillingError | None = None
+    is_warning: bool = False
 
 
 def check_database(engine: Engine, *, auto_migrate: bool, mounts: str) -> Iterator[Check]:

@@ -120,6 +120,6 @@ def _read_account(connection: Connection, label: str, number: int, now: datetime
         suspect_days=tuple(SuspectDay(row.day, row.suspect_reason or "") for row in days if row.suspect_since),
         rejected=connection.scalars(rejected).one(),
         last_runs=tuple({key: value for key, value in row.items() if key != "account_id"} for row in runs),
-        balance=read_news(connection, number, now, terms.low_balance if terms else None),
+        balance=read_news(connection, number, now, terms.low_balance if terms else None, terms.zone if terms else None),
         lateness=read_lateness(connection, number, now, terms.zone, terms.lookback) if terms else None,
     )

@@ -220,7 +220,8 @@ def _notes(figures: Figures) -> list[str]:
         named = ", ".join(map(spell_day, suspect)) if len(suspect) <= _NAMED_DAYS else f"{len(suspect):,} days"
         notes.append(
             f'<p class="note"><strong>Suspect: {named}.</strong> The vendor’s latest answer was implausible, so the '
-            "last good figures are shown. <code>billing-etl status</code> tells why.</p>"
+            "last good figures are shown. <code>billing-etl status</code> tells why. The balance proof waits for "
+            f"{'it' if len(suspect) == 1 else 'them'}.</p>"
         )
     if unsettled := len(figures.unsettled):
         final = f"Final through {spell_day(figures.closed_through)}." if figures.closed_through else "Not final yet."

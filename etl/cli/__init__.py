@@ -15,11 +15,13 @@ from etl.cli.root import cli
 from etl.cli.runs import accept, backfill, sync
 from etl.cli.settings import config
 from etl.cli.upkeep import demo, forget, migrate, sandbox
+from etl.cli.vendor import auth_status, recent
 from etl.process import forbid_core_files, run_command
 from etl.stopping import ignore_signals
 
 _VERBS = (
     *(sync, backfill, accept, status, check, verify),
+    *(recent, auth_status),
     *(balance, export, report, dashboard, numbering),
     *(config, account, backup, purge, migrate, forget, demo, sandbox),
 )

@@ -109,6 +109,7 @@ def check(options: Options, *, accounts: tuple[str, ...]) -> int:
                     {
                         "name": check.name,
                         "ok": check.error is None,
+                        "warning": check.is_warning,
                         "message": options.redact(str(check.error or check.message)),
                     }
                     for check in checks
@@ -117,9 +118,10 @@ def check(options: Options, *, accounts: tuple[str, ...]) -> int:
         )
         if not options.as_json:
             for check in checks:
-                if options.verbosity < 0 and check.error is None:
+                if options.verbosity < 0 and check.error is None and not check.is_warning:
                     continue
-                mark = click.style("✗", fg="red") if check.error else click.style("✓", fg="green")
+                mark = click.style("!", fg="yellow") if check.is_warning else click.style("✓", fg="green")
+                mark = click.style("✗", fg="red") if check.error else mark
                 click.echo(f"{mark} {check.name}: {options.redact(str(check.error or check.message))}")
     if options.as_json:
         print_json({"accounts": documents, "exit_code": code})
@@ -130,9 +132,10 @@ def _checks(options: Options, settings: Settings, file: Path | None) -> Sequence
     import tempfile
 
     from etl.audit.check import Check, attempt, check_database, check_vendor
+    from etl.audit.newest import check_newest
     from etl.audit.place import require_room
     from etl.load.engine import open_engine
-    from etl.runs import open_client, read_feed_of, utc_now
+    from etl.runs import open_client, protection_of, read_feed_of, utc_now
 
     words = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     checks = [Check("settings", f"{words}, {file or 'no configuration file'}")]
@@ -147,6 +150,10 @@ def _checks(options: Options, settings: Settings, file: Path | None) -> Sequence
         with open_client(settings, options.redact) as client:
             recall = partial(_recall, engine, settings.account)
             checks += check_vendor(client, read_feed_of(settings), now, today, recall)
+        if not any(check.name == "token" and check.error for check in checks):
+            with open_client(settings, options.redact, hurried=True) as client:
+                form = protection_of(settings).form
+                checks.append(check_newest(engine, settings.account, form, client, read_feed_of(settings)))
     except ConfigError as error:
         checks.append(Check("token", "", error))
     return checks

@@ -25,27 +25,39 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 @click.command()
 @click.option("--top-up", type=AMOUNT, metavar="AMOUNT", help="Note money that was paid in.")
 @click.option("--at", type=MOMENT, metavar="TIME", help="When it was paid in; else where it explains a rise, or now.")
+@click.option("--remove-top-up", "removed_id", type=click.IntRange(1), metavar="ID", help="Take a top-up back.")
 @takes_accounts
 @answers_in_json
 @click.pass_obj
-def balance(options: Options, *, top_up: Decimal | None, at: date | datetime | None, accounts: tuple[str, ...]) -> int:
+def balance(
+    options: Options,
+    *,
+    top_up: Decimal | None,
+    at: date | datetime | None,
+    removed_id: int | None,
+    accounts: tuple[str, ...],
+) -> int:
     """Take a balance snapshot and show the balance proof.
 
-    What the balance did between two snapshots, held against what is on record. A top-up explains a rise.
+    What the balance did between two snapshots, held against what is on record. A top-up explains a rise; the list of
+    top-ups shows the ID of each.
     """
     from etl.runs import utc_now
 
     if at is not None and top_up is None:
         raise click.UsageError("--at goes with --top-up")
+    if top_up is not None and removed_id is not None:
+        raise click.UsageError("--top-up and --remove-top-up exclude each other")
     all_settings = settings_of(options, accounts)
     for settings in all_settings:
         settings.require_token()
-    if top_up is not None and len(all_settings) > 1:
+    if (top_up or removed_id) is not None and len(all_settings) > 1:
         raise click.UsageError("several accounts are configured; name one with --account")
     begins, ends = _bounds(at, all_settings[0])
     if begins > utc_now():
         raise click.UsageError(f"--at {at} lies in the future")
-    documents = [_weigh(options, settings, top_up, begins, ends) for settings in all_settings]
+    removed = None if removed_id is None else _remove(all_settings[0], removed_id)
+    documents = [_weigh(options, settings, top_up, begins, ends, removed) for settings in all_settings]
     code: int = max(document["exit_code"] for document in documents)
     if options.as_json:
         print_json({"accounts": documents, "exit_code": code})
@@ -62,13 +74,38 @@ def _bounds(at: date | datetime | None, settings: Settings) -> tuple[datetime, d
     return begins, ends
 
 
+def _remove(settings: Settings, number: int) -> TopUp:
+    """Take a top-up of the account back.
+
+    Raises:
+        click.UsageError: The account has none with this id.
+    """
+    from etl.load.balance import read_all_top_ups, remove_top_up
+    from etl.load.engine import database_errors, keep_connected
+
+    with keep_connected(settings.database_url) as engine, database_errors():
+        account_id, _ = _find(engine, settings.account)
+        with engine.begin() as connection:
+            removed = remove_top_up(connection, account_id, number)
+            known = [str(one.id) for one in read_all_top_ups(connection, account_id)]
+    if removed is None:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise click.UsageError(f"--remove-top-up {number}: {settings.account} has no such top-up; {has}")
+    return removed
+
+
 def _weigh(
-    options: Options, settings: Settings, amount: Decimal | None, begins: datetime, ends: datetime | None
+    options: Options,
+    settings: Settings,
+    amount: Decimal | None,
+    begins: datetime,
+    ends: datetime | None,
+    removed: TopUp | None,
 ) -> dict[str, Any]:
     """Take one account's snapshot, note what was paid in, show the proof; the answer as one JSON object."""
     from etl import console
-    from etl.audit.balance import find_credit, news_of, read_proof
-    from etl.load.balance import TopUp, read_snapshots, write_top_up
+    from etl.audit.balance import find_credit, read_news, read_proof
+    from etl.load.balance import TopUp, read_all_top_ups, write_top_up
     from etl.load.engine import database_errors, keep_connected, reading
     from etl.runs import utc_now
 
@@ -92,19 +129,22 @@ def _weigh(
                 write_top_up(connection, account_id, noted, now=now)
         with reading(engine) as connection:
             pairs = read_proof(connection, account_id, now)
-            news = news_of(read_snapshots(connection, account_id, last=1), pairs, settings.low_balance)
+            news = read_news(connection, account_id, now, settings.low_balance, settings.timezone)
+            top_ups = read_all_top_ups(connection, account_id)
     code = code_of(error) if error else OK
     document = {
         "account": settings.account,
         **news_as_json(news),
         "top_up": noted,
+        "removed_top_up": removed,
+        "top_ups": top_ups,
         "pairs": [pair_as_json(pair) for pair in pairs],
         "exit_code": code,
         "error": options.redact(str(error)) if error else None,
     }
     if not options.as_json:
         if options.verbosity >= 0 or error or (news and news.is_a_warning):
-            console.print_balance(settings.account, news, pairs, noted)
+            console.print_balance(settings.account, news, pairs, top_ups, noted=noted, removed=removed)
         if error:
             complain(options, error)
     return document

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
@@ -50,7 +50,16 @@ _stored = partial(tuple.__new__, Stored)
 def read_records(connection: Connection, account_id: int | None, since: datetime, until: datetime) -> list[Stored]:
     """All rows from one time of the vendor's wall clock on, up to another; withdrawn ones included."""
     row = billing_records.c
-    place = and_(row.account_id == account_id, row.created_at >= since, row.created_at < until)
+    return _read_rows(connection, and_(row.account_id == account_id, row.created_at >= since, row.created_at < until))
+
+
+def read_seconds(connection: Connection, account_id: int, seconds: Collection[datetime]) -> list[Stored]:
+    """All rows of some seconds of the vendor's wall clock; withdrawn ones included."""
+    row = billing_records.c
+    return _read_rows(connection, and_(row.account_id == account_id, row.created_at.in_(seconds)))
+
+
+def _read_rows(connection: Connection, place: ColumnElement[bool]) -> list[Stored]:
     read = _read_as_one_text if connection.dialect.name in {"mysql", "mariadb"} else _read_columns
     if not (columns := read(connection, place)):
         return []

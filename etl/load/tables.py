@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_REVISION: Final = "0005"
+SCHEMA_REVISION: Final = "0006"
 """The newest revision in `migrations/versions`, known without loading Alembic; a test holds the two together."""
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
@@ -328,6 +328,20 @@ balance_snapshots = Table(
     Column("recorded_spend", Money(38), nullable=False, comment="The spend on record at that moment"),
     Column("run_id", BigInteger, comment="sync_runs.id of the run that took it; empty where a person asked for it"),
     Column("moment", String(6), comment="before or after that run; empty where a person asked for it"),
+    Column(
+        "restated_up",
+        Money(38),
+        comment="Sum of the growth of closed days that changed, so far; empty up to revision 0005",
+    ),
+    Column("restated_down", Money(38), comment="The same of closed days whose spend fell; at most zero"),
+    Column("journal_id", BigInteger, comment="restatements.id of the last line counted in both; 0 where there is none"),
+    Column(
+        "unproven_days",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="Days that were suspect, or over and not whole, then: recorded_spend is not the vendor's",
+    ),
     UniqueConstraint("account_id", "taken_at", "id"),
     comment="The account's balance as the vendor said it",
 )

@@ -101,8 +101,10 @@ VIEW_COLUMNS: Final[dict[str, tuple[ViewColumn, ...]]] = {
         ViewColumn("closing", "amount", "The balance at closed_at, as the vendor said it", "balance_snapshots.balance"),
         ViewColumn("charged", "amount", "The growth of the spend on record between the two", "balance_snapshots.recorded_spend"),
         ViewColumn("top_ups", "amount", "Money paid in after opened_at, up to closed_at, that a person told of", "balance_top_ups.amount"),
-        ViewColumn("unexplained", "amount", "closing - (opening + top_ups - charged)", "balance_snapshots, balance_top_ups"),
-        ViewColumn("finding", "text", "explained, unexplained credit (above zero: a top-up nobody told of?) or unexplained charge (below)", "unexplained"),
+        ViewColumn("carried", "amount", "What the pairs before it left open while days were suspect or not whole. Empty while some are", "balance_snapshots, balance_top_ups"),
+        ViewColumn("restated", "amount", "The part of charged that days restated since then make, and that the balance did not follow. Empty while carried is", "balance_snapshots.restated_up, restated_down"),
+        ViewColumn("unexplained", "amount", "closing - (opening + top_ups - charged) + carried - restated. Empty while carried is", "balance_snapshots, balance_top_ups"),
+        ViewColumn("finding", "text", "explained, restated, unexplained credit (above zero: a top-up nobody told of?), unexplained charge (below), or waits for days (that are suspect, or over and not whole)", "unexplained"),
     ),
     "freshness": (
         _ACCOUNT,

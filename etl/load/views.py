@@ -191,44 +191,118 @@ JOIN accounts a ON a.id = d.account_id
 WHERE d.restated_at IS NOT NULL"""
 
 
+WAITS: Final = "waits for days"
+"""The finding of a pair that proves nothing yet: at its end days were suspect, or over and not whole."""
+
+
 def _balance_proof(words: Words) -> str:
-    amounts = ("opening", "closing", "opening_spend", "closing_spend")
-    top_ups = _parts_of(words, "q.top_ups")
-    charged = tuple(
-        f"(q.closing_spend_{number} - q.opening_spend_{number})" for number, _ in enumerate(words.parts("spend"))
+    """Consecutive snapshots; what is unexplained is counted from the last snapshot without an unproven day."""
+    numbers = range(len(words.parts("")))
+
+    def parts(of: Callable[[int], str]) -> tuple[str, ...]:
+        return tuple(of(number) for number in numbers)
+
+    def paid_in(since: str, name: str) -> str:
+        between = f"t.account_id = p.account_id AND t.at > p.{since} AND t.at <= p.closed_at"
+        return _each(
+            f"COALESCE((SELECT SUM({{part}}) FROM balance_top_ups t WHERE {between}), 0) AS {name}_{{}}",
+            words.parts("t.amount"),
+        )
+
+    def restated_since(column: str, name: str) -> str:
+        ends = (words.parts(f"p.{end}_{column}") for end in ("closing", "since"))
+        changes = tuple(f"{closing} - {since}" for closing, since in zip(*ends, strict=True))
+        return _each(f"COALESCE({{part}}, 0) AS {name}_{{}}", changes)
+
+    amounts = ("opening", "closing", "opening_spend", "closing_spend", "since_balance", "since_spend")
+    charged = parts(lambda n: f"(q.closing_spend_{n} - q.opening_spend_{n})")
+    own = parts(lambda n: f"(q.closing_{n} - q.opening_{n} - q.top_ups_{n} + {charged[n]})")
+    left = parts(
+        lambda n: f"(q.closing_{n} - q.since_balance_{n} - q.paid_in_{n} + q.closing_spend_{n} - q.since_spend_{n})"
     )
-    unexplained = tuple(
-        f"(q.closing_{number} - q.opening_{number} - {top_up} + {charge})"
-        for number, (top_up, charge) in enumerate(zip(top_ups, charged, strict=True))
+    difference, rose, fell = (_parts_of(words, f"d.{name}") for name in ("difference", "rose", "fell"))
+
+    def above_zero(amount: tuple[str, ...]) -> str:
+        return words.positive(*amount)
+
+    def negative(amount: tuple[str, ...]) -> tuple[str, ...]:
+        return parts(lambda n: f"(0 - {amount[n]})")
+
+    def twice_less(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+        return parts(lambda n: f"(2 * {one[n]} - {other[n]})")
+
+    # Restated money that the balance did not follow: the difference is nearer to it than to zero, and is no top-up.
+    credit = f"{above_zero(twice_less(difference, rose))} AND {above_zero(twice_less(rose, difference))}"
+    charge = f"{above_zero(negative(twice_less(difference, fell)))} AND {above_zero(negative(fell))}"
+    beyond = above_zero(parts(lambda n: f"({difference[n]} - {rose[n]})"))
+    below = above_zero(parts(lambda n: f"({fell[n]} - {difference[n]})"))
+    restated = parts(
+        lambda n: (
+            f"""CASE
+      WHEN {credit} THEN CASE WHEN {beyond} THEN {rose[n]} ELSE {difference[n]} END
+      WHEN {charge} THEN CASE WHEN {below} THEN {fell[n]} ELSE {difference[n]} END
+      ELSE 0
+    END AS restated_{n}"""
+        )
     )
-    of_the_pair = "t.account_id = p.account_id AND t.at > p.opened_at AND t.at <= p.closed_at"
-    top_up = f"COALESCE((SELECT SUM({{part}}) FROM balance_top_ups t WHERE {of_the_pair}), 0) AS top_ups_{{}}"
-    below = words.positive(*(f"(0 - {part})" for part in unexplained))
-    return f"""SELECT a.label AS account, q.opened_at, q.closed_at,
-  {words.shown(*_parts_of(words, "q.opening"))} AS opening,
-  {words.shown(*_parts_of(words, "q.closing"))} AS closing,
-  {words.shown(*charged)} AS charged,
-  {words.shown(*top_ups)} AS top_ups,
-  {words.shown(*unexplained)} AS unexplained,
+    unexplained = parts(lambda n: f"(e.difference_{n} - e.restated_{n})")
+
+    def handed_on(alias: str, *names: str) -> str:
+        return ", ".join(f"{alias}.{name}_{number}" for name in names for number in numbers)
+
+    def settled(amount: str) -> str:
+        return f"CASE WHEN e.waits = 0 THEN {amount} END"
+
+    return f"""SELECT a.label AS account, e.opened_at, e.closed_at,
+  {words.shown(*_parts_of(words, "e.opening"))} AS opening,
+  {words.shown(*_parts_of(words, "e.closing"))} AS closing,
+  {words.shown(*_parts_of(words, "e.charged"))} AS charged,
+  {words.shown(*_parts_of(words, "e.top_ups"))} AS top_ups,
+  {settled(words.shown(*_parts_of(words, "e.carried")))} AS carried,
+  {settled(words.shown(*_parts_of(words, "e.restated")))} AS restated,
+  {settled(words.shown(*unexplained))} AS unexplained,
   CASE
-    WHEN {words.positive(*unexplained)} THEN 'unexplained credit'
-    WHEN {below} THEN 'unexplained charge'
+    WHEN e.waits = 1 THEN '{WAITS}'
+    WHEN {above_zero(unexplained)} THEN 'unexplained credit'
+    WHEN {above_zero(negative(unexplained))} THEN 'unexplained charge'
+    WHEN {" OR ".join(f"e.restated_{n} <> 0" for n in numbers)} THEN 'restated'
     ELSE 'explained'
   END AS finding
 FROM (
-  SELECT p.account_id, p.opened_at, p.closed_at,
-    {", ".join(_each(f"{{part}} AS {amount}_{{}}", words.parts(f"p.{amount}")) for amount in amounts)},
-    {_each(top_up, words.parts("t.amount"))}
+  SELECT d.account_id, d.opened_at, d.closed_at, d.waits,
+    {handed_on("d", "opening", "closing", "charged", "top_ups", "carried", "difference")},
+    {", ".join(restated)}
   FROM (
-    SELECT b.account_id, LAG(b.taken_at) OVER w AS opened_at, b.taken_at AS closed_at,
-      LAG(b.balance) OVER w AS opening, b.balance AS closing,
-      LAG(b.recorded_spend) OVER w AS opening_spend, b.recorded_spend AS closing_spend
-    FROM balance_snapshots b
-    WINDOW w AS (PARTITION BY b.account_id ORDER BY b.taken_at, b.id)
-  ) p
-  WHERE p.opened_at IS NOT NULL
-) q
-JOIN accounts a ON a.id = q.account_id"""
+    SELECT q.account_id, q.opened_at, q.closed_at, q.waits,
+      {handed_on("q", "opening", "closing", "top_ups", "rose", "fell")},
+      {_each("{part} AS charged_{}", charged)},
+      {_each("{part} AS difference_{}", left)},
+      {_each("{part} AS carried_{}", parts(lambda n: f"({left[n]} - {own[n]})"))}
+    FROM (
+      SELECT p.account_id, p.opened_at, p.closed_at,
+        CASE WHEN p.unproven_days = 0 AND p.since IS NOT NULL THEN 0 ELSE 1 END AS waits,
+        {", ".join(_each(f"{{part}} AS {amount}_{{}}", words.parts(f"p.{amount}")) for amount in amounts)},
+        {restated_since("up", "rose")}, {restated_since("down", "fell")},
+        {paid_in("opened_at", "top_ups")}, {paid_in("since", "paid_in")}
+      FROM (
+        SELECT b.account_id, b.unproven_days, b.taken_at AS closed_at, b.balance AS closing,
+          b.recorded_spend AS closing_spend, b.restated_up AS closing_up, b.restated_down AS closing_down,
+          LAG(b.taken_at) OVER w AS opened_at, LAG(b.balance) OVER w AS opening,
+          LAG(b.recorded_spend) OVER w AS opening_spend,
+          LAG(b.taken_at) OVER k AS since, LAG(b.balance) OVER k AS since_balance,
+          LAG(b.recorded_spend) OVER k AS since_spend, LAG(b.restated_up) OVER k AS since_up,
+          LAG(b.restated_down) OVER k AS since_down
+        FROM balance_snapshots b
+        WINDOW w AS (PARTITION BY b.account_id ORDER BY b.taken_at, b.id),
+          k AS (
+            PARTITION BY b.account_id, CASE WHEN b.unproven_days = 0 THEN 1 ELSE 0 END ORDER BY b.taken_at, b.id
+          )
+      ) p
+      WHERE p.opened_at IS NOT NULL
+    ) q
+  ) d
+) e
+JOIN accounts a ON a.id = e.account_id"""
 
 
 def _freshness(words: Words) -> str:

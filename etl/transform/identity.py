@@ -67,7 +67,7 @@ def identify_day(day: date, slices: tuple[Slice[list[Record]], ...]) -> DaySnaps
 
 def _count(records: list[Record]) -> tuple[list[Record], list[int]]:
     """Different records in canonical order, and how often each is there."""
-    ordered = _in_order(records)
+    ordered = sort_records(records)
     if not any(map(eq, ordered, islice(ordered, 1, None))):
         return ordered, [1] * len(ordered)
     counted = Counter(ordered)
@@ -82,7 +82,8 @@ def _held(listing: Listing) -> Callable[[], Listing]:
     return lambda: listing
 
 
-def _in_order(records: list[Record]) -> list[Record]:
+def sort_records(records: list[Record]) -> list[Record]:
+    """Put records in canonical order."""
     try:
         return sorted(records)
     except TypeError:  # two of them differ in nothing before their status, and one has none

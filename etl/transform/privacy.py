@@ -77,11 +77,15 @@ class Protection:
 
         return read
 
+    def cover(self, payload: str) -> str:
+        """The JSON text of a bad record, its phone and code in the stored form."""
+        return cover_payload(payload, self._fields, self._hide)
+
     def _protect_rejected(self, item: Rejected) -> Rejected:
         time, phone, code = item.key
         return replace(
             item,
-            payload=cover_payload(item.payload, self._fields, self._hide),
+            payload=self.cover(item.payload),
             key=(time, None if phone is None else self.phone(phone), "" if self.form.codes == "drop" else code),
         )
 

@@ -25,7 +25,7 @@ def test_a_schema_that_is_not_known_is_refused_by_every_command_and_left_alone(s
         ("sync", *SPAN), ("sync", *SPAN, "--dry-run"), ("backfill", "--since", "2025-03-01", "--until", "2025-03-01"),
         ("accept", "2025-03-01"), ("verify",), ("status",), ("export", "--out", "x.csv"), ("migrate",),
         ("forget", "--phone", "+79000000000"), ("purge", "--older-than", "36m"), ("account", "list"),
-        ("account", "rename", "default", "shop"), ("account", "retire", "default"),
+        ("account", "rename", "default", "shop"), ("account", "retire", "default"), ("recent",),
     )  # fmt: skip
     for revision, words, commands in (
         ("9999", "newer than this version knows", newer),

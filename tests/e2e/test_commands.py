@@ -434,7 +434,20 @@ def test_help_tells_every_setting_and_its_default(billing):
         assert re.search(rf"\b{name}\b", done.out), name
     for default in DEFAULTS:
         assert default in done.out, default
-    for command in ("sync", "backfill", "verify", "status", "check", "export", "migrate", "accept", "demo", "sandbox"):
+    for command in (
+        "sync",
+        "backfill",
+        "verify",
+        "status",
+        "check",
+        "export",
+        "migrate",
+        "accept",
+        "demo",
+        "sandbox",
+        "recent",
+        "auth-status",
+    ):
         assert re.search(rf"^ +{command} ", done.out, re.MULTILINE), command
         assert billing(command, "--help").code == 0, command
 

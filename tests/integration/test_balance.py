@@ -11,7 +11,7 @@ from accounts import charges
 from jobs import SILENT, settings_of
 from sqlalchemy import func, select, text
 
-from etl.audit.balance import prove, read_proof
+from etl.audit.balance import prove, read_news, read_proof
 from etl.audit.status import Terms, read_status
 from etl.balancing import HURRIED_SECONDS
 from etl.load.balance import TopUp, read_snapshots, read_top_ups, write_top_up
@@ -20,7 +20,7 @@ from etl.load.tables import balance_snapshots, sync_runs
 from etl.process import exit_code_of
 from etl.runs import Order, run_account
 
-FIRST, NINTH, TENTH, TODAY = date(2026, 3, 1), date(2026, 3, 9), date(2026, 3, 10), date(2026, 3, 11)
+FIRST, EIGHTH, NINTH, TENTH, TODAY = (date(2026, 3, day) for day in (1, 8, 9, 10, 11))
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
@@ -67,7 +67,7 @@ class Purse:
         """The view's, of all pairs."""
         with self.engine.connect() as connection:
             rows = connection.execute(text("SELECT unexplained, finding FROM balance_proof ORDER BY closed_at"))
-            return [(Decimal(str(amount)), finding) for amount, finding in rows]
+            return [(None if amount is None else Decimal(str(amount)), finding) for amount, finding in rows]
 
 
 @pytest.fixture
@@ -114,6 +114,98 @@ def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_
         (status,) = read_status(connection, ["default"], purse.now, {"default": Terms(purse.settings.timezone, 7)})
     assert [str(pair.unexplained) for pair in status.balance.unexplained] == ["-5.000000"]
     assert status.balance.balance == purse.vendor.dataset.balance
+
+
+def drop(purse, day, *, paid_back):
+    """The vendor stops listing a day; in the sandbox the balance rises by itself, unless nothing is paid back."""
+    kept = [record for record in purse.vendor.dataset.records if not record["created_at"].startswith(str(day))]
+    gone = [record for record in purse.vendor.dataset.records if record["created_at"].startswith(str(day))]
+    purse.vendor.dataset.replace(kept)
+    if not paid_back:
+        purse.pay_in(-sum(record["price"] for record in gone))
+    return gone
+
+
+@pytest.mark.parametrize("paid_back", [True, False])
+def test_a_suspect_day_is_waited_for_and_once_accepted_is_neither_charge_nor_credit(any_purse, paid_back):
+    purse = any_purse
+    purse.charge(EIGHTH, 3, price="11.75")
+    purse.run()
+    drop(purse, EIGHTH, paid_back=paid_back)
+    purse.charge(TODAY, 1)
+    report = purse.run()
+    assert (report.balance.waits_for, told(report), report.balance.restated) == ((EIGHTH,), [], ())
+    with purse.engine.connect() as connection:
+        news = read_news(connection, 1, purse.now, None, purse.settings.timezone)
+    assert (news.waits_for, news.unexplained) == ((EIGHTH,), ())
+    assert [finding for _, finding in purse.findings()] == ["explained", "waits for days", "waits for days"]
+
+    purse.run("accept", EIGHTH, EIGHTH)
+    purse.charge(TODAY, 2)
+    purse.charge(NINTH, 1, price="1.000001")  # late, and taken from the balance as it comes
+    report = purse.run()
+    assert (report.balance.waits_for, told(report)) == ((), [])
+    assert [str(pair.restated) for pair in report.balance.restated] == ([] if paid_back else ["-35.250000"])
+    assert purse.findings()[-2:] == [(0, "explained" if paid_back else "restated"), (0, "explained")]
+    with purse.engine.connect() as connection:
+        proof = read_proof(connection, 1, purse.now)
+        rows = connection.execute(
+            text("SELECT carried, restated, unexplained, finding FROM balance_proof ORDER BY closed_at")
+        ).all()
+    assert [(pair.carried, pair.restated, pair.unexplained, pair.finding) for pair in proof if not pair.waits] == [
+        (*(Decimal(str(amount)) for amount in row[:3]), row[3]) for row in rows if row.unexplained is not None
+    ]
+    assert [pair.waits for pair in proof] == [row.unexplained is None for row in rows]
+
+
+def test_a_suspect_day_that_comes_back_leaves_nothing_to_explain(purse):
+    purse.charge(EIGHTH, 3, price="11.75")
+    purse.run()
+    gone = drop(purse, EIGHTH, paid_back=True)
+    purse.run()
+    purse.vendor.dataset.add(gone)
+    report = purse.run()
+    assert (told(report), report.balance.restated, report.balance.waits_for) == ([], (), ())
+    assert {finding for _, finding in purse.findings()} == {"explained", "waits for days"}
+
+
+def test_a_day_that_is_suspect_for_longer_than_a_month_is_proven_against_the_time_before(purse):
+    purse.charge(EIGHTH, 3, price="11.75")
+    purse.run()
+    drop(purse, EIGHTH, paid_back=True)
+    for _ in range(3):
+        purse.now += timedelta(days=15)
+        purse.vendor.set_now(purse.vendor.now + timedelta(days=15))
+        assert purse.run().balance.waits_for == (EIGHTH,)
+    purse.run("accept", EIGHTH, EIGHTH)
+    report = purse.run()
+    assert (told(report), report.balance.waits_for, purse.findings()[-2:]) == ([], (), [(0, "explained")] * 2)
+
+
+def test_a_day_that_is_over_and_not_whole_is_waited_for(purse):
+    purse.run()
+    purse.pay_in("500")
+    assert told(purse.run()) == ["5E+2"]
+    with purse.engine.begin() as connection:
+        connection.execute(text("UPDATE synced_days SET first_closed_at = NULL WHERE day = '2026-03-02'"))
+        news = read_news(connection, 1, purse.now, None, purse.settings.timezone)
+    assert (news.waits_for, news.unexplained) == ((date(2026, 3, 2),), ())
+    purse.run("backfill", NINTH, NINTH)
+    assert purse.findings()[-1] == (None, "waits for days")
+    purse.run("backfill", FIRST, NINTH)
+    assert purse.findings()[-1] == (0, "explained")
+
+
+def test_a_run_whose_days_stay_open_says_that_the_proof_waits_for_them(purse):
+    purse.vendor.policies = replace(purse.vendor.policies, json_limit=10)
+    purse.vendor.faults.add("status", action="get_billing_csv", times=None)
+    purse.vendor.dataset.replace(charges(TENTH, 25))
+    report = run_account(
+        purse.settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=purse.clock
+    )
+    assert exit_code_of(report) == 69
+    assert (report.balance.waits_for, report.balance.unexplained) == (tuple(report.tally.missing_days), ())
+    assert report.balance.waits_for
 
 
 def test_both_snapshots_of_a_run_name_it(purse):

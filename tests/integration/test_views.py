@@ -22,7 +22,7 @@ TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 MONEY = {
     *("price", "amount", "spend", "repeated_spend", "spend_before", "spend_after", "delta", "restated"),
-    *("delivery_rate", "cost_per_delivery", "opening", "closing", "charged", "top_ups", "unexplained"),
+    *("delivery_rate", "cost_per_delivery", "opening", "closing", "charged", "top_ups", "carried", "unexplained"),
 }
 DATES = {"day", "month", "last_synced_date"}
 TIMES = {
@@ -43,7 +43,8 @@ CONTRACT = {
     "monthly_spend": "account, month, records, delivered, failed, spend, restated",
     "delivery_by_operator": "account, day, operator, records, delivered, delivery_rate, spend, cost_per_delivery",
     "restated_days": "account, day, first_closed_at, restated_at, spend_before, spend_after, delta",
-    "balance_proof": "account, opened_at, closed_at, opening, closing, charged, top_ups, unexplained, finding",
+    "balance_proof": "account, opened_at, closed_at, opening, closing, charged, top_ups, carried, restated,"
+    " unexplained, finding",
     "freshness": "account, last_synced_date, last_success_at, hours_behind, open_days, suspect_days",
 }
 
@@ -480,7 +481,7 @@ def test_the_balance_proof_says_what_charges_and_top_ups_leave_unexplained(shop)
         expected.append({
             "account": "default", "opened_at": hour(n).replace(tzinfo=None), "closed_at": hour(m).replace(tzinfo=None),
             "opening": Decimal(opening), "closing": Decimal(closing), "charged": charged, "top_ups": top_ups,
-            "unexplained": unexplained, "finding": finding,
+            "carried": 0, "restated": 0, "unexplained": unexplained, "finding": finding,
         })  # fmt: skip
     assert [row["finding"] for row in expected] == [
         "unexplained charge", "unexplained credit", "unexplained charge", "explained", "unexplained credit",

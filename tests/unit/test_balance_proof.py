@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from etl.audit.balance import BalanceNews, find_credit, find_unexplained, prove
-from etl.load.balance import Snapshot, TopUp
+from etl.audit.balance import BalanceNews, find_credit, find_restated, find_unexplained, news_of, prove
+from etl.load.balance import Restated, Snapshot, TopUp
 
 MIDNIGHT = datetime(2026, 3, 11, tzinfo=UTC)
 
@@ -74,6 +74,96 @@ def test_a_rise_of_the_balance_settles_no_charge_though_it_is_as_large():
         "-5",
         "5",
     ]
+
+
+def proof(*snapshots, top_ups=()):
+    """Balance, spend on record, restated spend, unproven days: one snapshot an hour."""
+    taken = [
+        Snapshot(hour(number), Decimal(balance), Decimal(spend), None, None, restated and Restated(
+            max(Decimal(restated), Decimal(0)), min(Decimal(restated), Decimal(0))
+        ), unproven)
+        for number, (balance, spend, restated, unproven) in enumerate(snapshots)
+    ]  # fmt: skip
+    return prove(taken, top_ups)
+
+
+def findings(pairs):
+    return [(str(pair.carried), str(pair.restated), str(pair.unexplained), pair.finding) for pair in pairs]
+
+
+WAITING = ("0", "0", "0", "waits for days")
+
+
+def test_a_day_that_is_suspect_and_then_accepted_moves_no_money():
+    # The vendor drops a day of 35, whose price comes back to the balance before the records follow.
+    pairs = proof(("100", "50", "0", 0), ("135", "50", "0", 1), ("133", "52", "0", 1), ("132", "18", "-35", 0))
+    assert findings(pairs) == [WAITING, WAITING, ("35", "0", "0", "explained")]
+    assert find_unexplained(pairs) == find_restated(pairs) == []
+
+
+def test_withdrawn_records_whose_price_stays_charged_are_restated_and_no_charge():
+    pairs = proof(("100", "50", "0", 0), ("100", "50", "0", 1), ("99", "16", "-35", 0))
+    assert findings(pairs) == [WAITING, ("0", "-35", "0", "restated")]
+    assert ([pair.restated for pair in find_restated(pairs)], find_unexplained(pairs)) == ([-35], [])
+
+
+def test_a_suspect_day_that_comes_back_leaves_nothing():
+    pairs = proof(("100", "50", "0", 0), ("135", "50", "0", 1), ("99", "51", "0", 0))
+    assert findings(pairs)[-1] == ("35", "0", "0", "explained")
+
+
+def test_a_hidden_charge_and_a_top_up_are_found_once_the_suspect_day_is_settled():
+    pairs = proof(("100", "50", "0", 0), ("135", "50", "0", 1), ("130", "15", "-35", 0))
+    assert findings(pairs)[-1] == ("35", "0", "-5", "unexplained charge")
+    snapshots = ("100", "50", "0", 0), ("635", "50", "0", 1), ("635", "15", "-35", 0)
+    assert findings(proof(*snapshots))[-1][2:] == ("500", "unexplained credit")
+    assert findings(proof(*snapshots, top_ups=[TopUp(hour(1), Decimal(500))]))[-1][2:] == ("0", "explained")
+
+
+@pytest.mark.parametrize(
+    ("balance", "restated", "left", "unexplained"),
+    [
+        ("100", "-35", "-35", "0"),  # not followed
+        ("135", "-35", "0", "0"),  # followed
+        ("95", "-35", "-35", "-5"),  # not followed, and a charge besides
+        ("110", "-35", "-25", "0"),  # followed by the smaller part
+        ("130", "-35", "0", "-5"),  # followed, and a charge besides
+        ("635", "-35", "0", "500"),  # followed, and a top-up
+        ("100", "35", "35", "0"),
+        ("90", "35", "25", "0"),
+        ("110", "35", "35", "10"),
+        ("65", "35", "0", "0"),
+        ("600", "35", "0", "535"),  # a top-up is not made smaller
+        ("60", "35", "0", "-5"),
+        ("100", None, "0", "-35"),  # a snapshot of an older version
+    ],
+)
+def test_what_restated_days_explain_is_no_charge_and_no_credit(balance, restated, left, unexplained):
+    (pair,) = proof(("100", "50", restated and "0", 0), (balance, str(50 + int(restated or -35)), restated, 0))
+    assert (str(pair.restated), str(pair.unexplained)) == (left, unexplained)
+
+
+def test_days_that_rose_do_not_hide_that_others_fell():
+    taken = [
+        Snapshot(hour(0), Decimal(100), Decimal(50), restated=Restated()),
+        Snapshot(hour(1), Decimal(99), Decimal(16), restated=Restated(Decimal(1), Decimal(-35))),
+    ]
+    assert findings(prove(taken, [])) == [("0", "-35", "0", "restated")]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_money_and_records_that_follow_each_other_settle(late):
+    """A day dropped long ago is met by a deep sync alone: money first. Or the vendor pays back later."""
+    money, records = ("135", "50", "0", 0), ("100", "15", "-35", 0)
+    pairs = proof(("100", "50", "0", 0), records if late else money, ("135", "15", "-35", 0))
+    assert find_unexplained(pairs) == find_restated(pairs) == []
+
+
+def test_nothing_is_unexplained_while_the_proof_waits():
+    pairs = proof(("100", "50", "0", 0), ("95", "50", "0", 0))
+    assert news_of(MIDNIGHT, Decimal(95), None, pairs).unexplained
+    news = news_of(MIDNIGHT, Decimal(95), None, pairs, [date(2026, 3, 4), date(2026, 3, 2)])
+    assert (news.unexplained, news.restated, news.waits_for) == ((), (), (date(2026, 3, 2), date(2026, 3, 4)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,144 @@
+"""The verbs that show what the vendor has now: recent, auth-status."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.cli.arguments import answers_in_json, settings_of, takes_accounts
+from etl.documents import print_json, recent_as_json
+from etl.errors import TokenRefused, UnknownRecord, VendorError, VendorUnavailable
+from etl.process import OK, Options
+from etl.settings import Settings
+
+if TYPE_CHECKING:
+    from etl.services.recent import Recent
+
+MOST_RECORDS = 100
+"""Source: the vendor's reference, `get_billing_record`."""
+
+
+class _RecordId(click.ParamType[str]):
+    """The id of an authorisation."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from etl.extract.client import RECORD_ID
+
+        if not RECORD_ID.fullmatch(value):
+            self.fail(f"{value!r} cannot be an id: letters, digits and ._~:- only, at most 128 of them", param, ctx)
+        return str(value)
+
+
+@click.command()
+@click.argument("count", metavar="[N]", type=click.IntRange(1, MOST_RECORDS), default=20)
+@takes_accounts
+@answers_in_json
+@click.pass_obj
+def recent(options: Options, *, count: int, accounts: tuple[str, ...]) -> int:
+    """Show the vendor's last N records, and whether each is in the database.
+
+    The newest first; 20 unless N is given, 100 at the most. Phones and codes are shown as the account stores them.
+    """
+    from etl.load.engine import open_engine
+    from etl.runs import open_client, protection_of, read_feed_of
+    from etl.services.recent import compare_newest, fetch_newest, find_stored_account
+
+    settings = _settings_of_one(options, accounts)
+    engine = open_engine(settings.database_url)
+    account = find_stored_account(engine, settings.account, protection_of(settings).form)
+    try:
+        with open_client(settings, options.redact) as client:
+            newest = fetch_newest(client, count, read_feed_of(settings))
+    except TokenRefused:
+        raise
+    except VendorError as error:
+        raise VendorUnavailable(f"the newest records cannot be fetched: {error}") from None
+    found = compare_newest(engine, account, newest, count)
+    if options.as_json:
+        print_json(recent_as_json(settings.account, found) | {"exit_code": OK})
+    else:
+        _print_recent(settings.account, found)
+    return OK
+
+
+@click.command("auth-status")
+@click.argument("record_id", metavar="ID", type=_RecordId())
+@takes_accounts
+@answers_in_json
+@click.pass_obj
+def auth_status(options: Options, *, record_id: str, accounts: tuple[str, ...]) -> int:
+    """Show one authorisation as the vendor has it now.
+
+    ID is what the vendor answered to the call that started the authorisation; billing records do not carry it. Exits
+    with 1 where the vendor knows no such authorisation.
+    """
+    from etl.runs import open_client, protection_of
+    from etl.services.recent import read_status
+
+    settings = _settings_of_one(options, accounts)
+    try:
+        with open_client(settings, options.redact) as client:
+            fields = client.status(record_id)
+    except (TokenRefused, UnknownRecord):
+        raise
+    except VendorError as error:
+        raise VendorUnavailable(f"the authorisation cannot be fetched: {error}") from None
+    record = read_status(fields, record_id, settings.timezone, protection_of(settings))
+    if options.as_json:
+        print_json({"account": settings.account, "record": record, "exit_code": OK})
+    else:
+        _print_authorisation(record)
+    return OK
+
+
+def _settings_of_one(options: Options, accounts: tuple[str, ...]) -> Settings:
+    """The settings of the one account that is configured or named, with its token.
+
+    Raises:
+        click.UsageError: There are several.
+        ConfigError: A setting is missing or wrong.
+    """
+    chosen = settings_of(options, accounts)
+    if len(chosen) > 1:
+        raise click.UsageError("several accounts are configured; name one with --account")
+    chosen[0].require_token()
+    return chosen[0]
+
+
+def _print_recent(account: str, recent: Recent) -> None:
+    """The vendor's newest records, and whether each is in the database."""
+    from etl.console import print_rows, render_money
+
+    rows = [
+        (
+            f"{one.created_at:%Y-%m-%d %H:%M:%S}",
+            one.record.phone,
+            one.record.code_auth,
+            "" if one.record.status is None else one.record.status,
+            one.record.status_info,
+            render_money(one.record.price),
+            "yes" if one.stored else "no",
+        )
+        for one in recent.records
+    ]
+    print_rows(f"Newest records of {account}", ("created at", "phone", "code", "#", "status", "#price", "stored"), rows)
+    for item in recent.rejected:
+        click.secho(f"rejected: {item.reason}: {item.payload}", fg="yellow")
+    if recent.note:
+        click.secho(recent.note, fg="yellow")
+    elif recent.missing:
+        click.echo(f"{recent.missing} of {len(recent.records)} are not in the database; billing-etl sync fetches them")
+
+
+def _print_authorisation(record: dict[str, Any]) -> None:
+    """One authorisation, a field a line."""
+    from etl.console import print_rows, render_money
+
+    shown = {name: "" if value is None else value for name, value in record.items()}
+    if isinstance(shown["price"], Decimal):
+        shown["price"] = render_money(shown["price"])
+    print_rows(f"Authorisation {record['id']}", ("field", "value"), list(shown.items()))

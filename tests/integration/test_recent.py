@@ -1,0 +1,80 @@
+"""The vendor's newest records beside the rows of each database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from accounts import charges
+from jobs import SILENT, settings_of
+
+from etl.errors import ConfigError
+from etl.load.engine import open_engine
+from etl.process import exit_code_of
+from etl.runs import Order, open_client, protection_of, read_feed_of, run_account
+from etl.services.recent import compare_newest, fetch_newest, find_stored_account
+
+TENTH, TODAY = date(2026, 3, 10), date(2026, 3, 11)
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+
+
+def recent(settings, count=20):
+    engine = open_engine(settings.database_url)
+    account = find_stored_account(engine, settings.account, protection_of(settings).form)
+    with open_client(settings, str) as client:
+        newest = fetch_newest(client, count, read_feed_of(settings))
+    return compare_newest(engine, account, newest, count)
+
+
+def sync(settings):
+    report = run_account(settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=lambda: MORNING)
+    assert report.error is None
+
+
+def test_each_newest_record_is_found_as_often_as_it_is_stored(database_url, sandbox):
+    repeated, *others = charges(TENTH, 4)
+    sandbox.dataset.replace([repeated, repeated, *others])
+    settings = settings_of(database_url, sandbox, TENTH)
+    before = recent(settings)
+    assert (before.missing, len(before.records), "sync creates it" in before.note) == (5, 5, True)
+
+    sync(settings)
+    assert [one.stored for one in recent(settings).records] == [True] * 5
+
+    sandbox.dataset.add([repeated, *charges(TODAY, 1)])
+    after = recent(settings)
+    assert [one.stored for one in after.records] == [False, True, True, True, True, True, False]
+    assert (after.missing, after.note) == (2, "")
+
+
+@pytest.mark.parametrize("changes", [{"phones": "masked"}, {"phones": "keyed", "phones_key_file": bytes(32)}])
+def test_records_are_found_in_the_form_in_which_they_are_stored(database_url, sandbox, changes):
+    sandbox.dataset.replace([*charges(TENTH, 2), charges(TENTH, 1)[0] | {"price": None, "phone": "89990001122"}])
+    settings = settings_of(database_url, sandbox, TENTH, codes="drop", **changes)
+    sync(settings)
+    shown = recent(settings)
+    assert ([one.stored for one in shown.records], len(shown.rejected)) == ([True, True], 1)
+    assert "9243555100" not in str(shown)
+    assert "9990001122" not in str(shown)
+    with pytest.raises(ConfigError, match="BILLING_PHONES is plain"):
+        recent(replace(settings, phones="plain", phones_key_file=None))
+
+
+def test_a_hundred_records_of_a_long_span_are_found(database_url, sandbox):
+    settings = settings_of(database_url, sandbox, date(2026, 2, 25))
+    sync(settings)
+    assert ([one.stored for one in recent(settings, 100).records]) == [True] * 100
+
+
+def test_a_vendor_that_lists_more_than_was_wanted_shows_the_newest(sqlite_url, sandbox):
+    sandbox.dataset.replace([])
+    rows = ", ".join(
+        f'{{"created_at": "2026-03-10T10:00:0{n}", "code_auth": "", "status": 1, "status_info": "", "phone": "1", '
+        f'"price": {Decimal("0.2")}}}'
+        for n in range(5)
+    )
+    sandbox.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": [{rows}]}}')
+    shown = recent(settings_of(sqlite_url, sandbox, TENTH), 2)
+    assert [one.record.created_at[-2:] for one in shown.records] == ["04", "03"]

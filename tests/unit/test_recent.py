@@ -1,0 +1,95 @@
+"""Which of the vendor's newest records are stored, in what order they are shown, and how an authorisation is read."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from etl.load.merge import Stored
+from etl.model import Record
+from etl.services.recent import Newest, mark_stored, newest_of, read_status
+from etl.transform.privacy import Protection
+
+
+def record(second, price="0.200000", **changes):
+    return Record(f"2026-03-10 10:00:{second:02}", "+79243555100", "0042", 1, "ok", Decimal(price))._replace(**changes)
+
+
+def row(of, repeats=1, ordinal=1, withdrawn=False):
+    return Stored(0, of, ordinal, repeats, withdrawn)
+
+
+def seconds(marked):
+    return [(int(one.record.created_at[-2:]), one.stored) for one in marked]
+
+
+def test_records_come_newest_first_whatever_order_the_vendor_gave():
+    records = [record(number) for number in range(10)]
+    random.Random(1).shuffle(records)
+    assert seconds(mark_stored(Newest(tuple(records)), [])) == [(number, False) for number in range(9, -1, -1)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "stored"),
+    [
+        ([], [False, False]),
+        ([row(record(1))], [True, False]),
+        ([row(record(1), repeats=2)], [True, True]),
+        ([row(record(1), repeats=3)], [True, True]),
+        ([row(record(1), repeats=2, withdrawn=True)], [False, False]),
+        ([row(record(1, price="0.300000"), repeats=2)], [False, False]),
+        ([row(record(1)), row(record(1, status=None), ordinal=2)], [True, False]),
+    ],
+)
+def test_a_record_is_stored_as_often_as_current_rows_of_its_content_repeat_it(rows, stored):
+    assert [one.stored for one in mark_stored(Newest((record(1), record(1))), rows)] == stored
+
+
+def test_an_attribute_that_the_answer_lacks_is_the_stored_one():
+    lacking = Newest((record(1, status_info=""),), lacking=frozenset({"status_info"}))
+    assert [one.stored for one in mark_stored(lacking, [row(record(1))])] == [True]
+    assert [one.stored for one in mark_stored(replace(lacking, lacking=frozenset()), [row(record(1))])] == [False]
+
+
+def test_a_forgotten_record_stays_forgotten():
+    forgotten = record(1, phone="forgotten", code_auth="", status_info="")
+    (marked,) = mark_stored(Newest((record(1),)), [row(forgotten)])
+    assert (marked.record.phone, marked.stored) == ("forgotten", True)
+
+
+def test_of_the_newest_second_a_record_that_is_missing_counts():
+    marked = mark_stored(Newest((record(1), record(2), record(2, status=2))), [row(record(1)), row(record(2))])
+    assert newest_of(marked).record == record(2, status=2)
+    assert newest_of([]) is None
+
+
+AS_DOCUMENTED = {
+    "id": 77, "created_at": "2021-12-29T14:06:51", "phone": "89243555100", "status": True,
+    "status_info": "Ok: SIP 200 OK", "price": Decimal("0.2"), "new_field": 1,
+}  # fmt: skip
+
+
+def test_an_authorisation_is_read_as_a_record_is():
+    assert read_status(AS_DOCUMENTED, "77", UTC, Protection()) == {
+        "id": 77,
+        "created_at": datetime(2021, 12, 29, 14, 6, 51),  # noqa: DTZ001 - a wall clock
+        "phone": "+79243555100",
+        "status": 1,
+        "status_info": "Ok: SIP 200 OK",
+        "price": Decimal("0.200000"),
+    }
+
+
+@pytest.mark.parametrize("changes", [{}, {"price": None}, {"status": "pending"}, {"created_at": ""}])
+def test_an_authorisation_shows_its_phone_in_the_stored_form_also_where_it_is_no_record(changes):
+    shown = read_status(AS_DOCUMENTED | changes, "77", UTC, Protection("masked"))
+    assert (shown["phone"], shown["id"]) == ("+7924*****00", 77)
+    assert {name: shown[name] for name in changes} == changes
+
+
+def test_an_authorisation_without_an_id_has_the_one_that_was_given():
+    assert read_status({"status": 1}, "77", UTC, Protection())["id"] == "77"
