@@ -142,6 +142,7 @@ class Survey:
         ascending: No record is earlier than the one before it.
         descending: No record is later than the one before it.
         rejected: What cannot be a record: of the days asked for, or of a day that cannot be read.
+        folds: Which reading of a time that the clock shows twice a record has, 0 or 1, where its offset says so.
     """
 
     listed: int
@@ -151,6 +152,7 @@ class Survey:
     ascending: bool
     descending: bool
     rejected: tuple[Rejected, ...]
+    folds: Mapping[Record, int] = field(default_factory=dict)
 
 
 Columns: TypeAlias = tuple[
@@ -250,6 +252,7 @@ class Batch:
         unsure: Days of which the answer may not tell everything: they stay open.
         doubts: Days of which the answer tells nothing while it tells of others that nobody asked for, each with the
             evidence: what is stored of them stays.
+        folds: As in `Survey`, of the window's records.
     """
 
     window: Window
@@ -260,6 +263,7 @@ class Batch:
     lacking: frozenset[str] = frozenset()
     unsure: frozenset[date] = frozenset()
     doubts: Mapping[date, str] = field(default_factory=dict)
+    folds: Mapping[Record, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,14 +131,16 @@ class Source:
         rejected: dict[Rejected, None] = {}
         unsure: set[date] = set()
         doubts: dict[date, str] = {}
+        folds: dict[Record, int] = {}
         for part in readings:
+            folds |= part.survey.folds
             days |= part.days
             rejected |= dict.fromkeys(part.survey.rejected)
             unsure |= _not_surely_told(part)
             doubts |= {day: f"{about(part.survey)} in place of {part.asked}" for day in _left_out(part)}
         asked = Window(min(part.asked.first for part in readings), max(part.asked.last for part in readings))
         lacking = frozenset.intersection(*(part.lacking for part in readings))
-        return Batch(window, asked, "json", days, tuple(rejected), lacking, frozenset(unsure), doubts)
+        return Batch(window, asked, "json", days, tuple(rejected), lacking, frozenset(unsure), doubts, folds)
 
     def fetch_csv(self, window: Window) -> Batch:
         """The same from the CSV export alone.
@@ -364,7 +366,7 @@ class _Export:
     def batch(self, window: Window) -> Batch:
         rejected = tuple(item for item in self.survey.rejected if item.day is None or item.day in window)
         asked = Window(self.window.first - DAYS_BEFORE, self.window.last)
-        return Batch(window, asked, "csv", self.spill.days(window), rejected, self.lacking)
+        return Batch(window, asked, "csv", self.spill.days(window), rejected, self.lacking, folds=self.survey.folds)
 
 
 def _not_surely_told(reading: _Reading) -> set[date]:

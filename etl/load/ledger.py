@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -14,6 +14,8 @@ from etl.errors import ConfigError, RunElsewhere
 from etl.load.tables import accounts, sync_runs, sync_state, synced_days
 from etl.model import DaySnapshot, StoredForm, Tally, Window
 from etl.windows import ONE_DAY, last_unbroken
+
+DAYS_PER_STATEMENT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,25 @@ def mark_suspect(connection: Connection, run: Run, day: date, reason: str, now: 
         .where(*_is_day(run, day))
         .values(suspect_since=func.coalesce(synced_days.c.suspect_since, now), suspect_reason=reason)
     )
+
+
+def raise_revision(connection: Connection, account_id: int, days: Collection[date]) -> None:
+    """Give days that this transaction changed, or whose records it changed, the account's next revision.
+
+    The transaction holds the account's state row, so revisions grow in the order in which they are committed: whoever
+    copies the days of a higher revision than the last one seen misses none.
+    """
+    if not days:
+        return
+    state, day = sync_state.c, synced_days.c
+    connection.execute(update(sync_state).where(state.account_id == account_id).values(revision=state.revision + 1))
+    revision = connection.scalars(select(state.revision).where(state.account_id == account_id)).one()
+    ordered = sorted(days)
+    for start in range(0, len(ordered), DAYS_PER_STATEMENT):
+        some = ordered[start : start + DAYS_PER_STATEMENT]
+        connection.execute(
+            update(synced_days).where(day.account_id == account_id, day.day.in_(some)).values(revision=revision)
+        )
 
 
 def move_watermark(connection: Connection, run: Run, first: date, *, lookback: int, zone: tzinfo) -> date | None:

@@ -12,6 +12,7 @@ import msgspec
 
 from etl.model import MISSING, Feed, RawRecord, Record, Rejected, Survey, Window
 from etl.transform.columns import normalise_records, normalise_times
+from etl.transform.folds import Folds
 from etl.transform.normalise import BadRecord, normalise, normalise_time, readable_day, storable
 
 SLICE: Final = 5_000
@@ -30,25 +31,27 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         keep: Called with some records at a time, in the order of the feed.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
-    order = _Order()
+    order, folds = _Order(), Folds(zone)
     rejected = [item for item in feed.malformed if item.day is None or item.day in window]
     listed = kept = 0
-    rows = iter(feed.rows)
-    while some := list(islice(rows, SLICE)):
+    remaining = iter(feed.rows)
+    while some := list(islice(remaining, SLICE)):
         listed += len(some)
         try:
             times = normalise_times([row.created_at for row in some], zone)
             # Of the days around the window the time alone is of use.
             earliest, latest = min(times), max(times)
             if first <= earliest and latest <= last:
-                records = normalise_records(some, times)
+                rows, records = some, normalise_records(some, times)
             elif latest < first or last < earliest:
-                records = []
+                rows, records = [], []
             else:
                 inside = [first <= time <= last for time in times]
-                records = normalise_records(list(compress(some, inside)), list(compress(times, inside)))
+                rows = list(compress(some, inside))
+                records = normalise_records(rows, list(compress(times, inside)))
         except (BadRecord, TypeError):
-            times, records = _read_rows(some, window, zone, rejected)
+            times, rows, records = _read_rows(some, window, zone, rejected)
+        folds.add(rows, records)
         order.add(times)
         kept += len(records)
         keep(records)
@@ -60,15 +63,20 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         order.ascending,
         order.descending,
         tuple(rejected),
+        folds.known,
     )
 
 
 def _read_rows(
     rows: Iterable[RawRecord], window: Window, zone: tzinfo, rejected: list[Rejected]
-) -> tuple[list[str], list[Record]]:
-    """The times of all good records, and those of the window's days; what cannot be a record is added to `rejected`."""
+) -> tuple[list[str], list[RawRecord], list[Record]]:
+    """The times of all good records; the rows and records of the window's days.
+
+    What cannot be a record is added to `rejected`.
+    """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
     times: list[str] = []
+    kept: list[RawRecord] = []
     records: list[Record] = []
     for raw in rows:
         time = ""
@@ -76,13 +84,14 @@ def _read_rows(
             time = normalise_time(raw.created_at, zone)
             if first <= time <= last:
                 records.append(normalise(raw, time))
+                kept.append(raw)
         except BadRecord as bad:
             day = day_of(time) if time else readable_day(raw.created_at)
             if day is None or day in window:
                 rejected.append(Rejected(day, str(bad), render_payload(raw)))
         else:
             times.append(time)
-    return times, records
+    return times, kept, records
 
 
 class _Order:
