@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -23,6 +24,7 @@ from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import ReadFeed, Source
 from etl.extract.transport import Limits, Transport
 from etl.load.again import try_again
+from etl.load.bindings import Binding, Remarks, fingerprint_of, require_binding
 from etl.load.engine import database_errors, database_exists, describe, keep_connected, reading
 from etl.load.ledger import (
     Position,
@@ -33,7 +35,6 @@ from etl.load.ledger import (
     find_account,
     read_position,
     read_purged,
-    require_form,
     write_range,
 )
 from etl.load.lock import hold_lock
@@ -52,6 +53,8 @@ from etl.windows import leave_out, plan_sync, plan_windows
 FIRST_SYNC_DAYS: Final = 30
 MIGRATION_WAIT: Final = 120.0
 """Seconds to wait for another account's run that is migrating the same database."""
+
+log = logging.getLogger(__name__)
 
 HoldLock = Callable[..., AbstractContextManager[None]]
 """As `etl.load.lock.hold_lock`."""
@@ -236,6 +239,13 @@ def protection_of(settings: Settings) -> Protection:
     return Protection(settings.phones, settings.codes, settings.phones_key_file or b"")
 
 
+def binding_of(settings: Settings) -> Binding:
+    """What this account's rows depend on."""
+    token = settings.api_token
+    fingerprint = fingerprint_of(token) if token else None
+    return Binding(protection_of(settings).form, fingerprint, settings.timezone, settings.labels)
+
+
 def rules_of(settings: Settings, today: date, *, thorough: bool, accepted: frozenset[date] = frozenset()) -> Rules:
     """What loading goes by for this account."""
     return Rules(
@@ -282,11 +292,12 @@ def _run(
     redact: Callable[[str], str],
 ) -> None:
     today = clock().astimezone(settings.timezone).date()
-    account_id, position = try_again(partial(_look_up, engine, settings))
+    account_id, position, remarks = try_again(partial(_look_up, engine, settings))
     report.watermark = position.watermark
     if position.retired_at:
         report.retired_at = _pass_by(settings, order, position.retired_at)
         return
+    _remark(settings, remarks, watcher)
     windows = report.windows = _leave_purged_out(
         engine, account_id, plan_order(settings, order, position, today), order, watcher
     )
@@ -298,7 +309,7 @@ def _run(
     try:
         if not order.dry_run:
             with stopping.held_back():
-                run = _begin(engine, settings, order, windows, clock)
+                run = _begin(engine, settings, account_id, order, windows, clock)
             account_id = run.account_id
         if windows:
             scales.read("before")
@@ -342,6 +353,13 @@ def _run(
         _trim(engine, run, settings, clock())
 
 
+def _remark(settings: Settings, remarks: Remarks, watcher: Watcher) -> None:
+    if remarks.notice:
+        watcher.say(f"{settings.account}: {remarks.notice}")
+    if remarks.warning:
+        log.warning("%s", remarks.warning)
+
+
 def _announce(
     settings: Settings, order: Order, position: Position, today: date, windows: list[Window], watcher: Watcher
 ) -> None:
@@ -377,11 +395,11 @@ def _plan_sweep(
     return sweep.windows
 
 
-def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position]:
+def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position, Remarks]:
     with reading(engine) as connection:
+        remarks = require_binding(connection, settings.account, binding_of(settings))
         account_id = find_account(connection, settings.account)
-        require_form(connection, account_id, protection_of(settings).form)
-        return account_id, read_position(connection, account_id)
+        return account_id, read_position(connection, account_id), remarks
 
 
 def _pass_by(settings: Settings, order: Order, retired_at: datetime) -> datetime:
@@ -418,7 +436,12 @@ def _leave_purged_out(
 
 
 def _begin(
-    engine: Engine, settings: Settings, order: Order, windows: list[Window], clock: Callable[[], datetime]
+    engine: Engine,
+    settings: Settings,
+    account_id: int | None,
+    order: Order,
+    windows: list[Window],
+    clock: Callable[[], datetime],
 ) -> Run:
     def begin() -> Run:
         with engine.begin() as connection:
@@ -429,11 +452,14 @@ def _begin(
                 version=etl.__version__,
                 windows=windows,
                 now=clock(),
-                form=protection_of(settings).form,
+                binding=binding_of(settings),
             )
 
-    # Two first runs that no lock keeps apart both write the row of their account: one of them finds it the next time.
-    return try_again(begin, also=(IntegrityError,))
+    # Two first runs of one token under two labels would not see each other's account: one of them waits for the other.
+    alone = hold_lock(engine, "schema", wait=MIGRATION_WAIT) if account_id is None else nullcontext()
+    with alone:
+        # Two of one label that no lock keeps apart both write its row: one of them finds it the next time.
+        return try_again(begin, also=(IntegrityError,))
 
 
 def _end(

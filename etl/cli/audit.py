@@ -199,11 +199,12 @@ def _verify(
     """Compare one account's days; the answer as one JSON object."""
     from etl import console
     from etl.audit.verify import closed_range, verify_windows
+    from etl.load.bindings import require_binding
     from etl.load.engine import database_errors, open_engine, reading, require_database
-    from etl.load.ledger import find_account, read_purged, require_form
+    from etl.load.ledger import find_account, read_purged
     from etl.load.schema import require_schema
     from etl.model import Window
-    from etl.runs import open_client, open_source, protection_of, rules_of, utc_now
+    from etl.runs import binding_of, open_client, open_source, rules_of, utc_now
     from etl.windows import leave_out, plan_windows
 
     settings.require_token()
@@ -214,8 +215,8 @@ def _verify(
     with database_errors():
         with reading(engine) as connection:
             require_schema(connection)
+            require_binding(connection, settings.account, binding_of(settings))
             account_id = find_account(connection, settings.account)
-            require_form(connection, account_id, protection_of(settings).form)
         closed = closed_range(engine, account_id)
         first = since or (closed.first if closed else None)
         last = min(until or (closed.last if closed else today), today)

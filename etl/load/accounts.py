@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select, update
 
 from etl.errors import ConfigError
+from etl.load.bindings import unknown_account
 from etl.load.ledger import find_account
 from etl.load.tables import accounts, sync_state
 
@@ -49,9 +50,7 @@ def require_account(connection: Connection, label: str) -> int:
     """
     account_id = find_account(connection, label)
     if account_id is None:
-        known = sorted(connection.scalars(select(accounts.c.label)))
-        has = f"it has {', '.join(known)}" if known else "it has none yet"
-        raise ConfigError(f"the database has no account {label}; {has}")
+        raise unknown_account(connection, label)
     return account_id
 
 

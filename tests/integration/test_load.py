@@ -12,7 +12,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from jobs import SILENT, settings_of
+from jobs import SILENT, settings_of, token_of
 from sqlalchemy import Engine, Table, event, select, text
 
 from etl.audit.status import read_status
@@ -67,6 +67,7 @@ class Job:
     """The job of one account. Each run is a minute later than the one before."""
 
     def __init__(self, url, vendor):
+        self.vendor = vendor
         self.settings = settings_of(url, vendor, date(2026, 3, 8))
         self.engine = open_engine(url)
         self.now = MORNING
@@ -75,6 +76,8 @@ class Job:
     def run(self, command="sync", since=None, until=None, *, dry_run=False, after_step=lambda: None, **changes):
         self.now += timedelta(minutes=1)
         self.steps = []
+        if "account" in changes:
+            changes["api_token"] = token_of(self.vendor, changes["account"])
 
         def step(window, _tally):
             self.steps.append(window)
