@@ -19,7 +19,7 @@ import etl
 from etl import stopping
 from etl.audit.balance import BalanceNews
 from etl.balancing import HURRIED_SECONDS, Books, Scales
-from etl.errors import BillingError, ConfigError, DatabaseFailed, Stopped, VendorUnavailable
+from etl.errors import BillingError, CheckFailed, ConfigError, DatabaseFailed, Stopped, VendorUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import ReadFeed, Source
 from etl.extract.transport import Limits, Transport
@@ -69,6 +69,7 @@ class Order:
         wait: Seconds to wait for the account's lock.
         deep: A sync compares every stored day that the vendor still serves, not only the lookback.
         named: Somebody asked for this very account.
+        even_if_not_suspect: An `accept` takes any stored day.
     """
 
     command: str
@@ -78,6 +79,7 @@ class Order:
     wait: float = 0.0
     deep: bool = False
     named: bool = False
+    even_if_not_suspect: bool = False
 
     @property
     def accepted(self) -> frozenset[date]:
@@ -297,6 +299,7 @@ def _run(
     if position.retired_at:
         report.retired_at = _pass_by(settings, order, position.retired_at)
         return
+    _require_suspect(settings, order, position)
     _remark(settings, remarks, watcher)
     windows = report.windows = _leave_purged_out(
         engine, account_id, plan_order(settings, order, position, today), order, watcher
@@ -351,6 +354,26 @@ def _run(
         else:
             try_again(end)
         _trim(engine, run, settings, clock())
+
+
+def _require_suspect(settings: Settings, order: Order, position: Position) -> None:
+    """Make sure that there is something to accept: taken for whole without a doubt, an answer would doubt nothing.
+
+    Raises:
+        CheckFailed: There is not.
+    """
+    if order.command != "accept" or order.since in position.suspect_days:
+        return
+    day = order.since
+    if position.first_day is None:
+        raise CheckFailed(f"nothing of the account {settings.account} is stored yet; run: billing-etl sync")
+    if order.even_if_not_suspect:
+        return
+    suspect = ", ".join(map(str, position.suspect_days)) or "none"
+    raise CheckFailed(
+        f"{day} is not suspect, and there is nothing to accept (suspect days: {suspect}); billing-etl backfill --since "
+        f"{day} --until {day} fetches it again, and accept --even-if-not-suspect takes whatever the vendor has"
+    )
 
 
 def _remark(settings: Settings, remarks: Remarks, watcher: Watcher) -> None:

@@ -76,10 +76,16 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Rem
         ConfigError: They are not, or `account set-timezone` or `account delete` was stopped half-way. The text names
             the setting and the cure.
     """
-    account = connection.execute(select(accounts).where(accounts.c.label == label)).one_or_none()
+    state = sync_state.c
+    account = connection.execute(
+        select(accounts, state.first_day, state.last_synced_date, state.synced_until_utc)
+        .join_from(accounts, sync_state, state.account_id == accounts.c.id, isouter=True)
+        .where(accounts.c.label == label)
+    ).one_or_none()
     others = _labels_of_token(connection, label, binding.fingerprint)
-    if account is None:
+    if account is None or account.first_day is None:
         _require_own_token(label, others, binding.labels)
+    if account is None:
         return Remarks(warning=_warn_of_twins(label, others))
     quoted = shlex.quote(label)
     if account.deletion_started_at is not None:
@@ -92,7 +98,7 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Rem
             f"{account.timezone_to} turns the rest"
         )
     _require_form(account, binding.form)
-    _require_zone(connection, account, binding.zone)
+    _require_zone(account, binding.zone)
     if binding.fingerprint in {None, account.token_fingerprint}:
         return Remarks()
     notice = "the token is another one than that of the last run; from now on it is the account's"
@@ -162,7 +168,7 @@ def _require_own_token(label: str, others: list[str], labels: frozenset[str]) ->
     meant = _closest(label, strangers) or strangers[0]
     section = f"call its section [accounts.{meant}]" if label in labels else f"set BILLING_ACCOUNT={meant}"
     raise ConfigError(
-        f"BILLING_ACCOUNT is {label}, which this database does not have yet, and the token is that of the account "
+        f"BILLING_ACCOUNT is {label}, of which this database has nothing yet, and the token is that of the account "
         f"{meant}: each charge would stand under both. To go on with {meant}, {section}; to call it {label}, run: "
         f"billing-etl account rename {shlex.quote(meant)} {shlex.quote(label)}; to have both, name both in the "
         "configuration file"
@@ -191,15 +197,12 @@ def _require_form(account: Row[Any], form: StoredForm) -> None:
     )
 
 
-def _require_zone(connection: Connection, account: Row[Any], zone: ZoneInfo | None) -> None:
+def _require_zone(account: Row[Any], zone: ZoneInfo | None) -> None:
     if zone is None or account.timezone == zone.key:
         return
     if account.timezone is None:
         # Bound by this very run: only the end of the watermark's day tells in which zone the last one was.
-        state = connection.execute(select(sync_state).where(sync_state.c.account_id == account.id)).one_or_none()
-        if state is None or state.last_synced_date is None or state.synced_until_utc is None:
-            return
-        if state.synced_until_utc == end_of_day(state.last_synced_date, zone):
+        if account.last_synced_date is None or account.synced_until_utc == end_of_day(account.last_synced_date, zone):
             return
         stored, right = "another zone", "it as it was"
     else:

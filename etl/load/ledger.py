@@ -34,6 +34,18 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Fence:
+    """The right to write to an account, of a command that is no run: only the newest holder of one has it.
+
+    Attributes:
+        fence: As in `Run`.
+    """
+
+    account_id: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """How far an account is: None before its first day.
 
@@ -123,7 +135,7 @@ def take_fence(connection: Connection, account_id: int) -> int:
     return fence
 
 
-def hold_fence(connection: Connection, run: Run) -> None:
+def hold_fence(connection: Connection, run: Run | Fence) -> None:
     """Lock the account's state row for this transaction and make sure that no newer run has begun.
 
     This is what correctness rests on: a run that was paused past its lock wakes up here and may not write.
@@ -248,13 +260,14 @@ def raise_revision(connection: Connection, account_id: int, days: Collection[dat
         )
 
 
-def move_watermark(connection: Connection, run: Run, first: date, *, lookback: int, zone: tzinfo) -> date | None:
+def move_watermark(connection: Connection, run: Run, first: date | None, *, lookback: int, zone: tzinfo) -> date | None:
     """Move the watermark over the unbroken run of closed days, never back.
 
     Args:
         connection: In the transaction that stored the days.
         run: Of the account.
-        first: The first day of this run's first window: where the unbroken run begins, if none has begun yet.
+        first: The first day of this run's first window: where the unbroken run begins, if none has begun yet. None
+            begins none.
         lookback: Closed days that will be fetched again: until then they are settling.
         zone: Of the vendor's wall clock: tells when the watermark's day was over.
     """
@@ -262,6 +275,8 @@ def move_watermark(connection: Connection, run: Run, first: date, *, lookback: i
     values: dict[str, Any] = {}
     begins = position.first_day
     if begins is None:
+        if first is None:
+            return None
         begins = values["first_day"] = first
     next_day = position.watermark + ONE_DAY if position.watermark else begins
     column = synced_days.c

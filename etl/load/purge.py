@@ -17,8 +17,8 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select, update
 
 from etl.load.ledger import raise_revision
-from etl.load.records import DELETED_AT_ONCE
 from etl.load.tables import billing_records, purged_months, rejected_records, restatements, synced_days
+from etl.load.trim import remove_rows
 from etl.model import Window, bounds
 from etl.windows import ONE_DAY
 
@@ -156,8 +156,8 @@ def purge_some(
         .order_by(line.day, line.id)
         .limit(at_most)
     ).all()
-    _remove(connection, billing_records, [number for number, *_ in records])
-    _remove(connection, restatements, [number for number, *_ in lines])
+    remove_rows(connection, billing_records, [number for number, *_ in records])
+    remove_rows(connection, restatements, [number for number, *_ in lines])
     changed |= {created_at.date() for *_, created_at in records} | {changed_day for *_, changed_day in lines}
     raise_revision(connection, account_id, changed)
     current = [
@@ -173,12 +173,6 @@ def purge_some(
             }
             _add(connection, account_id, month, amounts, now)
     return Rows(len(records), len(lines), rejected.rowcount)
-
-
-def _remove(connection: Connection, table: Table, numbers: list[int]) -> None:
-    for start in range(0, len(numbers), DELETED_AT_ONCE):
-        some = numbers[start : start + DELETED_AT_ONCE]
-        connection.execute(delete(table).where(table.c.id.in_(some)))
 
 
 def _of_month(table: Table, account_id: int, month: date) -> ColumnElement[bool]:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, se
 
 from etl.load.tables import WallClock, billing_records
 from etl.load.words import words_of
-from etl.model import Record
+from etl.model import Record, bounds
 from etl.zones import Stretch, stretches
 
 Folds = Mapping[Record, int]
@@ -67,6 +67,15 @@ def correct(
         ).rowcount
 
     return _each(connection, account_id, day, zone, folds, set_right, every_row=every_row)
+
+
+def next_day(connection: Connection, account_id: int, since: date) -> date | None:
+    """The first day from one day on of which there are rows."""
+    row = billing_records.c
+    moment = connection.scalar(
+        select(func.min(row.created_at)).where(row.account_id == account_id, row.created_at >= bounds(since)[0])
+    )
+    return None if moment is None else moment.date()
 
 
 def _each(

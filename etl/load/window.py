@@ -207,7 +207,9 @@ def store_window(
             connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
             days=taken, asked=batch.asked, asked_before=asked_before, now=now,
         )  # fmt: skip
-    move_watermark(connection, run, batch.window.first, lookback=rules.lookback, zone=rules.zone)
+    # A day that a person takes may lie anywhere: it begins no history.
+    first = None if rules.accepted else batch.window.first
+    move_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone)
     return outcomes
 
 

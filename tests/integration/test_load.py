@@ -73,7 +73,9 @@ class Job:
         self.now = MORNING
         self.steps: list[Window] = []
 
-    def run(self, command="sync", since=None, until=None, *, dry_run=False, after_step=lambda: None, **changes):
+    def run(
+        self, command="sync", since=None, until=None, *, dry_run=False, after_step=lambda: None, order=None, **changes
+    ):
         self.now += timedelta(minutes=1)
         self.steps = []
         if "account" in changes:
@@ -85,7 +87,7 @@ class Job:
 
         return run_account(
             replace(self.settings, **changes),
-            Order(command, since, until, dry_run),
+            Order(command, since, until, dry_run, **(order or {})),
             replace(SILENT, step=step),
             redact=str,
             exit_code_of=exit_code_of,
@@ -98,8 +100,8 @@ class Job:
     def backfill(self, since, until=None, **changes):
         return self.run("backfill", since, until or since, **changes)
 
-    def accept(self, day):
-        return self.run("accept", day, day)
+    def accept(self, day, **order):
+        return self.run("accept", day, day, order=order)
 
     def rows(self, table: Table, *columns):
         """Whole rows, or some columns, in the order of the primary key."""
@@ -1100,7 +1102,7 @@ def test_amounts_are_exact_to_the_last_digit_however_large(job, vendor):
     assert [(row[6], row[7]) for row in job.current()] == [(price, 3) for price in prices]
     assert job.rows(synced_days, "spend")[1] == (3 * sum(prices),)
     vendor.dataset.replace([charge("2026-03-09T10:00:00", price=huge) for _ in range(7)])
-    assert job.accept(NINTH).error is None
+    assert job.accept(NINTH, even_if_not_suspect=True).error is None
     assert job.rows(synced_days, "spend", "first_closed_spend")[1] == (7 * huge, 3 * sum(prices))
     deltas = job.rows(restatements, "delta")
     assert sum(delta for (delta,) in deltas) == 7 * huge - 3 * sum(prices)
