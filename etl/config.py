@@ -10,7 +10,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -213,7 +213,7 @@ def load_account(configuration: Configuration, label: str | None) -> Settings:
     """
     for mistake in configuration.mistakes(label):
         raise mistake
-    return _settings_of(configuration.find(label))
+    return replace(_settings_of(configuration.find(label)), labels=frozenset(configuration.labels))
 
 
 def load_settings(config_file: Path | None = None, account: str | None = None) -> Settings:

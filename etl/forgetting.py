@@ -12,9 +12,10 @@ from sqlalchemy import select
 
 from etl import stopping
 from etl.errors import DatabaseFailed
+from etl.load.bindings import Binding, require_binding
 from etl.load.engine import database_errors, database_exists, open_engine, reading
 from etl.load.forget import Person, forget_person
-from etl.load.ledger import find_account, require_form, take_fence
+from etl.load.ledger import find_account, take_fence
 from etl.load.lock import hold_lock
 from etl.load.schema import require_schema
 from etl.load.tables import accounts
@@ -84,7 +85,8 @@ def forget_number(
         with reading(engine) as connection:
             require_schema(connection)
             account_id = find_account(connection, settings.account)
-            require_form(connection, account_id, protection.form)
+            if account_id is not None:
+                require_binding(connection, settings.account, Binding(protection.form))
             labels = connection.scalars(select(accounts.c.label).order_by(accounts.c.label)).all()
         rows: dict[str, int] = {}
         if account_id is not None:

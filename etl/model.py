@@ -188,6 +188,7 @@ class Survey:
         ascending: No record is earlier than the one before it.
         descending: No record is later than the one before it.
         rejected: What cannot be a record: of the days asked for, or of a day that cannot be read.
+        folds: Which reading of a time that the clock shows twice a record has, 0 or 1, where its offset says so.
     """
 
     listed: int
@@ -197,6 +198,7 @@ class Survey:
     ascending: bool
     descending: bool
     rejected: tuple[Rejected, ...]
+    folds: Mapping[Record, int] = field(default_factory=dict)
 
 
 Columns: TypeAlias = tuple[
@@ -304,6 +306,7 @@ class Batch:
         doubts: The other days of the window, each with the reason why no answer for it can be taken: what is stored
             of them stays.
         largest: Records in the largest answer of the run so far, by source.
+        folds: As in `Survey`, of the window's records.
     """
 
     window: Window
@@ -313,6 +316,7 @@ class Batch:
     unsure: frozenset[date] = frozenset()
     doubts: Mapping[date, str] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
+    folds: Mapping[Record, int] = field(default_factory=dict)
 
     @property
     def sources(self) -> frozenset[str]:

@@ -6,7 +6,7 @@ import logging
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -19,12 +19,13 @@ import etl
 from etl import stopping
 from etl.audit.balance import BalanceNews
 from etl.balancing import HURRIED_SECONDS, Books, Scales
-from etl.errors import BillingError, ConfigError, DatabaseFailed, Stopped, VendorUnavailable
+from etl.errors import BillingError, CheckFailed, ConfigError, DatabaseFailed, Stopped, VendorUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.json_source import ReadFeed
 from etl.extract.source import Source
 from etl.extract.transport import Limits, Transport
 from etl.load.again import try_again
+from etl.load.bindings import Binding, Remarks, fingerprint_of, require_binding
 from etl.load.engine import database_errors, database_exists, describe, keep_connected, reading
 from etl.load.ledger import (
     Position,
@@ -37,7 +38,6 @@ from etl.load.ledger import (
     read_largest_answers,
     read_position,
     read_purged,
-    require_form,
     write_range,
 )
 from etl.load.limits import longest_text
@@ -71,11 +71,13 @@ class Known:
         complete: Complete days, and how many records each has.
         largest: Records in the largest answer of earlier runs, by source.
         longest: The longest text that it takes.
+        remarks: What a person should know of the account's token.
     """
 
     complete: Mapping[date, int] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     longest: TextLimit | None = None
+    remarks: Remarks = field(default_factory=Remarks)
 
 
 HoldLock = Callable[..., AbstractContextManager[None]]
@@ -91,6 +93,7 @@ class Order:
         wait: Seconds to wait for the account's lock.
         deep: A sync compares every stored day that the vendor still serves, not only the lookback.
         named: Somebody asked for this very account.
+        even_if_not_suspect: An `accept` takes any stored day.
     """
 
     command: str
@@ -100,6 +103,7 @@ class Order:
     wait: float = 0.0
     deep: bool = False
     named: bool = False
+    even_if_not_suspect: bool = False
 
     @property
     def is_of_range(self) -> bool:
@@ -300,6 +304,13 @@ def protection_of(settings: Settings) -> Protection:
     return Protection(settings.phones, settings.codes, settings.phones_key_file or b"")
 
 
+def binding_of(settings: Settings) -> Binding:
+    """What this account's rows depend on."""
+    token = settings.api_token
+    fingerprint = fingerprint_of(token) if token else None
+    return Binding(protection_of(settings).form, fingerprint, settings.timezone, settings.labels)
+
+
 def rules_of(settings: Settings, today: date, *, thorough: bool, accepted: frozenset[date] = frozenset()) -> Rules:
     """What loading goes by for this account."""
     return Rules(
@@ -362,6 +373,8 @@ def _run(
     if position.retired_at:
         report.retired_at = _pass_by(settings, order, position.retired_at)
         return
+    _require_suspect(settings, order, position)
+    _remark(settings, known.remarks, watcher)
     planned, report.also_fetched = plan_order(settings, order, position, today, known.complete)
     windows = report.windows = _leave_purged_out(engine, account_id, planned, order, watcher)
     _announce(settings, order, position, today, windows, watcher)
@@ -372,7 +385,7 @@ def _run(
     try:
         if not order.dry_run:
             with stopping.held_back():
-                run = _begin(engine, settings, order, windows, clock)
+                run = _begin(engine, settings, account_id, order, windows, clock)
             account_id = run.account_id
         if windows:
             scales.read("before")
@@ -441,6 +454,33 @@ def _step(report: Report, watcher: Watcher, window: Window, tally: Tally) -> Non
     watcher.step(window, tally)
 
 
+def _require_suspect(settings: Settings, order: Order, position: Position) -> None:
+    """Make sure that there is something to accept: taken for whole without a doubt, an answer would doubt nothing.
+
+    Raises:
+        CheckFailed: There is not.
+    """
+    if order.command != "accept" or order.since in position.suspect_days:
+        return
+    day = order.since
+    if position.first_day is None:
+        raise CheckFailed(f"nothing of the account {settings.account} is stored yet; run: billing-etl sync")
+    if order.even_if_not_suspect:
+        return
+    suspect = ", ".join(map(str, position.suspect_days)) or "none"
+    raise CheckFailed(
+        f"{day} is not suspect, and there is nothing to accept (suspect days: {suspect}); billing-etl backfill --since "
+        f"{day} --until {day} fetches it again, and accept --even-if-not-suspect takes whatever the vendor has"
+    )
+
+
+def _remark(settings: Settings, remarks: Remarks, watcher: Watcher) -> None:
+    if remarks.notice:
+        watcher.say(f"{settings.account}: {remarks.notice}")
+    if remarks.warning:
+        log.warning("%s", remarks.warning)
+
+
 def _announce(
     settings: Settings, order: Order, position: Position, today: date, windows: list[Window], watcher: Watcher
 ) -> None:
@@ -480,12 +520,13 @@ def _plan_sweep(
 
 def _look_up(engine: Engine, settings: Settings) -> tuple[int | None, Position, Known]:
     with reading(engine) as connection:
+        remarks = require_binding(connection, settings.account, binding_of(settings))
         account_id = find_account(connection, settings.account)
-        require_form(connection, account_id, protection_of(settings).form)
         known = Known(
             read_complete(connection, account_id),
             read_largest_answers(connection, account_id),
             longest_text(connection),
+            remarks,
         )
         return account_id, read_position(connection, account_id), known
 
@@ -524,7 +565,12 @@ def _leave_purged_out(
 
 
 def _begin(
-    engine: Engine, settings: Settings, order: Order, windows: list[Window], clock: Callable[[], datetime]
+    engine: Engine,
+    settings: Settings,
+    account_id: int | None,
+    order: Order,
+    windows: list[Window],
+    clock: Callable[[], datetime],
 ) -> Run:
     def begin() -> Run:
         with engine.begin() as connection:
@@ -535,11 +581,14 @@ def _begin(
                 version=etl.__version__,
                 windows=windows,
                 now=clock(),
-                form=protection_of(settings).form,
+                binding=binding_of(settings),
             )
 
-    # Two first runs that no lock keeps apart both write the row of their account: one of them finds it the next time.
-    return try_again(begin, also=(IntegrityError,))
+    # Two first runs of one token under two labels would not see each other's account: one of them waits for the other.
+    alone = hold_lock(engine, "schema", wait=MIGRATION_WAIT) if account_id is None else nullcontext()
+    with alone:
+        # Two of one label that no lock keeps apart both write its row: one of them finds it the next time.
+        return try_again(begin, also=(IntegrityError,))
 
 
 def _end(

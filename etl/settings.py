@@ -71,6 +71,7 @@ class Settings:
     Attributes:
         phones_key_file: The key that stands in it.
         warnings: Sentences about files of secrets that others may read.
+        labels: The accounts of the TOML file, this one included.
     """
 
     api_token: str | None = field(repr=False)
@@ -99,6 +100,7 @@ class Settings:
     keep_runs: int = 400
     keep_rejected: int | None = None
     warnings: tuple[str, ...] = ()
+    labels: frozenset[str] = frozenset()
 
     def secrets(self) -> list[str]:
         """The values that may appear nowhere."""
@@ -179,7 +181,12 @@ def parse_day(text: str) -> date:
     return day
 
 
-def _parse_zone(text: str) -> ZoneInfo:
+def parse_zone(text: str) -> ZoneInfo:
+    """A time zone by its name.
+
+    Raises:
+        ValueError: What it must be.
+    """
     from zoneinfo import ZoneInfo  # two milliseconds that `--help` has no use for
 
     try:
@@ -288,7 +295,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "lookback_days", "7", "complete days fetched again every run", _number(int, 0, 3660, "a whole number of days")
     ),
     Setting("window_days", "7", "days a request", _number(int, 1, 366, "a whole number of days")),
-    Setting("timezone", "Europe/Moscow", 'of created_at and of "today"', _parse_zone),
+    Setting("timezone", "Europe/Moscow", 'of created_at and of "today"', parse_zone),
     Setting("timeout", "30", "seconds to connect or between bytes", _number(float, 0.01, 3600, "a number of seconds")),
     Setting(
         "request_deadline", "300", "seconds for one whole request", _number(float, 0.01, 86400, "a number of seconds")

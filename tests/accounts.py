@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from jobs import SILENT, settings_of
+from jobs import SILENT, settings_of, token_of
 from sqlalchemy import URL, Engine, event, select, text
 
 from etl.load.engine import open_engine
@@ -57,6 +57,8 @@ class Account:
 
     def run(self, after_step: Callable[[], None] = lambda: None, hold=None, url: URL | None = None, **changes):
         """A sync, in this process. Returns its exit code and its one line."""
+        if "account" in changes:
+            changes["api_token"] = token_of(self.vendor, changes["account"])
         report = run_account(
             replace(self.settings, database_url=url or self.settings.database_url, **changes),
             Order("sync"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from sqlalchemy import URL
 
@@ -14,6 +15,13 @@ from etl.sandbox import Sandbox
 from etl.settings import Settings
 
 SILENT = Watcher(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
+
+
+def token_of(vendor: Sandbox, label: str) -> str:
+    """Another token of the vendor's, the same for the same account: two accounts may not share one."""
+    token = str(uuid5(NAMESPACE_URL, label))
+    vendor.tokens.add(token)
+    return token
 
 
 def settings_of(url: URL, vendor: Sandbox, start: date, **changes: Any) -> Settings:
@@ -29,4 +37,6 @@ def settings_of(url: URL, vendor: Sandbox, start: date, **changes: Any) -> Setti
             }
         ]
     )
+    if "account" in changes:
+        changes = {"api_token": token_of(vendor, changes["account"])} | changes
     return replace(settings, database_url=url, **changes)

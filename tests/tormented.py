@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from jobs import token_of
 from oracle import Row, canonical, day_of, spend_of
 from sqlalchemy import URL, Engine, select
 from victims import Struck, strike
@@ -120,7 +121,7 @@ class Account:
         return inherited | {
             "LC_ALL": "C.UTF-8",
             "TMPDIR": str(self.folder),
-            "BILLING_API_TOKEN": self.vendor.token,
+            "BILLING_API_TOKEN": token_of(self.vendor, self.label),
             "BILLING_API_URL": self.vendor.url,
             "BILLING_DATABASE_URL": self.url.render_as_string(hide_password=False),
             "BILLING_ACCOUNT": self.label,

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from etl.audit.check import Check
 from etl.errors import BillingError
 from etl.extract.client import Client
-from etl.model import StoredForm
+from etl.load.bindings import Binding
 from etl.services.recent import (
     ReadFeed,
     Recent,
@@ -25,13 +25,13 @@ LOOKED_AT: Final = 5
 NAME: Final = "records"
 
 
-def check_newest(engine: Engine, label: str, form: StoredForm, client: Client, read: ReadFeed) -> Check:
+def check_newest(engine: Engine, label: str, binding: Binding, client: Client, read: ReadFeed) -> Check:
     """Look for the vendor's newest record in the database.
 
     Args:
         engine: Of the database.
         label: The account's.
-        form: The account's stored form.
+        binding: The settings that its rows depend on.
         client: A hurried one.
         read: The transform of a feed.
     """
@@ -40,7 +40,7 @@ def check_newest(engine: Engine, label: str, form: StoredForm, client: Client, r
     except BillingError as error:
         return Check(NAME, f"the newest records cannot be fetched ({error}); sync works without them", is_warning=True)
     try:
-        account = find_stored_account(engine, label, form)
+        account = find_stored_account(engine, label, binding)
         recent = compare_newest(engine, account, newest, LOOKED_AT)
     except BillingError as error:
         return Check(NAME, f"the newest record cannot be looked up in the database ({error})", is_warning=True)

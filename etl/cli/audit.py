@@ -135,7 +135,7 @@ def _checks(options: Options, settings: Settings, file: Path | None) -> Sequence
     from etl.audit.newest import check_newest
     from etl.audit.place import require_room
     from etl.load.engine import open_engine
-    from etl.runs import open_client, protection_of, read_feed_of, utc_now
+    from etl.runs import binding_of, open_client, read_feed_of, utc_now
 
     words = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     checks = [Check("settings", f"{words}, {file or 'no configuration file'}")]
@@ -152,8 +152,8 @@ def _checks(options: Options, settings: Settings, file: Path | None) -> Sequence
             checks += check_vendor(client, read_feed_of(settings), now, today, recall)
         if not any(check.name == "token" and check.error for check in checks):
             with open_client(settings, options.redact, hurried=True) as client:
-                form = protection_of(settings).form
-                checks.append(check_newest(engine, settings.account, form, client, read_feed_of(settings)))
+                binding = binding_of(settings)
+                checks.append(check_newest(engine, settings.account, binding, client, read_feed_of(settings)))
     except ConfigError as error:
         checks.append(Check("token", "", error))
     return checks
@@ -211,11 +211,12 @@ def _verify(
     from etl import console
     from etl.audit.verify import Difference, plan_verify, verify_windows
     from etl.errors import VendorUnavailable
+    from etl.load.bindings import require_binding
     from etl.load.engine import database_errors, open_engine, reading, require_database
-    from etl.load.ledger import find_account, require_form
+    from etl.load.ledger import find_account
     from etl.load.limits import longest_text
     from etl.load.schema import require_schema
-    from etl.runs import Known, open_client, open_source, protection_of, rules_of, utc_now
+    from etl.runs import Known, binding_of, open_client, open_source, rules_of, utc_now
 
     settings.require_token()
     engine = open_engine(settings.database_url)
@@ -227,8 +228,8 @@ def _verify(
     with database_errors():
         with reading(engine) as connection:
             require_schema(connection)
+            require_binding(connection, settings.account, binding_of(settings))
             account_id = find_account(connection, settings.account)
-            require_form(connection, account_id, protection_of(settings).form)
             longest = longest_text(connection)
             try:
                 windows = plan_verify(connection, account_id, since, until, today, size=settings.window_days)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,15 @@ import click
 
 from etl.cli.arguments import answers_in_json, settings_of, takes_accounts, takes_wait
 from etl.documents import account_as_json, print_json, purged_as_json
-from etl.process import LOOK, OK, Options
+from etl.process import LOOK, OK, SAYS_NO, Options
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from zoneinfo import ZoneInfo
 
     from sqlalchemy import Engine
 
+    from etl.load.accounts import Extent
     from etl.retention import Age
     from etl.settings import Settings
 
@@ -45,6 +48,20 @@ class _Label(click.ParamType[str]):
 
         try:
             return parse_account(value)
+        except ValueError as error:
+            self.fail(f"{value!r} must be {error}", param, ctx)
+
+
+class _Zone(click.ParamType["ZoneInfo"]):
+    """A time zone, as BILLING_TIMEZONE takes it."""
+
+    name = "zone"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ZoneInfo:
+        from etl.settings import parse_zone
+
+        try:
+            return parse_zone(value)
         except ValueError as error:
             self.fail(f"{value!r} must be {error}", param, ctx)
 
@@ -166,6 +183,71 @@ def resume(options: Options, *, label: str, wait: float) -> int:
     """Fetch a retired account again."""
     words = "in use again; the next sync begins where its days are complete"
     return _set_retired(options, label, None, wait, (words, "not retired"))
+
+
+@account.command()
+@click.argument("label", type=LABEL)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@takes_wait
+@answers_in_json
+@click.pass_obj
+def delete(options: Options, *, label: str, yes: bool, wait: float) -> int:
+    """Remove an account with all its rows.
+
+    What is removed cannot be brought back. If it is stopped half-way, run it again.
+    """
+    from etl.accounts import delete_account, read_account_extent
+    from etl.runs import utc_now
+
+    engine = _engine_of(options, label)
+    extent = read_account_extent(engine, label)
+    if not yes and not _confirms(f"Delete the account {label} with {_describe(extent)}? This cannot be undone."):
+        if options.as_json:
+            print_json({"account": label, "removed": {}, "exit_code": SAYS_NO})
+        click.echo("nothing was deleted", err=True)
+        return SAYS_NO
+    removed = delete_account(engine, label, wait=wait, clock=utc_now)
+    rows = ", ".join(f"{count:,} of {table}" for table, count in removed.items() if count)
+    words = f"{label} is deleted; rows: {rows}. Take it out of the configuration: a sync would begin it again"
+    _answer(options, {"account": label, "removed": removed}, words)
+    return OK
+
+
+def _confirms(question: str) -> bool:
+    """Whether whoever sits at the terminal says yes."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask on; --yes goes on without asking")
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:
+        return False
+
+
+def _describe(extent: Extent) -> str:
+    if extent.first_day is None:
+        return "no day stored"
+    return f"{extent.records:,} rows of records, {extent.first_day} to {extent.last_day}"
+
+
+@account.command("set-timezone")
+@click.argument("label", type=LABEL)
+@click.argument("zone", type=_Zone())
+@takes_wait
+@answers_in_json
+@click.pass_obj
+def set_timezone(options: Options, *, label: str, zone: ZoneInfo, wait: float) -> int:
+    """Turn what is stored of an account to another time zone.
+
+    The vendor's wall clock stays; the times in UTC follow. If it is stopped half-way, run it again.
+    """
+    from etl.accounts import set_account_timezone
+    from etl.runs import utc_now
+
+    changed = set_account_timezone(_engine_of(options, label), label, zone, wait=wait, clock=utc_now)
+    rows = "1 row" if changed == 1 else f"{changed:,} rows"
+    words = f"{label} is in {zone.key} now, {rows} changed; set BILLING_TIMEZONE={zone.key} for it"
+    _answer(options, {"account": label, "timezone": zone.key, "changed": changed}, words)
+    return OK
 
 
 def _set_retired(options: Options, label: str, moment: datetime | None, wait: float, words: tuple[str, str]) -> int:

@@ -84,7 +84,7 @@ def _remove(settings: Settings, number: int) -> TopUp:
     from etl.load.engine import database_errors, keep_connected
 
     with keep_connected(settings.database_url) as engine, database_errors():
-        account_id, _ = _find(engine, settings.account)
+        account_id, _ = _find(engine, settings)
         with engine.begin() as connection:
             removed = remove_top_up(connection, account_id, number)
             known = [str(one.id) for one in read_all_top_ups(connection, account_id)]
@@ -112,7 +112,7 @@ def _weigh(
     error: BillingError | None = None
     noted: TopUp | None = None
     with keep_connected(settings.database_url) as engine, database_errors():
-        account_id, watermark = _find(engine, settings.account)
+        account_id, watermark = _find(engine, settings)
         try:
             _take(options, settings, engine, account_id, watermark)
         except TokenRefused as failure:
@@ -150,18 +150,21 @@ def _weigh(
     return document
 
 
-def _find(engine: Engine, label: str) -> tuple[int, date | None]:
+def _find(engine: Engine, settings: Settings) -> tuple[int, date | None]:
     """An account that was synced before, and its watermark."""
+    from etl.load.bindings import require_binding
     from etl.load.engine import reading, require_database
     from etl.load.ledger import find_account, read_position
     from etl.load.schema import require_schema
+    from etl.runs import binding_of
 
     require_database(engine)
     with reading(engine) as connection:
         require_schema(connection)
-        account_id = find_account(connection, label)
+        require_binding(connection, settings.account, binding_of(settings))
+        account_id = find_account(connection, settings.account)
         if account_id is None:
-            raise DatabaseFailed(f"the account {label} was never synced; run: billing-etl sync")
+            raise DatabaseFailed(f"the account {settings.account} was never synced; run: billing-etl sync")
         return account_id, read_position(connection, account_id).watermark
 
 

@@ -111,18 +111,20 @@ def backfill(
 
 @click.command()
 @click.argument("day", type=DAY)
+@click.option("--even-if-not-suspect", is_flag=True, help="Take any day, however much of it is gone.")
 @takes_accounts
 @takes_wait
 @answers_in_json
 @click.pass_obj
-def accept(options: Options, *, day: date, accounts: tuple[str, ...], wait: float) -> int:
+def accept(options: Options, *, day: date, even_if_not_suspect: bool, accounts: tuple[str, ...], wait: float) -> int:
     """Take a suspect day as the vendor has it now."""
     from etl.runs import Order
 
     configuration, _ = configuration_of(options)
     if len(accounts) != 1 and len({*accounts} or configuration.labels) > 1:
         raise click.UsageError("several accounts are configured; name one with --account")
-    return _run(options, Order("accept", day, day, wait=wait), accounts)
+    order = Order("accept", day, day, wait=wait, even_if_not_suspect=even_if_not_suspect)
+    return _run(options, order, accounts)
 
 
 @dataclass(frozen=True, slots=True)

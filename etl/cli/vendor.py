@@ -44,12 +44,12 @@ def recent(options: Options, *, count: int, accounts: tuple[str, ...]) -> int:
     The newest first; 20 unless N is given, 100 at the most. Phones and codes are shown as the account stores them.
     """
     from etl.load.engine import open_engine
-    from etl.runs import open_client, protection_of, read_feed_of
+    from etl.runs import binding_of, open_client, read_feed_of
     from etl.services.recent import compare_newest, fetch_newest, find_stored_account
 
     settings = _settings_of_one(options, accounts)
     engine = open_engine(settings.database_url)
-    account = find_stored_account(engine, settings.account, protection_of(settings).form)
+    account = find_stored_account(engine, settings.account, binding_of(settings))
     try:
         with open_client(settings, options.redact) as client:
             newest = fetch_newest(client, count, read_feed_of(settings))

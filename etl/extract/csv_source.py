@@ -98,7 +98,8 @@ class _Opened:
             if item.day is None or item.day in window
         )
         asked = Window(self.wanted.first - DAYS_BEFORE, self.wanted.last)
-        return SourceDays(asked, whole, tuple(rejected), still_open)
+        folds = {record: fold for survey in surveys.values() for record, fold in survey.folds.items()}
+        return SourceDays(asked, whole, tuple(rejected), still_open, folds=folds)
 
     def mention_truncation(self) -> None:
         """Log which days are whole, unless all are."""

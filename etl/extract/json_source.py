@@ -60,6 +60,7 @@ class SourceDays:
         unproven: Days that nothing speaks against, and nothing for: the other source may. Each with the size of its
             answer.
         seen: How many records of an open day were seen: a source that has fewer does not have it whole either.
+        folds: As in `Survey`.
     """
 
     asked: Window
@@ -69,6 +70,7 @@ class SourceDays:
     unsure: frozenset[date] = frozenset()
     unproven: dict[date, int] = field(default_factory=dict)
     seen: dict[date, int] = field(default_factory=dict)
+    folds: dict[Record, int] = field(default_factory=dict)
 
 
 def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
@@ -79,6 +81,7 @@ def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
     unsure: set[date] = set()
     unproven: dict[date, int] = {}
     seen: dict[date, int] = {}
+    folds: dict[Record, int] = {}
     first, last = window.first, window.last
     for part in parts:
         days |= part.days
@@ -87,8 +90,9 @@ def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
         unsure |= part.unsure
         unproven |= part.unproven
         seen |= part.seen
+        folds |= part.folds
         first, last = min(first, part.asked.first), max(last, part.asked.last)
-    return SourceDays(Window(first, last), days, tuple(rejected), still_open, frozenset(unsure), unproven, seen)
+    return SourceDays(Window(first, last), days, tuple(rejected), still_open, frozenset(unsure), unproven, seen, folds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,8 @@ class _Answer:
         still_open = unreadable | {day: f"{about(self.survey)} in place of {self.asked}" for day in left_out}
         days = {day: records for day, records in self.days.items() if day not in still_open}
         unsure = days_out_of_reach(days, self.asked, self.survey, margin=DAYS_AFTER.days)
-        return SourceDays(self.asked, days, self.survey.rejected, still_open, unsure)
+        folds = dict(self.survey.folds)
+        return SourceDays(self.asked, days, self.survey.rejected, still_open, unsure, folds=folds)
 
 
 class JsonSource:
@@ -412,6 +417,7 @@ def _union(day: date, answers: list[_Answer]) -> _Answer:
         earliest=min((survey.earliest for survey in surveys if survey.earliest), default=None),
         latest=max((survey.latest for survey in surveys if survey.latest), default=None),
         rejected=tuple(rejected),
+        folds={record: fold for survey in surveys for record, fold in survey.folds.items()},
     )
     asked = Window(min(answer.asked.first for answer in answers), max(answer.asked.last for answer in answers))
     return _Answer(asked, merged, {day: replace(whole_day(day, list(records.elements())), lacking=lacking)})

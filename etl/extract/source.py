@@ -222,11 +222,13 @@ class Source:
                     tuple(item for item in ours.rejected if item.day not in better),
                     still_open,
                     ours.unsure - theirs.days.keys(),
+                    folds=ours.folds,
                 ),
                 SourceDays(
                     theirs.asked,
                     better,
                     tuple(item for item in theirs.rejected if item.day is None or item.day in better),
+                    folds=theirs.folds,
                 ),
             ],
         )
@@ -264,7 +266,7 @@ class Source:
     def _batch(self, window: Window, days: SourceDays) -> Batch:
         for part in plan_windows(None, days.open, size=len(window)):
             log.warning("%s stays open: %s", part, days.open[part.first])
-        return Batch(window, days.asked, days.days, days.rejected, days.unsure, days.open, self._largest())
+        return Batch(window, days.asked, days.days, days.rejected, days.unsure, days.open, self._largest(), days.folds)
 
     def _largest(self) -> dict[str, int]:
         return {name: sizes.largest for name, sizes in self._sizes.items()}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from etl.errors import ConfigError
+from etl.load.bindings import end_of_day, unknown_account
 from etl.load.ledger import find_account
-from etl.load.tables import accounts, sync_state
+from etl.load.tables import accounts, billing_records, sync_state, synced_days
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,15 @@ class Account:
     created_at: datetime
     retired_at: datetime | None
     last_synced_date: date | None
+
+
+class Extent(NamedTuple):
+    """What is stored of an account: its first and last day, how many days, and how many rows of records."""
+
+    first_day: date | None
+    last_day: date | None
+    days: int
+    records: int
 
 
 class Finding(NamedTuple):
@@ -49,9 +62,7 @@ def require_account(connection: Connection, label: str) -> int:
     """
     account_id = find_account(connection, label)
     if account_id is None:
-        known = sorted(connection.scalars(select(accounts.c.label)))
-        has = f"it has {', '.join(known)}" if known else "it has none yet"
-        raise ConfigError(f"the database has no account {label}; {has}")
+        raise unknown_account(connection, label)
     return account_id
 
 
@@ -77,6 +88,36 @@ def set_retired(connection: Connection, label: str, moment: datetime | None) -> 
     differs = accounts.c.retired_at.is_(None) if moment else accounts.c.retired_at.is_not(None)
     changed = connection.execute(update(accounts).where(accounts.c.id == account_id, differs).values(retired_at=moment))
     return bool(changed.rowcount)
+
+
+def set_timezone(connection: Connection, account_id: int, zone: ZoneInfo) -> None:
+    """Bind an account to a time zone in which all its rows stand, and end its watermark's day in it."""
+    account, state = accounts.c, sync_state.c
+    connection.execute(update(accounts).where(account.id == account_id).values(timezone=zone.key, timezone_to=None))
+    watermark = connection.scalar(select(state.last_synced_date).where(state.account_id == account_id))
+    if watermark is not None:
+        connection.execute(
+            update(sync_state)
+            .where(state.account_id == account_id)
+            .values(synced_until_utc=end_of_day(watermark, zone))
+        )
+
+
+def mark_timezone(connection: Connection, account_id: int, zone: ZoneInfo) -> None:
+    """Say of an account that its times are being turned to a zone: until they all are, no run uses it."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(timezone_to=zone.key))
+
+
+def read_extent(connection: Connection, account_id: int) -> Extent:
+    """How many days and records an account has."""
+    day = synced_days.c
+    first_day, last_day, days = connection.execute(
+        select(func.min(day.day), func.max(day.day), func.count()).where(day.account_id == account_id)
+    ).one()
+    records = connection.scalars(
+        select(func.count()).select_from(billing_records).where(billing_records.c.account_id == account_id)
+    ).one()
+    return Extent(first_day, last_day, days, records)
 
 
 def read_finding(connection: Connection, label: str) -> Finding | None:

@@ -7,24 +7,25 @@ from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Table, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, Table, bindparam, delete, func, null, or_, select, update
 
 from etl.load.forgotten import forget_payload
+from etl.load.ledger import raise_revision
 from etl.load.records import payload_digest
 from etl.load.tables import billing_records, rejected_records, restatements, sync_runs, synced_days
 from etl.personal import FORGOTTEN, Number
 
 _TEXTS: Final = (
-    (billing_records, ("id",), "status_info"),
-    (restatements, ("id",), "status_info_before"),
-    (restatements, ("id",), "status_info_after"),
-    (sync_runs, ("id",), "error"),
-    (synced_days, ("account_id", "day"), "suspect_reason"),
+    (billing_records, ("id",), "status_info", "created_at"),
+    (restatements, ("id",), "status_info_before", "day"),
+    (restatements, ("id",), "status_info_after", "day"),
+    (sync_runs, ("id",), "error", None),
+    (synced_days, ("account_id", "day"), "suspect_reason", "day"),
 )
-"""Where a number may stand within a text: table, key, column."""
+"""Where a number may stand within a text: table, key, column, and what tells the day that the row is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def forget_person(connection: Connection, account_id: int, person: Person, now: 
     """Take a person out of an account.
 
     Their rows keep id, time, status, price and repeats; phone, code and text go. The day ledger stays as it is: it
-    tells what the vendor last said.
+    tells what the vendor last said. Only the revision of their days rises.
 
     Args:
         connection: In the one transaction of it all.
@@ -86,8 +87,12 @@ def forget_person(connection: Connection, account_id: int, person: Person, now: 
             for row in journal
         ],
     )  # fmt: skip
-    for table, key, column in _TEXTS:
-        changed[table.name] += _leave_out_mentions(connection, account_id, table, key, column, person.number)
+    days = {row.created_at.date() for row in rows} | {row.day for row in journal}
+    for table, key, column, dated in _TEXTS:
+        mentions = _leave_out_mentions(connection, account_id, table, key, column, dated, person.number)
+        changed[table.name] += len(mentions)
+        days |= {moment.date() if isinstance(moment, datetime) else moment for moment in mentions if moment}
+    raise_revision(connection, account_id, days)
     changed["rejected_records"] += _forget_rejected(connection, account_id, person)
     return dict(changed)
 
@@ -142,19 +147,27 @@ def _update_rows(connection: Connection, table: Table, rows: list[dict[str, Any]
 
 
 def _leave_out_mentions(
-    connection: Connection, account_id: int, table: Table, key: tuple[str, ...], name: str, number: Number
-) -> int:
+    connection: Connection,
+    account_id: int,
+    table: Table,
+    key: tuple[str, ...],
+    name: str,
+    dated: str | None,
+    number: Number,
+) -> list[date | None]:
+    """Take a number out of a column, and return what dates each row that changed."""
     keys = [table.c[part] for part in key]
     text = table.c[name]
+    moment = table.c[dated] if dated else null()
     found = connection.execute(
-        select(*keys, text).where(table.c.account_id == account_id, text.like(_in_order(number)))
+        select(moment, *keys, text).where(table.c.account_id == account_id, text.like(_in_order(number)))
     ).all()
-    changed = 0
-    for *values, words in found:
+    changed: list[date | None] = []
+    for when, *values, words in found:
         if (clean := number.leave_out(words)) != words:
             of_row = [column == value for column, value in zip(keys, values, strict=True)]
             connection.execute(update(table).where(*of_row).values({name: clean}))
-            changed += 1
+            changed.append(when)
     return changed
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from etl.errors import ConfigError, RunElsewhere
+from etl.errors import RunElsewhere
+from etl.load.bindings import UNBOUND, Binding, bind, end_of_day, first_binding, require_binding
 from etl.load.tables import accounts, sync_runs, sync_state, synced_days
-from etl.model import SUCCESSFUL, DaySnapshot, Outcome, StoredForm, Tally, Window
+from etl.model import SUCCESSFUL, DaySnapshot, Outcome, Tally, Window
 from etl.windows import ONE_DAY, first_unbroken, last_unbroken
 
 
@@ -26,6 +27,9 @@ class Fence:
 
     account_id: int
     fence: int
+
+
+DAYS_PER_STATEMENT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +83,6 @@ def find_account(connection: Connection, label: str) -> int | None:
     return connection.scalar(select(accounts.c.id).where(accounts.c.label == label))
 
 
-def require_form(connection: Connection, account_id: int | None, form: StoredForm) -> None:
-    """Make sure that the settings store an account's phones and codes as they are stored already.
-
-    In any other form every stored day would look withdrawn, and be stored a second time.
-
-    Raises:
-        ConfigError: They do not. The text names the setting and the cure.
-    """
-    account = accounts.c
-    row = connection.execute(
-        select(account.label, account.phones, account.phones_key_id, account.codes).where(account.id == account_id)
-    ).one_or_none()
-    if row is None:
-        return
-    if form.phones != row.phones:
-        wrong, right = f"BILLING_PHONES is {form.phones}", f"BILLING_PHONES={row.phones}"
-    elif form.key_id != (row.phones_key_id or ""):
-        wrong = f"BILLING_PHONES_KEY_FILE holds the key {form.key_id}"
-        right = f"BILLING_PHONES_KEY_FILE to the file of the key {row.phones_key_id}"
-    elif form.codes != row.codes:
-        wrong, right = f"BILLING_CODES is {form.codes}", f"BILLING_CODES={row.codes}"
-    else:
-        return
-    raise ConfigError(
-        f"{wrong}, and the account {row.label} is stored in another form: set {right} again, or begin anew under "
-        "another BILLING_ACCOUNT or in an empty database, and backfill"
-    )
-
-
 def begin_run(
     connection: Connection,
     *,
@@ -116,22 +91,23 @@ def begin_run(
     version: str,
     windows: Sequence[Window],
     now: datetime,
-    form: StoredForm | None = None,
+    binding: Binding = UNBOUND,
 ) -> Run:
     """Write the run's row and take the next fence: from here on no older run of the account may write.
 
     Raises:
-        ConfigError: The account is stored in another form than this one, which is plain unless given.
+        ConfigError: The account is bound to other settings than these.
     """
-    form = form or StoredForm()
     account_id = find_account(connection, label)
     if account_id is None:
-        of_form = {"phones": form.phones, "phones_key_id": form.key_id or None, "codes": form.codes}
-        connection.execute(insert(accounts).values(label=label, created_at=now, **of_form))
+        require_binding(connection, label, binding)
+        connection.execute(insert(accounts).values(label=label, created_at=now, **first_binding(binding)))
         account_id = connection.scalars(select(accounts.c.id).where(accounts.c.label == label)).one()
         connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
-    require_form(connection, account_id, form)
+    # The fence comes first: whoever turns the times or deletes the account takes it as well, and was there before us.
     fence = take_fence(connection, account_id).fence
+    require_binding(connection, label, binding)
+    bind(connection, account_id, binding)
     # The table is history, never the lock: whatever is still "running" here was killed, or has just been overtaken.
     connection.execute(
         update(sync_runs)
@@ -284,13 +260,33 @@ def mark_suspect(connection: Connection, run: Run, day: date, reason: str, now: 
     )
 
 
-def move_watermark(connection: Connection, run: Run, first: date, *, lookback: int, zone: tzinfo) -> date | None:
+def raise_revision(connection: Connection, account_id: int, days: Collection[date]) -> None:
+    """Give days that this transaction changed, or whose records it changed, the account's next revision.
+
+    The transaction holds the account's state row, so revisions grow in the order in which they are committed: whoever
+    copies the days of a higher revision than the last one seen misses none.
+    """
+    if not days:
+        return
+    state, day = sync_state.c, synced_days.c
+    connection.execute(update(sync_state).where(state.account_id == account_id).values(revision=state.revision + 1))
+    revision = connection.scalars(select(state.revision).where(state.account_id == account_id)).one()
+    ordered = sorted(days)
+    for start in range(0, len(ordered), DAYS_PER_STATEMENT):
+        some = ordered[start : start + DAYS_PER_STATEMENT]
+        connection.execute(
+            update(synced_days).where(day.account_id == account_id, day.day.in_(some)).values(revision=revision)
+        )
+
+
+def move_watermark(connection: Connection, run: Run, first: date | None, *, lookback: int, zone: tzinfo) -> date | None:
     """Move the watermark over the unbroken run of closed days, never back.
 
     Args:
         connection: In the transaction that stored the days.
         run: Of the account.
-        first: The first day of this run's first window: where the unbroken run begins, if none has begun yet.
+        first: The first day of this run's first window: where the unbroken run begins, if none has begun yet. None
+            begins none.
         lookback: Closed days that will be fetched again: until then they are settling.
         zone: Of the vendor's wall clock: tells when the watermark's day was over.
     """
@@ -298,8 +294,10 @@ def move_watermark(connection: Connection, run: Run, first: date, *, lookback: i
     values: dict[str, Any] = {}
     begins = position.first_day
     if begins is None:
+        if first is None:
+            return None
         begins = values["first_day"] = first
-    elif first < begins:
+    elif first is not None and first < begins:
         begins = values["first_day"] = _first_complete_before(connection, run, begins)
     next_day = position.watermark + ONE_DAY if position.watermark else begins
     column = synced_days.c
@@ -311,7 +309,7 @@ def move_watermark(connection: Connection, run: Run, first: date, *, lookback: i
     watermark = last_unbroken(next_day, closed) or position.watermark
     if watermark is not None:
         values["last_synced_date"] = watermark
-        values["synced_until_utc"] = datetime.combine(watermark + ONE_DAY, time.min, tzinfo=zone)
+        values["synced_until_utc"] = end_of_day(watermark, zone)
         values["settled_through"] = watermark - timedelta(days=lookback)
     if values:
         unmoved = sync_state.c.last_synced_date.is_not_distinct_from(position.watermark)

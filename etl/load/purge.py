@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select, update
 
-from etl.load.records import DELETED_AT_ONCE
+from etl.load.ledger import raise_revision
 from etl.load.tables import billing_records, purged_months, rejected_records, restatements, synced_days
+from etl.load.trim import remove_rows
 from etl.model import Window, bounds
 from etl.windows import ONE_DAY
 
@@ -138,41 +139,40 @@ def purge_some(
     """
     day = synced_days.c
     unmarked = and_(day.account_id == account_id, day.day.between(month, last_of(month)), day.purged_at.is_(None))
+    changed = set(connection.scalars(select(day.day).where(unmarked)))
     connection.execute(update(synced_days).where(unmarked).values(purged_at=now))
     rejected = connection.execute(delete(rejected_records).where(_of_month(rejected_records, account_id, month)))
     row, line = billing_records.c, restatements.c
     # In the order of an index.
     records = connection.execute(
-        select(row.id, row.status, row.price, row.repeats, row.withdrawn_at)
+        select(row.id, row.status, row.price, row.repeats, row.withdrawn_at, row.created_at)
         .where(_of_month(billing_records, account_id, month))
         .order_by(row.created_at)
         .limit(at_most)
     ).all()
     lines = connection.execute(
-        select(line.id, line.delta)
+        select(line.id, line.delta, line.day)
         .where(_of_month(restatements, account_id, month))
         .order_by(line.day, line.id)
         .limit(at_most)
     ).all()
-    _remove(connection, billing_records, [number for number, *_ in records])
-    _remove(connection, restatements, [number for number, _ in lines])
-    current = [(status, price, repeats) for _, status, price, repeats, withdrawn_at in records if withdrawn_at is None]
+    remove_rows(connection, billing_records, [number for number, *_ in records])
+    remove_rows(connection, restatements, [number for number, *_ in lines])
+    changed |= {created_at.date() for *_, created_at in records} | {changed_day for *_, changed_day in lines}
+    raise_revision(connection, account_id, changed)
+    current = [
+        (status, price, repeats) for _, status, price, repeats, withdrawn_at, _ in records if withdrawn_at is None
+    ]
     if current or lines:
         with localcontext(prec=_DIGITS):
             amounts = {
                 "records": sum(repeats for _, _, repeats in current),
                 "delivered": sum(repeats for status, _, repeats in current if status == 1),
                 "spend": sum((price * repeats for _, price, repeats in current), Decimal(0)),
-                "restated": sum((delta for _, delta in lines), Decimal(0)),
+                "restated": sum((delta for _, delta, _ in lines), Decimal(0)),
             }
             _add(connection, account_id, month, amounts, now)
     return Rows(len(records), len(lines), rejected.rowcount)
-
-
-def _remove(connection: Connection, table: Table, numbers: list[int]) -> None:
-    for start in range(0, len(numbers), DELETED_AT_ONCE):
-        some = numbers[start : start + DELETED_AT_ONCE]
-        connection.execute(delete(table).where(table.c.id.in_(some)))
 
 
 def _of_month(table: Table, account_id: int, month: date) -> ColumnElement[bool]:

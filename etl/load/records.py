@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from decimal import Decimal
-from functools import lru_cache, partial
-from itertools import groupby
-from operator import itemgetter
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -33,6 +31,7 @@ from etl.load.merge import DayChange, Inserts, Stored
 from etl.load.tables import billing_records, rejected_records, restatements
 from etl.model import Record, Rejected, Window, new_record
 from etl.windows import ONE_DAY
+from etl.zones import all_to_utc
 
 _JOURNAL_COLUMNS: Final = (
     "kind", "created_at", "phone", "code_auth", "ordinal",
@@ -227,35 +226,8 @@ def _columns_of(inserts: Inserts, zone: tzinfo) -> dict[str, Sequence[Any]]:
     return {
         "created_at": times, "phone": phones, "code_auth": codes, "ordinal": inserts.ordinals,
         "status": statuses, "status_info": infos, "price": list(map(spelled.__getitem__, prices)),
-        "repeats": inserts.repeats, "created_at_utc": _all_to_utc(times, zone),
+        "repeats": inserts.repeats, "created_at_utc": all_to_utc(times, zone),
     }  # fmt: skip
-
-
-def _all_to_utc(times: Sequence[str], zone: tzinfo) -> list[str]:
-    """What `to_utc` makes of each; those of an hour stand together, and are turned together."""
-    in_utc: list[str] = []
-    for hour, some in groupby(times, itemgetter(slice(13))):
-        if other := _whole_hour_in_utc(hour, zone):
-            in_utc += "\n".join(some).replace(hour, other).split("\n")
-        else:
-            in_utc += [_convert(time, zone) for time in some]
-    return in_utc
-
-
-@lru_cache(maxsize=4096)
-def _whole_hour_in_utc(hour: str, zone: tzinfo) -> str | None:
-    """The hour that this one is in UTC; None where it is not one whole hour there. Many records share an hour."""
-    first, last = (_convert(f"{hour}:{rest}", zone) for rest in ("00:00", "59:59"))
-    return first[:13] if first[:13] == last[:13] and first.endswith(":00:00") else None
-
-
-def _convert(created_at: str, zone: tzinfo) -> str:
-    """A time of the vendor's wall clock in UTC. Where the clock was put back an hour, the first of two readings."""
-    try:
-        moment = datetime.fromisoformat(created_at).replace(tzinfo=zone).astimezone(UTC)
-    except OverflowError:  # within hours of the calendar's first or last day
-        return created_at
-    return moment.replace(tzinfo=None).isoformat(" ", "seconds")
 
 
 def _journal_lines(change: DayChange) -> Iterator[tuple[Any, ...]]:

@@ -40,6 +40,7 @@ def find_old_rejected(connection: Connection, account_id: int, before: datetime)
     return list(connection.scalars(old))
 
 
-def remove_rows(connection: Connection, table: Table, numbers: list[int]) -> None:
-    """Delete these rows."""
-    connection.execute(delete(table).where(table.c.id.in_(numbers)))
+def remove_rows(connection: Connection, table: Table, ids: list[int]) -> None:
+    """Delete rows by their ids, as many in a statement as every database takes."""
+    for start in range(0, len(ids), ROWS_AT_ONCE):
+        connection.execute(delete(table).where(table.c.id.in_(ids[start : start + ROWS_AT_ONCE])))

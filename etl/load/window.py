@@ -13,10 +13,11 @@ from sqlalchemy import Connection
 
 from etl import stopping
 from etl.load.forgotten import keep_forgotten
-from etl.load.ledger import Day, Run, mark_suspect, move_watermark, read_days, write_day
+from etl.load.ledger import Day, Run, mark_suspect, move_watermark, raise_revision, read_days, write_day
 from etl.load.merge import DayChange, RowCounts, Stored, complete_records, doubt, plan_first_load, plan_merge
 from etl.load.quarantine import Quarantine, hold_rows
 from etl.load.records import payload_digest, read_records, write_change, write_journal, write_rejected
+from etl.load.utc import correct, count_wrong
 from etl.model import Batch, DaySnapshot, Listed, Listing, PartialKey, Record, Slice, Tally, Window, whole_day
 
 Identify = Callable[[date, tuple[Slice[list[Record]], ...]], DaySnapshot]
@@ -72,6 +73,7 @@ class DayComparison:
         changes: Slice by slice, those of a large day worked out anew each time they are asked for; none where the
             ledger's digest already said that nothing changed.
         doubt: Why they are not believed.
+        wrong_utc: Stored rows with a wrong time in UTC.
     """
 
     snapshot: DaySnapshot
@@ -79,11 +81,15 @@ class DayComparison:
     changes: Iterable[DayChange]
     rows: RowCounts
     doubt: str | None = None
+    wrong_utc: int = 0
 
     def outcome(self) -> DayOutcome:
         """All of it that is small."""
         closed = self.before is not None and self.before.closed
-        return DayOutcome(self.snapshot.day, self.snapshot.records, closed, self.rows, self.doubt)
+        # A row that differs in its time in UTC alone was counted as unchanged.
+        repaired = min(self.wrong_utc, self.rows.unchanged)
+        rows = replace(self.rows, changed=self.rows.changed + repaired, unchanged=self.rows.unchanged - repaired)
+        return DayOutcome(self.snapshot.day, self.snapshot.records, closed, rows, self.doubt)
 
 
 def compare_window(
@@ -106,10 +112,15 @@ def compare_window(
         if before and before.closed and snapshot.day in batch.unsure:
             continue  # it is whole already, and this answer may not be
         if before and before.digest == snapshot.digest and not rules.thorough:
-            yield DayComparison(snapshot, before, (), RowCounts(unchanged=snapshot.distinct))
+            compared = DayComparison(snapshot, before, (), RowCounts(unchanged=snapshot.distinct))
         else:
             unshown = _Unshown(batch.days[snapshot.day].lacking, quarantine.keys(snapshot.day))
-            yield _compare_day(connection, account_id, snapshot, before, unshown, rules, identify)
+            compared = _compare_day(connection, account_id, snapshot, before, unshown, rules, identify)
+        folds = _folds_of(batch, snapshot.day)
+        if before and compared.doubt is None and (rules.thorough or folds):
+            wrong = count_wrong(connection, account_id, snapshot.day, rules.zone, folds, every_row=rules.thorough)
+            compared = replace(compared, wrong_utc=wrong)
+        yield compared
     # Nothing is known of these: what is stored stays, and there is nothing in the answer that anybody could accept.
     # Days that are over and were never whole simply stay open.
     for day, reason in batch.doubts.items():
@@ -132,6 +143,11 @@ class _Unshown:
 
     def __bool__(self) -> bool:
         return bool(self.lacking or self.keys)
+
+
+def _folds_of(batch: Batch, day: date) -> dict[Record, int]:
+    """Those of a day's records."""
+    return {record: fold for record, fold in batch.folds.items() if record.created_at.startswith(day.isoformat())}
 
 
 def _compare_day(
@@ -208,36 +224,50 @@ def store_window(
 ) -> list[DayOutcome]:
     """Write the rows, what is kept aside, the day ledger and the watermark. The caller's transaction makes them one."""
     outcomes: list[DayOutcome] = []
+    changed: list[date] = []
     for compared in comparisons:
         stopping.check()
-        _store_day(connection, run, batch, compared, rules, now)
+        if _store_day(connection, run, batch, compared, rules, now):
+            changed.append(compared.snapshot.day)
         outcomes.append(compared.outcome())
+    raise_revision(connection, run.account_id, changed)
     if batch.days:  # else the answer was about other days altogether
         taken = {outcome.day for outcome in outcomes if outcome.doubt is None}
         write_rejected(
             connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
             days=taken, asked=batch.asked, asked_before=asked_before, now=now,
         )  # fmt: skip
-    move_watermark(connection, run, batch.window.first, lookback=rules.lookback, zone=rules.zone)
+    # A day that a person takes may lie anywhere: it begins no history.
+    first = None if rules.accepted else batch.window.first
+    move_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone)
     return outcomes
 
 
 def _store_day(
     connection: Connection, run: Run, batch: Batch, compared: DayComparison, rules: Rules, now: datetime
-) -> None:
+) -> bool:
+    """Write what differs of a day; whether anything did."""
     snapshot, before = compared.snapshot, compared.before
     if compared.doubt is not None:
         mark_suspect(connection, run, snapshot.day, compared.doubt, now)
-        return
+        return before is not None and not before.suspect
     # A row that was mended to what the ledger knows is no news of the vendor's.
     restated = before is not None and before.closed and before.digest != snapshot.digest
+    changed = False
     for change in filter(None, compared.changes):
+        changed = True
         write_change(connection, run, change, zone=rules.zone, now=now)
         if restated:
             write_journal(connection, run, change, now=now)
+    folds = _folds_of(batch, snapshot.day)
+    if compared.wrong_utc or (changed and folds):  # new rows stand at the first reading
+        correct(connection, run.account_id, snapshot.day, rules.zone, folds, every_row=rules.thorough, now=now)
+        changed = True
     closes = snapshot.day < rules.today and snapshot.day not in batch.unsure
     if before is None or not before.says(snapshot) or before.suspect or (closes and not before.closed):
         write_day(connection, run, snapshot, before, source=batch.days[snapshot.day].source, closes=closes, now=now)
+        changed = True
+    return changed
 
 
 def count(outcomes: Sequence[DayOutcome], batch: Batch, rules: Rules) -> Tally:

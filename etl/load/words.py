@@ -21,6 +21,7 @@ class Words:
         integer: Of a sum that the database would make something else of.
         hours_since: A UTC time, to a tenth.
         full_number: Whether a text is a Russian number in canonical form, and no more than that.
+        shifted: A time so many seconds later.
     """
 
     day_of: str
@@ -28,6 +29,7 @@ class Words:
     integer: str
     hours_since: str
     full_number: str
+    shifted: str
 
     def parts(self, amount: str) -> tuple[str, ...]:
         """An amount as numbers that add up to it, and that the database adds exactly."""
@@ -111,6 +113,7 @@ WORDS: Final[dict[str, Words]] = {
         integer="CAST({} AS BIGINT)",
         hours_since="ROUND(CAST(EXTRACT(EPOCH FROM (now() AT TIME ZONE 'UTC') - {}) / 3600 AS NUMERIC), 1)",
         full_number="{} ~ '^[+]7[0-9]{{10}}$'",
+        shifted="{time} + make_interval(secs => {seconds})",
     ),
     "sqlite": _SQLiteWords(
         day_of="date({})",
@@ -118,6 +121,7 @@ WORDS: Final[dict[str, Words]] = {
         integer="CAST({} AS INTEGER)",
         hours_since="ROUND((julianday('now') - julianday({})) * 24, 1)",
         full_number=f"{{}} GLOB '+7{'[0-9]' * 10}'",
+        shifted="datetime({time}, '{seconds} seconds')",
     ),
     "mysql": Words(
         day_of="CAST({} AS DATE)",
@@ -125,6 +129,7 @@ WORDS: Final[dict[str, Words]] = {
         integer="CAST({} AS SIGNED)",
         hours_since="ROUND(TIMESTAMPDIFF(SECOND, {}, UTC_TIMESTAMP()) / 3600, 1)",
         full_number="{} REGEXP '^[+]7[0-9]{{10}}$'",
+        shifted="TIMESTAMPADD(SECOND, {seconds}, {time})",
     ),
 }
 """By SQLAlchemy's name of the backend; MariaDB's are MySQL's."""

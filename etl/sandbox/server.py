@@ -37,7 +37,7 @@ class Sandbox:
 
     Args:
         port: 0 for any free one.
-        token: The only one that is not refused.
+        token: The account's; others may be added to `tokens`.
         dataset: What the vendor has; seeded up to `now` unless given.
         now: The vendor's wall clock, standing still; the real time of Moscow unless given.
     """
@@ -50,6 +50,8 @@ class Sandbox:
         now: datetime | None = None,
     ) -> None:
         self.token: Final = token
+        self.tokens = {token}
+        """Those that are not refused."""
         self._port = port
         self._first_now = self._now = now
         self.dataset: Final = _seeded(1, self.now) if dataset is None else dataset
@@ -142,7 +144,7 @@ class Sandbox:
         request = parse_request(method, path[1:], body)
         self.requests.append(request)
         fault = self.faults.take(request.action)
-        if path[:1] == [self.token]:
+        if path and path[0] in self.tokens:
             days = fault.days if fault and fault.fault == "other_days" else 0
             answer = self._calls.answer(earlier(request, days, self.now), self.policies, self.now)
         else:

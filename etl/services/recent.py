@@ -12,13 +12,14 @@ from typing import Any, Final
 from sqlalchemy import Engine
 
 from etl.extract.client import Client
+from etl.load.bindings import Binding, require_binding
 from etl.load.engine import database_errors, database_exists, reading
 from etl.load.forgotten import keep_forgotten
-from etl.load.ledger import find_account, read_position, require_form
+from etl.load.ledger import find_account, read_position
 from etl.load.merge import Stored, complete_records
 from etl.load.records import read_seconds
 from etl.load.schema import require_schema, schema_revision
-from etl.model import ATTRIBUTES, Feed, Listed, Record, Rejected, StoredForm, Survey, Window, raw_record
+from etl.model import ATTRIBUTES, Feed, Listed, Record, Rejected, Survey, Window, raw_record
 from etl.transform.identity import sort_records
 from etl.transform.privacy import Protection
 from etl.transform.reading import read_feed
@@ -92,11 +93,11 @@ class StoredAccount:
     note: str = ""
 
 
-def find_stored_account(engine: Engine, label: str, form: StoredForm) -> StoredAccount:
+def find_stored_account(engine: Engine, label: str, binding: Binding) -> StoredAccount:
     """Look up an account; no database, no schema and no such account are no errors.
 
     Raises:
-        ConfigError: The account's phones or codes are stored in another form than `form`.
+        ConfigError: The account is bound to other settings than these.
         DatabaseFailed: The database cannot be read, or its schema is another version's.
     """
     if not database_exists(engine):
@@ -108,7 +109,7 @@ def find_stored_account(engine: Engine, label: str, form: StoredForm) -> StoredA
         number = find_account(connection, label)
         if number is None:
             return StoredAccount(note=f"the account {label} was never synced")
-        require_form(connection, number, form)
+        require_binding(connection, label, binding)
         return StoredAccount(number, read_position(connection, number).watermark)
 
 

@@ -106,6 +106,23 @@ def normalise_time(raw: Raw, zone: tzinfo) -> str:
         raise FieldError("created_at is missing" if raw is None or raw is MISSING else "created_at is not a text")
     if _DOCUMENTED_TIME.fullmatch(raw) and is_date(raw[:10]):
         return raw.replace("T", " ")
+    day, time, offset = _parse_time(raw)
+    return f"{day} {time}" if offset is None else str(_in_zone(day, time, offset, zone).replace(tzinfo=None))
+
+
+def read_fold(raw: Raw, zone: tzinfo) -> int | None:
+    """The reading of a time that the clock shows twice: 0 for the first, 1 for the second; None without an offset.
+
+    Args:
+        raw: As the source spelled it; `normalise_time` can read it.
+        zone: Of the vendor's wall clock.
+    """
+    day, time, offset = _parse_time(raw)
+    return None if offset is None else _in_zone(day, time, offset, zone).fold
+
+
+def _parse_time(raw: str) -> tuple[str, str, str | None]:
+    """Date, time and offset as ISO 8601 writes them."""
     if match := _ISO_TIME.fullmatch(raw.strip()):
         day, time, offset = match.groups()
     elif match := _RUSSIAN_TIME.fullmatch(raw.strip()):
@@ -114,13 +131,14 @@ def normalise_time(raw: Raw, zone: tzinfo) -> str:
         raise FieldError("created_at is in no known form of a time")
     if not is_date(day):
         raise FieldError("created_at is no day of the calendar")
-    if offset is None:
-        return f"{day} {time}"
+    return day, time, offset
+
+
+def _in_zone(day: str, time: str, offset: str, zone: tzinfo) -> datetime:
     try:
-        moment = datetime.fromisoformat(f"{day}T{time}{offset}").astimezone(zone).replace(tzinfo=None)
+        return datetime.fromisoformat(f"{day}T{time}{offset}").astimezone(zone)
     except (ValueError, OverflowError):
         raise FieldError("created_at carries an impossible offset") from None
-    return moment.isoformat(" ", "seconds")
 
 
 def readable_day(raw: Raw) -> date | None:

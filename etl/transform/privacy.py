@@ -7,7 +7,7 @@ step is not there at all.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -15,6 +15,7 @@ from typing import Any, Final
 from etl.model import Feed, Record, Rejected, StoredForm, Survey, Window, new_record
 from etl.personal import HIDDEN, CoverField, cover_payload, hide_phones, mask_phone
 from etl.transform.fields import FieldError, normalise_phone
+from etl.transform.folds import merge_folds
 
 KEEP_PHONES: Final = 1 << 16
 """Phones whose keyed form is remembered: a person is called more than once."""
@@ -64,16 +65,18 @@ class Protection:
         phone, hide, drops = self.phone, self._hide, self.form.codes == "drop"
 
         def read(feed: Feed, window: Window, keep: Callable[[list[Record]], Any]) -> Survey:
-            def keep_protected(records: list[Record]) -> None:
-                keep(
-                    [
-                        new_record((time, phone(number), "" if drops else code, status, hide(info), price))
-                        for time, number, code, status, info, price in records
-                    ]
-                )
+            def protect(records: Iterable[Record]) -> list[Record]:
+                return [
+                    new_record((time, phone(number), "" if drops else code, status, hide(info), price))
+                    for time, number, code, status, info, price in records
+                ]
 
-            survey = read_feed(feed, window, keep_protected)
-            return replace(survey, rejected=tuple(map(self._protect_rejected, survey.rejected)))
+            survey = read_feed(feed, window, lambda records: keep(protect(records)))
+            return replace(
+                survey,
+                rejected=tuple(map(self._protect_rejected, survey.rejected)),
+                folds=merge_folds(zip(protect(survey.folds), survey.folds.values(), strict=True)),
+            )
 
         return read
 

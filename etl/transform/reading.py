@@ -10,6 +10,7 @@ from typing import Any, Final
 from etl.errors import UnusableAnswer
 from etl.model import Feed, RawRecord, Record, Rejected, Survey, Window
 from etl.transform.fields import CorruptKey, FieldError, normalise, normalise_time
+from etl.transform.folds import Folds
 from etl.transform.unreadable import add_key, reject_record
 from etl.transform.vectorised import normalise_records, normalise_times
 
@@ -30,25 +31,27 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         UnusableAnswer: A spreadsheet has lost the digits of a key: the others may be wrong, too.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
-    order = _Order()
+    order, folds = _Order(), Folds(zone)
     rejected: list[Rejected] = []
     listed = kept = 0
-    rows = iter(feed.rows)
-    while some := list(islice(rows, SLICE)):
+    remaining = iter(feed.rows)
+    while some := list(islice(remaining, SLICE)):
         listed += len(some)
         try:
             times = normalise_times([row.created_at for row in some], zone)
             # Of the days around the window the time alone is of use.
             earliest, latest = min(times), max(times)
             if first <= earliest and latest <= last:
-                records = normalise_records(some, times)
+                rows, records = some, normalise_records(some, times)
             elif latest < first or last < earliest:
-                records = []
+                rows, records = [], []
             else:
                 inside = [first <= time <= last for time in times]
-                records = normalise_records(list(compress(some, inside)), list(compress(times, inside)))
+                rows = list(compress(some, inside))
+                records = normalise_records(rows, list(compress(times, inside)))
         except (FieldError, TypeError):
-            times, records = _read_rows(some, window, zone, rejected)
+            times, rows, records = _read_rows(some, window, zone, rejected)
+        folds.add(rows, records)
         order.add(times)
         kept += len(records)
         keep(records)
@@ -62,21 +65,27 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         order.ascending,
         order.descending,
         (*malformed, *rejected),
+        folds.known,
     )
 
 
 def _read_rows(
     rows: Iterable[RawRecord], window: Window, zone: tzinfo, rejected: list[Rejected]
-) -> tuple[list[str], list[Record]]:
-    """The times of all good records, and those of the window's days; what cannot be a record is added to `rejected`."""
+) -> tuple[list[str], list[RawRecord], list[Record]]:
+    """The times of all good records; the rows and records of the window's days.
+
+    What cannot be a record is added to `rejected`.
+    """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
     times: list[str] = []
+    kept: list[RawRecord] = []
     records: list[Record] = []
     for raw in rows:
         try:
             time = normalise_time(raw.created_at, zone)
             if first <= time <= last:
                 records.append(normalise(raw, time))
+                kept.append(raw)
         except CorruptKey as corrupt:
             raise UnusableAnswer(str(corrupt)) from None
         except FieldError as bad:
@@ -85,7 +94,7 @@ def _read_rows(
                 rejected.append(item)
         else:
             times.append(time)
-    return times, records
+    return times, kept, records
 
 
 class _Order:

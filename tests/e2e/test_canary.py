@@ -100,7 +100,7 @@ def test_no_verb_tells_a_secret_or_keeps_the_token(billing_at, place, vendor):
     billing_at("-vv", "sync", *SPAN, codes={65})
     billing_at(*details, "backfill", "--since", "2025-03-01", "--until", "2025-03-10", "--json", codes={65})
     billing_at("-vv", "verify", "--source", "json,csv", codes={0})
-    billing_at("-vv", "accept", "2025-03-09", codes={0})
+    billing_at("-vv", "accept", "2025-03-09", "--even-if-not-suspect", codes={0})
     billing_at("-vv", "status", "--json", codes={0})
     billing_at("status", codes={0})
     billing_at("-vv", "check", codes={0, 1})

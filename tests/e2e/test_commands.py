@@ -133,7 +133,7 @@ def test_quiet_is_silent_where_all_is_well(billing):
         ("sync", *SPAN),
         ("sync", *SPAN),
         ("backfill", "--since", "2025-03-02", "--until", "2025-03-03"),
-        ("accept", "2025-03-09"),
+        ("accept", "2025-03-09", "--even-if-not-suspect"),
         ("verify",),
     ):
         assert (command, *billing("-q", *command)) == (command, 0, "", "")

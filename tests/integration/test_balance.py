@@ -33,10 +33,10 @@ class Purse:
         self.engine = open_engine(url)
         self.now = MORNING
 
-    def run(self, command="sync", since=None, until=None, dry_run=False, **changes):
+    def run(self, command="sync", since=None, until=None, dry_run=False, even_if_not_suspect=False, **changes):
         report = run_account(
             replace(self.settings, **changes),
-            Order(command, since, until, dry_run),
+            Order(command, since, until, dry_run, even_if_not_suspect=even_if_not_suspect),
             SILENT,
             redact=str,
             exit_code_of=exit_code_of,
@@ -219,7 +219,7 @@ def test_neither_a_dry_run_nor_an_accepted_day_nor_a_run_of_no_day_asks_for_the_
     purse.run()
     purse.vendor.requests.clear()
     purse.run(dry_run=True)
-    purse.run("accept", NINTH, NINTH)
+    purse.run("accept", NINTH, NINTH, even_if_not_suspect=True)
     purse.run("backfill", TODAY + timedelta(days=1), TODAY + timedelta(days=2))
     assert "get_balance" not in {request.action for request in purse.vendor.requests}
     assert purse.moments() == ["before", "after"]

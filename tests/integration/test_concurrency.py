@@ -13,6 +13,7 @@ import pytest
 from accounts import LAST_CLOSED, MORNING, START, Account, charges, just_before, wait_until_somebody_waits
 from conftest import fresh_database
 from crew import SIZE, Crew, no_lock
+from jobs import settings_of, token_of
 from sqlalchemy.exc import IntegrityError
 
 from etl.load.again import try_again
@@ -84,7 +85,8 @@ def test_the_fence_alone_keeps_eight_runs_apart(account, crew):
     for number in range(ROUNDS):
         account.vendor.dataset.replace(edition(number))
         # Every fifth time the account is new: then they all write its row too.
-        account.settings = replace(account.settings, account=f"account {number // 5}")
+        label = f"account {number // 5}"
+        account.settings = replace(account.settings, account=label, api_token=token_of(account.vendor, label))
         codes_of(crew.run(account.settings, hold=no_lock))
         account.assert_true()
         assert {outcome for outcome, _ in outcomes(account, account.settings.account)} <= {"done", "abandoned"}
@@ -106,7 +108,10 @@ def test_eight_first_runs_at_once_make_one_schema_and_one_account(backend, locke
 
 @pytest.mark.fault(78, 79, 88)
 def test_runs_of_eight_accounts_at_once_do_not_meet(account, crew):
-    everyone = [replace(account.settings, account=f"account {number}") for number in range(SIZE)]
+    everyone = [
+        settings_of(account.settings.database_url, account.vendor, START, account=f"account {number}")
+        for number in range(SIZE)
+    ]
     for number in range(FIRST_RUNS):
         account.vendor.dataset.replace(edition(number))
         assert crew.run(*everyone) == [(0, "")] * SIZE

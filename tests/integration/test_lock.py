@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from jobs import token_of
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ class Program:
 
     def __init__(self, url, vendor, folder, *arguments, account="default"):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")} | {
-            "BILLING_API_TOKEN": vendor.token,
+            "BILLING_API_TOKEN": token_of(vendor, account),
             "BILLING_API_URL": vendor.url,
             "BILLING_DATABASE_URL": url.render_as_string(hide_password=False),
             "BILLING_ACCOUNT": account,

@@ -202,7 +202,7 @@ MONEY = (
     "SELECT id, created_at, status, price, repeats, first_seen_at, withdrawn_at, created_at_utc FROM billing_records",
     "SELECT * FROM daily_spend",
     "SELECT * FROM restated_days",
-    "SELECT * FROM synced_days",
+    "SELECT day, digest, records, spend, source, stored_at, first_closed_at, first_closed_spend FROM synced_days",
     "SELECT last_synced_date, settled_through FROM sync_state",
 )
 FORGETTABLE = form_names("plain", "masked", "keyed")

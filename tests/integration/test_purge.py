@@ -102,7 +102,7 @@ class Shop:
             status = read_status(connection, [], self.now)
         return {
             "status": [replace(one, last_runs=(), rejected=0) for one in status],
-            "ledger": [tuple(day)[:-1] for day in self.read(select(synced_days).order_by(synced_days.c.day))],
+            "ledger": [tuple(day)[:-2] for day in self.read(select(synced_days).order_by(synced_days.c.day))],
             **{
                 view: sorted(self.read(f"SELECT * FROM {view}"), key=repr)
                 for view in ("monthly_spend", "restated_days", "balance_proof")

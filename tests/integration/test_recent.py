@@ -13,7 +13,7 @@ from jobs import SILENT, settings_of
 from etl.errors import ConfigError
 from etl.load.engine import open_engine
 from etl.process import exit_code_of
-from etl.runs import Order, open_client, protection_of, read_feed_of, run_account
+from etl.runs import Order, binding_of, open_client, read_feed_of, run_account
 from etl.services.recent import compare_newest, fetch_newest, find_stored_account
 
 TENTH, TODAY = date(2026, 3, 10), date(2026, 3, 11)
@@ -22,7 +22,7 @@ MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 def recent(settings, count=20):
     engine = open_engine(settings.database_url)
-    account = find_stored_account(engine, settings.account, protection_of(settings).form)
+    account = find_stored_account(engine, settings.account, binding_of(settings))
     with open_client(settings, str) as client:
         newest = fetch_newest(client, count, read_feed_of(settings))
     return compare_newest(engine, account, newest, count)

@@ -9,7 +9,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 
 import pytest
-from jobs import SILENT, settings_of
+from jobs import SILENT, settings_of, token_of
 from sqlalchemy import bindparam, delete, insert, text
 
 from etl.load.engine import open_engine
@@ -91,6 +91,8 @@ class Shop:
         if records:
             self.vendor.dataset.replace(records)
         self.now += timedelta(minutes=1)
+        if "account" in changes:
+            changes["api_token"] = token_of(self.vendor, changes["account"])
         report = run_account(
             replace(self.settings, **changes),
             Order(command, since, until),

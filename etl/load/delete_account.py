@@ -1,0 +1,56 @@
+"""Remove an account with all its rows, a batch a transaction.
+
+Its beginning is marked in the account's row, which goes last: a removal that was killed is finished by the next one,
+and no run takes what is left for an account.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, Table, delete, select, update
+
+from etl.load.tables import accounts, metadata, sync_state
+from etl.load.trim import remove_rows
+
+BATCH_SIZE: Final = 5_000
+"""Rows of a transaction: no other writer waits long for it."""
+BATCHED_TABLES: Final[tuple[Table, ...]] = tuple(
+    table for table in metadata.sorted_tables if "account_id" in table.c and "id" in table.c
+)
+"""Whose rows may be many."""
+_SMALL_TABLES: Final[tuple[Table, ...]] = tuple(
+    table for table in metadata.sorted_tables if "account_id" in table.c and table not in BATCHED_TABLES
+)
+"""Of a row a day at the most."""
+
+
+def mark_deletion(connection: Connection, account_id: int, now: datetime) -> None:
+    """Say of an account that its removal has begun: from here on no run uses it."""
+    account = accounts.c
+    connection.execute(
+        update(accounts)
+        .where(account.id == account_id, account.deletion_started_at.is_(None))
+        .values(deletion_started_at=now)
+    )
+
+
+def delete_batch(connection: Connection, account_id: int, table: Table) -> int:
+    """Remove some of the account's rows from a table; how many, 0 where none is left."""
+    row = table.c
+    ids = list(connection.scalars(select(row.id).where(row.account_id == account_id).limit(BATCH_SIZE)))
+    remove_rows(connection, table, ids)
+    return len(ids)
+
+
+def delete_rest(connection: Connection, account_id: int) -> dict[str, int]:
+    """Remove what is left of an account whose large tables are empty: the rows of each table, the account last."""
+    # The state's row, which is the fence, is held by this transaction until its end.
+    tables = [*(table for table in _SMALL_TABLES if table is not sync_state), sync_state]
+    removed = {
+        table.name: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount
+        for table in tables
+    }
+    removed[accounts.name] = connection.execute(delete(accounts).where(accounts.c.id == account_id)).rowcount
+    return removed

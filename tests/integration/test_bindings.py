@@ -1,0 +1,202 @@
+"""An account is bound to its token and its zone: nothing is stored twice, and nothing of two zones side by side."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from accounts import START, Account, charges, just_before
+from jobs import SILENT, token_of
+from sqlalchemy import text
+
+from etl.errors import ConfigError
+from etl.load.bindings import fingerprint_of
+from etl.process import exit_code_of
+from etl.runs import Order, run_account
+
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+VLADIVOSTOK = ZoneInfo("Asia/Vladivostok")
+
+
+@pytest.fixture
+def account(database_url, sandbox):
+    sandbox.dataset.replace([*charges("2026-03-09", 3), *charges("2026-03-10", 2)])
+    return Account(database_url, sandbox)
+
+
+@pytest.fixture
+def sqlite_account(sqlite_url, sandbox):
+    sandbox.dataset.replace(charges("2026-03-09", 3))
+    return Account(sqlite_url, sandbox)
+
+
+def run(account, order=None, /, **changes):
+    """The report of a run, and what it said."""
+    said = []
+    report = run_account(
+        replace(account.settings, **changes),
+        order or Order("sync"),
+        replace(SILENT, say=said.append),
+        redact=str,
+        exit_code_of=exit_code_of,
+        clock=lambda: MORNING,
+    )
+    return report, said
+
+
+def refused(account, order=None, /, **changes):
+    """Why a run was refused with 78; it asked the vendor nothing and wrote nothing."""
+    before, asked = account.dump(), len(account.vendor.requests)
+    report, _ = run(account, order, **changes)
+    assert (type(report.error), exit_code_of(report)) == (ConfigError, 78), report.error
+    assert (account.dump(), len(account.vendor.requests)) == (before, asked)
+    return str(report.error)
+
+
+ORDERS = [
+    Order("sync"),
+    Order("sync", dry_run=True),
+    Order("backfill", date(2026, 3, 9), date(2026, 3, 9)),
+    Order("accept", date(2026, 3, 9), date(2026, 3, 9)),
+]
+of_each_order = pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"{order.command} {order.dry_run}")
+
+
+# --- the token --------------------------------------------------------------------------------------------------------
+
+
+@of_each_order
+def test_a_mistyped_label_is_refused_and_the_one_meant_is_named(account, order):
+    assert account.run()[0] == 0
+    message = refused(account, order, account="defualt")
+    assert "BILLING_ACCOUNT=default" in message
+    assert account.settings.api_token not in message
+    assert account.read("SELECT label FROM accounts") == [("default",)]
+
+
+def test_the_token_stands_nowhere_and_its_fingerprint_with_the_account(account):
+    account.run()
+    token = account.settings.api_token
+    assert account.read("SELECT token_fingerprint FROM accounts") == [(fingerprint_of(token),)]
+    assert token not in fingerprint_of(token)
+    assert fingerprint_of(token) != fingerprint_of(token + "x")
+
+
+def test_a_retired_account_still_has_its_token(sqlite_account):
+    sqlite_account.run()
+    with sqlite_account.engine.begin() as connection:
+        connection.execute(text("UPDATE accounts SET retired_at = '2026-03-10 00:00:00'"))
+    assert "the token is that of the account default" in refused(sqlite_account, account="new")
+
+
+def test_two_accounts_of_the_configuration_file_may_share_a_token_and_are_warned_of(sqlite_account, caplog):
+    sqlite_account.run()
+    both = frozenset({"default", "shop"})
+    assert "BILLING_ACCOUNT" in refused(sqlite_account, account="shop", labels=frozenset({"shop", "bank"}))
+    report, _ = run(sqlite_account, account="shop", labels=both)
+    assert report.error is None
+    assert "the accounts default and shop have the same token" in caplog.text
+    assert sqlite_account.read("SELECT COUNT(*) FROM billing") == [(6,)]
+
+
+def test_a_changed_token_is_taken_and_said_once(account):
+    account.run()
+    changed = {"api_token": token_of(account.vendor, "renewed")}
+    _, said = run(account, Order("sync", dry_run=True), **changed)
+    assert "the token is another one" in "".join(said)
+    report, said = run(account, **changed)
+    assert (report.error, "the token is another one" in "".join(said)) == (None, True)
+    assert "the token" not in "".join(run(account, **changed)[1])
+    assert "BILLING_ACCOUNT=default" in refused(account, account="defualt", **changed)
+
+
+def test_an_account_of_an_older_version_takes_token_and_zone_at_its_next_run(account):
+    account.run()
+    with account.engine.begin() as connection:
+        connection.execute(text("UPDATE accounts SET token_fingerprint = NULL, timezone = NULL"))
+    report, said = run(account)
+    assert (report.error, said) == (None, [])
+    assert account.read("SELECT timezone FROM accounts WHERE token_fingerprint IS NOT NULL") == [("Europe/Moscow",)]
+
+
+def test_of_two_first_runs_at_once_under_two_labels_one_is_refused(account):
+    account.run()  # the schema is there
+    other = replace(account.settings, api_token=token_of(account.vendor, "new"))
+    reports = []
+
+    def begin_the_other():
+        thread = threading.Thread(target=lambda: reports.append(run(account, account="two", api_token=other.api_token)))
+        thread.start()
+        thread.join(timeout=5)  # as far as it comes
+        threads.append(thread)
+
+    threads = []
+    with just_before("INSERT INTO sync_runs", begin_the_other):  # its checks are over, and nothing is committed
+        reports.append(run(account, account="one", api_token=other.api_token))
+    threads[0].join(timeout=60)
+    codes = sorted(exit_code_of(report) for report, _ in reports)
+    assert codes == [0, 78]
+    assert len(account.read("SELECT label FROM accounts WHERE label <> 'default'")) == 1
+
+
+def test_an_account_that_never_stored_a_day_is_new(sqlite_account):
+    sqlite_account.run()
+    report, _ = run(sqlite_account, account="defualt", api_token="wrong")
+    assert exit_code_of(report) == 77
+    assert "BILLING_ACCOUNT=default" in refused(sqlite_account, account="defualt")
+
+
+# --- the zone ---------------------------------------------------------------------------------------------------------
+
+
+@of_each_order
+def test_another_zone_is_refused_with_the_stored_one_and_the_command(account, order):
+    account.run()
+    message = refused(account, order, timezone=VLADIVOSTOK)
+    assert "BILLING_TIMEZONE is Asia/Vladivostok" in message
+    assert "BILLING_TIMEZONE=Europe/Moscow" in message
+    assert message.endswith("billing-etl account set-timezone default Asia/Vladivostok")
+
+
+def test_an_account_of_an_older_version_does_not_take_a_zone_that_its_last_run_did_not_have(sqlite_account):
+    sqlite_account.run()
+    with sqlite_account.engine.begin() as connection:
+        connection.execute(text("UPDATE accounts SET timezone = NULL"))
+    assert "are stored in another zone" in refused(sqlite_account, timezone=VLADIVOSTOK)
+    assert run(sqlite_account)[0].error is None
+
+
+# --- accept -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("day", [date(2026, 3, 9), date(2026, 2, 1)])
+def test_only_a_suspect_day_can_be_accepted(sqlite_account, day):
+    sqlite_account.run()
+    before = sqlite_account.dump()
+    report, _ = run(sqlite_account, Order("accept", day, day))
+    assert (exit_code_of(report), f"{day} is not suspect" in str(report.error)) == (1, True)
+    assert sqlite_account.dump() == before
+
+
+@pytest.mark.parametrize("anyway", [True, False])
+def test_nothing_can_be_accepted_before_the_first_sync(sqlite_account, anyway):
+    day = date(2026, 3, 9)
+    report, _ = run(sqlite_account, Order("accept", day, day, even_if_not_suspect=anyway))
+    assert (exit_code_of(report), "nothing of the account default is stored" in str(report.error)) == (1, True)
+    assert sqlite_account.read("SELECT * FROM accounts") == []
+
+
+@pytest.mark.parametrize("day", [date(2026, 2, 1), START, date(2026, 3, 9)])
+def test_an_accepted_day_moves_no_beginning_of_history(account, day):
+    account.vendor.dataset.add(charges("2026-02-01", 1))
+    account.run()
+    position = "SELECT first_day, last_synced_date FROM sync_state"
+    before = account.read(position)
+    report, _ = run(account, Order("accept", day, day, even_if_not_suspect=True))
+    assert report.error is None
+    assert account.read(position) == before
+    assert account.run()[0] == 0
+    assert account.read(position) == before
