@@ -83,7 +83,7 @@ class Newest:
 
         Where just as many came as in another answer, one limit of both would explain that as well.
         """
-        return self.records.total() == self.listed < self.asked
+        return self.listed < self.asked
 
     def are_in(self, days: Mapping[date, DayRecords]) -> bool:
         """Whether these days have all of those records that belong to them."""

@@ -270,10 +270,11 @@ def test_a_csv_that_lacks_a_column_holds_the_row_as_well(account, sandbox):
 
 @on_sqlite
 def test_the_row_is_held_of_a_day_that_is_not_over(account):
-    account.lists(TARGET, *OTHERS, charge("2026-03-11T08:00:00"))
+    other = charge("2026-03-11T09:00:00")
+    account.lists(TARGET, *OTHERS, other, charge("2026-03-11T08:00:00"))
     account.run()
     before = account.figures()
-    account.lists(TARGET, *OTHERS, charge("2026-03-11T08:00:00") | {"price": "x"})
+    account.lists(TARGET, *OTHERS, other, charge("2026-03-11T08:00:00") | {"price": "x"})
     assert account.run() == (65, (0, 0, 0), 1)
     assert account.figures() == before
 
