@@ -184,7 +184,7 @@ class Survey:
         listed: How many records it lists, good and bad, of whatever day.
         kept: How many of them are good and of the days asked for.
         earliest: The first and
-        latest: the last time it lists; None where no record is good.
+        latest: the last time it lists; None where no time can be read.
         ascending: No record is earlier than the one before it.
         descending: No record is later than the one before it.
         rejected: What cannot be a record: of the days asked for, or of a day that cannot be read.

@@ -72,7 +72,7 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
 def _read_rows(
     rows: Iterable[RawRecord], window: Window, zone: tzinfo, rejected: list[Rejected]
 ) -> tuple[list[str], list[RawRecord], list[Record]]:
-    """The times of all good records; the rows and records of the window's days.
+    """The times of all records whose time can be read; the rows and records of the window's days.
 
     What cannot be a record is added to `rejected`.
     """
@@ -83,6 +83,7 @@ def _read_rows(
     for raw in rows:
         try:
             time = normalise_time(raw.created_at, zone)
+            times.append(time)
             if first <= time <= last:
                 records.append(normalise(raw, time))
                 kept.append(raw)
@@ -92,8 +93,6 @@ def _read_rows(
             item = reject_record(raw, str(bad), zone)
             if item.day is None or item.day in window:
                 rejected.append(item)
-        else:
-            times.append(time)
     return times, kept, records
 
 

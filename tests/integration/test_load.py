@@ -506,7 +506,7 @@ def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, ve
     assert (job.steps[-1].last, counts(report)) == (date(2026, 3, 6), (6, 0, 0, 0))
     assert (report.watermark, len(job.current())) == (date(2026, 3, 6), 6)
     columns = ("outcome", "exit_code", "days", "new", "first_day", "last_day")
-    assert job.rows(sync_runs, *columns) == [("failed", 69, 6, 12, date(2026, 3, 1), TODAY)]
+    assert job.rows(sync_runs, *columns) == [("failed", 69, 6, 6, date(2026, 3, 1), TODAY)]
     (error,) = job.rows(sync_runs, "error")[0]
     assert "503" in error
     assert vendor.token not in error

@@ -118,7 +118,9 @@ class Month(RuleBasedStateMachine):
         super().__init__()
         self.vendor = vendor
         self.engine = engine
-        self.settings = replace(settings, account=f"account {next(Month.accounts)}")
+        # All of them have the sandbox's token, which only accounts of one configuration file may share.
+        labels = frozenset(f"account {number}" for number in range(1_000))
+        self.settings = replace(settings, account=f"account {next(Month.accounts)}", labels=labels)
         self.listed = []
         self.gone = []
         self.said = defaultdict(list)
