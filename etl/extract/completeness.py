@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -77,21 +77,28 @@ class Newest:
 
     asked: int
 
-    @property
-    def are_everything(self) -> bool:
-        """Whether the account has no other records, because fewer came than were asked for.
-
-        Where just as many came as in another answer, one limit of both would explain that as well.
-        """
-        return self.listed < self.asked
-
     def are_in(self, days: Mapping[date, DayRecords]) -> bool:
         """Whether these days have all of those records that belong to them."""
+        return all(listed <= found for listed, found in self._beside(days))
+
+    def are_all_of(self, days: Mapping[date, DayRecords]) -> bool:
+        """Whether these days have those records and no others, and all of their records are among the newest.
+
+        Assumed: that the newest are so by `created_at`. Where they are not, some of the days' records are not theirs.
+        """
+        if not days or (self.listed >= self.asked and min(map(day_of, self.records), default=min(days)) >= min(days)):
+            return False
+        counts = {day: len(records) for day, records in days.items()}
+        listed = Counter(map(day_of, self.records.elements()))
+        return all(listed[day] == count for day, count in counts.items()) and self.are_in(days)
+
+    def _beside(self, days: Mapping[date, DayRecords]) -> Iterator[tuple[int, int]]:
+        """How often each of those records that belong to the days is among the newest, and how often in the days."""
         wanted = {record: times for record, times in self.records.items() if day_of(record) in days}
         found = Counter(
             record for day in set(map(day_of, wanted)) for record in days[day].records() if record in wanted
         )
-        return all(found[record] >= times for record, times in wanted.items())
+        return ((times, found[record]) for record, times in wanted.items())
 
     def reach(self, day: date) -> bool:
         """Whether one of them is of this day or an earlier one: then there are no others behind it."""

@@ -197,7 +197,7 @@ class CsvSource:
         newest = self._newest()
         has_newest = newest is not None and newest.are_in(export.days(wanted))
         same_size = newest is not None and newest.listed == survey.listed == self._json_sizes.largest
-        if newest is not None and has_newest and newest.are_everything and not same_size:
+        if newest is not None and not same_size and newest.are_all_of(export.days(wanted)):
             return everything
         in_order = is_in_order(survey)
         before, after = sides_shown(survey, wanted)

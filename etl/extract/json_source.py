@@ -217,10 +217,11 @@ class JsonSource:
             unproven = self._unproven_ends(answer, wanted)
             if not unproven:
                 return True
-        if survey.listed < MOST_RECORDS and (newest := self._newest()) is not None:
-            if not self._has(newest, answer):
+        if survey.listed <= MOST_RECORDS and (newest := self._newest()) is not None:
+            if not newest.are_in(self._reached(answer)):
                 return False
-            if newest.are_everything and newest.listed != survey.listed:
+            # One limit of both calls would make them equal as well.
+            if newest.listed != survey.listed and newest.are_all_of(self._reached(answer)):
                 return True
         if unproven is not None and not is_of_one_day(survey):
             agree = [self._end_agrees(answer, end) for end in unproven if end != wanted]
@@ -236,7 +237,7 @@ class JsonSource:
         before, after = sides_shown(survey, wanted)
         near = wanted.last + PROBE >= self._today
         if before and not after and near and (newest := self._newest()) is not None:
-            after = newest.reach(wanted.last) and self._has(newest, answer)
+            after = newest.reach(wanted.last) and newest.are_in(self._reached(answer))
         earliest, latest = ends_of(survey)
         ends = []
         if not before:
@@ -245,10 +246,10 @@ class JsonSource:
             ends.append(Window(max(min(latest, wanted.last), wanted.first), wanted.last))
         return ends
 
-    def _has(self, newest: Newest, answer: _Answer) -> bool:
-        """Whether an answer has the newest records of the days that its question reached."""
+    def _reached(self, answer: _Answer) -> dict[date, DayRecords]:
+        """The days of an answer that its question reached for certain."""
         unsure = days_out_of_reach(answer.days, answer.asked, answer.survey, margin=DAYS_AFTER.days)
-        return newest.are_in({day: records for day, records in answer.days.items() if day not in unsure})
+        return {day: records for day, records in answer.days.items() if day not in unsure}
 
     def _end_agrees(self, answer: _Answer, end: Window) -> bool | None:
         """Whether a question about the outermost days lists what the answer lists; None where it is no smaller one."""
@@ -316,7 +317,8 @@ class JsonSource:
         newest = self._newest()
         if newest is None:
             return not looks_like_a_limit(survey.listed)
-        return self._has(newest, answer) and (newest.are_everything or not looks_like_a_limit(survey.listed))
+        days = self._reached(answer)
+        return newest.are_in(days) and (newest.are_all_of(days) or not looks_like_a_limit(survey.listed))
 
     # Questions -------------------------------------------------------------------------------------------------------
 

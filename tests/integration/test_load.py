@@ -513,7 +513,7 @@ def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, ve
 
     vendor.faults.clear()
     report = job.sync(lookback_days=0)
-    assert (report.error, counts(report), report.watermark) == (None, (8, 0, 0, 0), TENTH)
+    assert (report.error, counts(report), report.watermark) == (None, (4, 0, 0, 0), TENTH)
     assert job.steps[0].first == date(2026, 3, 7)
 
 
