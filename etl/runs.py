@@ -299,11 +299,11 @@ def _run(
     if position.retired_at:
         report.retired_at = _pass_by(settings, order, position.retired_at)
         return
-    _require_suspect(settings, order, position)
     _remark(settings, remarks, watcher)
     windows = report.windows = _leave_purged_out(
         engine, account_id, plan_order(settings, order, position, today), order, watcher
     )
+    _require_suspect(settings, order, position)
     _announce(settings, order, position, today, windows, watcher)
     scales = Scales(hurried, clock, is_wanted=order.command != "accept" and not order.dry_run)
     run: Run | None = None
