@@ -373,10 +373,10 @@ def _run(
     if position.retired_at:
         report.retired_at = _pass_by(settings, order, position.retired_at)
         return
-    _require_suspect(settings, order, position)
     _remark(settings, known.remarks, watcher)
     planned, report.also_fetched = plan_order(settings, order, position, today, known.complete)
     windows = report.windows = _leave_purged_out(engine, account_id, planned, order, watcher)
+    _require_suspect(settings, order, position)
     _announce(settings, order, position, today, windows, watcher)
     scales = Scales(hurried, clock, is_wanted=order.command != "accept" and not order.dry_run)
     run: Run | None = None

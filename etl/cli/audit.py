@@ -143,6 +143,8 @@ def _checks(options: Options, settings: Settings, file: Path | None) -> Sequence
     mounts = Path("/proc/mounts")
     listed = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""
     checks += check_database(engine, auto_migrate=settings.auto_migrate, mounts=listed)
+    if not any(check.error for check in checks):
+        checks.append(attempt("account", lambda: _look_at_account(engine, settings)))
     checks.append(attempt("temporary files", lambda: require_room(Path(tempfile.gettempdir()))))
     now = utc_now()
     today = now.astimezone(settings.timezone).date()
@@ -157,6 +159,24 @@ def _checks(options: Options, settings: Settings, file: Path | None) -> Sequence
     except ConfigError as error:
         checks.append(Check("token", "", error))
     return checks
+
+
+def _look_at_account(engine: Engine, settings: Settings) -> str:
+    """Whether the database has the account, bound to the settings of today."""
+    from etl.load.bindings import require_binding
+    from etl.load.engine import database_exists, reading
+    from etl.load.ledger import find_account
+    from etl.load.schema import is_current
+    from etl.runs import binding_of
+
+    if not database_exists(engine):
+        return "new; sync makes it"
+    with reading(engine) as connection:
+        if not is_current(connection):
+            return "not looked for: the schema is not up to date"
+        require_binding(connection, settings.account, binding_of(settings))
+        known = find_account(connection, settings.account) is not None
+    return "its token, zone and form are those of its rows" if known else "new; sync makes it"
 
 
 def _recall(engine: Engine, account: str, finding: Finding) -> Finding | None:

@@ -27,7 +27,7 @@ from etl.extract.completeness import (
     overlaps,
     sides_shown,
 )
-from etl.extract.json_source import DAYS_BEFORE, PROBE, ReadFeed, SourceDays, mention_unknown
+from etl.extract.json_source import DAYS_BEFORE, WEEK, ReadFeed, SourceDays, mention_unknown
 from etl.extract.spill import Spill
 from etl.model import ATTRIBUTES, DayRecords, Survey, Window
 from etl.unreadable import unreadable_days
@@ -212,7 +212,7 @@ class CsvSource:
     def _is_smaller_than_a_wider_one(self, survey: Survey, wanted: Window) -> bool:
         """Whether an export that begins earlier lists more: then no limit reached this one."""
         try:
-            wider = self._load(Window(wanted.first, wanted.first), wanted.first - DAYS_BEFORE - PROBE)
+            wider = self._load(Window(wanted.first, wanted.first), wanted.first - DAYS_BEFORE - WEEK)
         except Refused:
             return False
         return wider.survey.listed > survey.listed

@@ -39,8 +39,10 @@ DAYS_AFTER: Final = timedelta(days=2)
 ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
 """The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
 
-PROBE: Final = timedelta(days=7)
-"""How much earlier a wider question begins where a day does not make it larger: accounts have a weekly rhythm."""
+WEEK: Final = timedelta(days=7)
+"""How much wider a question is where a day does not make its answer larger: accounts have a weekly rhythm."""
+QUARTER: Final = timedelta(days=92)
+"""How much earlier the last of the wider questions begins: what happens once a month has happened before."""
 KNOWN_LIMIT: Final = 2
 """Different answers of the same size, none larger: from then on wider questions are of no use."""
 
@@ -235,7 +237,7 @@ class JsonSource:
         """The outermost days of an answer in order, at each end where nothing shows that it is whole."""
         survey = answer.survey
         before, after = sides_shown(survey, wanted)
-        near = wanted.last + PROBE >= self._today
+        near = wanted.last + WEEK >= self._today
         if before and not after and near and (newest := self._newest()) is not None:
             after = newest.reach(wanted.last) and newest.are_in(self._reached(answer))
         earliest, latest = ends_of(survey)
@@ -259,12 +261,17 @@ class JsonSource:
         return all(len(records) == len(answer.days[day]) for day, records in alone.days.items())
 
     def _wider_lists_more(self, answer: _Answer, wanted: Window) -> bool:
-        """Whether a question that begins earlier has a larger answer: then no limit reached this one."""
+        """Whether a wider question has a larger answer: then no limit reached this one."""
+        week = Window(wanted.first - WEEK, max(wanted.last, min(wanted.last + WEEK, self._today)))
+        day = Window(wanted.first - ONE_DAY, wanted.last)
+        return self._any_lists_more(answer, [week] if is_of_one_day(answer.survey) else [day, week])
+
+    def _any_lists_more(self, answer: _Answer, questions: Iterable[Window]) -> bool:
         listed = answer.survey.listed
-        for days in (PROBE,) if is_of_one_day(answer.survey) else (ONE_DAY, PROBE):
+        for question in questions:
             if self._sizes.answers_of(listed) > KNOWN_LIMIT:
                 return False
-            wider = self._probe(Window(wanted.first - days, wanted.last))
+            wider = self._probe(question)
             if wider is not None and wider.survey.listed > listed:
                 return True
         return False
@@ -283,7 +290,7 @@ class JsonSource:
         narrow = self._from_narrow_questions(day)
         if narrow is not None:
             return narrow.result()
-        if self._may_be_all_there_is(answer):
+        if self._may_be_all_there_is(answer, day):
             return replace(self._settled(answer), unproven={day: answer.survey.listed})
         still_open = {day: _truncated(answer.survey.listed)}
         return SourceDays(answer.asked, {}, answer.survey.rejected, still_open, seen={day: len(answer.days[day])})
@@ -309,16 +316,19 @@ class JsonSource:
                     return _union(day, answers)
         return None
 
-    def _may_be_all_there_is(self, answer: _Answer) -> bool:
+    def _may_be_all_there_is(self, answer: _Answer, day: date) -> bool:
         """Whether nothing speaks against an answer that no other can confirm: all its records are of a single day."""
         survey = answer.survey
         if not is_of_one_day(survey) or self._sizes.answers_of(survey.listed) > 1:
             return False
-        newest = self._newest()
-        if newest is None:
-            return not looks_like_a_limit(survey.listed)
-        days = self._reached(answer)
-        return newest.are_in(days) and (newest.are_all_of(days) or not looks_like_a_limit(survey.listed))
+        if (newest := self._newest()) is not None:
+            days = self._reached(answer)
+            if not newest.are_in(days):
+                return False
+            if newest.are_all_of(days):
+                return True
+        doubtful = looks_like_a_limit(survey.listed)
+        return not doubtful or self._any_lists_more(answer, [Window(day - QUARTER, day)])
 
     # Questions -------------------------------------------------------------------------------------------------------
 

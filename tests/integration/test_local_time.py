@@ -99,6 +99,7 @@ def sqlite_clock(sqlite_url, sandbox):
     return Clock(sqlite_url, sandbox)
 
 
+@pytest.mark.fault(53)
 @pytest.mark.parametrize("spelled", [(FIRST, SECOND), ("2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z")])
 def test_an_offset_tells_the_two_readings_of_a_repeated_hour(clock, spelled):
     clock.vendor.dataset.replace([charge(spelled[0], "0001"), charge(spelled[1], "0002")])

@@ -1,0 +1,231 @@
+"""An account is deleted with all its rows, or turned to another zone; the accounts beside it stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from zoneinfo import ZoneInfo
+
+import pytest
+from accounts import START, Account, charges, just_before
+from jobs import SILENT
+from sqlalchemy import select, text
+
+import etl.accounts
+from etl.accounts import delete_account, set_account_timezone
+from etl.errors import ConfigError, RunElsewhere
+from etl.load import delete_account as deletion
+from etl.load.ledger import Fence, find_account, hold_fence
+from etl.load.lock import hold_lock
+from etl.load.tables import metadata
+from etl.process import exit_code_of
+from etl.runs import Order, run_account
+from etl.zones import to_utc
+
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+MOSCOW, VLADIVOSTOK, LONDON = map(ZoneInfo, ("Europe/Moscow", "Asia/Vladivostok", "Europe/London"))
+OWN = [table for table in metadata.sorted_tables if "account_id" in table.c]
+
+
+def clock():
+    return MORNING
+
+
+@pytest.fixture
+def account(database_url, sandbox):
+    """Two accounts, of which `default` has a row in every table."""
+    day = charges("2026-03-09", 8)
+    sandbox.dataset.replace([*day, *charges("2026-03-10", 2), charges("2026-03-10", 1)[0] | {"price": "x"}])
+    other = Account(database_url, sandbox, account="bank")
+    assert other.run()[0] == 65
+    account = Account(database_url, sandbox)
+    assert account.run()[0] == 65
+    sandbox.dataset.remove(day[:1])
+    assert account.run()[0] == 65
+    with account.engine.begin() as connection:
+        number = find_account(connection, "default")
+        moment = "2026-03-10 06:00:00"
+        connection.execute(
+            text(
+                "INSERT INTO balance_top_ups (account_id, at, amount, noted_at) VALUES "
+                f"({number}, '{moment}', '5', '{moment}')"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO purged_months (account_id, month, records, delivered, spend, restated, purged_at) VALUES "
+                f"({number}, '2026-01-01', 1, 1, '1', '0', '{moment}')"
+            )
+        )
+    return account
+
+
+def rows_of(account, label):
+    """By table, the rows of an account."""
+    with account.engine.connect() as connection:
+        number = find_account(connection, label)
+        return {
+            table.name: sorted(map(repr, connection.execute(select(table).where(table.c.account_id == number))))
+            for table in OWN
+        }
+
+
+# --- delete -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [3, 5_000])
+def test_a_deleted_account_leaves_no_row_and_every_count_is_told(account, batch_size, monkeypatch):
+    monkeypatch.setattr(deletion, "BATCH_SIZE", batch_size)
+    own, others = rows_of(account, "default"), rows_of(account, "bank")
+    assert all(own.values())
+    removed = delete_account(account.engine, "default", wait=0, clock=clock)
+    assert removed == {"accounts": 1} | {table: len(rows) for table, rows in own.items()}
+    assert (rows_of(account, "bank"), account.read("SELECT label FROM accounts")) == (others, [("bank",)])
+    assert not any(rows_of(account, "default").values())
+    assert account.run()[0] == 65
+    assert account.read("SELECT COUNT(*) FROM billing WHERE account = 'default'") == [(9,)]
+
+
+def test_no_account_is_deleted_while_a_run_of_it_is_under_way(account):
+    before = account.dump()
+    with hold_lock(account.engine, "account-default", wait=0), pytest.raises(RunElsewhere):
+        delete_account(account.engine, "default", wait=0, clock=clock)
+    assert account.dump() == before
+
+
+def test_an_account_that_is_not_there_is_refused_with_the_one_meant(account):
+    for act in (
+        lambda: delete_account(account.engine, "defualt", wait=0, clock=clock),
+        lambda: set_account_timezone(account.engine, "defualt", LONDON, wait=0, clock=clock),
+    ):
+        with pytest.raises(ConfigError, match=r"no account defualt; it has bank, default; did you mean default\?"):
+            act()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_run_that_slept_while_its_account_was_deleted_may_write_no_more(account):
+    with account.engine.begin() as connection:
+        run = Fence(find_account(connection, "default"), 2)
+        hold_fence(connection, run)
+    delete_account(account.engine, "default", wait=0, clock=clock)
+    with account.engine.begin() as connection, pytest.raises(RunElsewhere):
+        hold_fence(connection, run)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_account_deleted_in_part_is_used_by_no_run(account):
+    with account.engine.begin() as connection:
+        deletion.mark_deletion(connection, find_account(connection, "default"), MORNING)
+    code, message = account.run()
+    assert (code, "billing-etl account delete default" in message) == (78, True)
+    delete_account(account.engine, "default", wait=0, clock=clock)
+    assert account.run()[0] == 65
+
+
+# --- set-timezone -----------------------------------------------------------------------------------------------------
+
+
+def run(account, zone):
+    report = run_account(
+        replace(account.settings, timezone=zone),
+        Order("sync"),
+        SILENT,
+        redact=str,
+        exit_code_of=exit_code_of,
+        clock=clock,
+    )
+    return exit_code_of(report), str(report.error or "")
+
+
+def times(account, label="default"):
+    """The wall clock and the UTC of each record, as text."""
+    found = account.read(
+        "SELECT r.created_at, r.created_at_utc FROM billing_records r JOIN accounts a ON a.id = r.account_id "
+        "WHERE a.label = :label ORDER BY r.created_at",
+        label=label,
+    )
+    return [(str(wall), str(utc)) for wall, utc in found]
+
+
+@pytest.mark.parametrize("zone", [VLADIVOSTOK, LONDON], ids=str)
+@pytest.mark.parametrize("rows", [1, 5_000])
+def test_every_row_is_turned_and_the_wall_clock_stays(account, zone, rows, monkeypatch):
+    monkeypatch.setattr(etl.accounts, "ROWS_PER_TRANSACTION", rows)
+    walls, other = [wall for wall, _ in times(account)], rows_of(account, "bank")
+    digests = account.read("SELECT account_id, day, digest, spend, restated_at FROM synced_days ORDER BY 1, 2")
+    journal = account.read("SELECT COUNT(*) FROM restatements")
+    assert run(account, zone)[0] == 78
+    assert set_account_timezone(account.engine, "default", zone, wait=0, clock=clock) == len(walls)
+    assert times(account) == [(wall, to_utc(wall, zone)) for wall in walls]
+    assert run(account, MOSCOW)[0] == 78
+    assert run(account, zone)[0] == 65
+    assert account.read("SELECT account_id, day, digest, spend, restated_at FROM synced_days ORDER BY 1, 2") == digests
+    assert account.read("SELECT COUNT(*) FROM restatements") == journal
+    assert rows_of(account, "bank") == other
+    assert set_account_timezone(account.engine, "default", zone, wait=0, clock=clock) == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_watermarks_day_ends_in_the_new_zone(account):
+    set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock)
+    state = account.read("SELECT last_synced_date, synced_until_utc FROM sync_state WHERE account_id = 2")
+    assert [(str(day), str(until)[:16]) for day, until in state] == [("2026-03-10", "2026-03-10 14:00")]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_turned_days_get_a_revision_and_those_that_were_right_get_none(account):
+    revisions = "SELECT day, revision FROM synced_days WHERE account_id = 2 ORDER BY day"
+    before = dict(account.read(revisions))
+    set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock)
+    changed = {str(day) for day, revision in account.read(revisions) if revision != before[day]}
+    assert changed == {"2026-03-09", "2026-03-10"}
+    before = dict(account.read(revisions))
+    set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock)
+    assert dict(account.read(revisions)) == before
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_rows_of_two_zones_are_brought_together_by_the_zone_the_account_has(account):
+    with account.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE billing_records SET created_at_utc = created_at WHERE created_at < '2026-03-10'")
+        )
+    assert set_account_timezone(account.engine, "default", MOSCOW, wait=0, clock=clock) == 8
+    assert times(account) == [(wall, to_utc(wall, MOSCOW)) for wall, _ in times(account)]
+
+
+def test_over_a_change_of_the_clock_each_row_has_the_offset_of_its_hour(database_url, sandbox):
+    zone = ZoneInfo("Europe/Berlin")
+    moments = ["2025-10-26T01:59:59", "2025-10-26T02:00:00", "2025-10-26T02:59:59", "2025-10-26T03:00:00"]
+    moments += ["2026-03-08T12:00:00", "2025-07-01T00:00:00"]
+    record = charges(START, 1)[0] | {"price": Decimal("0.2")}
+    sandbox.dataset.replace([record | {"created_at": moment} for moment in moments])
+    account = Account(database_url, sandbox, start_date=date(2025, 7, 1), window_days=366)
+    account.run()
+    assert len(times(account)) == len(moments)
+    set_account_timezone(account.engine, "default", zone, wait=0, clock=clock)
+    assert times(account) == [(wall, to_utc(wall, zone)) for wall, _ in times(account)]
+    # A row that stands at the second reading of a repeated hour has its time from the vendor, and keeps it.
+    second = "UPDATE billing_records SET created_at_utc = '2025-10-26 01:59:59'"
+    with account.engine.begin() as connection:
+        connection.execute(text(f"{second} WHERE created_at = '2025-10-26 02:59:59'"))
+    assert set_account_timezone(account.engine, "default", ZoneInfo("Europe/Paris"), wait=0, clock=clock) == 0
+
+
+def test_an_account_turned_in_part_is_used_by_no_run_in_either_zone(account, monkeypatch):
+    monkeypatch.setattr(etl.accounts, "ROWS_PER_TRANSACTION", 1)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with just_before("UPDATE billing_records", stop, skip=1), pytest.raises(KeyboardInterrupt):
+        set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock)
+    turned = [utc == to_utc(wall, VLADIVOSTOK) for wall, utc in times(account)]
+    assert turned == [True] * 8 + [False] * 2
+    for zone in (MOSCOW, VLADIVOSTOK):
+        code, message = run(account, zone)
+        assert (code, message.endswith("account set-timezone default Asia/Vladivostok turns the rest")) == (78, True)
+    assert set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock) == 2
+    assert times(account) == [(wall, to_utc(wall, VLADIVOSTOK)) for wall, _ in times(account)]
+    assert run(account, VLADIVOSTOK)[0] == 65
