@@ -169,13 +169,6 @@ _SOME_CELL: Final = {
 }
 """What a column of the field must hold at least once."""
 
-_READABLE: Final = {
-    "created_at": _TIME,
-    "status": re.compile(rf"(?:[-+]?[0-9]+(?:[.,]0+)?|{_BOOLEAN})?"),
-    "price": _NUMBER,
-}
-"""Fields that reject their record when they cannot be read. A status may be empty."""
-
 
 def is_time(cell: str) -> bool:
     """Tell whether a cell is a moment in one of the forms that are read."""
@@ -256,23 +249,3 @@ def _readings(columns: Sequence[Column]) -> Iterator[Columns]:
     for order in permutations(fields):
         if all(field in could_be for field, could_be in zip(order, possible, strict=True)):
             yield {field: index for index, field in enumerate(order)}
-
-
-def refuse_unreadable(records: Iterable[RawRecord], fields: Iterable[str]) -> None:
-    """Make sure that the columns hold what their names say: a form unknown to us must not reject records one by one.
-
-    Raises:
-        UnusableAnswer: There are records, and one of the fields cannot be read in any of them.
-
-    """
-    unread = {field: form for field, form in _READABLE.items() if field in fields}
-    empty = True
-    for record in records:
-        empty = False
-        unread = {
-            field: form for field, form in unread.items() if not form.fullmatch(_value_shown(getattr(record, field)))
-        }
-        if not unread:
-            return
-    if not empty:
-        raise UnusableAnswer(f"no row has a readable {', '.join(unread)}")

@@ -30,7 +30,6 @@ from etl.extract.csv_columns import (
     field_named,
     is_time,
     name_shown,
-    refuse_unreadable,
 )
 from etl.model import MISSING, Feed, RawRecord
 
@@ -77,10 +76,6 @@ def parse_export(file: BinaryIO) -> Feed:
     """
     encoding = _recognise_encoding(file)
     form = _recognise_form(file, encoding)
-    if form.header is not None:
-        # Without a header the content has already been asked, all of it.
-        with closing(_records(file, form)) as records:
-            refuse_unreadable(records, form.columns)
     return Feed(rows=_records(file, form), fields=frozenset(form.columns), unknown=form.unknown)
 
 

@@ -530,10 +530,18 @@ def test_an_export_about_other_days_is_none():
     assert (batch.days, batch.doubts.keys()) == ({}, {day(6), day(7), day(8)})
 
 
-def test_an_export_of_which_no_record_can_be_read_is_none():
-    own = OwnVendor(fail(Transient("down")), lambda _: [made("soon")] * 3)
-    with pytest.raises(VendorUnavailable):
-        own.fetch(days(6, 8))
+@pytest.mark.parametrize(
+    "bad",
+    [{"created_at": "12/29/2021 2:06 PM"}, {"created_at": "2026-03-06T14:06"}, {"status": "да"}, {"price": "free"}],
+)
+@pytest.mark.parametrize("source", ["json", "csv"])
+def test_an_answer_of_which_no_record_can_be_read_answers_for_none_of_their_days(source, bad):
+    records = [made(f"{day(number)}T10:00:00") | bad for number in (6, 7, 8)]
+    own = OwnVendor(lambda _: records) if source == "json" else OwnVendor(fail(Transient("down")), lambda _: records)
+    [batch] = own.fetch(days(6, 8))
+    assert batch.days == {}
+    assert batch.doubts.keys() == set(days(6, 8).days())
+    assert all("can be read" in reason for reason in batch.doubts.values())
 
 
 def test_an_account_without_records_is_empty_by_both_sources(vendor):

@@ -481,7 +481,7 @@ def test_what_comes_behind_an_interim_answer_is_under_the_deadline(status):
     assert (type(error), str(error)) == (Transient, "no complete answer within BILLING_REQUEST_DEADLINE")
 
 
-@pytest.mark.parametrize("body", [gzip.compress(b"{}"), zlib.compress(b"{}")])
+@pytest.mark.parametrize("body", [gzip.compress(b"{}"), zlib.compress(b"{}")], ids=["gzip", "deflate"])
 def test_a_compressed_body_that_is_not_called_so_is_no_answer(body):
     with raw_server(http(body, "Content-Encoding: utf-8", "Connection: close")) as (url, _), opened(url) as transport:
         text = ask(transport)
