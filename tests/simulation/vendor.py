@@ -1,0 +1,322 @@
+"""The vendor of a scenario: the transport that a run is given."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import IO, Any
+
+from etl.errors import Refused, Transient
+from simulation.freedoms import FREEDOMS
+from simulation.scenario import Scenario
+from simulation.spelling import Spelling, csv_file, csv_line, json_object
+from simulation.world import DAY, Charge, Row, World, make_world
+
+CALLS = {
+    "post_billing_data": "json",
+    "get_billing_csv": "csv",
+    "get_billing_record": "newest",
+    "get_balance": "balance",
+}
+
+OLDER_DAYS = 6
+"""Days before the first one that is synced of which the vendor has records too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A charge as it is listed tonight; `day` is where the vendor cuts it, its own day is the charge's."""
+
+    charge: Charge
+    row: Row
+    day: date
+
+
+class Vendor:
+    """The vendor, night by night.
+
+    Attributes:
+        items: All that it lists tonight: what it means, whatever a single answer shows.
+        calls: How often each of its calls was used tonight.
+        faults: How often each failed tonight.
+        redact, clock_skew: As a transport has them.
+    """
+
+    clock_skew: float | None = None
+
+    def __init__(self, scenario: Scenario, world: World) -> None:
+        self.scenario = scenario
+        self.world = world
+        self.calls: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.redact = str
+        self.night = -1
+        self._texts: dict[tuple[Any, ...], str] = {}
+        self._forms = {source: self._form(source) for source in ("json", "csv")}
+        self._healthy_forms = {source: self._form(source, healthy=True) for source in ("json", "csv")}
+
+        self.known_rows = {row for charge in world.charges for row in charge.versions()}
+        self.moments = self._moments()
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Vendor:
+        """The vendor of a scenario, with charges from some days before the first sync to the last night."""
+        first, last = scenario.start - OLDER_DAYS * DAY, scenario.today(scenario.nights - 1)
+        world = make_world(scenario.traits, scenario.draw, first, last, scenario.zone)
+        if scenario.records is not None:
+            left = set(scenario.records)
+            world.charges = [charge for charge in world.charges if charge.number in left]
+        return cls(scenario, world)
+
+    def _moments(self) -> dict[Row, set[str]]:
+        """In UTC, every row whose wall clock stands for two moments; both where a source gives no offset."""
+        offsets = {self.form(source).get("time") in {"offset", "utc"} for source in ("json", "csv")}
+        moments: dict[Row, set[str]] = {}
+        for charge in self.world.charges:
+            first = charge.wall.replace(tzinfo=self.scenario.zone)
+            if first.utcoffset() == first.replace(fold=1).utcoffset():
+                continue
+            for row in charge.versions():
+                some = moments.setdefault(row, set())
+                some.add(f"{datetime.fromtimestamp(charge.moment, UTC):%Y-%m-%d %H:%M:%S}")
+                if offsets != {True}:
+                    some.add(f"{first.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
+        return moments
+
+    # The transport.
+
+    def connect(self, *_: Any, **__: Any) -> Vendor:
+        """Stands in for the class Transport."""
+        return self
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def request(self, method: str, action: str, sink: IO[bytes], *, body: dict[str, str] | None = None) -> None:
+        """As `Transport.request`."""
+        name, _, parameter = action.partition("/")
+        call = CALLS.get(name)
+        if call is None or (method == "POST") != (call == "json"):
+            raise Refused("HTTP 404, without a reason")
+        self.calls[call] += 1
+        answer = self._fault(call)
+        if answer is None:
+            if call == "json":
+                assert body is not None
+                answer = self._json(date.fromisoformat(body["start_date"]), date.fromisoformat(body["end_date"]))
+            elif call == "csv":
+                answer = self._csv(date.fromisoformat(parameter))
+            elif call == "newest":
+                answer = self._newest(int(parameter))
+            else:
+                spent = sum((item.row.price for item in self.items), Decimal(0))
+                answer = f'{{"success": true, "error": "", "data": {{"balance": {10**7 - spent}}}}}'.encode()
+        sink.write(answer)
+
+    # The night.
+
+    def begin(self, night: int) -> None:
+        """A night begins: what is listed, and what is not shown."""
+        self.night = night
+        self.calls.clear()
+        self.faults.clear()
+        scenario = self.scenario
+        now = scenario.clock(night)
+        self.now = now.astimezone(scenario.zone).replace(tzinfo=None)
+        self.offset = timedelta(hours=scenario.traits.get("cut_zone", 0))
+        self.today = (self.now + self.offset).date()
+        items = [Item(charge, row, (charge.wall + self.offset).date()) for charge, row in self.world.listed(now)]
+        earliest = self.earliest
+        emptied = self.trait("emptied_days")
+        self.items = [
+            item
+            for item in items
+            if item.day >= earliest
+            and not (emptied and self._hits("emptied_days", emptied, item.charge.day.isoformat()))
+        ]
+        self.by_day: defaultdict[date, list[Item]] = defaultdict(list)
+        for item in self.items:
+            self.by_day[item.day].append(item)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it keeps its word tonight whatever it did before."""
+        return self.night >= self.scenario.heals_at
+
+    @property
+    def earliest(self) -> date:
+        """The first day that it serves."""
+        days = [date.min]
+        if "contract" in self.scenario.traits:
+            start = self.scenario.start + self.scenario.traits["contract"] * DAY
+            days.append((datetime.combine(start, datetime.min.time()) + self.offset).date())
+        if "retention" in self.scenario.traits:
+            days.append(self.today - self.scenario.traits["retention"] * DAY)
+        return max(days)
+
+    def trait(self, name: str) -> Any:
+        """What was drawn for a freedom; None where it is not taken, or not tonight."""
+        value = self.scenario.traits.get(name)
+        if value is None or (FREEDOMS[name].passing and self.healthy):
+            return None
+        if isinstance(value, dict) and "nights" in value and not value["nights"][0] <= self.night < value["nights"][1]:
+            return None
+        return value
+
+    def _hits(self, name: str, value: dict[str, Any], thing: str) -> bool:
+        return self.scenario.draw(f"{name} {thing}").random() < value["share"]
+
+    # What single sources do not show.
+
+    def hides(self, source: str, day: date) -> bool:
+        """Whether a source shows a day empty that is not."""
+        value = self.trait(f"{source}_hides")
+        return value is not None and self._hits(f"{source}_hides", value, day.isoformat())
+
+    def breaks(self, source: str, item: Item) -> str | None:
+        """Which field of a record cannot be read; None where all can."""
+        value = self.trait(f"{source}_unreadable")
+        if value is not None:
+            scope = {"records": str(item.charge.number), "days": item.charge.day.isoformat(), "all": None}[
+                value["scope"]
+            ]
+            if scope is None or self._hits(f"{source}_unreadable", value, scope):
+                return str(value["field"])
+        if source == "json":
+            value = self.trait("json_doubled")
+            if value is not None and self._hits("json_doubled", value, str(item.charge.number)):
+                return "doubled"
+        if self.form(source).get("price") == "thousands" and abs(item.row.price) >= 1000:
+            return "thousands"
+        return None
+
+    def is_unsure(self, source: str) -> bool:
+        """Whether a source may be refused altogether tonight for how it spells things."""
+        form = self.form(source)
+        # Letters of cp1251 may look like UTF-8 that lost a few bytes.
+        return "unsure" in form or form.get("header") == "none" or form.get("encoding") == "cp1251"
+
+    def limit(self, source: str) -> int | None:
+        """How many records an answer has at the most."""
+        value = self.trait(f"{source}_limit")
+        return None if value is None else int(value["size"])
+
+    # Answers.
+
+    def form(self, source: str) -> Spelling:
+        """How a source spells things tonight."""
+        return (self._healthy_forms if self.healthy else self._forms)[source]
+
+    def _form(self, source: str, *, healthy: bool = False) -> Spelling:
+        traits = self.scenario.traits
+        form: Spelling = {}
+        for name, value in traits.items():
+            prefix, _, field = name.partition("_")
+            if prefix == source and not isinstance(value, dict) and not (healthy and FREEDOMS[name].passing):
+                form[field] = value
+        if "comma_float" in (form.get("phone"), form.get("code")):
+            form["unsure"] = True
+        if scientific := form.pop("scientific", None):
+            form |= {"phone": scientific, "unsure": True}
+        if form.pop("minutes", None):
+            form |= {"time": "minutes", "unsure": True}
+        if form.pop("thousands", None):
+            form["price"] = "thousands"
+        if form.get("price") == "comma" and form.get("delimiter") == ",":
+            form["quotes"] = "all"
+        return form
+
+    def _fault(self, call: str) -> bytes | None:
+        value = self.trait(f"{call}_outage" if call in {"json", "csv"} else f"{call}_down")
+        if (
+            value is None
+            or self.scenario.draw(f"fault {call} {self.night} {self.calls[call]}").random() >= value["share"]
+        ):
+            return None
+        self.faults[call] += 1
+        match value["kind"]:
+            case "503":
+                raise Transient("HTTP 503")
+            case "timeout":
+                raise Transient("no byte within BILLING_TIMEOUT")
+            case "400":
+                raise Refused('HTTP 400, "not now"')
+            case "broken":
+                return b'{"success": true, "error": "", "data": [{"created_at": "2026-'
+            case "html":
+                return b"<html><body>Bad Gateway</body></html>"
+            case "empty":
+                return b""
+            case "null":
+                return b'{"success": true, "error": "", "data": null}'
+        return b'{"success": false, "error": "try again later", "data": {}}'
+
+    def _json(self, first: date, last: date) -> bytes:
+        if first < self.earliest and "contract" in self.scenario.traits:
+            raise Refused('HTTP 400, "start_date is too early"')
+        if last > self.today and "refuses_future" in self.scenario.traits:
+            raise Refused('HTTP 400, "end_date is in the future"')
+        if "end_excluded" in self.scenario.traits:
+            last -= DAY
+        return self._json_list("json", self.shown("json", first, last))
+
+    def _csv(self, first: date) -> bytes:
+        if first < self.earliest and "contract" in self.scenario.traits:
+            raise Refused('HTTP 400, "start_date is too early"')
+        form = self.form("csv")
+        return csv_file((self._text("csv", item, form) for item in self.shown("csv", first, date.max)), form)
+
+    def _newest(self, number: int) -> bytes:
+        if not 1 <= number <= 100:
+            raise Refused('HTTP 400, "n"')
+        items = sorted(self.items, key=lambda item: item.charge.moment)[-number:]
+        return self._json_list("json", self._in_order("newest", items))
+
+    def shown(self, source: str, first: date, last: date) -> list[Item]:
+        """The records of an answer, in its order."""
+        hidden: dict[date, bool] = {}
+        items: list[Item] = []
+        for day, some in self.by_day.items():
+            if first <= day <= last:
+                items += some
+        if self.trait(f"{source}_hides") is not None:
+            days = {item.charge.day for item in items}
+            hidden = {day: self.hides(source, day) for day in days}
+            items = [item for item in items if not hidden[item.charge.day]]
+        items.sort(key=lambda item: item.charge.moment)
+        limit = self.trait(f"{source}_limit")
+        if limit is not None and len(items) > limit["size"]:
+            size = limit["size"]
+            if limit["keeps"] == "oldest":
+                items = items[:size]
+            elif limit["keeps"] == "newest":
+                items = items[-size:]
+            else:
+                chosen = set(self.scenario.draw(f"{source} {first} {last}").sample(range(len(items)), size))
+                items = [item for number, item in enumerate(items) if number in chosen]
+        return self._in_order(source, items)
+
+    def _in_order(self, source: str, items: list[Item]) -> list[Item]:
+        order = self.scenario.traits.get(f"{source}_order", "ascending")
+        if order == "descending":
+            return items[::-1]
+        if order == "shuffled":
+            return self.scenario.draw(f"order {source} {len(items)}").sample(items, len(items))
+        return items
+
+    def _json_list(self, source: str, items: Iterable[Item]) -> bytes:
+        form = self.form(source)
+        text = ", ".join([self._text(source, item, form) for item in items])
+        return f'{{"success": true, "error": "", "data": [{text}]}}'.encode()
+
+    def _text(self, source: str, item: Item, form: Spelling) -> str:
+        broken = self.breaks(source, item)
+        key = (source, item.charge.number, item.row, broken, self.healthy)
+        text = self._texts.get(key)
+        if text is None:
+            write = json_object if source == "json" else csv_line
+            text = self._texts[key] = write(item.charge, item.row, form, self.scenario.zone, broken)
+        return text
