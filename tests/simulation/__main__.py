@@ -15,7 +15,7 @@ from functools import partial
 
 from simulation.freedoms import FREEDOMS
 from simulation.runner import Failure, laboratory
-from simulation.scenario import Scenario, draw_scenario
+from simulation.scenario import ALL, Choice, Scenario, draw_scenario
 from simulation.shrinker import shrink
 from simulation.vendor import Vendor
 
@@ -35,12 +35,12 @@ class Outcome:
         self.failures = self.failures or []
 
 
-def simulate(seeds: Sequence[int], *, without: Sequence[str] = (), only: Sequence[str] | None = None) -> Outcome:
+def simulate(seeds: Sequence[int], choice: Choice = ALL) -> Outcome:
     """The lives of the vendors of some seeds."""
     outcome = Outcome()
     with laboratory() as place:
         for seed in seeds:
-            scenario = draw_scenario(seed, without=without, only=only)
+            scenario = draw_scenario(seed, choice)
             failure = place.run(scenario)
             outcome.vendors += 1
             outcome.nights += scenario.nights if failure is None else failure.night + 1
@@ -70,6 +70,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--vendors", type=int, help="so many vendors instead")
     parser.add_argument("--without", default="", help="freedoms, or beginnings of their names, that no vendor takes")
     parser.add_argument("--only", default="", help="no freedoms but these")
+    parser.add_argument("--always", default="", help="freedoms that every vendor takes")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--failures", type=int, default=5, help="how many to shrink, one of each kind first")
     parser.add_argument("--scenario", help="one vendor, as a failure describes it")
@@ -105,11 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _simulate_all(options: argparse.Namespace, seed: int) -> Outcome:
-    work = partial(
-        simulate,
-        without=tuple(filter(None, options.without.split(","))),
-        only=options.only.split(",") if options.only else None,
-    )
+    names = (tuple(filter(None, text.split(","))) for text in (options.without, options.only, options.always))
+    work = partial(simulate, choice=Choice(*names))
     total = Outcome()
     if options.vendors:
         chunks: Iterator[range] = iter([range(seed, seed + options.vendors)])

@@ -60,9 +60,12 @@ def _outage(numbers: Random) -> dict[str, Any]:
 FAULTS = ("503", "timeout", "broken", "html", "empty", "success_false", "null", "400")
 
 
+UNREADABLE = ("price", "price", "no_price", "status", "time", "time", "no_time", "list")
+
+
 def _unreadable(numbers: Random) -> dict[str, Any]:
     return {
-        "field": numbers.choice(("price", "status", "time")),
+        "field": numbers.choice(UNREADABLE),
         "scope": numbers.choice(("records", "records", "days", "all")),
         "share": round(numbers.uniform(0.02, 0.5), 3),
         "nights": _times(numbers),
@@ -81,7 +84,9 @@ _PRICES = ("string", "padded", "noise", "comma")
 FREEDOMS: dict[str, Freedom] = {
     # The account.
     "volume": Freedom(
-        lambda numbers: round(numbers.choice((2, 5, 12, 40, 90)) * numbers.uniform(0.5, 1.5), 1), 0.7, simpler=(2, 5)
+        lambda numbers: round(numbers.choice((1, 2, 2, 4, 4, 8, 8, 15, 40, 90)) * numbers.uniform(0.5, 1.5), 1),
+        0.7,
+        simpler=(2, 5),
     ),
     "level": _any_of(True),
     "growth": _share(1.01, 1.15),
@@ -107,18 +112,23 @@ FREEDOMS: dict[str, Freedom] = {
     "zone": _any_of("Europe/Berlin", "Asia/Vladivostok", "America/New_York", "UTC"),
     "hour": _any_of(0, 1, 9, 14, 23, at_least=0.3),
     "missed_nights": _any_of(True),
+    "backfill_first": _any_of(True),
+    "backfills": _share(0.1, 0.5),
+    "deep": _share(0.1, 0.5),
     # The days.
     "end_excluded": _any_of(True, at_least=0.2),
     "cut_zone": _any_of(-15, -10, -3, 2, 5, 9, 11, at_least=0.2, simpler=(-3, 5)),
     "refuses_future": _any_of(True),
     "contract": _any_of(0, 0, 0, 1, 4, simpler=(0,)),
     "retention": _any_of(20, 30, 45),
+    "arrivals": _any_of(20, 600, 3_600),
     # How much, and in which order.
     "json_limit": Freedom(_limit, passing=True),
     "csv_limit": Freedom(_limit, passing=True),
     "json_order": _any_of(*_ORDERS),
     "csv_order": _any_of(*_ORDERS),
     "newest_order": _any_of(*_ORDERS),
+    "newest_arrived": _any_of(True),
     "newest_down": Freedom(_outage),
     "balance_down": Freedom(_outage),
     # How it is spelled.
@@ -137,6 +147,8 @@ FREEDOMS: dict[str, Freedom] = {
     "csv_price": _any_of(*_PRICES, "noise32", "spaces"),
     "csv_nothing": _any_of("NULL", "\\N", "None"),
     "csv_extra": _any_of(True),
+    "csv_lacks": _any_of(["status"], ["status_info"], ["status", "status_info"]),
+    "respells": Freedom(lambda numbers: {"nights": _times(numbers)}),
     "csv_delimiter": _any_of(",", "\t"),
     "csv_header": _any_of("russian", "none"),
     "csv_columns": Freedom(lambda numbers: numbers.sample(FIELDS, len(FIELDS))),
@@ -161,4 +173,5 @@ FREEDOMS: dict[str, Freedom] = {
     "csv_hides": Freedom(_hidden, passing=True),
     "json_outage": Freedom(_outage, passing=True),
     "csv_outage": Freedom(_outage, passing=True),
+    "token_refused": Freedom(lambda numbers: {"nights": _times(numbers)}, passing=True),
 }

@@ -8,7 +8,7 @@ oracle asks for nothing that an honest program could not do.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -18,14 +18,13 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from etl.load.tables import billing_records, rejected_records, restatements, sync_state, synced_days
-from etl.runs import Report
-from simulation.scenario import Scenario
+from etl.runs import Order, Report
 from simulation.vendor import Item, Vendor
-from simulation.world import DAY, Charge, Row
+from simulation.world import DAY, Row
 
 GUARDED_FROM, LARGEST_SHARE = 20, Decimal("0.2")
 """The guard of the contract: BILLING_MAX_WITHDRAWN_SHARE at its default."""
-OK, LOOK, UNAVAILABLE = 0, 65, 69
+OK, LOOK, UNAVAILABLE, REFUSED = 0, 65, 69, 77
 SOURCES = ("json", "csv")
 
 Rows = Counter[Row]
@@ -51,6 +50,8 @@ class Stored:
         rows: The current rows of each day.
         utc: `created_at_utc` of each current row.
         ledger: The rows of `synced_days`.
+        deltas: What the journal adds to the spend of each day, and
+        changes: in how many lines.
         every: All rows of the table, withdrawn ones too.
     """
 
@@ -58,6 +59,7 @@ class Stored:
     utc: dict[Row, str] = field(default_factory=dict)
     ledger: dict[date, Any] = field(default_factory=dict)
     deltas: Counter[date] = field(default_factory=Counter)
+    changes: Counter[date] = field(default_factory=Counter)
     every: set[Row] = field(default_factory=set)
     first_day: date | None = None
     watermark: date | None = None
@@ -84,21 +86,30 @@ _STATE = select(sync_state.c.first_day, sync_state.c.last_synced_date)
 _REJECTED = select(rejected_records.c.id)
 
 
-def read_stored(connection: Connection) -> Stored:
-    """Everything of the only account."""
+def read_stored(connection: Connection, project: Callable[[Row], Row]) -> Stored:
+    """Everything of the only account.
+
+    Args:
+        connection: To its database.
+        project: Leaves out of a row what is not compared.
+    """
     stored = Stored()
-    for time, phone, code, status, info, price, repeats, withdrawn, utc in connection.execute(_ROWS):
-        row = Row(str(time), phone, code, status, info, price)
+    whole: set[tuple[Any, ...]] = set()
+    for time, *fields, repeats, withdrawn, utc in connection.execute(_ROWS):
+        raw = Row(str(time), *fields)
+        row = project(raw)
         stored.every.add(row)
-        if not withdrawn:
-            rows = stored.rows[time.date()]
-            if row in rows:
-                raise Violation("doubled", f"{row} stands in two rows")
-            rows[row] = repeats
-            stored.utc[row] = str(utc)
+        if withdrawn:
+            continue
+        if raw in whole:
+            raise Violation("doubled", f"{raw} stands in two rows")
+        whole.add(raw)
+        stored.rows[time.date()][row] += repeats
+        stored.utc[row] = str(utc)
     stored.ledger = {row.day: row for row in connection.execute(_DAYS)}
     for day, delta in connection.execute(_DELTAS):
         stored.deltas[day] += delta
+        stored.changes[day] += 1
     state = connection.execute(_STATE).one_or_none()
     if state is not None:
         stored.first_day, stored.watermark = state
@@ -115,21 +126,25 @@ class Night:
         truth: What the vendor lists of each day.
     """
 
-    def __init__(
-        self, scenario: Scenario, vendor: Vendor, before: Stored, after: Stored, report: Report, code: int
-    ) -> None:
-        self.scenario, self.vendor, self.before, self.after = scenario, vendor, before, after
-        self.report, self.code = report, code
-        self.today = scenario.today(vendor.night)
+    def __init__(self, vendor: Vendor, order: Order, before: Stored, after: Stored, report: Report, code: int) -> None:
+        self.scenario, self.vendor, self.order = vendor.scenario, vendor, order
+        self.before, self.after, self.report, self.code = before, after, report, code
+        self.today = self.scenario.today(vendor.night)
         self.asked = sorted({day for window in report.windows for day in window.days()})
-        self.items: defaultdict[date, list[Item]] = defaultdict(list)
-        for item in vendor.items:
-            self.items[item.charge.day].append(item)
-        self.truth = {day: Counter(item.row for item in some) for day, some in self.items.items()}
+        self.items = _by_day(vendor.items)
+        self.truth = self._count(self.items)
+        self.earlier = [self._count(_by_day(items)) for items in vendor.lists[:-1]]
+
+    def _count(self, items: Mapping[date, Iterable[Item]]) -> dict[date, Rows]:
+        return {day: Counter(self.vendor.project(item.row) for item in some) for day, some in items.items()}
 
     def of(self, day: date) -> Rows:
         """The truth of a day."""
         return self.truth.get(day, Counter())
+
+    def truths(self, day: date) -> list[Rows]:
+        """The truth of a day at each moment of the night: records come in while a run is under way."""
+        return [self.of(day), *(truth.get(day, Counter()) for truth in self.earlier)]
 
     # What each source could tell.
 
@@ -182,6 +197,9 @@ class Night:
         Raises:
             Violation: The first thing that is not.
         """
+        if self.vendor.trait("token_refused"):
+            self._check_refused_token()
+            return
         self._check_exit_code_is_known()
         self._check_nothing_is_invented()
         self._check_days()
@@ -190,6 +208,12 @@ class Night:
         self._check_code()
         self._check_liveness()
         self._check_cost()
+
+    def _check_refused_token(self) -> None:
+        if self.code != REFUSED:
+            raise Violation("refused_token", f"the token is refused, and the exit code is {self.code}")
+        if self.before.rows != self.after.rows:
+            raise Violation("refused_token", "the token is refused, and rows changed")
 
     def _check_exit_code_is_known(self) -> None:
         if self.code not in {OK, LOOK, UNAVAILABLE}:
@@ -200,7 +224,7 @@ class Night:
         for row in self.after.every - self.before.every:
             if row not in known:
                 raise Violation("invented", f"{row} was never listed by the vendor")
-        ambiguous = self.vendor.moments
+        ambiguous = self.vendor.moments()
         for row, utc in self.after.utc.items():
             if utc not in ambiguous.get(row, (utc,)):
                 raise Violation("utc", f"{row} is at {utc} UTC, and the vendor said {ambiguous[row]}")
@@ -220,8 +244,12 @@ class Night:
                     raise Violation("suspect_changed", f"{day} is suspect, and changed: {_difference(before, after)}")
                 continue
             self._check_kept(day, before, after)
+            noise = before == after and self.after.changes[day] != self.before.changes[day]
+            if noise and "csv_lacks" not in self.scenario.traits:
+                raise Violation("journal_noise", f"{day} is as it was, and the journal has lines about it")
             if not self.after.closed(day):
-                if wrong := [row for row in after if after[row] > max(before[row], self.of(day)[row])]:
+                most = [before, *self.truths(day)]
+                if wrong := [row for row in after if all(after[row] > rows[row] for rows in most)]:
                     raise Violation("open_day_wrong", f"{day} holds {wrong[:3]}, which the vendor does not list so")
             elif before == after and self.before.closed(day) and self.code != OK:
                 continue
@@ -233,25 +261,25 @@ class Night:
 
     def may_hold(self, day: date, rows: Rows) -> bool:
         """Whether a day may be stored as whole like this."""
-        truth = self.of(day)
-        if rows == truth:
+        if rows in self.truths(day):
             return True
+        truth = self.of(day)
         for source, other in (("json", "csv"), ("csv", "json")):
-            if self.hides(source, day) and not rows and not self._usable(other):
+            if self.hides(source, day) and not rows and not self._could_contradict(other, day):
                 return True
             unread = self.unread(source, day)
             if not unread or len(unread) == len(self.items[day]):
                 continue
-            required = truth - Counter(item.row for item in unread)
-            kept = Counter(version for item in _charges(unread) for version in item.versions())
-            if required - rows or (rows - required).keys() - kept.keys():
-                continue
-            if (rows - required).total() <= len(unread):
+            required = truth - Counter(self.vendor.project(item.row) for item in unread)
+            kept = {self.vendor.project(version) for item in unread for version in item.charge.versions()}
+            more = rows - required
+            if not required - rows and more.keys() <= kept and more.total() <= len(unread):
                 return True
         return False
 
-    def _usable(self, source: str) -> bool:
-        return self.clean[source] or (self.is_up(source) and not self.vendor.is_unsure(source))
+    def _could_contradict(self, source: str, day: date) -> bool:
+        """Whether a source shows that a day is not empty."""
+        return self.is_up(source) and not self.vendor.is_unsure(source) and not self.hides(source, day)
 
     def _check_kept(self, day: date, before: Rows, after: Rows) -> None:
         """A record that is listed and cannot be read keeps its row."""
@@ -312,11 +340,7 @@ class Night:
 
     def _check_success(self) -> None:
         """Exit 0: all that was to be fetched is there."""
-        first = self.scenario.start
-        if self.before.watermark is not None:
-            first = max(first, self.before.watermark - (self.lookback - 1) * DAY)
-        for number in range((self.today - first).days + 1):
-            day = first + number * DAY
+        for day in self._expected():
             rows = self.after.rows.get(day, Counter())
             if day not in self.asked:
                 raise Violation("not_asked", f"exit 0, and {day} was not fetched")
@@ -326,26 +350,37 @@ class Night:
                 raise Violation(
                     "wrong_with_0", f"exit 0, and {day} is not what is listed: {_difference(self.of(day), rows)}"
                 )
+        if self.order.command == "sync":
+            first = max(self.scenario.start, self.vendor.earliest)
+            holes = [day for day in _days(first, self.today - DAY) if not self.after.closed(day)]
+            if holes:
+                raise Violation("hole_with_0", f"exit 0, and {holes[0]} was never fetched ({len(holes)} days)")
         if self.after.suspect:
             raise Violation("suspect_with_0", f"exit 0, and {sorted(self.after.suspect)} are suspect")
         today = self.after.rows.get(self.today, Counter())
-        if self.clean["json"] and "refuses_future" not in self.scenario.traits and today != self.of(self.today):
+        told = self.clean["json"] and "refuses_future" not in self.scenario.traits and self.today in self.asked
+        if told and today not in self.truths(self.today):
             raise Violation("today_with_0", f"exit 0, and today {_difference(self.of(self.today), today)}")
 
-    def check_backfill(self) -> None:
-        """What a backfill of all days of a vendor that keeps its word must end with."""
-        self._check_nothing_is_invented()
-        self._check_ledger()
-        doubted = {day for day in self.asked if _is_implausible(self.before.rows.get(day, Counter()), self.of(day))}
-        if self.code != OK and not doubted and all(self.clean.values()):
-            raise Violation(
-                f"must_be_0_is_{self.code}",
-                f"a backfill: {self.report.error or self.after.suspect or self.after.rejected}",
-            )
+    def _expected(self) -> list[date]:
+        """The days that the run had to fetch."""
+        if self.order.command != "sync":
+            assert self.order.since is not None
+            assert self.order.until is not None
+            return _days(self.order.since, min(self.order.until, self.today))
+        first = self.scenario.start
+        if self.before.watermark is not None:
+            first = max(first, self.before.watermark - (self.lookback - 1) * DAY)
+        return _days(first, self.today)
+
+    def check_all_is_there(self) -> None:
+        """What a backfill of all days of a vendor that keeps its word leaves."""
         for day in self.asked:
             rows = self.after.rows.get(day, Counter())
-            if day not in doubted and self.code == OK and day < self.today and rows != self.of(day):
-                raise Violation("wrong", f"after a backfill {day} {_difference(self.of(day), rows)}")
+            if self.code == OK and day < self.today and rows not in self.truths(day):
+                raise Violation(
+                    "missing_at_last", f"after a backfill of everything {day} {_difference(self.of(day), rows)}"
+                )
 
     def _has_a_cause(self, day: date) -> bool:
         """Whether some source shows less of a day than is stored, or something more often."""
@@ -394,6 +429,8 @@ class Night:
     def _check_cost(self) -> None:
         traits = self.scenario.traits
         usual = all(self.clean.values()) and not self.vendor.faults and self.before.watermark is not None
+        if self.order.command != "sync" or self.order.deep or "arrivals" in traits:
+            return
         if not usual or self.code != OK or self.vendor.limit("json") or traits.keys() & {"contract", "retention"}:
             return
         empty = sum(day not in self.before.ledger and not self.of(day) for day in self.asked)
@@ -406,8 +443,15 @@ class Night:
             )
 
 
-def _charges(items: Iterable[Item]) -> Iterator[Charge]:
-    return (item.charge for item in items)
+def _by_day(items: Iterable[Item]) -> defaultdict[date, list[Item]]:
+    days: defaultdict[date, list[Item]] = defaultdict(list)
+    for item in items:
+        days[item.charge.day].append(item)
+    return days
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + number * DAY for number in range((last - first).days + 1)]
 
 
 def _spend(rows: Rows) -> Decimal:

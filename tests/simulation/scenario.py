@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from etl.runs import Order
 from simulation.freedoms import FREEDOMS
 from simulation.world import DAY
 
@@ -86,25 +86,54 @@ class Scenario:
         """The day of the vendor's wall clock in which a night's run begins."""
         return self.clock(night).astimezone(self.zone).date()
 
+    def orders(self, night: int) -> list[Order]:
+        """What is run in a night, one after another."""
+        numbers = self.draw(f"orders of night {night}")
+        today = self.today(night)
+        orders = [Order("sync", deep=night > 0 and numbers.random() < self.traits.get("deep", 0))]
+        if night == 0 and "backfill_first" in self.traits:
+            orders.insert(0, Order("backfill", today - 2 * DAY, today - DAY))
+        if numbers.random() < self.traits.get("backfills", 0):
+            first = self.start + numbers.randrange((today - self.start).days + 1) * DAY
+            orders.append(Order("backfill", first, first + numbers.randrange(12) * DAY))
+        return orders
+
     @property
     def start(self) -> date:
         """Where the first sync begins."""
         return self.today(0) - self.traits.get("history", 5) * DAY
 
 
-def draw_scenario(seed: int, *, without: Collection[str] = (), only: Collection[str] | None = None) -> Scenario:
-    """The vendor of a seed.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which freedoms are drawn from.
 
-    Args:
-        seed: Decides everything.
+    Attributes:
         without: Freedoms, or beginnings of their names, that no vendor takes.
-        only: No freedoms but these.
+        only: No freedoms but these; all unless given.
+        always: Freedoms that every vendor takes.
     """
+
+    without: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
+
+    def takes(self, name: str, *, drawn: bool) -> bool:
+        """Whether a vendor takes a freedom that it would take by chance, or not."""
+        if name in self.always:
+            return True
+        return drawn and not name.startswith(self.without) and (not self.only or name in self.only)
+
+
+ALL = Choice()
+
+
+def draw_scenario(seed: int, choice: Choice = ALL) -> Scenario:
+    """The vendor of a seed, which decides everything."""
     numbers = Random(f"vendor {seed}")
     share = numbers.choice(SHARES)
     traits: dict[str, Any] = {}
     for name, freedom in FREEDOMS.items():
-        taken = numbers.random() < max(share, freedom.at_least)
-        if taken and not name.startswith(tuple(without)) and (only is None or name in only):
+        if choice.takes(name, drawn=numbers.random() < max(share, freedom.at_least)):
             traits[name] = freedom.draw(Random(f"{seed} draw {name}"))
     return Scenario(seed, numbers.randrange(5, 13), traits)

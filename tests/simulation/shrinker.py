@@ -18,8 +18,9 @@ LONGEST = 400
 class _Tries:
     """Runs scenarios until as many were tried as may be; `smallest` is the last one that failed in the same way."""
 
-    def __init__(self, laboratory: Laboratory, failure: Failure) -> None:
+    def __init__(self, laboratory: Laboratory, failure: Failure, make: type[Vendor]) -> None:
         self._laboratory = laboratory
+        self._make = make
         self.smallest = failure
         self.left = LONGEST
 
@@ -28,16 +29,16 @@ class _Tries:
         if self.left <= 0 or scenario == self.smallest.scenario:
             return False
         self.left -= 1
-        failure = self._laboratory.run(scenario)
+        failure = self._laboratory.run(scenario, self._make)
         if failure is None or failure.kind != self.smallest.kind:
             return False
         self.smallest = failure
         return True
 
 
-def shrink(laboratory: Laboratory, failure: Failure) -> Failure:
+def shrink(laboratory: Laboratory, failure: Failure, make: type[Vendor] = Vendor) -> Failure:
     """A failure of the same kind that is as small as can be found by trying."""
-    tries = _Tries(laboratory, failure)
+    tries = _Tries(laboratory, failure, make)
     while tries.left > 0:
         before = tries.smallest.scenario
         _fewer_nights(tries)

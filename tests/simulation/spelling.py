@@ -142,8 +142,13 @@ def _values(charge: Charge, row: Row, form: Spelling, zone: tzinfo, broken: str 
         "phone": phone_of(row.phone, form.get("phone", "8")),
         "price": price_of(row.price, form.get("price", "number")),
     }
-    if broken == "price":
-        values["price"] = f"{row.price} ₽"
+    match broken:
+        case "price":
+            values["price"] = f"{row.price} ₽"
+        case "no_price" | "no_time":
+            values["price" if broken == "no_price" else "created_at"] = None
+        case "list":
+            values["price"] = Number("[0.2]")
     return values
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from typing import IO, Any
 
-from etl.errors import Refused, Transient
+from etl.errors import Refused, TokenRefused, Transient
 from simulation.freedoms import FREEDOMS
 from simulation.scenario import Scenario
 from simulation.spelling import Spelling, csv_file, csv_line, json_object
@@ -39,8 +40,10 @@ class Vendor:
     """The vendor, night by night.
 
     Attributes:
-        items: All that it lists tonight: what it means, whatever a single answer shows.
+        items: All that it lists now: what it means, whatever a single answer shows.
+        lists: What it listed at each moment of the night.
         calls: How often each of its calls was used tonight.
+        used: The same in all nights.
         faults: How often each failed tonight.
         redact, clock_skew: As a transport has them.
     """
@@ -54,12 +57,15 @@ class Vendor:
         self.faults: Counter[str] = Counter()
         self.redact = str
         self.night = -1
-        self._texts: dict[tuple[Any, ...], str] = {}
+        self.items: list[Item] = []
+        self.lists: list[list[Item]] = []
+        self._texts: dict[tuple[Any, ...], dict[tuple[Any, ...], str]] = {}
+        self._plain: Spelling = {}
         self._forms = {source: self._form(source) for source in ("json", "csv")}
         self._healthy_forms = {source: self._form(source, healthy=True) for source in ("json", "csv")}
 
-        self.known_rows = {row for charge in world.charges for row in charge.versions()}
-        self.moments = self._moments()
+        self.used: Counter[str] = Counter()
+        self.known_rows = {self.project(row) for charge in world.charges for row in charge.versions()}
 
     @classmethod
     def of(cls, scenario: Scenario) -> Vendor:
@@ -71,20 +77,34 @@ class Vendor:
             world.charges = [charge for charge in world.charges if charge.number in left]
         return cls(scenario, world)
 
-    def _moments(self) -> dict[Row, set[str]]:
-        """In UTC, every row whose wall clock stands for two moments; both where a source gives no offset."""
-        offsets = {self.form(source).get("time") in {"offset", "utc"} for source in ("json", "csv")}
+    def project(self, row: Row) -> Row:
+        """A row without what one of the sources does not carry at all: that may be stored, or not."""
+        lacks = self.scenario.traits.get("csv_lacks", ())
+        if not lacks:
+            return row
+        return row._replace(
+            status=None if "status" in lacks else row.status, info="" if "status_info" in lacks else row.info
+        )
+
+    def moments(self) -> dict[Row, set[str]]:
+        """In UTC, every row whose wall clock stands for two moments: both where a source in use gives no offset."""
+        exact = "respells" not in self.scenario.traits and all(
+            self._forms[source].get("time") in {"offset", "utc"} for source in ("json", "csv") if self.used[source]
+        )
         moments: dict[Row, set[str]] = {}
-        for charge in self.world.charges:
-            first = charge.wall.replace(tzinfo=self.scenario.zone)
-            if first.utcoffset() == first.replace(fold=1).utcoffset():
-                continue
-            for row in charge.versions():
+        for charge, first in self._ambiguous:
+            for row in map(self.project, charge.versions()):
                 some = moments.setdefault(row, set())
                 some.add(f"{datetime.fromtimestamp(charge.moment, UTC):%Y-%m-%d %H:%M:%S}")
-                if offsets != {True}:
+                if not exact:
                     some.add(f"{first.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
         return moments
+
+    @cached_property
+    def _ambiguous(self) -> list[tuple[Charge, datetime]]:
+        """The charges of an hour that the clock repeats, with the first reading of their time."""
+        timed = [(charge, charge.wall.replace(tzinfo=self.scenario.zone)) for charge in self.world.charges]
+        return [(charge, time) for charge, time in timed if time.utcoffset() != time.replace(fold=1).utcoffset()]
 
     # The transport.
 
@@ -102,6 +122,7 @@ class Vendor:
         if call is None or (method == "POST") != (call == "json"):
             raise Refused("HTTP 404, without a reason")
         self.calls[call] += 1
+        self.used[call] += 1
         answer = self._fault(call)
         if answer is None:
             if call == "json":
@@ -115,6 +136,8 @@ class Vendor:
                 spent = sum((item.row.price for item in self.items), Decimal(0))
                 answer = f'{{"success": true, "error": "", "data": {{"balance": {10**7 - spent}}}}}'.encode()
         sink.write(answer)
+        if "arrivals" in self.scenario.traits:
+            self._look(self.moment + timedelta(seconds=self.scenario.traits["arrivals"]))
 
     # The night.
 
@@ -123,20 +146,24 @@ class Vendor:
         self.night = night
         self.calls.clear()
         self.faults.clear()
-        scenario = self.scenario
-        now = scenario.clock(night)
-        self.now = now.astimezone(scenario.zone).replace(tzinfo=None)
-        self.offset = timedelta(hours=scenario.traits.get("cut_zone", 0))
-        self.today = (self.now + self.offset).date()
-        items = [Item(charge, row, (charge.wall + self.offset).date()) for charge, row in self.world.listed(now)]
+        self.lists = []
+        self._is_broken = {source: self._breaks_something(source) for source in ("json", "csv")}
+        self._look(self.scenario.clock(night))
+
+    def _look(self, moment: datetime) -> None:
+        """What is listed at a moment."""
+        self.moment = moment
+        self.offset = timedelta(hours=self.scenario.traits.get("cut_zone", 0))
+        self.today = (moment.astimezone(self.scenario.zone).replace(tzinfo=None) + self.offset).date()
         earliest = self.earliest
         emptied = self.trait("emptied_days")
         self.items = [
             item
-            for item in items
-            if item.day >= earliest
-            and not (emptied and self._hits("emptied_days", emptied, item.charge.day.isoformat()))
+            for charge, row in self.world.listed(moment)
+            if (item := Item(charge, row, (charge.wall + self.offset).date())).day >= earliest
+            and not (emptied and self._hits("emptied_days", emptied, charge.day.isoformat()))
         ]
+        self.lists.append(self.items)
         self.by_day: defaultdict[date, list[Item]] = defaultdict(list)
         for item in self.items:
             self.by_day[item.day].append(item)
@@ -178,6 +205,8 @@ class Vendor:
 
     def breaks(self, source: str, item: Item) -> str | None:
         """Which field of a record cannot be read; None where all can."""
+        if not self._is_broken[source]:
+            return None
         value = self.trait(f"{source}_unreadable")
         if value is not None:
             scope = {"records": str(item.charge.number), "days": item.charge.day.isoformat(), "all": None}[
@@ -192,6 +221,12 @@ class Vendor:
         if self.form(source).get("price") == "thousands" and abs(item.row.price) >= 1000:
             return "thousands"
         return None
+
+    def _breaks_something(self, source: str) -> bool:
+        doubled = source == "json" and self.trait("json_doubled") is not None
+        return (
+            doubled or self.trait(f"{source}_unreadable") is not None or self.form(source).get("price") == "thousands"
+        )
 
     def is_unsure(self, source: str) -> bool:
         """Whether a source may be refused altogether tonight for how it spells things."""
@@ -208,6 +243,9 @@ class Vendor:
 
     def form(self, source: str) -> Spelling:
         """How a source spells things tonight."""
+        value = self.trait("respells")
+        if value is not None:
+            return self._plain
         return (self._healthy_forms if self.healthy else self._forms)[source]
 
     def _form(self, source: str, *, healthy: bool = False) -> Spelling:
@@ -230,6 +268,9 @@ class Vendor:
         return form
 
     def _fault(self, call: str) -> bytes | None:
+        if self.trait("token_refused"):
+            self.faults[call] += 1
+            raise TokenRefused("the vendor refused the token (HTTP 401)")
         value = self.trait(f"{call}_outage" if call in {"json", "csv"} else f"{call}_down")
         if (
             value is None
@@ -267,12 +308,15 @@ class Vendor:
         if first < self.earliest and "contract" in self.scenario.traits:
             raise Refused('HTTP 400, "start_date is too early"')
         form = self.form("csv")
-        return csv_file((self._text("csv", item, form) for item in self.shown("csv", first, date.max)), form)
+        return csv_file(self._text_of("csv", self.shown("csv", first, date.max), form), form)
 
     def _newest(self, number: int) -> bytes:
         if not 1 <= number <= 100:
             raise Refused('HTTP 400, "n"')
-        items = sorted(self.items, key=lambda item: item.charge.moment)[-number:]
+        arrival = "newest_arrived" in self.scenario.traits
+        items = sorted(self.items, key=lambda item: item.charge.states[0][0] if arrival else item.charge.moment)[
+            -number:
+        ]
         return self._json_list("json", self._in_order("newest", items))
 
     def shown(self, source: str, first: date, last: date) -> list[Item]:
@@ -309,14 +353,19 @@ class Vendor:
 
     def _json_list(self, source: str, items: Iterable[Item]) -> bytes:
         form = self.form(source)
-        text = ", ".join([self._text(source, item, form) for item in items])
+        text = ", ".join(self._text_of(source, items, form))
         return f'{{"success": true, "error": "", "data": [{text}]}}'.encode()
 
-    def _text(self, source: str, item: Item, form: Spelling) -> str:
-        broken = self.breaks(source, item)
-        key = (source, item.charge.number, item.row, broken, self.healthy)
-        text = self._texts.get(key)
-        if text is None:
-            write = json_object if source == "json" else csv_line
-            text = self._texts[key] = write(item.charge, item.row, form, self.scenario.zone, broken)
-        return text
+    def _text_of(self, source: str, items: Iterable[Item], form: Spelling) -> list[str]:
+        """Each record as the source writes it; most were written before."""
+        texts = self._texts.setdefault((source, id(form)), {})
+        write = json_object if source == "json" else csv_line
+        written = []
+        for item in items:
+            broken = self.breaks(source, item)
+            key = (item.charge.number, item.row, broken)
+            text = texts.get(key)
+            if text is None:
+                text = texts[key] = write(item.charge, item.row, form, self.scenario.zone, broken)
+            written.append(text)
+        return written

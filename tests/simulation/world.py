@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from random import Random
 from typing import Any, NamedTuple
@@ -57,6 +57,9 @@ class Charge:
 
     def at(self, now: int) -> Row | None:
         """How it is listed at a moment."""
+        if len(self.states) == 1:
+            since, row = self.states[0]
+            return row if since <= now else None
         place = bisect.bisect_right(self.states, now, key=lambda state: state[0])
         return self.states[place - 1][1] if place else None
 
@@ -127,7 +130,10 @@ def _volume_of(traits: dict[str, Any], draw: Draw, index: int, volume: float) ->
 
 def _charge(traits: dict[str, Any], numbers: Random, number: int, day: date, zone: tzinfo) -> Charge | None:
     second = numbers.choice([0, DAY_SECONDS - 1]) if numbers.random() < 0.05 else numbers.randrange(DAY_SECONDS)
-    wall = datetime.combine(day, datetime.min.time()) + timedelta(seconds=second)
+    noon = datetime.combine(day, time(12), zone)
+    if noon.utcoffset() != (noon - DAY).utcoffset() and numbers.random() < 0.5:
+        second = 3_600 + numbers.randrange(7_200)  # where the clock is put forward or back
+    wall = datetime.combine(day, time()) + timedelta(seconds=second)
     moment = wall.replace(tzinfo=zone, fold=numbers.randrange(2)).astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) != wall:
         return None  # a time that the clock leaps over
