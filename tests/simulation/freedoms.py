@@ -119,7 +119,8 @@ FREEDOMS: dict[str, Freedom] = {
     "end_excluded": _any_of(True, at_least=0.2),
     "cut_zone": _any_of(-15, -10, -3, 2, 5, 9, 11, at_least=0.2, simpler=(-3, 5)),
     "refuses_future": _any_of(True),
-    "contract": _any_of(0, 0, 0, 1, 4, simpler=(0,)),
+    "contract": _any_of(0),
+    "later_contract": _any_of(1, 4),
     "retention": _any_of(20, 30, 45),
     "arrivals": _any_of(20, 600, 3_600),
     # How much, and in which order.

@@ -166,6 +166,19 @@ class Night:
         """The records of a day that cannot be read from a source."""
         return [item for item in self.items.get(day, ()) if self.vendor.breaks(source, item)]
 
+    def timeless(self, source: str, day: date) -> bool:
+        """Whether a record of a day shows in no way which day it is of."""
+        return any(self.timeless_record(source, item) for item in self.items.get(day, ()))
+
+    def timeless_record(self, source: str, item: Item) -> bool:
+        """Whether it is this record."""
+        return self.vendor.breaks(source, item) in {"time", "no_time"}
+
+    @cached_property
+    def _padded(self) -> list[date]:
+        """The days asked for, and those around them that answers may hold."""
+        return _days(self.asked[0] - 4 * DAY, self.asked[-1] + 4 * DAY) if self.asked else []
+
     def is_limited(self, source: str) -> bool:
         """Whether the smallest padded question of some day reaches the limit."""
         limit = self.vendor.limit(source)
@@ -185,6 +198,7 @@ class Night:
             and not self.vendor.is_unsure(source)
             and not self.is_limited(source)
             and not any(self.hides(source, day) or self.unread(source, day) for day in self.asked)
+            and not any(self.timeless(source, day) for day in self._padded)
             and all(self.reaches(source, item) for day in self.asked for item in self.items.get(day, ()))
             for source in SOURCES
         }
@@ -282,21 +296,23 @@ class Night:
         return self.is_up(source) and not self.vendor.is_unsure(source) and not self.hides(source, day)
 
     def _check_kept(self, day: date, before: Rows, after: Rows) -> None:
-        """A record that is listed and cannot be read keeps its row."""
-        if after == self.of(day):
+        """A record that is listed and cannot be read keeps its row, where there is no doubt which it is."""
+        if after in self.truths(day):
             return
-        keys = Counter(row.key for row in before)
-        listed = Counter(item.row.key for item in self.items.get(day, ()))
-        both = {item.charge.number for item in self.unread("json", day)}
-        if self.clean["csv"]:
-            both &= {item.charge.number for item in self.unread("csv", day)}
-        for item in self.unread("json", day):
-            key = item.row.key
-            if item.charge.number not in both or keys[key] != 1 or listed[key] != 1:
-                continue
-            (row,) = (row for row in before if row.key == key)
-            if after[row] != before[row] and not any(one.key == key for one in after):
-                raise Violation("unreadable_withdrawn", f"{row} is still listed, cannot be read, and is gone")
+        for source in SOURCES:
+            for item in self.unread(source, day):
+                key = item.row.key
+                recognised = self._alike[key[1:]] if self.timeless_record(source, item) else self._alike[key]
+                listed = sum(one.row.key == key for one in self.items[day])
+                kept = [row for row in before if row.key == key]
+                if recognised == len(kept) == listed == 1 and not any(row.key == key for row in after):
+                    raise Violation("unreadable_withdrawn", f"{kept[0]} is listed, cannot be read, and is gone")
+
+    @cached_property
+    def _alike(self) -> Counter[tuple[str, ...]]:
+        """How many rows there were of a key, and of its phone and code alone."""
+        keys = [row.key for rows in self.before.rows.values() for row in rows]
+        return Counter([*keys, *(key[1:] for key in keys)])
 
     def _check_ledger(self) -> None:
         for day, ledger in self.after.ledger.items():
@@ -402,8 +418,6 @@ class Night:
 
     def must_succeed(self) -> bool:
         """Whether an honest program has no reason to end with anything but 0."""
-        if "contract" in self.scenario.traits and self.scenario.traits["contract"] > 0 and self.vendor.night < 3:
-            return False
         if any(_is_implausible(self.before.rows.get(day, Counter()), self.of(day)) for day in self.asked):
             return False
         if any(self.before.ledger[day].suspect_since for day in self.before.suspect - set(self.asked)):
@@ -416,7 +430,11 @@ class Night:
             return False
         if self.vendor.calls["json"] and self.vendor.faults["json"] == self.vendor.calls["json"]:
             return True
-        only_hides = not any(self.unread("json", day) for day in self.asked) and not self.vendor.faults["json"]
+        only_hides = (
+            not self.vendor.faults["json"]
+            and not any(self.unread("json", day) for day in self.asked)
+            and not any(self.timeless("json", day) for day in self._padded)
+        )
         return only_hides and not any(self.hides("json", day) and self.before.rows.get(day) for day in self.asked)
 
     def _check_liveness(self) -> None:
@@ -431,7 +449,13 @@ class Night:
         usual = all(self.clean.values()) and not self.vendor.faults and self.before.watermark is not None
         if self.order.command != "sync" or self.order.deep or "arrivals" in traits:
             return
-        if not usual or self.code != OK or self.vendor.limit("json") or traits.keys() & {"contract", "retention"}:
+        if (
+            not usual
+            or self.code != OK
+            or self.vendor.limit("json")
+            or self.vendor.refuses_past
+            or "retention" in traits
+        ):
             return
         empty = sum(day not in self.before.ledger and not self.of(day) for day in self.asked)
         allowed = len(self.report.windows) + 2 + 2 + 3 * ("refuses_future" in traits) + (1 + empty) * bool(empty)

@@ -91,8 +91,8 @@ class Scenario:
         numbers = self.draw(f"orders of night {night}")
         today = self.today(night)
         orders = [Order("sync", deep=night > 0 and numbers.random() < self.traits.get("deep", 0))]
-        if night == 0 and "backfill_first" in self.traits:
-            orders.insert(0, Order("backfill", today - 2 * DAY, today - DAY))
+        if night == 0 and "backfill_first" in self.traits and self.start < today:
+            orders.insert(0, Order("backfill", max(self.start, today - 2 * DAY), today - DAY))
         if numbers.random() < self.traits.get("backfills", 0):
             first = self.start + numbers.randrange((today - self.start).days + 1) * DAY
             orders.append(Order("backfill", first, first + numbers.randrange(12) * DAY))

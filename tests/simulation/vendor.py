@@ -174,11 +174,16 @@ class Vendor:
         return self.night >= self.scenario.heals_at
 
     @property
+    def refuses_past(self) -> bool:
+        """Whether it refuses a question that begins before the contract did."""
+        return bool(self.scenario.traits.keys() & {"contract", "later_contract"})
+
+    @property
     def earliest(self) -> date:
         """The first day that it serves."""
         days = [date.min]
-        if "contract" in self.scenario.traits:
-            start = self.scenario.start + self.scenario.traits["contract"] * DAY
+        if self.refuses_past:
+            start = self.scenario.start + self.scenario.traits.get("later_contract", 0) * DAY
             days.append((datetime.combine(start, datetime.min.time()) + self.offset).date())
         if "retention" in self.scenario.traits:
             days.append(self.today - self.scenario.traits["retention"] * DAY)
@@ -296,7 +301,7 @@ class Vendor:
         return b'{"success": false, "error": "try again later", "data": {}}'
 
     def _json(self, first: date, last: date) -> bytes:
-        if first < self.earliest and "contract" in self.scenario.traits:
+        if first < self.earliest and self.refuses_past:
             raise Refused('HTTP 400, "start_date is too early"')
         if last > self.today and "refuses_future" in self.scenario.traits:
             raise Refused('HTTP 400, "end_date is in the future"')
@@ -305,7 +310,7 @@ class Vendor:
         return self._json_list("json", self.shown("json", first, last))
 
     def _csv(self, first: date) -> bytes:
-        if first < self.earliest and "contract" in self.scenario.traits:
+        if first < self.earliest and self.refuses_past:
             raise Refused('HTTP 400, "start_date is too early"')
         form = self.form("csv")
         return csv_file(self._text_of("csv", self.shown("csv", first, date.max), form), form)
