@@ -10,17 +10,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from simulation.freedoms import FREEDOMS
 from simulation.runner import Failure, laboratory
 from simulation.scenario import ALL, Choice, Scenario, draw_scenario
-from simulation.shrinker import shrink
-from simulation.vendor import Vendor
+from simulation.shrinker import describe, shrink
 
 CHUNK = 40
 """Vendors that a process takes at once."""
+REPORT_EVERY = 10_000
+"""Nights after which a line says how it goes."""
 
 
 @dataclass(slots=True)
@@ -29,10 +30,13 @@ class Outcome:
 
     vendors: int = 0
     nights: int = 0
-    failures: list[Failure] = None  # type: ignore[assignment]
+    failures: list[Failure] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.failures = self.failures or []
+    def add(self, other: Outcome) -> None:
+        """Count what others came to."""
+        self.vendors += other.vendors
+        self.nights += other.nights
+        self.failures += other.failures
 
 
 def simulate(seeds: Sequence[int], choice: Choice = ALL) -> Outcome:
@@ -49,18 +53,14 @@ def simulate(seeds: Sequence[int], choice: Choice = ALL) -> Outcome:
     return outcome
 
 
-def describe(failure: Failure) -> str:
-    """A failure for a person: what happened, the freedoms, the records where they are few, and how to see it again."""
-    lines = [f"{failure}"]
-    if failure.scenario.records is not None and len(failure.scenario.records) <= 20:
-        for charge in Vendor.of(failure.scenario).world.charges:
-            states = "; ".join(str(tuple(row) if row else "gone") for _, row in charge.states)
-            lines.append(f"  record {charge.number}{f' (x{charge.copies})' if charge.copies > 1 else ''}: {states}")
-    return "\n".join([*lines, f"  again: python -m simulation --scenario '{failure.scenario.to_json()}'"])
-
-
-def _chunks(first: int) -> Iterator[range]:
-    return (range(start, start + CHUNK) for start in itertools.count(first, CHUNK))
+def _chunks(first: int, end: int | None, jobs: int) -> Iterator[list[range]]:
+    """Seeds by the chunk, as many chunks at once as there are processes."""
+    for start in itertools.count(first, CHUNK * jobs):
+        starts = range(start, start + CHUNK * jobs, CHUNK)
+        chunks = [range(one, one + CHUNK if end is None else min(one + CHUNK, end)) for one in starts]
+        if not chunks[0]:
+            return
+        yield [chunk for chunk in chunks if chunk]
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -109,26 +109,17 @@ def _simulate_all(options: argparse.Namespace, seed: int) -> Outcome:
     names = (tuple(filter(None, text.split(","))) for text in (options.without, options.only, options.always))
     work = partial(simulate, choice=Choice(*names))
     total = Outcome()
-    if options.vendors:
-        chunks: Iterator[range] = iter([range(seed, seed + options.vendors)])
-        if options.jobs > 1:
-            chunks = iter(
-                [
-                    range(start, min(start + CHUNK, seed + options.vendors))
-                    for start in range(seed, seed + options.vendors, CHUNK)
-                ]
-            )
-    else:
-        chunks = _chunks(seed)
+    end = seed + options.vendors if options.vendors else None
     with ProcessPoolExecutor(options.jobs) as pool:
-        while options.vendors or total.nights < options.nights:
-            some = list(itertools.islice(chunks, options.jobs))
-            if not some:
+        told = 0
+        for chunks in _chunks(seed, end, options.jobs):
+            for outcome in pool.map(work, chunks):
+                total.add(outcome)
+            if total.nights - told >= REPORT_EVERY:
+                told = total.nights
+                print(f"{total.nights} nights, {len(total.failures)} vendors failed", flush=True)
+            if end is None and total.nights >= options.nights:
                 break
-            for outcome in pool.map(work, some):
-                total.vendors += outcome.vendors
-                total.nights += outcome.nights
-                total.failures += outcome.failures
     return total
 
 

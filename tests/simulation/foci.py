@@ -25,7 +25,7 @@ FOCI: Final[dict[str, tuple[str, ...]]] = {
     "05 keys in scientific notation": ("json_scientific", "csv_scientific"),
     "05 keys that a spreadsheet has touched": ("csv_phone", "csv_code", "json_outage", "odd_keys"),
     "05 words for nothing": ("csv_nothing", "json_outage", "odd_keys", "odd_texts"),
-    "06 a field given twice in a large answer": ("json_doubled", "long_texts"),
+    "06 a field given twice in a large answer": ("json_doubled", "long_texts", "busy_days"),
     "09 noise of floats": ("json_price", "csv_price", "json_outage"),
     "09 numbers that can be read two ways": ("json_thousands", "csv_thousands", "large_prices"),
     "10 offsets, where a clock is put back": ("json_time", "zone"),
@@ -37,5 +37,6 @@ FOCI: Final[dict[str, tuple[str, ...]]] = {
     "a quiet account": ("three_records", "history"),
     "quiet days": ("quiet_days", "missed_nights"),
     "records that come in during the run": ("arrivals", "late_records"),
+    "sources that lag behind": ("json_lags", "csv_lags", "hour"),
     "sources that take turns": ("json_outage", "csv_outage", "csv_lacks"),
 }

@@ -118,6 +118,7 @@ FREEDOMS: dict[str, Freedom] = {
     # The days.
     "end_excluded": _any_of(True, at_least=0.2),
     "cut_zone": _any_of(-15, -10, -3, 2, 5, 9, 11, at_least=0.2, simpler=(-3, 5)),
+    "csv_cut_zone": _any_of(-15, -3, 5, 11),
     "refuses_future": _any_of(True),
     "contract": _any_of(0),
     "later_contract": _any_of(1, 4),
@@ -140,6 +141,8 @@ FREEDOMS: dict[str, Freedom] = {
     "json_price": _any_of(*_PRICES, "noise32"),
     "json_info": _any_of("null"),
     "json_extra": _any_of(True),
+    "json_mixed": _any_of(True),
+    "json_layout": _any_of("indented", "reversed", "bom"),
     "json_ascii": _any_of(True),
     "csv_time": _any_of(*_TIMES),
     "csv_phone": _any_of(*_PHONES, "float", "comma_float", "formula", "apostrophe"),
@@ -148,6 +151,7 @@ FREEDOMS: dict[str, Freedom] = {
     "csv_price": _any_of(*_PRICES, "noise32", "spaces"),
     "csv_nothing": _any_of("NULL", "\\N", "None"),
     "csv_extra": _any_of(True),
+    "csv_mixed": _any_of(True),
     "csv_lacks": _any_of(["status"], ["status_info"], ["status", "status_info"]),
     "respells": Freedom(lambda numbers: {"nights": _times(numbers)}),
     "csv_delimiter": _any_of(",", "\t"),
@@ -172,6 +176,8 @@ FREEDOMS: dict[str, Freedom] = {
     # What is not shown.
     "json_hides": Freedom(_hidden, passing=True),
     "csv_hides": Freedom(_hidden, passing=True),
+    "json_lags": _any_of(600, 3_600, 21_600, 86_400, passing=True),
+    "csv_lags": _any_of(600, 3_600, 21_600, 86_400, passing=True),
     "json_outage": Freedom(_outage, passing=True),
     "csv_outage": Freedom(_outage, passing=True),
     "token_refused": Freedom(lambda numbers: {"nights": _times(numbers)}, passing=True),

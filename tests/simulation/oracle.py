@@ -196,6 +196,7 @@ class Night:
         return {
             source: self.is_up(source)
             and not self.vendor.is_unsure(source)
+            and self.vendor.trait(f"{source}_lags") is None
             and not self.is_limited(source)
             and not any(self.hides(source, day) or self.unread(source, day) for day in self.asked)
             and not any(self.timeless(source, day) for day in self._padded)
@@ -262,7 +263,7 @@ class Night:
             if noise and "csv_lacks" not in self.scenario.traits:
                 raise Violation("journal_noise", f"{day} is as it was, and the journal has lines about it")
             if not self.after.closed(day):
-                most = [before, *self.truths(day)]
+                most = [before, *self.truths(day), *(self._lagging(source, day) for source in SOURCES)]
                 if wrong := [row for row in after if all(after[row] > rows[row] for rows in most)]:
                     raise Violation("open_day_wrong", f"{day} holds {wrong[:3]}, which the vendor does not list so")
             elif before == after and self.before.closed(day) and self.code != OK:
@@ -278,6 +279,12 @@ class Night:
         if rows in self.truths(day):
             return True
         truth = self.of(day)
+        for lagging in (self._lagging(source, day) for source in SOURCES):
+            if rows == lagging and not self.is_up("newest"):
+                return True
+            # All records, some of them as they were a while ago.
+            if rows.keys() <= truth.keys() | lagging.keys() and _keys(rows) == _keys(truth):
+                return True
         for source, other in (("json", "csv"), ("csv", "json")):
             if self.hides(source, day) and not rows and not self._could_contradict(other, day):
                 return True
@@ -290,6 +297,10 @@ class Night:
             if not required - rows and more.keys() <= kept and more.total() <= len(unread):
                 return True
         return False
+
+    def _lagging(self, source: str, day: date) -> Rows:
+        """A day as a source that lags behind knows it: only the newest records show that it does."""
+        return Counter(self.vendor.project(item.row) for item in self.vendor.told(source, self.items.get(day, [])))
 
     def _could_contradict(self, source: str, day: date) -> bool:
         """Whether a source shows that a day is not empty."""
@@ -476,6 +487,13 @@ def _by_day(items: Iterable[Item]) -> defaultdict[date, list[Item]]:
 
 def _days(first: date, last: date) -> list[date]:
     return [first + number * DAY for number in range((last - first).days + 1)]
+
+
+def _keys(rows: Rows) -> Counter[tuple[str, str, str]]:
+    keys: Counter[tuple[str, str, str]] = Counter()
+    for row, times in rows.items():
+        keys[row.key] += times
+    return keys
 
 
 def _spend(rows: Rows) -> Decimal:

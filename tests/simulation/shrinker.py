@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,8 @@ from simulation.vendor import Vendor
 
 LONGEST = 400
 """Scenarios that are tried for one failure."""
+TOLD = 20
+"""Records up to which a failure names them all."""
 
 
 class _Tries:
@@ -107,3 +110,14 @@ def _fewer_records(tries: _Tries) -> None:
             else:
                 start += size
         size //= 2
+
+
+def describe(failure: Failure) -> str:
+    """A failure for a person: what happened, the freedoms, the records where they are few, and how to see it again."""
+    lines = [f"{failure}"]
+    if failure.scenario.records is not None and len(failure.scenario.records) <= TOLD:
+        for charge in Vendor.of(failure.scenario).world.charges:
+            states = "; ".join(str(tuple(row) if row else "gone") for _, row in charge.states)
+            lines.append(f"  record {charge.number}{f' (x{charge.copies})' if charge.copies > 1 else ''}: {states}")
+    again = f"PYTHONPATH=tests python -m simulation --scenario {shlex.quote(failure.scenario.to_json())}"
+    return "\n".join([*lines, f"  again: {again}"])

@@ -26,6 +26,8 @@ LARGEST_NOISE_32 = 100
 """From here on the noise of 32 bits reaches a decimal that counts."""
 
 Spelling = dict[str, Any]
+_OF_A_RECORD = frozenset({"time", "phone", "code", "status", "price", "info"})
+"""What may be spelled in two ways within one answer."""
 
 
 class Number(str):
@@ -134,6 +136,8 @@ def price_of(price: Decimal, style: str) -> Any:
 
 
 def _values(charge: Charge, row: Row, form: Spelling, zone: tzinfo, broken: str | None) -> dict[str, Any]:
+    if "mixed" in form and charge.number % 2:
+        form = {name: value for name, value in form.items() if name not in _OF_A_RECORD}
     values = {
         "created_at": time_of(charge, "epoch" if broken == "time" else form.get("time", "iso"), zone),
         "code_auth": code_of(row.code, form.get("code", "string")),
@@ -164,6 +168,11 @@ def json_object(charge: Charge, row: Row, form: Spelling, zone: tzinfo, broken: 
         parts.insert(0, '"operator": "МТС"')
     if broken == "doubled":
         parts.append('"price": 99.5')
+    match form.get("layout"):
+        case "indented":
+            return "{\n    " + ",\n    ".join(parts) + "\n  }"
+        case "reversed":
+            return "{" + ",".join(reversed(parts)) + "}"
     return "{" + ", ".join(parts) + "}"
 
 

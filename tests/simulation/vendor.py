@@ -268,6 +268,8 @@ class Vendor:
             form |= {"time": "minutes", "unsure": True}
         if form.pop("thousands", None):
             form["price"] = "thousands"
+        if "unsure" in form:
+            form.pop("mixed", None)  # a half that can be read would make it a matter of single records
         if form.get("price") == "comma" and form.get("delimiter") == ",":
             form["quotes"] = "all"
         return form
@@ -331,6 +333,10 @@ class Vendor:
         for day, some in self.by_day.items():
             if first <= day <= last:
                 items += some
+        if source == "csv" and "csv_cut_zone" in self.scenario.traits:
+            offset = timedelta(hours=self.scenario.traits["csv_cut_zone"])
+            items = [item for item in self.items if (item.charge.wall + offset).date() >= first]
+        items = self.told(source, items)
         if self.trait(f"{source}_hides") is not None:
             days = {item.charge.day for item in items}
             hidden = {day: self.hides(source, day) for day in days}
@@ -348,6 +354,15 @@ class Vendor:
                 items = [item for number, item in enumerate(items) if number in chosen]
         return self._in_order(source, items)
 
+    def told(self, source: str, items: list[Item]) -> list[Item]:
+        """What of the records a source that lags behind knows already."""
+        seconds = self.trait(f"{source}_lags")
+        if seconds is None:
+            return items
+        known = int(self.moment.timestamp()) - seconds
+        told = ((item, item.charge.at(known)) for item in items if item.charge.moment <= known)
+        return [Item(item.charge, row, item.day) for item, row in told if row is not None]
+
     def _in_order(self, source: str, items: list[Item]) -> list[Item]:
         order = self.scenario.traits.get(f"{source}_order", "ascending")
         if order == "descending":
@@ -359,7 +374,8 @@ class Vendor:
     def _json_list(self, source: str, items: Iterable[Item]) -> bytes:
         form = self.form(source)
         text = ", ".join(self._text_of(source, items, form))
-        return f'{{"success": true, "error": "", "data": [{text}]}}'.encode()
+        mark = "\ufeff" if form.get("layout") == "bom" else ""
+        return f'{mark}{{"success": true, "error": "", "data": [{text}]}}'.encode()
 
     def _text_of(self, source: str, items: Iterable[Item], form: Spelling) -> list[str]:
         """Each record as the source writes it; most were written before."""
