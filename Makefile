@@ -30,6 +30,10 @@ kills: $(VENV)/dev  ## Kill 3,000 runs a database at random moments, and look fo
 fuzz: $(VENV)/dev  ## Try a million hostile inputs on each reader; FUZZ_INPUTS and FUZZ_SEED say how many and which
 	@FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(BIN)/python -m pytest -n auto tests/fuzz
 
+.PHONY: simulate
+simulate: $(VENV)/dev  ## Live through NIGHTS nights of vendors that take every freedom, from SEED on; OPTIONS: see --help
+	@PYTHONPATH=tests $(BIN)/python -m simulation --seed $${SEED:-$$(date +%s)} --nights $${NIGHTS:-100000} $(OPTIONS)
+
 # What decides about rows, days and secrets: every branch, by the tests that are about it, on SQLite.
 COVERING = tests/unit/test_identity.py tests/unit/test_merge.py tests/unit/test_quarantine.py tests/unit/test_forgotten.py \
 	tests/unit/test_logs.py \

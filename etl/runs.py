@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 import etl
@@ -82,6 +82,10 @@ class Known:
 
 HoldLock = Callable[..., AbstractContextManager[None]]
 """As `etl.load.lock.hold_lock`."""
+Connect = Callable[..., Transport]
+"""Makes a transport, as the class itself does."""
+OpenDatabase = Callable[[URL], AbstractContextManager[Engine]]
+"""As `etl.load.engine.keep_connected`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +198,8 @@ def run_account(
     exit_code_of: Callable[[Report], int],
     clock: Callable[[], datetime] = utc_now,
     hold: HoldLock = hold_lock,
+    connect: Connect = Transport,
+    open_database: OpenDatabase = keep_connected,
 ) -> Report:
     """Do what is ordered for one account.
 
@@ -205,6 +211,8 @@ def run_account(
         exit_code_of: For the history.
         clock: The present moment, aware.
         hold: Holds the account's lock. Nothing but the fence stands between runs for which it holds none.
+        connect: Makes the transport to the vendor.
+        open_database: Gives the engine.
 
     Returns:
         A report, with the error that ended the run early if one did: what was completed before is kept.
@@ -215,11 +223,12 @@ def run_account(
     report = Report(settings.account, order.command, order.dry_run)
     begun = time.monotonic()
     settings.require_token()
-    with keep_connected(settings.database_url) as engine:
+    with open_database(settings.database_url) as engine:
         try:
             with database_errors(), hold_lock_unless_dry(engine, settings, order, hold):
                 ready = try_again(partial(prepare_database, engine, settings, dry_run=order.dry_run))
-                with open_client(settings, redact) as client, open_client(settings, redact, hurried=True) as hurried:
+                opened = partial(open_client, settings, redact, connect=connect)
+                with opened() as client, opened(hurried=True) as hurried:
                     _run(settings, order, watcher, report, ready, client, hurried, clock, exit_code_of, redact)
         except BillingError as error:
             report.error = report.error or error
@@ -263,14 +272,16 @@ def prepare_database(engine: Engine, settings: Settings, *, dry_run: bool) -> En
 
 
 @contextmanager
-def open_client(settings: Settings, redact: Callable[[str], str], *, hurried: bool = False) -> Iterator[Client]:
+def open_client(
+    settings: Settings, redact: Callable[[str], str], *, hurried: bool = False, connect: Connect = Transport
+) -> Iterator[Client]:
     """The vendor's API with this account's token; a hurried client asks once and does not wait long."""
     token = settings.require_token()
     longest = HURRIED_SECONDS if hurried else float("inf")
     limits = Limits(
         min(settings.timeout, longest), min(settings.request_deadline, longest), settings.max_response_mb << 20
     )
-    transport = Transport(settings.api_url, token, limits, user_agent=f"billing-etl/{etl.__version__}", redact=redact)
+    transport = connect(settings.api_url, token, limits, user_agent=f"billing-etl/{etl.__version__}", redact=redact)
     try:
         yield Client(transport, RetryPolicy(1 if hurried else settings.retry_attempts, settings.retry_max_wait))
     finally:

@@ -1,0 +1,157 @@
+"""The nights of one vendor: the program's own run against SQLite, and the oracle after each."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from etl.config import parse_settings
+from etl.load.engine import open_engine, parse_url
+from etl.load.schema import create_or_migrate
+from etl.process import exit_code_of
+from etl.runs import Order, Report, Watcher, run_account
+from etl.settings import Settings
+from simulation.oracle import Night, Stored, Violation, read_stored
+from simulation.scenario import Scenario
+from simulation.vendor import Vendor
+
+SILENT = Watcher(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A night after which something was not as it must be."""
+
+    scenario: Scenario
+    night: int
+    kind: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"night {self.night}: {self.text}\n{self.scenario}"
+
+
+class Laboratory:
+    """An SQLite database that is as new for each vendor, on a file in memory where there is one.
+
+    One engine serves all of them: SQLAlchemy compiles a statement once an engine, which takes longer than a night.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        template = folder / "template.db"
+        engine = open_engine(parse_url(f"sqlite:///{template}"))
+        create_or_migrate(engine)
+        engine.dispose()
+        with sqlite3.connect(template) as source:
+            self._template = sqlite3.connect(":memory:")
+            source.backup(self._template)
+        source.close()
+        self._url = parse_url(f"sqlite:///{folder / 'billing.db'}")
+        self.engine = open_engine(self._url, kept=True)
+        self._settings = parse_settings(
+            [
+                {
+                    "BILLING_API_TOKEN": "00000000-0000-4000-8000-000000000000",
+                    "BILLING_RETRY_ATTEMPTS": "2",
+                    "BILLING_RETRY_MAX_WAIT": "0",
+                    "BILLING_CONCURRENCY": "1",
+                }
+            ]
+        )
+
+    def close(self) -> None:
+        """Close the database."""
+        self.engine.dispose()
+        self._template.close()
+
+    def empty(self) -> None:
+        """The database as it is after its first migration."""
+        connection = self.engine.raw_connection()
+        try:
+            self._template.backup(connection.driver_connection)  # type: ignore[arg-type]  # it is SQLite's
+        finally:
+            connection.close()
+
+    def settings(self, scenario: Scenario) -> Settings:
+        """Those of a scenario's account."""
+        return replace(
+            self._settings,
+            database_url=self._url,
+            start_date=scenario.start,
+            timezone=scenario.zone,
+            window_days=scenario.traits.get("window", 7),
+            lookback_days=scenario.traits.get("lookback", 7),
+        )
+
+    def run(self, scenario: Scenario, make: type[Vendor] = Vendor) -> Failure | None:
+        """Every night of a vendor's life, up to the first failure."""
+        self.empty()
+        vendor = make.of(scenario)
+        settings = self.settings(scenario)
+        stored = Stored()
+        night = 0
+        try:
+            for night in range(scenario.nights):
+                for order in scenario.orders(night):
+                    stored = self.night(settings, order, vendor, night, stored)
+            # Once the vendor keeps its word, a backfill of all days leaves nothing missing at all.
+            everything = Order("backfill", scenario.start, scenario.today(night))
+            self.night(settings, everything, vendor, night, stored, last=True)
+        except Violation as violation:
+            return Failure(scenario, night, violation.kind, str(violation))
+        return None
+
+    def night(
+        self, settings: Settings, order: Order, vendor: Vendor, night: int, before: Stored, *, last: bool = False
+    ) -> Stored:
+        """One run, and what must be true after it."""
+        vendor.begin(night)
+        report, code = self.execute(settings, order, vendor, night)
+        with self.engine.connect() as connection:
+            after = read_stored(connection, vendor.project)
+        seen = Night(vendor, order, before, after, report, code)
+        seen.check()
+        if last:
+            seen.check_all_is_there()
+        return after
+
+    def execute(self, settings: Settings, order: Order, vendor: Vendor, night: int) -> tuple[Report, int]:
+        """A run and its exit code."""
+        now = vendor.scenario.clock(night)
+        try:
+            report = run_account(
+                settings,
+                order,
+                SILENT,
+                redact=str,
+                exit_code_of=exit_code_of,
+                clock=lambda: now,
+                hold=lambda *_, **__: nullcontext(),
+                connect=vendor.connect,
+                open_database=lambda _url: nullcontext(self.engine),
+            )
+        except Exception as error:
+            report = Report(settings.account, order.command, order.dry_run)
+            raise Violation("bug", f"{type(error).__name__}: {error}") from error
+        return report, exit_code_of(report)
+
+
+@contextmanager
+def laboratory() -> Iterator[Laboratory]:
+    """A laboratory in a folder of its own."""
+    memory = Path("/dev/shm")
+    logging.disable(logging.CRITICAL)  # a night of faults says so, a hundred times over
+    try:
+        with tempfile.TemporaryDirectory(prefix="billing-etl-", dir=memory if memory.is_dir() else None) as folder:
+            laboratory = Laboratory(Path(folder))
+            try:
+                yield laboratory
+            finally:
+                laboratory.close()
+    finally:
+        logging.disable(logging.NOTSET)

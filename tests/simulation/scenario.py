@@ -1,0 +1,139 @@
+"""One vendor: a seed, a number of nights and the freedoms that it takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from etl.runs import Order
+from simulation.freedoms import FREEDOMS
+from simulation.world import DAY
+
+FIRST_NIGHTS = (date(2026, 3, 10), date(2026, 3, 27), date(2026, 10, 22), date(2026, 12, 28), date(2026, 6, 29))
+"""Among them the days around which a clock is put forward or back, and ends of months and of a year."""
+SHARES = (0.0, 0.03, 0.08, 0.15, 0.3)
+"""Of all freedoms, how many a vendor takes."""
+HEALTHY_NIGHTS = 3
+"""At the end of each vendor's life: then it keeps its word again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What a simulation of one vendor is made from; equal scenarios run alike.
+
+    Attributes:
+        nights: The first of them syncs, the last three meet a vendor that keeps its word again.
+        traits: Freedom → what was drawn for it.
+        records: The numbers of the charges that are left of the vendor's, where a failure was shrunk.
+    """
+
+    seed: int
+    nights: int
+    traits: dict[str, Any] = field(default_factory=dict)
+    records: tuple[int, ...] | None = None
+
+    @classmethod
+    def from_json(cls, text: str) -> Scenario:
+        """What `to_json` wrote."""
+        told = json.loads(text)
+        records = told.get("records")
+        return cls(told["seed"], told["nights"], told["traits"], None if records is None else tuple(records))
+
+    def to_json(self) -> str:
+        """One line that makes the same scenario again."""
+        told = {"seed": self.seed, "nights": self.nights, "traits": self.traits}
+        return json.dumps(told | ({} if self.records is None else {"records": list(self.records)}), ensure_ascii=False)
+
+    def draw(self, name: str) -> Random:
+        """The random numbers of a freedom."""
+        return Random(f"{self.seed} {name}")
+
+    def __str__(self) -> str:
+        days = f"{self.start} to {self.today(self.nights - 1)}"
+        lines = [f"seed {self.seed}, {self.nights} nights, days from {days}"]
+        return "\n".join(lines + [f"  {name}: {value!r}" for name, value in sorted(self.traits.items())])
+
+    # What the traits amount to.
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The account's zone."""
+        return ZoneInfo(self.traits.get("zone", "Europe/Moscow"))
+
+    @property
+    def heals_at(self) -> int:
+        """From this night on the vendor keeps its word."""
+        return max(1, self.nights - HEALTHY_NIGHTS)
+
+    def clock(self, night: int) -> datetime:
+        """When a night's run begins."""
+        numbers = self.draw("clock")
+        day = numbers.choice(FIRST_NIGHTS)
+        hour = self.traits.get("hour", 4)
+        moment = datetime.combine(day, time(hour, 17), self.zone)
+        missed = self.draw("missed nights")
+        for _ in range(night):
+            moment += DAY
+            if "missed_nights" in self.traits:
+                moment += timedelta(days=missed.choice((0, 0, 0, 1, 4)), hours=missed.choice((0, 0, -11)))
+        return moment.astimezone(UTC)
+
+    def today(self, night: int) -> date:
+        """The day of the vendor's wall clock in which a night's run begins."""
+        return self.clock(night).astimezone(self.zone).date()
+
+    def orders(self, night: int) -> list[Order]:
+        """What is run in a night, one after another."""
+        numbers = self.draw(f"orders of night {night}")
+        today = self.today(night)
+        orders = [Order("sync", deep=night > 0 and numbers.random() < self.traits.get("deep", 0))]
+        if night == 0 and "backfill_first" in self.traits and self.start < today:
+            orders.insert(0, Order("backfill", max(self.start, today - 2 * DAY), today - DAY))
+        if numbers.random() < self.traits.get("backfills", 0):
+            first = self.start + numbers.randrange((today - self.start).days + 1) * DAY
+            orders.append(Order("backfill", first, first + numbers.randrange(12) * DAY))
+        return orders
+
+    @property
+    def start(self) -> date:
+        """Where the first sync begins."""
+        return self.today(0) - self.traits.get("history", 5) * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which freedoms are drawn from.
+
+    Attributes:
+        without: Freedoms, or beginnings of their names, that no vendor takes.
+        only: No freedoms but these; all unless given.
+        always: Freedoms that every vendor takes.
+    """
+
+    without: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
+
+    def takes(self, name: str, *, drawn: bool) -> bool:
+        """Whether a vendor takes a freedom that it would take by chance, or not."""
+        if name in self.always:
+            return True
+        return drawn and not name.startswith(self.without) and (not self.only or name in self.only)
+
+
+ALL = Choice()
+
+
+def draw_scenario(seed: int, choice: Choice = ALL) -> Scenario:
+    """The vendor of a seed, which decides everything."""
+    numbers = Random(f"vendor {seed}")
+    share = numbers.choice(SHARES)
+    traits: dict[str, Any] = {}
+    for name, freedom in FREEDOMS.items():
+        if choice.takes(name, drawn=numbers.random() < max(share, freedom.at_least)):
+            traits[name] = freedom.draw(Random(f"{seed} draw {name}"))
+    return Scenario(seed, numbers.randrange(5, 13), traits)

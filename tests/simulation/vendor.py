@@ -1,0 +1,392 @@
+"""The vendor of a scenario: the transport that a run is given."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import cached_property
+from typing import IO, Any
+
+from etl.errors import Refused, TokenRefused, Transient
+from simulation.freedoms import FREEDOMS
+from simulation.scenario import Scenario
+from simulation.spelling import Spelling, csv_file, csv_line, json_object
+from simulation.world import DAY, Charge, Row, World, make_world
+
+CALLS = {
+    "post_billing_data": "json",
+    "get_billing_csv": "csv",
+    "get_billing_record": "newest",
+    "get_balance": "balance",
+}
+
+OLDER_DAYS = 6
+"""Days before the first one that is synced of which the vendor has records too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A charge as it is listed tonight; `day` is where the vendor cuts it, its own day is the charge's."""
+
+    charge: Charge
+    row: Row
+    day: date
+
+
+class Vendor:
+    """The vendor, night by night.
+
+    Attributes:
+        items: All that it lists now: what it means, whatever a single answer shows.
+        lists: What it listed at each moment of the night.
+        calls: How often each of its calls was used tonight.
+        used: The same in all nights.
+        faults: How often each failed tonight.
+        redact, clock_skew: As a transport has them.
+    """
+
+    clock_skew: float | None = None
+
+    def __init__(self, scenario: Scenario, world: World) -> None:
+        self.scenario = scenario
+        self.world = world
+        self.calls: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.redact = str
+        self.night = -1
+        self.items: list[Item] = []
+        self.lists: list[list[Item]] = []
+        self._texts: dict[tuple[Any, ...], dict[tuple[Any, ...], str]] = {}
+        self._plain: Spelling = {}
+        self._forms = {source: self._form(source) for source in ("json", "csv")}
+        self._healthy_forms = {source: self._form(source, healthy=True) for source in ("json", "csv")}
+
+        self.used: Counter[str] = Counter()
+        self.known_rows = {self.project(row) for charge in world.charges for row in charge.versions()}
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Vendor:
+        """The vendor of a scenario, with charges from some days before the first sync to the last night."""
+        first, last = scenario.start - OLDER_DAYS * DAY, scenario.today(scenario.nights - 1)
+        world = make_world(scenario.traits, scenario.draw, first, last, scenario.zone)
+        if scenario.records is not None:
+            left = set(scenario.records)
+            world.charges = [charge for charge in world.charges if charge.number in left]
+        return cls(scenario, world)
+
+    def project(self, row: Row) -> Row:
+        """A row without what one of the sources does not carry at all: that may be stored, or not."""
+        lacks = self.scenario.traits.get("csv_lacks", ())
+        if not lacks:
+            return row
+        return row._replace(
+            status=None if "status" in lacks else row.status, info="" if "status_info" in lacks else row.info
+        )
+
+    def moments(self) -> dict[Row, set[str]]:
+        """In UTC, every row whose wall clock stands for two moments: both where a source in use gives no offset."""
+        exact = "respells" not in self.scenario.traits and all(
+            self._forms[source].get("time") in {"offset", "utc"} for source in ("json", "csv") if self.used[source]
+        )
+        moments: dict[Row, set[str]] = {}
+        for charge, first in self._ambiguous:
+            for row in map(self.project, charge.versions()):
+                some = moments.setdefault(row, set())
+                some.add(f"{datetime.fromtimestamp(charge.moment, UTC):%Y-%m-%d %H:%M:%S}")
+                if not exact:
+                    some.add(f"{first.astimezone(UTC):%Y-%m-%d %H:%M:%S}")
+        return moments
+
+    @cached_property
+    def _ambiguous(self) -> list[tuple[Charge, datetime]]:
+        """The charges of an hour that the clock repeats, with the first reading of their time."""
+        timed = [(charge, charge.wall.replace(tzinfo=self.scenario.zone)) for charge in self.world.charges]
+        return [(charge, time) for charge, time in timed if time.utcoffset() != time.replace(fold=1).utcoffset()]
+
+    # The transport.
+
+    def connect(self, *_: Any, **__: Any) -> Vendor:
+        """Stands in for the class Transport."""
+        return self
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def request(self, method: str, action: str, sink: IO[bytes], *, body: dict[str, str] | None = None) -> None:
+        """As `Transport.request`."""
+        name, _, parameter = action.partition("/")
+        call = CALLS.get(name)
+        if call is None or (method == "POST") != (call == "json"):
+            raise Refused("HTTP 404, without a reason")
+        self.calls[call] += 1
+        self.used[call] += 1
+        answer = self._fault(call)
+        if answer is None:
+            if call == "json":
+                assert body is not None
+                answer = self._json(date.fromisoformat(body["start_date"]), date.fromisoformat(body["end_date"]))
+            elif call == "csv":
+                answer = self._csv(date.fromisoformat(parameter))
+            elif call == "newest":
+                answer = self._newest(int(parameter))
+            else:
+                spent = sum((item.row.price for item in self.items), Decimal(0))
+                answer = f'{{"success": true, "error": "", "data": {{"balance": {10**7 - spent}}}}}'.encode()
+        sink.write(answer)
+        if "arrivals" in self.scenario.traits:
+            self._look(self.moment + timedelta(seconds=self.scenario.traits["arrivals"]))
+
+    # The night.
+
+    def begin(self, night: int) -> None:
+        """A night begins: what is listed, and what is not shown."""
+        self.night = night
+        self.calls.clear()
+        self.faults.clear()
+        self.lists = []
+        self._is_broken = {source: self._breaks_something(source) for source in ("json", "csv")}
+        self._look(self.scenario.clock(night))
+
+    def _look(self, moment: datetime) -> None:
+        """What is listed at a moment."""
+        self.moment = moment
+        self.offset = timedelta(hours=self.scenario.traits.get("cut_zone", 0))
+        self.today = (moment.astimezone(self.scenario.zone).replace(tzinfo=None) + self.offset).date()
+        earliest = self.earliest
+        emptied = self.trait("emptied_days")
+        self.items = [
+            item
+            for charge, row in self.world.listed(moment)
+            if (item := Item(charge, row, (charge.wall + self.offset).date())).day >= earliest
+            and not (emptied and self._hits("emptied_days", emptied, charge.day.isoformat()))
+        ]
+        self.lists.append(self.items)
+        self.by_day: defaultdict[date, list[Item]] = defaultdict(list)
+        for item in self.items:
+            self.by_day[item.day].append(item)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it keeps its word tonight whatever it did before."""
+        return self.night >= self.scenario.heals_at
+
+    @property
+    def refuses_past(self) -> bool:
+        """Whether it refuses a question that begins before the contract did."""
+        return bool(self.scenario.traits.keys() & {"contract", "later_contract"})
+
+    @property
+    def earliest(self) -> date:
+        """The first day that it serves."""
+        days = [date.min]
+        if self.refuses_past:
+            start = self.scenario.start + self.scenario.traits.get("later_contract", 0) * DAY
+            days.append((datetime.combine(start, datetime.min.time()) + self.offset).date())
+        if "retention" in self.scenario.traits:
+            days.append(self.today - self.scenario.traits["retention"] * DAY)
+        return max(days)
+
+    def trait(self, name: str) -> Any:
+        """What was drawn for a freedom; None where it is not taken, or not tonight."""
+        value = self.scenario.traits.get(name)
+        if value is None or (FREEDOMS[name].passing and self.healthy):
+            return None
+        if isinstance(value, dict) and "nights" in value and not value["nights"][0] <= self.night < value["nights"][1]:
+            return None
+        return value
+
+    def _hits(self, name: str, value: dict[str, Any], thing: str) -> bool:
+        return self.scenario.draw(f"{name} {thing}").random() < value["share"]
+
+    # What single sources do not show.
+
+    def hides(self, source: str, day: date) -> bool:
+        """Whether a source shows a day empty that is not."""
+        value = self.trait(f"{source}_hides")
+        return value is not None and self._hits(f"{source}_hides", value, day.isoformat())
+
+    def breaks(self, source: str, item: Item) -> str | None:
+        """Which field of a record cannot be read; None where all can."""
+        if not self._is_broken[source]:
+            return None
+        value = self.trait(f"{source}_unreadable")
+        if value is not None:
+            scope = {"records": str(item.charge.number), "days": item.charge.day.isoformat(), "all": None}[
+                value["scope"]
+            ]
+            if scope is None or self._hits(f"{source}_unreadable", value, scope):
+                return str(value["field"])
+        if source == "json":
+            value = self.trait("json_doubled")
+            if value is not None and self._hits("json_doubled", value, str(item.charge.number)):
+                return "doubled"
+        if self.form(source).get("price") == "thousands" and abs(item.row.price) >= 1000:
+            return "thousands"
+        return None
+
+    def _breaks_something(self, source: str) -> bool:
+        doubled = source == "json" and self.trait("json_doubled") is not None
+        return (
+            doubled or self.trait(f"{source}_unreadable") is not None or self.form(source).get("price") == "thousands"
+        )
+
+    def is_unsure(self, source: str) -> bool:
+        """Whether a source may be refused altogether tonight for how it spells things."""
+        form = self.form(source)
+        # Letters of cp1251 may look like UTF-8 that lost a few bytes.
+        return "unsure" in form or form.get("header") == "none" or form.get("encoding") == "cp1251"
+
+    def limit(self, source: str) -> int | None:
+        """How many records an answer has at the most."""
+        value = self.trait(f"{source}_limit")
+        return None if value is None else int(value["size"])
+
+    # Answers.
+
+    def form(self, source: str) -> Spelling:
+        """How a source spells things tonight."""
+        value = self.trait("respells")
+        if value is not None:
+            return self._plain
+        return (self._healthy_forms if self.healthy else self._forms)[source]
+
+    def _form(self, source: str, *, healthy: bool = False) -> Spelling:
+        traits = self.scenario.traits
+        form: Spelling = {}
+        for name, value in traits.items():
+            prefix, _, field = name.partition("_")
+            if prefix == source and not isinstance(value, dict) and not (healthy and FREEDOMS[name].passing):
+                form[field] = value
+        if "comma_float" in (form.get("phone"), form.get("code")):
+            form["unsure"] = True
+        if scientific := form.pop("scientific", None):
+            form |= {"phone": scientific, "unsure": True}
+        if form.pop("minutes", None):
+            form |= {"time": "minutes", "unsure": True}
+        if form.pop("thousands", None):
+            form["price"] = "thousands"
+        if "unsure" in form:
+            form.pop("mixed", None)  # a half that can be read would make it a matter of single records
+        if form.get("price") == "comma" and form.get("delimiter") == ",":
+            form["quotes"] = "all"
+        return form
+
+    def _fault(self, call: str) -> bytes | None:
+        if self.trait("token_refused"):
+            self.faults[call] += 1
+            raise TokenRefused("the vendor refused the token (HTTP 401)")
+        value = self.trait(f"{call}_outage" if call in {"json", "csv"} else f"{call}_down")
+        if (
+            value is None
+            or self.scenario.draw(f"fault {call} {self.night} {self.calls[call]}").random() >= value["share"]
+        ):
+            return None
+        self.faults[call] += 1
+        match value["kind"]:
+            case "503":
+                raise Transient("HTTP 503")
+            case "timeout":
+                raise Transient("no byte within BILLING_TIMEOUT")
+            case "400":
+                raise Refused('HTTP 400, "not now"')
+            case "broken":
+                return b'{"success": true, "error": "", "data": [{"created_at": "2026-'
+            case "html":
+                return b"<html><body>Bad Gateway</body></html>"
+            case "empty":
+                return b""
+            case "null":
+                return b'{"success": true, "error": "", "data": null}'
+        return b'{"success": false, "error": "try again later", "data": {}}'
+
+    def _json(self, first: date, last: date) -> bytes:
+        if first < self.earliest and self.refuses_past:
+            raise Refused('HTTP 400, "start_date is too early"')
+        if last > self.today and "refuses_future" in self.scenario.traits:
+            raise Refused('HTTP 400, "end_date is in the future"')
+        if "end_excluded" in self.scenario.traits:
+            last -= DAY
+        return self._json_list("json", self.shown("json", first, last))
+
+    def _csv(self, first: date) -> bytes:
+        if first < self.earliest and self.refuses_past:
+            raise Refused('HTTP 400, "start_date is too early"')
+        form = self.form("csv")
+        return csv_file(self._text_of("csv", self.shown("csv", first, date.max), form), form)
+
+    def _newest(self, number: int) -> bytes:
+        if not 1 <= number <= 100:
+            raise Refused('HTTP 400, "n"')
+        arrival = "newest_arrived" in self.scenario.traits
+        items = sorted(self.items, key=lambda item: item.charge.states[0][0] if arrival else item.charge.moment)[
+            -number:
+        ]
+        return self._json_list("json", self._in_order("newest", items))
+
+    def shown(self, source: str, first: date, last: date) -> list[Item]:
+        """The records of an answer, in its order."""
+        hidden: dict[date, bool] = {}
+        items: list[Item] = []
+        for day, some in self.by_day.items():
+            if first <= day <= last:
+                items += some
+        if source == "csv" and "csv_cut_zone" in self.scenario.traits:
+            offset = timedelta(hours=self.scenario.traits["csv_cut_zone"])
+            items = [item for item in self.items if (item.charge.wall + offset).date() >= first]
+        items = self.told(source, items)
+        if self.trait(f"{source}_hides") is not None:
+            days = {item.charge.day for item in items}
+            hidden = {day: self.hides(source, day) for day in days}
+            items = [item for item in items if not hidden[item.charge.day]]
+        items.sort(key=lambda item: item.charge.moment)
+        limit = self.trait(f"{source}_limit")
+        if limit is not None and len(items) > limit["size"]:
+            size = limit["size"]
+            if limit["keeps"] == "oldest":
+                items = items[:size]
+            elif limit["keeps"] == "newest":
+                items = items[-size:]
+            else:
+                chosen = set(self.scenario.draw(f"{source} {first} {last}").sample(range(len(items)), size))
+                items = [item for number, item in enumerate(items) if number in chosen]
+        return self._in_order(source, items)
+
+    def told(self, source: str, items: list[Item]) -> list[Item]:
+        """What of the records a source that lags behind knows already."""
+        seconds = self.trait(f"{source}_lags")
+        if seconds is None:
+            return items
+        known = int(self.moment.timestamp()) - seconds
+        told = ((item, item.charge.at(known)) for item in items if item.charge.moment <= known)
+        return [Item(item.charge, row, item.day) for item, row in told if row is not None]
+
+    def _in_order(self, source: str, items: list[Item]) -> list[Item]:
+        order = self.scenario.traits.get(f"{source}_order", "ascending")
+        if order == "descending":
+            return items[::-1]
+        if order == "shuffled":
+            return self.scenario.draw(f"order {source} {len(items)}").sample(items, len(items))
+        return items
+
+    def _json_list(self, source: str, items: Iterable[Item]) -> bytes:
+        form = self.form(source)
+        text = ", ".join(self._text_of(source, items, form))
+        mark = "\ufeff" if form.get("layout") == "bom" else ""
+        return f'{mark}{{"success": true, "error": "", "data": [{text}]}}'.encode()
+
+    def _text_of(self, source: str, items: Iterable[Item], form: Spelling) -> list[str]:
+        """Each record as the source writes it; most were written before."""
+        texts = self._texts.setdefault((source, id(form)), {})
+        write = json_object if source == "json" else csv_line
+        written = []
+        for item in items:
+            broken = self.breaks(source, item)
+            key = (item.charge.number, item.row, broken)
+            text = texts.get(key)
+            if text is None:
+                text = texts[key] = write(item.charge, item.row, form, self.scenario.zone, broken)
+            written.append(text)
+        return written
