@@ -18,7 +18,7 @@ from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import JsonSource, ReadFeed, SourceDays, combine
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import Batch, Feed, Record, Window
-from etl.windows import plan_windows
+from etl.windows import ONE_DAY, plan_windows
 
 T = TypeVar("T")
 EVERY_DAY: Final = Window(date.min, date.max)
@@ -133,11 +133,12 @@ class Source:
         ours = self._try_json(window)
         if isinstance(ours, SourceDays):
             ours = self._look_again(window, ours)
-            if doubtful := self._doubtful(ours):
+            doubtful = self._doubtful(ours) or self._days_without_newest(window, ours)
+            if doubtful:
                 ours = self._second_opinion(window, ours, doubtful)
-            return self._batch(window, ours)
+            return self._batch(window, self._without_outdated(window, ours))
         try:
-            return self._batch(window, self._fetch_csv(window))
+            return self._batch(window, self._without_outdated(window, self._fetch_csv(window)))
         except TokenRefused:
             raise
         except VendorError as error:
@@ -186,6 +187,26 @@ class Source:
         """The days that need the other source: open, empty and unproven ones, and those that may be out of reach."""
         unsure = {day for day in ours.unsure if not ours.days[day] or day < self._today}
         return frozenset(ours.open) | frozenset(self._news(ours)) | unsure | ours.unproven.keys()
+
+    def _days_without_newest(self, window: Window, days: SourceDays) -> frozenset[date]:
+        """The days that lack some of the newest records of the account: the source may be behind.
+
+        Today lacks, besides, what comes in between two requests, or what the question cannot reach.
+        """
+        if window.last < self._today - ONE_DAY or (newest := self._read_newest()) is None:
+            return frozenset()
+        reached = {day: records for day, records in days.days.items() if day not in days.unsure}
+        return frozenset(day for day, records in reached.items() if not newest.are_in({day: records}))
+
+    def _without_outdated(self, window: Window, days: SourceDays) -> SourceDays:
+        """The days but those that are over and lack some of the newest records."""
+        outdated = {day for day in self._days_without_newest(window, days) if day < self._today}
+        reason = "records that get_billing_record lists are missing"
+        return replace(
+            days,
+            days={day: records for day, records in days.days.items() if day not in outdated},
+            open=days.open | dict.fromkeys(outdated, reason),
+        )
 
     def _second_opinion(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays:
         """JSON's days, with those of the export where JSON's are missing, or say less."""
