@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import BinaryIO
@@ -157,26 +157,29 @@ class CsvSource:
                 opened.mention_truncation()
             return opened.days_of(window)
 
-    def confirm_empty(self, days: Sequence[date], *, serve: Window) -> frozenset[date]:
-        """Those of some days that an export shows to have no record.
+    def confirm(self, counts: Mapping[date, int], *, serve: Window) -> bool:
+        """Whether the export has no more records of some days than another source.
+
+        Args:
+            counts: How many that source has; of a day without any the export has to show that there is none.
+            serve: The days that the export is to serve, where a new one is needed.
 
         Raises:
             VendorError: There is no usable export.
         """
+        empty = [day for day, count in counts.items() if not count]
         with self._lock:
-            opened = self._open(Window(min(days), max(days)), serve)
+            opened = self._open(Window(min(counts), max(counts)), serve)
             survey = opened.export.survey
             inside = self._sizes.show_whole(survey.listed) or (
-                is_in_order(survey) and all(encloses(survey, day) for day in days)
+                is_in_order(survey) and all(encloses(survey, day) for day in empty)
             )
             if not inside and opened.parts is None:
                 opened.parts = self._whole_parts(opened.export, opened.wanted)
             whole = opened.export.days(opened.wanted) if opened.parts is None else opened.days_of(opened.wanted).days
-            return frozenset(
-                day
-                for day in days
-                if day in whole and not whole[day] and not unreadable_days({day: whole[day]}, survey)
-            )
+            if any(day not in whole or unreadable_days({day: whole[day]}, survey) for day in empty):
+                return False
+            return all(len(opened.export.day(day)) <= count for day, count in counts.items())
 
     def lists(self, day: date, *, serve: Window) -> bool:
         """Whether the export has a record of a day."""

@@ -262,9 +262,11 @@ class JsonSource:
 
     def _wider_lists_more(self, answer: _Answer, wanted: Window) -> bool:
         """Whether a wider question has a larger answer: then no limit reached this one."""
-        week = Window(wanted.first - WEEK, max(wanted.last, min(wanted.last + WEEK, self._today)))
-        day = Window(wanted.first - ONE_DAY, wanted.last)
-        return self._any_lists_more(answer, [week] if is_of_one_day(answer.survey) else [day, week])
+        earlier = self._earliest_start or date.min  # before that everything is refused
+        week = Window(max(wanted.first - WEEK, earlier), max(wanted.last, min(wanted.last + WEEK, self._today)))
+        day = Window(max(wanted.first - ONE_DAY, earlier), wanted.last)
+        questions = [week] if is_of_one_day(answer.survey) else [day, week]
+        return self._any_lists_more(answer, [question for question in questions if question != wanted])
 
     def _any_lists_more(self, answer: _Answer, questions: Iterable[Window]) -> bool:
         listed = answer.survey.listed

@@ -133,10 +133,13 @@ class Source:
         ours = self._try_json(window)
         if isinstance(ours, SourceDays):
             ours = self._look_again(window, ours)
-            doubtful = self._doubtful(ours) or self._days_without_newest(window, ours)
-            if doubtful:
-                ours = self._second_opinion(window, ours, doubtful)
-            return self._batch(window, self._without_outdated(window, ours))
+            if doubtful := self._doubtful(ours):
+                ours, confirmed = self._second_opinion(window, ours, doubtful | self._recent(ours))
+                return self._batch(window, ours if confirmed else self._without_outdated(window, ours))
+            if outdated := self._days_without_newest(window, ours):
+                ours, _ = self._second_opinion(window, ours, outdated)
+                ours = self._without_outdated(window, ours)
+            return self._batch(window, ours)
         try:
             return self._batch(window, self._without_outdated(window, self._fetch_csv(window)))
         except TokenRefused:
@@ -208,8 +211,12 @@ class Source:
             open=days.open | dict.fromkeys(outdated, reason),
         )
 
-    def _second_opinion(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays:
-        """JSON's days, with those of the export where JSON's are missing, or say less."""
+    def _recent(self, ours: SourceDays) -> frozenset[date]:
+        """The days of which an answer that is behind lacks records."""
+        return frozenset(day for day in ours.days if day >= self._today - ONE_DAY)
+
+    def _second_opinion(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> tuple[SourceDays, bool]:
+        """JSON's days, with those of the export where JSON's are missing, or say less; and whether there was one."""
         try:
             theirs = self._ask_csv(window, ours, doubtful)
         except TokenRefused:
@@ -220,9 +227,10 @@ class Source:
             log.log(level, "no second opinion on %s from the CSV export (%s)", window, error)
             # An empty day that may only be out of the answer's reach is no news at all.
             days = {day: records for day, records in ours.days.items() if records or day not in ours.unsure}
-            return replace(ours, days=days, open={day: f"JSON: {why}; CSV: {error}" for day, why in ours.open.items()})
+            still_open = {day: f"JSON: {why}; CSV: {error}" for day, why in ours.open.items()}
+            return replace(ours, days=days, open=still_open), False
         if theirs is None:
-            return replace(ours, unsure=ours.unsure - doubtful)
+            return replace(ours, unsure=ours.unsure - doubtful), True
         better = {
             day: records
             for day, records in theirs.days.items()
@@ -230,11 +238,11 @@ class Source:
             and (len(records) >= ours.seen.get(day, 0) if day in ours.open else len(records) > len(ours.days[day]))
         }
         if not better:
-            return replace(ours, open=_reasons(ours, theirs), unsure=ours.unsure - theirs.days.keys())
+            return replace(ours, open=_reasons(ours, theirs), unsure=ours.unsure - theirs.days.keys()), True
         log.warning("%s: JSON has less than the CSV export, which is taken for %s", window, _listed(better))
         kept = {day: records for day, records in ours.days.items() if day not in better}
         still_open = {day: why for day, why in _reasons(ours, theirs).items() if day not in better}
-        return combine(
+        together = combine(
             window,
             [
                 SourceDays(
@@ -253,12 +261,13 @@ class Source:
                 ),
             ],
         )
+        return together, True
 
     def _ask_csv(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays | None:
-        """The export's days; None where it confirms that all doubtful ones are empty."""
-        if not ours.open and not any(ours.days[day] for day in doubtful):
-            days, serve = sorted(doubtful), Window(min(doubtful), self._last_of(window))
-            if self._from_csv(lambda: self._csv.confirm_empty(days, serve=serve)) == doubtful:
+        """The export's days; None where it confirms JSON's: that empty ones are empty, and that recent ones lack nothing."""
+        if not ours.open and not ours.unproven and not any(ours.days[day] for day in ours.unsure):
+            counts, serve = {day: len(ours.days[day]) for day in doubtful}, Window(min(doubtful), self._last_of(window))
+            if self._from_csv(lambda: self._csv.confirm(counts, serve=serve)):
                 return None
         return self._fetch_csv(window)
 
