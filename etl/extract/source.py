@@ -264,7 +264,7 @@ class Source:
         return together, True
 
     def _ask_csv(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays | None:
-        """The export's days; None where it confirms JSON's: that empty ones are empty, and that recent ones lack nothing."""
+        """The export's days; None where it confirms that JSON's empty days are empty and its recent ones whole."""
         if not ours.open and not ours.unproven and not any(ours.days[day] for day in ours.unsure):
             counts, serve = {day: len(ours.days[day]) for day in doubtful}, Window(min(doubtful), self._last_of(window))
             if self._from_csv(lambda: self._csv.confirm(counts, serve=serve)):
