@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
@@ -78,27 +78,39 @@ class Newest:
     asked: int
 
     def are_in(self, days: Mapping[date, DayRecords]) -> bool:
-        """Whether these days have all of those records that belong to them."""
-        return all(listed <= found for listed, found in self._beside(days))
+        """Whether these days have all of those records that belong to them.
+
+        By their keys: a source may lack the other fields, and they may change between two requests.
+        """
+        wanted = Counter({key: times for key, times in self._keys().items() if day_of(key) in days})
+        touched = set(map(day_of, wanted))
+        found = Counter(key for day in touched for record in days[day].records() if (key := record[:3]) in wanted)
+        return wanted <= found
 
     def are_all_of(self, days: Mapping[date, DayRecords]) -> bool:
-        """Whether these days have those records and no others, and all of their records are among the newest.
-
-        Assumed: that the newest are so by `created_at`. Where they are not, some of the days' records are not theirs.
-        """
-        if not days or (self.listed >= self.asked and min(map(day_of, self.records), default=min(days)) >= min(days)):
-            return False
-        counts = {day: len(records) for day, records in days.items()}
+        """Whether these days have those records and no others, and all of their records are among the newest."""
         listed = Counter(map(day_of, self.records.elements()))
-        return all(listed[day] == count for day, count in counts.items()) and self.are_in(days)
-
-    def _beside(self, days: Mapping[date, DayRecords]) -> Iterator[tuple[int, int]]:
-        """How often each of those records that belong to the days is among the newest, and how often in the days."""
-        wanted = {record: times for record, times in self.records.items() if day_of(record) in days}
-        found = Counter(
-            record for day in set(map(day_of, wanted)) for record in days[day].records() if record in wanted
+        return all(self.cover(day) and listed[day] == len(records) for day, records in days.items()) and self.are_in(
+            days
         )
-        return ((times, found[record]) for record, times in wanted.items())
+
+    def cover(self, day: date) -> bool:
+        """Whether all records of a day are among them.
+
+        Assumed: that the newest are so by `created_at`. Where they are not, some of the day's records are not theirs.
+        """
+        return self.listed < self.asked or any(day_of(record) < day for record in self.records)
+
+    def show_empty(self, day: date) -> bool:
+        """Whether the account has no record of a day."""
+        readable = self.records.total() == self.listed
+        return readable and self.cover(day) and not any(day_of(record) == day for record in self.records)
+
+    def _keys(self) -> Counter[tuple[str, str, str]]:
+        keys: Counter[tuple[str, str, str]] = Counter()
+        for record, times in self.records.items():
+            keys[record[:3]] += times
+        return keys
 
     def reach(self, day: date) -> bool:
         """Whether one of them is of this day or an earlier one: then there are no others behind it."""
@@ -109,9 +121,9 @@ class Newest:
         return self.records.total() == self.listed and all(day_of(record) <= day for record in self.records)
 
 
-def day_of(record: Record) -> date:
-    """The day of a record, in the vendor's wall clock."""
-    return date.fromisoformat(record.created_at[:10])
+def day_of(record: Record | tuple[str, str, str]) -> date:
+    """The day of a record or its key, in the vendor's wall clock."""
+    return date.fromisoformat(record[0][:10])
 
 
 def is_in_order(survey: Survey) -> bool:

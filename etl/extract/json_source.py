@@ -222,8 +222,11 @@ class JsonSource:
         if survey.listed <= MOST_RECORDS and (newest := self._newest()) is not None:
             if not newest.are_in(self._reached(answer)):
                 return False
-            # One limit of both calls would make them equal as well.
-            if newest.listed != survey.listed and newest.are_all_of(self._reached(answer)):
+            # One limit of both calls would make their sizes equal as well.
+            doubtful = newest.listed == survey.listed and (
+                sizes.speak_against(survey.listed) or looks_like_a_limit(survey.listed)
+            )
+            if not doubtful and newest.are_all_of(self._reached(answer)):
                 return True
         if unproven is not None and not is_of_one_day(survey):
             agree = [self._end_agrees(answer, end) for end in unproven if end != wanted]

@@ -133,13 +133,9 @@ class Source:
         ours = self._try_json(window)
         if isinstance(ours, SourceDays):
             ours = self._look_again(window, ours)
-            if doubtful := self._doubtful(ours):
-                ours, confirmed = self._second_opinion(window, ours, doubtful | self._recent(ours))
-                return self._batch(window, ours if confirmed else self._without_outdated(window, ours))
-            if outdated := self._days_without_newest(window, ours):
-                ours, _ = self._second_opinion(window, ours, outdated)
-                ours = self._without_outdated(window, ours)
-            return self._batch(window, ours)
+            if doubtful := self._doubtful(ours) | self._days_without_newest(window, ours):
+                ours = self._second_opinion(window, ours, doubtful)
+            return self._batch(window, self._without_outdated(window, ours))
         try:
             return self._batch(window, self._without_outdated(window, self._fetch_csv(window)))
         except TokenRefused:
@@ -165,8 +161,11 @@ class Source:
             return self._give_json_up(error)
 
     def _look_again(self, window: Window, ours: SourceDays) -> SourceDays:
-        """Fetch each day alone that is over and shown empty, unless it is known to be quiet."""
-        empty = self._news(ours) if len(window) > 1 else []
+        """Fetch each day alone that is over and shown empty, unless it is known to be so."""
+        newest = self._read_newest() if window.last >= self._today - ONE_DAY else None
+        empty = [day for day in self._news(ours) if newest is None or not newest.show_empty(day)]
+        if len(window) == 1 or not empty:
+            return ours
         alone = [self._fetch_alone(day) for day in empty]
         others = {day: records for day, records in ours.days.items() if day not in empty}
         return combine(window, [replace(ours, days=others, unsure=ours.unsure - set(empty)), *alone])
@@ -211,12 +210,8 @@ class Source:
             open=days.open | dict.fromkeys(outdated, reason),
         )
 
-    def _recent(self, ours: SourceDays) -> frozenset[date]:
-        """The days of which an answer that is behind lacks records."""
-        return frozenset(day for day in ours.days if day >= self._today - ONE_DAY)
-
-    def _second_opinion(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> tuple[SourceDays, bool]:
-        """JSON's days, with those of the export where JSON's are missing, or say less; and whether there was one."""
+    def _second_opinion(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays:
+        """JSON's days, with those of the export where JSON's are missing, or say less."""
         try:
             theirs = self._ask_csv(window, ours, doubtful)
         except TokenRefused:
@@ -228,9 +223,9 @@ class Source:
             # An empty day that may only be out of the answer's reach is no news at all.
             days = {day: records for day, records in ours.days.items() if records or day not in ours.unsure}
             still_open = {day: f"JSON: {why}; CSV: {error}" for day, why in ours.open.items()}
-            return replace(ours, days=days, open=still_open), False
+            return replace(ours, days=days, open=still_open)
         if theirs is None:
-            return replace(ours, unsure=ours.unsure - doubtful), True
+            return replace(ours, unsure=ours.unsure - doubtful)
         better = {
             day: records
             for day, records in theirs.days.items()
@@ -238,11 +233,11 @@ class Source:
             and (len(records) >= ours.seen.get(day, 0) if day in ours.open else len(records) > len(ours.days[day]))
         }
         if not better:
-            return replace(ours, open=_reasons(ours, theirs), unsure=ours.unsure - theirs.days.keys()), True
+            return replace(ours, open=_reasons(ours, theirs), unsure=ours.unsure - theirs.days.keys())
         log.warning("%s: JSON has less than the CSV export, which is taken for %s", window, _listed(better))
         kept = {day: records for day, records in ours.days.items() if day not in better}
         still_open = {day: why for day, why in _reasons(ours, theirs).items() if day not in better}
-        together = combine(
+        return combine(
             window,
             [
                 SourceDays(
@@ -261,7 +256,6 @@ class Source:
                 ),
             ],
         )
-        return together, True
 
     def _ask_csv(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays | None:
         """The export's days; None where it confirms that JSON's empty days are empty and its recent ones whole."""
