@@ -268,7 +268,8 @@ class JsonSource:
         earlier = self._earliest_start or date.min  # before that everything is refused
         week = Window(max(wanted.first - WEEK, earlier), max(wanted.last, min(wanted.last + WEEK, self._today)))
         day = Window(max(wanted.first - ONE_DAY, earlier), wanted.last)
-        questions = [week] if is_of_one_day(answer.survey) else [day, week]
+        quarter = Window(max(wanted.first - QUARTER, earlier), wanted.last)
+        questions = [week, quarter] if is_of_one_day(answer.survey) else [day, week]
         return self._any_lists_more(answer, [question for question in questions if question != wanted])
 
     def _any_lists_more(self, answer: _Answer, questions: Iterable[Window]) -> bool:
@@ -295,7 +296,7 @@ class JsonSource:
         narrow = self._from_narrow_questions(day)
         if narrow is not None:
             return narrow.result()
-        if self._may_be_all_there_is(answer, day):
+        if self._may_be_all_there_is(answer):
             return replace(self._settled(answer), unproven={day: answer.survey.listed})
         still_open = {day: _truncated(answer.survey.listed)}
         return SourceDays(answer.asked, {}, answer.survey.rejected, still_open, seen={day: len(answer.days[day])})
@@ -321,7 +322,7 @@ class JsonSource:
                     return _union(day, answers)
         return None
 
-    def _may_be_all_there_is(self, answer: _Answer, day: date) -> bool:
+    def _may_be_all_there_is(self, answer: _Answer) -> bool:
         """Whether nothing speaks against an answer that no other can confirm: all its records are of a single day."""
         survey = answer.survey
         if not is_of_one_day(survey) or self._sizes.answers_of(survey.listed) > 1:
@@ -332,8 +333,7 @@ class JsonSource:
                 return False
             if newest.are_all_of(days):
                 return True
-        doubtful = looks_like_a_limit(survey.listed)
-        return not doubtful or self._any_lists_more(answer, [Window(day - QUARTER, day)])
+        return not looks_like_a_limit(survey.listed)
 
     # Questions -------------------------------------------------------------------------------------------------------
 
