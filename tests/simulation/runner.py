@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,9 +40,13 @@ class Laboratory:
     """An SQLite database that is as new for each vendor, on a file in memory where there is one.
 
     One engine serves all of them: SQLAlchemy compiles a statement once an engine, which takes longer than a night.
+
+    Attributes:
+        ignored: Kinds of violations that are looked past.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ignored: Collection[str] = ()) -> None:
+        self.ignored = ignored
         template = folder / "template.db"
         engine = open_engine(parse_url(f"sqlite:///{template}"))
         create_or_migrate(engine)
@@ -115,7 +119,7 @@ class Laboratory:
         with self.engine.connect() as connection:
             after = read_stored(connection, vendor.project)
         seen = Night(vendor, order, before, after, report, code)
-        seen.check()
+        seen.check(self.ignored)
         if last:
             seen.check_all_is_there()
         return after
@@ -142,13 +146,17 @@ class Laboratory:
 
 
 @contextmanager
-def laboratory() -> Iterator[Laboratory]:
-    """A laboratory in a folder of its own."""
+def laboratory(ignored: Collection[str] = ()) -> Iterator[Laboratory]:
+    """A laboratory in a folder of its own.
+
+    Args:
+        ignored: Kinds of violations that are open, and looked past.
+    """
     memory = Path("/dev/shm")
     logging.disable(logging.CRITICAL)  # a night of faults says so, a hundred times over
     try:
         with tempfile.TemporaryDirectory(prefix="billing-etl-", dir=memory if memory.is_dir() else None) as folder:
-            laboratory = Laboratory(Path(folder))
+            laboratory = Laboratory(Path(folder), ignored)
             try:
                 yield laboratory
             finally:
