@@ -16,8 +16,9 @@ from etl.load.schema import create_or_migrate
 from etl.process import exit_code_of
 from etl.runs import Order, Report, Watcher, run_account
 from etl.settings import Settings
-from simulation.oracle import Night, Stored, Violation, read_stored
+from simulation.oracle import Oracle
 from simulation.scenario import Scenario
+from simulation.stored import Stored, Violation, read_stored
 from simulation.vendor import Vendor
 
 SILENT = Watcher(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
@@ -118,7 +119,7 @@ class Laboratory:
         report, code = self.execute(settings, order, vendor, night)
         with self.engine.connect() as connection:
             after = read_stored(connection, vendor.project)
-        seen = Night(vendor, order, before, after, report, code)
+        seen = Oracle(vendor, order, before, after, report, code)
         seen.check(self.ignored)
         if last:
             seen.check_all_is_there()
