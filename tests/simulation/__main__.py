@@ -39,10 +39,10 @@ class Outcome:
         self.failures += other.failures
 
 
-def simulate(seeds: Sequence[int], choice: Choice = ALL) -> Outcome:
+def simulate(seeds: Sequence[int], choice: Choice = ALL, ignored: Sequence[str] = ()) -> Outcome:
     """The lives of the vendors of some seeds."""
     outcome = Outcome()
-    with laboratory() as place:
+    with laboratory(ignored) as place:
         for seed in seeds:
             scenario = draw_scenario(seed, choice)
             failure = place.run(scenario)
@@ -71,6 +71,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--without", default="", help="freedoms, or beginnings of their names, that no vendor takes")
     parser.add_argument("--only", default="", help="no freedoms but these")
     parser.add_argument("--always", default="", help="freedoms that every vendor takes")
+    parser.add_argument("--ignore", default="", help="kinds of violations to look past, like cost")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--failures", type=int, default=5, help="how many to shrink, one of each kind first")
     parser.add_argument("--scenario", help="one vendor, as a failure describes it")
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"{len(total.failures)} vendors failed: " + ", ".join(f"{kind} {times}" for kind, times in kinds.most_common())
     )
-    with laboratory() as place:
+    with laboratory(options.ignore.split(",")) as place:
         for failure in _one_of_each(total.failures)[: options.failures]:
             print("\n" + describe(shrink(place, failure)), flush=True)
     return 1
@@ -107,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _simulate_all(options: argparse.Namespace, seed: int) -> Outcome:
     names = (tuple(filter(None, text.split(","))) for text in (options.without, options.only, options.always))
-    work = partial(simulate, choice=Choice(*names))
+    work = partial(simulate, choice=Choice(*names), ignored=options.ignore.split(","))
     total = Outcome()
     end = seed + options.vendors if options.vendors else None
     with ProcessPoolExecutor(options.jobs) as pool:

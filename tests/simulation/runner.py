@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,9 @@ from etl.load.schema import create_or_migrate
 from etl.process import exit_code_of
 from etl.runs import Order, Report, Watcher, run_account
 from etl.settings import Settings
-from simulation.oracle import Night, Stored, Violation, read_stored
+from simulation.oracle import Oracle
 from simulation.scenario import Scenario
+from simulation.stored import Stored, Violation, read_stored
 from simulation.vendor import Vendor
 
 SILENT = Watcher(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
@@ -40,9 +41,13 @@ class Laboratory:
     """An SQLite database that is as new for each vendor, on a file in memory where there is one.
 
     One engine serves all of them: SQLAlchemy compiles a statement once an engine, which takes longer than a night.
+
+    Attributes:
+        ignored: Kinds of violations that are looked past.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ignored: Collection[str] = ()) -> None:
+        self.ignored = ignored
         template = folder / "template.db"
         engine = open_engine(parse_url(f"sqlite:///{template}"))
         create_or_migrate(engine)
@@ -114,8 +119,8 @@ class Laboratory:
         report, code = self.execute(settings, order, vendor, night)
         with self.engine.connect() as connection:
             after = read_stored(connection, vendor.project)
-        seen = Night(vendor, order, before, after, report, code)
-        seen.check()
+        seen = Oracle(vendor, order, before, after, report, code)
+        seen.check(self.ignored)
         if last:
             seen.check_all_is_there()
         return after
@@ -142,13 +147,17 @@ class Laboratory:
 
 
 @contextmanager
-def laboratory() -> Iterator[Laboratory]:
-    """A laboratory in a folder of its own."""
+def laboratory(ignored: Collection[str] = ()) -> Iterator[Laboratory]:
+    """A laboratory in a folder of its own.
+
+    Args:
+        ignored: Kinds of violations that are open, and looked past.
+    """
     memory = Path("/dev/shm")
     logging.disable(logging.CRITICAL)  # a night of faults says so, a hundred times over
     try:
         with tempfile.TemporaryDirectory(prefix="billing-etl-", dir=memory if memory.is_dir() else None) as folder:
-            laboratory = Laboratory(Path(folder))
+            laboratory = Laboratory(Path(folder), ignored)
             try:
                 yield laboratory
             finally:

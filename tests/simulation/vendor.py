@@ -320,11 +320,14 @@ class Vendor:
     def _newest(self, number: int) -> bytes:
         if not 1 <= number <= 100:
             raise Refused('HTTP 400, "n"')
+        return self._json_list("json", self._in_order("newest", self.newest(number)))
+
+    def newest(self, number: int) -> list[Item]:
+        """The last so many records: by their time, or by when they came in."""
         arrival = "newest_arrived" in self.scenario.traits
-        items = sorted(self.items, key=lambda item: item.charge.states[0][0] if arrival else item.charge.moment)[
+        return sorted(self.items, key=lambda item: item.charge.states[0][0] if arrival else item.charge.moment)[
             -number:
         ]
-        return self._json_list("json", self._in_order("newest", items))
 
     def shown(self, source: str, first: date, last: date) -> list[Item]:
         """The records of an answer, in its order."""
