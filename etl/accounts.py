@@ -105,7 +105,9 @@ def delete_account(engine: Engine, label: str, *, wait: float, clock: Callable[[
     removed: Counter[str] = Counter()
     with _fenced(engine, label, wait, partial(mark_deletion, now=clock())) as write:
         for table in BATCHED_TABLES:
-            while count := write(partial(delete_batch, table=table)):
+            last: int | None = 0
+            while last is not None:
+                count, last = write(partial(delete_batch, table=table, after=last))
                 removed[table.name] += count
         removed.update(write(delete_rest))
     return {table: removed[table] for table in sorted(removed)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, tzinfo
 from typing import TYPE_CHECKING, Any, Final
@@ -48,15 +49,17 @@ UNBOUND: Final = Binding()
 
 @dataclass(frozen=True, slots=True)
 class Remarks:
-    """What a person should know of a binding that holds.
+    """What is new of a binding that holds.
 
     Attributes:
-        notice: That the token is another one than before.
+        notice: That the token is another one than before, for a person.
         warning: That another account has the same token.
+        changes: Columns of the account that `bind` writes.
     """
 
     notice: str | None = None
     warning: str | None = None
+    changes: Mapping[str, str] = field(default_factory=dict)
 
 
 def fingerprint_of(token: str) -> str:
@@ -82,11 +85,10 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Rem
         .join_from(accounts, sync_state, state.account_id == accounts.c.id, isouter=True)
         .where(accounts.c.label == label)
     ).one_or_none()
-    others = _labels_of_token(connection, label, binding.fingerprint)
     if account is None or account.first_day is None:
-        _require_own_token(label, others, binding.labels)
+        _require_own_token(connection, label, binding)
     if account is None:
-        return Remarks(warning=_warn_of_twins(label, others))
+        return Remarks(warning=_warn_of_twins(connection, label, binding))
     quoted = shlex.quote(label)
     if account.deletion_started_at is not None:
         raise ConfigError(
@@ -99,22 +101,21 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Rem
         )
     _require_form(account, binding.form)
     _require_zone(account, binding.zone)
+    zone = {"timezone": binding.zone.key} if binding.zone and account.timezone is None else {}
     if binding.fingerprint in {None, account.token_fingerprint}:
-        return Remarks()
+        return Remarks(changes=zone)
     notice = "the token is another one than that of the last run; from now on it is the account's"
-    return Remarks(notice if account.token_fingerprint else None, _warn_of_twins(label, others))
+    return Remarks(
+        notice=notice if account.token_fingerprint else None,
+        warning=_warn_of_twins(connection, label, binding),
+        changes=zone | {"token_fingerprint": binding.fingerprint},
+    )
 
 
-def bind(connection: Connection, account_id: int, binding: Binding) -> None:
+def bind(connection: Connection, account_id: int, remarks: Remarks) -> None:
     """Keep what the account does not have yet, and a changed token's fingerprint."""
-    values: dict[str, Any] = {}
-    account = connection.execute(select(accounts).where(accounts.c.id == account_id)).one()
-    if binding.fingerprint not in {None, account.token_fingerprint}:
-        values["token_fingerprint"] = binding.fingerprint
-    if binding.zone is not None and account.timezone is None:
-        values["timezone"] = binding.zone.key
-    if values:
-        connection.execute(update(accounts).where(accounts.c.id == account_id).values(values))
+    if remarks.changes:
+        connection.execute(update(accounts).where(accounts.c.id == account_id).values(remarks.changes))
 
 
 def first_binding(binding: Binding) -> dict[str, Any]:
@@ -149,24 +150,21 @@ def end_of_day(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day + ONE_DAY, time.min, tzinfo=zone)
 
 
-def _labels_of_token(connection: Connection, label: str, fingerprint: str | None) -> list[str]:
+def _labels_of_token(connection: Connection, label: str, binding: Binding) -> list[str]:
     """The other accounts that have the token."""
-    if fingerprint is None:
+    if binding.fingerprint is None:
         return []
     account = accounts.c
-    return sorted(
-        connection.scalars(
-            select(account.label).where(account.token_fingerprint == fingerprint, account.label != label)
-        )
-    )
+    others = select(account.label).where(account.token_fingerprint == binding.fingerprint, account.label != label)
+    return sorted(connection.scalars(others))
 
 
-def _require_own_token(label: str, others: list[str], labels: frozenset[str]) -> None:
-    strangers = [other for other in others if not {label, other} <= labels]
-    if not strangers:
+def _require_own_token(connection: Connection, label: str, binding: Binding) -> None:
+    others = [other for other in _labels_of_token(connection, label, binding) if not {label, other} <= binding.labels]
+    if not others:
         return
-    meant = _closest(label, strangers) or strangers[0]
-    section = f"call its section [accounts.{meant}]" if label in labels else f"set BILLING_ACCOUNT={meant}"
+    meant = _closest(label, others) or others[0]
+    section = f"call its section [accounts.{meant}]" if label in binding.labels else f"set BILLING_ACCOUNT={meant}"
     raise ConfigError(
         f"BILLING_ACCOUNT is {label}, of which this database has nothing yet, and the token is that of the account "
         f"{meant}: each charge would stand under both. To go on with {meant}, {section}; to call it {label}, run: "
@@ -175,7 +173,8 @@ def _require_own_token(label: str, others: list[str], labels: frozenset[str]) ->
     )
 
 
-def _warn_of_twins(label: str, others: list[str]) -> str | None:
+def _warn_of_twins(connection: Connection, label: str, binding: Binding) -> str | None:
+    others = _labels_of_token(connection, label, binding)
     if not others:
         return None
     return f"the accounts {', '.join(others)} and {label} have the same token: each charge stands under both"

@@ -9,10 +9,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, Table, delete, select, update
+from sqlalchemy import Connection, Table, and_, delete, func, select, update
 
 from etl.load.tables import accounts, metadata, sync_state
-from etl.load.trim import remove_rows
 
 BATCH_SIZE: Final = 5_000
 """Rows of a transaction: no other writer waits long for it."""
@@ -36,12 +35,27 @@ def mark_deletion(connection: Connection, account_id: int, now: datetime) -> Non
     )
 
 
-def delete_batch(connection: Connection, account_id: int, table: Table) -> int:
-    """Remove some of the account's rows from a table; how many, 0 where none is left."""
+def delete_batch(connection: Connection, account_id: int, table: Table, after: int) -> tuple[int, int | None]:
+    """Remove the account's next rows from a table, in the order of their ids.
+
+    Args:
+        connection: In a transaction that holds the account's fence.
+        account_id: Whose.
+        table: One of `BATCHED_TABLES`.
+        after: The last id before them.
+
+    Returns:
+        How many there were, and the last id; None where none was left.
+    """
     row = table.c
-    ids = list(connection.scalars(select(row.id).where(row.account_id == account_id).limit(BATCH_SIZE)))
-    remove_rows(connection, table, ids)
-    return len(ids)
+    # An expression, so that the rows are found by their ids: the index of the account would pass all of its rows,
+    # removed ones included, in every transaction.
+    own = and_(row.account_id + 0 == account_id, row.id > after)
+    ids = select(row.id).where(own).order_by(row.id).limit(BATCH_SIZE).subquery()
+    last: int | None = connection.scalar(select(func.max(ids.c.id)))
+    if last is None:
+        return 0, None
+    return connection.execute(delete(table).where(own, row.id <= last)).rowcount, last
 
 
 def delete_rest(connection: Connection, account_id: int) -> dict[str, int]:

@@ -106,8 +106,7 @@ def begin_run(
         connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
     # The fence comes first: whoever turns the times or deletes the account takes it as well, and was there before us.
     fence = take_fence(connection, account_id).fence
-    require_binding(connection, label, binding)
-    bind(connection, account_id, binding)
+    bind(connection, account_id, require_binding(connection, label, binding))
     # The table is history, never the lock: whatever is still "running" here was killed, or has just been overtaken.
     connection.execute(
         update(sync_runs)
