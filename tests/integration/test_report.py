@@ -6,7 +6,6 @@ import re
 import subprocess
 from base64 import b64encode
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from hashlib import sha256
@@ -97,7 +96,7 @@ class Company:
                 })  # fmt: skip
 
     def sync(self, vendor, label, now):
-        settings = replace(settings_of(self.url, vendor, date(2026, 3, 8)), account=label)
+        settings = settings_of(self.url, vendor, date(2026, 3, 8), account=label)
         done = run_account(
             settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: now
         )  # fmt: skip
