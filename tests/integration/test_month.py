@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from jobs import SILENT, settings_of
+from jobs import SILENT, settings_of, token_of
 from oracle import Stored, canonical, csv_forms, day_of, of_day, spellings, spend_of
 from sqlalchemy import select
 
@@ -118,9 +118,8 @@ class Month(RuleBasedStateMachine):
         super().__init__()
         self.vendor = vendor
         self.engine = engine
-        # All of them have the sandbox's token, which only accounts of one configuration file may share.
-        labels = frozenset(f"account {number}" for number in range(1_000))
-        self.settings = replace(settings, account=f"account {next(Month.accounts)}", labels=labels)
+        label = f"account {next(Month.accounts)}"
+        self.settings = replace(settings, account=label, api_token=token_of(vendor, label))
         self.listed = []
         self.gone = []
         self.said = defaultdict(list)
