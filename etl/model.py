@@ -307,6 +307,7 @@ class Batch:
             of them stays.
         largest: Records in the largest answer of the run so far, by source.
         folds: As in `Survey`, of the window's records.
+        refused: Of the doubts, the days about which the vendor refuses every question.
     """
 
     window: Window
@@ -317,6 +318,7 @@ class Batch:
     doubts: Mapping[date, str] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     folds: Mapping[Record, int] = field(default_factory=dict)
+    refused: frozenset[date] = frozenset()
 
     @property
     def sources(self) -> frozenset[str]:

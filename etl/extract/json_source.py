@@ -63,6 +63,7 @@ class SourceDays:
             answer.
         seen: How many records of an open day were seen: a source that has fewer does not have it whole either.
         folds: As in `Survey`.
+        refused: The open days about which the vendor refuses every question.
     """
 
     asked: Window
@@ -73,6 +74,14 @@ class SourceDays:
     unproven: dict[date, int] = field(default_factory=dict)
     seen: dict[date, int] = field(default_factory=dict)
     folds: dict[Record, int] = field(default_factory=dict)
+    refused: frozenset[date] = frozenset()
+
+
+def no_days(window: Window, error: VendorError) -> SourceDays:
+    """The result of a failure that is about these days alone."""
+    days = window.days()
+    refused = frozenset(days if isinstance(error, Refused) else ())
+    return SourceDays(window, {}, open=dict.fromkeys(days, str(error)), refused=refused)
 
 
 def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
@@ -84,6 +93,7 @@ def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
     unproven: dict[date, int] = {}
     seen: dict[date, int] = {}
     folds: dict[Record, int] = {}
+    refused: set[date] = set()
     first, last = window.first, window.last
     for part in parts:
         days |= part.days
@@ -93,8 +103,19 @@ def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
         unproven |= part.unproven
         seen |= part.seen
         folds |= part.folds
+        refused |= part.refused
         first, last = min(first, part.asked.first), max(last, part.asked.last)
-    return SourceDays(Window(first, last), days, tuple(rejected), still_open, frozenset(unsure), unproven, seen, folds)
+    return SourceDays(
+        Window(first, last),
+        days,
+        tuple(rejected),
+        still_open,
+        frozenset(unsure),
+        unproven,
+        seen,
+        folds,
+        frozenset(refused),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +185,7 @@ class JsonSource:
         try:
             earlier = self.fetch(first)
         except Refused as error:
-            earlier = SourceDays(first, {}, open=dict.fromkeys(first.days(), str(error)))
+            earlier = no_days(first, error)
         return combine(window, (earlier, later))
 
     def lists(self, day: date) -> bool:
@@ -199,7 +220,7 @@ class JsonSource:
         try:
             return list(self._whole(window))
         except (Refused, OtherDays) as error:
-            return [SourceDays(window, {}, open=dict.fromkeys(window.days(), str(error)))]
+            return [no_days(window, error)]
 
     def _settled(self, answer: _Answer) -> SourceDays:
         """The result of a whole answer; one that has the newest records, too, reaches as far as there are any."""

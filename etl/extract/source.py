@@ -15,7 +15,7 @@ from etl.errors import OtherDays, Refused, TokenRefused, VendorError, VendorUnav
 from etl.extract.client import MOST_RECORDS, Client
 from etl.extract.completeness import AnswerSizes, Newest
 from etl.extract.csv_source import CsvSource
-from etl.extract.json_source import JsonSource, ReadFeed, SourceDays, combine
+from etl.extract.json_source import JsonSource, ReadFeed, SourceDays, combine, no_days
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import Batch, Feed, Record, Window
 from etl.windows import ONE_DAY, plan_windows
@@ -142,10 +142,26 @@ class Source:
             raise
         except VendorError as error:
             message = f"JSON: {ours}; CSV: {error}"
+            refused = isinstance(ours, Refused) and isinstance(error, Refused)
             only_these_days = isinstance(ours, OtherDays | Refused) or isinstance(error, OtherDays)
-        if not only_these_days:
+        if not only_these_days or (refused and self._refuses_everything()):
             raise VendorUnavailable(message)
-        return self._batch(window, SourceDays(window, {}, open=dict.fromkeys(window.days(), message)))
+        return self._batch(window, no_days(window, Refused(message) if refused else OtherDays(message)))
+
+    def _refuses_everything(self) -> bool:
+        """Whether the vendor refuses today as well, as it may where the account is out of money."""
+        window = Window(self._today, self._today)
+        for lists in (self._json.lists, partial(self._csv.lists, serve=window)):
+            try:
+                lists(self._today)
+            except Refused:
+                continue
+            except TokenRefused:
+                raise
+            except VendorError:
+                pass
+            return False
+        return True
 
     def _try_json(self, window: Window) -> SourceDays | VendorError:
         """JSON's days, or why there are none."""
@@ -177,7 +193,7 @@ class Source:
         except TokenRefused:
             raise
         except VendorError as error:
-            return SourceDays(window, {}, open={day: str(error)})
+            return no_days(window, error)
 
     def _news(self, ours: SourceDays) -> list[date]:
         """The days that are over, shown empty and not known to be so."""
@@ -223,7 +239,8 @@ class Source:
             # An empty day that may only be out of the answer's reach is no news at all.
             days = {day: records for day, records in ours.days.items() if records or day not in ours.unsure}
             still_open = {day: f"JSON: {why}; CSV: {error}" for day, why in ours.open.items()}
-            return replace(ours, days=days, open=still_open)
+            refused = ours.refused if isinstance(error, Refused) else frozenset[date]()
+            return replace(ours, days=days, open=still_open, refused=refused)
         if theirs is None:
             return replace(ours, unsure=ours.unsure - doubtful)
         better = {
@@ -233,7 +250,9 @@ class Source:
             and (len(records) >= ours.seen.get(day, 0) if day in ours.open else len(records) > len(ours.days[day]))
         }
         if not better:
-            return replace(ours, open=_reasons(ours, theirs), unsure=ours.unsure - theirs.days.keys())
+            return replace(
+                ours, open=_reasons(ours, theirs), unsure=ours.unsure - theirs.days.keys(), refused=frozenset()
+            )
         log.warning("%s: JSON has less than the CSV export, which is taken for %s", window, _listed(better))
         kept = {day: records for day, records in ours.days.items() if day not in better}
         still_open = {day: why for day, why in _reasons(ours, theirs).items() if day not in better}
@@ -290,7 +309,17 @@ class Source:
     def _batch(self, window: Window, days: SourceDays) -> Batch:
         for part in plan_windows(None, days.open, size=len(window)):
             log.warning("%s stays open: %s", part, days.open[part.first])
-        return Batch(window, days.asked, days.days, days.rejected, days.unsure, days.open, self._largest(), days.folds)
+        return Batch(
+            window,
+            days.asked,
+            days.days,
+            days.rejected,
+            days.unsure,
+            days.open,
+            self._largest(),
+            days.folds,
+            days.refused,
+        )
 
     def _largest(self) -> dict[str, int]:
         return {name: sizes.largest for name, sizes in self._sizes.items()}

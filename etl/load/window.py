@@ -73,6 +73,7 @@ class DayComparison:
         changes: Slice by slice, those of a large day worked out anew each time they are asked for; none where the
             ledger's digest already said that nothing changed.
         doubt: Why they are not believed.
+        unknown: There is no answer to compare with: the day stays as it is.
         wrong_utc: Stored rows with a wrong time in UTC.
     """
 
@@ -82,6 +83,7 @@ class DayComparison:
     rows: RowCounts
     doubt: str | None = None
     wrong_utc: int = 0
+    unknown: bool = False
 
     def outcome(self) -> DayOutcome:
         """All of it that is small."""
@@ -126,7 +128,8 @@ def compare_window(
     for day, reason in batch.doubts.items():
         before = ledger.get(day)
         if before and (before.closed or day >= rules.today) and not before.purged:
-            yield DayComparison(identify(day, whole_day(day, []).slices), before, (), RowCounts(), reason)
+            empty, refused = identify(day, whole_day(day, []).slices), day in batch.refused
+            yield DayComparison(empty, before, (), RowCounts(), None if refused else reason, unknown=refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +251,8 @@ def _store_day(
 ) -> bool:
     """Write what differs of a day; whether anything did."""
     snapshot, before = compared.snapshot, compared.before
+    if compared.unknown:
+        return False
     if compared.doubt is not None:
         mark_suspect(connection, run, snapshot.day, compared.doubt, now)
         return before is not None and not before.suspect

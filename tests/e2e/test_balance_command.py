@@ -121,9 +121,8 @@ def test_a_top_up_that_is_not_there_is_a_usage_error_that_names_those_that_are(s
 
 
 def test_a_top_up_of_another_account_is_not_taken_back(synced):
-    token = synced.variables["BILLING_API_TOKEN"]
     number = account_of(synced("balance", "--top-up", "5", "--json"))["top_ups"][0]["id"]
-    other = {"BILLING_ACCOUNT": "other", "BILLING_API_TOKEN": token}
+    other = {"BILLING_ACCOUNT": "other", "BILLING_API_TOKEN": "the-token-of-another-account"}
     with closing(sqlite3.connect(synced.folder / "billing.db")) as connection, connection:
         connection.execute("INSERT INTO accounts (label, created_at) VALUES ('other', '2026-03-01 00:00:00.000000')")
         connection.execute(

@@ -178,7 +178,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("fault", FAULTS[1::2], ids=lambda fault: f"{fault['fault']}-{fault.get('status', '')}")
 def test_an_outage_ends_it_with_69_and_keeps_the_completed_windows(billing, vendor, fault):
-    vendor.faults.add(**fault, times=None, skip=3)  # the balance and two windows
+    vendor.faults.add(**fault, times=None, skip=4)  # the balance, two windows and the newest records
     done = billing("-vv", "sync", *SPAN, BILLING_WINDOW_DAYS="3", BILLING_MAX_RESPONSE_MB="1")
     assert done.code == 69, done
     assert query(billing.folder, "SELECT last_synced_date FROM sync_state") == [("2025-03-06",)]
