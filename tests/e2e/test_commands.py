@@ -324,7 +324,11 @@ def test_a_verify_of_nothing_is_no_success(synced, vendor):
     vendor.requests.clear()
     for arguments, changes, reason in (
         (("--since", "2025-02-01", "--until", "2025-02-28"), {}, "no day from 2025-02-01 to 2025-02-28 is stored"),
-        ((), {"BILLING_ACCOUNT": "another"}, "the account was never synced"),
+        (
+            (),
+            {"BILLING_ACCOUNT": "another", "BILLING_API_TOKEN": "the-token-of-another-account"},
+            "the account was never synced",
+        ),
     ):
         done = synced("verify", *arguments, **changes)
         assert (done.code, done.out, done.errors.count("\n"), reason in done.errors) == (1, "", 1, True), done
