@@ -291,9 +291,8 @@ def open_client(
 def open_source(settings: Settings, client: Client, *, today: date, last: date, known: Known | None = None) -> Source:
     """The account's two sources, their answers read by the transform."""
     known = known or Known()
-    quiet = [day for day, records in known.complete.items() if not records]
     read = read_feed_of(settings, known.longest)
-    return Source(client, read, today=today, last=last, quiet=quiet, largest=known.largest)
+    return Source(client, read, today=today, last=last, complete=known.complete, largest=known.largest)
 
 
 def books_of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Final
@@ -146,6 +146,7 @@ class JsonSource:
         today: In the vendor's wall clock.
         sizes: Of the answers of this run.
         newest: The newest records of the account, or None where the vendor does not give them.
+        complete: Days that were shown whole before, and how many records each had.
     """
 
     def __init__(
@@ -156,12 +157,14 @@ class JsonSource:
         today: date,
         sizes: AnswerSizes,
         newest: Callable[[], Newest | None],
+        complete: Mapping[date, int],
     ) -> None:
         self._client = client
         self._read_feed = read_feed
         self._today = today
         self._sizes = sizes
         self._newest = newest
+        self._complete = complete
         self._latest_end: date | None = None
         self._earliest_start: date | None = None
 
@@ -235,19 +238,23 @@ class JsonSource:
         survey, sizes = answer.survey, self._sizes
         if sizes.show_whole(survey.listed) or survey.earliest is None:
             return True
+        reached = self._reached(answer)
+        news = {day: records for day, records in reached.items() if self._complete.get(day) != len(records)}
+        if not news and reached.keys() == answer.days.keys():
+            return True
         unproven: list[Window] | None = None
         if is_in_order(survey) and not sizes.speak_against(survey.listed):
             unproven = self._unproven_ends(answer, wanted)
             if not unproven:
                 return True
         if survey.listed <= MOST_RECORDS and (newest := self._newest()) is not None:
-            if not newest.are_in(self._reached(answer)):
+            if not newest.are_in(reached):
                 return False
             # One limit of both calls would make their sizes equal as well.
             doubtful = newest.listed == survey.listed and (
                 sizes.speak_against(survey.listed) or looks_like_a_limit(survey.listed)
             )
-            if not doubtful and newest.are_all_of(self._reached(answer)):
+            if not doubtful and newest.are_all_of(news):
                 return True
         if unproven is not None and not is_of_one_day(survey):
             agree = [self._end_agrees(answer, end) for end in unproven if end != wanted]

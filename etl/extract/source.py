@@ -36,7 +36,8 @@ class Source:
         read_feed: The transform.
         today: In the vendor's wall clock.
         last: No later day will be fetched.
-        quiet: Days that are known to be over and without a record: an answer that shows them empty is no news.
+        complete: Days that were shown whole before, and how many records each had: an answer that shows as many is no
+            news.
         largest: Records in the largest answer of earlier runs, by source.
     """
 
@@ -47,17 +48,17 @@ class Source:
         *,
         today: date,
         last: date,
-        quiet: Collection[date] = (),
+        complete: Mapping[date, int] | None = None,
         largest: Mapping[str, int] | None = None,
     ) -> None:
         self._client = client
         self._read_feed = read_feed
         self._today = today
         self._last = last
-        self._quiet = frozenset(quiet)
+        self._complete = complete or {}
         self._sizes = {name: AnswerSizes((largest or {}).get(name)) for name in ("json", "csv")}
         make = partial(JsonSource, client, read_feed, today=today, newest=self._read_newest)
-        self._json = make(sizes=self._sizes["json"])
+        self._json = make(sizes=self._sizes["json"], complete=self._complete)
         self._csv = CsvSource(client, read_feed, today=today, sizes=self._sizes, newest=self._read_newest)
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
@@ -198,7 +199,9 @@ class Source:
     def _news(self, ours: SourceDays) -> list[date]:
         """The days that are over, shown empty and not known to be so."""
         return [
-            day for day, records in ours.days.items() if not records and day < self._today and day not in self._quiet
+            day
+            for day, records in ours.days.items()
+            if not records and day < self._today and self._complete.get(day) != 0
         ]
 
     def _doubtful(self, ours: SourceDays) -> frozenset[date]:
