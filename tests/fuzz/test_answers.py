@@ -101,7 +101,10 @@ def doubled(pairs: list[tuple[str, Any]]) -> Any:
 def assert_says_what_another_reader_sees(data: bytes, survey: Survey) -> None:
     """As many items, and as many that give a field twice."""
     text = data.decode("utf-8-sig", "replace")  # the strict decoder passes over names it does not know
-    items = json.loads(text, object_pairs_hook=doubled, parse_int=str, parse_float=str)["data"]
+    try:
+        items = json.loads(text, object_pairs_hook=doubled, parse_int=str, parse_float=str)["data"]
+    except RecursionError:
+        return  # that reader does not go as deep
     assert survey.listed == len(items)
     twice = sum(rejected.reason == "a field is given twice" for rejected in survey.rejected)
     assert twice == sum(item == "doubled" for item in items) - text.count('"doubled"')
