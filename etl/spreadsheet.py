@@ -37,7 +37,6 @@ _NUMBER: Final = re.compile(
 )
 _SCIENTIFIC: Final = re.compile(r"[+-]?[\d.,][\d \u00a0\u202f.,]*[eE][+-]?\d+", re.ASCII)
 _LOST: Final = (
-    re.compile(r"=.*", re.DOTALL),  # a formula
     re.compile(r"#{2,}|#(?:N/A|Н/Д|[A-ZА-ЯЁ]+(?:/0)?[!?])"),  # a column too narrow, an error value
     re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", re.ASCII),  # 1,000 is one or a thousand
 )

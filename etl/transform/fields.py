@@ -314,7 +314,7 @@ def _trimmed(raw: Raw, name: str) -> str:
 def _restored(text: str, name: str) -> str:
     key = restore_key(text)
     if key is None:
-        raise CorruptKey(f"a spreadsheet has changed a {name} beyond recovery: a rounded number, a formula or an error")
+        raise CorruptKey(f"a spreadsheet has changed a {name} beyond recovery: a rounded number or an error")
     if len(key) > KEY_TEXT_LIMIT:
         raise FieldError(f"{name} is longer than {KEY_TEXT_LIMIT} characters")
     return key

@@ -71,7 +71,7 @@ def test_rounded_phones_in_json_are_answered_from_the_csv(billing, vendor):
     assert {phone for (phone,) in rows(billing, "phone")} == {"+7" + phone[1:] for phone in PHONES}
 
 
-@pytest.mark.parametrize("lost", ["8,999E+10", "=A2", "########", Decimal("8.999E+10")])
+@pytest.mark.parametrize("lost", ["8,999E+10", "########", Decimal("8.999E+10")])
 @pytest.mark.parametrize("name", ["phone", "code_auth"])
 def test_one_lost_key_refuses_both_sources_that_list_it(billing, vendor, name, lost):
     vendor.dataset.replace([*PLAIN, PLAIN[0] | {"created_at": "2025-03-05T11:00:00", name: lost}])

@@ -43,7 +43,9 @@ def connections():
 
 
 def test_a_run_connects_once_for_its_lock_and_once_for_all_its_transactions(account):
-    account.run(window_days=1)  # the account's first run holds the lock of the schema as well, while it adds the account
+    account.run(
+        window_days=1
+    )  # the account's first run holds the lock of the schema as well, while it adds the account
     with connections() as counts:
         assert account.run(window_days=1) == (0, "")
     # SQLite's lock is a file of its own.

@@ -204,7 +204,11 @@ def test_a_schema_that_is_newer(sync, sqlite_url, vendor):
     for command in ("sync", "status", "verify", "migrate", "check"):
         code, errors = sync(sqlite_url, command=command)
         assert (code, command) == (74, command), errors
-    assert {request.action for request in vendor.requests} <= {"get_balance", "post_billing_data"}, "of check"
+    assert {request.action for request in vendor.requests} <= {
+        "get_balance",
+        "post_billing_data",
+        "get_billing_record",
+    }, "of check"
 
 
 def test_a_schema_that_may_not_be_made(sync, database_url, vendor):

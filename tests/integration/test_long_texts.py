@@ -16,7 +16,7 @@ from etl.load.engine import open_engine, reading
 from etl.load.limits import longest_text
 from etl.model import Window
 from etl.process import exit_code_of
-from etl.runs import Order, open_client, open_source, rules_of, run_account
+from etl.runs import Known, Order, open_client, open_source, rules_of, run_account
 
 EIGHTH, TENTH = date(2026, 3, 8), date(2026, 3, 10)
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -71,7 +71,9 @@ class Account:
 
     def verify(self):
         with open_client(self.settings, str) as client:
-            source = open_source(self.settings, client, today=NOW.date(), last=TENTH, longest=self.longest())
+            source = open_source(
+                self.settings, client, today=NOW.date(), last=TENTH, known=Known(longest=self.longest())
+            )
             rules = rules_of(self.settings, NOW.date(), thorough=True)
             return list(verify_windows(self.engine, 1, [Window(EIGHTH, TENTH)], source.fetch_json, rules))
 

@@ -263,7 +263,7 @@ def test_a_phone_that_a_spreadsheet_touched_is_the_phone(raw, phone):
 
 
 @pytest.mark.parametrize("parse", [normalise_phone, normalise_code])
-@pytest.mark.parametrize("raw", ["8,999E+10", Decimal("8.999E+10"), "=1+1", "########", "1,000", Decimal("1E+3")])
+@pytest.mark.parametrize("raw", ["8,999E+10", Decimal("8.999E+10"), "########", "1,000", Decimal("1E+3")])
 def test_a_key_that_a_spreadsheet_lost_is_told_apart_from_a_bad_record(parse, raw):
     with pytest.raises(CorruptKey):
         parse(raw)
