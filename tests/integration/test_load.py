@@ -15,10 +15,10 @@ import pytest
 from jobs import SILENT, settings_of, token_of
 from sqlalchemy import Engine, Table, event, select, text
 
-from etl.audit.status import read_status
+from etl.audit.status import Terms, read_status
 from etl.errors import RunElsewhere, TokenRefused, VendorUnavailable
 from etl.load.engine import open_engine
-from etl.load.ledger import begin_run, find_account, read_position
+from etl.load.ledger import begin_run, find_account, move_watermark, read_position
 from etl.load.tables import (
     accounts,
     balance_snapshots,
@@ -1245,3 +1245,42 @@ def test_a_commit_whose_reply_is_lost_is_not_done_a_second_time(sqlite_job, vend
     assert lost
     assert (exit_code_of(report), counts(report)) == (0, (2, 0, 0, 0))
     assert sqlite_job.rows(sync_runs, "outcome", "new") == [("done", 2)]
+
+
+# --- history before what is stored ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backfills", [[(5, 6)], [(5, 6), (2, 3)], [(2, 3), (5, 6)], [(8, 8), (6, 6), (4, 4)]], ids=str)
+def test_days_before_the_first_stored_one_are_gaps_until_the_next_sync_fetches_them(sqlite_job, vendor, backfills):
+    job = sqlite_job
+    vendor.dataset.replace([record for n in range(1, 12) for record in charges(date(2026, 3, n), 1)])
+    job.settings = replace(job.settings, start_date=date(2026, 3, 1))
+    for first, last in backfills:
+        job.backfill(date(2026, 3, first), date(2026, 3, last))
+    with job.engine.connect() as connection:
+        terms = Terms(job.settings.timezone, job.settings.lookback_days, start_date=job.settings.start_date)
+        (status,) = read_status(connection, ["default"], job.now, {"default": terms})
+    complete = {n for first, last in backfills for n in range(first, last + 1)}
+    named = {day.day for gap in status.gaps for day in gap.days()}
+    assert named == set(range(1, max(complete))) - complete
+    report = job.sync(lookback_days=1)
+    assert (report.error, report.watermark, len(job.current())) == (None, TENTH, 11)
+    assert job.rows(sync_state, "first_day") == [(date(2026, 3, 1),)]
+    assert job.status().gaps == ()
+    assert {day for window in job.sync(lookback_days=1).windows for day in window.days()} == {TENTH, TODAY}
+
+
+def test_the_unbroken_run_grows_backwards_only_over_complete_days(sqlite_job, vendor):
+    vendor.dataset.replace([record for n in range(1, 12) for record in charges(date(2026, 3, n), 1)])
+    sqlite_job.backfill(NINTH, TENTH)
+    sqlite_job.backfill(date(2026, 3, 5), date(2026, 3, 6))
+    assert sqlite_job.rows(sync_state, "first_day", "last_synced_date") == [(NINTH, TENTH)]
+    sqlite_job.backfill(date(2026, 3, 7), date(2026, 3, 8))
+    assert sqlite_job.rows(sync_state, "first_day", "last_synced_date") == [(date(2026, 3, 5), TENTH)]
+
+
+def test_an_accepted_day_begins_no_history(sqlite_job):
+    with sqlite_job.engine.begin() as connection:
+        run = begin_run(connection, label="new", command="accept", version="0", windows=[], now=sqlite_job.now)
+        assert move_watermark(connection, run, None, lookback=7, zone=UTC) is None
+        assert read_position(connection, run.account_id).first_day is None

@@ -100,8 +100,9 @@ def test_a_record_too_long_is_quarantined_and_the_rest_of_the_window_is_stored(a
 
 @LIMITED
 def test_a_bad_record_too_long_is_quarantined_for_what_it_is(account):
-    report = account.sync(charge(8, "ok"), charge(9, "x" * (17 * MIB)) | {"price": "much"})
-    assert (report.error, report.tally.new, len(report.tally.rejected)) == (None, 1, 1)
+    bad = charge(9, "x" * (17 * MIB)) | {"price": "much"}
+    report = account.sync(charge(8, "ok"), charge(9, "ok"), bad)
+    assert (report.error, report.tally.new, len(report.tally.rejected)) == (None, 2, 1)
     ((reason,),) = account.query("SELECT reason FROM rejected_records")
     assert "price" in reason
 
