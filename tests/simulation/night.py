@@ -16,6 +16,8 @@ from simulation.world import DAY
 GUARDED_FROM, LARGEST_SHARE = 20, Decimal("0.2")
 """The guard of the contract: BILLING_MAX_WITHDRAWN_SHARE at its default."""
 SOURCES = ("json", "csv")
+NEWEST = 100
+"""Records that `get_billing_record` shows at the most."""
 
 
 class Night:
@@ -75,6 +77,15 @@ class Night:
         """Whether it is this record."""
         return self.vendor.breaks(source, item) in {"time", "no_time"}
 
+    def _can_be_proved(self) -> bool:
+        """Whether a wider question, or the newest records, can show that no day was cut at its own size."""
+        for day in self.asked:
+            if len(self.items.get(day, ())) >= NEWEST:
+                around = sum(len(self.items.get(other, ())) for other in days(day - 10 * DAY, day + 10 * DAY))
+                if around == len(self.items[day]):
+                    return False
+        return True
+
     @cached_property
     def padded(self) -> list[date]:
         """The days asked for, and those around them that answers may hold."""
@@ -123,7 +134,7 @@ class Night:
     @cached_property
     def newest(self) -> list[Item]:
         """What `get_billing_record` shows at the most."""
-        return self.vendor.newest(100)
+        return self.vendor.newest(NEWEST)
 
     @cached_property
     def newest_help(self) -> bool:
@@ -200,7 +211,7 @@ class Night:
         clean = self.clean
         backed = clean["csv"] or self.newest_help
         if clean["json"]:
-            return backed or "refuses_future" not in self.scenario.traits
+            return (backed or "refuses_future" not in self.scenario.traits) and (clean["csv"] or self._can_be_proved())
         if not clean["csv"] or not self.newest_help:
             return False  # an export of the newest records alone looks whole
         if self.vendor.calls["json"] and self.vendor.faults["json"] == self.vendor.calls["json"]:
