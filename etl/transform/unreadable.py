@@ -42,7 +42,10 @@ def reject_record(raw: RawRecord, reason: str, zone: tzinfo) -> Rejected:
 
 
 def add_key(item: Rejected, zone: tzinfo) -> Rejected:
-    """An item that is not even a raw record, with the day and what else its payload shows of a key."""
+    """An item that is not even a raw record, with what its payload shows of a key.
+
+    Its day stays unknown: the field that is given twice may be the time.
+    """
     try:
         fields = json.loads(item.payload)
     except (ValueError, RecursionError):
@@ -50,8 +53,7 @@ def add_key(item: Rejected, zone: tzinfo) -> Rejected:
     if not isinstance(fields, dict):
         return item
     raw = raw_record(**{name: fields[name] for name in ALL_FIELDS & fields.keys()})
-    key = _partial_key(raw, zone)
-    return replace(item, day=date.fromisoformat(key[0][:10]) if key[0] else item.day, key=key)
+    return replace(item, key=_partial_key(raw, zone))
 
 
 def _partial_key(raw: RawRecord, zone: tzinfo) -> PartialKey:

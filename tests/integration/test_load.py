@@ -19,6 +19,7 @@ from etl.audit.status import Terms, read_status
 from etl.errors import RunElsewhere, TokenRefused, VendorUnavailable
 from etl.load.engine import open_engine
 from etl.load.ledger import begin_run, find_account, move_watermark, read_position
+from etl.load.schema import create_or_migrate
 from etl.load.tables import (
     accounts,
     balance_snapshots,
@@ -1280,6 +1281,7 @@ def test_the_unbroken_run_grows_backwards_only_over_complete_days(sqlite_job, ve
 
 
 def test_an_accepted_day_begins_no_history(sqlite_job):
+    create_or_migrate(sqlite_job.engine)
     with sqlite_job.engine.begin() as connection:
         run = begin_run(connection, label="new", command="accept", version="0", windows=[], now=sqlite_job.now)
         assert move_watermark(connection, run, None, lookback=7, zone=UTC) is None
