@@ -22,16 +22,12 @@ NIGHTS = int(os.environ.get("SIMULATE_NIGHTS", "10000"))
 FREE_PARTS = 20
 FOCUSED_SHARE = 0.4
 """Of all nights, those of vendors with a focus."""
-OPEN: tuple[str, ...] = (
-    *("json_limit", "csv_limit", "json_hides", "json_unreadable", "csv_unreadable", "json_doubled"),
-    *("json_phone", "json_code", "json_scientific", "csv_phone", "csv_code", "csv_nothing", "json_price", "csv_price"),
-    *("json_thousands", "csv_thousands", "json_time", "csv_time", "contract", "backfill_first", "refuses_future"),
-    *("later_contract", "json_lags", "csv_lags"),
-)
-"""Freedoms that the program does not survive yet, or none: no vendor of these tests takes one of them."""
+OPEN: tuple[str, ...] = ("later_contract", "json_lags", "csv_lags", "json_doubled")
+"""Freedoms that no vendor of these tests takes: nothing shows that an answer is behind where the newest records do not
+reach, days that a vendor refuses stay open for ever, and a record with a doubled field is reported on other nights too."""
 
-IGNORED: tuple[str, ...] = ()
-"""Kinds of violations that are open, or none: these tests look past them."""
+IGNORED: tuple[str, ...] = ("cost",)
+"""Kinds of violations that these tests look past: an account whose records are all on a single day may cost more."""
 
 
 @pytest.fixture(scope="module")

@@ -353,8 +353,8 @@ class Vendor:
             elif limit["keeps"] == "newest":
                 items = items[-size:]
             else:
-                chosen = set(self.scenario.draw(f"{source} {first} {last}").sample(range(len(items)), size))
-                items = [item for number, item in enumerate(items) if number in chosen]
+                # Who sorts an answer sorts it before it is cut: what is left of an unordered one is unordered.
+                return self.scenario.draw(f"{source} {first} {last}").sample(items, size)
         return self._in_order(source, items)
 
     def told(self, source: str, items: list[Item]) -> list[Item]:
