@@ -21,8 +21,8 @@ from etl.audit.balance import BalanceNews
 from etl.balancing import HURRIED_SECONDS, Books, Scales
 from etl.errors import BillingError, CheckFailed, ConfigError, DatabaseFailed, Stopped, VendorUnavailable
 from etl.extract.client import Client, RetryPolicy
-from etl.extract.json_source import ReadFeed
 from etl.extract.source import Source
+from etl.extract.source_days import ReadFeed
 from etl.extract.transport import Limits, Transport
 from etl.load.again import try_again
 from etl.load.bindings import Binding, Remarks, fingerprint_of, require_binding

@@ -14,7 +14,7 @@ from etl.audit.privileges import require_privileges
 from etl.audit.server import require_changeable, require_mode, tell_journal, tell_limits
 from etl.errors import BillingError, CheckFailed, DatabaseFailed, ForeignDatabase, VendorError
 from etl.extract.client import Client
-from etl.extract.json_source import ReadFeed
+from etl.extract.source_days import ReadFeed
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.load.accounts import Finding
 from etl.load.engine import database_errors, database_exists, reading, sqlite_path

@@ -27,7 +27,8 @@ from etl.extract.completeness import (
     overlaps,
     sides_shown,
 )
-from etl.extract.json_source import DAYS_BEFORE, WEEK, ReadFeed, SourceDays, mention_unknown
+from etl.extract.json_source import DAYS_BEFORE, WEEK
+from etl.extract.source_days import ReadFeed, SourceDays, mention_unknown
 from etl.extract.spill import Spill
 from etl.model import ATTRIBUTES, DayRecords, Survey, Window
 from etl.unreadable import unreadable_days

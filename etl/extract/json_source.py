@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 from etl.errors import OtherDays, Refused, TokenRefused, VendorError
 from etl.extract.client import MOST_RECORDS, Client
@@ -27,6 +27,7 @@ from etl.extract.completeness import (
     looks_like_a_limit,
     sides_shown,
 )
+from etl.extract.source_days import ReadFeed, SourceDays, combine, mention_unknown, no_days
 from etl.extract.spill import Spill
 from etl.model import ATTRIBUTES, DayRecords, Feed, Record, Rejected, Survey, Window, whole_day
 from etl.unreadable import unreadable_days
@@ -36,9 +37,6 @@ DAYS_BEFORE: Final = timedelta(days=1)
 DAYS_AFTER: Final = timedelta(days=2)
 """An end date that is excluded, in a zone behind the vendor's clock, costs more than a day."""
 
-ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
-"""The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
-
 WEEK: Final = timedelta(days=7)
 """How much wider a question is where a day does not make its answer larger: accounts have a weekly rhythm."""
 QUARTER: Final = timedelta(days=92)
@@ -47,75 +45,6 @@ KNOWN_LIMIT: Final = 2
 """Different answers of the same size, none larger: from then on wider questions are of no use."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceDays:
-    """What one source has of a window's days.
-
-    Attributes:
-        asked: The days the answers reach over.
-        days: The days shown whole.
-        rejected: What could not be a record, of the window's days or of a day that cannot be read.
-        open: The other days, each with the reason.
-        unsure: Days that the question may not have reached in full.
-        unproven: Days that nothing speaks against, and nothing for: the other source may. Each with the size of its
-            answer.
-        seen: How many records of an open day were seen: a source that has fewer does not have it whole either.
-        folds: As in `Survey`.
-        refused: The open days about which the vendor refuses every question.
-    """
-
-    asked: Window
-    days: dict[date, DayRecords]
-    rejected: tuple[Rejected, ...] = ()
-    open: dict[date, str] = field(default_factory=dict)
-    unsure: frozenset[date] = frozenset()
-    unproven: dict[date, int] = field(default_factory=dict)
-    seen: dict[date, int] = field(default_factory=dict)
-    folds: dict[Record, int] = field(default_factory=dict)
-    refused: frozenset[date] = frozenset()
-
-
-def no_days(window: Window, error: VendorError) -> SourceDays:
-    """The result of a failure that is about these days alone."""
-    days = window.days()
-    refused = frozenset(days if isinstance(error, Refused) else ())
-    return SourceDays(window, {}, open=dict.fromkeys(days, str(error)), refused=refused)
-
-
-def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
-    """One result of several for parts of a window."""
-    days: dict[date, DayRecords] = {}
-    rejected: dict[Rejected, None] = {}
-    still_open: dict[date, str] = {}
-    unsure: set[date] = set()
-    unproven: dict[date, int] = {}
-    seen: dict[date, int] = {}
-    folds: dict[Record, int] = {}
-    refused: set[date] = set()
-    first, last = window.first, window.last
-    for part in parts:
-        days |= part.days
-        rejected |= dict.fromkeys(part.rejected)
-        still_open |= part.open
-        unsure |= part.unsure
-        unproven |= part.unproven
-        seen |= part.seen
-        folds |= part.folds
-        refused |= part.refused
-        first, last = min(first, part.asked.first), max(last, part.asked.last)
-    return SourceDays(
-        Window(first, last),
-        days,
-        tuple(rejected),
-        still_open,
-        frozenset(unsure),
-        unproven,
-        seen,
-        folds,
-        frozenset(refused),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,14 +365,6 @@ class JsonSource:
 
 def _truncated(listed: int) -> str:
     return f"a JSON answer of {listed} records for the day may be truncated"
-
-
-def mention_unknown(feed: Feed) -> None:
-    """Log the names of fields that are ignored."""
-    if feed.unknown:
-        log.info(
-            "%d unknown fields are ignored: %s", len(feed.unknown), ", ".join(name[:40] for name in feed.unknown[:10])
-        )
 
 
 def _union(day: date, answers: list[_Answer]) -> _Answer:

@@ -15,7 +15,8 @@ from etl.errors import OtherDays, Refused, TokenRefused, VendorError, VendorUnav
 from etl.extract.client import MOST_RECORDS, Client
 from etl.extract.completeness import AnswerSizes, Newest
 from etl.extract.csv_source import CsvSource
-from etl.extract.json_source import JsonSource, ReadFeed, SourceDays, combine, no_days
+from etl.extract.json_source import JsonSource
+from etl.extract.source_days import ReadFeed, SourceDays, combine, no_days
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import Batch, Feed, Record, Window
 from etl.windows import ONE_DAY, plan_windows

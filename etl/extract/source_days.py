@@ -1,0 +1,94 @@
+"""What one source has of a window's days, and how several such results make one. Pure but for a line in the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from etl.errors import Refused, VendorError
+from etl.model import DayRecords, Feed, Record, Rejected, Survey, Window
+
+ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
+"""The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceDays:
+    """What one source has of a window's days.
+
+    Attributes:
+        asked: The days the answers reach over.
+        days: The days shown whole.
+        rejected: What could not be a record, of the window's days or of a day that cannot be read.
+        open: The other days, each with the reason.
+        unsure: Days that the question may not have reached in full.
+        unproven: Days that nothing speaks against, and nothing for: the other source may. Each with the size of its
+            answer.
+        seen: How many records of an open day were seen: a source that has fewer does not have it whole either.
+        folds: As in `Survey`.
+        refused: The open days about which the vendor refuses every question.
+    """
+
+    asked: Window
+    days: dict[date, DayRecords]
+    rejected: tuple[Rejected, ...] = ()
+    open: dict[date, str] = field(default_factory=dict)
+    unsure: frozenset[date] = frozenset()
+    unproven: dict[date, int] = field(default_factory=dict)
+    seen: dict[date, int] = field(default_factory=dict)
+    folds: dict[Record, int] = field(default_factory=dict)
+    refused: frozenset[date] = frozenset()
+
+
+def no_days(window: Window, error: VendorError) -> SourceDays:
+    """The result of a failure that is about these days alone."""
+    days = window.days()
+    refused = frozenset(days if isinstance(error, Refused) else ())
+    return SourceDays(window, {}, open=dict.fromkeys(days, str(error)), refused=refused)
+
+
+def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
+    """One result of several for parts of a window."""
+    days: dict[date, DayRecords] = {}
+    rejected: dict[Rejected, None] = {}
+    still_open: dict[date, str] = {}
+    unsure: set[date] = set()
+    unproven: dict[date, int] = {}
+    seen: dict[date, int] = {}
+    folds: dict[Record, int] = {}
+    refused: set[date] = set()
+    first, last = window.first, window.last
+    for part in parts:
+        days |= part.days
+        rejected |= dict.fromkeys(part.rejected)
+        still_open |= part.open
+        unsure |= part.unsure
+        unproven |= part.unproven
+        seen |= part.seen
+        folds |= part.folds
+        refused |= part.refused
+        first, last = min(first, part.asked.first), max(last, part.asked.last)
+    return SourceDays(
+        Window(first, last),
+        days,
+        tuple(rejected),
+        still_open,
+        frozenset(unsure),
+        unproven,
+        seen,
+        folds,
+        frozenset(refused),
+    )
+
+
+def mention_unknown(feed: Feed) -> None:
+    """Log the names of fields that are ignored."""
+    if feed.unknown:
+        log.info(
+            "%d unknown fields are ignored: %s", len(feed.unknown), ", ".join(name[:40] for name in feed.unknown[:10])
+        )
