@@ -169,7 +169,7 @@ class JsonSource:
             return True
         reached = self._reached(answer)
         news = {day: records for day, records in reached.items() if self._complete.get(day) != len(records)}
-        if not news and reached.keys() == answer.days.keys():
+        if not news and reached.keys() == answer.days.keys() and not sizes.speak_against(survey.listed):
             return True
         unproven: list[Window] | None = None
         if is_in_order(survey) and not sizes.speak_against(survey.listed):

@@ -15,11 +15,11 @@ from etl.errors import OtherDays, Refused, TokenRefused, VendorError, VendorUnav
 from etl.extract.client import MOST_RECORDS, Client
 from etl.extract.completeness import AnswerSizes, Newest
 from etl.extract.csv_source import CsvSource
-from etl.extract.json_source import JsonSource
+from etl.extract.json_source import WEEK, JsonSource
 from etl.extract.source_days import ReadFeed, SourceDays, combine, no_days
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import Batch, Feed, Record, Window
-from etl.windows import ONE_DAY, plan_windows
+from etl.windows import plan_windows
 
 T = TypeVar("T")
 EVERY_DAY: Final = Window(date.min, date.max)
@@ -180,7 +180,7 @@ class Source:
 
     def _look_again(self, window: Window, ours: SourceDays) -> SourceDays:
         """Fetch each day alone that is over and shown empty, unless it is known to be so."""
-        newest = self._read_newest() if window.last >= self._today - ONE_DAY else None
+        newest = self._read_newest() if window.last >= self._today - WEEK else None
         empty = [day for day in self._news(ours) if newest is None or not newest.show_empty(day)]
         if len(window) == 1 or not empty:
             return ours
@@ -215,7 +215,7 @@ class Source:
 
         Today lacks, besides, what comes in between two requests, or what the question cannot reach.
         """
-        if window.last < self._today - ONE_DAY or (newest := self._read_newest()) is None:
+        if window.last < self._today - WEEK or (newest := self._read_newest()) is None:
             return frozenset()
         reached = {day: records for day, records in days.days.items() if day not in days.unsure}
         return frozenset(day for day, records in reached.items() if not newest.are_in({day: records}))

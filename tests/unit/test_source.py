@@ -466,7 +466,7 @@ def test_an_answer_about_other_days_is_asked_for_again(vendor):
     vendor.faults.add("other_days", action="post_billing_data")
     [batch] = fetch(vendor, days(6, 8), attempts=2)
     assert (origin(batch), told(batch), batch.doubts) == ("json", truth(vendor.dataset.records, days(6, 8)), {})
-    assert len(vendor.requests) == 2
+    assert len(questions(vendor)) == 2
 
 
 @pytest.mark.parametrize("later", [30, 7, -7, -30])
