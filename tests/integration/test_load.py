@@ -501,7 +501,7 @@ def test_nothing_is_fetched_of_days_to_come(sqlite_job, vendor):
 def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, vendor):
     # So few that no question is needed to know that an answer is whole.
     vendor.dataset.replace([record for n in range(1, 11) for record in charges(date(2026, 3, n), 1)])
-    vendor.faults.add("status", status=503, skip=4, times=None)  # the balance and three windows
+    vendor.faults.add("status", status=503, skip=5, times=None)  # the balance, three windows and the newest records
     report = job.sync(start_date=date(2026, 3, 1), window_days=2)
     assert isinstance(report.error, VendorUnavailable)
     assert (job.steps[-1].last, counts(report)) == (date(2026, 3, 6), (6, 0, 0, 0))
