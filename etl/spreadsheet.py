@@ -27,11 +27,11 @@ _GUARDS_DEEP: Final = 4
 """Guards around one key; a cell that has more was not made by programs that each add one."""
 _MAY_BE_TOUCHED: Final = re.compile(r"[A-Za-z=#\"'\u2018\u2019\u201c\u201d.,\\]")
 _GUARDED: Final = re.compile(
-    r"=\s*\"([^\"]*)\"|=\s*([+-]?\d[\d.,]*(?:[eE][+-]?\d+)?)"
+    r"=\s*\"([^\"]*)\"*|=\s*([+-]?\d[\d.,]*(?:[eE][+-]?\d+)?)\"*"
     r"|[\"\u201c\u201d](.*?)[\"\u201c\u201d]?|['\u2018\u2019](.*?)['\u2018\u2019]?",
     re.ASCII | re.DOTALL,
 )
-"""A formula that is one text or number; a text in quotes, of which a broken CSV may have lost the second."""
+"""A formula that is one text or number, or a text in quotes; a broken CSV may have lost or doubled a quote."""
 _NUMBER: Final = re.compile(
     r"([+-]?)(\d+|\d{1,3}(?:[ \u00a0\u202f]\d{3})+)(?:[.,](\d*))?(?:[eE]([+-]?\d{1,3}))?", re.ASCII
 )

@@ -198,7 +198,9 @@ def test_a_price_is_refused_or_is_exactly_what_the_digits_say(part: int) -> None
     fuzz(part, field(PRICES), accepts)
 
 
-SPREADSHEETS = re.compile(r"[=\"'\u2018\u2019].*|\d+[.,]0*|[\d.,]+[eE][+-]?\d+|NULL|None|\\N|##+", re.ASCII | re.DOTALL)
+SPREADSHEETS = re.compile(
+    r"=\s*\"?\d+\"*|[\"'\u2018\u2019].*|\d+[.,]0*|[\d.,]+[eE][+-]?\d+|NULL|None|\\N|##+", re.ASCII | re.DOTALL
+)
 
 
 def is_storable(text: str) -> bool:
