@@ -35,9 +35,9 @@ simulate: $(VENV)/dev  ## Live through NIGHTS nights of vendors that take every 
 	@PYTHONPATH=tests $(BIN)/python -m simulation --seed $${SEED:-$$(date +%s)} --nights $${NIGHTS:-100000} $(OPTIONS)
 
 # What decides about rows, days and secrets: every branch, by the tests that are about it, on SQLite.
-COVERING = tests/unit/test_identity.py tests/unit/test_merge.py tests/unit/test_quarantine.py tests/unit/test_forgotten.py \
-	tests/unit/test_logs.py \
-	tests/integration/test_deep_sync.py tests/integration/test_load.py tests/integration/test_privacy.py
+COVERING = tests/unit/test_snapshots.py tests/unit/test_diff.py tests/unit/test_quarantine.py tests/unit/test_erased.py \
+	tests/unit/test_log.py \
+	tests/integration/test_deep_sync.py tests/integration/test_load.py tests/integration/test_pseudonymise.py
 
 .PHONY: coverage
 coverage: $(VENV)/dev  ## Show that identity, merge, quarantine, ledger and redaction are tested in every branch
@@ -62,7 +62,7 @@ lint: $(VENV)/dev  ## Check style and types
 
 .PHONY: dictionary
 dictionary: $(VENV)/dev  ## Write docs/dictionary.md anew from the schema
-	@$(BIN)/python -m etl.bi.dictionary > docs/dictionary.md
+	@$(BIN)/python -m etl.reports.data_dictionary > docs/dictionary.md
 
 .PHONY: docs
 docs: $(VENV)/dev  ## Build the documentation site into build/docs; every broken link is an error

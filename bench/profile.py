@@ -20,13 +20,13 @@ RUNS = 3
 STAGES = (
     ("fetch: requests, decompression", ("etl/extract/transport", "etl/extract/deadline", "etl/extract/client")),
     ("decode JSON", ("etl/extract/json_parser",)),
-    ("hand days over to the process that loads", ("etl/extract/beside",)),
-    ("order, count repeats, digest", ("etl/transform/identity",)),
+    ("hand days over to the process that loads", ("etl/extract/worker",)),
+    ("order, count repeats, digest", ("etl/transform/snapshots",)),
     ("find each record's canonical form", ("etl/transform/",)),
     ("sort into days, look for what is missing", ("etl/extract/",)),
-    ("compare, plan the rows", ("etl/load/merge", "etl/load/window")),
-    ("give the rows to the driver, and it to the database", ("etl/load/bulk", "etl/load/records")),
-    ("other statements, connections, schema", ("etl/load/",)),
+    ("compare, plan the rows", ("etl/load/",)),
+    ("give the rows to the driver, and it to the database", ("etl/db/dialects/bulk_insert", "etl/db/records")),
+    ("other statements, connections, schema", ("etl/db/",)),
     ("the rest: settings, start and end of the run", ("etl/",)),
 )
 """The innermost module of the program in a stack decides; of two that fit, the first."""

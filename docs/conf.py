@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import etl
-from etl.metrics import METRICS
-from etl.process import EXIT_CODES
-from etl.settings import SETTINGS, Setting
+from etl.cli.exit_codes import EXIT_CODES
+from etl.config.schema import SETTINGS, Setting
+from etl.ops.metrics import METRICS
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

@@ -1,17 +1,37 @@
 """Telefon-IP charges, from the vendor's HTTP API into your SQL database.
 
-The way of the data, one direction only (`pipeline` tells it on one screen):
+One way of the data, told by `pipeline` on one screen:
 
-    config → windows → extract → transform → load → views
+    plan -> fetch -> transform -> diff -> load -> reconcile -> finish
 
-`windows` plans which days to ask for, `extract` asks, `transform` gives every record one canonical form and
-an identity, `load` compares whole days with the ledger and writes the difference. `audit` looks and writes nothing.
-`numbering` brings in the public numbering plan, `bi` is for who reads figures.
-`runs` is a run from its lock to its last line, `metrics` and `heartbeat` tell others how it went. `accounts`,
-`retention` and `backup` care for a database that is kept for years. `cli` holds the verbs, `services` the use cases,
-`console` and `documents` say what came of them, `process` ends the process, `sandbox` imitates the vendor. `model` and
-`errors` are what all of them speak; `unreadable` names the days of which a listing shows no readable record, and
-`spreadsheet` undoes what spreadsheets do to a phone or code, for `extract` and `transform` alike.
+Packages, from the command line down to the database:
+
+    cli/         verbs: parse the command line, call one service, print
+    config/      the settings: their declaration, sources, precedence and values
+    services/    one module a use case: sync, verify, balance, erase, purge, accounts, numbering, backup, recent
+    extract/     the vendor's API: client, transport, retry, parsers, completeness of an answer
+    transform/   records in one canonical form, days as snapshots with a digest
+    load/        the difference between a day and its stored rows, and how it is written
+    db/          engine, schema, tables, views, locks, one module a family of tables
+    checks/      what `check` tries: folders, privileges, servers, the vendor
+    ops/         status, lateness, metrics, heartbeat: for monitoring
+    reports/     exports, the HTML report and the dashboard, read from the views
+    numbering/   the public numbering plan: its files and ranges
+    sandbox/     a vendor for tests and demos; another program, which imports nothing of the rest
+
+Modules that every package may import:
+
+    model        records, date ranges, days, counts: the values passed between packages
+    errors       the exceptions, named for what to do next
+    date_ranges  windows of days: lookback, gaps, splitting
+    reconcile    the balance compared with the spend on record
+    spreadsheet  keys that a spreadsheet has touched, restored
+    unreadable   days of which a listing shows no readable record
+    zones        local times and UTC
+    pii          phone numbers: recognised, masked, redacted
+    log          log lines, redaction of secrets
+    signals      SIGINT and SIGTERM, deferred where a transaction is open
+    atomic_file  a file that appears whole or not at all
 """
 
 __version__ = "0.1.0"

@@ -18,7 +18,7 @@
     └── RunElsewhere              another run of the account holds the lock, or has overtaken this one
     Stopped (BaseException)       SIGINT or SIGTERM: no retry may swallow it
 
-`process` alone turns them into exit codes.
+`cli.exit_codes` alone turns them into exit codes.
 """
 
 from __future__ import annotations

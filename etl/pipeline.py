@@ -11,16 +11,16 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from etl import stopping
-from etl.extract.beside import Fetched, fetch_beside
+from etl import signals
+from etl.db.engine import reading
+from etl.db.ledger import Run, hold_fence, read_progress, write_progress
+from etl.db.retry import try_again
 from etl.extract.source import Source
-from etl.load.again import try_again
-from etl.load.engine import reading
-from etl.load.ledger import Run, hold_fence, read_progress, write_progress
-from etl.load.window import DayOutcome, Rules, compare_window, count, store_window
-from etl.logs import telling_of
+from etl.extract.worker import Fetched, fetch_beside
+from etl.load.loader import DayOutcome, Rules, compare_window, count, store_window
+from etl.log import telling_of
 from etl.model import Batch, DaySnapshot, Tally, Window
-from etl.transform.identity import identify_day, identify_days
+from etl.transform.snapshots import identify_day, identify_days
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +103,10 @@ def _load(
         nonlocal written, days_written
         run = job.run
         if run is None:
-            with stopping.held_back(), reading(job.engine) as connection, connection.begin():
+            with signals.held_back(), reading(job.engine) as connection, connection.begin():
                 days = compare_window(connection, job.account_id, batch, snapshots, job.rules, identify_day)
                 return [day.outcome() for day in days]
-        with stopping.held_back(), job.engine.begin() as connection:
+        with signals.held_back(), job.engine.begin() as connection:
             hold_fence(connection, run)
             if written and read_progress(connection, run) == days_written:
                 return written  # it was committed, only the server's word of it was lost

@@ -5,10 +5,10 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, Engine, bindparam, text
 
-from etl.load.engine import open_engine
-from etl.load.ownership import require_ours
-from etl.load.tables import SCHEMA_REVISION, metadata
-from etl.load.views import VIEWS, drop_views, make_views
+from etl.db.engine import open_engine
+from etl.db.ownership import require_ours
+from etl.db.tables import SCHEMA_REVISION, metadata
+from etl.db.views import VIEWS, drop_views, make_views
 
 # MariaDB keeps what was granted on a view by its name; PostgreSQL forgets it with the view.
 GRANTED = """
@@ -65,7 +65,7 @@ def run_offline(engine: Engine) -> None:
 
 def engine_of_settings() -> Engine:
     """The engine of BILLING_DATABASE_URL: for Alembic's own command line in a checkout."""
-    from etl.config import load_settings
+    from etl.config.loader import load_settings
 
     return open_engine(load_settings().database_url)
 

@@ -15,13 +15,13 @@ from datetime import date, datetime, time
 from pathlib import Path
 
 import pytest
-from canary import leaks
 from hypothesis import settings
 from sqlalchemy import URL, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
+from support.secret_leaks import leaks
 
-from etl.load.engine import parse_url
-from etl.logs import NOTICES
+from etl.db.engine import parse_url
+from etl.log import NOTICES
 from etl.sandbox import Dataset, Sandbox
 
 # A build is red for a reason that the next one finds again; on a desk each run looks elsewhere.

@@ -2,7 +2,7 @@
 # Change the four modules that decide about rows, days and secrets in every small way the tool knows, one at a time, and
 # see whether their tests notice. It works on a copy; the tool has an environment of its own. Takes an hour or two.
 #
-#   sh tests/mutants.sh PYTHON BIN [MODULE…]     BIN holds the project's python; identity logs merge ledger unless named
+#   sh tests/mutants.sh PYTHON BIN [MODULE…]     BIN holds the project's python; snapshots log diff ledger unless named
 set -eu
 python=$1
 bin=$(cd "$2" && pwd)
@@ -17,12 +17,12 @@ tool=$(cd "$folder/tool/bin" && pwd)
 rm -rf "$folder/copy"
 git clone --quiet . "$folder/copy"
 
-for module in ${*:-identity logs merge ledger}; do
+for module in ${*:-snapshots log diff ledger}; do
     case $module in
-    identity) path=etl/transform/identity.py tests="tests/unit/test_identity.py" ;;
-    logs) path=etl/logs.py tests="tests/unit/test_logs.py tests/unit/test_personal.py" ;;
-    merge) path=etl/load/merge.py tests="tests/unit/test_merge.py tests/unit/test_forgotten.py" ;;
-    ledger) path=etl/load/ledger.py tests="tests/integration/test_load.py -k 'not postgresql and not mariadb'" ;;
+    snapshots) path=etl/transform/snapshots.py tests="tests/unit/test_snapshots.py" ;;
+    log) path=etl/log.py tests="tests/unit/test_log.py tests/unit/test_pii.py" ;;
+    diff) path=etl/load/diff.py tests="tests/unit/test_diff.py tests/unit/test_erased.py" ;;
+    ledger) path=etl/db/ledger.py tests="tests/integration/test_load.py -k 'not postgresql and not mariadb'" ;;
     esac
     # Types are not run, so nothing can notice a change of their bars.
     cat >"$folder/$module.toml" <<END

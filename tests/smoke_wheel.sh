@@ -20,7 +20,7 @@ BILLING_DATABASE_URL=sqlite:///other.db "$folder/venv/bin/billing-etl" migrate
 BILLING_DATABASE_URL=sqlite:///billing-demo.db "$folder/venv/bin/billing-etl" status --json > "$folder/status.json"
 "$folder/venv/bin/python" -c "import json, sys; assert json.load(sys.stdin)['accounts'][0]['records'] > 1000" < "$folder/status.json"
 # The page's own files are in the wheel, and what it needs beside them is named where it is missing.
-"$folder/venv/bin/python" -c "import pathlib, etl.bi as bi; [pathlib.Path(bi.__path__[0], f'report_page.{end}').read_bytes() for end in ('html', 'css', 'js')]"
+"$folder/venv/bin/python" -c "import pathlib, etl.reports.html as html; [pathlib.Path(html.__path__[0], f'page.{end}').read_bytes() for end in ('html', 'css', 'js')]"
 code=0
 "$folder/venv/bin/billing-etl" report --out page.html 2> "$folder/report.txt" || code=$?
 test "$code" = 78

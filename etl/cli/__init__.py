@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import sys
 
-from etl.cli.audit import check, status, verify
-from etl.cli.bi import dashboard, export, numbering, report
-from etl.cli.care import account, backup, purge
-from etl.cli.money import balance
-from etl.cli.root import cli
-from etl.cli.runs import accept, backfill, sync
-from etl.cli.settings import config
-from etl.cli.upkeep import demo, forget, migrate, sandbox
+from etl.cli.admin import account, backup, purge
+from etl.cli.app import cli
+from etl.cli.balance import balance
+from etl.cli.config import config
+from etl.cli.exit_codes import forbid_core_files, run_command
+from etl.cli.inspect import check, status, verify
+from etl.cli.maintenance import demo, forget, migrate, sandbox
+from etl.cli.reports import dashboard, export, numbering, report
+from etl.cli.sync import accept, backfill, sync
 from etl.cli.vendor import auth_status, recent
-from etl.process import forbid_core_files, run_command
-from etl.stopping import ignore_signals
+from etl.signals import ignore_signals
 
 _VERBS = (
     *(sync, backfill, accept, status, check, verify),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.arguments import answers_in_json, settings_of, takes_accounts
-from etl.documents import print_json, recent_as_json
+from etl.cli.exit_codes import OK, Options
+from etl.cli.json_output import print_json, recent_as_json
+from etl.cli.options import answers_in_json, settings_of, takes_accounts
+from etl.config.schema import Settings
 from etl.errors import TokenRefused, UnknownRecord, VendorError, VendorUnavailable
-from etl.process import OK, Options
-from etl.settings import Settings
 
 if TYPE_CHECKING:
     from etl.services.recent import Recent
@@ -43,9 +43,9 @@ def recent(options: Options, *, count: int, accounts: tuple[str, ...]) -> int:
 
     The newest first; 20 unless N is given, 100 at the most. Phones and codes are shown as the account stores them.
     """
-    from etl.load.engine import open_engine
-    from etl.runs import binding_of, open_client, read_feed_of
+    from etl.db.engine import open_engine
     from etl.services.recent import compare_newest, fetch_newest, find_stored_account
+    from etl.services.sync import binding_of, open_client, read_feed_of
 
     settings = _settings_of_one(options, accounts)
     engine = open_engine(settings.database_url)
@@ -76,8 +76,8 @@ def auth_status(options: Options, *, record_id: str, accounts: tuple[str, ...]) 
     ID is what the vendor answered to the call that started the authorisation; billing records do not carry it. Exits
     with 1 where the vendor knows no such authorisation.
     """
-    from etl.runs import open_client, protection_of
     from etl.services.recent import read_status
+    from etl.services.sync import open_client, protection_of
 
     settings = _settings_of_one(options, accounts)
     try:
@@ -111,7 +111,7 @@ def _settings_of_one(options: Options, accounts: tuple[str, ...]) -> Settings:
 
 def _print_recent(account: str, recent: Recent) -> None:
     """The vendor's newest records, and whether each is in the database."""
-    from etl.console import print_rows, render_money
+    from etl.cli.text_output import print_rows, render_money
 
     rows = [
         (
@@ -136,7 +136,7 @@ def _print_recent(account: str, recent: Recent) -> None:
 
 def _print_authorisation(record: dict[str, Any]) -> None:
     """One authorisation, a field a line."""
-    from etl.console import print_rows, render_money
+    from etl.cli.text_output import print_rows, render_money
 
     shown = {name: "" if value is None else value for name, value in record.items()}
     if isinstance(shown["price"], Decimal):

@@ -20,7 +20,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from etl.errors import Refused, Transient, UnknownRecord, UnusableAnswer, VendorError
 from etl.extract.json_parser import parse_answer, parse_data
-from etl.extract.spill import needs_room
+from etl.extract.spool import needs_room
 from etl.extract.transport import Transport
 from etl.model import Feed, Window
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
+from etl.date_ranges import ONE_DAY
 from etl.model import DayRecords, Record, Survey, Window
-from etl.windows import ONE_DAY
 
 SMALLEST_LIMIT: Final = 10
 """Records: an answer of fewer is whole. Assumed: no interface for billing data is limited to less."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import BinaryIO
 
+from etl.date_ranges import ONE_DAY
 from etl.errors import OtherDays, Refused
 from etl.extract.client import Client
 from etl.extract.completeness import (
@@ -29,10 +30,9 @@ from etl.extract.completeness import (
 )
 from etl.extract.json_source import DAYS_BEFORE, WEEK
 from etl.extract.source_days import ReadFeed, SourceDays, mention_unknown
-from etl.extract.spill import Spill
+from etl.extract.spool import Spill
 from etl.model import ATTRIBUTES, DayRecords, Survey, Window
 from etl.unreadable import unreadable_days
-from etl.windows import ONE_DAY
 
 log = logging.getLogger(__name__)
 
@@ -291,7 +291,7 @@ class CsvSource:
         return self._read(wanted, wanted.first)
 
     def _read(self, wanted: Window, start: date) -> _Export:
-        from etl.extract.csv_feed import parse_export  # few nights need it
+        from etl.extract.csv_parser import parse_export  # few nights need it
 
         asked = Window(start, max(wanted.last, self._today))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
+from etl.date_ranges import ONE_DAY, halve
 from etl.errors import OtherDays, Refused, TokenRefused, VendorError
 from etl.extract.client import MOST_RECORDS, Client
 from etl.extract.completeness import (
@@ -28,10 +29,9 @@ from etl.extract.completeness import (
     sides_shown,
 )
 from etl.extract.source_days import ReadFeed, SourceDays, combine, mention_unknown, no_days
-from etl.extract.spill import Spill
+from etl.extract.spool import Spill
 from etl.model import ATTRIBUTES, DayRecords, Feed, Record, Rejected, Survey, Window, whole_day
 from etl.unreadable import unreadable_days
-from etl.windows import ONE_DAY, halve
 
 DAYS_BEFORE: Final = timedelta(days=1)
 DAYS_AFTER: Final = timedelta(days=2)

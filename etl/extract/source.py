@@ -11,6 +11,7 @@ from datetime import date
 from functools import partial
 from typing import Final, TypeVar
 
+from etl.date_ranges import plan_windows
 from etl.errors import OtherDays, Refused, TokenRefused, VendorError, VendorUnavailable
 from etl.extract.client import MOST_RECORDS, Client
 from etl.extract.completeness import AnswerSizes, Newest
@@ -19,7 +20,6 @@ from etl.extract.json_source import WEEK, JsonSource
 from etl.extract.source_days import ReadFeed, SourceDays, combine, no_days
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import Batch, Feed, Record, Window
-from etl.windows import plan_windows
 
 T = TypeVar("T")
 EVERY_DAY: Final = Window(date.min, date.max)

@@ -15,9 +15,9 @@ from itertools import compress
 from operator import eq
 from typing import TypeAlias
 
-from etl.load.merge import DayChange, Stored, plan_merge
+from etl.load.diff import DayChange, Stored, plan_merge
 from etl.model import Listed, PartialKey, Record, Rejected
-from etl.personal import FORGOTTEN
+from etl.pii import FORGOTTEN
 from etl.unreadable import readable_day
 
 _Known: TypeAlias = tuple[bool, ...]

@@ -35,7 +35,7 @@ from http.client import responses
 from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
-from etl.sandbox.answers import Answer, Delivery, error_answer, json_answer
+from etl.sandbox.responses import Answer, Delivery, error_answer, json_answer
 
 HTML: Final = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Proxy</h1></body></html>\n"
 

@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from etl.sandbox.answers import Answer, error_answer, send
-from etl.sandbox.calls import Calls, Request, earlier, parse_request
-from etl.sandbox.control import PREFIX, control
+from etl.sandbox.admin_api import PREFIX, control
+from etl.sandbox.behaviour import Policies
 from etl.sandbox.dataset import Dataset
+from etl.sandbox.endpoints import Calls, Request, earlier, parse_request
 from etl.sandbox.faults import Faults, spoil
-from etl.sandbox.policies import Policies
+from etl.sandbox.responses import Answer, error_answer, send
 
 HOST: Final = "127.0.0.1"
 DEFAULT_TOKEN: Final = "00000000-0000-4000-8000-000000000000"  # noqa: S105 - known to all, opens nothing

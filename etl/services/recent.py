@@ -11,18 +11,18 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
+from etl.db.bindings import Binding, require_binding
+from etl.db.engine import database_errors, database_exists, reading
+from etl.db.ledger import find_account, read_position
+from etl.db.migrate import require_schema, schema_revision
+from etl.db.records import read_seconds
 from etl.extract.client import Client
-from etl.load.bindings import Binding, require_binding
-from etl.load.engine import database_errors, database_exists, reading
-from etl.load.forgotten import keep_forgotten
-from etl.load.ledger import find_account, read_position
-from etl.load.merge import Stored, complete_records
-from etl.load.records import read_seconds
-from etl.load.schema import require_schema, schema_revision
+from etl.load.diff import Stored, complete_records
+from etl.load.erased import keep_forgotten
 from etl.model import ATTRIBUTES, Feed, Listed, Record, Rejected, Survey, Window, raw_record
-from etl.transform.identity import sort_records
-from etl.transform.privacy import Protection
-from etl.transform.reading import read_feed
+from etl.transform.pseudonymise import Protection
+from etl.transform.reader import read_feed
+from etl.transform.snapshots import sort_records
 from etl.transform.unreadable import render_payload
 
 ANY_DAY: Final = Window(date.min, date.max)

@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any, Final
 
 from etl.model import Feed, Record, Rejected, Survey, TextLimit, Window
-from etl.transform.privacy import ReadFeed
+from etl.transform.pseudonymise import ReadFeed
 
 KEPT_CHARACTERS: Final = 1_000
 """Characters of a text too long that are kept."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import URL
-from tormented import TODAY, Account
+from support.crash_invariants import TODAY, Account
 
 from etl.sandbox import Dataset, Sandbox
 

@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select, text
-from victims import strike
+from support.crash_injection import strike
 
-from etl.load.tables import metadata
+from etl.db.tables import metadata
 from etl.zones import to_utc
 
 ZONE = ZoneInfo("Asia/Vladivostok")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from canary import TOKEN
+from support.secret_leaks import TOKEN
 
 from etl.sandbox import Sandbox
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from deploy_files import CHECKOUT, DEPLOY
+from support.deploy_paths import CHECKOUT, DEPLOY
 
 DOCKERFILE = DEPLOY / "container/Dockerfile"
 LOCKS = CHECKOUT / "requirements"

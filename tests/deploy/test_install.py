@@ -1,7 +1,7 @@
 """The commands of docs/install.md as they are written, in a folder that stands in for the root of a host.
 
 The wheel and the source archive are those that the build makes. What takes root or a package mirror is left out
-(`LEFT_OUT`), the locked packages are the session's own, and systemd_stand_in.py runs what systemd would.
+(`LEFT_OUT`), the locked packages are the session's own, and fake_systemd.py runs what systemd would.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from canary import TOKEN, leaks
-from deploy_files import CHECKOUT, moved
+from support.deploy_paths import CHECKOUT, moved
+from support.secret_leaks import TOKEN, leaks
 
 from etl import __version__
 
@@ -48,7 +48,7 @@ class Host:
         for name in LEFT_OUT:
             self._program(name, "exit 0")
         for name in ("systemctl", "systemd-run"):
-            script = CHECKOUT / "tests/deploy/systemd_stand_in.py"
+            script = CHECKOUT / "tests/deploy/fake_systemd.py"
             self._program(name, f'exec {shlex.quote(sys.executable)} {script} {name} "$@"')
         self._program("sendmail", f"exec cat > {root}/mail")
         self._program("runuser", 'shift 3; exec "$@"')

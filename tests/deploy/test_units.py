@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from deploy_files import CHECKOUT, DEPLOY
-from tools import tool
+from support.deploy_paths import CHECKOUT, DEPLOY
+from support.external_tools import tool
 
 UNITS = DEPLOY / "systemd"
 SERVICES = ["billing-etl.service", "billing-etl-deep.service"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from canary import TOKEN, leaks
+from support.secret_leaks import TOKEN, leaks
 
 from etl.sandbox import Dataset, Sandbox
 

@@ -10,9 +10,9 @@ from contextlib import closing
 from urllib.parse import quote
 
 import pytest
-from tools import tool
+from support.external_tools import tool
 
-from etl.bi.dashboard import PAGE, define_dashboard
+from etl.reports.dashboard.app import PAGE, define_dashboard
 
 HOSTILE = "<img src=x onerror=\"document.title='ran'\">"
 

@@ -16,17 +16,17 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from answers import read_answer
-from hostile import assert_discreet, fuzz, parts, spoil
+from support.fuzzing import assert_discreet, fuzz, parts, spoil
+from support.json_answers import read_answer
 
 from etl.errors import UnusableAnswer
 from etl.extract.csv_columns import FIELDS
-from etl.extract.csv_feed import parse_export
-from etl.extract.spill import Spill
-from etl.logs import Redactor
+from etl.extract.csv_parser import parse_export
+from etl.extract.spool import Spill
+from etl.log import Redactor
 from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, Record, Survey, Window, raw_record
 from etl.transform.fields import normalise, normalise_time
-from etl.transform.reading import read_feed
+from etl.transform.reader import read_feed
 
 DATA = Path(__file__).parents[1] / "data"
 MOSCOW = ZoneInfo("Europe/Moscow")

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hostile import assert_discreet, fuzz, parts, spoil
+from support.fuzzing import assert_discreet, fuzz, parts, spoil
 
 from etl.extract.csv_columns import is_time
 from etl.model import MISSING, raw_record

@@ -10,11 +10,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from hostile import fuzz, parts, refill, spoil
+from support.fuzzing import fuzz, parts, refill, spoil
 
-from etl.config import load_accounts, load_settings, parse_settings
+from etl.config.loader import load_accounts, load_settings, parse_settings
+from etl.config.schema import SETTINGS, Settings
 from etl.errors import ConfigError
-from etl.settings import SETTINGS, Settings
 
 TOKEN = "5ecre7-t0ken"
 PASSWORD = "p4ssw0rd"

@@ -8,19 +8,19 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from accounts import START, Account, charges, just_before
-from jobs import SILENT
 from sqlalchemy import select, text
+from support.run_helpers import SILENT
+from support.sync_account import START, Account, charges, just_before
 
-import etl.accounts
-from etl.accounts import delete_account, set_account_timezone
+import etl.services.accounts
+from etl.cli.exit_codes import exit_code_of
+from etl.db import delete_account as deletion
+from etl.db.ledger import Fence, find_account, hold_fence
+from etl.db.lock import hold_lock
+from etl.db.tables import metadata
 from etl.errors import ConfigError, RunElsewhere
-from etl.load import delete_account as deletion
-from etl.load.ledger import Fence, find_account, hold_fence
-from etl.load.lock import hold_lock
-from etl.load.tables import metadata
-from etl.process import exit_code_of
-from etl.runs import Order, run_account
+from etl.services.accounts import delete_account, set_account_timezone
+from etl.services.sync import Order, run_account
 from etl.zones import to_utc
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -151,7 +151,7 @@ def times(account, label="default"):
 @pytest.mark.parametrize("zone", [VLADIVOSTOK, LONDON], ids=str)
 @pytest.mark.parametrize("rows", [1, 5_000])
 def test_every_row_is_turned_and_the_wall_clock_stays(account, zone, rows, monkeypatch):
-    monkeypatch.setattr(etl.accounts, "ROWS_PER_TRANSACTION", rows)
+    monkeypatch.setattr(etl.services.accounts, "ROWS_PER_TRANSACTION", rows)
     walls, other = [wall for wall, _ in times(account)], rows_of(account, "bank")
     digests = account.read("SELECT account_id, day, digest, spend, restated_at FROM synced_days ORDER BY 1, 2")
     journal = account.read("SELECT COUNT(*) FROM restatements")
@@ -214,7 +214,7 @@ def test_over_a_change_of_the_clock_each_row_has_the_offset_of_its_hour(database
 
 
 def test_an_account_turned_in_part_is_used_by_no_run_in_either_zone(account, monkeypatch):
-    monkeypatch.setattr(etl.accounts, "ROWS_PER_TRANSACTION", 1)
+    monkeypatch.setattr(etl.services.accounts, "ROWS_PER_TRANSACTION", 1)
 
     def stop():
         raise KeyboardInterrupt

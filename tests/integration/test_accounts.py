@@ -7,16 +7,16 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from accounts import Account
-from jobs import SILENT
 from sqlalchemy import text
+from support.run_helpers import SILENT
+from support.sync_account import Account
 
-from etl.accounts import read_accounts, rename_account, retire_account
-from etl.audit.status import read_status
+from etl.cli.exit_codes import exit_code_of
+from etl.db.lock import hold_lock
 from etl.errors import ConfigError, RunElsewhere
-from etl.load.lock import hold_lock
-from etl.process import exit_code_of
-from etl.runs import Order, run_account
+from etl.ops.status_query import read_status
+from etl.services.accounts import read_accounts, rename_account, retire_account
+from etl.services.sync import Order, run_account
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 

@@ -9,13 +9,13 @@ from contextlib import closing
 from datetime import date
 
 import pytest
-from accounts import Account, charges
 from conftest import SERVERS
+from support.sync_account import Account, charges
 
-from etl.backup import backup_database
+from etl.db.engine import open_engine, parse_url
+from etl.db.tables import SCHEMA_REVISION
 from etl.errors import ConfigError, DatabaseFailed
-from etl.load.engine import open_engine, parse_url
-from etl.load.tables import SCHEMA_REVISION
+from etl.services.backup import backup_database
 
 
 @pytest.fixture

@@ -7,18 +7,18 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from accounts import charges
-from jobs import SILENT, settings_of
 from sqlalchemy import func, select, text
+from support.run_helpers import SILENT, settings_of
+from support.sync_account import charges
 
-from etl.audit.balance import prove, read_news, read_proof
-from etl.audit.status import Terms, read_status
-from etl.balancing import HURRIED_SECONDS
-from etl.load.balance import TopUp, read_snapshots, read_top_ups, write_top_up
-from etl.load.engine import open_engine
-from etl.load.tables import balance_snapshots, sync_runs
-from etl.process import exit_code_of
-from etl.runs import Order, run_account
+from etl.cli.exit_codes import exit_code_of
+from etl.db.balance import TopUp, read_snapshots, read_top_ups, write_top_up
+from etl.db.engine import open_engine
+from etl.db.tables import balance_snapshots, sync_runs
+from etl.ops.status_query import Terms, read_status
+from etl.reconcile import prove, read_news, read_proof
+from etl.services.balance import HURRIED_SECONDS
+from etl.services.sync import Order, run_account
 
 FIRST, EIGHTH, NINTH, TENTH, TODAY = (date(2026, 3, day) for day in (1, 8, 9, 10, 11))
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

@@ -8,14 +8,14 @@ from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from accounts import START, Account, charges, just_before
-from jobs import SILENT, token_of
 from sqlalchemy import text
+from support.run_helpers import SILENT, token_of
+from support.sync_account import START, Account, charges, just_before
 
+from etl.cli.exit_codes import exit_code_of
+from etl.db.bindings import fingerprint_of
 from etl.errors import ConfigError
-from etl.load.bindings import fingerprint_of
-from etl.process import exit_code_of
-from etl.runs import Order, run_account
+from etl.services.sync import Order, run_account
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 VLADIVOSTOK = ZoneInfo("Asia/Vladivostok")

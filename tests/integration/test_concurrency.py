@@ -10,15 +10,15 @@ import threading
 from dataclasses import replace
 
 import pytest
-from accounts import LAST_CLOSED, MORNING, START, Account, charges, just_before, wait_until_somebody_waits
 from conftest import fresh_database
-from crew import SIZE, Crew, no_lock
-from jobs import settings_of, token_of
 from sqlalchemy.exc import IntegrityError
+from support.process_pool import SIZE, Crew, no_lock
+from support.run_helpers import settings_of, token_of
+from support.sync_account import LAST_CLOSED, MORNING, START, Account, charges, just_before, wait_until_somebody_waits
 
-from etl.load.again import try_again
-from etl.load.ledger import begin_run, end_run
-from etl.load.schema import migrate
+from etl.db.ledger import begin_run, end_run
+from etl.db.migrate import migrate
+from etl.db.retry import try_again
 
 ROUNDS = 25
 """With the lock, and as many without."""

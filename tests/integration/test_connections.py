@@ -6,12 +6,12 @@ from collections import Counter
 from contextlib import contextmanager
 
 import pytest
-from accounts import LAST_CLOSED, START, Account, charges, end_sessions
 from sqlalchemy import Engine, Pool, event
+from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions
 
-from etl.load.engine import keep_connected, open_engine
-from etl.load.lock import hold_lock
-from etl.load.schema import create_or_migrate
+from etl.db.engine import keep_connected, open_engine
+from etl.db.lock import hold_lock
+from etl.db.migrate import create_or_migrate
 
 servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 

@@ -13,12 +13,15 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from datasette_dashboards import replace_opts_in_query
-from jobs import SILENT, settings_of
 from sqlalchemy import insert, text
+from support.run_helpers import SILENT, settings_of
 
-from etl.bi.charts import ANY, QUERIES, define_query, draw_charts
-from etl.bi.columns import Kind
-from etl.bi.dashboard import (
+from etl.db.engine import open_engine, parse_url, sqlite_path
+from etl.db.tables import balance_snapshots
+from etl.errors import ConfigError, DatabaseFailed
+from etl.reports.charts import ANY, QUERIES, define_query, draw_charts
+from etl.reports.columns import Kind
+from etl.reports.dashboard.app import (
     PAGE,
     address_of,
     define_dashboard,
@@ -28,12 +31,9 @@ from etl.bi.dashboard import (
     own_queries,
     require_libraries,
 )
-from etl.bi.snapshot import is_snapshot, require_views, take_snapshot
-from etl.errors import ConfigError, DatabaseFailed
-from etl.load.engine import open_engine, parse_url, sqlite_path
-from etl.load.tables import balance_snapshots
-from etl.numbering.importing import import_plan
-from etl.runs import Order, run_account
+from etl.reports.dashboard.snapshot import is_snapshot, require_views, take_snapshot
+from etl.services.numbering import import_plan
+from etl.services.sync import Order, run_account
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 PHONE, CODE, INFO = "+79243555100", "0371", "no answer of +79243555100"

@@ -10,12 +10,12 @@ import uuid
 from decimal import Decimal
 
 import pytest
-from canary import PASSWORD
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
+from support.secret_leaks import PASSWORD
 
-from etl.load.engine import describe, is_transient, open_engine
-from etl.load.schema import migrate
+from etl.db.engine import describe, is_transient, open_engine
+from etl.db.migrate import migrate
 
 PHONE = "9243555100"
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from accounts import charges
-from jobs import SILENT, settings_of
 from sqlalchemy import event, text
+from support.run_helpers import SILENT, settings_of
+from support.sync_account import charges
 
-from etl.audit.status import Terms, read_status
-from etl.load.engine import open_engine
-from etl.process import exit_code_of
-from etl.runs import Order, run_account
+from etl.cli.exit_codes import exit_code_of
+from etl.db.engine import open_engine
+from etl.ops.status_query import Terms, read_status
+from etl.services.sync import Order, run_account
 
 DAY = timedelta(days=1)
 TODAY = date(2026, 3, 11)

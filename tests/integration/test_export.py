@@ -13,20 +13,20 @@ from io import BytesIO
 from zoneinfo import ZoneInfo
 
 import pytest
-from jobs import SILENT, settings_of
 from pyarrow import parquet
 from sqlalchemy import event, text
+from support.run_helpers import SILENT, settings_of
 
-from etl import stopping
-from etl.bi import parquet_file
-from etl.bi.columns import COLUMNS
-from etl.bi.csv_file import plain_text, write_csv
-from etl.bi.export import FORMATS, export_records, open_format
-from etl.bi.records import BATCH, Selection, read_batches
-from etl.bi.whole_file import whole_file
+from etl import signals
+from etl.atomic_file import whole_file
+from etl.db.engine import open_engine, parse_url, reading
 from etl.errors import ConfigError, DatabaseFailed, NoRoom, Stopped
-from etl.load.engine import open_engine, parse_url, reading
-from etl.runs import Order, run_account
+from etl.reports import parquet_writer
+from etl.reports.columns import COLUMNS
+from etl.reports.csv_writer import plain_text, write_csv
+from etl.reports.export import FORMATS, export_records, open_format
+from etl.reports.query import BATCH, Selection, read_batches
+from etl.services.sync import Order, run_account
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, 0, 1, tzinfo=UTC)
@@ -243,8 +243,8 @@ def test_an_empty_range_is_a_file_with_a_header_only(on_sqlite):
 
 
 def test_row_groups_are_written_as_they_are_full(on_sqlite, monkeypatch):
-    monkeypatch.setattr(parquet_file, "ROW_GROUP", 10)
-    monkeypatch.setattr("etl.bi.records.BATCH", 6)
+    monkeypatch.setattr(parquet_writer, "ROW_GROUP", 10)
+    monkeypatch.setattr("etl.reports.query.BATCH", 6)
     file = parquet.ParquetFile(BytesIO(on_sqlite.export(".parquet")[1]))
     groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
     assert groups[:2] == [12, 12]
@@ -369,22 +369,22 @@ def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
 
 
 def test_a_signal_between_two_batches_ends_the_export_and_leaves_nothing(account, folder, monkeypatch):
-    monkeypatch.setattr("etl.bi.records.BATCH", 10)
+    monkeypatch.setattr("etl.reports.query.BATCH", 10)
     seen = []
 
     def write(file, batches):
         for batch in batches:
             seen.append(len(batch))
             if len(seen) == 2:
-                stopping._receive(signal.SIGTERM, None)
+                signals._receive(signal.SIGTERM, None)
         return 0
 
-    monkeypatch.setattr(stopping, "GRACE_SECONDS", 3600)
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 3600)
     try:
         with pytest.raises(Stopped):
             export_records(account.engine, Selection(), write, whole_file(folder / "a.csv"), zone=ZONE)
     finally:
-        stopping._switch.received = None
+        signals._switch.received = None
     assert (seen, files_of(folder)) == ([10, 10], [])
 
 

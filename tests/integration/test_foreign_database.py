@@ -8,18 +8,18 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from catalog import told_by
 from conftest import fresh_database
-from jobs import SILENT, settings_of
 from sqlalchemy import text
+from support.run_helpers import SILENT, settings_of
+from support.schema_catalog import told_by
 
-from etl.audit.check import check_database
+from etl.checks.runner import check_database
+from etl.db.engine import open_engine
+from etl.db.migrate import create_or_migrate, is_current, migrate
+from etl.db.tables import SCHEMA_REVISION, metadata
+from etl.db.views import VIEWS
 from etl.errors import CheckFailed, SchemaMismatch
-from etl.load.engine import open_engine
-from etl.load.schema import create_or_migrate, is_current, migrate
-from etl.load.tables import SCHEMA_REVISION, metadata
-from etl.load.views import VIEWS
-from etl.runs import Order, prepare_database, run_account
+from etl.services.sync import Order, prepare_database, run_account
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 VERSION = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"

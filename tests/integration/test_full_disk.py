@@ -14,9 +14,9 @@ import sys
 from contextlib import closing
 
 import pytest
-from accounts import LAST_CLOSED, START, Account, charges
+from support.sync_account import LAST_CLOSED, START, Account, charges
 
-from etl.load.engine import parse_url
+from etl.db.engine import parse_url
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The users of etl/load/grants: the owner migrates, the writer runs the nights, the reader sees views alone."""
+"""The users of etl/db/grants: the owner migrates, the writer runs the nights, the reader sees views alone."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 
 import pytest
 from conftest import SERVERS, fresh_database
-from jobs import SILENT, settings_of
 from sqlalchemy import NullPool, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
+from support.run_helpers import SILENT, settings_of
 
-import etl.load
-from etl.audit.check import check_database
-from etl.audit.privileges import require_privileges
+import etl.db
+from etl.checks.privileges import require_privileges
+from etl.checks.runner import check_database
+from etl.db.engine import open_engine, parse_url
+from etl.db.migrate import migrate
+from etl.db.tables import metadata
+from etl.db.views import VIEWS
 from etl.errors import CheckFailed
-from etl.forgetting import forget_number
-from etl.load.engine import open_engine, parse_url
-from etl.load.schema import migrate
-from etl.load.tables import metadata
-from etl.load.views import VIEWS
-from etl.numbering.importing import import_plan
-from etl.runs import Order, run_account
+from etl.services.erase import forget_number
+from etl.services.numbering import import_plan
+from etl.services.sync import Order, run_account
 
-GRANTS = Path(etl.load.__file__).parent / "grants"
+GRANTS = Path(etl.db.__file__).parent / "grants"
 DATA = Path(__file__).parents[1] / "data" / "numbering"
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 ROLES = ("owner", "writer", "reader")

@@ -12,15 +12,13 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from jobs import SILENT, settings_of, token_of
 from sqlalchemy import Engine, Table, event, select, text
+from support.run_helpers import SILENT, settings_of, token_of
 
-from etl.audit.status import Terms, read_status
-from etl.errors import RunElsewhere, TokenRefused, VendorUnavailable
-from etl.load.engine import open_engine
-from etl.load.ledger import begin_run, find_account, move_watermark, read_position
-from etl.load.schema import create_or_migrate
-from etl.load.tables import (
+from etl.db.engine import open_engine
+from etl.db.ledger import begin_run, find_account, move_watermark, read_position
+from etl.db.migrate import create_or_migrate
+from etl.db.tables import (
     accounts,
     balance_snapshots,
     billing_records,
@@ -31,8 +29,10 @@ from etl.load.tables import (
     sync_state,
     synced_days,
 )
+from etl.errors import RunElsewhere, TokenRefused, VendorUnavailable
 from etl.model import Window
-from etl.runs import Order, Report, run_account
+from etl.ops.status_query import Terms, read_status
+from etl.services.sync import Order, Report, run_account
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

@@ -8,14 +8,14 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from jobs import SILENT, settings_of
 from sqlalchemy import text
+from support.run_helpers import SILENT, settings_of
 
-from etl.audit.verify import verify_windows
-from etl.load.engine import open_engine
+from etl.cli.exit_codes import exit_code_of
+from etl.db.engine import open_engine
 from etl.model import Window
-from etl.process import exit_code_of
-from etl.runs import Order, open_client, open_source, rules_of, run_account
+from etl.services.sync import Order, open_client, open_source, rules_of, run_account
+from etl.services.verify import verify_windows
 
 BERLIN = ZoneInfo("Europe/Berlin")
 FOLD = date(2026, 10, 25)

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from jobs import token_of
+from support.run_helpers import token_of
 
 
 @pytest.fixture

@@ -7,10 +7,18 @@ import threading
 from contextlib import closing
 
 import pytest
-from accounts import LAST_CLOSED, START, Account, charges, errors_seen, just_before, wait_until_somebody_waits
 from sqlalchemy import Engine, event, text
+from support.sync_account import (
+    LAST_CLOSED,
+    START,
+    Account,
+    charges,
+    errors_seen,
+    just_before,
+    wait_until_somebody_waits,
+)
 
-from etl.load.engine import open_engine
+from etl.db.engine import open_engine
 
 OLD = [*charges(START, 2), *charges(LAST_CLOSED, 2), *charges("2026-03-11", 1)]
 NEW = [*charges(START, 3), *charges(LAST_CLOSED, 4, price="1.5"), *charges("2026-03-11", 2)]

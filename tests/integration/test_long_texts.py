@@ -8,15 +8,15 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from jobs import SILENT, settings_of
 from sqlalchemy import Engine, event, text
+from support.run_helpers import SILENT, settings_of
 
-from etl.audit.verify import verify_windows
-from etl.load.engine import open_engine, reading
-from etl.load.limits import longest_text
+from etl.cli.exit_codes import exit_code_of
+from etl.db.engine import open_engine, reading
+from etl.db.limits import longest_text
 from etl.model import Window
-from etl.process import exit_code_of
-from etl.runs import Known, Order, open_client, open_source, rules_of, run_account
+from etl.services.sync import Known, Order, open_client, open_source, rules_of, run_account
+from etl.services.verify import verify_windows
 
 EIGHTH, TENTH = date(2026, 3, 8), date(2026, 3, 10)
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

@@ -8,12 +8,12 @@ import threading
 from contextlib import closing, contextmanager
 
 import pytest
-from accounts import LAST_CLOSED, START, Account, charges, end_sessions, errors_seen, just_before
 from sqlalchemy import Engine, event, text
+from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions, errors_seen, just_before
 
-from etl.load.again import TRIES
-from etl.load.engine import open_engine
-from etl.load.schema import create_or_migrate
+from etl.db.engine import open_engine
+from etl.db.migrate import create_or_migrate
+from etl.db.retry import TRIES
 
 servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 MOMENTS = [

@@ -9,10 +9,10 @@ from alembic import command
 from conftest import fresh_database
 from sqlalchemy import inspect
 
-from etl.load.engine import open_engine
-from etl.load.schema import alembic_config, create_or_migrate, is_current
-from etl.load.tables import SCHEMA_REVISION, metadata
-from etl.load.views import VIEWS
+from etl.db.engine import open_engine
+from etl.db.migrate import alembic_config, create_or_migrate, is_current
+from etl.db.tables import SCHEMA_REVISION, metadata
+from etl.db.views import VIEWS
 
 OLD = [f"{number:04}" for number in range(1, int(SCHEMA_REVISION))]
 ROWS = Path(__file__).parents[1] / "data" / "revisions"

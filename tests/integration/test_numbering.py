@@ -9,16 +9,16 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from accounts import just_before
-from jobs import settings_of
 from sqlalchemy import insert, select, text
+from support.run_helpers import settings_of
+from support.sync_account import just_before
 
+from etl.db.engine import open_engine
+from etl.db.lock import hold_lock
+from etl.db.migrate import create_or_migrate
+from etl.db.tables import accounts, billing_records, numbering_ranges
 from etl.errors import ConfigError, RunElsewhere, SchemaMismatch
-from etl.load.engine import open_engine
-from etl.load.lock import hold_lock
-from etl.load.schema import create_or_migrate
-from etl.load.tables import accounts, billing_records, numbering_ranges
-from etl.numbering.importing import import_plan
+from etl.services.numbering import import_plan
 
 DATA = Path(__file__).parents[1] / "data" / "numbering"
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

@@ -10,13 +10,13 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from jobs import SILENT, settings_of
 from sqlalchemy import text
+from support.run_helpers import SILENT, settings_of
 
-from etl.load.engine import open_engine
+from etl.db.engine import open_engine
 from etl.model import Record
-from etl.runs import Order, run_account
 from etl.sandbox import Dataset, Sandbox
+from etl.services.sync import Order, run_account
 
 DAY = date(2026, 3, 9)
 NOW = datetime(2026, 3, 11, 9, 30)  # noqa: DTZ001 - the vendor's wall clock

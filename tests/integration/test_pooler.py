@@ -10,12 +10,12 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from accounts import LAST_CLOSED, START, Account, charges
-from crew import Crew, no_lock
 from sqlalchemy import text
+from support.process_pool import Crew, no_lock
+from support.sync_account import LAST_CLOSED, START, Account, charges
 
-from etl.load.engine import open_engine
-from etl.load.schema import create_or_migrate
+from etl.db.engine import open_engine
+from etl.db.migrate import create_or_migrate
 
 POOL = 4
 """Sessions at the server: less than the eight runs ask for."""

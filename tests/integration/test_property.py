@@ -14,24 +14,24 @@ from itertools import count
 from zoneinfo import ZoneInfo
 
 import pytest
-from answers import read_answer
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from oracle import Stored, canonical, csv_forms, day_of, spellings, spend_of
+from support.json_answers import read_answer
+from support.reference_model import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
+from etl.db.engine import open_engine
+from etl.db.ledger import begin_run
+from etl.db.migrate import create_or_migrate
 from etl.errors import UnusableAnswer
-from etl.extract.csv_feed import parse_export
-from etl.extract.spill import Spill
-from etl.load.engine import open_engine
-from etl.load.ledger import begin_run
-from etl.load.schema import create_or_migrate
-from etl.load.window import Rules
+from etl.extract.csv_parser import parse_export
+from etl.extract.spool import Spill
+from etl.load.loader import Rules
 from etl.model import ATTRIBUTES, Batch, Tally, Window
 from etl.pipeline import Job, sync_windows
 from etl.sandbox import Policies
-from etl.sandbox.spelling import csv_header, csv_lines, json_fragments
-from etl.transform.reading import read_feed
+from etl.sandbox.formats import csv_header, csv_lines, json_fragments
+from etl.transform.reader import read_feed
 
 ZONE = ZoneInfo("Europe/Moscow")
 DAYS = [date(2026, 3, day) for day in range(8, 12)]
@@ -186,8 +186,8 @@ class Answers:
     def fetch(self, window):
         feed = self.open_feed()
         with pytest.MonkeyPatch.context() as patch:  # a day on disk, in slices, is a day like any other
-            patch.setattr("etl.extract.spill.HELD", self.held)
-            patch.setattr("etl.extract.spill.SLICE", self.held)
+            patch.setattr("etl.extract.spool.HELD", self.held)
+            patch.setattr("etl.extract.spool.SLICE", self.held)
             spill = Spill()
             survey = read_feed(feed, window, ZONE, spill.add)
             days = {

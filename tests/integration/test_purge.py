@@ -8,21 +8,20 @@ from decimal import Decimal
 from itertools import count
 
 import pytest
-from accounts import just_before
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from jobs import SILENT, settings_of
 from sqlalchemy import bindparam, func, insert, select, text, update
+from support.run_helpers import SILENT, settings_of
+from support.sync_account import just_before
 
-from etl.audit.status import read_status
-from etl.cli.audit import _verify
-from etl.errors import ConfigError, RunElsewhere
-from etl.load.engine import open_engine
-from etl.load.ledger import take_fence
-from etl.load.lock import hold_lock
-from etl.load.purge import purge_some
-from etl.load.schema import migrate
-from etl.load.tables import (
+from etl.cli.exit_codes import Options, exit_code_of
+from etl.cli.inspect import _verify
+from etl.db.engine import open_engine
+from etl.db.ledger import take_fence
+from etl.db.lock import hold_lock
+from etl.db.migrate import migrate
+from etl.db.purge import purge_some
+from etl.db.tables import (
     accounts,
     billing_records,
     purged_months,
@@ -31,10 +30,11 @@ from etl.load.tables import (
     sync_state,
     synced_days,
 )
+from etl.errors import ConfigError, RunElsewhere
 from etl.model import bounds
-from etl.process import Options, exit_code_of
-from etl.retention import Age, purge_account
-from etl.runs import Order, run_account
+from etl.ops.status_query import read_status
+from etl.services.purge import Age, purge_account
+from etl.services.sync import Order, run_account
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 FIRST = date(2026, 1, 20)

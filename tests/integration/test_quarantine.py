@@ -8,15 +8,15 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from jobs import SILENT, settings_of
 from sqlalchemy import text
+from support.run_helpers import SILENT, settings_of
 
-from etl.audit.verify import verify_windows
-from etl.forgetting import canonical_number, forget_number
-from etl.load.engine import open_engine
+from etl.cli.exit_codes import exit_code_of
+from etl.db.engine import open_engine
 from etl.model import Window
-from etl.process import exit_code_of
-from etl.runs import Order, open_client, open_source, rules_of, run_account
+from etl.services.erase import canonical_number, forget_number
+from etl.services.sync import Order, open_client, open_source, rules_of, run_account
+from etl.services.verify import verify_windows
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -247,8 +247,8 @@ def test_of_different_records_of_one_key_each_can_be_unreadable(account):
 
 @on_sqlite
 def test_a_large_day_in_slices_is_held_like_any_other(account, monkeypatch):
-    monkeypatch.setattr("etl.extract.spill.HELD", 1)
-    monkeypatch.setattr("etl.extract.spill.SLICE", 1)
+    monkeypatch.setattr("etl.extract.spool.HELD", 1)
+    monkeypatch.setattr("etl.extract.spool.SLICE", 1)
     before = account.figures()
     for bad in ({"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}):
         account.lists(TARGET | bad, *OTHERS)

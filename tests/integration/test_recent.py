@@ -7,14 +7,14 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from accounts import charges
-from jobs import SILENT, settings_of
+from support.run_helpers import SILENT, settings_of
+from support.sync_account import charges
 
+from etl.cli.exit_codes import exit_code_of
+from etl.db.engine import open_engine
 from etl.errors import ConfigError
-from etl.load.engine import open_engine
-from etl.process import exit_code_of
-from etl.runs import Order, binding_of, open_client, read_feed_of, run_account
 from etl.services.recent import compare_newest, fetch_newest, find_stored_account
+from etl.services.sync import Order, binding_of, open_client, read_feed_of, run_account
 
 TENTH, TODAY = date(2026, 3, 10), date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

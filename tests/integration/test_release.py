@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pages import HOME
-from tools import tool
+from support.doc_examples import HOME
+from support.external_tools import tool
 
 RELEASED = "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-03-11\n\n- It is out.\n"
 

@@ -16,19 +16,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from conftest import NOW, TODAY, fresh_database
-from jobs import SILENT, settings_of
 from sqlalchemy import delete, event, insert, text
-from tools import tool
+from support.external_tools import tool
+from support.run_helpers import SILENT, settings_of
 
-from etl.bi.charts import QUERIES, define_query, draw_charts
-from etl.bi.records import Selection
-from etl.bi.report import open_renderer, write_report
+from etl.db.engine import open_engine, reading
+from etl.db.migrate import create_or_migrate
+from etl.db.tables import accounts, balance_snapshots, balance_top_ups, numbering_ranges
 from etl.errors import ConfigError, DatabaseFailed
-from etl.load.engine import open_engine, reading
-from etl.load.schema import create_or_migrate
-from etl.load.tables import accounts, balance_snapshots, balance_top_ups, numbering_ranges
-from etl.runs import Order, run_account
+from etl.reports.charts import QUERIES, define_query, draw_charts
+from etl.reports.html.report import open_renderer, write_report
+from etl.reports.query import Selection
 from etl.sandbox import Dataset, Sandbox
+from etl.services.sync import Order, run_account
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

@@ -7,14 +7,14 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
-from jobs import SILENT, settings_of
 from sqlalchemy import text
+from support.run_helpers import SILENT, settings_of
 
-from etl.forgetting import forget_number
-from etl.load.engine import open_engine
-from etl.process import exit_code_of
-from etl.retention import Age, purge_account
-from etl.runs import Order, run_account
+from etl.cli.exit_codes import exit_code_of
+from etl.db.engine import open_engine
+from etl.services.erase import forget_number
+from etl.services.purge import Age, purge_account
+from etl.services.sync import Order, run_account
 
 TODAY = date(2026, 3, 11)
 FIRST, JANUARY, NINTH = date(2026, 1, 29), date(2026, 1, 31), date(2026, 3, 9)

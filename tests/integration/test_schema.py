@@ -12,16 +12,16 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from catalog import told_by
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
+from support.schema_catalog import told_by
 
+from etl.db.engine import open_engine
+from etl.db.migrate import alembic_config, create_or_migrate, is_current, migrate, migration_sql, schema_revision
+from etl.db.tables import SCHEMA_REVISION, accounts, billing_records, metadata
+from etl.db.views import VIEWS
 from etl.errors import SchemaMismatch
-from etl.load.engine import open_engine
-from etl.load.schema import alembic_config, create_or_migrate, is_current, migrate, migration_sql, schema_revision
-from etl.load.tables import SCHEMA_REVISION, accounts, billing_records, metadata
-from etl.load.views import VIEWS
 
 CHECKOUT = Path(__file__).parents[2]
 CONTRACT_VIEWS = {

@@ -10,12 +10,12 @@ from uuid import UUID
 import pytest
 import yaml
 from conftest import fresh_database
-from jobs import SILENT, settings_of
 from sqlalchemy import make_url, text
+from support.run_helpers import SILENT, settings_of
 
-from etl.load.engine import open_engine
-from etl.load.view_columns import VIEW_COLUMNS
-from etl.runs import Order, run_account
+from etl.db.engine import open_engine
+from etl.db.view_columns import VIEW_COLUMNS
+from etl.services.sync import Order, run_account
 
 BUNDLE = Path(__file__).parents[2] / "bi" / "superset"
 FILES = {str(path.relative_to(BUNDLE)): yaml.safe_load(path.read_text("utf-8")) for path in BUNDLE.rglob("*.yaml")}

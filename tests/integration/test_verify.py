@@ -9,16 +9,16 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
-from jobs import SILENT, settings_of
 from sqlalchemy import text
+from support.run_helpers import SILENT, settings_of
 
-from etl.audit.verify import Difference, closed_range, plan_verify, verify_windows
+from etl.db.engine import open_engine
+from etl.db.migrate import create_or_migrate
 from etl.errors import CheckFailed
-from etl.load.engine import open_engine
-from etl.load.schema import create_or_migrate
-from etl.load.window import Rules
+from etl.load.loader import Rules
 from etl.model import Batch, Record, Window, whole_day
-from etl.runs import Order, open_client, open_source, rules_of, run_account
+from etl.services.sync import Order, open_client, open_source, rules_of, run_account
+from etl.services.verify import Difference, closed_range, plan_verify, verify_windows
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

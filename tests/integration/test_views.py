@@ -9,14 +9,14 @@ from decimal import ROUND_HALF_UP, Decimal
 from itertools import pairwise
 
 import pytest
-from jobs import SILENT, settings_of, token_of
 from sqlalchemy import bindparam, delete, insert, text
+from support.run_helpers import SILENT, settings_of, token_of
 
-from etl.load.engine import open_engine
-from etl.load.tables import accounts, balance_snapshots, balance_top_ups, billing_records, numbering_ranges
-from etl.load.view_columns import VIEW_COLUMNS
-from etl.load.views import VIEWS
-from etl.runs import Order, run_account
+from etl.db.engine import open_engine
+from etl.db.tables import accounts, balance_snapshots, balance_top_ups, billing_records, numbering_ranges
+from etl.db.view_columns import VIEW_COLUMNS
+from etl.db.views import VIEWS
+from etl.services.sync import Order, run_account
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

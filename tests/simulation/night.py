@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from functools import cached_property
 
-from etl.runs import Order, Report
+from etl.services.sync import Order, Report
 from simulation.stored import Rows, Stored
 from simulation.vendor import Item, Vendor
 from simulation.world import DAY

@@ -10,12 +10,12 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from etl.config import parse_settings
-from etl.load.engine import open_engine, parse_url
-from etl.load.schema import create_or_migrate
-from etl.process import exit_code_of
-from etl.runs import Order, Report, Watcher, run_account
-from etl.settings import Settings
+from etl.cli.exit_codes import exit_code_of
+from etl.config.loader import parse_settings
+from etl.config.schema import Settings
+from etl.db.engine import open_engine, parse_url
+from etl.db.migrate import create_or_migrate
+from etl.services.sync import Order, Report, Watcher, run_account
 from simulation.oracle import Oracle
 from simulation.scenario import Scenario
 from simulation.stored import Stored, Violation, read_stored

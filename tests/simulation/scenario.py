@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from etl.runs import Order
+from etl.services.sync import Order
 from simulation.freedoms import FREEDOMS
 from simulation.world import DAY
 

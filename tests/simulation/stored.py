@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from etl.load.tables import billing_records, rejected_records, restatements, sync_state, synced_days
+from etl.db.tables import billing_records, rejected_records, restatements, sync_state, synced_days
 from simulation.world import Row
 
 Rows = Counter[Row]

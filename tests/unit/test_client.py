@@ -15,9 +15,9 @@ import pytest
 
 from etl.errors import Refused, Stopped, TokenRefused, Transient, UnknownRecord, UnusableAnswer, VendorError
 from etl.extract.client import Client, RetryPolicy
-from etl.extract.csv_feed import parse_export
+from etl.extract.csv_parser import parse_export
 from etl.extract.transport import Limits, Transport
-from etl.logs import Redactor
+from etl.log import Redactor
 from etl.model import Feed, RawRecord, Window
 from etl.sandbox import Dataset, Sandbox
 from etl.sandbox.faults import KINDS

@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from own_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, told, truth
+from support.fake_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, told, truth
 
 from etl.errors import Transient, VendorUnavailable
 from etl.extract.completeness import SMALLEST_LIMIT, AnswerSizes

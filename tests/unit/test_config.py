@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from etl.config import load_accounts, load_settings, read_configuration, usual_files, warn_of_twins
+from etl.config.loader import load_accounts, load_settings, read_configuration, usual_files, warn_of_twins
+from etl.config.schema import SETTINGS, Settings
 from etl.errors import ConfigError
-from etl.settings import SETTINGS, Settings
 
 TOKEN = "5ecre7-t0ken"
 OTHER = "an0ther-t0ken"

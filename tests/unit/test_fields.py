@@ -24,7 +24,7 @@ from etl.transform.fields import (
     readable_day,
     storable,
 )
-from etl.transform.reading import read_feed
+from etl.transform.reader import read_feed
 
 calm = settings(deadline=None)
 MOSCOW = ZoneInfo("Europe/Moscow")

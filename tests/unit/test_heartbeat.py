@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from waiting import Service, waiting_service
+from support.fake_heartbeat_server import Service, waiting_service
 
-from etl.heartbeat import Heartbeat, address
-from etl.logs import Redactor
+from etl.log import Redactor
+from etl.ops.heartbeat import Heartbeat, address
 
 RUN = "7f2c7f2c-7f2c-4f2c-8f2c-7f2c7f2c7f2c"
 

@@ -16,14 +16,14 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from answers import read_answer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.json_answers import read_answer
 
 from etl.errors import UnusableAnswer
 from etl.extract.json_parser import error_text, parse_answer, parse_data
 from etl.model import ALL_FIELDS, MISSING, RawRecord, Record, Rejected, Window, raw_record
-from etl.transform.reading import read_feed
+from etl.transform.reader import read_feed
 
 calm = settings(deadline=None)
 DATA = Path(__file__).parents[1] / "data" / "json"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from etl.audit.lateness import Change, Look, measure
+from etl.ops.lateness import Change, Look, measure
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 FIRST = date(2026, 3, 1)

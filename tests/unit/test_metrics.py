@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from tools import tool
+from support.external_tools import tool
 
-from etl.audit.status import AccountStatus, SuspectDay
-from etl.metrics import METRICS, Ended, Standing, parse, render, write_metrics
 from etl.model import Tally, Window
+from etl.ops.metrics import METRICS, Ended, Standing, parse, render, write_metrics
+from etl.ops.status_query import AccountStatus, SuspectDay
 
 HOME = Path(__file__).parents[2]
 RULES = HOME / "deploy" / "prometheus" / "billing-etl.rules.yml"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etl.errors import ConfigError
-from etl.numbering.disjoint import cut_at_blocks, cut_overlaps
-from etl.numbering.plan_file import PlanFile, PlanRange, read_plan_file
+from etl.numbering.parser import PlanFile, PlanRange, read_plan_file
+from etl.numbering.ranges import cut_at_blocks, cut_overlaps
 
 DATA = Path(__file__).parents[1] / "data" / "numbering"
 HEADER = "АВС/ DEF;От;До;Емкость;Оператор;Регион;Территория ГАР;ИНН"

@@ -8,15 +8,15 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
-from days import DAY, listed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.builders import DAY, listed
 
-from etl.load.forgotten import keep_forgotten
-from etl.load.merge import DayChange, Stored, plan_merge
+from etl.load.diff import DayChange, Stored, plan_merge
+from etl.load.erased import keep_forgotten
 from etl.load.quarantine import Quarantine, hold_rows
 from etl.model import Listed, PartialKey, Record, Rejected
-from etl.personal import FORGOTTEN
+from etl.pii import FORGOTTEN
 
 calm = settings(deadline=None)
 SECOND, LATER, PHONE, OTHER_PHONE = "2026-03-09 10:00:00", "2026-03-09 11:00:00", "+79243555100", "+79990001122"

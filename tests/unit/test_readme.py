@@ -1,4 +1,4 @@
-"""README and docs say what there is: settings, views, exit codes. Their command lines: tests/e2e/test_pages.py."""
+"""README and docs name every setting, view and exit code. Their command lines run in e2e/test_doc_examples.py."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from pages import HOME, PAGES
+from support.doc_examples import HOME, PAGES
 
 from etl.cli import cli
-from etl.load.views import VIEWS
-from etl.process import EXIT_CODES
-from etl.settings import SETTINGS, Setting
+from etl.cli.exit_codes import EXIT_CODES
+from etl.config.schema import SETTINGS, Setting
+from etl.db.views import VIEWS
 
 README = (HOME / "README.md").read_text(encoding="utf-8")
 RUNBOOK = (HOME / "docs" / "runbook.md").read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ from decimal import Decimal
 
 import pytest
 
-from etl.load.merge import Stored
+from etl.load.diff import Stored
 from etl.model import Record
 from etl.services.recent import Newest, mark_stored, newest_of, read_status
-from etl.transform.privacy import Protection
+from etl.transform.pseudonymise import Protection
 
 
 def record(second, price="0.200000", **changes):

@@ -7,10 +7,10 @@ from decimal import Decimal
 
 import pytest
 
-from etl.bi.charts import QUERIES
-from etl.bi.report_figures import add_up
-from etl.bi.report_page import render_page
-from etl.bi.report_text import places_of, spell_amount, spell_period
+from etl.reports.charts import QUERIES
+from etl.reports.html.formatting import places_of, spell_amount, spell_period
+from etl.reports.html.page import render_page
+from etl.reports.html.totals import add_up
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 

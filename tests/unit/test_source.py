@@ -10,7 +10,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from own_vendor import (
+from support.fake_vendor import (
     NOW,
     TODAY,
     OwnVendor,
@@ -31,7 +31,7 @@ from etl.errors import Refused, TokenRefused, Transient, VendorUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
 from etl.extract.transport import Limits, Transport
-from etl.logs import Redactor
+from etl.log import Redactor
 from etl.model import Batch, Window
 from etl.sandbox import Dataset, Sandbox
 

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.errors import Refused, TokenRefused, Transient, UnusableAnswer, VendorError
-from etl.extract.csv_feed import parse_export
+from etl.extract.csv_parser import parse_export
 from etl.extract.json_parser import parse_data
 from etl.extract.transport import Limits, Transport, parse_retry_after
-from etl.logs import Redactor
+from etl.log import Redactor
 from etl.sandbox import Dataset, Sandbox
 
 calm = settings(deadline=None)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from etl.load.tables import SCHEMA_REVISION
-from etl.load.views import make_views
+from etl.db.tables import SCHEMA_REVISION
+from etl.db.views import make_views
 
 VIEWS_OF = {
     "0001": "7fe9ed3831b57181",

@@ -1,0 +1,1 @@
+"""Checks that `billing-etl check` runs before a sync is trusted."""

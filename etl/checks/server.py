@@ -1,0 +1,121 @@
+"""How a connection is set up: what the database says of its own modes, character sets and limits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, text
+
+from etl.db.engine import SQL_MODE, STATEMENT_SECONDS
+from etl.db.migrate import ON_MARIADB
+from etl.db.tables import metadata
+from etl.errors import CheckFailed
+
+LEAST_PACKET: Final = 1 << 20
+"""Bytes: many rows are sent at once."""
+_POSTGRESQL_LIMITS: Final = {
+    "statement": "statement_timeout",
+    "lock": "lock_timeout",
+    "idle in a transaction": "idle_in_transaction_session_timeout",
+}
+_MARIADB_LIMITS: Final = {
+    "statement": "max_statement_time",
+    "lock": "innodb_lock_wait_timeout",
+    "idle in a transaction": "idle_transaction_timeout",
+}
+
+
+def tell_journal(connection: Connection) -> str:
+    """How SQLite keeps its journal."""
+    mode = connection.scalar(text("PRAGMA journal_mode"))
+    if mode == "wal":
+        return "wal: readers and the nightly job do not wait for each other"
+    return f"{mode}: readers and the nightly job wait for each other; a write-ahead log cannot be used here"
+
+
+def tell_limits(connection: Connection) -> str:
+    """After how long a server gives up a statement, a lock and an idle transaction, for a connection of ours."""
+    if connection.dialect.name == "postgresql":
+        query = text(
+            "SELECT name, setting::bigint / 1000.0 FROM pg_settings WHERE unit = 'ms' AND name IN :names"
+        ).bindparams(bindparam("names", expanding=True))
+        names = _POSTGRESQL_LIMITS
+        rows = connection.execute(query, {"names": list(names.values())}).all()
+    else:
+        names = _MARIADB_LIMITS
+        listed = ", ".join(f"'{name}'" for name in names.values())
+        rows = connection.exec_driver_sql(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({listed})").all()
+    seconds = {name: float(value) for name, value in rows}
+    in_force = ((words, seconds.get(name, 0)) for words, name in names.items())
+    limits = ", ".join(f"{words} {limit:g} s" if limit else f"{words} none" for words, limit in in_force)
+    if connection.dialect.name == "postgresql":
+        return limits
+    return f"{limits}, no answer {connection.engine.url.query.get('read_timeout', STATEMENT_SECONDS)} s"
+
+
+def require_changeable(connection: Connection) -> str:
+    """Make sure that a server lets this connection change rows, and shows it all of them.
+
+    Raises:
+        CheckFailed: The server, or the session, is read-only, or row level security applies to this user.
+    """
+    if connection.dialect.name == "postgresql":
+        read_only = ["transaction_read_only"] if connection.scalar(text("SHOW transaction_read_only")) == "on" else []
+    else:
+        query = "SHOW {} VARIABLES WHERE Value = 'ON' AND Variable_name IN ({})"
+        scopes = {
+            "SESSION": "'tx_read_only', 'transaction_read_only'",
+            "GLOBAL": "'read_only', 'super_read_only', 'innodb_read_only'",
+        }
+        rows = (connection.exec_driver_sql(query.format(scope, names)) for scope, names in scopes.items())
+        read_only = [name for of_scope in rows for name, _ in of_scope]
+    if read_only:
+        raise CheckFailed(
+            f"the database may only be read ({', '.join(sorted(read_only))} is on): is it a replica? take the primary"
+        )
+    if connection.dialect.name == "postgresql" and (tables := _tables_with_row_security(connection)):
+        raise CheckFailed(
+            f"row level security applies to this user on {', '.join(tables)}: rows would be missing; "
+            f"run: ALTER TABLE {tables[0]} DISABLE ROW LEVEL SECURITY"
+        )
+    return "the server takes changes"
+
+
+def _tables_with_row_security(connection: Connection) -> list[str]:
+    query = text("""
+        SELECT c.relname FROM pg_class c
+        WHERE c.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace) AND c.relkind = 'r'
+          AND c.relname IN :names AND row_security_active(c.oid)
+        ORDER BY c.relname""").bindparams(bindparam("names", expanding=True))
+    return list(connection.scalars(query, {"names": list(metadata.tables)}))
+
+
+def require_mode(connection: Connection) -> str:
+    """Make sure that MariaDB takes values as they are, or refuses them; mode and character set.
+
+    Raises:
+        CheckFailed: It would change values in silence, takes no statement as long as ours, or a table of ours has other
+            options than ours.
+    """
+    mode, charset, collation, packet = connection.exec_driver_sql(
+        "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection, "
+        "@@max_allowed_packet"
+    ).one()
+    if packet < LEAST_PACKET:
+        raise CheckFailed(f"max_allowed_packet is {packet:,} bytes; set it to {LEAST_PACKET:,} or more on the server")
+    lacking = set(SQL_MODE.split(",")) - set(mode.split(","))
+    if lacking:
+        raise CheckFailed(f"sql_mode lacks {', '.join(sorted(lacking))}: something between here and the server sets it")
+    if {charset, collation} != {"utf8mb4"}:
+        raise CheckFailed(f"the connection speaks {charset}; take charset and init_command out of BILLING_DATABASE_URL")
+    query = text(
+        "SELECT table_name, engine, table_collation FROM information_schema.tables "
+        "WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name IN :names"
+    ).bindparams(bindparam("names", expanding=True))
+    for name, engine, of_table in connection.execute(query, {"names": list(metadata.tables)}):
+        if (engine, of_table) != (ON_MARIADB["engine"], ON_MARIADB["collate"]):
+            raise CheckFailed(
+                f"the table {name} is {engine}, {of_table}; run: ALTER TABLE {name} ENGINE = {ON_MARIADB['engine']}, "
+                f"CONVERT TO CHARACTER SET {ON_MARIADB['charset']} COLLATE {ON_MARIADB['collate']}"
+            )
+    return "strict, utf8mb4"

@@ -1,0 +1,111 @@
+"""The verb that shows the settings: config show."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import click
+
+from etl.cli.exit_codes import CONFIG, OK, Options, complain
+from etl.cli.json_output import print_json
+from etl.cli.options import answers_in_json, configuration_of, takes_accounts
+from etl.config.schema import passwords_of
+from etl.errors import ConfigError
+from etl.pii import HIDDEN
+
+if TYPE_CHECKING:
+    from etl.config.loader import Configuration, Found
+
+
+@click.group()
+def config() -> None:
+    """The settings: what they are, and where they come from."""
+
+
+@config.command()
+@takes_accounts
+@answers_in_json
+@click.pass_obj
+def show(options: Options, *, accounts: tuple[str, ...]) -> int:
+    """Show every setting of each account and where it comes from, secrets masked.
+
+    Works without a token, and where a setting is wrong: it is named then, and the exit code is 78.
+    """
+    from etl.cli import text_output
+    from etl.config.loader import choose_labels
+
+    configuration, _ = configuration_of(options)
+    documents = [_explain(options, configuration, label) for label in choose_labels(configuration, accounts)]
+    code = CONFIG if any(document["errors"] for document in documents) else OK
+    if options.as_json:
+        file = None if configuration.file is None else str(configuration.file)
+        print_json({"file": file, "accounts": documents, "exit_code": code})
+        return code
+    click.echo(f"configuration file: {configuration.file or 'none'}")
+    for document in documents:
+        rows = [(name, _as_shown(one), one["source"]) for name, one in document["settings"].items()]
+        text_output.print_rows(f"Account {document['account']}", ("setting", "value", "from"), rows)
+    for document in documents:
+        for message in document["errors"]:
+            complain(options, ConfigError(message), document["account"] if len(documents) > 1 else None)
+    return code
+
+
+def _explain(options: Options, configuration: Configuration, label: str | None) -> dict[str, Any]:
+    """One account's settings as one JSON object: by variable the value and its source; and all that is wrong."""
+    from etl.config.loader import check_together, label_of
+
+    found = configuration.find(label)
+    settings: dict[str, dict[str, Any]] = {}
+    errors = [str(mistake) for mistake in configuration.mistakes(label)]
+    values: dict[str, Any] = {}
+    for one in found:
+        wrong = None
+        try:
+            values[one.setting.name] = one.read()
+        except ConfigError as error:
+            wrong = str(error)
+            errors.append(wrong)
+        shown = None if wrong else _mask(one, values[one.setting.name])
+        settings[one.setting.variable] = {"value": shown, "source": one.source()} | ({"error": wrong} if wrong else {})
+    try:
+        check_together(values)
+    except ConfigError as error:
+        errors.append(str(error))
+    return {
+        "account": label or label_of(configuration),
+        "settings": settings,
+        "errors": [options.redact(message) for message in dict.fromkeys(errors)],
+    }
+
+
+def _mask(found: Found, value: Any) -> Any:
+    """A value as it may be seen by everybody, and as JSON can have it."""
+    from sqlalchemy import URL
+
+    if value is None:
+        return None
+    if isinstance(value, URL):
+        shown = value.update_query_dict(dict.fromkeys(passwords_of(value), HIDDEN)).render_as_string(hide_password=True)
+        return shown.replace(quote(HIDDEN, safe=""), HIDDEN)
+    if found.setting.secret:
+        return HIDDEN
+    if found.setting.is_file:
+        return found.text
+    if isinstance(value, date | Decimal) or not isinstance(value, int | float | str):
+        return str(value)
+    return value
+
+
+def _as_shown(setting: dict[str, Any]) -> str:
+    value = setting["value"]
+    if "error" in setting:
+        return "wrong, see below"
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)

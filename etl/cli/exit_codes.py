@@ -1,0 +1,195 @@
+"""How the process ends: one line for an error, the contract's exit code, and a clean stop on a signal."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from etl.cli.json_output import print_json
+from etl.cli.text_output import use_tolerant_output
+from etl.errors import (
+    BillingError,
+    CheckFailed,
+    ConfigError,
+    DatabaseFailed,
+    NoRoom,
+    RunElsewhere,
+    Stopped,
+    TokenRefused,
+    UnknownRecord,
+    VendorError,
+    VendorUnavailable,
+)
+from etl.log import Redactor, set_up_logs, telling_of
+from etl.signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from etl.services.sync import Report
+
+OK, SAYS_NO, USAGE, LOOK, UNAVAILABLE, BUG, DATABASE, BUSY, REFUSED, CONFIG = 0, 1, 2, 65, 69, 70, 74, 75, 77, 78
+"""The exit codes of the contract, those of sysexits.h where one fits."""
+EXIT_CODES: Final[dict[int, str]] = {
+    OK: "all that was asked for is in the database",
+    SAYS_NO: "a check that was asked for says no",
+    USAGE: "the command line is wrong, and nothing was done",
+    LOOK: "done, but look: rejected records, a suspect day, or verify found a difference",
+    UNAVAILABLE: "the vendor is unavailable; what was completed is kept",
+    BUG: "a bug",
+    DATABASE: "the database failed, and nothing of that window is stored",
+    BUSY: "another run of the account is under way",
+    REFUSED: "the vendor refused the token",
+    CONFIG: "a setting is missing or wrong; the message names it",
+    128 + signal.SIGINT: "stopped by SIGINT",
+    128 + signal.SIGTERM: "stopped by SIGTERM",
+}
+"""What each means, in a line: for `--help` and for the documentation."""
+
+_CODES: Final[tuple[tuple[type[BillingError], int], ...]] = (
+    (ConfigError, CONFIG),
+    (TokenRefused, REFUSED),
+    (UnknownRecord, SAYS_NO),
+    (VendorUnavailable, UNAVAILABLE),
+    (VendorError, UNAVAILABLE),
+    (CheckFailed, SAYS_NO),
+    (RunElsewhere, BUSY),
+    (DatabaseFailed, DATABASE),
+    (NoRoom, DATABASE),
+)
+SEVERITY: Final = (OK, SAYS_NO, LOOK, BUSY, UNAVAILABLE, REFUSED, CONFIG, DATABASE, BUG)
+"""Exit codes from the best to the worst: done, done but look, what passes by itself, what waits for a person (one
+account's token, its settings, what all accounts share), and what nobody foresaw."""
+
+
+@dataclass(slots=True)
+class Options:
+    """What stands before the command, and whether the command is to answer in JSON.
+
+    Attributes:
+        log_format: None leaves it to the settings.
+        journal: Whether systemd's journal reads stderr.
+    """
+
+    verbosity: int = 0
+    log_format: str | None = None
+    config: Path | None = None
+    as_json: bool = False
+    journal: bool = False
+    redact: Redactor = field(default_factory=Redactor)
+
+    @property
+    def speaks_in_logs(self) -> bool:
+        """Whether all that is said on stderr is a log line, for a program to read."""
+        return self.log_format == "json" or self.journal
+
+    def set_up_logs(self) -> None:
+        """Send logs to stderr as it was asked for."""
+        set_up_logs(self.verbosity, self.log_format or "text", self.redact, journal=self.journal)
+
+
+def exit_code_of(report: Report) -> int:
+    """The exit code of a run."""
+    if report.error is not None:
+        return code_of(report.error)
+    return LOOK if report.needs_a_look else OK
+
+
+def code_of(error: BillingError) -> int:
+    """The exit code of an error."""
+    return next((code for kind, code in _CODES if isinstance(error, kind)), BUG)
+
+
+def worst_of(codes: Iterable[int]) -> int:
+    """The exit code of several runs."""
+    return max(codes, key=SEVERITY.index, default=OK)
+
+
+def code_of_end(error: BaseException) -> int:
+    """The exit code of whatever ended the program."""
+    if isinstance(error, Stopped):
+        return 128 + error.signal_number
+    if isinstance(error, click.ClickException):
+        return USAGE
+    return code_of(error) if isinstance(error, BillingError) else BUG
+
+
+def as_bug(error: Exception, options: Options) -> BillingError:
+    """One line about what nobody foresaw, without its words: they may hold anything."""
+    hint = "" if options.verbosity > 1 else "; run it again with -vv and report what it prints"
+    bug = BillingError(f"a bug: {type(error).__name__}{hint}")
+    bug.__cause__ = error
+    return bug
+
+
+def complain(options: Options, error: BillingError, account: str | None = None) -> None:
+    """One line on stderr; with -vv the traceback too, cleaned like every log line.
+
+    Args:
+        options: How to say it.
+        error: What to say.
+        account: Whose error it is, where that is not clear.
+    """
+    details = error if options.verbosity > 1 else None
+    if options.speaks_in_logs:
+        with telling_of(**{"account": account} if account else {}):
+            logging.getLogger("etl").error("%s", error, exc_info=details)
+        return
+    about = f"{account}: " if account else ""
+    click.echo(options.redact(f"billing-etl: {about}{error}"), err=True)
+    if details:
+        logging.getLogger("etl").debug("where it came from", exc_info=details)
+
+
+def let_stdout_go() -> None:
+    """Whoever read our output left; what Python would print about it at exit helps nobody."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def forbid_core_files() -> None:
+    """A core file would hold the token and every record in memory: from here on the process leaves none."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def run_command(cli: click.Group, arguments: list[str]) -> int:
+    """Run one command line.
+
+    Returns:
+        The exit code.
+    """
+    use_tolerant_output(sys.stdout, sys.stderr)
+    stop_on_signals()
+    options = Options()
+    try:
+        return cli.main(args=arguments, prog_name="billing-etl", standalone_mode=False, obj=options) or OK
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        if options.speaks_in_logs:
+            logging.getLogger("etl").error("%s", error.format_message())
+        else:
+            error.show()
+        return USAGE
+    except BillingError as error:
+        if options.as_json:
+            print_json({"error": options.redact(str(error)), "exit_code": code_of(error)})
+        complain(options, error)
+        return code_of(error)
+    except Stopped as stopped:
+        complain(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
+        return code_of_end(stopped)
+    except BrokenPipeError:
+        let_stdout_go()
+        return OK
+    except Exception as error:  # noqa: BLE001 - here it ends: told in one line, and by the exit code
+        complain(options, as_bug(error, options))
+        return BUG

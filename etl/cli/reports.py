@@ -1,0 +1,204 @@
+"""The verbs for finance and BI: export, report, dashboard, numbering."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from etl.cli.exit_codes import OK, Options
+from etl.cli.json_output import exported_as_json, figures_as_json, print_json
+from etl.cli.options import DAY, MOMENT, answers_in_json, require_order, settings_of, takes_accounts
+from etl.errors import ConfigError
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    required=True,
+    metavar="FILE",
+    help="Ends with .csv or .parquet; - is CSV on stdout.",
+)
+@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
+@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
+@takes_accounts
+@click.option("--as-of", type=MOMENT, metavar="D", help="As it was known at the end of that day, or at that time.")
+@click.option("--anonymise", is_flag=True, help="Pseudonyms for phones, no codes, no numbers in texts.")
+@answers_in_json
+@click.pass_obj
+def export(
+    options: Options,
+    *,
+    out: Path,
+    since: date | None,
+    until: date | None,
+    accounts: tuple[str, ...],
+    as_of: date | datetime | None,
+    anonymise: bool,
+) -> int:
+    """Write the billing view to a file."""
+    from etl.atomic_file import whole_file
+    from etl.cli import text_output
+    from etl.db.engine import open_engine
+    from etl.reports.export import FORMATS, export_records, open_format
+    from etl.reports.query import Selection
+
+    require_order(since, until)
+    to_stdout = str(out) == "-"
+    if not to_stdout and out.suffix.lower() not in FORMATS:
+        raise click.UsageError(f"--out {out} must end with {' or '.join(FORMATS)}, or be -")
+    if to_stdout and options.as_json:
+        raise click.UsageError("--out - and --json both want stdout")
+    all_settings = settings_of(options, accounts)
+    zone = all_settings[0].timezone
+    if as_of is not None and not isinstance(as_of, datetime):
+        if any(settings.timezone != zone for settings in all_settings):
+            raise click.UsageError("the accounts have different time zones; give --as-of a time with its offset")
+        as_of = datetime.combine(as_of, time.max, tzinfo=zone)
+    output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
+    if not to_stdout:
+        output = whole_file(out)
+    exported = export_records(
+        open_engine(all_settings[0].database_url),
+        Selection(accounts, since, until, as_of),
+        open_format(out.suffix.lower()),
+        output,
+        zone=zone,
+        anonymise=anonymise,
+    )
+    if exported.unknown_days:
+        click.echo(text_output.render_unknown_days(exported.unknown_days), err=True)
+    if exported.purged_days:
+        click.echo(text_output.render_purged_days(exported.purged_days), err=True)
+    if options.as_json:
+        print_json({"path": str(out), **exported_as_json(exported), "exit_code": OK})
+    elif options.verbosity >= 0:
+        click.echo(f"{out}: {exported.rows:,} records", err=to_stdout)
+    return OK
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    required=True,
+    metavar="FILE.html",
+    help="- is stdout.",
+)
+@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
+@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
+@takes_accounts
+@answers_in_json
+@click.pass_obj
+def report(options: Options, *, out: Path, since: date | None, until: date | None, accounts: tuple[str, ...]) -> int:
+    """Write one HTML page with the figures, charts and tables, for a browser without a network."""
+    from etl.atomic_file import whole_file
+    from etl.db.engine import open_engine
+    from etl.reports.html.report import open_renderer, write_report
+    from etl.reports.query import Selection
+    from etl.services.sync import utc_now
+
+    require_order(since, until)
+    to_stdout = str(out) == "-"
+    if not to_stdout and out.suffix.lower() not in {".html", ".htm"}:
+        raise click.UsageError(f"--out {out} must end with .html, or be -")
+    if to_stdout and options.as_json:
+        raise click.UsageError("--out - and --json both want stdout")
+    settings = settings_of(options, accounts)[0]
+    output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
+    if not to_stdout:
+        output = whole_file(out)
+    figures = write_report(
+        open_engine(settings.database_url),
+        Selection(accounts, since, until),
+        open_renderer(),
+        output,
+        now=utc_now().astimezone(settings.timezone),
+    )
+    if options.as_json:
+        print_json({"path": str(out), **figures_as_json(figures), "exit_code": OK})
+    elif options.verbosity >= 0:
+        click.echo(f"{out}: {figures.total.records:,} charges", err=to_stdout)
+    return OK
+
+
+@click.group()
+def numbering() -> None:
+    """The numbering plan: which operator and region a number was given to."""
+
+
+@numbering.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@answers_in_json
+@click.pass_obj
+def import_numbering(options: Options, *, files: tuple[Path, ...]) -> int:
+    """Take in files of the numbering plan (ABC-3xx, ABC-4xx, ABC-8xx, DEF-9xx).
+
+    They replace all that stood there of codes with the same first digits; the rest stays.
+    """
+    from etl.cli import text_output
+    from etl.services.numbering import import_plan
+
+    imported = import_plan(settings_of(options, ())[0], files)
+    if options.as_json:
+        print_json({**asdict(imported), "exit_code": OK})
+    elif options.verbosity >= 0:
+        text_output.print_imported(imported)
+    return OK
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="0 for any that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="The address to serve at.")
+@click.option("--to-anyone", is_flag=True, help="Needed for a --host that other machines reach: there is no password.")
+@click.option(
+    "--snapshot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Copy the figures to this SQLite file first, and serve that.",
+)
+@click.pass_obj
+def dashboard(options: Options, *, port: int, host: str, to_anyone: bool, snapshot: Path | None) -> int:
+    """Serve the charts, with filters for account and days, until a signal comes.
+
+    An SQLite database is read as it is at any time; of another one the figures are copied when the dashboard starts.
+    """
+    from tempfile import TemporaryDirectory
+
+    from etl.atomic_file import whole_file
+    from etl.db.engine import open_engine, sqlite_path
+    from etl.reports.dashboard.app import address_of, is_loopback, listen, open_dashboard, require_libraries, serve
+    from etl.reports.dashboard.snapshot import is_snapshot, require_views, take_snapshot
+
+    if not is_loopback(host) and not to_anyone:
+        raise click.UsageError(f"--host {host} lets other machines see the figures without a password; add --to-anyone")
+    if snapshot and snapshot.exists() and not is_snapshot(snapshot):
+        raise ConfigError(f"--snapshot {str(snapshot)!r} is there, and is no snapshot; name another file")
+    require_libraries()
+    engine = open_engine(settings_of(options, ())[0].database_url)
+    require_views(engine)
+    live = None if snapshot else sqlite_path(engine.url)
+    with ExitStack() as stack:
+        door = stack.enter_context(listen(host, port))
+        if live:
+            path = live
+        elif snapshot:
+            path = snapshot
+            with whole_file(snapshot, "--snapshot") as file:
+                take_snapshot(engine, Path(file.name))
+        else:
+            path = Path(stack.enter_context(TemporaryDirectory(prefix="billing-etl-"))) / "snapshot.db"
+            take_snapshot(engine, path)
+        application = open_dashboard(path, at_rest=not live)
+        if options.verbosity >= 0:
+            click.echo(f"dashboard: {address_of(door)} (Ctrl+C ends it)")
+            if not live:
+                click.echo("figures:   as of now; start it again for newer ones")
+        serve(application, door)
+    return OK

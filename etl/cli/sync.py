@@ -1,0 +1,285 @@
+"""The verbs that bring records: sync, backfill, accept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from etl.cli.exit_codes import BUG, OK, Options, as_bug, code_of_end, complain, exit_code_of, let_stdout_go, worst_of
+from etl.cli.json_output import print_json, report_as_json
+from etl.cli.options import (
+    DAY,
+    answers_in_json,
+    configuration_of,
+    load_each,
+    require_order,
+    takes_accounts,
+    takes_wait,
+)
+from etl.config.schema import Settings
+from etl.errors import BillingError, ConfigError, Stopped
+from etl.log import telling_of
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from etl.services.sync import Order, Report
+
+STOPPED_PATIENCE: Final = 2.0
+"""Seconds that a stopped program may take to say so: in five it has to be gone."""
+log = logging.getLogger(__name__)
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def takes_metrics_file(command: Command) -> Command:
+    """Add --metrics-file."""
+    return click.option(
+        "--metrics-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Write figures for Prometheus there, instead of to BILLING_METRICS_FILE.",
+    )(command)
+
+
+@click.command()
+@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the lookback.")
+@click.option("--until", type=DAY, metavar="D", help="End here instead of today.")
+@click.option("--deep", is_flag=True, help="Compare every stored day that the vendor still serves.")
+@takes_accounts
+@click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
+@takes_wait
+@takes_metrics_file
+@answers_in_json
+@click.pass_obj
+def sync(
+    options: Options,
+    *,
+    since: date | None,
+    until: date | None,
+    deep: bool,
+    accounts: tuple[str, ...],
+    dry_run: bool,
+    wait: float,
+    metrics_file: Path | None,
+) -> int:
+    """The nightly job: fetch every day up to today.
+
+    The last days that are complete already (BILLING_LOOKBACK_DAYS) are fetched again, for what came late; with --deep
+    all stored days, for what came later still.
+    """
+    from etl.services.sync import Order
+
+    require_order(since, until)
+    if deep and (since or until):
+        raise click.UsageError("--deep takes every day: leave --since and --until out")
+    order = Order("sync", since, until, dry_run, wait, deep, named=bool(accounts))
+    return _run(options, order, accounts, metrics_file)
+
+
+@click.command()
+@click.option("--since", type=DAY, metavar="D", required=True)
+@click.option("--until", type=DAY, metavar="D", required=True)
+@takes_accounts
+@click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
+@takes_wait
+@takes_metrics_file
+@answers_in_json
+@click.pass_obj
+def backfill(
+    options: Options,
+    *,
+    since: date,
+    until: date,
+    accounts: tuple[str, ...],
+    dry_run: bool,
+    wait: float,
+    metrics_file: Path | None,
+) -> int:
+    """Fetch a past range again, and mend it."""
+    from etl.services.sync import Order
+
+    require_order(since, until)
+    return _run(options, Order("backfill", since, until, dry_run, wait, named=bool(accounts)), accounts, metrics_file)
+
+
+@click.command()
+@click.argument("day", type=DAY)
+@click.option("--even-if-not-suspect", is_flag=True, help="Take any day, however much of it is gone.")
+@takes_accounts
+@takes_wait
+@answers_in_json
+@click.pass_obj
+def accept(options: Options, *, day: date, even_if_not_suspect: bool, accounts: tuple[str, ...], wait: float) -> int:
+    """Take a suspect day as the vendor has it now."""
+    from etl.services.sync import Order
+
+    configuration, _ = configuration_of(options)
+    if len(accounts) != 1 and len({*accounts} or configuration.labels) > 1:
+        raise click.UsageError("several accounts are configured; name one with --account")
+    order = Order("accept", day, day, wait=wait, even_if_not_suspect=even_if_not_suspect)
+    return _run(options, order, accounts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """How one account's run ended; the settings are None where they were wrong."""
+
+    settings: Settings | None
+    report: Report
+    exit_code: int
+
+
+def _run(options: Options, order: Order, accounts: tuple[str, ...], metrics_file: Path | None = None) -> int:
+    """One run an account, one after another, watched from outside; the worst exit code is the program's."""
+    import uuid
+
+    from etl.config.loader import choose_labels
+    from etl.ops.heartbeat import PATIENCE, Heartbeat
+
+    configuration, run_settings = configuration_of(options)
+    labels = choose_labels(configuration, accounts)
+    chosen = load_each(options, configuration, labels)
+    _require_begun(order, chosen)
+    # Neither a rehearsal nor what a person does about one day says anything of the nights.
+    watched = order.command in {"sync", "backfill"} and not order.dry_run
+    run_id = str(uuid.uuid4())
+    heartbeat = Heartbeat(run_settings.heartbeat_url if watched else None, run_id, options.redact)
+    outcomes: list[_Outcome] = []
+    with telling_of(run_id=run_id):
+        heartbeat.begin()
+        code, patience = BUG, PATIENCE
+        try:
+            for label, settings in chosen:
+                with telling_of(account=label):
+                    _run_one(options, order, label, settings, outcomes, alone=len(chosen) == 1)
+            code = worst_of(outcome.exit_code for outcome in outcomes)
+        except Stopped as stopped:
+            code, patience = code_of_end(stopped), STOPPED_PATIENCE
+            raise
+        finally:
+            if watched and (path := metrics_file or run_settings.metrics_file):
+                try:
+                    _write_metrics(path, outcomes, all_there_are=len(labels) == len(configuration.labels))
+                except Exception as error:  # noqa: BLE001 - the figures are not what the run is for
+                    log.warning("the metrics stay as they were: %s", type(error).__name__)
+            heartbeat.end(code, _summary(outcomes, code), patience=patience)
+    if options.as_json:
+        documents = [report_as_json(outcome.report, outcome.exit_code, options.redact) for outcome in outcomes]
+        print_json({"accounts": documents, "exit_code": code})
+    return code
+
+
+def _run_one(
+    options: Options,
+    order: Order,
+    label: str,
+    settings: Settings | ConfigError,
+    outcomes: list[_Outcome],
+    *,
+    alone: bool,
+) -> None:
+    """The run of one account; whatever it meets, the next one has its turn, unless a signal stops all."""
+    from etl.cli import text_output
+    from etl.services.sync import Report, run_account
+
+    quiet = options.verbosity < 0
+    known = None
+    report = Report(label, order.command, order.dry_run)
+    try:
+        if isinstance(settings, ConfigError):
+            raise settings
+        known = settings
+        _require_start(settings)
+        with text_output.watch(quiet=quiet or options.as_json, as_log=options.speaks_in_logs) as watcher:
+            report = run_account(settings, order, watcher, redact=options.redact, exit_code_of=exit_code_of)
+    except BillingError as error:
+        report.error = error
+    except Stopped as stopped:
+        outcomes.append(_Outcome(known, report, code_of_end(stopped)))
+        raise
+    except Exception as error:  # noqa: BLE001 - a bug that one account brings out must not keep the others
+        report.error = as_bug(error, options)
+    code = exit_code_of(report)
+    outcomes.append(_Outcome(known, report, code))
+    warned = report.balance is not None and report.balance.is_a_warning
+    if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK and not warned):
+        try:
+            text_output.print_report(report)
+        except BrokenPipeError:
+            let_stdout_go()  # the next accounts have their turn all the same
+    if report.error:
+        complain(options, report.error, None if alone else label)
+
+
+def _require_begun(order: Order, chosen: Sequence[tuple[str, Settings | ConfigError]]) -> None:
+    """Raises click.UsageError when the days asked for have not begun where an account is."""
+    from etl.services.sync import utc_now
+
+    for _, settings in chosen:
+        if isinstance(settings, ConfigError) or order.since is None:
+            continue
+        today = utc_now().astimezone(settings.timezone).date()
+        if order.since > today:
+            raise click.UsageError(f"{order.since} lies in the future: today is {today} in {settings.timezone.key}")
+
+
+def _require_start(settings: Settings) -> None:
+    """Raises ConfigError when an account is to begin in the future."""
+    from etl.services.sync import utc_now
+
+    today = utc_now().astimezone(settings.timezone).date()
+    if settings.start_date and settings.start_date > today:
+        raise ConfigError(
+            f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"
+        )
+
+
+def _summary(outcomes: Iterable[_Outcome], code: int) -> str:
+    """What the heartbeat tells people: a line or two an account."""
+    from etl.cli import text_output
+
+    lines = []
+    for outcome in outcomes:
+        if outcome.report.windows or not outcome.report.error:
+            lines.append(text_output.render_summary(outcome.report))
+        if outcome.report.error:
+            lines.append(f"{outcome.report.account}: exit code {outcome.exit_code}: {outcome.report.error}")
+    return "\n".join([*lines, f"exit code {code}"])
+
+
+def _write_metrics(path: Path, outcomes: Iterable[_Outcome], *, all_there_are: bool) -> None:
+    """The metrics of these runs; how the accounts stand is asked of each database once, while it answers."""
+    from etl.db.engine import database_errors, database_exists, open_engine, reading
+    from etl.errors import DatabaseFailed
+    from etl.ops.metrics import Ended, Standing, read_standings, write_metrics
+    from etl.services.sync import utc_now
+
+    now = utc_now()
+    by_database: dict[URL, list[_Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.settings is not None:
+            by_database.setdefault(outcome.settings.database_url, []).append(outcome)
+    standings: dict[str, Standing] = {}
+    for url, group in by_database.items():
+        # One that failed all of them is not waited for once more.
+        if all(isinstance(outcome.report.error, DatabaseFailed) for outcome in group):
+            continue
+        with suppress(BillingError), database_errors():
+            engine = open_engine(url)
+            if database_exists(engine):
+                with reading(engine) as connection:
+                    standings |= read_standings(connection, [outcome.report.account for outcome in group], now)
+    ended = [
+        Ended(report.account, outcome.exit_code, report.seconds, report.tally, standings.get(report.account))
+        for outcome in outcomes
+        for report in [outcome.report]
+        if report.retired_at is None  # nobody is to be told how late it is
+    ]
+    write_metrics(path, ended, now, all_there_are=all_there_are)

@@ -1,0 +1,177 @@
+"""Whether a database is billing-etl's: recognised by its catalogue, before anything in it is changed.
+
+MariaDB commits every statement of a migration, so the question has to be answered before the first one. A name alone
+proves nothing (`accounts`, `billing`, and revision `0001` are everybody's); a table or view is ours by the columns that
+it has had in every revision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, bindparam, inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from etl.db.tables import metadata
+from etl.db.view_columns import VIEW_COLUMNS
+from etl.db.views import FUNCTIONS, VIEWS
+from etl.errors import ForeignDatabase
+
+VERSION_TABLE: Final = "alembic_version"
+_VERSION_COLUMNS: Final = frozenset({"version_num"})
+
+COLUMNS: Final[dict[str, frozenset[str]]] = {
+    name: frozenset(columns.split())
+    for name, columns in {
+        "accounts": "id label created_at",
+        "billing_records": "account_id created_at phone code_auth ordinal status status_info price repeats",
+        "sync_runs": "id account_id command program_version started_at finished_at outcome exit_code",
+        "sync_state": "account_id first_day last_synced_date fence",
+        "synced_days": "account_id day digest records spend first_closed_at",
+        "restatements": "account_id run_id day restated_at kind delta",
+        "rejected_records": "account_id day reason payload payload_digest",
+        "balance_snapshots": "account_id taken_at balance recorded_spend",
+        "billing": "account created_at day phone code_auth status status_info price repeats amount delivered",
+        "freshness": "account last_synced_date last_success_at hours_behind open_days suspect_days",
+    }.items()
+}
+"""The columns that a table or view has had in every revision; one that is not listed has had all of them."""
+FIRST_TABLES: Final = frozenset(COLUMNS) & frozenset(metadata.tables)
+"""The tables of the first revision: a database with a revision of ours has them all."""
+
+
+class Relation(NamedTuple):
+    """A table, a view or something else in the database under a name of ours.
+
+    Attributes:
+        name: As the database spells it.
+        kind: `table`, `view`, or what else the database calls it.
+        marked: It carries what our migrations write on their tables: a comment, or on SQLite the key's name.
+    """
+
+    name: str
+    kind: str
+    columns: frozenset[str] = frozenset()
+    marked: bool = False
+
+
+def require_ours(connection: Connection) -> None:
+    """Make sure that what has a name of ours in the database is ours.
+
+    Raises:
+        ForeignDatabase: Another program uses the database. The text names what it has there.
+    """
+    relations = read_relations(connection)
+    if reason := find_foreign(relations, read_revisions(connection, relations)):
+        raise ForeignDatabase(f"{reason}; nothing was changed; take a database of its own for each")
+
+
+def find_foreign(relations: Collection[Relation], revisions: Sequence[str]) -> str | None:
+    """Why a database is another program's, or None where nothing speaks against its being ours. Pure.
+
+    Args:
+        relations: All that has a name of ours.
+        revisions: The rows of `alembic_version`; none where a first migration was killed half-way, or never began.
+    """
+    foreign = [f"{each.kind} {each.name}" for each in relations if not _is_ours(each, half_made=not revisions)]
+    tables = {each.name for each in relations if each.kind == "table"}
+    if not tables >= {"accounts", "billing_records"}:  # the views are made after them
+        foreign += [f"view {each.name}" for each in relations if each.kind == "view"]
+    if foreign:
+        listed = ", ".join(sorted(set(foreign)))
+        return f"the database belongs to another program: it holds {listed}, none of billing-etl's"
+    if revisions and (missing := FIRST_TABLES - tables):
+        listed = ", ".join(map(repr, revisions))
+        return (
+            f"the database's alembic_version ({listed}) is none of billing-etl's, or tables were lost: "
+            f"{', '.join(sorted(missing))} not found"
+        )
+    if len(revisions) > 1:
+        return f"the database's alembic_version has {len(revisions)} rows, and is none of billing-etl's"
+    return None
+
+
+def _is_ours(relation: Relation, *, half_made: bool) -> bool:
+    name = relation.name
+    if name == VERSION_TABLE:
+        return relation.kind == "table" and relation.columns == _VERSION_COLUMNS
+    if name in metadata.tables:
+        # Before there is a revision the columns of one small table prove little.
+        known = COLUMNS.get(name, frozenset(metadata.tables[name].columns.keys()))
+        return relation.kind == "table" and known <= relation.columns and (relation.marked or not half_made)
+    if name in VIEW_COLUMNS:
+        known = COLUMNS.get(name, frozenset(column.name for column in VIEW_COLUMNS[name]))
+        return relation.kind == "view" and known <= relation.columns
+    return name in FUNCTIONS and relation.marked
+
+
+def read_relations(connection: Connection) -> list[Relation]:
+    """All that has a name of ours where a migration would write: on PostgreSQL the first schema of the search path.
+
+    SQLite, and MariaDB on some systems, take `Accounts` for `accounts`: there a name in other letters counts as well.
+    """
+    read = {"sqlite": _read_sqlite, "postgresql": _read_postgresql}.get(connection.dialect.name, _read_mariadb)
+    return list(read(connection, [*metadata.tables, *VIEWS, VERSION_TABLE]))
+
+
+def read_revisions(connection: Connection, relations: Iterable[Relation]) -> list[str]:
+    """The rows of `alembic_version`; none where there is no such table, or one of another shape."""
+    shapes = {each.name: each.columns for each in relations}
+    if shapes.get(VERSION_TABLE) != _VERSION_COLUMNS:
+        return []
+    return list(connection.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")))  # noqa: S608 - a constant
+
+
+def _read_sqlite(connection: Connection, names: list[str]) -> Iterable[Relation]:
+    query = text("SELECT name, type, sql FROM sqlite_master WHERE type <> 'trigger' AND lower(name) IN :names")
+    inspector = inspect(connection)
+    for name, kind, sql in connection.execute(_expanding(query), {"names": names}).all():
+        columns: set[str] = set()
+        if kind != "index":
+            try:
+                columns = {column["name"] for column in inspector.get_columns(name)}
+            except DBAPIError:  # a view of a table that is gone
+                columns = set()
+        yield Relation(name, kind, frozenset(columns), f"pk_{name}" in sql if sql else False)
+
+
+def _read_postgresql(connection: Connection, names: list[str]) -> Iterable[Relation]:
+    kinds = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table"}
+    kinds |= {"S": "sequence", "i": "index", "I": "index", "c": "type"}
+    relations = text("""
+        SELECT c.relname, CAST(c.relkind AS text), obj_description(c.oid, 'pg_class') IS NOT NULL,
+          ARRAY(SELECT CAST(a.attname AS text) FROM pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+        FROM pg_class c
+        WHERE c.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace) AND c.relname IN :names
+        ORDER BY c.relname""")
+    for name, kind, marked, columns in connection.execute(_expanding(relations), {"names": names}):
+        yield Relation(name, kinds.get(kind, "relation"), frozenset(columns), marked)
+    # Ours returns rows of our view: nobody else's can.
+    functions = text("""
+        SELECT p.proname, COALESCE(c.relname = 'billing' AND c.relnamespace = p.pronamespace, FALSE)
+        FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype LEFT JOIN pg_class c ON c.oid = t.typrelid
+        WHERE p.pronamespace = CAST(quote_ident(current_schema()) AS regnamespace) AND p.proname IN :names
+        ORDER BY p.proname""")
+    for name, returns_billing in connection.execute(_expanding(functions), {"names": list(FUNCTIONS)}):
+        yield Relation(name, "function", marked=returns_billing)
+
+
+def _read_mariadb(connection: Connection, names: list[str]) -> Iterable[Relation]:
+    tables = text("""
+        SELECT table_name, table_type, table_comment <> '' FROM information_schema.tables
+        WHERE table_schema = DATABASE() AND LOWER(table_name) IN :names ORDER BY table_name""")
+    columns = text("""
+        SELECT table_name, column_name FROM information_schema.columns
+        WHERE table_schema = DATABASE() AND LOWER(table_name) IN :names""")
+    of_table: dict[str, set[str]] = {}
+    for table, column in connection.execute(_expanding(columns), {"names": names}):
+        of_table.setdefault(table, set()).add(column)
+    kinds = {"BASE TABLE": "table", "SYSTEM VERSIONED": "table", "VIEW": "view"}
+    for name, kind, marked in connection.execute(_expanding(tables), {"names": names}).all():
+        yield Relation(name, kinds.get(kind, kind.lower()), frozenset(of_table.get(name, ())), bool(marked))
+
+
+def _expanding(query: Any) -> Any:
+    return query.bindparams(bindparam("names", expanding=True))

@@ -1,0 +1,333 @@
+"""The views: the stable face for BI tools, equal on the three databases.
+
+They are made anew after every migration. A change of a view therefore comes with a revision, an empty one if need be.
+What goes into the statements is our own SQL, chosen by database: there is no value in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from etl.db.dialects.expressions import Words, words_of
+from etl.db.time_travel import records_asof
+from etl.db.view_columns import VIEW_COLUMNS
+
+
+def define_views(backend: str) -> dict[str, str]:
+    """The query of each view, by name, in the order they are to be made.
+
+    Args:
+        backend: `sqlite`, `postgresql`, `mysql` or `mariadb`.
+    """
+    words = words_of(backend)
+    return {name: query(words) for name, query in _QUERIES.items()}
+
+
+def define_asof(backend: str, moment: str = ":moment") -> str:
+    """The query of the `billing` view as of a moment: of the days that were closed then, as they were known then.
+
+    `day_state` is as it is now; `updated_at` is empty where the record was changed after the moment.
+
+    Args:
+        backend: As above.
+        moment: What stands for it in the query: UTC without a zone.
+    """
+    words = words_of(backend)
+    return _billing(words, records_asof(words, moment))
+
+
+def make_views(backend: str) -> list[str]:
+    """The statements that make all views; where the database has such, `billing_asof` and comments on columns too."""
+    views = [f"CREATE VIEW {name} AS\n{query}" for name, query in define_views(backend).items()]
+    return views + ([_asof_function(), *_comments()] if backend == "postgresql" else [])
+
+
+def drop_views(backend: str) -> list[str]:
+    """The statements that remove all that `make_views` makes."""
+    functions = ["DROP FUNCTION IF EXISTS billing_asof(timestamptz)"] if backend == "postgresql" else []
+    return functions + [f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS)]
+
+
+def _asof_function() -> str:
+    query = define_asof("postgresql", "(moment AT TIME ZONE 'UTC')")
+    return f"""CREATE FUNCTION billing_asof(moment timestamptz) RETURNS SETOF billing
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+{query}
+$$"""
+
+
+def _comments() -> list[str]:
+    def quoted(text: str) -> str:
+        return "'" + text.replace("'", "''") + "'"
+
+    return [
+        f"COMMENT ON COLUMN {view}.{column.name} IS {quoted(column.meaning)}"
+        for view, columns in VIEW_COLUMNS.items()
+        for column in columns
+    ]
+
+
+_DAY_STATE: Final = """CASE
+    WHEN d.suspect_since IS NOT NULL THEN 'suspect'
+    WHEN d.first_closed_at IS NULL THEN 'open'
+    WHEN s.settled_through IS NULL OR d.day > s.settled_through THEN 'settling'
+    ELSE 'closed'
+  END"""
+_DELIVERED: Final = "SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END)"
+
+
+def _with_its_day(words: Words, records: str = "billing_records") -> str:
+    return f"""FROM {records} r
+JOIN accounts a ON a.id = r.account_id
+LEFT JOIN synced_days d ON d.account_id = r.account_id AND d.day = {words.day_of.format("r.created_at")}
+LEFT JOIN sync_state s ON s.account_id = r.account_id
+WHERE r.withdrawn_at IS NULL"""
+
+
+def _of_its_range(words: Words, column: str) -> str:
+    # Not a join: what is not asked for is not looked up.
+    return f"""(SELECT n.{column} FROM numbering_ranges n
+    WHERE n.block = substr(r.phone, 1, 7) AND n.first_phone <= r.phone AND n.last_phone >= r.phone
+      AND {words.full_number.format("r.phone")})"""
+
+
+def _each(format_: str, parts: tuple[str, ...]) -> str:
+    """One column a part of an amount, `{}` its number and `{part}` what it is."""
+    return ", ".join(format_.format(number, part=part) for number, part in enumerate(parts))
+
+
+def _parts_of(words: Words, column: str) -> tuple[str, ...]:
+    """The columns that `_each` made of an amount."""
+    return tuple(f"{column}_{number}" for number, _ in enumerate(words.parts(column)))
+
+
+def _billing(words: Words, records: str = "billing_records") -> str:
+    return f"""SELECT a.label AS account, r.created_at, r.created_at_utc, {words.day_of.format("r.created_at")} AS day,
+  r.phone, r.code_auth, r.status, r.status_info,
+  {words.money("r.price")} AS price, r.repeats,
+  {words.money("r.price", "r.repeats")} AS amount,
+  {words.is_true("r.status = 1")} AS delivered,
+  {_of_its_range(words, "operator")} AS operator,
+  {_of_its_range(words, "region")} AS region,
+  {_DAY_STATE} AS day_state,
+  r.first_seen_at, r.updated_at
+{_with_its_day(words, records)}"""
+
+
+def _daily_spend(words: Words) -> str:
+    day = words.day_of.format("r.created_at")
+    return f"""SELECT a.label AS account, {day} AS day,
+  {words.integer.format("SUM(r.repeats)")} AS records,
+  {words.integer.format(_DELIVERED)} AS delivered,
+  {words.integer.format(f"SUM(r.repeats) - {_DELIVERED}")} AS failed,
+  {words.money("r.price", "r.repeats", total=True)} AS spend,
+  {words.money("r.price", "(r.repeats - 1)", total=True)} AS repeated_spend,
+  {_DAY_STATE} AS day_state
+{_with_its_day(words)}
+GROUP BY a.label, {day}, d.suspect_since, d.first_closed_at, d.day, s.settled_through"""
+
+
+def _monthly_spend(words: Words) -> str:
+    month, restated_month = words.month_of.format("r.created_at"), words.month_of.format("j.day")
+    price, delta = words.parts("r.price"), words.parts("j.delta")
+    spend, restated = (
+        words.shown(*(f"SUM({part})" for part in _parts_of(words, name))) for name in ("m.spend", "m.restated")
+    )
+    return f"""SELECT a.label AS account, m.month,
+  {words.integer.format("SUM(m.records)")} AS records,
+  {words.integer.format("SUM(m.delivered)")} AS delivered,
+  {words.integer.format("SUM(m.records) - SUM(m.delivered)")} AS failed,
+  {spend} AS spend,
+  {restated} AS restated
+FROM (
+  SELECT r.account_id, {month} AS month, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
+    {_each("SUM({part} * r.repeats) AS spend_{}", price)}, {_each("0 AS restated_{}", delta)}
+  FROM billing_records r
+  WHERE r.withdrawn_at IS NULL
+  GROUP BY r.account_id, {month}
+  UNION ALL
+  SELECT j.account_id, {restated_month}, 0, 0, {_each("0", price)}, {_each("SUM({part})", delta)}
+  FROM restatements j
+  GROUP BY j.account_id, {restated_month}
+  UNION ALL
+  SELECT p.account_id, p.month, p.records, p.delivered, {_each("{part}", words.parts("p.spend"))},
+    {_each("{part}", words.parts("p.restated"))}
+  FROM purged_months p
+) m
+JOIN accounts a ON a.id = m.account_id
+GROUP BY a.label, m.month"""
+
+
+def _delivery_by_operator(words: Words) -> str:
+    spend = _parts_of(words, "o.spend")
+    return f"""SELECT a.label AS account, o.day, o.operator,
+  {words.integer.format("o.records")} AS records,
+  {words.integer.format("o.delivered")} AS delivered,
+  {words.rate("o.delivered", "o.records")} AS delivery_rate,
+  {words.shown(*spend)} AS spend,
+  CASE WHEN o.delivered > 0 THEN {words.shared(spend, "o.delivered")} END AS cost_per_delivery
+FROM (
+  SELECT r.account_id, r.day, r.operator, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
+    {_each("SUM({part} * r.repeats) AS spend_{}", words.parts("r.price"))}
+  FROM (
+    SELECT r.account_id, {words.day_of.format("r.created_at")} AS day, {_of_its_range(words, "operator")} AS operator,
+      r.status, r.repeats, r.price
+    FROM billing_records r
+    WHERE r.withdrawn_at IS NULL
+  ) r
+  GROUP BY r.account_id, r.day, r.operator
+) o
+JOIN accounts a ON a.id = o.account_id"""
+
+
+def _restated_days(words: Words) -> str:
+    return f"""SELECT a.label AS account, d.day, d.first_closed_at, d.restated_at,
+  {words.money("d.first_closed_spend")} AS spend_before,
+  {words.money("d.spend")} AS spend_after,
+  {words.difference("d.spend", "d.first_closed_spend")} AS delta
+FROM synced_days d
+JOIN accounts a ON a.id = d.account_id
+WHERE d.restated_at IS NOT NULL"""
+
+
+WAITS: Final = "waits for days"
+"""The finding of a pair that proves nothing yet: at its end days were suspect, or over and not whole."""
+
+
+def _balance_proof(words: Words) -> str:
+    """Consecutive snapshots; what is unexplained is counted from the last snapshot without an unproven day."""
+    numbers = range(len(words.parts("")))
+
+    def parts(of: Callable[[int], str]) -> tuple[str, ...]:
+        return tuple(of(number) for number in numbers)
+
+    def paid_in(since: str, name: str) -> str:
+        between = f"t.account_id = p.account_id AND t.at > p.{since} AND t.at <= p.closed_at"
+        return _each(
+            f"COALESCE((SELECT SUM({{part}}) FROM balance_top_ups t WHERE {between}), 0) AS {name}_{{}}",
+            words.parts("t.amount"),
+        )
+
+    def restated_since(column: str, name: str) -> str:
+        ends = (words.parts(f"p.{end}_{column}") for end in ("closing", "since"))
+        changes = tuple(f"{closing} - {since}" for closing, since in zip(*ends, strict=True))
+        return _each(f"COALESCE({{part}}, 0) AS {name}_{{}}", changes)
+
+    amounts = ("opening", "closing", "opening_spend", "closing_spend", "since_balance", "since_spend")
+    charged = parts(lambda n: f"(q.closing_spend_{n} - q.opening_spend_{n})")
+    own = parts(lambda n: f"(q.closing_{n} - q.opening_{n} - q.top_ups_{n} + {charged[n]})")
+    left = parts(
+        lambda n: f"(q.closing_{n} - q.since_balance_{n} - q.paid_in_{n} + q.closing_spend_{n} - q.since_spend_{n})"
+    )
+    difference, rose, fell = (_parts_of(words, f"d.{name}") for name in ("difference", "rose", "fell"))
+
+    def above_zero(amount: tuple[str, ...]) -> str:
+        return words.positive(*amount)
+
+    def negative(amount: tuple[str, ...]) -> tuple[str, ...]:
+        return parts(lambda n: f"(0 - {amount[n]})")
+
+    def twice_less(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+        return parts(lambda n: f"(2 * {one[n]} - {other[n]})")
+
+    # Restated money that the balance did not follow: the difference is nearer to it than to zero, and is no top-up.
+    credit = f"{above_zero(twice_less(difference, rose))} AND {above_zero(twice_less(rose, difference))}"
+    charge = f"{above_zero(negative(twice_less(difference, fell)))} AND {above_zero(negative(fell))}"
+    beyond = above_zero(parts(lambda n: f"({difference[n]} - {rose[n]})"))
+    below = above_zero(parts(lambda n: f"({fell[n]} - {difference[n]})"))
+    restated = parts(
+        lambda n: (
+            f"""CASE
+      WHEN {credit} THEN CASE WHEN {beyond} THEN {rose[n]} ELSE {difference[n]} END
+      WHEN {charge} THEN CASE WHEN {below} THEN {fell[n]} ELSE {difference[n]} END
+      ELSE 0
+    END AS restated_{n}"""
+        )
+    )
+    unexplained = parts(lambda n: f"(e.difference_{n} - e.restated_{n})")
+
+    def handed_on(alias: str, *names: str) -> str:
+        return ", ".join(f"{alias}.{name}_{number}" for name in names for number in numbers)
+
+    def settled(amount: str) -> str:
+        return f"CASE WHEN e.waits = 0 THEN {amount} END"
+
+    return f"""SELECT a.label AS account, e.opened_at, e.closed_at,
+  {words.shown(*_parts_of(words, "e.opening"))} AS opening,
+  {words.shown(*_parts_of(words, "e.closing"))} AS closing,
+  {words.shown(*_parts_of(words, "e.charged"))} AS charged,
+  {words.shown(*_parts_of(words, "e.top_ups"))} AS top_ups,
+  {settled(words.shown(*_parts_of(words, "e.carried")))} AS carried,
+  {settled(words.shown(*_parts_of(words, "e.restated")))} AS restated,
+  {settled(words.shown(*unexplained))} AS unexplained,
+  CASE
+    WHEN e.waits = 1 THEN '{WAITS}'
+    WHEN {above_zero(unexplained)} THEN 'unexplained credit'
+    WHEN {above_zero(negative(unexplained))} THEN 'unexplained charge'
+    WHEN {" OR ".join(f"e.restated_{n} <> 0" for n in numbers)} THEN 'restated'
+    ELSE 'explained'
+  END AS finding
+FROM (
+  SELECT d.account_id, d.opened_at, d.closed_at, d.waits,
+    {handed_on("d", "opening", "closing", "charged", "top_ups", "carried", "difference")},
+    {", ".join(restated)}
+  FROM (
+    SELECT q.account_id, q.opened_at, q.closed_at, q.waits,
+      {handed_on("q", "opening", "closing", "top_ups", "rose", "fell")},
+      {_each("{part} AS charged_{}", charged)},
+      {_each("{part} AS difference_{}", left)},
+      {_each("{part} AS carried_{}", parts(lambda n: f"({left[n]} - {own[n]})"))}
+    FROM (
+      SELECT p.account_id, p.opened_at, p.closed_at,
+        CASE WHEN p.unproven_days = 0 AND p.since IS NOT NULL THEN 0 ELSE 1 END AS waits,
+        {", ".join(_each(f"{{part}} AS {amount}_{{}}", words.parts(f"p.{amount}")) for amount in amounts)},
+        {restated_since("up", "rose")}, {restated_since("down", "fell")},
+        {paid_in("opened_at", "top_ups")}, {paid_in("since", "paid_in")}
+      FROM (
+        SELECT b.account_id, b.unproven_days, b.taken_at AS closed_at, b.balance AS closing,
+          b.recorded_spend AS closing_spend, b.restated_up AS closing_up, b.restated_down AS closing_down,
+          LAG(b.taken_at) OVER w AS opened_at, LAG(b.balance) OVER w AS opening,
+          LAG(b.recorded_spend) OVER w AS opening_spend,
+          LAG(b.taken_at) OVER k AS since, LAG(b.balance) OVER k AS since_balance,
+          LAG(b.recorded_spend) OVER k AS since_spend, LAG(b.restated_up) OVER k AS since_up,
+          LAG(b.restated_down) OVER k AS since_down
+        FROM balance_snapshots b
+        WINDOW w AS (PARTITION BY b.account_id ORDER BY b.taken_at, b.id),
+          k AS (
+            PARTITION BY b.account_id, CASE WHEN b.unproven_days = 0 THEN 1 ELSE 0 END ORDER BY b.taken_at, b.id
+          )
+      ) p
+      WHERE p.opened_at IS NOT NULL
+    ) q
+  ) d
+) e
+JOIN accounts a ON a.id = e.account_id"""
+
+
+def _freshness(words: Words) -> str:
+    open_days = "SUM(CASE WHEN d.first_closed_at IS NULL THEN 1 ELSE 0 END)"
+    suspect_days = "SUM(CASE WHEN d.suspect_since IS NOT NULL THEN 1 ELSE 0 END)"
+    of_account = "FROM synced_days d WHERE d.account_id = a.id"
+    return f"""SELECT a.label AS account, s.last_synced_date, s.last_success_at,
+  CASE WHEN a.retired_at IS NULL THEN {words.hours_since.format("s.synced_until_utc")} END AS hours_behind,
+  {words.integer.format(f"COALESCE((SELECT {open_days} {of_account}), 0)")} AS open_days,
+  {words.integer.format(f"COALESCE((SELECT {suspect_days} {of_account}), 0)")} AS suspect_days,
+  a.retired_at
+FROM accounts a
+LEFT JOIN sync_state s ON s.account_id = a.id"""
+
+
+_QUERIES: Final[dict[str, Callable[[Words], str]]] = {
+    "billing": _billing,
+    "daily_spend": _daily_spend,
+    "monthly_spend": _monthly_spend,
+    "delivery_by_operator": _delivery_by_operator,
+    "restated_days": _restated_days,
+    "balance_proof": _balance_proof,
+    "freshness": _freshness,
+}
+VIEWS: Final = tuple(_QUERIES)
+"""Their names, in the order in which they are made."""
+FUNCTIONS: Final = ("billing_asof",)
+"""What stands beside them on PostgreSQL."""

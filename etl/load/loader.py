@@ -1,0 +1,300 @@
+"""One window into the database: compared with what is there, then stored in a single transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, tzinfo
+from decimal import Decimal
+from functools import partial
+
+from sqlalchemy import Connection
+
+from etl import signals
+from etl.db.ledger import Day, Run, mark_suspect, move_watermark, raise_revision, read_days, write_day
+from etl.db.records import payload_digest, read_records, write_change, write_journal, write_rejected
+from etl.db.utc import correct, count_wrong
+from etl.load.diff import DayChange, RowCounts, Stored, complete_records, doubt, plan_first_load, plan_merge
+from etl.load.erased import keep_forgotten
+from etl.load.quarantine import Quarantine, hold_rows
+from etl.model import Batch, DaySnapshot, Listed, Listing, PartialKey, Record, Slice, Tally, Window, whole_day
+
+Identify = Callable[[date, tuple[Slice[list[Record]], ...]], DaySnapshot]
+"""The transform that makes a day's snapshot of its records."""
+ReadStored = Callable[[datetime, datetime], list[Stored]]
+"""The stored rows of a slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a run goes by when it loads.
+
+    Attributes:
+        today: In the vendor's wall clock when the run began; days before it are over.
+        zone: Of the vendor's wall clock.
+        lookback: Closed days that are fetched again every night.
+        max_withdrawn_share: Of a day's records that may vanish before the day is suspect.
+        thorough: Compare with the records themselves, even where the ledger's digest says nothing changed.
+        accepted: Days whose answer is taken however implausible it is.
+    """
+
+    today: date
+    zone: tzinfo
+    lookback: int
+    max_withdrawn_share: Decimal
+    thorough: bool = False
+    accepted: frozenset[date] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class DayOutcome:
+    """How one day ended.
+
+    Attributes:
+        records: How many the vendor lists, repeats included.
+        closed_before: Whether the ledger had it as whole already.
+        doubt: Why the change is not believed; then nothing of it is stored.
+    """
+
+    day: date
+    records: int
+    closed_before: bool
+    rows: RowCounts
+    doubt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DayComparison:
+    """What the comparison of one day came to.
+
+    Attributes:
+        before: What the ledger has of the day.
+        changes: Slice by slice, those of a large day worked out anew each time they are asked for; none where the
+            ledger's digest already said that nothing changed.
+        doubt: Why they are not believed.
+        unknown: There is no answer to compare with: the day stays as it is.
+        wrong_utc: Stored rows with a wrong time in UTC.
+    """
+
+    snapshot: DaySnapshot
+    before: Day | None
+    changes: Iterable[DayChange]
+    rows: RowCounts
+    doubt: str | None = None
+    wrong_utc: int = 0
+    unknown: bool = False
+
+    def outcome(self) -> DayOutcome:
+        """All of it that is small."""
+        closed = self.before is not None and self.before.closed
+        # A row that differs in its time in UTC alone was counted as unchanged.
+        repaired = min(self.wrong_utc, self.rows.unchanged)
+        rows = replace(self.rows, changed=self.rows.changed + repaired, unchanged=self.rows.unchanged - repaired)
+        return DayOutcome(self.snapshot.day, self.snapshot.records, closed, rows, self.doubt)
+
+
+def compare_window(
+    connection: Connection,
+    account_id: int | None,
+    batch: Batch,
+    snapshots: Iterable[DaySnapshot],
+    rules: Rules,
+    identify: Identify,
+) -> Iterator[DayComparison]:
+    """Compare whole days with what is stored, one by one. Reads only, and only where the ledger's digest differs."""
+    ledger = read_days(connection, account_id, batch.window)
+    quarantine = Quarantine(batch.rejected)
+    for snapshot in snapshots:
+        before = ledger.get(snapshot.day)
+        if snapshot.day in batch.doubts:
+            continue
+        if before and before.purged:
+            continue  # all that the vendor lists would look late
+        if before and before.closed and snapshot.day in batch.unsure:
+            continue  # it is whole already, and this answer may not be
+        if before and before.digest == snapshot.digest and not rules.thorough:
+            compared = DayComparison(snapshot, before, (), RowCounts(unchanged=snapshot.distinct))
+        else:
+            unshown = _Unshown(batch.days[snapshot.day].lacking, quarantine.keys(snapshot.day))
+            compared = _compare_day(connection, account_id, snapshot, before, unshown, rules, identify)
+        folds = _folds_of(batch, snapshot.day)
+        if before and compared.doubt is None and (rules.thorough or folds):
+            wrong = count_wrong(connection, account_id, snapshot.day, rules.zone, folds, every_row=rules.thorough)
+            compared = replace(compared, wrong_utc=wrong)
+        yield compared
+    # Nothing is known of these: what is stored stays, and there is nothing in the answer that anybody could accept.
+    # Days that are over and were never whole simply stay open.
+    for day, reason in batch.doubts.items():
+        before = ledger.get(day)
+        if before and (before.closed or day >= rules.today) and not before.purged:
+            empty, refused = identify(day, whole_day(day, []).slices), day in batch.refused
+            yield DayComparison(empty, before, (), RowCounts(), None if refused else reason, unknown=refused)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unshown:
+    """What the answer does not show of a day, and stays as the stored rows have it.
+
+    Attributes:
+        lacking: Attributes that the source does not carry.
+        keys: What can be read of the keys of records that cannot be read.
+    """
+
+    lacking: frozenset[str]
+    keys: Sequence[PartialKey]
+
+    def __bool__(self) -> bool:
+        return bool(self.lacking or self.keys)
+
+
+def _folds_of(batch: Batch, day: date) -> dict[Record, int]:
+    """Those of a day's records."""
+    return {record: fold for record, fold in batch.folds.items() if record.created_at.startswith(day.isoformat())}
+
+
+def _compare_day(
+    connection: Connection,
+    account_id: int | None,
+    snapshot: DaySnapshot,
+    before: Day | None,
+    unshown: _Unshown,
+    rules: Rules,
+    identify: Identify,
+) -> DayComparison:
+    read = partial(read_records, connection, account_id)
+    shown = snapshot.digest
+    if unshown:
+        slices = (Slice(part.since, part.until, partial(_complete, part, read, unshown)) for part in snapshot.slices)
+        snapshot = identify(snapshot.day, tuple(slices))
+    changes: Iterable[DayChange] = _Changes(snapshot, read, unshown.lacking)
+    if len(snapshot.slices) == 1:
+        changes = tuple(changes)
+    rows = RowCounts()
+    for change in changes:
+        rows.add(change)
+    if snapshot.digest != shown and before and not rows:
+        # What the stored rows lent is not news. The ledger knows it better: what was forgotten is whole in its digest.
+        snapshot = replace(snapshot, digest=before.digest, records=before.records, spend=before.spend)
+    # What the vendor said before as well is no news to be doubted, however much the rows were tampered with.
+    news = before is None or before.digest != snapshot.digest
+    doubted = news and snapshot.day not in rules.accepted
+    reason = doubt(rows, max_withdrawn_share=rules.max_withdrawn_share) if doubted else None
+    return DayComparison(snapshot, before, changes, rows, reason)
+
+
+def _complete(part: Slice[Listing], read: ReadStored, unshown: _Unshown) -> list[Record]:
+    """A slice with what the answer does not show of it as the stored rows have it."""
+    listed, stored = list(part.read()), read(part.since, part.until)
+    records = Counter(dict(listed))
+    if unshown.lacking:
+        records = complete_records(keep_forgotten(listed, stored, unshown.lacking), stored, unshown.lacking)
+    if unshown.keys:
+        in_order = [Listed(*pair) for pair in sorted(records.items(), key=lambda pair: pair[0][:3])]
+        as_stored = keep_forgotten(in_order, stored, unshown.lacking)
+        records += hold_rows(part.since.date(), as_stored, stored, unshown.keys)
+    return list(records.elements())
+
+
+class _Changes:
+    """What must be written of each slice of a day."""
+
+    def __init__(self, snapshot: DaySnapshot, read: ReadStored, lacking: frozenset[str]) -> None:
+        self._snapshot = snapshot
+        self._read = read
+        self._lacking = lacking
+
+    def __iter__(self) -> Iterator[DayChange]:
+        day = self._snapshot.day
+        for part in self._snapshot.slices:
+            signals.check()
+            listing, stored = part.read(), self._read(part.since, part.until)
+            if not stored:
+                yield plan_first_load(day, listing)
+            else:
+                yield plan_merge(day, keep_forgotten(list(listing), stored, self._lacking), stored)
+
+
+def store_window(
+    connection: Connection,
+    run: Run,
+    batch: Batch,
+    comparisons: Iterable[DayComparison],
+    rules: Rules,
+    *,
+    asked_before: Window | None,
+    now: datetime,
+) -> list[DayOutcome]:
+    """Write the rows, what is kept aside, the day ledger and the watermark. The caller's transaction makes them one."""
+    outcomes: list[DayOutcome] = []
+    changed: list[date] = []
+    for compared in comparisons:
+        signals.check()
+        if _store_day(connection, run, batch, compared, rules, now):
+            changed.append(compared.snapshot.day)
+        outcomes.append(compared.outcome())
+    raise_revision(connection, run.account_id, changed)
+    if batch.days:  # else the answer was about other days altogether
+        taken = {outcome.day for outcome in outcomes if outcome.doubt is None}
+        write_rejected(
+            connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
+            days=taken, asked=batch.asked, asked_before=asked_before, now=now,
+        )  # fmt: skip
+    # A day that a person takes may lie anywhere: it begins no history.
+    first = None if rules.accepted else batch.window.first
+    move_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone)
+    return outcomes
+
+
+def _store_day(
+    connection: Connection, run: Run, batch: Batch, compared: DayComparison, rules: Rules, now: datetime
+) -> bool:
+    """Write what differs of a day; whether anything did."""
+    snapshot, before = compared.snapshot, compared.before
+    if compared.unknown:
+        return False
+    if compared.doubt is not None:
+        mark_suspect(connection, run, snapshot.day, compared.doubt, now)
+        return before is not None and not before.suspect
+    # A row that was mended to what the ledger knows is no news of the vendor's.
+    restated = before is not None and before.closed and before.digest != snapshot.digest
+    changed = False
+    for change in filter(None, compared.changes):
+        changed = True
+        write_change(connection, run, change, zone=rules.zone, now=now)
+        if restated:
+            write_journal(connection, run, change, now=now)
+    folds = _folds_of(batch, snapshot.day)
+    if compared.wrong_utc or (changed and folds):  # new rows stand at the first reading
+        correct(connection, run.account_id, snapshot.day, rules.zone, folds, every_row=rules.thorough, now=now)
+        changed = True
+    closes = snapshot.day < rules.today and snapshot.day not in batch.unsure
+    if before is None or not before.says(snapshot) or before.suspect or (closes and not before.closed):
+        write_day(connection, run, snapshot, before, source=batch.days[snapshot.day].source, closes=closes, now=now)
+        changed = True
+    return changed
+
+
+def count(outcomes: Sequence[DayOutcome], batch: Batch, rules: Rules) -> Tally:
+    """How the rows and days of a window ended."""
+    tally = Tally()
+    known = {outcome.day for outcome in outcomes if outcome.closed_before or outcome.doubt}
+    reasons = dict.fromkeys(batch.unsure, "the question may not have reached all of it") | dict(batch.doubts)
+    tally.missing_days = {
+        day: reason
+        for day, reason in sorted(reasons.items())
+        if day not in known and (day < rules.today or day in batch.doubts)
+    }
+    tally.largest = dict(batch.largest)
+    for outcome in outcomes:
+        tally.days += 1
+        if outcome.doubt is not None:
+            tally.suspect_days.append(outcome.day)
+            continue
+        tally.new += outcome.rows.new
+        tally.changed += outcome.rows.changed
+        tally.withdrawn += outcome.rows.withdrawn
+        tally.unchanged += outcome.rows.unchanged
+    stored = [item for item in batch.rejected if batch.days and (item.day is None or item.day in batch.days)]
+    tally.rejected.update(payload_digest(item.payload) for item in stored)
+    return tally

@@ -1,0 +1,1 @@
+"""Status, lateness, metrics and heartbeats for those who operate the job."""

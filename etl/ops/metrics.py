@@ -1,0 +1,249 @@
+"""The figures of a run in a file for the node exporter's textfile collector, and through it for Prometheus.
+
+What stands in the file already is carried on where this run knows nothing better: figures of other accounts, and, where
+the database could not be asked, how the account stood before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, select, text
+
+from etl.db.tables import accounts, balance_snapshots, sync_state
+from etl.model import Tally
+from etl.ops.status_query import AccountStatus, read_status
+
+READABLE_BY_ALL: Final = 0o644
+"""The collector is another user."""
+_LONGEST_FILE: Final = 1 << 20
+"""Bytes; a thousand accounts take less."""
+
+log = logging.getLogger(__name__)
+
+
+class Metric(NamedTuple):
+    """One metric.
+
+    Attributes:
+        label: Of its samples beside `account`.
+        standing: Whether it tells how the account stands, and not how the run went: then it outlives a failure.
+    """
+
+    name: str
+    meaning: str
+    label: str | None = None
+    standing: bool = False
+
+
+METRICS: Final = (
+    Metric("billing_etl_last_run_timestamp_seconds", "When the last run ended, well or not"),
+    Metric("billing_etl_last_run_duration_seconds", "How long the last run took"),
+    Metric("billing_etl_last_run_exit_code", "What the last run ended with; 0 is well, 65 wants a look"),
+    Metric("billing_etl_last_run_records", "Records of the last run by what became of them", label="outcome"),
+    Metric(
+        "billing_etl_last_success_timestamp_seconds",
+        "When a run last ended with 0 or 65: all that was asked for is stored",
+        standing=True,
+    ),
+    Metric(
+        "billing_etl_watermark_timestamp_seconds",
+        "The end of the last day up to which all days are complete; its age is time() minus this",
+        standing=True,
+    ),
+    Metric("billing_etl_suspect_dates", "Days whose latest answer is not believed", standing=True),
+    Metric("billing_etl_missing_dates", "Days that are missing between complete ones", standing=True),
+    Metric("billing_etl_rejected_records", "Records of which none can be made, kept aside", standing=True),
+    Metric("billing_etl_balance", "The newest balance snapshot, in the account's currency", standing=True),
+    Metric("billing_etl_balance_timestamp_seconds", "When the newest balance snapshot was taken", standing=True),
+    Metric(
+        "billing_etl_unexplained_amount",
+        "What neither charges nor top-ups explain between the two newest balance snapshots; negative is a charge",
+        standing=True,
+    ),
+)
+"""What is written, in this order."""
+
+Labels = tuple[str, ...]
+"""The account and, where the metric has another label, its value."""
+Samples = dict[str, dict[Labels, float]]
+"""By the metric's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an account stands in the database.
+
+    Attributes:
+        synced_until: The end of the watermark's day.
+        balance: The newest snapshot: when, and how much.
+        unexplained: Of the newest pair of snapshots.
+    """
+
+    status: AccountStatus
+    synced_until: datetime | None = None
+    balance: tuple[datetime, float] | None = None
+    unexplained: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the run of one account ended; `standing` is None where the database could not be asked."""
+
+    account: str
+    exit_code: int
+    seconds: float
+    tally: Tally
+    standing: Standing | None
+
+
+def read_standings(connection: Connection, labels: Iterable[str], now: datetime) -> dict[str, Standing]:
+    """How accounts stand, those included that never synced."""
+    wanted = set(labels)
+    found = (status for status in read_status(connection, wanted, now) if status.account in wanted)
+    return {status.account: _read_standing(connection, status) for status in found}
+
+
+def _read_standing(connection: Connection, status: AccountStatus) -> Standing:
+    label = accounts.c.label == status.account
+    snapshot = balance_snapshots.c
+    balance = connection.execute(
+        select(snapshot.taken_at, snapshot.balance)
+        .join(accounts)
+        .where(label)
+        .order_by(snapshot.taken_at.desc(), snapshot.id.desc())
+        .limit(1)
+    ).one_or_none()
+    unexplained = connection.scalar(
+        text("SELECT unexplained FROM balance_proof WHERE account = :label ORDER BY closed_at DESC LIMIT 1"),
+        {"label": status.account},
+    )
+    return Standing(
+        status,
+        connection.scalar(select(sync_state.c.synced_until_utc).join(accounts).where(label)),
+        (balance.taken_at, float(balance.balance)) if balance else None,
+        None if unexplained is None else float(unexplained),
+    )
+
+
+def write_metrics(path: Path, runs: Iterable[Ended], now: datetime, *, all_there_are: bool) -> None:
+    """Write the file anew. That it cannot be written is a warning: the figures are not what the run is for.
+
+    Args:
+        path: Of the file; its name ends with `.prom`, or the collector passes it over.
+        runs: One an account.
+        now: When they ended.
+        all_there_are: Whether no other account is configured: what the file says of others is left out then.
+    """
+    runs = list(runs)
+    samples = merge_samples(_read_former(path), runs, now, all_there_are=all_there_are)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            part.write_bytes(render(samples))
+            part.chmod(READABLE_BY_ALL)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s cannot be written, and the metrics stay as they were: %s", path, error.strerror)
+    if path.suffix != ".prom":
+        log.warning("the node exporter reads no metrics from %s: the name must end with .prom", path)
+
+
+def merge_samples(former: Samples, runs: Iterable[Ended], now: datetime, *, all_there_are: bool) -> Samples:
+    """What is known after these runs."""
+    by_account = {run.account: run for run in runs}
+
+    def is_carried_on(metric: Metric, account: str) -> bool:
+        if account not in by_account:
+            return not all_there_are
+        return metric.standing and by_account[account].standing is None
+
+    merged: Samples = {
+        metric.name: {
+            labels: value for labels, value in former.get(metric.name, {}).items() if is_carried_on(metric, labels[0])
+        }
+        for metric in METRICS
+    }
+    for run in by_account.values():
+        for name, labels, value in _samples_of(run, now):
+            merged[name][labels] = value
+    return merged
+
+
+def _samples_of(run: Ended, now: datetime) -> Iterator[tuple[str, Labels, float]]:
+    account = (run.account,)
+    yield "billing_etl_last_run_timestamp_seconds", account, now.timestamp()
+    yield "billing_etl_last_run_duration_seconds", account, run.seconds
+    yield "billing_etl_last_run_exit_code", account, run.exit_code
+    for outcome, count in run.tally.counts().items():
+        if outcome != "days":
+            yield "billing_etl_last_run_records", (run.account, outcome), count
+    if run.standing is None:
+        return
+    standing, status = run.standing, run.standing.status
+    if status.last_success_at is not None:
+        yield "billing_etl_last_success_timestamp_seconds", account, status.last_success_at.timestamp()
+    if standing.synced_until is not None:
+        yield "billing_etl_watermark_timestamp_seconds", account, standing.synced_until.timestamp()
+    yield "billing_etl_suspect_dates", account, len(status.suspect_days)
+    yield "billing_etl_missing_dates", account, sum(map(len, status.gaps))
+    yield "billing_etl_rejected_records", account, status.rejected
+    if standing.balance is not None:
+        taken_at, balance = standing.balance
+        yield "billing_etl_balance", account, balance
+        yield "billing_etl_balance_timestamp_seconds", account, taken_at.timestamp()
+    if standing.unexplained is not None:
+        yield "billing_etl_unexplained_amount", account, standing.unexplained
+
+
+def render(samples: Mapping[str, Mapping[Labels, float]]) -> bytes:
+    """The text that Prometheus reads."""
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+    registry = CollectorRegistry()
+    for metric in METRICS:
+        names = ("account", metric.label) if metric.label else ("account",)
+        gauge = Gauge(metric.name, metric.meaning, names, registry=registry)
+        for labels, value in sorted(samples.get(metric.name, {}).items()):
+            gauge.labels(*labels).set(value)
+    return generate_latest(registry)
+
+
+def _read_former(path: Path) -> Samples:
+    """What stands in the file; nothing where there is none, or one that nobody can read."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_FILE)
+        return parse(content.decode())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        log.warning("%s cannot be read, and is made anew: %s", path, type(error).__name__)
+        return {}
+
+
+def parse(content: str) -> Samples:
+    """The samples of our metrics in a text of that form.
+
+    Raises:
+        ValueError: It is none. The library lets KeyError and IndexError through as well.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    known: dict[str, Any] = {metric.name: metric for metric in METRICS}
+    samples: Samples = {}
+    for family in text_string_to_metric_families(content):
+        for sample in family.samples:
+            metric = known.get(sample.name)
+            names = [] if metric is None else ["account", *filter(None, (metric.label,))]
+            if names and sorted(names) == sorted(sample.labels):
+                samples.setdefault(sample.name, {})[tuple(sample.labels[name] for name in names)] = sample.value
+    return samples

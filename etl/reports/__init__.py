@@ -1,0 +1,1 @@
+"""Exports, reports and the dashboard, all read from the views."""

@@ -1,0 +1,102 @@
+"""Records as CSV: RFC 4180 in UTF-8, for programs and, without harm, for spreadsheets.
+
+A spreadsheet runs a text cell that begins like a formula. Such a text gets an apostrophe in front, and so does one that
+begins with an apostrophe: nothing is lost, `plain_text` has the text back.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from operator import methodcaller
+from typing import Any, BinaryIO, Final
+
+from etl.reports.columns import COLUMNS, Kind
+
+_HARMLESS: Final = re.compile(r"\w[^;\t\r\n]*")
+_BEHIND_A_SEPARATOR: Final = re.compile(r"(?<=[;\t\r\n])")
+_FIRST_APOSTROPHE: Final = re.compile(r"(?:^|(?<=[;\t\r\n]))'")
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+_CANONICAL_PHONE: Final = re.compile(r"\+\d+", re.ASCII)
+KEPT_TEXTS: Final = 1 << 12
+"""Texts whose cells are remembered: the vendor has few."""
+
+
+@lru_cache(KEPT_TEXTS)
+def text_cell(text: str) -> str:
+    """The text, with an apostrophe in front where a spreadsheet may take it for a formula.
+
+    That is where its first letter is one of `= + - @` or looks like it (full-width forms), blanks and characters that
+    nobody sees not counted, and where it begins with TAB, CR or LF. The same goes for each part behind a semicolon, TAB
+    or line end: a spreadsheet that takes one of them for the separator, as it does where the comma is the decimal sign,
+    makes that part a cell of its own.
+    """
+    if not text or _HARMLESS.fullmatch(text):
+        return text
+    return "".join(f"'{part}" if _may_run(part) else part for part in _BEHIND_A_SEPARATOR.split(text))
+
+
+def _may_run(part: str) -> bool:
+    if part[:1] in {"'", "\t", "\r", "\n"}:
+        return True
+    seen = next((character for character in part if unicodedata.category(character) not in _UNSEEN), "")
+    return unicodedata.normalize("NFKC", seen)[:1] in {"=", "+", "-", "@"}
+
+
+def plain_text(cell: str) -> str:
+    """The text that a cell was made of."""
+    return _FIRST_APOSTROPHE.sub("", cell)
+
+
+def phone_cell(phone: str) -> str:
+    """As any text, but for a plus sign and digits: at the worst that becomes a number, and so it is read back."""
+    return phone if _CANONICAL_PHONE.fullmatch(phone) else text_cell(phone)
+
+
+_CELLS: Final[dict[Kind, Callable[[Any], Any]]] = {
+    Kind.LABEL: text_cell,
+    Kind.TEXT: text_cell,
+    Kind.PHONE: phone_cell,
+    Kind.WALL_CLOCK: str,
+    Kind.SECOND_UTC: str,
+    Kind.MOMENT_UTC: methodcaller("isoformat", " ", "microseconds"),
+    Kind.DAY: str,
+    Kind.NUMBER: int,
+    Kind.PRICE: "{:.6f}".format,
+    Kind.AMOUNT: "{:.6f}".format,
+    Kind.FLAG: {False: "false", True: "true"}.__getitem__,
+}
+
+
+def write_csv(file: BinaryIO, batches: Iterable[Sequence[Sequence[Any]]]) -> int:
+    """Write a header and all rows.
+
+    Args:
+        file: Stays open.
+        batches: Rows of the view's columns.
+
+    Returns:
+        How many rows.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    count = 0
+    try:
+        writer = csv.writer(text)
+        writer.writerow(COLUMNS)
+        for batch in batches:
+            columns = zip(COLUMNS.values(), zip(*batch, strict=True), strict=True)
+            writer.writerows(zip(*(_cells(kind, values) for kind, values in columns), strict=True))
+            count += len(batch)
+        text.flush()
+    finally:
+        text.detach()
+    return count
+
+
+def _cells(kind: Kind, values: Sequence[Any]) -> list[Any]:
+    cell = _CELLS[kind]
+    return [None if value is None else cell(value) for value in values]

@@ -1,0 +1,1 @@
+"""The dashboard, served by Datasette from a snapshot."""

@@ -1,0 +1,125 @@
+"""The data dictionary, made of the declared schema: `python -m etl.reports.data_dictionary > docs/dictionary.md`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sqlalchemy import Column, Date, Integer, Text
+from sqlalchemy.types import String
+
+from etl.db.tables import LongText, Money, UtcTime, WallClock, metadata
+from etl.db.view_columns import VIEW_COLUMNS
+
+_CURRENCY, _WALL_CLOCK, _UTC = "the account's currency", "the vendor's wall clock", "UTC"
+_KINDS: Final = {
+    "text": ("text", "–"),
+    "whole number": ("whole number", "–"),
+    "true or false": ("true or false", "–"),
+    "amount": ("amount", _CURRENCY),
+    "ratio": ("number", "1 is all"),
+    "hours": ("number", "hours"),
+    "date": ("date", _WALL_CLOCK),
+    "time": ("time", _WALL_CLOCK),
+    "time, UTC": ("time", _UTC),
+}
+"""Type and unit, by the kind of a view's column."""
+
+OF_OTHERS: Final[dict[str, dict[str, str]]] = {
+    "accounts": {"label": "settings", "phones": "settings", "phones_key_id": "settings", "codes": "settings"}
+    | {"retired_at": "a person: account retire", "dates_mean": "vendor: overlapping answers"},
+    "billing_records": {
+        name: f"vendor: {name}" for name in ("created_at", "phone", "code_auth", "status", "status_info", "price")
+    }
+    | {"created_at_utc": "created_at, settings", "repeats": "vendor: equal records"},
+    "restatements": {name: f"billing_records.{name}" for name in ("created_at", "phone", "code_auth", "ordinal")}
+    | {
+        f"{name}_{moment}": f"{source}: {name}"
+        for moment, source in (("before", "the stored record"), ("after", "vendor"))
+        for name in ("status", "status_info", "price", "repeats")
+    },
+    "rejected_records": {"payload": "vendor"},
+    "purged_months": dict.fromkeys(("records", "delivered", "spend"), "billing_records")
+    | {"restated": "restatements.delta"},
+    "synced_days": dict.fromkeys(("digest", "records", "spend"), "billing_records"),
+    "balance_snapshots": {"balance": "vendor: get_balance", "recorded_spend": "billing_records.price × repeats"},
+    "balance_top_ups": dict.fromkeys(("at", "amount"), "a person: balance --top-up"),
+    "numbering_ranges": {
+        "block": "plan: АВС/ DEF, От",
+        "first_phone": "plan: АВС/ DEF, От",
+        "last_phone": "plan: АВС/ DEF, До",
+        "operator": "plan: Оператор",
+        "region": "plan: Регион",
+        "inn": "plan: ИНН",
+        "file_name": "plan: the file",
+        "file_changed_at": "plan: the file",
+    },
+}
+"""Where the columns come from that are not billing-etl's own, by table."""
+
+_HEAD: Final = """# Data dictionary
+
+Made of the schema by `make dictionary`; a test holds the two together. The views are the stable face: build on them.
+PostgreSQL keeps the meanings as comments of the columns, MariaDB those of the tables' columns.
+
+| type | SQLite | PostgreSQL | MariaDB |
+| --- | --- | --- | --- |
+| text | TEXT | VARCHAR, TEXT | VARCHAR, TEXT, LONGTEXT |
+| whole number | INTEGER | INTEGER, BIGINT, SMALLINT | INT, BIGINT, SMALLINT |
+| amount | TEXT with six decimal places; in views a number below a billion | NUMERIC(18, 6), sums NUMERIC(38, 6) | DECIMAL(18, 6), sums DECIMAL(38, 6) |
+| number | REAL | NUMERIC | DECIMAL |
+| date | TEXT, `2026-03-11` | DATE | DATE |
+| time | TEXT, `2026-03-11 09:30:00` | TIMESTAMP | DATETIME; of our own with microseconds, DATETIME(6) |
+| true or false | 1 or 0 | BOOLEAN | 1 or 0 |
+
+Dates and times carry no zone; the unit says which is meant. Empty is NULL, except where text is said to be empty.
+"""
+
+
+def render_dictionary() -> str:
+    """All views and tables with their columns, in Markdown."""
+    views = (
+        _section(view, "", ((column.name, *_KINDS[column.kind], column.meaning, column.source) for column in columns))
+        for view, columns in VIEW_COLUMNS.items()
+    )
+    tables = (
+        _section(table.name, f"{table.comment}.\n\n", (_of_table(table.name, column) for column in table.columns))
+        for table in metadata.sorted_tables
+    )
+    return "\n".join([_HEAD, "## Views\n", *views, "## Tables\n", *tables])
+
+
+def _section(name: str, words: str, rows: Iterable[Iterable[str]]) -> str:
+    lines = ("| " + " | ".join(row) + " |\n" for row in rows)
+    return (
+        f"### {name}\n\n{words}| column | type | unit | meaning | source |\n| --- | --- | --- | --- | --- |\n"
+        + "".join(lines)
+    )
+
+
+def _of_table(table: str, column: Column[Any]) -> tuple[str, ...]:
+    source = OF_OTHERS.get(table, {}).get(column.name, "billing-etl")
+    return column.name, *_KINDS[_kind_of(column)], column.comment or "", source
+
+
+def _kind_of(column: Column[Any]) -> str:
+    kind = column.type
+    if isinstance(kind, Money):
+        return "amount"
+    if isinstance(kind, UtcTime) or column.name.endswith("_utc"):
+        return "time, UTC"
+    if isinstance(kind, WallClock):
+        return "time"
+    if isinstance(kind, Date):
+        return "date"
+    if isinstance(kind, Integer):
+        return "whole number"
+    if isinstance(kind, String | Text | LongText):
+        return "text"
+    raise NotImplementedError(f"no kind for {column.name}")
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a real file, on the command line
+    sys.stdout.write(render_dictionary())

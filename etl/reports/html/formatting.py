@@ -1,0 +1,74 @@
+"""How the report spells values: the same in its head and its tables, whatever the machine's language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime
+from decimal import Decimal
+from html import escape
+from typing import Final
+
+from etl.reports.charts import WEEKDAYS
+
+NOTHING: Final = "–"
+"""Of a value that is not there."""
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_FEWEST_PLACES: Final = 2
+
+
+def places_of(amounts: Iterable[Decimal | None]) -> int:
+    """How many decimal places show all of these amounts exactly: two, or more where one needs them, up to six."""
+    fractions = (f"{amount:.6f}".rstrip("0").rpartition(".")[2] for amount in amounts if amount is not None)
+    return max(_FEWEST_PLACES, *map(len, fractions), 0)
+
+
+def spell_amount(amount: Decimal | None, places: int | None = None, *, signed: bool = False) -> str:
+    """`1,234.50`, in the places given or in as many as it needs."""
+    if amount is None:
+        return NOTHING
+    sign = "+" if signed and amount else ""
+    return f"{amount:{sign},.{places_of([amount]) if places is None else places}f}"
+
+
+def spell_count(count: int | None) -> str:
+    """`1,234`."""
+    return NOTHING if count is None else f"{count:,}"
+
+
+def spell_rate(rate: Decimal | None) -> str:
+    """`93.41%`: all of the four places a rate has."""
+    return NOTHING if rate is None else f"{rate:.2%}"
+
+
+def spell_day(day: date | None) -> str:
+    """`Tue 10 Mar 2026`."""
+    return NOTHING if day is None else f"{_day(day)} {day.year}"
+
+
+def spell_month(month: date) -> str:
+    """`Mar 2026`."""
+    return f"{_MONTHS[month.month - 1]} {month.year}"
+
+
+def spell_moment(moment: datetime | None) -> str:
+    """`Tue 10 Mar 2026, 01:30`."""
+    return NOTHING if moment is None else f"{spell_day(moment)}, {moment:%H:%M}"
+
+
+def spell_period(since: date | None, until: date | None, *, empty: bool = False) -> str:
+    """`Mon 26 Oct – Wed 25 Nov 2026`; either end may be missing where there are no charges."""
+    if empty:
+        return f"No charges{f' from {spell_day(since)}' if since else ''}{f' to {spell_day(until)}' if until else ''}"
+    if since is None or since == until:
+        return spell_day(until)
+    year = "" if until and since.year == until.year else f" {since.year}"
+    return f"{_day(since)}{year} – {spell_day(until)}"
+
+
+def spell_label(text: str) -> str:
+    """Somebody else's text as HTML: escaped, and kept from turning the direction of what stands beside it."""
+    return f"<bdi>{escape(text)}</bdi>"
+
+
+def _day(day: date) -> str:
+    return f"{WEEKDAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]}"

@@ -1,0 +1,96 @@
+"""The report: one page for who pays, made from the views. The database is only read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import date, datetime
+from typing import BinaryIO, Final
+
+from sqlalchemy import Connection, Date, Engine, bindparam, text
+
+from etl import signals
+from etl.db.engine import database_errors, reading, require_database
+from etl.db.migrate import require_schema
+from etl.errors import ConfigError
+from etl.reports.charts import ANY, QUERIES, define_query
+from etl.reports.html.page import Rows, render_page
+from etl.reports.html.totals import Figures, add_up
+from etl.reports.query import TYPES, Selection, find_labels
+
+_BUNDLE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
+
+
+def open_renderer() -> Callable[[], str]:
+    """What gives the JavaScript that draws the charts: Vega, Vega-Lite and Vega-Embed, self-contained.
+
+    Raises:
+        ConfigError: The library that holds it is not installed.
+    """
+    try:
+        import vl_convert  # noqa: F401 - whether it is there
+    except ImportError:
+        raise ConfigError(
+            "report needs a library that is not installed; run: pip install 'billing-etl[report]'"
+        ) from None
+    return _bundle
+
+
+def _bundle() -> str:
+    # In a process of its own: for the seconds that it takes, the library would let no signal through.
+    command = [sys.executable, "-P", "-c", _BUNDLE]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()  # noqa: S603 - our own words
+
+
+def write_report(
+    engine: Engine,
+    selection: Selection,
+    renderer: Callable[[], str],
+    output: AbstractContextManager[BinaryIO],
+    *,
+    now: datetime,
+) -> Figures:
+    """Write the page.
+
+    Args:
+        engine: Of the database.
+        selection: Which accounts and days, as they are now.
+        renderer: Of `open_renderer`.
+        output: The file, entered when the page is made.
+        now: When that is, in the zone in which it is to be told.
+
+    Raises:
+        ConfigError: The database has no such account, or the file cannot be written there.
+        DatabaseFailed: There is no database, it has another schema, or it failed.
+        NoRoom: The disk is full.
+    """
+    require_database(engine)
+    with database_errors(), signals.held_back(), reading(engine, one_moment=True) as connection:
+        # So what a picture shows adds up to what the headline says.
+        require_schema(connection)
+        labels = find_labels(connection, selection.accounts)
+        rows = read_rows(connection, labels, selection.since, selection.until)
+    figures = add_up(rows, labels, selection.since, selection.until)
+    page = render_page(figures, rows, renderer(), now)
+    with output as file:
+        file.write(page.encode())
+    return figures
+
+
+def read_rows(connection: Connection, labels: list[str], since: date | None, until: date | None) -> Rows:
+    """What the charts show of these accounts and days, aggregated by the database."""
+    bounds = {"since": (since, "day >= :since"), "until": (until, "day <= :until")}
+    days = " AND ".join(condition for value, condition in bounds.values() if value) or ANY
+    rows = {}
+    for name, query in QUERIES.items():
+        signals.check()
+        statement = text(define_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))
+        statement = statement.bindparams(bindparam("accounts", labels, expanding=True))
+        if query.of_days:
+            given = [bindparam(bound, value, Date()) for bound, (value, _) in bounds.items() if value]
+            statement = statement.bindparams(*given)
+        typed = statement.columns(**{column: TYPES[kind] for column, kind in query.columns.items()})
+        rows[name] = [dict(row) for row in connection.execute(typed).mappings()]
+    return rows

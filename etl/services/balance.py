@@ -1,0 +1,209 @@
+"""The balance at both ends of a run, and whenever a person asks: read from the vendor, kept with the spend on record.
+
+A run does not depend on it: it tries once, in a hurry, and whatever goes wrong is a line in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, tzinfo
+from decimal import Decimal
+from typing import Final
+
+from sqlalchemy import Engine
+
+from etl import signals
+from etl.date_ranges import ONE_DAY, plan_windows
+from etl.db.balance import (
+    Snapshot,
+    first_snapshot_at,
+    read_unproven_days,
+    restated_on_record,
+    spend_on_record,
+    write_snapshots,
+)
+from etl.db.engine import database_errors, reading
+from etl.errors import BillingError, TokenRefused, UnusableAnswer, VendorError
+from etl.extract.client import Client
+from etl.extract.source import Source
+from etl.model import Batch, Window
+from etl.reconcile import BalanceNews, Pair, find_open, news_of, read_proof
+from etl.transform.fields import FieldError, normalise_price
+from etl.transform.snapshots import identify_days
+
+HURRIED_SECONDS: Final = 5.0
+"""For an answer about the balance, however it drips: a run does not wait longer for one."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the vendor said of the balance, and when; `moment` is as in a snapshot."""
+
+    taken_at: datetime
+    balance: Decimal
+    moment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the spend on record is read from.
+
+    Attributes:
+        account_id: Of the account.
+        source: Asked for days that are not on record yet.
+        today: In the vendor's wall clock.
+        zone: Of that clock.
+        watermark: Days up to here are on record.
+        window_days: Days a request.
+    """
+
+    engine: Engine
+    account_id: int
+    source: Source
+    today: date
+    zone: tzinfo
+    watermark: date | None
+    window_days: int
+
+    def since(self) -> date:
+        """The day of the first snapshot: what was charged before it is nothing to a later balance."""
+        with reading(self.engine) as connection:
+            first = first_snapshot_at(connection, self.account_id)
+        return first.astimezone(self.zone).date() if first else self.today
+
+    def days_left(self, since: date, fetched: Iterable[Window]) -> list[Window]:
+        """The days up to today that are not on record whole, nor fetched just now."""
+        first = max(since, self.watermark + ONE_DAY) if self.watermark else since
+        days = Window(first, self.today).days() if first <= self.today else []
+        known = {day for window in fetched for day in window.days()}
+        return plan_windows(None, set(days) - known, size=self.window_days)
+
+    def fetch_spend(self, windows: Iterable[Window]) -> dict[date, Decimal]:
+        """What days amount to as the vendor has them now. Nothing of them is stored.
+
+        Raises:
+            VendorError: No answer shows these days.
+        """
+        spend: dict[date, Decimal] = {}
+        for window in windows:
+            batch = self.source.fetch_json(window)
+            if unknown := [day for day in window.days() if day in batch.doubts or self._is_missing(day, batch)]:
+                days = ", ".join(map(str, unknown))
+                raise UnusableAnswer(f"no answer shows {days} whole, and the balance proof waits for it")
+            spend |= {snapshot.day: snapshot.spend for snapshot in identify_days(batch.days)}
+        return spend
+
+    def _is_missing(self, day: date, batch: Batch) -> bool:
+        # That today is out of an answer's reach is usual: then the ledger's figure stands.
+        return day < self.today and day not in batch.days
+
+    def keep(
+        self, readings: Sequence[Reading], since: date, fresh: dict[date, Decimal], run_id: int | None = None
+    ) -> tuple[list[Pair], tuple[date, ...]]:
+        """Store readings as snapshots, with what is on record now.
+
+        Returns:
+            The pairs that they close and a person should know of, and the days that the proof waits for.
+        """
+        with signals.held_back(), self.engine.begin() as connection:
+            spend = spend_on_record(connection, self.account_id, since, fresh)
+            restated = restated_on_record(connection, self.account_id)
+            unproven = read_unproven_days(connection, self.account_id, self.zone)
+            snapshots = [
+                Snapshot(one.taken_at, one.balance, spend, run_id, one.moment, restated, len(unproven))
+                for one in readings
+            ]
+            write_snapshots(connection, self.account_id, snapshots)
+            pairs = read_proof(connection, self.account_id, readings[-1].taken_at)
+            own = pairs[-len(readings) :]
+            return [pair for pair in find_open(pairs) if pair in own], unproven
+
+
+@dataclass(slots=True)
+class Scales:
+    """Weighs one run.
+
+    Attributes:
+        client: A hurried one.
+        clock: The present moment, aware.
+        is_wanted: Else nothing is asked and nothing kept.
+        readings: What the vendor said so far.
+        found: The pairs that they close and a person should know of.
+        waits_for: Days that the proof waits for.
+    """
+
+    client: Client
+    clock: Callable[[], datetime]
+    is_wanted: bool = True
+    readings: list[Reading] = field(default_factory=list)
+    found: list[Pair] = field(default_factory=list)
+    waits_for: tuple[date, ...] = ()
+
+    def read(self, moment: str) -> None:
+        """Read the balance, if it can be read."""
+        if not self.is_wanted:
+            return
+        try:
+            balance = read_balance(self.client)
+        except TokenRefused:
+            return  # the call for the records says so
+        except VendorError as error:
+            log.warning(
+                "the balance %s this run is not known: asked once, for %g s at the most (%s)",
+                moment, HURRIED_SECONDS, error,
+            )  # fmt: skip
+        else:
+            self.readings.append(Reading(self.clock(), balance, moment))
+
+    def weigh(self, books: Books, fetched: Sequence[Window], run_id: int) -> None:
+        """At the end of a run that did what it was asked for: read the balance again, and keep both readings.
+
+        Nothing is kept where the records do not reach up to now: they would prove nothing.
+        """
+        if not self.is_wanted:
+            return
+        try:
+            with database_errors():
+                since = books.since()
+                left = books.days_left(since, fetched)
+                if len(left) > 1:
+                    log.info("no balance is kept: the records are too far behind to be held against it")
+                    return
+                # Before the balance: what is charged in between is then missing on the side where it is looked for.
+                fresh = books.fetch_spend(left)
+                self.read("after")
+                if self.readings:
+                    self.found, self.waits_for = books.keep(self.readings, since, fresh, run_id)
+        except BillingError as error:
+            log.warning("the balance of this run is not kept (%s)", error)
+
+    def news(self, limit: Decimal | None, waits_for: Iterable[date] = ()) -> BalanceNews | None:
+        """What is to be said of it; None where the vendor said nothing.
+
+        Args:
+            limit: BILLING_LOW_BALANCE.
+            waits_for: Days of the run that are suspect or that no source could show whole.
+        """
+        if not self.readings:
+            return None
+        newest = self.readings[-1]
+        return news_of(newest.taken_at, newest.balance, limit, self.found, {*self.waits_for, *waits_for})
+
+
+def read_balance(client: Client) -> Decimal:
+    """The account's balance, exact.
+
+    Raises:
+        VendorError: The vendor did not tell it, or it is no amount of money.
+    """
+    told = client.balance()["balance"]
+    try:
+        return normalise_price(told)
+    except (FieldError, TypeError, ValueError):
+        pass
+    # Outside of the block: nothing may stand on an error that holds the vendor's own words.
+    raise UnusableAnswer("a balance that is no amount of money")

@@ -1,0 +1,148 @@
+"""Killed or stopped at every step of a run that can be told from outside; then one quiet run mends all."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import text
+from support.crash_injection import FORK
+
+from etl.db.migrate import alembic_config
+
+GRACE_SECONDS = 5
+FEW = 10
+"""Steps of a migration at which it is killed at least."""
+STEPS = {
+    "before fetch", "after fetch", "fork: before fetch", "fork: after fetch",
+    "begin", "before commit", "after commit", "close", "end",
+    "after select sync_state", "before update billing_records", "before update synced_days",
+    "before update sync_state", "before insert sync_runs", "after update sync_runs",
+}  # fmt: skip
+"""What a run does on every database, in the names of `victims`."""
+BATCHES = {
+    "sqlite": "before insert billing_records",
+    "mariadb": "before insert billing_records",
+    "postgresql": "before batch",
+}
+
+
+def struck_at(points: list[str], times: int) -> Iterator[str]:
+    """The points worth striking: of each kind the first ones."""
+    return (point for point in points if int(point.rpartition("#")[2]) <= times)
+
+
+def kinds(points: list[str]) -> set[str]:
+    """Points without their number."""
+    return {point.rpartition(" #")[0] for point in points}
+
+
+def make_empty(account) -> None:
+    """Take the whole schema away."""
+    url = account.url
+    if url.get_backend_name() == "sqlite":
+        for path in Path(url.database).parent.glob(f"{Path(url.database).name}*"):
+            path.unlink()
+        return
+    statements = {
+        "postgresql": ("DROP SCHEMA public CASCADE", "CREATE SCHEMA public"),
+        "mariadb": (f"DROP DATABASE {url.database}", f"CREATE DATABASE {url.database}"),
+    }
+    with account.engine.begin() as connection:
+        for statement in statements[url.get_backend_name()]:
+            connection.execute(text(statement))
+
+
+def begin_at(account, revision: str | None) -> None:
+    """An empty database, or one with the schema of an older revision."""
+    make_empty(account)
+    if revision is not None:
+        config = alembic_config()
+        with account.engine.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+
+
+@pytest.fixture
+def points(account, records) -> list[str]:
+    """Every point of a run that has something of each kind to do, in a database that is migrated."""
+    account.prepare(*records)
+    done = account.sync()
+    assert done.code == 0, done.output
+    account.check_quiet_run()
+    return done.points
+
+
+@pytest.mark.fault(94, 96, 97, 104)
+def test_a_run_that_is_killed_at_any_step_is_mended_by_the_next(account, records, points):
+    landed = []
+    # The second time is another window's: for all three databases it is one and the same code.
+    for point in struck_at(points, times=2 if account.engine.dialect.name == "sqlite" else 1):
+        account.prepare(*records)
+        before = account.held().watermark
+        done = account.sync(number=signal.SIGKILL, point=point)
+        if done.code == -signal.SIGKILL:
+            landed.append(point)
+        between = account.check_honest(before)
+        account.check_quiet_run(between)
+    wanted = STEPS | {BATCHES[account.engine.dialect.name]}
+    assert wanted <= kinds(landed)
+    assert len(landed) >= 35
+
+
+@pytest.mark.fault(104)
+def test_a_run_whose_fork_is_killed_says_so_and_is_mended_by_the_next(account, records, points):
+    in_fork = [point for point in points if point.startswith(FORK)]
+    for point in in_fork:
+        account.prepare(*records)
+        before = account.held().watermark
+        done = account.sync(number=signal.SIGKILL, point=point, fork=True)
+        assert done.code == 70, (point, done)
+        assert "the process that fetches was ended from outside" in done.output
+        account.check_quiet_run(account.check_honest(before))
+    assert len(in_fork) >= 6
+
+
+@pytest.mark.fault(12, 101, 103)
+def test_a_run_that_is_stopped_at_any_step_says_so_in_time_and_is_mended_by_the_next(account, records, points):
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    stopped = 0
+    for place, point in enumerate(struck_at(points, times=1)):
+        number = numbers[place % 2]
+        account.prepare(*records)
+        before = account.held().watermark
+        done = account.sync(number=number, point=point)
+        # Of a signal in the very last steps only the end can tell: all is done by then.
+        assert done.code in {128 + number, 0}, (point, done)
+        assert done.seconds < GRACE_SECONDS, (point, done)
+        assert "Traceback" not in done.output
+        with account.engine.connect() as connection:
+            newest = text("SELECT outcome, exit_code FROM sync_runs ORDER BY id DESC LIMIT 1")
+            outcome, code = connection.execute(newest).one()
+        assert (outcome, code) in {("stopped", 128 + number), ("done", 0)}, (point, done)
+        stopped += outcome == "stopped"
+        between = account.check_honest(before)
+        account.check_quiet_run(between)
+    assert stopped >= 20
+
+
+@pytest.mark.fault(87)
+@pytest.mark.parametrize("revision", [None, "0001"])
+def test_a_migration_that_is_killed_at_any_step_is_finished_by_the_next_run(account, records, revision):
+    account.tell(records[0])
+    begin_at(account, revision)
+    first = account.sync()
+    assert first.code == 0, first.output
+    migration = first.points[: first.points.index("before insert accounts #1")]
+    steps = [point for point in migration if point.startswith(("after", "before commit", "open file"))]
+    # Where a migration is one transaction, a few steps are as good as all; MariaDB commits each statement.
+    steps = steps[:: 2 if account.engine.dialect.name == "mariadb" else max(1, len(steps) // FEW)]
+    for point in steps:
+        begin_at(account, revision)
+        done = account.sync(number=signal.SIGKILL, point=point)
+        assert done.code == -signal.SIGKILL, (point, done)
+        account.check_quiet_run()
+    assert len(steps) >= FEW

@@ -1,0 +1,61 @@
+"""The documentation is built as a reader gets it: a site without a broken link, and a man page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+from support.doc_examples import HOME
+from support.external_tools import tool
+
+from etl.cli import cli
+from etl.cli.exit_codes import EXIT_CODES
+from etl.config.schema import SETTINGS
+
+MAN_PAGE = HOME / "docs" / "billing-etl.1"
+
+
+def build(builder: str, folder: Path, *options: str) -> Path:
+    """Have Sphinx build the docs; every warning is an error, a broken link among them."""
+    strictly = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--doctree-dir", str(folder / "trees")]
+    command = [sys.executable, "-m", "sphinx", *strictly, *options, "--builder", builder, "docs", str(folder / "out")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", cwd=HOME)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return folder / "out"
+
+
+class Text(HTMLParser):
+    """The words of a page."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.feed(page.read_text("utf-8"))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data.split()
+
+
+def test_the_site_is_built_without_a_warning_and_knows_what_the_code_knows(tmp_path: Path) -> None:
+    site = build("html", tmp_path)
+    pages = {page.relative_to(HOME / "docs").with_suffix("") for page in (HOME / "docs").rglob("*.md")} - {Path("man")}
+    assert {page for page in pages if not (site / f"{page}.html").exists()} == set()
+    assert {setting.variable for setting in SETTINGS} <= set(Text(site / "reference" / "settings.html").words)
+    assert {str(code) for code in EXIT_CODES} <= set(Text(site / "reference" / "exit-codes.html").words)
+    assert set(cli.commands) <= set(Text(site / "reference" / "commands.html").words)
+
+
+def test_the_man_page_in_the_repository_is_the_one_of_these_commands(tmp_path: Path) -> None:
+    built = build("man", tmp_path, "--tag", "man") / "billing-etl.1"
+    assert MAN_PAGE.read_text("utf-8") == built.read_text("utf-8"), "run: make man"
+
+
+def test_man_shows_it_and_has_nothing_to_complain_of() -> None:
+    command = [tool("man"), "--warnings", "--local-file", str(MAN_PAGE)]
+    variables = {"LC_ALL": "C.UTF-8", "MANWIDTH": "80", "PATH": "/usr/bin:/bin"}
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=variables)
+    assert shown.stderr == ""
+    assert [title for title in ("NAME", "SYNOPSIS", "EXIT STATUS") if f"\n{title}\n" not in shown.stdout] == []
+    assert "billing-etl - charges of a Telefon-IP account into your SQL database" in shown.stdout

@@ -1,0 +1,287 @@
+"""The job as it runs alone at night: several accounts, and what tells somebody how it went."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+from support.fake_heartbeat_server import Service, waiting_service
+
+from etl.cli.exit_codes import BUG, BUSY, CONFIG, DATABASE, LOOK, OK, REFUSED, UNAVAILABLE, worst_of
+from etl.ops.metrics import parse
+
+SPAN = ("--until", "2025-03-10")
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with waiting_service() as server:
+        yield server
+
+
+@pytest.fixture
+def accounts(billing, vendor):
+    """Four accounts in the usual file: a good one, one that begins in the future, one without a token, a good one."""
+    token = billing.variables.pop("BILLING_API_TOKEN")
+    del billing.variables["BILLING_START_DATE"]
+    folder = billing.folder / "config" / "billing-etl"
+    folder.mkdir(parents=True)
+    billing.variables["XDG_CONFIG_HOME"] = str(folder.parent)
+    (folder / "config.toml").write_text(
+        f"""start_date = 2025-03-01
+[accounts.first]
+api_token = "{token}"
+[accounts.late]
+api_token = "{token}"
+start_date = 2999-01-01
+[accounts.poor]
+[accounts.last]
+api_token = "{token}"
+database_url = "sqlite:///last.db"
+"""
+    )
+    return billing
+
+
+def metric(billing, name, account):
+    return parse((billing.folder / "m.prom").read_text()).get(f"billing_etl_{name}", {}).get((account,))
+
+
+# --- several accounts -------------------------------------------------------------------------------------------------
+
+
+def test_an_account_that_is_wrong_keeps_no_other_from_its_turn(accounts):
+    done = accounts("sync", *SPAN, "--json")
+    found = json.loads(done.out)
+    assert [(one["account"], one["exit_code"], one["new"]) for one in found["accounts"]] == [
+        ("first", 0, 30), ("late", 78, 0), ("poor", 78, 0), ("last", 0, 30),
+    ]  # fmt: skip
+    assert (done.code, found["exit_code"]) == (78, 78)
+    assert "late: BILLING_START_DATE is 2999-01-01" in done.errors
+    assert "poor: BILLING_API_TOKEN is not set" in done.errors
+    statuses = json.loads(accounts("status", "--json").out)["accounts"]
+    assert {one["account"]: one["records"] for one in statuses} == {"first": 30, "late": 0, "poor": 0, "last": 30}
+
+
+def test_accounts_with_one_token_are_told_of(accounts):
+    done = accounts("sync", *SPAN)
+    assert "the accounts first and late have the same token" in done.errors
+    assert "last have the same token" not in done.errors, "it has a database of its own"
+
+
+def test_check_looks_at_every_account_whatever_the_first_has(accounts):
+    done = accounts("check", "--json")
+    found = json.loads(done.out)
+    assert (done.code, [one["account"] for one in found["accounts"]]) == (78, ["first", "late", "poor", "last"])
+    assert "config.toml" in found["accounts"][0]["checks"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "worst"),
+    [
+        ([], OK),
+        ([OK, LOOK, OK], LOOK),
+        ([BUSY, LOOK], BUSY),
+        ([UNAVAILABLE, BUSY], UNAVAILABLE),
+        ([CONFIG, REFUSED, UNAVAILABLE], CONFIG),
+        ([DATABASE, CONFIG], DATABASE),
+        ([BUG, CONFIG], BUG),
+    ],
+)
+def test_the_worst_code_is_that_of_the_worst_end(codes, worst):
+    assert worst_of(codes) == worst
+
+
+# --- config show ------------------------------------------------------------------------------------------------------
+
+
+def test_config_show_tells_every_value_and_where_it_comes_from_and_no_secret(billing):
+    token = billing.variables.pop("BILLING_API_TOKEN")
+    (billing.folder / "token").write_text(token)
+    (billing.folder / "token").chmod(0o600)
+    (billing.folder / ".env").write_text("BILLING_WINDOW_DAYS=3\n")
+    (billing.folder / "c.toml").write_text(
+        "lookback_days = 4\n[accounts.shop]\napi_token_file = 'token'\ntimeout = 20\n"
+        "database_url = 'postgresql://u:correct-horse-battery@h/d?sslpassword=hunter22'\n"
+    )
+    done = billing("--config", "c.toml", "config", "show", "--json", BILLING_HEARTBEAT_URL="https://hc-ping.com/7f2c")
+    document = json.loads(done.out)
+    (account,) = document["accounts"]
+    found = {name: (one["value"], one["source"]) for name, one in account["settings"].items()}
+    assert (done.code, document["file"], account["account"], account["errors"]) == (0, "c.toml", "shop", [])
+    expected = {
+        "BILLING_API_TOKEN": ("***", "c.toml [accounts.shop]: token"),
+        "BILLING_DATABASE_URL": ("postgresql+psycopg://u:***@h/d?sslpassword=***", "c.toml [accounts.shop]"),
+        "BILLING_ACCOUNT": ("shop", "c.toml [accounts.shop]"),
+        "BILLING_LOOKBACK_DAYS": (4, "c.toml"),
+        "BILLING_WINDOW_DAYS": (3, ".env"),
+        "BILLING_TIMEOUT": (20.0, "c.toml [accounts.shop]"),
+        "BILLING_RETRY_ATTEMPTS": (2, "environment"),
+        "BILLING_TIMEZONE": ("Europe/Moscow", "default"),
+        "BILLING_METRICS_FILE": (None, "not set"),
+        "BILLING_HEARTBEAT_URL": ("***", "environment"),
+    }
+    assert {name: found[name] for name in expected} == expected
+
+    done = billing("--config", "c.toml", "config", "show")
+    assert re.search(r"BILLING_TIMEOUT +20 +c\.toml \[accounts\.shop\]", done.out), done
+    assert not re.search("correct|hunter", done.out + done.errors)
+
+
+def test_config_show_works_without_a_token_and_names_what_is_wrong(billing):
+    assert billing("config", "show", BILLING_API_TOKEN=None).code == 0
+    done = billing("config", "show", BILLING_TIMEOUT="soon", BILLING_LOKBACK_DAYS="3")
+    assert (done.code, done.errors.count("\n")) == (78, 2)
+    for words in ("BILLING_TIMEOUT is 'soon'", "BILLING_LOKBACK_DAYS is no setting; did you mean"):
+        assert words in done.errors
+    assert "BILLING_WINDOW_DAYS" in done.out
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [("--log-format", "json"), ()])
+def test_every_line_of_a_run_says_which_run_account_and_window_it_is_about(billing, vendor, asked):
+    vendor.faults.add("status", status=503, times=1, action="post_billing_data")
+    setting = {} if asked else {"BILLING_LOG_FORMAT": "json"}
+    done = billing("-v", *asked, "sync", *SPAN, **setting)
+    lines = [json.loads(line) for line in done.errors.splitlines()]
+    assert done.code == 0
+    assert {line["account"] for line in lines} == {"default"}
+    assert len({line["run_id"] for line in lines}) == 1
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"]) for line in lines)
+    retry = next(line for line in lines if line["levelname"] == "WARNING")
+    assert retry["window"] in {"2025-03-01..2025-03-07", "2025-03-08..2025-03-10"}, (
+        "it was met in a thread that fetches"
+    )
+
+
+@pytest.mark.parametrize("arguments", [("sync", "--nothing"), ("sync", "--account", "shop"), ("status",)])
+def test_the_last_word_of_a_program_that_logs_in_json_is_json(billing, arguments):
+    done = billing("--log-format", "json", *arguments, BILLING_TIMEOUT="soon")
+    assert done.code in {2, 78}
+    assert [json.loads(line)["levelname"] for line in done.errors.splitlines()] == ["ERROR"]
+
+
+def test_under_systemd_every_line_has_a_priority_and_no_time(billing, vendor):
+    vendor.faults.add("status", status=503, times=None)
+    reading, writing = os.pipe()
+    found = os.fstat(writing)
+    variables = billing.variables | {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}
+    command = [sys.executable, "-m", "etl", "-v", "sync", *SPAN]
+    done = subprocess.run(
+        command, check=False, cwd=billing.folder, env=variables, stdout=subprocess.DEVNULL, stderr=writing
+    )
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as lines:
+        text = lines.read()
+    assert done.returncode == 69
+    assert all(re.match(r"<[3-6]>(?!\d{4}-)", line) for line in text.splitlines()), text
+    assert text.splitlines()[-1].startswith("<3>default: ")
+
+
+# --- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_metrics_tell_of_each_account_and_a_failure_keeps_the_last_success(accounts, vendor):
+    option = ("--metrics-file", "m.prom")
+    assert accounts("sync", *SPAN, *option).code == 78
+    assert [metric(accounts, "last_run_exit_code", one) for one in ("first", "late", "poor", "last")] == [0, 78, 78, 0]
+    success = metric(accounts, "last_success_timestamp_seconds", "first")
+    assert success is not None
+    assert metric(accounts, "watermark_timestamp_seconds", "last") == 1741640400, "the end of 10 March in Moscow"
+
+    vendor.faults.add("status", status=503, times=None)
+    assert accounts("sync", *SPAN, *option, "--account", "first").code == 69
+    assert metric(accounts, "last_success_timestamp_seconds", "first") == success
+    assert [metric(accounts, "last_run_exit_code", one) for one in ("first", "last")] == [69, 0]
+
+    (accounts.folder / "billing.db").unlink()
+    (accounts.folder / "billing.db").mkdir()
+    assert accounts("sync", *SPAN, *option, "--account", "first").code == 74
+    assert metric(accounts, "last_success_timestamp_seconds", "first") == success
+
+
+def test_metrics_show_the_balance_and_what_is_unexplained(synced, vendor):
+    vendor.faults.add("status", status=503, times=None, action="get_balance")  # so no snapshot is newer than these
+    with closing(sqlite3.connect(synced.folder / "billing.db")) as database:
+        database.execute("DELETE FROM balance_snapshots")
+        database.executemany(
+            "INSERT INTO balance_snapshots (account_id, taken_at, balance, recorded_spend) VALUES (1, ?, ?, ?)",
+            [("2025-03-10 01:00:00.000000", "100.000000", "6.000000"),
+             ("2025-03-11 01:00:00.000000", "97.500000", "7.000000")],
+        )  # fmt: skip
+        database.commit()
+    assert synced("backfill", "--since", "2025-03-01", "--until", "2025-03-01", BILLING_METRICS_FILE="m.prom").code == 0
+    assert (metric(synced, "balance", "default"), metric(synced, "unexplained_amount", "default")) == (97.5, -1.5)
+
+
+def test_metrics_that_cannot_be_written_fail_no_run(billing):
+    done = billing("sync", *SPAN, "--metrics-file", "nowhere/m.prom")
+    assert (done.code, "nowhere/m.prom cannot be written" in done.errors) == (0, True), done
+
+
+def test_a_dry_run_and_an_accepted_day_leave_no_metrics_and_no_heartbeat(synced, service):
+    outside = {"BILLING_METRICS_FILE": "m.prom", "BILLING_HEARTBEAT_URL": service.url}
+    assert synced("sync", *SPAN, "--dry-run", **outside).code == 0
+    assert synced("accept", "2025-03-09", "--even-if-not-suspect", **outside).code == 0
+    assert (service.told, "m.prom" in synced.files()) == ([], False)
+
+
+# --- heartbeat --------------------------------------------------------------------------------------------------------
+
+
+def events(service):
+    return [re.sub(r"^/ping/check/|\?rid=[0-9a-f-]{36}$", "", path) for path, _ in service.told]
+
+
+def test_one_heartbeat_a_process_tells_of_all_accounts(accounts, service):
+    done = accounts("--log-format", "json", "sync", *SPAN, BILLING_HEARTBEAT_URL=service.url)
+    assert (done.code, events(service)) == (78, ["start", "78"])
+    assert len({path.partition("rid=")[2] for path, _ in service.told}) == 1
+    summary = service.told[1][1]
+    for words in ("first: 10 days", "late: exit code 78: BILLING_START_DATE", "poor: exit code 78", "last: 10 days"):
+        assert words in summary
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"BILLING_DATABASE_URL": "sqlite:///nowhere/b.db"}, 74),
+        ({"BILLING_TIMEOUT": "soon"}, 78),
+        ({".env": b"\xff"}, 78),
+    ],
+)
+def test_a_run_that_fails_early_is_told_of_too(billing, service, wrong, code):
+    if ".env" in wrong:
+        (billing.folder / ".env").write_bytes(wrong.pop(".env"))
+    done = billing("sync", *SPAN, BILLING_HEARTBEAT_URL=service.url, **wrong)
+    assert (done.code, events(service)) == (code, ["start", str(code)]), done
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a-secret-check-of-ours", None])
+def test_a_heartbeat_that_nobody_hears_fails_no_run_and_is_no_secret_told(billing, service, url):
+    service.status = 500
+    done = billing("-vv", "sync", *SPAN, BILLING_HEARTBEAT_URL=url or f"{service.url}/a-secret-check-of-ours")
+    assert (done.code, "the heartbeat did not tell" in done.errors) == (0, True), done
+    assert "a-secret-check" not in done.out + done.errors
+
+
+def test_a_signal_is_told_of(billing, vendor, service, wait_for_request):
+    vendor.faults.add("hang", times=None)
+    process = billing.start(
+        "sync", *SPAN, "--metrics-file", "m.prom", BILLING_HEARTBEAT_URL=service.url, BILLING_RETRY_ATTEMPTS="1"
+    )
+    wait_for_request(process)
+    process.send_signal(signal.SIGTERM)
+    assert billing.finish(process).code == 143
+    assert events(service) == ["start", "143"]
+    assert metric(billing, "last_run_exit_code", "default") == 143

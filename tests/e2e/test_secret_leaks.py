@@ -1,0 +1,216 @@
+"""A distinctive token, password and phone go through everything there is, and come out nowhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+import threading
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from conftest import fresh_database
+from sqlalchemy import inspect, text
+from support.run_helpers import SILENT, settings_of
+from support.secret_leaks import chain, forms_of, leaks, leaks_of_files
+
+from etl.db.engine import open_engine
+from etl.errors import BillingError
+from etl.log import Redactor, set_up_logs
+from etl.sandbox import Dataset, Sandbox
+from etl.sandbox.faults import KINDS
+from etl.services.sync import Order, open_client, run_account
+
+TOKEN = "CanAry.t0ken+of=the%account~7d1f'0c5e"
+PASSWORD = "CanAry;pass w0rd/of:the@database'8e2a"
+SECRETS = (TOKEN, PASSWORD)
+PHONES = ("9243555100", "9990001122")
+SPAN = ("--until", "2025-03-10")
+
+
+def charge(moment, phone, **changes):
+    record = {
+        "created_at": moment,
+        "code_auth": "0371",
+        "status": 1,
+        "status_info": "ok",
+        "phone": phone,
+        "price": Decimal("0.2"),
+    }
+    return record | changes
+
+
+def records(url):
+    """Good and bad ones; some repeat the URL they came from."""
+    return [
+        charge("2025-03-01T10:00:00", "89243555100"),
+        charge("2025-03-01T10:00:01", "8 (999) 000-11-22", status_info=f"asked by {url}"),
+        charge("2025-03-02T09:00:00", "89990001122"),
+        charge("2025-03-02T10:00:00", "89990001122", price=f"x {url}"),
+        charge("2025-03-09T09:00:00", "89990001122"),
+        charge("2025-03-09T10:00:00", "89990001122", price="89243555100"),
+    ]
+
+
+@pytest.fixture
+def vendor():
+    dataset = Dataset(seed=1, today=date(2025, 3, 10), days=1)
+    with Sandbox(port=0, token=TOKEN, dataset=dataset) as sandbox:
+        dataset.replace(records(f"{sandbox.url}/{TOKEN}/"))
+        yield sandbox
+
+
+def look_for_leaks(*texts):
+    for words in texts:
+        assert leaks(words, SECRETS) == []
+        assert not any(phone in words for phone in PHONES)
+
+
+@pytest.fixture
+def told(billing, tmp_path):
+    """Run a command; look through what it said, and through what it left behind."""
+    billing.variables |= {"BILLING_API_TOKEN": TOKEN, "BILLING_RETRY_ATTEMPTS": "1"}
+
+    def run(*arguments, codes, **changes):
+        done = billing(*arguments, **changes)
+        look_for_leaks(done.out, done.errors)
+        assert done.code in codes, done
+        assert leaks_of_files(tmp_path, SECRETS) == []
+
+    return run
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def place(request, tmp_path):
+    """A database of each kind, and its URL as a user would write it; where there are passwords, with one."""
+    with fresh_database(request.param, tmp_path) as url:
+        # MariaDB would refuse a password that is not its own.
+        yield url.set(password=PASSWORD) if request.param == "postgresql" and not url.password else url
+
+
+@pytest.fixture
+def billing_at(place, told):
+    address = place.render_as_string(hide_password=False)
+    return lambda *arguments, **changes: told(*arguments, **{"BILLING_DATABASE_URL": address} | changes)
+
+
+def test_no_verb_tells_a_secret_or_keeps_the_token(billing_at, place, vendor):
+    details = ("-vv", "--log-format", "json")
+    billing_at("-vv", "sync", *SPAN, codes={65})
+    billing_at(*details, "backfill", "--since", "2025-03-01", "--until", "2025-03-10", "--json", codes={65})
+    billing_at("-vv", "verify", "--source", "json,csv", codes={0})
+    billing_at("-vv", "accept", "2025-03-09", "--even-if-not-suspect", codes={0})
+    billing_at("-vv", "status", "--json", codes={0})
+    billing_at("status", codes={0})
+    billing_at("-vv", "check", codes={0, 1})
+    billing_at("-vv", "migrate", codes={0})
+    billing_at("-vv", "sync", *SPAN, codes={77}, BILLING_API_TOKEN=TOKEN + "x")
+    vendor.faults.add("echo_url", times=None)
+    billing_at(*details, "sync", *SPAN, codes={69})
+    vendor.faults.clear()
+    vendor.faults.add("refusal", body=f"no {vendor.url}/{TOKEN}/ for 89243555100", times=None)
+    billing_at("-vv", "sync", *SPAN, "--json", codes={69})
+    billing_at("-vv", "check", "--json", codes={69})
+    vendor.faults.clear()
+    with open_engine(place).connect() as connection:
+        inspector = inspect(connection)
+        cells = [
+            repr(tuple(row))
+            for name in [*inspector.get_table_names(), *inspector.get_view_names()]
+            for row in connection.execute(text(f"SELECT * FROM {name}"))
+        ]
+    assert leaks("\n".join(cells), SECRETS) == []
+    assert any("9243555100" in cell for cell in cells), "there was something to find"
+    with open_engine(place).begin() as connection:
+        for table in ("restatements", "synced_days"):
+            connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_gone"))
+    billing_at(*details, "sync", *SPAN, codes={74})
+    billing_at("-vv", "forget", "--phone", "8 924 355 51 00", codes={74})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://postgres:{}@127.0.0.1:1/billing",
+        "mysql://root:{}@127.0.0.1:1/billing",
+        "postgresql://postgres:{}@h@127.0.0.1/billing",
+        "postgresql://postgres:{}@127.0.0.1:port/billing",
+        "sqlserver://sa:{}@127.0.0.1/billing",
+    ],
+)
+def test_no_wrong_database_url_is_repeated(told, url):
+    from urllib.parse import quote
+
+    address = url.format(quote(PASSWORD, safe=""))
+    told("-vv", "sync", codes={74, 78}, BILLING_DATABASE_URL=address)
+    told("-vv", "--log-format", "json", "check", "--json", codes={74, 78}, BILLING_DATABASE_URL=address)
+
+
+def test_no_wrong_command_line_repeats_the_number(told):
+    told("forget", "--phone", "89243555100 and 89990001122", codes={2})
+    told("-vv", "forget", "--phone", "x" + PHONES[0], codes={2})
+
+
+def test_the_demo_tells_no_phone(told):
+    told("-vv", "demo", codes={0})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no core files")
+def test_a_run_may_leave_no_core_file(billing, vendor, wait_for_request):
+    vendor.faults.add("hang", times=None)
+    process = billing.start("sync", *SPAN, BILLING_API_TOKEN=TOKEN)
+    wait_for_request(process)
+    limits = Path(f"/proc/{process.pid}/limits")
+    if not limits.exists():
+        pytest.skip("this system does not show the limits of a process")
+    (line,) = (line for line in limits.read_text().splitlines() if line.startswith("Max core file size"))
+    assert line.split()[4:6] == ["0", "0"]
+
+
+@pytest.fixture
+def logs():
+    """All that the program logs, at its most talkative."""
+    root = logging.getLogger()
+    before = (root.handlers[:], root.level, sys.excepthook, threading.excepthook, sys.unraisablehook)
+    stream = io.StringIO()
+    set_up_logs(2, "text", Redactor([TOKEN]), stream)
+    yield stream
+    root.handlers[:], root.level, sys.excepthook, threading.excepthook, sys.unraisablehook = before
+    logging.captureWarnings(capture=False)
+
+
+@pytest.mark.parametrize("action", ["*", "post_billing_data"])
+@pytest.mark.parametrize("fault", KINDS)
+def test_no_fault_leads_back_to_a_secret(sqlite_url, vendor, logs, capfd, fault, action):
+    redact = Redactor([TOKEN])
+    settings = settings_of(
+        sqlite_url, vendor, date(2025, 3, 1), timeout=0.2, request_deadline=0.5, max_response_mb=1, window_days=31
+    )
+    vendor.faults.add(fault, action=action, times=None, megabytes=2, seconds=30)
+    report = run_account(
+        settings,
+        Order("sync", until=date(2025, 3, 9)),
+        SILENT,
+        redact=redact,
+        exit_code_of=lambda _report: 0,
+        clock=lambda: datetime(2025, 3, 10, 6, tzinfo=UTC),
+    )
+    look_for_leaks(logs.getvalue(), chain(report.error), *capfd.readouterr())
+    with open_client(settings, redact) as client:
+        try:
+            client.balance()
+        except BillingError as error:
+            look_for_leaks(chain(error))
+
+
+def test_what_would_leak_would_be_seen():
+    for form in forms_of(TOKEN):
+        assert leaks(f"text {form} text", SECRETS)
+    assert leaks(json.dumps({"url": f"/{TOKEN}/"}), SECRETS)
+    inner = ValueError(f"/{TOKEN}/")
+    outer = BillingError("no")
+    outer.__context__ = inner
+    assert leaks(chain(outer), SECRETS)

@@ -1,0 +1,156 @@
+"""Many new rows at once, on each database: every value comes back as it was given."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from itertools import count
+
+import pytest
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from etl.db.dialects.bulk_insert import BATCH, LONGEST_STATEMENT, insert_columns
+from etl.db.engine import describe, open_engine, reading
+from etl.db.migrate import create_or_migrate
+from etl.db.records import read_records
+from etl.db.tables import billing_records
+from etl.model import bounds
+
+SHARED = {"account_id": 1, "first_seen_at": "2026-03-11 06:30:00.000001", "updated_at": "2026-03-11 06:30:00.000001"}
+COLUMNS = (
+    "created_at", "phone", "code_auth", "ordinal", "status", "status_info", "price", "repeats", "created_at_utc",
+)  # fmt: skip
+PHONE = "9243555100"
+HOSTILE = (
+    "'", "''", "\\", "\\'", "'\\", '"', "`", "%", "%s", "%%", "%(x)s", "?", "?1", ":x", "$1", "{}", "\\N", "\\.", "\\x",
+    "None", "NULL", "\t", "\n", "\r", "\r\n", "a\tb\nc\rd", "\x01", "\x08", "\x1a", "\x1b", "\x7f", "\x85", "\u2028",
+    "\x1d", "\x1e", "\x1f", "\x1f\x1f", "a\x1eb", "'\x1d'", "'),(", "'); DROP TABLE billing_records; --", "/*", "#",
+    ";", "я", "🙂", "🙂'\\", "\ufffd", "e\u0301", "﷽", " ", " a ", "", "0", "1e3", "true", "x" * 100_000, "'" * 70_000,
+)  # fmt: skip
+"""What a database, its driver or this program may take for more than a text. None holds what `storable` removes."""
+
+
+@pytest.fixture
+def engine(database_url) -> Engine:
+    engine = open_engine(database_url)
+    create_or_migrate(engine)
+    return engine
+
+
+def row(ordinal, info="ok", *, status: int | None = 1, code="0371"):
+    """One record's own values; the ordinal tells it from all others."""
+    return ("2026-03-09 10:00:00", f"+7{PHONE}", code, ordinal, status, info, "0.200000", 1, "2026-03-09 07:00:00")
+
+
+def insert(engine, rows, shared=SHARED, columns=COLUMNS):
+    with engine.begin() as connection:
+        insert_columns(connection, billing_records, shared, in_columns(rows, columns))
+
+
+def in_columns(rows, names=COLUMNS):
+    return dict(zip(names, tuple(zip(*rows, strict=True)) or ((),) * len(names), strict=True))
+
+
+def stored(engine, *names):
+    """Columns of all rows as the database spells them, in order of the ordinal."""
+    with engine.connect() as connection:
+        columns = [billing_records.c[name] for name in names]
+        return [tuple(found) for found in connection.execute(select(*columns).order_by(billing_records.c.ordinal))]
+
+
+@pytest.mark.fault(65, 70)
+def test_a_hostile_text_comes_back_as_it_was_given_whoever_its_neighbours_are(engine):
+    numbers = count(1)
+    given = []
+
+    def some(texts, **values):
+        rows = [row(next(numbers), info, **values) for info in texts]
+        given.extend(rows)
+        insert(engine, rows)
+
+    for info in HOSTILE:
+        some(["plain", info, "plain"])
+        some([info], status=None)
+    some(HOSTILE)
+    some(HOSTILE, code="'\\\t\x1f%s")
+    names = ("phone", "code_auth", "ordinal", "status", "status_info")
+    assert stored(engine, *names) == [values[1:6] for values in given]
+
+
+def test_a_hostile_text_that_all_rows_share_comes_back_as_it_was_given(engine):
+    codes = [info for info in HOSTILE if len(info) < 256]
+    own = (*COLUMNS[:2], *COLUMNS[3:])
+    for number, code in enumerate(codes, 1):
+        values = row(number, status=None)
+        insert(engine, [(*values[:2], *values[3:])], SHARED | {"code_auth": code}, own)
+    assert stored(engine, "code_auth", "ordinal") == [(code, number) for number, code in enumerate(codes, 1)]
+
+
+def test_every_column_is_filled_with_its_own_value(engine):
+    insert(engine, [row(7, "Busy", status=-(2**63))])
+    with engine.connect() as connection:
+        one = connection.execute(text("SELECT * FROM billing_records")).one()._asdict()
+    spelled = {name: value if value is None else str(value) for name, value in one.items()}
+    assert spelled == {
+        "id": "1", "account_id": "1", "created_at": "2026-03-09 10:00:00", "phone": f"+7{PHONE}", "code_auth": "0371",
+        "ordinal": "7", "status": str(-(2**63)), "status_info": "Busy", "price": "0.200000", "repeats": "1",
+        "created_at_utc": "2026-03-09 07:00:00", "first_seen_at": SHARED["first_seen_at"],
+        "updated_at": SHARED["updated_at"], "withdrawn_at": None,
+    }  # fmt: skip
+
+
+@pytest.mark.fault(65, 70)
+@pytest.mark.parametrize("texts", [[text for text in HOSTILE if "\x1f" not in text], HOSTILE], ids=["most", "all"])
+def test_a_hostile_text_is_read_back_as_it_was_given(engine, texts):
+    phones = [text for text in texts if len(text) < 256]
+    given = [row(number, info, status=number % 3 or None) for number, info in enumerate(texts, 1)]
+    given += [
+        (time, phone, "", number, *rest)
+        for number, phone in enumerate(phones, len(given) + 1)
+        for time, _, _, _, *rest in [row(number)]
+    ]
+    insert(engine, given)
+    with reading(engine) as connection:
+        found = read_records(connection, SHARED["account_id"], *bounds(date(2026, 3, 9)))
+        assert read_records(connection, SHARED["account_id"], *bounds(date(2026, 3, 10))) == []
+    assert {(*one.record, one.ordinal, one.repeats, one.withdrawn) for one in found} == {
+        (time, phone, code, status, info, Decimal(price), ordinal, repeats, False)
+        for time, phone, code, ordinal, status, info, price, repeats, _utc in given
+    }
+    assert {type(one.id) for one in found} == {int}
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 1023, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 1021])
+def test_any_number_of_rows_is_inserted_once_and_in_their_order(engine, size):
+    insert(engine, (row(number, f"{number}", status=number % 7 or None) for number in range(size)))
+    assert stored(engine, "ordinal", "status", "status_info") == [(n, n % 7 or None, f"{n}") for n in range(size)]
+    assert [number for (number,) in stored(engine, "id")] == list(range(1, size + 1))
+
+
+def test_rows_too_long_for_one_statement_are_inserted_all_the_same(engine):
+    # Together more than the 16 MiB that a MariaDB server takes at once.
+    infos = ["я" * (LONGEST_STATEMENT // 4) + str(number) for number in range(40)]
+    insert(engine, [row(number, info) for number, info in enumerate(infos)])
+    assert stored(engine, "status_info") == [(info,) for info in infos]
+
+
+@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+def test_a_backslash_is_none_but_itself_where_the_server_takes_it_for_no_escape(engine):
+    infos = [info for info in HOSTILE if len(info) < 256]
+    with engine.begin() as connection:
+        connection.exec_driver_sql("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'")
+        rows = [row(n, info) for n, info in enumerate(infos)]
+        insert_columns(connection, billing_records, SHARED, in_columns(rows))
+    assert stored(engine, "status_info") == [(info,) for info in infos]
+
+
+@pytest.mark.parametrize("info", ["ok", "\x1f"])
+def test_a_row_that_is_refused_leaves_none_behind_and_stands_in_no_error(engine, info):
+    with pytest.raises(DBAPIError) as raised:
+        insert(engine, [row(1, info), row(2, info), row(1, info)])
+    error = raised.value
+    assert PHONE not in str(error.statement)
+    assert PHONE not in describe(error)
+    with engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(billing_records)) == 0

@@ -1,0 +1,344 @@
+"""Phones in each form, and forgetting: on each database, with the vendor going on as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import inspect, select, text
+from support.run_helpers import SILENT, settings_of
+
+from etl.db.engine import open_engine
+from etl.db.ledger import Run, find_account, hold_fence
+from etl.db.lock import hold_lock
+from etl.db.tables import billing_records, rejected_records
+from etl.errors import ConfigError, DatabaseFailed, RunElsewhere
+from etl.model import Window
+from etl.pii import FORGOTTEN
+from etl.services.erase import canonical_number, forget_number
+from etl.services.sync import Order, open_client, open_source, protection_of, rules_of, run_account
+from etl.services.verify import verify_windows
+
+TODAY = date(2026, 3, 11)
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
+KEY, OTHER_KEY = bytes(range(32)), bytes(range(1, 33))
+PERSON, STRANGER, ABROAD = "89243555100", "89990001122", "375291234567"
+FORMS = {
+    "plain": {},
+    "masked": {"phones": "masked"},
+    "keyed": {"phones": "keyed", "phones_key_file": KEY},
+    "masked, no codes": {"phones": "masked", "codes": "drop"},
+    "keyed, no codes": {"phones": "keyed", "phones_key_file": KEY, "codes": "drop"},
+}
+DIGITS = ("9243555100", "9990001122", "291234567", "924 355", "(924)")
+
+
+def charge(moment, phone=PERSON, code="4971", status=1, info="ok", price="0.2"):
+    return {
+        "created_at": moment,
+        "code_auth": code,
+        "status": status,
+        "status_info": info,
+        "phone": phone,
+        "price": Decimal(price) if isinstance(price, str) and price[0].isdigit() else price,
+    }
+
+
+LISTED = [
+    charge("2026-03-08T10:00:00"),
+    charge("2026-03-08T10:00:00", info="SMS; 8 (924) 355-51-00", price="3.25"),
+    charge("2026-03-08T10:00:00", code="4972"),
+    charge("2026-03-08T10:00:00", STRANGER, price="3.25"),
+    *[charge("2026-03-08T11:00:00", "+7 924 355-51-00", None, None, None, "0")] * 2,
+    charge("2026-03-09T10:00:00", ABROAD, status=0, price="0.000001"),
+    charge("2026-03-09T10:00:00", STRANGER, info="passed on to 89243555100"),
+    charge("2026-03-09T12:00:00", price="x"),
+    charge("2026-03-09T13:00:00", STRANGER, price="x"),
+    charge("2026-03-10T10:00:00", ""),
+    charge("2026-03-11T08:00:00"),
+]
+
+
+class Account:
+    """One account in one form. Each run is a minute later than the one before."""
+
+    def __init__(self, url, vendor, **form):
+        self.settings = settings_of(url, vendor, EIGHTH, **form)
+        self.engine = open_engine(url)
+        self.now = MORNING
+
+    def run(self, command="sync", since=None, until=None, *, dry_run=False, **changes):
+        self.now += timedelta(minutes=1)
+        return run_account(
+            replace(self.settings, **changes),
+            Order(command, since, until, dry_run),
+            SILENT,
+            redact=str,
+            exit_code_of=lambda _report: 0,
+            clock=lambda: self.now,
+        )
+
+    def forget(self, number=PERSON, **changes):
+        self.now += timedelta(minutes=1)
+        settings = replace(self.settings, **changes)
+        return forget_number(settings, canonical_number(number), wait=0, clock=lambda: self.now)
+
+    def verify(self, source):
+        with open_client(self.settings, str) as client:
+            vendor = open_source(self.settings, client, today=TODAY, last=TODAY)
+            fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
+            rules = rules_of(self.settings, TODAY, thorough=True)
+            return next(verify_windows(self.engine, 1, [Window(EIGHTH, TODAY)], fetch, rules))
+
+    def query(self, statement):
+        with self.engine.connect() as connection:
+            return sorted(map(tuple, connection.execute(text(statement))), key=repr)
+
+    def rows(self, table, *columns):
+        with self.engine.connect() as connection:
+            return connection.execute(select(*(table.c[name] for name in columns)).order_by(table.c.id)).all()
+
+    def cells(self):
+        """Every cell of every table and view, as one text."""
+        with self.engine.connect() as connection:
+            names = [*inspect(connection).get_table_names(), *inspect(connection).get_view_names()]
+            return "\n".join(str(row) for name in names for row in connection.execute(text(f"SELECT * FROM {name}")))
+
+
+def form_names(*names):
+    return pytest.mark.parametrize("form", [FORMS[name] for name in names], ids=names)
+
+
+@pytest.fixture
+def vendor(sandbox):
+    sandbox.dataset.replace(LISTED)
+    return sandbox
+
+
+@pytest.fixture
+def account(database_url, vendor, form):
+    account = Account(database_url, vendor, **form)
+    assert account.run().error is None
+    return account
+
+
+# Forms ----------------------------------------------------------------------------------------------------------------
+
+
+@form_names("masked", "keyed, no codes")
+def test_no_phone_reaches_the_database_and_the_job_goes_on_as_ever(account, vendor, form):
+    for digits in DIGITS:
+        assert digits not in account.cells()
+    if "codes" in form:
+        assert "497" not in account.cells()
+    assert (account.verify("json"), account.verify("csv")) == ([], [])
+    vendor.dataset.replace([*LISTED[1:], charge("2026-03-08T12:00:00", price="9")])
+    vendor.faults.add("status", action="post_billing_data", times=None)
+    assert account.run().error is None
+    for digits in DIGITS:
+        assert digits not in account.cells()
+    assert account.verify("csv") == []
+    before = account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM restatements")
+    vendor.faults.clear()
+    report = account.run()
+    assert (report.tally.new, report.tally.changed, report.tally.withdrawn) == (0, 0, 0)
+    assert (account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM restatements")) == before
+
+
+@form_names("keyed")
+@pytest.mark.fault(127)
+def test_one_person_has_one_keyed_phone_however_spelled(account):
+    ours = protection_of(account.settings).phone("+79243555100")
+    phones = [row.phone for row in account.rows(billing_records, "phone")]
+    assert phones.count(ours) == 5
+    payloads = [json.loads(row.payload)["phone"] for row in account.rows(rejected_records, "payload")]
+    assert sorted(payloads) == sorted([ours, protection_of(account.settings).phone("+79990001122")])
+
+
+def test_money_is_the_same_in_each_form(sqlite_url, vendor):
+    spent = set()
+    for name, form in FORMS.items():
+        account = Account(sqlite_url, vendor, account=name, **form)
+        assert account.run().error is None
+        query = f"SELECT day, records, delivered, spend FROM daily_spend WHERE account = '{name}'"
+        spent.add(tuple(account.query(query)))
+    assert len(spent) == 1
+
+
+CHANGES = [
+    ("plain", {"phones": "masked"}, "BILLING_PHONES=plain"),
+    ("plain", {"codes": "drop"}, "BILLING_CODES=keep"),
+    ("keyed", {"phones_key_file": OTHER_KEY}, "BILLING_PHONES_KEY_FILE"),
+    ("keyed", {"phones": "masked"}, "BILLING_PHONES=keyed"),
+    ("masked, no codes", {"codes": "keep"}, "BILLING_CODES=drop"),
+]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "change", "cure"), CHANGES, ids=[f"{name}, then {change}" for name, change, _ in CHANGES]
+)
+def test_another_form_stops_before_any_request_and_names_the_cure(database_url, vendor, name, change, cure):
+    account = Account(database_url, vendor, **FORMS[name])
+    account.run()
+    before, asked = account.cells(), len(vendor.requests)
+    for command, dry_run in (("sync", False), ("sync", True), ("backfill", False), ("accept", False)):
+        error = account.run(command, NINTH, NINTH, dry_run=dry_run, **change).error
+        assert isinstance(error, ConfigError)
+        assert cure in str(error)
+    with pytest.raises(ConfigError, match=cure):
+        account.forget(**change)
+    assert (account.cells(), len(vendor.requests)) == (before, asked)
+    assert account.run().error is None
+
+
+# Forgetting -----------------------------------------------------------------------------------------------------------
+
+MONEY = (
+    "SELECT id, created_at, status, price, repeats, first_seen_at, withdrawn_at, created_at_utc FROM billing_records",
+    "SELECT * FROM daily_spend",
+    "SELECT * FROM restated_days",
+    "SELECT day, digest, records, spend, source, stored_at, first_closed_at, first_closed_spend FROM synced_days",
+    "SELECT last_synced_date, settled_through FROM sync_state",
+)
+FORGETTABLE = form_names("plain", "masked", "keyed")
+
+
+@FORGETTABLE
+def test_a_forgotten_person_is_in_no_table_and_every_amount_is_as_it_was(account, vendor, form):
+    vendor.dataset.replace([*LISTED[1:], charge("2026-03-09T23:00:00", info="late; 89243555100")])
+    account.run()  # the journal has lines now
+    theirs = protection_of(account.settings).phone("+79243555100")
+    assert theirs in account.cells()
+    before = [account.query(statement) for statement in MONEY]
+    found = account.forget()
+    mentions = int(account.settings.phones == "plain")
+    assert found.rows == {
+        "billing_records": 6 + mentions, "restatements": 2, "rejected_records": 1, "sync_runs": 0, "synced_days": 0,
+    }  # fmt: skip
+    assert found.masked == (account.settings.phones == "masked")
+    assert theirs not in account.cells()
+    assert "9243555100" not in account.cells()
+    assert "(924) 355" not in account.cells()
+    assert [account.query(statement) for statement in MONEY] == before
+    assert not any(account.forget().rows.values())
+
+
+@FORGETTABLE
+def test_while_the_vendor_lists_a_forgotten_person_nothing_is_written_and_nothing_differs(account, form):
+    account.forget()
+    before = account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM rejected_records")
+    days = account.query("SELECT * FROM synced_days")
+    report = account.run()
+    assert (report.tally.new, report.tally.changed, report.tally.withdrawn) == (0, 0, 0)
+    report = account.run("backfill", EIGHTH, TODAY)
+    assert (report.error, report.tally.new, report.tally.changed, report.tally.withdrawn) == (None, 0, 0, 0)
+    assert (account.verify("json"), account.verify("csv")) == ([], [])
+    assert before == (account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM rejected_records"))
+    assert days == account.query("SELECT * FROM synced_days")
+    assert protection_of(account.settings).phone("+79243555100") not in account.cells()
+
+
+@form_names("plain", "keyed")
+def test_what_changes_on_the_day_of_a_forgotten_person_brings_no_number_back(account, vendor):
+    account.forget()
+    corrected = LISTED[0] | {"price": Decimal("0.7"), "status": 0}
+    late = charge("2026-03-08T10:00:00", STRANGER, price="5")
+    vendor.dataset.replace([corrected, *LISTED[2:], late])
+    report = account.run()
+    assert (report.tally.new, report.tally.changed, report.tally.withdrawn) == (1, 1, 0) or report.tally.withdrawn == 1
+    assert protection_of(account.settings).phone("+79243555100") not in account.cells()
+    assert (account.verify("json"), account.verify("csv")) == ([], [])
+    (spend,) = account.query("SELECT spend FROM daily_spend WHERE day = '2026-03-08'")
+    assert Decimal(str(spend[0])) == Decimal("0.7") + Decimal("0.2") + Decimal("3.25") + 5
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@form_names("plain")
+def test_an_export_that_lacks_a_column_leaves_the_day_of_a_forgotten_person_alone(account, vendor):
+    account.forget()
+    days, rows = account.query("SELECT * FROM synced_days"), account.query("SELECT * FROM billing_records")
+    vendor.faults.add("status", action="post_billing_data", times=None)
+    vendor.policies.csv = replace(vendor.policies.csv, columns=("created_at", "phone", "code_auth", "price"))
+    report = account.run("backfill", EIGHTH, TENTH)
+    assert (report.error, report.sources) == (None, {"csv"})
+    assert account.query("SELECT * FROM billing_records") == rows
+    assert account.query("SELECT * FROM synced_days") == days
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@form_names("plain")
+@pytest.mark.parametrize("spelling", ["+375 (29) 123-45-67", "00375291234567", "375-29-1234567"])
+def test_a_foreign_number_is_found_by_its_digits(account, spelling):
+    spelled = account.forget(spelling).rows["billing_records"]
+    assert spelled == (0 if spelling.startswith("00") else 1)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@form_names("masked")
+def test_masked_phones_are_forgotten_by_their_mask(account):
+    found = account.forget("89240000000")
+    assert (found.masked, found.rows["billing_records"]) == (True, 5)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@form_names("plain")
+def test_a_number_that_is_not_there_changes_nothing(account):
+    before = account.query("SELECT * FROM billing_records")
+    assert not any(account.forget("89001234567").rows.values())
+    assert account.query("SELECT * FROM billing_records") == before
+
+
+@form_names("plain")
+def test_a_run_that_was_under_way_may_not_bring_the_number_back(account):
+    run = Run(1, 1, fence=1)
+    with account.engine.begin() as connection:
+        hold_fence(connection, run)
+    account.forget()
+    with account.engine.begin() as connection, pytest.raises(RunElsewhere):
+        hold_fence(connection, run)
+
+
+@form_names("plain")
+def test_forgetting_waits_its_turn(account):
+    with hold_lock(account.engine, "account-default", wait=0), pytest.raises(RunElsewhere):
+        account.forget()
+    assert any(account.forget().rows.values())
+
+
+@form_names("plain")
+def test_when_the_database_refuses_one_row_nobody_is_forgotten(account):
+    with account.engine.begin() as connection:
+        connection.execute(text("DROP TABLE rejected_records"))
+    before = account.query("SELECT * FROM billing_records")
+    with pytest.raises(DatabaseFailed):
+        account.forget()
+    assert account.query("SELECT * FROM billing_records") == before
+
+
+def test_another_account_is_left_alone_and_named(sqlite_url, vendor):
+    one, other = Account(sqlite_url, vendor), Account(sqlite_url, vendor, account="other")
+    one.run()
+    other.run()
+    assert one.forget().elsewhere == ("other",)
+    with other.engine.connect() as connection:
+        number = find_account(connection, "other")
+    kept = other.query(f"SELECT phone FROM billing_records WHERE account_id = {number}")
+    assert ("+79243555100",) in kept
+    assert (FORGOTTEN,) not in kept
+
+
+def test_there_is_nobody_to_forget_without_a_database(sqlite_url, vendor):
+    with pytest.raises(DatabaseFailed):
+        Account(sqlite_url, vendor).forget()
+
+
+@pytest.mark.parametrize("text_", ["", "12", "abc", "1234567890123456", "+7 924 355 51 00 ext. 5", "9" * 300])
+def test_what_is_no_number_is_refused_and_not_repeated(text_):
+    with pytest.raises(ValueError, match="a phone number of 3 to 15 digits") as refused:
+        canonical_number(text_)
+    assert len(text_) < 3 or text_ not in str(refused.value)

@@ -1,0 +1,151 @@
+"""How much a run does: counted, never timed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, event
+from support.run_helpers import SILENT, settings_of
+
+from etl.db.engine import open_engine
+from etl.db.tables import metadata
+from etl.services.sync import Order, Report, run_account
+
+DAYS = [date(2026, 2, 22) + timedelta(days=number) for number in range(18)]
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+FEW, MANY = 76, 401
+"""Records a day. Neither gives an answer of a round number, which would be asked for again in parts."""
+
+
+def charges(a_day: int, status: int = 1) -> list[dict[str, object]]:
+    return [
+        {
+            "created_at": f"{day}T10:{number // 60:02}:{number % 60:02}",
+            "code_auth": "0371",
+            "status": status if number == 0 else 1,
+            "status_info": "ok",
+            "phone": "89243555100",
+            "price": "0.2",
+        }
+        for day in DAYS
+        for number in range(a_day)
+    ]
+
+
+@pytest.fixture
+def sync(database_url, sandbox):
+    """Fetches all days, whatever is stored already."""
+
+    def run(**changes) -> Report:
+        sandbox.requests.clear()
+        return run_account(
+            settings_of(database_url, sandbox, DAYS[0], **changes),
+            Order("sync", since=DAYS[0], until=DAYS[-1]),
+            SILENT,
+            redact=str,
+            exit_code_of=lambda report: 69 if report.error else 0,
+            clock=lambda: MORNING,
+        )
+
+    return run
+
+
+@contextmanager
+def statements() -> Iterator[Counter[str]]:
+    """What is sent to the database: `INSERT synced_days`, `SELECT`, and how often."""
+    sent: Counter[str] = Counter()
+
+    def note(_connection, _cursor, statement, _parameters, _context, _executemany):
+        verb, *words = statement.replace('"', "").replace("`", "").split()
+        table = next((word for word in words[:2] if word in metadata.tables), "")
+        sent[f"{verb} {table}".strip()] += 1
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def counted(sync, sandbox, a_day: int, status: int = 1) -> Counter[str]:
+    """The statements of a sync of days with so many records."""
+    sandbox.dataset.replace(charges(a_day, status))
+    with statements() as sent:
+        assert sync().error is None
+    return sent
+
+
+def test_the_number_of_statements_does_not_grow_with_the_records_of_a_day(sync, sandbox):
+    counted(sync, sandbox, 1)  # makes the schema
+    first = counted(sync, sandbox, FEW)
+    assert sum(first.values()) > len(DAYS)
+    assert counted(sync, sandbox, MANY) == first
+
+
+def test_a_run_without_news_reads_no_record_and_writes_nothing_but_its_history(sync, sandbox):
+    counted(sync, sandbox, MANY)
+    sent = counted(sync, sandbox, MANY)
+    written = {words for words in sent if words.split()[0] in {"INSERT", "UPDATE", "DELETE"}}
+    assert written == {"INSERT sync_runs", "UPDATE sync_runs", "UPDATE sync_state", "INSERT balance_snapshots"}
+    assert sent["INSERT balance_snapshots"] == 1
+    assert sum(sent.values()) < 3 * 20 + 15, "the number of its windows counts, not that of its days; then the balance"
+
+
+def test_a_changed_record_a_day_is_one_statement_a_day(sync, sandbox):
+    counted(sync, sandbox, MANY)
+    sent = counted(sync, sandbox, MANY, status=0)
+    assert sent["UPDATE billing_records"] == len(DAYS)
+    assert not any(words.startswith("INSERT billing_records") for words in sent)
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 8])
+def test_nothing_is_fetched_twice_but_the_days_around_a_window(sync, sandbox, concurrency):
+    sandbox.dataset.replace(charges(FEW))
+    assert sync(concurrency=concurrency).tally.new == FEW * len(DAYS)
+    windows = [(DAYS[0], DAYS[6]), (DAYS[7], DAYS[13]), (DAYS[14], DAYS[17])]
+    padded = [(first - timedelta(days=1), last + timedelta(days=2)) for first, last in windows]
+    asked = [request for request in sandbox.requests if request.action == "post_billing_data"]
+    dates = [(request.params["start_date"], request.params["end_date"]) for request in asked]
+    assert set(dates) >= {(str(first), str(last)) for first, last in padded}
+    assert len(sandbox.requests) - len(asked) <= 3, "the balance before and after, and the newest records"
+    # Nothing comes before the first day: a question about that day alone shows that it is whole.
+    assert len(dates) <= len(padded) + 1
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 8])
+def test_one_export_serves_all_windows(sync, sandbox, concurrency):
+    sandbox.dataset.replace(charges(FEW))
+    sandbox.faults.add("status", action="post_billing_data", status=503, times=None)
+    report = sync(concurrency=concurrency)
+    assert (report.error, report.tally.new) == (None, FEW * len(DAYS))
+    # One more begins earlier, and one later: nothing comes before the first day.
+    assert [request.action for request in sandbox.requests].count("get_billing_csv") <= 3
+
+
+def test_a_day_is_read_by_the_index_however_large_the_table(sync, sandbox, database_url):
+    counted(sync, sandbox, MANY)
+    asked = []
+
+    def note(_connection, _cursor, statement, parameters, _context, _executemany):
+        if statement.startswith("SELECT") and "billing_records" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        counted(sync, sandbox, MANY, status=0)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert len(asked) == len(DAYS)
+    statement, parameters = asked[0]
+    backend = database_url.get_backend_name()
+    with open_engine(database_url).connect() as connection:
+        if backend == "postgresql":
+            connection.exec_driver_sql("ANALYZE billing_records")
+        explain = "EXPLAIN QUERY PLAN" if backend == "sqlite" else "EXPLAIN"
+        plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
+    assert "uq_billing_records_account_id" in plan or "sqlite_autoindex_billing_records_1" in plan
+    assert not any(word in plan for word in ("Seq Scan", "SCAN", "'ALL'"))

@@ -1,0 +1,319 @@
+"""A long load is fetched in a process of its own: the same days, the same errors, and nothing of it left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2, reason="there is no second processor to fork for"
+)
+
+PROLOGUE = """
+import os, random, sys, threading, time
+from collections import Counter
+from datetime import date, timedelta
+from decimal import Decimal
+from support.builders import listed_in
+from etl.errors import NoRoom, OtherDays, Transient, VendorUnavailable
+from etl.extract import spool
+from etl.extract.worker import fetch_beside
+from etl.model import Batch, Record, Rejected, Window
+from etl.transform.snapshots import identify_day, identify_days
+
+FIRST = date(2026, 3, 1)
+WINDOWS = [Window(day, day + timedelta(days=1)) for day in (FIRST + timedelta(days=2 * n) for n in range(5))]
+
+def records(day):
+    chance = random.Random(str(day))
+    return [
+        Record(
+            f"{day} {chance.randrange(24):02}:{chance.randrange(60):02}:{chance.randrange(60):02}",
+            f"+7{chance.randrange(10**10):010}", f"{chance.randrange(10):04}", chance.choice([0, 1, None]),
+            chance.choice(["", "доставлено 🙂"]), Decimal(chance.choice(["0.200000", "12.345678", "-1.000000"])),
+        )
+        for _ in range(40)
+    ] * 2
+
+def fetch(window):
+    kept = spool.Spill()
+    for day in window.days():
+        kept.add(records(day))
+    bad = (Rejected(window.first, "price is missing", f"{os.getpid()}"),)
+    batch = Batch(window, window, kept.days(window), bad, doubts={window.last: "why"})
+    return batch, identify_days(batch.days)
+"""
+
+
+def start(script: str, **environment: str) -> subprocess.Popen[str]:
+    """A Python of its own: that of the tests has threads, and does not fork."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PROLOGUE + textwrap.dedent(script)],
+        env={**os.environ, "PYTHONPATH": str(TESTS), **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def told(script: str, **environment: str) -> list[str]:
+    """What a script prints."""
+    with start(script, **environment) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out.splitlines()
+
+
+@pytest.mark.parametrize("held", [300_000, 50], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("ahead", [1, 2, 3])
+def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahead):
+    script = f"""
+    spool.HELD, spool.SLICE = {held}, 30
+    for window, (batch, snapshots) in zip(WINDOWS, fetch_beside(fetch, WINDOWS, ahead={ahead}), strict=True):
+        assert (batch.window, batch.asked, batch.sources) == (window, window, {{"json"}})
+        assert dict(batch.doubts) == {{window.last: "why"}}
+        assert {{day: len(found) for day, found in batch.days.items()}} == dict.fromkeys(window.days(), 80)
+        assert int(batch.rejected[0].payload) != os.getpid()
+        assert [day.day for day in snapshots] == window.days()
+        for snapshot in snapshots:
+            assert len(snapshot.slices) > 1 or {held} > 50
+            for _ in range(2):
+                listed = {{item.record: item.repeats for item in listed_in(snapshot)}}
+                assert listed == Counter(records(snapshot.day))
+            own = identify_day(snapshot.day, spill.whole_day(snapshot.day, records(snapshot.day)).slices)
+            assert (snapshot.digest, snapshot.records, snapshot.distinct, snapshot.spend) == (
+                own.digest, own.records, own.distinct, own.spend
+            )
+            assert list(own.slices[0].read()) == listed_in(snapshot)
+        print(batch.window)
+    """
+    assert len(told(script)) == 5
+
+
+def test_a_day_without_records_comes_over_as_one():
+    script = """
+    records = lambda day: []
+    for batch, snapshots in fetch_beside(fetch, WINDOWS, ahead=1):
+        print([(len(found), listed_in(day), day.records) for found, day in zip(batch.days.values(), snapshots)])
+    """
+    assert told(script) == ["[(0, [], 0), (0, [], 0)]"] * 5
+
+
+@pytest.mark.parametrize(
+    ("raised", "caught"),
+    [
+        ("OtherDays('those of May', retry_after=7.0)", "OtherDays ('those of May',) 7.0"),
+        ("VendorUnavailable('JSON: HTTP 503')", "VendorUnavailable ('JSON: HTTP 503',) None"),
+        ("ZeroDivisionError('division')", "ZeroDivisionError ('division',) None"),
+        ("ConnectionResetError(104, 'reset')", "ConnectionResetError (104, 'reset') None"),
+        ("EOFError()", "EOFError () None"),
+        ("Unsendable(threading.Lock())", "RuntimeError ('Unsendable',) None"),
+    ],
+)
+def test_an_error_is_raised_when_its_turn_comes_and_tells_where_it_came_from(raised, caught):
+    script = f"""
+    class Unsendable(Exception): pass
+    def fetch_or_fail(window):
+        if window == WINDOWS[2]:
+            raise {raised}
+        return fetch(window)
+    fetched = fetch_beside(fetch_or_fail, WINDOWS, ahead=1)
+    print(next(fetched)[0].window, next(fetched)[0].window)
+    try:
+        next(fetched)
+    except BaseException as error:
+        print(type(error).__name__, error.args, getattr(error, "retry_after", None))
+        print("fetch_or_fail" in "".join(getattr(error, "__notes__", ["fetch_or_fail"])))
+    """
+    assert told(script) == ["2026-03-01..2026-03-02 2026-03-03..2026-03-04", caught, "True"]
+
+
+def test_no_more_is_fetched_ahead_than_allowed():
+    script = """
+    asked = os.memfd_create("asked")
+    def noted(window):
+        os.write(asked, b"x")
+        return fetch(window)
+    fetched = fetch_beside(noted, WINDOWS, ahead=1)
+    for number in range(1, 5):
+        next(fetched)
+        while os.fstat(asked).st_size < number + 1:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        print(os.fstat(asked).st_size)
+    """
+    assert told(script) == ["2", "3", "4", "5"]
+
+
+def test_where_there_is_no_room_for_the_records_it_says_so(tmp_path):
+    script = f"""
+    import tempfile
+    spool.HELD = 50
+    tempfile.tempdir = {str(tmp_path / "gone")!r}
+    try:
+        next(fetch_beside(fetch, WINDOWS, ahead=1))
+    except NoRoom as error:
+        print(error)
+    """
+    assert told(script) == [
+        "a temporary file could not be written (No such file or directory); set TMPDIR to a folder with more room"
+    ]
+
+
+def test_what_fits_in_memory_needs_no_room_on_disk(tmp_path):
+    script = f"""
+    import tempfile
+    tempfile.tempdir = {str(tmp_path / "gone")!r}
+    print(len(list(fetch_beside(fetch, WINDOWS, ahead=1))))
+    """
+    assert told(script) == ["5"]
+
+
+KILLED = {
+    "while it fetches": "fetch = die_in_the_second",
+    "before its message": "connection.Connection.send_bytes = die_before_the_second",
+    "within its message": "connection.Connection._send = die_within_the_second",
+    "between its message and the file": "reduction.send_handle = die_before_the_second",
+}
+
+
+@pytest.mark.parametrize("kill", KILLED.values(), ids=KILLED)
+def test_a_fork_that_is_killed_ends_the_load_with_an_error(kill):
+    script = f"""
+    from multiprocessing import connection, reduction
+    own, times = os.getpid(), Counter()
+    send_bytes, send_handle, send = connection.Connection.send_bytes, reduction.send_handle, connection.Connection._send
+    fetch_well = fetch
+
+    def is_second(name):
+        times[name] += os.getpid() != own
+        return times[name] == 2
+
+    def die_in_the_second(window):
+        if window == WINDOWS[1]:
+            os.kill(os.getpid(), 9)
+        return fetch_well(window)
+
+    def die_before_the_second(*arguments):
+        if is_second("any"):
+            os.kill(os.getpid(), 9)
+        return (send_bytes if isinstance(arguments[1], bytes) else send_handle)(*arguments)
+
+    def die_within_the_second(pipe, buffer, *arguments):
+        if len(buffer) > 100 and is_second("message"):
+            send(pipe, buffer[: len(buffer) // 2], *arguments)
+            os.kill(os.getpid(), 9)
+        return send(pipe, buffer, *arguments)
+
+    {kill}
+    fetched = fetch_beside(fetch, WINDOWS, ahead=1)
+    next(fetched)
+    try:
+        next(fetched)
+    except Exception as error:
+        print(type(error).__name__, error)
+    try:
+        os.waitpid(-1, 0)
+    except ChildProcessError:
+        print("nobody is left")
+    """
+    assert told(script) == [
+        "BillingError the process that fetches was ended from outside; did the memory run out?",
+        "nobody is left",
+    ]
+
+
+@pytest.mark.parametrize("until_taken", [0, 1, 5])
+def test_nobody_is_left_when_the_load_ends_early_or_late(until_taken):
+    script = f"""
+    fetched = fetch_beside(fetch, WINDOWS, ahead=1)
+    for _ in range({until_taken}):
+        next(fetched)
+    fetched.close()
+    try:
+        os.waitpid(-1, 0)
+    except ChildProcessError:
+        print("nobody is left")
+    """
+    assert told(script) == ["nobody is left"]
+
+
+@pytest.mark.fault(104)
+@pytest.mark.parametrize("busy", [False, True], ids=["waiting", "fetching"])
+def test_nobody_is_left_when_the_process_that_loads_is_killed(busy):
+    script = f"""
+    def told(window):
+        if window == WINDOWS[1]:
+            print(os.getpid(), flush=True)
+            while {busy}:
+                time.sleep(0.05)
+        return fetch(window)
+    fetched = fetch_beside(told, WINDOWS, ahead=1)
+    next(fetched)
+    time.sleep(60)
+    """
+    with start(script) as process:
+        assert process.stdout
+        fork = int(process.stdout.readline())
+        process.kill()
+    ends = time.monotonic() + 20
+    while is_alive(fork):
+        assert time.monotonic() < ends, "it goes on without its parent"
+        time.sleep(0.01)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text("utf-8")
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_signal_to_both_is_answered_by_the_one_that_loads():
+    script = """
+    import signal
+    from etl import signals
+    from etl.errors import Stopped
+    signals.stop_on_signals()
+    def slow(window):
+        if window == WINDOWS[1]:
+            os.killpg(0, signal.SIGTERM)
+            time.sleep(60)
+        return fetch(window)
+    os.setpgrp()
+    try:
+        for batch, _ in fetch_beside(slow, WINDOWS, ahead=1):
+            print(batch.window)
+    except Stopped as stopped:
+        print("\\nstopped by", stopped.signal_number)
+    """
+    assert told(script)[-1] == f"stopped by {signal.SIGTERM.value}"
+
+
+@pytest.mark.parametrize(
+    ("windows", "ahead", "before"),
+    [
+        ("WINDOWS[:1]", 1, "pass"),
+        ("WINDOWS", 0, "pass"),
+        ("WINDOWS", 1, "threading.Thread(target=time.sleep, args=[60], daemon=True).start()"),
+        ("WINDOWS", 1, "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"),
+        ("WINDOWS", 1, "os.fork = no_more"),
+    ],
+    ids=["one window", "none ahead", "another thread", "one processor", "no more processes"],
+)
+def test_where_a_fork_would_not_help_or_not_be_safe_there_is_none(windows, ahead, before):
+    script = f"""
+    def no_more():
+        raise BlockingIOError
+    os.fork = os.abort
+    {before}
+    print([int(batch.rejected[0].payload) == os.getpid() for batch, _ in fetch_beside(fetch, {windows}, ahead={ahead})])
+    """
+    assert set(told(script)[0].strip("[]").split(", ")) == {"True"}

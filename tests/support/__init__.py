@@ -1,0 +1,1 @@
+"""Builders, fakes, reference models and fault injection that the tests share."""

@@ -1,0 +1,118 @@
+"""Made-up records, and a vendor whose answers are functions of the question."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from io import BytesIO
+from typing import BinaryIO
+from zoneinfo import ZoneInfo
+
+from etl.errors import Refused, VendorError
+from etl.extract.source import Source
+from etl.model import Batch, Feed, Record, Window, raw_record
+from etl.transform.reader import read_feed
+
+TODAY = date(2026, 3, 11)
+NOW = datetime.combine(TODAY, time(9, 30))
+MOSCOW = ZoneInfo("Europe/Moscow")
+FIELDS = ("created_at", "code_auth", "status", "status_info", "phone", "price")
+
+Days = dict[date, Counter[Record]]
+
+
+def day(number: int) -> date:
+    """A day of March; 0 is the last one of February."""
+    return date(2026, 2, 28) + timedelta(number)
+
+
+def days(first: int, last: int) -> Window:
+    return Window(day(first), day(last))
+
+
+def read(feed: Feed, window: Window, keep: Callable[[list[Record]], object]):
+    return read_feed(feed, window, MOSCOW, keep)
+
+
+def made(moment: str, **values: object) -> dict[str, object]:
+    documented = (moment, "2371", 1, "ok", "89243555100", Decimal("0.2"))
+    return dict(zip(FIELDS, documented, strict=True)) | values
+
+
+def busy(first: int, last: int, each: int) -> list[dict[str, object]]:
+    """So many records on each of these days, spread over its hours."""
+    return [
+        made(f"{day(number)}T{n * 24 // each:02}:{n % 60:02}:00", code_auth=f"{n:04}")
+        for number in range(first, last + 1)
+        for n in range(each)
+    ]
+
+
+def records_of(batch: Batch, one: date) -> list[Record]:
+    return [record for part in batch.days[one].slices for record in part.read()]
+
+
+def origin(batch: Batch) -> str:
+    return " and ".join(sorted(batch.sources))
+
+
+def told(batch: Batch) -> Days:
+    return {one: Counter(records_of(batch, one)) for one in batch.days}
+
+
+def truth(records: list[dict[str, object]], window: Window) -> Days:
+    result: Days = {one: Counter() for one in window.days()}
+    kept: list[Record] = []
+    read(Feed(raw_record(**record) for record in records), window, kept.extend)
+    for record in kept:
+        result[date.fromisoformat(record.created_at[:10])].update([record])
+    return result
+
+
+class OwnVendor:
+    """A client whose answers are made by two functions of the question."""
+
+    clock_skew: float | None = None
+
+    def __init__(
+        self,
+        listed: Callable[[Window], list[dict[str, object]]],
+        exported: Callable[[date], list[dict[str, object]]] | None = None,
+        newest: list[dict[str, object]] | None = None,
+    ) -> None:
+        self.listed, self.exported, self.newest = listed, exported, newest
+        self.asked: list[Window] = []
+        self.exports: list[date] = []
+
+    def billing_data(self, asked: Window, read: Callable[[Feed], object]) -> object:
+        self.asked.append(asked)
+        return read(Feed([raw_record(**record) for record in self.listed(asked)]))
+
+    def billing_csv(self, start: date, read: Callable[[BinaryIO], object]) -> object:
+        self.exports.append(start)
+        if self.exported is None:
+            raise Refused("there is no export")
+        rows = [";".join(map(str, record.values())) for record in self.exported(start)]
+        return read(BytesIO("\n".join([";".join(FIELDS), *rows, ""]).encode()))
+
+    def newest_records(self, count: int, read: Callable[[Feed], object]) -> object:
+        if self.newest is None:
+            raise Refused("there is no such call")
+        return read(Feed([raw_record(**record) for record in self.newest[-count:]]))
+
+    def fetch(self, *windows: Window) -> list[Batch]:
+        source = Source(self, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
+        return [source.fetch(window) for window in windows]
+
+
+def between(records: list[dict[str, object]], asked: Window) -> list[dict[str, object]]:
+    return [record for record in records if date.fromisoformat(str(record["created_at"])[:10]) in asked]
+
+
+def fail(error: VendorError) -> Callable[..., list[dict[str, object]]]:
+    def answer(_question: object) -> list[dict[str, object]]:
+        raise error
+
+    return answer

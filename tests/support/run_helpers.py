@@ -1,0 +1,42 @@
+"""What tests give to a run: the settings of an account at the sandbox, and a watcher that says nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from sqlalchemy import URL
+
+from etl.config.loader import parse_settings
+from etl.config.schema import Settings
+from etl.sandbox import Sandbox
+from etl.services.sync import Watcher
+
+SILENT = Watcher(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
+
+
+def token_of(vendor: Sandbox, label: str) -> str:
+    """Another token of the vendor's, the same for the same account: two accounts may not share one."""
+    token = str(uuid5(NAMESPACE_URL, label))
+    vendor.tokens.add(token)
+    return token
+
+
+def settings_of(url: URL, vendor: Sandbox, start: date, **changes: Any) -> Settings:
+    """The defaults, for an account that begins at `start`; one try a request, so that a fault shows at once."""
+    settings = parse_settings(
+        [
+            {
+                "BILLING_API_TOKEN": vendor.token,
+                "BILLING_API_URL": vendor.url,
+                "BILLING_START_DATE": start.isoformat(),
+                "BILLING_RETRY_ATTEMPTS": "1",
+                "BILLING_RETRY_MAX_WAIT": "0",
+            }
+        ]
+    )
+    if "account" in changes:
+        changes = {"api_token": token_of(vendor, changes["account"])} | changes
+    return replace(settings, database_url=url, **changes)

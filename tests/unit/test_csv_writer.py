@@ -1,0 +1,83 @@
+"""A text in a CSV cell: a spreadsheet does not run it, and it can be had back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+import unicodedata
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from etl.reports.columns import COLUMNS
+from etl.reports.csv_writer import phone_cell, plain_text, text_cell, write_csv
+
+SIGNS = "=+-@"
+pieces = st.one_of(
+    st.sampled_from([*SIGNS, ";", "\t", "\r", "\n", "'", " ", "\ufeff", "＝", "ok", "1"]), st.characters()
+)
+texts = st.lists(pieces, max_size=6).map("".join)
+row = (
+    "default", datetime.fromisoformat("2026-03-08T10:00"), datetime(2026, 3, 8, 7, tzinfo=UTC), date(2026, 3, 8),
+    "+79243555100", "0371", 1, "ok", Decimal("0.2"), 3, Decimal("0.6"), True, None, None, "closed",
+    datetime(2026, 3, 9, tzinfo=UTC), None,
+)  # fmt: skip
+
+
+@given(texts)
+def test_the_text_can_be_had_back(text):
+    assert plain_text(text_cell(text)) == text
+    assert plain_text(phone_cell(text)) == text
+
+
+@given(texts)
+def test_no_cell_and_no_part_of_one_begins_like_a_formula(text):
+    for separator in "\t\r\n":
+        text = text.replace(separator, ";")
+    for part in text_cell(text).split(";"):
+        seen = unicodedata.normalize("NFKC", part.lstrip(" \ufeff")).lstrip()
+        assert seen[:1] not in set(SIGNS)
+
+
+def test_whatever_looks_like_a_sign_is_taken_for_one():
+    alike = [
+        character
+        for character in map(chr, range(sys.maxunicode + 1))
+        if unicodedata.normalize("NFKC", character)[:1] in set(SIGNS)
+    ]
+    assert len(alike) > len(SIGNS)
+    assert [character for character in alike if text_cell(f"{character}1") != f"'{character}1"] == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ok", "Ok: SIP 200 OK", "нет ответа", "(busy)", "a=b", "1+1", "a-b", "x@y", "a, b"]
+)
+def test_a_harmless_text_is_as_it_is(text):
+    assert text_cell(text) == text
+
+
+@pytest.mark.parametrize(
+    ("phone", "cell"),
+    [("+79243555100", "+79243555100"), ("+7924*****00", "'+7924*****00"), ("+1+1", "'+1+1"), ("+", "'+"), ("", ""),
+     ("+7924355510\u0660", "'+7924355510\u0660"), ("hmac-0a", "hmac-0a"), ("-79243555100", "'-79243555100")],
+)  # fmt: skip
+def test_a_phone_of_a_plus_sign_and_digits_alone_is_as_it_is(phone, cell):
+    assert phone_cell(phone) == cell
+
+
+def test_a_row_is_written_in_these_forms():
+    file = io.BytesIO()
+    assert write_csv(file, [[row], [row, row]]) == 3
+    assert file.getvalue().count(b"\r\n") == 4
+    assert next(csv.DictReader(io.StringIO(file.getvalue().decode(), newline=""))) == dict(
+        zip(
+            COLUMNS,
+            ["default", "2026-03-08 10:00:00", "2026-03-08 07:00:00+00:00", "2026-03-08", "+79243555100", "0371", "1",
+             "ok", "0.200000", "3", "0.600000", "true", "", "", "closed", "2026-03-09 00:00:00.000000+00:00", ""],
+            strict=True,
+        )
+    )  # fmt: skip

@@ -1,0 +1,41 @@
+"""docs/dictionary.md is what the schema says, and the schema says something of every column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.db.tables import metadata
+from etl.db.view_columns import VIEW_COLUMNS
+from etl.db.views import VIEWS
+from etl.reports.data_dictionary import OF_OTHERS, render_dictionary
+
+DICTIONARY = Path(__file__).parents[2] / "docs" / "dictionary.md"
+
+
+def test_the_dictionary_is_the_one_of_this_schema() -> None:
+    assert DICTIONARY.read_text("utf-8") == render_dictionary(), "run: make dictionary"
+
+
+def test_every_view_has_its_columns_told_in_the_order_of_the_views() -> None:
+    assert tuple(VIEW_COLUMNS) == VIEWS
+    assert [column for columns in VIEW_COLUMNS.values() for column in columns if not column.meaning] == []
+
+
+@pytest.mark.parametrize("name", metadata.tables)
+def test_every_table_and_every_column_says_what_it_is(name: str) -> None:
+    table = metadata.tables[name]
+    assert table.comment
+    assert [column.name for column in table.columns if not column.comment] == []
+
+
+def test_a_source_is_named_for_columns_that_are_there() -> None:
+    assert OF_OTHERS.keys() <= metadata.tables.keys()
+    for table, sources in OF_OTHERS.items():
+        assert sources.keys() <= set(metadata.tables[table].columns.keys()), table
+
+
+def test_no_cell_breaks_its_row() -> None:
+    rows = [line for line in render_dictionary().splitlines() if line.startswith("|")]
+    assert {line.count(" | ") for line in rows} == {3, 4}

@@ -1,0 +1,434 @@
+"""What differs between a stored day and the vendor's, and when the difference is not believed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.builders import DAY
+from support.builders import listed as listed_of
+from support.builders import listing as listing_of
+
+from etl.load.diff import (
+    DayChange,
+    Insert,
+    Inserts,
+    RowCounts,
+    Stored,
+    Update,
+    complete_records,
+    doubt,
+    plan_first_load,
+    plan_merge,
+)
+from etl.model import Record
+
+calm = settings(deadline=None)
+SHARE = Decimal("0.2")
+
+
+def record(price: str = "0.2", *, status: int | None = 1, info: str = "ok", code: str = "2371") -> Record:
+    # Each with texts of its own, as a reader makes them: equal ones are not the same.
+    second, phone = "2026-03-09T10:00:00".replace("T", " "), "89243555100".replace("8", "+7")
+    return Record(second, phone, code, status, info, Decimal(price).quantize(Decimal("1.000000")))
+
+
+CALL = record()
+MESSAGE = record("3.25", info="SMS delivered")
+PENDING = record("0", status=0, info="pending")
+OTHER = record(code="9999")
+
+
+def row(number: int, content: Record, *, ordinal: int = 1, repeats: int = 1, withdrawn: bool = False) -> Stored:
+    return Stored(number, Record(*content), ordinal, repeats, withdrawn)
+
+
+def plan(listed: Iterable[Record], *stored: Stored) -> DayChange:
+    return plan_merge(DAY, listed_of(listed), stored)
+
+
+def apply(change: DayChange, stored: Iterable[Stored]) -> list[Stored]:
+    """What writing the change makes of the rows."""
+    rows = {one.id: one for one in stored}
+    for update in change.updates:
+        rows[update.row.id] = update.row._replace(record=update.record, repeats=update.repeats, withdrawn=False)
+    for one in change.withdrawals:
+        rows[one.id] = one._replace(withdrawn=True)
+    next_id = max(rows, default=0) + 1
+    for number, insert in enumerate(change.inserts, next_id):
+        rows[number] = Stored(number, insert.record, insert.ordinal, insert.repeats, withdrawn=False)
+    return list(rows.values())
+
+
+def current(rows: Iterable[Stored]) -> Counter[Record]:
+    """The day's multiset."""
+    count: Counter[Record] = Counter()
+    for one in rows:
+        count[one.record] += one.repeats if not one.withdrawn else 0
+    return +count
+
+
+# Matching ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_first_load_inserts_all_with_ordinals_among_those_that_share_a_key():
+    change = plan_first_load(DAY, listing_of([MESSAGE, CALL, OTHER, CALL]))
+    assert list(change.inserts) == [Insert(MESSAGE, 1, 1), Insert(CALL, 2, 2), Insert(OTHER, 1, 1)]
+
+
+def test_ordinals_begin_anew_with_every_second_phone_and_code():
+    variants = [CALL, CALL._replace(created_at="2026-03-09 10:00:01"), CALL._replace(phone="112"), OTHER]
+    change = plan_first_load(DAY, listing_of([*variants, *(one._replace(status=2) for one in variants)]))
+    assert Counter(insert.ordinal for insert in change.inserts) == {1: 4, 2: 4}
+
+
+def test_a_day_that_is_as_stored_needs_no_change():
+    change = plan([CALL, CALL, MESSAGE], row(1, CALL, repeats=2), row(2, MESSAGE, ordinal=2))
+    assert change == DayChange(DAY, unchanged=2)
+    assert not change
+
+
+def test_a_correction_is_never_a_withdrawal():
+    change = plan([CALL], row(1, PENDING))
+    assert change == DayChange(DAY, updates=[Update(row(1, PENDING), CALL, 1)])
+    assert change
+    assert change.returned == 0
+
+
+def test_the_row_of_the_same_content_keeps_it_and_the_other_one_is_corrected():
+    corrected = record("3.5", info="SMS delivered")
+    change = plan([corrected, CALL], row(1, MESSAGE), row(2, CALL, ordinal=2))
+    assert change == DayChange(DAY, updates=[Update(row(1, MESSAGE), corrected, 1)], unchanged=1)
+
+
+def test_a_correction_to_a_null_status_is_one():
+    nothing = record(status=None)
+    assert plan([nothing], row(1, CALL)).updates == [Update(row(1, CALL), nothing, 1)]
+    assert plan([CALL], row(1, nothing)).updates == [Update(row(1, nothing), CALL, 1)]
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (5, 3)])
+def test_repeats_go_up_and_down_in_their_row(before, after):
+    stored = row(1, CALL, repeats=before)
+    assert plan([CALL] * after, stored) == DayChange(DAY, updates=[Update(stored, CALL, after)])
+
+
+def test_a_record_listed_very_often_is_unchanged_when_it_is_listed_as_often_again():
+    assert plan([CALL] * 1000, row(1, CALL, repeats=1000)) == DayChange(DAY, unchanged=1)
+
+
+def test_of_two_rows_for_one_corrected_record_the_first_is_corrected():
+    stored = [row(1, CALL), row(2, MESSAGE, ordinal=2)]
+    assert plan([PENDING], *stored) == DayChange(DAY, updates=[Update(stored[0], PENDING, 1)], withdrawals=[stored[1]])
+
+
+def test_a_record_under_another_key_is_new_and_the_one_under_the_old_key_withdrawn():
+    assert plan([OTHER], row(1, CALL)) == DayChange(
+        DAY, inserts=Inserts.of([Insert(OTHER, 1, 1)]), withdrawals=[row(1, CALL)]
+    )
+
+
+def test_a_record_too_many_of_its_key_is_withdrawn():
+    stored = [row(1, CALL), row(2, MESSAGE, ordinal=2)]
+    assert plan([MESSAGE], *stored) == DayChange(DAY, withdrawals=[row(1, CALL)], unchanged=1)
+
+
+def test_a_day_that_turned_empty_is_withdrawn_whole():
+    stored = [row(1, CALL), row(2, OTHER), row(3, MESSAGE, ordinal=2, withdrawn=True)]
+    assert plan([], *stored) == DayChange(DAY, withdrawals=[row(1, CALL), row(2, OTHER)])
+
+
+def test_a_withdrawn_row_that_stays_away_is_left_alone():
+    assert not plan([CALL], row(1, CALL), row(2, MESSAGE, ordinal=2, withdrawn=True))
+
+
+def test_a_returned_record_keeps_its_row():
+    gone = row(1, CALL, withdrawn=True)
+    change = plan([CALL, CALL], gone)
+    assert change == DayChange(DAY, updates=[Update(gone, CALL, 2)])
+    assert change.returned == 1
+
+
+def test_a_returned_record_takes_the_withdrawn_row_of_its_own_content():
+    stored = [row(1, PENDING, withdrawn=True), row(2, CALL, ordinal=2, withdrawn=True)]
+    assert plan([CALL], *stored).updates == [Update(stored[1], CALL, 1)]
+
+
+def test_a_record_that_comes_back_changed_takes_the_withdrawn_row_too():
+    gone = [row(1, PENDING, withdrawn=True), row(2, MESSAGE, ordinal=2, withdrawn=True)]
+    assert plan([CALL], *gone).updates == [Update(gone[0], CALL, 1)]
+
+
+def test_a_current_row_is_corrected_before_a_withdrawn_one_comes_back():
+    stored = [row(1, CALL, withdrawn=True), row(2, PENDING, ordinal=2)]
+    assert plan([CALL], *stored) == DayChange(DAY, updates=[Update(stored[1], CALL, 1)])
+
+
+def test_a_new_record_gets_the_next_ordinal_even_behind_withdrawn_rows():
+    stored = [row(1, CALL, ordinal=1), row(2, PENDING, ordinal=2, withdrawn=True)]
+    change = plan([CALL, MESSAGE, record("9")], *stored)
+    assert change == DayChange(
+        DAY, inserts=Inserts.of([Insert(record("9"), 3, 1)]), updates=[Update(stored[1], MESSAGE, 1)], unchanged=1
+    )
+
+
+def test_the_order_in_which_rows_are_read_makes_no_difference():
+    stored = [row(1, PENDING), row(2, CALL, ordinal=2), row(3, MESSAGE, ordinal=3, withdrawn=True)]
+    listed = [MESSAGE, record("9"), record("8")]
+    assert plan(listed, *stored) == plan(listed, *reversed(stored))
+
+
+# Properties ----------------------------------------------------------------------------------------------------------
+
+RECORDS = st.builds(
+    Record,
+    st.sampled_from(["2026-03-09 10:00:00", "2026-03-09 10:00:01"]),
+    st.sampled_from(["", "+79243555100"]),
+    st.just("2371"),
+    st.sampled_from([None, 0, 1]),
+    st.sampled_from(["", "ok", "pending"]),
+    st.sampled_from([Decimal("0.000000"), Decimal("0.200000"), Decimal("3.250000")]),
+)
+LISTED = st.lists(RECORDS, max_size=8)
+HISTORIES = st.lists(LISTED, max_size=5)
+
+
+def stored_by(history: Iterable[Iterable[Record]]) -> list[Stored]:
+    """The rows that a history of answers leaves behind."""
+    rows: list[Stored] = []
+    for listed in history:
+        rows = apply(plan(listed, *rows), rows)
+    return rows
+
+
+@calm
+@given(HISTORIES, LISTED)
+def test_the_change_makes_the_stored_day_the_vendors_whatever_was_before(history, listed):
+    before = stored_by(history)
+    after = apply(plan(listed, *before), before)
+    assert current(after) == Counter(listed)
+
+
+@pytest.mark.fault(66)
+@calm
+@given(HISTORIES, LISTED)
+def test_there_are_never_two_rows_of_a_key_with_one_ordinal(history, listed):
+    rows = stored_by([*history, listed])
+    identities = [(one.record[:3], one.ordinal) for one in rows]
+    assert len(set(identities)) == len(rows)
+    assert all(one.ordinal >= 1 and one.repeats >= 1 for one in rows)
+
+
+@calm
+@given(HISTORIES, LISTED)
+def test_no_row_is_ever_lost_or_given_to_another_key(history, listed):
+    before = stored_by(history)
+    after = {one.id: one for one in apply(plan(listed, *before), before)}
+    for one in before:
+        assert (after[one.id].record[:3], after[one.id].ordinal) == (one.record[:3], one.ordinal)
+
+
+@calm
+@given(HISTORIES, LISTED)
+def test_no_two_current_rows_are_equal(history, listed):
+    rows = [one.record for one in stored_by([*history, listed]) if not one.withdrawn]
+    assert len(set(rows)) == len(rows)
+
+
+@calm
+@given(HISTORIES, LISTED)
+def test_the_same_answer_twice_changes_nothing(history, listed):
+    rows = stored_by([*history, listed])
+    assert not plan(listed, *rows)
+    assert plan(listed, *rows).unchanged == len(set(listed))
+
+
+@calm
+@given(HISTORIES, LISTED)
+def test_every_key_that_is_still_listed_loses_no_more_rows_than_it_must(history, listed):
+    before = stored_by(history)
+    change = plan(listed, *before)
+    had = Counter(one.record[:3] for one in before if not one.withdrawn)
+    has = Counter(one[:3] for one in set(listed))
+    assert Counter(one.record[:3] for one in change.withdrawals) == had - has
+
+
+@calm
+@given(LISTED)
+def test_a_first_load_is_a_merge_into_nothing(listed):
+    assert list(plan_first_load(DAY, listing_of(listed)).inserts) == list(plan(listed).inserts)
+
+
+# A source that lacks a column ----------------------------------------------------------------------------------------
+
+LACKING = st.sampled_from([frozenset({"status"}), frozenset({"status_info"}), frozenset({"status", "status_info"})])
+
+
+def without(one: Record, lacking: Iterable[str]) -> Record:
+    """The record as a source spells it that lacks these fields."""
+    return one._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking})
+
+
+def complete(listed: Iterable[Record], stored: Iterable[Stored], lacking: frozenset[str]) -> Counter[Record]:
+    return complete_records(listed_of(listed), stored, lacking)
+
+
+def test_what_a_source_lacks_is_taken_from_the_row_whose_known_part_is_equal():
+    lacking = frozenset({"status_info"})
+    listed = [without(one, lacking) for one in (MESSAGE, CALL)]
+    assert complete(listed, [row(1, CALL), row(2, MESSAGE, ordinal=2)], lacking) == {CALL: 1, MESSAGE: 1}
+
+
+def test_a_corrected_record_keeps_what_the_source_does_not_tell():
+    lacking = frozenset({"status_info"})
+    corrected = record("3.5", info="")
+    assert complete([corrected], [row(1, MESSAGE)], lacking) == {record("3.5", info="SMS delivered"): 1}
+
+
+def test_a_new_record_has_nothing_where_the_source_tells_nothing():
+    lacking = frozenset({"status", "status_info"})
+    assert complete([without(OTHER, lacking)], [row(1, CALL)], lacking) == {without(OTHER, lacking): 1}
+
+
+def test_a_withdrawn_row_lends_only_where_no_current_one_can():
+    lacking = frozenset({"status_info"})
+    old, new = record(info="old"), record(info="new")
+    stored = [row(1, old, withdrawn=True), row(2, new, ordinal=2)]
+    assert complete([without(CALL, lacking)], stored, lacking) == {new: 1}
+    assert complete([without(CALL, lacking)], stored[:1], lacking) == {old: 1}
+
+
+def test_a_corrected_record_borrows_from_a_current_row_before_a_withdrawn_one():
+    lacking = frozenset({"status_info"})
+    stored = [row(1, record(info="old"), withdrawn=True), row(2, record(info="new"), ordinal=2)]
+    assert complete([record("9", info="")], stored, lacking) == {record("9", info="new"): 1}
+
+
+def test_a_corrected_record_borrows_from_no_row_that_is_listed_as_it_was():
+    lacking = frozenset({"status_info"})
+    stored = [row(1, CALL), row(2, MESSAGE, ordinal=2)]
+    listed = [without(CALL, lacking), record("9", info="")]
+    assert complete(listed, stored, lacking) == {CALL: 1, record("9", info="SMS delivered"): 1}
+
+
+def test_repeats_are_shared_out_among_the_rows_that_look_alike_to_the_source():
+    lacking = frozenset({"status_info"})
+    stored = [row(1, record(info="a"), repeats=2), row(2, record(info="b"), ordinal=2, repeats=1)]
+    listed = [without(CALL, lacking)]
+    assert complete(listed * 3, stored, lacking) == {record(info="a"): 2, record(info="b"): 1}
+    assert complete(listed * 5, stored, lacking) == {record(info="a"): 4, record(info="b"): 1}
+    assert complete(listed * 2, stored, lacking) == {record(info="a"): 2}
+
+
+@calm
+@given(HISTORIES, LISTED, LACKING)
+def test_a_lacking_column_changes_nothing_when_the_known_parts_are_equal(history, listed, lacking):
+    rows = stored_by([*history, listed])
+    seen = [without(one, lacking) for one in listed]
+    completed = complete(seen, rows, lacking)
+    assert completed == Counter(listed)
+    assert not plan_merge(DAY, listed_of(completed.elements()), rows)
+
+
+@calm
+@given(HISTORIES, LISTED, LACKING)
+def test_a_lacking_column_takes_nothing_from_what_the_source_tells(history, listed, lacking):
+    seen = [without(one, lacking) for one in listed]
+    completed = complete(seen, stored_by(history), lacking)
+    assert Counter(without(one, lacking) for one in completed.elements()) == Counter(seen)
+
+
+# Doubt ---------------------------------------------------------------------------------------------------------------
+
+
+def many(count: int, *, repeats: int = 1, first: int = 0) -> list[Stored]:
+    return [row(number, record(code=f"{number:04}"), repeats=repeats) for number in range(first, first + count)]
+
+
+def doubted(listed: Iterable[Stored], stored: list[Stored], share: Decimal = SHARE) -> str | None:
+    rows = RowCounts()
+    rows.add(plan_merge(DAY, listed_of(one.record for one in listed for _ in range(one.repeats)), stored))
+    assert rows.current == sum(not one.withdrawn for one in stored)
+    return doubt(rows, max_withdrawn_share=share)
+
+
+@pytest.mark.parametrize(
+    ("records", "gone", "suspect"),
+    [(20, 3, False), (20, 4, False), (20, 5, True), (100, 20, False), (100, 21, True), (21, 4, False), (21, 5, True)],
+)
+def test_a_day_is_suspect_when_strictly_more_than_the_share_vanishes(records, gone, suspect):
+    stored = many(records)
+    assert doubted(stored[gone:], stored) == (f"{gone} of {records} records are gone" if suspect else None)
+
+
+def test_a_share_means_something_from_twenty_records_on():
+    assert doubted(many(20)[5:], many(20)) == "5 of 20 records are gone"
+    assert doubted(many(19)[5:], many(19)) is None
+    assert doubted(many(1), many(19)) is None
+
+
+def test_the_share_is_a_setting():
+    assert doubted(many(20)[1:], many(20), Decimal(0)) == "1 of 20 records are gone"
+    assert doubted(many(20), many(20), Decimal(0)) is None
+    assert doubted(many(1), many(100), Decimal(1)) is None
+    assert doubted(many(200)[1:], many(200), Decimal("0.005")) is None
+
+
+def test_a_day_that_turns_empty_is_suspect_whatever_its_size():
+    assert doubted([], many(1)) == "all 1 records are gone"
+    assert doubted([], many(50)) == "all 50 records are gone"
+    assert doubted([], many(500), Decimal(1)) == "all 500 records are gone"
+
+
+def test_a_day_that_was_empty_may_stay_so():
+    assert doubted([], []) is None
+    assert doubted([], [one._replace(withdrawn=True) for one in many(30)]) is None
+
+
+def test_withdrawn_rows_are_not_among_the_rows_of_the_day():
+    stored = [*many(20), *(one._replace(withdrawn=True) for one in many(80, first=20))]
+    assert doubted(stored[5:20], stored) == "5 of 20 records are gone"
+
+
+def test_repeats_are_not_counted():
+    stored = many(20, repeats=10)
+    assert doubted(stored[4:], stored) is None
+    assert doubted(stored[5:], stored) == "5 of 20 records are gone"
+    assert doubted([one._replace(repeats=1) for one in stored], stored) is None
+
+
+def test_corrections_and_additions_never_count():
+    stored = many(20)
+    corrected = [one._replace(record=one.record._replace(price=Decimal("9.000000"))) for one in stored]
+    assert doubted(corrected, stored) is None
+    assert doubted(many(500), stored) is None
+    assert doubted([*corrected[4:], *many(500, first=20)], stored) is None
+
+
+def test_additions_do_not_make_up_for_what_vanished():
+    assert doubted(many(500, first=5), many(20)) == "5 of 20 records are gone"
+
+
+@pytest.mark.parametrize(
+    ("records", "doubled", "suspect"),
+    [(20, 10, False), (20, 11, True), (21, 10, False), (21, 11, True), (19, 19, False)],
+)
+def test_a_day_is_suspect_when_over_half_is_listed_more_often(records, doubled, suspect):
+    stored = many(records)
+    listed = [one._replace(repeats=2) for one in stored[:doubled]] + stored[doubled:]
+    words = f"{doubled} of {records} records are listed more often than before"
+    assert doubted(listed, stored) == (words if suspect else None)
+
+
+def test_records_that_come_back_are_additions_however_often_they_are_listed():
+    stored = [*many(20), *(one._replace(withdrawn=True) for one in many(40, first=20))]
+    listed = [one._replace(repeats=3) for one in stored[20:]] + stored[:20]
+    assert doubted(listed, stored) is None
+
+
+def test_a_snapshot_of_the_stored_rows_is_never_doubted():
+    assert doubted(many(40, repeats=2), many(40, repeats=2), Decimal(0)) is None

@@ -1,0 +1,106 @@
+"""Where files lie, and what a table of mounts and a list of grants say."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from etl.checks.filesystem import file_system_of, require_local, require_own, require_room
+from etl.checks.privileges import MARIADB_DDL, Missing, explain_missing, granted_on
+from etl.checks.runner import compare_meanings
+from etl.errors import CheckFailed
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw,relatime 0 0
+proc /proc proc rw 0 0
+/dev/sdb1 /srv xfs rw 0 0
+nas:/export /srv/billing nfs4 rw,vers=4.2 0 0
+//nas/share /mnt/the\\040share cifs rw 0 0
+user@host:/data /mnt/far fuse.sshfs rw 0 0
+systemd-1 /mnt/auto autofs rw 0 0
+nas:/auto /mnt/auto nfs rw 0 0
+tmpfs /srv/billing/local tmpfs rw 0 0
+broken
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/lib/billing.db", "ext4"),
+        ("/srv/billing.db", "xfs"),
+        ("/srv/billing/billing.db", "nfs4"),
+        ("/srv/billingx/billing.db", "xfs"),
+        ("/srv/billing/local/billing.db", "tmpfs"),
+        ("/mnt/the share/billing.db", "cifs"),
+        ("/mnt/far/a/b/billing.db", "fuse.sshfs"),
+        ("/mnt/auto/billing.db", "nfs"),
+    ],
+)
+def test_the_file_system_is_that_of_the_deepest_mount_above_a_path(path, kind):
+    assert file_system_of(PurePosixPath(path), MOUNTS) == kind
+    assert file_system_of(PurePosixPath(path), "") == ""
+
+
+def test_a_database_on_a_network_file_system_is_refused_with_the_cure(tmp_path):
+    mounts = f"/dev/sda1 / ext4 rw 0 0\n{{}} {tmp_path.resolve()} {{}} rw 0 0\n"
+    assert require_local(tmp_path / "billing.db", mounts.format("/dev/sdb", "btrfs")) == "btrfs"
+    for kind in ("nfs", "cifs", "smb3", "fuse.sshfs"):
+        with pytest.raises(CheckFailed, match=rf"lies on {kind}, a network file system.* move it to a local disk"):
+            require_local(tmp_path / "billing.db", mounts.format("there", kind))
+
+
+def test_room_is_told_and_the_lack_of_it(tmp_path):
+    assert "GB free in" in require_room(tmp_path, least_mb=1)
+    with pytest.raises(CheckFailed, match="make room for at least 1000000000 MB"):
+        require_room(tmp_path, least_mb=1_000_000_000)
+    with pytest.raises(CheckFailed, match="cannot be looked at"):
+        require_room(tmp_path / "nowhere")
+
+
+def test_the_mode_of_a_database_is_told_and_refused_where_everybody_may_change_it(tmp_path):
+    path = tmp_path / "billing.db"
+    path.touch()
+    tmp_path.chmod(0o750)
+    for mode, words in ((0o640, "mode 0640"), (0o644, "everybody may read it: chmod 640")):
+        path.chmod(mode)
+        assert words in require_own(path)
+    path.chmod(0o646)
+    with pytest.raises(CheckFailed, match="everybody may change"):
+        require_own(path)
+    path.chmod(0o640)
+    tmp_path.chmod(0o757)
+    with pytest.raises(CheckFailed, match="everybody may replace files"):
+        require_own(path)
+    tmp_path.chmod(0o1757)
+    assert "mode 0640" in require_own(path)
+
+
+@pytest.mark.parametrize(
+    ("grant", "names"),
+    [
+        ("GRANT ALL PRIVILEGES ON *.* TO `u`@`%` WITH GRANT OPTION", set(MARIADB_DDL)),
+        ("GRANT ALL PRIVILEGES ON `bill\\_ing`.* TO `u`@`%`", set(MARIADB_DDL)),
+        ("GRANT CREATE, CREATE VIEW ON `bill%`.* TO `u`@`%`", {"CREATE", "CREATE VIEW"}),
+        ("GRANT CREATE ON `bill_ing`.* TO `u`@`%`", {"CREATE"}),
+        ("GRANT CREATE ON `billxing`.* TO `u`@`%`", set()),
+        ("GRANT CREATE ON `bill\\_ing`.`accounts` TO `u`@`%`", set()),
+        ("GRANT USAGE ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*x'", set()),
+        ("GRANT `role` TO `u`@`%`", set()),
+    ],
+)
+def test_the_lines_of_show_grants_are_read_for_one_database(grant, names):
+    assert granted_on([grant], "bill_ing") & set(MARIADB_DDL) == names
+
+
+def test_what_is_missing_is_said_by_object_with_the_statements_that_give_it():
+    missing = [Missing("INSERT", "a"), Missing("DELETE", "a"), Missing("owner", "", "for migrations")]
+    assert explain_missing(missing, "me") == (
+        "me lacks INSERT, DELETE on a; the role owner (for migrations); the owner gives it (or set "
+        "BILLING_AUTO_MIGRATE=false): GRANT INSERT, DELETE ON a TO me; GRANT owner TO me; see docs/grants.md"
+    )
+
+
+def test_what_the_dates_meant_before_is_no_news():
+    assert compare_meanings(None, "excluded") == "the end date is not included"

@@ -1,0 +1,327 @@
+"""What a log line may never hold, whatever put it there."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import io
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+
+from etl.log import HIDDEN, NOTICES, Redactor, is_journal, set_up_logs, telling_of
+
+PLAIN = "00000000-0000-4000-8000-00000000000a"
+SECRETS = {
+    "a token": PLAIN,
+    "signs of a URL": "5ecre7/t0ken+of=the&acc0unt",
+    "a quote": "pa\"ss'word",
+    "a backslash": "pass\\word\\n",
+    "a line end": "pass\nword",
+    "Cyrillic letters": "пароль-от-базы",
+    "a quote among Cyrillic letters": 'пароль"от\\базы',
+    "blanks": "pass word at@home",
+    "four characters": "p4ss",
+}
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+NOISY = ("urllib3", "sqlalchemy", "alembic", NOTICES)
+
+
+@pytest.fixture(autouse=True)
+def hooks_as_they_were() -> Iterator[None]:
+    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook)
+    yield
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
+    logging.captureWarnings(capture=False)
+
+
+def logged(
+    log_format: str, *secrets: str, verbosity: int = 2, journal: bool = False
+) -> tuple[logging.Logger, io.StringIO]:
+    stream = io.StringIO()
+    set_up_logs(verbosity, log_format, Redactor(secrets), stream, journal=journal)
+    return logging.getLogger("etl.somewhere"), stream
+
+
+def fail(text: str) -> None:
+    try:
+        raise KeyError(text)
+    except KeyError as error:
+        raise RuntimeError(f"at {text}") from error
+
+
+# Redaction -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.fault(118)
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+def test_a_secret_is_hidden_in_every_form_it_may_be_printed_in(secret):
+    redact = Redactor([secret])
+    coded = base64.b64encode(secret.encode()).decode()
+    for form in (secret, quote(secret, safe=""), quote(secret, safe="").lower(), repr(secret)[1:-1], coded):
+        assert redact(f"GET /a/{form}/b?c={form}") == f"GET /a/{HIDDEN}/b?c={HIDDEN}"
+    assert redact(coded.rstrip("=") + "!") == f"{HIDDEN}!"
+    assert redact(json.dumps(secret)) == f'"{HIDDEN}"'
+    assert redact(json.dumps(secret, ensure_ascii=False)) == f'"{HIDDEN}"'
+
+
+def test_the_longest_form_is_hidden_first():
+    assert Redactor(["pass", "password"])("password pass") == f"{HIDDEN} {HIDDEN}"
+
+
+def test_secrets_may_become_known_later():
+    redact = Redactor()
+    assert redact(PLAIN) == PLAIN
+    redact.add([PLAIN])
+    redact.add(["another one"])
+    assert redact(f"{PLAIN} another one") == f"{HIDDEN} {HIDDEN}"
+
+
+def test_what_is_too_short_to_be_a_secret_hides_nothing():
+    assert Redactor(["", "abc"])("abc of the text") == "abc of the text"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("call to 89243555100", "+79243555100", "(89243555100)", "phone=89243555100", "phone='+79243555100', x"),
+        *("9243555100 and 79243555100", "375291234567", '"phone": "89243555100"', "a call to 89243555100."),
+        *('{"phone":89243555100}', "phone:89243555100", "89243555100: busy", "no call to 89243555100; none"),
+    ],
+)
+def test_a_phone_number_is_hidden(text):
+    assert "9243555100" not in Redactor()(text)
+    assert "291234567" not in Redactor()(text)
+    assert HIDDEN in Redactor()(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "2026-03-10 10:00:00,123",
+            "2026-03-10T10:00:00.123456",
+            "1200 records",
+            "1234567.890000",
+            "0.30000000000000004",
+        ),
+        *("2026-03-01..2026-03-07", "version 1.2.3", "8 windows", "HTTP 503", "d41d8cd98f00b204e9800998ecf8427e"),
+    ],
+)
+def test_a_date_an_amount_or_a_digest_is_no_phone_number(text):
+    assert Redactor()(text) == text
+
+
+# Logs ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize("log_format", ["text", "json", "journal"])
+def test_no_log_line_holds_a_secret_or_a_phone(log_format, secret):
+    log, stream = logged(log_format, secret, journal=log_format == "journal")
+    log.warning("message %s", f"<{secret}>")
+    log.warning(f"{secret} 89243555100")
+    log.warning("object %r", {"url": f"/x/{secret}/", "phone": "89243555100"})
+    log.warning("extra", extra={"url": secret, "nested": {"deep": [secret]}})
+    try:
+        fail(secret)
+    except RuntimeError:
+        log.exception("with a traceback of %s", secret)
+    log.warning("stack", stack_info=True)
+    lines = stream.getvalue()
+    assert lines.count("with a traceback") == 1
+    for form in {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], quote(secret, safe="")}:
+        assert form not in lines
+    assert "89243555100" not in lines
+
+
+@pytest.mark.fault(117)
+def test_a_secret_of_another_logger_is_hidden_too():
+    _, stream = logged("text", PLAIN, verbosity=0)
+    logging.getLogger("requests.sessions").warning("url /%s/", PLAIN)
+    assert stream.getvalue() == f"WARNING: url /{HIDDEN}/\n"
+
+
+@pytest.mark.fault(116)
+def test_what_urllib3_says_of_its_urls_is_not_said_at_all():
+    _, stream = logged("text")
+    logging.getLogger("urllib3.connectionpool").debug("GET /%s/", PLAIN)
+    logging.getLogger("urllib3.connection").warning("Failed to parse headers (url=%s)", PLAIN)
+    assert stream.getvalue() == ""
+
+
+def test_a_warning_of_a_library_is_a_log_line():
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        _, stream = logged("text", PLAIN)
+        warnings.warn(f"the url {PLAIN} is old", UserWarning, stacklevel=1)
+        logging.captureWarnings(capture=False)
+    assert f"the url {HIDDEN} is old" in stream.getvalue()
+    assert PLAIN not in stream.getvalue()
+
+
+def test_an_error_that_nobody_caught_is_told_without_secrets():
+    _, stream = logged("text", PLAIN)
+    try:
+        fail(PLAIN)
+    except RuntimeError as error:
+        sys.excepthook(RuntimeError, error, error.__traceback__)
+    assert "RuntimeError: at ***" in stream.getvalue()
+    assert PLAIN not in stream.getvalue()
+
+
+def test_a_thread_that_ends_itself_is_no_error():
+    _, stream = logged("text")
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+    assert stream.getvalue() == ""
+
+
+class Untidy:
+    def __repr__(self) -> str:
+        return PLAIN
+
+    def __del__(self) -> None:
+        fail(PLAIN)
+
+
+def test_an_error_of_a_thread_is_told_without_secrets():
+    _, stream = logged("text", PLAIN)
+    thread = threading.Thread(target=fail, args=[PLAIN], name=PLAIN)
+    thread.start()
+    thread.join()
+    assert "RuntimeError: at ***" in stream.getvalue()
+    assert PLAIN not in stream.getvalue()
+
+
+def test_an_error_in_clearing_up_is_told_without_secrets(capfd):
+    _, stream = logged("text", PLAIN)
+    Untidy()
+    gc.collect()
+    assert "RuntimeError: at ***" in stream.getvalue()
+    assert PLAIN not in stream.getvalue() + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("verbosity", [-1, 0, 1])
+def test_below_vv_an_error_that_nobody_caught_is_one_line(verbosity):
+    _, stream = logged("text", verbosity=verbosity)
+    sys.excepthook(RuntimeError, RuntimeError("no"), None)
+    assert stream.getvalue().endswith("CRITICAL: a bug: RuntimeError\n")
+    assert stream.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "heard"),
+    [(-1, "e"), (0, "we"), (1, "iwe"), (2, "diwe"), (7, "diwe"), (-3, "e")],
+)
+def test_how_much_is_said_follows_the_verbosity(verbosity, heard):
+    log, stream = logged("text", verbosity=verbosity)
+    for level in ("debug", "info", "warning", "error"):
+        getattr(log, level)(level)
+    assert "".join(line.split(": ")[1][0] for line in stream.getvalue().splitlines()) == heard
+
+
+def test_a_json_line_is_a_document_with_the_time_the_level_and_the_place():
+    log, stream = logged("json", PLAIN)
+    log.warning("no answer to %s", PLAIN)
+    try:
+        fail(PLAIN)
+    except RuntimeError:
+        log.exception("two\nlines")
+    one, other = map(json.loads, stream.getvalue().splitlines())
+    assert {name: one[name] for name in ("levelname", "name", "message")} == {
+        "levelname": "WARNING",
+        "name": "etl.somewhere",
+        "message": f"no answer to {HIDDEN}",
+    }
+    assert TIME.fullmatch(one["timestamp"])
+    assert other["message"] == "two\nlines"
+    assert "RuntimeError: at ***" in other["exc_info"]
+
+
+def test_a_line_says_what_it_is_about():
+    log, stream = logged("json")
+    with telling_of(run_id="7f2c", account="shop"):
+        with telling_of(window="2026-03-01..2026-03-07"):
+            log.warning("one")
+        log.warning("two")
+    log.warning("three")
+    about = [
+        {name: line.get(name) for name in ("run_id", "account", "window")}
+        for line in map(json.loads, stream.getvalue().splitlines())
+    ]
+    assert about == [
+        {"run_id": "7f2c", "account": "shop", "window": "2026-03-01..2026-03-07"},
+        {"run_id": "7f2c", "account": "shop", "window": None},
+        {"run_id": None, "account": None, "window": None},
+    ]
+
+
+def test_text_names_the_account_once():
+    log, stream = logged("text", verbosity=0)
+    with telling_of(account="shop", run_id="7f2c"):
+        log.warning("no answer")
+        log.warning("shop: no answer")
+    assert stream.getvalue() == "WARNING: shop: no answer\n" * 2
+
+
+def test_text_has_times_for_those_who_want_to_know_what_happens():
+    log, stream = logged("text", verbosity=1)
+    log.info("a window")
+    time, _, rest = stream.getvalue().partition(" ")
+    assert (TIME.fullmatch(time) is not None, rest) == (True, "INFO: a window\n")
+
+
+def test_in_the_journal_each_line_has_a_priority_and_no_time_of_its_own():
+    log, stream = logged("text", journal=True)
+    for level in ("debug", "info", "warning", "error", "critical"):
+        getattr(log, level)("what\n<0>ever")
+    assert stream.getvalue().splitlines() == [
+        line for priority in (7, 6, 4, 3, 2) for line in (f"<{priority}>what", f"<{priority}><0>ever")
+    ]
+
+
+def test_json_in_the_journal_is_json():
+    log, stream = logged("json", journal=True)
+    log.warning("what")
+    assert json.loads(stream.getvalue())["message"] == "what"
+
+
+def test_the_journal_reads_the_stream_that_systemd_names(tmp_path):
+    with (tmp_path / "journal").open("w") as stream:
+        found = os.fstat(stream.fileno())
+        assert is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+        assert not is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino + 1}"})
+        assert not is_journal(stream, {})
+        assert not is_journal(io.StringIO(), {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
+
+
+def test_setting_up_again_replaces_what_was_set_up():
+    _, first = logged("text", verbosity=0)
+    log, second = logged("text", verbosity=0)
+    log.warning("once")
+    assert (first.getvalue(), second.getvalue()) == ("", "WARNING: once\n")
+
+
+@pytest.mark.parametrize(
+    ("verbosity", "levels"),
+    [
+        (-1, (logging.ERROR, logging.CRITICAL, logging.WARNING, logging.ERROR)),
+        (0, (logging.ERROR, logging.CRITICAL, logging.WARNING, logging.INFO)),
+        (1, (logging.ERROR, logging.CRITICAL, logging.WARNING, logging.INFO)),
+        (2, (logging.ERROR, logging.NOTSET, logging.NOTSET, logging.INFO)),
+    ],
+)
+def test_libraries_are_heard_only_by_those_who_want_everything(verbosity, levels):
+    logged("text", verbosity=verbosity)
+    assert tuple(logging.getLogger(name).level for name in NOISY) == levels

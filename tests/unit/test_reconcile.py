@@ -1,0 +1,196 @@
+"""What a balance proves against the spend on record, and what charges under way may make of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from etl.db.balance import Restated, Snapshot, TopUp
+from etl.reconcile import BalanceNews, find_credit, find_restated, find_unexplained, news_of, prove
+
+MIDNIGHT = datetime(2026, 3, 11, tzinfo=UTC)
+
+
+def hour(number):
+    return MIDNIGHT + timedelta(hours=number)
+
+
+def run(number, before, after, spend):
+    """The two snapshots of a run that begins at that hour and takes one."""
+    return [
+        Snapshot(hour(number), Decimal(before), Decimal(spend), number, "before"),
+        Snapshot(hour(number + 1), Decimal(after), Decimal(spend), number, "after"),
+    ]
+
+
+def unexplained(snapshots, top_ups=()):
+    return [str(pair.unexplained) for pair in find_unexplained(prove(snapshots, top_ups))]
+
+
+def test_what_is_on_record_is_explained():
+    assert unexplained([*run(0, "100", "100", "0"), *run(24, "97.5", "97.5", "2.5")]) == []
+
+
+def test_a_charge_that_no_record_tells_of_stands_between_two_runs():
+    pairs = find_unexplained(prove([*run(0, "100", "100", "0"), *run(24, "92.5", "92.5", "2.5")], []))
+    assert [(pair.opened_at, pair.closed_at, pair.unexplained, pair.finding) for pair in pairs] == [
+        (hour(1), hour(24), Decimal("-5.0"), "unexplained charge")
+    ]
+
+
+def test_a_top_up_explains_a_rise_and_hides_no_charge_of_another_night():
+    nights = [*run(0, "100", "100", "0"), *run(24, "95", "95", "0"), *run(48, "595", "595", "0")]
+    assert unexplained(nights) == ["-5", "500"]
+    assert unexplained(nights, [TopUp(hour(30), Decimal(500))]) == ["-5"]
+    assert unexplained(nights, [TopUp(hour(48), Decimal(500))]) == ["-5"], "the moment at which it was seen"
+    assert unexplained(nights, [TopUp(hour(24), Decimal(500))]) == ["-505", "500"], "a night too early"
+
+
+def test_charges_that_are_made_while_a_run_fetches_are_no_finding():
+    # Of 0.4 charged during each run 0.2 are on record at its end; the rest comes with the next one.
+    busy = [*run(0, "100", "99.6", "0.2"), *run(24, "89.6", "89.2", "10.6"), *run(48, "79.2", "78.8", "21.0")]
+    assert {pair.finding for pair in prove(busy, [])} == {"unexplained charge", "unexplained credit"}
+    assert unexplained(busy) == []
+
+
+def test_a_hidden_charge_is_found_however_busy_the_account_is():
+    assert unexplained([*run(0, "100", "99.6", "0.2"), *run(24, "84.6", "84.2", "10.6")]) == ["-4.6"]
+
+
+def test_a_top_up_in_the_middle_of_a_run_is_found():
+    assert unexplained(run(0, "100", "599.6", "0.2")) == ["499.6"]
+
+
+def test_a_charge_that_comes_on_record_later_is_spoken_of_no_more():
+    nights = [*run(0, "100", "100", "0"), *run(24, "95", "95", "0"), *run(48, "95", "95", "5")]
+    assert unexplained(nights[:4]) == ["-5"]
+    assert unexplained(nights) == []
+
+
+def test_a_rise_of_the_balance_settles_no_charge_though_it_is_as_large():
+    assert unexplained([*run(0, "100", "100", "0"), *run(24, "95", "95", "0"), *run(48, "100", "100", "0")]) == [
+        "-5",
+        "5",
+    ]
+
+
+def proof(*snapshots, top_ups=()):
+    """Balance, spend on record, restated spend, unproven days: one snapshot an hour."""
+    taken = [
+        Snapshot(hour(number), Decimal(balance), Decimal(spend), None, None, restated and Restated(
+            max(Decimal(restated), Decimal(0)), min(Decimal(restated), Decimal(0))
+        ), unproven)
+        for number, (balance, spend, restated, unproven) in enumerate(snapshots)
+    ]  # fmt: skip
+    return prove(taken, top_ups)
+
+
+def findings(pairs):
+    return [(str(pair.carried), str(pair.restated), str(pair.unexplained), pair.finding) for pair in pairs]
+
+
+WAITING = ("0", "0", "0", "waits for days")
+
+
+def test_a_day_that_is_suspect_and_then_accepted_moves_no_money():
+    # The vendor drops a day of 35, whose price comes back to the balance before the records follow.
+    pairs = proof(("100", "50", "0", 0), ("135", "50", "0", 1), ("133", "52", "0", 1), ("132", "18", "-35", 0))
+    assert findings(pairs) == [WAITING, WAITING, ("35", "0", "0", "explained")]
+    assert find_unexplained(pairs) == find_restated(pairs) == []
+
+
+def test_withdrawn_records_whose_price_stays_charged_are_restated_and_no_charge():
+    pairs = proof(("100", "50", "0", 0), ("100", "50", "0", 1), ("99", "16", "-35", 0))
+    assert findings(pairs) == [WAITING, ("0", "-35", "0", "restated")]
+    assert ([pair.restated for pair in find_restated(pairs)], find_unexplained(pairs)) == ([-35], [])
+
+
+def test_a_suspect_day_that_comes_back_leaves_nothing():
+    pairs = proof(("100", "50", "0", 0), ("135", "50", "0", 1), ("99", "51", "0", 0))
+    assert findings(pairs)[-1] == ("35", "0", "0", "explained")
+
+
+def test_a_hidden_charge_and_a_top_up_are_found_once_the_suspect_day_is_settled():
+    pairs = proof(("100", "50", "0", 0), ("135", "50", "0", 1), ("130", "15", "-35", 0))
+    assert findings(pairs)[-1] == ("35", "0", "-5", "unexplained charge")
+    snapshots = ("100", "50", "0", 0), ("635", "50", "0", 1), ("635", "15", "-35", 0)
+    assert findings(proof(*snapshots))[-1][2:] == ("500", "unexplained credit")
+    assert findings(proof(*snapshots, top_ups=[TopUp(hour(1), Decimal(500))]))[-1][2:] == ("0", "explained")
+
+
+@pytest.mark.parametrize(
+    ("balance", "restated", "left", "unexplained"),
+    [
+        ("100", "-35", "-35", "0"),  # not followed
+        ("135", "-35", "0", "0"),  # followed
+        ("95", "-35", "-35", "-5"),  # not followed, and a charge besides
+        ("110", "-35", "-25", "0"),  # followed by the smaller part
+        ("130", "-35", "0", "-5"),  # followed, and a charge besides
+        ("635", "-35", "0", "500"),  # followed, and a top-up
+        ("100", "35", "35", "0"),
+        ("90", "35", "25", "0"),
+        ("110", "35", "35", "10"),
+        ("65", "35", "0", "0"),
+        ("600", "35", "0", "535"),  # a top-up is not made smaller
+        ("60", "35", "0", "-5"),
+        ("100", None, "0", "-35"),  # a snapshot of an older version
+    ],
+)
+def test_what_restated_days_explain_is_no_charge_and_no_credit(balance, restated, left, unexplained):
+    (pair,) = proof(("100", "50", restated and "0", 0), (balance, str(50 + int(restated or -35)), restated, 0))
+    assert (str(pair.restated), str(pair.unexplained)) == (left, unexplained)
+
+
+def test_days_that_rose_do_not_hide_that_others_fell():
+    taken = [
+        Snapshot(hour(0), Decimal(100), Decimal(50), restated=Restated()),
+        Snapshot(hour(1), Decimal(99), Decimal(16), restated=Restated(Decimal(1), Decimal(-35))),
+    ]
+    assert findings(prove(taken, [])) == [("0", "-35", "0", "restated")]
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_money_and_records_that_follow_each_other_settle(late):
+    """A day dropped long ago is met by a deep sync alone: money first. Or the vendor pays back later."""
+    money, records = ("135", "50", "0", 0), ("100", "15", "-35", 0)
+    pairs = proof(("100", "50", "0", 0), records if late else money, ("135", "15", "-35", 0))
+    assert find_unexplained(pairs) == find_restated(pairs) == []
+
+
+def test_nothing_is_unexplained_while_the_proof_waits():
+    pairs = proof(("100", "50", "0", 0), ("95", "50", "0", 0))
+    assert news_of(MIDNIGHT, Decimal(95), None, pairs).unexplained
+    news = news_of(MIDNIGHT, Decimal(95), None, pairs, [date(2026, 3, 4), date(2026, 3, 2)])
+    assert (news.unexplained, news.restated, news.waits_for) == ((), (), (date(2026, 3, 2), date(2026, 3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("amount", "begins", "ends", "found"),
+    [
+        ("500", 0, 99, 48),
+        ("499.99", 0, 99, 48),
+        ("500.01", 0, 99, None),
+        ("200", 0, 99, 48),
+        ("200", 0, 24, 24),
+        ("200", 0, 1, None),
+        ("500", 49, 99, None),
+    ],
+)
+def test_a_top_up_without_a_time_belongs_to_the_newest_rise_that_it_explains(amount, begins, ends, found):
+    pairs = prove([*run(0, "0", "0", "0"), *run(24, "200", "200", "0"), *run(48, "700", "700", "0")], [])
+    pair = find_credit(pairs, Decimal(amount), hour(begins), hour(ends))
+    assert (pair and pair.closed_at) == (hour(found) if found else None)
+
+
+def test_a_balance_is_low_below_the_limit_and_not_at_it():
+    def is_low(balance, limit):
+        return BalanceNews(Decimal(balance), MIDNIGHT, limit and Decimal(limit)).is_low
+
+    assert [is_low("99.999999", "100"), is_low("100", "100"), is_low("-5", None), is_low("-5", "-4")] == [
+        True,
+        False,
+        False,
+        True,
+    ]

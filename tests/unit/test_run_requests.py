@@ -1,0 +1,20 @@
+"""What a run is asked to do."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from etl.errors import ConfigError
+from etl.services.sync import Order
+
+DAY = date(2026, 3, 10)
+
+
+@pytest.mark.parametrize("command", ["backfill", "accept"])
+@pytest.mark.parametrize("days", [(), (DAY,), (None, DAY)])
+def test_an_order_of_no_days_is_refused_where_days_are_needed(command, days):
+    with pytest.raises(ConfigError, match=f"{command} needs a first and a last day"):
+        Order(command, *days).span()
+    assert Order(command, DAY, DAY).span() == (DAY, DAY)

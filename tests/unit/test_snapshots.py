@@ -1,0 +1,168 @@
+"""The identity of records without an id: the same multiset is the same day, in any order and from any source."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.builders import DAY, day_of, listed_in
+
+from etl.model import DayRecords, Feed, Listed, RawRecord, Record, Slice, Window, bounds
+from etl.transform.reader import read_feed
+from etl.transform.snapshots import identify_day, identify_days
+
+calm = settings(deadline=None)
+
+RECORDS = st.builds(
+    Record,
+    st.sampled_from(["2026-03-09 10:00:00", "2026-03-09 10:00:01"]),
+    st.sampled_from(["", "+79243555100"]),
+    st.sampled_from(["", "0371"]),
+    st.sampled_from([None, -1, 0, 1]),
+    st.sampled_from(["", "ok"]),
+    st.sampled_from([Decimal("0.000000"), Decimal("0.200000"), Decimal("-3.250000")]),
+)
+MANY = st.lists(RECORDS, max_size=12)
+
+
+def record(status: int | None = 1, price: str = "0.200000", code: str = "2371") -> Record:
+    return Record("2026-03-09 10:00:00", "+79243555100", code, status, "ok", Decimal(price))
+
+
+def test_a_day_lists_distinct_records_in_canonical_order_and_counts_all():
+    call, message = record(), record(price="3.250000")
+    day = day_of([message, call, message])
+    assert listed_in(day) == [Listed(call, 1), Listed(message, 2)]
+    assert (day.day, day.records, day.distinct, day.spend) == (DAY, 3, 2, Decimal("6.700000"))
+
+
+def test_a_digest_is_the_same_in_every_version():
+    # Ledgers that exist hold it: another one, and every stored day would look changed.
+    day = day_of([record(code="0371")] * 2 + [record(None, "-3.000000", "")])
+    assert day.digest == "d0f24e8b6c1983f3dfa4776bf72faff2"
+
+
+def test_a_day_without_records_has_a_digest_too():
+    empty = day_of([])
+    assert (listed_in(empty), empty.records, empty.distinct, empty.spend) == ([], 0, 0, Decimal(0))
+    assert empty.digest != day_of([record()]).digest
+
+
+@calm
+@given(MANY, st.randoms(use_true_random=False))
+def test_the_same_records_in_any_order_are_the_same_snapshot(records, random):
+    shuffled = records.copy()
+    random.shuffle(shuffled)
+    one, other = day_of(shuffled), day_of(records)
+    assert listed_in(one) == listed_in(other)
+    assert replace(one, slices=()) == replace(other, slices=())
+
+
+@calm
+@given(MANY, MANY)
+def test_digests_are_equal_for_equal_multisets_and_for_no_others(one, other):
+    same = Counter(one) == Counter(other)
+    assert (day_of(one).digest == day_of(other).digest) is same
+
+
+@calm
+@given(MANY)
+def test_a_snapshot_tells_the_multiset_its_count_and_its_spend(records):
+    day = day_of(records)
+    assert Counter(dict(listed_in(day))) == Counter(records)
+    assert len(dict(listed_in(day))) == len(listed_in(day))
+    assert day.records == len(records)
+    assert day.spend == sum((one.price for one in records), Decimal(0))
+
+
+@calm
+@given(MANY)
+def test_records_of_one_key_stand_together_and_in_order(records):
+    keys = [item.record[:3] for item in listed_in(day_of(records))]
+    assert keys == sorted(keys)
+
+
+def test_a_null_status_stands_before_every_number():
+    statuses = [None, -(2**63), -1, 0, 1, 2**63 - 1]
+    day = day_of([record(status) for status in reversed(statuses)])
+    assert [item.record.status for item in listed_in(day)] == statuses
+
+
+def test_a_null_status_is_not_a_zero():
+    assert day_of([record(None)]).digest != day_of([record(0)]).digest
+
+
+def test_moving_a_character_from_one_field_to_the_next_changes_the_digest():
+    one = Record("2026-03-09 10:00:00", "12", "3", None, '","', Decimal("0.000000"))
+    other = Record("2026-03-09 10:00:00", "1", "23", None, '","', Decimal("0.000000"))
+    assert day_of([one]).digest != day_of([other]).digest
+
+
+def test_three_listings_of_a_record_are_not_two():
+    assert day_of([record()] * 3).digest != day_of([record()] * 2).digest
+
+
+@pytest.mark.fault(42)
+def test_the_digest_does_not_depend_on_how_a_source_spells_the_records():
+    def identify(raw: RawRecord) -> tuple[str, list[Listed]]:
+        records: list[Record] = []
+        read_feed(Feed([raw]), Window(DAY, DAY), ZoneInfo("Europe/Moscow"), records.extend)
+        assert len(records) == 1
+        day = day_of(records)
+        return day.digest, listed_in(day)
+
+    json = RawRecord("2026-03-09T10:00:00", "0371", True, None, "89243555100", Decimal("0.20000000000000001"))
+    csv = RawRecord("09.03.2026 10:00:00", "371", "1", "", "7 924 355-51-00", "0,2")
+    assert identify(json) == identify(csv)
+
+
+def test_spend_is_exact_where_binary_floats_are_not():
+    assert day_of([record(price="0.100000")] * 3).spend == Decimal("0.300000")
+    large = record(price="999999999999.999999")
+    assert day_of([large] * 1_000_000).spend == Decimal("999999999999999999.000000")
+
+
+# A large day ---------------------------------------------------------------------------------------------------------
+
+
+def in_slices(records: list[Record]) -> tuple[Slice[Record], ...]:
+    """The day cut at the first second of RECORDS, at the next one and at noon: one of the slices is empty."""
+    begins, ends = bounds(DAY)
+    cuts = [begins, begins.replace(hour=10), begins.replace(hour=10, second=1), begins.replace(hour=12), ends]
+
+    def some(since: datetime, until: datetime) -> list[Record]:
+        return [one for one in records if since <= datetime.fromisoformat(one.created_at) < until]
+
+    return tuple(Slice(since, until, partial(some, since, until)) for since, until in pairwise(cuts))
+
+
+@calm
+@given(MANY)
+def test_a_day_in_slices_is_the_same_day(records):
+    cut, whole = identify_day(DAY, in_slices(records)), day_of(records)
+    assert listed_in(cut) == listed_in(whole)
+    assert replace(cut, slices=()) == replace(whole, slices=())
+
+
+@pytest.mark.parametrize(("on_disk", "read"), [(False, 1), (True, 3)])
+def test_days_in_memory_are_identified_at_once_and_days_on_disk_each_time_they_are_asked_for(on_disk, read):
+    reads = []
+
+    def read_slice() -> list[Record]:
+        reads.append(1)
+        return [record()]
+
+    part = Slice(*bounds(DAY), read_slice)
+    days = identify_days({DAY + timedelta(1): DayRecords(0, (), on_disk), DAY: DayRecords(1, (part,), on_disk)})
+    assert len(reads) == (0 if on_disk else 1)
+    for _ in range(read):
+        assert [one.day for one in days] == [DAY, DAY + timedelta(1)]
+    assert len(reads) == read

@@ -1,0 +1,66 @@
+"""What a start does not wait for: each of these modules costs more than all else that the command does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MADE = """
+from etl.db.engine import open_engine, parse_url
+from etl.db.migrate import create_or_migrate
+create_or_migrate(open_engine(parse_url("sqlite:///made.db")))
+"""
+HELP = """
+import sys
+from etl.__main__ import main
+sys.argv = ["billing-etl", "--help"]
+try:
+    main()
+except SystemExit:
+    pass
+"""
+
+
+def loaded_by(program: str, folder: Path) -> set[str]:
+    """The modules that an interpreter of its own has loaded after the program."""
+    tell = f"{program}\nimport sys\nprint('loaded:', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", tell], cwd=folder, capture_output=True, text=True, check=True)
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+@pytest.mark.parametrize(
+    ("program", "needed", "spared"),
+    [
+        (
+            HELP,
+            {"click", "etl.config.schema"},
+            {
+                "sqlalchemy",
+                "requests",
+                "alembic",
+                "etl.config.loader",
+                "tomllib",
+                "zoneinfo",
+                "prometheus_client",
+                "pythonjsonlogger",
+            },
+        ),
+        (MADE, {"sqlalchemy.dialects.sqlite"}, {"alembic", "sqlalchemy.dialects.mysql"}),
+        (
+            "import etl.services.sync, etl.config.loader",
+            {"sqlalchemy", "requests"},
+            {
+                *("alembic", "rich", "etl.sandbox", "sqlalchemy.dialects.mysql"),
+                *("etl.extract.csv_parser", "difflib", "tomllib"),
+            },
+        ),
+    ],
+    ids=["--help", "the first schema", "a run"],
+)
+def test_a_start_loads_nothing_that_it_does_not_need(program, needed, spared, tmp_path):
+    loaded = loaded_by(program, tmp_path)
+    assert needed <= loaded
+    assert not spared & loaded
