@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from etl import signals
-from etl.errors import ConfigError, NoRoom
+from etl.errors import ConfigError, DiskFullError
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
-def whole_file(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
+def atomic_write(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
     """A file to write that takes its name at the end of the block; after an error, what had the name still has it.
 
     It has the mode of the file it replaces, else what the umask leaves. A killed process may leave its beginning beside
@@ -30,11 +30,11 @@ def whole_file(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
 
     Raises:
         ConfigError: It cannot be written there.
-        NoRoom: The disk is full, or a limit on files is reached.
+        DiskFullError: The disk is full, or a limit on files is reached.
     """
     try:
         target = Path(os.path.realpath(path))
-        mode = _mode_of(target)
+        mode = _existing_mode(target)
         part = target.with_name(f".billing-etl-{secrets.token_hex(4)}.part")
         try:
             with part.open("xb") as file:
@@ -43,16 +43,16 @@ def whole_file(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            signals.check()
+            signals.raise_if_interrupted()
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        failure = NoRoom if error.errno in _FULL else ConfigError
+        failure = DiskFullError if error.errno in _FULL else ConfigError
         raise failure(f"{option} {str(path)!r} cannot be written: {error.strerror or type(error).__name__}") from None
 
 
-def _mode_of(target: Path) -> int | None:
+def _existing_mode(target: Path) -> int | None:
     try:
         found = target.stat().st_mode
     except FileNotFoundError:

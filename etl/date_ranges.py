@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import date, timedelta
 from itertools import pairwise
 
-from etl.model import Window
+from etl.model import DateRange
 
 ONE_DAY = timedelta(days=1)
 
 
-def plan_sync(
+def sync_range(
     *,
     start: date,
     watermark: date | None,
@@ -20,7 +20,7 @@ def plan_sync(
     lookback: int,
     since: date | None = None,
     until: date | None = None,
-) -> Window | None:
+) -> DateRange | None:
     """The range a nightly run fetches: the lookback, then every day up to today.
 
     Args:
@@ -43,7 +43,7 @@ def plan_sync(
     else:
         first = first_synced or start
     last = min(until or today, today)
-    return Window(first, last) if first <= last else None
+    return DateRange(first, last) if first <= last else None
 
 
 def plan_history(start: date | None, first_synced: date | None, complete: Collection[date]) -> list[date]:
@@ -56,22 +56,22 @@ def plan_history(start: date | None, first_synced: date | None, complete: Collec
     """
     if start is None or first_synced is None or start >= first_synced:
         return []
-    return [day for day in Window(start, first_synced - ONE_DAY).days() if day not in complete]
+    return [day for day in DateRange(start, first_synced - ONE_DAY).days() if day not in complete]
 
 
-def plan_windows(wanted: Window | None, extra: Iterable[date], *, size: int) -> list[Window]:
+def split_into_windows(wanted: DateRange | None, extra: Iterable[date], *, size: int) -> list[DateRange]:
     """Cut the wanted days, and single days outside of them, into windows of at most `size` days, in order."""
     days = set(extra) | set(wanted.days() if wanted else ())
-    return [window for run in _unbroken_runs(sorted(days)) for window in _cut(run, size)]
+    return [window for run in _contiguous_ranges(sorted(days)) for window in _chunk(run, size)]
 
 
-def leave_out(windows: Iterable[Window], days: Collection[date]) -> list[Window]:
+def exclude_days(windows: Iterable[DateRange], days: Collection[date]) -> list[DateRange]:
     """The windows without some days: shorter, in pieces, or gone."""
     kept = ([day for day in window.days() if day not in days] for window in windows)
-    return [run for each in kept for run in _unbroken_runs(each)]
+    return [run for each in kept for run in _contiguous_ranges(each)]
 
 
-def last_unbroken(first: date, complete: Iterable[date]) -> date | None:
+def last_contiguous(first: date, complete: Iterable[date]) -> date | None:
     """The last day of the unbroken run of complete days that begins at `first`; None where `first` is not complete."""
     known = set(complete)
     day = first
@@ -80,7 +80,7 @@ def last_unbroken(first: date, complete: Iterable[date]) -> date | None:
     return day - ONE_DAY if day > first else None
 
 
-def first_unbroken(last: date, complete: Collection[date]) -> date:
+def first_contiguous(last: date, complete: Collection[date]) -> date:
     """The first day of the unbroken run of complete days that ends with the day before `last`; else `last`."""
     day = last
     while day - ONE_DAY in complete:
@@ -88,35 +88,35 @@ def first_unbroken(last: date, complete: Collection[date]) -> date:
     return day
 
 
-def find_gaps(complete: Iterable[date], start: date | None = None) -> list[Window]:
+def find_gaps(complete: Iterable[date], start: date | None = None) -> list[DateRange]:
     """The incomplete days that lie between complete ones, and from `start` on before the first of them."""
-    runs = list(_unbroken_runs(sorted(complete)))
+    runs = list(_contiguous_ranges(sorted(complete)))
     if start is not None and runs and start < runs[0].first:
-        runs.insert(0, Window(start - ONE_DAY, start - ONE_DAY))
-    return [Window(before.last + ONE_DAY, after.first - ONE_DAY) for before, after in pairwise(runs)]
+        runs.insert(0, DateRange(start - ONE_DAY, start - ONE_DAY))
+    return [DateRange(before.last + ONE_DAY, after.first - ONE_DAY) for before, after in pairwise(runs)]
 
 
-def halve(window: Window) -> tuple[Window, Window]:
+def bisect(window: DateRange) -> tuple[DateRange, DateRange]:
     """Two windows that make up one of two days or more."""
     middle = window.first + timedelta(days=len(window) // 2)
-    return Window(window.first, middle - ONE_DAY), Window(middle, window.last)
+    return DateRange(window.first, middle - ONE_DAY), DateRange(middle, window.last)
 
 
-def _unbroken_runs(days: list[date]) -> Iterator[Window]:
+def _contiguous_ranges(days: list[date]) -> Iterator[DateRange]:
     if not days:
         return
     first = previous = days[0]
     for day in days[1:]:
         if day != previous + ONE_DAY:
-            yield Window(first, previous)
+            yield DateRange(first, previous)
             first = day
         previous = day
-    yield Window(first, previous)
+    yield DateRange(first, previous)
 
 
-def _cut(window: Window, size: int) -> Iterator[Window]:
+def _chunk(window: DateRange, size: int) -> Iterator[DateRange]:
     first = window.first
     while first <= window.last:
         last = min(first + timedelta(days=size - 1), window.last)
-        yield Window(first, last)
+        yield DateRange(first, last)
         first = last + ONE_DAY

@@ -1,22 +1,22 @@
-"""Every error of the program, by what the operator does next.
+"""The exceptions of the program, named for what went wrong; each line says what the operator does next.
 
-    BillingError                  one line for a person; never a secret, never a phone number
-    ├── ConfigError               mend the setting it names
+    BillingError                       a message of one line; never a secret, never a phone number
+    ├── ConfigError                    correct the setting it names
     ├── VendorError
-    │   ├── TokenRefused          renew the token; asking again is useless
-    │   ├── Refused               the vendor says no to this very question; asking it again is useless
-    │   │   └── UnknownRecord     the vendor has no record with this id; look where the id came from
-    │   └── Transient             ask again, a little later
-    │       └── UnusableAnswer    an answer came and cannot be trusted: ask again, then use the other source
-    │           └── OtherDays     it tells of days that nobody asked for: what is stored of those asked for stays
-    ├── VendorUnavailable         retries and fallback are spent: what was completed is kept, run again later
-    ├── DatabaseFailed            mend the database: nothing of the window is stored
-    │   └── SchemaMismatch        migrate the database, or install the version that made it
-    │       └── ForeignDatabase   take another database: this one is another program's
-    ├── NoRoom                   make room for temporary files, or set TMPDIR to where there is some
-    ├── CheckFailed               mend what `check` names: nothing was attempted
-    └── RunElsewhere              another run of the account holds the lock, or has overtaken this one
-    Stopped (BaseException)       SIGINT or SIGTERM: no retry may swallow it
+    │   ├── AuthenticationError        renew the token; a retry is useless
+    │   ├── RequestRejected            the vendor refuses this request; a retry is useless
+    │   │   └── UnknownRecordError     the vendor has no record with this id; check where the id came from
+    │   └── RetryableError             retry a little later
+    │       └── InvalidResponse        an answer that cannot be trusted: retry, then use the other source
+    │           └── DateRangeMismatch  an answer for other days: what is stored of the requested days is kept
+    ├── SourceUnavailable              retries and fallback are exhausted: completed windows are kept, run again later
+    ├── DatabaseError                  repair the database: nothing of the window is stored
+    │   └── SchemaMismatchError        migrate the database, or install the version that created it
+    │       └── ForeignDatabaseError   use another database: this one belongs to another program
+    ├── DiskFullError                  free space for temporary files, or point TMPDIR to where there is some
+    ├── CheckFailedError               repair what `check` names: nothing was attempted
+    └── ConcurrentRunError             another run of the account holds the lock, or has overtaken this one
+    Interrupted (BaseException)        SIGINT or SIGTERM: no retry may swallow it
 
 `cli.exit_codes` alone turns them into exit codes.
 """
@@ -36,19 +36,19 @@ class VendorError(BillingError):
     """One request did not bring what was asked for."""
 
 
-class TokenRefused(VendorError):
+class AuthenticationError(VendorError):
     """The vendor answered 401 or 403."""
 
 
-class Refused(VendorError):
+class RequestRejected(VendorError):
     """The vendor answered another 4xx: the question itself is refused."""
 
 
-class UnknownRecord(Refused):
+class UnknownRecordError(RequestRejected):
     """The vendor has no record with the id. The text is the vendor's own."""
 
 
-class Transient(VendorError):
+class RetryableError(VendorError):
     """The request failed in a way that may pass.
 
     Attributes:
@@ -60,43 +60,43 @@ class Transient(VendorError):
         self.retry_after = retry_after
 
 
-class UnusableAnswer(Transient):
+class InvalidResponse(RetryableError):
     """A complete answer came, and it is not one that can be believed."""
 
 
-class OtherDays(UnusableAnswer):
+class DateRangeMismatch(InvalidResponse):
     """A complete answer came, and it is one to another question: it tells of none of the days asked for."""
 
 
-class VendorUnavailable(BillingError):
+class SourceUnavailable(BillingError):
     """Neither source answered, after all retries."""
 
 
-class DatabaseFailed(BillingError):
+class DatabaseError(BillingError):
     """The database could not be reached, or refused a write."""
 
 
-class SchemaMismatch(DatabaseFailed):
+class SchemaMismatchError(DatabaseError):
     """The database's schema is not the one this version works on."""
 
 
-class ForeignDatabase(SchemaMismatch):
+class ForeignDatabaseError(SchemaMismatchError):
     """Another program's tables, views or revision stand in the database. Nothing of it was changed."""
 
 
-class NoRoom(BillingError):
+class DiskFullError(BillingError):
     """A temporary file could not be written, or not be read back."""
 
 
-class CheckFailed(BillingError):
+class CheckFailedError(BillingError):
     """What was looked at is not as it should be. The text says what, and the cure."""
 
 
-class RunElsewhere(BillingError):
+class ConcurrentRunError(BillingError):
     """Another run of the same account is under way, or has begun since this one did."""
 
 
-class Stopped(BaseException):
+class Interrupted(BaseException):
     """A signal asked the program to stop. A BaseException, because requests and tenacity retry Exceptions.
 
     Attributes:

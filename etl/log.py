@@ -17,29 +17,29 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Final, TextIO
 from urllib.parse import quote
 
-from etl.pii import HIDDEN, hide_phones
+from etl.pii import MASK, redact_phones
 
 LEVELS: Final = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
-NOTICES: Final = "etl.notice"
+NOTICE_LOGGER: Final = "etl.notice"
 """The logger of sentences that are for everybody, however few logs are wanted."""
-_SHORTEST_SECRET: Final = 4
+_MIN_SECRET_LENGTH: Final = 4
 """Characters; hiding a shorter one would make logs unreadable and protect nothing."""
 _PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 """Of syslog, as systemd's journal reads them at the beginning of a line. Source: sd-daemon(3)."""
-_about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
+_context: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 
 
 @contextmanager
-def telling_of(**fields: object) -> Iterator[None]:
+def log_context(**fields: object) -> Iterator[None]:
     """What is logged in the block is about these: `run_id`, `account`, `window`.
 
     A thread begins with nothing of it; `contextvars.copy_context` takes it along.
     """
-    before = _about.set({**_about.get(), **{name: str(value) for name, value in fields.items()}})
+    before = _context.set({**_context.get(), **{name: str(value) for name, value in fields.items()}})
     try:
         yield
     finally:
-        _about.reset(before)
+        _context.reset(before)
 
 
 class Redactor:
@@ -53,7 +53,7 @@ class Redactor:
     def add(self, secrets: Iterable[str]) -> None:
         """Hide these from now on."""
         for secret in secrets:
-            if len(secret) >= _SHORTEST_SECRET:
+            if len(secret) >= _MIN_SECRET_LENGTH:
                 encoded = base64.b64encode(secret.encode()).decode()
                 self._forms |= {secret, quote(secret, safe=""), repr(secret)[1:-1], encoded, encoded.rstrip("=")}
                 self._forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
@@ -64,8 +64,8 @@ class Redactor:
     def __call__(self, text: str) -> str:
         """The text without them."""
         if self._pattern is not None:
-            text = self._pattern.sub(HIDDEN, text)
-        return hide_phones(text)
+            text = self._pattern.sub(MASK, text)
+        return redact_phones(text)
 
 
 class _RedactingFormatter(logging.Formatter):
@@ -89,10 +89,10 @@ class _TextFormatter(logging.Formatter):
         self._levelled = levelled
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        account = _about.get().get("account")
+        account = _context.get().get("account")
         about = f"{account}: " if account and not record.message.startswith(f"{account}: ") else ""
         level = f"{record.levelname}: " if self._levelled else ""
-        return f"{_when(record) + ' ' if self._timed else ''}{level}{about}{record.message}"
+        return f"{_timestamp(record) + ' ' if self._timed else ''}{level}{about}{record.message}"
 
 
 class _JournalFormatter(logging.Formatter):
@@ -107,7 +107,7 @@ class _JournalFormatter(logging.Formatter):
         return "\n".join(f"<{priority}>{line}" for line in self._inner.format(record).splitlines())
 
 
-def _when(record: logging.LogRecord) -> str:
+def _timestamp(record: logging.LogRecord) -> str:
     """RFC 3339, UTC."""
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -117,9 +117,9 @@ def _json_formatter() -> logging.Formatter:
 
     class WithContext(JsonFormatter):
         def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-            log_data["timestamp"] = _when(record)
+            log_data["timestamp"] = _timestamp(record)
             super().add_fields(log_data, record, message_dict)
-            log_data |= _about.get()
+            log_data |= _context.get()
 
     return WithContext("%(levelname)s %(name)s %(message)s")
 
@@ -167,13 +167,13 @@ def set_up_logs(
     logging.getLogger("sqlalchemy").setLevel(logging.NOTSET if verbosity > 1 else logging.CRITICAL)
     # What Alembic says of its plugins is for those who want to know everything.
     logging.getLogger("alembic").setLevel(logging.NOTSET if verbosity > 1 else logging.WARNING)
-    logging.getLogger(NOTICES).setLevel(logging.INFO if verbosity >= 0 else logging.ERROR)
+    logging.getLogger(NOTICE_LOGGER).setLevel(logging.INFO if verbosity >= 0 else logging.ERROR)
     logging.captureWarnings(capture=True)
 
-    _catch_the_uncaught(verbosity)
+    install_excepthooks(verbosity)
 
 
-def _catch_the_uncaught(verbosity: int) -> None:
+def install_excepthooks(verbosity: int) -> None:
     """What would print a traceback of its own, past the formatter, becomes a log line: one without it below -vv."""
 
     def tell(what: str, error: BaseException | None) -> None:

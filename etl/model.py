@@ -67,12 +67,12 @@ class Record(NamedTuple):
     price: Decimal
 
 
-new_record = partial(tuple.__new__, Record)
+record_from_tuple = partial(tuple.__new__, Record)
 """Makes a Record of its six fields, at the speed of a tuple: some loops run it once a record."""
 
 
 @dataclass(frozen=True, slots=True)
-class StoredForm:
+class PrivacyFormat:
     """In which form an account's phones and codes are stored: `plain`, `masked` or `keyed`, `keep` or `drop`.
 
     Attributes:
@@ -114,7 +114,7 @@ class TextLimit:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedRecord:
     """A record that failed validation and is quarantined.
 
     Attributes:
@@ -132,7 +132,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class DateRange:
     """Days of the vendor's wall clock, both ends included."""
 
     first: date
@@ -173,11 +173,11 @@ class Feed:
     rows: Iterable[RawRecord]
     fields: frozenset[str] = ALL_FIELDS
     unknown: tuple[str, ...] = ()
-    malformed: tuple[Rejected, ...] = ()
+    malformed: tuple[RejectedRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class ReadStats:
     """What one listing as a whole shows.
 
     Attributes:
@@ -197,18 +197,18 @@ class Survey:
     latest: str | None
     ascending: bool
     descending: bool
-    rejected: tuple[Rejected, ...]
+    rejected: tuple[RejectedRecord, ...]
     folds: Mapping[Record, int] = field(default_factory=dict)
 
 
-Columns: TypeAlias = tuple[
+RecordColumns: TypeAlias = tuple[
     Sequence[str], Sequence[str], Sequence[str], Sequence[int | None], Sequence[str], Sequence[Decimal]
 ]
 """The fields of Records, a column each, in the order of Record's own. What is put into a database by the hundred
 thousand goes there a column at a time, and never needs to be one Record after another."""
 
 
-class Listed(NamedTuple):
+class CountedRecord(NamedTuple):
     """A record and how often the vendor lists it."""
 
     record: Record
@@ -216,34 +216,34 @@ class Listed(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class CountedRecords:
     """Different records in canonical order, and how often the vendor lists each."""
 
-    columns: Columns
+    columns: RecordColumns
     repeats: Sequence[int]
 
     @classmethod
-    def of(cls, records: Iterable[Record], repeats: Sequence[int]) -> Listing:
+    def of(cls, records: Iterable[Record], repeats: Sequence[int]) -> CountedRecords:
         """The listing of some records."""
-        return cls(in_columns(records), repeats)
+        return cls(to_columns(records), repeats)
 
     def __len__(self) -> int:
         return len(self.repeats)
 
-    def __iter__(self) -> Iterator[Listed]:
-        return map(_listed, zip(map(new_record, zip(*self.columns, strict=True)), self.repeats, strict=True))
+    def __iter__(self) -> Iterator[CountedRecord]:
+        return map(_listed, zip(map(record_from_tuple, zip(*self.columns, strict=True)), self.repeats, strict=True))
 
 
-_listed = partial(tuple.__new__, Listed)
+_listed = partial(tuple.__new__, CountedRecord)
 
 
-def in_columns(records: Iterable[Record]) -> Columns:
+def to_columns(records: Iterable[Record]) -> RecordColumns:
     """Records a column at a time; of none, six that are empty."""
     return tuple(zip(*records, strict=True)) or ((),) * 6  # type: ignore[return-value]  # the fields, in their order
 
 
 @dataclass(frozen=True, slots=True)
-class Slice(Generic[T]):
+class TimeSlice(Generic[T]):
     """All of a day from one time on, up to another: as much as is looked at together.
 
     Attributes:
@@ -269,7 +269,7 @@ class DayRecords:
     """
 
     count: int
-    slices: tuple[Slice[list[Record]], ...]
+    slices: tuple[TimeSlice[list[Record]], ...]
     on_disk: bool = False
     source: str = "json"
     lacking: frozenset[str] = frozenset()
@@ -283,19 +283,19 @@ class DayRecords:
             yield from part.read()
 
 
-def whole_day(day: date, records: list[Record]) -> DayRecords:
+def single_slice_day(day: date, records: list[Record]) -> DayRecords:
     """A day whose records are at hand."""
-    return DayRecords(len(records), (Slice(*bounds(day), lambda: records),))
+    return DayRecords(len(records), (TimeSlice(*day_bounds(day), lambda: records),))
 
 
-def bounds(day: date) -> tuple[datetime, datetime]:
+def day_bounds(day: date) -> tuple[datetime, datetime]:
     """When a day begins, and when the next one does."""
     begins = datetime.combine(day, time.min)
     return begins, begins + timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class WindowData:
     """The vendor's answer for a window, normalised: the days that could be shown whole, and what speaks against others.
 
     Attributes:
@@ -306,14 +306,14 @@ class Batch:
         doubts: The other days of the window, each with the reason why no answer for it can be taken: what is stored
             of them stays.
         largest: Records in the largest answer of the run so far, by source.
-        folds: As in `Survey`, of the window's records.
+        folds: As in `ReadStats`, of the window's records.
         refused: Of the doubts, the days about which the vendor refuses every question.
     """
 
-    window: Window
-    asked: Window
+    window: DateRange
+    asked: DateRange
     days: Mapping[date, DayRecords]
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedRecord, ...] = ()
     unsure: frozenset[date] = frozenset()
     doubts: Mapping[date, str] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
@@ -339,7 +339,7 @@ class DaySnapshot:
     """
 
     day: date
-    slices: tuple[Slice[Listing], ...]
+    slices: tuple[TimeSlice[CountedRecords], ...]
     digest: str
     records: int
     distinct: int
@@ -347,7 +347,7 @@ class DaySnapshot:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunCounts:
     """How the rows and days of a run or a window ended.
 
     Attributes:
@@ -378,7 +378,7 @@ class Tally:
             "rejected": len(self.rejected),
         }
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: RunCounts) -> None:
         """Count what another tally counted."""
         self.days += other.days
         self.new += other.new

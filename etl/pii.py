@@ -9,12 +9,12 @@ from typing import Any, Final
 
 from etl.spreadsheet import restore_key
 
-HIDDEN: Final = "***"
-FORGOTTEN: Final = "forgotten"
+MASK: Final = "***"
+ERASED: Final = "forgotten"
 """The phone of a row whose person was forgotten."""
-FORGOTTEN_MENTION: Final = "[forgotten]"
+ERASED_MENTION: Final = "[forgotten]"
 """What stands in another person's text where the number stood."""
-PHONE_FORM: Final = re.compile(
+PHONE_PATTERN: Final = re.compile(
     r"(?<![\w.-])(?:\+?\d{10,15}|(?:\+7|8|7)[ (-]{1,2}\d{3}[ )-]{1,2}\d{3}[ -]?\d{2}[ -]?\d{2}"
     r"|\+[1-9](?:[ ()-]{0,2}\d){9,14})(?![\w-]|\.\d)"
 )
@@ -26,22 +26,22 @@ _NUMBER: Final = re.compile(
 """A date, which stays, or anything that may be a number, however it is spelled and whatever it stands in."""
 _PUNCTUATION: Final = r"[\s()\[\]./\u2010-\u2015\u2212-]{0,3}"
 _AROUND: Final = re.compile(r"^[^\d+]+|\D+$")
-SHORTEST_MENTION: Final = 7
+MIN_MENTION_DIGITS: Final = 7
 """Digits of a number that is looked for within a text: 200 would be found in every "SIP 200 OK"."""
 _KEPT_IN_FRONT, _KEPT_AT_END = 4, 2
 _WHOLE_NUMBER: Final = 11
 
-CoverField = Callable[[Any], Any]
+FieldRedactor = Callable[[Any], Any]
 
 
-def hide_phones(text: str) -> str:
+def redact_phones(text: str) -> str:
     """The text with stars for all that has the form of a phone number."""
-    return PHONE_FORM.sub(HIDDEN, text)
+    return PHONE_PATTERN.sub(MASK, text)
 
 
-def hide_numbers(text: str) -> str:
+def redact_numbers(text: str) -> str:
     """The text with stars for all that may be a phone number: more than has the form of one, but no date."""
-    return _NUMBER.sub(lambda match: match[1] or HIDDEN, text)
+    return _NUMBER.sub(lambda match: match[1] or MASK, text)
 
 
 def mask_phone(phone: str) -> str:
@@ -52,7 +52,7 @@ def mask_phone(phone: str) -> str:
     """
     count = sum(map(str.isdigit, phone))
     front = _KEPT_IN_FRONT if count >= _WHOLE_NUMBER else 0
-    end = count - _KEPT_AT_END if count >= SHORTEST_MENTION else count
+    end = count - _KEPT_AT_END if count >= MIN_MENTION_DIGITS else count
     masked = []
     seen = 0
     for character in phone:
@@ -64,11 +64,11 @@ def mask_phone(phone: str) -> str:
     return "".join(masked)
 
 
-class Number:
+class PhoneNumber:
     """One phone number, recognised in any spelling.
 
     Args:
-        canonical: As `normalise_phone` gives it.
+        canonical: As `parse_phone` gives it.
     """
 
     def __init__(self, canonical: str) -> None:
@@ -85,14 +85,16 @@ class Number:
 
     def is_in(self, text: str) -> bool:
         """Whether the text mentions it; a short number is never looked for within a text."""
-        return len(self.digits) >= SHORTEST_MENTION and self._pattern.search(text) is not None
+        return len(self.digits) >= MIN_MENTION_DIGITS and self._pattern.search(text) is not None
 
     def leave_out(self, text: str) -> str:
         """The text without it."""
-        return self._pattern.sub(FORGOTTEN_MENTION, text) if self.is_in(text) else text
+        return self._pattern.sub(ERASED_MENTION, text) if self.is_in(text) else text
 
 
-def cover_payload(payload: str, fields: Mapping[str, CoverField], hide: Callable[[str], str] = hide_phones) -> str:
+def redact_payload(
+    payload: str, fields: Mapping[str, FieldRedactor], hide: Callable[[str], str] = redact_phones
+) -> str:
     """The JSON text of a bad record, fit to be kept without what it says of a person.
 
     Args:
@@ -104,20 +106,20 @@ def cover_payload(payload: str, fields: Mapping[str, CoverField], hide: Callable
     try:
         value = json.loads(payload)
     except (ValueError, RecursionError):
-        return json.dumps(HIDDEN)
-    covered = _cover(value, fields, hide if isinstance(value, dict) else _hide_digits)
+        return json.dumps(MASK)
+    covered = _redact(value, fields, hide if isinstance(value, dict) else _hide_digits)
     # What came as escapes, because no database could hold it, stays escapes.
     return json.dumps(covered, sort_keys=True, ensure_ascii=payload.isascii())
 
 
-def _cover(value: Any, fields: Mapping[str, CoverField], hide: Callable[[str], str]) -> Any:
+def _redact(value: Any, fields: Mapping[str, FieldRedactor], hide: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {
-            hide(name): fields[name](part) if name in fields else _cover(part, fields, hide)
+            hide(name): fields[name](part) if name in fields else _redact(part, fields, hide)
             for name, part in value.items()
         }
     if isinstance(value, list):
-        return [_cover(part, fields, hide) for part in value]
+        return [_redact(part, fields, hide) for part in value]
     if value is None or isinstance(value, bool):
         return value
     hidden = hide(str(value))

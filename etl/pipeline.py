@@ -12,21 +12,21 @@ from functools import partial
 from sqlalchemy import Engine
 
 from etl import signals
-from etl.db.engine import reading
-from etl.db.ledger import Run, hold_fence, read_progress, write_progress
-from etl.db.retry import try_again
+from etl.db.engine import read_connection
+from etl.db.ledger import RunHandle, read_progress, verify_fence, write_progress
+from etl.db.retry import retry_transaction
 from etl.extract.source import Source
-from etl.extract.worker import Fetched, fetch_beside
-from etl.load.loader import DayOutcome, Rules, compare_window, count, store_window
-from etl.log import telling_of
-from etl.model import Batch, DaySnapshot, Tally, Window
-from etl.transform.snapshots import identify_day, identify_days
+from etl.extract.worker import Fetched, fetch_in_worker
+from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise, write_window
+from etl.log import log_context
+from etl.model import DateRange, DaySnapshot, RunCounts, WindowData
+from etl.transform.snapshots import snapshot_day, snapshot_days
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PipelineContext:
     """What one run works with.
 
     Attributes:
@@ -39,14 +39,14 @@ class Job:
     source: Source
     engine: Engine
     account_id: int | None
-    run: Run | None
-    rules: Rules
+    run: RunHandle | None
+    rules: LoadPolicy
     concurrency: int
     clock: Callable[[], datetime]
-    progress: Callable[[Window, Tally], None]
+    progress: Callable[[DateRange, RunCounts], None]
 
 
-def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set[str]) -> None:
+def transfer_windows(job: PipelineContext, windows: Sequence[DateRange], total: RunCounts, sources: set[str]) -> None:
     """Fetch, transform and load window by window. What is complete stays, whatever happens to the next.
 
     Args:
@@ -56,19 +56,19 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
         sources: Gets the names of the sources used.
 
     Raises:
-        VendorUnavailable: The vendor did not answer for a window.
-        TokenRefused: The vendor refused the token.
-        RunElsewhere: A newer run has begun.
+        SourceUnavailable: The vendor did not answer for a window.
+        AuthenticationError: The vendor refused the token.
+        ConcurrentRunError: A newer run has begun.
         SQLAlchemyError: The database failed; nothing of that window is stored.
         BillingError: There is no room for temporary files, or the process that fetches was ended from outside.
     """
-    asked_before: Window | None = None
+    asked_before: DateRange | None = None
     ahead = job.concurrency - 1
-    with closing(fetch_beside(partial(_fetch, job.source), windows, ahead=ahead)) as fetched:
+    with closing(fetch_in_worker(partial(_fetch_window, job.source), windows, ahead=ahead)) as fetched:
         for batch, snapshots in fetched:
             used = batch.sources
-            with telling_of(window=batch.window):
-                tally = _load(job, batch, snapshots, asked_before, total, sources | used)
+            with log_context(window=batch.window):
+                tally = _load_window(job, batch, snapshots, asked_before, total, sources | used)
                 total.add(tally)
                 sources |= used
                 asked_before = batch.asked if batch.days else asked_before
@@ -81,20 +81,20 @@ def sync_windows(job: Job, windows: Sequence[Window], total: Tally, sources: set
             del batch, snapshots  # what was loaded does not wait in memory for the next window
 
 
-def _fetch(source: Source, window: Window) -> Fetched:
-    with telling_of(window=window):
+def _fetch_window(source: Source, window: DateRange) -> Fetched:
+    with log_context(window=window):
         batch = source.fetch(window)
-    return batch, identify_days(batch.days)
+    return batch, snapshot_days(batch.days)
 
 
-def _load(
-    job: Job,
-    batch: Batch,
+def _load_window(
+    job: PipelineContext,
+    batch: WindowData,
     snapshots: Iterable[DaySnapshot],
-    asked_before: Window | None,
-    total: Tally,
+    asked_before: DateRange | None,
+    total: RunCounts,
     sources: set[str],
-) -> Tally:
+) -> RunCounts:
     """One window, one transaction; a deadlock or a lost connection is answered by doing all of it again."""
     written: list[DayOutcome] = []
     days_written = 0
@@ -103,20 +103,20 @@ def _load(
         nonlocal written, days_written
         run = job.run
         if run is None:
-            with signals.held_back(), reading(job.engine) as connection, connection.begin():
-                days = compare_window(connection, job.account_id, batch, snapshots, job.rules, identify_day)
+            with signals.deferred(), read_connection(job.engine) as connection, connection.begin():
+                days = compare_window(connection, job.account_id, batch, snapshots, job.rules, snapshot_day)
                 return [day.outcome() for day in days]
-        with signals.held_back(), job.engine.begin() as connection:
-            hold_fence(connection, run)
+        with signals.deferred(), job.engine.begin() as connection:
+            verify_fence(connection, run)
             if written and read_progress(connection, run) == days_written:
                 return written  # it was committed, only the server's word of it was lost
-            days = compare_window(connection, run.account_id, batch, snapshots, job.rules, identify_day)
-            outcomes = store_window(connection, run, batch, days, job.rules, asked_before=asked_before, now=job.clock())
-            so_far = Tally()
+            days = compare_window(connection, run.account_id, batch, snapshots, job.rules, snapshot_day)
+            outcomes = write_window(connection, run, batch, days, job.rules, asked_before=asked_before, now=job.clock())
+            so_far = RunCounts()
             so_far.add(total)
-            so_far.add(count(outcomes, batch, job.rules))
+            so_far.add(summarise(outcomes, batch, job.rules))
             write_progress(connection, run, so_far, sources)
             written, days_written = outcomes, so_far.days
         return outcomes
 
-    return count(try_again(compare_and_store), batch, job.rules)
+    return summarise(retry_transaction(compare_and_store), batch, job.rules)

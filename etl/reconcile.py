@@ -1,6 +1,6 @@
 """The balance proof: what the balance did between two snapshots, held against what is on record.
 
-`prove` is the view `balance_proof` again, for one account and with what the view does not show: which snapshots a run
+`reconcile` computes the view `balance_proof` for one account, and what the view does not show: which snapshots a run
 took at its two ends. From that follows how sure a finding is.
 
 Both snapshots of a run carry the spend on record at its end. So the one before it has all charges made up to then on
@@ -20,15 +20,15 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from etl.db.balance import Snapshot, TopUp, read_snapshots, read_top_ups, read_unproven_days
+from etl.db.balance import BalanceSnapshot, TopUp, read_snapshots, read_top_ups, read_unproven_days
 from etl.db.views import WAITS
 
-LOOKS_BACK: Final = timedelta(days=30)
+REPORTED_HISTORY: Final = timedelta(days=30)
 """How long something unexplained is spoken of. The view has all of it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class ReconciliationPeriod:
     """Two consecutive snapshots, as a row of `balance_proof`.
 
     Attributes:
@@ -83,7 +83,7 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
-class BalanceNews:
+class BalanceSummary:
     """What is to be said of an account's balance.
 
     Attributes:
@@ -97,8 +97,8 @@ class BalanceNews:
     balance: Decimal
     taken_at: datetime
     limit: Decimal | None = None
-    unexplained: tuple[Pair, ...] = ()
-    restated: tuple[Pair, ...] = ()
+    unexplained: tuple[ReconciliationPeriod, ...] = ()
+    restated: tuple[ReconciliationPeriod, ...] = ()
     waits_for: tuple[date, ...] = ()
 
     @property
@@ -112,7 +112,7 @@ class BalanceNews:
         return self.is_low or any(pair.unexplained < 0 for pair in self.unexplained)
 
 
-def prove(snapshots: Sequence[Snapshot], top_ups: Sequence[TopUp]) -> list[Pair]:
+def reconcile(snapshots: Sequence[BalanceSnapshot], top_ups: Sequence[TopUp]) -> list[ReconciliationPeriod]:
     """The pairs of consecutive snapshots of one account, given in the order in which they were taken.
 
     While a day is suspect, or not whole, the spend on record is not the vendor's, so that the snapshots of that time
@@ -125,10 +125,10 @@ def prove(snapshots: Sequence[Snapshot], top_ups: Sequence[TopUp]) -> list[Pair]
         if one.moment == "after" and one.run_id in before
     }
 
-    def paid_in(opening: Snapshot, closing: Snapshot) -> Decimal:
+    def paid_in(opening: BalanceSnapshot, closing: BalanceSnapshot) -> Decimal:
         return sum((one.amount for one in top_ups if opening.taken_at < one.at <= closing.taken_at), Decimal(0))
 
-    def difference(opening: Snapshot, closing: Snapshot) -> Decimal:
+    def difference(opening: BalanceSnapshot, closing: BalanceSnapshot) -> Decimal:
         charged = closing.recorded_spend - opening.recorded_spend
         return closing.balance - (opening.balance + paid_in(opening, closing) - charged)
 
@@ -141,12 +141,12 @@ def prove(snapshots: Sequence[Snapshot], top_ups: Sequence[TopUp]) -> list[Pair]
         )  # fmt: skip
         of_one_run = opening.run_id is not None and opening.run_id == closing.run_id
         if closing.unproven_days or settled is None:
-            pairs.append(Pair(*amounts, unexplained=Decimal(0), of_one_run=of_one_run, waits=True))
+            pairs.append(ReconciliationPeriod(*amounts, unexplained=Decimal(0), of_one_run=of_one_run, waits=True))
         else:
             found = difference(settled, closing)
             restated = _not_followed(found, settled, closing)
             pairs.append(
-                Pair(
+                ReconciliationPeriod(
                     *amounts,
                     unexplained=found - restated,
                     of_one_run=of_one_run,
@@ -161,7 +161,7 @@ def prove(snapshots: Sequence[Snapshot], top_ups: Sequence[TopUp]) -> list[Pair]
     return pairs
 
 
-def _not_followed(found: Decimal, opening: Snapshot, closing: Snapshot) -> Decimal:
+def _not_followed(found: Decimal, opening: BalanceSnapshot, closing: BalanceSnapshot) -> Decimal:
     """The part of a difference that restated days explain.
 
     The balance followed them or it did not, whichever the difference is nearer to. A credit of twice that and more is a
@@ -175,13 +175,13 @@ def _not_followed(found: Decimal, opening: Snapshot, closing: Snapshot) -> Decim
     return max(found, fell) if 2 * found < fell < 0 else Decimal(0)
 
 
-def find_open(pairs: Iterable[Pair]) -> list[Pair]:
+def latest_open_period(pairs: Iterable[ReconciliationPeriod]) -> list[ReconciliationPeriod]:
     """The pairs that a person should know of, in their order.
 
     Without two that settle each other: of which one changed the records, and the other the balance by the same amount.
     A charge that came on record later is one, money for withdrawn records that came earlier or later another.
     """
-    found: list[Pair] = []
+    found: list[ReconciliationPeriod] = []
     for pair in pairs:
         if not (pair.is_certain or pair.restated):
             continue
@@ -193,44 +193,50 @@ def find_open(pairs: Iterable[Pair]) -> list[Pair]:
     return found
 
 
-def find_unexplained(pairs: Iterable[Pair]) -> list[Pair]:
-    """Those of `find_open` that neither records nor top-ups explain."""
-    return [pair for pair in find_open(pairs) if pair.is_certain]
+def unexplained_periods(pairs: Iterable[ReconciliationPeriod]) -> list[ReconciliationPeriod]:
+    """Those of `latest_open_period` that neither records nor top-ups explain."""
+    return [pair for pair in latest_open_period(pairs) if pair.is_certain]
 
 
-def find_restated(pairs: Iterable[Pair]) -> list[Pair]:
-    """Those of `find_open` with restated days that the balance did not follow."""
-    return [pair for pair in find_open(pairs) if pair.restated]
+def restated_periods(pairs: Iterable[ReconciliationPeriod]) -> list[ReconciliationPeriod]:
+    """Those of `latest_open_period` with restated days that the balance did not follow."""
+    return [pair for pair in latest_open_period(pairs) if pair.restated]
 
 
-def read_proof(connection: Connection, account_id: int, now: datetime) -> list[Pair]:
-    """The account's pairs of the last LOOKS_BACK."""
-    snapshots = read_snapshots(connection, account_id, since=now - LOOKS_BACK)
-    return prove(snapshots, read_top_ups(connection, account_id, snapshots))
+def load_periods(connection: Connection, account_id: int, now: datetime) -> list[ReconciliationPeriod]:
+    """The account's pairs of the last REPORTED_HISTORY."""
+    snapshots = read_snapshots(connection, account_id, since=now - REPORTED_HISTORY)
+    return reconcile(snapshots, read_top_ups(connection, account_id, snapshots))
 
 
-def news_of(
-    taken_at: datetime, balance: Decimal, limit: Decimal | None, pairs: Sequence[Pair], waits_for: Iterable[date] = ()
-) -> BalanceNews:
+def summarise(
+    taken_at: datetime,
+    balance: Decimal,
+    limit: Decimal | None,
+    pairs: Sequence[ReconciliationPeriod],
+    waits_for: Iterable[date] = (),
+) -> BalanceSummary:
     """What there is to be said of a balance and some pairs. While the proof waits for a day, nothing is unexplained."""
     if days := tuple(sorted(set(waits_for))):
-        return BalanceNews(balance, taken_at, limit, waits_for=days)
-    return BalanceNews(balance, taken_at, limit, tuple(find_unexplained(pairs)), tuple(find_restated(pairs)))
+        return BalanceSummary(balance, taken_at, limit, waits_for=days)
+    return BalanceSummary(balance, taken_at, limit, tuple(unexplained_periods(pairs)), tuple(restated_periods(pairs)))
 
 
-def read_news(
+def load_summary(
     connection: Connection, account_id: int, now: datetime, limit: Decimal | None, zone: tzinfo | None
-) -> BalanceNews | None:
-    """The newest balance, and what of the last LOOKS_BACK is unexplained; None before the first snapshot."""
+) -> BalanceSummary | None:
+    """The newest balance, and what of the last REPORTED_HISTORY is unexplained; None before the first snapshot."""
     newest = read_snapshots(connection, account_id, last=1)
     if not newest:
         return None
-    pairs = read_proof(connection, account_id, now)
+    pairs = load_periods(connection, account_id, now)
     waits_for = read_unproven_days(connection, account_id, zone)
-    return news_of(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)
+    return summarise(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)
 
 
-def find_credit(pairs: Sequence[Pair], amount: Decimal, begins: datetime, ends: datetime) -> Pair | None:
+def find_matching_credit(
+    pairs: Sequence[ReconciliationPeriod], amount: Decimal, begins: datetime, ends: datetime
+) -> ReconciliationPeriod | None:
     """The newest pair in which a top-up of that amount, paid in between two moments, would explain something."""
     return next(
         (

@@ -2,7 +2,7 @@
 
 Python raises whatever a signal handler raises between any two instructions of the main thread. In the middle of a
 driver's or a pool's bookkeeping that leaves a connection behind which still holds its locks, or is swallowed by the
-interpreter. So transactions are held back from it: there a signal waits for the next `check`, or for the end.
+interpreter. So a signal is deferred during a transaction: it waits for the next `raise_if_interrupted`, or for the end.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-from etl.errors import Stopped
+from etl.errors import Interrupted
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS: Final = 4.0
 """After a signal: what is not rolled back by then is left to the database."""
 
 
-class _Switch:
+class _SignalState:
     """What the process knows of its signal: there is one process, and it is stopped once."""
 
-    held_back = 0
+    depth = 0
     received: int | None = None
 
 
-_switch = _Switch()
+_state = _SignalState()
 
 
-def stop_on_signals() -> None:
-    """From here on SIGINT and SIGTERM raise `Stopped` in the main thread, and end the process in any case."""
+def install_handlers() -> None:
+    """From here on SIGINT and SIGTERM raise `Interrupted` in the main thread, and end the process in any case."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
-            signal.signal(number, _receive)
+            signal.signal(number, _handle)
 
 
 def ignore_signals() -> None:
@@ -46,42 +46,42 @@ def ignore_signals() -> None:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Let a signal wait until the block is done, or comes to a `check`.
+def deferred() -> Iterator[None]:
+    """Let a signal wait until the block is done, or comes to a `raise_if_interrupted`.
 
     Raises:
-        Stopped: Before or after the block, if a signal came.
+        Interrupted: Before or after the block, if a signal came.
     """
-    check()
-    _switch.held_back += 1
+    raise_if_interrupted()
+    _state.depth += 1
     try:
         yield
     finally:
-        _switch.held_back -= 1
-    check()
+        _state.depth -= 1
+    raise_if_interrupted()
 
 
-def check() -> None:
+def raise_if_interrupted() -> None:
     """Answer a signal that waits.
 
     Raises:
-        Stopped: If there is one.
+        Interrupted: If there is one.
     """
-    if _switch.received is not None:
-        raise Stopped(_switch.received)
+    if _state.received is not None:
+        raise Interrupted(_state.received)
 
 
-def _receive(number: int, _frame: FrameType | None) -> None:
+def _handle(number: int, _frame: FrameType | None) -> None:
     ignore_signals()
-    _switch.received = number
+    _state.received = number
     # A database that does not answer must not keep a stopped program.
-    timer = threading.Timer(GRACE_SECONDS, _leave, [number])
+    timer = threading.Timer(GRACE_SECONDS, _force_exit, [number])
     timer.daemon = True
     timer.start()
-    if not _switch.held_back:
-        raise Stopped(number)
+    if not _state.depth:
+        raise Interrupted(number)
 
 
-def _leave(number: int) -> None:
+def _force_exit(number: int) -> None:
     os.write(2, f"billing-etl: stopped by {signal.Signals(number).name}, not waiting any longer\n".encode())
     os._exit(128 + number)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final
 
-from etl.model import DayRecords, Rejected, Survey
+from etl.model import DayRecords, ReadStats, RejectedRecord
 
-SEVERAL: Final = 2
+MIN_RECORDS: Final = 2
 """Records without a readable day that make up a day: a single one may be odd alone."""
 
 
-def readable_day(item: Rejected) -> date | None:
+def readable_day(item: RejectedRecord) -> date | None:
     """The day of a rejected record, by its day or by its key; None where neither can be read."""
     created_at = item.key[0]
     if item.day is not None or not created_at:
@@ -21,7 +21,7 @@ def readable_day(item: Rejected) -> date | None:
     return date.fromisoformat(created_at[:10])
 
 
-def unreadable_days(days: Mapping[date, DayRecords], survey: Survey) -> dict[date, str]:
+def unreadable_days(days: Mapping[date, DayRecords], survey: ReadStats) -> dict[date, str]:
     """The days for which a listing is no answer, because nothing of them can be read, each with the reason.
 
     That is a day with records of which none can be read, and every day where none of the whole listing can. A day
@@ -45,11 +45,11 @@ def unreadable_days(days: Mapping[date, DayRecords], survey: Survey) -> dict[dat
         for day, found in reasons.items()
         if day in days and not days[day]
     }
-    if len(undated) >= SEVERAL and len(days) == 1:
+    if len(undated) >= MIN_RECORDS and len(days) == 1:
         reason = f"no record of the day, and {len(undated)} records whose day cannot be read ({undated[0]})"
         unreadable |= {day: reason for day, records in days.items() if not records and day not in unreadable}
     return unreadable
 
 
-def _first_of(rejected: Sequence[Rejected]) -> str:
+def _first_of(rejected: Sequence[RejectedRecord]) -> str:
     return f" ({rejected[0].reason})" if rejected else ""

@@ -9,7 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from etl.model import bounds
+from etl.model import day_bounds
 
 _STEP: Final = timedelta(minutes=15)
 """Nearly every change of an offset falls on a multiple of it, in wall clock time."""
@@ -36,7 +36,7 @@ class Stretch(NamedTuple):
 
 def stretches(zone: tzinfo, day: date) -> list[Stretch]:
     """A day cut into stretches, nearly always a single one. A time that the clock leaves out has the offset before."""
-    begins, ends = bounds(day)
+    begins, ends = day_bounds(day)
     offsets = _offsets(begins, zone)
     if offsets == _offsets(ends - _SECOND, zone):
         return [Stretch(begins, ends, *offsets)]

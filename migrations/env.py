@@ -5,10 +5,10 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, Engine, bindparam, text
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.db.ownership import require_ours
 from etl.db.tables import SCHEMA_REVISION, metadata
-from etl.db.views import VIEWS, drop_views, make_views
+from etl.db.views import VIEWS, create_view_statements, drop_view_statements
 
 # MariaDB keeps what was granted on a view by its name; PostgreSQL forgets it with the view.
 GRANTED = """
@@ -41,11 +41,11 @@ def run_online(connection: Connection) -> None:
         context.configure(connection=connection, target_metadata=metadata)
         grants = grants_on_views(connection)
         # No database lets a table go, or change, that a view still stands on.
-        for statement in drop_views(connection.dialect.name):
+        for statement in drop_view_statements(connection.dialect.name):
             connection.execute(text(statement))
         context.run_migrations()
         if context.get_context().get_current_revision() == SCHEMA_REVISION:
-            for statement in make_views(connection.dialect.name) + grants:
+            for statement in create_view_statements(connection.dialect.name) + grants:
                 connection.exec_driver_sql(statement)
 
 
@@ -59,7 +59,7 @@ def run_offline(engine: Engine) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
-        for statement in make_views(engine.dialect.name):
+        for statement in create_view_statements(engine.dialect.name):
             context.get_context().impl.static_output(f"{statement};\n")
 
 
@@ -67,7 +67,7 @@ def engine_of_settings() -> Engine:
     """The engine of BILLING_DATABASE_URL: for Alembic's own command line in a checkout."""
     from etl.config.loader import load_settings
 
-    return open_engine(load_settings().database_url)
+    return new_engine(load_settings().database_url)
 
 
 given = context.config.attributes

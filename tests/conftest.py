@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from support.secret_leaks import leaks
 
 from etl.db.engine import parse_url
-from etl.log import NOTICES
+from etl.log import NOTICE_LOGGER
 from etl.sandbox import Dataset, Sandbox
 
 # A build is red for a reason that the next one finds again; on a desk each run looks elsewhere.
@@ -40,7 +40,7 @@ NOW = datetime.combine(TODAY, time(9, 30))
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """What a test hears of libraries is no business of the next one: their statements may hold its passwords."""
-    loggers = [logging.getLogger(name) for name in (None, "sqlalchemy", "alembic", "urllib3", NOTICES)]
+    loggers = [logging.getLogger(name) for name in (None, "sqlalchemy", "alembic", "urllib3", NOTICE_LOGGER)]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     yield
     for logger, level, handlers in before:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from etl.db.tables import metadata
 from etl.db.views import VIEWS
-from etl.errors import CheckFailed
+from etl.errors import CheckFailedError
 
 ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 """What a run does with tables; views are read."""
@@ -24,7 +24,7 @@ _DENIED: Final = frozenset({1142, 1143, 1044})
 _GRANT: Final = re.compile(r"GRANT (?P<what>.+?) ON (?P<where>`(?:[^`]|``)*`\.\*|\*\.\*) TO ")
 
 
-class Missing(NamedTuple):
+class MissingPrivilege(NamedTuple):
     """A privilege that is missing on one object.
 
     Attributes:
@@ -45,14 +45,14 @@ def require_privileges(connection: Connection, *, auto_migrate: bool) -> str:
         auto_migrate: It makes and changes the tables too.
 
     Raises:
-        CheckFailed: It may not. The text says what is missing, and the statements that give it.
+        CheckFailedError: It may not. The text says what is missing, and the statements that give it.
     """
     if connection.dialect.name == "postgresql":
         missing, user = list(_missing_on_postgresql(connection, auto_migrate)), "SELECT quote_ident(current_user)"
     else:
         missing, user = list(_missing_on_mariadb(connection, auto_migrate)), "SELECT CURRENT_USER()"
     if missing:
-        raise CheckFailed(explain_missing(missing, _as_grantee(connection.exec_driver_sql(user).scalar_one())))
+        raise CheckFailedError(grant_statements(missing, _as_grantee(connection.exec_driver_sql(user).scalar_one())))
     return "all that sync and its migrations need" if auto_migrate else "all that sync needs; no migrations"
 
 
@@ -62,7 +62,7 @@ def _as_grantee(user: str) -> str:
     return f"'{name}'@'{host}'" if at else user
 
 
-def explain_missing(missing: Iterable[Missing], user: str) -> str:
+def grant_statements(missing: Iterable[MissingPrivilege], user: str) -> str:
     """What is missing, and the statements that give it. Pure."""
     by_object: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for privilege, on, why in missing:
@@ -76,13 +76,13 @@ def explain_missing(missing: Iterable[Missing], user: str) -> str:
     return f"{user} lacks {'; '.join(lacks)}; the owner gives it{without}: {'; '.join(gives)}; see docs/grants.md"
 
 
-def _missing_on_postgresql(connection: Connection, auto_migrate: bool) -> Iterator[Missing]:  # noqa: FBT001 - a setting handed on
+def _missing_on_postgresql(connection: Connection, auto_migrate: bool) -> Iterator[MissingPrivilege]:  # noqa: FBT001 - a setting handed on
     schema = connection.scalar(text("SELECT quote_ident(current_schema())"))
     if schema is None:
-        yield Missing("USAGE", "SCHEMA public")
+        yield MissingPrivilege("USAGE", "SCHEMA public")
         return
     if auto_migrate and not connection.scalar(text("SELECT has_schema_privilege(current_schema(), 'CREATE')")):
-        yield Missing("CREATE", f"SCHEMA {schema}", _FOR_MIGRATIONS)
+        yield MissingPrivilege("CREATE", f"SCHEMA {schema}", _FOR_MIGRATIONS)
     query = text("""
         SELECT c.relname, p.privilege
         FROM pg_class c CROSS JOIN unnest(CAST(:privileges AS text[])) WITH ORDINALITY AS p (privilege, place)
@@ -93,14 +93,14 @@ def _missing_on_postgresql(connection: Connection, auto_migrate: bool) -> Iterat
     names = [*metadata.tables, *VIEWS, _VERSION]
     for name, privilege in connection.execute(query, {"privileges": list(ROWS), "names": names}):
         if privilege == "SELECT" or name in metadata.tables or (name == _VERSION and auto_migrate):
-            yield Missing(privilege, name)
+            yield MissingPrivilege(privilege, name)
     sequences = text("""
         SELECT c.relname FROM pg_class c
         WHERE c.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace)
           AND c.relkind = 'S' AND c.relname IN :names AND NOT has_sequence_privilege(c.oid, 'USAGE')
         ORDER BY c.relname""").bindparams(bindparam("names", expanding=True))
     for name in connection.scalars(sequences, {"names": [f"{table}_id_seq" for table in metadata.tables]}):
-        yield Missing("USAGE", f"SEQUENCE {name}")
+        yield MissingPrivilege("USAGE", f"SEQUENCE {name}")
     if auto_migrate:
         owners = text("""
             SELECT DISTINCT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c
@@ -108,10 +108,10 @@ def _missing_on_postgresql(connection: Connection, auto_migrate: bool) -> Iterat
               AND c.relname IN :names AND c.relkind IN ('r', 'v') AND NOT pg_has_role(c.relowner, 'USAGE')
             ORDER BY 1""").bindparams(bindparam("names", expanding=True))
         for owner in connection.scalars(owners, {"names": names}):
-            yield Missing(owner, "", _FOR_MIGRATIONS)
+            yield MissingPrivilege(owner, "", _FOR_MIGRATIONS)
 
 
-def _missing_on_mariadb(connection: Connection, auto_migrate: bool) -> Iterator[Missing]:  # noqa: FBT001 - a setting handed on
+def _missing_on_mariadb(connection: Connection, auto_migrate: bool) -> Iterator[MissingPrivilege]:  # noqa: FBT001 - a setting handed on
     if auto_migrate:
         grants = list(connection.exec_driver_sql("SHOW GRANTS").scalars())
         # MySQL does not show what a role may.
@@ -119,21 +119,23 @@ def _missing_on_mariadb(connection: Connection, auto_migrate: bool) -> Iterator[
             database = connection.scalar(text("SELECT DATABASE()"))
             granted = granted_on(grants, database)
             yield from (
-                Missing(name, f"`{database}`.*", _FOR_MIGRATIONS) for name in MARIADB_DDL if name not in granted
+                MissingPrivilege(name, f"`{database}`.*", _FOR_MIGRATIONS)
+                for name in MARIADB_DDL
+                if name not in granted
             )
     inspector = inspect(connection)
     if not {*inspector.get_table_names(), *inspector.get_view_names()} & {*metadata.tables, *VIEWS, _VERSION}:
         return  # there is no schema yet, or nothing of it may even be seen
-    for name, statement, privilege in _attempts(auto_migrate):
+    for name, statement, privilege in _probe_statements(auto_migrate):
         try:
             connection.exec_driver_sql(statement)
         except DBAPIError as error:
             number = error.orig.args[0] if error.orig and error.orig.args else None
             if number in _DENIED:
-                yield Missing(privilege, name)
+                yield MissingPrivilege(privilege, name)
 
 
-def _attempts(auto_migrate: bool) -> Iterator[tuple[str, str, str]]:  # noqa: FBT001 - a setting handed on
+def _probe_statements(auto_migrate: bool) -> Iterator[tuple[str, str, str]]:  # noqa: FBT001 - a setting handed on
     """A statement for each privilege that needs just this one; none of them does anything."""
     for name in (*metadata.tables, *VIEWS, _VERSION):
         yield name, f"SELECT 1 FROM {name} LIMIT 0", "SELECT"
@@ -148,13 +150,13 @@ def granted_on(grants: Iterable[str], database: str) -> set[str]:
     """What the lines of SHOW GRANTS allow in all of a database. Pure."""
     granted: set[str] = set()
     for grant in grants:
-        if (match := _GRANT.match(grant)) and _covers(match["where"], database):
+        if (match := _GRANT.match(grant)) and _grant_covers(match["where"], database):
             names = {name.strip() for name in match["what"].split(",")}
             granted |= {*names, *(MARIADB_DDL if "ALL PRIVILEGES" in names else ())}
     return granted
 
 
-def _covers(where: str, database: str) -> bool:
+def _grant_covers(where: str, database: str) -> bool:
     """Whether `*.*`, or a pattern of a database's name, is about this one."""
     pattern = where.removesuffix(".*").strip("`").replace("``", "`")
     if pattern == "*":

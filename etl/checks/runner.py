@@ -9,33 +9,38 @@ from typing import Final
 
 from sqlalchemy import URL, Connection, Engine, text
 
-from etl.checks.filesystem import require_local, require_own, require_room, require_writable
+from etl.checks.filesystem import (
+    require_file_permissions,
+    require_free_space,
+    require_local_filesystem,
+    require_writable,
+)
 from etl.checks.privileges import require_privileges
-from etl.checks.server import require_changeable, require_mode, tell_journal, tell_limits
-from etl.db.accounts import Finding
-from etl.db.engine import database_errors, database_exists, reading, sqlite_path
-from etl.db.migrate import is_current, require_migratable, require_schema, schema_revision
-from etl.errors import BillingError, CheckFailed, DatabaseFailed, ForeignDatabase, VendorError
+from etl.checks.server import describe_journal_mode, describe_timeouts, require_changeable, require_sql_mode
+from etl.db.accounts import DateSemantics
+from etl.db.engine import database_exists, read_connection, sqlite_path, translate_errors
+from etl.db.migrate import has_current_schema, require_migratable, require_schema, schema_revision
+from etl.errors import BillingError, CheckFailedError, DatabaseError, ForeignDatabaseError, VendorError
 from etl.extract.client import Client
-from etl.extract.source_days import ReadFeed
+from etl.extract.source_days import FeedReader
 from etl.extract.transport import CLOCK_TOLERANCE
-from etl.model import Record, Window
+from etl.model import DateRange, Record
 
 PROBED_DAYS = 14
 """How far back a day with records is looked for."""
-MEANINGS: Final = {
+DATE_SEMANTICS: Final = {
     "included": "the end date is included, and days are cut in the zone of created_at",
     "excluded": "the end date is not included",
     "other_zone": "the end date is included, and days are cut in another zone than that of created_at",
 }
 """What the vendor's dates may turn out to mean, by what stands in `accounts.dates_mean`."""
 
-Recall = Callable[[Finding], Finding | None]
+RememberFn = Callable[[DateSemantics], DateSemantics | None]
 """Remembers what was found now, and says what was found before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CheckResult:
     """One line of the result; `error` is what stands in the way, with its cure.
 
     Attributes:
@@ -48,7 +53,7 @@ class Check:
     is_warning: bool = False
 
 
-def check_database(engine: Engine, *, auto_migrate: bool, mounts: str) -> Iterator[Check]:
+def check_database(engine: Engine, *, auto_migrate: bool, mounts: str) -> Iterator[CheckResult]:
     """Whether the database answers, what schema it has, and whether it is set up and lies as it should.
 
     Args:
@@ -60,47 +65,47 @@ def check_database(engine: Engine, *, auto_migrate: bool, mounts: str) -> Iterat
     if path is not None:
         folder = path.resolve().parent
         if not folder.is_dir():
-            yield Check("database", "", DatabaseFailed(f"the folder {folder} does not exist; make it first"))
+            yield CheckResult("database", "", DatabaseError(f"the folder {folder} does not exist; make it first"))
             return
-        yield attempt("folder", lambda: require_writable(path))
-        yield attempt("disk", lambda: require_room(folder))
-        yield attempt("file system", lambda: require_local(path, mounts) or "unknown")
+        yield run_check("folder", lambda: require_writable(path))
+        yield run_check("disk", lambda: require_free_space(folder))
+        yield run_check("file system", lambda: require_local_filesystem(path, mounts) or "unknown")
         if not database_exists(engine):
-            yield Check("database", f"{path} is not there yet; sync makes it")
+            yield CheckResult("database", f"{path} is not there yet; sync makes it")
             return
-        yield attempt("file", lambda: require_own(path))
+        yield run_check("file", lambda: require_file_permissions(path))
     yield from _check_connection(engine, auto_migrate)
 
 
-def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[Check]:  # noqa: FBT001 - a setting handed on
+def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[CheckResult]:  # noqa: FBT001 - a setting handed on
     try:
-        with database_errors(), reading(engine) as connection:
+        with translate_errors(), read_connection(engine) as connection:
             version = connection.dialect.server_version_info or ()
             connection.execute(text("SELECT 1"))
             backend = connection.dialect.name
             name = {"mysql": "MariaDB/MySQL", "mariadb": "MariaDB", "postgresql": "PostgreSQL", "sqlite": "SQLite"}
             words = f"{name[backend]} {'.'.join(map(str, version))}"
-            yield Check("database", words + explain_encryption(engine.url))
+            yield CheckResult("database", words + explain_encryption(engine.url))
             if backend == "sqlite":
-                yield attempt("journal", lambda: tell_journal(connection))
+                yield run_check("journal", lambda: describe_journal_mode(connection))
             else:
-                yield attempt("time limits", lambda: tell_limits(connection))
-                yield attempt("writing", lambda: require_changeable(connection))
-                yield attempt("privileges", lambda: require_privileges(connection, auto_migrate=auto_migrate))
+                yield run_check("time limits", lambda: describe_timeouts(connection))
+                yield run_check("writing", lambda: require_changeable(connection))
+                yield run_check("privileges", lambda: require_privileges(connection, auto_migrate=auto_migrate))
             if backend in {"mysql", "mariadb"}:
-                yield attempt("mode", lambda: require_mode(connection))
+                yield run_check("mode", lambda: require_sql_mode(connection))
             yield _check_schema(connection, auto_migrate)
     except BillingError as error:
-        yield Check("database", "", error)
+        yield CheckResult("database", "", error)
 
 
-def attempt(name: str, look: Callable[[], str]) -> Check:
+def run_check(name: str, look: Callable[[], str]) -> CheckResult:
     """The line of one look: what it says, or the error that it raises."""
     try:
-        with database_errors():
-            return Check(name, look())
+        with translate_errors():
+            return CheckResult(name, look())
     except BillingError as error:
-        return Check(name, "", error)
+        return CheckResult(name, "", error)
 
 
 def explain_encryption(url: URL) -> str:
@@ -114,23 +119,23 @@ def explain_encryption(url: URL) -> str:
     return "" if proven else f"; nothing proves that it is the right server: add ?{cure} to BILLING_DATABASE_URL"
 
 
-def _check_schema(connection: Connection, auto_migrate: bool) -> Check:  # noqa: FBT001 - a setting handed on
+def _check_schema(connection: Connection, auto_migrate: bool) -> CheckResult:  # noqa: FBT001 - a setting handed on
     def look() -> str:
         try:
-            if auto_migrate and not is_current(connection):
+            if auto_migrate and not has_current_schema(connection):
                 require_migratable(connection)
                 return "not up to date; sync migrates it"
             require_schema(connection)
-        except ForeignDatabase as error:
-            raise CheckFailed(str(error)) from None
+        except ForeignDatabaseError as error:
+            raise CheckFailedError(str(error)) from None
         return f"revision {schema_revision(connection)}"
 
-    return attempt("schema", look)
+    return run_check("schema", look)
 
 
 def check_vendor(
-    client: Client, read_feed: ReadFeed, now: datetime, today: date, recall: Recall = lambda _finding: None
-) -> Iterator[Check]:
+    client: Client, read_feed: FeedReader, now: datetime, today: date, recall: RememberFn = lambda _finding: None
+) -> Iterator[CheckResult]:
     """Whether the vendor answers to the token, whether the clocks agree, and how it cuts days.
 
     Args:
@@ -143,54 +148,57 @@ def check_vendor(
     try:
         balance = client.balance()["balance"]
     except VendorError as error:
-        yield Check("token", "", error)
+        yield CheckResult("token", "", error)
         return
-    yield Check("token", f"accepted; the balance is {balance}")
+    yield CheckResult("token", f"accepted; the balance is {balance}")
     yield _check_clock(client.clock_skew, now)
     try:
-        meaning = find_meaning(client, read_feed, today)
+        meaning = detect_date_semantics(client, read_feed, today)
     except VendorError as error:
-        yield Check("dates", "", error)
+        yield CheckResult("dates", "", error)
         return
     if meaning is None:
-        yield Check("dates", f"no records in the last {PROBED_DAYS} days to tell by; any reading is right for sync")
+        yield CheckResult(
+            "dates", f"no records in the last {PROBED_DAYS} days to tell by; any reading is right for sync"
+        )
     else:
-        yield attempt("dates", lambda: compare_meanings(recall(Finding(meaning, now)), meaning))
+        yield run_check("dates", lambda: compare_date_semantics(recall(DateSemantics(meaning, now)), meaning))
 
 
-def compare_meanings(before: Finding | None, meaning: str) -> str:
+def compare_date_semantics(before: DateSemantics | None, meaning: str) -> str:
     """What the vendor's dates mean, in words.
 
     Raises:
-        CheckFailed: It is not what was seen before.
+        CheckFailedError: It is not what was seen before.
     """
     if before is not None and before.meaning != meaning:
-        raise CheckFailed(
+        raise CheckFailedError(
             f"the vendor cuts days in another way than before. On {before.seen_at:%Y-%m-%d}: "
-            f"{MEANINGS.get(before.meaning, before.meaning)}. Now: {MEANINGS[meaning]}. A sync is right either way; "
+            f"{DATE_SEMANTICS.get(before.meaning, before.meaning)}. Now: {DATE_SEMANTICS[meaning]}. "
+            "A sync is right either way; "
             "whether the stored days still equal the vendor's, billing-etl verify tells"
         )
-    return MEANINGS[meaning]
+    return DATE_SEMANTICS[meaning]
 
 
-def _check_clock(skew: float | None, now: datetime) -> Check:
+def _check_clock(skew: float | None, now: datetime) -> CheckResult:
     if skew is None:
-        return Check("clock", f"{now:%Y-%m-%d %H:%M} UTC; the vendor tells no time")
+        return CheckResult("clock", f"{now:%Y-%m-%d %H:%M} UTC; the vendor tells no time")
     if abs(skew) > CLOCK_TOLERANCE:
         side = "ahead of" if skew > 0 else "behind"
-        return Check(
-            "clock", "", CheckFailed(f"{abs(skew) / 60:.0f} minutes {side} the vendor's; set this machine's clock")
+        return CheckResult(
+            "clock", "", CheckFailedError(f"{abs(skew) / 60:.0f} minutes {side} the vendor's; set this machine's clock")
         )
-    return Check("clock", f"within {abs(skew):.0f} s of the vendor's")
+    return CheckResult("clock", f"within {abs(skew):.0f} s of the vendor's")
 
 
-def find_meaning(client: Client, read_feed: ReadFeed, today: date) -> str | None:
+def detect_date_semantics(client: Client, read_feed: FeedReader, today: date) -> str | None:
     """What a question for one single day brings, against what a wide one shows of it. A sync does not depend on it.
 
     Returns:
-        A key of MEANINGS; None where there are no records to tell by.
+        A key of DATE_SEMANTICS; None where there are no records to tell by.
     """
-    wide = Window(today - timedelta(days=PROBED_DAYS), today - timedelta(days=1))
+    wide = DateRange(today - timedelta(days=PROBED_DAYS), today - timedelta(days=1))
     records: list[Record] = []
     client.billing_data(wide, lambda feed: read_feed(feed, wide, records.extend))
     by_day: dict[str, set[str]] = {}
@@ -201,9 +209,9 @@ def find_meaning(client: Client, read_feed: ReadFeed, today: date) -> str | None
     if not days:
         return None
     day = max(days, key=lambda one: len(by_day[one.isoformat()]))
-    around = Window(day - timedelta(days=2), day + timedelta(days=2))
+    around = DateRange(day - timedelta(days=2), day + timedelta(days=2))
     records.clear()
-    client.billing_data(Window(day, day), lambda feed: read_feed(feed, around, records.extend))
+    client.billing_data(DateRange(day, day), lambda feed: read_feed(feed, around, records.extend))
     found = {record.created_at for record in records}
     if not found:
         return "excluded"

@@ -7,11 +7,11 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, text
 
 from etl.db.engine import SQL_MODE, STATEMENT_SECONDS
-from etl.db.migrate import ON_MARIADB
+from etl.db.migrate import MYSQL_TABLE_OPTIONS
 from etl.db.tables import metadata
-from etl.errors import CheckFailed
+from etl.errors import CheckFailedError
 
-LEAST_PACKET: Final = 1 << 20
+MIN_PACKET_BYTES: Final = 1 << 20
 """Bytes: many rows are sent at once."""
 _POSTGRESQL_LIMITS: Final = {
     "statement": "statement_timeout",
@@ -25,7 +25,7 @@ _MARIADB_LIMITS: Final = {
 }
 
 
-def tell_journal(connection: Connection) -> str:
+def describe_journal_mode(connection: Connection) -> str:
     """How SQLite keeps its journal."""
     mode = connection.scalar(text("PRAGMA journal_mode"))
     if mode == "wal":
@@ -33,7 +33,7 @@ def tell_journal(connection: Connection) -> str:
     return f"{mode}: readers and the nightly job wait for each other; a write-ahead log cannot be used here"
 
 
-def tell_limits(connection: Connection) -> str:
+def describe_timeouts(connection: Connection) -> str:
     """After how long a server gives up a statement, a lock and an idle transaction, for a connection of ours."""
     if connection.dialect.name == "postgresql":
         query = text(
@@ -57,7 +57,7 @@ def require_changeable(connection: Connection) -> str:
     """Make sure that a server lets this connection change rows, and shows it all of them.
 
     Raises:
-        CheckFailed: The server, or the session, is read-only, or row level security applies to this user.
+        CheckFailedError: The server, or the session, is read-only, or row level security applies to this user.
     """
     if connection.dialect.name == "postgresql":
         read_only = ["transaction_read_only"] if connection.scalar(text("SHOW transaction_read_only")) == "on" else []
@@ -70,11 +70,11 @@ def require_changeable(connection: Connection) -> str:
         rows = (connection.exec_driver_sql(query.format(scope, names)) for scope, names in scopes.items())
         read_only = [name for of_scope in rows for name, _ in of_scope]
     if read_only:
-        raise CheckFailed(
+        raise CheckFailedError(
             f"the database may only be read ({', '.join(sorted(read_only))} is on): is it a replica? take the primary"
         )
     if connection.dialect.name == "postgresql" and (tables := _tables_with_row_security(connection)):
-        raise CheckFailed(
+        raise CheckFailedError(
             f"row level security applies to this user on {', '.join(tables)}: rows would be missing; "
             f"run: ALTER TABLE {tables[0]} DISABLE ROW LEVEL SECURITY"
         )
@@ -90,32 +90,39 @@ def _tables_with_row_security(connection: Connection) -> list[str]:
     return list(connection.scalars(query, {"names": list(metadata.tables)}))
 
 
-def require_mode(connection: Connection) -> str:
+def require_sql_mode(connection: Connection) -> str:
     """Make sure that MariaDB takes values as they are, or refuses them; mode and character set.
 
     Raises:
-        CheckFailed: It would change values in silence, takes no statement as long as ours, or a table of ours has other
+        CheckFailedError: It would change values in silence, takes no statement as long as ours, or a table has other
             options than ours.
     """
     mode, charset, collation, packet = connection.exec_driver_sql(
         "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection, "
         "@@max_allowed_packet"
     ).one()
-    if packet < LEAST_PACKET:
-        raise CheckFailed(f"max_allowed_packet is {packet:,} bytes; set it to {LEAST_PACKET:,} or more on the server")
+    if packet < MIN_PACKET_BYTES:
+        raise CheckFailedError(
+            f"max_allowed_packet is {packet:,} bytes; set it to {MIN_PACKET_BYTES:,} or more on the server"
+        )
     lacking = set(SQL_MODE.split(",")) - set(mode.split(","))
     if lacking:
-        raise CheckFailed(f"sql_mode lacks {', '.join(sorted(lacking))}: something between here and the server sets it")
+        raise CheckFailedError(
+            f"sql_mode lacks {', '.join(sorted(lacking))}: something between here and the server sets it"
+        )
     if {charset, collation} != {"utf8mb4"}:
-        raise CheckFailed(f"the connection speaks {charset}; take charset and init_command out of BILLING_DATABASE_URL")
+        raise CheckFailedError(
+            f"the connection speaks {charset}; take charset and init_command out of BILLING_DATABASE_URL"
+        )
     query = text(
         "SELECT table_name, engine, table_collation FROM information_schema.tables "
         "WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name IN :names"
     ).bindparams(bindparam("names", expanding=True))
     for name, engine, of_table in connection.execute(query, {"names": list(metadata.tables)}):
-        if (engine, of_table) != (ON_MARIADB["engine"], ON_MARIADB["collate"]):
-            raise CheckFailed(
-                f"the table {name} is {engine}, {of_table}; run: ALTER TABLE {name} ENGINE = {ON_MARIADB['engine']}, "
-                f"CONVERT TO CHARACTER SET {ON_MARIADB['charset']} COLLATE {ON_MARIADB['collate']}"
+        if (engine, of_table) != (MYSQL_TABLE_OPTIONS["engine"], MYSQL_TABLE_OPTIONS["collate"]):
+            raise CheckFailedError(
+                f"the table {name} is {engine}, {of_table}; "
+                f"run: ALTER TABLE {name} ENGINE = {MYSQL_TABLE_OPTIONS['engine']}, "
+                f"CONVERT TO CHARACTER SET {MYSQL_TABLE_OPTIONS['charset']} COLLATE {MYSQL_TABLE_OPTIONS['collate']}"
             )
     return "strict, utf8mb4"

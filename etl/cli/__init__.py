@@ -11,7 +11,7 @@ from etl.cli.admin import account, backup, purge
 from etl.cli.app import cli
 from etl.cli.balance import balance
 from etl.cli.config import config
-from etl.cli.exit_codes import forbid_core_files, run_command
+from etl.cli.exit_codes import disable_core_dumps, run_command
 from etl.cli.inspect import check, status, verify
 from etl.cli.maintenance import demo, forget, migrate, sandbox
 from etl.cli.reports import dashboard, export, numbering, report
@@ -31,7 +31,7 @@ for verb in _VERBS:
 
 def main() -> None:
     """Run the command line and end the process with the contract's exit code."""
-    forbid_core_files()
+    disable_core_dumps()
     code = run_command(cli, sys.argv[1:])
     ignore_signals()
     sys.exit(code)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import LOOK, OK, SAYS_NO, Options
-from etl.cli.json_output import account_as_json, print_json, purged_as_json
-from etl.cli.options import answers_in_json, settings_of, takes_accounts, takes_wait
+from etl.cli.exit_codes import LOOK, OK, SAYS_NO, OutputOptions
+from etl.cli.json_output import account_as_json, print_json, purge_as_json
+from etl.cli.options import account_option, json_option, load_settings_for, wait_option
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
     from etl.config.schema import Settings
     from etl.db.accounts import Extent
-    from etl.services.purge import Age
+    from etl.services.purge import RetentionAge
 
 
-class _AgeType(click.ParamType["Age"]):
+class _AgeType(click.ParamType["RetentionAge"]):
     """So many days, months or years."""
 
     name = "age"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Age:
-        from etl.services.purge import parse_age
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RetentionAge:
+        from etl.services.purge import parse_retention_age
 
         try:
-            return parse_age(value)
+            return parse_retention_age(value)
         except ValueError as error:
             self.fail(f"{value!r} must be {error}", param, ctx)
 
@@ -71,21 +71,21 @@ LABEL = _Label()
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
-@takes_accounts
-@answers_in_json
+@account_option
+@json_option
 @click.pass_obj
-def backup(options: Options, *, out: Path, accounts: tuple[str, ...]) -> int:
+def backup(options: OutputOptions, *, out: Path, accounts: tuple[str, ...]) -> int:
     """Copy an SQLite database into a file, while others write to it.
 
     The copy is of one moment, checked, and there whole or not at all.
     """
-    from etl.db.engine import open_engine
+    from etl.db.engine import new_engine
     from etl.services.backup import backup_database
 
     urls = {settings.database_url for settings in _settings_of_any(options, accounts)}
     if len(urls) > 1:
         raise click.UsageError("several databases are configured; name an account of one of them with --account")
-    done = backup_database(open_engine(urls.pop()), out)
+    done = backup_database(new_engine(urls.pop()), out)
     if options.as_json:
         print_json({"path": str(out), "bytes": done.size_bytes, "revision": done.revision, "exit_code": OK})
     elif options.verbosity >= 0:
@@ -95,12 +95,12 @@ def backup(options: Options, *, out: Path, accounts: tuple[str, ...]) -> int:
 
 @click.command()
 @click.option("--older-than", "age", type=_AgeType(), required=True, metavar="AGE", help="Like 36m, 3y or 400d.")
-@takes_accounts
+@account_option
 @click.option("--dry-run", is_flag=True, help="Say what would go; change nothing.")
-@takes_wait
-@answers_in_json
+@wait_option
+@json_option
 @click.pass_obj
-def purge(options: Options, *, age: Age, accounts: tuple[str, ...], dry_run: bool, wait: float) -> int:
+def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...], dry_run: bool, wait: float) -> int:
     """Remove the records of months that are wholly older than so.
 
     Monthly totals and the day ledger stay, and no later run brings the records back.
@@ -114,7 +114,7 @@ def purge(options: Options, *, age: Age, accounts: tuple[str, ...], dry_run: boo
     ]
     code = LOOK if any(result.kept for result in results) else OK
     if options.as_json:
-        print_json({"accounts": [purged_as_json(result) for result in results], "exit_code": code})
+        print_json({"accounts": [purge_as_json(result) for result in results], "exit_code": code})
     elif options.verbosity >= 0 or code != OK:
         text_output.print_purged(results)
     return code
@@ -126,16 +126,16 @@ def account() -> None:
 
 
 @account.command("list")
-@answers_in_json
+@json_option
 @click.pass_obj
-def list_accounts(options: Options) -> int:
+def list_accounts(options: OutputOptions) -> int:
     """Show all accounts, retired ones too."""
     from etl.cli import text_output
-    from etl.db.engine import open_engine
+    from etl.db.engine import new_engine
     from etl.services.accounts import read_accounts
 
-    urls = dict.fromkeys(settings.database_url for settings in settings_of(options, ()))
-    found = [each for url in urls for each in read_accounts(open_engine(url))]
+    urls = dict.fromkeys(settings.database_url for settings in load_settings_for(options, ()))
+    found = [each for url in urls for each in read_accounts(new_engine(url))]
     if options.as_json:
         print_json({"accounts": [account_as_json(each) for each in found], "exit_code": OK})
     else:
@@ -146,10 +146,10 @@ def list_accounts(options: Options) -> int:
 @account.command()
 @click.argument("old", type=LABEL)
 @click.argument("new", type=LABEL)
-@takes_wait
-@answers_in_json
+@wait_option
+@json_option
 @click.pass_obj
-def rename(options: Options, *, old: str, new: str, wait: float) -> int:
+def rename(options: OutputOptions, *, old: str, new: str, wait: float) -> int:
     """Give an account another label."""
     from etl.services.accounts import rename_account
 
@@ -163,10 +163,10 @@ def rename(options: Options, *, old: str, new: str, wait: float) -> int:
 
 @account.command()
 @click.argument("label", type=LABEL)
-@takes_wait
-@answers_in_json
+@wait_option
+@json_option
 @click.pass_obj
-def retire(options: Options, *, label: str, wait: float) -> int:
+def retire(options: OutputOptions, *, label: str, wait: float) -> int:
     """Fetch an account no more; what is stored stays."""
     from etl.services.sync import utc_now
 
@@ -176,10 +176,10 @@ def retire(options: Options, *, label: str, wait: float) -> int:
 
 @account.command()
 @click.argument("label", type=LABEL)
-@takes_wait
-@answers_in_json
+@wait_option
+@json_option
 @click.pass_obj
-def resume(options: Options, *, label: str, wait: float) -> int:
+def resume(options: OutputOptions, *, label: str, wait: float) -> int:
     """Fetch a retired account again."""
     words = "in use again; the next sync begins where its days are complete"
     return _set_retired(options, label, None, wait, (words, "not retired"))
@@ -188,10 +188,10 @@ def resume(options: Options, *, label: str, wait: float) -> int:
 @account.command()
 @click.argument("label", type=LABEL)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@takes_wait
-@answers_in_json
+@wait_option
+@json_option
 @click.pass_obj
-def delete(options: Options, *, label: str, yes: bool, wait: float) -> int:
+def delete(options: OutputOptions, *, label: str, yes: bool, wait: float) -> int:
     """Remove an account with all its rows.
 
     What is removed cannot be brought back. If it is stopped half-way, run it again.
@@ -232,10 +232,10 @@ def _describe(extent: Extent) -> str:
 @account.command("set-timezone")
 @click.argument("label", type=LABEL)
 @click.argument("zone", type=_Zone())
-@takes_wait
-@answers_in_json
+@wait_option
+@json_option
 @click.pass_obj
-def set_timezone(options: Options, *, label: str, zone: ZoneInfo, wait: float) -> int:
+def set_timezone(options: OutputOptions, *, label: str, zone: ZoneInfo, wait: float) -> int:
     """Turn what is stored of an account to another time zone.
 
     The vendor's wall clock stays; the times in UTC follow. If it is stopped half-way, run it again.
@@ -250,7 +250,9 @@ def set_timezone(options: Options, *, label: str, zone: ZoneInfo, wait: float) -
     return OK
 
 
-def _set_retired(options: Options, label: str, moment: datetime | None, wait: float, words: tuple[str, str]) -> int:
+def _set_retired(
+    options: OutputOptions, label: str, moment: datetime | None, wait: float, words: tuple[str, str]
+) -> int:
     """Retire or resume; the words are for a change and for none."""
     from etl.services.accounts import retire_account
 
@@ -259,22 +261,22 @@ def _set_retired(options: Options, label: str, moment: datetime | None, wait: fl
     return OK
 
 
-def _answer(options: Options, document: dict[str, Any], words: str) -> None:
+def _answer(options: OutputOptions, document: dict[str, Any], words: str) -> None:
     if options.as_json:
         print_json({**document, "exit_code": OK})
     elif options.verbosity >= 0:
         click.echo(words)
 
 
-def _engine_of(options: Options, label: str) -> Engine:
+def _engine_of(options: OutputOptions, label: str) -> Engine:
     """The database of an account, which is in no configuration after it was renamed there first."""
-    from etl.db.engine import open_engine
+    from etl.db.engine import new_engine
 
-    return open_engine(_settings_of_any(options, (label,))[0].database_url)
+    return new_engine(_settings_of_any(options, (label,))[0].database_url)
 
 
-def _settings_of_any(options: Options, labels: tuple[str, ...]) -> list[Settings]:
+def _settings_of_any(options: OutputOptions, labels: tuple[str, ...]) -> list[Settings]:
     """The settings of the accounts named, or of all that are configured; of one that is not, those of the first."""
-    configured = settings_of(options, ())
+    configured = load_settings_for(options, ())
     by_label = {settings.account: settings for settings in configured}
     return [by_label.get(label) or replace(configured[0], account=label) for label in labels] or configured

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from etl import __version__
-from etl.cli.exit_codes import EXIT_CODES, Options
+from etl.cli.exit_codes import EXIT_CODES, OutputOptions
 from etl.config.schema import SETTINGS
 from etl.log import is_journal
 
@@ -49,7 +49,7 @@ def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str | 
     billing-etl check      see whether your settings work
     billing-etl sync       the nightly job
     """  # noqa: D301 - click takes the backspace itself for "keep these lines"
-    options: Options = context.ensure_object(Options)
+    options: OutputOptions = context.ensure_object(OutputOptions)
     options.verbosity = -1 if quiet else verbose
     options.log_format = log_format
     options.config = config

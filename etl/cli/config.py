@@ -9,15 +9,15 @@ from urllib.parse import quote
 
 import click
 
-from etl.cli.exit_codes import CONFIG, OK, Options, complain
+from etl.cli.exit_codes import CONFIG, OK, OutputOptions, report_error
 from etl.cli.json_output import print_json
-from etl.cli.options import answers_in_json, configuration_of, takes_accounts
+from etl.cli.options import account_option, json_option, load_configuration
 from etl.config.schema import passwords_of
 from etl.errors import ConfigError
-from etl.pii import HIDDEN
+from etl.pii import MASK
 
 if TYPE_CHECKING:
-    from etl.config.loader import Configuration, Found
+    from etl.config.loader import Configuration, ResolvedSetting
 
 
 @click.group()
@@ -26,19 +26,19 @@ def config() -> None:
 
 
 @config.command()
-@takes_accounts
-@answers_in_json
+@account_option
+@json_option
 @click.pass_obj
-def show(options: Options, *, accounts: tuple[str, ...]) -> int:
+def show(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
     """Show every setting of each account and where it comes from, secrets masked.
 
     Works without a token, and where a setting is wrong: it is named then, and the exit code is 78.
     """
     from etl.cli import text_output
-    from etl.config.loader import choose_labels
+    from etl.config.loader import select_accounts
 
-    configuration, _ = configuration_of(options)
-    documents = [_explain(options, configuration, label) for label in choose_labels(configuration, accounts)]
+    configuration, _ = load_configuration(options)
+    documents = [_explain(options, configuration, label) for label in select_accounts(configuration, accounts)]
     code = CONFIG if any(document["errors"] for document in documents) else OK
     if options.as_json:
         file = None if configuration.file is None else str(configuration.file)
@@ -50,13 +50,13 @@ def show(options: Options, *, accounts: tuple[str, ...]) -> int:
         text_output.print_rows(f"Account {document['account']}", ("setting", "value", "from"), rows)
     for document in documents:
         for message in document["errors"]:
-            complain(options, ConfigError(message), document["account"] if len(documents) > 1 else None)
+            report_error(options, ConfigError(message), document["account"] if len(documents) > 1 else None)
     return code
 
 
-def _explain(options: Options, configuration: Configuration, label: str | None) -> dict[str, Any]:
+def _explain(options: OutputOptions, configuration: Configuration, label: str | None) -> dict[str, Any]:
     """One account's settings as one JSON object: by variable the value and its source; and all that is wrong."""
-    from etl.config.loader import check_together, label_of
+    from etl.config.loader import default_label, validate_combination
 
     found = configuration.find(label)
     settings: dict[str, dict[str, Any]] = {}
@@ -72,27 +72,27 @@ def _explain(options: Options, configuration: Configuration, label: str | None) 
         shown = None if wrong else _mask(one, values[one.setting.name])
         settings[one.setting.variable] = {"value": shown, "source": one.source()} | ({"error": wrong} if wrong else {})
     try:
-        check_together(values)
+        validate_combination(values)
     except ConfigError as error:
         errors.append(str(error))
     return {
-        "account": label or label_of(configuration),
+        "account": label or default_label(configuration),
         "settings": settings,
         "errors": [options.redact(message) for message in dict.fromkeys(errors)],
     }
 
 
-def _mask(found: Found, value: Any) -> Any:
+def _mask(found: ResolvedSetting, value: Any) -> Any:
     """A value as it may be seen by everybody, and as JSON can have it."""
     from sqlalchemy import URL
 
     if value is None:
         return None
     if isinstance(value, URL):
-        shown = value.update_query_dict(dict.fromkeys(passwords_of(value), HIDDEN)).render_as_string(hide_password=True)
-        return shown.replace(quote(HIDDEN, safe=""), HIDDEN)
+        shown = value.update_query_dict(dict.fromkeys(passwords_of(value), MASK)).render_as_string(hide_password=True)
+        return shown.replace(quote(MASK, safe=""), MASK)
     if found.setting.secret:
-        return HIDDEN
+        return MASK
     if found.setting.is_file:
         return found.text
     if isinstance(value, date | Decimal) or not isinstance(value, int | float | str):

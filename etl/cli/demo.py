@@ -16,10 +16,10 @@ from sqlalchemy import Engine, text
 from etl.cli import text_output
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
-from etl.db.engine import database_errors, open_engine, reading
+from etl.db.engine import new_engine, read_connection, translate_errors
 from etl.ops.status_query import read_status
 from etl.sandbox import Dataset, Sandbox
-from etl.services.sync import Order, run_account, utc_now
+from etl.services.sync import RunRequest, run_sync, utc_now
 
 DATABASE: Final = Path("billing-demo.db")
 BAR_WIDTH: Final = 30
@@ -46,7 +46,7 @@ def run_demo(redact: Callable[[str], str]) -> int:
                 }
             ]
         )
-        engine = open_engine(settings.database_url)
+        engine = new_engine(settings.database_url)
         _say("The first night", "an imitation of the vendor is up, and an empty database is filled")
         good = _sync(settings, redact)
         revision = dataset.revise()
@@ -56,26 +56,26 @@ def run_demo(redact: Callable[[str], str]) -> int:
         )
         _say("The second night", "the lookback finds it all; nothing else is written")
         good = _sync(settings, redact) and good
-    with database_errors():
+    with translate_errors():
         _show_restated(engine)
         _show_spend(engine)
-        with reading(engine) as connection:
+        with read_connection(engine) as connection:
             text_output.print_status(read_status(connection, [settings.account], utc_now()))
     _show_next()
     return 0 if good else 70
 
 
 def _sync(settings: Settings, redact: Callable[[str], str]) -> bool:
-    with text_output.watch(quiet=False) as watcher:
-        report = run_account(settings, Order("sync"), watcher, redact=redact, exit_code_of=lambda _report: 0)
-    text_output.print_report(report)
+    with text_output.progress_listener(quiet=False) as watcher:
+        report = run_sync(settings, RunRequest("sync"), watcher, redact=redact, exit_code_of=lambda _report: 0)
+    text_output.print_result(report)
     if report.error:
         click.secho(f"  {report.error}", fg="red")
     return report.error is None
 
 
 def _show_restated(engine: Engine) -> None:
-    with reading(engine) as connection:
+    with read_connection(engine) as connection:
         rows = connection.execute(
             text("SELECT day, spend_before, spend_after, delta FROM restated_days ORDER BY day")
         ).all()
@@ -90,7 +90,7 @@ def _show_spend(engine: Engine) -> None:
     query = text(
         "SELECT day, records, delivered, spend, day_state FROM daily_spend ORDER BY day DESC LIMIT :days"
     ).bindparams(days=DAYS_SHOWN)
-    with reading(engine) as connection:
+    with read_connection(engine) as connection:
         rows = connection.execute(query).all()[::-1]
     highest = max((row.spend for row in rows), default=1) or 1
     text_output.print_rows(

@@ -14,25 +14,25 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from etl.cli.json_output import print_json
-from etl.cli.text_output import use_tolerant_output
+from etl.cli.text_output import configure_output_errors
 from etl.errors import (
+    AuthenticationError,
     BillingError,
-    CheckFailed,
+    CheckFailedError,
+    ConcurrentRunError,
     ConfigError,
-    DatabaseFailed,
-    NoRoom,
-    RunElsewhere,
-    Stopped,
-    TokenRefused,
-    UnknownRecord,
+    DatabaseError,
+    DiskFullError,
+    Interrupted,
+    SourceUnavailable,
+    UnknownRecordError,
     VendorError,
-    VendorUnavailable,
 )
-from etl.log import Redactor, set_up_logs, telling_of
-from etl.signals import stop_on_signals
+from etl.log import Redactor, log_context, set_up_logs
+from etl.signals import install_handlers
 
 if TYPE_CHECKING:
-    from etl.services.sync import Report
+    from etl.services.sync import RunResult
 
 OK, SAYS_NO, USAGE, LOOK, UNAVAILABLE, BUG, DATABASE, BUSY, REFUSED, CONFIG = 0, 1, 2, 65, 69, 70, 74, 75, 77, 78
 """The exit codes of the contract, those of sysexits.h where one fits."""
@@ -54,14 +54,14 @@ EXIT_CODES: Final[dict[int, str]] = {
 
 _CODES: Final[tuple[tuple[type[BillingError], int], ...]] = (
     (ConfigError, CONFIG),
-    (TokenRefused, REFUSED),
-    (UnknownRecord, SAYS_NO),
-    (VendorUnavailable, UNAVAILABLE),
+    (AuthenticationError, REFUSED),
+    (UnknownRecordError, SAYS_NO),
+    (SourceUnavailable, UNAVAILABLE),
     (VendorError, UNAVAILABLE),
-    (CheckFailed, SAYS_NO),
-    (RunElsewhere, BUSY),
-    (DatabaseFailed, DATABASE),
-    (NoRoom, DATABASE),
+    (CheckFailedError, SAYS_NO),
+    (ConcurrentRunError, BUSY),
+    (DatabaseError, DATABASE),
+    (DiskFullError, DATABASE),
 )
 SEVERITY: Final = (OK, SAYS_NO, LOOK, BUSY, UNAVAILABLE, REFUSED, CONFIG, DATABASE, BUG)
 """Exit codes from the best to the worst: done, done but look, what passes by itself, what waits for a person (one
@@ -69,7 +69,7 @@ account's token, its settings, what all accounts share), and what nobody foresaw
 
 
 @dataclass(slots=True)
-class Options:
+class OutputOptions:
     """What stands before the command, and whether the command is to answer in JSON.
 
     Attributes:
@@ -94,33 +94,33 @@ class Options:
         set_up_logs(self.verbosity, self.log_format or "text", self.redact, journal=self.journal)
 
 
-def exit_code_of(report: Report) -> int:
+def code_for_result(report: RunResult) -> int:
     """The exit code of a run."""
     if report.error is not None:
-        return code_of(report.error)
+        return code_for_error(report.error)
     return LOOK if report.needs_a_look else OK
 
 
-def code_of(error: BillingError) -> int:
+def code_for_error(error: BillingError) -> int:
     """The exit code of an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), BUG)
 
 
-def worst_of(codes: Iterable[int]) -> int:
+def most_severe(codes: Iterable[int]) -> int:
     """The exit code of several runs."""
     return max(codes, key=SEVERITY.index, default=OK)
 
 
-def code_of_end(error: BaseException) -> int:
+def code_for_exception(error: BaseException) -> int:
     """The exit code of whatever ended the program."""
-    if isinstance(error, Stopped):
+    if isinstance(error, Interrupted):
         return 128 + error.signal_number
     if isinstance(error, click.ClickException):
         return USAGE
-    return code_of(error) if isinstance(error, BillingError) else BUG
+    return code_for_error(error) if isinstance(error, BillingError) else BUG
 
 
-def as_bug(error: Exception, options: Options) -> BillingError:
+def internal_error(error: Exception, options: OutputOptions) -> BillingError:
     """One line about what nobody foresaw, without its words: they may hold anything."""
     hint = "" if options.verbosity > 1 else "; run it again with -vv and report what it prints"
     bug = BillingError(f"a bug: {type(error).__name__}{hint}")
@@ -128,7 +128,7 @@ def as_bug(error: Exception, options: Options) -> BillingError:
     return bug
 
 
-def complain(options: Options, error: BillingError, account: str | None = None) -> None:
+def report_error(options: OutputOptions, error: BillingError, account: str | None = None) -> None:
     """One line on stderr; with -vv the traceback too, cleaned like every log line.
 
     Args:
@@ -138,7 +138,7 @@ def complain(options: Options, error: BillingError, account: str | None = None) 
     """
     details = error if options.verbosity > 1 else None
     if options.speaks_in_logs:
-        with telling_of(**{"account": account} if account else {}):
+        with log_context(**{"account": account} if account else {}):
             logging.getLogger("etl").error("%s", error, exc_info=details)
         return
     about = f"{account}: " if account else ""
@@ -147,12 +147,12 @@ def complain(options: Options, error: BillingError, account: str | None = None) 
         logging.getLogger("etl").debug("where it came from", exc_info=details)
 
 
-def let_stdout_go() -> None:
+def discard_stdout() -> None:
     """Whoever read our output left; what Python would print about it at exit helps nobody."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def forbid_core_files() -> None:
+def disable_core_dumps() -> None:
     """A core file would hold the token and every record in memory: from here on the process leaves none."""
     if sys.platform != "win32":
         import resource
@@ -166,9 +166,9 @@ def run_command(cli: click.Group, arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
-    use_tolerant_output(sys.stdout, sys.stderr)
-    stop_on_signals()
-    options = Options()
+    configure_output_errors(sys.stdout, sys.stderr)
+    install_handlers()
+    options = OutputOptions()
     try:
         return cli.main(args=arguments, prog_name="billing-etl", standalone_mode=False, obj=options) or OK
     except click.exceptions.Exit as leave:
@@ -181,15 +181,15 @@ def run_command(cli: click.Group, arguments: list[str]) -> int:
         return USAGE
     except BillingError as error:
         if options.as_json:
-            print_json({"error": options.redact(str(error)), "exit_code": code_of(error)})
-        complain(options, error)
-        return code_of(error)
-    except Stopped as stopped:
-        complain(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
-        return code_of_end(stopped)
+            print_json({"error": options.redact(str(error)), "exit_code": code_for_error(error)})
+        report_error(options, error)
+        return code_for_error(error)
+    except Interrupted as stopped:
+        report_error(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
+        return code_for_exception(stopped)
     except BrokenPipeError:
-        let_stdout_go()
+        discard_stdout()
         return OK
     except Exception as error:  # noqa: BLE001 - here it ends: told in one line, and by the exit code
-        complain(options, as_bug(error, options))
+        report_error(options, internal_error(error, options))
         return BUG

@@ -13,15 +13,15 @@ import click
 
 if TYPE_CHECKING:
     from etl.db.accounts import Account
-    from etl.ops.lateness import Lateness, Spread
+    from etl.ops.lateness import DelayStats, LatenessStats
     from etl.ops.status_query import AccountStatus
-    from etl.reconcile import BalanceNews, Pair
-    from etl.reports.export import Exported
-    from etl.reports.html.totals import Figures, Sum
-    from etl.services.erase import Forgotten
-    from etl.services.purge import Purged
+    from etl.reconcile import BalanceSummary, ReconciliationPeriod
+    from etl.reports.export import ExportResult
+    from etl.reports.html.totals import ReportTotals, Totals
+    from etl.services.erase import ErasureResult
+    from etl.services.purge import PurgeResult
     from etl.services.recent import Recent
-    from etl.services.sync import Report
+    from etl.services.sync import RunResult
 
 ONE_DAY: Final = timedelta(days=1)
 
@@ -31,7 +31,7 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_as_json))
 
 
-def report_as_json(report: Report, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
+def result_as_json(report: RunResult, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
     """A run's report as one JSON object."""
     tally, windows = report.own, report.own_windows
     return {
@@ -45,7 +45,7 @@ def report_as_json(report: Report, exit_code: int, redact: Callable[[str], str])
         "also_fetched": [{"day": day, "suspect": day in report.also.suspect_days} for day in report.also_fetched],
         "sources": sorted(report.sources),
         "last_synced_date": report.watermark,
-        **news_as_json(report.balance),
+        **summary_as_json(report.balance),
         "seconds": round(report.seconds, 3),
         "exit_code": exit_code,
         "error": redact(str(report.error)) if report.error else None,
@@ -66,15 +66,15 @@ def status_as_json(status: AccountStatus) -> dict[str, Any]:
         "suspect_days": [suspect.day for suspect in status.suspect_days],
         "suspect_reasons": {suspect.day.isoformat(): suspect.reason for suspect in status.suspect_days},
         "rejected": status.rejected,
-        **news_as_json(status.balance),
+        **summary_as_json(status.balance),
         "lateness": _lateness_as_json(status.lateness) if status.lateness else None,
         "last_run": status.last_runs[0] if status.last_runs else None,
         "retired_at": status.retired_at,
     }
 
 
-def _lateness_as_json(lateness: Lateness) -> dict[str, Any]:
-    def spread_as_json(spread: Spread | None) -> dict[str, Any] | None:
+def _lateness_as_json(lateness: LatenessStats) -> dict[str, Any]:
+    def spread_as_json(spread: DelayStats | None) -> dict[str, Any] | None:
         if spread is None:
             return None
         days = {"p50_days": spread.p50, "p99_days": spread.p99, "max_days": spread.longest}
@@ -89,18 +89,18 @@ def _lateness_as_json(lateness: Lateness) -> dict[str, Any]:
     }
 
 
-def news_as_json(news: BalanceNews | None) -> dict[str, Any]:
+def summary_as_json(news: BalanceSummary | None) -> dict[str, Any]:
     """What is to be said of a balance, as parts of a JSON object."""
     return {
         "balance": news.balance if news else None,
         "balance_is_low": news.is_low if news else None,
-        "unexplained": [pair_as_json(pair) for pair in news.unexplained] if news else [],
-        "restated": [pair_as_json(pair) for pair in news.restated] if news else [],
+        "unexplained": [period_as_json(pair) for pair in news.unexplained] if news else [],
+        "restated": [period_as_json(pair) for pair in news.restated] if news else [],
         "waits_for": list(news.waits_for) if news else [],
     }
 
 
-def pair_as_json(pair: Pair) -> dict[str, Any]:
+def period_as_json(pair: ReconciliationPeriod) -> dict[str, Any]:
     """A row of the balance proof as one JSON object; one that is not certain may be charges under way."""
     return {
         "opened_at": pair.opened_at,
@@ -140,7 +140,7 @@ def recent_as_json(account: str, recent: Recent) -> dict[str, Any]:
     }
 
 
-def purged_as_json(purged: Purged) -> dict[str, Any]:
+def purge_as_json(purged: PurgeResult) -> dict[str, Any]:
     """What was purged of one account, or would be, as one JSON object."""
     return {
         "account": purged.account,
@@ -152,12 +152,12 @@ def purged_as_json(purged: Purged) -> dict[str, Any]:
     }
 
 
-def forgotten_as_json(result: Forgotten) -> dict[str, Any]:
+def erasure_as_json(result: ErasureResult) -> dict[str, Any]:
     """What was removed from one account as one JSON object."""
     return {"account": result.account, "found": any(result.rows.values()), "rows": result.rows, "masked": result.masked}
 
 
-def exported_as_json(exported: Exported) -> dict[str, Any]:
+def export_as_json(exported: ExportResult) -> dict[str, Any]:
     """What was exported as one JSON object."""
     return {
         "rows": exported.rows,
@@ -168,7 +168,7 @@ def exported_as_json(exported: Exported) -> dict[str, Any]:
     }
 
 
-def figures_as_json(figures: Figures) -> dict[str, Any]:
+def figures_as_json(figures: ReportTotals) -> dict[str, Any]:
     """The head of a report as one JSON object; amounts are exact, as text."""
     return {
         "since": figures.since,
@@ -184,7 +184,7 @@ def figures_as_json(figures: Figures) -> dict[str, Any]:
     }
 
 
-def _sum_as_json(of: Sum) -> dict[str, Any]:
+def _sum_as_json(of: Totals) -> dict[str, Any]:
     return {
         "records": of.records,
         "delivered": of.delivered,

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import click
 
-from etl.cli.exit_codes import OK, Options
-from etl.cli.json_output import forgotten_as_json, print_json
-from etl.cli.options import answers_in_json, settings_of, takes_accounts, takes_wait
+from etl.cli.exit_codes import OK, OutputOptions
+from etl.cli.json_output import erasure_as_json, print_json
+from etl.cli.options import account_option, json_option, load_settings_for, wait_option
 from etl.errors import ConfigError
 
 
 @click.command()
 @click.option("--sql", is_flag=True, help="Print the SQL of all migrations instead of running them.")
-@answers_in_json
+@json_option
 @click.pass_obj
-def migrate(options: Options, *, sql: bool) -> int:
+def migrate(options: OutputOptions, *, sql: bool) -> int:
     """Create or update the database schema."""
-    from etl.db.engine import database_errors, open_engine
-    from etl.db.lock import hold_lock
+    from etl.db.engine import new_engine, translate_errors
+    from etl.db.lock import advisory_lock
     from etl.db.migrate import migrate as run_migrations
     from etl.db.migrate import migration_sql
     from etl.db.tables import SCHEMA_REVISION
-    from etl.services.sync import MIGRATION_WAIT
+    from etl.services.sync import SCHEMA_LOCK_TIMEOUT
 
-    engines = [open_engine(url) for url in dict.fromkeys(one.database_url for one in settings_of(options, ()))]
+    engines = [new_engine(url) for url in dict.fromkeys(one.database_url for one in load_settings_for(options, ()))]
     if sql:
         click.echo(migration_sql(engines[0]))
         return OK
     for engine in engines:
-        with database_errors(), hold_lock(engine, "schema", wait=MIGRATION_WAIT):
+        with translate_errors(), advisory_lock(engine, "schema", wait=SCHEMA_LOCK_TIMEOUT):
             run_migrations(engine)
     if options.as_json:
         print_json({"revision": SCHEMA_REVISION, "exit_code": OK})
@@ -39,38 +39,38 @@ def migrate(options: Options, *, sql: bool) -> int:
 
 @click.command()
 @click.option("--phone", required=True, metavar="N", help="The number, in any spelling.")
-@takes_accounts
-@takes_wait
-@answers_in_json
+@account_option
+@wait_option
+@json_option
 @click.pass_obj
-def forget(options: Options, *, phone: str, accounts: tuple[str, ...], wait: float) -> int:
+def forget(options: OutputOptions, *, phone: str, accounts: tuple[str, ...], wait: float) -> int:
     """Remove one person's data from every table.
 
     Amounts, times and counts stay; phone, code and text go, and do not come back while the vendor lists them.
     """
     from etl.cli import text_output
-    from etl.services.erase import canonical_number, forget_number
+    from etl.services.erase import erase_number, normalise_number
 
     try:
-        canonical = canonical_number(phone)
+        canonical = normalise_number(phone)
     except ValueError as error:
         trouble = str(error)
     else:
         trouble = ""
     if trouble:
         raise click.UsageError(f"--phone must be {trouble}")
-    all_settings = settings_of(options, accounts)
-    results = [forget_number(settings, canonical, wait=wait) for settings in all_settings]
+    all_settings = load_settings_for(options, accounts)
+    results = [erase_number(settings, canonical, wait=wait) for settings in all_settings]
     if options.as_json:
-        print_json({"accounts": [forgotten_as_json(result) for result in results], "exit_code": OK})
+        print_json({"accounts": [erasure_as_json(result) for result in results], "exit_code": OK})
     elif options.verbosity >= 0:
-        text_output.print_forgotten(results)
+        text_output.print_erasure(results)
     return OK
 
 
 @click.command()
 @click.pass_obj
-def demo(options: Options) -> int:
+def demo(options: OutputOptions) -> int:
     """Show the whole job, with nothing to configure.
 
     Two nights against the built-in sandbox, into billing-demo.db in this folder.

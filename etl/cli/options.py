@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from etl.cli.exit_codes import Options
+from etl.cli.exit_codes import OutputOptions
 from etl.config.schema import RunSettings, Settings, parse_day
 from etl.errors import ConfigError
 
@@ -76,30 +76,30 @@ DAY, MOMENT, AMOUNT = _Day(), _Moment(), _Amount()
 """A date, a date or a time, and money: types for options."""
 
 
-def answers_in_json(command: Command) -> Command:
+def json_option(command: Command) -> Command:
     """Add --json, which the whole program looks at: errors are then JSON too."""
 
     def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's
-        context.ensure_object(Options).as_json = value
+        context.ensure_object(OutputOptions).as_json = value
 
     help_text = "Answer with one JSON document on stdout."
     return click.option("--json", is_flag=True, expose_value=False, callback=remember, help=help_text)(command)
 
 
-def takes_accounts(command: Command) -> Command:
+def account_option(command: Command) -> Command:
     """Add --account."""
     return click.option(
         "--account", "accounts", multiple=True, metavar="A", help="Only this account; may be repeated."
     )(command)
 
 
-def takes_wait(command: Command) -> Command:
+def wait_option(command: Command) -> Command:
     """Add --wait."""
     help_text = "Wait so long for another run of the account."
     return click.option("--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help=help_text)(command)
 
 
-def configuration_of(options: Options) -> tuple[Configuration, RunSettings]:
+def load_configuration(options: OutputOptions) -> tuple[Configuration, RunSettings]:
     """All that is configured; from here on logs are as it says, and its secrets are hidden."""
     from etl.config.loader import load_run_settings, read_configuration
 
@@ -112,11 +112,11 @@ def configuration_of(options: Options) -> tuple[Configuration, RunSettings]:
     return configuration, run_settings
 
 
-def load_each(
-    options: Options, configuration: Configuration, labels: Iterable[str | None]
+def load_all(
+    options: OutputOptions, configuration: Configuration, labels: Iterable[str | None]
 ) -> list[tuple[str, Settings | ConfigError]]:
     """What each account is called, and its settings or what is wrong with them; secrets are hidden from here on."""
-    from etl.config.loader import label_of, load_account, warn_of_twins
+    from etl.config.loader import default_label, load_account, warn_duplicate_tokens
 
     loaded: list[tuple[str, Settings | ConfigError]] = []
     for label in labels:
@@ -125,32 +125,32 @@ def load_each(
             options.redact.add(settings.secrets())
             loaded.append((settings.account, settings))
         except ConfigError as error:
-            loaded.append((label or label_of(configuration), error))
+            loaded.append((label or default_label(configuration), error))
     good = [settings for _, settings in loaded if isinstance(settings, Settings)]
-    sentences = [sentence for settings in good for sentence in settings.warnings] + warn_of_twins(good)
+    sentences = [sentence for settings in good for sentence in settings.warnings] + warn_duplicate_tokens(good)
     for sentence in dict.fromkeys(sentences):
         logging.getLogger("etl").warning("%s", sentence)
     return loaded
 
 
-def settings_of(options: Options, accounts: tuple[str, ...]) -> list[Settings]:
+def load_settings_for(options: OutputOptions, accounts: tuple[str, ...]) -> list[Settings]:
     """The settings of the accounts wanted; from here on their secrets are hidden wherever text comes out.
 
     Raises:
         ConfigError: Those of any of them are wrong.
     """
-    from etl.config.loader import choose_labels
+    from etl.config.loader import select_accounts
 
-    configuration, _ = configuration_of(options)
+    configuration, _ = load_configuration(options)
     all_settings = []
-    for _, settings in load_each(options, configuration, choose_labels(configuration, accounts)):
+    for _, settings in load_all(options, configuration, select_accounts(configuration, accounts)):
         if isinstance(settings, ConfigError):
             raise settings
         all_settings.append(settings)
     return all_settings
 
 
-def require_order(since: date | None, until: date | None) -> None:
+def require_ordered_range(since: date | None, until: date | None) -> None:
     """Raises click.UsageError when a range ends before it begins."""
     if since and until and since > until:
         raise click.UsageError(f"--since {since} lies after --until {until}")

@@ -11,9 +11,9 @@ from typing import BinaryIO
 
 import click
 
-from etl.cli.exit_codes import OK, Options
-from etl.cli.json_output import exported_as_json, figures_as_json, print_json
-from etl.cli.options import DAY, MOMENT, answers_in_json, require_order, settings_of, takes_accounts
+from etl.cli.exit_codes import OK, OutputOptions
+from etl.cli.json_output import export_as_json, figures_as_json, print_json
+from etl.cli.options import DAY, MOMENT, account_option, json_option, load_settings_for, require_ordered_range
 from etl.errors import ConfigError
 
 
@@ -27,13 +27,13 @@ from etl.errors import ConfigError
 )
 @click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
 @click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
-@takes_accounts
+@account_option
 @click.option("--as-of", type=MOMENT, metavar="D", help="As it was known at the end of that day, or at that time.")
 @click.option("--anonymise", is_flag=True, help="Pseudonyms for phones, no codes, no numbers in texts.")
-@answers_in_json
+@json_option
 @click.pass_obj
 def export(
-    options: Options,
+    options: OutputOptions,
     *,
     out: Path,
     since: date | None,
@@ -43,19 +43,19 @@ def export(
     anonymise: bool,
 ) -> int:
     """Write the billing view to a file."""
-    from etl.atomic_file import whole_file
+    from etl.atomic_file import atomic_write
     from etl.cli import text_output
-    from etl.db.engine import open_engine
-    from etl.reports.export import FORMATS, export_records, open_format
-    from etl.reports.query import Selection
+    from etl.db.engine import new_engine
+    from etl.reports.export import FORMATS, export_records, writer_for
+    from etl.reports.query import ExportFilter
 
-    require_order(since, until)
+    require_ordered_range(since, until)
     to_stdout = str(out) == "-"
     if not to_stdout and out.suffix.lower() not in FORMATS:
         raise click.UsageError(f"--out {out} must end with {' or '.join(FORMATS)}, or be -")
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both want stdout")
-    all_settings = settings_of(options, accounts)
+    all_settings = load_settings_for(options, accounts)
     zone = all_settings[0].timezone
     if as_of is not None and not isinstance(as_of, datetime):
         if any(settings.timezone != zone for settings in all_settings):
@@ -63,21 +63,21 @@ def export(
         as_of = datetime.combine(as_of, time.max, tzinfo=zone)
     output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
     if not to_stdout:
-        output = whole_file(out)
+        output = atomic_write(out)
     exported = export_records(
-        open_engine(all_settings[0].database_url),
-        Selection(accounts, since, until, as_of),
-        open_format(out.suffix.lower()),
+        new_engine(all_settings[0].database_url),
+        ExportFilter(accounts, since, until, as_of),
+        writer_for(out.suffix.lower()),
         output,
         zone=zone,
         anonymise=anonymise,
     )
     if exported.unknown_days:
-        click.echo(text_output.render_unknown_days(exported.unknown_days), err=True)
+        click.echo(text_output.render_incomplete_days(exported.unknown_days), err=True)
     if exported.purged_days:
         click.echo(text_output.render_purged_days(exported.purged_days), err=True)
     if options.as_json:
-        print_json({"path": str(out), **exported_as_json(exported), "exit_code": OK})
+        print_json({"path": str(out), **export_as_json(exported), "exit_code": OK})
     elif options.verbosity >= 0:
         click.echo(f"{out}: {exported.rows:,} records", err=to_stdout)
     return OK
@@ -93,31 +93,33 @@ def export(
 )
 @click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
 @click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
-@takes_accounts
-@answers_in_json
+@account_option
+@json_option
 @click.pass_obj
-def report(options: Options, *, out: Path, since: date | None, until: date | None, accounts: tuple[str, ...]) -> int:
+def report(
+    options: OutputOptions, *, out: Path, since: date | None, until: date | None, accounts: tuple[str, ...]
+) -> int:
     """Write one HTML page with the figures, charts and tables, for a browser without a network."""
-    from etl.atomic_file import whole_file
-    from etl.db.engine import open_engine
-    from etl.reports.html.report import open_renderer, write_report
-    from etl.reports.query import Selection
+    from etl.atomic_file import atomic_write
+    from etl.db.engine import new_engine
+    from etl.reports.html.report import load_vega_bundle, write_report
+    from etl.reports.query import ExportFilter
     from etl.services.sync import utc_now
 
-    require_order(since, until)
+    require_ordered_range(since, until)
     to_stdout = str(out) == "-"
     if not to_stdout and out.suffix.lower() not in {".html", ".htm"}:
         raise click.UsageError(f"--out {out} must end with .html, or be -")
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both want stdout")
-    settings = settings_of(options, accounts)[0]
+    settings = load_settings_for(options, accounts)[0]
     output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
     if not to_stdout:
-        output = whole_file(out)
+        output = atomic_write(out)
     figures = write_report(
-        open_engine(settings.database_url),
-        Selection(accounts, since, until),
-        open_renderer(),
+        new_engine(settings.database_url),
+        ExportFilter(accounts, since, until),
+        load_vega_bundle(),
         output,
         now=utc_now().astimezone(settings.timezone),
     )
@@ -135,9 +137,9 @@ def numbering() -> None:
 
 @numbering.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@answers_in_json
+@json_option
 @click.pass_obj
-def import_numbering(options: Options, *, files: tuple[Path, ...]) -> int:
+def import_numbering(options: OutputOptions, *, files: tuple[Path, ...]) -> int:
     """Take in files of the numbering plan (ABC-3xx, ABC-4xx, ABC-8xx, DEF-9xx).
 
     They replace all that stood there of codes with the same first digits; the rest stays.
@@ -145,11 +147,11 @@ def import_numbering(options: Options, *, files: tuple[Path, ...]) -> int:
     from etl.cli import text_output
     from etl.services.numbering import import_plan
 
-    imported = import_plan(settings_of(options, ())[0], files)
+    imported = import_plan(load_settings_for(options, ())[0], files)
     if options.as_json:
         print_json({**asdict(imported), "exit_code": OK})
     elif options.verbosity >= 0:
-        text_output.print_imported(imported)
+        text_output.print_import(imported)
     return OK
 
 
@@ -164,40 +166,40 @@ def import_numbering(options: Options, *, files: tuple[Path, ...]) -> int:
     help="Copy the figures to this SQLite file first, and serve that.",
 )
 @click.pass_obj
-def dashboard(options: Options, *, port: int, host: str, to_anyone: bool, snapshot: Path | None) -> int:
+def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, snapshot: Path | None) -> int:
     """Serve the charts, with filters for account and days, until a signal comes.
 
     An SQLite database is read as it is at any time; of another one the figures are copied when the dashboard starts.
     """
     from tempfile import TemporaryDirectory
 
-    from etl.atomic_file import whole_file
-    from etl.db.engine import open_engine, sqlite_path
-    from etl.reports.dashboard.app import address_of, is_loopback, listen, open_dashboard, require_libraries, serve
-    from etl.reports.dashboard.snapshot import is_snapshot, require_views, take_snapshot
+    from etl.atomic_file import atomic_write
+    from etl.db.engine import new_engine, sqlite_path
+    from etl.reports.dashboard.app import bind, is_loopback, open_dashboard, require_libraries, serve, url_of
+    from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
 
     if not is_loopback(host) and not to_anyone:
         raise click.UsageError(f"--host {host} lets other machines see the figures without a password; add --to-anyone")
     if snapshot and snapshot.exists() and not is_snapshot(snapshot):
         raise ConfigError(f"--snapshot {str(snapshot)!r} is there, and is no snapshot; name another file")
     require_libraries()
-    engine = open_engine(settings_of(options, ())[0].database_url)
+    engine = new_engine(load_settings_for(options, ())[0].database_url)
     require_views(engine)
     live = None if snapshot else sqlite_path(engine.url)
     with ExitStack() as stack:
-        door = stack.enter_context(listen(host, port))
+        door = stack.enter_context(bind(host, port))
         if live:
             path = live
         elif snapshot:
             path = snapshot
-            with whole_file(snapshot, "--snapshot") as file:
-                take_snapshot(engine, Path(file.name))
+            with atomic_write(snapshot, "--snapshot") as file:
+                create_snapshot(engine, Path(file.name))
         else:
             path = Path(stack.enter_context(TemporaryDirectory(prefix="billing-etl-"))) / "snapshot.db"
-            take_snapshot(engine, path)
+            create_snapshot(engine, path)
         application = open_dashboard(path, at_rest=not live)
         if options.verbosity >= 0:
-            click.echo(f"dashboard: {address_of(door)} (Ctrl+C ends it)")
+            click.echo(f"dashboard: {url_of(door)} (Ctrl+C ends it)")
             if not live:
                 click.echo("figures:   as of now; start it again for newer ones")
         serve(application, door)

@@ -12,33 +12,43 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from etl.cli.exit_codes import BUG, OK, Options, as_bug, code_of_end, complain, exit_code_of, let_stdout_go, worst_of
-from etl.cli.json_output import print_json, report_as_json
+from etl.cli.exit_codes import (
+    BUG,
+    OK,
+    OutputOptions,
+    code_for_exception,
+    code_for_result,
+    discard_stdout,
+    internal_error,
+    most_severe,
+    report_error,
+)
+from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import (
     DAY,
-    answers_in_json,
-    configuration_of,
-    load_each,
-    require_order,
-    takes_accounts,
-    takes_wait,
+    account_option,
+    json_option,
+    load_all,
+    load_configuration,
+    require_ordered_range,
+    wait_option,
 )
 from etl.config.schema import Settings
-from etl.errors import BillingError, ConfigError, Stopped
-from etl.log import telling_of
+from etl.errors import BillingError, ConfigError, Interrupted
+from etl.log import log_context
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from etl.services.sync import Order, Report
+    from etl.services.sync import RunRequest, RunResult
 
-STOPPED_PATIENCE: Final = 2.0
+INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
 """Seconds that a stopped program may take to say so: in five it has to be gone."""
 log = logging.getLogger(__name__)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def takes_metrics_file(command: Command) -> Command:
+def metrics_file_option(command: Command) -> Command:
     """Add --metrics-file."""
     return click.option(
         "--metrics-file",
@@ -52,14 +62,14 @@ def takes_metrics_file(command: Command) -> Command:
 @click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the lookback.")
 @click.option("--until", type=DAY, metavar="D", help="End here instead of today.")
 @click.option("--deep", is_flag=True, help="Compare every stored day that the vendor still serves.")
-@takes_accounts
+@account_option
 @click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
-@takes_wait
-@takes_metrics_file
-@answers_in_json
+@wait_option
+@metrics_file_option
+@json_option
 @click.pass_obj
 def sync(
-    options: Options,
+    options: OutputOptions,
     *,
     since: date | None,
     until: date | None,
@@ -74,26 +84,26 @@ def sync(
     The last days that are complete already (BILLING_LOOKBACK_DAYS) are fetched again, for what came late; with --deep
     all stored days, for what came later still.
     """
-    from etl.services.sync import Order
+    from etl.services.sync import RunRequest
 
-    require_order(since, until)
+    require_ordered_range(since, until)
     if deep and (since or until):
         raise click.UsageError("--deep takes every day: leave --since and --until out")
-    order = Order("sync", since, until, dry_run, wait, deep, named=bool(accounts))
-    return _run(options, order, accounts, metrics_file)
+    order = RunRequest("sync", since, until, dry_run, wait, deep, named=bool(accounts))
+    return run_accounts(options, order, accounts, metrics_file)
 
 
 @click.command()
 @click.option("--since", type=DAY, metavar="D", required=True)
 @click.option("--until", type=DAY, metavar="D", required=True)
-@takes_accounts
+@account_option
 @click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
-@takes_wait
-@takes_metrics_file
-@answers_in_json
+@wait_option
+@metrics_file_option
+@json_option
 @click.pass_obj
 def backfill(
-    options: Options,
+    options: OutputOptions,
     *,
     since: date,
     until: date,
@@ -103,65 +113,71 @@ def backfill(
     metrics_file: Path | None,
 ) -> int:
     """Fetch a past range again, and mend it."""
-    from etl.services.sync import Order
+    from etl.services.sync import RunRequest
 
-    require_order(since, until)
-    return _run(options, Order("backfill", since, until, dry_run, wait, named=bool(accounts)), accounts, metrics_file)
+    require_ordered_range(since, until)
+    return run_accounts(
+        options, RunRequest("backfill", since, until, dry_run, wait, named=bool(accounts)), accounts, metrics_file
+    )
 
 
 @click.command()
 @click.argument("day", type=DAY)
 @click.option("--even-if-not-suspect", is_flag=True, help="Take any day, however much of it is gone.")
-@takes_accounts
-@takes_wait
-@answers_in_json
+@account_option
+@wait_option
+@json_option
 @click.pass_obj
-def accept(options: Options, *, day: date, even_if_not_suspect: bool, accounts: tuple[str, ...], wait: float) -> int:
+def accept(
+    options: OutputOptions, *, day: date, even_if_not_suspect: bool, accounts: tuple[str, ...], wait: float
+) -> int:
     """Take a suspect day as the vendor has it now."""
-    from etl.services.sync import Order
+    from etl.services.sync import RunRequest
 
-    configuration, _ = configuration_of(options)
+    configuration, _ = load_configuration(options)
     if len(accounts) != 1 and len({*accounts} or configuration.labels) > 1:
         raise click.UsageError("several accounts are configured; name one with --account")
-    order = Order("accept", day, day, wait=wait, even_if_not_suspect=even_if_not_suspect)
-    return _run(options, order, accounts)
+    order = RunRequest("accept", day, day, wait=wait, even_if_not_suspect=even_if_not_suspect)
+    return run_accounts(options, order, accounts)
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class AccountOutcome:
     """How one account's run ended; the settings are None where they were wrong."""
 
     settings: Settings | None
-    report: Report
+    report: RunResult
     exit_code: int
 
 
-def _run(options: Options, order: Order, accounts: tuple[str, ...], metrics_file: Path | None = None) -> int:
+def run_accounts(
+    options: OutputOptions, order: RunRequest, accounts: tuple[str, ...], metrics_file: Path | None = None
+) -> int:
     """One run an account, one after another, watched from outside; the worst exit code is the program's."""
     import uuid
 
-    from etl.config.loader import choose_labels
-    from etl.ops.heartbeat import PATIENCE, Heartbeat
+    from etl.config.loader import select_accounts
+    from etl.ops.heartbeat import TIMEOUT_SECONDS, Heartbeat
 
-    configuration, run_settings = configuration_of(options)
-    labels = choose_labels(configuration, accounts)
-    chosen = load_each(options, configuration, labels)
+    configuration, run_settings = load_configuration(options)
+    labels = select_accounts(configuration, accounts)
+    chosen = load_all(options, configuration, labels)
     _require_begun(order, chosen)
     # Neither a rehearsal nor what a person does about one day says anything of the nights.
     watched = order.command in {"sync", "backfill"} and not order.dry_run
     run_id = str(uuid.uuid4())
     heartbeat = Heartbeat(run_settings.heartbeat_url if watched else None, run_id, options.redact)
-    outcomes: list[_Outcome] = []
-    with telling_of(run_id=run_id):
+    outcomes: list[AccountOutcome] = []
+    with log_context(run_id=run_id):
         heartbeat.begin()
-        code, patience = BUG, PATIENCE
+        code, patience = BUG, TIMEOUT_SECONDS
         try:
             for label, settings in chosen:
-                with telling_of(account=label):
-                    _run_one(options, order, label, settings, outcomes, alone=len(chosen) == 1)
-            code = worst_of(outcome.exit_code for outcome in outcomes)
-        except Stopped as stopped:
-            code, patience = code_of_end(stopped), STOPPED_PATIENCE
+                with log_context(account=label):
+                    run_account(options, order, label, settings, outcomes, alone=len(chosen) == 1)
+            code = most_severe(outcome.exit_code for outcome in outcomes)
+        except Interrupted as stopped:
+            code, patience = code_for_exception(stopped), INTERRUPTED_TIMEOUT_SECONDS
             raise
         finally:
             if watched and (path := metrics_file or run_settings.metrics_file):
@@ -171,54 +187,54 @@ def _run(options: Options, order: Order, accounts: tuple[str, ...], metrics_file
                     log.warning("the metrics stay as they were: %s", type(error).__name__)
             heartbeat.end(code, _summary(outcomes, code), patience=patience)
     if options.as_json:
-        documents = [report_as_json(outcome.report, outcome.exit_code, options.redact) for outcome in outcomes]
+        documents = [result_as_json(outcome.report, outcome.exit_code, options.redact) for outcome in outcomes]
         print_json({"accounts": documents, "exit_code": code})
     return code
 
 
-def _run_one(
-    options: Options,
-    order: Order,
+def run_account(
+    options: OutputOptions,
+    order: RunRequest,
     label: str,
     settings: Settings | ConfigError,
-    outcomes: list[_Outcome],
+    outcomes: list[AccountOutcome],
     *,
     alone: bool,
 ) -> None:
     """The run of one account; whatever it meets, the next one has its turn, unless a signal stops all."""
     from etl.cli import text_output
-    from etl.services.sync import Report, run_account
+    from etl.services.sync import RunResult, run_sync
 
     quiet = options.verbosity < 0
     known = None
-    report = Report(label, order.command, order.dry_run)
+    report = RunResult(label, order.command, order.dry_run)
     try:
         if isinstance(settings, ConfigError):
             raise settings
         known = settings
         _require_start(settings)
-        with text_output.watch(quiet=quiet or options.as_json, as_log=options.speaks_in_logs) as watcher:
-            report = run_account(settings, order, watcher, redact=options.redact, exit_code_of=exit_code_of)
+        with text_output.progress_listener(quiet=quiet or options.as_json, as_log=options.speaks_in_logs) as watcher:
+            report = run_sync(settings, order, watcher, redact=options.redact, exit_code_of=code_for_result)
     except BillingError as error:
         report.error = error
-    except Stopped as stopped:
-        outcomes.append(_Outcome(known, report, code_of_end(stopped)))
+    except Interrupted as stopped:
+        outcomes.append(AccountOutcome(known, report, code_for_exception(stopped)))
         raise
     except Exception as error:  # noqa: BLE001 - a bug that one account brings out must not keep the others
-        report.error = as_bug(error, options)
-    code = exit_code_of(report)
-    outcomes.append(_Outcome(known, report, code))
+        report.error = internal_error(error, options)
+    code = code_for_result(report)
+    outcomes.append(AccountOutcome(known, report, code))
     warned = report.balance is not None and report.balance.is_a_warning
     if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK and not warned):
         try:
-            text_output.print_report(report)
+            text_output.print_result(report)
         except BrokenPipeError:
-            let_stdout_go()  # the next accounts have their turn all the same
+            discard_stdout()  # the next accounts have their turn all the same
     if report.error:
-        complain(options, report.error, None if alone else label)
+        report_error(options, report.error, None if alone else label)
 
 
-def _require_begun(order: Order, chosen: Sequence[tuple[str, Settings | ConfigError]]) -> None:
+def _require_begun(order: RunRequest, chosen: Sequence[tuple[str, Settings | ConfigError]]) -> None:
     """Raises click.UsageError when the days asked for have not begun where an account is."""
     from etl.services.sync import utc_now
 
@@ -241,7 +257,7 @@ def _require_start(settings: Settings) -> None:
         )
 
 
-def _summary(outcomes: Iterable[_Outcome], code: int) -> str:
+def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:
     """What the heartbeat tells people: a line or two an account."""
     from etl.cli import text_output
 
@@ -254,30 +270,30 @@ def _summary(outcomes: Iterable[_Outcome], code: int) -> str:
     return "\n".join([*lines, f"exit code {code}"])
 
 
-def _write_metrics(path: Path, outcomes: Iterable[_Outcome], *, all_there_are: bool) -> None:
+def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_are: bool) -> None:
     """The metrics of these runs; how the accounts stand is asked of each database once, while it answers."""
-    from etl.db.engine import database_errors, database_exists, open_engine, reading
-    from etl.errors import DatabaseFailed
-    from etl.ops.metrics import Ended, Standing, read_standings, write_metrics
+    from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
+    from etl.errors import DatabaseError
+    from etl.ops.metrics import AccountGauges, RunOutcome, load_gauges, write_metrics
     from etl.services.sync import utc_now
 
     now = utc_now()
-    by_database: dict[URL, list[_Outcome]] = {}
+    by_database: dict[URL, list[AccountOutcome]] = {}
     for outcome in outcomes:
         if outcome.settings is not None:
             by_database.setdefault(outcome.settings.database_url, []).append(outcome)
-    standings: dict[str, Standing] = {}
+    standings: dict[str, AccountGauges] = {}
     for url, group in by_database.items():
         # One that failed all of them is not waited for once more.
-        if all(isinstance(outcome.report.error, DatabaseFailed) for outcome in group):
+        if all(isinstance(outcome.report.error, DatabaseError) for outcome in group):
             continue
-        with suppress(BillingError), database_errors():
-            engine = open_engine(url)
+        with suppress(BillingError), translate_errors():
+            engine = new_engine(url)
             if database_exists(engine):
-                with reading(engine) as connection:
-                    standings |= read_standings(connection, [outcome.report.account for outcome in group], now)
+                with read_connection(engine) as connection:
+                    standings |= load_gauges(connection, [outcome.report.account for outcome in group], now)
     ended = [
-        Ended(report.account, outcome.exit_code, report.seconds, report.tally, standings.get(report.account))
+        RunOutcome(report.account, outcome.exit_code, report.seconds, report.tally, standings.get(report.account))
         for outcome in outcomes
         for report in [outcome.report]
         if report.retired_at is None  # nobody is to be told how late it is

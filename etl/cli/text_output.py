@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from etl.cli.json_output import ONE_DAY
-from etl.date_ranges import plan_windows
-from etl.log import NOTICES
+from etl.date_ranges import split_into_windows
+from etl.log import NOTICE_LOGGER
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     from etl.db.accounts import Account
     from etl.db.balance import TopUp
-    from etl.model import Tally, Window
-    from etl.ops.lateness import Lateness, Spread
+    from etl.model import DateRange, RunCounts
+    from etl.ops.lateness import DelayStats, LatenessStats
     from etl.ops.status_query import AccountStatus
-    from etl.reconcile import BalanceNews, Pair
-    from etl.services.erase import Forgotten
-    from etl.services.numbering import Imported
-    from etl.services.purge import Purged
-    from etl.services.sync import Report, Watcher
-    from etl.services.verify import Difference
+    from etl.reconcile import BalanceSummary, ReconciliationPeriod
+    from etl.services.erase import ErasureResult
+    from etl.services.numbering import ImportResult
+    from etl.services.purge import PurgeResult
+    from etl.services.sync import ProgressListener, RunResult
+    from etl.services.verify import DayDifference
 
 PIPED_WIDTH: Final = 120
 """Columns where stdout is no terminal."""
@@ -40,7 +40,7 @@ LAST_PAIRS: Final = 20
 """Of the balance proof that are shown; the view has all."""
 
 
-def render_summary(report: Report) -> str:
+def render_summary(report: RunResult) -> str:
     """One line a person can read: what a run did."""
     if report.retired_at:
         return f"{report.account}: retired since {report.retired_at:%Y-%m-%d}; not fetched"
@@ -62,7 +62,7 @@ def render_summary(report: Report) -> str:
     )
 
 
-def print_report(report: Report) -> None:
+def print_result(report: RunResult) -> None:
     """A run's summary, and what in it needs a person."""
     click.echo(render_summary(report))
     if report.also_fetched:
@@ -82,7 +82,7 @@ def print_report(report: Report) -> None:
         click.secho(
             f"  {count} bad record{'s are' if count > 1 else ' is'} kept aside in rejected_records", fg="yellow"
         )
-    print_news(report.account, report.balance)
+    print_balance_notes(report.account, report.balance)
 
 
 def print_status(statuses: Sequence[AccountStatus]) -> None:
@@ -90,7 +90,7 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
     console = open_console()
     for status in statuses:
         if status.last_synced_date is None and not status.last_runs:
-            console.print(_coloured(status.account, "bold"), ": never synced; run: billing-etl sync", sep="")
+            console.print(_styled(status.account, "bold"), ": never synced; run: billing-etl sync", sep="")
             continue
         table = new_table("", "")
         table.show_header = False
@@ -101,12 +101,10 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
         table.add_row("complete up to", f"{status.last_synced_date or 'no day yet'}{behind}")
         table.add_row("records", f"{status.records:,}")
         table.add_row("open days", str(status.open_days))
-        table.add_row("gaps", _coloured(", ".join(map(_range, status.gaps)) or "none", "yellow" if status.gaps else ""))
+        table.add_row("gaps", _styled(", ".join(map(_range, status.gaps)) or "none", "yellow" if status.gaps else ""))
         suspect = "; ".join(f"{item.day}: {item.reason}" for item in status.suspect_days)
-        table.add_row("suspect days", _coloured(suspect or "none", "red" if suspect else ""))
-        table.add_row(
-            "rejected records", _coloured(str(status.rejected or "none"), "yellow" if status.rejected else "")
-        )
+        table.add_row("suspect days", _styled(suspect or "none", "red" if suspect else ""))
+        table.add_row("rejected records", _styled(str(status.rejected or "none"), "yellow" if status.rejected else ""))
         if status.balance:
             table.add_row(
                 "balance", f"{render_money(status.balance.balance)} at {_minute(status.balance.taken_at)} UTC"
@@ -115,14 +113,14 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
             table.add_row("arrived late", _render_spread(status.lateness.arrived))
             table.add_row("changed late", _render_spread(status.lateness.changed))
         print_table(console, f"Account {status.account}", table)
-        print_news(status.account, status.balance)
+        print_balance_notes(status.account, status.balance)
         if status.lateness and status.lateness.missed:
             click.secho(f"  {_render_missed(status.lateness)}", fg="yellow")
         if status.last_runs:
             _print_runs(console, status.last_runs)
 
 
-def _render_spread(spread: Spread | None) -> str:
+def _render_spread(spread: DelayStats | None) -> str:
     if spread is None:
         return "none seen"
     p50, p99, longest = (f"{delay / ONE_DAY:.1f}" for delay in (spread.p50, spread.p99, spread.longest))
@@ -131,7 +129,7 @@ def _render_spread(spread: Spread | None) -> str:
     )
 
 
-def _render_missed(lateness: Lateness) -> str:
+def _render_missed(lateness: LatenessStats) -> str:
     came = "change" if lateness.missed == 1 else "changes"
     return (
         f"BILLING_LOOKBACK_DAYS is {lateness.lookback}, and {lateness.missed:,} {came} came later than that: "
@@ -139,7 +137,7 @@ def _render_missed(lateness: Lateness) -> str:
     )
 
 
-def print_news(account: str, news: BalanceNews | None) -> None:
+def print_balance_notes(account: str, news: BalanceSummary | None) -> None:
     """A line for each thing about the balance that a person should know."""
     if news is None:
         return
@@ -149,7 +147,7 @@ def print_news(account: str, news: BalanceNews | None) -> None:
             f"  the balance is low: {render_money(news.balance)}, below BILLING_LOW_BALANCE ({limit})", fg="yellow"
         )
     if news.waits_for:
-        days = ", ".join(map(_range, plan_windows(None, news.waits_for, size=len(news.waits_for))))
+        days = ", ".join(map(_range, split_into_windows(None, news.waits_for, size=len(news.waits_for))))
         click.secho(
             f"  the balance proof waits for {days}: suspect, or not shown whole (see billing-etl status)", fg="yellow"
         )
@@ -176,14 +174,14 @@ def print_news(account: str, news: BalanceNews | None) -> None:
             )
 
 
-def _between(pair: Pair) -> str:
+def _between(pair: ReconciliationPeriod) -> str:
     return f"between {_minute(pair.opened_at)} and {_minute(pair.closed_at)} UTC"
 
 
 def print_balance(
     account: str,
-    news: BalanceNews | None,
-    pairs: Sequence[Pair],
+    news: BalanceSummary | None,
+    pairs: Sequence[ReconciliationPeriod],
     top_ups: Sequence[TopUp],
     *,
     noted: TopUp | None,
@@ -207,10 +205,10 @@ def print_balance(
             *("#unexplained", ""),
         )
         print_rows("Balance proof", columns, map(_pair_row, pairs[-LAST_PAIRS:]))
-    print_news(account, news)
+    print_balance_notes(account, news)
 
 
-def _pair_row(pair: Pair) -> tuple[str, ...]:
+def _pair_row(pair: ReconciliationPeriod) -> tuple[str, ...]:
     amounts = map(render_money, (pair.opening, pair.charged, pair.top_ups, pair.closing))
     proven = ("", "") if pair.waits else (render_money(pair.restated), render_money(pair.unexplained))
     finding = "charges under way" if pair.unexplained and not pair.is_certain else pair.finding
@@ -227,7 +225,7 @@ def _minute(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
-def print_differences(differences: Iterable[Difference], days: int) -> None:
+def print_differences(differences: Iterable[DayDifference], days: int) -> None:
     """What `verify` found."""
     rows = list(differences)
     if not rows:
@@ -241,7 +239,7 @@ def print_differences(differences: Iterable[Difference], days: int) -> None:
     click.echo(f"{len(rows)} of {days} days differ; billing-etl backfill --since D --until D mends them")
 
 
-def print_forgotten(results: Sequence[Forgotten]) -> None:
+def print_erasure(results: Sequence[ErasureResult]) -> None:
     """What was removed, and where nobody looked. Never the number."""
     for result in results:
         found = [f"{count:,} of {table}" for table, count in result.rows.items() if count]
@@ -253,7 +251,7 @@ def print_forgotten(results: Sequence[Forgotten]) -> None:
         click.secho(f"not looked at: {', '.join(elsewhere)}; see --account", fg="yellow")
 
 
-def render_unknown_days(count: int) -> str:
+def render_incomplete_days(count: int) -> str:
     """One line a person can read: what an export of a past moment leaves out."""
     days = "1 day was" if count == 1 else f"{count:,} days were"
     return f"{days} not complete at that moment, and left out: what was known of such a day is not kept"
@@ -264,7 +262,7 @@ def render_purged_days(count: int) -> str:
     return f"the records of {'1 day' if count == 1 else f'{count:,} days'} were purged, and are missing"
 
 
-def print_imported(imported: Imported) -> None:
+def print_import(imported: ImportResult) -> None:
     """What became of files of the numbering plan."""
     for name, ranges in imported.files.items():
         click.echo(f"{name}: {ranges:,} ranges")
@@ -290,7 +288,7 @@ def print_accounts(accounts: Sequence[Account]) -> None:
     print_rows("Accounts", ("account", "since", "complete up to", "retired"), rows)
 
 
-def print_purged(results: Sequence[Purged]) -> None:
+def print_purged(results: Sequence[PurgeResult]) -> None:
     """What was purged, and what stays although it is old enough."""
     for result in results:
         if result.months:
@@ -318,7 +316,7 @@ def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 
 def print_table(console: Console, title: str, table: Table) -> None:
     """A table under its title."""
-    console.print(_coloured(f"\n{title}", "bold"))
+    console.print(_styled(f"\n{title}", "bold"))
     console.print(table)
 
 
@@ -345,23 +343,23 @@ def open_console() -> Console:
 
 
 @contextmanager
-def watch(*, quiet: bool, as_log: bool = False) -> Iterator[Watcher]:
+def progress_listener(*, quiet: bool, as_log: bool = False) -> Iterator[ProgressListener]:
     """Tells how a run goes on: sentences, and a bar on a terminal.
 
     Args:
         quiet: Nothing at all.
         as_log: Sentences become log lines, and there is no bar.
     """
-    from etl.services.sync import Watcher
+    from etl.services.sync import ProgressListener
 
     def say(sentence: str) -> None:
         if as_log:
-            logging.getLogger(NOTICES).info(sentence)
+            logging.getLogger(NOTICE_LOGGER).info(sentence)
         elif not quiet:
             click.echo(sentence, err=True)
 
     if quiet or as_log or not sys.stderr.isatty():
-        yield Watcher(say, lambda _count: None, lambda _window, _tally: None)
+        yield ProgressListener(say, lambda _count: None, lambda _window, _tally: None)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -370,10 +368,10 @@ def watch(*, quiet: bool, as_log: bool = False) -> Iterator[Watcher]:
     with Progress(*columns, console=Console(stderr=True, markup=False, emoji=False), transient=True) as progress:
         task = progress.add_task("fetching", total=None)
 
-        def step(window: Window, _tally: Tally) -> None:
+        def step(window: DateRange, _tally: RunCounts) -> None:
             progress.update(task, advance=1, description=f"{window.first} to {window.last}")
 
-        yield Watcher(progress.console.print, lambda count: progress.update(task, total=count), step)
+        yield ProgressListener(progress.console.print, lambda count: progress.update(task, total=count), step)
 
 
 def _print_runs(console: Console, runs: Iterable[dict[str, Any]]) -> None:
@@ -386,17 +384,17 @@ def _print_runs(console: Console, runs: Iterable[dict[str, Any]]) -> None:
     print_table(console, "Last runs", table)
 
 
-def _coloured(text: str, style: str) -> Text:
+def _styled(text: str, style: str) -> Text:
     from rich.text import Text
 
     return Text(text, style)
 
 
-def _range(window: Window) -> str:
+def _range(window: DateRange) -> str:
     return str(window.first) if len(window) == 1 else f"{window.first} to {window.last}"
 
 
-def use_tolerant_output(*streams: TextIO) -> None:
+def configure_output_errors(*streams: TextIO) -> None:
     """Let no character that a locale cannot show end a run."""
     for stream in streams:
         reconfigure = getattr(stream, "reconfigure", None)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import OK, Options
+from etl.cli.exit_codes import OK, OutputOptions
 from etl.cli.json_output import print_json, recent_as_json
-from etl.cli.options import answers_in_json, settings_of, takes_accounts
+from etl.cli.options import account_option, json_option, load_settings_for
 from etl.config.schema import Settings
-from etl.errors import TokenRefused, UnknownRecord, VendorError, VendorUnavailable
+from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordError, VendorError
 
 if TYPE_CHECKING:
     from etl.services.recent import Recent
 
-MOST_RECORDS = 100
+MAX_RECORDS = 100
 """Source: the vendor's reference, `get_billing_record`."""
 
 
@@ -34,29 +34,29 @@ class _RecordId(click.ParamType[str]):
 
 
 @click.command()
-@click.argument("count", metavar="[N]", type=click.IntRange(1, MOST_RECORDS), default=20)
-@takes_accounts
-@answers_in_json
+@click.argument("count", metavar="[N]", type=click.IntRange(1, MAX_RECORDS), default=20)
+@account_option
+@json_option
 @click.pass_obj
-def recent(options: Options, *, count: int, accounts: tuple[str, ...]) -> int:
+def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> int:
     """Show the vendor's last N records, and whether each is in the database.
 
     The newest first; 20 unless N is given, 100 at the most. Phones and codes are shown as the account stores them.
     """
-    from etl.db.engine import open_engine
+    from etl.db.engine import new_engine
     from etl.services.recent import compare_newest, fetch_newest, find_stored_account
-    from etl.services.sync import binding_of, open_client, read_feed_of
+    from etl.services.sync import account_binding, build_reader, open_client
 
     settings = _settings_of_one(options, accounts)
-    engine = open_engine(settings.database_url)
-    account = find_stored_account(engine, settings.account, binding_of(settings))
+    engine = new_engine(settings.database_url)
+    account = find_stored_account(engine, settings.account, account_binding(settings))
     try:
         with open_client(settings, options.redact) as client:
-            newest = fetch_newest(client, count, read_feed_of(settings))
-    except TokenRefused:
+            newest = fetch_newest(client, count, build_reader(settings))
+    except AuthenticationError:
         raise
     except VendorError as error:
-        raise VendorUnavailable(f"the newest records cannot be fetched: {error}") from None
+        raise SourceUnavailable(f"the newest records cannot be fetched: {error}") from None
     found = compare_newest(engine, account, newest, count)
     if options.as_json:
         print_json(recent_as_json(settings.account, found) | {"exit_code": OK})
@@ -67,27 +67,27 @@ def recent(options: Options, *, count: int, accounts: tuple[str, ...]) -> int:
 
 @click.command("auth-status")
 @click.argument("record_id", metavar="ID", type=_RecordId())
-@takes_accounts
-@answers_in_json
+@account_option
+@json_option
 @click.pass_obj
-def auth_status(options: Options, *, record_id: str, accounts: tuple[str, ...]) -> int:
+def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, ...]) -> int:
     """Show one authorisation as the vendor has it now.
 
     ID is what the vendor answered to the call that started the authorisation; billing records do not carry it. Exits
     with 1 where the vendor knows no such authorisation.
     """
     from etl.services.recent import read_status
-    from etl.services.sync import open_client, protection_of
+    from etl.services.sync import build_phone_policy, open_client
 
     settings = _settings_of_one(options, accounts)
     try:
         with open_client(settings, options.redact) as client:
             fields = client.status(record_id)
-    except (TokenRefused, UnknownRecord):
+    except (AuthenticationError, UnknownRecordError):
         raise
     except VendorError as error:
-        raise VendorUnavailable(f"the authorisation cannot be fetched: {error}") from None
-    record = read_status(fields, record_id, settings.timezone, protection_of(settings))
+        raise SourceUnavailable(f"the authorisation cannot be fetched: {error}") from None
+    record = read_status(fields, record_id, settings.timezone, build_phone_policy(settings))
     if options.as_json:
         print_json({"account": settings.account, "record": record, "exit_code": OK})
     else:
@@ -95,14 +95,14 @@ def auth_status(options: Options, *, record_id: str, accounts: tuple[str, ...]) 
     return OK
 
 
-def _settings_of_one(options: Options, accounts: tuple[str, ...]) -> Settings:
+def _settings_of_one(options: OutputOptions, accounts: tuple[str, ...]) -> Settings:
     """The settings of the one account that is configured or named, with its token.
 
     Raises:
         click.UsageError: There are several.
         ConfigError: A setting is missing or wrong.
     """
-    chosen = settings_of(options, accounts)
+    chosen = load_settings_for(options, accounts)
     if len(chosen) > 1:
         raise click.UsageError("several accounts are configured; name one with --account")
     chosen[0].require_token()

@@ -20,9 +20,9 @@ from etl.errors import ConfigError
 _DOTENV: Final = Path(".env")
 _OWN_FOLDER: Final = "billing-etl"
 _FILE_NAME: Final = "config.toml"
-_LONGEST_FILE: Final = 1 << 20
+_MAX_FILE_BYTES: Final = 1 << 20
 """Characters of a file of settings or of a secret."""
-_LONGEST_INTEGER: Final = 64
+_MAX_INTEGER_DIGITS: Final = 64
 """Bits; Python refuses to write out some thousand digits."""
 _BY_VARIABLE: Final = {setting.variable: setting for setting in SETTINGS}
 _BY_FILE: Final = {f"{setting.variable}_FILE": setting for setting in SETTINGS if setting.secret}
@@ -30,7 +30,7 @@ _TOKEN: Final = ("BILLING_API_TOKEN", "BILLING_API_TOKEN_FILE")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SettingSource:
     """Where values come from.
 
     Attributes:
@@ -45,7 +45,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedSetting:
     """A setting's effective value as it is written.
 
     Attributes:
@@ -55,7 +55,7 @@ class Found:
     """
 
     setting: Setting
-    place: Place
+    place: SettingSource
     text: str | None
     file: Path | None = None
 
@@ -77,9 +77,9 @@ class Found:
     def warnings(self) -> list[str]:
         """A sentence, if others may read or change the file of a secret."""
         if self.file is not None:
-            return _warn_if_shared(f"{self.setting.variable}_FILE", self.file)
+            return _warn_permissions(f"{self.setting.variable}_FILE", self.file)
         if self.setting.is_file and self.text is not None:
-            return _warn_if_shared(self.setting.variable, Path(self.text))
+            return _warn_permissions(self.setting.variable, Path(self.text))
         return []
 
 
@@ -107,50 +107,50 @@ class Configuration:
         """The accounts of the TOML file."""
         return tuple(self.sections)
 
-    def places(self, label: str | None) -> list[Place]:
+    def places(self, label: str | None) -> list[SettingSource]:
         """Where the values of an account come from, the strongest place first."""
-        of_account = Place(
+        of_account = SettingSource(
             f"{self.file} [accounts.{label}]", _by_variable(self.sections.get(label or "", {})), told=True
         )
         own_token = {name: of_account.values[name] for name in _TOKEN if name in of_account.values}
         return [
             # One token in the environment cannot be that of several accounts.
-            Place(of_account.name, own_token, told=True),
-            Place("systemd credential", self.credentials.get(label, {}) if label else {}),
-            Place("environment", self.environment),
-            Place(str(_DOTENV), self.dotenv),
-            Place("systemd credential", self.credentials.get("", {})),
+            SettingSource(of_account.name, own_token, told=True),
+            SettingSource("systemd credential", self.credentials.get(label, {}) if label else {}),
+            SettingSource("environment", self.environment),
+            SettingSource(str(_DOTENV), self.dotenv),
+            SettingSource("systemd credential", self.credentials.get("", {})),
             of_account,
-            Place(str(self.file), _by_variable(self.of_all), told=True),
+            SettingSource(str(self.file), _by_variable(self.of_all), told=True),
         ]
 
-    def find(self, label: str | None) -> list[Found]:
+    def find(self, label: str | None) -> list[ResolvedSetting]:
         """Every setting of an account, in the order of `SETTINGS`."""
         places = self.places(label)
         found = [_find(setting, places) for setting in SETTINGS]
         if label is None:
             return found
         place = (
-            Place(f"{self.file} [accounts.{label}]", {}, told=True)
+            SettingSource(f"{self.file} [accounts.{label}]", {}, told=True)
             if label in self.sections
-            else Place("--account", {})
+            else SettingSource("--account", {})
         )
-        return [Found(one.setting, place, label) if one.setting.name == "account" else one for one in found]
+        return [ResolvedSetting(one.setting, place, label) if one.setting.name == "account" else one for one in found]
 
     def mistakes(self, label: str | None) -> Iterator[ConfigError]:
         """What stands in the way of an account before any value is looked at: a file, a name, a type."""
         if self.trouble is not None:
             yield self.trouble
         for source in (self.environment, self.dotenv):
-            yield from _misspelled(source)
-        yield from _mistakes_of_file(f"{_shown(self.file)}: ", self.of_all, own=False, labelled=bool(self.sections))
+            yield from _unknown_variables(source)
+        yield from _mistakes_of_file(f"{_printable(self.file)}: ", self.of_all, own=False, labelled=bool(self.sections))
         section = self.sections.get(label or "", {})
         yield from _mistakes_of_file(
-            f"{_shown(self.file)}: [accounts.{_shown(label)}]: ", section, own=True, labelled=True
+            f"{_printable(self.file)}: [accounts.{_printable(label)}]: ", section, own=True, labelled=True
         )
 
 
-def usual_files(environment: Mapping[str, str]) -> list[Path]:
+def default_files(environment: Mapping[str, str]) -> list[Path]:
     """Where the TOML file is looked for unless `--config` names one; the first that is there is the only one read."""
     folders = []
     configured, home = environment.get("XDG_CONFIG_HOME", ""), environment.get("HOME", "")
@@ -165,10 +165,10 @@ def read_configuration(config_file: Path | None = None) -> Configuration:
     """All that is configured. A file that cannot be read is told of by `trouble`: the rest is known all the same.
 
     Args:
-        config_file: The TOML file, instead of those of `usual_files`.
+        config_file: The TOML file, instead of those of `default_files`.
     """
     environment = dict(os.environ)
-    file = config_file or next(filter(_is_there, usual_files(environment)), None)
+    file = config_file or next(filter(_exists, default_files(environment)), None)
     trouble: list[ConfigError] = []
     content: dict[str, Any] = {}
     dotenv: dict[str, str] = {}
@@ -196,7 +196,7 @@ def load_run_settings(configuration: Configuration) -> RunSettings:
     return RunSettings(**values)
 
 
-def label_of(configuration: Configuration) -> str:
+def default_label(configuration: Configuration) -> str:
     """What the only account is called."""
     return next(one.text for one in configuration.find(None) if one.setting.name == "account") or ""
 
@@ -232,10 +232,10 @@ def load_accounts(config_file: Path | None, wanted: tuple[str, ...]) -> list[Set
         ConfigError: As `load_account`, or an account is not in the file.
     """
     configuration = read_configuration(config_file)
-    return [load_account(configuration, label) for label in choose_labels(configuration, wanted)]
+    return [load_account(configuration, label) for label in select_accounts(configuration, wanted)]
 
 
-def choose_labels(configuration: Configuration, wanted: tuple[str, ...]) -> list[str | None]:
+def select_accounts(configuration: Configuration, wanted: tuple[str, ...]) -> list[str | None]:
     """The accounts wanted, or all the TOML file has; None is the one account where it has none.
 
     Raises:
@@ -244,8 +244,8 @@ def choose_labels(configuration: Configuration, wanted: tuple[str, ...]) -> list
     known = configuration.labels
     for label in wanted:
         if known and label not in known:
-            has = ", ".join(map(_shown, known))
-            raise ConfigError(f"--account {_shown(label)}: the configuration has no such account; it has {has}")
+            has = ", ".join(map(_printable, known))
+            raise ConfigError(f"--account {_printable(label)}: the configuration has no such account; it has {has}")
     return [*dict.fromkeys(wanted or known)] or [None]
 
 
@@ -255,11 +255,11 @@ def parse_settings(sources: Sequence[Mapping[str, str]]) -> Settings:
     Raises:
         ConfigError: A value is wrong.
     """
-    places = [Place("", source) for source in sources]
+    places = [SettingSource("", source) for source in sources]
     return _settings_of([_find(setting, places) for setting in SETTINGS])
 
 
-def warn_of_twins(accounts: Sequence[Settings]) -> list[str]:
+def warn_duplicate_tokens(accounts: Sequence[Settings]) -> list[str]:
     """A sentence for each pair of accounts that would bring the same charges into one database twice."""
     first: dict[tuple[Any, ...], str] = {}
     sentences = []
@@ -272,7 +272,7 @@ def warn_of_twins(accounts: Sequence[Settings]) -> list[str]:
     return sentences
 
 
-def check_together(values: Mapping[str, Any]) -> None:
+def validate_combination(values: Mapping[str, Any]) -> None:
     """Values that are right by themselves, and wrong beside each other.
 
     Raises:
@@ -282,24 +282,26 @@ def check_together(values: Mapping[str, Any]) -> None:
         raise ConfigError("BILLING_PHONES is keyed, and must have a key: set BILLING_PHONES_KEY_FILE to a file of one")
 
 
-def _settings_of(found: Sequence[Found]) -> Settings:
+def _settings_of(found: Sequence[ResolvedSetting]) -> Settings:
     values = {}
     warnings: list[str] = []
     for one in found:
         values[one.setting.name] = one.read()
         warnings += one.warnings()
-    check_together(values)
+    validate_combination(values)
     return Settings(**values, warnings=tuple(warnings))
 
 
-def _find(setting: Setting, places: Sequence[Place]) -> Found:
+def _find(setting: Setting, places: Sequence[SettingSource]) -> ResolvedSetting:
     for place in places:
         # An empty variable is an unset one: that is what `VARIABLE=` in a unit file means to say.
         if text := _as_text(place.values.get(setting.variable, "")):
-            return Found(setting, place, text)
+            return ResolvedSetting(setting, place, text)
         if setting.secret and (path := _as_text(place.values.get(f"{setting.variable}_FILE", ""))):
-            return Found(setting, place, None, Path(path))
-    return Found(setting, Place("not set" if setting.default is None else "default", {}), setting.default)
+            return ResolvedSetting(setting, place, None, Path(path))
+    return ResolvedSetting(
+        setting, SettingSource("not set" if setting.default is None else "default", {}), setting.default
+    )
 
 
 def _find_credentials(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -318,14 +320,14 @@ def _find_credentials(environment: Mapping[str, str]) -> dict[str, dict[str, str
     return found
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     # In a folder that we may not even search, as another user's home, nothing is meant for us.
     with suppress(PermissionError):
         return path.exists()
     return False
 
 
-def _warn_if_shared(variable: str, path: Path) -> list[str]:
+def _warn_permissions(variable: str, path: Path) -> list[str]:
     """A sentence, if others may read or change the file."""
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     # Windows has no such bits, and systemd guards its credentials by other means.
@@ -342,7 +344,7 @@ def _warn_if_shared(variable: str, path: Path) -> list[str]:
 def _read_secret(variable: str, path: Path) -> str:
     text = _read_text(f"{variable}: ", path).strip()
     if not text:
-        raise ConfigError(f"{variable}: {_shown(path)} is empty")
+        raise ConfigError(f"{variable}: {_printable(path)} is empty")
     return text
 
 
@@ -354,7 +356,7 @@ def _read_text(what: str, path: Path) -> str:
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
-            text = file.read(_LONGEST_FILE + 1)
+            text = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         reason = error.strerror
     except UnicodeDecodeError:
@@ -362,19 +364,19 @@ def _read_text(what: str, path: Path) -> str:
     except ValueError:
         reason = "no file has such a name"
     else:
-        if len(text) <= _LONGEST_FILE:
+        if len(text) <= _MAX_FILE_BYTES:
             return text
-        reason = f"it is longer than {_LONGEST_FILE} characters"
-    raise ConfigError(f"{what}{_shown(path)} cannot be read ({reason})")
+        reason = f"it is longer than {_MAX_FILE_BYTES} characters"
+    raise ConfigError(f"{what}{_printable(path)} cannot be read ({reason})")
 
 
-def _shown(name: object) -> str:
+def _printable(name: object) -> str:
     """A name as a message of one line shows it."""
     text = str(name)
     return f"{text[:200]}{'…' * (len(text) > 200)}" if text.isprintable() else repr(text[:200])
 
 
-def _parse(setting: Setting, text: str, place: Place) -> Any:
+def _parse(setting: Setting, text: str, place: SettingSource) -> Any:
     try:
         return setting.parse(text)
     except ValueError as error:
@@ -382,22 +384,22 @@ def _parse(setting: Setting, text: str, place: Place) -> Any:
     # Outside of the except block, because the error under this one may hold a piece of the text.
     # A URL with an @ may hold a password, whatever it was meant to be; a line with a = may have swallowed the token's.
     shown = "" if setting.secret or "@" in text or "=" in text else f" is {text[:80]!r}, and"
-    origin = f" ({_shown(place.name)})" if place.told else ""
+    origin = f" ({_printable(place.name)})" if place.told else ""
     raise ConfigError(f"{setting.variable}{shown} must be {must}{origin}")
 
 
-def _misspelled(source: Mapping[str, str]) -> Iterator[ConfigError]:
+def _unknown_variables(source: Mapping[str, str]) -> Iterator[ConfigError]:
     """The environment is everybody's: only what looks like one of ours, misspelled, is refused there."""
     by_ending = {variable.removeprefix(PREFIX): variable for variable in (*_BY_VARIABLE, *_BY_FILE)}
     for variable in source:
         if not variable.startswith(PREFIX) or variable in _BY_VARIABLE or variable in _BY_FILE:
             continue
-        close = _closest(variable.removeprefix(PREFIX), by_ending, similarity=0.8)
+        close = _suggest(variable.removeprefix(PREFIX), by_ending, similarity=0.8)
         if close:
-            yield ConfigError(f"{_shown(variable)} is no setting; did you mean {by_ending[close[0]]}?")
+            yield ConfigError(f"{_printable(variable)} is no setting; did you mean {by_ending[close[0]]}?")
 
 
-def _closest(name: str, known: Iterable[str], *, similarity: float) -> list[str]:
+def _suggest(name: str, known: Iterable[str], *, similarity: float) -> list[str]:
     import difflib  # for who misspelled a setting
 
     return difflib.get_close_matches(name, known, n=1, cutoff=similarity)
@@ -416,17 +418,19 @@ def _mistakes_of_file(where: str, part: Mapping[str, Any], *, own: bool, labelle
     for key, value in part.items():
         variable = names.get(key.lower())
         if isinstance(value, dict) and variable in {None, "BILLING_ACCOUNT"}:
-            yield ConfigError(f"{where}[{_shown(key)}] is no section; did you mean [accounts.LABEL]?")
+            yield ConfigError(f"{where}[{_printable(key)}] is no section; did you mean [accounts.LABEL]?")
         elif variable is None:
-            close = _closest(key.lower(), names, similarity=0.0)
+            close = _suggest(key.lower(), names, similarity=0.0)
             meant = f"; did you mean {close[0]} ({names[close[0]]})?" if close else ""
-            yield ConfigError(f"{where}{_shown(key)} is no setting{meant}")
-        elif isinstance(value, dict | list) or (isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER):
-            yield ConfigError(f"{where}{_shown(key)} must be one text, number or date, or true or false")
+            yield ConfigError(f"{where}{_printable(key)} is no setting{meant}")
+        elif isinstance(value, dict | list) or (isinstance(value, int) and value.bit_length() > _MAX_INTEGER_DIGITS):
+            yield ConfigError(f"{where}{_printable(key)} must be one text, number or date, or true or false")
         elif labelled and variable == "BILLING_ACCOUNT":
             yield ConfigError(f"{where}account means nothing here: an account is called as its section is")
         elif own and (_BY_VARIABLE.get(variable) or _BY_FILE[variable]).of_run:
-            yield ConfigError(f"{where}{_shown(key)} is for all accounts together; write it above the first section")
+            yield ConfigError(
+                f"{where}{_printable(key)} is for all accounts together; write it above the first section"
+            )
 
 
 def _read_toml(path: Path | None, called: str) -> dict[str, Any]:
@@ -446,10 +450,10 @@ def _read_toml(path: Path | None, called: str) -> dict[str, Any]:
         twice = ": a name stands there twice" if re.match(r"Cannot (declare|overwrite)", str(error)) else ""
         trouble = f"{twice} {place[0]}" if place else ""
     if content is None:
-        raise ConfigError(f"{called}{_shown(path)} is not TOML{trouble}")
+        raise ConfigError(f"{called}{_printable(path)} is not TOML{trouble}")
     accounts = content.get("accounts", {})
     if not isinstance(accounts, dict) or not all(isinstance(part, dict) for part in accounts.values()):
-        raise ConfigError(f"{called}{_shown(path)}: accounts are written as [accounts.LABEL]")
+        raise ConfigError(f"{called}{_printable(path)}: accounts are written as [accounts.LABEL]")
     return content
 
 
@@ -467,6 +471,6 @@ def _by_variable(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, dict | list) or (isinstance(value, int) and value.bit_length() > _LONGEST_INTEGER):
+    if isinstance(value, dict | list) or (isinstance(value, int) and value.bit_length() > _MAX_INTEGER_DIGITS):
         return ""  # a mistake, and told of as one
     return str(value).lower() if isinstance(value, bool) else str(value).strip()

@@ -26,7 +26,7 @@ _BLANK: Final = re.compile(r"[\s\x00-\x1f\x7f]")
 _ZONE: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*")
 _TOKEN: Final = re.compile(r"[!-~]+")
 _ACCOUNT_LENGTH: Final = 255
-_SHORTEST_PART: Final = 16
+_MIN_SECRET_PART: Final = 16
 """Characters of a secret address's path that are hidden by themselves: shorter ones are words."""
 _PLAIN_NUMBER: Final = re.compile(r"[+-]?\d{1,20}(\.\d{1,20})?([eE][+-]?\d{1,2})?", re.ASCII)
 """Python itself would take 1_0, full-width digits and nan as well."""
@@ -136,7 +136,7 @@ class RunSettings:
         if self.heartbeat_url is None:
             return []
         parts = urlsplit(self.heartbeat_url).path.split("/")
-        return [self.heartbeat_url, *(part for part in parts if len(part) >= _SHORTEST_PART)]
+        return [self.heartbeat_url, *(part for part in parts if len(part) >= _MIN_SECRET_PART)]
 
 
 def passwords_of(url: URL) -> dict[str, str]:

@@ -36,7 +36,7 @@ class Extent(NamedTuple):
     records: int
 
 
-class Finding(NamedTuple):
+class DateSemantics(NamedTuple):
     """What the vendor's dates were seen to mean, and when that was last seen."""
 
     meaning: str
@@ -120,16 +120,16 @@ def read_extent(connection: Connection, account_id: int) -> Extent:
     return Extent(first_day, last_day, days, records)
 
 
-def read_finding(connection: Connection, label: str) -> Finding | None:
+def load_date_semantics(connection: Connection, label: str) -> DateSemantics | None:
     """What was last seen of the vendor's dates; None where nothing was, or where the account never synced."""
     account = accounts.c
     row = connection.execute(
         select(account.dates_mean, account.dates_seen_at).where(account.label == label, account.dates_mean.is_not(None))
     ).one_or_none()
-    return None if row is None else Finding(*row)
+    return None if row is None else DateSemantics(*row)
 
 
-def write_finding(connection: Connection, label: str, finding: Finding) -> None:
+def save_date_semantics(connection: Connection, label: str, finding: DateSemantics) -> None:
     """Remember what was seen of the vendor's dates."""
     connection.execute(
         update(accounts)

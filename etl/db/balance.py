@@ -28,7 +28,7 @@ class Restated:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class BalanceSnapshot:
     """The balance at a moment, and the spend on record that belongs to it.
 
     Attributes:
@@ -65,7 +65,7 @@ def first_snapshot_at(connection: Connection, account_id: int) -> datetime | Non
     return moment
 
 
-def spend_on_record(connection: Connection, account_id: int, since: date, fresh: Mapping[date, Decimal]) -> Decimal:
+def recorded_spend_at(connection: Connection, account_id: int, since: date, fresh: Mapping[date, Decimal]) -> Decimal:
     """What is on record of the charges since a day, and of what changed of older days after they were first whole.
 
     Loading an old day charges nobody: the balance fell when its charges were made. Read from the day ledger alone,
@@ -147,7 +147,7 @@ def read_unproven_days(connection: Connection, account_id: int, zone: tzinfo | N
     )
 
 
-def write_snapshots(connection: Connection, account_id: int, snapshots: Iterable[Snapshot]) -> None:
+def write_snapshots(connection: Connection, account_id: int, snapshots: Iterable[BalanceSnapshot]) -> None:
     """Keep what was read."""
     rows = [
         {
@@ -163,7 +163,7 @@ def write_snapshots(connection: Connection, account_id: int, snapshots: Iterable
 
 def read_snapshots(
     connection: Connection, account_id: int, *, since: datetime | None = None, last: int | None = None
-) -> list[Snapshot]:
+) -> list[BalanceSnapshot]:
     """The snapshots since a moment, or only so many of the last ones, the oldest first.
 
     Those since a moment begin with one without unproven days, an older one if need be.
@@ -186,7 +186,7 @@ def read_snapshots(
     snapshots = []
     for taken_at, balance, spend, run_id, moment, unproven, *counted in connection.execute(newest_first):
         restated = None if counted[-1] is None else Restated(*counted)
-        snapshots.append(Snapshot(taken_at, balance, spend, run_id, moment, restated, unproven))
+        snapshots.append(BalanceSnapshot(taken_at, balance, spend, run_id, moment, restated, unproven))
     return snapshots[::-1]
 
 
@@ -212,7 +212,7 @@ def read_all_top_ups(connection: Connection, account_id: int) -> list[TopUp]:
     return [TopUp(*row) for row in connection.execute(query.order_by(column.at, column.id))]
 
 
-def read_top_ups(connection: Connection, account_id: int, snapshots: Sequence[Snapshot]) -> list[TopUp]:
+def read_top_ups(connection: Connection, account_id: int, snapshots: Sequence[BalanceSnapshot]) -> list[TopUp]:
     """The top-ups between the first and the last of some snapshots."""
     if not snapshots:
         return []

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, select, update
 from etl.date_ranges import ONE_DAY
 from etl.db.tables import accounts, sync_state
 from etl.errors import ConfigError
-from etl.model import StoredForm
+from etl.model import PrivacyFormat
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -37,18 +37,18 @@ class Binding:
         labels: The accounts of the configuration file. Two of them may have the same token.
     """
 
-    form: StoredForm = field(default_factory=StoredForm)
+    form: PrivacyFormat = field(default_factory=PrivacyFormat)
     fingerprint: str | None = None
     zone: ZoneInfo | None = None
     labels: frozenset[str] = frozenset()
 
 
-UNBOUND: Final = Binding()
+FIRST_BINDING: Final = Binding()
 """Plain phones and codes, and nothing else to compare."""
 
 
 @dataclass(frozen=True, slots=True)
-class Remarks:
+class BindingRemarks:
     """What is new of a binding that holds.
 
     Attributes:
@@ -67,7 +67,7 @@ def fingerprint_of(token: str) -> str:
     return hashlib.blake2b(token.encode(), digest_size=32, person=_PERSONALISATION).hexdigest()
 
 
-def require_binding(connection: Connection, label: str, binding: Binding) -> Remarks:
+def require_binding(connection: Connection, label: str, binding: Binding) -> BindingRemarks:
     """Make sure that these settings are those the account is bound to.
 
     Args:
@@ -88,7 +88,7 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Rem
     if account is None or account.first_day is None:
         _require_own_token(connection, label, binding)
     if account is None:
-        return Remarks(warning=_warn_of_twins(connection, label, binding))
+        return BindingRemarks(warning=_warn_of_twins(connection, label, binding))
     quoted = shlex.quote(label)
     if account.deletion_started_at is not None:
         raise ConfigError(
@@ -103,16 +103,16 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Rem
     _require_zone(account, binding.zone)
     zone = {"timezone": binding.zone.key} if binding.zone and account.timezone is None else {}
     if binding.fingerprint in {None, account.token_fingerprint}:
-        return Remarks(changes=zone)
+        return BindingRemarks(changes=zone)
     notice = "the token is another one than that of the last run; from now on it is the account's"
-    return Remarks(
+    return BindingRemarks(
         notice=notice if account.token_fingerprint else None,
         warning=_warn_of_twins(connection, label, binding),
         changes=zone | {"token_fingerprint": binding.fingerprint},
     )
 
 
-def bind(connection: Connection, account_id: int, remarks: Remarks) -> None:
+def bind(connection: Connection, account_id: int, remarks: BindingRemarks) -> None:
     """Keep what the account does not have yet, and a changed token's fingerprint."""
     if remarks.changes:
         connection.execute(update(accounts).where(accounts.c.id == account_id).values(remarks.changes))
@@ -180,7 +180,7 @@ def _warn_of_twins(connection: Connection, label: str, binding: Binding) -> str 
     return f"the accounts {', '.join(others)} and {label} have the same token: each charge stands under both"
 
 
-def _require_form(account: Row[Any], form: StoredForm) -> None:
+def _require_form(account: Row[Any], form: PrivacyFormat) -> None:
     if form.phones != account.phones:
         wrong, right = f"BILLING_PHONES is {form.phones}", f"BILLING_PHONES={account.phones}"
     elif form.key_id != (account.phones_key_id or ""):

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
-from etl.errors import ConfigError, DatabaseFailed
+from etl.errors import ConfigError, DatabaseError
 
 LOCK_WAIT_SECONDS: Final = 30
 CONNECT_SECONDS: Final = 10
@@ -19,14 +19,14 @@ STATEMENT_SECONDS: Final = 600
 """A server that accepts a statement and never answers must not hold the night's run for ever."""
 IDLE_SECONDS: Final = 600
 """A run that was paused in the middle of a transaction must not keep the account from all others for ever."""
-KEPT_SECONDS: Final = 30
+POOL_RECYCLE_SECONDS: Final = 30
 """A connection older than that is made anew: on its way there may be somebody who forgets connections that are idle."""
 SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 """All of it, whatever the server's default is: without the first, values that do not fit are changed in silence."""
 
-TRANSIENT_STATES: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
+RETRYABLE_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
 """PostgreSQL: serialization failure, deadlock, lock not available, the server shutting down or starting."""
-TRANSIENT_NUMBERS: Final = frozenset({1205, 1213, 2006, 2013, 1020, 1053, 1927})
+RETRYABLE_ERROR_NUMBERS: Final = frozenset({1205, 1213, 2006, 2013, 1020, 1053, 1927})
 """MariaDB: lock wait timeout, deadlock, connection lost (two ways), record changed, shutting down, killed."""
 UNREACHABLE: Final = frozenset({"", "1040", "2002", "2003"})
 """PostgreSQL's driver gives no state to what fails while it connects; MariaDB: too many connections, no connection."""
@@ -71,19 +71,19 @@ def parse_url(text: str) -> URL:
 
 
 @contextmanager
-def keep_connected(url: URL) -> Iterator[Engine]:
-    """An engine as of `open_engine` for a block of many transactions, which need not connect anew for each of them.
+def pooled_engine(url: URL) -> Iterator[Engine]:
+    """An engine as of `new_engine` for a block of many transactions, which need not connect anew for each of them.
 
     PyMySQL alone takes 20 milliseconds for that, in which it reads the certificates of all authorities.
     """
-    engine = open_engine(url, kept=True)
+    engine = new_engine(url, kept=True)
     try:
         yield engine
     finally:
         engine.dispose()
 
 
-def open_engine(url: URL, *, kept: bool = False) -> Engine:
+def new_engine(url: URL, *, kept: bool = False) -> Engine:
     """An engine for one short job: no pool to go stale, strict types, bounded waits, hidden parameters.
 
     What the URL itself says of waits (`connect_timeout`, `read_timeout`, `timeout`, PostgreSQL's `options`, MariaDB's
@@ -91,7 +91,7 @@ def open_engine(url: URL, *, kept: bool = False) -> Engine:
 
     Args:
         url: Of the database.
-        kept: A connection that was given back is kept, and tried before it is used again. See `keep_connected`.
+        kept: A connection that was given back is kept, and tried before it is used again. See `pooled_engine`.
 
     Raises:
         ConfigError: The driver is not installed.
@@ -100,7 +100,7 @@ def open_engine(url: URL, *, kept: bool = False) -> Engine:
     given = url.query
     options: dict[str, Any] = {"poolclass": NullPool, "hide_parameters": True}
     if kept:
-        options |= {"poolclass": QueuePool, "pool_size": 1, "pool_pre_ping": True, "pool_recycle": KEPT_SECONDS}
+        options |= {"poolclass": QueuePool, "pool_size": 1, "pool_pre_ping": True, "pool_recycle": POOL_RECYCLE_SECONDS}
     defaults: dict[str, Any] = {"timeout": LOCK_WAIT_SECONDS}
     required: dict[str, Any] = {}
     if backend == "postgresql":
@@ -150,13 +150,13 @@ def require_database(engine: Engine) -> None:
     """Make sure that there is a database for a command that makes none.
 
     Raises:
-        DatabaseFailed: There is none.
+        DatabaseError: There is none.
     """
     if not database_exists(engine):
-        raise DatabaseFailed("there is no database yet; run: billing-etl sync")
+        raise DatabaseError("there is no database yet; run: billing-etl sync")
 
 
-def reading(engine: Engine, *, one_moment: bool = False) -> Connection:
+def read_connection(engine: Engine, *, one_moment: bool = False) -> Connection:
     """A connection that will only read: on SQLite its transactions take no write lock.
 
     Args:
@@ -170,69 +170,69 @@ def reading(engine: Engine, *, one_moment: bool = False) -> Connection:
 
 
 @contextmanager
-def database_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Reduce whatever the database raises to one line without values.
 
     Messages of servers and drivers repeat rows, parameters and passwords: only the class, the state and the name of
     the constraint cross this border.
 
     Raises:
-        DatabaseFailed: Instead of any error of SQLAlchemy or its drivers.
+        DatabaseError: Instead of any error of SQLAlchemy or its drivers.
     """
     try:
         yield
     except SQLAlchemyError as error:
-        failure = DatabaseFailed(describe(error))
+        failure = DatabaseError(describe_error(error))
     except Exception as error:
         # What a driver raises while SQLAlchemy opens or closes a connection comes through as it is.
-        if not _is_drivers(error):
+        if not _is_driver_error(error):
             raise
-        failure = DatabaseFailed(_describe_drivers(error))
+        failure = DatabaseError(_describe_drivers(error))
     else:
         return
     raise failure
 
 
-def describe(error: SQLAlchemyError) -> str:
+def describe_error(error: SQLAlchemyError) -> str:
     """A database error in words that hold no value of any row."""
     original = getattr(error, "orig", None)
     return _describe_drivers(original) if original else f"the database failed ({type(error).__name__})"
 
 
 def _describe_drivers(original: BaseException) -> str:
-    state = _state(original)
+    state = _error_code(original)
     match = _CONSTRAINT.search(str(original))
     constraint = getattr(getattr(original, "diag", None), "constraint_name", None) or (match and match[1])
-    hint = _hint(original, state)
+    hint = _explain(original, state)
     where = f", constraint {constraint}" if constraint else ""
     return f"{hint} ({type(original).__name__}{f' {state}' if state else ''}{where})"
 
 
-def is_transient(error: BaseException) -> bool:
+def is_retryable(error: BaseException) -> bool:
     """Whether the same transaction may succeed when it is tried again."""
     original = error.orig if isinstance(error, DBAPIError) else error
-    if original is None or not _is_drivers(original):
+    if original is None or not _is_driver_error(original):
         return False
-    state = _state(original)
+    state = _error_code(original)
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    if state in TRANSIENT_STATES or state.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    if state in RETRYABLE_SQLSTATES or state.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return True
-    return state.isdecimal() and int(state) in TRANSIENT_NUMBERS
+    return state.isdecimal() and int(state) in RETRYABLE_ERROR_NUMBERS
 
 
 def is_unreachable(error: BaseException) -> bool:
     """Whether no connection could be made: the server restarts, or is not there."""
     if not isinstance(error, OperationalError) or error.statement is not None:
         return False
-    return error.orig is not None and _state(error.orig) in UNREACHABLE
+    return error.orig is not None and _error_code(error.orig) in UNREACHABLE
 
 
-def _is_drivers(error: BaseException) -> bool:
+def _is_driver_error(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0] in _DRIVER_MODULES
 
 
-def _state(original: BaseException) -> str:
+def _error_code(original: BaseException) -> str:
     """SQLSTATE on PostgreSQL, the error's number on MariaDB, its name on SQLite."""
     number = original.args[0] if original.args else None
     if isinstance(number, int):  # before its SQLSTATE, which says HY000 of most things
@@ -258,7 +258,7 @@ _HINTS: Final[tuple[tuple[frozenset[str], str], ...]] = (
 )
 
 
-def _hint(original: BaseException, state: str) -> str:
+def _explain(original: BaseException, state: str) -> str:
     for states, words in _HINTS:
         if state in states or any(known.startswith("SQLITE_") and state.startswith(known) for known in states):
             return words
@@ -308,9 +308,9 @@ def _read_timeout(given: Mapping[str, Any]) -> float:
 
 def _connect_postgresql(read_timeout: float) -> Callable[..., Any]:
     def connect(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-        from etl.db.dialects.psycopg_timeout import PatientConnection  # it needs the driver, which is an extra
+        from etl.db.dialects.psycopg_timeout import TimeoutConnection  # it needs the driver, which is an extra
 
-        connection = PatientConnection.connect(*arguments, **options)
+        connection = TimeoutConnection.connect(*arguments, **options)
         connection.read_timeout = read_timeout
         return connection
 

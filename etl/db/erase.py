@@ -13,12 +13,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Table, bindparam, delete, func, null, or_, select, update
 
 from etl.db.ledger import raise_revision
-from etl.db.records import payload_digest
+from etl.db.records import payload_hash
 from etl.db.tables import billing_records, rejected_records, restatements, sync_runs, synced_days
-from etl.load.erased import forget_payload
-from etl.pii import FORGOTTEN, Number
+from etl.load.erased import erase_payload
+from etl.pii import ERASED, PhoneNumber
 
-_TEXTS: Final = (
+_TEXT_COLUMNS: Final = (
     (billing_records, ("id",), "status_info", "created_at"),
     (restatements, ("id",), "status_info_before", "day"),
     (restatements, ("id",), "status_info_after", "day"),
@@ -29,7 +29,7 @@ _TEXTS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class ErasureSubject:
     """Who is to be forgotten.
 
     Attributes:
@@ -37,7 +37,7 @@ class Person:
         stored_as: What stands in place of the number in the account's form.
     """
 
-    number: Number
+    number: PhoneNumber
     stored_as: Collection[str]
 
     def is_(self, phone: Any) -> bool:
@@ -45,7 +45,7 @@ class Person:
         return phone in self.stored_as or self.number.is_(phone)
 
 
-def forget_person(connection: Connection, account_id: int, person: Person, now: datetime) -> dict[str, int]:
+def erase_person(connection: Connection, account_id: int, person: ErasureSubject, now: datetime) -> dict[str, int]:
     """Take a person out of an account.
 
     Their rows keep id, time, status, price and repeats; phone, code and text go. The day ledger stays as it is: it
@@ -69,7 +69,7 @@ def forget_person(connection: Connection, account_id: int, person: Person, now: 
         billing_records,
         [
             {
-                "row_id": row.id, "phone": FORGOTTEN, "code_auth": "", "ordinal": ordinals[_key(row)],
+                "row_id": row.id, "phone": ERASED, "code_auth": "", "ordinal": ordinals[_key(row)],
                 "status_info": "", "updated_at": now,
             }
             for row in rows
@@ -80,7 +80,7 @@ def forget_person(connection: Connection, account_id: int, person: Person, now: 
         restatements,
         [
             {
-                "row_id": row.id, "phone": FORGOTTEN, "code_auth": "", "ordinal": ordinals.get(_key(row), row.ordinal),
+                "row_id": row.id, "phone": ERASED, "code_auth": "", "ordinal": ordinals.get(_key(row), row.ordinal),
                 "status_info_before": _blank(row.status_info_before),
                 "status_info_after": _blank(row.status_info_after),
             }
@@ -88,27 +88,27 @@ def forget_person(connection: Connection, account_id: int, person: Person, now: 
         ],
     )  # fmt: skip
     days = {row.created_at.date() for row in rows} | {row.day for row in journal}
-    for table, key, column, dated in _TEXTS:
-        mentions = _leave_out_mentions(connection, account_id, table, key, column, dated, person.number)
+    for table, key, column, dated in _TEXT_COLUMNS:
+        mentions = _remove_mentions(connection, account_id, table, key, column, dated, person.number)
         changed[table.name] += len(mentions)
         days |= {moment.date() if isinstance(moment, datetime) else moment for moment in mentions if moment}
     raise_revision(connection, account_id, days)
-    changed["rejected_records"] += _forget_rejected(connection, account_id, person)
+    changed["rejected_records"] += _erase_rejected(connection, account_id, person)
     return dict(changed)
 
 
-def _rows_of(connection: Connection, table: Table, account_id: int, person: Person) -> list[Row[Any]]:
+def _rows_of(connection: Connection, table: Table, account_id: int, person: ErasureSubject) -> list[Row[Any]]:
     column = table.c
     found = connection.execute(
         select(table).where(
             column.account_id == account_id,
-            or_(column.phone.in_(person.stored_as), column.phone.like(_in_order(person.number))),
+            or_(column.phone.in_(person.stored_as), column.phone.like(_like_pattern(person.number))),
         )
     )
     return [row for row in found if person.is_(row.phone)]
 
 
-def _in_order(number: Number) -> str:
+def _like_pattern(number: PhoneNumber) -> str:
     """For LIKE: whatever has these digits, in their order, however they are spelled."""
     return f"%{'%'.join(number.digits)}%"
 
@@ -124,7 +124,7 @@ def _new_ordinals(connection: Connection, account_id: int, rows: list[Row[Any]])
         dict(
             connection.execute(
                 select(column.created_at, func.max(column.ordinal))
-                .where(column.account_id == account_id, column.phone == FORGOTTEN, column.code_auth == "")
+                .where(column.account_id == account_id, column.phone == ERASED, column.code_auth == "")
                 .group_by(column.created_at)
             ).all()
         )
@@ -146,21 +146,21 @@ def _update_rows(connection: Connection, table: Table, rows: list[dict[str, Any]
         connection.execute(update(table).where(table.c.id == bindparam("row_id")).values(values), rows)
 
 
-def _leave_out_mentions(
+def _remove_mentions(
     connection: Connection,
     account_id: int,
     table: Table,
     key: tuple[str, ...],
     name: str,
     dated: str | None,
-    number: Number,
+    number: PhoneNumber,
 ) -> list[date | None]:
     """Take a number out of a column, and return what dates each row that changed."""
     keys = [table.c[part] for part in key]
     text = table.c[name]
     moment = table.c[dated] if dated else null()
     found = connection.execute(
-        select(moment, *keys, text).where(table.c.account_id == account_id, text.like(_in_order(number)))
+        select(moment, *keys, text).where(table.c.account_id == account_id, text.like(_like_pattern(number)))
     ).all()
     changed: list[date | None] = []
     for when, *values, words in found:
@@ -171,7 +171,7 @@ def _leave_out_mentions(
     return changed
 
 
-def _forget_rejected(connection: Connection, account_id: int, person: Person) -> int:
+def _erase_rejected(connection: Connection, account_id: int, person: ErasureSubject) -> int:
     row = rejected_records.c
     found = connection.execute(
         select(row.id, row.payload, row.payload_digest).where(row.account_id == account_id).order_by(row.id)
@@ -179,10 +179,10 @@ def _forget_rejected(connection: Connection, account_id: int, person: Person) ->
     known = {digest for _, _, digest in found}
     changed = 0
     for number, payload, _ in found:
-        if not _is_about(payload, person):
+        if not _concerns(payload, person):
             continue
-        clean = forget_payload(payload)
-        digest = payload_digest(clean)
+        clean = erase_payload(payload)
+        digest = payload_hash(clean)
         if digest in known:  # equal but for the person: one row says it
             connection.execute(delete(rejected_records).where(row.id == number))
         else:
@@ -194,7 +194,7 @@ def _forget_rejected(connection: Connection, account_id: int, person: Person) ->
     return changed
 
 
-def _is_about(payload: str, person: Person) -> bool:
+def _concerns(payload: str, person: ErasureSubject) -> bool:
     if person.number.is_in(payload):
         return True
     with suppress(ValueError, RecursionError):

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from etl.date_ranges import ONE_DAY, first_unbroken, last_unbroken
-from etl.db.bindings import UNBOUND, Binding, bind, end_of_day, first_binding, require_binding
+from etl.date_ranges import ONE_DAY, first_contiguous, last_contiguous
+from etl.db.bindings import FIRST_BINDING, Binding, bind, end_of_day, first_binding, require_binding
 from etl.db.tables import accounts, sync_runs, sync_state, synced_days
-from etl.errors import RunElsewhere
-from etl.model import SUCCESSFUL, DaySnapshot, Outcome, Tally, Window
+from etl.errors import ConcurrentRunError
+from etl.model import SUCCESSFUL, DateRange, DaySnapshot, Outcome, RunCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ DAYS_PER_STATEMENT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunHandle:
     """One run of one account, as the database knows it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class SyncState:
     """How far an account is: None before its first day.
 
     Attributes:
@@ -63,7 +63,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class LedgerEntry:
     """A day of the ledger; of a purged one there are no records any more."""
 
     digest: str
@@ -89,10 +89,10 @@ def begin_run(
     label: str,
     command: str,
     version: str,
-    windows: Sequence[Window],
+    windows: Sequence[DateRange],
     now: datetime,
-    binding: Binding = UNBOUND,
-) -> Run:
+    binding: Binding = FIRST_BINDING,
+) -> RunHandle:
     """Write the run's row and take the next fence: from here on no older run of the account may write.
 
     Raises:
@@ -105,7 +105,7 @@ def begin_run(
         account_id = connection.scalars(select(accounts.c.id).where(accounts.c.label == label)).one()
         connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
     # The fence comes first: whoever turns the times or deletes the account takes it as well, and was there before us.
-    fence = take_fence(connection, account_id).fence
+    fence = next_fence(connection, account_id).fence
     bind(connection, account_id, require_binding(connection, label, binding))
     # The table is history, never the lock: whatever is still "running" here was killed, or has just been overtaken.
     connection.execute(
@@ -121,34 +121,34 @@ def begin_run(
         "outcome": "running",
         "first_day": windows[0].first if windows else None,
         "last_day": windows[-1].last if windows else None,
-        **_counts(Tally(), ()),
+        **_counts(RunCounts(), ()),
     }
     result = connection.execute(insert(sync_runs).values(values))
-    return Run(result.inserted_primary_key[0], account_id, fence)  # type: ignore[index]  # an insert of one row has it
+    return RunHandle(result.inserted_primary_key[0], account_id, fence)  # type: ignore[index]  # an insert of one row has it
 
 
-def take_fence(connection: Connection, account_id: int) -> Fence:
+def next_fence(connection: Connection, account_id: int) -> Fence:
     """The next fence of the account: whoever has an older one may write no more."""
     state = sync_state.c
     connection.execute(update(sync_state).where(state.account_id == account_id).values(fence=state.fence + 1))
     return Fence(account_id, connection.scalars(select(state.fence).where(state.account_id == account_id)).one())
 
 
-def hold_fence(connection: Connection, holder: Run | Fence) -> None:
+def verify_fence(connection: Connection, holder: RunHandle | Fence) -> None:
     """Lock the account's state row for this transaction and make sure that no newer fence was taken.
 
     This is what correctness rests on: a run that was paused past its lock wakes up here and may not write.
 
     Raises:
-        RunElsewhere: A newer run has begun.
+        ConcurrentRunError: A newer run has begun.
     """
     state = sync_state.c
     fence = connection.scalar(select(state.fence).where(state.account_id == holder.account_id).with_for_update())
     if fence != holder.fence:
-        raise RunElsewhere("a newer run of this account has begun; this one leaves the rest to it")
+        raise ConcurrentRunError("a newer run of this account has begun; this one leaves the rest to it")
 
 
-def read_position(connection: Connection, account_id: int | None) -> Position:
+def read_position(connection: Connection, account_id: int | None) -> SyncState:
     """How far the account is."""
     state = sync_state.c
     row = connection.execute(
@@ -157,11 +157,11 @@ def read_position(connection: Connection, account_id: int | None) -> Position:
         .where(state.account_id == account_id)
     ).one_or_none()
     if row is None:
-        return Position(None, None)
+        return SyncState(None, None)
     suspect = select(synced_days.c.day).where(
         synced_days.c.account_id == account_id, synced_days.c.suspect_since.is_not(None)
     )
-    return Position(
+    return SyncState(
         first_day=row.first_day,
         watermark=row.last_synced_date,
         suspect_days=tuple(connection.scalars(suspect.order_by(synced_days.c.day))),
@@ -170,7 +170,7 @@ def read_position(connection: Connection, account_id: int | None) -> Position:
     )
 
 
-def read_purged(connection: Connection, account_id: int | None, window: Window) -> frozenset[date]:
+def purged_days(connection: Connection, account_id: int | None, window: DateRange) -> frozenset[date]:
     """The days of a window whose records were purged."""
     day = synced_days.c
     query = select(day.day).where(
@@ -179,7 +179,7 @@ def read_purged(connection: Connection, account_id: int | None, window: Window) 
     return frozenset(connection.scalars(query))
 
 
-def read_days(connection: Connection, account_id: int | None, window: Window) -> dict[date, Day]:
+def read_days(connection: Connection, account_id: int | None, window: DateRange) -> dict[date, LedgerEntry]:
     """The ledger's days of a window."""
     column = synced_days.c
     rows = connection.execute(
@@ -189,7 +189,7 @@ def read_days(connection: Connection, account_id: int | None, window: Window) ->
         ).where(column.account_id == account_id, column.day.between(window.first, window.last))
     )  # fmt: skip
     return {
-        day: Day(digest, records, spend, *(moment is not None for moment in moments))
+        day: LedgerEntry(digest, records, spend, *(moment is not None for moment in moments))
         for day, digest, records, spend, *moments in rows
     }
 
@@ -213,7 +213,7 @@ def read_largest_answers(connection: Connection, account_id: int | None) -> dict
     return {source: records for source, records in largest if records is not None}
 
 
-def count_records(connection: Connection, account_id: int | None) -> dict[date, int]:
+def stored_counts(connection: Connection, account_id: int | None) -> dict[date, int]:
     """Every stored day whose records are there, and how many of them the vendor last listed."""
     column = synced_days.c
     rows = connection.execute(
@@ -222,11 +222,11 @@ def count_records(connection: Connection, account_id: int | None) -> dict[date, 
     return {row.day: row.records for row in rows}
 
 
-def write_day(
+def upsert_day(
     connection: Connection,
-    run: Run,
+    run: RunHandle,
     snapshot: DaySnapshot,
-    before: Day | None,
+    before: LedgerEntry | None,
     *,
     source: str,
     closes: bool,
@@ -250,7 +250,7 @@ def write_day(
         connection.execute(update(synced_days).where(*_is_day(run, snapshot.day)).values(**values))
 
 
-def mark_suspect(connection: Connection, run: Run, day: date, reason: str, now: datetime) -> None:
+def mark_suspect(connection: Connection, run: RunHandle, day: date, reason: str, now: datetime) -> None:
     """Say of a stored day that the vendor's present answer for it is not believed. Its records stay."""
     connection.execute(
         update(synced_days)
@@ -278,7 +278,9 @@ def raise_revision(connection: Connection, account_id: int, days: Collection[dat
         )
 
 
-def move_watermark(connection: Connection, run: Run, first: date | None, *, lookback: int, zone: tzinfo) -> date | None:
+def advance_watermark(
+    connection: Connection, run: RunHandle, first: date | None, *, lookback: int, zone: tzinfo
+) -> date | None:
     """Move the watermark over the unbroken run of closed days, never back.
 
     Args:
@@ -305,7 +307,7 @@ def move_watermark(connection: Connection, run: Run, first: date | None, *, look
             column.account_id == run.account_id, column.day >= next_day, column.first_closed_at.is_not(None)
         )
     )
-    watermark = last_unbroken(next_day, closed) or position.watermark
+    watermark = last_contiguous(next_day, closed) or position.watermark
     if watermark is not None:
         values["last_synced_date"] = watermark
         values["synced_until_utc"] = end_of_day(watermark, zone)
@@ -318,7 +320,7 @@ def move_watermark(connection: Connection, run: Run, first: date | None, *, look
     return watermark
 
 
-def _first_complete_before(connection: Connection, run: Run, day: date) -> date:
+def _first_complete_before(connection: Connection, run: RunHandle, day: date) -> date:
     """The first day of the unbroken run of closed days that ends right before a day; else that day."""
     column = synced_days.c
     closed = connection.scalars(
@@ -326,27 +328,27 @@ def _first_complete_before(connection: Connection, run: Run, day: date) -> date:
             column.account_id == run.account_id, column.day < day, column.first_closed_at.is_not(None)
         )
     )
-    return first_unbroken(day, frozenset(closed))
+    return first_contiguous(day, frozenset(closed))
 
 
-def write_range(connection: Connection, run: Run, windows: Sequence[Window]) -> None:
+def set_range(connection: Connection, run: RunHandle, windows: Sequence[DateRange]) -> None:
     """Say in the run's row which days it asks for, where that is known only after it began."""
     days = {"first_day": windows[0].first, "last_day": windows[-1].last}
     connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(days))
 
 
-def write_progress(connection: Connection, run: Run, tally: Tally, sources: Iterable[str]) -> None:
+def write_progress(connection: Connection, run: RunHandle, tally: RunCounts, sources: Iterable[str]) -> None:
     """Bring the run's row up to what it has done so far."""
     connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(_counts(tally, sources)))
 
 
-def read_progress(connection: Connection, run: Run) -> int | None:
+def read_progress(connection: Connection, run: RunHandle) -> int | None:
     """How many days the run's row says are done."""
     return connection.scalar(select(sync_runs.c.days).where(sync_runs.c.id == run.id))
 
 
-def end_run(
-    connection: Connection, run: Run, *, outcome: Outcome, exit_code: int, error: str | None, now: datetime
+def finish_run(
+    connection: Connection, run: RunHandle, *, outcome: Outcome, exit_code: int, error: str | None, now: datetime
 ) -> None:
     """Write how the run ended. An overtaken run has been written off already and stays so."""
     # The state's row first, then the run's, as a run that begins takes them: else the two could wait for each other.
@@ -362,7 +364,7 @@ def end_run(
         )
 
 
-def _counts(tally: Tally, sources: Iterable[str]) -> dict[str, Any]:
+def _counts(tally: RunCounts, sources: Iterable[str]) -> dict[str, Any]:
     return {
         **tally.counts(),
         "sources": ",".join(sorted(sources)),
@@ -371,5 +373,5 @@ def _counts(tally: Tally, sources: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def _is_day(run: Run, day: date) -> tuple[Any, ...]:
+def _is_day(run: RunHandle, day: date) -> tuple[Any, ...]:
     return (synced_days.c.account_id == run.account_id, synced_days.c.day == day)

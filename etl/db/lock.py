@@ -20,15 +20,15 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from etl.db.engine import sqlite_path
-from etl.errors import DatabaseFailed, RunElsewhere
+from etl.errors import ConcurrentRunError, DatabaseError
 
 POLL_SECONDS: Final = 0.2
-LONGEST_NAME: Final = 64
+MAX_NAME_LENGTH: Final = 64
 """Characters of a lock's name in the name of its file."""
 
 
 @contextmanager
-def hold_lock(engine: Engine, name: str, *, wait: float) -> Iterator[None]:
+def advisory_lock(engine: Engine, name: str, *, wait: float) -> Iterator[None]:
     """Hold the lock of a name, unique within the database, until the block ends or the process does.
 
     Args:
@@ -37,7 +37,7 @@ def hold_lock(engine: Engine, name: str, *, wait: float) -> Iterator[None]:
         wait: Seconds to wait for another holder; 0 is not at all.
 
     Raises:
-        RunElsewhere: Another process holds it.
+        ConcurrentRunError: Another process holds it.
     """
     backend = engine.dialect.name
     with ExitStack() as held:
@@ -55,7 +55,7 @@ def hold_lock(engine: Engine, name: str, *, wait: float) -> Iterator[None]:
         while not attempt():
             left = deadline - time.monotonic()
             if left <= 0:
-                raise RunElsewhere("another run of this account is under way; see --wait")
+                raise ConcurrentRunError("another run of this account is under way; see --wait")
             time.sleep(min(POLL_SECONDS, left))
         yield
 
@@ -64,14 +64,14 @@ def _sqlite_lock(path: Path, held: ExitStack) -> Callable[[], bool]:
     # A writer's transaction in a file of its own: a file lock that works on every system and dies with the process.
     # Immediate, not exclusive: two that both came as readers first would keep each other from becoming exclusive.
     if not os.access(path.parent, os.W_OK):
-        raise DatabaseFailed(f"the folder {path.parent.resolve()} does not exist, or you may not write there")
+        raise DatabaseError(f"the folder {path.parent.resolve()} does not exist, or you may not write there")
     if path.exists() and not os.access(path, os.W_OK):
-        raise DatabaseFailed(f"you may not write {path}; SQLite would open it to read, and lock nothing")
+        raise DatabaseError(f"you may not write {path}; SQLite would open it to read, and lock nothing")
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
         connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is ever written, not even to a full disk
     except sqlite3.Error as error:
-        raise DatabaseFailed(f"the lock beside the database cannot be opened ({error.sqlite_errorname})") from None
+        raise DatabaseError(f"the lock beside the database cannot be opened ({error.sqlite_errorname})") from None
     held.callback(connection.close)
 
     def attempt() -> bool:
@@ -80,7 +80,7 @@ def _sqlite_lock(path: Path, held: ExitStack) -> Callable[[], bool]:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname == "SQLITE_BUSY":
                 return False
-            raise DatabaseFailed(f"the lock beside the database cannot be taken ({error.sqlite_errorname})") from None
+            raise DatabaseError(f"the lock beside the database cannot be taken ({error.sqlite_errorname})") from None
         return True
 
     return attempt
@@ -88,7 +88,7 @@ def _sqlite_lock(path: Path, held: ExitStack) -> Callable[[], bool]:
 
 def _postgresql_lock(engine: Engine, name: str, held: ExitStack) -> Callable[[], bool]:
     # Of a transaction, not of the session: behind a transaction pooler a session's lock goes to anybody, and stays.
-    connection = _own_connection(engine, held)
+    connection = _dedicated_connection(engine, held)
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     query = text("SELECT pg_try_advisory_xact_lock(:key)")
     key = int.from_bytes(_digest(name)[:8], signed=True)
@@ -97,7 +97,7 @@ def _postgresql_lock(engine: Engine, name: str, held: ExitStack) -> Callable[[],
 
 def _mariadb_lock(engine: Engine, name: str, held: ExitStack) -> Callable[[], bool]:
     # The server knows these names for all databases together.
-    connection = _own_connection(engine, held)
+    connection = _dedicated_connection(engine, held)
     key = f"billing-etl:{_digest(f'{engine.url.database}:{name}').hex()[:32]}"
 
     def attempt() -> bool:
@@ -109,7 +109,7 @@ def _mariadb_lock(engine: Engine, name: str, held: ExitStack) -> Callable[[], bo
     return attempt
 
 
-def _own_connection(engine: Engine, held: ExitStack) -> Connection:
+def _dedicated_connection(engine: Engine, held: ExitStack) -> Connection:
     connection = engine.connect()
     # For no one else to use after this: a lock of the session goes with its session, and only so.
     connection.detach()
@@ -126,7 +126,7 @@ def _own_connection(engine: Engine, held: ExitStack) -> Connection:
 def _file_name(name: str) -> str:
     """The name itself where a file may be called so."""
     quoted = quote(name, safe="")
-    return quoted if len(quoted) <= LONGEST_NAME else _digest(name).hex()[:32]
+    return quoted if len(quoted) <= MAX_NAME_LENGTH else _digest(name).hex()[:32]
 
 
 def _digest(name: str) -> bytes:

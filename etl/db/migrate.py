@@ -26,13 +26,13 @@ from sqlalchemy.exc import NoSuchTableError
 import etl
 from etl.db.ownership import VERSION_TABLE, read_relations, require_ours
 from etl.db.tables import SCHEMA_REVISION, metadata
-from etl.db.views import VIEWS, make_views
-from etl.errors import ForeignDatabase, SchemaMismatch
+from etl.db.views import VIEWS, create_view_statements
+from etl.errors import ForeignDatabaseError, SchemaMismatchError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-ON_MARIADB: Final = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
+MYSQL_TABLE_OPTIONS: Final = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
 """What a table has on MariaDB beside what is declared."""
 _VERSION: Final = Table(
     VERSION_TABLE,
@@ -41,7 +41,7 @@ _VERSION: Final = Table(
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
 """As Alembic itself makes it."""
-_OLDER: Final = frozenset(f"{number:04}" for number in range(1, int(SCHEMA_REVISION)))
+OLDER_REVISIONS: Final = frozenset(f"{number:04}" for number in range(1, int(SCHEMA_REVISION)))
 """The revisions that migrations lead on from."""
 
 
@@ -57,7 +57,7 @@ def schema_revision(connection: Connection) -> str | None:
     return revisions[0] if len(revisions) == 1 else None
 
 
-def is_current(connection: Connection) -> bool:
+def has_current_schema(connection: Connection) -> bool:
     """Whether the database has the schema this version works on, its views included.
 
     MariaDB keeps what a migration did before it was killed: all tables and the revision, and a part of the views.
@@ -71,36 +71,36 @@ def require_schema(connection: Connection) -> None:
     """Make sure that the database has the schema this version works on.
 
     Raises:
-        SchemaMismatch: It has an older one, a newer one, a part of one, another program's, or none.
+        SchemaMismatchError: It has an older one, a newer one, a part of one, another program's, or none.
     """
-    if is_current(connection):
+    if has_current_schema(connection):
         return
     require_ours(connection)
     revision = schema_revision(connection)
     if revision == SCHEMA_REVISION:
-        raise SchemaMismatch("the database lacks some of its views; run: billing-etl migrate")
+        raise SchemaMismatchError("the database lacks some of its views; run: billing-etl migrate")
     if revision is None:
-        raise SchemaMismatch("the database has no schema yet; run: billing-etl migrate")
-    require_known(revision)
-    raise SchemaMismatch(
+        raise SchemaMismatchError("the database has no schema yet; run: billing-etl migrate")
+    require_known_revision(revision)
+    raise SchemaMismatchError(
         f"the database's schema ({revision}) is older than {SCHEMA_REVISION}; run: billing-etl migrate"
     )
 
 
-def require_known(revision: str | None) -> None:
+def require_known_revision(revision: str | None) -> None:
     """Make sure that a database of this revision can be migrated to the newest one, or is there already.
 
     Raises:
-        SchemaMismatch: A newer version of the program made it, or none did.
+        SchemaMismatchError: A newer version of the program made it, or none did.
     """
-    if revision is None or revision == SCHEMA_REVISION or revision in _OLDER:
+    if revision is None or revision == SCHEMA_REVISION or revision in OLDER_REVISIONS:
         return
     if re.fullmatch(r"\d{4}", revision, re.ASCII) and revision > SCHEMA_REVISION:
-        raise SchemaMismatch(
+        raise SchemaMismatchError(
             f"the database's schema ({revision}) is newer than this version knows ({SCHEMA_REVISION}); "
             "install the version of billing-etl that made it"
         )
-    raise ForeignDatabase(
+    raise ForeignDatabaseError(
         f"the database's schema ({revision!r}) is none of billing-etl's: does another program keep its own there? "
         "take a database of its own for each"
     )
@@ -110,43 +110,45 @@ def require_migratable(connection: Connection) -> None:
     """Make sure that a migration may change the database. A look at the catalogue only: MariaDB takes nothing back.
 
     Raises:
-        SchemaMismatch: Another program uses it, or a newer version of this one, or it cannot keep every letter.
+        SchemaMismatchError: Another program uses it, or a newer version of this one, or it cannot keep every letter.
     """
     require_ours(connection)
     revision = schema_revision(connection)
-    require_known(revision)
+    require_known_revision(revision)
     if revision is None:
-        require_unicode(connection)
+        require_utf8(connection)
 
 
-def require_unicode(connection: Connection) -> None:
+def require_utf8(connection: Connection) -> None:
     """Make sure that the database can keep every letter. MariaDB is told with each table, SQLite knows nothing else.
 
     Raises:
-        SchemaMismatch: It is one of PostgreSQL's in another encoding.
+        SchemaMismatchError: It is one of PostgreSQL's in another encoding.
     """
     if connection.dialect.name != "postgresql":
         return
     encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))
     if encoding != "UTF8":
-        raise SchemaMismatch(f"the database's encoding is {encoding}; make one with: createdb --encoding UTF8 NAME")
+        raise SchemaMismatchError(
+            f"the database's encoding is {encoding}; make one with: createdb --encoding UTF8 NAME"
+        )
 
 
-def create_or_migrate(engine: Engine) -> None:
+def ensure_current(engine: Engine) -> None:
     """Bring the database to the newest schema, by the shortest way: an empty one needs no migrations.
 
     Raises:
-        SchemaMismatch: The database has a schema that this version does not know.
+        SchemaMismatchError: The database has a schema that this version does not know.
     """
     with engine.begin() as connection:
-        if holds_nothing_of_ours(connection):
-            require_unicode(connection)
+        if is_empty(connection):
+            require_utf8(connection)
             create_schema(connection)
             return
     migrate(engine)
 
 
-def holds_nothing_of_ours(connection: Connection) -> bool:
+def is_empty(connection: Connection) -> bool:
     """Whether no table or view has a name of ours, not even one that a killed run left behind on MariaDB."""
     return not read_relations(connection)
 
@@ -161,7 +163,7 @@ def create_schema(connection: Connection) -> None:
     _tables_for(backend).create_all(connection, checkfirst=False)
     _VERSION.create(connection)
     connection.execute(insert(_VERSION).values(version_num=SCHEMA_REVISION))
-    for statement in make_views(backend):
+    for statement in create_view_statements(backend):
         connection.exec_driver_sql(statement)
 
 
@@ -172,7 +174,7 @@ def _tables_for(backend: str) -> MetaData:
     copies = MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.tables.values():
         options = table.to_metadata(copies).kwargs
-        options.update({f"{backend}_{name}": value for name, value in ON_MARIADB.items()})
+        options.update({f"{backend}_{name}": value for name, value in MYSQL_TABLE_OPTIONS.items()})
     return copies
 
 
@@ -180,7 +182,7 @@ def migrate(engine: Engine) -> None:
     """Bring the database to the newest schema by the migrations, and its views with it.
 
     Raises:
-        SchemaMismatch: The database has a schema that this version does not know, or is another program's.
+        SchemaMismatchError: The database has a schema that this version does not know, or is another program's.
     """
     with engine.connect() as connection:
         require_migratable(connection)
@@ -193,7 +195,7 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def empty_database() -> Engine:
+def in_memory_database() -> Engine:
     """A database in memory with the present schema: what a dry run compares with before there is a real one."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
     metadata.create_all(engine)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, or_
 
 from etl.db.tables import numbering_ranges
 
-ROWS_A_STATEMENT: Final = 5000
+BATCH_SIZE: Final = 5000
 
 
 def replace_ranges(connection: Connection, leading_digits: Collection[int], rows: Sequence[dict[str, Any]]) -> int:
@@ -25,6 +25,6 @@ def replace_ranges(connection: Connection, leading_digits: Collection[int], rows
     """
     of_the_codes = [numbering_ranges.c.block.startswith(f"+7{digit}") for digit in sorted(leading_digits)]
     gone = connection.execute(delete(numbering_ranges).where(or_(*of_the_codes))).rowcount
-    for start in range(0, len(rows), ROWS_A_STATEMENT):
-        connection.execute(insert(numbering_ranges), rows[start : start + ROWS_A_STATEMENT])
+    for start in range(0, len(rows), BATCH_SIZE):
+        connection.execute(insert(numbering_ranges), rows[start : start + BATCH_SIZE])
     return gone

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from etl.db.tables import metadata
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.db.views import FUNCTIONS, VIEWS
-from etl.errors import ForeignDatabase
+from etl.errors import ForeignDatabaseError
 
 VERSION_TABLE: Final = "alembic_version"
 _VERSION_COLUMNS: Final = frozenset({"version_num"})
@@ -60,11 +60,11 @@ def require_ours(connection: Connection) -> None:
     """Make sure that what has a name of ours in the database is ours.
 
     Raises:
-        ForeignDatabase: Another program uses the database. The text names what it has there.
+        ForeignDatabaseError: Another program uses the database. The text names what it has there.
     """
     relations = read_relations(connection)
     if reason := find_foreign(relations, read_revisions(connection, relations)):
-        raise ForeignDatabase(f"{reason}; nothing was changed; take a database of its own for each")
+        raise ForeignDatabaseError(f"{reason}; nothing was changed; take a database of its own for each")
 
 
 def find_foreign(relations: Collection[Relation], revisions: Sequence[str]) -> str | None:

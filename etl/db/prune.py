@@ -10,14 +10,14 @@ from sqlalchemy import Connection, Table, delete, func, select
 from etl.db.tables import rejected_records, sync_runs, sync_state
 from etl.model import SUCCESSFUL
 
-ROWS_AT_ONCE: Final = 1_000
+BATCH_SIZE: Final = 1_000
 
 
-def find_old_runs(connection: Connection, account_id: int, before: datetime) -> list[int]:
+def expired_runs(connection: Connection, account_id: int, before: datetime) -> list[int]:
     """Some runs that began before a moment, if there are any; the newest one that stored all it was asked for stays."""
     run = sync_runs.c
     # A newer run has a higher number: the oldest are the first of an index, and on most nights the first is young.
-    oldest = select(run.id, run.started_at).where(run.account_id == account_id).order_by(run.id).limit(ROWS_AT_ONCE)
+    oldest = select(run.id, run.started_at).where(run.account_id == account_id).order_by(run.id).limit(BATCH_SIZE)
     old = [number for number, started in connection.execute(oldest) if started < before]
     if not old:
         return []
@@ -26,7 +26,7 @@ def find_old_runs(connection: Connection, account_id: int, before: datetime) -> 
     return [number for number in old if number != newest]
 
 
-def find_old_rejected(connection: Connection, account_id: int, before: datetime) -> list[int]:
+def expired_rejects(connection: Connection, account_id: int, before: datetime) -> list[int]:
     """Some rejected records first met before a moment, if there are any; those of days still fetched again stay."""
     row, state = rejected_records.c, sync_state.c
     settled_through = select(state.settled_through).where(state.account_id == account_id).scalar_subquery()
@@ -35,12 +35,12 @@ def find_old_rejected(connection: Connection, account_id: int, before: datetime)
         .where(row.account_id == account_id, row.first_seen_at < before)
         .where(func.coalesce(row.day, row.asked_last) <= settled_through)
         .order_by(row.first_seen_at)
-        .limit(ROWS_AT_ONCE)
+        .limit(BATCH_SIZE)
     )
     return list(connection.scalars(old))
 
 
-def remove_rows(connection: Connection, table: Table, ids: list[int]) -> None:
+def delete_by_id(connection: Connection, table: Table, ids: list[int]) -> None:
     """Delete rows by their ids, as many in a statement as every database takes."""
-    for start in range(0, len(ids), ROWS_AT_ONCE):
-        connection.execute(delete(table).where(table.c.id.in_(ids[start : start + ROWS_AT_ONCE])))
+    for start in range(0, len(ids), BATCH_SIZE):
+        connection.execute(delete(table).where(table.c.id.in_(ids[start : start + BATCH_SIZE])))

@@ -18,11 +18,11 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, ins
 
 from etl.date_ranges import ONE_DAY
 from etl.db.ledger import raise_revision
-from etl.db.prune import remove_rows
+from etl.db.prune import delete_by_id
 from etl.db.tables import billing_records, purged_months, rejected_records, restatements, synced_days
-from etl.model import Window, bounds
+from etl.model import DateRange, day_bounds
 
-ROWS_AT_ONCE: Final = 5_000
+BATCH_SIZE: Final = 5_000
 """Rows of a transaction: no other writer waits long for it."""
 _DIGITS: Final = 60
 """More than any sum has."""
@@ -54,7 +54,7 @@ class PurgePlan:
     kept: dict[date, str] = field(default_factory=dict)
 
 
-class Rows(NamedTuple):
+class RowCountsByTable(NamedTuple):
     """How many rows there are of a month, or were removed, by table."""
 
     billing_records: int = 0
@@ -75,11 +75,11 @@ def plan_purge(days: Iterable[LedgerDay], *, settled_through: date | None, retir
     for first, group in groupby(ledger, key=lambda each: each.day.replace(day=1)):
         known = {each.day: each for each in group}
         begins = max(first, ledger[0].day)
-        ends = min(last_of(first), ledger[-1].day) if retired else last_of(first)
+        ends = min(month_end(first), ledger[-1].day) if retired else month_end(first)
         if all(each.purged for each in known.values()):
             plan.purged.append(first)
         elif trouble := next(
-            filter(None, (_trouble(day, known.get(day)) for day in Window(begins, ends).days())), None
+            filter(None, (_blocker(day, known.get(day)) for day in DateRange(begins, ends).days())), None
         ):
             plan.kept[first] = trouble
         elif not retired and (settled_through is None or ends > settled_through):
@@ -89,7 +89,7 @@ def plan_purge(days: Iterable[LedgerDay], *, settled_through: date | None, retir
     return plan
 
 
-def _trouble(day: date, of: LedgerDay | None) -> str | None:
+def _blocker(day: date, of: LedgerDay | None) -> str | None:
     if of is None:
         return f"{day} was never fetched"
     if of.suspect:
@@ -97,7 +97,7 @@ def _trouble(day: date, of: LedgerDay | None) -> str | None:
     return None if of.closed else f"{day} is not complete"
 
 
-def last_of(month: date) -> date:
+def month_end(month: date) -> date:
     """The last day of the month that begins so."""
     return _next_month(month) - ONE_DAY
 
@@ -116,18 +116,18 @@ def read_ledger(connection: Connection, account_id: int, before: date) -> list[L
     return [LedgerDay(row[0], *map(bool, row[1:])) for row in rows]
 
 
-def count_month(connection: Connection, account_id: int, month: date) -> Rows:
+def count_month(connection: Connection, account_id: int, month: date) -> RowCountsByTable:
     """How many rows a purge of the month would remove."""
     counted = (
-        connection.scalars(select(func.count()).select_from(table).where(_of_month(table, account_id, month))).one()
+        connection.scalars(select(func.count()).select_from(table).where(_in_month(table, account_id, month))).one()
         for table in (billing_records, restatements, rejected_records)
     )
-    return Rows(*counted)
+    return RowCountsByTable(*counted)
 
 
-def purge_some(
-    connection: Connection, account_id: int, month: date, now: datetime, *, at_most: int = ROWS_AT_ONCE
-) -> Rows:
+def purge_batch(
+    connection: Connection, account_id: int, month: date, now: datetime, *, at_most: int = BATCH_SIZE
+) -> RowCountsByTable:
     """Remove some rows of a month and add up what they amounted to; no rows are left when it removes none.
 
     Args:
@@ -138,26 +138,26 @@ def purge_some(
         at_most: How many rows of each table.
     """
     day = synced_days.c
-    unmarked = and_(day.account_id == account_id, day.day.between(month, last_of(month)), day.purged_at.is_(None))
+    unmarked = and_(day.account_id == account_id, day.day.between(month, month_end(month)), day.purged_at.is_(None))
     changed = set(connection.scalars(select(day.day).where(unmarked)))
     connection.execute(update(synced_days).where(unmarked).values(purged_at=now))
-    rejected = connection.execute(delete(rejected_records).where(_of_month(rejected_records, account_id, month)))
+    rejected = connection.execute(delete(rejected_records).where(_in_month(rejected_records, account_id, month)))
     row, line = billing_records.c, restatements.c
     # In the order of an index.
     records = connection.execute(
         select(row.id, row.status, row.price, row.repeats, row.withdrawn_at, row.created_at)
-        .where(_of_month(billing_records, account_id, month))
+        .where(_in_month(billing_records, account_id, month))
         .order_by(row.created_at)
         .limit(at_most)
     ).all()
     lines = connection.execute(
         select(line.id, line.delta, line.day)
-        .where(_of_month(restatements, account_id, month))
+        .where(_in_month(restatements, account_id, month))
         .order_by(line.day, line.id)
         .limit(at_most)
     ).all()
-    remove_rows(connection, billing_records, [number for number, *_ in records])
-    remove_rows(connection, restatements, [number for number, *_ in lines])
+    delete_by_id(connection, billing_records, [number for number, *_ in records])
+    delete_by_id(connection, restatements, [number for number, *_ in lines])
     changed |= {created_at.date() for *_, created_at in records} | {changed_day for *_, changed_day in lines}
     raise_revision(connection, account_id, changed)
     current = [
@@ -171,14 +171,14 @@ def purge_some(
                 "spend": sum((price * repeats for _, price, repeats in current), Decimal(0)),
                 "restated": sum((delta for _, delta, _ in lines), Decimal(0)),
             }
-            _add(connection, account_id, month, amounts, now)
-    return Rows(len(records), len(lines), rejected.rowcount)
+            _add_to_month_total(connection, account_id, month, amounts, now)
+    return RowCountsByTable(len(records), len(lines), rejected.rowcount)
 
 
-def _of_month(table: Table, account_id: int, month: date) -> ColumnElement[bool]:
-    column, last = table.c, last_of(month)
+def _in_month(table: Table, account_id: int, month: date) -> ColumnElement[bool]:
+    column, last = table.c, month_end(month)
     if table is billing_records:
-        within = and_(column.created_at >= bounds(month)[0], column.created_at < bounds(last)[1])
+        within = and_(column.created_at >= day_bounds(month)[0], column.created_at < day_bounds(last)[1])
     elif table is restatements:
         within = column.day.between(month, last)
     else:
@@ -187,7 +187,9 @@ def _of_month(table: Table, account_id: int, month: date) -> ColumnElement[bool]
     return and_(column.account_id == account_id, within)
 
 
-def _add(connection: Connection, account_id: int, month: date, amounts: dict[str, Any], now: datetime) -> None:
+def _add_to_month_total(
+    connection: Connection, account_id: int, month: date, amounts: dict[str, Any], now: datetime
+) -> None:
     column = purged_months.c
     is_it = and_(column.account_id == account_id, column.month == month)
     before = connection.execute(select(*(column[name] for name in amounts)).where(is_it)).mappings().one_or_none()

@@ -25,12 +25,12 @@ from sqlalchemy import (
 )
 
 from etl.date_ranges import ONE_DAY
-from etl.db.dialects.bulk_insert import insert_columns
-from etl.db.ledger import Run
+from etl.db.dialects.bulk_insert import bulk_insert
+from etl.db.ledger import RunHandle
 from etl.db.tables import billing_records, rejected_records, restatements
-from etl.load.diff import DayChange, Inserts, Stored
-from etl.load.erased import forget_payload
-from etl.model import Record, Rejected, Window, new_record
+from etl.load.diff import DayDiff, InsertBatch, StoredRow
+from etl.load.erased import erase_payload
+from etl.model import DateRange, Record, RejectedRecord, record_from_tuple
 from etl.zones import all_to_utc
 
 _JOURNAL_COLUMNS: Final = (
@@ -41,36 +41,36 @@ _JOURNAL_COLUMNS: Final = (
 _REASON_LENGTH: Final = 255
 _BETWEEN: Final = "\x1f"
 """Stands between the values of a row that is read as one text."""
-DELETED_AT_ONCE: Final = 1_000
-_stored = partial(tuple.__new__, Stored)
+DELETE_BATCH_SIZE: Final = 1_000
+_stored = partial(tuple.__new__, StoredRow)
 """Made at the speed of a tuple: a day that is compared runs them once a row."""
 
 
-def read_records(connection: Connection, account_id: int | None, since: datetime, until: datetime) -> list[Stored]:
+def load_rows(connection: Connection, account_id: int | None, since: datetime, until: datetime) -> list[StoredRow]:
     """All rows from one time of the vendor's wall clock on, up to another; withdrawn ones included."""
     row = billing_records.c
     return _read_rows(connection, and_(row.account_id == account_id, row.created_at >= since, row.created_at < until))
 
 
-def read_seconds(connection: Connection, account_id: int, seconds: Collection[datetime]) -> list[Stored]:
+def read_seconds(connection: Connection, account_id: int, seconds: Collection[datetime]) -> list[StoredRow]:
     """All rows of some seconds of the vendor's wall clock; withdrawn ones included."""
     row = billing_records.c
     return _read_rows(connection, and_(row.account_id == account_id, row.created_at.in_(seconds)))
 
 
-def _read_rows(connection: Connection, place: ColumnElement[bool]) -> list[Stored]:
-    read = _read_as_one_text if connection.dialect.name in {"mysql", "mariadb"} else _read_columns
+def _read_rows(connection: Connection, place: ColumnElement[bool]) -> list[StoredRow]:
+    read = _load_rows_concatenated if connection.dialect.name in {"mysql", "mariadb"} else _read_columns
     if not (columns := read(connection, place)):
         return []
     times, phones, codes, statuses, infos, prices, ids, ordinals, repeats, withdrawn = columns
     amounts = {price: Decimal(price) for price in set(prices)}  # few are different
     prices = map(amounts.__getitem__, prices)
-    records = map(new_record, zip(map(str, times), phones, codes, statuses, infos, prices, strict=True))
+    records = map(record_from_tuple, zip(map(str, times), phones, codes, statuses, infos, prices, strict=True))
     return list(map(_stored, zip(ids, records, ordinals, repeats, map(bool, withdrawn), strict=True)))
 
 
 def _read_columns(connection: Connection, place: ColumnElement[bool]) -> Sequence[Iterable[Any]]:
-    """What `read_records` reads, a column at a time; nothing where there is no row."""
+    """What `load_rows` reads, a column at a time; nothing where there is no row."""
     row = billing_records.c
     time: ColumnElement[Any] = row.created_at
     price: ColumnElement[Any] = row.price
@@ -84,7 +84,7 @@ def _read_columns(connection: Connection, place: ColumnElement[bool]) -> Sequenc
     return tuple(zip(*connection.execute(query).all(), strict=True))
 
 
-def _read_as_one_text(connection: Connection, place: ColumnElement[bool]) -> Sequence[Iterable[Any]]:
+def _load_rows_concatenated(connection: Connection, place: ColumnElement[bool]) -> Sequence[Iterable[Any]]:
     """The same from MariaDB: its driver takes a row apart in Python, value by value, which costs a fifth of a night."""
     row = billing_records.c
     texts = (row.created_at, row.phone, row.code_auth, func.ifnull(row.status, ""), row.status_info, row.price)
@@ -102,11 +102,11 @@ def _read_as_one_text(connection: Connection, place: ColumnElement[bool]) -> Seq
     return (times, phones, codes, states, infos, prices, *(map(int, column) for column in counts))
 
 
-def write_change(connection: Connection, run: Run, change: DayChange, *, zone: tzinfo, now: datetime) -> None:
+def apply_diff(connection: Connection, run: RunHandle, change: DayDiff, *, zone: tzinfo, now: datetime) -> None:
     """Write the difference of one day, and nothing else."""
     moment = _text(now)
     if change.inserts:
-        insert_columns(
+        bulk_insert(
             connection,
             billing_records,
             {"account_id": run.account_id, "first_seen_at": moment, "updated_at": moment},
@@ -130,25 +130,25 @@ def write_change(connection: Connection, run: Run, change: DayChange, *, zone: t
         )
 
 
-def write_journal(connection: Connection, run: Run, change: DayChange, *, now: datetime) -> None:
+def write_restatements(connection: Connection, run: RunHandle, change: DayDiff, *, now: datetime) -> None:
     """A line for each change of a closed day: what it was, what it is, what that does to the day's spend."""
     day = change.day.isoformat()
-    insert_columns(
+    bulk_insert(
         connection,
         restatements,
         {"account_id": run.account_id, "run_id": run.id, "day": day, "restated_at": _text(now)},
-        dict(zip(_JOURNAL_COLUMNS, zip(*_journal_lines(change), strict=True), strict=True)),
+        dict(zip(_JOURNAL_COLUMNS, zip(*_restatement_rows(change), strict=True), strict=True)),
     )
 
 
-def write_rejected(
+def sync_rejects(
     connection: Connection,
-    run: Run,
-    rejected: Iterable[Rejected],
+    run: RunHandle,
+    rejected: Iterable[RejectedRecord],
     *,
     days: set[date],
-    asked: Window,
-    asked_before: Window | None,
+    asked: DateRange,
+    asked_before: DateRange | None,
     now: datetime,
 ) -> None:
     """Make what is kept aside equal to what the answer shows.
@@ -167,7 +167,7 @@ def write_rejected(
         now: When they are seen.
     """
     row = rejected_records.c
-    listed = {payload_digest(item.payload): item for item in rejected}
+    listed = {payload_hash(item.payload): item for item in rejected}
     of_these_days = or_(row.day.in_(days), row.day.is_(None)) if days else row.day.is_(None)
     kept = connection.execute(
         select(row.id, row.day, row.asked_first, row.asked_last, row.payload_digest).where(
@@ -176,9 +176,9 @@ def write_rejected(
     ).all()
     digests = {row.payload_digest for row in kept}
     for digest in listed.keys() - digests:
-        forgotten = forget_payload(listed[digest].payload)
-        if payload_digest(forgotten) in digests:
-            listed[payload_digest(forgotten)] = replace(listed.pop(digest), payload=forgotten)
+        forgotten = erase_payload(listed[digest].payload)
+        if payload_hash(forgotten) in digests:
+            listed[payload_hash(forgotten)] = replace(listed.pop(digest), payload=forgotten)
     gone: list[int] = []
     for number, day, first, last, digest in kept:
         still_listed = listed.pop(digest, None) is not None
@@ -186,7 +186,7 @@ def write_rejected(
             if not still_listed:
                 gone.append(number)
             continue
-        place = Window(first, last)
+        place = DateRange(first, last)
         left = _intersect(place, asked) or asked if still_listed else _subtract(place, asked)
         if left is None:
             gone.append(number)
@@ -196,8 +196,8 @@ def write_rejected(
             )
     if gone:
         # PostgreSQL takes no more than 65,535 values in one statement.
-        for start in range(0, len(gone), DELETED_AT_ONCE):
-            some = gone[start : start + DELETED_AT_ONCE]
+        for start in range(0, len(gone), DELETE_BATCH_SIZE):
+            some = gone[start : start + DELETE_BATCH_SIZE]
             connection.execute(delete(rejected_records).where(row.id.in_(some)))
     place = (_subtract(asked, asked_before) if asked_before else None) or asked
     if listed:
@@ -214,12 +214,12 @@ def write_rejected(
         )  # fmt: skip
 
 
-def payload_digest(payload: str) -> str:
+def payload_hash(payload: str) -> str:
     """Tells one bad record from another."""
     return hashlib.blake2b(payload.encode(), digest_size=16).hexdigest()
 
 
-def _columns_of(inserts: Inserts, zone: tzinfo) -> dict[str, Sequence[Any]]:
+def _columns_of(inserts: InsertBatch, zone: tzinfo) -> dict[str, Sequence[Any]]:
     """The columns of new rows; what holds for many of them is worked out once."""
     times, phones, codes, statuses, infos, prices = inserts.columns
     spelled = {price: str(price) for price in set(prices)}
@@ -230,7 +230,7 @@ def _columns_of(inserts: Inserts, zone: tzinfo) -> dict[str, Sequence[Any]]:
     }  # fmt: skip
 
 
-def _journal_lines(change: DayChange) -> Iterator[tuple[Any, ...]]:
+def _restatement_rows(change: DayDiff) -> Iterator[tuple[Any, ...]]:
     for item in change.inserts:
         yield _journal_line("late", item.record, item.ordinal, None, 0, item.record, item.repeats)
     for row, record, repeats in change.updates:
@@ -263,18 +263,18 @@ def _attributes(record: Record | None) -> tuple[Any, ...]:
     return (None, None, None) if record is None else (record.status, record.status_info, str(record.price))
 
 
-def _intersect(one: Window, other: Window) -> Window | None:
+def _intersect(one: DateRange, other: DateRange) -> DateRange | None:
     first, last = max(one.first, other.first), min(one.last, other.last)
-    return Window(first, last) if first <= last else None
+    return DateRange(first, last) if first <= last else None
 
 
-def _subtract(one: Window, other: Window) -> Window | None:
+def _subtract(one: DateRange, other: DateRange) -> DateRange | None:
     """What of a window another leaves; a hole in its middle does not count."""
     if other.first <= one.first:
         first = max(one.first, other.last + ONE_DAY)
-        return Window(first, one.last) if first <= one.last else None
+        return DateRange(first, one.last) if first <= one.last else None
     if other.last >= one.last:
-        return Window(one.first, min(one.last, other.first - ONE_DAY))
+        return DateRange(one.first, min(one.last, other.first - ONE_DAY))
     return one
 
 

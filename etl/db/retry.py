@@ -7,17 +7,17 @@ from typing import Final, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_exponential, wait_random
 
-from etl.db.engine import is_transient, is_unreachable
+from etl.db.engine import is_retryable, is_unreachable
 
-TRIES: Final = 5
-FIRST_WAIT: Final = 0.5
-LONGEST_TRYING: Final = 60.0
+MAX_ATTEMPTS: Final = 5
+INITIAL_BACKOFF_SECONDS: Final = 0.5
+MAX_ELAPSED_SECONDS: Final = 60.0
 """Seconds after which no new try begins: enough for a server to restart, and for two waits for a lock."""
 
 T = TypeVar("T")
 
 
-def try_again(transaction: Callable[[], T], *, also: tuple[type[Exception], ...] = ()) -> T:
+def retry_transaction(transaction: Callable[[], T], *, also: tuple[type[Exception], ...] = ()) -> T:
     """What a transaction returns, which is rolled back and done again, whole, as long as that may help.
 
     Only where the database has been reached before: one that cannot be reached is taken for one that restarts.
@@ -30,9 +30,9 @@ def try_again(transaction: Callable[[], T], *, also: tuple[type[Exception], ...]
         SQLAlchemyError: What the last try raised.
     """
     again = Retrying(
-        stop=stop_after_attempt(TRIES) | stop_after_delay(LONGEST_TRYING),
-        wait=wait_exponential(multiplier=FIRST_WAIT) + wait_random(0, FIRST_WAIT),
-        retry=retry_if_exception(lambda error: isinstance(error, also) or is_transient(error) or is_unreachable(error)),
+        stop=stop_after_attempt(MAX_ATTEMPTS) | stop_after_delay(MAX_ELAPSED_SECONDS),
+        wait=wait_exponential(multiplier=INITIAL_BACKOFF_SECONDS) + wait_random(0, INITIAL_BACKOFF_SECONDS),
+        retry=retry_if_exception(lambda error: isinstance(error, also) or is_retryable(error) or is_unreachable(error)),
         reraise=True,
     )
     return again(transaction)

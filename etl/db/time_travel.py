@@ -7,10 +7,10 @@ line was what it is now. Of a day that was still open nobody can say: its change
 
 from __future__ import annotations
 
-from etl.db.dialects.expressions import Words
+from etl.db.dialects.expressions import SqlExpressions
 
 
-def records_asof(words: Words, moment: str) -> str:
+def point_in_time_records(words: SqlExpressions, moment: str) -> str:
     """What takes the place of `billing_records` in a query: its current rows as of a moment.
 
     Args:

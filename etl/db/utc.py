@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, select, update
 
-from etl.db.dialects.expressions import words_of
+from etl.db.dialects.expressions import expressions_for
 from etl.db.tables import WallClock, billing_records
-from etl.model import Record, bounds
+from etl.model import Record, day_bounds
 from etl.zones import Stretch, stretches
 
 Folds = Mapping[Record, int]
@@ -73,7 +73,7 @@ def next_day(connection: Connection, account_id: int, since: date) -> date | Non
     """The first day from one day on of which there are rows."""
     row = billing_records.c
     moment = connection.scalar(
-        select(func.min(row.created_at)).where(row.account_id == account_id, row.created_at >= bounds(since)[0])
+        select(func.min(row.created_at)).where(row.account_id == account_id, row.created_at >= day_bounds(since)[0])
     )
     return None if moment is None else moment.date()
 
@@ -106,7 +106,7 @@ def _each(
 
 
 def _shifted(connection: Connection, seconds: int) -> ColumnElement[datetime]:
-    words = words_of(connection.dialect.name)
+    words = expressions_for(connection.dialect.name)
     return literal_column(words.shifted.format(time="created_at", seconds=seconds), WallClock())
 
 

@@ -9,22 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from etl.db.dialects.expressions import Words, words_of
-from etl.db.time_travel import records_asof
+from etl.db.dialects.expressions import SqlExpressions, expressions_for
+from etl.db.time_travel import point_in_time_records
 from etl.db.view_columns import VIEW_COLUMNS
 
 
-def define_views(backend: str) -> dict[str, str]:
+def view_queries(backend: str) -> dict[str, str]:
     """The query of each view, by name, in the order they are to be made.
 
     Args:
         backend: `sqlite`, `postgresql`, `mysql` or `mariadb`.
     """
-    words = words_of(backend)
+    words = expressions_for(backend)
     return {name: query(words) for name, query in _QUERIES.items()}
 
 
-def define_asof(backend: str, moment: str = ":moment") -> str:
+def point_in_time_query(backend: str, moment: str = ":moment") -> str:
     """The query of the `billing` view as of a moment: of the days that were closed then, as they were known then.
 
     `day_state` is as it is now; `updated_at` is empty where the record was changed after the moment.
@@ -33,24 +33,24 @@ def define_asof(backend: str, moment: str = ":moment") -> str:
         backend: As above.
         moment: What stands for it in the query: UTC without a zone.
     """
-    words = words_of(backend)
-    return _billing(words, records_asof(words, moment))
+    words = expressions_for(backend)
+    return _billing(words, point_in_time_records(words, moment))
 
 
-def make_views(backend: str) -> list[str]:
+def create_view_statements(backend: str) -> list[str]:
     """The statements that make all views; where the database has such, `billing_asof` and comments on columns too."""
-    views = [f"CREATE VIEW {name} AS\n{query}" for name, query in define_views(backend).items()]
+    views = [f"CREATE VIEW {name} AS\n{query}" for name, query in view_queries(backend).items()]
     return views + ([_asof_function(), *_comments()] if backend == "postgresql" else [])
 
 
-def drop_views(backend: str) -> list[str]:
-    """The statements that remove all that `make_views` makes."""
+def drop_view_statements(backend: str) -> list[str]:
+    """The statements that remove all that `create_view_statements` makes."""
     functions = ["DROP FUNCTION IF EXISTS billing_asof(timestamptz)"] if backend == "postgresql" else []
     return functions + [f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS)]
 
 
 def _asof_function() -> str:
-    query = define_asof("postgresql", "(moment AT TIME ZONE 'UTC')")
+    query = point_in_time_query("postgresql", "(moment AT TIME ZONE 'UTC')")
     return f"""CREATE FUNCTION billing_asof(moment timestamptz) RETURNS SETOF billing
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
 {query}
@@ -77,7 +77,7 @@ _DAY_STATE: Final = """CASE
 _DELIVERED: Final = "SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END)"
 
 
-def _with_its_day(words: Words, records: str = "billing_records") -> str:
+def _join_day(words: SqlExpressions, records: str = "billing_records") -> str:
     return f"""FROM {records} r
 JOIN accounts a ON a.id = r.account_id
 LEFT JOIN synced_days d ON d.account_id = r.account_id AND d.day = {words.day_of.format("r.created_at")}
@@ -85,37 +85,37 @@ LEFT JOIN sync_state s ON s.account_id = r.account_id
 WHERE r.withdrawn_at IS NULL"""
 
 
-def _of_its_range(words: Words, column: str) -> str:
+def _numbering_lookup(words: SqlExpressions, column: str) -> str:
     # Not a join: what is not asked for is not looked up.
     return f"""(SELECT n.{column} FROM numbering_ranges n
     WHERE n.block = substr(r.phone, 1, 7) AND n.first_phone <= r.phone AND n.last_phone >= r.phone
       AND {words.full_number.format("r.phone")})"""
 
 
-def _each(format_: str, parts: tuple[str, ...]) -> str:
+def _amount_columns(format_: str, parts: tuple[str, ...]) -> str:
     """One column a part of an amount, `{}` its number and `{part}` what it is."""
     return ", ".join(format_.format(number, part=part) for number, part in enumerate(parts))
 
 
-def _parts_of(words: Words, column: str) -> tuple[str, ...]:
-    """The columns that `_each` made of an amount."""
+def _amount_column_names(words: SqlExpressions, column: str) -> tuple[str, ...]:
+    """The columns that `_amount_columns` made of an amount."""
     return tuple(f"{column}_{number}" for number, _ in enumerate(words.parts(column)))
 
 
-def _billing(words: Words, records: str = "billing_records") -> str:
+def _billing(words: SqlExpressions, records: str = "billing_records") -> str:
     return f"""SELECT a.label AS account, r.created_at, r.created_at_utc, {words.day_of.format("r.created_at")} AS day,
   r.phone, r.code_auth, r.status, r.status_info,
   {words.money("r.price")} AS price, r.repeats,
   {words.money("r.price", "r.repeats")} AS amount,
   {words.is_true("r.status = 1")} AS delivered,
-  {_of_its_range(words, "operator")} AS operator,
-  {_of_its_range(words, "region")} AS region,
+  {_numbering_lookup(words, "operator")} AS operator,
+  {_numbering_lookup(words, "region")} AS region,
   {_DAY_STATE} AS day_state,
   r.first_seen_at, r.updated_at
-{_with_its_day(words, records)}"""
+{_join_day(words, records)}"""
 
 
-def _daily_spend(words: Words) -> str:
+def _daily_spend(words: SqlExpressions) -> str:
     day = words.day_of.format("r.created_at")
     return f"""SELECT a.label AS account, {day} AS day,
   {words.integer.format("SUM(r.repeats)")} AS records,
@@ -124,15 +124,16 @@ def _daily_spend(words: Words) -> str:
   {words.money("r.price", "r.repeats", total=True)} AS spend,
   {words.money("r.price", "(r.repeats - 1)", total=True)} AS repeated_spend,
   {_DAY_STATE} AS day_state
-{_with_its_day(words)}
+{_join_day(words)}
 GROUP BY a.label, {day}, d.suspect_since, d.first_closed_at, d.day, s.settled_through"""
 
 
-def _monthly_spend(words: Words) -> str:
+def _monthly_spend(words: SqlExpressions) -> str:
     month, restated_month = words.month_of.format("r.created_at"), words.month_of.format("j.day")
     price, delta = words.parts("r.price"), words.parts("j.delta")
     spend, restated = (
-        words.shown(*(f"SUM({part})" for part in _parts_of(words, name))) for name in ("m.spend", "m.restated")
+        words.shown(*(f"SUM({part})" for part in _amount_column_names(words, name)))
+        for name in ("m.spend", "m.restated")
     )
     return f"""SELECT a.label AS account, m.month,
   {words.integer.format("SUM(m.records)")} AS records,
@@ -142,25 +143,25 @@ def _monthly_spend(words: Words) -> str:
   {restated} AS restated
 FROM (
   SELECT r.account_id, {month} AS month, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
-    {_each("SUM({part} * r.repeats) AS spend_{}", price)}, {_each("0 AS restated_{}", delta)}
+    {_amount_columns("SUM({part} * r.repeats) AS spend_{}", price)}, {_amount_columns("0 AS restated_{}", delta)}
   FROM billing_records r
   WHERE r.withdrawn_at IS NULL
   GROUP BY r.account_id, {month}
   UNION ALL
-  SELECT j.account_id, {restated_month}, 0, 0, {_each("0", price)}, {_each("SUM({part})", delta)}
+  SELECT j.account_id, {restated_month}, 0, 0, {_amount_columns("0", price)}, {_amount_columns("SUM({part})", delta)}
   FROM restatements j
   GROUP BY j.account_id, {restated_month}
   UNION ALL
-  SELECT p.account_id, p.month, p.records, p.delivered, {_each("{part}", words.parts("p.spend"))},
-    {_each("{part}", words.parts("p.restated"))}
+  SELECT p.account_id, p.month, p.records, p.delivered, {_amount_columns("{part}", words.parts("p.spend"))},
+    {_amount_columns("{part}", words.parts("p.restated"))}
   FROM purged_months p
 ) m
 JOIN accounts a ON a.id = m.account_id
 GROUP BY a.label, m.month"""
 
 
-def _delivery_by_operator(words: Words) -> str:
-    spend = _parts_of(words, "o.spend")
+def _delivery_by_operator(words: SqlExpressions) -> str:
+    spend, operator = _amount_column_names(words, "o.spend"), _numbering_lookup(words, "operator")
     return f"""SELECT a.label AS account, o.day, o.operator,
   {words.integer.format("o.records")} AS records,
   {words.integer.format("o.delivered")} AS delivered,
@@ -169,9 +170,9 @@ def _delivery_by_operator(words: Words) -> str:
   CASE WHEN o.delivered > 0 THEN {words.shared(spend, "o.delivered")} END AS cost_per_delivery
 FROM (
   SELECT r.account_id, r.day, r.operator, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
-    {_each("SUM({part} * r.repeats) AS spend_{}", words.parts("r.price"))}
+    {_amount_columns("SUM({part} * r.repeats) AS spend_{}", words.parts("r.price"))}
   FROM (
-    SELECT r.account_id, {words.day_of.format("r.created_at")} AS day, {_of_its_range(words, "operator")} AS operator,
+    SELECT r.account_id, {words.day_of.format("r.created_at")} AS day, {operator} AS operator,
       r.status, r.repeats, r.price
     FROM billing_records r
     WHERE r.withdrawn_at IS NULL
@@ -181,7 +182,7 @@ FROM (
 JOIN accounts a ON a.id = o.account_id"""
 
 
-def _restated_days(words: Words) -> str:
+def _restated_days(words: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, d.day, d.first_closed_at, d.restated_at,
   {words.money("d.first_closed_spend")} AS spend_before,
   {words.money("d.spend")} AS spend_after,
@@ -195,7 +196,7 @@ WAITS: Final = "waits for days"
 """The finding of a pair that proves nothing yet: at its end days were suspect, or over and not whole."""
 
 
-def _balance_proof(words: Words) -> str:
+def _balance_proof(words: SqlExpressions) -> str:
     """Consecutive snapshots; what is unexplained is counted from the last snapshot without an unproven day."""
     numbers = range(len(words.parts("")))
 
@@ -204,7 +205,7 @@ def _balance_proof(words: Words) -> str:
 
     def paid_in(since: str, name: str) -> str:
         between = f"t.account_id = p.account_id AND t.at > p.{since} AND t.at <= p.closed_at"
-        return _each(
+        return _amount_columns(
             f"COALESCE((SELECT SUM({{part}}) FROM balance_top_ups t WHERE {between}), 0) AS {name}_{{}}",
             words.parts("t.amount"),
         )
@@ -212,7 +213,7 @@ def _balance_proof(words: Words) -> str:
     def restated_since(column: str, name: str) -> str:
         ends = (words.parts(f"p.{end}_{column}") for end in ("closing", "since"))
         changes = tuple(f"{closing} - {since}" for closing, since in zip(*ends, strict=True))
-        return _each(f"COALESCE({{part}}, 0) AS {name}_{{}}", changes)
+        return _amount_columns(f"COALESCE({{part}}, 0) AS {name}_{{}}", changes)
 
     amounts = ("opening", "closing", "opening_spend", "closing_spend", "since_balance", "since_spend")
     charged = parts(lambda n: f"(q.closing_spend_{n} - q.opening_spend_{n})")
@@ -220,7 +221,7 @@ def _balance_proof(words: Words) -> str:
     left = parts(
         lambda n: f"(q.closing_{n} - q.since_balance_{n} - q.paid_in_{n} + q.closing_spend_{n} - q.since_spend_{n})"
     )
-    difference, rose, fell = (_parts_of(words, f"d.{name}") for name in ("difference", "rose", "fell"))
+    difference, rose, fell = (_amount_column_names(words, f"d.{name}") for name in ("difference", "rose", "fell"))
 
     def above_zero(amount: tuple[str, ...]) -> str:
         return words.positive(*amount)
@@ -254,12 +255,12 @@ def _balance_proof(words: Words) -> str:
         return f"CASE WHEN e.waits = 0 THEN {amount} END"
 
     return f"""SELECT a.label AS account, e.opened_at, e.closed_at,
-  {words.shown(*_parts_of(words, "e.opening"))} AS opening,
-  {words.shown(*_parts_of(words, "e.closing"))} AS closing,
-  {words.shown(*_parts_of(words, "e.charged"))} AS charged,
-  {words.shown(*_parts_of(words, "e.top_ups"))} AS top_ups,
-  {settled(words.shown(*_parts_of(words, "e.carried")))} AS carried,
-  {settled(words.shown(*_parts_of(words, "e.restated")))} AS restated,
+  {words.shown(*_amount_column_names(words, "e.opening"))} AS opening,
+  {words.shown(*_amount_column_names(words, "e.closing"))} AS closing,
+  {words.shown(*_amount_column_names(words, "e.charged"))} AS charged,
+  {words.shown(*_amount_column_names(words, "e.top_ups"))} AS top_ups,
+  {settled(words.shown(*_amount_column_names(words, "e.carried")))} AS carried,
+  {settled(words.shown(*_amount_column_names(words, "e.restated")))} AS restated,
   {settled(words.shown(*unexplained))} AS unexplained,
   CASE
     WHEN e.waits = 1 THEN '{WAITS}'
@@ -275,13 +276,13 @@ FROM (
   FROM (
     SELECT q.account_id, q.opened_at, q.closed_at, q.waits,
       {handed_on("q", "opening", "closing", "top_ups", "rose", "fell")},
-      {_each("{part} AS charged_{}", charged)},
-      {_each("{part} AS difference_{}", left)},
-      {_each("{part} AS carried_{}", parts(lambda n: f"({left[n]} - {own[n]})"))}
+      {_amount_columns("{part} AS charged_{}", charged)},
+      {_amount_columns("{part} AS difference_{}", left)},
+      {_amount_columns("{part} AS carried_{}", parts(lambda n: f"({left[n]} - {own[n]})"))}
     FROM (
       SELECT p.account_id, p.opened_at, p.closed_at,
         CASE WHEN p.unproven_days = 0 AND p.since IS NOT NULL THEN 0 ELSE 1 END AS waits,
-        {", ".join(_each(f"{{part}} AS {amount}_{{}}", words.parts(f"p.{amount}")) for amount in amounts)},
+        {", ".join(_amount_columns(f"{{part}} AS {amount}_{{}}", words.parts(f"p.{amount}")) for amount in amounts)},
         {restated_since("up", "rose")}, {restated_since("down", "fell")},
         {paid_in("opened_at", "top_ups")}, {paid_in("since", "paid_in")}
       FROM (
@@ -305,7 +306,7 @@ FROM (
 JOIN accounts a ON a.id = e.account_id"""
 
 
-def _freshness(words: Words) -> str:
+def _freshness(words: SqlExpressions) -> str:
     open_days = "SUM(CASE WHEN d.first_closed_at IS NULL THEN 1 ELSE 0 END)"
     suspect_days = "SUM(CASE WHEN d.suspect_since IS NOT NULL THEN 1 ELSE 0 END)"
     of_account = "FROM synced_days d WHERE d.account_id = a.id"
@@ -318,7 +319,7 @@ FROM accounts a
 LEFT JOIN sync_state s ON s.account_id = a.id"""
 
 
-_QUERIES: Final[dict[str, Callable[[Words], str]]] = {
+_QUERIES: Final[dict[str, Callable[[SqlExpressions], str]]] = {
     "billing": _billing,
     "daily_spend": _daily_spend,
     "monthly_spend": _monthly_spend,

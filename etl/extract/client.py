@@ -18,18 +18,18 @@ from typing import Any, BinaryIO, Final, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from etl.errors import Refused, Transient, UnknownRecord, UnusableAnswer, VendorError
+from etl.errors import InvalidResponse, RequestRejected, RetryableError, UnknownRecordError, VendorError
 from etl.extract.json_parser import parse_answer, parse_data
-from etl.extract.spool import needs_room
+from etl.extract.spool import disk_full_guard
 from etl.extract.transport import Transport
-from etl.model import Feed, Window
+from etl.model import DateRange, Feed
 
 IN_MEMORY: Final = 1 << 20
 """Bytes of a JSON answer that are kept in memory; a larger one goes to a temporary file."""
-FIRST_WAIT: Final = 1.0
+INITIAL_BACKOFF_SECONDS: Final = 1.0
 """Seconds: the longest wait before the second try; it doubles with every further one."""
 
-MOST_RECORDS: Final = 100
+MAX_NEWEST_RECORDS: Final = 100
 """Records of one answer to `get_billing_record`, at the most. Source: the vendor's reference."""
 RECORD_ID: Final = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~:-]{1,128}", re.ASCII)
 """An id: one segment of a path that needs no escape. Assumed; the independent client has integers."""
@@ -63,7 +63,7 @@ class Client:
         """Seconds by which this machine's clock is ahead of the vendor's, once an answer told."""
         return self._transport.clock_skew
 
-    def billing_data(self, asked: Window, read: Callable[[Feed], T]) -> T:
+    def billing_data(self, asked: DateRange, read: Callable[[Feed], T]) -> T:
         """What `read` makes of the records of the days asked for.
 
         Args:
@@ -81,7 +81,7 @@ class Client:
         """What `read` makes of the last records that the vendor has.
 
         Args:
-            count: From 1 to MOST_RECORDS; an account with fewer records has all of them listed.
+            count: From 1 to MAX_NEWEST_RECORDS; an account with fewer records has all of them listed.
             read: As for `billing_data`.
 
         Raises:
@@ -90,8 +90,8 @@ class Client:
         Source: the vendor's reference, `get_billing_record`: at most 100. The order is not stated, nor is by what
         records are the last ones; that it is `created_at` is assumed.
         """
-        if not 1 <= count <= MOST_RECORDS:
-            raise ValueError(f"the number of records is from 1 to {MOST_RECORDS}, not {count}")
+        if not 1 <= count <= MAX_NEWEST_RECORDS:
+            raise ValueError(f"the number of records is from 1 to {MAX_NEWEST_RECORDS}, not {count}")
         fetch = partial(self._read_records, "GET", f"get_billing_record/{count}", read)
         return self._ask("get_billing_record", fetch)
 
@@ -104,13 +104,13 @@ class Client:
                 use is asked for again.
 
         Raises:
-            NoRoom: There is none for the file, or for what `read` puts beside it.
+            DiskFullError: There is none for the file, or for what `read` puts beside it.
 
         Source: the vendor's reference, `get_billing_csv`; that it reaches up to now is assumed.
         """
 
         def fetch() -> T:
-            with needs_room(), tempfile.TemporaryFile(prefix="billing-etl-") as sink:
+            with disk_full_guard(), tempfile.TemporaryFile(prefix="billing-etl-") as sink:
                 self._transport.request("GET", f"get_billing_csv/{start.isoformat()}", sink)
                 return read(sink)
 
@@ -125,7 +125,7 @@ class Client:
         def fetch() -> dict[str, Any]:
             data = parse_data(self._read("GET", "get_balance"), self._transport.redact)
             if not isinstance(data, dict) or "balance" not in data:
-                raise UnusableAnswer("an answer without a balance")
+                raise InvalidResponse("an answer without a balance")
             return data
 
         return self._ask("get_balance", fetch)
@@ -137,7 +137,7 @@ class Client:
             record_id: From the call that started the authorisation; billing records do not carry it.
 
         Raises:
-            UnknownRecord: The vendor has none with this id.
+            UnknownRecordError: The vendor has none with this id.
             ValueError: It is not of the form RECORD_ID.
 
         Source: the vendor's reference, `get_status`: `id, created_at, phone, status, status_info, price`; an unknown
@@ -150,14 +150,14 @@ class Client:
             unknown: str | None = None
             try:
                 data = parse_data(self._read("GET", f"get_status/{record_id}"), self._transport.redact)
-            except (Refused, UnusableAnswer) as error:
+            except (RequestRejected, InvalidResponse) as error:
                 if NO_SUCH_RECORD not in str(error).casefold():
                     raise
                 unknown = str(error)
             if unknown is not None:
-                raise UnknownRecord(unknown)
+                raise UnknownRecordError(unknown)
             if not isinstance(data, dict) or "status" not in data:
-                raise UnusableAnswer("an answer without a status")
+                raise InvalidResponse("an answer without a status")
             return data
 
         return self._ask("get_status", fetch)
@@ -165,7 +165,7 @@ class Client:
     def _read_records(
         self, method: str, action: str, read: Callable[[Feed], T], body: dict[str, str] | None = None
     ) -> T:
-        with needs_room(), tempfile.SpooledTemporaryFile(IN_MEMORY, prefix="billing-etl-") as sink:
+        with disk_full_guard(), tempfile.SpooledTemporaryFile(IN_MEMORY, prefix="billing-etl-") as sink:
             self._transport.request(method, action, sink, body=body)
             return read(parse_answer(sink, self._transport.redact))
 
@@ -186,7 +186,7 @@ class Client:
         retrying = Retrying(
             stop=stop_after_attempt(self._policy.attempts),
             wait=self._wait,
-            retry=retry_if_exception_type(Transient),
+            retry=retry_if_exception_type(RetryableError),
             before_sleep=tell,
             reraise=True,
         )
@@ -197,7 +197,7 @@ class Client:
             raise error.with_traceback(None)  # noqa: B904 - it is the same error
 
     def _wait(self, state: RetryCallState) -> float:
-        jitter = wait_random_exponential(multiplier=FIRST_WAIT, max=self._policy.max_wait)(state)
+        jitter = wait_random_exponential(multiplier=INITIAL_BACKOFF_SECONDS, max=self._policy.max_wait)(state)
         error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, Transient) else None
+        asked = error.retry_after if isinstance(error, RetryableError) else None
         return jitter if asked is None else min(max(asked, jitter), self._policy.max_wait)

@@ -21,7 +21,7 @@ from datetime import date
 from typing import Final
 
 from etl.date_ranges import ONE_DAY
-from etl.model import DayRecords, Record, Survey, Window
+from etl.model import DateRange, DayRecords, ReadStats, Record
 
 SMALLEST_LIMIT: Final = 10
 """Records: an answer of fewer is whole. Assumed: no interface for billing data is limited to less."""
@@ -40,7 +40,7 @@ class AnswerSizes:
         self._spans: set[tuple[str | None, str | None]] = set()
         self._lock = threading.Lock()
 
-    def note(self, survey: Survey) -> None:
+    def note(self, survey: ReadStats) -> None:
         """Take the size of an answer into account."""
         with self._lock:
             if survey.listed > self.largest:
@@ -126,27 +126,27 @@ def day_of(record: Record | tuple[str, str, str]) -> date:
     return date.fromisoformat(record[0][:10])
 
 
-def is_in_order(survey: Survey) -> bool:
+def is_in_order(survey: ReadStats) -> bool:
     """Whether a listing goes by time, in either direction: then a limit cuts it at an end."""
     return (survey.ascending or survey.descending) and survey.earliest != survey.latest
 
 
-def is_of_one_day(survey: Survey) -> bool:
+def is_of_one_day(survey: ReadStats) -> bool:
     """Whether all records of a listing are of a single day."""
-    return survey.earliest is not None and len(set(ends_of(survey))) == 1
+    return survey.earliest is not None and len(set(listed_range(survey))) == 1
 
 
-def sides_shown(survey: Survey, wanted: Window) -> tuple[bool, bool]:
+def sides_shown(survey: ReadStats, wanted: DateRange) -> tuple[bool, bool]:
     """Whether a listing has a record before the days wanted, and one behind them."""
     if survey.earliest is None:
         return False, False
-    earliest, latest = ends_of(survey)
+    earliest, latest = listed_range(survey)
     return earliest < wanted.first, latest > wanted.last
 
 
-def encloses(survey: Survey, day: date) -> bool:
+def encloses(survey: ReadStats, day: date) -> bool:
     """Whether a listing has records of earlier and of later days."""
-    return sides_shown(survey, Window(day, day)) == (True, True)
+    return sides_shown(survey, DateRange(day, day)) == (True, True)
 
 
 def looks_like_a_limit(listed: int) -> bool:
@@ -162,7 +162,7 @@ def looks_like_a_limit(listed: int) -> bool:
     )
 
 
-def days_out_of_reach(days: Iterable[date], asked: Window, survey: Survey, *, margin: int) -> frozenset[date]:
+def days_out_of_reach(days: Iterable[date], asked: DateRange, survey: ReadStats, *, margin: int) -> frozenset[date]:
     """The days that a question may not have reached, under the least favourable meaning of its end date.
 
     Args:
@@ -175,35 +175,35 @@ def days_out_of_reach(days: Iterable[date], asked: Window, survey: Survey, *, ma
     return frozenset(day for day in days if (asked.last - day).days < margin and latest <= day.isoformat())
 
 
-def days_left_out(days: Iterable[date], asked: Window, survey: Survey) -> frozenset[date]:
+def days_left_out(days: Iterable[date], asked: DateRange, survey: ReadStats) -> frozenset[date]:
     """The days without a record at one end, where the answer goes beyond the question at the other end."""
     too_early, too_late = goes_beyond(asked, survey)
     if not (too_early or too_late):
         return frozenset()
-    earliest, latest = ends_of(survey)
+    earliest, latest = listed_range(survey)
     return frozenset(day for day in days if (too_late and day < earliest) or (too_early and day > latest))
 
 
-def goes_beyond(asked: Window, survey: Survey) -> tuple[bool, bool]:
+def goes_beyond(asked: DateRange, survey: ReadStats) -> tuple[bool, bool]:
     """Whether the answer has records before or after the days of the question, more than another zone could explain."""
     if survey.earliest is None:
         return False, False
-    earliest, latest = ends_of(survey)
+    earliest, latest = listed_range(survey)
     return earliest < asked.first - ONE_DAY, latest > asked.last + ONE_DAY
 
 
-def ends_of(survey: Survey) -> tuple[date, date]:
+def listed_range(survey: ReadStats) -> tuple[date, date]:
     """The first and the last day of a listing that has a good record."""
     return date.fromisoformat((survey.earliest or "")[:10]), date.fromisoformat((survey.latest or "")[:10])
 
 
-def about(survey: Survey) -> str:
+def describe_range(survey: ReadStats) -> str:
     """What an answer turned out to be, for a person."""
-    first, last = ends_of(survey)
-    return f"an answer about other days, {Window(first, last)},"
+    first, last = listed_range(survey)
+    return f"an answer about other days, {DateRange(first, last)},"
 
 
-def overlaps(asked: Window, survey: Survey) -> bool:
+def overlaps(asked: DateRange, survey: ReadStats) -> bool:
     """Whether some day of a listing is of the question, in whatever zone."""
-    earliest, latest = ends_of(survey)
+    earliest, latest = listed_range(survey)
     return latest >= asked.first - ONE_DAY and earliest <= asked.last + ONE_DAY

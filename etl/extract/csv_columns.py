@@ -10,7 +10,7 @@ import unicodedata
 from itertools import permutations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from etl.errors import UnusableAnswer
+from etl.errors import InvalidResponse
 from etl.model import REQUIRED_FIELDS, RawRecord
 from etl.spreadsheet import is_no_value, restore_key
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 FIELDS: Final = RawRecord.__struct_fields__
 
-Columns: TypeAlias = dict[str, int]
+ColumnIndex: TypeAlias = dict[str, int]
 """Field → index of its column."""
 
 
 # By name -------------------------------------------------------------------------------------------------------------
 
 
-class _Vocabulary(NamedTuple):
+class _HeaderPattern(NamedTuple):
     """A name means a field when it holds one of the words that say so, and nothing but those and words `beside` them.
 
     That every word be understood is what keeps "Код ошибки", "Номер договора", "updated_at" or "Цена, коп." out.
@@ -44,85 +44,85 @@ _CODE: Final = r"code код\w{0,2}"
 _STATUS: Final = r"status state result статус\w* состояни\w+ результат\w*"
 _EVENT: Final = r"of the auth authorization call request авторизаци\w+ вызов\w* звон\w+ запрос\w* операци\w+"
 
-_VOCABULARIES: Final = {
-    "created_at": _Vocabulary(
+_HEADER_PATTERNS: Final = {
+    "created_at": _HeaderPattern(
         _any_of(r"created? creation date time datetime timestamp дат[аеуы] датавремя врем\w+ создан\w*"),
         _any_of(_EVENT, r"at and event start msk и в начала отправки события мск"),
     ),
-    "phone": _Vocabulary(
+    "phone": _HeaderPattern(
         _any_of(r"phone telephone tel msisdn number mobile subscriber тел телефон\w* номер\w* абонент\w*"),
         # Not the _EVENT: "Номер запроса" is no telephone.
         _any_of(r"of the auth client customer user recipient авторизаци\w+ клиент\w* мобильн\w+ получател\w+"),
     ),
-    "code_auth": _Vocabulary(
+    "code_auth": _HeaderPattern(
         _any_of(_CODE, r"pin otp пин\w{0,2} пинкод\w?"),
         _any_of(_EVENT, r"confirmation verification sms из подтверждени\w+ проверки смс"),
     ),
     # A code may stand beside a status and a status not beside a code, so that "Код статуса" is a status.
-    "status": _Vocabulary(_any_of(_STATUS), _any_of(_CODE, _EVENT, r"delivery доставк\w+")),
-    "status_info": _Vocabulary(
+    "status": _HeaderPattern(_any_of(_STATUS), _any_of(_CODE, _EVENT, r"delivery доставк\w+")),
+    "status_info": _HeaderPattern(
         _any_of(
             r"info information desc description message details? comments? text",
             r"инф\w* опис\w+ коммент\w+ расшифр\w+ детал\w+ текст\w* сообщени\w+",
         ),
         _any_of(_STATUS, _CODE, _EVENT, r"about delivery о об по к доставк\w+"),
     ),
-    "price": _Vocabulary(
+    "price": _HeaderPattern(
         _any_of(r"price cost amount sum tariff цен[аеуы] стоимост\w+ сумм\w+ тариф\w*"),
         _any_of(_EVENT, r"in per rub rur rubles? в за списани\w+ услуг\w+ руб\w* р"),
     ),
 }
 
 
-def name_shown(name: str) -> str:
+def printable_name(name: str) -> str:
     """Make a column's name fit for a message: printable, short, and no number even if it was no name at all."""
     printable = "".join(character if character.isprintable() else " " for character in name[:200])
     return re.sub(r"\d{2,}", "…", " ".join(printable.split()))[:40] or "(no name)"
 
 
-def _words_of(name: str) -> list[str]:
+def _tokenise(name: str) -> list[str]:
     """`createdAt`, `CREATED_AT` and `Created at` are the same two words."""
     spaced = re.sub(r"(?<=[a-zа-яё])(?=[A-ZА-ЯЁ])", " ", unicodedata.normalize("NFKC", name))
     # A sign that changes the amount is a word, so that it is noticed as one not understood.
     return re.findall(r"[^\W_]+|[$€%]", spaced.casefold().replace("ё", "е"))
 
 
-def field_named(name: str) -> str | None:
+def field_for_header(name: str) -> str | None:
     """Tell the field that a column's name means, if it is certain."""
     if len(name) > 100 or not set(name).isdisjoint(';|\t"'):
         return None  # no name, but a line split at the wrong delimiter
-    words = _words_of(name)
-    for field, (says, beside) in _VOCABULARIES.items():
+    words = _tokenise(name)
+    for field, (says, beside) in _HEADER_PATTERNS.items():
         if any(map(says.fullmatch, words)) and all(says.fullmatch(word) or beside.fullmatch(word) for word in words):
             return field
     return None
 
 
-def columns_by_name(header: Sequence[str]) -> Columns:
+def columns_by_header(header: Sequence[str]) -> ColumnIndex:
     """Find every field's column by its name; the vendor's documented name goes before any other for the same field.
 
     Raises:
-        UnusableAnswer: Two columns claim one field, or a required field has none.
+        InvalidResponse: Two columns claim one field, or a required field has none.
 
     """
-    named = [field_named(name) for name in header]
-    columns: Columns = {}
+    named = [field_for_header(name) for name in header]
+    columns: ColumnIndex = {}
     for field in FIELDS:
         claims = [index for index, claimed in enumerate(named) if claimed == field]
-        certain = [index for index in claims if _words_of(header[index]) == field.split("_")]
+        certain = [index for index in claims if _tokenise(header[index]) == field.split("_")]
         match certain or claims:
             case []:
                 continue
             case [index]:
                 columns[field] = index
             case [first, second, *_]:
-                raise UnusableAnswer(
-                    f"two columns claim to be the {field}: number {first + 1} ({name_shown(header[first])}) "
-                    f"and number {second + 1} ({name_shown(header[second])})"
+                raise InvalidResponse(
+                    f"two columns claim to be the {field}: number {first + 1} ({printable_name(header[first])}) "
+                    f"and number {second + 1} ({printable_name(header[second])})"
                 )
     if missing := [field for field in REQUIRED_FIELDS if field not in columns]:
-        strange = [name_shown(name) for name, field in zip(header, named, strict=True) if field is None][:10]
-        raise UnusableAnswer(
+        strange = [printable_name(name) for name, field in zip(header, named, strict=True) if field is None][:10]
+        raise InvalidResponse(
             f"the header names no {', '.join(missing)}" + (f"; not understood: {', '.join(strange)}" if strange else "")
         )
     return columns
@@ -143,7 +143,7 @@ _NUMBER: Final = re.compile(
 _BOOLEAN: Final = r"(?i:true|false)"
 _ANYTHING: Final = re.compile(r"(?s:.+)")
 
-_EVERY_CELL: Final = {
+_ALL_CELLS: Final = {
     "created_at": _TIME,
     "phone": re.compile(r"[0-9+()\[\]\s\u2010-\u2015\u2212-]*"),
     "code_auth": re.compile(r"[0-9]{0,8}"),
@@ -159,7 +159,7 @@ Phones and codes are looked at as they were before a spreadsheet touched them.
 
 _KEYS: Final = frozenset({"phone", "code_auth"})
 
-_SOME_CELL: Final = {
+_ANY_CELL: Final = {
     "created_at": _ANYTHING,
     "phone": re.compile(r"(?:[^0-9]*[0-9]){10,15}[^0-9]*"),
     "code_auth": _ANYTHING,
@@ -175,7 +175,7 @@ def is_time(cell: str) -> bool:
     return _TIME.fullmatch(cell.strip()) is not None
 
 
-class Column:
+class ColumnProfile:
     """What the cells of one column speak for and against."""
 
     __slots__ = ("_allowed", "_has_value", "_shown", "blank")
@@ -194,8 +194,8 @@ class Column:
         self._has_value = self._has_value or any(values)
         keys = set(map(_key_shown, values)) if self._allowed & _KEYS else values
         seen = {field: keys if field in _KEYS else values for field in self._allowed}
-        self._allowed = {field for field in self._allowed if all(map(_EVERY_CELL[field].fullmatch, seen[field]))}
-        self._shown |= {f for f in self._allowed - self._shown if any(map(_SOME_CELL[f].fullmatch, seen[f]))}
+        self._allowed = {field for field in self._allowed if all(map(_ALL_CELLS[field].fullmatch, seen[field]))}
+        self._shown |= {f for f in self._allowed - self._shown if any(map(_ANY_CELL[f].fullmatch, seen[f]))}
 
     @property
     def fields(self) -> set[str]:
@@ -214,21 +214,21 @@ def _key_shown(cell: str) -> str:
     return cell if key is None else key
 
 
-def columns_by_content(columns: Sequence[Column]) -> Columns:
+def columns_by_content(columns: Sequence[ColumnProfile]) -> ColumnIndex:
     """Find the one way to give every column a field. The order of the columns counts for nothing.
 
     The six fields or the five without `status_info`; an empty last column may be the mark of a trailing delimiter.
 
     Raises:
-        UnusableAnswer: There is no such way, or more than one.
+        InvalidResponse: There is no such way, or more than one.
 
     """
-    readings = list(_readings(columns))
+    readings = list(_assignments(columns))
     if columns[-1].blank:
-        readings += _readings(columns[:-1])
+        readings += _assignments(columns[:-1])
     if not readings:
         unseen = [field for field in FIELDS if not any(field in column.fields for column in columns)]
-        raise UnusableAnswer(
+        raise InvalidResponse(
             f"no header, and no column is certain to be the {', '.join(unseen)}"
             if unseen
             else f"no header, and its {len(columns)} columns do not make up the fields of a record"
@@ -237,11 +237,11 @@ def columns_by_content(columns: Sequence[Column]) -> Columns:
         one, other = readings[:2]
         field = next(field for field in FIELDS if one.get(field) != other.get(field))
         places = [f"column {reading[field] + 1}" if field in reading else "none" for reading in (one, other)]
-        raise UnusableAnswer(f"no header, and the {field} could be {' or '.join(sorted(places))}")
+        raise InvalidResponse(f"no header, and the {field} could be {' or '.join(sorted(places))}")
     return readings[0]
 
 
-def _readings(columns: Sequence[Column]) -> Iterator[Columns]:
+def _assignments(columns: Sequence[ColumnProfile]) -> Iterator[ColumnIndex]:
     if len(columns) not in (len(FIELDS), len(FIELDS) - 1):
         return
     fields = [field for field in FIELDS if len(columns) == len(FIELDS) or field != "status_info"]

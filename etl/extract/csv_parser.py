@@ -20,16 +20,16 @@ from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from etl.errors import UnusableAnswer
+from etl.errors import InvalidResponse
 from etl.extract.csv_columns import (
     FIELDS,
-    Column,
-    Columns,
+    ColumnIndex,
+    ColumnProfile,
     columns_by_content,
-    columns_by_name,
-    field_named,
+    columns_by_header,
+    field_for_header,
     is_time,
-    name_shown,
+    printable_name,
 )
 from etl.model import MISSING, Feed, RawRecord
 
@@ -60,36 +60,36 @@ _BINARY: Final = {
 }
 
 
-def parse_export(file: BinaryIO) -> Feed:
+def parse_csv(file: BinaryIO) -> Feed:
     """Recognise the form of a billing export and open it.
 
     Args:
         file: The answer's body as it came. It is read more than once, and must stay open until the rows are read.
 
     Returns:
-        Its rows as a stream, cells as they stand. It raises UnusableAnswer where the file turns out to be broken, so
+        Its rows as a stream, cells as they stand. It raises InvalidResponse where the file turns out to be broken, so
         nothing of it counts until all of it is read.
 
     Raises:
-        UnusableAnswer: It is no CSV, is broken, or can be read in no way or in more than one. The text holds no cell.
+        InvalidResponse: It is no CSV, is broken, or can be read in no way or in more than one. The text holds no cell.
 
     """
-    encoding = _recognise_encoding(file)
-    form = _recognise_form(file, encoding)
+    encoding = _detect_encoding(file)
+    form = _detect_format(file, encoding)
     return Feed(rows=_records(file, form), fields=frozenset(form.columns), unknown=form.unknown)
 
 
 # Encoding ------------------------------------------------------------------------------------------------------------
 
 
-def _recognise_encoding(file: BinaryIO) -> str:
+def _detect_encoding(file: BinaryIO) -> str:
     """Make sure that the file is text, of whole lines, in an encoding that decodes all of it."""
     file.seek(0)
     head = file.read(_CHUNK)
     marked, encoding, line_ends = next(
         (mark for mark in _BYTE_ORDER_MARKS if head.startswith(mark[0])), (b"", "utf-8", _LINE_ENDS)
     )
-    _refuse_what_is_no_csv(head, encoding)
+    _reject_non_csv(head, encoding)
     file.seek(0)
     tail = b""
     valid = stray = 0
@@ -97,26 +97,26 @@ def _recognise_encoding(file: BinaryIO) -> str:
     decoder = codecs.getincrementaldecoder(encoding)("strict" if marked else "surrogateescape")
     for chunk in _chunks(file):
         if len(chunk) == _CHUNK and b"\n" not in chunk and b"\r" not in chunk:
-            raise UnusableAnswer(f"a line is longer than {_CHUNK} bytes")
+            raise InvalidResponse(f"a line is longer than {_CHUNK} bytes")
         tail = (tail + chunk)[-2:]
         text = None
         with suppress(UnicodeDecodeError):
             text = decoder.decode(chunk)
         if text is None:
             # Outside of the block: the decoder's own error holds the whole chunk, phones and all.
-            raise UnusableAnswer(f"its byte order mark promises {encoding}, and it is not")
+            raise InvalidResponse(f"its byte order mark promises {encoding}, and it is not")
         if not text.isascii():
             whole = text.encode("utf-8", "ignore").decode()
             stray += len(text) - len(whole)
             valid += len(whole) - len(whole.encode("ascii", "ignore"))
         impossible_in_cp1251 = impossible_in_cp1251 or b"\x98" in chunk
     if not tail.endswith(line_ends) or decoder.getstate()[0]:
-        raise UnusableAnswer("it breaks off in the middle of a line")
+        raise InvalidResponse("it breaks off in the middle of a line")
     if not stray:
         return encoding
     # Letters of cp1251 rarely happen to form UTF-8. Where most do, it is UTF-8 that lost or gained a few bytes.
     if valid >= stray or impossible_in_cp1251:
-        raise UnusableAnswer("its text is neither UTF-8 nor cp1251")
+        raise InvalidResponse("its text is neither UTF-8 nor cp1251")
     return "cp1251"
 
 
@@ -125,27 +125,27 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
         yield chunk
 
 
-def _refuse_what_is_no_csv(head: bytes, encoding: str) -> None:
+def _reject_non_csv(head: bytes, encoding: str) -> None:
     for magic, kind in _BINARY.items():
         if head.startswith(magic):
-            raise UnusableAnswer(f"{kind} in place of a CSV")
+            raise InvalidResponse(f"{kind} in place of a CSV")
     if encoding != "utf-16" and head.count(b"\0") * 4 > len(head):
-        raise UnusableAnswer("binary data in place of a CSV")
+        raise InvalidResponse("binary data in place of a CSV")
     text = head.decode(encoding, "replace").lstrip("\ufeff\0 \t\r\n")
     if not text:
-        raise UnusableAnswer("an empty answer in place of a CSV")
+        raise InvalidResponse("an empty answer in place of a CSV")
     if text[0] in "{[":
         kind = "a JSON error" if '"error"' in text else "JSON"
-        raise UnusableAnswer(f"{kind} in place of a CSV")
+        raise InvalidResponse(f"{kind} in place of a CSV")
     if text[0] == "<":
-        raise UnusableAnswer("an HTML or XML page in place of a CSV")
+        raise InvalidResponse("an HTML or XML page in place of a CSV")
 
 
 # Delimiter, header, columns ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
+class _CsvFormat:
     """One way to read the file."""
 
     encoding: str
@@ -153,7 +153,7 @@ class _Form:
     width: int
     """Columns of every line, a trailing empty one included."""
     header: list[str] | None = None
-    columns: Columns = field(default_factory=dict)
+    columns: ColumnIndex = field(default_factory=dict)
 
     @property
     def ends_in_delimiter(self) -> bool:
@@ -163,28 +163,30 @@ class _Form:
     def unknown(self) -> tuple[str, ...]:
         names = (self.header or [])[: -1 if self.ends_in_delimiter else None]
         known = set(self.columns.values())
-        return tuple(name_shown(name) for index, name in enumerate(names) if index not in known)
+        return tuple(printable_name(name) for index, name in enumerate(names) if index not in known)
 
 
-def _recognise_form(file: BinaryIO, encoding: str) -> _Form:
+def _detect_format(file: BinaryIO, encoding: str) -> _CsvFormat:
     """Try every delimiter, and insist that only one of them makes sense."""
-    forms: list[_Form] = []
-    refusals: list[tuple[int, UnusableAnswer]] = []
+    forms: list[_CsvFormat] = []
+    refusals: list[tuple[int, InvalidResponse]] = []
     for delimiter in _DELIMITERS:
         first = _first_line(file, encoding, delimiter)
         try:
-            if form := _read_as(file, _Form(encoding, delimiter, len(first)), first):
+            if form := _try_delimiter(file, _CsvFormat(encoding, delimiter, len(first)), first):
                 forms.append(form)
-        except UnusableAnswer as refusal:
+        except InvalidResponse as refusal:
             refusals.append((len(first), refusal))
     match forms:
         case [form]:
             return form
         case [one, other, *_]:
-            raise UnusableAnswer(f"it can be read with {one.delimiter!r} and with {other.delimiter!r} as the delimiter")
+            raise InvalidResponse(
+                f"it can be read with {one.delimiter!r} and with {other.delimiter!r} as the delimiter"
+            )
     if refusals:  # of several, that of the delimiter that makes the most columns, most likely the one that was meant
         raise max(refusals, key=itemgetter(0))[1]
-    raise UnusableAnswer("the first line is neither a header nor a record")
+    raise InvalidResponse("the first line is neither a header nor a record")
 
 
 def _first_line(file: BinaryIO, encoding: str, delimiter: str) -> list[str]:
@@ -195,20 +197,20 @@ def _first_line(file: BinaryIO, encoding: str, delimiter: str) -> list[str]:
             return []
 
 
-def _read_as(file: BinaryIO, form: _Form, first: list[str]) -> _Form | None:
+def _try_delimiter(file: BinaryIO, form: _CsvFormat, first: list[str]) -> _CsvFormat | None:
     """Find the columns, given the delimiter; None where the first line makes no sense with it."""
     if any(map(is_time, first)):
         if form.width not in range(len(FIELDS) - 1, len(FIELDS) + 2):
-            raise UnusableAnswer(f"no header, and {form.width} columns where there should be five or six")
-        return replace(form, columns=columns_by_content(_survey(file, form)))
-    if len({field_named(name) for name in first} - {None}) >= 2:
-        return replace(form, header=first, columns=columns_by_name(first))
+            raise InvalidResponse(f"no header, and {form.width} columns where there should be five or six")
+        return replace(form, columns=columns_by_content(_profile_columns(file, form)))
+    if len({field_for_header(name) for name in first} - {None}) >= 2:
+        return replace(form, header=first, columns=columns_by_header(first))
     return None
 
 
-def _survey(file: BinaryIO, form: _Form) -> list[Column]:
+def _profile_columns(file: BinaryIO, form: _CsvFormat) -> list[ColumnProfile]:
     """Look at every cell of the file."""
-    columns = [Column() for _ in range(form.width)]
+    columns = [ColumnProfile() for _ in range(form.width)]
     with closing(_lines(file, form)) as lines:
         while batch := list(islice(lines, 1000)):
             for column, cells in zip(columns, zip(*batch, strict=True), strict=True):
@@ -230,7 +232,7 @@ def _as_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
-def _lines(file: BinaryIO, form: _Form) -> Generator[list[Any], None, None]:
+def _lines(file: BinaryIO, form: _CsvFormat) -> Generator[list[Any], None, None]:
     """Every line but blank ones and the header, wherever and however often it stands."""
     width, header, ends_in_delimiter = form.width, form.header, form.ends_in_delimiter
     with _as_text(file, form.encoding) as text:
@@ -240,18 +242,18 @@ def _lines(file: BinaryIO, form: _Form) -> Generator[list[Any], None, None]:
                 if len(line) != width:
                     if not line:
                         continue
-                    raise UnusableAnswer(f"line {number} has {len(line)} columns, the first one has {width}")
+                    raise InvalidResponse(f"line {number} has {len(line)} columns, the first one has {width}")
                 if line == header:
                     continue
                 if ends_in_delimiter and line[-1].strip():
-                    raise UnusableAnswer(f"line {number} has something in column {width}, which has no name")
+                    raise InvalidResponse(f"line {number} has something in column {width}, which has no name")
                 yield line
         except csv.Error:
             pass
         else:
             return
     # Outside of the except block: the text of the reader's own error may hold a cell.
-    raise UnusableAnswer(f"line {reader.line_num} has an unclosed or misplaced quote, or no end")
+    raise InvalidResponse(f"line {reader.line_num} has an unclosed or misplaced quote, or no end")
 
 
 def _numbered(reader: CsvReader) -> Iterator[tuple[int, list[Any]]]:
@@ -293,7 +295,7 @@ class _LongCells:
 _long_cells = _LongCells()
 
 
-def _records(file: BinaryIO, form: _Form) -> Generator[RawRecord, None, None]:
+def _records(file: BinaryIO, form: _CsvFormat) -> Generator[RawRecord, None, None]:
     # What the file lacks is taken from one place past the end of each line.
     pick = itemgetter(*(form.columns.get(name, form.width) for name in FIELDS))
     with closing(_lines(file, form)) as lines:

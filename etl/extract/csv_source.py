@@ -15,23 +15,23 @@ from datetime import date
 from typing import BinaryIO
 
 from etl.date_ranges import ONE_DAY
-from etl.errors import OtherDays, Refused
+from etl.errors import DateRangeMismatch, RequestRejected
 from etl.extract.client import Client
 from etl.extract.completeness import (
     AnswerSizes,
     Newest,
-    about,
+    describe_range,
     encloses,
-    ends_of,
     is_in_order,
+    listed_range,
     looks_like_a_limit,
     overlaps,
     sides_shown,
 )
-from etl.extract.json_source import DAYS_BEFORE, WEEK
-from etl.extract.source_days import ReadFeed, SourceDays, mention_unknown
-from etl.extract.spool import Spill
-from etl.model import ATTRIBUTES, DayRecords, Survey, Window
+from etl.extract.json_source import PADDING_BEFORE, WEEK
+from etl.extract.source_days import FeedReader, SourceDays, log_unknown_fields
+from etl.extract.spool import RecordSpool
+from etl.model import ATTRIBUTES, DateRange, DayRecords, ReadStats
 from etl.unreadable import unreadable_days
 
 log = logging.getLogger(__name__)
@@ -41,26 +41,26 @@ log = logging.getLogger(__name__)
 class _Export:
     """A CSV export, read once: the records of the days wanted, by day, out of memory."""
 
-    wanted: Window
-    survey: Survey
-    spill: Spill
+    wanted: DateRange
+    survey: ReadStats
+    spill: RecordSpool
     lacking: frozenset[str]
 
-    def days(self, window: Window) -> dict[date, DayRecords]:
+    def days(self, window: DateRange) -> dict[date, DayRecords]:
         """The records of some of the days wanted."""
         days = self.spill.days(window)
         return {day: replace(records, source="csv", lacking=self.lacking) for day, records in days.items()}
 
     def day(self, day: date) -> DayRecords:
         """The records of one of the days wanted."""
-        return self.days(Window(day, day))[day]
+        return self.days(DateRange(day, day))[day]
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
     """Days that an export shows whole."""
 
-    days: Window
+    days: DateRange
     export: _Export
 
 
@@ -73,18 +73,18 @@ class _Opened:
         parts: The days that it, or one that continues it, shows whole; None until that is known.
     """
 
-    wanted: Window
+    wanted: DateRange
     export: _Export
     parts: list[_Part] | None = None
 
-    def days_of(self, window: Window) -> SourceDays:
+    def days_of(self, window: DateRange) -> SourceDays:
         """What is whole of a window's days, and why the others are not."""
         days: dict[date, DayRecords] = {}
         surveys = dict.fromkeys(window.days(), self.export.survey)
         for part in self.parts or ():
             first, last = max(part.days.first, window.first), min(part.days.last, window.last)
             if first <= last:
-                some = part.export.days(Window(first, last))
+                some = part.export.days(DateRange(first, last))
                 days |= some
                 surveys |= dict.fromkeys(some, part.export.survey)
         truncated = f"a CSV export of {self.export.survey.listed} records may be truncated"
@@ -98,7 +98,7 @@ class _Opened:
             for item in survey.rejected
             if item.day is None or item.day in window
         )
-        asked = Window(self.wanted.first - DAYS_BEFORE, self.wanted.last)
+        asked = DateRange(self.wanted.first - PADDING_BEFORE, self.wanted.last)
         folds = {record: fold for survey in surveys.values() for record, fold in survey.folds.items()}
         return SourceDays(asked, whole, tuple(rejected), still_open, folds=folds)
 
@@ -126,7 +126,7 @@ class CsvSource:
     def __init__(
         self,
         client: Client,
-        read_feed: ReadFeed,
+        read_feed: FeedReader,
         *,
         today: date,
         sizes: Mapping[str, AnswerSizes],
@@ -141,7 +141,7 @@ class CsvSource:
         self._opened: _Opened | None = None
         self._lock = threading.RLock()
 
-    def fetch(self, window: Window, *, serve: Window) -> SourceDays:
+    def fetch(self, window: DateRange, *, serve: DateRange) -> SourceDays:
         """What the export has of a window's days.
 
         Args:
@@ -158,7 +158,7 @@ class CsvSource:
                 opened.mention_truncation()
             return opened.days_of(window)
 
-    def confirm(self, counts: Mapping[date, int], *, serve: Window) -> bool:
+    def confirm(self, counts: Mapping[date, int], *, serve: DateRange) -> bool:
         """Whether the export has no more records of some days than another source.
 
         Args:
@@ -170,7 +170,7 @@ class CsvSource:
         """
         empty = [day for day, count in counts.items() if not count]
         with self._lock:
-            opened = self._open(Window(min(counts), max(counts)), serve)
+            opened = self._open(DateRange(min(counts), max(counts)), serve)
             survey = opened.export.survey
             inside = self._sizes.show_whole(survey.listed) or (
                 is_in_order(survey) and all(encloses(survey, day) for day in empty)
@@ -182,18 +182,18 @@ class CsvSource:
                 return False
             return all(len(opened.export.day(day)) <= count for day, count in counts.items())
 
-    def lists(self, day: date, *, serve: Window) -> bool:
+    def lists(self, day: date, *, serve: DateRange) -> bool:
         """Whether the export has a record of a day."""
         with self._lock:
-            return bool(self._open(Window(day, day), serve).export.day(day))
+            return bool(self._open(DateRange(day, day), serve).export.day(day))
 
-    def _open(self, window: Window, serve: Window) -> _Opened:
+    def _open(self, window: DateRange, serve: DateRange) -> _Opened:
         if self._opened is None or window.first < self._opened.wanted.first or window.last > self._opened.wanted.last:
-            wanted = Window(min(serve.first, window.first), max(serve.last, window.last))
-            self._opened = _Opened(wanted, self._load(wanted, wanted.first - DAYS_BEFORE))
+            wanted = DateRange(min(serve.first, window.first), max(serve.last, window.last))
+            self._opened = _Opened(wanted, self._load(wanted, wanted.first - PADDING_BEFORE))
         return self._opened
 
-    def _whole_parts(self, export: _Export, wanted: Window) -> list[_Part]:
+    def _whole_parts(self, export: _Export, wanted: DateRange) -> list[_Part]:
         survey, sizes = export.survey, self._sizes
         everything = [_Part(wanted, export)]
         if sizes.show_whole(survey.listed) or survey.earliest is None:
@@ -213,21 +213,21 @@ class CsvSource:
             return everything
         return self._compare_with_later(export, wanted) if in_order else self._whole_end(export, wanted)
 
-    def _is_smaller_than_a_wider_one(self, survey: Survey, wanted: Window) -> bool:
+    def _is_smaller_than_a_wider_one(self, survey: ReadStats, wanted: DateRange) -> bool:
         """Whether an export that begins earlier lists more: then no limit reached this one."""
         try:
-            wider = self._load(Window(wanted.first, wanted.first), wanted.first - DAYS_BEFORE - WEEK)
-        except Refused:
+            wider = self._load(DateRange(wanted.first, wanted.first), wanted.first - PADDING_BEFORE - WEEK)
+        except RequestRejected:
             return False
         return wider.survey.listed > survey.listed
 
-    def _compare_with_later(self, export: _Export, wanted: Window) -> list[_Part]:
+    def _compare_with_later(self, export: _Export, wanted: DateRange) -> list[_Part]:
         """Which days of an export in order are whole: a limit cuts it at one of its ends."""
-        first, latest = self._first_whole_day(export.survey, wanted), ends_of(export.survey)[1]
+        first, latest = self._first_whole_day(export.survey, wanted), listed_range(export.survey)[1]
         parts: list[_Part] = []
         part = export
         while latest < wanted.last or part is export:
-            later = self._load(Window(min(latest, wanted.last), wanted.last), latest - DAYS_BEFORE)
+            later = self._load(DateRange(min(latest, wanted.last), wanted.last), latest - PADDING_BEFORE)
             if self._sizes.show_whole(later.survey.listed):
                 agrees = latest > wanted.last or len(later.day(min(latest, wanted.last))) == len(
                     part.day(min(latest, wanted.last))
@@ -236,18 +236,18 @@ class CsvSource:
                     return [*parts, *_part(first, wanted.last, part)]
                 # The oldest lines are kept: the last day shown is cut, and the later export has the rest.
                 return [*parts, *_part(first, latest - ONE_DAY, part), *_part(max(first, latest), wanted.last, later)]
-            if later.survey.latest is None or ends_of(later.survey)[1] <= latest:
+            if later.survey.latest is None or listed_range(later.survey)[1] <= latest:
                 break
             parts += _part(first, latest - ONE_DAY, part)
             first, part = max(first, latest), later
-            latest = ends_of(later.survey)[1]
+            latest = listed_range(later.survey)[1]
         newest = self._newest()
         end_is_shown = latest > wanted.last or (newest is not None and newest.reach(wanted.last))
-        if end_is_shown and (newest is None or newest.are_in(part.days(Window(part.wanted.first, wanted.last)))):
+        if end_is_shown and (newest is None or newest.are_in(part.days(DateRange(part.wanted.first, wanted.last)))):
             return [*parts, *_part(first, wanted.last, part)]
         return [*parts, *_part(first, min(latest - ONE_DAY, wanted.last), part)]
 
-    def _whole_end(self, export: _Export, wanted: Window) -> list[_Part]:
+    def _whole_end(self, export: _Export, wanted: DateRange) -> list[_Part]:
         """The days, from one on, of which an export without an order is surely whole, because it is a smaller one.
 
         Where the first of these, which begins a day later, lists what the export does, the export is whole as well.
@@ -257,8 +257,8 @@ class CsvSource:
         high = len(days)
         found: list[_Part] = []
         while low < high:
-            some = Window(days[middle], wanted.last)
-            later = self._load(some, some.first - DAYS_BEFORE)
+            some = DateRange(days[middle], wanted.last)
+            later = self._load(some, some.first - PADDING_BEFORE)
             if not self._sizes.show_whole(later.survey.listed):
                 low = middle + 1
             elif middle == next_start and _counts(later, some) == _counts(export, some):
@@ -268,40 +268,40 @@ class CsvSource:
             middle = (low + high) // 2
         return found
 
-    def _first_whole_day(self, survey: Survey, wanted: Window) -> date:
+    def _first_whole_day(self, survey: ReadStats, wanted: DateRange) -> date:
         """The first of the days wanted that is whole, where the end of an export is.
 
         Older lines may be missing where it has none before the days wanted. What it shows of their first day is
         believed unless something speaks against it: an account without older records has nothing to show.
         """
-        earliest, _ = ends_of(survey)
+        earliest, _ = listed_range(survey)
         if earliest < wanted.first:
             return wanted.first
         doubtful = looks_like_a_limit(survey.listed) or self._sizes.speak_against(survey.listed)
         return earliest + ONE_DAY if earliest > wanted.first or doubtful else wanted.first
 
-    def _load(self, wanted: Window, start: date) -> _Export:
+    def _load(self, wanted: DateRange, start: date) -> _Export:
         """One export; where its first date is refused, that of the days wanted (assumed: it is the vendor's oldest)."""
         try:
             return self._read(wanted, start)
-        except Refused as error:
+        except RequestRejected as error:
             if start >= wanted.first:
                 raise
             log.info("an export since %s is refused (%s)", start, error)
         return self._read(wanted, wanted.first)
 
-    def _read(self, wanted: Window, start: date) -> _Export:
-        from etl.extract.csv_parser import parse_export  # few nights need it
+    def _read(self, wanted: DateRange, start: date) -> _Export:
+        from etl.extract.csv_parser import parse_csv  # few nights need it
 
-        asked = Window(start, max(wanted.last, self._today))
+        asked = DateRange(start, max(wanted.last, self._today))
 
         def read(file: BinaryIO) -> _Export:
-            feed = parse_export(file)
-            spill = Spill()
+            feed = parse_csv(file)
+            spill = RecordSpool()
             survey = self._read_feed(feed, wanted, spill.add)
-            mention_unknown(feed)
+            log_unknown_fields(feed)
             if survey.earliest is not None and not overlaps(asked, survey):
-                raise OtherDays(f"{about(survey)} in place of those since {start}")
+                raise DateRangeMismatch(f"{describe_range(survey)} in place of those since {start}")
             return _Export(wanted, survey, spill, ATTRIBUTES - feed.fields)
 
         export = self._client.billing_csv(start, read)
@@ -309,9 +309,9 @@ class CsvSource:
         return export
 
 
-def _counts(export: _Export, window: Window) -> list[int]:
+def _counts(export: _Export, window: DateRange) -> list[int]:
     return list(map(len, export.days(window).values()))
 
 
 def _part(first: date, last: date, export: _Export) -> list[_Part]:
-    return [_Part(Window(first, last), export)] if first <= last else []
+    return [_Part(DateRange(first, last), export)] if first <= last else []

@@ -20,18 +20,18 @@ from typing import IO, Any, Final, NoReturn
 
 import msgspec
 
-from etl.errors import UnusableAnswer
-from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, Rejected
+from etl.errors import InvalidResponse
+from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, RejectedRecord
 
-PART: Final = 1 << 18
+CHUNK_CHARACTERS: Final = 1 << 18
 """Bytes that are read and decoded together."""
-DEEPEST: Final = 100
+MAX_DEPTH: Final = 100
 """Levels of lists and objects in a value: far more than any record has, far fewer than the decoder's own recursion."""
-LONGEST_NUMBER: Final = 4300
+MAX_NUMBER_LENGTH: Final = 4300
 """Digits; Python's own int() takes quadratic time, and refuses more."""
-LONGEST_REASON: Final = 200
+MAX_REASON_LENGTH: Final = 200
 """Characters of the vendor's own words that are passed on."""
-SEVERAL: Final = 2
+MIN_RECORDS_FOR_FIELD_CHECK: Final = 2
 """Records from which on a field that none of them has is missing from the answer: one record alone may be odd."""
 
 _FIELDS: Final = RawRecord.__struct_fields__
@@ -39,7 +39,7 @@ _QUOTED_FIELDS: Final = tuple(b'"%b"' % name.encode() for name in _FIELDS)
 _LIST_OR_OBJECT_AS_VALUE: Final = re.compile(rb'"[ \t\r\n]*:[ \t\r\n]*[\[{]')
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _TEXT_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|["\[\]{}]', re.DOTALL)
-_LONGEST_TOKEN: Final = 16
+_MAX_TOKEN_LENGTH: Final = 16
 """Characters, generously: a word or an escape of which the end is not in memory."""
 
 
@@ -47,11 +47,11 @@ class _RepeatedField(dict[str, Any]):
     """An object that gives a field twice: nobody can say which value holds."""
 
 
-class _TooDeep:
-    """A value of more than DEEPEST levels."""
+class _TooDeeplyNested:
+    """A value of more than MAX_DEPTH levels."""
 
 
-def parse_answer(answer: IO[bytes], redact: Callable[[str], str] = str, *, part: int = PART) -> Feed:
+def parse_answer(answer: IO[bytes], redact: Callable[[str], str] = str, *, part: int = CHUNK_CHARACTERS) -> Feed:
     """The records of an answer to `post_billing_data`.
 
     Args:
@@ -60,7 +60,7 @@ def parse_answer(answer: IO[bytes], redact: Callable[[str], str] = str, *, part:
         part: Bytes that are decoded together. It makes no difference to what is read.
 
     Returns:
-        The records as a stream. It raises UnusableAnswer where the answer turns out to be broken, cut short, or one
+        The records as a stream. It raises InvalidResponse where the answer turns out to be broken, cut short, or one
         that says it is none, so nothing of it counts until all of it is read.
     """
     feed = Feed(rows=())
@@ -76,18 +76,18 @@ def parse_data(body: bytes, redact: Callable[[str], str] = str) -> Any:
         redact: Cleans the vendor's own words.
 
     Raises:
-        UnusableAnswer: It is no JSON, no such envelope, or one that says `success: false`.
+        InvalidResponse: It is no JSON, no such envelope, or one that says `success: false`.
     """
-    reader = _Reader(io.BytesIO(body), PART)
+    reader = _Reader(io.BytesIO(body), CHUNK_CHARACTERS)
     return _data_of([(name, reader.value()) for name in reader.members()], redact)
 
 
-def error_text(answer: Any, redact: Callable[[str], str]) -> str:
+def error_reason(answer: Any, redact: Callable[[str], str]) -> str:
     """What an answer says of its error, in quotes: cleaned first and then cut, or half a secret might stay."""
     text = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(text, str) or not text.strip():
         return "without a reason"
-    return f'"{" ".join(redact(text).split())[:LONGEST_REASON]}"'
+    return f'"{" ".join(redact(text).split())[:MAX_REASON_LENGTH]}"'
 
 
 # The answer ----------------------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def _read_records(reader: _Reader, feed: Feed, redact: Callable[[str], str]) -> 
     """The records, some at a time; what is known only at the end is put into `feed` there."""
     envelope: list[tuple[str, Any]] = []
     carried: set[str] = set()
-    malformed: list[Rejected] = []
+    malformed: list[RejectedRecord] = []
     count = 0
     for name in reader.members():
         if name != "data" or reader.peek() != "[":
@@ -111,40 +111,40 @@ def _read_records(reader: _Reader, feed: Feed, redact: Callable[[str], str]) -> 
             count += len(records)
             yield records
     if not isinstance(_data_of(envelope, redact), list):
-        raise UnusableAnswer("an answer whose data is not a list")
+        raise InvalidResponse("an answer whose data is not a list")
     feed.unknown = tuple(sorted(carried - ALL_FIELDS))
     feed.malformed = tuple(malformed)
-    if count < SEVERAL:
+    if count < MIN_RECORDS_FOR_FIELD_CHECK:
         return
     if missing := [name for name in REQUIRED_FIELDS if name not in carried]:
-        raise UnusableAnswer(f"an answer of {count} records of which none has a {' or a '.join(missing)}")
+        raise InvalidResponse(f"an answer of {count} records of which none has a {' or a '.join(missing)}")
     feed.fields = ALL_FIELDS & carried
 
 
-def _records_of(items: list[Any], carried: set[str], malformed: list[Rejected]) -> Iterator[RawRecord]:
+def _records_of(items: list[Any], carried: set[str], malformed: list[RejectedRecord]) -> Iterator[RawRecord]:
     for item in items:
-        if isinstance(item, _TooDeep):
-            malformed.append(Rejected(None, "lists or objects are nested too deeply", '"…"'))
+        if isinstance(item, _TooDeeplyNested):
+            malformed.append(RejectedRecord(None, "lists or objects are nested too deeply", '"…"'))
         elif isinstance(item, _RepeatedField):
-            malformed.append(_malformed("a field is given twice", item))
+            malformed.append(_reject("a field is given twice", item))
         elif isinstance(item, dict):
             carried.update(item)
             yield RawRecord(*[item.get(name, MISSING) for name in _FIELDS])
         else:
-            malformed.append(_malformed("not an object", item))
+            malformed.append(_reject("not an object", item))
 
 
-def _malformed(reason: str, item: Any) -> Rejected:
+def _reject(reason: str, item: Any) -> RejectedRecord:
     # ensure_ascii: what no database can hold stays an escape.
-    return Rejected(None, reason, json.dumps(item, sort_keys=True, default=str))
+    return RejectedRecord(None, reason, json.dumps(item, sort_keys=True, default=str))
 
 
 def _data_of(envelope: list[tuple[str, Any]], redact: Callable[[str], str]) -> Any:
     answer = _object(envelope)
     if isinstance(answer, _RepeatedField) or "success" not in answer:
-        raise UnusableAnswer("JSON that is not the vendor's kind of answer")
+        raise InvalidResponse("JSON that is not the vendor's kind of answer")
     if answer["success"] is not True:
-        raise UnusableAnswer(f"success: false, {error_text(answer, redact)}")
+        raise InvalidResponse(f"success: false, {error_reason(answer, redact)}")
     return answer.get("data")
 
 
@@ -155,7 +155,7 @@ class _Reader:
     """Reads one value after another; no more of the answer is in memory than is being decoded.
 
     Raises:
-        UnusableAnswer: From every method, where the answer is not UTF-8 or no JSON.
+        InvalidResponse: From every method, where the answer is not UTF-8 or no JSON.
     """
 
     def __init__(self, answer: IO[bytes], part: int) -> None:
@@ -173,11 +173,11 @@ class _Reader:
         """The name of each member of the answer, an object; the caller reads its value before it goes on."""
         self._first = self.peek()
         if not self._first:
-            raise UnusableAnswer("an empty answer")
+            raise InvalidResponse("an empty answer")
         if self._first != "{":
             self.value()
             self._require_end()
-            raise UnusableAnswer("JSON that is not the vendor's kind of answer")
+            raise InvalidResponse("JSON that is not the vendor's kind of answer")
         self._take("{")
         more = self.peek() != "}" or self._take("}") != "}"
         while more:
@@ -243,15 +243,15 @@ class _Reader:
         try:
             value, end = _exact(text, begin)
         except RecursionError:
-            value, (end, _) = _TooDeep(), _measure(text, begin)
+            value, (end, _) = _TooDeeplyNested(), _measure(text, begin)
         except json.JSONDecodeError as error:
             # Only a text without an end is named by its beginning: whatever else is wrong here stays so.
-            broken = error.pos < len(text) - _LONGEST_TOKEN and text[error.pos] != '"'
+            broken = error.pos < len(text) - _MAX_TOKEN_LENGTH and text[error.pos] != '"'
         if broken:
             self._refuse()
-        if isinstance(value, dict | list) and text.count("[", begin, end) + text.count("{", begin, end) > DEEPEST:
+        if isinstance(value, dict | list) and text.count("[", begin, end) + text.count("{", begin, end) > MAX_DEPTH:
             _, depth = _measure(text, begin)
-            value = value if depth <= DEEPEST else _TooDeep()
+            value = value if depth <= MAX_DEPTH else _TooDeeplyNested()
         return value, end
 
     def peek(self) -> str:
@@ -286,14 +286,14 @@ class _Reader:
             text = self._decoder.decode(chunk, final=self._ended)
         if text is None:
             # Outside of the block: the decoder's own error holds a part of the answer, phones and all.
-            raise UnusableAnswer("an answer that is not UTF-8")
+            raise InvalidResponse("an answer that is not UTF-8")
         self._text += text
 
     def _refuse(self) -> NoReturn:
         while not self._ended:  # what is not UTF-8 is called that, wherever it is broken besides
             self._at = len(self._text)
             self._read_on()
-        raise UnusableAnswer(f"{'an HTML page' if self._first == '<' else 'broken JSON'} instead of an answer")
+        raise InvalidResponse(f"{'an HTML page' if self._first == '<' else 'broken JSON'} instead of an answer")
 
 
 def _decode_documented(text: bytes) -> list[RawRecord] | None:
@@ -345,7 +345,7 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 @lru_cache(maxsize=1024)  # few prices are different
 def _number(digits: str) -> int | Decimal | str:
     """The number exactly: money never passes through a binary float. One beyond reason stays a text."""
-    if len(digits.lstrip("-")) > LONGEST_NUMBER:
+    if len(digits.lstrip("-")) > MAX_NUMBER_LENGTH:
         return digits  # no field takes it for a number
     for kind in (int, Decimal):
         with suppress(ValueError, InvalidOperation):

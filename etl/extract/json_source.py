@@ -13,28 +13,28 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
-from etl.date_ranges import ONE_DAY, halve
-from etl.errors import OtherDays, Refused, TokenRefused, VendorError
-from etl.extract.client import MOST_RECORDS, Client
+from etl.date_ranges import ONE_DAY, bisect
+from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
+from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import (
     AnswerSizes,
     Newest,
-    about,
     days_left_out,
     days_out_of_reach,
-    ends_of,
+    describe_range,
     is_in_order,
     is_of_one_day,
+    listed_range,
     looks_like_a_limit,
     sides_shown,
 )
-from etl.extract.source_days import ReadFeed, SourceDays, combine, mention_unknown, no_days
-from etl.extract.spool import Spill
-from etl.model import ATTRIBUTES, DayRecords, Feed, Record, Rejected, Survey, Window, whole_day
+from etl.extract.source_days import FeedReader, SourceDays, combine, empty_source_days, log_unknown_fields
+from etl.extract.spool import RecordSpool
+from etl.model import ATTRIBUTES, DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord, single_slice_day
 from etl.unreadable import unreadable_days
 
-DAYS_BEFORE: Final = timedelta(days=1)
-DAYS_AFTER: Final = timedelta(days=2)
+PADDING_BEFORE: Final = timedelta(days=1)
+PADDING_AFTER: Final = timedelta(days=2)
 """An end date that is excluded, in a zone behind the vendor's clock, costs more than a day."""
 
 WEEK: Final = timedelta(days=7)
@@ -48,20 +48,20 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _JsonAnswer:
     """One JSON answer: the question, what it lists, and those of its days that were wanted."""
 
-    asked: Window
-    survey: Survey
+    asked: DateRange
+    survey: ReadStats
     days: dict[date, DayRecords]
 
     def result(self) -> SourceDays:
         """All that a whole answer says."""
         unreadable = unreadable_days(self.days, self.survey)
         left_out = days_left_out(self.days, self.asked, self.survey)
-        still_open = unreadable | {day: f"{about(self.survey)} in place of {self.asked}" for day in left_out}
+        still_open = unreadable | {day: f"{describe_range(self.survey)} in place of {self.asked}" for day in left_out}
         days = {day: records for day, records in self.days.items() if day not in still_open}
-        unsure = days_out_of_reach(days, self.asked, self.survey, margin=DAYS_AFTER.days)
+        unsure = days_out_of_reach(days, self.asked, self.survey, margin=PADDING_AFTER.days)
         folds = dict(self.survey.folds)
         return SourceDays(self.asked, days, self.survey.rejected, still_open, unsure, folds=folds)
 
@@ -81,7 +81,7 @@ class JsonSource:
     def __init__(
         self,
         client: Client,
-        read_feed: ReadFeed,
+        read_feed: FeedReader,
         *,
         today: date,
         sizes: AnswerSizes,
@@ -97,32 +97,32 @@ class JsonSource:
         self._latest_end: date | None = None
         self._earliest_start: date | None = None
 
-    def fetch(self, window: Window) -> SourceDays:
+    def fetch(self, window: DateRange) -> SourceDays:
         """What JSON has of a window's days.
 
         Raises:
-            OtherDays: It is all of other days.
-            Refused: The vendor refuses every question about these days.
+            DateRangeMismatch: It is all of other days.
+            RequestRejected: The vendor refuses every question about these days.
             VendorError: There is no usable answer.
         """
         try:
             return self._without_refuted(combine(window, self._whole(window)))
-        except Refused:
+        except RequestRejected:
             if len(window) == 1:
                 raise
         # Days before the contract, or out of the vendor's store: later ones of the window may be served.
-        self._ask(Window(window.last, window.last))
-        first, last = halve(window)
+        self._ask(DateRange(window.last, window.last))
+        first, last = bisect(window)
         later = self.fetch(last)
         try:
             earlier = self.fetch(first)
-        except Refused as error:
-            earlier = no_days(first, error)
+        except RequestRejected as error:
+            earlier = empty_source_days(first, error)
         return combine(window, (earlier, later))
 
     def lists(self, day: date) -> bool:
         """Whether there is a record of a day."""
-        return bool(self._ask(Window(day, day)).days[day])
+        return bool(self._ask(DateRange(day, day)).days[day])
 
     def _without_refuted(self, found: SourceDays) -> SourceDays:
         """The same, where later answers had the size of an unproven one, without the days of that."""
@@ -136,25 +136,25 @@ class JsonSource:
             seen=found.seen | {day: len(found.days[day]) for day in refuted},
         )
 
-    def _whole(self, window: Window) -> Iterator[SourceDays]:
+    def _whole(self, window: DateRange) -> Iterator[SourceDays]:
         """Results of questions that surely list all records of their days, or leave days open."""
         answer = self._ask(window)
         if self._is_whole(answer, window):
             yield self._settled(answer)
         elif len(window) > 1:
             log.info("%s: an answer of %d records may be truncated; fetching less", window, answer.survey.listed)
-            for half in halve(window):
+            for half in bisect(window):
                 yield from self._whole_or_open(half)
         else:
             yield self._single_day(answer, window.first)
 
-    def _whole_or_open(self, window: Window) -> list[SourceDays]:
+    def _whole_or_open(self, window: DateRange) -> list[SourceDays]:
         try:
             return list(self._whole(window))
-        except (Refused, OtherDays) as error:
-            return [no_days(window, error)]
+        except (RequestRejected, DateRangeMismatch) as error:
+            return [empty_source_days(window, error)]
 
-    def _settled(self, answer: _Answer) -> SourceDays:
+    def _settled(self, answer: _JsonAnswer) -> SourceDays:
         """The result of a whole answer; one that has the newest records, too, reaches as far as there are any."""
         result = answer.result()
         if result.unsure:
@@ -163,7 +163,7 @@ class JsonSource:
                 return replace(result, unsure=frozenset())
         return result
 
-    def _is_whole(self, answer: _Answer, wanted: Window) -> bool:
+    def _is_whole(self, answer: _JsonAnswer, wanted: DateRange) -> bool:
         survey, sizes = answer.survey, self._sizes
         if sizes.show_whole(survey.listed) or survey.earliest is None:
             return True
@@ -171,12 +171,12 @@ class JsonSource:
         news = {day: records for day, records in reached.items() if self._complete.get(day) != len(records)}
         if not news and reached.keys() == answer.days.keys() and not sizes.speak_against(survey.listed):
             return True
-        unproven: list[Window] | None = None
+        unproven: list[DateRange] | None = None
         if is_in_order(survey) and not sizes.speak_against(survey.listed):
             unproven = self._unproven_ends(answer, wanted)
             if not unproven:
                 return True
-        if survey.listed <= MOST_RECORDS and (newest := self._newest()) is not None:
+        if survey.listed <= MAX_NEWEST_RECORDS and (newest := self._newest()) is not None:
             if not newest.are_in(reached):
                 return False
             # One limit of both calls would make their sizes equal as well.
@@ -193,43 +193,43 @@ class JsonSource:
                 return True
         return self._wider_lists_more(answer, wanted)
 
-    def _unproven_ends(self, answer: _Answer, wanted: Window) -> list[Window]:
+    def _unproven_ends(self, answer: _JsonAnswer, wanted: DateRange) -> list[DateRange]:
         """The outermost days of an answer in order, at each end where nothing shows that it is whole."""
         survey = answer.survey
         before, after = sides_shown(survey, wanted)
         near = wanted.last + WEEK >= self._today
         if before and not after and near and (newest := self._newest()) is not None:
             after = newest.reach(wanted.last) and newest.are_in(self._reached(answer))
-        earliest, latest = ends_of(survey)
+        earliest, latest = listed_range(survey)
         ends = []
         if not before:
-            ends.append(Window(wanted.first, min(max(earliest, wanted.first), wanted.last)))
+            ends.append(DateRange(wanted.first, min(max(earliest, wanted.first), wanted.last)))
         if not after:
-            ends.append(Window(max(min(latest, wanted.last), wanted.first), wanted.last))
+            ends.append(DateRange(max(min(latest, wanted.last), wanted.first), wanted.last))
         return ends
 
-    def _reached(self, answer: _Answer) -> dict[date, DayRecords]:
+    def _reached(self, answer: _JsonAnswer) -> dict[date, DayRecords]:
         """The days of an answer that its question reached for certain."""
-        unsure = days_out_of_reach(answer.days, answer.asked, answer.survey, margin=DAYS_AFTER.days)
+        unsure = days_out_of_reach(answer.days, answer.asked, answer.survey, margin=PADDING_AFTER.days)
         return {day: records for day, records in answer.days.items() if day not in unsure}
 
-    def _end_agrees(self, answer: _Answer, end: Window) -> bool | None:
+    def _end_agrees(self, answer: _JsonAnswer, end: DateRange) -> bool | None:
         """Whether a question about the outermost days lists what the answer lists; None where it is no smaller one."""
         alone = self._probe(end)
         if alone is None or not self._sizes.show_whole(alone.survey.listed):
             return None
         return all(len(records) == len(answer.days[day]) for day, records in alone.days.items())
 
-    def _wider_lists_more(self, answer: _Answer, wanted: Window) -> bool:
+    def _wider_lists_more(self, answer: _JsonAnswer, wanted: DateRange) -> bool:
         """Whether a wider question has a larger answer: then no limit reached this one."""
         earlier = self._earliest_start or date.min  # before that everything is refused
-        week = Window(max(wanted.first - WEEK, earlier), max(wanted.last, min(wanted.last + WEEK, self._today)))
-        day = Window(max(wanted.first - ONE_DAY, earlier), wanted.last)
-        quarter = Window(max(wanted.first - QUARTER, earlier), wanted.last)
+        week = DateRange(max(wanted.first - WEEK, earlier), max(wanted.last, min(wanted.last + WEEK, self._today)))
+        day = DateRange(max(wanted.first - ONE_DAY, earlier), wanted.last)
+        quarter = DateRange(max(wanted.first - QUARTER, earlier), wanted.last)
         questions = [week, quarter] if is_of_one_day(answer.survey) else [day, week]
         return self._any_lists_more(answer, [question for question in questions if question != wanted])
 
-    def _any_lists_more(self, answer: _Answer, questions: Iterable[Window]) -> bool:
+    def _any_lists_more(self, answer: _JsonAnswer, questions: Iterable[DateRange]) -> bool:
         listed = answer.survey.listed
         for question in questions:
             if self._sizes.answers_of(listed) > KNOWN_LIMIT:
@@ -239,16 +239,16 @@ class JsonSource:
                 return True
         return False
 
-    def _probe(self, window: Window) -> _Answer | None:
+    def _probe(self, window: DateRange) -> _JsonAnswer | None:
         """An answer that is of use only beside another one; None where there is none."""
         try:
             return self._ask(window)
-        except TokenRefused:
+        except AuthenticationError:
             raise
         except VendorError:
             return None
 
-    def _single_day(self, answer: _Answer, day: date) -> SourceDays:
+    def _single_day(self, answer: _JsonAnswer, day: date) -> SourceDays:
         """What can be had of a day whose usual question has an answer that may be truncated."""
         narrow = self._from_narrow_questions(day)
         if narrow is not None:
@@ -258,7 +258,7 @@ class JsonSource:
         still_open = {day: _truncated(answer.survey.listed)}
         return SourceDays(answer.asked, {}, answer.survey.rejected, still_open, seen={day: len(answer.days[day])})
 
-    def _from_narrow_questions(self, day: date) -> _Answer | None:
+    def _from_narrow_questions(self, day: date) -> _JsonAnswer | None:
         """The day from questions about two days or one, each too small to be truncated; None where there is no such.
 
         Those about two days cover together what the usual one does. Those about one have records only where the end
@@ -267,10 +267,10 @@ class JsonSource:
         around = [day - ONE_DAY, day, day + ONE_DAY]
         for length in (ONE_DAY, timedelta(0)):
             starts = filter(self._may_begin, around)
-            questions = [Window(first, self._possible_end(first + length)) for first in starts]
+            questions = [DateRange(first, self._possible_end(first + length)) for first in starts]
             answers = []
             for question in questions:
-                one = self._try(question, Window(day, day))
+                one = self._try(question, DateRange(day, day))
                 if one is None or not self._sizes.show_whole(one.survey.listed):
                     break
                 answers.append(one)
@@ -279,7 +279,7 @@ class JsonSource:
                     return _union(day, answers)
         return None
 
-    def _may_be_all_there_is(self, answer: _Answer) -> bool:
+    def _may_be_all_there_is(self, answer: _JsonAnswer) -> bool:
         """Whether nothing speaks against an answer that no other can confirm: all its records are of a single day."""
         survey = answer.survey
         if not is_of_one_day(survey) or self._sizes.answers_of(survey.listed) > 1:
@@ -294,37 +294,37 @@ class JsonSource:
 
     # Questions -------------------------------------------------------------------------------------------------------
 
-    def _ask(self, window: Window) -> _Answer:
+    def _ask(self, window: DateRange) -> _JsonAnswer:
         """Ask for a window, padded on both sides, and keep the window's days of the answer.
 
         A first date before the vendor's oldest day may be refused, and an end date in the future: both have
         alternatives, the widest first, and what was accepted is remembered (assumed).
         """
-        refusal: Refused | None = None
+        refusal: RequestRejected | None = None
         for first in self._possible_starts(window):
             for end in self._possible_ends(window):
                 try:
-                    answer = self._read(Window(first, end), window)
-                except Refused as error:
+                    answer = self._read(DateRange(first, end), window)
+                except RequestRejected as error:
                     log.info("a question for %s..%s is refused (%s)", first, end, error)
                     refusal = error
                     continue
-                if end < window.last + DAYS_AFTER:
+                if end < window.last + PADDING_AFTER:
                     self._latest_end = end
-                if first > window.first - DAYS_BEFORE:
+                if first > window.first - PADDING_BEFORE:
                     self._earliest_start = first
                 return answer
-        raise refusal or Refused("there is no question about these days")
+        raise refusal or RequestRejected("there is no question about these days")
 
-    def _possible_starts(self, window: Window) -> list[date]:
-        padded = window.first - DAYS_BEFORE
+    def _possible_starts(self, window: DateRange) -> list[date]:
+        padded = window.first - PADDING_BEFORE
         if self._earliest_start is None:
             return [padded, window.first]
         return [max(padded, min(self._earliest_start, window.first))]
 
-    def _possible_ends(self, window: Window) -> list[date]:
+    def _possible_ends(self, window: DateRange) -> list[date]:
         """The end dates worth trying, the widest first; only one that lies in the future has alternatives."""
-        widest = window.last + DAYS_AFTER
+        widest = window.last + PADDING_AFTER
         if self._latest_end is not None:
             return [min(widest, self._latest_end)]
         if widest <= self._today:
@@ -341,22 +341,22 @@ class JsonSource:
     def _possible_end(self, end: date) -> date:
         return end if self._latest_end is None else min(end, self._latest_end)
 
-    def _try(self, question: Window, wanted: Window) -> _Answer | None:
+    def _try(self, question: DateRange, wanted: DateRange) -> _JsonAnswer | None:
         try:
             return self._read(question, wanted)
-        except (Refused, OtherDays):
+        except (RequestRejected, DateRangeMismatch):
             return None
 
-    def _read(self, asked: Window, wanted: Window) -> _Answer:
-        def read(feed: Feed) -> _Answer:
-            spill = Spill()
+    def _read(self, asked: DateRange, wanted: DateRange) -> _JsonAnswer:
+        def read(feed: Feed) -> _JsonAnswer:
+            spill = RecordSpool()
             survey = self._read_feed(feed, wanted, spill.add)
-            mention_unknown(feed)
+            log_unknown_fields(feed)
             if days_left_out(wanted.days(), asked, survey).issuperset(wanted.days()) and not survey.kept:
-                raise OtherDays(f"{about(survey)} in place of {asked}")
+                raise DateRangeMismatch(f"{describe_range(survey)} in place of {asked}")
             lacking = ATTRIBUTES - feed.fields
             days = {day: replace(records, lacking=lacking) for day, records in spill.days(wanted).items()}
-            return _Answer(asked, survey, days)
+            return _JsonAnswer(asked, survey, days)
 
         answer = self._client.billing_data(asked, read)
         self._sizes.note(answer.survey)
@@ -367,10 +367,10 @@ def _truncated(listed: int) -> str:
     return f"a JSON answer of {listed} records for the day may be truncated"
 
 
-def _union(day: date, answers: list[_Answer]) -> _Answer:
+def _union(day: date, answers: list[_JsonAnswer]) -> _JsonAnswer:
     """The day of several whole answers: one that covers a record's moment lists it as often as there is."""
     records: Counter[Record] = Counter()
-    rejected: dict[Rejected, None] = {}
+    rejected: dict[RejectedRecord, None] = {}
     for answer in answers:
         records |= Counter(answer.days[day].records())
         rejected |= dict.fromkeys(answer.survey.rejected)
@@ -385,5 +385,5 @@ def _union(day: date, answers: list[_Answer]) -> _Answer:
         rejected=tuple(rejected),
         folds={record: fold for survey in surveys for record, fold in survey.folds.items()},
     )
-    asked = Window(min(answer.asked.first for answer in answers), max(answer.asked.last for answer in answers))
-    return _Answer(asked, merged, {day: replace(whole_day(day, list(records.elements())), lacking=lacking)})
+    asked = DateRange(min(answer.asked.first for answer in answers), max(answer.asked.last for answer in answers))
+    return _JsonAnswer(asked, merged, {day: replace(single_slice_day(day, list(records.elements())), lacking=lacking)})

@@ -10,12 +10,12 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import TypeVar
 
-from etl.model import Window
+from etl.model import DateRange
 
 T = TypeVar("T")
 
 
-def fetch_ahead(fetch: Callable[[Window], T], windows: Iterable[Window], *, ahead: int) -> Iterator[T]:
+def prefetch(fetch: Callable[[DateRange], T], windows: Iterable[DateRange], *, ahead: int) -> Iterator[T]:
     """What `fetch` gives for each window, in order.
 
     An error of `fetch` is raised when its window's turn comes, so all windows before it are done by then.
@@ -29,7 +29,7 @@ def fetch_ahead(fetch: Callable[[Window], T], windows: Iterable[Window], *, ahea
     if not ahead:
         yield from map(fetch, windows)
         return
-    wanted: deque[tuple[Window, Future[T]]] = deque((window, Future()) for window in windows)
+    wanted: deque[tuple[DateRange, Future[T]]] = deque((window, Future()) for window in windows)
     in_turn = deque(future for _, future in wanted)
     room = threading.Semaphore(ahead)
     stopped = threading.Event()
@@ -37,7 +37,7 @@ def fetch_ahead(fetch: Callable[[Window], T], windows: Iterable[Window], *, ahea
     def work() -> None:
         with suppress(IndexError):  # all are fetched
             while room.acquire() and not stopped.is_set():
-                _fulfil(fetch, *wanted.popleft())
+                _complete(fetch, *wanted.popleft())
 
     for number in range(min(ahead, len(wanted))):
         # Daemons: a signal ends the program while the vendor is still silent.
@@ -45,20 +45,20 @@ def fetch_ahead(fetch: Callable[[Window], T], windows: Iterable[Window], *, ahea
         threading.Thread(target=copy_context().run, args=[work], name=f"fetch-{number + 1}", daemon=True).start()
     try:
         while in_turn:
-            yield _take(in_turn.popleft(), room)
+            yield _next_result(in_turn.popleft(), room)
     finally:
         stopped.set()
         room.release(ahead)
 
 
-def _fulfil(fetch: Callable[[Window], T], window: Window, future: Future[T]) -> None:
+def _complete(fetch: Callable[[DateRange], T], window: DateRange, future: Future[T]) -> None:
     try:
         future.set_result(fetch(window))
     except BaseException as error:  # noqa: BLE001 - it is raised again when its turn comes
         future.set_exception(error)
 
 
-def _take(future: Future[T], room: threading.Semaphore) -> T:
+def _next_result(future: Future[T], room: threading.Semaphore) -> T:
     try:
         result = future.result()
     finally:

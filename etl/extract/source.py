@@ -11,18 +11,18 @@ from datetime import date
 from functools import partial
 from typing import Final, TypeVar
 
-from etl.date_ranges import plan_windows
-from etl.errors import OtherDays, Refused, TokenRefused, VendorError, VendorUnavailable
-from etl.extract.client import MOST_RECORDS, Client
+from etl.date_ranges import split_into_windows
+from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
+from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import AnswerSizes, Newest
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import WEEK, JsonSource
-from etl.extract.source_days import ReadFeed, SourceDays, combine, no_days
+from etl.extract.source_days import FeedReader, SourceDays, combine, empty_source_days
 from etl.extract.transport import CLOCK_TOLERANCE
-from etl.model import Batch, Feed, Record, Window
+from etl.model import DateRange, Feed, Record, WindowData
 
 T = TypeVar("T")
-EVERY_DAY: Final = Window(date.min, date.max)
+EVERY_DAY: Final = DateRange(date.min, date.max)
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Source:
     def __init__(
         self,
         client: Client,
-        read_feed: ReadFeed,
+        read_feed: FeedReader,
         *,
         today: date,
         last: date,
@@ -64,19 +64,19 @@ class Source:
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
         self._newest: tuple[Newest | None] | None = None
-        self._under_way: set[Window] = set()
+        self._under_way: set[DateRange] = set()
         self._lock = threading.RLock()
         self._clock_mentioned = False
 
-    def fetch(self, window: Window) -> Batch:
+    def fetch(self, window: DateRange) -> WindowData:
         """All that the vendor says of a window's days.
 
         Windows come in ascending order: one export serves all that remain. A day that neither source shows whole is
         not in the batch's days but in its `doubts`, with the reason.
 
         Raises:
-            TokenRefused: At once.
-            VendorUnavailable: Neither source answered.
+            AuthenticationError: At once.
+            SourceUnavailable: Neither source answered.
         """
         self._under_way.add(window)
         try:
@@ -85,7 +85,7 @@ class Source:
             self._under_way.remove(window)
             self._mention_clock()
 
-    def fetch_json(self, window: Window) -> Batch:
+    def fetch_json(self, window: DateRange) -> WindowData:
         """The same from JSON alone.
 
         Raises:
@@ -93,7 +93,7 @@ class Source:
         """
         return self._batch(window, self._json.fetch(window))
 
-    def fetch_csv(self, window: Window) -> Batch:
+    def fetch_csv(self, window: DateRange) -> WindowData:
         """The same from the CSV export alone.
 
         Raises:
@@ -108,30 +108,30 @@ class Source:
             day: An old one. Each question about an older one than before may cost an export of its own.
 
         Raises:
-            TokenRefused: At once.
+            AuthenticationError: At once.
             VendorError: Neither source has an answer.
 
         Source: that days fall out of the vendor's reach one day is assumed; an empty list, a refusal of so old a date
         and an answer about other days are all taken for that.
         """
-        window = Window(day, day)
+        window = DateRange(day, day)
         if self._json_failure is None:
             try:
                 return self._json.lists(day)
-            except TokenRefused:
+            except AuthenticationError:
                 raise
-            except (OtherDays, Refused):
+            except (DateRangeMismatch, RequestRejected):
                 return False
             except VendorError as error:
                 self._give_json_up(error)
         try:
-            return self._csv.lists(day, serve=Window(day, self._last_of(window)))
-        except (OtherDays, Refused):
+            return self._csv.lists(day, serve=DateRange(day, self._last_of(window)))
+        except (DateRangeMismatch, RequestRejected):
             return False
 
     # Composition -----------------------------------------------------------------------------------------------------
 
-    def _fetch(self, window: Window) -> Batch:
+    def _fetch(self, window: DateRange) -> WindowData:
         ours = self._try_json(window)
         if isinstance(ours, SourceDays):
             ours = self._look_again(window, ours)
@@ -140,45 +140,49 @@ class Source:
             return self._batch(window, self._without_outdated(window, ours))
         try:
             return self._batch(window, self._without_outdated(window, self._fetch_csv(window)))
-        except TokenRefused:
+        except AuthenticationError:
             raise
         except VendorError as error:
             message = f"JSON: {ours}; CSV: {error}"
-            refused = isinstance(ours, Refused) and isinstance(error, Refused)
-            only_these_days = isinstance(ours, OtherDays | Refused) or isinstance(error, OtherDays)
+            refused = isinstance(ours, RequestRejected) and isinstance(error, RequestRejected)
+            only_these_days = isinstance(ours, DateRangeMismatch | RequestRejected) or isinstance(
+                error, DateRangeMismatch
+            )
         if not only_these_days or (refused and self._refuses_everything()):
-            raise VendorUnavailable(message)
-        return self._batch(window, no_days(window, Refused(message) if refused else OtherDays(message)))
+            raise SourceUnavailable(message)
+        return self._batch(
+            window, empty_source_days(window, RequestRejected(message) if refused else DateRangeMismatch(message))
+        )
 
     def _refuses_everything(self) -> bool:
         """Whether the vendor refuses today as well, as it may where the account is out of money."""
-        window = Window(self._today, self._today)
+        window = DateRange(self._today, self._today)
         for lists in (self._json.lists, partial(self._csv.lists, serve=window)):
             try:
                 lists(self._today)
-            except Refused:
+            except RequestRejected:
                 continue
-            except TokenRefused:
+            except AuthenticationError:
                 raise
             except VendorError:
                 pass
             return False
         return True
 
-    def _try_json(self, window: Window) -> SourceDays | VendorError:
+    def _try_json(self, window: DateRange) -> SourceDays | VendorError:
         """JSON's days, or why there are none."""
         if self._json_failure is not None:
             return self._json_failure
         try:
             return self._json.fetch(window)
-        except TokenRefused:
+        except AuthenticationError:
             raise
-        except (OtherDays, Refused) as error:
+        except (DateRangeMismatch, RequestRejected) as error:
             return error.with_traceback(None)  # of other days it may say more
         except VendorError as error:
             return self._give_json_up(error)
 
-    def _look_again(self, window: Window, ours: SourceDays) -> SourceDays:
+    def _look_again(self, window: DateRange, ours: SourceDays) -> SourceDays:
         """Fetch each day alone that is over and shown empty, unless it is known to be so."""
         newest = self._read_newest() if window.last >= self._today - WEEK else None
         empty = [day for day in self._news(ours) if newest is None or not newest.show_empty(day)]
@@ -189,13 +193,13 @@ class Source:
         return combine(window, [replace(ours, days=others, unsure=ours.unsure - set(empty)), *alone])
 
     def _fetch_alone(self, day: date) -> SourceDays:
-        window = Window(day, day)
+        window = DateRange(day, day)
         try:
             return self._json.fetch(window)
-        except TokenRefused:
+        except AuthenticationError:
             raise
         except VendorError as error:
-            return no_days(window, error)
+            return empty_source_days(window, error)
 
     def _news(self, ours: SourceDays) -> list[date]:
         """The days that are over, shown empty and not known to be so."""
@@ -210,7 +214,7 @@ class Source:
         unsure = {day for day in ours.unsure if not ours.days[day] or day < self._today}
         return frozenset(ours.open) | frozenset(self._news(ours)) | unsure | ours.unproven.keys()
 
-    def _days_without_newest(self, window: Window, days: SourceDays) -> frozenset[date]:
+    def _days_without_newest(self, window: DateRange, days: SourceDays) -> frozenset[date]:
         """The days that lack some of the newest records of the account: the source may be behind.
 
         Today lacks, besides, what comes in between two requests, or what the question cannot reach.
@@ -220,7 +224,7 @@ class Source:
         reached = {day: records for day, records in days.days.items() if day not in days.unsure}
         return frozenset(day for day, records in reached.items() if not newest.are_in({day: records}))
 
-    def _without_outdated(self, window: Window, days: SourceDays) -> SourceDays:
+    def _without_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
         """The days but those that are over and lack some of the newest records."""
         outdated = {day for day in self._days_without_newest(window, days) if day < self._today}
         reason = "records that get_billing_record lists are missing"
@@ -230,11 +234,11 @@ class Source:
             open=days.open | dict.fromkeys(outdated, reason),
         )
 
-    def _second_opinion(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays:
+    def _second_opinion(self, window: DateRange, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays:
         """JSON's days, with those of the export where JSON's are missing, or say less."""
         try:
             theirs = self._ask_csv(window, ours, doubtful)
-        except TokenRefused:
+        except AuthenticationError:
             raise
         except VendorError as error:
             # That today is empty, or out of reach, is everyday; that a past day is, is not.
@@ -243,7 +247,7 @@ class Source:
             # An empty day that may only be out of the answer's reach is no news at all.
             days = {day: records for day, records in ours.days.items() if records or day not in ours.unsure}
             still_open = {day: f"JSON: {why}; CSV: {error}" for day, why in ours.open.items()}
-            refused = ours.refused if isinstance(error, Refused) else frozenset[date]()
+            refused = ours.refused if isinstance(error, RequestRejected) else frozenset[date]()
             return replace(ours, days=days, open=still_open, refused=refused)
         if theirs is None:
             return replace(ours, unsure=ours.unsure - doubtful)
@@ -280,17 +284,20 @@ class Source:
             ],
         )
 
-    def _ask_csv(self, window: Window, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays | None:
+    def _ask_csv(self, window: DateRange, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays | None:
         """The export's days; None where it confirms that JSON's empty days are empty and its recent ones whole."""
         if not ours.open and not ours.unproven and not any(ours.days[day] for day in ours.unsure):
-            counts, serve = {day: len(ours.days[day]) for day in doubtful}, Window(min(doubtful), self._last_of(window))
+            counts, serve = (
+                {day: len(ours.days[day]) for day in doubtful},
+                DateRange(min(doubtful), self._last_of(window)),
+            )
             if self._from_csv(lambda: self._csv.confirm(counts, serve=serve)):
                 return None
         return self._fetch_csv(window)
 
-    def _fetch_csv(self, window: Window) -> SourceDays:
+    def _fetch_csv(self, window: DateRange) -> SourceDays:
         first = min(one.first for one in [window, *self._under_way])
-        serve = Window(first, self._last_of(window))
+        serve = DateRange(first, self._last_of(window))
         return self._from_csv(lambda: self._csv.fetch(window, serve=serve))
 
     def _from_csv(self, read: Callable[[], T]) -> T:
@@ -300,20 +307,20 @@ class Source:
                 raise self._csv_failure.with_traceback(None)
             try:
                 return read()
-            except Refused:
+            except RequestRejected:
                 raise  # of later days there may be one
             except VendorError as error:
                 if self._json_failure is None:  # else the run ends with it
                     self._csv_failure = error.with_traceback(None)
                 raise
 
-    def _last_of(self, window: Window) -> date:
+    def _last_of(self, window: DateRange) -> date:
         return max(window.last, self._last)
 
-    def _batch(self, window: Window, days: SourceDays) -> Batch:
-        for part in plan_windows(None, days.open, size=len(window)):
+    def _batch(self, window: DateRange, days: SourceDays) -> WindowData:
+        for part in split_into_windows(None, days.open, size=len(window)):
             log.warning("%s stays open: %s", part, days.open[part.first])
-        return Batch(
+        return WindowData(
             window,
             days.asked,
             days.days,
@@ -346,11 +353,11 @@ class Source:
         def read(feed: Feed) -> Newest:
             kept: list[Record] = []
             survey = self._read_feed(feed, EVERY_DAY, kept.extend)
-            return Newest(Counter(kept), survey.listed, MOST_RECORDS)
+            return Newest(Counter(kept), survey.listed, MAX_NEWEST_RECORDS)
 
         try:
-            return self._client.newest_records(MOST_RECORDS, read)
-        except TokenRefused:
+            return self._client.newest_records(MAX_NEWEST_RECORDS, read)
+        except AuthenticationError:
             raise
         except VendorError as error:
             log.info("the newest records are not known (%s)", error)
@@ -370,4 +377,4 @@ def _reasons(ours: SourceDays, theirs: SourceDays) -> dict[date, str]:
 
 
 def _listed(days: Collection[date]) -> str:
-    return ", ".join(map(str, plan_windows(None, days, size=366)))
+    return ", ".join(map(str, split_into_windows(None, days, size=366)))

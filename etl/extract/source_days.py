@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from etl.errors import Refused, VendorError
-from etl.model import DayRecords, Feed, Record, Rejected, Survey, Window
+from etl.errors import RequestRejected, VendorError
+from etl.model import DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord
 
-ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
+FeedReader = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
 """The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,13 @@ class SourceDays:
         unproven: Days that nothing speaks against, and nothing for: the other source may. Each with the size of its
             answer.
         seen: How many records of an open day were seen: a source that has fewer does not have it whole either.
-        folds: As in `Survey`.
+        folds: As in `ReadStats`.
         refused: The open days about which the vendor refuses every question.
     """
 
-    asked: Window
+    asked: DateRange
     days: dict[date, DayRecords]
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedRecord, ...] = ()
     open: dict[date, str] = field(default_factory=dict)
     unsure: frozenset[date] = frozenset()
     unproven: dict[date, int] = field(default_factory=dict)
@@ -45,17 +45,17 @@ class SourceDays:
     refused: frozenset[date] = frozenset()
 
 
-def no_days(window: Window, error: VendorError) -> SourceDays:
+def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
     """The result of a failure that is about these days alone."""
     days = window.days()
-    refused = frozenset(days if isinstance(error, Refused) else ())
+    refused = frozenset(days if isinstance(error, RequestRejected) else ())
     return SourceDays(window, {}, open=dict.fromkeys(days, str(error)), refused=refused)
 
 
-def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
+def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
     """One result of several for parts of a window."""
     days: dict[date, DayRecords] = {}
-    rejected: dict[Rejected, None] = {}
+    rejected: dict[RejectedRecord, None] = {}
     still_open: dict[date, str] = {}
     unsure: set[date] = set()
     unproven: dict[date, int] = {}
@@ -74,7 +74,7 @@ def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
         refused |= part.refused
         first, last = min(first, part.asked.first), max(last, part.asked.last)
     return SourceDays(
-        Window(first, last),
+        DateRange(first, last),
         days,
         tuple(rejected),
         still_open,
@@ -86,7 +86,7 @@ def combine(window: Window, parts: Iterable[SourceDays]) -> SourceDays:
     )
 
 
-def mention_unknown(feed: Feed) -> None:
+def log_unknown_fields(feed: Feed) -> None:
     """Log the names of fields that are ignored."""
     if feed.unknown:
         log.info(

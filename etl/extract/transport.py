@@ -23,14 +23,14 @@ import msgspec
 import requests
 import urllib3
 
-from etl.errors import Refused, TokenRefused, Transient, UnusableAnswer, VendorError
+from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, VendorError
 from etl.extract.deadline import DeadlineExceeded, DeadlineSession, TooManyInterim
-from etl.extract.json_parser import error_text
+from etl.extract.json_parser import error_reason
 
 CHUNK: Final = 1 << 16
 ERROR_BODY: Final = 1 << 16
 """Bytes of an error's body that are read for its reason."""
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CLOCK_TOLERANCE: Final = 300.0
 """Seconds by which this machine's clock and the vendor's may differ without a word."""
 CODINGS: Final = frozenset(
@@ -47,7 +47,7 @@ RETRY_STATUSES: Final = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """What one request may cost: seconds to connect or between bytes, seconds in all, decoded bytes."""
 
     timeout: float
@@ -64,7 +64,7 @@ class Transport:
     """
 
     def __init__(
-        self, base_url: str, token: str, limits: Limits, *, user_agent: str, redact: Callable[[str], str]
+        self, base_url: str, token: str, limits: RequestLimits, *, user_agent: str, redact: Callable[[str], str]
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
@@ -92,10 +92,10 @@ class Transport:
             body: Sent as JSON.
 
         Raises:
-            TokenRefused: 401 or 403.
-            Refused: Any other 4xx, or a certificate that cannot be trusted.
-            Transient: No complete answer with status 200 came within the limits.
-            UnusableAnswer: It is larger than allowed, or encoded in a way that cannot be decoded.
+            AuthenticationError: 401 or 403.
+            RequestRejected: Any other 4xx, or a certificate that cannot be trusted.
+            RetryableError: No complete answer with status 200 came within the limits.
+            InvalidResponse: It is larger than allowed, or encoded in a way that cannot be decoded.
         """
         failure: VendorError
         try:
@@ -103,14 +103,14 @@ class Transport:
         except VendorError as error:
             failure = error
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
-            if isinstance(error, OSError) and error.errno in NO_ROOM:
+            if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
                 raise  # of the sink: no question to the vendor mends that
-            failure = _translate(error)
-            for cause in _causes(error):
+            failure = _to_vendor_error(error)
+            for cause in _exception_chain(error):
                 cause.__traceback__ = None  # a frame of urllib3 in it holds the error: none would ever be freed
         except (ValueError, TypeError) as error:
             # urllib3 lets some of what a broken server sends through as these.
-            failure = Transient(f"an answer that is not HTTP ({type(error).__name__})")
+            failure = RetryableError(f"an answer that is not HTTP ({type(error).__name__})")
         else:
             return
         # Outside of the except block: the new error gets no context that would hold the URL.
@@ -145,15 +145,15 @@ class Transport:
     def _judge(self, response: requests.Response) -> VendorError:
         status = response.status_code
         if status in {401, 403}:
-            return TokenRefused(f"the vendor refused the token (HTTP {status})")
+            return AuthenticationError(f"the vendor refused the token (HTTP {status})")
         if 300 <= status < 400:
-            return Transient(f"a redirect (HTTP {status}), which is never followed")
+            return RetryableError(f"a redirect (HTTP {status}), which is never followed")
         if status in RETRY_STATUSES or status >= 500:
             wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-            return Transient(f"HTTP {status}", retry_after=wait)
+            return RetryableError(f"HTTP {status}", retry_after=wait)
         if 400 <= status < 500:
-            return Refused(f"HTTP {status}, {self._reason(response)}")
-        return Transient(f"HTTP {status} instead of 200")
+            return RequestRejected(f"HTTP {status}, {self._reason(response)}")
+        return RetryableError(f"HTTP {status} instead of 200")
 
     def _reason(self, response: requests.Response) -> str:
         # The vendor's words may repeat the URL, or name a phone.
@@ -162,7 +162,7 @@ class Transport:
             answer = msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError):
             answer = None
-        return error_text(answer, self.redact)
+        return error_reason(answer, self.redact)
 
     def _note_clock(self, date_header: str | None) -> None:
         moment = _parse_http_date(date_header)
@@ -192,34 +192,34 @@ def _parse_http_date(text: str | None) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
-def _translate(error: Exception) -> VendorError:
+def _to_vendor_error(error: Exception) -> VendorError:
     """An error without a URL for one that has it. The words come from its type, never from its text."""
-    causes = list(_causes(error))
+    causes = list(_exception_chain(error))
 
     def caused_by(*kinds: type[BaseException]) -> bool:
         return any(isinstance(cause, kinds) for cause in causes)
 
     if caused_by(ssl.SSLCertVerificationError):
-        return Refused("the server's certificate cannot be trusted")
+        return RequestRejected("the server's certificate cannot be trusted")
     if caused_by(DeadlineExceeded):
-        return Transient("no complete answer within BILLING_REQUEST_DEADLINE")
+        return RetryableError("no complete answer within BILLING_REQUEST_DEADLINE")
     if caused_by(TooManyInterim):
-        return Transient("interim answers without end")
+        return RetryableError("interim answers without end")
     # Before the timeouts: urllib3 makes these two a kind of timeout.
     if caused_by(urllib3.exceptions.NameResolutionError):
-        return Transient("the host name cannot be resolved (see BILLING_API_URL)")
+        return RetryableError("the host name cannot be resolved (see BILLING_API_URL)")
     if caused_by(ConnectionRefusedError):
-        return Transient("the connection was refused")
+        return RetryableError("the connection was refused")
     if caused_by(TimeoutError, urllib3.exceptions.TimeoutError):
-        return Transient("no byte within BILLING_TIMEOUT")
+        return RetryableError("no byte within BILLING_TIMEOUT")
     if caused_by(ssl.SSLError):
-        return Transient("the TLS connection failed")
+        return RetryableError("the TLS connection failed")
     if caused_by(urllib3.exceptions.IncompleteRead, http.client.IncompleteRead):
-        return Transient("an answer cut short")
-    return Transient(f"the connection failed ({type(error).__name__})")
+        return RetryableError("an answer cut short")
+    return RetryableError(f"the connection failed ({type(error).__name__})")
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error and all that it was made from, however requests and urllib3 packed it."""
     seen: set[int] = set()
     waiting: list[Any] = [error]
@@ -245,14 +245,14 @@ def _decode(parts: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[b
         case []:
             pieces = parts
         case ["gzip" | "x-gzip"]:
-            pieces = _inflate(parts)
+            pieces = _decompress(parts)
         case _:
-            raise UnusableAnswer("an answer in an encoding that was not asked for")
+            raise InvalidResponse("an answer in an encoding that was not asked for")
     total = 0
     for piece in pieces:
         total += len(piece)
         if total > max_bytes:
-            raise UnusableAnswer(f"an answer of more than {max_bytes >> 20} MB (BILLING_MAX_RESPONSE_MB)")
+            raise InvalidResponse(f"an answer of more than {max_bytes >> 20} MB (BILLING_MAX_RESPONSE_MB)")
         yield piece
 
 
@@ -284,7 +284,7 @@ def _mask(parts: Iterable[bytes], masks: Mapping[bytes, bytes]) -> Iterator[byte
     yield rest
 
 
-def _inflate(parts: Iterator[bytes]) -> Iterator[bytes]:
+def _decompress(parts: Iterator[bytes]) -> Iterator[bytes]:
     decoder = zlib.decompressobj(31)
     try:
         for part in parts:
@@ -295,6 +295,6 @@ def _inflate(parts: Iterator[bytes]) -> Iterator[bytes]:
                 yield decoder.decompress(rest, CHUNK)
                 rest = decoder.unconsumed_tail or decoder.unused_data
     except zlib.error:
-        raise UnusableAnswer("a broken gzip body") from None
+        raise InvalidResponse("a broken gzip body") from None
     if not decoder.eof:
-        raise Transient("a gzip body cut short")
+        raise RetryableError("a gzip body cut short")

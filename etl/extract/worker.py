@@ -27,16 +27,16 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlia
 import msgspec
 
 from etl.errors import BillingError
-from etl.extract.prefetch import fetch_ahead
-from etl.extract.spool import needs_room
-from etl.model import Batch, DaySnapshot, Listing, Slice, Window
+from etl.extract.prefetch import prefetch
+from etl.extract.spool import disk_full_guard
+from etl.model import CountedRecords, DateRange, DaySnapshot, TimeSlice, WindowData
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-Fetched: TypeAlias = tuple[Batch, Iterable[DaySnapshot]]
+Fetched: TypeAlias = tuple[WindowData, Iterable[DaySnapshot]]
 
-SEVERAL: Final = 2
+MIN_WINDOWS_FOR_WORKER: Final = 2
 """Windows from which on there is something to be fetched beside a load."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -44,8 +44,10 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
 
 
-def fetch_beside(fetch: Callable[[Window], Fetched], windows: Sequence[Window], *, ahead: int) -> Generator[Fetched]:
-    """What `fetch` gives for each window, in order; an error of it when its window's turn comes. See `fetch_ahead`.
+def fetch_in_worker(
+    fetch: Callable[[DateRange], Fetched], windows: Sequence[DateRange], *, ahead: int
+) -> Generator[Fetched]:
+    """What `fetch` gives for each window, in order; an error of it when its window's turn comes. See `prefetch`.
 
     Args:
         fetch: Called in a fork where there are several windows, a second processor and no other thread, of whose locks
@@ -56,21 +58,25 @@ def fetch_beside(fetch: Callable[[Window], Fetched], windows: Sequence[Window], 
     Raises:
         BillingError: The fork ended before its time.
     """
-    fork = _fork(fetch_ahead(fetch, windows, ahead=ahead - 1)) if ahead and len(windows) >= SEVERAL else None
+    fork = (
+        _start_worker(prefetch(fetch, windows, ahead=ahead - 1))
+        if ahead and len(windows) >= MIN_WINDOWS_FOR_WORKER
+        else None
+    )
     if fork is None:
-        yield from fetch_ahead(fetch, windows, ahead=ahead)
+        yield from prefetch(fetch, windows, ahead=ahead)
         return
     number, pipe = fork
     try:
         for _ in windows:
-            yield _take(pipe)
+            yield _take_result(pipe)
     finally:
         pipe.close()
         os.kill(number, signal.SIGKILL)  # nothing that it has wants to be given back
         os.waitpid(number, 0)
 
 
-def _fork(results: Iterator[Fetched]) -> tuple[int, Connection] | None:
+def _start_worker(results: Iterator[Fetched]) -> tuple[int, Connection] | None:
     """A fork that hands over these results, and the way to it; None where there had better be none, or can be none."""
     # macOS has forks, and libraries that do not survive one.
     if sys.platform != "linux" or threading.active_count() > 1:
@@ -86,7 +92,7 @@ def _fork(results: Iterator[Fetched]) -> tuple[int, Connection] | None:
         try:
             number = os.fork()
             if not number:
-                _serve(far_end, pipe, results)
+                _worker_main(far_end, pipe, results)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     except OSError:  # the host allows no further process
@@ -95,7 +101,7 @@ def _fork(results: Iterator[Fetched]) -> tuple[int, Connection] | None:
     return number, pipe
 
 
-def _serve(pipe: Connection, parents_end: Connection, results: Iterator[Fetched]) -> NoReturn:
+def _worker_main(pipe: Connection, parents_end: Connection, results: Iterator[Fetched]) -> NoReturn:
     """Hand over one result after another, each when it is asked for, until nobody is there to ask."""
     asked = threading.Semaphore(0)
 
@@ -113,7 +119,7 @@ def _serve(pipe: Connection, parents_end: Connection, results: Iterator[Fetched]
             signal.signal(number, signal.SIG_IGN)  # the parent answers them, and ends this process
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         threading.Thread(target=listen, daemon=True).start()
-        for message, file in _pack(results):
+        for message, file in _serialise(results):
             asked.acquire()
             pipe.send_bytes(message)
             if file is not None:
@@ -124,28 +130,28 @@ def _serve(pipe: Connection, parents_end: Connection, results: Iterator[Fetched]
         os._exit(1)
 
 
-def _pack(results: Iterator[Fetched]) -> Iterator[tuple[bytes, IO[bytes] | None]]:
+def _serialise(results: Iterator[Fetched]) -> Iterator[tuple[bytes, IO[bytes] | None]]:
     """Each result as a message, and the file with its records; an error is a message without one, and the last."""
     try:
         for batch, snapshots in results:
-            with needs_room(), _file_for(batch) as file:
-                days = [(replace(snapshot, slices=()), _write(file, snapshot.slices)) for snapshot in snapshots]
+            with disk_full_guard(), _spool_file(batch) as file:
+                days = [(replace(snapshot, slices=()), _write_slices(file, snapshot.slices)) for snapshot in snapshots]
                 file.flush()
                 counts = {day: replace(records, slices=()) for day, records in batch.days.items()}
                 message = pickle.dumps((replace(batch, days=counts), days))
                 del batch, snapshots  # what was handed over does not wait in memory for the next window
                 yield message, file
     except BaseException as error:  # noqa: BLE001 - it is raised again over there
-        yield _pack_error(error), None
+        yield _serialise_error(error), None
 
 
-def _file_for(batch: Batch) -> IO[bytes]:
+def _spool_file(batch: WindowData) -> IO[bytes]:
     if any(records.on_disk for records in batch.days.values()):
         return tempfile.TemporaryFile(prefix="billing-etl-")
     return open(os.memfd_create("billing-etl"), "w+b")  # noqa: PTH123 - it has no path
 
 
-def _pack_error(error: BaseException) -> bytes:
+def _serialise_error(error: BaseException) -> bytes:
     error.add_note("where it was fetched:\n" + "".join(traceback.format_exception(error)))
     with suppress(Exception):
         message = pickle.dumps(error)
@@ -154,7 +160,7 @@ def _pack_error(error: BaseException) -> bytes:
     return pickle.dumps(RuntimeError(type(error).__name__))
 
 
-def _take(pipe: Connection) -> Fetched:
+def _take_result(pipe: Connection) -> Fetched:
     received = _receive(pipe)
     if received is None:
         raise BillingError("the process that fetches was ended from outside; did the memory run out?")
@@ -183,7 +189,7 @@ def _receive(pipe: Connection) -> tuple[Any, IO[bytes]] | BaseException | None:
     return message, open(handle, "rb")  # noqa: PTH123 - it has no path, and lives as long as its days
 
 
-class _Part(NamedTuple):
+class _SlicePointer(NamedTuple):
     """A slice, and where in the file its records lie."""
 
     since: datetime
@@ -191,22 +197,22 @@ class _Part(NamedTuple):
     offset: int
     length: int
 
-    def in_file(self, file: IO[bytes]) -> Slice[Listing]:
+    def in_file(self, file: IO[bytes]) -> TimeSlice[CountedRecords]:
         """The slice, read anew each time."""
 
-        def read() -> Listing:
+        def read() -> CountedRecords:
             (*columns, prices), repeats = _decode(os.pread(file.fileno(), self.length, self.offset))
             # Few prices are different.
             amounts = {price: Decimal(price) for price in set(prices)}
-            return Listing((*columns, list(map(amounts.__getitem__, prices))), repeats)
+            return CountedRecords((*columns, list(map(amounts.__getitem__, prices))), repeats)
 
-        return Slice(self.since, self.until, read)
+        return TimeSlice(self.since, self.until, read)
 
 
-def _write(file: IO[bytes], slices: Iterable[Slice[Listing]]) -> list[_Part]:
+def _write_slices(file: IO[bytes], slices: Iterable[TimeSlice[CountedRecords]]) -> list[_SlicePointer]:
     parts = []
     for part in slices:
         listing = part.read()
         text = _encode((listing.columns, listing.repeats))
-        parts.append(_Part(part.since, part.until, file.tell(), file.write(text)))
+        parts.append(_SlicePointer(part.since, part.until, file.tell(), file.write(text)))
     return parts

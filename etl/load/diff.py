@@ -11,17 +11,17 @@ from itertools import compress, groupby, islice, starmap
 from operator import eq
 from typing import Final, NamedTuple, TypeAlias
 
-from etl.model import Columns, Listed, Listing, Record, in_columns
+from etl.model import CountedRecord, CountedRecords, Record, RecordColumns, to_columns
 
-GUARDED_FROM: Final = 20
+MIN_ROWS_FOR_CHECK: Final = 20
 """Records of a day from which on a share of them means something."""
-DOUBLED_SHARE: Final = Decimal("0.5")
+MAX_DUPLICATED_SHARE: Final = Decimal("0.5")
 
 Key: TypeAlias = tuple[str, str, str]
 """created_at, phone, code_auth."""
 
 
-class Stored(NamedTuple):
+class StoredRow(NamedTuple):
     """A row of the day as the database has it. A withdrawn row keeps its last content."""
 
     id: int
@@ -31,7 +31,7 @@ class Stored(NamedTuple):
     withdrawn: bool
 
 
-class Insert(NamedTuple):
+class RowInsert(NamedTuple):
     """A record that never stood in the day."""
 
     record: Record
@@ -40,43 +40,43 @@ class Insert(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Inserts:
+class InsertBatch:
     """Some of them, a column at a time: a first load has hundreds of thousands."""
 
-    columns: Columns
+    columns: RecordColumns
     ordinals: Sequence[int]
     repeats: Sequence[int]
 
     @classmethod
-    def of(cls, items: Iterable[Insert]) -> Inserts:
+    def of(cls, items: Iterable[RowInsert]) -> InsertBatch:
         """These in columns."""
         records, ordinals, repeats = tuple(zip(*items, strict=True)) or ((), (), ())
-        return cls(in_columns(records), ordinals, repeats)
+        return cls(to_columns(records), ordinals, repeats)
 
     def __len__(self) -> int:
         return len(self.repeats)
 
-    def __iter__(self) -> Iterator[Insert]:
+    def __iter__(self) -> Iterator[RowInsert]:
         records = starmap(Record, zip(*self.columns, strict=True))
-        return map(Insert, records, self.ordinals, self.repeats)
+        return map(RowInsert, records, self.ordinals, self.repeats)
 
 
-class Update(NamedTuple):
+class RowUpdate(NamedTuple):
     """A row that gets other attributes, another number of repeats, or comes back. Its identity stays."""
 
-    row: Stored
+    row: StoredRow
     record: Record
     repeats: int
 
 
 @dataclass(slots=True)
-class DayChange:
+class DayDiff:
     """All that must be written so that the stored day becomes the vendor's."""
 
     day: date
-    inserts: Inserts = field(default_factory=lambda: Inserts.of(()))
-    updates: list[Update] = field(default_factory=list)
-    withdrawals: list[Stored] = field(default_factory=list)
+    inserts: InsertBatch = field(default_factory=lambda: InsertBatch.of(()))
+    updates: list[RowUpdate] = field(default_factory=list)
+    withdrawals: list[StoredRow] = field(default_factory=list)
     unchanged: int = 0
 
     @property
@@ -108,7 +108,7 @@ class RowCounts:
         """How many there were before, withdrawn ones left out."""
         return self.changed + self.withdrawn + self.unchanged
 
-    def add(self, change: DayChange) -> None:
+    def add(self, change: DayDiff) -> None:
         """Count what becomes of one slice."""
         returned = change.returned
         self.new += len(change.inserts) + returned
@@ -123,7 +123,7 @@ class RowCounts:
         return bool(self.new or self.changed or self.withdrawn)
 
 
-def plan_first_load(day: date, listing: Listing) -> DayChange:
+def diff_empty_day(day: date, listing: CountedRecords) -> DayDiff:
     """The change for a slice of a day of which nothing is stored."""
     times, phones, codes, *_ = listing.columns
     ordinals = [1] * len(listing)
@@ -131,35 +131,35 @@ def plan_first_load(day: date, listing: Listing) -> DayChange:
     for number in compress(range(1, len(times)), map(eq, times, islice(times, 1, None))):
         if phones[number] == phones[number - 1] and codes[number] == codes[number - 1]:
             ordinals[number] += ordinals[number - 1]
-    return DayChange(day, Inserts(listing.columns, ordinals, listing.repeats))
+    return DayDiff(day, InsertBatch(listing.columns, ordinals, listing.repeats))
 
 
-def plan_merge(day: date, listed: Sequence[Listed], stored: Sequence[Stored]) -> DayChange:
+def diff_day(day: date, listed: Sequence[CountedRecord], stored: Sequence[StoredRow]) -> DayDiff:
     """The change that makes what is stored of a slice of a day equal to what is listed, with as few writes as can be.
 
     Within one key (second, phone, code) rows are matched in this order: current rows of the same content; other
     current rows, which then are corrected; withdrawn rows, which come back. Only what is left over is new or
     withdrawn. So a correction never counts as a withdrawal.
     """
-    change = DayChange(day)
-    differing = _differing_keys(listed, stored)
-    rows: defaultdict[Key, list[Stored]] = defaultdict(list)
+    change = DayDiff(day)
+    differing = _changed_keys(listed, stored)
+    rows: defaultdict[Key, list[StoredRow]] = defaultdict(list)
     for row in stored:
         if (key := row.record[:3]) in differing:
             rows[key].append(row)
         elif not row.withdrawn:
             change.unchanged += 1
     left_to_merge = [item for item in listed if item.record[:3] in differing]
-    new: list[Insert] = []
+    new: list[RowInsert] = []
     for key, variants in groupby(left_to_merge, key=lambda item: item.record[:3]):
-        new += _merge_key(change, list(variants), rows.pop(key, []))
-    change.inserts = Inserts.of(new)
+        new += _diff_key(change, list(variants), rows.pop(key, []))
+    change.inserts = InsertBatch.of(new)
     for left in rows.values():
         change.withdrawals.extend(row for row in left if not row.withdrawn)
     return change
 
 
-def _differing_keys(listed: Iterable[Listed], stored: Iterable[Stored]) -> set[Key]:
+def _changed_keys(listed: Iterable[CountedRecord], stored: Iterable[StoredRow]) -> set[Key]:
     """The keys whose listed records are not just the current rows: of a usual night they are few."""
     current = [(row.record, row.repeats) for row in stored if not row.withdrawn]
     once = set(current)
@@ -169,7 +169,7 @@ def _differing_keys(listed: Iterable[Listed], stored: Iterable[Stored]) -> set[K
     return {record[:3] for record, _ in different}
 
 
-def _merge_key(change: DayChange, listed: list[Listed], rows: list[Stored]) -> Iterator[Insert]:
+def _diff_key(change: DayDiff, listed: list[CountedRecord], rows: list[StoredRow]) -> Iterator[RowInsert]:
     """Add to the change what becomes of a key's rows, and give what is new."""
     rows.sort(key=lambda row: row.ordinal)
     last_ordinal = rows[-1].ordinal if rows else 0
@@ -179,25 +179,25 @@ def _merge_key(change: DayChange, listed: list[Listed], rows: list[Stored]) -> I
     for record, repeats in listed:
         same = [row for row in current if row.record == record]
         if not same:
-            left.append(Listed(record, repeats))
+            left.append(CountedRecord(record, repeats))
             continue
         for row in same:
             current.remove(row)
-        _share_out(change, record, repeats, same)
+        _distribute_repeats(change, record, repeats, same)
     for record, repeats in left:
         if current:
-            change.updates.append(Update(current.pop(0), record, repeats))
+            change.updates.append(RowUpdate(current.pop(0), record, repeats))
         elif withdrawn:
             back = next((row for row in withdrawn if row.record == record), withdrawn[0])
             withdrawn.remove(back)
-            change.updates.append(Update(back, record, repeats))
+            change.updates.append(RowUpdate(back, record, repeats))
         else:
             last_ordinal += 1
-            yield Insert(record, last_ordinal, repeats)
+            yield RowInsert(record, last_ordinal, repeats)
     change.withdrawals.extend(current)
 
 
-def _share_out(change: DayChange, record: Record, repeats: int, rows: list[Stored]) -> None:
+def _distribute_repeats(change: DayDiff, record: Record, repeats: int, rows: list[StoredRow]) -> None:
     # More than one row only where a person was forgotten: that made different rows equal.
     for row in rows:
         times = repeats if row is rows[-1] else min(repeats, row.repeats)
@@ -205,12 +205,14 @@ def _share_out(change: DayChange, record: Record, repeats: int, rows: list[Store
         if times == row.repeats:
             change.unchanged += 1
         elif times:
-            change.updates.append(Update(row, record, times))
+            change.updates.append(RowUpdate(row, record, times))
         else:
             change.withdrawals.append(row)
 
 
-def complete_records(listed: Iterable[Listed], stored: Iterable[Stored], lacking: frozenset[str]) -> Counter[Record]:
+def fill_missing_fields(
+    listed: Iterable[CountedRecord], stored: Iterable[StoredRow], lacking: frozenset[str]
+) -> Counter[Record]:
     """Fill in what a source lacks from what is stored, so that a missing column changes nothing.
 
     Args:
@@ -223,8 +225,8 @@ def complete_records(listed: Iterable[Listed], stored: Iterable[Stored], lacking
     """
     known = [name not in lacking for name in Record._fields]
     completed: Counter[Record] = Counter()
-    by_known: defaultdict[tuple[object, ...], list[Stored]] = defaultdict(list)
-    by_key: defaultdict[Key, list[Stored]] = defaultdict(list)
+    by_known: defaultdict[tuple[object, ...], list[StoredRow]] = defaultdict(list)
+    by_key: defaultdict[Key, list[StoredRow]] = defaultdict(list)
 
     def known_part(record: Record) -> tuple[object, ...]:
         return tuple(value for value, told in zip(record, known, strict=True) if told)
@@ -233,11 +235,11 @@ def complete_records(listed: Iterable[Listed], stored: Iterable[Stored], lacking
     for row in sorted(stored, key=lambda row: (row.withdrawn, row.ordinal)):
         by_known[known_part(row.record)].append(row)
         by_key[row.record[:3]].append(row)
-    unmatched: list[Listed] = []
+    unmatched: list[CountedRecord] = []
     for record, repeats in listed:
         rows = by_known.get(known_part(record), [])
         if not rows:
-            unmatched.append(Listed(record, repeats))
+            unmatched.append(CountedRecord(record, repeats))
             continue
         left = repeats
         for row in rows:
@@ -263,15 +265,15 @@ def doubt(rows: RowCounts, *, max_withdrawn_share: Decimal) -> str | None:
 
     Args:
         rows: How those of the whole day would end.
-        max_withdrawn_share: Of the day's current rows, from GUARDED_FROM of them on.
+        max_withdrawn_share: Of the day's current rows, from MIN_ROWS_FOR_CHECK of them on.
     """
     current, withdrawn = rows.current, rows.withdrawn
     if current and withdrawn == current and not rows.new and not rows.changed:
         return f"all {current} records are gone"
-    if current < GUARDED_FROM:
+    if current < MIN_ROWS_FOR_CHECK:
         return None
     if withdrawn > max_withdrawn_share * current:
         return f"{withdrawn} of {current} records are gone"
-    if rows.multiplied > DOUBLED_SHARE * current:
+    if rows.multiplied > MAX_DUPLICATED_SHARE * current:
         return f"{rows.multiplied} of {current} records are listed more often than before"
     return None

@@ -17,23 +17,25 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
-from etl.load.diff import Stored
-from etl.model import Listed, Record
-from etl.pii import FORGOTTEN, FORGOTTEN_MENTION, CoverField, cover_payload, hide_numbers
+from etl.load.diff import StoredRow
+from etl.model import CountedRecord, Record
+from etl.pii import ERASED, ERASED_MENTION, FieldRedactor, redact_numbers, redact_payload
 
-_FIELDS: Final[dict[str, CoverField]] = {
-    "phone": lambda _raw: FORGOTTEN,
+_FIELDS: Final[dict[str, FieldRedactor]] = {
+    "phone": lambda _raw: ERASED,
     "code_auth": lambda _raw: "",
     "status_info": lambda _raw: "",
 }
 
 
-def forget_payload(payload: str) -> str:
+def erase_payload(payload: str) -> str:
     """A bad record without the person."""
-    return cover_payload(payload, _FIELDS, hide_numbers)
+    return redact_payload(payload, _FIELDS, redact_numbers)
 
 
-def keep_forgotten(listed: list[Listed], stored: Iterable[Stored], lacking: frozenset[str]) -> list[Listed]:
+def apply_erasures(
+    listed: list[CountedRecord], stored: Iterable[StoredRow], lacking: frozenset[str]
+) -> list[CountedRecord]:
     """A day as the vendor lists it, with forgotten records and mentions left out as they are in the stored rows.
 
     Args:
@@ -44,30 +46,32 @@ def keep_forgotten(listed: list[Listed], stored: Iterable[Stored], lacking: froz
     Returns:
         The same list where nothing of the day was forgotten.
     """
-    rows: defaultdict[str, list[Stored]] = defaultdict(list)
+    rows: defaultdict[str, list[StoredRow]] = defaultdict(list)
     mentions = []
     for row in stored:
-        if row.record.phone == FORGOTTEN:
+        if row.record.phone == ERASED:
             rows[row.record.created_at].append(row)
-        elif FORGOTTEN_MENTION in row.record.status_info:
+        elif ERASED_MENTION in row.record.status_info:
             mentions.append(row.record)
     if not rows and not mentions:
         return listed
     own = {row.record[:3] for row in stored}
     kept: Counter[Record] = Counter()
-    unclaimed: defaultdict[str, list[Listed]] = defaultdict(list)
+    unclaimed: defaultdict[str, list[CountedRecord]] = defaultdict(list)
     for item in listed:
         if item.record.created_at in rows and item.record[:3] not in own:
             unclaimed[item.record.created_at].append(item)
         else:
-            kept[_without_mention(item.record, mentions)] += item.repeats
+            kept[_strip_mention(item.record, mentions)] += item.repeats
     for second, items in unclaimed.items():
-        for record, repeats in _match(items, rows[second], lacking):
+        for record, repeats in _match_erased(items, rows[second], lacking):
             kept[record] += repeats
-    return [Listed(*pair) for pair in sorted(kept.items(), key=lambda pair: pair[0][:3])]
+    return [CountedRecord(*pair) for pair in sorted(kept.items(), key=lambda pair: pair[0][:3])]
 
 
-def _match(items: list[Listed], rows: list[Stored], lacking: frozenset[str]) -> Iterable[Listed]:
+def _match_erased(
+    items: list[CountedRecord], rows: list[StoredRow], lacking: frozenset[str]
+) -> Iterable[CountedRecord]:
     def content(record: Record) -> tuple[Any, ...]:
         return (record.price, None if "status" in lacking else record.status)
 
@@ -77,15 +81,15 @@ def _match(items: list[Listed], rows: list[Stored], lacking: frozenset[str]) -> 
     met = {content(item.record) for item in alike}
     corrected = sum(content(row.record) not in met and not row.withdrawn for row in rows)
     for record, repeats in (*alike, *others[:corrected]):
-        yield Listed(record._replace(phone=FORGOTTEN, code_auth="", status_info=""), repeats)
+        yield CountedRecord(record._replace(phone=ERASED, code_auth="", status_info=""), repeats)
     yield from others[corrected:]
 
 
-def _without_mention(record: Record, mentions: Iterable[Record]) -> Record:
+def _strip_mention(record: Record, mentions: Iterable[Record]) -> Record:
     """The record with the stored text, if that is its own but for a number left out."""
     for stored in mentions:
         if stored[:3] == record[:3]:
-            parts = map(re.escape, stored.status_info.split(FORGOTTEN_MENTION))
+            parts = map(re.escape, stored.status_info.split(ERASED_MENTION))
             if re.fullmatch(".{1,40}".join(parts), record.status_info, re.DOTALL):
                 return record._replace(status_info=stored.status_info)
     return record

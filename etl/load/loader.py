@@ -12,22 +12,33 @@ from functools import partial
 from sqlalchemy import Connection
 
 from etl import signals
-from etl.db.ledger import Day, Run, mark_suspect, move_watermark, raise_revision, read_days, write_day
-from etl.db.records import payload_digest, read_records, write_change, write_journal, write_rejected
+from etl.db.ledger import LedgerEntry, RunHandle, advance_watermark, mark_suspect, raise_revision, read_days, upsert_day
+from etl.db.records import apply_diff, load_rows, payload_hash, sync_rejects, write_restatements
 from etl.db.utc import correct, count_wrong
-from etl.load.diff import DayChange, RowCounts, Stored, complete_records, doubt, plan_first_load, plan_merge
-from etl.load.erased import keep_forgotten
-from etl.load.quarantine import Quarantine, hold_rows
-from etl.model import Batch, DaySnapshot, Listed, Listing, PartialKey, Record, Slice, Tally, Window, whole_day
+from etl.load.diff import DayDiff, RowCounts, StoredRow, diff_day, diff_empty_day, doubt, fill_missing_fields
+from etl.load.erased import apply_erasures
+from etl.load.quarantine import Quarantine, quarantine_rows
+from etl.model import (
+    CountedRecord,
+    CountedRecords,
+    DateRange,
+    DaySnapshot,
+    PartialKey,
+    Record,
+    RunCounts,
+    TimeSlice,
+    WindowData,
+    single_slice_day,
+)
 
-Identify = Callable[[date, tuple[Slice[list[Record]], ...]], DaySnapshot]
+SnapshotBuilder = Callable[[date, tuple[TimeSlice[list[Record]], ...]], DaySnapshot]
 """The transform that makes a day's snapshot of its records."""
-ReadStored = Callable[[datetime, datetime], list[Stored]]
+StoredRowReader = Callable[[datetime, datetime], list[StoredRow]]
 """The stored rows of a slice."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class LoadPolicy:
     """What a run goes by when it loads.
 
     Attributes:
@@ -78,8 +89,8 @@ class DayComparison:
     """
 
     snapshot: DaySnapshot
-    before: Day | None
-    changes: Iterable[DayChange]
+    before: LedgerEntry | None
+    changes: Iterable[DayDiff]
     rows: RowCounts
     doubt: str | None = None
     wrong_utc: int = 0
@@ -97,10 +108,10 @@ class DayComparison:
 def compare_window(
     connection: Connection,
     account_id: int | None,
-    batch: Batch,
+    batch: WindowData,
     snapshots: Iterable[DaySnapshot],
-    rules: Rules,
-    identify: Identify,
+    rules: LoadPolicy,
+    identify: SnapshotBuilder,
 ) -> Iterator[DayComparison]:
     """Compare whole days with what is stored, one by one. Reads only, and only where the ledger's digest differs."""
     ledger = read_days(connection, account_id, batch.window)
@@ -128,7 +139,7 @@ def compare_window(
     for day, reason in batch.doubts.items():
         before = ledger.get(day)
         if before and (before.closed or day >= rules.today) and not before.purged:
-            empty, refused = identify(day, whole_day(day, []).slices), day in batch.refused
+            empty, refused = identify(day, single_slice_day(day, []).slices), day in batch.refused
             yield DayComparison(empty, before, (), RowCounts(), None if refused else reason, unknown=refused)
 
 
@@ -148,7 +159,7 @@ class _Unshown:
         return bool(self.lacking or self.keys)
 
 
-def _folds_of(batch: Batch, day: date) -> dict[Record, int]:
+def _folds_of(batch: WindowData, day: date) -> dict[Record, int]:
     """Those of a day's records."""
     return {record: fold for record, fold in batch.folds.items() if record.created_at.startswith(day.isoformat())}
 
@@ -157,17 +168,19 @@ def _compare_day(
     connection: Connection,
     account_id: int | None,
     snapshot: DaySnapshot,
-    before: Day | None,
+    before: LedgerEntry | None,
     unshown: _Unshown,
-    rules: Rules,
-    identify: Identify,
+    rules: LoadPolicy,
+    identify: SnapshotBuilder,
 ) -> DayComparison:
-    read = partial(read_records, connection, account_id)
+    read = partial(load_rows, connection, account_id)
     shown = snapshot.digest
     if unshown:
-        slices = (Slice(part.since, part.until, partial(_complete, part, read, unshown)) for part in snapshot.slices)
+        slices = (
+            TimeSlice(part.since, part.until, partial(_fill_missing, part, read, unshown)) for part in snapshot.slices
+        )
         snapshot = identify(snapshot.day, tuple(slices))
-    changes: Iterable[DayChange] = _Changes(snapshot, read, unshown.lacking)
+    changes: Iterable[DayDiff] = _SliceChanges(snapshot, read, unshown.lacking)
     if len(snapshot.slices) == 1:
         changes = tuple(changes)
     rows = RowCounts()
@@ -183,71 +196,71 @@ def _compare_day(
     return DayComparison(snapshot, before, changes, rows, reason)
 
 
-def _complete(part: Slice[Listing], read: ReadStored, unshown: _Unshown) -> list[Record]:
+def _fill_missing(part: TimeSlice[CountedRecords], read: StoredRowReader, unshown: _Unshown) -> list[Record]:
     """A slice with what the answer does not show of it as the stored rows have it."""
     listed, stored = list(part.read()), read(part.since, part.until)
     records = Counter(dict(listed))
     if unshown.lacking:
-        records = complete_records(keep_forgotten(listed, stored, unshown.lacking), stored, unshown.lacking)
+        records = fill_missing_fields(apply_erasures(listed, stored, unshown.lacking), stored, unshown.lacking)
     if unshown.keys:
-        in_order = [Listed(*pair) for pair in sorted(records.items(), key=lambda pair: pair[0][:3])]
-        as_stored = keep_forgotten(in_order, stored, unshown.lacking)
-        records += hold_rows(part.since.date(), as_stored, stored, unshown.keys)
+        in_order = [CountedRecord(*pair) for pair in sorted(records.items(), key=lambda pair: pair[0][:3])]
+        as_stored = apply_erasures(in_order, stored, unshown.lacking)
+        records += quarantine_rows(part.since.date(), as_stored, stored, unshown.keys)
     return list(records.elements())
 
 
-class _Changes:
+class _SliceChanges:
     """What must be written of each slice of a day."""
 
-    def __init__(self, snapshot: DaySnapshot, read: ReadStored, lacking: frozenset[str]) -> None:
+    def __init__(self, snapshot: DaySnapshot, read: StoredRowReader, lacking: frozenset[str]) -> None:
         self._snapshot = snapshot
         self._read = read
         self._lacking = lacking
 
-    def __iter__(self) -> Iterator[DayChange]:
+    def __iter__(self) -> Iterator[DayDiff]:
         day = self._snapshot.day
         for part in self._snapshot.slices:
-            signals.check()
+            signals.raise_if_interrupted()
             listing, stored = part.read(), self._read(part.since, part.until)
             if not stored:
-                yield plan_first_load(day, listing)
+                yield diff_empty_day(day, listing)
             else:
-                yield plan_merge(day, keep_forgotten(list(listing), stored, self._lacking), stored)
+                yield diff_day(day, apply_erasures(list(listing), stored, self._lacking), stored)
 
 
-def store_window(
+def write_window(
     connection: Connection,
-    run: Run,
-    batch: Batch,
+    run: RunHandle,
+    batch: WindowData,
     comparisons: Iterable[DayComparison],
-    rules: Rules,
+    rules: LoadPolicy,
     *,
-    asked_before: Window | None,
+    asked_before: DateRange | None,
     now: datetime,
 ) -> list[DayOutcome]:
     """Write the rows, what is kept aside, the day ledger and the watermark. The caller's transaction makes them one."""
     outcomes: list[DayOutcome] = []
     changed: list[date] = []
     for compared in comparisons:
-        signals.check()
-        if _store_day(connection, run, batch, compared, rules, now):
+        signals.raise_if_interrupted()
+        if _write_day(connection, run, batch, compared, rules, now):
             changed.append(compared.snapshot.day)
         outcomes.append(compared.outcome())
     raise_revision(connection, run.account_id, changed)
     if batch.days:  # else the answer was about other days altogether
         taken = {outcome.day for outcome in outcomes if outcome.doubt is None}
-        write_rejected(
+        sync_rejects(
             connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
             days=taken, asked=batch.asked, asked_before=asked_before, now=now,
         )  # fmt: skip
     # A day that a person takes may lie anywhere: it begins no history.
     first = None if rules.accepted else batch.window.first
-    move_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone)
+    advance_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone)
     return outcomes
 
 
-def _store_day(
-    connection: Connection, run: Run, batch: Batch, compared: DayComparison, rules: Rules, now: datetime
+def _write_day(
+    connection: Connection, run: RunHandle, batch: WindowData, compared: DayComparison, rules: LoadPolicy, now: datetime
 ) -> bool:
     """Write what differs of a day; whether anything did."""
     snapshot, before = compared.snapshot, compared.before
@@ -261,23 +274,23 @@ def _store_day(
     changed = False
     for change in filter(None, compared.changes):
         changed = True
-        write_change(connection, run, change, zone=rules.zone, now=now)
+        apply_diff(connection, run, change, zone=rules.zone, now=now)
         if restated:
-            write_journal(connection, run, change, now=now)
+            write_restatements(connection, run, change, now=now)
     folds = _folds_of(batch, snapshot.day)
     if compared.wrong_utc or (changed and folds):  # new rows stand at the first reading
         correct(connection, run.account_id, snapshot.day, rules.zone, folds, every_row=rules.thorough, now=now)
         changed = True
     closes = snapshot.day < rules.today and snapshot.day not in batch.unsure
     if before is None or not before.says(snapshot) or before.suspect or (closes and not before.closed):
-        write_day(connection, run, snapshot, before, source=batch.days[snapshot.day].source, closes=closes, now=now)
+        upsert_day(connection, run, snapshot, before, source=batch.days[snapshot.day].source, closes=closes, now=now)
         changed = True
     return changed
 
 
-def count(outcomes: Sequence[DayOutcome], batch: Batch, rules: Rules) -> Tally:
+def summarise(outcomes: Sequence[DayOutcome], batch: WindowData, rules: LoadPolicy) -> RunCounts:
     """How the rows and days of a window ended."""
-    tally = Tally()
+    tally = RunCounts()
     known = {outcome.day for outcome in outcomes if outcome.closed_before or outcome.doubt}
     reasons = dict.fromkeys(batch.unsure, "the question may not have reached all of it") | dict(batch.doubts)
     tally.missing_days = {
@@ -296,5 +309,5 @@ def count(outcomes: Sequence[DayOutcome], batch: Batch, rules: Rules) -> Tally:
         tally.withdrawn += outcome.rows.withdrawn
         tally.unchanged += outcome.rows.unchanged
     stored = [item for item in batch.rejected if batch.days and (item.day is None or item.day in batch.days)]
-    tally.rejected.update(payload_digest(item.payload) for item in stored)
+    tally.rejected.update(payload_hash(item.payload) for item in stored)
     return tally

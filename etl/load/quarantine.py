@@ -15,9 +15,9 @@ from itertools import compress
 from operator import eq
 from typing import TypeAlias
 
-from etl.load.diff import DayChange, Stored, plan_merge
-from etl.model import Listed, PartialKey, Record, Rejected
-from etl.pii import FORGOTTEN
+from etl.load.diff import DayDiff, StoredRow, diff_day
+from etl.model import CountedRecord, PartialKey, Record, RejectedRecord
+from etl.pii import ERASED
 from etl.unreadable import readable_day
 
 _Known: TypeAlias = tuple[bool, ...]
@@ -27,7 +27,7 @@ _Known: TypeAlias = tuple[bool, ...]
 class Quarantine:
     """The partial keys of a listing's rejected records, by the day that they may belong to."""
 
-    def __init__(self, rejected: Iterable[Rejected]) -> None:
+    def __init__(self, rejected: Iterable[RejectedRecord]) -> None:
         self._by_day: defaultdict[date | None, list[PartialKey]] = defaultdict(list)
         for item in rejected:
             if any(item.key):
@@ -38,8 +38,8 @@ class Quarantine:
         return [*self._by_day.get(day, ()), *self._by_day.get(None, ())]
 
 
-def hold_rows(
-    day: date, listed: Sequence[Listed], stored: Sequence[Stored], keys: Sequence[PartialKey]
+def quarantine_rows(
+    day: date, listed: Sequence[CountedRecord], stored: Sequence[StoredRow], keys: Sequence[PartialKey]
 ) -> Counter[Record]:
     """The stored records, and how many of each, that a listing has to be completed with so that no held row changes.
 
@@ -49,17 +49,17 @@ def hold_rows(
         stored: The rows of the slice.
         keys: Of the unreadable records that may belong to it.
     """
-    held = _hold_recognised(listed, stored, keys)
+    held = _quarantine_recognised(listed, stored, keys)
     completed = Counter(dict(listed)) + held
-    in_order = [Listed(*pair) for pair in sorted(completed.items(), key=lambda pair: pair[0][:3])]
+    in_order = [CountedRecord(*pair) for pair in sorted(completed.items(), key=lambda pair: pair[0][:3])]
     unreadable = _Unreadable(keys)
-    for row, repeats in _leaving(plan_merge(day, in_order, stored)):
+    for row, repeats in _leaving(diff_day(day, in_order, stored)):
         if unreadable.may_be(row.record):
             held[row.record] += repeats
     return held
 
 
-def _leaving(change: DayChange) -> Iterator[tuple[Stored, int]]:
+def _leaving(change: DayDiff) -> Iterator[tuple[StoredRow, int]]:
     """The rows that a change withdraws or reduces, and by how many repeats."""
     for row in change.withdrawals:
         yield row, row.repeats
@@ -68,7 +68,9 @@ def _leaving(change: DayChange) -> Iterator[tuple[Stored, int]]:
             yield row, row.repeats - repeats
 
 
-def _hold_recognised(listed: Iterable[Listed], stored: Iterable[Stored], keys: Iterable[PartialKey]) -> Counter[Record]:
+def _quarantine_recognised(
+    listed: Iterable[CountedRecord], stored: Iterable[StoredRow], keys: Iterable[PartialKey]
+) -> Counter[Record]:
     """The rows of unreadable records whose whole key can be read, where another record of that key is new.
 
     The new record would pass for a correction of the row, and the unreadable one for nothing. Of several rows those are
@@ -82,7 +84,7 @@ def _hold_recognised(listed: Iterable[Listed], stored: Iterable[Stored], keys: I
     for item in listed:
         if item.record[:3] in whole:
             records[item.record[:3]].append(item.record)
-    rows: defaultdict[PartialKey, list[Stored]] = defaultdict(list)
+    rows: defaultdict[PartialKey, list[StoredRow]] = defaultdict(list)
     for row in stored:
         if row.record[:3] in whole and not row.withdrawn:
             rows[row.record[:3]].append(row)
@@ -110,6 +112,6 @@ class _Unreadable:
 
     def may_be(self, record: Record) -> bool:
         """Whether one of them may be the record of a row: of a forgotten one nothing but the time is known."""
-        if record.phone == FORGOTTEN:
+        if record.phone == ERASED:
             return None in self._times or record.created_at in self._times
         return any(tuple(compress(record, known)) in values for known, values in self._values.items())

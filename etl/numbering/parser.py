@@ -18,7 +18,7 @@ CODE, FIRST, LAST, CAPACITY, OPERATOR, REGION, INN = "авс/def", "от", "до
 """The names of the columns, in small letters and without spaces."""
 REQUIRED: Final = (CODE, FIRST, LAST, CAPACITY, OPERATOR, REGION)
 HEADER: Final = "АВС/ DEF;От;До;Емкость;Оператор;Регион"
-LONGEST: Final = {OPERATOR: 500, REGION: 500, INN: 12}
+MAX_LINE_LENGTH: Final = {OPERATOR: 500, REGION: 500, INN: 12}
 """Characters that the database has room for."""
 CODE_DIGITS, NUMBER_DIGITS = 3, 7
 _LATIN: Final = str.maketrans("abcё", "авсе")
@@ -77,7 +77,7 @@ def read_plan_file(path: Path) -> list[PlanRange]:
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if line.strip("; \t")]
     if not numbered:
         raise ConfigError(f"{path}: the file is empty")
-    columns = _columns_of(numbered[0][1], path)
+    columns = _column_indexes(numbered[0][1], path)
     ranges = []
     for number, line in numbered[1:]:
         try:
@@ -98,14 +98,14 @@ def _decode(content: bytes, path: Path) -> str:
     raise ConfigError(f"{path}: the file is neither UTF-8 nor Windows-1251; is it a file of the numbering plan?")
 
 
-def _fields_of(line: str) -> list[str]:
+def _split_line(line: str) -> list[str]:
     # Line by line: a quotation mark that is never closed must not swallow the lines below.
     return [" ".join(field.split()) for field in next(csv.reader([line], delimiter=";"))]
 
 
-def _columns_of(header: str, path: Path) -> dict[str, int]:
+def _column_indexes(header: str, path: Path) -> dict[str, int]:
     try:
-        names = ["".join(name.split()).casefold() for name in _fields_of(header)]
+        names = ["".join(name.split()).casefold() for name in _split_line(header)]
     except (csv.Error, StopIteration):
         names = []
     # The first name is told by either alphabet's letters; those of DEF are Latin in both.
@@ -121,7 +121,7 @@ def _columns_of(header: str, path: Path) -> dict[str, int]:
 
 def _parse_range(line: str, columns: dict[str, int], source: PlanFile, number: int) -> PlanRange:
     try:
-        fields = _fields_of(line)
+        fields = _split_line(line)
     except csv.Error as error:
         raise ValueError(str(error)) from None
     if len(fields) <= max(columns[name] for name in REQUIRED) or any(fields[len(columns) :]):
@@ -137,7 +137,7 @@ def _parse_range(line: str, columns: dict[str, int], source: PlanFile, number: i
         raise ValueError(f"Емкость says {capacity}, and from От to До there are {last - first + 1} numbers")
     if not field[OPERATOR]:
         raise ValueError("there is no operator")
-    for name, longest in LONGEST.items():
+    for name, longest in MAX_LINE_LENGTH.items():
         text = field.get(name, "")
         if len(text) > longest or not text.isprintable():
             raise ValueError(f"{name.capitalize()} has more than {longest} characters, or some that cannot be seen")

@@ -14,7 +14,7 @@ BLOCK: Final = 100_000
 """Numbers that have their first five digits in common."""
 
 
-def cut_overlaps(ranges: Iterable[PlanRange]) -> Iterator[PlanRange]:
+def resolve_overlaps(ranges: Iterable[PlanRange]) -> Iterator[PlanRange]:
     """The same numbers, each of them in one range only, ascending. A range that loses numbers comes in pieces.
 
     Published files have no overlaps: this says what becomes of one that has.
@@ -58,7 +58,7 @@ def _narrowest(ranges: Sequence[PlanRange]) -> PlanRange | None:
     return best
 
 
-def cut_at_blocks(ranges: Iterable[PlanRange]) -> Iterator[PlanRange]:
+def split_at_blocks(ranges: Iterable[PlanRange]) -> Iterator[PlanRange]:
     """The same ranges in pieces none of which crosses a block of 100,000 numbers."""
     for each in ranges:
         for block in range(each.first // BLOCK, each.last // BLOCK + 1):

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
-PATIENCE: Final = 8.0
+TIMEOUT_SECONDS: Final = 8.0
 """Seconds that the end of a run waits for the service in all, however it drips."""
 _TIMEOUT: Final = 5.0
 """Seconds to connect, or between bytes."""
-_LONGEST_BODY: Final = 10_000
+_MAX_BODY_BYTES: Final = 10_000
 """Bytes; older services keep no more."""
 
 log = logging.getLogger(__name__)
@@ -36,14 +36,14 @@ class Heartbeat:
         self._url = url
         self._run_id = run_id
         self._redact = redact
-        self._begun: _Post | None = None
+        self._begun: _BackgroundPost | None = None
 
     def begin(self) -> None:
         """Say that the run begins, while it does."""
         if self._url is not None:
-            self._begun = _Post(address(self._url, "start", self._run_id), "")
+            self._begun = _BackgroundPost(ping_url(self._url, "start", self._run_id), "")
 
-    def end(self, exit_code: int, summary: str, *, patience: float = PATIENCE) -> None:
+    def end(self, exit_code: int, summary: str, *, patience: float = TIMEOUT_SECONDS) -> None:
         """Say how the run ended, and wait until that was heard.
 
         Args:
@@ -57,18 +57,18 @@ class Heartbeat:
         if self._begun is not None:
             # The other way round the service would think that the next run had begun.
             self._begun.wait(patience / 4, "beginning")
-        last = _Post(address(self._url, str(exit_code), self._run_id), self._redact(summary))
+        last = _BackgroundPost(ping_url(self._url, str(exit_code), self._run_id), self._redact(summary))
         last.wait(deadline - time.monotonic(), "end")
 
 
-def address(url: str, event: str, run_id: str) -> str:
+def ping_url(url: str, event: str, run_id: str) -> str:
     """Where an event is told; what the address asks for by itself stays."""
     parts = urlsplit(url)
     query = "&".join(filter(None, (parts.query, urlencode({"rid": run_id}))))
     return parts._replace(path=f"{parts.path.rstrip('/')}/{event}", query=query).geturl()
 
 
-class _Post:
+class _BackgroundPost:
     """A request in a thread of its own, which is left to itself when it takes too long.
 
     No timeout of the library covers a name that is not found, or an answer that drips.
@@ -76,7 +76,7 @@ class _Post:
 
     def __init__(self, url: str, body: str) -> None:
         self._url = url
-        self._body = body.encode("utf-8", "replace")[:_LONGEST_BODY]
+        self._body = body.encode("utf-8", "replace")[:_MAX_BODY_BYTES]
         self._trouble = "no answer in time"
         self._thread = threading.Thread(target=self._send, name="heartbeat", daemon=True)
         self._thread.start()

@@ -25,17 +25,17 @@ from sqlalchemy import Connection, select
 from etl.db.tables import restatements, sync_runs
 from etl.model import SUCCESSFUL
 
-LOOKS_BACK: Final = timedelta(days=366)
-MOST_LINES: Final = 10_000
+REPORTED_HISTORY: Final = timedelta(days=366)
+MAX_LINES: Final = 10_000
 """Of the journal, those of the newest days: read through its index by day, however long it is in all."""
-MOST_RUNS: Final = 2_000
+MAX_RUNS: Final = 2_000
 """Of the history: a run an hour for as long as the looks matter that lie close together."""
 REGULAR: Final = timedelta(days=8)
 """A weekly sweep, and a day for one that was late itself."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class JournalEntry:
     """One line of the journal: when the record was made, and when the change of its day was seen."""
 
     run_id: int
@@ -46,7 +46,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FetchRun:
     """A run that fetched all days of a range, and stored what it was told."""
 
     run_id: int
@@ -56,7 +56,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class DelayStats:
     """How long it took, from a record's own time until it was seen, of so many records."""
 
     records: int
@@ -66,7 +66,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Lateness:
+class LatenessStats:
     """What the journal shows.
 
     Attributes:
@@ -77,44 +77,47 @@ class Lateness:
         needed: Days that it would have to be to see all of them; no less than it is.
     """
 
-    arrived: Spread | None
-    changed: Spread | None
+    arrived: DelayStats | None
+    changed: DelayStats | None
     missed: int
     lookback: int
     needed: int
 
 
-def read_lateness(connection: Connection, account_id: int, now: datetime, zone: tzinfo, lookback: int) -> Lateness:
+def read_lateness(connection: Connection, account_id: int, now: datetime, zone: tzinfo, lookback: int) -> LatenessStats:
     """What the newest part of the account's journal shows."""
     line = restatements.c
     lines = connection.execute(
         select(line.run_id, line.day, line.restated_at, line.kind, line.created_at)
-        .where(line.account_id == account_id, line.day >= (now - LOOKS_BACK).date())
+        .where(line.account_id == account_id, line.day >= (now - REPORTED_HISTORY).date())
         .order_by(line.day.desc(), line.id.desc())
-        .limit(MOST_LINES)
+        .limit(MAX_LINES)
     )
     changes = [
-        Change(row.run_id, row.day, row.restated_at, row.kind, row.created_at.replace(tzinfo=zone)) for row in lines
+        JournalEntry(row.run_id, row.day, row.restated_at, row.kind, row.created_at.replace(tzinfo=zone))
+        for row in lines
     ]
     if not changes:
-        return measure((), (), zone, lookback)
+        return compute_lateness((), (), zone, lookback)
     run = sync_runs.c
     runs = connection.execute(
         select(run.id, run.started_at, run.first_day, run.last_day, run.days)
         .where(run.account_id == account_id, run.outcome.in_(SUCCESSFUL), run.first_day.is_not(None))
         .order_by(run.id.desc())
-        .limit(MOST_RUNS)
+        .limit(MAX_RUNS)
     )
     # One with fewer days than its range has holes, and nobody knows where.
     looks = [
-        Look(row.id, row.started_at, row.first_day, row.last_day)
+        FetchRun(row.id, row.started_at, row.first_day, row.last_day)
         for row in runs
         if row.days == (row.last_day - row.first_day).days + 1
     ]
-    return measure(changes, looks[::-1], zone, lookback)
+    return compute_lateness(changes, looks[::-1], zone, lookback)
 
 
-def measure(changes: Iterable[Change], looks: Sequence[Look], zone: tzinfo, lookback: int) -> Lateness:
+def compute_lateness(
+    changes: Iterable[JournalEntry], looks: Sequence[FetchRun], zone: tzinfo, lookback: int
+) -> LatenessStats:
     """Hold changes against when their days were looked at before.
 
     Args:
@@ -126,11 +129,11 @@ def measure(changes: Iterable[Change], looks: Sequence[Look], zone: tzinfo, look
     arrived: list[timedelta] = []
     changed: list[timedelta] = []
     missed, needed = 0, lookback
-    before: dict[tuple[int, date], Look | None] = {}
+    before: dict[tuple[int, date], FetchRun | None] = {}
     for change in changes:
         key = change.run_id, change.day
         if key not in before:
-            before[key] = _look_before(looks, *key)
+            before[key] = _previous_fetch(looks, *key)
         look = before[key]
         if look is None:
             continue
@@ -139,10 +142,10 @@ def measure(changes: Iterable[Change], looks: Sequence[Look], zone: tzinfo, look
         if _age(change.day, look.at, zone) >= lookback:
             missed += 1
             needed = max(needed, _age(change.day, change.seen_at, zone))
-    return Lateness(_spread(arrived), _spread(changed), missed, lookback, needed)
+    return LatenessStats(_spread(arrived), _spread(changed), missed, lookback, needed)
 
 
-def _look_before(looks: Sequence[Look], run_id: int, day: date) -> Look | None:
+def _previous_fetch(looks: Sequence[FetchRun], run_id: int, day: date) -> FetchRun | None:
     end = bisect_left(looks, run_id, key=lambda look: look.run_id)
     return next((look for look in reversed(looks[:end]) if look.first <= day <= look.last), None)
 
@@ -152,9 +155,9 @@ def _age(day: date, at: datetime, zone: tzinfo) -> int:
     return (at.astimezone(zone).date() - day).days
 
 
-def _spread(delays: list[timedelta]) -> Spread | None:
+def _spread(delays: list[timedelta]) -> DelayStats | None:
     if not delays:
         return None
     delays.sort()
     p50, p99 = (delays[ceil(len(delays) * percent / 100) - 1] for percent in (50, 99))
-    return Spread(len(delays), p50, p99, delays[-1])
+    return DelayStats(len(delays), p50, p99, delays[-1])

@@ -17,12 +17,12 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, select, text
 
 from etl.db.tables import accounts, balance_snapshots, sync_state
-from etl.model import Tally
+from etl.model import RunCounts
 from etl.ops.status_query import AccountStatus, read_status
 
 READABLE_BY_ALL: Final = 0o644
 """The collector is another user."""
-_LONGEST_FILE: Final = 1 << 20
+_MAX_FILE_BYTES: Final = 1 << 20
 """Bytes; a thousand accounts take less."""
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ Samples = dict[str, dict[Labels, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountGauges:
     """How an account stands in the database.
 
     Attributes:
@@ -93,24 +93,24 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RunOutcome:
     """How the run of one account ended; `standing` is None where the database could not be asked."""
 
     account: str
     exit_code: int
     seconds: float
-    tally: Tally
-    standing: Standing | None
+    tally: RunCounts
+    standing: AccountGauges | None
 
 
-def read_standings(connection: Connection, labels: Iterable[str], now: datetime) -> dict[str, Standing]:
+def load_gauges(connection: Connection, labels: Iterable[str], now: datetime) -> dict[str, AccountGauges]:
     """How accounts stand, those included that never synced."""
     wanted = set(labels)
     found = (status for status in read_status(connection, wanted, now) if status.account in wanted)
-    return {status.account: _read_standing(connection, status) for status in found}
+    return {status.account: _load_gauges(connection, status) for status in found}
 
 
-def _read_standing(connection: Connection, status: AccountStatus) -> Standing:
+def _load_gauges(connection: Connection, status: AccountStatus) -> AccountGauges:
     label = accounts.c.label == status.account
     snapshot = balance_snapshots.c
     balance = connection.execute(
@@ -124,7 +124,7 @@ def _read_standing(connection: Connection, status: AccountStatus) -> Standing:
         text("SELECT unexplained FROM balance_proof WHERE account = :label ORDER BY closed_at DESC LIMIT 1"),
         {"label": status.account},
     )
-    return Standing(
+    return AccountGauges(
         status,
         connection.scalar(select(sync_state.c.synced_until_utc).join(accounts).where(label)),
         (balance.taken_at, float(balance.balance)) if balance else None,
@@ -132,7 +132,7 @@ def _read_standing(connection: Connection, status: AccountStatus) -> Standing:
     )
 
 
-def write_metrics(path: Path, runs: Iterable[Ended], now: datetime, *, all_there_are: bool) -> None:
+def write_metrics(path: Path, runs: Iterable[RunOutcome], now: datetime, *, all_there_are: bool) -> None:
     """Write the file anew. That it cannot be written is a warning: the figures are not what the run is for.
 
     Args:
@@ -142,7 +142,7 @@ def write_metrics(path: Path, runs: Iterable[Ended], now: datetime, *, all_there
         all_there_are: Whether no other account is configured: what the file says of others is left out then.
     """
     runs = list(runs)
-    samples = merge_samples(_read_former(path), runs, now, all_there_are=all_there_are)
+    samples = carry_over(_load_previous(path), runs, now, all_there_are=all_there_are)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
@@ -157,7 +157,7 @@ def write_metrics(path: Path, runs: Iterable[Ended], now: datetime, *, all_there
         log.warning("the node exporter reads no metrics from %s: the name must end with .prom", path)
 
 
-def merge_samples(former: Samples, runs: Iterable[Ended], now: datetime, *, all_there_are: bool) -> Samples:
+def carry_over(former: Samples, runs: Iterable[RunOutcome], now: datetime, *, all_there_are: bool) -> Samples:
     """What is known after these runs."""
     by_account = {run.account: run for run in runs}
 
@@ -178,7 +178,7 @@ def merge_samples(former: Samples, runs: Iterable[Ended], now: datetime, *, all_
     return merged
 
 
-def _samples_of(run: Ended, now: datetime) -> Iterator[tuple[str, Labels, float]]:
+def _samples_of(run: RunOutcome, now: datetime) -> Iterator[tuple[str, Labels, float]]:
     account = (run.account,)
     yield "billing_etl_last_run_timestamp_seconds", account, now.timestamp()
     yield "billing_etl_last_run_duration_seconds", account, run.seconds
@@ -217,11 +217,11 @@ def render(samples: Mapping[str, Mapping[Labels, float]]) -> bytes:
     return generate_latest(registry)
 
 
-def _read_former(path: Path) -> Samples:
+def _load_previous(path: Path) -> Samples:
     """What stands in the file; nothing where there is none, or one that nobody can read."""
     try:
         with path.open("rb") as file:
-            content = file.read(_LONGEST_FILE)
+            content = file.read(_MAX_FILE_BYTES)
         return parse(content.decode())
     except FileNotFoundError:
         return {}

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, func, select
 
 from etl.date_ranges import find_gaps
 from etl.db.tables import accounts, rejected_records, sync_runs, sync_state, synced_days
-from etl.model import Window
-from etl.ops.lateness import Lateness, read_lateness
-from etl.reconcile import BalanceNews, read_news
+from etl.model import DateRange
+from etl.ops.lateness import LatenessStats, read_lateness
+from etl.reconcile import BalanceSummary, load_summary
 
 LAST_RUNS = 5
 
@@ -47,17 +47,17 @@ class AccountStatus:
     last_success_at: datetime | None = None
     records: int = 0
     open_days: int = 0
-    gaps: tuple[Window, ...] = ()
+    gaps: tuple[DateRange, ...] = ()
     suspect_days: tuple[SuspectDay, ...] = ()
     rejected: int = 0
     last_runs: tuple[dict[str, Any], ...] = ()
-    balance: BalanceNews | None = None
-    lateness: Lateness | None = None
+    balance: BalanceSummary | None = None
+    lateness: LatenessStats | None = None
     retired_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class StatusOptions:
     """What an account is looked at by, as it is configured.
 
     Attributes:
@@ -74,7 +74,7 @@ class Terms:
 
 
 def read_status(
-    connection: Connection, labels: Iterable[str], now: datetime, terms: Mapping[str, Terms] | None = None
+    connection: Connection, labels: Iterable[str], now: datetime, terms: Mapping[str, StatusOptions] | None = None
 ) -> list[AccountStatus]:
     """The status of all accounts in the database, and of those that are configured and never synced.
 
@@ -93,7 +93,9 @@ def read_status(
     return statuses + [AccountStatus(label) for label in labels if label not in known]
 
 
-def _read_account(connection: Connection, label: str, number: int, now: datetime, terms: Terms | None) -> AccountStatus:
+def _read_account(
+    connection: Connection, label: str, number: int, now: datetime, terms: StatusOptions | None
+) -> AccountStatus:
     state = connection.execute(select(sync_state).where(sync_state.c.account_id == number)).one()
     day = synced_days.c
     days = connection.execute(
@@ -120,6 +122,8 @@ def _read_account(connection: Connection, label: str, number: int, now: datetime
         suspect_days=tuple(SuspectDay(row.day, row.suspect_reason or "") for row in days if row.suspect_since),
         rejected=connection.scalars(rejected).one(),
         last_runs=tuple({key: value for key, value in row.items() if key != "account_id"} for row in runs),
-        balance=read_news(connection, number, now, terms.low_balance if terms else None, terms.zone if terms else None),
+        balance=load_summary(
+            connection, number, now, terms.low_balance if terms else None, terms.zone if terms else None
+        ),
         lateness=read_lateness(connection, number, now, terms.zone, terms.lookback) if terms else None,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from etl.pii import FORGOTTEN, hide_numbers
+from etl.pii import ERASED, redact_numbers
 from etl.reports.columns import COLUMNS
 
 KEPT: Final = 1 << 14
@@ -16,7 +16,7 @@ _SHOWN: Final = 24
 """Hexadecimal digits: two of a billion phones share that many once in a hundred billion files."""
 
 
-def pseudonymiser(key: bytes) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+def anonymiser(key: bytes) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
     """What makes a record one of nobody: a pseudonym for the phone, no code, no number within the text.
 
     Equal phones have equal pseudonyms. All phone numbers there are can be tried in minutes, so the key must be a random
@@ -25,11 +25,11 @@ def pseudonymiser(key: bytes) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
 
     @lru_cache(KEPT)
     def pseudonym(phone: str) -> str:
-        if phone in {"", FORGOTTEN}:
+        if phone in {"", ERASED}:
             return phone
         return f"person-{hmac.digest(key, phone.encode(), 'sha256').hex()[:_SHOWN]}"
 
-    hide = lru_cache(KEPT)(hide_numbers)
+    hide = lru_cache(KEPT)(redact_numbers)
     forms: dict[str, Callable[[str], str]] = {
         "phone": pseudonym,
         "code_auth": lambda _code: "",

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from etl.db.dialects.expressions import words_of
-from etl.reports.columns import Kind
+from etl.db.dialects.expressions import expressions_for
+from etl.reports.columns import ColumnType
 
-ANY: Final = "1 = 1"
+NO_FILTER: Final = "1 = 1"
 """A condition that leaves nothing out."""
-STATES: Final = ("closed", "settling", "open", "suspect")
+DAY_STATES: Final = ("closed", "settling", "open", "suspect")
 """Of a day, in the order in which they are shown."""
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 OPERATORS_SHOWN: Final = 15
@@ -34,7 +34,7 @@ class Palette:
         accounts: One after another; from the first again where there are more accounts.
         rise: Of what adds to a bill or a balance.
         fall: Of what takes from it.
-        states: As STATES.
+        states: As DAY_STATES.
     """
 
     main: str
@@ -83,12 +83,12 @@ class Query:
         of_days: Whether days can be selected.
     """
 
-    columns: Mapping[str, Kind]
+    columns: Mapping[str, ColumnType]
     define: Callable[[str, str], str]
     of_days: bool = True
 
 
-def define_query(name: str, backend: str, *, accounts: str = ANY, days: str = ANY) -> str:
+def build_query(name: str, backend: str, *, accounts: str = NO_FILTER, days: str = NO_FILTER) -> str:
     """The statement that gives a chart's rows.
 
     Args:
@@ -101,7 +101,7 @@ def define_query(name: str, backend: str, *, accounts: str = ANY, days: str = AN
     return query.define(backend, f"{accounts} AND {days}" if query.of_days else accounts)
 
 
-def draw_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
+def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
     """All charts, in the order in which they are shown."""
     return (
         Chart(
@@ -168,11 +168,11 @@ def _sum(backend: str, amount: str) -> str:
     """The exact sum of amounts as a view shows them."""
     if backend == "sqlite":  # a number or a text: as text of six places it is added exactly
         amount = f"(CASE typeof({amount}) WHEN 'text' THEN {amount} ELSE printf('%.6f', {amount}) END)"
-    return words_of(backend).money(amount, total=True)
+    return expressions_for(backend).money(amount, total=True)
 
 
 def _count(backend: str, number: str) -> str:
-    return words_of(backend).integer.format(f"SUM({number})")
+    return expressions_for(backend).integer.format(f"SUM({number})")
 
 
 _WEEKDAY: Final = {
@@ -225,7 +225,7 @@ FROM (
   SELECT p.account, p.day, p.closing, p.charged, p.top_ups, p.unexplained, p.finding,
     ROW_NUMBER() OVER (PARTITION BY p.account, p.day ORDER BY p.closed_at DESC) AS newest
   FROM (
-    SELECT b.account, {words_of(backend).day_of.format("b.closed_at")} AS day, b.closed_at, b.closing, b.charged,
+    SELECT b.account, {expressions_for(backend).day_of.format("b.closed_at")} AS day, b.closed_at, b.closing, b.charged,
       b.top_ups, b.unexplained, b.finding
     FROM balance_proof b
   ) p
@@ -252,42 +252,72 @@ ORDER BY account"""
 QUERIES: Final[dict[str, Query]] = {
     "days": Query(
         {
-            "account": Kind.LABEL, "day": Kind.DAY, "records": Kind.NUMBER, "delivered": Kind.NUMBER,
-            "failed": Kind.NUMBER, "spend": Kind.AMOUNT, "repeated_spend": Kind.AMOUNT, "day_state": Kind.LABEL,
+            "account": ColumnType.LABEL,
+            "day": ColumnType.DAY,
+            "records": ColumnType.NUMBER,
+            "delivered": ColumnType.NUMBER,
+            "failed": ColumnType.NUMBER,
+            "spend": ColumnType.AMOUNT,
+            "repeated_spend": ColumnType.AMOUNT,
+            "day_state": ColumnType.LABEL,
         },
         _query_days,
     ),
     "operators": Query(
-        {"operator": Kind.LABEL, "records": Kind.NUMBER, "delivered": Kind.NUMBER, "spend": Kind.AMOUNT},
+        {
+            "operator": ColumnType.LABEL,
+            "records": ColumnType.NUMBER,
+            "delivered": ColumnType.NUMBER,
+            "spend": ColumnType.AMOUNT,
+        },
         _query_operators,
     ),
     "hours": Query(
-        {"weekday": Kind.NUMBER, "hour": Kind.NUMBER, "records": Kind.NUMBER, "delivered": Kind.NUMBER},
+        {
+            "weekday": ColumnType.NUMBER,
+            "hour": ColumnType.NUMBER,
+            "records": ColumnType.NUMBER,
+            "delivered": ColumnType.NUMBER,
+        },
         _query_hours,
     ),
     "balances": Query(
         {
-            "account": Kind.LABEL, "day": Kind.DAY, "balance": Kind.AMOUNT, "charged": Kind.AMOUNT,
-            "top_ups": Kind.AMOUNT, "unexplained_credit": Kind.AMOUNT, "unexplained_charge": Kind.AMOUNT,
+            "account": ColumnType.LABEL,
+            "day": ColumnType.DAY,
+            "balance": ColumnType.AMOUNT,
+            "charged": ColumnType.AMOUNT,
+            "top_ups": ColumnType.AMOUNT,
+            "unexplained_credit": ColumnType.AMOUNT,
+            "unexplained_charge": ColumnType.AMOUNT,
         },
         _query_balances,
     ),
     "restatements": Query(
         {
-            "account": Kind.LABEL, "day": Kind.DAY, "first_closed_at": Kind.MOMENT_UTC, "restated_at": Kind.MOMENT_UTC,
-            "spend_before": Kind.AMOUNT, "spend_after": Kind.AMOUNT, "delta": Kind.AMOUNT,
+            "account": ColumnType.LABEL,
+            "day": ColumnType.DAY,
+            "first_closed_at": ColumnType.MOMENT_UTC,
+            "restated_at": ColumnType.MOMENT_UTC,
+            "spend_before": ColumnType.AMOUNT,
+            "spend_after": ColumnType.AMOUNT,
+            "delta": ColumnType.AMOUNT,
         },
         _query_restatements,
     ),
     "freshness": Query(
         {
-            "account": Kind.LABEL, "last_synced_date": Kind.DAY, "last_success_at": Kind.MOMENT_UTC,
-            "hours_behind": Kind.AMOUNT, "open_days": Kind.NUMBER, "suspect_days": Kind.NUMBER,
+            "account": ColumnType.LABEL,
+            "last_synced_date": ColumnType.DAY,
+            "last_success_at": ColumnType.MOMENT_UTC,
+            "hours_behind": ColumnType.AMOUNT,
+            "open_days": ColumnType.NUMBER,
+            "suspect_days": ColumnType.NUMBER,
         },
         _query_freshness,
         of_days=False,
     ),
-}  # fmt: skip
+}
 """By name."""
 
 
@@ -476,7 +506,7 @@ def _day_states(palette: Palette) -> Spec:
             "y": {**_ACCOUNT, "title": None, "scale": {"padding": 0.2}, "axis": {"labelLimit": 120}},
             "color": {
                 "field": "day_state", "type": "nominal", "title": None,
-                "scale": {"domain": list(STATES), "range": list(palette.states)}, "legend": {"orient": "top"},
+                "scale": {"domain": list(DAY_STATES), "range": list(palette.states)}, "legend": {"orient": "top"},
             },
             "tooltip": [
                 _NAMED_DAY, _ACCOUNT, {"field": "day_state", "title": "state"}, _number("records", "charges"),

@@ -6,7 +6,7 @@ from enum import Enum, auto
 from typing import Final
 
 
-class Kind(Enum):
+class ColumnType(Enum):
     """What a column holds."""
 
     LABEL = auto()
@@ -26,22 +26,22 @@ class Kind(Enum):
 
 
 COLUMNS: Final = {
-    "account": Kind.LABEL,
-    "created_at": Kind.WALL_CLOCK,
-    "created_at_utc": Kind.SECOND_UTC,
-    "day": Kind.DAY,
-    "phone": Kind.PHONE,
-    "code_auth": Kind.TEXT,
-    "status": Kind.NUMBER,
-    "status_info": Kind.LABEL,
-    "price": Kind.PRICE,
-    "repeats": Kind.NUMBER,
-    "amount": Kind.AMOUNT,
-    "delivered": Kind.FLAG,
-    "operator": Kind.LABEL,
-    "region": Kind.LABEL,
-    "day_state": Kind.LABEL,
-    "first_seen_at": Kind.MOMENT_UTC,
-    "updated_at": Kind.MOMENT_UTC,
+    "account": ColumnType.LABEL,
+    "created_at": ColumnType.WALL_CLOCK,
+    "created_at_utc": ColumnType.SECOND_UTC,
+    "day": ColumnType.DAY,
+    "phone": ColumnType.PHONE,
+    "code_auth": ColumnType.TEXT,
+    "status": ColumnType.NUMBER,
+    "status_info": ColumnType.LABEL,
+    "price": ColumnType.PRICE,
+    "repeats": ColumnType.NUMBER,
+    "amount": ColumnType.AMOUNT,
+    "delivered": ColumnType.FLAG,
+    "operator": ColumnType.LABEL,
+    "region": ColumnType.LABEL,
+    "day_state": ColumnType.LABEL,
+    "first_seen_at": ColumnType.MOMENT_UTC,
+    "updated_at": ColumnType.MOMENT_UTC,
 }
 """All of the view, in its order; a test holds the two together."""

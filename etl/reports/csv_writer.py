@@ -1,7 +1,7 @@
 """Records as CSV: RFC 4180 in UTF-8, for programs and, without harm, for spreadsheets.
 
 A spreadsheet runs a text cell that begins like a formula. Such a text gets an apostrophe in front, and so does one that
-begins with an apostrophe: nothing is lost, `plain_text` has the text back.
+begins with an apostrophe: nothing is lost, `unescape` has the text back.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 from operator import methodcaller
 from typing import Any, BinaryIO, Final
 
-from etl.reports.columns import COLUMNS, Kind
+from etl.reports.columns import COLUMNS, ColumnType
 
 _HARMLESS: Final = re.compile(r"\w[^;\t\r\n]*")
 _BEHIND_A_SEPARATOR: Final = re.compile(r"(?<=[;\t\r\n])")
@@ -27,7 +27,7 @@ KEPT_TEXTS: Final = 1 << 12
 
 
 @lru_cache(KEPT_TEXTS)
-def text_cell(text: str) -> str:
+def escape_formula(text: str) -> str:
     """The text, with an apostrophe in front where a spreadsheet may take it for a formula.
 
     That is where its first letter is one of `= + - @` or looks like it (full-width forms), blanks and characters that
@@ -37,38 +37,38 @@ def text_cell(text: str) -> str:
     """
     if not text or _HARMLESS.fullmatch(text):
         return text
-    return "".join(f"'{part}" if _may_run(part) else part for part in _BEHIND_A_SEPARATOR.split(text))
+    return "".join(f"'{part}" if _looks_like_formula(part) else part for part in _BEHIND_A_SEPARATOR.split(text))
 
 
-def _may_run(part: str) -> bool:
+def _looks_like_formula(part: str) -> bool:
     if part[:1] in {"'", "\t", "\r", "\n"}:
         return True
     seen = next((character for character in part if unicodedata.category(character) not in _UNSEEN), "")
     return unicodedata.normalize("NFKC", seen)[:1] in {"=", "+", "-", "@"}
 
 
-def plain_text(cell: str) -> str:
+def unescape(cell: str) -> str:
     """The text that a cell was made of."""
     return _FIRST_APOSTROPHE.sub("", cell)
 
 
 def phone_cell(phone: str) -> str:
     """As any text, but for a plus sign and digits: at the worst that becomes a number, and so it is read back."""
-    return phone if _CANONICAL_PHONE.fullmatch(phone) else text_cell(phone)
+    return phone if _CANONICAL_PHONE.fullmatch(phone) else escape_formula(phone)
 
 
-_CELLS: Final[dict[Kind, Callable[[Any], Any]]] = {
-    Kind.LABEL: text_cell,
-    Kind.TEXT: text_cell,
-    Kind.PHONE: phone_cell,
-    Kind.WALL_CLOCK: str,
-    Kind.SECOND_UTC: str,
-    Kind.MOMENT_UTC: methodcaller("isoformat", " ", "microseconds"),
-    Kind.DAY: str,
-    Kind.NUMBER: int,
-    Kind.PRICE: "{:.6f}".format,
-    Kind.AMOUNT: "{:.6f}".format,
-    Kind.FLAG: {False: "false", True: "true"}.__getitem__,
+_CELLS: Final[dict[ColumnType, Callable[[Any], Any]]] = {
+    ColumnType.LABEL: escape_formula,
+    ColumnType.TEXT: escape_formula,
+    ColumnType.PHONE: phone_cell,
+    ColumnType.WALL_CLOCK: str,
+    ColumnType.SECOND_UTC: str,
+    ColumnType.MOMENT_UTC: methodcaller("isoformat", " ", "microseconds"),
+    ColumnType.DAY: str,
+    ColumnType.NUMBER: int,
+    ColumnType.PRICE: "{:.6f}".format,
+    ColumnType.AMOUNT: "{:.6f}".format,
+    ColumnType.FLAG: {False: "false", True: "true"}.__getitem__,
 }
 
 
@@ -97,6 +97,6 @@ def write_csv(file: BinaryIO, batches: Iterable[Sequence[Sequence[Any]]]) -> int
     return count
 
 
-def _cells(kind: Kind, values: Sequence[Any]) -> list[Any]:
+def _cells(kind: ColumnType, values: Sequence[Any]) -> list[Any]:
     cell = _CELLS[kind]
     return [None if value is None else cell(value) for value in values]

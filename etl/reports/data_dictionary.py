@@ -26,7 +26,7 @@ _KINDS: Final = {
 }
 """Type and unit, by the kind of a view's column."""
 
-OF_OTHERS: Final[dict[str, dict[str, str]]] = {
+COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     "accounts": {"label": "settings", "phones": "settings", "phones_key_id": "settings", "codes": "settings"}
     | {"retired_at": "a person: account retire", "dates_mean": "vendor: overlapping answers"},
     "billing_records": {
@@ -99,7 +99,7 @@ def _section(name: str, words: str, rows: Iterable[Iterable[str]]) -> str:
 
 
 def _of_table(table: str, column: Column[Any]) -> tuple[str, ...]:
-    source = OF_OTHERS.get(table, {}).get(column.name, "billing-etl")
+    source = COLUMN_ORIGINS.get(table, {}).get(column.name, "billing-etl")
     return column.name, *_KINDS[_kind_of(column)], column.comment or "", source
 
 

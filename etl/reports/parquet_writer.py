@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO, Final
 
 from etl.errors import ConfigError
-from etl.reports.columns import COLUMNS, Kind
+from etl.reports.columns import COLUMNS, ColumnType
 
 ROW_GROUP: Final = 50_000
 """Rows: large enough for readers, small enough to be held in memory in Arrow's form."""
@@ -28,17 +28,17 @@ def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[Any]]]], in
 
     label = pa.dictionary(pa.int32(), pa.string())
     types = {
-        Kind.LABEL: label,
-        Kind.TEXT: pa.string(),
-        Kind.PHONE: pa.string(),
-        Kind.WALL_CLOCK: pa.timestamp("s"),
-        Kind.SECOND_UTC: pa.timestamp("us", "UTC"),
-        Kind.MOMENT_UTC: pa.timestamp("us", "UTC"),
-        Kind.DAY: pa.date32(),
-        Kind.NUMBER: pa.int64(),
-        Kind.PRICE: pa.decimal128(18, 6),
-        Kind.AMOUNT: pa.decimal128(38, 6),
-        Kind.FLAG: pa.bool_(),
+        ColumnType.LABEL: label,
+        ColumnType.TEXT: pa.string(),
+        ColumnType.PHONE: pa.string(),
+        ColumnType.WALL_CLOCK: pa.timestamp("s"),
+        ColumnType.SECOND_UTC: pa.timestamp("us", "UTC"),
+        ColumnType.MOMENT_UTC: pa.timestamp("us", "UTC"),
+        ColumnType.DAY: pa.date32(),
+        ColumnType.NUMBER: pa.int64(),
+        ColumnType.PRICE: pa.decimal128(18, 6),
+        ColumnType.AMOUNT: pa.decimal128(38, 6),
+        ColumnType.FLAG: pa.bool_(),
     }
     schema = pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
 

@@ -29,9 +29,9 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from etl.db.tables import Money, UtcTime, WallClock, accounts, synced_days
-from etl.db.views import define_asof
+from etl.db.views import point_in_time_query
 from etl.errors import ConfigError
-from etl.reports.columns import COLUMNS, Kind
+from etl.reports.columns import COLUMNS, ColumnType
 
 BATCH: Final = 5_000
 """Rows in memory at once."""
@@ -41,27 +41,28 @@ Row = Sequence[Any]
 """The values of COLUMNS, in their order."""
 
 
-class _ShownMoney(Money):
+class ViewMoney(Money):
     """An amount as a view shows it: on SQLite a number up to a billion, where its six places are exact."""
 
     cache_ok = True
 
     def process_result_value(self, value: Any, _dialect: Dialect) -> Decimal | None:
+        """The amount of a value that the driver returned."""
         return Decimal(f"{value:.6f}") if isinstance(value, float) else super().process_result_value(value, _dialect)
 
 
-TYPES: Final[dict[Kind, TypeEngine[Any]]] = {
-    Kind.LABEL: String(),
-    Kind.TEXT: String(),
-    Kind.PHONE: String(),
-    Kind.WALL_CLOCK: WallClock(),
-    Kind.SECOND_UTC: UtcTime(),
-    Kind.MOMENT_UTC: UtcTime(),
-    Kind.DAY: Date(),
-    Kind.NUMBER: BigInteger(),
-    Kind.PRICE: _ShownMoney(18),
-    Kind.AMOUNT: _ShownMoney(38),
-    Kind.FLAG: Boolean(),
+TYPES: Final[dict[ColumnType, TypeEngine[Any]]] = {
+    ColumnType.LABEL: String(),
+    ColumnType.TEXT: String(),
+    ColumnType.PHONE: String(),
+    ColumnType.WALL_CLOCK: WallClock(),
+    ColumnType.SECOND_UTC: UtcTime(),
+    ColumnType.MOMENT_UTC: UtcTime(),
+    ColumnType.DAY: Date(),
+    ColumnType.NUMBER: BigInteger(),
+    ColumnType.PRICE: ViewMoney(18),
+    ColumnType.AMOUNT: ViewMoney(38),
+    ColumnType.FLAG: Boolean(),
 }
 """What the database's driver is to make of each kind of column of a view."""
 _VIEW: Final = table("billing", *(column(name, TYPES[kind]) for name, kind in COLUMNS.items()))
@@ -69,7 +70,7 @@ _CREATED_AT: Final = list(COLUMNS).index("created_at")
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class ExportFilter:
     """Which records.
 
     Attributes:
@@ -85,7 +86,7 @@ class Selection:
     as_of: datetime | None = None
 
 
-def find_labels(connection: Connection, wanted: Sequence[str]) -> list[str]:
+def resolve_accounts(connection: Connection, wanted: Sequence[str]) -> list[str]:
     """The labels of the wanted accounts, sorted; of all that there are where none is named.
 
     Raises:
@@ -99,32 +100,32 @@ def find_labels(connection: Connection, wanted: Sequence[str]) -> list[str]:
     return [label for label in known if not wanted or label in wanted]
 
 
-def count_unknown_days(connection: Connection, selection: Selection, last: date) -> int:
+def count_incomplete_days(connection: Connection, selection: ExportFilter, last: date) -> int:
     """How many of the selected days up to `last` were not complete at the selection's moment."""
     day = synced_days.c
     selected = select(func.count()).join_from(synced_days, accounts, accounts.c.id == day.account_id)
     conditions = [
-        accounts.c.label.in_(find_labels(connection, selection.accounts)),
+        accounts.c.label.in_(resolve_accounts(connection, selection.accounts)),
         day.day.between(selection.since or date.min, min(selection.until or last, last)),
         or_(day.first_closed_at.is_(None), day.first_closed_at > selection.as_of),
     ]
     return connection.scalars(selected.where(*conditions)).one()
 
 
-def count_purged_days(connection: Connection, selection: Selection) -> int:
+def count_purged_days(connection: Connection, selection: ExportFilter) -> int:
     """How many of the selected days lost their records to a purge."""
     day = synced_days.c
     selected = select(func.count()).join_from(synced_days, accounts, accounts.c.id == day.account_id)
     conditions = [
-        accounts.c.label.in_(find_labels(connection, selection.accounts)),
+        accounts.c.label.in_(resolve_accounts(connection, selection.accounts)),
         day.day.between(selection.since or date.min, selection.until or date.max),
         day.purged_at.is_not(None),
     ]
     return connection.scalars(selected.where(*conditions)).one()
 
 
-def read_batches(
-    connection: Connection, selection: Selection, form: Callable[[Row], Row] | None = None
+def iter_batches(
+    connection: Connection, selection: ExportFilter, form: Callable[[Row], Row] | None = None
 ) -> Generator[list[Row]]:
     """The records by account, time, phone, code and whatever else they say: the same on every database.
 
@@ -137,14 +138,14 @@ def read_batches(
         Up to BATCH rows.
     """
     rows = chain.from_iterable(
-        _read_account(connection, selection, label) for label in find_labels(connection, selection.accounts)
+        _read_account(connection, selection, label) for label in resolve_accounts(connection, selection.accounts)
     )
-    ordered = _in_order(map(form, rows) if form else rows)
+    ordered = _stable_order(map(form, rows) if form else rows)
     while batch := list(islice(ordered, BATCH)):
         yield batch
 
 
-def _read_account(connection: Connection, selection: Selection, label: str) -> Iterator[Row]:
+def _read_account(connection: Connection, selection: ExportFilter, label: str) -> Iterator[Row]:
     billing = _source(connection, selection.as_of)
     row = billing.c
     conditions = [row.account == label]
@@ -160,11 +161,11 @@ def _read_account(connection: Connection, selection: Selection, label: str) -> I
 def _source(connection: Connection, as_of: datetime | None) -> FromClause:
     if as_of is None:
         return _VIEW
-    query = text(define_asof(connection.dialect.name)).bindparams(bindparam("moment", as_of, UtcTime()))
+    query = text(point_in_time_query(connection.dialect.name)).bindparams(bindparam("moment", as_of, UtcTime()))
     return query.columns(**{name: TYPES[kind] for name, kind in COLUMNS.items()}).subquery("billing")
 
 
-def _in_order(rows: Iterable[Row]) -> Iterator[Row]:
+def _stable_order(rows: Iterable[Row]) -> Iterator[Row]:
     # Within a second by hand: each database has an order of texts of its own.
     for _, group in groupby(rows, itemgetter(_CREATED_AT)):
         of_second = list(group)

@@ -27,9 +27,9 @@ Not imitated: the calls that start an authorisation, webhooks, TLS, compression 
 accounts (but as a fault with a status of 400 or 429), and the vendor's speed.
 """
 
-from etl.sandbox.behaviour import Policies
+from etl.sandbox.behaviour import Behaviour
 from etl.sandbox.dataset import Dataset, Record, Revision
 from etl.sandbox.faults import Fault, Faults
 from etl.sandbox.server import DEFAULT_TOKEN, Sandbox
 
-__all__ = ["DEFAULT_TOKEN", "Dataset", "Fault", "Faults", "Policies", "Record", "Revision", "Sandbox"]
+__all__ = ["DEFAULT_TOKEN", "Behaviour", "Dataset", "Fault", "Faults", "Record", "Revision", "Sandbox"]

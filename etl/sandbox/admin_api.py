@@ -20,27 +20,27 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from etl.sandbox.formats import read_json
-from etl.sandbox.responses import Answer, json_answer
+from etl.sandbox.responses import Response, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from etl.sandbox.server import Sandbox
 
-PREFIX: Final = "__sandbox__"
+ADMIN_PREFIX: Final = "__sandbox__"
 
 
-def control(sandbox: Sandbox, method: str, path: list[str], body: bytes) -> Answer:
+def handle_admin(sandbox: Sandbox, method: str, path: list[str], body: bytes) -> Response:
     """Do what was posted to the reserved path, or tell the state."""
     name = "/".join(path)
     if (method, name) == ("GET", "state"):
-        return json_answer(_state(sandbox))
+        return json_response(_state(sandbox))
     if method != "POST" or name not in _COMMANDS:
-        return json_answer({"error": f"GET state, or POST to one of {', '.join(_COMMANDS)}"}, 404)
+        return json_response({"error": f"GET state, or POST to one of {', '.join(_COMMANDS)}"}, 404)
     try:
-        return json_answer(_COMMANDS[name](sandbox, read_json(body or b"{}")))
+        return json_response(_COMMANDS[name](sandbox, read_json(body or b"{}")))
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
-        return json_answer({"error": f"{type(error).__name__}: {error}"}, 400)
+        return json_response({"error": f"{type(error).__name__}: {error}"}, 400)
 
 
 def _state(sandbox: Sandbox) -> dict[str, Any]:

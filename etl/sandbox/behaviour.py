@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from etl.sandbox.dataset import FIELDS
 
 
-class _Checked:
+class ValidatedAttributes:
     """Refuses a name that it does not have and a value that its type does not allow."""
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -31,7 +31,7 @@ class _Checked:
 
 
 @dataclass
-class Spelling(_Checked):
+class FieldFormat(ValidatedAttributes):
     """How the values of a record are written.
 
     The first of each is the record's own value as it stands. The others respell only what looks as the documentation
@@ -47,7 +47,7 @@ class Spelling(_Checked):
 
 
 @dataclass
-class CsvForm(Spelling):
+class CsvFormat(FieldFormat):
     """How a CSV file is written."""
 
     delimiter: Literal[";", ",", "\t"] = ";"
@@ -62,7 +62,7 @@ class CsvForm(Spelling):
 
 
 @dataclass
-class Policies(_Checked):
+class Behaviour(ValidatedAttributes):
     """All that is undecided, decided."""
 
     end_date: Literal["inclusive", "exclusive"] = "inclusive"
@@ -74,10 +74,10 @@ class Policies(_Checked):
     json_limit: int | None = None
     """Rows of an answer to `post_billing_data`; what comes after them, in this order, is left out without a word."""
     csv_limit: int | None = None
-    json: Spelling = field(default_factory=Spelling)
-    csv: CsvForm = field(default_factory=CsvForm)
+    json: FieldFormat = field(default_factory=FieldFormat)
+    csv: CsvFormat = field(default_factory=CsvFormat)
 
-    def changed(self, changes: Mapping[str, Any]) -> Policies:
+    def changed(self, changes: Mapping[str, Any]) -> Behaviour:
         """Copy them with these changes; those to `json` and `csv` are mappings themselves.
 
         Raises:

@@ -174,7 +174,7 @@ class Dataset:
             for n in range((last - self._grown.date()).days + 1):
                 day = self._grown.date() + timedelta(n)
                 settled = (last - day).days >= UNSETTLED_DAYS
-                new += _made_up_day(seeded_random(self.seed, day), day, self._per_day, settled=settled)
+                new += _generate_day(seeded_random(self.seed, day), day, self._per_day, settled=settled)
             new = [record for record in new if after < record["created_at"] <= until.isoformat()]
             self._grown, self.today = until, last
             self._store(self._records + new)
@@ -203,7 +203,7 @@ class Dataset:
             changed: dict[int, Record | None] = {i: _finished(random, self._records[i]) for i in pending}
             changed |= {i: _repriced(random, self._records[i]) for i in _sample(random, priced, 3)}
             changed |= dict.fromkeys(_sample(random, others, 2))
-            late = [record for _ in range(4) for record in _authorisation(random, random.choice(days), settled=True)]
+            late = [record for _ in range(4) for record in _generate_charge(random, random.choice(days), settled=True)]
             touched = [self._records[i] for i in changed] + late
 
             kept = (changed.get(i, record) for i, record in enumerate(self._records))
@@ -244,15 +244,15 @@ def _owned(record: Record) -> Record:
     return {**record, "price": Decimal(repr(price))} if isinstance(price, float) else dict(record)
 
 
-def _made_up_day(random: Random, day: date, per_day: int, *, settled: bool) -> list[Record]:
+def _generate_day(random: Random, day: date, per_day: int, *, settled: bool) -> list[Record]:
     count = round(per_day * WEEKDAYS[day.weekday()] * random.uniform(0.85, 1.15))
     records: list[Record] = []
     while len(records) < count:
-        records += _authorisation(random, day, settled=settled)
+        records += _generate_charge(random, day, settled=settled)
     return records
 
 
-def _authorisation(random: Random, day: date, *, settled: bool) -> list[Record]:
+def _generate_charge(random: Random, day: date, *, settled: bool) -> list[Record]:
     """Charge for one authorisation: a record mostly, two for a call that falls back to a text message."""
     operator = random.choices(OPERATORS, [operator.share for operator in OPERATORS])[0]
     hour = random.choices(range(24), HOURS)[0]

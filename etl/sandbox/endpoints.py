@@ -9,10 +9,10 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from etl.sandbox.behaviour import Policies, Spelling
+from etl.sandbox.behaviour import Behaviour, FieldFormat
 from etl.sandbox.dataset import FIELDS, FLASH_CALL, Dataset, seeded_random
 from etl.sandbox.formats import csv_header, csv_lines, json_fragments, read_json
-from etl.sandbox.responses import Answer, error_answer, json_answer, json_text_answer
+from etl.sandbox.responses import Response, error_response, json_response, json_text_response
 
 PARAMETERS: Final = {
     "post_billing_data": None,
@@ -35,7 +35,7 @@ class Request:
     params: dict[str, Any]
 
 
-class _CallError(Exception):
+class ApiError(Exception):
     """The vendor says no."""
 
 
@@ -50,7 +50,7 @@ def parse_request(method: str, path: list[str], body: bytes) -> Request:
     return Request(action, {name: rest[0]} if name else {})
 
 
-def earlier(request: Request, days: int, now: datetime) -> Request:
+def shift_dates(request: Request, days: int, now: datetime) -> Request:
     """The question as it would have been so many days ago; of the export, which then ended that day, too."""
     if not days or "start_date" not in request.params:
         return request
@@ -62,7 +62,7 @@ def earlier(request: Request, days: int, now: datetime) -> Request:
     return Request(request.action, moved)
 
 
-class Calls:
+class Endpoints:
     """Answers requests. Records are written once and kept until they, or their spelling, change."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -70,7 +70,7 @@ class Calls:
         self._random = seeded_random("order")
         self._written: dict[str, tuple[object, list[str]]] = {}
 
-    def answer(self, request: Request, policies: Policies, now: datetime) -> Answer:
+    def answer(self, request: Request, policies: Behaviour, now: datetime) -> Response:
         """Answer as the vendor would; `now` is its wall clock."""
         params = request.params
         try:
@@ -83,25 +83,25 @@ class Calls:
                     return self._last_records(_number(params["n"]), policies)
                 case "get_balance":
                     balance = {"balance": self._dataset.balance, "price": FLASH_CALL, "balance_limit": 0.0}
-                    return json_answer({"success": True, "error": "", "data": balance})
+                    return json_response({"success": True, "error": "", "data": balance})
                 case "get_status":
                     return self._status(_number(params["id"]))
                 case _:
-                    return error_answer("no such call", 404)
-        except (_CallError, OverflowError) as error:
-            return error_answer(str(error))
+                    return error_response("no such call", 404)
+        except (ApiError, OverflowError) as error:
+            return error_response(str(error))
 
-    def _billing_data(self, params: dict[str, Any], policies: Policies, now: datetime) -> Answer:
+    def _billing_data(self, params: dict[str, Any], policies: Behaviour, now: datetime) -> Response:
         first, end = _date(params, "start_date"), _date(params, "end_date")
         if end < first:
-            raise _CallError("end_date is before start_date")
+            raise ApiError("end_date is before start_date")
         if policies.refuse_future and end > (now + timedelta(hours=policies.zone_offset_hours)).date():
-            raise _CallError("end_date is in the future")
+            raise ApiError("end_date is in the future")
         before = end + timedelta(days=policies.end_date == "inclusive")
         fragments = self._span(self._fragments(policies), first, before, policies)
         return _records(fragments[: policies.json_limit])
 
-    def _billing_csv(self, params: dict[str, Any], policies: Policies) -> Answer:
+    def _billing_csv(self, params: dict[str, Any], policies: Behaviour) -> Response:
         form = policies.csv
         first = _date(params, "start_date")
         before = _date(params, "end_date") if "end_date" in params else date.max
@@ -109,31 +109,31 @@ class Calls:
         lines = self._span(lines, first, before, policies)[: policies.csv_limit]
         body = "".join(csv_header(form) + lines).encode(form.encoding, "replace")
         headers = {"Content-Type": "text/csv", "Content-Disposition": 'attachment; filename="billing.csv"'}
-        return Answer(body, 200, headers)
+        return Response(body, 200, headers)
 
-    def _last_records(self, count: int, policies: Policies) -> Answer:
+    def _last_records(self, count: int, policies: Behaviour) -> Response:
         if not 1 <= count <= 100:
-            raise _CallError("the number of records is from 1 to 100")
+            raise ApiError("the number of records is from 1 to 100")
         return _records(self._fragments(policies)[-count:][::-1])
 
-    def _status(self, number: int) -> Answer:
+    def _status(self, number: int) -> Response:
         records = self._dataset.records
         if not 1 <= number <= len(records):
-            raise _CallError("id record not found")
+            raise ApiError("id record not found")
         record = records[number - 1]
         known = {name: record.get(name) for name in FIELDS if name != "code_auth"}
-        return json_answer({"success": True, "error": "", "data": {"id": number, **known}})
+        return json_response({"success": True, "error": "", "data": {"id": number, **known}})
 
-    def _fragments(self, policies: Policies) -> list[str]:
+    def _fragments(self, policies: Behaviour) -> list[str]:
         return self._write("json", policies.json, lambda: json_fragments(self._dataset.records, policies.json))
 
-    def _write(self, kind: str, form: Spelling, write: Callable[[], list[str]]) -> list[str]:
+    def _write(self, kind: str, form: FieldFormat, write: Callable[[], list[str]]) -> list[str]:
         key = (self._dataset.version, astuple(form))
         if kind not in self._written or self._written[kind][0] != key:
             self._written[kind] = (key, write())
         return self._written[kind][1]
 
-    def _span(self, texts: list[str], first: date, before: date, policies: Policies) -> list[str]:
+    def _span(self, texts: list[str], first: date, before: date, policies: Behaviour) -> list[str]:
         """Choose the texts of the records of these days, as the vendor cuts and orders them."""
         offset = timedelta(hours=policies.zone_offset_hours)
         start, end = (datetime.combine(day, time.min) - offset for day in (first, before))
@@ -145,8 +145,8 @@ class Calls:
         return chosen
 
 
-def _records(fragments: list[str]) -> Answer:
-    return json_text_answer('{"success": true, "error": "", "data": [' + ", ".join(fragments) + "]}")
+def _records(fragments: list[str]) -> Response:
+    return json_text_response('{"success": true, "error": "", "data": [' + ", ".join(fragments) + "]}")
 
 
 def _fields(body: bytes) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _date(params: dict[str, Any], name: str) -> date:
             return date.fromisoformat(text)
         except ValueError:
             pass
-    raise _CallError(f"{name} is a date, YYYY-MM-DD")
+    raise ApiError(f"{name} is a date, YYYY-MM-DD")
 
 
 def _number(text: str) -> int:

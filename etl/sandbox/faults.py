@@ -35,7 +35,7 @@ from http.client import responses
 from typing import Any, Final, get_args
 from urllib.parse import urlsplit
 
-from etl.sandbox.responses import Answer, Delivery, error_answer, json_answer
+from etl.sandbox.responses import Delivery, Response, error_response, json_response
 
 HTML: Final = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Proxy</h1></body></html>\n"
 
@@ -69,8 +69,8 @@ class Fault:
     location: str = "http://elsewhere.invalid"
 
     def __post_init__(self) -> None:
-        if self.fault not in KINDS:
-            raise ValueError(f"there is no fault {self.fault!r}, but {', '.join(KINDS)}")
+        if self.fault not in FAULTS:
+            raise ValueError(f"there is no fault {self.fault!r}, but {', '.join(FAULTS)}")
         if self.times is not None and self.times < 1:
             raise ValueError(f"times is 1 or more, or None, not {self.times}")
 
@@ -122,34 +122,34 @@ class Faults:
             return None
 
 
-def spoil(fault: Fault, answer: Answer, url: str) -> Answer:
+def inject(fault: Fault, answer: Response, url: str) -> Response:
     """Make of the answer what the fault makes of it; `url` is what the client asked for, token included."""
-    spoiled = KINDS[fault.fault](fault, answer, url)
+    spoiled = FAULTS[fault.fault](fault, answer, url)
     return replace(spoiled, headers=spoiled.headers | fault.headers, share=fault.share, seconds=fault.seconds)
 
 
-def _status(fault: Fault, _answer: Answer, _url: str) -> Answer:
+def _status(fault: Fault, _answer: Response, _url: str) -> Response:
     status = fault.status or 503
-    answer = error_answer(responses.get(status, "error"), status)
+    answer = error_response(responses.get(status, "error"), status)
     return answer if fault.body is None else replace(answer, body=fault.body.encode())
 
 
-def _html(fault: Fault, _answer: Answer, _url: str) -> Answer:
-    return Answer((fault.body or HTML).encode(), 200, {"Content-Type": "text/html; charset=utf-8"})
+def _html(fault: Fault, _answer: Response, _url: str) -> Response:
+    return Response((fault.body or HTML).encode(), 200, {"Content-Type": "text/html; charset=utf-8"})
 
 
-def _cut_text(fault: Fault, answer: Answer, _url: str) -> Answer:
+def _cut_text(fault: Fault, answer: Response, _url: str) -> Response:
     part = answer.body[: int(len(answer.body) * fault.share)]
     # Once more behind the letter: it may have been the first one of a line.
     return replace(answer, body=part.rstrip(b"\r\n")[:-1].rstrip(b"\r\n"))
 
 
-def _truncated_gzip(fault: Fault, answer: Answer, _url: str) -> Answer:
+def _truncated_gzip(fault: Fault, answer: Response, _url: str) -> Response:
     body = gzip.compress(answer.body, mtime=0)
     return replace(_gzipped(answer), body=body[: int(len(body) * fault.share)])
 
 
-def _gzip_bomb(fault: Fault, answer: Answer, _url: str) -> Answer:
+def _gzip_bomb(fault: Fault, answer: Response, _url: str) -> Response:
     compressor = zlib.compressobj(wbits=31)  # 31: with gzip's header and trailer
     spaces = b" " * 2**20
     parts = [compressor.compress(spaces) for _ in range(fault.megabytes)]
@@ -157,46 +157,46 @@ def _gzip_bomb(fault: Fault, answer: Answer, _url: str) -> Answer:
     return replace(_gzipped(answer), body=b"".join(parts))
 
 
-def _gzipped(answer: Answer) -> Answer:
+def _gzipped(answer: Response) -> Response:
     return replace(answer, headers=answer.headers | {"Content-Encoding": "gzip"})
 
 
-def _redirect(fault: Fault, _answer: Answer, url: str) -> Answer:
-    return Answer(b"", fault.status or 302, {"Location": fault.location.rstrip("/") + urlsplit(url).path})
+def _redirect(fault: Fault, _answer: Response, url: str) -> Response:
+    return Response(b"", fault.status or 302, {"Location": fault.location.rstrip("/") + urlsplit(url).path})
 
 
-def _refusal(fault: Fault, answer: Answer, _url: str) -> Answer:
-    return replace(answer, status=200, body=error_answer(fault.body or "internal error").body)
+def _refusal(fault: Fault, answer: Response, _url: str) -> Response:
+    return replace(answer, status=200, body=error_response(fault.body or "internal error").body)
 
 
-def _null_data(_fault: Fault, _answer: Answer, _url: str) -> Answer:
-    return json_answer({"success": True, "error": "", "data": None})
+def _null_data(_fault: Fault, _answer: Response, _url: str) -> Response:
+    return json_response({"success": True, "error": "", "data": None})
 
 
-def _invalid_json(fault: Fault, answer: Answer, _url: str) -> Answer:
+def _invalid_json(fault: Fault, answer: Response, _url: str) -> Response:
     text = fault.body or "{'success': True, 'error': '', 'data': [}"
     return replace(answer, status=200, body=text.encode())
 
 
-def _json_bom(_fault: Fault, answer: Answer, _url: str) -> Answer:
+def _json_bom(_fault: Fault, answer: Response, _url: str) -> Response:
     return replace(answer, body=b"\xef\xbb\xbf" + answer.body)
 
 
-def _echo_url(fault: Fault, _answer: Answer, url: str) -> Answer:
-    return error_answer(f"cannot handle {url}", fault.status or 400)
+def _echo_url(fault: Fault, _answer: Response, url: str) -> Response:
+    return error_response(f"cannot handle {url}", fault.status or 400)
 
 
-def _empty_list(_fault: Fault, answer: Answer, _url: str) -> Answer:
+def _empty_list(_fault: Fault, answer: Response, _url: str) -> Response:
     if answer.headers.get("Content-Type") == "text/csv":
         return replace(answer, body=b"".join(answer.body.splitlines(keepends=True)[:1]))
-    return json_answer({"success": True, "error": "", "data": []})
+    return json_response({"success": True, "error": "", "data": []})
 
 
-def _delivered(delivery: Delivery) -> Callable[[Fault, Answer, str], Answer]:
+def _delivered(delivery: Delivery) -> Callable[[Fault, Response, str], Response]:
     return lambda _fault, answer, _url: replace(answer, delivery=delivery)
 
 
-KINDS: Final[dict[str, Callable[[Fault, Answer, str], Answer]]] = {
+FAULTS: Final[dict[str, Callable[[Fault, Response, str], Response]]] = {
     "status": _status,
     "html": _html,
     "empty_body": lambda _fault, answer, _url: replace(answer, status=200, body=b""),

@@ -10,7 +10,7 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, Final
 
-from etl.sandbox.behaviour import CsvForm, Spelling
+from etl.sandbox.behaviour import CsvFormat, FieldFormat
 from etl.sandbox.dataset import Record
 
 RUSSIAN: Final = {
@@ -70,19 +70,19 @@ def read_json(text: bytes | str) -> Any:
     return json.loads(text, parse_float=Decimal)
 
 
-def json_fragments(records: Iterable[Record], form: Spelling) -> list[str]:
+def json_fragments(records: Iterable[Record], form: FieldFormat) -> list[str]:
     """Write each record as a JSON object."""
     return [write_json(_spelled(record, form)) for record in records]
 
 
-def csv_lines(records: Iterable[Record], form: CsvForm) -> list[str]:
+def csv_lines(records: Iterable[Record], form: CsvFormat) -> list[str]:
     """Write each record as a line, with its end."""
     return _lines(
         ([_cell(_spelled(record, form).get(name), form) for name in form.columns] for record in records), form
     )
 
 
-def csv_header(form: CsvForm) -> list[str]:
+def csv_header(form: CsvFormat) -> list[str]:
     """Write the line above the records, if there is one."""
     if form.header == "none":
         return []
@@ -90,7 +90,7 @@ def csv_header(form: CsvForm) -> list[str]:
     return _lines([[names.get(name, name) for name in form.columns]], form)
 
 
-def _spelled(record: Record, form: Spelling) -> Record:
+def _spelled(record: Record, form: FieldFormat) -> Record:
     """Respell those values that are as the documentation has them."""
     spelled = dict(record)
     status, phone, price, code = map(record.get, ("status", "phone", "price", "code_auth"))
@@ -105,7 +105,7 @@ def _spelled(record: Record, form: Spelling) -> Record:
     return spelled
 
 
-def _cell(value: Any, form: CsvForm) -> str:
+def _cell(value: Any, form: CsvFormat) -> str:
     match value:
         case None:
             return ""
@@ -117,7 +117,7 @@ def _cell(value: Any, form: CsvForm) -> str:
             return str(value)
 
 
-def _lines(rows: Iterable[list[str]], form: CsvForm) -> list[str]:
+def _lines(rows: Iterable[list[str]], form: CsvFormat) -> list[str]:
     lines: list[str] = []
     csv.writer(SimpleNamespace(write=lines.append), delimiter=form.delimiter).writerows(rows)
     return lines

@@ -17,7 +17,7 @@ Delivery: TypeAlias = Literal[
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What goes back to the client, and how.
 
     Attributes:
@@ -43,22 +43,22 @@ class Answer:
         return f"HTTP/1.1 {self.status} {responses.get(self.status, '')}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
 
-def json_answer(value: Any, status: int = 200) -> Answer:
+def json_response(value: Any, status: int = 200) -> Response:
     """Answer with a JSON document."""
-    return json_text_answer(write_json(value), status)
+    return json_text_response(write_json(value), status)
 
 
-def json_text_answer(text: str, status: int = 200) -> Answer:
+def json_text_response(text: str, status: int = 200) -> Response:
     """Answer with JSON that is text already; what UTF-8 cannot hold is escaped."""
-    return Answer(text.encode("utf-8", "backslashreplace"), status, {"Content-Type": "application/json"})
+    return Response(text.encode("utf-8", "backslashreplace"), status, {"Content-Type": "application/json"})
 
 
-def error_answer(message: str, status: int = 400) -> Answer:
+def error_response(message: str, status: int = 400) -> Response:
     """Answer with an error, as the vendor writes it."""
-    return json_answer({"success": False, "error": message, "data": {}}, status)
+    return json_response({"success": False, "error": message, "data": {}}, status)
 
 
-def send(answer: Answer, connection: socket.socket, stopping: threading.Event) -> bool:
+def send(answer: Response, connection: socket.socket, stopping: threading.Event) -> bool:
     """Send the answer in its own way.
 
     Returns:
@@ -95,7 +95,7 @@ def _reset(connection: socket.socket) -> None:
     socket.close(connection.detach())
 
 
-def _drip(data: bytes, answer: Answer, connection: socket.socket, stopping: threading.Event) -> None:
+def _drip(data: bytes, answer: Response, connection: socket.socket, stopping: threading.Event) -> None:
     for byte in data:
         connection.sendall(bytes([byte]))
         if stopping.wait(1 if answer.seconds is None else answer.seconds):

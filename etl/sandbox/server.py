@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from etl.sandbox.admin_api import PREFIX, control
-from etl.sandbox.behaviour import Policies
+from etl.sandbox.admin_api import ADMIN_PREFIX, handle_admin
+from etl.sandbox.behaviour import Behaviour
 from etl.sandbox.dataset import Dataset
-from etl.sandbox.endpoints import Calls, Request, earlier, parse_request
-from etl.sandbox.faults import Faults, spoil
-from etl.sandbox.responses import Answer, error_answer, send
+from etl.sandbox.endpoints import Endpoints, Request, parse_request, shift_dates
+from etl.sandbox.faults import Faults, inject
+from etl.sandbox.responses import Response, error_response, send
 
 HOST: Final = "127.0.0.1"
 DEFAULT_TOKEN: Final = "00000000-0000-4000-8000-000000000000"  # noqa: S105 - known to all, opens nothing
@@ -55,11 +55,11 @@ class Sandbox:
         self._port = port
         self._first_now = self._now = now
         self.dataset: Final = _seeded(1, self.now) if dataset is None else dataset
-        self.policies = Policies()
+        self.policies = Behaviour()
         self.faults: Final = Faults(self.dataset.lock)
         self.requests: list[Request] = []
         """Every call to the vendor's space so far, with a good token or a bad one."""
-        self._calls = Calls(self.dataset)
+        self._calls = Endpoints(self.dataset)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -92,7 +92,7 @@ class Sandbox:
         with self.dataset.lock:
             self._now = self._first_now
             self.dataset.reset()
-            self.policies = Policies()
+            self.policies = Behaviour()
             self.faults.clear()
             self.requests.clear()
 
@@ -127,29 +127,29 @@ class Sandbox:
     ) -> None:
         self.stop()
 
-    def answer(self, method: str, target: str, body: bytes) -> Answer:
+    def answer(self, method: str, target: str, body: bytes) -> Response:
         """Answer a request, well or spoiled."""
         path = [unquote(part) for part in urlsplit(target).path.split("/") if part]
         with self.dataset.lock:
-            if path[:1] == [PREFIX]:
-                answer = control(self, method, path[1:], body)
+            if path[:1] == [ADMIN_PREFIX]:
+                answer = handle_admin(self, method, path[1:], body)
             elif path[:3] == VENDOR_PATH:
                 answer = self._vendor_answer(method, path[3:], body, self.root + target)
             else:
-                answer = error_answer("no such address", 404)
+                answer = error_response("no such address", 404)
             date = format_datetime(self.now.replace(tzinfo=MOSCOW).astimezone(UTC), usegmt=True)
         return replace(answer, headers={"Server": "billing-sandbox", "Date": date} | answer.headers)
 
-    def _vendor_answer(self, method: str, path: list[str], body: bytes, url: str) -> Answer:
+    def _vendor_answer(self, method: str, path: list[str], body: bytes, url: str) -> Response:
         request = parse_request(method, path[1:], body)
         self.requests.append(request)
         fault = self.faults.take(request.action)
         if path and path[0] in self.tokens:
             days = fault.days if fault and fault.fault == "other_days" else 0
-            answer = self._calls.answer(earlier(request, days, self.now), self.policies, self.now)
+            answer = self._calls.answer(shift_dates(request, days, self.now), self.policies, self.now)
         else:
-            answer = error_answer("invalid token", 401)
-        return spoil(fault, answer, url) if fault else answer
+            answer = error_response("invalid token", 401)
+        return inject(fault, answer, url) if fault else answer
 
 
 def _real_now() -> datetime:
@@ -231,7 +231,7 @@ def serve(*, port: int = 8080, token: str = DEFAULT_TOKEN, seed: int = 1) -> Non
                 f"sandbox: {sandbox.url}\n"
                 f"token:   {token}\n"
                 f"try:     curl {sandbox.url}/{token}/get_billing_record/3/\n"
-                f"state:   curl {sandbox.root}/{PREFIX}/state (Ctrl+C ends it)\n"
+                f"state:   curl {sandbox.root}/{ADMIN_PREFIX}/state (Ctrl+C ends it)\n"
             )
             sys.stdout.flush()
             done.wait()

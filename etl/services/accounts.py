@@ -25,11 +25,11 @@ from etl.db.accounts import (
     set_timezone,
 )
 from etl.db.delete_account import BATCHED_TABLES, delete_batch, delete_rest, mark_deletion
-from etl.db.engine import database_errors, reading, require_database
-from etl.db.ledger import Fence, hold_fence, raise_revision, take_fence
-from etl.db.lock import hold_lock
+from etl.db.engine import read_connection, require_database, translate_errors
+from etl.db.ledger import Fence, next_fence, raise_revision, verify_fence
+from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
-from etl.db.retry import try_again
+from etl.db.retry import retry_transaction
 from etl.db.utc import correct, next_day
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ T = TypeVar("T")
 def read_accounts(engine: Engine) -> list[Account]:
     """All accounts of the database, by label."""
     require_database(engine)
-    with database_errors(), reading(engine) as connection:
+    with translate_errors(), read_connection(engine) as connection:
         require_schema(connection)
         return list_accounts(connection)
 
@@ -60,10 +60,10 @@ def rename_account(engine: Engine, old: str, new: str, *, wait: float) -> None:
 
     Raises:
         ConfigError: There is no such account, or one of the new label already.
-        RunElsewhere: A run of either is under way: a first run would make the new one.
-        DatabaseFailed: Nothing is renamed.
+        ConcurrentRunError: A run of either is under way: a first run would make the new one.
+        DatabaseError: Nothing is renamed.
     """
-    with _changing(engine, {old, new}, wait) as connection:
+    with _locked_transaction(engine, {old, new}, wait) as connection:
         rename(connection, old, new)
 
 
@@ -72,10 +72,10 @@ def retire_account(engine: Engine, label: str, moment: datetime | None, *, wait:
 
     Raises:
         ConfigError: There is no such account.
-        RunElsewhere: A run of it is under way.
-        DatabaseFailed: Nothing is changed.
+        ConcurrentRunError: A run of it is under way.
+        DatabaseError: Nothing is changed.
     """
-    with _changing(engine, {label}, wait) as connection:
+    with _locked_transaction(engine, {label}, wait) as connection:
         return set_retired(connection, label, moment)
 
 
@@ -86,7 +86,7 @@ def read_account_extent(engine: Engine, label: str) -> Extent:
         ConfigError: There is no such account.
     """
     require_database(engine)
-    with database_errors(), reading(engine) as connection:
+    with translate_errors(), read_connection(engine) as connection:
         require_schema(connection)
         return read_extent(connection, require_account(connection, label))
 
@@ -99,11 +99,11 @@ def delete_account(engine: Engine, label: str, *, wait: float, clock: Callable[[
 
     Raises:
         ConfigError: There is no such account.
-        RunElsewhere: A run of it is under way.
-        DatabaseFailed: What was removed so far stays removed.
+        ConcurrentRunError: A run of it is under way.
+        DatabaseError: What was removed so far stays removed.
     """
     removed: Counter[str] = Counter()
-    with _fenced(engine, label, wait, partial(mark_deletion, now=clock())) as write:
+    with _fenced_transaction(engine, label, wait, partial(mark_deletion, now=clock())) as write:
         for table in BATCHED_TABLES:
             last: int | None = 0
             while last is not None:
@@ -125,8 +125,8 @@ def set_account_timezone(
 
     Raises:
         ConfigError: There is no such account.
-        RunElsewhere: A run of it is under way.
-        DatabaseFailed: What was turned so far stays turned.
+        ConcurrentRunError: A run of it is under way.
+        DatabaseError: What was turned so far stays turned.
     """
     now, changed = clock(), 0
 
@@ -142,7 +142,7 @@ def set_account_timezone(
         raise_revision(connection, account_id, turned)
         return day, rows
 
-    with _fenced(engine, label, wait, partial(mark_timezone, zone=zone)) as write:
+    with _fenced_transaction(engine, label, wait, partial(mark_timezone, zone=zone)) as write:
         day: date | None = date.min
         while day is not None:
             day, rows = write(partial(turn_days, since=day))
@@ -152,7 +152,7 @@ def set_account_timezone(
 
 
 @contextmanager
-def _fenced(
+def _fenced_transaction(
     engine: Engine, label: str, wait: float, begin: Callable[[Connection, int], None]
 ) -> Iterator[Callable[[Callable[[Connection, int], T]], T]]:
     """Many transactions of one account, under its lock, the first of which takes its fence.
@@ -160,39 +160,39 @@ def _fenced(
     Yields what does one of them, and retries it where another one was in its way.
     """
     require_database(engine)
-    with database_errors(), hold_lock(engine, f"account-{label}", wait=wait):
+    with translate_errors(), advisory_lock(engine, f"account-{label}", wait=wait):
 
         def take() -> Fence:
-            with signals.held_back(), engine.begin() as connection:
+            with signals.deferred(), engine.begin() as connection:
                 require_schema(connection)
                 account_id = require_account(connection, label)
                 # A run that was paused past its lock knows nothing of this: from here on it may not write.
-                fence = take_fence(connection, account_id)
+                fence = next_fence(connection, account_id)
                 begin(connection, account_id)
                 return fence
 
-        fence = try_again(take)
+        fence = retry_transaction(take)
 
         def write(transaction: Callable[[Connection, int], T]) -> T:
             def do() -> T:
-                with signals.held_back(), engine.begin() as connection:
-                    hold_fence(connection, fence)
+                with signals.deferred(), engine.begin() as connection:
+                    verify_fence(connection, fence)
                     return transaction(connection, fence.account_id)
 
-            return try_again(do)
+            return retry_transaction(do)
 
         yield write
 
 
 @contextmanager
-def _changing(engine: Engine, labels: set[str], wait: float) -> Iterator[Connection]:
+def _locked_transaction(engine: Engine, labels: set[str], wait: float) -> Iterator[Connection]:
     """One transaction under the locks of these accounts."""
     require_database(engine)
     with ExitStack() as held:
-        held.enter_context(database_errors())
+        held.enter_context(translate_errors())
         for label in sorted(labels):  # always in this order: two of us never wait for each other
-            held.enter_context(hold_lock(engine, f"account-{label}", wait=wait))
-        held.enter_context(signals.held_back())
+            held.enter_context(advisory_lock(engine, f"account-{label}", wait=wait))
+        held.enter_context(signals.deferred())
         connection = held.enter_context(engine.begin())
         require_schema(connection)
         yield connection

@@ -11,12 +11,12 @@ from typing import Any, Final
 from sqlalchemy import Engine, text
 
 from etl import signals
-from etl.atomic_file import whole_file
-from etl.db.engine import database_errors, database_exists, reading, sqlite_path
+from etl.atomic_file import atomic_write
+from etl.db.engine import database_exists, read_connection, sqlite_path, translate_errors
 from etl.db.migrate import schema_revision
-from etl.errors import ConfigError, DatabaseFailed, NoRoom
+from etl.errors import ConfigError, DatabaseError, DiskFullError
 
-PAGES_AT_ONCE: Final = 256
+PAGES_PER_STEP: Final = 256
 """A signal is answered in between."""
 _TOOLS: Final = {"postgresql": "pg_dump --format=custom --file=FILE", "mysql": "mariadb-dump --single-transaction"}
 
@@ -41,8 +41,8 @@ def backup_database(engine: Engine, target: Path) -> Backup:
 
     Raises:
         ConfigError: It is no SQLite database, or the file cannot be written there.
-        DatabaseFailed: There is no database, or it cannot be read, or is damaged.
-        NoRoom: The disk of the file is full.
+        DatabaseError: There is no database, or it cannot be read, or is damaged.
+        DiskFullError: The disk of the file is full.
     """
     path = sqlite_path(engine.url)
     if path is None:
@@ -51,14 +51,14 @@ def backup_database(engine: Engine, target: Path) -> Backup:
             f"backup copies SQLite databases; on a server, use its own tool: {tool} {engine.url.database}"
         )
     if not database_exists(engine):
-        raise DatabaseFailed("there is no database yet: nothing to back up")
+        raise DatabaseError("there is no database yet: nothing to back up")
     if target.exists() and target.samefile(path):
         raise ConfigError(f"--out {target} is the database itself")
     new = not target.exists()
-    with database_errors(), signals.held_back(), reading(engine) as connection, connection.begin():
+    with translate_errors(), signals.deferred(), read_connection(engine) as connection, connection.begin():
         revision = schema_revision(connection)  # begins what is read
         connection.execute(text("SELECT count(*) FROM sqlite_master"))
-        with whole_file(target) as file:
+        with atomic_write(target) as file:
             part = Path(file.name)
             if new:
                 part.chmod(path.stat().st_mode & 0o777)
@@ -69,19 +69,19 @@ def backup_database(engine: Engine, target: Path) -> Backup:
 
 def _copy(source: Any, part: Path) -> None:
     def answer_signals(_status: int, _left: int, _pages: int) -> None:
-        signals.check()
+        signals.raise_if_interrupted()
 
     with closing(sqlite3.connect(part, isolation_level=None)) as copy:
         try:
             # Nothing is to be rolled back: after an error the file goes.
             copy.execute("PRAGMA journal_mode = OFF")
-            source.backup(copy, pages=PAGES_AT_ONCE, progress=answer_signals)
+            source.backup(copy, pages=PAGES_PER_STEP, progress=answer_signals)
             # One file, complete in itself: without this it would ask for a -wal beside it.
             copy.execute("PRAGMA journal_mode = DELETE")
             findings = [words for (words,) in copy.execute("PRAGMA integrity_check(1)")]
         except sqlite3.Error as error:
             if error.sqlite_errorname.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
-                raise NoRoom("--out: its disk is full") from None
+                raise DiskFullError("--out: its disk is full") from None
             raise
     if findings != ["ok"]:
-        raise DatabaseFailed("the database file is damaged: what was copied of it did not pass its check")
+        raise DatabaseError("the database file is damaged: what was copied of it did not pass its check")

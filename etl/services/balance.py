@@ -15,32 +15,32 @@ from typing import Final
 from sqlalchemy import Engine
 
 from etl import signals
-from etl.date_ranges import ONE_DAY, plan_windows
+from etl.date_ranges import ONE_DAY, split_into_windows
 from etl.db.balance import (
-    Snapshot,
+    BalanceSnapshot,
     first_snapshot_at,
     read_unproven_days,
+    recorded_spend_at,
     restated_on_record,
-    spend_on_record,
     write_snapshots,
 )
-from etl.db.engine import database_errors, reading
-from etl.errors import BillingError, TokenRefused, UnusableAnswer, VendorError
+from etl.db.engine import read_connection, translate_errors
+from etl.errors import AuthenticationError, BillingError, InvalidResponse, VendorError
 from etl.extract.client import Client
 from etl.extract.source import Source
-from etl.model import Batch, Window
-from etl.reconcile import BalanceNews, Pair, find_open, news_of, read_proof
-from etl.transform.fields import FieldError, normalise_price
-from etl.transform.snapshots import identify_days
+from etl.model import DateRange, WindowData
+from etl.reconcile import BalanceSummary, ReconciliationPeriod, latest_open_period, load_periods, summarise
+from etl.transform.fields import FieldError, parse_price
+from etl.transform.snapshots import snapshot_days
 
-HURRIED_SECONDS: Final = 5.0
+SHORT_TIMEOUT_SECONDS: Final = 5.0
 """For an answer about the balance, however it drips: a run does not wait longer for one."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class BalanceReading:
     """What the vendor said of the balance, and when; `moment` is as in a snapshot."""
 
     taken_at: datetime
@@ -49,7 +49,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class SpendLedger:
     """What the spend on record is read from.
 
     Attributes:
@@ -71,18 +71,18 @@ class Books:
 
     def since(self) -> date:
         """The day of the first snapshot: what was charged before it is nothing to a later balance."""
-        with reading(self.engine) as connection:
+        with read_connection(self.engine) as connection:
             first = first_snapshot_at(connection, self.account_id)
         return first.astimezone(self.zone).date() if first else self.today
 
-    def days_left(self, since: date, fetched: Iterable[Window]) -> list[Window]:
+    def days_left(self, since: date, fetched: Iterable[DateRange]) -> list[DateRange]:
         """The days up to today that are not on record whole, nor fetched just now."""
         first = max(since, self.watermark + ONE_DAY) if self.watermark else since
-        days = Window(first, self.today).days() if first <= self.today else []
+        days = DateRange(first, self.today).days() if first <= self.today else []
         known = {day for window in fetched for day in window.days()}
-        return plan_windows(None, set(days) - known, size=self.window_days)
+        return split_into_windows(None, set(days) - known, size=self.window_days)
 
-    def fetch_spend(self, windows: Iterable[Window]) -> dict[date, Decimal]:
+    def fetch_spend(self, windows: Iterable[DateRange]) -> dict[date, Decimal]:
         """What days amount to as the vendor has them now. Nothing of them is stored.
 
         Raises:
@@ -93,38 +93,38 @@ class Books:
             batch = self.source.fetch_json(window)
             if unknown := [day for day in window.days() if day in batch.doubts or self._is_missing(day, batch)]:
                 days = ", ".join(map(str, unknown))
-                raise UnusableAnswer(f"no answer shows {days} whole, and the balance proof waits for it")
-            spend |= {snapshot.day: snapshot.spend for snapshot in identify_days(batch.days)}
+                raise InvalidResponse(f"no answer shows {days} whole, and the balance proof waits for it")
+            spend |= {snapshot.day: snapshot.spend for snapshot in snapshot_days(batch.days)}
         return spend
 
-    def _is_missing(self, day: date, batch: Batch) -> bool:
+    def _is_missing(self, day: date, batch: WindowData) -> bool:
         # That today is out of an answer's reach is usual: then the ledger's figure stands.
         return day < self.today and day not in batch.days
 
     def keep(
-        self, readings: Sequence[Reading], since: date, fresh: dict[date, Decimal], run_id: int | None = None
-    ) -> tuple[list[Pair], tuple[date, ...]]:
+        self, readings: Sequence[BalanceReading], since: date, fresh: dict[date, Decimal], run_id: int | None = None
+    ) -> tuple[list[ReconciliationPeriod], tuple[date, ...]]:
         """Store readings as snapshots, with what is on record now.
 
         Returns:
             The pairs that they close and a person should know of, and the days that the proof waits for.
         """
-        with signals.held_back(), self.engine.begin() as connection:
-            spend = spend_on_record(connection, self.account_id, since, fresh)
+        with signals.deferred(), self.engine.begin() as connection:
+            spend = recorded_spend_at(connection, self.account_id, since, fresh)
             restated = restated_on_record(connection, self.account_id)
             unproven = read_unproven_days(connection, self.account_id, self.zone)
             snapshots = [
-                Snapshot(one.taken_at, one.balance, spend, run_id, one.moment, restated, len(unproven))
+                BalanceSnapshot(one.taken_at, one.balance, spend, run_id, one.moment, restated, len(unproven))
                 for one in readings
             ]
             write_snapshots(connection, self.account_id, snapshots)
-            pairs = read_proof(connection, self.account_id, readings[-1].taken_at)
+            pairs = load_periods(connection, self.account_id, readings[-1].taken_at)
             own = pairs[-len(readings) :]
-            return [pair for pair in find_open(pairs) if pair in own], unproven
+            return [pair for pair in latest_open_period(pairs) if pair in own], unproven
 
 
 @dataclass(slots=True)
-class Scales:
+class BalanceMonitor:
     """Weighs one run.
 
     Attributes:
@@ -139,8 +139,8 @@ class Scales:
     client: Client
     clock: Callable[[], datetime]
     is_wanted: bool = True
-    readings: list[Reading] = field(default_factory=list)
-    found: list[Pair] = field(default_factory=list)
+    readings: list[BalanceReading] = field(default_factory=list)
+    found: list[ReconciliationPeriod] = field(default_factory=list)
     waits_for: tuple[date, ...] = ()
 
     def read(self, moment: str) -> None:
@@ -148,18 +148,18 @@ class Scales:
         if not self.is_wanted:
             return
         try:
-            balance = read_balance(self.client)
-        except TokenRefused:
+            balance = fetch_balance(self.client)
+        except AuthenticationError:
             return  # the call for the records says so
         except VendorError as error:
             log.warning(
                 "the balance %s this run is not known: asked once, for %g s at the most (%s)",
-                moment, HURRIED_SECONDS, error,
+                moment, SHORT_TIMEOUT_SECONDS, error,
             )  # fmt: skip
         else:
-            self.readings.append(Reading(self.clock(), balance, moment))
+            self.readings.append(BalanceReading(self.clock(), balance, moment))
 
-    def weigh(self, books: Books, fetched: Sequence[Window], run_id: int) -> None:
+    def weigh(self, books: SpendLedger, fetched: Sequence[DateRange], run_id: int) -> None:
         """At the end of a run that did what it was asked for: read the balance again, and keep both readings.
 
         Nothing is kept where the records do not reach up to now: they would prove nothing.
@@ -167,7 +167,7 @@ class Scales:
         if not self.is_wanted:
             return
         try:
-            with database_errors():
+            with translate_errors():
                 since = books.since()
                 left = books.days_left(since, fetched)
                 if len(left) > 1:
@@ -181,7 +181,7 @@ class Scales:
         except BillingError as error:
             log.warning("the balance of this run is not kept (%s)", error)
 
-    def news(self, limit: Decimal | None, waits_for: Iterable[date] = ()) -> BalanceNews | None:
+    def news(self, limit: Decimal | None, waits_for: Iterable[date] = ()) -> BalanceSummary | None:
         """What is to be said of it; None where the vendor said nothing.
 
         Args:
@@ -191,10 +191,10 @@ class Scales:
         if not self.readings:
             return None
         newest = self.readings[-1]
-        return news_of(newest.taken_at, newest.balance, limit, self.found, {*self.waits_for, *waits_for})
+        return summarise(newest.taken_at, newest.balance, limit, self.found, {*self.waits_for, *waits_for})
 
 
-def read_balance(client: Client) -> Decimal:
+def fetch_balance(client: Client) -> Decimal:
     """The account's balance, exact.
 
     Raises:
@@ -202,8 +202,8 @@ def read_balance(client: Client) -> Decimal:
     """
     told = client.balance()["balance"]
     try:
-        return normalise_price(told)
+        return parse_price(told)
     except (FieldError, TypeError, ValueError):
         pass
     # Outside of the block: nothing may stand on an error that holds the vendor's own words.
-    raise UnusableAnswer("a balance that is no amount of money")
+    raise InvalidResponse("a balance that is no amount of money")

@@ -13,24 +13,24 @@ from sqlalchemy import select
 from etl import signals
 from etl.config.schema import Settings
 from etl.db.bindings import Binding, require_binding
-from etl.db.engine import database_errors, database_exists, open_engine, reading
-from etl.db.erase import Person, forget_person
-from etl.db.ledger import find_account, take_fence
-from etl.db.lock import hold_lock
+from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
+from etl.db.erase import ErasureSubject, erase_person
+from etl.db.ledger import find_account, next_fence
+from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
 from etl.db.tables import accounts
-from etl.errors import DatabaseFailed
-from etl.pii import Number
-from etl.services.sync import protection_of, utc_now
-from etl.transform.fields import FieldError, normalise_phone
+from etl.errors import DatabaseError
+from etl.pii import PhoneNumber
+from etl.services.sync import build_phone_policy, utc_now
+from etl.transform.fields import FieldError, parse_phone
 
-_SPELLED: Final = re.compile(r"[+\d\s()\[\]./\u2010-\u2015\u2212-]+")
+_SPELLED_NUMBER: Final = re.compile(r"[+\d\s()\[\]./\u2010-\u2015\u2212-]+")
 _DIGITS: Final = range(3, 16)
 """The longest number of the world has fifteen (ITU-T E.164)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class ErasureResult:
     """What was removed from one account.
 
     Attributes:
@@ -45,24 +45,24 @@ class Forgotten:
     elsewhere: tuple[str, ...] = ()
 
 
-def canonical_number(text: str) -> str:
+def normalise_number(text: str) -> str:
     """A number as a person types it, in canonical form.
 
     Raises:
         ValueError: It is no phone number. The text does not repeat it.
     """
     try:
-        canonical = normalise_phone(text)
+        canonical = parse_phone(text)
     except FieldError:
         canonical = ""
-    if not _SPELLED.fullmatch(canonical) or len(re.sub(r"\D", "", canonical)) not in _DIGITS:
+    if not _SPELLED_NUMBER.fullmatch(canonical) or len(re.sub(r"\D", "", canonical)) not in _DIGITS:
         raise ValueError("a phone number of 3 to 15 digits, like +7 900 000-00-00")
     return canonical
 
 
-def forget_number(
+def erase_number(
     settings: Settings, canonical: str, *, wait: float, clock: Callable[[], datetime] = utc_now
-) -> Forgotten:
+) -> ErasureResult:
     """Remove whoever has the number from an account.
 
     Args:
@@ -73,16 +73,16 @@ def forget_number(
 
     Raises:
         ConfigError: The account is stored in another form than the settings say: the number would not be found.
-        RunElsewhere: A run of the account is under way.
-        DatabaseFailed: Nothing is removed.
+        ConcurrentRunError: A run of the account is under way.
+        DatabaseError: Nothing is removed.
     """
-    engine = open_engine(settings.database_url)
+    engine = new_engine(settings.database_url)
     if not database_exists(engine):
-        raise DatabaseFailed("there is no database yet: nothing to forget")
-    protection = protection_of(settings)
-    person = Person(Number(canonical), frozenset(map(protection.phone, _spellings(canonical))))
-    with database_errors(), hold_lock(engine, f"account-{settings.account}", wait=wait):
-        with reading(engine) as connection:
+        raise DatabaseError("there is no database yet: nothing to forget")
+    protection = build_phone_policy(settings)
+    person = ErasureSubject(PhoneNumber(canonical), frozenset(map(protection.phone, _spelling_variants(canonical))))
+    with translate_errors(), advisory_lock(engine, f"account-{settings.account}", wait=wait):
+        with read_connection(engine) as connection:
             require_schema(connection)
             account_id = find_account(connection, settings.account)
             if account_id is not None:
@@ -90,15 +90,15 @@ def forget_number(
             labels = connection.scalars(select(accounts.c.label).order_by(accounts.c.label)).all()
         rows: dict[str, int] = {}
         if account_id is not None:
-            with signals.held_back(), engine.begin() as connection:
+            with signals.deferred(), engine.begin() as connection:
                 # A run that was paused past its lock has the number in memory: from here on it may not write.
-                take_fence(connection, account_id)
-                rows = forget_person(connection, account_id, person, clock())
+                next_fence(connection, account_id)
+                rows = erase_person(connection, account_id, person, clock())
     masked = protection.form.phones == "masked"
-    return Forgotten(settings.account, rows, masked, tuple(label for label in labels if label != settings.account))
+    return ErasureResult(settings.account, rows, masked, tuple(label for label in labels if label != settings.account))
 
 
-def _spellings(canonical: str) -> list[str]:
+def _spelling_variants(canonical: str) -> list[str]:
     """What the vendor may have called the number: only Russian ones have one spelling in the database."""
     digits = re.sub(r"\D", "", canonical)
-    return [normalise_phone(spelling) for spelling in (canonical, digits, f"+{digits}", f"00{digits}")]
+    return [parse_phone(spelling) for spelling in (canonical, digits, f"+{digits}", f"00{digits}")]

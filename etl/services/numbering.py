@@ -10,17 +10,17 @@ from typing import Any
 
 from etl import signals
 from etl.config.schema import Settings
-from etl.db.engine import database_errors, open_engine
-from etl.db.lock import hold_lock
+from etl.db.engine import new_engine, translate_errors
+from etl.db.lock import advisory_lock
 from etl.db.numbering import replace_ranges
-from etl.db.retry import try_again
+from etl.db.retry import retry_transaction
 from etl.numbering.parser import PlanRange, read_plan_file
-from etl.numbering.ranges import BLOCK, cut_at_blocks, cut_overlaps
-from etl.services.sync import MIGRATION_WAIT, prepare_database, utc_now
+from etl.numbering.ranges import BLOCK, resolve_overlaps, split_at_blocks
+from etl.services.sync import SCHEMA_LOCK_TIMEOUT, ensure_schema, utc_now
 
 
 @dataclass(frozen=True, slots=True)
-class Imported:
+class ImportResult:
     """What an import did.
 
     Attributes:
@@ -41,8 +41,12 @@ class Imported:
 
 
 def import_plan(
-    settings: Settings, paths: Sequence[Path], *, wait: float = MIGRATION_WAIT, clock: Callable[[], datetime] = utc_now
-) -> Imported:
+    settings: Settings,
+    paths: Sequence[Path],
+    *,
+    wait: float = SCHEMA_LOCK_TIMEOUT,
+    clock: Callable[[], datetime] = utc_now,
+) -> ImportResult:
     """Replace the plan's ranges of all codes that begin with the same digits as those of the files.
 
     So DEF-9xx.csv replaces all that stood there of 9xx, and nothing of 3xx. Makes the schema first if need be.
@@ -55,36 +59,36 @@ def import_plan(
 
     Raises:
         ConfigError: A file cannot be read, is no such file, or contradicts itself; nothing is changed.
-        RunElsewhere: Another import is under way.
-        DatabaseFailed: Nothing is changed.
+        ConcurrentRunError: Another import is under way.
+        DatabaseError: Nothing is changed.
     """
     files = {str(path): read_plan_file(path) for path in paths}
     ranges = [each for of_file in files.values() for each in of_file]
-    disjoint = list(cut_overlaps(ranges))
+    disjoint = list(resolve_overlaps(ranges))
     now = clock()
-    rows = [_as_row(piece, now) for piece in cut_at_blocks(disjoint)]
+    rows = [_as_row(piece, now) for piece in split_at_blocks(disjoint)]
     digits = {_leading_digit(each) for each in ranges}
-    engine = open_engine(settings.database_url)
+    engine = new_engine(settings.database_url)
 
     def put() -> int:
-        with signals.held_back(), engine.begin() as connection:
+        with signals.deferred(), engine.begin() as connection:
             return replace_ranges(connection, digits, rows)
 
-    with database_errors():
-        engine = prepare_database(engine, settings, dry_run=False)
-        with hold_lock(engine, "numbering", wait=wait):
-            replaced = try_again(put)
-    return Imported(
+    with translate_errors():
+        engine = ensure_schema(engine, settings, dry_run=False)
+        with advisory_lock(engine, "numbering", wait=wait):
+            replaced = retry_transaction(put)
+    return ImportResult(
         files={name: len(of_file) for name, of_file in files.items()},
         codes=[f"{digit}xx" for digit in sorted(digits)],
         numbers=sum(piece.last - piece.first + 1 for piece in disjoint),
-        overlapping=len(ranges) - _whole(ranges, disjoint),
+        overlapping=len(ranges) - _is_unchanged(ranges, disjoint),
         rows=len(rows),
         replaced=replaced,
     )
 
 
-def _whole(ranges: Sequence[PlanRange], disjoint: Sequence[PlanRange]) -> int:
+def _is_unchanged(ranges: Sequence[PlanRange], disjoint: Sequence[PlanRange]) -> int:
     """How many ranges came through as they were."""
     return len(set(ranges) & set(disjoint))
 

@@ -15,20 +15,20 @@ from sqlalchemy import Connection, Engine
 from etl import signals
 from etl.config.schema import Settings
 from etl.db.accounts import require_account
-from etl.db.engine import database_errors, database_exists, keep_connected, reading
-from etl.db.ledger import Fence, find_account, hold_fence, read_position, take_fence
-from etl.db.lock import hold_lock
+from etl.db.engine import database_exists, pooled_engine, read_connection, translate_errors
+from etl.db.ledger import Fence, find_account, next_fence, read_position, verify_fence
+from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
-from etl.db.purge import PurgePlan, Rows, count_month, plan_purge, purge_some, read_ledger
-from etl.db.retry import try_again
-from etl.errors import DatabaseFailed
+from etl.db.purge import PurgePlan, RowCountsByTable, count_month, plan_purge, purge_batch, read_ledger
+from etl.db.retry import retry_transaction
+from etl.errors import DatabaseError
 from etl.services.sync import utc_now
 
 _AGE: Final = re.compile(r"([1-9]\d{0,3})([dmy])", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Age:
+class RetentionAge:
     """So many days, months or years: `d`, `m` or `y`."""
 
     count: int
@@ -42,7 +42,7 @@ class Age:
         return date(months // 12, months % 12 + 1, 1) if months >= 12 else date.min
 
 
-def parse_age(text: str) -> Age:
+def parse_retention_age(text: str) -> RetentionAge:
     """An age as the command line writes it.
 
     Raises:
@@ -51,11 +51,11 @@ def parse_age(text: str) -> Age:
     match = _AGE.fullmatch(text)
     if match is None:
         raise ValueError("a number of days, months or years, like 90d, 36m or 3y")
-    return Age(int(match[1]), match[2])
+    return RetentionAge(int(match[1]), match[2])
 
 
 @dataclass(slots=True)
-class Purged:
+class PurgeResult:
     """What was purged of one account, or would be.
 
     Attributes:
@@ -68,20 +68,20 @@ class Purged:
     account: str
     before: date
     dry_run: bool
-    months: dict[date, Rows] = field(default_factory=dict)
+    months: dict[date, RowCountsByTable] = field(default_factory=dict)
     unsettled: list[date] = field(default_factory=list)
     kept: dict[date, str] = field(default_factory=dict)
 
 
 def purge_account(
     settings: Settings,
-    age: Age,
+    age: RetentionAge,
     *,
     named: bool,
     dry_run: bool,
     wait: float,
     clock: Callable[[], datetime] = utc_now,
-) -> Purged:
+) -> PurgeResult:
     """Remove the records of an account's old months. What is done stays done, whatever happens to the rest.
 
     Args:
@@ -94,16 +94,16 @@ def purge_account(
 
     Raises:
         ConfigError: The database has no such account.
-        RunElsewhere: A run of the account is under way.
-        DatabaseFailed: The database failed.
+        ConcurrentRunError: A run of the account is under way.
+        DatabaseError: The database failed.
     """
-    result = Purged(settings.account, age.first_kept(clock().astimezone(settings.timezone).date()), dry_run)
-    with keep_connected(settings.database_url) as engine:
+    result = PurgeResult(settings.account, age.first_kept(clock().astimezone(settings.timezone).date()), dry_run)
+    with pooled_engine(settings.database_url) as engine:
         if not database_exists(engine):
-            raise DatabaseFailed("there is no database yet: nothing to purge")
-        lock = nullcontext() if dry_run else hold_lock(engine, f"account-{settings.account}", wait=wait)
-        with database_errors(), lock:
-            with reading(engine) as connection:
+            raise DatabaseError("there is no database yet: nothing to purge")
+        lock = nullcontext() if dry_run else advisory_lock(engine, f"account-{settings.account}", wait=wait)
+        with translate_errors(), lock:
+            with read_connection(engine) as connection:
                 require_schema(connection)
                 account_id = find_account(connection, settings.account)
                 if account_id is None:
@@ -131,20 +131,22 @@ def _plan(connection: Connection, account_id: int, before: date, lookback: int) 
     return plan_purge(days, settled_through=settled_through, retired=position.retired_at is not None)
 
 
-def _purge(engine: Engine, account_id: int, months: list[date], now: datetime) -> Iterator[tuple[date, Rows]]:
+def _purge(
+    engine: Engine, account_id: int, months: list[date], now: datetime
+) -> Iterator[tuple[date, RowCountsByTable]]:
     def begin() -> Fence:
         with engine.begin() as connection:
             # A run that was paused past its lock knows nothing of this: from here on it may not write.
-            return take_fence(connection, account_id)
+            return next_fence(connection, account_id)
 
-    def some(month: date) -> Rows:
-        with signals.held_back(), engine.begin() as connection:
-            hold_fence(connection, fence)
-            return purge_some(connection, account_id, month, now)
+    def some(month: date) -> RowCountsByTable:
+        with signals.deferred(), engine.begin() as connection:
+            verify_fence(connection, fence)
+            return purge_batch(connection, account_id, month, now)
 
-    fence = try_again(begin)
+    fence = retry_transaction(begin)
     for month in months:
-        total = Rows()
-        while any(rows := try_again(partial(some, month))):
-            total = Rows(*map(sum, zip(total, rows, strict=True)))
+        total = RowCountsByTable()
+        while any(rows := retry_transaction(partial(some, month))):
+            total = RowCountsByTable(*map(sum, zip(total, rows, strict=True)))
         yield month, total

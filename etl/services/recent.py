@@ -12,23 +12,23 @@ from typing import Any, Final
 from sqlalchemy import Engine
 
 from etl.db.bindings import Binding, require_binding
-from etl.db.engine import database_errors, database_exists, reading
+from etl.db.engine import database_exists, read_connection, translate_errors
 from etl.db.ledger import find_account, read_position
 from etl.db.migrate import require_schema, schema_revision
 from etl.db.records import read_seconds
 from etl.extract.client import Client
-from etl.load.diff import Stored, complete_records
-from etl.load.erased import keep_forgotten
-from etl.model import ATTRIBUTES, Feed, Listed, Record, Rejected, Survey, Window, raw_record
-from etl.transform.pseudonymise import Protection
+from etl.load.diff import StoredRow, fill_missing_fields
+from etl.load.erased import apply_erasures
+from etl.model import ATTRIBUTES, CountedRecord, DateRange, Feed, ReadStats, Record, RejectedRecord, raw_record
+from etl.transform.pseudonymise import PhonePolicy
 from etl.transform.reader import read_feed
 from etl.transform.snapshots import sort_records
-from etl.transform.unreadable import render_payload
+from etl.transform.unreadable import payload_json
 
-ANY_DAY: Final = Window(date.min, date.max)
+ANY_DAY: Final = DateRange(date.min, date.max)
 STATUS_FIELDS: Final = ("created_at", "phone", "status", "status_info", "price")
 
-ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
+ReadFeed = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Newest:
     """
 
     records: tuple[Record, ...]
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedRecord, ...] = ()
     lacking: frozenset[str] = frozenset()
 
 
@@ -69,7 +69,7 @@ class Recent:
     """
 
     records: tuple[RecentRecord, ...]
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedRecord, ...] = ()
     note: str = ""
 
     @property
@@ -98,11 +98,11 @@ def find_stored_account(engine: Engine, label: str, binding: Binding) -> StoredA
 
     Raises:
         ConfigError: The account is bound to other settings than these.
-        DatabaseFailed: The database cannot be read, or its schema is another version's.
+        DatabaseError: The database cannot be read, or its schema is another version's.
     """
     if not database_exists(engine):
         return StoredAccount(note="there is no database yet; sync creates it")
-    with database_errors(), reading(engine) as connection:
+    with translate_errors(), read_connection(engine) as connection:
         if schema_revision(connection) is None:
             return StoredAccount(note="the database has no schema yet; sync creates it")
         require_schema(connection)
@@ -135,21 +135,21 @@ def fetch_newest(client: Client, count: int, read: ReadFeed) -> Newest:
 
 def compare_newest(engine: Engine, account: StoredAccount, newest: Newest, count: int) -> Recent:
     """Compare listed records with the rows of the same seconds; the `count` newest are kept."""
-    rows: list[Stored] = []
+    rows: list[StoredRow] = []
     if account.id is not None and newest.records:
         seconds = {datetime.fromisoformat(record.created_at) for record in newest.records}
-        with database_errors(), reading(engine) as connection:
+        with translate_errors(), read_connection(engine) as connection:
             rows = read_seconds(connection, account.id, seconds)
     return Recent(mark_stored(newest, rows)[:count], newest.rejected, account.note)
 
 
-def mark_stored(newest: Newest, rows: Iterable[Stored]) -> tuple[RecentRecord, ...]:
+def mark_stored(newest: Newest, rows: Iterable[StoredRow]) -> tuple[RecentRecord, ...]:
     """The listed records, the newest first; each is stored while current rows of its content are left. Pure."""
     rows = list(rows)
     counted = Counter(sort_records(list(newest.records)))
-    listed = keep_forgotten([Listed(*pair) for pair in counted.items()], rows, newest.lacking)
+    listed = apply_erasures([CountedRecord(*pair) for pair in counted.items()], rows, newest.lacking)
     if newest.lacking:
-        listed = [Listed(*pair) for pair in complete_records(listed, rows, newest.lacking).items()]
+        listed = [CountedRecord(*pair) for pair in fill_missing_fields(listed, rows, newest.lacking).items()]
     left: Counter[Record] = Counter()
     for row in rows:
         left[row.record] += 0 if row.withdrawn else row.repeats
@@ -159,7 +159,7 @@ def mark_stored(newest: Newest, rows: Iterable[Stored]) -> tuple[RecentRecord, .
     return tuple(sorted(marked, key=lambda one: one.record.created_at, reverse=True))
 
 
-def read_status(fields: dict[str, Any], record_id: str, zone: tzinfo, protection: Protection) -> dict[str, Any]:
+def read_status(fields: dict[str, Any], record_id: str, zone: tzinfo, protection: PhonePolicy) -> dict[str, Any]:
     """One authorisation, in the form in which a record of the account is stored.
 
     Args:
@@ -176,11 +176,11 @@ def read_status(fields: dict[str, Any], record_id: str, zone: tzinfo, protection
     if records:
         shown = records[0]._asdict() | {"created_at": datetime.fromisoformat(records[0].created_at)}
     else:
-        shown = json.loads(protection.cover(render_payload(raw)))
+        shown = json.loads(protection.cover(payload_json(raw)))
     return {"id": fields.get("id", record_id), **{name: shown.get(name) for name in STATUS_FIELDS}}
 
 
-def newest_of(records: Sequence[RecentRecord]) -> RecentRecord | None:
+def newest_record(records: Sequence[RecentRecord]) -> RecentRecord | None:
     """The newest record; of several of the same second one that is not stored."""
     if not records:
         return None

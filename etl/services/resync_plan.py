@@ -12,25 +12,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from etl.date_ranges import ONE_DAY, plan_windows
-from etl.model import Window
+from etl.date_ranges import ONE_DAY, split_into_windows
+from etl.model import DateRange
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class ResyncPlan:
     """What a deep sweep fetches.
 
     Attributes:
         left_alone: Stored days that stay as they are, because the vendor does not surely serve them any more.
     """
 
-    windows: list[Window]
+    windows: list[DateRange]
     left_alone: tuple[date, ...]
 
 
-def plan_sweep(
-    stored: Mapping[date, int], nightly: list[Window], serves: Callable[[date], bool], *, size: int
-) -> Sweep:
+def plan_resync(
+    stored: Mapping[date, int], nightly: list[DateRange], serves: Callable[[date], bool], *, size: int
+) -> ResyncPlan:
     """Extend what a nightly run fetches to all stored days that the vendor still serves.
 
     Args:
@@ -47,7 +47,7 @@ def plan_sweep(
     if telling and not serves(telling[0]):
         oldest = bisect_left(telling, True, lo=1, key=serves)  # noqa: FBT003 - what is looked for, after the Falses
         begins = telling[oldest] + ONE_DAY if oldest < len(telling) else date.max
-    return Sweep(
-        plan_windows(None, recent.union(day for day in old if day >= begins), size=size),
+    return ResyncPlan(
+        split_into_windows(None, recent.union(day for day in old if day >= begins), size=size),
         tuple(day for day in old if day < begins),
     )

@@ -8,18 +8,18 @@ from datetime import date
 
 from sqlalchemy import Connection, Engine, func, select
 
-from etl.date_ranges import leave_out, plan_windows
-from etl.db.engine import reading
-from etl.db.ledger import count_records, read_purged
+from etl.date_ranges import exclude_days, split_into_windows
+from etl.db.engine import read_connection
+from etl.db.ledger import purged_days, stored_counts
 from etl.db.tables import synced_days
-from etl.errors import CheckFailed, VendorUnavailable
-from etl.load.loader import Rules, compare_window
-from etl.model import Batch, Window
-from etl.transform.snapshots import identify_day, identify_days
+from etl.errors import CheckFailedError, SourceUnavailable
+from etl.load.loader import LoadPolicy, compare_window
+from etl.model import DateRange, WindowData
+from etl.transform.snapshots import snapshot_day, snapshot_days
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class DayDifference:
     """How a stored day differs from the vendor's.
 
     Attributes:
@@ -37,19 +37,19 @@ class Difference:
     vendor_records: int
 
 
-def closed_range(connection: Connection, account_id: int | None) -> Window | None:
+def closed_range(connection: Connection, account_id: int | None) -> DateRange | None:
     """From the first closed day to the last: what there is to verify."""
     column = synced_days.c
     query = select(func.min(column.day), func.max(column.day)).where(
         column.account_id == account_id, column.first_closed_at.is_not(None)
     )
     first, last = connection.execute(query).one()
-    return Window(first, last) if first else None
+    return DateRange(first, last) if first else None
 
 
 def plan_verify(
     connection: Connection, account_id: int | None, since: date | None, until: date | None, today: date, *, size: int
-) -> list[Window]:
+) -> list[DateRange]:
     """The windows to compare: of the days from the first complete one to the last, unless others are named.
 
     Args:
@@ -61,28 +61,32 @@ def plan_verify(
         size: Days of a window.
 
     Raises:
-        CheckFailed: No day of them is stored: to compare nothing would prove nothing.
+        CheckFailedError: No day of them is stored: to compare nothing would prove nothing.
     """
     if account_id is None:
-        raise CheckFailed("nothing to verify: the account was never synced; run: billing-etl sync")
+        raise CheckFailedError("nothing to verify: the account was never synced; run: billing-etl sync")
     closed = closed_range(connection, account_id)
     first = since or (closed.first if closed else None)
     last = min(until or (closed.last if closed else today), today)
     if first is None:
-        raise CheckFailed("nothing to verify: no day is complete yet")
+        raise CheckFailedError("nothing to verify: no day is complete yet")
     if first > last:
-        raise CheckFailed(f"nothing to verify: {first} comes after {last}, the last day that can be compared")
-    wanted = Window(first, last)
-    stored = count_records(connection, account_id)
+        raise CheckFailedError(f"nothing to verify: {first} comes after {last}, the last day that can be compared")
+    wanted = DateRange(first, last)
+    stored = stored_counts(connection, account_id)
     if not any(day in wanted for day in stored):
-        purged = "; the records of these days were purged" if read_purged(connection, account_id, wanted) else ""
-        raise CheckFailed(f"nothing to verify: no day from {first} to {last} is stored{purged}")
-    return leave_out(plan_windows(wanted, (), size=size), read_purged(connection, account_id, wanted))
+        purged = "; the records of these days were purged" if purged_days(connection, account_id, wanted) else ""
+        raise CheckFailedError(f"nothing to verify: no day from {first} to {last} is stored{purged}")
+    return exclude_days(split_into_windows(wanted, (), size=size), purged_days(connection, account_id, wanted))
 
 
 def verify_windows(
-    engine: Engine, account_id: int | None, windows: Iterable[Window], fetch: Callable[[Window], Batch], rules: Rules
-) -> Iterator[list[Difference]]:
+    engine: Engine,
+    account_id: int | None,
+    windows: Iterable[DateRange],
+    fetch: Callable[[DateRange], WindowData],
+    rules: LoadPolicy,
+) -> Iterator[list[DayDifference]]:
     """Window by window, the days that differ.
 
     Args:
@@ -93,20 +97,20 @@ def verify_windows(
         rules: With `thorough`: the digests alone would not show what was changed behind the program's back.
 
     Raises:
-        VendorUnavailable: At the end, where the source did not show some day whole.
+        SourceUnavailable: At the end, where the source did not show some day whole.
     """
     unverified: dict[date, str] = {}
     for window in windows:
         batch = fetch(window)
-        snapshots = identify_days(batch.days)
-        with reading(engine) as connection, connection.begin():
-            days = compare_window(connection, account_id, batch, snapshots, rules, identify_day)
+        snapshots = snapshot_days(batch.days)
+        with read_connection(engine) as connection, connection.begin():
+            days = compare_window(connection, account_id, batch, snapshots, rules, snapshot_day)
             outcomes = [day.outcome() for day in days]
         source = "".join(batch.sources)
         unverified |= batch.doubts
         del batch, snapshots, days  # what was compared does not wait in memory for the next window
         yield [
-            Difference(
+            DayDifference(
                 outcome.day,
                 source,
                 missing=outcome.rows.new,
@@ -119,4 +123,4 @@ def verify_windows(
         ]
     if unverified:
         day, reason = min(unverified.items())
-        raise VendorUnavailable(f"{len(unverified)} days cannot be verified, beginning with {day} ({reason})")
+        raise SourceUnavailable(f"{len(unverified)} days cannot be verified, beginning with {day} ({reason})")

@@ -13,20 +13,20 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Final
 
-from etl.model import MISSING, Raw, RawRecord, Record, new_record
+from etl.model import MISSING, Raw, RawRecord, Record, record_from_tuple
 from etl.spreadsheet import is_no_value, restore_key
 
 DECIMAL_PLACES: Final = Decimal("0.000001")
 PRICE_DIGITS: Final = 12
 """What NUMERIC(18, 6) holds before the point."""
-NOISE_ABSOLUTE: Final = Decimal("1e-12")
-NOISE_RELATIVE: Final = Decimal("1e-15")
+FLOAT_TOLERANCE_ABS: Final = Decimal("1e-12")
+FLOAT_TOLERANCE_REL: Final = Decimal("1e-15")
 """How far a binary float of 64 bits may be from the decimal it was meant to be: some units in its last place."""
 FLOAT32_DIGITS: Final = 7
 """Significant digits of a decimal that a binary float of 32 bits holds for certain."""
 FLOAT32_EVIDENCE: Final = 9
 """Significant digits that identify one float of 32 bits: a price of fewer is not shown to be one."""
-KEY_TEXT_LIMIT: Final = 255
+MAX_KEY_LENGTH: Final = 255
 """Characters of a phone or code: the longest that every database can index."""
 STATUS_LIMIT: Final = 2**63
 CODE_DIGITS: Final = 4
@@ -64,7 +64,7 @@ class CorruptKey(FieldError):
     """A phone or code whose digits a spreadsheet has lost: its whole source cannot be trusted."""
 
 
-def normalise(raw: RawRecord, time: str) -> Record:
+def parse_record(raw: RawRecord, time: str) -> Record:
     """Give one raw record its canonical form.
 
     Args:
@@ -75,14 +75,14 @@ def normalise(raw: RawRecord, time: str) -> Record:
         FieldError: It has no valid price, or a field is of a kind that cannot be read.
     """
     try:
-        return new_record(
+        return record_from_tuple(
             (
                 time,
-                normalise_phone(raw.phone),
-                normalise_code(raw.code_auth),
-                normalise_status(raw.status),
-                normalise_info(raw.status_info),
-                normalise_price(raw.price),
+                parse_phone(raw.phone),
+                parse_code(raw.code_auth),
+                parse_status(raw.status),
+                parse_info(raw.status_info),
+                parse_price(raw.price),
             )
         )
     except TypeError:
@@ -90,7 +90,7 @@ def normalise(raw: RawRecord, time: str) -> Record:
         raise FieldError("a field is a list or an object") from None
 
 
-def normalise_time(raw: Raw, zone: tzinfo) -> str:
+def parse_time(raw: Raw, zone: tzinfo) -> str:
     """`YYYY-MM-DD HH:MM:SS` in the vendor's wall clock; fractions of a second are cut off.
 
     Args:
@@ -104,9 +104,9 @@ def normalise_time(raw: Raw, zone: tzinfo) -> str:
     """
     if not isinstance(raw, str):
         raise FieldError("created_at is missing" if raw is None or raw is MISSING else "created_at is not a text")
-    if _DOCUMENTED_TIME.fullmatch(raw) and is_date(raw[:10]):
+    if _DOCUMENTED_TIME.fullmatch(raw) and is_valid_date(raw[:10]):
         return raw.replace("T", " ")
-    day, time, offset = _parse_time(raw)
+    day, time, offset = _time_from_text(raw)
     return f"{day} {time}" if offset is None else str(_in_zone(day, time, offset, zone).replace(tzinfo=None))
 
 
@@ -114,14 +114,14 @@ def read_fold(raw: Raw, zone: tzinfo) -> int | None:
     """The reading of a time that the clock shows twice: 0 for the first, 1 for the second; None without an offset.
 
     Args:
-        raw: As the source spelled it; `normalise_time` can read it.
+        raw: As the source spelled it; `parse_time` can read it.
         zone: Of the vendor's wall clock.
     """
-    day, time, offset = _parse_time(raw)
+    day, time, offset = _time_from_text(raw)
     return None if offset is None else _in_zone(day, time, offset, zone).fold
 
 
-def _parse_time(raw: str) -> tuple[str, str, str | None]:
+def _time_from_text(raw: str) -> tuple[str, str, str | None]:
     """Date, time and offset as ISO 8601 writes them."""
     if match := _ISO_TIME.fullmatch(raw.strip()):
         day, time, offset = match.groups()
@@ -129,7 +129,7 @@ def _parse_time(raw: str) -> tuple[str, str, str | None]:
         day, time, offset = f"{match[3]}-{match[2]}-{match[1]}", match[4], None
     else:
         raise FieldError("created_at is in no known form of a time")
-    if not is_date(day):
+    if not is_valid_date(day):
         raise FieldError("created_at is no day of the calendar")
     return day, time, offset
 
@@ -141,7 +141,7 @@ def _in_zone(day: str, time: str, offset: str, zone: tzinfo) -> datetime:
         raise FieldError("created_at carries an impossible offset") from None
 
 
-def readable_day(raw: Raw) -> date | None:
+def day_if_readable(raw: Raw) -> date | None:
     """The day a record says it belongs to, even where its time of day is broken; None where it says none."""
     if not isinstance(raw, str):
         return None
@@ -153,10 +153,10 @@ def readable_day(raw: Raw) -> date | None:
     else:
         return None
     # With an offset it may be another day of the wall clock.
-    return date.fromisoformat(day) if is_date(day) and not _OFFSET.search(text, match.end()) else None
+    return date.fromisoformat(day) if is_valid_date(day) and not _OFFSET.search(text, match.end()) else None
 
 
-def normalise_phone(raw: Raw) -> str:
+def parse_phone(raw: Raw) -> str:
     """`+7XXXXXXXXXX` for a Russian number however it is spelled, any other as given and trimmed.
 
     Raises:
@@ -188,7 +188,7 @@ def russian_phone(documented: str) -> str:
 # Typed, because True and 1 are equal and are not the same price.
 
 
-def normalise_code(raw: Raw) -> str:
+def parse_code(raw: Raw) -> str:
     """The code as text, leading zeros that a spreadsheet lost restored to four digits; no code is the empty text.
 
     Raises:
@@ -196,27 +196,27 @@ def normalise_code(raw: Raw) -> str:
 
     Source: the vendor's reference shows four digits in a text; null, numbers and spaces between thousands are assumed.
     """
-    return _parse_code(_as_written(raw))
+    return _code_from_text(_as_written(raw))
 
 
 @lru_cache(maxsize=16384, typed=True)
-def _parse_code(raw: Raw) -> str:
+def _code_from_text(raw: Raw) -> str:
     text = _restored(_trimmed(raw, "code_auth"), "code_auth")
     if _GROUPED_CODE.fullmatch(text):
         text = text.translate(_THOUSANDS)
     return text.zfill(CODE_DIGITS) if text.isdecimal() and text.isascii() else text
 
 
-def normalise_status(raw: Raw) -> int | None:
+def parse_status(raw: Raw) -> int | None:
     """An integer; booleans and numeric texts are one; null, a word for it and a lacking field are None.
 
     Source: an integer in the vendor's reference, a boolean in the independent client.
     """
-    return _parse_status(_as_written(raw))
+    return _status_from_text(_as_written(raw))
 
 
 @lru_cache(maxsize=1024, typed=True)
-def _parse_status(raw: Raw) -> int | None:
+def _status_from_text(raw: Raw) -> int | None:
     if raw is None or raw is MISSING:
         return None
     text = str(raw).strip()
@@ -230,18 +230,18 @@ def _parse_status(raw: Raw) -> int | None:
     raise FieldError("status is not an integer")
 
 
-def normalise_info(raw: Raw) -> str:
+def parse_info(raw: Raw) -> str:
     """Free text, kept as it is but for what no database can hold; null and a word for it are the empty text."""
     if raw is None or raw is MISSING:
         return ""
     if isinstance(raw, dict | list):
         raise FieldError("a field is a list or an object")
     text = str(raw)
-    return "" if is_no_value(text) else storable(text)
+    return "" if is_no_value(text) else sanitise_text(text)
 
 
 @lru_cache(maxsize=4096, typed=True)
-def normalise_price(raw: Raw) -> Decimal:
+def parse_price(raw: Raw) -> Decimal:
     """Money to six decimal places, exactly; the noise of a binary float is rounded away.
 
     The point is the decimal sign of the reference. A comma is one too where it cannot stand between thousands:
@@ -283,7 +283,7 @@ def _without_noise(price: Decimal) -> Decimal | None:
     decimal of seven digits.
     """
     exact = price.quantize(DECIMAL_PLACES)
-    if abs(price - exact) <= max(NOISE_ABSOLUTE, abs(price) * NOISE_RELATIVE):
+    if abs(price - exact) <= max(FLOAT_TOLERANCE_ABS, abs(price) * FLOAT_TOLERANCE_REL):
         return exact
     # Equal prices are one, however many zeros they end in.
     digits, exponent = price.normalize().as_tuple()[1:]
@@ -303,7 +303,7 @@ def _as_written(raw: Raw) -> Raw:
 
 def _trimmed(raw: Raw, name: str) -> str:
     if isinstance(raw, str):
-        return storable(raw).strip()
+        return sanitise_text(raw).strip()
     if raw is None or raw is MISSING:
         return ""
     if isinstance(raw, bool | dict | list):
@@ -315,12 +315,12 @@ def _restored(text: str, name: str) -> str:
     key = restore_key(text)
     if key is None:
         raise CorruptKey(f"a spreadsheet has changed a {name} beyond recovery: a rounded number or an error")
-    if len(key) > KEY_TEXT_LIMIT:
-        raise FieldError(f"{name} is longer than {KEY_TEXT_LIMIT} characters")
+    if len(key) > MAX_KEY_LENGTH:
+        raise FieldError(f"{name} is longer than {MAX_KEY_LENGTH} characters")
     return key
 
 
-def storable(text: str) -> str:
+def sanitise_text(text: str) -> str:
     """The text with U+FFFD for what some database cannot hold.
 
     PostgreSQL refuses U+0000 and every driver a lone surrogate: one rule for all, before anything is compared.
@@ -329,7 +329,7 @@ def storable(text: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def is_date(text: str) -> bool:
+def is_valid_date(text: str) -> bool:
     """Whether `YYYY-MM-DD` is a day of the calendar."""
     try:
         date.fromisoformat(text)

@@ -13,18 +13,18 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
-from etl.model import Feed, Record, Rejected, Survey, TextLimit, Window
-from etl.transform.pseudonymise import ReadFeed
+from etl.model import DateRange, Feed, ReadStats, Record, RejectedRecord, TextLimit
+from etl.transform.pseudonymise import FeedReader
 
-KEPT_CHARACTERS: Final = 1_000
+KEPT_LENGTH: Final = 1_000
 """Characters of a text too long that are kept."""
 
 
-def quarantine_long_texts(read_feed: ReadFeed, limit: TextLimit) -> ReadFeed:
+def quarantine_long_texts(read_feed: FeedReader, limit: TextLimit) -> FeedReader:
     """The reading of a feed, with records that are longer than the limit among the rejected ones."""
 
-    def read(feed: Feed, window: Window, keep: Callable[[list[Record]], Any]) -> Survey:
-        rejected: list[Rejected] = []
+    def read(feed: Feed, window: DateRange, keep: Callable[[list[Record]], Any]) -> ReadStats:
+        rejected: list[RejectedRecord] = []
 
         def keep_fitting(records: list[Record]) -> None:
             longest = max((len(record.status_info) for record in records), default=0)
@@ -41,14 +41,14 @@ def quarantine_long_texts(read_feed: ReadFeed, limit: TextLimit) -> ReadFeed:
     return read
 
 
-def reject(record: Record, limit: TextLimit) -> Rejected:
+def reject(record: Record, limit: TextLimit) -> RejectedRecord:
     """What is kept of a record whose status_info is too long."""
     size = len(record.status_info.encode())
     reason = f"status_info of {size:,} bytes is longer than the database takes: {limit.setting}"
     fields = record._asdict() | {"price": str(record.price), "status_info": _shorten(record.status_info)}
     payload = json.dumps(fields, ensure_ascii=False, sort_keys=True)
     key = (record.created_at, record.phone, record.code_auth)
-    return Rejected(date.fromisoformat(record.created_at[:10]), reason, payload, key, readable=True)
+    return RejectedRecord(date.fromisoformat(record.created_at[:10]), reason, payload, key, readable=True)
 
 
 def shorten_payload(payload: str, limit: TextLimit) -> str:
@@ -61,7 +61,7 @@ def shorten_payload(payload: str, limit: TextLimit) -> str:
         value = payload
     if isinstance(value, dict):
         fields = {
-            name: _shorten(part) if isinstance(part, str) and len(part) > KEPT_CHARACTERS else part
+            name: _shorten(part) if isinstance(part, str) and len(part) > KEPT_LENGTH else part
             for name, part in value.items()
         }
         rendered = json.dumps(fields, ensure_ascii=payload.isascii(), sort_keys=True)
@@ -72,4 +72,4 @@ def shorten_payload(payload: str, limit: TextLimit) -> str:
 
 def _shorten(text: str) -> str:
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-    return f"{text[:KEPT_CHARACTERS]}… ({len(text):,} characters, digest {digest})"
+    return f"{text[:KEPT_LENGTH]}… ({len(text):,} characters, digest {digest})"

@@ -12,24 +12,24 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from etl.model import Feed, Record, Rejected, StoredForm, Survey, Window, new_record
-from etl.pii import HIDDEN, CoverField, cover_payload, hide_phones, mask_phone
-from etl.transform.fields import FieldError, normalise_phone
+from etl.model import DateRange, Feed, PrivacyFormat, ReadStats, Record, RejectedRecord, record_from_tuple
+from etl.pii import MASK, FieldRedactor, mask_phone, redact_payload, redact_phones
+from etl.transform.fields import FieldError, parse_phone
 from etl.transform.folds import merge_folds
 
 KEEP_PHONES: Final = 1 << 16
 """Phones whose keyed form is remembered: a person is called more than once."""
 KEEP_TEXTS: Final = 1 << 10
 
-ReadFeed = Callable[[Feed, Window, Callable[[list[Record]], Any]], Survey]
+FeedReader = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
 
 
-def key_id(key: bytes) -> str:
+def key_fingerprint(key: bytes) -> str:
     """Tells one key from another, and nothing about either."""
     return hmac.digest(key, b"billing-etl: the id of this key", "sha256").hex()[:8]
 
 
-class Protection:
+class PhonePolicy:
     """How an account's phones and codes are stored.
 
     Args:
@@ -43,31 +43,31 @@ class Protection:
     """
 
     def __init__(self, phones: str = "plain", codes: str = "keep", key: bytes = b"") -> None:
-        self.form = StoredForm(phones, key_id(key) if phones == "keyed" else "", codes)
+        self.form = PrivacyFormat(phones, key_fingerprint(key) if phones == "keyed" else "", codes)
         self.phone: Callable[[str], str] = str
         if phones == "masked":
             self.phone = mask_phone
         elif phones == "keyed":
-            self.phone = lru_cache(KEEP_PHONES)(partial(_keyed, key, f"hmac-{self.form.key_id}-"))
+            self.phone = lru_cache(KEEP_PHONES)(partial(_hmac_phone, key, f"hmac-{self.form.key_id}-"))
         self._hide: Callable[[str], str] = str
         if phones != "plain":
-            self._hide = lru_cache(KEEP_TEXTS)(hide_phones)
-        self._fields: dict[str, CoverField] = {}
+            self._hide = lru_cache(KEEP_TEXTS)(redact_phones)
+        self._fields: dict[str, FieldRedactor] = {}
         if phones != "plain":
             self._fields["phone"] = self._raw_phone
         if codes == "drop":
-            self._fields["code_auth"] = _nothing
+            self._fields["code_auth"] = _empty
 
-    def wrap(self, read_feed: ReadFeed) -> ReadFeed:
+    def wrap(self, read_feed: FeedReader) -> FeedReader:
         """The reading of a feed, with this as its last step."""
-        if self.form == StoredForm():
+        if self.form == PrivacyFormat():
             return read_feed
         phone, hide, drops = self.phone, self._hide, self.form.codes == "drop"
 
-        def read(feed: Feed, window: Window, keep: Callable[[list[Record]], Any]) -> Survey:
+        def read(feed: Feed, window: DateRange, keep: Callable[[list[Record]], Any]) -> ReadStats:
             def protect(records: Iterable[Record]) -> list[Record]:
                 return [
-                    new_record((time, phone(number), "" if drops else code, status, hide(info), price))
+                    record_from_tuple((time, phone(number), "" if drops else code, status, hide(info), price))
                     for time, number, code, status, info, price in records
                 ]
 
@@ -82,9 +82,9 @@ class Protection:
 
     def cover(self, payload: str) -> str:
         """The JSON text of a bad record, its phone and code in the stored form."""
-        return cover_payload(payload, self._fields, self._hide)
+        return redact_payload(payload, self._fields, self._hide)
 
-    def _protect_rejected(self, item: Rejected) -> Rejected:
+    def _protect_rejected(self, item: RejectedRecord) -> RejectedRecord:
         time, phone, code = item.key
         return replace(
             item,
@@ -94,14 +94,14 @@ class Protection:
 
     def _raw_phone(self, raw: Any) -> str:
         try:
-            return self.phone(normalise_phone(raw))
+            return self.phone(parse_phone(raw))
         except FieldError:
-            return HIDDEN
+            return MASK
 
 
-def _keyed(key: bytes, prefix: str, phone: str) -> str:
+def _hmac_phone(key: bytes, prefix: str, phone: str) -> str:
     return prefix + hmac.digest(key, phone.encode(), "sha256").hex() if phone else ""
 
 
-def _nothing(_raw: Any) -> str:
+def _empty(_raw: Any) -> str:
     return ""

@@ -7,18 +7,18 @@ from datetime import date, tzinfo
 from itertools import compress, islice
 from typing import Any, Final
 
-from etl.errors import UnusableAnswer
-from etl.model import Feed, RawRecord, Record, Rejected, Survey, Window
-from etl.transform.fields import CorruptKey, FieldError, normalise, normalise_time
+from etl.errors import InvalidResponse
+from etl.model import DateRange, Feed, RawRecord, ReadStats, Record, RejectedRecord
+from etl.transform.fields import CorruptKey, FieldError, parse_record, parse_time
 from etl.transform.folds import Folds
 from etl.transform.unreadable import add_key, reject_record
-from etl.transform.vectorised import normalise_records, normalise_times
+from etl.transform.vectorised import parse_records, parse_times
 
-SLICE: Final = 5_000
+BATCH_SIZE: Final = 5_000
 """Records that are normalised together: a bad one among them costs the others no more than a second look."""
 
 
-def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Record]], Any]) -> Survey:
+def read_feed(feed: Feed, window: DateRange, zone: tzinfo, keep: Callable[[list[Record]], Any]) -> ReadStats:
     """Normalise every record of a feed and hand the good ones of the window's days to `keep`.
 
     Args:
@@ -28,36 +28,36 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
         keep: Called with some records at a time, in the order of the feed.
 
     Raises:
-        UnusableAnswer: A spreadsheet has lost the digits of a key: the others may be wrong, too.
+        InvalidResponse: A spreadsheet has lost the digits of a key: the others may be wrong, too.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
-    order, folds = _Order(), Folds(zone)
-    rejected: list[Rejected] = []
+    order, folds = _OrderTracker(), Folds(zone)
+    rejected: list[RejectedRecord] = []
     listed = kept = 0
     remaining = iter(feed.rows)
-    while some := list(islice(remaining, SLICE)):
+    while some := list(islice(remaining, BATCH_SIZE)):
         listed += len(some)
         try:
-            times = normalise_times([row.created_at for row in some], zone)
+            times = parse_times([row.created_at for row in some], zone)
             # Of the days around the window the time alone is of use.
             earliest, latest = min(times), max(times)
             if first <= earliest and latest <= last:
-                rows, records = some, normalise_records(some, times)
+                rows, records = some, parse_records(some, times)
             elif latest < first or last < earliest:
                 rows, records = [], []
             else:
                 inside = [first <= time <= last for time in times]
                 rows = list(compress(some, inside))
-                records = normalise_records(rows, list(compress(times, inside)))
+                records = parse_records(rows, list(compress(times, inside)))
         except (FieldError, TypeError):
-            times, rows, records = _read_rows(some, window, zone, rejected)
+            times, rows, records = _read_row_by_row(some, window, zone, rejected)
         folds.add(rows, records)
         order.add(times)
         kept += len(records)
         keep(records)
     items = (add_key(item, zone) for item in feed.malformed)
     malformed = [item for item in items if item.day is None or item.day in window]
-    return Survey(
+    return ReadStats(
         listed + len(feed.malformed),
         kept,
         order.earliest,
@@ -69,8 +69,8 @@ def read_feed(feed: Feed, window: Window, zone: tzinfo, keep: Callable[[list[Rec
     )
 
 
-def _read_rows(
-    rows: Iterable[RawRecord], window: Window, zone: tzinfo, rejected: list[Rejected]
+def _read_row_by_row(
+    rows: Iterable[RawRecord], window: DateRange, zone: tzinfo, rejected: list[RejectedRecord]
 ) -> tuple[list[str], list[RawRecord], list[Record]]:
     """The times of all records whose time can be read; the rows and records of the window's days.
 
@@ -82,13 +82,13 @@ def _read_rows(
     records: list[Record] = []
     for raw in rows:
         try:
-            time = normalise_time(raw.created_at, zone)
+            time = parse_time(raw.created_at, zone)
             times.append(time)
             if first <= time <= last:
-                records.append(normalise(raw, time))
+                records.append(parse_record(raw, time))
                 kept.append(raw)
         except CorruptKey as corrupt:
-            raise UnusableAnswer(str(corrupt)) from None
+            raise InvalidResponse(str(corrupt)) from None
         except FieldError as bad:
             item = reject_record(raw, str(bad), zone)
             if item.day is None or item.day in window:
@@ -96,7 +96,7 @@ def _read_rows(
     return times, kept, records
 
 
-class _Order:
+class _OrderTracker:
     """The ends and the order of a listing, told a slice at a time."""
 
     def __init__(self) -> None:
@@ -117,6 +117,6 @@ class _Order:
         self._previous = times[-1]
 
 
-def day_of(time: str) -> date:
+def day_of_timestamp(time: str) -> date:
     """The day of a canonical time."""
     return date.fromisoformat(time[:10])

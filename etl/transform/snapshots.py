@@ -14,42 +14,42 @@ from typing import Any
 
 import msgspec
 
-from etl.model import DayRecords, DaySnapshot, Listing, Record, Slice
+from etl.model import CountedRecords, DayRecords, DaySnapshot, Record, TimeSlice
 
 _encode = msgspec.json.Encoder().encode
 _price = attrgetter("price")
 
 
-def identify_days(days: Mapping[date, DayRecords]) -> Iterable[DaySnapshot]:
+def snapshot_days(days: Mapping[date, DayRecords]) -> Iterable[DaySnapshot]:
     """The snapshots of some days, in their order; one at a time, and anew each time, where the records lie on disk."""
     if any(records.on_disk for records in days.values()):
-        return _OneAtATime(days)
-    return list(_OneAtATime(days))
+        return _LazySnapshots(days)
+    return list(_LazySnapshots(days))
 
 
-class _OneAtATime:
+class _LazySnapshots:
     def __init__(self, days: Mapping[date, DayRecords]) -> None:
         self._days = days
 
     def __iter__(self) -> Iterator[DaySnapshot]:
-        return (identify_day(day, records.slices) for day, records in sorted(self._days.items()))
+        return (snapshot_day(day, records.slices) for day, records in sorted(self._days.items()))
 
 
-def identify_day(day: date, slices: tuple[Slice[list[Record]], ...]) -> DaySnapshot:
+def snapshot_day(day: date, slices: tuple[TimeSlice[list[Record]], ...]) -> DaySnapshot:
     """Count equal records and put them in canonical order.
 
     The same multiset of records gives the same snapshot, whatever order, source and slices it came in.
     """
-    counted: list[Slice[Listing]] = []
+    counted: list[TimeSlice[CountedRecords]] = []
     times: list[bytes] = []
     digest = hashlib.blake2b(b"[[", digest_size=16)
     by_price: Counter[Decimal] = Counter()
     listed = distinct = 0
     for part in slices:
-        records, repeats = _count(part.read())
+        records, repeats = _count_repeats(part.read())
         # A day of a single slice is held, of one that is cut each slice is read again.
-        read = _held(Listing.of(records, repeats)) if len(slices) == 1 else partial(_list, part)
-        counted.append(Slice(part.since, part.until, read))
+        read = _held(CountedRecords.of(records, repeats)) if len(slices) == 1 else partial(_counted_records, part)
+        counted.append(TimeSlice(part.since, part.until, read))
         if not records:
             continue
         digest.update(b"," * bool(distinct) + _encode(records)[1:-1])
@@ -65,7 +65,7 @@ def identify_day(day: date, slices: tuple[Slice[list[Record]], ...]) -> DaySnaps
     return DaySnapshot(day, tuple(counted), digest.hexdigest(), listed, distinct, spend)
 
 
-def _count(records: list[Record]) -> tuple[list[Record], list[int]]:
+def _count_repeats(records: list[Record]) -> tuple[list[Record], list[int]]:
     """Different records in canonical order, and how often each is there."""
     ordered = sort_records(records)
     if not any(map(eq, ordered, islice(ordered, 1, None))):
@@ -74,11 +74,11 @@ def _count(records: list[Record]) -> tuple[list[Record], list[int]]:
     return list(counted), list(counted.values())
 
 
-def _list(part: Slice[list[Record]]) -> Listing:
-    return Listing.of(*_count(part.read()))
+def _counted_records(part: TimeSlice[list[Record]]) -> CountedRecords:
+    return CountedRecords.of(*_count_repeats(part.read()))
 
 
-def _held(listing: Listing) -> Callable[[], Listing]:
+def _held(listing: CountedRecords) -> Callable[[], CountedRecords]:
     return lambda: listing
 
 
@@ -87,9 +87,9 @@ def sort_records(records: list[Record]) -> list[Record]:
     try:
         return sorted(records)
     except TypeError:  # two of them differ in nothing before their status, and one has none
-        return sorted(records, key=_with_null_first)
+        return sorted(records, key=_none_first)
 
 
-def _with_null_first(record: Record) -> tuple[Any, ...]:
+def _none_first(record: Record) -> tuple[Any, ...]:
     """Sorts as the tuple itself does, with None before every number."""
     return (*record[:3], record.status is not None, record.status or 0, *record[4:])

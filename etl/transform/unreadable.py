@@ -14,21 +14,21 @@ from typing import Any, Final
 
 import msgspec
 
-from etl.model import ALL_FIELDS, MISSING, PartialKey, Raw, RawRecord, Rejected, raw_record
+from etl.model import ALL_FIELDS, MISSING, PartialKey, Raw, RawRecord, RejectedRecord, raw_record
 from etl.transform.fields import (
     FieldError,
-    normalise_code,
-    normalise_phone,
-    normalise_time,
-    readable_day,
-    storable,
+    day_if_readable,
+    parse_code,
+    parse_phone,
+    parse_time,
+    sanitise_text,
 )
 
-DEEPEST_PAYLOAD: Final = 20
+MAX_PAYLOAD_DEPTH: Final = 20
 """Levels of a bad record that are kept; a good one has a single level."""
 
 
-def reject_record(raw: RawRecord, reason: str, zone: tzinfo) -> Rejected:
+def reject_record(raw: RawRecord, reason: str, zone: tzinfo) -> RejectedRecord:
     """A raw record that failed validation.
 
     Args:
@@ -37,11 +37,11 @@ def reject_record(raw: RawRecord, reason: str, zone: tzinfo) -> Rejected:
         zone: Of the vendor's wall clock.
     """
     key = _partial_key(raw, zone)
-    day = date.fromisoformat(key[0][:10]) if key[0] else readable_day(raw.created_at)
-    return Rejected(day, reason, render_payload(raw), key)
+    day = date.fromisoformat(key[0][:10]) if key[0] else day_if_readable(raw.created_at)
+    return RejectedRecord(day, reason, payload_json(raw), key)
 
 
-def add_key(item: Rejected, zone: tzinfo) -> Rejected:
+def add_key(item: RejectedRecord, zone: tzinfo) -> RejectedRecord:
     """An item that is not even a raw record, with what its payload shows of a key.
 
     Its day stays unknown: the field that is given twice may be the time.
@@ -58,9 +58,9 @@ def add_key(item: Rejected, zone: tzinfo) -> Rejected:
 
 def _partial_key(raw: RawRecord, zone: tzinfo) -> PartialKey:
     return (
-        _read(partial(normalise_time, zone=zone), raw.created_at),
-        _read(normalise_phone, raw.phone),
-        _read(normalise_code, raw.code_auth),
+        _read(partial(parse_time, zone=zone), raw.created_at),
+        _read(parse_phone, raw.phone),
+        _read(parse_code, raw.code_auth),
     )
 
 
@@ -71,20 +71,20 @@ def _read(parse: Callable[[Raw], str], raw: Raw) -> str | None:
         return None
 
 
-def render_payload(raw: RawRecord) -> str:
+def payload_json(raw: RawRecord) -> str:
     """A raw record as JSON text that every database can hold; equal for equal records."""
     fields: dict[str, Any] = {
         name: value for name, value in msgspec.structs.asdict(raw).items() if value is not MISSING
     }
-    return storable(json.dumps(_shallow(fields), ensure_ascii=False, sort_keys=True, default=str))
+    return sanitise_text(json.dumps(_limit_depth(fields), ensure_ascii=False, sort_keys=True, default=str))
 
 
-def _shallow(value: Any, levels: int = DEEPEST_PAYLOAD) -> Any:
+def _limit_depth(value: Any, levels: int = MAX_PAYLOAD_DEPTH) -> Any:
     # Rendering goes as deep as the value, and a recursion too deep here would cost the whole run.
     if not isinstance(value, dict | list):
         return value
     if not levels:
         return "…"
     if isinstance(value, dict):
-        return {name: _shallow(part, levels - 1) for name, part in value.items()}
-    return [_shallow(part, levels - 1) for part in value]
+        return {name: _limit_depth(part, levels - 1) for name, part in value.items()}
+    return [_limit_depth(part, levels - 1) for part in value]

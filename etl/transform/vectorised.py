@@ -14,18 +14,18 @@ from decimal import Decimal
 from operator import itemgetter
 from typing import Final, TypeVar
 
-from etl.model import MISSING, Raw, RawRecord, Record, new_record
+from etl.model import MISSING, Raw, RawRecord, Record, record_from_tuple
 from etl.transform.fields import (
     DOCUMENTED_CODE,
     DOCUMENTED_PHONE,
     DOCUMENTED_TIME,
-    is_date,
-    normalise_code,
-    normalise_info,
-    normalise_phone,
-    normalise_price,
-    normalise_status,
-    normalise_time,
+    is_valid_date,
+    parse_code,
+    parse_info,
+    parse_phone,
+    parse_price,
+    parse_status,
+    parse_time,
     russian_phone,
 )
 
@@ -46,8 +46,8 @@ _STATUS_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int, bool}
 _PRICE_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int, Decimal}
 
 
-def normalise_times(column: list[Raw], zone: tzinfo) -> list[str]:
-    """`normalise_time` of each value.
+def parse_times(column: list[Raw], zone: tzinfo) -> list[str]:
+    """`parse_time` of each value.
 
     Raises:
         FieldError: One of them is refused.
@@ -55,12 +55,12 @@ def normalise_times(column: list[Raw], zone: tzinfo) -> list[str]:
     if text := _in_form(column, _TIMES, _TIME_LENGTH):
         times = text.replace("T", " ").split("\n")
         times.pop()
-        if all(map(is_date, set(map(_day_of, times)))):
+        if all(map(is_valid_date, set(map(_day_of, times)))):
             return times
-    return [normalise_time(raw, zone) for raw in column]
+    return [parse_time(raw, zone) for raw in column]
 
 
-def normalise_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[Record]:
+def parse_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[Record]:
     """`normalise` of each record.
 
     Args:
@@ -75,24 +75,24 @@ def normalise_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[R
         times,
         _phones([row.phone for row in rows]),
         _codes([row.code_auth for row in rows]),
-        _each_value_once(normalise_status, [row.status for row in rows], _STATUS_TYPES),
-        _each_value_once(normalise_info, [row.status_info for row in rows], _TEXT_TYPES),
-        _each_value_once(normalise_price, [row.price for row in rows], _PRICE_TYPES),
+        _map_distinct(parse_status, [row.status for row in rows], _STATUS_TYPES),
+        _map_distinct(parse_info, [row.status_info for row in rows], _TEXT_TYPES),
+        _map_distinct(parse_price, [row.price for row in rows], _PRICE_TYPES),
         strict=True,
     )
-    return list(map(new_record, columns))
+    return list(map(record_from_tuple, columns))
 
 
 def _phones(column: list[Raw]) -> list[str]:
     if _in_form(column, _PHONES, _PHONE_LENGTH):
         return list(map(russian_phone, column))
-    return list(map(normalise_phone, column))
+    return list(map(parse_phone, column))
 
 
 def _codes(column: list[Raw]) -> list[str]:
     if _in_form(column, _CODES, _CODE_LENGTH):
         return column
-    return _each_value_once(normalise_code, column, _CODE_TYPES)
+    return _map_distinct(parse_code, column, _CODE_TYPES)
 
 
 def _in_form(column: list[Raw], lines: re.Pattern[str], length: int) -> str:
@@ -104,7 +104,7 @@ def _in_form(column: list[Raw], lines: re.Pattern[str], length: int) -> str:
     return text if len(text) == (length + 1) * len(column) and lines.fullmatch(text) else ""
 
 
-def _each_value_once(parse: Callable[[Raw], T], column: list[Raw], types: AllowedTypes) -> list[T]:
+def _map_distinct(parse: Callable[[Raw], T], column: list[Raw], types: AllowedTypes) -> list[T]:
     if not types.issuperset(map(type, column)):
         return list(map(parse, column))
     table = {raw: parse(raw) for raw in set(column)}

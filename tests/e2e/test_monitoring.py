@@ -15,7 +15,7 @@ from contextlib import closing
 import pytest
 from support.fake_heartbeat_server import Service, waiting_service
 
-from etl.cli.exit_codes import BUG, BUSY, CONFIG, DATABASE, LOOK, OK, REFUSED, UNAVAILABLE, worst_of
+from etl.cli.exit_codes import BUG, BUSY, CONFIG, DATABASE, LOOK, OK, REFUSED, UNAVAILABLE, most_severe
 from etl.ops.metrics import parse
 
 SPAN = ("--until", "2025-03-10")
@@ -97,7 +97,7 @@ def test_check_looks_at_every_account_whatever_the_first_has(accounts):
     ],
 )
 def test_the_worst_code_is_that_of_the_worst_end(codes, worst):
-    assert worst_of(codes) == worst
+    assert most_severe(codes) == worst
 
 
 # --- config show ------------------------------------------------------------------------------------------------------

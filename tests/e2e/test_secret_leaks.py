@@ -17,12 +17,12 @@ from sqlalchemy import inspect, text
 from support.run_helpers import SILENT, settings_of
 from support.secret_leaks import chain, forms_of, leaks, leaks_of_files
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.errors import BillingError
 from etl.log import Redactor, set_up_logs
 from etl.sandbox import Dataset, Sandbox
-from etl.sandbox.faults import KINDS
-from etl.services.sync import Order, open_client, run_account
+from etl.sandbox.faults import FAULTS
+from etl.services.sync import RunRequest, open_client, run_sync
 
 TOKEN = "CanAry.t0ken+of=the%account~7d1f'0c5e"
 PASSWORD = "CanAry;pass w0rd/of:the@database'8e2a"
@@ -115,7 +115,7 @@ def test_no_verb_tells_a_secret_or_keeps_the_token(billing_at, place, vendor):
     billing_at("-vv", "sync", *SPAN, "--json", codes={69})
     billing_at("-vv", "check", "--json", codes={69})
     vendor.faults.clear()
-    with open_engine(place).connect() as connection:
+    with new_engine(place).connect() as connection:
         inspector = inspect(connection)
         cells = [
             repr(tuple(row))
@@ -124,7 +124,7 @@ def test_no_verb_tells_a_secret_or_keeps_the_token(billing_at, place, vendor):
         ]
     assert leaks("\n".join(cells), SECRETS) == []
     assert any("9243555100" in cell for cell in cells), "there was something to find"
-    with open_engine(place).begin() as connection:
+    with new_engine(place).begin() as connection:
         for table in ("restatements", "synced_days"):
             connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_gone"))
     billing_at(*details, "sync", *SPAN, codes={74})
@@ -183,16 +183,16 @@ def logs():
 
 
 @pytest.mark.parametrize("action", ["*", "post_billing_data"])
-@pytest.mark.parametrize("fault", KINDS)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_no_fault_leads_back_to_a_secret(sqlite_url, vendor, logs, capfd, fault, action):
     redact = Redactor([TOKEN])
     settings = settings_of(
         sqlite_url, vendor, date(2025, 3, 1), timeout=0.2, request_deadline=0.5, max_response_mb=1, window_days=31
     )
     vendor.faults.add(fault, action=action, times=None, megabytes=2, seconds=30)
-    report = run_account(
+    report = run_sync(
         settings,
-        Order("sync", until=date(2025, 3, 9)),
+        RunRequest("sync", until=date(2025, 3, 9)),
         SILENT,
         redact=redact,
         exit_code_of=lambda _report: 0,

@@ -19,18 +19,18 @@ import pytest
 from support.fuzzing import assert_discreet, fuzz, parts, spoil
 from support.json_answers import read_answer
 
-from etl.errors import UnusableAnswer
+from etl.errors import InvalidResponse
 from etl.extract.csv_columns import FIELDS
-from etl.extract.csv_parser import parse_export
-from etl.extract.spool import Spill
+from etl.extract.csv_parser import parse_csv
+from etl.extract.spool import RecordSpool
 from etl.log import Redactor
-from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, Record, Survey, Window, raw_record
-from etl.transform.fields import normalise, normalise_time
+from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, DateRange, Feed, RawRecord, ReadStats, Record, raw_record
+from etl.transform.fields import parse_record, parse_time
 from etl.transform.reader import read_feed
 
 DATA = Path(__file__).parents[1] / "data"
 MOSCOW = ZoneInfo("Europe/Moscow")
-EVER = Window(date.min, date.max)
+EVER = DateRange(date.min, date.max)
 REDACT = Redactor()
 
 BODIES = [path.read_bytes() for path in sorted((DATA / "json").glob("*.body"))]
@@ -72,17 +72,17 @@ def export(random: Random) -> bytes:
     return spoil(random, EXPORTS, CSV_TOKENS, CSV_WORD)
 
 
-def read(feed: Feed) -> tuple[list[Record], Survey]:
+def read(feed: Feed) -> tuple[list[Record], ReadStats]:
     records: list[Record] = []
     return records, read_feed(feed, EVER, MOSCOW, records.extend)
 
 
-def assert_whole(records: list[Record], survey: Survey) -> None:
+def assert_whole(records: list[Record], survey: ReadStats) -> None:
     """Nothing is lost between what is listed and what is kept or rejected, and each has the form it must have."""
     assert survey.kept == len(records)
     assert survey.listed == len(records) + len(survey.rejected)
     for record in records:
-        assert normalise(raw_record(**record._asdict()), normalise_time(record.created_at, MOSCOW)) == record
+        assert parse_record(raw_record(**record._asdict()), parse_time(record.created_at, MOSCOW)) == record
         assert record.price.as_tuple().exponent == -6
         f"{record.phone}{record.code_auth}{record.status_info}".encode()
         assert "\0" not in record.phone + record.code_auth + record.status_info
@@ -98,7 +98,7 @@ def doubled(pairs: list[tuple[str, Any]]) -> Any:
     return fields if len(fields) == len(pairs) or "data" in fields else "doubled"
 
 
-def assert_says_what_another_reader_sees(data: bytes, survey: Survey) -> None:
+def assert_says_what_another_reader_sees(data: bytes, survey: ReadStats) -> None:
     """As many items, and as many that give a field twice."""
     text = data.decode("utf-8-sig", "replace")  # the strict decoder passes over names it does not know
     try:
@@ -135,11 +135,11 @@ def as_export(records: list[Record]) -> bytes:
 
 
 def assert_spilt_is_not_lost(records: list[Record]) -> None:
-    spill = Spill()
+    spill = RecordSpool()
     spill.add(records)
     for record in records:
         day = date.fromisoformat(record.created_at[:10])
-        assert any(record in part.read() for part in spill.days(Window(day, day))[day].slices)
+        assert any(record in part.read() for part in spill.days(DateRange(day, day))[day].slices)
 
 
 @parts
@@ -149,7 +149,7 @@ def test_any_bytes_for_json_are_refused_in_words_or_read_whole(part: int) -> Non
         try:
             feed = read_answer(data, REDACT)
             records, survey = read(feed)
-        except UnusableAnswer as refusal:
+        except InvalidResponse as refusal:
             assert_discreet(refusal)
             return False
         assert set(REQUIRED_FIELDS) <= feed.fields <= ALL_FIELDS
@@ -166,10 +166,10 @@ def test_any_bytes_for_json_are_refused_in_words_or_read_whole(part: int) -> Non
 def test_any_bytes_for_csv_are_refused_in_words_or_read_whole(part: int) -> None:
     def accepts(data: bytes) -> bool:
         try:
-            feed = parse_export(io.BytesIO(data))
+            feed = parse_csv(io.BytesIO(data))
             rows = list(feed.rows)
             records, survey = read(Feed(rows, feed.fields, feed.unknown))
-        except UnusableAnswer as refusal:
+        except InvalidResponse as refusal:
             assert_discreet(refusal)
             return False
         assert set(REQUIRED_FIELDS) <= feed.fields <= ALL_FIELDS
@@ -190,9 +190,9 @@ def test_a_json_answer_and_the_csv_of_the_same_records_say_the_same(part: int) -
     def accepts(data: bytes) -> bool:
         try:
             records, _survey = read(read_answer(data, REDACT))
-        except UnusableAnswer:
+        except InvalidResponse:
             return False
-        feed = parse_export(io.BytesIO(as_export(records)))
+        feed = parse_csv(io.BytesIO(as_export(records)))
         again, survey = read(feed)
         assert (again, survey.rejected) == (records, ())
         assert_spilt_is_not_lost(records)

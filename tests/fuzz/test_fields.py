@@ -18,14 +18,14 @@ from etl.extract.csv_columns import is_time
 from etl.model import MISSING, raw_record
 from etl.transform.fields import (
     FieldError,
-    normalise,
-    normalise_code,
-    normalise_info,
-    normalise_phone,
-    normalise_price,
-    normalise_status,
-    normalise_time,
-    readable_day,
+    day_if_readable,
+    parse_code,
+    parse_info,
+    parse_phone,
+    parse_price,
+    parse_record,
+    parse_status,
+    parse_time,
 )
 
 MOSCOW = ZoneInfo("Europe/Moscow")
@@ -138,7 +138,7 @@ def canonical(function: Callable[[Any], Any], raw: Any) -> Any:
     except FieldError as refusal:
         assert_discreet(refusal)
     except TypeError:
-        # The caches cannot look up a list or an object: `normalise` says so in words.
+        # The caches cannot look up a list or an object: `parse_record` says so in words.
         assert isinstance(raw, list | dict)
     return MISSING
 
@@ -147,15 +147,15 @@ def canonical(function: Callable[[Any], Any], raw: Any) -> Any:
 @pytest.mark.fault(49, 50, 51)
 def test_a_time_is_refused_or_is_a_second_of_the_calendar(part: int) -> None:
     def accepts(raw: Any) -> bool:
-        readable_day(raw)
-        time = canonical(lambda text: normalise_time(text, MOSCOW), raw)
+        day_if_readable(raw)
+        time = canonical(lambda text: parse_time(text, MOSCOW), raw)
         if time is MISSING:
             return False
         moment = datetime.strptime(time, "%Y-%m-%d %H:%M:%S")  # noqa: DTZ007  # a wall clock has no zone
         assert moment.isoformat(" ", "seconds") == time
-        assert normalise_time(time, MOSCOW) == normalise_time(time.replace(" ", "T"), MOSCOW) == time
-        assert normalise_time(f"{moment:%d.%m.}{time[:4]} {time[11:]}", MOSCOW) == time
-        assert readable_day(time) == moment.date()
+        assert parse_time(time, MOSCOW) == parse_time(time.replace(" ", "T"), MOSCOW) == time
+        assert parse_time(f"{moment:%d.%m.}{time[:4]} {time[11:]}", MOSCOW) == time
+        assert day_if_readable(time) == moment.date()
         assert is_time(raw)  # what a JSON may say a CSV may say
         digits = re.findall(r"\d+", raw)
         if re.fullmatch(r"\D*\d+(?:-\d\d){2}.\d\d(?::\d\d){2}\s*", raw):
@@ -177,7 +177,7 @@ def value_of(text: str) -> Fraction:
 @pytest.mark.fault(37, 41, 42, 43)
 def test_a_price_is_refused_or_is_exactly_what_the_digits_say(part: int) -> None:
     def accepts(raw: Any) -> bool:
-        price = canonical(normalise_price, raw)
+        price = canonical(parse_price, raw)
         if price is MISSING:
             return False
         assert not isinstance(raw, bool)
@@ -185,8 +185,8 @@ def test_a_price_is_refused_or_is_exactly_what_the_digits_say(part: int) -> None
         assert price.as_tuple().exponent == -6
         assert abs(price) < 10**12
         assert not (price.is_zero() and price.is_signed())
-        assert normalise_price(price) == normalise_price(str(price)) == price
-        assert normalise_price(f"{price:f}".replace(".", ",")) == price
+        assert parse_price(price) == parse_price(str(price)) == price
+        assert parse_price(f"{price:f}".replace(".", ",")) == price
         # Beyond that the oracle itself gives up.
         if len(raw) < 4000 if isinstance(raw, str) else abs(Decimal(raw).adjusted()) < 4000:
             meant = value_of(raw) if isinstance(raw, str) else Fraction(raw)
@@ -213,16 +213,16 @@ def is_storable(text: str) -> bool:
 @pytest.mark.fault(35, 36)
 def test_a_phone_is_refused_or_has_one_spelling(part: int) -> None:
     def accepts(raw: Any) -> bool:
-        phone = canonical(normalise_phone, raw)
+        phone = canonical(parse_phone, raw)
         if phone is MISSING:
             return False
         assert not isinstance(raw, bool)
         assert is_storable(phone)
-        assert normalise_phone(phone) == phone
+        assert parse_phone(phone) == phone
         if re.fullmatch(r"\+7[0-9]{10}", phone):
             digits = phone[2:]
             spellings = [f"8{digits}", f"7{digits}", f"+7 ({digits[:3]}) {digits[3:6]}-{digits[6:8]}-{digits[8:]}"]
-            assert {normalise_phone(one) for one in [*spellings, int(spellings[0])]} == {phone}
+            assert {parse_phone(one) for one in [*spellings, int(spellings[0])]} == {phone}
         return True
 
     fuzz(part, field(PHONES), accepts)
@@ -232,15 +232,15 @@ def test_a_phone_is_refused_or_has_one_spelling(part: int) -> None:
 @pytest.mark.fault(35, 36)
 def test_a_code_is_refused_or_has_its_four_digits(part: int) -> None:
     def accepts(raw: Any) -> bool:
-        code = canonical(normalise_code, raw)
+        code = canonical(parse_code, raw)
         if code is MISSING:
             return False
         assert not isinstance(raw, bool)
         assert is_storable(code)
-        assert normalise_code(code) == code
+        assert parse_code(code) == code
         if re.fullmatch(r"[0-9]+", code):
             assert len(code) >= 4
-            assert normalise_code(code.lstrip("0") or "0") == (code.lstrip("0").zfill(4))
+            assert parse_code(code.lstrip("0") or "0") == (code.lstrip("0").zfill(4))
         return True
 
     fuzz(part, field(CODES), accepts)
@@ -250,15 +250,15 @@ def test_a_code_is_refused_or_has_its_four_digits(part: int) -> None:
 @pytest.mark.fault(43, 45, 46)
 def test_a_status_is_refused_or_is_an_integer_that_every_database_holds(part: int) -> None:
     def accepts(raw: Any) -> bool:
-        status = canonical(normalise_status, raw)
+        status = canonical(parse_status, raw)
         if status is MISSING:
             return False
         assert status is None or type(status) is int
-        assert normalise_status(status) == status
+        assert parse_status(status) == status
         if status is not None:
             assert not isinstance(raw, str) or raw.strip().isascii()
             assert -(2**63) <= status < 2**63
-            assert normalise_status(str(status)) == normalise_status(f"{status}.0") == status
+            assert parse_status(str(status)) == parse_status(f"{status}.0") == status
         return True
 
     fuzz(part, field(STATUSES), accepts)
@@ -284,14 +284,14 @@ def test_a_record_of_any_fields_is_refused_or_is_the_same_when_it_is_read_again(
     def accepts(fields: dict[str, Any]) -> bool:
         try:
             raw = raw_record(**fields)
-            record = normalise(raw, normalise_time(raw.created_at, MOSCOW))
+            record = parse_record(raw, parse_time(raw.created_at, MOSCOW))
         except FieldError as refusal:
             assert_discreet(refusal)
             return False
         record.status_info.encode()
         assert "\0" not in record.status_info
-        assert normalise_info(record.status_info) == record.status_info
-        assert normalise(raw_record(**record._asdict()), normalise_time(record.created_at, MOSCOW)) == record
+        assert parse_info(record.status_info) == record.status_info
+        assert parse_record(raw_record(**record._asdict()), parse_time(record.created_at, MOSCOW)) == record
         return True
 
     fuzz(part, make, accepts)

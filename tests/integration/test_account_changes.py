@@ -13,14 +13,14 @@ from support.run_helpers import SILENT
 from support.sync_account import START, Account, charges, just_before
 
 import etl.services.accounts
-from etl.cli.exit_codes import exit_code_of
+from etl.cli.exit_codes import code_for_result
 from etl.db import delete_account as deletion
-from etl.db.ledger import Fence, find_account, hold_fence
-from etl.db.lock import hold_lock
+from etl.db.ledger import Fence, find_account, verify_fence
+from etl.db.lock import advisory_lock
 from etl.db.tables import metadata
-from etl.errors import ConfigError, RunElsewhere
+from etl.errors import ConcurrentRunError, ConfigError
 from etl.services.accounts import delete_account, set_account_timezone
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 from etl.zones import to_utc
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -89,7 +89,7 @@ def test_a_deleted_account_leaves_no_row_and_every_count_is_told(account, batch_
 
 def test_no_account_is_deleted_while_a_run_of_it_is_under_way(account):
     before = account.dump()
-    with hold_lock(account.engine, "account-default", wait=0), pytest.raises(RunElsewhere):
+    with advisory_lock(account.engine, "account-default", wait=0), pytest.raises(ConcurrentRunError):
         delete_account(account.engine, "default", wait=0, clock=clock)
     assert account.dump() == before
 
@@ -107,10 +107,10 @@ def test_an_account_that_is_not_there_is_refused_with_the_one_meant(account):
 def test_a_run_that_slept_while_its_account_was_deleted_may_write_no_more(account):
     with account.engine.begin() as connection:
         run = Fence(find_account(connection, "default"), 2)
-        hold_fence(connection, run)
+        verify_fence(connection, run)
     delete_account(account.engine, "default", wait=0, clock=clock)
-    with account.engine.begin() as connection, pytest.raises(RunElsewhere):
-        hold_fence(connection, run)
+    with account.engine.begin() as connection, pytest.raises(ConcurrentRunError):
+        verify_fence(connection, run)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -127,15 +127,15 @@ def test_an_account_deleted_in_part_is_used_by_no_run(account):
 
 
 def run(account, zone):
-    report = run_account(
+    report = run_sync(
         replace(account.settings, timezone=zone),
-        Order("sync"),
+        RunRequest("sync"),
         SILENT,
         redact=str,
-        exit_code_of=exit_code_of,
+        code_for_result=code_for_result,
         clock=clock,
     )
-    return exit_code_of(report), str(report.error or "")
+    return code_for_result(report), str(report.error or "")
 
 
 def times(account, label="default"):

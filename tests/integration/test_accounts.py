@@ -11,24 +11,24 @@ from sqlalchemy import text
 from support.run_helpers import SILENT
 from support.sync_account import Account
 
-from etl.cli.exit_codes import exit_code_of
-from etl.db.lock import hold_lock
-from etl.errors import ConfigError, RunElsewhere
+from etl.cli.exit_codes import code_for_result
+from etl.db.lock import advisory_lock
+from etl.errors import ConcurrentRunError, ConfigError
 from etl.ops.status_query import read_status
 from etl.services.accounts import read_accounts, rename_account, retire_account
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
 def sync(account, *, named=False, command="sync"):
     day = date(2026, 3, 9)
-    return run_account(
+    return run_sync(
         account.settings,
-        Order(command, *((day, day) if command != "sync" else ()), named=named),
+        RunRequest(command, *((day, day) if command != "sync" else ()), named=named),
         SILENT,
         redact=str,
-        exit_code_of=exit_code_of,
+        code_for_result=code_for_result,
         clock=lambda: MORNING,
     )
 
@@ -65,7 +65,7 @@ def test_a_label_that_is_taken_or_not_there_is_refused(account):
 
 @pytest.mark.parametrize("busy", ["default", "shop"])
 def test_nothing_is_renamed_while_a_run_of_either_label_is_under_way(account, busy):
-    with hold_lock(account.engine, f"account-{busy}", wait=0), pytest.raises(RunElsewhere):
+    with advisory_lock(account.engine, f"account-{busy}", wait=0), pytest.raises(ConcurrentRunError):
         rename_account(account.engine, "default", "shop", wait=0)
     assert [each.label for each in read_accounts(account.engine)] == ["default"]
 
@@ -75,10 +75,10 @@ def test_a_retired_account_is_passed_by_unless_it_is_asked_for(account):
     assert not retire_account(account.engine, "default", MORNING, wait=0)
     account.vendor.requests.clear()
     report = sync(account)
-    assert (report.error, report.retired_at, exit_code_of(report)) == (None, MORNING, 0)
+    assert (report.error, report.retired_at, code_for_result(report)) == (None, MORNING, 0)
     for asked in ({"named": True}, {"command": "backfill"}, {"command": "accept"}):
         refused = sync(account, **asked)
-        assert exit_code_of(refused) == 78
+        assert code_for_result(refused) == 78
         assert "retired since 2026-03-11; billing-etl account resume default" in str(refused.error)
     assert account.vendor.requests == []
     assert account.read("SELECT count(*) FROM sync_runs") == [(1,)]

@@ -12,9 +12,9 @@ import pytest
 from conftest import SERVERS
 from support.sync_account import Account, charges
 
-from etl.db.engine import open_engine, parse_url
+from etl.db.engine import new_engine, parse_url
 from etl.db.tables import SCHEMA_REVISION
-from etl.errors import ConfigError, DatabaseFailed
+from etl.errors import ConfigError, DatabaseError
 from etl.services.backup import backup_database
 
 
@@ -75,7 +75,7 @@ def test_a_damaged_database_is_told_and_leaves_the_older_backup(account, tmp_pat
     with (tmp_path / "billing.db").open("r+b") as file:
         file.seek(5 * 16384)
         file.write(b"\xff" * 3 * 16384)
-    with pytest.raises(DatabaseFailed, match="damaged"):
+    with pytest.raises(DatabaseError, match="damaged"):
         backup_database(account.engine, tmp_path / "copy.db")
     assert (tmp_path / "copy.db").read_bytes() == older
     assert not list(tmp_path.glob(".billing-etl-*"))
@@ -90,12 +90,12 @@ def test_a_file_that_cannot_be_written_is_refused(account, tmp_path, to):
 
 
 def test_nothing_to_copy_makes_no_file(sqlite_url, tmp_path):
-    with pytest.raises(DatabaseFailed, match="no database yet"):
-        backup_database(open_engine(sqlite_url), tmp_path / "copy.db")
+    with pytest.raises(DatabaseError, match="no database yet"):
+        backup_database(new_engine(sqlite_url), tmp_path / "copy.db")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("backend", "tool"), [("postgresql", "pg_dump"), ("mariadb", "mariadb-dump")])
 def test_a_server_has_a_tool_of_its_own(backend, tool, tmp_path):
     with pytest.raises(ConfigError, match=tool):
-        backup_database(open_engine(parse_url(SERVERS[backend])), tmp_path / "copy.db")
+        backup_database(new_engine(parse_url(SERVERS[backend])), tmp_path / "copy.db")

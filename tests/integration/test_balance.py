@@ -11,14 +11,14 @@ from sqlalchemy import func, select, text
 from support.run_helpers import SILENT, settings_of
 from support.sync_account import charges
 
-from etl.cli.exit_codes import exit_code_of
+from etl.cli.exit_codes import code_for_result
 from etl.db.balance import TopUp, read_snapshots, read_top_ups, write_top_up
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.db.tables import balance_snapshots, sync_runs
-from etl.ops.status_query import Terms, read_status
-from etl.reconcile import prove, read_news, read_proof
-from etl.services.balance import HURRIED_SECONDS
-from etl.services.sync import Order, run_account
+from etl.ops.status_query import StatusOptions, read_status
+from etl.reconcile import load_periods, load_summary, reconcile
+from etl.services.balance import SHORT_TIMEOUT_SECONDS
+from etl.services.sync import RunRequest, run_sync
 
 FIRST, EIGHTH, NINTH, TENTH, TODAY = (date(2026, 3, day) for day in (1, 8, 9, 10, 11))
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -30,16 +30,16 @@ class Purse:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, FIRST)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = MORNING
 
     def run(self, command="sync", since=None, until=None, dry_run=False, even_if_not_suspect=False, **changes):
-        report = run_account(
+        report = run_sync(
             replace(self.settings, **changes),
-            Order(command, since, until, dry_run, even_if_not_suspect=even_if_not_suspect),
+            RunRequest(command, since, until, dry_run, even_if_not_suspect=even_if_not_suspect),
             SILENT,
             redact=str,
-            exit_code_of=exit_code_of,
+            code_for_result=code_for_result,
             clock=self.clock,
         )
         assert report.error is None
@@ -95,7 +95,7 @@ def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_
     purse.charge(NINTH, 1, price="0.000001")
     purse.pay_in("-5")
     report = purse.run()
-    assert (told(report), exit_code_of(report)) == (["-5"], 0)
+    assert (told(report), code_for_result(report)) == (["-5"], 0)
     purse.charge(TENTH, 1)
     purse.pay_in("500")
     report = purse.run()
@@ -108,10 +108,12 @@ def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_
     findings = purse.findings()
     with purse.engine.connect() as connection:
         snapshots = read_snapshots(connection, 1)
-        proof = prove(snapshots, read_top_ups(connection, 1, snapshots))
+        proof = reconcile(snapshots, read_top_ups(connection, 1, snapshots))
         assert findings == [(pair.unexplained, pair.finding) for pair in proof], "it is the view's"
-        assert proof == read_proof(connection, 1, purse.now)
-        (status,) = read_status(connection, ["default"], purse.now, {"default": Terms(purse.settings.timezone, 7)})
+        assert proof == load_periods(connection, 1, purse.now)
+        (status,) = read_status(
+            connection, ["default"], purse.now, {"default": StatusOptions(purse.settings.timezone, 7)}
+        )
     assert [str(pair.unexplained) for pair in status.balance.unexplained] == ["-5.000000"]
     assert status.balance.balance == purse.vendor.dataset.balance
 
@@ -136,7 +138,7 @@ def test_a_suspect_day_is_waited_for_and_once_accepted_is_neither_charge_nor_cre
     report = purse.run()
     assert (report.balance.waits_for, told(report), report.balance.restated) == ((EIGHTH,), [], ())
     with purse.engine.connect() as connection:
-        news = read_news(connection, 1, purse.now, None, purse.settings.timezone)
+        news = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
     assert (news.waits_for, news.unexplained) == ((EIGHTH,), ())
     assert [finding for _, finding in purse.findings()] == ["explained", "waits for days", "waits for days"]
 
@@ -148,7 +150,7 @@ def test_a_suspect_day_is_waited_for_and_once_accepted_is_neither_charge_nor_cre
     assert [str(pair.restated) for pair in report.balance.restated] == ([] if paid_back else ["-35.250000"])
     assert purse.findings()[-2:] == [(0, "explained" if paid_back else "restated"), (0, "explained")]
     with purse.engine.connect() as connection:
-        proof = read_proof(connection, 1, purse.now)
+        proof = load_periods(connection, 1, purse.now)
         rows = connection.execute(
             text("SELECT carried, restated, unexplained, finding FROM balance_proof ORDER BY closed_at")
         ).all()
@@ -188,7 +190,7 @@ def test_a_day_that_is_over_and_not_whole_is_waited_for(purse):
     assert told(purse.run()) == ["5E+2"]
     with purse.engine.begin() as connection:
         connection.execute(text("UPDATE synced_days SET first_closed_at = NULL WHERE day = '2026-03-02'"))
-        news = read_news(connection, 1, purse.now, None, purse.settings.timezone)
+        news = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
     assert (news.waits_for, news.unexplained) == ((date(2026, 3, 2),), ())
     purse.run("backfill", NINTH, NINTH)
     assert purse.findings()[-1] == (None, "waits for days")
@@ -200,10 +202,10 @@ def test_a_run_whose_days_stay_open_says_that_the_proof_waits_for_them(purse):
     purse.vendor.policies = replace(purse.vendor.policies, json_limit=10)
     purse.vendor.faults.add("status", action="get_billing_csv", times=None)
     purse.vendor.dataset.replace(charges(TENTH, 25))
-    report = run_account(
-        purse.settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=purse.clock
+    report = run_sync(
+        purse.settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result, clock=purse.clock
     )
-    assert exit_code_of(report) == 69
+    assert code_for_result(report) == 69
     assert (report.balance.waits_for, report.balance.unexplained) == (tuple(report.tally.missing_days), ())
     assert report.balance.waits_for
 
@@ -286,7 +288,7 @@ def answer(balance):
 def test_a_balance_that_cannot_be_read_costs_one_try_and_changes_nothing_else(purse, fault):
     purse.vendor.faults.add(**fault, action="get_balance", times=None)
     report = purse.run(retry_attempts=5, retry_max_wait=60.0)
-    assert (exit_code_of(report), report.tally.new, report.watermark) == (0, 2, TENTH)
+    assert (code_for_result(report), report.tally.new, report.watermark) == (0, 2, TENTH)
     assert (report.balance, purse.moments()) == (None, [])
     assert [request.action for request in purse.vendor.requests].count("get_balance") == 2
 
@@ -294,8 +296,8 @@ def test_a_balance_that_cannot_be_read_costs_one_try_and_changes_nothing_else(pu
 def test_a_run_waits_no_longer_for_a_balance_than_its_bound_allows(purse):
     purse.vendor.faults.add("hang", action="get_balance", times=None)
     report = purse.run(timeout=0.2)
-    assert (exit_code_of(report), report.balance) == (0, None)
-    assert report.seconds < HURRIED_SECONDS, "the shorter of the two holds"
+    assert (code_for_result(report), report.balance) == (0, None)
+    assert report.seconds < SHORT_TIMEOUT_SECONDS, "the shorter of the two holds"
 
 
 def test_what_was_read_before_is_kept_where_it_cannot_be_read_after(purse):
@@ -309,8 +311,8 @@ def test_a_run_that_fails_keeps_no_balance_and_says_what_it_knows_of_it(purse):
     purse.vendor.faults.add("status", action="post_billing_data", times=None)
     purse.vendor.faults.add("status", action="get_billing_csv", times=None)
     settings = replace(purse.settings, low_balance=Decimal(10**6))
-    report = run_account(settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=purse.clock)
-    assert (exit_code_of(report), report.balance.is_low) == (69, True)
+    report = run_sync(settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result, clock=purse.clock)
+    assert (code_for_result(report), report.balance.is_low) == (69, True)
     assert purse.moments() == ["before", "after"]
 
 
@@ -330,7 +332,7 @@ def test_a_table_that_takes_no_balance_is_a_line_in_the_log_and_no_failure(purse
         )
     purse.charge(TENTH, 1)
     report = purse.run()
-    assert (exit_code_of(report), report.tally.new) == (0, 1)
+    assert (code_for_result(report), report.tally.new) == (0, 1)
     assert "the balance of this run is not kept" in caplog.text
     with purse.engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(balance_snapshots)) == 2

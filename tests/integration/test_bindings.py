@@ -12,10 +12,10 @@ from sqlalchemy import text
 from support.run_helpers import SILENT, token_of
 from support.sync_account import START, Account, charges, just_before
 
-from etl.cli.exit_codes import exit_code_of
+from etl.cli.exit_codes import code_for_result
 from etl.db.bindings import fingerprint_of
 from etl.errors import ConfigError
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 VLADIVOSTOK = ZoneInfo("Asia/Vladivostok")
@@ -36,12 +36,12 @@ def sqlite_account(sqlite_url, sandbox):
 def run(account, order=None, /, **changes):
     """The report of a run, and what it said."""
     said = []
-    report = run_account(
+    report = run_sync(
         replace(account.settings, **changes),
-        order or Order("sync"),
+        order or RunRequest("sync"),
         replace(SILENT, say=said.append),
         redact=str,
-        exit_code_of=exit_code_of,
+        code_for_result=code_for_result,
         clock=lambda: MORNING,
     )
     return report, said
@@ -51,16 +51,16 @@ def refused(account, order=None, /, **changes):
     """Why a run was refused with 78; it asked the vendor nothing and wrote nothing."""
     before, asked = account.dump(), len(account.vendor.requests)
     report, _ = run(account, order, **changes)
-    assert (type(report.error), exit_code_of(report)) == (ConfigError, 78), report.error
+    assert (type(report.error), code_for_result(report)) == (ConfigError, 78), report.error
     assert (account.dump(), len(account.vendor.requests)) == (before, asked)
     return str(report.error)
 
 
 ORDERS = [
-    Order("sync"),
-    Order("sync", dry_run=True),
-    Order("backfill", date(2026, 3, 9), date(2026, 3, 9)),
-    Order("accept", date(2026, 3, 9), date(2026, 3, 9)),
+    RunRequest("sync"),
+    RunRequest("sync", dry_run=True),
+    RunRequest("backfill", date(2026, 3, 9), date(2026, 3, 9)),
+    RunRequest("accept", date(2026, 3, 9), date(2026, 3, 9)),
 ]
 of_each_order = pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"{order.command} {order.dry_run}")
 
@@ -105,7 +105,7 @@ def test_two_accounts_of_the_configuration_file_may_share_a_token_and_are_warned
 def test_a_changed_token_is_taken_and_said_once(account):
     account.run()
     changed = {"api_token": token_of(account.vendor, "renewed")}
-    _, said = run(account, Order("sync", dry_run=True), **changed)
+    _, said = run(account, RunRequest("sync", dry_run=True), **changed)
     assert "the token is another one" in "".join(said)
     report, said = run(account, **changed)
     assert (report.error, "the token is another one" in "".join(said)) == (None, True)
@@ -137,7 +137,7 @@ def test_of_two_first_runs_at_once_under_two_labels_one_is_refused(account):
     with just_before("INSERT INTO sync_runs", begin_the_other):  # its checks are over, and nothing is committed
         reports.append(run(account, account="one", api_token=other.api_token))
     threads[0].join(timeout=60)
-    codes = sorted(exit_code_of(report) for report, _ in reports)
+    codes = sorted(code_for_result(report) for report, _ in reports)
     assert codes == [0, 78]
     assert len(account.read("SELECT label FROM accounts WHERE label <> 'default'")) == 1
 
@@ -145,7 +145,7 @@ def test_of_two_first_runs_at_once_under_two_labels_one_is_refused(account):
 def test_an_account_that_never_stored_a_day_is_new(sqlite_account):
     sqlite_account.run()
     report, _ = run(sqlite_account, account="defualt", api_token="wrong")
-    assert exit_code_of(report) == 77
+    assert code_for_result(report) == 77
     assert "BILLING_ACCOUNT=default" in refused(sqlite_account, account="defualt")
 
 
@@ -176,16 +176,16 @@ def test_an_account_of_an_older_version_does_not_take_a_zone_that_its_last_run_d
 def test_only_a_suspect_day_can_be_accepted(sqlite_account, day):
     sqlite_account.run()
     before = sqlite_account.dump()
-    report, _ = run(sqlite_account, Order("accept", day, day))
-    assert (exit_code_of(report), f"{day} is not suspect" in str(report.error)) == (1, True)
+    report, _ = run(sqlite_account, RunRequest("accept", day, day))
+    assert (code_for_result(report), f"{day} is not suspect" in str(report.error)) == (1, True)
     assert sqlite_account.dump() == before
 
 
 @pytest.mark.parametrize("anyway", [True, False])
 def test_nothing_can_be_accepted_before_the_first_sync(sqlite_account, anyway):
     day = date(2026, 3, 9)
-    report, _ = run(sqlite_account, Order("accept", day, day, even_if_not_suspect=anyway))
-    assert (exit_code_of(report), "nothing of the account default is stored" in str(report.error)) == (1, True)
+    report, _ = run(sqlite_account, RunRequest("accept", day, day, even_if_not_suspect=anyway))
+    assert (code_for_result(report), "nothing of the account default is stored" in str(report.error)) == (1, True)
     assert sqlite_account.read("SELECT * FROM accounts") == []
 
 
@@ -195,7 +195,7 @@ def test_an_accepted_day_moves_no_beginning_of_history(account, day):
     account.run()
     position = "SELECT first_day, last_synced_date FROM sync_state"
     before = account.read(position)
-    report, _ = run(account, Order("accept", day, day, even_if_not_suspect=True))
+    report, _ = run(account, RunRequest("accept", day, day, even_if_not_suspect=True))
     assert report.error is None
     assert account.read(position) == before
     assert account.run()[0] == 0

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from etl.db.dialects.bulk_insert import BATCH, LONGEST_STATEMENT, insert_columns
-from etl.db.engine import describe, open_engine, reading
-from etl.db.migrate import create_or_migrate
-from etl.db.records import read_records
+from etl.db.dialects.bulk_insert import BATCH_SIZE, MAX_STATEMENT_LENGTH, bulk_insert
+from etl.db.engine import describe_error, new_engine, read_connection
+from etl.db.migrate import ensure_current
+from etl.db.records import load_rows
 from etl.db.tables import billing_records
-from etl.model import bounds
+from etl.model import day_bounds
 
 SHARED = {"account_id": 1, "first_seen_at": "2026-03-11 06:30:00.000001", "updated_at": "2026-03-11 06:30:00.000001"}
 COLUMNS = (
@@ -33,8 +33,8 @@ HOSTILE = (
 
 @pytest.fixture
 def engine(database_url) -> Engine:
-    engine = open_engine(database_url)
-    create_or_migrate(engine)
+    engine = new_engine(database_url)
+    ensure_current(engine)
     return engine
 
 
@@ -45,7 +45,7 @@ def row(ordinal, info="ok", *, status: int | None = 1, code="0371"):
 
 def insert(engine, rows, shared=SHARED, columns=COLUMNS):
     with engine.begin() as connection:
-        insert_columns(connection, billing_records, shared, in_columns(rows, columns))
+        bulk_insert(connection, billing_records, shared, in_columns(rows, columns))
 
 
 def in_columns(rows, names=COLUMNS):
@@ -111,9 +111,9 @@ def test_a_hostile_text_is_read_back_as_it_was_given(engine, texts):
         for time, _, _, _, *rest in [row(number)]
     ]
     insert(engine, given)
-    with reading(engine) as connection:
-        found = read_records(connection, SHARED["account_id"], *bounds(date(2026, 3, 9)))
-        assert read_records(connection, SHARED["account_id"], *bounds(date(2026, 3, 10))) == []
+    with read_connection(engine) as connection:
+        found = load_rows(connection, SHARED["account_id"], *day_bounds(date(2026, 3, 9)))
+        assert load_rows(connection, SHARED["account_id"], *day_bounds(date(2026, 3, 10))) == []
     assert {(*one.record, one.ordinal, one.repeats, one.withdrawn) for one in found} == {
         (time, phone, code, status, info, Decimal(price), ordinal, repeats, False)
         for time, phone, code, ordinal, status, info, price, repeats, _utc in given
@@ -121,7 +121,7 @@ def test_a_hostile_text_is_read_back_as_it_was_given(engine, texts):
     assert {type(one.id) for one in found} == {int}
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 1023, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH + 1021])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 1023, BATCH_SIZE - 1, BATCH_SIZE, BATCH_SIZE + 1, 2 * BATCH_SIZE + 1021])
 def test_any_number_of_rows_is_inserted_once_and_in_their_order(engine, size):
     insert(engine, (row(number, f"{number}", status=number % 7 or None) for number in range(size)))
     assert stored(engine, "ordinal", "status", "status_info") == [(n, n % 7 or None, f"{n}") for n in range(size)]
@@ -130,7 +130,7 @@ def test_any_number_of_rows_is_inserted_once_and_in_their_order(engine, size):
 
 def test_rows_too_long_for_one_statement_are_inserted_all_the_same(engine):
     # Together more than the 16 MiB that a MariaDB server takes at once.
-    infos = ["я" * (LONGEST_STATEMENT // 4) + str(number) for number in range(40)]
+    infos = ["я" * (MAX_STATEMENT_LENGTH // 4) + str(number) for number in range(40)]
     insert(engine, [row(number, info) for number, info in enumerate(infos)])
     assert stored(engine, "status_info") == [(info,) for info in infos]
 
@@ -141,7 +141,7 @@ def test_a_backslash_is_none_but_itself_where_the_server_takes_it_for_no_escape(
     with engine.begin() as connection:
         connection.exec_driver_sql("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'")
         rows = [row(n, info) for n, info in enumerate(infos)]
-        insert_columns(connection, billing_records, SHARED, in_columns(rows))
+        bulk_insert(connection, billing_records, SHARED, in_columns(rows))
     assert stored(engine, "status_info") == [(info,) for info in infos]
 
 
@@ -151,6 +151,6 @@ def test_a_row_that_is_refused_leaves_none_behind_and_stands_in_no_error(engine,
         insert(engine, [row(1, info), row(2, info), row(1, info)])
     error = raised.value
     assert PHONE not in str(error.statement)
-    assert PHONE not in describe(error)
+    assert PHONE not in describe_error(error)
     with engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(billing_records)) == 0

@@ -16,9 +16,9 @@ from support.process_pool import SIZE, Crew, no_lock
 from support.run_helpers import settings_of, token_of
 from support.sync_account import LAST_CLOSED, MORNING, START, Account, charges, just_before, wait_until_somebody_waits
 
-from etl.db.ledger import begin_run, end_run
+from etl.db.ledger import begin_run, finish_run
 from etl.db.migrate import migrate
-from etl.db.retry import try_again
+from etl.db.retry import retry_transaction
 
 ROUNDS = 25
 """With the lock, and as many without."""
@@ -166,7 +166,7 @@ def test_two_first_runs_that_both_write_the_accounts_row_get_two_fences(account)
 
         with engine.begin() as connection:
             first = begin(connection)
-            thread, results = started(lambda: try_again(later, also=(IntegrityError,)))
+            thread, results = started(lambda: retry_transaction(later, also=(IntegrityError,)))
             wait_until_somebody_waits(engine)
         thread.join(60)
     assert len(inserts) == 1
@@ -184,7 +184,7 @@ def test_a_run_that_ends_and_a_run_that_begins_do_not_wait_for_each_other(accoun
 
     def end():
         with engine.begin() as connection:
-            end_run(connection, run, outcome="done", exit_code=0, error=None, now=MORNING)
+            finish_run(connection, run, outcome="done", exit_code=0, error=None, now=MORNING)
 
     threads = []
 

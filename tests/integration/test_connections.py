@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import Engine, Pool, event
 from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions
 
-from etl.db.engine import keep_connected, open_engine
-from etl.db.lock import hold_lock
-from etl.db.migrate import create_or_migrate
+from etl.db.engine import new_engine, pooled_engine
+from etl.db.lock import advisory_lock
+from etl.db.migrate import ensure_current
 
 servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 
@@ -20,7 +20,7 @@ servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], ind
 def account(database_url, sandbox):
     sandbox.dataset.replace([*charges(START, 3), *charges(LAST_CLOSED, 4), *charges("2026-03-11", 2)])
     account = Account(database_url, sandbox)
-    create_or_migrate(account.engine)
+    ensure_current(account.engine)
     return account
 
 
@@ -63,7 +63,7 @@ def test_a_run_that_ends_early_leaves_no_connection(account):
 @servers
 @pytest.mark.fault(99)
 def test_a_session_that_ends_between_two_transactions_costs_nothing(account):
-    other = open_engine(account.settings.database_url)
+    other = new_engine(account.settings.database_url)
     with seen(Engine, begin="begun") as quiet:
         assert account.run(account="one", window_days=1) == (0, "")
     with seen(Engine, begin="begun") as disturbed:
@@ -75,9 +75,9 @@ def test_a_session_that_ends_between_two_transactions_costs_nothing(account):
 @servers
 @pytest.mark.fault(91, 92)
 def test_a_lock_is_given_back_with_its_block_though_connections_are_kept(database_url):
-    other = open_engine(database_url)
-    with keep_connected(database_url) as engine:
-        with hold_lock(engine, "account-a", wait=0):
+    other = new_engine(database_url)
+    with pooled_engine(database_url) as engine:
+        with advisory_lock(engine, "account-a", wait=0):
             pass
-        with engine.connect(), hold_lock(other, "account-a", wait=0):
+        with engine.connect(), advisory_lock(other, "account-a", wait=0):
             pass

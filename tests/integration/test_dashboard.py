@@ -16,24 +16,24 @@ from datasette_dashboards import replace_opts_in_query
 from sqlalchemy import insert, text
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import open_engine, parse_url, sqlite_path
+from etl.db.engine import new_engine, parse_url, sqlite_path
 from etl.db.tables import balance_snapshots
-from etl.errors import ConfigError, DatabaseFailed
-from etl.reports.charts import ANY, QUERIES, define_query, draw_charts
-from etl.reports.columns import Kind
+from etl.errors import ConfigError, DatabaseError
+from etl.reports.charts import NO_FILTER, QUERIES, all_charts, build_query
+from etl.reports.columns import ColumnType
 from etl.reports.dashboard.app import (
     PAGE,
-    address_of,
+    allowed_queries,
+    bind,
     define_dashboard,
     is_loopback,
-    listen,
     open_dashboard,
-    own_queries,
     require_libraries,
+    url_of,
 )
-from etl.reports.dashboard.snapshot import is_snapshot, require_views, take_snapshot
+from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
 from etl.services.numbering import import_plan
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 PHONE, CODE, INFO = "+79243555100", "0371", "no answer of +79243555100"
@@ -67,7 +67,7 @@ LISTED = {
 
 def fill(url, vendor, folder):
     """Two accounts, one day of which was restated, with balances and operators."""
-    engine = open_engine(url)
+    engine = new_engine(url)
     plan = folder / "DEF-9xx.csv"
     heading = "АВС/ DEF;От;До;Емкость;Оператор;Регион;Территория ГАР;ИНН"
     plan.write_text(
@@ -77,8 +77,8 @@ def fill(url, vendor, folder):
         settings = settings_of(url, vendor, date(2026, 3, 6), account=label)
         for now, records in ((NOW, listed[1:]), (NOW + timedelta(minutes=1), listed)):
             vendor.dataset.replace(records)
-            report = run_account(
-                settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda now=now: now
+            report = run_sync(
+                settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda now=now: now
             )
             assert report.error is None
     import_plan(settings, [plan], clock=lambda: NOW)
@@ -123,7 +123,7 @@ def account_files(database_url, sandbox, tmp_path):
     engine = fill(database_url, sandbox, tmp_path)
     require_views(engine)
     path = tmp_path / "snapshot.db"
-    take_snapshot(engine, path)
+    create_snapshot(engine, path)
     file = sqlite_path(engine.url)
     return engine, [Visitor(path, at_rest=True), *([Visitor(file, at_rest=False)] if file else [])]
 
@@ -144,7 +144,7 @@ def as_drawn(rows, columns):
     def value(name, kind, given):
         if given is None:
             return None
-        return f"{float(given):.12g}" if kind is Kind.AMOUNT else given if isinstance(given, int) else str(given)
+        return f"{float(given):.12g}" if kind is ColumnType.AMOUNT else given if isinstance(given, int) else str(given)
 
     kept = {name: kind for name, kind in columns.items() if name != "hours_behind"}
     drawn = [{name: value(name, kind, row[name]) for name, kind in kept.items()} for row in rows]
@@ -153,10 +153,10 @@ def as_drawn(rows, columns):
 
 def rows_of(engine, name, filters):
     """What the database itself says, the filters being conditions of ours."""
-    account = f"account = '{filters['account'].replace(QUOTE, QUOTE * 2)}'" if "account" in filters else ANY
+    account = f"account = '{filters['account'].replace(QUOTE, QUOTE * 2)}'" if "account" in filters else NO_FILTER
     bounds = (("since", ">="), ("until", "<="))
-    days = " AND ".join(f"day {sign} '{filters[name]}'" for name, sign in bounds if name in filters) or ANY
-    query = define_query(name, engine.dialect.name, accounts=account, days=days)
+    days = " AND ".join(f"day {sign} '{filters[name]}'" for name, sign in bounds if name in filters) or NO_FILTER
+    query = build_query(name, engine.dialect.name, accounts=account, days=days)
     with engine.connect() as connection:
         return connection.execute(text(query)).mappings().all()
 
@@ -164,7 +164,7 @@ def rows_of(engine, name, filters):
 def queries():
     """By the rows it shows, a chart's query as the plugin has it."""
     charts = define_dashboard()["charts"]
-    return {chart.rows: charts[chart.name]["query"] for chart in draw_charts()}
+    return {chart.rows: charts[chart.name]["query"] for chart in all_charts()}
 
 
 CHOICES = {
@@ -189,7 +189,7 @@ def test_each_chart_has_the_rows_of_the_database_under_each_choice_of_filters(ac
 
 def test_every_amount_is_drawn_as_a_number_however_large(visitor):
     for name, query in queries().items():
-        amounts = [column for column, kind in QUERIES[name].columns.items() if kind is Kind.AMOUNT]
+        amounts = [column for column, kind in QUERIES[name].columns.items() if kind is ColumnType.AMOUNT]
         for row in visitor.rows(replace_opts_in_query(query, {})):
             assert all(isinstance(row[column], float | None) for column in amounts)
     spend = define_dashboard()["charts"]["spend"]["query"]
@@ -204,7 +204,7 @@ def test_the_pages_ask_only_queries_that_pass(visitor):
     asked = {
         replace_opts_in_query(chart["query"], filters) for chart in charts.values() for filters in CHOICES.values()
     }
-    assert asked <= own_queries()
+    assert asked <= allowed_queries()
     for address in (PAGE, *(f"{PAGE}/{name}" for name in charts)):
         answer = visitor.get(f"{address}?{urlencode({'account': HOSTILE})}")
         assert answer.status_code == 200
@@ -222,7 +222,7 @@ def test_a_charts_rows_can_be_read_and_saved_as_text(visitor):
     assert len(saved.text.splitlines()) > len(LISTED)
 
 
-OWN = urlencode({"sql": min(own_queries())})
+OWN = urlencode({"sql": min(allowed_queries())})
 PRYING = [
     "/billing", "/billing/billing", "/billing/billing.json", "/billing/billing_records", "/billing.db", "/billing?sql=",
     "/billing.json?sql=SELECT+phone+FROM+billing", f"/billing.json?{OWN}&sql=SELECT+1", f"/billing.json?{OWN}+",
@@ -265,7 +265,7 @@ def test_what_a_run_brings_is_shown_without_a_new_start(visitor, on_sqlite):
 
 
 def test_a_snapshot_holds_no_person(on_sqlite, tmp_path):
-    take_snapshot(on_sqlite, tmp_path / "snapshot.db")
+    create_snapshot(on_sqlite, tmp_path / "snapshot.db")
     content = (tmp_path / "snapshot.db").read_bytes()
     assert is_snapshot(tmp_path / "snapshot.db")
     assert HOSTILE.encode() in content
@@ -280,12 +280,12 @@ def test_only_a_snapshot_is_taken_for_one(on_sqlite, tmp_path):
 
 
 def test_a_database_without_views_is_told(tmp_path):
-    with pytest.raises(DatabaseFailed, match="no database yet; run: billing-etl sync"):
-        require_views(open_engine(parse_url(f"sqlite:///{tmp_path / 'none.db'}")))
+    with pytest.raises(DatabaseError, match="no database yet; run: billing-etl sync"):
+        require_views(new_engine(parse_url(f"sqlite:///{tmp_path / 'none.db'}")))
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE other (one INTEGER)")
-    with pytest.raises(DatabaseFailed, match="lacks some of its views; run: billing-etl migrate"):
-        require_views(open_engine(parse_url(f"sqlite:///{tmp_path / 'other.db'}")))
+    with pytest.raises(DatabaseError, match="lacks some of its views; run: billing-etl migrate"):
+        require_views(new_engine(parse_url(f"sqlite:///{tmp_path / 'other.db'}")))
 
 
 @pytest.mark.parametrize("module", ["datasette", "datasette_dashboards"])
@@ -297,7 +297,7 @@ def test_a_library_that_is_missing_is_named_with_its_cure(monkeypatch, module):
 
 def test_a_path_with_signs_of_its_own_is_opened(on_sqlite, tmp_path):
     path = tmp_path / "a#b ?c %41.db"
-    take_snapshot(on_sqlite, path)
+    create_snapshot(on_sqlite, path)
     query = replace_opts_in_query(queries()["freshness"], {})
     assert len(Visitor(path, at_rest=True).rows(query)) == len(LISTED)
 
@@ -312,7 +312,7 @@ def test_only_this_machine_reaches_the_loopback(host, loopback):
 
 
 def test_a_port_that_is_taken_is_one_line():
-    with listen("127.0.0.1", 0) as door:
-        assert address_of(door) == f"http://127.0.0.1:{door.getsockname()[1]}{PAGE}"
+    with bind("127.0.0.1", 0) as door:
+        assert url_of(door) == f"http://127.0.0.1:{door.getsockname()[1]}{PAGE}"
         with pytest.raises(ConfigError, match=r"^--host 127\.0\.0\.1 --port \d+: Address already in use$"):
-            listen("127.0.0.1", door.getsockname()[1])
+            bind("127.0.0.1", door.getsockname()[1])

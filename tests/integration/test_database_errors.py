@@ -14,7 +14,7 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 from support.secret_leaks import PASSWORD
 
-from etl.db.engine import describe, is_transient, open_engine
+from etl.db.engine import describe_error, is_retryable, new_engine
 from etl.db.migrate import migrate
 
 PHONE = "9243555100"
@@ -142,7 +142,7 @@ def test_a_user_without_permissions(sync, database_url, mariadb_user, vendor):
 @servers
 @pytest.mark.fault(69)
 def test_waiting_too_long_for_a_lock_may_pass_when_it_is_tried_again(database_url):
-    engine = open_engine(database_url)
+    engine = new_engine(database_url)
     migrate(engine)
     impatient = {
         "postgresql": "SET LOCAL lock_timeout = '10ms'",
@@ -156,8 +156,8 @@ def test_waiting_too_long_for_a_lock_may_pass_when_it_is_tried_again(database_ur
         with pytest.raises(OperationalError) as caught:
             second.execute(text("UPDATE accounts SET label = 'c'"))
         second.rollback()
-    assert is_transient(caught.value)
-    assert "a lock in the database was not given up in time" in describe(caught.value)
+    assert is_retryable(caught.value)
+    assert "a lock in the database was not given up in time" in describe_error(caught.value)
 
 
 def test_a_folder_that_does_not_exist(sync, tmp_path, vendor):
@@ -183,7 +183,7 @@ def test_a_file_that_is_no_database(sync, tmp_path, vendor):
 
 
 def test_a_file_that_may_only_be_read(sync, sqlite_url, vendor):
-    engine = open_engine(sqlite_url)
+    engine = new_engine(sqlite_url)
     migrate(engine)
     with engine.connect() as connection:
         connection.connection.driver_connection.execute("PRAGMA journal_mode = DELETE")
@@ -197,7 +197,7 @@ def test_a_file_that_may_only_be_read(sync, sqlite_url, vendor):
 
 
 def test_a_schema_that_is_newer(sync, sqlite_url, vendor):
-    engine = open_engine(sqlite_url)
+    engine = new_engine(sqlite_url)
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -220,7 +220,7 @@ def test_a_schema_that_may_not_be_made(sync, database_url, vendor):
 @pytest.mark.fault(121, 122)
 @pytest.mark.parametrize("options", [[], ["-vv", "--log-format", "json"]])
 def test_a_row_that_the_database_refuses_is_not_told(sync, database_url, options):
-    engine = open_engine(database_url)
+    engine = new_engine(database_url)
     migrate(engine)
     with engine.begin() as connection:
         if database_url.get_backend_name() == "sqlite":

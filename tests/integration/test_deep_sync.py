@@ -10,10 +10,10 @@ from sqlalchemy import event, text
 from support.run_helpers import SILENT, settings_of
 from support.sync_account import charges
 
-from etl.cli.exit_codes import exit_code_of
-from etl.db.engine import open_engine
-from etl.ops.status_query import Terms, read_status
-from etl.services.sync import Order, run_account
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine
+from etl.ops.status_query import StatusOptions, read_status
+from etl.services.sync import RunRequest, run_sync
 
 DAY = timedelta(days=1)
 TODAY = date(2026, 3, 11)
@@ -29,7 +29,7 @@ class Sweeper:
         self.vendor = vendor
         vendor.dataset.replace(record for day in DAYS for record in charges(day, 27))
         self.settings = settings_of(url, vendor, FIRST)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = MORNING
         self.said: list[str] = []
 
@@ -37,15 +37,15 @@ class Sweeper:
         self.now += timedelta(minutes=1)
         self.said.clear()
         self.vendor.requests.clear()
-        report = run_account(
+        report = run_sync(
             replace(self.settings, **changes),
-            Order("sync", dry_run=dry_run, deep=deep),
+            RunRequest("sync", dry_run=dry_run, deep=deep),
             replace(SILENT, say=self.said.append),
             redact=str,
-            exit_code_of=exit_code_of,
+            code_for_result=code_for_result,
             clock=lambda: self.now,
         )
-        return exit_code_of(report), report.tally
+        return code_for_result(report), report.tally
 
     def forget_before(self, moment):
         """The vendor serves nothing older any more."""
@@ -53,7 +53,7 @@ class Sweeper:
         self.vendor.dataset.remove(gone)
 
     def lateness(self, lookback=7):
-        terms = {"default": Terms(self.settings.timezone, lookback)}
+        terms = {"default": StatusOptions(self.settings.timezone, lookback)}
         with self.engine.connect() as connection:
             return read_status(connection, ["default"], self.now, terms)[0].lateness
 

@@ -18,15 +18,15 @@ from sqlalchemy import event, text
 from support.run_helpers import SILENT, settings_of
 
 from etl import signals
-from etl.atomic_file import whole_file
-from etl.db.engine import open_engine, parse_url, reading
-from etl.errors import ConfigError, DatabaseFailed, NoRoom, Stopped
+from etl.atomic_file import atomic_write
+from etl.db.engine import new_engine, parse_url, read_connection
+from etl.errors import ConfigError, DatabaseError, DiskFullError, Interrupted
 from etl.reports import parquet_writer
 from etl.reports.columns import COLUMNS
-from etl.reports.csv_writer import plain_text, write_csv
-from etl.reports.export import FORMATS, export_records, open_format
-from etl.reports.query import BATCH, Selection, read_batches
-from etl.services.sync import Order, run_account
+from etl.reports.csv_writer import unescape, write_csv
+from etl.reports.export import FORMATS, export_records, writer_for
+from etl.reports.query import BATCH, ExportFilter, iter_batches
+from etl.services.sync import RunRequest, run_sync
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, 0, 1, tzinfo=UTC)
@@ -69,21 +69,21 @@ class Account:
 
     def __init__(self, url, vendor, label="=default", listed=LISTED):
         vendor.dataset.replace(listed)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.settings = settings_of(url, vendor, date(2026, 3, 8), account=label)
         self.now = MORNING
         self.sync()
 
     def sync(self):
-        report = run_account(
-            self.settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: self.now
+        report = run_sync(
+            self.settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: self.now
         )
         assert report.error is None
 
     def export(self, ending=".csv", *, anonymise=False, output=None, **selection):
         file = BytesIO()
         exported = export_records(
-            self.engine, Selection(**selection), open_format(ending), output or nullcontext(file), zone=ZONE,
+            self.engine, ExportFilter(**selection), writer_for(ending), output or nullcontext(file), zone=ZONE,
             anonymise=anonymise,
         )  # fmt: skip
         return exported, file.getvalue()
@@ -130,7 +130,7 @@ def test_every_hostile_text_is_in_the_file_and_none_of_them_runs(account):
     exported, content = account.export()
     rows = cells(content)
     assert exported.rows == len(rows) == len(LISTED) - 8
-    assert [plain_text(row["status_info"]) for row in rows[: len(TEXTS)]] == [
+    assert [unescape(row["status_info"]) for row in rows[: len(TEXTS)]] == [
         info.replace("\x00", "\ufffd") for info in TEXTS
     ]
     for row in rows:
@@ -177,7 +177,7 @@ def test_a_parquet_file_has_the_same_rows_and_exact_types(account):
     exported, content = account.export(".parquet")
     table = parquet.read_table(BytesIO(content))
     _, as_csv = account.export()
-    told = [{name: plain_text(value) for name, value in row.items()} for row in cells(as_csv)]
+    told = [{name: unescape(value) for name, value in row.items()} for row in cells(as_csv)]
     assert exported.rows == len(told)
     assert as_in_csv(table) == told
     label = "dictionary<values=string, indices=int32, ordered=0>"
@@ -207,8 +207,8 @@ def test_rows_come_from_the_server_a_batch_at_a_time(database_url, sandbox):
             cursors.append(cursor)
 
     event.listen(account.engine, "before_cursor_execute", note)
-    with reading(account.engine) as connection:
-        batches = read_batches(connection, Selection())
+    with read_connection(account.engine) as connection:
+        batches = iter_batches(connection, ExportFilter())
         assert len(next(batches)) == BATCH
         # SQLite has nothing but such cursors; of the servers' drivers these two leave the other rows on the server.
         assert type(cursors[0]).__name__ == {
@@ -306,11 +306,11 @@ def folder(tmp_path):
 def test_a_file_has_the_mode_the_umask_leaves_or_that_of_the_file_it_replaces(folder):
     before = os.umask(0o027)
     try:
-        with whole_file(folder / "a.csv") as file:
+        with atomic_write(folder / "a.csv") as file:
             file.write(b"one")
         assert stat.S_IMODE((folder / "a.csv").stat().st_mode) == 0o640
         (folder / "a.csv").chmod(0o604)
-        with whole_file(folder / "a.csv") as file:
+        with atomic_write(folder / "a.csv") as file:
             file.write(b"two")
     finally:
         os.umask(before)
@@ -322,13 +322,13 @@ def test_until_it_is_whole_the_old_file_is_there_and_nothing_else_after_an_error
     (folder / "a.csv").write_bytes(b"old")
 
     def fail(error):
-        with whole_file(folder / "a.csv") as file:
+        with atomic_write(folder / "a.csv") as file:
             file.write(b"new")
             file.flush()
             assert (folder / "a.csv").read_bytes() == b"old"
             raise error
 
-    for error in (ValueError("a bug"), Stopped(signal.SIGTERM)):
+    for error in (ValueError("a bug"), Interrupted(signal.SIGTERM)):
         with pytest.raises(type(error)):
             fail(error)
         assert ((folder / "a.csv").read_bytes(), files_of(folder)) == (b"old", ["a.csv"])
@@ -336,7 +336,7 @@ def test_until_it_is_whole_the_old_file_is_there_and_nothing_else_after_an_error
 
 def test_a_link_is_followed(folder):
     (folder / "a.csv").symlink_to("b.csv")
-    with whole_file(folder / "a.csv") as file:
+    with atomic_write(folder / "a.csv") as file:
         file.write(b"new")
     assert ((folder / "b.csv").read_bytes(), (folder / "a.csv").is_symlink()) == (b"new", True)
 
@@ -345,7 +345,7 @@ def test_what_cannot_be_written_is_named(folder):
     os.mkfifo(folder / "pipe.csv")
     (folder / "a.csv").write_text("a file")
     for path in (folder / "nowhere" / "a.csv", folder / "a.csv" / "b.csv", folder / "pipe.csv", folder / ("x" * 300)):
-        with pytest.raises(ConfigError, match=r"--out '.*' cannot be written: ."), whole_file(path):
+        with pytest.raises(ConfigError, match=r"--out '.*' cannot be written: ."), atomic_write(path):
             pass
     assert files_of(folder) == ["a.csv", "pipe.csv"]
 
@@ -360,8 +360,8 @@ def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
     try:
         with on_sqlite.engine.connect():
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-            with pytest.raises(NoRoom, match="cannot be written: File too large"):
-                on_sqlite.export(ending, output=whole_file(folder / f"a{ending}"))
+            with pytest.raises(DiskFullError, match="cannot be written: File too large"):
+                on_sqlite.export(ending, output=atomic_write(folder / f"a{ending}"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
@@ -376,28 +376,28 @@ def test_a_signal_between_two_batches_ends_the_export_and_leaves_nothing(account
         for batch in batches:
             seen.append(len(batch))
             if len(seen) == 2:
-                signals._receive(signal.SIGTERM, None)
+                signals._handle(signal.SIGTERM, None)
         return 0
 
     monkeypatch.setattr(signals, "GRACE_SECONDS", 3600)
     try:
-        with pytest.raises(Stopped):
-            export_records(account.engine, Selection(), write, whole_file(folder / "a.csv"), zone=ZONE)
+        with pytest.raises(Interrupted):
+            export_records(account.engine, ExportFilter(), write, atomic_write(folder / "a.csv"), zone=ZONE)
     finally:
-        signals._switch.received = None
+        signals._state.received = None
     assert (seen, files_of(folder)) == ([10, 10], [])
 
 
 def test_a_database_that_is_not_there_or_empty_is_an_error_and_makes_no_file(database_url, folder):
-    engine = open_engine(database_url)
-    with pytest.raises(DatabaseFailed, match=r"billing-etl (sync|migrate)"):
-        export_records(engine, Selection(), write_csv, whole_file(folder / "a.csv"), zone=ZONE)
+    engine = new_engine(database_url)
+    with pytest.raises(DatabaseError, match=r"billing-etl (sync|migrate)"):
+        export_records(engine, ExportFilter(), write_csv, atomic_write(folder / "a.csv"), zone=ZONE)
     assert files_of(folder) == []
 
 
 def test_an_export_waits_for_nobody_and_nobody_waits_for_it(account):
-    with reading(account.engine) as connection:
-        batches = read_batches(connection, Selection())
+    with read_connection(account.engine) as connection:
+        batches = iter_batches(connection, ExportFilter())
         next(batches)
         account.now += timedelta(days=1)
         account.sync()

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions, wait_until_somebody_waits
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def sleeper(account, tmp_path):
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 @pytest.mark.fault(95)
 def test_a_run_that_slept_past_its_lock_writes_nothing_of_the_old_answer_it_holds(account, sleeper):
-    other = open_engine(account.settings.database_url)
+    other = new_engine(account.settings.database_url)
     account.vendor.dataset.replace([*charges(START, 9), *charges(LAST_CLOSED, 9, info="old")])
     with other.begin() as connection:
         # Its answer is in its hands when it comes to its transaction, and finds the account's state taken.

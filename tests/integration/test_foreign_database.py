@@ -14,12 +14,12 @@ from support.run_helpers import SILENT, settings_of
 from support.schema_catalog import told_by
 
 from etl.checks.runner import check_database
-from etl.db.engine import open_engine
-from etl.db.migrate import create_or_migrate, is_current, migrate
+from etl.db.engine import new_engine
+from etl.db.migrate import ensure_current, has_current_schema, migrate
 from etl.db.tables import SCHEMA_REVISION, metadata
 from etl.db.views import VIEWS
-from etl.errors import CheckFailed, SchemaMismatch
-from etl.services.sync import Order, prepare_database, run_account
+from etl.errors import CheckFailedError, SchemaMismatchError
+from etl.services.sync import RunRequest, ensure_schema, run_sync
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 VERSION = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
@@ -46,7 +46,7 @@ THEIRS = {
 
 @pytest.fixture
 def engine(database_url):
-    return open_engine(database_url)
+    return new_engine(database_url)
 
 
 def execute(engine, *statements):
@@ -70,12 +70,12 @@ def everything(engine):
 def refuses(engine, settings):
     """Whether nothing that would write does so; what it says."""
     before = everything(engine)
-    for write in (migrate, create_or_migrate):
-        with pytest.raises(SchemaMismatch, match=r"take a database of its own for each") as refused:
+    for write in (migrate, ensure_current):
+        with pytest.raises(SchemaMismatchError, match=r"take a database of its own for each") as refused:
             write(engine)
     for dry_run in (False, True):
-        with pytest.raises(SchemaMismatch, match=r"take a database of its own for each"):
-            prepare_database(engine, settings, dry_run=dry_run)
+        with pytest.raises(SchemaMismatchError, match=r"take a database of its own for each"):
+            ensure_schema(engine, settings, dry_run=dry_run)
     assert everything(engine) == before
     return str(refused.value)
 
@@ -92,12 +92,12 @@ def test_another_programs_database_is_recognised_and_left_as_it_is(engine, setti
     refuses(engine, settings)
     before = everything(engine)
     for command in ("sync", "backfill"):
-        order = Order(command, *((date(2026, 3, 10),) * 2 if command == "backfill" else ()))
-        report = run_account(settings, order, SILENT, redact=str, exit_code_of=lambda _: 74, clock=lambda: NOW)
-        assert isinstance(report.error, SchemaMismatch)
+        order = RunRequest(command, *((date(2026, 3, 10),) * 2 if command == "backfill" else ()))
+        report = run_sync(settings, order, SILENT, redact=str, exit_code_of=lambda _: 74, clock=lambda: NOW)
+        assert isinstance(report.error, SchemaMismatchError)
     assert sandbox.requests == []
     schema = next(line for line in check_database(engine, auto_migrate=True, mounts="") if line.name == "schema")
-    assert isinstance(schema.error, CheckFailed)
+    assert isinstance(schema.error, CheckFailedError)
     assert everything(engine) == before
 
 
@@ -131,14 +131,14 @@ def test_a_name_in_other_letters_is_recognised_where_it_may_be_the_same(engine, 
 )
 def test_what_only_postgresql_has_is_recognised_too(engine, settings, statement, named):
     execute(engine, statement)
-    with pytest.raises(SchemaMismatch, match=named):
-        create_or_migrate(engine)
+    with pytest.raises(SchemaMismatchError, match=named):
+        ensure_current(engine)
     assert named in refuses(engine, settings)
 
 
 @pytest.mark.fault(87)
 def test_a_view_of_a_person_under_a_name_of_ours_is_not_dropped(engine, settings):
-    create_or_migrate(engine)
+    ensure_current(engine)
     # As after the update to a version whose views have a name more.
     execute(engine, "DROP VIEW freshness", "CREATE VIEW freshness AS SELECT day, spend FROM synced_days")
     execute(engine, "UPDATE alembic_version SET version_num = '0003'")
@@ -147,19 +147,19 @@ def test_a_view_of_a_person_under_a_name_of_ours_is_not_dropped(engine, settings
     execute(engine, f"UPDATE alembic_version SET version_num = '{SCHEMA_REVISION}'")
     migrate(engine)
     with engine.connect() as connection:
-        assert is_current(connection)
+        assert has_current_schema(connection)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_a_migration_stays_in_the_schema_it_writes_into(database_url, tmp_path):
     with fresh_database("postgresql", tmp_path) as url:
-        execute(open_engine(url), "CREATE VIEW freshness AS SELECT 1 AS number", "CREATE SCHEMA mine")
-        engine = open_engine(url.update_query_dict({"options": "-csearch_path=mine,public"}))
-        create_or_migrate(engine)
+        execute(new_engine(url), "CREATE VIEW freshness AS SELECT 1 AS number", "CREATE SCHEMA mine")
+        engine = new_engine(url.update_query_dict({"options": "-csearch_path=mine,public"}))
+        ensure_current(engine)
         execute(engine, "DROP VIEW mine.freshness")
         migrate(engine)
         with engine.connect() as connection:
-            assert is_current(connection)
+            assert has_current_schema(connection)
             assert connection.scalar(text("SELECT number FROM public.freshness")) == 1
 
 
@@ -169,6 +169,6 @@ def test_a_database_of_another_program_keeps_its_journal(engine):
         database.execute("CREATE TABLE theirs (number INTEGER)")
     with engine.connect() as connection:
         assert connection.scalar(text("PRAGMA journal_mode")) == "delete"
-    create_or_migrate(engine)
+    ensure_current(engine)
     with engine.connect() as connection:
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"

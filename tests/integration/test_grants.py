@@ -15,14 +15,14 @@ from support.run_helpers import SILENT, settings_of
 import etl.db
 from etl.checks.privileges import require_privileges
 from etl.checks.runner import check_database
-from etl.db.engine import open_engine, parse_url
+from etl.db.engine import new_engine, parse_url
 from etl.db.migrate import migrate
 from etl.db.tables import metadata
 from etl.db.views import VIEWS
-from etl.errors import CheckFailed
-from etl.services.erase import forget_number
+from etl.errors import CheckFailedError
+from etl.services.erase import erase_number
 from etl.services.numbering import import_plan
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 
 GRANTS = Path(etl.db.__file__).parent / "grants"
 DATA = Path(__file__).parents[1] / "data" / "numbering"
@@ -65,7 +65,7 @@ class Users:
         return self.url.set(username=f"{self.prefix}_{role}", password=None)
 
     def engine_of(self, role):
-        return open_engine(self.url_of(role))
+        return new_engine(self.url_of(role))
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
@@ -91,7 +91,7 @@ def denied(engine, statement):
 @pytest.fixture
 def synced(users, sandbox):
     settings = settings_of(users.url_of("writer"), sandbox, date(2026, 3, 1))
-    report = run_account(settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW)
+    report = run_sync(settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW)
     assert report.error is None
     assert report.tally.new > 50
     return settings
@@ -100,7 +100,7 @@ def synced(users, sandbox):
 def test_the_writer_does_all_that_a_night_and_a_person_ask_for(users, synced):
     assert import_plan(synced, [DATA / "DEF-9xx.csv"], clock=lambda: NOW).rows == 7
     assert import_plan(synced, [DATA / "DEF-9xx.csv"], clock=lambda: NOW).replaced == 7
-    assert forget_number(synced, "+79000000000", wait=0, clock=lambda: NOW).rows is not None
+    assert erase_number(synced, "+79000000000", wait=0, clock=lambda: NOW).rows is not None
 
 
 def test_the_writer_may_change_no_schema(users, synced):
@@ -168,7 +168,7 @@ def test_a_check_names_the_grant_that_is_missing_and_the_one_that_gives_it(users
         user = f"{users.prefix}_{role}"
         if revoked:
             users.take(revoked[users.url.get_backend_name()] if isinstance(revoked, dict) else revoked, user)
-        with pytest.raises(CheckFailed) as refused:
+        with pytest.raises(CheckFailedError) as refused:
             privileges_of(users, role, auto_migrate=auto_migrate)
         words = str(refused.value)
         assert user in words
@@ -189,7 +189,7 @@ READ_ONLY = {
 
 def writing_line(url):
     return next(
-        line for line in check_database(open_engine(url), auto_migrate=False, mounts="") if line.name == "writing"
+        line for line in check_database(new_engine(url), auto_migrate=False, mounts="") if line.name == "writing"
     )
 
 
@@ -197,7 +197,7 @@ def test_a_check_says_no_where_the_server_takes_no_changes(users):
     url = users.url_of("writer")
     assert writing_line(url).error is None
     refused = writing_line(url.update_query_dict(READ_ONLY[url.get_backend_name()])).error
-    assert isinstance(refused, CheckFailed)
+    assert isinstance(refused, CheckFailedError)
     assert "may only be read" in str(refused)
 
 
@@ -210,7 +210,7 @@ def test_a_check_says_no_where_rows_are_hidden_from_the_user(users):
 
 
 def test_who_may_see_nothing_is_told_so(users):
-    with pytest.raises(CheckFailed, match=r"lacks .*INSERT, UPDATE, DELETE on accounts"):
+    with pytest.raises(CheckFailedError, match=r"lacks .*INSERT, UPDATE, DELETE on accounts"):
         privileges_of(users, "reader", auto_migrate=False)
 
 

@@ -15,9 +15,9 @@ import pytest
 import requests
 from pytelefonipapi import SettingAPI
 
-from etl.errors import UnknownRecord
+from etl.errors import UnknownRecordError
 from etl.extract.client import Client, RetryPolicy
-from etl.extract.transport import Limits, Transport
+from etl.extract.transport import RequestLimits, Transport
 from etl.sandbox import Dataset, Sandbox
 
 at = datetime.fromisoformat
@@ -42,7 +42,7 @@ def client(sandbox):
 
 @pytest.fixture
 def own(sandbox):
-    limits = Limits(timeout=20, deadline=20, max_bytes=1 << 20)
+    limits = RequestLimits(timeout=20, deadline=20, max_bytes=1 << 20)
     transport = Transport(sandbox.url, sandbox.token, limits, user_agent="test", redact=str)
     yield Client(transport, RetryPolicy(1, max_wait=0))
     transport.close()
@@ -100,7 +100,7 @@ def test_both_clients_read_the_same_status(client, own):
 
 def test_both_clients_understand_that_an_id_is_unknown(client, own):
     answer = client.get_status(10**8)
-    with pytest.raises(UnknownRecord, match=answer.error):
+    with pytest.raises(UnknownRecordError, match=answer.error):
         own.status(str(10**8))
 
 

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import Engine, Table, event, select, text
 from support.run_helpers import SILENT, settings_of, token_of
 
-from etl.db.engine import open_engine
-from etl.db.ledger import begin_run, find_account, move_watermark, read_position
-from etl.db.migrate import create_or_migrate
+from etl.db.engine import new_engine
+from etl.db.ledger import advance_watermark, begin_run, find_account, read_position
+from etl.db.migrate import ensure_current
 from etl.db.tables import (
     accounts,
     balance_snapshots,
@@ -29,10 +29,10 @@ from etl.db.tables import (
     sync_state,
     synced_days,
 )
-from etl.errors import RunElsewhere, TokenRefused, VendorUnavailable
-from etl.model import Window
-from etl.ops.status_query import Terms, read_status
-from etl.services.sync import Order, Report, run_account
+from etl.errors import AuthenticationError, ConcurrentRunError, SourceUnavailable
+from etl.model import DateRange
+from etl.ops.status_query import StatusOptions, read_status
+from etl.services.sync import RunRequest, RunResult, run_sync
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -70,9 +70,9 @@ class Job:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, date(2026, 3, 8))
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = MORNING
-        self.steps: list[Window] = []
+        self.steps: list[DateRange] = []
 
     def run(
         self, command="sync", since=None, until=None, *, dry_run=False, after_step=lambda: None, order=None, **changes
@@ -86,9 +86,9 @@ class Job:
             self.steps.append(window)
             after_step()
 
-        return run_account(
+        return run_sync(
             replace(self.settings, **changes),
-            Order(command, since, until, dry_run, **(order or {})),
+            RunRequest(command, since, until, dry_run, **(order or {})),
             replace(SILENT, step=step),
             redact=str,
             exit_code_of=exit_code_of,
@@ -132,7 +132,7 @@ class Job:
             return read_status(connection, [self.settings.account], self.now)[0]
 
 
-def exit_code_of(report: Report) -> int:
+def exit_code_of(report: RunResult) -> int:
     return 69 if report.error else 65 if report.needs_a_look else 0
 
 
@@ -404,11 +404,11 @@ def test_a_day_that_is_not_over_changes_without_a_line_and_closes_the_next_night
 def test_a_night_fetches_the_lookback_and_every_day_up_to_today(sqlite_job, vendor):
     sqlite_job.sync(start_date=date(2026, 2, 1))
     sqlite_job.sync()
-    assert sqlite_job.steps == [Window(date(2026, 3, 4), TENTH), Window(TODAY, TODAY)]
+    assert sqlite_job.steps == [DateRange(date(2026, 3, 4), TENTH), DateRange(TODAY, TODAY)]
     sqlite_job.sync(lookback_days=2, window_days=31)
-    assert sqlite_job.steps == [Window(NINTH, TODAY)]
+    assert sqlite_job.steps == [DateRange(NINTH, TODAY)]
     sqlite_job.sync(lookback_days=0)
-    assert sqlite_job.steps == [Window(TODAY, TODAY)]
+    assert sqlite_job.steps == [DateRange(TODAY, TODAY)]
 
 
 @pytest.mark.fault(110)
@@ -442,7 +442,7 @@ def test_the_watermark_stops_before_a_gap_and_the_next_sync_fills_it(job, vendor
     job.backfill(date(2026, 3, 6), date(2026, 3, 7))
     status = job.status()
     assert status.last_synced_date == date(2026, 3, 3)
-    assert status.gaps == (Window(date(2026, 3, 4), date(2026, 3, 5)),)
+    assert status.gaps == (DateRange(date(2026, 3, 4), date(2026, 3, 5)),)
     job.backfill(date(2026, 3, 5))
     assert job.status().last_synced_date == date(2026, 3, 3)
     job.backfill(date(2026, 3, 4))
@@ -455,7 +455,7 @@ def test_a_sync_that_begins_late_leaves_a_gap_that_does_not_hide(sqlite_job, ven
     sqlite_job.sync(start_date=date(2026, 3, 1), until=date(2026, 3, 3))
     sqlite_job.sync(since=date(2026, 3, 8))
     assert sqlite_job.status().last_synced_date == date(2026, 3, 3)
-    assert sqlite_job.status().gaps == (Window(date(2026, 3, 4), date(2026, 3, 7)),)
+    assert sqlite_job.status().gaps == (DateRange(date(2026, 3, 4), date(2026, 3, 7)),)
     sqlite_job.sync()
     assert (sqlite_job.status().last_synced_date, sqlite_job.status().gaps) == (TENTH, ())
 
@@ -474,7 +474,7 @@ def test_a_backfill_of_earlier_days_does_not_move_the_watermark(job, vendor):
     assert counts(job.backfill(date(2026, 2, 1), date(2026, 2, 3))) == (2, 0, 0, 0)
     status = job.status()
     assert (status.last_synced_date, status.records) == (TENTH, 2)
-    assert status.gaps == (Window(date(2026, 2, 4), date(2026, 3, 7)),)
+    assert status.gaps == (DateRange(date(2026, 2, 4), date(2026, 3, 7)),)
     job.backfill(date(2026, 2, 4), date(2026, 3, 7))
     assert (job.status().last_synced_date, job.status().gaps) == (TENTH, ())
 
@@ -492,7 +492,7 @@ def test_a_record_of_another_time_moves_no_watermark(sqlite_job, vendor):
 
 def test_nothing_is_fetched_of_days_to_come(sqlite_job, vendor):
     assert sqlite_job.backfill(TENTH, TODAY + 5 * DAY).watermark == TENTH
-    assert sqlite_job.steps == [Window(TENTH, TODAY)]
+    assert sqlite_job.steps == [DateRange(TENTH, TODAY)]
     requests = len(vendor.requests)
     assert sqlite_job.backfill(TODAY + DAY, TODAY + 5 * DAY).error is None
     assert (sqlite_job.steps, len(vendor.requests)) == ([], requests)
@@ -503,7 +503,7 @@ def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, ve
     vendor.dataset.replace([record for n in range(1, 11) for record in charges(date(2026, 3, n), 1)])
     vendor.faults.add("status", status=503, skip=5, times=None)  # the balance, three windows and the newest records
     report = job.sync(start_date=date(2026, 3, 1), window_days=2)
-    assert isinstance(report.error, VendorUnavailable)
+    assert isinstance(report.error, SourceUnavailable)
     assert (job.steps[-1].last, counts(report)) == (date(2026, 3, 6), (6, 0, 0, 0))
     assert (report.watermark, len(job.current())) == (date(2026, 3, 6), 6)
     columns = ("outcome", "exit_code", "days", "new", "first_day", "last_day")
@@ -520,7 +520,7 @@ def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, ve
 
 def test_a_refused_token_ends_the_run_and_no_call_is_tried_again(sqlite_job, vendor):
     report = sqlite_job.sync(api_token="11111111-0000-4000-8000-000000000000")
-    assert isinstance(report.error, TokenRefused)
+    assert isinstance(report.error, AuthenticationError)
     assert [request.action for request in vendor.requests] == ["get_balance", "post_billing_data"]
     assert (sqlite_job.rows(synced_days), sqlite_job.status().last_synced_date) == ([], None)
 
@@ -535,8 +535,8 @@ def test_an_older_run_may_not_write_once_a_newer_has_begun(job, vendor):
                 begin_run(connection, label="default", command="sync", version="0", windows=[], now=job.now)
 
     report = job.sync(window_days=1, after_step=begin_a_newer_run)
-    assert isinstance(report.error, RunElsewhere)
-    assert job.steps == [Window(date(2026, 3, 8), date(2026, 3, 8))]
+    assert isinstance(report.error, ConcurrentRunError)
+    assert job.steps == [DateRange(date(2026, 3, 8), date(2026, 3, 8))]
     assert (len(job.current()), job.status().last_synced_date) == (2, date(2026, 3, 8))
     assert job.rows(sync_runs, "outcome", "exit_code") == [("abandoned", None), ("running", None)]
 
@@ -691,9 +691,13 @@ def test_a_suspect_day_is_asked_for_again_by_every_run_until_the_vendor_comes_to
     sqlite_job.now += 60 * DAY
     vendor.set_now(at("2026-05-10 09:30"))
     assert sqlite_job.sync(window_days=60).tally.suspect_days == [NINTH]
-    assert Window(NINTH, NINTH) not in sqlite_job.steps, "it lies in what is made up for"
+    assert DateRange(NINTH, NINTH) not in sqlite_job.steps, "it lies in what is made up for"
     report = sqlite_job.sync()
-    assert (report.tally.suspect_days, exit_code_of(report), sqlite_job.steps[0]) == ([NINTH], 65, Window(NINTH, NINTH))
+    assert (report.tally.suspect_days, exit_code_of(report), sqlite_job.steps[0]) == (
+        [NINTH],
+        65,
+        DateRange(NINTH, NINTH),
+    )
     assert sqlite_job.backfill(date(2026, 5, 1)).tally.suspect_days == [NINTH]
     assert sqlite_job.rows(synced_days)[1][SUSPECT:] == (since, "10 of 20 records are gone", None, 2)
 
@@ -702,7 +706,7 @@ def test_a_suspect_day_is_asked_for_again_by_every_run_until_the_vendor_comes_to
     assert (report.tally.suspect_days, exit_code_of(report)) == ([], 0)
     assert sqlite_job.rows(synced_days)[1][:-1] == first_ledger[:-1]
     assert sqlite_job.sync().error is None
-    assert Window(NINTH, NINTH) not in sqlite_job.steps
+    assert DateRange(NINTH, NINTH) not in sqlite_job.steps
 
 
 def test_a_suspect_day_can_be_accepted_once(job, vendor):
@@ -711,7 +715,7 @@ def test_a_suspect_day_can_be_accepted_once(job, vendor):
     vendor.dataset.replace(charges(NINTH, 20))
     job.sync()
     report = job.accept(NINTH)
-    assert (counts(report), exit_code_of(report), job.steps) == ((0, 0, 20, 20), 0, [Window(NINTH, NINTH)])
+    assert (counts(report), exit_code_of(report), job.steps) == ((0, 0, 20, 20), 0, [DateRange(NINTH, NINTH)])
     assert len(job.current()) == 20
     assert job.status().suspect_days == ()
     assert (job.sync().tally.suspect_days, len(job.current())) == ([], 20)
@@ -738,7 +742,7 @@ def test_a_suspect_day_that_was_not_closed_holds_the_watermark_back(sqlite_job, 
     vendor.set_now(at("2026-03-13 09:30"))
     report = sqlite_job.sync()
     assert (report.tally.suspect_days, report.watermark) == ([TODAY], TENTH)
-    assert sqlite_job.status().gaps == (Window(TODAY, TODAY),)
+    assert sqlite_job.status().gaps == (DateRange(TODAY, TODAY),)
     assert sqlite_job.accept(TODAY).watermark == date(2026, 3, 12)
     assert sqlite_job.status().gaps == ()
 
@@ -783,10 +787,12 @@ def test_days_never_stored_stay_open_where_the_vendor_tells_of_other_days_alone(
     vendor.dataset.replace([*charges(NINTH, 3), *charges(TENTH, 1)])
     tells_of_other_days(vendor)
     report = sqlite_job.sync(window_days=2)
-    assert isinstance(report.error, VendorUnavailable)
+    assert isinstance(report.error, SourceUnavailable)
     assert "an answer about other days" in str(report.error)
     assert (sqlite_job.rows(synced_days), sqlite_job.status().last_synced_date) == ([], None)
-    assert sqlite_job.steps == [Window(date(2026, 3, 8), NINTH), Window(TENTH, TODAY)], "of others it may know more"
+    assert sqlite_job.steps == [DateRange(date(2026, 3, 8), NINTH), DateRange(TENTH, TODAY)], (
+        "of others it may know more"
+    )
     vendor.faults.clear()
     sqlite_job.sync(until=NINTH)
     tells_of_other_days(vendor)
@@ -1259,7 +1265,7 @@ def test_days_before_the_first_stored_one_are_gaps_until_the_next_sync_fetches_t
     for first, last in backfills:
         job.backfill(date(2026, 3, first), date(2026, 3, last))
     with job.engine.connect() as connection:
-        terms = Terms(job.settings.timezone, job.settings.lookback_days, start_date=job.settings.start_date)
+        terms = StatusOptions(job.settings.timezone, job.settings.lookback_days, start_date=job.settings.start_date)
         (status,) = read_status(connection, ["default"], job.now, {"default": terms})
     complete = {n for first, last in backfills for n in range(first, last + 1)}
     named = {day.day for gap in status.gaps for day in gap.days()}
@@ -1281,8 +1287,8 @@ def test_the_unbroken_run_grows_backwards_only_over_complete_days(sqlite_job, ve
 
 
 def test_an_accepted_day_begins_no_history(sqlite_job):
-    create_or_migrate(sqlite_job.engine)
+    ensure_current(sqlite_job.engine)
     with sqlite_job.engine.begin() as connection:
         run = begin_run(connection, label="new", command="accept", version="0", windows=[], now=sqlite_job.now)
-        assert move_watermark(connection, run, None, lookback=7, zone=UTC) is None
+        assert advance_watermark(connection, run, None, lookback=7, zone=UTC) is None
         assert read_position(connection, run.account_id).first_day is None

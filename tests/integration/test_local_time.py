@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import text
 from support.run_helpers import SILENT, settings_of
 
-from etl.cli.exit_codes import exit_code_of
-from etl.db.engine import open_engine
-from etl.model import Window
-from etl.services.sync import Order, open_client, open_source, rules_of, run_account
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine
+from etl.model import DateRange
+from etl.services.sync import RunRequest, build_load_policy, open_client, open_source, run_sync
 from etl.services.verify import verify_windows
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -42,18 +42,18 @@ class Clock:
         vendor.set_now(datetime(2026, 10, 27, 9, 30))  # noqa: DTZ001 - the vendor's wall clock
         self.vendor = vendor
         self.settings = settings_of(url, vendor, date(2026, 10, 24), timezone=zone, **changes)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = datetime(2026, 10, 27, 8, 30, tzinfo=UTC)
 
     def run(self, command="sync", *, dry_run=False, **changes):
         self.now += timedelta(minutes=1)
         days = () if command == "sync" else (FOLD, FOLD)
-        report = run_account(
+        report = run_sync(
             replace(self.settings, **changes),
-            Order(command, *days, dry_run=dry_run),
+            RunRequest(command, *days, dry_run=dry_run),
             SILENT,
             redact=str,
-            exit_code_of=exit_code_of,
+            code_for_result=code_for_result,
             clock=lambda: self.now,
         )
         assert report.error is None
@@ -84,8 +84,8 @@ class Clock:
     def verify(self):
         with open_client(self.settings, str) as client:
             source = open_source(self.settings, client, today=TODAY, last=TODAY)
-            rules = rules_of(self.settings, TODAY, thorough=True)
-            found = verify_windows(self.engine, 1, [Window(FOLD, FOLD)], source.fetch_json, rules)
+            rules = build_load_policy(self.settings, TODAY, thorough=True)
+            found = verify_windows(self.engine, 1, [DateRange(FOLD, FOLD)], source.fetch_json, rules)
             return [difference for differences in found for difference in differences]
 
 

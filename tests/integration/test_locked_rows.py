@@ -18,7 +18,7 @@ from support.sync_account import (
     wait_until_somebody_waits,
 )
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 
 OLD = [*charges(START, 2), *charges(LAST_CLOSED, 2), *charges("2026-03-11", 1)]
 NEW = [*charges(START, 3), *charges(LAST_CLOSED, 4, price="1.5"), *charges("2026-03-11", 2)]
@@ -49,7 +49,7 @@ def what_a_reader_sees(connection):
 
 @pytest.mark.fault(79, 82)
 def test_a_reader_sees_the_old_state_to_the_last_moment_and_then_the_new_one(account):
-    other = open_engine(account.settings.database_url)
+    other = new_engine(account.settings.database_url)
     seen = []
 
     def look():
@@ -122,7 +122,7 @@ TAKE_A_DAY = text("SELECT * FROM synced_days WHERE day = :day FOR UPDATE")
 @servers
 @pytest.mark.fault(68, 69)
 def test_a_wait_for_a_lock_that_ends_undoes_the_whole_window_and_it_is_tried_again(account):
-    other = open_engine(account.settings.database_url)
+    other = new_engine(account.settings.database_url)
     with other.connect() as holder, errors_seen() as errors:
         # The records of all days are written by then, and the first day of the ledger.
         holder.execute(TAKE_A_DAY, {"day": LAST_CLOSED})
@@ -143,7 +143,7 @@ def test_a_wait_for_a_lock_that_ends_undoes_the_whole_window_and_it_is_tried_aga
 @servers
 @pytest.mark.fault(68, 69)
 def test_waits_for_a_lock_that_never_comes_end_the_run_with_74_and_nothing_of_the_window(account):
-    other = open_engine(account.settings.database_url)
+    other = new_engine(account.settings.database_url)
     before = account.dump()
     with other.connect() as holder:
         holder.execute(TAKE_A_DAY, {"day": LAST_CLOSED})
@@ -157,7 +157,7 @@ def test_waits_for_a_lock_that_never_comes_end_the_run_with_74_and_nothing_of_th
 @servers
 @pytest.mark.fault(88)
 def test_a_deadlock_with_a_stranger_undoes_the_whole_window_and_it_is_tried_again(account):
-    other = open_engine(account.settings.database_url)
+    other = new_engine(account.settings.database_url)
     with other.begin() as connection:
         connection.execute(text("CREATE TABLE weight (number INTEGER)"))
     waiting = []
@@ -176,7 +176,7 @@ def test_a_deadlock_with_a_stranger_undoes_the_whole_window_and_it_is_tried_agai
         def ask():
             waiting.append(threading.Thread(target=want_what_the_run_has, daemon=True))
             waiting[0].start()
-            wait_until_somebody_waits(open_engine(account.settings.database_url))
+            wait_until_somebody_waits(new_engine(account.settings.database_url))
 
         # The run holds the state of its account, and comes to the day next.
         with just_before("UPDATE synced_days", ask) as asked:

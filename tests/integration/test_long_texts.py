@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Engine, event, text
 from support.run_helpers import SILENT, settings_of
 
-from etl.cli.exit_codes import exit_code_of
-from etl.db.engine import open_engine, reading
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine, read_connection
 from etl.db.limits import longest_text
-from etl.model import Window
-from etl.services.sync import Known, Order, open_client, open_source, rules_of, run_account
+from etl.model import DateRange
+from etl.services.sync import AccountHistory, RunRequest, build_load_policy, open_client, open_source, run_sync
 from etl.services.verify import verify_windows
 
 EIGHTH, TENTH = date(2026, 3, 8), date(2026, 3, 10)
@@ -53,12 +53,12 @@ class Account:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, EIGHTH)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
 
     def sync(self, *records):
         self.vendor.dataset.replace(records)
-        return run_account(
-            self.settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=lambda: NOW
+        return run_sync(
+            self.settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result, clock=lambda: NOW
         )
 
     def query(self, statement):
@@ -66,16 +66,16 @@ class Account:
             return connection.execute(text(statement)).all()
 
     def longest(self):
-        with reading(self.engine) as connection:
+        with read_connection(self.engine) as connection:
             return longest_text(connection)
 
     def verify(self):
         with open_client(self.settings, str) as client:
             source = open_source(
-                self.settings, client, today=NOW.date(), last=TENTH, known=Known(longest=self.longest())
+                self.settings, client, today=NOW.date(), last=TENTH, known=AccountHistory(longest=self.longest())
             )
-            rules = rules_of(self.settings, NOW.date(), thorough=True)
-            return list(verify_windows(self.engine, 1, [Window(EIGHTH, TENTH)], source.fetch_json, rules))
+            rules = build_load_policy(self.settings, NOW.date(), thorough=True)
+            return list(verify_windows(self.engine, 1, [DateRange(EIGHTH, TENTH)], source.fetch_json, rules))
 
 
 LIMITED = pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirect=True)
@@ -88,7 +88,7 @@ def test_a_record_too_long_is_quarantined_and_the_rest_of_the_window_is_stored(a
     records = [charge(8, "ok"), charge(9, info), charge(10, "ok")]
     for new in (2, 0):
         report = account.sync(*records)
-        assert (report.error, exit_code_of(report)) == (None, 65)
+        assert (report.error, code_for_result(report)) == (None, 65)
         assert (report.tally.new, len(report.tally.rejected), report.watermark) == (new, 1, TENTH)
     assert account.query("SELECT day FROM billing ORDER BY day") != []
     ((reason, payload),) = account.query("SELECT reason, payload FROM rejected_records")
@@ -111,7 +111,7 @@ def test_a_bad_record_too_long_is_quarantined_for_what_it_is(account):
 def test_a_record_that_was_too_long_and_is_not_any_more_is_stored(account):
     account.sync(charge(8, "x" * (17 * MIB)), charge(9, "ok"))
     report = account.sync(charge(8, "ok"), charge(9, "ok"))
-    assert (exit_code_of(report), report.tally.new) == (0, 1)
+    assert (code_for_result(report), report.tally.new) == (0, 1)
     assert account.query("SELECT id FROM rejected_records") == []
 
 
@@ -121,9 +121,9 @@ def test_the_longest_text_is_stored_corrected_and_journalled(account, letter):
     doubled = 2 if letter in account.longest().doubled else 1
     before, after = letter * (size // doubled), "y" * size
     report = account.sync(charge(8, before), charge(9, "ok"))
-    assert (report.error, exit_code_of(report), report.tally.new) == (None, 0, 2)
+    assert (report.error, code_for_result(report), report.tally.new) == (None, 0, 2)
     report = account.sync(charge(8, after), charge(9, "ok"))
-    assert (report.error, exit_code_of(report), report.tally.changed) == (None, 0, 1)
+    assert (report.error, code_for_result(report), report.tally.changed) == (None, 0, 1)
     lengths = "SELECT length(status_info_before), length(status_info_after), kind FROM restatements"
     assert account.query(lengths) == [(len(before), len(after), "corrected")]
     assert account.sync(charge(8, after), charge(9, "ok")).tally.unchanged == 2
@@ -134,7 +134,7 @@ def test_the_longest_text_is_stored_corrected_and_journalled(account, letter):
 def test_records_that_are_too_long_together_are_stored(account):
     records = [charge(8, letter * (4 * MIB)) for letter in "abcdefgh"]
     report = account.sync(*records)
-    assert (report.error, exit_code_of(report), report.tally.new) == (None, 0, 8)
+    assert (report.error, code_for_result(report), report.tally.new) == (None, 0, 8)
     report = account.sync(*(record | {"price": Decimal("0.3")} for record in records))
     assert (report.error, report.tally.changed) == (None, 8)
     assert account.verify() == [[]]
@@ -143,4 +143,4 @@ def test_records_that_are_too_long_together_are_stored(account):
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_postgresql_takes_what_is_too_long_for_a_packet_of_mariadb(account):
     report = account.sync(charge(8, "ok"), charge(9, "x" * (17 * MIB)))
-    assert (report.error, exit_code_of(report), report.tally.new) == (None, 0, 2)
+    assert (report.error, code_for_result(report), report.tally.new) == (None, 0, 2)

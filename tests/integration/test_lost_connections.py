@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine, event, text
 from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions, errors_seen, just_before
 
-from etl.db.engine import open_engine
-from etl.db.migrate import create_or_migrate
-from etl.db.retry import TRIES
+from etl.db.engine import new_engine
+from etl.db.migrate import ensure_current
+from etl.db.retry import MAX_ATTEMPTS
 
 servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 MOMENTS = [
@@ -31,7 +31,7 @@ MOMENTS = [
 def account(database_url, sandbox):
     sandbox.dataset.replace([*charges(START, 3), *charges(LAST_CLOSED, 4, price="1.5"), *charges("2026-03-11", 2)])
     account = Account(database_url, sandbox)
-    create_or_migrate(account.engine)
+    ensure_current(account.engine)
     return account
 
 
@@ -39,7 +39,7 @@ def account(database_url, sandbox):
 @pytest.mark.fault(68, 96, 99)
 @pytest.mark.parametrize(("moment", "skip"), MOMENTS)
 def test_a_session_that_is_ended_costs_a_second_try_and_nothing_else(account, moment, skip):
-    other = open_engine(account.settings.database_url)
+    other = new_engine(account.settings.database_url)
     with errors_seen() as errors, just_before(moment, lambda: end_sessions(other), skip=skip) as ended:
         assert account.run() == (0, "")
     assert (len(ended), bool(errors)) == (1, True)
@@ -72,14 +72,14 @@ def test_a_session_that_is_ended_in_the_middle_of_a_copy_costs_a_second_try_and_
 @servers
 @pytest.mark.fault(68, 96)
 def test_sessions_that_are_ended_again_and_again_end_the_run_with_74_and_nothing_of_the_window(account):
-    other = open_engine(account.settings.database_url)
+    other = new_engine(account.settings.database_url)
     before = account.dump()
-    with just_before("INSERT INTO synced_days", lambda: end_sessions(other), times=TRIES) as ended:
+    with just_before("INSERT INTO synced_days", lambda: end_sessions(other), times=MAX_ATTEMPTS) as ended:
         code, line = account.run()
     assert (code, "the connection to the database was lost" in line or "the database failed" in line) == (74, True), (
         line
     )
-    assert len(ended) == TRIES
+    assert len(ended) == MAX_ATTEMPTS
     assert account.dump() | {"accounts": []} == before | {"sync_state": [(1, None, None)]}
     assert account.run() == (0, "")
     account.assert_true()
@@ -88,7 +88,7 @@ def test_sessions_that_are_ended_again_and_again_end_the_run_with_74_and_nothing
 @servers
 @pytest.mark.fault(91, 92, 95)
 def test_a_run_whose_lock_is_lost_and_whom_nobody_overtakes_ends_well(account):
-    other = open_engine(account.settings.database_url)
+    other = new_engine(account.settings.database_url)
     assert account.run(after_step=lambda: end_sessions(other)) == (0, "")
     account.assert_true()
 
@@ -218,7 +218,7 @@ def test_what_the_url_says_of_waits_goes_before_our_own(database_url):
         "postgresql": "SELECT current_setting('lock_timeout')",
         "mariadb": "SELECT @@innodb_lock_wait_timeout",
     }[database_url.get_backend_name()]
-    with open_engine(database_url.update_query_dict(given)).begin() as connection:
+    with new_engine(database_url.update_query_dict(given)).begin() as connection:
         assert str(connection.scalar(text(query))) in {"123ms", "3"}
         if database_url.get_backend_name() == "postgresql":
             assert connection.scalar(text("SELECT current_setting('statement_timeout')")) == "10min"

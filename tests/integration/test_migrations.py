@@ -9,8 +9,8 @@ from alembic import command
 from conftest import fresh_database
 from sqlalchemy import inspect
 
-from etl.db.engine import open_engine
-from etl.db.migrate import alembic_config, create_or_migrate, is_current
+from etl.db.engine import new_engine
+from etl.db.migrate import alembic_config, ensure_current, has_current_schema
 from etl.db.tables import SCHEMA_REVISION, metadata
 from etl.db.views import VIEWS
 
@@ -41,7 +41,7 @@ def content(connection, columns):
 
 @pytest.mark.parametrize("revision", OLD)
 def test_a_database_of_each_older_revision_keeps_its_rows_and_figures(database_url, revision, tmp_path):
-    engine = open_engine(database_url)
+    engine = new_engine(database_url)
     upgrade(engine, revision)
     with engine.begin() as connection:
         for each in OLD[: OLD.index(revision) + 1]:
@@ -49,9 +49,9 @@ def test_a_database_of_each_older_revision_keeps_its_rows_and_figures(database_u
                 connection.exec_driver_sql(statement)
         tables = columns_of(connection, set(metadata.tables) & set(inspect(connection).get_table_names()))
         before = content(connection, tables)
-    create_or_migrate(engine)
+    ensure_current(engine)
     with engine.connect() as connection:
-        assert is_current(connection)
+        assert has_current_schema(connection)
         assert content(connection, tables) == before
         assert all(before.values())
         views = columns_of(connection, VIEWS)
@@ -59,7 +59,7 @@ def test_a_database_of_each_older_revision_keeps_its_rows_and_figures(database_u
         figures = content(connection, views)
     (tmp_path / "new").mkdir()
     with fresh_database(engine.dialect.name, tmp_path / "new") as url:
-        create_or_migrate(new := open_engine(url))
+        ensure_current(new := new_engine(url))
         with new.begin() as connection:
             for table, of_table in rows.items():
                 if of_table:

@@ -13,11 +13,11 @@ from sqlalchemy import insert, select, text
 from support.run_helpers import settings_of
 from support.sync_account import just_before
 
-from etl.db.engine import open_engine
-from etl.db.lock import hold_lock
-from etl.db.migrate import create_or_migrate
+from etl.db.engine import new_engine
+from etl.db.lock import advisory_lock
+from etl.db.migrate import ensure_current
 from etl.db.tables import accounts, billing_records, numbering_ranges
-from etl.errors import ConfigError, RunElsewhere, SchemaMismatch
+from etl.errors import ConcurrentRunError, ConfigError, SchemaMismatchError
 from etl.services.numbering import import_plan
 
 DATA = Path(__file__).parents[1] / "data" / "numbering"
@@ -34,7 +34,7 @@ def take_in(settings, *names):
 
 
 def stored(settings):
-    with open_engine(settings.database_url).connect() as connection:
+    with new_engine(settings.database_url).connect() as connection:
         return [tuple(row) for row in connection.execute(select(numbering_ranges).order_by("first_phone"))]
 
 
@@ -105,13 +105,13 @@ def test_an_import_that_breaks_off_changes_nothing(settings):
 
 def test_two_imports_do_not_mix(settings):
     take_in(settings, "DEF-9xx.csv")
-    held = hold_lock(open_engine(settings.database_url), "numbering", wait=0)
-    with held, pytest.raises(RunElsewhere):
+    held = advisory_lock(new_engine(settings.database_url), "numbering", wait=0)
+    with held, pytest.raises(ConcurrentRunError):
         import_plan(settings, [DATA / "DEF-9xx_older.csv"], wait=0)
 
 
 def test_without_leave_to_migrate_an_import_makes_no_schema(settings):
-    with pytest.raises(SchemaMismatch, match="no schema yet"):
+    with pytest.raises(SchemaMismatchError, match="no schema yet"):
         take_in(replace(settings, auto_migrate=False), "DEF-9xx.csv")
 
 
@@ -159,8 +159,8 @@ def put_records(engine, phones):
 
 
 def test_a_full_number_has_the_operator_and_region_of_its_range_and_nothing_else_has_one(settings):
-    engine = open_engine(settings.database_url)
-    create_or_migrate(engine)
+    engine = new_engine(settings.database_url)
+    ensure_current(engine)
     put_records(engine, PHONES)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT DISTINCT operator, region FROM billing")).all() == [(None, None)]
@@ -174,8 +174,8 @@ def test_a_full_number_has_the_operator_and_region_of_its_range_and_nothing_else
 @pytest.fixture
 def explain(settings):
     """The plan of a query over records and a plan of some thousand ranges, on one line."""
-    engine = open_engine(settings.database_url)
-    create_or_migrate(engine)
+    engine = new_engine(settings.database_url)
+    ensure_current(engine)
     put_records(engine, [f"+79{n * 7919:09}" for n in range(2000)])
     known = {"operator": "o", "region": "r", "file_name": "f", "file_changed_at": NOW, "imported_at": NOW}
     blocks = [f"+79{n:04}" for n in range(5000)]

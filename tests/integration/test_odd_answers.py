@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import text
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.model import Record
 from etl.sandbox import Dataset, Sandbox
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 
 DAY = date(2026, 3, 9)
 NOW = datetime(2026, 3, 11, 9, 30)  # noqa: DTZ001 - the vendor's wall clock
@@ -37,8 +37,12 @@ def sync(url, vendor, **options):
     """One sync of the days up to DAY."""
     watcher = replace(SILENT, step=options.pop("step", SILENT.step))
     settings = settings_of(url, vendor, options.pop("start", DAY), **{"retry_attempts": 3, **options})
-    return run_account(
-        settings, Order("sync", None, DAY), watcher, redact=str, exit_code_of=lambda report: 69 if report.error else 0
+    return run_sync(
+        settings,
+        RunRequest("sync", None, DAY),
+        watcher,
+        redact=str,
+        exit_code_of=lambda report: 69 if report.error else 0,
     )
 
 
@@ -50,7 +54,7 @@ def test_no_token_is_so_short_that_it_changes_a_record(sqlite_url, token):
     dataset.replace([charge("2026-03-09T10:00:00"), charge("2026-03-09T10:00:20", status_info="20 of 22 rang")])
     with Sandbox(token=token, dataset=dataset, now=NOW) as vendor:
         assert sync(sqlite_url, vendor).error is None
-    with open_engine(sqlite_url).connect() as connection:
+    with new_engine(sqlite_url).connect() as connection:
         rows = connection.execute(text("SELECT created_at, code_auth, status_info, price FROM billing ORDER BY 1"))
         assert [tuple(map(str, row)) for row in rows] == [
             ("2026-03-09 10:00:00", "2371", "ok", "0.2"),

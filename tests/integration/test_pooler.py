@@ -14,8 +14,8 @@ from sqlalchemy import text
 from support.process_pool import Crew, no_lock
 from support.sync_account import LAST_CLOSED, START, Account, charges
 
-from etl.db.engine import open_engine
-from etl.db.migrate import create_or_migrate
+from etl.db.engine import new_engine
+from etl.db.migrate import ensure_current
 
 POOL = 4
 """Sessions at the server: less than the eight runs ask for."""
@@ -81,13 +81,13 @@ def test_the_whole_job_runs_through_a_transaction_pooler(pooled, sandbox):
 @pytest.mark.parametrize("locked", [True, False])
 def test_eight_runs_at_once_through_a_transaction_pooler(pooled, database_url, sandbox, crew, locked):
     account = Account(pooled, sandbox)
-    create_or_migrate(account.engine)
+    ensure_current(account.engine)
     for number in range(4):
         sandbox.dataset.replace(edition(number))
         results = crew.run(account.settings, **({} if locked else {"hold": no_lock}))
         assert {code for code, _ in results} in ({0, 75}, {0}), results
         account.assert_true()
-    with open_engine(database_url).begin() as connection:
+    with new_engine(database_url).begin() as connection:
         query = (
             "SELECT COUNT(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
             " WHERE locktype = 'advisory' AND datname = current_database()"

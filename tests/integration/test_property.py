@@ -20,16 +20,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from support.json_answers import read_answer
 from support.reference_model import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.db.ledger import begin_run
-from etl.db.migrate import create_or_migrate
-from etl.errors import UnusableAnswer
-from etl.extract.csv_parser import parse_export
-from etl.extract.spool import Spill
-from etl.load.loader import Rules
-from etl.model import ATTRIBUTES, Batch, Tally, Window
-from etl.pipeline import Job, sync_windows
-from etl.sandbox import Policies
+from etl.db.migrate import ensure_current
+from etl.errors import InvalidResponse
+from etl.extract.csv_parser import parse_csv
+from etl.extract.spool import RecordSpool
+from etl.load.loader import LoadPolicy
+from etl.model import ATTRIBUTES, DateRange, RunCounts, WindowData
+from etl.pipeline import PipelineContext, transfer_windows
+from etl.sandbox import Behaviour
 from etl.sandbox.formats import csv_header, csv_lines, json_fragments
 from etl.transform.reader import read_feed
 
@@ -52,7 +52,7 @@ records = st.fixed_dictionaries(
     }
 )
 attributes = records.map(lambda record: {name: record[name] for name in ATTRIBUTES})
-windows = st.tuples(st.sampled_from(DAYS), st.sampled_from(DAYS)).map(lambda days: Window(min(days), max(days)))
+windows = st.tuples(st.sampled_from(DAYS), st.sampled_from(DAYS)).map(lambda days: DateRange(min(days), max(days)))
 numbers = st.integers(0, 1 << 16)
 held = st.sampled_from([1, 1_000])
 
@@ -115,7 +115,7 @@ class Nights(RuleBasedStateMachine):
         held=held,
     )  # fmt: skip
     def ask_for_json(self, window, size, random, spelling, held):
-        form = Policies().changed({"json": spelling}).json
+        form = Behaviour().changed({"json": spelling}).json
         order = random.sample(self.listed, len(self.listed))
         body = '{"success": true, "error": "", "data": [' + ", ".join(json_fragments(order, form)) + "]}"
         self.load(window, size, "json", lambda: read_answer(body.encode()), held)
@@ -125,22 +125,22 @@ class Nights(RuleBasedStateMachine):
         form=csv_forms, held=held,
     )  # fmt: skip
     def ask_for_csv(self, window, size, random, spelling, form, held):
-        form = Policies().changed({"csv": {**spelling, **form}}).csv
+        form = Behaviour().changed({"csv": {**spelling, **form}}).csv
         order = random.sample(self.listed, len(self.listed))
         file = BytesIO("".join(csv_header(form) + csv_lines(order, form)).encode(form.encoding))
         try:
-            parse_export(file)
-        except UnusableAnswer:
+            parse_csv(file)
+        except InvalidResponse:
             return  # what is not certain is refused, and then it is asked otherwise
-        self.load(window, size, "csv", lambda: parse_export(file), held)
+        self.load(window, size, "csv", lambda: parse_csv(file), held)
 
     def load(self, window, size, source, open_feed, held):
-        cut = [Window(day, min(window.last, day + timedelta(size - 1))) for day in window.days()[::size]]
+        cut = [DateRange(day, min(window.last, day + timedelta(size - 1))) for day in window.days()[::size]]
         self.now += timedelta(minutes=1)
         with self.engine.begin() as connection:
             run = begin_run(connection, label=self.label, command="sync", version="0", windows=cut, now=self.now)
         self.account_id = run.account_id
-        rules = Rules(
+        rules = LoadPolicy(
             today=self.now.astimezone(ZONE).date(),
             zone=ZONE,
             lookback=2,
@@ -149,8 +149,8 @@ class Nights(RuleBasedStateMachine):
         )
         sources = set()
         answers = Answers(source, open_feed, held)
-        job = Job(answers, self.engine, run.account_id, run, rules, 1, lambda: self.now, lambda *_: None)
-        sync_windows(job, cut, Tally(), sources)
+        job = PipelineContext(answers, self.engine, run.account_id, run, rules, 1, lambda: self.now, lambda *_: None)
+        transfer_windows(job, cut, RunCounts(), sources)
         assert sources == {source}
         for day in window.days():
             self.expected[day] = Counter(row for row in map(canonical, self.listed) if day_of(row) == day)
@@ -186,21 +186,21 @@ class Answers:
     def fetch(self, window):
         feed = self.open_feed()
         with pytest.MonkeyPatch.context() as patch:  # a day on disk, in slices, is a day like any other
-            patch.setattr("etl.extract.spool.HELD", self.held)
-            patch.setattr("etl.extract.spool.SLICE", self.held)
-            spill = Spill()
+            patch.setattr("etl.extract.spool.MAX_IN_MEMORY", self.held)
+            patch.setattr("etl.extract.spool.MAX_SLICE", self.held)
+            spill = RecordSpool()
             survey = read_feed(feed, window, ZONE, spill.add)
             days = {
                 day: replace(records, source=self.name, lacking=ATTRIBUTES - feed.fields)
                 for day, records in spill.days(window).items()
             }
-        asked = Window(window.first - timedelta(days=1), window.last + timedelta(days=2))
-        return Batch(window, asked, days, survey.rejected)
+        asked = DateRange(window.first - timedelta(days=1), window.last + timedelta(days=2))
+        return WindowData(window, asked, days, survey.rejected)
 
 
 def test_any_sequence_of_edits_and_fetches_ends_with_the_vendors_multiset(database_url):
-    engine = open_engine(database_url)
-    create_or_migrate(engine)
+    engine = new_engine(database_url)
+    ensure_current(engine)
     examples = EXAMPLES[database_url.get_backend_name()]
     run_state_machine_as_test(
         lambda: Nights(engine),

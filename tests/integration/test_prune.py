@@ -10,11 +10,11 @@ from sqlalchemy import text, update
 from support.run_helpers import SILENT, settings_of
 from support.sync_account import charges
 
-from etl.cli.exit_codes import exit_code_of
-from etl.db.engine import open_engine
-from etl.db.prune import ROWS_AT_ONCE
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine
+from etl.db.prune import BATCH_SIZE
 from etl.db.tables import sync_runs
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 
 FIRST = date(2026, 2, 1)
 MORNING = datetime(2026, 2, 3, 6, 30, tzinfo=UTC)
@@ -26,19 +26,19 @@ class Nights:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, FIRST, lookback_days=2)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = MORNING
         vendor.dataset.replace([*charges(FIRST, 3), *charges(date(2026, 2, 9), 3)])
         vendor.dataset.add([dict(charges(day, 9)[8], price="none") for day in (FIRST, date(2026, 2, 9))])
 
     def sync(self, *, days=1, **changes):
         self.now += timedelta(days=days)
-        report = run_account(
+        report = run_sync(
             replace(self.settings, **changes),
-            Order("sync"),
+            RunRequest("sync"),
             SILENT,
             redact=str,
-            exit_code_of=exit_code_of,
+            code_for_result=code_for_result,
             clock=lambda: self.now,
         )
         assert report.error is None
@@ -72,8 +72,8 @@ def test_the_newest_success_stays_however_old_it_is(nights):
     with nights.engine.begin() as connection:
         connection.execute(update(sync_runs).where(sync_runs.c.id == 2).values(outcome="failed"))
     nights.vendor.faults.add("status", status=500, times=None)
-    report = run_account(
-        nights.settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of,
+    report = run_sync(
+        nights.settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result,
         clock=lambda: nights.now + timedelta(days=500),
     )  # fmt: skip
     assert report.error
@@ -86,7 +86,7 @@ def test_many_old_runs_go_in_one_night(nights):
     with nights.engine.begin() as connection:
         for power in range(11):
             connection.execute(text(copied.format(2**power)))
-    assert len(nights.runs()) == 2048 > 2 * ROWS_AT_ONCE
+    assert len(nights.runs()) == 2048 > 2 * BATCH_SIZE
     nights.sync(days=500)
     assert nights.runs() == [2049]
 

@@ -11,15 +11,15 @@ import pytest
 from sqlalchemy import inspect, select, text
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import open_engine
-from etl.db.ledger import Run, find_account, hold_fence
-from etl.db.lock import hold_lock
+from etl.db.engine import new_engine
+from etl.db.ledger import RunHandle, find_account, verify_fence
+from etl.db.lock import advisory_lock
 from etl.db.tables import billing_records, rejected_records
-from etl.errors import ConfigError, DatabaseFailed, RunElsewhere
-from etl.model import Window
-from etl.pii import FORGOTTEN
-from etl.services.erase import canonical_number, forget_number
-from etl.services.sync import Order, open_client, open_source, protection_of, rules_of, run_account
+from etl.errors import ConcurrentRunError, ConfigError, DatabaseError
+from etl.model import DateRange
+from etl.pii import ERASED
+from etl.services.erase import erase_number, normalise_number
+from etl.services.sync import RunRequest, build_load_policy, build_phone_policy, open_client, open_source, run_sync
 from etl.services.verify import verify_windows
 
 TODAY = date(2026, 3, 11)
@@ -68,14 +68,14 @@ class Account:
 
     def __init__(self, url, vendor, **form):
         self.settings = settings_of(url, vendor, EIGHTH, **form)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = MORNING
 
     def run(self, command="sync", since=None, until=None, *, dry_run=False, **changes):
         self.now += timedelta(minutes=1)
-        return run_account(
+        return run_sync(
             replace(self.settings, **changes),
-            Order(command, since, until, dry_run),
+            RunRequest(command, since, until, dry_run),
             SILENT,
             redact=str,
             exit_code_of=lambda _report: 0,
@@ -85,14 +85,14 @@ class Account:
     def forget(self, number=PERSON, **changes):
         self.now += timedelta(minutes=1)
         settings = replace(self.settings, **changes)
-        return forget_number(settings, canonical_number(number), wait=0, clock=lambda: self.now)
+        return erase_number(settings, normalise_number(number), wait=0, clock=lambda: self.now)
 
     def verify(self, source):
         with open_client(self.settings, str) as client:
             vendor = open_source(self.settings, client, today=TODAY, last=TODAY)
             fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
-            rules = rules_of(self.settings, TODAY, thorough=True)
-            return next(verify_windows(self.engine, 1, [Window(EIGHTH, TODAY)], fetch, rules))
+            rules = build_load_policy(self.settings, TODAY, thorough=True)
+            return next(verify_windows(self.engine, 1, [DateRange(EIGHTH, TODAY)], fetch, rules))
 
     def query(self, statement):
         with self.engine.connect() as connection:
@@ -152,11 +152,11 @@ def test_no_phone_reaches_the_database_and_the_job_goes_on_as_ever(account, vend
 @form_names("keyed")
 @pytest.mark.fault(127)
 def test_one_person_has_one_keyed_phone_however_spelled(account):
-    ours = protection_of(account.settings).phone("+79243555100")
+    ours = build_phone_policy(account.settings).phone("+79243555100")
     phones = [row.phone for row in account.rows(billing_records, "phone")]
     assert phones.count(ours) == 5
     payloads = [json.loads(row.payload)["phone"] for row in account.rows(rejected_records, "payload")]
-    assert sorted(payloads) == sorted([ours, protection_of(account.settings).phone("+79990001122")])
+    assert sorted(payloads) == sorted([ours, build_phone_policy(account.settings).phone("+79990001122")])
 
 
 def test_money_is_the_same_in_each_form(sqlite_url, vendor):
@@ -212,7 +212,7 @@ FORGETTABLE = form_names("plain", "masked", "keyed")
 def test_a_forgotten_person_is_in_no_table_and_every_amount_is_as_it_was(account, vendor, form):
     vendor.dataset.replace([*LISTED[1:], charge("2026-03-09T23:00:00", info="late; 89243555100")])
     account.run()  # the journal has lines now
-    theirs = protection_of(account.settings).phone("+79243555100")
+    theirs = build_phone_policy(account.settings).phone("+79243555100")
     assert theirs in account.cells()
     before = [account.query(statement) for statement in MONEY]
     found = account.forget()
@@ -240,7 +240,7 @@ def test_while_the_vendor_lists_a_forgotten_person_nothing_is_written_and_nothin
     assert (account.verify("json"), account.verify("csv")) == ([], [])
     assert before == (account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM rejected_records"))
     assert days == account.query("SELECT * FROM synced_days")
-    assert protection_of(account.settings).phone("+79243555100") not in account.cells()
+    assert build_phone_policy(account.settings).phone("+79243555100") not in account.cells()
 
 
 @form_names("plain", "keyed")
@@ -251,7 +251,7 @@ def test_what_changes_on_the_day_of_a_forgotten_person_brings_no_number_back(acc
     vendor.dataset.replace([corrected, *LISTED[2:], late])
     report = account.run()
     assert (report.tally.new, report.tally.changed, report.tally.withdrawn) == (1, 1, 0) or report.tally.withdrawn == 1
-    assert protection_of(account.settings).phone("+79243555100") not in account.cells()
+    assert build_phone_policy(account.settings).phone("+79243555100") not in account.cells()
     assert (account.verify("json"), account.verify("csv")) == ([], [])
     (spend,) = account.query("SELECT spend FROM daily_spend WHERE day = '2026-03-08'")
     assert Decimal(str(spend[0])) == Decimal("0.7") + Decimal("0.2") + Decimal("3.25") + 5
@@ -295,17 +295,17 @@ def test_a_number_that_is_not_there_changes_nothing(account):
 
 @form_names("plain")
 def test_a_run_that_was_under_way_may_not_bring_the_number_back(account):
-    run = Run(1, 1, fence=1)
+    run = RunHandle(1, 1, fence=1)
     with account.engine.begin() as connection:
-        hold_fence(connection, run)
+        verify_fence(connection, run)
     account.forget()
-    with account.engine.begin() as connection, pytest.raises(RunElsewhere):
-        hold_fence(connection, run)
+    with account.engine.begin() as connection, pytest.raises(ConcurrentRunError):
+        verify_fence(connection, run)
 
 
 @form_names("plain")
 def test_forgetting_waits_its_turn(account):
-    with hold_lock(account.engine, "account-default", wait=0), pytest.raises(RunElsewhere):
+    with advisory_lock(account.engine, "account-default", wait=0), pytest.raises(ConcurrentRunError):
         account.forget()
     assert any(account.forget().rows.values())
 
@@ -315,7 +315,7 @@ def test_when_the_database_refuses_one_row_nobody_is_forgotten(account):
     with account.engine.begin() as connection:
         connection.execute(text("DROP TABLE rejected_records"))
     before = account.query("SELECT * FROM billing_records")
-    with pytest.raises(DatabaseFailed):
+    with pytest.raises(DatabaseError):
         account.forget()
     assert account.query("SELECT * FROM billing_records") == before
 
@@ -329,16 +329,16 @@ def test_another_account_is_left_alone_and_named(sqlite_url, vendor):
         number = find_account(connection, "other")
     kept = other.query(f"SELECT phone FROM billing_records WHERE account_id = {number}")
     assert ("+79243555100",) in kept
-    assert (FORGOTTEN,) not in kept
+    assert (ERASED,) not in kept
 
 
 def test_there_is_nobody_to_forget_without_a_database(sqlite_url, vendor):
-    with pytest.raises(DatabaseFailed):
+    with pytest.raises(DatabaseError):
         Account(sqlite_url, vendor).forget()
 
 
 @pytest.mark.parametrize("text_", ["", "12", "abc", "1234567890123456", "+7 924 355 51 00 ext. 5", "9" * 300])
 def test_what_is_no_number_is_refused_and_not_repeated(text_):
     with pytest.raises(ValueError, match="a phone number of 3 to 15 digits") as refused:
-        canonical_number(text_)
+        normalise_number(text_)
     assert len(text_) < 3 or text_ not in str(refused.value)

@@ -14,13 +14,13 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 from support.run_helpers import SILENT, settings_of
 from support.sync_account import just_before
 
-from etl.cli.exit_codes import Options, exit_code_of
+from etl.cli.exit_codes import OutputOptions, code_for_result
 from etl.cli.inspect import _verify
-from etl.db.engine import open_engine
-from etl.db.ledger import take_fence
-from etl.db.lock import hold_lock
+from etl.db.engine import new_engine
+from etl.db.ledger import next_fence
+from etl.db.lock import advisory_lock
 from etl.db.migrate import migrate
-from etl.db.purge import purge_some
+from etl.db.purge import purge_batch
 from etl.db.tables import (
     accounts,
     billing_records,
@@ -30,16 +30,16 @@ from etl.db.tables import (
     sync_state,
     synced_days,
 )
-from etl.errors import ConfigError, RunElsewhere
-from etl.model import bounds
+from etl.errors import ConcurrentRunError, ConfigError
+from etl.model import day_bounds
 from etl.ops.status_query import read_status
-from etl.services.purge import Age, purge_account
-from etl.services.sync import Order, run_account
+from etl.services.purge import RetentionAge, purge_account
+from etl.services.sync import RunRequest, run_sync
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 FIRST = date(2026, 1, 20)
 JANUARY = date(2026, 1, 1)
-ALL_OLD = Age(1, "m")
+ALL_OLD = RetentionAge(1, "m")
 """On the morning of these tests: January."""
 
 
@@ -63,7 +63,7 @@ class Shop:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, FIRST)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = MORNING
         self.records = [
             record
@@ -80,12 +80,12 @@ class Shop:
 
     def run(self, command="sync", since=None, until=None, say=SILENT.say, *, deep=False):
         self.now += timedelta(minutes=1)
-        return run_account(
+        return run_sync(
             self.settings,
-            Order(command, since, until, deep=deep),
+            RunRequest(command, since, until, deep=deep),
             replace(SILENT, say=say),
             redact=str,
-            exit_code_of=exit_code_of,
+            code_for_result=code_for_result,
             clock=lambda: self.now,
         )
 
@@ -145,18 +145,20 @@ def test_every_figure_of_a_purged_month_stays_and_no_run_brings_its_records_back
     assert said == ["the records of 12 days from 2026-01-20 to 2026-01-31 were purged; they are left out"]
     assert shop.run(deep=True).tally.days == 39
     refused = shop.run("backfill", date(2026, 1, 31), date(2026, 2, 2))
-    assert (exit_code_of(refused), refused.windows) == (78, [])
+    assert (code_for_result(refused), refused.windows) == (78, [])
     assert "1 day from 2026-01-31 to 2026-01-31 were purged" in str(refused.error)
-    assert exit_code_of(shop.run("accept", FIRST, FIRST)) == 78
+    assert code_for_result(shop.run("accept", FIRST, FIRST)) == 78
     assert shop.figures()["monthly_spend"] == before["monthly_spend"]
     assert shop.rows()[0] == rows[0] - 53
 
 
 def test_verify_leaves_purged_days_out(small_shop):
-    found = _verify(Options(verbosity=-1), small_shop.settings, FIRST, date(2026, 3, 10), ["json"], alone=True)
+    found = _verify(OutputOptions(verbosity=-1), small_shop.settings, FIRST, date(2026, 3, 10), ["json"], alone=True)
     assert (found["days"], found["exit_code"]) == (50, 0)
     small_shop.purge()
-    found = _verify(Options(verbosity=-1), small_shop.settings, FIRST, date(2026, 3, 10), ["json", "csv"], alone=True)
+    found = _verify(
+        OutputOptions(verbosity=-1), small_shop.settings, FIRST, date(2026, 3, 10), ["json", "csv"], alone=True
+    )
     assert (found["days"], found["differences"]) == (38, [])
 
 
@@ -166,8 +168,8 @@ def test_a_run_that_planned_before_the_purge_stores_nothing_of_its_days(shop):
 
     def purge_meanwhile():
         # Behind a transaction pooler no lock keeps the two apart.
-        old = billing_records.c.created_at < bounds(date(2026, 2, 1))[0]
-        with open_engine(shop.settings.database_url).begin() as connection:
+        old = billing_records.c.created_at < day_bounds(date(2026, 2, 1))[0]
+        with new_engine(shop.settings.database_url).begin() as connection:
             connection.execute(
                 update(synced_days).where(synced_days.c.day < date(2026, 2, 1)).values(purged_at=MORNING)
             )
@@ -209,15 +211,15 @@ def test_the_lookback_of_the_settings_counts_as_much_as_that_of_the_last_run(sma
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_no_run_may_be_under_way_or_begin(shop):
-    with hold_lock(shop.engine, "account-default", wait=0), pytest.raises(RunElsewhere):
+    with advisory_lock(shop.engine, "account-default", wait=0), pytest.raises(ConcurrentRunError):
         shop.purge()
     before = shop.rows()
 
     def overtake():
-        with open_engine(shop.settings.database_url).begin() as connection:
-            take_fence(connection, 1)
+        with new_engine(shop.settings.database_url).begin() as connection:
+            next_fence(connection, 1)
 
-    with just_before("SELECT sync_state.fence", overtake, skip=1) as done, pytest.raises(RunElsewhere):
+    with just_before("SELECT sync_state.fence", overtake, skip=1) as done, pytest.raises(ConcurrentRunError):
         shop.purge()
     assert done
     assert shop.rows() == before
@@ -247,7 +249,7 @@ EXAMPLES = {"sqlite": 15, "postgresql": 4, "mariadb": 4}
 
 
 def test_monthly_spend_is_the_same_before_between_and_after_the_steps_of_a_purge(database_url):
-    engine = open_engine(database_url)
+    engine = new_engine(database_url)
     migrate(engine)
     labels = count()
     query = text("SELECT * FROM monthly_spend WHERE account = :label").bindparams(bindparam("label"))
@@ -263,7 +265,7 @@ def test_monthly_spend_is_the_same_before_between_and_after_the_steps_of_a_purge
             before = connection.execute(query, {"label": label}).all()
         while True:
             with engine.begin() as connection:
-                step = purge_some(connection, account_id, date(2024, 1, 1), MORNING, at_most=at_most)
+                step = purge_batch(connection, account_id, date(2024, 1, 1), MORNING, at_most=at_most)
                 assert connection.execute(query, {"label": label}).all() == before
                 assert max(step[:2]) <= at_most
             if not any(step):
@@ -284,7 +286,7 @@ def fill(connection, label, records):
     connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
     after = {"day": 32, "status": 1, "price": "1", "repeats": 1, "withdrawn": False, "delta": None}
     for number, row in enumerate([*records, after]):
-        created_at = bounds(date(2024, 1, 1))[0] + timedelta(days=row["day"] - 1, seconds=number)
+        created_at = day_bounds(date(2024, 1, 1))[0] + timedelta(days=row["day"] - 1, seconds=number)
         key = {"account_id": account_id, "created_at": created_at, "phone": "x", "code_auth": "", "ordinal": 1}
         connection.execute(
             insert(billing_records).values(

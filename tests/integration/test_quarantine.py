@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 from support.run_helpers import SILENT, settings_of
 
-from etl.cli.exit_codes import exit_code_of
-from etl.db.engine import open_engine
-from etl.model import Window
-from etl.services.erase import canonical_number, forget_number
-from etl.services.sync import Order, open_client, open_source, rules_of, run_account
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine
+from etl.model import DateRange
+from etl.services.erase import erase_number, normalise_number
+from etl.services.sync import RunRequest, build_load_policy, open_client, open_source, run_sync
 from etl.services.verify import verify_windows
 
 TODAY = date(2026, 3, 11)
@@ -81,22 +81,22 @@ class Account:
     def __init__(self, url, vendor, **form):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, EIGHTH, **form)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = MORNING
 
     def run(self, command="sync", since=None, until=None, **changes):
         """Its exit code, and how many rows are new, changed and withdrawn, and how many records rejected."""
         self.now += timedelta(minutes=1)
-        report = run_account(
+        report = run_sync(
             replace(self.settings, **changes),
-            Order(command, since, until),
+            RunRequest(command, since, until),
             SILENT,
             redact=str,
-            exit_code_of=exit_code_of,
+            code_for_result=code_for_result,
             clock=lambda: self.now,
         )
         tally = report.tally
-        return exit_code_of(report), (tally.new, tally.changed, tally.withdrawn), len(tally.rejected)
+        return code_for_result(report), (tally.new, tally.changed, tally.withdrawn), len(tally.rejected)
 
     def lists(self, *records):
         self.vendor.dataset.replace(records)
@@ -105,8 +105,8 @@ class Account:
         with open_client(self.settings, str) as client:
             vendor = open_source(self.settings, client, today=TODAY, last=TODAY)
             fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
-            rules = rules_of(self.settings, TODAY, thorough=True)
-            return next(verify_windows(self.engine, 1, [Window(EIGHTH, TODAY)], fetch, rules))
+            rules = build_load_policy(self.settings, TODAY, thorough=True)
+            return next(verify_windows(self.engine, 1, [DateRange(EIGHTH, TODAY)], fetch, rules))
 
     def query(self, statement):
         with self.engine.connect() as connection:
@@ -247,8 +247,8 @@ def test_of_different_records_of_one_key_each_can_be_unreadable(account):
 
 @on_sqlite
 def test_a_large_day_in_slices_is_held_like_any_other(account, monkeypatch):
-    monkeypatch.setattr("etl.extract.spool.HELD", 1)
-    monkeypatch.setattr("etl.extract.spool.SLICE", 1)
+    monkeypatch.setattr("etl.extract.spool.MAX_IN_MEMORY", 1)
+    monkeypatch.setattr("etl.extract.spool.MAX_SLICE", 1)
     before = account.figures()
     for bad in ({"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}):
         account.lists(TARGET | bad, *OTHERS)
@@ -295,7 +295,7 @@ def test_a_row_is_recognised_in_whatever_form_phones_and_codes_are_stored(databa
 
 @pytest.mark.parametrize("bad", [{"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}])
 def test_the_row_of_a_forgotten_person_is_held_and_brings_no_number_back(account, bad):
-    forget_number(account.settings, canonical_number(PERSON), wait=0, clock=lambda: account.now)
+    erase_number(account.settings, normalise_number(PERSON), wait=0, clock=lambda: account.now)
     before = account.figures()
     account.lists(TARGET | bad, *OTHERS)
     for _ in range(2):

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine, event
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.db.tables import metadata
-from etl.services.sync import Order, Report, run_account
+from etl.services.sync import RunRequest, RunResult, run_sync
 
 DAYS = [date(2026, 2, 22) + timedelta(days=number) for number in range(18)]
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -40,11 +40,11 @@ def charges(a_day: int, status: int = 1) -> list[dict[str, object]]:
 def sync(database_url, sandbox):
     """Fetches all days, whatever is stored already."""
 
-    def run(**changes) -> Report:
+    def run(**changes) -> RunResult:
         sandbox.requests.clear()
-        return run_account(
+        return run_sync(
             settings_of(database_url, sandbox, DAYS[0], **changes),
-            Order("sync", since=DAYS[0], until=DAYS[-1]),
+            RunRequest("sync", since=DAYS[0], until=DAYS[-1]),
             SILENT,
             redact=str,
             exit_code_of=lambda report: 69 if report.error else 0,
@@ -142,7 +142,7 @@ def test_a_day_is_read_by_the_index_however_large_the_table(sync, sandbox, datab
     assert len(asked) == len(DAYS)
     statement, parameters = asked[0]
     backend = database_url.get_backend_name()
-    with open_engine(database_url).connect() as connection:
+    with new_engine(database_url).connect() as connection:
         if backend == "postgresql":
             connection.exec_driver_sql("ANALYZE billing_records")
         explain = "EXPLAIN QUERY PLAN" if backend == "sqlite" else "EXPLAIN"

@@ -24,14 +24,14 @@ from sqlalchemy import select
 from support.reference_model import Stored, canonical, csv_forms, day_of, of_day, spellings, spend_of
 from support.run_helpers import SILENT, settings_of, token_of
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.db.ledger import find_account
-from etl.db.migrate import create_or_migrate
+from etl.db.migrate import ensure_current
 from etl.db.tables import sync_state
-from etl.errors import Stopped, VendorUnavailable
+from etl.errors import Interrupted, SourceUnavailable
 from etl.model import ATTRIBUTES
-from etl.sandbox import Dataset, Policies, Sandbox
-from etl.services.sync import Order, run_account
+from etl.sandbox import Behaviour, Dataset, Sandbox
+from etl.services.sync import RunRequest, run_sync
 
 FIRST, LATEST = date(2026, 3, 1), date(2026, 4, 5)
 BUSY = (date(2026, 3, 5), date(2026, 3, 6))
@@ -123,7 +123,7 @@ class Month(RuleBasedStateMachine):
         self.listed = []
         self.gone = []
         self.said = defaultdict(list)
-        self.policies = Policies()
+        self.policies = Behaviour()
         self.today = FIRST + 2 * DAY
         self.runs = 0
         self.patch = pytest.MonkeyPatch()
@@ -135,8 +135,8 @@ class Month(RuleBasedStateMachine):
     @initialize(some=st.lists(numbers, max_size=8), window=st.integers(2, 9), held=st.sampled_from([1, 1_000]))
     def begin(self, some, window, held):
         self.settings = replace(self.settings, window_days=window)
-        self.patch.setattr("etl.extract.spool.HELD", held)  # a day on disk, in slices, is a day like any other
-        self.patch.setattr("etl.extract.spool.SLICE", held)
+        self.patch.setattr("etl.extract.spool.MAX_IN_MEMORY", held)  # a day on disk, in slices, is a day like any other
+        self.patch.setattr("etl.extract.spool.MAX_SLICE", held)
         self.listed = [made(FIRST + (n % 3) * DAY, n // 3) for n in some]
 
     @rule(number=numbers, days_ago=st.integers(0, 12))
@@ -168,7 +168,7 @@ class Month(RuleBasedStateMachine):
 
     @rule(changes=policies)
     def the_vendor_changes_its_ways(self, changes):
-        self.policies = Policies().changed(changes)
+        self.policies = Behaviour().changed(changes)
 
     @precondition(lambda self: self.today < LATEST)
     @rule(nights=st.integers(1, 9), some=st.lists(numbers, max_size=9))
@@ -195,7 +195,7 @@ class Month(RuleBasedStateMachine):
         self.run("sync", ill)
 
     @precondition(lambda self: self.today < LATEST)
-    @rule(ill=st.lists(faults, max_size=1), after=st.integers(1, 3), end=st.sampled_from([Stopped(15), Killed()]))
+    @rule(ill=st.lists(faults, max_size=1), after=st.integers(1, 3), end=st.sampled_from([Interrupted(15), Killed()]))
     def a_night_cut_short(self, ill, after, end):
         self.days_pass(1, [])
         steps = count(1)
@@ -217,15 +217,15 @@ class Month(RuleBasedStateMachine):
         self.prepare(now, ill)
         report = None
         try:
-            report = run_account(
+            report = run_sync(
                 self.settings,
-                Order(command, since, until or (self.today if since else None)),
+                RunRequest(command, since, until or (self.today if since else None)),
                 replace(SILENT, step=step),
                 redact=str,
                 exit_code_of=code_of,
                 clock=lambda: now,
             )
-        except (Stopped, Killed):
+        except (Interrupted, Killed):
             # Its thread may have a question under way, and must not spoil the next run's answers.
             for thread in [thread for thread in threading.enumerate() if thread.name == "fetch"]:
                 thread.join()
@@ -290,7 +290,7 @@ class Month(RuleBasedStateMachine):
     def check_report(self, report, before):
         """Where it came to its end: that it says the truth."""
         code = code_of(report)
-        assert code in {0, 65} or type(report.error) is VendorUnavailable, report.error
+        assert code in {0, 65} or type(report.error) is SourceUnavailable, report.error
         suspect = set(report.tally.suspect_days)
         assert bool(suspect) == (code == 65) or code == 69
         asked = [day for window in report.windows for day in window.days()]
@@ -312,7 +312,7 @@ class Month(RuleBasedStateMachine):
             self.patch.undo()
 
     def end_the_month(self):
-        self.policies = Policies()
+        self.policies = Behaviour()
         self.days_pass(1, [])
         quiet = self.run("sync")
         self.accept(quiet.tally.suspect_days)
@@ -348,8 +348,8 @@ def vendor() -> Iterator[Sandbox]:
     ids=lambda value: str(value) if isinstance(value, str) else f"{value}",
 )
 def test_whatever_a_month_brings_the_database_holds_what_the_vendor_said(database_url, vendor, part, sequences, steps):
-    engine = open_engine(database_url)
-    create_or_migrate(engine)
+    engine = new_engine(database_url)
+    ensure_current(engine)
     chosen = settings_of(
         database_url, vendor, FIRST, lookback_days=LOOKBACK, retry_attempts=2, max_response_mb=1, timeout=60.0
     )

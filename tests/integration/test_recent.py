@@ -10,26 +10,28 @@ import pytest
 from support.run_helpers import SILENT, settings_of
 from support.sync_account import charges
 
-from etl.cli.exit_codes import exit_code_of
-from etl.db.engine import open_engine
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine
 from etl.errors import ConfigError
 from etl.services.recent import compare_newest, fetch_newest, find_stored_account
-from etl.services.sync import Order, binding_of, open_client, read_feed_of, run_account
+from etl.services.sync import RunRequest, account_binding, build_reader, open_client, run_sync
 
 TENTH, TODAY = date(2026, 3, 10), date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
 def recent(settings, count=20):
-    engine = open_engine(settings.database_url)
-    account = find_stored_account(engine, settings.account, binding_of(settings))
+    engine = new_engine(settings.database_url)
+    account = find_stored_account(engine, settings.account, account_binding(settings))
     with open_client(settings, str) as client:
-        newest = fetch_newest(client, count, read_feed_of(settings))
+        newest = fetch_newest(client, count, build_reader(settings))
     return compare_newest(engine, account, newest, count)
 
 
 def sync(settings):
-    report = run_account(settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=lambda: MORNING)
+    report = run_sync(
+        settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result, clock=lambda: MORNING
+    )
     assert report.error is None
 
 

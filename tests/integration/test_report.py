@@ -20,15 +20,15 @@ from sqlalchemy import delete, event, insert, text
 from support.external_tools import tool
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import open_engine, reading
-from etl.db.migrate import create_or_migrate
+from etl.db.engine import new_engine, read_connection
+from etl.db.migrate import ensure_current
 from etl.db.tables import accounts, balance_snapshots, balance_top_ups, numbering_ranges
-from etl.errors import ConfigError, DatabaseFailed
-from etl.reports.charts import QUERIES, define_query, draw_charts
-from etl.reports.html.report import open_renderer, write_report
-from etl.reports.query import Selection
+from etl.errors import ConfigError, DatabaseError
+from etl.reports.charts import QUERIES, all_charts, build_query
+from etl.reports.html.report import load_vega_bundle, write_report
+from etl.reports.query import ExportFilter
 from etl.sandbox import Dataset, Sandbox
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -71,7 +71,7 @@ class Company:
 
     def __init__(self, url, vendor):
         self.url = url
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         for label, listed in LISTED.items():
             vendor.dataset.replace(listed)
             self.sync(vendor, label, MORNING)
@@ -97,8 +97,8 @@ class Company:
 
     def sync(self, vendor, label, now):
         settings = settings_of(self.url, vendor, date(2026, 3, 8), account=label)
-        done = run_account(
-            settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: now
+        done = run_sync(
+            settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: now
         )  # fmt: skip
         assert done.error is None
 
@@ -109,7 +109,7 @@ class Company:
 def report_of(engine, renderer="", **selection):
     file = BytesIO()
     figures = write_report(
-        engine, Selection(**selection), lambda: renderer, nullcontext(file), now=MORNING.astimezone(ZONE)
+        engine, ExportFilter(**selection), lambda: renderer, nullcontext(file), now=MORNING.astimezone(ZONE)
     )
     return figures, file.getvalue().decode()
 
@@ -136,7 +136,7 @@ def on_sqlite(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def renderer():
-    return open_renderer()()
+    return load_vega_bundle()()
 
 
 class Page(HTMLParser):
@@ -257,10 +257,10 @@ def test_only_the_accounts_and_days_asked_for_are_in_it(company):
 
 
 def test_every_query_has_the_columns_it_promises_and_none_is_left_over(company):
-    assert {chart.rows for chart in draw_charts()} == set(QUERIES)
-    with reading(company.engine) as connection:
+    assert {chart.rows for chart in all_charts()} == set(QUERIES)
+    with read_connection(company.engine) as connection:
         for name, query in QUERIES.items():
-            rows = connection.execute(text(define_query(name, connection.dialect.name)))
+            rows = connection.execute(text(build_query(name, connection.dialect.name)))
             assert list(rows.keys()) == list(query.columns)
             assert rows.all()
 
@@ -272,7 +272,7 @@ def test_all_of_a_report_is_of_one_moment(company):
     def add(_connection, _cursor, statement, *_):
         if "daily_spend" in statement and not statements:
             statements.append(statement)
-            with open_engine(company.url).begin() as other:
+            with new_engine(company.url).begin() as other:
                 other.execute(text("UPDATE billing_records SET repeats = repeats + 100"))
 
     event.listen(company.engine, "after_cursor_execute", add)
@@ -290,10 +290,10 @@ def test_all_of_a_report_is_of_one_moment(company):
 
 
 def test_without_charges_the_page_says_so(sqlite_url):
-    engine = open_engine(sqlite_url)
-    with pytest.raises(DatabaseFailed, match="there is no database yet"):
+    engine = new_engine(sqlite_url)
+    with pytest.raises(DatabaseError, match="there is no database yet"):
         report_of(engine)
-    create_or_migrate(engine)
+    ensure_current(engine)
     figures, page = report_of(engine)
     seen = Page(page)
     assert (figures.total.records, figures.balance, figures.since) == (0, None, None)
@@ -365,7 +365,7 @@ def test_a_browser_draws_every_chart_and_runs_no_text(on_sqlite, renderer, tmp_p
         for _, attributes in drawn.elements
         if attributes.get("class", "").startswith("picture")
     }
-    assert pictures == {chart.name: "yes" for chart in draw_charts()}
+    assert pictures == {chart.name: "yes" for chart in all_charts()}
     tags = [tag for tag, _ in drawn.elements]
     assert tags.count("svg") == len(pictures)
     assert tags.count("path") > 50

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import text
 from support.run_helpers import SILENT, settings_of
 
-from etl.cli.exit_codes import exit_code_of
-from etl.db.engine import open_engine
-from etl.services.erase import forget_number
-from etl.services.purge import Age, purge_account
-from etl.services.sync import Order, run_account
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine
+from etl.services.erase import erase_number
+from etl.services.purge import RetentionAge, purge_account
+from etl.services.sync import RunRequest, run_sync
 
 TODAY = date(2026, 3, 11)
 FIRST, JANUARY, NINTH = date(2026, 1, 29), date(2026, 1, 31), date(2026, 3, 9)
@@ -40,22 +40,22 @@ class Copied:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, FIRST)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
         self.seen = 0
         self.copy = {}
 
     def run(self, command="sync", since=None, until=None, code=0):
         self.now += timedelta(minutes=1)
-        report = run_account(
+        report = run_sync(
             self.settings,
-            Order(command, since, until or since),
+            RunRequest(command, since, until or since),
             SILENT,
             redact=str,
-            exit_code_of=exit_code_of,
+            code_for_result=code_for_result,
             clock=lambda: self.now,
         )
-        assert exit_code_of(report) == code, report.error
+        assert code_for_result(report) == code, report.error
         return report
 
     def read(self, statement, **values):
@@ -148,18 +148,20 @@ def test_a_person_forgotten_gives_each_of_their_days_a_revision(copied):
     copied.run()
     copied.follow()
     before = copied.revision()
-    forget_number(copied.settings, "+79243555100", wait=0)
+    erase_number(copied.settings, "+79243555100", wait=0)
     assert (copied.follow(), copied.revision()) == ([JANUARY, date(2026, 3, 7), NINTH, TODAY], before + 1)
-    forget_number(copied.settings, "+79243555100", wait=0)
+    erase_number(copied.settings, "+79243555100", wait=0)
     assert (copied.follow(), copied.revision()) == ([], before + 1)
 
 
 def test_purged_days_get_a_revision(copied):
     before = copied.revision()
-    done = purge_account(copied.settings, Age(1, "m"), named=True, dry_run=False, wait=0, clock=lambda: copied.now)
+    done = purge_account(
+        copied.settings, RetentionAge(1, "m"), named=True, dry_run=False, wait=0, clock=lambda: copied.now
+    )
     assert done.months
     assert copied.follow() == [FIRST, date(2026, 1, 30), JANUARY]
     assert copied.revision() > before
     before = copied.revision()
-    purge_account(copied.settings, Age(1, "m"), named=True, dry_run=False, wait=0, clock=lambda: copied.now)
+    purge_account(copied.settings, RetentionAge(1, "m"), named=True, dry_run=False, wait=0, clock=lambda: copied.now)
     assert (copied.follow(), copied.revision()) == ([], before)

@@ -17,11 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
 from support.schema_catalog import told_by
 
-from etl.db.engine import open_engine
-from etl.db.migrate import alembic_config, create_or_migrate, is_current, migrate, migration_sql, schema_revision
+from etl.db.engine import new_engine
+from etl.db.migrate import alembic_config, ensure_current, has_current_schema, migrate, migration_sql, schema_revision
 from etl.db.tables import SCHEMA_REVISION, accounts, billing_records, metadata
 from etl.db.views import VIEWS
-from etl.errors import SchemaMismatch
+from etl.errors import SchemaMismatchError
 
 CHECKOUT = Path(__file__).parents[2]
 CONTRACT_VIEWS = {
@@ -78,7 +78,7 @@ CHANGES = {
 
 @pytest.fixture
 def engine(database_url):
-    return open_engine(database_url)
+    return new_engine(database_url)
 
 
 def differences(engine):
@@ -152,13 +152,13 @@ def test_an_empty_database_gets_at_once_what_the_migrations_come_to(engine):
     run_alembic(engine, "downgrade", "base")
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE alembic_version"))
-    create_or_migrate(engine)
+    ensure_current(engine)
     assert told(engine) == migrated
     assert (names(engine)[0], revision(engine)) == (CONTRACT_TABLES | {"alembic_version"}, SCHEMA_REVISION)
 
 
 def test_what_a_database_says_of_itself_tells_every_difference(engine):
-    create_or_migrate(engine)
+    ensure_current(engine)
     before = told(engine)
     for change in (*CHANGES["all"], *CHANGES[engine.dialect.name]):
         with engine.begin() as connection:
@@ -175,7 +175,7 @@ def test_a_database_that_holds_anything_of_ours_goes_through_the_migrations(engi
             accounts.create(connection)
         else:
             connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
-    create_or_migrate(engine)
+    ensure_current(engine)
     assert (revision(engine), differences(engine)) == (SCHEMA_REVISION, [])
     assert names(engine)[1] == set(VIEWS)
 
@@ -183,9 +183,9 @@ def test_a_database_that_holds_anything_of_ours_goes_through_the_migrations(engi
 def test_what_others_have_in_the_database_is_not_in_the_way_of_the_first_schema(engine):
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE theirs (number INTEGER)"))
-    create_or_migrate(engine)
+    ensure_current(engine)
     with engine.begin() as connection:
-        assert is_current(connection)
+        assert has_current_schema(connection)
         connection.execute(text("DROP TABLE theirs"))
     assert differences(engine) == []
 
@@ -269,7 +269,7 @@ def test_a_newer_schema_is_refused_and_left_alone(engine):
     migrate(engine)
     set_revision(engine, "9999")
     before = names(engine)
-    with pytest.raises(SchemaMismatch, match="newer than this version knows"):
+    with pytest.raises(SchemaMismatchError, match="newer than this version knows"):
         migrate(engine)
     assert (revision(engine), names(engine)) == ("9999", before)
 
@@ -280,7 +280,7 @@ def test_a_revision_nobody_knows_is_refused_and_left_alone(engine, number):
     migrate(engine)
     set_revision(engine, number)
     before = names(engine)
-    with pytest.raises(SchemaMismatch):
+    with pytest.raises(SchemaMismatchError):
         migrate(engine)
     assert (revision(engine), names(engine)) == (number, before)
 
@@ -305,13 +305,13 @@ def test_a_revision_that_was_killed_between_its_columns_runs_through_when_it_is_
     with engine.begin() as connection:
         comment = accounts.c.token_fingerprint.comment
         connection.execute(text(f"ALTER TABLE accounts ADD COLUMN token_fingerprint VARCHAR(64) COMMENT '{comment}'"))
-    create_or_migrate(engine)
+    ensure_current(engine)
     assert (revision(engine), differences(engine)) == (SCHEMA_REVISION, [])
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
 @pytest.mark.fault(80, 87)
-@pytest.mark.parametrize("make", [migrate, create_or_migrate])
+@pytest.mark.parametrize("make", [migrate, ensure_current])
 def test_a_migration_that_fails_half_way_leaves_nothing(engine, make):
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE in_the_way (number INTEGER)"))

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 from support.sync_account import LAST_CLOSED, START, Account, charges
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 
 ODD = "нет ответа; \\ 'x' \"y\" 🙂 %s"
 
@@ -118,7 +118,7 @@ def test_the_character_set_of_the_database_changes_no_result_on_mariadb(account,
 def test_a_setting_of_the_server_changes_no_result_on_mariadb(account, setting):
     # What a server gives to a new session, given to ours alone: the server is other people's too.
     url = account.settings.database_url.update_query_dict({"init_command": f"SET SESSION {setting}"})
-    account.engine = open_engine(url)
+    account.engine = new_engine(url)
     account.settings = replace(account.settings, database_url=url)
     assert_works(account)
 
@@ -128,7 +128,7 @@ def test_a_setting_of_the_server_changes_no_result_on_mariadb(account, setting):
 def test_a_value_that_does_not_fit_is_refused_and_not_changed_whatever_the_servers_mode(account):
     url = account.settings.database_url.update_query_dict({"init_command": "SET SESSION sql_mode = ''"})
     assert account.run() == (0, "")
-    with open_engine(url).connect() as connection, pytest.raises(Exception, match=r"1264|1406|1366"):
+    with new_engine(url).connect() as connection, pytest.raises(Exception, match=r"1264|1406|1366"):
         connection.execute(text("UPDATE billing_records SET repeats = 99999999999"))
 
 

@@ -13,9 +13,9 @@ from conftest import fresh_database
 from sqlalchemy import make_url, text
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.db.view_columns import VIEW_COLUMNS
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 
 BUNDLE = Path(__file__).parents[2] / "bi" / "superset"
 FILES = {str(path.relative_to(BUNDLE)): yaml.safe_load(path.read_text("utf-8")) for path in BUNDLE.rglob("*.yaml")}
@@ -128,9 +128,9 @@ def test_every_expression_runs_on_postgresql_and_says_what_the_views_say(tmp_pat
     with fresh_database("postgresql", tmp_path) as url:
         settings = settings_of(url, sandbox, date(2026, 3, 1))
         now = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
-        run_account(settings, Order("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: now)
+        run_sync(settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: now)
         told = {}
-        with open_engine(url).connect() as connection:
+        with new_engine(url).connect() as connection:
             for dataset in DATASETS.values():
                 view = dataset["table_name"]
                 made = [

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from etl.db.engine import open_engine, reading
-from etl.db.erase import Person, forget_person
+from etl.db.engine import new_engine, read_connection
+from etl.db.erase import ErasureSubject, erase_person
 from etl.db.ledger import begin_run
-from etl.db.migrate import create_or_migrate
+from etl.db.migrate import ensure_current
 from etl.db.tables import restatements, synced_days
-from etl.load.loader import Rules
-from etl.model import Batch, Record, Tally, Window, whole_day
-from etl.pii import FORGOTTEN, Number
-from etl.pipeline import Job, sync_windows
+from etl.load.loader import LoadPolicy
+from etl.model import DateRange, Record, RunCounts, WindowData, single_slice_day
+from etl.pii import ERASED, PhoneNumber
+from etl.pipeline import PipelineContext, transfer_windows
 from etl.reports.columns import COLUMNS
-from etl.reports.query import Selection, count_unknown_days, read_batches
+from etl.reports.query import ExportFilter, count_incomplete_days, iter_batches
 
 ZONE = ZoneInfo("Europe/Moscow")
 DAYS = [date(2026, 3, day) for day in range(8, 12)]
@@ -69,8 +69,8 @@ class Answers:
 
     def fetch(self, window):
         of_day = {day: [one for one in self.listed if one.created_at[:10] == str(day)] for day in window.days()}
-        days = {day: whole_day(day, records) for day, records in of_day.items()}
-        return Batch(window, Window(window.first - timedelta(1), window.last + timedelta(2)), days)
+        days = {day: single_slice_day(day, records) for day, records in of_day.items()}
+        return WindowData(window, DateRange(window.first - timedelta(1), window.last + timedelta(2)), days)
 
 
 class Account:
@@ -86,13 +86,15 @@ class Account:
 
     def night(self, listed, first=DAYS[0], *, day_passes=False, forgets=False):
         self.now += timedelta(days=day_passes, minutes=1)
-        window = Window(first, DAYS[-1])
+        window = DateRange(first, DAYS[-1])
         with self.engine.begin() as connection:
             run = begin_run(connection, label=self.label, command="sync", version="0", windows=[window], now=self.now)
         self.account_id = run.account_id
-        rules = Rules(self.now.astimezone(ZONE).date(), ZONE, 2, Decimal(1), accepted=frozenset(DAYS))
-        job = Job(Answers(listed), self.engine, run.account_id, run, rules, 1, lambda: self.now, lambda *_: None)
-        sync_windows(job, [window], Tally(), set())
+        rules = LoadPolicy(self.now.astimezone(ZONE).date(), ZONE, 2, Decimal(1), accepted=frozenset(DAYS))
+        job = PipelineContext(
+            Answers(listed), self.engine, run.account_id, run, rules, 1, lambda: self.now, lambda *_: None
+        )
+        transfer_windows(job, [window], RunCounts(), set())
         closed = self.closed_days()
         self.known.append(Known(self.now, closed, [row for row in self.read() if row[3] in closed]))
         if forgets:
@@ -101,36 +103,36 @@ class Account:
     def forget(self):
         """Take the person out; what was known is from now on that somebody forgotten was there."""
         with self.engine.begin() as connection:
-            forget_person(connection, self.account_id, Person(Number(PERSON), {PERSON}), self.now)
+            erase_person(connection, self.account_id, ErasureSubject(PhoneNumber(PERSON), {PERSON}), self.now)
         self.known = [known._replace(rows=list(map(without_person, known.rows))) for known in self.known]
 
     def closed_days(self):
         day = synced_days.c
         query = select(day.day).where(day.account_id == self.account_id, day.first_closed_at.is_not(None))
-        with reading(self.engine) as connection:
+        with read_connection(self.engine) as connection:
             return frozenset(connection.scalars(query))
 
     def read(self, as_of=None):
-        with reading(self.engine) as connection:
-            batches = read_batches(connection, Selection((self.label,), as_of=as_of))
+        with read_connection(self.engine) as connection:
+            batches = iter_batches(connection, ExportFilter((self.label,), as_of=as_of))
             return [tuple(row) for row in chain.from_iterable(batches)]
 
     def journal(self):
         line = restatements.c
         query = select(line.restated_at, line.day, line.delta).where(line.account_id == self.account_id)
-        with reading(self.engine) as connection:
+        with read_connection(self.engine) as connection:
             return connection.execute(query).all()
 
     def unknown_days(self, moment, **selection):
-        with reading(self.engine) as connection:
-            chosen = Selection((self.label,), as_of=moment, **selection)
-            return count_unknown_days(connection, chosen, moment.astimezone(ZONE).date())
+        with read_connection(self.engine) as connection:
+            chosen = ExportFilter((self.label,), as_of=moment, **selection)
+            return count_incomplete_days(connection, chosen, moment.astimezone(ZONE).date())
 
 
 def without_person(row):
     values = dict(zip(COLUMNS, row, strict=True))
     if values["phone"] == PERSON:
-        values |= {"phone": FORGOTTEN, "code_auth": "", "status_info": ""}
+        values |= {"phone": ERASED, "code_auth": "", "status_info": ""}
     return tuple(values.values())
 
 
@@ -145,8 +147,8 @@ def total(rows, days):
 
 
 def test_any_past_night_comes_back_as_it_was_and_the_journal_adds_up(database_url):
-    engine = open_engine(database_url)
-    create_or_migrate(engine)
+    engine = new_engine(database_url)
+    ensure_current(engine)
     examples = EXAMPLES[database_url.get_backend_name()]
 
     @settings(max_examples=examples, deadline=None)
@@ -169,8 +171,8 @@ def test_any_past_night_comes_back_as_it_was_and_the_journal_adds_up(database_ur
 
 @pytest.fixture
 def account(database_url):
-    engine = open_engine(database_url)
-    create_or_migrate(engine)
+    engine = new_engine(database_url)
+    ensure_current(engine)
     return Account(engine)
 
 
@@ -247,7 +249,7 @@ def test_on_postgresql_a_function_says_what_the_export_says(account):
     names = ", ".join(COLUMNS)
     for known in account.known:
         query = text(f"SELECT {names} FROM billing_asof(:moment) WHERE account = :label")
-        with reading(account.engine) as connection:
+        with read_connection(account.engine) as connection:
             rows = connection.execute(query, {"moment": known.moment, "label": account.label}).all()
         exported = [
             tuple(value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in row)

@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import text
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import open_engine
-from etl.db.migrate import create_or_migrate
-from etl.errors import CheckFailed
-from etl.load.loader import Rules
-from etl.model import Batch, Record, Window, whole_day
-from etl.services.sync import Order, open_client, open_source, rules_of, run_account
-from etl.services.verify import Difference, closed_range, plan_verify, verify_windows
+from etl.db.engine import new_engine
+from etl.db.migrate import ensure_current
+from etl.errors import CheckFailedError
+from etl.load.loader import LoadPolicy
+from etl.model import DateRange, Record, WindowData, single_slice_day
+from etl.services.sync import RunRequest, build_load_policy, open_client, open_source, run_sync
+from etl.services.verify import DayDifference, closed_range, plan_verify, verify_windows
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -45,12 +45,12 @@ class Audit:
 
     def __init__(self, url, vendor):
         self.settings = settings_of(url, vendor, EIGHTH, window_days=2)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
 
     def run(self, command="sync", since=None, until=None, **changes):
-        report = run_account(
+        report = run_sync(
             replace(self.settings, **changes),
-            Order(command, since, until),
+            RunRequest(command, since, until),
             SILENT,
             redact=str,
             exit_code_of=lambda _report: 0,
@@ -65,11 +65,11 @@ class Audit:
     def verify(self, source="json", account_id=1):
         """The differences, after a look at whether finding them wrote anything."""
         before = self.dump()
-        windows = [Window(EIGHTH, NINTH), Window(TENTH, TENTH)]
+        windows = [DateRange(EIGHTH, NINTH), DateRange(TENTH, TENTH)]
         with open_client(self.settings, str) as client:
             vendor = open_source(self.settings, client, today=TODAY, last=TENTH)
             fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
-            rules = rules_of(self.settings, TODAY, thorough=True)
+            rules = build_load_policy(self.settings, TODAY, thorough=True)
             found = list(verify_windows(self.engine, account_id, windows, fetch, rules))
         assert self.dump() == before
         return [difference for of_window in found for difference in of_window]
@@ -97,7 +97,7 @@ def audit(database_url, sandbox):
 
 
 def found(day, source, **counts):
-    return Difference(day, source, **{"missing": 0, "different": 0, "surplus": 0} | counts)
+    return DayDifference(day, source, **{"missing": 0, "different": 0, "surplus": 0} | counts)
 
 
 def test_a_database_that_equals_the_vendor_shows_no_difference_from_either_source(audit):
@@ -106,7 +106,7 @@ def test_a_database_that_equals_the_vendor_shows_no_difference_from_either_sourc
 
 def test_what_there_is_to_verify_reaches_from_the_first_closed_day_to_the_last(audit):
     with audit.engine.connect() as connection:
-        assert closed_range(connection, 1) == Window(EIGHTH, TENTH)
+        assert closed_range(connection, 1) == DateRange(EIGHTH, TENTH)
         assert closed_range(connection, None) is None
 
 
@@ -123,16 +123,16 @@ def test_a_verify_of_nothing_is_refused_with_the_reason(audit):
         ({"since": date(2026, 4, 1)}, "2026-04-01 comes after 2026-03-10"),
         ({"until": date(2026, 2, 28)}, "2026-03-08 comes after 2026-02-28"),
     ):
-        with pytest.raises(CheckFailed, match=reason):
+        with pytest.raises(CheckFailedError, match=reason):
             plan(audit, **asked)
-    assert plan(audit) == [Window(EIGHTH, NINTH), Window(TENTH, TENTH)]
-    assert plan(audit, TENTH, TODAY) == [Window(TENTH, TODAY)]
+    assert plan(audit) == [DateRange(EIGHTH, NINTH), DateRange(TENTH, TENTH)]
+    assert plan(audit, TENTH, TODAY) == [DateRange(TENTH, TODAY)]
     audit.execute("UPDATE synced_days SET purged_at = '2026-03-11 00:00:00' WHERE day = '2026-03-08'")
-    assert plan(audit) == [Window(NINTH, NINTH), Window(TENTH, TENTH)]
-    with pytest.raises(CheckFailed, match=r"is stored; the records of these days were purged"):
+    assert plan(audit) == [DateRange(NINTH, NINTH), DateRange(TENTH, TENTH)]
+    with pytest.raises(CheckFailedError, match=r"is stored; the records of these days were purged"):
         plan(audit, EIGHTH, EIGHTH)
     audit.execute("DELETE FROM synced_days")
-    with pytest.raises(CheckFailed, match="no day is complete yet"):
+    with pytest.raises(CheckFailedError, match="no day is complete yet"):
         plan(audit)
 
 
@@ -180,17 +180,17 @@ def test_an_account_that_was_never_synced_lacks_everything(audit):
 
 
 def test_no_window_waits_in_memory_for_the_next(sqlite_url):
-    engine = open_engine(sqlite_url)
-    create_or_migrate(engine)
+    engine = new_engine(sqlite_url)
+    ensure_current(engine)
     watched = []
 
     def fetch(window):
         assert [one() for one in watched] == [None] * len(watched)
         records = Records([Record(f"{window.first} 10:00:00", "+79243555100", "0371", 1, "ok", Decimal("0.200000"))])
         watched.append(weakref.ref(records))
-        return Batch(window, window, {window.first: whole_day(window.first, records)})
+        return WindowData(window, window, {window.first: single_slice_day(window.first, records)})
 
-    windows = [Window(day, day) for day in (EIGHTH, NINTH, TENTH)]
-    rules = Rules(TODAY, ZoneInfo("Europe/Moscow"), 3, Decimal("0.5"), thorough=True)
+    windows = [DateRange(day, day) for day in (EIGHTH, NINTH, TENTH)]
+    rules = LoadPolicy(TODAY, ZoneInfo("Europe/Moscow"), 3, Decimal("0.5"), thorough=True)
     found = [differences[0].missing for differences in verify_windows(engine, 1, windows, fetch, rules)]
     assert found == [1, 1, 1]

@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import bindparam, delete, insert, text
 from support.run_helpers import SILENT, settings_of, token_of
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.db.tables import accounts, balance_snapshots, balance_top_ups, billing_records, numbering_ranges
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.db.views import VIEWS
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -83,7 +83,7 @@ class Shop:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, date(2026, 3, 1), lookback_days=3)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.now = MORNING
 
     def sync(self, *records, command="sync", since=None, until=None, **changes):
@@ -93,9 +93,9 @@ class Shop:
         self.now += timedelta(minutes=1)
         if "account" in changes:
             changes["api_token"] = token_of(self.vendor, changes["account"])
-        report = run_account(
+        report = run_sync(
             replace(self.settings, **changes),
-            Order(command, since, until),
+            RunRequest(command, since, until),
             SILENT,
             redact=str,
             exit_code_of=lambda report: 69 if report.error else 0,

@@ -8,7 +8,7 @@
     stored     what the database has
     night      what each source could tell in a night, and what may be expected of an honest program
     oracle     what may be stored after a night, what must stay open, and which exit code is honest
-    runner     the nights of one vendor: the program's own `run_account` on SQLite
+    runner     the nights of one vendor: the program's own `run_sync` on SQLite
     foci       freedoms that meet too seldom by chance
     shrinker   the smallest scenario that still fails in the same way
 

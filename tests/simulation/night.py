@@ -8,12 +8,12 @@ from datetime import date
 from decimal import Decimal
 from functools import cached_property
 
-from etl.services.sync import Order, Report
+from etl.services.sync import RunRequest, RunResult
 from simulation.stored import Rows, Stored
 from simulation.vendor import Item, Vendor
 from simulation.world import DAY
 
-GUARDED_FROM, LARGEST_SHARE = 20, Decimal("0.2")
+MIN_ROWS_FOR_CHECK, LARGEST_SHARE = 20, Decimal("0.2")
 """The guard of the contract: BILLING_MAX_WITHDRAWN_SHARE at its default."""
 SOURCES = ("json", "csv")
 NEWEST = 100
@@ -29,7 +29,9 @@ class Night:
         truth: What the vendor lists of each day.
     """
 
-    def __init__(self, vendor: Vendor, order: Order, before: Stored, after: Stored, report: Report, code: int) -> None:
+    def __init__(
+        self, vendor: Vendor, order: RunRequest, before: Stored, after: Stored, report: RunResult, code: int
+    ) -> None:
         self.scenario, self.vendor, self.order = vendor.scenario, vendor, order
         self.before, self.after, self.report, self.code = before, after, report, code
         self.today = self.scenario.today(vendor.night)
@@ -263,6 +265,6 @@ def is_implausible(before: Rows, truth: Rows) -> bool:
         return False
     if not truth:
         return True
-    if current < GUARDED_FROM:
+    if current < MIN_ROWS_FOR_CHECK:
         return gone == current
     return gone > LARGEST_SHARE * current or more > current / 2

@@ -10,18 +10,18 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from etl.cli.exit_codes import exit_code_of
+from etl.cli.exit_codes import code_for_result
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
-from etl.db.engine import open_engine, parse_url
-from etl.db.migrate import create_or_migrate
-from etl.services.sync import Order, Report, Watcher, run_account
+from etl.db.engine import new_engine, parse_url
+from etl.db.migrate import ensure_current
+from etl.services.sync import ProgressListener, RunRequest, RunResult, run_sync
 from simulation.oracle import Oracle
 from simulation.scenario import Scenario
 from simulation.stored import Stored, Violation, read_stored
 from simulation.vendor import Vendor
 
-SILENT = Watcher(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
+SILENT = ProgressListener(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,15 @@ class Laboratory:
     def __init__(self, folder: Path, ignored: Collection[str] = ()) -> None:
         self.ignored = ignored
         template = folder / "template.db"
-        engine = open_engine(parse_url(f"sqlite:///{template}"))
-        create_or_migrate(engine)
+        engine = new_engine(parse_url(f"sqlite:///{template}"))
+        ensure_current(engine)
         engine.dispose()
         with sqlite3.connect(template) as source:
             self._template = sqlite3.connect(":memory:")
             source.backup(self._template)
         source.close()
         self._url = parse_url(f"sqlite:///{folder / 'billing.db'}")
-        self.engine = open_engine(self._url, kept=True)
+        self.engine = new_engine(self._url, kept=True)
         self._settings = parse_settings(
             [
                 {
@@ -105,14 +105,14 @@ class Laboratory:
                 for order in scenario.orders(night):
                     stored = self.night(settings, order, vendor, night, stored)
             # Once the vendor keeps its word, a backfill of all days leaves nothing missing at all.
-            everything = Order("backfill", scenario.start, scenario.today(night))
+            everything = RunRequest("backfill", scenario.start, scenario.today(night))
             self.night(settings, everything, vendor, night, stored, last=True)
         except Violation as violation:
             return Failure(scenario, night, violation.kind, str(violation))
         return None
 
     def night(
-        self, settings: Settings, order: Order, vendor: Vendor, night: int, before: Stored, *, last: bool = False
+        self, settings: Settings, order: RunRequest, vendor: Vendor, night: int, before: Stored, *, last: bool = False
     ) -> Stored:
         """One run, and what must be true after it."""
         vendor.begin(night)
@@ -125,25 +125,25 @@ class Laboratory:
             seen.check_all_is_there()
         return after
 
-    def execute(self, settings: Settings, order: Order, vendor: Vendor, night: int) -> tuple[Report, int]:
+    def execute(self, settings: Settings, order: RunRequest, vendor: Vendor, night: int) -> tuple[RunResult, int]:
         """A run and its exit code."""
         now = vendor.scenario.clock(night)
         try:
-            report = run_account(
+            report = run_sync(
                 settings,
                 order,
                 SILENT,
                 redact=str,
-                exit_code_of=exit_code_of,
+                code_for_result=code_for_result,
                 clock=lambda: now,
                 hold=lambda *_, **__: nullcontext(),
                 connect=vendor.connect,
                 open_database=lambda _url: nullcontext(self.engine),
             )
         except Exception as error:
-            report = Report(settings.account, order.command, order.dry_run)
+            report = RunResult(settings.account, order.command, order.dry_run)
             raise Violation("bug", f"{type(error).__name__}: {error}") from error
-        return report, exit_code_of(report)
+        return report, code_for_result(report)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from etl.services.sync import Order
+from etl.services.sync import RunRequest
 from simulation.freedoms import FREEDOMS
 from simulation.world import DAY
 
@@ -86,16 +86,16 @@ class Scenario:
         """The day of the vendor's wall clock in which a night's run begins."""
         return self.clock(night).astimezone(self.zone).date()
 
-    def orders(self, night: int) -> list[Order]:
+    def orders(self, night: int) -> list[RunRequest]:
         """What is run in a night, one after another."""
         numbers = self.draw(f"orders of night {night}")
         today = self.today(night)
-        orders = [Order("sync", deep=night > 0 and numbers.random() < self.traits.get("deep", 0))]
+        orders = [RunRequest("sync", deep=night > 0 and numbers.random() < self.traits.get("deep", 0))]
         if night == 0 and "backfill_first" in self.traits and self.start < today:
-            orders.insert(0, Order("backfill", max(self.start, today - 2 * DAY), today - DAY))
+            orders.insert(0, RunRequest("backfill", max(self.start, today - 2 * DAY), today - DAY))
         if numbers.random() < self.traits.get("backfills", 0):
             first = self.start + numbers.randrange((today - self.start).days + 1) * DAY
-            orders.append(Order("backfill", first, first + numbers.randrange(12) * DAY))
+            orders.append(RunRequest("backfill", first, first + numbers.randrange(12) * DAY))
         return orders
 
     @property

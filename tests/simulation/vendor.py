@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import cached_property
 from typing import IO, Any
 
-from etl.errors import Refused, TokenRefused, Transient
+from etl.errors import AuthenticationError, RequestRejected, RetryableError
 from simulation.freedoms import FREEDOMS
 from simulation.scenario import Scenario
 from simulation.spelling import Spelling, csv_file, csv_line, json_object
@@ -120,7 +120,7 @@ class Vendor:
         name, _, parameter = action.partition("/")
         call = CALLS.get(name)
         if call is None or (method == "POST") != (call == "json"):
-            raise Refused("HTTP 404, without a reason")
+            raise RequestRejected("HTTP 404, without a reason")
         self.calls[call] += 1
         self.used[call] += 1
         answer = self._fault(call)
@@ -277,7 +277,7 @@ class Vendor:
     def _fault(self, call: str) -> bytes | None:
         if self.trait("token_refused"):
             self.faults[call] += 1
-            raise TokenRefused("the vendor refused the token (HTTP 401)")
+            raise AuthenticationError("the vendor refused the token (HTTP 401)")
         value = self.trait(f"{call}_outage" if call in {"json", "csv"} else f"{call}_down")
         if (
             value is None
@@ -287,11 +287,11 @@ class Vendor:
         self.faults[call] += 1
         match value["kind"]:
             case "503":
-                raise Transient("HTTP 503")
+                raise RetryableError("HTTP 503")
             case "timeout":
-                raise Transient("no byte within BILLING_TIMEOUT")
+                raise RetryableError("no byte within BILLING_TIMEOUT")
             case "400":
-                raise Refused('HTTP 400, "not now"')
+                raise RequestRejected('HTTP 400, "not now"')
             case "broken":
                 return b'{"success": true, "error": "", "data": [{"created_at": "2026-'
             case "html":
@@ -304,22 +304,22 @@ class Vendor:
 
     def _json(self, first: date, last: date) -> bytes:
         if first < self.earliest and self.refuses_past:
-            raise Refused('HTTP 400, "start_date is too early"')
+            raise RequestRejected('HTTP 400, "start_date is too early"')
         if last > self.today and "refuses_future" in self.scenario.traits:
-            raise Refused('HTTP 400, "end_date is in the future"')
+            raise RequestRejected('HTTP 400, "end_date is in the future"')
         if "end_excluded" in self.scenario.traits:
             last -= DAY
         return self._json_list("json", self.shown("json", first, last))
 
     def _csv(self, first: date) -> bytes:
         if first < self.earliest and self.refuses_past:
-            raise Refused('HTTP 400, "start_date is too early"')
+            raise RequestRejected('HTTP 400, "start_date is too early"')
         form = self.form("csv")
         return csv_file(self._text_of("csv", self.shown("csv", first, date.max), form), form)
 
     def _newest(self, number: int) -> bytes:
         if not 1 <= number <= 100:
-            raise Refused('HTTP 400, "n"')
+            raise RequestRejected('HTTP 400, "n"')
         return self._json_list("json", self._in_order("newest", self.newest(number)))
 
     def newest(self, number: int) -> list[Item]:

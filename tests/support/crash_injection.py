@@ -136,7 +136,7 @@ class _Points:
 
         from etl.db.dialects import bulk_insert
 
-        bulk_insert.BATCH = BATCH
+        bulk_insert.BATCH_SIZE = BATCH
 
         event.listen(Engine, "begin", lambda _connection: self.reach("begin"))
         event.listen(Engine, "commit", lambda _connection: self.reach("before commit"))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import URL, Engine, select
 
-from etl.db.engine import open_engine
+from etl.db.engine import new_engine
 from etl.db.tables import accounts, billing_records, sync_state, synced_days
 from etl.sandbox import Sandbox
 from support.crash_injection import Struck, strike
@@ -99,7 +99,7 @@ class Account:
 
     def __init__(self, url: URL, vendor: Sandbox, folder: Path) -> None:
         self.vendor = vendor
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
         self.url = url
         self.folder = folder
         self.states: list[Days] = []

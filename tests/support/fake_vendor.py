@@ -10,9 +10,9 @@ from io import BytesIO
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
-from etl.errors import Refused, VendorError
+from etl.errors import RequestRejected, VendorError
 from etl.extract.source import Source
-from etl.model import Batch, Feed, Record, Window, raw_record
+from etl.model import DateRange, Feed, Record, WindowData, raw_record
 from etl.transform.reader import read_feed
 
 TODAY = date(2026, 3, 11)
@@ -28,11 +28,11 @@ def day(number: int) -> date:
     return date(2026, 2, 28) + timedelta(number)
 
 
-def days(first: int, last: int) -> Window:
-    return Window(day(first), day(last))
+def days(first: int, last: int) -> DateRange:
+    return DateRange(day(first), day(last))
 
 
-def read(feed: Feed, window: Window, keep: Callable[[list[Record]], object]):
+def read(feed: Feed, window: DateRange, keep: Callable[[list[Record]], object]):
     return read_feed(feed, window, MOSCOW, keep)
 
 
@@ -50,19 +50,19 @@ def busy(first: int, last: int, each: int) -> list[dict[str, object]]:
     ]
 
 
-def records_of(batch: Batch, one: date) -> list[Record]:
+def records_of(batch: WindowData, one: date) -> list[Record]:
     return [record for part in batch.days[one].slices for record in part.read()]
 
 
-def origin(batch: Batch) -> str:
+def origin(batch: WindowData) -> str:
     return " and ".join(sorted(batch.sources))
 
 
-def told(batch: Batch) -> Days:
+def told(batch: WindowData) -> Days:
     return {one: Counter(records_of(batch, one)) for one in batch.days}
 
 
-def truth(records: list[dict[str, object]], window: Window) -> Days:
+def truth(records: list[dict[str, object]], window: DateRange) -> Days:
     result: Days = {one: Counter() for one in window.days()}
     kept: list[Record] = []
     read(Feed(raw_record(**record) for record in records), window, kept.extend)
@@ -78,36 +78,36 @@ class OwnVendor:
 
     def __init__(
         self,
-        listed: Callable[[Window], list[dict[str, object]]],
+        listed: Callable[[DateRange], list[dict[str, object]]],
         exported: Callable[[date], list[dict[str, object]]] | None = None,
         newest: list[dict[str, object]] | None = None,
     ) -> None:
         self.listed, self.exported, self.newest = listed, exported, newest
-        self.asked: list[Window] = []
+        self.asked: list[DateRange] = []
         self.exports: list[date] = []
 
-    def billing_data(self, asked: Window, read: Callable[[Feed], object]) -> object:
+    def billing_data(self, asked: DateRange, read: Callable[[Feed], object]) -> object:
         self.asked.append(asked)
         return read(Feed([raw_record(**record) for record in self.listed(asked)]))
 
     def billing_csv(self, start: date, read: Callable[[BinaryIO], object]) -> object:
         self.exports.append(start)
         if self.exported is None:
-            raise Refused("there is no export")
+            raise RequestRejected("there is no export")
         rows = [";".join(map(str, record.values())) for record in self.exported(start)]
         return read(BytesIO("\n".join([";".join(FIELDS), *rows, ""]).encode()))
 
     def newest_records(self, count: int, read: Callable[[Feed], object]) -> object:
         if self.newest is None:
-            raise Refused("there is no such call")
+            raise RequestRejected("there is no such call")
         return read(Feed([raw_record(**record) for record in self.newest[-count:]]))
 
-    def fetch(self, *windows: Window) -> list[Batch]:
+    def fetch(self, *windows: DateRange) -> list[WindowData]:
         source = Source(self, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
         return [source.fetch(window) for window in windows]
 
 
-def between(records: list[dict[str, object]], asked: Window) -> list[dict[str, object]]:
+def between(records: list[dict[str, object]], asked: DateRange) -> list[dict[str, object]]:
     return [record for record in records if date.fromisoformat(str(record["created_at"])[:10]) in asked]
 
 

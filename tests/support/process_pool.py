@@ -5,8 +5,8 @@ from __future__ import annotations
 import multiprocessing
 from contextlib import contextmanager
 
-from etl.cli.exit_codes import exit_code_of
-from etl.services.sync import Order, run_account
+from etl.cli.exit_codes import code_for_result
+from etl.services.sync import RunRequest, run_sync
 from support.run_helpers import SILENT
 from support.sync_account import MORNING
 
@@ -27,10 +27,16 @@ def work(pipe, together):
         settings, options = order
         together.wait(PATIENCE)
         try:
-            report = run_account(
-                settings, Order("sync"), SILENT, redact=str, exit_code_of=exit_code_of, clock=lambda: MORNING, **options
+            report = run_sync(
+                settings,
+                RunRequest("sync"),
+                SILENT,
+                redact=str,
+                exit_code_of=code_for_result,
+                clock=lambda: MORNING,
+                **options,
             )
-            pipe.send((exit_code_of(report), str(report.error or "")))
+            pipe.send((code_for_result(report), str(report.error or "")))
         except BaseException as error:  # noqa: BLE001 - a bug of the program, told by the test
             pipe.send((70, repr(error)))
 

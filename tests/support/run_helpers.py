@@ -12,9 +12,9 @@ from sqlalchemy import URL
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
 from etl.sandbox import Sandbox
-from etl.services.sync import Watcher
+from etl.services.sync import ProgressListener
 
-SILENT = Watcher(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
+SILENT = ProgressListener(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
 
 
 def token_of(vendor: Sandbox, label: str) -> str:

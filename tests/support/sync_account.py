@@ -13,11 +13,11 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import URL, Engine, event, select, text
 
-from etl.cli.exit_codes import exit_code_of
-from etl.db.engine import open_engine
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine
 from etl.db.tables import billing_records, metadata, sync_runs, sync_state, synced_days
 from etl.sandbox import Sandbox
-from etl.services.sync import Order, run_account
+from etl.services.sync import RunRequest, run_sync
 from support.run_helpers import SILENT, settings_of, token_of
 
 START, LAST_CLOSED, TODAY = date(2026, 3, 8), date(2026, 3, 10), date(2026, 3, 11)
@@ -53,22 +53,22 @@ class Account:
     def __init__(self, url: URL, vendor: Sandbox, **changes):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, START, **changes)
-        self.engine = open_engine(url)
+        self.engine = new_engine(url)
 
     def run(self, after_step: Callable[[], None] = lambda: None, hold=None, url: URL | None = None, **changes):
         """A sync, in this process. Returns its exit code and its one line."""
         if "account" in changes:
             changes["api_token"] = token_of(self.vendor, changes["account"])
-        report = run_account(
+        report = run_sync(
             replace(self.settings, database_url=url or self.settings.database_url, **changes),
-            Order("sync"),
+            RunRequest("sync"),
             replace(SILENT, step=lambda *_: after_step()),
             redact=str,
-            exit_code_of=exit_code_of,
+            code_for_result=code_for_result,
             clock=lambda: MORNING,
             **({} if hold is None else {"hold": hold}),
         )
-        return exit_code_of(report), str(report.error or "")
+        return code_for_result(report), str(report.error or "")
 
     def read(self, statement, **values):
         with closing(self.engine.connect()) as connection:

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from etl.checks.vendor import describe_newest
-from etl.model import Record, Rejected
+from etl.model import Record, RejectedRecord
 from etl.services.recent import Recent, RecentRecord, StoredAccount
 
 NEWEST = Record("2026-03-10 14:03:12", "+79243555100", "", 1, "ok", Decimal("0.200000"))
@@ -33,6 +33,6 @@ def test_a_missing_newest_record_is_a_warning_where_its_day_is_complete(stored, 
 
 
 def test_a_newest_record_that_cannot_be_read_is_a_warning_and_none_at_all_is_not():
-    unreadable = describe_newest(Recent((), (Rejected(None, "price is missing", "{}"),)), StoredAccount(1))
+    unreadable = describe_newest(Recent((), (RejectedRecord(None, "price is missing", "{}"),)), StoredAccount(1))
     assert (unreadable.message, unreadable.is_warning) == ("the newest record cannot be read: price is missing", True)
     assert not describe_newest(Recent(()), StoredAccount(1)).is_warning

@@ -13,20 +13,28 @@ from typing import BinaryIO
 
 import pytest
 
-from etl.errors import Refused, Stopped, TokenRefused, Transient, UnknownRecord, UnusableAnswer, VendorError
+from etl.errors import (
+    AuthenticationError,
+    Interrupted,
+    InvalidResponse,
+    RequestRejected,
+    RetryableError,
+    UnknownRecordError,
+    VendorError,
+)
 from etl.extract.client import Client, RetryPolicy
-from etl.extract.csv_parser import parse_export
-from etl.extract.transport import Limits, Transport
+from etl.extract.csv_parser import parse_csv
+from etl.extract.transport import RequestLimits, Transport
 from etl.log import Redactor
-from etl.model import Feed, RawRecord, Window
+from etl.model import DateRange, Feed, RawRecord
 from etl.sandbox import Dataset, Sandbox
-from etl.sandbox.faults import KINDS
+from etl.sandbox.faults import FAULTS
 
 TOKEN = "5ecre7-t0ken-of-the-acc0unt"
 PHONE = "89243555100"
 TODAY = date(2026, 3, 11)
 NOW = datetime.combine(TODAY, time(9, 30))
-ASKED = Window(date(2026, 3, 9), date(2026, 3, 10))
+ASKED = DateRange(date(2026, 3, 9), date(2026, 3, 10))
 
 
 @pytest.fixture
@@ -43,7 +51,9 @@ def read_all(file: BinaryIO) -> bytes:
 
 @contextmanager
 def client_of(vendor: Sandbox, *, attempts: int = 3, timeout: float = 20) -> Iterator[Client]:
-    transport = Transport(vendor.url, TOKEN, Limits(timeout, 20, 1 << 20), user_agent="test", redact=Redactor([TOKEN]))
+    transport = Transport(
+        vendor.url, TOKEN, RequestLimits(timeout, 20, 1 << 20), user_agent="test", redact=Redactor([TOKEN])
+    )
     try:
         yield Client(transport, RetryPolicy(attempts, max_wait=0))
     finally:
@@ -114,7 +124,7 @@ def test_the_balance_comes_exactly(vendor):
 @pytest.mark.parametrize("data", ["null", "[]", "{}", '{"price": 1}', "5"])
 def test_a_balance_is_not_made_up(vendor, data):
     vendor.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": {data}}}')
-    with client_of(vendor, attempts=1) as client, pytest.raises(UnusableAnswer, match="without a balance"):
+    with client_of(vendor, attempts=1) as client, pytest.raises(InvalidResponse, match="without a balance"):
         client.balance()
 
 
@@ -149,7 +159,7 @@ def test_a_status_comes_exactly(vendor):
 @pytest.mark.parametrize("status", [200, 400, 404])
 def test_an_unknown_id_is_not_retried(vendor, status):
     vendor.faults.add("status", status=status, body='{"success": false, "error": "id record not found", "data": {}}')
-    with client_of(vendor) as client, pytest.raises(UnknownRecord, match='"id record not found"') as caught:
+    with client_of(vendor) as client, pytest.raises(UnknownRecordError, match='"id record not found"') as caught:
         client.status("1")
     assert caught.value.__cause__ is caught.value.__context__ is None
     assert len(vendor.requests) == 1
@@ -159,15 +169,15 @@ def test_another_refusal_is_not_an_unknown_id(vendor):
     vendor.faults.add(
         "status", status=400, body='{"success": false, "error": "Blocking a client by balance", "data": {}}'
     )
-    with client_of(vendor) as client, pytest.raises(Refused, match="Blocking") as caught:
+    with client_of(vendor) as client, pytest.raises(RequestRejected, match="Blocking") as caught:
         client.status("1")
-    assert not isinstance(caught.value, UnknownRecord)
+    assert not isinstance(caught.value, UnknownRecordError)
 
 
 @pytest.mark.parametrize("data", ["null", "[]", "{}", '{"price": 1}', "5"])
 def test_a_status_is_not_made_up(vendor, data):
     vendor.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": {data}}}')
-    with client_of(vendor, attempts=1) as client, pytest.raises(UnusableAnswer, match="without a status"):
+    with client_of(vendor, attempts=1) as client, pytest.raises(InvalidResponse, match="without a status"):
         client.status("1")
 
 
@@ -212,7 +222,7 @@ def test_nothing_is_asked_more_often_than_the_setting_says(vendor, fault, attemp
     vendor.faults.add(**fault, times=None)
     with (
         client_of(vendor, attempts=attempts, timeout=0.1 if fault["fault"] == "hang" else 20) as client,
-        pytest.raises(Transient),
+        pytest.raises(RetryableError),
     ):
         client.billing_data(ASKED, read_rows)
     assert len(vendor.requests) == attempts
@@ -222,11 +232,11 @@ def test_nothing_is_asked_more_often_than_the_setting_says(vendor, fault, attemp
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
-        ({"fault": "status", "status": 401}, TokenRefused),
-        ({"fault": "status", "status": 403}, TokenRefused),
-        ({"fault": "status", "status": 400}, Refused),
-        ({"fault": "status", "status": 404}, Refused),
-        ({"fault": "echo_url"}, Refused),
+        ({"fault": "status", "status": 401}, AuthenticationError),
+        ({"fault": "status", "status": 403}, AuthenticationError),
+        ({"fault": "status", "status": 400}, RequestRejected),
+        ({"fault": "status", "status": 404}, RequestRejected),
+        ({"fault": "echo_url"}, RequestRejected),
     ],
 )
 def test_what_will_not_pass_is_not_asked_again(vendor, fault, kind):
@@ -238,7 +248,9 @@ def test_what_will_not_pass_is_not_asked_again(vendor, fault, kind):
 
 
 @pytest.mark.fault(12)
-@pytest.mark.parametrize("error", [Stopped(signal.SIGTERM), KeyboardInterrupt(), MemoryError(), ZeroDivisionError()])
+@pytest.mark.parametrize(
+    "error", [Interrupted(signal.SIGTERM), KeyboardInterrupt(), MemoryError(), ZeroDivisionError()]
+)
 def test_a_signal_or_a_bug_is_not_asked_again(error):
     transport = FailingTransport(error)
     with pytest.raises(type(error)):
@@ -247,8 +259,8 @@ def test_a_signal_or_a_bug_is_not_asked_again(error):
 
 
 def test_the_last_error_is_the_one_that_is_told():
-    transport = FailingTransport(Transient("first"), Transient("second"))
-    with pytest.raises(Transient, match="second"):
+    transport = FailingTransport(RetryableError("first"), RetryableError("second"))
+    with pytest.raises(RetryableError, match="second"):
         Client(transport, RetryPolicy(2, max_wait=0)).billing_data(ASKED, read_rows)
 
 
@@ -257,14 +269,14 @@ def test_half_an_answer_is_not_the_beginning_of_the_next(vendor):
         whole = client.billing_csv(TODAY, read_all)
         vendor.faults.add("cut", action="get_billing_csv", share=0.9)
         assert client.billing_csv(TODAY, read_all) == whole
-    transport = FailingTransport(Transient("cut"))
+    transport = FailingTransport(RetryableError("cut"))
     assert list(Client(transport, RetryPolicy(2, max_wait=0)).billing_data(ASKED, read_rows).rows) == []
 
 
 def test_an_export_of_no_bytes_is_asked_for_again(vendor):
     vendor.faults.add("empty_body", times=2)
     with client_of(vendor) as client:
-        client.billing_csv(TODAY, parse_export)
+        client.billing_csv(TODAY, parse_csv)
     assert len(vendor.requests) == 3
 
 
@@ -281,16 +293,16 @@ def waits(caplog, *errors: VendorError, max_wait: float) -> list[float]:
 @pytest.mark.fault(16)
 def test_the_vendors_wish_to_wait_is_bounded_by_the_setting(caplog):
     wishes = (0.02, 99_999_999.0, 1e300)
-    assert waits(caplog, *(Transient("503", retry_after=wish) for wish in wishes), max_wait=0.02) == [0.02] * 3
+    assert waits(caplog, *(RetryableError("503", retry_after=wish) for wish in wishes), max_wait=0.02) == [0.02] * 3
 
 
 def test_the_vendors_wish_to_wait_is_kept(caplog):
-    [wait] = waits(caplog, Transient("429", retry_after=0.02), max_wait=0.03)
+    [wait] = waits(caplog, RetryableError("429", retry_after=0.02), max_wait=0.03)
     assert 0.02 <= wait <= 0.03
 
 
 def test_no_wait_is_longer_than_the_setting(caplog):
-    errors = [Transient("503")] * 8 + [Transient("429", retry_after=0.0)]
+    errors = [RetryableError("503")] * 8 + [RetryableError("429", retry_after=0.0)]
     assert all(0 <= wait <= 0.001 for wait in waits(caplog, *errors, max_wait=0.001))
 
 
@@ -304,7 +316,7 @@ def test_a_wish_of_a_hundred_days_costs_no_time_where_waiting_is_off(vendor):
 
 # What is never told --------------------------------------------------------------------------------------------------
 
-SPOILING = {name: {"fault": name} for name in KINDS} | {
+SPOILING = {name: {"fault": name} for name in FAULTS} | {
     "status": {"fault": "status", "body": f"{TOKEN} {PHONE}"},
     "html": {"fault": "html", "body": f"<html>{TOKEN} {PHONE}</html>"},
     "refusal": {"fault": "refusal", "body": f"no call to {PHONE} by /authcalls/{TOKEN}/"},
@@ -336,7 +348,7 @@ def all_that_it_tells(error: BaseException) -> str:
 def test_no_error_and_no_log_tells_the_token_or_a_phone(vendor, caplog, call, fault):
     vendor.faults.add(**{"seconds": 600, **fault}, times=None)
     told = ""
-    arguments = {"billing_data": (ASKED, read_rows), "billing_csv": (TODAY, parse_export), "balance": ()}[call]
+    arguments = {"billing_data": (ASKED, read_rows), "billing_csv": (TODAY, parse_csv), "balance": ()}[call]
     with caplog.at_level(logging.DEBUG, "etl"), client_of(vendor, attempts=2, timeout=0.1) as client:
         try:
             getattr(client, call)(*arguments)

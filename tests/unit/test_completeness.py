@@ -9,9 +9,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support.fake_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, told, truth
 
-from etl.errors import Transient, VendorUnavailable
+from etl.errors import RetryableError, SourceUnavailable
 from etl.extract.completeness import SMALLEST_LIMIT, AnswerSizes
-from etl.model import Survey, Window
+from etl.model import DateRange, ReadStats
 
 KEEPS = ["oldest", "newest", "any"]
 ORDERS = ["ascending", "descending", "shuffled"]
@@ -37,10 +37,10 @@ def limited(records, limit, keeps, order):
 
 def vendor_of(records, *, json, csv, newest=True):
     """A vendor with a limit, an end that is kept and an order for each of its calls; None where a call fails."""
-    down = fail(Transient("down"))
+    down = fail(RetryableError("down"))
     return OwnVendor(
         down if json is None else lambda asked: limited(between(records, asked), *json),
-        None if csv is None else lambda start: limited(between(records, Window(start, TODAY)), *csv),
+        None if csv is None else lambda start: limited(between(records, DateRange(start, TODAY)), *csv),
         in_time(records) if newest else None,
     )
 
@@ -65,7 +65,7 @@ def fetched(vendor, *windows):
     for window in windows:
         try:
             [batch] = vendor.fetch(window)
-        except VendorUnavailable:
+        except SourceUnavailable:
             still_open |= set(window.days())
             continue
         whole |= told(batch)
@@ -150,7 +150,7 @@ def test_a_usual_night_costs_at_most_two_questions_more(window, each, order):
 
 
 def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00"):
-    return Survey(listed, listed, earliest, latest, ascending=True, descending=False, rejected=())
+    return ReadStats(listed, listed, earliest, latest, ascending=True, descending=False, rejected=())
 
 
 def test_only_a_larger_answer_shows_that_no_limit_reached_a_smaller_one():

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from etl.config.loader import load_accounts, load_settings, read_configuration, usual_files, warn_of_twins
+from etl.config.loader import default_files, load_accounts, load_settings, read_configuration, warn_duplicate_tokens
 from etl.config.schema import SETTINGS, Settings
 from etl.errors import ConfigError
 
@@ -209,9 +209,9 @@ def test_the_file_is_that_of_the_option_or_the_first_of_the_usual_ones(monkeypat
     settings = load_settings(toml(tmp_path, "lookback_days = 4\n"))
     assert (settings.lookback_days, settings.window_days) == (4, 7)
     system = Path("/etc/billing-etl/config.toml")
-    assert usual_files({"XDG_CONFIG_HOME": "/x", "HOME": "/h"}) == [Path("/x/billing-etl/config.toml"), system]
-    assert usual_files({"XDG_CONFIG_HOME": "x", "HOME": "/h"}) == [Path("/h/.config/billing-etl/config.toml"), system]
-    assert usual_files({}) == [system]
+    assert default_files({"XDG_CONFIG_HOME": "/x", "HOME": "/h"}) == [Path("/x/billing-etl/config.toml"), system]
+    assert default_files({"XDG_CONFIG_HOME": "x", "HOME": "/h"}) == [Path("/h/.config/billing-etl/config.toml"), system]
+    assert default_files({}) == [system]
 
 
 def test_a_usual_file_that_cannot_be_read_is_not_passed_over(tmp_path):
@@ -493,11 +493,11 @@ def test_several_accounts_have_their_own_tokens_and_share_the_rest(tmp_path):
 
 def test_accounts_with_one_token_are_warned_of(tmp_path):
     text = f"[accounts.a]\napi_token = '{TOKEN}'\n[accounts.b]\napi_token = '{TOKEN}'\n[accounts.c]\n[accounts.d]\n"
-    assert warn_of_twins(load_accounts(toml(tmp_path, text), ())) == [
+    assert warn_duplicate_tokens(load_accounts(toml(tmp_path, text), ())) == [
         "the accounts a and b have the same token: each charge stands under both"
     ]
     elsewhere = text.replace("[accounts.b]", "[accounts.b]\ndatabase_url = 'sqlite:///b.db'")
-    assert warn_of_twins(load_accounts(toml(tmp_path, elsewhere), ())) == []
+    assert warn_duplicate_tokens(load_accounts(toml(tmp_path, elsewhere), ())) == []
 
 
 def test_an_account_may_be_chosen(tmp_path):

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from etl.errors import UnusableAnswer
-from etl.extract.csv_columns import FIELDS, field_named
-from etl.extract.csv_parser import parse_export
+from etl.errors import InvalidResponse
+from etl.extract.csv_columns import FIELDS, field_for_header
+from etl.extract.csv_parser import parse_csv
 from etl.model import MISSING, RawRecord, raw_record
 
 DATA = Path(__file__).parents[1] / "data" / "csv"
@@ -46,11 +46,11 @@ NAMES = {
 
 
 def read(data: bytes) -> list[RawRecord]:
-    return list(parse_export(BytesIO(data)).rows)
+    return list(parse_csv(BytesIO(data)).rows)
 
 
 def reason_for_refusing(data: bytes) -> str:
-    with pytest.raises(UnusableAnswer) as refusal:
+    with pytest.raises(InvalidResponse) as refusal:
         read(data)
     return str(refusal.value)
 
@@ -66,7 +66,7 @@ def lines(*texts: str) -> bytes:
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.csv")), ids=lambda path: path.stem)
 def test_reads_every_known_form(path: Path) -> None:
     expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    feed = parse_export(BytesIO(path.read_bytes()))
+    feed = parse_csv(BytesIO(path.read_bytes()))
     assert sorted(feed.fields) == expected["fields"]
     assert list(feed.unknown) == expected["unknown"]
     assert list(feed.rows) == [raw_record(**row) for row in expected["rows"]]
@@ -93,7 +93,7 @@ def test_every_golden_pair_is_complete() -> None:
     }.items(),
 )
 def test_knows_a_field_by_its_usual_names(field: str, names: str) -> None:
-    assert {name: field_named(name) for name in names.split("|")} == dict.fromkeys(names.split("|"), field)
+    assert {name: field_for_header(name) for name in names.split("|")} == dict.fromkeys(names.split("|"), field)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_knows_a_field_by_its_usual_names(field: str, names: str) -> None:
     ],
 )
 def test_is_not_taken_in_by_a_name_that_only_resembles_a_field(name: str) -> None:
-    assert field_named(name) is None
+    assert field_for_header(name) is None
 
 
 def test_the_fields_that_the_file_lacks_are_missing_not_empty() -> None:
@@ -157,7 +157,7 @@ def test_a_long_description_is_read() -> None:
 
 def test_whoever_else_reads_csv_keeps_the_limit_of_a_cell() -> None:
     limit = csv.field_size_limit()
-    rows = parse_export(BytesIO(lines(HEADER, *[ROW] * 1000))).rows
+    rows = parse_csv(BytesIO(lines(HEADER, *[ROW] * 1000))).rows
     for _ in rows:
         assert csv.field_size_limit() == limit
     reason_for_refusing(lines(HEADER, ROW, "2021-12-29"))
@@ -175,8 +175,8 @@ def test_long_cells_are_read_in_threads_and_the_limit_is_put_back() -> None:
 
 def test_rows_may_be_left_unread_and_the_file_read_again() -> None:
     file = BytesIO(lines(HEADER, ROW, ROW))
-    assert next(iter(parse_export(file).rows)) == raw_record(**CELLS)
-    assert len(list(parse_export(file).rows)) == 2
+    assert next(iter(parse_csv(file).rows)) == raw_record(**CELLS)
+    assert len(list(parse_csv(file).rows)) == 2
 
 
 # What is refused -----------------------------------------------------------------------------------------------------
@@ -418,7 +418,7 @@ def test_without_a_header_a_file_is_read_rightly_or_not_at_all(
         form = form._replace(order=[field for field in form.order if field != "status_info"])
     try:
         found = read(form.write(records))
-    except UnusableAnswer:
+    except InvalidResponse:
         return
     assert found == records
 
@@ -431,7 +431,7 @@ def test_a_file_cut_short_is_refused_unless_cut_between_two_rows(
     whole = form.write(records)
     try:
         found = read(whole[: data.draw(st.integers(0, len(whole)), label="cut")])
-    except UnusableAnswer:
+    except InvalidResponse:
         return
     assert found == records[: len(found)]
 
@@ -446,7 +446,7 @@ def test_a_damaged_file_raises_nothing_else_and_the_reason_tells_no_cell(
     try:
         read(damaged)
         reason = ""
-    except UnusableAnswer as refusal:
+    except InvalidResponse as refusal:
         reason = str(refusal)
     assert reason.isprintable()
     assert not any(len(record.phone) > 4 and record.phone in reason for record in records)
@@ -459,7 +459,7 @@ def test_a_damaged_file_raises_nothing_else_and_the_reason_tells_no_cell(
 def test_random_bytes_raise_nothing_but_a_refusal(data: bytes) -> None:
     try:
         read(data)
-    except UnusableAnswer:
+    except InvalidResponse:
         return
 
 
@@ -467,6 +467,6 @@ def test_random_bytes_raise_nothing_but_a_refusal(data: bytes) -> None:
     "data", [codecs.BOM_UTF8 + lines(HEADER, ROW) + b"\xff\n", lines(HEADER, ROW, '"a"b,1,1,1,1,1')]
 )
 def test_a_refusal_does_not_stand_on_an_error_that_holds_cells(data: bytes) -> None:
-    with pytest.raises(UnusableAnswer) as refusal:
+    with pytest.raises(InvalidResponse) as refusal:
         read(data)
     assert refusal.value.__context__ is None

@@ -9,7 +9,7 @@ import pytest
 from etl.db.tables import metadata
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.db.views import VIEWS
-from etl.reports.data_dictionary import OF_OTHERS, render_dictionary
+from etl.reports.data_dictionary import COLUMN_ORIGINS, render_dictionary
 
 DICTIONARY = Path(__file__).parents[2] / "docs" / "dictionary.md"
 
@@ -31,8 +31,8 @@ def test_every_table_and_every_column_says_what_it_is(name: str) -> None:
 
 
 def test_a_source_is_named_for_columns_that_are_there() -> None:
-    assert OF_OTHERS.keys() <= metadata.tables.keys()
-    for table, sources in OF_OTHERS.items():
+    assert COLUMN_ORIGINS.keys() <= metadata.tables.keys()
+    for table, sources in COLUMN_ORIGINS.items():
         assert sources.keys() <= set(metadata.tables[table].columns.keys()), table
 
 

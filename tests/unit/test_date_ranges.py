@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from etl.date_ranges import find_gaps, halve, last_unbroken, plan_sync, plan_windows
-from etl.model import Window
+from etl.date_ranges import bisect, find_gaps, last_contiguous, split_into_windows, sync_range
+from etl.model import DateRange
 
 calm = settings(deadline=None)
 TODAY = date(2026, 3, 11)
@@ -22,9 +22,9 @@ def day(number: int) -> date:
     return date(2026, 2, 28) + timedelta(number)
 
 
-def plan(**changes: date | int | None) -> Window | None:
+def plan(**changes: date | int | None) -> DateRange | None:
     usual = {"start": START, "watermark": None, "first_synced": None, "today": TODAY, "lookback": 7}
-    return plan_sync(**{**usual, **changes})  # type: ignore[arg-type]  # one table of all the cases
+    return sync_range(**{**usual, **changes})  # type: ignore[arg-type]  # one table of all the cases
 
 
 # The range -----------------------------------------------------------------------------------------------------------
@@ -33,31 +33,31 @@ def plan(**changes: date | int | None) -> Window | None:
 @pytest.mark.parametrize(
     ("case", "window"),
     [
-        ({}, Window(START, TODAY)),
-        ({"start": TODAY}, Window(TODAY, TODAY)),
+        ({}, DateRange(START, TODAY)),
+        ({"start": TODAY}, DateRange(TODAY, TODAY)),
         ({"start": day(12)}, None),
-        ({"first_synced": day(1)}, Window(day(1), TODAY)),
-        ({"watermark": day(10), "first_synced": START}, Window(day(4), TODAY)),
-        ({"watermark": day(10), "first_synced": day(8)}, Window(day(8), TODAY)),
-        ({"watermark": day(10), "first_synced": day(10)}, Window(day(10), TODAY)),
-        ({"watermark": day(10)}, Window(day(4), TODAY)),
-        ({"watermark": day(10), "first_synced": START, "lookback": 1}, Window(day(10), TODAY)),
-        ({"watermark": day(10), "first_synced": START, "lookback": 0}, Window(TODAY, TODAY)),
-        ({"watermark": day(3), "first_synced": START}, Window(day(-3), TODAY)),
-        ({"watermark": day(3), "first_synced": START, "lookback": 0}, Window(day(4), TODAY)),
+        ({"first_synced": day(1)}, DateRange(day(1), TODAY)),
+        ({"watermark": day(10), "first_synced": START}, DateRange(day(4), TODAY)),
+        ({"watermark": day(10), "first_synced": day(8)}, DateRange(day(8), TODAY)),
+        ({"watermark": day(10), "first_synced": day(10)}, DateRange(day(10), TODAY)),
+        ({"watermark": day(10)}, DateRange(day(4), TODAY)),
+        ({"watermark": day(10), "first_synced": START, "lookback": 1}, DateRange(day(10), TODAY)),
+        ({"watermark": day(10), "first_synced": START, "lookback": 0}, DateRange(TODAY, TODAY)),
+        ({"watermark": day(3), "first_synced": START}, DateRange(day(-3), TODAY)),
+        ({"watermark": day(3), "first_synced": START, "lookback": 0}, DateRange(day(4), TODAY)),
         ({"watermark": TODAY, "first_synced": START, "lookback": 0}, None),
         ({"watermark": day(20), "first_synced": START, "lookback": 0}, None),
-        ({"watermark": day(10), "first_synced": START, "start": day(11)}, Window(day(4), TODAY)),
-        ({"since": day(5)}, Window(day(5), TODAY)),
-        ({"since": day(-99), "watermark": day(10), "first_synced": day(8)}, Window(day(-99), TODAY)),
-        ({"since": day(11), "watermark": day(3), "first_synced": START}, Window(TODAY, TODAY)),
+        ({"watermark": day(10), "first_synced": START, "start": day(11)}, DateRange(day(4), TODAY)),
+        ({"since": day(5)}, DateRange(day(5), TODAY)),
+        ({"since": day(-99), "watermark": day(10), "first_synced": day(8)}, DateRange(day(-99), TODAY)),
+        ({"since": day(11), "watermark": day(3), "first_synced": START}, DateRange(TODAY, TODAY)),
         ({"since": day(12)}, None),
-        ({"until": day(9)}, Window(START, day(9))),
-        ({"until": day(99)}, Window(START, TODAY)),
+        ({"until": day(9)}, DateRange(START, day(9))),
+        ({"until": day(99)}, DateRange(START, TODAY)),
         ({"until": START - timedelta(1)}, None),
-        ({"until": day(5), "watermark": day(10), "first_synced": START}, Window(day(4), day(5))),
+        ({"until": day(5), "watermark": day(10), "first_synced": START}, DateRange(day(4), day(5))),
         ({"until": day(3), "watermark": day(10), "first_synced": START}, None),
-        ({"since": day(2), "until": day(2)}, Window(day(2), day(2))),
+        ({"since": day(2), "until": day(2)}, DateRange(day(2), day(2))),
         ({"since": day(3), "until": day(2)}, None),
     ],
     ids=str,
@@ -87,25 +87,25 @@ def test_a_nightly_range_leaves_no_day_out_between_the_watermark_and_today(days,
     ("wanted", "extra", "size", "windows"),
     [
         (None, (), 7, []),
-        (Window(day(1), day(7)), (), 7, [Window(day(1), day(7))]),
-        (Window(day(1), day(8)), (), 7, [Window(day(1), day(7)), Window(day(8), day(8))]),
-        (Window(day(1), day(3)), (), 1, [Window(day(n), day(n)) for n in (1, 2, 3)]),
-        (None, (day(5), day(1), day(2)), 7, [Window(day(1), day(2)), Window(day(5), day(5))]),
-        (Window(day(4), day(6)), (day(5), day(1)), 7, [Window(day(1), day(1)), Window(day(4), day(6))]),
-        (Window(day(4), day(6)), (day(3), day(7)), 7, [Window(day(3), day(7))]),
-        (Window(day(1), day(1)), [day(2)], 366, [Window(day(1), day(2))]),
+        (DateRange(day(1), day(7)), (), 7, [DateRange(day(1), day(7))]),
+        (DateRange(day(1), day(8)), (), 7, [DateRange(day(1), day(7)), DateRange(day(8), day(8))]),
+        (DateRange(day(1), day(3)), (), 1, [DateRange(day(n), day(n)) for n in (1, 2, 3)]),
+        (None, (day(5), day(1), day(2)), 7, [DateRange(day(1), day(2)), DateRange(day(5), day(5))]),
+        (DateRange(day(4), day(6)), (day(5), day(1)), 7, [DateRange(day(1), day(1)), DateRange(day(4), day(6))]),
+        (DateRange(day(4), day(6)), (day(3), day(7)), 7, [DateRange(day(3), day(7))]),
+        (DateRange(day(1), day(1)), [day(2)], 366, [DateRange(day(1), day(2))]),
     ],
     ids=str,
 )
 def test_days_are_cut_into_windows(wanted, extra, size, windows):
-    assert plan_windows(wanted, extra, size=size) == windows
+    assert split_into_windows(wanted, extra, size=size) == windows
 
 
 @calm
 @given(st.none() | st.tuples(DAYS, DAYS), st.lists(DAYS, max_size=8), st.integers(1, 40))
 def test_windows_hold_every_day_once_in_order_and_none_is_too_long(ends, extra, size):
-    wanted = Window(min(ends), max(ends)) if ends else None
-    windows = plan_windows(wanted, extra, size=size)
+    wanted = DateRange(min(ends), max(ends)) if ends else None
+    windows = split_into_windows(wanted, extra, size=size)
     days = [one for window in windows for one in window.days()]
     assert days == sorted({*(wanted.days() if wanted else ()), *extra})
     assert all(1 <= len(window) <= size for window in windows)
@@ -114,16 +114,16 @@ def test_windows_hold_every_day_once_in_order_and_none_is_too_long(ends, extra, 
 @calm
 @given(st.tuples(DAYS, DAYS), st.integers(1, 40))
 def test_an_unbroken_range_is_cut_into_as_few_windows_as_can_be(ends, size):
-    wanted = Window(min(ends), max(ends))
-    assert len(plan_windows(wanted, (), size=size)) == -(-len(wanted) // size)
+    wanted = DateRange(min(ends), max(ends))
+    assert len(split_into_windows(wanted, (), size=size)) == -(-len(wanted) // size)
 
 
 @calm
 @given(st.tuples(DAYS, DAYS))
 def test_halves_make_up_the_window(ends):
-    window = Window(min(ends), max(ends))
+    window = DateRange(min(ends), max(ends))
     assume(len(window) > 1)
-    one, other = halve(window)
+    one, other = bisect(window)
     assert one.days() + other.days() == window.days()
     assert abs(len(one) - len(other)) <= 1
 
@@ -145,7 +145,7 @@ def test_halves_make_up_the_window(ends):
     ],
 )
 def test_the_unbroken_run_ends_before_the_first_gap(first, complete, last):
-    assert last_unbroken(day(first), map(day, complete)) == (None if last is None else day(last))
+    assert last_contiguous(day(first), map(day, complete)) == (None if last is None else day(last))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_the_unbroken_run_ends_before_the_first_gap(first, complete, last):
     ],
 )
 def test_gaps_are_the_days_between_complete_ones(complete, gaps):
-    assert find_gaps(map(day, complete)) == [Window(day(first), day(last)) for first, last in gaps]
+    assert find_gaps(map(day, complete)) == [DateRange(day(first), day(last)) for first, last in gaps]
 
 
 @calm
@@ -167,18 +167,18 @@ def test_gaps_are_the_days_between_complete_ones(complete, gaps):
 def test_gaps_and_complete_days_make_up_all_days_from_the_first_to_the_last(complete):
     gaps = [one for gap in find_gaps(complete) for one in gap.days()]
     assert set(gaps).isdisjoint(complete)
-    assert sorted([*gaps, *complete]) == Window(min(complete), max(complete)).days()
+    assert sorted([*gaps, *complete]) == DateRange(min(complete), max(complete)).days()
     assert all(after.first > before.last + timedelta(1) for before, after in pairwise(find_gaps(complete)))
 
 
 @calm
 @given(DAYS, st.sets(DAYS))
 def test_no_gap_hides_behind_the_last_day_of_the_unbroken_run(first, complete):
-    last = last_unbroken(first, complete)
+    last = last_contiguous(first, complete)
     if last is None:
         assert first not in complete
     else:
-        assert set(Window(first, last).days()) <= complete
+        assert set(DateRange(first, last).days()) <= complete
         assert last + timedelta(1) not in complete
 
 
@@ -186,11 +186,11 @@ def test_no_gap_hides_behind_the_last_day_of_the_unbroken_run(first, complete):
 
 
 def test_a_window_holds_both_its_ends():
-    window = Window(day(1), day(3))
+    window = DateRange(day(1), day(3))
     assert (len(window), window.days(), str(window)) == (3, [day(1), day(2), day(3)], "2026-03-01..2026-03-03")
     assert [one in window for one in map(day, range(5))] == [False, True, True, True, False]
 
 
 def test_a_window_does_not_end_before_it_begins():
     with pytest.raises(ValueError, match="ends before it begins"):
-        Window(day(2), day(1))
+        DateRange(day(2), day(1))

@@ -14,16 +14,16 @@ from support.builders import listed as listed_of
 from support.builders import listing as listing_of
 
 from etl.load.diff import (
-    DayChange,
-    Insert,
-    Inserts,
+    DayDiff,
+    InsertBatch,
     RowCounts,
-    Stored,
-    Update,
-    complete_records,
+    RowInsert,
+    RowUpdate,
+    StoredRow,
+    diff_day,
+    diff_empty_day,
     doubt,
-    plan_first_load,
-    plan_merge,
+    fill_missing_fields,
 )
 from etl.model import Record
 
@@ -43,15 +43,15 @@ PENDING = record("0", status=0, info="pending")
 OTHER = record(code="9999")
 
 
-def row(number: int, content: Record, *, ordinal: int = 1, repeats: int = 1, withdrawn: bool = False) -> Stored:
-    return Stored(number, Record(*content), ordinal, repeats, withdrawn)
+def row(number: int, content: Record, *, ordinal: int = 1, repeats: int = 1, withdrawn: bool = False) -> StoredRow:
+    return StoredRow(number, Record(*content), ordinal, repeats, withdrawn)
 
 
-def plan(listed: Iterable[Record], *stored: Stored) -> DayChange:
-    return plan_merge(DAY, listed_of(listed), stored)
+def plan(listed: Iterable[Record], *stored: StoredRow) -> DayDiff:
+    return diff_day(DAY, listed_of(listed), stored)
 
 
-def apply(change: DayChange, stored: Iterable[Stored]) -> list[Stored]:
+def apply(change: DayDiff, stored: Iterable[StoredRow]) -> list[StoredRow]:
     """What writing the change makes of the rows."""
     rows = {one.id: one for one in stored}
     for update in change.updates:
@@ -60,11 +60,11 @@ def apply(change: DayChange, stored: Iterable[Stored]) -> list[Stored]:
         rows[one.id] = one._replace(withdrawn=True)
     next_id = max(rows, default=0) + 1
     for number, insert in enumerate(change.inserts, next_id):
-        rows[number] = Stored(number, insert.record, insert.ordinal, insert.repeats, withdrawn=False)
+        rows[number] = StoredRow(number, insert.record, insert.ordinal, insert.repeats, withdrawn=False)
     return list(rows.values())
 
 
-def current(rows: Iterable[Stored]) -> Counter[Record]:
+def current(rows: Iterable[StoredRow]) -> Counter[Record]:
     """The day's multiset."""
     count: Counter[Record] = Counter()
     for one in rows:
@@ -76,25 +76,25 @@ def current(rows: Iterable[Stored]) -> Counter[Record]:
 
 
 def test_a_first_load_inserts_all_with_ordinals_among_those_that_share_a_key():
-    change = plan_first_load(DAY, listing_of([MESSAGE, CALL, OTHER, CALL]))
-    assert list(change.inserts) == [Insert(MESSAGE, 1, 1), Insert(CALL, 2, 2), Insert(OTHER, 1, 1)]
+    change = diff_empty_day(DAY, listing_of([MESSAGE, CALL, OTHER, CALL]))
+    assert list(change.inserts) == [RowInsert(MESSAGE, 1, 1), RowInsert(CALL, 2, 2), RowInsert(OTHER, 1, 1)]
 
 
 def test_ordinals_begin_anew_with_every_second_phone_and_code():
     variants = [CALL, CALL._replace(created_at="2026-03-09 10:00:01"), CALL._replace(phone="112"), OTHER]
-    change = plan_first_load(DAY, listing_of([*variants, *(one._replace(status=2) for one in variants)]))
+    change = diff_empty_day(DAY, listing_of([*variants, *(one._replace(status=2) for one in variants)]))
     assert Counter(insert.ordinal for insert in change.inserts) == {1: 4, 2: 4}
 
 
 def test_a_day_that_is_as_stored_needs_no_change():
     change = plan([CALL, CALL, MESSAGE], row(1, CALL, repeats=2), row(2, MESSAGE, ordinal=2))
-    assert change == DayChange(DAY, unchanged=2)
+    assert change == DayDiff(DAY, unchanged=2)
     assert not change
 
 
 def test_a_correction_is_never_a_withdrawal():
     change = plan([CALL], row(1, PENDING))
-    assert change == DayChange(DAY, updates=[Update(row(1, PENDING), CALL, 1)])
+    assert change == DayDiff(DAY, updates=[RowUpdate(row(1, PENDING), CALL, 1)])
     assert change
     assert change.returned == 0
 
@@ -102,44 +102,44 @@ def test_a_correction_is_never_a_withdrawal():
 def test_the_row_of_the_same_content_keeps_it_and_the_other_one_is_corrected():
     corrected = record("3.5", info="SMS delivered")
     change = plan([corrected, CALL], row(1, MESSAGE), row(2, CALL, ordinal=2))
-    assert change == DayChange(DAY, updates=[Update(row(1, MESSAGE), corrected, 1)], unchanged=1)
+    assert change == DayDiff(DAY, updates=[RowUpdate(row(1, MESSAGE), corrected, 1)], unchanged=1)
 
 
 def test_a_correction_to_a_null_status_is_one():
     nothing = record(status=None)
-    assert plan([nothing], row(1, CALL)).updates == [Update(row(1, CALL), nothing, 1)]
-    assert plan([CALL], row(1, nothing)).updates == [Update(row(1, nothing), CALL, 1)]
+    assert plan([nothing], row(1, CALL)).updates == [RowUpdate(row(1, CALL), nothing, 1)]
+    assert plan([CALL], row(1, nothing)).updates == [RowUpdate(row(1, nothing), CALL, 1)]
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (5, 3)])
 def test_repeats_go_up_and_down_in_their_row(before, after):
     stored = row(1, CALL, repeats=before)
-    assert plan([CALL] * after, stored) == DayChange(DAY, updates=[Update(stored, CALL, after)])
+    assert plan([CALL] * after, stored) == DayDiff(DAY, updates=[RowUpdate(stored, CALL, after)])
 
 
 def test_a_record_listed_very_often_is_unchanged_when_it_is_listed_as_often_again():
-    assert plan([CALL] * 1000, row(1, CALL, repeats=1000)) == DayChange(DAY, unchanged=1)
+    assert plan([CALL] * 1000, row(1, CALL, repeats=1000)) == DayDiff(DAY, unchanged=1)
 
 
 def test_of_two_rows_for_one_corrected_record_the_first_is_corrected():
     stored = [row(1, CALL), row(2, MESSAGE, ordinal=2)]
-    assert plan([PENDING], *stored) == DayChange(DAY, updates=[Update(stored[0], PENDING, 1)], withdrawals=[stored[1]])
+    assert plan([PENDING], *stored) == DayDiff(DAY, updates=[RowUpdate(stored[0], PENDING, 1)], withdrawals=[stored[1]])
 
 
 def test_a_record_under_another_key_is_new_and_the_one_under_the_old_key_withdrawn():
-    assert plan([OTHER], row(1, CALL)) == DayChange(
-        DAY, inserts=Inserts.of([Insert(OTHER, 1, 1)]), withdrawals=[row(1, CALL)]
+    assert plan([OTHER], row(1, CALL)) == DayDiff(
+        DAY, inserts=InsertBatch.of([RowInsert(OTHER, 1, 1)]), withdrawals=[row(1, CALL)]
     )
 
 
 def test_a_record_too_many_of_its_key_is_withdrawn():
     stored = [row(1, CALL), row(2, MESSAGE, ordinal=2)]
-    assert plan([MESSAGE], *stored) == DayChange(DAY, withdrawals=[row(1, CALL)], unchanged=1)
+    assert plan([MESSAGE], *stored) == DayDiff(DAY, withdrawals=[row(1, CALL)], unchanged=1)
 
 
 def test_a_day_that_turned_empty_is_withdrawn_whole():
     stored = [row(1, CALL), row(2, OTHER), row(3, MESSAGE, ordinal=2, withdrawn=True)]
-    assert plan([], *stored) == DayChange(DAY, withdrawals=[row(1, CALL), row(2, OTHER)])
+    assert plan([], *stored) == DayDiff(DAY, withdrawals=[row(1, CALL), row(2, OTHER)])
 
 
 def test_a_withdrawn_row_that_stays_away_is_left_alone():
@@ -149,30 +149,33 @@ def test_a_withdrawn_row_that_stays_away_is_left_alone():
 def test_a_returned_record_keeps_its_row():
     gone = row(1, CALL, withdrawn=True)
     change = plan([CALL, CALL], gone)
-    assert change == DayChange(DAY, updates=[Update(gone, CALL, 2)])
+    assert change == DayDiff(DAY, updates=[RowUpdate(gone, CALL, 2)])
     assert change.returned == 1
 
 
 def test_a_returned_record_takes_the_withdrawn_row_of_its_own_content():
     stored = [row(1, PENDING, withdrawn=True), row(2, CALL, ordinal=2, withdrawn=True)]
-    assert plan([CALL], *stored).updates == [Update(stored[1], CALL, 1)]
+    assert plan([CALL], *stored).updates == [RowUpdate(stored[1], CALL, 1)]
 
 
 def test_a_record_that_comes_back_changed_takes_the_withdrawn_row_too():
     gone = [row(1, PENDING, withdrawn=True), row(2, MESSAGE, ordinal=2, withdrawn=True)]
-    assert plan([CALL], *gone).updates == [Update(gone[0], CALL, 1)]
+    assert plan([CALL], *gone).updates == [RowUpdate(gone[0], CALL, 1)]
 
 
 def test_a_current_row_is_corrected_before_a_withdrawn_one_comes_back():
     stored = [row(1, CALL, withdrawn=True), row(2, PENDING, ordinal=2)]
-    assert plan([CALL], *stored) == DayChange(DAY, updates=[Update(stored[1], CALL, 1)])
+    assert plan([CALL], *stored) == DayDiff(DAY, updates=[RowUpdate(stored[1], CALL, 1)])
 
 
 def test_a_new_record_gets_the_next_ordinal_even_behind_withdrawn_rows():
     stored = [row(1, CALL, ordinal=1), row(2, PENDING, ordinal=2, withdrawn=True)]
     change = plan([CALL, MESSAGE, record("9")], *stored)
-    assert change == DayChange(
-        DAY, inserts=Inserts.of([Insert(record("9"), 3, 1)]), updates=[Update(stored[1], MESSAGE, 1)], unchanged=1
+    assert change == DayDiff(
+        DAY,
+        inserts=InsertBatch.of([RowInsert(record("9"), 3, 1)]),
+        updates=[RowUpdate(stored[1], MESSAGE, 1)],
+        unchanged=1,
     )
 
 
@@ -197,9 +200,9 @@ LISTED = st.lists(RECORDS, max_size=8)
 HISTORIES = st.lists(LISTED, max_size=5)
 
 
-def stored_by(history: Iterable[Iterable[Record]]) -> list[Stored]:
+def stored_by(history: Iterable[Iterable[Record]]) -> list[StoredRow]:
     """The rows that a history of answers leaves behind."""
-    rows: list[Stored] = []
+    rows: list[StoredRow] = []
     for listed in history:
         rows = apply(plan(listed, *rows), rows)
     return rows
@@ -260,7 +263,7 @@ def test_every_key_that_is_still_listed_loses_no_more_rows_than_it_must(history,
 @calm
 @given(LISTED)
 def test_a_first_load_is_a_merge_into_nothing(listed):
-    assert list(plan_first_load(DAY, listing_of(listed)).inserts) == list(plan(listed).inserts)
+    assert list(diff_empty_day(DAY, listing_of(listed)).inserts) == list(plan(listed).inserts)
 
 
 # A source that lacks a column ----------------------------------------------------------------------------------------
@@ -273,8 +276,8 @@ def without(one: Record, lacking: Iterable[str]) -> Record:
     return one._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking})
 
 
-def complete(listed: Iterable[Record], stored: Iterable[Stored], lacking: frozenset[str]) -> Counter[Record]:
-    return complete_records(listed_of(listed), stored, lacking)
+def complete(listed: Iterable[Record], stored: Iterable[StoredRow], lacking: frozenset[str]) -> Counter[Record]:
+    return fill_missing_fields(listed_of(listed), stored, lacking)
 
 
 def test_what_a_source_lacks_is_taken_from_the_row_whose_known_part_is_equal():
@@ -331,7 +334,7 @@ def test_a_lacking_column_changes_nothing_when_the_known_parts_are_equal(history
     seen = [without(one, lacking) for one in listed]
     completed = complete(seen, rows, lacking)
     assert completed == Counter(listed)
-    assert not plan_merge(DAY, listed_of(completed.elements()), rows)
+    assert not diff_day(DAY, listed_of(completed.elements()), rows)
 
 
 @calm
@@ -345,13 +348,13 @@ def test_a_lacking_column_takes_nothing_from_what_the_source_tells(history, list
 # Doubt ---------------------------------------------------------------------------------------------------------------
 
 
-def many(count: int, *, repeats: int = 1, first: int = 0) -> list[Stored]:
+def many(count: int, *, repeats: int = 1, first: int = 0) -> list[StoredRow]:
     return [row(number, record(code=f"{number:04}"), repeats=repeats) for number in range(first, first + count)]
 
 
-def doubted(listed: Iterable[Stored], stored: list[Stored], share: Decimal = SHARE) -> str | None:
+def doubted(listed: Iterable[StoredRow], stored: list[StoredRow], share: Decimal = SHARE) -> str | None:
     rows = RowCounts()
-    rows.add(plan_merge(DAY, listed_of(one.record for one in listed for _ in range(one.repeats)), stored))
+    rows.add(diff_day(DAY, listed_of(one.record for one in listed for _ in range(one.repeats)), stored))
     assert rows.current == sum(not one.withdrawn for one in stored)
     return doubt(rows, max_withdrawn_share=share)
 

@@ -12,10 +12,10 @@ from support.builders import DAY
 from support.builders import listed as listed_of
 from support.builders import listing as listing_of
 
-from etl.load.diff import DayChange, Stored, Update, complete_records, plan_first_load, plan_merge
-from etl.load.erased import keep_forgotten
-from etl.model import Listed, Record
-from etl.pii import FORGOTTEN
+from etl.load.diff import DayDiff, RowUpdate, StoredRow, diff_day, diff_empty_day, fill_missing_fields
+from etl.load.erased import apply_erasures
+from etl.model import CountedRecord, Record
+from etl.pii import ERASED
 
 calm = settings(deadline=None)
 SECOND, NEXT = "2026-03-09 10:00:00", "2026-03-09 10:00:01"
@@ -32,13 +32,13 @@ STRANGER = record("+79990001122", code="1111")
 
 def stored_of(listed):
     return [
-        Stored(number, insert.record, insert.ordinal, insert.repeats, withdrawn=False)
-        for number, insert in enumerate(plan_first_load(DAY, listing_of(listed)).inserts)
+        StoredRow(number, insert.record, insert.ordinal, insert.repeats, withdrawn=False)
+        for number, insert in enumerate(diff_empty_day(DAY, listing_of(listed)).inserts)
     ]
 
 
 def anonymous(one: Record) -> Record:
-    return one._replace(phone=FORGOTTEN, code_auth="", status_info="")
+    return one._replace(phone=ERASED, code_auth="", status_info="")
 
 
 def forget(rows, phone="+79243555100"):
@@ -55,24 +55,24 @@ def forget(rows, phone="+79243555100"):
 
 
 def plan(listed, rows, lacking=NOTHING):
-    kept = keep_forgotten(listed_of(listed), rows, lacking)
-    whole = listed_of(complete_records(kept, rows, lacking).elements()) if lacking else kept
-    return plan_merge(DAY, whole, rows)
+    kept = apply_erasures(listed_of(listed), rows, lacking)
+    whole = listed_of(fill_missing_fields(kept, rows, lacking).elements()) if lacking else kept
+    return diff_day(DAY, whole, rows)
 
 
 def test_a_day_without_a_forgotten_row_is_not_touched():
     listed = listed_of([CALL, STRANGER])
-    assert keep_forgotten(listed, stored_of([CALL, STRANGER]), NOTHING) is listed
+    assert apply_erasures(listed, stored_of([CALL, STRANGER]), NOTHING) is listed
 
 
 def test_while_the_vendor_says_the_same_nothing_changes():
     listed = [CALL, CALL, MESSAGE, STRANGER]
-    assert plan(listed, forget(stored_of(listed))) == DayChange(DAY, unchanged=3)
+    assert plan(listed, forget(stored_of(listed))) == DayDiff(DAY, unchanged=3)
 
 
 def test_two_records_that_differ_in_their_code_alone_stay_two_rows():
     listed = [CALL, CALL._replace(code_auth="9999"), CALL._replace(code_auth="9999")]
-    assert plan(listed, forget(stored_of(listed))) == DayChange(DAY, unchanged=2)
+    assert plan(listed, forget(stored_of(listed))) == DayDiff(DAY, unchanged=2)
 
 
 def test_a_correction_of_a_forgotten_record_corrects_its_row_and_brings_no_number_back():
@@ -85,13 +85,13 @@ def test_a_correction_of_a_forgotten_record_corrects_its_row_and_brings_no_numbe
 
 def test_a_forgotten_record_that_is_listed_more_often_or_no_longer_changes_its_row():
     rows = forget(stored_of([CALL, STRANGER]))
-    assert plan([CALL, CALL, STRANGER], rows).updates == [Update(rows[0], anonymous(CALL), 2)]
+    assert plan([CALL, CALL, STRANGER], rows).updates == [RowUpdate(rows[0], anonymous(CALL), 2)]
     assert plan([STRANGER], rows).withdrawals == [rows[0]]
 
 
 def test_a_forgotten_record_that_was_withdrawn_comes_back_forgotten():
     rows = [row._replace(withdrawn=True) for row in forget(stored_of([CALL]))]
-    assert plan([CALL], rows).updates == [Update(rows[0], anonymous(CALL), 1)]
+    assert plan([CALL], rows).updates == [RowUpdate(rows[0], anonymous(CALL), 1)]
 
 
 def test_a_late_record_that_differs_in_price_or_second_is_a_record_like_all_others():
@@ -103,7 +103,7 @@ def test_a_late_record_that_differs_in_price_or_second_is_a_record_like_all_othe
 def test_a_late_record_that_cannot_be_told_from_a_forgotten_one_is_forgotten_with_it():
     rows = forget(stored_of([CALL]))
     change = plan([CALL, STRANGER], rows)
-    assert (list(change.inserts), change.updates) == ([], [Update(rows[0], anonymous(CALL), 2)])
+    assert (list(change.inserts), change.updates) == ([], [RowUpdate(rows[0], anonymous(CALL), 2)])
 
 
 def test_one_of_two_equal_forgotten_rows_goes_when_one_of_the_records_goes():
@@ -116,7 +116,7 @@ def test_one_of_two_equal_forgotten_rows_goes_when_one_of_the_records_goes():
 def test_a_row_of_its_own_is_never_given_up_for_a_forgotten_one():
     rows = forget(stored_of([CALL, STRANGER]))
     corrected = STRANGER._replace(price=Decimal(7))
-    assert plan([CALL, corrected], rows).updates == [Update(rows[1], corrected, 1)]
+    assert plan([CALL, corrected], rows).updates == [RowUpdate(rows[1], corrected, 1)]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_source_that_lacks_a_column_changes_no_forgotten_row(lacking):
     listed = [CALL, CALL, CALL._replace(code_auth="9999"), MESSAGE, STRANGER]
     rows = forget(stored_of(listed))
     seen = [one._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking}) for one in listed]
-    assert plan(seen, rows, lacking) == DayChange(DAY, unchanged=4)
+    assert plan(seen, rows, lacking) == DayDiff(DAY, unchanged=4)
 
 
 def test_a_source_without_a_status_tells_a_late_record_from_a_forgotten_one_by_its_price():
@@ -139,9 +139,9 @@ def test_a_source_without_a_status_tells_a_late_record_from_a_forgotten_one_by_i
 def test_a_number_left_out_of_a_strangers_text_stays_out():
     told = STRANGER._replace(status_info="passed on to 89243555100; ok")
     rows = stored_of([told._replace(status_info="passed on to [forgotten]; ok")])
-    assert plan([told], rows) == DayChange(DAY, unchanged=1)
+    assert plan([told], rows) == DayDiff(DAY, unchanged=1)
     other = told._replace(status_info="busy")
-    assert plan([other], rows).updates == [Update(rows[0], other, 1)]
+    assert plan([other], rows).updates == [RowUpdate(rows[0], other, 1)]
 
 
 RECORDS = st.builds(
@@ -178,13 +178,13 @@ def test_whatever_the_vendor_says_next_the_money_is_the_vendors(first, then):
     for one in current:
         by_second[one.record.created_at, one.record.status, one.record.price] += one.repeats
     assert +by_second == Counter((one.created_at, one.status, one.price) for one in then)
-    assert {one.record for one in current if one.record.phone == FORGOTTEN} <= {
-        anonymous(one.record) for one in current if one.record.phone == FORGOTTEN
+    assert {one.record for one in current if one.record.phone == ERASED} <= {
+        anonymous(one.record) for one in current if one.record.phone == ERASED
     }
 
 
 def test_a_listing_stays_in_the_order_of_its_keys():
     listed = listed_of([CALL, STRANGER, record("", "9")])
-    kept = keep_forgotten(listed, forget(stored_of([CALL, STRANGER])), NOTHING)
+    kept = apply_erasures(listed, forget(stored_of([CALL, STRANGER])), NOTHING)
     assert [item.record[:3] for item in kept] == sorted(item.record[:3] for item in kept)
-    assert all(isinstance(item, Listed) for item in kept)
+    assert all(isinstance(item, CountedRecord) for item in kept)

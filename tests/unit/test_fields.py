@@ -11,24 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model import MISSING, Feed, RawRecord, Record, Window, raw_record
+from etl.model import MISSING, DateRange, Feed, RawRecord, Record, raw_record
 from etl.transform.fields import (
     CorruptKey,
     FieldError,
-    normalise_code,
-    normalise_info,
-    normalise_phone,
-    normalise_price,
-    normalise_status,
-    normalise_time,
-    readable_day,
-    storable,
+    day_if_readable,
+    parse_code,
+    parse_info,
+    parse_phone,
+    parse_price,
+    parse_status,
+    parse_time,
+    sanitise_text,
 )
 from etl.transform.reader import read_feed
 
 calm = settings(deadline=None)
 MOSCOW = ZoneInfo("Europe/Moscow")
-EVER = Window(date.min, date.max)
+EVER = DateRange(date.min, date.max)
 NBSP = "\u00a0"
 
 ANYTHING = (
@@ -59,7 +59,7 @@ def reason(function, raw) -> str:
 
 
 def time_in_moscow(raw) -> str:
-    return normalise_time(raw, MOSCOW)
+    return parse_time(raw, MOSCOW)
 
 
 def test_a_record_as_documented_gets_its_canonical_form():
@@ -129,14 +129,14 @@ def test_an_offset_may_move_a_time_into_another_day():
 
 
 def test_the_wall_clock_is_that_of_the_zone_given():
-    assert normalise_time("2021-12-29T11:06:51Z", ZoneInfo("Asia/Vladivostok")) == "2021-12-29 21:06:51"
-    assert normalise_time("2021-12-29T11:06:51", ZoneInfo("Asia/Vladivostok")) == "2021-12-29 11:06:51"
+    assert parse_time("2021-12-29T11:06:51Z", ZoneInfo("Asia/Vladivostok")) == "2021-12-29 21:06:51"
+    assert parse_time("2021-12-29T11:06:51", ZoneInfo("Asia/Vladivostok")) == "2021-12-29 11:06:51"
 
 
 @pytest.mark.fault(53)
 @pytest.mark.parametrize("raw", ["2026-03-29T02:30:00", "2026-10-25T02:30:00"])
 def test_a_wall_clock_in_a_gap_or_a_fold_is_kept_as_given(raw):
-    assert normalise_time(raw, ZoneInfo("Europe/Berlin")) == raw.replace("T", " ")
+    assert parse_time(raw, ZoneInfo("Europe/Berlin")) == raw.replace("T", " ")
 
 
 @pytest.mark.parametrize("raw", ["0001-01-01T00:00:00", "9999-12-31T23:59:59", "2024-02-29T23:59:59"])
@@ -197,7 +197,7 @@ def test_what_is_no_time_is_refused(raw, why):
     ],
 )
 def test_the_day_of_a_broken_time_is_known_where_it_says_one(raw, day):
-    assert readable_day(raw) == day
+    assert day_if_readable(raw) == day
 
 
 # Phone ---------------------------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_the_day_of_a_broken_time_is_known_where_it_says_one(raw, day):
     ],
 )
 def test_a_russian_number_is_one_however_it_is_spelled(raw):
-    assert normalise_phone(raw) == "+79243555100"
+    assert parse_phone(raw) == "+79243555100"
 
 
 @pytest.mark.parametrize(
@@ -236,11 +236,11 @@ def test_a_russian_number_is_one_however_it_is_spelled(raw):
     ],
 )
 def test_any_other_number_is_kept_as_given_and_trimmed(raw, text):
-    assert normalise_phone(raw) == text
+    assert parse_phone(raw) == text
 
 
 def test_a_number_that_shares_russias_code_is_spelled_as_one():
-    assert normalise_phone("87071234567") == normalise_phone("+7 707 123-45-67") == "+77071234567"
+    assert parse_phone("87071234567") == parse_phone("+7 707 123-45-67") == "+77071234567"
 
 
 @pytest.mark.parametrize(
@@ -259,10 +259,10 @@ def test_a_number_that_shares_russias_code_is_spelled_as_one():
     ],
 )
 def test_a_phone_that_a_spreadsheet_touched_is_the_phone(raw, phone):
-    assert normalise_phone(raw) == phone
+    assert parse_phone(raw) == phone
 
 
-@pytest.mark.parametrize("parse", [normalise_phone, normalise_code])
+@pytest.mark.parametrize("parse", [parse_phone, parse_code])
 @pytest.mark.parametrize("raw", ["8,999E+10", Decimal("8.999E+10"), "########", "1,000", Decimal("1E+3")])
 def test_a_key_that_a_spreadsheet_lost_is_told_apart_from_a_bad_record(parse, raw):
     with pytest.raises(CorruptKey):
@@ -270,12 +270,12 @@ def test_a_key_that_a_spreadsheet_lost_is_told_apart_from_a_bad_record(parse, ra
 
 
 def test_a_boolean_is_no_phone():
-    assert reason(normalise_phone, True) == "phone is neither a text nor a number"
+    assert reason(parse_phone, True) == "phone is neither a text nor a number"
 
 
 def test_a_phone_may_be_as_long_as_every_database_can_index():
-    assert normalise_phone("x" * 255) == "x" * 255
-    assert reason(normalise_phone, "x" * 256) == "phone is longer than 255 characters"
+    assert parse_phone("x" * 255) == "x" * 255
+    assert reason(parse_phone, "x" * 256) == "phone is longer than 255 characters"
 
 
 # Code ----------------------------------------------------------------------------------------------------------------
@@ -318,23 +318,23 @@ def test_a_phone_may_be_as_long_as_every_database_can_index():
     ],
 )
 def test_a_code_is_a_text_whose_lost_zeros_are_restored(raw, code):
-    assert normalise_code(raw) == code
+    assert parse_code(raw) == code
 
 
 def test_equal_decimals_do_not_answer_for_each_other():
-    assert normalise_code(Decimal("1000.0")) == "1000"
+    assert parse_code(Decimal("1000.0")) == "1000"
     with pytest.raises(CorruptKey):
-        normalise_code(Decimal("1E+3"))
-    assert normalise_status(Decimal("100.0")) == 100
-    assert reason(normalise_status, Decimal("1E+2")) == "status is not an integer"
+        parse_code(Decimal("1E+3"))
+    assert parse_status(Decimal("100.0")) == 100
+    assert reason(parse_status, Decimal("1E+2")) == "status is not an integer"
 
 
 def test_a_boolean_is_no_code():
-    assert reason(normalise_code, False) == "code_auth is neither a text nor a number"
+    assert reason(parse_code, False) == "code_auth is neither a text nor a number"
 
 
 def test_a_code_may_be_as_long_as_every_database_can_index():
-    assert reason(normalise_code, "1" * 256) == "code_auth is longer than 255 characters"
+    assert reason(parse_code, "1" * 256) == "code_auth is longer than 255 characters"
 
 
 # Status --------------------------------------------------------------------------------------------------------------
@@ -352,14 +352,14 @@ def test_a_code_may_be_as_long_as_every_database_can_index():
     ],
 )
 def test_a_status_is_an_integer_or_null(raw, status):
-    result = normalise_status(raw)
+    result = parse_status(raw)
     assert (result, type(result)) == (status, type(status))
 
 
 @pytest.mark.fault(46)
 def test_the_kinds_of_a_status_do_not_answer_for_each_other():
-    assert [type(normalise_status(raw)) for raw in (True, 1, "1", Decimal(1))] == [int] * 4
-    assert [normalise_status(raw) for raw in (False, 0, "0", Decimal(0))] == [0] * 4
+    assert [type(parse_status(raw)) for raw in (True, 1, "1", Decimal(1))] == [int] * 4
+    assert [parse_status(raw) for raw in (False, 0, "0", Decimal(0))] == [0] * 4
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_the_kinds_of_a_status_do_not_answer_for_each_other():
     ids=lambda raw: str(raw)[:20],
 )
 def test_anything_else_rejects_the_record(raw):
-    assert reason(normalise_status, raw) == "status is not an integer"
+    assert reason(parse_status, raw) == "status is not an integer"
 
 
 # Status info ---------------------------------------------------------------------------------------------------------
@@ -400,13 +400,13 @@ def test_anything_else_rejects_the_record(raw):
     ids=lambda value: str(value)[:20],
 )
 def test_free_text_is_kept_as_it_is(raw, text):
-    assert normalise_info(raw) == text
+    assert parse_info(raw) == text
 
 
 # Odd text ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", [normalise_info, normalise_phone, normalise_code, storable])
+@pytest.mark.parametrize("function", [parse_info, parse_phone, parse_code, sanitise_text])
 @pytest.mark.parametrize("number", [0, 0xD800, 0xDBFF, 0xDC00, 0xDFFF], ids=hex)
 def test_what_some_database_cannot_hold_becomes_one_sign_on_all(function, number):
     odd = chr(number)
@@ -418,7 +418,7 @@ def test_what_some_database_cannot_hold_becomes_one_sign_on_all(function, number
 @calm
 @given(st.text(st.characters(exclude_categories=())))
 def test_stored_text_can_be_encoded_and_other_text_stays(text):
-    kept = storable(text)
+    kept = sanitise_text(text)
     assert kept.encode().count(0) == 0
     assert [a for a, b in zip(text, kept, strict=True) if a != b] == [
         sign for sign in text if sign == "\x00" or "\ud800" <= sign <= "\udfff"
@@ -446,7 +446,7 @@ def test_stored_text_can_be_encoded_and_other_text_stays(text):
     ],
 )
 def test_a_price_is_money_to_six_places(raw, price):
-    result = normalise_price(raw)
+    result = parse_price(raw)
     assert result == Decimal(price)
     assert result.as_tuple().exponent == -6
     assert not (result == 0 and result.is_signed())
@@ -466,7 +466,7 @@ def test_a_price_is_money_to_six_places(raw, price):
     ],
 )
 def test_the_noise_of_a_binary_float_is_rounded_away(raw, price):
-    assert normalise_price(Decimal(raw)) == normalise_price(raw) == Decimal(price)
+    assert parse_price(Decimal(raw)) == parse_price(raw) == Decimal(price)
 
 
 @pytest.mark.fault(41)
@@ -481,7 +481,7 @@ def test_the_noise_of_a_binary_float_is_rounded_away(raw, price):
     ],
 )
 def test_the_noise_of_a_float_of_32_bits_is_rounded_away(raw, price):
-    assert normalise_price(Decimal(raw)) == normalise_price(raw) == Decimal(price)
+    assert parse_price(Decimal(raw)) == parse_price(raw) == Decimal(price)
 
 
 @calm
@@ -490,22 +490,22 @@ def test_a_price_of_seven_digits_that_passed_through_a_float_of_32_bits_is_found
     price = Decimal(number).scaleb(-places)
     [held] = struct.unpack("f", struct.pack("f", price))
     if -Decimal(held).as_tuple().exponent > 6:  # an amount of six places is not mangled
-        assert normalise_price(Decimal(held)) == price
-        assert normalise_price(Decimal(repr(held))) == price
+        assert parse_price(Decimal(held)) == price
+        assert parse_price(Decimal(repr(held))) == price
 
 
 @calm
 @given(st.decimals(min_value=-99_999_999, max_value=99_999_999, places=6))
 def test_a_price_of_six_places_is_never_taken_for_noise(price):
-    assert normalise_price(price) == normalise_price(f"{price}000") == price
+    assert parse_price(price) == parse_price(f"{price}000") == price
 
 
 @calm
 @given(st.decimals(min_value=-99_999_999, max_value=99_999_999, places=6))
 def test_a_price_that_passed_through_a_binary_float_is_found_again(price):
-    assert normalise_price(Decimal(repr(float(price)))) == price
-    assert normalise_price(Decimal(float(price))) == price
-    assert normalise_price(Decimal(f"{float(price):.17g}")) == price
+    assert parse_price(Decimal(repr(float(price)))) == price
+    assert parse_price(Decimal(float(price))) == price
+    assert parse_price(Decimal(f"{float(price):.17g}")) == price
 
 
 @pytest.mark.fault(41)
@@ -517,7 +517,7 @@ def test_a_price_that_passed_through_a_binary_float_is_found_again(price):
     ],
 )
 def test_a_real_seventh_decimal_is_refused(raw):
-    assert reason(normalise_price, raw) == "price has more than six decimal places"
+    assert reason(parse_price, raw) == "price has more than six decimal places"
 
 
 @pytest.mark.parametrize(
@@ -529,7 +529,7 @@ def test_a_real_seventh_decimal_is_refused(raw):
     ids=lambda raw: str(raw)[:20] if not isinstance(raw, int) else f"{raw.bit_length()} bits",
 )
 def test_a_price_beyond_twelve_digits_is_refused(raw):
-    assert reason(normalise_price, raw) == "price has more than twelve digits before the point"
+    assert reason(parse_price, raw) == "price has more than twelve digits before the point"
 
 
 @pytest.mark.parametrize(
@@ -538,7 +538,7 @@ def test_a_price_beyond_twelve_digits_is_refused(raw):
     ids=["1e9999999", "-1e9999999", "a million digits"],
 )
 def test_a_price_beyond_what_arithmetic_can_hold_is_refused_too(raw):
-    assert reason(normalise_price, raw) == "price has more than twelve digits before the point"
+    assert reason(parse_price, raw) == "price has more than twelve digits before the point"
 
 
 @pytest.mark.fault(43)
@@ -552,18 +552,18 @@ def test_a_price_beyond_what_arithmetic_can_hold_is_refused_too(raw):
     ids=lambda raw: f"{type(raw).__name__} {raw}",
 )
 def test_what_is_no_number_is_no_price(raw):
-    assert reason(normalise_price, raw) == "price is not a number"
+    assert reason(parse_price, raw) == "price is not a number"
 
 
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("raw", ["1,234", "25,000", "12,500", "-1,234", "+999,999", " 1,000 "])
 def test_a_price_that_can_be_read_in_two_ways_is_refused(raw):
-    assert reason(normalise_price, raw) == "price has a comma that may be a decimal sign or stand between thousands"
+    assert reason(parse_price, raw) == "price has a comma that may be a decimal sign or stand between thousands"
 
 
 @pytest.mark.parametrize("raw", ["NULL", r"\N", "None"])
 def test_a_word_for_no_value_is_no_price(raw):
-    assert reason(normalise_price, raw) == "price is not a number"
+    assert reason(parse_price, raw) == "price is not a number"
 
 
 def test_a_price_that_was_read_before_does_not_answer_for_one_of_another_kind():
@@ -575,9 +575,9 @@ def test_a_price_that_was_read_before_does_not_answer_for_one_of_another_kind():
 
 @pytest.mark.parametrize("raw", [None, MISSING, ""], ids=["null", "lacking", "empty"])
 def test_no_price_is_none(raw):
-    assert reason(normalise_price, raw) == "price is missing"
+    assert reason(parse_price, raw) == "price is missing"
 
 
 def test_a_reason_never_repeats_the_value():
-    texts = [reason(function, "89243555100 zzz") for function in (time_in_moscow, normalise_status, normalise_price)]
+    texts = [reason(function, "89243555100 zzz") for function in (time_in_moscow, parse_status, parse_price)]
     assert not [text for text in texts if "8924" in text or "zzz" in text]

@@ -6,10 +6,10 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from etl.checks.filesystem import file_system_of, require_local, require_own, require_room
-from etl.checks.privileges import MARIADB_DDL, Missing, explain_missing, granted_on
-from etl.checks.runner import compare_meanings
-from etl.errors import CheckFailed
+from etl.checks.filesystem import file_system_of, require_file_permissions, require_free_space, require_local_filesystem
+from etl.checks.privileges import MARIADB_DDL, MissingPrivilege, grant_statements, granted_on
+from etl.checks.runner import compare_date_semantics
+from etl.errors import CheckFailedError
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw,relatime 0 0
@@ -45,18 +45,18 @@ def test_the_file_system_is_that_of_the_deepest_mount_above_a_path(path, kind):
 
 def test_a_database_on_a_network_file_system_is_refused_with_the_cure(tmp_path):
     mounts = f"/dev/sda1 / ext4 rw 0 0\n{{}} {tmp_path.resolve()} {{}} rw 0 0\n"
-    assert require_local(tmp_path / "billing.db", mounts.format("/dev/sdb", "btrfs")) == "btrfs"
+    assert require_local_filesystem(tmp_path / "billing.db", mounts.format("/dev/sdb", "btrfs")) == "btrfs"
     for kind in ("nfs", "cifs", "smb3", "fuse.sshfs"):
-        with pytest.raises(CheckFailed, match=rf"lies on {kind}, a network file system.* move it to a local disk"):
-            require_local(tmp_path / "billing.db", mounts.format("there", kind))
+        with pytest.raises(CheckFailedError, match=rf"lies on {kind}, a network file system.* move it to a local disk"):
+            require_local_filesystem(tmp_path / "billing.db", mounts.format("there", kind))
 
 
 def test_room_is_told_and_the_lack_of_it(tmp_path):
-    assert "GB free in" in require_room(tmp_path, least_mb=1)
-    with pytest.raises(CheckFailed, match="make room for at least 1000000000 MB"):
-        require_room(tmp_path, least_mb=1_000_000_000)
-    with pytest.raises(CheckFailed, match="cannot be looked at"):
-        require_room(tmp_path / "nowhere")
+    assert "GB free in" in require_free_space(tmp_path, least_mb=1)
+    with pytest.raises(CheckFailedError, match="make room for at least 1000000000 MB"):
+        require_free_space(tmp_path, least_mb=1_000_000_000)
+    with pytest.raises(CheckFailedError, match="cannot be looked at"):
+        require_free_space(tmp_path / "nowhere")
 
 
 def test_the_mode_of_a_database_is_told_and_refused_where_everybody_may_change_it(tmp_path):
@@ -65,16 +65,16 @@ def test_the_mode_of_a_database_is_told_and_refused_where_everybody_may_change_i
     tmp_path.chmod(0o750)
     for mode, words in ((0o640, "mode 0640"), (0o644, "everybody may read it: chmod 640")):
         path.chmod(mode)
-        assert words in require_own(path)
+        assert words in require_file_permissions(path)
     path.chmod(0o646)
-    with pytest.raises(CheckFailed, match="everybody may change"):
-        require_own(path)
+    with pytest.raises(CheckFailedError, match="everybody may change"):
+        require_file_permissions(path)
     path.chmod(0o640)
     tmp_path.chmod(0o757)
-    with pytest.raises(CheckFailed, match="everybody may replace files"):
-        require_own(path)
+    with pytest.raises(CheckFailedError, match="everybody may replace files"):
+        require_file_permissions(path)
     tmp_path.chmod(0o1757)
-    assert "mode 0640" in require_own(path)
+    assert "mode 0640" in require_file_permissions(path)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,16 @@ def test_the_lines_of_show_grants_are_read_for_one_database(grant, names):
 
 
 def test_what_is_missing_is_said_by_object_with_the_statements_that_give_it():
-    missing = [Missing("INSERT", "a"), Missing("DELETE", "a"), Missing("owner", "", "for migrations")]
-    assert explain_missing(missing, "me") == (
+    missing = [
+        MissingPrivilege("INSERT", "a"),
+        MissingPrivilege("DELETE", "a"),
+        MissingPrivilege("owner", "", "for migrations"),
+    ]
+    assert grant_statements(missing, "me") == (
         "me lacks INSERT, DELETE on a; the role owner (for migrations); the owner gives it (or set "
         "BILLING_AUTO_MIGRATE=false): GRANT INSERT, DELETE ON a TO me; GRANT owner TO me; see docs/grants.md"
     )
 
 
 def test_what_the_dates_meant_before_is_no_news():
-    assert compare_meanings(None, "excluded") == "the end date is not included"
+    assert compare_date_semantics(None, "excluded") == "the end date is not included"

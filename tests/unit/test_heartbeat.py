@@ -10,7 +10,7 @@ import pytest
 from support.fake_heartbeat_server import Service, waiting_service
 
 from etl.log import Redactor
-from etl.ops.heartbeat import Heartbeat, address
+from etl.ops.heartbeat import Heartbeat, ping_url
 
 RUN = "7f2c7f2c-7f2c-4f2c-8f2c-7f2c7f2c7f2c"
 
@@ -22,8 +22,8 @@ def service() -> Iterator[Service]:
 
 
 def test_an_address_keeps_what_it_asks_for():
-    assert address("https://hc-ping.com/check", "start", RUN) == f"https://hc-ping.com/check/start?rid={RUN}"
-    assert address("https://h/key/slug/?create=1", "65", RUN) == f"https://h/key/slug/65?create=1&rid={RUN}"
+    assert ping_url("https://hc-ping.com/check", "start", RUN) == f"https://hc-ping.com/check/start?rid={RUN}"
+    assert ping_url("https://h/key/slug/?create=1", "65", RUN) == f"https://h/key/slug/65?create=1&rid={RUN}"
 
 
 def test_the_service_is_told_when_a_run_begins_and_how_it_ended(service):

@@ -20,9 +20,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.json_answers import read_answer
 
-from etl.errors import UnusableAnswer
-from etl.extract.json_parser import error_text, parse_answer, parse_data
-from etl.model import ALL_FIELDS, MISSING, RawRecord, Record, Rejected, Window, raw_record
+from etl.errors import InvalidResponse
+from etl.extract.json_parser import error_reason, parse_answer, parse_data
+from etl.model import ALL_FIELDS, MISSING, DateRange, RawRecord, Record, RejectedRecord, raw_record
 from etl.transform.reader import read_feed
 
 calm = settings(deadline=None)
@@ -46,7 +46,7 @@ def rows(body: bytes) -> list[RawRecord]:
 
 
 def refusal(body: bytes) -> str:
-    with pytest.raises(UnusableAnswer) as refused:
+    with pytest.raises(InvalidResponse) as refused:
         read_answer(body)
     return str(refused.value)
 
@@ -58,7 +58,7 @@ def refusal(body: bytes) -> str:
 def test_reads_every_known_form(path: Path) -> None:
     feed = parse_answer(io.BytesIO(path.read_bytes()))
     records: list[Record] = []
-    survey = read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), records.extend)
+    survey = read_feed(feed, DateRange(date.min, date.max), ZoneInfo("Europe/Moscow"), records.extend)
     assert json.loads(path.with_suffix(".json").read_text(encoding="utf-8")) == {
         "records": [record._asdict() | {"price": str(record.price)} for record in records],
         "rejected": [
@@ -153,8 +153,8 @@ def test_an_envelope_that_says_a_thing_twice_says_nothing(body: str) -> None:
 
 
 def test_an_error_text_is_short() -> None:
-    assert error_text({"error": "x" * 1000}, str) == f'"{"x" * 200}"'
-    assert error_text({"error": ["x"]}, str) == error_text(None, str) == error_text([], str) == "without a reason"
+    assert error_reason({"error": "x" * 1000}, str) == f'"{"x" * 200}"'
+    assert error_reason({"error": ["x"]}, str) == error_reason(None, str) == error_reason([], str) == "without a reason"
 
 
 # Records -------------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_whole_numbers_keep_their_digits(digits: str) -> None:
 def test_a_number_beyond_reason_costs_its_record_alone(digits: str) -> None:
     other = answer(record(), record(digits), record())
     kept: list[Record] = []
-    survey = read_feed(read_answer(other), Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
+    survey = read_feed(read_answer(other), DateRange(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
     assert (len(kept), len(survey.rejected)) == (2, 1)
 
 
@@ -206,10 +206,10 @@ def test_a_field_that_a_record_lacks_is_missing_not_null() -> None:
 @pytest.mark.parametrize("name", ["created_at", "phone", "code_auth", "price"])
 def test_an_answer_of_several_records_without_a_field_of_the_key_or_the_price_is_none(name: str) -> None:
     lacking = re.sub(rf'"{name}": [^,}}]+(, )?', "", record()).replace(", }", "}")
-    with pytest.raises(UnusableAnswer, match=f"an answer of 2 records of which none has a {name}"):
+    with pytest.raises(InvalidResponse, match=f"an answer of 2 records of which none has a {name}"):
         read_answer(answer(lacking, lacking))
     renamed = record().replace(f'"{name}"', f'"{name}_new"')
-    with pytest.raises(UnusableAnswer):
+    with pytest.raises(InvalidResponse):
         read_answer(answer(renamed, renamed, renamed))
     assert len(rows(answer(lacking))) == 1, "one record alone may be odd by itself"
     assert len(rows(answer(lacking, lacking, record()))) == 3
@@ -233,7 +233,7 @@ def test_unknown_fields_are_named_and_cost_nothing() -> None:
 def test_what_is_no_object_is_put_aside_alone(item: str) -> None:
     feed = read_answer(answer(record(), item, record()))
     payload = {"1.50": '"1.50"'}.get(item, item)
-    assert (list(feed.rows), feed.malformed) == ([RECORD, RECORD], (Rejected(None, "not an object", payload),))
+    assert (list(feed.rows), feed.malformed) == ([RECORD, RECORD], (RejectedRecord(None, "not an object", payload),))
 
 
 @pytest.mark.fault(38)
@@ -275,9 +275,9 @@ def test_nesting_of_any_depth_ends_in_records_or_in_a_refusal(opening: str) -> N
         kept: list[Record] = []
         try:
             feed = read_answer(answer(record(), item))
-        except UnusableAnswer:
+        except InvalidResponse:
             continue
-        read_feed(feed, Window(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
+        read_feed(feed, DateRange(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
         assert len(kept) == 1
 
 
@@ -306,7 +306,7 @@ def test_any_bytes_at_all_are_an_answer_or_a_refusal(body: bytes) -> None:
     for parse in (read_answer, parse_data):
         try:
             parse(body)
-        except UnusableAnswer as refused:
+        except InvalidResponse as refused:
             assert "\n" not in str(refused)  # noqa: PT017 - either way is right
 
 
@@ -334,7 +334,7 @@ def test_data_of_another_call_is_decoded_without_a_schema_and_exactly() -> None:
 
 def test_a_refusal_does_not_stand_on_an_error_that_holds_the_answer() -> None:
     for body in (answer(record()) + b"\xff", b'{"phone": "89243555100\xff"', b'{"phone": "89243555100"'):
-        with pytest.raises(UnusableAnswer) as refused:
+        with pytest.raises(InvalidResponse) as refused:
             read_answer(body)
         assert refused.value.__context__ is None
 
@@ -349,7 +349,7 @@ def outcome(body: bytes, part: int) -> object:
     """All that a reading of the body comes to, a refusal included."""
     try:
         feed = read_answer(body, part=part)
-    except UnusableAnswer as refused:
+    except InvalidResponse as refused:
         return str(refused)
     return repr(feed.rows), feed.fields, feed.unknown, feed.malformed
 
@@ -461,7 +461,7 @@ def test_a_bad_item_is_quarantined_alone_wherever_it_stands(bad: str, reason: st
 def test_a_field_that_a_large_answer_lacks_is_missed_at_its_end(name: str) -> None:
     lacking = record().replace(f'"{name}"', f'"{name}_new"')
     feed = parse_answer(io.BytesIO(answer(*[lacking] * 9_001)))
-    with pytest.raises(UnusableAnswer, match=f"an answer of 9001 records of which none has a {name}"):
+    with pytest.raises(InvalidResponse, match=f"an answer of 9001 records of which none has a {name}"):
         list(feed.rows)
     assert len(list(parse_answer(io.BytesIO(answer(*[lacking] * 9_000, record()))).rows)) == 9_001
 
@@ -503,7 +503,7 @@ def test_memory_does_not_grow_with_the_answer(item: str, end: str) -> None:
         # The mark would be read and given back; an answer that cannot go back begins with one.
         large = Endless(codecs.BOM_UTF8 + b'{"success": true, "data": [', item.encode(), times, end.encode())
         tracemalloc.start()
-        with suppress(UnusableAnswer):
+        with suppress(InvalidResponse):
             deque(parse_answer(large).rows, maxlen=0)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from etl.ops.lateness import Change, Look, measure
+from etl.ops.lateness import FetchRun, JournalEntry, compute_lateness
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 FIRST = date(2026, 3, 1)
@@ -20,13 +20,13 @@ def night(number):
 
 def look(number, lookback=3):
     today = FIRST + number * DAY
-    return Look(number, night(number), today - lookback * DAY, today)
+    return FetchRun(number, night(number), today - lookback * DAY, today)
 
 
 def change(number, day, kind="late", hour=12):
     """A change of that day of March which the run of that night saw; its record was made at that hour."""
     made = datetime(2026, 3, day, hour, tzinfo=MOSCOW)
-    return Change(number, made.date(), night(number), kind, made)
+    return JournalEntry(number, made.date(), night(number), kind, made)
 
 
 def hours(spread):
@@ -37,7 +37,7 @@ NIGHTS = [look(number) for number in range(1, 30)]
 
 
 def test_what_nightly_runs_see_is_as_late_as_they_say_and_misses_no_lookback():
-    seen = measure([change(9, 8), change(9, 7), change(10, 9), change(10, 9, "corrected")], NIGHTS, MOSCOW, 3)
+    seen = compute_lateness([change(9, 8), change(9, 7), change(10, 9), change(10, 9, "corrected")], NIGHTS, MOSCOW, 3)
     assert (seen.arrived.records, hours(seen.arrived)) == (3, (37.5, 61.5, 61.5))
     assert (seen.changed.records, hours(seen.changed)) == (1, (37.5, 37.5, 37.5))
     assert (seen.missed, seen.needed) == (0, 3)
@@ -45,28 +45,32 @@ def test_what_nightly_runs_see_is_as_late_as_they_say_and_misses_no_lookback():
 
 def test_the_share_is_that_of_records():
     changes = [change(9, 8)] * 98 + [change(10, 8), change(9, 7)]
-    assert hours(measure(changes, NIGHTS, MOSCOW, 3).arrived) == (37.5, 61.5, 61.5)
-    assert hours(measure([*changes[:-1], change(9, 8)], NIGHTS, MOSCOW, 3).arrived) == (37.5, 37.5, 61.5)
+    assert hours(compute_lateness(changes, NIGHTS, MOSCOW, 3).arrived) == (37.5, 61.5, 61.5)
+    assert hours(compute_lateness([*changes[:-1], change(9, 8)], NIGHTS, MOSCOW, 3).arrived) == (37.5, 37.5, 61.5)
 
 
 def test_a_sweep_after_a_week_shows_that_the_lookback_is_short():
-    sweeps = [Look(100, night(20), FIRST, FIRST + 20 * DAY), Look(101, night(27), FIRST, FIRST + 27 * DAY)]
-    seen = measure([replace(change(27, 5), run_id=101)], [*NIGHTS[:19], *sweeps], MOSCOW, 3)
+    sweeps = [FetchRun(100, night(20), FIRST, FIRST + 20 * DAY), FetchRun(101, night(27), FIRST, FIRST + 27 * DAY)]
+    seen = compute_lateness([replace(change(27, 5), run_id=101)], [*NIGHTS[:19], *sweeps], MOSCOW, 3)
     assert (seen.arrived.records, seen.missed, seen.needed) == (1, 1, 23)
 
 
 def test_a_change_after_a_long_time_without_a_look_is_missed_but_nobody_knows_how_late_it_was():
-    seen = measure([change(100, 5)], [*NIGHTS[:8], Look(100, night(25), FIRST, FIRST + 25 * DAY)], MOSCOW, 3)
+    seen = compute_lateness(
+        [change(100, 5)], [*NIGHTS[:8], FetchRun(100, night(25), FIRST, FIRST + 25 * DAY)], MOSCOW, 3
+    )
     assert (seen.arrived, seen.missed) == (None, 1)
 
 
 def test_a_night_that_was_left_out_makes_no_lookback_short():
-    looks = [look(8), Look(9, night(12), FIRST + 5 * DAY, FIRST + 12 * DAY)]
-    assert measure([change(9, 8)], looks, MOSCOW, 3).missed == 0
-    assert measure([change(9, 6)], looks, MOSCOW, 3).missed == 1, "it was three days old when the lookback let it go"
+    looks = [look(8), FetchRun(9, night(12), FIRST + 5 * DAY, FIRST + 12 * DAY)]
+    assert compute_lateness([change(9, 8)], looks, MOSCOW, 3).missed == 0
+    assert compute_lateness([change(9, 6)], looks, MOSCOW, 3).missed == 1, (
+        "it was three days old when the lookback let it go"
+    )
 
 
 def test_a_change_of_a_day_that_nobody_looked_at_before_tells_nothing():
-    assert measure([change(9, 7)], [look(9)], MOSCOW, 3).arrived is None
-    assert measure([change(9, 7)], [Look(8, night(8), FIRST, FIRST)], MOSCOW, 3).arrived is None
-    assert measure([], NIGHTS, MOSCOW, 3).arrived is None
+    assert compute_lateness([change(9, 7)], [look(9)], MOSCOW, 3).arrived is None
+    assert compute_lateness([change(9, 7)], [FetchRun(8, night(8), FIRST, FIRST)], MOSCOW, 3).arrived is None
+    assert compute_lateness([], NIGHTS, MOSCOW, 3).arrived is None

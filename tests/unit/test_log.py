@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
-from etl.log import HIDDEN, NOTICES, Redactor, is_journal, set_up_logs, telling_of
+from etl.log import MASK, NOTICE_LOGGER, Redactor, is_journal, log_context, set_up_logs
 
 PLAIN = "00000000-0000-4000-8000-00000000000a"
 SECRETS = {
@@ -33,7 +33,7 @@ SECRETS = {
 }
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-NOISY = ("urllib3", "sqlalchemy", "alembic", NOTICES)
+NOISY = ("urllib3", "sqlalchemy", "alembic", NOTICE_LOGGER)
 
 
 @pytest.fixture(autouse=True)
@@ -68,14 +68,14 @@ def test_a_secret_is_hidden_in_every_form_it_may_be_printed_in(secret):
     redact = Redactor([secret])
     coded = base64.b64encode(secret.encode()).decode()
     for form in (secret, quote(secret, safe=""), quote(secret, safe="").lower(), repr(secret)[1:-1], coded):
-        assert redact(f"GET /a/{form}/b?c={form}") == f"GET /a/{HIDDEN}/b?c={HIDDEN}"
-    assert redact(coded.rstrip("=") + "!") == f"{HIDDEN}!"
-    assert redact(json.dumps(secret)) == f'"{HIDDEN}"'
-    assert redact(json.dumps(secret, ensure_ascii=False)) == f'"{HIDDEN}"'
+        assert redact(f"GET /a/{form}/b?c={form}") == f"GET /a/{MASK}/b?c={MASK}"
+    assert redact(coded.rstrip("=") + "!") == f"{MASK}!"
+    assert redact(json.dumps(secret)) == f'"{MASK}"'
+    assert redact(json.dumps(secret, ensure_ascii=False)) == f'"{MASK}"'
 
 
 def test_the_longest_form_is_hidden_first():
-    assert Redactor(["pass", "password"])("password pass") == f"{HIDDEN} {HIDDEN}"
+    assert Redactor(["pass", "password"])("password pass") == f"{MASK} {MASK}"
 
 
 def test_secrets_may_become_known_later():
@@ -83,7 +83,7 @@ def test_secrets_may_become_known_later():
     assert redact(PLAIN) == PLAIN
     redact.add([PLAIN])
     redact.add(["another one"])
-    assert redact(f"{PLAIN} another one") == f"{HIDDEN} {HIDDEN}"
+    assert redact(f"{PLAIN} another one") == f"{MASK} {MASK}"
 
 
 def test_what_is_too_short_to_be_a_secret_hides_nothing():
@@ -101,7 +101,7 @@ def test_what_is_too_short_to_be_a_secret_hides_nothing():
 def test_a_phone_number_is_hidden(text):
     assert "9243555100" not in Redactor()(text)
     assert "291234567" not in Redactor()(text)
-    assert HIDDEN in Redactor()(text)
+    assert MASK in Redactor()(text)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_no_log_line_holds_a_secret_or_a_phone(log_format, secret):
 def test_a_secret_of_another_logger_is_hidden_too():
     _, stream = logged("text", PLAIN, verbosity=0)
     logging.getLogger("requests.sessions").warning("url /%s/", PLAIN)
-    assert stream.getvalue() == f"WARNING: url /{HIDDEN}/\n"
+    assert stream.getvalue() == f"WARNING: url /{MASK}/\n"
 
 
 @pytest.mark.fault(116)
@@ -165,7 +165,7 @@ def test_a_warning_of_a_library_is_a_log_line():
         _, stream = logged("text", PLAIN)
         warnings.warn(f"the url {PLAIN} is old", UserWarning, stacklevel=1)
         logging.captureWarnings(capture=False)
-    assert f"the url {HIDDEN} is old" in stream.getvalue()
+    assert f"the url {MASK} is old" in stream.getvalue()
     assert PLAIN not in stream.getvalue()
 
 
@@ -242,7 +242,7 @@ def test_a_json_line_is_a_document_with_the_time_the_level_and_the_place():
     assert {name: one[name] for name in ("levelname", "name", "message")} == {
         "levelname": "WARNING",
         "name": "etl.somewhere",
-        "message": f"no answer to {HIDDEN}",
+        "message": f"no answer to {MASK}",
     }
     assert TIME.fullmatch(one["timestamp"])
     assert other["message"] == "two\nlines"
@@ -251,8 +251,8 @@ def test_a_json_line_is_a_document_with_the_time_the_level_and_the_place():
 
 def test_a_line_says_what_it_is_about():
     log, stream = logged("json")
-    with telling_of(run_id="7f2c", account="shop"):
-        with telling_of(window="2026-03-01..2026-03-07"):
+    with log_context(run_id="7f2c", account="shop"):
+        with log_context(window="2026-03-01..2026-03-07"):
             log.warning("one")
         log.warning("two")
     log.warning("three")
@@ -269,7 +269,7 @@ def test_a_line_says_what_it_is_about():
 
 def test_text_names_the_account_once():
     log, stream = logged("text", verbosity=0)
-    with telling_of(account="shop", run_id="7f2c"):
+    with log_context(account="shop", run_id="7f2c"):
         log.warning("no answer")
         log.warning("shop: no answer")
     assert stream.getvalue() == "WARNING: shop: no answer\n" * 2

@@ -8,11 +8,11 @@ from decimal import Decimal
 
 import pytest
 
-from etl.model import Record, Rejected, Survey, TextLimit, Window
-from etl.transform.long_texts import KEPT_CHARACTERS, quarantine_long_texts, shorten_payload
+from etl.model import DateRange, ReadStats, Record, RejectedRecord, TextLimit
+from etl.transform.long_texts import KEPT_LENGTH, quarantine_long_texts, shorten_payload
 
 DAY = date(2026, 3, 10)
-WINDOW = Window(DAY, DAY)
+WINDOW = DateRange(DAY, DAY)
 LIMIT = TextLimit(10_000, "max_allowed_packet is 16,777,216 bytes", "'\\")
 
 
@@ -27,7 +27,7 @@ def read(*infos, rejected=()):
 
     def read_feed(_feed, _window, keep):
         keep(records)
-        return Survey(len(records) + len(rejected), len(records), None, None, True, True, tuple(rejected))
+        return ReadStats(len(records) + len(rejected), len(records), None, None, True, True, tuple(rejected))
 
     survey = quarantine_long_texts(read_feed, LIMIT)(None, WINDOW, kept.extend)
     return [each.status_info for each in kept], survey
@@ -60,7 +60,7 @@ def test_a_record_too_long_is_rejected_alone_with_the_limit_in_its_reason():
     assert len(item.reason) < 255
     payload = json.loads(item.payload)
     assert payload["phone"] == "+79990001122"
-    assert payload["status_info"].startswith("x" * KEPT_CHARACTERS + "… (20,000 characters, digest ")
+    assert payload["status_info"].startswith("x" * KEPT_LENGTH + "… (20,000 characters, digest ")
     assert LIMIT.allows(item.payload)
 
 
@@ -83,7 +83,7 @@ def test_different_long_texts_are_different_rejected_records_and_equal_ones_one(
     ],
 )
 def test_a_bad_record_too_long_is_kept_shortened(payload):
-    _, survey = read(rejected=[Rejected(None, "price is missing", payload)])
+    _, survey = read(rejected=[RejectedRecord(None, "price is missing", payload)])
     (item,) = survey.rejected
     assert (item.day, item.reason) == (None, "price is missing")
     assert LIMIT.allows(item.payload)

@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 from support.external_tools import tool
 
-from etl.model import Tally, Window
-from etl.ops.metrics import METRICS, Ended, Standing, parse, render, write_metrics
+from etl.model import DateRange, RunCounts
+from etl.ops.metrics import METRICS, AccountGauges, RunOutcome, parse, render, write_metrics
 from etl.ops.status_query import AccountStatus, SuspectDay
 
 HOME = Path(__file__).parents[2]
 RULES = HOME / "deploy" / "prometheus" / "billing-etl.rules.yml"
 NIGHT = datetime(2026, 3, 11, 1, 30, tzinfo=UTC)
 NEXT = datetime(2026, 3, 12, 1, 30, tzinfo=UTC)
-STANDING = Standing(
+STANDING = AccountGauges(
     AccountStatus(
         "shop",
         last_success_at=NIGHT,
-        gaps=(Window(date(2026, 3, 1), date(2026, 3, 3)),),
+        gaps=(DateRange(date(2026, 3, 1), date(2026, 3, 3)),),
         suspect_days=(SuspectDay(date(2026, 3, 9), "empty"),),
         rejected=4,
     ),
@@ -32,8 +32,8 @@ STANDING = Standing(
 )
 
 
-def ended(account: str, code: int = 0, standing: Standing | None = None, **counts: int) -> Ended:
-    return Ended(account, code, 2.5, Tally(**counts), standing)
+def ended(account: str, code: int = 0, standing: AccountGauges | None = None, **counts: int) -> RunOutcome:
+    return RunOutcome(account, code, 2.5, RunCounts(**counts), standing)
 
 
 def value(path: Path, name: str, *labels: str) -> float | None:
@@ -89,7 +89,7 @@ def test_a_failure_keeps_how_the_account_stood(path):
 
 def test_what_the_database_no_longer_says_is_not_carried_on(path):
     write_metrics(path, [ended("shop", standing=STANDING)], NIGHT, all_there_are=True)
-    write_metrics(path, [ended("shop", standing=Standing(AccountStatus("shop")))], NEXT, all_there_are=True)
+    write_metrics(path, [ended("shop", standing=AccountGauges(AccountStatus("shop")))], NEXT, all_there_are=True)
     assert value(path, "balance", "shop") is None
     assert value(path, "suspect_dates", "shop") == 0
 

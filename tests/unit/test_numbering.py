@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from etl.errors import ConfigError
 from etl.numbering.parser import PlanFile, PlanRange, read_plan_file
-from etl.numbering.ranges import cut_at_blocks, cut_overlaps
+from etl.numbering.ranges import resolve_overlaps, split_at_blocks
 
 DATA = Path(__file__).parents[1] / "data" / "numbering"
 HEADER = "АВС/ DEF;От;До;Емкость;Оператор;Регион;Территория ГАР;ИНН"
@@ -164,11 +164,11 @@ def short(ranges):
 
 def test_ranges_that_do_not_overlap_stay_as_they_are():
     ranges = plan((0, 9, "a"), (10, 19, "a"), (30, 39, "b"))
-    assert list(cut_overlaps(reversed(ranges))) == ranges
+    assert list(resolve_overlaps(reversed(ranges))) == ranges
 
 
 def test_of_overlapping_ranges_the_narrower_one_wins():
-    assert short(cut_overlaps(read_plan_file(DATA / "overlapping.csv"))) == [
+    assert short(resolve_overlaps(read_plan_file(DATA / "overlapping.csv"))) == [
         (0, 9999, 'ООО "Широкий"'),
         (10000, 11999, 'АО "Узкий"'),
         (12000, 12999, 'ПАО "Самый узкий"'),
@@ -179,17 +179,17 @@ def test_of_overlapping_ranges_the_narrower_one_wins():
 
 
 def test_equal_ranges_of_one_owner_are_one():
-    assert short(cut_overlaps(plan((0, 9, "a"), (0, 9, "a")))) == [(0, 9, "a")]
+    assert short(resolve_overlaps(plan((0, 9, "a"), (0, 9, "a")))) == [(0, 9, "a")]
 
 
 def test_equal_ranges_of_different_owners_are_refused_with_both_lines():
     words = r"contradicting\.csv, line 4: the same numbers as in contradicting\.csv, line 3,"
     with pytest.raises(ConfigError, match=words):
-        list(cut_overlaps(read_plan_file(DATA / "contradicting.csv")))
+        list(resolve_overlaps(read_plan_file(DATA / "contradicting.csv")))
 
 
 def test_what_a_narrower_range_decides_is_no_contradiction():
-    assert short(cut_overlaps(plan((0, 9, "a"), (0, 9, "b"), (0, 9, "a"), (0, 4, "c"), (5, 9, "d")))) == [
+    assert short(resolve_overlaps(plan((0, 9, "a"), (0, 9, "b"), (0, 9, "a"), (0, 4, "c"), (5, 9, "d")))) == [
         (0, 4, "c"),
         (5, 9, "d"),
     ]
@@ -211,16 +211,16 @@ def test_each_number_has_the_owner_that_a_look_at_every_range_finds(ranges):
             expected[number] = owners.pop()
     if contradicts:
         with pytest.raises(ConfigError):
-            list(cut_overlaps(ranges))
+            list(resolve_overlaps(ranges))
         return
-    pieces = list(cut_overlaps(ranges))
+    pieces = list(resolve_overlaps(ranges))
     assert [number for each in pieces for number in range(each.first, each.last + 1)] == sorted(expected)
     assert all(expected[number] == each.operator for each in pieces for number in range(each.first, each.last + 1))
 
 
 def test_no_piece_crosses_a_block_of_a_hundred_thousand():
     ranges = plan((0, 5, "a"), (99_999, 300_000, "b"))
-    assert short(cut_at_blocks(ranges)) == [
+    assert short(split_at_blocks(ranges)) == [
         (0, 5, "a"),
         (99_999, 99_999, "b"),
         (100_000, 199_999, "b"),

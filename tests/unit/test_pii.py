@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.load.erased import forget_payload
-from etl.pii import Number, cover_payload, hide_phones, mask_phone
+from etl.load.erased import erase_payload
+from etl.pii import PhoneNumber, mask_phone, redact_payload, redact_phones
 
 calm = settings(deadline=None)
 
@@ -45,7 +45,7 @@ def test_a_mask_is_as_long_as_what_it_masks_and_shows_six_digits_at_most(phone):
     "text", ["+375 (29) 123-45-67", "+49 30 1234567", "call +1-202-555-0123.", "to +44 20 7946 0958, busy"]
 )
 def test_a_number_with_a_plus_sign_is_found_however_it_is_spelled(text):
-    assert not any(map(str.isdigit, hide_phones(text)))
+    assert not any(map(str.isdigit, redact_phones(text)))
 
 
 SPELLINGS = [
@@ -59,12 +59,12 @@ OTHERS = ["89243555101", "192435551000", "89243555100 1", "9243555", "", None, "
     "touched", ['="89243555100"', "'89243555100", "89243555100.0", "8,9243555100E+10", 8.92435551e10]
 )
 def test_a_number_is_recognised_where_a_spreadsheet_touched_it(touched):
-    assert Number("+79243555100").is_(touched)
+    assert PhoneNumber("+79243555100").is_(touched)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_number_is_recognised_in_any_spelling(spelling):
-    number = Number("+79243555100")
+    number = PhoneNumber("+79243555100")
     assert number.is_(spelling)
     assert number.is_in(f"text:{spelling}!")
     assert number.leave_out(f"a {spelling}, and a{spelling}b") == "a [forgotten], and a[forgotten]b".replace(
@@ -74,23 +74,25 @@ def test_a_number_is_recognised_in_any_spelling(spelling):
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_no_other_number_is_taken_for_it(other):
-    assert not Number("+79243555100").is_(other)
+    assert not PhoneNumber("+79243555100").is_(other)
 
 
 def test_a_foreign_number_is_recognised_by_its_digits():
-    number = Number("375291234567")
+    number = PhoneNumber("375291234567")
     assert number.is_("+375 (29) 123-45-67")
     assert not number.is_("+7375291234567")
 
 
 def test_a_short_number_is_no_mention():
-    number = Number("200")
+    number = PhoneNumber("200")
     assert number.is_("200")
     assert number.leave_out("SIP 200 OK") == "SIP 200 OK"
 
 
 def covered(payload, **fields):
-    return json.loads(cover_payload(json.dumps(payload), {name: lambda _raw, to=to: to for name, to in fields.items()}))
+    return json.loads(
+        redact_payload(json.dumps(payload), {name: lambda _raw, to=to: to for name, to in fields.items()})
+    )
 
 
 def test_a_payload_is_covered_by_name_and_by_form():
@@ -114,19 +116,19 @@ def test_of_a_payload_that_is_no_object_every_digit_is_hidden(payload, shown):
 
 
 def test_a_payload_that_is_no_json_is_hidden_whole():
-    assert cover_payload("89243555100 (", {}) == '"***"'
-    assert cover_payload("9" * 5000, {}) == '"***"'
+    assert redact_payload("89243555100 (", {}) == '"***"'
+    assert redact_payload("9" * 5000, {}) == '"***"'
 
 
 def test_what_no_database_could_hold_stays_an_escape():
-    assert cover_payload('{"x": "\\ud800"}', {}) == '{"x": "\\ud800"}'
-    assert cover_payload('{"x": "ё"}', {}) == '{"x": "ё"}'
+    assert redact_payload('{"x": "\\ud800"}', {}) == '{"x": "\\ud800"}'
+    assert redact_payload('{"x": "ё"}', {}) == '{"x": "ё"}'
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_forgotten_payload_keeps_the_day_and_no_number(spelling):
     payload = {"created_at": "2026-03-09T10:00:00", "phone": spelling, "price": f"tel{spelling}", "code_auth": "0371"}
-    assert json.loads(forget_payload(json.dumps(payload))) == {
+    assert json.loads(erase_payload(json.dumps(payload))) == {
         "created_at": "2026-03-09T10:00:00",
         "phone": "forgotten",
         "price": "tel(***" if spelling.startswith("(") else "tel+***" if spelling.startswith("+") else "tel***",
@@ -135,5 +137,5 @@ def test_a_forgotten_payload_keeps_the_day_and_no_number(spelling):
 
 
 def test_forgetting_a_payload_twice_is_forgetting_it_once():
-    once = forget_payload('{"phone": "89243555100", "created_at": "09.03.2026 10:00:00", "status_info": "to 8924"}')
-    assert forget_payload(once) == once
+    once = erase_payload('{"phone": "89243555100", "created_at": "09.03.2026 10:00:00", "status_info": "to 8924"}')
+    assert erase_payload(once) == once

@@ -10,8 +10,8 @@ from decimal import Decimal
 
 import pytest
 
-from etl.model import Feed, PartialKey, RawRecord, Record, Rejected, StoredForm, Survey, Window
-from etl.transform.pseudonymise import Protection, key_id
+from etl.model import DateRange, Feed, PartialKey, PrivacyFormat, RawRecord, ReadStats, Record, RejectedRecord
+from etl.transform.pseudonymise import PhonePolicy, key_fingerprint
 
 KEY = bytes(range(32))
 DAY = date(2026, 3, 9)
@@ -19,63 +19,63 @@ CANONICAL = Record("2026-03-09 10:00:00", "+79243555100", "0371", 1, "to 8 (924)
 PAYLOAD = '{"code_auth": "0371", "phone": "8 924 355 51 00", "price": "x", "status_info": "89990001122"}'
 
 
-def read(protection: Protection, payload: str = PAYLOAD) -> tuple[Record, str]:
+def read(protection: PhonePolicy, payload: str = PAYLOAD) -> tuple[Record, str]:
     """The stored record and payload of one good and one bad record."""
 
     def one_of_each(_feed, _window, keep):
         keep([CANONICAL])
-        return Survey(2, 1, None, None, True, True, (Rejected(DAY, "no price", payload),))
+        return ReadStats(2, 1, None, None, True, True, (RejectedRecord(DAY, "no price", payload),))
 
     kept: list[Record] = []
-    survey = protection.wrap(one_of_each)(Feed(iter(())), Window(DAY, DAY), kept.extend)
+    survey = protection.wrap(one_of_each)(Feed(iter(())), DateRange(DAY, DAY), kept.extend)
     return kept[0], survey.rejected[0].payload
 
 
 def test_in_plain_form_the_step_is_not_there_at_all():
-    assert Protection().wrap(read) is read
-    assert Protection().form == StoredForm("plain", "", "keep")
+    assert PhonePolicy().wrap(read) is read
+    assert PhonePolicy().form == PrivacyFormat("plain", "", "keep")
 
 
 def test_masked():
-    record, payload = read(Protection("masked"))
+    record, payload = read(PhonePolicy("masked"))
     assert record == CANONICAL._replace(phone="+7924*****00", status_info="to ***")
     assert isinstance(record, Record)
     assert json.loads(payload) == {"code_auth": "0371", "phone": "+7924*****00", "price": "x", "status_info": "***"}
 
 
 def test_keyed():
-    record, payload = read(Protection("keyed", key=KEY))
+    record, payload = read(PhonePolicy("keyed", key=KEY))
     digest = hmac.new(KEY, b"+79243555100", hashlib.sha256).hexdigest()
-    assert record.phone == f"hmac-{key_id(KEY)}-{digest}"
+    assert record.phone == f"hmac-{key_fingerprint(KEY)}-{digest}"
     assert record == CANONICAL._replace(phone=record.phone, status_info="to ***")
     assert json.loads(payload)["phone"] == record.phone
     assert len(record.phone) <= 255
 
 
 def test_a_key_has_an_id_of_its_own_that_is_no_part_of_it():
-    assert key_id(KEY) != key_id(KEY[::-1])
-    assert len(key_id(KEY)) == 8
-    assert key_id(KEY) not in KEY.hex()
-    assert key_id(KEY) != hmac.new(KEY, b"", hashlib.sha256).hexdigest()[:8]
+    assert key_fingerprint(KEY) != key_fingerprint(KEY[::-1])
+    assert len(key_fingerprint(KEY)) == 8
+    assert key_fingerprint(KEY) not in KEY.hex()
+    assert key_fingerprint(KEY) != hmac.new(KEY, b"", hashlib.sha256).hexdigest()[:8]
 
 
-@pytest.mark.parametrize("protection", [Protection("masked"), Protection("keyed", key=KEY)], ids=["masked", "keyed"])
+@pytest.mark.parametrize("protection", [PhonePolicy("masked"), PhonePolicy("keyed", key=KEY)], ids=["masked", "keyed"])
 def test_no_phone_stays_no_phone(protection):
     assert protection.phone("") == ""
 
 
 def test_codes_are_dropped_and_phones_stay():
-    record, payload = read(Protection(codes="drop"))
+    record, payload = read(PhonePolicy(codes="drop"))
     assert record == CANONICAL._replace(code_auth="")
     assert json.loads(payload) == json.loads(PAYLOAD) | {"code_auth": ""}
 
 
-def key_of(protection: Protection, *key: str | None) -> PartialKey:
+def key_of(protection: PhonePolicy, *key: str | None) -> PartialKey:
     """The stored form of what can be read of a bad record's key."""
-    bad = Rejected(DAY, "no price", "{}", key)
+    bad = RejectedRecord(DAY, "no price", "{}", key)
     return (
-        protection.wrap(lambda *_: Survey(1, 0, None, None, True, True, (bad,)))(
-            Feed(iter(())), Window(DAY, DAY), print
+        protection.wrap(lambda *_: ReadStats(1, 0, None, None, True, True, (bad,)))(
+            Feed(iter(())), DateRange(DAY, DAY), print
         )
         .rejected[0]
         .key
@@ -84,7 +84,7 @@ def key_of(protection: Protection, *key: str | None) -> PartialKey:
 
 @pytest.mark.parametrize(
     "protection",
-    [Protection("masked"), Protection("keyed", key=KEY), Protection("masked", "drop"), Protection(codes="drop")],
+    [PhonePolicy("masked"), PhonePolicy("keyed", key=KEY), PhonePolicy("masked", "drop"), PhonePolicy(codes="drop")],
     ids=["masked", "keyed", "masked, no codes", "no codes"],
 )
 def test_what_can_be_read_of_the_key_of_a_bad_record_is_in_the_form_of_a_stored_one(protection):
@@ -94,13 +94,13 @@ def test_what_can_be_read_of_the_key_of_a_bad_record_is_in_the_form_of_a_stored_
     assert key_of(protection, None, "", "") == (None, "", "")
 
 
-@pytest.mark.parametrize("protection", [Protection("masked"), Protection("keyed", key=KEY)], ids=["masked", "keyed"])
+@pytest.mark.parametrize("protection", [PhonePolicy("masked"), PhonePolicy("keyed", key=KEY)], ids=["masked", "keyed"])
 @pytest.mark.parametrize("payload", ['["89243555100", "371"]', "89243555100", '{"phone": ["89243555100"]}', "{broken"])
 def test_no_shape_of_a_bad_record_lets_a_phone_through(protection, payload):
     assert "9243555100" not in read(protection, payload)[1]
 
 
 def test_a_raw_record_and_its_canonical_phone_are_stored_alike():
-    protection = Protection("keyed", key=KEY)
+    protection = PhonePolicy("keyed", key=KEY)
     raw = RawRecord("", "", 1, "", 89243555100, 1)
     assert protection._raw_phone(raw.phone) == protection.phone("+79243555100")

@@ -6,10 +6,10 @@ from datetime import date, timedelta
 
 import pytest
 
-from etl.date_ranges import leave_out
+from etl.date_ranges import exclude_days
 from etl.db.purge import LedgerDay, plan_purge
-from etl.model import Window
-from etl.services.purge import parse_age
+from etl.model import DateRange
+from etl.services.purge import parse_retention_age
 
 JANUARY, FEBRUARY, MARCH = (date(2024, month, 1) for month in (1, 2, 3))
 
@@ -42,13 +42,13 @@ def plan(ledger, settled_through=date(2030, 1, 1), *, retired=False):
     ],
 )
 def test_a_month_is_old_enough_when_its_last_day_is(text, today, first_kept):
-    assert parse_age(text).first_kept(today) == first_kept
+    assert parse_retention_age(text).first_kept(today) == first_kept
 
 
 @pytest.mark.parametrize("text", ["", "36", "m", "0m", "-1m", "3.5y", "36 m", "36M", "٣m", "10000d", "1w"])
 def test_an_age_is_a_number_and_a_letter(text):
     with pytest.raises(ValueError, match="like 90d, 36m or 3y"):
-        parse_age(text)
+        parse_retention_age(text)
 
 
 def test_whole_closed_months_are_purged_from_the_first_day_of_the_ledger_on():
@@ -88,9 +88,9 @@ def test_a_month_purged_before_is_no_news_and_can_get_more_days():
 
 
 def test_days_left_out_cut_a_window_in_pieces():
-    windows = [Window(date(2024, 1, 1), date(2024, 1, 5)), Window(date(2024, 1, 6), date(2024, 1, 6))]
-    assert leave_out(windows, ()) == windows
-    assert leave_out(windows, {date(2024, 1, 3), date(2024, 1, 6)}) == [
-        Window(date(2024, 1, 1), date(2024, 1, 2)),
-        Window(date(2024, 1, 4), date(2024, 1, 5)),
+    windows = [DateRange(date(2024, 1, 1), date(2024, 1, 5)), DateRange(date(2024, 1, 6), date(2024, 1, 6))]
+    assert exclude_days(windows, ()) == windows
+    assert exclude_days(windows, {date(2024, 1, 3), date(2024, 1, 6)}) == [
+        DateRange(date(2024, 1, 1), date(2024, 1, 2)),
+        DateRange(date(2024, 1, 4), date(2024, 1, 5)),
     ]

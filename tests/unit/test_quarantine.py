@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.builders import DAY, listed
 
-from etl.load.diff import DayChange, Stored, plan_merge
-from etl.load.erased import keep_forgotten
-from etl.load.quarantine import Quarantine, hold_rows
-from etl.model import Listed, PartialKey, Record, Rejected
-from etl.pii import FORGOTTEN
+from etl.load.diff import DayDiff, StoredRow, diff_day
+from etl.load.erased import apply_erasures
+from etl.load.quarantine import Quarantine, quarantine_rows
+from etl.model import CountedRecord, PartialKey, Record, RejectedRecord
+from etl.pii import ERASED
 
 calm = settings(deadline=None)
 SECOND, LATER, PHONE, OTHER_PHONE = "2026-03-09 10:00:00", "2026-03-09 11:00:00", "+79243555100", "+79990001122"
@@ -30,27 +30,27 @@ CALL, MESSAGE = record(info="call"), record("3.25", info="SMS")
 KEY = CALL[:3]
 
 
-def rows(*records: Record, repeats: int = 1) -> list[Stored]:
+def rows(*records: Record, repeats: int = 1) -> list[StoredRow]:
     ordinals: Counter[tuple[str, str, str]] = Counter()
     stored = []
     for number, content in enumerate(records):
         ordinals[content[:3]] += 1
-        stored.append(Stored(number, content, ordinals[content[:3]], repeats, withdrawn=False))
+        stored.append(StoredRow(number, content, ordinals[content[:3]], repeats, withdrawn=False))
     return stored
 
 
-def forget(row: Stored) -> Stored:
-    return row._replace(record=row.record._replace(phone=FORGOTTEN, code_auth="", status_info=""))
+def forget(row: StoredRow) -> StoredRow:
+    return row._replace(record=row.record._replace(phone=ERASED, code_auth="", status_info=""))
 
 
-def change_of(readable: list[Listed], stored: list[Stored], *keys: PartialKey) -> DayChange:
+def change_of(readable: list[CountedRecord], stored: list[StoredRow], *keys: PartialKey) -> DayDiff:
     """What is written of a day of which these records are readable, and those of these keys are not."""
-    as_stored = keep_forgotten(readable, stored, frozenset())
-    completed = Counter(dict(readable)) + hold_rows(DAY, as_stored, stored, keys)
-    return plan_merge(DAY, keep_forgotten(listed(completed.elements()), stored, frozenset()), stored)
+    as_stored = apply_erasures(readable, stored, frozenset())
+    completed = Counter(dict(readable)) + quarantine_rows(DAY, as_stored, stored, keys)
+    return diff_day(DAY, apply_erasures(listed(completed.elements()), stored, frozenset()), stored)
 
 
-def withdrawn(change: DayChange) -> list[int]:
+def withdrawn(change: DayDiff) -> list[int]:
     return [row.id for row in change.withdrawals]
 
 
@@ -170,7 +170,7 @@ def partial(content: Record, mask: tuple[bool, bool, bool]) -> PartialKey:
 @given(st.lists(st.tuples(records, st.none() | masks), max_size=8), st.booleans())
 def test_a_day_of_which_some_records_become_unreadable_stays_as_it_is(listing, forgotten):
     stored = [
-        Stored(number, item.record, number, item.repeats, withdrawn=False)
+        StoredRow(number, item.record, number, item.repeats, withdrawn=False)
         for number, item in enumerate(listed(content for content, _ in listing))
     ]
     if forgotten:
@@ -185,9 +185,9 @@ def test_a_day_of_which_some_records_become_unreadable_stays_as_it_is(listing, f
 
 
 def test_a_key_holds_rows_of_its_day_or_of_any_day_where_none_can_be_read():
-    item = Rejected(DAY, "why", "{}", (None, PHONE, "2371"))
+    item = RejectedRecord(DAY, "why", "{}", (None, PHONE, "2371"))
     dayless, dated = replace(item, day=None), replace(item, day=None, key=(SECOND, None, None))
-    quarantine = Quarantine([item, dayless, dated, Rejected(DAY, "why", "{}")])
+    quarantine = Quarantine([item, dayless, dated, RejectedRecord(DAY, "why", "{}")])
     assert quarantine.keys(DAY) == [item.key, dated.key, item.key]
     assert quarantine.keys(DAY + timedelta(days=1)) == [item.key]
     assert Quarantine([]).keys(date(2026, 3, 9)) == []

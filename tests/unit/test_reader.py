@@ -13,22 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.errors import UnusableAnswer
-from etl.model import Feed, RawRecord, Record, Rejected, Survey, Window, raw_record
-from etl.transform.reader import day_of, read_feed
-from etl.transform.unreadable import DEEPEST_PAYLOAD
+from etl.errors import InvalidResponse
+from etl.model import DateRange, Feed, RawRecord, ReadStats, Record, RejectedRecord, raw_record
+from etl.transform.reader import day_of_timestamp, read_feed
+from etl.transform.unreadable import MAX_PAYLOAD_DEPTH
 
 calm = settings(deadline=None)
 MOSCOW = ZoneInfo("Europe/Moscow")
 MARCH_9 = date(2026, 3, 9)
-WINDOW = Window(date(2026, 3, 8), MARCH_9)
+WINDOW = DateRange(date(2026, 3, 8), MARCH_9)
 
 
 def raw(time: object, **fields: object) -> RawRecord:
     return raw_record(**{"created_at": time, "price": 1, **fields})
 
 
-def times_and_survey(*feed: object, malformed: Iterable[Rejected] = ()) -> tuple[list[str], Survey]:
+def times_and_survey(*feed: object, malformed: Iterable[RejectedRecord] = ()) -> tuple[list[str], ReadStats]:
     rows = [item if isinstance(item, RawRecord) else raw(item) for item in feed]
     kept: list[Record] = []
     survey = read_feed(Feed(iter(rows), malformed=tuple(malformed)), WINDOW, MOSCOW, kept.extend)
@@ -49,7 +49,7 @@ def test_records_of_other_days_are_surveyed_and_left_out():
         *("2026-03-07T23:59:59", "2026-03-08T00:00:00", "2026-03-09T23:59:59", "2026-03-10T00:00:00")
     )
     assert kept == ["2026-03-08 00:00:00", "2026-03-09 23:59:59"]
-    assert survey == Survey(4, 2, "2026-03-07 23:59:59", "2026-03-10 00:00:00", True, False, ())
+    assert survey == ReadStats(4, 2, "2026-03-07 23:59:59", "2026-03-10 00:00:00", True, False, ())
 
 
 def test_the_day_of_a_record_is_that_of_the_wall_clock():
@@ -58,7 +58,7 @@ def test_the_day_of_a_record_is_that_of_the_wall_clock():
 
 
 def test_a_feed_without_records_is_in_every_order():
-    assert times_and_survey() == ([], Survey(0, 0, None, None, True, True, ()))
+    assert times_and_survey() == ([], ReadStats(0, 0, None, None, True, True, ()))
 
 
 @calm
@@ -79,7 +79,7 @@ def test_a_survey_tells_the_ends_and_the_order_of_a_listing(times):
     "lost", [{"phone": "8,999E+10"}, {"code_auth": Decimal("1E+3")}, {"phone": "########", "price": "x"}]
 )
 def test_a_key_that_a_spreadsheet_lost_refuses_the_whole_answer(lost):
-    with pytest.raises(UnusableAnswer, match="beyond recovery") as refusal:
+    with pytest.raises(InvalidResponse, match="beyond recovery") as refusal:
         times_and_survey("2026-03-09T10:00:00", raw("2026-03-09T11:00:00", **lost))
     assert not any(str(value) in str(refusal.value) for value in lost.values() if len(str(value)) > 1)
 
@@ -91,7 +91,7 @@ def test_a_bad_record_is_put_aside_and_the_rest_of_its_day_is_kept():
     assert survey.listed == 3
     assert survey.kept == 2
     assert survey.rejected == (
-        Rejected(
+        RejectedRecord(
             MARCH_9,
             "created_at is in no known form of a time",
             '{"created_at": "2026-03-09T25:00:00", "phone": "89243555100", "price": 1}',
@@ -119,7 +119,7 @@ def test_a_bad_record_of_the_window_or_of_no_day_is_put_aside(bad, day):
 
 @pytest.mark.parametrize("time", ["2026-03-07T25:00:00", "2026-03-10"])
 def test_a_bad_record_of_another_day_is_that_days_business(time):
-    assert times_and_survey(raw(time)) == ([], Survey(1, 0, None, None, True, True, ()))
+    assert times_and_survey(raw(time)) == ([], ReadStats(1, 0, None, None, True, True, ()))
 
 
 def test_a_bad_record_whose_time_is_good_is_put_aside_on_its_day_alone():
@@ -139,7 +139,7 @@ def test_a_bad_record_of_the_next_day_of_the_wall_clock_is_that_days_business(ti
 
 
 def test_what_is_not_even_a_record_is_put_aside_where_it_may_belong_to_the_window():
-    here, nowhere, elsewhere = (Rejected(day, "why", "[]") for day in (MARCH_9, None, date(2026, 3, 10)))
+    here, nowhere, elsewhere = (RejectedRecord(day, "why", "[]") for day in (MARCH_9, None, date(2026, 3, 10)))
     _, survey = times_and_survey("2026-03-09T10:00:00", malformed=[here, nowhere, elsewhere])
     assert survey.rejected == (here, nowhere)
     assert survey.listed == 4
@@ -155,9 +155,9 @@ def test_however_deep_a_field_goes_its_record_is_put_aside_and_the_others_are_ke
     assert kept == ["2026-03-09 10:00:01"]
     [bad] = survey.rejected
     assert bad.reason == "a field is a list or an object"
-    assert bad.payload.count("[") == DEEPEST_PAYLOAD - 1
+    assert bad.payload.count("[") == MAX_PAYLOAD_DEPTH - 1
     assert json.loads(bad.payload)["price"] == 1
 
 
 def test_the_day_of_a_canonical_time():
-    assert day_of("2026-03-09 23:59:59") == MARCH_9
+    assert day_of_timestamp("2026-03-09 23:59:59") == MARCH_9

@@ -9,10 +9,10 @@ from decimal import Decimal
 
 import pytest
 
-from etl.load.diff import Stored
+from etl.load.diff import StoredRow
 from etl.model import Record
-from etl.services.recent import Newest, mark_stored, newest_of, read_status
-from etl.transform.pseudonymise import Protection
+from etl.services.recent import Newest, mark_stored, newest_record, read_status
+from etl.transform.pseudonymise import PhonePolicy
 
 
 def record(second, price="0.200000", **changes):
@@ -20,7 +20,7 @@ def record(second, price="0.200000", **changes):
 
 
 def row(of, repeats=1, ordinal=1, withdrawn=False):
-    return Stored(0, of, ordinal, repeats, withdrawn)
+    return StoredRow(0, of, ordinal, repeats, withdrawn)
 
 
 def seconds(marked):
@@ -63,8 +63,8 @@ def test_a_forgotten_record_stays_forgotten():
 
 def test_of_the_newest_second_a_record_that_is_missing_counts():
     marked = mark_stored(Newest((record(1), record(2), record(2, status=2))), [row(record(1)), row(record(2))])
-    assert newest_of(marked).record == record(2, status=2)
-    assert newest_of([]) is None
+    assert newest_record(marked).record == record(2, status=2)
+    assert newest_record([]) is None
 
 
 AS_DOCUMENTED = {
@@ -74,7 +74,7 @@ AS_DOCUMENTED = {
 
 
 def test_an_authorisation_is_read_as_a_record_is():
-    assert read_status(AS_DOCUMENTED, "77", UTC, Protection()) == {
+    assert read_status(AS_DOCUMENTED, "77", UTC, PhonePolicy()) == {
         "id": 77,
         "created_at": datetime(2021, 12, 29, 14, 6, 51),  # noqa: DTZ001 - a wall clock
         "phone": "+79243555100",
@@ -86,10 +86,10 @@ def test_an_authorisation_is_read_as_a_record_is():
 
 @pytest.mark.parametrize("changes", [{}, {"price": None}, {"status": "pending"}, {"created_at": ""}])
 def test_an_authorisation_shows_its_phone_in_the_stored_form_also_where_it_is_no_record(changes):
-    shown = read_status(AS_DOCUMENTED | changes, "77", UTC, Protection("masked"))
+    shown = read_status(AS_DOCUMENTED | changes, "77", UTC, PhonePolicy("masked"))
     assert (shown["phone"], shown["id"]) == ("+7924*****00", 77)
     assert {name: shown[name] for name in changes} == changes
 
 
 def test_an_authorisation_without_an_id_has_the_one_that_was_given():
-    assert read_status({"status": 1}, "77", UTC, Protection())["id"] == "77"
+    assert read_status({"status": 1}, "77", UTC, PhonePolicy())["id"] == "77"

@@ -7,8 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from etl.db.balance import Restated, Snapshot, TopUp
-from etl.reconcile import BalanceNews, find_credit, find_restated, find_unexplained, news_of, prove
+from etl.db.balance import BalanceSnapshot, Restated, TopUp
+from etl.reconcile import (
+    BalanceSummary,
+    find_matching_credit,
+    reconcile,
+    restated_periods,
+    summarise,
+    unexplained_periods,
+)
 
 MIDNIGHT = datetime(2026, 3, 11, tzinfo=UTC)
 
@@ -20,13 +27,13 @@ def hour(number):
 def run(number, before, after, spend):
     """The two snapshots of a run that begins at that hour and takes one."""
     return [
-        Snapshot(hour(number), Decimal(before), Decimal(spend), number, "before"),
-        Snapshot(hour(number + 1), Decimal(after), Decimal(spend), number, "after"),
+        BalanceSnapshot(hour(number), Decimal(before), Decimal(spend), number, "before"),
+        BalanceSnapshot(hour(number + 1), Decimal(after), Decimal(spend), number, "after"),
     ]
 
 
 def unexplained(snapshots, top_ups=()):
-    return [str(pair.unexplained) for pair in find_unexplained(prove(snapshots, top_ups))]
+    return [str(pair.unexplained) for pair in unexplained_periods(reconcile(snapshots, top_ups))]
 
 
 def test_what_is_on_record_is_explained():
@@ -34,7 +41,7 @@ def test_what_is_on_record_is_explained():
 
 
 def test_a_charge_that_no_record_tells_of_stands_between_two_runs():
-    pairs = find_unexplained(prove([*run(0, "100", "100", "0"), *run(24, "92.5", "92.5", "2.5")], []))
+    pairs = unexplained_periods(reconcile([*run(0, "100", "100", "0"), *run(24, "92.5", "92.5", "2.5")], []))
     assert [(pair.opened_at, pair.closed_at, pair.unexplained, pair.finding) for pair in pairs] == [
         (hour(1), hour(24), Decimal("-5.0"), "unexplained charge")
     ]
@@ -51,7 +58,7 @@ def test_a_top_up_explains_a_rise_and_hides_no_charge_of_another_night():
 def test_charges_that_are_made_while_a_run_fetches_are_no_finding():
     # Of 0.4 charged during each run 0.2 are on record at its end; the rest comes with the next one.
     busy = [*run(0, "100", "99.6", "0.2"), *run(24, "89.6", "89.2", "10.6"), *run(48, "79.2", "78.8", "21.0")]
-    assert {pair.finding for pair in prove(busy, [])} == {"unexplained charge", "unexplained credit"}
+    assert {pair.finding for pair in reconcile(busy, [])} == {"unexplained charge", "unexplained credit"}
     assert unexplained(busy) == []
 
 
@@ -79,12 +86,12 @@ def test_a_rise_of_the_balance_settles_no_charge_though_it_is_as_large():
 def proof(*snapshots, top_ups=()):
     """Balance, spend on record, restated spend, unproven days: one snapshot an hour."""
     taken = [
-        Snapshot(hour(number), Decimal(balance), Decimal(spend), None, None, restated and Restated(
+        BalanceSnapshot(hour(number), Decimal(balance), Decimal(spend), None, None, restated and Restated(
             max(Decimal(restated), Decimal(0)), min(Decimal(restated), Decimal(0))
         ), unproven)
         for number, (balance, spend, restated, unproven) in enumerate(snapshots)
     ]  # fmt: skip
-    return prove(taken, top_ups)
+    return reconcile(taken, top_ups)
 
 
 def findings(pairs):
@@ -98,13 +105,13 @@ def test_a_day_that_is_suspect_and_then_accepted_moves_no_money():
     # The vendor drops a day of 35, whose price comes back to the balance before the records follow.
     pairs = proof(("100", "50", "0", 0), ("135", "50", "0", 1), ("133", "52", "0", 1), ("132", "18", "-35", 0))
     assert findings(pairs) == [WAITING, WAITING, ("35", "0", "0", "explained")]
-    assert find_unexplained(pairs) == find_restated(pairs) == []
+    assert unexplained_periods(pairs) == restated_periods(pairs) == []
 
 
 def test_withdrawn_records_whose_price_stays_charged_are_restated_and_no_charge():
     pairs = proof(("100", "50", "0", 0), ("100", "50", "0", 1), ("99", "16", "-35", 0))
     assert findings(pairs) == [WAITING, ("0", "-35", "0", "restated")]
-    assert ([pair.restated for pair in find_restated(pairs)], find_unexplained(pairs)) == ([-35], [])
+    assert ([pair.restated for pair in restated_periods(pairs)], unexplained_periods(pairs)) == ([-35], [])
 
 
 def test_a_suspect_day_that_comes_back_leaves_nothing():
@@ -145,10 +152,10 @@ def test_what_restated_days_explain_is_no_charge_and_no_credit(balance, restated
 
 def test_days_that_rose_do_not_hide_that_others_fell():
     taken = [
-        Snapshot(hour(0), Decimal(100), Decimal(50), restated=Restated()),
-        Snapshot(hour(1), Decimal(99), Decimal(16), restated=Restated(Decimal(1), Decimal(-35))),
+        BalanceSnapshot(hour(0), Decimal(100), Decimal(50), restated=Restated()),
+        BalanceSnapshot(hour(1), Decimal(99), Decimal(16), restated=Restated(Decimal(1), Decimal(-35))),
     ]
-    assert findings(prove(taken, [])) == [("0", "-35", "0", "restated")]
+    assert findings(reconcile(taken, [])) == [("0", "-35", "0", "restated")]
 
 
 @pytest.mark.parametrize("late", [True, False])
@@ -156,13 +163,13 @@ def test_money_and_records_that_follow_each_other_settle(late):
     """A day dropped long ago is met by a deep sync alone: money first. Or the vendor pays back later."""
     money, records = ("135", "50", "0", 0), ("100", "15", "-35", 0)
     pairs = proof(("100", "50", "0", 0), records if late else money, ("135", "15", "-35", 0))
-    assert find_unexplained(pairs) == find_restated(pairs) == []
+    assert unexplained_periods(pairs) == restated_periods(pairs) == []
 
 
 def test_nothing_is_unexplained_while_the_proof_waits():
     pairs = proof(("100", "50", "0", 0), ("95", "50", "0", 0))
-    assert news_of(MIDNIGHT, Decimal(95), None, pairs).unexplained
-    news = news_of(MIDNIGHT, Decimal(95), None, pairs, [date(2026, 3, 4), date(2026, 3, 2)])
+    assert summarise(MIDNIGHT, Decimal(95), None, pairs).unexplained
+    news = summarise(MIDNIGHT, Decimal(95), None, pairs, [date(2026, 3, 4), date(2026, 3, 2)])
     assert (news.unexplained, news.restated, news.waits_for) == ((), (), (date(2026, 3, 2), date(2026, 3, 4)))
 
 
@@ -179,14 +186,14 @@ def test_nothing_is_unexplained_while_the_proof_waits():
     ],
 )
 def test_a_top_up_without_a_time_belongs_to_the_newest_rise_that_it_explains(amount, begins, ends, found):
-    pairs = prove([*run(0, "0", "0", "0"), *run(24, "200", "200", "0"), *run(48, "700", "700", "0")], [])
-    pair = find_credit(pairs, Decimal(amount), hour(begins), hour(ends))
+    pairs = reconcile([*run(0, "0", "0", "0"), *run(24, "200", "200", "0"), *run(48, "700", "700", "0")], [])
+    pair = find_matching_credit(pairs, Decimal(amount), hour(begins), hour(ends))
     assert (pair and pair.closed_at) == (hour(found) if found else None)
 
 
 def test_a_balance_is_low_below_the_limit_and_not_at_it():
     def is_low(balance, limit):
-        return BalanceNews(Decimal(balance), MIDNIGHT, limit and Decimal(limit)).is_low
+        return BalanceSummary(Decimal(balance), MIDNIGHT, limit and Decimal(limit)).is_low
 
     assert [is_low("99.999999", "100"), is_low("100", "100"), is_low("-5", None), is_low("-5", "-4")] == [
         True,

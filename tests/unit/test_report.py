@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from etl.reports.charts import QUERIES
-from etl.reports.html.formatting import places_of, spell_amount, spell_period
+from etl.reports.html.formatting import decimal_places, format_amount, format_period
 from etl.reports.html.page import render_page
-from etl.reports.html.totals import add_up
+from etl.reports.html.totals import compute_totals
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
@@ -44,14 +44,14 @@ def rows_of(*states, complete=date(2026, 3, 31), account="shop"):
     ids=["all", "settling", "suspect", "behind a gap", "never complete", "open"],
 )
 def test_figures_are_final_up_to_the_first_day_that_may_still_change(states, complete, through, unsettled):
-    figures = add_up(rows_of(*states, complete=complete), ["shop"], None, None)
+    figures = compute_totals(rows_of(*states, complete=complete), ["shop"], None, None)
     assert figures.closed_through == (date(2026, 3, through) if through else None)
     assert figures.unsettled == [date(2026, 3, day) for day in unsettled]
 
 
 def test_a_range_may_reach_to_the_ends_of_the_calendar():
     rows = rows_of("closed", "closed")
-    page = render_page(add_up(rows, ["shop"], date.min, date.max), rows, "", NOW)
+    page = render_page(compute_totals(rows, ["shop"], date.min, date.max), rows, "", NOW)
     assert "Mon 1 Jan 1 – Fri 31 Dec 9999" in page
     assert '"domain":[{"year":2026,"month":3,"date":1,"utc":true},{"year":2026,"month":3,"date":3,"utc":true}]' in page
 
@@ -64,16 +64,16 @@ def test_a_range_may_reach_to_the_ends_of_the_calendar():
     ],
 )  # fmt: skip
 def test_an_amount_has_two_places_or_as_many_as_it_needs(amount, text):
-    assert spell_amount(Decimal(amount)) == text
+    assert format_amount(Decimal(amount)) == text
 
 
 def test_a_column_has_the_places_of_the_one_that_needs_most():
-    assert places_of([Decimal("0.2"), None, Decimal("1.1234")]) == 4
-    assert places_of([]) == 2
+    assert decimal_places([Decimal("0.2"), None, Decimal("1.1234")]) == 4
+    assert decimal_places([]) == 2
 
 
 def test_a_period_names_its_days():
-    assert spell_period(date(2025, 12, 31), date(2026, 1, 1)) == "Wed 31 Dec 2025 – Thu 1 Jan 2026"
-    assert spell_period(date(2026, 3, 1), date(2026, 3, 31)) == "Sun 1 Mar – Tue 31 Mar 2026"
-    assert spell_period(date(2026, 3, 1), date(2026, 3, 1)) == "Sun 1 Mar 2026"
-    assert spell_period(None, date(2026, 3, 1), empty=True) == "No charges to Sun 1 Mar 2026"
+    assert format_period(date(2025, 12, 31), date(2026, 1, 1)) == "Wed 31 Dec 2025 – Thu 1 Jan 2026"
+    assert format_period(date(2026, 3, 1), date(2026, 3, 31)) == "Sun 1 Mar – Tue 31 Mar 2026"
+    assert format_period(date(2026, 3, 1), date(2026, 3, 1)) == "Sun 1 Mar 2026"
+    assert format_period(None, date(2026, 3, 1), empty=True) == "No charges to Sun 1 Mar 2026"

@@ -6,12 +6,12 @@ from datetime import date, timedelta
 
 import pytest
 
-from etl.model import Window
-from etl.services.resync_plan import plan_sweep
+from etl.model import DateRange
+from etl.services.resync_plan import plan_resync
 
 FIRST = date(2026, 1, 1)
 DAYS = [FIRST + timedelta(days=number) for number in range(40)]
-NIGHTLY = [Window(DAYS[33], DAYS[39])]
+NIGHTLY = [DateRange(DAYS[33], DAYS[39])]
 FULL = dict.fromkeys(DAYS, 5)
 
 
@@ -23,7 +23,7 @@ def sweep(stored, served_from, nightly=NIGHTLY):
         asked.append(day)
         return stored[day] > 0 and day >= served_from
 
-    planned = plan_sweep(stored, nightly, serves, size=7)
+    planned = plan_resync(stored, nightly, serves, size=7)
     assert all(len(window) <= 7 for window in planned.windows)
     return [day for window in planned.windows for day in window.days()], list(planned.left_alone), len(asked)
 
@@ -53,7 +53,7 @@ def test_days_without_records_tell_nothing_and_are_fetched_as_long_as_those_arou
 
 def test_what_is_not_stored_is_not_asked_for_and_a_suspect_day_always_is():
     stored = {day: 5 for day in DAYS if day not in DAYS[10:12]}
-    suspect = [Window(DAYS[3], DAYS[3]), *NIGHTLY]
+    suspect = [DateRange(DAYS[3], DAYS[3]), *NIGHTLY]
     assert sweep(stored, DAYS[15], suspect)[0] == [DAYS[3], *DAYS[16:]]
     assert sweep(stored, FIRST)[0] == [*DAYS[:10], *DAYS[12:]]
 

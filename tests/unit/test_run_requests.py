@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from etl.errors import ConfigError
-from etl.services.sync import Order
+from etl.services.sync import RunRequest
 
 DAY = date(2026, 3, 10)
 
@@ -16,5 +16,5 @@ DAY = date(2026, 3, 10)
 @pytest.mark.parametrize("days", [(), (DAY,), (None, DAY)])
 def test_an_order_of_no_days_is_refused_where_days_are_needed(command, days):
     with pytest.raises(ConfigError, match=f"{command} needs a first and a last day"):
-        Order(command, *days).span()
-    assert Order(command, DAY, DAY).span() == (DAY, DAY)
+        RunRequest(command, *days).span()
+    assert RunRequest(command, DAY, DAY).span() == (DAY, DAY)

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from etl.sandbox import DEFAULT_TOKEN, Dataset, Policies, Sandbox
+from etl.sandbox import DEFAULT_TOKEN, Behaviour, Dataset, Sandbox
 
 at = datetime.fromisoformat
 
@@ -359,7 +359,7 @@ def test_the_dates_the_order_and_the_limit_are_policies(sandbox, billing, polici
             ],
         )
     )
-    sandbox.policies = Policies(**policies)
+    sandbox.policies = Behaviour(**policies)
     assert billing("2026-03-02", "2026-03-03") == listed
 
 
@@ -445,7 +445,7 @@ def test_the_csv_has_its_own_limit_and_no_end(sandbox, ask):
 )
 def test_a_policy_that_there_is_not_is_refused(sandbox, tell, wrong):
     assert tell("policies", wrong).status_code == 400
-    assert sandbox.policies == Policies()
+    assert sandbox.policies == Behaviour()
 
 
 # --- the faults -----------------------------------------------------------------------------------------------------
@@ -692,7 +692,7 @@ def test_reset_leads_back_to_the_beginning(sandbox, ask, tell):
     sandbox.set_now(at("2027-01-01"))
     tell("reset")
     assert sandbox.dataset.records == Dataset(1, TODAY, days=10).records
-    assert (sandbox.policies, sandbox.faults.pending(), sandbox.requests, sandbox.now) == (Policies(), [], [], NOW)
+    assert (sandbox.policies, sandbox.faults.pending(), sandbox.requests, sandbox.now) == (Behaviour(), [], [], NOW)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.builders import DAY, day_of, listed_in
 
-from etl.model import DayRecords, Feed, Listed, RawRecord, Record, Slice, Window, bounds
+from etl.model import CountedRecord, DateRange, DayRecords, Feed, RawRecord, Record, TimeSlice, day_bounds
 from etl.transform.reader import read_feed
-from etl.transform.snapshots import identify_day, identify_days
+from etl.transform.snapshots import snapshot_day, snapshot_days
 
 calm = settings(deadline=None)
 
@@ -40,7 +40,7 @@ def record(status: int | None = 1, price: str = "0.200000", code: str = "2371") 
 def test_a_day_lists_distinct_records_in_canonical_order_and_counts_all():
     call, message = record(), record(price="3.250000")
     day = day_of([message, call, message])
-    assert listed_in(day) == [Listed(call, 1), Listed(message, 2)]
+    assert listed_in(day) == [CountedRecord(call, 1), CountedRecord(message, 2)]
     assert (day.day, day.records, day.distinct, day.spend) == (DAY, 3, 2, Decimal("6.700000"))
 
 
@@ -112,9 +112,9 @@ def test_three_listings_of_a_record_are_not_two():
 
 @pytest.mark.fault(42)
 def test_the_digest_does_not_depend_on_how_a_source_spells_the_records():
-    def identify(raw: RawRecord) -> tuple[str, list[Listed]]:
+    def identify(raw: RawRecord) -> tuple[str, list[CountedRecord]]:
         records: list[Record] = []
-        read_feed(Feed([raw]), Window(DAY, DAY), ZoneInfo("Europe/Moscow"), records.extend)
+        read_feed(Feed([raw]), DateRange(DAY, DAY), ZoneInfo("Europe/Moscow"), records.extend)
         assert len(records) == 1
         day = day_of(records)
         return day.digest, listed_in(day)
@@ -133,21 +133,21 @@ def test_spend_is_exact_where_binary_floats_are_not():
 # A large day ---------------------------------------------------------------------------------------------------------
 
 
-def in_slices(records: list[Record]) -> tuple[Slice[Record], ...]:
+def in_slices(records: list[Record]) -> tuple[TimeSlice[Record], ...]:
     """The day cut at the first second of RECORDS, at the next one and at noon: one of the slices is empty."""
-    begins, ends = bounds(DAY)
+    begins, ends = day_bounds(DAY)
     cuts = [begins, begins.replace(hour=10), begins.replace(hour=10, second=1), begins.replace(hour=12), ends]
 
     def some(since: datetime, until: datetime) -> list[Record]:
         return [one for one in records if since <= datetime.fromisoformat(one.created_at) < until]
 
-    return tuple(Slice(since, until, partial(some, since, until)) for since, until in pairwise(cuts))
+    return tuple(TimeSlice(since, until, partial(some, since, until)) for since, until in pairwise(cuts))
 
 
 @calm
 @given(MANY)
 def test_a_day_in_slices_is_the_same_day(records):
-    cut, whole = identify_day(DAY, in_slices(records)), day_of(records)
+    cut, whole = snapshot_day(DAY, in_slices(records)), day_of(records)
     assert listed_in(cut) == listed_in(whole)
     assert replace(cut, slices=()) == replace(whole, slices=())
 
@@ -160,8 +160,8 @@ def test_days_in_memory_are_identified_at_once_and_days_on_disk_each_time_they_a
         reads.append(1)
         return [record()]
 
-    part = Slice(*bounds(DAY), read_slice)
-    days = identify_days({DAY + timedelta(1): DayRecords(0, (), on_disk), DAY: DayRecords(1, (part,), on_disk)})
+    part = TimeSlice(*day_bounds(DAY), read_slice)
+    days = snapshot_days({DAY + timedelta(1): DayRecords(0, (), on_disk), DAY: DayRecords(1, (part,), on_disk)})
     assert len(reads) == (0 if on_disk else 1)
     for _ in range(read):
         assert [one.day for one in days] == [DAY, DAY + timedelta(1)]

@@ -27,12 +27,12 @@ from support.fake_vendor import (
     truth,
 )
 
-from etl.errors import Refused, TokenRefused, Transient, VendorUnavailable
+from etl.errors import AuthenticationError, RequestRejected, RetryableError, SourceUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
-from etl.extract.transport import Limits, Transport
+from etl.extract.transport import RequestLimits, Transport
 from etl.log import Redactor
-from etl.model import Batch, Window
+from etl.model import DateRange, WindowData
 from etl.sandbox import Dataset, Sandbox
 
 TOKEN = "5ecre7-t0ken-of-the-acc0unt"
@@ -53,7 +53,7 @@ def vendor(shared: Sandbox) -> Sandbox:
 
 @contextmanager
 def source_of(vendor: Sandbox, *, last: date = TODAY, today: date = TODAY, attempts: int = 1) -> Iterator[Source]:
-    limits = Limits(20, 20, 1 << 26)
+    limits = RequestLimits(20, 20, 1 << 26)
     transport = Transport(vendor.url, TOKEN, limits, user_agent="test", redact=Redactor([TOKEN]))
     try:
         yield Source(Client(transport, RetryPolicy(attempts, max_wait=0)), read, today=today, last=last)
@@ -61,7 +61,7 @@ def source_of(vendor: Sandbox, *, last: date = TODAY, today: date = TODAY, attem
         transport.close()
 
 
-def fetch(vendor: Sandbox, *windows: Window, **options: object) -> list[Batch]:
+def fetch(vendor: Sandbox, *windows: DateRange, **options: object) -> list[WindowData]:
     with source_of(vendor, **options) as source:  # type: ignore[arg-type]  # handed on
         return [source.fetch(window) for window in windows]
 
@@ -211,13 +211,13 @@ def test_days_before_the_first_that_the_vendor_serves_stay_open_and_the_others_a
 
     def listed(asked):
         if source == "get_billing_csv" or asked.first < day(served):
-            raise Refused("too early")
+            raise RequestRejected("too early")
         return between(records, asked)
 
     def exported(start):
         if source == "post_billing_data" or start < day(served):
-            raise Refused("too early")
-        return between(records, Window(start, TODAY))
+            raise RequestRejected("too early")
+        return between(records, DateRange(start, TODAY))
 
     batches = OwnVendor(listed, exported).fetch(days(2, 7), days(8, 10))
     found = {one: counted for batch in batches for one, counted in told(batch).items()}
@@ -279,7 +279,7 @@ def test_whatever_limit_the_answers_have_none_that_is_cut_passes_for_whole(share
 def test_a_limit_that_keeps_the_newest_of_an_ascending_answer_is_noticed(limit):
     records = busy(1, 10, 40)
     vendor = OwnVendor(
-        lambda asked: between(records, asked)[-limit:], lambda start: between(records, Window(start, TODAY))
+        lambda asked: between(records, asked)[-limit:], lambda start: between(records, DateRange(start, TODAY))
     )
     [batch] = vendor.fetch(days(2, 6))
     assert told(batch) == truth(records, days(2, 6))
@@ -288,7 +288,7 @@ def test_a_limit_that_keeps_the_newest_of_an_ascending_answer_is_noticed(limit):
 def test_a_limit_that_keeps_the_oldest_of_a_descending_answer_is_noticed():
     records = busy(1, 10, 40)
     vendor = OwnVendor(
-        lambda asked: between(records, asked)[:100][::-1], lambda start: between(records, Window(start, TODAY))
+        lambda asked: between(records, asked)[:100][::-1], lambda start: between(records, DateRange(start, TODAY))
     )
     [batch] = vendor.fetch(days(2, 6))
     assert told(batch) == truth(records, days(2, 6))
@@ -296,7 +296,7 @@ def test_a_limit_that_keeps_the_oldest_of_a_descending_answer_is_noticed():
 
 def test_an_export_that_keeps_the_newest_of_an_ascending_listing_is_noticed():
     records = busy(1, 10, 150)
-    vendor = OwnVendor(fail(Transient("down")), lambda start: between(records, Window(start, TODAY))[-1000:])
+    vendor = OwnVendor(fail(RetryableError("down")), lambda start: between(records, DateRange(start, TODAY))[-1000:])
     [batch] = vendor.fetch(days(2, 6))
     assert told(batch) == truth(records, days(6, 6)), "the day that a later export shows, which is smaller"
     assert batch.doubts.keys() == set(days(2, 5).days())
@@ -372,7 +372,7 @@ def test_an_export_that_is_no_csv_is_asked_for_again(vendor, fault):
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_token_ends_the_run_at_once(vendor, status):
     vendor.faults.add("status", status=status, action="post_billing_data")
-    with pytest.raises(TokenRefused):
+    with pytest.raises(AuthenticationError):
         fetch(vendor, days(2, 5), attempts=3)
     assert len(vendor.requests) == 1
 
@@ -380,14 +380,14 @@ def test_a_refused_token_ends_the_run_at_once(vendor, status):
 def test_a_token_that_is_refused_by_the_export_ends_the_run_too(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.faults.add("status", action="get_billing_csv", status=403)
-    with pytest.raises(TokenRefused):
+    with pytest.raises(AuthenticationError):
         fetch(vendor, days(2, 5))
 
 
 def test_where_both_sources_fail_the_vendor_is_unavailable(vendor):
     vendor.faults.add("status", action="post_billing_data", status=503, times=None)
     vendor.faults.add("html", action="get_billing_csv", times=None)
-    with pytest.raises(VendorUnavailable) as failed:
+    with pytest.raises(SourceUnavailable) as failed:
         fetch(vendor, days(2, 5), attempts=2)
     assert str(failed.value) == "JSON: HTTP 503; CSV: an HTML or XML page in place of a CSV"
     assert failed.value.__context__ is None
@@ -395,7 +395,7 @@ def test_where_both_sources_fail_the_vendor_is_unavailable(vendor):
 
 def test_a_failure_of_both_tells_no_token(vendor):
     vendor.faults.add("echo_url", times=None)
-    with pytest.raises(VendorUnavailable) as failed:
+    with pytest.raises(SourceUnavailable) as failed:
         fetch(vendor, days(2, 5))
     assert TOKEN not in str(failed.value)
 
@@ -413,7 +413,7 @@ def test_nothing_of_an_export_stays_on_the_disk(vendor, tmp_path, monkeypatch):
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.faults.add("cut_text", action="get_billing_csv")
     with source_of(vendor) as source:
-        with pytest.raises(VendorUnavailable):
+        with pytest.raises(SourceUnavailable):
             source.fetch(days(2, 5))
         assert origin(source.fetch(days(2, 5))) == "csv"
         assert [path for path in tmp_path.iterdir() if path.name.startswith("billing")] == []
@@ -525,7 +525,7 @@ def test_an_answer_about_the_days_next_to_those_asked_for_may_be_cut_in_another_
 
 
 def test_an_export_about_other_days_is_none():
-    own = OwnVendor(fail(Transient("down")), lambda _: busy(-9, -8, 5))
+    own = OwnVendor(fail(RetryableError("down")), lambda _: busy(-9, -8, 5))
     [batch] = own.fetch(days(6, 8))
     assert (batch.days, batch.doubts.keys()) == ({}, {day(6), day(7), day(8)})
 
@@ -537,7 +537,9 @@ def test_an_export_about_other_days_is_none():
 @pytest.mark.parametrize("source", ["json", "csv"])
 def test_an_answer_of_which_no_record_can_be_read_answers_for_none_of_their_days(source, bad):
     records = [made(f"{day(number)}T10:00:00") | bad for number in (6, 7, 8)]
-    own = OwnVendor(lambda _: records) if source == "json" else OwnVendor(fail(Transient("down")), lambda _: records)
+    own = (
+        OwnVendor(lambda _: records) if source == "json" else OwnVendor(fail(RetryableError("down")), lambda _: records)
+    )
     [batch] = own.fetch(days(6, 8))
     assert batch.days == {}
     assert batch.doubts.keys() == set(days(6, 8).days())
@@ -556,7 +558,7 @@ def test_an_account_without_records_is_empty_by_both_sources(vendor):
 # What cannot be a record ---------------------------------------------------------------------------------------------
 
 
-def rejected(batch: Batch) -> list[tuple[date | None, str]]:
+def rejected(batch: WindowData) -> list[tuple[date | None, str]]:
     return sorted(((item.day, item.reason) for item in batch.rejected), key=str)
 
 
@@ -600,10 +602,10 @@ def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
     ],
 )
 def test_a_clock_that_is_wrong_is_told_once_even_where_nothing_can_be_fetched(caplog, skew, told):
-    vendor = OwnVendor(fail(Transient("HTTP 503")))
+    vendor = OwnVendor(fail(RetryableError("HTTP 503")))
     vendor.clock_skew = skew
     source = Source(vendor, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
     for one in (TODAY - timedelta(days=1), TODAY):
-        with pytest.raises(VendorUnavailable):
-            source.fetch(Window(one, one))
+        with pytest.raises(SourceUnavailable):
+            source.fetch(DateRange(one, one))
     assert [text for text in caplog.messages if "clock" in text] == told

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.errors import NoRoom
-from etl.extract.spool import Spill
-from etl.model import Record, Window, bounds
+from etl.errors import DiskFullError
+from etl.extract.spool import RecordSpool
+from etl.model import DateRange, Record, day_bounds
 
 calm = settings(deadline=None, max_examples=50)
 EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
-WINDOW = Window(EIGHTH, TENTH)
-MIDNIGHT = bounds(EIGHTH)[0]
+WINDOW = DateRange(EIGHTH, TENTH)
+MIDNIGHT = day_bounds(EIGHTH)[0]
 
 RECORDS = st.builds(
     Record,
@@ -40,12 +40,12 @@ def record(time: str) -> Record:
 @pytest.fixture
 def small(monkeypatch):
     """So small that a handful of records goes to disk, and makes several slices."""
-    monkeypatch.setattr("etl.extract.spool.HELD", 3)
-    monkeypatch.setattr("etl.extract.spool.SLICE", 2)
+    monkeypatch.setattr("etl.extract.spool.MAX_IN_MEMORY", 3)
+    monkeypatch.setattr("etl.extract.spool.MAX_SLICE", 2)
 
 
-def filled(*portions: list[Record]) -> Spill:
-    spill = Spill()
+def filled(*portions: list[Record]) -> RecordSpool:
+    spill = RecordSpool()
     for some in portions:
         spill.add(some)
     return spill
@@ -56,14 +56,14 @@ def filled(*portions: list[Record]) -> Spill:
 def test_on_disk_as_in_memory_each_day_has_its_records_in_slices_without_a_hole(portions):
     everything = [one for some in portions for one in some]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("etl.extract.spool.SLICE", 2)
-        patch.setattr("etl.extract.spool.HELD", 3)
+        patch.setattr("etl.extract.spool.MAX_SLICE", 2)
+        patch.setattr("etl.extract.spool.MAX_IN_MEMORY", 3)
         days = filled(*portions).days(WINDOW)
     assert list(days) == WINDOW.days()
     for day, records in days.items():
         assert records.on_disk == (len(everything) > 3 and max(map(len, _sums(portions))) > 3)
         times = [moment for part in records.slices for moment in (part.since, part.until)]
-        assert (times[0], times[-1]) == bounds(day)
+        assert (times[0], times[-1]) == day_bounds(day)
         assert times[1:-1:2] == times[2::2]
         assert times == sorted(times)
         read = [part.read() for part in records.slices]
@@ -81,7 +81,7 @@ def _sums(portions):
 
 def test_a_large_day_is_cut_where_ten_minutes_begin(small):
     times = ("00:01:00", "09:59:59", "10:00:00", "10:09:59", "10:10:00", "23:59:59")
-    (day,) = filled([record(f"2026-03-09 {time}") for time in times]).days(Window(NINTH, NINTH)).values()
+    (day,) = filled([record(f"2026-03-09 {time}") for time in times]).days(DateRange(NINTH, NINTH)).values()
     assert [part.since.time().isoformat() for part in day.slices] == ["00:00:00", "10:00:00", "10:10:00"]
     assert [[one.created_at[11:] for one in part.read()] for part in day.slices] == [
         ["00:01:00", "09:59:59"], ["10:00:00", "10:09:59"], ["10:10:00", "23:59:59"],
@@ -90,13 +90,13 @@ def test_a_large_day_is_cut_where_ten_minutes_begin(small):
 
 def test_records_of_the_same_ten_minutes_are_one_slice_however_many_and_whenever_they_came(small):
     some = [record(f"2026-03-09 10:00:0{n}") for n in range(4)]
-    (day,) = filled(some, some, some[:1]).days(Window(NINTH, NINTH)).values()
+    (day,) = filled(some, some, some[:1]).days(DateRange(NINTH, NINTH)).values()
     assert len(day.slices) == 1
     assert Counter(day.slices[0].read()) == Counter([*some, *some, some[0]])
 
 
 def test_a_day_on_disk_can_be_read_more_than_once(small):
-    (day,) = filled([record("2026-03-09 10:00:00")] * 4).days(Window(NINTH, NINTH)).values()
+    (day,) = filled([record("2026-03-09 10:00:00")] * 4).days(DateRange(NINTH, NINTH)).values()
     assert day.slices[0].read() == day.slices[0].read() == [record("2026-03-09 10:00:00")] * 4
 
 
@@ -129,5 +129,5 @@ def test_a_full_disk_is_named_with_its_cure(small, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("etl.extract.spool.tempfile.TemporaryFile", temporary_file)
-    with pytest.raises(NoRoom, match=r"No space left on device.*TMPDIR"):
+    with pytest.raises(DiskFullError, match=r"No space left on device.*TMPDIR"):
         filled([record("2026-03-09 10:00:00")] * 4)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 MADE = """
-from etl.db.engine import open_engine, parse_url
-from etl.db.migrate import create_or_migrate
-create_or_migrate(open_engine(parse_url("sqlite:///made.db")))
+from etl.db.engine import new_engine, parse_url
+from etl.db.migrate import ensure_current
+ensure_current(new_engine(parse_url("sqlite:///made.db")))
 """
 HELP = """
 import sys

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.errors import Refused, TokenRefused, Transient, UnusableAnswer, VendorError
-from etl.extract.csv_parser import parse_export
+from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, VendorError
+from etl.extract.csv_parser import parse_csv
 from etl.extract.json_parser import parse_data
-from etl.extract.transport import Limits, Transport, parse_retry_after
+from etl.extract.transport import RequestLimits, Transport, parse_retry_after
 from etl.log import Redactor
 from etl.sandbox import Dataset, Sandbox
 
@@ -42,7 +42,7 @@ def vendor() -> Iterator[Sandbox]:
 def opened(
     url: str, *, token: str = TOKEN, timeout: float = 20, deadline: float = 20, max_bytes: int = 1 << 26
 ) -> Iterator[Transport]:
-    limits = Limits(timeout, deadline, max_bytes)
+    limits = RequestLimits(timeout, deadline, max_bytes)
     transport = Transport(url, token, limits, user_agent="billing-etl/test", redact=Redactor([token]))
     try:
         yield transport
@@ -79,34 +79,42 @@ def all_that_it_tells(error: BaseException) -> str:
 # What a server may do to an answer -----------------------------------------------------------------------------------
 
 FAULTS = {
-    "cut": ({"fault": "cut"}, Transient, "an answer cut short"),
-    "cut before its first byte": ({"fault": "cut", "share": 0.0}, Transient, "an answer cut short"),
-    "chunked and cut": ({"fault": "cut_chunked"}, Transient, "an answer cut short"),
-    "reset": ({"fault": "reset"}, Transient, "the connection failed (ConnectionError)"),
-    "gzip cut": ({"fault": "truncated_gzip"}, Transient, "a gzip body cut short"),
-    "gzip cut before its first byte": ({"fault": "truncated_gzip", "share": 0.0}, Transient, "a gzip body cut short"),
-    "redirect": ({"fault": "redirect"}, Transient, "a redirect (HTTP 302), which is never followed"),
+    "cut": ({"fault": "cut"}, RetryableError, "an answer cut short"),
+    "cut before its first byte": ({"fault": "cut", "share": 0.0}, RetryableError, "an answer cut short"),
+    "chunked and cut": ({"fault": "cut_chunked"}, RetryableError, "an answer cut short"),
+    "reset": ({"fault": "reset"}, RetryableError, "the connection failed (ConnectionError)"),
+    "gzip cut": ({"fault": "truncated_gzip"}, RetryableError, "a gzip body cut short"),
+    "gzip cut before its first byte": (
+        {"fault": "truncated_gzip", "share": 0.0},
+        RetryableError,
+        "a gzip body cut short",
+    ),
+    "redirect": ({"fault": "redirect"}, RetryableError, "a redirect (HTTP 302), which is never followed"),
     "redirect for good": (
         {"fault": "redirect", "status": 308},
-        Transient,
+        RetryableError,
         "a redirect (HTTP 308), which is never followed",
     ),
-    "url repeated": ({"fault": "echo_url"}, Refused, "HTTP 400, "),
-    "url repeated by a failure": ({"fault": "echo_url", "status": 500}, Transient, "HTTP 500"),
-    "token refused": ({"fault": "status", "status": 401}, TokenRefused, "the vendor refused the token (HTTP 401)"),
-    "forbidden": ({"fault": "status", "status": 403}, TokenRefused, "the vendor refused the token (HTTP 403)"),
+    "url repeated": ({"fault": "echo_url"}, RequestRejected, "HTTP 400, "),
+    "url repeated by a failure": ({"fault": "echo_url", "status": 500}, RetryableError, "HTTP 500"),
+    "token refused": (
+        {"fault": "status", "status": 401},
+        AuthenticationError,
+        "the vendor refused the token (HTTP 401)",
+    ),
+    "forbidden": ({"fault": "status", "status": 403}, AuthenticationError, "the vendor refused the token (HTTP 403)"),
     **{
-        f"status {status}": ({"fault": "status", "status": status}, Transient, f"HTTP {status}")
+        f"status {status}": ({"fault": "status", "status": status}, RetryableError, f"HTTP {status}")
         for status in (408, 425, 429, 500, 502, 503, 504, 599)
     },
     **{
-        f"status {status}": ({"fault": "status", "status": status}, Refused, f"HTTP {status}, ")
+        f"status {status}": ({"fault": "status", "status": status}, RequestRejected, f"HTTP {status}, ")
         for status in (400, 402, 404, 405, 409, 410, 422, 451)
     },
     **{
         f"status {status}": (
             {"fault": "status", "status": status, "body": ""},
-            Transient,
+            RetryableError,
             f"HTTP {status} instead of 200",
         )
         for status in (201, 202, 203, 204, 205, 206)
@@ -147,7 +155,7 @@ def test_the_request_after_a_failed_one_is_answered(vendor, fault):
 def test_a_reset_in_the_middle_of_the_body_is_no_answer(vendor):
     vendor.faults.add("reset_midway")
     with opened(vendor.url) as transport:
-        assert type(failure(transport)) is Transient
+        assert type(failure(transport)) is RetryableError
 
 
 def test_a_whole_answer_comes_as_it_was_sent(vendor):
@@ -170,13 +178,13 @@ def test_a_redirect_is_never_followed(vendor):
         for status in (301, 302, 303, 307, 308):
             vendor.faults.add("redirect", status=status, location=elsewhere.root)
             with opened(vendor.url) as transport:
-                assert type(failure(transport)) is Transient
+                assert type(failure(transport)) is RetryableError
         assert elsewhere.requests == []
 
 
 def test_another_token_is_refused(vendor):
     with opened(vendor.url, token="another-token") as transport:
-        assert type(failure(transport)) is TokenRefused
+        assert type(failure(transport)) is AuthenticationError
 
 
 @pytest.mark.fault(25)
@@ -241,7 +249,7 @@ def test_the_vendors_wish_to_wait_is_told(vendor, headers, seconds):
         vendor.faults.add("status", status=status, headers=headers)
         with opened(vendor.url) as transport:
             error = failure(transport)
-            assert isinstance(error, Transient)
+            assert isinstance(error, RetryableError)
             assert error.retry_after == seconds
 
 
@@ -284,7 +292,7 @@ def test_no_header_is_so_odd_that_it_ends_the_program(header):
 def test_a_server_that_drips_is_given_up_at_the_deadline(vendor, fault):
     vendor.faults.add(fault, seconds=0.01)
     with opened(vendor.url, deadline=0.2) as transport:
-        assert type(failure(transport)) is Transient
+        assert type(failure(transport)) is RetryableError
 
 
 @pytest.mark.parametrize("fault", ["drip_headers", "drip_body"])
@@ -300,7 +308,7 @@ def test_a_server_that_falls_silent_is_given_up_after_the_timeout(vendor, fault)
     vendor.faults.add(fault, seconds=600)
     with opened(vendor.url, timeout=0.05) as transport:
         error = failure(transport)
-    assert (type(error), str(error)) == (Transient, "no byte within BILLING_TIMEOUT")
+    assert (type(error), str(error)) == (RetryableError, "no byte within BILLING_TIMEOUT")
 
 
 @pytest.mark.fault(11)
@@ -309,7 +317,7 @@ def test_where_the_deadline_comes_before_the_timeout_it_is_the_deadline_that_is_
     vendor.faults.add(fault, seconds=600)
     with opened(vendor.url, deadline=0.05) as transport:
         error = failure(transport)
-    assert (type(error), str(error)) == (Transient, "no complete answer within BILLING_REQUEST_DEADLINE")
+    assert (type(error), str(error)) == (RetryableError, "no complete answer within BILLING_REQUEST_DEADLINE")
 
 
 def test_every_request_has_a_deadline_of_its_own(vendor):
@@ -332,7 +340,7 @@ def test_no_error_of_time_has_the_token_in_it(vendor, fault):
 
 
 def test_an_answer_of_just_the_allowed_size_is_read_and_a_larger_one_is_not(vendor):
-    for size, kind in ((1 << 20, None), ((1 << 20) + 1, UnusableAnswer)):
+    for size, kind in ((1 << 20, None), ((1 << 20) + 1, InvalidResponse)):
         vendor.faults.add("status", status=200, body="x" * size)
         with opened(vendor.url, max_bytes=1 << 20) as transport:
             if kind is None:
@@ -346,7 +354,7 @@ def test_an_answer_of_just_the_allowed_size_is_read_and_a_larger_one_is_not(vend
 def test_a_small_answer_that_unpacks_to_a_huge_one_is_not_unpacked(vendor):
     vendor.faults.add("gzip_bomb", megabytes=64)
     sink = io.BytesIO()
-    with opened(vendor.url, max_bytes=1 << 20) as transport, pytest.raises(UnusableAnswer):
+    with opened(vendor.url, max_bytes=1 << 20) as transport, pytest.raises(InvalidResponse):
         transport.request("POST", "post_billing_data", sink, body=ASKED)
     assert len(sink.getvalue()) <= 1 << 20
 
@@ -362,7 +370,7 @@ def test_a_compressed_answer_that_nobody_asked_for_is_unpacked(vendor):
 def test_a_compressed_answer_is_whole_or_no_answer(vendor, share):
     vendor.faults.add("truncated_gzip", share=share)
     with opened(vendor.url) as transport:
-        assert type(failure(transport)) is Transient
+        assert type(failure(transport)) is RetryableError
 
 
 # Servers that are none -----------------------------------------------------------------------------------------------
@@ -400,24 +408,24 @@ GZIP = ("Content-Encoding: gzip", "Connection: close")
 INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
 
 BROKEN = {
-    "nothing": (b"", Transient),
-    "no HTTP": (b"220 mail.example.com ESMTP\r\n", Transient),
-    "half a status line": (b"HTTP/1.1 2", Transient),
-    "two lengths": (http(b"{}", "Content-Length: 2", "Content-Length: 3"), Transient),
-    "too many headers": (http(b"", *(f"X-{n}: 1" for n in range(120))), Transient),
-    "a chunk of no length": (http(b"zz\r\n{}\r\n0\r\n\r\n", "Transfer-Encoding: chunked"), Transient),
-    "no last chunk": (http(b"2\r\n{}\r\n", "Transfer-Encoding: chunked"), Transient),
-    "more promised than sent": (http(b"{}", "Content-Length: 3"), Transient),
-    "gzip with a wrong sum": (http(gzip.compress(b"x" * 99)[:-8] + b"\0" * 8, *GZIP), UnusableAnswer),
-    "no gzip": (http(b"{}", *GZIP), UnusableAnswer),
-    "bytes behind the gzip": (http(gzip.compress(b"{}") + b"{}", *GZIP), UnusableAnswer),
-    "a second gzip cut": (http(gzip.compress(b"{}") * 2, *GZIP)[:-5], Transient),
-    "deflate": (http(zlib.compress(b"{}"), "Content-Encoding: deflate"), UnusableAnswer),
-    "brotli beside what is no coding": (http(b"{}", "Content-Encoding: utf-8, br"), UnusableAnswer),
-    "interim answers without end": (INTERIM * 17 + http(b"{}", "Content-Length: 2"), Transient),
-    "an interim answer alone": (INTERIM, Transient),
-    "another protocol": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", Transient),
-    "gzip twice": (http(gzip.compress(gzip.compress(b"{}")), "Content-Encoding: gzip, gzip"), UnusableAnswer),
+    "nothing": (b"", RetryableError),
+    "no HTTP": (b"220 mail.example.com ESMTP\r\n", RetryableError),
+    "half a status line": (b"HTTP/1.1 2", RetryableError),
+    "two lengths": (http(b"{}", "Content-Length: 2", "Content-Length: 3"), RetryableError),
+    "too many headers": (http(b"", *(f"X-{n}: 1" for n in range(120))), RetryableError),
+    "a chunk of no length": (http(b"zz\r\n{}\r\n0\r\n\r\n", "Transfer-Encoding: chunked"), RetryableError),
+    "no last chunk": (http(b"2\r\n{}\r\n", "Transfer-Encoding: chunked"), RetryableError),
+    "more promised than sent": (http(b"{}", "Content-Length: 3"), RetryableError),
+    "gzip with a wrong sum": (http(gzip.compress(b"x" * 99)[:-8] + b"\0" * 8, *GZIP), InvalidResponse),
+    "no gzip": (http(b"{}", *GZIP), InvalidResponse),
+    "bytes behind the gzip": (http(gzip.compress(b"{}") + b"{}", *GZIP), InvalidResponse),
+    "a second gzip cut": (http(gzip.compress(b"{}") * 2, *GZIP)[:-5], RetryableError),
+    "deflate": (http(zlib.compress(b"{}"), "Content-Encoding: deflate"), InvalidResponse),
+    "brotli beside what is no coding": (http(b"{}", "Content-Encoding: utf-8, br"), InvalidResponse),
+    "interim answers without end": (INTERIM * 17 + http(b"{}", "Content-Length: 2"), RetryableError),
+    "an interim answer alone": (INTERIM, RetryableError),
+    "another protocol": (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n", RetryableError),
+    "gzip twice": (http(gzip.compress(gzip.compress(b"{}")), "Content-Encoding: gzip, gzip"), InvalidResponse),
 }
 
 
@@ -478,17 +486,17 @@ def test_what_comes_behind_an_interim_answer_is_under_the_deadline(status):
     interim = INTERIM.replace(b"103", b"%d" % status)
     with raw_server(interim, silent=True) as (url, _), opened(url, deadline=0.2) as transport:
         error = failure(transport)
-    assert (type(error), str(error)) == (Transient, "no complete answer within BILLING_REQUEST_DEADLINE")
+    assert (type(error), str(error)) == (RetryableError, "no complete answer within BILLING_REQUEST_DEADLINE")
 
 
 @pytest.mark.parametrize("body", [gzip.compress(b"{}"), zlib.compress(b"{}")], ids=["gzip", "deflate"])
 def test_a_compressed_body_that_is_not_called_so_is_no_answer(body):
     with raw_server(http(body, "Content-Encoding: utf-8", "Connection: close")) as (url, _), opened(url) as transport:
         text = ask(transport)
-    with pytest.raises(UnusableAnswer):
+    with pytest.raises(InvalidResponse):
         parse_data(text)
-    with pytest.raises(UnusableAnswer):
-        parse_export(io.BytesIO(text))
+    with pytest.raises(InvalidResponse):
+        parse_csv(io.BytesIO(text))
 
 
 @pytest.mark.parametrize("token", [TOKEN, "a-token-without-digits", "s3cr3t-0", "2", "ok", "price", "0.2", "{}"])
@@ -525,7 +533,7 @@ def test_a_server_that_is_not_there_is_told_from_one_that_is_broken():
         port = listener.getsockname()[1]
     with opened(f"http://127.0.0.1:{port}/api") as transport:
         error = failure(transport)
-    assert (type(error), str(error)) == (Transient, "the connection was refused")
+    assert (type(error), str(error)) == (RetryableError, "the connection was refused")
     assert TOKEN not in all_that_it_tells(error)
 
 
@@ -539,5 +547,5 @@ def test_an_address_that_is_none_tells_no_token(url):
 def test_a_server_that_speaks_no_tls_tells_no_token(vendor):
     with opened(vendor.url.replace("http:", "https:")) as transport:
         error = failure(transport)
-    assert (type(error), str(error)) == (Transient, "the TLS connection failed")
+    assert (type(error), str(error)) == (RetryableError, "the TLS connection failed")
     assert TOKEN not in all_that_it_tells(error)

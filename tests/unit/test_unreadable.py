@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model import Rejected, Survey, raw_record, whole_day
-from etl.transform.unreadable import add_key, reject_record, render_payload
+from etl.model import ReadStats, RejectedRecord, raw_record, single_slice_day
+from etl.transform.unreadable import add_key, payload_json, reject_record
 from etl.unreadable import readable_day, unreadable_days
 
 calm = settings(deadline=None)
@@ -30,7 +30,7 @@ TIME, PHONE, CODE = KEY = ("2026-03-09 10:00:00", "+79243555100", "0042")
 
 
 def rejected(day, *, key=(None, None, None)):
-    return Rejected(day, "why", "{}", key)
+    return RejectedRecord(day, "why", "{}", key)
 
 
 # A record -------------------------------------------------------------------------------------------------------------
@@ -75,15 +75,15 @@ def test_a_field_that_a_record_lacks_is_none_given():
     ],
 )
 def test_what_is_not_a_raw_record_is_known_by_what_its_payload_shows(payload, key):
-    assert add_key(Rejected(None, "a field is given twice", payload), MOSCOW) == Rejected(
+    assert add_key(RejectedRecord(None, "a field is given twice", payload), MOSCOW) == RejectedRecord(
         None, "a field is given twice", payload, key
     )
 
 
 def test_a_payload_is_equal_for_equal_records_and_holds_what_the_source_carried():
     one = raw_record(price=Decimal("1.10"), created_at=None, phone="8", status=True)
-    assert render_payload(one) == '{"created_at": null, "phone": "8", "price": "1.10", "status": true}'
-    assert render_payload(raw_record()) == "{}"
+    assert payload_json(one) == '{"created_at": null, "phone": "8", "price": "1.10", "status": true}'
+    assert payload_json(raw_record()) == "{}"
 
 
 @calm
@@ -96,7 +96,7 @@ def test_a_payload_is_equal_for_equal_records_and_holds_what_the_source_carried(
     )
 )
 def test_a_payload_is_json_that_every_database_can_hold(row):
-    payload = render_payload(row)
+    payload = payload_json(row)
     assert payload.encode().count(0) == 0
     assert json.loads(payload).keys() == {"created_at", "code_auth", "price"}
 
@@ -111,10 +111,10 @@ def test_the_day_of_a_rejected_record_is_that_of_its_key_where_no_other_is_known
 
 
 def listing(*bad, listed=10, earliest="2026-03-08 10:00:00"):
-    return Survey(listed, 0, earliest, earliest, ascending=True, descending=True, rejected=bad)
+    return ReadStats(listed, 0, earliest, earliest, ascending=True, descending=True, rejected=bad)
 
 
-DAYS = {NINTH: whole_day(NINTH, []), TENTH: whole_day(TENTH, [object()])}
+DAYS = {NINTH: single_slice_day(NINTH, []), TENTH: single_slice_day(TENTH, [object()])}
 
 
 def test_a_day_of_which_no_listed_record_can_be_read_is_no_empty_day():

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.model import MISSING, RawRecord
-from etl.transform.fields import FieldError, normalise, normalise_time
-from etl.transform.vectorised import normalise_records, normalise_times
+from etl.transform.fields import FieldError, parse_record, parse_time
+from etl.transform.vectorised import parse_records, parse_times
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 MOMENTS = st.datetimes(min_value=None, max_value=None)
@@ -91,16 +91,16 @@ def outcome(read):
 @settings(deadline=None, max_examples=500)
 @given(st.lists(TIMES | ANYTHING, max_size=6))
 def test_times_are_the_same(column):
-    one_by_one = outcome(lambda: [normalise_time(raw, MOSCOW) for raw in column])
-    assert outcome(lambda: normalise_times(column, MOSCOW)) == one_by_one
+    one_by_one = outcome(lambda: [parse_time(raw, MOSCOW) for raw in column])
+    assert outcome(lambda: parse_times(column, MOSCOW)) == one_by_one
 
 
 @settings(deadline=None, max_examples=500)
 @given(st.lists(ROWS, max_size=6))
 def test_records_are_the_same(rows):
     times = [f"2026-03-09 10:00:0{number}" for number in range(len(rows))]
-    one_by_one = outcome(lambda: [normalise(*pair) for pair in zip(rows, times, strict=True)])
-    together = outcome(lambda: normalise_records(rows, times))
+    one_by_one = outcome(lambda: [parse_record(*pair) for pair in zip(rows, times, strict=True)])
+    together = outcome(lambda: parse_records(rows, times))
     assert together == one_by_one
     assert list(map(repr, together)) == list(map(repr, one_by_one)), "equal is not enough: True is 1"
 
@@ -108,17 +108,17 @@ def test_records_are_the_same(rows):
 @pytest.mark.parametrize("odd", ["2026-03-09T25:00:00", "2026-02-29T10:00:00", "0000-01-01T10:00:00"])
 def test_one_odd_time_among_many_is_noticed(odd):
     column = [f"2026-03-09T10:00:{second:02}" for second in range(60)]
-    assert normalise_times(column, MOSCOW)[-1] == "2026-03-09 10:00:59"
+    assert parse_times(column, MOSCOW)[-1] == "2026-03-09 10:00:59"
     with pytest.raises(FieldError):
-        normalise_times([*column, odd], MOSCOW)
+        parse_times([*column, odd], MOSCOW)
 
 
 def test_what_is_documented_is_never_read_one_by_one(monkeypatch):
-    monkeypatch.setattr("etl.transform.vectorised.normalise_time", None)
-    monkeypatch.setattr("etl.transform.vectorised.normalise_phone", None)
-    times = normalise_times(["2026-03-09T10:00:00", "2026-03-09T10:00:01"], MOSCOW)
+    monkeypatch.setattr("etl.transform.vectorised.parse_time", None)
+    monkeypatch.setattr("etl.transform.vectorised.parse_phone", None)
+    times = parse_times(["2026-03-09T10:00:00", "2026-03-09T10:00:01"], MOSCOW)
     rows = [RawRecord("", "0371", 1, "Ok", phone, Decimal("0.2")) for phone in ("89243555100", "79243555100")]
-    records = normalise_records(rows, times)
+    records = parse_records(rows, times)
     assert [(record.created_at[:10], record.phone) for record in records] == [
         (date(2026, 3, 9).isoformat(), "+79243555100")
     ] * 2

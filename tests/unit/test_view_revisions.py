@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from etl.db.tables import SCHEMA_REVISION
-from etl.db.views import make_views
+from etl.db.views import create_view_statements
 
 VIEWS_OF = {
     "0001": "7fe9ed3831b57181",
@@ -19,6 +19,8 @@ VIEWS_OF = {
 
 
 def test_a_view_changes_with_a_schema_revision_or_not_at_all() -> None:
-    statements = [statement for backend in ("mysql", "postgresql", "sqlite") for statement in make_views(backend)]
+    statements = [
+        statement for backend in ("mysql", "postgresql", "sqlite") for statement in create_view_statements(backend)
+    ]
     digest = hashlib.sha256("\n".join(statements).encode()).hexdigest()[:16]
     assert digest == VIEWS_OF[SCHEMA_REVISION]

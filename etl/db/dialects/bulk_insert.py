@@ -15,11 +15,11 @@ from sqlalchemy.exc import DBAPIError
 
 from etl import signals
 
-BATCH: Final = 2_048
+BATCH_SIZE: Final = 2_048
 """Rows handed over at once."""
-SQLITE_BATCH: Final = 256
+SQLITE_BATCH_SIZE: Final = 256
 """Fewer for SQLite, whose work on a statement grows faster than its rows; it takes 32,766 values in one at the most."""
-LONGEST_STATEMENT: Final = 1_000_000
+MAX_STATEMENT_LENGTH: Final = 1_000_000
 """Bytes: the least that a MariaDB or MySQL server takes by default is a little more."""
 
 Values = tuple[Sequence[Any], ...]
@@ -30,7 +30,7 @@ _NEXT_FIELD, _NEXT_ROW, _NULL = "\x1f", "\x1e", "\x1d"
 """What stands between values, and for none, while MariaDB's driver escapes them: it leaves these as they are."""
 
 
-def insert_columns(
+def bulk_insert(
     connection: Connection, table: Table, shared: Mapping[str, Any], columns: Mapping[str, Sequence[Any]]
 ) -> None:
     """Insert rows whose values are what the database's own text form takes: str, int or None.
@@ -50,7 +50,7 @@ def _insert_sqlite(connection: Connection, target: str, shared: tuple[Any, ...],
     width = len(columns)
     marks = [f"?{number}" for number in range(1, len(shared) + 1)]
     row = f"({', '.join([*marks, *['?'] * width])})"
-    for batch in _batches(columns, SQLITE_BATCH):
+    for batch in _batches(columns, SQLITE_BATCH_SIZE):
         rows, done = len(batch[0]), 0
         while done < rows:
             # Of powers of two there are few: the driver remembers the statements, and compiles each once.
@@ -68,7 +68,7 @@ def _copy(connection: Connection, target: str, shared: tuple[Any, ...], columns:
     statement = f"COPY {target} FROM STDIN"
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for batch in _batches(columns, BATCH):
+            for batch in _batches(columns, BATCH_SIZE):
                 copy.write(_copy_text(batch, shared))
     except connection.dialect.loaded_dbapi.Error as error:
         # SQLAlchemy does not see what the driver raises here: it would cross every border that knows its errors.
@@ -78,7 +78,7 @@ def _copy(connection: Connection, target: str, shared: tuple[Any, ...], columns:
 def _copy_text(batch: Values, shared: tuple[Any, ...]) -> str:
     """Rows in PostgreSQL's text form. Most batches hold nothing to escape: one look at the whole tells."""
     begin = "".join([f"{_copy_field(value)}\t" for value in shared])
-    text, nulls = _put_together(batch, "\t", "\n", "\\N")
+    text, nulls = _join_literals(batch, "\t", "\n", "\\N")
     rows = len(batch[0])
     plain = text.count("\t") == (len(batch) - 1) * rows and text.count("\n") == rows - 1
     if plain and text.count("\\") == nulls and "\r" not in text:
@@ -106,7 +106,7 @@ def _insert_mariadb(connection: Connection, target: str, shared: tuple[Any, ...]
     driver.encoders[_Literals] = _Literals.as_they_are
     insert = f"INSERT INTO {target} VALUES"
     row = f"({', '.join(['%s'] * (len(shared) + len(columns)))})"
-    for batch in _batches(columns, BATCH):
+    for batch in _batches(columns, BATCH_SIZE):
         if literals := _mariadb_literals(driver, batch, shared):
             connection.exec_driver_sql(f"{insert} %s", (literals,))
         else:
@@ -120,7 +120,7 @@ def _mariadb_literals(driver: Any, batch: Values, shared: tuple[Any, ...]) -> _L
     Returns:
         None where a value holds what separates them, or the text is too long for one statement.
     """
-    text, nulls = _put_together(batch, _NEXT_FIELD, _NEXT_ROW, _NULL)
+    text, nulls = _join_literals(batch, _NEXT_FIELD, _NEXT_ROW, _NULL)
     escaped: str = driver.escape(text)  # with a quote at each end
     marks = [escaped.count(mark) for mark in (_NEXT_FIELD, _NEXT_ROW, _NULL)]
     rows = len(batch[0])
@@ -129,10 +129,10 @@ def _mariadb_literals(driver: Any, batch: Values, shared: tuple[Any, ...]) -> _L
     begin = "".join([f"{driver.escape(value)}," for value in shared])
     values = escaped.replace(_NEXT_ROW, f"'),({begin}'").replace(_NEXT_FIELD, "','").replace(f"'{_NULL}'", "NULL")
     text = f"({begin}{values})"
-    return _Literals(text) if len(text.encode()) < LONGEST_STATEMENT else None
+    return _Literals(text) if len(text.encode()) < MAX_STATEMENT_LENGTH else None
 
 
-def _put_together(batch: Values, next_field: str, next_row: str, null: str) -> tuple[str, int]:
+def _join_literals(batch: Values, next_field: str, next_row: str, null: str) -> tuple[str, int]:
     """Rows as one text, and how many values in it are none."""
     nulls = 0
     columns = []
@@ -148,5 +148,5 @@ def _put_together(batch: Values, next_field: str, next_row: str, null: str) -> t
 
 def _batches(columns: Values, size: int) -> Iterator[Values]:
     for start in range(0, len(columns[0]), size):
-        signals.check()
+        signals.raise_if_interrupted()
         yield tuple(column[start : start + size] for column in columns)

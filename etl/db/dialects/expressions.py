@@ -12,7 +12,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class SqlExpressions:
     """What a query is put together from.
 
     Attributes:
@@ -69,7 +69,7 @@ class Words:
         return self.shown(*(f"({one} - {other})" for one, other in pairs))
 
 
-class _SQLiteWords(Words):
+class _SQLiteExpressions(SqlExpressions):
     def parts(self, amount: str) -> tuple[str, ...]:
         """Whole units and millionths of an amount kept as text of six decimal places, both with its sign."""
         sign = f"(CASE WHEN {amount} LIKE '-%' THEN -1 ELSE 1 END)"
@@ -106,8 +106,8 @@ def _of_one_sign(units: str, millionths: str) -> tuple[str, str]:
     return f"({whole} + {borrow})", f"({rest} - {borrow} * 1000000)"
 
 
-WORDS: Final[dict[str, Words]] = {
-    "postgresql": Words(
+DIALECTS: Final[dict[str, SqlExpressions]] = {
+    "postgresql": SqlExpressions(
         day_of="CAST({} AS DATE)",
         month_of="CAST(date_trunc('month', {}) AS DATE)",
         integer="CAST({} AS BIGINT)",
@@ -115,7 +115,7 @@ WORDS: Final[dict[str, Words]] = {
         full_number="{} ~ '^[+]7[0-9]{{10}}$'",
         shifted="{time} + make_interval(secs => {seconds})",
     ),
-    "sqlite": _SQLiteWords(
+    "sqlite": _SQLiteExpressions(
         day_of="date({})",
         month_of="date({}, 'start of month')",
         integer="CAST({} AS INTEGER)",
@@ -123,7 +123,7 @@ WORDS: Final[dict[str, Words]] = {
         full_number=f"{{}} GLOB '+7{'[0-9]' * 10}'",
         shifted="datetime({time}, '{seconds} seconds')",
     ),
-    "mysql": Words(
+    "mysql": SqlExpressions(
         day_of="CAST({} AS DATE)",
         month_of="CAST({0} - INTERVAL DAYOFMONTH({0}) - 1 DAY AS DATE)",
         integer="CAST({} AS SIGNED)",
@@ -135,6 +135,6 @@ WORDS: Final[dict[str, Words]] = {
 """By SQLAlchemy's name of the backend; MariaDB's are MySQL's."""
 
 
-def words_of(backend: str) -> Words:
+def expressions_for(backend: str) -> SqlExpressions:
     """Those of `sqlite`, `postgresql`, `mysql` or `mariadb`."""
-    return WORDS["mysql" if backend == "mariadb" else backend]
+    return DIALECTS["mysql" if backend == "mariadb" else backend]

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 
-class PatientConnection(psycopg.Connection[Any]):
+class TimeoutConnection(psycopg.Connection[Any]):
     """A connection whose every wait for the server ends.
 
     Attributes:

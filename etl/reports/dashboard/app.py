@@ -11,16 +11,16 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from etl.errors import ConfigError
-from etl.reports.charts import ANY, PLAIN, QUERIES, Spec, define_query, draw_charts
-from etl.reports.columns import Kind
-from etl.reports.dashboard.asgi_filter import Admitted, Application, stand_before
+from etl.reports.charts import NO_FILTER, PLAIN, QUERIES, Spec, all_charts, build_query
+from etl.reports.columns import ColumnType
+from etl.reports.dashboard.asgi_filter import AllowList, Application, allow_list_middleware
 
 NAME: Final = "billing"
 """Of the dashboard and of its database, in addresses."""
 PAGE: Final = f"/-/dashboards/{NAME}"
 QUERY_SECONDS: Final = 60
 """Of one chart: over millions of records the views take their time."""
-MOST_ROWS: Final = 100_000
+MAX_ROWS: Final = 100_000
 """Of one chart, accounts times days; what is cut off is told on the page."""
 
 _OF_ACCOUNT, _SINCE, _UNTIL = "AND account = :account", "AND day >= :since", "AND day <= :until"
@@ -47,11 +47,11 @@ _LAYOUT: Final = (
 
 def define_dashboard() -> dict[str, Any]:
     """The dashboard in the words of its plugin: Vega-Lite alone, for its tables put text into the page as it is."""
-    accounts, days = f"{ANY} [[{_OF_ACCOUNT}]]", f"{ANY} [[{_SINCE}]] [[{_UNTIL}]]"
+    accounts, days = f"{NO_FILTER} [[{_OF_ACCOUNT}]]", f"{NO_FILTER} [[{_SINCE}]] [[{_UNTIL}]]"
     charts = {
         name: _chart(title, _query_total(accounts, days), _figure(value, form)) for name, title, value, form in _FIGURES
     }
-    for chart in draw_charts(PLAIN):
+    for chart in all_charts(PLAIN):
         charts[chart.name] = _chart(
             chart.title, _query(chart.rows, accounts, days), chart.spec | {"description": chart.description}
         )
@@ -64,11 +64,11 @@ def define_dashboard() -> dict[str, Any]:
     }
 
 
-def own_queries() -> frozenset[str]:
+def allowed_queries() -> frozenset[str]:
     """All queries that the dashboard may ask, one for each of its charts and each choice of filters."""
     found = set()
     for of_account, since, until in product((_OF_ACCOUNT, ""), (_SINCE, ""), (_UNTIL, "")):
-        accounts, days = f"{ANY} {of_account}", f"{ANY} {since} {until}"
+        accounts, days = f"{NO_FILTER} {of_account}", f"{NO_FILTER} {since} {until}"
         found |= {_query(rows, accounts, days) for rows in QUERIES} | {_query_total(accounts, days)}
     return frozenset(found)
 
@@ -93,30 +93,30 @@ def open_dashboard(path: Path, *, at_rest: bool) -> Application:
     from datasette.app import Datasette  # type: ignore[import-untyped]
     from datasette.database import Database  # type: ignore[import-untyped]
 
-    from etl.reports.dashboard.error_handler import answer_failures_in_one_line
+    from etl.reports.dashboard.error_handler import install_error_handler
 
-    answer_failures_in_one_line()
+    install_error_handler()
     dashboard = define_dashboard()
     server = Datasette(
         metadata={"title": "Billing", "plugins": {"datasette-dashboards": {NAME: dashboard}}},
         settings={
             "sql_time_limit_ms": QUERY_SECONDS * 1000,
-            "max_returned_rows": MOST_ROWS,
+            "max_returned_rows": MAX_ROWS,
             "allow_download": False,
             "default_cache_ttl": 0,
         },
     )
     server.remove_database("_memory")
     server.add_database(Database(server, path=quote(str(path)), is_mutable=not at_rest), name=NAME)
-    admitted = Admitted(
+    admitted = AllowList(
         home=PAGE,
         beginnings=frozenset({"/", "/-/dashboards"}),
         pages=frozenset({PAGE, *(f"{PAGE}/{chart}" for chart in dashboard["charts"])}),
         results=frozenset({f"/{NAME}", f"/{NAME}.json", f"/{NAME}.csv"}),
-        queries=own_queries(),
+        queries=allowed_queries(),
         filters=frozenset(FILTERS),
     )
-    return stand_before(server.app(), admitted)
+    return allow_list_middleware(server.app(), admitted)
 
 
 def is_loopback(host: str) -> bool:
@@ -127,7 +127,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def listen(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
     """A socket that takes requests.
 
     Args:
@@ -146,7 +146,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--host {host} --port {port}: {reason}") from None
 
 
-def address_of(door: socket.socket) -> str:
+def url_of(door: socket.socket) -> str:
     """The page's address."""
     host, port = door.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{PAGE}"
@@ -172,10 +172,10 @@ def serve(application: Application, door: socket.socket) -> None:
 def _query(rows: str, accounts: str, days: str) -> str:
     """A chart's query with numbers for amounts, of which the views tell large ones, and a snapshot all, as text."""
     columns = (
-        f"CAST({name} AS REAL) AS {name}" if kind is Kind.AMOUNT else name
+        f"CAST({name} AS REAL) AS {name}" if kind is ColumnType.AMOUNT else name
         for name, kind in QUERIES[rows].columns.items()
     )
-    return f"SELECT {', '.join(columns)} FROM (\n{define_query(rows, 'sqlite', accounts=accounts, days=days)}\n)"
+    return f"SELECT {', '.join(columns)} FROM (\n{build_query(rows, 'sqlite', accounts=accounts, days=days)}\n)"
 
 
 def _query_total(accounts: str, days: str) -> str:

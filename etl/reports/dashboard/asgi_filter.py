@@ -22,7 +22,7 @@ _TOLD: Final = b"This server shows the dashboard and answers its own queries, no
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class AllowList:
     """What may be asked for.
 
     Attributes:
@@ -58,7 +58,7 @@ class Admitted:
         return asked.get("sql", [""])[0] in self.queries
 
 
-def stand_before(application: Application, admitted: Admitted) -> Application:
+def allow_list_middleware(application: Application, admitted: AllowList) -> Application:
     """The application, for such requests alone."""
 
     async def gate(scope: Scope, receive: Receive, send: Send) -> None:

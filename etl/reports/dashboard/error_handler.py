@@ -25,7 +25,7 @@ def handle_exception(exception: Exception) -> Any:
     return Response.json({"ok": False, "error": reason, "status": status}, status=status)
 
 
-def answer_failures_in_one_line() -> None:
+def install_error_handler() -> None:
     """From here on, in this process."""
     if pm.has_plugin(_OWN_WAY):
         pm.unregister(name=_OWN_WAY)

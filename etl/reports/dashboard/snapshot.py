@@ -16,9 +16,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect, text
 
 from etl import signals
-from etl.db.engine import database_errors, reading, require_database
+from etl.db.engine import read_connection, require_database, translate_errors
 from etl.db.view_columns import VIEW_COLUMNS
-from etl.errors import SchemaMismatch
+from etl.errors import SchemaMismatchError
 
 BATCH: Final = 5_000
 """Rows in memory at once."""
@@ -49,15 +49,15 @@ def require_views(engine: Engine) -> None:
     """Make sure that the database has the views; a user who may read nothing else is enough.
 
     Raises:
-        DatabaseFailed: There is no database, it lacks some of them, or it failed.
+        DatabaseError: There is no database, it lacks some of them, or it failed.
     """
     require_database(engine)
-    with database_errors(), reading(engine) as connection:
+    with translate_errors(), read_connection(engine) as connection:
         if not {*VIEW_COLUMNS} <= set(inspect(connection).get_view_names()):
-            raise SchemaMismatch("the database lacks some of its views; run: billing-etl migrate")
+            raise SchemaMismatchError("the database lacks some of its views; run: billing-etl migrate")
 
 
-def take_snapshot(engine: Engine, path: Path) -> None:
+def create_snapshot(engine: Engine, path: Path) -> None:
     """Copy what the charts read, as it is now, in the forms that the views have on SQLite.
 
     Args:
@@ -65,12 +65,12 @@ def take_snapshot(engine: Engine, path: Path) -> None:
         path: A file that is not there yet, or is empty.
 
     Raises:
-        DatabaseFailed: The database failed, or the file's disk did.
+        DatabaseError: The database failed, or the file's disk did.
     """
     with (
-        database_errors(),
-        signals.held_back(),
-        reading(engine, one_moment=True) as connection,
+        translate_errors(),
+        signals.deferred(),
+        read_connection(engine, one_moment=True) as connection,
         closing(sqlite3.connect(path)) as target,
         target,
     ):
@@ -82,7 +82,7 @@ def take_snapshot(engine: Engine, path: Path) -> None:
 
 def _copy(source: Connection, target: sqlite3.Connection, view: str) -> None:
     names = _columns(view)
-    query = _hours(source.dialect.name) if view == "billing" else f"SELECT {', '.join(names)} FROM {view}"
+    query = _hourly_counts(source.dialect.name) if view == "billing" else f"SELECT {', '.join(names)} FROM {view}"
     target.execute(f"CREATE TABLE {view} ({', '.join(names)})")
     places = ", ".join("?" * len(names))
     target.executemany(f"INSERT INTO {view} VALUES ({places})", _rows(source, query, view, names))
@@ -92,7 +92,7 @@ def _columns(view: str) -> tuple[str, ...]:
     return _BY_THE_HOUR if view == "billing" else tuple(column.name for column in VIEW_COLUMNS[view])
 
 
-def _hours(backend: str) -> str:
+def _hourly_counts(backend: str) -> str:
     hour = _HOUR[backend]
     return f"""SELECT account, {hour} AS created_at, day, SUM(repeats) AS repeats, delivered
 FROM billing
@@ -104,7 +104,7 @@ def _rows(source: Connection, query: str, view: str, names: tuple[str, ...]) -> 
     forms = [_FORMS[kinds[name]] for name in names]
     with source.execute(text(query), execution_options={"yield_per": BATCH}) as result:
         for batch in result.partitions():
-            signals.check()
+            signals.raise_if_interrupted()
             for row in batch:
                 yield tuple(None if value is None else form(value) for form, value in zip(forms, row, strict=True))
 

@@ -10,62 +10,62 @@ from typing import Final
 
 from etl.reports.charts import WEEKDAYS
 
-NOTHING: Final = "–"
+EMPTY: Final = "–"
 """Of a value that is not there."""
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FEWEST_PLACES: Final = 2
 
 
-def places_of(amounts: Iterable[Decimal | None]) -> int:
+def decimal_places(amounts: Iterable[Decimal | None]) -> int:
     """How many decimal places show all of these amounts exactly: two, or more where one needs them, up to six."""
     fractions = (f"{amount:.6f}".rstrip("0").rpartition(".")[2] for amount in amounts if amount is not None)
     return max(_FEWEST_PLACES, *map(len, fractions), 0)
 
 
-def spell_amount(amount: Decimal | None, places: int | None = None, *, signed: bool = False) -> str:
+def format_amount(amount: Decimal | None, places: int | None = None, *, signed: bool = False) -> str:
     """`1,234.50`, in the places given or in as many as it needs."""
     if amount is None:
-        return NOTHING
+        return EMPTY
     sign = "+" if signed and amount else ""
-    return f"{amount:{sign},.{places_of([amount]) if places is None else places}f}"
+    return f"{amount:{sign},.{decimal_places([amount]) if places is None else places}f}"
 
 
-def spell_count(count: int | None) -> str:
+def format_count(count: int | None) -> str:
     """`1,234`."""
-    return NOTHING if count is None else f"{count:,}"
+    return EMPTY if count is None else f"{count:,}"
 
 
-def spell_rate(rate: Decimal | None) -> str:
+def format_rate(rate: Decimal | None) -> str:
     """`93.41%`: all of the four places a rate has."""
-    return NOTHING if rate is None else f"{rate:.2%}"
+    return EMPTY if rate is None else f"{rate:.2%}"
 
 
-def spell_day(day: date | None) -> str:
+def format_day(day: date | None) -> str:
     """`Tue 10 Mar 2026`."""
-    return NOTHING if day is None else f"{_day(day)} {day.year}"
+    return EMPTY if day is None else f"{_day(day)} {day.year}"
 
 
-def spell_month(month: date) -> str:
+def format_month(month: date) -> str:
     """`Mar 2026`."""
     return f"{_MONTHS[month.month - 1]} {month.year}"
 
 
-def spell_moment(moment: datetime | None) -> str:
+def format_time(moment: datetime | None) -> str:
     """`Tue 10 Mar 2026, 01:30`."""
-    return NOTHING if moment is None else f"{spell_day(moment)}, {moment:%H:%M}"
+    return EMPTY if moment is None else f"{format_day(moment)}, {moment:%H:%M}"
 
 
-def spell_period(since: date | None, until: date | None, *, empty: bool = False) -> str:
+def format_period(since: date | None, until: date | None, *, empty: bool = False) -> str:
     """`Mon 26 Oct – Wed 25 Nov 2026`; either end may be missing where there are no charges."""
     if empty:
-        return f"No charges{f' from {spell_day(since)}' if since else ''}{f' to {spell_day(until)}' if until else ''}"
+        return f"No charges{f' from {format_day(since)}' if since else ''}{f' to {format_day(until)}' if until else ''}"
     if since is None or since == until:
-        return spell_day(until)
+        return format_day(until)
     year = "" if until and since.year == until.year else f" {since.year}"
-    return f"{_day(since)}{year} – {spell_day(until)}"
+    return f"{_day(since)}{year} – {format_day(until)}"
 
 
-def spell_label(text: str) -> str:
+def label_html(text: str) -> str:
     """Somebody else's text as HTML: escaped, and kept from turning the direction of what stands beside it."""
     return f"<bdi>{escape(text)}</bdi>"
 

@@ -19,18 +19,18 @@ from string import Template
 from typing import Any, Final
 
 import etl
-from etl.reports.charts import Chart, Palette, draw_charts
+from etl.reports.charts import Chart, Palette, all_charts
 from etl.reports.html.formatting import (
-    spell_amount,
-    spell_count,
-    spell_day,
-    spell_label,
-    spell_moment,
-    spell_period,
-    spell_rate,
+    format_amount,
+    format_count,
+    format_day,
+    format_period,
+    format_rate,
+    format_time,
+    label_html,
 )
-from etl.reports.html.tables import tables_of
-from etl.reports.html.totals import Figures
+from etl.reports.html.tables import render_tables
+from etl.reports.html.totals import ReportTotals
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """The rows of each of `charts.QUERIES`, by its name; amounts are exact."""
@@ -75,7 +75,7 @@ _EMPTY: Final = {
 """What to say where a query has no rows; without charges the others are not spoken of at all."""
 
 
-def render_page(figures: Figures, rows: Rows, renderer: str, now: datetime) -> str:
+def render_page(figures: ReportTotals, rows: Rows, renderer: str, now: datetime) -> str:
     """The page.
 
     Args:
@@ -84,18 +84,18 @@ def render_page(figures: Figures, rows: Rows, renderer: str, now: datetime) -> s
         renderer: JavaScript that leaves `vegaEmbed` in the window.
         now: When the page is made, in the zone in which that is to be told.
     """
-    charts = [chart for chart in draw_charts(PALETTE) if rows["days"] or rows[chart.rows] or chart.name == "freshness"]
-    drawn = [_fit(chart, figures, rows) for chart in charts if _why_empty(chart, rows) is None]
+    charts = [chart for chart in all_charts(PALETTE) if rows["days"] or rows[chart.rows] or chart.name == "freshness"]
+    drawn = [_set_domain(chart, figures, rows) for chart in charts if _empty_message(chart, rows) is None]
     script = f"(() => {{{renderer}\n{_read('js')}}})();"
-    period = spell_period(figures.since, figures.until, empty=not rows["days"])
+    period = format_period(figures.since, figures.until, empty=not rows["days"])
     return Template(_read("html")).substitute(
         hash=_hash(script),
         style=_read("css"),
         period=period,
         unbroken=" – ".join(f"<span>{day}</span>" for day in period.split(" – ")),
         scope=_scope(figures),
-        body="\n".join([_headline(figures), *_notes(figures), *(_section(chart, figures, rows) for chart in charts)]),
-        made=f"{spell_moment(now)} ({escape(str(now.tzinfo))})",
+        body="\n".join([_tiles(figures), *_warnings(figures), *(_section(chart, figures, rows) for chart in charts)]),
+        made=f"{format_time(now)} ({escape(str(now.tzinfo))})",
         version=etl.__version__,
         data=_data(drawn, rows, _config(figures)),
         script=script,
@@ -138,15 +138,15 @@ def _plain(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
-def _config(figures: Figures) -> dict[str, Any]:
+def _config(figures: ReportTotals) -> dict[str, Any]:
     spacing = {"binSpacing": 1 if figures.days <= _SPACED_DAYS else 0}
     return {**_CONFIG, "bar": spacing, "rect": spacing}
 
 
-def _fit(chart: Chart, figures: Figures, rows: Rows) -> Chart:
+def _set_domain(chart: Chart, figures: ReportTotals, rows: Rows) -> Chart:
     """The same with all of the page's days on its axis, and without a legend of one account."""
     encoding = dict(chart.spec["encoding"])
-    if _is_of_days(chart):
+    if _has_days(chart):
         days = [row["day"] for name in ("days", "balances") for row in rows[name]]
         ends = (min(days), min(max(days), date.max - _DAY) + _DAY)
         domain = [{"year": day.year, "month": day.month, "date": day.day, "utc": True} for day in ends]
@@ -156,7 +156,7 @@ def _fit(chart: Chart, figures: Figures, rows: Rows) -> Chart:
     return replace(chart, spec={**chart.spec, "encoding": encoding})
 
 
-def _is_of_days(chart: Chart) -> bool:
+def _has_days(chart: Chart) -> bool:
     """Whether time goes from left to right in it."""
     kind: str = chart.spec["encoding"]["x"]["type"]
     return kind == "temporal"
@@ -165,18 +165,18 @@ def _is_of_days(chart: Chart) -> bool:
 # The page -------------------------------------------------------------------------------------------------------------
 
 
-def _scope(figures: Figures) -> str:
+def _scope(figures: ReportTotals) -> str:
     labels = list(figures.by_account)
     if not labels:
         return "No account was ever fetched."
     days = f"{figures.days:,} days · " if figures.days > 1 else ""
     if len(labels) == 1:
-        return f"{days}account {spell_label(labels[0])}"
-    named = f": {', '.join(map(spell_label, labels))}" if len(labels) <= _NAMED_ACCOUNTS else ""
+        return f"{days}account {label_html(labels[0])}"
+    named = f": {', '.join(map(label_html, labels))}" if len(labels) <= _NAMED_ACCOUNTS else ""
     return f"{days}{len(labels):,} accounts{named}"
 
 
-def _headline(figures: Figures) -> str:
+def _tiles(figures: ReportTotals) -> str:
     total = figures.total
     if not total.records:
         return ""
@@ -186,26 +186,26 @@ def _headline(figures: Figures) -> str:
     tiles = [
         (
             "Spend",
-            spell_amount(total.spend),
-            f"{spell_amount(repeated)} of it for charges listed more than once"
+            format_amount(total.spend),
+            f"{format_amount(repeated)} of it for charges listed more than once"
             if repeated
             else "no charge is listed twice",
         ),
-        ("Delivered", spell_count(total.delivered), f"of {spell_count(total.records)} charges"),
+        ("Delivered", format_count(total.delivered), f"of {format_count(total.records)} charges"),
         (
             "Delivery rate",
-            spell_rate(total.delivery_rate),
-            f"{spell_count(total.records - total.delivered)} not delivered",
+            format_rate(total.delivery_rate),
+            f"{format_count(total.records - total.delivered)} not delivered",
         ),
         (
             "Cost per delivery",
-            spell_amount(total.cost_per_delivery),
+            format_amount(total.cost_per_delivery),
             "spend ÷ delivered" if total.delivered else "nothing was delivered",
         ),
         (
             "Balance",
-            spell_amount(figures.balance),
-            f"{of_accounts}on {spell_day(figures.balance_day)}" if figures.balance_day else "not known for these days",
+            format_amount(figures.balance),
+            f"{of_accounts}on {format_day(figures.balance_day)}" if figures.balance_day else "not known for these days",
         ),
     ]
     cells = "\n".join(
@@ -214,24 +214,24 @@ def _headline(figures: Figures) -> str:
     return f'<dl class="headline">\n{cells}\n</dl>'
 
 
-def _notes(figures: Figures) -> list[str]:
+def _warnings(figures: ReportTotals) -> list[str]:
     notes = []
     if suspect := figures.suspect:
-        named = ", ".join(map(spell_day, suspect)) if len(suspect) <= _NAMED_DAYS else f"{len(suspect):,} days"
+        named = ", ".join(map(format_day, suspect)) if len(suspect) <= _NAMED_DAYS else f"{len(suspect):,} days"
         notes.append(
             f'<p class="note"><strong>Suspect: {named}.</strong> The vendor’s latest answer was implausible, so the '
             "last good figures are shown. <code>billing-etl status</code> tells why. The balance proof waits for "
             f"{'it' if len(suspect) == 1 else 'them'}.</p>"
         )
     if unsettled := len(figures.unsettled):
-        final = f"Final through {spell_day(figures.closed_through)}." if figures.closed_through else "Not final yet."
+        final = f"Final through {format_day(figures.closed_through)}." if figures.closed_through else "Not final yet."
         later = "later " if figures.closed_through else ""
         days = f"1 {later}day" if unsettled == 1 else f"{unsettled:,} {later}days"
         notes.append(f'<p class="note calm"><strong>{final}</strong> {days} may still change.</p>')
     return notes
 
 
-def _why_empty(chart: Chart, rows: Rows) -> str | None:
+def _empty_message(chart: Chart, rows: Rows) -> str | None:
     """What to say where there is no picture; None where there is one."""
     of = rows[chart.rows]
     if not of:
@@ -241,15 +241,15 @@ def _why_empty(chart: Chart, rows: Rows) -> str | None:
             "The operators are not known. The public numbering plan tells them of plain phones: "
             "<code>billing-etl numbering import DEF-9xx.csv</code> takes it in."
         )
-    if _is_of_days(chart) and len({row["day"] for row in of}) == 1:
+    if _has_days(chart) and len({row["day"] for row in of}) == 1:
         return "A single day makes no picture: its figures stand in the table."
     if chart.name == "freshness" and all(row["hours_behind"] is None for row in of):
         return "No day is complete yet."
     return None
 
 
-def _section(chart: Chart, figures: Figures, rows: Rows) -> str:
-    empty = _why_empty(chart, rows)
+def _section(chart: Chart, figures: ReportTotals, rows: Rows) -> str:
+    empty = _empty_message(chart, rows)
     parts = [
         f'<section aria-labelledby="{chart.name}-title">',
         f'<h2 id="{chart.name}-title">{escape(chart.title)}</h2>',
@@ -261,5 +261,5 @@ def _section(chart: Chart, figures: Figures, rows: Rows) -> str:
         label = f"{escape(chart.title)}; the table below has its figures"
         parts += [f"<p>{escape(chart.description)}</p>", f'<figure role="img" aria-label="{label}">{picture}</figure>']
     if rows[chart.rows]:
-        parts += tables_of(chart.name, figures, rows[chart.rows], opened=empty is not None)
+        parts += render_tables(chart.name, figures, rows[chart.rows], opened=empty is not None)
     return "\n".join([*parts, "</section>"])

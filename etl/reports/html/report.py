@@ -12,18 +12,18 @@ from typing import BinaryIO, Final
 from sqlalchemy import Connection, Date, Engine, bindparam, text
 
 from etl import signals
-from etl.db.engine import database_errors, reading, require_database
+from etl.db.engine import read_connection, require_database, translate_errors
 from etl.db.migrate import require_schema
 from etl.errors import ConfigError
-from etl.reports.charts import ANY, QUERIES, define_query
+from etl.reports.charts import NO_FILTER, QUERIES, build_query
 from etl.reports.html.page import Rows, render_page
-from etl.reports.html.totals import Figures, add_up
-from etl.reports.query import TYPES, Selection, find_labels
+from etl.reports.html.totals import ReportTotals, compute_totals
+from etl.reports.query import TYPES, ExportFilter, resolve_accounts
 
 _BUNDLE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
 
 
-def open_renderer() -> Callable[[], str]:
+def load_vega_bundle() -> Callable[[], str]:
     """What gives the JavaScript that draws the charts: Vega, Vega-Lite and Vega-Embed, self-contained.
 
     Raises:
@@ -46,47 +46,47 @@ def _bundle() -> str:
 
 def write_report(
     engine: Engine,
-    selection: Selection,
+    selection: ExportFilter,
     renderer: Callable[[], str],
     output: AbstractContextManager[BinaryIO],
     *,
     now: datetime,
-) -> Figures:
+) -> ReportTotals:
     """Write the page.
 
     Args:
         engine: Of the database.
         selection: Which accounts and days, as they are now.
-        renderer: Of `open_renderer`.
+        renderer: Of `load_vega_bundle`.
         output: The file, entered when the page is made.
         now: When that is, in the zone in which it is to be told.
 
     Raises:
         ConfigError: The database has no such account, or the file cannot be written there.
-        DatabaseFailed: There is no database, it has another schema, or it failed.
-        NoRoom: The disk is full.
+        DatabaseError: There is no database, it has another schema, or it failed.
+        DiskFullError: The disk is full.
     """
     require_database(engine)
-    with database_errors(), signals.held_back(), reading(engine, one_moment=True) as connection:
+    with translate_errors(), signals.deferred(), read_connection(engine, one_moment=True) as connection:
         # So what a picture shows adds up to what the headline says.
         require_schema(connection)
-        labels = find_labels(connection, selection.accounts)
-        rows = read_rows(connection, labels, selection.since, selection.until)
-    figures = add_up(rows, labels, selection.since, selection.until)
+        labels = resolve_accounts(connection, selection.accounts)
+        rows = load_datasets(connection, labels, selection.since, selection.until)
+    figures = compute_totals(rows, labels, selection.since, selection.until)
     page = render_page(figures, rows, renderer(), now)
     with output as file:
         file.write(page.encode())
     return figures
 
 
-def read_rows(connection: Connection, labels: list[str], since: date | None, until: date | None) -> Rows:
+def load_datasets(connection: Connection, labels: list[str], since: date | None, until: date | None) -> Rows:
     """What the charts show of these accounts and days, aggregated by the database."""
     bounds = {"since": (since, "day >= :since"), "until": (until, "day <= :until")}
-    days = " AND ".join(condition for value, condition in bounds.values() if value) or ANY
+    days = " AND ".join(condition for value, condition in bounds.values() if value) or NO_FILTER
     rows = {}
     for name, query in QUERIES.items():
-        signals.check()
-        statement = text(define_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))
+        signals.raise_if_interrupted()
+        statement = text(build_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))
         statement = statement.bindparams(bindparam("accounts", labels, expanding=True))
         if query.of_days:
             given = [bindparam(bound, value, Date()) for bound, (value, _) in bounds.items() if value]

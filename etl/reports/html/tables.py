@@ -8,18 +8,18 @@ from decimal import Decimal
 from html import escape
 from typing import Any, Final, NamedTuple
 
-from etl.reports.charts import STATES, WEEKDAYS
+from etl.reports.charts import DAY_STATES, WEEKDAYS
 from etl.reports.html.formatting import (
-    places_of,
-    spell_amount,
-    spell_count,
-    spell_day,
-    spell_label,
-    spell_moment,
-    spell_month,
-    spell_rate,
+    decimal_places,
+    format_amount,
+    format_count,
+    format_day,
+    format_month,
+    format_rate,
+    format_time,
+    label_html,
 )
-from etl.reports.html.totals import Figures, Sum, exact_sum
+from etl.reports.html.totals import ReportTotals, Totals, exact_sum
 
 Rows = Sequence[Mapping[str, Any]]
 PRINTED_ROWS: Final = 100
@@ -43,7 +43,7 @@ class _Column(NamedTuple):
     css: str = ""
 
 
-def tables_of(name: str, figures: Figures, rows: Rows, *, opened: bool) -> list[str]:
+def render_tables(name: str, figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
     """The tables under a chart, in HTML.
 
     Args:
@@ -55,37 +55,37 @@ def tables_of(name: str, figures: Figures, rows: Rows, *, opened: bool) -> list[
     return _TABLES[name](figures, rows, opened=opened)
 
 
-def _spend_by_day(figures: Figures, rows: Rows, *, opened: bool) -> list[str]:
+def _spend_by_day(figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
     tables = []
     if len(figures.by_account) > 1:
         accounts = _labels("Account", figures.by_account, "All")
         balance = _amounts("Balance", [figures.balances.get(label) for label in figures.by_account], figures.balance)
         tables.append(_table("Accounts", [accounts, *_sums(figures.by_account.values(), figures.total), balance]))
     if len(figures.by_month) > 1:
-        months = _Column("Month", [spell_month(month) for month in figures.by_month], "All")
+        months = _Column("Month", [format_month(month) for month in figures.by_month], "All")
         tables.append(_table("Months", [months, *_sums(figures.by_month.values(), figures.total)]))
     days = [
         *_days_and_accounts(figures, rows, "Total"),
-        _counts("Charges", _of(rows, "records"), figures.total.records),
-        _counts("Delivered", _of(rows, "delivered"), figures.total.delivered),
+        _counts("Charges", _column(rows, "records"), figures.total.records),
+        _counts("Delivered", _column(rows, "delivered"), figures.total.delivered),
         _rates([_sum_of(row).delivery_rate for row in rows], figures.total),
-        _amounts("Spend", _of(rows, "spend"), figures.total.spend),
+        _amounts("Spend", _column(rows, "spend"), figures.total.spend),
     ]
     if figures.total.repeated_spend:
-        days.append(_amounts("of it repeats", _of(rows, "repeated_spend"), figures.total.repeated_spend))
-    states = [f'<span class="state {state}">{state}</span>' for state in _of(rows, "day_state")]
+        days.append(_amounts("of it repeats", _column(rows, "repeated_spend"), figures.total.repeated_spend))
+    states = [f'<span class="state {state}">{state}</span>' for state in _column(rows, "day_state")]
     days.append(_Column("State", states, css="plain"))
-    return [*tables, _folded("Figures of each day", days, opened=opened)]
+    return [*tables, _details("Figures of each day", days, opened=opened)]
 
 
-def _delivery_by_operator(_figures: Figures, rows: Rows, *, opened: bool) -> list[str]:
+def _delivery_by_operator(_figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
     sums = [_sum_of(row) for row in rows]
-    operators = [spell_label(name) if name else "not in the plan" for name in _of(rows, "operator")]
+    operators = [label_html(name) if name else "not in the plan" for name in _column(rows, "operator")]
     columns = [_Column("Operator", operators, "All", "words"), *_sums(sums, _sum_all(sums))]
-    return [_folded("Figures of each operator", columns, opened=opened)]
+    return [_details("Figures of each operator", columns, opened=opened)]
 
 
-def _weekday_and_hour(_figures: Figures, rows: Rows, *, opened: bool) -> list[str]:
+def _weekday_and_hour(_figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
     charges = {(row["weekday"], row["hour"]): row["records"] for row in rows}
     weekdays = range(1, 8)
     columns = [_Column("", WEEKDAYS, "All")]
@@ -94,58 +94,58 @@ def _weekday_and_hour(_figures: Figures, rows: Rows, *, opened: bool) -> list[st
         columns.append(_counts(f"{hour:02}", of_hour, sum(of_hour)))
     of_day = [sum(charges.get((weekday, hour), 0) for hour in range(24)) for weekday in weekdays]
     columns.append(_counts("All", of_day, sum(of_day)))
-    return [_folded("Charges of each hour", columns, opened=opened, css="hours")]
+    return [_details("Charges of each hour", columns, opened=opened, css="hours")]
 
 
-def _balance(figures: Figures, rows: Rows, *, opened: bool) -> list[str]:
-    columns = [*_days_and_accounts(figures, rows, "Total", "Day (UTC)"), _amounts("Balance", _of(rows, "balance"))]
+def _balance(figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
+    columns = [*_days_and_accounts(figures, rows, "Total", "Day (UTC)"), _amounts("Balance", _column(rows, "balance"))]
     for title, name in (
         ("Charged", "charged"),
         ("Top-ups told", "top_ups"),
         ("Unexplained credit", "unexplained_credit"),
         ("Unexplained charge", "unexplained_charge"),
     ):
-        amounts = _of(rows, name)
+        amounts = _column(rows, name)
         columns.append(_amounts(title, amounts, exact_sum(amounts)))
-    return [_folded("Balances and top-ups", columns, opened=opened)]
+    return [_details("Balances and top-ups", columns, opened=opened)]
 
 
-def _restatements(figures: Figures, rows: Rows, *, opened: bool) -> list[str]:
+def _restatements(figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
     columns = [
         *_days_and_accounts(figures, rows, "Total"),
-        _moments("First complete (UTC)", _of(rows, "first_closed_at")),
-        _moments("Last changed (UTC)", _of(rows, "restated_at")),
+        _moments("First complete (UTC)", _column(rows, "first_closed_at")),
+        _moments("Last changed (UTC)", _column(rows, "restated_at")),
         *(
-            _amounts(title, _of(rows, name), exact_sum(_of(rows, name)), signed=name == "delta")
+            _amounts(title, _column(rows, name), exact_sum(_column(rows, name)), signed=name == "delta")
             for title, name in (("Spend before", "spend_before"), ("Spend now", "spend_after"), ("Difference", "delta"))
         ),
     ]
-    return [_folded("Figures of each restated day", columns, opened=opened)]
+    return [_details("Figures of each restated day", columns, opened=opened)]
 
 
-def _day_states(figures: Figures, rows: Rows, *, opened: bool) -> list[str]:
+def _day_states(figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
     by_account = {label: [row for row in rows if row["account"] == label] for label in figures.by_account}
     columns = [_labels("Account", by_account, "All" if len(by_account) > 1 else "")]
-    for state in STATES:
-        counts = [_of(of, "day_state").count(state) for of in by_account.values()]
+    for state in DAY_STATES:
+        counts = [_column(of, "day_state").count(state) for of in by_account.values()]
         total = sum(counts) if len(by_account) > 1 else None
         columns.append(_counts(f"{state.capitalize()} days", counts, total))
     suspect = [
-        ", ".join(spell_day(row["day"]) for row in of if row["day_state"] == "suspect") for of in by_account.values()
+        ", ".join(format_day(row["day"]) for row in of if row["day_state"] == "suspect") for of in by_account.values()
     ]
     if any(suspect):
         columns.append(_Column("Suspect", suspect, css="words"))
-    return [_folded("Days in each state", columns, opened=opened)]
+    return [_details("Days in each state", columns, opened=opened)]
 
 
-def _freshness(_figures: Figures, rows: Rows, **_: bool) -> list[str]:
+def _freshness(_figures: ReportTotals, rows: Rows, **_: bool) -> list[str]:
     columns = [
-        _labels("Account", _of(rows, "account")),
-        _Column("Complete up to", [spell_day(day) for day in _of(rows, "last_synced_date")], css="plain"),
-        _Column("Hours behind", ["–" if hours is None else f"{hours:,.1f}" for hours in _of(rows, "hours_behind")]),
-        _moments("Last success (UTC)", _of(rows, "last_success_at")),
-        _counts("Open days", _of(rows, "open_days")),
-        _counts("Suspect days", _of(rows, "suspect_days")),
+        _labels("Account", _column(rows, "account")),
+        _Column("Complete up to", [format_day(day) for day in _column(rows, "last_synced_date")], css="plain"),
+        _Column("Hours behind", ["–" if hours is None else f"{hours:,.1f}" for hours in _column(rows, "hours_behind")]),
+        _moments("Last success (UTC)", _column(rows, "last_success_at")),
+        _counts("Open days", _column(rows, "open_days")),
+        _counts("Suspect days", _column(rows, "suspect_days")),
     ]
     return [_table("Freshness", columns)]
 
@@ -165,21 +165,21 @@ _TABLES: Final[dict[str, Callable[..., list[str]]]] = {
 # Columns --------------------------------------------------------------------------------------------------------------
 
 
-def _of(rows: Rows, name: str) -> list[Any]:
+def _column(rows: Rows, name: str) -> list[Any]:
     return [row[name] for row in rows]
 
 
-def _sum_of(row: Mapping[str, Any]) -> Sum:
-    return Sum(row["records"], row["delivered"], row["spend"])
+def _sum_of(row: Mapping[str, Any]) -> Totals:
+    return Totals(row["records"], row["delivered"], row["spend"])
 
 
-def _sum_all(sums: Sequence[Sum]) -> Sum:
-    return Sum(
+def _sum_all(sums: Sequence[Totals]) -> Totals:
+    return Totals(
         sum(one.records for one in sums), sum(one.delivered for one in sums), exact_sum(one.spend for one in sums)
     )
 
 
-def _sums(sums: Iterable[Sum], total: Sum) -> list[_Column]:
+def _sums(sums: Iterable[Totals], total: Totals) -> list[_Column]:
     sums = list(sums)
     return [
         _counts("Charges", [one.records for one in sums], total.records),
@@ -190,40 +190,40 @@ def _sums(sums: Iterable[Sum], total: Sum) -> list[_Column]:
     ]
 
 
-def _days_and_accounts(figures: Figures, rows: Rows, total: str, title: str = "Day") -> list[_Column]:
-    days = _Column(title, [spell_day(day) for day in _of(rows, "day")], total)
-    return [days, _labels("Account", _of(rows, "account"))] if len(figures.by_account) > 1 else [days]
+def _days_and_accounts(figures: ReportTotals, rows: Rows, total: str, title: str = "Day") -> list[_Column]:
+    days = _Column(title, [format_day(day) for day in _column(rows, "day")], total)
+    return [days, _labels("Account", _column(rows, "account"))] if len(figures.by_account) > 1 else [days]
 
 
 def _labels(title: str, labels: Iterable[str], total: str = "") -> _Column:
-    return _Column(title, [spell_label(label) for label in labels], total, "words")
+    return _Column(title, [label_html(label) for label in labels], total, "words")
 
 
 def _counts(title: str, counts: Sequence[int], total: int | None = None) -> _Column:
-    return _Column(title, [spell_count(count) for count in counts], "" if total is None else spell_count(total))
+    return _Column(title, [format_count(count) for count in counts], "" if total is None else format_count(total))
 
 
-def _rates(rates: Sequence[Decimal | None], total: Sum) -> _Column:
-    return _Column("Delivery rate", [spell_rate(rate) for rate in rates], spell_rate(total.delivery_rate))
+def _rates(rates: Sequence[Decimal | None], total: Totals) -> _Column:
+    return _Column("Delivery rate", [format_rate(rate) for rate in rates], format_rate(total.delivery_rate))
 
 
 def _amounts(
     title: str, amounts: Sequence[Decimal | None], total: Decimal | None = None, *, signed: bool = False
 ) -> _Column:
     """In as many places for all as one of them needs."""
-    places = places_of([*amounts, total])
-    cells = [spell_amount(amount, places, signed=signed) for amount in amounts]
-    return _Column(title, cells, "" if total is None else spell_amount(total, places, signed=signed))
+    places = decimal_places([*amounts, total])
+    cells = [format_amount(amount, places, signed=signed) for amount in amounts]
+    return _Column(title, cells, "" if total is None else format_amount(total, places, signed=signed))
 
 
 def _moments(title: str, moments: Sequence[datetime | None]) -> _Column:
-    return _Column(title, [spell_moment(moment) for moment in moments], css="plain")
+    return _Column(title, [format_time(moment) for moment in moments], css="plain")
 
 
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
-def _folded(caption: str, columns: Sequence[_Column], *, opened: bool, css: str = "") -> str:
+def _details(caption: str, columns: Sequence[_Column], *, opened: bool, css: str = "") -> str:
     count = len(columns[0].cells)
     attributes = (' class="long"' if count > PRINTED_ROWS else "") + (" open" if opened else "")
     summary = caption if count < _COUNTED_ROWS else f"{caption} · {count:,} rows"

@@ -15,7 +15,7 @@ _COST: Final = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
-class Sum:
+class Totals:
     """What some days come to.
 
     Attributes:
@@ -40,7 +40,7 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class ReportTotals:
     """The head of the report.
 
     Attributes:
@@ -57,9 +57,9 @@ class Figures:
 
     since: date | None
     until: date | None
-    total: Sum
-    by_account: Mapping[str, Sum]
-    by_month: Mapping[date, Sum]
+    total: Totals
+    by_account: Mapping[str, Totals]
+    by_month: Mapping[date, Totals]
     balances: Mapping[str, Decimal]
     balance_day: date | None
     closed_through: date | None
@@ -77,9 +77,9 @@ class Figures:
         return exact_sum(self.balances.values()) if self.balances else None
 
 
-def add_up(
+def compute_totals(
     rows: Mapping[str, Sequence[Mapping[str, Any]]], labels: Sequence[str], since: date | None, until: date | None
-) -> Figures:
+) -> ReportTotals:
     """The figures of the rows.
 
     Args:
@@ -93,7 +93,7 @@ def add_up(
     months = sorted({day.replace(day=1) for day in every})
     unsettled = _unsettled(rows)
     balances = {row["account"]: row["balance"] for row in rows["balances"]}
-    return Figures(
+    return ReportTotals(
         since=since or min(every, default=None),
         until=until or max(every, default=None),
         total=_sum(days),
@@ -118,9 +118,9 @@ def _unsettled(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[date]:
     return sorted({row["day"] for row in rows["days"] if row["day_state"] != "closed" or row["day"] > complete})
 
 
-def _sum(days: Iterable[Mapping[str, Any]]) -> Sum:
+def _sum(days: Iterable[Mapping[str, Any]]) -> Totals:
     days = list(days)
-    return Sum(
+    return Totals(
         records=sum(row["records"] for row in days),
         delivered=sum(row["delivered"] for row in days),
         spend=exact_sum(row["spend"] for row in days),
