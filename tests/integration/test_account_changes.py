@@ -132,7 +132,7 @@ def run(account, zone):
         RunRequest("sync"),
         SILENT,
         redact=str,
-        code_for_result=code_for_result,
+        exit_code_of=code_for_result,
         clock=clock,
     )
     return code_for_result(report), str(report.error or "")

@@ -28,7 +28,7 @@ def sync(account, *, named=False, command="sync"):
         RunRequest(command, *((day, day) if command != "sync" else ()), named=named),
         SILENT,
         redact=str,
-        code_for_result=code_for_result,
+        exit_code_of=code_for_result,
         clock=lambda: MORNING,
     )
 

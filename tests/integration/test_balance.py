@@ -39,7 +39,7 @@ class Purse:
             RunRequest(command, since, until, dry_run, even_if_not_suspect=even_if_not_suspect),
             SILENT,
             redact=str,
-            code_for_result=code_for_result,
+            exit_code_of=code_for_result,
             clock=self.clock,
         )
         assert report.error is None

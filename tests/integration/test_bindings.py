@@ -41,7 +41,7 @@ def run(account, order=None, /, **changes):
         order or RunRequest("sync"),
         replace(SILENT, say=said.append),
         redact=str,
-        code_for_result=code_for_result,
+        exit_code_of=code_for_result,
         clock=lambda: MORNING,
     )
     return report, said

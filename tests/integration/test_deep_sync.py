@@ -42,7 +42,7 @@ class Sweeper:
             RunRequest("sync", dry_run=dry_run, deep=deep),
             replace(SILENT, say=self.said.append),
             redact=str,
-            code_for_result=code_for_result,
+            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
         return code_for_result(report), report.tally

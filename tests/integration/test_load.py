@@ -1190,7 +1190,7 @@ def test_a_window_that_the_database_refuses_leaves_nothing_of_itself(job, vendor
     else:
         job.execute("ALTER TABLE billing_records ADD CONSTRAINT refuse CHECK (price <> 666)")
     report = job.sync()
-    assert type(report.error).__name__ == "DatabaseFailed"
+    assert type(report.error).__name__ == "DatabaseError"
     assert "9243555100" not in str(report.error)
     assert "666" not in str(report.error)
     assert job.dump() == before

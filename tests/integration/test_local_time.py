@@ -53,7 +53,7 @@ class Clock:
             RunRequest(command, *days, dry_run=dry_run),
             SILENT,
             redact=str,
-            code_for_result=code_for_result,
+            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
         assert report.error is None

@@ -38,7 +38,7 @@ class Nights:
             RunRequest("sync"),
             SILENT,
             redact=str,
-            code_for_result=code_for_result,
+            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
         assert report.error is None

@@ -85,7 +85,7 @@ class Shop:
             RunRequest(command, since, until, deep=deep),
             replace(SILENT, say=say),
             redact=str,
-            code_for_result=code_for_result,
+            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
 

@@ -92,7 +92,7 @@ class Account:
             RunRequest(command, since, until),
             SILENT,
             redact=str,
-            code_for_result=code_for_result,
+            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
         tally = report.tally

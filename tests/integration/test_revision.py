@@ -52,7 +52,7 @@ class Copied:
             RunRequest(command, since, until or since),
             SILENT,
             redact=str,
-            code_for_result=code_for_result,
+            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
         assert code_for_result(report) == code, report.error

@@ -86,7 +86,7 @@ def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahe
             for _ in range(2):
                 listed = {{item.record: item.repeats for item in listed_in(snapshot)}}
                 assert listed == Counter(records(snapshot.day))
-            own = snapshot_day(snapshot.day, spill.whole_day(snapshot.day, records(snapshot.day)).slices)
+            own = snapshot_day(snapshot.day, spool.single_slice_day(snapshot.day, records(snapshot.day)).slices)
             assert (snapshot.digest, snapshot.records, snapshot.distinct, snapshot.spend) == (
                 own.digest, own.records, own.distinct, own.spend
             )
@@ -108,8 +108,8 @@ def test_a_day_without_records_comes_over_as_one():
 @pytest.mark.parametrize(
     ("raised", "caught"),
     [
-        ("OtherDays('those of May', retry_after=7.0)", "OtherDays ('those of May',) 7.0"),
-        ("VendorUnavailable('JSON: HTTP 503')", "VendorUnavailable ('JSON: HTTP 503',) None"),
+        ("DateRangeMismatch('those of May', retry_after=7.0)", "DateRangeMismatch ('those of May',) 7.0"),
+        ("SourceUnavailable('JSON: HTTP 503')", "SourceUnavailable ('JSON: HTTP 503',) None"),
         ("ZeroDivisionError('division')", "ZeroDivisionError ('division',) None"),
         ("ConnectionResetError(104, 'reset')", "ConnectionResetError (104, 'reset') None"),
         ("EOFError()", "EOFError () None"),

@@ -134,7 +134,7 @@ class Laboratory:
                 order,
                 SILENT,
                 redact=str,
-                code_for_result=code_for_result,
+                exit_code_of=code_for_result,
                 clock=lambda: now,
                 hold=lambda *_, **__: nullcontext(),
                 connect=vendor.connect,

@@ -64,7 +64,7 @@ class Account:
             RunRequest("sync"),
             replace(SILENT, step=lambda *_: after_step()),
             redact=str,
-            code_for_result=code_for_result,
+            exit_code_of=code_for_result,
             clock=lambda: MORNING,
             **({} if hold is None else {"hold": hold}),
         )
