@@ -265,14 +265,14 @@ class DayRecords:
         slices: From the day's beginning to its end, without a hole; nearly every day is a single one.
         on_disk: Whether reading them takes memory that they do not take by themselves.
         source: `json` or `csv`.
-        lacking: Attributes that the source does not carry: the stored values stand.
+        missing_fields: Attributes that the source does not carry: the stored values stand.
     """
 
     count: int
     slices: tuple[TimeSlice[list[Record]], ...]
     on_disk: bool = False
     source: str = "json"
-    lacking: frozenset[str] = frozenset()
+    missing_fields: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return self.count
@@ -301,21 +301,21 @@ class WindowData:
     Attributes:
         days: Days of the window with all of their records; a day without records is there, empty.
         rejected: What could not be a record, of these days or of a day that cannot be read.
-        asked: The days the answer reaches over: more than the window's.
+        requested: The days the answer reaches over: more than the window's.
         unsure: Days that the question may not have reached in full: they stay open.
-        doubts: The other days of the window, each with the reason why no answer for it can be taken: what is stored
-            of them stays.
+        unconfirmed_days: The other days of the window, each with the reason why no answer for it is taken. What is
+            stored of them stays.
         largest: Records in the largest answer of the run so far, by source.
         folds: As in `ReadStats`, of the window's records.
         refused: Of the doubts, the days about which the vendor refuses every question.
     """
 
     window: DateRange
-    asked: DateRange
+    requested: DateRange
     days: Mapping[date, DayRecords]
     rejected: tuple[RejectedRecord, ...] = ()
     unsure: frozenset[date] = frozenset()
-    doubts: Mapping[date, str] = field(default_factory=dict)
+    unconfirmed_days: Mapping[date, str] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     folds: Mapping[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
@@ -367,7 +367,7 @@ class RunCounts:
     missing_days: dict[date, str] = field(default_factory=dict)
     largest: dict[str, int] = field(default_factory=dict)
 
-    def counts(self) -> dict[str, int]:
+    def as_dict(self) -> dict[str, int]:
         """The numbers that a run's report and its row in the history show."""
         return {
             "days": self.days,
@@ -378,7 +378,7 @@ class RunCounts:
             "rejected": len(self.rejected),
         }
 
-    def add(self, other: RunCounts) -> None:
+    def merge(self, other: RunCounts) -> None:
         """Count what another tally counted."""
         self.days += other.days
         self.new += other.new

@@ -78,18 +78,18 @@ class PhoneNumber:
         prefix = rf"(?:(?:\+?7|8){_PUNCTUATION})?" if russian else r"\+?"
         self._pattern = re.compile(rf"(?<!\d){prefix}{_PUNCTUATION.join(self.digits)}(?!\d)")
 
-    def is_(self, phone: Any) -> bool:
+    def matches(self, phone: Any) -> bool:
         """Whether this is the number, and nothing else, also where a spreadsheet touched it."""
         text = restore_key(str(phone).strip()) or str(phone)
         return self._pattern.fullmatch(_AROUND.sub("", text)) is not None
 
-    def is_in(self, text: str) -> bool:
+    def occurs_in(self, text: str) -> bool:
         """Whether the text mentions it; a short number is never looked for within a text."""
         return len(self.digits) >= MIN_MENTION_DIGITS and self._pattern.search(text) is not None
 
-    def leave_out(self, text: str) -> str:
+    def remove_from(self, text: str) -> str:
         """The text without it."""
-        return self._pattern.sub(ERASED_MENTION, text) if self.is_in(text) else text
+        return self._pattern.sub(ERASED_MENTION, text) if self.occurs_in(text) else text
 
 
 def redact_payload(

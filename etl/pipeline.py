@@ -69,9 +69,9 @@ def transfer_windows(job: PipelineContext, windows: Sequence[DateRange], total: 
             used = batch.sources
             with log_context(window=batch.window):
                 tally = _load_window(job, batch, snapshots, asked_before, total, sources | used)
-                total.add(tally)
+                total.merge(tally)
                 sources |= used
-                asked_before = batch.asked if batch.days else asked_before
+                asked_before = batch.requested if batch.days else asked_before
                 log.info(
                     "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
                     batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged,
@@ -113,8 +113,8 @@ def _load_window(
             days = compare_window(connection, run.account_id, batch, snapshots, job.rules, snapshot_day)
             outcomes = write_window(connection, run, batch, days, job.rules, asked_before=asked_before, now=job.clock())
             so_far = RunCounts()
-            so_far.add(total)
-            so_far.add(summarise(outcomes, batch, job.rules))
+            so_far.merge(total)
+            so_far.merge(summarise(outcomes, batch, job.rules))
             write_progress(connection, run, so_far, sources)
             written, days_written = outcomes, so_far.days
         return outcomes

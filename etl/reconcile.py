@@ -38,8 +38,8 @@ class ReconciliationPeriod:
         unexplained: `closing - (opening + top_ups - charged) + carried - restated`.
         waits: At its end days were unproven: nothing is known until none are. Then `carried`, `restated` and
             `unexplained` are zero.
-        of_one_run: Whether they are the two ends of one run.
-        under_way: What of a credit charges may be that were made while the runs at both ends fetched.
+        same_run: Whether they are the two ends of one run.
+        in_flight: What of a credit charges may be that were made while the runs at both ends fetched.
     """
 
     opened_at: datetime
@@ -49,8 +49,8 @@ class ReconciliationPeriod:
     top_ups: Decimal
     closing: Decimal
     unexplained: Decimal
-    of_one_run: bool = False
-    under_way: Decimal = Decimal(0)
+    same_run: bool = False
+    in_flight: Decimal = Decimal(0)
     carried: Decimal = Decimal(0)
     restated: Decimal = Decimal(0)
     waits: bool = False
@@ -68,16 +68,16 @@ class ReconciliationPeriod:
     def is_certain(self) -> bool:
         """Whether charges under way cannot be what is unexplained."""
         if self.unexplained > 0:
-            return self.unexplained > self.under_way
-        return self.unexplained < 0 and not self.of_one_run
+            return self.unexplained > self.in_flight
+        return self.unexplained < 0 and not self.same_run
 
     @property
-    def is_of_records(self) -> bool:
+    def explained_by_late_records(self) -> bool:
         """Whether it is a credit that charges on record make by themselves, without a rise of the balance."""
         return 0 < self.unexplained <= self.charged
 
     @property
-    def left_open(self) -> Decimal:
+    def remainder(self) -> Decimal:
         """What a later pair may settle."""
         return self.unexplained + self.restated
 
@@ -107,7 +107,7 @@ class BalanceSummary:
         return self.limit is not None and self.balance < self.limit
 
     @property
-    def is_a_warning(self) -> bool:
+    def needs_attention(self) -> bool:
         """Whether a person should look: money is short, or went where no record tells."""
         return self.is_low or any(pair.unexplained < 0 for pair in self.unexplained)
 
@@ -141,7 +141,7 @@ def reconcile(snapshots: Sequence[BalanceSnapshot], top_ups: Sequence[TopUp]) ->
         )  # fmt: skip
         of_one_run = opening.run_id is not None and opening.run_id == closing.run_id
         if closing.unproven_days or settled is None:
-            pairs.append(ReconciliationPeriod(*amounts, unexplained=Decimal(0), of_one_run=of_one_run, waits=True))
+            pairs.append(ReconciliationPeriod(*amounts, unexplained=Decimal(0), same_run=of_one_run, waits=True))
         else:
             found = difference(settled, closing)
             restated = _not_followed(found, settled, closing)
@@ -149,8 +149,8 @@ def reconcile(snapshots: Sequence[BalanceSnapshot], top_ups: Sequence[TopUp]) ->
                 ReconciliationPeriod(
                     *amounts,
                     unexplained=found - restated,
-                    of_one_run=of_one_run,
-                    under_way=Decimal(0) if of_one_run else sum(
+                    same_run=of_one_run,
+                    in_flight=Decimal(0) if of_one_run else sum(
                         (lost.get(one.run_id, Decimal(0)) for one in (settled, closing)), Decimal(0)
                     ),
                     carried=found - difference(opening, closing),
@@ -185,8 +185,8 @@ def latest_open_period(pairs: Iterable[ReconciliationPeriod]) -> list[Reconcilia
     for pair in pairs:
         if not (pair.is_certain or pair.restated):
             continue
-        earlier = next((one for one in found if one.left_open == -pair.left_open), None)
-        if earlier and (pair.is_of_records or pair.restated or earlier.restated):
+        earlier = next((one for one in found if one.remainder == -pair.remainder), None)
+        if earlier and (pair.explained_by_late_records or pair.restated or earlier.restated):
             found.remove(earlier)
         else:
             found.append(pair)

@@ -146,7 +146,7 @@ def check_vendor(
         recall: Of the account.
     """
     try:
-        balance = client.balance()["balance"]
+        balance = client.get_balance()["balance"]
     except VendorError as error:
         yield CheckResult("token", "", error)
         return
@@ -200,7 +200,7 @@ def detect_date_semantics(client: Client, read_feed: FeedReader, today: date) ->
     """
     wide = DateRange(today - timedelta(days=PROBED_DAYS), today - timedelta(days=1))
     records: list[Record] = []
-    client.billing_data(wide, lambda feed: read_feed(feed, wide, records.extend))
+    client.get_records(wide, lambda feed: read_feed(feed, wide, records.extend))
     by_day: dict[str, set[str]] = {}
     for record in records:
         by_day.setdefault(record.created_at[:10], set()).add(record.created_at)
@@ -211,7 +211,7 @@ def detect_date_semantics(client: Client, read_feed: FeedReader, today: date) ->
     day = max(days, key=lambda one: len(by_day[one.isoformat()]))
     around = DateRange(day - timedelta(days=2), day + timedelta(days=2))
     records.clear()
-    client.billing_data(DateRange(day, day), lambda feed: read_feed(feed, around, records.extend))
+    client.get_records(DateRange(day, day), lambda feed: read_feed(feed, around, records.extend))
     found = {record.created_at for record in records}
     if not found:
         return "excluded"

@@ -112,7 +112,7 @@ def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...
         purge_account(settings, age, named=bool(accounts), dry_run=dry_run, wait=wait)
         for settings in _settings_of_any(options, accounts)
     ]
-    code = LOOK if any(result.kept for result in results) else OK
+    code = LOOK if any(result.blocked for result in results) else OK
     if options.as_json:
         print_json({"accounts": [purge_as_json(result) for result in results], "exit_code": code})
     elif options.verbosity >= 0 or code != OK:

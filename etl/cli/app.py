@@ -53,5 +53,5 @@ def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str | 
     options.verbosity = -1 if quiet else verbose
     options.log_format = log_format
     options.config = config
-    options.journal = is_journal(sys.stderr, os.environ)
+    options.journald = is_journal(sys.stderr, os.environ)
     options.set_up_logs()

@@ -143,7 +143,7 @@ def _reconcile(
         "error": options.redact(str(error)) if error else None,
     }
     if not options.as_json:
-        if options.verbosity >= 0 or error or (news and news.is_a_warning):
+        if options.verbosity >= 0 or error or (news and news.needs_attention):
             text_output.print_balance(settings.account, news, pairs, top_ups, noted=noted, removed=removed)
         if error:
             report_error(options, error)

@@ -58,19 +58,19 @@ def _explain(options: OutputOptions, configuration: Configuration, label: str | 
     """One account's settings as one JSON object: by variable the value and its source; and all that is wrong."""
     from etl.config.loader import default_label, validate_combination
 
-    found = configuration.find(label)
+    found = configuration.resolve(label)
     settings: dict[str, dict[str, Any]] = {}
-    errors = [str(mistake) for mistake in configuration.mistakes(label)]
+    errors = [str(mistake) for mistake in configuration.problems(label)]
     values: dict[str, Any] = {}
     for one in found:
         wrong = None
         try:
-            values[one.setting.name] = one.read()
+            values[one.setting.name] = one.value()
         except ConfigError as error:
             wrong = str(error)
             errors.append(wrong)
         shown = None if wrong else _mask(one, values[one.setting.name])
-        settings[one.setting.variable] = {"value": shown, "source": one.source()} | ({"error": wrong} if wrong else {})
+        settings[one.setting.variable] = {"value": shown, "source": one.origin()} | ({"error": wrong} if wrong else {})
     try:
         validate_combination(values)
     except ConfigError as error:
@@ -93,7 +93,7 @@ def _mask(found: ResolvedSetting, value: Any) -> Any:
         return shown.replace(quote(MASK, safe=""), MASK)
     if found.setting.secret:
         return MASK
-    if found.setting.is_file:
+    if found.setting.secret_file:
         return found.text
     if isinstance(value, date | Decimal) or not isinstance(value, int | float | str):
         return str(value)

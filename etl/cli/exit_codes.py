@@ -74,31 +74,31 @@ class OutputOptions:
 
     Attributes:
         log_format: None leaves it to the settings.
-        journal: Whether systemd's journal reads stderr.
+        journald: Whether systemd's journal reads stderr.
     """
 
     verbosity: int = 0
     log_format: str | None = None
     config: Path | None = None
     as_json: bool = False
-    journal: bool = False
+    journald: bool = False
     redact: Redactor = field(default_factory=Redactor)
 
     @property
-    def speaks_in_logs(self) -> bool:
+    def log_only(self) -> bool:
         """Whether all that is said on stderr is a log line, for a program to read."""
-        return self.log_format == "json" or self.journal
+        return self.log_format == "json" or self.journald
 
     def set_up_logs(self) -> None:
         """Send logs to stderr as it was asked for."""
-        set_up_logs(self.verbosity, self.log_format or "text", self.redact, journal=self.journal)
+        set_up_logs(self.verbosity, self.log_format or "text", self.redact, journal=self.journald)
 
 
 def code_for_result(report: RunResult) -> int:
     """The exit code of a run."""
     if report.error is not None:
         return code_for_error(report.error)
-    return LOOK if report.needs_a_look else OK
+    return LOOK if report.needs_review else OK
 
 
 def code_for_error(error: BillingError) -> int:
@@ -137,7 +137,7 @@ def report_error(options: OutputOptions, error: BillingError, account: str | Non
         account: Whose error it is, where that is not clear.
     """
     details = error if options.verbosity > 1 else None
-    if options.speaks_in_logs:
+    if options.log_only:
         with log_context(**{"account": account} if account else {}):
             logging.getLogger("etl").error("%s", error, exc_info=details)
         return
@@ -174,7 +174,7 @@ def run_command(cli: click.Group, arguments: list[str]) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
-        if options.speaks_in_logs:
+        if options.log_only:
             logging.getLogger("etl").error("%s", error.format_message())
         else:
             error.show()

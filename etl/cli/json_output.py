@@ -40,7 +40,7 @@ def result_as_json(report: RunResult, exit_code: int, redact: Callable[[str], st
         "dry_run": report.dry_run,
         "first_day": windows[0].first if windows else None,
         "last_day": windows[-1].last if windows else None,
-        **tally.counts(),
+        **tally.as_dict(),
         "suspect_days": tally.suspect_days,
         "also_fetched": [{"day": day, "suspect": day in report.also.suspect_days} for day in report.also_fetched],
         "sources": sorted(report.sources),
@@ -147,8 +147,8 @@ def purge_as_json(purged: PurgeResult) -> dict[str, Any]:
         "before": purged.before,
         "dry_run": purged.dry_run,
         "months": [{"month": month, **rows._asdict()} for month, rows in purged.months.items()],
-        "unsettled": purged.unsettled,
-        "kept": [{"month": month, "reason": reason} for month, reason in purged.kept.items()],
+        "unsettled": purged.still_in_lookback,
+        "kept": [{"month": month, "reason": reason} for month, reason in purged.blocked.items()],
     }
 
 

@@ -89,7 +89,7 @@ def sync(
     require_ordered_range(since, until)
     if deep and (since or until):
         raise click.UsageError("--deep takes every day: leave --since and --until out")
-    order = RunRequest("sync", since, until, dry_run, wait, deep, named=bool(accounts))
+    order = RunRequest("sync", since, until, dry_run, wait, deep, explicit_account=bool(accounts))
     return run_accounts(options, order, accounts, metrics_file)
 
 
@@ -117,7 +117,10 @@ def backfill(
 
     require_ordered_range(since, until)
     return run_accounts(
-        options, RunRequest("backfill", since, until, dry_run, wait, named=bool(accounts)), accounts, metrics_file
+        options,
+        RunRequest("backfill", since, until, dry_run, wait, explicit_account=bool(accounts)),
+        accounts,
+        metrics_file,
     )
 
 
@@ -169,7 +172,7 @@ def run_accounts(
     heartbeat = Heartbeat(run_settings.heartbeat_url if watched else None, run_id, options.redact)
     outcomes: list[AccountOutcome] = []
     with log_context(run_id=run_id):
-        heartbeat.begin()
+        heartbeat.start()
         code, patience = BUG, TIMEOUT_SECONDS
         try:
             for label, settings in chosen:
@@ -185,7 +188,7 @@ def run_accounts(
                     _write_metrics(path, outcomes, all_there_are=len(labels) == len(configuration.labels))
                 except Exception as error:  # noqa: BLE001 - the figures are not what the run is for
                     log.warning("the metrics stay as they were: %s", type(error).__name__)
-            heartbeat.end(code, _summary(outcomes, code), patience=patience)
+            heartbeat.finish(code, _summary(outcomes, code), patience=patience)
     if options.as_json:
         documents = [result_as_json(outcome.report, outcome.exit_code, options.redact) for outcome in outcomes]
         print_json({"accounts": documents, "exit_code": code})
@@ -213,7 +216,7 @@ def run_account(
             raise settings
         known = settings
         _require_start(settings)
-        with text_output.progress_listener(quiet=quiet or options.as_json, as_log=options.speaks_in_logs) as watcher:
+        with text_output.progress_listener(quiet=quiet or options.as_json, as_log=options.log_only) as watcher:
             report = run_sync(settings, order, watcher, redact=options.redact, exit_code_of=code_for_result)
     except BillingError as error:
         report.error = error
@@ -224,7 +227,7 @@ def run_account(
         report.error = internal_error(error, options)
     code = code_for_result(report)
     outcomes.append(AccountOutcome(known, report, code))
-    warned = report.balance is not None and report.balance.is_a_warning
+    warned = report.balance is not None and report.balance.needs_attention
     if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK and not warned):
         try:
             text_output.print_result(report)

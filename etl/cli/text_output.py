@@ -166,7 +166,11 @@ def print_balance_notes(account: str, news: BalanceSummary | None) -> None:
                 fg="yellow",
             )
         else:
-            guess = "charges that came on record late, or a top-up" if pair.is_of_records else "probably a top-up"
+            guess = (
+                "charges that came on record late, or a top-up"
+                if pair.explained_by_late_records
+                else "probably a top-up"
+            )
             amount = render_money(pair.unexplained)
             click.echo(
                 f"  an unexplained credit of {amount} {_between(pair)}, {guess}; to note one: billing-etl "
@@ -234,7 +238,7 @@ def print_differences(differences: Iterable[DayDifference], days: int) -> None:
     print_rows(
         "Days that differ",
         ("day", "source", "#missing", "#different", "#surplus"),
-        [(item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.surplus:,}") for item in rows],
+        [(item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.extra:,}") for item in rows],
     )
     click.echo(f"{len(rows)} of {days} days differ; billing-etl backfill --since D --until D mends them")
 
@@ -247,7 +251,7 @@ def print_erasure(results: Sequence[ErasureResult]) -> None:
         if result.masked and found:
             click.echo("  phones are stored masked here: whoever has the same mask is forgotten as well")
     labels = {result.account for result in results}
-    if elsewhere := sorted({label for result in results for label in result.elsewhere} - labels):
+    if elsewhere := sorted({label for result in results for label in result.unchecked_accounts} - labels):
         click.secho(f"not looked at: {', '.join(elsewhere)}; see --account", fg="yellow")
 
 
@@ -300,9 +304,9 @@ def print_purged(results: Sequence[PurgeResult]) -> None:
             click.echo(f"{result.account}: {would}purged, {months}: {counts}; the totals of the months stay")
         else:
             click.echo(f"{result.account}: nothing before {result.before} to purge")
-        for month in result.unsettled:
+        for month in result.still_in_lookback:
             click.echo(f"  {month:%Y-%m} stays: sync still fetches its days again, or days before it are missing")
-        for month, reason in result.kept.items():
+        for month, reason in result.blocked.items():
             click.secho(f"  {month:%Y-%m} stays: {reason}; see billing-etl status", fg="yellow")
 
 

@@ -82,7 +82,7 @@ def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, 
     settings = _settings_of_one(options, accounts)
     try:
         with open_client(settings, options.redact) as client:
-            fields = client.status(record_id)
+            fields = client.get_status(record_id)
     except (AuthenticationError, UnknownRecordError):
         raise
     except VendorError as error:

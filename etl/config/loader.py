@@ -36,12 +36,12 @@ class SettingSource:
     Attributes:
         name: As a person is told of it.
         values: What stands there, by variable.
-        told: Whether a wrong value's message says that it is from there; a variable of the environment tells it itself.
+        named: Whether the message about a wrong value names the source; a variable of the environment needs no source.
     """
 
     name: str
     values: Mapping[str, Any]
-    told: bool = False
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class ResolvedSetting:
     text: str | None
     file: Path | None = None
 
-    def read(self) -> Any:
+    def value(self) -> Any:
         """The value itself.
 
         Raises:
@@ -70,7 +70,7 @@ class ResolvedSetting:
             text = _read_secret(f"{self.setting.variable}_FILE", self.file)
         return None if text is None else _parse(self.setting, text, self.place)
 
-    def source(self) -> str:
+    def origin(self) -> str:
         """Where it comes from, as a person is told of it."""
         return self.place.name if self.file is None else f"{self.place.name}: {self.file}"
 
@@ -78,7 +78,7 @@ class ResolvedSetting:
         """A sentence, if others may read or change the file of a secret."""
         if self.file is not None:
             return _warn_permissions(f"{self.setting.variable}_FILE", self.file)
-        if self.setting.is_file and self.text is not None:
+        if self.setting.secret_file and self.text is not None:
             return _warn_permissions(self.setting.variable, Path(self.text))
         return []
 
@@ -91,59 +91,59 @@ class Configuration:
         file: The TOML file, if there is one.
         credentials: The files that systemd hands over, by variable; those of one account by its label, others by "".
         sections: What the TOML file says of each account.
-        trouble: Why a file could not be read; all accounts wait for that to be mended.
+        error: Why a file could not be read; all accounts wait for that to be mended.
     """
 
     file: Path | None
     environment: Mapping[str, str]
     dotenv: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    of_all: Mapping[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, Any] = field(default_factory=dict)
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    trouble: ConfigError | None = None
+    error: ConfigError | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The accounts of the TOML file."""
         return tuple(self.sections)
 
-    def places(self, label: str | None) -> list[SettingSource]:
+    def sources(self, label: str | None) -> list[SettingSource]:
         """Where the values of an account come from, the strongest place first."""
         of_account = SettingSource(
-            f"{self.file} [accounts.{label}]", _by_variable(self.sections.get(label or "", {})), told=True
+            f"{self.file} [accounts.{label}]", _by_variable(self.sections.get(label or "", {})), named=True
         )
         own_token = {name: of_account.values[name] for name in _TOKEN if name in of_account.values}
         return [
             # One token in the environment cannot be that of several accounts.
-            SettingSource(of_account.name, own_token, told=True),
+            SettingSource(of_account.name, own_token, named=True),
             SettingSource("systemd credential", self.credentials.get(label, {}) if label else {}),
             SettingSource("environment", self.environment),
             SettingSource(str(_DOTENV), self.dotenv),
             SettingSource("systemd credential", self.credentials.get("", {})),
             of_account,
-            SettingSource(str(self.file), _by_variable(self.of_all), told=True),
+            SettingSource(str(self.file), _by_variable(self.shared), named=True),
         ]
 
-    def find(self, label: str | None) -> list[ResolvedSetting]:
+    def resolve(self, label: str | None) -> list[ResolvedSetting]:
         """Every setting of an account, in the order of `SETTINGS`."""
-        places = self.places(label)
+        places = self.sources(label)
         found = [_find(setting, places) for setting in SETTINGS]
         if label is None:
             return found
         place = (
-            SettingSource(f"{self.file} [accounts.{label}]", {}, told=True)
+            SettingSource(f"{self.file} [accounts.{label}]", {}, named=True)
             if label in self.sections
             else SettingSource("--account", {})
         )
         return [ResolvedSetting(one.setting, place, label) if one.setting.name == "account" else one for one in found]
 
-    def mistakes(self, label: str | None) -> Iterator[ConfigError]:
+    def problems(self, label: str | None) -> Iterator[ConfigError]:
         """What stands in the way of an account before any value is looked at: a file, a name, a type."""
-        if self.trouble is not None:
-            yield self.trouble
+        if self.error is not None:
+            yield self.error
         for source in (self.environment, self.dotenv):
             yield from _unknown_variables(source)
-        yield from _mistakes_of_file(f"{_printable(self.file)}: ", self.of_all, own=False, labelled=bool(self.sections))
+        yield from _mistakes_of_file(f"{_printable(self.file)}: ", self.shared, own=False, labelled=bool(self.sections))
         section = self.sections.get(label or "", {})
         yield from _mistakes_of_file(
             f"{_printable(self.file)}: [accounts.{_printable(label)}]: ", section, own=True, labelled=True
@@ -189,16 +189,16 @@ def read_configuration(config_file: Path | None = None) -> Configuration:
 def load_run_settings(configuration: Configuration) -> RunSettings:
     """The settings of the whole run. What is wrong is left out here, and told of with the settings of the accounts."""
     values = {}
-    for one in configuration.find(None):
-        if one.setting.of_run:
+    for one in configuration.resolve(None):
+        if one.setting.global_only:
             with suppress(ConfigError):
-                values[one.setting.name] = one.read()
+                values[one.setting.name] = one.value()
     return RunSettings(**values)
 
 
 def default_label(configuration: Configuration) -> str:
     """What the only account is called."""
-    return next(one.text for one in configuration.find(None) if one.setting.name == "account") or ""
+    return next(one.text for one in configuration.resolve(None) if one.setting.name == "account") or ""
 
 
 def load_account(configuration: Configuration, label: str | None) -> Settings:
@@ -211,9 +211,9 @@ def load_account(configuration: Configuration, label: str | None) -> Settings:
     Raises:
         ConfigError: A setting is wrong or unknown. Only the first one is named.
     """
-    for mistake in configuration.mistakes(label):
+    for mistake in configuration.problems(label):
         raise mistake
-    return replace(_settings_of(configuration.find(label)), labels=frozenset(configuration.labels))
+    return replace(_settings_of(configuration.resolve(label)), labels=frozenset(configuration.labels))
 
 
 def load_settings(config_file: Path | None = None, account: str | None = None) -> Settings:
@@ -286,7 +286,7 @@ def _settings_of(found: Sequence[ResolvedSetting]) -> Settings:
     values = {}
     warnings: list[str] = []
     for one in found:
-        values[one.setting.name] = one.read()
+        values[one.setting.name] = one.value()
         warnings += one.warnings()
     validate_combination(values)
     return Settings(**values, warnings=tuple(warnings))
@@ -384,7 +384,7 @@ def _parse(setting: Setting, text: str, place: SettingSource) -> Any:
     # Outside of the except block, because the error under this one may hold a piece of the text.
     # A URL with an @ may hold a password, whatever it was meant to be; a line with a = may have swallowed the token's.
     shown = "" if setting.secret or "@" in text or "=" in text else f" is {text[:80]!r}, and"
-    origin = f" ({_printable(place.name)})" if place.told else ""
+    origin = f" ({_printable(place.name)})" if place.named else ""
     raise ConfigError(f"{setting.variable}{shown} must be {must}{origin}")
 
 
@@ -427,7 +427,7 @@ def _mistakes_of_file(where: str, part: Mapping[str, Any], *, own: bool, labelle
             yield ConfigError(f"{where}{_printable(key)} must be one text, number or date, or true or false")
         elif labelled and variable == "BILLING_ACCOUNT":
             yield ConfigError(f"{where}account means nothing here: an account is called as its section is")
-        elif own and (_BY_VARIABLE.get(variable) or _BY_FILE[variable]).of_run:
+        elif own and (_BY_VARIABLE.get(variable) or _BY_FILE[variable]).global_only:
             yield ConfigError(
                 f"{where}{_printable(key)} is for all accounts together; write it above the first section"
             )

@@ -46,8 +46,8 @@ class Setting:
         meaning: One line, for `--help`.
         parse: Turns the text into the value, or raises ValueError with what is wrong and the cure.
         secret: Its value is never shown, and may stand in a file named by the variable and `_FILE`.
-        is_file: It names a file that is a secret itself.
-        of_run: It is that of a whole run, whatever the accounts: no account has one of its own.
+        secret_file: It names a file that is a secret itself.
+        global_only: It is that of a whole run, whatever the accounts: no account has one of its own.
     """
 
     name: str
@@ -55,8 +55,8 @@ class Setting:
     meaning: str
     parse: Callable[[str], Any]
     secret: bool = False
-    is_file: bool = False
-    of_run: bool = False
+    secret_file: bool = False
+    global_only: bool = False
 
     @property
     def variable(self) -> str:
@@ -321,7 +321,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting("auto_migrate", "true", "sync creates or migrates the schema first", _parse_bool),
     Setting("phones", "plain", "how phones are stored: plain, masked or keyed", _one_of("plain", "masked", "keyed")),
-    Setting("phones_key_file", None, "the key of keyed phones, at least 32 bytes", _read_key, is_file=True),
+    Setting("phones_key_file", None, "the key of keyed phones, at least 32 bytes", _read_key, secret_file=True),
     Setting("codes", "keep", "whether codes are stored: keep or drop", _one_of("keep", "drop")),
     Setting(
         "low_balance",
@@ -329,13 +329,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "a balance below it is a warning; none unless set",
         _number(Decimal, -1_000_000_000, 1_000_000_000, "an amount"),
     ),
-    Setting("log_format", "text", "of the lines on stderr: text or json", _one_of("text", "json"), of_run=True),
+    Setting("log_format", "text", "of the lines on stderr: text or json", _one_of("text", "json"), global_only=True),
     Setting(
         "metrics_file",
         None,
         "where the figures of a run go for Prometheus; no file unless set",
         _parse_file,
-        of_run=True,
+        global_only=True,
     ),
     Setting(
         "heartbeat_url",
@@ -343,7 +343,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "is told when a run begins and how it ends, as Healthchecks has it; a secret",
         _parse_heartbeat_url,
         secret=True,
-        of_run=True,
+        global_only=True,
     ),
     Setting("keep_runs", "400", "days a run stays in the history", _number(int, 1, 36_500, "a whole number of days")),
     Setting(

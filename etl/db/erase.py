@@ -34,15 +34,15 @@ class ErasureSubject:
 
     Attributes:
         number: In clear.
-        stored_as: What stands in place of the number in the account's form.
+        stored_forms: What stands in place of the number in the account's form.
     """
 
     number: PhoneNumber
-    stored_as: Collection[str]
+    stored_forms: Collection[str]
 
-    def is_(self, phone: Any) -> bool:
+    def matches(self, phone: Any) -> bool:
         """Whether a stored phone is theirs."""
-        return phone in self.stored_as or self.number.is_(phone)
+        return phone in self.stored_forms or self.number.matches(phone)
 
 
 def erase_person(connection: Connection, account_id: int, person: ErasureSubject, now: datetime) -> dict[str, int]:
@@ -102,10 +102,10 @@ def _rows_of(connection: Connection, table: Table, account_id: int, person: Eras
     found = connection.execute(
         select(table).where(
             column.account_id == account_id,
-            or_(column.phone.in_(person.stored_as), column.phone.like(_like_pattern(person.number))),
+            or_(column.phone.in_(person.stored_forms), column.phone.like(_like_pattern(person.number))),
         )
     )
-    return [row for row in found if person.is_(row.phone)]
+    return [row for row in found if person.matches(row.phone)]
 
 
 def _like_pattern(number: PhoneNumber) -> str:
@@ -164,7 +164,7 @@ def _remove_mentions(
     ).all()
     changed: list[date | None] = []
     for when, *values, words in found:
-        if (clean := number.leave_out(words)) != words:
+        if (clean := number.remove_from(words)) != words:
             of_row = [column == value for column, value in zip(keys, values, strict=True)]
             connection.execute(update(table).where(*of_row).values({name: clean}))
             changed.append(when)
@@ -195,9 +195,9 @@ def _erase_rejected(connection: Connection, account_id: int, person: ErasureSubj
 
 
 def _concerns(payload: str, person: ErasureSubject) -> bool:
-    if person.number.is_in(payload):
+    if person.number.occurs_in(payload):
         return True
     with suppress(ValueError, RecursionError):
         value = json.loads(payload)
-        return isinstance(value, dict) and person.is_(value.get("phone"))
+        return isinstance(value, dict) and person.matches(value.get("phone"))
     return False

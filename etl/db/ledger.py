@@ -73,7 +73,7 @@ class LedgerEntry:
     suspect: bool
     purged: bool = False
 
-    def says(self, snapshot: DaySnapshot) -> bool:
+    def matches(self, snapshot: DaySnapshot) -> bool:
         """Whether the ledger has the day as the snapshot shows it."""
         return (self.digest, self.records, self.spend) == (snapshot.digest, snapshot.records, snapshot.spend)
 
@@ -234,7 +234,7 @@ def upsert_day(
 ) -> None:
     """Store what a day now amounts to. A day once closed stays closed; one that changes after that is restated."""
     values: dict[str, Any] = {"suspect_since": None, "suspect_reason": None}
-    if before is None or not before.says(snapshot):
+    if before is None or not before.matches(snapshot):
         values |= {
             "digest": snapshot.digest, "records": snapshot.records, "spend": snapshot.spend,
             "source": source, "stored_at": now,
@@ -366,7 +366,7 @@ def finish_run(
 
 def _counts(tally: RunCounts, sources: Iterable[str]) -> dict[str, Any]:
     return {
-        **tally.counts(),
+        **tally.as_dict(),
         "sources": ",".join(sorted(sources)),
         "suspect_days": len(tally.suspect_days),
         **{f"largest_{source}": records for source, records in tally.largest.items() if records},

@@ -44,14 +44,14 @@ class PurgePlan:
     Attributes:
         months: First days of the months to purge, in order.
         purged: Of those that were purged before; a purge that was killed may have left rows of them.
-        unsettled: Those that the lookback still reaches, or that lie behind a day that is missing.
-        kept: By first day, those that stay until somebody mends them, and why.
+        still_in_lookback: Those that the lookback still reaches, or that lie behind a day that is missing.
+        blocked: By first day, those that stay until somebody mends them, and why.
     """
 
     months: list[date] = field(default_factory=list)
     purged: list[date] = field(default_factory=list)
-    unsettled: list[date] = field(default_factory=list)
-    kept: dict[date, str] = field(default_factory=dict)
+    still_in_lookback: list[date] = field(default_factory=list)
+    blocked: dict[date, str] = field(default_factory=dict)
 
 
 class RowCountsByTable(NamedTuple):
@@ -81,9 +81,9 @@ def plan_purge(days: Iterable[LedgerDay], *, settled_through: date | None, retir
         elif trouble := next(
             filter(None, (_blocker(day, known.get(day)) for day in DateRange(begins, ends).days())), None
         ):
-            plan.kept[first] = trouble
+            plan.blocked[first] = trouble
         elif not retired and (settled_through is None or ends > settled_through):
-            plan.unsettled.append(first)
+            plan.still_in_lookback.append(first)
         else:
             plan.months.append(first)
     return plan

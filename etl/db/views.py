@@ -99,14 +99,14 @@ def _amount_columns(format_: str, parts: tuple[str, ...]) -> str:
 
 def _amount_column_names(words: SqlExpressions, column: str) -> tuple[str, ...]:
     """The columns that `_amount_columns` made of an amount."""
-    return tuple(f"{column}_{number}" for number, _ in enumerate(words.parts(column)))
+    return tuple(f"{column}_{number}" for number, _ in enumerate(words.split_amount(column)))
 
 
 def _billing(words: SqlExpressions, records: str = "billing_records") -> str:
     return f"""SELECT a.label AS account, r.created_at, r.created_at_utc, {words.day_of.format("r.created_at")} AS day,
   r.phone, r.code_auth, r.status, r.status_info,
-  {words.money("r.price")} AS price, r.repeats,
-  {words.money("r.price", "r.repeats")} AS amount,
+  {words.total("r.price")} AS price, r.repeats,
+  {words.total("r.price", "r.repeats")} AS amount,
   {words.is_true("r.status = 1")} AS delivered,
   {_numbering_lookup(words, "operator")} AS operator,
   {_numbering_lookup(words, "region")} AS region,
@@ -121,8 +121,8 @@ def _daily_spend(words: SqlExpressions) -> str:
   {words.integer.format("SUM(r.repeats)")} AS records,
   {words.integer.format(_DELIVERED)} AS delivered,
   {words.integer.format(f"SUM(r.repeats) - {_DELIVERED}")} AS failed,
-  {words.money("r.price", "r.repeats", total=True)} AS spend,
-  {words.money("r.price", "(r.repeats - 1)", total=True)} AS repeated_spend,
+  {words.total("r.price", "r.repeats", total=True)} AS spend,
+  {words.total("r.price", "(r.repeats - 1)", total=True)} AS repeated_spend,
   {_DAY_STATE} AS day_state
 {_join_day(words)}
 GROUP BY a.label, {day}, d.suspect_since, d.first_closed_at, d.day, s.settled_through"""
@@ -130,9 +130,9 @@ GROUP BY a.label, {day}, d.suspect_since, d.first_closed_at, d.day, s.settled_th
 
 def _monthly_spend(words: SqlExpressions) -> str:
     month, restated_month = words.month_of.format("r.created_at"), words.month_of.format("j.day")
-    price, delta = words.parts("r.price"), words.parts("j.delta")
+    price, delta = words.split_amount("r.price"), words.split_amount("j.delta")
     spend, restated = (
-        words.shown(*(f"SUM({part})" for part in _amount_column_names(words, name)))
+        words.join_amount(*(f"SUM({part})" for part in _amount_column_names(words, name)))
         for name in ("m.spend", "m.restated")
     )
     return f"""SELECT a.label AS account, m.month,
@@ -152,8 +152,8 @@ FROM (
   FROM restatements j
   GROUP BY j.account_id, {restated_month}
   UNION ALL
-  SELECT p.account_id, p.month, p.records, p.delivered, {_amount_columns("{part}", words.parts("p.spend"))},
-    {_amount_columns("{part}", words.parts("p.restated"))}
+  SELECT p.account_id, p.month, p.records, p.delivered, {_amount_columns("{part}", words.split_amount("p.spend"))},
+    {_amount_columns("{part}", words.split_amount("p.restated"))}
   FROM purged_months p
 ) m
 JOIN accounts a ON a.id = m.account_id
@@ -165,12 +165,12 @@ def _delivery_by_operator(words: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, o.day, o.operator,
   {words.integer.format("o.records")} AS records,
   {words.integer.format("o.delivered")} AS delivered,
-  {words.rate("o.delivered", "o.records")} AS delivery_rate,
-  {words.shown(*spend)} AS spend,
-  CASE WHEN o.delivered > 0 THEN {words.shared(spend, "o.delivered")} END AS cost_per_delivery
+  {words.ratio("o.delivered", "o.records")} AS delivery_rate,
+  {words.join_amount(*spend)} AS spend,
+  CASE WHEN o.delivered > 0 THEN {words.divide(spend, "o.delivered")} END AS cost_per_delivery
 FROM (
   SELECT r.account_id, r.day, r.operator, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
-    {_amount_columns("SUM({part} * r.repeats) AS spend_{}", words.parts("r.price"))}
+    {_amount_columns("SUM({part} * r.repeats) AS spend_{}", words.split_amount("r.price"))}
   FROM (
     SELECT r.account_id, {words.day_of.format("r.created_at")} AS day, {operator} AS operator,
       r.status, r.repeats, r.price
@@ -184,9 +184,9 @@ JOIN accounts a ON a.id = o.account_id"""
 
 def _restated_days(words: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, d.day, d.first_closed_at, d.restated_at,
-  {words.money("d.first_closed_spend")} AS spend_before,
-  {words.money("d.spend")} AS spend_after,
-  {words.difference("d.spend", "d.first_closed_spend")} AS delta
+  {words.total("d.first_closed_spend")} AS spend_before,
+  {words.total("d.spend")} AS spend_after,
+  {words.subtract("d.spend", "d.first_closed_spend")} AS delta
 FROM synced_days d
 JOIN accounts a ON a.id = d.account_id
 WHERE d.restated_at IS NOT NULL"""
@@ -198,7 +198,7 @@ WAITS: Final = "waits for days"
 
 def _balance_proof(words: SqlExpressions) -> str:
     """Consecutive snapshots; what is unexplained is counted from the last snapshot without an unproven day."""
-    numbers = range(len(words.parts("")))
+    numbers = range(len(words.split_amount("")))
 
     def parts(of: Callable[[int], str]) -> tuple[str, ...]:
         return tuple(of(number) for number in numbers)
@@ -207,11 +207,11 @@ def _balance_proof(words: SqlExpressions) -> str:
         between = f"t.account_id = p.account_id AND t.at > p.{since} AND t.at <= p.closed_at"
         return _amount_columns(
             f"COALESCE((SELECT SUM({{part}}) FROM balance_top_ups t WHERE {between}), 0) AS {name}_{{}}",
-            words.parts("t.amount"),
+            words.split_amount("t.amount"),
         )
 
     def restated_since(column: str, name: str) -> str:
-        ends = (words.parts(f"p.{end}_{column}") for end in ("closing", "since"))
+        ends = (words.split_amount(f"p.{end}_{column}") for end in ("closing", "since"))
         changes = tuple(f"{closing} - {since}" for closing, since in zip(*ends, strict=True))
         return _amount_columns(f"COALESCE({{part}}, 0) AS {name}_{{}}", changes)
 
@@ -224,7 +224,7 @@ def _balance_proof(words: SqlExpressions) -> str:
     difference, rose, fell = (_amount_column_names(words, f"d.{name}") for name in ("difference", "rose", "fell"))
 
     def above_zero(amount: tuple[str, ...]) -> str:
-        return words.positive(*amount)
+        return words.is_positive(*amount)
 
     def negative(amount: tuple[str, ...]) -> tuple[str, ...]:
         return parts(lambda n: f"(0 - {amount[n]})")
@@ -255,13 +255,13 @@ def _balance_proof(words: SqlExpressions) -> str:
         return f"CASE WHEN e.waits = 0 THEN {amount} END"
 
     return f"""SELECT a.label AS account, e.opened_at, e.closed_at,
-  {words.shown(*_amount_column_names(words, "e.opening"))} AS opening,
-  {words.shown(*_amount_column_names(words, "e.closing"))} AS closing,
-  {words.shown(*_amount_column_names(words, "e.charged"))} AS charged,
-  {words.shown(*_amount_column_names(words, "e.top_ups"))} AS top_ups,
-  {settled(words.shown(*_amount_column_names(words, "e.carried")))} AS carried,
-  {settled(words.shown(*_amount_column_names(words, "e.restated")))} AS restated,
-  {settled(words.shown(*unexplained))} AS unexplained,
+  {words.join_amount(*_amount_column_names(words, "e.opening"))} AS opening,
+  {words.join_amount(*_amount_column_names(words, "e.closing"))} AS closing,
+  {words.join_amount(*_amount_column_names(words, "e.charged"))} AS charged,
+  {words.join_amount(*_amount_column_names(words, "e.top_ups"))} AS top_ups,
+  {settled(words.join_amount(*_amount_column_names(words, "e.carried")))} AS carried,
+  {settled(words.join_amount(*_amount_column_names(words, "e.restated")))} AS restated,
+  {settled(words.join_amount(*unexplained))} AS unexplained,
   CASE
     WHEN e.waits = 1 THEN '{WAITS}'
     WHEN {above_zero(unexplained)} THEN 'unexplained credit'
@@ -282,7 +282,7 @@ FROM (
     FROM (
       SELECT p.account_id, p.opened_at, p.closed_at,
         CASE WHEN p.unproven_days = 0 AND p.since IS NOT NULL THEN 0 ELSE 1 END AS waits,
-        {", ".join(_amount_columns(f"{{part}} AS {amount}_{{}}", words.parts(f"p.{amount}")) for amount in amounts)},
+        {", ".join(_amount_columns(f"{{part}} AS {name}_{{}}", words.split_amount(f"p.{name}")) for name in amounts)},
         {restated_since("up", "rose")}, {restated_since("down", "fell")},
         {paid_in("opened_at", "top_ups")}, {paid_in("since", "paid_in")}
       FROM (

@@ -63,7 +63,7 @@ class Client:
         """Seconds by which this machine's clock is ahead of the vendor's, once an answer told."""
         return self._transport.clock_skew
 
-    def billing_data(self, asked: DateRange, read: Callable[[Feed], T]) -> T:
+    def get_records(self, asked: DateRange, read: Callable[[Feed], T]) -> T:
         """What `read` makes of the records of the days asked for.
 
         Args:
@@ -77,12 +77,12 @@ class Client:
         fetch = partial(self._read_records, "POST", "post_billing_data", read, dates)
         return self._ask("post_billing_data", fetch)
 
-    def newest_records(self, count: int, read: Callable[[Feed], T]) -> T:
+    def get_newest_records(self, count: int, read: Callable[[Feed], T]) -> T:
         """What `read` makes of the last records that the vendor has.
 
         Args:
             count: From 1 to MAX_NEWEST_RECORDS; an account with fewer records has all of them listed.
-            read: As for `billing_data`.
+            read: As for `get_records`.
 
         Raises:
             ValueError: The count lies outside of these limits.
@@ -95,7 +95,7 @@ class Client:
         fetch = partial(self._read_records, "GET", f"get_billing_record/{count}", read)
         return self._ask("get_billing_record", fetch)
 
-    def billing_csv(self, start: date, read: Callable[[BinaryIO], T]) -> T:
+    def get_export(self, start: date, read: Callable[[BinaryIO], T]) -> T:
         """What `read` makes of the export of all records since a day.
 
         Args:
@@ -116,7 +116,7 @@ class Client:
 
         return self._ask("get_billing_csv", fetch)
 
-    def balance(self) -> dict[str, Any]:
+    def get_balance(self) -> dict[str, Any]:
         """The account's balance and limits.
 
         Source: the vendor's reference, `get_balance`: `{"balance": 5.0, "price": 0.2, "balance_limit": 0.0}`.
@@ -130,7 +130,7 @@ class Client:
 
         return self._ask("get_balance", fetch)
 
-    def status(self, record_id: str) -> dict[str, Any]:
+    def get_status(self, record_id: str) -> dict[str, Any]:
         """One authorisation as the vendor has it now, its numbers exact.
 
         Args:

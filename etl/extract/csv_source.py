@@ -49,7 +49,7 @@ class _Export:
     def days(self, window: DateRange) -> dict[date, DayRecords]:
         """The records of some of the days wanted."""
         days = self.spill.days(window)
-        return {day: replace(records, source="csv", lacking=self.lacking) for day, records in days.items()}
+        return {day: replace(records, source="csv", missing_fields=self.lacking) for day, records in days.items()}
 
     def day(self, day: date) -> DayRecords:
         """The records of one of the days wanted."""
@@ -304,7 +304,7 @@ class CsvSource:
                 raise DateRangeMismatch(f"{describe_range(survey)} in place of those since {start}")
             return _Export(wanted, survey, spill, ATTRIBUTES - feed.fields)
 
-        export = self._client.billing_csv(start, read)
+        export = self._client.get_export(start, read)
         self._sizes.note(export.survey)
         return export
 

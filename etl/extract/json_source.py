@@ -355,10 +355,10 @@ class JsonSource:
             if days_left_out(wanted.days(), asked, survey).issuperset(wanted.days()) and not survey.kept:
                 raise DateRangeMismatch(f"{describe_range(survey)} in place of {asked}")
             lacking = ATTRIBUTES - feed.fields
-            days = {day: replace(records, lacking=lacking) for day, records in spill.days(wanted).items()}
+            days = {day: replace(records, missing_fields=lacking) for day, records in spill.days(wanted).items()}
             return _JsonAnswer(asked, survey, days)
 
-        answer = self._client.billing_data(asked, read)
+        answer = self._client.get_records(asked, read)
         self._sizes.note(answer.survey)
         return answer
 
@@ -374,7 +374,7 @@ def _union(day: date, answers: list[_JsonAnswer]) -> _JsonAnswer:
     for answer in answers:
         records |= Counter(answer.days[day].records())
         rejected |= dict.fromkeys(answer.survey.rejected)
-    lacking = frozenset[str]().union(*(answer.days[day].lacking for answer in answers))
+    lacking = frozenset[str]().union(*(answer.days[day].missing_fields for answer in answers))
     surveys = [answer.survey for answer in answers]
     merged = replace(
         surveys[0],
@@ -386,4 +386,6 @@ def _union(day: date, answers: list[_JsonAnswer]) -> _JsonAnswer:
         folds={record: fold for survey in surveys for record, fold in survey.folds.items()},
     )
     asked = DateRange(min(answer.asked.first for answer in answers), max(answer.asked.last for answer in answers))
-    return _JsonAnswer(asked, merged, {day: replace(single_slice_day(day, list(records.elements())), lacking=lacking)})
+    return _JsonAnswer(
+        asked, merged, {day: replace(single_slice_day(day, list(records.elements())), missing_fields=lacking)}
+    )

@@ -101,7 +101,7 @@ class Source:
         """
         return self._batch(window, self._fetch_csv(window))
 
-    def serves(self, day: date) -> bool:
+    def has_data_for(self, day: date) -> bool:
         """Whether the vendor still lists a record of a day. The export is used only where JSON fails altogether.
 
         Args:
@@ -356,7 +356,7 @@ class Source:
             return Newest(Counter(kept), survey.listed, MAX_NEWEST_RECORDS)
 
         try:
-            return self._client.newest_records(MAX_NEWEST_RECORDS, read)
+            return self._client.get_newest_records(MAX_NEWEST_RECORDS, read)
         except AuthenticationError:
             raise
         except VendorError as error:

@@ -80,7 +80,7 @@ class DayDiff:
     unchanged: int = 0
 
     @property
-    def returned(self) -> int:
+    def is_returned(self) -> int:
         """How many of the updates bring a withdrawn record back."""
         return sum(update.row.withdrawn for update in self.updates)
 
@@ -94,14 +94,14 @@ class RowCounts:
 
     Attributes:
         new: Records that come in, or back.
-        multiplied: Of the changed ones, those that are listed more often than before.
+        duplicated: Of the changed ones, those that are listed more often than before.
     """
 
     new: int = 0
     changed: int = 0
     withdrawn: int = 0
     unchanged: int = 0
-    multiplied: int = 0
+    duplicated: int = 0
 
     @property
     def current(self) -> int:
@@ -110,12 +110,12 @@ class RowCounts:
 
     def add(self, change: DayDiff) -> None:
         """Count what becomes of one slice."""
-        returned = change.returned
+        returned = change.is_returned
         self.new += len(change.inserts) + returned
         self.changed += len(change.updates) - returned
         self.withdrawn += len(change.withdrawals)
         self.unchanged += change.unchanged
-        self.multiplied += sum(
+        self.duplicated += sum(
             not update.row.withdrawn and update.repeats > update.row.repeats for update in change.updates
         )
 
@@ -274,6 +274,6 @@ def doubt(rows: RowCounts, *, max_withdrawn_share: Decimal) -> str | None:
         return None
     if withdrawn > max_withdrawn_share * current:
         return f"{withdrawn} of {current} records are gone"
-    if rows.multiplied > MAX_DUPLICATED_SHARE * current:
-        return f"{rows.multiplied} of {current} records are listed more often than before"
+    if rows.duplicated > MAX_DUPLICATED_SHARE * current:
+        return f"{rows.duplicated} of {current} records are listed more often than before"
     return None

@@ -46,16 +46,16 @@ class LoadPolicy:
         zone: Of the vendor's wall clock.
         lookback: Closed days that are fetched again every night.
         max_withdrawn_share: Of a day's records that may vanish before the day is suspect.
-        thorough: Compare with the records themselves, even where the ledger's digest says nothing changed.
-        accepted: Days whose answer is taken however implausible it is.
+        full_compare: Compare with the records themselves, even where the ledger's digest says nothing changed.
+        accepted_days: Days whose answer is taken however implausible it is.
     """
 
     today: date
     zone: tzinfo
     lookback: int
     max_withdrawn_share: Decimal
-    thorough: bool = False
-    accepted: frozenset[date] = frozenset()
+    full_compare: bool = False
+    accepted_days: frozenset[date] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,15 @@ class DayOutcome:
 
     Attributes:
         records: How many the vendor lists, repeats included.
-        closed_before: Whether the ledger had it as whole already.
-        doubt: Why the change is not believed; then nothing of it is stored.
+        was_closed: Whether the ledger had it as whole already.
+        rejection_reason: Why the change is not believed; then nothing of it is stored.
     """
 
     day: date
     records: int
-    closed_before: bool
+    was_closed: bool
     rows: RowCounts
-    doubt: str | None = None
+    rejection_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +80,29 @@ class DayComparison:
     """What the comparison of one day came to.
 
     Attributes:
-        before: What the ledger has of the day.
+        ledger_entry: What the ledger has of the day.
         changes: Slice by slice, those of a large day worked out anew each time they are asked for; none where the
             ledger's digest already said that nothing changed.
-        doubt: Why they are not believed.
+        rejection_reason: Why they are not believed.
         unknown: There is no answer to compare with: the day stays as it is.
         wrong_utc: Stored rows with a wrong time in UTC.
     """
 
     snapshot: DaySnapshot
-    before: LedgerEntry | None
+    ledger_entry: LedgerEntry | None
     changes: Iterable[DayDiff]
     rows: RowCounts
-    doubt: str | None = None
+    rejection_reason: str | None = None
     wrong_utc: int = 0
     unknown: bool = False
 
     def outcome(self) -> DayOutcome:
         """All of it that is small."""
-        closed = self.before is not None and self.before.closed
+        closed = self.ledger_entry is not None and self.ledger_entry.closed
         # A row that differs in its time in UTC alone was counted as unchanged.
         repaired = min(self.wrong_utc, self.rows.unchanged)
         rows = replace(self.rows, changed=self.rows.changed + repaired, unchanged=self.rows.unchanged - repaired)
-        return DayOutcome(self.snapshot.day, self.snapshot.records, closed, rows, self.doubt)
+        return DayOutcome(self.snapshot.day, self.snapshot.records, closed, rows, self.rejection_reason)
 
 
 def compare_window(
@@ -118,25 +118,25 @@ def compare_window(
     quarantine = Quarantine(batch.rejected)
     for snapshot in snapshots:
         before = ledger.get(snapshot.day)
-        if snapshot.day in batch.doubts:
+        if snapshot.day in batch.unconfirmed_days:
             continue
         if before and before.purged:
             continue  # all that the vendor lists would look late
         if before and before.closed and snapshot.day in batch.unsure:
             continue  # it is whole already, and this answer may not be
-        if before and before.digest == snapshot.digest and not rules.thorough:
+        if before and before.digest == snapshot.digest and not rules.full_compare:
             compared = DayComparison(snapshot, before, (), RowCounts(unchanged=snapshot.distinct))
         else:
-            unshown = _Unshown(batch.days[snapshot.day].lacking, quarantine.keys(snapshot.day))
+            unshown = _Unshown(batch.days[snapshot.day].missing_fields, quarantine.keys(snapshot.day))
             compared = _compare_day(connection, account_id, snapshot, before, unshown, rules, identify)
         folds = _folds_of(batch, snapshot.day)
-        if before and compared.doubt is None and (rules.thorough or folds):
-            wrong = count_wrong(connection, account_id, snapshot.day, rules.zone, folds, every_row=rules.thorough)
+        if before and compared.rejection_reason is None and (rules.full_compare or folds):
+            wrong = count_wrong(connection, account_id, snapshot.day, rules.zone, folds, every_row=rules.full_compare)
             compared = replace(compared, wrong_utc=wrong)
         yield compared
     # Nothing is known of these: what is stored stays, and there is nothing in the answer that anybody could accept.
     # Days that are over and were never whole simply stay open.
-    for day, reason in batch.doubts.items():
+    for day, reason in batch.unconfirmed_days.items():
         before = ledger.get(day)
         if before and (before.closed or day >= rules.today) and not before.purged:
             empty, refused = identify(day, single_slice_day(day, []).slices), day in batch.refused
@@ -191,7 +191,7 @@ def _compare_day(
         snapshot = replace(snapshot, digest=before.digest, records=before.records, spend=before.spend)
     # What the vendor said before as well is no news to be doubted, however much the rows were tampered with.
     news = before is None or before.digest != snapshot.digest
-    doubted = news and snapshot.day not in rules.accepted
+    doubted = news and snapshot.day not in rules.accepted_days
     reason = doubt(rows, max_withdrawn_share=rules.max_withdrawn_share) if doubted else None
     return DayComparison(snapshot, before, changes, rows, reason)
 
@@ -248,13 +248,13 @@ def write_window(
         outcomes.append(compared.outcome())
     raise_revision(connection, run.account_id, changed)
     if batch.days:  # else the answer was about other days altogether
-        taken = {outcome.day for outcome in outcomes if outcome.doubt is None}
+        taken = {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
         sync_rejects(
             connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
-            days=taken, asked=batch.asked, asked_before=asked_before, now=now,
+            days=taken, asked=batch.requested, asked_before=asked_before, now=now,
         )  # fmt: skip
     # A day that a person takes may lie anywhere: it begins no history.
-    first = None if rules.accepted else batch.window.first
+    first = None if rules.accepted_days else batch.window.first
     advance_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone)
     return outcomes
 
@@ -263,11 +263,11 @@ def _write_day(
     connection: Connection, run: RunHandle, batch: WindowData, compared: DayComparison, rules: LoadPolicy, now: datetime
 ) -> bool:
     """Write what differs of a day; whether anything did."""
-    snapshot, before = compared.snapshot, compared.before
+    snapshot, before = compared.snapshot, compared.ledger_entry
     if compared.unknown:
         return False
-    if compared.doubt is not None:
-        mark_suspect(connection, run, snapshot.day, compared.doubt, now)
+    if compared.rejection_reason is not None:
+        mark_suspect(connection, run, snapshot.day, compared.rejection_reason, now)
         return before is not None and not before.suspect
     # A row that was mended to what the ledger knows is no news of the vendor's.
     restated = before is not None and before.closed and before.digest != snapshot.digest
@@ -279,10 +279,10 @@ def _write_day(
             write_restatements(connection, run, change, now=now)
     folds = _folds_of(batch, snapshot.day)
     if compared.wrong_utc or (changed and folds):  # new rows stand at the first reading
-        correct(connection, run.account_id, snapshot.day, rules.zone, folds, every_row=rules.thorough, now=now)
+        correct(connection, run.account_id, snapshot.day, rules.zone, folds, every_row=rules.full_compare, now=now)
         changed = True
     closes = snapshot.day < rules.today and snapshot.day not in batch.unsure
-    if before is None or not before.says(snapshot) or before.suspect or (closes and not before.closed):
+    if before is None or not before.matches(snapshot) or before.suspect or (closes and not before.closed):
         upsert_day(connection, run, snapshot, before, source=batch.days[snapshot.day].source, closes=closes, now=now)
         changed = True
     return changed
@@ -291,17 +291,17 @@ def _write_day(
 def summarise(outcomes: Sequence[DayOutcome], batch: WindowData, rules: LoadPolicy) -> RunCounts:
     """How the rows and days of a window ended."""
     tally = RunCounts()
-    known = {outcome.day for outcome in outcomes if outcome.closed_before or outcome.doubt}
-    reasons = dict.fromkeys(batch.unsure, "the question may not have reached all of it") | dict(batch.doubts)
+    known = {outcome.day for outcome in outcomes if outcome.was_closed or outcome.rejection_reason}
+    reasons = dict.fromkeys(batch.unsure, "the question may not have reached all of it") | dict(batch.unconfirmed_days)
     tally.missing_days = {
         day: reason
         for day, reason in sorted(reasons.items())
-        if day not in known and (day < rules.today or day in batch.doubts)
+        if day not in known and (day < rules.today or day in batch.unconfirmed_days)
     }
     tally.largest = dict(batch.largest)
     for outcome in outcomes:
         tally.days += 1
-        if outcome.doubt is not None:
+        if outcome.rejection_reason is not None:
             tally.suspect_days.append(outcome.day)
             continue
         tally.new += outcome.rows.new

@@ -44,7 +44,7 @@ class PlanRange:
     line: int
 
     @property
-    def owner(self) -> tuple[str, str]:
+    def assignee(self) -> tuple[str, str]:
         """What the views tell of a number: two ranges of one owner never contradict each other."""
         return self.operator, self.region
 

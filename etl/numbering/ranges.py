@@ -50,7 +50,7 @@ def _narrowest(ranges: Sequence[PlanRange]) -> PlanRange | None:
         (each for each in ranges if each.last - each.first == width), key=lambda each: (each.source.name, each.line)
     )
     for other in others:
-        if other.owner != best.owner:
+        if other.assignee != best.assignee:
             raise ConfigError(
                 f"{other.source.name}, line {other.line}: the same numbers as in {best.source.name}, line {best.line}, "
                 "for another operator or region; mend the file"

@@ -38,12 +38,12 @@ class Heartbeat:
         self._redact = redact
         self._begun: _BackgroundPost | None = None
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Say that the run begins, while it does."""
         if self._url is not None:
             self._begun = _BackgroundPost(ping_url(self._url, "start", self._run_id), "")
 
-    def end(self, exit_code: int, summary: str, *, patience: float = TIMEOUT_SECONDS) -> None:
+    def finish(self, exit_code: int, summary: str, *, patience: float = TIMEOUT_SECONDS) -> None:
         """Say how the run ended, and wait until that was heard.
 
         Args:

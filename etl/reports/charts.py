@@ -32,23 +32,23 @@ class Palette:
     Attributes:
         main: Where one colour does.
         accounts: One after another; from the first again where there are more accounts.
-        rise: Of what adds to a bill or a balance.
-        fall: Of what takes from it.
+        increase: Of what adds to a bill or a balance.
+        decrease: Of what takes from it.
         states: As DAY_STATES.
     """
 
     main: str
     accounts: tuple[str, ...]
-    rise: str
-    fall: str
+    increase: str
+    decrease: str
     states: tuple[str, str, str, str]
 
 
 PLAIN: Final = Palette(
     main="#2f6690",
     accounts=("#2f6690", "#d08c3f", "#4f8f6b", "#8a6fa8", "#b65c5c", "#6b7c8c", "#a3a04a", "#5aa0b0"),
-    rise="#b65c5c",
-    fall="#4f8f6b",
+    increase="#b65c5c",
+    decrease="#4f8f6b",
     states=("#9fb4c4", "#2f6690", "#d9c9a3", "#c2453c"),
 )
 """For a light page; each is told from its neighbours by people who see fewer colours."""
@@ -62,14 +62,14 @@ class Chart:
         name: In addresses and identifiers: small letters and underscores.
         title: A few words.
         description: A sentence or two on how to read it, plain text.
-        rows: Whose rows it shows: a name in QUERIES. Several pictures may show the same ones.
+        dataset: Whose rows it shows: a name in QUERIES. Several pictures may show the same ones.
         spec: How, in Vega-Lite, to be drawn as wide as its place; amounts in the rows may be floats.
     """
 
     name: str
     title: str
     description: str
-    rows: str
+    dataset: str
     spec: Spec
 
 
@@ -79,13 +79,13 @@ class Query:
 
     Attributes:
         columns: Their names and kinds, in their order.
-        define: The statement on a backend, given the condition on `account` and `day`.
-        of_days: Whether days can be selected.
+        build: The statement on a backend, given the condition on `account` and `day`.
+        has_days: Whether days can be selected.
     """
 
     columns: Mapping[str, ColumnType]
-    define: Callable[[str, str], str]
-    of_days: bool = True
+    build: Callable[[str, str], str]
+    has_days: bool = True
 
 
 def build_query(name: str, backend: str, *, accounts: str = NO_FILTER, days: str = NO_FILTER) -> str:
@@ -98,7 +98,7 @@ def build_query(name: str, backend: str, *, accounts: str = NO_FILTER, days: str
         days: A condition on the column `day`; what has no days leaves it out.
     """
     query = QUERIES[name]
-    return query.define(backend, f"{accounts} AND {days}" if query.of_days else accounts)
+    return query.build(backend, f"{accounts} AND {days}" if query.has_days else accounts)
 
 
 def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
@@ -168,7 +168,7 @@ def _sum(backend: str, amount: str) -> str:
     """The exact sum of amounts as a view shows them."""
     if backend == "sqlite":  # a number or a text: as text of six places it is added exactly
         amount = f"(CASE typeof({amount}) WHEN 'text' THEN {amount} ELSE printf('%.6f', {amount}) END)"
-    return expressions_for(backend).money(amount, total=True)
+    return expressions_for(backend).total(amount, total=True)
 
 
 def _count(backend: str, number: str) -> str:
@@ -315,7 +315,7 @@ QUERIES: Final[dict[str, Query]] = {
             "suspect_days": ColumnType.NUMBER,
         },
         _query_freshness,
-        of_days=False,
+        has_days=False,
     ),
 }
 """By name."""
@@ -488,7 +488,7 @@ def _restatements(palette: Palette) -> Spec:
                 "field": "delta", "type": "quantitative", "title": None,
                 "axis": {"labelExpr": signed, "tickCount": 4},
             },
-            "color": {"condition": {"test": "datum.delta < 0", "value": palette.fall}, "value": palette.rise},
+            "color": {"condition": {"test": "datum.delta < 0", "value": palette.decrease}, "value": palette.increase},
             "tooltip": [
                 _NAMED_DAY, _ACCOUNT, _amount("spend_before", "spend before"), _amount("spend_after", "spend now"),
                 {**_amount("delta", "difference"), "format": "+,.2f"},

@@ -105,7 +105,7 @@ class Faults:
         with self._lock:
             return [asdict(fault) for fault in self._queue]
 
-    def take(self, action: str) -> Fault | None:
+    def next_for(self, action: str) -> Fault | None:
         """Return the fault that this call meets, counted down."""
         with self._lock:
             for fault in self._queue:

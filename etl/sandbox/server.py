@@ -143,7 +143,7 @@ class Sandbox:
     def _vendor_answer(self, method: str, path: list[str], body: bytes, url: str) -> Response:
         request = parse_request(method, path[1:], body)
         self.requests.append(request)
-        fault = self.faults.take(request.action)
+        fault = self.faults.next_for(request.action)
         if path and path[0] in self.tokens:
             days = fault.days if fault and fault.fault == "other_days" else 0
             answer = self._calls.answer(shift_dates(request, days, self.now), self.policies, self.now)

@@ -91,7 +91,9 @@ class SpendLedger:
         spend: dict[date, Decimal] = {}
         for window in windows:
             batch = self.source.fetch_json(window)
-            if unknown := [day for day in window.days() if day in batch.doubts or self._is_missing(day, batch)]:
+            if unknown := [
+                day for day in window.days() if day in batch.unconfirmed_days or self._is_missing(day, batch)
+            ]:
                 days = ", ".join(map(str, unknown))
                 raise InvalidResponse(f"no answer shows {days} whole, and the balance proof waits for it")
             spend |= {snapshot.day: snapshot.spend for snapshot in snapshot_days(batch.days)}
@@ -159,7 +161,7 @@ class BalanceMonitor:
         else:
             self.readings.append(BalanceReading(self.clock(), balance, moment))
 
-    def weigh(self, books: SpendLedger, fetched: Sequence[DateRange], run_id: int) -> None:
+    def record(self, books: SpendLedger, fetched: Sequence[DateRange], run_id: int) -> None:
         """At the end of a run that did what it was asked for: read the balance again, and keep both readings.
 
         Nothing is kept where the records do not reach up to now: they would prove nothing.
@@ -181,7 +183,7 @@ class BalanceMonitor:
         except BillingError as error:
             log.warning("the balance of this run is not kept (%s)", error)
 
-    def news(self, limit: Decimal | None, waits_for: Iterable[date] = ()) -> BalanceSummary | None:
+    def summary(self, limit: Decimal | None, waits_for: Iterable[date] = ()) -> BalanceSummary | None:
         """What is to be said of it; None where the vendor said nothing.
 
         Args:
@@ -200,7 +202,7 @@ def fetch_balance(client: Client) -> Decimal:
     Raises:
         VendorError: The vendor did not tell it, or it is no amount of money.
     """
-    told = client.balance()["balance"]
+    told = client.get_balance()["balance"]
     try:
         return parse_price(told)
     except (FieldError, TypeError, ValueError):

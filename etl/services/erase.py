@@ -36,13 +36,13 @@ class ErasureResult:
     Attributes:
         rows: Changed rows by table.
         masked: Phones are stored masked: others with the same mask are forgotten too.
-        elsewhere: Accounts of the database that were not looked at, because no settings were given for them.
+        unchecked_accounts: Accounts of the database that were not looked at, because no settings were given for them.
     """
 
     account: str
     rows: dict[str, int] = field(default_factory=dict)
     masked: bool = False
-    elsewhere: tuple[str, ...] = ()
+    unchecked_accounts: tuple[str, ...] = ()
 
 
 def normalise_number(text: str) -> str:

@@ -34,7 +34,7 @@ class RetentionAge:
     count: int
     unit: str
 
-    def first_kept(self, today: date) -> date:
+    def cutoff(self, today: date) -> date:
         """The first day of the first month that is not wholly older than this."""
         if self.unit == "d":
             return (today - timedelta(days=self.count)).replace(day=1)
@@ -61,16 +61,16 @@ class PurgeResult:
     Attributes:
         before: Months before this day are old enough.
         months: By first day, how many rows were removed.
-        unsettled: First days of months that are old enough and that the lookback still reaches.
-        kept: By first day, the months that stay until somebody mends them, and why.
+        still_in_lookback: First days of months that are old enough and that the lookback still reaches.
+        blocked: By first day, the months that stay until somebody mends them, and why.
     """
 
     account: str
     before: date
     dry_run: bool
     months: dict[date, RowCountsByTable] = field(default_factory=dict)
-    unsettled: list[date] = field(default_factory=list)
-    kept: dict[date, str] = field(default_factory=dict)
+    still_in_lookback: list[date] = field(default_factory=list)
+    blocked: dict[date, str] = field(default_factory=dict)
 
 
 def purge_account(
@@ -97,7 +97,7 @@ def purge_account(
         ConcurrentRunError: A run of the account is under way.
         DatabaseError: The database failed.
     """
-    result = PurgeResult(settings.account, age.first_kept(clock().astimezone(settings.timezone).date()), dry_run)
+    result = PurgeResult(settings.account, age.cutoff(clock().astimezone(settings.timezone).date()), dry_run)
     with pooled_engine(settings.database_url) as engine:
         if not database_exists(engine):
             raise DatabaseError("there is no database yet: nothing to purge")
@@ -115,7 +115,7 @@ def purge_account(
                 months = sorted(plan.months + left)
                 if dry_run:
                     result.months = {month: count_month(connection, account_id, month) for month in months}
-            result.kept, result.unsettled = plan.kept, plan.unsettled
+            result.blocked, result.still_in_lookback = plan.blocked, plan.still_in_lookback
             if months and not dry_run:
                 result.months = dict(_purge(engine, account_id, months, clock()))
     return result

@@ -130,7 +130,7 @@ def fetch_newest(client: Client, count: int, read: ReadFeed) -> Newest:
         survey = read(feed, ANY_DAY, records.extend)
         return Newest(tuple(records), survey.rejected, ATTRIBUTES - feed.fields)
 
-    return client.newest_records(count, read_newest)
+    return client.get_newest_records(count, read_newest)
 
 
 def compare_newest(engine: Engine, account: StoredAccount, newest: Newest, count: int) -> Recent:
@@ -170,13 +170,13 @@ def read_status(fields: dict[str, Any], record_id: str, zone: tzinfo, protection
     """
     raw = raw_record(**{name: fields[name] for name in STATUS_FIELDS if name in fields}, code_auth="")
     records: list[Record] = []
-    read = protection.wrap(lambda feed, window, keep: read_feed(feed, window, zone, keep))
+    read = protection.wrap_reader(lambda feed, window, keep: read_feed(feed, window, zone, keep))
     read(Feed(rows=[raw]), ANY_DAY, records.extend)
     shown: dict[str, Any]
     if records:
         shown = records[0]._asdict() | {"created_at": datetime.fromisoformat(records[0].created_at)}
     else:
-        shown = json.loads(protection.cover(payload_json(raw)))
+        shown = json.loads(protection.redact(payload_json(raw)))
     return {"id": fields.get("id", record_id), **{name: shown.get(name) for name in STATUS_FIELDS}}
 
 

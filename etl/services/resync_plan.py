@@ -21,11 +21,11 @@ class ResyncPlan:
     """What a deep sweep fetches.
 
     Attributes:
-        left_alone: Stored days that stay as they are, because the vendor does not surely serve them any more.
+        skipped_days: Stored days that stay as they are, because the vendor does not surely serve them any more.
     """
 
     windows: list[DateRange]
-    left_alone: tuple[date, ...]
+    skipped_days: tuple[date, ...]
 
 
 def plan_resync(

@@ -96,7 +96,7 @@ class RunRequest:
         command: `sync`, `backfill` or `accept`.
         wait: Seconds to wait for the account's lock.
         deep: A sync compares every stored day that the vendor still serves, not only the lookback.
-        named: Somebody asked for this very account.
+        explicit_account: Somebody asked for this very account.
         even_if_not_suspect: An `accept` takes any stored day.
     """
 
@@ -106,7 +106,7 @@ class RunRequest:
     dry_run: bool = False
     wait: float = 0.0
     deep: bool = False
-    named: bool = False
+    explicit_account: bool = False
     even_if_not_suspect: bool = False
 
     @property
@@ -156,7 +156,7 @@ class RunResult:
     also_fetched: list[date] = field(default_factory=list)
 
     @property
-    def needs_a_look(self) -> bool:
+    def needs_review(self) -> bool:
         """Whether it is done, but something in it is for a person."""
         return bool(self.own.rejected or self.tally.suspect_days)
 
@@ -167,21 +167,21 @@ class RunResult:
 
     def add(self, window: DateRange, tally: RunCounts) -> None:
         """Count a window that is done."""
-        (self.also if window.first in self.also_fetched else self.own).add(tally)
+        (self.also if window.first in self.also_fetched else self.own).merge(tally)
 
     @property
     def outcome(self) -> Outcome:
         """How it ended, for the history."""
-        return "failed" if self.error else "look" if self.needs_a_look else "done"
+        return "failed" if self.error else "look" if self.needs_review else "done"
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressListener:
-    """Who is told how a run goes on: `say` gets sentences, `plan` the number of windows, `step` each one done."""
+    """Receives progress: `message` a sentence, `total` the number of windows, `advance` each window that is done."""
 
-    say: Callable[[str], None]
-    plan: Callable[[int], None]
-    step: Callable[[DateRange, RunCounts], None]
+    message: Callable[[str], None]
+    total: Callable[[int], None]
+    advance: Callable[[DateRange, RunCounts], None]
 
 
 def utc_now() -> datetime:
@@ -307,7 +307,7 @@ def build_spend_ledger(
 
 def build_reader(settings: Settings, longest: TextLimit | None = None) -> FeedReader:
     """The transform of a feed, in the account's zone and in the form in which it stores phones and codes."""
-    read = build_phone_policy(settings).wrap(
+    read = build_phone_policy(settings).wrap_reader(
         lambda feed, window, keep: read_feed(feed, window, settings.timezone, keep)
     )
     return quarantine_long_texts(read, longest) if longest else read
@@ -334,8 +334,8 @@ def build_load_policy(
         zone=settings.timezone,
         lookback=settings.lookback_days,
         max_withdrawn_share=settings.max_withdrawn_share,
-        thorough=thorough,
-        accepted=accepted,
+        full_compare=thorough,
+        accepted_days=accepted,
     )
 
 
@@ -397,7 +397,7 @@ def _execute(
     scales = BalanceMonitor(hurried, clock, is_wanted=order.command != "accept" and not order.dry_run)
     run: RunHandle | None = None
     rules = build_load_policy(settings, today, thorough=order.command == "backfill", accepted=order.accepted)
-    watcher.plan(len(windows))
+    watcher.total(len(windows))
     try:
         if not order.dry_run:
             with signals.deferred():
@@ -419,7 +419,7 @@ def _execute(
                 f"no source could show these days whole, and they stay open: {days} ({reason})"
             )
         elif run is not None and windows:
-            scales.weigh(
+            scales.record(
                 build_spend_ledger(engine, settings, run.account_id, hurried, today, position.watermark),
                 windows,
                 run.id,
@@ -432,7 +432,7 @@ def _execute(
         _finish_interrupted(engine, run, 128 + stopped.signal_number, clock)
         raise
     waits_for = (*report.tally.suspect_days, *report.tally.missing_days)
-    report.balance = scales.news(settings.low_balance, waits_for)
+    report.balance = scales.summary(settings.low_balance, waits_for)
     code = exit_code_of(report)
     # The vendor's words may repeat the URL, and with it the token, which stands in no table.
     error_text = redact(str(report.error)) if report.error else None
@@ -469,7 +469,7 @@ def _unrecorded(error: SQLAlchemyError) -> DatabaseError:
 
 def _step(report: RunResult, watcher: ProgressListener, window: DateRange, tally: RunCounts) -> None:
     report.add(window, tally)
-    watcher.step(window, tally)
+    watcher.advance(window, tally)
 
 
 def _require_suspect(settings: Settings, order: RunRequest, position: SyncState) -> None:
@@ -494,7 +494,7 @@ def _require_suspect(settings: Settings, order: RunRequest, position: SyncState)
 
 def _log_remarks(settings: Settings, remarks: BindingRemarks, watcher: ProgressListener) -> None:
     if remarks.notice:
-        watcher.say(f"{settings.account}: {remarks.notice}")
+        watcher.message(f"{settings.account}: {remarks.notice}")
     if remarks.warning:
         log.warning("%s", remarks.warning)
 
@@ -510,11 +510,11 @@ def _log_plan(
     """Say what nobody set and what cannot be done."""
     if position.first_day is None and order.command == "sync" and order.since is None and windows:
         reason = "BILLING_START_DATE" if settings.start_date else "30 days back; BILLING_START_DATE sets another day"
-        watcher.say(f"{settings.account}: a first sync, beginning with {windows[0].first} ({reason})")
+        watcher.message(f"{settings.account}: a first sync, beginning with {windows[0].first} ({reason})")
     elif position.first_day and windows and windows[0].first < position.first_day and order.since is None:
-        watcher.say(f"{settings.account}: days from {windows[0].first} on are missing and are fetched too")
+        watcher.message(f"{settings.account}: days from {windows[0].first} on are missing and are fetched too")
     if order.until and order.until > today:
-        watcher.say(f"{settings.account}: {order.until} lies in the future; fetching up to today, {today}")
+        watcher.message(f"{settings.account}: {order.until} lies in the future; fetching up to today, {today}")
 
 
 def _plan_sweep(
@@ -528,10 +528,10 @@ def _plan_sweep(
 ) -> list[DateRange]:
     with read_connection(engine) as connection:
         stored = stored_counts(connection, account_id)
-    sweep = plan_resync(stored, nightly, source.serves, size=settings.window_days)
-    watcher.plan(len(sweep.windows))
-    if left := sweep.left_alone:
-        watcher.say(
+    sweep = plan_resync(stored, nightly, source.has_data_for, size=settings.window_days)
+    watcher.total(len(sweep.windows))
+    if left := sweep.skipped_days:
+        watcher.message(
             f"{settings.account}: {len(left)} stored days up to {left[-1]} are left as they are: the vendor does not "
             "serve them any more, or not whole"
         )
@@ -556,7 +556,7 @@ def _load_state(engine: Engine, settings: Settings) -> tuple[int | None, SyncSta
 
 def _skip_retired(settings: Settings, order: RunRequest, retired_at: datetime) -> datetime:
     """Leave a retired account alone, unless somebody asked for this very one: that must be a mistake."""
-    if order.command != "sync" or order.named:
+    if order.command != "sync" or order.explicit_account:
         raise ConfigError(
             f"the account {settings.account} is retired since {retired_at:%Y-%m-%d}; "
             f"billing-etl account resume {shlex.quote(settings.account)} brings it back"
@@ -583,7 +583,7 @@ def _exclude_purged(
     words = f"the records of {days} from {min(purged)} to {max(purged)} were purged"
     if order.command != "sync":
         raise ConfigError(f"{words}, and are not fetched again; ask for other days")
-    watcher.say(f"{words}; they are left out")
+    watcher.message(f"{words}; they are left out")
     return exclude_days(windows, purged)
 
 

@@ -25,7 +25,7 @@ class DayDifference:
     Attributes:
         missing: Records that the vendor lists and the database lacks.
         different: Records that stand there with other attributes or another number of repeats.
-        surplus: Records that stand there and the vendor does not list.
+        extra: Records that stand there and the vendor does not list.
         vendor_records: How many it lists now, repeats included.
     """
 
@@ -33,7 +33,7 @@ class DayDifference:
     source: str
     missing: int
     different: int
-    surplus: int
+    extra: int
     vendor_records: int
 
 
@@ -107,7 +107,7 @@ def verify_windows(
             days = compare_window(connection, account_id, batch, snapshots, rules, snapshot_day)
             outcomes = [day.outcome() for day in days]
         source = "".join(batch.sources)
-        unverified |= batch.doubts
+        unverified |= batch.unconfirmed_days
         del batch, snapshots, days  # what was compared does not wait in memory for the next window
         yield [
             DayDifference(
@@ -115,7 +115,7 @@ def verify_windows(
                 source,
                 missing=outcome.rows.new,
                 different=outcome.rows.changed,
-                surplus=outcome.rows.withdrawn,
+                extra=outcome.rows.withdrawn,
                 vendor_records=outcome.records,
             )
             for outcome in outcomes

@@ -58,7 +58,7 @@ class PhonePolicy:
         if codes == "drop":
             self._fields["code_auth"] = _empty
 
-    def wrap(self, read_feed: FeedReader) -> FeedReader:
+    def wrap_reader(self, read_feed: FeedReader) -> FeedReader:
         """The reading of a feed, with this as its last step."""
         if self.form == PrivacyFormat():
             return read_feed
@@ -80,7 +80,7 @@ class PhonePolicy:
 
         return read
 
-    def cover(self, payload: str) -> str:
+    def redact(self, payload: str) -> str:
         """The JSON text of a bad record, its phone and code in the stored form."""
         return redact_payload(payload, self._fields, self._hide)
 
@@ -88,7 +88,7 @@ class PhonePolicy:
         time, phone, code = item.key
         return replace(
             item,
-            payload=self.cover(item.payload),
+            payload=self.redact(item.payload),
             key=(time, None if phone is None else self.phone(phone), "" if self.form.codes == "drop" else code),
         )
 

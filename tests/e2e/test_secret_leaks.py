@@ -201,7 +201,7 @@ def test_no_fault_leads_back_to_a_secret(sqlite_url, vendor, logs, capfd, fault,
     look_for_leaks(logs.getvalue(), chain(report.error), *capfd.readouterr())
     with open_client(settings, redact) as client:
         try:
-            client.balance()
+            client.get_balance()
         except BillingError as error:
             look_for_leaks(chain(error))
 

@@ -25,7 +25,7 @@ def sync(account, *, named=False, command="sync"):
     day = date(2026, 3, 9)
     return run_sync(
         account.settings,
-        RunRequest(command, *((day, day) if command != "sync" else ()), named=named),
+        RunRequest(command, *((day, day) if command != "sync" else ()), explicit_account=named),
         SILENT,
         redact=str,
         exit_code_of=code_for_result,

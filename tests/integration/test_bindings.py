@@ -39,7 +39,7 @@ def run(account, order=None, /, **changes):
     report = run_sync(
         replace(account.settings, **changes),
         order or RunRequest("sync"),
-        replace(SILENT, say=said.append),
+        replace(SILENT, message=said.append),
         redact=str,
         exit_code_of=code_for_result,
         clock=lambda: MORNING,

@@ -164,7 +164,7 @@ def rows_of(engine, name, filters):
 def queries():
     """By the rows it shows, a chart's query as the plugin has it."""
     charts = define_dashboard()["charts"]
-    return {chart.rows: charts[chart.name]["query"] for chart in all_charts()}
+    return {chart.dataset: charts[chart.name]["query"] for chart in all_charts()}
 
 
 CHOICES = {

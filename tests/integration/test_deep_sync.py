@@ -40,7 +40,7 @@ class Sweeper:
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest("sync", dry_run=dry_run, deep=deep),
-            replace(SILENT, say=self.said.append),
+            replace(SILENT, message=self.said.append),
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,

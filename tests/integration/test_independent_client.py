@@ -88,20 +88,20 @@ def test_it_reads_a_status(sandbox, client):
 
 def test_both_clients_read_the_same_last_records(client, own):
     """Its models take `status` for a boolean and `price` for a float."""
-    rows = own.newest_records(100, lambda feed: list(feed.rows))
+    rows = own.get_newest_records(100, lambda feed: list(feed.rows))
     ours = [as_the_client_has_it({name: getattr(row, name) for name in row.__struct_fields__}) for row in rows]
     assert [record.model_dump() for record in client.get_billing_record(100).data] == ours
 
 
 def test_both_clients_read_the_same_status(client, own):
-    ours = as_the_client_has_it(own.status("1"))
+    ours = as_the_client_has_it(own.get_status("1"))
     assert client.get_status(1).data.model_dump() == ours
 
 
 def test_both_clients_understand_that_an_id_is_unknown(client, own):
     answer = client.get_status(10**8)
     with pytest.raises(UnknownRecordError, match=answer.error):
-        own.status(str(10**8))
+        own.get_status(str(10**8))
 
 
 def test_it_understands_a_refusal(client):

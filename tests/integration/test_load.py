@@ -89,7 +89,7 @@ class Job:
         return run_sync(
             replace(self.settings, **changes),
             RunRequest(command, since, until, dry_run, **(order or {})),
-            replace(SILENT, step=step),
+            replace(SILENT, advance=step),
             redact=str,
             exit_code_of=exit_code_of,
             clock=lambda: self.now,
@@ -133,7 +133,7 @@ class Job:
 
 
 def exit_code_of(report: RunResult) -> int:
-    return 69 if report.error else 65 if report.needs_a_look else 0
+    return 69 if report.error else 65 if report.needs_review else 0
 
 
 def counts(report):

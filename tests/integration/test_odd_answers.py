@@ -35,7 +35,7 @@ def charge(moment: str, **values: object) -> dict[str, object]:
 
 def sync(url, vendor, **options):
     """One sync of the days up to DAY."""
-    watcher = replace(SILENT, step=options.pop("step", SILENT.step))
+    watcher = replace(SILENT, advance=options.pop("step", SILENT.advance))
     settings = settings_of(url, vendor, options.pop("start", DAY), **{"retry_attempts": 3, **options})
     return run_sync(
         settings,

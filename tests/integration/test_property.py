@@ -145,7 +145,7 @@ class Nights(RuleBasedStateMachine):
             zone=ZONE,
             lookback=2,
             max_withdrawn_share=Decimal(1),
-            accepted=frozenset(DAYS),
+            accepted_days=frozenset(DAYS),
         )
         sources = set()
         answers = Answers(source, open_feed, held)
@@ -191,7 +191,7 @@ class Answers:
             spill = RecordSpool()
             survey = read_feed(feed, window, ZONE, spill.add)
             days = {
-                day: replace(records, source=self.name, lacking=ATTRIBUTES - feed.fields)
+                day: replace(records, source=self.name, missing_fields=ATTRIBUTES - feed.fields)
                 for day, records in spill.days(window).items()
             }
         asked = DateRange(window.first - timedelta(days=1), window.last + timedelta(days=2))

@@ -78,12 +78,12 @@ class Shop:
         report = self.run("backfill", FIRST, date(2026, 3, 10))
         assert (report.error, report.tally.new, report.tally.withdrawn) == (None, 5, 2)
 
-    def run(self, command="sync", since=None, until=None, say=SILENT.say, *, deep=False):
+    def run(self, command="sync", since=None, until=None, say=SILENT.message, *, deep=False):
         self.now += timedelta(minutes=1)
         return run_sync(
             self.settings,
             RunRequest(command, since, until, deep=deep),
-            replace(SILENT, say=say),
+            replace(SILENT, message=say),
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,
@@ -130,7 +130,7 @@ def test_every_figure_of_a_purged_month_stays_and_no_run_brings_its_records_back
     would = shop.purge(dry_run=True).months
     assert (shop.rows(), shop.figures()) == (rows, before)
     purged = shop.purge()
-    assert (purged.months, purged.kept, purged.unsettled) == (would, {}, [])
+    assert (purged.months, purged.blocked, purged.still_in_lookback) == (would, {}, [])
     assert list(purged.months) == [JANUARY]
     # Of the first day two were withdrawn: their rows go as well.
     assert tuple(purged.months[JANUARY]) == (12 * 4 + 5, 7, 1)
@@ -197,7 +197,7 @@ def test_a_month_with_a_suspect_day_stays(small_shop):
             update(synced_days).where(synced_days.c.day == FIRST).values(suspect_since=MORNING, suspect_reason="x")
         )
     before = small_shop.rows()
-    assert small_shop.purge().kept == {JANUARY: "2026-01-20 is suspect"}
+    assert small_shop.purge().blocked == {JANUARY: "2026-01-20 is suspect"}
     assert small_shop.rows() == before
 
 
@@ -206,7 +206,7 @@ def test_the_lookback_of_the_settings_counts_as_much_as_that_of_the_last_run(sma
     for lookback, unsettled in ((0, []), (10, []), (11, [date(2026, 2, 1)])):
         small_shop.settings = replace(small_shop.settings, lookback_days=lookback)
         found = small_shop.purge(dry_run=True)
-        assert (found.unsettled, found.kept) == (unsettled, {date(2026, 3, 1): "2026-03-11 is not complete"})
+        assert (found.still_in_lookback, found.blocked) == (unsettled, {date(2026, 3, 1): "2026-03-11 is not complete"})
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -210,7 +210,7 @@ class Month(RuleBasedStateMachine):
     def a_backfill(self, days_ago, ill):
         self.run("backfill", ill, since=max(FIRST, self.today - days_ago * DAY))
 
-    def run(self, command, ill=(), step=SILENT.step, *, since=None, until=None):
+    def run(self, command, ill=(), step=SILENT.advance, *, since=None, until=None):
         """The whole run against the vendor as it is, and what must be true after it."""
         self.runs += 1
         now = datetime.combine(self.today, datetime.min.time(), UTC) + timedelta(hours=6, minutes=30 + self.runs)
@@ -220,7 +220,7 @@ class Month(RuleBasedStateMachine):
             report = run_sync(
                 self.settings,
                 RunRequest(command, since, until or (self.today if since else None)),
-                replace(SILENT, step=step),
+                replace(SILENT, advance=step),
                 redact=str,
                 exit_code_of=code_of,
                 clock=lambda: now,

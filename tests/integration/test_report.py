@@ -257,7 +257,7 @@ def test_only_the_accounts_and_days_asked_for_are_in_it(company):
 
 
 def test_every_query_has_the_columns_it_promises_and_none_is_left_over(company):
-    assert {chart.rows for chart in all_charts()} == set(QUERIES)
+    assert {chart.dataset for chart in all_charts()} == set(QUERIES)
     with read_connection(company.engine) as connection:
         for name, query in QUERIES.items():
             rows = connection.execute(text(build_query(name, connection.dialect.name)))

@@ -90,7 +90,7 @@ class Account:
         with self.engine.begin() as connection:
             run = begin_run(connection, label=self.label, command="sync", version="0", windows=[window], now=self.now)
         self.account_id = run.account_id
-        rules = LoadPolicy(self.now.astimezone(ZONE).date(), ZONE, 2, Decimal(1), accepted=frozenset(DAYS))
+        rules = LoadPolicy(self.now.astimezone(ZONE).date(), ZONE, 2, Decimal(1), accepted_days=frozenset(DAYS))
         job = PipelineContext(
             Answers(listed), self.engine, run.account_id, run, rules, 1, lambda: self.now, lambda *_: None
         )

@@ -191,6 +191,6 @@ def test_no_window_waits_in_memory_for_the_next(sqlite_url):
         return WindowData(window, window, {window.first: single_slice_day(window.first, records)})
 
     windows = [DateRange(day, day) for day in (EIGHTH, NINTH, TENTH)]
-    rules = LoadPolicy(TODAY, ZoneInfo("Europe/Moscow"), 3, Decimal("0.5"), thorough=True)
+    rules = LoadPolicy(TODAY, ZoneInfo("Europe/Moscow"), 3, Decimal("0.5"), full_compare=True)
     found = [differences[0].missing for differences in verify_windows(engine, 1, windows, fetch, rules)]
     assert found == [1, 1, 1]

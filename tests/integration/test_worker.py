@@ -77,7 +77,7 @@ def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahe
     spool.MAX_IN_MEMORY, spool.MAX_SLICE = {held}, 30
     for window, (batch, snapshots) in zip(WINDOWS, fetch_in_worker(fetch, WINDOWS, ahead={ahead}), strict=True):
         assert (batch.window, batch.asked, batch.sources) == (window, window, {{"json"}})
-        assert dict(batch.doubts) == {{window.last: "why"}}
+        assert dict(batch.unconfirmed_days) == {{window.last: "why"}}
         assert {{day: len(found) for day, found in batch.days.items()}} == dict.fromkeys(window.days(), 80)
         assert int(batch.rejected[0].payload) != os.getpid()
         assert [day.day for day in snapshots] == window.days()

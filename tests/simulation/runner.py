@@ -21,7 +21,7 @@ from simulation.scenario import Scenario
 from simulation.stored import Stored, Violation, read_stored
 from simulation.vendor import Vendor
 
-SILENT = ProgressListener(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
+SILENT = ProgressListener(message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None)
 
 
 @dataclass(frozen=True, slots=True)

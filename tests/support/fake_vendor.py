@@ -86,18 +86,18 @@ class OwnVendor:
         self.asked: list[DateRange] = []
         self.exports: list[date] = []
 
-    def billing_data(self, asked: DateRange, read: Callable[[Feed], object]) -> object:
+    def get_records(self, asked: DateRange, read: Callable[[Feed], object]) -> object:
         self.asked.append(asked)
         return read(Feed([raw_record(**record) for record in self.listed(asked)]))
 
-    def billing_csv(self, start: date, read: Callable[[BinaryIO], object]) -> object:
+    def get_export(self, start: date, read: Callable[[BinaryIO], object]) -> object:
         self.exports.append(start)
         if self.exported is None:
             raise RequestRejected("there is no export")
         rows = [";".join(map(str, record.values())) for record in self.exported(start)]
         return read(BytesIO("\n".join([";".join(FIELDS), *rows, ""]).encode()))
 
-    def newest_records(self, count: int, read: Callable[[Feed], object]) -> object:
+    def get_newest_records(self, count: int, read: Callable[[Feed], object]) -> object:
         if self.newest is None:
             raise RequestRejected("there is no such call")
         return read(Feed([raw_record(**record) for record in self.newest[-count:]]))

@@ -14,7 +14,7 @@ from etl.config.schema import Settings
 from etl.sandbox import Sandbox
 from etl.services.sync import ProgressListener
 
-SILENT = ProgressListener(say=lambda _text: None, plan=lambda _count: None, step=lambda _window, _tally: None)
+SILENT = ProgressListener(message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None)
 
 
 def token_of(vendor: Sandbox, label: str) -> str:

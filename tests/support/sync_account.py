@@ -62,7 +62,7 @@ class Account:
         report = run_sync(
             replace(self.settings, database_url=url or self.settings.database_url, **changes),
             RunRequest("sync"),
-            replace(SILENT, step=lambda *_: after_step()),
+            replace(SILENT, advance=lambda *_: after_step()),
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: MORNING,

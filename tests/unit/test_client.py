@@ -95,7 +95,7 @@ def test_the_records_of_the_days_asked_for_come_as_the_vendor_spells_them(vendor
         ]
     )  # fmt: skip
     with client_of(vendor) as client:
-        feed = client.billing_data(ASKED, read_rows)
+        feed = client.get_records(ASKED, read_rows)
     assert list(feed.rows) == [
         RawRecord(f"2026-03-{day}T10:00:00", "", 1, "ok", PHONE, Decimal("0.2")) for day in ("09", "10")
     ]
@@ -108,7 +108,7 @@ def test_the_records_of_the_days_asked_for_come_as_the_vendor_spells_them(vendor
 
 def test_the_export_is_written_to_the_file_as_it_comes(vendor):
     with client_of(vendor) as client:
-        lines = client.billing_csv(date(2026, 3, 10), read_all).splitlines()
+        lines = client.get_export(date(2026, 3, 10), read_all).splitlines()
     assert lines[0] == b"created_at;code_auth;status;status_info;phone;price"
     assert len(lines) - 1 == sum(record["created_at"] >= "2026-03-10" for record in vendor.dataset.records)
     [request] = vendor.requests
@@ -117,7 +117,7 @@ def test_the_export_is_written_to_the_file_as_it_comes(vendor):
 
 def test_the_balance_comes_exactly(vendor):
     with client_of(vendor) as client:
-        balance = client.balance()
+        balance = client.get_balance()
     assert balance == {"balance": vendor.dataset.balance, "price": Decimal("0.2"), "balance_limit": Decimal("0.0")}
 
 
@@ -125,12 +125,12 @@ def test_the_balance_comes_exactly(vendor):
 def test_a_balance_is_not_made_up(vendor, data):
     vendor.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": {data}}}')
     with client_of(vendor, attempts=1) as client, pytest.raises(InvalidResponse, match="without a balance"):
-        client.balance()
+        client.get_balance()
 
 
 def test_the_newest_records_come_as_the_vendor_spells_them(vendor):
     with client_of(vendor) as client:
-        feed = client.newest_records(3, read_rows)
+        feed = client.get_newest_records(3, read_rows)
     assert [row.created_at for row in feed.rows] == [record["created_at"] for record in vendor.dataset.records[:-4:-1]]
     [request] = vendor.requests
     assert (request.action, request.params) == ("get_billing_record", {"n": "3"})
@@ -138,19 +138,19 @@ def test_the_newest_records_come_as_the_vendor_spells_them(vendor):
 
 def test_an_account_with_fewer_records_lists_them_all(vendor):
     with client_of(vendor) as client:
-        assert len(client.newest_records(100, read_rows).rows) == len(vendor.dataset.records) < 100
+        assert len(client.get_newest_records(100, read_rows).rows) == len(vendor.dataset.records) < 100
 
 
 @pytest.mark.parametrize("count", [-1, 0, 101])
 def test_newest_records_are_from_one_to_a_hundred(vendor, count):
     with client_of(vendor) as client, pytest.raises(ValueError, match="from 1 to 100"):
-        client.newest_records(count, read_rows)
+        client.get_newest_records(count, read_rows)
     assert vendor.requests == []
 
 
 def test_a_status_comes_exactly(vendor):
     with client_of(vendor) as client:
-        status = client.status("1")
+        status = client.get_status("1")
     oldest = vendor.dataset.records[0]
     assert status == {"id": 1} | {name: value for name, value in oldest.items() if name != "code_auth"}
     assert isinstance(status["price"], Decimal)
@@ -160,7 +160,7 @@ def test_a_status_comes_exactly(vendor):
 def test_an_unknown_id_is_not_retried(vendor, status):
     vendor.faults.add("status", status=status, body='{"success": false, "error": "id record not found", "data": {}}')
     with client_of(vendor) as client, pytest.raises(UnknownRecordError, match='"id record not found"') as caught:
-        client.status("1")
+        client.get_status("1")
     assert caught.value.__cause__ is caught.value.__context__ is None
     assert len(vendor.requests) == 1
 
@@ -170,7 +170,7 @@ def test_another_refusal_is_not_an_unknown_id(vendor):
         "status", status=400, body='{"success": false, "error": "Blocking a client by balance", "data": {}}'
     )
     with client_of(vendor) as client, pytest.raises(RequestRejected, match="Blocking") as caught:
-        client.status("1")
+        client.get_status("1")
     assert not isinstance(caught.value, UnknownRecordError)
 
 
@@ -178,13 +178,13 @@ def test_another_refusal_is_not_an_unknown_id(vendor):
 def test_a_status_is_not_made_up(vendor, data):
     vendor.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": {data}}}')
     with client_of(vendor, attempts=1) as client, pytest.raises(InvalidResponse, match="without a status"):
-        client.status("1")
+        client.get_status("1")
 
 
 @pytest.mark.parametrize("record_id", ["", ".", "..", "1/2", "a b", "1\n", "1?x", "%2e", "\u0661", "1" * 129])
 def test_an_id_that_cannot_stand_in_a_path_is_not_sent(vendor, record_id):
     with client_of(vendor) as client, pytest.raises(ValueError, match="cannot stand in a path"):
-        client.status(record_id)
+        client.get_status(record_id)
     assert vendor.requests == []
 
 
@@ -192,7 +192,7 @@ def test_an_id_that_cannot_stand_in_a_path_is_not_sent(vendor, record_id):
 def test_a_mark_before_the_json_costs_nothing(vendor):
     vendor.faults.add("json_bom")
     with client_of(vendor, attempts=1) as client:
-        assert client.billing_data(ASKED, read_rows).rows
+        assert client.get_records(ASKED, read_rows).rows
 
 
 # Asking again --------------------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ PASSING = {
 def test_what_may_pass_is_asked_again(vendor, fault):
     vendor.faults.add(**fault, times=2)
     with client_of(vendor, timeout=0.1 if fault["fault"] == "hang" else 20) as client:
-        assert list(client.billing_data(ASKED, read_rows).rows)
+        assert list(client.get_records(ASKED, read_rows).rows)
     assert len(vendor.requests) == 3
 
 
@@ -224,7 +224,7 @@ def test_nothing_is_asked_more_often_than_the_setting_says(vendor, fault, attemp
         client_of(vendor, attempts=attempts, timeout=0.1 if fault["fault"] == "hang" else 20) as client,
         pytest.raises(RetryableError),
     ):
-        client.billing_data(ASKED, read_rows)
+        client.get_records(ASKED, read_rows)
     assert len(vendor.requests) == attempts
 
 
@@ -242,7 +242,7 @@ def test_nothing_is_asked_more_often_than_the_setting_says(vendor, fault, attemp
 def test_what_will_not_pass_is_not_asked_again(vendor, fault, kind):
     vendor.faults.add(**fault)
     with client_of(vendor) as client, pytest.raises(VendorError) as refused:
-        client.billing_data(ASKED, read_rows)
+        client.get_records(ASKED, read_rows)
     assert type(refused.value) is kind
     assert len(vendor.requests) == 1
 
@@ -254,29 +254,29 @@ def test_what_will_not_pass_is_not_asked_again(vendor, fault, kind):
 def test_a_signal_or_a_bug_is_not_asked_again(error):
     transport = FailingTransport(error)
     with pytest.raises(type(error)):
-        Client(transport, RetryPolicy(5, max_wait=0)).billing_data(ASKED, read_rows)
+        Client(transport, RetryPolicy(5, max_wait=0)).get_records(ASKED, read_rows)
     assert transport.requests == 1
 
 
 def test_the_last_error_is_the_one_that_is_told():
     transport = FailingTransport(RetryableError("first"), RetryableError("second"))
     with pytest.raises(RetryableError, match="second"):
-        Client(transport, RetryPolicy(2, max_wait=0)).billing_data(ASKED, read_rows)
+        Client(transport, RetryPolicy(2, max_wait=0)).get_records(ASKED, read_rows)
 
 
 def test_half_an_answer_is_not_the_beginning_of_the_next(vendor):
     with client_of(vendor) as client:
-        whole = client.billing_csv(TODAY, read_all)
+        whole = client.get_export(TODAY, read_all)
         vendor.faults.add("cut", action="get_billing_csv", share=0.9)
-        assert client.billing_csv(TODAY, read_all) == whole
+        assert client.get_export(TODAY, read_all) == whole
     transport = FailingTransport(RetryableError("cut"))
-    assert list(Client(transport, RetryPolicy(2, max_wait=0)).billing_data(ASKED, read_rows).rows) == []
+    assert list(Client(transport, RetryPolicy(2, max_wait=0)).get_records(ASKED, read_rows).rows) == []
 
 
 def test_an_export_of_no_bytes_is_asked_for_again(vendor):
     vendor.faults.add("empty_body", times=2)
     with client_of(vendor) as client:
-        client.billing_csv(TODAY, parse_csv)
+        client.get_export(TODAY, parse_csv)
     assert len(vendor.requests) == 3
 
 
@@ -286,7 +286,7 @@ def test_an_export_of_no_bytes_is_asked_for_again(vendor):
 def waits(caplog, *errors: VendorError, max_wait: float) -> list[float]:
     """How long the client waited before each further try, as it says itself."""
     with caplog.at_level(logging.WARNING, "etl.extract.client"):
-        Client(FailingTransport(*errors), RetryPolicy(len(errors) + 1, max_wait)).billing_data(ASKED, read_rows)
+        Client(FailingTransport(*errors), RetryPolicy(len(errors) + 1, max_wait)).get_records(ASKED, read_rows)
     return [record.args[2] for record in caplog.records]
 
 
@@ -310,7 +310,7 @@ def test_a_wish_of_a_hundred_days_costs_no_time_where_waiting_is_off(vendor):
     vendor.faults.add("status", status=503, headers={"Retry-After": "8640000"}, times=2)
     vendor.faults.add("status", status=429, headers={"Retry-After": "Fri, 31 Dec 2099 23:59:59 GMT"})
     with client_of(vendor, attempts=4) as client:
-        assert client.balance()
+        assert client.get_balance()
     assert len(vendor.requests) == 4
 
 
@@ -343,12 +343,12 @@ def all_that_it_tells(error: BaseException) -> str:
 
 
 @pytest.mark.fault(115)
-@pytest.mark.parametrize("call", ["billing_data", "billing_csv", "balance"])
+@pytest.mark.parametrize("call", ["get_records", "get_export", "get_balance"])
 @pytest.mark.parametrize("fault", SPOILING.values(), ids=SPOILING)
 def test_no_error_and_no_log_tells_the_token_or_a_phone(vendor, caplog, call, fault):
     vendor.faults.add(**{"seconds": 600, **fault}, times=None)
     told = ""
-    arguments = {"billing_data": (ASKED, read_rows), "billing_csv": (TODAY, parse_csv), "balance": ()}[call]
+    arguments = {"get_records": (ASKED, read_rows), "get_export": (TODAY, parse_csv), "get_balance": ()}[call]
     with caplog.at_level(logging.DEBUG, "etl"), client_of(vendor, attempts=2, timeout=0.1) as client:
         try:
             getattr(client, call)(*arguments)
@@ -363,7 +363,7 @@ def test_no_error_and_no_log_tells_the_token_or_a_phone(vendor, caplog, call, fa
 def test_every_new_try_is_told_with_its_reason(vendor, caplog):
     vendor.faults.add("status", status=503)
     with caplog.at_level(logging.WARNING, "etl"), client_of(vendor) as client:
-        client.balance()
+        client.get_balance()
     assert [record.getMessage() for record in caplog.records] == [
         "get_balance: HTTP 503; asking again in 0.0 s (try 1 of 3)"
     ]

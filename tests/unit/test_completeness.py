@@ -69,7 +69,7 @@ def fetched(vendor, *windows):
             still_open |= set(window.days())
             continue
         whole |= told(batch)
-        still_open |= batch.doubts.keys() | batch.unsure
+        still_open |= batch.unconfirmed_days.keys() | batch.unsure
     return whole, still_open
 
 

@@ -96,7 +96,7 @@ def test_a_correction_is_never_a_withdrawal():
     change = plan([CALL], row(1, PENDING))
     assert change == DayDiff(DAY, updates=[RowUpdate(row(1, PENDING), CALL, 1)])
     assert change
-    assert change.returned == 0
+    assert change.is_returned == 0
 
 
 def test_the_row_of_the_same_content_keeps_it_and_the_other_one_is_corrected():
@@ -150,7 +150,7 @@ def test_a_returned_record_keeps_its_row():
     gone = row(1, CALL, withdrawn=True)
     change = plan([CALL, CALL], gone)
     assert change == DayDiff(DAY, updates=[RowUpdate(gone, CALL, 2)])
-    assert change.returned == 1
+    assert change.is_returned == 1
 
 
 def test_a_returned_record_takes_the_withdrawn_row_of_its_own_content():

@@ -28,20 +28,20 @@ def test_an_address_keeps_what_it_asks_for():
 
 def test_the_service_is_told_when_a_run_begins_and_how_it_ended(service):
     heartbeat = Heartbeat(service.url, RUN, Redactor(["t0ken"]))
-    heartbeat.begin()
-    heartbeat.end(65, "shop: look at t0ken")
+    heartbeat.start()
+    heartbeat.finish(65, "shop: look at t0ken")
     assert service.told == [(f"/ping/check/start?rid={RUN}", ""), (f"/ping/check/65?rid={RUN}", "shop: look at ***")]
 
 
 def test_a_long_summary_is_cut(service):
-    Heartbeat(service.url, RUN, str).end(0, "я" * 20_000)
+    Heartbeat(service.url, RUN, str).finish(0, "я" * 20_000)
     assert len(service.told[0][1]) <= 5_000
 
 
 @pytest.mark.parametrize(("status", "words"), [(404, "HTTP 404"), (500, "HTTP 500"), (302, "HTTP 302")])
 def test_a_service_that_does_not_take_it_is_a_warning_without_its_address(service, status, words, caplog):
     service.status = status
-    Heartbeat(service.url, RUN, str).end(0, "")
+    Heartbeat(service.url, RUN, str).finish(0, "")
     assert [record.getMessage() for record in caplog.records] == [
         f"the heartbeat did not tell of the run's end: {words}"
     ]
@@ -49,7 +49,7 @@ def test_a_service_that_does_not_take_it_is_a_warning_without_its_address(servic
 
 
 def test_a_service_that_is_not_there_is_a_warning_without_its_address(caplog):
-    Heartbeat("http://127.0.0.1:1/secret-check", RUN, str).end(0, "")
+    Heartbeat("http://127.0.0.1:1/secret-check", RUN, str).finish(0, "")
     assert "ConnectionError" in caplog.text
     assert "secret-check" not in caplog.text
 
@@ -58,8 +58,8 @@ def test_a_service_that_drips_is_left_alone_in_time(service, caplog):
     service.drips = True
     heartbeat = Heartbeat(service.url, RUN, str)
     begun = time.monotonic()
-    heartbeat.begin()
-    heartbeat.end(0, "", patience=0.4)
+    heartbeat.start()
+    heartbeat.finish(0, "", patience=0.4)
     assert time.monotonic() - begun < 5, "it would drip for ever"
     assert caplog.text.count("no answer in time") == 2
 
@@ -67,6 +67,6 @@ def test_a_service_that_drips_is_left_alone_in_time(service, caplog):
 def test_nobody_is_told_where_nobody_waits(caplog):
     before = threading.active_count()
     heartbeat = Heartbeat(None, RUN, str)
-    heartbeat.begin()
-    heartbeat.end(0, "")
+    heartbeat.start()
+    heartbeat.finish(0, "")
     assert (threading.active_count(), caplog.records) == (before, [])

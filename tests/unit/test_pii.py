@@ -59,34 +59,34 @@ OTHERS = ["89243555101", "192435551000", "89243555100 1", "9243555", "", None, "
     "touched", ['="89243555100"', "'89243555100", "89243555100.0", "8,9243555100E+10", 8.92435551e10]
 )
 def test_a_number_is_recognised_where_a_spreadsheet_touched_it(touched):
-    assert PhoneNumber("+79243555100").is_(touched)
+    assert PhoneNumber("+79243555100").matches(touched)
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_number_is_recognised_in_any_spelling(spelling):
     number = PhoneNumber("+79243555100")
-    assert number.is_(spelling)
-    assert number.is_in(f"text:{spelling}!")
-    assert number.leave_out(f"a {spelling}, and a{spelling}b") == "a [forgotten], and a[forgotten]b".replace(
+    assert number.matches(spelling)
+    assert number.occurs_in(f"text:{spelling}!")
+    assert number.remove_from(f"a {spelling}, and a{spelling}b") == "a [forgotten], and a[forgotten]b".replace(
         "[forgotten]", "([forgotten]" if spelling.startswith("(") else "[forgotten]"
     )
 
 
 @pytest.mark.parametrize("other", OTHERS)
 def test_no_other_number_is_taken_for_it(other):
-    assert not PhoneNumber("+79243555100").is_(other)
+    assert not PhoneNumber("+79243555100").matches(other)
 
 
 def test_a_foreign_number_is_recognised_by_its_digits():
     number = PhoneNumber("375291234567")
-    assert number.is_("+375 (29) 123-45-67")
-    assert not number.is_("+7375291234567")
+    assert number.matches("+375 (29) 123-45-67")
+    assert not number.matches("+7375291234567")
 
 
 def test_a_short_number_is_no_mention():
     number = PhoneNumber("200")
-    assert number.is_("200")
-    assert number.leave_out("SIP 200 OK") == "SIP 200 OK"
+    assert number.matches("200")
+    assert number.remove_from("SIP 200 OK") == "SIP 200 OK"
 
 
 def covered(payload, **fields):

@@ -27,12 +27,12 @@ def read(protection: PhonePolicy, payload: str = PAYLOAD) -> tuple[Record, str]:
         return ReadStats(2, 1, None, None, True, True, (RejectedRecord(DAY, "no price", payload),))
 
     kept: list[Record] = []
-    survey = protection.wrap(one_of_each)(Feed(iter(())), DateRange(DAY, DAY), kept.extend)
+    survey = protection.wrap_reader(one_of_each)(Feed(iter(())), DateRange(DAY, DAY), kept.extend)
     return kept[0], survey.rejected[0].payload
 
 
 def test_in_plain_form_the_step_is_not_there_at_all():
-    assert PhonePolicy().wrap(read) is read
+    assert PhonePolicy().wrap_reader(read) is read
     assert PhonePolicy().form == PrivacyFormat("plain", "", "keep")
 
 
@@ -74,7 +74,7 @@ def key_of(protection: PhonePolicy, *key: str | None) -> PartialKey:
     """The stored form of what can be read of a bad record's key."""
     bad = RejectedRecord(DAY, "no price", "{}", key)
     return (
-        protection.wrap(lambda *_: ReadStats(1, 0, None, None, True, True, (bad,)))(
+        protection.wrap_reader(lambda *_: ReadStats(1, 0, None, None, True, True, (bad,)))(
             Feed(iter(())), DateRange(DAY, DAY), print
         )
         .rejected[0]

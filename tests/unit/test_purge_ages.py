@@ -42,7 +42,7 @@ def plan(ledger, settled_through=date(2030, 1, 1), *, retired=False):
     ],
 )
 def test_a_month_is_old_enough_when_its_last_day_is(text, today, first_kept):
-    assert parse_retention_age(text).first_kept(today) == first_kept
+    assert parse_retention_age(text).cutoff(today) == first_kept
 
 
 @pytest.mark.parametrize("text", ["", "36", "m", "0m", "-1m", "3.5y", "36 m", "36M", "٣m", "10000d", "1w"])
@@ -65,18 +65,18 @@ def test_whole_closed_months_are_purged_from_the_first_day_of_the_ledger_on():
 )
 def test_a_month_with_a_day_that_needs_a_person_stays_whole_and_says_which(change, reason):
     found = plan(days(JANUARY, date(2024, 3, 31), d31=change))
-    assert (found.months, found.kept) == ([JANUARY, MARCH], {FEBRUARY: reason})
+    assert (found.months, found.blocked) == ([JANUARY, MARCH], {FEBRUARY: reason})
 
 
 def test_a_month_that_the_lookback_still_reaches_stays():
     found = plan(days(JANUARY, date(2024, 2, 29)), settled_through=date(2024, 2, 28))
-    assert (found.months, found.unsettled, found.kept) == ([JANUARY], [FEBRUARY], {})
-    assert plan(days(JANUARY, date(2024, 1, 31)), settled_through=None).unsettled == [JANUARY]
+    assert (found.months, found.still_in_lookback, found.blocked) == ([JANUARY], [FEBRUARY], {})
+    assert plan(days(JANUARY, date(2024, 1, 31)), settled_through=None).still_in_lookback == [JANUARY]
 
 
 def test_a_month_whose_end_was_never_fetched_stays_but_of_a_retired_account():
     ledger = days(JANUARY, date(2024, 2, 10))
-    assert plan(ledger).kept == {FEBRUARY: "2024-02-11 was never fetched"}
+    assert plan(ledger).blocked == {FEBRUARY: "2024-02-11 was never fetched"}
     assert plan(ledger, settled_through=date(2024, 2, 3), retired=True).months == [JANUARY, FEBRUARY]
 
 

@@ -25,7 +25,7 @@ def sweep(stored, served_from, nightly=NIGHTLY):
 
     planned = plan_resync(stored, nightly, serves, size=7)
     assert all(len(window) <= 7 for window in planned.windows)
-    return [day for window in planned.windows for day in window.days()], list(planned.left_alone), len(asked)
+    return [day for window in planned.windows for day in window.days()], list(planned.skipped_days), len(asked)
 
 
 def test_where_all_is_served_every_stored_day_is_fetched_after_one_question():

@@ -76,8 +76,8 @@ def questions(vendor: Sandbox, action: str = "post_billing_data") -> list[tuple[
 def test_a_question_reaches_a_day_before_and_two_days_behind_the_window(vendor):
     [batch] = fetch(vendor, days(2, 4))
     assert questions(vendor) == [("2026-03-01", "2026-03-06")]
-    assert (batch.window, batch.asked, origin(batch)) == (days(2, 4), days(1, 6), "json")
-    assert (batch.rejected, batch.unsure, batch.doubts) == ((), frozenset(), {})
+    assert (batch.window, batch.requested, origin(batch)) == (days(2, 4), days(1, 6), "json")
+    assert (batch.rejected, batch.unsure, batch.unconfirmed_days) == ((), frozenset(), {})
     assert told(batch) == truth(vendor.dataset.records, days(2, 4))
 
 
@@ -224,7 +224,7 @@ def test_days_before_the_first_that_the_vendor_serves_stay_open_and_the_others_a
     # The export has no end date: where it is the only source, a window of which a day is refused is refused.
     first = served if source == "post_billing_data" or served in {2, 8} else 8
     assert found == truth(records, days(first, 10))
-    assert {one for batch in batches for one in batch.doubts} == set(days(2, 10).days()) - found.keys()
+    assert {one for batch in batches for one in batch.unconfirmed_days} == set(days(2, 10).days()) - found.keys()
 
 
 # Answers that may be cut ---------------------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ def test_whatever_limit_the_answers_have_none_that_is_cut_passes_for_whole(share
     expected = truth(shared.dataset.records, window)
     assert told(batch) == {one: expected[one] for one in batch.days}
     # Without a limit only a round number is refused: nothing tells it from a cut one at the ends of all data.
-    assert not batch.doubts or (json is not None and csv is not None) or each % 25 == 0
+    assert not batch.unconfirmed_days or (json is not None and csv is not None) or each % 25 == 0
 
 
 @pytest.mark.parametrize("limit", [100, 300])
@@ -299,7 +299,7 @@ def test_an_export_that_keeps_the_newest_of_an_ascending_listing_is_noticed():
     vendor = OwnVendor(fail(RetryableError("down")), lambda start: between(records, DateRange(start, TODAY))[-1000:])
     [batch] = vendor.fetch(days(2, 6))
     assert told(batch) == truth(records, days(6, 6)), "the day that a later export shows, which is smaller"
-    assert batch.doubts.keys() == set(days(2, 5).days())
+    assert batch.unconfirmed_days.keys() == set(days(2, 5).days())
 
 
 def test_records_of_one_second_tell_nothing_of_an_answers_order():
@@ -341,9 +341,9 @@ def test_one_export_serves_all_the_windows_that_remain(vendor):
 def test_the_export_reaches_over_all_the_days_that_will_be_asked_for(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None)
     [batch] = fetch(vendor, days(3, 4), last=day(9))
-    assert batch.asked == days(2, 9)
+    assert batch.requested == days(2, 9)
     [batch] = fetch(vendor, days(3, 4), last=day(3))
-    assert batch.asked == days(2, 4)
+    assert batch.requested == days(2, 4)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_a_column_that_the_export_lacks_is_told(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.policies = vendor.policies.changed({"csv": {"columns": ("created_at", "phone", "code_auth", "price")}})
     [batch] = fetch(vendor, days(2, 5))
-    assert all(batch.days[one].lacking == {"status", "status_info"} for one in batch.days)
+    assert all(batch.days[one].missing_fields == {"status", "status_info"} for one in batch.days)
     assert all(record[3:5] == (None, "") for one in batch.days for record in records_of(batch, one))
 
 
@@ -465,7 +465,11 @@ def test_an_answer_about_other_days_is_asked_for_again(vendor):
     vendor.dataset.replace(busy(-40, 10, 3))
     vendor.faults.add("other_days", action="post_billing_data")
     [batch] = fetch(vendor, days(6, 8), attempts=2)
-    assert (origin(batch), told(batch), batch.doubts) == ("json", truth(vendor.dataset.records, days(6, 8)), {})
+    assert (origin(batch), told(batch), batch.unconfirmed_days) == (
+        "json",
+        truth(vendor.dataset.records, days(6, 8)),
+        {},
+    )
     assert len(questions(vendor)) == 2
 
 
@@ -482,9 +486,9 @@ def test_where_both_sources_tell_of_other_days_the_batch_holds_none_and_the_next
     vendor.faults.add("other_days", action="get_billing_csv", times=None)
     vendor.faults.add("other_days", action="post_billing_data", times=1)
     first, second = fetch(vendor, days(2, 3), days(7, 8))
-    assert (first.days, first.doubts.keys()) == ({}, {day(2), day(3)})
-    assert "an answer about other days, 2026-01-30..2026-02-03," in first.doubts[day(2)]
-    assert (told(second), second.doubts) == (truth(vendor.dataset.records, days(7, 8)), {})
+    assert (first.days, first.unconfirmed_days.keys()) == ({}, {day(2), day(3)})
+    assert "an answer about other days, 2026-01-30..2026-02-03," in first.unconfirmed_days[day(2)]
+    assert (told(second), second.unconfirmed_days) == (truth(vendor.dataset.records, days(7, 8)), {})
     assert len(questions(vendor, "get_billing_csv")) == 1
 
 
@@ -493,7 +497,7 @@ def test_an_answer_about_other_days_is_told_whatever_the_export_suffers_from(ven
     vendor.faults.add("other_days", action="post_billing_data", times=None)
     vendor.faults.add("status", action="get_billing_csv", times=None)
     batches = fetch(vendor, days(2, 3), days(7, 8))
-    assert [(batch.days, len(batch.doubts)) for batch in batches] == [({}, 2), ({}, 2)]
+    assert [(batch.days, len(batch.unconfirmed_days)) for batch in batches] == [({}, 2), ({}, 2)]
     assert len(questions(vendor, "get_billing_csv")) == 1, "an export that failed is not tried again for every window"
 
 
@@ -504,30 +508,30 @@ def test_an_answer_that_is_partly_about_other_days_is_confirmed_by_the_export_or
     # Asked for are the days from the 3rd to the 8th; those told of are the first or the last ones of the window.
     left_out = {day(6)} if shift > 0 else {day(4), day(5)}
     [batch] = fetch(vendor, days(4, 6))
-    assert (told(batch), batch.doubts) == (truth(vendor.dataset.records, days(4, 6)), {})
+    assert (told(batch), batch.unconfirmed_days) == (truth(vendor.dataset.records, days(4, 6)), {})
     vendor.faults.add("status", action="get_billing_csv", times=None)
     [batch] = fetch(vendor, days(4, 6))
-    assert batch.doubts.keys() >= left_out
+    assert batch.unconfirmed_days.keys() >= left_out
     assert told(batch) == {one: truth(vendor.dataset.records, days(4, 6))[one] for one in batch.days}
 
 
 def test_all_there_is_in_place_of_the_days_asked_for_is_an_answer():
     records = [record for record in busy(-9, 10, 3) if "2026-03-05" not in str(record["created_at"])]
     [batch] = OwnVendor(lambda _: records).fetch(days(5, 6))
-    assert (origin(batch), told(batch), batch.doubts) == ("json", truth(records, days(5, 6)), {})
+    assert (origin(batch), told(batch), batch.unconfirmed_days) == ("json", truth(records, days(5, 6)), {})
 
 
 @pytest.mark.parametrize("near", [4, 10])
 def test_an_answer_about_the_days_next_to_those_asked_for_may_be_cut_in_another_zone(near):
     records = [made(f"{day(near)}T12:00:00")]
     [batch] = OwnVendor(lambda _: records, lambda _: []).fetch(days(6, 7))
-    assert (batch.doubts, told(batch)) == ({}, truth([], days(6, 7)))
+    assert (batch.unconfirmed_days, told(batch)) == ({}, truth([], days(6, 7)))
 
 
 def test_an_export_about_other_days_is_none():
     own = OwnVendor(fail(RetryableError("down")), lambda _: busy(-9, -8, 5))
     [batch] = own.fetch(days(6, 8))
-    assert (batch.days, batch.doubts.keys()) == ({}, {day(6), day(7), day(8)})
+    assert (batch.days, batch.unconfirmed_days.keys()) == ({}, {day(6), day(7), day(8)})
 
 
 @pytest.mark.parametrize(
@@ -542,8 +546,8 @@ def test_an_answer_of_which_no_record_can_be_read_answers_for_none_of_their_days
     )
     [batch] = own.fetch(days(6, 8))
     assert batch.days == {}
-    assert batch.doubts.keys() == set(days(6, 8).days())
-    assert all("can be read" in reason for reason in batch.doubts.values())
+    assert batch.unconfirmed_days.keys() == set(days(6, 8).days())
+    assert all("can be read" in reason for reason in batch.unconfirmed_days.values())
 
 
 def test_an_account_without_records_is_empty_by_both_sources(vendor):

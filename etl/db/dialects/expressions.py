@@ -31,26 +31,26 @@ class SqlExpressions:
     full_number: str
     shifted: str
 
-    def parts(self, amount: str) -> tuple[str, ...]:
+    def split_amount(self, amount: str) -> tuple[str, ...]:
         """An amount as numbers that add up to it, and that the database adds exactly."""
         return (amount,)
 
-    def shown(self, *parts: str) -> str:
+    def join_amount(self, *parts: str) -> str:
         """The amount that such numbers, or their sums, are parts of."""
         (amount,) = parts
         return amount
 
-    def positive(self, *parts: str) -> str:
+    def is_positive(self, *parts: str) -> str:
         """Whether the amount of these parts is above zero."""
         (amount,) = parts
         return f"{amount} > 0"
 
-    def shared(self, parts: tuple[str, ...], count: str) -> str:
+    def divide(self, parts: tuple[str, ...], count: str) -> str:
         """The amount of these parts, none of them a sum, divided by a count above zero: to the millionth."""
         # To twenty places first: of a rounded quotient the last place could be rounded twice.
-        return f"ROUND(CAST({self.shown(*parts)} AS DECIMAL(50, 20)) / {count}, 6)"
+        return f"ROUND(CAST({self.join_amount(*parts)} AS DECIMAL(50, 20)) / {count}, 6)"
 
-    def rate(self, part: str, whole: str) -> str:
+    def ratio(self, part: str, whole: str) -> str:
         """A count over a count above zero, to four places."""
         return f"ROUND(CAST({part} AS DECIMAL(50, 20)) / {whole}, 4)"
 
@@ -58,24 +58,24 @@ class SqlExpressions:
         """False where the condition is unknown."""
         return f"COALESCE({condition}, FALSE)"
 
-    def money(self, price: str, times: str = "1", *, total: bool = False) -> str:
+    def total(self, price: str, times: str = "1", *, total: bool = False) -> str:
         """Price times a number, or the sum of that."""
-        products = (part if times == "1" else f"{part} * {times}" for part in self.parts(price))
-        return self.shown(*(f"SUM({product})" if total else product for product in products))
+        products = (part if times == "1" else f"{part} * {times}" for part in self.split_amount(price))
+        return self.join_amount(*(f"SUM({product})" if total else product for product in products))
 
-    def difference(self, after: str, before: str) -> str:
+    def subtract(self, after: str, before: str) -> str:
         """One amount less another."""
-        pairs = zip(self.parts(after), self.parts(before), strict=True)
-        return self.shown(*(f"({one} - {other})" for one, other in pairs))
+        pairs = zip(self.split_amount(after), self.split_amount(before), strict=True)
+        return self.join_amount(*(f"({one} - {other})" for one, other in pairs))
 
 
 class _SQLiteExpressions(SqlExpressions):
-    def parts(self, amount: str) -> tuple[str, ...]:
+    def split_amount(self, amount: str) -> tuple[str, ...]:
         """Whole units and millionths of an amount kept as text of six decimal places, both with its sign."""
         sign = f"(CASE WHEN {amount} LIKE '-%' THEN -1 ELSE 1 END)"
         return f"CAST({amount} AS INTEGER)", f"({sign} * CAST(substr({amount}, -6) AS INTEGER))"
 
-    def shown(self, *parts: str) -> str:
+    def join_amount(self, *parts: str) -> str:
         """A number where a number is exact, text of six decimal places elsewhere."""
         units, millionths = _of_one_sign(*parts)
         whole, rest = f"({parts[0]} + {parts[1]} / 1000000)", f"({parts[1]} % 1000000)"
@@ -84,17 +84,17 @@ class _SQLiteExpressions(SqlExpressions):
             f"ELSE printf('%d.%06d', {units}, abs({millionths})) END"
         )
 
-    def positive(self, *parts: str) -> str:
+    def is_positive(self, *parts: str) -> str:
         units, millionths = parts
         return f"{units} + {millionths} / 1000000.0 > 0"
 
-    def shared(self, parts: tuple[str, ...], count: str) -> str:
+    def divide(self, parts: tuple[str, ...], count: str) -> str:
         units, millionths = _of_one_sign(*parts)
         rest = f"({units} % {count} * 1000000 + {millionths})"
         half = f"(CASE WHEN {rest} < 0 THEN -{count} ELSE {count} END)"
-        return self.shown(f"({units} / {count})", f"((2 * {rest} + {half}) / (2 * {count}))")
+        return self.join_amount(f"({units} / {count})", f"((2 * {rest} + {half}) / (2 * {count}))")
 
-    def rate(self, part: str, whole: str) -> str:
+    def ratio(self, part: str, whole: str) -> str:
         return f"(20000 * {part} + {whole}) / (2 * {whole}) / 10000.0"
 
 

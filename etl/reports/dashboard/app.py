@@ -53,7 +53,7 @@ def define_dashboard() -> dict[str, Any]:
     }
     for chart in all_charts(PLAIN):
         charts[chart.name] = _chart(
-            chart.title, _query(chart.rows, accounts, days), chart.spec | {"description": chart.description}
+            chart.title, _query(chart.dataset, accounts, days), chart.spec | {"description": chart.description}
         )
     return {
         "title": "Billing",
@@ -110,9 +110,9 @@ def open_dashboard(path: Path, *, at_rest: bool) -> Application:
     server.add_database(Database(server, path=quote(str(path)), is_mutable=not at_rest), name=NAME)
     admitted = AllowList(
         home=PAGE,
-        beginnings=frozenset({"/", "/-/dashboards"}),
+        redirects=frozenset({"/", "/-/dashboards"}),
         pages=frozenset({PAGE, *(f"{PAGE}/{chart}" for chart in dashboard["charts"])}),
-        results=frozenset({f"/{NAME}", f"/{NAME}.json", f"/{NAME}.csv"}),
+        query_paths=frozenset({f"/{NAME}", f"/{NAME}.json", f"/{NAME}.csv"}),
         queries=allowed_queries(),
         filters=frozenset(FILTERS),
     )

@@ -27,21 +27,21 @@ class AllowList:
 
     Attributes:
         home: The page to which other beginnings lead.
-        beginnings: Addresses that lead there.
+        redirects: Addresses that lead there.
         pages: Addresses of pages; what is asked of them behind the `?` is their business.
-        results: Addresses that answer a query.
+        query_paths: Addresses that answer a query.
         queries: Those queries.
         filters: What a query may be given beside itself.
     """
 
     home: str
-    beginnings: frozenset[str]
+    redirects: frozenset[str]
     pages: frozenset[str]
-    results: frozenset[str]
+    query_paths: frozenset[str]
     queries: frozenset[str]
     filters: frozenset[str]
 
-    def admits(self, path: str, question: str) -> bool:
+    def allows(self, path: str, question: str) -> bool:
         """Whether a request may pass.
 
         Args:
@@ -50,7 +50,7 @@ class AllowList:
         """
         if path.startswith(_ASSETS) or path in self.pages:
             return True
-        if path not in self.results:
+        if path not in self.query_paths:
             return False
         asked = parse_qs(question, keep_blank_values=True)
         if any(len(values) > 1 for values in asked.values()) or not asked.keys() <= self.filters | {"sql", "_shape"}:
@@ -68,9 +68,9 @@ def allow_list_middleware(application: Application, admitted: AllowList) -> Appl
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
         if scope["method"] not in {"GET", "HEAD"}:
             await _answer(send, 405)
-        elif path in admitted.beginnings:
+        elif path in admitted.redirects:
             await _answer(send, 302, (b"location", admitted.home.encode()))
-        elif admitted.admits(path, scope["query_string"].decode("latin-1")):
+        elif admitted.allows(path, scope["query_string"].decode("latin-1")):
             await application(scope, receive, send)
         else:
             await _answer(send, 404)

@@ -39,8 +39,8 @@ _FILES: Final = Path(__file__).parent
 PALETTE: Final = Palette(
     main="var(--main)",
     accounts=tuple(f"var(--account-{number})" for number in range(1, 9)),
-    rise="var(--rise)",
-    fall="var(--fall)",
+    increase="var(--rise)",
+    decrease="var(--fall)",
     states=("var(--closed)", "var(--settling)", "var(--open)", "var(--suspect)"),
 )
 """The page's own colours, light, dark or on paper: page.css says which."""
@@ -84,7 +84,9 @@ def render_page(figures: ReportTotals, rows: Rows, renderer: str, now: datetime)
         renderer: JavaScript that leaves `vegaEmbed` in the window.
         now: When the page is made, in the zone in which that is to be told.
     """
-    charts = [chart for chart in all_charts(PALETTE) if rows["days"] or rows[chart.rows] or chart.name == "freshness"]
+    charts = [
+        chart for chart in all_charts(PALETTE) if rows["days"] or rows[chart.dataset] or chart.name == "freshness"
+    ]
     drawn = [_set_domain(chart, figures, rows) for chart in charts if _empty_message(chart, rows) is None]
     script = f"(() => {{{renderer}\n{_read('js')}}})();"
     period = format_period(figures.since, figures.until, empty=not rows["days"])
@@ -116,8 +118,8 @@ def _hash(script: str) -> str:
 def _data(charts: Sequence[Chart], rows: Rows, config: Mapping[str, Any]) -> str:
     """JSON that no browser takes for anything else: without a single character that HTML or old JavaScript knows."""
     document = {
-        "charts": [{"name": chart.name, "rows": chart.rows, "spec": chart.spec} for chart in charts],
-        "rows": {name: _columns(rows[name]) for name in sorted({chart.rows for chart in charts})},
+        "charts": [{"name": chart.name, "rows": chart.dataset, "spec": chart.spec} for chart in charts],
+        "rows": {name: _columns(rows[name]) for name in sorted({chart.dataset for chart in charts})},
         "config": config,
     }
     text = json.dumps(document, ensure_ascii=True, separators=(",", ":"), default=_plain)
@@ -233,10 +235,10 @@ def _warnings(figures: ReportTotals) -> list[str]:
 
 def _empty_message(chart: Chart, rows: Rows) -> str | None:
     """What to say where there is no picture; None where there is one."""
-    of = rows[chart.rows]
+    of = rows[chart.dataset]
     if not of:
-        return _EMPTY[chart.rows]
-    if chart.rows == "operators" and all(row["operator"] is None for row in of):
+        return _EMPTY[chart.dataset]
+    if chart.dataset == "operators" and all(row["operator"] is None for row in of):
         return (
             "The operators are not known. The public numbering plan tells them of plain phones: "
             "<code>billing-etl numbering import DEF-9xx.csv</code> takes it in."
@@ -260,6 +262,6 @@ def _section(chart: Chart, figures: ReportTotals, rows: Rows) -> str:
         picture = f'<div class="picture" id="{chart.name}"></div>'
         label = f"{escape(chart.title)}; the table below has its figures"
         parts += [f"<p>{escape(chart.description)}</p>", f'<figure role="img" aria-label="{label}">{picture}</figure>']
-    if rows[chart.rows]:
-        parts += render_tables(chart.name, figures, rows[chart.rows], opened=empty is not None)
+    if rows[chart.dataset]:
+        parts += render_tables(chart.name, figures, rows[chart.dataset], opened=empty is not None)
     return "\n".join([*parts, "</section>"])

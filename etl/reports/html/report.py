@@ -88,7 +88,7 @@ def load_datasets(connection: Connection, labels: list[str], since: date | None,
         signals.raise_if_interrupted()
         statement = text(build_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))
         statement = statement.bindparams(bindparam("accounts", labels, expanding=True))
-        if query.of_days:
+        if query.has_days:
             given = [bindparam(bound, value, Date()) for bound, (value, _) in bounds.items() if value]
             statement = statement.bindparams(*given)
         typed = statement.columns(**{column: TYPES[kind] for column, kind in query.columns.items()})
