@@ -42,7 +42,7 @@ def balance(
     What the balance did between two snapshots, held against what is on record. A top-up explains a rise; the list of
     top-ups shows the ID of each.
     """
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     if at is not None and top_up is None:
         raise click.UsageError("--at goes with --top-up")
@@ -107,7 +107,7 @@ def _reconcile(
     from etl.db.balance import TopUp, read_all_top_ups, write_top_up
     from etl.db.engine import pooled_engine, read_connection, translate_errors
     from etl.reconcile import find_matching_credit, load_periods, load_summary
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     error: BillingError | None = None
     noted: TopUp | None = None
@@ -156,7 +156,7 @@ def _find(engine: Engine, settings: Settings) -> tuple[int, date | None]:
     from etl.db.engine import read_connection, require_database
     from etl.db.ledger import find_account, read_position
     from etl.db.migrate import require_schema
-    from etl.services.sync import account_binding
+    from etl.services.context import account_binding
 
     require_database(engine)
     with read_connection(engine) as connection:
@@ -171,7 +171,7 @@ def _find(engine: Engine, settings: Settings) -> tuple[int, date | None]:
 def _take(options: OutputOptions, settings: Settings, engine: Engine, account_id: int, watermark: date | None) -> None:
     """Read the balance, and what is charged of days that are not on record whole; keep both as a snapshot."""
     from etl.services.balance import BalanceReading, fetch_balance
-    from etl.services.sync import build_spend_ledger, open_client, utc_now
+    from etl.services.context import build_spend_ledger, open_client, utc_now
 
     now = utc_now()
     with open_client(settings, options.redact) as client:

@@ -47,7 +47,7 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
     from etl.db.migrate import is_empty, require_schema
     from etl.ops.status_query import AccountStatus, StatusOptions, read_status
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     by_database: dict[URL, dict[str, StatusOptions]] = {}
     for settings in load_settings_for(options, accounts):
@@ -135,7 +135,7 @@ def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Se
     from etl.checks.runner import CheckResult, check_database, check_vendor, run_check
     from etl.checks.vendor import check_newest
     from etl.db.engine import new_engine
-    from etl.services.sync import account_binding, build_reader, open_client, utc_now
+    from etl.services.context import account_binding, build_reader, open_client, utc_now
 
     words = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     checks = [CheckResult("settings", f"{words}, {file or 'no configuration file'}")]
@@ -153,7 +153,7 @@ def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Se
             recall = partial(_recall, engine, settings.account)
             checks += check_vendor(client, build_reader(settings), now, today, recall)
         if not any(check.name == "token" and check.error for check in checks):
-            with open_client(settings, options.redact, hurried=True) as client:
+            with open_client(settings, options.redact, short_timeout=True) as client:
                 binding = account_binding(settings)
                 checks.append(check_newest(engine, settings.account, binding, client, build_reader(settings)))
     except ConfigError as error:
@@ -167,7 +167,7 @@ def _look_at_account(engine: Engine, settings: Settings) -> str:
     from etl.db.engine import database_exists, read_connection
     from etl.db.ledger import find_account
     from etl.db.migrate import has_current_schema
-    from etl.services.sync import account_binding
+    from etl.services.context import account_binding
 
     if not database_exists(engine):
         return "new; sync makes it"
@@ -243,7 +243,14 @@ def _verify(
     from etl.db.limits import longest_text
     from etl.db.migrate import require_schema
     from etl.errors import SourceUnavailable
-    from etl.services.sync import AccountHistory, account_binding, build_load_policy, open_client, open_source, utc_now
+    from etl.services.context import (
+        AccountHistory,
+        account_binding,
+        build_load_policy,
+        open_client,
+        open_source,
+        utc_now,
+    )
     from etl.services.verify import DayDifference, plan_verify, verify_windows
 
     settings.require_token()
@@ -265,11 +272,11 @@ def _verify(
                 if not options.as_json:
                     report_error(options, error, None if alone else settings.account)
                 return document | {"exit_code": SAYS_NO, "error": str(error)}
-        rules = build_load_policy(settings, today, thorough=True)
+        rules = build_load_policy(settings, today, full_compare=True)
         with open_client(settings, options.redact) as client:
             for name in sources:
                 known = AccountHistory(longest=longest)
-                source = open_source(settings, client, today=today, last=windows[-1].last, known=known)
+                source = open_source(settings, client, today=today, last=windows[-1].last, history=known)
                 fetch = source.fetch_json if name == "json" else source.fetch_csv
                 try:
                     for found in verify_windows(engine, account_id, windows, fetch, rules):

@@ -21,7 +21,7 @@ def migrate(options: OutputOptions, *, sql: bool) -> int:
     from etl.db.migrate import migrate as run_migrations
     from etl.db.migrate import migration_sql
     from etl.db.tables import SCHEMA_REVISION
-    from etl.services.sync import SCHEMA_LOCK_TIMEOUT
+    from etl.services.context import SCHEMA_LOCK_TIMEOUT
 
     engines = [new_engine(url) for url in dict.fromkeys(one.database_url for one in load_settings_for(options, ()))]
     if sql:

@@ -21,7 +21,7 @@ from etl.db.migrate import require_schema
 from etl.db.tables import accounts
 from etl.errors import DatabaseError
 from etl.pii import PhoneNumber
-from etl.services.sync import build_phone_policy, utc_now
+from etl.services.context import build_phone_policy, utc_now
 from etl.transform.fields import FieldError, parse_phone
 
 _SPELLED_NUMBER: Final = re.compile(r"[+\d\s()\[\]./\u2010-\u2015\u2212-]+")

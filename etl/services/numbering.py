@@ -16,7 +16,7 @@ from etl.db.numbering import replace_ranges
 from etl.db.retry import retry_transaction
 from etl.numbering.parser import PlanRange, read_plan_file
 from etl.numbering.ranges import BLOCK, resolve_overlaps, split_at_blocks
-from etl.services.sync import SCHEMA_LOCK_TIMEOUT, ensure_schema, utc_now
+from etl.services.context import SCHEMA_LOCK_TIMEOUT, ensure_schema, utc_now
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from etl.db.migrate import require_schema
 from etl.db.purge import PurgePlan, RowCountsByTable, count_month, plan_purge, purge_batch, read_ledger
 from etl.db.retry import retry_transaction
 from etl.errors import DatabaseError
-from etl.services.sync import utc_now
+from etl.services.context import utc_now
 
 _AGE: Final = re.compile(r"([1-9]\d{0,3})([dmy])", re.ASCII)
 

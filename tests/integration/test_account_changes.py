@@ -20,7 +20,8 @@ from etl.db.lock import advisory_lock
 from etl.db.tables import metadata
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.services.accounts import delete_account, set_account_timezone
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from etl.zones import to_utc
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

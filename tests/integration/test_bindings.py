@@ -15,7 +15,8 @@ from support.sync_account import START, Account, charges, just_before
 from etl.cli.exit_codes import code_for_result
 from etl.db.bindings import fingerprint_of
 from etl.errors import ConfigError
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 VLADIVOSTOK = ZoneInfo("Asia/Vladivostok")

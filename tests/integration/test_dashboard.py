@@ -33,7 +33,8 @@ from etl.reports.dashboard.app import (
 )
 from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
 from etl.services.numbering import import_plan
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 PHONE, CODE, INFO = "+79243555100", "0371", "no answer of +79243555100"

@@ -26,7 +26,8 @@ from etl.reports.columns import COLUMNS
 from etl.reports.csv_writer import unescape, write_csv
 from etl.reports.export import FORMATS, export_records, writer_for
 from etl.reports.query import BATCH, ExportFilter, iter_batches
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, 0, 1, tzinfo=UTC)

@@ -22,7 +22,8 @@ from etl.db.views import VIEWS
 from etl.errors import CheckFailedError
 from etl.services.erase import erase_number
 from etl.services.numbering import import_plan
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 GRANTS = Path(etl.db.__file__).parent / "grants"
 DATA = Path(__file__).parents[1] / "data" / "numbering"

@@ -32,7 +32,8 @@ from etl.db.tables import (
 from etl.errors import AuthenticationError, ConcurrentRunError, SourceUnavailable
 from etl.model import DateRange
 from etl.ops.status_query import StatusOptions, read_status
-from etl.services.sync import RunRequest, RunResult, run_sync
+from etl.services.run import RunRequest, RunResult
+from etl.services.sync import run_sync
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -566,7 +567,7 @@ def test_a_backfill_mends_rows_that_were_changed_behind_the_programs_back(job, v
     assert job.current() != right, "a sync believes its ledger: else this test shows nothing"
 
     report = job.backfill(NINTH, TENTH)
-    assert (report.error, report.needs_a_look) == (None, False)
+    assert (report.error, report.needs_review) == (None, False)
     assert job.current() == right
     assert job.rows(restatements) == [], "nothing of this is news of the vendor's"
     assert counts(job.backfill(NINTH, TENTH)) == (0, 0, 0, 6)
@@ -587,7 +588,7 @@ def test_a_backfill_mends_the_ledger(job, vendor, damage):
     rows, ledger = job.current(), job.rows(synced_days, "day", "digest", "records", "spend")
     job.execute(damage)
     report = job.backfill(date(2026, 3, 8), TODAY)
-    assert (report.error, report.needs_a_look) == (None, False)
+    assert (report.error, report.needs_review) == (None, False)
     assert job.current() == rows
     assert job.rows(synced_days, "day", "digest", "records", "spend") == ledger
 

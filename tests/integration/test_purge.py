@@ -34,7 +34,8 @@ from etl.errors import ConcurrentRunError, ConfigError
 from etl.model import day_bounds
 from etl.ops.status_query import read_status
 from etl.services.purge import RetentionAge, purge_account
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 FIRST = date(2026, 1, 20)

@@ -14,8 +14,10 @@ from support.run_helpers import SILENT, settings_of
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.model import DateRange
+from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.erase import erase_number, normalise_number
-from etl.services.sync import RunRequest, build_load_policy, open_client, open_source, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from etl.services.verify import verify_windows
 
 TODAY = date(2026, 3, 11)
@@ -105,7 +107,7 @@ class Account:
         with open_client(self.settings, str) as client:
             vendor = open_source(self.settings, client, today=TODAY, last=TODAY)
             fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
-            rules = build_load_policy(self.settings, TODAY, thorough=True)
+            rules = build_load_policy(self.settings, TODAY, full_compare=True)
             return next(verify_windows(self.engine, 1, [DateRange(EIGHTH, TODAY)], fetch, rules))
 
     def query(self, statement):

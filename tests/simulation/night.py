@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from functools import cached_property
 
-from etl.services.sync import RunRequest, RunResult
+from etl.services.run import RunRequest, RunResult
 from simulation.stored import Rows, Stored
 from simulation.vendor import Item, Vendor
 from simulation.world import DAY

@@ -15,7 +15,8 @@ from etl.config.loader import parse_settings
 from etl.config.schema import Settings
 from etl.db.engine import new_engine, parse_url
 from etl.db.migrate import ensure_current
-from etl.services.sync import ProgressListener, RunRequest, RunResult, run_sync
+from etl.services.run import ProgressListener, RunRequest, RunResult
+from etl.services.sync import run_sync
 from simulation.oracle import Oracle
 from simulation.scenario import Scenario
 from simulation.stored import Stored, Violation, read_stored
@@ -136,7 +137,7 @@ class Laboratory:
                 redact=str,
                 exit_code_of=code_for_result,
                 clock=lambda: now,
-                hold=lambda *_, **__: nullcontext(),
+                lock=lambda *_, **__: nullcontext(),
                 connect=vendor.connect,
                 open_database=lambda _url: nullcontext(self.engine),
             )

@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from etl.services.sync import RunRequest
+from etl.services.run import RunRequest
 from simulation.freedoms import FREEDOMS
 from simulation.world import DAY
 

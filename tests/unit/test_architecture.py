@@ -27,7 +27,7 @@ ALLOWED = {
     "reports": EVERYBODYS | {"db"},
     "ops": EVERYBODYS | {"db", "reconcile"},
     "checks": EVERYBODYS | {"db", "extract", "services"},
-    "pipeline": EVERYBODYS | {"db", "extract", "transform", "load"},
+    "pipeline": EVERYBODYS | {"config", "db", "extract", "transform", "load", "services"},
     "config": EVERYBODYS | {"db"},
     "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline", "reconcile"},
     "sandbox": set(),
