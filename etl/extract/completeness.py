@@ -88,7 +88,12 @@ class Newest:
         return wanted <= found
 
     def are_all_of(self, days: Mapping[date, DayRecords]) -> bool:
-        """Whether these days have those records and no others, and all of their records are among the newest."""
+        """Whether these days have those records and no others, and all of their records are among the newest.
+
+        Not where some of those cannot be read: nobody knows which days they are of.
+        """
+        if self.records.total() != self.listed:
+            return False
         listed = Counter(map(day_of, self.records.elements()))
         return all(self.cover(day) and listed[day] == len(records) for day, records in days.items()) and self.are_in(
             days

@@ -218,6 +218,8 @@ class JsonSource:
         alone = self._probe(end)
         if alone is None or not self._sizes.show_whole(alone.survey.listed):
             return None
+        if not Counter(alone.survey.rejected) <= Counter(answer.survey.rejected):
+            return False  # a record that cannot be read is missing as well
         return all(len(records) == len(answer.days[day]) for day, records in alone.days.items())
 
     def _wider_lists_more(self, answer: _JsonAnswer, wanted: DateRange) -> bool:

@@ -181,4 +181,7 @@ FREEDOMS: dict[str, Freedom] = {
     "json_outage": Freedom(_outage, passing=True),
     "csv_outage": Freedom(_outage, passing=True),
     "token_refused": Freedom(lambda numbers: {"nights": _times(numbers)}, passing=True),
+    # What meets too seldom, and is drawn last: a new freedom here changes no vendor that does not take it.
+    "autumn": _any_of(True),
+    "huge_texts": _share(0.005, 0.05),
 }

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from etl.cli.exit_codes import code_for_result
 from etl.config.loader import parse_settings
@@ -21,7 +22,9 @@ from simulation.oracle import Oracle
 from simulation.scenario import Scenario
 from simulation.stored import Stored, Violation, read_stored
 from simulation.vendor import Vendor
+from simulation.world import LARGEST_ROW
 
+LARGEST_ROW_OF_SQLITE = 1_000_000_000
 SILENT = ProgressListener(message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None)
 
 
@@ -75,11 +78,17 @@ class Laboratory:
         self.engine.dispose()
         self._template.close()
 
-    def empty(self) -> None:
-        """The database as it is after its first migration."""
+    def empty(self, largest_row: int) -> None:
+        """The database as it is after its first migration.
+
+        Args:
+            largest_row: Bytes that a row may have.
+        """
         connection = self.engine.raw_connection()
         try:
-            self._template.backup(connection.driver_connection)  # type: ignore[arg-type]  # it is SQLite's
+            driver: Any = connection.driver_connection  # the only one that is used: it is SQLite's
+            self._template.backup(driver)
+            driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, largest_row)
         finally:
             connection.close()
 
@@ -96,7 +105,7 @@ class Laboratory:
 
     def run(self, scenario: Scenario, make: type[Vendor] = Vendor) -> Failure | None:
         """Every night of a vendor's life, up to the first failure."""
-        self.empty()
+        self.empty(LARGEST_ROW if "huge_texts" in scenario.traits else LARGEST_ROW_OF_SQLITE)
         vendor = make.of(scenario)
         settings = self.settings(scenario)
         stored = Stored()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from datetime import date
+from decimal import Decimal
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -10,8 +13,8 @@ from hypothesis import strategies as st
 from support.fake_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, told, truth
 
 from etl.errors import RetryableError, SourceUnavailable
-from etl.extract.completeness import SMALLEST_LIMIT, AnswerSizes
-from etl.model import DateRange, ReadStats
+from etl.extract.completeness import SMALLEST_LIMIT, AnswerSizes, Newest
+from etl.model import DateRange, ReadStats, Record, single_slice_day
 
 KEEPS = ["oldest", "newest", "any"]
 ORDERS = ["ascending", "descending", "shuffled"]
@@ -175,3 +178,10 @@ def test_two_different_answers_of_one_size_speak_against_it_and_the_same_one_twi
 def test_the_largest_answer_of_earlier_runs_speaks_against_one_of_its_size():
     assert AnswerSizes(largest_before=37).speak_against(37)
     assert not AnswerSizes(largest_before=37).speak_against(36)
+
+
+def test_newest_records_some_of_which_cannot_be_read_are_not_all_that_there_is():
+    record = Record("2026-03-08 05:48:49", "+79925065531", "4092", 0, "ok", Decimal("3.25"))
+    answered = {date(2026, 3, 8): single_slice_day(date(2026, 3, 8), [record])}
+    assert Newest(Counter([record]), listed=1, asked=100).are_all_of(answered)
+    assert not Newest(Counter([record]), listed=2, asked=100).are_all_of(answered)
