@@ -55,8 +55,10 @@ from etl.services.context import (
 )
 from etl.services.history import prune_history
 from etl.services.plan import (
+    begins_where_served,
     describe_plan,
     describe_purged,
+    first_served_day,
     plan_request,
     plan_resync,
     require_active,
@@ -142,7 +144,11 @@ class SyncRun:
         for message in describe_plan(settings, request, state, self.today, windows):
             self.listener.message(message)
         self.policy = build_load_policy(
-            settings, self.today, full_compare=request.command == "backfill", accepted_days=request.accepted_days
+            settings,
+            self.today,
+            full_compare=request.command == "backfill",
+            accepted_days=request.accepted_days,
+            begins_where_served=begins_where_served(settings, request, state),
         )
         is_wanted = request.command != "accept" and not request.dry_run
         self.monitor = BalanceMonitor(self.quick_client, self.clock, is_wanted=is_wanted)
@@ -190,6 +196,8 @@ class SyncRun:
             for window, counts in transferred:
                 self.result.add(window, counts)
                 self.listener.advance(window, counts)
+        if self.policy.begins_where_served:
+            self._begin_where_served()
 
     def reconcile(self) -> None:
         """Compare the balance with the spend on record, unless a day is missing."""
@@ -255,6 +263,15 @@ class SyncRun:
         if purged:
             self.listener.message(f"{describe_purged(purged)}; they are left out")
         return remaining
+
+    def _begin_where_served(self) -> None:
+        counts, windows = self.result.tally, self.result.windows
+        begins = first_served_day(windows, self.state.first_day or windows[0].first, counts.refused_days)
+        if begins is not None:
+            counts.missing_days = {day: reason for day, reason in counts.missing_days.items() if day >= begins}
+            self.listener.message(
+                f"{self.settings.account}: the vendor serves no day before {begins}: the history begins there"
+            )
 
     def _extend_to_stored_days(self, source: Source) -> None:
         stored = self.store.read(partial(stored_counts, account_id=self.account_id))

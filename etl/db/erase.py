@@ -199,5 +199,6 @@ def _concerns(payload: str, person: ErasureSubject) -> bool:
         return True
     with suppress(ValueError, RecursionError):
         value = json.loads(payload)
-        return isinstance(value, dict) and person.matches(value.get("phone"))
+        phone = value.get("phone") if isinstance(value, dict) else None
+        return any(map(person.matches, phone if isinstance(phone, list) else [phone]))
     return False

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from etl.date_ranges import ONE_DAY, first_contiguous, last_contiguous
+from etl.date_ranges import ONE_DAY, first_contiguous, first_outside, last_contiguous
 from etl.db.bindings import FIRST_BINDING, Binding, bind, end_of_day, first_binding, require_binding
 from etl.db.tables import accounts, sync_runs, sync_state, synced_days
 from etl.errors import ConcurrentRunError
@@ -279,7 +279,13 @@ def raise_revision(connection: Connection, account_id: int, days: Collection[dat
 
 
 def advance_watermark(
-    connection: Connection, run: RunHandle, first: date | None, *, lookback: int, zone: tzinfo
+    connection: Connection,
+    run: RunHandle,
+    first: date | None,
+    *,
+    lookback: int,
+    zone: tzinfo,
+    unserved: Collection[date] = (),
 ) -> date | None:
     """Move the watermark over the unbroken run of closed days, never back.
 
@@ -290,6 +296,7 @@ def advance_watermark(
             begins none.
         lookback: Closed days that will be fetched again: until then they are settling.
         zone: Of the vendor's wall clock: tells when the watermark's day was over.
+        unserved: Days behind which an unbroken run that has no complete day yet begins.
     """
     position = read_position(connection, run.account_id)
     values: dict[str, Any] = {}
@@ -300,6 +307,8 @@ def advance_watermark(
         begins = values["first_day"] = first
     elif first is not None and first < begins:
         begins = values["first_day"] = _first_complete_before(connection, run, begins)
+    if position.watermark is None and begins in unserved:
+        begins = values["first_day"] = first_outside(begins, unserved)
     next_day = position.watermark + ONE_DAY if position.watermark else begins
     column = synced_days.c
     closed = connection.scalars(

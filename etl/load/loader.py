@@ -48,6 +48,7 @@ class LoadPolicy:
         max_withdrawn_share: Of a day's records that may vanish before the day is suspect.
         full_compare: Compare with the records themselves, even where the ledger's digest says nothing changed.
         accepted_days: Days whose answer is taken however implausible it is.
+        begins_where_served: The history begins after the days that the vendor refuses: no start date is set.
     """
 
     today: date
@@ -56,6 +57,7 @@ class LoadPolicy:
     max_withdrawn_share: Decimal
     full_compare: bool = False
     accepted_days: frozenset[date] = frozenset()
+    begins_where_served: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +257,8 @@ def write_window(
         )  # fmt: skip
     # A day that a person takes may lie anywhere: it begins no history.
     first = None if rules.accepted_days else batch.window.first
-    advance_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone)
+    unserved = batch.refused if rules.begins_where_served else frozenset[date]()
+    advance_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone, unserved=unserved)
     return outcomes
 
 
@@ -298,6 +301,7 @@ def summarise(outcomes: Sequence[DayOutcome], batch: WindowData, rules: LoadPoli
         for day, reason in sorted(reasons.items())
         if day not in known and (day < rules.today or day in batch.unconfirmed_days)
     }
+    tally.refused_days = batch.refused & tally.missing_days.keys()
     tally.largest = dict(batch.largest)
     for outcome in outcomes:
         tally.days += 1

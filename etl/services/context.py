@@ -154,7 +154,12 @@ def account_binding(settings: Settings) -> Binding:
 
 
 def build_load_policy(
-    settings: Settings, today: date, *, full_compare: bool, accepted_days: frozenset[date] = frozenset()
+    settings: Settings,
+    today: date,
+    *,
+    full_compare: bool,
+    accepted_days: frozenset[date] = frozenset(),
+    begins_where_served: bool = False,
 ) -> LoadPolicy:
     """The account's policy for loading."""
     return LoadPolicy(
@@ -164,6 +169,7 @@ def build_load_policy(
         max_withdrawn_share=settings.max_withdrawn_share,
         full_compare=full_compare,
         accepted_days=accepted_days,
+        begins_where_served=begins_where_served,
     )
 
 

@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from etl.config.schema import Settings
-from etl.date_ranges import ONE_DAY, exclude_days, plan_history, split_into_windows, sync_range
+from etl.date_ranges import ONE_DAY, exclude_days, first_outside, plan_history, split_into_windows, sync_range
 from etl.db.ledger import SyncState
 from etl.errors import CheckFailedError, ConfigError
 from etl.model import DateRange
@@ -64,6 +64,18 @@ def plan_request(
     elsewhere = [day for day in suspect if not any(day in window for window in own)]
     windows = own + split_into_windows(None, elsewhere, size=1)
     return sorted(windows, key=lambda window: window.first), elsewhere
+
+
+def begins_where_served(settings: Settings, request: RunRequest, state: SyncState) -> bool:
+    """Whether a first sync begins at the first day that the vendor serves: nobody set another."""
+    is_default = request.command == "sync" and request.since is None and settings.start_date is None
+    return is_default and state.watermark is None
+
+
+def first_served_day(windows: list[DateRange], first: date, refused: Collection[date]) -> date | None:
+    """The day after those that the vendor refuses, if it refuses the first day of a history and serves a later one."""
+    served = first_outside(first, refused)
+    return served if first < served <= windows[-1].last else None
 
 
 def without_purged(windows: list[DateRange], purged: Collection[date], request: RunRequest) -> list[DateRange]:

@@ -158,10 +158,12 @@ def test_a_record_that_gives_a_field_twice_is_recognised_as_well(account, sandbo
     before = account.figures()
     fields = [json.dumps(record, default=float) for record in (*OTHERS, TARGET)]
     body = f'{{"success": true, "error": "", "data": [{", ".join(fields)[:-1]}, "price": 3.26}}]}}'
-    sandbox.faults.add("status", action="post_billing_data", status=200, body=body, times=None)
+    for action in ("post_billing_data", "get_billing_record"):
+        sandbox.faults.add("status", action=action, status=200, body=body, times=None)
     assert account.run() == (65, (0, 0, 0), 1)
     assert account.reasons() == ["a field is given twice"]
     assert account.figures() == before
+    assert account.run("backfill", TENTH, TENTH) == (0, (0, 0, 0), 0)  # it is of another day
 
 
 @on_sqlite

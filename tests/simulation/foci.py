@@ -41,4 +41,5 @@ FOCI: Final[dict[str, tuple[str, ...]]] = {
     "records that come in during the run": ("arrivals", "late_records"),
     "sources that lag behind": ("json_lags", "csv_lags", "hour"),
     "sources that take turns": ("json_outage", "csv_outage", "csv_lacks"),
+    "a contract younger than 30 days": ("default_start", "later_contract"),
 }

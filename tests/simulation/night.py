@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from functools import cached_property
 
+from etl.services.plan import DEFAULT_HISTORY_DAYS
 from etl.services.run import RunRequest, RunResult
 from simulation.stored import Rows, Stored
 from simulation.vendor import Item, Vendor
@@ -164,6 +165,8 @@ class Night:
         """Whether a day may be stored as whole like this."""
         if rows in self.truths(day):
             return True
+        if self.is_unserved(day) and self.before.closed(day) and rows == self.before.rows.get(day, Counter()):
+            return True  # what was whole once stays, where the vendor refuses every question about it
         truth = self.of(day)
         lagging_sources = [source for source in SOURCES if self.vendor.trait(f"{source}_lags") is not None]
         for lagging in (self.lagging(source, day) for source in lagging_sources):
@@ -228,8 +231,16 @@ class Night:
             return False
         clean = self.clean
         backed = clean["csv"] or self.newest_help
+        if (
+            self.earlier
+            and not all(clean.values())
+            and any(self.of(day) != rows for day in self.asked for rows in self.truths(day))
+        ):
+            return False  # what comes in between two answers makes one look cut, and there is no third to decide
         if clean["json"]:
             return (backed or "refuses_future" not in self.scenario.traits) and (clean["csv"] or self._can_be_proved())
+        if self.vendor.refuses_past and self.vendor.earliest in self.padded:
+            return False  # what another zone has of the first day of an export, nobody knows
         if not clean["csv"] or not self.newest_help:
             return False  # an export of the newest records alone looks whole
         if self.vendor.calls["json"] and self.vendor.faults["json"] == self.vendor.calls["json"]:
@@ -241,13 +252,20 @@ class Night:
         )
         return only_hides and not any(self.hides("json", day) and self.before.rows.get(day) for day in self.asked)
 
+    @property
+    def begins(self) -> date:
+        """The first day of the history."""
+        if "default_start" not in self.scenario.traits:
+            return self.scenario.start
+        return max(self.before.first_day or self.today - DEFAULT_HISTORY_DAYS * DAY, self.vendor.earliest)
+
     def expected(self) -> list[date]:
         """The days that the run had to fetch."""
         if self.order.command != "sync":
             assert self.order.since is not None
             assert self.order.until is not None
             return days(self.order.since, min(self.order.until, self.today))
-        first = self.scenario.start
+        first = self.begins
         if self.before.watermark is not None:
             first = max(first, self.before.watermark - (self.lookback - 1) * DAY)
         return days(first, self.today)

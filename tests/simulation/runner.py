@@ -97,7 +97,7 @@ class Laboratory:
         return replace(
             self._settings,
             database_url=self._url,
-            start_date=scenario.start,
+            start_date=None if "default_start" in scenario.traits else scenario.start,
             timezone=scenario.zone,
             window_days=scenario.traits.get("window", 7),
             lookback_days=scenario.traits.get("lookback", 7),

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from etl.services.plan import DEFAULT_HISTORY_DAYS
 from etl.services.run import RunRequest
 from simulation.freedoms import FREEDOMS
 from simulation.world import DAY
@@ -103,7 +104,8 @@ class Scenario:
     @property
     def start(self) -> date:
         """Where the first sync begins."""
-        return self.today(0) - self.traits.get("history", 5) * DAY
+        history = DEFAULT_HISTORY_DAYS if "default_start" in self.traits else self.traits.get("history", 5)
+        return self.today(0) - history * DAY
 
 
 @dataclass(frozen=True, slots=True)
