@@ -151,7 +151,7 @@ class CsvSource:
         self._json_sizes = sizes["json"]
         self._newest = newest
         self._opened: _Opened | None = None
-        self._refused: tuple[date, RequestRejected] | None = None
+        self._refused: tuple[date, str] | None = None
         self._lock = threading.RLock()
 
     def fetch(self, window: DateRange, *, serve: DateRange) -> SourceDays:
@@ -329,11 +329,11 @@ class CsvSource:
             return _Export(start, wanted, survey, spill, ATTRIBUTES - feed.fields)
 
         if self._refused is not None and start <= self._refused[0]:
-            raise self._refused[1].with_traceback(None)
+            raise RequestRejected(self._refused[1])
         try:
             export = self._client.get_export(start, read)
         except RequestRejected as error:
-            self._refused = start, error.with_traceback(None)
+            self._refused = start, str(error)  # the error's frames hold exports
             raise
         self._sizes.note(export.survey)
         return export

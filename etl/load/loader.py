@@ -142,7 +142,8 @@ def compare_window(
         before = ledger.get(day)
         if before and (before.closed or day >= rules.today) and not before.purged:
             empty, refused = identify(day, single_slice_day(day, []).slices), day in batch.refused
-            yield DayComparison(empty, before, (), RowCounts(), None if refused else reason, unknown=refused)
+            doubt_left = None if refused and not before.suspect else reason
+            yield DayComparison(empty, before, (), RowCounts(), doubt_left, unknown=refused)
 
 
 @dataclass(frozen=True, slots=True)

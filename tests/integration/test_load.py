@@ -1359,3 +1359,15 @@ def test_a_day_that_is_in_doubt_is_not_passed_over(sqlite_job, vendor):
     assert TENTH not in report.tally.missing_days
     vendor.faults.clear()
     assert (sqlite_job.sync(start_date=None).error, sqlite_job.status().gaps) == (None, ())
+
+
+def test_a_suspect_day_that_the_vendor_refuses_meanwhile_stays_suspect(sqlite_job, vendor):
+    job = sqlite_job
+    vendor.dataset.replace([record for n in (8, 9, 10) for record in charges(date(2026, 3, n), 2)])
+    job.sync()
+    vendor.dataset.replace(charges(NINTH, 2) + charges(TENTH, 2))
+    reports = [job.sync()]
+    vendor.policies.first_day = "2026-03-09"
+    reports += [job.sync(), job.sync()]
+    assert [(exit_code_of(report), report.tally.suspect_days) for report in reports] == [(65, [date(2026, 3, 8)])] * 3
+    assert len(job.current()) == 6

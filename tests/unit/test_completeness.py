@@ -200,7 +200,8 @@ def test_newest_records_some_of_which_cannot_be_read_are_not_all_that_there_is()
 
 def newest_of(records, *, listed=None, asked=100):
     kept = Counter(one for counted in truth(records, days(1, 12)).values() for one in counted.elements())
-    return Newest(kept, kept.total() if listed is None else listed, asked)
+    unreadable = (RejectedRecord(None, "time", "{}"),) if listed else ()
+    return Newest(kept, listed or kept.total(), asked, unreadable)
 
 
 def listed_on(records, *numbers):
