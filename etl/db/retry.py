@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_exponential, wait_random
 
-from etl.db.engine import is_retryable, is_unreachable
+from etl.db.errors import is_retryable, is_unreachable
 
 MAX_ATTEMPTS: Final = 5
 INITIAL_BACKOFF_SECONDS: Final = 0.5

@@ -25,7 +25,8 @@ from etl.db.accounts import (
     set_timezone,
 )
 from etl.db.delete_account import BATCHED_TABLES, delete_batch, delete_rest, mark_deletion
-from etl.db.engine import read_connection, require_database, translate_errors
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
 from etl.db.ledger import Fence, next_fence, raise_revision, verify_fence
 from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema

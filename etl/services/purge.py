@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Engine
 from etl import signals
 from etl.config.schema import Settings
 from etl.db.accounts import require_account
-from etl.db.engine import database_exists, pooled_engine, read_connection, translate_errors
+from etl.db.engine import database_exists, pooled_engine, read_connection
+from etl.db.errors import translate_errors
 from etl.db.ledger import Fence, find_account, next_fence, read_position, verify_fence
 from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema

@@ -20,7 +20,8 @@ from etl import signals
 from etl.config.schema import Settings
 from etl.date_ranges import exclude_days, plan_history, split_into_windows, sync_range
 from etl.db.bindings import Binding, BindingRemarks, fingerprint_of, require_binding
-from etl.db.engine import database_exists, describe_error, pooled_engine, read_connection, translate_errors
+from etl.db.engine import database_exists, pooled_engine, read_connection
+from etl.db.errors import describe_error, translate_errors
 from etl.db.ledger import (
     RunHandle,
     SyncState,

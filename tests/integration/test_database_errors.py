@@ -14,7 +14,8 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 from support.secret_leaks import PASSWORD
 
-from etl.db.engine import describe_error, is_retryable, new_engine
+from etl.db.engine import new_engine
+from etl.db.errors import describe_error, is_retryable
 from etl.db.migrate import migrate
 
 PHONE = "9243555100"

@@ -15,7 +15,8 @@ from support.run_helpers import SILENT, settings_of
 import etl.db
 from etl.checks.privileges import require_privileges
 from etl.checks.runner import check_database
-from etl.db.engine import new_engine, parse_url
+from etl.config.database_url import parse_url
+from etl.db.engine import new_engine
 from etl.db.migrate import migrate
 from etl.db.tables import metadata
 from etl.db.views import VIEWS

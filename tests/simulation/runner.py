@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etl.cli.exit_codes import code_for_result
+from etl.config.database_url import parse_url
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
-from etl.db.engine import new_engine, parse_url
+from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
 from etl.services.sync import ProgressListener, RunRequest, RunResult, run_sync
 from simulation.oracle import Oracle

@@ -28,7 +28,7 @@ ALLOWED = {
     "ops": EVERYBODYS | {"db", "reconcile"},
     "checks": EVERYBODYS | {"db", "extract", "services"},
     "pipeline": EVERYBODYS | {"db", "extract", "transform", "load"},
-    "config": EVERYBODYS | {"db"},
+    "config": EVERYBODYS,
     "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline", "reconcile"},
     "sandbox": set(),
 }

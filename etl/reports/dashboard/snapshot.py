@@ -16,7 +16,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect, text
 
 from etl import signals
-from etl.db.engine import read_connection, require_database, translate_errors
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.errors import SchemaMismatchError
 

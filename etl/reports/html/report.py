@@ -12,7 +12,8 @@ from typing import BinaryIO, Final
 from sqlalchemy import Connection, Date, Engine, bindparam, text
 
 from etl import signals
-from etl.db.engine import read_connection, require_database, translate_errors
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema
 from etl.errors import ConfigError
 from etl.reports.charts import NO_FILTER, QUERIES, build_query
