@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from etl import signals
 from etl.db.engine import read_connection
-from etl.db.ledger import RunHandle, read_progress, verify_fence, write_progress
 from etl.db.retry import retry_transaction
+from etl.db.run_store import RunHandle, read_progress, verify_fence, write_progress
 from etl.extract.source import Source
 from etl.extract.worker import Fetched, fetch_in_worker
 from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise, write_window

@@ -156,8 +156,8 @@ def _find(engine: Engine, settings: Settings) -> tuple[int, date | None]:
     """An account that was synced before, and its watermark."""
     from etl.db.bindings import require_binding
     from etl.db.engine import read_connection, require_database
-    from etl.db.ledger import find_account, read_position
     from etl.db.migrate import require_schema
+    from etl.db.run_store import find_account, read_position
     from etl.services.sync import account_binding
 
     require_database(engine)

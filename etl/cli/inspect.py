@@ -166,8 +166,8 @@ def _look_at_account(engine: Engine, settings: Settings) -> str:
     """Whether the database has the account, bound to the settings of today."""
     from etl.db.bindings import require_binding
     from etl.db.engine import database_exists, read_connection
-    from etl.db.ledger import find_account
     from etl.db.migrate import has_current_schema
+    from etl.db.run_store import find_account
     from etl.services.sync import account_binding
 
     if not database_exists(engine):
@@ -241,9 +241,9 @@ def _verify(
     from etl.db.bindings import require_binding
     from etl.db.engine import new_engine, read_connection, require_database
     from etl.db.errors import translate_errors
-    from etl.db.ledger import find_account
     from etl.db.limits import longest_text
     from etl.db.migrate import require_schema
+    from etl.db.run_store import find_account
     from etl.errors import SourceUnavailable
     from etl.services.sync import AccountHistory, account_binding, build_load_policy, open_client, open_source, utc_now
     from etl.services.verify import DayDifference, plan_verify, verify_windows

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection, func, select, update
 
 from etl.db.bindings import end_of_day, unknown_account
-from etl.db.ledger import find_account
+from etl.db.run_store import find_account
 from etl.db.tables import accounts, billing_records, sync_state, synced_days
 from etl.errors import ConfigError
 

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select, update
 
 from etl.date_ranges import ONE_DAY
-from etl.db.ledger import raise_revision
+from etl.db.days import raise_revision
 from etl.db.prune import delete_by_id
 from etl.db.tables import billing_records, purged_months, rejected_records, restatements, synced_days
 from etl.model import DateRange, day_bounds

@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from etl.date_ranges import ONE_DAY
 from etl.db.dialects.bulk_insert import bulk_insert
-from etl.db.ledger import RunHandle
+from etl.db.run_store import RunHandle
 from etl.db.tables import billing_records, rejected_records, restatements
 from etl.load.diff import DayDiff, InsertBatch, StoredRow
 from etl.load.erased import erase_payload

@@ -12,8 +12,9 @@ from functools import partial
 from sqlalchemy import Connection
 
 from etl import signals
-from etl.db.ledger import LedgerEntry, RunHandle, advance_watermark, mark_suspect, raise_revision, read_days, upsert_day
+from etl.db.days import LedgerEntry, mark_suspect, raise_revision, read_days, upsert_day
 from etl.db.records import apply_diff, load_rows, payload_hash, sync_rejects, write_restatements
+from etl.db.run_store import RunHandle, advance_watermark
 from etl.db.utc import correct, count_wrong
 from etl.load.diff import DayDiff, RowCounts, StoredRow, diff_day, diff_empty_day, doubt, fill_missing_fields
 from etl.load.erased import apply_erasures

@@ -20,27 +20,25 @@ from etl import signals
 from etl.config.schema import Settings
 from etl.date_ranges import exclude_days, plan_history, split_into_windows, sync_range
 from etl.db.bindings import Binding, BindingRemarks, fingerprint_of, require_binding
+from etl.db.days import purged_days, read_complete, stored_counts
 from etl.db.engine import database_exists, pooled_engine, read_connection
 from etl.db.errors import describe_error, translate_errors
-from etl.db.ledger import (
-    RunHandle,
-    SyncState,
-    begin_run,
-    find_account,
-    finish_run,
-    purged_days,
-    read_complete,
-    read_largest_answers,
-    read_position,
-    set_range,
-    stored_counts,
-)
 from etl.db.limits import longest_text
 from etl.db.lock import advisory_lock
 from etl.db.migrate import ensure_current, has_current_schema, in_memory_database, require_schema, schema_revision
 from etl.db.ownership import require_ours
 from etl.db.prune import delete_by_id, expired_rejects, expired_runs
 from etl.db.retry import retry_transaction
+from etl.db.run_store import (
+    RunHandle,
+    SyncState,
+    begin_run,
+    find_account,
+    finish_run,
+    read_largest_answers,
+    read_position,
+    set_range,
+)
 from etl.db.tables import rejected_records, sync_runs
 from etl.errors import BillingError, CheckFailedError, ConfigError, DatabaseError, Interrupted, SourceUnavailable
 from etl.extract.client import Client, RetryPolicy

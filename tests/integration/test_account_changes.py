@@ -15,8 +15,8 @@ from support.sync_account import START, Account, charges, just_before
 import etl.services.accounts
 from etl.cli.exit_codes import code_for_result
 from etl.db import delete_account as deletion
-from etl.db.ledger import Fence, find_account, verify_fence
 from etl.db.lock import advisory_lock
+from etl.db.run_store import Fence, find_account, verify_fence
 from etl.db.tables import metadata
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.services.accounts import delete_account, set_account_timezone

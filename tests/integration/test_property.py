@@ -21,8 +21,8 @@ from support.json_answers import read_answer
 from support.reference_model import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
 from etl.db.engine import new_engine
-from etl.db.ledger import begin_run
 from etl.db.migrate import ensure_current
+from etl.db.run_store import begin_run
 from etl.errors import InvalidResponse
 from etl.extract.csv_parser import parse_csv
 from etl.extract.spool import RecordSpool
