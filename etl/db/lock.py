@@ -1,7 +1,7 @@
 """One run an account at a time, by a lock that dies with its process.
 
-Correctness does not rest on it, it rests on the fence in `run_store`: the lock spares the vendor and the operator a second
-run that would come to nothing.
+Correctness does not rest on it, it rests on the fence in `run_store`: the lock spares the vendor and the operator a
+second run that would come to nothing.
 """
 
 from __future__ import annotations
