@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, select, update
 
 from etl.db.dialects.expressions import expressions_for
-from etl.db.tables import WallClock, billing_records
+from etl.db.tables import billing_records
+from etl.db.types import WallClock
 from etl.model import Record, day_bounds
 from etl.zones import Stretch, stretches
 
