@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Table, bindparam, delete, func, null, or_, select, update
 
 from etl.db.days import raise_revision
-from etl.db.records import payload_hash
+from etl.db.rejects import payload_hash
 from etl.db.tables import billing_records, rejected_records, restatements, sync_runs, synced_days
 from etl.load.erased import erase_payload
 from etl.pii import ERASED, PhoneNumber

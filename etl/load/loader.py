@@ -13,7 +13,9 @@ from sqlalchemy import Connection
 
 from etl import signals
 from etl.db.days import LedgerEntry, mark_suspect, raise_revision, read_days, upsert_day
-from etl.db.records import apply_diff, load_rows, payload_hash, sync_rejects, write_restatements
+from etl.db.journal import write_restatements
+from etl.db.records import apply_diff, load_rows
+from etl.db.rejects import payload_hash, sync_rejects
 from etl.db.run_store import RunHandle, advance_watermark
 from etl.db.utc import correct, count_wrong
 from etl.load.diff import DayDiff, RowCounts, StoredRow, diff_day, diff_empty_day, doubt, fill_missing_fields
