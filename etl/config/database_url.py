@@ -1,4 +1,4 @@
-"""The URL of the database: its form, and the drivers that this program is tested with."""
+"""Validation of the database URL."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _DRIVERS: Final = {
 
 
 def parse_url(text: str) -> URL:
-    """A database URL with the driver this program is tested with.
+    """Parse a database URL and set the driver that the program is tested with.
 
     Raises:
-        ConfigError: It is no such URL. The text never repeats it: it may hold a password.
+        ConfigError: The URL is malformed or not supported. The message never repeats it: it may hold a password.
     """
     url: URL | None = None
     with suppress(ArgumentError, ValueError):
         url = make_url(text)
     if url is None:
-        # Outside of the block: the error under this one would hold a piece of the text.
+        # Outside the except block: a chained error would repeat a part of the URL.
         raise ConfigError(
             "BILLING_DATABASE_URL is not a database URL; write it like postgresql://user@host/database or "
             "sqlite:///billing.db"
@@ -37,11 +37,11 @@ def parse_url(text: str) -> URL:
     backend, _, driver = url.drivername.partition("+")
     if backend not in _DRIVERS or (driver and _DRIVERS[backend] != url.drivername):
         raise ConfigError(
-            "BILLING_DATABASE_URL names a database or driver that is not supported; it begins with sqlite:, "
-            "postgresql:, mysql: or mariadb:"
+            "BILLING_DATABASE_URL names a database or driver that is not supported; use sqlite:, postgresql:, "
+            "mysql: or mariadb:"
         )
     if url.host and "@" in url.host:
-        raise ConfigError("BILLING_DATABASE_URL has an @ in its password; write it as %40")
+        raise ConfigError("BILLING_DATABASE_URL has an @ in its password; encode it as %40")
     if not url.database or url.database == ":memory:":
-        raise ConfigError("BILLING_DATABASE_URL names no database; add /NAME behind the host, or sqlite:///FILE")
+        raise ConfigError("BILLING_DATABASE_URL names no database; append /NAME to the host, or use sqlite:///FILE")
     return url.set(drivername=_DRIVERS[backend])

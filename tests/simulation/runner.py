@@ -58,7 +58,7 @@ class Laboratory:
             source.backup(self._template)
         source.close()
         self._url = parse_url(f"sqlite:///{folder / 'billing.db'}")
-        self.engine = new_engine(self._url, kept=True)
+        self.engine = new_engine(self._url, pooled=True)
         self._settings = parse_settings(
             [
                 {

@@ -71,7 +71,7 @@ def create_snapshot(engine: Engine, path: Path) -> None:
     with (
         translate_errors(),
         signals.deferred(),
-        read_connection(engine, one_moment=True) as connection,
+        read_connection(engine, repeatable_read=True) as connection,
         closing(sqlite3.connect(path)) as target,
         target,
     ):

@@ -68,7 +68,7 @@ def write_report(
         DiskFullError: The disk is full.
     """
     require_database(engine)
-    with translate_errors(), signals.deferred(), read_connection(engine, one_moment=True) as connection:
+    with translate_errors(), signals.deferred(), read_connection(engine, repeatable_read=True) as connection:
         # So what a picture shows adds up to what the headline says.
         require_schema(connection)
         labels = resolve_accounts(connection, selection.accounts)
