@@ -1,4 +1,4 @@
-"""The ledger of days: what each stored day amounts to. Small rows; SQLAlchemy writes them."""
+"""Reads and writes synced_days, the ledger of stored days."""
 
 from __future__ import annotations
 
@@ -14,12 +14,22 @@ from etl.db.run_store import RunHandle
 from etl.db.tables import sync_state, synced_days
 from etl.model import DateRange, DaySnapshot
 
-DAYS_PER_STATEMENT: Final = 1_000
+BATCH_SIZE: Final = 1_000
+"""Days updated in one statement."""
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """A day of the ledger; of a purged one there are no records any more."""
+    """The stored state of one day.
+
+    Attributes:
+        digest: Digest of the day's records in canonical form.
+        records: Number of records as the vendor lists them, repeats included.
+        spend: Price times repeats, summed over the day.
+        closed: The day was stored completely at least once.
+        suspect: The vendor's latest answer was implausible and not stored.
+        purged: The day's records were purged; only the ledger entry is left.
+    """
 
     digest: str
     records: int
@@ -29,12 +39,12 @@ class LedgerEntry:
     purged: bool = False
 
     def matches(self, snapshot: DaySnapshot) -> bool:
-        """Whether the ledger has the day as the snapshot shows it."""
+        """Whether the stored state equals the snapshot."""
         return (self.digest, self.records, self.spend) == (snapshot.digest, snapshot.records, snapshot.spend)
 
 
 def purged_days(connection: Connection, account_id: int | None, window: DateRange) -> frozenset[date]:
-    """The days of a window whose records were purged."""
+    """Days of a window whose records were purged."""
     day = synced_days.c
     query = select(day.day).where(
         day.account_id == account_id, day.day.between(window.first, window.last), day.purged_at.is_not(None)
@@ -43,7 +53,7 @@ def purged_days(connection: Connection, account_id: int | None, window: DateRang
 
 
 def read_days(connection: Connection, account_id: int | None, window: DateRange) -> dict[date, LedgerEntry]:
-    """The ledger's days of a window."""
+    """Ledger entries of a window, by day."""
     column = synced_days.c
     rows = connection.execute(
         select(
@@ -52,13 +62,13 @@ def read_days(connection: Connection, account_id: int | None, window: DateRange)
         ).where(column.account_id == account_id, column.day.between(window.first, window.last))
     )  # fmt: skip
     return {
-        day: LedgerEntry(digest, records, spend, *(moment is not None for moment in moments))
-        for day, digest, records, spend, *moments in rows
+        day: LedgerEntry(digest, records, spend, *(timestamp is not None for timestamp in timestamps))
+        for day, digest, records, spend, *timestamps in rows
     }
 
 
 def read_complete(connection: Connection, account_id: int | None) -> dict[date, int]:
-    """Every complete day, and how many records the vendor last listed."""
+    """Record count of each complete day, as the vendor last listed it."""
     column = synced_days.c
     rows = connection.execute(
         select(column.day, column.records).where(
@@ -69,7 +79,7 @@ def read_complete(connection: Connection, account_id: int | None) -> dict[date, 
 
 
 def stored_counts(connection: Connection, account_id: int | None) -> dict[date, int]:
-    """Every stored day whose records are there, and how many of them the vendor last listed."""
+    """Record count of each stored day that is not purged, as the vendor last listed it."""
     column = synced_days.c
     rows = connection.execute(
         select(column.day, column.records).where(column.account_id == account_id, column.purged_at.is_(None))
@@ -87,7 +97,19 @@ def upsert_day(
     closes: bool,
     now: datetime,
 ) -> None:
-    """Store what a day now amounts to. A day once closed stays closed; one that changes after that is restated."""
+    """Insert or update a day's ledger entry from its snapshot.
+
+    A closed day stays closed; a later change of its records sets `restated_at`.
+
+    Args:
+        connection: Connection in the transaction that stores the day's records.
+        run: The run that fetched the day.
+        snapshot: The day as the vendor lists it now.
+        before: The current ledger entry; None for a new day.
+        source: `json` or `csv`.
+        closes: The answer shows the whole day, and the day is over.
+        now: Time of the change.
+    """
     values: dict[str, Any] = {"suspect_since": None, "suspect_reason": None}
     if before is None or not before.matches(snapshot):
         values |= {
@@ -106,7 +128,7 @@ def upsert_day(
 
 
 def mark_suspect(connection: Connection, run: RunHandle, day: date, reason: str, now: datetime) -> None:
-    """Say of a stored day that the vendor's present answer for it is not believed. Its records stay."""
+    """Mark a stored day as suspect: the vendor's latest answer is implausible, and the stored records stay."""
     connection.execute(
         update(synced_days)
         .where(*_is_day(run, day))
@@ -115,10 +137,10 @@ def mark_suspect(connection: Connection, run: RunHandle, day: date, reason: str,
 
 
 def raise_revision(connection: Connection, account_id: int, days: Collection[date]) -> None:
-    """Give days that this transaction changed, or whose records it changed, the account's next revision.
+    """Assign the account's next revision to days that this transaction changed, or whose records it changed.
 
-    The transaction holds the account's state row, so revisions grow in the order in which they are committed: whoever
-    copies the days of a higher revision than the last one seen misses none.
+    The transaction holds a lock on the account's `sync_state` row, so revisions ascend in commit order: a reader that
+    copies all days above the last revision it has seen misses none.
     """
     if not days:
         return
@@ -126,10 +148,10 @@ def raise_revision(connection: Connection, account_id: int, days: Collection[dat
     connection.execute(update(sync_state).where(state.account_id == account_id).values(revision=state.revision + 1))
     revision = connection.scalars(select(state.revision).where(state.account_id == account_id)).one()
     ordered = sorted(days)
-    for start in range(0, len(ordered), DAYS_PER_STATEMENT):
-        some = ordered[start : start + DAYS_PER_STATEMENT]
+    for start in range(0, len(ordered), BATCH_SIZE):
+        batch = ordered[start : start + BATCH_SIZE]
         connection.execute(
-            update(synced_days).where(day.account_id == account_id, day.day.in_(some)).values(revision=revision)
+            update(synced_days).where(day.account_id == account_id, day.day.in_(batch)).values(revision=revision)
         )
 
 

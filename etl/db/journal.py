@@ -1,4 +1,4 @@
-"""The journal: a line for each change of a closed day."""
+"""Writes restatements, the journal of changes of closed days."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _JOURNAL_COLUMNS: Final = (
 
 
 def write_restatements(connection: Connection, run: RunHandle, change: DayDiff, *, now: datetime) -> None:
-    """A line for each change of a closed day: what it was, what it is, what that does to the day's spend."""
+    """Insert a journal line per changed row: state before, state after, change of the day's spend."""
     day = change.day.isoformat()
     bulk_insert(
         connection,
@@ -35,18 +35,18 @@ def write_restatements(connection: Connection, run: RunHandle, change: DayDiff, 
 
 
 def _restatement_rows(change: DayDiff) -> Iterator[tuple[Any, ...]]:
-    for item in change.inserts:
-        yield _journal_line("late", item.record, item.ordinal, None, 0, item.record, item.repeats)
+    for new in change.inserts:
+        yield _restatement_row("late", new.record, new.ordinal, None, 0, new.record, new.repeats)
     for row, record, repeats in change.updates:
         if row.withdrawn:
-            yield _journal_line("returned", record, row.ordinal, None, 0, record, repeats)
+            yield _restatement_row("returned", record, row.ordinal, None, 0, record, repeats)
         else:
-            yield _journal_line("corrected", record, row.ordinal, row.record, row.repeats, record, repeats)
+            yield _restatement_row("corrected", record, row.ordinal, row.record, row.repeats, record, repeats)
     for row in change.withdrawals:
-        yield _journal_line("withdrawn", row.record, row.ordinal, row.record, row.repeats, None, 0)
+        yield _restatement_row("withdrawn", row.record, row.ordinal, row.record, row.repeats, None, 0)
 
 
-def _journal_line(
+def _restatement_row(
     kind: str,
     key: Record,
     ordinal: int,
@@ -55,11 +55,11 @@ def _journal_line(
     after: Record | None,
     repeats_after: int,
 ) -> tuple[Any, ...]:
-    spent = (before.price * repeats_before) if before else Decimal(0)
-    spends = (after.price * repeats_after) if after else Decimal(0)
+    spend_before = (before.price * repeats_before) if before else Decimal(0)
+    spend_after = (after.price * repeats_after) if after else Decimal(0)
     return (
         kind, key.created_at, key.phone, key.code_auth, ordinal,
-        *_attributes(before), repeats_before, *_attributes(after), repeats_after, f"{spends - spent:.6f}",
+        *_attributes(before), repeats_before, *_attributes(after), repeats_after, f"{spend_after - spend_before:.6f}",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Rejected records: what the vendor lists and no record can be made of."""
+"""Reads and writes rejected_records: quarantined records that failed validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from etl.db.tables import rejected_records
 from etl.load.erased import erase_payload
 from etl.model import DateRange, RejectedRecord
 
-_REASON_LENGTH: Final = 255
+_MAX_REASON_LENGTH: Final = 255
 DELETE_BATCH_SIZE: Final = 1_000
 
 
@@ -26,66 +26,66 @@ def sync_rejects(
     rejected: Iterable[RejectedRecord],
     *,
     days: set[date],
-    asked: DateRange,
-    asked_before: DateRange | None,
+    requested: DateRange,
+    previously_requested: DateRange | None,
     now: datetime,
 ) -> None:
-    """Make what is kept aside equal to what the answer shows.
+    """Make the quarantined rows equal to the rejected records of an answer.
 
-    A record of a known day leaves when its day no longer lists it. One whose day cannot be read lies somewhere in
-    the days asked for; each answer narrows that down, and it leaves when an answer covers what is left and does not
-    list it.
+    A record of a known day is removed when its day no longer lists it. A record without a readable day lies somewhere
+    in the requested days: each answer narrows that range down, and the record is removed when an answer covers the
+    remaining range and does not list it.
 
     Args:
-        connection: In a transaction.
-        run: Of the account.
-        rejected: All of the answer's bad records, of the days taken from it or of no day.
-        days: The days taken from it.
-        asked: The days that the answer reaches over.
-        asked_before: Those of the answer before it in this run.
-        now: When they are seen.
+        connection: Connection in a transaction.
+        run: The run that fetched the answer.
+        rejected: The answer's rejected records, of the days taken from it or without a readable day.
+        days: Days taken from the answer.
+        requested: Range of days that the answer covers.
+        previously_requested: Range of the previous answer of this run.
+        now: When the records were seen.
     """
     row = rejected_records.c
     listed = {payload_hash(item.payload): item for item in rejected}
-    of_these_days = or_(row.day.in_(days), row.day.is_(None)) if days else row.day.is_(None)
-    kept = connection.execute(
+    affected = or_(row.day.in_(days), row.day.is_(None)) if days else row.day.is_(None)
+    stored = connection.execute(
         select(row.id, row.day, row.asked_first, row.asked_last, row.payload_digest).where(
-            row.account_id == run.account_id, of_these_days
+            row.account_id == run.account_id, affected
         )
     ).all()
-    digests = {row.payload_digest for row in kept}
+    digests = {row.payload_digest for row in stored}
     for digest in listed.keys() - digests:
-        forgotten = erase_payload(listed[digest].payload)
-        if payload_hash(forgotten) in digests:
-            listed[payload_hash(forgotten)] = replace(listed.pop(digest), payload=forgotten)
-    gone: list[int] = []
-    for number, day, first, last, digest in kept:
+        # A record of an erased person is stored without the person's data.
+        erased = erase_payload(listed[digest].payload)
+        if payload_hash(erased) in digests:
+            listed[payload_hash(erased)] = replace(listed.pop(digest), payload=erased)
+    removed: list[int] = []
+    for row_id, day, first, last, digest in stored:
         still_listed = listed.pop(digest, None) is not None
         if day is not None:
             if not still_listed:
-                gone.append(number)
+                removed.append(row_id)
             continue
-        place = DateRange(first, last)
-        left = _intersect(place, asked) or asked if still_listed else _subtract(place, asked)
-        if left is None:
-            gone.append(number)
-        elif left != place:
-            connection.execute(
-                update(rejected_records).where(row.id == number).values(asked_first=left.first, asked_last=left.last)
-            )
-    if gone:
-        # PostgreSQL takes no more than 65,535 values in one statement.
-        for start in range(0, len(gone), DELETE_BATCH_SIZE):
-            some = gone[start : start + DELETE_BATCH_SIZE]
-            connection.execute(delete(rejected_records).where(row.id.in_(some)))
-    place = (_subtract(asked, asked_before) if asked_before else None) or asked
+        possible = DateRange(first, last)
+        remaining = _intersect(possible, requested) or requested if still_listed else _subtract(possible, requested)
+        if remaining is None:
+            removed.append(row_id)
+        elif remaining != possible:
+            narrowed = {"asked_first": remaining.first, "asked_last": remaining.last}
+            connection.execute(update(rejected_records).where(row.id == row_id).values(narrowed))
+    # PostgreSQL accepts at most 65,535 parameters in one statement.
+    for start in range(0, len(removed), DELETE_BATCH_SIZE):
+        batch = removed[start : start + DELETE_BATCH_SIZE]
+        connection.execute(delete(rejected_records).where(row.id.in_(batch)))
+    possible = (_subtract(requested, previously_requested) if previously_requested else None) or requested
     if listed:
         connection.execute(
             rejected_records.insert(),
             [
                 {
-                    "account_id": run.account_id, "day": item.day, "asked_first": place.first, "asked_last": place.last,
-                    "reason": item.reason[:_REASON_LENGTH], "payload": item.payload, "payload_digest": digest,
+                    "account_id": run.account_id, "day": item.day,
+                    "asked_first": possible.first, "asked_last": possible.last,
+                    "reason": item.reason[:_MAX_REASON_LENGTH], "payload": item.payload, "payload_digest": digest,
                     "first_seen_at": now,
                 }
                 for digest, item in listed.items()
@@ -94,20 +94,20 @@ def sync_rejects(
 
 
 def payload_hash(payload: str) -> str:
-    """Tells one bad record from another."""
+    """Hash that identifies a rejected record by its payload."""
     return hashlib.blake2b(payload.encode(), digest_size=16).hexdigest()
 
 
-def _intersect(one: DateRange, other: DateRange) -> DateRange | None:
-    first, last = max(one.first, other.first), min(one.last, other.last)
+def _intersect(days: DateRange, other: DateRange) -> DateRange | None:
+    first, last = max(days.first, other.first), min(days.last, other.last)
     return DateRange(first, last) if first <= last else None
 
 
-def _subtract(one: DateRange, other: DateRange) -> DateRange | None:
-    """What of a window another leaves; a hole in its middle does not count."""
-    if other.first <= one.first:
-        first = max(one.first, other.last + ONE_DAY)
-        return DateRange(first, one.last) if first <= one.last else None
-    if other.last >= one.last:
-        return DateRange(one.first, min(one.last, other.first - ONE_DAY))
-    return one
+def _subtract(days: DateRange, covered: DateRange) -> DateRange | None:
+    """Days that are not covered, as one range: a gap in the middle is ignored."""
+    if covered.first <= days.first:
+        first = max(days.first, covered.last + ONE_DAY)
+        return DateRange(first, days.last) if first <= days.last else None
+    if covered.last >= days.last:
+        return DateRange(days.first, min(days.last, covered.first - ONE_DAY))
+    return days

@@ -1,4 +1,4 @@
-"""Where the account stands: its runs, its fence and its watermark. Small rows; SQLAlchemy writes them."""
+"""Reads and writes sync_runs and sync_state: runs, the fence, the watermark."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from etl.model import SUCCESSFUL, DateRange, Outcome, RunCounts
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The right to write the rows of an account, until a newer fence is taken.
+    """Fencing token: its holder may write an account's rows until a newer one is issued.
 
     Attributes:
-        fence: Its number among those of the account.
+        account_id: `accounts.id`.
+        fence: Ascending number within the account.
     """
 
     account_id: int
@@ -30,11 +31,12 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class RunHandle:
-    """One run of one account, as the database knows it.
+    """A run that has begun, identified by its row and its fence.
 
     Attributes:
-        id: Of its row in `sync_runs`.
-        fence: Its number among the account's runs; only the newest may write.
+        id: `sync_runs.id`.
+        account_id: `accounts.id`.
+        fence: Fencing token; only the holder of the account's newest one may write.
     """
 
     id: int
@@ -44,11 +46,14 @@ class RunHandle:
 
 @dataclass(frozen=True, slots=True)
 class SyncState:
-    """How far an account is: None before its first day.
+    """Progress of an account.
 
     Attributes:
-        settled_through: The last day that the lookback of the last run no longer reaches.
-        retired_at: Since when no sync fetches it.
+        first_day: First day of the contiguous range of complete days; None before the first one.
+        watermark: Last day of that range; None while it is empty.
+        suspect_days: Days whose latest answer was implausible, in order.
+        settled_through: Last day before the lookback: no run fetches it again.
+        retired_at: When the account was retired; None while it is in use.
     """
 
     first_day: date | None
@@ -59,7 +64,7 @@ class SyncState:
 
 
 def find_account(connection: Connection, label: str) -> int | None:
-    """The account's id, or None where it never synced."""
+    """Return the id of an account, or None if it never synced."""
     return connection.scalar(select(accounts.c.id).where(accounts.c.label == label))
 
 
@@ -73,10 +78,12 @@ def begin_run(
     now: datetime,
     binding: Binding = FIRST_BINDING,
 ) -> RunHandle:
-    """Write the run's row and take the next fence: from here on no older run of the account may write.
+    """Insert the run's row and take the next fence, after which no older run of the account may write.
+
+    A new account is created and bound to the given settings.
 
     Raises:
-        ConfigError: The account is bound to other settings than these.
+        ConfigError: The account is bound to different settings.
     """
     account_id = find_account(connection, label)
     if account_id is None:
@@ -84,10 +91,10 @@ def begin_run(
         connection.execute(insert(accounts).values(label=label, created_at=now, **first_binding(binding)))
         account_id = connection.scalars(select(accounts.c.id).where(accounts.c.label == label)).one()
         connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
-    # The fence comes first: whoever turns the times or deletes the account takes it as well, and was there before us.
+    # Take the fence before checking the binding: set-timezone and account delete take it before they change that.
     fence = next_fence(connection, account_id).fence
     bind(connection, account_id, require_binding(connection, label, binding))
-    # The table is history, never the lock: whatever is still "running" here was killed, or has just been overtaken.
+    # Runs still marked as running were killed or have just lost their fence; sync_runs never serves as a lock.
     connection.execute(
         update(sync_runs)
         .where(sync_runs.c.account_id == account_id, sync_runs.c.outcome == "running")
@@ -104,23 +111,23 @@ def begin_run(
         **_counts(RunCounts(), ()),
     }
     result = connection.execute(insert(sync_runs).values(values))
-    return RunHandle(result.inserted_primary_key[0], account_id, fence)  # type: ignore[index]  # an insert of one row has it
+    return RunHandle(result.inserted_primary_key[0], account_id, fence)  # type: ignore[index]  # set by a single-row insert
 
 
 def next_fence(connection: Connection, account_id: int) -> Fence:
-    """The next fence of the account: whoever has an older one may write no more."""
+    """Issue the next fence of an account and invalidate all earlier ones."""
     state = sync_state.c
     connection.execute(update(sync_state).where(state.account_id == account_id).values(fence=state.fence + 1))
     return Fence(account_id, connection.scalars(select(state.fence).where(state.account_id == account_id)).one())
 
 
 def verify_fence(connection: Connection, holder: RunHandle | Fence) -> None:
-    """Lock the account's state row for this transaction and make sure that no newer fence was taken.
+    """Lock the account's `sync_state` row for this transaction and require that the fence is the newest.
 
-    This is what correctness rests on: a run that was paused past its lock wakes up here and may not write.
+    Correctness rests on this check: a run that was paused until its advisory lock expired fails here.
 
     Raises:
-        ConcurrentRunError: A newer run has begun.
+        ConcurrentRunError: A newer fence was issued.
     """
     state = sync_state.c
     fence = connection.scalar(select(state.fence).where(state.account_id == holder.account_id).with_for_update())
@@ -129,7 +136,7 @@ def verify_fence(connection: Connection, holder: RunHandle | Fence) -> None:
 
 
 def read_position(connection: Connection, account_id: int | None) -> SyncState:
-    """How far the account is."""
+    """Read the progress of an account; an empty state if it never synced."""
     state = sync_state.c
     row = connection.execute(
         select(state.first_day, state.last_synced_date, state.settled_through, accounts.c.retired_at)
@@ -151,7 +158,7 @@ def read_position(connection: Connection, account_id: int | None) -> SyncState:
 
 
 def read_largest_answers(connection: Connection, account_id: int | None) -> dict[str, int]:
-    """Records in the largest answer that the account ever had, by source."""
+    """Record count of the account's largest answer, by source (`json`, `csv`)."""
     run = sync_runs.c
     query = select(func.max(run.largest_json), func.max(run.largest_csv)).where(run.account_id == account_id)
     largest = zip(("json", "csv"), connection.execute(query).one(), strict=True)
@@ -161,26 +168,29 @@ def read_largest_answers(connection: Connection, account_id: int | None) -> dict
 def advance_watermark(
     connection: Connection, run: RunHandle, first: date | None, *, lookback: int, zone: tzinfo
 ) -> date | None:
-    """Move the watermark over the unbroken run of closed days, never back.
+    """Move the watermark to the end of the contiguous range of closed days, never back.
 
     Args:
-        connection: In the transaction that stored the days.
-        run: Of the account.
-        first: The first day of this run's first window: where the unbroken run begins, if none has begun yet. None
-            begins none.
-        lookback: Closed days that will be fetched again: until then they are settling.
-        zone: Of the vendor's wall clock: tells when the watermark's day was over.
+        connection: Connection in the transaction that stored the days.
+        run: The run that stored them.
+        first: First day of the run's first window. It starts the contiguous range of a new account, and extends an
+            existing one backwards as far as days are closed; with None a new account stays without one.
+        lookback: Number of closed days that later runs fetch again; these are settling.
+        zone: Zone of the vendor's wall clock, for the end of the watermark's day in UTC.
+
+    Returns:
+        The watermark; None while no day is complete.
     """
     position = read_position(connection, run.account_id)
     values: dict[str, Any] = {}
-    begins = position.first_day
-    if begins is None:
+    first_day = position.first_day
+    if first_day is None:
         if first is None:
             return None
-        begins = values["first_day"] = first
-    elif first is not None and first < begins:
-        begins = values["first_day"] = _first_complete_before(connection, run, begins)
-    next_day = position.watermark + ONE_DAY if position.watermark else begins
+        first_day = values["first_day"] = first
+    elif first is not None and first < first_day:
+        first_day = values["first_day"] = _first_complete_before(connection, run, first_day)
+    next_day = position.watermark + ONE_DAY if position.watermark else first_day
     column = synced_days.c
     closed = connection.scalars(
         select(column.day).where(
@@ -201,7 +211,7 @@ def advance_watermark(
 
 
 def _first_complete_before(connection: Connection, run: RunHandle, day: date) -> date:
-    """The first day of the unbroken run of closed days that ends right before a day; else that day."""
+    """First day of the contiguous range of closed days that ends right before `day`; `day` if there is none."""
     column = synced_days.c
     closed = connection.scalars(
         select(column.day).where(
@@ -212,33 +222,33 @@ def _first_complete_before(connection: Connection, run: RunHandle, day: date) ->
 
 
 def set_range(connection: Connection, run: RunHandle, windows: Sequence[DateRange]) -> None:
-    """Say in the run's row which days it asks for, where that is known only after it began."""
+    """Record the requested days of a run whose windows are planned only after it began."""
     days = {"first_day": windows[0].first, "last_day": windows[-1].last}
     connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(days))
 
 
 def write_progress(connection: Connection, run: RunHandle, tally: RunCounts, sources: Iterable[str]) -> None:
-    """Bring the run's row up to what it has done so far."""
+    """Update the counts of the run's row."""
     connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(_counts(tally, sources)))
 
 
 def read_progress(connection: Connection, run: RunHandle) -> int | None:
-    """How many days the run's row says are done."""
+    """Read how many days are done according to the run's row."""
     return connection.scalar(select(sync_runs.c.days).where(sync_runs.c.id == run.id))
 
 
 def finish_run(
     connection: Connection, run: RunHandle, *, outcome: Outcome, exit_code: int, error: str | None, now: datetime
 ) -> None:
-    """Write how the run ended. An overtaken run has been written off already and stays so."""
-    # The state's row first, then the run's, as a run that begins takes them: else the two could wait for each other.
+    """Record the outcome of a run, unless a newer run has already marked it as abandoned."""
+    # Lock sync_state before sync_runs, in the order of begin_run, to avoid a deadlock.
     connection.execute(select(sync_state.c.fence).where(sync_state.c.account_id == run.account_id).with_for_update())
-    done = connection.execute(
+    updated = connection.execute(
         update(sync_runs)
         .where(sync_runs.c.id == run.id, sync_runs.c.outcome == "running")
         .values(outcome=outcome, exit_code=exit_code, error=error, finished_at=now)
     )
-    if done.rowcount and outcome in SUCCESSFUL:
+    if updated.rowcount and outcome in SUCCESSFUL:
         connection.execute(
             update(sync_state).where(sync_state.c.account_id == run.account_id).values(last_success_at=now)
         )

@@ -1,9 +1,9 @@
-"""The tables, as Alembic makes them and as the load writes them.
+"""The current schema, equal to the result of the migrations.
 
-Times of the vendor are its wall clock, to the second. Times of our own are UTC, to the microsecond, without a zone:
-two of the three databases could not keep one. Money is NUMERIC; SQLite, which would make a binary float of that, keeps
-it as text of six decimal places. What MariaDB has beside that, engine and collation, is put to
-them when they are made: declared here, each start would load SQLAlchemy's MySQL dialects, whatever the database.
+Vendor times are the vendor's wall clock, to the second. The program's own timestamps are UTC, to the microsecond,
+without a zone, which two of the three databases cannot store. Money is NUMERIC; on SQLite, which would store it as a
+binary float, it is text of six decimal places. Engine and collation for MariaDB are added on creation
+(`migrate.MYSQL_TABLE_OPTIONS`): declared here, every start would load SQLAlchemy's MySQL dialects.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from sqlalchemy import (
 from etl.db.types import BigId, LongText, Money, UtcTime, WallClock
 
 SCHEMA_REVISION: Final = "0006"
-"""The newest revision in `migrations/versions`, known without loading Alembic; a test holds the two together."""
+"""The newest revision in `migrations/versions`, available without loading Alembic; a test compares the two."""
 
 
-# Nearly every index is a constraint's: MariaDB commits each statement by itself, and one table is one statement.
+# Indexes are constraints where possible: MariaDB commits each statement, and a table is then a single statement.
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -88,7 +88,7 @@ billing_records = Table(
     "billing_records",
     metadata,
     Column("id", BigId, primary_key=True, comment="Stays with the record whatever changes of it"),
-    # No foreign key: checking one costs PostgreSQL a third of the time of a bulk load, and rows come from one place.
+    # No foreign key: checking it takes a third of a bulk load on PostgreSQL, and only one module inserts rows.
     Column("account_id", Integer, nullable=False, comment="accounts.id"),
     Column("created_at", WallClock(), nullable=False, comment="The vendor's wall clock"),
     Column(
@@ -211,7 +211,7 @@ restatements = Table(
     Column("repeats_after", Integer, nullable=False, comment="0 where the record is listed no longer"),
     Column("delta", Money(38), nullable=False, comment="What this changed in the day's spend"),
     UniqueConstraint("account_id", "day", "id"),
-    # By record: without it the records as of a moment could be joined in no reasonable time on MariaDB.
+    # By record key: without it point-in-time queries are too slow on MariaDB.
     Index(None, "account_id", "created_at", "phone", "code_auth", "ordinal"),
     comment="The journal: every change of a day after it was closed",
 )
@@ -229,7 +229,7 @@ rejected_records = Table(
     Column("payload_digest", String(32), nullable=False, comment="Tells one from another: each is kept once"),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
     UniqueConstraint("account_id", "payload_digest"),
-    Index(None, "account_id", "first_seen_at"),  # for trimming the oldest
+    Index(None, "account_id", "first_seen_at"),  # for pruning the oldest rows
     comment="What the vendor lists and no record can be made of",
 )
 
@@ -278,7 +278,7 @@ balance_top_ups = Table(
 numbering_ranges = Table(
     "numbering_ranges",
     metadata,
-    # MariaDB finds nothing by an index that is compared with another table's column by <=: it needs an equality first.
+    # MariaDB uses no index to compare with another table's column by <= alone; block gives it an equality.
     Column(
         "block", String(7), primary_key=True, comment="+7 and five digits: no row crosses a block of 100,000 numbers"
     ),

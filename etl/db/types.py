@@ -1,4 +1,4 @@
-"""Types of columns: times, money and texts, alike on the three databases."""
+"""Column types for times, money and texts that behave alike on SQLite, PostgreSQL and MariaDB."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BigId = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class LongText(TypeDecorator[str]):
-    """Text of any length: MariaDB's TEXT ends at 64 KiB."""
+    """Text of any length: MariaDB's TEXT is limited to 64 KiB."""
 
     impl = Text
     cache_ok = True
@@ -21,7 +21,7 @@ class LongText(TypeDecorator[str]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """LONGTEXT on MariaDB, TEXT elsewhere."""
         if dialect.name not in {"mysql", "mariadb"}:
-            return Text()  # psycopg's dialect would describe it as VARCHAR
+            return Text()  # the dialect's descriptor would emit VARCHAR
         from sqlalchemy.dialects import mysql
 
         return dialect.type_descriptor(mysql.LONGTEXT())
@@ -34,12 +34,12 @@ class WallClock(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """SQLite keeps text, and would append the microseconds."""
+        """DATETIME; on SQLite, which stores text, without microseconds."""
         if dialect.name != "sqlite":
             return dialect.type_descriptor(DateTime())
         from sqlalchemy.dialects import sqlite
 
-        return dialect.type_descriptor(sqlite.DATETIME(truncate_microseconds=True))  # type: ignore[no-untyped-call]  # theirs
+        return dialect.type_descriptor(sqlite.DATETIME(truncate_microseconds=True))  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
 
 
 class Money(TypeDecorator[Decimal]):
@@ -57,22 +57,22 @@ class Money(TypeDecorator[Decimal]):
         return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric(self.digits, 6))
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        """Six places always: equal amounts are equal texts."""
+        """Text of six decimal places on SQLite, so that equal amounts are equal texts."""
         return f"{value:.6f}" if value is not None and dialect.name == "sqlite" else value
 
     def process_result_value(self, value: Any, _dialect: Dialect) -> Decimal | None:
-        """A Decimal from any database."""
+        """Decimal on every database."""
         return None if value is None else Decimal(value)
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment: aware in the program, naive UTC in the database."""
+    """A timestamp: timezone-aware in Python, naive UTC in the database."""
 
     impl = DateTime
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """MariaDB drops the microseconds unless asked to keep them."""
+        """DATETIME(6) on MariaDB, whose default drops the microseconds."""
         if dialect.name not in {"mysql", "mariadb"}:
             return dialect.type_descriptor(DateTime())
         from sqlalchemy.dialects import mysql
@@ -80,14 +80,14 @@ class UtcTime(TypeDecorator[datetime]):
         return dialect.type_descriptor(mysql.DATETIME(fsp=6))
 
     def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Turned into UTC first: two of the databases would drop an offset in silence."""
+        """Convert to naive UTC: two of the databases silently drop an offset."""
         return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """UTC, said aloud."""
+        """Attach UTC."""
         return None if value is None else value.replace(tzinfo=UTC)
 
 
-def utc_text(moment: datetime) -> str:
-    """A moment as the databases' own text forms take it: naive UTC, to the microsecond."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+def utc_text(timestamp: datetime) -> str:
+    """Format a timestamp for `bulk_insert`: naive UTC with microseconds."""
+    return timestamp.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")

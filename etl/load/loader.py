@@ -254,7 +254,7 @@ def write_window(
         taken = {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
         sync_rejects(
             connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
-            days=taken, asked=batch.requested, asked_before=asked_before, now=now,
+            days=taken, requested=batch.requested, previously_requested=asked_before, now=now,
         )  # fmt: skip
     # A day that a person takes may lie anywhere: it begins no history.
     first = None if rules.accepted_days else batch.window.first
