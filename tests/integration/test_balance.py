@@ -99,7 +99,7 @@ def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_
     purse.charge(TENTH, 1)
     purse.pay_in("500")
     report = purse.run()
-    assert (told(report), report.balance.is_a_warning) == (["5E+2"], False)
+    assert (told(report), report.balance.needs_attention) == (["5E+2"], False)
     with purse.engine.begin() as connection:
         at = report.balance.unexplained[0].closed_at
         write_top_up(connection, 1, TopUp(at, Decimal(500)), now=purse.now)
