@@ -19,22 +19,22 @@ import etl
 from etl import signals
 from etl.config.schema import Settings
 from etl.date_ranges import split_into_windows
-from etl.db.engine import describe_error, read_connection
-from etl.db.ledger import (
+from etl.db.days import purged_days, stored_counts
+from etl.db.engine import read_connection
+from etl.db.errors import describe_error
+from etl.db.lock import advisory_lock
+from etl.db.retry import retry_transaction
+from etl.db.run_store import (
     RunHandle,
     SyncState,
     begin_run,
     finish_run,
-    purged_days,
     read_position,
     read_progress,
     set_range,
-    stored_counts,
     verify_fence,
     write_progress,
 )
-from etl.db.lock import advisory_lock
-from etl.db.retry import retry_transaction
 from etl.db.store import Store
 from etl.errors import BillingError, DatabaseError, Interrupted, SourceUnavailable
 from etl.extract.client import Client

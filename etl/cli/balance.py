@@ -81,7 +81,8 @@ def _remove(settings: Settings, number: int) -> TopUp:
         click.UsageError: The account has none with this id.
     """
     from etl.db.balance import read_all_top_ups, remove_top_up
-    from etl.db.engine import pooled_engine, translate_errors
+    from etl.db.engine import pooled_engine
+    from etl.db.errors import translate_errors
 
     with pooled_engine(settings.database_url) as engine, translate_errors():
         account_id, _ = _find(engine, settings)
@@ -105,7 +106,8 @@ def _reconcile(
     """Take one account's snapshot, note what was paid in, show the proof; the answer as one JSON object."""
     from etl.cli import text_output
     from etl.db.balance import TopUp, read_all_top_ups, write_top_up
-    from etl.db.engine import pooled_engine, read_connection, translate_errors
+    from etl.db.engine import pooled_engine, read_connection
+    from etl.db.errors import translate_errors
     from etl.reconcile import find_matching_credit, load_periods, load_summary
     from etl.services.context import utc_now
 
@@ -154,8 +156,8 @@ def _find(engine: Engine, settings: Settings) -> tuple[int, date | None]:
     """An account that was synced before, and its watermark."""
     from etl.db.bindings import require_binding
     from etl.db.engine import read_connection, require_database
-    from etl.db.ledger import find_account, read_position
     from etl.db.migrate import require_schema
+    from etl.db.run_store import find_account, read_position
     from etl.services.context import account_binding
 
     require_database(engine)

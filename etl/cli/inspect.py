@@ -44,7 +44,8 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     last runs.
     """
     from etl.cli import text_output
-    from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
+    from etl.db.engine import database_exists, new_engine, read_connection
+    from etl.db.errors import translate_errors
     from etl.db.migrate import is_empty, require_schema
     from etl.ops.status_query import AccountStatus, StatusOptions, read_status
     from etl.services.context import utc_now
@@ -165,8 +166,8 @@ def _look_at_account(engine: Engine, settings: Settings) -> str:
     """Whether the database has the account, bound to the settings of today."""
     from etl.db.bindings import require_binding
     from etl.db.engine import database_exists, read_connection
-    from etl.db.ledger import find_account
     from etl.db.migrate import has_current_schema
+    from etl.db.run_store import find_account
     from etl.services.context import account_binding
 
     if not database_exists(engine):
@@ -238,10 +239,11 @@ def _verify(
     """Compare one account's days; the answer as one JSON object."""
     from etl.cli import text_output
     from etl.db.bindings import require_binding
-    from etl.db.engine import new_engine, read_connection, require_database, translate_errors
-    from etl.db.ledger import find_account
+    from etl.db.engine import new_engine, read_connection, require_database
+    from etl.db.errors import translate_errors
     from etl.db.limits import longest_text
     from etl.db.migrate import require_schema
+    from etl.db.run_store import find_account
     from etl.errors import SourceUnavailable
     from etl.services.context import (
         AccountHistory,

@@ -16,7 +16,8 @@ from etl.errors import ConfigError
 @click.pass_obj
 def migrate(options: OutputOptions, *, sql: bool) -> int:
     """Create or update the database schema."""
-    from etl.db.engine import new_engine, translate_errors
+    from etl.db.engine import new_engine
+    from etl.db.errors import translate_errors
     from etl.db.lock import advisory_lock
     from etl.db.migrate import migrate as run_migrations
     from etl.db.migrate import migration_sql

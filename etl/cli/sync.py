@@ -276,7 +276,8 @@ def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:
 
 def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_are: bool) -> None:
     """The metrics of these runs; how the accounts stand is asked of each database once, while it answers."""
-    from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
+    from etl.db.engine import database_exists, new_engine, read_connection
+    from etl.db.errors import translate_errors
     from etl.errors import DatabaseError
     from etl.ops.metrics import AccountGauges, RunOutcome, load_gauges, write_metrics
     from etl.services.context import utc_now

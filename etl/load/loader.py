@@ -12,8 +12,11 @@ from functools import partial
 from sqlalchemy import Connection
 
 from etl import signals
-from etl.db.ledger import LedgerEntry, RunHandle, advance_watermark, mark_suspect, raise_revision, read_days, upsert_day
-from etl.db.records import apply_diff, load_rows, payload_hash, sync_rejects, write_restatements
+from etl.db.days import LedgerEntry, mark_suspect, raise_revision, read_days, upsert_day
+from etl.db.journal import write_restatements
+from etl.db.records import apply_diff, load_rows
+from etl.db.rejects import payload_hash, sync_rejects
+from etl.db.run_store import RunHandle, advance_watermark
 from etl.db.utc import correct, count_wrong
 from etl.load.diff import DayDiff, RowCounts, StoredRow, diff_day, diff_empty_day, doubt, fill_missing_fields
 from etl.load.erased import apply_erasures
@@ -254,7 +257,7 @@ def write_window(
         taken = {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
         sync_rejects(
             connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
-            days=taken, asked=batch.requested, asked_before=asked_before, now=now,
+            days=taken, requested=batch.requested, previously_requested=asked_before, now=now,
         )  # fmt: skip
     # A day that a person takes may lie anywhere: it begins no history.
     first = None if rules.accepted_days else batch.window.first

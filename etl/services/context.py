@@ -13,12 +13,13 @@ from sqlalchemy import URL, Connection, Engine
 import etl
 from etl.config.schema import Settings
 from etl.db.bindings import Binding, BindingRemarks, fingerprint_of, require_binding
+from etl.db.days import read_complete
 from etl.db.engine import database_exists, read_connection
-from etl.db.ledger import SyncState, find_account, read_complete, read_largest_answers, read_position
 from etl.db.limits import longest_text
 from etl.db.lock import advisory_lock
 from etl.db.migrate import ensure_current, has_current_schema, in_memory_database, require_schema, schema_revision
 from etl.db.ownership import require_ours
+from etl.db.run_store import SyncState, find_account, read_largest_answers, read_position
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
 from etl.extract.source_days import FeedReader

@@ -10,7 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl import signals
 from etl.config.schema import Settings
-from etl.db.engine import describe_error, read_connection
+from etl.db.engine import read_connection
+from etl.db.errors import describe_error
 from etl.db.prune import delete_by_id, expired_rejects, expired_runs
 from etl.db.tables import rejected_records, sync_runs
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from etl import signals
 from etl.config.schema import Settings
-from etl.db.engine import new_engine, translate_errors
+from etl.db.engine import new_engine
+from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.numbering import replace_ranges
 from etl.db.retry import retry_transaction

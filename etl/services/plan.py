@@ -17,7 +17,7 @@ from typing import Final
 
 from etl.config.schema import Settings
 from etl.date_ranges import ONE_DAY, exclude_days, first_outside, plan_history, split_into_windows, sync_range
-from etl.db.ledger import SyncState
+from etl.db.run_store import SyncState
 from etl.errors import CheckFailedError, ConfigError
 from etl.model import DateRange
 from etl.services.run import RunRequest

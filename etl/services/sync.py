@@ -8,7 +8,8 @@ from datetime import datetime
 from functools import partial
 
 from etl.config.schema import Settings
-from etl.db.engine import pooled_engine, translate_errors
+from etl.db.engine import pooled_engine
+from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.retry import retry_transaction
 from etl.db.store import Store

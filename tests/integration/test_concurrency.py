@@ -16,9 +16,9 @@ from support.process_pool import SIZE, Crew, no_lock
 from support.run_helpers import settings_of, token_of
 from support.sync_account import LAST_CLOSED, MORNING, START, Account, charges, just_before, wait_until_somebody_waits
 
-from etl.db.ledger import begin_run, finish_run
 from etl.db.migrate import migrate
 from etl.db.retry import retry_transaction
+from etl.db.run_store import begin_run, finish_run
 
 ROUNDS = 25
 """With the lock, and as many without."""

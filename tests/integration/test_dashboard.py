@@ -16,7 +16,8 @@ from datasette_dashboards import replace_opts_in_query
 from sqlalchemy import insert, text
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import new_engine, parse_url, sqlite_path
+from etl.config.database_url import parse_url
+from etl.db.engine import new_engine, sqlite_path
 from etl.db.tables import balance_snapshots
 from etl.errors import ConfigError, DatabaseError
 from etl.reports.charts import NO_FILTER, QUERIES, all_charts, build_query

@@ -19,7 +19,8 @@ from support.run_helpers import SILENT, settings_of
 
 from etl import signals
 from etl.atomic_file import atomic_write
-from etl.db.engine import new_engine, parse_url, read_connection
+from etl.config.database_url import parse_url
+from etl.db.engine import new_engine, read_connection
 from etl.errors import ConfigError, DatabaseError, DiskFullError, Interrupted
 from etl.reports import parquet_writer
 from etl.reports.columns import COLUMNS

@@ -73,10 +73,10 @@ def refuses(engine, settings):
     """Whether nothing that would write does so; what it says."""
     before = everything(engine)
     for write in (migrate, ensure_current):
-        with pytest.raises(SchemaMismatchError, match=r"take a database of its own for each") as refused:
+        with pytest.raises(SchemaMismatchError, match=r"use a separate database for each") as refused:
             write(engine)
     for dry_run in (False, True):
-        with pytest.raises(SchemaMismatchError, match=r"take a database of its own for each"):
+        with pytest.raises(SchemaMismatchError, match=r"use a separate database for each"):
             ensure_schema(engine, settings, dry_run=dry_run)
     assert everything(engine) == before
     return str(refused.value)

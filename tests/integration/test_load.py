@@ -16,8 +16,8 @@ from sqlalchemy import Engine, Table, event, select, text
 from support.run_helpers import SILENT, settings_of, token_of
 
 from etl.db.engine import new_engine
-from etl.db.ledger import advance_watermark, begin_run, find_account, read_position
 from etl.db.migrate import ensure_current
+from etl.db.run_store import advance_watermark, begin_run, find_account, read_position
 from etl.db.tables import (
     accounts,
     balance_snapshots,

@@ -21,8 +21,8 @@ from support.json_answers import read_answer
 from support.reference_model import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
 from etl.db.engine import new_engine
-from etl.db.ledger import begin_run
 from etl.db.migrate import ensure_current
+from etl.db.run_store import begin_run
 from etl.db.store import Store
 from etl.errors import InvalidResponse
 from etl.extract.csv_parser import parse_csv
@@ -30,7 +30,7 @@ from etl.extract.spool import RecordSpool
 from etl.load.loader import LoadPolicy
 from etl.model import ATTRIBUTES, DateRange, WindowData
 from etl.pipeline import Transfer
-from etl.sandbox import Behaviour
+from etl.sandbox.behaviour import Behaviour
 from etl.sandbox.formats import csv_header, csv_lines, json_fragments
 from etl.transform.reader import read_feed
 

@@ -12,8 +12,8 @@ from sqlalchemy import inspect, select, text
 from support.run_helpers import SILENT, settings_of
 
 from etl.db.engine import new_engine
-from etl.db.ledger import RunHandle, find_account, verify_fence
 from etl.db.lock import advisory_lock
+from etl.db.run_store import RunHandle, find_account, verify_fence
 from etl.db.tables import billing_records, rejected_records
 from etl.errors import ConcurrentRunError, ConfigError, DatabaseError
 from etl.model import DateRange

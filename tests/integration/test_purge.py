@@ -17,10 +17,10 @@ from support.sync_account import just_before
 from etl.cli.exit_codes import OutputOptions, code_for_result
 from etl.cli.inspect import _verify
 from etl.db.engine import new_engine
-from etl.db.ledger import next_fence
 from etl.db.lock import advisory_lock
 from etl.db.migrate import migrate
 from etl.db.purge import purge_batch
+from etl.db.run_store import next_fence
 from etl.db.tables import (
     accounts,
     billing_records,

@@ -25,8 +25,8 @@ from support.reference_model import Stored, canonical, csv_forms, day_of, of_day
 from support.run_helpers import SILENT, settings_of, token_of
 
 from etl.db.engine import new_engine
-from etl.db.ledger import find_account
 from etl.db.migrate import ensure_current
+from etl.db.run_store import find_account
 from etl.db.tables import sync_state
 from etl.errors import Interrupted, SourceUnavailable
 from etl.model import ATTRIBUTES

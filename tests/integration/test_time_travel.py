@@ -15,8 +15,8 @@ from sqlalchemy import select, text
 
 from etl.db.engine import new_engine, read_connection
 from etl.db.erase import ErasureSubject, erase_person
-from etl.db.ledger import begin_run
 from etl.db.migrate import ensure_current
+from etl.db.run_store import begin_run
 from etl.db.store import Store
 from etl.db.tables import restatements, synced_days
 from etl.load.loader import LoadPolicy

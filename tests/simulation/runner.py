@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from etl.cli.exit_codes import code_for_result
+from etl.config.database_url import parse_url
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
-from etl.db.engine import new_engine, parse_url
+from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
 from etl.services.run import ProgressListener, RunRequest, RunResult
 from etl.services.sync import run_sync
@@ -61,7 +62,7 @@ class Laboratory:
             source.backup(self._template)
         source.close()
         self._url = parse_url(f"sqlite:///{folder / 'billing.db'}")
-        self.engine = new_engine(self._url, kept=True)
+        self.engine = new_engine(self._url, pooled=True)
         self._settings = parse_settings(
             [
                 {

@@ -28,7 +28,7 @@ ALLOWED = {
     "ops": EVERYBODYS | {"db", "reconcile"},
     "checks": EVERYBODYS | {"db", "extract", "services"},
     "pipeline": EVERYBODYS | {"config", "db", "extract", "transform", "load", "services"},
-    "config": EVERYBODYS | {"db"},
+    "config": EVERYBODYS,
     "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline", "reconcile"},
     "sandbox": set(),
 }
