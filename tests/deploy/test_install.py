@@ -1,4 +1,4 @@
-"""The commands of docs/install.md as they are written, in a folder that stands in for the root of a host.
+"""The commands of docs/how-to/install.md as they are written, in a folder that stands in for the root of a host.
 
 The wheel and the source archive are those that the build makes. What takes root or a package mirror is left out
 (`LEFT_OUT`), the locked packages are the session's own, and fake_systemd.py runs what systemd would.
@@ -29,7 +29,7 @@ OPTIONS_OF_ROOT = re.compile(r" --(?:owner|group)=billing-etl")
 
 def blocks() -> dict[str, list[str]]:
     """The blocks of commands by the title they stand under."""
-    sections = re.split(r"(?m)^##? (.+)$", (CHECKOUT / "docs/install.md").read_text())[1:]
+    sections = re.split(r"(?m)^##? (.+)$", (CHECKOUT / "docs/how-to/install.md").read_text())[1:]
     return {
         title: re.findall(r"(?ms)^```sh\n(.*?)^```$", text)
         for title, text in zip(sections[::2], sections[1::2], strict=True)

@@ -15,7 +15,7 @@ from etl.config.schema import SETTINGS, Setting
 from etl.db.views import VIEWS
 
 README = (HOME / "README.md").read_text(encoding="utf-8")
-RUNBOOK = (HOME / "docs" / "runbook.md").read_text(encoding="utf-8")
+RUNBOOK = (HOME / "docs" / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
