@@ -1,4 +1,4 @@
-"""docs/explanation/failure-modes.md is complete: each fault has its row, and each row its tests, or a reason why it needs none."""
+"""docs/explanation/failure-modes.md is complete: every fault has a row with its tests, or with a reason for none."""
 
 from __future__ import annotations
 
