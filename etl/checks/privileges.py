@@ -73,7 +73,8 @@ def grant_statements(missing: Iterable[MissingPrivilege], user: str) -> str:
         lacks.append((f"{names} on {on}" if on else f"the role {names}") + (why and f" ({why})"))
         gives.append(f"GRANT {names}{on and f' ON {on}'} TO {user}")
     without = " (or set BILLING_AUTO_MIGRATE=false)" if any(why for _, why in by_object) else ""
-    return f"{user} lacks {'; '.join(lacks)}; the owner gives it{without}: {'; '.join(gives)}; see docs/grants.md"
+    page = "docs/how-to/permissions.md"
+    return f"{user} lacks {'; '.join(lacks)}; the owner gives it{without}: {'; '.join(gives)}; see {page}"
 
 
 def _missing_on_postgresql(connection: Connection, auto_migrate: bool) -> Iterator[MissingPrivilege]:  # noqa: FBT001 - a setting handed on

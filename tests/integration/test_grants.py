@@ -176,7 +176,7 @@ def test_a_check_names_the_grant_that_is_missing_and_the_one_that_gives_it(users
         assert user in words
         assert lacks in words
         assert ("BILLING_AUTO_MIGRATE=false" in words) == auto_migrate
-        _, _, cure = words.removesuffix("; see docs/grants.md").rpartition(": ")
+        _, _, cure = words.removesuffix("; see docs/how-to/permissions.md").rpartition(": ")
         with users.admin.connect() as connection:
             for statement in cure.split("; "):
                 connection.execute(text(statement))

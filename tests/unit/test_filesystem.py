@@ -102,7 +102,8 @@ def test_what_is_missing_is_said_by_object_with_the_statements_that_give_it():
     ]
     assert grant_statements(missing, "me") == (
         "me lacks INSERT, DELETE on a; the role owner (for migrations); the owner gives it (or set "
-        "BILLING_AUTO_MIGRATE=false): GRANT INSERT, DELETE ON a TO me; GRANT owner TO me; see docs/grants.md"
+        "BILLING_AUTO_MIGRATE=false): GRANT INSERT, DELETE ON a TO me; GRANT owner TO me; "
+        "see docs/how-to/permissions.md"
     )
 
 
