@@ -32,6 +32,12 @@ _KEPT_IN_FRONT, _KEPT_AT_END = 4, 2
 _WHOLE_NUMBER: Final = 11
 
 FieldRedactor = Callable[[Any], Any]
+"""Replaces the value of one field."""
+_ERASED_FIELDS: Final[dict[str, FieldRedactor]] = {
+    "phone": lambda _raw: ERASED,
+    "code_auth": lambda _raw: "",
+    "status_info": lambda _raw: "",
+}
 
 
 def redact_phones(text: str) -> str:
@@ -110,6 +116,11 @@ def redact_payload(
     covered = _redact(value, fields, hide if isinstance(value, dict) else _hide_digits)
     # What came as escapes, because no database could hold it, stays escapes.
     return json.dumps(covered, sort_keys=True, ensure_ascii=payload.isascii())
+
+
+def erase_payload(payload: str) -> str:
+    """The JSON text of a rejected record without the person: no phone, no code, no description, no number in a text."""
+    return redact_payload(payload, _ERASED_FIELDS, redact_numbers)
 
 
 def _redact(value: Any, fields: Mapping[str, FieldRedactor], hide: Callable[[str], str]) -> Any:

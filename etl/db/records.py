@@ -24,13 +24,13 @@ from sqlalchemy import (
     update,
 )
 
+from etl.changes import DayDiff, InsertBatch, StoredRow
 from etl.date_ranges import ONE_DAY
 from etl.db.dialects.bulk_insert import bulk_insert
 from etl.db.ledger import RunHandle
 from etl.db.tables import billing_records, rejected_records, restatements
-from etl.load.diff import DayDiff, InsertBatch, StoredRow
-from etl.load.erased import erase_payload
 from etl.model import DateRange, Record, RejectedRecord, record_from_tuple
+from etl.pii import erase_payload
 from etl.zones import all_to_utc
 
 _JOURNAL_COLUMNS: Final = (

@@ -1,126 +1,19 @@
-"""What differs between a stored day and the vendor's, and whether the difference can be believed. Pure."""
+"""The difference between a day's stored rows and the vendor's records, with as few writes as possible. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import date
-from decimal import Decimal
-from itertools import compress, groupby, islice, starmap
+from itertools import compress, groupby, islice
 from operator import eq
-from typing import Final, NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from etl.model import CountedRecord, CountedRecords, Record, RecordColumns, to_columns
-
-MIN_ROWS_FOR_CHECK: Final = 20
-"""Records of a day from which on a share of them means something."""
-MAX_DUPLICATED_SHARE: Final = Decimal("0.5")
+from etl.changes import DayDiff, InsertBatch, RowInsert, RowUpdate, StoredRow
+from etl.model import CountedRecord, CountedRecords, Record
 
 Key: TypeAlias = tuple[str, str, str]
 """created_at, phone, code_auth."""
-
-
-class StoredRow(NamedTuple):
-    """A row of the day as the database has it. A withdrawn row keeps its last content."""
-
-    id: int
-    record: Record
-    ordinal: int
-    repeats: int
-    withdrawn: bool
-
-
-class RowInsert(NamedTuple):
-    """A record that never stood in the day."""
-
-    record: Record
-    ordinal: int
-    repeats: int
-
-
-@dataclass(frozen=True, slots=True)
-class InsertBatch:
-    """Some of them, a column at a time: a first load has hundreds of thousands."""
-
-    columns: RecordColumns
-    ordinals: Sequence[int]
-    repeats: Sequence[int]
-
-    @classmethod
-    def of(cls, items: Iterable[RowInsert]) -> InsertBatch:
-        """These in columns."""
-        records, ordinals, repeats = tuple(zip(*items, strict=True)) or ((), (), ())
-        return cls(to_columns(records), ordinals, repeats)
-
-    def __len__(self) -> int:
-        return len(self.repeats)
-
-    def __iter__(self) -> Iterator[RowInsert]:
-        records = starmap(Record, zip(*self.columns, strict=True))
-        return map(RowInsert, records, self.ordinals, self.repeats)
-
-
-class RowUpdate(NamedTuple):
-    """A row that gets other attributes, another number of repeats, or comes back. Its identity stays."""
-
-    row: StoredRow
-    record: Record
-    repeats: int
-
-
-@dataclass(slots=True)
-class DayDiff:
-    """All that must be written so that the stored day becomes the vendor's."""
-
-    day: date
-    inserts: InsertBatch = field(default_factory=lambda: InsertBatch.of(()))
-    updates: list[RowUpdate] = field(default_factory=list)
-    withdrawals: list[StoredRow] = field(default_factory=list)
-    unchanged: int = 0
-
-    @property
-    def is_returned(self) -> int:
-        """How many of the updates bring a withdrawn record back."""
-        return sum(update.row.withdrawn for update in self.updates)
-
-    def __bool__(self) -> bool:
-        return bool(self.inserts or self.updates or self.withdrawals)
-
-
-@dataclass(slots=True)
-class RowCounts:
-    """How the rows of a day end.
-
-    Attributes:
-        new: Records that come in, or back.
-        duplicated: Of the changed ones, those that are listed more often than before.
-    """
-
-    new: int = 0
-    changed: int = 0
-    withdrawn: int = 0
-    unchanged: int = 0
-    duplicated: int = 0
-
-    @property
-    def current(self) -> int:
-        """How many there were before, withdrawn ones left out."""
-        return self.changed + self.withdrawn + self.unchanged
-
-    def add(self, change: DayDiff) -> None:
-        """Count what becomes of one slice."""
-        returned = change.is_returned
-        self.new += len(change.inserts) + returned
-        self.changed += len(change.updates) - returned
-        self.withdrawn += len(change.withdrawals)
-        self.unchanged += change.unchanged
-        self.duplicated += sum(
-            not update.row.withdrawn and update.repeats > update.row.repeats for update in change.updates
-        )
-
-    def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.withdrawn)
 
 
 def diff_empty_day(day: date, listing: CountedRecords) -> DayDiff:
@@ -256,24 +149,3 @@ def fill_missing_fields(
         whole = (theirs if told else ours for theirs, ours, told in zip(record, lent, known, strict=True))
         completed[Record(*whole)] += repeats  # type: ignore[arg-type]  # the fields' own values, in their order
     return completed
-
-
-def doubt(rows: RowCounts, *, max_withdrawn_share: Decimal) -> str | None:
-    """Why a change cannot be believed, or None where it can.
-
-    Identities count, not repeats; corrections and additions never do.
-
-    Args:
-        rows: How those of the whole day would end.
-        max_withdrawn_share: Of the day's current rows, from MIN_ROWS_FOR_CHECK of them on.
-    """
-    current, withdrawn = rows.current, rows.withdrawn
-    if current and withdrawn == current and not rows.new and not rows.changed:
-        return f"all {current} records are gone"
-    if current < MIN_ROWS_FOR_CHECK:
-        return None
-    if withdrawn > max_withdrawn_share * current:
-        return f"{withdrawn} of {current} records are gone"
-    if rows.duplicated > MAX_DUPLICATED_SHARE * current:
-        return f"{rows.duplicated} of {current} records are listed more often than before"
-    return None

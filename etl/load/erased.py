@@ -15,22 +15,11 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
-from etl.load.diff import StoredRow
+from etl.changes import StoredRow
 from etl.model import CountedRecord, Record
-from etl.pii import ERASED, ERASED_MENTION, FieldRedactor, redact_numbers, redact_payload
-
-_FIELDS: Final[dict[str, FieldRedactor]] = {
-    "phone": lambda _raw: ERASED,
-    "code_auth": lambda _raw: "",
-    "status_info": lambda _raw: "",
-}
-
-
-def erase_payload(payload: str) -> str:
-    """A bad record without the person."""
-    return redact_payload(payload, _FIELDS, redact_numbers)
+from etl.pii import ERASED, ERASED_MENTION
 
 
 def apply_erasures(

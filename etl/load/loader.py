@@ -12,11 +12,13 @@ from functools import partial
 from sqlalchemy import Connection
 
 from etl import signals
+from etl.changes import DayDiff, RowCounts, StoredRow
 from etl.db.ledger import LedgerEntry, RunHandle, advance_watermark, mark_suspect, raise_revision, read_days, upsert_day
 from etl.db.records import apply_diff, load_rows, payload_hash, sync_rejects, write_restatements
 from etl.db.utc import correct, count_wrong
-from etl.load.diff import DayDiff, RowCounts, StoredRow, diff_day, diff_empty_day, doubt, fill_missing_fields
+from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
 from etl.load.erased import apply_erasures
+from etl.load.plausibility import implausibility
 from etl.load.quarantine import Quarantine, quarantine_rows
 from etl.model import (
     CountedRecord,
@@ -192,7 +194,7 @@ def _compare_day(
     # What the vendor said before as well is no news to be doubted, however much the rows were tampered with.
     news = before is None or before.digest != snapshot.digest
     doubted = news and snapshot.day not in rules.accepted_days
-    reason = doubt(rows, max_withdrawn_share=rules.max_withdrawn_share) if doubted else None
+    reason = implausibility(rows, max_withdrawn_share=rules.max_withdrawn_share) if doubted else None
     return DayComparison(snapshot, before, changes, rows, reason)
 
 

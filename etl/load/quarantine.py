@@ -15,7 +15,8 @@ from itertools import compress
 from operator import eq
 from typing import TypeAlias
 
-from etl.load.diff import DayDiff, StoredRow, diff_day
+from etl.changes import DayDiff, StoredRow
+from etl.load.diff import diff_day
 from etl.model import CountedRecord, PartialKey, Record, RejectedRecord
 from etl.pii import ERASED
 from etl.unreadable import readable_day

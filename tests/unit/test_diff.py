@@ -13,18 +13,9 @@ from support.builders import DAY
 from support.builders import listed as listed_of
 from support.builders import listing as listing_of
 
-from etl.load.diff import (
-    DayDiff,
-    InsertBatch,
-    RowCounts,
-    RowInsert,
-    RowUpdate,
-    StoredRow,
-    diff_day,
-    diff_empty_day,
-    doubt,
-    fill_missing_fields,
-)
+from etl.changes import DayDiff, InsertBatch, RowCounts, RowInsert, RowUpdate, StoredRow
+from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
+from etl.load.plausibility import implausibility
 from etl.model import Record
 
 calm = settings(deadline=None)
@@ -356,7 +347,7 @@ def doubted(listed: Iterable[StoredRow], stored: list[StoredRow], share: Decimal
     rows = RowCounts()
     rows.add(diff_day(DAY, listed_of(one.record for one in listed for _ in range(one.repeats)), stored))
     assert rows.current == sum(not one.withdrawn for one in stored)
-    return doubt(rows, max_withdrawn_share=share)
+    return implausibility(rows, max_withdrawn_share=share)
 
 
 @pytest.mark.parametrize(
