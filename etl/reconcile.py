@@ -13,18 +13,58 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Final
 
-from sqlalchemy import Connection
-
-from etl.db.balance import BalanceSnapshot, TopUp, read_snapshots, read_top_ups, read_unproven_days
-from etl.db.views import WAITS
-
 REPORTED_HISTORY: Final = timedelta(days=30)
 """How long something unexplained is spoken of. The view has all of it."""
+WAITS: Final = "waits for days"
+"""The classification of a period whose end has unproven days."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """By how much closed days changed: those whose spend rose between two snapshots, and those whose spend fell.
+
+    Attributes:
+        down: At most zero.
+        journal_id: Of the last line of the journal that is counted.
+    """
+
+    up: Decimal = Decimal(0)
+    down: Decimal = Decimal(0)
+    journal_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceSnapshot:
+    """The balance at a moment, and the spend on record that belongs to it.
+
+    Attributes:
+        run_id: Of the run that took it; None where a person asked.
+        moment: `before` or `after` that run.
+        restated: By how much closed days changed so far; None where that was not counted yet.
+        unproven_days: Days that were suspect, or over and not whole: `recorded_spend` is not the vendor's.
+    """
+
+    taken_at: datetime
+    balance: Decimal
+    recorded_spend: Decimal
+    run_id: int | None = None
+    moment: str | None = None
+    restated: Restated | None = None
+    unproven_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """Money paid in, as a person told of it; the id is None until it is stored."""
+
+    at: datetime
+    amount: Decimal
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +243,6 @@ def restated_periods(pairs: Iterable[ReconciliationPeriod]) -> list[Reconciliati
     return [pair for pair in latest_open_period(pairs) if pair.restated]
 
 
-def load_periods(connection: Connection, account_id: int, now: datetime) -> list[ReconciliationPeriod]:
-    """The account's pairs of the last REPORTED_HISTORY."""
-    snapshots = read_snapshots(connection, account_id, since=now - REPORTED_HISTORY)
-    return reconcile(snapshots, read_top_ups(connection, account_id, snapshots))
-
-
 def summarise(
     taken_at: datetime,
     balance: Decimal,
@@ -220,18 +254,6 @@ def summarise(
     if days := tuple(sorted(set(waits_for))):
         return BalanceSummary(balance, taken_at, limit, waits_for=days)
     return BalanceSummary(balance, taken_at, limit, tuple(unexplained_periods(pairs)), tuple(restated_periods(pairs)))
-
-
-def load_summary(
-    connection: Connection, account_id: int, now: datetime, limit: Decimal | None, zone: tzinfo | None
-) -> BalanceSummary | None:
-    """The newest balance, and what of the last REPORTED_HISTORY is unexplained; None before the first snapshot."""
-    newest = read_snapshots(connection, account_id, last=1)
-    if not newest:
-        return None
-    pairs = load_periods(connection, account_id, now)
-    waits_for = read_unproven_days(connection, account_id, zone)
-    return summarise(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)
 
 
 def find_matching_credit(

@@ -4,56 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 
 from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from etl.db.tables import balance_snapshots, balance_top_ups, restatements, synced_days
-
-
-@dataclass(frozen=True, slots=True)
-class Restated:
-    """By how much closed days changed: those whose spend rose between two snapshots, and those whose spend fell.
-
-    Attributes:
-        down: At most zero.
-        journal_id: Of the last line of the journal that is counted.
-    """
-
-    up: Decimal = Decimal(0)
-    down: Decimal = Decimal(0)
-    journal_id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceSnapshot:
-    """The balance at a moment, and the spend on record that belongs to it.
-
-    Attributes:
-        run_id: Of the run that took it; None where a person asked.
-        moment: `before` or `after` that run.
-        restated: By how much closed days changed so far; None where that was not counted yet.
-        unproven_days: Days that were suspect, or over and not whole: `recorded_spend` is not the vendor's.
-    """
-
-    taken_at: datetime
-    balance: Decimal
-    recorded_spend: Decimal
-    run_id: int | None = None
-    moment: str | None = None
-    restated: Restated | None = None
-    unproven_days: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TopUp:
-    """Money paid in, as a person told of it; the id is None until it is stored."""
-
-    at: datetime
-    amount: Decimal
-    id: int | None = None
+from etl.reconcile import (
+    REPORTED_HISTORY,
+    BalanceSnapshot,
+    BalanceSummary,
+    ReconciliationPeriod,
+    Restated,
+    TopUp,
+    reconcile,
+    summarise,
+)
 
 
 def first_snapshot_at(connection: Connection, account_id: int) -> datetime | None:
@@ -218,3 +184,21 @@ def read_top_ups(connection: Connection, account_id: int, snapshots: Sequence[Ba
         return []
     first, last = snapshots[0].taken_at, snapshots[-1].taken_at
     return [one for one in read_all_top_ups(connection, account_id) if first <= one.at <= last]
+
+
+def load_periods(connection: Connection, account_id: int, now: datetime) -> list[ReconciliationPeriod]:
+    """The account's pairs of the last REPORTED_HISTORY."""
+    snapshots = read_snapshots(connection, account_id, since=now - REPORTED_HISTORY)
+    return reconcile(snapshots, read_top_ups(connection, account_id, snapshots))
+
+
+def load_summary(
+    connection: Connection, account_id: int, now: datetime, limit: Decimal | None, zone: tzinfo | None
+) -> BalanceSummary | None:
+    """The newest balance, and what of the last REPORTED_HISTORY is unexplained; None before the first snapshot."""
+    newest = read_snapshots(connection, account_id, last=1)
+    if not newest:
+        return None
+    pairs = load_periods(connection, account_id, now)
+    waits_for = read_unproven_days(connection, account_id, zone)
+    return summarise(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)

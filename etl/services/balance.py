@@ -17,8 +17,8 @@ from sqlalchemy import Engine
 from etl import signals
 from etl.date_ranges import ONE_DAY, split_into_windows
 from etl.db.balance import (
-    BalanceSnapshot,
     first_snapshot_at,
+    load_periods,
     read_unproven_days,
     recorded_spend_at,
     restated_on_record,
@@ -29,7 +29,7 @@ from etl.errors import AuthenticationError, BillingError, InvalidResponse, Vendo
 from etl.extract.client import Client
 from etl.extract.source import Source
 from etl.model import DateRange, WindowData
-from etl.reconcile import BalanceSummary, ReconciliationPeriod, latest_open_period, load_periods, summarise
+from etl.reconcile import BalanceSnapshot, BalanceSummary, ReconciliationPeriod, latest_open_period, summarise
 from etl.transform.fields import FieldError, parse_price
 from etl.transform.snapshots import snapshot_days
 

@@ -7,9 +7,11 @@ from decimal import Decimal
 
 import pytest
 
-from etl.db.balance import BalanceSnapshot, Restated, TopUp
 from etl.reconcile import (
+    BalanceSnapshot,
     BalanceSummary,
+    Restated,
+    TopUp,
     find_matching_credit,
     reconcile,
     restated_periods,
