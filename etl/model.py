@@ -201,6 +201,11 @@ class ReadStats:
     folds: Mapping[Record, int] = field(default_factory=dict)
 
 
+FeedReader: TypeAlias = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
+"""Reads a feed to its end and passes the valid records of a date range to the callable, a batch at a time, in the order
+of the feed. The only one that parses is `transform.reader.read_feed`; others wrap it."""
+
+
 RecordColumns: TypeAlias = tuple[
     Sequence[str], Sequence[str], Sequence[str], Sequence[int | None], Sequence[str], Sequence[Decimal]
 ]

@@ -17,7 +17,7 @@ from etl.db.ledger import RunHandle, read_progress, verify_fence, write_progress
 from etl.db.retry import retry_transaction
 from etl.extract.source import Source
 from etl.extract.worker import Fetched, fetch_in_worker
-from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise, write_window
+from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise_window, write_window
 from etl.log import log_context
 from etl.model import DateRange, DaySnapshot, RunCounts, WindowData
 from etl.transform.snapshots import snapshot_day, snapshot_days
@@ -114,9 +114,9 @@ def _load_window(
             outcomes = write_window(connection, run, batch, days, job.rules, asked_before=asked_before, now=job.clock())
             so_far = RunCounts()
             so_far.merge(total)
-            so_far.merge(summarise(outcomes, batch, job.rules))
+            so_far.merge(summarise_window(outcomes, batch, job.rules))
             write_progress(connection, run, so_far, sources)
             written, days_written = outcomes, so_far.days
         return outcomes
 
-    return summarise(retry_transaction(compare_and_store), batch, job.rules)
+    return summarise_window(retry_transaction(compare_and_store), batch, job.rules)

@@ -243,7 +243,7 @@ def restated_periods(pairs: Iterable[ReconciliationPeriod]) -> list[Reconciliati
     return [pair for pair in latest_open_period(pairs) if pair.restated]
 
 
-def summarise(
+def summarise_balance(
     taken_at: datetime,
     balance: Decimal,
     limit: Decimal | None,

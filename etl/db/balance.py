@@ -18,7 +18,7 @@ from etl.reconcile import (
     Restated,
     TopUp,
     reconcile,
-    summarise,
+    summarise_balance,
 )
 
 
@@ -201,4 +201,4 @@ def load_summary(
         return None
     pairs = load_periods(connection, account_id, now)
     waits_for = read_unproven_days(connection, account_id, zone)
-    return summarise(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)
+    return summarise_balance(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
 
 from etl.errors import RequestRejected, VendorError
-from etl.model import DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord
-
-FeedReader = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
-"""The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
+from etl.model import DateRange, DayRecords, Feed, Record, RejectedRecord
 
 log = logging.getLogger(__name__)
 

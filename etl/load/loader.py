@@ -290,7 +290,7 @@ def _write_day(
     return changed
 
 
-def summarise(outcomes: Sequence[DayOutcome], batch: WindowData, rules: LoadPolicy) -> RunCounts:
+def summarise_window(outcomes: Sequence[DayOutcome], batch: WindowData, rules: LoadPolicy) -> RunCounts:
     """How the rows and days of a window ended."""
     tally = RunCounts()
     known = {outcome.day for outcome in outcomes if outcome.was_closed or outcome.rejection_reason}

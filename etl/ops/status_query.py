@@ -74,7 +74,7 @@ class StatusOptions:
     start_date: date | None = None
 
 
-def read_status(
+def read_account_statuses(
     connection: Connection, labels: Iterable[str], now: datetime, terms: Mapping[str, StatusOptions] | None = None
 ) -> list[AccountStatus]:
     """The status of all accounts in the database, and of those that are configured and never synced.

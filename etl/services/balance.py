@@ -29,7 +29,7 @@ from etl.errors import AuthenticationError, BillingError, InvalidResponse, Vendo
 from etl.extract.client import Client
 from etl.extract.source import Source
 from etl.model import DateRange, WindowData
-from etl.reconcile import BalanceSnapshot, BalanceSummary, ReconciliationPeriod, latest_open_period, summarise
+from etl.reconcile import BalanceSnapshot, BalanceSummary, ReconciliationPeriod, latest_open_period, summarise_balance
 from etl.transform.fields import FieldError, parse_price
 from etl.transform.snapshots import snapshot_days
 
@@ -193,7 +193,7 @@ class BalanceMonitor:
         if not self.readings:
             return None
         newest = self.readings[-1]
-        return summarise(newest.taken_at, newest.balance, limit, self.found, {*self.waits_for, *waits_for})
+        return summarise_balance(newest.taken_at, newest.balance, limit, self.found, {*self.waits_for, *waits_for})
 
 
 def fetch_balance(client: Client) -> Decimal:

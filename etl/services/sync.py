@@ -44,10 +44,9 @@ from etl.db.tables import rejected_records, sync_runs
 from etl.errors import BillingError, CheckFailedError, ConfigError, DatabaseError, Interrupted, SourceUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
-from etl.extract.source_days import FeedReader
 from etl.extract.transport import RequestLimits, Transport
 from etl.load.loader import LoadPolicy
-from etl.model import DateRange, Outcome, RunCounts, TextLimit
+from etl.model import DateRange, FeedReader, Outcome, RunCounts, TextLimit
 from etl.pipeline import PipelineContext, transfer_windows
 from etl.reconcile import BalanceSummary
 from etl.services.balance import SHORT_TIMEOUT_SECONDS, BalanceMonitor, SpendLedger

@@ -20,7 +20,7 @@ _PLAIN_LENGTH: Final = len("2021-12-29T14:06:51")
 _created_at = attrgetter("created_at")
 
 
-class Folds:
+class FoldCollector:
     """Collects the readings that offsets give.
 
     Args:

@@ -13,8 +13,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
-from etl.model import DateRange, Feed, ReadStats, Record, RejectedRecord, TextLimit
-from etl.transform.pseudonymise import FeedReader
+from etl.model import DateRange, Feed, FeedReader, ReadStats, Record, RejectedRecord, TextLimit
 
 KEPT_LENGTH: Final = 1_000
 """Characters of a text too long that are kept."""

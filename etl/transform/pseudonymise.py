@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from etl.model import DateRange, Feed, PrivacyFormat, ReadStats, Record, RejectedRecord, record_from_tuple
+from etl.model import DateRange, Feed, FeedReader, PrivacyFormat, ReadStats, Record, RejectedRecord, record_from_tuple
 from etl.pii import MASK, FieldRedactor, mask_phone, redact_payload, redact_phones
 from etl.transform.fields import FieldError, parse_phone
 from etl.transform.folds import merge_folds
@@ -20,8 +20,6 @@ from etl.transform.folds import merge_folds
 KEEP_PHONES: Final = 1 << 16
 """Phones whose keyed form is remembered: a person is called more than once."""
 KEEP_TEXTS: Final = 1 << 10
-
-FeedReader = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
 
 
 def key_fingerprint(key: bytes) -> str:

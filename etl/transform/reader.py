@@ -10,7 +10,7 @@ from typing import Any, Final
 from etl.errors import InvalidResponse
 from etl.model import DateRange, Feed, RawRecord, ReadStats, Record, RejectedRecord
 from etl.transform.fields import CorruptKey, FieldError, parse_record, parse_time
-from etl.transform.folds import Folds
+from etl.transform.folds import FoldCollector
 from etl.transform.unreadable import add_key, reject_record
 from etl.transform.vectorised import parse_records, parse_times
 
@@ -31,7 +31,7 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, keep: Callable[[list[
         InvalidResponse: A spreadsheet has lost the digits of a key: the others may be wrong, too.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
-    order, folds = _OrderTracker(), Folds(zone)
+    order, folds = _OrderTracker(), FoldCollector(zone)
     rejected: list[RejectedRecord] = []
     listed = kept = 0
     remaining = iter(feed.rows)
