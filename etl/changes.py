@@ -1,4 +1,7 @@
-"""The difference between a day's stored rows and the vendor's records, as values. No I/O, no rules."""
+"""The difference between a day's stored rows and the vendor's records, as values. No I/O, no rules.
+
+`db.records` reads StoredRows, `load.diff` makes a DayDiff of them and of the vendor's records, `db.records` writes it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,15 @@ from etl.model import Record, RecordColumns, to_columns
 
 
 class StoredRow(NamedTuple):
-    """A row of the day as the database has it. A withdrawn row keeps its last content."""
+    """A row of `billing_records`, current or withdrawn. A withdrawn row keeps its last content.
+
+    Created by `db.records`, consumed by `load` and `services.recent`.
+
+    Attributes:
+        id: The primary key.
+        ordinal: From 1; distinguishes rows with equal keys (created_at, phone, code_auth).
+        repeats: How many equal records the row stands for, from 1.
+    """
 
     id: int
     record: Record
@@ -22,7 +33,10 @@ class StoredRow(NamedTuple):
 
 
 class RowInsert(NamedTuple):
-    """A record that never stood in the day."""
+    """A record that needs a new row: the key has no row left to update.
+
+    Created by `load.diff`, consumed by InsertBatch.
+    """
 
     record: Record
     ordinal: int
@@ -31,16 +45,19 @@ class RowInsert(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InsertBatch:
-    """Some of them, a column at a time: a first load has hundreds of thousands."""
+    """RowInserts in columnar form, for first loads of hundreds of thousands of rows.
+
+    Created by `load.diff`, consumed by the bulk insert of `db.records`. All sequences have the same length.
+    """
 
     columns: RecordColumns
     ordinals: Sequence[int]
     repeats: Sequence[int]
 
     @classmethod
-    def of(cls, items: Iterable[RowInsert]) -> InsertBatch:
-        """These in columns."""
-        records, ordinals, repeats = tuple(zip(*items, strict=True)) or ((), (), ())
+    def from_rows(cls, rows: Iterable[RowInsert]) -> InsertBatch:
+        """Transpose rows to columns."""
+        records, ordinals, repeats = tuple(zip(*rows, strict=True)) or ((), (), ())
         return cls(to_columns(records), ordinals, repeats)
 
     def __len__(self) -> int:
@@ -52,7 +69,15 @@ class InsertBatch:
 
 
 class RowUpdate(NamedTuple):
-    """A row that gets other attributes, another number of repeats, or comes back. Its identity stays."""
+    """A row whose attributes or repeats change, or that is restored after a withdrawal. Id, key and ordinal stay.
+
+    Created by `load.diff`, consumed by `db.records`.
+
+    Attributes:
+        row: The row as stored.
+        record: The new content.
+        repeats: The new number of equal records, from 1.
+    """
 
     row: StoredRow
     record: Record
@@ -61,17 +86,24 @@ class RowUpdate(NamedTuple):
 
 @dataclass(slots=True)
 class DayDiff:
-    """All that must be written so that the stored day becomes the vendor's."""
+    """The writes that make a stored day, or one time slice of it, equal to the vendor's.
+
+    Created by `load.diff`, consumed by `db.records` (rows and journal) and by RowCounts.
+
+    Attributes:
+        withdrawals: Rows that the vendor lists no more.
+        unchanged: How many current rows stay as they are.
+    """
 
     day: date
-    inserts: InsertBatch = field(default_factory=lambda: InsertBatch.of(()))
+    inserts: InsertBatch = field(default_factory=lambda: InsertBatch.from_rows(()))
     updates: list[RowUpdate] = field(default_factory=list)
     withdrawals: list[StoredRow] = field(default_factory=list)
     unchanged: int = 0
 
     @property
-    def is_returned(self) -> int:
-        """How many of the updates bring a withdrawn record back."""
+    def restored(self) -> int:
+        """How many updates restore a withdrawn row."""
         return sum(update.row.withdrawn for update in self.updates)
 
     def __bool__(self) -> bool:
@@ -80,11 +112,11 @@ class DayDiff:
 
 @dataclass(slots=True)
 class RowCounts:
-    """How the rows of a day end.
+    """Rows of a day by the effect of its DayDiffs.
 
     Attributes:
-        new: Records that come in, or back.
-        duplicated: Of the changed ones, those that are listed more often than before.
+        new: Inserted or restored rows.
+        duplicated: Changed rows whose repeats increase.
     """
 
     new: int = 0
@@ -95,14 +127,14 @@ class RowCounts:
 
     @property
     def current(self) -> int:
-        """How many there were before, withdrawn ones left out."""
+        """Current rows before the change."""
         return self.changed + self.withdrawn + self.unchanged
 
     def add(self, change: DayDiff) -> None:
-        """Count what becomes of one slice."""
-        returned = change.is_returned
-        self.new += len(change.inserts) + returned
-        self.changed += len(change.updates) - returned
+        """Add the rows of one time slice."""
+        restored = change.restored
+        self.new += len(change.inserts) + restored
+        self.changed += len(change.updates) - restored
         self.withdrawn += len(change.withdrawals)
         self.unchanged += change.unchanged
         self.duplicated += sum(

@@ -14,13 +14,13 @@ MAX_DUPLICATED_SHARE: Final = Decimal("0.5")
 
 
 def implausibility(rows: RowCounts, *, max_withdrawn_share: Decimal) -> str | None:
-    """Why a change cannot be believed, or None where it can.
+    """Return why a day's changes are implausible, or None.
 
-    Identities count, not repeats; corrections and additions never do.
+    Distinct rows are counted, not their repeats. Corrections and new rows are always plausible.
 
     Args:
-        rows: How those of the whole day would end.
-        max_withdrawn_share: Of the day's current rows, from MIN_ROWS_FOR_CHECK of them on.
+        rows: The counts of the whole day.
+        max_withdrawn_share: Share of the current rows that may be withdrawn, if there are at least MIN_ROWS_FOR_CHECK.
     """
     current, withdrawn = rows.current, rows.withdrawn
     if current and withdrawn == current and not rows.new and not rows.changed:

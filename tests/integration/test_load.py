@@ -566,7 +566,7 @@ def test_a_backfill_mends_rows_that_were_changed_behind_the_programs_back(job, v
     assert job.current() != right, "a sync believes its ledger: else this test shows nothing"
 
     report = job.backfill(NINTH, TENTH)
-    assert (report.error, report.needs_a_look) == (None, False)
+    assert (report.error, report.needs_review) == (None, False)
     assert job.current() == right
     assert job.rows(restatements) == [], "nothing of this is news of the vendor's"
     assert counts(job.backfill(NINTH, TENTH)) == (0, 0, 0, 6)
@@ -587,7 +587,7 @@ def test_a_backfill_mends_the_ledger(job, vendor, damage):
     rows, ledger = job.current(), job.rows(synced_days, "day", "digest", "records", "spend")
     job.execute(damage)
     report = job.backfill(date(2026, 3, 8), TODAY)
-    assert (report.error, report.needs_a_look) == (None, False)
+    assert (report.error, report.needs_review) == (None, False)
     assert job.current() == rows
     assert job.rows(synced_days, "day", "digest", "records", "spend") == ledger
 

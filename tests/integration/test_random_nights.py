@@ -330,7 +330,7 @@ class Month(RuleBasedStateMachine):
 
 
 def code_of(report):
-    return 69 if report.error else 65 if report.needs_a_look else 0
+    return 69 if report.error else 65 if report.needs_review else 0
 
 
 @pytest.fixture
