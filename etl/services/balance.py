@@ -29,7 +29,7 @@ from etl.errors import AuthenticationError, BillingError, InvalidResponse, Vendo
 from etl.extract.client import Client
 from etl.extract.source import Source
 from etl.model import DateRange, WindowData
-from etl.reconcile import BalanceSnapshot, BalanceSummary, ReconciliationPeriod, latest_open_period, summarise_balance
+from etl.reconcile import BalanceSnapshot, BalanceSummary, ReconciliationPeriod, open_periods, summarise_balance
 from etl.transform.fields import FieldError, parse_price
 from etl.transform.snapshots import snapshot_days
 
@@ -122,7 +122,7 @@ class SpendLedger:
             write_snapshots(connection, self.account_id, snapshots)
             pairs = load_periods(connection, self.account_id, readings[-1].taken_at)
             own = pairs[-len(readings) :]
-            return [pair for pair in latest_open_period(pairs) if pair in own], unproven
+            return [pair for pair in open_periods(pairs) if pair in own], unproven
 
 
 @dataclass(slots=True)
