@@ -22,6 +22,7 @@ Packages, from the command line down to the database:
 Modules that every package may import:
 
     model        records, date ranges, days, counts: the values passed between packages
+    changes      the difference between a day's stored rows and the vendor's records
     errors       the exceptions, named for what to do next
     date_ranges  windows of days: lookback, gaps, splitting
     reconcile    the balance compared with the spend on record

@@ -40,7 +40,7 @@ from etl.errors import BillingError, DatabaseError, Interrupted, SourceUnavailab
 from etl.extract.client import Client
 from etl.extract.source import Source
 from etl.extract.worker import Fetched, fetch_in_worker
-from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise, write_window
+from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise_window, write_window
 from etl.log import log_context
 from etl.model import DateRange, DaySnapshot, Outcome, RunCounts, WindowData
 from etl.services.balance import BalanceMonitor
@@ -344,13 +344,13 @@ class Transfer:
         """Diff and write one window in one transaction, which is retried whole."""
         handle, committed = self.handle, list[tuple[list[DayOutcome], int]]()
         compare = partial(
-            compare_window, account_id=self.account_id, batch=data, snapshots=snapshots, rules=self.policy,
-            identify=snapshot_day,
+            compare_window, account_id=self.account_id, data=data, snapshots=snapshots, policy=self.policy,
+            build_snapshot=snapshot_day,
         )  # fmt: skip
         if handle is None:
             with signals.deferred():
                 outcomes = self.store.read(lambda connection: [day.outcome() for day in compare(connection)])
-            return summarise(outcomes, data, self.policy)
+            return summarise_window(outcomes, data, self.policy)
 
         def diff_and_write(connection: Connection) -> list[DayOutcome]:
             verify_fence(connection, handle)
@@ -363,12 +363,12 @@ class Transfer:
             )  # fmt: skip
             counts = RunCounts()
             counts.merge(self.counts)
-            counts.merge(summarise(outcomes, data, self.policy))
+            counts.merge(summarise_window(outcomes, data, self.policy))
             write_progress(connection, handle, counts, self.sources | data.sources)
             committed[:] = [(outcomes, counts.days)]
             return outcomes
 
-        return summarise(self.store.write(diff_and_write), data, self.policy)
+        return summarise_window(self.store.write(diff_and_write), data, self.policy)
 
 
 def _fetch_window(source: Source, window: DateRange) -> Fetched:

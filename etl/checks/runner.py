@@ -23,9 +23,8 @@ from etl.db.errors import translate_errors
 from etl.db.migrate import has_current_schema, require_migratable, require_schema, schema_revision
 from etl.errors import BillingError, CheckFailedError, DatabaseError, ForeignDatabaseError, VendorError
 from etl.extract.client import Client
-from etl.extract.source_days import FeedReader
 from etl.extract.transport import CLOCK_TOLERANCE
-from etl.model import DateRange, Record
+from etl.model import DateRange, FeedReader, Record
 
 PROBED_DAYS = 14
 """How far back a day with records is looked for."""

@@ -17,7 +17,7 @@ from etl.errors import AuthenticationError, BillingError, DatabaseError, SourceU
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from etl.db.balance import TopUp
+    from etl.reconcile import TopUp
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
@@ -105,10 +105,10 @@ def _reconcile(
 ) -> dict[str, Any]:
     """Take one account's snapshot, note what was paid in, show the proof; the answer as one JSON object."""
     from etl.cli import text_output
-    from etl.db.balance import TopUp, read_all_top_ups, write_top_up
+    from etl.db.balance import load_periods, load_summary, read_all_top_ups, write_top_up
     from etl.db.engine import pooled_engine, read_connection
     from etl.db.errors import translate_errors
-    from etl.reconcile import find_matching_credit, load_periods, load_summary
+    from etl.reconcile import TopUp, find_matching_credit
     from etl.services.context import utc_now
 
     error: BillingError | None = None

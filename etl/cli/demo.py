@@ -18,7 +18,7 @@ from etl.config.loader import parse_settings
 from etl.config.schema import Settings
 from etl.db.engine import new_engine, read_connection
 from etl.db.errors import translate_errors
-from etl.ops.status_query import read_status
+from etl.ops.status_query import read_account_statuses
 from etl.sandbox import Dataset, Sandbox
 from etl.services.context import utc_now
 from etl.services.run import RunRequest
@@ -63,7 +63,7 @@ def run_demo(redact: Callable[[str], str]) -> int:
         _show_restated(engine)
         _show_spend(engine)
         with read_connection(engine) as connection:
-            text_output.print_status(read_status(connection, [settings.account], utc_now()))
+            text_output.print_status(read_account_statuses(connection, [settings.account], utc_now()))
     _show_next()
     return 0 if good else 70
 

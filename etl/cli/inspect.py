@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
     from etl.checks.runner import CheckResult
+    from etl.checks.vendor import NewestRecord
     from etl.db.accounts import DateSemantics
+    from etl.services.recent import Newest
 
 
 @click.command()
@@ -47,7 +49,7 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     from etl.db.engine import database_exists, new_engine, read_connection
     from etl.db.errors import translate_errors
     from etl.db.migrate import is_empty, require_schema
-    from etl.ops.status_query import AccountStatus, StatusOptions, read_status
+    from etl.ops.status_query import AccountStatus, StatusOptions, read_account_statuses
     from etl.services.context import utc_now
 
     by_database: dict[URL, dict[str, StatusOptions]] = {}
@@ -62,7 +64,7 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
             with translate_errors(), read_connection(engine) as connection:
                 if not is_empty(connection):
                     require_schema(connection)
-                    found = read_status(connection, terms_of, utc_now(), terms_of)
+                    found = read_account_statuses(connection, terms_of, utc_now(), terms_of)
         else:
             click.echo("there is no database yet; sync makes it", err=True)
         statuses += found
@@ -134,9 +136,10 @@ def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Se
 
     from etl.checks.filesystem import require_free_space
     from etl.checks.runner import CheckResult, check_database, check_vendor, run_check
-    from etl.checks.vendor import check_newest
+    from etl.checks.vendor import COMPARED_RECORDS, check_newest
     from etl.db.engine import new_engine
-    from etl.services.context import account_binding, build_reader, open_client, utc_now
+    from etl.services.context import build_reader, open_client, utc_now
+    from etl.services.recent import fetch_newest
 
     words = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     checks = [CheckResult("settings", f"{words}, {file or 'no configuration file'}")]
@@ -155,11 +158,29 @@ def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Se
             checks += check_vendor(client, build_reader(settings), now, today, recall)
         if not any(check.name == "token" and check.error for check in checks):
             with open_client(settings, options.redact, short_timeout=True) as client:
-                binding = account_binding(settings)
-                checks.append(check_newest(engine, settings.account, binding, client, build_reader(settings)))
+                fetch = partial(fetch_newest, client, COMPARED_RECORDS, build_reader(settings))
+                checks.append(check_newest(fetch, partial(_look_up_newest, engine, settings)))
     except ConfigError as error:
         checks.append(CheckResult("token", "", error))
     return checks
+
+
+def _look_up_newest(engine: Engine, settings: Settings, answer: Newest) -> NewestRecord:
+    """Compare the vendor's newest records with the database."""
+    from etl.checks.vendor import COMPARED_RECORDS, NewestRecord
+    from etl.services.context import account_binding
+    from etl.services.recent import compare_newest, find_stored_account, newest_record
+
+    account = find_stored_account(engine, settings.account, account_binding(settings))
+    compared = compare_newest(engine, account, answer, COMPARED_RECORDS)
+    newest = newest_record(compared.records)
+    return NewestRecord(
+        created_at=newest.created_at if newest else None,
+        is_stored=newest is not None and newest.stored,
+        watermark=account.watermark,
+        note=compared.note,
+        rejection_reason=compared.rejected[0].reason if compared.rejected else "",
+    )
 
 
 def _look_at_account(engine: Engine, settings: Settings) -> str:

@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from etl.db.accounts import Account
-    from etl.db.balance import TopUp
     from etl.model import DateRange, RunCounts
     from etl.ops.lateness import DelayStats, LatenessStats
     from etl.ops.status_query import AccountStatus
-    from etl.reconcile import BalanceSummary, ReconciliationPeriod
+    from etl.reconcile import BalanceSummary, ReconciliationPeriod, TopUp
     from etl.services.erase import ErasureResult
     from etl.services.numbering import ImportResult
     from etl.services.purge import PurgeResult

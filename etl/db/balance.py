@@ -4,60 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 
 from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from etl.db.tables import balance_snapshots, balance_top_ups, restatements, synced_days
-
-
-@dataclass(frozen=True, slots=True)
-class Restated:
-    """Accumulated changes of the spend of closed days.
-
-    Attributes:
-        up: Sum over days whose spend rose between two snapshots.
-        down: Sum over days whose spend fell; at most zero.
-        journal_id: `restatements.id` of the last line included; 0 if there is none.
-    """
-
-    up: Decimal = Decimal(0)
-    down: Decimal = Decimal(0)
-    journal_id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceSnapshot:
-    """The vendor's balance at one time and the spend recorded at that time.
-
-    Attributes:
-        taken_at: When the balance was read.
-        balance: Balance in the account's currency.
-        recorded_spend: See `recorded_spend_at`.
-        run_id: Run that took the snapshot; None for a manual one.
-        moment: `before` or `after` that run; None for a manual one.
-        restated: Changes of closed days so far; None for snapshots of schema revisions that did not count them.
-        unproven_days: Number of days that were suspect, or over but incomplete: their recorded spend may be wrong.
-    """
-
-    taken_at: datetime
-    balance: Decimal
-    recorded_spend: Decimal
-    run_id: int | None = None
-    moment: str | None = None
-    restated: Restated | None = None
-    unproven_days: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TopUp:
-    """A payment into the account, entered by the operator; the id is None until it is stored."""
-
-    at: datetime
-    amount: Decimal
-    id: int | None = None
+from etl.reconcile import (
+    REPORTED_HISTORY,
+    BalanceSnapshot,
+    BalanceSummary,
+    ReconciliationPeriod,
+    Restated,
+    TopUp,
+    reconcile,
+    summarise_balance,
+)
 
 
 def first_snapshot_at(connection: Connection, account_id: int) -> datetime | None:
@@ -230,3 +192,21 @@ def read_top_ups(connection: Connection, account_id: int, snapshots: Sequence[Ba
         return []
     first, last = snapshots[0].taken_at, snapshots[-1].taken_at
     return [top_up for top_up in read_all_top_ups(connection, account_id) if first <= top_up.at <= last]
+
+
+def load_periods(connection: Connection, account_id: int, now: datetime) -> list[ReconciliationPeriod]:
+    """The account's pairs of the last REPORTED_HISTORY."""
+    snapshots = read_snapshots(connection, account_id, since=now - REPORTED_HISTORY)
+    return reconcile(snapshots, read_top_ups(connection, account_id, snapshots))
+
+
+def load_summary(
+    connection: Connection, account_id: int, now: datetime, limit: Decimal | None, zone: tzinfo | None
+) -> BalanceSummary | None:
+    """The newest balance, and what of the last REPORTED_HISTORY is unexplained; None before the first snapshot."""
+    newest = read_snapshots(connection, account_id, last=1)
+    if not newest:
+        return None
+    pairs = load_periods(connection, account_id, now)
+    waits_for = read_unproven_days(connection, account_id, zone)
+    return summarise_balance(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)

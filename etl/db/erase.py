@@ -15,8 +15,7 @@ from sqlalchemy import Connection, Row, Table, bindparam, delete, func, null, or
 from etl.db.days import raise_revision
 from etl.db.rejects import payload_hash
 from etl.db.tables import billing_records, rejected_records, restatements, sync_runs, synced_days
-from etl.load.erased import erase_payload
-from etl.pii import ERASED, PhoneNumber
+from etl.pii import ERASED, PhoneNumber, erase_payload
 
 _TEXT_COLUMNS: Final = (
     (billing_records, ("id",), "status_info", "created_at"),

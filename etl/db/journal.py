@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from etl.changes import DayDiff
 from etl.db.dialects.bulk_insert import bulk_insert
 from etl.db.run_store import RunHandle
 from etl.db.tables import restatements
 from etl.db.types import utc_text
-from etl.load.diff import DayDiff
 from etl.model import Record
 
 _JOURNAL_COLUMNS: Final = (

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, String, and_, bindparam, func, select, type_coerce, update
 
+from etl.changes import DayDiff, InsertBatch, StoredRow
 from etl.db.dialects.bulk_insert import bulk_insert
 from etl.db.run_store import RunHandle
 from etl.db.tables import billing_records
 from etl.db.types import utc_text
-from etl.load.diff import DayDiff, InsertBatch, StoredRow
 from etl.model import record_from_tuple
 from etl.zones import all_to_utc
 

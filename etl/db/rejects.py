@@ -13,8 +13,8 @@ from sqlalchemy import Connection, delete, or_, select, update
 from etl.date_ranges import ONE_DAY
 from etl.db.run_store import RunHandle
 from etl.db.tables import rejected_records
-from etl.load.erased import erase_payload
 from etl.model import DateRange, RejectedRecord
+from etl.pii import erase_payload
 
 _MAX_REASON_LENGTH: Final = 255
 DELETE_BATCH_SIZE: Final = 1_000

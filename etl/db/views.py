@@ -12,6 +12,7 @@ from typing import Final
 from etl.db.dialects.expressions import SqlExpressions, expressions_for
 from etl.db.time_travel import point_in_time_records
 from etl.db.view_columns import VIEW_COLUMNS
+from etl.reconcile import WAITS
 
 
 def view_queries(backend: str) -> dict[str, str]:
@@ -190,10 +191,6 @@ def _restated_days(sql: SqlExpressions) -> str:
 FROM synced_days d
 JOIN accounts a ON a.id = d.account_id
 WHERE d.restated_at IS NOT NULL"""
-
-
-WAITS: Final = "waits for days"
-"""`finding` of a pair of snapshots that is not conclusive yet: some days were suspect, or over but incomplete."""
 
 
 def _balance_proof(sql: SqlExpressions) -> str:

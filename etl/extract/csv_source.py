@@ -30,9 +30,9 @@ from etl.extract.completeness import (
     sides_shown,
 )
 from etl.extract.json_source import PADDING_BEFORE, WEEK
-from etl.extract.source_days import FeedReader, SourceDays, log_unknown_fields
+from etl.extract.source_days import SourceDays, log_unknown_fields
 from etl.extract.spool import RecordSpool
-from etl.model import ATTRIBUTES, DateRange, DayRecords, ReadStats
+from etl.model import ATTRIBUTES, DateRange, DayRecords, FeedReader, ReadStats
 from etl.unreadable import unreadable_days
 
 log = logging.getLogger(__name__)

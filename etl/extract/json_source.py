@@ -29,9 +29,19 @@ from etl.extract.completeness import (
     looks_like_a_limit,
     sides_shown,
 )
-from etl.extract.source_days import FeedReader, SourceDays, combine, empty_source_days, fetch_served, log_unknown_fields
+from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_served, log_unknown_fields
 from etl.extract.spool import RecordSpool
-from etl.model import ATTRIBUTES, DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord, single_slice_day
+from etl.model import (
+    ATTRIBUTES,
+    DateRange,
+    DayRecords,
+    Feed,
+    FeedReader,
+    ReadStats,
+    Record,
+    RejectedRecord,
+    single_slice_day,
+)
 from etl.unreadable import unreadable_days
 
 PADDING_BEFORE: Final = timedelta(days=1)

@@ -17,9 +17,9 @@ from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import AnswerSizes, Newest, lists_all
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import WEEK, JsonSource
-from etl.extract.source_days import FeedReader, SourceDays, combine, empty_source_days, fetch_served
+from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_served
 from etl.extract.transport import CLOCK_TOLERANCE
-from etl.model import DateRange, Feed, Record, WindowData
+from etl.model import DateRange, Feed, FeedReader, Record, WindowData
 
 T = TypeVar("T")
 EVERY_DAY: Final = DateRange(date.min, date.max)

@@ -6,14 +6,11 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from etl.date_ranges import bisect
 from etl.errors import RequestRejected, VendorError
-from etl.model import DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord
-
-FeedReader = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
-"""The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
+from etl.model import DateRange, DayRecords, Feed, Record, RejectedRecord
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, select, text
 
 from etl.db.tables import accounts, balance_snapshots, sync_state
 from etl.model import RunCounts
-from etl.ops.status_query import AccountStatus, read_status
+from etl.ops.status_query import AccountStatus, read_account_statuses
 
 READABLE_BY_ALL: Final = 0o644
 """The collector is another user."""
@@ -106,7 +106,7 @@ class RunOutcome:
 def load_gauges(connection: Connection, labels: Iterable[str], now: datetime) -> dict[str, AccountGauges]:
     """How accounts stand, those included that never synced."""
     wanted = set(labels)
-    found = (status for status in read_status(connection, wanted, now) if status.account in wanted)
+    found = (status for status in read_account_statuses(connection, wanted, now) if status.account in wanted)
     return {status.account: _load_gauges(connection, status) for status in found}
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from etl.date_ranges import find_gaps
+from etl.db.balance import load_summary
 from etl.db.tables import accounts, rejected_records, sync_runs, sync_state, synced_days
 from etl.model import DateRange
 from etl.ops.lateness import LatenessStats, read_lateness
-from etl.reconcile import BalanceSummary, load_summary
+from etl.reconcile import BalanceSummary
 
 LAST_RUNS = 5
 
@@ -73,7 +74,7 @@ class StatusOptions:
     start_date: date | None = None
 
 
-def read_status(
+def read_account_statuses(
     connection: Connection, labels: Iterable[str], now: datetime, terms: Mapping[str, StatusOptions] | None = None
 ) -> list[AccountStatus]:
     """The status of all accounts in the database, and of those that are configured and never synced.

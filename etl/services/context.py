@@ -22,10 +22,9 @@ from etl.db.ownership import require_ours
 from etl.db.run_store import SyncState, find_account, read_largest_answers, read_position
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
-from etl.extract.source_days import FeedReader
 from etl.extract.transport import RequestLimits, Transport
 from etl.load.loader import LoadPolicy
-from etl.model import TextLimit
+from etl.model import FeedReader, TextLimit
 from etl.services.balance import SHORT_TIMEOUT_SECONDS, SpendLedger
 from etl.services.run import RunRequest
 from etl.transform.long_texts import quarantine_long_texts

@@ -31,7 +31,7 @@ from etl.db.tables import (
 )
 from etl.errors import AuthenticationError, ConcurrentRunError, SourceUnavailable
 from etl.model import DateRange
-from etl.ops.status_query import StatusOptions, read_status
+from etl.ops.status_query import StatusOptions, read_account_statuses
 from etl.services.run import RunRequest, RunResult
 from etl.services.sync import run_sync
 
@@ -131,7 +131,7 @@ class Job:
 
     def status(self):
         with self.engine.connect() as connection:
-            return read_status(connection, [self.settings.account], self.now)[0]
+            return read_account_statuses(connection, [self.settings.account], self.now)[0]
 
 
 def exit_code_of(report: RunResult) -> int:
@@ -1268,7 +1268,7 @@ def test_days_before_the_first_stored_one_are_gaps_until_the_next_sync_fetches_t
         job.backfill(date(2026, 3, first), date(2026, 3, last))
     with job.engine.connect() as connection:
         terms = StatusOptions(job.settings.timezone, job.settings.lookback_days, start_date=job.settings.start_date)
-        (status,) = read_status(connection, ["default"], job.now, {"default": terms})
+        (status,) = read_account_statuses(connection, ["default"], job.now, {"default": terms})
     complete = {n for first, last in backfills for n in range(first, last + 1)}
     named = {day.day for gap in status.gaps for day in gap.days()}
     assert named == set(range(1, max(complete))) - complete

@@ -32,7 +32,7 @@ from etl.db.tables import (
 )
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.model import day_bounds
-from etl.ops.status_query import read_status
+from etl.ops.status_query import read_account_statuses
 from etl.services.purge import RetentionAge, purge_account
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -100,7 +100,7 @@ class Shop:
     def figures(self):
         """What a purge may not change."""
         with self.engine.connect() as connection:
-            status = read_status(connection, [], self.now)
+            status = read_account_statuses(connection, [], self.now)
         return {
             "status": [replace(one, last_runs=(), rejected=0) for one in status],
             "ledger": [tuple(day)[:-2] for day in self.read(select(synced_days).order_by(synced_days.c.day))],

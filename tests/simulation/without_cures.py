@@ -28,7 +28,7 @@ from etl.extract.json_source import PADDING_BEFORE, JsonSource
 from etl.extract.source import Source
 from etl.load.quarantine import Quarantine
 from etl.transform import fields, long_texts
-from etl.transform.folds import Folds
+from etl.transform.folds import FoldCollector
 from simulation.runner import Failure, Laboratory, laboratory
 from simulation.scenario import Choice, draw_scenario
 from simulation.shrinker import describe, shrink
@@ -95,7 +95,7 @@ def _floats_of_64_bits() -> list[Patch]:
 
 
 def _first_reading_of_a_time() -> list[Patch]:
-    return [(Folds, "add", lambda *_: None)]
+    return [(FoldCollector, "add", lambda *_: None)]
 
 
 def _one_first_day() -> list[Patch]:

@@ -694,7 +694,7 @@ def test_bad_records_come_with_the_window_of_their_day_or_with_every_one(vendor,
         vendor.faults.add("status", action="post_billing_data", times=None)
     one, other = fetch(vendor, days(1, 3), days(4, 5))
     assert (origin(one), origin(other)) == (source, "json" if source == "json" else "csv")
-    timeless = (None, "created_at is in no known form of a time")
+    timeless = (None, "created_at has an unknown time format")
     assert rejected(one) == sorted([(day(2), "price is not a number"), timeless], key=str)
     assert rejected(other) == sorted([(day(4), "status is not an integer"), timeless], key=str)
 
@@ -704,7 +704,7 @@ def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
     bad = made("soon")
     own = OwnVendor(lambda asked: [bad, *between(records, asked)][:200])
     [batch] = own.fetch(days(3, 4))
-    assert rejected(batch) == [(None, "created_at is in no known form of a time")]
+    assert rejected(batch) == [(None, "created_at has an unknown time format")]
     assert told(batch) == truth(records, days(3, 4))
 
 
