@@ -50,7 +50,7 @@ from etl.services.context import (
     account_binding,
     build_load_policy,
     build_spend_ledger,
-    load_account,
+    load_account_state,
     open_source,
 )
 from etl.services.history import prune_history
@@ -126,7 +126,7 @@ class SyncRun:
     def prepare(self) -> None:
         """Load the account's position and history."""
         self.today = self.clock().astimezone(self.settings.timezone).date()
-        self.account_id, self.state, self.history = self.store.read(partial(load_account, settings=self.settings))
+        self.account_id, self.state, self.history = self.store.read(partial(load_account_state, settings=self.settings))
         self.result.watermark = self.state.watermark
         require_active(self.settings.account, self.request, self.state)
         self.result.retired_at = self.state.retired_at

@@ -173,7 +173,7 @@ def build_load_policy(
     )
 
 
-def load_account(connection: Connection, settings: Settings) -> tuple[int | None, SyncState, AccountHistory]:
+def load_account_state(connection: Connection, settings: Settings) -> tuple[int | None, SyncState, AccountHistory]:
     """The account's id, position and history; no id before its first run.
 
     Raises:
