@@ -65,6 +65,13 @@ def split_into_windows(wanted: DateRange | None, extra: Iterable[date], *, size:
     return [window for run in _contiguous_ranges(sorted(days)) for window in _chunk(run, size)]
 
 
+def first_outside(first: date, days: Collection[date]) -> date:
+    """The first day from `first` on that is none of `days`."""
+    while first in days:
+        first += ONE_DAY
+    return first
+
+
 def exclude_days(windows: Iterable[DateRange], days: Collection[date]) -> list[DateRange]:
     """The windows without some days: shorter, in pieces, or gone."""
     kept = ([day for day in window.days() if day not in days] for window in windows)

@@ -354,6 +354,7 @@ class RunCounts:
         rejected: Digests of bad records: one may come in two answers.
         suspect_days: Days whose answer was not believed.
         missing_days: Days that no source could show whole and that stay open, each with the reason.
+        refused_days: The missing days about which the vendor refuses every question.
         largest: Records in the largest answer so far, by source.
     """
 
@@ -365,6 +366,7 @@ class RunCounts:
     rejected: set[str] = field(default_factory=set)
     suspect_days: list[date] = field(default_factory=list)
     missing_days: dict[date, str] = field(default_factory=dict)
+    refused_days: frozenset[date] = frozenset()
     largest: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, int]:
@@ -388,5 +390,6 @@ class RunCounts:
         self.rejected |= other.rejected
         self.suspect_days.extend(other.suspect_days)
         self.missing_days |= other.missing_days
+        self.refused_days |= other.refused_days
         for source, records in other.largest.items():
             self.largest[source] = max(records, self.largest.get(source, 0))

@@ -115,7 +115,7 @@ def redact_payload(
 def _redact(value: Any, fields: Mapping[str, FieldRedactor], hide: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {
-            hide(name): fields[name](part) if name in fields else _redact(part, fields, hide)
+            hide(name): _cover_field(part, fields[name]) if name in fields else _redact(part, fields, hide)
             for name, part in value.items()
         }
     if isinstance(value, list):
@@ -124,6 +124,11 @@ def _redact(value: Any, fields: Mapping[str, FieldRedactor], hide: Callable[[str
         return value
     hidden = hide(str(value))
     return value if hidden == str(value) else hidden
+
+
+def _cover_field(value: Any, cover: FieldRedactor) -> Any:
+    """A field that is given twice has a list of values."""
+    return list(map(cover, value)) if isinstance(value, list) else cover(value)
 
 
 def _hide_digits(text: str) -> str:

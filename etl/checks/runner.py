@@ -18,7 +18,8 @@ from etl.checks.filesystem import (
 from etl.checks.privileges import require_privileges
 from etl.checks.server import describe_journal_mode, describe_timeouts, require_changeable, require_sql_mode
 from etl.db.accounts import DateSemantics
-from etl.db.engine import database_exists, read_connection, sqlite_path, translate_errors
+from etl.db.engine import database_exists, read_connection, sqlite_path
+from etl.db.errors import translate_errors
 from etl.db.migrate import has_current_schema, require_migratable, require_schema, schema_revision
 from etl.errors import BillingError, CheckFailedError, DatabaseError, ForeignDatabaseError, VendorError
 from etl.extract.client import Client

@@ -168,7 +168,7 @@ def rename(options: OutputOptions, *, old: str, new: str, wait: float) -> int:
 @click.pass_obj
 def retire(options: OutputOptions, *, label: str, wait: float) -> int:
     """Fetch an account no more; what is stored stays."""
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     words = "retired: no sync fetches it any more, and what is stored stays"
     return _set_retired(options, label, utc_now(), wait, (words, "retired already"))
@@ -197,7 +197,7 @@ def delete(options: OutputOptions, *, label: str, yes: bool, wait: float) -> int
     What is removed cannot be brought back. If it is stopped half-way, run it again.
     """
     from etl.services.accounts import delete_account, read_account_extent
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     engine = _engine_of(options, label)
     extent = read_account_extent(engine, label)
@@ -241,7 +241,7 @@ def set_timezone(options: OutputOptions, *, label: str, zone: ZoneInfo, wait: fl
     The vendor's wall clock stays; the times in UTC follow. If it is stopped half-way, run it again.
     """
     from etl.services.accounts import set_account_timezone
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     changed = set_account_timezone(_engine_of(options, label), label, zone, wait=wait, clock=utc_now)
     rows = "1 row" if changed == 1 else f"{changed:,} rows"

@@ -42,7 +42,7 @@ def balance(
     What the balance did between two snapshots, held against what is on record. A top-up explains a rise; the list of
     top-ups shows the ID of each.
     """
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     if at is not None and top_up is None:
         raise click.UsageError("--at goes with --top-up")
@@ -81,7 +81,8 @@ def _remove(settings: Settings, number: int) -> TopUp:
         click.UsageError: The account has none with this id.
     """
     from etl.db.balance import read_all_top_ups, remove_top_up
-    from etl.db.engine import pooled_engine, translate_errors
+    from etl.db.engine import pooled_engine
+    from etl.db.errors import translate_errors
 
     with pooled_engine(settings.database_url) as engine, translate_errors():
         account_id, _ = _find(engine, settings)
@@ -105,9 +106,10 @@ def _reconcile(
     """Take one account's snapshot, note what was paid in, show the proof; the answer as one JSON object."""
     from etl.cli import text_output
     from etl.db.balance import TopUp, read_all_top_ups, write_top_up
-    from etl.db.engine import pooled_engine, read_connection, translate_errors
+    from etl.db.engine import pooled_engine, read_connection
+    from etl.db.errors import translate_errors
     from etl.reconcile import find_matching_credit, load_periods, load_summary
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     error: BillingError | None = None
     noted: TopUp | None = None
@@ -154,9 +156,9 @@ def _find(engine: Engine, settings: Settings) -> tuple[int, date | None]:
     """An account that was synced before, and its watermark."""
     from etl.db.bindings import require_binding
     from etl.db.engine import read_connection, require_database
-    from etl.db.ledger import find_account, read_position
     from etl.db.migrate import require_schema
-    from etl.services.sync import account_binding
+    from etl.db.run_store import find_account, read_position
+    from etl.services.context import account_binding
 
     require_database(engine)
     with read_connection(engine) as connection:
@@ -171,7 +173,7 @@ def _find(engine: Engine, settings: Settings) -> tuple[int, date | None]:
 def _take(options: OutputOptions, settings: Settings, engine: Engine, account_id: int, watermark: date | None) -> None:
     """Read the balance, and what is charged of days that are not on record whole; keep both as a snapshot."""
     from etl.services.balance import BalanceReading, fetch_balance
-    from etl.services.sync import build_spend_ledger, open_client, utc_now
+    from etl.services.context import build_spend_ledger, open_client, utc_now
 
     now = utc_now()
     with open_client(settings, options.redact) as client:

@@ -16,10 +16,13 @@ from sqlalchemy import Engine, text
 from etl.cli import text_output
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
-from etl.db.engine import new_engine, read_connection, translate_errors
+from etl.db.engine import new_engine, read_connection
+from etl.db.errors import translate_errors
 from etl.ops.status_query import read_status
 from etl.sandbox import Dataset, Sandbox
-from etl.services.sync import RunRequest, run_sync, utc_now
+from etl.services.context import utc_now
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 DATABASE: Final = Path("billing-demo.db")
 BAR_WIDTH: Final = 30

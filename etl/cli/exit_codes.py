@@ -32,7 +32,7 @@ from etl.log import Redactor, log_context, set_up_logs
 from etl.signals import install_handlers
 
 if TYPE_CHECKING:
-    from etl.services.sync import RunResult
+    from etl.services.run import RunResult
 
 OK, SAYS_NO, USAGE, LOOK, UNAVAILABLE, BUG, DATABASE, BUSY, REFUSED, CONFIG = 0, 1, 2, 65, 69, 70, 74, 75, 77, 78
 """The exit codes of the contract, those of sysexits.h where one fits."""

@@ -44,10 +44,11 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     last runs.
     """
     from etl.cli import text_output
-    from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
+    from etl.db.engine import database_exists, new_engine, read_connection
+    from etl.db.errors import translate_errors
     from etl.db.migrate import is_empty, require_schema
     from etl.ops.status_query import AccountStatus, StatusOptions, read_status
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     by_database: dict[URL, dict[str, StatusOptions]] = {}
     for settings in load_settings_for(options, accounts):
@@ -135,7 +136,7 @@ def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Se
     from etl.checks.runner import CheckResult, check_database, check_vendor, run_check
     from etl.checks.vendor import check_newest
     from etl.db.engine import new_engine
-    from etl.services.sync import account_binding, build_reader, open_client, utc_now
+    from etl.services.context import account_binding, build_reader, open_client, utc_now
 
     words = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     checks = [CheckResult("settings", f"{words}, {file or 'no configuration file'}")]
@@ -153,7 +154,7 @@ def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Se
             recall = partial(_recall, engine, settings.account)
             checks += check_vendor(client, build_reader(settings), now, today, recall)
         if not any(check.name == "token" and check.error for check in checks):
-            with open_client(settings, options.redact, hurried=True) as client:
+            with open_client(settings, options.redact, short_timeout=True) as client:
                 binding = account_binding(settings)
                 checks.append(check_newest(engine, settings.account, binding, client, build_reader(settings)))
     except ConfigError as error:
@@ -165,9 +166,9 @@ def _look_at_account(engine: Engine, settings: Settings) -> str:
     """Whether the database has the account, bound to the settings of today."""
     from etl.db.bindings import require_binding
     from etl.db.engine import database_exists, read_connection
-    from etl.db.ledger import find_account
     from etl.db.migrate import has_current_schema
-    from etl.services.sync import account_binding
+    from etl.db.run_store import find_account
+    from etl.services.context import account_binding
 
     if not database_exists(engine):
         return "new; sync makes it"
@@ -238,12 +239,20 @@ def _verify(
     """Compare one account's days; the answer as one JSON object."""
     from etl.cli import text_output
     from etl.db.bindings import require_binding
-    from etl.db.engine import new_engine, read_connection, require_database, translate_errors
-    from etl.db.ledger import find_account
+    from etl.db.engine import new_engine, read_connection, require_database
+    from etl.db.errors import translate_errors
     from etl.db.limits import longest_text
     from etl.db.migrate import require_schema
+    from etl.db.run_store import find_account
     from etl.errors import SourceUnavailable
-    from etl.services.sync import AccountHistory, account_binding, build_load_policy, open_client, open_source, utc_now
+    from etl.services.context import (
+        AccountHistory,
+        account_binding,
+        build_load_policy,
+        open_client,
+        open_source,
+        utc_now,
+    )
     from etl.services.verify import DayDifference, plan_verify, verify_windows
 
     settings.require_token()
@@ -265,11 +274,11 @@ def _verify(
                 if not options.as_json:
                     report_error(options, error, None if alone else settings.account)
                 return document | {"exit_code": SAYS_NO, "error": str(error)}
-        rules = build_load_policy(settings, today, thorough=True)
+        rules = build_load_policy(settings, today, full_compare=True)
         with open_client(settings, options.redact) as client:
             for name in sources:
                 known = AccountHistory(longest=longest)
-                source = open_source(settings, client, today=today, last=windows[-1].last, known=known)
+                source = open_source(settings, client, today=today, last=windows[-1].last, history=known)
                 fetch = source.fetch_json if name == "json" else source.fetch_csv
                 try:
                     for found in verify_windows(engine, account_id, windows, fetch, rules):

@@ -16,12 +16,13 @@ from etl.errors import ConfigError
 @click.pass_obj
 def migrate(options: OutputOptions, *, sql: bool) -> int:
     """Create or update the database schema."""
-    from etl.db.engine import new_engine, translate_errors
+    from etl.db.engine import new_engine
+    from etl.db.errors import translate_errors
     from etl.db.lock import advisory_lock
     from etl.db.migrate import migrate as run_migrations
     from etl.db.migrate import migration_sql
     from etl.db.tables import SCHEMA_REVISION
-    from etl.services.sync import SCHEMA_LOCK_TIMEOUT
+    from etl.services.context import SCHEMA_LOCK_TIMEOUT
 
     engines = [new_engine(url) for url in dict.fromkeys(one.database_url for one in load_settings_for(options, ()))]
     if sql:

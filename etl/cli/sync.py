@@ -40,7 +40,7 @@ from etl.log import log_context
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from etl.services.sync import RunRequest, RunResult
+    from etl.services.run import RunRequest, RunResult
 
 INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
 """Seconds that a stopped program may take to say so: in five it has to be gone."""
@@ -84,7 +84,7 @@ def sync(
     The last days that are complete already (BILLING_LOOKBACK_DAYS) are fetched again, for what came late; with --deep
     all stored days, for what came later still.
     """
-    from etl.services.sync import RunRequest
+    from etl.services.run import RunRequest
 
     require_ordered_range(since, until)
     if deep and (since or until):
@@ -113,7 +113,7 @@ def backfill(
     metrics_file: Path | None,
 ) -> int:
     """Fetch a past range again, and mend it."""
-    from etl.services.sync import RunRequest
+    from etl.services.run import RunRequest
 
     require_ordered_range(since, until)
     return run_accounts(
@@ -135,7 +135,7 @@ def accept(
     options: OutputOptions, *, day: date, even_if_not_suspect: bool, accounts: tuple[str, ...], wait: float
 ) -> int:
     """Take a suspect day as the vendor has it now."""
-    from etl.services.sync import RunRequest
+    from etl.services.run import RunRequest
 
     configuration, _ = load_configuration(options)
     if len(accounts) != 1 and len({*accounts} or configuration.labels) > 1:
@@ -206,7 +206,8 @@ def run_account(
 ) -> None:
     """The run of one account; whatever it meets, the next one has its turn, unless a signal stops all."""
     from etl.cli import text_output
-    from etl.services.sync import RunResult, run_sync
+    from etl.services.run import RunResult
+    from etl.services.sync import run_sync
 
     quiet = options.verbosity < 0
     known = None
@@ -239,7 +240,7 @@ def run_account(
 
 def _require_begun(order: RunRequest, chosen: Sequence[tuple[str, Settings | ConfigError]]) -> None:
     """Raises click.UsageError when the days asked for have not begun where an account is."""
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     for _, settings in chosen:
         if isinstance(settings, ConfigError) or order.since is None:
@@ -251,7 +252,7 @@ def _require_begun(order: RunRequest, chosen: Sequence[tuple[str, Settings | Con
 
 def _require_start(settings: Settings) -> None:
     """Raises ConfigError when an account is to begin in the future."""
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     today = utc_now().astimezone(settings.timezone).date()
     if settings.start_date and settings.start_date > today:
@@ -275,10 +276,11 @@ def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:
 
 def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_are: bool) -> None:
     """The metrics of these runs; how the accounts stand is asked of each database once, while it answers."""
-    from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
+    from etl.db.engine import database_exists, new_engine, read_connection
+    from etl.db.errors import translate_errors
     from etl.errors import DatabaseError
     from etl.ops.metrics import AccountGauges, RunOutcome, load_gauges, write_metrics
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     now = utc_now()
     by_database: dict[URL, list[AccountOutcome]] = {}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from etl.services.erase import ErasureResult
     from etl.services.numbering import ImportResult
     from etl.services.purge import PurgeResult
-    from etl.services.sync import ProgressListener, RunResult
+    from etl.services.run import ProgressListener, RunResult
     from etl.services.verify import DayDifference
 
 PIPED_WIDTH: Final = 120
@@ -354,7 +354,7 @@ def progress_listener(*, quiet: bool, as_log: bool = False) -> Iterator[Progress
         quiet: Nothing at all.
         as_log: Sentences become log lines, and there is no bar.
     """
-    from etl.services.sync import ProgressListener
+    from etl.services.run import ProgressListener
 
     def say(sentence: str) -> None:
         if as_log:

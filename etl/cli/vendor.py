@@ -44,8 +44,8 @@ def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> 
     The newest first; 20 unless N is given, 100 at the most. Phones and codes are shown as the account stores them.
     """
     from etl.db.engine import new_engine
+    from etl.services.context import account_binding, build_reader, open_client
     from etl.services.recent import compare_newest, fetch_newest, find_stored_account
-    from etl.services.sync import account_binding, build_reader, open_client
 
     settings = _settings_of_one(options, accounts)
     engine = new_engine(settings.database_url)
@@ -76,8 +76,8 @@ def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, 
     ID is what the vendor answered to the call that started the authorisation; billing records do not carry it. Exits
     with 1 where the vendor knows no such authorisation.
     """
+    from etl.services.context import build_phone_policy, open_client
     from etl.services.recent import read_status
-    from etl.services.sync import build_phone_policy, open_client
 
     settings = _settings_of_one(options, accounts)
     try:

@@ -278,7 +278,7 @@ def _parse_file(text: str) -> Path:
 
 
 def _parse_database_url(text: str) -> URL:
-    from etl.db.engine import parse_url
+    from etl.config.database_url import parse_url
 
     return parse_url(text)
 

@@ -12,8 +12,11 @@ from functools import partial
 from sqlalchemy import Connection
 
 from etl import signals
-from etl.db.ledger import LedgerEntry, RunHandle, advance_watermark, mark_suspect, raise_revision, read_days, upsert_day
-from etl.db.records import apply_diff, load_rows, payload_hash, sync_rejects, write_restatements
+from etl.db.days import LedgerEntry, mark_suspect, raise_revision, read_days, upsert_day
+from etl.db.journal import write_restatements
+from etl.db.records import apply_diff, load_rows
+from etl.db.rejects import payload_hash, sync_rejects
+from etl.db.run_store import RunHandle, advance_watermark
 from etl.db.utc import correct, count_wrong
 from etl.load.diff import DayDiff, RowCounts, StoredRow, diff_day, diff_empty_day, doubt, fill_missing_fields
 from etl.load.erased import apply_erasures
@@ -48,6 +51,7 @@ class LoadPolicy:
         max_withdrawn_share: Of a day's records that may vanish before the day is suspect.
         full_compare: Compare with the records themselves, even where the ledger's digest says nothing changed.
         accepted_days: Days whose answer is taken however implausible it is.
+        begins_where_served: The history begins after the days that the vendor refuses: no start date is set.
     """
 
     today: date
@@ -56,6 +60,7 @@ class LoadPolicy:
     max_withdrawn_share: Decimal
     full_compare: bool = False
     accepted_days: frozenset[date] = frozenset()
+    begins_where_served: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,8 @@ def compare_window(
         before = ledger.get(day)
         if before and (before.closed or day >= rules.today) and not before.purged:
             empty, refused = identify(day, single_slice_day(day, []).slices), day in batch.refused
-            yield DayComparison(empty, before, (), RowCounts(), None if refused else reason, unknown=refused)
+            doubt_left = None if refused and not before.suspect else reason
+            yield DayComparison(empty, before, (), RowCounts(), doubt_left, unknown=refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,11 +257,12 @@ def write_window(
         taken = {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
         sync_rejects(
             connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
-            days=taken, asked=batch.requested, asked_before=asked_before, now=now,
+            days=taken, requested=batch.requested, previously_requested=asked_before, now=now,
         )  # fmt: skip
     # A day that a person takes may lie anywhere: it begins no history.
     first = None if rules.accepted_days else batch.window.first
-    advance_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone)
+    unserved = batch.refused if rules.begins_where_served else frozenset[date]()
+    advance_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone, unserved=unserved)
     return outcomes
 
 
@@ -298,6 +305,7 @@ def summarise(outcomes: Sequence[DayOutcome], batch: WindowData, rules: LoadPoli
         for day, reason in sorted(reasons.items())
         if day not in known and (day < rules.today or day in batch.unconfirmed_days)
     }
+    tally.refused_days = batch.refused & tally.missing_days.keys()
     tally.largest = dict(batch.largest)
     for outcome in outcomes:
         tally.days += 1

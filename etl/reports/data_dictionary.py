@@ -9,7 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Column, Date, Integer, Text
 from sqlalchemy.types import String
 
-from etl.db.tables import LongText, Money, UtcTime, WallClock, metadata
+from etl.db.tables import metadata
+from etl.db.types import LongText, Money, UtcTime, WallClock
 from etl.db.view_columns import VIEW_COLUMNS
 
 _CURRENCY, _WALL_CLOCK, _UTC = "the account's currency", "the vendor's wall clock", "UTC"

@@ -13,7 +13,8 @@ from typing import BinaryIO, Final
 from sqlalchemy import Engine
 
 from etl import signals
-from etl.db.engine import read_connection, require_database, translate_errors
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema
 from etl.reports.anonymise import anonymiser
 from etl.reports.csv_writer import write_csv

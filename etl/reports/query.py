@@ -28,7 +28,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from etl.db.tables import Money, UtcTime, WallClock, accounts, synced_days
+from etl.db.tables import accounts, synced_days
+from etl.db.types import Money, UtcTime, WallClock
 from etl.db.views import point_in_time_query
 from etl.errors import ConfigError
 from etl.reports.columns import COLUMNS, ColumnType

@@ -70,6 +70,8 @@ class Behaviour(ValidatedAttributes):
     """The zone that days are cut in, less the zone of `created_at`: -3 for UTC against Moscow."""
     refuse_future: bool = False
     """Answer 400 to an `end_date` after today."""
+    first_day: str | None = None
+    """Answer 400 to a `start_date` before this day."""
     order: Literal["ascending", "descending", "shuffled"] = "ascending"
     json_limit: int | None = None
     """Rows of an answer to `post_billing_data`; what comes after them, in this order, is left out without a word."""

@@ -95,6 +95,7 @@ class Endpoints:
         first, end = _date(params, "start_date"), _date(params, "end_date")
         if end < first:
             raise ApiError("end_date is before start_date")
+        _require_served(first, policies)
         if policies.refuse_future and end > (now + timedelta(hours=policies.zone_offset_hours)).date():
             raise ApiError("end_date is in the future")
         before = end + timedelta(days=policies.end_date == "inclusive")
@@ -104,6 +105,7 @@ class Endpoints:
     def _billing_csv(self, params: dict[str, Any], policies: Behaviour) -> Response:
         form = policies.csv
         first = _date(params, "start_date")
+        _require_served(first, policies)
         before = _date(params, "end_date") if "end_date" in params else date.max
         lines = self._write("csv", form, lambda: csv_lines(self._dataset.records, form))
         lines = self._span(lines, first, before, policies)[: policies.csv_limit]
@@ -156,6 +158,11 @@ def _fields(body: bytes) -> dict[str, Any]:
     except ValueError:
         return dict(parse_qsl(text))
     return fields if isinstance(fields, dict) else {}
+
+
+def _require_served(first: date, policies: Behaviour) -> None:
+    if policies.first_day is not None and first < date.fromisoformat(policies.first_day):
+        raise ApiError("start_date is too early")
 
 
 def _date(params: dict[str, Any], name: str) -> date:

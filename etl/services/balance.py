@@ -24,7 +24,8 @@ from etl.db.balance import (
     restated_on_record,
     write_snapshots,
 )
-from etl.db.engine import read_connection, translate_errors
+from etl.db.engine import read_connection
+from etl.db.errors import translate_errors
 from etl.errors import AuthenticationError, BillingError, InvalidResponse, VendorError
 from etl.extract.client import Client
 from etl.extract.source import Source

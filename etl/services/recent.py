@@ -12,10 +12,11 @@ from typing import Any, Final
 from sqlalchemy import Engine
 
 from etl.db.bindings import Binding, require_binding
-from etl.db.engine import database_exists, read_connection, translate_errors
-from etl.db.ledger import find_account, read_position
+from etl.db.engine import database_exists, read_connection
+from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema, schema_revision
 from etl.db.records import read_seconds
+from etl.db.run_store import find_account, read_position
 from etl.extract.client import Client
 from etl.load.diff import StoredRow, fill_missing_fields
 from etl.load.erased import apply_erasures

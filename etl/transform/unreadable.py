@@ -37,14 +37,13 @@ def reject_record(raw: RawRecord, reason: str, zone: tzinfo) -> RejectedRecord:
         zone: Of the vendor's wall clock.
     """
     key = _partial_key(raw, zone)
-    day = date.fromisoformat(key[0][:10]) if key[0] else day_if_readable(raw.created_at)
-    return RejectedRecord(day, reason, payload_json(raw), key)
+    return RejectedRecord(_day(raw, key), reason, payload_json(raw), key)
 
 
 def add_key(item: RejectedRecord, zone: tzinfo) -> RejectedRecord:
-    """An item that is not even a raw record, with what its payload shows of a key.
+    """An item that is not even a raw record, with what its payload shows of a key and a day.
 
-    Its day stays unknown: the field that is given twice may be the time.
+    A field that is given twice shows nothing: its value is a list.
     """
     try:
         fields = json.loads(item.payload)
@@ -53,7 +52,12 @@ def add_key(item: RejectedRecord, zone: tzinfo) -> RejectedRecord:
     if not isinstance(fields, dict):
         return item
     raw = raw_record(**{name: fields[name] for name in ALL_FIELDS & fields.keys()})
-    return replace(item, key=_partial_key(raw, zone))
+    key = _partial_key(raw, zone)
+    return replace(item, day=_day(raw, key), key=key)
+
+
+def _day(raw: RawRecord, key: PartialKey) -> date | None:
+    return date.fromisoformat(key[0][:10]) if key[0] else day_if_readable(raw.created_at)
 
 
 def _partial_key(raw: RawRecord, zone: tzinfo) -> PartialKey:

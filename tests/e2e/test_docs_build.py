@@ -11,7 +11,7 @@ from pathlib import Path
 from support.doc_examples import HOME
 from support.external_tools import tool
 
-from etl.cli import cli
+from etl.cli.app import cli
 from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS
 

@@ -15,7 +15,8 @@ from contextlib import closing
 import pytest
 from support.fake_heartbeat_server import Service, waiting_service
 
-from etl.cli.exit_codes import BUG, BUSY, CONFIG, DATABASE, LOOK, OK, REFUSED, UNAVAILABLE, most_severe
+from etl.cli.demo import DATABASE
+from etl.cli.exit_codes import BUG, BUSY, CONFIG, LOOK, OK, REFUSED, UNAVAILABLE, most_severe
 from etl.ops.metrics import parse
 
 SPAN = ("--until", "2025-03-10")

@@ -16,7 +16,8 @@ from etl.db.lock import advisory_lock
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.ops.status_query import read_status
 from etl.services.accounts import read_accounts, rename_account, retire_account
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 

@@ -18,7 +18,8 @@ from etl.db.tables import balance_snapshots, sync_runs
 from etl.ops.status_query import StatusOptions, read_status
 from etl.reconcile import load_periods, load_summary, reconcile
 from etl.services.balance import SHORT_TIMEOUT_SECONDS
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 FIRST, EIGHTH, NINTH, TENTH, TODAY = (date(2026, 3, day) for day in (1, 8, 9, 10, 11))
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -99,7 +100,7 @@ def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_
     purse.charge(TENTH, 1)
     purse.pay_in("500")
     report = purse.run()
-    assert (told(report), report.balance.is_a_warning) == (["5E+2"], False)
+    assert (told(report), report.balance.needs_attention) == (["5E+2"], False)
     with purse.engine.begin() as connection:
         at = report.balance.unexplained[0].closed_at
         write_top_up(connection, 1, TopUp(at, Decimal(500)), now=purse.now)

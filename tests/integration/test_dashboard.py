@@ -16,7 +16,8 @@ from datasette_dashboards import replace_opts_in_query
 from sqlalchemy import insert, text
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import new_engine, parse_url, sqlite_path
+from etl.config.database_url import parse_url
+from etl.db.engine import new_engine, sqlite_path
 from etl.db.tables import balance_snapshots
 from etl.errors import ConfigError, DatabaseError
 from etl.reports.charts import NO_FILTER, QUERIES, all_charts, build_query
@@ -33,7 +34,8 @@ from etl.reports.dashboard.app import (
 )
 from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
 from etl.services.numbering import import_plan
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 PHONE, CODE, INFO = "+79243555100", "0371", "no answer of +79243555100"

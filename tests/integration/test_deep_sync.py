@@ -13,7 +13,8 @@ from support.sync_account import charges
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.ops.status_query import StatusOptions, read_status
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 DAY = timedelta(days=1)
 TODAY = date(2026, 3, 11)

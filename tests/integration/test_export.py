@@ -19,14 +19,16 @@ from support.run_helpers import SILENT, settings_of
 
 from etl import signals
 from etl.atomic_file import atomic_write
-from etl.db.engine import new_engine, parse_url, read_connection
+from etl.config.database_url import parse_url
+from etl.db.engine import new_engine, read_connection
 from etl.errors import ConfigError, DatabaseError, DiskFullError, Interrupted
 from etl.reports import parquet_writer
 from etl.reports.columns import COLUMNS
 from etl.reports.csv_writer import unescape, write_csv
 from etl.reports.export import FORMATS, export_records, writer_for
 from etl.reports.query import BATCH, ExportFilter, iter_batches
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, 0, 1, tzinfo=UTC)

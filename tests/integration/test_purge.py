@@ -17,10 +17,10 @@ from support.sync_account import just_before
 from etl.cli.exit_codes import OutputOptions, code_for_result
 from etl.cli.inspect import _verify
 from etl.db.engine import new_engine
-from etl.db.ledger import next_fence
 from etl.db.lock import advisory_lock
 from etl.db.migrate import migrate
 from etl.db.purge import purge_batch
+from etl.db.run_store import next_fence
 from etl.db.tables import (
     accounts,
     billing_records,
@@ -34,7 +34,8 @@ from etl.errors import ConcurrentRunError, ConfigError
 from etl.model import day_bounds
 from etl.ops.status_query import read_status
 from etl.services.purge import RetentionAge, purge_account
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 FIRST = date(2026, 1, 20)

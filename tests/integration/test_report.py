@@ -28,7 +28,8 @@ from etl.reports.charts import QUERIES, all_charts, build_query
 from etl.reports.html.report import load_vega_bundle, write_report
 from etl.reports.query import ExportFilter
 from etl.sandbox import Dataset, Sandbox
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

@@ -27,8 +27,8 @@ ALLOWED = {
     "reports": EVERYBODYS | {"db"},
     "ops": EVERYBODYS | {"db", "reconcile"},
     "checks": EVERYBODYS | {"db", "extract", "services"},
-    "pipeline": EVERYBODYS | {"db", "extract", "transform", "load"},
-    "config": EVERYBODYS | {"db"},
+    "pipeline": EVERYBODYS | {"config", "db", "extract", "transform", "load", "services"},
+    "config": EVERYBODYS,
     "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline", "reconcile"},
     "sandbox": set(),
 }

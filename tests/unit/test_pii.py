@@ -95,6 +95,10 @@ def covered(payload, **fields):
     )
 
 
+def test_each_value_of_a_field_that_is_given_twice_is_covered():
+    assert covered({"phone": ["1", "2"], "price": [1, 2]}, phone="P") == {"phone": ["P", "P"], "price": [1, 2]}
+
+
 def test_a_payload_is_covered_by_name_and_by_form():
     payload = {"phone": 112, "code_auth": "71", "price": 89243555100, "x": ["to 89243555100", {"phone": "8"}], "y": 0.2}
     assert covered(payload, phone="P", code_auth="") == {

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from support.doc_examples import HOME, PAGES
 
-from etl.cli import cli
+from etl.cli.app import cli
 from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS, Setting
 from etl.db.views import VIEWS

@@ -16,7 +16,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect, text
 
 from etl import signals
-from etl.db.engine import read_connection, require_database, translate_errors
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.errors import SchemaMismatchError
 
@@ -70,7 +71,7 @@ def create_snapshot(engine: Engine, path: Path) -> None:
     with (
         translate_errors(),
         signals.deferred(),
-        read_connection(engine, one_moment=True) as connection,
+        read_connection(engine, repeatable_read=True) as connection,
         closing(sqlite3.connect(path)) as target,
         target,
     ):

@@ -12,7 +12,8 @@ from typing import BinaryIO, Final
 from sqlalchemy import Connection, Date, Engine, bindparam, text
 
 from etl import signals
-from etl.db.engine import read_connection, require_database, translate_errors
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema
 from etl.errors import ConfigError
 from etl.reports.charts import NO_FILTER, QUERIES, build_query
@@ -67,7 +68,7 @@ def write_report(
         DiskFullError: The disk is full.
     """
     require_database(engine)
-    with translate_errors(), signals.deferred(), read_connection(engine, one_moment=True) as connection:
+    with translate_errors(), signals.deferred(), read_connection(engine, repeatable_read=True) as connection:
         # So what a picture shows adds up to what the headline says.
         require_schema(connection)
         labels = resolve_accounts(connection, selection.accounts)

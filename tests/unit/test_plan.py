@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from etl.model import DateRange
-from etl.services.resync_plan import plan_resync
+from etl.services.plan import plan_resync
 
 FIRST = date(2026, 1, 1)
 DAYS = [FIRST + timedelta(days=number) for number in range(40)]
