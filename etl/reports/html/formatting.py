@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
-from html import escape
 from typing import Final
 
 from etl.reports.charts import WEEKDAYS
@@ -63,11 +62,6 @@ def format_period(since: date | None, until: date | None, *, empty: bool = False
         return format_day(until)
     year = "" if until and since.year == until.year else f" {since.year}"
     return f"{_day(since)}{year} – {format_day(until)}"
-
-
-def label_html(text: str) -> str:
-    """Somebody else's text as HTML: escaped, and kept from turning the direction of what stands beside it."""
-    return f"<bdi>{escape(text)}</bdi>"
 
 
 def _day(day: date) -> str:

@@ -30,10 +30,11 @@ def load_vega_bundle() -> Callable[[], str]:
         ConfigError: The library that holds it is not installed.
     """
     try:
-        import vl_convert  # noqa: F401 - whether it is there
+        import jinja2  # noqa: F401 - checked here, imported where the page is rendered
+        import vl_convert  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "report needs a library that is not installed; run: pip install 'billing-etl[report]'"
+            "report needs libraries that are not installed; run: pip install 'billing-etl[report]'"
         ) from None
     return _bundle
 
