@@ -75,9 +75,12 @@ class Table:
     collapsible: bool = True
 
     @property
-    def rows(self) -> Iterable[tuple[str | None, ...]]:
-        """The cells by row."""
-        return zip(*(column.cells for column in self.columns), strict=True)
+    def rows(self) -> Iterable[Iterable[tuple[Column, str | None]]]:
+        """The cells by row, each with its column."""
+        return (
+            zip(self.columns, cells, strict=True)
+            for cells in zip(*(column.cells for column in self.columns), strict=True)
+        )
 
     @property
     def row_count(self) -> int:
