@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -18,19 +18,18 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from etl.sandbox.admin_api import ADMIN_PREFIX, handle_admin
-from etl.sandbox.behaviour import Behaviour
 from etl.sandbox.dataset import Dataset
-from etl.sandbox.endpoints import Endpoints, Request, parse_request, shift_dates
-from etl.sandbox.faults import Faults, inject
+from etl.sandbox.endpoints import Endpoints, parse_request, shift_dates
+from etl.sandbox.faults import inject
 from etl.sandbox.responses import Response, error_response, send
+from etl.sandbox.state import MOSCOW, VendorState, current_time, generate_dataset
 
 HOST: Final = "127.0.0.1"
 DEFAULT_TOKEN: Final = "00000000-0000-4000-8000-000000000000"  # noqa: S105 - known to all, opens nothing
 VENDOR_PATH: Final = ["api", "v1", "authcalls"]
-MOSCOW: Final = timezone(timedelta(hours=3))
 
 
-class Sandbox:
+class Sandbox(VendorState):
     """The vendor's imitation as a server in a thread.
 
     Everything it is made of may be changed while it runs, from any thread.
@@ -49,16 +48,11 @@ class Sandbox:
         dataset: Dataset | None = None,
         now: datetime | None = None,
     ) -> None:
+        super().__init__(dataset, now)
         self.token: Final = token
         self.tokens = {token}
         """Those that are not refused."""
         self._port = port
-        self._first_now = self._now = now
-        self.dataset: Final = _seeded(1, self.now) if dataset is None else dataset
-        self.policies = Behaviour()
-        self.faults: Final = Faults(self.dataset.lock)
-        self.requests: list[Request] = []
-        """Every call to the vendor's space so far, with a good token or a bad one."""
         self._calls = Endpoints(self.dataset)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -73,28 +67,6 @@ class Sandbox:
         """The address of the server itself."""
         port = self._server.server_port if self._server else self._port
         return f"http://{HOST}:{port}"
-
-    @property
-    def now(self) -> datetime:
-        """The vendor's wall clock."""
-        return self._now or _real_now()
-
-    def set_now(self, now: datetime | None) -> None:
-        """Set the vendor's clock, which then stands still; None lets it run. Seeded data grow up to it."""
-        if now and now.tzinfo:
-            now = now.astimezone(MOSCOW).replace(tzinfo=None)
-        with self.dataset.lock:
-            self._now = now
-            self.dataset.grow(self.now)
-
-    def reset(self) -> None:
-        """Back to the beginning: records, policies, clock; no faults, no requests."""
-        with self.dataset.lock:
-            self._now = self._first_now
-            self.dataset.reset()
-            self.policies = Behaviour()
-            self.faults.clear()
-            self.requests.clear()
 
     def start(self) -> None:
         """Begin to serve.
@@ -150,14 +122,6 @@ class Sandbox:
         else:
             answer = error_response("invalid token", 401)
         return inject(fault, answer, url) if fault else answer
-
-
-def _real_now() -> datetime:
-    return datetime.now(MOSCOW).replace(tzinfo=None, microsecond=0)
-
-
-def _seeded(seed: int, now: datetime) -> Dataset:
-    return Dataset(seed, today=now.date(), until=now.time())
 
 
 class _Server(ThreadingHTTPServer):
@@ -222,7 +186,7 @@ def serve(*, port: int = 8080, token: str = DEFAULT_TOKEN, seed: int = 1) -> Non
     Raises:
         OSError: The port is taken, or none; the text is one line.
     """
-    sandbox = Sandbox(port, token, _seeded(seed, _real_now()))
+    sandbox = Sandbox(port, token, generate_dataset(seed, current_time()))
     done = threading.Event()
     before = {number: signal.signal(number, lambda *_: done.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
