@@ -1,15 +1,15 @@
-"""The reserved path, outside of the vendor's space, by which another process changes the vendor.
+"""The admin API: a reserved path, outside the vendor's own, through which another process changes the sandbox.
 
     GET  /__sandbox__/state     records, policies, faults, requests, balance, now
     POST /__sandbox__/policies  {"end_date": "exclusive", "csv": {"delimiter": ","}}
-    POST /__sandbox__/faults    {"fault": "status", "status": 503, "times": 2}, a list of such, or {"clear": true}
+    POST /__sandbox__/faults    {"fault": "status", "status": 503, "times": 2}, a list of faults, or {"clear": true}
     POST /__sandbox__/records   {"replace": [...]}, {"add": [...]}, {"remove": [...]}
     POST /__sandbox__/revise    {"seed": 7} or {}
-    POST /__sandbox__/credit    {"add": 500}: somebody tops the account up
-    POST /__sandbox__/clock     {"now": "2026-03-11T09:00:00"}; null for the real clock
-    POST /__sandbox__/reset     back to the beginning
+    POST /__sandbox__/credit    {"add": 500}: top up the account
+    POST /__sandbox__/clock     {"now": "2026-03-11T09:00:00"}; null for the current time
+    POST /__sandbox__/reset     restore the first state
 
-An answer is JSON: what there is now, or 400 and why not.
+Responses are JSON: the new state, or 400 with the reason.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ADMIN_PREFIX: Final = "__sandbox__"
 
 
 def handle_admin(vendor: VendorState, method: str, path: list[str], body: bytes) -> Response:
-    """Do what was posted to the reserved path, or tell the state."""
+    """Run a command of the admin API, or describe the state."""
     name = "/".join(path)
     if (method, name) == ("GET", "state"):
         return json_response(_state(vendor))
