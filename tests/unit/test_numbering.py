@@ -91,22 +91,22 @@ def test_quotation_marks_are_read_as_csv_has_them_and_as_the_plan_has_them(read,
 
 
 WRONG_LINES = {
-    "90;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not begin with 0",
-    "090;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not begin with 0",
+    "90;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not start with 0",
+    "090;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not start with 0",
     "9000;0;0;1;АО;Город;;": "АВС/ DEF must be a number of at most 3 digits",
     "900;;0;1;АО;Город;;": "От must be a number of at most 7 digits",
     "900;0;10000000;10000001;АО;Город;;": "До must be a number of at most 7 digits",
     "900;-1;0;2;АО;Город;;": "От must be a number of at most 7 digits",
     "900;٣;0;1;АО;Город;;": "От must be a number of at most 7 digits",
-    "900;2;1;0;АО;Город;;": "От lies behind До",
-    "900;0;9;11;АО;Город;;": "Емкость says 11, and from От to До there are 10 numbers",
+    "900;2;1;0;АО;Город;;": "От is greater than До",
+    "900;0;9;11;АО;Город;;": "Емкость is 11, but the range has 10 numbers",
     "900;0;9;;АО;Город;;": "Емкость must be a number of at most 8 digits",
-    "900;0;9;10; ;Город;;": "there is no operator",
-    "900;0;9;10;АО": "5 fields where the first line has 8",
-    "900;0;9;10;АО;Город;;;лишнее": "9 fields where the first line has 8",
-    f"900;0;9;10;{'О' * 501};Город;;": "Оператор has more than 500 characters, or some that cannot be seen",
-    "900;0;9;10;АО\0;Город;;": "Оператор has more than 500 characters, or some that cannot be seen",
-    "900;0;9;10;АО;Город;;1234567890123": "Инн has more than 12 characters, or some that cannot be seen",
+    "900;0;9;10; ;Город;;": "the operator is missing",
+    "900;0;9;10;АО": "5 fields, but the first line has 8",
+    "900;0;9;10;АО;Город;;;лишнее": "9 fields, but the first line has 8",
+    f"900;0;9;10;{'О' * 501};Город;;": "Оператор has more than 500 characters, or unprintable ones",
+    "900;0;9;10;АО\0;Город;;": "Оператор has more than 500 characters, or unprintable ones",
+    "900;0;9;10;АО;Город;;1234567890123": "Инн has more than 12 characters, or unprintable ones",
 }
 
 
@@ -116,7 +116,7 @@ def test_a_wrong_line_is_refused_with_its_number(read, line):
 
 
 def test_a_quotation_mark_left_open_costs_its_own_line_only(read):
-    assert refusal(read, HEADER, '900;0;9;10;"АО;Город;;', LINE) == "line 2: 5 fields where the first line has 8"
+    assert refusal(read, HEADER, '900;0;9;10;"АО;Город;;', LINE) == "line 2: 5 fields, but the first line has 8"
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
@@ -135,7 +135,7 @@ def test_what_is_no_such_file_is_refused_with_what_it_should_be(read, first):
 
 
 def test_the_columns_that_lack_are_named(read):
-    assert refusal(read, "АВС/ DEF;От;До;Оператор;Оператор").endswith("repeats, емкость, оператор, регион")
+    assert refusal(read, "АВС/ DEF;От;До;Оператор;Оператор").endswith("repeated: емкость, оператор, регион")
 
 
 def test_a_file_of_other_bytes_is_refused(tmp_path):
