@@ -297,8 +297,8 @@ QUERIES: Final[dict[str, Query]] = {
         {
             "account": ColumnType.LABEL,
             "day": ColumnType.DAY,
-            "first_closed_at": ColumnType.MOMENT_UTC,
-            "restated_at": ColumnType.MOMENT_UTC,
+            "first_closed_at": ColumnType.MICROSECOND_UTC,
+            "restated_at": ColumnType.MICROSECOND_UTC,
             "spend_before": ColumnType.AMOUNT,
             "spend_after": ColumnType.AMOUNT,
             "delta": ColumnType.AMOUNT,
@@ -309,7 +309,7 @@ QUERIES: Final[dict[str, Query]] = {
         {
             "account": ColumnType.LABEL,
             "last_synced_date": ColumnType.DAY,
-            "last_success_at": ColumnType.MOMENT_UTC,
+            "last_success_at": ColumnType.MICROSECOND_UTC,
             "hours_behind": ColumnType.AMOUNT,
             "open_days": ColumnType.NUMBER,
             "suspect_days": ColumnType.NUMBER,

@@ -25,7 +25,7 @@ from etl.reports import parquet_writer
 from etl.reports.columns import COLUMNS
 from etl.reports.csv_writer import unescape, write_csv
 from etl.reports.export import FORMATS, export_records, writer_for
-from etl.reports.query import BATCH, ExportFilter, iter_batches
+from etl.reports.query import BATCH_SIZE, ExportFilter, iter_batches
 from etl.services.sync import RunRequest, run_sync
 
 ZONE = ZoneInfo("Europe/Moscow")
@@ -198,7 +198,7 @@ def test_rows_come_from_the_server_a_batch_at_a_time(database_url, sandbox):
         connection.execute(
             text(f"INSERT INTO billing_records ({names}) VALUES ({', '.join(':' + name for name in row)})"),
             [row | {"id": n + 2, "created_at": f"2026-03-08 1{n // 3600}:{n // 60 % 60:02}:{n % 60:02}", "ordinal": 2}
-             for n in range(2 * BATCH)],
+             for n in range(2 * BATCH_SIZE)],
         )  # fmt: skip
     cursors = []
 
@@ -209,12 +209,12 @@ def test_rows_come_from_the_server_a_batch_at_a_time(database_url, sandbox):
     event.listen(account.engine, "before_cursor_execute", note)
     with read_connection(account.engine) as connection:
         batches = iter_batches(connection, ExportFilter())
-        assert len(next(batches)) == BATCH
+        assert len(next(batches)) == BATCH_SIZE
         # SQLite has nothing but such cursors; of the servers' drivers these two leave the other rows on the server.
         assert type(cursors[0]).__name__ == {
             "sqlite": "Cursor", "postgresql": "ServerCursor", "mariadb": "SSCursor",
         }[database_url.get_backend_name()]  # fmt: skip
-        assert [len(batch) for batch in batches] == [BATCH, 1]
+        assert [len(batch) for batch in batches] == [BATCH_SIZE, 1]
 
 
 def test_only_the_days_and_accounts_asked_for_are_exported(account, sandbox, database_url):
@@ -243,8 +243,8 @@ def test_an_empty_range_is_a_file_with_a_header_only(on_sqlite):
 
 
 def test_row_groups_are_written_as_they_are_full(on_sqlite, monkeypatch):
-    monkeypatch.setattr(parquet_writer, "ROW_GROUP", 10)
-    monkeypatch.setattr("etl.reports.query.BATCH", 6)
+    monkeypatch.setattr(parquet_writer, "ROW_GROUP_SIZE", 10)
+    monkeypatch.setattr("etl.reports.query.BATCH_SIZE", 6)
     file = parquet.ParquetFile(BytesIO(on_sqlite.export(".parquet")[1]))
     groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
     assert groups[:2] == [12, 12]
@@ -369,7 +369,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
 
 
 def test_a_signal_between_two_batches_ends_the_export_and_leaves_nothing(account, folder, monkeypatch):
-    monkeypatch.setattr("etl.reports.query.BATCH", 10)
+    monkeypatch.setattr("etl.reports.query.BATCH_SIZE", 10)
     seen = []
 
     def write(file, batches):
