@@ -1,7 +1,8 @@
-"""The charts as data: what each shows, the query that gives its rows, and its picture in Vega-Lite.
+"""The charts of the report and the dashboard: titles, queries and Vega-Lite specifications.
 
-Who draws them fills in the rows: the report into its page, a dashboard by asking the database. The queries stand on the
-views alone and say the same on the three databases; the pictures hold no data, no colours of their own and no title.
+The report embeds the rows of the queries in its page; the dashboard runs the queries itself. The queries read only the
+views and return the same rows on the three databases. The specifications contain no data, no title and no colours but
+those of the palette.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from etl.db.dialects.expressions import expressions_for
 from etl.reports.columns import ColumnType
 
 NO_FILTER: Final = "1 = 1"
-"""A condition that leaves nothing out."""
+"""SQL condition that is always true."""
 DAY_STATES: Final = ("closed", "settling", "open", "suspect")
-"""Of a day, in the order in which they are shown."""
+"""States of a day in display order."""
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 OPERATORS_SHOWN: Final = 15
-"""Bars in the picture of operators; the rows have all of them."""
+"""Bars in the chart of operators; its table has all operators."""
 
 Spec = dict[str, Any]
 """A Vega-Lite specification without data."""
@@ -27,14 +28,14 @@ Spec = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours by what they mean: hexadecimal for whoever draws on a canvas, `var(--…)` where CSS has the last word.
+    """Colours by meaning: hexadecimal for a canvas, `var(--…)` for SVG styled by CSS.
 
     Attributes:
-        main: Where one colour does.
-        accounts: One after another; from the first again where there are more accounts.
-        increase: Of what adds to a bill or a balance.
-        decrease: Of what takes from it.
-        states: As DAY_STATES.
+        main: Colour of single-colour charts.
+        accounts: Colours of accounts, repeated when there are more accounts.
+        increase: Colour of increases of spend or balance.
+        decrease: Colour of decreases.
+        states: Colours of DAY_STATES.
     """
 
     main: str
@@ -51,19 +52,19 @@ PLAIN: Final = Palette(
     decrease="#4f8f6b",
     states=("#9fb4c4", "#2f6690", "#d9c9a3", "#c2453c"),
 )
-"""For a light page; each is told from its neighbours by people who see fewer colours."""
+"""Colours for a light page, distinguishable with colour blindness."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One picture.
+    """A chart.
 
     Attributes:
-        name: In addresses and identifiers: small letters and underscores.
-        title: A few words.
-        description: A sentence or two on how to read it, plain text.
-        dataset: Whose rows it shows: a name in QUERIES. Several pictures may show the same ones.
-        spec: How, in Vega-Lite, to be drawn as wide as its place; amounts in the rows may be floats.
+        name: Identifier in URLs and HTML: lower-case letters and underscores.
+        title: Short title, plain text.
+        description: How to read the chart in a sentence or two, plain text.
+        dataset: Name in QUERIES of the query with its rows; charts may share a query.
+        spec: Vega-Lite specification that fills the width of its container; amounts in the rows may be floats.
     """
 
     name: str
@@ -75,12 +76,12 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Rows of the views, aggregated by the database: never more than days times accounts, or operators, or hours.
+    """A query of the views, aggregated by the database: at most a row per account and day, per operator or per hour.
 
     Attributes:
-        columns: Their names and kinds, in their order.
-        build: The statement on a backend, given the condition on `account` and `day`.
-        has_days: Whether days can be selected.
+        columns: Types of the columns by name, in order.
+        build: Function that returns the statement for a backend and a condition on `account` and `day`.
+        has_days: Whether the query can be filtered by day.
     """
 
     columns: Mapping[str, ColumnType]
@@ -89,20 +90,20 @@ class Query:
 
 
 def build_query(name: str, backend: str, *, accounts: str = NO_FILTER, days: str = NO_FILTER) -> str:
-    """The statement that gives a chart's rows.
+    """The statement of a query.
 
     Args:
-        name: In QUERIES.
+        name: Name in QUERIES.
         backend: `sqlite`, `postgresql`, `mysql` or `mariadb`.
-        accounts: A condition on the column `account`.
-        days: A condition on the column `day`; what has no days leaves it out.
+        accounts: SQL condition on the column `account`.
+        days: SQL condition on the column `day`; ignored by queries without days.
     """
     query = QUERIES[name]
     return query.build(backend, f"{accounts} AND {days}" if query.has_days else accounts)
 
 
 def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
-    """All charts, in the order in which they are shown."""
+    """All charts in display order."""
     return (
         Chart(
             "spend_by_day",
@@ -129,8 +130,8 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
         Chart(
             "balance",
             "Balance and top-ups",
-            "The account's balance at the last look of each day (UTC). A dot is money paid in: a top-up that was "
-            "told, or a rise that nothing else explains.",
+            "The account's balance in the last snapshot of each day (UTC). A dot is money paid in: a reported "
+            "top-up, or a rise that nothing else explains.",
             "balances",
             _balance(palette),
         ),
@@ -165,14 +166,14 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
 
 
 def _sum(backend: str, amount: str) -> str:
-    """The exact sum of amounts as a view shows them."""
-    if backend == "sqlite":  # a number or a text: as text of six places it is added exactly
+    """SQL of the exact sum of a view's amounts."""
+    if backend == "sqlite":  # a number or a text: text with six decimal places is added exactly
         amount = f"(CASE typeof({amount}) WHEN 'text' THEN {amount} ELSE printf('%.6f', {amount}) END)"
     return expressions_for(backend).total(amount, total=True)
 
 
-def _count(backend: str, number: str) -> str:
-    return expressions_for(backend).integer.format(f"SUM({number})")
+def _count(backend: str, count: str) -> str:
+    return expressions_for(backend).integer.format(f"SUM({count})")
 
 
 _WEEKDAY: Final = {
@@ -185,8 +186,8 @@ _HOUR: Final = {
     "postgresql": "CAST(EXTRACT(HOUR FROM created_at) AS INTEGER)",
     "mysql": "HOUR(created_at)",
 }
-for _word in (_WEEKDAY, _HOUR):
-    _word["mariadb"] = _word["mysql"]
+for _expressions in (_WEEKDAY, _HOUR):
+    _expressions["mariadb"] = _expressions["mysql"]
 
 
 def _query_days(_backend: str, selected: str) -> str:
@@ -215,12 +216,12 @@ ORDER BY 1, 2"""
 
 
 def _query_balances(backend: str, selected: str) -> str:
-    def found(finding: str) -> str:
+    def unexplained(finding: str) -> str:
         return _sum(backend, f"CASE WHEN finding = '{finding}' THEN unexplained ELSE 0 END")
 
     return f"""SELECT account, day, MAX(CASE WHEN newest = 1 THEN closing END) AS balance,
   {_sum(backend, "charged")} AS charged, {_sum(backend, "top_ups")} AS top_ups,
-  {found("unexplained credit")} AS unexplained_credit, {found("unexplained charge")} AS unexplained_charge
+  {unexplained("unexplained credit")} AS unexplained_credit, {unexplained("unexplained charge")} AS unexplained_charge
 FROM (
   SELECT p.account, p.day, p.closing, p.charged, p.top_ups, p.unexplained, p.finding,
     ROW_NUMBER() OVER (PARTITION BY p.account, p.day ORDER BY p.closed_at DESC) AS newest
@@ -318,18 +319,18 @@ QUERIES: Final[dict[str, Query]] = {
         has_days=False,
     ),
 }
-"""By name."""
+"""Queries by name."""
 
 
-# The pictures ---------------------------------------------------------------------------------------------------------
+# The specifications ---------------------------------------------------------------------------------------------------
 
 _SCHEMA: Final = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "width": "container"}
-# Days are parsed as UTC, so everything of them is UTC: a reader's own zone would move them.
+# Days are parsed and formatted as UTC: the time zone of the reader would shift them.
 _DAY: Final = {"field": "day", "type": "temporal", "timeUnit": "utcyearmonthdate", "title": None}
 _NAMED_DAY: Final = {**_DAY, "title": "day", "format": "%a %-d %b %Y"}
 _ACCOUNT: Final = {"field": "account", "type": "nominal", "title": "account"}
-_PER_ACCOUNT: Final = 28
-"""Pixels of height a row."""
+_ROW_HEIGHT: Final = 28
+"""Pixels."""
 
 
 def _amount(field: str, title: str) -> Spec:
@@ -379,17 +380,17 @@ def _delivery_by_operator(palette: Palette) -> Spec:
     operator = {"field": "name", "type": "nominal", "title": "operator"}
     rate = {"field": "rate", "type": "quantitative", "title": None}
     return _SCHEMA | {
-        "height": {"step": _PER_ACCOUNT},
+        "height": {"step": _ROW_HEIGHT},
         "transform": [
             {"filter": "datum.records > 0"},
-            {"window": [{"op": "row_number", "as": "place"}], "sort": [{"field": "records", "order": "descending"}]},
-            {"filter": f"datum.place <= {OPERATORS_SHOWN}"},
+            {"window": [{"op": "row_number", "as": "rank"}], "sort": [{"field": "records", "order": "descending"}]},
+            {"filter": f"datum.rank <= {OPERATORS_SHOWN}"},
             {"calculate": "datum.delivered / datum.records", "as": "rate"},
             {"calculate": "datum.operator || 'not in the plan'", "as": "name"},
         ],
         "encoding": {
-            "y": {**operator, "title": None, "sort": {"op": "min", "field": "place"}, "axis": {"labelLimit": 180}},
-            # Beyond the whole there is room for what stands behind a bar.
+            "y": {**operator, "title": None, "sort": {"op": "min", "field": "rank"}, "axis": {"labelLimit": 180}},
+            # The axis extends beyond 100 % for the labels after the bars.
             "x": {
                 **rate, "scale": {"domain": [0, 1.2]},
                 "axis": {"format": ".0%", "values": [0, 0.25, 0.5, 0.75, 1]},
@@ -415,26 +416,26 @@ def _delivery_by_operator(palette: Palette) -> Spec:
 
 def _weekday_and_hour(palette: Palette) -> Spec:
     names = "[" + ", ".join(f"'{name}'" for name in WEEKDAYS) + "]"
-    bare = {"ticks": False, "domain": False}
+    plain_axis = {"ticks": False, "domain": False}
     every_third = "datum.value % 3 ? '' : pad(datum.value, 2, '0', 'left')"
     return _SCHEMA | {
-        "height": {"step": _PER_ACCOUNT},
+        "height": {"step": _ROW_HEIGHT},
         "transform": [
             {"calculate": f"{names}[datum.weekday - 1]", "as": "name"},
             {"calculate": "pad(datum.hour, 2, '0', 'left') + ':00'", "as": "from"},
         ],
-        # One colour, more or less of it, so that it needs no other scale on a dark page.
+        # The opacity of a single colour suits light and dark pages alike.
         "mark": {"type": "rect", "color": palette.main, "cornerRadius": 2},
         "encoding": {
             "x": {
                 "field": "hour", "type": "ordinal", "title": None,
                 "scale": {"domain": list(range(24)), "padding": 0.06},
-                "axis": bare | {"labelAngle": 0, "labelExpr": every_third},
+                "axis": plain_axis | {"labelAngle": 0, "labelExpr": every_third},
             },
             "y": {
                 "field": "weekday", "type": "ordinal", "title": None,
                 "scale": {"domain": list(range(1, 8)), "padding": 0.06},
-                "axis": bare | {"labelExpr": f"{names}[datum.value - 1]"},
+                "axis": plain_axis | {"labelExpr": f"{names}[datum.value - 1]"},
             },
             "opacity": {
                 "field": "records", "type": "quantitative", "legend": None,
@@ -449,10 +450,10 @@ def _weekday_and_hour(palette: Palette) -> Spec:
 
 
 def _balance(palette: Palette) -> Spec:
-    paid = "datum.top_ups + datum.unexplained_credit"
+    payments = "datum.top_ups + datum.unexplained_credit"
     tooltip = [
         _NAMED_DAY, _ACCOUNT, _amount("balance", "balance"), _amount("charged", "charged"),
-        _amount("top_ups", "top-ups told"), _amount("unexplained_credit", "unexplained credit"),
+        _amount("top_ups", "reported top-ups"), _amount("unexplained_credit", "unexplained credit"),
         _amount("unexplained_charge", "unexplained charge"),
     ]  # fmt: skip
     return _SCHEMA | {
@@ -467,7 +468,7 @@ def _balance(palette: Palette) -> Spec:
             {"mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2}},
             {
                 "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-                "transform": [{"filter": f"{paid} > 0"}],
+                "transform": [{"filter": f"{payments} > 0"}],
             },
         ],
     }
@@ -479,7 +480,7 @@ def _restatements(palette: Palette) -> Spec:
         "height": 180,
         "mark": {"type": "bar", "width": {"expr": "min(bandwidth('x') * 0.7, 40)"}},
         "encoding": {
-            # One place a restated day: among all the days of a year they could not be seen.
+            # An ordinal axis of restated days only: on an axis of all days of a year the bars would be invisible.
             "x": {
                 **_DAY, "type": "ordinal",
                 "axis": {"grid": False, "labelAngle": 0, "labelOverlap": True, "format": "%-d %b"},
@@ -499,7 +500,7 @@ def _restatements(palette: Palette) -> Spec:
 
 def _day_states(palette: Palette) -> Spec:
     return _SCHEMA | {
-        "height": {"step": _PER_ACCOUNT},
+        "height": {"step": _ROW_HEIGHT},
         "mark": {"type": "rect", "cornerRadius": 1},
         "encoding": {
             "x": _day_axis(),
@@ -518,11 +519,11 @@ def _day_states(palette: Palette) -> Spec:
 
 def _freshness(palette: Palette) -> Spec:
     return _SCHEMA | {
-        "height": {"step": _PER_ACCOUNT},
+        "height": {"step": _ROW_HEIGHT},
         "mark": {"type": "bar", "color": palette.main, "cornerRadiusEnd": 2, "height": {"band": 0.62}},
         "encoding": {
             "y": {**_ACCOUNT, "title": None, "axis": {"labelLimit": 170}},
-            # Two days at least: a night's job is never further behind, and a short bar is then a good sign.
+            # At least 48 hours, the most a nightly job is behind, so that a short bar means fresh data.
             "x": {
                 "field": "hours_behind", "type": "quantitative", "title": None,
                 "scale": {"domain": {"unionWith": [0, 48]}}, "axis": {"tickMinStep": 12},

@@ -168,7 +168,7 @@ def _balance(totals: ReportTotals, rows: Rows) -> list[Table]:
     columns = [*_key_columns(totals, rows, "Day (UTC)"), _amount_column("Balance", _values(rows, "balance"))]
     for title, name in (
         ("Charged", "charged"),
-        ("Top-ups told", "top_ups"),
+        ("Reported top-ups", "top_ups"),
         ("Unexplained credit", "unexplained_credit"),
         ("Unexplained charge", "unexplained_charge"),
     ):
