@@ -74,7 +74,7 @@ def read_plan_file(path: Path) -> list[PlanRange]:
         source = PlanFile(path.name, datetime.fromtimestamp(path.stat().st_mtime, UTC))
     except (OSError, ValueError) as error:  # ValueError: the path contains U+0000
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'it cannot be read'}") from None
-    lines = _decode(content, path).splitlines()
+    lines = _decode_plan(content, path).splitlines()
     numbered = [(line_number, line) for line_number, line in enumerate(lines, start=1) if line.strip("; \t")]
     if not numbered:
         raise ConfigError(f"{path}: the file is empty")
@@ -90,7 +90,7 @@ def read_plan_file(path: Path) -> list[PlanRange]:
     return ranges
 
 
-def _decode(content: bytes, path: Path) -> str:
+def _decode_plan(content: bytes, path: Path) -> str:
     for encoding in ("utf-8-sig", "cp1251"):
         try:
             return content.decode(encoding)
@@ -128,13 +128,13 @@ def _parse_range(line: str, columns: dict[str, int], source: PlanFile, line_numb
     if len(fields) <= max(columns[name] for name in REQUIRED) or any(fields[len(columns) :]):
         raise ValueError(f"{len(fields)} fields, but the first line has {len(columns)}")
     field = {name: fields[position] if position < len(fields) else "" for name, position in columns.items()}
-    code = _digits(field[CODE], "АВС/ DEF", CODE_DIGITS)
+    code = _parse_digits(field[CODE], "АВС/ DEF", CODE_DIGITS)
     if code < 10 ** (CODE_DIGITS - 1):
         raise ValueError("АВС/ DEF must be three digits and not start with 0")
-    first, last = _digits(field[FIRST], "От", NUMBER_DIGITS), _digits(field[LAST], "До", NUMBER_DIGITS)
+    first, last = _parse_digits(field[FIRST], "От", NUMBER_DIGITS), _parse_digits(field[LAST], "До", NUMBER_DIGITS)
     if first > last:
         raise ValueError("От is greater than До")
-    if (capacity := _digits(field[CAPACITY], "Емкость", NUMBER_DIGITS + 1)) != last - first + 1:
+    if (capacity := _parse_digits(field[CAPACITY], "Емкость", NUMBER_DIGITS + 1)) != last - first + 1:
         raise ValueError(f"Емкость is {capacity}, but the range has {last - first + 1} numbers")
     if not field[OPERATOR]:
         raise ValueError("the operator is missing")
@@ -148,7 +148,7 @@ def _parse_range(line: str, columns: dict[str, int], source: PlanFile, line_numb
     )
 
 
-def _digits(text: str, name: str, max_digits: int) -> int:
+def _parse_digits(text: str, name: str, max_digits: int) -> int:
     """Parse a number whose leading zeros a spreadsheet may have dropped."""
     if not (text.isascii() and text.isdigit() and len(text) <= max_digits):
         raise ValueError(f"{name} must be a number of at most {max_digits} digits")

@@ -110,7 +110,7 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
             "Spend by day",
             "What each day's charges cost, repeats included, stacked by account.",
             "days",
-            _spend_by_day(palette),
+            _spend_by_day_spec(palette),
         ),
         Chart(
             "delivery_by_operator",
@@ -118,14 +118,14 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
             "Delivered charges of all charges, by the operator the number's range was given to; numbers are ported, so "
             f"the subscriber's own may be another. The {OPERATORS_SHOWN} operators with the most charges are drawn.",
             "operators",
-            _delivery_by_operator(palette),
+            _delivery_by_operator_spec(palette),
         ),
         Chart(
             "weekday_and_hour",
             "Charges by weekday and hour",
             "How many charges fall into each hour of the week, in the vendor's wall clock: stronger is more.",
             "hours",
-            _weekday_and_hour(palette),
+            _weekday_and_hour_spec(palette),
         ),
         Chart(
             "balance",
@@ -133,14 +133,14 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
             "The account's balance in the last snapshot of each day (UTC). A dot is money paid in: a reported "
             "top-up, or a rise that nothing else explains.",
             "balances",
-            _balance(palette),
+            _balance_spec(palette),
         ),
         Chart(
             "restatements",
             "Restated days",
             "By how much a day's spend differs now from what it was when the day was first complete.",
             "restatements",
-            _restatements(palette),
+            _restatements_spec(palette),
         ),
         Chart(
             "day_states",
@@ -149,7 +149,7 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
             "vendor's latest answer was implausible, and the last good figures are shown. A day without charges is "
             "blank.",
             "days",
-            _day_states(palette),
+            _day_states_spec(palette),
         ),
         Chart(
             "freshness",
@@ -157,7 +157,7 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
             "Hours since the end of the last day up to which all days are complete. A job that runs every night stays "
             "below 48.",
             "freshness",
-            _freshness(palette),
+            _freshness_spec(palette),
         ),
     )
 
@@ -165,14 +165,14 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
 # The queries ----------------------------------------------------------------------------------------------------------
 
 
-def _sum(backend: str, amount: str) -> str:
+def _sum_sql(backend: str, amount: str) -> str:
     """SQL of the exact sum of a view's amounts."""
     if backend == "sqlite":  # a number or a text: text with six decimal places is added exactly
         amount = f"(CASE typeof({amount}) WHEN 'text' THEN {amount} ELSE printf('%.6f', {amount}) END)"
     return expressions_for(backend).total(amount, total=True)
 
 
-def _count(backend: str, count: str) -> str:
+def _count_sql(backend: str, count: str) -> str:
     return expressions_for(backend).integer.format(f"SUM({count})")
 
 
@@ -198,8 +198,9 @@ ORDER BY day, account"""
 
 
 def _query_operators(backend: str, selected: str) -> str:
-    return f"""SELECT operator, {_count(backend, "records")} AS records, {_count(backend, "delivered")} AS delivered,
-  {_sum(backend, "spend")} AS spend
+    return f"""SELECT operator,
+  {_count_sql(backend, "records")} AS records, {_count_sql(backend, "delivered")} AS delivered,
+  {_sum_sql(backend, "spend")} AS spend
 FROM delivery_by_operator
 WHERE {selected}
 GROUP BY operator
@@ -207,8 +208,9 @@ ORDER BY 2 DESC, operator"""
 
 
 def _query_hours(backend: str, selected: str) -> str:
-    return f"""SELECT {_WEEKDAY[backend]} AS weekday, {_HOUR[backend]} AS hour, {_count(backend, "repeats")} AS records,
-  {_count(backend, "CASE WHEN delivered THEN repeats ELSE 0 END")} AS delivered
+    return f"""SELECT {_WEEKDAY[backend]} AS weekday, {_HOUR[backend]} AS hour,
+  {_count_sql(backend, "repeats")} AS records,
+  {_count_sql(backend, "CASE WHEN delivered THEN repeats ELSE 0 END")} AS delivered
 FROM billing
 WHERE {selected}
 GROUP BY {_WEEKDAY[backend]}, {_HOUR[backend]}
@@ -217,10 +219,10 @@ ORDER BY 1, 2"""
 
 def _query_balances(backend: str, selected: str) -> str:
     def unexplained(finding: str) -> str:
-        return _sum(backend, f"CASE WHEN finding = '{finding}' THEN unexplained ELSE 0 END")
+        return _sum_sql(backend, f"CASE WHEN finding = '{finding}' THEN unexplained ELSE 0 END")
 
     return f"""SELECT account, day, MAX(CASE WHEN newest = 1 THEN closing END) AS balance,
-  {_sum(backend, "charged")} AS charged, {_sum(backend, "top_ups")} AS top_ups,
+  {_sum_sql(backend, "charged")} AS charged, {_sum_sql(backend, "top_ups")} AS top_ups,
   {unexplained("unexplained credit")} AS unexplained_credit, {unexplained("unexplained charge")} AS unexplained_charge
 FROM (
   SELECT p.account, p.day, p.closing, p.charged, p.top_ups, p.unexplained, p.finding,
@@ -333,11 +335,11 @@ _ROW_HEIGHT: Final = 28
 """Pixels."""
 
 
-def _amount(field: str, title: str) -> Spec:
+def _amount_field(field: str, title: str) -> Spec:
     return {"field": field, "type": "quantitative", "title": title, "format": ",.2f"}
 
 
-def _number(field: str, title: str) -> Spec:
+def _count_field(field: str, title: str) -> Spec:
     return {"field": field, "type": "quantitative", "title": title, "format": ",d"}
 
 
@@ -360,7 +362,7 @@ _DAY_LABEL: Final = (
 )
 
 
-def _spend_by_day(palette: Palette) -> Spec:
+def _spend_by_day_spec(palette: Palette) -> Spec:
     return _SCHEMA | {
         "height": 260,
         "mark": {"type": "bar"},
@@ -369,14 +371,14 @@ def _spend_by_day(palette: Palette) -> Spec:
             "y": {"field": "spend", "type": "quantitative", "title": None, "axis": {"format": ",~f", "tickCount": 5}},
             "color": _by_account(palette),
             "tooltip": [
-                _NAMED_DAY, _ACCOUNT, _amount("spend", "spend"), _number("records", "charges"),
-                _number("delivered", "delivered"), {"field": "day_state", "title": "state"},
+                _NAMED_DAY, _ACCOUNT, _amount_field("spend", "spend"), _count_field("records", "charges"),
+                _count_field("delivered", "delivered"), {"field": "day_state", "title": "state"},
             ],
         },
     }  # fmt: skip
 
 
-def _delivery_by_operator(palette: Palette) -> Spec:
+def _delivery_by_operator_spec(palette: Palette) -> Spec:
     operator = {"field": "name", "type": "nominal", "title": "operator"}
     rate = {"field": "rate", "type": "quantitative", "title": None}
     return _SCHEMA | {
@@ -401,8 +403,9 @@ def _delivery_by_operator(palette: Palette) -> Spec:
                 "mark": {"type": "bar", "color": palette.main, "cornerRadiusEnd": 2, "height": {"band": 0.62}},
                 "encoding": {
                     "tooltip": [
-                        operator, {**rate, "title": "delivery rate", "format": ".1%"}, _number("records", "charges"),
-                        _number("delivered", "delivered"), _amount("spend", "spend"),
+                        operator, {**rate, "title": "delivery rate", "format": ".1%"},
+                        _count_field("records", "charges"), _count_field("delivered", "delivered"),
+                        _amount_field("spend", "spend"),
                     ],
                 },
             },
@@ -414,7 +417,7 @@ def _delivery_by_operator(palette: Palette) -> Spec:
     }  # fmt: skip
 
 
-def _weekday_and_hour(palette: Palette) -> Spec:
+def _weekday_and_hour_spec(palette: Palette) -> Spec:
     names = "[" + ", ".join(f"'{name}'" for name in WEEKDAYS) + "]"
     plain_axis = {"ticks": False, "domain": False}
     every_third = "datum.value % 3 ? '' : pad(datum.value, 2, '0', 'left')"
@@ -443,18 +446,18 @@ def _weekday_and_hour(palette: Palette) -> Spec:
             },
             "tooltip": [
                 {"field": "name", "title": "weekday"}, {"field": "from", "title": "hour from"},
-                _number("records", "charges"), _number("delivered", "delivered"),
+                _count_field("records", "charges"), _count_field("delivered", "delivered"),
             ],
         },
     }  # fmt: skip
 
 
-def _balance(palette: Palette) -> Spec:
+def _balance_spec(palette: Palette) -> Spec:
     payments = "datum.top_ups + datum.unexplained_credit"
     tooltip = [
-        _NAMED_DAY, _ACCOUNT, _amount("balance", "balance"), _amount("charged", "charged"),
-        _amount("top_ups", "reported top-ups"), _amount("unexplained_credit", "unexplained credit"),
-        _amount("unexplained_charge", "unexplained charge"),
+        _NAMED_DAY, _ACCOUNT, _amount_field("balance", "balance"), _amount_field("charged", "charged"),
+        _amount_field("top_ups", "reported top-ups"), _amount_field("unexplained_credit", "unexplained credit"),
+        _amount_field("unexplained_charge", "unexplained charge"),
     ]  # fmt: skip
     return _SCHEMA | {
         "height": 220,
@@ -474,7 +477,7 @@ def _balance(palette: Palette) -> Spec:
     }
 
 
-def _restatements(palette: Palette) -> Spec:
+def _restatements_spec(palette: Palette) -> Spec:
     signed = "datum.value == 0 ? '0' : format(datum.value, '+,~f')"
     return _SCHEMA | {
         "height": 180,
@@ -491,14 +494,15 @@ def _restatements(palette: Palette) -> Spec:
             },
             "color": {"condition": {"test": "datum.delta < 0", "value": palette.decrease}, "value": palette.increase},
             "tooltip": [
-                _NAMED_DAY, _ACCOUNT, _amount("spend_before", "spend before"), _amount("spend_after", "spend now"),
-                {**_amount("delta", "difference"), "format": "+,.2f"},
+                _NAMED_DAY, _ACCOUNT,
+                _amount_field("spend_before", "spend before"), _amount_field("spend_after", "spend now"),
+                {**_amount_field("delta", "difference"), "format": "+,.2f"},
             ],
         },
     }  # fmt: skip
 
 
-def _day_states(palette: Palette) -> Spec:
+def _day_states_spec(palette: Palette) -> Spec:
     return _SCHEMA | {
         "height": {"step": _ROW_HEIGHT},
         "mark": {"type": "rect", "cornerRadius": 1},
@@ -510,14 +514,14 @@ def _day_states(palette: Palette) -> Spec:
                 "scale": {"domain": list(DAY_STATES), "range": list(palette.states)}, "legend": {"orient": "top"},
             },
             "tooltip": [
-                _NAMED_DAY, _ACCOUNT, {"field": "day_state", "title": "state"}, _number("records", "charges"),
-                _amount("spend", "spend"),
+                _NAMED_DAY, _ACCOUNT, {"field": "day_state", "title": "state"}, _count_field("records", "charges"),
+                _amount_field("spend", "spend"),
             ],
         },
     }  # fmt: skip
 
 
-def _freshness(palette: Palette) -> Spec:
+def _freshness_spec(palette: Palette) -> Spec:
     return _SCHEMA | {
         "height": {"step": _ROW_HEIGHT},
         "mark": {"type": "bar", "color": palette.main, "cornerRadiusEnd": 2, "height": {"band": 0.62}},
@@ -529,9 +533,9 @@ def _freshness(palette: Palette) -> Spec:
                 "scale": {"domain": {"unionWith": [0, 48]}}, "axis": {"tickMinStep": 12},
             },
             "tooltip": [
-                _ACCOUNT, {**_amount("hours_behind", "hours behind"), "format": ",.1f"},
+                _ACCOUNT, {**_amount_field("hours_behind", "hours behind"), "format": ",.1f"},
                 {**_NAMED_DAY, "field": "last_synced_date", "title": "complete up to"},
-                _number("open_days", "open days"), _number("suspect_days", "suspect days"),
+                _count_field("open_days", "open days"), _count_field("suspect_days", "suspect days"),
             ],
         },
     }  # fmt: skip

@@ -80,17 +80,21 @@ Dates and times carry no zone; the unit says which is meant. Empty is NULL, exce
 def render_dictionary() -> str:
     """All views and tables with their columns, as Markdown."""
     views = (
-        _section(view, "", ((column.name, *_KINDS[column.kind], column.meaning, column.source) for column in columns))
+        _markdown_section(
+            view, "", ((column.name, *_KINDS[column.kind], column.meaning, column.source) for column in columns)
+        )
         for view, columns in VIEW_COLUMNS.items()
     )
     tables = (
-        _section(table.name, f"{table.comment}.\n\n", (_table_row(table.name, column) for column in table.columns))
+        _markdown_section(
+            table.name, f"{table.comment}.\n\n", (_table_row(table.name, column) for column in table.columns)
+        )
         for table in metadata.sorted_tables
     )
     return "\n".join([_HEAD, "## Views\n", *views, "## Tables\n", *tables])
 
 
-def _section(name: str, introduction: str, rows: Iterable[Iterable[str]]) -> str:
+def _markdown_section(name: str, introduction: str, rows: Iterable[Iterable[str]]) -> str:
     lines = ("| " + " | ".join(row) + " |\n" for row in rows)
     return (
         f"### {name}\n\n{introduction}| column | type | unit | meaning | source |\n| --- | --- | --- | --- | --- |\n"

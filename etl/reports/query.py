@@ -138,14 +138,14 @@ def iter_batches(
         Up to BATCH_SIZE rows.
     """
     rows = chain.from_iterable(
-        _read_account(connection, selection, label) for label in resolve_accounts(connection, selection.accounts)
+        _account_rows(connection, selection, label) for label in resolve_accounts(connection, selection.accounts)
     )
     ordered = _stable_order(map(transform, rows) if transform else rows)
     while batch := list(islice(ordered, BATCH_SIZE)):
         yield batch
 
 
-def _read_account(connection: Connection, selection: ExportFilter, label: str) -> Iterator[Row]:
+def _account_rows(connection: Connection, selection: ExportFilter, label: str) -> Iterator[Row]:
     billing = _source(connection, selection.as_of)
     row = billing.c
     conditions = [row.account == label]

@@ -31,7 +31,7 @@ def handle_admin(vendor: VendorState, method: str, path: list[str], body: bytes)
     """Run a command of the admin API, or describe the state."""
     name = "/".join(path)
     if (method, name) == ("GET", "state"):
-        return json_response(_state(vendor))
+        return json_response(_describe_state(vendor))
     if method != "POST" or name not in _COMMANDS:
         return json_response({"error": f"GET state, or POST to one of {', '.join(_COMMANDS)}"}, 404)
     try:
@@ -40,7 +40,7 @@ def handle_admin(vendor: VendorState, method: str, path: list[str], body: bytes)
         return json_response({"error": f"{type(error).__name__}: {error}"}, 400)
 
 
-def _state(vendor: VendorState) -> dict[str, Any]:
+def _describe_state(vendor: VendorState) -> dict[str, Any]:
     return {
         "records": vendor.dataset.records,
         "policies": asdict(vendor.policies),
@@ -51,12 +51,12 @@ def _state(vendor: VendorState) -> dict[str, Any]:
     }
 
 
-def _policies(vendor: VendorState, changes: Any) -> dict[str, Any]:
+def _set_policies(vendor: VendorState, changes: Any) -> dict[str, Any]:
     vendor.policies = vendor.policies.changed(changes)
     return asdict(vendor.policies)
 
 
-def _faults(vendor: VendorState, faults: Any) -> list[dict[str, Any]]:
+def _change_faults(vendor: VendorState, faults: Any) -> list[dict[str, Any]]:
     if faults == {"clear": True}:
         vendor.faults.clear()
     else:
@@ -65,38 +65,38 @@ def _faults(vendor: VendorState, faults: Any) -> list[dict[str, Any]]:
     return vendor.faults.pending()
 
 
-def _records(vendor: VendorState, changes: Any) -> dict[str, int]:
+def _edit_records(vendor: VendorState, changes: Any) -> dict[str, int]:
     methods = {"replace": vendor.dataset.replace, "add": vendor.dataset.add, "remove": vendor.dataset.remove}
     for name, records in changes.items():
         methods[name](records)
     return {"records": len(vendor.dataset)}
 
 
-def _revise(vendor: VendorState, options: Any) -> dict[str, Any]:
+def _revise_records(vendor: VendorState, options: Any) -> dict[str, Any]:
     return asdict(vendor.dataset.revise(**options))
 
 
-def _credit(vendor: VendorState, top_up: Any) -> dict[str, Decimal]:
+def _top_up(vendor: VendorState, top_up: Any) -> dict[str, Decimal]:
     vendor.dataset.credit += Decimal(top_up["add"])
     return {"balance": vendor.dataset.balance}
 
 
-def _clock(vendor: VendorState, clock: Any) -> dict[str, str]:
+def _set_clock(vendor: VendorState, clock: Any) -> dict[str, str]:
     vendor.set_now(datetime.fromisoformat(clock["now"]) if clock["now"] else None)
     return {"now": vendor.now.isoformat()}
 
 
-def _reset(vendor: VendorState, _nothing: Any) -> dict[str, int]:
+def _reset_state(vendor: VendorState, _nothing: Any) -> dict[str, int]:
     vendor.reset()
     return {"records": len(vendor.dataset)}
 
 
 _COMMANDS: Final[dict[str, Callable[[VendorState, Any], Any]]] = {
-    "policies": _policies,
-    "faults": _faults,
-    "records": _records,
-    "revise": _revise,
-    "credit": _credit,
-    "clock": _clock,
-    "reset": _reset,
+    "policies": _set_policies,
+    "faults": _change_faults,
+    "records": _edit_records,
+    "revise": _revise_records,
+    "credit": _top_up,
+    "clock": _set_clock,
+    "reset": _reset_state,
 }

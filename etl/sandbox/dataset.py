@@ -141,12 +141,12 @@ class Dataset:
         """Replace all records. The dataset then no longer grows with time."""
         with self.lock:
             self._grown = None
-            self._store(map(_copy, records))
+            self._store(map(_copy_record, records))
 
     def add(self, records: Iterable[Record]) -> None:
         """Add records."""
         with self.lock:
-            self._store([*self._records, *map(_copy, records)])
+            self._store([*self._records, *map(_copy_record, records)])
 
     def remove(self, records: Iterable[Record]) -> None:
         """Remove records, one for each given.
@@ -156,7 +156,7 @@ class Dataset:
         """
         with self.lock:
             remaining = list(self._records)
-            for record in map(_copy, records):
+            for record in map(_copy_record, records):
                 remaining.remove(record)
             self._store(remaining)
 
@@ -239,7 +239,7 @@ class Dataset:
         self.version += 1
 
 
-def _copy(record: Record) -> Record:
+def _copy_record(record: Record) -> Record:
     """Copy a record, with an exact price."""
     price = record.get("price")
     return {**record, "price": Decimal(repr(price))} if isinstance(price, float) else dict(record)

@@ -45,7 +45,7 @@ def parse_request(method: str, path: list[str], body: bytes) -> Request:
     if action not in PARAMETERS or method != ("POST" if action == "post_billing_data" else "GET"):
         return Request("", {})
     if method == "POST":
-        return Request(action, _fields(body))
+        return Request(action, _parse_body(body))
     name = PARAMETERS[action]
     return Request(action, {name: arguments[0]} if name else {})
 
@@ -80,31 +80,31 @@ class Endpoints:
                 case "get_billing_csv":
                     return self._billing_csv(params, policies)
                 case "get_billing_record":
-                    return self._last_records(_number(params["n"]), policies)
+                    return self._last_records(_parse_number(params["n"]), policies)
                 case "get_balance":
                     balance = {"balance": self._dataset.balance, "price": FLASH_CALL, "balance_limit": 0.0}
                     return json_response({"success": True, "error": "", "data": balance})
                 case "get_status":
-                    return self._status(_number(params["id"]))
+                    return self._status(_parse_number(params["id"]))
                 case _:
                     return error_response("no such call", 404)
         except (ApiError, OverflowError) as error:
             return error_response(str(error))
 
     def _billing_data(self, params: dict[str, Any], policies: Behaviour, now: datetime) -> Response:
-        start, end = _date(params, "start_date"), _date(params, "end_date")
+        start, end = _parse_date(params, "start_date"), _parse_date(params, "end_date")
         if end < start:
             raise ApiError("end_date is before start_date")
         if policies.refuse_future and end > (now + timedelta(hours=policies.zone_offset_hours)).date():
             raise ApiError("end_date is in the future")
         day_after = end + timedelta(days=policies.end_date == "inclusive")
         fragments = self._slice(self._fragments(policies), start, day_after, policies)
-        return _records(fragments[: policies.json_limit])
+        return _records_response(fragments[: policies.json_limit])
 
     def _billing_csv(self, params: dict[str, Any], policies: Behaviour) -> Response:
         csv_format = policies.csv
-        start = _date(params, "start_date")
-        end = _date(params, "end_date") if "end_date" in params else date.max
+        start = _parse_date(params, "start_date")
+        end = _parse_date(params, "end_date") if "end_date" in params else date.max
         lines = self._encoded("csv", csv_format, lambda: csv_lines(self._dataset.records, csv_format))
         lines = self._slice(lines, start, end, policies)[: policies.csv_limit]
         body = "".join(csv_header(csv_format) + lines).encode(csv_format.encoding, "replace")
@@ -114,7 +114,7 @@ class Endpoints:
     def _last_records(self, count: int, policies: Behaviour) -> Response:
         if not 1 <= count <= 100:
             raise ApiError("the number of records is from 1 to 100")
-        return _records(self._fragments(policies)[-count:][::-1])
+        return _records_response(self._fragments(policies)[-count:][::-1])
 
     def _status(self, record_id: int) -> Response:
         records = self._dataset.records
@@ -145,11 +145,11 @@ class Endpoints:
         return selected
 
 
-def _records(fragments: list[str]) -> Response:
+def _records_response(fragments: list[str]) -> Response:
     return json_text_response('{"success": true, "error": "", "data": [' + ", ".join(fragments) + "]}")
 
 
-def _fields(body: bytes) -> dict[str, Any]:
+def _parse_body(body: bytes) -> dict[str, Any]:
     text = body.decode("utf-8", "replace")
     try:
         fields = read_json(text)
@@ -158,7 +158,7 @@ def _fields(body: bytes) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _date(params: dict[str, Any], name: str) -> date:
+def _parse_date(params: dict[str, Any], name: str) -> date:
     text = params.get(name)
     if isinstance(text, str) and _DATE.fullmatch(text):
         try:
@@ -168,6 +168,6 @@ def _date(params: dict[str, Any], name: str) -> date:
     raise ApiError(f"{name} is a date, YYYY-MM-DD")
 
 
-def _number(text: str) -> int:
+def _parse_number(text: str) -> int:
     """Parse a number; 0, which every call refuses, for anything else."""
     return int(text) if _NUMBER.fullmatch(text) else 0

@@ -78,7 +78,7 @@ def json_fragments(records: Iterable[Record], record_format: FieldFormat) -> lis
 def csv_lines(records: Iterable[Record], record_format: CsvFormat) -> list[str]:
     """Records as CSV lines, including line ends."""
     rows = (_format_fields(record, record_format) for record in records)
-    return _lines(
+    return _csv_lines(
         ([_cell(row.get(name), record_format) for name in record_format.columns] for row in rows), record_format
     )
 
@@ -88,7 +88,7 @@ def csv_header(record_format: CsvFormat) -> list[str]:
     if record_format.header == "none":
         return []
     names = RUSSIAN if record_format.header == "russian" else {}
-    return _lines([[names.get(name, name) for name in record_format.columns]], record_format)
+    return _csv_lines([[names.get(name, name) for name in record_format.columns]], record_format)
 
 
 def _format_fields(record: Record, record_format: FieldFormat) -> Record:
@@ -118,7 +118,7 @@ def _cell(value: Any, record_format: CsvFormat) -> str:
             return str(value)
 
 
-def _lines(rows: Iterable[list[str]], record_format: CsvFormat) -> list[str]:
+def _csv_lines(rows: Iterable[list[str]], record_format: CsvFormat) -> list[str]:
     lines: list[str] = []
     csv.writer(SimpleNamespace(write=lines.append), delimiter=record_format.delimiter).writerows(rows)
     return lines

@@ -76,10 +76,10 @@ def send(response: Response, connection: socket.socket, stop: threading.Event) -
         case "cut_chunked":
             connection.sendall(response.head + b"%x\r\n" % (len(body) or 1) + partial_body)
         case "reset":
-            _reset(connection)
+            _reset_connection(connection)
         case "reset_midway":
             connection.sendall(response.head + partial_body)
-            _reset(connection)
+            _reset_connection(connection)
         case "hang":
             stop.wait(response.seconds)
         case "drip_headers":
@@ -90,7 +90,7 @@ def send(response: Response, connection: socket.socket, stop: threading.Event) -
     return False
 
 
-def _reset(connection: socket.socket) -> None:
+def _reset_connection(connection: socket.socket) -> None:
     """Close with RST instead of FIN: a linger time of zero discards unsent data."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     socket.close(connection.detach())

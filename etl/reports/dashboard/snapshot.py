@@ -77,18 +77,18 @@ def create_snapshot(engine: Engine, path: Path) -> None:
         target.execute("PRAGMA journal_mode = OFF")  # an incomplete file is discarded
         target.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         for view in (*_COPIED_VIEWS, "billing"):
-            _copy(connection, target, view)
+            _copy_view(connection, target, view)
 
 
-def _copy(source: Connection, target: sqlite3.Connection, view: str) -> None:
-    names = _columns(view)
+def _copy_view(source: Connection, target: sqlite3.Connection, view: str) -> None:
+    names = _view_columns(view)
     query = _hourly_counts(source.dialect.name) if view == "billing" else f"SELECT {', '.join(names)} FROM {view}"
     target.execute(f"CREATE TABLE {view} ({', '.join(names)})")
     placeholders = ", ".join("?" * len(names))
     target.executemany(f"INSERT INTO {view} VALUES ({placeholders})", _rows(source, query, view, names))
 
 
-def _columns(view: str) -> tuple[str, ...]:
+def _view_columns(view: str) -> tuple[str, ...]:
     return _HOURLY_COLUMNS if view == "billing" else tuple(column.name for column in VIEW_COLUMNS[view])
 
 
@@ -111,28 +111,28 @@ def _rows(source: Connection, query: str, view: str, names: tuple[str, ...]) -> 
                 )
 
 
-def _amount(value: Any) -> str:
+def _amount_text(value: Any) -> str:
     # Text with six decimal places on every database, so that no amount is rounded.
     return value if isinstance(value, str) else f"{value:.6f}"
 
 
-def _time(value: datetime | str) -> str:
+def _time_text(value: datetime | str) -> str:
     return value if isinstance(value, str) else value.isoformat(" ")
 
 
-def _day(value: date | str) -> str:
+def _day_text(value: date | str) -> str:
     return str(value)
 
 
 _CONVERTERS: Final[dict[str, Callable[[Any], Any]]] = {
     "text": str,
     "whole number": int,
-    "amount": _amount,
+    "amount": _amount_text,
     "ratio": float,
     "hours": float,
-    "date": _day,
-    "time": _time,
-    "time, UTC": _time,
+    "date": _day_text,
+    "time": _time_text,
+    "time, UTC": _time_text,
     "true or false": int,
 }
 """Converters by the kind of a view's column."""

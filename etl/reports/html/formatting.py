@@ -41,7 +41,7 @@ def format_rate(rate: Decimal | None) -> str:
 
 def format_day(day: date | None) -> str:
     """`Tue 10 Mar 2026`."""
-    return EMPTY if day is None else f"{_day(day)} {day.year}"
+    return EMPTY if day is None else f"{_format_short_day(day)} {day.year}"
 
 
 def format_month(month: date) -> str:
@@ -61,8 +61,8 @@ def format_period(since: date | None, until: date | None, *, empty: bool = False
     if since is None or since == until:
         return format_day(until)
     year = "" if until and since.year == until.year else f" {since.year}"
-    return f"{_day(since)}{year} – {format_day(until)}"
+    return f"{_format_short_day(since)}{year} – {format_day(until)}"
 
 
-def _day(day: date) -> str:
+def _format_short_day(day: date) -> str:
     return f"{WEEKDAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]}"

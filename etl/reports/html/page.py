@@ -116,12 +116,12 @@ def render_page(totals: ReportTotals, rows: Rows, renderer: str, now: datetime) 
         chart for chart in all_charts(PALETTE) if rows["days"] or rows[chart.dataset] or chart.name == "freshness"
     ]
     drawn = [_set_domain(chart, totals, rows) for chart in charts if _empty_reason(chart, rows) is None]
-    script = f"(() => {{{renderer}\n{_read('page.js')}}})();"
+    script = f"(() => {{{renderer}\n{_read_file('page.js')}}})();"
     return (
         _environment()
         .get_template("page.html.j2")
         .render(
-            style=_read("page.css"),
+            style=_read_file("page.css"),
             script=script,
             script_hash=b64encode(sha256(script.encode()).digest()).decode(),
             chart_data=_chart_data(drawn, rows, _chart_config(totals)),
@@ -134,7 +134,7 @@ def render_page(totals: ReportTotals, rows: Rows, renderer: str, now: datetime) 
             suspect_days=_name_days(totals.suspect),
             unsettled_count=len(totals.unsettled),
             closed_through=totals.closed_through and format_day(totals.closed_through),
-            sections=[_section(chart, totals, rows) for chart in charts],
+            sections=[_chart_section(chart, totals, rows) for chart in charts],
             created_at=format_time(now),
             time_zone=str(now.tzinfo),
             version=etl.__version__,
@@ -163,7 +163,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _read(name: str) -> str:
+def _read_file(name: str) -> str:
     return (_FOLDER / name).read_text("utf-8")
 
 
@@ -174,12 +174,12 @@ def _chart_data(charts: Sequence[Chart], rows: Rows, config: Mapping[str, Any]) 
     """The JSON document that page.js reads."""
     return {
         "charts": [{"name": chart.name, "rows": chart.dataset, "spec": chart.spec} for chart in charts],
-        "rows": {name: _columns(rows[name]) for name in sorted({chart.dataset for chart in charts})},
+        "rows": {name: _transpose(rows[name]) for name in sorted({chart.dataset for chart in charts})},
         "config": config,
     }
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Transpose rows to columns, which take a third of the space in JSON."""
     return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -253,7 +253,7 @@ def _name_days(days: Sequence[date]) -> str:
     return ", ".join(map(format_day, days)) if len(days) <= _MAX_NAMED_DAYS else f"{len(days):,} days"
 
 
-def _section(chart: Chart, totals: ReportTotals, rows: Rows) -> Section:
+def _chart_section(chart: Chart, totals: ReportTotals, rows: Rows) -> Section:
     dataset = rows[chart.dataset]
     return Section(
         name=chart.name,

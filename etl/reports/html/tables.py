@@ -31,8 +31,8 @@ CellKind = Literal["number", "text", "long text", "label", "day state"]
 _CSS: Final[dict[CellKind, str]] = {
     "number": "",
     "text": "plain",
-    "long text": "words",
-    "label": "words",
+    "long text": "wrap",
+    "label": "wrap",
     "day state": "plain",
 }
 
@@ -114,7 +114,7 @@ def chart_tables(chart: str, totals: ReportTotals, rows: Rows) -> list[Table]:
     return _TABLES[chart](totals, rows)
 
 
-def _spend_by_day(totals: ReportTotals, rows: Rows) -> list[Table]:
+def _spend_by_day_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
     tables = []
     if len(totals.by_account) > 1:
         accounts = _label_column("Account", totals.by_account, "All")
@@ -142,7 +142,7 @@ def _spend_by_day(totals: ReportTotals, rows: Rows) -> list[Table]:
     return [*tables, Table("Figures of each day", days)]
 
 
-def _delivery_by_operator(_totals: ReportTotals, rows: Rows) -> list[Table]:
+def _delivery_by_operator_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
     operators = [name or None for name in _values(rows, "operator")]
     by_operator = [_row_totals(row) for row in rows]
     columns = [
@@ -152,7 +152,7 @@ def _delivery_by_operator(_totals: ReportTotals, rows: Rows) -> list[Table]:
     return [Table("Figures of each operator", columns)]
 
 
-def _weekday_and_hour(_totals: ReportTotals, rows: Rows) -> list[Table]:
+def _weekday_and_hour_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
     charges = {(row["weekday"], row["hour"]): row["records"] for row in rows}
     weekdays, hours = range(1, 8), range(24)
     columns = [Column("", WEEKDAYS, "All")]
@@ -164,7 +164,7 @@ def _weekday_and_hour(_totals: ReportTotals, rows: Rows) -> list[Table]:
     return [Table("Charges of each hour", columns, css="hours")]
 
 
-def _balance(totals: ReportTotals, rows: Rows) -> list[Table]:
+def _balance_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
     columns = [*_key_columns(totals, rows, "Day (UTC)"), _amount_column("Balance", _values(rows, "balance"))]
     for title, name in (
         ("Charged", "charged"),
@@ -177,7 +177,7 @@ def _balance(totals: ReportTotals, rows: Rows) -> list[Table]:
     return [Table("Balances and top-ups", columns)]
 
 
-def _restatements(totals: ReportTotals, rows: Rows) -> list[Table]:
+def _restatements_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
     columns = [
         *_key_columns(totals, rows),
         _time_column("First complete (UTC)", _values(rows, "first_closed_at")),
@@ -189,7 +189,7 @@ def _restatements(totals: ReportTotals, rows: Rows) -> list[Table]:
     return [Table("Figures of each restated day", columns)]
 
 
-def _day_states(totals: ReportTotals, rows: Rows) -> list[Table]:
+def _day_states_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
     by_account = {label: [row for row in rows if row["account"] == label] for label in totals.by_account}
     columns = [_label_column("Account", by_account, "All" if len(by_account) > 1 else "")]
     for state in DAY_STATES:
@@ -205,7 +205,7 @@ def _day_states(totals: ReportTotals, rows: Rows) -> list[Table]:
     return [Table("Days in each state", columns)]
 
 
-def _freshness(_totals: ReportTotals, rows: Rows) -> list[Table]:
+def _freshness_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
     hours = [EMPTY if hours is None else f"{hours:,.1f}" for hours in _values(rows, "hours_behind")]
     columns = [
         _label_column("Account", _values(rows, "account")),
@@ -219,13 +219,13 @@ def _freshness(_totals: ReportTotals, rows: Rows) -> list[Table]:
 
 
 _TABLES: Final[dict[str, Callable[[ReportTotals, Rows], list[Table]]]] = {
-    "spend_by_day": _spend_by_day,
-    "delivery_by_operator": _delivery_by_operator,
-    "weekday_and_hour": _weekday_and_hour,
-    "balance": _balance,
-    "restatements": _restatements,
-    "day_states": _day_states,
-    "freshness": _freshness,
+    "spend_by_day": _spend_by_day_tables,
+    "delivery_by_operator": _delivery_by_operator_tables,
+    "weekday_and_hour": _weekday_and_hour_tables,
+    "balance": _balance_tables,
+    "restatements": _restatements_tables,
+    "day_states": _day_states_tables,
+    "freshness": _freshness_tables,
 }
 """Functions that build the tables, by chart name."""
 

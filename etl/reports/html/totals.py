@@ -96,9 +96,9 @@ def compute_totals(
     return ReportTotals(
         since=since or min(dates, default=None),
         until=until or max(dates, default=None),
-        total=_sum(days),
-        by_account={label: _sum(row for row in days if row["account"] == label) for label in labels},
-        by_month={month: _sum(row for row in days if row["day"].replace(day=1) == month) for month in months},
+        total=_add_days(days),
+        by_account={label: _add_days(row for row in days if row["account"] == label) for label in labels},
+        by_month={month: _add_days(row for row in days if row["day"].replace(day=1) == month) for month in months},
         balances=balances,
         balance_day=max((row["day"] for row in rows["balances"]), default=None),
         closed_through=max((day for day in dates if not unsettled or day < unsettled[0]), default=None),
@@ -118,7 +118,7 @@ def _unsettled(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[date]:
     return sorted({row["day"] for row in rows["days"] if row["day_state"] != "closed" or row["day"] > complete_through})
 
 
-def _sum(days: Iterable[Mapping[str, Any]]) -> Totals:
+def _add_days(days: Iterable[Mapping[str, Any]]) -> Totals:
     days = list(days)
     return Totals(
         records=sum(row["records"] for row in days),
