@@ -1,4 +1,4 @@
-"""The export: what stands in the view stands in the file, the same from each database, and nothing in it runs."""
+"""The export: files equal the view, on every database, and contain no active formula."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ TEXTS = [
 ]  # fmt: skip
 
 
-def charge(moment, price="0.2", status=1, info="ok", phone="89243555100", code="0371"):
+def charge(created_at, price="0.2", status=1, info="ok", phone="89243555100", code="0371"):
     return {
-        "created_at": moment,
+        "created_at": created_at,
         "code_auth": code,
         "status": status,
         "status_info": info,
@@ -177,9 +177,9 @@ def test_a_parquet_file_has_the_same_rows_and_exact_types(account):
     exported, content = account.export(".parquet")
     table = parquet.read_table(BytesIO(content))
     _, as_csv = account.export()
-    told = [{name: unescape(value) for name, value in row.items()} for row in cells(as_csv)]
-    assert exported.rows == len(told)
-    assert as_in_csv(table) == told
+    exported_rows = [{name: unescape(value) for name, value in row.items()} for row in cells(as_csv)]
+    assert exported.rows == len(exported_rows)
+    assert as_in_csv(table) == exported_rows
     label = "dictionary<values=string, indices=int32, ordered=0>"
     assert {name: str(table.schema.field(name).type) for name in COLUMNS} == {
         "account": label, "status_info": label, "operator": label, "region": label, "day_state": label,
@@ -292,7 +292,7 @@ def test_whoever_was_forgotten_is_nobodys_pseudonym(on_sqlite):
 # The file -------------------------------------------------------------------------------------------------------------
 
 
-def files_of(folder):
+def file_names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -315,7 +315,7 @@ def test_a_file_has_the_mode_the_umask_leaves_or_that_of_the_file_it_replaces(fo
     finally:
         os.umask(before)
     assert stat.S_IMODE((folder / "a.csv").stat().st_mode) == 0o604
-    assert ((folder / "a.csv").read_bytes(), files_of(folder)) == (b"two", ["a.csv"])
+    assert ((folder / "a.csv").read_bytes(), file_names(folder)) == (b"two", ["a.csv"])
 
 
 def test_until_it_is_whole_the_old_file_is_there_and_nothing_else_after_an_error(folder):
@@ -331,7 +331,7 @@ def test_until_it_is_whole_the_old_file_is_there_and_nothing_else_after_an_error
     for error in (ValueError("a bug"), Interrupted(signal.SIGTERM)):
         with pytest.raises(type(error)):
             fail(error)
-        assert ((folder / "a.csv").read_bytes(), files_of(folder)) == (b"old", ["a.csv"])
+        assert ((folder / "a.csv").read_bytes(), file_names(folder)) == (b"old", ["a.csv"])
 
 
 def test_a_link_is_followed(folder):
@@ -347,7 +347,7 @@ def test_what_cannot_be_written_is_named(folder):
     for path in (folder / "nowhere" / "a.csv", folder / "a.csv" / "b.csv", folder / "pipe.csv", folder / ("x" * 300)):
         with pytest.raises(ConfigError, match=r"--out '.*' cannot be written: ."), atomic_write(path):
             pass
-    assert files_of(folder) == ["a.csv", "pipe.csv"]
+    assert file_names(folder) == ["a.csv", "pipe.csv"]
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -365,7 +365,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
-    assert files_of(folder) == []
+    assert file_names(folder) == []
 
 
 def test_a_signal_between_two_batches_ends_the_export_and_leaves_nothing(account, folder, monkeypatch):
@@ -385,14 +385,14 @@ def test_a_signal_between_two_batches_ends_the_export_and_leaves_nothing(account
             export_records(account.engine, ExportFilter(), write, atomic_write(folder / "a.csv"), zone=ZONE)
     finally:
         signals._state.received = None
-    assert (seen, files_of(folder)) == ([10, 10], [])
+    assert (seen, file_names(folder)) == ([10, 10], [])
 
 
 def test_a_database_that_is_not_there_or_empty_is_an_error_and_makes_no_file(database_url, folder):
     engine = new_engine(database_url)
     with pytest.raises(DatabaseError, match=r"billing-etl (sync|migrate)"):
         export_records(engine, ExportFilter(), write_csv, atomic_write(folder / "a.csv"), zone=ZONE)
-    assert files_of(folder) == []
+    assert file_names(folder) == []
 
 
 def test_an_export_waits_for_nobody_and_nobody_waits_for_it(account):
