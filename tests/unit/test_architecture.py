@@ -6,6 +6,7 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,48 @@ def test_nobody_imports_the_command_line(name):
 def test_the_sandbox_is_another_program(name):
     imports = {stage(other) for other in imported(TREES[name], name)}
     assert "sandbox" not in imports or stage(name) in {"sandbox", "cli"}
+
+
+class WithoutTypeImports(ast.NodeTransformer):
+    """Removes `if TYPE_CHECKING:`, whose imports never run."""
+
+    def visit_If(self, node):
+        is_type_checking = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return node.orelse if is_type_checking else self.generic_visit(node)
+
+
+def module_of(name: str) -> str:
+    """The module that an imported name is, or is in: `db.engine.new_engine` is in `db.engine`."""
+    while name not in TREES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def import_cycle(trees: dict[str, ast.AST]) -> list[str]:
+    """A circle of imports, those inside of functions included; empty where there is none."""
+    graph = {name: {module_of(other) for other in imported(tree, name)} - {name} for name, tree in trees.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_an_import_cycle_is_found():
+    trees = {
+        "errors": ast.parse("from etl.model import Record"),
+        "model": ast.parse("def late():\n    import etl.errors"),
+        "log": ast.parse("from etl import errors"),
+    }
+    assert sorted(import_cycle(trees)[1:]) == ["errors", "model"]
+    assert import_cycle({name: tree for name, tree in trees.items() if name != "model"}) == []
+    assert list(imported(WithoutTypeImports().visit(ast.parse("if TYPE_CHECKING:\n    import etl.log")), "")) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    parsed = {path: ast.parse(path.read_text("utf-8")) for path in (HOME / "etl").rglob("*.py")}
+    assert import_cycle({name_of(path): WithoutTypeImports().visit(tree) for path, tree in parsed.items()}) == []
+    assert import_cycle({name: tree for name, tree in TREES.items() if stage(name) == "sandbox"}) == []
 
 
 def test_the_map_names_every_package_and_module_of_the_top_level():
