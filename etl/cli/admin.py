@@ -109,7 +109,7 @@ def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...
     from etl.services.purge import purge_account
 
     results = [
-        purge_account(settings, age, named=bool(accounts), dry_run=dry_run, wait=wait)
+        purge_account(settings, age, explicit_account=bool(accounts), dry_run=dry_run, wait=wait)
         for settings in _settings_of_any(options, accounts)
     ]
     code = LOOK if any(result.blocked for result in results) else OK
