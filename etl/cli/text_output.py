@@ -237,7 +237,7 @@ def print_differences(differences: Iterable[DayDifference], days: int) -> None:
     print_rows(
         "Days that differ",
         ("day", "source", "#missing", "#different", "#surplus"),
-        [(item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.extra:,}") for item in rows],
+        [(item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.surplus:,}") for item in rows],
     )
     click.echo(f"{len(rows)} of {days} days differ; billing-etl backfill --since D --until D mends them")
 

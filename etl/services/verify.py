@@ -25,7 +25,7 @@ class DayDifference:
     Attributes:
         missing: Records that the vendor lists and the database lacks.
         different: Records that stand there with other attributes or another number of repeats.
-        extra: Records that stand there and the vendor does not list.
+        surplus: Records that stand there and the vendor does not list.
         vendor_records: How many it lists now, repeats included.
     """
 
@@ -33,7 +33,7 @@ class DayDifference:
     source: str
     missing: int
     different: int
-    extra: int
+    surplus: int
     vendor_records: int
 
 
@@ -115,7 +115,7 @@ def verify_windows(
                 source,
                 missing=outcome.rows.new,
                 different=outcome.rows.changed,
-                extra=outcome.rows.withdrawn,
+                surplus=outcome.rows.withdrawn,
                 vendor_records=outcome.records,
             )
             for outcome in outcomes
