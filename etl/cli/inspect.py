@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from etl.checks.runner import CheckResult
     from etl.checks.vendor import NewestRecord
     from etl.db.accounts import DateSemantics
-    from etl.services.recent import Newest
+    from etl.services.recent import NewestRecords
 
 
 @click.command()
@@ -165,7 +165,7 @@ def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Se
     return checks
 
 
-def _look_up_newest(engine: Engine, settings: Settings, answer: Newest) -> NewestRecord:
+def _look_up_newest(engine: Engine, settings: Settings, answer: NewestRecords) -> NewestRecord:
     """Compare the vendor's newest records with the database."""
     from etl.checks.vendor import COMPARED_RECORDS, NewestRecord
     from etl.services.context import account_binding

@@ -14,7 +14,7 @@ from etl.config.schema import Settings
 from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordError, VendorError
 
 if TYPE_CHECKING:
-    from etl.services.recent import Recent
+    from etl.services.recent import RecentRecords
 
 MAX_RECORDS = 100
 """Source: the vendor's reference, `get_billing_record`."""
@@ -109,7 +109,7 @@ def _settings_of_one(options: OutputOptions, accounts: tuple[str, ...]) -> Setti
     return chosen[0]
 
 
-def _print_recent(account: str, recent: Recent) -> None:
+def _print_recent(account: str, recent: RecentRecords) -> None:
     """The vendor's newest records, and whether each is in the database."""
     from etl.cli.text_output import print_rows, render_money
 

@@ -164,5 +164,7 @@ def test_purged_days_get_a_revision(copied):
     assert copied.follow() == [FIRST, date(2026, 1, 30), JANUARY]
     assert copied.revision() > before
     before = copied.revision()
-    purge_account(copied.settings, RetentionAge(1, "m"), explicit_account=True, dry_run=False, wait=0, clock=lambda: copied.now)
+    purge_account(
+        copied.settings, RetentionAge(1, "m"), explicit_account=True, dry_run=False, wait=0, clock=lambda: copied.now
+    )
     assert (copied.follow(), copied.revision()) == ([], before)
