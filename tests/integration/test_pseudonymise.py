@@ -324,7 +324,7 @@ def test_another_account_is_left_alone_and_named(sqlite_url, vendor):
     one, other = Account(sqlite_url, vendor), Account(sqlite_url, vendor, account="other")
     one.run()
     other.run()
-    assert one.forget().elsewhere == ("other",)
+    assert one.forget().unchecked_accounts == ("other",)
     with other.engine.connect() as connection:
         number = find_account(connection, "other")
     kept = other.query(f"SELECT phone FROM billing_records WHERE account_id = {number}")
