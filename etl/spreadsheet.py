@@ -95,9 +95,9 @@ def _exact_integer(text: str) -> str | None:
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
-    sign, whole, fraction, exponent = match.groups(default="")
-    whole = "".join(whole.split())
-    written = (whole + fraction).lstrip("0")
+    sign, integer, fraction, exponent = match.groups(default="")
+    integer = "".join(integer.split())
+    written = (integer + fraction).lstrip("0")
     length = len(written) - len(fraction) + int(exponent)
     if not written:
         return "0"
