@@ -8,10 +8,9 @@ from __future__ import annotations
 import sys
 
 from etl.cli.admin import account, backup, purge
-from etl.cli.app import cli
+from etl.cli.app import cli, disable_core_dumps, run_command
 from etl.cli.balance import balance
 from etl.cli.config import config
-from etl.cli.exit_codes import disable_core_dumps, run_command
 from etl.cli.inspect import check, status, verify
 from etl.cli.maintenance import demo, forget, migrate, sandbox
 from etl.cli.reports import dashboard, export, numbering, report

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import LOOK, OK, SAYS_NO, OutputOptions
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import account_as_json, print_json, purge_as_json
 from etl.cli.options import account_option, json_option, load_settings_for, wait_option
+from etl.cli.output import OutputOptions
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -87,10 +88,10 @@ def backup(options: OutputOptions, *, out: Path, accounts: tuple[str, ...]) -> i
         raise click.UsageError("several databases are configured; name an account of one of them with --account")
     done = backup_database(new_engine(urls.pop()), out)
     if options.as_json:
-        print_json({"path": str(out), "bytes": done.size_bytes, "revision": done.revision, "exit_code": OK})
+        print_json({"path": str(out), "bytes": done.size_bytes, "revision": done.revision, "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         click.echo(f"{out}: {done.size_bytes:,} bytes, checked")
-    return OK
+    return ExitCode.OK
 
 
 @click.command()
@@ -112,10 +113,10 @@ def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...
         purge_account(settings, age, named=bool(accounts), dry_run=dry_run, wait=wait)
         for settings in _settings_of_any(options, accounts)
     ]
-    code = LOOK if any(result.blocked for result in results) else OK
+    code = ExitCode.NEEDS_REVIEW if any(result.blocked for result in results) else ExitCode.OK
     if options.as_json:
         print_json({"accounts": [purge_as_json(result) for result in results], "exit_code": code})
-    elif options.verbosity >= 0 or code != OK:
+    elif options.verbosity >= 0 or code != ExitCode.OK:
         text_output.print_purged(results)
     return code
 
@@ -137,10 +138,10 @@ def list_accounts(options: OutputOptions) -> int:
     urls = dict.fromkeys(settings.database_url for settings in load_settings_for(options, ()))
     found = [each for url in urls for each in read_accounts(new_engine(url))]
     if options.as_json:
-        print_json({"accounts": [account_as_json(each) for each in found], "exit_code": OK})
+        print_json({"accounts": [account_as_json(each) for each in found], "exit_code": ExitCode.OK})
     else:
         text_output.print_accounts(found)
-    return OK
+    return ExitCode.OK
 
 
 @account.command()
@@ -158,7 +159,7 @@ def rename(options: OutputOptions, *, old: str, new: str, wait: float) -> int:
     rename_account(_engine_of(options, old), old, new, wait=wait)
     words = f"set BILLING_ACCOUNT or the name of its section to {new}: a sync as {old} would begin a new account"
     _answer(options, {"account": new, "before": old}, f"{old} is {new} now; {words}")
-    return OK
+    return ExitCode.OK
 
 
 @account.command()
@@ -203,14 +204,14 @@ def delete(options: OutputOptions, *, label: str, yes: bool, wait: float) -> int
     extent = read_account_extent(engine, label)
     if not yes and not _confirms(f"Delete the account {label} with {_describe(extent)}? This cannot be undone."):
         if options.as_json:
-            print_json({"account": label, "removed": {}, "exit_code": SAYS_NO})
+            print_json({"account": label, "removed": {}, "exit_code": ExitCode.CHECK_FAILED})
         click.echo("nothing was deleted", err=True)
-        return SAYS_NO
+        return ExitCode.CHECK_FAILED
     removed = delete_account(engine, label, wait=wait, clock=utc_now)
     rows = ", ".join(f"{count:,} of {table}" for table, count in removed.items() if count)
     words = f"{label} is deleted; rows: {rows}. Take it out of the configuration: a sync would begin it again"
     _answer(options, {"account": label, "removed": removed}, words)
-    return OK
+    return ExitCode.OK
 
 
 def _confirms(question: str) -> bool:
@@ -247,7 +248,7 @@ def set_timezone(options: OutputOptions, *, label: str, zone: ZoneInfo, wait: fl
     rows = "1 row" if changed == 1 else f"{changed:,} rows"
     words = f"{label} is in {zone.key} now, {rows} changed; set BILLING_TIMEZONE={zone.key} for it"
     _answer(options, {"account": label, "timezone": zone.key, "changed": changed}, words)
-    return OK
+    return ExitCode.OK
 
 
 def _set_retired(
@@ -258,12 +259,12 @@ def _set_retired(
 
     changed = retire_account(_engine_of(options, label), label, moment, wait=wait)
     _answer(options, {"account": label, "changed": changed}, f"{label}: {words[0] if changed else words[1]}")
-    return OK
+    return ExitCode.OK
 
 
 def _answer(options: OutputOptions, document: dict[str, Any], words: str) -> None:
     if options.as_json:
-        print_json({**document, "exit_code": OK})
+        print_json({**document, "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         click.echo(words)
 

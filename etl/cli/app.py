@@ -1,17 +1,23 @@
-"""The program itself: what stands before the verb."""
+"""The program: the group of commands with its global options, and how the process ends."""
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
 import click
 
 from etl import __version__
-from etl.cli.exit_codes import EXIT_CODES, OutputOptions
+from etl.cli.exit_codes import EXIT_CODES, ExitCode, code_for_error, code_for_exception
+from etl.cli.json_output import print_json
+from etl.cli.output import OutputOptions, configure_output_errors, discard_stdout, internal_error, report_error
 from etl.config.schema import SETTINGS
+from etl.errors import BillingError, Interrupted
 from etl.log import is_journal
+from etl.signals import install_handlers
 
 
 def _settings_help() -> str:
@@ -48,10 +54,53 @@ def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str | 
     billing-etl demo       see it work, nothing to configure
     billing-etl check      see whether your settings work
     billing-etl sync       the nightly job
-    """  # noqa: D301 - click takes the backspace itself for "keep these lines"
+    """  # noqa: D301 - \b is click's marker for lines that must not be rewrapped
     options: OutputOptions = context.ensure_object(OutputOptions)
     options.verbosity = -1 if quiet else verbose
     options.log_format = log_format
     options.config = config
     options.journald = is_journal(sys.stderr, os.environ)
     options.set_up_logs()
+
+
+def disable_core_dumps() -> None:
+    """Keep the process from writing core files, which would contain the token and the records in memory."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def run_command(group: click.Group, arguments: list[str]) -> int:
+    """Run one command line; report an error in one line on stderr.
+
+    Returns:
+        The exit code.
+    """
+    configure_output_errors(sys.stdout, sys.stderr)
+    install_handlers()
+    options = OutputOptions()
+    try:
+        return group.main(args=arguments, prog_name="billing-etl", standalone_mode=False, obj=options) or ExitCode.OK
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        if options.log_only:
+            logging.getLogger("etl").error("%s", error.format_message())
+        else:
+            error.show()
+        return ExitCode.USAGE
+    except BillingError as error:
+        if options.as_json:
+            print_json({"error": options.redact(str(error)), "exit_code": code_for_error(error)})
+        report_error(options, error)
+        return code_for_error(error)
+    except Interrupted as stopped:
+        report_error(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
+        return code_for_exception(stopped)
+    except BrokenPipeError:
+        discard_stdout()
+        return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the outermost handler: one line on stderr, and the exit code
+        report_error(options, internal_error(error, options))
+        return ExitCode.SOFTWARE

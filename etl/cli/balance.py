@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import OK, OutputOptions, code_for_error, report_error
+from etl.cli.exit_codes import ExitCode, code_for_error
 from etl.cli.json_output import period_as_json, print_json, summary_as_json
 from etl.cli.options import AMOUNT, MOMENT, account_option, json_option, load_settings_for
+from etl.cli.output import OutputOptions, report_error
 from etl.config.schema import Settings
 from etl.errors import AuthenticationError, BillingError, DatabaseError, SourceUnavailable, VendorError
 
@@ -131,7 +132,7 @@ def _reconcile(
             pairs = load_periods(connection, account_id, now)
             news = load_summary(connection, account_id, now, settings.low_balance, settings.timezone)
             top_ups = read_all_top_ups(connection, account_id)
-    code = code_for_error(error) if error else OK
+    code = code_for_error(error) if error else ExitCode.OK
     document = {
         "account": settings.account,
         **summary_as_json(news),

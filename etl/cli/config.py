@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 import click
 
-from etl.cli.exit_codes import CONFIG, OK, OutputOptions, report_error
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json
 from etl.cli.options import account_option, json_option, load_configuration
+from etl.cli.output import OutputOptions, report_error
 from etl.config.schema import passwords_of
 from etl.errors import ConfigError
 from etl.pii import MASK
@@ -39,7 +40,7 @@ def show(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
 
     configuration, _ = load_configuration(options)
     documents = [_explain(options, configuration, label) for label in select_accounts(configuration, accounts)]
-    code = CONFIG if any(document["errors"] for document in documents) else OK
+    code = ExitCode.CONFIG if any(document["errors"] for document in documents) else ExitCode.OK
     if options.as_json:
         file = None if configuration.file is None else str(configuration.file)
         print_json({"file": file, "accounts": documents, "exit_code": code})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import LOOK, OK, SAYS_NO, OutputOptions, code_for_error, most_severe, report_error
+from etl.cli.exit_codes import ExitCode, code_for_error, most_severe
 from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
     DAY,
@@ -22,6 +22,7 @@ from etl.cli.options import (
     load_settings_for,
     require_ordered_range,
 )
+from etl.cli.output import OutputOptions, report_error
 from etl.config.schema import Settings
 from etl.errors import CheckFailedError, ConfigError
 
@@ -70,7 +71,7 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     too_old = max_age is not None and any(
         status.hours_behind is None or status.hours_behind > max_age for status in statuses if not status.retired_at
     )
-    code = SAYS_NO if too_old else OK
+    code = ExitCode.CHECK_FAILED if too_old else ExitCode.OK
     if options.as_json:
         print_json({"accounts": [status_as_json(status) for status in statuses], "exit_code": code})
     else:
@@ -93,7 +94,7 @@ def check(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
     from etl.checks.runner import CheckResult
     from etl.config.loader import select_accounts
 
-    code = OK
+    code: int = ExitCode.OK
     documents = []
     configuration, _ = load_configuration(options)
     for label, settings in load_all(options, configuration, select_accounts(configuration, accounts)):
@@ -264,7 +265,7 @@ def _verify(
             except CheckFailedError as error:
                 if not options.as_json:
                     report_error(options, error, None if alone else settings.account)
-                return document | {"exit_code": SAYS_NO, "error": str(error)}
+                return document | {"exit_code": ExitCode.CHECK_FAILED, "error": str(error)}
         rules = build_load_policy(settings, today, thorough=True)
         with open_client(settings, options.redact) as client:
             for name in sources:
@@ -276,9 +277,9 @@ def _verify(
                         differences += found
                 except SourceUnavailable as error:
                     incomplete = error
-    code = LOOK if differences else OK
+    code = ExitCode.NEEDS_REVIEW if differences else ExitCode.OK
     days = sum(map(len, windows))
-    if not options.as_json and not (options.verbosity < 0 and code == OK):
+    if not options.as_json and not (options.verbosity < 0 and code == ExitCode.OK):
         text_output.print_differences(differences, days)
     if incomplete is not None:
         raise incomplete

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from etl.cli.exit_codes import OK, OutputOptions
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import erasure_as_json, print_json
 from etl.cli.options import account_option, json_option, load_settings_for, wait_option
+from etl.cli.output import OutputOptions
 from etl.errors import ConfigError
 
 
@@ -26,15 +27,15 @@ def migrate(options: OutputOptions, *, sql: bool) -> int:
     engines = [new_engine(url) for url in dict.fromkeys(one.database_url for one in load_settings_for(options, ()))]
     if sql:
         click.echo(migration_sql(engines[0]))
-        return OK
+        return ExitCode.OK
     for engine in engines:
         with translate_errors(), advisory_lock(engine, "schema", wait=SCHEMA_LOCK_TIMEOUT):
             run_migrations(engine)
     if options.as_json:
-        print_json({"revision": SCHEMA_REVISION, "exit_code": OK})
+        print_json({"revision": SCHEMA_REVISION, "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         click.echo(f"the schema is at revision {SCHEMA_REVISION}")
-    return OK
+    return ExitCode.OK
 
 
 @click.command()
@@ -62,10 +63,10 @@ def forget(options: OutputOptions, *, phone: str, accounts: tuple[str, ...], wai
     all_settings = load_settings_for(options, accounts)
     results = [erase_number(settings, canonical, wait=wait) for settings in all_settings]
     if options.as_json:
-        print_json({"accounts": [erasure_as_json(result) for result in results], "exit_code": OK})
+        print_json({"accounts": [erasure_as_json(result) for result in results], "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         text_output.print_erasure(results)
-    return OK
+    return ExitCode.OK
 
 
 @click.command()
@@ -92,4 +93,4 @@ def sandbox(*, port: int, token: str | None) -> int:
         serve(port=port, token=token or DEFAULT_TOKEN)
     except OSError as error:
         raise ConfigError(f"--port {port}: {error.strerror or error}") from None
-    return OK
+    return ExitCode.OK

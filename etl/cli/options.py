@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from etl.cli.exit_codes import OutputOptions
+from etl.cli.output import OutputOptions
 from etl.config.schema import RunSettings, Settings, parse_day
 from etl.errors import ConfigError
 

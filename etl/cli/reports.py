@@ -11,9 +11,10 @@ from typing import BinaryIO
 
 import click
 
-from etl.cli.exit_codes import OK, OutputOptions
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import export_as_json, figures_as_json, print_json
 from etl.cli.options import DAY, MOMENT, account_option, json_option, load_settings_for, require_ordered_range
+from etl.cli.output import OutputOptions
 from etl.errors import ConfigError
 
 
@@ -77,10 +78,10 @@ def export(
     if exported.purged_days:
         click.echo(text_output.render_purged_days(exported.purged_days), err=True)
     if options.as_json:
-        print_json({"path": str(out), **export_as_json(exported), "exit_code": OK})
+        print_json({"path": str(out), **export_as_json(exported), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         click.echo(f"{out}: {exported.rows:,} records", err=to_stdout)
-    return OK
+    return ExitCode.OK
 
 
 @click.command()
@@ -124,10 +125,10 @@ def report(
         now=utc_now().astimezone(settings.timezone),
     )
     if options.as_json:
-        print_json({"path": str(out), **figures_as_json(figures), "exit_code": OK})
+        print_json({"path": str(out), **figures_as_json(figures), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         click.echo(f"{out}: {figures.total.records:,} charges", err=to_stdout)
-    return OK
+    return ExitCode.OK
 
 
 @click.group()
@@ -149,10 +150,10 @@ def import_numbering(options: OutputOptions, *, files: tuple[Path, ...]) -> int:
 
     imported = import_plan(load_settings_for(options, ())[0], files)
     if options.as_json:
-        print_json({**asdict(imported), "exit_code": OK})
+        print_json({**asdict(imported), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         text_output.print_import(imported)
-    return OK
+    return ExitCode.OK
 
 
 @click.command()
@@ -203,4 +204,4 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
             if not live:
                 click.echo("figures:   as of now; start it again for newer ones")
         serve(application, door)
-    return OK
+    return ExitCode.OK

@@ -12,17 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from etl.cli.exit_codes import (
-    BUG,
-    OK,
-    OutputOptions,
-    code_for_exception,
-    code_for_result,
-    discard_stdout,
-    internal_error,
-    most_severe,
-    report_error,
-)
+from etl.cli.exit_codes import ExitCode, code_for_exception, code_for_result, most_severe
 from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import (
     DAY,
@@ -33,6 +23,7 @@ from etl.cli.options import (
     require_ordered_range,
     wait_option,
 )
+from etl.cli.output import OutputOptions, discard_stdout, internal_error, report_error
 from etl.config.schema import Settings
 from etl.errors import BillingError, ConfigError, Interrupted
 from etl.log import log_context
@@ -173,7 +164,8 @@ def run_accounts(
     outcomes: list[AccountOutcome] = []
     with log_context(run_id=run_id):
         heartbeat.start()
-        code, patience = BUG, TIMEOUT_SECONDS
+        code: int = ExitCode.SOFTWARE
+        patience = TIMEOUT_SECONDS
         try:
             for label, settings in chosen:
                 with log_context(account=label):
@@ -228,7 +220,8 @@ def run_account(
     code = code_for_result(report)
     outcomes.append(AccountOutcome(known, report, code))
     warned = report.balance is not None and report.balance.needs_attention
-    if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK and not warned):
+    silent = quiet and code == ExitCode.OK and not warned
+    if not options.as_json and (report.windows or not report.error) and not silent:
         try:
             text_output.print_result(report)
         except BrokenPipeError:

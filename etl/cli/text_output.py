@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -396,11 +396,3 @@ def _styled(text: str, style: str) -> Text:
 
 def _range(window: DateRange) -> str:
     return str(window.first) if len(window) == 1 else f"{window.first} to {window.last}"
-
-
-def configure_output_errors(*streams: TextIO) -> None:
-    """Let no character that a locale cannot show end a run."""
-    for stream in streams:
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")

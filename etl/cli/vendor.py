@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import OK, OutputOptions
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, recent_as_json
 from etl.cli.options import account_option, json_option, load_settings_for
+from etl.cli.output import OutputOptions
 from etl.config.schema import Settings
 from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordError, VendorError
 
@@ -59,10 +60,10 @@ def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> 
         raise SourceUnavailable(f"the newest records cannot be fetched: {error}") from None
     found = compare_newest(engine, account, newest, count)
     if options.as_json:
-        print_json(recent_as_json(settings.account, found) | {"exit_code": OK})
+        print_json(recent_as_json(settings.account, found) | {"exit_code": ExitCode.OK})
     else:
         _print_recent(settings.account, found)
-    return OK
+    return ExitCode.OK
 
 
 @click.command("auth-status")
@@ -89,10 +90,10 @@ def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, 
         raise SourceUnavailable(f"the authorisation cannot be fetched: {error}") from None
     record = read_status(fields, record_id, settings.timezone, build_phone_policy(settings))
     if options.as_json:
-        print_json({"account": settings.account, "record": record, "exit_code": OK})
+        print_json({"account": settings.account, "record": record, "exit_code": ExitCode.OK})
     else:
         _print_authorisation(record)
-    return OK
+    return ExitCode.OK
 
 
 def _settings_of_one(options: OutputOptions, accounts: tuple[str, ...]) -> Settings:

@@ -15,7 +15,7 @@ from contextlib import closing
 import pytest
 from support.fake_heartbeat_server import Service, waiting_service
 
-from etl.cli.exit_codes import BUG, BUSY, CONFIG, DATABASE, LOOK, OK, REFUSED, UNAVAILABLE, most_severe
+from etl.cli.exit_codes import ExitCode, most_severe
 from etl.ops.metrics import parse
 
 SPAN = ("--until", "2025-03-10")
@@ -87,13 +87,13 @@ def test_check_looks_at_every_account_whatever_the_first_has(accounts):
 @pytest.mark.parametrize(
     ("codes", "worst"),
     [
-        ([], OK),
-        ([OK, LOOK, OK], LOOK),
-        ([BUSY, LOOK], BUSY),
-        ([UNAVAILABLE, BUSY], UNAVAILABLE),
-        ([CONFIG, REFUSED, UNAVAILABLE], CONFIG),
-        ([DATABASE, CONFIG], DATABASE),
-        ([BUG, CONFIG], BUG),
+        ([], ExitCode.OK),
+        ([ExitCode.OK, ExitCode.NEEDS_REVIEW, ExitCode.OK], ExitCode.NEEDS_REVIEW),
+        ([ExitCode.LOCKED, ExitCode.NEEDS_REVIEW], ExitCode.LOCKED),
+        ([ExitCode.UNAVAILABLE, ExitCode.LOCKED], ExitCode.UNAVAILABLE),
+        ([ExitCode.CONFIG, ExitCode.REFUSED, ExitCode.UNAVAILABLE], ExitCode.CONFIG),
+        ([ExitCode.DATABASE, ExitCode.CONFIG], ExitCode.DATABASE),
+        ([ExitCode.SOFTWARE, ExitCode.CONFIG], ExitCode.SOFTWARE),
     ],
 )
 def test_the_worst_code_is_that_of_the_worst_end(codes, worst):
