@@ -1,8 +1,8 @@
-"""The verbs that say whether all is well: status, check, verify."""
+"""Commands that inspect the state and change nothing: status, check, verify."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import date
 from functools import partial
@@ -23,6 +23,8 @@ from etl.cli.options import (
     require_ordered_range,
 )
 from etl.cli.output import OutputOptions, report_error
+from etl.cli.tables import print_rows
+from etl.cli.text_output import print_status
 from etl.config.schema import Settings
 from etl.errors import CheckFailedError, ConfigError
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from etl.checks.runner import CheckResult
     from etl.db.accounts import DateSemantics
+    from etl.services.verify import DayDifference
 
 
 @click.command()
@@ -44,7 +47,6 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     Up to when the days are complete; gaps, suspect days, rejected records, the balance, how late records come, and the
     last runs.
     """
-    from etl.cli import text_output
     from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
     from etl.db.migrate import is_empty, require_schema
     from etl.ops.status_query import AccountStatus, StatusOptions, read_status
@@ -52,20 +54,20 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
 
     by_database: dict[URL, dict[str, StatusOptions]] = {}
     for settings in load_settings_for(options, accounts):
-        terms = StatusOptions(settings.timezone, settings.lookback_days, settings.low_balance, settings.start_date)
-        by_database.setdefault(settings.database_url, {})[settings.account] = terms
+        account = StatusOptions(settings.timezone, settings.lookback_days, settings.low_balance, settings.start_date)
+        by_database.setdefault(settings.database_url, {})[settings.account] = account
     statuses = []
-    for url, terms_of in by_database.items():
+    for url, options_by_account in by_database.items():
         engine = new_engine(url)
-        found = [AccountStatus(label) for label in terms_of]
+        stored = [AccountStatus(label) for label in options_by_account]
         if database_exists(engine):
             with translate_errors(), read_connection(engine) as connection:
                 if not is_empty(connection):
                     require_schema(connection)
-                    found = read_status(connection, terms_of, utc_now(), terms_of)
+                    stored = read_status(connection, options_by_account, utc_now(), options_by_account)
         else:
-            click.echo("there is no database yet; sync makes it", err=True)
-        statuses += found
+            click.echo("there is no database yet; sync creates it", err=True)
+        statuses += stored
     if accounts:
         statuses = [status for status in statuses if status.account in accounts]
     too_old = max_age is not None and any(
@@ -75,7 +77,7 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     if options.as_json:
         print_json({"accounts": [status_as_json(status) for status in statuses], "exit_code": code})
     else:
-        text_output.print_status(statuses)
+        print_status(statuses)
         if too_old:
             click.secho(f"older than {max_age:g} hours", fg="red", err=True)
     return code
@@ -101,7 +103,7 @@ def check(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
         if isinstance(settings, ConfigError):
             checks = [CheckResult("settings", "", ConfigError(f"account {label}: {settings}"))]
         else:
-            checks = list(_checks(options, settings, configuration.file))
+            checks = list(_run_checks(options, settings, configuration.file))
         code = most_severe([code, *(code_for_error(check.error) for check in checks if check.error)])
         documents.append(
             {
@@ -129,7 +131,14 @@ def check(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
     return code
 
 
-def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Sequence[CheckResult]:
+def _run_checks(options: OutputOptions, settings: Settings, file: Path | None) -> Iterator[CheckResult]:
+    """Run the checks of one account.
+
+    Args:
+        options: For the redaction of secrets.
+        settings: Of the account.
+        file: The TOML file that was read.
+    """
     import tempfile
 
     from etl.checks.filesystem import require_free_space
@@ -138,32 +147,37 @@ def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Se
     from etl.db.engine import new_engine
     from etl.services.sync import account_binding, build_reader, open_client, utc_now
 
-    words = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
-    checks = [CheckResult("settings", f"{words}, {file or 'no configuration file'}")]
+    description = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
+    yield CheckResult("settings", f"{description}, {file or 'no configuration file'}")
     engine = new_engine(settings.database_url)
     mounts = Path("/proc/mounts")
-    listed = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""
-    checks += check_database(engine, auto_migrate=settings.auto_migrate, mounts=listed)
-    if not any(check.error for check in checks):
-        checks.append(run_check("account", lambda: _look_at_account(engine, settings)))
-    checks.append(run_check("temporary files", lambda: require_free_space(Path(tempfile.gettempdir()))))
+    mount_table = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""
+    database_checks = list(check_database(engine, auto_migrate=settings.auto_migrate, mounts=mount_table))
+    yield from database_checks
+    if not any(check.error for check in database_checks):
+        yield run_check("account", lambda: _check_account(engine, settings))
+    yield run_check("temporary files", lambda: require_free_space(Path(tempfile.gettempdir())))
     now = utc_now()
     today = now.astimezone(settings.timezone).date()
     try:
         with open_client(settings, options.redact) as client:
-            recall = partial(_recall, engine, settings.account)
-            checks += check_vendor(client, build_reader(settings), now, today, recall)
-        if not any(check.name == "token" and check.error for check in checks):
+            remember = partial(_remember_date_semantics, engine, settings.account)
+            vendor_checks = list(check_vendor(client, build_reader(settings), now, today, remember))
+        yield from vendor_checks
+        if not any(check.name == "token" and check.error for check in vendor_checks):
             with open_client(settings, options.redact, hurried=True) as client:
                 binding = account_binding(settings)
-                checks.append(check_newest(engine, settings.account, binding, client, build_reader(settings)))
+                yield check_newest(engine, settings.account, binding, client, build_reader(settings))
     except ConfigError as error:
-        checks.append(CheckResult("token", "", error))
-    return checks
+        yield CheckResult("token", "", error)
 
 
-def _look_at_account(engine: Engine, settings: Settings) -> str:
-    """Whether the database has the account, bound to the settings of today."""
+def _check_account(engine: Engine, settings: Settings) -> str:
+    """Describe whether the database has the account.
+
+    Raises:
+        ConfigError: The stored account is bound to another token, time zone or phone format.
+    """
     from etl.db.bindings import require_binding
     from etl.db.engine import database_exists, read_connection
     from etl.db.ledger import find_account
@@ -171,17 +185,21 @@ def _look_at_account(engine: Engine, settings: Settings) -> str:
     from etl.services.sync import account_binding
 
     if not database_exists(engine):
-        return "new; sync makes it"
+        return "new; sync creates it"
     with read_connection(engine) as connection:
         if not has_current_schema(connection):
-            return "not looked for: the schema is not up to date"
+            return "not checked: the schema is not up to date"
         require_binding(connection, settings.account, account_binding(settings))
         known = find_account(connection, settings.account) is not None
-    return "its token, zone and form are those of its rows" if known else "new; sync makes it"
+    return "its token, time zone and phone format match its rows" if known else "new; sync creates it"
 
 
-def _recall(engine: Engine, account: str, finding: DateSemantics) -> DateSemantics | None:
-    """Remember what the vendor's dates mean, where that can be written down; what they meant before."""
+def _remember_date_semantics(engine: Engine, account: str, semantics: DateSemantics) -> DateSemantics | None:
+    """Store how the vendor interprets dates, if the database can be written to.
+
+    Returns:
+        What was stored before; None for nothing.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
     from etl.db.accounts import load_date_semantics, save_date_semantics
@@ -193,10 +211,10 @@ def _recall(engine: Engine, account: str, finding: DateSemantics) -> DateSemanti
     with read_connection(engine) as connection:
         if not has_current_schema(connection):
             return None
-        before = load_date_semantics(connection, account)
+        previous = load_date_semantics(connection, account)
     with suppress(SQLAlchemyError), engine.begin() as connection:
-        save_date_semantics(connection, account, finding)
-    return before
+        save_date_semantics(connection, account, semantics)
+    return previous
 
 
 @click.command()
@@ -219,8 +237,10 @@ def verify(
     names = [name.strip() for name in sources.split(",")]
     if not names or not set(names) <= {"json", "csv"}:
         raise click.UsageError("--source takes json, csv or json,csv")
-    chosen = load_settings_for(options, accounts)
-    documents = [_verify(options, one, since, until, names, alone=len(chosen) == 1) for one in chosen]
+    all_settings = load_settings_for(options, accounts)
+    documents = [
+        _verify(options, settings, since, until, names, alone=len(all_settings) == 1) for settings in all_settings
+    ]
     code: int = max(document["exit_code"] for document in documents)
     if options.as_json:
         print_json({"accounts": documents, "exit_code": code})
@@ -236,8 +256,22 @@ def _verify(
     *,
     alone: bool,
 ) -> dict[str, Any]:
-    """Compare one account's days; the answer as one JSON object."""
-    from etl.cli import text_output
+    """Compare the days of one account and print the differences.
+
+    Args:
+        options: Verbosity and format of the output.
+        settings: Of the account.
+        since: First day; the first complete one if None.
+        until: Last day; the last complete one if None.
+        sources: `json`, `csv` or both.
+        alone: Whether no other account is verified: errors need no label.
+
+    Returns:
+        The result as one JSON object.
+
+    Raises:
+        SourceUnavailable: The vendor did not answer for every window; the differences found are printed before.
+    """
     from etl.db.bindings import require_binding
     from etl.db.engine import new_engine, read_connection, require_database, translate_errors
     from etl.db.ledger import find_account
@@ -245,7 +279,7 @@ def _verify(
     from etl.db.migrate import require_schema
     from etl.errors import SourceUnavailable
     from etl.services.sync import AccountHistory, account_binding, build_load_policy, open_client, open_source, utc_now
-    from etl.services.verify import DayDifference, plan_verify, verify_windows
+    from etl.services.verify import plan_verify, verify_windows
 
     settings.require_token()
     engine = new_engine(settings.database_url)
@@ -266,21 +300,33 @@ def _verify(
                 if not options.as_json:
                     report_error(options, error, None if alone else settings.account)
                 return document | {"exit_code": ExitCode.CHECK_FAILED, "error": str(error)}
-        rules = build_load_policy(settings, today, thorough=True)
+        policy = build_load_policy(settings, today, thorough=True)
         with open_client(settings, options.redact) as client:
             for name in sources:
-                known = AccountHistory(longest=longest)
-                source = open_source(settings, client, today=today, last=windows[-1].last, known=known)
+                history = AccountHistory(longest=longest)
+                source = open_source(settings, client, today=today, last=windows[-1].last, known=history)
                 fetch = source.fetch_json if name == "json" else source.fetch_csv
                 try:
-                    for found in verify_windows(engine, account_id, windows, fetch, rules):
-                        differences += found
+                    for window_differences in verify_windows(engine, account_id, windows, fetch, policy):
+                        differences += window_differences
                 except SourceUnavailable as error:
                     incomplete = error
     code = ExitCode.NEEDS_REVIEW if differences else ExitCode.OK
     days = sum(map(len, windows))
     if not options.as_json and not (options.verbosity < 0 and code == ExitCode.OK):
-        text_output.print_differences(differences, days)
+        _print_differences(differences, days)
     if incomplete is not None:
         raise incomplete
     return document | {"days": days, "exit_code": code, "error": None}
+
+
+def _print_differences(differences: Iterable[DayDifference], days: int) -> None:
+    """Print the days that differ from the vendor's, of so many that were compared."""
+    rows = [
+        (item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.extra:,}") for item in differences
+    ]
+    if not rows:
+        click.secho(f"{days} days verified: the database equals the vendor", fg="green")
+        return
+    print_rows("Days that differ", ("day", "source", "#missing", "#different", "#surplus"), rows)
+    click.echo(f"{len(rows)} of {days} days differ; billing-etl backfill --since D --until D repairs them")

@@ -1,4 +1,4 @@
-"""The verbs for finance and BI: export, report, dashboard, numbering."""
+"""Commands for finance and BI: export, report, dashboard, numbering."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from etl.cli.exit_codes import ExitCode
-from etl.cli.json_output import export_as_json, figures_as_json, print_json
-from etl.cli.options import DAY, MOMENT, account_option, json_option, load_settings_for, require_ordered_range
+from etl.cli.json_output import export_as_json, print_json, totals_as_json
+from etl.cli.options import DAY, TIMESTAMP, account_option, json_option, load_settings_for, require_ordered_range
 from etl.cli.output import OutputOptions
 from etl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from etl.reports.export import ExportResult
+    from etl.services.numbering import ImportResult
 
 
 @click.command()
@@ -29,7 +33,7 @@ from etl.errors import ConfigError
 @click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
 @click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
 @account_option
-@click.option("--as-of", type=MOMENT, metavar="D", help="As it was known at the end of that day, or at that time.")
+@click.option("--as-of", type=TIMESTAMP, metavar="D", help="As it was known at the end of that day, or at that time.")
 @click.option("--anonymise", is_flag=True, help="Pseudonyms for phones, no codes, no numbers in texts.")
 @json_option
 @click.pass_obj
@@ -45,7 +49,6 @@ def export(
 ) -> int:
     """Write the billing view to a file."""
     from etl.atomic_file import atomic_write
-    from etl.cli import text_output
     from etl.db.engine import new_engine
     from etl.reports.export import FORMATS, export_records, writer_for
     from etl.reports.query import ExportFilter
@@ -65,7 +68,7 @@ def export(
     output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
     if not to_stdout:
         output = atomic_write(out)
-    exported = export_records(
+    result = export_records(
         new_engine(all_settings[0].database_url),
         ExportFilter(accounts, since, until, as_of),
         writer_for(out.suffix.lower()),
@@ -73,15 +76,23 @@ def export(
         zone=zone,
         anonymise=anonymise,
     )
-    if exported.unknown_days:
-        click.echo(text_output.render_incomplete_days(exported.unknown_days), err=True)
-    if exported.purged_days:
-        click.echo(text_output.render_purged_days(exported.purged_days), err=True)
+    _warn_missing_days(result)
     if options.as_json:
-        print_json({"path": str(out), **export_as_json(exported), "exit_code": ExitCode.OK})
+        print_json({"path": str(out), **export_as_json(result), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        click.echo(f"{out}: {exported.rows:,} records", err=to_stdout)
+        click.echo(f"{out}: {result.rows:,} records", err=to_stdout)
     return ExitCode.OK
+
+
+def _warn_missing_days(result: ExportResult) -> None:
+    """Report on stderr how many days an export lacks, and why."""
+    if count := result.unknown_days:
+        days = "1 day was" if count == 1 else f"{count:,} days were"
+        reason = "the records of such a day at that time are not stored"
+        click.echo(f"{days} not complete at that time, and left out: {reason}", err=True)
+    if count := result.purged_days:
+        days = "1 day" if count == 1 else f"{count:,} days"
+        click.echo(f"the records of {days} were purged, and are missing", err=True)
 
 
 @click.command()
@@ -117,7 +128,7 @@ def report(
     output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
     if not to_stdout:
         output = atomic_write(out)
-    figures = write_report(
+    totals = write_report(
         new_engine(settings.database_url),
         ExportFilter(accounts, since, until),
         load_vega_bundle(),
@@ -125,9 +136,9 @@ def report(
         now=utc_now().astimezone(settings.timezone),
     )
     if options.as_json:
-        print_json({"path": str(out), **figures_as_json(figures), "exit_code": ExitCode.OK})
+        print_json({"path": str(out), **totals_as_json(totals), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        click.echo(f"{out}: {figures.total.records:,} charges", err=to_stdout)
+        click.echo(f"{out}: {totals.total.records:,} charges", err=to_stdout)
     return ExitCode.OK
 
 
@@ -145,15 +156,26 @@ def import_numbering(options: OutputOptions, *, files: tuple[Path, ...]) -> int:
 
     They replace all that stood there of codes with the same first digits; the rest stays.
     """
-    from etl.cli import text_output
     from etl.services.numbering import import_plan
 
-    imported = import_plan(load_settings_for(options, ())[0], files)
+    result = import_plan(load_settings_for(options, ())[0], files)
     if options.as_json:
-        print_json({**asdict(imported), "exit_code": ExitCode.OK})
+        print_json({**asdict(result), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        text_output.print_import(imported)
+        _print_import(result)
     return ExitCode.OK
+
+
+def _print_import(result: ImportResult) -> None:
+    """Print how many ranges each file has, and how many rows were replaced."""
+    for name, ranges in result.files.items():
+        click.echo(f"{name}: {ranges:,} ranges")
+    click.echo(
+        f"{', '.join(result.codes)}: {result.numbers:,} numbers with an operator; {result.rows:,} rows replaced "
+        f"{result.replaced:,}"
+    )
+    if result.overlapping:
+        click.secho(f"  {result.overlapping:,} ranges lost numbers to narrower or equal ones", fg="yellow")
 
 
 @click.command()
@@ -188,7 +210,7 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     require_views(engine)
     live = None if snapshot else sqlite_path(engine.url)
     with ExitStack() as stack:
-        door = stack.enter_context(bind(host, port))
+        listener = stack.enter_context(bind(host, port))
         if live:
             path = live
         elif snapshot:
@@ -200,8 +222,8 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
             create_snapshot(engine, path)
         application = open_dashboard(path, at_rest=not live)
         if options.verbosity >= 0:
-            click.echo(f"dashboard: {url_of(door)} (Ctrl+C ends it)")
+            click.echo(f"dashboard: {url_of(listener)} (Ctrl+C ends it)")
             if not live:
                 click.echo("figures:   as of now; start it again for newer ones")
-        serve(application, door)
+        serve(application, listener)
     return ExitCode.OK
