@@ -29,7 +29,7 @@ class _LabelType(click.ParamType[str]):
     name = "label"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from etl.config.schema import parse_account
+        from etl.config.validators import parse_account
 
         try:
             return parse_account(value)
@@ -43,7 +43,7 @@ class _ZoneType(click.ParamType["ZoneInfo"]):
     name = "zone"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ZoneInfo:
-        from etl.config.schema import parse_zone
+        from etl.config.validators import parse_zone
 
         try:
             return parse_zone(value)

@@ -14,7 +14,7 @@ from etl.cli.json_output import print_json
 from etl.cli.options import account_option, json_option, load_configuration
 from etl.cli.output import OutputOptions, report_error
 from etl.cli.tables import print_rows
-from etl.config.schema import passwords_of
+from etl.config.schema import query_passwords
 from etl.errors import ConfigError
 from etl.pii import MASK
 
@@ -89,7 +89,7 @@ def _mask(resolved: ResolvedSetting, value: Any) -> Any:
     if value is None:
         return None
     if isinstance(value, URL):
-        url = value.update_query_dict(dict.fromkeys(passwords_of(value), MASK)).render_as_string(hide_password=True)
+        url = value.update_query_dict(dict.fromkeys(query_passwords(value), MASK)).render_as_string(hide_password=True)
         return url.replace(quote(MASK, safe=""), MASK)
     if resolved.setting.secret:
         return MASK

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from etl.cli.output import OutputOptions
-from etl.config.schema import RunSettings, Settings, parse_day
+from etl.config.schema import RunSettings, Settings
+from etl.config.validators import parse_day
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:

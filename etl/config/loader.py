@@ -189,10 +189,13 @@ def read_configuration(config_file: Path | None = None) -> Configuration:
 def load_run_settings(configuration: Configuration) -> RunSettings:
     """The settings of the whole run. What is wrong is left out here, and told of with the settings of the accounts."""
     values = {}
-    for one in configuration.resolve(None):
-        if one.setting.global_only:
-            with suppress(ConfigError):
-                values[one.setting.name] = one.value()
+    for resolved in configuration.resolve(None):
+        if resolved.setting.global_only:
+            try:
+                value = resolved.value()
+            except ConfigError:
+                value = resolved.setting.default_value()
+            values[resolved.setting.name] = value
     return RunSettings(**values)
 
 
