@@ -19,7 +19,7 @@ from etl.errors import ConfigError
 from etl.pii import MASK
 
 if TYPE_CHECKING:
-    from etl.config.loader import Configuration, ResolvedSetting
+    from etl.config.sources import Configuration, ResolvedSetting
 
 
 @click.group()

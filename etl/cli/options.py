@@ -18,7 +18,7 @@ from etl.config.validators import parse_day
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from etl.config.loader import Configuration
+    from etl.config.sources import Configuration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERAL_ACCOUNTS: Final = "several accounts are configured; name one with --account"
@@ -103,7 +103,8 @@ def wait_option(command: Command) -> Command:
 
 def load_configuration(options: OutputOptions) -> tuple[Configuration, RunSettings]:
     """Read the configuration, apply its log format and redact the secrets of the run."""
-    from etl.config.loader import load_run_settings, read_configuration
+    from etl.config.loader import load_run_settings
+    from etl.config.sources import read_configuration
 
     configuration = read_configuration(options.config)
     run_settings = load_run_settings(configuration)

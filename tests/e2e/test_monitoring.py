@@ -140,7 +140,7 @@ def test_config_show_works_without_a_token_and_names_what_is_wrong(billing):
     assert billing("config", "show", BILLING_API_TOKEN=None).code == 0
     done = billing("config", "show", BILLING_TIMEOUT="soon", BILLING_LOKBACK_DAYS="3")
     assert (done.code, done.errors.count("\n")) == (78, 2)
-    for words in ("BILLING_TIMEOUT is 'soon'", "BILLING_LOKBACK_DAYS is no setting; did you mean"):
+    for words in ("BILLING_TIMEOUT is 'soon'", "BILLING_LOKBACK_DAYS is not a setting; did you mean"):
         assert words in done.errors
     assert "BILLING_WINDOW_DAYS" in done.out
 
