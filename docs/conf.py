@@ -126,9 +126,10 @@ def fill_in_tables(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\]\(\.\./README\.md(#[\w-]+)?\)", "](index.md)", text)
 
 
-def leave_out_epilog(_app: Sphinx, _context: Any, lines: list[str]) -> None:
-    """What stands under `--help`, settings and exit codes, has pages of its own here."""
-    lines.clear()
+def leave_out_epilog(_app: Sphinx, context: Any, lines: list[str]) -> None:
+    """Drop the epilog of the program, settings and exit codes, which have their own pages; keep those of commands."""
+    if context.parent is None:
+        lines.clear()
 
 
 def setup(app: Sphinx) -> None:

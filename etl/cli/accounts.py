@@ -10,7 +10,7 @@ import click
 
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import account_as_json, print_json
-from etl.cli.options import json_option, load_settings_by_label, load_settings_for, wait_option
+from etl.cli.options import examples, json_option, load_settings_by_label, load_settings_for, wait_option
 from etl.cli.output import OutputOptions
 from etl.cli.tables import print_rows
 
@@ -59,11 +59,11 @@ def account() -> None:
     """The accounts of the database."""
 
 
-@account.command("list")
+@account.command("list", epilog=examples("account list"))
 @json_option
 @click.pass_obj
 def list_accounts(options: OutputOptions) -> int:
-    """Show all accounts, retired ones too."""
+    """Show all accounts, including retired ones."""
     from etl.db.engine import new_engine
     from etl.services.accounts import read_accounts
 
@@ -89,14 +89,14 @@ def _print_accounts(accounts: Sequence[Account]) -> None:
     print_rows("Accounts", ("account", "since", "complete up to", "retired"), rows)
 
 
-@account.command()
+@account.command(epilog=examples("account rename default shop"))
 @click.argument("old", type=LABEL)
 @click.argument("new", type=LABEL)
 @wait_option
 @json_option
 @click.pass_obj
 def rename(options: OutputOptions, *, old: str, new: str, wait: float) -> int:
-    """Give an account another label."""
+    """Change the label of an account."""
     from etl.services.accounts import rename_account
 
     if old == new:
@@ -110,20 +110,20 @@ def rename(options: OutputOptions, *, old: str, new: str, wait: float) -> int:
     return ExitCode.OK
 
 
-@account.command()
+@account.command(epilog=examples("account retire shop"))
 @click.argument("label", type=LABEL)
 @wait_option
 @json_option
 @click.pass_obj
 def retire(options: OutputOptions, *, label: str, wait: float) -> int:
-    """Fetch an account no more; what is stored stays."""
+    """Stop fetching an account; its stored rows are kept."""
     from etl.services.sync import utc_now
 
     changed = "retired: sync no longer fetches it, and its stored rows are kept"
     return _set_retired(options, label, utc_now(), wait, changed, "retired already")
 
 
-@account.command()
+@account.command(epilog=examples("account resume shop"))
 @click.argument("label", type=LABEL)
 @wait_option
 @json_option
@@ -146,16 +146,16 @@ def _set_retired(
     return ExitCode.OK
 
 
-@account.command()
+@account.command(epilog=examples("account delete shop"))
 @click.argument("label", type=LABEL)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Delete without confirmation.")
 @wait_option
 @json_option
 @click.pass_obj
 def delete(options: OutputOptions, *, label: str, yes: bool, wait: float) -> int:
-    """Remove an account with all its rows.
+    """Delete an account with all its rows.
 
-    What is removed cannot be brought back. If it is stopped half-way, run it again.
+    This cannot be undone. If it is interrupted, run it again.
     """
     from etl.services.accounts import delete_account, read_account_extent
     from etl.services.sync import utc_now
@@ -190,16 +190,16 @@ def _describe(extent: Extent) -> str:
     return f"{extent.records:,} rows of records, {extent.first_day} to {extent.last_day}"
 
 
-@account.command("set-timezone")
+@account.command("set-timezone", epilog=examples("account set-timezone default Asia/Vladivostok"))
 @click.argument("label", type=LABEL)
 @click.argument("zone", type=_ZoneType())
 @wait_option
 @json_option
 @click.pass_obj
 def set_timezone(options: OutputOptions, *, label: str, zone: ZoneInfo, wait: float) -> int:
-    """Turn what is stored of an account to another time zone.
+    """Change the time zone of an account and its stored rows.
 
-    The vendor's wall clock stays; the times in UTC follow. If it is stopped half-way, run it again.
+    The vendor's local times are kept; the times in UTC are recalculated. If it is interrupted, run it again.
     """
     from etl.services.accounts import set_account_timezone
     from etl.services.sync import utc_now

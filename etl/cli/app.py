@@ -21,13 +21,13 @@ from etl.signals import install_handlers
 
 
 def _settings_help() -> str:
-    lines = ["\b", "Settings (environment, .env, or TOML by --config; in that order of strength):"]
+    lines = ["\b", "Settings, by precedence: environment variables, .env file, TOML file (see --config):"]
     for setting in SETTINGS:
         default = "" if setting.default is None else f" [{setting.default}]"
         lines += [f"  {setting.variable}{default}", f"      {setting.meaning}"]
     lines += [
         "  BILLING_API_TOKEN_FILE, BILLING_DATABASE_URL_FILE, BILLING_HEARTBEAT_URL_FILE",
-        "      files that hold the secrets; systemd credentials, as billing_api_token, work too",
+        "      files with the secrets; systemd credentials such as billing_api_token work too",
     ]
     exits = ["\b", "Exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())]
     return "\n".join(lines) + "\n\n" + "\n".join(exits)
@@ -36,23 +36,25 @@ def _settings_help() -> str:
 @click.group(
     epilog=_settings_help(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.option("-v", "--verbose", count=True, help="Say what happens; -vv says everything, tracebacks included.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="Instead of BILLING_LOG_FORMAT.")
+@click.option("-v", "--verbose", count=True, help="Log what happens; -vv adds debug messages and tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing unless there is a problem.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="Format of log lines; overrides BILLING_LOG_FORMAT."
+)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A TOML file with settings, instead of ~/.config/billing-etl/config.toml or /etc/billing-etl/config.toml.",
+    help="TOML file with settings; default ~/.config/billing-etl/config.toml, else /etc/billing-etl/config.toml.",
 )
 @click.version_option(__version__, prog_name="billing-etl")
 @click.pass_context
 def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str | None, config: Path | None) -> None:
-    """Bring the charges of a Telefon-IP account into your SQL database, every night, exactly.
+    """Load the charges of a Telefon-IP account into your SQL database, every night, exactly.
 
     \b
-    billing-etl demo       see it work, nothing to configure
-    billing-etl check      see whether your settings work
+    billing-etl demo       see it work, without configuration
+    billing-etl check      test your settings
     billing-etl sync       the nightly job
     """  # noqa: D301 - \b is click's marker for lines that must not be rewrapped
     options: OutputOptions = context.ensure_object(OutputOptions)

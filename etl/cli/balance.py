@@ -16,6 +16,7 @@ from etl.cli.options import (
     SEVERAL_ACCOUNTS,
     TIMESTAMP,
     account_option,
+    examples,
     json_option,
     load_settings_for,
 )
@@ -36,12 +37,15 @@ MAX_ROWS_SHOWN: Final = 20
 """Newest top-ups and pairs of the balance proof that are printed; the view and `--json` have all."""
 
 
-@click.command()
-@click.option("--top-up", type=AMOUNT, metavar="AMOUNT", help="Note money that was paid in.")
+@click.command(epilog=examples("balance", "balance --top-up 500 --at 2026-03-09", "balance --remove-top-up 3"))
+@click.option("--top-up", type=AMOUNT, metavar="AMOUNT", help="Record a payment into the account.")
 @click.option(
-    "--at", type=TIMESTAMP, metavar="TIME", help="When it was paid in; else where it explains a rise, or now."
+    "--at",
+    type=TIMESTAMP,
+    metavar="TIME",
+    help="Day or time of the payment; default the rise it explains, else now.",
 )
-@click.option("--remove-top-up", "removed_id", type=click.IntRange(1), metavar="ID", help="Take a top-up back.")
+@click.option("--remove-top-up", "removed_id", type=click.IntRange(1), metavar="ID", help="Delete a recorded payment.")
 @account_option
 @json_option
 @click.pass_obj
@@ -55,8 +59,8 @@ def balance(
 ) -> int:
     """Take a balance snapshot and show the balance proof.
 
-    What the balance did between two snapshots, held against what is on record. A top-up explains a rise; the list of
-    top-ups shows the ID of each.
+    The proof compares the change of the balance between two snapshots with the charges stored for that time. A top-up
+    explains a rise; the list of top-ups shows their IDs.
     """
     from etl.services.sync import utc_now
 

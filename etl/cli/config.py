@@ -11,7 +11,7 @@ import click
 
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json
-from etl.cli.options import account_option, json_option, load_configuration
+from etl.cli.options import account_option, examples, json_option, load_configuration
 from etl.cli.output import OutputOptions, report_error
 from etl.cli.tables import print_rows
 from etl.config.schema import query_passwords
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @click.group()
 def config() -> None:
-    """The settings: what they are, and where they come from."""
+    """The settings and their sources."""
 
 
-@config.command()
+@config.command(epilog=examples("config show", "config show --account shop --json"))
 @account_option
 @json_option
 @click.pass_obj
 def show(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
-    """Show every setting of each account and where it comes from, secrets masked.
+    """Show every setting of each account with its source; secrets are masked.
 
-    Works without a token, and where a setting is wrong: it is named then, and the exit code is 78.
+    Works without a token and with invalid settings, which are reported with exit code 78.
     """
     from etl.config.loader import select_accounts
 

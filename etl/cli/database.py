@@ -12,6 +12,7 @@ from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import erasure_as_json, print_json, purge_as_json
 from etl.cli.options import (
     account_option,
+    examples,
     json_option,
     load_settings_by_label,
     load_settings_for,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from etl.services.purge import PurgeResult, RetentionAge
 
 
-@click.command()
+@click.command(epilog=examples("migrate", "migrate --sql > schema.sql"))
 @click.option("--sql", is_flag=True, help="Print the SQL of all migrations instead of running them.")
 @json_option
 @click.pass_obj
@@ -52,15 +53,17 @@ def migrate(options: OutputOptions, *, sql: bool) -> int:
     return ExitCode.OK
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE")
+@click.command(epilog=examples("backup --out billing-backup.db"))
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE", help="File to write."
+)
 @account_option
 @json_option
 @click.pass_obj
 def backup(options: OutputOptions, *, out: Path, accounts: tuple[str, ...]) -> int:
-    """Copy an SQLite database into a file, while others write to it.
+    """Copy an SQLite database to a file, even while it is written to.
 
-    The copy is of one moment, checked, and there whole or not at all.
+    The copy is consistent and checked, and appears whole or not at all.
     """
     from etl.db.engine import new_engine
     from etl.services.backup import backup_database
@@ -92,17 +95,17 @@ class _AgeType(click.ParamType["RetentionAge"]):
             self.fail(f"{value!r} must be {error}", param, ctx)
 
 
-@click.command()
-@click.option("--older-than", "age", type=_AgeType(), required=True, metavar="AGE", help="Like 36m, 3y or 400d.")
+@click.command(epilog=examples("purge --older-than 36m --dry-run"))
+@click.option("--older-than", "age", type=_AgeType(), required=True, metavar="AGE", help="Such as 36m, 3y or 400d.")
 @account_option
-@click.option("--dry-run", is_flag=True, help="Say what would go; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Report what would be removed, but change nothing.")
 @wait_option
 @json_option
 @click.pass_obj
 def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...], dry_run: bool, wait: float) -> int:
-    """Remove the records of months that are wholly older than so.
+    """Delete the records of months that are entirely older than AGE.
 
-    Monthly totals and the day ledger stay, and no later run brings the records back.
+    Monthly totals and the day ledger are kept, and later runs do not fetch these records again.
     """
     from etl.services.purge import purge_account
 
@@ -136,16 +139,17 @@ def _print_purges(results: Sequence[PurgeResult]) -> None:
             click.secho(f"  {month:%Y-%m} is kept: {reason}; see billing-etl status", fg="yellow")
 
 
-@click.command()
-@click.option("--phone", required=True, metavar="N", help="The number, in any spelling.")
+@click.command(epilog=examples("forget --phone +7XXXXXXXXXX"))
+@click.option("--phone", required=True, metavar="NUMBER", help="Phone number, in any spelling.")
 @account_option
 @wait_option
 @json_option
 @click.pass_obj
 def forget(options: OutputOptions, *, phone: str, accounts: tuple[str, ...], wait: float) -> int:
-    """Remove one person's data from every table.
+    """Erase one person's data from every table.
 
-    Amounts, times and counts stay; phone, code and text go, and do not come back while the vendor lists them.
+    Amounts, times and counts are kept; phone, code and text are erased, and stay erased while the vendor still lists
+    them.
     """
     from etl.services.erase import erase_number, normalise_number
 

@@ -5,27 +5,34 @@ from __future__ import annotations
 import click
 
 from etl.cli.exit_codes import ExitCode
+from etl.cli.options import examples
 from etl.cli.output import OutputOptions
 from etl.errors import ConfigError
 
 
-@click.command()
+@click.command(epilog=examples("demo"))
 @click.pass_obj
 def demo(options: OutputOptions) -> int:
-    """Show the whole job, with nothing to configure.
+    """Show the whole job, without configuration.
 
-    Two nights against the built-in sandbox, into billing-demo.db in this folder.
+    Runs two nights against the built-in sandbox, into billing-demo.db in the current folder.
     """
     from etl.cli.demo_scenario import run_demo
 
     return run_demo(options.redact)
 
 
-@click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True)
-@click.option("--token", metavar="T", help="The token it takes; a made-up one unless given.")
+@click.command(epilog=examples("sandbox --port 8080"))
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on; 0 for any free port.",
+)
+@click.option("--token", metavar="TOKEN", help="The only valid token; a documented one unless given.")
 def sandbox(*, port: int, token: str | None) -> int:
-    """Serve an imitation of the vendor."""
+    """Serve an imitation of the vendor's API."""
     from etl.sandbox import DEFAULT_TOKEN
     from etl.sandbox.server import serve
 

@@ -16,6 +16,7 @@ from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
     DAY,
     account_option,
+    examples,
     json_option,
     load_all,
     load_configuration,
@@ -36,15 +37,17 @@ if TYPE_CHECKING:
     from etl.services.verify import DayDifference
 
 
-@click.command()
-@click.option("--max-age", type=click.FloatRange(min=0), metavar="HOURS", help="Exit with 1 when an account is older.")
+@click.command(epilog=examples("status", "status --max-age 36"))
+@click.option(
+    "--max-age", type=click.FloatRange(min=0), metavar="HOURS", help="Exit with 1 if an account is further behind."
+)
 @account_option
 @json_option
 @click.pass_obj
 def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str, ...]) -> int:
-    """Show what is complete, and what is missing.
+    """Show up to when the days of each account are complete, and what is missing.
 
-    Up to when the days are complete; gaps, suspect days, rejected records, the balance, how late records come, and the
+    Shows the last complete day, gaps, suspect days, rejected records, the balance, the delay of late records, and the
     last runs.
     """
     from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
@@ -83,15 +86,15 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     return code
 
 
-@click.command()
+@click.command(epilog=examples("check"))
 @account_option
 @json_option
 @click.pass_obj
 def check(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
-    """Try whether a sync can work.
+    """Test whether a sync can work.
 
-    Settings; the database, its place, privileges and schema; token; clock; and what the vendor's dates turn out to
-    mean, which is remembered: a change is told.
+    Checks the settings, the database with its location, permissions and schema, the token, the clock, and how the
+    vendor interprets dates. The interpretation is stored, and a change of it is reported.
     """
     from etl.checks.runner import CheckResult
     from etl.config.loader import select_accounts
@@ -217,11 +220,16 @@ def _remember_date_semantics(engine: Engine, account: str, semantics: DateSemant
     return previous
 
 
-@click.command()
-@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first complete day.")
-@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last complete day.")
+@click.command(epilog=examples("verify --since 2026-03-01", "verify --source json,csv"))
+@click.option("--since", type=DAY, metavar="DATE", help="First day; default the first complete one.")
+@click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last complete one.")
 @click.option(
-    "--source", "sources", default="json", show_default=True, metavar="json,csv", help="What to compare with."
+    "--source",
+    "sources",
+    default="json",
+    show_default=True,
+    metavar="json,csv",
+    help="Source or sources to compare.",
 )
 @account_option
 @json_option
@@ -229,9 +237,9 @@ def _remember_date_semantics(engine: Engine, account: str, semantics: DateSemant
 def verify(
     options: OutputOptions, *, since: date | None, until: date | None, sources: str, accounts: tuple[str, ...]
 ) -> int:
-    """Compare the database with the vendor.
+    """Fetch days again and compare them with the database; write nothing.
 
-    Ends with 1 where there is nothing to compare: no day asked for is stored.
+    Exits with 65 if they differ, and with 1 if there is nothing to compare: no day of the range is stored.
     """
     require_ordered_range(since, until)
     names = [name.strip() for name in sources.split(",")]

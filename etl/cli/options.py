@@ -78,26 +78,36 @@ class _AmountType(click.ParamType[Decimal]):
 DAY, TIMESTAMP, AMOUNT = _DayType(), _TimestampType(), _AmountType()
 
 
+def examples(*commands: str) -> str:
+    """The epilog of a command's help, with line breaks that click keeps."""
+    lines = ["\b", "Examples:" if len(commands) > 1 else "Example:"]
+    return "\n".join(lines + [f"  billing-etl {command}" for command in commands])
+
+
 def json_option(command: Command) -> Command:
     """Add --json; sets `OutputOptions.as_json`."""
 
     def set_as_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - the signature of a click callback
         context.ensure_object(OutputOptions).as_json = value
 
-    help_text = "Answer with one JSON document on stdout."
+    help_text = "Print one JSON document on stdout."
     return click.option("--json", is_flag=True, expose_value=False, callback=set_as_json, help=help_text)(command)
 
 
 def account_option(command: Command) -> Command:
     """Add --account; the labels are passed as `accounts`."""
     return click.option(
-        "--account", "accounts", multiple=True, metavar="A", help="Only this account; may be repeated."
+        "--account",
+        "accounts",
+        multiple=True,
+        metavar="LABEL",
+        help="Account label; may be repeated.",
     )(command)
 
 
 def wait_option(command: Command) -> Command:
     """Add --wait."""
-    help_text = "Wait so long for another run of the account."
+    help_text = "Seconds to wait for the lock of another run."
     return click.option("--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help=help_text)(command)
 
 

@@ -13,7 +13,15 @@ import click
 
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import export_as_json, print_json, totals_as_json
-from etl.cli.options import DAY, TIMESTAMP, account_option, json_option, load_settings_for, require_ordered_range
+from etl.cli.options import (
+    DAY,
+    TIMESTAMP,
+    account_option,
+    examples,
+    json_option,
+    load_settings_for,
+    require_ordered_range,
+)
 from etl.cli.output import OutputOptions
 from etl.errors import ConfigError
 
@@ -22,19 +30,19 @@ if TYPE_CHECKING:
     from etl.services.numbering import ImportResult
 
 
-@click.command()
+@click.command(epilog=examples("export --out billing.csv", "export --out 2026.parquet --since 2026-01-01 --anonymise"))
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     required=True,
     metavar="FILE",
-    help="Ends with .csv or .parquet; - is CSV on stdout.",
+    help="File that ends with .csv or .parquet; - for CSV on stdout.",
 )
-@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
-@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
+@click.option("--since", type=DAY, metavar="DATE", help="First day; default the first stored one.")
+@click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last stored one.")
 @account_option
-@click.option("--as-of", type=TIMESTAMP, metavar="D", help="As it was known at the end of that day, or at that time.")
-@click.option("--anonymise", is_flag=True, help="Pseudonyms for phones, no codes, no numbers in texts.")
+@click.option("--as-of", type=TIMESTAMP, metavar="TIME", help="State at the end of this day, or at this time.")
+@click.option("--anonymise", is_flag=True, help="Replace phones by pseudonyms; leave out codes and numbers in texts.")
 @json_option
 @click.pass_obj
 def export(
@@ -47,7 +55,7 @@ def export(
     as_of: date | datetime | None,
     anonymise: bool,
 ) -> int:
-    """Write the billing view to a file."""
+    """Write the billing view to a CSV or Parquet file."""
     from etl.atomic_file import atomic_write
     from etl.db.engine import new_engine
     from etl.reports.export import FORMATS, export_records, writer_for
@@ -95,23 +103,23 @@ def _warn_missing_days(result: ExportResult) -> None:
         click.echo(f"the records of {days} were purged, and are missing", err=True)
 
 
-@click.command()
+@click.command(epilog=examples("report --out march.html --since 2026-03-01 --until 2026-03-31"))
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     required=True,
     metavar="FILE.html",
-    help="- is stdout.",
+    help="File to write; - for stdout.",
 )
-@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
-@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
+@click.option("--since", type=DAY, metavar="DATE", help="First day; default the first stored one.")
+@click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last stored one.")
 @account_option
 @json_option
 @click.pass_obj
 def report(
     options: OutputOptions, *, out: Path, since: date | None, until: date | None, accounts: tuple[str, ...]
 ) -> int:
-    """Write one HTML page with the figures, charts and tables, for a browser without a network."""
+    """Write one HTML page with totals, charts and tables; it needs no network."""
     from etl.atomic_file import atomic_write
     from etl.db.engine import new_engine
     from etl.reports.html.report import load_vega_bundle, write_report
@@ -144,17 +152,17 @@ def report(
 
 @click.group()
 def numbering() -> None:
-    """The numbering plan: which operator and region a number was given to."""
+    """The numbering plan: operator and region of phone numbers."""
 
 
-@numbering.command("import")
+@numbering.command("import", epilog=examples("numbering import DEF-9xx.csv ABC-4xx.csv"))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @json_option
 @click.pass_obj
 def import_numbering(options: OutputOptions, *, files: tuple[Path, ...]) -> int:
-    """Take in files of the numbering plan (ABC-3xx, ABC-4xx, ABC-8xx, DEF-9xx).
+    """Import files of the numbering plan (ABC-3xx, ABC-4xx, ABC-8xx, DEF-9xx).
 
-    They replace all that stood there of codes with the same first digits; the rest stays.
+    They replace the stored ranges of codes with the same first digit; other ranges are kept.
     """
     from etl.services.numbering import import_plan
 
@@ -178,21 +186,27 @@ def _print_import(result: ImportResult) -> None:
         click.secho(f"  {result.overlapping:,} ranges lost numbers to narrower or equal ones", fg="yellow")
 
 
-@click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="0 for any that is free.")
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="The address to serve at.")
-@click.option("--to-anyone", is_flag=True, help="Needed for a --host that other machines reach: there is no password.")
+@click.command(epilog=examples("dashboard", "dashboard --port 9000 --snapshot figures.db"))
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8001,
+    show_default=True,
+    help="Port to listen on; 0 for any free port.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on.")
+@click.option("--to-anyone", is_flag=True, help="Required for a --host that others can reach: there is no password.")
 @click.option(
     "--snapshot",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Copy the figures to this SQLite file first, and serve that.",
+    help="Copy the data to this SQLite file, and serve the copy.",
 )
 @click.pass_obj
 def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, snapshot: Path | None) -> int:
-    """Serve the charts, with filters for account and days, until a signal comes.
+    """Serve charts with filters for account and days, until Ctrl+C or SIGTERM.
 
-    An SQLite database is read as it is at any time; of another one the figures are copied when the dashboard starts.
+    An SQLite database is read live; the data of other databases are copied when the dashboard starts.
     """
     from tempfile import TemporaryDirectory
 
@@ -202,9 +216,9 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
 
     if not is_loopback(host) and not to_anyone:
-        raise click.UsageError(f"--host {host} lets other machines see the figures without a password; add --to-anyone")
+        raise click.UsageError(f"--host {host} lets other machines see the data without a password; add --to-anyone")
     if snapshot and snapshot.exists() and not is_snapshot(snapshot):
-        raise ConfigError(f"--snapshot {str(snapshot)!r} is there, and is no snapshot; name another file")
+        raise ConfigError(f"--snapshot {str(snapshot)!r} exists and is not a snapshot; name another file")
     require_libraries()
     engine = new_engine(load_settings_for(options, ())[0].database_url)
     require_views(engine)
@@ -224,6 +238,6 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
         if options.verbosity >= 0:
             click.echo(f"dashboard: {url_of(listener)} (Ctrl+C ends it)")
             if not live:
-                click.echo("figures:   as of now; start it again for newer ones")
+                click.echo("data:      as of now; restart for newer data")
         serve(application, listener)
     return ExitCode.OK

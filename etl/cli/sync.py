@@ -18,6 +18,7 @@ from etl.cli.options import (
     DAY,
     SEVERAL_ACCOUNTS,
     account_option,
+    examples,
     json_option,
     load_all,
     load_configuration,
@@ -48,16 +49,16 @@ def metrics_file_option(command: Command) -> Command:
         "--metrics-file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Write figures for Prometheus there, instead of to BILLING_METRICS_FILE.",
+        help="Write metrics for Prometheus to this file; overrides BILLING_METRICS_FILE.",
     )(command)
 
 
-@click.command()
-@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the lookback.")
-@click.option("--until", type=DAY, metavar="D", help="End here instead of today.")
-@click.option("--deep", is_flag=True, help="Compare every stored day that the vendor still serves.")
+@click.command(epilog=examples("sync", "sync --since 2026-03-01 --until 2026-03-10", "sync --deep --account shop"))
+@click.option("--since", type=DAY, metavar="DATE", help="First day; default the start of the lookback.")
+@click.option("--until", type=DAY, metavar="DATE", help="Last day; default today.")
+@click.option("--deep", is_flag=True, help="Fetch and compare every stored day that the vendor still has.")
 @account_option
-@click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Fetch and compare, but write nothing.")
 @wait_option
 @metrics_file_option
 @json_option
@@ -73,10 +74,10 @@ def sync(
     wait: float,
     metrics_file: Path | None,
 ) -> int:
-    """The nightly job: fetch every day up to today.
+    """Fetch every day up to today: the nightly job.
 
-    The last days that are complete already (BILLING_LOOKBACK_DAYS) are fetched again, for what came late; with --deep
-    all stored days, for what came later still.
+    The last complete days (BILLING_LOOKBACK_DAYS) are fetched again, for late records and corrections; with --deep, all
+    stored days.
     """
     from etl.services.sync import RunRequest
 
@@ -87,11 +88,11 @@ def sync(
     return run_accounts(options, request, accounts, metrics_file)
 
 
-@click.command()
-@click.option("--since", type=DAY, metavar="D", required=True)
-@click.option("--until", type=DAY, metavar="D", required=True)
+@click.command(epilog=examples("backfill --since 2026-01-01 --until 2026-01-31"))
+@click.option("--since", type=DAY, metavar="DATE", required=True, help="First day.")
+@click.option("--until", type=DAY, metavar="DATE", required=True, help="Last day.")
 @account_option
-@click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Fetch and compare, but write nothing.")
 @wait_option
 @metrics_file_option
 @json_option
@@ -106,7 +107,10 @@ def backfill(
     wait: float,
     metrics_file: Path | None,
 ) -> int:
-    """Fetch a past range again, and mend it."""
+    """Fetch a past range again, and repair it.
+
+    Stored records are compared one by one, so that it repairs every difference found by verify.
+    """
     from etl.services.sync import RunRequest
 
     require_ordered_range(since, until)
@@ -114,9 +118,9 @@ def backfill(
     return run_accounts(options, request, accounts, metrics_file)
 
 
-@click.command()
+@click.command(epilog=examples("accept 2026-03-09"))
 @click.argument("day", type=DAY)
-@click.option("--even-if-not-suspect", is_flag=True, help="Take any day, however much of it is gone.")
+@click.option("--even-if-not-suspect", is_flag=True, help="Accept a day that is not suspect, too.")
 @account_option
 @wait_option
 @json_option
@@ -124,7 +128,7 @@ def backfill(
 def accept(
     options: OutputOptions, *, day: date, even_if_not_suspect: bool, accounts: tuple[str, ...], wait: float
 ) -> int:
-    """Take a suspect day as the vendor has it now."""
+    """Fetch a suspect day and store it as the vendor has it now."""
     from etl.services.sync import RunRequest
 
     configuration, _ = load_configuration(options)

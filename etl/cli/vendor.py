@@ -9,7 +9,7 @@ import click
 
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, recent_as_json
-from etl.cli.options import account_option, json_option, load_settings_with_token
+from etl.cli.options import account_option, examples, json_option, load_settings_with_token
 from etl.cli.output import OutputOptions
 from etl.cli.tables import print_rows, render_money
 from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordError, VendorError
@@ -34,7 +34,7 @@ class _RecordIdType(click.ParamType[str]):
         return str(value)
 
 
-@click.command()
+@click.command(epilog=examples("recent", "recent 100"))
 @click.argument("count", metavar="[N]", type=click.IntRange(1, MAX_RECORDS), default=20)
 @account_option
 @json_option
@@ -42,7 +42,8 @@ class _RecordIdType(click.ParamType[str]):
 def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> int:
     """Show the vendor's last N records, and whether each is in the database.
 
-    The newest first; 20 unless N is given, 100 at the most. Phones and codes are shown as the account stores them.
+    Shows the newest record first; N is 20 unless given, and at most 100. Phones and codes are shown as the account
+    stores them.
     """
     from etl.db.engine import new_engine
     from etl.services.recent import compare_newest, fetch_newest, find_stored_account
@@ -66,7 +67,7 @@ def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> 
     return ExitCode.OK
 
 
-@click.command("auth-status")
+@click.command("auth-status", epilog=examples("auth-status 4f1c2b9a"))
 @click.argument("record_id", metavar="ID", type=_RecordIdType())
 @account_option
 @json_option
@@ -74,8 +75,8 @@ def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> 
 def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, ...]) -> int:
     """Show one authorisation as the vendor has it now.
 
-    ID is what the vendor answered to the call that started the authorisation; billing records do not carry it. Exits
-    with 1 where the vendor knows no such authorisation.
+    ID is the id that the vendor returned when the authorisation was started; billing records do not contain it. Exits
+    with 1 if the vendor has no such authorisation.
     """
     from etl.services.recent import read_status
     from etl.services.sync import build_phone_policy, open_client

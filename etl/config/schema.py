@@ -107,13 +107,13 @@ def setting(
 class RunSettings:
     """The settings of a whole run, which are known even if those of an account are wrong."""
 
-    log_format: str = setting("text", "of the lines on stderr: text or json", one_of("text", "json"))
+    log_format: str = setting("text", "format of log lines on stderr: text or json", one_of("text", "json"))
     metrics_file: Path | None = setting(
-        None, "where the figures of a run go for Prometheus; no file unless set", parse_path
+        None, "file for the metrics of a run, for Prometheus; no file unless set", parse_path
     )
     heartbeat_url: str | None = setting(
         None,
-        "is told when a run begins and how it ends, as Healthchecks has it; a secret",
+        "URL pinged at the start and the end of a run, as for Healthchecks; a secret",
         parse_heartbeat_url,
         secret=True,
     )
@@ -137,36 +137,40 @@ class Settings(RunSettings):
     """
 
     api_token: str | None = setting(None, "the account's token; never on the command line", parse_token, secret=True)
-    api_url: str = setting(DEFAULT_API_URL, "where the vendor's API is; https, except on this machine", parse_api_url)
+    api_url: str = setting(
+        DEFAULT_API_URL, "base URL of the vendor's API; https, except on this machine", parse_api_url
+    )
     database_url: URL = setting(
         "sqlite:///billing.db", "SQLite, PostgreSQL or MariaDB/MySQL", parse_database_url, secret=True
     )
-    account: str = setting("default", "the label under which this token's records stand", parse_account)
-    start_date: date | None = setting(None, "where a first sync begins; 30 days back unless set", parse_day)
+    account: str = setting("default", "label under which the records of this token are stored", parse_account)
+    start_date: date | None = setting(None, "first day of the first sync; 30 days ago unless set", parse_day)
     lookback_days: int = setting(
-        "7", "complete days fetched again every run", number_between(int, 0, 3660, "a whole number of days")
+        "7", "complete days fetched again in every run", number_between(int, 0, 3660, "a whole number of days")
     )
-    window_days: int = setting("7", "days a request", number_between(int, 1, 366, "a whole number of days"))
-    timezone: ZoneInfo = setting("Europe/Moscow", 'of created_at and of "today"', parse_zone)
+    window_days: int = setting("7", "days per request", number_between(int, 1, 366, "a whole number of days"))
+    timezone: ZoneInfo = setting("Europe/Moscow", 'time zone of created_at and of "today"', parse_zone)
     timeout: float = setting(
         "30", "seconds to connect or between bytes", number_between(float, 0.01, 3600, "a number of seconds")
     )
     request_deadline: float = setting(
-        "300", "seconds for one whole request", number_between(float, 0.01, 86400, "a number of seconds")
+        "300", "seconds for a whole request", number_between(float, 0.01, 86400, "a number of seconds")
     )
-    retry_attempts: int = setting("5", "tries of one request", number_between(int, 1, 100, "a whole number"))
+    retry_attempts: int = setting("5", "attempts per request", number_between(int, 1, 100, "a whole number"))
     retry_max_wait: float = setting(
-        "60", "seconds between two tries at the most", number_between(float, 0, 86400, "a number of seconds")
+        "60", "longest wait between two attempts, in seconds", number_between(float, 0, 86400, "a number of seconds")
     )
     max_response_mb: int = setting(
-        "512", "decoded size of one answer", number_between(int, 1, 1 << 20, "a whole number of megabytes")
+        "512", "largest decoded response, in megabytes", number_between(int, 1, 1 << 20, "a whole number of megabytes")
     )
     max_withdrawn_share: Decimal = setting(
-        "0.2", "of a day's records that may vanish before the day is suspect", number_between(Decimal, 0, 1, "a share")
+        "0.2",
+        "share of a day's records that may disappear before the day is suspect",
+        number_between(Decimal, 0, 1, "a share"),
     )
     concurrency: int = setting(
         "2",
-        "windows under way at once: one is loaded, the others are fetched",
+        "windows processed at a time: one is loaded, the others are fetched",
         number_between(int, 1, 16, "a whole number"),
     )
     auto_migrate: bool = setting("true", "sync creates or migrates the schema first", parse_bool)
@@ -177,15 +181,15 @@ class Settings(RunSettings):
     codes: str = setting("keep", "whether codes are stored: keep or drop", one_of("keep", "drop"))
     low_balance: Decimal | None = setting(
         None,
-        "a balance below it is a warning; none unless set",
+        "warn about a balance below this amount; no warning unless set",
         number_between(Decimal, -1_000_000_000, 1_000_000_000, "an amount"),
     )
     keep_runs: int = setting(
-        "400", "days a run stays in the history", number_between(int, 1, 36_500, "a whole number of days")
+        "400", "days that runs are kept in the history", number_between(int, 1, 36_500, "a whole number of days")
     )
     keep_rejected: int | None = setting(
         None,
-        "days a rejected record stays; for ever unless set",
+        "days that rejected records are kept; for ever unless set",
         number_between(int, 1, 36_500, "a whole number of days"),
     )
     warnings: tuple[str, ...] = ()
