@@ -10,10 +10,11 @@ import sys
 from etl.cli.accounts import account
 from etl.cli.app import cli, disable_core_dumps, run_command
 from etl.cli.balance import balance
+from etl.cli.check import check
 from etl.cli.config import config
-from etl.cli.database import backup, forget, migrate, purge
+from etl.cli.database import backup, forget, migrate_schema, purge
 from etl.cli.demo import demo, sandbox
-from etl.cli.inspect import check, status, verify
+from etl.cli.inspect import status, verify
 from etl.cli.reports import dashboard, export, numbering, report
 from etl.cli.sync import accept, backfill, sync
 from etl.cli.vendor import auth_status, recent
@@ -23,7 +24,7 @@ _COMMANDS = (
     *(sync, backfill, accept, status, check, verify),
     *(recent, auth_status),
     *(balance, export, report, dashboard, numbering),
-    *(config, account, backup, purge, migrate, forget, demo, sandbox),
+    *(config, account, backup, purge, migrate_schema, forget, demo, sandbox),
 )
 for command in _COMMANDS:
     cli.add_command(command)

@@ -62,7 +62,7 @@ def account() -> None:
 @account.command("list", epilog=examples("account list"))
 @json_option
 @click.pass_obj
-def list_accounts(options: OutputOptions) -> int:
+def show_accounts(options: OutputOptions) -> int:
     """Show all accounts, including retired ones."""
     from etl.db.engine import new_engine
     from etl.services.accounts import read_accounts
@@ -89,13 +89,13 @@ def _print_accounts(accounts: Sequence[Account]) -> None:
     print_rows("Accounts", ("account", "since", "complete up to", "retired"), rows)
 
 
-@account.command(epilog=examples("account rename default shop"))
+@account.command("rename", epilog=examples("account rename default shop"))
 @click.argument("old", type=LABEL)
 @click.argument("new", type=LABEL)
 @wait_option
 @json_option
 @click.pass_obj
-def rename(options: OutputOptions, *, old: str, new: str, wait: float) -> int:
+def change_label(options: OutputOptions, *, old: str, new: str, wait: float) -> int:
     """Change the label of an account."""
     from etl.services.accounts import rename_account
 
@@ -196,7 +196,7 @@ def _describe(extent: Extent) -> str:
 @wait_option
 @json_option
 @click.pass_obj
-def set_timezone(options: OutputOptions, *, label: str, zone: ZoneInfo, wait: float) -> int:
+def change_timezone(options: OutputOptions, *, label: str, zone: ZoneInfo, wait: float) -> int:
     """Change the time zone of an account and its stored rows.
 
     The vendor's local times are kept; the times in UTC are recalculated. If it is interrupted, run it again.

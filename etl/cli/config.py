@@ -39,7 +39,7 @@ def show(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
     from etl.config.loader import select_accounts
 
     configuration, _ = load_configuration(options)
-    documents = [_explain(options, configuration, label) for label in select_accounts(configuration, accounts)]
+    documents = [_settings_as_json(options, configuration, label) for label in select_accounts(configuration, accounts)]
     code = ExitCode.CONFIG if any(document["errors"] for document in documents) else ExitCode.OK
     if options.as_json:
         file = None if configuration.file is None else str(configuration.file)
@@ -55,7 +55,7 @@ def show(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
     return code
 
 
-def _explain(options: OutputOptions, configuration: Configuration, label: str | None) -> dict[str, Any]:
+def _settings_as_json(options: OutputOptions, configuration: Configuration, label: str | None) -> dict[str, Any]:
     """The settings of one account as one JSON object: value and source by variable, and all errors."""
     from etl.config.loader import default_label, validate_combination
 
@@ -66,7 +66,7 @@ def _explain(options: OutputOptions, configuration: Configuration, label: str | 
         entry: dict[str, Any] = {"value": None, "source": resolved.origin()}
         try:
             value = values[resolved.setting.name] = resolved.value()
-            entry["value"] = _mask(resolved, value)
+            entry["value"] = _masked_value(resolved, value)
         except ConfigError as error:
             entry["error"] = str(error)
             errors.append(str(error))
@@ -82,7 +82,7 @@ def _explain(options: OutputOptions, configuration: Configuration, label: str | 
     }
 
 
-def _mask(resolved: ResolvedSetting, value: Any) -> Any:
+def _masked_value(resolved: ResolvedSetting, value: Any) -> Any:
     """The value for JSON, with `***` in place of secrets; of a secret file, its path."""
     from sqlalchemy import URL
 

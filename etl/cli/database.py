@@ -25,16 +25,15 @@ if TYPE_CHECKING:
     from etl.services.purge import PurgeResult, RetentionAge
 
 
-@click.command(epilog=examples("migrate", "migrate --sql > schema.sql"))
+@click.command("migrate", epilog=examples("migrate", "migrate --sql > schema.sql"))
 @click.option("--sql", is_flag=True, help="Print the SQL of all migrations instead of running them.")
 @json_option
 @click.pass_obj
-def migrate(options: OutputOptions, *, sql: bool) -> int:
+def migrate_schema(options: OutputOptions, *, sql: bool) -> int:
     """Create or update the database schema."""
     from etl.db.engine import new_engine, translate_errors
     from etl.db.lock import advisory_lock
-    from etl.db.migrate import migrate as run_migrations
-    from etl.db.migrate import migration_sql
+    from etl.db.migrate import migrate, migration_sql
     from etl.db.tables import SCHEMA_REVISION
     from etl.services.sync import SCHEMA_LOCK_TIMEOUT
 
@@ -45,7 +44,7 @@ def migrate(options: OutputOptions, *, sql: bool) -> int:
         return ExitCode.OK
     for engine in engines:
         with translate_errors(), advisory_lock(engine, "schema", wait=SCHEMA_LOCK_TIMEOUT):
-            run_migrations(engine)
+            migrate(engine)
     if options.as_json:
         print_json({"revision": SCHEMA_REVISION, "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:

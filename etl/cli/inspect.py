@@ -1,25 +1,20 @@
-"""Commands that inspect the state and change nothing: status, check, verify."""
+"""Commands that inspect the database and change nothing: status, verify."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable
 from datetime import date
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import ExitCode, code_for_error, most_severe
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
     DAY,
     account_option,
     examples,
     json_option,
-    load_all,
-    load_configuration,
     load_settings_for,
     require_ordered_range,
 )
@@ -27,13 +22,11 @@ from etl.cli.output import OutputOptions, report_error
 from etl.cli.tables import print_rows
 from etl.cli.text_output import print_status
 from etl.config.schema import Settings
-from etl.errors import CheckFailedError, ConfigError
+from etl.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL
 
-    from etl.checks.runner import CheckResult
-    from etl.db.accounts import DateSemantics
     from etl.services.verify import DayDifference
 
 
@@ -57,17 +50,19 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
 
     by_database: dict[URL, dict[str, StatusOptions]] = {}
     for settings in load_settings_for(options, accounts):
-        account = StatusOptions(settings.timezone, settings.lookback_days, settings.low_balance, settings.start_date)
-        by_database.setdefault(settings.database_url, {})[settings.account] = account
+        by_account = by_database.setdefault(settings.database_url, {})
+        by_account[settings.account] = StatusOptions(
+            settings.timezone, settings.lookback_days, settings.low_balance, settings.start_date
+        )
     statuses = []
-    for url, options_by_account in by_database.items():
+    for url, by_account in by_database.items():
         engine = new_engine(url)
-        stored = [AccountStatus(label) for label in options_by_account]
+        stored = [AccountStatus(label) for label in by_account]
         if database_exists(engine):
             with translate_errors(), read_connection(engine) as connection:
                 if not is_empty(connection):
                     require_schema(connection)
-                    stored = read_status(connection, options_by_account, utc_now(), options_by_account)
+                    stored = read_status(connection, by_account, utc_now(), by_account)
         else:
             click.echo("there is no database yet; sync creates it", err=True)
         statuses += stored
@@ -84,140 +79,6 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
         if too_old:
             click.secho(f"older than {max_age:g} hours", fg="red", err=True)
     return code
-
-
-@click.command(epilog=examples("check"))
-@account_option
-@json_option
-@click.pass_obj
-def check(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
-    """Test whether a sync can work.
-
-    Checks the settings, the database with its location, permissions and schema, the token, the clock, and how the
-    vendor interprets dates. The interpretation is stored, and a change of it is reported.
-    """
-    from etl.checks.runner import CheckResult
-    from etl.config.loader import select_accounts
-
-    code: int = ExitCode.OK
-    documents = []
-    configuration, _ = load_configuration(options)
-    for label, settings in load_all(options, configuration, select_accounts(configuration, accounts)):
-        if isinstance(settings, ConfigError):
-            checks = [CheckResult("settings", "", ConfigError(f"account {label}: {settings}"))]
-        else:
-            checks = list(_run_checks(options, settings, configuration.file))
-        code = most_severe([code, *(code_for_error(check.error) for check in checks if check.error)])
-        documents.append(
-            {
-                "account": label,
-                "checks": [
-                    {
-                        "name": check.name,
-                        "ok": check.error is None,
-                        "warning": check.is_warning,
-                        "message": options.redact(str(check.error or check.message)),
-                    }
-                    for check in checks
-                ],
-            }
-        )
-        if not options.as_json:
-            for check in checks:
-                if options.verbosity < 0 and check.error is None and not check.is_warning:
-                    continue
-                mark = click.style("!", fg="yellow") if check.is_warning else click.style("✓", fg="green")
-                mark = click.style("✗", fg="red") if check.error else mark
-                click.echo(f"{mark} {check.name}: {options.redact(str(check.error or check.message))}")
-    if options.as_json:
-        print_json({"accounts": documents, "exit_code": code})
-    return code
-
-
-def _run_checks(options: OutputOptions, settings: Settings, file: Path | None) -> Iterator[CheckResult]:
-    """Run the checks of one account.
-
-    Args:
-        options: For the redaction of secrets.
-        settings: Of the account.
-        file: The TOML file that was read.
-    """
-    import tempfile
-
-    from etl.checks.filesystem import require_free_space
-    from etl.checks.runner import CheckResult, check_database, check_vendor, run_check
-    from etl.checks.vendor import check_newest
-    from etl.db.engine import new_engine
-    from etl.services.sync import account_binding, build_reader, open_client, utc_now
-
-    description = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
-    yield CheckResult("settings", f"{description}, {file or 'no configuration file'}")
-    engine = new_engine(settings.database_url)
-    mounts = Path("/proc/mounts")
-    mount_table = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""
-    database_checks = list(check_database(engine, auto_migrate=settings.auto_migrate, mounts=mount_table))
-    yield from database_checks
-    if not any(check.error for check in database_checks):
-        yield run_check("account", lambda: _check_account(engine, settings))
-    yield run_check("temporary files", lambda: require_free_space(Path(tempfile.gettempdir())))
-    now = utc_now()
-    today = now.astimezone(settings.timezone).date()
-    try:
-        with open_client(settings, options.redact) as client:
-            remember = partial(_remember_date_semantics, engine, settings.account)
-            vendor_checks = list(check_vendor(client, build_reader(settings), now, today, remember))
-        yield from vendor_checks
-        if not any(check.name == "token" and check.error for check in vendor_checks):
-            with open_client(settings, options.redact, hurried=True) as client:
-                binding = account_binding(settings)
-                yield check_newest(engine, settings.account, binding, client, build_reader(settings))
-    except ConfigError as error:
-        yield CheckResult("token", "", error)
-
-
-def _check_account(engine: Engine, settings: Settings) -> str:
-    """Describe whether the database has the account.
-
-    Raises:
-        ConfigError: The stored account is bound to another token, time zone or phone format.
-    """
-    from etl.db.bindings import require_binding
-    from etl.db.engine import database_exists, read_connection
-    from etl.db.ledger import find_account
-    from etl.db.migrate import has_current_schema
-    from etl.services.sync import account_binding
-
-    if not database_exists(engine):
-        return "new; sync creates it"
-    with read_connection(engine) as connection:
-        if not has_current_schema(connection):
-            return "not checked: the schema is not up to date"
-        require_binding(connection, settings.account, account_binding(settings))
-        known = find_account(connection, settings.account) is not None
-    return "its token, time zone and phone format match its rows" if known else "new; sync creates it"
-
-
-def _remember_date_semantics(engine: Engine, account: str, semantics: DateSemantics) -> DateSemantics | None:
-    """Store how the vendor interprets dates, if the database can be written to.
-
-    Returns:
-        What was stored before; None for nothing.
-    """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from etl.db.accounts import load_date_semantics, save_date_semantics
-    from etl.db.engine import database_exists, read_connection
-    from etl.db.migrate import has_current_schema
-
-    if not database_exists(engine):
-        return None
-    with read_connection(engine) as connection:
-        if not has_current_schema(connection):
-            return None
-        previous = load_date_semantics(connection, account)
-    with suppress(SQLAlchemyError), engine.begin() as connection:
-        save_date_semantics(connection, account, semantics)
-    return previous
 
 
 @click.command(epilog=examples("verify --since 2026-03-01", "verify --source json,csv"))
@@ -268,7 +129,7 @@ def _verify(
 
     Args:
         options: Verbosity and format of the output.
-        settings: Of the account.
+        settings: The settings of the account.
         since: First day; the first complete one if None.
         until: Last day; the last complete one if None.
         sources: `json`, `csv` or both.
@@ -278,7 +139,7 @@ def _verify(
         The result as one JSON object.
 
     Raises:
-        SourceUnavailable: The vendor did not answer for every window; the differences found are printed before.
+        SourceUnavailable: The vendor did not answer for every window. The differences are printed before.
     """
     from etl.db.bindings import require_binding
     from etl.db.engine import new_engine, read_connection, require_database, translate_errors

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
+    from etl.checks.runner import CheckResult
     from etl.db.accounts import Account
     from etl.ops.lateness import DelayStats, LatenessStats
     from etl.ops.status_query import AccountStatus
@@ -70,6 +71,16 @@ def status_as_json(status: AccountStatus) -> dict[str, Any]:
         "lateness": _lateness_as_json(status.lateness) if status.lateness else None,
         "last_run": status.last_runs[0] if status.last_runs else None,
         "retired_at": status.retired_at,
+    }
+
+
+def check_as_json(check: CheckResult, redact: Callable[[str], str]) -> dict[str, Any]:
+    """The result of one check as one JSON object."""
+    return {
+        "name": check.name,
+        "ok": check.error is None,
+        "warning": check.is_warning,
+        "message": redact(str(check.error or check.message)),
     }
 
 

@@ -216,9 +216,9 @@ def run_account(
     Args:
         options: Verbosity and format of the output.
         request: The kind of run and its days.
-        label: Of the account.
-        settings: Of the account, or the error in them.
-        outcomes: Of the accounts before; receives that of this account.
+        label: The account's label.
+        settings: The account's settings, or the error in them.
+        outcomes: Receives the outcome of this run.
         alone: Whether there is no other account: errors need no label.
     """
     from etl.services.sync import RunResult, run_sync
@@ -293,7 +293,7 @@ def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_
     Args:
         path: The file.
         outcomes: Of the accounts that ran.
-        all_there_are: Whether these are all configured accounts; samples of others are kept otherwise.
+        all_there_are: Whether these are all configured accounts; otherwise the samples of other accounts are kept.
     """
     from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
     from etl.errors import DatabaseError

@@ -194,9 +194,9 @@ def resolve_setting(setting: Setting, sources: Sequence[SettingSource]) -> Resol
     """The value of the first source that has one, else the default."""
     for source in sources:
         # An empty variable counts as unset: that is the intention of `VARIABLE=` in a unit file.
-        if text := _as_text(source.values.get(setting.variable, "")):
+        if text := _environment_text(source.values.get(setting.variable, "")):
             return ResolvedSetting(setting, source, text)
-        if setting.secret and (path := _as_text(source.values.get(f"{setting.variable}_FILE", ""))):
+        if setting.secret and (path := _environment_text(source.values.get(f"{setting.variable}_FILE", ""))):
             return ResolvedSetting(setting, source, None, Path(path))
     source = SettingSource("not set" if setting.default is None else "default", {})
     return ResolvedSetting(setting, source, setting.default)
@@ -283,7 +283,7 @@ def _is_scalar(value: Any) -> bool:
     return not (isinstance(value, dict | list) or is_large)
 
 
-def _as_text(value: Any) -> str:
+def _environment_text(value: Any) -> str:
     """A value of any source as it would be written in the environment; empty for one that `problems` reports."""
     if not _is_scalar(value):
         return ""

@@ -64,7 +64,7 @@ def number_between(
 
 
 def one_of(*choices: str) -> Callable[[str], str]:
-    """A parser of one of a few lower-case words, in any case."""
+    """A case-insensitive parser of lower-case choices."""
 
     def parse(text: str) -> str:
         if text.lower() not in choices:
