@@ -212,7 +212,7 @@ def test_a_look_at_the_clock_or_the_environment_is_seen():
     assert looks(tree, CLOCKS) == {"datetime.now", "date.today"}
     assert looks(tree, ENVIRONMENT) == {"os.getenv", "os.environ"}
     assert looks(TREES["extract.transport"], CLOCKS)
-    assert looks(TREES["config.loader"], ENVIRONMENT)
+    assert looks(TREES["config.sources"], ENVIRONMENT)
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if stage(name) in STAGES and name not in MAY_LOOK])
