@@ -130,9 +130,10 @@ def fill_in_tables(_app: Sphinx, _page: str, source: list[str]) -> None:
     source[0] = re.sub(r"\]\(((?:\.\./)*)\.\./README\.md(#[\w-]+)?\)", r"](\1index.md)", text)
 
 
-def leave_out_epilog(_app: Sphinx, _context: Any, lines: list[str]) -> None:
-    """Remove the epilog of `--help`: settings and exit codes have pages of their own."""
-    lines.clear()
+def leave_out_epilog(_app: Sphinx, context: Any, lines: list[str]) -> None:
+    """Drop the epilog of the program, settings and exit codes, which have their own pages; keep those of commands."""
+    if context.parent is None:
+        lines.clear()
 
 
 def setup(app: Sphinx) -> None:

@@ -168,7 +168,7 @@ class DateRange:
 
     def __post_init__(self) -> None:
         if self.last < self.first:
-            msg = f"a window ends before it begins: {self}"
+            msg = f"a date range ends before it starts: {self}"
             raise ValueError(msg)
 
     def __str__(self) -> str:

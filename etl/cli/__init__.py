@@ -1,32 +1,33 @@
-"""The verbs.
+"""The commands: each parses its options, calls a service and prints the result.
 
-What a verb works with is imported when it runs: `--help` should not wait for a database driver.
+A command imports its services when it runs, so that `--help` does not load a database driver.
 """
 
 from __future__ import annotations
 
 import sys
 
-from etl.cli.admin import account, backup, purge
-from etl.cli.app import cli
+from etl.cli.accounts import account
+from etl.cli.app import cli, disable_core_dumps, run_command
 from etl.cli.balance import balance
+from etl.cli.check import check
 from etl.cli.config import config
-from etl.cli.exit_codes import disable_core_dumps, run_command
-from etl.cli.inspect import check, status, verify
-from etl.cli.maintenance import demo, forget, migrate, sandbox
+from etl.cli.database import backup, forget, migrate_schema, purge
+from etl.cli.demo import demo, sandbox
+from etl.cli.inspect import status, verify
 from etl.cli.reports import dashboard, export, numbering, report
 from etl.cli.sync import accept, backfill, sync
 from etl.cli.vendor import auth_status, recent
 from etl.signals import ignore_signals
 
-_VERBS = (
+_COMMANDS = (
     *(sync, backfill, accept, status, check, verify),
     *(recent, auth_status),
     *(balance, export, report, dashboard, numbering),
-    *(config, account, backup, purge, migrate, forget, demo, sandbox),
+    *(config, account, backup, purge, migrate_schema, forget, demo, sandbox),
 )
-for verb in _VERBS:
-    cli.add_command(verb)
+for command in _COMMANDS:
+    cli.add_command(command)
 
 
 def main() -> None:

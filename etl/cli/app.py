@@ -1,27 +1,33 @@
-"""The program itself: what stands before the verb."""
+"""The program: the group of commands with its global options, and how the process ends."""
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
 import click
 
 from etl import __version__
-from etl.cli.exit_codes import EXIT_CODES, OutputOptions
+from etl.cli.exit_codes import EXIT_CODES, ExitCode, code_for_error, code_for_exception
+from etl.cli.json_output import print_json
+from etl.cli.output import OutputOptions, configure_output_errors, discard_stdout, internal_error, report_error
 from etl.config.schema import SETTINGS
+from etl.errors import BillingError, Interrupted
 from etl.log import is_journal
+from etl.signals import install_handlers
 
 
 def _settings_help() -> str:
-    lines = ["\b", "Settings (environment, .env, or TOML by --config; in that order of strength):"]
+    lines = ["\b", "Settings, by precedence: environment variables, .env file, TOML file (see --config):"]
     for setting in SETTINGS:
         default = "" if setting.default is None else f" [{setting.default}]"
         lines += [f"  {setting.variable}{default}", f"      {setting.meaning}"]
     lines += [
         "  BILLING_API_TOKEN_FILE, BILLING_DATABASE_URL_FILE, BILLING_HEARTBEAT_URL_FILE",
-        "      files that hold the secrets; systemd credentials, as billing_api_token, work too",
+        "      files with the secrets; systemd credentials such as billing_api_token work too",
     ]
     exits = ["\b", "Exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())]
     return "\n".join(lines) + "\n\n" + "\n".join(exits)
@@ -30,28 +36,73 @@ def _settings_help() -> str:
 @click.group(
     epilog=_settings_help(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.option("-v", "--verbose", count=True, help="Say what happens; -vv says everything, tracebacks included.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="Instead of BILLING_LOG_FORMAT.")
+@click.option("-v", "--verbose", count=True, help="Log what happens; -vv adds debug messages and tracebacks.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing unless there is a problem.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), help="Format of log lines; overrides BILLING_LOG_FORMAT."
+)
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="A TOML file with settings, instead of ~/.config/billing-etl/config.toml or /etc/billing-etl/config.toml.",
+    help="TOML file with settings; default ~/.config/billing-etl/config.toml, else /etc/billing-etl/config.toml.",
 )
 @click.version_option(__version__, prog_name="billing-etl")
 @click.pass_context
 def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str | None, config: Path | None) -> None:
-    """Bring the charges of a Telefon-IP account into your SQL database, every night, exactly.
+    """Load the charges of a Telefon-IP account into your SQL database, every night, exactly.
 
     \b
-    billing-etl demo       see it work, nothing to configure
-    billing-etl check      see whether your settings work
+    billing-etl demo       see it work, without configuration
+    billing-etl check      test your settings
     billing-etl sync       the nightly job
-    """  # noqa: D301 - click takes the backspace itself for "keep these lines"
+    """  # noqa: D301 - \b is click's marker for lines that must not be rewrapped
     options: OutputOptions = context.ensure_object(OutputOptions)
     options.verbosity = -1 if quiet else verbose
     options.log_format = log_format
     options.config = config
     options.journald = is_journal(sys.stderr, os.environ)
     options.set_up_logs()
+
+
+def disable_core_dumps() -> None:
+    """Keep the process from writing core files, which would contain the token and the records in memory."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def run_command(group: click.Group, arguments: list[str]) -> int:
+    """Run one command line; report an error in one line on stderr.
+
+    Returns:
+        The exit code.
+    """
+    configure_output_errors(sys.stdout, sys.stderr)
+    install_handlers()
+    options = OutputOptions()
+    try:
+        return group.main(args=arguments, prog_name="billing-etl", standalone_mode=False, obj=options) or ExitCode.OK
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        if options.log_only:
+            logging.getLogger("etl").error("%s", error.format_message())
+        else:
+            error.show()
+        return ExitCode.USAGE
+    except BillingError as error:
+        if options.as_json:
+            print_json({"error": options.redact(str(error)), "exit_code": code_for_error(error)})
+        report_error(options, error)
+        return code_for_error(error)
+    except Interrupted as stopped:
+        report_error(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
+        return code_for_exception(stopped)
+    except BrokenPipeError:
+        discard_stdout()
+        return ExitCode.OK
+    except Exception as error:  # noqa: BLE001 - the outermost handler: one line on stderr, and the exit code
+        report_error(options, internal_error(error, options))
+        return ExitCode.SOFTWARE

@@ -1,4 +1,4 @@
-"""The verb that shows the settings: config show."""
+"""The command that shows the settings: config show."""
 
 from __future__ import annotations
 
@@ -9,100 +9,101 @@ from urllib.parse import quote
 
 import click
 
-from etl.cli.exit_codes import CONFIG, OK, OutputOptions, report_error
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json
-from etl.cli.options import account_option, json_option, load_configuration
-from etl.config.schema import passwords_of
+from etl.cli.options import account_option, examples, json_option, load_configuration
+from etl.cli.output import OutputOptions, report_error
+from etl.cli.tables import print_rows
+from etl.config.schema import query_passwords
 from etl.errors import ConfigError
 from etl.pii import MASK
 
 if TYPE_CHECKING:
-    from etl.config.loader import Configuration, ResolvedSetting
+    from etl.config.sources import Configuration, ResolvedSetting
 
 
 @click.group()
 def config() -> None:
-    """The settings: what they are, and where they come from."""
+    """The settings and their sources."""
 
 
-@config.command()
+@config.command(epilog=examples("config show", "config show --account shop --json"))
 @account_option
 @json_option
 @click.pass_obj
 def show(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
-    """Show every setting of each account and where it comes from, secrets masked.
+    """Show every setting of each account with its source; secrets are masked.
 
-    Works without a token, and where a setting is wrong: it is named then, and the exit code is 78.
+    Works without a token and with invalid settings, which are reported with exit code 78.
     """
-    from etl.cli import text_output
     from etl.config.loader import select_accounts
 
     configuration, _ = load_configuration(options)
-    documents = [_explain(options, configuration, label) for label in select_accounts(configuration, accounts)]
-    code = CONFIG if any(document["errors"] for document in documents) else OK
+    documents = [_settings_as_json(options, configuration, label) for label in select_accounts(configuration, accounts)]
+    code = ExitCode.CONFIG if any(document["errors"] for document in documents) else ExitCode.OK
     if options.as_json:
         file = None if configuration.file is None else str(configuration.file)
         print_json({"file": file, "accounts": documents, "exit_code": code})
         return code
     click.echo(f"configuration file: {configuration.file or 'none'}")
     for document in documents:
-        rows = [(name, _as_shown(one), one["source"]) for name, one in document["settings"].items()]
-        text_output.print_rows(f"Account {document['account']}", ("setting", "value", "from"), rows)
+        rows = [(name, _render(entry), entry["source"]) for name, entry in document["settings"].items()]
+        print_rows(f"Account {document['account']}", ("setting", "value", "from"), rows)
     for document in documents:
         for message in document["errors"]:
             report_error(options, ConfigError(message), document["account"] if len(documents) > 1 else None)
     return code
 
 
-def _explain(options: OutputOptions, configuration: Configuration, label: str | None) -> dict[str, Any]:
-    """One account's settings as one JSON object: by variable the value and its source; and all that is wrong."""
+def _settings_as_json(options: OutputOptions, configuration: Configuration, label: str | None) -> dict[str, Any]:
+    """The settings of one account as one JSON object: value and source by variable, and all errors."""
     from etl.config.loader import default_label, validate_combination
 
-    found = configuration.resolve(label)
-    settings: dict[str, dict[str, Any]] = {}
-    errors = [str(mistake) for mistake in configuration.problems(label)]
+    entries: dict[str, dict[str, Any]] = {}
+    errors = [str(problem) for problem in configuration.problems(label)]
     values: dict[str, Any] = {}
-    for one in found:
-        wrong = None
+    for resolved in configuration.resolve(label):
+        entry: dict[str, Any] = {"value": None, "source": resolved.origin()}
         try:
-            values[one.setting.name] = one.value()
+            value = values[resolved.setting.name] = resolved.value()
+            entry["value"] = _masked_value(resolved, value)
         except ConfigError as error:
-            wrong = str(error)
-            errors.append(wrong)
-        shown = None if wrong else _mask(one, values[one.setting.name])
-        settings[one.setting.variable] = {"value": shown, "source": one.origin()} | ({"error": wrong} if wrong else {})
+            entry["error"] = str(error)
+            errors.append(str(error))
+        entries[resolved.setting.variable] = entry
     try:
         validate_combination(values)
     except ConfigError as error:
         errors.append(str(error))
     return {
         "account": label or default_label(configuration),
-        "settings": settings,
+        "settings": entries,
         "errors": [options.redact(message) for message in dict.fromkeys(errors)],
     }
 
 
-def _mask(found: ResolvedSetting, value: Any) -> Any:
-    """A value as it may be seen by everybody, and as JSON can have it."""
+def _masked_value(resolved: ResolvedSetting, value: Any) -> Any:
+    """The value for JSON, with `***` in place of secrets; of a secret file, its path."""
     from sqlalchemy import URL
 
     if value is None:
         return None
     if isinstance(value, URL):
-        shown = value.update_query_dict(dict.fromkeys(passwords_of(value), MASK)).render_as_string(hide_password=True)
-        return shown.replace(quote(MASK, safe=""), MASK)
-    if found.setting.secret:
+        url = value.update_query_dict(dict.fromkeys(query_passwords(value), MASK)).render_as_string(hide_password=True)
+        return url.replace(quote(MASK, safe=""), MASK)
+    if resolved.setting.secret:
         return MASK
-    if found.setting.secret_file:
-        return found.text
+    if resolved.setting.secret_file:
+        return resolved.text
     if isinstance(value, date | Decimal) or not isinstance(value, int | float | str):
         return str(value)
     return value
 
 
-def _as_shown(setting: dict[str, Any]) -> str:
-    value = setting["value"]
-    if "error" in setting:
+def _render(entry: dict[str, Any]) -> str:
+    """The value of a setting as a cell of the table."""
+    value = entry["value"]
+    if "error" in entry:
         return "wrong, see below"
     if value is None:
         return "-"

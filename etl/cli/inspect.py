@@ -1,51 +1,48 @@
-"""The verbs that say whether all is well: status, check, verify."""
+"""Commands that inspect the database and change nothing: status, verify."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from datetime import date
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import LOOK, OK, SAYS_NO, OutputOptions, code_for_error, most_severe, report_error
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
     DAY,
     account_option,
+    examples,
     json_option,
-    load_all,
-    load_configuration,
     load_settings_for,
     require_ordered_range,
 )
+from etl.cli.output import OutputOptions, report_error
+from etl.cli.tables import print_rows
+from etl.cli.text_output import print_status
 from etl.config.schema import Settings
-from etl.errors import CheckFailedError, ConfigError
+from etl.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL, Engine
+    from sqlalchemy import URL
 
-    from etl.checks.runner import CheckResult
-    from etl.checks.vendor import NewestRecord
-    from etl.db.accounts import DateSemantics
-    from etl.services.recent import NewestRecords
+    from etl.services.verify import DayDifference
 
 
-@click.command()
-@click.option("--max-age", type=click.FloatRange(min=0), metavar="HOURS", help="Exit with 1 when an account is older.")
+@click.command(epilog=examples("status", "status --max-age 36"))
+@click.option(
+    "--max-age", type=click.FloatRange(min=0), metavar="HOURS", help="Exit with 1 if an account is further behind."
+)
 @account_option
 @json_option
 @click.pass_obj
 def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str, ...]) -> int:
-    """Show what is complete, and what is missing.
+    """Show up to when the days of each account are complete, and what is missing.
 
-    Up to when the days are complete; gaps, suspect days, rejected records, the balance, how late records come, and the
+    Shows the last complete day, gaps, suspect days, rejected records, the balance, the delay of late records, and the
     last runs.
     """
-    from etl.cli import text_output
     from etl.db.engine import database_exists, new_engine, read_connection
     from etl.db.errors import translate_errors
     from etl.db.migrate import is_empty, require_schema
@@ -54,177 +51,47 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
 
     by_database: dict[URL, dict[str, StatusOptions]] = {}
     for settings in load_settings_for(options, accounts):
-        terms = StatusOptions(settings.timezone, settings.lookback_days, settings.low_balance, settings.start_date)
-        by_database.setdefault(settings.database_url, {})[settings.account] = terms
+        by_account = by_database.setdefault(settings.database_url, {})
+        by_account[settings.account] = StatusOptions(
+            settings.timezone, settings.lookback_days, settings.low_balance, settings.start_date
+        )
     statuses = []
-    for url, terms_of in by_database.items():
+    for url, by_account in by_database.items():
         engine = new_engine(url)
-        found = [AccountStatus(label) for label in terms_of]
+        stored = [AccountStatus(label) for label in by_account]
         if database_exists(engine):
             with translate_errors(), read_connection(engine) as connection:
                 if not is_empty(connection):
                     require_schema(connection)
-                    found = read_account_statuses(connection, terms_of, utc_now(), terms_of)
+                    stored = read_account_statuses(connection, by_account, utc_now(), by_account)
         else:
-            click.echo("there is no database yet; sync makes it", err=True)
-        statuses += found
+            click.echo("there is no database yet; sync creates it", err=True)
+        statuses += stored
     if accounts:
         statuses = [status for status in statuses if status.account in accounts]
     too_old = max_age is not None and any(
         status.hours_behind is None or status.hours_behind > max_age for status in statuses if not status.retired_at
     )
-    code = SAYS_NO if too_old else OK
+    code = ExitCode.CHECK_FAILED if too_old else ExitCode.OK
     if options.as_json:
         print_json({"accounts": [status_as_json(status) for status in statuses], "exit_code": code})
     else:
-        text_output.print_status(statuses)
+        print_status(statuses)
         if too_old:
             click.secho(f"older than {max_age:g} hours", fg="red", err=True)
     return code
 
 
-@click.command()
-@account_option
-@json_option
-@click.pass_obj
-def check(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
-    """Try whether a sync can work.
-
-    Settings; the database, its place, privileges and schema; token; clock; and what the vendor's dates turn out to
-    mean, which is remembered: a change is told.
-    """
-    from etl.checks.runner import CheckResult
-    from etl.config.loader import select_accounts
-
-    code = OK
-    documents = []
-    configuration, _ = load_configuration(options)
-    for label, settings in load_all(options, configuration, select_accounts(configuration, accounts)):
-        if isinstance(settings, ConfigError):
-            checks = [CheckResult("settings", "", ConfigError(f"account {label}: {settings}"))]
-        else:
-            checks = list(_checks(options, settings, configuration.file))
-        code = most_severe([code, *(code_for_error(check.error) for check in checks if check.error)])
-        documents.append(
-            {
-                "account": label,
-                "checks": [
-                    {
-                        "name": check.name,
-                        "ok": check.error is None,
-                        "warning": check.is_warning,
-                        "message": options.redact(str(check.error or check.message)),
-                    }
-                    for check in checks
-                ],
-            }
-        )
-        if not options.as_json:
-            for check in checks:
-                if options.verbosity < 0 and check.error is None and not check.is_warning:
-                    continue
-                mark = click.style("!", fg="yellow") if check.is_warning else click.style("✓", fg="green")
-                mark = click.style("✗", fg="red") if check.error else mark
-                click.echo(f"{mark} {check.name}: {options.redact(str(check.error or check.message))}")
-    if options.as_json:
-        print_json({"accounts": documents, "exit_code": code})
-    return code
-
-
-def _checks(options: OutputOptions, settings: Settings, file: Path | None) -> Sequence[CheckResult]:
-    import tempfile
-
-    from etl.checks.filesystem import require_free_space
-    from etl.checks.runner import CheckResult, check_database, check_vendor, run_check
-    from etl.checks.vendor import COMPARED_RECORDS, check_newest
-    from etl.db.engine import new_engine
-    from etl.services.context import build_reader, open_client, utc_now
-    from etl.services.recent import fetch_newest
-
-    words = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
-    checks = [CheckResult("settings", f"{words}, {file or 'no configuration file'}")]
-    engine = new_engine(settings.database_url)
-    mounts = Path("/proc/mounts")
-    listed = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""
-    checks += check_database(engine, auto_migrate=settings.auto_migrate, mounts=listed)
-    if not any(check.error for check in checks):
-        checks.append(run_check("account", lambda: _look_at_account(engine, settings)))
-    checks.append(run_check("temporary files", lambda: require_free_space(Path(tempfile.gettempdir()))))
-    now = utc_now()
-    today = now.astimezone(settings.timezone).date()
-    try:
-        with open_client(settings, options.redact) as client:
-            recall = partial(_recall, engine, settings.account)
-            checks += check_vendor(client, build_reader(settings), now, today, recall)
-        if not any(check.name == "token" and check.error for check in checks):
-            with open_client(settings, options.redact, short_timeout=True) as client:
-                fetch = partial(fetch_newest, client, COMPARED_RECORDS, build_reader(settings))
-                checks.append(check_newest(fetch, partial(_look_up_newest, engine, settings)))
-    except ConfigError as error:
-        checks.append(CheckResult("token", "", error))
-    return checks
-
-
-def _look_up_newest(engine: Engine, settings: Settings, answer: NewestRecords) -> NewestRecord:
-    """Compare the vendor's newest records with the database."""
-    from etl.checks.vendor import COMPARED_RECORDS, NewestRecord
-    from etl.services.context import account_binding
-    from etl.services.recent import compare_newest, find_stored_account, newest_record
-
-    account = find_stored_account(engine, settings.account, account_binding(settings))
-    compared = compare_newest(engine, account, answer, COMPARED_RECORDS)
-    newest = newest_record(compared.records)
-    return NewestRecord(
-        created_at=newest.created_at if newest else None,
-        is_stored=newest is not None and newest.stored,
-        watermark=account.watermark,
-        note=compared.note,
-        rejection_reason=compared.rejected[0].reason if compared.rejected else "",
-    )
-
-
-def _look_at_account(engine: Engine, settings: Settings) -> str:
-    """Whether the database has the account, bound to the settings of today."""
-    from etl.db.bindings import require_binding
-    from etl.db.engine import database_exists, read_connection
-    from etl.db.migrate import has_current_schema
-    from etl.db.run_store import find_account
-    from etl.services.context import account_binding
-
-    if not database_exists(engine):
-        return "new; sync makes it"
-    with read_connection(engine) as connection:
-        if not has_current_schema(connection):
-            return "not looked for: the schema is not up to date"
-        require_binding(connection, settings.account, account_binding(settings))
-        known = find_account(connection, settings.account) is not None
-    return "its token, zone and form are those of its rows" if known else "new; sync makes it"
-
-
-def _recall(engine: Engine, account: str, finding: DateSemantics) -> DateSemantics | None:
-    """Remember what the vendor's dates mean, where that can be written down; what they meant before."""
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from etl.db.accounts import load_date_semantics, save_date_semantics
-    from etl.db.engine import database_exists, read_connection
-    from etl.db.migrate import has_current_schema
-
-    if not database_exists(engine):
-        return None
-    with read_connection(engine) as connection:
-        if not has_current_schema(connection):
-            return None
-        before = load_date_semantics(connection, account)
-    with suppress(SQLAlchemyError), engine.begin() as connection:
-        save_date_semantics(connection, account, finding)
-    return before
-
-
-@click.command()
-@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first complete day.")
-@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last complete day.")
+@click.command(epilog=examples("verify --since 2026-03-01", "verify --source json,csv"))
+@click.option("--since", type=DAY, metavar="DATE", help="First day; default the first complete one.")
+@click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last complete one.")
 @click.option(
-    "--source", "sources", default="json", show_default=True, metavar="json,csv", help="What to compare with."
+    "--source",
+    "sources",
+    default="json",
+    show_default=True,
+    metavar="json,csv",
+    help="Source or sources to compare.",
 )
 @account_option
 @json_option
@@ -232,16 +99,18 @@ def _recall(engine: Engine, account: str, finding: DateSemantics) -> DateSemanti
 def verify(
     options: OutputOptions, *, since: date | None, until: date | None, sources: str, accounts: tuple[str, ...]
 ) -> int:
-    """Compare the database with the vendor.
+    """Fetch days again and compare them with the database; write nothing.
 
-    Ends with 1 where there is nothing to compare: no day asked for is stored.
+    Exits with 65 if they differ, and with 1 if there is nothing to compare: no day of the range is stored.
     """
     require_ordered_range(since, until)
     names = [name.strip() for name in sources.split(",")]
     if not names or not set(names) <= {"json", "csv"}:
         raise click.UsageError("--source takes json, csv or json,csv")
-    chosen = load_settings_for(options, accounts)
-    documents = [_verify(options, one, since, until, names, alone=len(chosen) == 1) for one in chosen]
+    all_settings = load_settings_for(options, accounts)
+    documents = [
+        _verify(options, settings, since, until, names, alone=len(all_settings) == 1) for settings in all_settings
+    ]
     code: int = max(document["exit_code"] for document in documents)
     if options.as_json:
         print_json({"accounts": documents, "exit_code": code})
@@ -257,8 +126,22 @@ def _verify(
     *,
     alone: bool,
 ) -> dict[str, Any]:
-    """Compare one account's days; the answer as one JSON object."""
-    from etl.cli import text_output
+    """Compare the days of one account and print the differences.
+
+    Args:
+        options: Verbosity and format of the output.
+        settings: The settings of the account.
+        since: First day; the first complete one if None.
+        until: Last day; the last complete one if None.
+        sources: `json`, `csv` or both.
+        alone: Whether no other account is verified: errors need no label.
+
+    Returns:
+        The result as one JSON object.
+
+    Raises:
+        SourceUnavailable: The vendor did not answer for every window. The differences are printed before.
+    """
     from etl.db.bindings import require_binding
     from etl.db.engine import new_engine, read_connection, require_database
     from etl.db.errors import translate_errors
@@ -274,7 +157,7 @@ def _verify(
         open_source,
         utc_now,
     )
-    from etl.services.verify import DayDifference, plan_verify, verify_windows
+    from etl.services.verify import plan_verify, verify_windows
 
     settings.require_token()
     engine = new_engine(settings.database_url)
@@ -294,22 +177,34 @@ def _verify(
             except CheckFailedError as error:
                 if not options.as_json:
                     report_error(options, error, None if alone else settings.account)
-                return document | {"exit_code": SAYS_NO, "error": str(error)}
-        rules = build_load_policy(settings, today, full_compare=True)
+                return document | {"exit_code": ExitCode.CHECK_FAILED, "error": str(error)}
+        policy = build_load_policy(settings, today, full_compare=True)
         with open_client(settings, options.redact) as client:
             for name in sources:
-                known = AccountHistory(longest=longest)
-                source = open_source(settings, client, today=today, last=windows[-1].last, history=known)
+                history = AccountHistory(longest=longest)
+                source = open_source(settings, client, today=today, last=windows[-1].last, history=history)
                 fetch = source.fetch_json if name == "json" else source.fetch_csv
                 try:
-                    for found in verify_windows(engine, account_id, windows, fetch, rules):
-                        differences += found
+                    for window_differences in verify_windows(engine, account_id, windows, fetch, policy):
+                        differences += window_differences
                 except SourceUnavailable as error:
                     incomplete = error
-    code = LOOK if differences else OK
+    code = ExitCode.NEEDS_REVIEW if differences else ExitCode.OK
     days = sum(map(len, windows))
-    if not options.as_json and not (options.verbosity < 0 and code == OK):
-        text_output.print_differences(differences, days)
+    if not options.as_json and not (options.verbosity < 0 and code == ExitCode.OK):
+        _print_differences(differences, days)
     if incomplete is not None:
         raise incomplete
     return document | {"days": days, "exit_code": code, "error": None}
+
+
+def _print_differences(differences: Iterable[DayDifference], days: int) -> None:
+    """Print the days that differ from the vendor's, of so many that were compared."""
+    rows = [
+        (item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.surplus:,}") for item in differences
+    ]
+    if not rows:
+        click.secho(f"{days} days verified: the database equals the vendor", fg="green")
+        return
+    print_rows("Days that differ", ("day", "source", "#missing", "#different", "#surplus"), rows)
+    click.echo(f"{len(rows)} of {days} days differ; billing-etl backfill --since D --until D repairs them")

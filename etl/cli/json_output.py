@@ -1,4 +1,4 @@
-"""What --json answers: each result as one JSON object."""
+"""The JSON documents of --json."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
+    from etl.checks.runner import CheckResult
     from etl.db.accounts import Account
     from etl.ops.lateness import DelayStats, LatenessStats
     from etl.ops.status_query import AccountStatus
@@ -27,29 +28,29 @@ ONE_DAY: Final = timedelta(days=1)
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_as_json))
 
 
-def result_as_json(report: RunResult, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
-    """A run's report as one JSON object."""
-    tally, windows = report.own, report.own_windows
+def result_as_json(result: RunResult, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
+    """The result of a run as one JSON object."""
+    counts, windows = result.own, result.own_windows
     return {
-        "account": report.account,
-        "command": report.command,
-        "dry_run": report.dry_run,
+        "account": result.account,
+        "command": result.command,
+        "dry_run": result.dry_run,
         "first_day": windows[0].first if windows else None,
         "last_day": windows[-1].last if windows else None,
-        **tally.as_dict(),
-        "suspect_days": tally.suspect_days,
-        "also_fetched": [{"day": day, "suspect": day in report.also.suspect_days} for day in report.also_fetched],
-        "sources": sorted(report.sources),
-        "last_synced_date": report.watermark,
-        **summary_as_json(report.balance),
-        "seconds": round(report.seconds, 3),
+        **counts.as_dict(),
+        "suspect_days": counts.suspect_days,
+        "also_fetched": [{"day": day, "suspect": day in result.also.suspect_days} for day in result.also_fetched],
+        "sources": sorted(result.sources),
+        "last_synced_date": result.watermark,
+        **summary_as_json(result.balance),
+        "seconds": round(result.seconds, 3),
         "exit_code": exit_code,
-        "error": redact(str(report.error)) if report.error else None,
-        "retired_at": report.retired_at,
+        "error": redact(str(result.error)) if result.error else None,
+        "retired_at": result.retired_at,
     }
 
 
@@ -73,47 +74,57 @@ def status_as_json(status: AccountStatus) -> dict[str, Any]:
     }
 
 
+def check_as_json(check: CheckResult, redact: Callable[[str], str]) -> dict[str, Any]:
+    """The result of one check as one JSON object."""
+    return {
+        "name": check.name,
+        "ok": check.error is None,
+        "warning": check.is_warning,
+        "message": redact(str(check.error or check.message)),
+    }
+
+
 def _lateness_as_json(lateness: LatenessStats) -> dict[str, Any]:
-    def spread_as_json(spread: DelayStats | None) -> dict[str, Any] | None:
-        if spread is None:
+    def delays_as_json(stats: DelayStats | None) -> dict[str, Any] | None:
+        if stats is None:
             return None
-        days = {"p50_days": spread.p50, "p99_days": spread.p99, "max_days": spread.longest}
-        return {"records": spread.records, **{name: round(delay / ONE_DAY, 2) for name, delay in days.items()}}
+        delays = {"p50_days": stats.p50, "p99_days": stats.p99, "max_days": stats.longest}
+        return {"records": stats.records, **{name: round(delay / ONE_DAY, 2) for name, delay in delays.items()}}
 
     return {
-        "arrived": spread_as_json(lateness.arrived),
-        "changed": spread_as_json(lateness.changed),
+        "arrived": delays_as_json(lateness.arrived),
+        "changed": delays_as_json(lateness.changed),
         "lookback_days": lateness.lookback,
         "missed": lateness.missed,
         "lookback_needed": lateness.needed,
     }
 
 
-def summary_as_json(news: BalanceSummary | None) -> dict[str, Any]:
-    """What is to be said of a balance, as parts of a JSON object."""
+def summary_as_json(summary: BalanceSummary | None) -> dict[str, Any]:
+    """The keys of a JSON object that describe a balance."""
     return {
-        "balance": news.balance if news else None,
-        "balance_is_low": news.is_low if news else None,
-        "unexplained": [period_as_json(pair) for pair in news.unexplained] if news else [],
-        "restated": [period_as_json(pair) for pair in news.restated] if news else [],
-        "waits_for": list(news.waits_for) if news else [],
+        "balance": summary.balance if summary else None,
+        "balance_is_low": summary.is_low if summary else None,
+        "unexplained": [period_as_json(period) for period in summary.unexplained] if summary else [],
+        "restated": [period_as_json(period) for period in summary.restated] if summary else [],
+        "waits_for": list(summary.waits_for) if summary else [],
     }
 
 
-def period_as_json(pair: ReconciliationPeriod) -> dict[str, Any]:
-    """A row of the balance proof as one JSON object; one that is not certain may be charges under way."""
+def period_as_json(period: ReconciliationPeriod) -> dict[str, Any]:
+    """A row of the balance proof as one JSON object; `certain` is false where charges may be under way."""
     return {
-        "opened_at": pair.opened_at,
-        "closed_at": pair.closed_at,
-        "opening": pair.opening,
-        "charged": pair.charged,
-        "top_ups": pair.top_ups,
-        "closing": pair.closing,
-        "carried": None if pair.waits else pair.carried,
-        "restated": None if pair.waits else pair.restated,
-        "unexplained": None if pair.waits else pair.unexplained,
-        "finding": pair.finding,
-        "certain": not pair.waits and (pair.is_certain or not pair.unexplained),
+        "opened_at": period.opened_at,
+        "closed_at": period.closed_at,
+        "opening": period.opening,
+        "charged": period.charged,
+        "top_ups": period.top_ups,
+        "closing": period.closing,
+        "carried": None if period.waits else period.carried,
+        "restated": None if period.waits else period.restated,
+        "unexplained": None if period.waits else period.unexplained,
+        "finding": period.finding,
+        "certain": not period.waits and (period.is_certain or not period.unexplained),
     }
 
 
@@ -132,69 +143,70 @@ def recent_as_json(account: str, recent: RecentRecords) -> dict[str, Any]:
     return {
         "account": account,
         "records": [
-            {**one.record._asdict(), "created_at": one.created_at, "stored": one.stored} for one in recent.records
+            {**item.record._asdict(), "created_at": item.created_at, "stored": item.stored} for item in recent.records
         ],
         "missing": recent.missing,
-        "rejected": [{"reason": item.reason, "payload": item.payload} for item in recent.rejected],
+        "rejected": [{"reason": rejected.reason, "payload": rejected.payload} for rejected in recent.rejected],
         "note": recent.note or None,
     }
 
 
-def purge_as_json(purged: PurgeResult) -> dict[str, Any]:
-    """What was purged of one account, or would be, as one JSON object."""
+def purge_as_json(result: PurgeResult) -> dict[str, Any]:
+    """The months of one account that were purged, or would be, as one JSON object."""
     return {
-        "account": purged.account,
-        "before": purged.before,
-        "dry_run": purged.dry_run,
-        "months": [{"month": month, **rows._asdict()} for month, rows in purged.months.items()],
-        "unsettled": purged.still_in_lookback,
-        "kept": [{"month": month, "reason": reason} for month, reason in purged.blocked.items()],
+        "account": result.account,
+        "before": result.before,
+        "dry_run": result.dry_run,
+        "months": [{"month": month, **rows._asdict()} for month, rows in result.months.items()],
+        "unsettled": result.still_in_lookback,
+        "kept": [{"month": month, "reason": reason} for month, reason in result.blocked.items()],
     }
 
 
 def erasure_as_json(result: ErasureResult) -> dict[str, Any]:
-    """What was removed from one account as one JSON object."""
+    """The rows of one account that were erased, as one JSON object."""
     return {"account": result.account, "found": any(result.rows.values()), "rows": result.rows, "masked": result.masked}
 
 
-def export_as_json(exported: ExportResult) -> dict[str, Any]:
-    """What was exported as one JSON object."""
+def export_as_json(result: ExportResult) -> dict[str, Any]:
+    """The extent of an export as one JSON object."""
     return {
-        "rows": exported.rows,
-        "as_of": exported.selection.as_of,
-        "anonymised": exported.anonymised,
-        "unknown_days": exported.unknown_days,
-        "purged_days": exported.purged_days,
+        "rows": result.rows,
+        "as_of": result.selection.as_of,
+        "anonymised": result.anonymised,
+        "unknown_days": result.unknown_days,
+        "purged_days": result.purged_days,
     }
 
 
-def figures_as_json(figures: ReportTotals) -> dict[str, Any]:
-    """The head of a report as one JSON object; amounts are exact, as text."""
+def totals_as_json(totals: ReportTotals) -> dict[str, Any]:
+    """The totals of a report as one JSON object; amounts are strings, exact to the last digit."""
     return {
-        "since": figures.since,
-        "until": figures.until,
-        **_sum_as_json(figures.total),
-        "balance": figures.balance,
-        "closed_through": figures.closed_through,
-        "suspect_days": figures.suspect,
+        "since": totals.since,
+        "until": totals.until,
+        **_sums_as_json(totals.total),
+        "balance": totals.balance,
+        "closed_through": totals.closed_through,
+        "suspect_days": totals.suspect,
         "accounts": [
-            {"account": label, **_sum_as_json(of), "balance": figures.balances.get(label)}
-            for label, of in figures.by_account.items()
+            {"account": label, **_sums_as_json(sums), "balance": totals.balances.get(label)}
+            for label, sums in totals.by_account.items()
         ],
     }
 
 
-def _sum_as_json(of: Totals) -> dict[str, Any]:
+def _sums_as_json(sums: Totals) -> dict[str, Any]:
     return {
-        "records": of.records,
-        "delivered": of.delivered,
-        "delivery_rate": of.delivery_rate,
-        "spend": of.spend,
-        "cost_per_delivery": of.cost_per_delivery,
+        "records": sums.records,
+        "delivered": sums.delivered,
+        "delivery_rate": sums.delivery_rate,
+        "spend": sums.spend,
+        "cost_per_delivery": sums.cost_per_delivery,
     }
 
 
 def _as_json(value: Any) -> Any:
+    """Encode a value that the json module does not know."""
     if isinstance(value, datetime | date):
         return value.isoformat()
     if isinstance(value, Decimal | timedelta):

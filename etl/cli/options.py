@@ -1,28 +1,32 @@
-"""What several verbs take: days, accounts, --wait, --json; and the settings these select."""
+"""Options and parameter types that several commands share, and loading the settings of the selected accounts."""
 
 from __future__ import annotations
 
 import logging
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from etl.cli.exit_codes import OutputOptions
-from etl.config.schema import RunSettings, Settings, parse_day
+from etl.cli.output import OutputOptions
+from etl.config.schema import RunSettings, Settings
+from etl.config.validators import parse_day
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from etl.config.loader import Configuration
+    from etl.config.sources import Configuration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+SEVERAL_ACCOUNTS: Final = "several accounts are configured; name one with --account"
+_AMOUNT: Final = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
 
 
-class _Day(click.ParamType[date]):
-    """A date as the contract writes it."""
+class _DayType(click.ParamType[date]):
+    """A date as YYYY-MM-DD."""
 
     name = "date"
 
@@ -33,31 +37,31 @@ class _Day(click.ParamType[date]):
             self.fail(f"{value!r} must be {error}", param, ctx)
 
 
-class _Moment(click.ParamType[date | datetime]):
-    """A day, or a time with its offset."""
+class _TimestampType(click.ParamType[date | datetime]):
+    """A date, or a timestamp with its UTC offset."""
 
     name = "date or time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date | datetime:
         try:
-            return parse_day(value) if len(value) == len("2026-01-31") else _parse_moment(value)
+            return parse_day(value) if len(value) == len("2026-01-31") else _parse_timestamp(value)
         except ValueError as error:
             self.fail(f"{value!r} must be {error}", param, ctx)
 
 
-def _parse_moment(text: str) -> datetime:
-    must = "a date like 2026-01-31, or a time with its offset like 2026-01-31T18:00+03:00"
+def _parse_timestamp(text: str) -> datetime:
+    expected = "a date like 2026-01-31, or a time with its offset like 2026-01-31T18:00+03:00"
     try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:
-            return moment.astimezone(UTC)
+        timestamp = datetime.fromisoformat(text)
+        if timestamp.tzinfo is not None:
+            return timestamp.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(must) from None
-    raise ValueError(must)
+        raise ValueError(expected) from None
+    raise ValueError(expected)
 
 
-class _Amount(click.ParamType[Decimal]):
-    """Money as the database keeps it, above zero."""
+class _AmountType(click.ParamType[Decimal]):
+    """A positive amount of money that fits NUMERIC(18,6)."""
 
     name = "amount"
 
@@ -66,42 +70,51 @@ class _Amount(click.ParamType[Decimal]):
             return value
         amount = Decimal(value) if _AMOUNT.fullmatch(value) else Decimal(0)
         if not amount:
-            must = "an amount above zero of at most twelve digits and six decimal places, like 500 or 499.90"
-            self.fail(f"{value!r} must be {must}", param, ctx)
+            expected = "an amount above zero of at most twelve digits and six decimal places, like 500 or 499.90"
+            self.fail(f"{value!r} must be {expected}", param, ctx)
         return amount
 
 
-_AMOUNT: Final = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
-DAY, MOMENT, AMOUNT = _Day(), _Moment(), _Amount()
-"""A date, a date or a time, and money: types for options."""
+DAY, TIMESTAMP, AMOUNT = _DayType(), _TimestampType(), _AmountType()
+
+
+def examples(*commands: str) -> str:
+    """The epilog of a command's help, with line breaks that click keeps."""
+    lines = ["\b", "Examples:" if len(commands) > 1 else "Example:"]
+    return "\n".join(lines + [f"  billing-etl {command}" for command in commands])
 
 
 def json_option(command: Command) -> Command:
-    """Add --json, which the whole program looks at: errors are then JSON too."""
+    """Add --json; sets `OutputOptions.as_json`."""
 
-    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's
+    def set_as_json(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - the signature of a click callback
         context.ensure_object(OutputOptions).as_json = value
 
-    help_text = "Answer with one JSON document on stdout."
-    return click.option("--json", is_flag=True, expose_value=False, callback=remember, help=help_text)(command)
+    help_text = "Print one JSON document on stdout."
+    return click.option("--json", is_flag=True, expose_value=False, callback=set_as_json, help=help_text)(command)
 
 
 def account_option(command: Command) -> Command:
-    """Add --account."""
+    """Add --account; the labels are passed as `accounts`."""
     return click.option(
-        "--account", "accounts", multiple=True, metavar="A", help="Only this account; may be repeated."
+        "--account",
+        "accounts",
+        multiple=True,
+        metavar="LABEL",
+        help="Account label; may be repeated.",
     )(command)
 
 
 def wait_option(command: Command) -> Command:
     """Add --wait."""
-    help_text = "Wait so long for another run of the account."
+    help_text = "Seconds to wait for the lock of another run."
     return click.option("--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help=help_text)(command)
 
 
 def load_configuration(options: OutputOptions) -> tuple[Configuration, RunSettings]:
-    """All that is configured; from here on logs are as it says, and its secrets are hidden."""
-    from etl.config.loader import load_run_settings, read_configuration
+    """Read the configuration, apply its log format and redact the secrets of the run."""
+    from etl.config.loader import load_run_settings
+    from etl.config.sources import read_configuration
 
     configuration = read_configuration(options.config)
     run_settings = load_run_settings(configuration)
@@ -115,7 +128,7 @@ def load_configuration(options: OutputOptions) -> tuple[Configuration, RunSettin
 def load_all(
     options: OutputOptions, configuration: Configuration, labels: Iterable[str | None]
 ) -> list[tuple[str, Settings | ConfigError]]:
-    """What each account is called, and its settings or what is wrong with them; secrets are hidden from here on."""
+    """The label of each account with its settings or the error in them; log warnings, redact the secrets."""
     from etl.config.loader import default_label, load_account, warn_duplicate_tokens
 
     loaded: list[tuple[str, Settings | ConfigError]] = []
@@ -126,18 +139,18 @@ def load_all(
             loaded.append((settings.account, settings))
         except ConfigError as error:
             loaded.append((label or default_label(configuration), error))
-    good = [settings for _, settings in loaded if isinstance(settings, Settings)]
-    sentences = [sentence for settings in good for sentence in settings.warnings] + warn_duplicate_tokens(good)
-    for sentence in dict.fromkeys(sentences):
-        logging.getLogger("etl").warning("%s", sentence)
+    valid = [settings for _, settings in loaded if isinstance(settings, Settings)]
+    warnings = [warning for settings in valid for warning in settings.warnings] + warn_duplicate_tokens(valid)
+    for warning in dict.fromkeys(warnings):
+        logging.getLogger("etl").warning("%s", warning)
     return loaded
 
 
 def load_settings_for(options: OutputOptions, accounts: tuple[str, ...]) -> list[Settings]:
-    """The settings of the accounts wanted; from here on their secrets are hidden wherever text comes out.
+    """The settings of the accounts, or of all that are configured; redact their secrets.
 
     Raises:
-        ConfigError: Those of any of them are wrong.
+        ConfigError: A setting of any of these accounts is missing or wrong.
     """
     from etl.config.loader import select_accounts
 
@@ -150,7 +163,32 @@ def load_settings_for(options: OutputOptions, accounts: tuple[str, ...]) -> list
     return all_settings
 
 
+def load_settings_with_token(options: OutputOptions, accounts: tuple[str, ...]) -> Settings:
+    """The settings of the only account that is configured or selected.
+
+    Raises:
+        click.UsageError: There are several.
+        ConfigError: A setting is missing or wrong, or there is no token.
+    """
+    all_settings = load_settings_for(options, accounts)
+    if len(all_settings) > 1:
+        raise click.UsageError(SEVERAL_ACCOUNTS)
+    all_settings[0].require_token()
+    return all_settings[0]
+
+
+def load_settings_by_label(options: OutputOptions, labels: tuple[str, ...]) -> list[Settings]:
+    """The settings of the accounts, configured or not, or of all that are configured.
+
+    An account may be in the database only: retired, or already renamed in the configuration. It gets the settings of
+    the first configured account, under its own label.
+    """
+    configured = load_settings_for(options, ())
+    by_label = {settings.account: settings for settings in configured}
+    return [by_label.get(label) or replace(configured[0], account=label) for label in labels] or configured
+
+
 def require_ordered_range(since: date | None, until: date | None) -> None:
-    """Raises click.UsageError when a range ends before it begins."""
+    """Raise click.UsageError if a range ends before it starts."""
     if since and until and since > until:
         raise click.UsageError(f"--since {since} lies after --until {until}")

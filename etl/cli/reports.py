@@ -1,4 +1,4 @@
-"""The verbs for finance and BI: export, report, dashboard, numbering."""
+"""Commands for finance and BI: export, report, dashboard, numbering."""
 
 from __future__ import annotations
 
@@ -7,29 +7,42 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
-from etl.cli.exit_codes import OK, OutputOptions
-from etl.cli.json_output import export_as_json, figures_as_json, print_json
-from etl.cli.options import DAY, MOMENT, account_option, json_option, load_settings_for, require_ordered_range
+from etl.cli.exit_codes import ExitCode
+from etl.cli.json_output import export_as_json, print_json, totals_as_json
+from etl.cli.options import (
+    DAY,
+    TIMESTAMP,
+    account_option,
+    examples,
+    json_option,
+    load_settings_for,
+    require_ordered_range,
+)
+from etl.cli.output import OutputOptions
 from etl.errors import ConfigError
 
+if TYPE_CHECKING:
+    from etl.reports.export import ExportResult
+    from etl.services.numbering import ImportResult
 
-@click.command()
+
+@click.command(epilog=examples("export --out billing.csv", "export --out 2026.parquet --since 2026-01-01 --anonymise"))
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     required=True,
     metavar="FILE",
-    help="Ends with .csv or .parquet; - is CSV on stdout.",
+    help="File that ends with .csv or .parquet; - for CSV on stdout.",
 )
-@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
-@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
+@click.option("--since", type=DAY, metavar="DATE", help="First day; default the first stored one.")
+@click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last stored one.")
 @account_option
-@click.option("--as-of", type=MOMENT, metavar="D", help="As it was known at the end of that day, or at that time.")
-@click.option("--anonymise", is_flag=True, help="Pseudonyms for phones, no codes, no numbers in texts.")
+@click.option("--as-of", type=TIMESTAMP, metavar="TIME", help="State at the end of this day, or at this time.")
+@click.option("--anonymise", is_flag=True, help="Replace phones by pseudonyms; leave out codes and numbers in texts.")
 @json_option
 @click.pass_obj
 def export(
@@ -42,9 +55,8 @@ def export(
     as_of: date | datetime | None,
     anonymise: bool,
 ) -> int:
-    """Write the billing view to a file."""
+    """Write the billing view to a CSV or Parquet file."""
     from etl.atomic_file import atomic_write
-    from etl.cli import text_output
     from etl.db.engine import new_engine
     from etl.reports.export import FORMATS, export_records, writer_for
     from etl.reports.query import ExportFilter
@@ -64,7 +76,7 @@ def export(
     output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
     if not to_stdout:
         output = atomic_write(out)
-    exported = export_records(
+    result = export_records(
         new_engine(all_settings[0].database_url),
         ExportFilter(accounts, since, until, as_of),
         writer_for(out.suffix.lower()),
@@ -72,34 +84,42 @@ def export(
         zone=zone,
         anonymise=anonymise,
     )
-    if exported.unknown_days:
-        click.echo(text_output.render_incomplete_days(exported.unknown_days), err=True)
-    if exported.purged_days:
-        click.echo(text_output.render_purged_days(exported.purged_days), err=True)
+    _warn_missing_days(result)
     if options.as_json:
-        print_json({"path": str(out), **export_as_json(exported), "exit_code": OK})
+        print_json({"path": str(out), **export_as_json(result), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        click.echo(f"{out}: {exported.rows:,} records", err=to_stdout)
-    return OK
+        click.echo(f"{out}: {result.rows:,} records", err=to_stdout)
+    return ExitCode.OK
 
 
-@click.command()
+def _warn_missing_days(result: ExportResult) -> None:
+    """Report on stderr how many days an export lacks, and why."""
+    if count := result.unknown_days:
+        days = "1 day was" if count == 1 else f"{count:,} days were"
+        reason = "the records of such a day at that time are not stored"
+        click.echo(f"{days} not complete at that time, and left out: {reason}", err=True)
+    if count := result.purged_days:
+        days = "1 day" if count == 1 else f"{count:,} days"
+        click.echo(f"the records of {days} were purged, and are missing", err=True)
+
+
+@click.command(epilog=examples("report --out march.html --since 2026-03-01 --until 2026-03-31"))
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     required=True,
     metavar="FILE.html",
-    help="- is stdout.",
+    help="File to write; - for stdout.",
 )
-@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the first day.")
-@click.option("--until", type=DAY, metavar="D", help="End here instead of with the last day.")
+@click.option("--since", type=DAY, metavar="DATE", help="First day; default the first stored one.")
+@click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last stored one.")
 @account_option
 @json_option
 @click.pass_obj
 def report(
     options: OutputOptions, *, out: Path, since: date | None, until: date | None, accounts: tuple[str, ...]
 ) -> int:
-    """Write one HTML page with the figures, charts and tables, for a browser without a network."""
+    """Write one HTML page with totals, charts and tables; it needs no network."""
     from etl.atomic_file import atomic_write
     from etl.db.engine import new_engine
     from etl.reports.html.report import load_vega_bundle, write_report
@@ -116,7 +136,7 @@ def report(
     output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
     if not to_stdout:
         output = atomic_write(out)
-    figures = write_report(
+    totals = write_report(
         new_engine(settings.database_url),
         ExportFilter(accounts, since, until),
         load_vega_bundle(),
@@ -124,52 +144,69 @@ def report(
         now=utc_now().astimezone(settings.timezone),
     )
     if options.as_json:
-        print_json({"path": str(out), **figures_as_json(figures), "exit_code": OK})
+        print_json({"path": str(out), **totals_as_json(totals), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        click.echo(f"{out}: {figures.total.records:,} charges", err=to_stdout)
-    return OK
+        click.echo(f"{out}: {totals.total.records:,} charges", err=to_stdout)
+    return ExitCode.OK
 
 
 @click.group()
 def numbering() -> None:
-    """The numbering plan: which operator and region a number was given to."""
+    """The numbering plan: operator and region of phone numbers."""
 
 
-@numbering.command("import")
+@numbering.command("import", epilog=examples("numbering import DEF-9xx.csv ABC-4xx.csv"))
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @json_option
 @click.pass_obj
 def import_numbering(options: OutputOptions, *, files: tuple[Path, ...]) -> int:
-    """Take in files of the numbering plan (ABC-3xx, ABC-4xx, ABC-8xx, DEF-9xx).
+    """Import files of the numbering plan (ABC-3xx, ABC-4xx, ABC-8xx, DEF-9xx).
 
-    They replace all that stood there of codes with the same first digits; the rest stays.
+    They replace the stored ranges of codes with the same first digit; other ranges are kept.
     """
-    from etl.cli import text_output
     from etl.services.numbering import import_plan
 
-    imported = import_plan(load_settings_for(options, ())[0], files)
+    result = import_plan(load_settings_for(options, ())[0], files)
     if options.as_json:
-        print_json({**asdict(imported), "exit_code": OK})
+        print_json({**asdict(result), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        text_output.print_import(imported)
-    return OK
+        _print_import(result)
+    return ExitCode.OK
 
 
-@click.command()
-@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="0 for any that is free.")
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="H", help="The address to serve at.")
-@click.option("--to-anyone", is_flag=True, help="Needed for a --host that other machines reach: there is no password.")
+def _print_import(result: ImportResult) -> None:
+    """Print how many ranges each file has, and how many rows were replaced."""
+    for name, ranges in result.files.items():
+        click.echo(f"{name}: {ranges:,} ranges")
+    click.echo(
+        f"{', '.join(result.codes)}: {result.numbers:,} numbers with an operator; {result.rows:,} rows replaced "
+        f"{result.replaced:,}"
+    )
+    if result.overlapping:
+        click.secho(f"  {result.overlapping:,} ranges lost numbers to narrower or equal ones", fg="yellow")
+
+
+@click.command(epilog=examples("dashboard", "dashboard --port 9000 --snapshot figures.db"))
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8001,
+    show_default=True,
+    help="Port to listen on; 0 for any free port.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to listen on.")
+@click.option("--to-anyone", is_flag=True, help="Required for a --host that others can reach: there is no password.")
 @click.option(
     "--snapshot",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Copy the figures to this SQLite file first, and serve that.",
+    help="Copy the data to this SQLite file, and serve the copy.",
 )
 @click.pass_obj
 def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, snapshot: Path | None) -> int:
-    """Serve the charts, with filters for account and days, until a signal comes.
+    """Serve charts with filters for account and days, until Ctrl+C or SIGTERM.
 
-    An SQLite database is read as it is at any time; of another one the figures are copied when the dashboard starts.
+    An SQLite database is read live; the data of other databases are copied when the dashboard starts.
     """
     from tempfile import TemporaryDirectory
 
@@ -179,15 +216,15 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
 
     if not is_loopback(host) and not to_anyone:
-        raise click.UsageError(f"--host {host} lets other machines see the figures without a password; add --to-anyone")
+        raise click.UsageError(f"--host {host} lets other machines see the data without a password; add --to-anyone")
     if snapshot and snapshot.exists() and not is_snapshot(snapshot):
-        raise ConfigError(f"--snapshot {str(snapshot)!r} is there, and is no snapshot; name another file")
+        raise ConfigError(f"--snapshot {str(snapshot)!r} exists and is not a snapshot; name another file")
     require_libraries()
     engine = new_engine(load_settings_for(options, ())[0].database_url)
     require_views(engine)
     live = None if snapshot else sqlite_path(engine.url)
     with ExitStack() as stack:
-        door = stack.enter_context(bind(host, port))
+        listener = stack.enter_context(bind(host, port))
         if live:
             path = live
         elif snapshot:
@@ -199,8 +236,8 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
             create_snapshot(engine, path)
         application = open_dashboard(path, at_rest=not live)
         if options.verbosity >= 0:
-            click.echo(f"dashboard: {url_of(door)} (Ctrl+C ends it)")
+            click.echo(f"dashboard: {url_of(listener)} (Ctrl+C ends it)")
             if not live:
-                click.echo("figures:   as of now; start it again for newer ones")
-        serve(application, door)
-    return OK
+                click.echo("data:      as of now; restart for newer data")
+        serve(application, listener)
+    return ExitCode.OK

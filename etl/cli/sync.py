@@ -1,4 +1,4 @@
-"""The verbs that bring records: sync, backfill, accept."""
+"""Commands that load records: sync, backfill, accept."""
 
 from __future__ import annotations
 
@@ -12,27 +12,22 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from etl.cli.exit_codes import (
-    BUG,
-    OK,
-    OutputOptions,
-    code_for_exception,
-    code_for_result,
-    discard_stdout,
-    internal_error,
-    most_severe,
-    report_error,
-)
+from etl.cli.exit_codes import ExitCode, code_for_exception, code_for_result, most_severe
 from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import (
     DAY,
+    SEVERAL_ACCOUNTS,
     account_option,
+    examples,
     json_option,
     load_all,
     load_configuration,
     require_ordered_range,
     wait_option,
 )
+from etl.cli.output import OutputOptions, discard_stdout, internal_error, report_error
+from etl.cli.progress import progress_listener
+from etl.cli.text_output import print_result, render_summary
 from etl.config.schema import Settings
 from etl.errors import BillingError, ConfigError, Interrupted
 from etl.log import log_context
@@ -43,7 +38,7 @@ if TYPE_CHECKING:
     from etl.services.run import RunRequest, RunResult
 
 INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
-"""Seconds that a stopped program may take to say so: in five it has to be gone."""
+"""For the last heartbeat of an interrupted run: the process has to end within five seconds."""
 log = logging.getLogger(__name__)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -54,16 +49,16 @@ def metrics_file_option(command: Command) -> Command:
         "--metrics-file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Write figures for Prometheus there, instead of to BILLING_METRICS_FILE.",
+        help="Write metrics for Prometheus to this file; overrides BILLING_METRICS_FILE.",
     )(command)
 
 
-@click.command()
-@click.option("--since", type=DAY, metavar="D", help="Begin here instead of with the lookback.")
-@click.option("--until", type=DAY, metavar="D", help="End here instead of today.")
-@click.option("--deep", is_flag=True, help="Compare every stored day that the vendor still serves.")
+@click.command(epilog=examples("sync", "sync --since 2026-03-01 --until 2026-03-10", "sync --deep --account shop"))
+@click.option("--since", type=DAY, metavar="DATE", help="First day; default the start of the lookback.")
+@click.option("--until", type=DAY, metavar="DATE", help="Last day; default today.")
+@click.option("--deep", is_flag=True, help="Fetch and compare every stored day that the vendor still has.")
 @account_option
-@click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Fetch and compare, but write nothing.")
 @wait_option
 @metrics_file_option
 @json_option
@@ -79,25 +74,25 @@ def sync(
     wait: float,
     metrics_file: Path | None,
 ) -> int:
-    """The nightly job: fetch every day up to today.
+    """Fetch every day up to today: the nightly job.
 
-    The last days that are complete already (BILLING_LOOKBACK_DAYS) are fetched again, for what came late; with --deep
-    all stored days, for what came later still.
+    The last complete days (BILLING_LOOKBACK_DAYS) are fetched again, for late records and corrections; with --deep, all
+    stored days.
     """
     from etl.services.run import RunRequest
 
     require_ordered_range(since, until)
     if deep and (since or until):
         raise click.UsageError("--deep takes every day: leave --since and --until out")
-    order = RunRequest("sync", since, until, dry_run, wait, deep, explicit_account=bool(accounts))
-    return run_accounts(options, order, accounts, metrics_file)
+    request = RunRequest("sync", since, until, dry_run, wait, deep, explicit_account=bool(accounts))
+    return run_accounts(options, request, accounts, metrics_file)
 
 
-@click.command()
-@click.option("--since", type=DAY, metavar="D", required=True)
-@click.option("--until", type=DAY, metavar="D", required=True)
+@click.command(epilog=examples("backfill --since 2026-01-01 --until 2026-01-31"))
+@click.option("--since", type=DAY, metavar="DATE", required=True, help="First day.")
+@click.option("--until", type=DAY, metavar="DATE", required=True, help="Last day.")
 @account_option
-@click.option("--dry-run", is_flag=True, help="Fetch and compare; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Fetch and compare, but write nothing.")
 @wait_option
 @metrics_file_option
 @json_option
@@ -112,21 +107,20 @@ def backfill(
     wait: float,
     metrics_file: Path | None,
 ) -> int:
-    """Fetch a past range again, and mend it."""
+    """Fetch a past range again, and repair it.
+
+    Stored records are compared one by one, so that it repairs every difference found by verify.
+    """
     from etl.services.run import RunRequest
 
     require_ordered_range(since, until)
-    return run_accounts(
-        options,
-        RunRequest("backfill", since, until, dry_run, wait, explicit_account=bool(accounts)),
-        accounts,
-        metrics_file,
-    )
+    request = RunRequest("backfill", since, until, dry_run, wait, explicit_account=bool(accounts))
+    return run_accounts(options, request, accounts, metrics_file)
 
 
-@click.command()
+@click.command(epilog=examples("accept 2026-03-09"))
 @click.argument("day", type=DAY)
-@click.option("--even-if-not-suspect", is_flag=True, help="Take any day, however much of it is gone.")
+@click.option("--even-if-not-suspect", is_flag=True, help="Accept a day that is not suspect, too.")
 @account_option
 @wait_option
 @json_option
@@ -134,29 +128,39 @@ def backfill(
 def accept(
     options: OutputOptions, *, day: date, even_if_not_suspect: bool, accounts: tuple[str, ...], wait: float
 ) -> int:
-    """Take a suspect day as the vendor has it now."""
+    """Fetch a suspect day and store it as the vendor has it now."""
     from etl.services.run import RunRequest
 
     configuration, _ = load_configuration(options)
     if len(accounts) != 1 and len({*accounts} or configuration.labels) > 1:
-        raise click.UsageError("several accounts are configured; name one with --account")
-    order = RunRequest("accept", day, day, wait=wait, even_if_not_suspect=even_if_not_suspect)
-    return run_accounts(options, order, accounts)
+        raise click.UsageError(SEVERAL_ACCOUNTS)
+    request = RunRequest("accept", day, day, wait=wait, even_if_not_suspect=even_if_not_suspect)
+    return run_accounts(options, request, accounts)
 
 
 @dataclass(frozen=True, slots=True)
 class AccountOutcome:
-    """How one account's run ended; the settings are None where they were wrong."""
+    """The outcome of one account's run; `settings` is None where they are wrong."""
 
     settings: Settings | None
-    report: RunResult
+    result: RunResult
     exit_code: int
 
 
 def run_accounts(
-    options: OutputOptions, order: RunRequest, accounts: tuple[str, ...], metrics_file: Path | None = None
+    options: OutputOptions, request: RunRequest, accounts: tuple[str, ...], metrics_file: Path | None = None
 ) -> int:
-    """One run an account, one after another, watched from outside; the worst exit code is the program's."""
+    """Run the accounts one after another, report to monitoring, and print the results with --json.
+
+    Args:
+        options: Verbosity and format of the output.
+        request: The kind of run and its days.
+        accounts: Labels; all that are configured if empty.
+        metrics_file: Instead of BILLING_METRICS_FILE.
+
+    Returns:
+        The most severe exit code of the accounts.
+    """
     import uuid
 
     from etl.config.loader import select_accounts
@@ -164,94 +168,106 @@ def run_accounts(
 
     configuration, run_settings = load_configuration(options)
     labels = select_accounts(configuration, accounts)
-    chosen = load_all(options, configuration, labels)
-    _require_begun(order, chosen)
-    # Neither a rehearsal nor what a person does about one day says anything of the nights.
-    watched = order.command in {"sync", "backfill"} and not order.dry_run
+    selected = load_all(options, configuration, labels)
+    _require_past(request, selected)
+    # Dry runs and `accept` do not report to monitoring: they say nothing about the nightly job.
+    monitored = request.command in {"sync", "backfill"} and not request.dry_run
     run_id = str(uuid.uuid4())
-    heartbeat = Heartbeat(run_settings.heartbeat_url if watched else None, run_id, options.redact)
+    heartbeat = Heartbeat(run_settings.heartbeat_url if monitored else None, run_id, options.redact)
     outcomes: list[AccountOutcome] = []
     with log_context(run_id=run_id):
         heartbeat.start()
-        code, patience = BUG, TIMEOUT_SECONDS
+        code: int = ExitCode.SOFTWARE
+        timeout = TIMEOUT_SECONDS
         try:
-            for label, settings in chosen:
+            for label, settings in selected:
                 with log_context(account=label):
-                    run_account(options, order, label, settings, outcomes, alone=len(chosen) == 1)
+                    run_account(options, request, label, settings, outcomes, alone=len(selected) == 1)
             code = most_severe(outcome.exit_code for outcome in outcomes)
         except Interrupted as stopped:
-            code, patience = code_for_exception(stopped), INTERRUPTED_TIMEOUT_SECONDS
+            code, timeout = code_for_exception(stopped), INTERRUPTED_TIMEOUT_SECONDS
             raise
         finally:
-            if watched and (path := metrics_file or run_settings.metrics_file):
+            if monitored and (path := metrics_file or run_settings.metrics_file):
                 try:
                     _write_metrics(path, outcomes, all_there_are=len(labels) == len(configuration.labels))
-                except Exception as error:  # noqa: BLE001 - the figures are not what the run is for
-                    log.warning("the metrics stay as they were: %s", type(error).__name__)
-            heartbeat.finish(code, _summary(outcomes, code), patience=patience)
+                except Exception as error:  # noqa: BLE001 - metrics must not fail a run
+                    log.warning("the metrics file is not updated: %s", type(error).__name__)
+            heartbeat.finish(code, _summary(outcomes, code), patience=timeout)
     if options.as_json:
-        documents = [result_as_json(outcome.report, outcome.exit_code, options.redact) for outcome in outcomes]
+        documents = [result_as_json(outcome.result, outcome.exit_code, options.redact) for outcome in outcomes]
         print_json({"accounts": documents, "exit_code": code})
     return code
 
 
 def run_account(
     options: OutputOptions,
-    order: RunRequest,
+    request: RunRequest,
     label: str,
     settings: Settings | ConfigError,
     outcomes: list[AccountOutcome],
     *,
     alone: bool,
 ) -> None:
-    """The run of one account; whatever it meets, the next one has its turn, unless a signal stops all."""
-    from etl.cli import text_output
+    """Run one account, append its outcome to `outcomes` and print the result.
+
+    Errors do not leave this function, so that the next account has its run; only Interrupted does.
+
+    Args:
+        options: Verbosity and format of the output.
+        request: The kind of run and its days.
+        label: The account's label.
+        settings: The account's settings, or the error in them.
+        outcomes: Receives the outcome of this run.
+        alone: Whether there is no other account: errors need no label.
+    """
     from etl.services.run import RunResult
     from etl.services.sync import run_sync
 
     quiet = options.verbosity < 0
-    known = None
-    report = RunResult(label, order.command, order.dry_run)
+    valid_settings = None
+    result = RunResult(label, request.command, request.dry_run)
     try:
         if isinstance(settings, ConfigError):
             raise settings
-        known = settings
-        _require_start(settings)
-        with text_output.progress_listener(quiet=quiet or options.as_json, as_log=options.log_only) as watcher:
-            report = run_sync(settings, order, watcher, redact=options.redact, exit_code_of=code_for_result)
+        valid_settings = settings
+        _require_past_start(settings)
+        with progress_listener(quiet=quiet or options.as_json, as_log=options.log_only) as listener:
+            result = run_sync(settings, request, listener, redact=options.redact, exit_code_of=code_for_result)
     except BillingError as error:
-        report.error = error
+        result.error = error
     except Interrupted as stopped:
-        outcomes.append(AccountOutcome(known, report, code_for_exception(stopped)))
+        outcomes.append(AccountOutcome(valid_settings, result, code_for_exception(stopped)))
         raise
-    except Exception as error:  # noqa: BLE001 - a bug that one account brings out must not keep the others
-        report.error = internal_error(error, options)
-    code = code_for_result(report)
-    outcomes.append(AccountOutcome(known, report, code))
-    warned = report.balance is not None and report.balance.needs_attention
-    if not options.as_json and (report.windows or not report.error) and not (quiet and code == OK and not warned):
+    except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
+        result.error = internal_error(error, options)
+    code = code_for_result(result)
+    outcomes.append(AccountOutcome(valid_settings, result, code))
+    has_warning = result.balance is not None and result.balance.needs_attention
+    silent = quiet and code == ExitCode.OK and not has_warning
+    if not options.as_json and (result.windows or not result.error) and not silent:
         try:
-            text_output.print_result(report)
+            print_result(result)
         except BrokenPipeError:
-            discard_stdout()  # the next accounts have their turn all the same
-    if report.error:
-        report_error(options, report.error, None if alone else label)
+            discard_stdout()  # the remaining accounts still run
+    if result.error:
+        report_error(options, result.error, None if alone else label)
 
 
-def _require_begun(order: RunRequest, chosen: Sequence[tuple[str, Settings | ConfigError]]) -> None:
-    """Raises click.UsageError when the days asked for have not begun where an account is."""
+def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | ConfigError]]) -> None:
+    """Raise click.UsageError if the range starts in the future, in the time zone of an account."""
     from etl.services.context import utc_now
 
-    for _, settings in chosen:
-        if isinstance(settings, ConfigError) or order.since is None:
+    for _, settings in selected:
+        if isinstance(settings, ConfigError) or request.since is None:
             continue
         today = utc_now().astimezone(settings.timezone).date()
-        if order.since > today:
-            raise click.UsageError(f"{order.since} lies in the future: today is {today} in {settings.timezone.key}")
+        if request.since > today:
+            raise click.UsageError(f"{request.since} lies in the future: today is {today} in {settings.timezone.key}")
 
 
-def _require_start(settings: Settings) -> None:
-    """Raises ConfigError when an account is to begin in the future."""
+def _require_past_start(settings: Settings) -> None:
+    """Raise ConfigError if BILLING_START_DATE lies in the future."""
     from etl.services.context import utc_now
 
     today = utc_now().astimezone(settings.timezone).date()
@@ -262,20 +278,24 @@ def _require_start(settings: Settings) -> None:
 
 
 def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:
-    """What the heartbeat tells people: a line or two an account."""
-    from etl.cli import text_output
-
+    """The text of the last heartbeat: one or two lines per account."""
     lines = []
     for outcome in outcomes:
-        if outcome.report.windows or not outcome.report.error:
-            lines.append(text_output.render_summary(outcome.report))
-        if outcome.report.error:
-            lines.append(f"{outcome.report.account}: exit code {outcome.exit_code}: {outcome.report.error}")
+        if outcome.result.windows or not outcome.result.error:
+            lines.append(render_summary(outcome.result))
+        if outcome.result.error:
+            lines.append(f"{outcome.result.account}: exit code {outcome.exit_code}: {outcome.result.error}")
     return "\n".join([*lines, f"exit code {code}"])
 
 
 def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_are: bool) -> None:
-    """The metrics of these runs; how the accounts stand is asked of each database once, while it answers."""
+    """Write the metrics of these runs, and the gauges of their accounts from each database that answers.
+
+    Args:
+        path: The file.
+        outcomes: Of the accounts that ran.
+        all_there_are: Whether these are all configured accounts; otherwise the samples of other accounts are kept.
+    """
     from etl.db.engine import database_exists, new_engine, read_connection
     from etl.db.errors import translate_errors
     from etl.errors import DatabaseError
@@ -287,20 +307,20 @@ def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_
     for outcome in outcomes:
         if outcome.settings is not None:
             by_database.setdefault(outcome.settings.database_url, []).append(outcome)
-    standings: dict[str, AccountGauges] = {}
+    gauges: dict[str, AccountGauges] = {}
     for url, group in by_database.items():
-        # One that failed all of them is not waited for once more.
-        if all(isinstance(outcome.report.error, DatabaseError) for outcome in group):
+        # A database that failed in every run is not tried again: its timeout would delay the exit.
+        if all(isinstance(outcome.result.error, DatabaseError) for outcome in group):
             continue
         with suppress(BillingError), translate_errors():
             engine = new_engine(url)
             if database_exists(engine):
                 with read_connection(engine) as connection:
-                    standings |= load_gauges(connection, [outcome.report.account for outcome in group], now)
-    ended = [
-        RunOutcome(report.account, outcome.exit_code, report.seconds, report.tally, standings.get(report.account))
+                    gauges |= load_gauges(connection, [outcome.result.account for outcome in group], now)
+    runs = [
+        RunOutcome(result.account, outcome.exit_code, result.seconds, result.tally, gauges.get(result.account))
         for outcome in outcomes
-        for report in [outcome.report]
-        if report.retired_at is None  # nobody is to be told how late it is
+        for result in [outcome.result]
+        if result.retired_at is None  # a retired account has no lateness to alert on
     ]
-    write_metrics(path, ended, now, all_there_are=all_there_are)
+    write_metrics(path, runs, now, all_there_are=all_there_are)

@@ -1,27 +1,28 @@
-"""The verbs that show what the vendor has now: recent, auth-status."""
+"""Commands that show the vendor's current data: recent, auth-status."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from etl.cli.exit_codes import OK, OutputOptions
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, recent_as_json
-from etl.cli.options import account_option, json_option, load_settings_for
-from etl.config.schema import Settings
+from etl.cli.options import account_option, examples, json_option, load_settings_with_token
+from etl.cli.output import OutputOptions
+from etl.cli.tables import print_rows, render_money
 from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordError, VendorError
 
 if TYPE_CHECKING:
     from etl.services.recent import RecentRecords
 
-MAX_RECORDS = 100
-"""Source: the vendor's reference, `get_billing_record`."""
+MAX_RECORDS: Final = 100
+"""Records in one answer. Source: the vendor's reference, `get_billing_record`."""
 
 
-class _RecordId(click.ParamType[str]):
-    """The id of an authorisation."""
+class _RecordIdType(click.ParamType[str]):
+    """The vendor's id of an authorisation."""
 
     name = "id"
 
@@ -33,7 +34,7 @@ class _RecordId(click.ParamType[str]):
         return str(value)
 
 
-@click.command()
+@click.command(epilog=examples("recent", "recent 100"))
 @click.argument("count", metavar="[N]", type=click.IntRange(1, MAX_RECORDS), default=20)
 @account_option
 @json_option
@@ -41,13 +42,14 @@ class _RecordId(click.ParamType[str]):
 def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> int:
     """Show the vendor's last N records, and whether each is in the database.
 
-    The newest first; 20 unless N is given, 100 at the most. Phones and codes are shown as the account stores them.
+    Shows the newest record first; N is 20 unless given, and at most 100. Phones and codes are shown as the account
+    stores them.
     """
     from etl.db.engine import new_engine
     from etl.services.context import account_binding, build_reader, open_client
     from etl.services.recent import compare_newest, fetch_newest, find_stored_account
 
-    settings = _settings_of_one(options, accounts)
+    settings = load_settings_with_token(options, accounts)
     engine = new_engine(settings.database_url)
     account = find_stored_account(engine, settings.account, account_binding(settings))
     try:
@@ -57,29 +59,29 @@ def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> 
         raise
     except VendorError as error:
         raise SourceUnavailable(f"the newest records cannot be fetched: {error}") from None
-    found = compare_newest(engine, account, newest, count)
+    result = compare_newest(engine, account, newest, count)
     if options.as_json:
-        print_json(recent_as_json(settings.account, found) | {"exit_code": OK})
+        print_json(recent_as_json(settings.account, result) | {"exit_code": ExitCode.OK})
     else:
-        _print_recent(settings.account, found)
-    return OK
+        _print_recent(settings.account, result)
+    return ExitCode.OK
 
 
-@click.command("auth-status")
-@click.argument("record_id", metavar="ID", type=_RecordId())
+@click.command("auth-status", epilog=examples("auth-status 4f1c2b9a"))
+@click.argument("record_id", metavar="ID", type=_RecordIdType())
 @account_option
 @json_option
 @click.pass_obj
 def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, ...]) -> int:
     """Show one authorisation as the vendor has it now.
 
-    ID is what the vendor answered to the call that started the authorisation; billing records do not carry it. Exits
-    with 1 where the vendor knows no such authorisation.
+    ID is the id that the vendor returned when the authorisation was started; billing records do not contain it. Exits
+    with 1 if the vendor has no such authorisation.
     """
     from etl.services.context import build_phone_policy, open_client
     from etl.services.recent import read_status
 
-    settings = _settings_of_one(options, accounts)
+    settings = load_settings_with_token(options, accounts)
     try:
         with open_client(settings, options.redact) as client:
             fields = client.get_status(record_id)
@@ -89,45 +91,28 @@ def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, 
         raise SourceUnavailable(f"the authorisation cannot be fetched: {error}") from None
     record = read_status(fields, record_id, settings.timezone, build_phone_policy(settings))
     if options.as_json:
-        print_json({"account": settings.account, "record": record, "exit_code": OK})
+        print_json({"account": settings.account, "record": record, "exit_code": ExitCode.OK})
     else:
         _print_authorisation(record)
-    return OK
-
-
-def _settings_of_one(options: OutputOptions, accounts: tuple[str, ...]) -> Settings:
-    """The settings of the one account that is configured or named, with its token.
-
-    Raises:
-        click.UsageError: There are several.
-        ConfigError: A setting is missing or wrong.
-    """
-    chosen = load_settings_for(options, accounts)
-    if len(chosen) > 1:
-        raise click.UsageError("several accounts are configured; name one with --account")
-    chosen[0].require_token()
-    return chosen[0]
+    return ExitCode.OK
 
 
 def _print_recent(account: str, recent: RecentRecords) -> None:
-    """The vendor's newest records, and whether each is in the database."""
-    from etl.cli.text_output import print_rows, render_money
-
     rows = [
         (
-            f"{one.created_at:%Y-%m-%d %H:%M:%S}",
-            one.record.phone,
-            one.record.code_auth,
-            "" if one.record.status is None else one.record.status,
-            one.record.status_info,
-            render_money(one.record.price),
-            "yes" if one.stored else "no",
+            f"{item.created_at:%Y-%m-%d %H:%M:%S}",
+            item.record.phone,
+            item.record.code_auth,
+            "" if item.record.status is None else item.record.status,
+            item.record.status_info,
+            render_money(item.record.price),
+            "yes" if item.stored else "no",
         )
-        for one in recent.records
+        for item in recent.records
     ]
     print_rows(f"Newest records of {account}", ("created at", "phone", "code", "#", "status", "#price", "stored"), rows)
-    for item in recent.rejected:
-        click.secho(f"rejected: {item.reason}: {item.payload}", fg="yellow")
+    for rejected in recent.rejected:
+        click.secho(f"rejected: {rejected.reason}: {rejected.payload}", fg="yellow")
     if recent.note:
         click.secho(recent.note, fg="yellow")
     elif recent.missing:
@@ -135,10 +120,7 @@ def _print_recent(account: str, recent: RecentRecords) -> None:
 
 
 def _print_authorisation(record: dict[str, Any]) -> None:
-    """One authorisation, a field a line."""
-    from etl.cli.text_output import print_rows, render_money
-
-    shown = {name: "" if value is None else value for name, value in record.items()}
-    if isinstance(shown["price"], Decimal):
-        shown["price"] = render_money(shown["price"])
-    print_rows(f"Authorisation {record['id']}", ("field", "value"), list(shown.items()))
+    fields = {name: "" if value is None else value for name, value in record.items()}
+    if isinstance(fields["price"], Decimal):
+        fields["price"] = render_money(fields["price"])
+    print_rows(f"Authorisation {record['id']}", ("field", "value"), list(fields.items()))

@@ -1,1 +1,1 @@
-"""Settings: their declaration, their sources and their values."""
+"""Settings: `schema` declares them, `validators` parse values, `sources` set the precedence, `loader` loads them."""

@@ -195,7 +195,7 @@ def read_top_ups(connection: Connection, account_id: int, snapshots: Sequence[Ba
 
 
 def load_periods(connection: Connection, account_id: int, now: datetime) -> list[ReconciliationPeriod]:
-    """The account's pairs of the last REPORTED_HISTORY."""
+    """The account's reconciliation periods of the last REPORTED_HISTORY."""
     snapshots = read_snapshots(connection, account_id, since=now - REPORTED_HISTORY)
     return reconcile(snapshots, read_top_ups(connection, account_id, snapshots))
 
@@ -203,10 +203,10 @@ def load_periods(connection: Connection, account_id: int, now: datetime) -> list
 def load_summary(
     connection: Connection, account_id: int, now: datetime, limit: Decimal | None, zone: tzinfo | None
 ) -> BalanceSummary | None:
-    """The newest balance, and what of the last REPORTED_HISTORY is unexplained; None before the first snapshot."""
+    """The newest balance with the unexplained periods of the last REPORTED_HISTORY; None before the first snapshot."""
     newest = read_snapshots(connection, account_id, last=1)
     if not newest:
         return None
-    pairs = load_periods(connection, account_id, now)
+    periods = load_periods(connection, account_id, now)
     waits_for = read_unproven_days(connection, account_id, zone)
-    return summarise_balance(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)
+    return summarise_balance(newest[-1].taken_at, newest[-1].balance, limit, periods, waits_for)

@@ -54,7 +54,7 @@ class BindingRemarks:
     Attributes:
         notice: Message about a changed token.
         warning: Message about another account with the same token.
-        changes: Columns of the account that `bind` updates.
+        changes: Columns of the account that `store_binding` updates.
     """
 
     notice: str | None = None
@@ -113,7 +113,7 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
     )
 
 
-def bind(connection: Connection, account_id: int, remarks: BindingRemarks) -> None:
+def store_binding(connection: Connection, account_id: int, remarks: BindingRemarks) -> None:
     """Store the zone of an account that has none yet, and the fingerprint of a changed token."""
     if remarks.changes:
         connection.execute(update(accounts).where(accounts.c.id == account_id).values(remarks.changes))

@@ -55,7 +55,7 @@ def _describe_driver_error(original: BaseException) -> str:
     code = _error_code(original)
     match = _CONSTRAINT.search(str(original))
     constraint = getattr(getattr(original, "diag", None), "constraint_name", None) or (match and match[1])
-    hint = _explain(original, code)
+    hint = _hint_for(original, code)
     suffix = f", constraint {constraint}" if constraint else ""
     return f"{hint} ({type(original).__name__}{f' {code}' if code else ''}{suffix})"
 
@@ -110,7 +110,7 @@ _HINTS: Final[tuple[tuple[frozenset[str], str], ...]] = (
 )
 
 
-def _explain(original: BaseException, code: str) -> str:
+def _hint_for(original: BaseException, code: str) -> str:
     for codes, hint in _HINTS:
         # SQLite's extended names add to the primary one: SQLITE_IOERR_WRITE.
         if code in codes or any(known.startswith("SQLITE_") and code.startswith(known) for known in codes):

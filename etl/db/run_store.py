@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from etl.date_ranges import ONE_DAY, first_contiguous, first_outside, last_contiguous
-from etl.db.bindings import FIRST_BINDING, Binding, bind, end_of_day, first_binding, require_binding
+from etl.db.bindings import FIRST_BINDING, Binding, end_of_day, first_binding, require_binding, store_binding
 from etl.db.tables import accounts, sync_runs, sync_state, synced_days
 from etl.errors import ConcurrentRunError
 from etl.model import SUCCESSFUL, DateRange, Outcome, RunCounts
@@ -93,7 +93,7 @@ def begin_run(
         connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
     # Take the fence before checking the binding: set-timezone and account delete take it before they change that.
     fence = next_fence(connection, account_id).fence
-    bind(connection, account_id, require_binding(connection, label, binding))
+    store_binding(connection, account_id, require_binding(connection, label, binding))
     # Runs still marked as running were killed or have just lost their fence; sync_runs never serves as a lock.
     connection.execute(
         update(sync_runs)
@@ -108,7 +108,7 @@ def begin_run(
         "outcome": "running",
         "first_day": windows[0].first if windows else None,
         "last_day": windows[-1].last if windows else None,
-        **_counts(RunCounts(), ()),
+        **_count_columns(RunCounts(), ()),
     }
     result = connection.execute(insert(sync_runs).values(values))
     return RunHandle(result.inserted_primary_key[0], account_id, fence)  # type: ignore[index]  # set by a single-row insert
@@ -132,7 +132,7 @@ def verify_fence(connection: Connection, holder: RunHandle | Fence) -> None:
     state = sync_state.c
     fence = connection.scalar(select(state.fence).where(state.account_id == holder.account_id).with_for_update())
     if fence != holder.fence:
-        raise ConcurrentRunError("a newer run of this account has begun; this one leaves the rest to it")
+        raise ConcurrentRunError("a newer run of this account has begun; this run stops here")
 
 
 def read_position(connection: Connection, account_id: int | None) -> SyncState:
@@ -238,7 +238,7 @@ def set_range(connection: Connection, run: RunHandle, windows: Sequence[DateRang
 
 def write_progress(connection: Connection, run: RunHandle, tally: RunCounts, sources: Iterable[str]) -> None:
     """Update the counts of the run's row."""
-    connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(_counts(tally, sources)))
+    connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(_count_columns(tally, sources)))
 
 
 def read_progress(connection: Connection, run: RunHandle) -> int | None:
@@ -263,7 +263,7 @@ def finish_run(
         )
 
 
-def _counts(tally: RunCounts, sources: Iterable[str]) -> dict[str, Any]:
+def _count_columns(tally: RunCounts, sources: Iterable[str]) -> dict[str, Any]:
     return {
         **tally.as_dict(),
         "sources": ",".join(sorted(sources)),

@@ -35,7 +35,7 @@ def point_in_time_query(backend: str, moment: str = ":moment") -> str:
         moment: SQL expression of the time: UTC without a zone.
     """
     sql = expressions_for(backend)
-    return _billing(sql, point_in_time_records(sql, moment))
+    return _billing_query(sql, point_in_time_records(sql, moment))
 
 
 def create_view_statements(backend: str) -> list[str]:
@@ -103,7 +103,7 @@ def _amount_column_names(sql: SqlExpressions, column: str) -> tuple[str, ...]:
     return tuple(f"{column}_{index}" for index, _ in enumerate(sql.split_amount(column)))
 
 
-def _billing(sql: SqlExpressions, records: str = "billing_records") -> str:
+def _billing_query(sql: SqlExpressions, records: str = "billing_records") -> str:
     return f"""SELECT a.label AS account, r.created_at, r.created_at_utc, {sql.day_of.format("r.created_at")} AS day,
   r.phone, r.code_auth, r.status, r.status_info,
   {sql.total("r.price")} AS price, r.repeats,
@@ -116,7 +116,7 @@ def _billing(sql: SqlExpressions, records: str = "billing_records") -> str:
 {_join_day(sql, records)}"""
 
 
-def _daily_spend(sql: SqlExpressions) -> str:
+def _daily_spend_query(sql: SqlExpressions) -> str:
     day = sql.day_of.format("r.created_at")
     return f"""SELECT a.label AS account, {day} AS day,
   {sql.integer.format("SUM(r.repeats)")} AS records,
@@ -129,7 +129,7 @@ def _daily_spend(sql: SqlExpressions) -> str:
 GROUP BY a.label, {day}, d.suspect_since, d.first_closed_at, d.day, s.settled_through"""
 
 
-def _monthly_spend(sql: SqlExpressions) -> str:
+def _monthly_spend_query(sql: SqlExpressions) -> str:
     month, restated_month = sql.month_of.format("r.created_at"), sql.month_of.format("j.day")
     price, delta = sql.split_amount("r.price"), sql.split_amount("j.delta")
     spend, restated = (
@@ -161,7 +161,7 @@ JOIN accounts a ON a.id = m.account_id
 GROUP BY a.label, m.month"""
 
 
-def _delivery_by_operator(sql: SqlExpressions) -> str:
+def _delivery_by_operator_query(sql: SqlExpressions) -> str:
     spend, operator = _amount_column_names(sql, "o.spend"), _numbering_lookup(sql, "operator")
     return f"""SELECT a.label AS account, o.day, o.operator,
   {sql.integer.format("o.records")} AS records,
@@ -183,7 +183,7 @@ FROM (
 JOIN accounts a ON a.id = o.account_id"""
 
 
-def _restated_days(sql: SqlExpressions) -> str:
+def _restated_days_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, d.day, d.first_closed_at, d.restated_at,
   {sql.total("d.first_closed_spend")} AS spend_before,
   {sql.total("d.spend")} AS spend_after,
@@ -193,7 +193,7 @@ JOIN accounts a ON a.id = d.account_id
 WHERE d.restated_at IS NOT NULL"""
 
 
-def _balance_proof(sql: SqlExpressions) -> str:
+def _balance_proof_query(sql: SqlExpressions) -> str:
     """Pairs of consecutive snapshots; differences count from the last snapshot without unproven days."""
     indices = range(len(sql.split_amount("")))
 
@@ -303,7 +303,7 @@ FROM (
 JOIN accounts a ON a.id = e.account_id"""
 
 
-def _freshness(sql: SqlExpressions) -> str:
+def _freshness_query(sql: SqlExpressions) -> str:
     open_days = "SUM(CASE WHEN d.first_closed_at IS NULL THEN 1 ELSE 0 END)"
     suspect_days = "SUM(CASE WHEN d.suspect_since IS NOT NULL THEN 1 ELSE 0 END)"
     account_days = "FROM synced_days d WHERE d.account_id = a.id"
@@ -317,13 +317,13 @@ LEFT JOIN sync_state s ON s.account_id = a.id"""
 
 
 _QUERIES: Final[dict[str, Callable[[SqlExpressions], str]]] = {
-    "billing": _billing,
-    "daily_spend": _daily_spend,
-    "monthly_spend": _monthly_spend,
-    "delivery_by_operator": _delivery_by_operator,
-    "restated_days": _restated_days,
-    "balance_proof": _balance_proof,
-    "freshness": _freshness,
+    "billing": _billing_query,
+    "daily_spend": _daily_spend_query,
+    "monthly_spend": _monthly_spend_query,
+    "delivery_by_operator": _delivery_by_operator_query,
+    "restated_days": _restated_days_query,
+    "balance_proof": _balance_proof_query,
+    "freshness": _freshness_query,
 }
 VIEWS: Final = tuple(_QUERIES)
 """Names of the views, in the order of creation."""

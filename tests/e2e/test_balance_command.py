@@ -28,7 +28,7 @@ def test_a_rise_is_mentioned_with_the_command_that_explains_it_and_a_hidden_char
     vendor.dataset.credit += Decimal("499.5")
     done = synced("sync", *SPAN)
     assert (done.code, "unexplained credit of 499.50" in done.out) == (0, True)
-    command = done.out.split("to note one: billing-etl ")[1].split()
+    command = done.out.split("to record a top-up: billing-etl ")[1].split()
     vendor.dataset.credit -= Decimal("0.000001")
     done = synced("sync", *SPAN)
     assert (done.code, "unexplained charge of 0.000001" in done.out) == (0, True)
@@ -48,7 +48,7 @@ def test_a_rise_is_mentioned_with_the_command_that_explains_it_and_a_hidden_char
 def test_a_top_up_without_a_time_explains_the_rise_that_is_there_or_one_to_come(synced, vendor):
     vendor.dataset.credit += 500
     done = synced("balance", "--top-up", "500")
-    assert (done.code, "unexplained credit" in done.out, "noted: 500.00" in done.out) == (0, False, True)
+    assert (done.code, "unexplained credit" in done.out, "recorded: 500.00" in done.out) == (0, False, True)
     assert synced("balance", "--top-up", "20").code == 0
     vendor.dataset.credit += 20
     assert account_of(synced("balance", "--json"))["unexplained"] == []

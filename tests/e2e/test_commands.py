@@ -553,7 +553,7 @@ def test_forget_says_what_it_removed_and_never_whom(synced):
 
 def test_forget_names_the_accounts_it_did_not_look_at(synced):
     done = synced("forget", "--phone", "89243555100", BILLING_ACCOUNT="other")
-    assert (done.code, "not looked at: default" in done.out) == (0, True)
+    assert (done.code, "not searched: default" in done.out) == (0, True)
     assert query(synced.folder, "SELECT count(*) FROM billing WHERE phone = 'forgotten'") == [(0,)]
 
 
@@ -604,7 +604,7 @@ def test_an_export_as_of_a_moment_tells_what_was_known_then(synced, vendor, list
     assert exported("--as-of", "2999-12-31") == (0, "then.csv: 31 records\n", "")
     nothing = (
         0, "then.csv: 0 records\n",
-        "10 days were not complete at that moment, and left out: what was known of such a day is not kept\n",
+        "10 days were not complete at that time, and left out: the records of such a day at that time are not stored\n",
     )  # fmt: skip
     assert exported("--as-of", "2025-03-19") == nothing
     assert exported("--as-of", "2025-03-20T23:29:59+03:00") == nothing
@@ -690,7 +690,7 @@ def test_an_import_of_the_numbering_plan_says_what_it_took_in(billing):
     assert (done.code, done.errors) == (0, "")
     assert done.out == (
         f"{files[0]}: 5 ranges\n{files[1]}: 2 ranges\n"
-        "4xx, 9xx: 10,271,010 numbers with an operator; 108 rows took the place of 0\n"
+        "4xx, 9xx: 10,271,010 numbers with an operator; 108 rows replaced 0\n"
     )
     done = billing("numbering", "import", "--json", str(PLAN / "overlapping.csv"))
     assert json.loads(done.out) == {

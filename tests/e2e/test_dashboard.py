@@ -69,7 +69,7 @@ def test_a_snapshot_is_kept_and_nothing_else_is_replaced(hostile):
         assert snapshot.execute("SELECT SUM(records) FROM daily_spend").fetchone() == (30,)
     before = (hostile.folder / "billing.db").read_bytes()
     done = hostile("dashboard", "--port", "0", "--snapshot", "billing.db")
-    assert (done.code, "is no snapshot; name another file" in done.errors) == (78, True)
+    assert (done.code, "is not a snapshot; name another file" in done.errors) == (78, True)
     assert (hostile.folder / "billing.db").read_bytes() == before
 
 

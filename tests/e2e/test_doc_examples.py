@@ -21,7 +21,8 @@ import pytest
 from support.doc_examples import HOME, PAGES, Block, Command, blocks_of, commands_of
 
 from etl.cli import cli
-from etl.cli.exit_codes import BUG, CONFIG, USAGE, run_command
+from etl.cli.app import run_command
+from etl.cli.exit_codes import ExitCode
 from etl.sandbox import Dataset, Sandbox
 
 NOT_RUN = {
@@ -112,7 +113,7 @@ class Reader:
         out, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors), signals_as_they_were():
             ended = run_command(cli, arguments)
-        if ended == code or (may_fail and ended not in {USAGE, BUG, CONFIG}):
+        if ended == code or (may_fail and ended not in {ExitCode.USAGE, ExitCode.SOFTWARE, ExitCode.CONFIG}):
             return None
         said = b"".join(stream.buffer.getvalue() for stream in (errors, out))  # type: ignore[attr-defined]  # BytesIO
         return f"ended with {ended}, not with {code}, and said: {said.decode('utf-8', 'replace').strip()[:1500]}"

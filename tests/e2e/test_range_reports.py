@@ -38,7 +38,7 @@ def test_a_suspect_day_elsewhere_is_reported_apart_and_ends_with_65(suspect, ven
     text = billing(*span).out
     assert f"{days} days ({first} to 2025-03-09)" in text
     assert "also fetched, being suspect: 2025-03-03" in text
-    assert "billing-etl accept 2025-03-03 takes it" in text
+    assert "billing-etl accept 2025-03-03 stores it" in text
 
 
 def test_a_suspect_day_elsewhere_that_comes_back_ends_with_0(suspect, vendor):

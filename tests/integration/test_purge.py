@@ -14,8 +14,9 @@ from sqlalchemy import bindparam, func, insert, select, text, update
 from support.run_helpers import SILENT, settings_of
 from support.sync_account import just_before
 
-from etl.cli.exit_codes import OutputOptions, code_for_result
+from etl.cli.exit_codes import code_for_result
 from etl.cli.inspect import _verify
+from etl.cli.output import OutputOptions
 from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
 from etl.db.migrate import migrate

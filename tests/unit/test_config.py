@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from etl.config.loader import default_files, load_accounts, load_settings, read_configuration, warn_duplicate_tokens
+from etl.config.loader import load_accounts, load_settings, warn_duplicate_tokens
 from etl.config.schema import SETTINGS, Settings
+from etl.config.sources import default_files, read_configuration
 from etl.errors import ConfigError
 
 TOKEN = "5ecre7-t0ken"
@@ -420,7 +421,7 @@ def test_a_misspelled_variable_is_refused_with_the_one_that_was_meant(monkeypatc
         monkeypatch.setenv(name, "7")
     else:
         Path(".env").write_text(f"{name}=7\n")
-    assert refusal() == f"{name} is no setting; did you mean {meant}?"
+    assert refusal() == f"{name} is not a setting; did you mean {meant}?"
 
 
 def test_a_variable_of_another_program_is_none_of_ours(monkeypatch):
@@ -433,12 +434,12 @@ def test_a_variable_of_another_program_is_none_of_ours(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("lookback_day = 7", "lookback_day is no setting; did you mean lookback_days (BILLING_LOOKBACK_DAYS)?"),
-        ("api_tokens = 7", "api_tokens is no setting; did you mean api_token (BILLING_API_TOKEN)?"),
-        ("colour = 7", "colour is no setting; did you mean "),
+        ("lookback_day = 7", "lookback_day is not a setting; did you mean lookback_days (BILLING_LOOKBACK_DAYS)?"),
+        ("api_tokens = 7", "api_tokens is not a setting; did you mean api_token (BILLING_API_TOKEN)?"),
+        ("colour = 7", "colour is not a setting; did you mean "),
         ("lookback_days = [7]", "lookback_days must be one text, number or date, or true or false"),
         ("start_date = { day = 7 }", "start_date must be one text, number or date, or true or false"),
-        ("account = 'two'", "account means nothing here: an account is called as its section is"),
+        ("account = 'two'", "account is not allowed here: the name of a section is the account's label"),
     ],
 )
 def test_a_name_or_a_type_that_is_wrong_is_named_with_its_section(tmp_path, text, words):
@@ -451,13 +452,13 @@ def test_a_name_or_a_type_that_is_wrong_is_named_with_its_section(tmp_path, text
 @pytest.mark.parametrize("text", ["[acounts.one]", "[account.one]", "[database]"])
 def test_a_section_that_is_none_is_refused_with_the_one_that_was_meant(tmp_path, text):
     path = toml(tmp_path, text)
-    assert "is no section; did you mean [accounts.LABEL]?" in refusal(path)
+    assert "is not a section; did you mean [accounts.LABEL]?" in refusal(path)
 
 
 def test_a_setting_of_the_whole_run_stands_in_no_section(tmp_path):
     path = toml(tmp_path, "[accounts.one]\nmetrics_file = 'a.prom'\n[accounts.two]\n")
     assert refusal(path, "one") == (
-        f"{path}: [accounts.one]: metrics_file is for all accounts together; write it above the first section"
+        f"{path}: [accounts.one]: metrics_file applies to all accounts; move it above the first section"
     )
     assert load_settings(path, "two").metrics_file is None
 
@@ -494,7 +495,7 @@ def test_several_accounts_have_their_own_tokens_and_share_the_rest(tmp_path):
 def test_accounts_with_one_token_are_warned_of(tmp_path):
     text = f"[accounts.a]\napi_token = '{TOKEN}'\n[accounts.b]\napi_token = '{TOKEN}'\n[accounts.c]\n[accounts.d]\n"
     assert warn_duplicate_tokens(load_accounts(toml(tmp_path, text), ())) == [
-        "the accounts a and b have the same token: each charge stands under both"
+        "the accounts a and b have the same token: each charge is stored under both"
     ]
     elsewhere = text.replace("[accounts.b]", "[accounts.b]\ndatabase_url = 'sqlite:///b.db'")
     assert warn_duplicate_tokens(load_accounts(toml(tmp_path, elsewhere), ())) == []
@@ -533,7 +534,7 @@ def test_the_environment_is_stronger_than_what_an_account_says_otherwise(monkeyp
     ("text", "words"),
     [
         ("lookback_days = ", "is not TOML (at "),
-        ("[accounts.one]\n[accounts.one]", "is not TOML: a name stands there twice (at line 2, column 14)"),
+        ("[accounts.one]\n[accounts.one]", "is not TOML: a name is repeated (at line 2, column 14)"),
         ("accounts = 1", "accounts are written as [accounts.LABEL]"),
         ("[accounts]\nfirst = 1", "accounts are written as [accounts.LABEL]"),
     ],
@@ -710,7 +711,7 @@ def test_a_secret_may_come_through_a_pipe(monkeypatch):
 
 def test_a_name_that_no_file_can_have_is_shown_in_one_line(tmp_path):
     message = refusal(toml(tmp_path, 'api_token_file = "a\\u0000\\nb"\n'))
-    assert message == r"BILLING_API_TOKEN_FILE: 'a\x00\nb' cannot be read (no file has such a name)"
+    assert message == r"BILLING_API_TOKEN_FILE: 'a\x00\nb' cannot be read (invalid file name)"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):

@@ -192,7 +192,7 @@ def test_a_window_holds_both_its_ends():
 
 
 def test_a_window_does_not_end_before_it_begins():
-    with pytest.raises(ValueError, match="ends before it begins"):
+    with pytest.raises(ValueError, match="ends before it starts"):
         DateRange(day(2), day(1))
 
 

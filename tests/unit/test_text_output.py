@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from etl.cli import text_output
+from etl.cli.tables import print_rows
+from etl.cli.text_output import print_status
 from etl.ops.status_query import AccountStatus
 
 WORDS = ["[red]", "[/]", "[/red]", "[link=https://example.com]here[/link]", "[bold", r"\[x]", ":warning:", "[[1]]"]
@@ -14,7 +15,7 @@ WORDS = ["[red]", "[/]", "[/red]", "[link=https://example.com]here[/link]", "[bo
 
 @pytest.mark.parametrize("words", WORDS)
 def test_a_table_shows_what_looks_like_markup(capsys, words):
-    text_output.print_rows(f"Title {words}", ("day", "words"), [(date(2026, 3, 11), f"a {words} b")])
+    print_rows(f"Title {words}", ("day", "words"), [(date(2026, 3, 11), f"a {words} b")])
     out = capsys.readouterr().out
     assert f"Title {words}" in out
     assert f"a {words} b" in out
@@ -24,7 +25,7 @@ def test_a_table_shows_what_looks_like_markup(capsys, words):
 def test_a_label_and_an_error_of_a_run_are_shown_as_they_are(capsys, words):
     counts = dict.fromkeys(("days", "new", "changed", "withdrawn", "unchanged", "rejected"), 0)
     run = {"started_at": datetime(2026, 3, 11, tzinfo=UTC), "command": "sync", "outcome": "failed", "error": words}
-    text_output.print_status([AccountStatus(f"shop {words}", last_runs=[run | counts]), AccountStatus(f"new {words}")])
+    print_status([AccountStatus(f"shop {words}", last_runs=[run | counts]), AccountStatus(f"new {words}")])
     out = capsys.readouterr().out
     assert f"Account shop {words}" in out
     assert f"new {words}: never synced" in out

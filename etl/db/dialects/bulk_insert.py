@@ -44,7 +44,7 @@ def bulk_insert(
         DBAPIError: The database refused the rows.
     """
     names = ", ".join(map(connection.dialect.identifier_preparer.quote, [*shared, *columns]))
-    insert = {"sqlite": _insert_sqlite, "postgresql": _copy}.get(connection.dialect.name, _insert_mariadb)
+    insert = {"sqlite": _insert_sqlite, "postgresql": _insert_postgresql}.get(connection.dialect.name, _insert_mariadb)
     insert(connection, f"{table.name} ({names})", tuple(shared.values()), tuple(columns.values()))
 
 
@@ -65,7 +65,7 @@ def _insert_sqlite(connection: Connection, target: str, shared: tuple[Any, ...],
             done += size
 
 
-def _copy(connection: Connection, target: str, shared: tuple[Any, ...], columns: Values) -> None:
+def _insert_postgresql(connection: Connection, target: str, shared: tuple[Any, ...], columns: Values) -> None:
     driver: Any = connection.connection.driver_connection
     statement = f"COPY {target} FROM STDIN"
     try:

@@ -19,9 +19,9 @@ NAME: Final = "billing"
 """Name of the dashboard and of its database in URLs."""
 PAGE: Final = f"/-/dashboards/{NAME}"
 QUERY_TIMEOUT_SECONDS: Final = 60
-"""For the query of a chart: the views are slow over millions of records."""
+"""Timeout of a chart's query: the views are slow over millions of records."""
 MAX_ROWS: Final = 100_000
-"""Of a chart, for accounts × days; the page reports truncation."""
+"""Rows of a chart, accounts × days; the page reports truncation."""
 
 _ACCOUNT, _SINCE, _UNTIL = "AND account = :account", "AND day >= :since", "AND day <= :until"
 """Conditions of the filters; the plugin removes `[[…]]` if its filter is empty."""

@@ -22,9 +22,9 @@ from etl.reports.html.formatting import (
 from etl.reports.html.totals import ReportTotals, Totals, exact_sum
 
 Rows = Sequence[Mapping[str, Any]]
-PRINTED_ROWS: Final = 100
+MAX_PRINTED_ROWS: Final = 100
 """Longer tables are shown on screen only."""
-_COUNTED_ROWS: Final = 10
+_MIN_COUNTED_ROWS: Final = 10
 """Row count from which the summary of a collapsed table includes it."""
 
 CellKind = Literal["number", "text", "long text", "label", "day state"]
@@ -90,12 +90,12 @@ class Table:
     @property
     def long(self) -> bool:
         """Whether the table is left out on paper."""
-        return self.row_count > PRINTED_ROWS
+        return self.row_count > MAX_PRINTED_ROWS
 
     @property
     def summary(self) -> str:
         """The caption, with the row count of a longer table."""
-        return self.caption if self.row_count < _COUNTED_ROWS else f"{self.caption} · {self.row_count:,} rows"
+        return self.caption if self.row_count < _MIN_COUNTED_ROWS else f"{self.caption} · {self.row_count:,} rows"
 
     @property
     def has_totals(self) -> bool:

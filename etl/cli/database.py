@@ -1,0 +1,183 @@
+"""Commands for maintaining the database: migrate, backup, purge, forget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.cli.exit_codes import ExitCode
+from etl.cli.json_output import erasure_as_json, print_json, purge_as_json
+from etl.cli.options import (
+    account_option,
+    examples,
+    json_option,
+    load_settings_by_label,
+    load_settings_for,
+    wait_option,
+)
+from etl.cli.output import OutputOptions
+
+if TYPE_CHECKING:
+    from etl.services.erase import ErasureResult
+    from etl.services.purge import PurgeResult, RetentionAge
+
+
+@click.command("migrate", epilog=examples("migrate", "migrate --sql > schema.sql"))
+@click.option("--sql", is_flag=True, help="Print the SQL of all migrations instead of running them.")
+@json_option
+@click.pass_obj
+def migrate_schema(options: OutputOptions, *, sql: bool) -> int:
+    """Create or update the database schema."""
+    from etl.db.engine import new_engine
+    from etl.db.errors import translate_errors
+    from etl.db.lock import advisory_lock
+    from etl.db.migrate import migrate, migration_sql
+    from etl.db.tables import SCHEMA_REVISION
+    from etl.services.context import SCHEMA_LOCK_TIMEOUT
+
+    all_settings = load_settings_for(options, ())
+    engines = [new_engine(url) for url in dict.fromkeys(settings.database_url for settings in all_settings)]
+    if sql:
+        click.echo(migration_sql(engines[0]))
+        return ExitCode.OK
+    for engine in engines:
+        with translate_errors(), advisory_lock(engine, "schema", wait=SCHEMA_LOCK_TIMEOUT):
+            migrate(engine)
+    if options.as_json:
+        print_json({"revision": SCHEMA_REVISION, "exit_code": ExitCode.OK})
+    elif options.verbosity >= 0:
+        click.echo(f"the schema is at revision {SCHEMA_REVISION}")
+    return ExitCode.OK
+
+
+@click.command(epilog=examples("backup --out billing-backup.db"))
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE", help="File to write."
+)
+@account_option
+@json_option
+@click.pass_obj
+def backup(options: OutputOptions, *, out: Path, accounts: tuple[str, ...]) -> int:
+    """Copy an SQLite database to a file, even while it is written to.
+
+    The copy is consistent and checked, and appears whole or not at all.
+    """
+    from etl.db.engine import new_engine
+    from etl.services.backup import backup_database
+
+    urls = {settings.database_url for settings in load_settings_by_label(options, accounts)}
+    if len(urls) > 1:
+        raise click.UsageError("several databases are configured; name an account of one of them with --account")
+    result = backup_database(new_engine(urls.pop()), out)
+    if options.as_json:
+        print_json(
+            {"path": str(out), "bytes": result.size_bytes, "revision": result.revision, "exit_code": ExitCode.OK}
+        )
+    elif options.verbosity >= 0:
+        click.echo(f"{out}: {result.size_bytes:,} bytes, checked")
+    return ExitCode.OK
+
+
+class _AgeType(click.ParamType["RetentionAge"]):
+    """A number of days, months or years."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RetentionAge:
+        from etl.services.purge import parse_retention_age
+
+        try:
+            return parse_retention_age(value)
+        except ValueError as error:
+            self.fail(f"{value!r} must be {error}", param, ctx)
+
+
+@click.command(epilog=examples("purge --older-than 36m --dry-run"))
+@click.option("--older-than", "age", type=_AgeType(), required=True, metavar="AGE", help="Such as 36m, 3y or 400d.")
+@account_option
+@click.option("--dry-run", is_flag=True, help="Report what would be removed, but change nothing.")
+@wait_option
+@json_option
+@click.pass_obj
+def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...], dry_run: bool, wait: float) -> int:
+    """Delete the records of months that are entirely older than AGE.
+
+    Monthly totals and the day ledger are kept, and later runs do not fetch these records again.
+    """
+    from etl.services.purge import purge_account
+
+    results = [
+        purge_account(settings, age, explicit_account=bool(accounts), dry_run=dry_run, wait=wait)
+        for settings in load_settings_by_label(options, accounts)
+    ]
+    code = ExitCode.NEEDS_REVIEW if any(result.blocked for result in results) else ExitCode.OK
+    if options.as_json:
+        print_json({"accounts": [purge_as_json(result) for result in results], "exit_code": code})
+    elif options.verbosity >= 0 or code != ExitCode.OK:
+        _print_purges(results)
+    return code
+
+
+def _print_purges(results: Sequence[PurgeResult]) -> None:
+    """Print which months were purged, and which were kept although they are old enough."""
+    for result in results:
+        if result.months:
+            names = ("records", "lines of the journal", "rejected records")
+            sums = map(sum, zip(*result.months.values(), strict=True))
+            counts = ", ".join(f"{count:,} {name}" for name, count in zip(names, sums, strict=True))
+            would = "would be " if result.dry_run else ""
+            months = f"{min(result.months):%Y-%m} to {max(result.months):%Y-%m}"
+            click.echo(f"{result.account}: {would}purged, {months}: {counts}; monthly totals are kept")
+        else:
+            click.echo(f"{result.account}: nothing before {result.before} to purge")
+        for month in result.still_in_lookback:
+            click.echo(f"  {month:%Y-%m} is kept: sync still fetches its days again, or earlier days are missing")
+        for month, reason in result.blocked.items():
+            click.secho(f"  {month:%Y-%m} is kept: {reason}; see billing-etl status", fg="yellow")
+
+
+@click.command(epilog=examples("forget --phone +7XXXXXXXXXX"))
+@click.option("--phone", required=True, metavar="NUMBER", help="Phone number, in any spelling.")
+@account_option
+@wait_option
+@json_option
+@click.pass_obj
+def forget(options: OutputOptions, *, phone: str, accounts: tuple[str, ...], wait: float) -> int:
+    """Erase one person's data from every table.
+
+    Amounts, times and counts are kept; phone, code and text are erased, and stay erased while the vendor still lists
+    them.
+    """
+    from etl.services.erase import erase_number, normalise_number
+
+    try:
+        canonical = normalise_number(phone)
+    except ValueError as error:
+        problem = str(error)
+    else:
+        problem = ""
+    # Raised outside the except block: the chained error would carry the phone number.
+    if problem:
+        raise click.UsageError(f"--phone must be {problem}")
+    all_settings = load_settings_for(options, accounts)
+    results = [erase_number(settings, canonical, wait=wait) for settings in all_settings]
+    if options.as_json:
+        print_json({"accounts": [erasure_as_json(result) for result in results], "exit_code": ExitCode.OK})
+    elif options.verbosity >= 0:
+        _print_erasures(results)
+    return ExitCode.OK
+
+
+def _print_erasures(results: Sequence[ErasureResult]) -> None:
+    """Print which rows were erased, and which accounts were not searched; never the number."""
+    for result in results:
+        counts = [f"{count:,} of {table}" for table, count in result.rows.items() if count]
+        click.echo(f"{result.account}: " + (f"forgotten: {', '.join(counts)}" if counts else "the number is not there"))
+        if result.masked and counts:
+            click.echo("  phones are stored masked: numbers with the same mask are forgotten as well")
+    searched = {result.account for result in results}
+    if unsearched := sorted({label for result in results for label in result.unchecked_accounts} - searched):
+        click.secho(f"not searched: {', '.join(unsearched)}; see --account", fg="yellow")

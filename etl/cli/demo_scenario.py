@@ -1,0 +1,138 @@
+"""The scenario of `demo`: two nights against the sandbox, whose records are revised in between."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import click
+from sqlalchemy import Engine, text
+
+from etl.cli.exit_codes import ExitCode
+from etl.cli.progress import progress_listener
+from etl.cli.tables import print_rows
+from etl.cli.text_output import print_result, print_status
+from etl.config.loader import parse_settings
+from etl.config.schema import Settings
+from etl.db.engine import new_engine, read_connection
+from etl.db.errors import translate_errors
+from etl.ops.status_query import read_account_statuses
+from etl.sandbox import Dataset, Sandbox
+from etl.services.context import utc_now
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
+
+DATABASE: Final = Path("billing-demo.db")
+BAR_WIDTH: Final = 30
+MAX_DAYS_SHOWN: Final = 10
+
+
+def run_demo(redact: Callable[[str], str]) -> int:
+    """Run two syncs in the current folder, on a database that is recreated each time.
+
+    Args:
+        redact: Removes secrets from a text.
+
+    Returns:
+        The exit code: 0 if both syncs succeeded.
+    """
+    for leftover in (DATABASE, *Path().glob(f"{DATABASE.name}-*")):
+        leftover.unlink(missing_ok=True)
+    now = datetime.now(ZoneInfo("Europe/Moscow")).replace(tzinfo=None)
+    dataset = Dataset(seed=1, today=now.date(), until=now.time())
+    with Sandbox(port=0, dataset=dataset) as sandbox:
+        settings = parse_settings(
+            [
+                {
+                    "BILLING_API_URL": sandbox.url,
+                    "BILLING_API_TOKEN": sandbox.token,
+                    "BILLING_DATABASE_URL": f"sqlite:///{DATABASE}",
+                }
+            ]
+        )
+        engine = new_engine(settings.database_url)
+        _announce("The first night", "the sandbox imitates the vendor, and sync fills an empty database")
+        succeeded = _sync(settings, redact)
+        revision = dataset.revise()
+        _announce(
+            "The vendor revises its records",
+            f"{revision.late} records arrive late, {revision.corrected} are corrected, {revision.withdrawn} withdrawn",
+        )
+        _announce("The second night", "the lookback finds all of these changes; nothing else is written")
+        succeeded = _sync(settings, redact) and succeeded
+    with translate_errors():
+        _show_restated(engine)
+        _show_spend(engine)
+        with read_connection(engine) as connection:
+            print_status(read_account_statuses(connection, [settings.account], utc_now()))
+    _show_next_steps()
+    return ExitCode.OK if succeeded else ExitCode.SOFTWARE
+
+
+def _sync(settings: Settings, redact: Callable[[str], str]) -> bool:
+    with progress_listener(quiet=False) as listener:
+        result = run_sync(settings, RunRequest("sync"), listener, redact=redact, exit_code_of=lambda _result: 0)
+    print_result(result)
+    if result.error:
+        click.secho(f"  {result.error}", fg="red")
+    return result.error is None
+
+
+def _show_restated(engine: Engine) -> None:
+    with read_connection(engine) as connection:
+        rows = connection.execute(
+            text("SELECT day, spend_before, spend_after, delta FROM restated_days ORDER BY day")
+        ).all()
+    print_rows(
+        "Days restated after they were closed (view restated_days)",
+        ("day", "#spend before", "#spend after", "#delta"),
+        [(row.day, f"{row.spend_before:.2f}", f"{row.spend_after:.2f}", f"{row.delta:+.2f}") for row in rows],
+    )
+
+
+def _show_spend(engine: Engine) -> None:
+    query = text(
+        "SELECT day, records, delivered, spend, day_state FROM daily_spend ORDER BY day DESC LIMIT :days"
+    ).bindparams(days=MAX_DAYS_SHOWN)
+    with read_connection(engine) as connection:
+        rows = connection.execute(query).all()[::-1]
+    highest = max((row.spend for row in rows), default=1) or 1
+    print_rows(
+        "Spend by day (view daily_spend)",
+        ("day", "#records", "#delivered", "#spend", "state", ""),
+        [
+            (
+                row.day,
+                row.records,
+                row.delivered,
+                f"{row.spend:.2f}",
+                row.day_state,
+                "█" * round(BAR_WIDTH * row.spend / highest),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _show_next_steps() -> None:
+    variable = f"BILLING_DATABASE_URL=sqlite:///{DATABASE}"
+    is_script = Path(sys.argv[0]).name.startswith("billing-etl")
+    program = "billing-etl" if shutil.which("billing-etl") else sys.argv[0] if is_script else "python -m etl"
+    click.secho("\nTo try next", bold=True)
+    for command, purpose in (
+        (f"{variable} {program} status", "the status, at any time"),
+        (f"sqlite3 {DATABASE} .dump", "every stored row (the views billing and daily_spend are for BI)"),
+        (f"{program} sandbox --port 8080", "the sandbox, to sync from with your own settings"),
+        (f"{program} --help", "all commands and settings"),
+        (f"BILLING_API_TOKEN=… {program} sync", "your own account, into billing.db"),
+    ):
+        click.echo(f"  {command}\n      {purpose}")
+
+
+def _announce(title: str, message: str) -> None:
+    click.echo(f"\n{click.style(title, bold=True)}: {message}")
