@@ -110,7 +110,7 @@ def purge_account(
                     if explicit_account:
                         require_account(connection, settings.account)
                     return result
-                plan = _plan(connection, account_id, result.before, settings.lookback_days)
+                plan = _plan_account(connection, account_id, result.before, settings.lookback_days)
                 incomplete = [month for month in plan.purged if any(count_month(connection, account_id, month))]
                 months = sorted(plan.months + incomplete)
                 if dry_run:
@@ -121,7 +121,8 @@ def purge_account(
     return result
 
 
-def _plan(connection: Connection, account_id: int, before: date, lookback: int) -> PurgePlan:
+def _plan_account(connection: Connection, account_id: int, before: date, lookback: int) -> PurgePlan:
+    """Classify the months of an account before a day."""
     position = read_position(connection, account_id)
     settled_through = None
     if position.watermark and position.settled_through:
@@ -141,7 +142,7 @@ def _purge_months(engine: Engine, account_id: int, months: list[date], now: date
         verify_fence(connection, fence)
         return purge_batch(connection, account_id, month, now)
 
-    purged = {}
+    purged: dict[date, RowCountsByTable] = {}
     for month in months:
         total = RowCountsByTable()
         while any(rows := store.write(partial(purge, month=month))):
