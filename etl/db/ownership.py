@@ -63,8 +63,9 @@ def require_ours(connection: Connection) -> None:
     Raises:
         ForeignDatabaseError: Another program uses the database; the message names its objects.
     """
-    relations = read_relations(connection)
-    if reason := find_foreign(relations, read_revisions(connection, relations)):
+    # On MariaDB another run may commit a table between two queries: what is written last has to be read first.
+    revisions = read_revisions(connection, read_relations(connection))
+    if reason := find_foreign(read_relations(connection), revisions):
         raise ForeignDatabaseError(f"{reason}; nothing was changed; use a separate database for each")
 
 
@@ -169,11 +170,13 @@ def _read_mariadb(connection: Connection, names: list[str]) -> Iterable[Relation
     columns = text("""
         SELECT table_name, column_name FROM information_schema.columns
         WHERE table_schema = DATABASE() AND LOWER(table_name) IN :names""")
+    found = connection.execute(_expanding(tables), {"names": names}).all()
+    # After the tables: one that another run creates in between has no columns otherwise.
     columns_by_table: dict[str, set[str]] = {}
     for table, column in connection.execute(_expanding(columns), {"names": names}):
         columns_by_table.setdefault(table, set()).add(column)
     kinds = {"BASE TABLE": "table", "SYSTEM VERSIONED": "table", "VIEW": "view"}
-    for name, kind, marked in connection.execute(_expanding(tables), {"names": names}).all():
+    for name, kind, marked in found:
         yield Relation(name, kinds.get(kind, kind.lower()), frozenset(columns_by_table.get(name, ())), bool(marked))
 
 
