@@ -143,8 +143,6 @@ def test_the_map_names_every_package_and_module_of_the_top_level():
 SHARED_NAMES = {
     # entry points, and verbs of the command line named for the function they call
     *("main", "list_accounts", "migrate", "rename", "set_timezone"),
-    # two views of one thing that never meet: an answer's newest time, an answer of newest records
-    "Newest",
     "Command",  # click's, bound in two ways
     "Rows",  # of the report's page and of its tables
     "bind",  # an account to its settings, a socket to its address

@@ -78,7 +78,7 @@ def test_a_question_reaches_a_day_before_and_two_days_behind_the_window(vendor):
     [batch] = fetch(vendor, days(2, 4))
     assert questions(vendor) == [("2026-03-01", "2026-03-06")]
     assert (batch.window, batch.requested, origin(batch)) == (days(2, 4), days(1, 6), "json")
-    assert (batch.rejected, batch.unsure, batch.unconfirmed_days) == ((), frozenset(), {})
+    assert (batch.rejected, batch.incomplete_days, batch.unconfirmed_days) == ((), frozenset(), {})
     assert told(batch) == truth(vendor.dataset.records, days(2, 4))
 
 
@@ -334,7 +334,7 @@ def test_an_export_that_begins_too_early_for_the_vendor_is_asked_for_later_days(
 
     vendor = OwnVendor(fail(RetryableError("HTTP 503")), exported)
     source = Source(vendor, read, today=TODAY, last=TODAY)
-    source._under_way |= {days(1, 3)} if under_way else set()
+    source._active_windows |= {days(1, 3)} if under_way else set()
     batch = source.fetch(days(4, 10))
     assert told(batch) == truth(records, days(6, 10))
     assert (batch.unconfirmed_days.keys(), batch.refused) == (set(days(4, 5).days()), frozenset())
@@ -549,7 +549,7 @@ def test_an_empty_answer_that_the_export_contradicts_is_answered_from_the_export
 def test_an_empty_answer_that_the_export_confirms_is_the_truth(vendor):
     vendor.dataset.replace([made("2026-03-10T10:00:00")])
     [batch] = fetch(vendor, days(2, 5))
-    assert (origin(batch), batch.unsure, told(batch)) == ("json", frozenset(), truth([], days(2, 5)))
+    assert (origin(batch), batch.incomplete_days, told(batch)) == ("json", frozenset(), truth([], days(2, 5)))
 
 
 def test_an_empty_answer_stands_where_there_is_no_second_opinion(vendor):
@@ -566,12 +566,12 @@ def test_days_that_the_answer_may_not_reach_stay_open_where_there_is_no_second_o
     vendor.policies.refuse_future = True
     vendor.faults.add("status", action="get_billing_csv", times=None)
     [batch] = fetch(vendor, days(8, 11))
-    assert (batch.unsure, told(batch)) == (frozenset(), truth(vendor.dataset.records, days(8, 11)))
+    assert (batch.incomplete_days, told(batch)) == (frozenset(), truth(vendor.dataset.records, days(8, 11)))
     # Above the newest records of the account show that there are none later.
     vendor.faults.add("status", action="get_billing_record", times=None)
     [batch] = fetch(vendor, days(8, 11))
     assert told(batch) == truth(vendor.dataset.records, days(8, 10))
-    assert {day(10)} <= batch.unsure <= {day(10), day(11)}
+    assert {day(10)} <= batch.incomplete_days <= {day(10), day(11)}
 
 
 def test_an_answer_about_other_days_is_asked_for_again(vendor):
