@@ -111,7 +111,7 @@ def columns_by_header(header: Sequence[str]) -> ColumnIndex:
     header_fields = [field_for_header(name) for name in header]
     columns: ColumnIndex = {}
     for field in FIELDS:
-        candidates = [index for index, claimed in enumerate(header_fields) if claimed == field]
+        candidates = [index for index, header_field in enumerate(header_fields) if header_field == field]
         exact = [index for index in candidates if _tokenise(header[index]) == field.split("_")]
         match exact or candidates:
             case []:
@@ -194,9 +194,9 @@ class ColumnProfile:
 
     def observe(self, cells: Iterable[str]) -> None:
         """Add a batch of cells."""
-        written = set(map(str.strip, cells))
-        self.blank = self.blank and not any(written)
-        values = set(map(_shown_value, written))
+        trimmed = set(map(str.strip, cells))
+        self.blank = self.blank and not any(trimmed)
+        values = set(map(_shown_value, trimmed))
         self._has_value = self._has_value or any(values)
         keys = set(map(_restored_key, values)) if self._possible & _KEYS else values
         cells_by_field = {field: keys if field in _KEYS else values for field in self._possible}
@@ -204,7 +204,9 @@ class ColumnProfile:
             field for field in self._possible if all(map(_ALL_CELLS[field].fullmatch, cells_by_field[field]))
         }
         self._matched |= {
-            f for f in self._possible - self._matched if any(map(_ANY_CELL[f].fullmatch, cells_by_field[f]))
+            field
+            for field in self._possible - self._matched
+            if any(map(_ANY_CELL[field].fullmatch, cells_by_field[field]))
         }
 
     @property
@@ -237,10 +239,10 @@ def columns_by_content(columns: Sequence[ColumnProfile]) -> ColumnIndex:
     if columns[-1].blank:
         assignments += _assignments(columns[:-1])
     if not assignments:
-        unseen = [field for field in FIELDS if not any(field in column.fields for column in columns)]
+        unassigned = [field for field in FIELDS if not any(field in column.fields for column in columns)]
         raise InvalidResponse(
-            f"no header, and no column is certain to be the {', '.join(unseen)}"
-            if unseen
+            f"no header, and no column is certain to be the {', '.join(unassigned)}"
+            if unassigned
             else f"no header, and its {len(columns)} columns do not make up the fields of a record"
         )
     if len(assignments) > 1:

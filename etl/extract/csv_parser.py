@@ -160,12 +160,12 @@ class _CsvFormat:
     columns: ColumnIndex = field(default_factory=dict)
 
     @property
-    def trailing_delimiter(self) -> bool:
+    def has_trailing_delimiter(self) -> bool:
         return self.header is not None and not self.header[-1].strip()
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        names = (self.header or [])[: -1 if self.trailing_delimiter else None]
+        names = (self.header or [])[: -1 if self.has_trailing_delimiter else None]
         known = set(self.columns.values())
         return tuple(printable_name(name) for index, name in enumerate(names) if index not in known)
 
@@ -194,7 +194,7 @@ def _detect_format(file: BinaryIO, encoding: str) -> _CsvFormat:
 
 
 def _first_line(file: BinaryIO, encoding: str, delimiter: str) -> list[str]:
-    with _as_text(file, encoding) as text, _long_cells:
+    with _as_text(file, encoding) as text, _raised_cell_limit:
         try:
             return next(filter(None, csv.reader(text, delimiter=delimiter, strict=True)), [])
         except csv.Error:
@@ -238,19 +238,19 @@ def _as_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
 
 def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, None]:
     """Yield every row except blank ones and the header, which may be repeated."""
-    width, header, trailing_delimiter = csv_format.width, csv_format.header, csv_format.trailing_delimiter
+    width, header, has_trailing_delimiter = csv_format.width, csv_format.header, csv_format.has_trailing_delimiter
     with _as_text(file, csv_format.encoding) as text:
         reader = csv.reader(text, delimiter=csv_format.delimiter, strict=True)
         try:
-            for number, row in _numbered(reader):
+            for line_number, row in _numbered_rows(reader):
                 if len(row) != width:
                     if not row:
                         continue
-                    raise InvalidResponse(f"line {number} has {len(row)} columns, the first one has {width}")
+                    raise InvalidResponse(f"line {line_number} has {len(row)} columns, the first one has {width}")
                 if row == header:
                     continue
-                if trailing_delimiter and row[-1].strip():
-                    raise InvalidResponse(f"line {number} has something in column {width}, which has no name")
+                if has_trailing_delimiter and row[-1].strip():
+                    raise InvalidResponse(f"line {line_number} has something in column {width}, which has no name")
                 yield row
         except csv.Error:
             pass
@@ -260,17 +260,17 @@ def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, 
     raise InvalidResponse(f"line {reader.line_num} has an unclosed or misplaced quote, or no end")
 
 
-def _numbered(reader: CsvReader) -> Iterator[tuple[int, list[Any]]]:
+def _numbered_rows(reader: CsvReader) -> Iterator[tuple[int, list[Any]]]:
     """Yield rows with their line numbers. The cell limit is restored before each yield."""
     while True:
-        with _long_cells:
+        with _raised_cell_limit:
             batch = [(reader.line_num, row) for row in islice(reader, _BATCH_SIZE)]
         if not batch:
             return
         yield from batch
 
 
-class _LongCells:
+class _CellLimit:
     """A thread-safe context manager that raises the maximum length of a cell to _CHUNK_BYTES.
 
     The default is too short for a long status_info. The limit is global to the process, so that it is restored for
@@ -296,7 +296,7 @@ class _LongCells:
                 csv.field_size_limit(self._limit)
 
 
-_long_cells = _LongCells()
+_raised_cell_limit = _CellLimit()
 
 
 def _records(file: BinaryIO, csv_format: _CsvFormat) -> Generator[RawRecord, None, None]:

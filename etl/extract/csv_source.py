@@ -203,7 +203,7 @@ class CsvSource:
                 return False
             return all(len(open_export.export.day(day)) <= count for day, count in counts.items())
 
-    def lists(self, day: date, *, export_range: DateRange) -> bool:
+    def has_records(self, day: date, *, export_range: DateRange) -> bool:
         """Whether the export has a record of a day; earlier rejections are ignored."""
         with self._lock:
             self._refused = None

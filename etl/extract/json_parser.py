@@ -43,7 +43,7 @@ _MAX_TOKEN_LENGTH: Final = 16
 """Characters, at least those of the longest literal or escape sequence, which may be incomplete in memory."""
 
 
-class _RepeatedField(dict[str, Any]):
+class _DuplicateKeyDict(dict[str, Any]):
     """An object with a duplicate field, which has the list of its values: none of them is certain."""
 
 
@@ -125,7 +125,7 @@ def _to_raw_records(items: list[Any], seen_fields: set[str], malformed: list[Rej
     for item in items:
         if isinstance(item, _TooDeeplyNested):
             malformed.append(RejectedRecord(None, "lists or objects are nested too deeply", '"…"'))
-        elif isinstance(item, _RepeatedField):
+        elif isinstance(item, _DuplicateKeyDict):
             malformed.append(_reject("a field is given twice", item))
         elif isinstance(item, dict):
             seen_fields.update(item)
@@ -141,7 +141,7 @@ def _reject(reason: str, item: Any) -> RejectedRecord:
 
 def _unwrap_data(envelope: list[tuple[str, Any]], redact: Callable[[str], str]) -> Any:
     answer = _object_hook(envelope)
-    if isinstance(answer, _RepeatedField) or "success" not in answer:
+    if isinstance(answer, _DuplicateKeyDict) or "success" not in answer:
         raise InvalidResponse("JSON that is not the vendor's kind of answer")
     if answer["success"] is not True:
         raise InvalidResponse(f"success: false, {error_reason(answer, redact)}")
@@ -166,27 +166,27 @@ class _Reader:
         self._chunk_size = chunk_size
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._text, self._position = "", 0
-        self._ended = False
-        self._first = ""
+        self._at_end = False
+        self._first_character = ""
 
     def members(self) -> Iterator[str]:
         """Yield the name of each member of the top-level object; the caller must read its value before the next one."""
-        self._first = self.peek()
-        if not self._first:
+        self._first_character = self.peek()
+        if not self._first_character:
             raise InvalidResponse("an empty answer")
-        if self._first != "{":
+        if self._first_character != "{":
             self.value()
             self._require_end()
             raise InvalidResponse("JSON that is not the vendor's kind of answer")
         self._expect("{")
-        more = self.peek() != "}" or self._expect("}") != "}"
-        while more:
+        has_more = self.peek() != "}" or self._expect("}") != "}"
+        while has_more:
             if self.peek() != '"':
                 self._fail()
             name = self.value()
             self._expect(":")
             yield name
-            more = self._expect(",}") == ","
+            has_more = self._expect(",}") == ","
         self._require_end()
 
     def items(self) -> Iterator[tuple[list[RawRecord], list[Any]]]:
@@ -195,17 +195,17 @@ class _Reader:
         if self.peek() == "]":
             self._expect("]")
             return
-        more = True
-        while more:
+        has_more = True
+        while has_more:
             for records in self._documented_items():
                 yield records, []
             other_items: list[Any] = []
             # Retrying the fast path after every item would cost more than it saves: finish the text in memory first.
             last = self._text.rfind("},")
             last_complete = last if last >= 0 else len(self._text)
-            while more and (not other_items or self._position <= last_complete):
+            while has_more and (not other_items or self._position <= last_complete):
                 other_items.append(self.value())
-                more = self._expect(",]") == ","
+                has_more = self._expect(",]") == ","
             yield [], other_items
 
     def _documented_items(self) -> Iterator[list[RawRecord]]:
@@ -229,10 +229,10 @@ class _Reader:
         while True:
             value, end = self._decode()
             # A number may continue after the text in memory: `1e+` of `1e+5` would be parsed as 1.
-            if end > self._position and (end + len("e+") < len(self._text) or self._ended):
+            if end > self._position and (end + len("e+") < len(self._text) or self._at_end):
                 self._position = end
                 return value
-            if self._ended:
+            if self._at_end:
                 self._fail()
             self._read_more()
 
@@ -258,7 +258,7 @@ class _Reader:
         """Return the next character that is not white space; an empty text at the end."""
         while True:
             self._position = _SPACE.match(self._text, self._position).end()  # type: ignore[union-attr]  # it matches the empty text
-            if self._position < len(self._text) or self._ended:
+            if self._position < len(self._text) or self._at_end:
                 return self._text[self._position : self._position + 1]
             self._read_more()
 
@@ -277,23 +277,25 @@ class _Reader:
         """Read at least as much as is in memory, so that an incomplete value is decoded only a few times."""
         self._text, self._position = self._text[self._position :], 0
         chunk = self._answer.read(max(self._chunk_size, len(self._text)))
-        self._ended = not chunk
+        self._at_end = not chunk
         self._append(chunk)
 
     def _append(self, chunk: bytes) -> None:
         text = None
         with suppress(UnicodeDecodeError):
-            text = self._decoder.decode(chunk, final=self._ended)
+            text = self._decoder.decode(chunk, final=self._at_end)
         if text is None:
             # Outside the block: the decoder's error contains a part of the answer with phone numbers.
             raise InvalidResponse("an answer that is not UTF-8")
         self._text += text
 
     def _fail(self) -> NoReturn:
-        while not self._ended:  # an encoding error anywhere in the answer takes precedence
+        while not self._at_end:  # an encoding error anywhere in the answer takes precedence
             self._position = len(self._text)
             self._read_more()
-        raise InvalidResponse(f"{'an HTML page' if self._first == '<' else 'broken JSON'} instead of an answer")
+        raise InvalidResponse(
+            f"{'an HTML page' if self._first_character == '<' else 'broken JSON'} instead of an answer"
+        )
 
 
 def _decode_documented(text: bytes) -> list[RawRecord] | None:
@@ -344,9 +346,8 @@ def _object_hook(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, list[Any]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
-    return _RepeatedField(
-        (name, values_of_field if len(values_of_field) > 1 else values_of_field[0])
-        for name, values_of_field in values.items()
+    return _DuplicateKeyDict(
+        (name, field_values if len(field_values) > 1 else field_values[0]) for name, field_values in values.items()
     )
 
 

@@ -128,7 +128,7 @@ class JsonSource:
         ]
         return combine(window, [result.without(unpadded), *(self._fetch(DateRange(day, day)) for day in unpadded)])
 
-    def lists(self, day: date) -> bool:
+    def has_records(self, day: date) -> bool:
         """Whether the vendor lists a record of a day."""
         return bool(self._request(DateRange(day, day)).days[day])
 

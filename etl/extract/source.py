@@ -115,7 +115,7 @@ class Source:
         window = DateRange(day, day)
         if self._json_failure is None:
             try:
-                return self._json.lists(day)
+                return self._json.has_records(day)
             except AuthenticationError:
                 raise
             except (DateRangeMismatch, RequestRejected):
@@ -123,7 +123,7 @@ class Source:
             except VendorError as error:
                 self._disable_json(error)
         try:
-            return self._csv.lists(day, export_range=DateRange(day, self._last_export_day(window)))
+            return self._csv.has_records(day, export_range=DateRange(day, self._last_export_day(window)))
         except (DateRangeMismatch, RequestRejected):
             return False
 
@@ -166,9 +166,9 @@ class Source:
     def _accepts_request(self, day: date) -> bool:
         """Whether a source does not reject a request for a day."""
         window = DateRange(day, day)
-        for lists in (self._json.lists, partial(self._csv.lists, export_range=window)):
+        for has_records in (self._json.has_records, partial(self._csv.has_records, export_range=window)):
             try:
-                lists(day)
+                has_records(day)
             except RequestRejected:
                 continue
             except AuthenticationError:

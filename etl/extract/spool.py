@@ -28,8 +28,8 @@ BUCKET_PREFIX_LENGTH: Final = 15
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Record]).decode
-_time = attrgetter("created_at")
-_day_of = itemgetter(slice(10))
+_created_at = attrgetter("created_at")
+_date_prefix = itemgetter(slice(10))
 
 
 @contextmanager
@@ -64,7 +64,7 @@ class RecordSpool:
         self._buffer: defaultdict[str, list[Record]] = defaultdict(list)
         self._chunks: defaultdict[str, defaultdict[str, list[_Chunk]]] = defaultdict(partial(defaultdict, list))
         self._file: BinaryIO | None = None
-        # One thread loads a window while another one writes the next.
+        # One thread may load a window while another one calls `days` for the next.
         self._lock = threading.Lock()
 
     def add(self, records: list[Record]) -> None:
@@ -73,10 +73,10 @@ class RecordSpool:
         Raises:
             DiskFullError: They do not fit in memory, and the disk is full.
         """
-        if len(set(map(_day_of, map(_time, records)))) == 1:
-            self._buffer[_day(records[0])] += records  # nearly always: answers are ordered by time
+        if len(set(map(_date_prefix, map(_created_at, records)))) == 1:
+            self._buffer[_day_of_record(records[0])] += records  # nearly always: answers are ordered by time
         else:
-            for day, group in groupby(records, _day):
+            for day, group in groupby(records, _day_of_record):
                 self._buffer[day] += group
         if sum(map(len, self._buffer.values())) > MAX_IN_MEMORY:
             self._write_out()
@@ -90,28 +90,28 @@ class RecordSpool:
         if self._file is None:
             return {day: single_slice_day(day, self._buffer.get(day.isoformat(), [])) for day in window.days()}
         self._write_out()
-        return {day: self._day(day) for day in window.days()}
+        return {day: self._day_records(day) for day in window.days()}
 
     def _write_out(self) -> None:
         with disk_full_guard(), self._lock:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(prefix="billing-etl-")  # noqa: SIM115 - closed by the finalizer below
                 weakref.finalize(self, self._file.close)
-            end = self._file.seek(0, 2)
+            offset = self._file.seek(0, 2)
             for day, records in self._buffer.items():
-                records.sort(key=_time)
+                records.sort(key=_created_at)
                 for bucket, group in groupby(records, _time_bucket):
                     batch = list(group)
                     length = self._file.write(_encode(batch))
-                    self._chunks[day][bucket].append(_Chunk(end, length, len(batch), self._file))
-                    end += length
+                    self._chunks[day][bucket].append(_Chunk(offset, length, len(batch), self._file))
+                    offset += length
         self._buffer.clear()
 
-    def _day(self, day: date) -> DayRecords:
+    def _day_records(self, day: date) -> DayRecords:
         buckets: dict[str, list[_Chunk]] = self._chunks.get(day.isoformat(), {})
         counts = Counter({bucket: sum(chunk.records for chunk in chunks) for bucket, chunks in buckets.items()})
-        first, end = day_bounds(day)
-        bounds = [first, *_slice_bounds(counts), end]
+        start, end = day_bounds(day)
+        bounds = [start, *_slice_bounds(counts), end]
         slices = tuple(
             TimeSlice(
                 since,
@@ -127,8 +127,8 @@ class RecordSpool:
         for chunk in sorted(chunk for chunks in buckets for chunk in chunks):
             with self._lock:
                 chunk.file.seek(chunk.offset)
-                text = chunk.file.read(chunk.length)
-            records += _decode(text)
+                content = chunk.file.read(chunk.length)
+            records += _decode(content)
         return records
 
 
@@ -146,7 +146,7 @@ def _bucket_start(bucket: str) -> datetime:
     return datetime.fromisoformat(f"{bucket}0:00")
 
 
-def _day(record: Record) -> str:
+def _day_of_record(record: Record) -> str:
     return record.created_at[:10]
 
 

@@ -43,7 +43,7 @@ def vendor_of(records, *, json, csv, newest=True):
     """A vendor with a limit, an end that is kept and an order for each of its calls; None where a call fails."""
     down = fail(RetryableError("down"))
     return OwnVendor(
-        down if json is None else lambda asked: limited(between(records, asked), *json),
+        down if json is None else lambda requested: limited(between(records, requested), *json),
         None if csv is None else lambda start: limited(between(records, DateRange(start, TODAY)), *csv),
         in_time(records) if newest else None,
     )
@@ -140,7 +140,7 @@ def test_an_account_with_three_records_costs_no_more_than_its_empty_days(newest)
     vendor = vendor_of(records, json=form, csv=form, newest=newest)
     assert fetched(vendor, days(1, 7)) == (truth(records, days(1, 7)), set())
     # The newest records show which days are empty; without them each of the five is fetched once more.
-    assert len(vendor.asked) == 1 + (0 if newest else 5)
+    assert len(vendor.requested) == 1 + (0 if newest else 5)
     assert len(vendor.exports) == 1
 
 
@@ -152,7 +152,7 @@ def test_a_usual_night_costs_at_most_two_questions_more(window, each, order):
     form = (None, "oldest", order)
     vendor = vendor_of(records, json=form, csv=form)
     assert fetched(vendor, window) == (truth(records, window), set())
-    assert len(vendor.asked) + len(vendor.exports) <= 1 + 2
+    assert len(vendor.requested) + len(vendor.exports) <= 1 + 2
 
 
 def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00"):
@@ -234,10 +234,10 @@ def test_a_day_behind_which_records_are_hidden_is_reached_where_the_newest_recor
     """The question about the 10th ends today, of which the answer has nothing: a record of it is hidden."""
     records = busy(8, 11, 3)
 
-    def listed(asked):
-        if future and asked.last > TODAY:
+    def listed(requested):
+        if future and requested.last > TODAY:
             raise RequestRejected("in the future")
-        return between(records[:-3], asked)
+        return between(records[:-3], requested)
 
     [batch] = OwnVendor(listed, newest=records).fetch(days(9, 10))
     assert told(batch) == truth(records, days(9, 10))
@@ -247,7 +247,7 @@ def test_a_day_behind_which_records_are_hidden_is_reached_where_the_newest_recor
 def test_an_export_that_lacks_what_a_truncated_answer_shows_is_not_believed():
     records = busy(7, 11, 50)
     vendor = OwnVendor(
-        lambda asked: between(records, asked)[:45],
+        lambda requested: between(records, requested)[:45],
         lambda start: [one for one in between(records, DateRange(start, TODAY)) if one != records[30]],
     )
     [batch] = vendor.fetch(days(7, 9))
@@ -260,12 +260,12 @@ def test_the_first_day_of_an_export_that_may_begin_no_earlier_is_no_proof_agains
     """The days of the export are cut three hours behind, and nothing before the 7th is served."""
     records = busy(7, 11, 30)
 
-    def listed(asked):
+    def listed(requested):
         if not json:
             raise RetryableError("down")
-        if asked.first < day(7):
+        if requested.first < day(7):
             raise RequestRejected("too early")
-        return between(records, asked)[-10:]
+        return between(records, requested)[-10:]
 
     def exported(start):
         if start < day(7):
