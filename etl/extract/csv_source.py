@@ -317,7 +317,7 @@ class CsvSource:
         """The first complete day of an export whose end is complete.
 
         Older records may be missing if there is none before the target days. The records of the first target day are
-        accepted without evidence of a limit: the account may have no older records.
+        accepted unless there is evidence of a limit: the account may have no older records.
         """
         earliest, _ = listed_range(stats)
         if earliest < target.first:

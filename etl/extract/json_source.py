@@ -81,7 +81,7 @@ class _JsonAnswer:
 
 
 class JsonSource:
-    """Days from `post_billing_data`. Threads may share it.
+    """Days from `post_billing_data`. Thread-safe.
 
     Args:
         client: Sends the requests.
@@ -258,6 +258,7 @@ class JsonSource:
         return self._any_request_lists_more(answer, [request for request in requests if request != target])
 
     def _any_request_lists_more(self, answer: _JsonAnswer, requests: Iterable[DateRange]) -> bool:
+        """Whether one of the requests has a larger answer; stops early if many answers have the same size."""
         listed = answer.stats.listed
         for request in requests:
             if self._sizes.count(listed) > MAX_SAME_SIZE_ANSWERS:
@@ -308,7 +309,7 @@ class JsonSource:
         return None
 
     def _is_plausibly_complete(self, answer: _JsonAnswer) -> bool:
-        """Whether there is no evidence against an answer of a single day that no other answer can confirm."""
+        """Whether there is no evidence against an unconfirmed answer whose records all belong to a single day."""
         stats = answer.stats
         if not is_of_one_day(stats) or self._sizes.count(stats.listed) > 1:
             return False
@@ -368,6 +369,7 @@ class JsonSource:
         return [latest_end, *sorted((end for end in earlier_ends - {latest_end} if end >= window.first), reverse=True)]
 
     def _is_accepted_start(self, first: date) -> bool:
+        """Whether a start date lies within the dates that the vendor is known to accept."""
         return (self._earliest_start is None or first >= self._earliest_start) and (
             self._latest_end is None or first <= self._latest_end
         )

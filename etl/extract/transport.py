@@ -110,7 +110,7 @@ class Transport:
             failure = error
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-                raise  # from the sink: a retry cannot help
+                raise  # from the sink, not from the vendor: a retry cannot help
             failure = _to_vendor_error(error)
             for cause in _exception_chain(error):
                 cause.__traceback__ = None  # its urllib3 frames hold the error: a cycle
