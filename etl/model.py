@@ -354,7 +354,7 @@ class WindowData:
         requested: The days that the request covered, padding included.
         days: Complete days of the window; a day without records is present and empty.
         rejected: Rejected records of these days or of an unknown day.
-        unsure: Days that the request may not have covered in full: they stay open.
+        incomplete_days: Days that the request may not have covered in full: they stay open.
         unconfirmed_days: The other days of the window, with the reason why no answer is accepted. Their rows are kept.
         largest: Number of records in the largest response of the run so far, by source.
         folds: As in `ReadStats`, for the window's records.
@@ -365,7 +365,7 @@ class WindowData:
     requested: DateRange
     days: Mapping[date, DayRecords]
     rejected: tuple[RejectedRecord, ...] = ()
-    unsure: frozenset[date] = frozenset()
+    incomplete_days: frozenset[date] = frozenset()
     unconfirmed_days: Mapping[date, str] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     folds: Mapping[Record, int] = field(default_factory=dict)

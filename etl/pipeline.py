@@ -322,7 +322,7 @@ class Transfer:
         """
         previous_request: DateRange | None = None
         fetch = partial(_fetch_window, self.source)
-        with closing(fetch_in_worker(fetch, windows, ahead=self.concurrency - 1)) as fetched:
+        with closing(fetch_in_worker(fetch, windows, depth=self.concurrency - 1)) as fetched:
             for data, snapshots in fetched:
                 window, used = data.window, data.sources
                 with log_context(window=window):

@@ -1,14 +1,14 @@
-"""Whether an answer of the vendor is whole: the one place of these rules, for JSON and CSV alike. Pure.
+"""Completeness checks for the vendor's answers: the only place of these rules, for JSON and CSV alike. Pure.
 
-The vendor documents no limit on the records of an answer, and may have one of any size, which keeps the oldest or the
-newest records, or any of them. So an answer counts as whole only where something speaks for it:
+The vendor documents no limit on the number of records in an answer. There may be one of any size, which keeps the
+oldest records, the newest or any others. So an answer is accepted as complete only with evidence:
 
-- it is smaller than another answer of the same source, which no limit can then have reached (`AnswerSizes`);
-- it is in order of time and has records on both sides of the days wanted: a limit cuts an ordered list at an end;
-- a smaller question about its outermost days agrees, or it has the newest records of the account (`Newest`).
+- it is smaller than another answer of the same source, so that no limit can have truncated it (`AnswerSizes`);
+- it is ordered by time and has records before and after the target days: a limit truncates an ordered list at an end;
+- a smaller request for its outermost days agrees, or it contains the newest records of the account (`NewestRecords`).
 
-Two different answers of one size, or one of exactly the largest size that the account ever had, speak against it:
-then only the first of these counts.
+Two different answers of the same size, or one of exactly the largest size that the account ever had, are evidence of
+a limit: then only the first rule counts.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from typing import Final
 from etl.date_ranges import ONE_DAY
 from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord
 
-SMALLEST_LIMIT: Final = 10
-"""Records: an answer of fewer is whole. Assumed: no interface for billing data is limited to less."""
+MIN_LIMIT: Final = 10
+"""Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
 
 
 class AnswerSizes:
-    """The sizes of one source's answers in a run, and what they say about a limit. Threads may share it.
+    """Sizes of the answers of one source in a run, as evidence for or against a limit. Thread-safe.
 
     Args:
-        largest_before: Records in the largest answer of earlier runs; None where there was none.
+        largest_before: Records in the largest answer of earlier runs; None without earlier runs.
     """
 
     def __init__(self, largest_before: int | None = None) -> None:
@@ -40,62 +40,64 @@ class AnswerSizes:
         self._spans: set[tuple[str | None, str | None]] = set()
         self._lock = threading.Lock()
 
-    def note(self, survey: ReadStats) -> None:
-        """Take the size of an answer into account."""
+    def add(self, stats: ReadStats) -> None:
+        """Record the size of an answer."""
         with self._lock:
-            if survey.listed > self.largest:
-                self.largest = survey.listed
+            if stats.listed > self.largest:
+                self.largest = stats.listed
                 self._spans.clear()
-            if survey.listed == self.largest:
-                self._spans.add((survey.earliest, survey.latest))
+            if stats.listed == self.largest:
+                self._spans.add((stats.earliest, stats.latest))
 
-    def show_whole(self, listed: int) -> bool:
-        """Whether no limit can have reached an answer of this size."""
-        return listed < max(self.largest, SMALLEST_LIMIT)
+    def prove_complete(self, listed: int) -> bool:
+        """Whether an answer of this size is too small to be truncated."""
+        return listed < max(self.largest, MIN_LIMIT)
 
-    def answers_of(self, listed: int) -> int:
-        """How many different answers of this size there are, where none is larger."""
+    def count(self, listed: int) -> int:
+        """Count the different answers of this size; 0 if there is a larger one."""
         return len(self._spans) if listed == self.largest else 0
 
-    def speak_against(self, listed: int) -> bool:
-        """Whether a limit of just this size would explain other answers as well."""
-        return self.answers_of(listed) > 1 or listed == self._largest_before
+    def suggest_limit(self, listed: int) -> bool:
+        """Whether a limit of exactly this size would explain other answers as well."""
+        return self.count(listed) > 1 or listed == self._largest_before
 
 
 @dataclass(frozen=True, slots=True)
-class Newest:
+class NewestRecords:
     """The newest records of the account, from `get_billing_record`.
 
     Attributes:
         records: Multiplicity of each readable record.
         listed: Number of records, unreadable ones included.
-        asked: Number of records requested.
+        requested: Number of records requested.
         unreadable: Records that failed validation.
     """
 
     records: Counter[Record]
     listed: int
-    asked: int
+    requested: int
     unreadable: tuple[RejectedRecord, ...] = ()
 
-    def are_in(self, days: Mapping[date, DayRecords]) -> bool:
-        """Whether these days have all of those records that belong to them.
+    def are_contained_in(self, days: Mapping[date, DayRecords]) -> bool:
+        """Whether an answer has all of the newest records that belong to its days.
 
-        By their keys: a source may lack the other fields, and they may change between two requests.
+        Records are compared by key: a source may lack the other fields, and they may change between two requests.
         """
-        wanted = Counter({key: times for key, times in self._keys().items() if day_of(key) in days})
-        touched = set(map(day_of, wanted))
-        found = Counter(key for day in touched for record in days[day].records() if (key := record[:3]) in wanted)
-        return wanted <= found
+        expected = Counter({key: times for key, times in self._keys().items() if day_of(key) in days})
+        expected_days = set(map(day_of, expected))
+        found = Counter(
+            key for day in expected_days for record in days[day].records() if (key := record[:3]) in expected
+        )
+        return expected <= found
 
-    def are_all_of(self, days: Mapping[date, DayRecords], rejected: Collection[RejectedRecord] = ()) -> bool:
-        """Whether these days have those records and no others, and all of their records are among the newest.
+    def match_exactly(self, days: Mapping[date, DayRecords], rejected: Collection[RejectedRecord] = ()) -> bool:
+        """Whether an answer has exactly the newest records of its days, and these include all records of the days.
 
-        Not where the day of an unreadable record is unknown.
+        False if the day of an unreadable record is unknown.
 
         Args:
-            days: Readable records of the days.
-            rejected: Unreadable records of the same answer.
+            days: Readable records of the answer, by day.
+            rejected: Unreadable records of the answer.
         """
         if None in {item.day for item in (*self.unreadable, *rejected)}:
             return False
@@ -103,22 +105,22 @@ class Newest:
         return (
             _unreadable_on(days, self.unreadable) == _unreadable_on(days, rejected)
             and all(self.cover(day) and listed[day] == len(records) for day, records in days.items())
-            and self.are_in(days)
+            and self.are_contained_in(days)
         )
 
     def confirm(self, days: Mapping[date, DayRecords], rejected: Collection[RejectedRecord] = ()) -> frozenset[date]:
-        """The days all of whose records are among the newest, and that have those and no others."""
-        return frozenset(day for day, records in days.items() if self.are_all_of({day: records}, rejected))
+        """Return the days that match the newest records exactly."""
+        return frozenset(day for day, records in days.items() if self.match_exactly({day: records}, rejected))
 
     def cover(self, day: date) -> bool:
-        """Whether all records of a day are among them.
+        """Whether the newest records include all records of a day.
 
-        Assumed: that the newest are so by `created_at`. Where they are not, some of the day's records are not theirs.
+        Assumed: the newest records are the last ones by `created_at`. Otherwise they lack some of the day's records.
         """
-        return self.listed < self.asked or any(day_of(record) < day for record in self.records)
+        return self.listed < self.requested or any(day_of(record) < day for record in self.records)
 
-    def show_empty(self, day: date) -> bool:
-        """Whether the account has no record of a day."""
+    def prove_empty(self, day: date) -> bool:
+        """Whether the account certainly has no record of a day."""
         readable = self.records.total() == self.listed
         return readable and self.cover(day) and not any(day_of(record) == day for record in self.records)
 
@@ -129,11 +131,11 @@ class Newest:
         return keys
 
     def reach(self, day: date) -> bool:
-        """Whether one of them is of this day or an earlier one: then there are no others behind it."""
+        """Whether they reach back to a day: then they include all records of later days."""
         return any(day_of(record) <= day for record in self.records)
 
-    def end_with(self, day: date) -> bool:
-        """Whether the account has no record behind this day."""
+    def end_by(self, day: date) -> bool:
+        """Whether the account certainly has no record after a day."""
         return self.records.total() == self.listed and all(day_of(record) <= day for record in self.records)
 
 
@@ -141,9 +143,9 @@ def _unreadable_on(days: Container[date], rejected: Iterable[RejectedRecord]) ->
     return Counter(item for item in rejected if item.day in days)
 
 
-def lists_all(records: DayRecords, seen: DayRecords) -> bool:
-    """Whether a listing of a day has all that another one has, by the keys: a source may lack the other fields."""
-    return Counter(record[:3] for record in seen.records()) <= Counter(record[:3] for record in records.records())
+def contains_all(records: DayRecords, expected: DayRecords) -> bool:
+    """Whether an answer for a day has all records of another one, by key: a source may lack the other fields."""
+    return Counter(record[:3] for record in expected.records()) <= Counter(record[:3] for record in records.records())
 
 
 def day_of(record: Record | tuple[str, str, str]) -> date:
@@ -151,33 +153,33 @@ def day_of(record: Record | tuple[str, str, str]) -> date:
     return date.fromisoformat(record[0][:10])
 
 
-def is_in_order(survey: ReadStats) -> bool:
-    """Whether a listing goes by time, in either direction: then a limit cuts it at an end."""
-    return (survey.ascending or survey.descending) and survey.earliest != survey.latest
+def is_in_order(stats: ReadStats) -> bool:
+    """Whether an answer is ordered by time, ascending or descending: then a limit truncates it at an end."""
+    return (stats.ascending or stats.descending) and stats.earliest != stats.latest
 
 
-def is_of_one_day(survey: ReadStats) -> bool:
-    """Whether all records of a listing are of a single day."""
-    return survey.earliest is not None and len(set(listed_range(survey))) == 1
+def is_of_one_day(stats: ReadStats) -> bool:
+    """Whether all records of an answer belong to a single day."""
+    return stats.earliest is not None and len(set(listed_range(stats))) == 1
 
 
-def sides_shown(survey: ReadStats, wanted: DateRange) -> tuple[bool, bool]:
-    """Whether a listing has a record before the days wanted, and one behind them."""
-    if survey.earliest is None:
+def has_records_around(stats: ReadStats, target: DateRange) -> tuple[bool, bool]:
+    """Whether an answer has a record before the target days, and whether it has one after them."""
+    if stats.earliest is None:
         return False, False
-    earliest, latest = listed_range(survey)
-    return earliest < wanted.first, latest > wanted.last
+    earliest, latest = listed_range(stats)
+    return earliest < target.first, latest > target.last
 
 
-def encloses(survey: ReadStats, day: date) -> bool:
-    """Whether a listing has records of earlier and of later days."""
-    return sides_shown(survey, DateRange(day, day)) == (True, True)
+def encloses(stats: ReadStats, day: date) -> bool:
+    """Whether an answer has records both before and after a day."""
+    return has_records_around(stats, DateRange(day, day)) == (True, True)
 
 
-def looks_like_a_limit(listed: int) -> bool:
-    """Whether people choose such numbers for limits.
+def is_likely_limit(listed: int) -> bool:
+    """Whether a number of records looks like a limit: round, or close to a power of two, or all nines.
 
-    Of use only where nothing else speaks for or against an answer.
+    Only useful without any other evidence.
     """
     return (
         listed % 100 == 0
@@ -187,53 +189,55 @@ def looks_like_a_limit(listed: int) -> bool:
     )
 
 
-def days_out_of_reach(days: Iterable[date], asked: DateRange, survey: ReadStats, *, margin: int) -> frozenset[date]:
-    """The days that a question may not have reached, under the least favourable meaning of its end date.
+def possibly_incomplete_days(
+    days: Iterable[date], requested: DateRange, stats: ReadStats, *, margin: int
+) -> frozenset[date]:
+    """The days that a request may not have covered in full, under the least favourable meaning of its end date.
 
     Args:
-        days: The days wanted.
-        asked: The question.
-        survey: Its answer: a record behind a day shows that the question reached it.
-        margin: Days behind a day that a question must cover to reach all of it for certain.
+        days: The target days.
+        requested: The dates of the request.
+        stats: Statistics of its answer: a record after a day shows that the request covered the day.
+        margin: Days after a day that a request must include to cover it for certain.
     """
-    latest = (survey.latest or "")[:10]
-    return frozenset(day for day in days if (asked.last - day).days < margin and latest <= day.isoformat())
+    latest = (stats.latest or "")[:10]
+    return frozenset(day for day in days if (requested.last - day).days < margin and latest <= day.isoformat())
 
 
-def days_without_margin(days: Iterable[date], start: date) -> frozenset[date]:
-    """The days of which another zone may have some before the first date of a question."""
+def days_without_padding(days: Iterable[date], start: date) -> frozenset[date]:
+    """The days that may begin before the first date of a request, if the vendor uses another time zone."""
     return frozenset(day for day in days if day <= start)
 
 
-def days_left_out(days: Iterable[date], asked: DateRange, survey: ReadStats) -> frozenset[date]:
-    """The days without a record at one end, where the answer goes beyond the question at the other end."""
-    too_early, too_late = goes_beyond(asked, survey)
+def uncovered_days(days: Iterable[date], requested: DateRange, stats: ReadStats) -> frozenset[date]:
+    """The days without records at one end of an answer that exceeds the requested dates at the other end."""
+    too_early, too_late = exceeds_range(requested, stats)
     if not (too_early or too_late):
         return frozenset()
-    earliest, latest = listed_range(survey)
+    earliest, latest = listed_range(stats)
     return frozenset(day for day in days if (too_late and day < earliest) or (too_early and day > latest))
 
 
-def goes_beyond(asked: DateRange, survey: ReadStats) -> tuple[bool, bool]:
-    """Whether the answer has records before or after the days of the question, more than another zone could explain."""
-    if survey.earliest is None:
+def exceeds_range(requested: DateRange, stats: ReadStats) -> tuple[bool, bool]:
+    """Whether an answer has records before, and after, the requested dates that no time zone can explain."""
+    if stats.earliest is None:
         return False, False
-    earliest, latest = listed_range(survey)
-    return earliest < asked.first - ONE_DAY, latest > asked.last + ONE_DAY
+    earliest, latest = listed_range(stats)
+    return earliest < requested.first - ONE_DAY, latest > requested.last + ONE_DAY
 
 
-def listed_range(survey: ReadStats) -> tuple[date, date]:
-    """The first and the last day of a listing that has a good record."""
-    return date.fromisoformat((survey.earliest or "")[:10]), date.fromisoformat((survey.latest or "")[:10])
+def listed_range(stats: ReadStats) -> tuple[date, date]:
+    """The first and the last day of an answer that has at least one readable time."""
+    return date.fromisoformat((stats.earliest or "")[:10]), date.fromisoformat((stats.latest or "")[:10])
 
 
-def describe_range(survey: ReadStats) -> str:
-    """What an answer turned out to be, for a person."""
-    first, last = listed_range(survey)
+def describe_range(stats: ReadStats) -> str:
+    """Describe an answer about unrequested days, for a message."""
+    first, last = listed_range(stats)
     return f"an answer about other days, {DateRange(first, last)},"
 
 
-def overlaps(asked: DateRange, survey: ReadStats) -> bool:
-    """Whether some day of a listing is of the question, in whatever zone."""
-    earliest, latest = listed_range(survey)
-    return latest >= asked.first - ONE_DAY and earliest <= asked.last + ONE_DAY
+def overlaps(requested: DateRange, stats: ReadStats) -> bool:
+    """Whether an answer overlaps the requested dates in any time zone."""
+    earliest, latest = listed_range(stats)
+    return latest >= requested.first - ONE_DAY and earliest <= requested.last + ONE_DAY

@@ -1,11 +1,11 @@
-"""Reads the vendor's CSV of charges, whose format nobody has published: what is not certain is refused.
+"""Parser of the vendor's CSV export, whose format is not documented: an ambiguous file is rejected.
 
     bytes → encoding → delimiter, header, columns → rows
 
-Each arrow is a pass over the file, which may be large: the first over all of it, the second over its beginning (over
-all of it where there is no header), the third is the caller's. Memory stays constant.
+Each arrow is a pass over the file, which may be large: the first over the whole file, the second over its first line
+(the whole file without a header), the third when the caller consumes the rows. Memory use is constant.
 
-Source: vendor-api.md, point 12 (the forms are assumed; the vendor confirms none).
+Source: vendor-api.md, point 12 (the formats are assumed; the vendor confirms none).
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from typing import TextIO
 
-_CHUNK: Final = 1 << 20
-"""Bytes read at once. No line and no cell may be longer, so that neither can fill the memory."""
+_CHUNK_BYTES: Final = 1 << 20
+"""Bytes read at once, and the maximum length of a line and a cell, to limit memory use."""
 
-_BATCH: Final = 100
-"""Lines that are read together."""
+_BATCH_SIZE: Final = 100
+"""Rows that are read at once."""
 
 _DELIMITERS: Final = ";,\t|"
 
@@ -61,31 +61,32 @@ _BINARY: Final = {
 
 
 def parse_csv(file: BinaryIO) -> Feed:
-    """Recognise the form of a billing export and open it.
+    """Detect the format of a billing export and parse it.
 
     Args:
-        file: The answer's body as it came. It is read more than once, and must stay open until the rows are read.
+        file: The body of the response. It is read several times and must stay open until the rows are consumed.
 
     Returns:
-        Its rows as a stream, cells as they stand. It raises InvalidResponse where the file turns out to be broken, so
-        nothing of it counts until all of it is read.
+        A feed whose rows are parsed lazily, with unconverted cells. They raise InvalidResponse if the file is invalid,
+        so that no row may be used before all are consumed.
 
     Raises:
-        InvalidResponse: It is no CSV, is broken, or can be read in no way or in more than one. The text holds no cell.
+        InvalidResponse: The file is not CSV, is invalid, or its format is unknown or ambiguous. The message contains no
+            cell.
 
     """
     encoding = _detect_encoding(file)
-    form = _detect_format(file, encoding)
-    return Feed(rows=_records(file, form), fields=frozenset(form.columns), unknown=form.unknown)
+    csv_format = _detect_format(file, encoding)
+    return Feed(rows=_records(file, csv_format), fields=frozenset(csv_format.columns), unknown=csv_format.unknown)
 
 
 # Encoding ------------------------------------------------------------------------------------------------------------
 
 
 def _detect_encoding(file: BinaryIO) -> str:
-    """Make sure that the file is text, of whole lines, in an encoding that decodes all of it."""
+    """Return the encoding that decodes the whole file; reject one that is not text or ends within a line."""
     file.seek(0)
-    head = file.read(_CHUNK)
+    head = file.read(_CHUNK_BYTES)
     marked, encoding, line_ends = next(
         (mark for mark in _BYTE_ORDER_MARKS if head.startswith(mark[0])), (b"", "utf-8", _LINE_ENDS)
     )
@@ -96,47 +97,47 @@ def _detect_encoding(file: BinaryIO) -> str:
     impossible_in_cp1251 = False
     decoder = codecs.getincrementaldecoder(encoding)("strict" if marked else "surrogateescape")
     for chunk in _chunks(file):
-        if len(chunk) == _CHUNK and b"\n" not in chunk and b"\r" not in chunk:
-            raise InvalidResponse(f"a line is longer than {_CHUNK} bytes")
+        if len(chunk) == _CHUNK_BYTES and b"\n" not in chunk and b"\r" not in chunk:
+            raise InvalidResponse(f"a line is longer than {_CHUNK_BYTES} bytes")
         tail = (tail + chunk)[-2:]
         text = None
         with suppress(UnicodeDecodeError):
             text = decoder.decode(chunk)
         if text is None:
-            # Outside of the block: the decoder's own error holds the whole chunk, phones and all.
+            # Outside the block: the decoder's error contains the whole chunk with phone numbers.
             raise InvalidResponse(f"its byte order mark promises {encoding}, and it is not")
         if not text.isascii():
-            whole = text.encode("utf-8", "ignore").decode()
-            stray += len(text) - len(whole)
-            valid += len(whole) - len(whole.encode("ascii", "ignore"))
+            decoded = text.encode("utf-8", "ignore").decode()
+            stray += len(text) - len(decoded)
+            valid += len(decoded) - len(decoded.encode("ascii", "ignore"))
         impossible_in_cp1251 = impossible_in_cp1251 or b"\x98" in chunk
     if not tail.endswith(line_ends) or decoder.getstate()[0]:
         raise InvalidResponse("it breaks off in the middle of a line")
     if not stray:
         return encoding
-    # Letters of cp1251 rarely happen to form UTF-8. Where most do, it is UTF-8 that lost or gained a few bytes.
+    # Letters of cp1251 are rarely valid UTF-8. If most are, the text is UTF-8 with a few damaged bytes.
     if valid >= stray or impossible_in_cp1251:
         raise InvalidResponse("its text is neither UTF-8 nor cp1251")
     return "cp1251"
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK):
+    while chunk := file.read(_CHUNK_BYTES):
         yield chunk
 
 
 def _reject_non_csv(head: bytes, encoding: str) -> None:
-    for magic, kind in _BINARY.items():
+    for magic, description in _BINARY.items():
         if head.startswith(magic):
-            raise InvalidResponse(f"{kind} in place of a CSV")
+            raise InvalidResponse(f"{description} in place of a CSV")
     if encoding != "utf-16" and head.count(b"\0") * 4 > len(head):
         raise InvalidResponse("binary data in place of a CSV")
     text = head.decode(encoding, "replace").lstrip("\ufeff\0 \t\r\n")
     if not text:
         raise InvalidResponse("an empty answer in place of a CSV")
     if text[0] in "{[":
-        kind = "a JSON error" if '"error"' in text else "JSON"
-        raise InvalidResponse(f"{kind} in place of a CSV")
+        description = "a JSON error" if '"error"' in text else "JSON"
+        raise InvalidResponse(f"{description} in place of a CSV")
     if text[0] == "<":
         raise InvalidResponse("an HTML or XML page in place of a CSV")
 
@@ -146,131 +147,134 @@ def _reject_non_csv(head: bytes, encoding: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _CsvFormat:
-    """One way to read the file."""
+    """One possible format of the file.
+
+    Attributes:
+        width: Columns of every row, an empty one after a trailing delimiter included.
+    """
 
     encoding: str
     delimiter: str
     width: int
-    """Columns of every line, a trailing empty one included."""
     header: list[str] | None = None
     columns: ColumnIndex = field(default_factory=dict)
 
     @property
-    def ends_in_delimiter(self) -> bool:
+    def has_trailing_delimiter(self) -> bool:
         return self.header is not None and not self.header[-1].strip()
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        names = (self.header or [])[: -1 if self.ends_in_delimiter else None]
+        names = (self.header or [])[: -1 if self.has_trailing_delimiter else None]
         known = set(self.columns.values())
         return tuple(printable_name(name) for index, name in enumerate(names) if index not in known)
 
 
 def _detect_format(file: BinaryIO, encoding: str) -> _CsvFormat:
-    """Try every delimiter, and insist that only one of them makes sense."""
-    forms: list[_CsvFormat] = []
-    refusals: list[tuple[int, InvalidResponse]] = []
+    """Try every delimiter; exactly one of them must fit."""
+    candidates: list[_CsvFormat] = []
+    errors: list[tuple[int, InvalidResponse]] = []
     for delimiter in _DELIMITERS:
-        first = _first_line(file, encoding, delimiter)
+        first_row = _first_line(file, encoding, delimiter)
         try:
-            if form := _try_delimiter(file, _CsvFormat(encoding, delimiter, len(first)), first):
-                forms.append(form)
-        except InvalidResponse as refusal:
-            refusals.append((len(first), refusal))
-    match forms:
-        case [form]:
-            return form
-        case [one, other, *_]:
+            if csv_format := _try_delimiter(file, _CsvFormat(encoding, delimiter, len(first_row)), first_row):
+                candidates.append(csv_format)
+        except InvalidResponse as error:
+            errors.append((len(first_row), error))
+    match candidates:
+        case [csv_format]:
+            return csv_format
+        case [first, second, *_]:
             raise InvalidResponse(
-                f"it can be read with {one.delimiter!r} and with {other.delimiter!r} as the delimiter"
+                f"it can be read with {first.delimiter!r} and with {second.delimiter!r} as the delimiter"
             )
-    if refusals:  # of several, that of the delimiter that makes the most columns, most likely the one that was meant
-        raise max(refusals, key=itemgetter(0))[1]
+    if errors:  # the error of the delimiter with the most columns, which is most likely the right one
+        raise max(errors, key=itemgetter(0))[1]
     raise InvalidResponse("the first line is neither a header nor a record")
 
 
 def _first_line(file: BinaryIO, encoding: str, delimiter: str) -> list[str]:
-    with _as_text(file, encoding) as text, _long_cells:
+    with _as_text(file, encoding) as text, _raised_cell_limit:
         try:
             return next(filter(None, csv.reader(text, delimiter=delimiter, strict=True)), [])
         except csv.Error:
             return []
 
 
-def _try_delimiter(file: BinaryIO, form: _CsvFormat, first: list[str]) -> _CsvFormat | None:
-    """Find the columns, given the delimiter; None where the first line makes no sense with it."""
-    if any(map(is_time, first)):
-        if form.width not in range(len(FIELDS) - 1, len(FIELDS) + 2):
-            raise InvalidResponse(f"no header, and {form.width} columns where there should be five or six")
-        return replace(form, columns=columns_by_content(_profile_columns(file, form)))
-    if len({field_for_header(name) for name in first} - {None}) >= 2:
-        return replace(form, header=first, columns=columns_by_header(first))
+def _try_delimiter(file: BinaryIO, csv_format: _CsvFormat, first_row: list[str]) -> _CsvFormat | None:
+    """Find the columns for a delimiter; None if the first line is neither a header nor a record with it."""
+    if any(map(is_time, first_row)):
+        if csv_format.width not in range(len(FIELDS) - 1, len(FIELDS) + 2):
+            raise InvalidResponse(f"no header, and {csv_format.width} columns where there should be five or six")
+        return replace(csv_format, columns=columns_by_content(_profile_columns(file, csv_format)))
+    if len({field_for_header(name) for name in first_row} - {None}) >= 2:
+        return replace(csv_format, header=first_row, columns=columns_by_header(first_row))
     return None
 
 
-def _profile_columns(file: BinaryIO, form: _CsvFormat) -> list[ColumnProfile]:
-    """Look at every cell of the file."""
-    columns = [ColumnProfile() for _ in range(form.width)]
-    with closing(_lines(file, form)) as lines:
-        while batch := list(islice(lines, 1000)):
+def _profile_columns(file: BinaryIO, csv_format: _CsvFormat) -> list[ColumnProfile]:
+    """Profile every column over all rows of the file."""
+    columns = [ColumnProfile() for _ in range(csv_format.width)]
+    with closing(_rows(file, csv_format)) as rows:
+        while batch := list(islice(rows, 1000)):
             for column, cells in zip(columns, zip(*batch, strict=True), strict=True):
-                column.see(cells)
+                column.observe(cells)
     return columns
 
 
 @contextmanager
 def _as_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
-    """The file from its beginning."""
+    """The file as text, from its start."""
     file.seek(0)
     text = TextIOWrapper(file, encoding, newline="")
     try:
         yield text
     finally:
-        text.detach()  # else it would close the file
+        text.detach()  # otherwise it would close the file
 
 
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
-def _lines(file: BinaryIO, form: _CsvFormat) -> Generator[list[Any], None, None]:
-    """Every line but blank ones and the header, wherever and however often it stands."""
-    width, header, ends_in_delimiter = form.width, form.header, form.ends_in_delimiter
-    with _as_text(file, form.encoding) as text:
-        reader = csv.reader(text, delimiter=form.delimiter, strict=True)
+def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, None]:
+    """Yield every row except blank ones and the header, which may be repeated."""
+    width, header, has_trailing_delimiter = csv_format.width, csv_format.header, csv_format.has_trailing_delimiter
+    with _as_text(file, csv_format.encoding) as text:
+        reader = csv.reader(text, delimiter=csv_format.delimiter, strict=True)
         try:
-            for number, line in _numbered(reader):
-                if len(line) != width:
-                    if not line:
+            for line_number, row in _numbered_rows(reader):
+                if len(row) != width:
+                    if not row:
                         continue
-                    raise InvalidResponse(f"line {number} has {len(line)} columns, the first one has {width}")
-                if line == header:
+                    raise InvalidResponse(f"line {line_number} has {len(row)} columns, the first one has {width}")
+                if row == header:
                     continue
-                if ends_in_delimiter and line[-1].strip():
-                    raise InvalidResponse(f"line {number} has something in column {width}, which has no name")
-                yield line
+                if has_trailing_delimiter and row[-1].strip():
+                    raise InvalidResponse(f"line {line_number} has something in column {width}, which has no name")
+                yield row
         except csv.Error:
             pass
         else:
             return
-    # Outside of the except block: the text of the reader's own error may hold a cell.
+    # Outside the except block: the message of the reader's error may contain a cell.
     raise InvalidResponse(f"line {reader.line_num} has an unclosed or misplaced quote, or no end")
 
 
-def _numbered(reader: CsvReader) -> Iterator[tuple[int, list[Any]]]:
-    """Lines with their numbers. While a caller has one, the limit of a cell is that of the process again."""
+def _numbered_rows(reader: CsvReader) -> Iterator[tuple[int, list[Any]]]:
+    """Yield rows with their line numbers. The cell limit is restored before each yield."""
     while True:
-        with _long_cells:
-            batch = [(reader.line_num, line) for line in islice(reader, _BATCH)]
+        with _raised_cell_limit:
+            batch = [(reader.line_num, row) for row in islice(reader, _BATCH_SIZE)]
         if not batch:
             return
         yield from batch
 
 
-class _LongCells:
-    """As long as it is entered, in whichever threads, a cell may have _CHUNK characters.
+class _CellLimit:
+    """A thread-safe context manager that raises the maximum length of a cell to _CHUNK_BYTES.
 
-    The default is too short for a long status_info. The limit is one for the whole process: it is put back for whoever
-    else reads CSV in it.
+    The default is too short for a long status_info. The limit is global to the process, so that it is restored for
+    other users of the csv module.
     """
 
     def __init__(self) -> None:
@@ -282,7 +286,7 @@ class _LongCells:
         with self._lock:
             if not self._users:
                 self._limit = csv.field_size_limit()
-                csv.field_size_limit(max(self._limit, _CHUNK))
+                csv.field_size_limit(max(self._limit, _CHUNK_BYTES))
             self._users += 1
 
     def __exit__(self, *_error: object) -> None:
@@ -292,13 +296,13 @@ class _LongCells:
                 csv.field_size_limit(self._limit)
 
 
-_long_cells = _LongCells()
+_raised_cell_limit = _CellLimit()
 
 
-def _records(file: BinaryIO, form: _CsvFormat) -> Generator[RawRecord, None, None]:
-    # What the file lacks is taken from one place past the end of each line.
-    pick = itemgetter(*(form.columns.get(name, form.width) for name in FIELDS))
-    with closing(_lines(file, form)) as lines:
-        for line in lines:
-            line.append(MISSING)
-            yield RawRecord(*pick(line))
+def _records(file: BinaryIO, csv_format: _CsvFormat) -> Generator[RawRecord, None, None]:
+    # Missing fields are taken from MISSING, appended to each row.
+    pick = itemgetter(*(csv_format.columns.get(name, csv_format.width) for name in FIELDS))
+    with closing(_rows(file, csv_format)) as rows:
+        for row in rows:
+            row.append(MISSING)
+            yield RawRecord(*pick(row))

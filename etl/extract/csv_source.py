@@ -1,8 +1,8 @@
-"""Whole days from the CSV export, which has a first day and no last one.
+"""Complete days from the CSV export, which has a start date and no end date.
 
-One export serves all windows that remain. Where it may be truncated, later exports, which are smaller, show what it is
-worth: an export that keeps the oldest lines is continued from the last day it shows; of one that keeps the newest, the
-days behind the first one shown are whole.
+One export serves all remaining windows. If it may be truncated, it is compared with later exports, which are smaller:
+an export that keeps the oldest records is continued from its last day; of one that keeps the newest records, the days
+after its first one are complete.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from etl.errors import DateRangeMismatch, RequestRejected
 from etl.extract.client import Client
 from etl.extract.completeness import (
     AnswerSizes,
-    Newest,
-    days_without_margin,
+    NewestRecords,
+    days_without_padding,
     describe_range,
     encloses,
+    has_records_around,
     is_in_order,
+    is_likely_limit,
     listed_range,
-    looks_like_a_limit,
     overlaps,
-    sides_shown,
 )
 from etl.extract.json_source import PADDING_BEFORE, WEEK
 from etl.extract.source_days import SourceDays, log_unknown_fields
@@ -39,100 +39,104 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Export:
-    """A CSV export, read once: the records of the days wanted, by day, out of memory.
+class _CsvExport:
+    """A parsed CSV export: the records of the target days, spooled by day.
 
     Attributes:
-        start: The date of the question.
+        start: The requested start date.
+        target: The target days.
+        missing_fields: Attributes that the export does not have.
     """
 
     start: date
-    wanted: DateRange
-    survey: ReadStats
-    spill: RecordSpool
-    lacking: frozenset[str]
+    target: DateRange
+    stats: ReadStats
+    spool: RecordSpool
+    missing_fields: frozenset[str]
 
     def days(self, window: DateRange) -> dict[date, DayRecords]:
-        """The records of some of the days wanted."""
-        days = self.spill.days(window)
-        return {day: replace(records, source="csv", missing_fields=self.lacking) for day, records in days.items()}
+        """The records of a part of the target days."""
+        days = self.spool.days(window)
+        return {
+            day: replace(records, source="csv", missing_fields=self.missing_fields) for day, records in days.items()
+        }
 
     def day(self, day: date) -> DayRecords:
-        """The records of one of the days wanted."""
+        """The records of one target day."""
         return self.days(DateRange(day, day))[day]
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """Days that an export shows whole."""
+class _CompletePart:
+    """A range of days and the export that is complete for them."""
 
     days: DateRange
-    export: _Export
+    export: _CsvExport
 
 
 @dataclass(slots=True)
-class _Opened:
-    """An export in use.
+class _OpenExport:
+    """The export in use.
 
     Attributes:
-        wanted: The days it serves.
-        parts: The days that it, or one that continues it, shows whole; None until that is known.
+        target: The days that it serves.
+        parts: The ranges for which it, or a later export, is complete; None until they are determined.
     """
 
-    wanted: DateRange
-    export: _Export
-    parts: list[_Part] | None = None
+    target: DateRange
+    export: _CsvExport
+    parts: list[_CompletePart] | None = None
 
-    def days_of(self, window: DateRange) -> SourceDays:
-        """What is whole of a window's days, and why the others are not.
+    def source_days(self, window: DateRange) -> SourceDays:
+        """Return the complete days of a window, and the reasons against the others.
 
-        A day with which an export begins, because the vendor refuses the one before, is unproven: another zone may have
-        some of it there.
+        The start date of an export without padding, because the vendor rejects the day before it, is unproven: in
+        another time zone, some of its records belong to the rejected day.
         """
         days: dict[date, DayRecords] = {}
         unproven: dict[date, int | None] = {}
-        surveys = dict.fromkeys(window.days(), self.export.survey)
+        stats_by_day = dict.fromkeys(window.days(), self.export.stats)
         for part in self.parts or ():
             first, last = max(part.days.first, window.first), min(part.days.last, window.last)
             if first <= last:
-                some = part.export.days(DateRange(first, last))
-                days |= some
-                surveys |= dict.fromkeys(some, part.export.survey)
-                unproven |= dict.fromkeys(days_without_margin(some, part.export.start))
-        truncated = f"a CSV export of {self.export.survey.listed} records may be truncated"
-        still_open = {day: truncated for day in window.days() if day not in days}
+                part_days = part.export.days(DateRange(first, last))
+                days |= part_days
+                stats_by_day |= dict.fromkeys(part_days, part.export.stats)
+                unproven |= dict.fromkeys(days_without_padding(part_days, part.export.start))
+        truncated = f"a CSV export of {self.export.stats.listed} records may be truncated"
+        open_days = {day: truncated for day in window.days() if day not in days}
         for day, records in days.items():
-            still_open |= unreadable_days({day: records}, surveys[day])
-        whole = {day: records for day, records in days.items() if day not in still_open}
+            open_days |= unreadable_days({day: records}, stats_by_day[day])
+        complete_days = {day: records for day, records in days.items() if day not in open_days}
         rejected = dict.fromkeys(
             item
-            for survey in {id(survey): survey for survey in surveys.values()}.values()
-            for item in survey.rejected
+            for stats in {id(stats): stats for stats in stats_by_day.values()}.values()
+            for item in stats.rejected
             if item.day is None or item.day in window
         )
-        asked = DateRange(self.wanted.first - PADDING_BEFORE, self.wanted.last)
-        folds = {record: fold for survey in surveys.values() for record, fold in survey.folds.items()}
-        return SourceDays(asked, whole, tuple(rejected), still_open, unproven=unproven, folds=folds)
+        requested = DateRange(self.target.first - PADDING_BEFORE, self.target.last)
+        folds = {record: fold for stats in stats_by_day.values() for record, fold in stats.folds.items()}
+        return SourceDays(requested, complete_days, tuple(rejected), open_days, unproven=unproven, folds=folds)
 
-    def mention_truncation(self) -> None:
-        """Log which days are whole, unless all are."""
-        whole = [part.days for part in self.parts or ()]
-        if whole != [self.wanted]:
+    def log_truncation(self) -> None:
+        """Log the complete days, unless all days are."""
+        complete_days = [part.days for part in self.parts or ()]
+        if complete_days != [self.target]:
             log.warning(
-                "a CSV export of %d records may be truncated; whole are: %s",
-                self.export.survey.listed, ", ".join(map(str, whole)) or "no days",
+                "a CSV export of %d records may be truncated; complete days: %s",
+                self.export.stats.listed, ", ".join(map(str, complete_days)) or "none",
             )  # fmt: skip
 
 
 class CsvSource:
-    """Days from `get_billing_csv`. Threads may share it; one of them downloads at a time.
+    """Days from `get_billing_csv`. Thread-safe; downloads one export at a time.
 
     Args:
-        client: Sends the questions.
-        read_feed: The transform.
-        today: In the vendor's wall clock.
-        sizes: Of the answers of this run, by source.
-        newest: The newest records of the account, or None where the vendor does not give them.
+        client: Sends the requests.
+        read_feed: Parses the records.
+        today: The current date in the vendor's wall clock.
+        sizes: Sizes of the answers of this run, by source.
+        get_newest: Returns the newest records of the account, or None if they are unavailable.
     """
 
     def __init__(
@@ -142,206 +146,223 @@ class CsvSource:
         *,
         today: date,
         sizes: Mapping[str, AnswerSizes],
-        newest: Callable[[], Newest | None],
+        get_newest: Callable[[], NewestRecords | None],
     ) -> None:
         self._client = client
         self._read_feed = read_feed
         self._today = today
         self._sizes = sizes["csv"]
         self._json_sizes = sizes["json"]
-        self._newest = newest
-        self._opened: _Opened | None = None
+        self._get_newest = get_newest
+        self._current: _OpenExport | None = None
         self._refused: tuple[date, str] | None = None
         self._lock = threading.RLock()
 
-    def fetch(self, window: DateRange, *, serve: DateRange) -> SourceDays:
-        """What the export has of a window's days.
+    def fetch(self, window: DateRange, *, export_range: DateRange) -> SourceDays:
+        """Return the days of a window.
 
         Args:
-            window: The days wanted now.
-            serve: The days that the export is to serve, where a new one is needed.
+            window: The target days of this call.
+            export_range: The days that a new export is to serve, if one is needed.
 
         Raises:
             VendorError: There is no usable export.
         """
         with self._lock:
-            opened = self._open(window, serve)
-            if opened.parts is None:
-                opened.parts = self._whole_parts(opened.export, opened.wanted)
-                opened.mention_truncation()
-            return opened.days_of(window)
+            open_export = self._open_export(window, export_range)
+            if open_export.parts is None:
+                open_export.parts = self._find_complete_parts(open_export.export, open_export.target)
+                open_export.log_truncation()
+            return open_export.source_days(window)
 
-    def confirm(self, counts: Mapping[date, int], *, serve: DateRange) -> bool:
-        """Whether the export has no more records of some days than another source.
+    def confirm(self, counts: Mapping[date, int], *, export_range: DateRange) -> bool:
+        """Whether the export has no more records of each day than the JSON answer.
 
         Args:
-            counts: How many that source has; of a day without any the export has to show that there is none.
-            serve: The days that the export is to serve, where a new one is needed.
+            counts: Number of JSON records by day; for an empty day, the export must prove that it is empty.
+            export_range: The days that a new export is to serve, if one is needed.
 
         Raises:
             VendorError: There is no usable export.
         """
         empty = [day for day, count in counts.items() if not count]
         with self._lock:
-            opened = self._open(DateRange(min(counts), max(counts)), serve)
-            survey = opened.export.survey
-            inside = self._sizes.show_whole(survey.listed) or (
-                is_in_order(survey) and all(encloses(survey, day) for day in empty)
+            open_export = self._open_export(DateRange(min(counts), max(counts)), export_range)
+            stats = open_export.export.stats
+            is_conclusive = self._sizes.prove_complete(stats.listed) or (
+                is_in_order(stats) and all(encloses(stats, day) for day in empty)
             )
-            if not inside and opened.parts is None:
-                opened.parts = self._whole_parts(opened.export, opened.wanted)
-            whole = opened.export.days(opened.wanted) if opened.parts is None else opened.days_of(opened.wanted).days
-            if any(day not in whole or unreadable_days({day: whole[day]}, survey) for day in empty):
+            if not is_conclusive and open_export.parts is None:
+                open_export.parts = self._find_complete_parts(open_export.export, open_export.target)
+            complete_days = (
+                open_export.export.days(open_export.target)
+                if open_export.parts is None
+                else open_export.source_days(open_export.target).days
+            )
+            if any(day not in complete_days or unreadable_days({day: complete_days[day]}, stats) for day in empty):
                 return False
-            return all(len(opened.export.day(day)) <= count for day, count in counts.items())
+            return all(len(open_export.export.day(day)) <= count for day, count in counts.items())
 
-    def lists(self, day: date, *, serve: DateRange) -> bool:
-        """Whether the export has a record of a day, whatever was refused before."""
+    def has_records(self, day: date, *, export_range: DateRange) -> bool:
+        """Whether the export has a record of a day; earlier rejections are ignored."""
         with self._lock:
             self._refused = None
-            return bool(self._open(DateRange(day, day), serve).export.day(day))
+            return bool(self._open_export(DateRange(day, day), export_range).export.day(day))
 
-    def probe(self, day: date, *, serve: DateRange) -> None:
-        """Make sure that there is an export that begins with a day.
+    def probe(self, day: date, *, export_range: DateRange) -> None:
+        """Check that the vendor serves an export for a day.
 
         Raises:
-            RequestRejected: The vendor refuses it.
+            RequestRejected: The vendor rejects the start date.
             VendorError: There is no usable export.
         """
         with self._lock:
-            self._open(DateRange(day, day), serve)
+            self._open_export(DateRange(day, day), export_range)
 
-    def _open(self, window: DateRange, serve: DateRange) -> _Opened:
-        if self._opened is None or window.first < self._opened.wanted.first or window.last > self._opened.wanted.last:
-            wanted = DateRange(min(serve.first, window.first), max(serve.last, window.last))
-            self._opened = _Opened(wanted, self._load(wanted, wanted.first - PADDING_BEFORE))
-        return self._opened
+    def _open_export(self, window: DateRange, export_range: DateRange) -> _OpenExport:
+        if (
+            self._current is None
+            or window.first < self._current.target.first
+            or window.last > self._current.target.last
+        ):
+            target = DateRange(min(export_range.first, window.first), max(export_range.last, window.last))
+            self._current = _OpenExport(target, self._load_export(target, target.first - PADDING_BEFORE))
+        return self._current
 
-    def _whole_parts(self, export: _Export, wanted: DateRange) -> list[_Part]:
-        survey, sizes = export.survey, self._sizes
-        everything = [_Part(wanted, export)]
-        if sizes.show_whole(survey.listed) or survey.earliest is None:
-            return everything
-        newest = self._newest()
-        has_newest = newest is not None and newest.are_in(export.days(wanted))
-        same_size = newest is not None and newest.listed == survey.listed == self._json_sizes.largest
-        if newest is not None and not same_size and newest.are_all_of(export.days(wanted)):
-            return everything
-        in_order = is_in_order(survey)
-        before, after = sides_shown(survey, wanted)
+    def _find_complete_parts(self, export: _CsvExport, target: DateRange) -> list[_CompletePart]:
+        """Determine for which days an export is complete, by the cheapest evidence first; may download others."""
+        stats, sizes = export.stats, self._sizes
+        all_parts = [_CompletePart(target, export)]
+        if sizes.prove_complete(stats.listed) or stats.earliest is None:
+            return all_parts
+        newest = self._get_newest()
+        has_newest = newest is not None and newest.are_contained_in(export.days(target))
+        same_size = newest is not None and newest.listed == stats.listed == self._json_sizes.largest
+        if newest is not None and not same_size and newest.match_exactly(export.days(target)):
+            return all_parts
+        ordered = is_in_order(stats)
+        before, after = has_records_around(stats, target)
         if newest is not None:
-            after = has_newest and (after or newest.reach(wanted.last))
-        if in_order and before and after and not sizes.speak_against(survey.listed):
-            return everything
-        if self._is_smaller_than_a_wider_one(survey, wanted):
-            return everything
-        return self._compare_with_later(export, wanted) if in_order else self._whole_end(export, wanted)
+            after = has_newest and (after or newest.reach(target.last))
+        if ordered and before and after and not sizes.suggest_limit(stats.listed):
+            return all_parts
+        if self._is_smaller_than_wider_export(stats, target):
+            return all_parts
+        return self._compare_with_later_exports(export, target) if ordered else self._find_complete_end(export, target)
 
-    def _is_smaller_than_a_wider_one(self, survey: ReadStats, wanted: DateRange) -> bool:
-        """Whether an export that begins earlier lists more: then no limit reached this one."""
+    def _is_smaller_than_wider_export(self, stats: ReadStats, target: DateRange) -> bool:
+        """Whether an export with an earlier start date has more records: then no limit truncated this one."""
         try:
-            wider = self._load(DateRange(wanted.first, wanted.first), wanted.first - PADDING_BEFORE - WEEK)
+            wider_export = self._load_export(
+                DateRange(target.first, target.first), target.first - PADDING_BEFORE - WEEK
+            )
         except RequestRejected:
             return False
-        return wider.survey.listed > survey.listed
+        return wider_export.stats.listed > stats.listed
 
-    def _compare_with_later(self, export: _Export, wanted: DateRange) -> list[_Part]:
-        """Which days of an export in order are whole: a limit cuts it at one of its ends."""
-        first, latest = self._first_whole_day(export.survey, wanted), listed_range(export.survey)[1]
-        parts: list[_Part] = []
-        part = export
-        while latest < wanted.last or part is export:
-            later = self._load(DateRange(min(latest, wanted.last), wanted.last), latest - PADDING_BEFORE)
-            if self._sizes.show_whole(later.survey.listed):
-                agrees = latest > wanted.last or len(later.day(min(latest, wanted.last))) == len(
-                    part.day(min(latest, wanted.last))
+    def _compare_with_later_exports(self, export: _CsvExport, target: DateRange) -> list[_CompletePart]:
+        """Find the complete days of an ordered export: a limit truncates it at one of its ends."""
+        first, latest = self._first_complete_day(export.stats, target), listed_range(export.stats)[1]
+        parts: list[_CompletePart] = []
+        current = export
+        while latest < target.last or current is export:
+            later_export = self._load_export(DateRange(min(latest, target.last), target.last), latest - PADDING_BEFORE)
+            if self._sizes.prove_complete(later_export.stats.listed):
+                agrees = latest > target.last or len(later_export.day(min(latest, target.last))) == len(
+                    current.day(min(latest, target.last))
                 )
-                if agrees and later.survey.latest == part.survey.latest:
-                    return [*parts, *_part(first, wanted.last, part)]
-                # The oldest lines are kept: the last day shown is cut, and the later export has the rest.
-                return [*parts, *_part(first, latest - ONE_DAY, part), *_part(max(first, latest), wanted.last, later)]
-            if later.survey.latest is None or listed_range(later.survey)[1] <= latest:
+                if agrees and later_export.stats.latest == current.stats.latest:
+                    return [*parts, *_complete_parts(first, target.last, current)]
+                # The oldest records are kept: the last day is truncated here and complete in the later export.
+                return [
+                    *parts,
+                    *_complete_parts(first, latest - ONE_DAY, current),
+                    *_complete_parts(max(first, latest), target.last, later_export),
+                ]
+            if later_export.stats.latest is None or listed_range(later_export.stats)[1] <= latest:
                 break
-            parts += _part(first, latest - ONE_DAY, part)
-            first, part = max(first, latest), later
-            latest = listed_range(later.survey)[1]
-        newest = self._newest()
-        end_is_shown = latest > wanted.last or (newest is not None and newest.reach(wanted.last))
-        if end_is_shown and (newest is None or newest.are_in(part.days(DateRange(part.wanted.first, wanted.last)))):
-            return [*parts, *_part(first, wanted.last, part)]
-        return [*parts, *_part(first, min(latest - ONE_DAY, wanted.last), part)]
+            parts += _complete_parts(first, latest - ONE_DAY, current)
+            first, current = max(first, latest), later_export
+            latest = listed_range(later_export.stats)[1]
+        newest = self._get_newest()
+        end_is_proven = latest > target.last or (newest is not None and newest.reach(target.last))
+        if end_is_proven and (
+            newest is None or newest.are_contained_in(current.days(DateRange(current.target.first, target.last)))
+        ):
+            return [*parts, *_complete_parts(first, target.last, current)]
+        return [*parts, *_complete_parts(first, min(latest - ONE_DAY, target.last), current)]
 
-    def _whole_end(self, export: _Export, wanted: DateRange) -> list[_Part]:
-        """The days, from one on, of which an export without an order is surely whole, because it is a smaller one.
+    def _find_complete_end(self, export: _CsvExport, target: DateRange) -> list[_CompletePart]:
+        """Find the last days for which an unordered export is small enough to be complete, by binary search.
 
-        Where the first of these, which begins a day later, lists what the export does, the export is whole as well.
+        If the export that starts one day later has the same counts as this one, this one is complete as well.
         """
-        days = wanted.days()
-        low = middle = next_start = 2  # an export begins a day before the days wanted of it
+        days = target.days()
+        low = middle = next_start = 2  # an export starts one day before its target
         high = len(days)
-        found: list[_Part] = []
+        complete_end: list[_CompletePart] = []
         while low < high:
-            some = DateRange(days[middle], wanted.last)
-            later = self._load(some, some.first - PADDING_BEFORE)
-            if not self._sizes.show_whole(later.survey.listed):
+            end_range = DateRange(days[middle], target.last)
+            later_export = self._load_export(end_range, end_range.first - PADDING_BEFORE)
+            if not self._sizes.prove_complete(later_export.stats.listed):
                 low = middle + 1
-            elif middle == next_start and _counts(later, some) == _counts(export, some):
-                return _part(self._first_whole_day(export.survey, wanted), wanted.last, export)
+            elif middle == next_start and _day_counts(later_export, end_range) == _day_counts(export, end_range):
+                return _complete_parts(self._first_complete_day(export.stats, target), target.last, export)
             else:
-                found, high = [_Part(some, later)], middle
+                complete_end, high = [_CompletePart(end_range, later_export)], middle
             middle = (low + high) // 2
-        return found
+        return complete_end
 
-    def _first_whole_day(self, survey: ReadStats, wanted: DateRange) -> date:
-        """The first of the days wanted that is whole, where the end of an export is.
+    def _first_complete_day(self, stats: ReadStats, target: DateRange) -> date:
+        """The first complete day of an export whose end is complete.
 
-        Older lines may be missing where it has none before the days wanted. What it shows of their first day is
-        believed unless something speaks against it: an account without older records has nothing to show.
+        Older records may be missing if there is none before the target days. The records of the first target day are
+        accepted unless there is evidence of a limit: the account may have no older records.
         """
-        earliest, _ = listed_range(survey)
-        if earliest < wanted.first:
-            return wanted.first
-        doubtful = looks_like_a_limit(survey.listed) or self._sizes.speak_against(survey.listed)
-        return earliest + ONE_DAY if earliest > wanted.first or doubtful else wanted.first
+        earliest, _ = listed_range(stats)
+        if earliest < target.first:
+            return target.first
+        inconclusive = is_likely_limit(stats.listed) or self._sizes.suggest_limit(stats.listed)
+        return earliest + ONE_DAY if earliest > target.first or inconclusive else target.first
 
-    def _load(self, wanted: DateRange, start: date) -> _Export:
-        """One export; where its first date is refused, that of the days wanted (assumed: it is the vendor's oldest)."""
+    def _load_export(self, target: DateRange, start: date) -> _CsvExport:
+        """Download an export; without padding if the padded start date is rejected (assumed: before the oldest day)."""
         try:
-            return self._read(wanted, start)
+            return self._download_export(target, start)
         except RequestRejected as error:
-            if start >= wanted.first:
+            if start >= target.first:
                 raise
-            log.info("an export since %s is refused (%s)", start, error)
-        return self._read(wanted, wanted.first)
+            log.info("an export since %s was rejected (%s)", start, error)
+        return self._download_export(target, target.first)
 
-    def _read(self, wanted: DateRange, start: date) -> _Export:
-        from etl.extract.csv_parser import parse_csv  # few nights need it
+    def _download_export(self, target: DateRange, start: date) -> _CsvExport:
+        from etl.extract.csv_parser import parse_csv  # most runs do not need it
 
-        asked = DateRange(start, max(wanted.last, self._today))
+        requested = DateRange(start, max(target.last, self._today))
 
-        def read(file: BinaryIO) -> _Export:
+        def read(file: BinaryIO) -> _CsvExport:
             feed = parse_csv(file)
-            spill = RecordSpool()
-            survey = self._read_feed(feed, wanted, spill.add)
+            spool = RecordSpool()
+            stats = self._read_feed(feed, target, spool.add)
             log_unknown_fields(feed)
-            if survey.earliest is not None and not overlaps(asked, survey):
-                raise DateRangeMismatch(f"{describe_range(survey)} in place of those since {start}")
-            return _Export(start, wanted, survey, spill, ATTRIBUTES - feed.fields)
+            if stats.earliest is not None and not overlaps(requested, stats):
+                raise DateRangeMismatch(f"{describe_range(stats)} in place of those since {start}")
+            return _CsvExport(start, target, stats, spool, ATTRIBUTES - feed.fields)
 
         if self._refused is not None and start <= self._refused[0]:
             raise RequestRejected(self._refused[1])
         try:
             export = self._client.get_export(start, read)
         except RequestRejected as error:
-            self._refused = start, str(error)  # the error's frames hold exports
+            self._refused = start, str(error)  # without the error: its frames hold exports
             raise
-        self._sizes.note(export.survey)
+        self._sizes.add(export.stats)
         return export
 
 
-def _counts(export: _Export, window: DateRange) -> list[int]:
+def _day_counts(export: _CsvExport, window: DateRange) -> list[int]:
     return list(map(len, export.days(window).values()))
 
 
-def _part(first: date, last: date, export: _Export) -> list[_Part]:
-    return [_Part(DateRange(first, last), export)] if first <= last else []
+def _complete_parts(first: date, last: date, export: _CsvExport) -> list[_CompletePart]:
+    return [_CompletePart(DateRange(first, last), export)] if first <= last else []

@@ -1,6 +1,6 @@
-"""HTTP under a deadline for the whole request, whatever the pace at which the answer comes in.
+"""An HTTP session with a deadline for the whole request, however slowly the response arrives.
 
-A timeout alone starts again with every byte. Here each read of the socket may take no longer than the request has left.
+A timeout starts again with every byte. Here, each read of the socket is limited to the remaining time of the request.
 """
 
 from __future__ import annotations
@@ -16,55 +16,55 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-BUFFER: Final = 1 << 16
-"""Bytes read from a socket at once."""
-MOST_INTERIM: Final = 16
-"""Interim answers that are skipped before the final one."""
+BUFFER_BYTES: Final = 1 << 16
+"""Bytes read from a socket in one call."""
+MAX_INTERIM_RESPONSES: Final = 16
+"""Interim responses that are skipped before the final one."""
 
 
 class DeadlineExceeded(OSError):
-    """The time for the whole request is up."""
+    """The deadline of the whole request has passed."""
 
 
-class TooManyInterim(http.client.HTTPException):
-    """More interim answers came than are skipped."""
+class TooManyInterimResponses(http.client.HTTPException):
+    """There were more than MAX_INTERIM_RESPONSES interim responses."""
 
 
 class Deadline:
-    """When the request under way must be over, and how long the next byte may take."""
+    """The deadline of the current request, and its timeout between two bytes."""
 
     def __init__(self) -> None:
-        self._ends = 0.0
+        self._ends_at = 0.0
         self._between_bytes = 0.0
 
     def start(self, seconds: float, *, between_bytes: float) -> None:
-        """Begin a request.
+        """Start the deadline of a request.
 
         Args:
-            seconds: For all of it.
-            between_bytes: The longest wait for the next byte.
+            seconds: Seconds for the whole request.
+            between_bytes: Maximum seconds to wait for the next byte.
         """
-        self._ends = time.monotonic() + seconds
+        self._ends_at = time.monotonic() + seconds
         self._between_bytes = between_bytes
 
     def remaining(self) -> float:
-        """Seconds that the next byte may take.
+        """Seconds to wait for the next byte.
 
         Raises:
-            DeadlineExceeded: None are left.
+            DeadlineExceeded: The deadline has passed.
         """
-        left = self._ends - time.monotonic()
-        if left <= 0:
+        seconds_left = self._ends_at - time.monotonic()
+        if seconds_left <= 0:
             raise DeadlineExceeded
-        return min(left, self._between_bytes)
+        return min(seconds_left, self._between_bytes)
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket under the deadline."""
+    """A raw stream that reads a socket within the deadline."""
 
     def __init__(self, sock: Any, deadline: Deadline) -> None:
         self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open until the answer is read
+        self._raw = sock.makefile("rb", buffering=0)  # keeps the socket open until the response is read
         self._deadline = deadline
 
     def readable(self) -> bool:
@@ -75,7 +75,7 @@ class _DeadlineReader(io.RawIOBase):
         try:
             count: int | None = self._raw.readinto(buffer)
         except TimeoutError:
-            self._deadline.remaining()  # says so, if it was the deadline
+            self._deadline.remaining()  # raises DeadlineExceeded if the deadline has passed
             raise
         return count
 
@@ -85,37 +85,37 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _DeadlineSocket:
-    """The one thing of a socket that an HTTPResponse uses."""
+    """A socket with the only method that an HTTPResponse uses."""
 
     def __init__(self, sock: Any, deadline: Deadline) -> None:
         self._sock, self._deadline = sock, deadline
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_DeadlineReader(self._sock, self._deadline), BUFFER)
+        return io.BufferedReader(_DeadlineReader(self._sock, self._deadline), BUFFER_BYTES)
 
 
 class _FinalResponse(http.client.HTTPResponse):
-    """The final answer to a request: interim ones before it are skipped, and not 100 alone.
+    """The final response to a request: all interim responses are skipped, while http.client skips only 100.
 
-    Source: RFC 9110, 15.2: a client must be able to parse interim answers, even where it does not expect any.
+    Source: RFC 9110, 15.2: a client must be able to parse interim responses, even if it does not expect any.
     """
 
     def _read_status(self) -> tuple[str, int, str]:
-        for _ in range(MOST_INTERIM + 1):
-            line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # it has no type
+        for _ in range(MAX_INTERIM_RESPONSES + 1):
+            line: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # untyped
             _, status, _ = line
             if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
                 return line
             http.client.parse_headers(self.fp)
-        raise TooManyInterim
+        raise TooManyInterimResponses
 
 
 class _DeadlineAdapter(HTTPAdapter):
-    """An adapter whose connections read their answers, the headers included, under the deadline."""
+    """An adapter whose connections read their responses, headers included, within the deadline."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
-        super().__init__(max_retries=0)  # retries are one layer, in `client`
+        super().__init__(max_retries=0)  # `client` is the only layer of retries
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -123,7 +123,7 @@ class _DeadlineAdapter(HTTPAdapter):
 
         class Response(_FinalResponse):
             def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-                super().__init__(_DeadlineSocket(sock, deadline), *args, **kwargs)  # type: ignore[arg-type]  # all it uses
+                super().__init__(_DeadlineSocket(sock, deadline), *args, **kwargs)  # type: ignore[arg-type]  # all that it uses
 
         class Plain(HTTPConnection):
             response_class = Response
@@ -141,11 +141,11 @@ class _DeadlineAdapter(HTTPAdapter):
 
 
 class DeadlineSession(requests.Session):
-    """A session with a deadline for the request under way."""
+    """A session with a deadline for the current request."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         super().__init__()
-        # A proxy or a .netrc from the environment would be shown the token.
+        # A proxy or .netrc from the environment would receive the token.
         self.trust_env = False
         self.headers.update(headers)
         self.deadline = Deadline()

@@ -1,8 +1,8 @@
-"""The JSON answers of the vendor: `{"success": true, "error": "", "data": …}`.
+"""Parser of the vendor's JSON answers: `{"success": true, "error": "", "data": …}`.
 
-An answer of any size is read the same way: a part at a time, item by item. `_Reader.value` alone decides what a value
-means. Items in the form of the reference, which nearly all are, are decoded faster, many at once, where it is certain
-that `_Reader.value` would give the same (see `_decode_documented`). No item is ever judged by its neighbours.
+Answers of any size are parsed in the same way: in chunks, item by item. Only `_Reader.value` defines the meaning of a
+value. Items in the documented format, nearly all of them, are decoded faster in batches, if it is certain that
+`_Reader.value` would return the same (see `_decode_documented`). The result for an item never depends on other items.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from etl.errors import InvalidResponse
 from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, RejectedRecord
 
 CHUNK_CHARACTERS: Final = 1 << 18
-"""Bytes that are read and decoded together."""
+"""Bytes that are read and decoded at once."""
 MAX_DEPTH: Final = 100
-"""Levels of lists and objects in a value: far more than any record has, far fewer than the decoder's own recursion."""
+"""Maximum nesting of a value: far more than any record has, far less than the decoder's recursion limit."""
 MAX_NUMBER_LENGTH: Final = 4300
-"""Digits; Python's own int() takes quadratic time, and refuses more."""
+"""Maximum number of digits; int() takes quadratic time and rejects more."""
 MAX_REASON_LENGTH: Final = 200
-"""Characters of the vendor's own words that are passed on."""
+"""Maximum number of characters of the vendor's error message."""
 MIN_RECORDS_FOR_FIELD_CHECK: Final = 2
-"""Records from which on a field that none of them has is missing from the answer: one record alone may be odd."""
+"""Number of records from which on a field that none of them has is an error: a single record may be an exception."""
 
 _FIELDS: Final = RawRecord.__struct_fields__
 _QUOTED_FIELDS: Final = tuple(b'"%b"' % name.encode() for name in _FIELDS)
@@ -40,63 +40,63 @@ _LIST_OR_OBJECT_AS_VALUE: Final = re.compile(rb'"[ \t\r\n]*:[ \t\r\n]*[\[{]')
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _TEXT_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]|\\.)*+"|["\[\]{}]', re.DOTALL)
 _MAX_TOKEN_LENGTH: Final = 16
-"""Characters, generously: a word or an escape of which the end is not in memory."""
+"""Characters, at least those of the longest literal or escape sequence, which may be incomplete in memory."""
 
 
-class _RepeatedField(dict[str, Any]):
-    """An object that gives a field twice: nobody can say which value holds, so that it has the list of them."""
+class _DuplicateKeyDict(dict[str, Any]):
+    """An object with a duplicate field, which has the list of its values: none of them is certain."""
 
 
 class _TooDeeplyNested:
-    """A value of more than MAX_DEPTH levels."""
+    """A placeholder for a value of more than MAX_DEPTH levels."""
 
 
-def parse_answer(answer: IO[bytes], redact: Callable[[str], str] = str, *, part: int = CHUNK_CHARACTERS) -> Feed:
-    """The records of an answer to `post_billing_data`.
+def parse_answer(answer: IO[bytes], redact: Callable[[str], str] = str, *, chunk_size: int = CHUNK_CHARACTERS) -> Feed:
+    """Parse the records of an answer to `post_billing_data`.
 
     Args:
-        answer: All of it, decoded from its transfer. It must stay open until the rows are read.
-        redact: Cleans the vendor's own words.
-        part: Bytes that are decoded together. It makes no difference to what is read.
+        answer: The body, without content encoding. It must stay open until the rows are consumed.
+        redact: Removes secrets and personal data from the vendor's messages.
+        chunk_size: Bytes that are decoded at once. The result does not depend on it.
 
     Returns:
-        The records as a stream. It raises InvalidResponse where the answer turns out to be broken, cut short, or one
-        that says it is none, so nothing of it counts until all of it is read.
+        A feed whose rows are parsed lazily. They raise InvalidResponse if the answer is invalid, truncated or an error
+        message, so that no row may be used before all are consumed.
     """
     feed = Feed(rows=())
-    feed.rows = chain.from_iterable(_read_records(_Reader(answer, part), feed, redact))
+    feed.rows = chain.from_iterable(_read_records(_Reader(answer, chunk_size), feed, redact))
     return feed
 
 
-def parse_data(body: bytes, redact: Callable[[str], str] = str) -> Any:
-    """What stands under `data` in a successful answer, decoded without a schema.
+def parse_envelope(body: bytes, redact: Callable[[str], str] = str) -> Any:
+    """Return the `data` of a successful answer, decoded without a schema.
 
     Args:
-        body: The answer, decoded from its transfer.
-        redact: Cleans the vendor's own words.
+        body: The body, without content encoding.
+        redact: Removes secrets and personal data from the vendor's messages.
 
     Raises:
-        InvalidResponse: It is no JSON, no such envelope, or one that says `success: false`.
+        InvalidResponse: The body is not JSON, has another envelope, or has `success: false`.
     """
     reader = _Reader(io.BytesIO(body), CHUNK_CHARACTERS)
-    return _data_of([(name, reader.value()) for name in reader.members()], redact)
+    return _unwrap_data([(name, reader.value()) for name in reader.members()], redact)
 
 
 def error_reason(answer: Any, redact: Callable[[str], str]) -> str:
-    """What an answer says of its error, in quotes: cleaned first and then cut, or half a secret might stay."""
+    """Return the quoted error message of an answer, redacted before it is shortened: no half of a secret remains."""
     text = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(text, str) or not text.strip():
         return "without a reason"
     return f'"{" ".join(redact(text).split())[:MAX_REASON_LENGTH]}"'
 
 
-# The answer ----------------------------------------------------------------------------------------------------------
+# Envelope ------------------------------------------------------------------------------------------------------------
 
 
 def _read_records(reader: _Reader, feed: Feed, redact: Callable[[str], str]) -> Iterator[list[RawRecord]]:
-    """The records, some at a time; what is known only at the end is put into `feed` there."""
+    """Yield the records in batches; at the end, set the other attributes of the feed."""
     envelope: list[tuple[str, Any]] = []
-    carried: set[str] = set()
+    seen_fields: set[str] = set()
     malformed: list[RejectedRecord] = []
     count = 0
     for name in reader.members():
@@ -104,44 +104,44 @@ def _read_records(reader: _Reader, feed: Feed, redact: Callable[[str], str]) -> 
             envelope.append((name, reader.value()))
             continue
         envelope.append((name, []))
-        for documented, others in reader.items():
+        for documented, other_items in reader.items():
             if documented:
-                carried |= ALL_FIELDS
-            records = documented or list(_records_of(others, carried, malformed))
+                seen_fields |= ALL_FIELDS
+            records = documented or list(_to_raw_records(other_items, seen_fields, malformed))
             count += len(records)
             yield records
-    if not isinstance(_data_of(envelope, redact), list):
+    if not isinstance(_unwrap_data(envelope, redact), list):
         raise InvalidResponse("an answer whose data is not a list")
-    feed.unknown = tuple(sorted(carried - ALL_FIELDS))
+    feed.unknown = tuple(sorted(seen_fields - ALL_FIELDS))
     feed.malformed = tuple(malformed)
     if count < MIN_RECORDS_FOR_FIELD_CHECK:
         return
-    if missing := [name for name in REQUIRED_FIELDS if name not in carried]:
+    if missing := [name for name in REQUIRED_FIELDS if name not in seen_fields]:
         raise InvalidResponse(f"an answer of {count} records of which none has a {' or a '.join(missing)}")
-    feed.fields = ALL_FIELDS & carried
+    feed.fields = ALL_FIELDS & seen_fields
 
 
-def _records_of(items: list[Any], carried: set[str], malformed: list[RejectedRecord]) -> Iterator[RawRecord]:
+def _to_raw_records(items: list[Any], seen_fields: set[str], malformed: list[RejectedRecord]) -> Iterator[RawRecord]:
     for item in items:
         if isinstance(item, _TooDeeplyNested):
             malformed.append(RejectedRecord(None, "lists or objects are nested too deeply", '"…"'))
-        elif isinstance(item, _RepeatedField):
+        elif isinstance(item, _DuplicateKeyDict):
             malformed.append(_reject("a field is given twice", item))
         elif isinstance(item, dict):
-            carried.update(item)
+            seen_fields.update(item)
             yield RawRecord(*[item.get(name, MISSING) for name in _FIELDS])
         else:
             malformed.append(_reject("not an object", item))
 
 
 def _reject(reason: str, item: Any) -> RejectedRecord:
-    # ensure_ascii: what no database can hold stays an escape.
+    # ensure_ascii: characters that a database cannot store stay escaped.
     return RejectedRecord(None, reason, json.dumps(item, sort_keys=True, default=str))
 
 
-def _data_of(envelope: list[tuple[str, Any]], redact: Callable[[str], str]) -> Any:
-    answer = _object(envelope)
-    if isinstance(answer, _RepeatedField) or "success" not in answer:
+def _unwrap_data(envelope: list[tuple[str, Any]], redact: Callable[[str], str]) -> Any:
+    answer = _object_hook(envelope)
+    if isinstance(answer, _DuplicateKeyDict) or "success" not in answer:
         raise InvalidResponse("JSON that is not the vendor's kind of answer")
     if answer["success"] is not True:
         raise InvalidResponse(f"success: false, {error_reason(answer, redact)}")
@@ -152,67 +152,67 @@ def _data_of(envelope: list[tuple[str, Any]], redact: Callable[[str], str]) -> A
 
 
 class _Reader:
-    """Reads one value after another; no more of the answer is in memory than is being decoded.
+    """A JSON stream decoder that holds only the current chunk in memory.
 
     Raises:
-        InvalidResponse: From every method, where the answer is not UTF-8 or no JSON.
+        InvalidResponse: From every method, if the answer is not UTF-8 or not JSON.
     """
 
-    def __init__(self, answer: IO[bytes], part: int) -> None:
+    def __init__(self, answer: IO[bytes], chunk_size: int) -> None:
         answer.seek(0)
         if answer.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
             answer.seek(0)
         self._answer = answer
-        self._part = part
+        self._chunk_size = chunk_size
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._text, self._at = "", 0
-        self._ended = False
-        self._first = ""
+        self._text, self._position = "", 0
+        self._at_end = False
+        self._first_character = ""
 
     def members(self) -> Iterator[str]:
-        """The name of each member of the answer, an object; the caller reads its value before it goes on."""
-        self._first = self.peek()
-        if not self._first:
+        """Yield the name of each member of the top-level object; the caller must read its value before the next one."""
+        self._first_character = self.peek()
+        if not self._first_character:
             raise InvalidResponse("an empty answer")
-        if self._first != "{":
+        if self._first_character != "{":
             self.value()
             self._require_end()
             raise InvalidResponse("JSON that is not the vendor's kind of answer")
-        self._take("{")
-        more = self.peek() != "}" or self._take("}") != "}"
-        while more:
+        self._expect("{")
+        has_more = self.peek() != "}" or self._expect("}") != "}"
+        while has_more:
             if self.peek() != '"':
-                self._refuse()
+                self._fail()
             name = self.value()
-            self._take(":")
+            self._expect(":")
             yield name
-            more = self._take(",}") == ","
+            has_more = self._expect(",}") == ","
         self._require_end()
 
     def items(self) -> Iterator[tuple[list[RawRecord], list[Any]]]:
-        """The items of a list, some at a time: records in the form of the reference, or else what `value` gives."""
-        self._take("[")
+        """Yield the items of a list in batches: records in the documented format, or else results of `value`."""
+        self._expect("[")
         if self.peek() == "]":
-            self._take("]")
+            self._expect("]")
             return
-        more = True
-        while more:
+        has_more = True
+        while has_more:
             for records in self._documented_items():
                 yield records, []
-            others: list[Any] = []
-            # To try the faster way again after each item would cost more than it saves: first what is in memory.
+            other_items: list[Any] = []
+            # Retrying the fast path after every item would cost more than it saves: finish the text in memory first.
             last = self._text.rfind("},")
-            until = last if last >= 0 else len(self._text)
-            while more and (not others or self._at <= until):
-                others.append(self.value())
-                more = self._take(",]") == ","
-            yield [], others
+            last_complete = last if last >= 0 else len(self._text)
+            while has_more and (not other_items or self._position <= last_complete):
+                other_items.append(self.value())
+                has_more = self._expect(",]") == ","
+            yield [], other_items
 
     def _documented_items(self) -> Iterator[list[RawRecord]]:
-        """Records in the form of the reference, each up to its comma, until something else comes."""
-        unread = self._text[self._at :].encode() + self._decoder.getstate()[0]
+        """Yield records in the documented format, each up to its comma, until there is another item."""
+        unread = self._text[self._position :].encode() + self._decoder.getstate()[0]
         while True:
-            unread += self._answer.read(self._part)
+            unread += self._answer.read(self._chunk_size)
             end = unread.rfind(b"},") + 1
             records = _decode_documented(unread[:end]) if end else None
             if records is None:
@@ -220,94 +220,96 @@ class _Reader:
             unread = unread[end + 1 :]
             yield records
         self._decoder.reset()
-        self._text, self._at = "", 0
+        self._text, self._position = "", 0
         self._append(unread)
 
     def value(self) -> Any:
-        """The next value exactly as it stands: numbers from their digits, NaN and Infinity as texts."""
+        """Return the next value without loss: numbers from their digits, NaN and Infinity as texts."""
         self.peek()
         while True:
             value, end = self._decode()
-            # A number may go on behind what is in memory: of `1e+5`, `1e+` would be read as 1.
-            if end > self._at and (end + len("e+") < len(self._text) or self._ended):
-                self._at = end
+            # A number may continue after the text in memory: `1e+` of `1e+5` would be parsed as 1.
+            if end > self._position and (end + len("e+") < len(self._text) or self._at_end):
+                self._position = end
                 return value
-            if self._ended:
-                self._refuse()
-            self._read_on()
+            if self._at_end:
+                self._fail()
+            self._read_more()
 
     def _decode(self) -> tuple[Any, int]:
-        """The value that begins here, and where it ends; where it begins, if its end is not in memory."""
-        text, begin = self._text, self._at
-        value, end, broken = None, begin, False
+        """Return the value at the current position and its end; the position itself if its end is not in memory."""
+        text, start = self._text, self._position
+        value, end, is_invalid = None, start, False
         try:
-            value, end = _exact(text, begin)
+            value, end = _strict_decode(text, start)
         except RecursionError:
-            value, (end, _) = _TooDeeplyNested(), _measure(text, begin)
+            value, (end, _) = _TooDeeplyNested(), _scan_nesting(text, start)
         except json.JSONDecodeError as error:
-            # Only a text without an end is named by its beginning: whatever else is wrong here stays so.
-            broken = error.pos < len(text) - _MAX_TOKEN_LENGTH and text[error.pos] != '"'
-        if broken:
-            self._refuse()
-        if isinstance(value, dict | list) and text.count("[", begin, end) + text.count("{", begin, end) > MAX_DEPTH:
-            _, depth = _measure(text, begin)
+            # Only an unterminated string has its error at its start; any other error does not depend on the next chunk.
+            is_invalid = error.pos < len(text) - _MAX_TOKEN_LENGTH and text[error.pos] != '"'
+        if is_invalid:
+            self._fail()
+        if isinstance(value, dict | list) and text.count("[", start, end) + text.count("{", start, end) > MAX_DEPTH:
+            _, depth = _scan_nesting(text, start)
             value = value if depth <= MAX_DEPTH else _TooDeeplyNested()
         return value, end
 
     def peek(self) -> str:
-        """The next character that is no white space; none at the end."""
+        """Return the next character that is not white space; an empty text at the end."""
         while True:
-            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # it may be none
-            if self._at < len(self._text) or self._ended:
-                return self._text[self._at : self._at + 1]
-            self._read_on()
+            self._position = _SPACE.match(self._text, self._position).end()  # type: ignore[union-attr]  # it matches the empty text
+            if self._position < len(self._text) or self._at_end:
+                return self._text[self._position : self._position + 1]
+            self._read_more()
 
-    def _take(self, possible: str) -> str:
+    def _expect(self, allowed: str) -> str:
         character = self.peek()
-        if not character or character not in possible:
-            self._refuse()
-        self._at += 1
+        if not character or character not in allowed:
+            self._fail()
+        self._position += 1
         return character
 
     def _require_end(self) -> None:
         if self.peek():
-            self._refuse()
+            self._fail()
 
-    def _read_on(self) -> None:
-        """Read at least as much again as is in memory: what has no end there is not decoded too often."""
-        self._text, self._at = self._text[self._at :], 0
-        chunk = self._answer.read(max(self._part, len(self._text)))
-        self._ended = not chunk
+    def _read_more(self) -> None:
+        """Read at least as much as is in memory, so that an incomplete value is decoded only a few times."""
+        self._text, self._position = self._text[self._position :], 0
+        chunk = self._answer.read(max(self._chunk_size, len(self._text)))
+        self._at_end = not chunk
         self._append(chunk)
 
     def _append(self, chunk: bytes) -> None:
         text = None
         with suppress(UnicodeDecodeError):
-            text = self._decoder.decode(chunk, final=self._ended)
+            text = self._decoder.decode(chunk, final=self._at_end)
         if text is None:
-            # Outside of the block: the decoder's own error holds a part of the answer, phones and all.
+            # Outside the block: the decoder's error contains a part of the answer with phone numbers.
             raise InvalidResponse("an answer that is not UTF-8")
         self._text += text
 
-    def _refuse(self) -> NoReturn:
-        while not self._ended:  # what is not UTF-8 is called that, wherever it is broken besides
-            self._at = len(self._text)
-            self._read_on()
-        raise InvalidResponse(f"{'an HTML page' if self._first == '<' else 'broken JSON'} instead of an answer")
+    def _fail(self) -> NoReturn:
+        while not self._at_end:  # an encoding error anywhere in the answer takes precedence
+            self._position = len(self._text)
+            self._read_more()
+        raise InvalidResponse(
+            f"{'an HTML page' if self._first_character == '<' else 'broken JSON'} instead of an answer"
+        )
 
 
 def _decode_documented(text: bytes) -> list[RawRecord] | None:
-    """Records in the form of the reference; None where they might not mean what `_Reader.value` would make of them.
+    """Decode records in the documented format; None if `_Reader.value` might return something else.
 
-    The decoder refuses what is no JSON, a field that is unknown or missing, and what Python alone reads. It takes a
-    field that is given twice, and lists and objects of any depth.
+    The decoder rejects invalid JSON, unknown and missing fields, and extensions of Python's decoder. It accepts
+    duplicate fields, and lists and objects of any depth, which are checked here.
     """
     try:
-        records = _documented(b"[%b]" % text)
+        records = _decode_documented_list(b"[%b]" % text)
     except (msgspec.DecodeError, RecursionError, ValueError):
         return None
-    # An object of six members has five commas, and each record has the six fields. So no more commas mean no more
-    # members; where a text has some, each name stands there once a record, unless a letter of it is an escape.
+    # Each record has all six fields, and an object of six members has five commas. So without further commas there are
+    # no duplicates. Commas may also be in texts: then each field name must occur once a record, without escapes.
     if text.count(b",") != len(_FIELDS) * len(records) - 1 and (
         b"\\u00" in text or any(text.count(name) != len(records) for name in _QUOTED_FIELDS)
     ):
@@ -317,26 +319,26 @@ def _decode_documented(text: bytes) -> list[RawRecord] | None:
     return records
 
 
-def _measure(text: str, begin: int) -> tuple[int, int]:
-    """Where the list or object that begins here ends, or where it begins if it has no end; and its levels."""
-    opened: list[str] = []
+def _scan_nesting(text: str, start: int) -> tuple[int, int]:
+    """Return the end of a list or object (its start if it is incomplete) and its depth."""
+    open_brackets: list[str] = []
     levels = 0
-    for token in _TEXT_OR_BRACKET.finditer(text, begin):
+    for token in _TEXT_OR_BRACKET.finditer(text, start):
         match token[0]:
             case "[" | "{" as bracket:
-                opened.append(bracket)
-                levels = max(levels, len(opened))
+                open_brackets.append(bracket)
+                levels = max(levels, len(open_brackets))
             case "]" | "}" as bracket:
-                if opened.pop() + bracket not in {"[]", "{}"}:
+                if open_brackets.pop() + bracket not in {"[]", "{}"}:
                     break
-                if not opened:
+                if not open_brackets:
                     return token.end(), levels
-            case '"':  # a text without an end
+            case '"':  # an unterminated string
                 break
-    return begin, levels
+    return start, levels
 
 
-def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _object_hook(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     pairs = list(pairs)
     fields = dict(pairs)
     if len(fields) == len(pairs):
@@ -344,21 +346,23 @@ def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, list[Any]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
-    return _RepeatedField((name, some if len(some) > 1 else some[0]) for name, some in values.items())
+    return _DuplicateKeyDict(
+        (name, field_values if len(field_values) > 1 else field_values[0]) for name, field_values in values.items()
+    )
 
 
-@lru_cache(maxsize=1024)  # few prices are different
+@lru_cache(maxsize=1024)  # there are few distinct prices
 def _number(digits: str) -> int | Decimal | str:
-    """The number exactly: money never passes through a binary float. One beyond reason stays a text."""
+    """Parse a number exactly: money is never a binary float. A number that is too long stays a text."""
     if len(digits.lstrip("-")) > MAX_NUMBER_LENGTH:
-        return digits  # no field takes it for a number
-    for kind in (int, Decimal):
+        return digits  # no field parser accepts it as a number
+    for number_type in (int, Decimal):
         with suppress(ValueError, InvalidOperation):
-            return kind(digits)
+            return number_type(digits)
     return digits
 
 
-_exact = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=_number, parse_int=_number, parse_constant=str
+_strict_decode = json.JSONDecoder(
+    object_pairs_hook=_object_hook, parse_float=_number, parse_int=_number, parse_constant=str
 ).raw_decode
-_documented = msgspec.json.Decoder(list[RawRecord], float_hook=_number).decode
+_decode_documented_list = msgspec.json.Decoder(list[RawRecord], float_hook=_number).decode

@@ -1,7 +1,7 @@
-"""Whole days from the JSON call: questions for a range of days, made smaller until nothing can be missing.
+"""Complete days from the JSON call: requests for a date range, bisected until no answer can be truncated.
 
-A question is wider than the days wanted: one day before and two behind, because nobody says whether the end date is
-included and in which zone days are cut. What belongs to a window is decided by the records' own time.
+A request is padded by one day before the target days and two after them, because the vendor documents neither whether
+the end date is included nor the time zone of a day. Records are assigned to days by their own `created_at`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, 
 from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import (
     AnswerSizes,
-    Newest,
-    days_left_out,
-    days_out_of_reach,
-    days_without_margin,
+    NewestRecords,
+    days_without_padding,
     describe_range,
+    has_records_around,
     is_in_order,
+    is_likely_limit,
     is_of_one_day,
     listed_range,
-    looks_like_a_limit,
-    sides_shown,
+    possibly_incomplete_days,
+    uncovered_days,
 )
-from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_served, log_unknown_fields
+from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days, log_unknown_fields
 from etl.extract.spool import RecordSpool
 from etl.model import (
     ATTRIBUTES,
@@ -46,48 +46,50 @@ from etl.unreadable import unreadable_days
 
 PADDING_BEFORE: Final = timedelta(days=1)
 PADDING_AFTER: Final = timedelta(days=2)
-"""An end date that is excluded, in a zone behind the vendor's clock, costs more than a day."""
+"""Two days: an exclusive end date, in a time zone behind the vendor's clock, loses more than one."""
 
 WEEK: Final = timedelta(days=7)
-"""How much wider a question is where a day does not make its answer larger: accounts have a weekly rhythm."""
+"""Extra days of a wider request if one extra day does not enlarge the answer: accounts have a weekly rhythm."""
 QUARTER: Final = timedelta(days=92)
-"""How much earlier the last of the wider questions begins: what happens once a month has happened before."""
-KNOWN_LIMIT: Final = 2
-"""Different answers of the same size, none larger: from then on wider questions are of no use."""
+"""Extra days before the target of the widest request: monthly activity is within a quarter."""
+MAX_SAME_SIZE_ANSWERS: Final = 2
+"""Different answers of the largest size; with more of them, wider requests are of no use."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _JsonAnswer:
-    """One JSON answer: the question, what it lists, and those of its days that were wanted."""
+    """One JSON answer: the requested dates, its statistics and the records of the target days."""
 
-    asked: DateRange
-    survey: ReadStats
+    requested: DateRange
+    stats: ReadStats
     days: dict[date, DayRecords]
 
-    def result(self) -> SourceDays:
-        """All that a whole answer says."""
-        unreadable = unreadable_days(self.days, self.survey)
-        left_out = days_left_out(self.days, self.asked, self.survey)
-        still_open = unreadable | {day: f"{describe_range(self.survey)} in place of {self.asked}" for day in left_out}
-        days = {day: records for day, records in self.days.items() if day not in still_open}
-        unsure = days_out_of_reach(days, self.asked, self.survey, margin=PADDING_AFTER.days)
-        unproven = dict.fromkeys(days_without_margin(days, self.asked.first))
-        folds = dict(self.survey.folds)
-        return SourceDays(self.asked, days, self.survey.rejected, still_open, unsure, unproven, folds=folds)
+    def to_source_days(self) -> SourceDays:
+        """Convert a complete answer."""
+        unreadable = unreadable_days(self.days, self.stats)
+        uncovered = uncovered_days(self.days, self.requested, self.stats)
+        open_days = unreadable | {
+            day: f"{describe_range(self.stats)} in place of {self.requested}" for day in uncovered
+        }
+        days = {day: records for day, records in self.days.items() if day not in open_days}
+        incomplete_days = possibly_incomplete_days(days, self.requested, self.stats, margin=PADDING_AFTER.days)
+        unproven = dict.fromkeys(days_without_padding(days, self.requested.first))
+        folds = dict(self.stats.folds)
+        return SourceDays(self.requested, days, self.stats.rejected, open_days, incomplete_days, unproven, folds=folds)
 
 
 class JsonSource:
-    """Days from `post_billing_data`. Threads may share it.
+    """Days from `post_billing_data`. Thread-safe.
 
     Args:
-        client: Sends the questions.
-        read_feed: The transform.
-        today: In the vendor's wall clock.
-        sizes: Of the answers of this run.
-        newest: The newest records of the account, or None where the vendor does not give them.
-        complete: Days that were shown whole before, and how many records each had.
+        client: Sends the requests.
+        read_feed: Parses the records.
+        today: The current date in the vendor's wall clock.
+        sizes: Sizes of the JSON answers of this run.
+        get_newest: Returns the newest records of the account, or None if they are unavailable.
+        complete: Number of records of each day that an earlier run found complete.
     """
 
     def __init__(
@@ -97,298 +99,305 @@ class JsonSource:
         *,
         today: date,
         sizes: AnswerSizes,
-        newest: Callable[[], Newest | None],
+        get_newest: Callable[[], NewestRecords | None],
         complete: Mapping[date, int],
     ) -> None:
         self._client = client
         self._read_feed = read_feed
         self._today = today
         self._sizes = sizes
-        self._newest = newest
+        self._get_newest = get_newest
         self._complete = complete
         self._latest_end: date | None = None
         self._earliest_start: date | None = None
 
     def fetch(self, window: DateRange) -> SourceDays:
-        """What JSON has of a window's days.
+        """Fetch the days of a window.
 
         Raises:
-            DateRangeMismatch: It is all of other days.
-            RequestRejected: The vendor refuses every question about these days.
+            DateRangeMismatch: All records are of other days.
+            RequestRejected: The vendor rejects every request for these days.
             VendorError: There is no usable answer.
         """
-        found = fetch_served(window, self._fetch, self._ask)
-        # A later question may have shown that the refusal of an earlier date has passed.
-        cut = [
-            day for day, listed in found.unproven.items() if listed is None and self._may_begin(day - PADDING_BEFORE)
+        result = fetch_accepted_days(window, self._fetch, self._request)
+        # A later request may have shown that the rejection of an earlier start date was temporary.
+        unpadded = [
+            day
+            for day, listed in result.unproven.items()
+            if listed is None and self._is_accepted_start(day - PADDING_BEFORE)
         ]
-        return combine(window, [found.without(cut), *(self._fetch(DateRange(day, day)) for day in cut)])
+        return combine(window, [result.without(unpadded), *(self._fetch(DateRange(day, day)) for day in unpadded)])
 
-    def lists(self, day: date) -> bool:
-        """Whether there is a record of a day."""
-        return bool(self._ask(DateRange(day, day)).days[day])
+    def has_records(self, day: date) -> bool:
+        """Whether the vendor lists a record of a day."""
+        return bool(self._request(DateRange(day, day)).days[day])
 
     def _fetch(self, window: DateRange) -> SourceDays:
-        return self._without_refuted(combine(window, self._whole(window)))
+        return self._drop_truncated(combine(window, self._fetch_complete(window)))
 
-    def _without_refuted(self, found: SourceDays) -> SourceDays:
-        """The same, where later answers had the size of an unproven one, without the days of that."""
-        refuted = {
+    def _drop_truncated(self, result: SourceDays) -> SourceDays:
+        """Open the unproven days whose answer has the same size as a later one: a limit truncated both."""
+        truncated = {
             day: listed
-            for day, listed in found.unproven.items()
-            if listed is not None and self._sizes.answers_of(listed) > 1
+            for day, listed in result.unproven.items()
+            if listed is not None and self._sizes.count(listed) > 1
         }
         return replace(
-            found,
-            days={day: records for day, records in found.days.items() if day not in refuted},
-            open=found.open | {day: _truncated(listed) for day, listed in refuted.items()},
-            unsure=found.unsure - refuted.keys(),
+            result,
+            days={day: records for day, records in result.days.items() if day not in truncated},
+            open=result.open | {day: _truncated(listed) for day, listed in truncated.items()},
+            incomplete_days=result.incomplete_days - truncated.keys(),
             unproven={
                 day: listed
-                for day, listed in found.unproven.items()
-                if day not in refuted and self._is_news(day, found)
+                for day, listed in result.unproven.items()
+                if day not in truncated and self._is_new(day, result)
             },
-            seen=found.seen | {day: found.days[day] for day in refuted},
+            seen_records=result.seen_records | {day: result.days[day] for day in truncated},
         )
 
-    def _is_news(self, day: date, found: SourceDays) -> bool:
-        return self._complete.get(day) != len(found.days[day])
+    def _is_new(self, day: date, result: SourceDays) -> bool:
+        return self._complete.get(day) != len(result.days[day])
 
-    def _whole(self, window: DateRange) -> Iterator[SourceDays]:
-        """Results of questions that surely list all records of their days, or leave days open."""
-        answer = self._ask(window)
-        if self._is_whole(answer, window):
-            yield self._settled(answer)
+    def _fetch_complete(self, window: DateRange) -> Iterator[SourceDays]:
+        """Yield results that are complete or leave days open, from a request for the window or for its halves."""
+        answer = self._request(window)
+        if self._is_complete(answer, window):
+            yield self._complete_result(answer)
         elif len(window) > 1:
-            log.info("%s: an answer of %d records may be truncated; fetching less", window, answer.survey.listed)
+            log.info("%s: an answer of %d records may be truncated; fetching less", window, answer.stats.listed)
             for half in bisect(window):
-                yield from self._whole_or_open(half)
+                yield from self._fetch_complete_or_open(half)
         else:
-            yield self._single_day(answer, window.first)
+            yield self._resolve_single_day(answer, window.first)
 
-    def _whole_or_open(self, window: DateRange) -> list[SourceDays]:
+    def _fetch_complete_or_open(self, window: DateRange) -> list[SourceDays]:
         try:
-            return list(self._whole(window))
+            return list(self._fetch_complete(window))
         except (RequestRejected, DateRangeMismatch) as error:
             return [empty_source_days(window, error)]
 
-    def _settled(self, answer: _JsonAnswer) -> SourceDays:
-        """The result of a whole answer; one that has the newest records, too, reaches as far as there are any."""
-        result = answer.result()
-        if not result.unsure or (newest := self._newest()) is None:
+    def _complete_result(self, answer: _JsonAnswer) -> SourceDays:
+        """Convert a complete answer; its last days are complete if it contains the newest records of the account."""
+        result = answer.to_source_days()
+        if not result.incomplete_days or (newest := self._get_newest()) is None:
             return result
-        if newest.end_with(max(result.unsure)) and newest.are_in(answer.days):
-            return replace(result, unsure=frozenset())
-        reached = newest.confirm({day: answer.days[day] for day in result.unsure}, answer.survey.rejected)
-        return replace(result, unsure=result.unsure - reached)
+        if newest.end_by(max(result.incomplete_days)) and newest.are_contained_in(answer.days):
+            return replace(result, incomplete_days=frozenset())
+        covered = newest.confirm({day: answer.days[day] for day in result.incomplete_days}, answer.stats.rejected)
+        return replace(result, incomplete_days=result.incomplete_days - covered)
 
-    def _is_whole(self, answer: _JsonAnswer, wanted: DateRange) -> bool:
-        survey, sizes = answer.survey, self._sizes
-        if sizes.show_whole(survey.listed) or survey.earliest is None:
+    def _is_complete(self, answer: _JsonAnswer, target: DateRange) -> bool:
+        """Whether an answer is proven complete, by the cheapest evidence first; may send further requests."""
+        stats, sizes = answer.stats, self._sizes
+        if sizes.prove_complete(stats.listed) or stats.earliest is None:
             return True
-        reached = self._reached(answer)
-        news = {day: records for day, records in reached.items() if self._complete.get(day) != len(records)}
-        if not news and reached.keys() == answer.days.keys() and not sizes.speak_against(survey.listed):
+        covered = self._covered_days(answer)
+        new_days = {day: records for day, records in covered.items() if self._complete.get(day) != len(records)}
+        if not new_days and covered.keys() == answer.days.keys() and not sizes.suggest_limit(stats.listed):
             return True
         unproven: list[DateRange] | None = None
-        if is_in_order(survey) and not sizes.speak_against(survey.listed):
-            unproven = self._unproven_ends(answer, wanted)
+        if is_in_order(stats) and not sizes.suggest_limit(stats.listed):
+            unproven = self._unproven_edges(answer, target)
             if not unproven:
                 return True
-        if survey.listed <= MAX_NEWEST_RECORDS and (newest := self._newest()) is not None:
-            if not newest.are_in(reached):
+        if stats.listed <= MAX_NEWEST_RECORDS and (newest := self._get_newest()) is not None:
+            if not newest.are_contained_in(covered):
                 return False
-            # One limit of both calls would make their sizes equal as well.
-            doubtful = newest.listed == survey.listed and (
-                sizes.speak_against(survey.listed) or looks_like_a_limit(survey.listed)
+            # A limit shared by both calls would also make their sizes equal.
+            inconclusive = newest.listed == stats.listed and (
+                sizes.suggest_limit(stats.listed) or is_likely_limit(stats.listed)
             )
-            if not doubtful and newest.are_all_of(news, survey.rejected):
+            if not inconclusive and newest.match_exactly(new_days, stats.rejected):
                 return True
-        if unproven is not None and not is_of_one_day(survey):
-            agree = [self._end_agrees(answer, end) for end in unproven if end != wanted]
-            if False in agree:
+        if unproven is not None and not is_of_one_day(stats):
+            agreements = [self._edge_agrees(answer, edge) for edge in unproven if edge != target]
+            if False in agreements:
                 return False
-            if None not in agree and len(agree) == len(unproven):
+            if None not in agreements and len(agreements) == len(unproven):
                 return True
-        return self._wider_lists_more(answer, wanted)
+        return self._wider_request_lists_more(answer, target)
 
-    def _unproven_ends(self, answer: _JsonAnswer, wanted: DateRange) -> list[DateRange]:
-        """The outermost days of an answer in order, at each end where nothing shows that it is whole."""
-        survey = answer.survey
-        before, after = sides_shown(survey, wanted)
-        near = wanted.last + WEEK >= self._today
-        if before and not after and near and (newest := self._newest()) is not None:
-            after = newest.reach(wanted.last) and newest.are_in(self._reached(answer))
-        earliest, latest = listed_range(survey)
-        ends = []
+    def _unproven_edges(self, answer: _JsonAnswer, target: DateRange) -> list[DateRange]:
+        """The outermost days of an ordered answer, at each end without evidence that it is complete."""
+        stats = answer.stats
+        before, after = has_records_around(stats, target)
+        is_recent = target.last + WEEK >= self._today
+        if before and not after and is_recent and (newest := self._get_newest()) is not None:
+            after = newest.reach(target.last) and newest.are_contained_in(self._covered_days(answer))
+        earliest, latest = listed_range(stats)
+        edges = []
         if not before:
-            ends.append(DateRange(wanted.first, min(max(earliest, wanted.first), wanted.last)))
+            edges.append(DateRange(target.first, min(max(earliest, target.first), target.last)))
         if not after:
-            ends.append(DateRange(max(min(latest, wanted.last), wanted.first), wanted.last))
-        return ends
+            edges.append(DateRange(max(min(latest, target.last), target.first), target.last))
+        return edges
 
-    def _reached(self, answer: _JsonAnswer) -> dict[date, DayRecords]:
-        """The days of an answer that its question reached for certain."""
-        unsure = days_out_of_reach(answer.days, answer.asked, answer.survey, margin=PADDING_AFTER.days)
-        return {day: records for day, records in answer.days.items() if day not in unsure}
+    def _covered_days(self, answer: _JsonAnswer) -> dict[date, DayRecords]:
+        """The days of an answer that its request covered for certain."""
+        incomplete_days = possibly_incomplete_days(
+            answer.days, answer.requested, answer.stats, margin=PADDING_AFTER.days
+        )
+        return {day: records for day, records in answer.days.items() if day not in incomplete_days}
 
-    def _end_agrees(self, answer: _JsonAnswer, end: DateRange) -> bool | None:
-        """Whether a question about the outermost days lists what the answer lists; None where it is no smaller one."""
-        alone = self._probe(end)
-        if alone is None or not self._sizes.show_whole(alone.survey.listed):
+    def _edge_agrees(self, answer: _JsonAnswer, edge: DateRange) -> bool | None:
+        """Whether a request for the outermost days lists as many records; None if its answer may be truncated too."""
+        edge_answer = self._probe(edge)
+        if edge_answer is None or not self._sizes.prove_complete(edge_answer.stats.listed):
             return None
-        if not Counter(alone.survey.rejected) <= Counter(answer.survey.rejected):
-            return False  # a record that cannot be read is missing as well
-        return all(len(records) == len(answer.days[day]) for day, records in alone.days.items())
+        if not Counter(edge_answer.stats.rejected) <= Counter(answer.stats.rejected):
+            return False  # an unreadable record is missing from the answer
+        return all(len(records) == len(answer.days[day]) for day, records in edge_answer.days.items())
 
-    def _wider_lists_more(self, answer: _JsonAnswer, wanted: DateRange) -> bool:
-        """Whether a wider question has a larger answer: then no limit reached this one."""
-        earlier = self._earliest_start or date.min  # before that everything is refused
-        week = DateRange(max(wanted.first - WEEK, earlier), max(wanted.last, min(wanted.last + WEEK, self._today)))
-        day = DateRange(max(wanted.first - ONE_DAY, earlier), wanted.last)
-        quarter = DateRange(max(wanted.first - QUARTER, earlier), wanted.last)
-        questions = [week, quarter] if is_of_one_day(answer.survey) else [day, week]
-        return self._any_lists_more(answer, [question for question in questions if question != wanted])
+    def _wider_request_lists_more(self, answer: _JsonAnswer, target: DateRange) -> bool:
+        """Whether a wider request has a larger answer: then no limit truncated this one."""
+        earlier = self._earliest_start or date.min  # earlier start dates are rejected
+        week = DateRange(max(target.first - WEEK, earlier), max(target.last, min(target.last + WEEK, self._today)))
+        day = DateRange(max(target.first - ONE_DAY, earlier), target.last)
+        quarter = DateRange(max(target.first - QUARTER, earlier), target.last)
+        requests = [week, quarter] if is_of_one_day(answer.stats) else [day, week]
+        return self._any_request_lists_more(answer, [request for request in requests if request != target])
 
-    def _any_lists_more(self, answer: _JsonAnswer, questions: Iterable[DateRange]) -> bool:
-        listed = answer.survey.listed
-        for question in questions:
-            if self._sizes.answers_of(listed) > KNOWN_LIMIT:
+    def _any_request_lists_more(self, answer: _JsonAnswer, requests: Iterable[DateRange]) -> bool:
+        """Whether one of the requests has a larger answer; stops early if many answers have the same size."""
+        listed = answer.stats.listed
+        for request in requests:
+            if self._sizes.count(listed) > MAX_SAME_SIZE_ANSWERS:
                 return False
-            wider = self._probe(question)
-            if wider is not None and wider.survey.listed > listed:
+            wider_answer = self._probe(request)
+            if wider_answer is not None and wider_answer.stats.listed > listed:
                 return True
         return False
 
     def _probe(self, window: DateRange) -> _JsonAnswer | None:
-        """An answer that is of use only beside another one; None where there is none."""
+        """Request a window only for comparison; None if there is no usable answer."""
         try:
-            return self._ask(window)
+            return self._request(window)
         except AuthenticationError:
             raise
         except VendorError:
             return None
 
-    def _single_day(self, answer: _JsonAnswer, day: date) -> SourceDays:
-        """What can be had of a day whose usual question has an answer that may be truncated."""
-        narrow = self._from_narrow_questions(day)
-        if narrow is not None:
-            return narrow.result()
-        if self._may_be_all_there_is(answer):
-            return replace(self._settled(answer), unproven={day: answer.survey.listed})
-        still_open = {day: _truncated(answer.survey.listed)}
-        return SourceDays(answer.asked, {}, answer.survey.rejected, still_open, seen={day: answer.days[day]})
+    def _resolve_single_day(self, answer: _JsonAnswer, day: date) -> SourceDays:
+        """Resolve a day whose padded request has an answer that may be truncated."""
+        narrow_answer = self._fetch_narrow(day)
+        if narrow_answer is not None:
+            return narrow_answer.to_source_days()
+        if self._is_plausibly_complete(answer):
+            return replace(self._complete_result(answer), unproven={day: answer.stats.listed})
+        open_days = {day: _truncated(answer.stats.listed)}
+        return SourceDays(answer.requested, {}, answer.stats.rejected, open_days, seen_records={day: answer.days[day]})
 
-    def _from_narrow_questions(self, day: date) -> _JsonAnswer | None:
-        """The day from questions about two days or one, each too small to be truncated; None where there is no such.
+    def _fetch_narrow(self, day: date) -> _JsonAnswer | None:
+        """Fetch a day by requests for two days or one, with answers too small to be truncated; None if one is larger.
 
-        Those about two days cover together what the usual one does. Those about one have records only where the end
-        date is included, and cover then the day and its neighbours, in whatever zone.
+        Requests for two days cover together what the padded request does. Requests for one day have records only if the
+        end date is inclusive, and then cover the day and its neighbours, whatever the time zone.
         """
-        around = [day - ONE_DAY, day, day + ONE_DAY]
+        starts_around = [day - ONE_DAY, day, day + ONE_DAY]
         for length in (ONE_DAY, timedelta(0)):
-            starts = filter(self._may_begin, around)
-            questions = [DateRange(first, self._possible_end(first + length)) for first in starts]
+            starts = filter(self._is_accepted_start, starts_around)
+            requests = [DateRange(first, self._clamp_end_date(first + length)) for first in starts]
             answers = []
-            for question in questions:
-                one = self._try(question, DateRange(day, day))
-                if one is None or not self._sizes.show_whole(one.survey.listed):
+            for request in requests:
+                answer = self._try_request(request, DateRange(day, day))
+                if answer is None or not self._sizes.prove_complete(answer.stats.listed):
                     break
-                answers.append(one)
+                answers.append(answer)
             else:
-                if answers and (length or any(one.survey.listed for one in answers)):
-                    return _union(day, answers)
+                if answers and (length or any(answer.stats.listed for answer in answers)):
+                    return _merge_answers(day, answers)
         return None
 
-    def _may_be_all_there_is(self, answer: _JsonAnswer) -> bool:
-        """Whether nothing speaks against an answer that no other can confirm: all its records are of a single day."""
-        survey = answer.survey
-        if not is_of_one_day(survey) or self._sizes.answers_of(survey.listed) > 1:
+    def _is_plausibly_complete(self, answer: _JsonAnswer) -> bool:
+        """Whether there is no evidence against an unconfirmed answer whose records all belong to a single day."""
+        stats = answer.stats
+        if not is_of_one_day(stats) or self._sizes.count(stats.listed) > 1:
             return False
-        if (newest := self._newest()) is not None:
-            days = self._reached(answer)
-            if not newest.are_in(days):
+        if (newest := self._get_newest()) is not None:
+            days = self._covered_days(answer)
+            if not newest.are_contained_in(days):
                 return False
-            if newest.are_all_of(days, survey.rejected):
+            if newest.match_exactly(days, stats.rejected):
                 return True
-        return not looks_like_a_limit(survey.listed)
+        return not is_likely_limit(stats.listed)
 
-    # Questions -------------------------------------------------------------------------------------------------------
+    # Requests --------------------------------------------------------------------------------------------------------
 
-    def _ask(self, window: DateRange) -> _JsonAnswer:
-        """Ask for a window, padded on both sides, and keep the window's days of the answer.
+    def _request(self, window: DateRange) -> _JsonAnswer:
+        """Request a window with padding, and keep only the records of the window.
 
-        A first date before the vendor's oldest day may be refused, and an end date in the future: both have
-        alternatives, the widest first, and what was accepted is remembered (assumed). A first date has to be refused
-        twice, before and after its alternative was accepted.
+        The vendor may reject a start date before its oldest day and an end date in the future (assumed). Alternatives
+        are tried for both, the widest first, and the accepted dates are remembered. A start date counts as rejected
+        only if it is rejected again after its alternative was accepted.
         """
-        refusal: RequestRejected | None = None
-        starts = self._possible_starts(window)
+        rejection: RequestRejected | None = None
+        starts = self._candidate_start_dates(window)
         for first in starts:
-            for end in self._possible_ends(window):
+            for end in self._candidate_end_dates(window):
                 try:
-                    answer = self._read(DateRange(first, end), window)
+                    answer = self._read_answer(DateRange(first, end), window)
                 except RequestRejected as error:
-                    log.info("a question for %s..%s is refused (%s)", first, end, error)
-                    refusal = error
+                    log.info("a request for %s..%s was rejected (%s)", first, end, error)
+                    rejection = error
                     continue
                 if end < window.last + PADDING_AFTER:
                     self._latest_end = end
                 if first > starts[0]:
-                    # A refusal that passes would leave out what another zone has of the first day.
-                    padded = self._try(DateRange(starts[0], end), window)
-                    if padded is not None:
-                        return padded
+                    # A temporary rejection would lose records of the first day if the vendor uses another time zone.
+                    padded_answer = self._try_request(DateRange(starts[0], end), window)
+                    if padded_answer is not None:
+                        return padded_answer
                     self._earliest_start = first
                 return answer
-        raise refusal or RequestRejected("there is no question about these days")
+        raise rejection or RequestRejected("no request covers these days")
 
-    def _possible_starts(self, window: DateRange) -> list[date]:
+    def _candidate_start_dates(self, window: DateRange) -> list[date]:
         padded = window.first - PADDING_BEFORE
         if self._earliest_start is None or window.first < self._earliest_start:
             return [padded, window.first]
         return [max(padded, self._earliest_start)]
 
-    def _possible_ends(self, window: DateRange) -> list[date]:
-        """The end dates worth trying, the widest first; only one that may lie in the future has alternatives."""
-        widest = window.last + PADDING_AFTER
+    def _candidate_end_dates(self, window: DateRange) -> list[date]:
+        """The end dates to try, the latest first; only one that may be in the future has alternatives."""
+        latest_end = window.last + PADDING_AFTER
         if self._latest_end is not None:
-            return [min(widest, self._latest_end)]
-        # The vendor's own "today" may be a day behind ours.
-        if widest < self._today:
-            return [widest]
-        narrower = {max(window.last + ONE_DAY, self._today), self._today, self._today - ONE_DAY}
-        return [widest, *sorted((end for end in narrower - {widest} if end >= window.first), reverse=True)]
+            return [min(latest_end, self._latest_end)]
+        # The vendor's current date may be a day behind ours.
+        if latest_end < self._today:
+            return [latest_end]
+        earlier_ends = {max(window.last + ONE_DAY, self._today), self._today, self._today - ONE_DAY}
+        return [latest_end, *sorted((end for end in earlier_ends - {latest_end} if end >= window.first), reverse=True)]
 
-    def _may_begin(self, first: date) -> bool:
+    def _is_accepted_start(self, first: date) -> bool:
+        """Whether a start date lies within the dates that the vendor is known to accept."""
         return (self._earliest_start is None or first >= self._earliest_start) and (
             self._latest_end is None or first <= self._latest_end
         )
 
-    def _possible_end(self, end: date) -> date:
+    def _clamp_end_date(self, end: date) -> date:
         return end if self._latest_end is None else min(end, self._latest_end)
 
-    def _try(self, question: DateRange, wanted: DateRange) -> _JsonAnswer | None:
+    def _try_request(self, request: DateRange, target: DateRange) -> _JsonAnswer | None:
         try:
-            return self._read(question, wanted)
+            return self._read_answer(request, target)
         except (RequestRejected, DateRangeMismatch):
             return None
 
-    def _read(self, asked: DateRange, wanted: DateRange) -> _JsonAnswer:
+    def _read_answer(self, requested: DateRange, target: DateRange) -> _JsonAnswer:
         def read(feed: Feed) -> _JsonAnswer:
-            spill = RecordSpool()
-            survey = self._read_feed(feed, wanted, spill.add)
+            spool = RecordSpool()
+            stats = self._read_feed(feed, target, spool.add)
             log_unknown_fields(feed)
-            if days_left_out(wanted.days(), asked, survey).issuperset(wanted.days()) and not survey.kept:
-                raise DateRangeMismatch(f"{describe_range(survey)} in place of {asked}")
-            lacking = ATTRIBUTES - feed.fields
-            days = {day: replace(records, missing_fields=lacking) for day, records in spill.days(wanted).items()}
-            return _JsonAnswer(asked, survey, days)
+            if uncovered_days(target.days(), requested, stats).issuperset(target.days()) and not stats.kept:
+                raise DateRangeMismatch(f"{describe_range(stats)} in place of {requested}")
+            missing_fields = ATTRIBUTES - feed.fields
+            days = {day: replace(records, missing_fields=missing_fields) for day, records in spool.days(target).items()}
+            return _JsonAnswer(requested, stats, days)
 
-        answer = self._client.get_records(asked, read)
-        self._sizes.note(answer.survey)
+        answer = self._client.get_records(requested, read)
+        self._sizes.add(answer.stats)
         if self._earliest_start is not None:
-            self._earliest_start = min(self._earliest_start, asked.first)
+            self._earliest_start = min(self._earliest_start, requested.first)
         return answer
 
 
@@ -396,25 +405,29 @@ def _truncated(listed: int) -> str:
     return f"a JSON answer of {listed} records for the day may be truncated"
 
 
-def _union(day: date, answers: list[_JsonAnswer]) -> _JsonAnswer:
-    """The day of several whole answers: one that covers a record's moment lists it as often as there is."""
+def _merge_answers(day: date, answers: list[_JsonAnswer]) -> _JsonAnswer:
+    """Merge complete answers for one day: each answer that covers a record's time lists all its repeats."""
     records: Counter[Record] = Counter()
     rejected: dict[RejectedRecord, None] = {}
     for answer in answers:
         records |= Counter(answer.days[day].records())
-        rejected |= dict.fromkeys(answer.survey.rejected)
-    lacking = frozenset[str]().union(*(answer.days[day].missing_fields for answer in answers))
-    surveys = [answer.survey for answer in answers]
+        rejected |= dict.fromkeys(answer.stats.rejected)
+    missing_fields = frozenset[str]().union(*(answer.days[day].missing_fields for answer in answers))
+    all_stats = [answer.stats for answer in answers]
     merged = replace(
-        surveys[0],
-        listed=sum(survey.listed for survey in surveys),
+        all_stats[0],
+        listed=sum(stats.listed for stats in all_stats),
         kept=records.total(),
-        earliest=min((survey.earliest for survey in surveys if survey.earliest), default=None),
-        latest=max((survey.latest for survey in surveys if survey.latest), default=None),
+        earliest=min((stats.earliest for stats in all_stats if stats.earliest), default=None),
+        latest=max((stats.latest for stats in all_stats if stats.latest), default=None),
         rejected=tuple(rejected),
-        folds={record: fold for survey in surveys for record, fold in survey.folds.items()},
+        folds={record: fold for stats in all_stats for record, fold in stats.folds.items()},
     )
-    asked = DateRange(min(answer.asked.first for answer in answers), max(answer.asked.last for answer in answers))
+    requested = DateRange(
+        min(answer.requested.first for answer in answers), max(answer.requested.last for answer in answers)
+    )
     return _JsonAnswer(
-        asked, merged, {day: replace(single_slice_day(day, list(records.elements())), missing_fields=lacking)}
+        requested,
+        merged,
+        {day: replace(single_slice_day(day, list(records.elements())), missing_fields=missing_fields)},
     )

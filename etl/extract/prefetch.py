@@ -1,4 +1,4 @@
-"""Fetch the next windows while the present one is loaded: vendor and database wait for each other less."""
+"""Prefetching: the next windows are fetched in threads while the current one is loaded."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ from etl.model import DateRange
 T = TypeVar("T")
 
 
-def prefetch(fetch: Callable[[DateRange], T], windows: Iterable[DateRange], *, ahead: int) -> Iterator[T]:
-    """What `fetch` gives for each window, in order.
+def prefetch(fetch: Callable[[DateRange], T], windows: Iterable[DateRange], *, depth: int) -> Iterator[T]:
+    """Yield the result of `fetch` for each window, in order.
 
-    An error of `fetch` is raised when its window's turn comes, so all windows before it are done by then.
+    An error of `fetch` is raised in place of its result, after the results of all earlier windows.
 
     Args:
-        fetch: Called from as many threads as windows are fetched ahead.
-        windows: In the order in which they are wanted.
-        ahead: How many windows may be under way, or lie fetched, besides the one that was handed out; with 0 each
-            is fetched when its turn comes.
+        fetch: Called from `depth` threads.
+        windows: The windows, in the order of the results.
+        depth: Maximum number of windows that are being fetched or are ready, besides the one in use; with 0, each is
+            fetched on demand.
     """
-    if not ahead:
+    if not depth:
         yield from map(fetch, windows)
         return
-    wanted: deque[tuple[DateRange, Future[T]]] = deque((window, Future()) for window in windows)
-    in_turn = deque(future for _, future in wanted)
-    room = threading.Semaphore(ahead)
+    pending: deque[tuple[DateRange, Future[T]]] = deque((window, Future()) for window in windows)
+    ordered = deque(future for _, future in pending)
+    slots = threading.Semaphore(depth)
     stopped = threading.Event()
 
     def work() -> None:
-        with suppress(IndexError):  # all are fetched
-            while room.acquire() and not stopped.is_set():
-                _complete(fetch, *wanted.popleft())
+        with suppress(IndexError):  # no window is left
+            while slots.acquire() and not stopped.is_set():
+                _complete(fetch, *pending.popleft())
 
-    for number in range(min(ahead, len(wanted))):
-        # Daemons: a signal ends the program while the vendor is still silent.
-        # What is logged there is about the same account.
-        threading.Thread(target=copy_context().run, args=[work], name=f"fetch-{number + 1}", daemon=True).start()
+    for index in range(min(depth, len(pending))):
+        # Daemon threads: a signal ends the program without waiting for a response.
+        # The copied context names the account in the log.
+        threading.Thread(target=copy_context().run, args=[work], name=f"fetch-{index + 1}", daemon=True).start()
     try:
-        while in_turn:
-            yield _next_result(in_turn.popleft(), room)
+        while ordered:
+            yield _next_result(ordered.popleft(), slots)
     finally:
         stopped.set()
-        room.release(ahead)
+        slots.release(depth)
 
 
 def _complete(fetch: Callable[[DateRange], T], window: DateRange, future: Future[T]) -> None:
     try:
         future.set_result(fetch(window))
-    except BaseException as error:  # noqa: BLE001 - it is raised again when its turn comes
+    except BaseException as error:  # noqa: BLE001 - raised again in place of the result
         future.set_exception(error)
 
 
-def _next_result(future: Future[T], room: threading.Semaphore) -> T:
+def _next_result(future: Future[T], slots: threading.Semaphore) -> T:
     try:
         result = future.result()
     finally:
-        del future  # it holds its error, in whose traceback this frame is
-    room.release()
+        del future  # it holds its error, whose traceback holds this frame: a cycle
+    slots.release()
     return result

@@ -1,4 +1,4 @@
-"""Which of the vendor's two sources to believe, day by day: JSON first, the CSV export where JSON is not enough."""
+"""The choice between the vendor's two sources, day by day: JSON, and the CSV export where JSON is incomplete."""
 
 from __future__ import annotations
 
@@ -14,31 +14,29 @@ from typing import Final, TypeVar
 from etl.date_ranges import split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
 from etl.extract.client import MAX_NEWEST_RECORDS, Client
-from etl.extract.completeness import AnswerSizes, Newest, lists_all
+from etl.extract.completeness import AnswerSizes, NewestRecords, contains_all
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import WEEK, JsonSource
-from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_served
+from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import DateRange, Feed, FeedReader, Record, WindowData
 
 T = TypeVar("T")
-EVERY_DAY: Final = DateRange(date.min, date.max)
+ALL_DATES: Final = DateRange(date.min, date.max)
 
 log = logging.getLogger(__name__)
 
 
 class Source:
-    """The vendor as the rest of the program sees it: windows in, whole days out.
-
-    Threads may share it.
+    """The vendor's records by window: complete days from JSON, the CSV export or both. Thread-safe.
 
     Args:
-        client: Sends the questions.
-        read_feed: The transform.
-        today: In the vendor's wall clock.
-        last: No later day will be fetched.
-        complete: Days that were shown whole before, and how many records each had: an answer that shows as many is no
-            news.
+        client: Sends the requests.
+        read_feed: Parses the records.
+        today: The current date in the vendor's wall clock.
+        last: The last day of the run.
+        complete: Number of records of each day that an earlier run found complete: an answer with the same number
+            needs no further evidence.
         largest: Records in the largest answer of earlier runs, by source.
     """
 
@@ -58,119 +56,119 @@ class Source:
         self._last = last
         self._complete = complete or {}
         self._sizes = {name: AnswerSizes((largest or {}).get(name)) for name in ("json", "csv")}
-        make = partial(JsonSource, client, read_feed, today=today, newest=self._read_newest)
-        self._json = make(sizes=self._sizes["json"], complete=self._complete)
-        self._csv = CsvSource(client, read_feed, today=today, sizes=self._sizes, newest=self._read_newest)
+        create_source = partial(JsonSource, client, read_feed, today=today, get_newest=self._get_newest)
+        self._json = create_source(sizes=self._sizes["json"], complete=self._complete)
+        self._csv = CsvSource(client, read_feed, today=today, sizes=self._sizes, get_newest=self._get_newest)
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
-        self._newest: tuple[Newest | None] | None = None
-        self._under_way: set[DateRange] = set()
+        self._newest: tuple[NewestRecords | None] | None = None
+        self._active_windows: set[DateRange] = set()
         self._lock = threading.RLock()
-        self._clock_mentioned = False
+        self._clock_skew_logged = False
 
     def fetch(self, window: DateRange) -> WindowData:
-        """All that the vendor says of a window's days.
+        """Fetch the days of a window.
 
-        Windows come in ascending order: one export serves all that remain. A day that neither source shows whole is
-        not in the batch's days but in its `doubts`, with the reason.
+        Call it in ascending order of windows: one export serves all remaining ones. A day that is complete in neither
+        source is in the result's `unconfirmed_days`, with the reason.
 
         Raises:
-            AuthenticationError: At once.
+            AuthenticationError: The vendor rejects the token; the other source is not tried.
             SourceUnavailable: Neither source answered.
         """
-        self._under_way.add(window)
+        self._active_windows.add(window)
         try:
             return self._fetch(window)
         finally:
-            self._under_way.remove(window)
-            self._mention_clock()
+            self._active_windows.remove(window)
+            self._warn_clock_skew()
 
     def fetch_json(self, window: DateRange) -> WindowData:
-        """The same from JSON alone.
+        """Fetch the days of a window from JSON only.
 
         Raises:
-            VendorError: JSON gave no answer that can be believed.
+            VendorError: There is no usable JSON answer.
         """
-        return self._batch(window, self._json.fetch(window))
+        return self._to_window_data(window, self._json.fetch(window))
 
     def fetch_csv(self, window: DateRange) -> WindowData:
-        """The same from the CSV export alone.
+        """Fetch the days of a window from the CSV export only.
 
         Raises:
-            VendorError: There is no export that can be believed.
+            VendorError: There is no usable export.
         """
-        return self._batch(window, self._fetch_csv(window))
+        return self._to_window_data(window, self._fetch_csv(window))
 
     def has_data_for(self, day: date) -> bool:
-        """Whether the vendor still lists a record of a day. The export is used only where JSON fails altogether.
+        """Whether the vendor still lists a record of an old day. The export is used only if JSON is unavailable.
 
         Args:
-            day: An old one. Each question about an older one than before may cost an export of its own.
+            day: Each day that is older than all before may need another export.
 
         Raises:
-            AuthenticationError: At once.
-            VendorError: Neither source has an answer.
+            AuthenticationError: The vendor rejects the token.
+            VendorError: Neither source has a usable answer.
 
-        Source: that days fall out of the vendor's reach one day is assumed; an empty list, a refusal of so old a date
-        and an answer about other days are all taken for that.
+        Source: that the vendor's retention is limited is assumed. An empty list, a rejection of the date and an answer
+        about other days all count as the end of retention.
         """
         window = DateRange(day, day)
         if self._json_failure is None:
             try:
-                return self._json.lists(day)
+                return self._json.has_records(day)
             except AuthenticationError:
                 raise
             except (DateRangeMismatch, RequestRejected):
                 return False
             except VendorError as error:
-                self._give_json_up(error)
+                self._disable_json(error)
         try:
-            return self._csv.lists(day, serve=DateRange(day, self._last_of(window)))
+            return self._csv.has_records(day, export_range=DateRange(day, self._last_export_day(window)))
         except (DateRangeMismatch, RequestRejected):
             return False
 
     # Composition -----------------------------------------------------------------------------------------------------
 
     def _fetch(self, window: DateRange) -> WindowData:
-        ours = self._try_json(window)
-        if isinstance(ours, SourceDays):
-            ours = self._look_again(window, ours)
-            if doubtful := self._doubtful(ours) | self._days_without_newest(window, ours):
-                ours = self._second_opinion(window, ours, doubtful)
-            return self._batch(window, self._without_outdated(window, ours))
+        json_result = self._fetch_json_or_error(window)
+        if isinstance(json_result, SourceDays):
+            json_days = self._refetch_suspect_days(window, json_result)
+            if to_check := self._days_to_cross_check(json_days) | self._days_lacking_newest(window, json_days):
+                json_days = self._cross_check(window, json_days, to_check)
+            return self._to_window_data(window, self._drop_outdated(window, json_days))
         try:
-            theirs = self._fetch_csv(window)
-            if not isinstance(ours, RequestRejected):
-                theirs = replace(theirs, refused=frozenset())
-            return self._batch(window, self._without_outdated(window, theirs))
+            csv_days = self._fetch_csv(window)
+            if not isinstance(json_result, RequestRejected):
+                csv_days = replace(csv_days, refused=frozenset())
+            return self._to_window_data(window, self._drop_outdated(window, csv_days))
         except AuthenticationError:
             raise
         except VendorError as error:
-            message = f"JSON: {ours}; CSV: {error}"
-            refused = isinstance(ours, RequestRejected) and isinstance(error, RequestRejected)
-            only_these_days = isinstance(ours, DateRangeMismatch | RequestRejected) or isinstance(
+            message = f"JSON: {json_result}; CSV: {error}"
+            refused = isinstance(json_result, RequestRejected) and isinstance(error, RequestRejected)
+            only_these_days = isinstance(json_result, DateRangeMismatch | RequestRejected) or isinstance(
                 error, DateRangeMismatch
             )
-        if not only_these_days or (refused and not self._refuses_only(window)):
+        if not only_these_days or (refused and not self._refuses_only_old_days(window)):
             raise SourceUnavailable(message)
-        return self._batch(
+        return self._to_window_data(
             window, empty_source_days(window, RequestRejected(message) if refused else DateRangeMismatch(message))
         )
 
-    def _refuses_only(self, window: DateRange) -> bool:
-        """Whether the vendor serves today and refuses the window's last day again.
+    def _refuses_only_old_days(self, window: DateRange) -> bool:
+        """Whether the vendor accepts a request for today and rejects the window's last day again.
 
-        Else the refusal says nothing about these days: an account out of money may be refused everything, and another
-        refusal may pass.
+        Otherwise the rejection does not depend on the days: it may be temporary, or concern the account as a whole, as
+        without a balance.
         """
-        return self._serves_any(self._today) and not self._serves_any(window.last)
+        return self._accepts_request(self._today) and not self._accepts_request(window.last)
 
-    def _serves_any(self, day: date) -> bool:
-        """Whether a source does not refuse a question about a day."""
+    def _accepts_request(self, day: date) -> bool:
+        """Whether a source does not reject a request for a day."""
         window = DateRange(day, day)
-        for lists in (self._json.lists, partial(self._csv.lists, serve=window)):
+        for has_records in (self._json.has_records, partial(self._csv.has_records, export_range=window)):
             try:
-                lists(day)
+                has_records(day)
             except RequestRejected:
                 continue
             except AuthenticationError:
@@ -180,8 +178,8 @@ class Source:
             return True
         return False
 
-    def _try_json(self, window: DateRange) -> SourceDays | VendorError:
-        """JSON's days, or why there are none."""
+    def _fetch_json_or_error(self, window: DateRange) -> SourceDays | VendorError:
+        """Fetch a window from JSON; return the error instead of raising it, so that the export can be tried."""
         if self._json_failure is not None:
             return self._json_failure
         try:
@@ -189,27 +187,26 @@ class Source:
         except AuthenticationError:
             raise
         except (DateRangeMismatch, RequestRejected) as error:
-            return error.with_traceback(None)  # of other days it may say more
+            return error.with_traceback(None)  # JSON may serve other days
         except VendorError as error:
-            return self._give_json_up(error)
+            return self._disable_json(error)
 
-    def _look_again(self, window: DateRange, ours: SourceDays) -> SourceDays:
-        """Fetch again the days that lack some of the newest records, and alone each that is over and shown empty.
+    def _refetch_suspect_days(self, window: DateRange, json_days: SourceDays) -> SourceDays:
+        """Fetch again the days that lack newest records, and each past day that appears empty for the first time.
 
-        A record that came in between two questions is among the newest ones, and not in the answer before. A day that
-        is known to be empty is no news.
+        A record created between two requests is among the newest ones, but not in the earlier answer.
         """
-        if late := self._days_without_newest(window, ours):
-            again = DateRange(min(late), max(late))
-            ours = combine(window, [ours.without(again.days()), self._fetch_again(again)])
-        newest = self._newest_for(window, ours)
-        empty = [day for day in self._news(ours) if newest is None or not newest.show_empty(day)]
+        if days_behind := self._days_lacking_newest(window, json_days):
+            refetch_range = DateRange(min(days_behind), max(days_behind))
+            json_days = combine(window, [json_days.without(refetch_range.days()), self._refetch(refetch_range)])
+        newest = self._newest_if_useful(window, json_days)
+        empty = [day for day in self._new_empty_days(json_days) if newest is None or not newest.prove_empty(day)]
         if len(window) == 1 or not empty:
-            return ours
-        alone = [self._fetch_again(DateRange(day, day)) for day in empty]
-        return combine(window, [ours.without(empty), *alone])
+            return json_days
+        refetched = [self._refetch(DateRange(day, day)) for day in empty]
+        return combine(window, [json_days.without(empty), *refetched])
 
-    def _fetch_again(self, window: DateRange) -> SourceDays:
+    def _refetch(self, window: DateRange) -> SourceDays:
         try:
             return self._json.fetch(window)
         except AuthenticationError:
@@ -217,36 +214,41 @@ class Source:
         except VendorError as error:
             return empty_source_days(window, error)
 
-    def _news(self, ours: SourceDays) -> list[date]:
-        """The days that are over, shown empty and not known to be so."""
+    def _new_empty_days(self, json_days: SourceDays) -> list[date]:
+        """The past days that are empty and that no earlier run found empty."""
         return [
             day
-            for day, records in ours.days.items()
+            for day, records in json_days.days.items()
             if not records and day < self._today and self._complete.get(day) != 0
         ]
 
-    def _doubtful(self, ours: SourceDays) -> frozenset[date]:
-        """The days that need the other source: open, empty and unproven ones, and those that may be out of reach."""
-        unsure = {day for day in ours.unsure if not ours.days[day] or day < self._today}
-        return frozenset(ours.open) | frozenset(self._news(ours)) | unsure | ours.unproven.keys()
+    def _days_to_cross_check(self, json_days: SourceDays) -> frozenset[date]:
+        """The days to compare with the export: open, newly empty, unproven and possibly incomplete ones."""
+        incomplete_days = {day for day in json_days.incomplete_days if not json_days.days[day] or day < self._today}
+        return (
+            frozenset(json_days.open)
+            | frozenset(self._new_empty_days(json_days))
+            | incomplete_days
+            | json_days.unproven.keys()
+        )
 
-    def _days_without_newest(self, window: DateRange, days: SourceDays) -> frozenset[date]:
-        """The days that lack some of the newest records of the account: the source may be behind.
+    def _days_lacking_newest(self, window: DateRange, days: SourceDays) -> frozenset[date]:
+        """The days that lack some of the account's newest records: the source may lag behind.
 
-        Today lacks, besides, what comes in between two requests, or what the question cannot reach.
+        Today may also lack records created between two requests, or not covered by the request.
         """
-        if (newest := self._newest_for(window, days)) is None:
+        if (newest := self._newest_if_useful(window, days)) is None:
             return frozenset()
-        reached = {day: records for day, records in days.days.items() if day not in days.unsure}
-        return frozenset(day for day, records in reached.items() if not newest.are_in({day: records}))
+        covered = {day: records for day, records in days.days.items() if day not in days.incomplete_days}
+        return frozenset(day for day, records in covered.items() if not newest.are_contained_in({day: records}))
 
-    def _newest_for(self, window: DateRange, days: SourceDays) -> Newest | None:
-        """The newest records where they are of use: of a recent window, and of a day that is shown empty."""
-        return self._read_newest() if window.last >= self._today - WEEK or self._news(days) else None
+    def _newest_if_useful(self, window: DateRange, days: SourceDays) -> NewestRecords | None:
+        """The newest records, if the window is recent or has a newly empty day; else None."""
+        return self._get_newest() if window.last >= self._today - WEEK or self._new_empty_days(days) else None
 
-    def _without_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
-        """The days but those that are over and lack some of the newest records."""
-        outdated = {day for day in self._days_without_newest(window, days) if day < self._today}
+    def _drop_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
+        """Open the past days that lack some of the newest records."""
+        outdated = {day for day in self._days_lacking_newest(window, days) if day < self._today}
         reason = "records that get_billing_record lists are missing"
         return replace(
             days,
@@ -254,176 +256,189 @@ class Source:
             open=days.open | dict.fromkeys(outdated, reason),
         )
 
-    def _second_opinion(self, window: DateRange, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays:
-        """JSON's days, with those of the export where JSON's are missing, or say less."""
+    def _cross_check(self, window: DateRange, json_days: SourceDays, to_check: frozenset[date]) -> SourceDays:
+        """Compare JSON's days with the export, and replace those that are open or have fewer records."""
         try:
-            theirs = self._ask_csv(window, ours, doubtful)
+            csv_days = self._fetch_csv_unless_confirmed(window, json_days, to_check)
         except AuthenticationError:
             raise
         except VendorError as error:
-            # That today is empty, or out of reach, is everyday; that a past day is, is not.
-            level = logging.WARNING if min(doubtful) < self._today else logging.INFO
-            log.log(level, "no second opinion on %s from the CSV export (%s)", window, error)
-            # An empty day that may only be out of the answer's reach is no news at all.
-            days = {day: records for day, records in ours.days.items() if records or day not in ours.unsure}
-            still_open = {day: f"JSON: {why}; CSV: {error}" for day, why in ours.open.items()}
-            refused = ours.refused if isinstance(error, RequestRejected) else frozenset[date]()
-            return replace(ours, days=days, open=still_open, refused=refused)
-        if theirs is None:
-            return replace(ours, unsure=ours.unsure - doubtful)
-        better = {
+            # It is usual for today to be empty or incomplete, but not for a past day.
+            level = logging.WARNING if min(to_check) < self._today else logging.INFO
+            log.log(level, "%s cannot be compared with the CSV export (%s)", window, error)
+            # An empty day that the request may not have covered is unknown.
+            days = {
+                day: records
+                for day, records in json_days.days.items()
+                if records or day not in json_days.incomplete_days
+            }
+            open_days = {day: f"JSON: {reason}; CSV: {error}" for day, reason in json_days.open.items()}
+            refused = json_days.refused if isinstance(error, RequestRejected) else frozenset[date]()
+            return replace(json_days, days=days, open=open_days, refused=refused)
+        if csv_days is None:
+            return replace(json_days, incomplete_days=json_days.incomplete_days - to_check)
+        preferred = {
             day: records
-            for day, records in theirs.days.items()
-            if day in doubtful and self._is_better(day, ours, theirs)
+            for day, records in csv_days.days.items()
+            if day in to_check and self._csv_is_better(day, json_days, csv_days)
         }
-        if not better:
+        if not preferred:
             return replace(
-                ours,
-                open=_reasons(ours, theirs),
-                unsure=ours.unsure - theirs.days.keys(),
-                refused=ours.refused & theirs.refused,
+                json_days,
+                open=_combined_reasons(json_days, csv_days),
+                incomplete_days=json_days.incomplete_days - csv_days.days.keys(),
+                refused=json_days.refused & csv_days.refused,
             )
-        log.warning("%s: JSON has less than the CSV export, which is taken for %s", window, _listed(better))
-        kept = {day: records for day, records in ours.days.items() if day not in better}
-        still_open = {day: why for day, why in _reasons(ours, theirs).items() if day not in better}
+        log.warning(
+            "%s: JSON has fewer records than the CSV export, which is used for %s", window, _format_days(preferred)
+        )
+        kept_days = {day: records for day, records in json_days.days.items() if day not in preferred}
+        open_days = {
+            day: reason for day, reason in _combined_reasons(json_days, csv_days).items() if day not in preferred
+        }
         return combine(
             window,
             [
                 SourceDays(
-                    ours.asked,
-                    kept,
-                    tuple(item for item in ours.rejected if item.day not in better),
-                    still_open,
-                    ours.unsure - theirs.days.keys(),
-                    folds=ours.folds,
-                    refused=ours.refused & theirs.refused,
+                    json_days.requested,
+                    kept_days,
+                    tuple(item for item in json_days.rejected if item.day not in preferred),
+                    open_days,
+                    json_days.incomplete_days - csv_days.days.keys(),
+                    folds=json_days.folds,
+                    refused=json_days.refused & csv_days.refused,
                 ),
                 SourceDays(
-                    theirs.asked,
-                    better,
-                    tuple(item for item in theirs.rejected if item.day is None or item.day in better),
-                    folds=theirs.folds,
+                    csv_days.requested,
+                    preferred,
+                    tuple(item for item in csv_days.rejected if item.day is None or item.day in preferred),
+                    folds=csv_days.folds,
                 ),
             ],
         )
 
-    def _is_better(self, day: date, ours: SourceDays, theirs: SourceDays) -> bool:
-        """Whether the export shows whole, or with more records, what JSON has of a day."""
-        records = theirs.days[day]
-        if day not in ours.open:
-            return len(records) > len(ours.days[day])
-        if day in theirs.unproven and (
-            (newest := self._read_newest()) is None or not newest.confirm({day: records}, theirs.rejected)
+    def _csv_is_better(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
+        """Whether the export has more records of a day, or is complete where JSON is not."""
+        records = csv_days.days[day]
+        if day not in json_days.open:
+            return len(records) > len(json_days.days[day])
+        if day in csv_days.unproven and (
+            (newest := self._get_newest()) is None or not newest.confirm({day: records}, csv_days.rejected)
         ):
             return False
-        return day not in ours.seen or lists_all(records, ours.seen[day])
+        return day not in json_days.seen_records or contains_all(records, json_days.seen_records[day])
 
-    def _ask_csv(self, window: DateRange, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays | None:
-        """The export's days; None where it confirms that JSON's empty days are empty and its recent ones whole."""
-        if not ours.open and not ours.unproven and not any(ours.days[day] for day in ours.unsure):
-            counts, serve = (
-                {day: len(ours.days[day]) for day in doubtful},
-                DateRange(min(doubtful), self._last_of(window)),
-            )
-            if self._from_csv(lambda: self._csv.confirm(counts, serve=serve)):
+    def _fetch_csv_unless_confirmed(
+        self, window: DateRange, json_days: SourceDays, to_check: frozenset[date]
+    ) -> SourceDays | None:
+        """Fetch the export's days; None if it confirms JSON's empty days and has no more records of the others."""
+        if (
+            not json_days.open
+            and not json_days.unproven
+            and not any(json_days.days[day] for day in json_days.incomplete_days)
+        ):
+            counts = {day: len(json_days.days[day]) for day in to_check}
+            export_range = DateRange(min(to_check), self._last_export_day(window))
+            if self._call_csv(lambda: self._csv.confirm(counts, export_range=export_range)):
                 return None
         return self._fetch_csv(window)
 
     def _fetch_csv(self, window: DateRange) -> SourceDays:
-        return fetch_served(window, self._fetch_export, self._probe_export)
+        return fetch_accepted_days(window, self._fetch_export, self._probe_export)
 
     def _fetch_export(self, window: DateRange) -> SourceDays:
-        first = min(one.first for one in [window, *self._under_way])
-        serve = DateRange(first, self._last_of(window))
+        first = min(active_window.first for active_window in [window, *self._active_windows])
+        export_range = DateRange(first, self._last_export_day(window))
         try:
-            return self._from_csv(lambda: self._csv.fetch(window, serve=serve))
+            return self._call_csv(lambda: self._csv.fetch(window, export_range=export_range))
         except RequestRejected:
             if first == window.first:
                 raise
-        alone = DateRange(window.first, serve.last)
-        return self._from_csv(lambda: self._csv.fetch(window, serve=alone))
+        shorter_range = DateRange(window.first, export_range.last)
+        return self._call_csv(lambda: self._csv.fetch(window, export_range=shorter_range))
 
     def _probe_export(self, window: DateRange) -> None:
-        serve = DateRange(window.first, self._last_of(window))
-        self._from_csv(lambda: self._csv.probe(window.first, serve=serve))
+        export_range = DateRange(window.first, self._last_export_day(window))
+        self._call_csv(lambda: self._csv.probe(window.first, export_range=export_range))
 
-    def _from_csv(self, read: Callable[[], T]) -> T:
-        """What is read of the export; one that failed is not downloaded again for every window."""
+    def _call_csv(self, read: Callable[[], T]) -> T:
+        """Call the CSV source; after a failure, raise its error again instead of downloading for every window."""
         with self._lock:
             if self._csv_failure is not None:
                 raise self._csv_failure.with_traceback(None)
             try:
                 return read()
             except RequestRejected:
-                raise  # of later days there may be one
+                raise  # a later start date may be accepted
             except VendorError as error:
-                if self._json_failure is None:  # else the run ends with it
+                if self._json_failure is None:  # otherwise this error ends the run
                     self._csv_failure = error.with_traceback(None)
                 raise
 
-    def _last_of(self, window: DateRange) -> date:
+    def _last_export_day(self, window: DateRange) -> date:
         return max(window.last, self._last)
 
-    def _batch(self, window: DateRange, days: SourceDays) -> WindowData:
-        for part in split_into_windows(None, days.open, size=len(window)):
-            log.warning("%s stays open: %s", part, days.open[part.first])
+    def _to_window_data(self, window: DateRange, days: SourceDays) -> WindowData:
+        for open_range in split_into_windows(None, days.open, size=len(window)):
+            log.warning("%s stays open: %s", open_range, days.open[open_range.first])
         return WindowData(
             window,
-            days.asked,
+            days.requested,
             days.days,
             days.rejected,
-            days.unsure,
+            days.incomplete_days,
             days.open,
-            self._largest(),
+            self._largest_answers(),
             days.folds,
             days.refused,
         )
 
-    def _largest(self) -> dict[str, int]:
+    def _largest_answers(self) -> dict[str, int]:
         return {name: sizes.largest for name, sizes in self._sizes.items()}
 
-    def _give_json_up(self, error: VendorError) -> VendorError:
+    def _disable_json(self, error: VendorError) -> VendorError:
         self._json_failure = error.with_traceback(None)  # its frames hold the window
         log.warning("JSON cannot be used (%s); the CSV export serves the rest of this run", error)
         return self._json_failure
 
-    # What both sources are compared with -----------------------------------------------------------------------------
+    # Newest records --------------------------------------------------------------------------------------------------
 
-    def _read_newest(self) -> Newest | None:
-        """The newest records of the account, fetched once; None where the vendor does not give them."""
+    def _get_newest(self) -> NewestRecords | None:
+        """The newest records of the account, fetched once; None if they are unavailable."""
         with self._lock:
             if self._newest is None:
                 self._newest = (self._fetch_newest(),)
             return self._newest[0]
 
-    def _fetch_newest(self) -> Newest | None:
-        def read(feed: Feed) -> Newest:
-            kept: list[Record] = []
-            survey = self._read_feed(feed, EVERY_DAY, kept.extend)
-            return Newest(Counter(kept), survey.listed, MAX_NEWEST_RECORDS, survey.rejected)
+    def _fetch_newest(self) -> NewestRecords | None:
+        def read(feed: Feed) -> NewestRecords:
+            records: list[Record] = []
+            stats = self._read_feed(feed, ALL_DATES, records.extend)
+            return NewestRecords(Counter(records), stats.listed, MAX_NEWEST_RECORDS, stats.rejected)
 
         try:
             return self._client.get_newest_records(MAX_NEWEST_RECORDS, read)
         except AuthenticationError:
             raise
         except VendorError as error:
-            log.info("the newest records are not known (%s)", error)
+            log.info("the newest records are unavailable (%s)", error)
             return None
 
-    def _mention_clock(self) -> None:
+    def _warn_clock_skew(self) -> None:
         skew = self._client.clock_skew
-        if skew is not None and abs(skew) > CLOCK_TOLERANCE and not self._clock_mentioned:
-            self._clock_mentioned = True
-            ahead = "ahead of" if skew > 0 else "behind"
-            log.warning("this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, ahead)
+        if skew is not None and abs(skew) > CLOCK_TOLERANCE and not self._clock_skew_logged:
+            self._clock_skew_logged = True
+            direction = "ahead of" if skew > 0 else "behind"
+            log.warning("this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, direction)
 
 
-def _reasons(ours: SourceDays, theirs: SourceDays) -> dict[date, str]:
-    """Why neither source has the days that JSON leaves open."""
+def _combined_reasons(json_days: SourceDays, csv_days: SourceDays) -> dict[date, str]:
+    """The reasons of both sources for each day that JSON leaves open."""
     return {
-        day: f"JSON: {reason}; CSV: {theirs.open.get(day, 'records are missing')}" for day, reason in ours.open.items()
+        day: f"JSON: {reason}; CSV: {csv_days.open.get(day, 'records are missing')}"
+        for day, reason in json_days.open.items()
     }
 
 
-def _listed(days: Collection[date]) -> str:
+def _format_days(days: Collection[date]) -> str:
     return ", ".join(map(str, split_into_windows(None, days, size=366)))

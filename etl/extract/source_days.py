@@ -1,4 +1,4 @@
-"""What one source has of a window's days, and how several such results make one. Pure but for a line in the log."""
+"""The days of a window from one source, and how to combine several results. Pure, except for logging."""
 
 from __future__ import annotations
 
@@ -19,69 +19,69 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SourceDays:
-    """What one source has of a window's days.
+    """The days of a window from one source.
 
     Attributes:
-        asked: The days the answers reach over.
-        days: The days shown whole.
-        rejected: What could not be a record, of the window's days or of a day that cannot be read.
+        requested: The dates that the requests cover, padding included.
+        days: The complete days.
+        rejected: Rejected records of the window's days or of an unknown day.
         open: The other days, each with the reason.
-        unsure: Days that the question may not have reached in full.
-        unproven: Days that nothing speaks against, and nothing for: the other source may. Each with the size of its
-            answer, where that is what is in question.
-        seen: The records of an open day that were seen: a source that lacks some does not have it whole either.
+        incomplete_days: Days that the request may not have covered in full.
+        unproven: Days without evidence for or against their completeness, to be compared with the other source. The
+            value is the size of the answer if its size is the problem, else None.
+        seen_records: The known records of open days: an answer that lacks some of them is incomplete.
         folds: As in `ReadStats`.
-        refused: The open days about which the vendor refuses every question.
+        refused: The open days for which the vendor rejects every request.
     """
 
-    asked: DateRange
+    requested: DateRange
     days: dict[date, DayRecords]
     rejected: tuple[RejectedRecord, ...] = ()
     open: dict[date, str] = field(default_factory=dict)
-    unsure: frozenset[date] = frozenset()
+    incomplete_days: frozenset[date] = frozenset()
     unproven: dict[date, int | None] = field(default_factory=dict)
-    seen: dict[date, DayRecords] = field(default_factory=dict)
+    seen_records: dict[date, DayRecords] = field(default_factory=dict)
     folds: dict[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
 
-    def without(self, some: Collection[date]) -> SourceDays:
-        """The result without these days."""
+    def without(self, excluded: Collection[date]) -> SourceDays:
+        """Return a copy without these days."""
 
-        def others(values: Mapping[date, T]) -> dict[date, T]:
-            return {day: value for day, value in values.items() if day not in some}
+        def without_excluded(values: Mapping[date, T]) -> dict[date, T]:
+            return {day: value for day, value in values.items() if day not in excluded}
 
         return replace(
             self,
-            days=others(self.days),
-            open=others(self.open),
-            unsure=self.unsure.difference(some),
-            unproven=others(self.unproven),
-            seen=others(self.seen),
-            refused=self.refused.difference(some),
+            days=without_excluded(self.days),
+            open=without_excluded(self.open),
+            incomplete_days=self.incomplete_days.difference(excluded),
+            unproven=without_excluded(self.unproven),
+            seen_records=without_excluded(self.seen_records),
+            refused=self.refused.difference(excluded),
         )
 
 
 def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
-    """The result of a failure that is about these days alone."""
+    """Create the result of an error that concerns only these days: all of them stay open."""
     days = window.days()
     refused = frozenset(days if isinstance(error, RequestRejected) else ())
     return SourceDays(window, {}, open=dict.fromkeys(days, str(error)), refused=refused)
 
 
-def fetch_served(
+def fetch_accepted_days(
     window: DateRange, fetch: Callable[[DateRange], SourceDays], probe: Callable[[DateRange], object]
 ) -> SourceDays:
-    """What a source has of a window, of which the vendor may refuse the older days.
+    """Fetch a window, bisecting it if the vendor rejects its older days.
 
-    These lie before the contract, or are not kept any more: later ones may be served.
+    Days before the start of the contract or past the vendor's retention are rejected; later ones may be accepted.
 
     Args:
-        window: The days wanted.
-        fetch: The question about all of them.
-        probe: A question about the last of them.
+        window: The target days.
+        fetch: Fetches a range of days.
+        probe: Sends a request for a single day.
 
     Raises:
-        RequestRejected: The vendor refuses every question about these days.
+        RequestRejected: The vendor rejects every request for these days.
         VendorError: There is no usable answer.
     """
     try:
@@ -91,50 +91,50 @@ def fetch_served(
             raise
     probe(DateRange(window.last, window.last))
     first, last = bisect(window)
-    later = fetch_served(last, fetch, probe)
+    later = fetch_accepted_days(last, fetch, probe)
     try:
-        earlier = fetch_served(first, fetch, probe)
+        earlier = fetch_accepted_days(first, fetch, probe)
     except RequestRejected as error:
         earlier = empty_source_days(first, error)
     return combine(window, (earlier, later))
 
 
 def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
-    """One result of several for parts of a window."""
+    """Combine the results for parts of a window."""
     days: dict[date, DayRecords] = {}
     rejected: dict[RejectedRecord, None] = {}
-    still_open: dict[date, str] = {}
-    unsure: set[date] = set()
+    open_days: dict[date, str] = {}
+    incomplete_days: set[date] = set()
     unproven: dict[date, int | None] = {}
-    seen: dict[date, DayRecords] = {}
+    seen_records: dict[date, DayRecords] = {}
     folds: dict[Record, int] = {}
     refused: set[date] = set()
     first, last = window.first, window.last
     for part in parts:
         days |= part.days
         rejected |= dict.fromkeys(part.rejected)
-        still_open |= part.open
-        unsure |= part.unsure
+        open_days |= part.open
+        incomplete_days |= part.incomplete_days
         unproven |= part.unproven
-        seen |= part.seen
+        seen_records |= part.seen_records
         folds |= part.folds
         refused |= part.refused
-        first, last = min(first, part.asked.first), max(last, part.asked.last)
+        first, last = min(first, part.requested.first), max(last, part.requested.last)
     return SourceDays(
         DateRange(first, last),
         days,
         tuple(rejected),
-        still_open,
-        frozenset(unsure),
+        open_days,
+        frozenset(incomplete_days),
         unproven,
-        seen,
+        seen_records,
         folds,
         frozenset(refused),
     )
 
 
 def log_unknown_fields(feed: Feed) -> None:
-    """Log the names of fields that are ignored."""
+    """Log the names of unknown fields, which are ignored."""
     if feed.unknown:
         log.info(
             "%d unknown fields are ignored: %s", len(feed.unknown), ", ".join(name[:40] for name in feed.unknown[:10])

@@ -1,4 +1,4 @@
-"""Records by day, few in memory, many in a temporary file: an answer may be larger than a small host's memory."""
+"""Records by day, in memory or, if there are many, in a temporary file: an answer may exceed a small host's memory."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from etl.errors import DiskFullError
 from etl.model import DateRange, DayRecords, Record, TimeSlice, day_bounds, single_slice_day
 
 MAX_IN_MEMORY: Final = 300_000
-"""Records that are kept in memory; from then on all of them go to disk, as many at a time."""
+"""Maximum number of records in memory; more are written to disk, in batches of this size."""
 MAX_SLICE: Final = 50_000
-"""Records of a day from which on it is cut into slices of about as many."""
+"""Maximum number of records of a slice; larger days have several slices, of whole ten-minute buckets."""
 BUCKET_PREFIX_LENGTH: Final = 15
-"""Characters of a time that tell it that exactly: what is written and read back together."""
+"""Characters of `created_at` that name a bucket of ten minutes: its records are written and read together."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Record]).decode
-_time = attrgetter("created_at")
-_day_of = itemgetter(slice(10))
+_created_at = attrgetter("created_at")
+_date_prefix = itemgetter(slice(10))
 
 
 @contextmanager
 def disk_full_guard() -> Iterator[None]:
-    """For what writes temporary files.
+    """Translate the errors of writing temporary files.
 
     Raises:
-        DiskFullError: Instead of the error of the system.
+        DiskFullError: In place of an OSError.
     """
     try:
         yield
@@ -49,7 +49,7 @@ def disk_full_guard() -> Iterator[None]:
 
 
 class _Chunk(NamedTuple):
-    """Where some records of the same ten minutes lie in the file, and how many they are."""
+    """The position and number of some records of one ten-minute bucket in the file."""
 
     offset: int
     length: int
@@ -58,95 +58,95 @@ class _Chunk(NamedTuple):
 
 
 class RecordSpool:
-    """Takes records in any order and gives them back by day. Its file is gone as soon as nobody needs it."""
+    """Stores records in any order and returns them by day. Its file is deleted with the last reference to it."""
 
     def __init__(self) -> None:
-        self._held: defaultdict[str, list[Record]] = defaultdict(list)
-        self._pieces: defaultdict[str, defaultdict[str, list[_Chunk]]] = defaultdict(partial(defaultdict, list))
+        self._buffer: defaultdict[str, list[Record]] = defaultdict(list)
+        self._chunks: defaultdict[str, defaultdict[str, list[_Chunk]]] = defaultdict(partial(defaultdict, list))
         self._file: BinaryIO | None = None
-        # The thread that loads reads one window while another thread asks for the days of the next.
+        # One thread may load a window while another one calls `days` for the next.
         self._lock = threading.Lock()
 
     def add(self, records: list[Record]) -> None:
-        """Keep some records. None may be added after the first was read back.
+        """Add records. Not to be called after the first read.
 
         Raises:
-            DiskFullError: For more of them than fit in memory.
+            DiskFullError: They do not fit in memory, and the disk is full.
         """
-        if len(set(map(_day_of, map(_time, records)))) == 1:
-            self._held[_day(records[0])] += records  # nearly always: a listing goes by time
+        if len(set(map(_date_prefix, map(_created_at, records)))) == 1:
+            self._buffer[_day_of_record(records[0])] += records  # nearly always: answers are ordered by time
         else:
-            for day, some in groupby(records, _day):
-                self._held[day] += some
-        if sum(map(len, self._held.values())) > MAX_IN_MEMORY:
+            for day, group in groupby(records, _day_of_record):
+                self._buffer[day] += group
+        if sum(map(len, self._buffer.values())) > MAX_IN_MEMORY:
             self._write_out()
 
     def days(self, window: DateRange) -> dict[date, DayRecords]:
-        """The records of a window's days, each day of it named.
+        """Return the records of every day of a window.
 
         Raises:
-            DiskFullError: For the last of them.
+            DiskFullError: The last batch cannot be written.
         """
         if self._file is None:
-            return {day: single_slice_day(day, self._held.get(day.isoformat(), [])) for day in window.days()}
+            return {day: single_slice_day(day, self._buffer.get(day.isoformat(), [])) for day in window.days()}
         self._write_out()
-        return {day: self._day(day) for day in window.days()}
+        return {day: self._day_records(day) for day in window.days()}
 
     def _write_out(self) -> None:
         with disk_full_guard(), self._lock:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="billing-etl-")  # noqa: SIM115 - as long as its records are wanted
+                self._file = tempfile.TemporaryFile(prefix="billing-etl-")  # noqa: SIM115 - closed by the finalizer below
                 weakref.finalize(self, self._file.close)
-            end = self._file.seek(0, 2)
-            for day, records in self._held.items():
-                records.sort(key=_time)
-                for part, some in groupby(records, _time_bucket):
-                    few = list(some)
-                    length = self._file.write(_encode(few))
-                    self._pieces[day][part].append(_Chunk(end, length, len(few), self._file))
-                    end += length
-        self._held.clear()
+            offset = self._file.seek(0, 2)
+            for day, records in self._buffer.items():
+                records.sort(key=_created_at)
+                for bucket, group in groupby(records, _time_bucket):
+                    batch = list(group)
+                    length = self._file.write(_encode(batch))
+                    self._chunks[day][bucket].append(_Chunk(offset, length, len(batch), self._file))
+                    offset += length
+        self._buffer.clear()
 
-    def _day(self, day: date) -> DayRecords:
-        parts: dict[str, list[_Chunk]] = self._pieces.get(day.isoformat(), {})
-        counts = Counter({part: sum(piece.records for piece in pieces) for part, pieces in parts.items()})
-        first, end = day_bounds(day)
-        cuts = [first, *_slice_bounds(counts), end]
+    def _day_records(self, day: date) -> DayRecords:
+        buckets: dict[str, list[_Chunk]] = self._chunks.get(day.isoformat(), {})
+        counts = Counter({bucket: sum(chunk.records for chunk in chunks) for bucket, chunks in buckets.items()})
+        start, end = day_bounds(day)
+        bounds = [start, *_slice_bounds(counts), end]
         slices = tuple(
             TimeSlice(
                 since,
                 until,
-                partial(self._read, [parts[part] for part in parts if since <= _bucket_start(part) < until]),
+                partial(self._read, [buckets[bucket] for bucket in buckets if since <= _bucket_start(bucket) < until]),
             )
-            for since, until in pairwise(cuts)
+            for since, until in pairwise(bounds)
         )
         return DayRecords(counts.total(), slices, on_disk=True)
 
-    def _read(self, parts: list[list[_Chunk]]) -> list[Record]:
+    def _read(self, buckets: list[list[_Chunk]]) -> list[Record]:
         records: list[Record] = []
-        for piece in sorted(piece for pieces in parts for piece in pieces):
+        for chunk in sorted(chunk for chunks in buckets for chunk in chunks):
             with self._lock:
-                piece.file.seek(piece.offset)
-                text = piece.file.read(piece.length)
-            records += _decode(text)
+                chunk.file.seek(chunk.offset)
+                content = chunk.file.read(chunk.length)
+            records += _decode(content)
         return records
 
 
 def _slice_bounds(counts: Counter[str]) -> Iterator[datetime]:
-    """Where the slices of a day begin, but for the first one."""
-    together = 0
-    for part, records in sorted(counts.items()):
-        if together and together + records > MAX_SLICE:
-            yield _bucket_start(part)
-            together = 0
-        together += records
+    """Yield the starts of a day's slices, except the first one."""
+    size = 0
+    for bucket, records in sorted(counts.items()):
+        if size and size + records > MAX_SLICE:
+            yield _bucket_start(bucket)
+            size = 0
+        size += records
 
 
-def _bucket_start(part: str) -> datetime:
-    return datetime.fromisoformat(f"{part}0:00")
+def _bucket_start(bucket: str) -> datetime:
+    return datetime.fromisoformat(f"{bucket}0:00")
 
 
-def _day(record: Record) -> str:
+def _day_of_record(record: Record) -> str:
     return record.created_at[:10]
 
 

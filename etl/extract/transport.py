@@ -1,7 +1,7 @@
-"""One HTTP request, safely: bounded in time and size, never redirected, and no secret leaves with an error.
+"""HTTP requests with limits of time and size, without redirects, and without secrets in errors.
 
-The token is part of every URL, so whatever prints a URL prints the secret. Exceptions of requests and urllib3 carry
-URLs: none of them crosses this border, not even as the context of another.
+The token is part of every URL, so that printing a URL prints the secret. Exceptions of requests and urllib3 contain
+URLs: none of them leaves this module, not even as the context of another exception.
 """
 
 from __future__ import annotations
@@ -24,31 +24,37 @@ import requests
 import urllib3
 
 from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, VendorError
-from etl.extract.deadline import DeadlineExceeded, DeadlineSession, TooManyInterim
+from etl.extract.deadline import DeadlineExceeded, DeadlineSession, TooManyInterimResponses
 from etl.extract.json_parser import error_reason
 
-CHUNK: Final = 1 << 16
-ERROR_BODY: Final = 1 << 16
-"""Bytes of an error's body that are read for its reason."""
+CHUNK_BYTES: Final = 1 << 16
+MAX_ERROR_BODY_BYTES: Final = 1 << 16
+"""Bytes of an error response that are read to find its reason."""
 DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 CLOCK_TOLERANCE: Final = 300.0
-"""Seconds by which this machine's clock and the vendor's may differ without a word."""
-CODINGS: Final = frozenset(
+"""Seconds by which the local clock and the vendor's may differ without a warning."""
+CONTENT_CODINGS: Final = frozenset(
     {"gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz", "exi", "aes128gcm"}
 )
-"""What a `Content-Encoding` may name that changes the body. Source: IANA, HTTP Content Coding Registry."""
+"""Values of `Content-Encoding` that change the body. Source: IANA, HTTP Content Coding Registry."""
 MASK: Final = b"***"
-UNMISTAKABLE: Final = 16
-"""Characters of a token that nothing else in an answer is; half as many where letters and digits are among them. The
-vendor's own is a UUID."""
+MIN_UNIQUE_TOKEN_LENGTH: Final = 16
+"""Characters from which a token cannot be confused with other content of an answer; half as many if it has letters and
+digits. The vendor's tokens are UUIDs."""
 _LETTER_AND_DIGIT: Final = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])")
 RETRY_STATUSES: Final = frozenset({408, 425, 429})
-"""Client errors that may pass by themselves; all 5xx and 3xx count as passing too."""
+"""Client errors that may be temporary; all 5xx and 3xx are retried as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What one request may cost: seconds to connect or between bytes, seconds in all, decoded bytes."""
+    """The limits of one request.
+
+    Attributes:
+        timeout: Seconds to connect, and between two bytes.
+        deadline: Seconds for the whole request.
+        max_bytes: Size of the decoded body.
+    """
 
     timeout: float
     deadline: float
@@ -56,11 +62,11 @@ class RequestLimits:
 
 
 class Transport:
-    """The way to the vendor; each thread has a session of its own.
+    """Sends requests to the vendor, with one session for each thread.
 
     Attributes:
-        redact: Cleans the vendor's own words.
-        clock_skew: Seconds by which this machine's clock is ahead of the vendor's `Date`, once an answer told.
+        redact: Removes secrets and personal data from the vendor's messages.
+        clock_skew: Seconds by which the local clock is ahead of the vendor's `Date`; None before the first answer.
     """
 
     def __init__(
@@ -68,13 +74,13 @@ class Transport:
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
-        self._masks = _masks(self._base_url, token)
+        self._masks = _token_masks(self._base_url, token)
         self._limits = limits
         self.redact = redact
         self.clock_skew: float | None = None
-        # A gzip stream cut short decodes without an error: better none at all, and our own decoder where one comes.
+        # urllib3 decodes a truncated gzip stream without an error: request none, and use our own decoder for one.
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
-        self._of_thread = threading.local()
+        self._local = threading.local()
         self._sessions: list[DeadlineSession] = []
 
     def close(self) -> None:
@@ -83,19 +89,19 @@ class Transport:
             session.close()
 
     def request(self, method: str, action: str, sink: IO[bytes], *, body: dict[str, str] | None = None) -> None:
-        """Send one request and write the decoded body of its answer to `sink`.
+        """Send one request and write the decoded body of its response to `sink`.
 
         Args:
             method: GET or POST.
-            action: The part of the path behind the token, without slashes at its ends.
-            sink: Holds a part of the answer when the request fails.
-            body: Sent as JSON.
+            action: The path after the token, without leading or trailing slash.
+            sink: May contain a part of the body if the request fails.
+            body: The request body, sent as JSON.
 
         Raises:
             AuthenticationError: 401 or 403.
             RequestRejected: Any other 4xx, or a certificate that cannot be trusted.
-            RetryableError: No complete answer with status 200 came within the limits.
-            InvalidResponse: It is larger than allowed, or encoded in a way that cannot be decoded.
+            RetryableError: There was no complete response with status 200 within the limits.
+            InvalidResponse: The body is too large or has an unsupported encoding.
         """
         failure: VendorError
         try:
@@ -104,20 +110,20 @@ class Transport:
             failure = error
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
-                raise  # of the sink: no question to the vendor mends that
+                raise  # from the sink, not from the vendor: a retry cannot help
             failure = _to_vendor_error(error)
             for cause in _exception_chain(error):
-                cause.__traceback__ = None  # a frame of urllib3 in it holds the error: none would ever be freed
+                cause.__traceback__ = None  # its urllib3 frames hold the error: a cycle
         except (ValueError, TypeError) as error:
-            # urllib3 lets some of what a broken server sends through as these.
+            # urllib3 raises these for some invalid responses.
             failure = RetryableError(f"an answer that is not HTTP ({type(error).__name__})")
         else:
             return
-        # Outside of the except block: the new error gets no context that would hold the URL.
+        # Outside the except block, so that the new error has no context with the URL.
         try:
             raise failure
         finally:
-            del failure  # this frame is in its traceback: a cycle that holds all that the frames above it hold
+            del failure  # this frame is in its traceback: a cycle that keeps all locals of the callers alive
 
     def _send(self, method: str, action: str, sink: IO[bytes], body: dict[str, str] | None) -> None:
         url = f"{self._base_url}/{quote(self._token, safe='')}/{action}/"
@@ -126,23 +132,23 @@ class Transport:
         with session.request(
             method, url, json=body, timeout=self._limits.timeout, stream=True, allow_redirects=False
         ) as response:
-            self._note_clock(response.headers.get("Date"))
+            self._record_clock_skew(response.headers.get("Date"))
             if response.status_code != requests.codes.ok:
-                raise self._judge(response)
+                raise self._error_for_status(response)
             encoding = response.headers.get("Content-Encoding", "")
-            parts = _decode(response.raw.stream(CHUNK, decode_content=False), encoding, self._limits.max_bytes)
-            # A record may repeat the URL it came from, and no table may hold the token.
-            for part in _mask(parts, self._masks):
-                sink.write(part)
+            chunks = _decode(response.raw.stream(CHUNK_BYTES, decode_content=False), encoding, self._limits.max_bytes)
+            # A record may contain the request URL, and no table may contain the token.
+            for chunk in _mask_token(chunks, self._masks):
+                sink.write(chunk)
 
     def _session(self) -> DeadlineSession:
-        session: DeadlineSession | None = getattr(self._of_thread, "session", None)
+        session: DeadlineSession | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._of_thread.session = DeadlineSession(self._headers)
+            session = self._local.session = DeadlineSession(self._headers)
             self._sessions.append(session)
         return session
 
-    def _judge(self, response: requests.Response) -> VendorError:
+    def _error_for_status(self, response: requests.Response) -> VendorError:
         status = response.status_code
         if status in {401, 403}:
             return AuthenticationError(f"the vendor refused the token (HTTP {status})")
@@ -152,60 +158,60 @@ class Transport:
             wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             return RetryableError(f"HTTP {status}", retry_after=wait)
         if 400 <= status < 500:
-            return RequestRejected(f"HTTP {status}, {self._reason(response)}")
+            return RequestRejected(f"HTTP {status}, {self._error_reason(response)}")
         return RetryableError(f"HTTP {status} instead of 200")
 
-    def _reason(self, response: requests.Response) -> str:
-        # The vendor's words may repeat the URL, or name a phone.
-        body = response.raw.read(ERROR_BODY, decode_content=False)
+    def _error_reason(self, response: requests.Response) -> str:
+        # The vendor's message may contain the URL or a phone number.
+        body = response.raw.read(MAX_ERROR_BODY_BYTES, decode_content=False)
         try:
             answer = msgspec.json.decode(body)
         except (msgspec.DecodeError, RecursionError):
             answer = None
         return error_reason(answer, self.redact)
 
-    def _note_clock(self, date_header: str | None) -> None:
-        moment = _parse_http_date(date_header)
-        if moment is not None:
-            self.clock_skew = (datetime.now(UTC) - moment).total_seconds()
+    def _record_clock_skew(self, date_header: str | None) -> None:
+        timestamp = _parse_http_date(date_header)
+        if timestamp is not None:
+            self.clock_skew = (datetime.now(UTC) - timestamp).total_seconds()
 
 
 def parse_retry_after(header: str | None, now: datetime) -> float | None:
-    """Seconds to wait, from a number of seconds or a date; None where the header says neither.
+    """Parse `Retry-After`, a number of seconds or a date, to seconds; None if it is neither.
 
-    Source: RFC 9110, 10.2.3. A date that has passed is 0; a negative or broken number is no header.
+    Source: RFC 9110, 10.2.3. A past date is 0; an invalid or negative number is ignored.
     """
     if header is None:
         return None
     text = header.strip()
     if re.fullmatch(r"\d{1,18}", text, re.ASCII):
         return float(text)
-    moment = _parse_http_date(text)
-    return None if moment is None else max(0.0, (moment - now).total_seconds())
+    timestamp = _parse_http_date(text)
+    return None if timestamp is None else max(0.0, (timestamp - now).total_seconds())
 
 
 def _parse_http_date(text: str | None) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(text) if text else None
+        timestamp = parsedate_to_datetime(text) if text else None
     except (ValueError, OverflowError):
         return None
-    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+    return timestamp.replace(tzinfo=UTC) if timestamp is not None and timestamp.tzinfo is None else timestamp
 
 
 def _to_vendor_error(error: Exception) -> VendorError:
-    """An error without a URL for one that has it. The words come from its type, never from its text."""
+    """Create an error without a URL from one with a URL. The message depends on its type, never on its text."""
     causes = list(_exception_chain(error))
 
-    def caused_by(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
+    def caused_by(*types: type[BaseException]) -> bool:
+        return any(isinstance(cause, types) for cause in causes)
 
     if caused_by(ssl.SSLCertVerificationError):
         return RequestRejected("the server's certificate cannot be trusted")
     if caused_by(DeadlineExceeded):
         return RetryableError("no complete answer within BILLING_REQUEST_DEADLINE")
-    if caused_by(TooManyInterim):
+    if caused_by(TooManyInterimResponses):
         return RetryableError("interim answers without end")
-    # Before the timeouts: urllib3 makes these two a kind of timeout.
+    # Before the timeouts: in urllib3, these two are subclasses of a timeout.
     if caused_by(urllib3.exceptions.NameResolutionError):
         return RetryableError("the host name cannot be resolved (see BILLING_API_URL)")
     if caused_by(ConnectionRefusedError):
@@ -220,80 +226,86 @@ def _to_vendor_error(error: Exception) -> VendorError:
 
 
 def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and all that it was made from, however requests and urllib3 packed it."""
+    """Yield an error and all errors that it wraps, in whatever way requests and urllib3 wrap them."""
     seen: set[int] = set()
-    waiting: list[Any] = [error]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, BaseException) and id(one) not in seen:
-            seen.add(id(one))
-            yield one
-            waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+    pending: list[Any] = [error]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, BaseException) and id(item) not in seen:
+            seen.add(id(item))
+            yield item
+            pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
 
 
-def _decode(parts: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes]:
-    """The body in clear, piece by piece; a compressed one must come to its own end.
+def _decode(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes]:
+    """Yield the decoded body in chunks; a compressed body must not be truncated.
 
     Args:
-        parts: The body as it came.
-        encoding: The header `Content-Encoding`. What is no coding (`utf-8`, `none`) says nothing about the body: it
-            is handed on as it came, as browsers and curl do, and a parser refuses what is compressed after all.
-        max_bytes: Of the body in clear.
+        chunks: The body as received.
+        encoding: The header `Content-Encoding`. Values that are not a coding (`utf-8`, `none`) are ignored, as browsers
+            and curl do; the parsers reject a body that is compressed nevertheless.
+        max_bytes: Maximum size of the decoded body.
     """
-    codings = [token.strip() for token in encoding.lower().split(",") if token.strip() in CODINGS]
+    codings = [token.strip() for token in encoding.lower().split(",") if token.strip() in CONTENT_CODINGS]
     match codings:
         case []:
-            pieces = parts
+            decoded = chunks
         case ["gzip" | "x-gzip"]:
-            pieces = _decompress(parts)
+            decoded = _gunzip(chunks)
         case _:
-            raise InvalidResponse("an answer in an encoding that was not asked for")
+            raise InvalidResponse("an answer in an encoding that was not requested")
     total = 0
-    for piece in pieces:
-        total += len(piece)
+    for chunk in decoded:
+        total += len(chunk)
         if total > max_bytes:
             raise InvalidResponse(f"an answer of more than {max_bytes >> 20} MB (BILLING_MAX_RESPONSE_MB)")
-        yield piece
+        yield chunk
 
 
-def _masks(base_url: str, token: str) -> dict[bytes, bytes]:
-    """What is replaced by what in an answer, so that no table holds the token and no record is changed.
+def _token_masks(base_url: str, token: str) -> dict[bytes, bytes]:
+    """The replacements that mask the token in an answer without changing a record.
 
-    A token that no price, phone, code or word of a record can be is replaced wherever it stands; any other only in the
-    API's own address: else a token `2` would turn a price of 0.2 into 0.***.
+    A token that cannot be confused with a price, phone, code or text is replaced everywhere; a shorter one only in the
+    API's URL: otherwise a token `2` would turn a price of 0.2 into 0.***.
     """
-    forms = {token.encode(), quote(token, safe="").encode()}
-    if len(token) >= UNMISTAKABLE or (len(token) >= UNMISTAKABLE // 2 and _LETTER_AND_DIGIT.match(token)):
-        return dict.fromkeys(forms, MASK)
-    before = base_url.rsplit("/", 1)[-1].encode()
-    slashes = (b"/", rb"\/")  # the second, as some writers of JSON spell it
-    return {before + slash + form + slash: before + slash + MASK + slash for form in forms for slash in slashes}
+    spellings = {token.encode(), quote(token, safe="").encode()}
+    if len(token) >= MIN_UNIQUE_TOKEN_LENGTH or (
+        len(token) >= MIN_UNIQUE_TOKEN_LENGTH // 2 and _LETTER_AND_DIGIT.match(token)
+    ):
+        return dict.fromkeys(spellings, MASK)
+    last_segment = base_url.rsplit("/", 1)[-1].encode()
+    slashes = (b"/", rb"\/")  # the second is an escape that some JSON encoders use
+    return {
+        last_segment + slash + spelling + slash: last_segment + slash + MASK + slash
+        for spelling in spellings
+        for slash in slashes
+    }
 
 
-def _mask(parts: Iterable[bytes], masks: Mapping[bytes, bytes]) -> Iterator[bytes]:
-    """The same bytes with the masks put on, also where two parts share what is masked."""
-    shared = max(map(len, masks)) - 1
-    rest = b""
-    for part in parts:
-        clean = rest + part
+def _mask_token(chunks: Iterable[bytes], masks: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """Yield the same bytes with the token masked, even if it spans two chunks."""
+    overlap = max(map(len, masks)) - 1
+    remaining = b""
+    for chunk in chunks:
+        masked = remaining + chunk
         for secret, mask in masks.items():
-            clean = clean.replace(secret, mask)
-        cut = max(0, len(clean) - shared)
-        rest = clean[cut:]
-        yield clean[:cut]
-    yield rest
+            masked = masked.replace(secret, mask)
+        boundary = max(0, len(masked) - overlap)
+        remaining = masked[boundary:]
+        yield masked[:boundary]
+    yield remaining
 
 
-def _decompress(parts: Iterator[bytes]) -> Iterator[bytes]:
+def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
     decoder = zlib.decompressobj(31)
     try:
-        for part in parts:
-            rest = part
-            while rest:
-                if decoder.eof:  # one gzip member ended, another begins
+        for chunk in chunks:
+            remaining = chunk
+            while remaining:
+                if decoder.eof:  # a gzip body may have several members
                     decoder = zlib.decompressobj(31)
-                yield decoder.decompress(rest, CHUNK)
-                rest = decoder.unconsumed_tail or decoder.unused_data
+                yield decoder.decompress(remaining, CHUNK_BYTES)
+                remaining = decoder.unconsumed_tail or decoder.unused_data
     except zlib.error:
         raise InvalidResponse("a broken gzip body") from None
     if not decoder.eof:

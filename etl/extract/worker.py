@@ -1,11 +1,10 @@
-"""Fetch and transform in a process of their own, beside the one that loads.
+"""A worker process that fetches and transforms windows while the parent process loads them.
 
-Both are Python, and threads of one process take turns: on two processors a second process halves a long load. It is a
-fork, which begins with all that there is to know. It hands over a window at a time: what is small through a pipe, the
-records in a file without a name, from which the load reads a slice when it comes to it. What was on disk already goes
-to a file on disk, what was in memory to one in memory.
+Because of the GIL, threads cannot do both at once: on two processors, a second process halves a long load. The worker
+is a fork, so that it inherits all state. It sends one window at a time: metadata through a pipe, records in an unnamed
+file from which the parent reads a slice on demand. The file is on disk if the records were, else in memory.
 
-A usual night is a single window, which has nothing to be fetched beside: it never forks.
+A usual run has a single window and does not fork.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 Fetched: TypeAlias = tuple[WindowData, Iterable[DaySnapshot]]
 
 MIN_WINDOWS_FOR_WORKER: Final = 2
-"""Windows from which on there is something to be fetched beside a load."""
+"""Number of windows from which on a worker is started: a single window has nothing to fetch during its load."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _encode = msgspec.msgpack.Encoder().encode
@@ -45,164 +44,164 @@ _decode = msgspec.msgpack.Decoder().decode
 
 
 def fetch_in_worker(
-    fetch: Callable[[DateRange], Fetched], windows: Sequence[DateRange], *, ahead: int
+    fetch: Callable[[DateRange], Fetched], windows: Sequence[DateRange], *, depth: int
 ) -> Generator[Fetched]:
-    """What `fetch` gives for each window, in order; an error of it when its window's turn comes. See `prefetch`.
+    """Yield the result of `fetch` for each window, in order. An error is raised in place of its result.
 
     Args:
-        fetch: Called in a fork where there are several windows, a second processor and no other thread, of whose locks
-            a fork might inherit one that nobody opens any more; else in threads.
-        windows: In the order in which they are wanted.
-        ahead: How many windows may be under way, or lie fetched, besides the one that was handed out.
+        fetch: Called in a worker process if there are several windows, a second processor and no other thread (a fork
+            may inherit its locks, which then stay locked); otherwise in threads. See `prefetch`.
+        windows: The windows, in the order of the results.
+        depth: Maximum number of windows that are being fetched or are ready, besides the one in use.
 
     Raises:
-        BillingError: The fork ended before its time.
+        BillingError: The worker ended unexpectedly.
     """
-    fork = (
-        _start_worker(prefetch(fetch, windows, ahead=ahead - 1))
-        if ahead and len(windows) >= MIN_WINDOWS_FOR_WORKER
+    worker = (
+        _start_worker(prefetch(fetch, windows, depth=depth - 1))
+        if depth and len(windows) >= MIN_WINDOWS_FOR_WORKER
         else None
     )
-    if fork is None:
-        yield from prefetch(fetch, windows, ahead=ahead)
+    if worker is None:
+        yield from prefetch(fetch, windows, depth=depth)
         return
-    number, pipe = fork
+    pid, conn = worker
     try:
         for _ in windows:
-            yield _take_result(pipe)
+            yield _take_result(conn)
     finally:
-        pipe.close()
-        os.kill(number, signal.SIGKILL)  # nothing that it has wants to be given back
-        os.waitpid(number, 0)
+        conn.close()
+        os.kill(pid, signal.SIGKILL)  # it owns no resource that needs cleaning up
+        os.waitpid(pid, 0)
 
 
 def _start_worker(results: Iterator[Fetched]) -> tuple[int, Connection] | None:
-    """A fork that hands over these results, and the way to it; None where there had better be none, or can be none."""
-    # macOS has forks, and libraries that do not survive one.
+    """Fork a worker that sends these results; return its pid and connection, or None if a fork is unsafe or fails."""
+    # On macOS, system libraries do not support a fork.
     if sys.platform != "linux" or threading.active_count() > 1:
         return None
-    from multiprocessing import Pipe  # few nights need it
+    from multiprocessing import Pipe  # most runs do not need it
 
     try:
         if len(os.sched_getaffinity(0)) == 1:
             return None
-        pipe, far_end = Pipe()
-        # A signal that a fork answered as its parent does would have it tidy up what is not its own.
+        conn, child_conn = Pipe()
+        # Otherwise a signal would start the handlers of the parent in the worker, which would clean up its resources.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            number = os.fork()
-            if not number:
-                _worker_main(far_end, pipe, results)
+            pid = os.fork()
+            if not pid:
+                _worker_main(child_conn, conn, results)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    except OSError:  # the host allows no further process
+    except OSError:  # the host allows no more processes
         return None
-    far_end.close()
-    return number, pipe
+    child_conn.close()
+    return pid, conn
 
 
-def _worker_main(pipe: Connection, parents_end: Connection, results: Iterator[Fetched]) -> NoReturn:
-    """Hand over one result after another, each when it is asked for, until nobody is there to ask."""
-    asked = threading.Semaphore(0)
+def _worker_main(conn: Connection, parent_conn: Connection, results: Iterator[Fetched]) -> NoReturn:
+    """Send one result for each request, until the parent closes the connection."""
+    requests = threading.Semaphore(0)
 
     def listen() -> None:
         with suppress(EOFError, OSError):
-            while pipe.recv_bytes():
-                asked.release()
+            while conn.recv_bytes():
+                requests.release()
         os._exit(0)
 
-    try:  # whatever is raised outside of it would go on as the parent's run
+    try:  # an exception must not leave this function: the worker would continue as the parent's run
         from multiprocessing.reduction import send_handle
 
-        parents_end.close()
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # the parent answers them, and ends this process
+        parent_conn.close()
+        for signum in _SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)  # the parent handles them, and kills this process
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         threading.Thread(target=listen, daemon=True).start()
         for message, file in _serialise(results):
-            asked.acquire()
-            pipe.send_bytes(message)
+            requests.acquire()
+            conn.send_bytes(message)
             if file is not None:
-                send_handle(pipe, file.fileno(), None)
+                send_handle(conn, file.fileno(), None)
         threading.Event().wait()
     finally:
-        # Whatever was inherited is the parent's: nothing of it may be closed in good order here.
+        # Without cleanup: all inherited resources belong to the parent.
         os._exit(1)
 
 
 def _serialise(results: Iterator[Fetched]) -> Iterator[tuple[bytes, IO[bytes] | None]]:
-    """Each result as a message, and the file with its records; an error is a message without one, and the last."""
+    """Yield each result as a message and the file with its records; an error is the last message, without a file."""
     try:
-        for batch, snapshots in results:
-            with disk_full_guard(), _spool_file(batch) as file:
+        for data, snapshots in results:
+            with disk_full_guard(), _spool_file(data) as file:
                 days = [(replace(snapshot, slices=()), _write_slices(file, snapshot.slices)) for snapshot in snapshots]
                 file.flush()
-                counts = {day: replace(records, slices=()) for day, records in batch.days.items()}
-                message = pickle.dumps((replace(batch, days=counts), days))
-                del batch, snapshots  # what was handed over does not wait in memory for the next window
+                counts = {day: replace(records, slices=()) for day, records in data.days.items()}
+                message = pickle.dumps((replace(data, days=counts), days))
+                del data, snapshots  # free the memory before the next window
                 yield message, file
-    except BaseException as error:  # noqa: BLE001 - it is raised again over there
+    except BaseException as error:  # noqa: BLE001 - raised again in the parent
         yield _serialise_error(error), None
 
 
-def _spool_file(batch: WindowData) -> IO[bytes]:
-    if any(records.on_disk for records in batch.days.values()):
+def _spool_file(data: WindowData) -> IO[bytes]:
+    if any(records.on_disk for records in data.days.values()):
         return tempfile.TemporaryFile(prefix="billing-etl-")
-    return open(os.memfd_create("billing-etl"), "w+b")  # noqa: PTH123 - it has no path
+    return open(os.memfd_create("billing-etl"), "w+b")  # noqa: PTH123 - no path
 
 
 def _serialise_error(error: BaseException) -> bytes:
     error.add_note("where it was fetched:\n" + "".join(traceback.format_exception(error)))
     with suppress(Exception):
         message = pickle.dumps(error)
-        pickle.loads(message)  # noqa: S301 - our own
+        pickle.loads(message)  # noqa: S301 - created above
         return message
     return pickle.dumps(RuntimeError(type(error).__name__))
 
 
-def _take_result(pipe: Connection) -> Fetched:
-    received = _receive(pipe)
+def _take_result(conn: Connection) -> Fetched:
+    received = _receive(conn)
     if received is None:
         raise BillingError("the process that fetches was ended from outside; did the memory run out?")
     if isinstance(received, BaseException):
         try:
             raise received
         finally:
-            del received  # this frame is in its traceback
-    (batch, days), file = received
-    return batch, [replace(day, slices=tuple(part.in_file(file) for part in parts)) for day, parts in days]
+            del received  # its traceback holds this frame: a cycle
+    (data, days), file = received
+    return data, [replace(day, slices=tuple(pointer.load_from(file) for pointer in pointers)) for day, pointers in days]
 
 
-def _receive(pipe: Connection) -> tuple[Any, IO[bytes]] | BaseException | None:
-    """A message and its file, or the error that is one without; None where the sender ended before it was done."""
+def _receive(conn: Connection) -> tuple[Any, IO[bytes]] | BaseException | None:
+    """Receive a message and its file, or an error; None if the worker ended before it sent them."""
     from multiprocessing.reduction import recv_handle
 
     try:
-        pipe.send_bytes(b"next")
-        message = pickle.loads(pipe.recv_bytes())  # noqa: S301 - of our own fork
+        conn.send_bytes(b"next")
+        message = pickle.loads(conn.recv_bytes())  # noqa: S301 - sent by our own fork
         if isinstance(message, BaseException):
             return message
-        handle = recv_handle(pipe)
+        handle = recv_handle(conn)
     except (EOFError, OSError, RuntimeError):
-        # The end may come between two messages, within one, or before the file: each has an error of its own.
+        # The errors of an end between two messages, within one, and before the file.
         return None
-    return message, open(handle, "rb")  # noqa: PTH123 - it has no path, and lives as long as its days
+    return message, open(handle, "rb")  # noqa: PTH123 - no path; its days keep it open
 
 
 class _SlicePointer(NamedTuple):
-    """A slice, and where in the file its records lie."""
+    """A slice, and the position of its records in the file."""
 
     since: datetime
     until: datetime
     offset: int
     length: int
 
-    def in_file(self, file: IO[bytes]) -> TimeSlice[CountedRecords]:
-        """The slice, read anew each time."""
+    def load_from(self, file: IO[bytes]) -> TimeSlice[CountedRecords]:
+        """The slice; each `read` loads it from the file."""
 
         def read() -> CountedRecords:
             (*columns, prices), repeats = _decode(os.pread(file.fileno(), self.length, self.offset))
-            # Few prices are different.
+            # There are few distinct prices.
             amounts = {price: Decimal(price) for price in set(prices)}
             return CountedRecords((*columns, list(map(amounts.__getitem__, prices))), repeats)
 
@@ -210,9 +209,9 @@ class _SlicePointer(NamedTuple):
 
 
 def _write_slices(file: IO[bytes], slices: Iterable[TimeSlice[CountedRecords]]) -> list[_SlicePointer]:
-    parts = []
-    for part in slices:
-        listing = part.read()
-        text = _encode((listing.columns, listing.repeats))
-        parts.append(_SlicePointer(part.since, part.until, file.tell(), file.write(text)))
-    return parts
+    pointers = []
+    for time_slice in slices:
+        counted = time_slice.read()
+        text = _encode((counted.columns, counted.repeats))
+        pointers.append(_SlicePointer(time_slice.since, time_slice.until, file.tell(), file.write(text)))
+    return pointers

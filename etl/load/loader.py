@@ -134,7 +134,7 @@ def compare_window(
             continue
         if entry and entry.purged:
             continue  # every record would look late
-        if entry and entry.closed and snapshot.day in data.unsure:
+        if entry and entry.closed and snapshot.day in data.incomplete_days:
             continue  # the stored day is complete, this answer may not be
         if entry and entry.digest == snapshot.digest and not policy.full_compare:
             comparison = DayComparison(snapshot, entry, (), RowCounts(unchanged=snapshot.distinct))
@@ -310,7 +310,7 @@ def _write_day(
     if comparison.wrong_utc or (changed and folds):  # new rows are written with fold 0
         correct(connection, run.account_id, snapshot.day, policy.zone, folds, every_row=policy.full_compare, now=now)
         changed = True
-    closes = snapshot.day < policy.today and snapshot.day not in data.unsure
+    closes = snapshot.day < policy.today and snapshot.day not in data.incomplete_days
     if entry is None or not entry.matches(snapshot) or entry.suspect or (closes and not entry.closed):
         upsert_day(connection, run, snapshot, entry, source=data.days[snapshot.day].source, closes=closes, now=now)
         changed = True
@@ -321,7 +321,9 @@ def summarise_window(outcomes: Sequence[DayOutcome], data: WindowData, policy: L
     """Count the rows and days of a window by outcome."""
     counts = RunCounts()
     known_days = {outcome.day for outcome in outcomes if outcome.was_closed or outcome.rejection_reason}
-    reasons = dict.fromkeys(data.unsure, "the request may not have covered the whole day") | dict(data.unconfirmed_days)
+    reasons = dict.fromkeys(data.incomplete_days, "the request may not have covered the whole day") | dict(
+        data.unconfirmed_days
+    )
     counts.missing_days = {
         day: reason
         for day, reason in sorted(reasons.items())

@@ -48,7 +48,7 @@ def fetch(window):
     for day in window.days():
         kept.add(records(day))
     bad = (RejectedRecord(window.first, "price is missing", f"{os.getpid()}"),)
-    batch = WindowData(window, window, kept.days(window), bad, doubts={window.last: "why"})
+    batch = WindowData(window, window, kept.days(window), bad, unconfirmed_days={window.last: "why"})
     return batch, snapshot_days(batch.days)
 """
 
@@ -75,8 +75,8 @@ def told(script: str, **environment: str) -> list[str]:
 def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahead):
     script = f"""
     spool.MAX_IN_MEMORY, spool.MAX_SLICE = {held}, 30
-    for window, (batch, snapshots) in zip(WINDOWS, fetch_in_worker(fetch, WINDOWS, ahead={ahead}), strict=True):
-        assert (batch.window, batch.asked, batch.sources) == (window, window, {{"json"}})
+    for window, (batch, snapshots) in zip(WINDOWS, fetch_in_worker(fetch, WINDOWS, depth={ahead}), strict=True):
+        assert (batch.window, batch.requested, batch.sources) == (window, window, {{"json"}})
         assert dict(batch.unconfirmed_days) == {{window.last: "why"}}
         assert {{day: len(found) for day, found in batch.days.items()}} == dict.fromkeys(window.days(), 80)
         assert int(batch.rejected[0].payload) != os.getpid()
@@ -99,7 +99,7 @@ def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahe
 def test_a_day_without_records_comes_over_as_one():
     script = """
     records = lambda day: []
-    for batch, snapshots in fetch_in_worker(fetch, WINDOWS, ahead=1):
+    for batch, snapshots in fetch_in_worker(fetch, WINDOWS, depth=1):
         print([(len(found), listed_in(day), day.records) for found, day in zip(batch.days.values(), snapshots)])
     """
     assert told(script) == ["[(0, [], 0), (0, [], 0)]"] * 5
@@ -123,7 +123,7 @@ def test_an_error_is_raised_when_its_turn_comes_and_tells_where_it_came_from(rai
         if window == WINDOWS[2]:
             raise {raised}
         return fetch(window)
-    fetched = fetch_in_worker(fetch_or_fail, WINDOWS, ahead=1)
+    fetched = fetch_in_worker(fetch_or_fail, WINDOWS, depth=1)
     print(next(fetched)[0].window, next(fetched)[0].window)
     try:
         next(fetched)
@@ -140,7 +140,7 @@ def test_no_more_is_fetched_ahead_than_allowed():
     def noted(window):
         os.write(asked, b"x")
         return fetch(window)
-    fetched = fetch_in_worker(noted, WINDOWS, ahead=1)
+    fetched = fetch_in_worker(noted, WINDOWS, depth=1)
     for number in range(1, 5):
         next(fetched)
         while os.fstat(asked).st_size < number + 1:
@@ -157,7 +157,7 @@ def test_where_there_is_no_room_for_the_records_it_says_so(tmp_path):
     spool.MAX_IN_MEMORY = 50
     tempfile.tempdir = {str(tmp_path / "gone")!r}
     try:
-        next(fetch_in_worker(fetch, WINDOWS, ahead=1))
+        next(fetch_in_worker(fetch, WINDOWS, depth=1))
     except DiskFullError as error:
         print(error)
     """
@@ -170,7 +170,7 @@ def test_what_fits_in_memory_needs_no_room_on_disk(tmp_path):
     script = f"""
     import tempfile
     tempfile.tempdir = {str(tmp_path / "gone")!r}
-    print(len(list(fetch_in_worker(fetch, WINDOWS, ahead=1))))
+    print(len(list(fetch_in_worker(fetch, WINDOWS, depth=1))))
     """
     assert told(script) == ["5"]
 
@@ -212,7 +212,7 @@ def test_a_fork_that_is_killed_ends_the_load_with_an_error(kill):
         return send(pipe, buffer, *arguments)
 
     {kill}
-    fetched = fetch_in_worker(fetch, WINDOWS, ahead=1)
+    fetched = fetch_in_worker(fetch, WINDOWS, depth=1)
     next(fetched)
     try:
         next(fetched)
@@ -232,7 +232,7 @@ def test_a_fork_that_is_killed_ends_the_load_with_an_error(kill):
 @pytest.mark.parametrize("until_taken", [0, 1, 5])
 def test_nobody_is_left_when_the_load_ends_early_or_late(until_taken):
     script = f"""
-    fetched = fetch_in_worker(fetch, WINDOWS, ahead=1)
+    fetched = fetch_in_worker(fetch, WINDOWS, depth=1)
     for _ in range({until_taken}):
         next(fetched)
     fetched.close()
@@ -254,7 +254,7 @@ def test_nobody_is_left_when_the_process_that_loads_is_killed(busy):
             while {busy}:
                 time.sleep(0.05)
         return fetch(window)
-    fetched = fetch_in_worker(told, WINDOWS, ahead=1)
+    fetched = fetch_in_worker(told, WINDOWS, depth=1)
     next(fetched)
     time.sleep(60)
     """
@@ -289,7 +289,7 @@ def test_a_signal_to_both_is_answered_by_the_one_that_loads():
         return fetch(window)
     os.setpgrp()
     try:
-        for batch, _ in fetch_in_worker(slow, WINDOWS, ahead=1):
+        for batch, _ in fetch_in_worker(slow, WINDOWS, depth=1):
             print(batch.window)
     except Interrupted as stopped:
         print("\\nstopped by", stopped.signal_number)
@@ -314,7 +314,7 @@ def test_where_a_fork_would_not_help_or_not_be_safe_there_is_none(windows, ahead
         raise BlockingIOError
     os.fork = os.abort
     {before}
-    fetched = fetch_in_worker(fetch, {windows}, ahead={ahead})
+    fetched = fetch_in_worker(fetch, {windows}, depth={ahead})
     print([int(batch.rejected[0].payload) == os.getpid() for batch, _ in fetched])
     """
     assert set(told(script)[0].strip("[]").split(", ")) == {"True"}

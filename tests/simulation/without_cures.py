@@ -62,12 +62,12 @@ def _everywhere(original: Callable[..., Any], replacement: Callable[..., Any]) -
 
 
 def _only_hundreds() -> list[Patch]:
-    return [(AnswerSizes, "show_whole", lambda _, listed: listed % 100 != 0 or not listed)]
+    return [(AnswerSizes, "prove_complete", lambda _, listed: listed % 100 != 0 or not listed)]
 
 
 def _no_empty_day_between_full_ones() -> list[Patch]:
-    news = Source._news
-    return [(Source, "_news", lambda self, ours: [] if any(ours.days.values()) else news(self, ours))]
+    news = Source._new_empty_days
+    return [(Source, "_new_empty_days", lambda self, ours: [] if any(ours.days.values()) else news(self, ours))]
 
 
 def _unreadable_is_empty() -> list[Patch]:
@@ -100,11 +100,11 @@ def _first_reading_of_a_time() -> list[Patch]:
 
 def _one_first_day() -> list[Patch]:
     def load(self: Any, wanted: Any, start: Any) -> Any:
-        return self._read(wanted, start)
+        return self._download_export(wanted, start)
 
     return [
-        (JsonSource, "_possible_starts", lambda _, window: [window.first - PADDING_BEFORE]),
-        (CsvSource, "_load", load),
+        (JsonSource, "_candidate_start_dates", lambda _, window: [window.first - PADDING_BEFORE]),
+        (CsvSource, "_load_export", load),
     ]
 
 

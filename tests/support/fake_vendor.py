@@ -72,7 +72,7 @@ def truth(records: list[dict[str, object]], window: DateRange) -> Days:
 
 
 class OwnVendor:
-    """A client whose answers are made by two functions of the question."""
+    """A client whose answers are made by two functions of the request."""
 
     clock_skew: float | None = None
 
@@ -83,12 +83,12 @@ class OwnVendor:
         newest: list[dict[str, object]] | None = None,
     ) -> None:
         self.listed, self.exported, self.newest = listed, exported, newest
-        self.asked: list[DateRange] = []
+        self.requested: list[DateRange] = []
         self.exports: list[date] = []
 
-    def get_records(self, asked: DateRange, read: Callable[[Feed], object]) -> object:
-        self.asked.append(asked)
-        return read(Feed([raw_record(**record) for record in self.listed(asked)]))
+    def get_records(self, requested: DateRange, read: Callable[[Feed], object]) -> object:
+        self.requested.append(requested)
+        return read(Feed([raw_record(**record) for record in self.listed(requested)]))
 
     def get_export(self, start: date, read: Callable[[BinaryIO], object]) -> object:
         self.exports.append(start)
@@ -107,12 +107,12 @@ class OwnVendor:
         return [source.fetch(window) for window in windows]
 
 
-def between(records: list[dict[str, object]], asked: DateRange) -> list[dict[str, object]]:
-    return [record for record in records if date.fromisoformat(str(record["created_at"])[:10]) in asked]
+def between(records: list[dict[str, object]], requested: DateRange) -> list[dict[str, object]]:
+    return [record for record in records if date.fromisoformat(str(record["created_at"])[:10]) in requested]
 
 
 def fail(error: VendorError) -> Callable[..., list[dict[str, object]]]:
-    def answer(_question: object) -> list[dict[str, object]]:
+    def answer(_request: object) -> list[dict[str, object]]:
         raise error
 
     return answer

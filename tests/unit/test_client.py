@@ -365,5 +365,5 @@ def test_every_new_try_is_told_with_its_reason(vendor, caplog):
     with caplog.at_level(logging.WARNING, "etl"), client_of(vendor) as client:
         client.get_balance()
     assert [record.getMessage() for record in caplog.records] == [
-        "get_balance: HTTP 503; asking again in 0.0 s (try 1 of 3)"
+        "get_balance: HTTP 503; retrying in 0.0 s (attempt 1 of 3)"
     ]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.fake_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, told, truth
 
 from etl.errors import RequestRejected, RetryableError, SourceUnavailable
-from etl.extract.completeness import SMALLEST_LIMIT, AnswerSizes, Newest, lists_all
+from etl.extract.completeness import MIN_LIMIT, AnswerSizes, NewestRecords, contains_all
 from etl.model import DateRange, ReadStats, Record, RejectedRecord, single_slice_day
 
 KEEPS = ["oldest", "newest", "any"]
@@ -43,7 +43,7 @@ def vendor_of(records, *, json, csv, newest=True):
     """A vendor with a limit, an end that is kept and an order for each of its calls; None where a call fails."""
     down = fail(RetryableError("down"))
     return OwnVendor(
-        down if json is None else lambda asked: limited(between(records, asked), *json),
+        down if json is None else lambda requested: limited(between(records, requested), *json),
         None if csv is None else lambda start: limited(between(records, DateRange(start, TODAY)), *csv),
         in_time(records) if newest else None,
     )
@@ -53,7 +53,7 @@ def sizes_of_days(draw):
     return draw(st.lists(st.sampled_from([0, 1, 3, 7, 12, 15, 25, 40]), min_size=14, max_size=14))
 
 
-FORMS = st.tuples(st.none() | st.integers(SMALLEST_LIMIT, 120), st.sampled_from(KEEPS), st.sampled_from(ORDERS))
+FORMS = st.tuples(st.none() | st.integers(MIN_LIMIT, 120), st.sampled_from(KEEPS), st.sampled_from(ORDERS))
 
 
 @st.composite
@@ -73,7 +73,7 @@ def fetched(vendor, *windows):
             still_open |= set(window.days())
             continue
         whole |= told(batch)
-        still_open |= batch.unconfirmed_days.keys() | batch.unsure
+        still_open |= batch.unconfirmed_days.keys() | batch.incomplete_days
     return whole, still_open
 
 
@@ -114,7 +114,7 @@ def test_a_vendor_without_a_limit_is_believed_whatever_its_order(records, order,
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.integers(SMALLEST_LIMIT, 60), st.sampled_from(KEEPS), st.sampled_from(ORDERS), st.booleans())
+@given(st.integers(MIN_LIMIT, 60), st.sampled_from(KEEPS), st.sampled_from(ORDERS), st.booleans())
 @example(10, "oldest", "ascending", True)
 def test_a_limit_that_no_single_day_reaches_costs_nothing_but_questions(limit, keeps, order, newest):
     records = busy(-9, 11, limit - 1)
@@ -124,7 +124,7 @@ def test_a_limit_that_no_single_day_reaches_costs_nothing_but_questions(limit, k
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.integers(SMALLEST_LIMIT, 60))
+@given(st.integers(MIN_LIMIT, 60))
 def test_an_export_that_keeps_the_oldest_lines_is_continued(limit):
     records = busy(-3, 11, (limit - 1) // 2)
     vendor = vendor_of(records, json=None, csv=(limit, "oldest", "ascending"))
@@ -140,7 +140,7 @@ def test_an_account_with_three_records_costs_no_more_than_its_empty_days(newest)
     vendor = vendor_of(records, json=form, csv=form, newest=newest)
     assert fetched(vendor, days(1, 7)) == (truth(records, days(1, 7)), set())
     # The newest records show which days are empty; without them each of the five is fetched once more.
-    assert len(vendor.asked) == 1 + (0 if newest else 5)
+    assert len(vendor.requested) == 1 + (0 if newest else 5)
     assert len(vendor.exports) == 1
 
 
@@ -152,7 +152,7 @@ def test_a_usual_night_costs_at_most_two_questions_more(window, each, order):
     form = (None, "oldest", order)
     vendor = vendor_of(records, json=form, csv=form)
     assert fetched(vendor, window) == (truth(records, window), set())
-    assert len(vendor.asked) + len(vendor.exports) <= 1 + 2
+    assert len(vendor.requested) + len(vendor.exports) <= 1 + 2
 
 
 def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00"):
@@ -161,47 +161,47 @@ def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00")
 
 def test_only_a_larger_answer_shows_that_no_limit_reached_a_smaller_one():
     sizes = AnswerSizes()
-    sizes.note(survey(50))
-    assert sizes.show_whole(49)
-    assert not sizes.show_whole(50)
-    assert AnswerSizes().show_whole(SMALLEST_LIMIT - 1), "no limit is that small"
+    sizes.add(survey(50))
+    assert sizes.prove_complete(49)
+    assert not sizes.prove_complete(50)
+    assert AnswerSizes().prove_complete(MIN_LIMIT - 1), "no limit is that small"
 
 
 def test_two_different_answers_of_one_size_speak_against_it_and_the_same_one_twice_does_not():
     sizes = AnswerSizes()
-    sizes.note(survey(50))
-    sizes.note(survey(50))
-    assert not sizes.speak_against(50)
-    sizes.note(survey(50, earliest="2026-03-01 11:00:00"))
-    assert sizes.speak_against(50)
-    sizes.note(survey(51))
-    assert not sizes.speak_against(51)
+    sizes.add(survey(50))
+    sizes.add(survey(50))
+    assert not sizes.suggest_limit(50)
+    sizes.add(survey(50, earliest="2026-03-01 11:00:00"))
+    assert sizes.suggest_limit(50)
+    sizes.add(survey(51))
+    assert not sizes.suggest_limit(51)
 
 
 def test_the_largest_answer_of_earlier_runs_speaks_against_one_of_its_size():
-    assert AnswerSizes(largest_before=37).speak_against(37)
-    assert not AnswerSizes(largest_before=37).speak_against(36)
+    assert AnswerSizes(largest_before=37).suggest_limit(37)
+    assert not AnswerSizes(largest_before=37).suggest_limit(36)
 
 
 def test_newest_records_some_of_which_cannot_be_read_are_not_all_that_there_is():
     record = Record("2026-03-08 05:48:49", "+79925065531", "4092", 0, "ok", Decimal("3.25"))
     answered = {date(2026, 3, 8): single_slice_day(date(2026, 3, 8), [record])}
-    assert Newest(Counter([record]), listed=1, asked=100).are_all_of(answered)
+    assert NewestRecords(Counter([record]), listed=1, requested=100).match_exactly(answered)
     unreadable = RejectedRecord(date(2026, 3, 8), "price", "{}")
     for item, is_known in ((unreadable, True), (replace(unreadable, day=None), False)):
-        newest = Newest(Counter([record]), listed=2, asked=100, unreadable=(item,))
-        assert not newest.are_all_of(answered)
-        assert not newest.are_all_of(answered, [item, item])
-        assert newest.are_all_of(answered, [item]) == is_known
+        newest = NewestRecords(Counter([record]), listed=2, requested=100, unreadable=(item,))
+        assert not newest.match_exactly(answered)
+        assert not newest.match_exactly(answered, [item, item])
+        assert newest.match_exactly(answered, [item]) == is_known
 
 
 # Rules about single days ----------------------------------------------------------------------------------------------
 
 
-def newest_of(records, *, listed=None, asked=100):
+def newest_of(records, *, listed=None, requested=100):
     kept = Counter(one for counted in truth(records, days(1, 12)).values() for one in counted.elements())
     unreadable = (RejectedRecord(None, "time", "{}"),) if listed else ()
-    return Newest(kept, listed or kept.total(), asked, unreadable)
+    return NewestRecords(kept, listed or kept.total(), requested, unreadable)
 
 
 def listed_on(records, *numbers):
@@ -216,17 +216,17 @@ def test_the_newest_records_confirm_the_days_of_which_they_are_all():
     records = busy(8, 10, 3)
     assert newest_of(records).confirm(listed_on(records, 8, 9, 10)) == set(days(8, 10).days())
     assert newest_of(records).confirm(listed_on(records[:-1], 9, 10)) == {day(9)}
-    assert newest_of(records, asked=9).confirm(listed_on(records, 8, 9, 10)) == set(days(9, 10).days())
+    assert newest_of(records, requested=9).confirm(listed_on(records, 8, 9, 10)) == set(days(9, 10).days())
     assert newest_of(records, listed=10).confirm(listed_on(records, 9)) == frozenset()
 
 
 def test_a_listing_that_lacks_a_record_of_another_one_does_not_list_all():
     records = busy(9, 9, 3)
     (one,), (fewer,) = listed_on(records, 9).values(), listed_on(records[1:], 9).values()
-    assert lists_all(one, one)
-    assert lists_all(one, fewer)
-    assert not lists_all(fewer, one)
-    assert not lists_all(one, *listed_on([*records, records[0]], 9).values())
+    assert contains_all(one, one)
+    assert contains_all(one, fewer)
+    assert not contains_all(fewer, one)
+    assert not contains_all(one, *listed_on([*records, records[0]], 9).values())
 
 
 @pytest.mark.parametrize("future", [True, False])
@@ -234,20 +234,20 @@ def test_a_day_behind_which_records_are_hidden_is_reached_where_the_newest_recor
     """The question about the 10th ends today, of which the answer has nothing: a record of it is hidden."""
     records = busy(8, 11, 3)
 
-    def listed(asked):
-        if future and asked.last > TODAY:
+    def listed(requested):
+        if future and requested.last > TODAY:
             raise RequestRejected("in the future")
-        return between(records[:-3], asked)
+        return between(records[:-3], requested)
 
     [batch] = OwnVendor(listed, newest=records).fetch(days(9, 10))
     assert told(batch) == truth(records, days(9, 10))
-    assert batch.unsure == frozenset()
+    assert batch.incomplete_days == frozenset()
 
 
 def test_an_export_that_lacks_what_a_truncated_answer_shows_is_not_believed():
     records = busy(7, 11, 50)
     vendor = OwnVendor(
-        lambda asked: between(records, asked)[:45],
+        lambda requested: between(records, requested)[:45],
         lambda start: [one for one in between(records, DateRange(start, TODAY)) if one != records[30]],
     )
     [batch] = vendor.fetch(days(7, 9))
@@ -260,12 +260,12 @@ def test_the_first_day_of_an_export_that_may_begin_no_earlier_is_no_proof_agains
     """The days of the export are cut three hours behind, and nothing before the 7th is served."""
     records = busy(7, 11, 30)
 
-    def listed(asked):
+    def listed(requested):
         if not json:
             raise RetryableError("down")
-        if asked.first < day(7):
+        if requested.first < day(7):
             raise RequestRejected("too early")
-        return between(records, asked)[-10:]
+        return between(records, requested)[-10:]
 
     def exported(start):
         if start < day(7):

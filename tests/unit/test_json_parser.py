@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from support.json_answers import read_answer
 
 from etl.errors import InvalidResponse
-from etl.extract.json_parser import error_reason, parse_answer, parse_data
+from etl.extract.json_parser import error_reason, parse_answer, parse_envelope
 from etl.model import ALL_FIELDS, MISSING, DateRange, RawRecord, Record, RejectedRecord, raw_record
 from etl.transform.reader import read_feed
 
@@ -303,7 +303,7 @@ JSON = st.recursive(
 @example(b"\xff\xfe")
 @example(b'{"success": true, "data": [{"price": 1e999999999999999999}]}')
 def test_any_bytes_at_all_are_an_answer_or_a_refusal(body: bytes) -> None:
-    for parse in (read_answer, parse_data):
+    for parse in (read_answer, parse_envelope):
         try:
             parse(body)
         except InvalidResponse as refused:
@@ -325,7 +325,7 @@ def test_the_fast_decoder_reads_what_the_exact_one_reads(records: list[dict[str,
 
 def test_data_of_another_call_is_decoded_without_a_schema_and_exactly() -> None:
     body = b'{"success": true, "error": "", "data": {"balance": 5.10, "price": 0.2, "more": [1]}}'
-    data = parse_data(body)
+    data = parse_envelope(body)
     assert (data, str(data["balance"])) == (
         {"balance": Decimal("5.10"), "price": Decimal("0.2"), "more": [1]},
         "5.10",

@@ -47,7 +47,7 @@ class Vendor:
 def test_windows_come_in_their_order(ahead):
     vendor = Vendor()
     vendor.let(len(WINDOWS))
-    assert list(prefetch(vendor.fetch, WINDOWS, ahead=ahead)) == WINDOWS
+    assert list(prefetch(vendor.fetch, WINDOWS, depth=ahead)) == WINDOWS
     assert sorted(vendor.asked, key=WINDOWS.index) == WINDOWS
     assert vendor.most_at_once <= max(ahead, 1)
 
@@ -55,7 +55,7 @@ def test_windows_come_in_their_order(ahead):
 @pytest.mark.parametrize("ahead", [1, 2, 3])
 def test_so_many_are_under_way_and_no_more(ahead):
     vendor = Vendor()
-    fetched = prefetch(vendor.fetch, WINDOWS, ahead=ahead)
+    fetched = prefetch(vendor.fetch, WINDOWS, depth=ahead)
     threading.Thread(target=lambda: (vendor.wait_until_asked(ahead), vendor.let(1)), daemon=True).start()
     assert next(fetched) == WINDOWS[0]
     vendor.wait_until_asked(ahead + 1)
@@ -68,7 +68,7 @@ def test_so_many_are_under_way_and_no_more(ahead):
 def test_with_none_ahead_each_is_fetched_when_its_turn_comes():
     vendor = Vendor()
     vendor.let(len(WINDOWS))
-    fetched = prefetch(vendor.fetch, WINDOWS, ahead=0)
+    fetched = prefetch(vendor.fetch, WINDOWS, depth=0)
     assert next(fetched) == WINDOWS[0]
     assert vendor.asked == WINDOWS[:1]
 
@@ -80,7 +80,7 @@ def test_an_error_is_raised_when_its_turn_comes(ahead):
             raise ZeroDivisionError
         return window
 
-    fetched = prefetch(fetch, WINDOWS, ahead=ahead)
+    fetched = prefetch(fetch, WINDOWS, depth=ahead)
     assert [next(fetched) for _ in range(3)] == WINDOWS[:3]
     with pytest.raises(ZeroDivisionError):
         next(fetched)
@@ -89,7 +89,7 @@ def test_an_error_is_raised_when_its_turn_comes(ahead):
 def test_after_an_end_nothing_more_is_asked_for():
     vendor = Vendor()
     vendor.let(len(WINDOWS))
-    fetched = prefetch(vendor.fetch, WINDOWS, ahead=1)
+    fetched = prefetch(vendor.fetch, WINDOWS, depth=1)
     next(fetched)
     vendor.wait_until_asked(2)
     before = {thread.name for thread in threading.enumerate()}

@@ -78,7 +78,7 @@ def test_a_question_reaches_a_day_before_and_two_days_behind_the_window(vendor):
     [batch] = fetch(vendor, days(2, 4))
     assert questions(vendor) == [("2026-03-01", "2026-03-06")]
     assert (batch.window, batch.requested, origin(batch)) == (days(2, 4), days(1, 6), "json")
-    assert (batch.rejected, batch.unsure, batch.unconfirmed_days) == ((), frozenset(), {})
+    assert (batch.rejected, batch.incomplete_days, batch.unconfirmed_days) == ((), frozenset(), {})
     assert told(batch) == truth(vendor.dataset.records, days(2, 4))
 
 
@@ -217,10 +217,10 @@ def test_a_refusal_of_every_end_and_every_start_leaves_the_days_to_the_export(ve
 def test_days_before_the_first_that_the_vendor_serves_stay_open_and_the_others_are_fetched(source, served):
     records = busy(-5, 10, 3)
 
-    def listed(asked):
-        if source == "get_billing_csv" or asked.first < day(served):
+    def listed(requested):
+        if source == "get_billing_csv" or requested.first < day(served):
             raise RequestRejected("too early")
-        return between(records, asked)
+        return between(records, requested)
 
     def exported(start):
         if source == "post_billing_data" or start < day(served):
@@ -250,10 +250,10 @@ def refusing_once(listed):
 def test_a_passing_refusal_of_the_first_date_leaves_nothing_out(behind):
     records = busy(1, 12, 3)
 
-    def listed(asked):
+    def listed(requested):
         """Days are cut in a zone so many hours behind."""
         moved = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=behind)) for one in records)
-        return [one for one, moment in moved if moment.date() in asked]
+        return [one for one, moment in moved if moment.date() in requested]
 
     [batch] = OwnVendor(refusing_once(listed)).fetch(days(3, 4))
     assert told(batch) == truth(records, days(3, 4))
@@ -264,15 +264,15 @@ def test_a_refusal_that_a_later_question_shows_to_have_passed_leaves_nothing_out
     records = busy(1, 12, 30)
     refused = iter([True, True, False, True, False, True])
 
-    def listed(asked):
+    def listed(requested):
         if next(refused, False):
             raise RequestRejected("not now")
         behind = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=15)) for one in records)
-        return [one for one, moment in behind if moment.date() in asked]
+        return [one for one, moment in behind if moment.date() in requested]
 
     vendor = OwnVendor(listed)
     [batch] = vendor.fetch(days(2, 7))
-    assert [asked.first for asked in vendor.asked[3:6]] == [day(4), day(5), day(4)]
+    assert [requested.first for requested in vendor.requested[3:6]] == [day(4), day(5), day(4)]
     assert told(batch) == truth(records, days(2, 7))
 
 
@@ -280,11 +280,11 @@ def test_where_the_vendor_refuses_the_day_before_the_export_is_asked_as_well():
     """JSON cuts its days in a zone behind: of the first day it serves it has a part alone."""
     records = busy(3, 12, 30)
 
-    def listed(asked):
-        if asked.first < day(3):
+    def listed(requested):
+        if requested.first < day(3):
             raise RequestRejected("too early")
         behind = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=3)) for one in records)
-        return [one for one, moment in behind if moment.date() in asked]
+        return [one for one, moment in behind if moment.date() in requested]
 
     def exported(start):
         if start < day(3):
@@ -300,10 +300,10 @@ def test_where_the_vendor_refuses_the_day_before_the_export_is_asked_as_well():
 def test_a_record_that_came_in_between_two_questions_is_asked_for_again():
     records = busy(3, 10, 3)
     answers = iter([records[:-1]])
-    vendor = OwnVendor(lambda asked: between(next(answers, records), asked), newest=records)
+    vendor = OwnVendor(lambda requested: between(next(answers, records), requested), newest=records)
     [batch] = vendor.fetch(days(8, 10))
     assert told(batch) == truth(records, days(8, 10))
-    assert (vendor.asked[-1], vendor.exports) == (days(8, 12), [])
+    assert (vendor.requested[-1], vendor.exports) == (days(8, 12), [])
 
 
 def test_a_passing_refusal_of_a_whole_window_says_nothing_about_its_days():
@@ -334,7 +334,7 @@ def test_an_export_that_begins_too_early_for_the_vendor_is_asked_for_later_days(
 
     vendor = OwnVendor(fail(RetryableError("HTTP 503")), exported)
     source = Source(vendor, read, today=TODAY, last=TODAY)
-    source._under_way |= {days(1, 3)} if under_way else set()
+    source._active_windows |= {days(1, 3)} if under_way else set()
     batch = source.fetch(days(4, 10))
     assert told(batch) == truth(records, days(6, 10))
     assert (batch.unconfirmed_days.keys(), batch.refused) == (set(days(4, 5).days()), frozenset())
@@ -392,7 +392,7 @@ def test_whatever_limit_the_answers_have_none_that_is_cut_passes_for_whole(share
 def test_a_limit_that_keeps_the_newest_of_an_ascending_answer_is_noticed(limit):
     records = busy(1, 10, 40)
     vendor = OwnVendor(
-        lambda asked: between(records, asked)[-limit:], lambda start: between(records, DateRange(start, TODAY))
+        lambda requested: between(records, requested)[-limit:], lambda start: between(records, DateRange(start, TODAY))
     )
     [batch] = vendor.fetch(days(2, 6))
     assert told(batch) == truth(records, days(2, 6))
@@ -401,7 +401,8 @@ def test_a_limit_that_keeps_the_newest_of_an_ascending_answer_is_noticed(limit):
 def test_a_limit_that_keeps_the_oldest_of_a_descending_answer_is_noticed():
     records = busy(1, 10, 40)
     vendor = OwnVendor(
-        lambda asked: between(records, asked)[:100][::-1], lambda start: between(records, DateRange(start, TODAY))
+        lambda requested: between(records, requested)[:100][::-1],
+        lambda start: between(records, DateRange(start, TODAY)),
     )
     [batch] = vendor.fetch(days(2, 6))
     assert told(batch) == truth(records, days(2, 6))
@@ -419,10 +420,10 @@ def test_records_of_one_second_tell_nothing_of_an_answers_order():
     # A hundred of one second behind the window, newest first and cut: the window's own record is not listed.
     records = [made("2026-03-05T10:00:00", code_auth="0001")]
     records += [made("2026-03-06T10:00:00", code_auth=f"{n:04}") for n in range(100)]
-    vendor = OwnVendor(lambda asked: between(records, asked)[::-1][:100], lambda _: records)
+    vendor = OwnVendor(lambda requested: between(records, requested)[::-1][:100], lambda _: records)
     [batch] = vendor.fetch(days(5, 5))
     assert told(batch) == truth(records, days(5, 5))
-    vendor = OwnVendor(lambda asked: between(records, asked)[::-1][:100])
+    vendor = OwnVendor(lambda requested: between(records, requested)[::-1][:100])
     [batch] = vendor.fetch(days(5, 5))
     assert told(batch) in ({}, truth(records, days(5, 5)))
 
@@ -434,7 +435,7 @@ def test_bad_records_count_where_an_answer_may_be_cut():
         *[made("2026-03-05T25:00:00", code_auth=f"{n:04}") for n in range(150)],
     ]
     records.append(made("2026-03-06T10:00:00"))
-    vendor = OwnVendor(lambda asked: between(records, asked)[-100:], lambda _: records)
+    vendor = OwnVendor(lambda requested: between(records, requested)[-100:], lambda _: records)
     [batch] = vendor.fetch(days(5, 5))
     assert (origin(batch), told(batch)) == ("csv", truth(records, days(5, 5)))
 
@@ -549,7 +550,7 @@ def test_an_empty_answer_that_the_export_contradicts_is_answered_from_the_export
 def test_an_empty_answer_that_the_export_confirms_is_the_truth(vendor):
     vendor.dataset.replace([made("2026-03-10T10:00:00")])
     [batch] = fetch(vendor, days(2, 5))
-    assert (origin(batch), batch.unsure, told(batch)) == ("json", frozenset(), truth([], days(2, 5)))
+    assert (origin(batch), batch.incomplete_days, told(batch)) == ("json", frozenset(), truth([], days(2, 5)))
 
 
 def test_an_empty_answer_stands_where_there_is_no_second_opinion(vendor):
@@ -566,12 +567,12 @@ def test_days_that_the_answer_may_not_reach_stay_open_where_there_is_no_second_o
     vendor.policies.refuse_future = True
     vendor.faults.add("status", action="get_billing_csv", times=None)
     [batch] = fetch(vendor, days(8, 11))
-    assert (batch.unsure, told(batch)) == (frozenset(), truth(vendor.dataset.records, days(8, 11)))
+    assert (batch.incomplete_days, told(batch)) == (frozenset(), truth(vendor.dataset.records, days(8, 11)))
     # Above the newest records of the account show that there are none later.
     vendor.faults.add("status", action="get_billing_record", times=None)
     [batch] = fetch(vendor, days(8, 11))
     assert told(batch) == truth(vendor.dataset.records, days(8, 10))
-    assert {day(10)} <= batch.unsure <= {day(10), day(11)}
+    assert {day(10)} <= batch.incomplete_days <= {day(10), day(11)}
 
 
 def test_an_answer_about_other_days_is_asked_for_again(vendor):
@@ -702,7 +703,7 @@ def test_bad_records_come_with_the_window_of_their_day_or_with_every_one(vendor,
 def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
     records = busy(1, 10, 50)
     bad = made("soon")
-    own = OwnVendor(lambda asked: [bad, *between(records, asked)][:200])
+    own = OwnVendor(lambda requested: [bad, *between(records, requested)][:200])
     [batch] = own.fetch(days(3, 4))
     assert rejected(batch) == [(None, "created_at has an unknown time format")]
     assert told(batch) == truth(records, days(3, 4))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, VendorError
 from etl.extract.csv_parser import parse_csv
-from etl.extract.json_parser import parse_data
+from etl.extract.json_parser import parse_envelope
 from etl.extract.transport import RequestLimits, Transport, parse_retry_after
 from etl.log import Redactor
 from etl.sandbox import Dataset, Sandbox
@@ -494,7 +494,7 @@ def test_a_compressed_body_that_is_not_called_so_is_no_answer(body):
     with raw_server(http(body, "Content-Encoding: utf-8", "Connection: close")) as (url, _), opened(url) as transport:
         text = ask(transport)
     with pytest.raises(InvalidResponse):
-        parse_data(text)
+        parse_envelope(text)
     with pytest.raises(InvalidResponse):
         parse_csv(io.BytesIO(text))
 
