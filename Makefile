@@ -34,6 +34,10 @@ fuzz: $(VENV)/dev  ## Try a million hostile inputs on each reader; FUZZ_INPUTS a
 simulate: $(VENV)/dev  ## Live through NIGHTS nights of vendors that take every freedom, from SEED on; OPTIONS: see --help
 	@PYTHONPATH=tests $(BIN)/python -m simulation --seed $${SEED:-$$(date +%s)} --nights $${NIGHTS:-100000} $(OPTIONS)
 
+.PHONY: simulate-cures
+simulate-cures: $(VENV)/dev  ## Take the cure of each case out, and see whether the simulation finds it; OPTIONS: see --help
+	@PYTHONPATH=tests $(BIN)/python -m simulation.without_cures $(OPTIONS)
+
 # What decides about rows, days and secrets: every branch, by the tests that are about it, on SQLite.
 COVERING = tests/unit/test_snapshots.py tests/unit/test_diff.py tests/unit/test_quarantine.py tests/unit/test_erased.py \
 	tests/unit/test_log.py \

@@ -25,7 +25,10 @@ STAGES = (
     ("find each record's canonical form", ("etl/transform/",)),
     ("sort into days, look for what is missing", ("etl/extract/",)),
     ("compare, plan the rows", ("etl/load/",)),
-    ("give the rows to the driver, and it to the database", ("etl/db/dialects/bulk_insert", "etl/db/records")),
+    (
+        "give the rows to the driver, and it to the database",
+        ("etl/db/dialects/bulk_insert", "etl/db/records", "etl/db/journal", "etl/db/rejects"),
+    ),
     ("other statements, connections, schema", ("etl/db/",)),
     ("the rest: settings, start and end of the run", ("etl/",)),
 )

@@ -1,7 +1,7 @@
 """The documentation site, and the man page: `make docs`, `make man`.
 
-What the code knows already is not written down twice: where a page has a line `<!-- table: NAME -->`, the table of that
-name is put when the site is built. The map of the site is `SECTIONS`.
+Tables that repeat the code are generated: a line `<!-- table: NAME -->` of a page is replaced by the table of that name
+when the site is built. `SECTIONS` is the table of contents.
 """
 
 from __future__ import annotations
@@ -21,22 +21,27 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Begin": ("quickstart",),
-    "Run it": ("install", "configuration", "databases", "grants", "monitoring", "care", "privacy", "runbook"),
-    "Use the figures": ("report", "dashboard", "superset", "export", "balance", "newest", "lateness", "numbering"),
-    "Understand it": (
-        *("explanation/source-day", "explanation/identity", "explanation/watermark", "explanation/money"),
-        *("reliability", "faults", "performance", "mutation"),
+    "Tutorial": ("tutorial/quickstart",),
+    "How-to: run the job": (
+        *("how-to/install", "how-to/scheduling", "how-to/databases", "how-to/permissions", "how-to/accounts"),
+        *("how-to/proxy", "how-to/monitoring", "how-to/troubleshooting", "how-to/maintenance", "how-to/retention"),
+        *("how-to/privacy", "how-to/uninstall"),
     ),
-    "Look it up": (
-        "reference/commands",
-        "reference/settings",
-        "reference/exit-codes",
-        "reference/metrics",
-        "dictionary",
+    "How-to: use the data": (
+        *("how-to/report", "how-to/dashboard", "how-to/superset", "how-to/export"),
+        *("how-to/balance", "how-to/recent-records", "how-to/late-data", "how-to/numbering-plan"),
+    ),
+    "Reference": (
+        *("reference/commands", "reference/configuration", "reference/settings", "reference/exit-codes"),
+        *("reference/metrics", "dictionary"),
+    ),
+    "Explanation": (
+        *("explanation/source-day", "explanation/incremental", "explanation/watermark", "explanation/identity"),
+        *("explanation/money", "reliability", "explanation/failure-modes", "performance"),
+        "explanation/mutation-testing",
     ),
 }
-"""Pages by caption, in the order of reading. A page that is nowhere among them comes under "And": none is lost."""
+"""Pages by caption, in reading order. Pages that are missing here are listed under "More"."""
 
 project = "billing-etl"
 author = "the authors of billing-etl"
@@ -49,8 +54,7 @@ html_theme = "furo"
 html_title = f"{project} {release}"
 html_copy_source = False
 html_show_copyright = False
-# Of a man page, this stands where the date would: the page changes with its source alone, so a test can hold the two
-# together.
+# Printed in place of the date of the man page, so that the page changes with its source only and a test can compare it.
 today = f"{project} {release}"
 man_pages = [("man", "billing-etl", "charges of a Telefon-IP account into your SQL database", [], 1)]
 root_doc, include_patterns, exclude_patterns = "index", ["**"], ["man.md"]
@@ -66,26 +70,26 @@ def setting_rows() -> Iterable[tuple[str, ...]]:
 
 
 def variables_of(setting: Setting) -> tuple[str, ...]:
-    """The setting's variable, and that of the file its value may stand in."""
+    """The variable of a setting, and the variable of its secret file."""
     return (setting.variable, f"{setting.variable}_FILE") if setting.secret else (setting.variable,)
 
 
 def contents() -> str:
-    """The map of the site: those of its pages that are there."""
-    there = {str(path.relative_to(HERE).with_suffix("")) for path in HERE.rglob("*.md")} - {"index", "man"}
-    others = tuple(sorted(there.difference(*SECTIONS.values())))
+    """The table of contents: one toctree per caption, with the pages that exist."""
+    existing = {str(path.relative_to(HERE).with_suffix("")) for path in HERE.rglob("*.md")} - {"index", "man"}
+    others = tuple(sorted(existing.difference(*SECTIONS.values())))
     return "\n".join(
         f"```{{toctree}}\n:caption: {caption}\n:maxdepth: 1\n\n"
-        + "\n".join(filter(there.__contains__, pages))
+        + "\n".join(filter(existing.__contains__, pages))
         + "\n```\n"
-        for caption, pages in {**SECTIONS, "And": others}.items()
+        for caption, pages in {**SECTIONS, "More": others}.items()
     )
 
 
 def exit_code_rows() -> Iterable[tuple[str, ...]]:
-    """Code, meaning; each code leads to its part of the runbook."""
+    """Code and meaning; each code links to its section of Troubleshooting."""
     for code, meaning in EXIT_CODES.items():
-        yield f"[{code}](../runbook.md#exit-code-{code})", meaning
+        yield f"[{code}](../how-to/troubleshooting.md#exit-code-{code})", meaning
 
 
 def metric_rows() -> Iterable[tuple[str, ...]]:
@@ -102,7 +106,7 @@ def table(*head: str, rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def definitions(rows: Iterable[tuple[str, str]]) -> str:
-    """Terms, each with its definition under it."""
+    """A definition list in Markdown."""
     return "\n".join(f"{term}\n: {meaning}\n" for term, meaning in rows)
 
 
@@ -120,10 +124,10 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def fill_in_tables(_app: Sphinx, _page: str, source: list[str]) -> None:
-    """Put each table where the page asks for it; Sphinx hands the page's text over in a list of one."""
+    """Replace the table markers of a page; `source` is a list with the text of the page as its only item."""
     text = re.sub(r"<!-- table: ([a-z ]+) -->", lambda match: TABLES[match[1]](), source[0])
-    # The front door of the repository, and that of the site.
-    source[0] = re.sub(r"\]\(\.\./README\.md(#[\w-]+)?\)", "](index.md)", text)
+    # The README is not part of the site: its index page takes the README's place.
+    source[0] = re.sub(r"\]\(((?:\.\./)*)\.\./README\.md(#[\w-]+)?\)", r"](\1index.md)", text)
 
 
 def leave_out_epilog(_app: Sphinx, context: Any, lines: list[str]) -> None:
@@ -133,6 +137,6 @@ def leave_out_epilog(_app: Sphinx, context: Any, lines: list[str]) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the two to Sphinx."""
+    """Connect the event handlers."""
     app.connect("source-read", fill_in_tables)
     app.connect("sphinx-click-process-epilog", leave_out_epilog)

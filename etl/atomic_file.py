@@ -1,4 +1,4 @@
-"""A file that is there whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -14,49 +14,51 @@ from typing import BinaryIO, Final
 from etl import signals
 from etl.errors import ConfigError, DiskFullError
 
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DISK_FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
 def atomic_write(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
-    """A file to write that takes its name at the end of the block; after an error, what had the name still has it.
+    """Write a temporary file that replaces `path` at the end of the block; an error leaves `path` unchanged.
 
-    It has the mode of the file it replaces, else what the umask leaves. A killed process may leave its beginning beside
-    it, as `.billing-etl-….part`.
+    The file keeps the mode of the file that it replaces; a new file's mode follows the umask. A killed process may
+    leave the temporary file, `.billing-etl-….part`, in the same folder.
 
     Args:
-        path: A link is followed.
-        option: What named it.
+        path: The target; symbolic links are followed.
+        option: Command-line option that named the path, for error texts.
 
     Raises:
-        ConfigError: It cannot be written there.
-        DiskFullError: The disk is full, or a limit on files is reached.
+        ConfigError: The file cannot be written.
+        DiskFullError: The disk is full, or a quota or file size limit is reached.
     """
     try:
         target = Path(os.path.realpath(path))
         mode = _existing_mode(target)
-        part = target.with_name(f".billing-etl-{secrets.token_hex(4)}.part")
+        temp_path = target.with_name(f".billing-etl-{secrets.token_hex(4)}.part")
         try:
-            with part.open("xb") as file:
+            with temp_path.open("xb") as file:
                 if mode is not None:
-                    part.chmod(mode)
+                    temp_path.chmod(mode)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             signals.raise_if_interrupted()
-            part.replace(target)
+            temp_path.replace(target)
         finally:
-            part.unlink(missing_ok=True)
+            temp_path.unlink(missing_ok=True)
     except OSError as error:
-        failure = DiskFullError if error.errno in _FULL else ConfigError
-        raise failure(f"{option} {str(path)!r} cannot be written: {error.strerror or type(error).__name__}") from None
+        error_type = DiskFullError if error.errno in _DISK_FULL_CODES else ConfigError
+        raise error_type(
+            f"{option} {str(path)!r} cannot be written: {error.strerror or type(error).__name__}"
+        ) from None
 
 
 def _existing_mode(target: Path) -> int | None:
     try:
-        found = target.stat().st_mode
+        mode = target.stat().st_mode
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(found):
-        raise OSError(errno.EINVAL, "there is something of that name that is no file")
-    return stat.S_IMODE(found)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "the path exists and is not a regular file")
+    return stat.S_IMODE(mode)

@@ -1,4 +1,4 @@
-"""Which days a run fetches: pure date arithmetic."""
+"""Date ranges that a run fetches. Pure."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def sync_range(
     since: date | None = None,
     until: date | None = None,
 ) -> DateRange | None:
-    """The range a nightly run fetches: the lookback, then every day up to today.
+    """Return the range that a nightly run fetches: the lookback, then every day up to today.
 
     Args:
-        start: Where a first sync begins.
-        watermark: The last day of the unbroken run of complete days, or None before there is one.
-        first_synced: The day that run began with: the lookback does not reach behind it.
-        today: In the vendor's wall clock; no later day is asked for.
-        lookback: How many complete days, up to and including the watermark, are fetched again.
-        since: Overrides where the range begins.
-        until: Overrides where it ends.
+        start: The first day of a first sync.
+        watermark: The last contiguous complete day; None before there is one.
+        first_synced: The first contiguous complete day: the lookback starts no earlier.
+        today: In the vendor's wall clock; no later day is requested.
+        lookback: Number of complete days, up to and including the watermark, to fetch again.
+        since: Overrides the start.
+        until: Overrides the end.
 
     Returns:
-        None when there is nothing to fetch.
+        None if there is nothing to fetch.
     """
     if since is not None:
         first = since
@@ -47,41 +47,48 @@ def sync_range(
 
 
 def plan_history(start: date | None, first_synced: date | None, complete: Collection[date]) -> list[date]:
-    """The days before what is stored that a sync has yet to fetch.
+    """Return the incomplete days between the configured start of the history and the first stored day.
 
     Args:
-        start: Where the account's history is to begin; None where nobody said.
-        first_synced: The first day of the unbroken run of complete days.
-        complete: The complete days, of which some may lie before that run.
+        start: The configured start; None if it is not configured.
+        first_synced: The first contiguous complete day.
+        complete: The complete days, earlier ones included.
     """
     if start is None or first_synced is None or start >= first_synced:
         return []
     return [day for day in DateRange(start, first_synced - ONE_DAY).days() if day not in complete]
 
 
-def split_into_windows(wanted: DateRange | None, extra: Iterable[date], *, size: int) -> list[DateRange]:
-    """Cut the wanted days, and single days outside of them, into windows of at most `size` days, in order."""
-    days = set(extra) | set(wanted.days() if wanted else ())
-    return [window for run in _contiguous_ranges(sorted(days)) for window in _chunk(run, size)]
+def split_into_windows(date_range: DateRange | None, extra: Iterable[date], *, size: int) -> list[DateRange]:
+    """Split a range and extra days into windows of at most `size` days, in ascending order."""
+    days = set(extra) | set(date_range.days() if date_range else ())
+    return [window for contiguous in _contiguous_ranges(sorted(days)) for window in _chunk(contiguous, size)]
+
+
+def first_outside(first: date, days: Collection[date]) -> date:
+    """The first day from `first` on that is none of `days`."""
+    while first in days:
+        first += ONE_DAY
+    return first
 
 
 def exclude_days(windows: Iterable[DateRange], days: Collection[date]) -> list[DateRange]:
-    """The windows without some days: shorter, in pieces, or gone."""
-    kept = ([day for day in window.days() if day not in days] for window in windows)
-    return [run for each in kept for run in _contiguous_ranges(each)]
+    """Remove days from windows: a window becomes shorter, is split, or disappears."""
+    remaining = ([day for day in window.days() if day not in days] for window in windows)
+    return [window for remaining_days in remaining for window in _contiguous_ranges(remaining_days)]
 
 
 def last_contiguous(first: date, complete: Iterable[date]) -> date | None:
-    """The last day of the unbroken run of complete days that begins at `first`; None where `first` is not complete."""
-    known = set(complete)
+    """The last contiguous complete day from `first` on; None if `first` is not complete."""
+    complete_days = set(complete)
     day = first
-    while day in known:
+    while day in complete_days:
         day += ONE_DAY
     return day - ONE_DAY if day > first else None
 
 
 def first_contiguous(last: date, complete: Collection[date]) -> date:
-    """The first day of the unbroken run of complete days that ends with the day before `last`; else `last`."""
+    """The first of the contiguous complete days before `last`; `last` if the day before it is not complete."""
     day = last
     while day - ONE_DAY in complete:
         day -= ONE_DAY
@@ -89,15 +96,15 @@ def first_contiguous(last: date, complete: Collection[date]) -> date:
 
 
 def find_gaps(complete: Iterable[date], start: date | None = None) -> list[DateRange]:
-    """The incomplete days that lie between complete ones, and from `start` on before the first of them."""
-    runs = list(_contiguous_ranges(sorted(complete)))
-    if start is not None and runs and start < runs[0].first:
-        runs.insert(0, DateRange(start - ONE_DAY, start - ONE_DAY))
-    return [DateRange(before.last + ONE_DAY, after.first - ONE_DAY) for before, after in pairwise(runs)]
+    """The incomplete days between complete ones, and between `start` and the first complete one."""
+    ranges = list(_contiguous_ranges(sorted(complete)))
+    if start is not None and ranges and start < ranges[0].first:
+        ranges.insert(0, DateRange(start - ONE_DAY, start - ONE_DAY))
+    return [DateRange(before.last + ONE_DAY, after.first - ONE_DAY) for before, after in pairwise(ranges)]
 
 
 def bisect(window: DateRange) -> tuple[DateRange, DateRange]:
-    """Two windows that make up one of two days or more."""
+    """Split a window of two days or more into halves."""
     middle = window.first + timedelta(days=len(window) // 2)
     return DateRange(window.first, middle - ONE_DAY), DateRange(middle, window.last)
 

@@ -1,58 +1,58 @@
-"""The exceptions of the program, named for what went wrong; each line says what the operator does next.
+"""The exceptions of the program. Each line names the operator's next step.
 
-    BillingError                       a message of one line; never a secret, never a phone number
+    BillingError                       the message is one line without secrets and phone numbers
     ├── ConfigError                    correct the setting it names
     ├── VendorError
     │   ├── AuthenticationError        renew the token; a retry is useless
     │   ├── RequestRejected            the vendor refuses this request; a retry is useless
     │   │   └── UnknownRecordError     the vendor has no record with this id; check where the id came from
     │   └── RetryableError             retry a little later
-    │       └── InvalidResponse        an answer that cannot be trusted: retry, then use the other source
-    │           └── DateRangeMismatch  an answer for other days: what is stored of the requested days is kept
-    ├── SourceUnavailable              retries and fallback are exhausted: completed windows are kept, run again later
+    │       └── InvalidResponse        an unreliable response: retry, then use the other source
+    │           └── DateRangeMismatch  a response for other days: the stored rows are kept
+    ├── SourceUnavailable              retries and fallback are exhausted: completed windows are stored, run again later
     ├── DatabaseError                  repair the database: nothing of the window is stored
     │   └── SchemaMismatchError        migrate the database, or install the version that created it
     │       └── ForeignDatabaseError   use another database: this one belongs to another program
-    ├── DiskFullError                  free space for temporary files, or point TMPDIR to where there is some
-    ├── CheckFailedError               repair what `check` names: nothing was attempted
-    └── ConcurrentRunError             another run of the account holds the lock, or has overtaken this one
-    Interrupted (BaseException)        SIGINT or SIGTERM: no retry may swallow it
+    ├── DiskFullError                  free disk space for temporary files, or set TMPDIR
+    ├── CheckFailedError               repair what `check` names: nothing was changed
+    └── ConcurrentRunError             wait for the other run of the account: it holds the lock, or is newer
+    Interrupted (BaseException)        SIGINT or SIGTERM: no retry may catch it
 
-`cli.exit_codes` alone turns them into exit codes.
+Only `cli.exit_codes` maps them to exit codes.
 """
 
 from __future__ import annotations
 
 
 class BillingError(Exception):
-    """The root of all that the program raises on purpose. Its text is one line, safe to print and to log."""
+    """Base class of all expected errors. The message is one line, safe to print and to log."""
 
 
 class ConfigError(BillingError):
-    """A setting is missing or wrong. The text names the setting, what is wrong with it and the cure."""
+    """A setting is missing or invalid. The message names the setting, the problem and the solution."""
 
 
 class VendorError(BillingError):
-    """One request did not bring what was asked for."""
+    """A request failed."""
 
 
 class AuthenticationError(VendorError):
-    """The vendor answered 401 or 403."""
+    """HTTP 401 or 403."""
 
 
 class RequestRejected(VendorError):
-    """The vendor answered another 4xx: the question itself is refused."""
+    """Another HTTP 4xx: the vendor refuses this request."""
 
 
 class UnknownRecordError(RequestRejected):
-    """The vendor has no record with the id. The text is the vendor's own."""
+    """The vendor has no record with the id. The message is the vendor's."""
 
 
 class RetryableError(VendorError):
-    """The request failed in a way that may pass.
+    """A transient failure of a request.
 
     Attributes:
-        retry_after: Seconds the vendor asked to wait, if it did.
+        retry_after: Seconds to wait, from the vendor's Retry-After header; None without one.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -61,43 +61,43 @@ class RetryableError(VendorError):
 
 
 class InvalidResponse(RetryableError):
-    """A complete answer came, and it is not one that can be believed."""
+    """A complete response that is malformed, truncated or implausible."""
 
 
 class DateRangeMismatch(InvalidResponse):
-    """A complete answer came, and it is one to another question: it tells of none of the days asked for."""
+    """A complete response that covers none of the requested days."""
 
 
 class SourceUnavailable(BillingError):
-    """Neither source answered, after all retries."""
+    """Both sources failed after all retries."""
 
 
 class DatabaseError(BillingError):
-    """The database could not be reached, or refused a write."""
+    """The database is unreachable or refuses a statement."""
 
 
 class SchemaMismatchError(DatabaseError):
-    """The database's schema is not the one this version works on."""
+    """The database has the schema of another version."""
 
 
 class ForeignDatabaseError(SchemaMismatchError):
-    """Another program's tables, views or revision stand in the database. Nothing of it was changed."""
+    """The database contains another program's tables, views or revision. Nothing was changed."""
 
 
 class DiskFullError(BillingError):
-    """A temporary file could not be written, or not be read back."""
+    """A temporary file could not be written or read back."""
 
 
 class CheckFailedError(BillingError):
-    """What was looked at is not as it should be. The text says what, and the cure."""
+    """A check failed. The message names the problem and the solution."""
 
 
 class ConcurrentRunError(BillingError):
-    """Another run of the same account is under way, or has begun since this one did."""
+    """Another run of the account is in progress, or was started after this one."""
 
 
 class Interrupted(BaseException):
-    """A signal asked the program to stop. A BaseException, because requests and tenacity retry Exceptions.
+    """A signal requested a stop. A BaseException, so that no handler of Exception catches it.
 
     Attributes:
         signal_number: SIGINT or SIGTERM.

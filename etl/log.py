@@ -1,4 +1,4 @@
-"""Logs on stderr, without secrets: what a formatter has put together is cleaned as a whole, tracebacks included."""
+"""Logging to stderr without secrets: the formatted line is redacted as a whole, tracebacks included."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from etl.pii import MASK, redact_phones
 
 LEVELS: Final = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 NOTICE_LOGGER: Final = "etl.notice"
-"""The logger of sentences that are for everybody, however few logs are wanted."""
+"""The logger of notices, which are shown at every verbosity from 0 on."""
 _MIN_SECRET_LENGTH: Final = 4
-"""Characters; hiding a shorter one would make logs unreadable and protect nothing."""
+"""Characters; redacting shorter secrets would make logs unreadable and protect nothing."""
 _PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-"""Of syslog, as systemd's journal reads them at the beginning of a line. Source: sd-daemon(3)."""
+"""Syslog priorities, which systemd's journal reads at the start of a line. Source: sd-daemon(3)."""
 _context: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 
 
 @contextmanager
 def log_context(**fields: object) -> Iterator[None]:
-    """What is logged in the block is about these: `run_id`, `account`, `window`.
+    """Add fields (`run_id`, `account`, `window`) to every log record in the block.
 
-    A thread begins with nothing of it; `contextvars.copy_context` takes it along.
+    A new thread starts without them, unless it runs in `contextvars.copy_context()`.
     """
     before = _context.set({**_context.get(), **{name: str(value) for name, value in fields.items()}})
     try:
@@ -43,33 +43,33 @@ def log_context(**fields: object) -> Iterator[None]:
 
 
 class Redactor:
-    """Hides secrets by their value, in every form a program may print them in, and phone numbers by their form."""
+    """Redacts secrets by value, in every encoding a program may print, and phone numbers by format."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._pattern: re.Pattern[str] | None = None
-        self._forms: set[str] = set()
+        self._encodings: set[str] = set()
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
-        """Hide these from now on."""
+        """Add secrets to redact."""
         for secret in secrets:
             if len(secret) >= _MIN_SECRET_LENGTH:
                 encoded = base64.b64encode(secret.encode()).decode()
-                self._forms |= {secret, quote(secret, safe=""), repr(secret)[1:-1], encoded, encoded.rstrip("=")}
-                self._forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-        if self._forms:
-            longest_first = sorted(self._forms, key=len, reverse=True)
+                self._encodings |= {secret, quote(secret, safe=""), repr(secret)[1:-1], encoded, encoded.rstrip("=")}
+                self._encodings |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+        if self._encodings:
+            longest_first = sorted(self._encodings, key=len, reverse=True)
             self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
     def __call__(self, text: str) -> str:
-        """The text without them."""
+        """Redact a text."""
         if self._pattern is not None:
             text = self._pattern.sub(MASK, text)
         return redact_phones(text)
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Cleans what another formatter made: a filter would see neither a traceback nor another logger's records."""
+    """Redacts the output of another formatter. A filter would miss tracebacks and records of other loggers."""
 
     def __init__(self, inner: logging.Formatter, redact: Callable[[str], str]) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class _RedactingFormatter(logging.Formatter):
 
 
 class _TextFormatter(logging.Formatter):
-    """`WARNING: account: what is the matter`, and before it the time, for those who want to know what happens when."""
+    """Formats `WARNING: account: message`, with the time in front if `timed`."""
 
     def __init__(self, *, timed: bool, levelled: bool) -> None:
         super().__init__()
@@ -90,13 +90,13 @@ class _TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         account = _context.get().get("account")
-        about = f"{account}: " if account and not record.message.startswith(f"{account}: ") else ""
+        prefix = f"{account}: " if account and not record.message.startswith(f"{account}: ") else ""
         level = f"{record.levelname}: " if self._levelled else ""
-        return f"{_timestamp(record) + ' ' if self._timed else ''}{level}{about}{record.message}"
+        return f"{_timestamp(record) + ' ' if self._timed else ''}{level}{prefix}{record.message}"
 
 
 class _JournalFormatter(logging.Formatter):
-    """What another formatter made, each line with its priority in front."""
+    """Prefixes each line of another formatter's output with its priority."""
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _JournalFormatter(logging.Formatter):
 
 
 def _timestamp(record: logging.LogRecord) -> str:
-    """RFC 3339, UTC."""
+    """The time of a record in RFC 3339 format, UTC."""
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -125,31 +125,31 @@ def _json_formatter() -> logging.Formatter:
 
 
 def is_journal(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether systemd's journal is what reads the stream.
+    """Whether the stream is connected to systemd's journal.
 
-    Source: systemd.exec(5): `JOURNAL_STREAM` has its device and inode, also for those whose stderr goes elsewhere.
+    Source: systemd.exec(5): `JOURNAL_STREAM` has the device and inode, also if stderr was redirected.
     """
-    named = environment.get("JOURNAL_STREAM")
-    if not named:
+    expected = environment.get("JOURNAL_STREAM")
+    if not expected:
         return False
     try:
-        found = os.fstat(stream.fileno())
+        status = os.fstat(stream.fileno())
     except (OSError, ValueError):
         return False
-    return named == f"{found.st_dev}:{found.st_ino}"
+    return expected == f"{status.st_dev}:{status.st_ino}"
 
 
 def set_up_logs(
     verbosity: int, log_format: str, redact: Redactor, stream: TextIO | None = None, *, journal: bool = False
 ) -> None:
-    """Send logs to stderr.
+    """Configure logging to stderr.
 
     Args:
-        verbosity: -1 errors, 0 warnings, 1 what happens, and when, 2 everything.
+        verbosity: -1 for errors, 0 for warnings, 1 for progress with timestamps, 2 for debugging.
         log_format: `text` or `json`.
-        redact: Cleans every line.
-        stream: Instead of stderr.
-        journal: Whether systemd's journal reads it: text has priorities then, instead of times.
+        redact: Redacts every line.
+        stream: Replaces stderr.
+        journal: Whether systemd's journal reads the stream: text lines have priorities instead of timestamps.
     """
     in_json = log_format == "json"
     inner = _json_formatter() if in_json else _TextFormatter(timed=verbosity > 0 and not journal, levelled=not journal)
@@ -161,11 +161,11 @@ def set_up_logs(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[max(-1, min(verbosity, 2))])
-    # At DEBUG, and on its own retries at WARNING, urllib3 prints URLs; ours say the same without them.
+    # urllib3 logs URLs at DEBUG, and at WARNING on its own retries; the client logs retries without URLs.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    # A signal may arrive while a connection is closed, and the pool would print a traceback of it.
+    # A signal may arrive while a connection is closed, and the pool would log a traceback.
     logging.getLogger("sqlalchemy").setLevel(logging.NOTSET if verbosity > 1 else logging.CRITICAL)
-    # What Alembic says of its plugins is for those who want to know everything.
+    # Alembic logs its plugins at INFO.
     logging.getLogger("alembic").setLevel(logging.NOTSET if verbosity > 1 else logging.WARNING)
     logging.getLogger(NOTICE_LOGGER).setLevel(logging.INFO if verbosity >= 0 else logging.ERROR)
     logging.captureWarnings(capture=True)
@@ -174,23 +174,23 @@ def set_up_logs(
 
 
 def install_excepthooks(verbosity: int) -> None:
-    """What would print a traceback of its own, past the formatter, becomes a log line: one without it below -vv."""
+    """Log uncaught exceptions as redacted log records, with a traceback only at verbosity 2."""
 
-    def tell(what: str, error: BaseException | None) -> None:
+    def report(source: str, error: BaseException | None) -> None:
         details = error if verbosity > 1 else None
-        logging.getLogger("etl").critical("%s: %s", what, type(error).__name__, exc_info=details)
+        logging.getLogger("etl").critical("%s: %s", source, type(error).__name__, exc_info=details)
 
-    def tell_of_the_program(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
-        tell("a bug", error)
+    def handle_main(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+        report("a bug", error)
 
-    def tell_of_a_thread(arguments: threading.ExceptHookArgs) -> None:
+    def handle_thread(arguments: threading.ExceptHookArgs) -> None:
         if arguments.exc_type is not SystemExit:
-            tell("a bug in a thread", arguments.exc_value)
+            report("a bug in a thread", arguments.exc_value)
 
-    def tell_of_a_finaliser(arguments: sys.UnraisableHookArgs) -> None:
-        # Without the object that was being finalised: its repr may hold anything.
-        tell("a bug in clearing up", arguments.exc_value)
+    def handle_unraisable(arguments: sys.UnraisableHookArgs) -> None:
+        # Without the finalised object: its repr may contain secrets.
+        report("a bug in a finaliser", arguments.exc_value)
 
-    sys.excepthook = tell_of_the_program
-    threading.excepthook = tell_of_a_thread
-    sys.unraisablehook = tell_of_a_finaliser
+    sys.excepthook = handle_main
+    threading.excepthook = handle_thread
+    sys.unraisablehook = handle_unraisable

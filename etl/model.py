@@ -1,4 +1,17 @@
-"""The values that travel through the program. No I/O, no rules: those are in the stages."""
+"""The values passed between packages. No I/O, no rules.
+
+The shapes of a record, from the vendor to the database:
+
+1. `RawRecord`      the fields as the source spells them; made by `extract`, read by `transform`
+2. `Record`         the fields in canonical form; made by `transform`, read by everything after it
+3. `CountedRecord`  a record and its repeats, in columns `CountedRecords`; made by `transform.snapshots`, read by `load`
+4. `StoredRow`      a row of the table; made by `db.records`, read by `load`
+5. `RowInsert`      a record that gets a new row, in columns `InsertBatch`; made by `load.diff`, written by `db.records`
+6. `RowUpdate`      a row and its new content; made by `load.diff`, written by `db.records`
+
+The last three are in `changes`. Records travel in containers: a `Feed` is one answer, `DayRecords` one day of it,
+`WindowData` the days of a window, `DaySnapshot` a day in canonical order with its digest, `DayDiff` a day's writes.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +27,30 @@ import msgspec
 T = TypeVar("T")
 
 MISSING: Final = msgspec.UNSET
-"""The value of a field that the source does not carry at all, as against one that is null."""
+"""The value of a field that the source does not have; null is None."""
 
 ATTRIBUTES: Final = frozenset({"status", "status_info", "price"})
-"""The fields that may change while the record stays the same record; the other three are its key."""
+"""The fields that a correction may change; the other three are the key."""
 
 ALL_FIELDS: Final = ATTRIBUTES | {"created_at", "phone", "code_auth"}
 
 REQUIRED_FIELDS: Final = ("created_at", "phone", "code_auth", "price")
-"""Without its key a record is no record, and without its price no charge: a source that lacks one is none."""
+"""The fields that every source must have: the key, and the price."""
 
 Outcome: TypeAlias = Literal["running", "done", "look", "failed", "stopped", "abandoned"]
-"""How a run ended, as `sync_runs.outcome` has it."""
+"""The values of `sync_runs.outcome`."""
 
 SUCCESSFUL: Final[frozenset[Outcome]] = frozenset({"done", "look"})
-"""The outcomes of runs that stored all they were asked for; they end with 0 and 65."""
+"""The outcomes of runs that stored every requested day; their exit codes are 0 and 65."""
 
 Raw: TypeAlias = Any
-"""A field as the source spelled it: JSON gives text, numbers, booleans and null, CSV gives text."""
+"""A field as the source spells it: text, number, boolean or None from JSON, text from CSV."""
 
 
 class RawRecord(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """One charge as a source spelled it, every field of any type; one that the source lacks is MISSING.
+    """One charge as a source spells it: a field has any type, and is MISSING where the source does not have it.
+
+    Created by the parsers in `extract`, consumed by `transform.reader`.
 
     Source: the vendor's reference, "post_billing_data".
     """
@@ -49,14 +64,22 @@ class RawRecord(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 def raw_record(**fields: Raw) -> RawRecord:
-    """A raw record of the fields that a source has; what it lacks is MISSING."""
+    """Create a raw record; fields that are not given are MISSING."""
     return RawRecord(**{**dict.fromkeys(ALL_FIELDS, MISSING), **fields})
 
 
 class Record(NamedTuple):
-    """One charge in its canonical form: equal charges are equal Records, whatever the source.
+    """One charge in canonical form: equal charges are equal Records, whatever the source.
 
-    `created_at` is the vendor's wall clock as `YYYY-MM-DD HH:MM:SS`; `price` has exactly six decimal places.
+    Created by `transform.reader`, consumed by `transform.snapshots`, `load` and `db.records`.
+
+    Attributes:
+        created_at: `YYYY-MM-DD HH:MM:SS` in the vendor's wall clock.
+        phone: `+7XXXXXXXXXX` for Russian numbers, others trimmed; masked or keyed if so configured.
+        code_auth: The code as text, at least four digits if numeric; empty without a code.
+        status: A 64-bit integer, or None.
+        status_info: Free text; empty without a text.
+        price: Exactly six decimal places, less than 10**12.
     """
 
     created_at: str
@@ -68,15 +91,17 @@ class Record(NamedTuple):
 
 
 record_from_tuple = partial(tuple.__new__, Record)
-"""Makes a Record of its six fields, at the speed of a tuple: some loops run it once a record."""
+"""Create a Record from a tuple of its six fields, as fast as a plain tuple: loops call it for every record."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrivacyFormat:
-    """In which form an account's phones and codes are stored: `plain`, `masked` or `keyed`, `keep` or `drop`.
+    """The format in which an account stores phones and codes.
 
     Attributes:
-        key_id: Of the key that keyed phones are made with; it tells nothing about the key.
+        phones: `plain`, `masked` or `keyed`.
+        key_id: Fingerprint of the key of keyed phones; it does not reveal the key.
+        codes: `keep` or `drop`.
     """
 
     phones: str = "plain"
@@ -85,17 +110,17 @@ class PrivacyFormat:
 
 
 PartialKey: TypeAlias = tuple[str | None, str | None, str | None]
-"""created_at, phone and code_auth in stored form; None where one cannot be read, the empty text where none is given."""
+"""created_at, phone and code_auth as stored; None for an unreadable field, empty text for a missing one."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextLimit:
-    """The longest text that the database takes.
+    """The longest text that the database accepts.
 
     Attributes:
-        size: Bytes of UTF-8, as the driver sends them.
-        setting: What sets the limit, and to how much.
-        doubled: Characters that the driver sends as two.
+        size: Bytes of UTF-8, as sent by the driver.
+        setting: The database setting that sets the limit, with its value.
+        doubled: Characters that the driver escapes with a second character.
     """
 
     size: int
@@ -103,7 +128,7 @@ class TextLimit:
     doubled: str = ""
 
     def surely_allows(self, characters: int) -> bool:
-        """Whether any text of so many characters fits: none takes more than four bytes."""
+        """Whether every text of this length fits: a character has at most four bytes."""
         return characters * 4 <= self.size
 
     def allows(self, text: str) -> bool:
@@ -117,11 +142,14 @@ class TextLimit:
 class RejectedRecord:
     """A record that failed validation and is quarantined.
 
+    Created by `extract` (malformed items) and `transform`, consumed by `load.quarantine` and `db.records`.
+
     Attributes:
         day: None where it cannot be read.
-        payload: JSON text.
-        key: By what can be read of it a stored row is recognised.
-        readable: Nothing of it is unknown; it is only more than the database takes.
+        reason: The invalid field and why; never its value.
+        payload: The record as JSON text.
+        key: The readable part of the key, to recognise a stored row.
+        readable: All fields are valid, but a text is longer than the database accepts.
     """
 
     day: date | None
@@ -133,14 +161,14 @@ class RejectedRecord:
 
 @dataclass(frozen=True, slots=True)
 class DateRange:
-    """Days of the vendor's wall clock, both ends included."""
+    """A range of days in the vendor's wall clock, both ends included."""
 
     first: date
     last: date
 
     def __post_init__(self) -> None:
         if self.last < self.first:
-            msg = f"a window ends before it begins: {self}"
+            msg = f"a date range ends before it starts: {self}"
             raise ValueError(msg)
 
     def __str__(self) -> str:
@@ -153,21 +181,22 @@ class DateRange:
         return self.first <= day <= self.last
 
     def days(self) -> list[date]:
-        """Every day of the window, in order."""
+        """The days of the range, in order."""
         return [self.first + timedelta(n) for n in range(len(self))]
 
 
 @dataclass(slots=True)
 class Feed:
-    """What one answer or file lists, as it spells it.
+    """The content of one response or file, read lazily.
 
-    What is not a row is complete only once the rows are consumed: an answer is never in memory as a whole.
+    Created by the parsers in `extract`, consumed by `transform.reader`. The other attributes are complete only after
+    `rows` is consumed.
 
     Attributes:
-        rows: The raw records; an iterator that may be consumed once.
-        fields: Which of RawRecord's fields the source carries.
-        unknown: The names of what else it carries.
-        malformed: Items that are not even a record.
+        rows: The raw records; an iterable that may be consumed once.
+        fields: The fields of RawRecord that the source has.
+        unknown: Names of its other fields.
+        malformed: Items that are not records.
     """
 
     rows: Iterable[RawRecord]
@@ -178,17 +207,19 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class ReadStats:
-    """What one listing as a whole shows.
+    """Statistics and rejected records of one feed, from which its completeness is judged.
+
+    Created by `transform.reader`, consumed by `extract.completeness` and the sources.
 
     Attributes:
-        listed: How many records it lists, good and bad, of whatever day.
-        kept: How many of them are good and of the days asked for.
-        earliest: The first and
-        latest: the last time it lists; None where no time can be read.
-        ascending: No record is earlier than the one before it.
-        descending: No record is later than the one before it.
-        rejected: What cannot be a record: of the days asked for, or of a day that cannot be read.
-        folds: Which reading of a time that the clock shows twice a record has, 0 or 1, where its offset says so.
+        listed: Number of records, valid and rejected, of all days.
+        kept: Number of valid records of the requested days.
+        earliest: The earliest created_at; None if no time can be read.
+        latest: The latest created_at; None if no time can be read.
+        ascending: Whether the times never decrease.
+        descending: Whether the times never increase.
+        rejected: Rejected records of the requested days or of an unknown day.
+        folds: `datetime.fold` (0 or 1) of records with an offset, where the clock shows their time twice.
     """
 
     listed: int
@@ -201,15 +232,25 @@ class ReadStats:
     folds: Mapping[Record, int] = field(default_factory=dict)
 
 
+FeedReader: TypeAlias = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
+"""Reads a feed to its end and passes the valid records of a date range to the callable, a batch at a time, in the order
+of the feed. The only one that parses is `transform.reader.read_feed`; others wrap it."""
+
+
 RecordColumns: TypeAlias = tuple[
     Sequence[str], Sequence[str], Sequence[str], Sequence[int | None], Sequence[str], Sequence[Decimal]
 ]
-"""The fields of Records, a column each, in the order of Record's own. What is put into a database by the hundred
-thousand goes there a column at a time, and never needs to be one Record after another."""
+"""Records in columnar form, in the order of Record's fields. Bulk inserts take columns, not Record objects."""
 
 
 class CountedRecord(NamedTuple):
-    """A record and how often the vendor lists it."""
+    """A record and how often the vendor lists it.
+
+    Created by `transform.snapshots`, consumed by `load`.
+
+    Attributes:
+        repeats: Number of equal records, from 1.
+    """
 
     record: Record
     repeats: int
@@ -217,39 +258,44 @@ class CountedRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CountedRecords:
-    """Different records in canonical order, and how often the vendor lists each."""
+    """CountedRecords of one time slice in columnar form: distinct records in canonical order.
+
+    Created by `transform.snapshots`, consumed by `load.diff`. All sequences have the same length.
+    """
 
     columns: RecordColumns
     repeats: Sequence[int]
 
     @classmethod
-    def of(cls, records: Iterable[Record], repeats: Sequence[int]) -> CountedRecords:
-        """The listing of some records."""
+    def from_records(cls, records: Iterable[Record], repeats: Sequence[int]) -> CountedRecords:
+        """Transpose distinct records, in canonical order, to columns."""
         return cls(to_columns(records), repeats)
 
     def __len__(self) -> int:
         return len(self.repeats)
 
     def __iter__(self) -> Iterator[CountedRecord]:
-        return map(_listed, zip(map(record_from_tuple, zip(*self.columns, strict=True)), self.repeats, strict=True))
+        return map(
+            _counted_record, zip(map(record_from_tuple, zip(*self.columns, strict=True)), self.repeats, strict=True)
+        )
 
 
-_listed = partial(tuple.__new__, CountedRecord)
+_counted_record = partial(tuple.__new__, CountedRecord)
 
 
 def to_columns(records: Iterable[Record]) -> RecordColumns:
-    """Records a column at a time; of none, six that are empty."""
+    """Transpose records to columns; six empty columns for no records."""
     return tuple(zip(*records, strict=True)) or ((),) * 6  # type: ignore[return-value]  # the fields, in their order
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSlice(Generic[T]):
-    """All of a day from one time on, up to another: as much as is looked at together.
+    """One time slice of a day: the unit that is loaded and compared in memory.
 
     Attributes:
-        since: In the vendor's wall clock, like
-        until: where it ends; that moment is the next slice's.
-        read: Gives what is in it. It may come from disk, each time anew.
+        since: The start, in the vendor's wall clock.
+        until: The end, exclusive.
+        read: Returns the content. It may read it from disk on every call.
     """
 
     since: datetime
@@ -259,13 +305,16 @@ class TimeSlice(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class DayRecords:
-    """The good records of one day, in no order within a slice.
+    """The valid records of one day, in no order within a slice.
+
+    Created by `extract`, consumed by `transform.snapshots`.
 
     Attributes:
-        slices: From the day's beginning to its end, without a hole; nearly every day is a single one.
-        on_disk: Whether reading them takes memory that they do not take by themselves.
+        count: Number of records, repeats included.
+        slices: Contiguous slices that cover the day; nearly every day has a single one.
+        on_disk: Whether `read` of a slice loads it from disk.
         source: `json` or `csv`.
-        missing_fields: Attributes that the source does not carry: the stored values stand.
+        missing_fields: Attributes that the source does not have: the stored values are kept.
     """
 
     count: int
@@ -278,36 +327,38 @@ class DayRecords:
         return self.count
 
     def records(self) -> Iterator[Record]:
-        """Each record, as often as it is listed."""
+        """All records, repeats included."""
         for part in self.slices:
             yield from part.read()
 
 
 def single_slice_day(day: date, records: list[Record]) -> DayRecords:
-    """A day whose records are at hand."""
+    """Create a day of a single slice from records in memory."""
     return DayRecords(len(records), (TimeSlice(*day_bounds(day), lambda: records),))
 
 
 def day_bounds(day: date) -> tuple[datetime, datetime]:
-    """When a day begins, and when the next one does."""
-    begins = datetime.combine(day, time.min)
-    return begins, begins + timedelta(days=1)
+    """The start of a day and the start of the next one."""
+    start = datetime.combine(day, time.min)
+    return start, start + timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class WindowData:
-    """The vendor's answer for a window, normalised: the days that could be shown whole, and what speaks against others.
+    """The vendor's records of one window: the days shown to be complete, and the reasons against the other days.
+
+    Created by `extract.source`, consumed by `load.loader`.
 
     Attributes:
-        days: Days of the window with all of their records; a day without records is there, empty.
-        rejected: What could not be a record, of these days or of a day that cannot be read.
-        requested: The days the answer reaches over: more than the window's.
-        unsure: Days that the question may not have reached in full: they stay open.
-        unconfirmed_days: The other days of the window, each with the reason why no answer for it is taken. What is
-            stored of them stays.
-        largest: Records in the largest answer of the run so far, by source.
-        folds: As in `ReadStats`, of the window's records.
-        refused: Of the doubts, the days about which the vendor refuses every question.
+        window: The days to store.
+        requested: The days that the request covered, padding included.
+        days: Complete days of the window; a day without records is present and empty.
+        rejected: Rejected records of these days or of an unknown day.
+        unsure: Days that the request may not have covered in full: they stay open.
+        unconfirmed_days: The other days of the window, with the reason why no answer is accepted. Their rows are kept.
+        largest: Number of records in the largest response of the run so far, by source.
+        folds: As in `ReadStats`, for the window's records.
+        refused: Unconfirmed days for which the vendor refuses every request.
     """
 
     window: DateRange
@@ -322,20 +373,22 @@ class WindowData:
 
     @property
     def sources(self) -> frozenset[str]:
-        """Where its days come from: `json`, `csv` or both."""
+        """The sources of its days: `json`, `csv` or both."""
         return frozenset(records.source for records in self.days.values())
 
 
 @dataclass(frozen=True, slots=True)
 class DaySnapshot:
-    """A whole day as the vendor last said it.
+    """A complete day as the vendor lists it, in canonical order, with its digest.
+
+    Created by `transform.snapshots`, consumed by `load.loader` and `db.ledger`.
 
     Attributes:
-        slices: Its distinct records in canonical order, each with how often it is listed.
-        digest: Equal for equal days, whatever the source, the order and the slices.
-        records: How many the vendor lists, repeats included.
-        distinct: How many of them are different.
-        spend: The sum of price times repeats.
+        slices: Distinct records in canonical order, counted.
+        digest: 32 hexadecimal digits; equal for equal days, whatever their source, order and slices.
+        records: Number of records, repeats included.
+        distinct: Number of distinct records.
+        spend: Sum of price times repeats.
     """
 
     day: date
@@ -348,13 +401,19 @@ class DaySnapshot:
 
 @dataclass(slots=True)
 class RunCounts:
-    """How the rows and days of a run or a window ended.
+    """Rows and days of a run or a window, counted by outcome.
 
     Attributes:
-        rejected: Digests of bad records: one may come in two answers.
-        suspect_days: Days whose answer was not believed.
-        missing_days: Days that no source could show whole and that stay open, each with the reason.
-        largest: Records in the largest answer so far, by source.
+        days: Compared days.
+        new: Inserted or restored rows.
+        changed: Corrected rows.
+        withdrawn: Rows that the vendor lists no more.
+        unchanged: Current rows without a change.
+        rejected: Payload digests of rejected records: two responses may contain the same record.
+        suspect_days: Days whose answer was implausible.
+        missing_days: Days that no source could show to be complete and that stay open, with the reason.
+        refused_days: Missing days about which the vendor refuses every request.
+        largest: Number of records in the largest response so far, by source.
     """
 
     days: int = 0
@@ -365,10 +424,11 @@ class RunCounts:
     rejected: set[str] = field(default_factory=set)
     suspect_days: list[date] = field(default_factory=list)
     missing_days: dict[date, str] = field(default_factory=dict)
+    refused_days: frozenset[date] = frozenset()
     largest: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, int]:
-        """The numbers that a run's report and its row in the history show."""
+        """The counts that `--json` and the row in `sync_runs` show."""
         return {
             "days": self.days,
             "new": self.new,
@@ -379,7 +439,7 @@ class RunCounts:
         }
 
     def merge(self, other: RunCounts) -> None:
-        """Count what another tally counted."""
+        """Add the counts of another window."""
         self.days += other.days
         self.new += other.new
         self.changed += other.changed
@@ -388,5 +448,6 @@ class RunCounts:
         self.rejected |= other.rejected
         self.suspect_days.extend(other.suspect_days)
         self.missing_days |= other.missing_days
+        self.refused_days |= other.refused_days
         for source, records in other.largest.items():
             self.largest[source] = max(records, self.largest.get(source, 0))

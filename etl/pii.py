@@ -1,4 +1,4 @@
-"""What in a text is about a person: how a phone number is found, told from others, masked and left out. Pure."""
+"""Personal data: phone numbers in texts and payloads, recognised, masked and removed. Pure."""
 
 from __future__ import annotations
 
@@ -11,64 +11,69 @@ from etl.spreadsheet import restore_key
 
 MASK: Final = "***"
 ERASED: Final = "forgotten"
-"""The phone of a row whose person was forgotten."""
+"""The phone of an erased row."""
 ERASED_MENTION: Final = "[forgotten]"
-"""What stands in another person's text where the number stood."""
+"""Replaces an erased number in another person's text."""
 PHONE_PATTERN: Final = re.compile(
     r"(?<![\w.-])(?:\+?\d{10,15}|(?:\+7|8|7)[ (-]{1,2}\d{3}[ )-]{1,2}\d{3}[ -]?\d{2}[ -]?\d{2}"
     r"|\+[1-9](?:[ ()-]{0,2}\d){9,14})(?![\w-]|\.\d)"
 )
-"""Long runs of digits that stand alone, Russian numbers with brackets and dashes, and any with a plus sign: no date or
-amount looks so."""
+"""Isolated runs of 10 to 15 digits, Russian numbers with brackets and dashes, and numbers with a plus sign. No date or
+amount has such a format."""
 _NUMBER: Final = re.compile(
     r"((?:19|20)\d\d-[01]\d-[0-3]\d|[0-3]\d\.[01]\d\.20\d\d)|\d(?:[\s()\[\]./\u2010-\u2015\u2212-]{0,3}\d){6,}"
 )
-"""A date, which stays, or anything that may be a number, however it is spelled and whatever it stands in."""
+"""A date (group 1, to be kept), or seven digits or more with any punctuation between them."""
 _PUNCTUATION: Final = r"[\s()\[\]./\u2010-\u2015\u2212-]{0,3}"
 _AROUND: Final = re.compile(r"^[^\d+]+|\D+$")
 MIN_MENTION_DIGITS: Final = 7
-"""Digits of a number that is looked for within a text: 200 would be found in every "SIP 200 OK"."""
-_KEPT_IN_FRONT, _KEPT_AT_END = 4, 2
-_WHOLE_NUMBER: Final = 11
+"""Digits of a number to search for in texts: 200 would match every "SIP 200 OK"."""
+_VISIBLE_PREFIX, _VISIBLE_SUFFIX = 4, 2
+_FULL_LENGTH: Final = 11
 
 FieldRedactor = Callable[[Any], Any]
+"""Replaces the value of one field."""
+_ERASED_FIELDS: Final[dict[str, FieldRedactor]] = {
+    "phone": lambda _raw: ERASED,
+    "code_auth": lambda _raw: "",
+    "status_info": lambda _raw: "",
+}
 
 
 def redact_phones(text: str) -> str:
-    """The text with stars for all that has the form of a phone number."""
+    """Replace everything in the format of a phone number by stars."""
     return PHONE_PATTERN.sub(MASK, text)
 
 
 def redact_numbers(text: str) -> str:
-    """The text with stars for all that may be a phone number: more than has the form of one, but no date."""
+    """Replace every run of seven digits or more, but no date, by stars: more than `redact_phones` does."""
     return _NUMBER.sub(lambda match: match[1] or MASK, text)
 
 
 def mask_phone(phone: str) -> str:
-    """`+7924*****00` of `+79243555100`: country, DEF code and the last two digits.
+    """Mask a phone: `+79243555100` becomes `+7924*****00` (country, DEF code and the last two digits).
 
-    Of a number with fewer than eleven digits only the last two are shown, of one with fewer than seven none. What is no
-    digit stays.
+    Of fewer than eleven digits only the last two are visible, of fewer than seven none. Other characters are kept.
     """
     count = sum(map(str.isdigit, phone))
-    front = _KEPT_IN_FRONT if count >= _WHOLE_NUMBER else 0
-    end = count - _KEPT_AT_END if count >= MIN_MENTION_DIGITS else count
+    prefix = _VISIBLE_PREFIX if count >= _FULL_LENGTH else 0
+    suffix_start = count - _VISIBLE_SUFFIX if count >= MIN_MENTION_DIGITS else count
     masked = []
     seen = 0
     for character in phone:
         if character.isdigit():
             seen += 1
-            masked.append(character if seen <= front or seen > end else "*")
+            masked.append(character if seen <= prefix or seen > suffix_start else "*")
         else:
             masked.append(character)
     return "".join(masked)
 
 
 class PhoneNumber:
-    """One phone number, recognised in any spelling.
+    """A phone number, recognised in any spelling.
 
     Args:
-        canonical: As `parse_phone` gives it.
+        canonical: The result of `parse_phone`.
     """
 
     def __init__(self, canonical: str) -> None:
@@ -79,52 +84,64 @@ class PhoneNumber:
         self._pattern = re.compile(rf"(?<!\d){prefix}{_PUNCTUATION.join(self.digits)}(?!\d)")
 
     def matches(self, phone: Any) -> bool:
-        """Whether this is the number, and nothing else, also where a spreadsheet touched it."""
+        """Whether a value is this number and nothing else, also after a spreadsheet has changed its format."""
         text = restore_key(str(phone).strip()) or str(phone)
         return self._pattern.fullmatch(_AROUND.sub("", text)) is not None
 
     def occurs_in(self, text: str) -> bool:
-        """Whether the text mentions it; a short number is never looked for within a text."""
+        """Whether the text contains the number; always false for a number shorter than MIN_MENTION_DIGITS."""
         return len(self.digits) >= MIN_MENTION_DIGITS and self._pattern.search(text) is not None
 
     def remove_from(self, text: str) -> str:
-        """The text without it."""
+        """Replace the number in the text."""
         return self._pattern.sub(ERASED_MENTION, text) if self.occurs_in(text) else text
 
 
 def redact_payload(
-    payload: str, fields: Mapping[str, FieldRedactor], hide: Callable[[str], str] = redact_phones
+    payload: str, fields: Mapping[str, FieldRedactor], redact_text: Callable[[str], str] = redact_phones
 ) -> str:
-    """The JSON text of a bad record, fit to be kept without what it says of a person.
+    """Redact the JSON text of a rejected record.
 
     Args:
-        payload: As the vendor sent it.
-        fields: What becomes of the values under these names.
-        hide: What becomes of all other values of an object. Of what is no object nobody knows where the phone and the
-            code stand, so that all its digits are hidden.
+        payload: As sent by the vendor.
+        fields: Redactors of single fields, by name.
+        redact_text: Redacts all other values of an object. In a payload that is not an object the fields are unknown,
+            and all digits are replaced.
     """
     try:
         value = json.loads(payload)
     except (ValueError, RecursionError):
         return json.dumps(MASK)
-    covered = _redact(value, fields, hide if isinstance(value, dict) else _hide_digits)
-    # What came as escapes, because no database could hold it, stays escapes.
-    return json.dumps(covered, sort_keys=True, ensure_ascii=payload.isascii())
+    redacted = _redact(value, fields, redact_text if isinstance(value, dict) else _redact_digits)
+    # Characters that came as escapes, because no database can store them, stay escapes.
+    return json.dumps(redacted, sort_keys=True, ensure_ascii=payload.isascii())
 
 
-def _redact(value: Any, fields: Mapping[str, FieldRedactor], hide: Callable[[str], str]) -> Any:
+def erase_payload(payload: str) -> str:
+    """The JSON text of a rejected record without the person: no phone, no code, no description, no number in a text."""
+    return redact_payload(payload, _ERASED_FIELDS, redact_numbers)
+
+
+def _redact(value: Any, fields: Mapping[str, FieldRedactor], redact_text: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {
-            hide(name): fields[name](part) if name in fields else _redact(part, fields, hide)
-            for name, part in value.items()
+            redact_text(name): _redact_field(item, fields[name])
+            if name in fields
+            else _redact(item, fields, redact_text)
+            for name, item in value.items()
         }
     if isinstance(value, list):
-        return [_redact(part, fields, hide) for part in value]
+        return [_redact(item, fields, redact_text) for item in value]
     if value is None or isinstance(value, bool):
         return value
-    hidden = hide(str(value))
-    return value if hidden == str(value) else hidden
+    redacted = redact_text(str(value))
+    return value if redacted == str(value) else redacted
 
 
-def _hide_digits(text: str) -> str:
+def _redact_field(value: Any, redact: FieldRedactor) -> Any:
+    """Redact one field; the value of a field that is given twice is a list."""
+    return list(map(redact, value)) if isinstance(value, list) else redact(value)
+
+
+def _redact_digits(text: str) -> str:
     return re.sub(r"\d", "*", text)

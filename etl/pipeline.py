@@ -1,122 +1,381 @@
-"""The way of the data, on one screen: the only place where the stages meet."""
+"""The sync pipeline: plan, fetch, transform, diff, load, reconcile, finish.
+
+`SyncRun.execute` runs one account through all of it; `Transfer` moves the days, window by window.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from functools import partial
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+import etl
 from etl import signals
+from etl.config.schema import Settings
+from etl.date_ranges import split_into_windows
+from etl.db.days import purged_days, stored_counts
 from etl.db.engine import read_connection
-from etl.db.ledger import RunHandle, read_progress, verify_fence, write_progress
+from etl.db.errors import describe_error
+from etl.db.lock import advisory_lock
 from etl.db.retry import retry_transaction
+from etl.db.run_store import (
+    RunHandle,
+    SyncState,
+    begin_run,
+    finish_run,
+    read_position,
+    read_progress,
+    set_range,
+    verify_fence,
+    write_progress,
+)
+from etl.db.store import Store
+from etl.errors import BillingError, DatabaseError, Interrupted, SourceUnavailable
+from etl.extract.client import Client
 from etl.extract.source import Source
 from etl.extract.worker import Fetched, fetch_in_worker
-from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise, write_window
+from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise_window, write_window
 from etl.log import log_context
-from etl.model import DateRange, DaySnapshot, RunCounts, WindowData
+from etl.model import DateRange, DaySnapshot, Outcome, RunCounts, WindowData
+from etl.services.balance import BalanceMonitor
+from etl.services.context import (
+    SCHEMA_LOCK_TIMEOUT,
+    AccountHistory,
+    account_binding,
+    build_load_policy,
+    build_spend_ledger,
+    load_account_state,
+    open_source,
+)
+from etl.services.history import prune_history
+from etl.services.plan import (
+    begins_where_served,
+    describe_plan,
+    describe_purged,
+    first_served_day,
+    plan_request,
+    plan_resync,
+    require_active,
+    require_suspect,
+    without_purged,
+)
+from etl.services.run import ProgressListener, RunRequest, RunResult
 from etl.transform.snapshots import snapshot_day, snapshot_days
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class PipelineContext:
-    """What one run works with.
+@dataclass(slots=True)
+class SyncRun:
+    """One run of one account: the request, the parts it works with, and what each phase leaves to the next.
 
     Attributes:
-        run: None in a dry run: then everything is compared and nothing written.
-        concurrency: How many windows are under way at once: one is loaded, the others are fetched.
-        clock: The present moment, aware.
-        progress: Called after each window.
+        result: Filled phase by phase.
+        client: The vendor's API.
+        quick_client: The same with one attempt of a few seconds, for the balance.
+        clock: The present time, aware.
+        exit_code_of: The exit code of a result, for `sync_runs`.
+        redact: Removes secrets from a text.
+        account_id: None before the account's first run.
+        handle: The run's row in `sync_runs`; None in a dry run, which writes nothing.
+    """
+
+    settings: Settings
+    request: RunRequest
+    result: RunResult
+    store: Store
+    client: Client
+    quick_client: Client
+    listener: ProgressListener
+    clock: Callable[[], datetime]
+    exit_code_of: Callable[[RunResult], int]
+    redact: Callable[[str], str]
+    today: date = field(init=False)
+    account_id: int | None = field(init=False)
+    state: SyncState = field(init=False)
+    history: AccountHistory = field(init=False)
+    policy: LoadPolicy = field(init=False)
+    monitor: BalanceMonitor = field(init=False)
+    handle: RunHandle | None = field(init=False, default=None)
+
+    def execute(self) -> None:
+        """Run all phases in order. An error after `begin` is recorded in the result and in `sync_runs`."""
+        self.prepare()
+        if self.result.retired_at:
+            return
+        self.plan()
+        try:
+            self.begin()
+            self.transfer()
+            self.reconcile()
+        except BillingError as error:
+            self.result.error = error
+        except SQLAlchemyError as error:
+            self.result.error = DatabaseError(describe_error(error))
+        except Interrupted as interrupt:
+            self.finish_interrupted(128 + interrupt.signal_number)
+            raise
+        self.finish()
+
+    def prepare(self) -> None:
+        """Load the account's position and history."""
+        self.today = self.clock().astimezone(self.settings.timezone).date()
+        self.account_id, self.state, self.history = self.store.read(partial(load_account_state, settings=self.settings))
+        self.result.watermark = self.state.watermark
+        require_active(self.settings.account, self.request, self.state)
+        self.result.retired_at = self.state.retired_at
+
+    def plan(self) -> None:
+        """Choose the windows to fetch, and report what is unusual about them."""
+        settings, request, state = self.settings, self.request, self.state
+        if notice := self.history.remarks.notice:
+            self.listener.message(f"{settings.account}: {notice}")
+        if warning := self.history.remarks.warning:
+            log.warning("%s", warning)
+        windows, self.result.also_fetched = plan_request(settings, request, state, self.today, self.history.complete)
+        windows = self.result.windows = self._without_purged(windows)
+        require_suspect(settings.account, request, state)
+        for message in describe_plan(settings, request, state, self.today, windows):
+            self.listener.message(message)
+        self.policy = build_load_policy(
+            settings,
+            self.today,
+            full_compare=request.command == "backfill",
+            accepted_days=request.accepted_days,
+            begins_where_served=begins_where_served(settings, request, state),
+        )
+        is_wanted = request.command != "accept" and not request.dry_run
+        self.monitor = BalanceMonitor(self.quick_client, self.clock, is_wanted=is_wanted)
+        self.listener.total(len(windows))
+
+    def begin(self) -> None:
+        """Write the run's row, and with it the fence that ends every older run."""
+        if self.request.dry_run:
+            return
+
+        def start() -> RunHandle:
+            with self.store.engine.begin() as connection:
+                return begin_run(
+                    connection,
+                    label=self.settings.account,
+                    command=self.request.command,
+                    version=etl.__version__,
+                    windows=self.result.windows,
+                    now=self.clock(),
+                    binding=account_binding(self.settings),
+                )
+
+        # Two first runs of one token under two labels do not see each other's account: one waits for the other.
+        is_first = self.account_id is None
+        alone = advisory_lock(self.store.engine, "schema", wait=SCHEMA_LOCK_TIMEOUT) if is_first else nullcontext()
+        with signals.deferred(), alone:
+            # Two first runs of one label insert the same account without a lock between them: one finds it on retry.
+            self.handle = retry_transaction(start, also=(IntegrityError,))
+        self.account_id = self.handle.account_id
+
+    def transfer(self) -> None:
+        """Fetch, transform, diff and load one window after another."""
+        if not self.result.windows:
+            return
+        self.monitor.read("before")
+        last = self.result.windows[-1].last
+        source = open_source(self.settings, self.client, today=self.today, last=last, history=self.history)
+        if self.request.deep:
+            self._extend_to_stored_days(source)
+        transfer = Transfer(
+            source, self.store, self.account_id, self.handle, self.policy, self.settings.concurrency, self.clock,
+            self.result.tally, self.result.sources,
+        )  # fmt: skip
+        with closing(transfer.run(self.result.windows)) as transferred:
+            for window, counts in transferred:
+                self.result.add(window, counts)
+                self.listener.advance(window, counts)
+        if self.policy.begins_where_served:
+            self._begin_where_served()
+
+    def reconcile(self) -> None:
+        """Compare the balance with the spend on record, unless a day is missing."""
+        if missing := self.result.tally.missing_days:
+            days = ", ".join(map(str, split_into_windows(None, missing, size=len(missing))))
+            reason = next(iter(missing.values()))
+            raise SourceUnavailable(f"no source could show these days whole, and they stay open: {days} ({reason})")
+        if self.handle is not None and self.result.windows:
+            ledger = build_spend_ledger(
+                self.store.engine, self.settings, self.handle.account_id, self.quick_client, self.today,
+                self.state.watermark,
+            )  # fmt: skip
+            self.monitor.record(ledger, self.result.windows, self.handle.id)
+
+    def finish(self) -> None:
+        """Complete the result and the run's row, and prune the history."""
+        result = self.result
+        waits_for = (*result.tally.suspect_days, *result.tally.missing_days)
+        result.balance = self.monitor.summary(self.settings.low_balance, waits_for)
+        # The vendor's message may repeat the URL, and with it the token, which no table may hold.
+        error = self.redact(str(result.error)) if result.error else None
+        exit_code = self.exit_code_of(result)
+
+        def end() -> None:
+            self._write_end(result.outcome, exit_code, error)
+            with read_connection(self.store.engine) as connection:
+                result.watermark = read_position(connection, self.account_id).watermark
+
+        try:
+            with signals.deferred():
+                if isinstance(result.error, DatabaseError):
+                    end()  # the transaction that failed was retried for long enough
+                else:
+                    retry_transaction(end)
+        except SQLAlchemyError as failure:
+            if result.error is None:
+                result.error = _not_recorded(failure)
+            elif not isinstance(result.error, DatabaseError):
+                log.error("%s", _not_recorded(failure))
+            return
+        if self.handle is not None:
+            prune_history(self.store.engine, self.handle.account_id, self.settings, self.clock())
+
+    def finish_interrupted(self, exit_code: int) -> None:
+        """Record that a signal ended the run."""
+        try:
+            self._write_end("stopped", exit_code, None)
+        except SQLAlchemyError as failure:
+            log.error("%s", _not_recorded(failure))
+
+    def _write_end(self, outcome: Outcome, exit_code: int, error: str | None) -> None:
+        if self.handle is not None:
+            with self.store.engine.begin() as connection:
+                finish_run(connection, self.handle, outcome=outcome, exit_code=exit_code, error=error, now=self.clock())
+
+    def _without_purged(self, windows: list[DateRange]) -> list[DateRange]:
+        if self.account_id is None or not windows:
+            return windows
+        span = DateRange(windows[0].first, windows[-1].last)
+        purged = self.store.read(partial(purged_days, account_id=self.account_id, window=span))
+        purged = purged & {day for window in windows for day in window.days()}
+        remaining = without_purged(windows, purged, self.request)
+        if purged:
+            self.listener.message(f"{describe_purged(purged)}; they are left out")
+        return remaining
+
+    def _begin_where_served(self) -> None:
+        counts, windows = self.result.tally, self.result.windows
+        begins = first_served_day(windows, self.state.first_day or windows[0].first, counts.refused_days)
+        if begins is not None:
+            counts.missing_days = {day: reason for day, reason in counts.missing_days.items() if day >= begins}
+            self.listener.message(
+                f"{self.settings.account}: the vendor serves no day before {begins}: the history begins there"
+            )
+
+    def _extend_to_stored_days(self, source: Source) -> None:
+        stored = self.store.read(partial(stored_counts, account_id=self.account_id))
+        nightly, size = self.result.windows, self.settings.window_days
+        plan = plan_resync(stored, nightly, source.has_data_for, size=size)
+        self.result.windows = plan.windows
+        self.listener.total(len(plan.windows))
+        if skipped := plan.skipped_days:
+            self.listener.message(
+                f"{self.settings.account}: {len(skipped)} stored days up to {skipped[-1]} are left as they are: "
+                "the vendor does not serve them any more, or not whole"
+            )
+        if self.handle is not None:
+            self.store.write(partial(set_range, run=self.handle, windows=plan.windows))
+
+
+@dataclass(slots=True)
+class Transfer:
+    """Moves windows of days from the vendor into the database.
+
+    Attributes:
+        handle: None in a dry run, which compares and writes nothing.
+        concurrency: Windows in progress at once: one is loaded, the others are fetched.
+        clock: The present time, aware.
+        counts: Totals of the completed windows.
+        sources: Names of the sources used so far.
     """
 
     source: Source
-    engine: Engine
+    store: Store
     account_id: int | None
-    run: RunHandle | None
-    rules: LoadPolicy
+    handle: RunHandle | None
+    policy: LoadPolicy
     concurrency: int
     clock: Callable[[], datetime]
-    progress: Callable[[DateRange, RunCounts], None]
+    counts: RunCounts = field(default_factory=RunCounts)
+    sources: set[str] = field(default_factory=set)
 
+    def run(self, windows: Sequence[DateRange]) -> Generator[tuple[DateRange, RunCounts]]:
+        """Transfer one window after another; each is yielded once it is committed, with its counts.
 
-def transfer_windows(job: PipelineContext, windows: Sequence[DateRange], total: RunCounts, sources: set[str]) -> None:
-    """Fetch, transform and load window by window. What is complete stays, whatever happens to the next.
+        Raises:
+            SourceUnavailable: The vendor did not answer for a window. Those before it are kept, here and below.
+            AuthenticationError: The vendor refused the token.
+            ConcurrentRunError: A newer run has begun.
+            SQLAlchemyError: The database failed.
+            BillingError: No space for temporary files, or the process that fetches was killed.
+        """
+        previous_request: DateRange | None = None
+        fetch = partial(_fetch_window, self.source)
+        with closing(fetch_in_worker(fetch, windows, ahead=self.concurrency - 1)) as fetched:
+            for data, snapshots in fetched:
+                window, used = data.window, data.sources
+                with log_context(window=window):
+                    counts = self._load_window(data, snapshots, previous_request)
+                    log.info(
+                        "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
+                        window, counts.new, counts.changed, counts.withdrawn, counts.unchanged,
+                        " and ".join(sorted(used)) or "no source",
+                    )  # fmt: skip
+                self.counts.merge(counts)
+                self.sources |= used
+                previous_request = data.requested if data.days else previous_request
+                del data, snapshots  # what is loaded does not stay in memory until the next window is fetched
+                yield window, counts
 
-    Args:
-        job: What to work with.
-        windows: In ascending order.
-        total: Counts, also where an error ends the run early.
-        sources: Gets the names of the sources used.
+    def _load_window(
+        self, data: WindowData, snapshots: Iterable[DaySnapshot], previous_request: DateRange | None
+    ) -> RunCounts:
+        """Diff and write one window in one transaction, which is retried whole."""
+        handle, committed = self.handle, list[tuple[list[DayOutcome], int]]()
+        compare = partial(
+            compare_window, account_id=self.account_id, data=data, snapshots=snapshots, policy=self.policy,
+            build_snapshot=snapshot_day,
+        )  # fmt: skip
+        if handle is None:
+            with signals.deferred():
+                outcomes = self.store.read(lambda connection: [day.outcome() for day in compare(connection)])
+            return summarise_window(outcomes, data, self.policy)
 
-    Raises:
-        SourceUnavailable: The vendor did not answer for a window.
-        AuthenticationError: The vendor refused the token.
-        ConcurrentRunError: A newer run has begun.
-        SQLAlchemyError: The database failed; nothing of that window is stored.
-        BillingError: There is no room for temporary files, or the process that fetches was ended from outside.
-    """
-    asked_before: DateRange | None = None
-    ahead = job.concurrency - 1
-    with closing(fetch_in_worker(partial(_fetch_window, job.source), windows, ahead=ahead)) as fetched:
-        for batch, snapshots in fetched:
-            used = batch.sources
-            with log_context(window=batch.window):
-                tally = _load_window(job, batch, snapshots, asked_before, total, sources | used)
-                total.merge(tally)
-                sources |= used
-                asked_before = batch.requested if batch.days else asked_before
-                log.info(
-                    "%s: %d new, %d changed, %d withdrawn, %d unchanged, from %s",
-                    batch.window, tally.new, tally.changed, tally.withdrawn, tally.unchanged,
-                    " and ".join(sorted(used)) or "no source",
-                )  # fmt: skip
-            job.progress(batch.window, tally)
-            del batch, snapshots  # what was loaded does not wait in memory for the next window
+        def diff_and_write(connection: Connection) -> list[DayOutcome]:
+            verify_fence(connection, handle)
+            for outcomes, days in committed:
+                if read_progress(connection, handle) == days:
+                    return outcomes  # the attempt before was committed; only the server's reply was lost
+            outcomes = write_window(
+                connection, handle, data, compare(connection), self.policy, asked_before=previous_request,
+                now=self.clock(),
+            )  # fmt: skip
+            counts = RunCounts()
+            counts.merge(self.counts)
+            counts.merge(summarise_window(outcomes, data, self.policy))
+            write_progress(connection, handle, counts, self.sources | data.sources)
+            committed[:] = [(outcomes, counts.days)]
+            return outcomes
+
+        return summarise_window(self.store.write(diff_and_write), data, self.policy)
 
 
 def _fetch_window(source: Source, window: DateRange) -> Fetched:
     with log_context(window=window):
-        batch = source.fetch(window)
-    return batch, snapshot_days(batch.days)
+        data = source.fetch(window)
+    return data, snapshot_days(data.days)
 
 
-def _load_window(
-    job: PipelineContext,
-    batch: WindowData,
-    snapshots: Iterable[DaySnapshot],
-    asked_before: DateRange | None,
-    total: RunCounts,
-    sources: set[str],
-) -> RunCounts:
-    """One window, one transaction; a deadlock or a lost connection is answered by doing all of it again."""
-    written: list[DayOutcome] = []
-    days_written = 0
-
-    def compare_and_store() -> list[DayOutcome]:
-        nonlocal written, days_written
-        run = job.run
-        if run is None:
-            with signals.deferred(), read_connection(job.engine) as connection, connection.begin():
-                days = compare_window(connection, job.account_id, batch, snapshots, job.rules, snapshot_day)
-                return [day.outcome() for day in days]
-        with signals.deferred(), job.engine.begin() as connection:
-            verify_fence(connection, run)
-            if written and read_progress(connection, run) == days_written:
-                return written  # it was committed, only the server's word of it was lost
-            days = compare_window(connection, run.account_id, batch, snapshots, job.rules, snapshot_day)
-            outcomes = write_window(connection, run, batch, days, job.rules, asked_before=asked_before, now=job.clock())
-            so_far = RunCounts()
-            so_far.merge(total)
-            so_far.merge(summarise(outcomes, batch, job.rules))
-            write_progress(connection, run, so_far, sources)
-            written, days_written = outcomes, so_far.days
-        return outcomes
-
-    return summarise(retry_transaction(compare_and_store), batch, job.rules)
+def _not_recorded(error: SQLAlchemyError) -> DatabaseError:
+    return DatabaseError(f"what was fetched is stored, but not how the run ended: {describe_error(error)}")

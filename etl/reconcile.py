@@ -1,45 +1,91 @@
-"""The balance proof: what the balance did between two snapshots, held against what is on record.
+"""Balance reconciliation: the change of the balance between two snapshots, compared with the recorded spend. Pure.
 
-`reconcile` computes the view `balance_proof` for one account, and what the view does not show: which snapshots a run
-took at its two ends. From that follows how sure a finding is.
+`reconcile` computes the view `balance_proof` for one account. It also uses what the view does not show: which snapshots
+belong to the same run. This determines whether a classification is certain.
 
-Both snapshots of a run carry the spend on record at its end. So the one before it has all charges made up to then on
-record, and perhaps some that were made while the run fetched; the one after it lacks those made after their day had
-been fetched. What the balance lost during the run bounds both. A charge is unexplained only where records would have
-to be missing however these fell; a credit only where it is more than they come to.
+Both snapshots of a run have the recorded spend at its end. The spend of the first one includes all charges up to that
+time, and possibly charges made while the run fetched; the spend of the second one lacks charges made after their day
+was fetched. The decrease of the balance during the run is an upper bound of both. A charge is unexplained only if
+records are missing under every distribution of these charges, a credit only if it exceeds them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Final
 
-from sqlalchemy import Connection
-
-from etl.db.balance import BalanceSnapshot, TopUp, read_snapshots, read_top_ups, read_unproven_days
-from etl.db.views import WAITS
-
 REPORTED_HISTORY: Final = timedelta(days=30)
-"""How long something unexplained is spoken of. The view has all of it."""
+"""The history in which unexplained amounts are reported. The view has the whole history."""
+WAITS: Final = "waits for days"
+"""The classification of a period with unproven days at its end: suspect days, or past days not shown to be complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restated:
+    """Cumulative changes of the spend of closed days.
+
+    Attributes:
+        up: Sum of the increases, at least zero.
+        down: Sum of the decreases, at most zero.
+        journal_id: `restatements.id` of the last entry included.
+    """
+
+    up: Decimal = Decimal(0)
+    down: Decimal = Decimal(0)
+    journal_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceSnapshot:
+    """The balance at a point in time, with the recorded spend to compare it with.
+
+    Attributes:
+        recorded_spend: Recorded charges since the day of the first snapshot, plus later changes of older days.
+        run_id: The run that took the snapshot; None for the command `balance`.
+        moment: `before` or `after` the run.
+        restated: Cumulative changes of closed days; None in snapshots of versions that did not record them.
+        unproven_days: Number of days whose recorded spend may differ from the vendor's: suspect days, and past days not
+            shown to be complete.
+    """
+
+    taken_at: datetime
+    balance: Decimal
+    recorded_spend: Decimal
+    run_id: int | None = None
+    moment: str | None = None
+    restated: Restated | None = None
+    unproven_days: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TopUp:
+    """A payment to the account, as entered by a person; `id` is None until it is stored."""
+
+    at: datetime
+    amount: Decimal
+    id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationPeriod:
-    """Two consecutive snapshots, as a row of `balance_proof`.
+    """The period between two consecutive snapshots, as a row of `balance_proof`.
 
     Attributes:
-        charged: The growth of the spend on record.
-        carried: What the pairs before it left open while days were unproven.
-        restated: The part of `charged` that restated days make, and that the balance did not follow.
+        opening: The balance at the start.
+        charged: Increase of the recorded spend.
+        top_ups: Sum of the payments.
+        closing: The balance at the end.
         unexplained: `closing - (opening + top_ups - charged) + carried - restated`.
-        waits: At its end days were unproven: nothing is known until none are. Then `carried`, `restated` and
-            `unexplained` are zero.
-        same_run: Whether they are the two ends of one run.
-        in_flight: What of a credit charges may be that were made while the runs at both ends fetched.
+        same_run: Whether both snapshots belong to the same run.
+        in_flight: Upper bound of the charges made while the runs at both ends fetched; they look like a credit.
+        carried: Difference carried over from earlier periods with unproven days.
+        restated: Part of `charged` that comes from restated days and did not change the balance.
+        waits: Whether there are unproven days at the end: nothing can be concluded until they are resolved. `carried`,
+            `restated` and `unexplained` are zero.
     """
 
     opened_at: datetime
@@ -57,7 +103,7 @@ class ReconciliationPeriod:
 
     @property
     def finding(self) -> str:
-        """In the words of the view."""
+        """The classification, as in the view's column `finding`."""
         if self.waits:
             return WAITS
         if not self.unexplained:
@@ -66,32 +112,33 @@ class ReconciliationPeriod:
 
     @property
     def is_certain(self) -> bool:
-        """Whether charges under way cannot be what is unexplained."""
+        """Whether charges in flight cannot explain the amount."""
         if self.unexplained > 0:
             return self.unexplained > self.in_flight
         return self.unexplained < 0 and not self.same_run
 
     @property
     def explained_by_late_records(self) -> bool:
-        """Whether it is a credit that charges on record make by themselves, without a rise of the balance."""
+        """Whether it is a credit that comes from newly recorded charges, without an increase of the balance."""
         return 0 < self.unexplained <= self.charged
 
     @property
     def remainder(self) -> Decimal:
-        """What a later pair may settle."""
+        """The amount that a later period may offset."""
         return self.unexplained + self.restated
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceSummary:
-    """What is to be said of an account's balance.
+    """The state of an account's balance, for people.
 
     Attributes:
-        balance: The newest one known, as the vendor said it.
-        limit: BILLING_LOW_BALANCE.
-        unexplained: Pairs that records and top-ups do not explain, the oldest first.
-        restated: Pairs with restated days that the balance did not follow, the oldest first.
-        waits_for: Days that are suspect, or that no source could show whole. Nothing is unexplained while there is one.
+        balance: The newest known balance.
+        taken_at: When the vendor reported it.
+        limit: The setting BILLING_LOW_BALANCE.
+        unexplained: Periods that records and top-ups do not explain, oldest first.
+        restated: Periods with restated days that did not change the balance, oldest first.
+        waits_for: Unproven days. While there are any, no period is unexplained.
     """
 
     balance: Decimal
@@ -103,146 +150,137 @@ class BalanceSummary:
 
     @property
     def is_low(self) -> bool:
-        """Whether somebody should pay in."""
+        """Whether the balance is below the limit."""
         return self.limit is not None and self.balance < self.limit
 
     @property
     def needs_attention(self) -> bool:
-        """Whether a person should look: money is short, or went where no record tells."""
-        return self.is_low or any(pair.unexplained < 0 for pair in self.unexplained)
+        """Whether the balance is low, or decreased without a record."""
+        return self.is_low or any(period.unexplained < 0 for period in self.unexplained)
 
 
 def reconcile(snapshots: Sequence[BalanceSnapshot], top_ups: Sequence[TopUp]) -> list[ReconciliationPeriod]:
-    """The pairs of consecutive snapshots of one account, given in the order in which they were taken.
+    """Return the periods between consecutive snapshots of one account.
 
-    While a day is suspect, or not whole, the spend on record is not the vendor's, so that the snapshots of that time
-    prove nothing. The first snapshot after it is compared with the last one before it.
+    A snapshot with unproven days proves nothing, because its recorded spend may differ from the vendor's. The next
+    snapshot without unproven days is compared with the last one before it.
+
+    Args:
+        snapshots: In ascending order.
+        top_ups: The account's payments, in any order.
     """
-    before = {one.run_id: one.balance for one in snapshots if one.moment == "before"}
-    lost = {
-        one.run_id: max(before[one.run_id] - one.balance, Decimal(0))
-        for one in snapshots
-        if one.moment == "after" and one.run_id in before
+    before = {snapshot.run_id: snapshot.balance for snapshot in snapshots if snapshot.moment == "before"}
+    decreases = {
+        snapshot.run_id: max(before[snapshot.run_id] - snapshot.balance, Decimal(0))
+        for snapshot in snapshots
+        if snapshot.moment == "after" and snapshot.run_id in before
     }
 
     def paid_in(opening: BalanceSnapshot, closing: BalanceSnapshot) -> Decimal:
-        return sum((one.amount for one in top_ups if opening.taken_at < one.at <= closing.taken_at), Decimal(0))
+        return sum(
+            (top_up.amount for top_up in top_ups if opening.taken_at < top_up.at <= closing.taken_at), Decimal(0)
+        )
 
     def difference(opening: BalanceSnapshot, closing: BalanceSnapshot) -> Decimal:
         charged = closing.recorded_spend - opening.recorded_spend
         return closing.balance - (opening.balance + paid_in(opening, closing) - charged)
 
-    pairs = []
-    settled = next((one for one in snapshots[:1] if not one.unproven_days), None)
+    periods = []
+    settled = next((snapshot for snapshot in snapshots[:1] if not snapshot.unproven_days), None)
     for opening, closing in pairwise(snapshots):
         amounts = (
             opening.taken_at, closing.taken_at, opening.balance, closing.recorded_spend - opening.recorded_spend,
             paid_in(opening, closing), closing.balance,
         )  # fmt: skip
-        of_one_run = opening.run_id is not None and opening.run_id == closing.run_id
+        same_run = opening.run_id is not None and opening.run_id == closing.run_id
         if closing.unproven_days or settled is None:
-            pairs.append(ReconciliationPeriod(*amounts, unexplained=Decimal(0), same_run=of_one_run, waits=True))
+            periods.append(ReconciliationPeriod(*amounts, unexplained=Decimal(0), same_run=same_run, waits=True))
         else:
-            found = difference(settled, closing)
-            restated = _not_followed(found, settled, closing)
-            pairs.append(
+            amount = difference(settled, closing)
+            restated = _restated_part(amount, settled, closing)
+            periods.append(
                 ReconciliationPeriod(
                     *amounts,
-                    unexplained=found - restated,
-                    same_run=of_one_run,
-                    in_flight=Decimal(0) if of_one_run else sum(
-                        (lost.get(one.run_id, Decimal(0)) for one in (settled, closing)), Decimal(0)
+                    unexplained=amount - restated,
+                    same_run=same_run,
+                    in_flight=Decimal(0) if same_run else sum(
+                        (decreases.get(snapshot.run_id, Decimal(0)) for snapshot in (settled, closing)), Decimal(0)
                     ),
-                    carried=found - difference(opening, closing),
+                    carried=amount - difference(opening, closing),
                     restated=restated,
                 )
             )  # fmt: skip
         settled = settled if closing.unproven_days else closing
-    return pairs
+    return periods
 
 
-def _not_followed(found: Decimal, opening: BalanceSnapshot, closing: BalanceSnapshot) -> Decimal:
+def _restated_part(amount: Decimal, opening: BalanceSnapshot, closing: BalanceSnapshot) -> Decimal:
     """The part of a difference that restated days explain.
 
-    The balance followed them or it did not, whichever the difference is nearer to. A credit of twice that and more is a
-    top-up, and its whole amount is what was paid in.
+    Restated days change the balance or they do not, whichever is nearer to the difference. A credit of at least twice
+    their sum is a top-up with the whole amount.
     """
     if opening.restated is None or closing.restated is None:
         return Decimal(0)
-    rose, fell = closing.restated.up - opening.restated.up, closing.restated.down - opening.restated.down
-    if rose < 2 * found and found < 2 * rose:
-        return min(found, rose)
-    return max(found, fell) if 2 * found < fell < 0 else Decimal(0)
+    increase = closing.restated.up - opening.restated.up
+    decrease = closing.restated.down - opening.restated.down
+    if increase < 2 * amount and amount < 2 * increase:
+        return min(amount, increase)
+    return max(amount, decrease) if 2 * amount < decrease < 0 else Decimal(0)
 
 
-def latest_open_period(pairs: Iterable[ReconciliationPeriod]) -> list[ReconciliationPeriod]:
-    """The pairs that a person should know of, in their order.
+def open_periods(periods: Iterable[ReconciliationPeriod]) -> list[ReconciliationPeriod]:
+    """The certain and the restated periods that need an explanation, in their order.
 
-    Without two that settle each other: of which one changed the records, and the other the balance by the same amount.
-    A charge that came on record later is one, money for withdrawn records that came earlier or later another.
+    Two periods that offset each other are left out: one changed the records, the other the balance by the same amount.
+    Examples are a charge recorded in a later period, and a refund of withdrawn records in another period.
     """
-    found: list[ReconciliationPeriod] = []
-    for pair in pairs:
-        if not (pair.is_certain or pair.restated):
+    unresolved: list[ReconciliationPeriod] = []
+    for period in periods:
+        if not (period.is_certain or period.restated):
             continue
-        earlier = next((one for one in found if one.remainder == -pair.remainder), None)
-        if earlier and (pair.explained_by_late_records or pair.restated or earlier.restated):
-            found.remove(earlier)
+        earlier = next((other for other in unresolved if other.remainder == -period.remainder), None)
+        if earlier and (period.explained_by_late_records or period.restated or earlier.restated):
+            unresolved.remove(earlier)
         else:
-            found.append(pair)
-    return found
+            unresolved.append(period)
+    return unresolved
 
 
-def unexplained_periods(pairs: Iterable[ReconciliationPeriod]) -> list[ReconciliationPeriod]:
-    """Those of `latest_open_period` that neither records nor top-ups explain."""
-    return [pair for pair in latest_open_period(pairs) if pair.is_certain]
+def unexplained_periods(periods: Iterable[ReconciliationPeriod]) -> list[ReconciliationPeriod]:
+    """The open periods that neither records nor top-ups explain."""
+    return [period for period in open_periods(periods) if period.is_certain]
 
 
-def restated_periods(pairs: Iterable[ReconciliationPeriod]) -> list[ReconciliationPeriod]:
-    """Those of `latest_open_period` with restated days that the balance did not follow."""
-    return [pair for pair in latest_open_period(pairs) if pair.restated]
+def restated_periods(periods: Iterable[ReconciliationPeriod]) -> list[ReconciliationPeriod]:
+    """The open periods with restated days that did not change the balance."""
+    return [period for period in open_periods(periods) if period.restated]
 
 
-def load_periods(connection: Connection, account_id: int, now: datetime) -> list[ReconciliationPeriod]:
-    """The account's pairs of the last REPORTED_HISTORY."""
-    snapshots = read_snapshots(connection, account_id, since=now - REPORTED_HISTORY)
-    return reconcile(snapshots, read_top_ups(connection, account_id, snapshots))
-
-
-def summarise(
+def summarise_balance(
     taken_at: datetime,
     balance: Decimal,
     limit: Decimal | None,
-    pairs: Sequence[ReconciliationPeriod],
+    periods: Sequence[ReconciliationPeriod],
     waits_for: Iterable[date] = (),
 ) -> BalanceSummary:
-    """What there is to be said of a balance and some pairs. While the proof waits for a day, nothing is unexplained."""
+    """Create the summary of a balance. While there are unproven days, no period is unexplained."""
     if days := tuple(sorted(set(waits_for))):
         return BalanceSummary(balance, taken_at, limit, waits_for=days)
-    return BalanceSummary(balance, taken_at, limit, tuple(unexplained_periods(pairs)), tuple(restated_periods(pairs)))
-
-
-def load_summary(
-    connection: Connection, account_id: int, now: datetime, limit: Decimal | None, zone: tzinfo | None
-) -> BalanceSummary | None:
-    """The newest balance, and what of the last REPORTED_HISTORY is unexplained; None before the first snapshot."""
-    newest = read_snapshots(connection, account_id, last=1)
-    if not newest:
-        return None
-    pairs = load_periods(connection, account_id, now)
-    waits_for = read_unproven_days(connection, account_id, zone)
-    return summarise(newest[-1].taken_at, newest[-1].balance, limit, pairs, waits_for)
+    return BalanceSummary(
+        balance, taken_at, limit, tuple(unexplained_periods(periods)), tuple(restated_periods(periods))
+    )
 
 
 def find_matching_credit(
-    pairs: Sequence[ReconciliationPeriod], amount: Decimal, begins: datetime, ends: datetime
+    periods: Sequence[ReconciliationPeriod], amount: Decimal, start: datetime, end: datetime
 ) -> ReconciliationPeriod | None:
-    """The newest pair in which a top-up of that amount, paid in between two moments, would explain something."""
+    """The newest period in which a top-up of this amount, paid between start and end, would explain a credit."""
     return next(
         (
-            pair
-            for pair in reversed(pairs)
-            if pair.unexplained >= amount and pair.opened_at < ends and pair.closed_at >= begins
+            period
+            for period in reversed(periods)
+            if period.unexplained >= amount and period.opened_at < end and period.closed_at >= start
         ),
         None,
     )

@@ -1,8 +1,8 @@
-"""SIGINT and SIGTERM, answered where the program can bear it.
+"""Deferred handling of SIGINT and SIGTERM.
 
-Python raises whatever a signal handler raises between any two instructions of the main thread. In the middle of a
-driver's or a pool's bookkeeping that leaves a connection behind which still holds its locks, or is swallowed by the
-interpreter. So a signal is deferred during a transaction: it waits for the next `raise_if_interrupted`, or for the end.
+An exception from a signal handler is raised between any two instructions of the main thread. Inside the code of a
+driver or a connection pool it can leak a connection that holds locks, or be swallowed by the interpreter. During a
+transaction a signal is therefore deferred until the next `raise_if_interrupted`, or until the end of the transaction.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from etl.errors import Interrupted
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 GRACE_SECONDS: Final = 4.0
-"""After a signal: what is not rolled back by then is left to the database."""
+"""Time to roll back after a signal; then the process exits, and the database rolls back."""
 
 
 class _SignalState:
-    """What the process knows of its signal: there is one process, and it is stopped once."""
+    """The state of the process: nesting depth of `deferred`, and the received signal."""
 
     depth = 0
     received: int | None = None
@@ -33,24 +33,24 @@ _state = _SignalState()
 
 
 def install_handlers() -> None:
-    """From here on SIGINT and SIGTERM raise `Interrupted` in the main thread, and end the process in any case."""
+    """Install the handlers: SIGINT and SIGTERM raise Interrupted in the main thread, and exit after GRACE_SECONDS."""
     if threading.current_thread() is threading.main_thread():
-        for number in SIGNALS:
-            signal.signal(number, _handle)
+        for signum in SIGNALS:
+            signal.signal(signum, _handle)
 
 
 def ignore_signals() -> None:
-    """Nothing is left to stop: what was found out so far is how the process ends."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    """Ignore further signals: the exit code is already determined."""
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let a signal wait until the block is done, or comes to a `raise_if_interrupted`.
+    """Defer signals to the end of the block, or to a `raise_if_interrupted` inside it.
 
     Raises:
-        Interrupted: Before or after the block, if a signal came.
+        Interrupted: Before or after the block, if a signal was received.
     """
     raise_if_interrupted()
     _state.depth += 1
@@ -62,26 +62,26 @@ def deferred() -> Iterator[None]:
 
 
 def raise_if_interrupted() -> None:
-    """Answer a signal that waits.
+    """Raise Interrupted if a signal was received.
 
     Raises:
-        Interrupted: If there is one.
+        Interrupted: A signal was received.
     """
     if _state.received is not None:
         raise Interrupted(_state.received)
 
 
-def _handle(number: int, _frame: FrameType | None) -> None:
+def _handle(signum: int, _frame: FrameType | None) -> None:
     ignore_signals()
-    _state.received = number
-    # A database that does not answer must not keep a stopped program.
-    timer = threading.Timer(GRACE_SECONDS, _force_exit, [number])
+    _state.received = signum
+    # A database that does not respond must not block the exit.
+    timer = threading.Timer(GRACE_SECONDS, _force_exit, [signum])
     timer.daemon = True
     timer.start()
     if not _state.depth:
-        raise Interrupted(number)
+        raise Interrupted(signum)
 
 
-def _force_exit(number: int) -> None:
-    os.write(2, f"billing-etl: stopped by {signal.Signals(number).name}, not waiting any longer\n".encode())
-    os._exit(128 + number)
+def _force_exit(signum: int) -> None:
+    os.write(2, f"billing-etl: stopped by {signal.Signals(signum).name}, not waiting any longer\n".encode())
+    os._exit(128 + signum)

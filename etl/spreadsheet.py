@@ -1,10 +1,10 @@
-"""What spreadsheets and table exports do to a key, and how it is undone. Pure.
+"""Restore phones and codes that a spreadsheet or a table export has changed. Pure.
 
-A phone or a code that passed through Excel, LibreOffice or pandas may carry a mark that keeps it a text (`="0042"`,
-`'0042`), or have become a number (`42.0`, `8.99900011E+10`). Both are undone where every digit is certain. Where digits
-are lost, all keys of the same file are in doubt: the caller refuses the source.
+Excel, LibreOffice and pandas may write a key with a text guard (`="0042"`, `'0042`) or as a number (`42.0`,
+`8.99900011E+10`). The key is restored if every digit is certain. If digits are lost, all keys of the file are
+unreliable, and the caller rejects the source.
 
-Source: the spellings are those that the programs named write; that the vendor's answers hold them is assumed.
+Source: the output of these programs; that the vendor's answers contain such keys is assumed.
 """
 
 from __future__ import annotations
@@ -13,53 +13,53 @@ import re
 from typing import Final
 
 NO_VALUE: Final = frozenset({"NULL", "Null", "null", "None", r"\N", "NaN", "nan"})
-"""Words that databases (`\\N` of PostgreSQL and MySQL), Python and pandas write for no value. `n/a`, `none` and `-` are
-not among them: people write those."""
+"""Texts that databases (`\\N` of PostgreSQL and MySQL), Python and pandas write for null. `n/a`, `none` and `-` are not
+among them, because people type those."""
 
 ROUNDED_DIGITS: Final = 8
-"""Significant digits that a rounded number may show. A General cell shows 6 at the most, one of `0.00E+00` shows 3,
-printf's `%e` writes 7, a binary float of 32 bits has 8. A mantissa of more digits is taken for exact (assumed)."""
+"""Maximum significant digits of a rounded number: 6 in a General cell, 3 in format `0.00E+00`, 7 from printf's `%e`, 8
+from a 32-bit float. A longer mantissa counts as exact (assumed)."""
 
 EXACT_DIGITS: Final = 15
-"""Digits of an integer that a spreadsheet's cell and a binary float of 64 bits hold exactly."""
+"""Digits of an integer that a spreadsheet cell and a 64-bit float represent exactly."""
 
-_GUARDS_DEEP: Final = 4
-"""Guards around one key; a cell that has more was not made by programs that each add one."""
-_MAY_BE_TOUCHED: Final = re.compile(r"[A-Za-z=#\"'\u2018\u2019\u201c\u201d.,\\]")
+_MAX_GUARDS: Final = 4
+"""Nested guards around a key: each program adds at most one."""
+_MAY_BE_CHANGED: Final = re.compile(r"[A-Za-z=#\"'\u2018\u2019\u201c\u201d.,\\]")
 _GUARDED: Final = re.compile(
     r"=\s*\"([^\"]*)\"*|=\s*([+-]?\d[\d.,]*(?:[eE][+-]?\d+)?)\"*"
     r"|[\"\u201c\u201d](.*?)[\"\u201c\u201d]?|['\u2018\u2019](.*?)['\u2018\u2019]?",
     re.ASCII | re.DOTALL,
 )
-"""A formula that is one text or number, or a text in quotes; a broken CSV may have lost or doubled a quote."""
+"""A formula of one text or number, or a text in quotes; a malformed CSV may have lost or doubled a quote."""
 _NUMBER: Final = re.compile(
     r"([+-]?)(\d+|\d{1,3}(?:[ \u00a0\u202f]\d{3})+)(?:[.,](\d*))?(?:[eE]([+-]?\d{1,3}))?", re.ASCII
 )
 _SCIENTIFIC: Final = re.compile(r"[+-]?[\d.,][\d \u00a0\u202f.,]*[eE][+-]?\d+", re.ASCII)
 _LOST: Final = (
-    re.compile(r"#{2,}|#(?:N/A|Н/Д|[A-ZА-ЯЁ]+(?:/0)?[!?])"),  # a column too narrow, an error value
+    re.compile(r"#{2,}|#(?:N/A|Н/Д|[A-ZА-ЯЁ]+(?:/0)?[!?])"),  # too narrow column, error value
     re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", re.ASCII),  # 1,000 is one or a thousand
 )
 
 
 def is_no_value(text: str) -> bool:
-    """Whether the whole of a text is a word for no value."""
+    """Whether a text stands for null."""
     return text.strip() in NO_VALUE
 
 
 def restore_key(text: str) -> str | None:
-    """The text of a phone or code before a spreadsheet touched it.
+    """Restore a phone or code.
 
     Args:
-        text: Trimmed.
+        text: The key, trimmed.
 
     Returns:
-        The key as text; the empty text for a word that means no value; None where digits are lost or uncertain.
+        The original key; the empty text for a null; None if digits are lost or uncertain.
     """
-    if not _MAY_BE_TOUCHED.search(text):
+    if not _MAY_BE_CHANGED.search(text):
         return text
     bare = _without_guards(text)
-    if bare is None or any(form.fullmatch(bare) for form in _LOST):
+    if bare is None or any(pattern.fullmatch(bare) for pattern in _LOST):
         return None
     if bare in NO_VALUE:
         return ""
@@ -69,7 +69,7 @@ def restore_key(text: str) -> str | None:
 
 
 def _without_guards(text: str) -> str | None:
-    for _ in range(_GUARDS_DEEP):
+    for _ in range(_MAX_GUARDS):
         match = _GUARDED.fullmatch(text)
         if match is None or match.lastindex is None:
             return text
@@ -78,7 +78,7 @@ def _without_guards(text: str) -> str | None:
 
 
 def _without_fraction(text: str) -> str | None:
-    """`42` of `42.0`; any text that is not an integer with a fraction of zeros is returned unchanged."""
+    """Convert `42.0` to `42`; any other text is unchanged. None if the integer has too many digits to be exact."""
     match = _NUMBER.fullmatch(text)
     if match is None or match[3] is None or match[3].strip("0"):
         return text
@@ -87,18 +87,17 @@ def _without_fraction(text: str) -> str | None:
 
 
 def _exact_integer(text: str) -> str | None:
-    """The integer that a number in scientific notation stands for; None where it may have been rounded.
+    """The integer of a number in scientific notation; None if it may have been rounded.
 
-    It is exact where it shows as many digits as the integer has, or more digits than a rounded number shows. In the
-    second case zeros were dropped from its end; a zero that is still there shows a fixed number of decimals instead,
-    to which the number may have been rounded.
+    It is exact if the mantissa has all digits of the integer, or more than ROUNDED_DIGITS. In the second case trailing
+    zeros were dropped. A mantissa that still ends in zero has a fixed number of decimals and may have been rounded.
     """
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
-    sign, whole, fraction, exponent = match.groups(default="")
-    whole = "".join(whole.split())
-    written = (whole + fraction).lstrip("0")
+    sign, integer, fraction, exponent = match.groups(default="")
+    integer = "".join(integer.split())
+    written = (integer + fraction).lstrip("0")
     length = len(written) - len(fraction) + int(exponent)
     if not written:
         return "0"

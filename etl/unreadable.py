@@ -1,4 +1,4 @@
-"""What an answer shows of the days whose records cannot be read. Pure."""
+"""Days whose records are unreadable in an answer. Pure."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from typing import Final
 from etl.model import DayRecords, ReadStats, RejectedRecord
 
 MIN_RECORDS: Final = 2
-"""Records without a readable day that make up a day: a single one may be odd alone."""
+"""Undated records from which on a day without records is unreadable: a single one may be an exception."""
 
 
 def readable_day(item: RejectedRecord) -> date | None:
-    """The day of a rejected record, by its day or by its key; None where neither can be read."""
+    """The day of a rejected record, from its day or its key; None if both are unreadable."""
     created_at = item.key[0]
     if item.day is not None or not created_at:
         return item.day
     return date.fromisoformat(created_at[:10])
 
 
-def unreadable_days(days: Mapping[date, DayRecords], survey: ReadStats) -> dict[date, str]:
-    """The days for which a listing is no answer, because nothing of them can be read, each with the reason.
+def unreadable_days(days: Mapping[date, DayRecords], stats: ReadStats) -> dict[date, str]:
+    """Return the days for which the answer is unusable because their records are unreadable, with the reasons.
 
-    That is a day with records of which none can be read, and every day where none of the whole listing can. A day
-    without any is one too where it was the only one wanted and the listing has several records without a readable day:
-    these may all be its own.
+    These are days with rejected records only, and all days if the answer has rejected records only. If a single day was
+    requested and has no records, it is unreadable as well if the answer has MIN_RECORDS undated records: they may all
+    belong to that day.
     """
-    if not survey.listed:
+    if not stats.listed:
         return {}
     reasons: defaultdict[date, list[str]] = defaultdict(list)
     undated: list[str] = []
-    for item in survey.rejected:
+    for item in stats.rejected:
         if item.readable:
             continue
         day = readable_day(item)
         (undated if day is None else reasons[day]).append(item.reason)
-    if survey.earliest is None:
-        every = f"none of the {survey.listed} records of the answer can be read{_first_of(survey.rejected)}"
-        return dict.fromkeys(days, every)
+    if stats.earliest is None:
+        reason = f"none of the {stats.listed} records of the answer can be read{_first_reason(stats.rejected)}"
+        return dict.fromkeys(days, reason)
     unreadable = {
-        day: f"none of the {len(found)} records of the day can be read ({found[0]})"
-        for day, found in reasons.items()
+        day: f"none of the {len(day_reasons)} records of the day can be read ({day_reasons[0]})"
+        for day, day_reasons in reasons.items()
         if day in days and not days[day]
     }
     if len(undated) >= MIN_RECORDS and len(days) == 1:
@@ -51,5 +51,5 @@ def unreadable_days(days: Mapping[date, DayRecords], survey: ReadStats) -> dict[
     return unreadable
 
 
-def _first_of(rejected: Sequence[RejectedRecord]) -> str:
+def _first_reason(rejected: Sequence[RejectedRecord]) -> str:
     return f" ({rejected[0].reason})" if rejected else ""

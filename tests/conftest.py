@@ -20,7 +20,7 @@ from sqlalchemy import URL, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from support.secret_leaks import leaks
 
-from etl.db.engine import parse_url
+from etl.config.database_url import parse_url
 from etl.log import NOTICE_LOGGER
 from etl.sandbox import Dataset, Sandbox
 

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Change the four modules that decide about rows, days and secrets in every small way the tool knows, one at a time, and
-# see whether their tests notice. It works on a copy; the tool has an environment of its own. Takes an hour or two.
+# Mutation tests of the modules that decide about rows, days and secrets, one mutation at a time. The script works on a
+# copy of the repository and installs the tool into an environment of its own. It takes an hour or two.
 #
-#   sh tests/mutants.sh PYTHON BIN [MODULE…]     BIN holds the project's python; snapshots log diff ledger unless named
+#   sh tests/mutants.sh PYTHON BIN [MODULE…]     BIN holds the project's python; all of them unless named
 set -eu
 python=$1
 bin=$(cd "$2" && pwd)
@@ -17,12 +17,14 @@ tool=$(cd "$folder/tool/bin" && pwd)
 rm -rf "$folder/copy"
 git clone --quiet . "$folder/copy"
 
-for module in ${*:-snapshots log diff ledger}; do
+for module in ${*:-snapshots log changes diff plausibility run_store days}; do
     case $module in
     snapshots) path=etl/transform/snapshots.py tests="tests/unit/test_snapshots.py" ;;
     log) path=etl/log.py tests="tests/unit/test_log.py tests/unit/test_pii.py" ;;
+    changes) path=etl/changes.py tests="tests/unit/test_diff.py tests/unit/test_erased.py" ;;
     diff) path=etl/load/diff.py tests="tests/unit/test_diff.py tests/unit/test_erased.py" ;;
-    ledger) path=etl/db/ledger.py tests="tests/integration/test_load.py -k 'not postgresql and not mariadb'" ;;
+    plausibility) path=etl/load/plausibility.py tests="tests/unit/test_diff.py" ;;
+    run_store | days) path=etl/db/$module.py tests="tests/integration/test_load.py -k 'not postgresql and not mariadb'" ;;
     esac
     # Types are not run, so nothing can notice a change of their bars.
     cat >"$folder/$module.toml" <<END

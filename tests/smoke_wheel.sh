@@ -19,8 +19,8 @@ test -s "$folder/venv/share/man/man1/billing-etl.1"
 BILLING_DATABASE_URL=sqlite:///other.db "$folder/venv/bin/billing-etl" migrate
 BILLING_DATABASE_URL=sqlite:///billing-demo.db "$folder/venv/bin/billing-etl" status --json > "$folder/status.json"
 "$folder/venv/bin/python" -c "import json, sys; assert json.load(sys.stdin)['accounts'][0]['records'] > 1000" < "$folder/status.json"
-# The page's own files are in the wheel, and what it needs beside them is named where it is missing.
-"$folder/venv/bin/python" -c "import pathlib, etl.reports.html as html; [pathlib.Path(html.__path__[0], f'page.{end}').read_bytes() for end in ('html', 'css', 'js')]"
+# The wheel has the templates, the style sheet and the script of the report; without the extra, the error names it.
+"$folder/venv/bin/python" -c "import pathlib, etl.reports.html as html; [pathlib.Path(html.__path__[0], name).read_bytes() for name in ('page.html.j2', 'tables.html.j2', 'page.css', 'page.js')]"
 code=0
 "$folder/venv/bin/billing-etl" report --out page.html 2> "$folder/report.txt" || code=$?
 test "$code" = 78

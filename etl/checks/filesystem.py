@@ -1,4 +1,4 @@
-"""Where files lie: on which file system, with how much room, and who may read and change them."""
+"""Checks of files: file system, free disk space, permissions."""
 
 from __future__ import annotations
 
@@ -21,72 +21,72 @@ NETWORK_FILESYSTEMS: Final = frozenset(
         *("fuse.smbnetfs", "fuse.juicefs", "fuse.vmhgfs-fuse"),
     }
 )
-"""File systems on which two machines, or two kernels, cannot share SQLite's memory; names as the kernel has them."""
+"""File systems without the shared memory that SQLite's write-ahead log needs, by their names in `/proc/mounts`."""
 MIN_FREE_MB: Final = 256
-"""A night's journal and a spilled answer of the usual size; a first sync may take more."""
+"""Enough for the journal of a night and a spooled response of usual size; a first sync may need more."""
 _OTHERS_READ, _OTHERS_WRITE = stat.S_IROTH, stat.S_IWOTH
 
 
 def file_system_of(path: PurePosixPath, mounts: str) -> str:
-    """The type of the file system a path lies on. Pure.
+    """Return the type of the file system of a path. Pure.
 
     Args:
-        path: Absolute, without links.
-        mounts: As `/proc/mounts`: device, mount point, type and more a line, blanks written in octal.
+        path: Absolute, without symbolic links.
+        mounts: The content of `/proc/mounts`: per line device, mount point and type; blanks are octal escapes.
 
     Returns:
-        An empty text where no line covers the path.
+        The type; empty if no line covers the path.
     """
-    found, deepest = "", -1
+    kind, deepest = "", -1
     for line in mounts.splitlines():
         fields = line.split(" ")
         if len(fields) < 3:
             continue
         point = PurePosixPath(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[1]))
         depth = len(point.parts)
-        # Of two that are mounted on each other, the later one is seen.
+        # A later mount on the same point hides the earlier one.
         if depth >= deepest and path.is_relative_to(point):
-            found, deepest = fields[2], depth
-    return found
+            kind, deepest = fields[2], depth
+    return kind
 
 
 def require_local_filesystem(path: Path, mounts: str) -> str:
-    """Make sure that an SQLite database lies where its locks and its write-ahead log work; the file system.
+    """Require that an SQLite database is on a local file system; return its type.
 
     Raises:
-        CheckFailedError: It lies on a network file system.
+        CheckFailedError: It is on a network file system.
     """
     kind = file_system_of(PurePosixPath(path.resolve()), mounts)
     if kind in NETWORK_FILESYSTEMS:
         raise CheckFailedError(
-            f"{path} lies on {kind}, a network file system: SQLite's locks and write-ahead log do not work there; move "
-            "it to a local disk, or take PostgreSQL or MariaDB"
+            f"{path} is on {kind}, a network file system, where SQLite's locks and write-ahead log do not work; move "
+            "it to a local disk, or use PostgreSQL or MariaDB"
         )
     return kind
 
 
-def require_free_space(folder: Path, *, least_mb: int = MIN_FREE_MB) -> str:
-    """Make sure that there is room left in a folder; how much.
+def require_free_space(folder: Path, *, min_mb: int = MIN_FREE_MB) -> str:
+    """Require free disk space in a folder; return how much there is.
 
     Raises:
-        CheckFailedError: There is little, or no such folder.
+        CheckFailedError: There is less than `min_mb`, or the folder cannot be read.
     """
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise CheckFailedError(f"{folder} cannot be looked at ({error.strerror})") from None
-    if free < least_mb * 1_000_000:
-        raise CheckFailedError(f"{free / 1e6:,.0f} MB are left in {folder}; make room for at least {least_mb} MB")
+        raise CheckFailedError(f"{folder} cannot be read ({error.strerror})") from None
+    if free < min_mb * 1_000_000:
+        raise CheckFailedError(f"{free / 1e6:,.0f} MB are free in {folder}; free at least {min_mb} MB")
     return f"{free / 1e9:,.1f} GB free in {folder}"
 
 
 def require_writable(path: Path) -> str:
-    """Make sure that SQLite can create a database, its journal and its locks, also where the path is a link.
+    """Require that SQLite can create its files, also if the path is a symbolic link.
 
-    A file is made and removed again: permissions alone tell nothing of read-only mounts and quotas.
+    A temporary file is created, because permissions do not show read-only mounts and quotas.
 
     Raises:
-        CheckFailedError: No file can be made there.
+        CheckFailedError: No file can be created.
     """
     folders = {path.parent.resolve(), path.resolve().parent}
     for folder in sorted(folders):
@@ -102,25 +102,27 @@ def require_writable(path: Path) -> str:
 
 
 def require_file_permissions(path: Path) -> str:
-    """Make sure that this user may write a database and that not everybody may; its mode, and who may read it.
+    """Require that this user may write a database and that not everybody may; describe its mode.
 
     Raises:
-        CheckFailedError: The file, its folder, its journal or one of the locks beside it has another mode.
+        CheckFailedError: The file, its folder, its journal or a lock file has other permissions.
     """
     folder = path.resolve().parent
-    beside = [Path(f"{path.resolve()}{suffix}") for suffix in ("-wal", "-shm")]
+    journals = [Path(f"{path.resolve()}{suffix}") for suffix in ("-wal", "-shm")]
     locks = path.parent.glob(f"{escape(path.name)}-*.lock")
-    for place in (path, folder, *filter(Path.exists, beside), *sorted(locks)):
-        if not os.access(place, os.W_OK):
+    for file in (path, folder, *filter(Path.exists, journals), *sorted(locks)):
+        if not os.access(file, os.W_OK):
             raise CheckFailedError(
-                f"this user may not write {place}; give it to the user of the nightly job: chown or chmod"
+                f"this user may not write {file}; give it to the user of the nightly job: chown or chmod"
             )
     if os.name != "posix":
         return "this user may write it"
-    of_file, of_folder = path.stat().st_mode, folder.stat().st_mode
-    if of_file & _OTHERS_WRITE:
+    file_mode, folder_mode = path.stat().st_mode, folder.stat().st_mode
+    if file_mode & _OTHERS_WRITE:
         raise CheckFailedError(f"everybody may change {path}; chmod o-rwx {path}")
-    if of_folder & _OTHERS_WRITE and not of_folder & stat.S_ISVTX:
+    if folder_mode & _OTHERS_WRITE and not folder_mode & stat.S_ISVTX:
         raise CheckFailedError(f"everybody may replace files in {folder}; chmod o-w {folder}")
-    words = f"{path} has mode {stat.S_IMODE(of_file):04o}"
-    return f"{words}; everybody may read it: chmod 640 keeps phones from others" if of_file & _OTHERS_READ else words
+    description = f"{path} has mode {stat.S_IMODE(file_mode):04o}"
+    if file_mode & _OTHERS_READ:
+        return f"{description}; everybody may read it: chmod 640 protects the phones"
+    return description

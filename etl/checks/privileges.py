@@ -1,4 +1,4 @@
-"""What the database user may not do, and must: for the nightly job, and for migrations where it makes them itself."""
+"""Missing privileges of the database user, for syncs and for automatic migrations."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from etl.db.views import VIEWS
 from etl.errors import CheckFailedError
 
 ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
-"""What a run does with tables; views are read."""
+"""Privileges that a run needs on tables; on views it needs SELECT."""
 MARIADB_DDL: Final = ("CREATE", "ALTER", "DROP", "INDEX", "REFERENCES", "CREATE VIEW")
-"""What a migration does."""
-_VERSION: Final = "alembic_version"
+"""Privileges that a migration needs."""
+_VERSION_TABLE: Final = "alembic_version"
 _FOR_MIGRATIONS: Final = "for migrations"
 _DENIED: Final = frozenset({1142, 1143, 1044})
-_GRANT: Final = re.compile(r"GRANT (?P<what>.+?) ON (?P<where>`(?:[^`]|``)*`\.\*|\*\.\*) TO ")
+_GRANT: Final = re.compile(r"GRANT (?P<privileges>.+?) ON (?P<object>`(?:[^`]|``)*`\.\*|\*\.\*) TO ")
 
 
 class MissingPrivilege(NamedTuple):
-    """A privilege that is missing on one object.
+    """A missing privilege on an object.
 
     Attributes:
-        on: As GRANT writes it; empty where the privilege is a role, the tables' owner.
-        why: Empty where a run needs it.
+        privilege: A privilege, or the role that owns the tables.
+        on: The object in the syntax of GRANT; empty for a role.
+        why: The purpose; empty if every run needs it.
     """
 
     privilege: str
@@ -38,14 +39,14 @@ class MissingPrivilege(NamedTuple):
 
 
 def require_privileges(connection: Connection, *, auto_migrate: bool) -> str:
-    """Make sure that a server's user may do what is asked of it.
+    """Require that the connected user has all privileges that it needs.
 
     Args:
-        connection: As that user.
-        auto_migrate: It makes and changes the tables too.
+        connection: Connected as the user.
+        auto_migrate: Whether the user also creates and migrates the schema.
 
     Raises:
-        CheckFailedError: It may not. The text says what is missing, and the statements that give it.
+        CheckFailedError: A privilege is missing. The message names it, with the GRANT statements.
     """
     if connection.dialect.name == "postgresql":
         missing, user = list(_missing_on_postgresql(connection, auto_migrate)), "SELECT quote_ident(current_user)"
@@ -57,23 +58,25 @@ def require_privileges(connection: Connection, *, auto_migrate: bool) -> str:
 
 
 def _as_grantee(user: str) -> str:
-    """`name` of PostgreSQL as it is, `name@host` of MariaDB with quotes."""
+    """The user in the syntax of GRANT: PostgreSQL's `name` unchanged, MariaDB's `name@host` quoted."""
     name, at, host = user.rpartition("@")
     return f"'{name}'@'{host}'" if at else user
 
 
 def grant_statements(missing: Iterable[MissingPrivilege], user: str) -> str:
-    """What is missing, and the statements that give it. Pure."""
+    """Describe missing privileges, with the GRANT statements. Pure."""
     by_object: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for privilege, on, why in missing:
         by_object[on, why].append(privilege)
-    lacks, gives = [], []
+    missing_names, grants = [], []
     for (on, why), privileges in by_object.items():
         names = ", ".join(privileges)
-        lacks.append((f"{names} on {on}" if on else f"the role {names}") + (why and f" ({why})"))
-        gives.append(f"GRANT {names}{on and f' ON {on}'} TO {user}")
-    without = " (or set BILLING_AUTO_MIGRATE=false)" if any(why for _, why in by_object) else ""
-    return f"{user} lacks {'; '.join(lacks)}; the owner gives it{without}: {'; '.join(gives)}; see docs/grants.md"
+        missing_names.append((f"{names} on {on}" if on else f"the role {names}") + (why and f" ({why})"))
+        grants.append(f"GRANT {names}{on and f' ON {on}'} TO {user}")
+    alternative = " (or set BILLING_AUTO_MIGRATE=false)" if any(why for _, why in by_object) else ""
+    missing_text, statements = "; ".join(missing_names), "; ".join(grants)
+    page = "docs/how-to/permissions.md"
+    return f"{user} lacks {missing_text}; the owner gives it{alternative}: {statements}; see {page}"
 
 
 def _missing_on_postgresql(connection: Connection, auto_migrate: bool) -> Iterator[MissingPrivilege]:  # noqa: FBT001 - a setting handed on
@@ -90,9 +93,9 @@ def _missing_on_postgresql(connection: Connection, auto_migrate: bool) -> Iterat
           AND c.relname IN :names AND c.relkind IN ('r', 'v')
           AND NOT has_table_privilege(c.oid, p.privilege)
         ORDER BY c.relname, p.place""").bindparams(bindparam("names", expanding=True))
-    names = [*metadata.tables, *VIEWS, _VERSION]
+    names = [*metadata.tables, *VIEWS, _VERSION_TABLE]
     for name, privilege in connection.execute(query, {"privileges": list(ROWS), "names": names}):
-        if privilege == "SELECT" or name in metadata.tables or (name == _VERSION and auto_migrate):
+        if privilege == "SELECT" or name in metadata.tables or (name == _VERSION_TABLE and auto_migrate):
             yield MissingPrivilege(privilege, name)
     sequences = text("""
         SELECT c.relname FROM pg_class c
@@ -114,7 +117,7 @@ def _missing_on_postgresql(connection: Connection, auto_migrate: bool) -> Iterat
 def _missing_on_mariadb(connection: Connection, auto_migrate: bool) -> Iterator[MissingPrivilege]:  # noqa: FBT001 - a setting handed on
     if auto_migrate:
         grants = list(connection.exec_driver_sql("SHOW GRANTS").scalars())
-        # MySQL does not show what a role may.
+        # MySQL does not show the privileges of a role.
         if connection.dialect.is_mariadb or all(" ON " in grant for grant in grants):  # type: ignore[attr-defined]  # of this dialect
             database = connection.scalar(text("SELECT DATABASE()"))
             granted = granted_on(grants, database)
@@ -124,41 +127,41 @@ def _missing_on_mariadb(connection: Connection, auto_migrate: bool) -> Iterator[
                 if name not in granted
             )
     inspector = inspect(connection)
-    if not {*inspector.get_table_names(), *inspector.get_view_names()} & {*metadata.tables, *VIEWS, _VERSION}:
-        return  # there is no schema yet, or nothing of it may even be seen
+    if not {*inspector.get_table_names(), *inspector.get_view_names()} & {*metadata.tables, *VIEWS, _VERSION_TABLE}:
+        return  # there is no schema yet, or none of it is visible
     for name, statement, privilege in _probe_statements(auto_migrate):
         try:
             connection.exec_driver_sql(statement)
         except DBAPIError as error:
-            number = error.orig.args[0] if error.orig and error.orig.args else None
-            if number in _DENIED:
+            error_code = error.orig.args[0] if error.orig and error.orig.args else None
+            if error_code in _DENIED:
                 yield MissingPrivilege(privilege, name)
 
 
 def _probe_statements(auto_migrate: bool) -> Iterator[tuple[str, str, str]]:  # noqa: FBT001 - a setting handed on
-    """A statement for each privilege that needs just this one; none of them does anything."""
-    for name in (*metadata.tables, *VIEWS, _VERSION):
+    """Yield for each privilege a statement without effect that needs only this privilege."""
+    for name in (*metadata.tables, *VIEWS, _VERSION_TABLE):
         yield name, f"SELECT 1 FROM {name} LIMIT 0", "SELECT"
-        if name in metadata.tables or (name == _VERSION and auto_migrate):
-            column = "version_num" if name == _VERSION else metadata.tables[name].columns[0].name
+        if name in metadata.tables or (name == _VERSION_TABLE and auto_migrate):
+            column = "version_num" if name == _VERSION_TABLE else metadata.tables[name].columns[0].name
             yield name, f"EXPLAIN INSERT INTO {name} ({column}) VALUES (0)", "INSERT"
             yield name, f"EXPLAIN UPDATE {name} SET {column} = 0", "UPDATE"
             yield name, f"EXPLAIN DELETE FROM {name}", "DELETE"
 
 
 def granted_on(grants: Iterable[str], database: str) -> set[str]:
-    """What the lines of SHOW GRANTS allow in all of a database. Pure."""
+    """The privileges on a whole database in the lines of SHOW GRANTS. Pure."""
     granted: set[str] = set()
     for grant in grants:
-        if (match := _GRANT.match(grant)) and _grant_covers(match["where"], database):
-            names = {name.strip() for name in match["what"].split(",")}
+        if (match := _GRANT.match(grant)) and _grant_covers(match["object"], database):
+            names = {name.strip() for name in match["privileges"].split(",")}
             granted |= {*names, *(MARIADB_DDL if "ALL PRIVILEGES" in names else ())}
     return granted
 
 
-def _grant_covers(where: str, database: str) -> bool:
-    """Whether `*.*`, or a pattern of a database's name, is about this one."""
-    pattern = where.removesuffix(".*").strip("`").replace("``", "`")
+def _grant_covers(object_pattern: str, database: str) -> bool:
+    """Whether `*.*` or a pattern of database names includes this database."""
+    pattern = object_pattern.removesuffix(".*").strip("`").replace("``", "`")
     if pattern == "*":
         return True
     wildcards = {"%": ".*", "_": "."}

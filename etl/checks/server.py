@@ -1,4 +1,4 @@
-"""How a connection is set up: what the database says of its own modes, character sets and limits."""
+"""Checks of a database connection: modes, character sets and timeouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from etl.db.tables import metadata
 from etl.errors import CheckFailedError
 
 MIN_PACKET_BYTES: Final = 1 << 20
-"""Bytes: many rows are sent at once."""
+"""Bulk inserts send many rows in one packet."""
 _POSTGRESQL_LIMITS: Final = {
     "statement": "statement_timeout",
     "lock": "lock_timeout",
@@ -26,7 +26,7 @@ _MARIADB_LIMITS: Final = {
 
 
 def describe_journal_mode(connection: Connection) -> str:
-    """How SQLite keeps its journal."""
+    """Describe SQLite's journal mode."""
     mode = connection.scalar(text("PRAGMA journal_mode"))
     if mode == "wal":
         return "wal: readers and the nightly job do not wait for each other"
@@ -34,7 +34,7 @@ def describe_journal_mode(connection: Connection) -> str:
 
 
 def describe_timeouts(connection: Connection) -> str:
-    """After how long a server gives up a statement, a lock and an idle transaction, for a connection of ours."""
+    """Describe the timeouts of a connection: statement, lock and idle transaction."""
     if connection.dialect.name == "postgresql":
         query = text(
             "SELECT name, setting::bigint / 1000.0 FROM pg_settings WHERE unit = 'ms' AND name IN :names"
@@ -46,18 +46,18 @@ def describe_timeouts(connection: Connection) -> str:
         listed = ", ".join(f"'{name}'" for name in names.values())
         rows = connection.exec_driver_sql(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({listed})").all()
     seconds = {name: float(value) for name, value in rows}
-    in_force = ((words, seconds.get(name, 0)) for words, name in names.items())
-    limits = ", ".join(f"{words} {limit:g} s" if limit else f"{words} none" for words, limit in in_force)
+    timeouts = ((label, seconds.get(name, 0)) for label, name in names.items())
+    limits = ", ".join(f"{label} {limit:g} s" if limit else f"{label} none" for label, limit in timeouts)
     if connection.dialect.name == "postgresql":
         return limits
     return f"{limits}, no answer {connection.engine.url.query.get('read_timeout', STATEMENT_SECONDS)} s"
 
 
 def require_changeable(connection: Connection) -> str:
-    """Make sure that a server lets this connection change rows, and shows it all of them.
+    """Require that the connection may change rows and sees all of them.
 
     Raises:
-        CheckFailedError: The server, or the session, is read-only, or row level security applies to this user.
+        CheckFailedError: The server or the session is read-only, or row level security applies to the user.
     """
     if connection.dialect.name == "postgresql":
         read_only = ["transaction_read_only"] if connection.scalar(text("SHOW transaction_read_only")) == "on" else []
@@ -68,17 +68,17 @@ def require_changeable(connection: Connection) -> str:
             "GLOBAL": "'read_only', 'super_read_only', 'innodb_read_only'",
         }
         rows = (connection.exec_driver_sql(query.format(scope, names)) for scope, names in scopes.items())
-        read_only = [name for of_scope in rows for name, _ in of_scope]
+        read_only = [name for variables in rows for name, _ in variables]
     if read_only:
         raise CheckFailedError(
-            f"the database may only be read ({', '.join(sorted(read_only))} is on): is it a replica? take the primary"
+            f"the database may only be read ({', '.join(sorted(read_only))} is on): is it a replica? use the primary"
         )
     if connection.dialect.name == "postgresql" and (tables := _tables_with_row_security(connection)):
         raise CheckFailedError(
             f"row level security applies to this user on {', '.join(tables)}: rows would be missing; "
             f"run: ALTER TABLE {tables[0]} DISABLE ROW LEVEL SECURITY"
         )
-    return "the server takes changes"
+    return "the server accepts changes"
 
 
 def _tables_with_row_security(connection: Connection) -> list[str]:
@@ -91,11 +91,11 @@ def _tables_with_row_security(connection: Connection) -> list[str]:
 
 
 def require_sql_mode(connection: Connection) -> str:
-    """Make sure that MariaDB takes values as they are, or refuses them; mode and character set.
+    """Require that MariaDB stores values unchanged or refuses them; return mode and character set.
 
     Raises:
-        CheckFailedError: It would change values in silence, takes no statement as long as ours, or a table has other
-            options than ours.
+        CheckFailedError: It would change values silently, its packet limit is too small, or a table has other options
+            than the migrations set.
     """
     mode, charset, collation, packet = connection.exec_driver_sql(
         "SELECT @@SESSION.sql_mode, @@SESSION.character_set_client, @@SESSION.character_set_connection, "
@@ -105,23 +105,21 @@ def require_sql_mode(connection: Connection) -> str:
         raise CheckFailedError(
             f"max_allowed_packet is {packet:,} bytes; set it to {MIN_PACKET_BYTES:,} or more on the server"
         )
-    lacking = set(SQL_MODE.split(",")) - set(mode.split(","))
-    if lacking:
-        raise CheckFailedError(
-            f"sql_mode lacks {', '.join(sorted(lacking))}: something between here and the server sets it"
-        )
+    missing = set(SQL_MODE.split(",")) - set(mode.split(","))
+    if missing:
+        raise CheckFailedError(f"sql_mode lacks {', '.join(sorted(missing))}: a proxy or the URL sets it")
     if {charset, collation} != {"utf8mb4"}:
         raise CheckFailedError(
-            f"the connection speaks {charset}; take charset and init_command out of BILLING_DATABASE_URL"
+            f"the connection uses {charset}; remove charset and init_command from BILLING_DATABASE_URL"
         )
     query = text(
         "SELECT table_name, engine, table_collation FROM information_schema.tables "
         "WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name IN :names"
     ).bindparams(bindparam("names", expanding=True))
-    for name, engine, of_table in connection.execute(query, {"names": list(metadata.tables)}):
-        if (engine, of_table) != (MYSQL_TABLE_OPTIONS["engine"], MYSQL_TABLE_OPTIONS["collate"]):
+    for name, engine, table_collation in connection.execute(query, {"names": list(metadata.tables)}):
+        if (engine, table_collation) != (MYSQL_TABLE_OPTIONS["engine"], MYSQL_TABLE_OPTIONS["collate"]):
             raise CheckFailedError(
-                f"the table {name} is {engine}, {of_table}; "
+                f"the table {name} is {engine}, {table_collation}; "
                 f"run: ALTER TABLE {name} ENGINE = {MYSQL_TABLE_OPTIONS['engine']}, "
                 f"CONVERT TO CHARACTER SET {MYSQL_TABLE_OPTIONS['charset']} COLLATE {MYSQL_TABLE_OPTIONS['collate']}"
             )

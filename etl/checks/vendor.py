@@ -2,67 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from sqlalchemy import Engine
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final, TypeVar
 
 from etl.checks.runner import CheckResult
-from etl.db.bindings import Binding
 from etl.errors import BillingError
-from etl.extract.client import Client
-from etl.services.recent import (
-    ReadFeed,
-    Recent,
-    StoredAccount,
-    compare_newest,
-    fetch_newest,
-    find_stored_account,
-    newest_record,
-)
+
+T = TypeVar("T")
 
 COMPARED_RECORDS: Final = 5
-"""Records: the order of the vendor's answer is not stated, and some share a second."""
-NAME: Final = "records"
+"""Newest records to request: the order of the vendor's answer is not documented, and several may share a second."""
+_NAME: Final = "records"
 
 
-def check_newest(engine: Engine, label: str, binding: Binding, client: Client, read: ReadFeed) -> CheckResult:
-    """Look for the vendor's newest record in the database.
+@dataclass(frozen=True, slots=True)
+class NewestRecord:
+    """The vendor's newest record, looked up in the database.
+
+    Attributes:
+        created_at: In the vendor's wall clock; None where no valid record is listed.
+        is_stored: Whether the database has it.
+        watermark: The account's last contiguous complete day; None before the first sync.
+        note: Why the database cannot have it; empty where it can.
+        rejection_reason: Why the first invalid record of the answer was rejected; empty without one.
+    """
+
+    created_at: datetime | None = None
+    is_stored: bool = False
+    watermark: date | None = None
+    note: str = ""
+    rejection_reason: str = ""
+
+
+def check_newest(fetch: Callable[[], T], look_up: Callable[[T], NewestRecord]) -> CheckResult:
+    """Check whether the vendor's newest record is in the database.
 
     Args:
-        engine: Of the database.
-        label: The account's.
-        binding: The settings that its rows depend on.
-        client: A hurried one.
-        read: The transform of a feed.
+        fetch: Requests the vendor's newest COMPARED_RECORDS records.
+        look_up: Compares them with the database.
     """
     try:
-        newest = fetch_newest(client, COMPARED_RECORDS, read)
+        answer = fetch()
     except BillingError as error:
         return CheckResult(
-            NAME, f"the newest records cannot be fetched ({error}); sync works without them", is_warning=True
+            _NAME, f"the newest records cannot be fetched ({error}); sync works without them", is_warning=True
         )
     try:
-        account = find_stored_account(engine, label, binding)
-        recent = compare_newest(engine, account, newest, COMPARED_RECORDS)
+        return describe_newest(look_up(answer))
     except BillingError as error:
-        return CheckResult(NAME, f"the newest record cannot be looked up in the database ({error})", is_warning=True)
-    return describe_newest(recent, account)
+        return CheckResult(_NAME, f"the newest record cannot be looked up in the database ({error})", is_warning=True)
 
 
-def describe_newest(recent: Recent, account: StoredAccount) -> CheckResult:
-    """The line of the check. Pure."""
-    newest = newest_record(recent.records)
-    if newest is None:
-        if recent.rejected:
-            return CheckResult(NAME, f"the newest record cannot be read: {recent.rejected[0].reason}", is_warning=True)
-        return CheckResult(NAME, "the vendor lists no record")
+def describe_newest(newest: NewestRecord) -> CheckResult:
+    """The result for the newest record. Pure."""
+    if newest.created_at is None:
+        if newest.rejection_reason:
+            return CheckResult(_NAME, f"the newest record cannot be read: {newest.rejection_reason}", is_warning=True)
+        return CheckResult(_NAME, "the vendor lists no record")
     found = f"newest record at the vendor {newest.created_at:%Y-%m-%d %H:%M:%S}, in the database:"
-    if newest.stored:
-        return CheckResult(NAME, f"{found} yes")
-    if recent.note:
-        return CheckResult(NAME, f"{found} no; {recent.note}")
+    if newest.is_stored:
+        return CheckResult(_NAME, f"{found} yes")
+    if newest.note:
+        return CheckResult(_NAME, f"{found} no; {newest.note}")
     day = newest.created_at.date()
-    if account.watermark is None or day > account.watermark:
-        return CheckResult(NAME, f"{found} no; the next sync fetches it")
-    cure = f"billing-etl backfill --since {day} --until {day}"
-    return CheckResult(NAME, f"{found} no, although its day is complete; run: {cure}", is_warning=True)
+    if newest.watermark is None or day > newest.watermark:
+        return CheckResult(_NAME, f"{found} no; the next sync fetches it")
+    command = f"billing-etl backfill --since {day} --until {day}"
+    return CheckResult(_NAME, f"{found} no, although its day is complete; run: {command}", is_warning=True)

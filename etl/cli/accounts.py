@@ -117,7 +117,7 @@ def change_label(options: OutputOptions, *, old: str, new: str, wait: float) -> 
 @click.pass_obj
 def retire(options: OutputOptions, *, label: str, wait: float) -> int:
     """Stop fetching an account; its stored rows are kept."""
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     changed = "retired: sync no longer fetches it, and its stored rows are kept"
     return _set_retired(options, label, utc_now(), wait, changed, "retired already")
@@ -158,7 +158,7 @@ def delete(options: OutputOptions, *, label: str, yes: bool, wait: float) -> int
     This cannot be undone. If it is interrupted, run it again.
     """
     from etl.services.accounts import delete_account, read_account_extent
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     engine = _open_database(options, label)
     extent = _describe(read_account_extent(engine, label))
@@ -202,7 +202,7 @@ def change_timezone(options: OutputOptions, *, label: str, zone: ZoneInfo, wait:
     The vendor's local times are kept; the times in UTC are recalculated. If it is interrupted, run it again.
     """
     from etl.services.accounts import set_account_timezone
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     changed = set_account_timezone(_open_database(options, label), label, zone, wait=wait, clock=utc_now)
     rows = "1 row" if changed == 1 else f"{changed:,} rows"

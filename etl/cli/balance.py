@@ -29,8 +29,7 @@ from etl.errors import AuthenticationError, BillingError, DatabaseError, SourceU
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from etl.db.balance import TopUp
-    from etl.reconcile import BalanceSummary, ReconciliationPeriod
+    from etl.reconcile import BalanceSummary, ReconciliationPeriod, TopUp
 
 BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
 MAX_ROWS_SHOWN: Final = 20
@@ -62,7 +61,7 @@ def balance(
     The proof compares the change of the balance between two snapshots with the charges stored for that time. A top-up
     explains a rise; the list of top-ups shows their IDs.
     """
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     if at is not None and top_up is None:
         raise click.UsageError("--at goes with --top-up")
@@ -101,7 +100,8 @@ def _remove_top_up(settings: Settings, top_up_id: int) -> TopUp:
         click.UsageError: The account has no top-up with this id.
     """
     from etl.db.balance import read_all_top_ups, remove_top_up
-    from etl.db.engine import pooled_engine, translate_errors
+    from etl.db.engine import pooled_engine
+    from etl.db.errors import translate_errors
 
     with pooled_engine(settings.database_url) as engine, translate_errors():
         account_id, _ = _find_synced_account(engine, settings)
@@ -127,10 +127,11 @@ def _take_and_show(
     Returns:
         The result as one JSON object.
     """
-    from etl.db.balance import TopUp, read_all_top_ups, write_top_up
-    from etl.db.engine import pooled_engine, read_connection, translate_errors
-    from etl.reconcile import find_matching_credit, load_periods, load_summary
-    from etl.services.sync import utc_now
+    from etl.db.balance import load_periods, load_summary, read_all_top_ups, write_top_up
+    from etl.db.engine import pooled_engine, read_connection
+    from etl.db.errors import translate_errors
+    from etl.reconcile import TopUp, find_matching_credit
+    from etl.services.context import utc_now
 
     error: BillingError | None = None
     recorded: TopUp | None = None
@@ -180,9 +181,9 @@ def _find_synced_account(engine: Engine, settings: Settings) -> tuple[int, date 
     """
     from etl.db.bindings import require_binding
     from etl.db.engine import read_connection, require_database
-    from etl.db.ledger import find_account, read_position
     from etl.db.migrate import require_schema
-    from etl.services.sync import account_binding
+    from etl.db.run_store import find_account, read_position
+    from etl.services.context import account_binding
 
     require_database(engine)
     with read_connection(engine) as connection:
@@ -199,7 +200,7 @@ def _take_snapshot(
 ) -> None:
     """Fetch the balance and the spend of incomplete days, and store both as a snapshot."""
     from etl.services.balance import BalanceReading, fetch_balance
-    from etl.services.sync import build_spend_ledger, open_client, utc_now
+    from etl.services.context import build_spend_ledger, open_client, utc_now
 
     now = utc_now()
     with open_client(settings, options.redact) as client:

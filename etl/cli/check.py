@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from etl.checks.runner import CheckResult
+    from etl.checks.vendor import NewestRecord
     from etl.db.accounts import DateSemantics
+    from etl.services.recent import Newest
 
 
 @click.command(epilog=examples("check"))
@@ -76,9 +78,10 @@ def _run_checks(options: OutputOptions, settings: Settings, file: Path | None) -
 
     from etl.checks.filesystem import require_free_space
     from etl.checks.runner import CheckResult, check_database, check_vendor, run_check
-    from etl.checks.vendor import check_newest
+    from etl.checks.vendor import COMPARED_RECORDS, check_newest
     from etl.db.engine import new_engine
-    from etl.services.sync import account_binding, build_reader, open_client, utc_now
+    from etl.services.context import build_reader, open_client, utc_now
+    from etl.services.recent import fetch_newest
 
     description = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     yield CheckResult("settings", f"{description}, {file or 'no configuration file'}")
@@ -98,11 +101,29 @@ def _run_checks(options: OutputOptions, settings: Settings, file: Path | None) -
             vendor_checks = list(check_vendor(client, build_reader(settings), now, today, remember))
         yield from vendor_checks
         if not any(check.name == "token" and check.error for check in vendor_checks):
-            with open_client(settings, options.redact, hurried=True) as client:
-                binding = account_binding(settings)
-                yield check_newest(engine, settings.account, binding, client, build_reader(settings))
+            with open_client(settings, options.redact, short_timeout=True) as client:
+                fetch = partial(fetch_newest, client, COMPARED_RECORDS, build_reader(settings))
+                yield check_newest(fetch, partial(_look_up_newest, engine, settings))
     except ConfigError as error:
         yield CheckResult("token", "", error)
+
+
+def _look_up_newest(engine: Engine, settings: Settings, answer: Newest) -> NewestRecord:
+    """Compare the vendor's newest records with the database."""
+    from etl.checks.vendor import COMPARED_RECORDS, NewestRecord
+    from etl.services.context import account_binding
+    from etl.services.recent import compare_newest, find_stored_account, newest_record
+
+    account = find_stored_account(engine, settings.account, account_binding(settings))
+    compared = compare_newest(engine, account, answer, COMPARED_RECORDS)
+    newest = newest_record(compared.records)
+    return NewestRecord(
+        created_at=newest.created_at if newest else None,
+        is_stored=newest is not None and newest.stored,
+        watermark=account.watermark,
+        note=compared.note,
+        rejection_reason=compared.rejected[0].reason if compared.rejected else "",
+    )
 
 
 def _check_account(engine: Engine, settings: Settings) -> str:
@@ -113,9 +134,9 @@ def _check_account(engine: Engine, settings: Settings) -> str:
     """
     from etl.db.bindings import require_binding
     from etl.db.engine import database_exists, read_connection
-    from etl.db.ledger import find_account
     from etl.db.migrate import has_current_schema
-    from etl.services.sync import account_binding
+    from etl.db.run_store import find_account
+    from etl.services.context import account_binding
 
     if not database_exists(engine):
         return "new; sync creates it"

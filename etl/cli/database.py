@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 @click.pass_obj
 def migrate_schema(options: OutputOptions, *, sql: bool) -> int:
     """Create or update the database schema."""
-    from etl.db.engine import new_engine, translate_errors
+    from etl.db.engine import new_engine
+    from etl.db.errors import translate_errors
     from etl.db.lock import advisory_lock
     from etl.db.migrate import migrate, migration_sql
     from etl.db.tables import SCHEMA_REVISION
-    from etl.services.sync import SCHEMA_LOCK_TIMEOUT
+    from etl.services.context import SCHEMA_LOCK_TIMEOUT
 
     all_settings = load_settings_for(options, ())
     engines = [new_engine(url) for url in dict.fromkeys(settings.database_url for settings in all_settings)]

@@ -19,10 +19,13 @@ from etl.cli.tables import print_rows
 from etl.cli.text_output import print_result, print_status
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
-from etl.db.engine import new_engine, read_connection, translate_errors
-from etl.ops.status_query import read_status
+from etl.db.engine import new_engine, read_connection
+from etl.db.errors import translate_errors
+from etl.ops.status_query import read_account_statuses
 from etl.sandbox import Dataset, Sandbox
-from etl.services.sync import RunRequest, run_sync, utc_now
+from etl.services.context import utc_now
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 DATABASE: Final = Path("billing-demo.db")
 BAR_WIDTH: Final = 30
@@ -66,7 +69,7 @@ def run_demo(redact: Callable[[str], str]) -> int:
         _show_restated(engine)
         _show_spend(engine)
         with read_connection(engine) as connection:
-            print_status(read_status(connection, [settings.account], utc_now()))
+            print_status(read_account_statuses(connection, [settings.account], utc_now()))
     _show_next_steps()
     return ExitCode.OK if succeeded else ExitCode.SOFTWARE
 

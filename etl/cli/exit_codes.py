@@ -23,7 +23,7 @@ from etl.errors import (
 )
 
 if TYPE_CHECKING:
-    from etl.services.sync import RunResult
+    from etl.services.run import RunResult
 
 
 class ExitCode(IntEnum):

@@ -43,10 +43,11 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     Shows the last complete day, gaps, suspect days, rejected records, the balance, the delay of late records, and the
     last runs.
     """
-    from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
+    from etl.db.engine import database_exists, new_engine, read_connection
+    from etl.db.errors import translate_errors
     from etl.db.migrate import is_empty, require_schema
-    from etl.ops.status_query import AccountStatus, StatusOptions, read_status
-    from etl.services.sync import utc_now
+    from etl.ops.status_query import AccountStatus, StatusOptions, read_account_statuses
+    from etl.services.context import utc_now
 
     by_database: dict[URL, dict[str, StatusOptions]] = {}
     for settings in load_settings_for(options, accounts):
@@ -62,7 +63,7 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
             with translate_errors(), read_connection(engine) as connection:
                 if not is_empty(connection):
                     require_schema(connection)
-                    stored = read_status(connection, by_account, utc_now(), by_account)
+                    stored = read_account_statuses(connection, by_account, utc_now(), by_account)
         else:
             click.echo("there is no database yet; sync creates it", err=True)
         statuses += stored
@@ -142,12 +143,20 @@ def _verify(
         SourceUnavailable: The vendor did not answer for every window. The differences are printed before.
     """
     from etl.db.bindings import require_binding
-    from etl.db.engine import new_engine, read_connection, require_database, translate_errors
-    from etl.db.ledger import find_account
+    from etl.db.engine import new_engine, read_connection, require_database
+    from etl.db.errors import translate_errors
     from etl.db.limits import longest_text
     from etl.db.migrate import require_schema
+    from etl.db.run_store import find_account
     from etl.errors import SourceUnavailable
-    from etl.services.sync import AccountHistory, account_binding, build_load_policy, open_client, open_source, utc_now
+    from etl.services.context import (
+        AccountHistory,
+        account_binding,
+        build_load_policy,
+        open_client,
+        open_source,
+        utc_now,
+    )
     from etl.services.verify import plan_verify, verify_windows
 
     settings.require_token()
@@ -169,11 +178,11 @@ def _verify(
                 if not options.as_json:
                     report_error(options, error, None if alone else settings.account)
                 return document | {"exit_code": ExitCode.CHECK_FAILED, "error": str(error)}
-        policy = build_load_policy(settings, today, thorough=True)
+        policy = build_load_policy(settings, today, full_compare=True)
         with open_client(settings, options.redact) as client:
             for name in sources:
                 history = AccountHistory(longest=longest)
-                source = open_source(settings, client, today=today, last=windows[-1].last, known=history)
+                source = open_source(settings, client, today=today, last=windows[-1].last, history=history)
                 fetch = source.fetch_json if name == "json" else source.fetch_csv
                 try:
                     for window_differences in verify_windows(engine, account_id, windows, fetch, policy):

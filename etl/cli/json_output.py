@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from etl.services.erase import ErasureResult
     from etl.services.purge import PurgeResult
     from etl.services.recent import Recent
-    from etl.services.sync import RunResult
+    from etl.services.run import RunResult
 
 ONE_DAY: Final = timedelta(days=1)
 

@@ -14,7 +14,7 @@ from etl.log import NOTICE_LOGGER
 
 if TYPE_CHECKING:
     from etl.model import DateRange, RunCounts
-    from etl.services.sync import ProgressListener
+    from etl.services.run import ProgressListener
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def progress_listener(*, quiet: bool, as_log: bool = False) -> Iterator[Progress
         quiet: Show nothing.
         as_log: Log the messages, even with `quiet`; show no bar.
     """
-    from etl.services.sync import ProgressListener
+    from etl.services.run import ProgressListener
 
     def show_message(message: str) -> None:
         if as_log:

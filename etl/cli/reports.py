@@ -124,7 +124,7 @@ def report(
     from etl.db.engine import new_engine
     from etl.reports.html.report import load_vega_bundle, write_report
     from etl.reports.query import ExportFilter
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     require_ordered_range(since, until)
     to_stdout = str(out) == "-"

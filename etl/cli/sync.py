@@ -35,7 +35,7 @@ from etl.log import log_context
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from etl.services.sync import RunRequest, RunResult
+    from etl.services.run import RunRequest, RunResult
 
 INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
 """For the last heartbeat of an interrupted run: the process has to end within five seconds."""
@@ -79,7 +79,7 @@ def sync(
     The last complete days (BILLING_LOOKBACK_DAYS) are fetched again, for late records and corrections; with --deep, all
     stored days.
     """
-    from etl.services.sync import RunRequest
+    from etl.services.run import RunRequest
 
     require_ordered_range(since, until)
     if deep and (since or until):
@@ -111,7 +111,7 @@ def backfill(
 
     Stored records are compared one by one, so that it repairs every difference found by verify.
     """
-    from etl.services.sync import RunRequest
+    from etl.services.run import RunRequest
 
     require_ordered_range(since, until)
     request = RunRequest("backfill", since, until, dry_run, wait, explicit_account=bool(accounts))
@@ -129,7 +129,7 @@ def accept(
     options: OutputOptions, *, day: date, even_if_not_suspect: bool, accounts: tuple[str, ...], wait: float
 ) -> int:
     """Fetch a suspect day and store it as the vendor has it now."""
-    from etl.services.sync import RunRequest
+    from etl.services.run import RunRequest
 
     configuration, _ = load_configuration(options)
     if len(accounts) != 1 and len({*accounts} or configuration.labels) > 1:
@@ -221,7 +221,8 @@ def run_account(
         outcomes: Receives the outcome of this run.
         alone: Whether there is no other account: errors need no label.
     """
-    from etl.services.sync import RunResult, run_sync
+    from etl.services.run import RunResult
+    from etl.services.sync import run_sync
 
     quiet = options.verbosity < 0
     valid_settings = None
@@ -255,7 +256,7 @@ def run_account(
 
 def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | ConfigError]]) -> None:
     """Raise click.UsageError if the range starts in the future, in the time zone of an account."""
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     for _, settings in selected:
         if isinstance(settings, ConfigError) or request.since is None:
@@ -267,7 +268,7 @@ def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | 
 
 def _require_past_start(settings: Settings) -> None:
     """Raise ConfigError if BILLING_START_DATE lies in the future."""
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     today = utc_now().astimezone(settings.timezone).date()
     if settings.start_date and settings.start_date > today:
@@ -295,10 +296,11 @@ def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_
         outcomes: Of the accounts that ran.
         all_there_are: Whether these are all configured accounts; otherwise the samples of other accounts are kept.
     """
-    from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
+    from etl.db.engine import database_exists, new_engine, read_connection
+    from etl.db.errors import translate_errors
     from etl.errors import DatabaseError
     from etl.ops.metrics import AccountGauges, RunOutcome, load_gauges, write_metrics
-    from etl.services.sync import utc_now
+    from etl.services.context import utc_now
 
     now = utc_now()
     by_database: dict[URL, list[AccountOutcome]] = {}

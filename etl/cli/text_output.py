@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from etl.ops.lateness import DelayStats, LatenessStats
     from etl.ops.status_query import AccountStatus
     from etl.reconcile import BalanceSummary, ReconciliationPeriod
-    from etl.services.sync import RunResult
+    from etl.services.run import RunResult
 
 
 def render_summary(result: RunResult) -> str:

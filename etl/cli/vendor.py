@@ -46,8 +46,8 @@ def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> 
     stores them.
     """
     from etl.db.engine import new_engine
+    from etl.services.context import account_binding, build_reader, open_client
     from etl.services.recent import compare_newest, fetch_newest, find_stored_account
-    from etl.services.sync import account_binding, build_reader, open_client
 
     settings = load_settings_with_token(options, accounts)
     engine = new_engine(settings.database_url)
@@ -78,8 +78,8 @@ def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, 
     ID is the id that the vendor returned when the authorisation was started; billing records do not contain it. Exits
     with 1 if the vendor has no such authorisation.
     """
+    from etl.services.context import build_phone_policy, open_client
     from etl.services.recent import read_status
-    from etl.services.sync import build_phone_policy, open_client
 
     settings = load_settings_with_token(options, accounts)
     try:

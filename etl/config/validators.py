@@ -143,7 +143,7 @@ def parse_heartbeat_url(text: str) -> str:
 
 def parse_database_url(text: str) -> URL:
     """An SQLAlchemy URL of SQLite, PostgreSQL, MariaDB or MySQL."""
-    from etl.db.engine import parse_url
+    from etl.config.database_url import parse_url
 
     return parse_url(text)
 

@@ -1,1 +1,1 @@
-"""Access to the database: engine, schema, tables, views."""
+"""Database access: engine, schema, tables, views, locks, one module per family of tables."""

@@ -1,4 +1,4 @@
-"""The accounts themselves: listed, renamed, retired, and what was seen of their vendor."""
+"""Reads and writes accounts: label, retirement, time zone, date semantics of the vendor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import Connection, func, select, update
 
 from etl.db.bindings import end_of_day, unknown_account
-from etl.db.ledger import find_account
+from etl.db.run_store import find_account
 from etl.db.tables import accounts, billing_records, sync_state, synced_days
 from etl.errors import ConfigError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as the database knows it."""
+    """An account and its watermark."""
 
     label: str
     created_at: datetime
@@ -28,7 +28,7 @@ class Account:
 
 
 class Extent(NamedTuple):
-    """What is stored of an account: its first and last day, how many days, and how many rows of records."""
+    """Stored range of an account: first and last day, number of days and of rows in billing_records."""
 
     first_day: date | None
     last_day: date | None
@@ -37,25 +37,25 @@ class Extent(NamedTuple):
 
 
 class DateSemantics(NamedTuple):
-    """What the vendor's dates were seen to mean, and when that was last seen."""
+    """Observed meaning of the vendor's request dates: `included`, `excluded` (the end date) or `other_zone`."""
 
     meaning: str
     seen_at: datetime
 
 
 def list_accounts(connection: Connection) -> list[Account]:
-    """All accounts, by label."""
-    account, state = accounts.c, sync_state.c
+    """Return all accounts, ordered by label."""
+    column, state = accounts.c, sync_state.c
     rows = connection.execute(
-        select(account.label, account.created_at, account.retired_at, state.last_synced_date)
-        .join_from(accounts, sync_state, state.account_id == account.id, isouter=True)
-        .order_by(account.id)
+        select(column.label, column.created_at, column.retired_at, state.last_synced_date)
+        .join_from(accounts, sync_state, state.account_id == column.id, isouter=True)
+        .order_by(column.id)
     )
-    return sorted((Account(*row) for row in rows), key=lambda each: each.label)
+    return sorted((Account(*row) for row in rows), key=lambda account: account.label)
 
 
 def require_account(connection: Connection, label: str) -> int:
-    """The account's id.
+    """Return the id of an account.
 
     Raises:
         ConfigError: The database has no such account.
@@ -67,31 +67,33 @@ def require_account(connection: Connection, label: str) -> int:
 
 
 def rename(connection: Connection, old: str, new: str) -> None:
-    """Give an account another label. Nothing else of it changes.
+    """Change the label of an account.
 
     Raises:
-        ConfigError: There is no such account, or one of the new label already.
+        ConfigError: There is no such account, or the new label is already in use.
     """
     account_id = require_account(connection, old)
     if find_account(connection, new) is not None:
-        raise ConfigError(f"the database has an account {new} already; two accounts cannot become one")
+        raise ConfigError(f"the database has an account {new} already; accounts cannot be merged")
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(label=new))
 
 
-def set_retired(connection: Connection, label: str, moment: datetime | None) -> bool:
-    """Retire an account as of a moment, or resume it with None; whether that changed anything.
+def set_retired(connection: Connection, label: str, retired_at: datetime | None) -> bool:
+    """Retire an account at the given time, or resume it with None, and return whether its state changed.
 
     Raises:
         ConfigError: There is no such account.
     """
     account_id = require_account(connection, label)
-    differs = accounts.c.retired_at.is_(None) if moment else accounts.c.retired_at.is_not(None)
-    changed = connection.execute(update(accounts).where(accounts.c.id == account_id, differs).values(retired_at=moment))
+    differs = accounts.c.retired_at.is_(None) if retired_at else accounts.c.retired_at.is_not(None)
+    changed = connection.execute(
+        update(accounts).where(accounts.c.id == account_id, differs).values(retired_at=retired_at)
+    )
     return bool(changed.rowcount)
 
 
 def set_timezone(connection: Connection, account_id: int, zone: ZoneInfo) -> None:
-    """Bind an account to a time zone in which all its rows stand, and end its watermark's day in it."""
+    """Bind an account to the zone that all its rows now use, and recompute the end of its watermark's day."""
     account, state = accounts.c, sync_state.c
     connection.execute(update(accounts).where(account.id == account_id).values(timezone=zone.key, timezone_to=None))
     watermark = connection.scalar(select(state.last_synced_date).where(state.account_id == account_id))
@@ -104,12 +106,12 @@ def set_timezone(connection: Connection, account_id: int, zone: ZoneInfo) -> Non
 
 
 def mark_timezone(connection: Connection, account_id: int, zone: ZoneInfo) -> None:
-    """Say of an account that its times are being turned to a zone: until they all are, no run uses it."""
+    """Mark an account whose UTC times are being converted to a zone: runs refuse it until `set_timezone`."""
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(timezone_to=zone.key))
 
 
 def read_extent(connection: Connection, account_id: int) -> Extent:
-    """How many days and records an account has."""
+    """Read the stored range of an account."""
     day = synced_days.c
     first_day, last_day, days = connection.execute(
         select(func.min(day.day), func.max(day.day), func.count()).where(day.account_id == account_id)
@@ -121,7 +123,7 @@ def read_extent(connection: Connection, account_id: int) -> Extent:
 
 
 def load_date_semantics(connection: Connection, label: str) -> DateSemantics | None:
-    """What was last seen of the vendor's dates; None where nothing was, or where the account never synced."""
+    """Return the last observed date semantics; None if there are none or the account never synced."""
     account = accounts.c
     row = connection.execute(
         select(account.dates_mean, account.dates_seen_at).where(account.label == label, account.dates_mean.is_not(None))
@@ -129,10 +131,10 @@ def load_date_semantics(connection: Connection, label: str) -> DateSemantics | N
     return None if row is None else DateSemantics(*row)
 
 
-def save_date_semantics(connection: Connection, label: str, finding: DateSemantics) -> None:
-    """Remember what was seen of the vendor's dates."""
+def save_date_semantics(connection: Connection, label: str, semantics: DateSemantics) -> None:
+    """Store the observed date semantics."""
     connection.execute(
         update(accounts)
         .where(accounts.c.label == label)
-        .values(dates_mean=finding.meaning, dates_seen_at=finding.seen_at)
+        .values(dates_mean=semantics.meaning, dates_seen_at=semantics.seen_at)
     )

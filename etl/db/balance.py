@@ -1,81 +1,47 @@
-"""Balances, top-ups, and the spend that is held against them. Small rows; SQLAlchemy writes them."""
+"""Reads and writes balance snapshots and top-ups, and reads the recorded spend that they are reconciled with."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 
 from sqlalchemy import Connection, delete, func, insert, or_, select
 
 from etl.db.tables import balance_snapshots, balance_top_ups, restatements, synced_days
-
-
-@dataclass(frozen=True, slots=True)
-class Restated:
-    """By how much closed days changed: those whose spend rose between two snapshots, and those whose spend fell.
-
-    Attributes:
-        down: At most zero.
-        journal_id: Of the last line of the journal that is counted.
-    """
-
-    up: Decimal = Decimal(0)
-    down: Decimal = Decimal(0)
-    journal_id: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class BalanceSnapshot:
-    """The balance at a moment, and the spend on record that belongs to it.
-
-    Attributes:
-        run_id: Of the run that took it; None where a person asked.
-        moment: `before` or `after` that run.
-        restated: By how much closed days changed so far; None where that was not counted yet.
-        unproven_days: Days that were suspect, or over and not whole: `recorded_spend` is not the vendor's.
-    """
-
-    taken_at: datetime
-    balance: Decimal
-    recorded_spend: Decimal
-    run_id: int | None = None
-    moment: str | None = None
-    restated: Restated | None = None
-    unproven_days: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class TopUp:
-    """Money paid in, as a person told of it; the id is None until it is stored."""
-
-    at: datetime
-    amount: Decimal
-    id: int | None = None
+from etl.reconcile import (
+    REPORTED_HISTORY,
+    BalanceSnapshot,
+    BalanceSummary,
+    ReconciliationPeriod,
+    Restated,
+    TopUp,
+    reconcile,
+    summarise_balance,
+)
 
 
 def first_snapshot_at(connection: Connection, account_id: int) -> datetime | None:
-    """When the account's first snapshot was taken."""
+    """Return the time of the account's first snapshot; None if there is none."""
     column = balance_snapshots.c
-    moment: datetime | None = connection.scalar(
+    first: datetime | None = connection.scalar(
         select(func.min(column.taken_at, type_=column.taken_at.type)).where(column.account_id == account_id)
     )
-    return moment
+    return first
 
 
 def recorded_spend_at(connection: Connection, account_id: int, since: date, fresh: Mapping[date, Decimal]) -> Decimal:
-    """What is on record of the charges since a day, and of what changed of older days after they were first whole.
+    """Sum the spend of the days from `since` on, and the changes of older days after they were first closed.
 
-    Loading an old day charges nobody: the balance fell when its charges were made. Read from the day ledger alone,
-    one row a day from `since` on and one for each older day that was restated.
+    A backfill of older days does not count: their charges lowered the balance before the first snapshot. The sum reads
+    the day ledger only: one row per day from `since` on and one per restated older day.
 
     Args:
-        connection: Reads.
-        account_id: Of the account.
-        since: The day of the account's first snapshot.
-        fresh: What days amount to by an answer that is newer than the ledger.
+        connection: Connection to read with.
+        account_id: `accounts.id`.
+        since: Day of the account's first snapshot.
+        fresh: Spend of days fetched after the ledger was written; replaces the ledger's.
     """
     day = synced_days.c
     rows = connection.execute(
@@ -89,13 +55,13 @@ def recorded_spend_at(connection: Connection, account_id: int, since: date, fres
             spend += 0 if row.day in fresh else row.spend
         else:
             spend += row.spend - row.first_closed_spend
-    return spend + sum((amount for when, amount in fresh.items() if when >= since), Decimal(0))
+    return spend + sum((amount for fresh_day, amount in fresh.items() if fresh_day >= since), Decimal(0))
 
 
 def restated_on_record(connection: Connection, account_id: int) -> Restated:
-    """By how much closed days changed up to now: what the newest snapshot has, and the lines of the journal since.
+    """Accumulate the changes of closed days: the newest snapshot's totals plus the journal lines after it.
 
-    Days are added up by the sign of what all their new lines come to.
+    The new lines are summed per day, and the sign of a day's sum decides whether it counts as `up` or `down`.
     """
     column, line = balance_snapshots.c, restatements.c
     row = connection.execute(
@@ -113,9 +79,9 @@ def restated_on_record(connection: Connection, account_id: int) -> Restated:
     )
     last_id = before.journal_id
     by_day: defaultdict[date, Decimal] = defaultdict(Decimal)
-    for number, day, delta in lines:
+    for line_id, day, delta in lines:
         by_day[day] += delta
-        last_id = max(last_id, number)
+        last_id = max(last_id, line_id)
     return Restated(
         before.up + sum((change for change in by_day.values() if change > 0), Decimal(0)),
         before.down + sum((change for change in by_day.values() if change < 0), Decimal(0)),
@@ -124,14 +90,14 @@ def restated_on_record(connection: Connection, account_id: int) -> Restated:
 
 
 def read_unproven_days(connection: Connection, account_id: int, zone: tzinfo | None) -> tuple[date, ...]:
-    """The days whose spend on record is not the vendor's, in order.
+    """Return the days whose recorded spend may differ from the vendor's, in order.
 
-    Suspect ones, and those that were fetched when they were over and could not be shown whole.
+    These are suspect days, and days that were fetched after they were over and are still incomplete.
 
     Args:
-        connection: Reads.
-        account_id: Of the account.
-        zone: Of the vendor's wall clock; without it only suspect days are known.
+        connection: Connection to read with.
+        account_id: `accounts.id`.
+        zone: Zone of the vendor's wall clock; without it only suspect days are found.
     """
     day = synced_days.c
     rows = connection.execute(
@@ -148,15 +114,17 @@ def read_unproven_days(connection: Connection, account_id: int, zone: tzinfo | N
 
 
 def write_snapshots(connection: Connection, account_id: int, snapshots: Iterable[BalanceSnapshot]) -> None:
-    """Keep what was read."""
+    """Insert snapshots."""
     rows = [
         {
-            "account_id": account_id, "taken_at": one.taken_at, "balance": one.balance,
-            "recorded_spend": one.recorded_spend, "run_id": one.run_id, "moment": one.moment,
-            "restated_up": one.restated and one.restated.up, "restated_down": one.restated and one.restated.down,
-            "journal_id": one.restated and one.restated.journal_id, "unproven_days": one.unproven_days,
+            "account_id": account_id, "taken_at": snapshot.taken_at, "balance": snapshot.balance,
+            "recorded_spend": snapshot.recorded_spend, "run_id": snapshot.run_id, "moment": snapshot.moment,
+            "restated_up": snapshot.restated and snapshot.restated.up,
+            "restated_down": snapshot.restated and snapshot.restated.down,
+            "journal_id": snapshot.restated and snapshot.restated.journal_id,
+            "unproven_days": snapshot.unproven_days,
         }
-        for one in snapshots
+        for snapshot in snapshots
     ]  # fmt: skip
     connection.execute(insert(balance_snapshots), rows)
 
@@ -164,57 +132,81 @@ def write_snapshots(connection: Connection, account_id: int, snapshots: Iterable
 def read_snapshots(
     connection: Connection, account_id: int, *, since: datetime | None = None, last: int | None = None
 ) -> list[BalanceSnapshot]:
-    """The snapshots since a moment, or only so many of the last ones, the oldest first.
+    """Read the snapshots taken since a time, or the last ones, oldest first.
 
-    Those since a moment begin with one without unproven days, an older one if need be.
+    With `since` the result starts with a snapshot without unproven days, an older one if necessary.
+
+    Args:
+        connection: Connection to read with.
+        account_id: `accounts.id`.
+        since: Time of the earliest snapshot.
+        last: Maximum number of snapshots, counted from the newest.
     """
     column = balance_snapshots.c
-    wanted = select(
+    query = select(
         column.taken_at, column.balance, column.recorded_spend, column.run_id, column.moment,
         column.unproven_days, column.restated_up, column.restated_down, column.journal_id,
     ).where(column.account_id == account_id)  # fmt: skip
     if since is not None:
-        settled = column.unproven_days == 0
         first = select(column.unproven_days).where(column.account_id == account_id, column.taken_at >= since)
         if connection.scalar(first.order_by(column.taken_at, column.id).limit(1)):
-            newest = select(func.max(column.taken_at, type_=column.taken_at.type)).where(
-                column.account_id == account_id, column.taken_at < since, settled
+            proven = select(func.max(column.taken_at, type_=column.taken_at.type)).where(
+                column.account_id == account_id, column.taken_at < since, column.unproven_days == 0
             )
-            since = connection.scalar(newest) or since
-        wanted = wanted.where(column.taken_at >= since)
-    newest_first = wanted.order_by(column.taken_at.desc(), column.id.desc()).limit(last)
+            since = connection.scalar(proven) or since
+        query = query.where(column.taken_at >= since)
+    newest_first = query.order_by(column.taken_at.desc(), column.id.desc()).limit(last)
     snapshots = []
-    for taken_at, balance, spend, run_id, moment, unproven, *counted in connection.execute(newest_first):
-        restated = None if counted[-1] is None else Restated(*counted)
+    for taken_at, balance, spend, run_id, moment, unproven, *restated_columns in connection.execute(newest_first):
+        restated = None if restated_columns[-1] is None else Restated(*restated_columns)
         snapshots.append(BalanceSnapshot(taken_at, balance, spend, run_id, moment, restated, unproven))
     return snapshots[::-1]
 
 
 def write_top_up(connection: Connection, account_id: int, top_up: TopUp, *, now: datetime) -> None:
-    """Note money that was paid in."""
+    """Insert a top-up."""
     values = {"account_id": account_id, "at": top_up.at, "amount": top_up.amount, "noted_at": now}
     connection.execute(insert(balance_top_ups).values(values))
 
 
-def remove_top_up(connection: Connection, account_id: int, number: int) -> TopUp | None:
-    """Take a top-up of an account back; None where the account has none with this id."""
-    found = next((one for one in read_all_top_ups(connection, account_id) if one.id == number), None)
-    if found is not None:
+def remove_top_up(connection: Connection, account_id: int, top_up_id: int) -> TopUp | None:
+    """Delete a top-up and return it; None if the account has none with this id."""
+    top_ups = read_all_top_ups(connection, account_id)
+    removed = next((top_up for top_up in top_ups if top_up.id == top_up_id), None)
+    if removed is not None:
         column = balance_top_ups.c
-        connection.execute(delete(balance_top_ups).where(column.account_id == account_id, column.id == number))
-    return found
+        connection.execute(delete(balance_top_ups).where(column.account_id == account_id, column.id == top_up_id))
+    return removed
 
 
 def read_all_top_ups(connection: Connection, account_id: int) -> list[TopUp]:
-    """All top-ups of an account, the oldest first."""
+    """Read all top-ups of an account, oldest first."""
     column = balance_top_ups.c
     query = select(column.at, column.amount, column.id).where(column.account_id == account_id)
     return [TopUp(*row) for row in connection.execute(query.order_by(column.at, column.id))]
 
 
 def read_top_ups(connection: Connection, account_id: int, snapshots: Sequence[BalanceSnapshot]) -> list[TopUp]:
-    """The top-ups between the first and the last of some snapshots."""
+    """Read the top-ups between the first and the last of the given snapshots."""
     if not snapshots:
         return []
     first, last = snapshots[0].taken_at, snapshots[-1].taken_at
-    return [one for one in read_all_top_ups(connection, account_id) if first <= one.at <= last]
+    return [top_up for top_up in read_all_top_ups(connection, account_id) if first <= top_up.at <= last]
+
+
+def load_periods(connection: Connection, account_id: int, now: datetime) -> list[ReconciliationPeriod]:
+    """The account's reconciliation periods of the last REPORTED_HISTORY."""
+    snapshots = read_snapshots(connection, account_id, since=now - REPORTED_HISTORY)
+    return reconcile(snapshots, read_top_ups(connection, account_id, snapshots))
+
+
+def load_summary(
+    connection: Connection, account_id: int, now: datetime, limit: Decimal | None, zone: tzinfo | None
+) -> BalanceSummary | None:
+    """The newest balance with the unexplained periods of the last REPORTED_HISTORY; None before the first snapshot."""
+    newest = read_snapshots(connection, account_id, last=1)
+    if not newest:
+        return None
+    periods = load_periods(connection, account_id, now)
+    waits_for = read_unproven_days(connection, account_id, zone)
+    return summarise_balance(newest[-1].taken_at, newest[-1].balance, limit, periods, waits_for)

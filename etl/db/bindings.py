@@ -1,7 +1,7 @@
-"""What an account is bound to since its first run: the form of its phones and codes, its token, its time zone.
+"""Settings that an account is bound to from its first run: privacy format, token, time zone.
 
-Another form would store every day a second time, another label for the same token every charge, and another zone would
-leave rows of two zones side by side: each is refused before anything is fetched.
+With a different privacy format every day would be stored a second time, with a second label for the same token every
+charge, and a different zone would mix rows of two zones. All three are refused before anything is fetched.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _PERSONALISATION: Final = b"billing-etl: tok"
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The settings of an account that its rows depend on.
+    """The configured settings that an account's rows depend on.
 
     Attributes:
-        form: In which phones and codes are stored.
-        fingerprint: Of the token, as of `fingerprint_of`; None where there is none to compare.
-        zone: Of the vendor's wall clock; None where there is none to compare.
-        labels: The accounts of the configuration file. Two of them may have the same token.
+        form: Format in which phones and codes are stored.
+        fingerprint: `fingerprint_of` the token; None skips the comparison.
+        zone: Zone of the vendor's wall clock; None skips the comparison.
+        labels: Accounts of the configuration file; these may share a token.
     """
 
     form: PrivacyFormat = field(default_factory=PrivacyFormat)
@@ -44,17 +44,17 @@ class Binding:
 
 
 FIRST_BINDING: Final = Binding()
-"""Plain phones and codes, and nothing else to compare."""
+"""Plain phones and codes; token and zone are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class BindingRemarks:
-    """What is new of a binding that holds.
+    """Result of a successful binding check.
 
     Attributes:
-        notice: That the token is another one than before, for a person.
-        warning: That another account has the same token.
-        changes: Columns of the account that `bind` writes.
+        notice: Message about a changed token.
+        warning: Message about another account with the same token.
+        changes: Columns of the account that `store_binding` updates.
     """
 
     notice: str | None = None
@@ -63,21 +63,21 @@ class BindingRemarks:
 
 
 def fingerprint_of(token: str) -> str:
-    """A one-way hash of a token. The vendor's tokens are UUIDs: nobody finds one by trying."""
+    """One-way hash of a token. Vendor tokens are UUIDs, so brute force is not feasible."""
     return hashlib.blake2b(token.encode(), digest_size=32, person=_PERSONALISATION).hexdigest()
 
 
 def require_binding(connection: Connection, label: str, binding: Binding) -> BindingRemarks:
-    """Make sure that these settings are those the account is bound to.
+    """Require that the settings match those the account is bound to.
 
     Args:
-        connection: To read.
-        label: Of the account. A new one may be bound to anything but the token of another account.
-        binding: The settings of today.
+        connection: Connection to read with.
+        label: Label of the account. A new account accepts any settings except the token of another account.
+        binding: The configured settings.
 
     Raises:
-        ConfigError: They are not, or `account set-timezone` or `account delete` was stopped half-way. The text names
-            the setting and the cure.
+        ConfigError: The settings differ, or `account set-timezone` or `account delete` was interrupted. The message
+            names the setting and the remedy.
     """
     state = sync_state.c
     account = connection.execute(
@@ -88,38 +88,39 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
     if account is None or account.first_day is None:
         _require_own_token(connection, label, binding)
     if account is None:
-        return BindingRemarks(warning=_warn_of_twins(connection, label, binding))
+        return BindingRemarks(warning=_duplicate_token_warning(connection, label, binding))
     quoted = shlex.quote(label)
     if account.deletion_started_at is not None:
         raise ConfigError(
-            f"the account {label} is deleted in part; billing-etl account delete {quoted} removes the rest"
+            f"the account {label} is partly deleted; to delete the remaining rows, run: "
+            f"billing-etl account delete {quoted}"
         )
     if account.timezone_to is not None:
         raise ConfigError(
-            f"the times of the account {label} are turned in part; billing-etl account set-timezone {quoted} "
-            f"{account.timezone_to} turns the rest"
+            f"the times of the account {label} are partly converted; to convert the remaining rows, run: "
+            f"billing-etl account set-timezone {quoted} {account.timezone_to}"
         )
     _require_form(account, binding.form)
     _require_zone(account, binding.zone)
     zone = {"timezone": binding.zone.key} if binding.zone and account.timezone is None else {}
     if binding.fingerprint in {None, account.token_fingerprint}:
         return BindingRemarks(changes=zone)
-    notice = "the token is another one than that of the last run; from now on it is the account's"
+    notice = "the token differs from that of the last run; the account uses the new one from now on"
     return BindingRemarks(
         notice=notice if account.token_fingerprint else None,
-        warning=_warn_of_twins(connection, label, binding),
+        warning=_duplicate_token_warning(connection, label, binding),
         changes=zone | {"token_fingerprint": binding.fingerprint},
     )
 
 
-def bind(connection: Connection, account_id: int, remarks: BindingRemarks) -> None:
-    """Keep what the account does not have yet, and a changed token's fingerprint."""
+def store_binding(connection: Connection, account_id: int, remarks: BindingRemarks) -> None:
+    """Store the zone of an account that has none yet, and the fingerprint of a changed token."""
     if remarks.changes:
         connection.execute(update(accounts).where(accounts.c.id == account_id).values(remarks.changes))
 
 
 def first_binding(binding: Binding) -> dict[str, Any]:
-    """The columns of a new account."""
+    """Columns of a new account."""
     form = binding.form
     return {
         "phones": form.phones,
@@ -131,27 +132,27 @@ def first_binding(binding: Binding) -> dict[str, Any]:
 
 
 def unknown_account(connection: Connection, label: str) -> ConfigError:
-    """That the database has no such account, and which ones it has."""
+    """Error for a label that the database does not have; the message lists the existing labels."""
     known = sorted(connection.scalars(select(accounts.c.label)))
-    close = _closest(label, known)
-    meant = f"; did you mean {close}?" if close else ""
-    has = f"it has {', '.join(known)}" if known else "it has none yet"
-    return ConfigError(f"the database has no account {label}; {has}{meant}")
+    similar = _most_similar(label, known)
+    suggestion = f"; did you mean {similar}?" if similar else ""
+    existing = f"it has {', '.join(known)}" if known else "it has none yet"
+    return ConfigError(f"the database has no account {label}; {existing}{suggestion}")
 
 
-def _closest(label: str, known: list[str]) -> str | None:
-    from difflib import get_close_matches  # for who misspelled a label
+def _most_similar(label: str, known: list[str]) -> str | None:
+    from difflib import get_close_matches  # imported only for a misspelled label
 
     return next(iter(get_close_matches(label, known, n=1)), None)
 
 
 def end_of_day(day: date, zone: tzinfo) -> datetime:
-    """When a day of the vendor's wall clock is over."""
+    """End of a day of the vendor's wall clock, in its zone."""
     return datetime.combine(day + ONE_DAY, time.min, tzinfo=zone)
 
 
-def _labels_of_token(connection: Connection, label: str, binding: Binding) -> list[str]:
-    """The other accounts that have the token."""
+def _labels_with_token(connection: Connection, label: str, binding: Binding) -> list[str]:
+    """Labels of the other accounts with the same token."""
     if binding.fingerprint is None:
         return []
     account = accounts.c
@@ -160,21 +161,21 @@ def _labels_of_token(connection: Connection, label: str, binding: Binding) -> li
 
 
 def _require_own_token(connection: Connection, label: str, binding: Binding) -> None:
-    others = [other for other in _labels_of_token(connection, label, binding) if not {label, other} <= binding.labels]
+    others = [other for other in _labels_with_token(connection, label, binding) if not {label, other} <= binding.labels]
     if not others:
         return
-    meant = _closest(label, others) or others[0]
-    section = f"call its section [accounts.{meant}]" if label in binding.labels else f"set BILLING_ACCOUNT={meant}"
+    owner = _most_similar(label, others) or others[0]
+    remedy = f"name its section [accounts.{owner}]" if label in binding.labels else f"set BILLING_ACCOUNT={owner}"
+    command = f"billing-etl account rename {shlex.quote(owner)} {shlex.quote(label)}"
     raise ConfigError(
-        f"BILLING_ACCOUNT is {label}, of which this database has nothing yet, and the token is that of the account "
-        f"{meant}: each charge would stand under both. To go on with {meant}, {section}; to call it {label}, run: "
-        f"billing-etl account rename {shlex.quote(meant)} {shlex.quote(label)}; to have both, name both in the "
-        "configuration file"
+        f"BILLING_ACCOUNT is {label}, which this database does not have yet, and the token is that of the account "
+        f"{owner}: each charge would be stored under both. To continue with {owner}, {remedy}; to rename it to "
+        f"{label}, run: {command}; to keep both, name both in the configuration file"
     )
 
 
-def _warn_of_twins(connection: Connection, label: str, binding: Binding) -> str | None:
-    others = _labels_of_token(connection, label, binding)
+def _duplicate_token_warning(connection: Connection, label: str, binding: Binding) -> str | None:
+    others = _labels_with_token(connection, label, binding)
     if not others:
         return None
     return f"the accounts {', '.join(others)} and {label} have the same token: each charge stands under both"
@@ -182,17 +183,17 @@ def _warn_of_twins(connection: Connection, label: str, binding: Binding) -> str 
 
 def _require_form(account: Row[Any], form: PrivacyFormat) -> None:
     if form.phones != account.phones:
-        wrong, right = f"BILLING_PHONES is {form.phones}", f"BILLING_PHONES={account.phones}"
+        problem, stored = f"BILLING_PHONES is {form.phones}", f"BILLING_PHONES={account.phones}"
     elif form.key_id != (account.phones_key_id or ""):
-        wrong = f"BILLING_PHONES_KEY_FILE holds the key {form.key_id}"
-        right = f"BILLING_PHONES_KEY_FILE to the file of the key {account.phones_key_id}"
+        problem = f"BILLING_PHONES_KEY_FILE holds the key {form.key_id}"
+        stored = f"BILLING_PHONES_KEY_FILE to the file of the key {account.phones_key_id}"
     elif form.codes != account.codes:
-        wrong, right = f"BILLING_CODES is {form.codes}", f"BILLING_CODES={account.codes}"
+        problem, stored = f"BILLING_CODES is {form.codes}", f"BILLING_CODES={account.codes}"
     else:
         return
     raise ConfigError(
-        f"{wrong}, and the account {account.label} is stored in another form: set {right} again, or begin anew, after "
-        f"billing-etl account delete {shlex.quote(account.label)} or in an empty database, and backfill"
+        f"{problem}, and the account {account.label} is stored in another format: set {stored} again, or start over, "
+        f"after billing-etl account delete {shlex.quote(account.label)} or in an empty database, and backfill"
     )
 
 
@@ -200,14 +201,14 @@ def _require_zone(account: Row[Any], zone: ZoneInfo | None) -> None:
     if zone is None or account.timezone == zone.key:
         return
     if account.timezone is None:
-        # Bound by this very run: only the end of the watermark's day tells in which zone the last one was.
+        # No zone stored yet: the end of the watermark's day in UTC reveals the zone of the last run.
         if account.last_synced_date is None or account.synced_until_utc == end_of_day(account.last_synced_date, zone):
             return
-        stored, right = "another zone", "it as it was"
+        stored, remedy = "another zone", "the zone of the earlier runs"
     else:
-        stored, right = account.timezone, f"BILLING_TIMEZONE={account.timezone}"
+        stored, remedy = account.timezone, f"BILLING_TIMEZONE={account.timezone}"
     raise ConfigError(
         f"BILLING_TIMEZONE is {zone.key}, and the times of the account {account.label} are stored in {stored}: set "
-        f"{right} again, or turn what is stored with: billing-etl account set-timezone "
+        f"{remedy} again, or convert the stored times with: billing-etl account set-timezone "
         f"{shlex.quote(account.label)} {zone.key}"
     )

@@ -1,7 +1,7 @@
-"""Remove an account with all its rows, a batch a transaction.
+"""Delete an account with all its rows, one batch per transaction.
 
-Its beginning is marked in the account's row, which goes last: a removal that was killed is finished by the next one,
-and no run takes what is left for an account.
+The account's row is marked first and deleted last: a later deletion resumes an interrupted one, and runs refuse an
+account that is partly deleted.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from sqlalchemy import Connection, Table, and_, delete, func, select, update
 from etl.db.tables import accounts, metadata, sync_state
 
 BATCH_SIZE: Final = 5_000
-"""Rows of a transaction: no other writer waits long for it."""
+"""Rows deleted in one transaction, so that other writers do not wait long."""
 BATCHED_TABLES: Final[tuple[Table, ...]] = tuple(
     table for table in metadata.sorted_tables if "account_id" in table.c and "id" in table.c
 )
-"""Whose rows may be many."""
+"""Tables that may have many rows."""
 _SMALL_TABLES: Final[tuple[Table, ...]] = tuple(
     table for table in metadata.sorted_tables if "account_id" in table.c and table not in BATCHED_TABLES
 )
-"""Of a row a day at the most."""
+"""Tables with at most one row per day."""
 
 
 def mark_deletion(connection: Connection, account_id: int, now: datetime) -> None:
-    """Say of an account that its removal has begun: from here on no run uses it."""
+    """Mark an account whose deletion has begun: runs refuse it from now on."""
     account = accounts.c
     connection.execute(
         update(accounts)
@@ -36,20 +36,20 @@ def mark_deletion(connection: Connection, account_id: int, now: datetime) -> Non
 
 
 def delete_batch(connection: Connection, account_id: int, table: Table, after: int) -> tuple[int, int | None]:
-    """Remove the account's next rows from a table, in the order of their ids.
+    """Delete the account's next rows from a table, in the order of their ids.
 
     Args:
-        connection: In a transaction that holds the account's fence.
-        account_id: Whose.
+        connection: Connection in a transaction that holds the account's fence.
+        account_id: `accounts.id`.
         table: One of `BATCHED_TABLES`.
-        after: The last id before them.
+        after: Last id of the previous batch.
 
     Returns:
-        How many there were, and the last id; None where none was left.
+        Number of deleted rows and their last id; 0 and None if no rows are left.
     """
     row = table.c
-    # An expression, so that the rows are found by their ids: the index of the account would pass all of its rows,
-    # removed ones included, in every transaction.
+    # "+ 0" keeps the planner on the primary key: the account's index would scan all rows, deleted ones included, in
+    # every transaction.
     own = and_(row.account_id + 0 == account_id, row.id > after)
     ids = select(row.id).where(own).order_by(row.id).limit(BATCH_SIZE).subquery()
     last: int | None = connection.scalar(select(func.max(ids.c.id)))
@@ -59,8 +59,8 @@ def delete_batch(connection: Connection, account_id: int, table: Table, after: i
 
 
 def delete_rest(connection: Connection, account_id: int) -> dict[str, int]:
-    """Remove what is left of an account whose large tables are empty: the rows of each table, the account last."""
-    # The state's row, which is the fence, is held by this transaction until its end.
+    """Delete the remaining rows of an account whose large tables are empty, and return the row count of each table."""
+    # sync_state second to last: its row is the fence, which this transaction holds until it ends.
     tables = [*(table for table in _SMALL_TABLES if table is not sync_state), sync_state]
     removed = {
         table.name: connection.execute(delete(table).where(table.c.account_id == account_id)).rowcount

@@ -1,4 +1,4 @@
-"""Remove one person from an account's rows, and leave every amount as it is."""
+"""Erase one person from an account's rows without changing any amount."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Table, bindparam, delete, func, null, or_, select, update
 
-from etl.db.ledger import raise_revision
-from etl.db.records import payload_hash
+from etl.db.days import raise_revision
+from etl.db.rejects import payload_hash
 from etl.db.tables import billing_records, rejected_records, restatements, sync_runs, synced_days
-from etl.load.erased import erase_payload
-from etl.pii import ERASED, PhoneNumber
+from etl.pii import ERASED, PhoneNumber, erase_payload
 
 _TEXT_COLUMNS: Final = (
     (billing_records, ("id",), "status_info", "created_at"),
@@ -25,43 +24,43 @@ _TEXT_COLUMNS: Final = (
     (sync_runs, ("id",), "error", None),
     (synced_days, ("account_id", "day"), "suspect_reason", "day"),
 )
-"""Where a number may stand within a text: table, key, column, and what tells the day that the row is of."""
+"""Texts that may contain a phone number: table, key columns, text column, column with the row's day."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureSubject:
-    """Who is to be forgotten.
+    """The person to erase.
 
     Attributes:
-        number: In clear.
-        stored_forms: What stands in place of the number in the account's form.
+        number: Phone number in clear.
+        stored_forms: The number in the account's privacy format.
     """
 
     number: PhoneNumber
     stored_forms: Collection[str]
 
     def matches(self, phone: Any) -> bool:
-        """Whether a stored phone is theirs."""
+        """Whether a stored phone is the person's."""
         return phone in self.stored_forms or self.number.matches(phone)
 
 
 def erase_person(connection: Connection, account_id: int, person: ErasureSubject, now: datetime) -> dict[str, int]:
-    """Take a person out of an account.
+    """Erase a person from an account.
 
-    Their rows keep id, time, status, price and repeats; phone, code and text go. The day ledger stays as it is: it
-    tells what the vendor last said. Only the revision of their days rises.
+    The person's rows keep id, time, status, price and repeats; phone, code and text are removed. The day ledger keeps
+    its digests, which describe the vendor's last answer; only the revision of the affected days rises.
 
     Args:
-        connection: In the one transaction of it all.
-        account_id: Whose rows to look through.
-        person: Whom to forget.
-        now: When the rows change.
+        connection: Connection in the transaction of the whole erasure.
+        account_id: `accounts.id`.
+        person: The person to erase.
+        now: Time of the change.
 
     Returns:
-        How many rows of each table were changed.
+        Number of changed rows by table.
     """
-    rows = _rows_of(connection, billing_records, account_id, person)
-    journal = _rows_of(connection, restatements, account_id, person)
+    rows = _matching_rows(connection, billing_records, account_id, person)
+    journal = _matching_rows(connection, restatements, account_id, person)
     ordinals = _new_ordinals(connection, account_id, rows)
     changed = Counter({"billing_records": len(rows), "restatements": len(journal), "rejected_records": 0})
     _update_rows(
@@ -88,16 +87,16 @@ def erase_person(connection: Connection, account_id: int, person: ErasureSubject
         ],
     )  # fmt: skip
     days = {row.created_at.date() for row in rows} | {row.day for row in journal}
-    for table, key, column, dated in _TEXT_COLUMNS:
-        mentions = _remove_mentions(connection, account_id, table, key, column, dated, person.number)
+    for table, key, column, day_column in _TEXT_COLUMNS:
+        mentions = _remove_mentions(connection, account_id, table, key, column, day_column, person.number)
         changed[table.name] += len(mentions)
-        days |= {moment.date() if isinstance(moment, datetime) else moment for moment in mentions if moment}
+        days |= {dated.date() if isinstance(dated, datetime) else dated for dated in mentions if dated}
     raise_revision(connection, account_id, days)
     changed["rejected_records"] += _erase_rejected(connection, account_id, person)
     return dict(changed)
 
 
-def _rows_of(connection: Connection, table: Table, account_id: int, person: ErasureSubject) -> list[Row[Any]]:
+def _matching_rows(connection: Connection, table: Table, account_id: int, person: ErasureSubject) -> list[Row[Any]]:
     column = table.c
     found = connection.execute(
         select(table).where(
@@ -109,7 +108,7 @@ def _rows_of(connection: Connection, table: Table, account_id: int, person: Eras
 
 
 def _like_pattern(number: PhoneNumber) -> str:
-    """For LIKE: whatever has these digits, in their order, however they are spelled."""
+    """LIKE pattern for a text that contains these digits in order, with any characters between them."""
     return f"%{'%'.join(number.digits)}%"
 
 
@@ -118,7 +117,7 @@ def _key(row: Row[Any]) -> tuple[Any, ...]:
 
 
 def _new_ordinals(connection: Connection, account_id: int, rows: list[Row[Any]]) -> dict[tuple[Any, ...], int]:
-    """The rows' ordinals among the forgotten ones of their seconds, by the key they have had so far."""
+    """New ordinals of the rows, unique among the erased rows of a second, by the rows' previous keys."""
     column = billing_records.c
     last: Counter[datetime] = Counter(
         dict(
@@ -151,23 +150,23 @@ def _remove_mentions(
     account_id: int,
     table: Table,
     key: tuple[str, ...],
-    name: str,
-    dated: str | None,
+    text_column: str,
+    day_column: str | None,
     number: PhoneNumber,
 ) -> list[date | None]:
-    """Take a number out of a column, and return what dates each row that changed."""
-    keys = [table.c[part] for part in key]
-    text = table.c[name]
-    moment = table.c[dated] if dated else null()
+    """Remove a number from the texts of a column, and return the day or time of each changed row."""
+    keys = [table.c[name] for name in key]
+    text = table.c[text_column]
+    dated = table.c[day_column] if day_column else null()
     found = connection.execute(
-        select(moment, *keys, text).where(table.c.account_id == account_id, text.like(_like_pattern(number)))
+        select(dated, *keys, text).where(table.c.account_id == account_id, text.like(_like_pattern(number)))
     ).all()
     changed: list[date | None] = []
-    for when, *values, words in found:
-        if (clean := number.remove_from(words)) != words:
-            of_row = [column == value for column, value in zip(keys, values, strict=True)]
-            connection.execute(update(table).where(*of_row).values({name: clean}))
-            changed.append(when)
+    for day, *values, stored in found:
+        if (cleaned := number.remove_from(stored)) != stored:
+            condition = [column == value for column, value in zip(keys, values, strict=True)]
+            connection.execute(update(table).where(*condition).values({text_column: cleaned}))
+            changed.append(day)
     return changed
 
 
@@ -176,19 +175,19 @@ def _erase_rejected(connection: Connection, account_id: int, person: ErasureSubj
     found = connection.execute(
         select(row.id, row.payload, row.payload_digest).where(row.account_id == account_id).order_by(row.id)
     ).all()
-    known = {digest for _, _, digest in found}
+    digests = {digest for _, _, digest in found}
     changed = 0
-    for number, payload, _ in found:
+    for row_id, payload, _ in found:
         if not _concerns(payload, person):
             continue
-        clean = erase_payload(payload)
-        digest = payload_hash(clean)
-        if digest in known:  # equal but for the person: one row says it
-            connection.execute(delete(rejected_records).where(row.id == number))
+        cleaned = erase_payload(payload)
+        digest = payload_hash(cleaned)
+        if digest in digests:  # equal to another row after the erasure
+            connection.execute(delete(rejected_records).where(row.id == row_id))
         else:
-            known.add(digest)
+            digests.add(digest)
             connection.execute(
-                update(rejected_records).where(row.id == number).values(payload=clean, payload_digest=digest)
+                update(rejected_records).where(row.id == row_id).values(payload=cleaned, payload_digest=digest)
             )
         changed += 1
     return changed
@@ -199,5 +198,6 @@ def _concerns(payload: str, person: ErasureSubject) -> bool:
         return True
     with suppress(ValueError, RecursionError):
         value = json.loads(payload)
-        return isinstance(value, dict) and person.matches(value.get("phone"))
+        phone = value.get("phone") if isinstance(value, dict) else None
+        return any(map(person.matches, phone if isinstance(phone, list) else [phone]))
     return False

@@ -1,4 +1,4 @@
-"""The longest text that a database takes, as its own settings say."""
+"""The longest text that a database accepts, derived from its settings."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from sqlalchemy import Connection, text
 
 from etl.model import TextLimit
 
-OTHER_COLUMNS: Final = 65_536
-"""Bytes of a row, and of the statement that writes it, beside its long texts: more than they ever take."""
-POSTGRESQL_FIELD: Final = (1 << 30) - 1
-"""Bytes of a field, and of a line of COPY: fixed when the server is built."""
+RESERVED_BYTES: Final = 65_536
+"""Upper bound of a row, and of the statement that writes it, without its long texts."""
+MAX_POSTGRESQL_FIELD_BYTES: Final = (1 << 30) - 1
+"""Limit of a field and of a line of COPY: a compile-time constant of the server."""
 
 
 def longest_text(connection: Connection) -> TextLimit:
-    """The longest text that may be stored: half of a row, as the journal keeps a text before and after a change."""
+    """Limit of one stored text: half of a row, because the journal stores a text before and after a change."""
     name = connection.dialect.name
     if name == "sqlite":
         driver: Any = connection.connection.driver_connection
-        whole, setting, doubled = driver.getlimit(sqlite3.SQLITE_LIMIT_LENGTH), "SQLITE_MAX_LENGTH", ""
+        max_bytes, setting, escaped = driver.getlimit(sqlite3.SQLITE_LIMIT_LENGTH), "SQLITE_MAX_LENGTH", ""
     elif name == "postgresql":
-        whole, setting, doubled = POSTGRESQL_FIELD, "the largest field of PostgreSQL", "\\\t\n\r"
+        max_bytes, setting, escaped = MAX_POSTGRESQL_FIELD_BYTES, "the largest field of PostgreSQL", "\\\t\n\r"
     else:
-        whole = connection.scalar(text("SELECT @@max_allowed_packet"))
-        setting, doubled = "max_allowed_packet", "\\'\"\n\r\x1a\0"
-    return TextLimit(max((whole - OTHER_COLUMNS) // 2, 0), f"{setting} is {whole:,} bytes", doubled)
+        max_bytes = connection.scalar(text("SELECT @@max_allowed_packet"))
+        setting, escaped = "max_allowed_packet", "\\'\"\n\r\x1a\0"
+    return TextLimit(max((max_bytes - RESERVED_BYTES) // 2, 0), f"{setting} is {max_bytes:,} bytes", escaped)

@@ -1,7 +1,7 @@
-"""One run an account at a time, by a lock that dies with its process.
+"""Advisory lock that allows one run per account and is released when its process dies.
 
-Correctness does not rest on it, it rests on the fence in `ledger`: the lock spares the vendor and the operator a second
-run that would come to nothing.
+Correctness rests on the fence in `run_store`, not on this lock: the lock spares the vendor and the operator a second
+run whose writes would be refused.
 """
 
 from __future__ import annotations
@@ -24,107 +24,108 @@ from etl.errors import ConcurrentRunError, DatabaseError
 
 POLL_SECONDS: Final = 0.2
 MAX_NAME_LENGTH: Final = 64
-"""Characters of a lock's name in the name of its file."""
+"""Characters of a lock's name that its file name repeats; a longer name is hashed."""
 
 
 @contextmanager
 def advisory_lock(engine: Engine, name: str, *, wait: float) -> Iterator[None]:
-    """Hold the lock of a name, unique within the database, until the block ends or the process does.
+    """Hold the lock of this name until the block or the process ends.
 
     Args:
-        engine: Of the database.
-        name: What is locked.
-        wait: Seconds to wait for another holder; 0 is not at all.
+        engine: Engine of the database in which the name is unique.
+        name: Name of the locked resource.
+        wait: Seconds to wait for another holder; 0 does not wait.
 
     Raises:
-        ConcurrentRunError: Another process holds it.
+        ConcurrentRunError: Another process still holds the lock.
+        DatabaseError: The lock file beside an SQLite database cannot be opened or written.
     """
     backend = engine.dialect.name
-    with ExitStack() as held:
+    with ExitStack() as resources:
         if backend == "sqlite":
             path = sqlite_path(engine.url)
             if path is None:
-                yield  # a database in memory has no second process
+                yield  # no other process can open an in-memory database
                 return
-            attempt = _sqlite_lock(path.with_name(f"{path.name}-{_file_name(name)}.lock"), held)
+            try_acquire = _sqlite_lock(path.with_name(f"{path.name}-{_file_name(name)}.lock"), resources)
         elif backend == "postgresql":
-            attempt = _postgresql_lock(engine, name, held)
+            try_acquire = _postgresql_lock(engine, name, resources)
         else:
-            attempt = _mariadb_lock(engine, name, held)
+            try_acquire = _mariadb_lock(engine, name, resources)
         deadline = time.monotonic() + wait
-        while not attempt():
-            left = deadline - time.monotonic()
-            if left <= 0:
+        while not try_acquire():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 raise ConcurrentRunError("another run of this account is under way; see --wait")
-            time.sleep(min(POLL_SECONDS, left))
+            time.sleep(min(POLL_SECONDS, remaining))
         yield
 
 
-def _sqlite_lock(path: Path, held: ExitStack) -> Callable[[], bool]:
-    # A writer's transaction in a file of its own: a file lock that works on every system and dies with the process.
-    # Immediate, not exclusive: two that both came as readers first would keep each other from becoming exclusive.
+def _sqlite_lock(path: Path, resources: ExitStack) -> Callable[[], bool]:
+    # A write transaction on a separate SQLite file: a file lock that works on every system and ends with the process.
+    # IMMEDIATE rather than EXCLUSIVE: two processes that already hold a shared lock would block each other.
     if not os.access(path.parent, os.W_OK):
-        raise DatabaseError(f"the folder {path.parent.resolve()} does not exist, or you may not write there")
+        raise DatabaseError(f"the folder {path.parent.resolve()} does not exist or is not writable")
     if path.exists() and not os.access(path, os.W_OK):
-        raise DatabaseError(f"you may not write {path}; SQLite would open it to read, and lock nothing")
+        raise DatabaseError(f"{path} is not writable; SQLite would open it read-only, and lock nothing")
     try:
         connection = sqlite3.connect(path, timeout=0, isolation_level=None)
-        connection.execute("PRAGMA journal_mode = MEMORY")  # nothing is ever written, not even to a full disk
+        connection.execute("PRAGMA journal_mode = MEMORY")  # no journal file: works on a full disk
     except sqlite3.Error as error:
-        raise DatabaseError(f"the lock beside the database cannot be opened ({error.sqlite_errorname})") from None
-    held.callback(connection.close)
+        raise DatabaseError(f"the lock file beside the database cannot be opened ({error.sqlite_errorname})") from None
+    resources.callback(connection.close)
 
-    def attempt() -> bool:
+    def try_acquire() -> bool:
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             if error.sqlite_errorname == "SQLITE_BUSY":
                 return False
-            raise DatabaseError(f"the lock beside the database cannot be taken ({error.sqlite_errorname})") from None
+            raise DatabaseError(f"the lock file beside the database failed ({error.sqlite_errorname})") from None
         return True
 
-    return attempt
+    return try_acquire
 
 
-def _postgresql_lock(engine: Engine, name: str, held: ExitStack) -> Callable[[], bool]:
-    # Of a transaction, not of the session: behind a transaction pooler a session's lock goes to anybody, and stays.
-    connection = _dedicated_connection(engine, held)
+def _postgresql_lock(engine: Engine, name: str, resources: ExitStack) -> Callable[[], bool]:
+    # Held by a transaction: behind a transaction pooler other clients get the session, and would keep its locks.
+    connection = _dedicated_connection(engine, resources)
     connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     query = text("SELECT pg_try_advisory_xact_lock(:key)")
     key = int.from_bytes(_digest(name)[:8], signed=True)
     return lambda: bool(connection.scalar(query, {"key": key}))
 
 
-def _mariadb_lock(engine: Engine, name: str, held: ExitStack) -> Callable[[], bool]:
-    # The server knows these names for all databases together.
-    connection = _dedicated_connection(engine, held)
+def _mariadb_lock(engine: Engine, name: str, resources: ExitStack) -> Callable[[], bool]:
+    # Lock names are global to the server, so the key includes the database's name.
+    connection = _dedicated_connection(engine, resources)
     key = f"billing-etl:{_digest(f'{engine.url.database}:{name}').hex()[:32]}"
 
-    def attempt() -> bool:
+    def try_acquire() -> bool:
         connection.execute(text("SET SESSION wait_timeout = 86400"))
         taken = connection.scalar(text("SELECT GET_LOCK(:key, 0)"), {"key": key})
-        connection.rollback()  # it is of the session: no transaction stays open for the length of a run
+        connection.rollback()  # the session holds the lock: no transaction stays open during the run
         return bool(taken)
 
-    return attempt
+    return try_acquire
 
 
-def _dedicated_connection(engine: Engine, held: ExitStack) -> Connection:
+def _dedicated_connection(engine: Engine, resources: ExitStack) -> Connection:
     connection = engine.connect()
-    # For no one else to use after this: a lock of the session goes with its session, and only so.
+    # Detached from the pool: a session's lock is released only when the session ends.
     connection.detach()
 
-    def let_go() -> None:
-        # Where the session is gone, so is its lock. What was stored under it was fenced all the same.
+    def release() -> None:
+        # If the session is lost, so is its lock; writes made under it were fenced in any case.
         with suppress(SQLAlchemyError):
             connection.close()
 
-    held.callback(let_go)
+    resources.callback(release)
     return connection
 
 
 def _file_name(name: str) -> str:
-    """The name itself where a file may be called so."""
+    """Percent-encoded name of the lock, or a hash of a long one."""
     quoted = quote(name, safe="")
     return quoted if len(quoted) <= MAX_NAME_LENGTH else _digest(name).hex()[:32]
 

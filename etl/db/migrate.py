@@ -1,4 +1,4 @@
-"""The schema's version: whether the database has it, and how it gets it."""
+"""Schema revision: check it, create the schema in an empty database, migrate an older one."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 MYSQL_TABLE_OPTIONS: Final = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
-"""What a table has on MariaDB beside what is declared."""
+"""Options that every table gets on MariaDB and MySQL."""
 _VERSION: Final = Table(
     VERSION_TABLE,
     MetaData(),
     Column("version_num", String(32), nullable=False),
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
-"""As Alembic itself makes it."""
-OLDER_REVISIONS: Final = frozenset(f"{number:04}" for number in range(1, int(SCHEMA_REVISION)))
-"""The revisions that migrations lead on from."""
+"""The revision table, as Alembic creates it."""
+OLDER_REVISIONS: Final = frozenset(f"{revision:04}" for revision in range(1, int(SCHEMA_REVISION)))
+"""Revisions that can be migrated to the newest one."""
 
 
 def schema_revision(connection: Connection) -> str | None:
-    """The revision the database is at; None where there is no schema yet, or another program's."""
+    """Return the revision of the database; None if it has no schema or another program's."""
     try:
         columns = {column["name"] for column in inspect(connection).get_columns(VERSION_TABLE)}
     except NoSuchTableError:
@@ -58,9 +58,9 @@ def schema_revision(connection: Connection) -> str | None:
 
 
 def has_current_schema(connection: Connection) -> bool:
-    """Whether the database has the schema this version works on, its views included.
+    """Whether the database has the current schema, including all views.
 
-    MariaDB keeps what a migration did before it was killed: all tables and the revision, and a part of the views.
+    On MariaDB, which commits each statement, an interrupted migration may leave the revision without all views.
     """
     if schema_revision(connection) != SCHEMA_REVISION:
         return False
@@ -68,10 +68,10 @@ def has_current_schema(connection: Connection) -> bool:
 
 
 def require_schema(connection: Connection) -> None:
-    """Make sure that the database has the schema this version works on.
+    """Require the current schema.
 
     Raises:
-        SchemaMismatchError: It has an older one, a newer one, a part of one, another program's, or none.
+        SchemaMismatchError: The schema is older, newer, incomplete, another program's or missing.
     """
     if has_current_schema(connection):
         return
@@ -88,29 +88,30 @@ def require_schema(connection: Connection) -> None:
 
 
 def require_known_revision(revision: str | None) -> None:
-    """Make sure that a database of this revision can be migrated to the newest one, or is there already.
+    """Require a revision that is current or can be migrated; None stands for a database without a schema.
 
     Raises:
-        SchemaMismatchError: A newer version of the program made it, or none did.
+        SchemaMismatchError: A newer version of the program created the revision.
+        ForeignDatabaseError: Another program created it.
     """
     if revision is None or revision == SCHEMA_REVISION or revision in OLDER_REVISIONS:
         return
     if re.fullmatch(r"\d{4}", revision, re.ASCII) and revision > SCHEMA_REVISION:
         raise SchemaMismatchError(
             f"the database's schema ({revision}) is newer than this version knows ({SCHEMA_REVISION}); "
-            "install the version of billing-etl that made it"
+            "install the version of billing-etl that created it"
         )
     raise ForeignDatabaseError(
-        f"the database's schema ({revision!r}) is none of billing-etl's: does another program keep its own there? "
-        "take a database of its own for each"
+        f"the database's schema ({revision!r}) is none of billing-etl's: does another program use the database? "
+        "use a separate database for each"
     )
 
 
 def require_migratable(connection: Connection) -> None:
-    """Make sure that a migration may change the database. A look at the catalogue only: MariaDB takes nothing back.
+    """Require a database that may be migrated, from its catalogue alone: MariaDB cannot roll back DDL.
 
     Raises:
-        SchemaMismatchError: Another program uses it, or a newer version of this one, or it cannot keep every letter.
+        SchemaMismatchError: Another program or a newer version uses the database, or its encoding is not UTF-8.
     """
     require_ours(connection)
     revision = schema_revision(connection)
@@ -120,25 +121,25 @@ def require_migratable(connection: Connection) -> None:
 
 
 def require_utf8(connection: Connection) -> None:
-    """Make sure that the database can keep every letter. MariaDB is told with each table, SQLite knows nothing else.
+    """Require UTF-8 as the encoding of a PostgreSQL database. MariaDB has it per table, SQLite always.
 
     Raises:
-        SchemaMismatchError: It is one of PostgreSQL's in another encoding.
+        SchemaMismatchError: The encoding is another one.
     """
     if connection.dialect.name != "postgresql":
         return
     encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))
     if encoding != "UTF8":
         raise SchemaMismatchError(
-            f"the database's encoding is {encoding}; make one with: createdb --encoding UTF8 NAME"
+            f"the database's encoding is {encoding}; create one with: createdb --encoding UTF8 NAME"
         )
 
 
 def ensure_current(engine: Engine) -> None:
-    """Bring the database to the newest schema, by the shortest way: an empty one needs no migrations.
+    """Bring the database to the current schema; an empty one is created without running the migrations.
 
     Raises:
-        SchemaMismatchError: The database has a schema that this version does not know.
+        SchemaMismatchError: The schema is unknown to this version.
     """
     with engine.begin() as connection:
         if is_empty(connection):
@@ -149,15 +150,15 @@ def ensure_current(engine: Engine) -> None:
 
 
 def is_empty(connection: Connection) -> bool:
-    """Whether no table or view has a name of ours, not even one that a killed run left behind on MariaDB."""
+    """Whether no table or view has one of our names, not even one left by an interrupted migration on MariaDB."""
     return not read_relations(connection)
 
 
 def create_schema(connection: Connection) -> None:
-    """Make in an empty database what the migrations would come to; a test holds the two together.
+    """Create the current schema in an empty database; a test compares it with the result of the migrations.
 
-    The revision stands there before the views: where each statement is a transaction of its own, a run that is killed
-    in between is followed by one that makes them. One that is killed before leaves its tables to the migrations.
+    The revision is written before the views: on MariaDB, which commits each statement, a later run then creates the
+    missing views. If the process is killed before that, the migrations complete the tables.
     """
     backend = connection.dialect.name
     _tables_for(backend).create_all(connection, checkfirst=False)
@@ -168,7 +169,7 @@ def create_schema(connection: Connection) -> None:
 
 
 def _tables_for(backend: str) -> MetaData:
-    """The declared tables. Options of MariaDB are given to copies, so that nobody else loads its dialect."""
+    """Declared tables; for MariaDB, copies with its table options, so that other databases never load its dialect."""
     if backend not in {"mysql", "mariadb"}:
         return metadata
     copies = MetaData(naming_convention=metadata.naming_convention)
@@ -179,14 +180,14 @@ def _tables_for(backend: str) -> MetaData:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the database to the newest schema by the migrations, and its views with it.
+    """Migrate the database to the current schema and recreate its views.
 
     Raises:
-        SchemaMismatchError: The database has a schema that this version does not know, or is another program's.
+        SchemaMismatchError: The schema is unknown to this version, or another program's.
     """
     with engine.connect() as connection:
         require_migratable(connection)
-    # A tenth of a second that a nightly run has no use for.
+    # Importing Alembic takes a tenth of a second, which runs without a migration save.
     from alembic import command
 
     with engine.connect() as connection:
@@ -196,14 +197,14 @@ def migrate(engine: Engine) -> None:
 
 
 def in_memory_database() -> Engine:
-    """A database in memory with the present schema: what a dry run compares with before there is a real one."""
+    """Create an in-memory database with the current schema, for a dry run before the real one exists."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
     metadata.create_all(engine)
     return engine
 
 
 def migration_sql(engine: Engine) -> str:
-    """The SQL of all migrations from an empty database on, for a database administrator to run."""
+    """Return the SQL of all migrations, for an administrator to run on an empty database."""
     from alembic import command
 
     script = io.StringIO()
@@ -214,7 +215,7 @@ def migration_sql(engine: Engine) -> str:
 
 
 def alembic_config(output: io.StringIO | None = None) -> Config:
-    """Alembic's settings, in a checkout and in an installed package alike."""
+    """Return Alembic's configuration, for a checkout or an installed package."""
     from alembic.config import Config
 
     package = Path(etl.__file__).parent

@@ -1,4 +1,4 @@
-"""The numbering plan in the database."""
+"""Writes numbering_ranges, the imported numbering plan."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from sqlalchemy import Connection, delete, insert, or_
 
 from etl.db.tables import numbering_ranges
 
-BATCH_SIZE: Final = 5000
+BATCH_SIZE: Final = 5_000
+"""Rows inserted in one statement."""
 
 
 def replace_ranges(connection: Connection, leading_digits: Collection[int], rows: Sequence[dict[str, Any]]) -> int:
-    """Put new ranges where others stood; within the caller's transaction.
+    """Replace the ranges of some codes within the caller's transaction.
 
     Args:
-        connection: In a transaction.
-        leading_digits: First digits of the codes whose ranges go: 9 is those of mobile numbers.
-        rows: By column, disjoint.
+        connection: Connection in a transaction.
+        leading_digits: First digits of the codes whose ranges are replaced; 9 stands for mobile numbers.
+        rows: New ranges, disjoint, each a mapping of columns.
 
     Returns:
-        How many rows went.
+        Number of deleted rows.
     """
-    of_the_codes = [numbering_ranges.c.block.startswith(f"+7{digit}") for digit in sorted(leading_digits)]
-    gone = connection.execute(delete(numbering_ranges).where(or_(*of_the_codes))).rowcount
+    replaced = [numbering_ranges.c.block.startswith(f"+7{digit}") for digit in sorted(leading_digits)]
+    deleted = connection.execute(delete(numbering_ranges).where(or_(*replaced))).rowcount
     for start in range(0, len(rows), BATCH_SIZE):
         connection.execute(insert(numbering_ranges), rows[start : start + BATCH_SIZE])
-    return gone
+    return deleted

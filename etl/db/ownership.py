@@ -1,8 +1,8 @@
-"""Whether a database is billing-etl's: recognised by its catalogue, before anything in it is changed.
+"""Recognise a database of billing-etl by its catalogue, before a migration changes it.
 
-MariaDB commits every statement of a migration, so the question has to be answered before the first one. A name alone
-proves nothing (`accounts`, `billing`, and revision `0001` are everybody's); a table or view is ours by the columns that
-it has had in every revision.
+MariaDB commits every statement of a migration, so the check comes before the first one. A name alone proves nothing:
+other programs use `accounts`, `billing` and revision `0001` as well. A table or view is ours if it has the columns that
+all revisions have in common.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ COLUMNS: Final[dict[str, frozenset[str]]] = {
         "freshness": "account last_synced_date last_success_at hours_behind open_days suspect_days",
     }.items()
 }
-"""The columns that a table or view has had in every revision; one that is not listed has had all of them."""
+"""Columns that a table or view has in every revision; an unlisted one has never changed."""
 FIRST_TABLES: Final = frozenset(COLUMNS) & frozenset(metadata.tables)
-"""The tables of the first revision: a database with a revision of ours has them all."""
+"""Tables of the first revision, which every database with one of our revisions has."""
 
 
 class Relation(NamedTuple):
-    """A table, a view or something else in the database under a name of ours.
+    """A table, view or other object of the database with one of our names.
 
     Attributes:
-        name: As the database spells it.
-        kind: `table`, `view`, or what else the database calls it.
-        marked: It carries what our migrations write on their tables: a comment, or on SQLite the key's name.
+        name: Name in the database's spelling.
+        kind: `table`, `view` or another type of the database.
+        columns: Names of its columns.
+        marked: It has the mark of our migrations: a comment, or on SQLite the name of the primary key.
     """
 
     name: str
@@ -57,49 +58,52 @@ class Relation(NamedTuple):
 
 
 def require_ours(connection: Connection) -> None:
-    """Make sure that what has a name of ours in the database is ours.
+    """Require that all objects of the database with our names were created by our migrations.
 
     Raises:
-        ForeignDatabaseError: Another program uses the database. The text names what it has there.
+        ForeignDatabaseError: Another program uses the database; the message names its objects.
     """
     relations = read_relations(connection)
     if reason := find_foreign(relations, read_revisions(connection, relations)):
-        raise ForeignDatabaseError(f"{reason}; nothing was changed; take a database of its own for each")
+        raise ForeignDatabaseError(f"{reason}; nothing was changed; use a separate database for each")
 
 
 def find_foreign(relations: Collection[Relation], revisions: Sequence[str]) -> str | None:
-    """Why a database is another program's, or None where nothing speaks against its being ours. Pure.
+    """Return why a database belongs to another program, or None if it may be ours.
 
     Args:
-        relations: All that has a name of ours.
-        revisions: The rows of `alembic_version`; none where a first migration was killed half-way, or never began.
+        relations: All objects with our names.
+        revisions: Rows of `alembic_version`; empty if the first migration was interrupted or never started.
     """
-    foreign = [f"{each.kind} {each.name}" for each in relations if not _is_ours(each, half_made=not revisions)]
-    tables = {each.name for each in relations if each.kind == "table"}
-    if not tables >= {"accounts", "billing_records"}:  # the views are made after them
-        foreign += [f"view {each.name}" for each in relations if each.kind == "view"]
+    unversioned = not revisions
+    foreign = [
+        f"{relation.kind} {relation.name}" for relation in relations if not _is_ours(relation, unversioned=unversioned)
+    ]
+    tables = {relation.name for relation in relations if relation.kind == "table"}
+    if not tables >= {"accounts", "billing_records"}:  # our migrations create them before the views
+        foreign += [f"view {relation.name}" for relation in relations if relation.kind == "view"]
     if foreign:
         listed = ", ".join(sorted(set(foreign)))
         return f"the database belongs to another program: it holds {listed}, none of billing-etl's"
     if revisions and (missing := FIRST_TABLES - tables):
         listed = ", ".join(map(repr, revisions))
         return (
-            f"the database's alembic_version ({listed}) is none of billing-etl's, or tables were lost: "
-            f"{', '.join(sorted(missing))} not found"
+            f"the database's alembic_version ({listed}) is none of billing-etl's, or tables are missing: "
+            f"{', '.join(sorted(missing))}"
         )
     if len(revisions) > 1:
-        return f"the database's alembic_version has {len(revisions)} rows, and is none of billing-etl's"
+        return f"the database's alembic_version has {len(revisions)} rows and is none of billing-etl's"
     return None
 
 
-def _is_ours(relation: Relation, *, half_made: bool) -> bool:
+def _is_ours(relation: Relation, *, unversioned: bool) -> bool:
     name = relation.name
     if name == VERSION_TABLE:
         return relation.kind == "table" and relation.columns == _VERSION_COLUMNS
     if name in metadata.tables:
-        # Before there is a revision the columns of one small table prove little.
+        # Without a revision the columns of a small table are not sufficient evidence.
         known = COLUMNS.get(name, frozenset(metadata.tables[name].columns.keys()))
-        return relation.kind == "table" and known <= relation.columns and (relation.marked or not half_made)
+        return relation.kind == "table" and known <= relation.columns and (relation.marked or not unversioned)
     if name in VIEW_COLUMNS:
         known = COLUMNS.get(name, frozenset(column.name for column in VIEW_COLUMNS[name]))
         return relation.kind == "view" and known <= relation.columns
@@ -107,18 +111,18 @@ def _is_ours(relation: Relation, *, half_made: bool) -> bool:
 
 
 def read_relations(connection: Connection) -> list[Relation]:
-    """All that has a name of ours where a migration would write: on PostgreSQL the first schema of the search path.
+    """Read all objects with our names from the current schema, on PostgreSQL the first one of the search path.
 
-    SQLite, and MariaDB on some systems, take `Accounts` for `accounts`: there a name in other letters counts as well.
+    SQLite, and MariaDB on some systems, ignore the case of names: there `Accounts` matches `accounts`.
     """
     read = {"sqlite": _read_sqlite, "postgresql": _read_postgresql}.get(connection.dialect.name, _read_mariadb)
     return list(read(connection, [*metadata.tables, *VIEWS, VERSION_TABLE]))
 
 
 def read_revisions(connection: Connection, relations: Iterable[Relation]) -> list[str]:
-    """The rows of `alembic_version`; none where there is no such table, or one of another shape."""
-    shapes = {each.name: each.columns for each in relations}
-    if shapes.get(VERSION_TABLE) != _VERSION_COLUMNS:
+    """Read the rows of `alembic_version`; empty if the table is missing or has other columns."""
+    columns = {relation.name: relation.columns for relation in relations}
+    if columns.get(VERSION_TABLE) != _VERSION_COLUMNS:
         return []
     return list(connection.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")))  # noqa: S608 - a constant
 
@@ -131,7 +135,7 @@ def _read_sqlite(connection: Connection, names: list[str]) -> Iterable[Relation]
         if kind != "index":
             try:
                 columns = {column["name"] for column in inspector.get_columns(name)}
-            except DBAPIError:  # a view of a table that is gone
+            except DBAPIError:  # a view of a dropped table
                 columns = set()
         yield Relation(name, kind, frozenset(columns), f"pk_{name}" in sql if sql else False)
 
@@ -148,7 +152,7 @@ def _read_postgresql(connection: Connection, names: list[str]) -> Iterable[Relat
         ORDER BY c.relname""")
     for name, kind, marked, columns in connection.execute(_expanding(relations), {"names": names}):
         yield Relation(name, kinds.get(kind, "relation"), frozenset(columns), marked)
-    # Ours returns rows of our view: nobody else's can.
+    # Our function returns rows of our view, which another program's cannot.
     functions = text("""
         SELECT p.proname, COALESCE(c.relname = 'billing' AND c.relnamespace = p.pronamespace, FALSE)
         FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype LEFT JOIN pg_class c ON c.oid = t.typrelid
@@ -165,12 +169,12 @@ def _read_mariadb(connection: Connection, names: list[str]) -> Iterable[Relation
     columns = text("""
         SELECT table_name, column_name FROM information_schema.columns
         WHERE table_schema = DATABASE() AND LOWER(table_name) IN :names""")
-    of_table: dict[str, set[str]] = {}
+    columns_by_table: dict[str, set[str]] = {}
     for table, column in connection.execute(_expanding(columns), {"names": names}):
-        of_table.setdefault(table, set()).add(column)
+        columns_by_table.setdefault(table, set()).add(column)
     kinds = {"BASE TABLE": "table", "SYSTEM VERSIONED": "table", "VIEW": "view"}
     for name, kind, marked in connection.execute(_expanding(tables), {"names": names}).all():
-        yield Relation(name, kinds.get(kind, kind.lower()), frozenset(of_table.get(name, ())), bool(marked))
+        yield Relation(name, kinds.get(kind, kind.lower()), frozenset(columns_by_table.get(name, ())), bool(marked))
 
 
 def _expanding(query: Any) -> Any:

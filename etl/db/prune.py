@@ -1,4 +1,4 @@
-"""Trim what only people read: the oldest runs of the history and the oldest rejected records, some at a time."""
+"""Delete expired run history and rejected records in batches."""
 
 from __future__ import annotations
 
@@ -11,36 +11,37 @@ from etl.db.tables import rejected_records, sync_runs, sync_state
 from etl.model import SUCCESSFUL
 
 BATCH_SIZE: Final = 1_000
+"""Rows selected or deleted in one statement."""
 
 
 def expired_runs(connection: Connection, account_id: int, before: datetime) -> list[int]:
-    """Some runs that began before a moment, if there are any; the newest one that stored all it was asked for stays."""
+    """Return the next batch of runs that started before a time, without the newest successful run."""
     run = sync_runs.c
-    # A newer run has a higher number: the oldest are the first of an index, and on most nights the first is young.
+    # Ids ascend with time: the oldest runs come first in the index, and on most nights none has expired.
     oldest = select(run.id, run.started_at).where(run.account_id == account_id).order_by(run.id).limit(BATCH_SIZE)
-    old = [number for number, started in connection.execute(oldest) if started < before]
-    if not old:
+    expired = [run_id for run_id, started_at in connection.execute(oldest) if started_at < before]
+    if not expired:
         return []
-    done = select(func.max(run.id)).where(run.account_id == account_id, run.outcome.in_(SUCCESSFUL))
-    newest = connection.scalar(done)
-    return [number for number in old if number != newest]
+    successful = select(func.max(run.id)).where(run.account_id == account_id, run.outcome.in_(SUCCESSFUL))
+    newest = connection.scalar(successful)
+    return [run_id for run_id in expired if run_id != newest]
 
 
 def expired_rejects(connection: Connection, account_id: int, before: datetime) -> list[int]:
-    """Some rejected records first met before a moment, if there are any; those of days still fetched again stay."""
+    """Return the next batch of rejected records first seen before a time, without those of days in the lookback."""
     row, state = rejected_records.c, sync_state.c
     settled_through = select(state.settled_through).where(state.account_id == account_id).scalar_subquery()
-    old = (
+    expired = (
         select(row.id)
         .where(row.account_id == account_id, row.first_seen_at < before)
         .where(func.coalesce(row.day, row.asked_last) <= settled_through)
         .order_by(row.first_seen_at)
         .limit(BATCH_SIZE)
     )
-    return list(connection.scalars(old))
+    return list(connection.scalars(expired))
 
 
 def delete_by_id(connection: Connection, table: Table, ids: list[int]) -> None:
-    """Delete rows by their ids, as many in a statement as every database takes."""
+    """Delete rows by id, in statements with at most `BATCH_SIZE` parameters."""
     for start in range(0, len(ids), BATCH_SIZE):
         connection.execute(delete(table).where(table.c.id.in_(ids[start : start + BATCH_SIZE])))

@@ -1,8 +1,8 @@
-"""Purge old months: records and journal lines go, what they amounted to stays, to the last digit.
+"""Purge old months: delete records and journal lines, keep exact totals per month.
 
-The day ledger says of each day that its records are purged: no run asks for it again, and none takes an answer about it
-for news. A month's rows go a few at a time, and what they amounted to is added up in the transaction that removes them:
-the view `monthly_spend` is the same before, between and after.
+The day ledger marks each purged day: no run requests it again or compares an answer with it. Rows are deleted in
+batches, and each transaction adds the totals of its batch to `purged_months`, so that the view `monthly_spend` never
+changes.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select, update
 
 from etl.date_ranges import ONE_DAY
-from etl.db.ledger import raise_revision
+from etl.db.days import raise_revision
 from etl.db.prune import delete_by_id
 from etl.db.tables import billing_records, purged_months, rejected_records, restatements, synced_days
 from etl.model import DateRange, day_bounds
 
 BATCH_SIZE: Final = 5_000
-"""Rows of a transaction: no other writer waits long for it."""
-_DIGITS: Final = 60
-"""More than any sum has."""
+"""Rows of a table deleted in one transaction, so that other writers do not wait long."""
+_PRECISION: Final = 60
+"""Decimal digits; more than any sum needs."""
 
 
 class LedgerDay(NamedTuple):
-    """A day, as far as purging looks at it."""
+    """State of a day that decides whether it may be purged."""
 
     day: date
     closed: bool
@@ -39,13 +39,13 @@ class LedgerDay(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PurgePlan:
-    """What is old enough.
+    """Classification of the months that are old enough, by their first day, in order.
 
     Attributes:
-        months: First days of the months to purge, in order.
-        purged: Of those that were purged before; a purge that was killed may have left rows of them.
-        still_in_lookback: Those that the lookback still reaches, or that lie behind a day that is missing.
-        blocked: By first day, those that stay until somebody mends them, and why.
+        months: Months to purge.
+        purged: Months purged before; an interrupted purge may have left rows of them.
+        still_in_lookback: Months that the lookback still reaches, or that follow a missing day.
+        blocked: Months that need repair first, with the reason.
     """
 
     months: list[date] = field(default_factory=list)
@@ -55,7 +55,7 @@ class PurgePlan:
 
 
 class RowCountsByTable(NamedTuple):
-    """How many rows there are of a month, or were removed, by table."""
+    """Number of rows by table, stored or deleted."""
 
     billing_records: int = 0
     restatements: int = 0
@@ -63,42 +63,41 @@ class RowCountsByTable(NamedTuple):
 
 
 def plan_purge(days: Iterable[LedgerDay], *, settled_through: date | None, retired: bool) -> PurgePlan:
-    """Which months can go. Pure.
+    """Classify the months that are old enough.
 
     Args:
-        days: All days of the ledger in months that are old enough, in order.
-        settled_through: The last day that no lookback fetches again.
-        retired: No sync fetches anything again, and nothing comes after the last day.
+        days: Days of the ledger in these months, in order.
+        settled_through: Last day before the lookback.
+        retired: The account is retired: no run fetches its days again, and none follow the last one.
     """
     plan = PurgePlan()
     ledger = list(days)
-    for first, group in groupby(ledger, key=lambda each: each.day.replace(day=1)):
-        known = {each.day: each for each in group}
-        begins = max(first, ledger[0].day)
-        ends = min(month_end(first), ledger[-1].day) if retired else month_end(first)
-        if all(each.purged for each in known.values()):
+    for first, group in groupby(ledger, key=lambda ledger_day: ledger_day.day.replace(day=1)):
+        known = {ledger_day.day: ledger_day for ledger_day in group}
+        start = max(first, ledger[0].day)
+        end = min(month_end(first), ledger[-1].day) if retired else month_end(first)
+        blockers = filter(None, (_blocker(day, known.get(day)) for day in DateRange(start, end).days()))
+        if all(ledger_day.purged for ledger_day in known.values()):
             plan.purged.append(first)
-        elif trouble := next(
-            filter(None, (_blocker(day, known.get(day)) for day in DateRange(begins, ends).days())), None
-        ):
-            plan.blocked[first] = trouble
-        elif not retired and (settled_through is None or ends > settled_through):
+        elif blocker := next(blockers, None):
+            plan.blocked[first] = blocker
+        elif not retired and (settled_through is None or end > settled_through):
             plan.still_in_lookback.append(first)
         else:
             plan.months.append(first)
     return plan
 
 
-def _blocker(day: date, of: LedgerDay | None) -> str | None:
-    if of is None:
+def _blocker(day: date, ledger_day: LedgerDay | None) -> str | None:
+    if ledger_day is None:
         return f"{day} was never fetched"
-    if of.suspect:
+    if ledger_day.suspect:
         return f"{day} is suspect"
-    return None if of.closed else f"{day} is not complete"
+    return None if ledger_day.closed else f"{day} is not complete"
 
 
 def month_end(month: date) -> date:
-    """The last day of the month that begins so."""
+    """Last day of the month, given its first day."""
     return _next_month(month) - ONE_DAY
 
 
@@ -107,7 +106,7 @@ def _next_month(month: date) -> date:
 
 
 def read_ledger(connection: Connection, account_id: int, before: date) -> list[LedgerDay]:
-    """The account's days before another one, in order."""
+    """Read the account's ledger days before a date, in order."""
     day = synced_days.c
     query = select(
         day.day, day.first_closed_at.is_not(None), day.suspect_since.is_not(None), day.purged_at.is_not(None)
@@ -117,7 +116,7 @@ def read_ledger(connection: Connection, account_id: int, before: date) -> list[L
 
 
 def count_month(connection: Connection, account_id: int, month: date) -> RowCountsByTable:
-    """How many rows a purge of the month would remove."""
+    """Count the rows that a purge of the month would delete."""
     counted = (
         connection.scalars(select(func.count()).select_from(table).where(_in_month(table, account_id, month))).one()
         for table in (billing_records, restatements, rejected_records)
@@ -128,14 +127,17 @@ def count_month(connection: Connection, account_id: int, month: date) -> RowCoun
 def purge_batch(
     connection: Connection, account_id: int, month: date, now: datetime, *, at_most: int = BATCH_SIZE
 ) -> RowCountsByTable:
-    """Remove some rows of a month and add up what they amounted to; no rows are left when it removes none.
+    """Delete a batch of a month's rows and add their totals to `purged_months`.
 
     Args:
-        connection: In a transaction that holds the account's fence.
-        account_id: Whose.
-        month: Its first day.
-        now: When it happens.
-        at_most: How many rows of each table.
+        connection: Connection in a transaction that holds the account's fence.
+        account_id: `accounts.id`.
+        month: First day of the month.
+        now: Time of the purge.
+        at_most: Maximum number of rows of each table.
+
+    Returns:
+        Number of deleted rows by table; all zero when the month is purged.
     """
     day = synced_days.c
     unmarked = and_(day.account_id == account_id, day.day.between(month, month_end(month)), day.purged_at.is_(None))
@@ -143,7 +145,7 @@ def purge_batch(
     connection.execute(update(synced_days).where(unmarked).values(purged_at=now))
     rejected = connection.execute(delete(rejected_records).where(_in_month(rejected_records, account_id, month)))
     row, line = billing_records.c, restatements.c
-    # In the order of an index.
+    # Ordered by an index.
     records = connection.execute(
         select(row.id, row.status, row.price, row.repeats, row.withdrawn_at, row.created_at)
         .where(_in_month(billing_records, account_id, month))
@@ -156,15 +158,15 @@ def purge_batch(
         .order_by(line.day, line.id)
         .limit(at_most)
     ).all()
-    delete_by_id(connection, billing_records, [number for number, *_ in records])
-    delete_by_id(connection, restatements, [number for number, *_ in lines])
+    delete_by_id(connection, billing_records, [row_id for row_id, *_ in records])
+    delete_by_id(connection, restatements, [line_id for line_id, *_ in lines])
     changed |= {created_at.date() for *_, created_at in records} | {changed_day for *_, changed_day in lines}
     raise_revision(connection, account_id, changed)
     current = [
         (status, price, repeats) for _, status, price, repeats, withdrawn_at, _ in records if withdrawn_at is None
     ]
     if current or lines:
-        with localcontext(prec=_DIGITS):
+        with localcontext(prec=_PRECISION):
             amounts = {
                 "records": sum(repeats for _, _, repeats in current),
                 "delivered": sum(repeats for status, _, repeats in current if status == 1),
@@ -182,8 +184,8 @@ def _in_month(table: Table, account_id: int, month: date) -> ColumnElement[bool]
     elif table is restatements:
         within = column.day.between(month, last)
     else:
-        of_no_day = and_(column.day.is_(None), column.asked_first >= month, column.asked_last <= last)
-        within = or_(column.day.between(month, last), of_no_day)
+        undated = and_(column.day.is_(None), column.asked_first >= month, column.asked_last <= last)
+        within = or_(column.day.between(month, last), undated)
     return and_(column.account_id == account_id, within)
 
 
@@ -191,11 +193,11 @@ def _add_to_month_total(
     connection: Connection, account_id: int, month: date, amounts: dict[str, Any], now: datetime
 ) -> None:
     column = purged_months.c
-    is_it = and_(column.account_id == account_id, column.month == month)
-    before = connection.execute(select(*(column[name] for name in amounts)).where(is_it)).mappings().one_or_none()
+    condition = and_(column.account_id == account_id, column.month == month)
+    before = connection.execute(select(*(column[name] for name in amounts)).where(condition)).mappings().one_or_none()
     if before is None:
         key = {"account_id": account_id, "month": month}
         connection.execute(insert(purged_months).values(**key, **amounts, purged_at=now))
     else:
         sums = {name: before[name] + amount for name, amount in amounts.items()}
-        connection.execute(update(purged_months).where(is_it).values(**sums, purged_at=now))
+        connection.execute(update(purged_months).where(condition).values(**sums, purged_at=now))

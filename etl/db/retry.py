@@ -1,4 +1,4 @@
-"""Whole transactions, done again where another one, or the connection, was in their way."""
+"""Retry a whole transaction after a deadlock, a lock timeout or a lost connection."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Final, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_exponential, wait_random
 
-from etl.db.engine import is_retryable, is_unreachable
+from etl.db.errors import is_retryable, is_unreachable
 
 MAX_ATTEMPTS: Final = 5
 INITIAL_BACKOFF_SECONDS: Final = 0.5
 MAX_ELAPSED_SECONDS: Final = 60.0
-"""Seconds after which no new try begins: enough for a server to restart, and for two waits for a lock."""
+"""Time after which no new attempt starts: enough for a server to restart, and for two lock timeouts."""
 
 T = TypeVar("T")
 
 
 def retry_transaction(transaction: Callable[[], T], *, also: tuple[type[Exception], ...] = ()) -> T:
-    """What a transaction returns, which is rolled back and done again, whole, as long as that may help.
+    """Run a transaction, retry it after transient errors, and return its result.
 
-    Only where the database has been reached before: one that cannot be reached is taken for one that restarts.
+    Use it only after a first successful connection: an unreachable server is assumed to be restarting.
 
     Args:
-        transaction: All of it, from its connection to its commit.
-        also: Errors that will pass in this very transaction.
+        transaction: The whole transaction, from opening its connection to the commit.
+        also: Further exception types that are transient in this transaction.
 
     Raises:
-        SQLAlchemyError: What the last try raised.
+        SQLAlchemyError: The error of the last attempt.
     """
-    again = Retrying(
+    retrying = Retrying(
         stop=stop_after_attempt(MAX_ATTEMPTS) | stop_after_delay(MAX_ELAPSED_SECONDS),
         wait=wait_exponential(multiplier=INITIAL_BACKOFF_SECONDS) + wait_random(0, INITIAL_BACKOFF_SECONDS),
         retry=retry_if_exception(lambda error: isinstance(error, also) or is_retryable(error) or is_unreachable(error)),
         reraise=True,
     )
-    return again(transaction)
+    return retrying(transaction)

@@ -1,120 +1,37 @@
-"""The tables, as Alembic makes them and as the load writes them.
+"""The current schema, equal to the result of the migrations.
 
-Times of the vendor are its wall clock, to the second. Times of our own are UTC, to the microsecond, without a zone:
-two of the three databases could not keep one. Money is NUMERIC; SQLite, which would make a binary float of that, keeps
-it as text of six decimal places. What MariaDB has beside that, engine and collation, is put to
-them when they are made: declared here, each start would load SQLAlchemy's MySQL dialects, whatever the database.
+Vendor times are the vendor's wall clock, to the second. The program's own timestamps are UTC, to the microsecond,
+without a zone, which two of the three databases cannot store. Money is NUMERIC; on SQLite, which would store it as a
+binary float, it is text of six decimal places. Engine and collation for MariaDB are added on creation
+(`migrate.MYSQL_TABLE_OPTIONS`): declared here, every start would load SQLAlchemy's MySQL dialects.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Date,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
     MetaData,
-    Numeric,
     SmallInteger,
     String,
     Table,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.types import TypeEngine
+
+from etl.db.types import BigId, LongText, Money, UtcTime, WallClock
 
 SCHEMA_REVISION: Final = "0006"
-"""The newest revision in `migrations/versions`, known without loading Alembic; a test holds the two together."""
-
-BigId = BigInteger().with_variant(Integer(), "sqlite")
+"""The newest revision in `migrations/versions`, available without loading Alembic; a test compares the two."""
 
 
-class LongText(TypeDecorator[str]):
-    """Text of any length: MariaDB's TEXT ends at 64 KiB."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """LONGTEXT on MariaDB, TEXT elsewhere."""
-        if dialect.name not in {"mysql", "mariadb"}:
-            return Text()  # psycopg's dialect would describe it as VARCHAR
-        from sqlalchemy.dialects import mysql
-
-        return dialect.type_descriptor(mysql.LONGTEXT())
-
-
-class WallClock(TypeDecorator[datetime]):
-    """A time of the vendor's wall clock, to the second."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """SQLite keeps text, and would append the microseconds."""
-        if dialect.name != "sqlite":
-            return dialect.type_descriptor(DateTime())
-        from sqlalchemy.dialects import sqlite
-
-        return dialect.type_descriptor(sqlite.DATETIME(truncate_microseconds=True))  # type: ignore[no-untyped-call]  # theirs
-
-
-class Money(TypeDecorator[Decimal]):
-    """An exact amount with six decimal places."""
-
-    impl = Numeric
-    cache_ok = True
-
-    def __init__(self, digits: int) -> None:
-        super().__init__(digits, 6)
-        self.digits = digits
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """TEXT on SQLite, NUMERIC elsewhere."""
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric(self.digits, 6))
-
-    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        """Six places always: equal amounts are equal texts."""
-        return f"{value:.6f}" if value is not None and dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: Any, _dialect: Dialect) -> Decimal | None:
-        """A Decimal from any database."""
-        return None if value is None else Decimal(value)
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """A moment: aware in the program, naive UTC in the database."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """MariaDB drops the microseconds unless asked to keep them."""
-        if dialect.name not in {"mysql", "mariadb"}:
-            return dialect.type_descriptor(DateTime())
-        from sqlalchemy.dialects import mysql
-
-        return dialect.type_descriptor(mysql.DATETIME(fsp=6))
-
-    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """Turned into UTC first: two of the databases would drop an offset in silence."""
-        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        """UTC, said aloud."""
-        return None if value is None else value.replace(tzinfo=UTC)
-
-
-# Nearly every index is a constraint's: MariaDB commits each statement by itself, and one table is one statement.
+# Indexes are constraints where possible: MariaDB commits each statement, and a table is then a single statement.
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -171,7 +88,7 @@ billing_records = Table(
     "billing_records",
     metadata,
     Column("id", BigId, primary_key=True, comment="Stays with the record whatever changes of it"),
-    # No foreign key: checking one costs PostgreSQL a third of the time of a bulk load, and rows come from one place.
+    # No foreign key: checking it takes a third of a bulk load on PostgreSQL, and only one module inserts rows.
     Column("account_id", Integer, nullable=False, comment="accounts.id"),
     Column("created_at", WallClock(), nullable=False, comment="The vendor's wall clock"),
     Column(
@@ -294,7 +211,7 @@ restatements = Table(
     Column("repeats_after", Integer, nullable=False, comment="0 where the record is listed no longer"),
     Column("delta", Money(38), nullable=False, comment="What this changed in the day's spend"),
     UniqueConstraint("account_id", "day", "id"),
-    # By record: without it the records as of a moment could be joined in no reasonable time on MariaDB.
+    # By record key: without it point-in-time queries are too slow on MariaDB.
     Index(None, "account_id", "created_at", "phone", "code_auth", "ordinal"),
     comment="The journal: every change of a day after it was closed",
 )
@@ -312,7 +229,7 @@ rejected_records = Table(
     Column("payload_digest", String(32), nullable=False, comment="Tells one from another: each is kept once"),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
     UniqueConstraint("account_id", "payload_digest"),
-    Index(None, "account_id", "first_seen_at"),  # for trimming the oldest
+    Index(None, "account_id", "first_seen_at"),  # for pruning the oldest rows
     comment="What the vendor lists and no record can be made of",
 )
 
@@ -361,7 +278,7 @@ balance_top_ups = Table(
 numbering_ranges = Table(
     "numbering_ranges",
     metadata,
-    # MariaDB finds nothing by an index that is compared with another table's column by <=: it needs an equality first.
+    # MariaDB uses no index to compare with another table's column by <= alone; block gives it an equality.
     Column(
         "block", String(7), primary_key=True, comment="+7 and five digits: no row crosses a block of 100,000 numbers"
     ),

@@ -1,8 +1,8 @@
-"""The records as they were known at a moment, told by the journal.
+"""Point-in-time query: the rows of billing_records as they were stored at an earlier time.
 
-The journal has a line for every change of a day after it was closed, with what the record was before. To undo all lines
-after a moment, the newest first, leaves of each record what the oldest of them says it was before; one without such a
-line was what it is now. Of a day that was still open nobody can say: its changes left no line. It is left out whole.
+The journal has a line with the previous state for every change of a closed day. The state of a record at an earlier
+time is therefore the previous state of its first journal line after that time, or its current state if there is no such
+line. Changes of open days leave no lines: days that were not closed at that time are excluded.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 from etl.db.dialects.expressions import SqlExpressions
 
 
-def point_in_time_records(words: SqlExpressions, moment: str) -> str:
-    """What takes the place of `billing_records` in a query: its current rows as of a moment.
+def point_in_time_records(sql: SqlExpressions, moment: str) -> str:
+    """Build a subquery that replaces `billing_records`: its current rows as of a time.
 
     Args:
-        words: Of the database.
-        moment: What stands for it in the query: UTC without a zone.
+        sql: SQL expressions of the database.
+        moment: SQL expression of the time: UTC without a zone.
     """
-    day = words.day_of.format("r.created_at")
-    # Lines and days are looked up, not joined: without statistics no planner knows how to join them.
+    day = sql.day_of.format("r.created_at")
+    # Scalar subqueries, not joins: without statistics the planners choose slow join orders.
     return f"""(
   SELECT r.account_id, r.created_at, r.phone, r.code_auth, r.ordinal,
     CASE WHEN l.id IS NULL THEN r.status ELSE l.status_before END AS status,

@@ -1,4 +1,4 @@
-"""What each column of a view means: for the comments in the database and for docs/dictionary.md."""
+"""Descriptions of the view columns, for comments in the database and for docs/dictionary.md."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Final, NamedTuple
 
 
 class ViewColumn(NamedTuple):
-    """One column of a view.
+    """Description of a view column.
 
     Attributes:
-        name: As the view has it.
-        kind: `text`, `whole number`, `amount`, `ratio`, `hours`, `date`, `time`, `time, UTC` or `true or false`.
-        meaning: What a reader needs to know of it.
-        source: What it is made of.
+        name: Name of the column.
+        kind: Type of the values: `text`, `whole number`, `amount`, `ratio`, `hours`, `date`, `time`, `time, UTC` or `true or false`.
+        meaning: Meaning of the values, for readers of the view.
+        source: Table columns that it is computed from.
     """
 
     name: str
@@ -116,4 +116,4 @@ VIEW_COLUMNS: Final[dict[str, tuple[ViewColumn, ...]]] = {
         ViewColumn("retired_at", "time, UTC", "When the account was retired. Empty while it is in use", "accounts.retired_at"),
     ),
 }  # fmt: skip
-"""By view, in the order of the columns."""
+"""Columns by view, in the order of the view."""

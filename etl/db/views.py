@@ -1,7 +1,7 @@
-"""The views: the stable face for BI tools, equal on the three databases.
+"""Views: the stable interface for BI tools, with equal results on the three databases.
 
-They are made anew after every migration. A change of a view therefore comes with a revision, an empty one if need be.
-What goes into the statements is our own SQL, chosen by database: there is no value in it.
+Every migration drops and recreates them, so a change of a view needs a revision, an empty one if no table changes.
+The statements consist of constant SQL chosen by database; they contain no values.
 """
 
 from __future__ import annotations
@@ -12,39 +12,40 @@ from typing import Final
 from etl.db.dialects.expressions import SqlExpressions, expressions_for
 from etl.db.time_travel import point_in_time_records
 from etl.db.view_columns import VIEW_COLUMNS
+from etl.reconcile import WAITS
 
 
 def view_queries(backend: str) -> dict[str, str]:
-    """The query of each view, by name, in the order they are to be made.
+    """Return the query of each view by name, in the order of creation.
 
     Args:
         backend: `sqlite`, `postgresql`, `mysql` or `mariadb`.
     """
-    words = expressions_for(backend)
-    return {name: query(words) for name, query in _QUERIES.items()}
+    sql = expressions_for(backend)
+    return {name: query(sql) for name, query in _QUERIES.items()}
 
 
 def point_in_time_query(backend: str, moment: str = ":moment") -> str:
-    """The query of the `billing` view as of a moment: of the days that were closed then, as they were known then.
+    """Return the query of the `billing` view as of a time, for the days that were closed then.
 
-    `day_state` is as it is now; `updated_at` is empty where the record was changed after the moment.
+    `day_state` is the current one; `updated_at` is NULL for records that changed after that time.
 
     Args:
-        backend: As above.
-        moment: What stands for it in the query: UTC without a zone.
+        backend: `sqlite`, `postgresql`, `mysql` or `mariadb`.
+        moment: SQL expression of the time: UTC without a zone.
     """
-    words = expressions_for(backend)
-    return _billing(words, point_in_time_records(words, moment))
+    sql = expressions_for(backend)
+    return _billing_query(sql, point_in_time_records(sql, moment))
 
 
 def create_view_statements(backend: str) -> list[str]:
-    """The statements that make all views; where the database has such, `billing_asof` and comments on columns too."""
+    """Return the statements that create all views; on PostgreSQL also `billing_asof` and the column comments."""
     views = [f"CREATE VIEW {name} AS\n{query}" for name, query in view_queries(backend).items()]
     return views + ([_asof_function(), *_comments()] if backend == "postgresql" else [])
 
 
 def drop_view_statements(backend: str) -> list[str]:
-    """The statements that remove all that `create_view_statements` makes."""
+    """Return the statements that drop everything that `create_view_statements` creates."""
     functions = ["DROP FUNCTION IF EXISTS billing_asof(timestamptz)"] if backend == "postgresql" else []
     return functions + [f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS)]
 
@@ -77,68 +78,68 @@ _DAY_STATE: Final = """CASE
 _DELIVERED: Final = "SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END)"
 
 
-def _join_day(words: SqlExpressions, records: str = "billing_records") -> str:
+def _join_day(sql: SqlExpressions, records: str = "billing_records") -> str:
     return f"""FROM {records} r
 JOIN accounts a ON a.id = r.account_id
-LEFT JOIN synced_days d ON d.account_id = r.account_id AND d.day = {words.day_of.format("r.created_at")}
+LEFT JOIN synced_days d ON d.account_id = r.account_id AND d.day = {sql.day_of.format("r.created_at")}
 LEFT JOIN sync_state s ON s.account_id = r.account_id
 WHERE r.withdrawn_at IS NULL"""
 
 
-def _numbering_lookup(words: SqlExpressions, column: str) -> str:
-    # Not a join: what is not asked for is not looked up.
+def _numbering_lookup(sql: SqlExpressions, column: str) -> str:
+    # Not a join: the lookup is skipped when the column is not selected.
     return f"""(SELECT n.{column} FROM numbering_ranges n
     WHERE n.block = substr(r.phone, 1, 7) AND n.first_phone <= r.phone AND n.last_phone >= r.phone
-      AND {words.full_number.format("r.phone")})"""
+      AND {sql.full_number.format("r.phone")})"""
 
 
 def _amount_columns(format_: str, parts: tuple[str, ...]) -> str:
-    """One column a part of an amount, `{}` its number and `{part}` what it is."""
-    return ", ".join(format_.format(number, part=part) for number, part in enumerate(parts))
+    """Format one column per part of an amount: `{}` is its index, `{part}` its expression."""
+    return ", ".join(format_.format(index, part=part) for index, part in enumerate(parts))
 
 
-def _amount_column_names(words: SqlExpressions, column: str) -> tuple[str, ...]:
-    """The columns that `_amount_columns` made of an amount."""
-    return tuple(f"{column}_{number}" for number, _ in enumerate(words.split_amount(column)))
+def _amount_column_names(sql: SqlExpressions, column: str) -> tuple[str, ...]:
+    """Names of the columns that `_amount_columns` created for an amount."""
+    return tuple(f"{column}_{index}" for index, _ in enumerate(sql.split_amount(column)))
 
 
-def _billing(words: SqlExpressions, records: str = "billing_records") -> str:
-    return f"""SELECT a.label AS account, r.created_at, r.created_at_utc, {words.day_of.format("r.created_at")} AS day,
+def _billing_query(sql: SqlExpressions, records: str = "billing_records") -> str:
+    return f"""SELECT a.label AS account, r.created_at, r.created_at_utc, {sql.day_of.format("r.created_at")} AS day,
   r.phone, r.code_auth, r.status, r.status_info,
-  {words.total("r.price")} AS price, r.repeats,
-  {words.total("r.price", "r.repeats")} AS amount,
-  {words.is_true("r.status = 1")} AS delivered,
-  {_numbering_lookup(words, "operator")} AS operator,
-  {_numbering_lookup(words, "region")} AS region,
+  {sql.total("r.price")} AS price, r.repeats,
+  {sql.total("r.price", "r.repeats")} AS amount,
+  {sql.is_true("r.status = 1")} AS delivered,
+  {_numbering_lookup(sql, "operator")} AS operator,
+  {_numbering_lookup(sql, "region")} AS region,
   {_DAY_STATE} AS day_state,
   r.first_seen_at, r.updated_at
-{_join_day(words, records)}"""
+{_join_day(sql, records)}"""
 
 
-def _daily_spend(words: SqlExpressions) -> str:
-    day = words.day_of.format("r.created_at")
+def _daily_spend_query(sql: SqlExpressions) -> str:
+    day = sql.day_of.format("r.created_at")
     return f"""SELECT a.label AS account, {day} AS day,
-  {words.integer.format("SUM(r.repeats)")} AS records,
-  {words.integer.format(_DELIVERED)} AS delivered,
-  {words.integer.format(f"SUM(r.repeats) - {_DELIVERED}")} AS failed,
-  {words.total("r.price", "r.repeats", total=True)} AS spend,
-  {words.total("r.price", "(r.repeats - 1)", total=True)} AS repeated_spend,
+  {sql.integer.format("SUM(r.repeats)")} AS records,
+  {sql.integer.format(_DELIVERED)} AS delivered,
+  {sql.integer.format(f"SUM(r.repeats) - {_DELIVERED}")} AS failed,
+  {sql.total("r.price", "r.repeats", total=True)} AS spend,
+  {sql.total("r.price", "(r.repeats - 1)", total=True)} AS repeated_spend,
   {_DAY_STATE} AS day_state
-{_join_day(words)}
+{_join_day(sql)}
 GROUP BY a.label, {day}, d.suspect_since, d.first_closed_at, d.day, s.settled_through"""
 
 
-def _monthly_spend(words: SqlExpressions) -> str:
-    month, restated_month = words.month_of.format("r.created_at"), words.month_of.format("j.day")
-    price, delta = words.split_amount("r.price"), words.split_amount("j.delta")
+def _monthly_spend_query(sql: SqlExpressions) -> str:
+    month, restated_month = sql.month_of.format("r.created_at"), sql.month_of.format("j.day")
+    price, delta = sql.split_amount("r.price"), sql.split_amount("j.delta")
     spend, restated = (
-        words.join_amount(*(f"SUM({part})" for part in _amount_column_names(words, name)))
+        sql.join_amount(*(f"SUM({part})" for part in _amount_column_names(sql, name)))
         for name in ("m.spend", "m.restated")
     )
     return f"""SELECT a.label AS account, m.month,
-  {words.integer.format("SUM(m.records)")} AS records,
-  {words.integer.format("SUM(m.delivered)")} AS delivered,
-  {words.integer.format("SUM(m.records) - SUM(m.delivered)")} AS failed,
+  {sql.integer.format("SUM(m.records)")} AS records,
+  {sql.integer.format("SUM(m.delivered)")} AS delivered,
+  {sql.integer.format("SUM(m.records) - SUM(m.delivered)")} AS failed,
   {spend} AS spend,
   {restated} AS restated
 FROM (
@@ -152,27 +153,27 @@ FROM (
   FROM restatements j
   GROUP BY j.account_id, {restated_month}
   UNION ALL
-  SELECT p.account_id, p.month, p.records, p.delivered, {_amount_columns("{part}", words.split_amount("p.spend"))},
-    {_amount_columns("{part}", words.split_amount("p.restated"))}
+  SELECT p.account_id, p.month, p.records, p.delivered, {_amount_columns("{part}", sql.split_amount("p.spend"))},
+    {_amount_columns("{part}", sql.split_amount("p.restated"))}
   FROM purged_months p
 ) m
 JOIN accounts a ON a.id = m.account_id
 GROUP BY a.label, m.month"""
 
 
-def _delivery_by_operator(words: SqlExpressions) -> str:
-    spend, operator = _amount_column_names(words, "o.spend"), _numbering_lookup(words, "operator")
+def _delivery_by_operator_query(sql: SqlExpressions) -> str:
+    spend, operator = _amount_column_names(sql, "o.spend"), _numbering_lookup(sql, "operator")
     return f"""SELECT a.label AS account, o.day, o.operator,
-  {words.integer.format("o.records")} AS records,
-  {words.integer.format("o.delivered")} AS delivered,
-  {words.ratio("o.delivered", "o.records")} AS delivery_rate,
-  {words.join_amount(*spend)} AS spend,
-  CASE WHEN o.delivered > 0 THEN {words.divide(spend, "o.delivered")} END AS cost_per_delivery
+  {sql.integer.format("o.records")} AS records,
+  {sql.integer.format("o.delivered")} AS delivered,
+  {sql.ratio("o.delivered", "o.records")} AS delivery_rate,
+  {sql.join_amount(*spend)} AS spend,
+  CASE WHEN o.delivered > 0 THEN {sql.divide(spend, "o.delivered")} END AS cost_per_delivery
 FROM (
   SELECT r.account_id, r.day, r.operator, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
-    {_amount_columns("SUM({part} * r.repeats) AS spend_{}", words.split_amount("r.price"))}
+    {_amount_columns("SUM({part} * r.repeats) AS spend_{}", sql.split_amount("r.price"))}
   FROM (
-    SELECT r.account_id, {words.day_of.format("r.created_at")} AS day, {operator} AS operator,
+    SELECT r.account_id, {sql.day_of.format("r.created_at")} AS day, {operator} AS operator,
       r.status, r.repeats, r.price
     FROM billing_records r
     WHERE r.withdrawn_at IS NULL
@@ -182,36 +183,32 @@ FROM (
 JOIN accounts a ON a.id = o.account_id"""
 
 
-def _restated_days(words: SqlExpressions) -> str:
+def _restated_days_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, d.day, d.first_closed_at, d.restated_at,
-  {words.total("d.first_closed_spend")} AS spend_before,
-  {words.total("d.spend")} AS spend_after,
-  {words.subtract("d.spend", "d.first_closed_spend")} AS delta
+  {sql.total("d.first_closed_spend")} AS spend_before,
+  {sql.total("d.spend")} AS spend_after,
+  {sql.subtract("d.spend", "d.first_closed_spend")} AS delta
 FROM synced_days d
 JOIN accounts a ON a.id = d.account_id
 WHERE d.restated_at IS NOT NULL"""
 
 
-WAITS: Final = "waits for days"
-"""The finding of a pair that proves nothing yet: at its end days were suspect, or over and not whole."""
+def _balance_proof_query(sql: SqlExpressions) -> str:
+    """Pairs of consecutive snapshots; differences count from the last snapshot without unproven days."""
+    indices = range(len(sql.split_amount("")))
 
-
-def _balance_proof(words: SqlExpressions) -> str:
-    """Consecutive snapshots; what is unexplained is counted from the last snapshot without an unproven day."""
-    numbers = range(len(words.split_amount("")))
-
-    def parts(of: Callable[[int], str]) -> tuple[str, ...]:
-        return tuple(of(number) for number in numbers)
+    def parts(expression: Callable[[int], str]) -> tuple[str, ...]:
+        return tuple(expression(index) for index in indices)
 
     def paid_in(since: str, name: str) -> str:
         between = f"t.account_id = p.account_id AND t.at > p.{since} AND t.at <= p.closed_at"
         return _amount_columns(
             f"COALESCE((SELECT SUM({{part}}) FROM balance_top_ups t WHERE {between}), 0) AS {name}_{{}}",
-            words.split_amount("t.amount"),
+            sql.split_amount("t.amount"),
         )
 
     def restated_since(column: str, name: str) -> str:
-        ends = (words.split_amount(f"p.{end}_{column}") for end in ("closing", "since"))
+        ends = (sql.split_amount(f"p.{end}_{column}") for end in ("closing", "since"))
         changes = tuple(f"{closing} - {since}" for closing, since in zip(*ends, strict=True))
         return _amount_columns(f"COALESCE({{part}}, 0) AS {name}_{{}}", changes)
 
@@ -221,20 +218,20 @@ def _balance_proof(words: SqlExpressions) -> str:
     left = parts(
         lambda n: f"(q.closing_{n} - q.since_balance_{n} - q.paid_in_{n} + q.closing_spend_{n} - q.since_spend_{n})"
     )
-    difference, rose, fell = (_amount_column_names(words, f"d.{name}") for name in ("difference", "rose", "fell"))
+    difference, rose, fell = (_amount_column_names(sql, f"d.{name}") for name in ("difference", "rose", "fell"))
 
     def above_zero(amount: tuple[str, ...]) -> str:
-        return words.is_positive(*amount)
+        return sql.is_positive(*amount)
 
     def negative(amount: tuple[str, ...]) -> tuple[str, ...]:
         return parts(lambda n: f"(0 - {amount[n]})")
 
-    def twice_less(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
-        return parts(lambda n: f"(2 * {one[n]} - {other[n]})")
+    def twice_minus(amount: tuple[str, ...], subtrahend: tuple[str, ...]) -> tuple[str, ...]:
+        return parts(lambda n: f"(2 * {amount[n]} - {subtrahend[n]})")
 
-    # Restated money that the balance did not follow: the difference is nearer to it than to zero, and is no top-up.
-    credit = f"{above_zero(twice_less(difference, rose))} AND {above_zero(twice_less(rose, difference))}"
-    charge = f"{above_zero(negative(twice_less(difference, fell)))} AND {above_zero(negative(fell))}"
+    # Restated spend that the balance did not follow: the difference is nearer to it than to zero.
+    credit = f"{above_zero(twice_minus(difference, rose))} AND {above_zero(twice_minus(rose, difference))}"
+    charge = f"{above_zero(negative(twice_minus(difference, fell)))} AND {above_zero(negative(fell))}"
     beyond = above_zero(parts(lambda n: f"({difference[n]} - {rose[n]})"))
     below = above_zero(parts(lambda n: f"({fell[n]} - {difference[n]})"))
     restated = parts(
@@ -248,41 +245,41 @@ def _balance_proof(words: SqlExpressions) -> str:
     )
     unexplained = parts(lambda n: f"(e.difference_{n} - e.restated_{n})")
 
-    def handed_on(alias: str, *names: str) -> str:
-        return ", ".join(f"{alias}.{name}_{number}" for name in names for number in numbers)
+    def forwarded(alias: str, *names: str) -> str:
+        return ", ".join(f"{alias}.{name}_{index}" for name in names for index in indices)
 
-    def settled(amount: str) -> str:
+    def conclusive(amount: str) -> str:
         return f"CASE WHEN e.waits = 0 THEN {amount} END"
 
     return f"""SELECT a.label AS account, e.opened_at, e.closed_at,
-  {words.join_amount(*_amount_column_names(words, "e.opening"))} AS opening,
-  {words.join_amount(*_amount_column_names(words, "e.closing"))} AS closing,
-  {words.join_amount(*_amount_column_names(words, "e.charged"))} AS charged,
-  {words.join_amount(*_amount_column_names(words, "e.top_ups"))} AS top_ups,
-  {settled(words.join_amount(*_amount_column_names(words, "e.carried")))} AS carried,
-  {settled(words.join_amount(*_amount_column_names(words, "e.restated")))} AS restated,
-  {settled(words.join_amount(*unexplained))} AS unexplained,
+  {sql.join_amount(*_amount_column_names(sql, "e.opening"))} AS opening,
+  {sql.join_amount(*_amount_column_names(sql, "e.closing"))} AS closing,
+  {sql.join_amount(*_amount_column_names(sql, "e.charged"))} AS charged,
+  {sql.join_amount(*_amount_column_names(sql, "e.top_ups"))} AS top_ups,
+  {conclusive(sql.join_amount(*_amount_column_names(sql, "e.carried")))} AS carried,
+  {conclusive(sql.join_amount(*_amount_column_names(sql, "e.restated")))} AS restated,
+  {conclusive(sql.join_amount(*unexplained))} AS unexplained,
   CASE
     WHEN e.waits = 1 THEN '{WAITS}'
     WHEN {above_zero(unexplained)} THEN 'unexplained credit'
     WHEN {above_zero(negative(unexplained))} THEN 'unexplained charge'
-    WHEN {" OR ".join(f"e.restated_{n} <> 0" for n in numbers)} THEN 'restated'
+    WHEN {" OR ".join(f"e.restated_{n} <> 0" for n in indices)} THEN 'restated'
     ELSE 'explained'
   END AS finding
 FROM (
   SELECT d.account_id, d.opened_at, d.closed_at, d.waits,
-    {handed_on("d", "opening", "closing", "charged", "top_ups", "carried", "difference")},
+    {forwarded("d", "opening", "closing", "charged", "top_ups", "carried", "difference")},
     {", ".join(restated)}
   FROM (
     SELECT q.account_id, q.opened_at, q.closed_at, q.waits,
-      {handed_on("q", "opening", "closing", "top_ups", "rose", "fell")},
+      {forwarded("q", "opening", "closing", "top_ups", "rose", "fell")},
       {_amount_columns("{part} AS charged_{}", charged)},
       {_amount_columns("{part} AS difference_{}", left)},
       {_amount_columns("{part} AS carried_{}", parts(lambda n: f"({left[n]} - {own[n]})"))}
     FROM (
       SELECT p.account_id, p.opened_at, p.closed_at,
         CASE WHEN p.unproven_days = 0 AND p.since IS NOT NULL THEN 0 ELSE 1 END AS waits,
-        {", ".join(_amount_columns(f"{{part}} AS {name}_{{}}", words.split_amount(f"p.{name}")) for name in amounts)},
+        {", ".join(_amount_columns(f"{{part}} AS {name}_{{}}", sql.split_amount(f"p.{name}")) for name in amounts)},
         {restated_since("up", "rose")}, {restated_since("down", "fell")},
         {paid_in("opened_at", "top_ups")}, {paid_in("since", "paid_in")}
       FROM (
@@ -306,29 +303,29 @@ FROM (
 JOIN accounts a ON a.id = e.account_id"""
 
 
-def _freshness(words: SqlExpressions) -> str:
+def _freshness_query(sql: SqlExpressions) -> str:
     open_days = "SUM(CASE WHEN d.first_closed_at IS NULL THEN 1 ELSE 0 END)"
     suspect_days = "SUM(CASE WHEN d.suspect_since IS NOT NULL THEN 1 ELSE 0 END)"
-    of_account = "FROM synced_days d WHERE d.account_id = a.id"
+    account_days = "FROM synced_days d WHERE d.account_id = a.id"
     return f"""SELECT a.label AS account, s.last_synced_date, s.last_success_at,
-  CASE WHEN a.retired_at IS NULL THEN {words.hours_since.format("s.synced_until_utc")} END AS hours_behind,
-  {words.integer.format(f"COALESCE((SELECT {open_days} {of_account}), 0)")} AS open_days,
-  {words.integer.format(f"COALESCE((SELECT {suspect_days} {of_account}), 0)")} AS suspect_days,
+  CASE WHEN a.retired_at IS NULL THEN {sql.hours_since.format("s.synced_until_utc")} END AS hours_behind,
+  {sql.integer.format(f"COALESCE((SELECT {open_days} {account_days}), 0)")} AS open_days,
+  {sql.integer.format(f"COALESCE((SELECT {suspect_days} {account_days}), 0)")} AS suspect_days,
   a.retired_at
 FROM accounts a
 LEFT JOIN sync_state s ON s.account_id = a.id"""
 
 
 _QUERIES: Final[dict[str, Callable[[SqlExpressions], str]]] = {
-    "billing": _billing,
-    "daily_spend": _daily_spend,
-    "monthly_spend": _monthly_spend,
-    "delivery_by_operator": _delivery_by_operator,
-    "restated_days": _restated_days,
-    "balance_proof": _balance_proof,
-    "freshness": _freshness,
+    "billing": _billing_query,
+    "daily_spend": _daily_spend_query,
+    "monthly_spend": _monthly_spend_query,
+    "delivery_by_operator": _delivery_by_operator_query,
+    "restated_days": _restated_days_query,
+    "balance_proof": _balance_proof_query,
+    "freshness": _freshness_query,
 }
 VIEWS: Final = tuple(_QUERIES)
-"""Their names, in the order in which they are made."""
+"""Names of the views, in the order of creation."""
 FUNCTIONS: Final = ("billing_asof",)
-"""What stands beside them on PostgreSQL."""
+"""Functions that accompany the views on PostgreSQL."""

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
 from etl.date_ranges import ONE_DAY
-from etl.model import DateRange, DayRecords, ReadStats, Record
+from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord
 
 SMALLEST_LIMIT: Final = 10
 """Records: an answer of fewer is whole. Assumed: no interface for billing data is limited to less."""
@@ -67,15 +67,16 @@ class Newest:
     """The newest records of the account, from `get_billing_record`.
 
     Attributes:
-        records: How often each readable one is listed.
-        listed: How many came, unreadable ones included.
-        asked: How many could have come.
+        records: Multiplicity of each readable record.
+        listed: Number of records, unreadable ones included.
+        asked: Number of records requested.
+        unreadable: Records that failed validation.
     """
 
     records: Counter[Record]
     listed: int
-
     asked: int
+    unreadable: tuple[RejectedRecord, ...] = ()
 
     def are_in(self, days: Mapping[date, DayRecords]) -> bool:
         """Whether these days have all of those records that belong to them.
@@ -87,12 +88,27 @@ class Newest:
         found = Counter(key for day in touched for record in days[day].records() if (key := record[:3]) in wanted)
         return wanted <= found
 
-    def are_all_of(self, days: Mapping[date, DayRecords]) -> bool:
-        """Whether these days have those records and no others, and all of their records are among the newest."""
+    def are_all_of(self, days: Mapping[date, DayRecords], rejected: Collection[RejectedRecord] = ()) -> bool:
+        """Whether these days have those records and no others, and all of their records are among the newest.
+
+        Not where the day of an unreadable record is unknown.
+
+        Args:
+            days: Readable records of the days.
+            rejected: Unreadable records of the same answer.
+        """
+        if None in {item.day for item in (*self.unreadable, *rejected)}:
+            return False
         listed = Counter(map(day_of, self.records.elements()))
-        return all(self.cover(day) and listed[day] == len(records) for day, records in days.items()) and self.are_in(
-            days
+        return (
+            _unreadable_on(days, self.unreadable) == _unreadable_on(days, rejected)
+            and all(self.cover(day) and listed[day] == len(records) for day, records in days.items())
+            and self.are_in(days)
         )
+
+    def confirm(self, days: Mapping[date, DayRecords], rejected: Collection[RejectedRecord] = ()) -> frozenset[date]:
+        """The days all of whose records are among the newest, and that have those and no others."""
+        return frozenset(day for day, records in days.items() if self.are_all_of({day: records}, rejected))
 
     def cover(self, day: date) -> bool:
         """Whether all records of a day are among them.
@@ -119,6 +135,15 @@ class Newest:
     def end_with(self, day: date) -> bool:
         """Whether the account has no record behind this day."""
         return self.records.total() == self.listed and all(day_of(record) <= day for record in self.records)
+
+
+def _unreadable_on(days: Container[date], rejected: Iterable[RejectedRecord]) -> Counter[RejectedRecord]:
+    return Counter(item for item in rejected if item.day in days)
+
+
+def lists_all(records: DayRecords, seen: DayRecords) -> bool:
+    """Whether a listing of a day has all that another one has, by the keys: a source may lack the other fields."""
+    return Counter(record[:3] for record in seen.records()) <= Counter(record[:3] for record in records.records())
 
 
 def day_of(record: Record | tuple[str, str, str]) -> date:
@@ -173,6 +198,11 @@ def days_out_of_reach(days: Iterable[date], asked: DateRange, survey: ReadStats,
     """
     latest = (survey.latest or "")[:10]
     return frozenset(day for day in days if (asked.last - day).days < margin and latest <= day.isoformat())
+
+
+def days_without_margin(days: Iterable[date], start: date) -> frozenset[date]:
+    """The days of which another zone may have some before the first date of a question."""
+    return frozenset(day for day in days if day <= start)
 
 
 def days_left_out(days: Iterable[date], asked: DateRange, survey: ReadStats) -> frozenset[date]:

@@ -20,6 +20,7 @@ from etl.extract.client import Client
 from etl.extract.completeness import (
     AnswerSizes,
     Newest,
+    days_without_margin,
     describe_range,
     encloses,
     is_in_order,
@@ -29,9 +30,9 @@ from etl.extract.completeness import (
     sides_shown,
 )
 from etl.extract.json_source import PADDING_BEFORE, WEEK
-from etl.extract.source_days import FeedReader, SourceDays, log_unknown_fields
+from etl.extract.source_days import SourceDays, log_unknown_fields
 from etl.extract.spool import RecordSpool
-from etl.model import ATTRIBUTES, DateRange, DayRecords, ReadStats
+from etl.model import ATTRIBUTES, DateRange, DayRecords, FeedReader, ReadStats
 from etl.unreadable import unreadable_days
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Export:
-    """A CSV export, read once: the records of the days wanted, by day, out of memory."""
+    """A CSV export, read once: the records of the days wanted, by day, out of memory.
 
+    Attributes:
+        start: The date of the question.
+    """
+
+    start: date
     wanted: DateRange
     survey: ReadStats
     spill: RecordSpool
@@ -78,8 +84,13 @@ class _Opened:
     parts: list[_Part] | None = None
 
     def days_of(self, window: DateRange) -> SourceDays:
-        """What is whole of a window's days, and why the others are not."""
+        """What is whole of a window's days, and why the others are not.
+
+        A day with which an export begins, because the vendor refuses the one before, is unproven: another zone may have
+        some of it there.
+        """
         days: dict[date, DayRecords] = {}
+        unproven: dict[date, int | None] = {}
         surveys = dict.fromkeys(window.days(), self.export.survey)
         for part in self.parts or ():
             first, last = max(part.days.first, window.first), min(part.days.last, window.last)
@@ -87,6 +98,7 @@ class _Opened:
                 some = part.export.days(DateRange(first, last))
                 days |= some
                 surveys |= dict.fromkeys(some, part.export.survey)
+                unproven |= dict.fromkeys(days_without_margin(some, part.export.start))
         truncated = f"a CSV export of {self.export.survey.listed} records may be truncated"
         still_open = {day: truncated for day in window.days() if day not in days}
         for day, records in days.items():
@@ -100,7 +112,7 @@ class _Opened:
         )
         asked = DateRange(self.wanted.first - PADDING_BEFORE, self.wanted.last)
         folds = {record: fold for survey in surveys.values() for record, fold in survey.folds.items()}
-        return SourceDays(asked, whole, tuple(rejected), still_open, folds=folds)
+        return SourceDays(asked, whole, tuple(rejected), still_open, unproven=unproven, folds=folds)
 
     def mention_truncation(self) -> None:
         """Log which days are whole, unless all are."""
@@ -139,6 +151,7 @@ class CsvSource:
         self._json_sizes = sizes["json"]
         self._newest = newest
         self._opened: _Opened | None = None
+        self._refused: tuple[date, str] | None = None
         self._lock = threading.RLock()
 
     def fetch(self, window: DateRange, *, serve: DateRange) -> SourceDays:
@@ -183,9 +196,20 @@ class CsvSource:
             return all(len(opened.export.day(day)) <= count for day, count in counts.items())
 
     def lists(self, day: date, *, serve: DateRange) -> bool:
-        """Whether the export has a record of a day."""
+        """Whether the export has a record of a day, whatever was refused before."""
         with self._lock:
+            self._refused = None
             return bool(self._open(DateRange(day, day), serve).export.day(day))
+
+    def probe(self, day: date, *, serve: DateRange) -> None:
+        """Make sure that there is an export that begins with a day.
+
+        Raises:
+            RequestRejected: The vendor refuses it.
+            VendorError: There is no usable export.
+        """
+        with self._lock:
+            self._open(DateRange(day, day), serve)
 
     def _open(self, window: DateRange, serve: DateRange) -> _Opened:
         if self._opened is None or window.first < self._opened.wanted.first or window.last > self._opened.wanted.last:
@@ -302,9 +326,15 @@ class CsvSource:
             log_unknown_fields(feed)
             if survey.earliest is not None and not overlaps(asked, survey):
                 raise DateRangeMismatch(f"{describe_range(survey)} in place of those since {start}")
-            return _Export(wanted, survey, spill, ATTRIBUTES - feed.fields)
+            return _Export(start, wanted, survey, spill, ATTRIBUTES - feed.fields)
 
-        export = self._client.get_export(start, read)
+        if self._refused is not None and start <= self._refused[0]:
+            raise RequestRejected(self._refused[1])
+        try:
+            export = self._client.get_export(start, read)
+        except RequestRejected as error:
+            self._refused = start, str(error)  # the error's frames hold exports
+            raise
         self._sizes.note(export.survey)
         return export
 

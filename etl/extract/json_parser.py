@@ -44,7 +44,7 @@ _MAX_TOKEN_LENGTH: Final = 16
 
 
 class _RepeatedField(dict[str, Any]):
-    """An object that gives a field twice: nobody can say which value holds."""
+    """An object that gives a field twice: nobody can say which value holds, so that it has the list of them."""
 
 
 class _TooDeeplyNested:
@@ -339,7 +339,12 @@ def _measure(text: str, begin: int) -> tuple[int, int]:
 def _object(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     pairs = list(pairs)
     fields = dict(pairs)
-    return fields if len(fields) == len(pairs) else _RepeatedField(fields)
+    if len(fields) == len(pairs):
+        return fields
+    values: dict[str, list[Any]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return _RepeatedField((name, some if len(some) > 1 else some[0]) for name, some in values.items())
 
 
 @lru_cache(maxsize=1024)  # few prices are different

@@ -21,6 +21,7 @@ from etl.extract.completeness import (
     Newest,
     days_left_out,
     days_out_of_reach,
+    days_without_margin,
     describe_range,
     is_in_order,
     is_of_one_day,
@@ -28,9 +29,19 @@ from etl.extract.completeness import (
     looks_like_a_limit,
     sides_shown,
 )
-from etl.extract.source_days import FeedReader, SourceDays, combine, empty_source_days, log_unknown_fields
+from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_served, log_unknown_fields
 from etl.extract.spool import RecordSpool
-from etl.model import ATTRIBUTES, DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord, single_slice_day
+from etl.model import (
+    ATTRIBUTES,
+    DateRange,
+    DayRecords,
+    Feed,
+    FeedReader,
+    ReadStats,
+    Record,
+    RejectedRecord,
+    single_slice_day,
+)
 from etl.unreadable import unreadable_days
 
 PADDING_BEFORE: Final = timedelta(days=1)
@@ -62,8 +73,9 @@ class _JsonAnswer:
         still_open = unreadable | {day: f"{describe_range(self.survey)} in place of {self.asked}" for day in left_out}
         days = {day: records for day, records in self.days.items() if day not in still_open}
         unsure = days_out_of_reach(days, self.asked, self.survey, margin=PADDING_AFTER.days)
+        unproven = dict.fromkeys(days_without_margin(days, self.asked.first))
         folds = dict(self.survey.folds)
-        return SourceDays(self.asked, days, self.survey.rejected, still_open, unsure, folds=folds)
+        return SourceDays(self.asked, days, self.survey.rejected, still_open, unsure, unproven, folds=folds)
 
 
 class JsonSource:
@@ -105,36 +117,42 @@ class JsonSource:
             RequestRejected: The vendor refuses every question about these days.
             VendorError: There is no usable answer.
         """
-        try:
-            return self._without_refuted(combine(window, self._whole(window)))
-        except RequestRejected:
-            if len(window) == 1:
-                raise
-        # Days before the contract, or out of the vendor's store: later ones of the window may be served.
-        self._ask(DateRange(window.last, window.last))
-        first, last = bisect(window)
-        later = self.fetch(last)
-        try:
-            earlier = self.fetch(first)
-        except RequestRejected as error:
-            earlier = empty_source_days(first, error)
-        return combine(window, (earlier, later))
+        found = fetch_served(window, self._fetch, self._ask)
+        # A later question may have shown that the refusal of an earlier date has passed.
+        cut = [
+            day for day, listed in found.unproven.items() if listed is None and self._may_begin(day - PADDING_BEFORE)
+        ]
+        return combine(window, [found.without(cut), *(self._fetch(DateRange(day, day)) for day in cut)])
 
     def lists(self, day: date) -> bool:
         """Whether there is a record of a day."""
         return bool(self._ask(DateRange(day, day)).days[day])
 
+    def _fetch(self, window: DateRange) -> SourceDays:
+        return self._without_refuted(combine(window, self._whole(window)))
+
     def _without_refuted(self, found: SourceDays) -> SourceDays:
         """The same, where later answers had the size of an unproven one, without the days of that."""
-        refuted = {day: listed for day, listed in found.unproven.items() if self._sizes.answers_of(listed) > 1}
+        refuted = {
+            day: listed
+            for day, listed in found.unproven.items()
+            if listed is not None and self._sizes.answers_of(listed) > 1
+        }
         return replace(
             found,
             days={day: records for day, records in found.days.items() if day not in refuted},
             open=found.open | {day: _truncated(listed) for day, listed in refuted.items()},
             unsure=found.unsure - refuted.keys(),
-            unproven={day: listed for day, listed in found.unproven.items() if day not in refuted},
-            seen=found.seen | {day: len(found.days[day]) for day in refuted},
+            unproven={
+                day: listed
+                for day, listed in found.unproven.items()
+                if day not in refuted and self._is_news(day, found)
+            },
+            seen=found.seen | {day: found.days[day] for day in refuted},
         )
+
+    def _is_news(self, day: date, found: SourceDays) -> bool:
+        return self._complete.get(day) != len(found.days[day])
 
     def _whole(self, window: DateRange) -> Iterator[SourceDays]:
         """Results of questions that surely list all records of their days, or leave days open."""
@@ -157,11 +175,12 @@ class JsonSource:
     def _settled(self, answer: _JsonAnswer) -> SourceDays:
         """The result of a whole answer; one that has the newest records, too, reaches as far as there are any."""
         result = answer.result()
-        if result.unsure:
-            newest = self._newest()
-            if newest is not None and newest.end_with(max(result.unsure)) and newest.are_in(answer.days):
-                return replace(result, unsure=frozenset())
-        return result
+        if not result.unsure or (newest := self._newest()) is None:
+            return result
+        if newest.end_with(max(result.unsure)) and newest.are_in(answer.days):
+            return replace(result, unsure=frozenset())
+        reached = newest.confirm({day: answer.days[day] for day in result.unsure}, answer.survey.rejected)
+        return replace(result, unsure=result.unsure - reached)
 
     def _is_whole(self, answer: _JsonAnswer, wanted: DateRange) -> bool:
         survey, sizes = answer.survey, self._sizes
@@ -183,7 +202,7 @@ class JsonSource:
             doubtful = newest.listed == survey.listed and (
                 sizes.speak_against(survey.listed) or looks_like_a_limit(survey.listed)
             )
-            if not doubtful and newest.are_all_of(news):
+            if not doubtful and newest.are_all_of(news, survey.rejected):
                 return True
         if unproven is not None and not is_of_one_day(survey):
             agree = [self._end_agrees(answer, end) for end in unproven if end != wanted]
@@ -218,6 +237,8 @@ class JsonSource:
         alone = self._probe(end)
         if alone is None or not self._sizes.show_whole(alone.survey.listed):
             return None
+        if not Counter(alone.survey.rejected) <= Counter(answer.survey.rejected):
+            return False  # a record that cannot be read is missing as well
         return all(len(records) == len(answer.days[day]) for day, records in alone.days.items())
 
     def _wider_lists_more(self, answer: _JsonAnswer, wanted: DateRange) -> bool:
@@ -256,7 +277,7 @@ class JsonSource:
         if self._may_be_all_there_is(answer):
             return replace(self._settled(answer), unproven={day: answer.survey.listed})
         still_open = {day: _truncated(answer.survey.listed)}
-        return SourceDays(answer.asked, {}, answer.survey.rejected, still_open, seen={day: len(answer.days[day])})
+        return SourceDays(answer.asked, {}, answer.survey.rejected, still_open, seen={day: answer.days[day]})
 
     def _from_narrow_questions(self, day: date) -> _JsonAnswer | None:
         """The day from questions about two days or one, each too small to be truncated; None where there is no such.
@@ -288,7 +309,7 @@ class JsonSource:
             days = self._reached(answer)
             if not newest.are_in(days):
                 return False
-            if newest.are_all_of(days):
+            if newest.are_all_of(days, survey.rejected):
                 return True
         return not looks_like_a_limit(survey.listed)
 
@@ -298,10 +319,12 @@ class JsonSource:
         """Ask for a window, padded on both sides, and keep the window's days of the answer.
 
         A first date before the vendor's oldest day may be refused, and an end date in the future: both have
-        alternatives, the widest first, and what was accepted is remembered (assumed).
+        alternatives, the widest first, and what was accepted is remembered (assumed). A first date has to be refused
+        twice, before and after its alternative was accepted.
         """
         refusal: RequestRejected | None = None
-        for first in self._possible_starts(window):
+        starts = self._possible_starts(window)
+        for first in starts:
             for end in self._possible_ends(window):
                 try:
                     answer = self._read(DateRange(first, end), window)
@@ -311,25 +334,29 @@ class JsonSource:
                     continue
                 if end < window.last + PADDING_AFTER:
                     self._latest_end = end
-                if first > window.first - PADDING_BEFORE:
+                if first > starts[0]:
+                    # A refusal that passes would leave out what another zone has of the first day.
+                    padded = self._try(DateRange(starts[0], end), window)
+                    if padded is not None:
+                        return padded
                     self._earliest_start = first
                 return answer
         raise refusal or RequestRejected("there is no question about these days")
 
     def _possible_starts(self, window: DateRange) -> list[date]:
         padded = window.first - PADDING_BEFORE
-        if self._earliest_start is None:
+        if self._earliest_start is None or window.first < self._earliest_start:
             return [padded, window.first]
-        return [max(padded, min(self._earliest_start, window.first))]
+        return [max(padded, self._earliest_start)]
 
     def _possible_ends(self, window: DateRange) -> list[date]:
-        """The end dates worth trying, the widest first; only one that lies in the future has alternatives."""
+        """The end dates worth trying, the widest first; only one that may lie in the future has alternatives."""
         widest = window.last + PADDING_AFTER
         if self._latest_end is not None:
             return [min(widest, self._latest_end)]
-        if widest <= self._today:
-            return [widest]
         # The vendor's own "today" may be a day behind ours.
+        if widest < self._today:
+            return [widest]
         narrower = {max(window.last + ONE_DAY, self._today), self._today, self._today - ONE_DAY}
         return [widest, *sorted((end for end in narrower - {widest} if end >= window.first), reverse=True)]
 
@@ -360,6 +387,8 @@ class JsonSource:
 
         answer = self._client.get_records(asked, read)
         self._sizes.note(answer.survey)
+        if self._earliest_start is not None:
+            self._earliest_start = min(self._earliest_start, asked.first)
         return answer
 
 

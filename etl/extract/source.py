@@ -14,12 +14,12 @@ from typing import Final, TypeVar
 from etl.date_ranges import split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
 from etl.extract.client import MAX_NEWEST_RECORDS, Client
-from etl.extract.completeness import AnswerSizes, Newest
+from etl.extract.completeness import AnswerSizes, Newest, lists_all
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import WEEK, JsonSource
-from etl.extract.source_days import FeedReader, SourceDays, combine, empty_source_days
+from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_served
 from etl.extract.transport import CLOCK_TOLERANCE
-from etl.model import DateRange, Feed, Record, WindowData
+from etl.model import DateRange, Feed, FeedReader, Record, WindowData
 
 T = TypeVar("T")
 EVERY_DAY: Final = DateRange(date.min, date.max)
@@ -139,7 +139,10 @@ class Source:
                 ours = self._second_opinion(window, ours, doubtful)
             return self._batch(window, self._without_outdated(window, ours))
         try:
-            return self._batch(window, self._without_outdated(window, self._fetch_csv(window)))
+            theirs = self._fetch_csv(window)
+            if not isinstance(ours, RequestRejected):
+                theirs = replace(theirs, refused=frozenset())
+            return self._batch(window, self._without_outdated(window, theirs))
         except AuthenticationError:
             raise
         except VendorError as error:
@@ -148,26 +151,34 @@ class Source:
             only_these_days = isinstance(ours, DateRangeMismatch | RequestRejected) or isinstance(
                 error, DateRangeMismatch
             )
-        if not only_these_days or (refused and self._refuses_everything()):
+        if not only_these_days or (refused and not self._refuses_only(window)):
             raise SourceUnavailable(message)
         return self._batch(
             window, empty_source_days(window, RequestRejected(message) if refused else DateRangeMismatch(message))
         )
 
-    def _refuses_everything(self) -> bool:
-        """Whether the vendor refuses today as well, as it may where the account is out of money."""
-        window = DateRange(self._today, self._today)
+    def _refuses_only(self, window: DateRange) -> bool:
+        """Whether the vendor serves today and refuses the window's last day again.
+
+        Else the refusal says nothing about these days: an account out of money may be refused everything, and another
+        refusal may pass.
+        """
+        return self._serves_any(self._today) and not self._serves_any(window.last)
+
+    def _serves_any(self, day: date) -> bool:
+        """Whether a source does not refuse a question about a day."""
+        window = DateRange(day, day)
         for lists in (self._json.lists, partial(self._csv.lists, serve=window)):
             try:
-                lists(self._today)
+                lists(day)
             except RequestRejected:
                 continue
             except AuthenticationError:
                 raise
             except VendorError:
                 pass
-            return False
-        return True
+            return True
+        return False
 
     def _try_json(self, window: DateRange) -> SourceDays | VendorError:
         """JSON's days, or why there are none."""
@@ -183,17 +194,22 @@ class Source:
             return self._give_json_up(error)
 
     def _look_again(self, window: DateRange, ours: SourceDays) -> SourceDays:
-        """Fetch each day alone that is over and shown empty, unless it is known to be so."""
-        newest = self._read_newest() if window.last >= self._today - WEEK else None
+        """Fetch again the days that lack some of the newest records, and alone each that is over and shown empty.
+
+        A record that came in between two questions is among the newest ones, and not in the answer before. A day that
+        is known to be empty is no news.
+        """
+        if late := self._days_without_newest(window, ours):
+            again = DateRange(min(late), max(late))
+            ours = combine(window, [ours.without(again.days()), self._fetch_again(again)])
+        newest = self._newest_for(window, ours)
         empty = [day for day in self._news(ours) if newest is None or not newest.show_empty(day)]
         if len(window) == 1 or not empty:
             return ours
-        alone = [self._fetch_alone(day) for day in empty]
-        others = {day: records for day, records in ours.days.items() if day not in empty}
-        return combine(window, [replace(ours, days=others, unsure=ours.unsure - set(empty)), *alone])
+        alone = [self._fetch_again(DateRange(day, day)) for day in empty]
+        return combine(window, [ours.without(empty), *alone])
 
-    def _fetch_alone(self, day: date) -> SourceDays:
-        window = DateRange(day, day)
+    def _fetch_again(self, window: DateRange) -> SourceDays:
         try:
             return self._json.fetch(window)
         except AuthenticationError:
@@ -219,10 +235,14 @@ class Source:
 
         Today lacks, besides, what comes in between two requests, or what the question cannot reach.
         """
-        if window.last < self._today - WEEK or (newest := self._read_newest()) is None:
+        if (newest := self._newest_for(window, days)) is None:
             return frozenset()
         reached = {day: records for day, records in days.days.items() if day not in days.unsure}
         return frozenset(day for day, records in reached.items() if not newest.are_in({day: records}))
+
+    def _newest_for(self, window: DateRange, days: SourceDays) -> Newest | None:
+        """The newest records where they are of use: of a recent window, and of a day that is shown empty."""
+        return self._read_newest() if window.last >= self._today - WEEK or self._news(days) else None
 
     def _without_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
         """The days but those that are over and lack some of the newest records."""
@@ -254,12 +274,14 @@ class Source:
         better = {
             day: records
             for day, records in theirs.days.items()
-            if day in doubtful
-            and (len(records) >= ours.seen.get(day, 0) if day in ours.open else len(records) > len(ours.days[day]))
+            if day in doubtful and self._is_better(day, ours, theirs)
         }
         if not better:
             return replace(
-                ours, open=_reasons(ours, theirs), unsure=ours.unsure - theirs.days.keys(), refused=frozenset()
+                ours,
+                open=_reasons(ours, theirs),
+                unsure=ours.unsure - theirs.days.keys(),
+                refused=ours.refused & theirs.refused,
             )
         log.warning("%s: JSON has less than the CSV export, which is taken for %s", window, _listed(better))
         kept = {day: records for day, records in ours.days.items() if day not in better}
@@ -274,6 +296,7 @@ class Source:
                     still_open,
                     ours.unsure - theirs.days.keys(),
                     folds=ours.folds,
+                    refused=ours.refused & theirs.refused,
                 ),
                 SourceDays(
                     theirs.asked,
@@ -283,6 +306,17 @@ class Source:
                 ),
             ],
         )
+
+    def _is_better(self, day: date, ours: SourceDays, theirs: SourceDays) -> bool:
+        """Whether the export shows whole, or with more records, what JSON has of a day."""
+        records = theirs.days[day]
+        if day not in ours.open:
+            return len(records) > len(ours.days[day])
+        if day in theirs.unproven and (
+            (newest := self._read_newest()) is None or not newest.confirm({day: records}, theirs.rejected)
+        ):
+            return False
+        return day not in ours.seen or lists_all(records, ours.seen[day])
 
     def _ask_csv(self, window: DateRange, ours: SourceDays, doubtful: frozenset[date]) -> SourceDays | None:
         """The export's days; None where it confirms that JSON's empty days are empty and its recent ones whole."""
@@ -296,9 +330,22 @@ class Source:
         return self._fetch_csv(window)
 
     def _fetch_csv(self, window: DateRange) -> SourceDays:
+        return fetch_served(window, self._fetch_export, self._probe_export)
+
+    def _fetch_export(self, window: DateRange) -> SourceDays:
         first = min(one.first for one in [window, *self._under_way])
         serve = DateRange(first, self._last_of(window))
-        return self._from_csv(lambda: self._csv.fetch(window, serve=serve))
+        try:
+            return self._from_csv(lambda: self._csv.fetch(window, serve=serve))
+        except RequestRejected:
+            if first == window.first:
+                raise
+        alone = DateRange(window.first, serve.last)
+        return self._from_csv(lambda: self._csv.fetch(window, serve=alone))
+
+    def _probe_export(self, window: DateRange) -> None:
+        serve = DateRange(window.first, self._last_of(window))
+        self._from_csv(lambda: self._csv.probe(window.first, serve=serve))
 
     def _from_csv(self, read: Callable[[], T]) -> T:
         """What is read of the export; one that failed is not downloaded again for every window."""
@@ -353,7 +400,7 @@ class Source:
         def read(feed: Feed) -> Newest:
             kept: list[Record] = []
             survey = self._read_feed(feed, EVERY_DAY, kept.extend)
-            return Newest(Counter(kept), survey.listed, MAX_NEWEST_RECORDS)
+            return Newest(Counter(kept), survey.listed, MAX_NEWEST_RECORDS, survey.rejected)
 
         try:
             return self._client.get_newest_records(MAX_NEWEST_RECORDS, read)
@@ -373,7 +420,9 @@ class Source:
 
 def _reasons(ours: SourceDays, theirs: SourceDays) -> dict[date, str]:
     """Why neither source has the days that JSON leaves open."""
-    return {day: f"JSON: {reason}; CSV: {theirs.open.get(day, 'fewer records')}" for day, reason in ours.open.items()}
+    return {
+        day: f"JSON: {reason}; CSV: {theirs.open.get(day, 'records are missing')}" for day, reason in ours.open.items()
+    }
 
 
 def _listed(days: Collection[date]) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
+from typing import TypeVar
 
+from etl.date_ranges import bisect
 from etl.errors import RequestRejected, VendorError
-from etl.model import DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord
+from etl.model import DateRange, DayRecords, Feed, Record, RejectedRecord
 
-FeedReader = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
-"""The transform of a feed: hands the good records of a window on, returns what the whole listing shows."""
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ class SourceDays:
         open: The other days, each with the reason.
         unsure: Days that the question may not have reached in full.
         unproven: Days that nothing speaks against, and nothing for: the other source may. Each with the size of its
-            answer.
-        seen: How many records of an open day were seen: a source that has fewer does not have it whole either.
+            answer, where that is what is in question.
+        seen: The records of an open day that were seen: a source that lacks some does not have it whole either.
         folds: As in `ReadStats`.
         refused: The open days about which the vendor refuses every question.
     """
@@ -39,10 +39,26 @@ class SourceDays:
     rejected: tuple[RejectedRecord, ...] = ()
     open: dict[date, str] = field(default_factory=dict)
     unsure: frozenset[date] = frozenset()
-    unproven: dict[date, int] = field(default_factory=dict)
-    seen: dict[date, int] = field(default_factory=dict)
+    unproven: dict[date, int | None] = field(default_factory=dict)
+    seen: dict[date, DayRecords] = field(default_factory=dict)
     folds: dict[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
+
+    def without(self, some: Collection[date]) -> SourceDays:
+        """The result without these days."""
+
+        def others(values: Mapping[date, T]) -> dict[date, T]:
+            return {day: value for day, value in values.items() if day not in some}
+
+        return replace(
+            self,
+            days=others(self.days),
+            open=others(self.open),
+            unsure=self.unsure.difference(some),
+            unproven=others(self.unproven),
+            seen=others(self.seen),
+            refused=self.refused.difference(some),
+        )
 
 
 def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
@@ -52,14 +68,45 @@ def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
     return SourceDays(window, {}, open=dict.fromkeys(days, str(error)), refused=refused)
 
 
+def fetch_served(
+    window: DateRange, fetch: Callable[[DateRange], SourceDays], probe: Callable[[DateRange], object]
+) -> SourceDays:
+    """What a source has of a window, of which the vendor may refuse the older days.
+
+    These lie before the contract, or are not kept any more: later ones may be served.
+
+    Args:
+        window: The days wanted.
+        fetch: The question about all of them.
+        probe: A question about the last of them.
+
+    Raises:
+        RequestRejected: The vendor refuses every question about these days.
+        VendorError: There is no usable answer.
+    """
+    try:
+        return fetch(window)
+    except RequestRejected:
+        if len(window) == 1:
+            raise
+    probe(DateRange(window.last, window.last))
+    first, last = bisect(window)
+    later = fetch_served(last, fetch, probe)
+    try:
+        earlier = fetch_served(first, fetch, probe)
+    except RequestRejected as error:
+        earlier = empty_source_days(first, error)
+    return combine(window, (earlier, later))
+
+
 def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
     """One result of several for parts of a window."""
     days: dict[date, DayRecords] = {}
     rejected: dict[RejectedRecord, None] = {}
     still_open: dict[date, str] = {}
     unsure: set[date] = set()
-    unproven: dict[date, int] = {}
-    seen: dict[date, int] = {}
+    unproven: dict[date, int | None] = {}
+    seen: dict[date, DayRecords] = {}
     folds: dict[Record, int] = {}
     refused: set[date] = set()
     first, last = window.first, window.last

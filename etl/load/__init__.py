@@ -1,1 +1,1 @@
-"""Load: compare whole days with the ledger and write the difference, one transaction a window."""
+"""Load: compare days with the ledger and write the differences, one transaction per window."""

@@ -1,13 +1,13 @@
-"""Which of the vendor's records are a forgotten person's, when nothing that tells the person may be kept. Pure.
+"""Match the vendor's records with erased rows, although nothing that identifies the person is stored. Pure.
 
-A forgotten row keeps its second, status, price and repeats. The vendor goes on listing the record with its phone; a
-record that no row of its own key accounts for stands for the forgotten row
+An erased row keeps its created_at, status, price and repeats. The vendor still lists the record with its phone. A
+record without a row of its own key counts as the record of an erased row
 
-- of the same second, status and price: all such records do, so that the number cannot come back even where a stranger's
-  late record cannot be told from it; or
-- of the same second whose status and price nobody lists any more: it was corrected.
+- with the same created_at, status and price. This holds for every such record, so that an erased phone never returns;
+  another person's late record with the same content cannot be distinguished from it; or
+- with the same created_at, whose status and price no record has any more: the record was corrected.
 
-Any other is a record like all others. A bad record is a forgotten one if it is equal to it but for what was left out.
+All other records are kept unchanged.
 """
 
 from __future__ import annotations
@@ -15,36 +15,25 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
-from etl.load.diff import StoredRow
+from etl.changes import StoredRow
 from etl.model import CountedRecord, Record
-from etl.pii import ERASED, ERASED_MENTION, FieldRedactor, redact_numbers, redact_payload
-
-_FIELDS: Final[dict[str, FieldRedactor]] = {
-    "phone": lambda _raw: ERASED,
-    "code_auth": lambda _raw: "",
-    "status_info": lambda _raw: "",
-}
-
-
-def erase_payload(payload: str) -> str:
-    """A bad record without the person."""
-    return redact_payload(payload, _FIELDS, redact_numbers)
+from etl.pii import ERASED, ERASED_MENTION
 
 
 def apply_erasures(
-    listed: list[CountedRecord], stored: Iterable[StoredRow], lacking: frozenset[str]
+    listed: list[CountedRecord], stored: Iterable[StoredRow], missing_fields: frozenset[str]
 ) -> list[CountedRecord]:
-    """A day as the vendor lists it, with forgotten records and mentions left out as they are in the stored rows.
+    """Return the vendor's records with erased records and mentions in the erased form of the stored rows.
 
     Args:
-        listed: In canonical order.
-        stored: The day's rows.
-        lacking: The attributes that the source does not carry.
+        listed: The vendor's records of a time slice, in canonical order.
+        stored: The rows of the slice.
+        missing_fields: Attributes that the source does not have.
 
     Returns:
-        The same list where nothing of the day was forgotten.
+        `listed` itself if no stored row is erased.
     """
     rows: defaultdict[str, list[StoredRow]] = defaultdict(list)
     mentions = []
@@ -55,38 +44,38 @@ def apply_erasures(
             mentions.append(row.record)
     if not rows and not mentions:
         return listed
-    own = {row.record[:3] for row in stored}
+    stored_keys = {row.record[:3] for row in stored}
     kept: Counter[Record] = Counter()
     unclaimed: defaultdict[str, list[CountedRecord]] = defaultdict(list)
     for item in listed:
-        if item.record.created_at in rows and item.record[:3] not in own:
+        if item.record.created_at in rows and item.record[:3] not in stored_keys:
             unclaimed[item.record.created_at].append(item)
         else:
             kept[_strip_mention(item.record, mentions)] += item.repeats
     for second, items in unclaimed.items():
-        for record, repeats in _match_erased(items, rows[second], lacking):
+        for record, repeats in _match_erased(items, rows[second], missing_fields):
             kept[record] += repeats
     return [CountedRecord(*pair) for pair in sorted(kept.items(), key=lambda pair: pair[0][:3])]
 
 
 def _match_erased(
-    items: list[CountedRecord], rows: list[StoredRow], lacking: frozenset[str]
+    items: list[CountedRecord], rows: list[StoredRow], missing_fields: frozenset[str]
 ) -> Iterable[CountedRecord]:
     def content(record: Record) -> tuple[Any, ...]:
-        return (record.price, None if "status" in lacking else record.status)
+        return (record.price, None if "status" in missing_fields else record.status)
 
     known = {content(row.record) for row in rows}
-    alike = [item for item in items if content(item.record) in known]
-    others = [item for item in items if content(item.record) not in known]
-    met = {content(item.record) for item in alike}
-    corrected = sum(content(row.record) not in met and not row.withdrawn for row in rows)
-    for record, repeats in (*alike, *others[:corrected]):
+    matching = [item for item in items if content(item.record) in known]
+    unmatched = [item for item in items if content(item.record) not in known]
+    matched = {content(item.record) for item in matching}
+    corrected = sum(content(row.record) not in matched and not row.withdrawn for row in rows)
+    for record, repeats in (*matching, *unmatched[:corrected]):
         yield CountedRecord(record._replace(phone=ERASED, code_auth="", status_info=""), repeats)
-    yield from others[corrected:]
+    yield from unmatched[corrected:]
 
 
 def _strip_mention(record: Record, mentions: Iterable[Record]) -> Record:
-    """The record with the stored text, if that is its own but for a number left out."""
+    """Return the record with the stored text if both texts differ only in erased phone numbers."""
     for stored in mentions:
         if stored[:3] == record[:3]:
             parts = map(re.escape, stored.status_info.split(ERASED_MENTION))

@@ -1,4 +1,4 @@
-"""One window into the database: compared with what is there, then stored in a single transaction."""
+"""Load one window: compare its days with the stored rows, and write the differences in a single transaction."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from functools import partial
 from sqlalchemy import Connection
 
 from etl import signals
-from etl.db.ledger import LedgerEntry, RunHandle, advance_watermark, mark_suspect, raise_revision, read_days, upsert_day
-from etl.db.records import apply_diff, load_rows, payload_hash, sync_rejects, write_restatements
+from etl.changes import DayDiff, RowCounts, StoredRow
+from etl.db.days import LedgerEntry, mark_suspect, raise_revision, read_days, upsert_day
+from etl.db.journal import write_restatements
+from etl.db.records import apply_diff, load_rows
+from etl.db.rejects import payload_hash, sync_rejects
+from etl.db.run_store import RunHandle, advance_watermark
 from etl.db.utc import correct, count_wrong
-from etl.load.diff import DayDiff, RowCounts, StoredRow, diff_day, diff_empty_day, doubt, fill_missing_fields
+from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
 from etl.load.erased import apply_erasures
+from etl.load.plausibility import implausibility
 from etl.load.quarantine import Quarantine, quarantine_rows
 from etl.model import (
     CountedRecord,
@@ -32,22 +37,23 @@ from etl.model import (
 )
 
 SnapshotBuilder = Callable[[date, tuple[TimeSlice[list[Record]], ...]], DaySnapshot]
-"""The transform that makes a day's snapshot of its records."""
+"""Creates the snapshot of a day from its time slices."""
 StoredRowReader = Callable[[datetime, datetime], list[StoredRow]]
-"""The stored rows of a slice."""
+"""Reads the stored rows from a start to an end, exclusive, in the vendor's wall clock."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadPolicy:
-    """What a run goes by when it loads.
+    """The rules of a run for comparing and writing.
 
     Attributes:
-        today: In the vendor's wall clock when the run began; days before it are over.
-        zone: Of the vendor's wall clock.
-        lookback: Closed days that are fetched again every night.
-        max_withdrawn_share: Of a day's records that may vanish before the day is suspect.
-        full_compare: Compare with the records themselves, even where the ledger's digest says nothing changed.
-        accepted_days: Days whose answer is taken however implausible it is.
+        today: The day in the vendor's wall clock when the run started; earlier days are over.
+        zone: The time zone of the vendor's wall clock.
+        lookback: Number of closed days that are fetched again every night.
+        max_withdrawn_share: Share of a day's rows that may be withdrawn before the day is suspect.
+        full_compare: Whether to compare the rows even if the digest in the ledger is unchanged.
+        accepted_days: Days to store although they are implausible.
+        begins_where_served: Whether the history starts after the days that the vendor refuses: no start date is set.
     """
 
     today: date
@@ -56,16 +62,19 @@ class LoadPolicy:
     max_withdrawn_share: Decimal
     full_compare: bool = False
     accepted_days: frozenset[date] = frozenset()
+    begins_where_served: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DayOutcome:
-    """How one day ended.
+    """The result of one day, small enough to keep for every day of a window.
+
+    Created by DayComparison, consumed by `summarise_window`.
 
     Attributes:
-        records: How many the vendor lists, repeats included.
-        was_closed: Whether the ledger had it as whole already.
-        rejection_reason: Why the change is not believed; then nothing of it is stored.
+        records: Number of records that the vendor lists, repeats included.
+        was_closed: Whether the day was complete in the ledger before.
+        rejection_reason: Why the changes are implausible and nothing is stored; None if they are not.
     """
 
     day: date
@@ -77,15 +86,18 @@ class DayOutcome:
 
 @dataclass(frozen=True, slots=True)
 class DayComparison:
-    """What the comparison of one day came to.
+    """The comparison of one day with its stored rows, with the changes to write.
+
+    Created by `compare_window`, consumed by `write_window` and `services.verify`.
 
     Attributes:
-        ledger_entry: What the ledger has of the day.
-        changes: Slice by slice, those of a large day worked out anew each time they are asked for; none where the
-            ledger's digest already said that nothing changed.
-        rejection_reason: Why they are not believed.
-        unknown: There is no answer to compare with: the day stays as it is.
-        wrong_utc: Stored rows with a wrong time in UTC.
+        ledger_entry: The day's entry in the ledger; None for a new day.
+        changes: One diff for each time slice, computed again on every iteration if there are several slices; empty if
+            the digest in the ledger is unchanged.
+        rows: The counts of the whole day.
+        rejection_reason: Why the changes are implausible; None if they are not.
+        wrong_utc: Number of stored rows with a wrong time in UTC.
+        unknown: Whether there is no answer to compare with: the day is not changed.
     """
 
     snapshot: DaySnapshot
@@ -97,9 +109,9 @@ class DayComparison:
     unknown: bool = False
 
     def outcome(self) -> DayOutcome:
-        """All of it that is small."""
+        """The result without the changes."""
         closed = self.ledger_entry is not None and self.ledger_entry.closed
-        # A row that differs in its time in UTC alone was counted as unchanged.
+        # A row that differs only in its time in UTC was counted as unchanged.
         repaired = min(self.wrong_utc, self.rows.unchanged)
         rows = replace(self.rows, changed=self.rows.changed + repaired, unchanged=self.rows.unchanged - repaired)
         return DayOutcome(self.snapshot.day, self.snapshot.records, closed, rows, self.rejection_reason)
@@ -108,206 +120,224 @@ class DayComparison:
 def compare_window(
     connection: Connection,
     account_id: int | None,
-    batch: WindowData,
+    data: WindowData,
     snapshots: Iterable[DaySnapshot],
-    rules: LoadPolicy,
-    identify: SnapshotBuilder,
+    policy: LoadPolicy,
+    build_snapshot: SnapshotBuilder,
 ) -> Iterator[DayComparison]:
-    """Compare whole days with what is stored, one by one. Reads only, and only where the ledger's digest differs."""
-    ledger = read_days(connection, account_id, batch.window)
-    quarantine = Quarantine(batch.rejected)
+    """Compare complete days with their stored rows, one day at a time. Reads rows only if the digest has changed."""
+    ledger = read_days(connection, account_id, data.window)
+    quarantine = Quarantine(data.rejected)
     for snapshot in snapshots:
-        before = ledger.get(snapshot.day)
-        if snapshot.day in batch.unconfirmed_days:
+        entry = ledger.get(snapshot.day)
+        if snapshot.day in data.unconfirmed_days:
             continue
-        if before and before.purged:
-            continue  # all that the vendor lists would look late
-        if before and before.closed and snapshot.day in batch.unsure:
-            continue  # it is whole already, and this answer may not be
-        if before and before.digest == snapshot.digest and not rules.full_compare:
-            compared = DayComparison(snapshot, before, (), RowCounts(unchanged=snapshot.distinct))
+        if entry and entry.purged:
+            continue  # every record would look late
+        if entry and entry.closed and snapshot.day in data.unsure:
+            continue  # the stored day is complete, this answer may not be
+        if entry and entry.digest == snapshot.digest and not policy.full_compare:
+            comparison = DayComparison(snapshot, entry, (), RowCounts(unchanged=snapshot.distinct))
         else:
-            unshown = _Unshown(batch.days[snapshot.day].missing_fields, quarantine.keys(snapshot.day))
-            compared = _compare_day(connection, account_id, snapshot, before, unshown, rules, identify)
-        folds = _folds_of(batch, snapshot.day)
-        if before and compared.rejection_reason is None and (rules.full_compare or folds):
-            wrong = count_wrong(connection, account_id, snapshot.day, rules.zone, folds, every_row=rules.full_compare)
-            compared = replace(compared, wrong_utc=wrong)
-        yield compared
-    # Nothing is known of these: what is stored stays, and there is nothing in the answer that anybody could accept.
-    # Days that are over and were never whole simply stay open.
-    for day, reason in batch.unconfirmed_days.items():
-        before = ledger.get(day)
-        if before and (before.closed or day >= rules.today) and not before.purged:
-            empty, refused = identify(day, single_slice_day(day, []).slices), day in batch.refused
-            yield DayComparison(empty, before, (), RowCounts(), None if refused else reason, unknown=refused)
+            gaps = _AnswerGaps(data.days[snapshot.day].missing_fields, quarantine.keys(snapshot.day))
+            comparison = _compare_day(connection, account_id, snapshot, entry, gaps, policy, build_snapshot)
+        folds = _day_folds(data, snapshot.day)
+        if entry and comparison.rejection_reason is None and (policy.full_compare or folds):
+            wrong = count_wrong(connection, account_id, snapshot.day, policy.zone, folds, every_row=policy.full_compare)
+            comparison = replace(comparison, wrong_utc=wrong)
+        yield comparison
+    # Without an answer the stored rows are kept, and there is nothing to accept. Past days that were never complete
+    # stay open.
+    for day, reason in data.unconfirmed_days.items():
+        entry = ledger.get(day)
+        if entry and (entry.closed or day >= policy.today) and not entry.purged:
+            empty, refused = build_snapshot(day, single_slice_day(day, []).slices), day in data.refused
+            doubt = None if refused and not entry.suspect else reason
+            yield DayComparison(empty, entry, (), RowCounts(), doubt, unknown=refused)
 
 
 @dataclass(frozen=True, slots=True)
-class _Unshown:
-    """What the answer does not show of a day, and stays as the stored rows have it.
+class _AnswerGaps:
+    """The unknown part of a day's answer, for which the stored values are kept.
 
     Attributes:
-        lacking: Attributes that the source does not carry.
-        keys: What can be read of the keys of records that cannot be read.
+        missing_fields: Attributes that the source does not have.
+        keys: Partial keys of rejected records.
     """
 
-    lacking: frozenset[str]
+    missing_fields: frozenset[str]
     keys: Sequence[PartialKey]
 
     def __bool__(self) -> bool:
-        return bool(self.lacking or self.keys)
+        return bool(self.missing_fields or self.keys)
 
 
-def _folds_of(batch: WindowData, day: date) -> dict[Record, int]:
-    """Those of a day's records."""
-    return {record: fold for record, fold in batch.folds.items() if record.created_at.startswith(day.isoformat())}
+def _day_folds(data: WindowData, day: date) -> dict[Record, int]:
+    """The folds of a day's records."""
+    return {record: fold for record, fold in data.folds.items() if record.created_at.startswith(day.isoformat())}
 
 
 def _compare_day(
     connection: Connection,
     account_id: int | None,
     snapshot: DaySnapshot,
-    before: LedgerEntry | None,
-    unshown: _Unshown,
-    rules: LoadPolicy,
-    identify: SnapshotBuilder,
+    entry: LedgerEntry | None,
+    gaps: _AnswerGaps,
+    policy: LoadPolicy,
+    build_snapshot: SnapshotBuilder,
 ) -> DayComparison:
     read = partial(load_rows, connection, account_id)
-    shown = snapshot.digest
-    if unshown:
+    answer_digest = snapshot.digest
+    if gaps:
         slices = (
-            TimeSlice(part.since, part.until, partial(_fill_missing, part, read, unshown)) for part in snapshot.slices
+            TimeSlice(listed.since, listed.until, partial(_fill_gaps, listed, read, gaps)) for listed in snapshot.slices
         )
-        snapshot = identify(snapshot.day, tuple(slices))
-    changes: Iterable[DayDiff] = _SliceChanges(snapshot, read, unshown.lacking)
+        snapshot = build_snapshot(snapshot.day, tuple(slices))
+    changes: Iterable[DayDiff] = _SliceChanges(snapshot, read, gaps.missing_fields)
     if len(snapshot.slices) == 1:
         changes = tuple(changes)
     rows = RowCounts()
-    for change in changes:
-        rows.add(change)
-    if snapshot.digest != shown and before and not rows:
-        # What the stored rows lent is not news. The ledger knows it better: what was forgotten is whole in its digest.
-        snapshot = replace(snapshot, digest=before.digest, records=before.records, spend=before.spend)
-    # What the vendor said before as well is no news to be doubted, however much the rows were tampered with.
-    news = before is None or before.digest != snapshot.digest
-    doubted = news and snapshot.day not in rules.accepted_days
-    reason = doubt(rows, max_withdrawn_share=rules.max_withdrawn_share) if doubted else None
-    return DayComparison(snapshot, before, changes, rows, reason)
+    for diff in changes:
+        rows.add(diff)
+    if snapshot.digest != answer_digest and entry and not rows:
+        # Values filled in from the stored rows are no change. The ledger's digest is kept: it covers erased values too.
+        snapshot = replace(snapshot, digest=entry.digest, records=entry.records, spend=entry.spend)
+    # If the digest is unchanged, skip the plausibility check: local rows were edited, the vendor's data were not.
+    is_changed = entry is None or entry.digest != snapshot.digest
+    to_check = is_changed and snapshot.day not in policy.accepted_days
+    reason = implausibility(rows, max_withdrawn_share=policy.max_withdrawn_share) if to_check else None
+    return DayComparison(snapshot, entry, changes, rows, reason)
 
 
-def _fill_missing(part: TimeSlice[CountedRecords], read: StoredRowReader, unshown: _Unshown) -> list[Record]:
-    """A slice with what the answer does not show of it as the stored rows have it."""
-    listed, stored = list(part.read()), read(part.since, part.until)
+def _fill_gaps(time_slice: TimeSlice[CountedRecords], read: StoredRowReader, gaps: _AnswerGaps) -> list[Record]:
+    """The records of a time slice, with the unknown part taken from the stored rows."""
+    listed, stored = list(time_slice.read()), read(time_slice.since, time_slice.until)
     records = Counter(dict(listed))
-    if unshown.lacking:
-        records = fill_missing_fields(apply_erasures(listed, stored, unshown.lacking), stored, unshown.lacking)
-    if unshown.keys:
+    if gaps.missing_fields:
+        records = fill_missing_fields(apply_erasures(listed, stored, gaps.missing_fields), stored, gaps.missing_fields)
+    if gaps.keys:
         in_order = [CountedRecord(*pair) for pair in sorted(records.items(), key=lambda pair: pair[0][:3])]
-        as_stored = apply_erasures(in_order, stored, unshown.lacking)
-        records += quarantine_rows(part.since.date(), as_stored, stored, unshown.keys)
+        as_stored = apply_erasures(in_order, stored, gaps.missing_fields)
+        records += quarantine_rows(time_slice.since.date(), as_stored, stored, gaps.keys)
     return list(records.elements())
 
 
 class _SliceChanges:
-    """What must be written of each slice of a day."""
+    """The diffs of a day, one for each time slice, computed on iteration."""
 
-    def __init__(self, snapshot: DaySnapshot, read: StoredRowReader, lacking: frozenset[str]) -> None:
+    def __init__(self, snapshot: DaySnapshot, read: StoredRowReader, missing_fields: frozenset[str]) -> None:
         self._snapshot = snapshot
         self._read = read
-        self._lacking = lacking
+        self._missing_fields = missing_fields
 
     def __iter__(self) -> Iterator[DayDiff]:
         day = self._snapshot.day
-        for part in self._snapshot.slices:
+        for time_slice in self._snapshot.slices:
             signals.raise_if_interrupted()
-            listing, stored = part.read(), self._read(part.since, part.until)
+            records, stored = time_slice.read(), self._read(time_slice.since, time_slice.until)
             if not stored:
-                yield diff_empty_day(day, listing)
+                yield diff_empty_day(day, records)
             else:
-                yield diff_day(day, apply_erasures(list(listing), stored, self._lacking), stored)
+                yield diff_day(day, apply_erasures(list(records), stored, self._missing_fields), stored)
 
 
 def write_window(
     connection: Connection,
     run: RunHandle,
-    batch: WindowData,
+    data: WindowData,
     comparisons: Iterable[DayComparison],
-    rules: LoadPolicy,
+    policy: LoadPolicy,
     *,
     asked_before: DateRange | None,
     now: datetime,
 ) -> list[DayOutcome]:
-    """Write the rows, what is kept aside, the day ledger and the watermark. The caller's transaction makes them one."""
+    """Write the rows, rejected records, the day ledger and the watermark, in the caller's transaction.
+
+    Args:
+        connection: In a transaction.
+        run: The run that writes.
+        data: The vendor's answer for the window.
+        comparisons: The result of `compare_window`; consumed once.
+        policy: The rules of the run.
+        asked_before: The range of the previous request of the run; None for the first one.
+        now: The current time, aware.
+    """
     outcomes: list[DayOutcome] = []
     changed: list[date] = []
-    for compared in comparisons:
+    for comparison in comparisons:
         signals.raise_if_interrupted()
-        if _write_day(connection, run, batch, compared, rules, now):
-            changed.append(compared.snapshot.day)
-        outcomes.append(compared.outcome())
+        if _write_day(connection, run, data, comparison, policy, now):
+            changed.append(comparison.snapshot.day)
+        outcomes.append(comparison.outcome())
     raise_revision(connection, run.account_id, changed)
-    if batch.days:  # else the answer was about other days altogether
-        taken = {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
+    if data.days:  # otherwise the answer covered other days
+        accepted = {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
         sync_rejects(
-            connection, run, [item for item in batch.rejected if item.day is None or item.day in taken],
-            days=taken, asked=batch.requested, asked_before=asked_before, now=now,
+            connection, run, [item for item in data.rejected if item.day is None or item.day in accepted],
+            days=accepted, requested=data.requested, previously_requested=asked_before, now=now,
         )  # fmt: skip
-    # A day that a person takes may lie anywhere: it begins no history.
-    first = None if rules.accepted_days else batch.window.first
-    advance_watermark(connection, run, first, lookback=rules.lookback, zone=rules.zone)
+    # An accepted day may be any day: it does not start the history.
+    first = None if policy.accepted_days else data.window.first
+    unserved = data.refused if policy.begins_where_served else frozenset[date]()
+    advance_watermark(connection, run, first, lookback=policy.lookback, zone=policy.zone, unserved=unserved)
     return outcomes
 
 
 def _write_day(
-    connection: Connection, run: RunHandle, batch: WindowData, compared: DayComparison, rules: LoadPolicy, now: datetime
+    connection: Connection,
+    run: RunHandle,
+    data: WindowData,
+    comparison: DayComparison,
+    policy: LoadPolicy,
+    now: datetime,
 ) -> bool:
-    """Write what differs of a day; whether anything did."""
-    snapshot, before = compared.snapshot, compared.ledger_entry
-    if compared.unknown:
+    """Write the changes of a day; return whether there were any."""
+    snapshot, entry = comparison.snapshot, comparison.ledger_entry
+    if comparison.unknown:
         return False
-    if compared.rejection_reason is not None:
-        mark_suspect(connection, run, snapshot.day, compared.rejection_reason, now)
-        return before is not None and not before.suspect
-    # A row that was mended to what the ledger knows is no news of the vendor's.
-    restated = before is not None and before.closed and before.digest != snapshot.digest
+    if comparison.rejection_reason is not None:
+        mark_suspect(connection, run, snapshot.day, comparison.rejection_reason, now)
+        return entry is not None and not entry.suspect
+    # A row repaired to match the ledger is not a restatement by the vendor.
+    restated = entry is not None and entry.closed and entry.digest != snapshot.digest
     changed = False
-    for change in filter(None, compared.changes):
+    for diff in filter(None, comparison.changes):
         changed = True
-        apply_diff(connection, run, change, zone=rules.zone, now=now)
+        apply_diff(connection, run, diff, zone=policy.zone, now=now)
         if restated:
-            write_restatements(connection, run, change, now=now)
-    folds = _folds_of(batch, snapshot.day)
-    if compared.wrong_utc or (changed and folds):  # new rows stand at the first reading
-        correct(connection, run.account_id, snapshot.day, rules.zone, folds, every_row=rules.full_compare, now=now)
+            write_restatements(connection, run, diff, now=now)
+    folds = _day_folds(data, snapshot.day)
+    if comparison.wrong_utc or (changed and folds):  # new rows are written with fold 0
+        correct(connection, run.account_id, snapshot.day, policy.zone, folds, every_row=policy.full_compare, now=now)
         changed = True
-    closes = snapshot.day < rules.today and snapshot.day not in batch.unsure
-    if before is None or not before.matches(snapshot) or before.suspect or (closes and not before.closed):
-        upsert_day(connection, run, snapshot, before, source=batch.days[snapshot.day].source, closes=closes, now=now)
+    closes = snapshot.day < policy.today and snapshot.day not in data.unsure
+    if entry is None or not entry.matches(snapshot) or entry.suspect or (closes and not entry.closed):
+        upsert_day(connection, run, snapshot, entry, source=data.days[snapshot.day].source, closes=closes, now=now)
         changed = True
     return changed
 
 
-def summarise(outcomes: Sequence[DayOutcome], batch: WindowData, rules: LoadPolicy) -> RunCounts:
-    """How the rows and days of a window ended."""
-    tally = RunCounts()
-    known = {outcome.day for outcome in outcomes if outcome.was_closed or outcome.rejection_reason}
-    reasons = dict.fromkeys(batch.unsure, "the question may not have reached all of it") | dict(batch.unconfirmed_days)
-    tally.missing_days = {
+def summarise_window(outcomes: Sequence[DayOutcome], data: WindowData, policy: LoadPolicy) -> RunCounts:
+    """Count the rows and days of a window by outcome."""
+    counts = RunCounts()
+    known_days = {outcome.day for outcome in outcomes if outcome.was_closed or outcome.rejection_reason}
+    reasons = dict.fromkeys(data.unsure, "the request may not have covered the whole day") | dict(data.unconfirmed_days)
+    counts.missing_days = {
         day: reason
         for day, reason in sorted(reasons.items())
-        if day not in known and (day < rules.today or day in batch.unconfirmed_days)
+        if day not in known_days and (day < policy.today or day in data.unconfirmed_days)
     }
-    tally.largest = dict(batch.largest)
+    counts.refused_days = data.refused & counts.missing_days.keys()
+    counts.largest = dict(data.largest)
     for outcome in outcomes:
-        tally.days += 1
+        counts.days += 1
         if outcome.rejection_reason is not None:
-            tally.suspect_days.append(outcome.day)
+            counts.suspect_days.append(outcome.day)
             continue
-        tally.new += outcome.rows.new
-        tally.changed += outcome.rows.changed
-        tally.withdrawn += outcome.rows.withdrawn
-        tally.unchanged += outcome.rows.unchanged
-    stored = [item for item in batch.rejected if batch.days and (item.day is None or item.day in batch.days)]
-    tally.rejected.update(payload_hash(item.payload) for item in stored)
-    return tally
+        counts.new += outcome.rows.new
+        counts.changed += outcome.rows.changed
+        counts.withdrawn += outcome.rows.withdrawn
+        counts.unchanged += outcome.rows.unchanged
+    stored = [item for item in data.rejected if data.days and (item.day is None or item.day in data.days)]
+    counts.rejected.update(payload_hash(item.payload) for item in stored)
+    return counts

@@ -1,4 +1,5 @@
-"""The numbering plan: files of ranges in, and for each number the operator it was given to.
+"""The Russian numbering plan: files of number ranges and the operator that each range was assigned to.
 
-`plan_file` reads a file, `disjoint` decides where ranges overlap, `importing` brings them into the database.
+`parser` reads a file of the plan, `ranges` resolves overlaps and splits ranges at block boundaries.
+`etl.services.numbering` imports the result into the database.
 """

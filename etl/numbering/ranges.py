@@ -1,4 +1,4 @@
-"""One owner a number: of ranges that overlap, the narrower one wins."""
+"""Resolve overlapping ranges of the numbering plan: the narrowest range wins."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from etl.errors import ConfigError
 from etl.numbering.parser import PlanRange
 
 BLOCK: Final = 100_000
-"""Numbers that have their first five digits in common."""
+"""Numbers that share their first five digits."""
 
 
 def resolve_overlaps(ranges: Iterable[PlanRange]) -> Iterator[PlanRange]:
-    """The same numbers, each of them in one range only, ascending. A range that loses numbers comes in pieces.
+    """Disjoint ranges with the same numbers, ascending; a range that loses numbers is split.
 
-    Published files have no overlaps: this says what becomes of one that has.
+    Published files have no overlaps; this handles edited or combined files.
 
     Raises:
-        ConfigError: A number stands in two ranges that are equally wide and of different owners; names both lines.
+        ConfigError: A number is in two equally wide ranges with different assignees; the text names both lines.
     """
-    waiting = sorted(ranges, key=lambda each: each.first, reverse=True)
-    bounds = sorted({each.first for each in waiting} | {each.last + 1 for each in waiting})
-    reaching: list[PlanRange] = []
-    owner: PlanRange | None = None
+    remaining = sorted(ranges, key=lambda item: item.first, reverse=True)
+    bounds = sorted({item.first for item in remaining} | {item.last + 1 for item in remaining})
+    overlapping: list[PlanRange] = []
+    narrowest: PlanRange | None = None
     piece: PlanRange | None = None
     for start, end in pairwise(bounds):
-        reaching = [each for each in reaching if each.last >= start]
-        while waiting and waiting[-1].first == start:
-            reaching.append(waiting.pop())
-        before, owner = owner, _narrowest(reaching)
-        if piece and owner is before:
+        overlapping = [item for item in overlapping if item.last >= start]
+        while remaining and remaining[-1].first == start:
+            overlapping.append(remaining.pop())
+        previous, narrowest = narrowest, _narrowest(overlapping)
+        if piece and narrowest is previous:
             piece = replace(piece, last=end - 1)
             continue
         if piece:
             yield piece
-        piece = owner and replace(owner, first=start, last=end - 1)
+        piece = narrowest and replace(narrowest, first=start, last=end - 1)
     if piece:
         yield piece
 
@@ -45,22 +45,22 @@ def resolve_overlaps(ranges: Iterable[PlanRange]) -> Iterator[PlanRange]:
 def _narrowest(ranges: Sequence[PlanRange]) -> PlanRange | None:
     if len(ranges) < 2:
         return ranges[0] if ranges else None
-    width = min(each.last - each.first for each in ranges)
-    best, *others = sorted(
-        (each for each in ranges if each.last - each.first == width), key=lambda each: (each.source.name, each.line)
+    width = min(item.last - item.first for item in ranges)
+    narrowest, *duplicates = sorted(
+        (item for item in ranges if item.last - item.first == width), key=lambda item: (item.source.name, item.line)
     )
-    for other in others:
-        if other.assignee != best.assignee:
+    for duplicate in duplicates:
+        if duplicate.assignee != narrowest.assignee:
             raise ConfigError(
-                f"{other.source.name}, line {other.line}: the same numbers as in {best.source.name}, line {best.line}, "
-                "for another operator or region; mend the file"
+                f"{duplicate.source.name}, line {duplicate.line}: the same numbers as in {narrowest.source.name}, "
+                f"line {narrowest.line}, for another operator or region; correct the file"
             )
-    return best
+    return narrowest
 
 
 def split_at_blocks(ranges: Iterable[PlanRange]) -> Iterator[PlanRange]:
-    """The same ranges in pieces none of which crosses a block of 100,000 numbers."""
-    for each in ranges:
-        for block in range(each.first // BLOCK, each.last // BLOCK + 1):
-            first, last = max(each.first, block * BLOCK), min(each.last, block * BLOCK + BLOCK - 1)
-            yield replace(each, first=first, last=last)
+    """Split ranges at the boundaries of blocks of 100,000 numbers."""
+    for item in ranges:
+        for block in range(item.first // BLOCK, item.last // BLOCK + 1):
+            first, last = max(item.first, block * BLOCK), min(item.last, block * BLOCK + BLOCK - 1)
+            yield replace(item, first=first, last=last)

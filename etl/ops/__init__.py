@@ -1,1 +1,1 @@
-"""Status, lateness, metrics and heartbeats for those who operate the job."""
+"""Monitoring: status, lateness, metrics and heartbeats."""

@@ -1,7 +1,8 @@
-"""Tells a service that waits for it when a run begins and how it ended, as Healthchecks has it.
+"""Heartbeats: report the start and the end of a run to a monitoring service such as Healthchecks.
 
-Source: the public reference of Healthchecks, "Pinging API": a POST to the check's address and `/start`, then to the
-address and `/` with the exit code; `rid` joins the two, and the body is kept as a log. What answers counts as told.
+Source: the public reference of Healthchecks, "Pinging API": a POST to the check's URL with `/start`, then to the URL
+with `/` and the exit code. The parameter `rid` joins both requests, and the body is stored as a log. A 2xx status is
+success.
 """
 
 from __future__ import annotations
@@ -14,78 +15,78 @@ from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 TIMEOUT_SECONDS: Final = 8.0
-"""Seconds that the end of a run waits for the service in all, however it drips."""
-_TIMEOUT: Final = 5.0
-"""Seconds to connect, or between bytes."""
+"""Total time that the end of a run waits for the service."""
+_READ_TIMEOUT_SECONDS: Final = 5.0
+"""Timeout to connect, and between bytes."""
 _MAX_BODY_BYTES: Final = 10_000
-"""Bytes; older services keep no more."""
+"""Older versions of the service store no more."""
 
 log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """The heartbeat of one run. Whatever the service does, the run goes on and ends as it would without.
+    """The heartbeat of one run. A failing service never changes the run or its exit code.
 
     Args:
-        url: The check's address, a secret; None is nobody to tell.
+        url: The check's URL, a secret; None disables the heartbeat.
         run_id: A UUID.
-        redact: Takes secrets out of a text.
+        redact: Redacts secrets in a text.
     """
 
     def __init__(self, url: str | None, run_id: str, redact: Callable[[str], str]) -> None:
         self._url = url
         self._run_id = run_id
         self._redact = redact
-        self._begun: _BackgroundPost | None = None
+        self._start: _BackgroundPost | None = None
 
     def start(self) -> None:
-        """Say that the run begins, while it does."""
+        """Report the start of the run, in the background."""
         if self._url is not None:
-            self._begun = _BackgroundPost(ping_url(self._url, "start", self._run_id), "")
+            self._start = _BackgroundPost(ping_url(self._url, "start", self._run_id), "")
 
     def finish(self, exit_code: int, summary: str, *, patience: float = TIMEOUT_SECONDS) -> None:
-        """Say how the run ended, and wait until that was heard.
+        """Report the end of the run, and wait for the response.
 
         Args:
-            exit_code: Of the process.
-            summary: For people.
-            patience: Seconds to wait at the most.
+            exit_code: The exit code of the process.
+            summary: The text of the log.
+            patience: Timeout in seconds.
         """
         if self._url is None:
             return
         deadline = time.monotonic() + patience
-        if self._begun is not None:
-            # The other way round the service would think that the next run had begun.
-            self._begun.wait(patience / 4, "beginning")
-        last = _BackgroundPost(ping_url(self._url, str(exit_code), self._run_id), self._redact(summary))
-        last.wait(deadline - time.monotonic(), "end")
+        if self._start is not None:
+            # In the reverse order, the service would see the start of another run.
+            self._start.wait(patience / 4, "start")
+        end = _BackgroundPost(ping_url(self._url, str(exit_code), self._run_id), self._redact(summary))
+        end.wait(deadline - time.monotonic(), "end")
 
 
 def ping_url(url: str, event: str, run_id: str) -> str:
-    """Where an event is told; what the address asks for by itself stays."""
+    """The URL of an event; the query of the check's URL is kept."""
     parts = urlsplit(url)
     query = "&".join(filter(None, (parts.query, urlencode({"rid": run_id}))))
     return parts._replace(path=f"{parts.path.rstrip('/')}/{event}", query=query).geturl()
 
 
 class _BackgroundPost:
-    """A request in a thread of its own, which is left to itself when it takes too long.
+    """A POST request in a daemon thread, abandoned after a timeout.
 
-    No timeout of the library covers a name that is not found, or an answer that drips.
+    The library's timeouts do not cover name resolution and slow responses.
     """
 
     def __init__(self, url: str, body: str) -> None:
         self._url = url
         self._body = body.encode("utf-8", "replace")[:_MAX_BODY_BYTES]
-        self._trouble = "no answer in time"
+        self._problem = "no answer in time"
         self._thread = threading.Thread(target=self._send, name="heartbeat", daemon=True)
         self._thread.start()
 
     def wait(self, seconds: float, event: str) -> None:
-        """Wait for it; a warning if it was not heard."""
+        """Wait for the response; log a warning if the request has failed."""
         self._thread.join(max(seconds, 0))
-        if self._trouble:
-            log.warning("the heartbeat did not tell of the run's %s: %s", event, self._trouble)
+        if self._problem:
+            log.warning("the heartbeat did not report the run's %s: %s", event, self._problem)
 
     def _send(self) -> None:
         import requests
@@ -93,11 +94,11 @@ class _BackgroundPost:
         try:
             with requests.Session() as session:
                 session.trust_env = False
-                answer = session.post(
-                    self._url, self._body, timeout=_TIMEOUT, allow_redirects=False, stream=True,
+                response = session.post(
+                    self._url, self._body, timeout=_READ_TIMEOUT_SECONDS, allow_redirects=False, stream=True,
                     headers={"Content-Type": "text/plain; charset=utf-8"},
                 )  # fmt: skip
-                self._trouble = "" if answer.ok and not answer.is_redirect else f"HTTP {answer.status_code}"
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is no reason for a run to fail
-            # Its words hold the address, which is a secret.
-            self._trouble = type(error).__name__
+                self._problem = "" if response.ok and not response.is_redirect else f"HTTP {response.status_code}"
+        except Exception as error:  # noqa: BLE001 - no error may make a run fail
+            # Its message contains the URL, which is a secret.
+            self._problem = type(error).__name__

@@ -1,14 +1,13 @@
-"""How late records arrive and change, as far as that can be seen.
+"""How late records arrive and change.
 
-Which records tell? Not all by their first-seen time: a first sync or a backfill sees old records for the first time,
-and they were there long before. Those that tell came into a day that had been stored whole already, or changed in one:
-an earlier run had looked at that very day, and they were not there, or not so. Exactly these have a line in the
-journal, so that is what is read, and no other record.
+Only records that arrived in a day that was already complete, or changed in it, are evidence: an earlier run had fetched
+the day, and the records were missing or different. Each of them has an entry in the journal (`restatements`), so only
+the journal is read. The first-seen time of other records shows nothing: a first sync or a backfill reads old records.
 
-Between the two looks nobody knows. Each change is put down to the later one, when it was first seen, and counts where
-the looks lie no more than REGULAR apart: else a sweep after a year would make last spring's correction a year late.
-Whether the lookback is too short is asked of all of them, and more strictly: a change was missed by it if the day was
-so old at the earlier look that the lookback had let go of it, and the change still was to come.
+The exact time of a change is unknown: it lies between two fetches of its day. The delay is measured to the later fetch,
+and counts only if the fetches are at most MAX_FETCH_INTERVAL apart: otherwise a full resync after a year would make a
+correction appear a year late. For the lookback all changes count: it missed a change if the day was too old for it at
+the earlier fetch.
 """
 
 from __future__ import annotations
@@ -25,18 +24,27 @@ from sqlalchemy import Connection, select
 from etl.db.tables import restatements, sync_runs
 from etl.model import SUCCESSFUL
 
-REPORTED_HISTORY: Final = timedelta(days=366)
-MAX_LINES: Final = 10_000
-"""Of the journal, those of the newest days: read through its index by day, however long it is in all."""
+LATENESS_HISTORY: Final = timedelta(days=366)
+"""Age of the oldest day whose journal entries are read."""
+MAX_JOURNAL_ENTRIES: Final = 10_000
+"""Journal entries to read, those of the newest days: the index by day bounds the cost."""
 MAX_RUNS: Final = 2_000
-"""Of the history: a run an hour for as long as the looks matter that lie close together."""
-REGULAR: Final = timedelta(days=8)
-"""A weekly sweep, and a day for one that was late itself."""
+"""Runs to read: one per hour for longer than MAX_FETCH_INTERVAL."""
+MAX_FETCH_INTERVAL: Final = timedelta(days=8)
+"""A weekly full resync, and one day of tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One line of the journal: when the record was made, and when the change of its day was seen."""
+    """An entry of the journal.
+
+    Attributes:
+        run_id: The run that stored the change.
+        day: The day of the record.
+        seen_at: When the change was stored, aware.
+        kind: `restatements.kind`.
+        made_at: The record's created_at, aware.
+    """
 
     run_id: int
     day: date
@@ -47,7 +55,7 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class FetchRun:
-    """A run that fetched all days of a range, and stored what it was told."""
+    """A successful run that fetched every day of a range."""
 
     run_id: int
     at: datetime
@@ -57,7 +65,7 @@ class FetchRun:
 
 @dataclass(frozen=True, slots=True)
 class DelayStats:
-    """How long it took, from a record's own time until it was seen, of so many records."""
+    """Percentiles of the delay from created_at until the record was stored."""
 
     records: int
     p50: timedelta
@@ -67,14 +75,14 @@ class DelayStats:
 
 @dataclass(frozen=True, slots=True)
 class LatenessStats:
-    """What the journal shows.
+    """Lateness of an account's records.
 
     Attributes:
-        arrived: Of records that came after their day was stored whole; None where there are none.
-        changed: Of records that were corrected, withdrawn or listed again after that.
-        missed: How many changes came when the lookback no longer covered their day.
-        lookback: In days, as it is set.
-        needed: Days that it would have to be to see all of them; no less than it is.
+        arrived: Delays of records that arrived after their day was complete; None if there are none.
+        changed: Delays of records that were corrected, withdrawn or restored after that; None if there are none.
+        missed: Number of changes of days that the lookback no longer covered.
+        lookback: The configured lookback, in days.
+        needed: The lookback that would have covered all changes, in days; at least `lookback`.
     """
 
     arrived: DelayStats | None
@@ -85,17 +93,17 @@ class LatenessStats:
 
 
 def read_lateness(connection: Connection, account_id: int, now: datetime, zone: tzinfo, lookback: int) -> LatenessStats:
-    """What the newest part of the account's journal shows."""
+    """Compute the lateness from the newest part of the account's journal."""
     line = restatements.c
-    lines = connection.execute(
+    rows = connection.execute(
         select(line.run_id, line.day, line.restated_at, line.kind, line.created_at)
-        .where(line.account_id == account_id, line.day >= (now - REPORTED_HISTORY).date())
+        .where(line.account_id == account_id, line.day >= (now - LATENESS_HISTORY).date())
         .order_by(line.day.desc(), line.id.desc())
-        .limit(MAX_LINES)
+        .limit(MAX_JOURNAL_ENTRIES)
     )
     changes = [
         JournalEntry(row.run_id, row.day, row.restated_at, row.kind, row.created_at.replace(tzinfo=zone))
-        for row in lines
+        for row in rows
     ]
     if not changes:
         return compute_lateness((), (), zone, lookback)
@@ -106,56 +114,56 @@ def read_lateness(connection: Connection, account_id: int, now: datetime, zone: 
         .order_by(run.id.desc())
         .limit(MAX_RUNS)
     )
-    # One with fewer days than its range has holes, and nobody knows where.
-    looks = [
+    # A run with fewer days than its range has unknown gaps.
+    fetches = [
         FetchRun(row.id, row.started_at, row.first_day, row.last_day)
         for row in runs
         if row.days == (row.last_day - row.first_day).days + 1
     ]
-    return compute_lateness(changes, looks[::-1], zone, lookback)
+    return compute_lateness(changes, fetches[::-1], zone, lookback)
 
 
 def compute_lateness(
-    changes: Iterable[JournalEntry], looks: Sequence[FetchRun], zone: tzinfo, lookback: int
+    changes: Iterable[JournalEntry], fetches: Sequence[FetchRun], zone: tzinfo, lookback: int
 ) -> LatenessStats:
-    """Hold changes against when their days were looked at before.
+    """Compare changes with the previous fetch of their days.
 
     Args:
         changes: In any order.
-        looks: In ascending order.
-        zone: Of the vendor's wall clock: tells how many days old a day was at a look.
-        lookback: In days, as it is set.
+        fetches: In ascending order.
+        zone: The zone of the vendor's wall clock, to compute the age of a day.
+        lookback: The configured lookback, in days.
     """
     arrived: list[timedelta] = []
     changed: list[timedelta] = []
     missed, needed = 0, lookback
-    before: dict[tuple[int, date], FetchRun | None] = {}
+    previous: dict[tuple[int, date], FetchRun | None] = {}
     for change in changes:
         key = change.run_id, change.day
-        if key not in before:
-            before[key] = _previous_fetch(looks, *key)
-        look = before[key]
-        if look is None:
+        if key not in previous:
+            previous[key] = _previous_fetch(fetches, *key)
+        fetch = previous[key]
+        if fetch is None:
             continue
-        if change.seen_at - look.at <= REGULAR:
+        if change.seen_at - fetch.at <= MAX_FETCH_INTERVAL:
             (arrived if change.kind == "late" else changed).append(change.seen_at - change.made_at)
-        if _age(change.day, look.at, zone) >= lookback:
+        if _age(change.day, fetch.at, zone) >= lookback:
             missed += 1
             needed = max(needed, _age(change.day, change.seen_at, zone))
-    return LatenessStats(_spread(arrived), _spread(changed), missed, lookback, needed)
+    return LatenessStats(_delay_stats(arrived), _delay_stats(changed), missed, lookback, needed)
 
 
-def _previous_fetch(looks: Sequence[FetchRun], run_id: int, day: date) -> FetchRun | None:
-    end = bisect_left(looks, run_id, key=lambda look: look.run_id)
-    return next((look for look in reversed(looks[:end]) if look.first <= day <= look.last), None)
+def _previous_fetch(fetches: Sequence[FetchRun], run_id: int, day: date) -> FetchRun | None:
+    end = bisect_left(fetches, run_id, key=lambda fetch: fetch.run_id)
+    return next((fetch for fetch in reversed(fetches[:end]) if fetch.first <= day <= fetch.last), None)
 
 
 def _age(day: date, at: datetime, zone: tzinfo) -> int:
-    """How long a lookback must be to cover the day at that moment: 1 for yesterday."""
+    """The age of a day in days, at a point in time: 1 for yesterday. A lookback of this length covers the day."""
     return (at.astimezone(zone).date() - day).days
 
 
-def _spread(delays: list[timedelta]) -> DelayStats | None:
+def _delay_stats(delays: list[timedelta]) -> DelayStats | None:
     if not delays:
         return None
     delays.sort()

@@ -1,7 +1,7 @@
-"""The figures of a run in a file for the node exporter's textfile collector, and through it for Prometheus.
+"""Metrics of a run, in a file for the textfile collector of Prometheus' node exporter.
 
-What stands in the file already is carried on where this run knows nothing better: figures of other accounts, and, where
-the database could not be asked, how the account stood before.
+Samples in the file are carried over if this run has no newer ones: those of other accounts, and the state of an account
+if the database was unavailable.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from sqlalchemy import Connection, select, text
 
 from etl.db.tables import accounts, balance_snapshots, sync_state
 from etl.model import RunCounts
-from etl.ops.status_query import AccountStatus, read_status
+from etl.ops.status_query import AccountStatus, read_account_statuses
 
 READABLE_BY_ALL: Final = 0o644
-"""The collector is another user."""
+"""The collector runs as another user."""
 _MAX_FILE_BYTES: Final = 1 << 20
-"""Bytes; a thousand accounts take less."""
+"""Enough for a thousand accounts."""
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,9 @@ class Metric(NamedTuple):
     """One metric.
 
     Attributes:
-        label: Of its samples beside `account`.
-        standing: Whether it tells how the account stands, and not how the run went: then it outlives a failure.
+        meaning: The HELP text.
+        label: Another label of its samples, besides `account`.
+        standing: Whether it describes the state of the account, not the run: then it is carried over after a failure.
     """
 
     name: str
@@ -68,22 +69,22 @@ METRICS: Final = (
         standing=True,
     ),
 )
-"""What is written, in this order."""
+"""The metrics, in the order of the file."""
 
 Labels = tuple[str, ...]
-"""The account and, where the metric has another label, its value."""
+"""The values of the labels: the account and, if the metric has another label, its value."""
 Samples = dict[str, dict[Labels, float]]
-"""By the metric's name."""
+"""Values by metric name and labels."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountGauges:
-    """How an account stands in the database.
+    """The state of an account in the database.
 
     Attributes:
         synced_until: The end of the watermark's day.
-        balance: The newest snapshot: when, and how much.
-        unexplained: Of the newest pair of snapshots.
+        balance: Time and amount of the newest snapshot.
+        unexplained: The unexplained amount of the newest reconciliation period.
     """
 
     status: AccountStatus
@@ -94,7 +95,7 @@ class AccountGauges:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """How the run of one account ended; `standing` is None where the database could not be asked."""
+    """The result of one account's run; `standing` is None if the database was unavailable."""
 
     account: str
     exit_code: int
@@ -104,10 +105,10 @@ class RunOutcome:
 
 
 def load_gauges(connection: Connection, labels: Iterable[str], now: datetime) -> dict[str, AccountGauges]:
-    """How accounts stand, those included that never synced."""
-    wanted = set(labels)
-    found = (status for status in read_status(connection, wanted, now) if status.account in wanted)
-    return {status.account: _load_gauges(connection, status) for status in found}
+    """Read the state of accounts by label, including accounts that were never synced."""
+    requested = set(labels)
+    statuses = read_account_statuses(connection, requested, now)
+    return {status.account: _load_gauges(connection, status) for status in statuses if status.account in requested}
 
 
 def _load_gauges(connection: Connection, status: AccountStatus) -> AccountGauges:
@@ -133,42 +134,44 @@ def _load_gauges(connection: Connection, status: AccountStatus) -> AccountGauges
 
 
 def write_metrics(path: Path, runs: Iterable[RunOutcome], now: datetime, *, all_there_are: bool) -> None:
-    """Write the file anew. That it cannot be written is a warning: the figures are not what the run is for.
+    """Replace the file. A failure is logged as a warning and does not fail the run.
 
     Args:
-        path: Of the file; its name ends with `.prom`, or the collector passes it over.
-        runs: One an account.
-        now: When they ended.
-        all_there_are: Whether no other account is configured: what the file says of others is left out then.
+        path: The file; the collector ignores names that do not end with `.prom`.
+        runs: One result per account.
+        now: When the runs ended.
+        all_there_are: Whether these are all configured accounts: samples of other accounts are removed.
     """
     runs = list(runs)
     samples = carry_over(_load_previous(path), runs, now, all_there_are=all_there_are)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         try:
-            part.write_bytes(render(samples))
-            part.chmod(READABLE_BY_ALL)
-            part.replace(path)
+            temporary.write_bytes(render(samples))
+            temporary.chmod(READABLE_BY_ALL)
+            temporary.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         log.warning("%s cannot be written, and the metrics stay as they were: %s", path, error.strerror)
     if path.suffix != ".prom":
         log.warning("the node exporter reads no metrics from %s: the name must end with .prom", path)
 
 
-def carry_over(former: Samples, runs: Iterable[RunOutcome], now: datetime, *, all_there_are: bool) -> Samples:
-    """What is known after these runs."""
+def carry_over(previous: Samples, runs: Iterable[RunOutcome], now: datetime, *, all_there_are: bool) -> Samples:
+    """Merge the samples of these runs with previous ones."""
     by_account = {run.account: run for run in runs}
 
-    def is_carried_on(metric: Metric, account: str) -> bool:
+    def is_carried_over(metric: Metric, account: str) -> bool:
         if account not in by_account:
             return not all_there_are
         return metric.standing and by_account[account].standing is None
 
     merged: Samples = {
         metric.name: {
-            labels: value for labels, value in former.get(metric.name, {}).items() if is_carried_on(metric, labels[0])
+            labels: value
+            for labels, value in previous.get(metric.name, {}).items()
+            if is_carried_over(metric, labels[0])
         }
         for metric in METRICS
     }
@@ -205,7 +208,7 @@ def _samples_of(run: RunOutcome, now: datetime) -> Iterator[tuple[str, Labels, f
 
 
 def render(samples: Mapping[str, Mapping[Labels, float]]) -> bytes:
-    """The text that Prometheus reads."""
+    """The samples in Prometheus' text format."""
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry()
@@ -218,7 +221,7 @@ def render(samples: Mapping[str, Mapping[Labels, float]]) -> bytes:
 
 
 def _load_previous(path: Path) -> Samples:
-    """What stands in the file; nothing where there is none, or one that nobody can read."""
+    """The samples in the file; empty if it does not exist or is unreadable."""
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_FILE_BYTES)
@@ -226,15 +229,15 @@ def _load_previous(path: Path) -> Samples:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, IndexError) as error:
-        log.warning("%s cannot be read, and is made anew: %s", path, type(error).__name__)
+        log.warning("%s cannot be read and is recreated: %s", path, type(error).__name__)
         return {}
 
 
 def parse(content: str) -> Samples:
-    """The samples of our metrics in a text of that form.
+    """Parse the samples of METRICS in a text in Prometheus' format.
 
     Raises:
-        ValueError: It is none. The library lets KeyError and IndexError through as well.
+        ValueError: The text is malformed. The library raises KeyError and IndexError as well.
     """
     from prometheus_client.parser import text_string_to_metric_families
 

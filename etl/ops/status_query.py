@@ -1,4 +1,4 @@
-"""What is complete up to when, what is missing, how the last runs went, and how balance and records behave."""
+"""The status of accounts: complete and missing days, last runs, balance and lateness."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from etl.date_ranges import find_gaps
+from etl.db.balance import load_summary
 from etl.db.tables import accounts, rejected_records, sync_runs, sync_state, synced_days
 from etl.model import DateRange
 from etl.ops.lateness import LatenessStats, read_lateness
-from etl.reconcile import BalanceSummary, load_summary
+from etl.reconcile import BalanceSummary
 
-LAST_RUNS = 5
+MAX_RUNS_SHOWN = 5
+"""Newest runs in a status."""
 
 
 @dataclass(frozen=True, slots=True)
 class SuspectDay:
-    """A day whose present answer is not believed, and why."""
+    """A day whose latest answer is implausible, with the reason."""
 
     day: date
     reason: str
@@ -29,16 +31,19 @@ class SuspectDay:
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """How one account stands.
+    """The status of one account.
 
     Attributes:
-        hours_behind: Since the watermark's day was over; None before there is a watermark.
-        records: As the vendor lists them, repeats included.
-        rejected: How many bad records are kept aside.
-        last_runs: The newest first.
-        balance: What is to be said of it; None before the first snapshot.
-        lateness: How late records arrive and change; None for an account that is not configured here.
-        retired_at: Since when no sync fetches it.
+        last_synced_date: The watermark, the last contiguous complete day; None before there is one.
+        hours_behind: Hours since the end of the watermark's day; None without a watermark.
+        records: Number of records as the vendor lists them, repeats included.
+        open_days: Number of stored days that are not complete.
+        gaps: Missing ranges between complete days.
+        rejected: Number of quarantined records.
+        last_runs: Rows of `sync_runs`, newest first.
+        balance: None before the first snapshot.
+        lateness: None for an account that is not configured.
+        retired_at: When the account was retired; a sync skips it from then on.
     """
 
     account: str
@@ -58,13 +63,13 @@ class AccountStatus:
 
 @dataclass(frozen=True, slots=True)
 class StatusOptions:
-    """What an account is looked at by, as it is configured.
+    """The settings of an account that its status depends on.
 
     Attributes:
-        zone: Of the vendor's wall clock.
+        zone: The zone of the vendor's wall clock.
         lookback: In days.
-        low_balance: Below that the balance is low.
-        start_date: Where its history is to begin; None where that is not set.
+        low_balance: The limit of a low balance.
+        start_date: The configured start of the history; None if it is not configured.
     """
 
     zone: tzinfo
@@ -73,41 +78,41 @@ class StatusOptions:
     start_date: date | None = None
 
 
-def read_status(
+def read_account_statuses(
     connection: Connection, labels: Iterable[str], now: datetime, terms: Mapping[str, StatusOptions] | None = None
 ) -> list[AccountStatus]:
-    """The status of all accounts in the database, and of those that are configured and never synced.
+    """Return the status of all accounts in the database, and of configured accounts that were never synced.
 
     Args:
-        connection: Reads.
-        labels: Of the configured accounts.
-        now: The present moment.
-        terms: By label. Without an account's the lateness of its records is not looked for.
+        connection: For reading.
+        labels: Labels of the configured accounts.
+        now: The current time, aware.
+        terms: Options by label; without options the lateness of an account is not computed.
     """
     terms = terms or {}
-    known = {row.label: row for row in connection.execute(select(accounts).order_by(accounts.c.label))}
+    rows = {row.label: row for row in connection.execute(select(accounts).order_by(accounts.c.label))}
     statuses = [
         replace(_read_account(connection, label, row.id, now, terms.get(label)), retired_at=row.retired_at)
-        for label, row in known.items()
+        for label, row in rows.items()
     ]
-    return statuses + [AccountStatus(label) for label in labels if label not in known]
+    return statuses + [AccountStatus(label) for label in labels if label not in rows]
 
 
 def _read_account(
-    connection: Connection, label: str, number: int, now: datetime, terms: StatusOptions | None
+    connection: Connection, label: str, account_id: int, now: datetime, terms: StatusOptions | None
 ) -> AccountStatus:
-    state = connection.execute(select(sync_state).where(sync_state.c.account_id == number)).one()
+    state = connection.execute(select(sync_state).where(sync_state.c.account_id == account_id)).one()
     day = synced_days.c
     days = connection.execute(
         select(day.day, day.records, day.first_closed_at, day.suspect_since, day.suspect_reason)
-        .where(day.account_id == number)
+        .where(day.account_id == account_id)
         .order_by(day.day)
     ).all()
     run = sync_runs.c
     runs = connection.execute(
-        select(sync_runs).where(run.account_id == number).order_by(run.id.desc()).limit(LAST_RUNS)
+        select(sync_runs).where(run.account_id == account_id).order_by(run.id.desc()).limit(MAX_RUNS_SHOWN)
     ).mappings()
-    rejected = select(func.count()).select_from(rejected_records).where(rejected_records.c.account_id == number)
+    rejected = select(func.count()).select_from(rejected_records).where(rejected_records.c.account_id == account_id)
     behind = (now - state.synced_until_utc).total_seconds() / 3600 if state.synced_until_utc else None
     return AccountStatus(
         account=label,
@@ -123,7 +128,7 @@ def _read_account(
         rejected=connection.scalars(rejected).one(),
         last_runs=tuple({key: value for key, value in row.items() if key != "account_id"} for row in runs),
         balance=load_summary(
-            connection, number, now, terms.low_balance if terms else None, terms.zone if terms else None
+            connection, account_id, now, terms.low_balance if terms else None, terms.zone if terms else None
         ),
-        lateness=read_lateness(connection, number, now, terms.zone, terms.lookback) if terms else None,
+        lateness=read_lateness(connection, account_id, now, terms.zone, terms.lookback) if terms else None,
     )

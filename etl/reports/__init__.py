@@ -1,1 +1,1 @@
-"""Exports, reports and the dashboard, all read from the views."""
+"""Exports, the report and the dashboard, all of which read the views."""

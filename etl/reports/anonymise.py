@@ -1,4 +1,4 @@
-"""Records without what tells a person, for those who count people and need not know them."""
+"""Anonymise records: pseudonyms for phones, no codes, no phone numbers in texts."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ from typing import Any, Final
 from etl.pii import ERASED, redact_numbers
 from etl.reports.columns import COLUMNS
 
-KEPT: Final = 1 << 14
-"""Phones, and texts, of which the outcome is remembered: a person is called more than once."""
-_SHOWN: Final = 24
-"""Hexadecimal digits: two of a billion phones share that many once in a hundred billion files."""
+CACHE_SIZE: Final = 1 << 14
+"""Cached phones, and cached texts: a person is called more than once."""
+_PSEUDONYM_DIGITS: Final = 24
+"""Hexadecimal digits of a pseudonym: with a billion phones, one file in a hundred billion has a collision."""
 
 
 def anonymiser(key: bytes) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    """What makes a record one of nobody: a pseudonym for the phone, no code, no number within the text.
+    """A function that anonymises a row of COLUMNS.
 
-    Equal phones have equal pseudonyms. All phone numbers there are can be tried in minutes, so the key must be a random
-    one that nobody keeps.
+    Equal phones have equal pseudonyms. The pseudonyms of all possible phone numbers can be computed within minutes, so
+    the key must be random and must not be stored.
     """
 
-    @lru_cache(KEPT)
+    @lru_cache(CACHE_SIZE)
     def pseudonym(phone: str) -> str:
         if phone in {"", ERASED}:
             return phone
-        return f"person-{hmac.digest(key, phone.encode(), 'sha256').hex()[:_SHOWN]}"
+        return f"person-{hmac.digest(key, phone.encode(), 'sha256').hex()[:_PSEUDONYM_DIGITS]}"
 
-    hide = lru_cache(KEPT)(redact_numbers)
-    forms: dict[str, Callable[[str], str]] = {
+    transforms: dict[str, Callable[[str], str]] = {
         "phone": pseudonym,
         "code_auth": lambda _code: "",
-        "status_info": hide,
+        "status_info": lru_cache(CACHE_SIZE)(redact_numbers),
     }
-    places = [(list(COLUMNS).index(name), form) for name, form in forms.items()]
+    by_index = [(list(COLUMNS).index(name), transform) for name, transform in transforms.items()]
 
-    def pseudonymise(row: Sequence[Any]) -> tuple[Any, ...]:
+    def anonymise(row: Sequence[Any]) -> tuple[Any, ...]:
         values = list(row)
-        for place, form in places:
-            values[place] = form(values[place])
+        for index, transform in by_index:
+            values[index] = transform(values[index])
         return tuple(values)
 
-    return pseudonymise
+    return anonymise

@@ -1,7 +1,8 @@
-"""The charts as data: what each shows, the query that gives its rows, and its picture in Vega-Lite.
+"""The charts of the report and the dashboard: titles, queries and Vega-Lite specifications.
 
-Who draws them fills in the rows: the report into its page, a dashboard by asking the database. The queries stand on the
-views alone and say the same on the three databases; the pictures hold no data, no colours of their own and no title.
+The report embeds the rows of the queries in its page; the dashboard runs the queries itself. The queries read only the
+views and return the same rows on the three databases. The specifications contain no data, no title and no colours but
+those of the palette.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from etl.db.dialects.expressions import expressions_for
 from etl.reports.columns import ColumnType
 
 NO_FILTER: Final = "1 = 1"
-"""A condition that leaves nothing out."""
+"""SQL condition that is always true."""
 DAY_STATES: Final = ("closed", "settling", "open", "suspect")
-"""Of a day, in the order in which they are shown."""
+"""States of a day in display order."""
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 OPERATORS_SHOWN: Final = 15
-"""Bars in the picture of operators; the rows have all of them."""
+"""Bars in the chart of operators; its table has all operators."""
 
 Spec = dict[str, Any]
 """A Vega-Lite specification without data."""
@@ -27,14 +28,14 @@ Spec = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours by what they mean: hexadecimal for whoever draws on a canvas, `var(--…)` where CSS has the last word.
+    """Colours by meaning: hexadecimal for a canvas, `var(--…)` for SVG styled by CSS.
 
     Attributes:
-        main: Where one colour does.
-        accounts: One after another; from the first again where there are more accounts.
-        increase: Of what adds to a bill or a balance.
-        decrease: Of what takes from it.
-        states: As DAY_STATES.
+        main: Colour of single-colour charts.
+        accounts: Colours of accounts, repeated when there are more accounts.
+        increase: Colour of increases of spend or balance.
+        decrease: Colour of decreases.
+        states: Colours of DAY_STATES.
     """
 
     main: str
@@ -51,19 +52,19 @@ PLAIN: Final = Palette(
     decrease="#4f8f6b",
     states=("#9fb4c4", "#2f6690", "#d9c9a3", "#c2453c"),
 )
-"""For a light page; each is told from its neighbours by people who see fewer colours."""
+"""Colours for a light page, distinguishable with colour blindness."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One picture.
+    """A chart.
 
     Attributes:
-        name: In addresses and identifiers: small letters and underscores.
-        title: A few words.
-        description: A sentence or two on how to read it, plain text.
-        dataset: Whose rows it shows: a name in QUERIES. Several pictures may show the same ones.
-        spec: How, in Vega-Lite, to be drawn as wide as its place; amounts in the rows may be floats.
+        name: Identifier in URLs and HTML: lower-case letters and underscores.
+        title: Short title, plain text.
+        description: How to read the chart in a sentence or two, plain text.
+        dataset: Name in QUERIES of the query with its rows; charts may share a query.
+        spec: Vega-Lite specification that fills the width of its container; amounts in the rows may be floats.
     """
 
     name: str
@@ -75,12 +76,12 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Rows of the views, aggregated by the database: never more than days times accounts, or operators, or hours.
+    """A query of the views, aggregated by the database: at most a row per account and day, per operator or per hour.
 
     Attributes:
-        columns: Their names and kinds, in their order.
-        build: The statement on a backend, given the condition on `account` and `day`.
-        has_days: Whether days can be selected.
+        columns: Types of the columns by name, in order.
+        build: Function that returns the statement for a backend and a condition on `account` and `day`.
+        has_days: Whether the query can be filtered by day.
     """
 
     columns: Mapping[str, ColumnType]
@@ -89,27 +90,27 @@ class Query:
 
 
 def build_query(name: str, backend: str, *, accounts: str = NO_FILTER, days: str = NO_FILTER) -> str:
-    """The statement that gives a chart's rows.
+    """The statement of a query.
 
     Args:
-        name: In QUERIES.
+        name: Name in QUERIES.
         backend: `sqlite`, `postgresql`, `mysql` or `mariadb`.
-        accounts: A condition on the column `account`.
-        days: A condition on the column `day`; what has no days leaves it out.
+        accounts: SQL condition on the column `account`.
+        days: SQL condition on the column `day`; ignored by queries without days.
     """
     query = QUERIES[name]
     return query.build(backend, f"{accounts} AND {days}" if query.has_days else accounts)
 
 
 def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
-    """All charts, in the order in which they are shown."""
+    """All charts in display order."""
     return (
         Chart(
             "spend_by_day",
             "Spend by day",
             "What each day's charges cost, repeats included, stacked by account.",
             "days",
-            _spend_by_day(palette),
+            _spend_by_day_spec(palette),
         ),
         Chart(
             "delivery_by_operator",
@@ -117,29 +118,29 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
             "Delivered charges of all charges, by the operator the number's range was given to; numbers are ported, so "
             f"the subscriber's own may be another. The {OPERATORS_SHOWN} operators with the most charges are drawn.",
             "operators",
-            _delivery_by_operator(palette),
+            _delivery_by_operator_spec(palette),
         ),
         Chart(
             "weekday_and_hour",
             "Charges by weekday and hour",
             "How many charges fall into each hour of the week, in the vendor's wall clock: stronger is more.",
             "hours",
-            _weekday_and_hour(palette),
+            _weekday_and_hour_spec(palette),
         ),
         Chart(
             "balance",
             "Balance and top-ups",
-            "The account's balance at the last look of each day (UTC). A dot is money paid in: a top-up that was "
-            "told, or a rise that nothing else explains.",
+            "The account's balance in the last snapshot of each day (UTC). A dot is money paid in: a reported "
+            "top-up, or a rise that nothing else explains.",
             "balances",
-            _balance(palette),
+            _balance_spec(palette),
         ),
         Chart(
             "restatements",
             "Restated days",
             "By how much a day's spend differs now from what it was when the day was first complete.",
             "restatements",
-            _restatements(palette),
+            _restatements_spec(palette),
         ),
         Chart(
             "day_states",
@@ -148,7 +149,7 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
             "vendor's latest answer was implausible, and the last good figures are shown. A day without charges is "
             "blank.",
             "days",
-            _day_states(palette),
+            _day_states_spec(palette),
         ),
         Chart(
             "freshness",
@@ -156,7 +157,7 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
             "Hours since the end of the last day up to which all days are complete. A job that runs every night stays "
             "below 48.",
             "freshness",
-            _freshness(palette),
+            _freshness_spec(palette),
         ),
     )
 
@@ -164,15 +165,15 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
 # The queries ----------------------------------------------------------------------------------------------------------
 
 
-def _sum(backend: str, amount: str) -> str:
-    """The exact sum of amounts as a view shows them."""
-    if backend == "sqlite":  # a number or a text: as text of six places it is added exactly
+def _sum_sql(backend: str, amount: str) -> str:
+    """SQL of the exact sum of a view's amounts."""
+    if backend == "sqlite":  # a number or a text: text with six decimal places is added exactly
         amount = f"(CASE typeof({amount}) WHEN 'text' THEN {amount} ELSE printf('%.6f', {amount}) END)"
     return expressions_for(backend).total(amount, total=True)
 
 
-def _count(backend: str, number: str) -> str:
-    return expressions_for(backend).integer.format(f"SUM({number})")
+def _count_sql(backend: str, count: str) -> str:
+    return expressions_for(backend).integer.format(f"SUM({count})")
 
 
 _WEEKDAY: Final = {
@@ -185,8 +186,8 @@ _HOUR: Final = {
     "postgresql": "CAST(EXTRACT(HOUR FROM created_at) AS INTEGER)",
     "mysql": "HOUR(created_at)",
 }
-for _word in (_WEEKDAY, _HOUR):
-    _word["mariadb"] = _word["mysql"]
+for _expressions in (_WEEKDAY, _HOUR):
+    _expressions["mariadb"] = _expressions["mysql"]
 
 
 def _query_days(_backend: str, selected: str) -> str:
@@ -197,8 +198,9 @@ ORDER BY day, account"""
 
 
 def _query_operators(backend: str, selected: str) -> str:
-    return f"""SELECT operator, {_count(backend, "records")} AS records, {_count(backend, "delivered")} AS delivered,
-  {_sum(backend, "spend")} AS spend
+    return f"""SELECT operator,
+  {_count_sql(backend, "records")} AS records, {_count_sql(backend, "delivered")} AS delivered,
+  {_sum_sql(backend, "spend")} AS spend
 FROM delivery_by_operator
 WHERE {selected}
 GROUP BY operator
@@ -206,8 +208,9 @@ ORDER BY 2 DESC, operator"""
 
 
 def _query_hours(backend: str, selected: str) -> str:
-    return f"""SELECT {_WEEKDAY[backend]} AS weekday, {_HOUR[backend]} AS hour, {_count(backend, "repeats")} AS records,
-  {_count(backend, "CASE WHEN delivered THEN repeats ELSE 0 END")} AS delivered
+    return f"""SELECT {_WEEKDAY[backend]} AS weekday, {_HOUR[backend]} AS hour,
+  {_count_sql(backend, "repeats")} AS records,
+  {_count_sql(backend, "CASE WHEN delivered THEN repeats ELSE 0 END")} AS delivered
 FROM billing
 WHERE {selected}
 GROUP BY {_WEEKDAY[backend]}, {_HOUR[backend]}
@@ -215,12 +218,12 @@ ORDER BY 1, 2"""
 
 
 def _query_balances(backend: str, selected: str) -> str:
-    def found(finding: str) -> str:
-        return _sum(backend, f"CASE WHEN finding = '{finding}' THEN unexplained ELSE 0 END")
+    def unexplained(finding: str) -> str:
+        return _sum_sql(backend, f"CASE WHEN finding = '{finding}' THEN unexplained ELSE 0 END")
 
     return f"""SELECT account, day, MAX(CASE WHEN newest = 1 THEN closing END) AS balance,
-  {_sum(backend, "charged")} AS charged, {_sum(backend, "top_ups")} AS top_ups,
-  {found("unexplained credit")} AS unexplained_credit, {found("unexplained charge")} AS unexplained_charge
+  {_sum_sql(backend, "charged")} AS charged, {_sum_sql(backend, "top_ups")} AS top_ups,
+  {unexplained("unexplained credit")} AS unexplained_credit, {unexplained("unexplained charge")} AS unexplained_charge
 FROM (
   SELECT p.account, p.day, p.closing, p.charged, p.top_ups, p.unexplained, p.finding,
     ROW_NUMBER() OVER (PARTITION BY p.account, p.day ORDER BY p.closed_at DESC) AS newest
@@ -297,8 +300,8 @@ QUERIES: Final[dict[str, Query]] = {
         {
             "account": ColumnType.LABEL,
             "day": ColumnType.DAY,
-            "first_closed_at": ColumnType.MOMENT_UTC,
-            "restated_at": ColumnType.MOMENT_UTC,
+            "first_closed_at": ColumnType.MICROSECOND_UTC,
+            "restated_at": ColumnType.MICROSECOND_UTC,
             "spend_before": ColumnType.AMOUNT,
             "spend_after": ColumnType.AMOUNT,
             "delta": ColumnType.AMOUNT,
@@ -309,7 +312,7 @@ QUERIES: Final[dict[str, Query]] = {
         {
             "account": ColumnType.LABEL,
             "last_synced_date": ColumnType.DAY,
-            "last_success_at": ColumnType.MOMENT_UTC,
+            "last_success_at": ColumnType.MICROSECOND_UTC,
             "hours_behind": ColumnType.AMOUNT,
             "open_days": ColumnType.NUMBER,
             "suspect_days": ColumnType.NUMBER,
@@ -318,25 +321,25 @@ QUERIES: Final[dict[str, Query]] = {
         has_days=False,
     ),
 }
-"""By name."""
+"""Queries by name."""
 
 
-# The pictures ---------------------------------------------------------------------------------------------------------
+# The specifications ---------------------------------------------------------------------------------------------------
 
 _SCHEMA: Final = {"$schema": "https://vega.github.io/schema/vega-lite/v6.json", "width": "container"}
-# Days are parsed as UTC, so everything of them is UTC: a reader's own zone would move them.
+# Days are parsed and formatted as UTC: the time zone of the reader would shift them.
 _DAY: Final = {"field": "day", "type": "temporal", "timeUnit": "utcyearmonthdate", "title": None}
 _NAMED_DAY: Final = {**_DAY, "title": "day", "format": "%a %-d %b %Y"}
 _ACCOUNT: Final = {"field": "account", "type": "nominal", "title": "account"}
-_PER_ACCOUNT: Final = 28
-"""Pixels of height a row."""
+_ROW_HEIGHT: Final = 28
+"""Pixels."""
 
 
-def _amount(field: str, title: str) -> Spec:
+def _amount_field(field: str, title: str) -> Spec:
     return {"field": field, "type": "quantitative", "title": title, "format": ",.2f"}
 
 
-def _number(field: str, title: str) -> Spec:
+def _count_field(field: str, title: str) -> Spec:
     return {"field": field, "type": "quantitative", "title": title, "format": ",d"}
 
 
@@ -359,7 +362,7 @@ _DAY_LABEL: Final = (
 )
 
 
-def _spend_by_day(palette: Palette) -> Spec:
+def _spend_by_day_spec(palette: Palette) -> Spec:
     return _SCHEMA | {
         "height": 260,
         "mark": {"type": "bar"},
@@ -368,28 +371,28 @@ def _spend_by_day(palette: Palette) -> Spec:
             "y": {"field": "spend", "type": "quantitative", "title": None, "axis": {"format": ",~f", "tickCount": 5}},
             "color": _by_account(palette),
             "tooltip": [
-                _NAMED_DAY, _ACCOUNT, _amount("spend", "spend"), _number("records", "charges"),
-                _number("delivered", "delivered"), {"field": "day_state", "title": "state"},
+                _NAMED_DAY, _ACCOUNT, _amount_field("spend", "spend"), _count_field("records", "charges"),
+                _count_field("delivered", "delivered"), {"field": "day_state", "title": "state"},
             ],
         },
     }  # fmt: skip
 
 
-def _delivery_by_operator(palette: Palette) -> Spec:
+def _delivery_by_operator_spec(palette: Palette) -> Spec:
     operator = {"field": "name", "type": "nominal", "title": "operator"}
     rate = {"field": "rate", "type": "quantitative", "title": None}
     return _SCHEMA | {
-        "height": {"step": _PER_ACCOUNT},
+        "height": {"step": _ROW_HEIGHT},
         "transform": [
             {"filter": "datum.records > 0"},
-            {"window": [{"op": "row_number", "as": "place"}], "sort": [{"field": "records", "order": "descending"}]},
-            {"filter": f"datum.place <= {OPERATORS_SHOWN}"},
+            {"window": [{"op": "row_number", "as": "rank"}], "sort": [{"field": "records", "order": "descending"}]},
+            {"filter": f"datum.rank <= {OPERATORS_SHOWN}"},
             {"calculate": "datum.delivered / datum.records", "as": "rate"},
             {"calculate": "datum.operator || 'not in the plan'", "as": "name"},
         ],
         "encoding": {
-            "y": {**operator, "title": None, "sort": {"op": "min", "field": "place"}, "axis": {"labelLimit": 180}},
-            # Beyond the whole there is room for what stands behind a bar.
+            "y": {**operator, "title": None, "sort": {"op": "min", "field": "rank"}, "axis": {"labelLimit": 180}},
+            # The axis extends beyond 100 % for the labels after the bars.
             "x": {
                 **rate, "scale": {"domain": [0, 1.2]},
                 "axis": {"format": ".0%", "values": [0, 0.25, 0.5, 0.75, 1]},
@@ -400,8 +403,9 @@ def _delivery_by_operator(palette: Palette) -> Spec:
                 "mark": {"type": "bar", "color": palette.main, "cornerRadiusEnd": 2, "height": {"band": 0.62}},
                 "encoding": {
                     "tooltip": [
-                        operator, {**rate, "title": "delivery rate", "format": ".1%"}, _number("records", "charges"),
-                        _number("delivered", "delivered"), _amount("spend", "spend"),
+                        operator, {**rate, "title": "delivery rate", "format": ".1%"},
+                        _count_field("records", "charges"), _count_field("delivered", "delivered"),
+                        _amount_field("spend", "spend"),
                     ],
                 },
             },
@@ -413,28 +417,28 @@ def _delivery_by_operator(palette: Palette) -> Spec:
     }  # fmt: skip
 
 
-def _weekday_and_hour(palette: Palette) -> Spec:
+def _weekday_and_hour_spec(palette: Palette) -> Spec:
     names = "[" + ", ".join(f"'{name}'" for name in WEEKDAYS) + "]"
-    bare = {"ticks": False, "domain": False}
+    plain_axis = {"ticks": False, "domain": False}
     every_third = "datum.value % 3 ? '' : pad(datum.value, 2, '0', 'left')"
     return _SCHEMA | {
-        "height": {"step": _PER_ACCOUNT},
+        "height": {"step": _ROW_HEIGHT},
         "transform": [
             {"calculate": f"{names}[datum.weekday - 1]", "as": "name"},
             {"calculate": "pad(datum.hour, 2, '0', 'left') + ':00'", "as": "from"},
         ],
-        # One colour, more or less of it, so that it needs no other scale on a dark page.
+        # The opacity of a single colour suits light and dark pages alike.
         "mark": {"type": "rect", "color": palette.main, "cornerRadius": 2},
         "encoding": {
             "x": {
                 "field": "hour", "type": "ordinal", "title": None,
                 "scale": {"domain": list(range(24)), "padding": 0.06},
-                "axis": bare | {"labelAngle": 0, "labelExpr": every_third},
+                "axis": plain_axis | {"labelAngle": 0, "labelExpr": every_third},
             },
             "y": {
                 "field": "weekday", "type": "ordinal", "title": None,
                 "scale": {"domain": list(range(1, 8)), "padding": 0.06},
-                "axis": bare | {"labelExpr": f"{names}[datum.value - 1]"},
+                "axis": plain_axis | {"labelExpr": f"{names}[datum.value - 1]"},
             },
             "opacity": {
                 "field": "records", "type": "quantitative", "legend": None,
@@ -442,18 +446,18 @@ def _weekday_and_hour(palette: Palette) -> Spec:
             },
             "tooltip": [
                 {"field": "name", "title": "weekday"}, {"field": "from", "title": "hour from"},
-                _number("records", "charges"), _number("delivered", "delivered"),
+                _count_field("records", "charges"), _count_field("delivered", "delivered"),
             ],
         },
     }  # fmt: skip
 
 
-def _balance(palette: Palette) -> Spec:
-    paid = "datum.top_ups + datum.unexplained_credit"
+def _balance_spec(palette: Palette) -> Spec:
+    payments = "datum.top_ups + datum.unexplained_credit"
     tooltip = [
-        _NAMED_DAY, _ACCOUNT, _amount("balance", "balance"), _amount("charged", "charged"),
-        _amount("top_ups", "top-ups told"), _amount("unexplained_credit", "unexplained credit"),
-        _amount("unexplained_charge", "unexplained charge"),
+        _NAMED_DAY, _ACCOUNT, _amount_field("balance", "balance"), _amount_field("charged", "charged"),
+        _amount_field("top_ups", "reported top-ups"), _amount_field("unexplained_credit", "unexplained credit"),
+        _amount_field("unexplained_charge", "unexplained charge"),
     ]  # fmt: skip
     return _SCHEMA | {
         "height": 220,
@@ -467,19 +471,19 @@ def _balance(palette: Palette) -> Spec:
             {"mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2}},
             {
                 "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-                "transform": [{"filter": f"{paid} > 0"}],
+                "transform": [{"filter": f"{payments} > 0"}],
             },
         ],
     }
 
 
-def _restatements(palette: Palette) -> Spec:
+def _restatements_spec(palette: Palette) -> Spec:
     signed = "datum.value == 0 ? '0' : format(datum.value, '+,~f')"
     return _SCHEMA | {
         "height": 180,
         "mark": {"type": "bar", "width": {"expr": "min(bandwidth('x') * 0.7, 40)"}},
         "encoding": {
-            # One place a restated day: among all the days of a year they could not be seen.
+            # An ordinal axis of restated days only: on an axis of all days of a year the bars would be invisible.
             "x": {
                 **_DAY, "type": "ordinal",
                 "axis": {"grid": False, "labelAngle": 0, "labelOverlap": True, "format": "%-d %b"},
@@ -490,16 +494,17 @@ def _restatements(palette: Palette) -> Spec:
             },
             "color": {"condition": {"test": "datum.delta < 0", "value": palette.decrease}, "value": palette.increase},
             "tooltip": [
-                _NAMED_DAY, _ACCOUNT, _amount("spend_before", "spend before"), _amount("spend_after", "spend now"),
-                {**_amount("delta", "difference"), "format": "+,.2f"},
+                _NAMED_DAY, _ACCOUNT,
+                _amount_field("spend_before", "spend before"), _amount_field("spend_after", "spend now"),
+                {**_amount_field("delta", "difference"), "format": "+,.2f"},
             ],
         },
     }  # fmt: skip
 
 
-def _day_states(palette: Palette) -> Spec:
+def _day_states_spec(palette: Palette) -> Spec:
     return _SCHEMA | {
-        "height": {"step": _PER_ACCOUNT},
+        "height": {"step": _ROW_HEIGHT},
         "mark": {"type": "rect", "cornerRadius": 1},
         "encoding": {
             "x": _day_axis(),
@@ -509,28 +514,28 @@ def _day_states(palette: Palette) -> Spec:
                 "scale": {"domain": list(DAY_STATES), "range": list(palette.states)}, "legend": {"orient": "top"},
             },
             "tooltip": [
-                _NAMED_DAY, _ACCOUNT, {"field": "day_state", "title": "state"}, _number("records", "charges"),
-                _amount("spend", "spend"),
+                _NAMED_DAY, _ACCOUNT, {"field": "day_state", "title": "state"}, _count_field("records", "charges"),
+                _amount_field("spend", "spend"),
             ],
         },
     }  # fmt: skip
 
 
-def _freshness(palette: Palette) -> Spec:
+def _freshness_spec(palette: Palette) -> Spec:
     return _SCHEMA | {
-        "height": {"step": _PER_ACCOUNT},
+        "height": {"step": _ROW_HEIGHT},
         "mark": {"type": "bar", "color": palette.main, "cornerRadiusEnd": 2, "height": {"band": 0.62}},
         "encoding": {
             "y": {**_ACCOUNT, "title": None, "axis": {"labelLimit": 170}},
-            # Two days at least: a night's job is never further behind, and a short bar is then a good sign.
+            # At least 48 hours, the most a nightly job is behind, so that a short bar means fresh data.
             "x": {
                 "field": "hours_behind", "type": "quantitative", "title": None,
                 "scale": {"domain": {"unionWith": [0, 48]}}, "axis": {"tickMinStep": 12},
             },
             "tooltip": [
-                _ACCOUNT, {**_amount("hours_behind", "hours behind"), "format": ",.1f"},
+                _ACCOUNT, {**_amount_field("hours_behind", "hours behind"), "format": ",.1f"},
                 {**_NAMED_DAY, "field": "last_synced_date", "title": "complete up to"},
-                _number("open_days", "open days"), _number("suspect_days", "suspect days"),
+                _count_field("open_days", "open days"), _count_field("suspect_days", "suspect days"),
             ],
         },
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The columns of the `billing` view, and what kind of value each holds: files spell each kind in their own way."""
+"""The columns of the `billing` view and their types, which each file format writes in its own way."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Final
 
 
 class ColumnType(Enum):
-    """What a column holds."""
+    """Type of a column's values."""
 
     LABEL = auto()
-    """Text of which there are few different ones."""
+    """Text with few distinct values."""
     TEXT = auto()
     PHONE = auto()
     WALL_CLOCK = auto()
-    """The vendor's, to the second, without a zone."""
+    """The vendor's local time, to the second, without a time zone."""
     SECOND_UTC = auto()
-    MOMENT_UTC = auto()
-    """To the microsecond."""
+    MICROSECOND_UTC = auto()
     DAY = auto()
     NUMBER = auto()
     PRICE = auto()
@@ -41,7 +40,7 @@ COLUMNS: Final = {
     "operator": ColumnType.LABEL,
     "region": ColumnType.LABEL,
     "day_state": ColumnType.LABEL,
-    "first_seen_at": ColumnType.MOMENT_UTC,
-    "updated_at": ColumnType.MOMENT_UTC,
+    "first_seen_at": ColumnType.MICROSECOND_UTC,
+    "updated_at": ColumnType.MICROSECOND_UTC,
 }
-"""All of the view, in its order; a test holds the two together."""
+"""All columns of the view in order; a test compares them with the view."""

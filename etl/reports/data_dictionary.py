@@ -1,4 +1,4 @@
-"""The data dictionary, made of the declared schema: `python -m etl.reports.data_dictionary > docs/dictionary.md`."""
+"""The data dictionary, generated from the declared schema: `python -m etl.reports.data_dictionary > docs/dictionary.md`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Column, Date, Integer, Text
 from sqlalchemy.types import String
 
-from etl.db.tables import LongText, Money, UtcTime, WallClock, metadata
+from etl.db.tables import metadata
+from etl.db.types import LongText, Money, UtcTime, WallClock
 from etl.db.view_columns import VIEW_COLUMNS
 
 _CURRENCY, _WALL_CLOCK, _UTC = "the account's currency", "the vendor's wall clock", "UTC"
@@ -24,7 +25,7 @@ _KINDS: Final = {
     "time": ("time", _WALL_CLOCK),
     "time, UTC": ("time", _UTC),
 }
-"""Type and unit, by the kind of a view's column."""
+"""Type and unit by the kind of a view's column."""
 
 COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     "accounts": {"label": "settings", "phones": "settings", "phones_key_id": "settings", "codes": "settings"}
@@ -35,8 +36,8 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     | {"created_at_utc": "created_at, settings", "repeats": "vendor: equal records"},
     "restatements": {name: f"billing_records.{name}" for name in ("created_at", "phone", "code_auth", "ordinal")}
     | {
-        f"{name}_{moment}": f"{source}: {name}"
-        for moment, source in (("before", "the stored record"), ("after", "vendor"))
+        f"{name}_{version}": f"{source}: {name}"
+        for version, source in (("before", "the stored record"), ("after", "vendor"))
         for name in ("status", "status_info", "price", "repeats")
     },
     "rejected_records": {"payload": "vendor"},
@@ -56,7 +57,7 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
         "file_changed_at": "plan: the file",
     },
 }
-"""Where the columns come from that are not billing-etl's own, by table."""
+"""Origins of columns that billing-etl does not set itself, by table."""
 
 _HEAD: Final = """# Data dictionary
 
@@ -78,48 +79,52 @@ Dates and times carry no zone; the unit says which is meant. Empty is NULL, exce
 
 
 def render_dictionary() -> str:
-    """All views and tables with their columns, in Markdown."""
+    """All views and tables with their columns, as Markdown."""
     views = (
-        _section(view, "", ((column.name, *_KINDS[column.kind], column.meaning, column.source) for column in columns))
+        _markdown_section(
+            view, "", ((column.name, *_KINDS[column.kind], column.meaning, column.source) for column in columns)
+        )
         for view, columns in VIEW_COLUMNS.items()
     )
     tables = (
-        _section(table.name, f"{table.comment}.\n\n", (_of_table(table.name, column) for column in table.columns))
+        _markdown_section(
+            table.name, f"{table.comment}.\n\n", (_table_row(table.name, column) for column in table.columns)
+        )
         for table in metadata.sorted_tables
     )
     return "\n".join([_HEAD, "## Views\n", *views, "## Tables\n", *tables])
 
 
-def _section(name: str, words: str, rows: Iterable[Iterable[str]]) -> str:
+def _markdown_section(name: str, introduction: str, rows: Iterable[Iterable[str]]) -> str:
     lines = ("| " + " | ".join(row) + " |\n" for row in rows)
     return (
-        f"### {name}\n\n{words}| column | type | unit | meaning | source |\n| --- | --- | --- | --- | --- |\n"
+        f"### {name}\n\n{introduction}| column | type | unit | meaning | source |\n| --- | --- | --- | --- | --- |\n"
         + "".join(lines)
     )
 
 
-def _of_table(table: str, column: Column[Any]) -> tuple[str, ...]:
+def _table_row(table: str, column: Column[Any]) -> tuple[str, ...]:
     source = COLUMN_ORIGINS.get(table, {}).get(column.name, "billing-etl")
     return column.name, *_KINDS[_kind_of(column)], column.comment or "", source
 
 
 def _kind_of(column: Column[Any]) -> str:
-    kind = column.type
-    if isinstance(kind, Money):
+    column_type = column.type
+    if isinstance(column_type, Money):
         return "amount"
-    if isinstance(kind, UtcTime) or column.name.endswith("_utc"):
+    if isinstance(column_type, UtcTime) or column.name.endswith("_utc"):
         return "time, UTC"
-    if isinstance(kind, WallClock):
+    if isinstance(column_type, WallClock):
         return "time"
-    if isinstance(kind, Date):
+    if isinstance(column_type, Date):
         return "date"
-    if isinstance(kind, Integer):
+    if isinstance(column_type, Integer):
         return "whole number"
-    if isinstance(kind, String | Text | LongText):
+    if isinstance(column_type, String | Text | LongText):
         return "text"
-    raise NotImplementedError(f"no kind for {column.name}")
+    raise NotImplementedError(f"column {column.name} has an unknown type")
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a real file, on the command line
+    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a TextIOWrapper on the command line
     sys.stdout.write(render_dictionary())

@@ -1,4 +1,4 @@
-"""From the `billing` view to a file: read, made nobody's if need be, written. The database is only read."""
+"""Export the `billing` view to CSV or Parquet, optionally anonymised; the database is only read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import BinaryIO, Final
 from sqlalchemy import Engine
 
 from etl import signals
-from etl.db.engine import read_connection, require_database, translate_errors
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema
 from etl.reports.anonymise import anonymiser
 from etl.reports.csv_writer import write_csv
@@ -21,20 +22,21 @@ from etl.reports.parquet_writer import open_parquet
 from etl.reports.query import ExportFilter, Row, count_incomplete_days, count_purged_days, iter_batches
 
 Write = Callable[[BinaryIO, Iterable[Sequence[Row]]], int]
-"""Writes batches of rows and says how many rows there were."""
+"""Writes batches of rows and returns the number of rows."""
 
 FORMATS: Final = (".csv", ".parquet")
-"""The endings of files."""
+"""File name extensions."""
 _KEY_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What was written.
+    """Summary of an export.
 
     Attributes:
-        unknown_days: Days of the selection left out, because they were not complete at the moment asked for.
-        purged_days: Days of the selection whose records were purged.
+        rows: Number of exported rows.
+        unknown_days: Number of selected days that were not complete at `selection.as_of`, and so are left out.
+        purged_days: Number of selected days whose records were purged.
     """
 
     rows: int
@@ -44,13 +46,13 @@ class ExportResult:
     purged_days: int = 0
 
 
-def writer_for(ending: str) -> Write:
-    """What writes a file with one of the endings.
+def writer_for(extension: str) -> Write:
+    """The writer for one of FORMATS.
 
     Raises:
-        ConfigError: It needs a library that is not installed.
+        ConfigError: A library is not installed.
     """
-    return open_parquet() if ending == ".parquet" else write_csv
+    return open_parquet() if extension == ".parquet" else write_csv
 
 
 def export_records(
@@ -65,27 +67,28 @@ def export_records(
     """Write the selected records.
 
     Args:
-        engine: Of the database.
-        selection: Which records.
-        write: Of `writer_for`.
-        output: The file, entered when the first rows are there: what a server needs minutes for leaves no file behind.
-        zone: Of the vendor's wall clock: tells the day of the selection's moment.
-        anonymise: Leave out what tells a person; the key of the pseudonyms is made here and kept nowhere.
+        engine: Engine of the database.
+        selection: Filter of the records.
+        write: Result of `writer_for`.
+        output: Context manager of the file; entered once the first rows are available, so that a query that fails
+            before leaves no file.
+        zone: Time zone of the vendor's wall clock, which dates `selection.as_of`.
+        anonymise: Remove personal data; the key of the pseudonyms is random and not stored.
 
     Raises:
-        ConfigError: The database has no such account, or the file cannot be written there.
-        DatabaseError: There is no database, it has another schema, or it failed.
+        ConfigError: Unknown account, or the file cannot be written.
+        DatabaseError: The database is missing, has another schema, or failed.
         DiskFullError: The disk is full.
     """
     require_database(engine)
-    form = anonymiser(secrets.token_bytes(_KEY_BYTES)) if anonymise else None
+    transform = anonymiser(secrets.token_bytes(_KEY_BYTES)) if anonymise else None
     with translate_errors(), signals.deferred(), read_connection(engine) as connection:
         require_schema(connection)
         unknown, purged = 0, count_purged_days(connection, selection)
         if selection.as_of:
             unknown = count_incomplete_days(connection, selection, selection.as_of.astimezone(zone).date())
-        # After an error the file goes first, for MariaDB's driver reads all the rows that are left before it closes.
-        with closing(iter_batches(connection, selection, form)) as batches:
+        # After an error, the file is removed before the result is closed: MariaDB's driver first reads all its rows.
+        with closing(iter_batches(connection, selection, transform)) as batches:
             first = list(islice(batches, 1))
             with output as file:
                 rows = write(file, _interruptible(chain(first, batches)))

@@ -1,4 +1,4 @@
-"""Records as Parquet, with exact amounts and times that say whether they have a zone."""
+"""Records as Parquet, with exact amounts, and with time zones where times have one."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any, BinaryIO, Final
 from etl.errors import ConfigError
 from etl.reports.columns import COLUMNS, ColumnType
 
-ROW_GROUP: Final = 50_000
-"""Rows: large enough for readers, small enough to be held in memory in Arrow's form."""
+ROW_GROUP_SIZE: Final = 50_000
+"""Rows of a row group: large enough for readers, small enough for memory."""
 
 
 def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[Any]]]], int]:
-    """What writes all rows to a file and says how many, given the rows of the view's columns in batches.
+    """A function that writes batches of rows of COLUMNS to a file and returns the number of rows.
 
     Raises:
-        ConfigError: The library is not installed.
+        ConfigError: pyarrow is not installed.
     """
     try:
-        import pyarrow as pa  # type: ignore[import-untyped]  # it has no types, and is an extra
+        import pyarrow as pa  # type: ignore[import-untyped]  # untyped, and part of an extra
         from pyarrow import parquet
     except ImportError:
         raise ConfigError(
@@ -33,14 +33,14 @@ def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[Any]]]], in
         ColumnType.PHONE: pa.string(),
         ColumnType.WALL_CLOCK: pa.timestamp("s"),
         ColumnType.SECOND_UTC: pa.timestamp("us", "UTC"),
-        ColumnType.MOMENT_UTC: pa.timestamp("us", "UTC"),
+        ColumnType.MICROSECOND_UTC: pa.timestamp("us", "UTC"),
         ColumnType.DAY: pa.date32(),
         ColumnType.NUMBER: pa.int64(),
         ColumnType.PRICE: pa.decimal128(18, 6),
         ColumnType.AMOUNT: pa.decimal128(38, 6),
         ColumnType.FLAG: pa.bool_(),
     }
-    schema = pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
+    schema = pa.schema([(name, types[column_type]) for name, column_type in COLUMNS.items()])
 
     def write(file: BinaryIO, batches: Iterable[Sequence[Sequence[Any]]]) -> int:
         count = 0
@@ -48,10 +48,10 @@ def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[Any]]]], in
         with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
             for batch in batches:
                 columns = zip(*batch, strict=True)
-                arrays = [pa.array(values, one.type) for values, one in zip(columns, schema, strict=True)]
+                arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
                 group.append(pa.record_batch(arrays, schema))
                 count += len(batch)
-                if sum(map(len, group)) >= ROW_GROUP:
+                if sum(map(len, group)) >= ROW_GROUP_SIZE:
                     writer.write_table(pa.Table.from_batches(group))
                     group.clear()
             if group:

@@ -1,9 +1,17 @@
-"""An imitation of the vendor's billing calls over seeded data, for trying out, for tests and for benchmarks.
+"""An imitation of the vendor's billing API over generated data, for demos, tests and benchmarks.
 
-It is a separate program that happens to live here: it imports nothing from the rest of `etl`, and knows of the vendor
-only what the vendor's reference says. The modules: `dataset` is what the vendor has, `policies` how it decides what
-nobody documents, `spelling` how it writes a record, `calls` the documented calls, `faults` what goes wrong, `answers`
-how bytes leave the house, `control` the reserved path that changes all of these, `server` the door.
+It is a separate program in the same package: it imports nothing from the rest of `etl` and implements only what the
+vendor's reference documents. Its modules:
+
+    dataset     the vendor's records
+    behaviour   how the vendor resolves what its reference leaves open
+    formats     records as JSON and CSV
+    endpoints   the documented calls
+    responses   responses, and how they are sent
+    faults      faults to inject into responses
+    state       the data, the behaviour, the queued faults, the received requests and the clock
+    admin_api   a reserved path that changes the state
+    server      the HTTP server
 
     with Sandbox(dataset=Dataset(seed=1, today=date(2026, 3, 10))) as sandbox:
         sandbox.policies.end_date = "exclusive"
@@ -11,20 +19,20 @@ how bytes leave the house, `control` the reserved path that changes all of these
         ...  # point a client at sandbox.url and sandbox.token
         sandbox.dataset.revise()
 
-Nobody outside the vendor knows the answers to these; here they are, unless a policy or a record says otherwise:
+The vendor's reference leaves the following open. These are the defaults; a policy or a record may differ:
 
-    end_date                inclusive; one in the future is accepted
-    days                    cut in the wall clock of `created_at`, which is Moscow's
-    rows of an answer       unlimited, the oldest first; `get_billing_record` the newest first, n from 1 to 100
+    end_date                inclusive; accepted when in the future
+    days                    in the wall clock of `created_at`, which is Moscow time
+    rows of a response      unlimited, oldest first; `get_billing_record` newest first, n from 1 to 100
     get_billing_csv         from the start date to the last record
     CSV                     `;`, English header, UTF-8 without BOM, decimal point, `Content-Type` without charset
     status                  1 delivered, 0 anything else; a pending one is 0 with "pending" and price 0
     prices                  0.2 a call (documented), 2 to 4 a text message, 0.6 a Telegram message, 0 if it failed
-    a bad token             401 with the body of any other error, before anything else is looked at
-    get_status              the id is the record's place, 1 being the oldest, as billing records carry none
+    an invalid token        401 with the usual error body, before any other check
+    get_status              the id is the record's position from 1, the oldest, as billing records carry no id
 
-Not imitated: the calls that start an authorisation, webhooks, TLS, compression (but as a fault), quotas and blocked
-accounts (but as a fault with a status of 400 or 429), and the vendor's speed.
+Not imitated: the calls that start an authorisation, webhooks, TLS, compression (except as a fault), quotas and blocked
+accounts (except as a fault with status 400 or 429), and the vendor's speed.
 """
 
 from etl.sandbox.behaviour import Behaviour

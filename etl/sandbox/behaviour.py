@@ -1,4 +1,4 @@
-"""How the vendor decides what nobody documents. Every attribute is checked when it is set."""
+"""How the vendor resolves what its reference leaves open. Attributes are validated when they are set."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from etl.sandbox.dataset import FIELDS
 
 
 class ValidatedAttributes:
-    """Refuses a name that it does not have and a value that its type does not allow."""
+    """Validates attributes on assignment: a known name, and a value that its type hint allows."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         hints = get_type_hints(type(self))
         if name not in hints:
-            raise ValueError(f"there is no policy {name!r}, but {', '.join(hints)}")
+            raise ValueError(f"unknown policy {name!r}; the policies are {', '.join(hints)}")
         hint = hints[name]
         if get_origin(hint) is Literal:
             fits, expected = value in get_args(hint), f"one of {get_args(hint)}"
@@ -32,62 +32,64 @@ class ValidatedAttributes:
 
 @dataclass
 class FieldFormat(ValidatedAttributes):
-    """How the values of a record are written.
+    """Formats of a record's values.
 
-    The first of each is the record's own value as it stands. The others respell only what looks as the documentation
-    has it, so that a record a test made odd stays odd.
+    The first choice leaves the record's own value unchanged. The others reformat only values in the documented format,
+    so that a test's malformed records stay malformed.
     """
 
     status: Literal["int", "bool", "string"] = "int"
     phone: Literal["8", "7", "+7"] = "8"
     price: Literal["number", "string", "padded", "noise"] = "number"
-    """`padded` has six decimal places, `noise` the 17 digits of a binary float."""
+    """`padded` has six decimal places, `noise` the 17 significant digits of a binary float."""
     code: Literal["string", "number", "null"] = "string"
-    """`number` loses leading zeros, `null` stands for an empty code; a number does both."""
+    """`number` drops leading zeros and writes an empty code as null, `null` does only the latter."""
 
 
 @dataclass
 class CsvFormat(FieldFormat):
-    """How a CSV file is written."""
+    """Format of a CSV file."""
 
     delimiter: Literal[";", ",", "\t"] = ";"
     header: Literal["english", "russian", "none"] = "english"
     columns: tuple[str, ...] = FIELDS
-    """Which fields there are, in their order."""
+    """The fields in order."""
     encoding: Literal["utf-8", "utf-8-sig", "cp1251"] = "utf-8"
     decimal: Literal[".", ","] = "."
-    """Of prices that are numbers, not strings."""
+    """Decimal separator of prices that are numbers, not strings."""
     time: Literal["iso", "space", "fraction", "dotted"] = "iso"
     """`2021-12-29T14:06:51`, `2021-12-29 14:06:51`, `2021-12-29T14:06:51.000000`, `29.12.2021 14:06:51`."""
 
 
 @dataclass
 class Behaviour(ValidatedAttributes):
-    """All that is undecided, decided."""
+    """The vendor's policies."""
 
     end_date: Literal["inclusive", "exclusive"] = "inclusive"
     zone_offset_hours: int | float = 0
-    """The zone that days are cut in, less the zone of `created_at`: -3 for UTC against Moscow."""
+    """Hours between the time zone of days and that of `created_at`: -3 for days in UTC and times in Moscow."""
     refuse_future: bool = False
-    """Answer 400 to an `end_date` after today."""
+    """Respond with 400 to an `end_date` after today."""
+    first_day: str | None = None
+    """Respond with 400 to a `start_date` before this day."""
     order: Literal["ascending", "descending", "shuffled"] = "ascending"
     json_limit: int | None = None
-    """Rows of an answer to `post_billing_data`; what comes after them, in this order, is left out without a word."""
+    """Maximum rows of a response to `post_billing_data`; the rows after them, in `order`, are left out silently."""
     csv_limit: int | None = None
     json: FieldFormat = field(default_factory=FieldFormat)
     csv: CsvFormat = field(default_factory=CsvFormat)
 
     def changed(self, changes: Mapping[str, Any]) -> Behaviour:
-        """Copy them with these changes; those to `json` and `csv` are mappings themselves.
+        """A copy with changes; those to `json` and `csv` are nested mappings.
 
         Raises:
-            ValueError: A name or a value that there is not.
+            ValueError: Unknown name or invalid value.
         """
         policies = copy.deepcopy(self)
         for name, value in changes.items():
             if name in {"json", "csv"}:
-                for inner, inner_value in value.items():
-                    setattr(getattr(policies, name), inner, inner_value)
+                for option, option_value in value.items():
+                    setattr(getattr(policies, name), option, option_value)
             else:
                 setattr(policies, name, value)
         return policies

@@ -1,4 +1,4 @@
-"""What the vendor has: charges made from a seed, that grow with time and are revised after the fact."""
+"""The vendor's records: charges generated from a seed, which grow with time and are revised afterwards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 Record: TypeAlias = dict[str, Any]
-"""One charge as the vendor's documentation shows it; `price` is a Decimal."""
+"""A charge as the vendor's documentation shows it; `price` is a Decimal."""
 
 T = TypeVar("T")
 
@@ -33,9 +33,9 @@ FAILED: Final = (
 )
 
 UNSETTLED_DAYS: Final = 3
-"""Only so many of the newest days have pending records."""
+"""Number of newest days that have pending records."""
 REVISED_DAYS: Final = 5
-"""`revise` touches only so many of the newest complete days."""
+"""Number of newest complete days that `revise` changes."""
 
 WEEKDAYS: Final = (1.05, 1.1, 1.1, 1.05, 1.15, 0.8, 0.7)
 HOURS: Final = (3, 2, 1, 1, 1, 2, 4, 8, 14, 20, 24, 25, 26, 25, 24, 23, 24, 26, 28, 29, 27, 22, 14, 7)
@@ -61,13 +61,13 @@ _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d", re.ASCII)
 
 
 def seeded_random(*parts: object) -> Random:
-    """Return a generator of the same numbers for the same parts, on every machine."""
-    return Random("/".join(map(str, parts)))  # noqa: S311 - made-up data, not secrets
+    """A random generator with the same sequence for the same parts on every machine."""
+    return Random("/".join(map(str, parts)))  # noqa: S311 - generated data, not secrets
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What the vendor changed its mind about: numbers of records, and the days they stand on."""
+    """A revision by the vendor: counts of changed records, and their days."""
 
     late: int
     corrected: int
@@ -76,17 +76,17 @@ class Revision:
 
 
 class Dataset:
-    """The charges of one account, the oldest first, and its credit.
+    """The charges of an account, oldest first, and its credit.
 
-    Records come in and go out as copies, so that nothing changes but by a method. A record whose `created_at` cannot
-    be read as a time belongs to every span.
+    Records are copied in and out, so that only methods change them. A record whose `created_at` is not a time belongs
+    to every range.
 
     Args:
-        seed: The same seed, `today`, `days` and `per_day` make the same records; a day does not depend on the others.
+        seed: The same seed, `today`, `days` and `per_day` generate the same records; days are independent.
         today: The last day, in the vendor's wall clock.
-        days: How many days there are, `today` included.
-        per_day: Records of an average day.
-        until: The moment of `today` after which nothing has happened yet.
+        days: Number of days, including `today`.
+        per_day: Average records a day.
+        until: Time of `today` up to which records are generated.
     """
 
     def __init__(self, seed: int, today: date, days: int = 45, per_day: int = 40, until: time = time(14, 30)) -> None:
@@ -94,7 +94,7 @@ class Dataset:
         self.seed: Final = seed
         self.today = today
         self.version = 0
-        """Grows with every change."""
+        """Increases with every change."""
         self._per_day = per_day
         self._revisions = 0
         self._records: list[Record] = []
@@ -102,69 +102,69 @@ class Dataset:
         self._grown: datetime | None = datetime.combine(today - timedelta(days), time.max)
         self.grow(datetime.combine(today, until))
         self.credit = (self.charged // 1000 + 2) * 1000
-        """All that was ever paid in. The balance is what the records leave of it."""
-        self._first = (self._records, self._grown, today, self.credit)
+        """Total of all payments; the balance is this less the charges."""
+        self._initial = (self._records, self._grown, today, self.credit)
 
     def __len__(self) -> int:
         return len(self._records)
 
     @property
     def records(self) -> list[Record]:
-        """Every record, the oldest first, those without a readable time at the end."""
+        """All records, oldest first; those without a valid time are last."""
         with self.lock:
             return [dict(record) for record in self._records]
 
     @property
     def charged(self) -> Decimal:
-        """The sum of all prices that are finite numbers."""
+        """The sum of all finite prices."""
         with self.lock:
             prices = [Decimal(p) for p in (r.get("price") for r in self._records) if isinstance(p, int | Decimal)]
             return sum((price for price in prices if price.is_finite()), Decimal(0))
 
     @property
     def balance(self) -> Decimal:
-        """What is left of the credit."""
+        """The credit less the charges."""
         return self.credit - self.charged
 
-    def records_between(self, first: datetime, before: datetime) -> list[Record]:
-        """Return the records from `first` up to, and without, `before`."""
+    def records_between(self, start: datetime, end: datetime) -> list[Record]:
+        """The records from `start` up to, but not including, `end`."""
         with self.lock:
-            return [dict(record) for record in self.select(self._records, first, before)]
+            return [dict(record) for record in self.select(self._records, start, end)]
 
-    def select(self, parallel: Sequence[T], first: datetime, before: datetime) -> list[T]:
-        """Choose from a list that runs parallel to `records` the items of those from `first` up to `before`."""
+    def select(self, parallel: Sequence[T], start: datetime, end: datetime) -> list[T]:
+        """Select from a list parallel to `records` the items whose records are from `start` up to `end`."""
         with self.lock:
-            low, high = (bisect.bisect_left(self._times, moment.isoformat()) for moment in (first, before))
+            low, high = (bisect.bisect_left(self._times, bound.isoformat()) for bound in (start, end))
             return [*parallel[low:high], *parallel[len(self._times) :]]
 
     def replace(self, records: Iterable[Record]) -> None:
-        """Make these all the records there are. A dataset so filled no longer grows by itself."""
+        """Replace all records. The dataset then no longer grows with time."""
         with self.lock:
             self._grown = None
-            self._store(map(_owned, records))
+            self._store(map(_copy_record, records))
 
     def add(self, records: Iterable[Record]) -> None:
-        """List these records too."""
+        """Add records."""
         with self.lock:
-            self._store([*self._records, *map(_owned, records)])
+            self._store([*self._records, *map(_copy_record, records)])
 
     def remove(self, records: Iterable[Record]) -> None:
-        """No longer list these, one for one.
+        """Remove records, one for each given.
 
         Raises:
-            ValueError: One of them is not listed; nothing is removed.
+            ValueError: A record is not listed; nothing is removed.
         """
         with self.lock:
-            left = list(self._records)
-            for record in map(_owned, records):
-                left.remove(record)
-            self._store(left)
+            remaining = list(self._records)
+            for record in map(_copy_record, records):
+                remaining.remove(record)
+            self._store(remaining)
 
     def grow(self, until: datetime) -> int:
-        """Let time pass: seeded records appear up to `until`.
+        """Generate records up to `until`.
 
         Returns:
-            How many appeared; none where a test has put records of its own.
+            The number of new records; 0 for a dataset whose records were replaced.
         """
         with self.lock:
             if self._grown is None or until <= self._grown:
@@ -181,33 +181,34 @@ class Dataset:
             return len(new)
 
     def revise(self, seed: int | None = None) -> Revision:
-        """Change the vendor's mind about the last complete days.
+        """Revise the last complete days.
 
-        Pending records are finished, a few prices are corrected, a few records appear late, two are withdrawn.
+        Pending records are settled, up to three prices are corrected, at least four late records appear, and up to two
+        records are withdrawn.
 
         Args:
-            seed: Instead of the dataset's own; a second call changes other things in either case.
+            seed: Replaces the dataset's own seed; repeated calls make different changes either way.
         """
         with self.lock:
             self._revisions += 1
             random = seeded_random(self.seed if seed is None else seed, "revision", self._revisions)
             days = [self.today - timedelta(n) for n in range(1, REVISED_DAYS + 1)]
-            since, before = min(days).isoformat(), self.today.isoformat()
+            start, end = min(days).isoformat(), self.today.isoformat()
             pending: list[int] = []
             priced: list[int] = []
-            others: list[int] = []
-            for index, (moment, record) in enumerate(zip(self._times, self._records, strict=False)):
-                if since <= moment < before:
-                    kind = pending if _is_pending(record) else priced if _is_text_message(record) else others
+            remaining: list[int] = []
+            for index, (created_at, record) in enumerate(zip(self._times, self._records, strict=False)):
+                if start <= created_at < end:
+                    kind = pending if _is_pending(record) else priced if _is_text_message(record) else remaining
                     kind.append(index)
-            changed: dict[int, Record | None] = {i: _finished(random, self._records[i]) for i in pending}
-            changed |= {i: _repriced(random, self._records[i]) for i in _sample(random, priced, 3)}
-            changed |= dict.fromkeys(_sample(random, others, 2))
+            changed: dict[int, Record | None] = {i: _settle(random, self._records[i]) for i in pending}
+            changed |= {i: _correct_price(random, self._records[i]) for i in _sample(random, priced, 3)}
+            changed |= dict.fromkeys(_sample(random, remaining, 2))
             late = [record for _ in range(4) for record in _generate_charge(random, random.choice(days), settled=True)]
             touched = [self._records[i] for i in changed] + late
 
-            kept = (changed.get(i, record) for i, record in enumerate(self._records))
-            self._store([record for record in kept if record is not None] + late)
+            revised = (changed.get(i, record) for i, record in enumerate(self._records))
+            self._store([record for record in revised if record is not None] + late)
             withdrawn = sum(record is None for record in changed.values())
             return Revision(
                 late=len(late),
@@ -217,9 +218,9 @@ class Dataset:
             )
 
     def reset(self) -> None:
-        """Back to what the seed made at first."""
+        """Restore the first records and credit."""
         with self.lock:
-            records, self._grown, self.today, self.credit = self._first
+            records, self._grown, self.today, self.credit = self._initial
             self._revisions = 0
             self._store(records)
 
@@ -227,18 +228,18 @@ class Dataset:
         timed: list[tuple[str, Record]] = []
         timeless: list[Record] = []
         for record in records:
-            moment = record.get("created_at")
-            if isinstance(moment, str) and _TIME.match(moment):
-                timed.append((moment.replace(" ", "T"), record))
+            created_at = record.get("created_at")
+            if isinstance(created_at, str) and _TIME.match(created_at):
+                timed.append((created_at.replace(" ", "T"), record))
             else:
                 timeless.append(record)
         timed.sort(key=lambda pair: pair[0])
-        self._times = [moment for moment, _ in timed]
+        self._times = [created_at for created_at, _ in timed]
         self._records = [record for _, record in timed] + timeless
         self.version += 1
 
 
-def _owned(record: Record) -> Record:
+def _copy_record(record: Record) -> Record:
     """Copy a record, with an exact price."""
     price = record.get("price")
     return {**record, "price": Decimal(repr(price))} if isinstance(price, float) else dict(record)
@@ -253,10 +254,10 @@ def _generate_day(random: Random, day: date, per_day: int, *, settled: bool) -> 
 
 
 def _generate_charge(random: Random, day: date, *, settled: bool) -> list[Record]:
-    """Charge for one authorisation: a record mostly, two for a call that falls back to a text message."""
+    """Generate the charges of an authorisation: usually one, two for a call with a fallback to a text message."""
     operator = random.choices(OPERATORS, [operator.share for operator in OPERATORS])[0]
     hour = random.choices(range(24), HOURS)[0]
-    moment = datetime.combine(day, time(hour, random.randrange(60), random.randrange(60)))
+    created_at = datetime.combine(day, time(hour, random.randrange(60), random.randrange(60)))
     start = random.choice(FOREIGN) if random.random() < 0.02 else "8" + random.choice(operator.prefixes)
     length = 12 if start.startswith(("3", "9")) else 11
     phone = start + "".join(random.choices("0123456789", k=length - len(start)))
@@ -264,7 +265,7 @@ def _generate_charge(random: Random, day: date, *, settled: bool) -> list[Record
     failed = random.random() < operator.failure_rate
 
     def charge(price: Decimal, info: str, code_auth: str = code) -> Record:
-        values = (moment.isoformat(), code_auth, int(price > 0), info, phone, price)
+        values = (created_at.isoformat(), code_auth, int(price > 0), info, phone, price)
         return dict(zip(FIELDS, values, strict=True))
 
     delivered = charge(FLASH_CALL, random.choice(DELIVERED))
@@ -298,13 +299,13 @@ def _is_text_message(record: Record) -> bool:
     return isinstance(price := record.get("price"), Decimal) and price.is_finite() and price > 1
 
 
-def _finished(random: Random, record: Record) -> Record:
+def _settle(random: Random, record: Record) -> Record:
     if random.random() < 0.8:
         return record | {"status": 1, "status_info": "ok", "price": FLASH_CALL}
     return record | {"status_info": random.choice(FAILED)}
 
 
-def _repriced(random: Random, record: Record) -> Record:
+def _correct_price(random: Random, record: Record) -> Record:
     return record | {"price": record["price"] + random.choice((Decimal("-0.15"), Decimal("0.15"), Decimal("0.4")))}
 
 

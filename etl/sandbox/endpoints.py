@@ -1,4 +1,4 @@
-"""The vendor's documented calls, answered from a dataset under the policies of the moment."""
+"""The vendor's documented calls, answered from a dataset under the current policies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PARAMETERS: Final = {
     "get_balance": None,
     "get_status": "id",
 }
-"""The calls, each with the name of what stands in its path."""
+"""The calls, with the name of their path parameter."""
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _NUMBER: Final = re.compile(r"\d{1,9}", re.ASCII)
@@ -29,49 +29,49 @@ _NUMBER: Final = re.compile(r"\d{1,9}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call as it came in, without the token. `action` is empty where there is no such call."""
+    """A received request, without the token; `action` is empty for an unknown call."""
 
     action: str
     params: dict[str, Any]
 
 
 class ApiError(Exception):
-    """The vendor says no."""
+    """An error that the vendor reports."""
 
 
 def parse_request(method: str, path: list[str], body: bytes) -> Request:
-    """Understand the path after the token; the body is JSON or a form."""
-    action, *rest = [*path, ""]
+    """Parse the path after the token, and the body, which is JSON or a form."""
+    action, *arguments = [*path, ""]
     if action not in PARAMETERS or method != ("POST" if action == "post_billing_data" else "GET"):
         return Request("", {})
     if method == "POST":
-        return Request(action, _fields(body))
+        return Request(action, _parse_body(body))
     name = PARAMETERS[action]
-    return Request(action, {name: rest[0]} if name else {})
+    return Request(action, {name: arguments[0]} if name else {})
 
 
 def shift_dates(request: Request, days: int, now: datetime) -> Request:
-    """The question as it would have been so many days ago; of the export, which then ended that day, too."""
+    """Shift the dates of a request back; an export, which has no end date, then ends `days` before today."""
     if not days or "start_date" not in request.params:
         return request
     dates = {"end_date": now.date().isoformat()} | request.params
     try:
-        moved = {name: (date.fromisoformat(day) - timedelta(days)).isoformat() for name, day in dates.items()}
+        shifted = {name: (date.fromisoformat(day) - timedelta(days)).isoformat() for name, day in dates.items()}
     except (TypeError, ValueError):
-        return request  # it is refused as it stands
-    return Request(request.action, moved)
+        return request  # refused later
+    return Request(request.action, shifted)
 
 
 class Endpoints:
-    """Answers requests. Records are written once and kept until they, or their spelling, change."""
+    """Answers requests. Encoded records are cached until the records or their format change."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._random = seeded_random("order")
-        self._written: dict[str, tuple[object, list[str]]] = {}
+        self._cache: dict[str, tuple[object, list[str]]] = {}
 
     def answer(self, request: Request, policies: Behaviour, now: datetime) -> Response:
-        """Answer as the vendor would; `now` is its wall clock."""
+        """Answer a request; `now` is the vendor's wall clock."""
         params = request.params
         try:
             match request.action:
@@ -80,76 +80,78 @@ class Endpoints:
                 case "get_billing_csv":
                     return self._billing_csv(params, policies)
                 case "get_billing_record":
-                    return self._last_records(_number(params["n"]), policies)
+                    return self._last_records(_parse_number(params["n"]), policies)
                 case "get_balance":
                     balance = {"balance": self._dataset.balance, "price": FLASH_CALL, "balance_limit": 0.0}
                     return json_response({"success": True, "error": "", "data": balance})
                 case "get_status":
-                    return self._status(_number(params["id"]))
+                    return self._status(_parse_number(params["id"]))
                 case _:
                     return error_response("no such call", 404)
         except (ApiError, OverflowError) as error:
             return error_response(str(error))
 
     def _billing_data(self, params: dict[str, Any], policies: Behaviour, now: datetime) -> Response:
-        first, end = _date(params, "start_date"), _date(params, "end_date")
-        if end < first:
+        start, end = _parse_date(params, "start_date"), _parse_date(params, "end_date")
+        if end < start:
             raise ApiError("end_date is before start_date")
+        _require_served(start, policies)
         if policies.refuse_future and end > (now + timedelta(hours=policies.zone_offset_hours)).date():
             raise ApiError("end_date is in the future")
-        before = end + timedelta(days=policies.end_date == "inclusive")
-        fragments = self._span(self._fragments(policies), first, before, policies)
-        return _records(fragments[: policies.json_limit])
+        day_after = end + timedelta(days=policies.end_date == "inclusive")
+        fragments = self._slice(self._fragments(policies), start, day_after, policies)
+        return _records_response(fragments[: policies.json_limit])
 
     def _billing_csv(self, params: dict[str, Any], policies: Behaviour) -> Response:
-        form = policies.csv
-        first = _date(params, "start_date")
-        before = _date(params, "end_date") if "end_date" in params else date.max
-        lines = self._write("csv", form, lambda: csv_lines(self._dataset.records, form))
-        lines = self._span(lines, first, before, policies)[: policies.csv_limit]
-        body = "".join(csv_header(form) + lines).encode(form.encoding, "replace")
+        csv_format = policies.csv
+        start = _parse_date(params, "start_date")
+        _require_served(start, policies)
+        end = _parse_date(params, "end_date") if "end_date" in params else date.max
+        lines = self._encoded("csv", csv_format, lambda: csv_lines(self._dataset.records, csv_format))
+        lines = self._slice(lines, start, end, policies)[: policies.csv_limit]
+        body = "".join(csv_header(csv_format) + lines).encode(csv_format.encoding, "replace")
         headers = {"Content-Type": "text/csv", "Content-Disposition": 'attachment; filename="billing.csv"'}
         return Response(body, 200, headers)
 
     def _last_records(self, count: int, policies: Behaviour) -> Response:
         if not 1 <= count <= 100:
             raise ApiError("the number of records is from 1 to 100")
-        return _records(self._fragments(policies)[-count:][::-1])
+        return _records_response(self._fragments(policies)[-count:][::-1])
 
-    def _status(self, number: int) -> Response:
+    def _status(self, record_id: int) -> Response:
         records = self._dataset.records
-        if not 1 <= number <= len(records):
+        if not 1 <= record_id <= len(records):
             raise ApiError("id record not found")
-        record = records[number - 1]
-        known = {name: record.get(name) for name in FIELDS if name != "code_auth"}
-        return json_response({"success": True, "error": "", "data": {"id": number, **known}})
+        record = records[record_id - 1]
+        fields = {name: record.get(name) for name in FIELDS if name != "code_auth"}
+        return json_response({"success": True, "error": "", "data": {"id": record_id, **fields}})
 
     def _fragments(self, policies: Behaviour) -> list[str]:
-        return self._write("json", policies.json, lambda: json_fragments(self._dataset.records, policies.json))
+        return self._encoded("json", policies.json, lambda: json_fragments(self._dataset.records, policies.json))
 
-    def _write(self, kind: str, form: FieldFormat, write: Callable[[], list[str]]) -> list[str]:
-        key = (self._dataset.version, astuple(form))
-        if kind not in self._written or self._written[kind][0] != key:
-            self._written[kind] = (key, write())
-        return self._written[kind][1]
+    def _encoded(self, kind: str, field_format: FieldFormat, encode: Callable[[], list[str]]) -> list[str]:
+        key = (self._dataset.version, astuple(field_format))
+        if kind not in self._cache or self._cache[kind][0] != key:
+            self._cache[kind] = (key, encode())
+        return self._cache[kind][1]
 
-    def _span(self, texts: list[str], first: date, before: date, policies: Behaviour) -> list[str]:
-        """Choose the texts of the records of these days, as the vendor cuts and orders them."""
+    def _slice(self, texts: list[str], start: date, end: date, policies: Behaviour) -> list[str]:
+        """Select the encoded records from `start` up to, but not including, `end`, in the vendor's order."""
         offset = timedelta(hours=policies.zone_offset_hours)
-        start, end = (datetime.combine(day, time.min) - offset for day in (first, before))
-        chosen = self._dataset.select(texts, start, end)
+        start_time, end_time = (datetime.combine(day, time.min) - offset for day in (start, end))
+        selected = self._dataset.select(texts, start_time, end_time)
         if policies.order == "descending":
-            chosen.reverse()
+            selected.reverse()
         elif policies.order == "shuffled":
-            self._random.shuffle(chosen)
-        return chosen
+            self._random.shuffle(selected)
+        return selected
 
 
-def _records(fragments: list[str]) -> Response:
+def _records_response(fragments: list[str]) -> Response:
     return json_text_response('{"success": true, "error": "", "data": [' + ", ".join(fragments) + "]}")
 
 
-def _fields(body: bytes) -> dict[str, Any]:
+def _parse_body(body: bytes) -> dict[str, Any]:
     text = body.decode("utf-8", "replace")
     try:
         fields = read_json(text)
@@ -158,7 +160,12 @@ def _fields(body: bytes) -> dict[str, Any]:
     return fields if isinstance(fields, dict) else {}
 
 
-def _date(params: dict[str, Any], name: str) -> date:
+def _require_served(start: date, policies: Behaviour) -> None:
+    if policies.first_day is not None and start < date.fromisoformat(policies.first_day):
+        raise ApiError("start_date is too early")
+
+
+def _parse_date(params: dict[str, Any], name: str) -> date:
     text = params.get(name)
     if isinstance(text, str) and _DATE.fullmatch(text):
         try:
@@ -168,6 +175,6 @@ def _date(params: dict[str, Any], name: str) -> date:
     raise ApiError(f"{name} is a date, YYYY-MM-DD")
 
 
-def _number(text: str) -> int:
-    """Read a number; what is none is 0, which every call refuses."""
+def _parse_number(text: str) -> int:
+    """Parse a number; 0, which every call refuses, for anything else."""
     return int(text) if _NUMBER.fullmatch(text) else 0

@@ -1,4 +1,4 @@
-"""How the vendor writes a record: in JSON and as a line of CSV."""
+"""Records as the vendor writes them: JSON and CSV."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUSSIAN: Final = {
     "phone": "Номер телефона",
     "price": "Стоимость",
 }
-"""The names of the columns under a Russian header: made up, as nobody outside the vendor has seen one."""
+"""Column names of a Russian header (assumed: the vendor's reference shows none)."""
 
 _ISO: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d:\d\d:\d\d)", re.ASCII)
 _MOBILE: Final = re.compile(r"8\d{10}", re.ASCII)
@@ -51,7 +51,7 @@ _encode: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def write_json(value: Any) -> str:
-    """Write JSON in which a Decimal keeps its digits."""
+    """Encode JSON; a Decimal keeps its digits."""
     match value:
         case str():
             return _encode(value)
@@ -66,58 +66,59 @@ def write_json(value: Any) -> str:
 
 
 def read_json(text: bytes | str) -> Any:
-    """Read what `write_json` wrote, digits and all."""
+    """Decode JSON; numbers with a fraction become Decimal."""
     return json.loads(text, parse_float=Decimal)
 
 
-def json_fragments(records: Iterable[Record], form: FieldFormat) -> list[str]:
-    """Write each record as a JSON object."""
-    return [write_json(_spelled(record, form)) for record in records]
+def json_fragments(records: Iterable[Record], record_format: FieldFormat) -> list[str]:
+    """Records as JSON objects."""
+    return [write_json(_format_fields(record, record_format)) for record in records]
 
 
-def csv_lines(records: Iterable[Record], form: CsvFormat) -> list[str]:
-    """Write each record as a line, with its end."""
-    return _lines(
-        ([_cell(_spelled(record, form).get(name), form) for name in form.columns] for record in records), form
+def csv_lines(records: Iterable[Record], record_format: CsvFormat) -> list[str]:
+    """Records as CSV lines, including line ends."""
+    rows = (_format_fields(record, record_format) for record in records)
+    return _csv_lines(
+        ([_cell(row.get(name), record_format) for name in record_format.columns] for row in rows), record_format
     )
 
 
-def csv_header(form: CsvFormat) -> list[str]:
-    """Write the line above the records, if there is one."""
-    if form.header == "none":
+def csv_header(record_format: CsvFormat) -> list[str]:
+    """The header line; empty if the format has none."""
+    if record_format.header == "none":
         return []
-    names = RUSSIAN if form.header == "russian" else {}
-    return _lines([[names.get(name, name) for name in form.columns]], form)
+    names = RUSSIAN if record_format.header == "russian" else {}
+    return _csv_lines([[names.get(name, name) for name in record_format.columns]], record_format)
 
 
-def _spelled(record: Record, form: FieldFormat) -> Record:
-    """Respell those values that are as the documentation has them."""
-    spelled = dict(record)
+def _format_fields(record: Record, record_format: FieldFormat) -> Record:
+    """Reformat the values that have the documented format."""
+    values = dict(record)
     status, phone, price, code = map(record.get, ("status", "phone", "price", "code_auth"))
-    if form.status in _STATUS and type(status) is int:
-        spelled["status"] = _STATUS[form.status](status)
-    if form.phone in _PHONE and isinstance(phone, str) and _MOBILE.fullmatch(phone):
-        spelled["phone"] = _PHONE[form.phone](phone)
-    if form.price in _PRICE and isinstance(price, Decimal) and price.is_finite():
-        spelled["price"] = _PRICE[form.price](price)
-    if form.code in _CODE and isinstance(code, str):
-        spelled["code_auth"] = _CODE[form.code](code)
-    return spelled
+    if record_format.status in _STATUS and type(status) is int:
+        values["status"] = _STATUS[record_format.status](status)
+    if record_format.phone in _PHONE and isinstance(phone, str) and _MOBILE.fullmatch(phone):
+        values["phone"] = _PHONE[record_format.phone](phone)
+    if record_format.price in _PRICE and isinstance(price, Decimal) and price.is_finite():
+        values["price"] = _PRICE[record_format.price](price)
+    if record_format.code in _CODE and isinstance(code, str):
+        values["code_auth"] = _CODE[record_format.code](code)
+    return values
 
 
-def _cell(value: Any, form: CsvFormat) -> str:
+def _cell(value: Any, record_format: CsvFormat) -> str:
     match value:
         case None:
             return ""
         case Decimal():
-            return str(value).replace(".", form.decimal)
+            return str(value).replace(".", record_format.decimal)
         case str():
-            return _ISO.sub(_TIME[form.time], value) if _ISO.fullmatch(value) else value
+            return _ISO.sub(_TIME[record_format.time], value) if _ISO.fullmatch(value) else value
         case _:
             return str(value)
 
 
-def _lines(rows: Iterable[list[str]], form: CsvFormat) -> list[str]:
+def _csv_lines(rows: Iterable[list[str]], record_format: CsvFormat) -> list[str]:
     lines: list[str] = []
-    csv.writer(SimpleNamespace(write=lines.append), delimiter=form.delimiter).writerows(rows)
+    csv.writer(SimpleNamespace(write=lines.append), delimiter=record_format.delimiter).writerows(rows)
     return lines

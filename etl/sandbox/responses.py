@@ -1,4 +1,4 @@
-"""An answer, and the ways in which it may, or may not, reach the client."""
+"""HTTP responses, and the ways of sending them, whole or broken off."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Delivery: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What goes back to the client, and how.
+    """An HTTP response.
 
     Attributes:
-        headers: Without those that follow from the body.
-        share: How much of the body goes out where the delivery does not finish.
-        seconds: Between two bytes of a drip; until a hang ends, which otherwise lasts as long as the server.
+        headers: Without `Content-Length` and `Transfer-Encoding`.
+        delivery: How the response is sent.
+        share: Fraction of the body that an incomplete delivery sends.
+        seconds: Between the bytes of a drip (1 by default); duration of a hang (until the server stops by default).
     """
 
     body: bytes
@@ -35,7 +36,7 @@ class Response:
 
     @property
     def head(self) -> bytes:
-        """The status line and the headers, with the blank line."""
+        """The status line and the headers, including the blank line."""
         framing = {"Content-Length": str(len(self.body) or int(self.delivery == "cut"))}
         if self.delivery == "cut_chunked":
             framing = {"Transfer-Encoding": "chunked"}
@@ -44,59 +45,59 @@ class Response:
 
 
 def json_response(value: Any, status: int = 200) -> Response:
-    """Answer with a JSON document."""
+    """A response with a JSON document."""
     return json_text_response(write_json(value), status)
 
 
 def json_text_response(text: str, status: int = 200) -> Response:
-    """Answer with JSON that is text already; what UTF-8 cannot hold is escaped."""
+    """A response with encoded JSON; characters that UTF-8 cannot encode are escaped."""
     return Response(text.encode("utf-8", "backslashreplace"), status, {"Content-Type": "application/json"})
 
 
 def error_response(message: str, status: int = 400) -> Response:
-    """Answer with an error, as the vendor writes it."""
+    """An error response in the vendor's format."""
     return json_response({"success": False, "error": message, "data": {}}, status)
 
 
-def send(answer: Response, connection: socket.socket, stopping: threading.Event) -> bool:
-    """Send the answer in its own way.
+def send(response: Response, connection: socket.socket, stop: threading.Event) -> bool:
+    """Send a response by its delivery.
 
     Returns:
-        Whether the client may ask again on this connection.
+        Whether the connection can be reused.
     """
-    body = answer.body
-    part = body[: int(len(body) * answer.share)]
-    match answer.delivery:
+    body = response.body
+    partial_body = body[: int(len(body) * response.share)]
+    match response.delivery:
         case "whole":
-            connection.sendall(answer.head + body)
+            connection.sendall(response.head + body)
             return True
         case "cut":
-            connection.sendall(answer.head + part)
+            connection.sendall(response.head + partial_body)
         case "cut_chunked":
-            connection.sendall(answer.head + b"%x\r\n" % (len(body) or 1) + part)
+            connection.sendall(response.head + b"%x\r\n" % (len(body) or 1) + partial_body)
         case "reset":
-            _reset(connection)
+            _reset_connection(connection)
         case "reset_midway":
-            connection.sendall(answer.head + part)
-            _reset(connection)
+            connection.sendall(response.head + partial_body)
+            _reset_connection(connection)
         case "hang":
-            stopping.wait(answer.seconds)
+            stop.wait(response.seconds)
         case "drip_headers":
-            _drip(answer.head + body, answer, connection, stopping)
+            _drip(response.head + body, response, connection, stop)
         case "drip_body":
-            connection.sendall(answer.head)
-            _drip(body, answer, connection, stopping)
+            connection.sendall(response.head)
+            _drip(body, response, connection, stop)
     return False
 
 
-def _reset(connection: socket.socket) -> None:
-    """Close with RST: the connection lingers for no second, and leaves without the usual farewell."""
+def _reset_connection(connection: socket.socket) -> None:
+    """Close with RST instead of FIN: a linger time of zero discards unsent data."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     socket.close(connection.detach())
 
 
-def _drip(data: bytes, answer: Response, connection: socket.socket, stopping: threading.Event) -> None:
+def _drip(data: bytes, response: Response, connection: socket.socket, stop: threading.Event) -> None:
     for byte in data:
         connection.sendall(bytes([byte]))
-        if stopping.wait(1 if answer.seconds is None else answer.seconds):
+        if stop.wait(1 if response.seconds is None else response.seconds):
             return

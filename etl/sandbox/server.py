@@ -1,4 +1,4 @@
-"""The door: an HTTP server on the loopback, in a thread for a test or in the foreground for a person."""
+"""An HTTP server on the loopback, in a thread for tests or in the foreground for people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -18,28 +18,25 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from etl.sandbox.admin_api import ADMIN_PREFIX, handle_admin
-from etl.sandbox.behaviour import Behaviour
 from etl.sandbox.dataset import Dataset
-from etl.sandbox.endpoints import Endpoints, Request, parse_request, shift_dates
-from etl.sandbox.faults import Faults, inject
+from etl.sandbox.endpoints import Endpoints, parse_request, shift_dates
+from etl.sandbox.faults import inject
 from etl.sandbox.responses import Response, error_response, send
+from etl.sandbox.state import MOSCOW, VendorState, current_time, generate_dataset
 
 HOST: Final = "127.0.0.1"
-DEFAULT_TOKEN: Final = "00000000-0000-4000-8000-000000000000"  # noqa: S105 - known to all, opens nothing
+DEFAULT_TOKEN: Final = "00000000-0000-4000-8000-000000000000"  # noqa: S105 - public, grants nothing
 VENDOR_PATH: Final = ["api", "v1", "authcalls"]
-MOSCOW: Final = timezone(timedelta(hours=3))
 
 
-class Sandbox:
-    """The vendor's imitation as a server in a thread.
-
-    Everything it is made of may be changed while it runs, from any thread.
+class Sandbox(VendorState):
+    """The imitation of the vendor as a server in a thread.
 
     Args:
-        port: 0 for any free one.
-        token: The account's; others may be added to `tokens`.
-        dataset: What the vendor has; seeded up to `now` unless given.
-        now: The vendor's wall clock, standing still; the real time of Moscow unless given.
+        port: TCP port; 0 for any free port.
+        token: The account's token; more may be added to `tokens`.
+        dataset: As in `VendorState`.
+        now: As in `VendorState`.
     """
 
     def __init__(
@@ -49,69 +46,42 @@ class Sandbox:
         dataset: Dataset | None = None,
         now: datetime | None = None,
     ) -> None:
+        super().__init__(dataset, now)
         self.token: Final = token
         self.tokens = {token}
-        """Those that are not refused."""
+        """Accepted tokens."""
         self._port = port
-        self._first_now = self._now = now
-        self.dataset: Final = _seeded(1, self.now) if dataset is None else dataset
-        self.policies = Behaviour()
-        self.faults: Final = Faults(self.dataset.lock)
-        self.requests: list[Request] = []
-        """Every call to the vendor's space so far, with a good token or a bad one."""
-        self._calls = Endpoints(self.dataset)
+        self._endpoints = Endpoints(self.dataset)
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
-        """The address of the calls, without the token, as `BILLING_API_URL` has it."""
+        """URL of the calls, without the token: the value of `BILLING_API_URL`."""
         return f"{self.root}/{'/'.join(VENDOR_PATH)}"
 
     @property
     def root(self) -> str:
-        """The address of the server itself."""
+        """URL of the server."""
         port = self._server.server_port if self._server else self._port
         return f"http://{HOST}:{port}"
 
-    @property
-    def now(self) -> datetime:
-        """The vendor's wall clock."""
-        return self._now or _real_now()
-
-    def set_now(self, now: datetime | None) -> None:
-        """Set the vendor's clock, which then stands still; None lets it run. Seeded data grow up to it."""
-        if now and now.tzinfo:
-            now = now.astimezone(MOSCOW).replace(tzinfo=None)
-        with self.dataset.lock:
-            self._now = now
-            self.dataset.grow(self.now)
-
-    def reset(self) -> None:
-        """Back to the beginning: records, policies, clock; no faults, no requests."""
-        with self.dataset.lock:
-            self._now = self._first_now
-            self.dataset.reset()
-            self.policies = Behaviour()
-            self.faults.clear()
-            self.requests.clear()
-
     def start(self) -> None:
-        """Begin to serve.
+        """Start serving.
 
         Raises:
-            OSError: The port is taken, or none; the text is one line.
+            OSError: The port is taken or invalid; the text is one line.
         """
         try:
             self._server = _Server(self._port, self)
         except (OSError, OverflowError) as error:
-            number, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (errno.EINVAL, error)
-            raise OSError(number, f"port {self._port} of {HOST} cannot be opened: {reason}") from None
+            code, reason = (error.errno, error.strerror) if isinstance(error, OSError) else (errno.EINVAL, error)
+            raise OSError(code, f"port {self._port} of {HOST} cannot be opened: {reason}") from None
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop serving, also in the middle of a hang or a drip."""
+        """Stop serving, even during a hang or a drip."""
         if self._server and self._thread:
             self._server.shutdown()
             self._thread.join()
@@ -128,17 +98,17 @@ class Sandbox:
         self.stop()
 
     def answer(self, method: str, target: str, body: bytes) -> Response:
-        """Answer a request, well or spoiled."""
+        """Answer a request, with any queued fault injected."""
         path = [unquote(part) for part in urlsplit(target).path.split("/") if part]
         with self.dataset.lock:
             if path[:1] == [ADMIN_PREFIX]:
-                answer = handle_admin(self, method, path[1:], body)
+                response = handle_admin(self, method, path[1:], body)
             elif path[:3] == VENDOR_PATH:
-                answer = self._vendor_answer(method, path[3:], body, self.root + target)
+                response = self._vendor_answer(method, path[3:], body, self.root + target)
             else:
-                answer = error_response("no such address", 404)
+                response = error_response("no such address", 404)
             date = format_datetime(self.now.replace(tzinfo=MOSCOW).astimezone(UTC), usegmt=True)
-        return replace(answer, headers={"Server": "billing-sandbox", "Date": date} | answer.headers)
+        return replace(response, headers={"Server": "billing-sandbox", "Date": date} | response.headers)
 
     def _vendor_answer(self, method: str, path: list[str], body: bytes, url: str) -> Response:
         request = parse_request(method, path[1:], body)
@@ -146,18 +116,10 @@ class Sandbox:
         fault = self.faults.next_for(request.action)
         if path and path[0] in self.tokens:
             days = fault.days if fault and fault.fault == "other_days" else 0
-            answer = self._calls.answer(shift_dates(request, days, self.now), self.policies, self.now)
+            response = self._endpoints.answer(shift_dates(request, days, self.now), self.policies, self.now)
         else:
-            answer = error_response("invalid token", 401)
-        return inject(fault, answer, url) if fault else answer
-
-
-def _real_now() -> datetime:
-    return datetime.now(MOSCOW).replace(tzinfo=None, microsecond=0)
-
-
-def _seeded(seed: int, now: datetime) -> Dataset:
-    return Dataset(seed, today=now.date(), until=now.time())
+            response = error_response("invalid token", 401)
+        return inject(fault, response, url) if fault else response
 
 
 class _Server(ThreadingHTTPServer):
@@ -165,17 +127,17 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, port: int, sandbox: Sandbox) -> None:
         self.sandbox: Final = sandbox
-        self.stopping: Final = threading.Event()
+        self.stop_event: Final = threading.Event()
         self._open: dict[Any, threading.Thread] = {}
         super().__init__((HOST, port), _Handler)
 
     def server_bind(self) -> None:
-        """Bind without asking a name server for the name of the loopback."""
+        """Bind without a DNS lookup of the host name."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = HOST, self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give each connection a daemon thread, so that a hanging one keeps no process alive."""
+        """Serve each connection in a daemon thread, so that a hang does not keep the process alive."""
         thread = threading.Thread(target=self.process_request_thread, args=(request, client_address), daemon=True)
         self._open[request] = thread
         thread.start()
@@ -185,16 +147,16 @@ class _Server(ThreadingHTTPServer):
         self._open.pop(request, None)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that left."""
+        """Ignore clients that disconnected."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
     def close(self) -> None:
-        """End every connection, and wait until none is left."""
-        self.stopping.set()
+        """Close all connections and wait for their threads."""
+        self.stop_event.set()
         self.server_close()
         for connection, thread in list(self._open.items()):
-            with contextlib.suppress(OSError):  # it may have ended by itself
+            with contextlib.suppress(OSError):  # it may be closed already
                 connection.shutdown(socket.SHUT_RDWR)
             thread.join()
 
@@ -206,25 +168,25 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        answer = self.server.sandbox.answer(self.command, self.path, body)
-        if not send(answer, self.connection, self.server.stopping):
+        response = self.server.sandbox.answer(self.command, self.path, body)
+        if not send(response, self.connection, self.server.stop_event):
             self.close_connection = True
 
     do_POST = do_GET  # noqa: N815 - the library's name
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Say nothing: a request's path holds the token."""
+        """Log nothing: the path of a request contains the token."""
 
 
 def serve(*, port: int = 8080, token: str = DEFAULT_TOKEN, seed: int = 1) -> None:
     """Serve in the foreground, from the main thread, until SIGINT or SIGTERM.
 
     Raises:
-        OSError: The port is taken, or none; the text is one line.
+        OSError: The port is taken or invalid; the text is one line.
     """
-    sandbox = Sandbox(port, token, _seeded(seed, _real_now()))
-    done = threading.Event()
-    before = {number: signal.signal(number, lambda *_: done.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    sandbox = Sandbox(port, token, generate_dataset(seed, current_time()))
+    stop = threading.Event()
+    previous = {signum: signal.signal(signum, lambda *_: stop.set()) for signum in (signal.SIGINT, signal.SIGTERM)}
     try:
         with sandbox:
             sys.stdout.write(
@@ -234,7 +196,7 @@ def serve(*, port: int = 8080, token: str = DEFAULT_TOKEN, seed: int = 1) -> Non
                 f"state:   curl {sandbox.root}/{ADMIN_PREFIX}/state (Ctrl+C ends it)\n"
             )
             sys.stdout.flush()
-            done.wait()
+            stop.wait()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

@@ -24,12 +24,14 @@ from etl.db.accounts import (
     set_retired,
     set_timezone,
 )
+from etl.db.days import raise_revision
 from etl.db.delete_account import BATCHED_TABLES, delete_batch, delete_rest, mark_deletion
-from etl.db.engine import read_connection, require_database, translate_errors
-from etl.db.ledger import Fence, next_fence, raise_revision, verify_fence
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
 from etl.db.retry import retry_transaction
+from etl.db.run_store import Fence, next_fence, verify_fence
 from etl.db.utc import correct, next_day
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from sqlalchemy import Engine, text
 
 from etl import signals
 from etl.atomic_file import atomic_write
-from etl.db.engine import database_exists, read_connection, sqlite_path, translate_errors
+from etl.db.engine import database_exists, read_connection, sqlite_path
+from etl.db.errors import translate_errors
 from etl.db.migrate import schema_revision
 from etl.errors import ConfigError, DatabaseError, DiskFullError
 

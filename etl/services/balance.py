@@ -17,19 +17,20 @@ from sqlalchemy import Engine
 from etl import signals
 from etl.date_ranges import ONE_DAY, split_into_windows
 from etl.db.balance import (
-    BalanceSnapshot,
     first_snapshot_at,
+    load_periods,
     read_unproven_days,
     recorded_spend_at,
     restated_on_record,
     write_snapshots,
 )
-from etl.db.engine import read_connection, translate_errors
+from etl.db.engine import read_connection
+from etl.db.errors import translate_errors
 from etl.errors import AuthenticationError, BillingError, InvalidResponse, VendorError
 from etl.extract.client import Client
 from etl.extract.source import Source
 from etl.model import DateRange, WindowData
-from etl.reconcile import BalanceSummary, ReconciliationPeriod, latest_open_period, load_periods, summarise
+from etl.reconcile import BalanceSnapshot, BalanceSummary, ReconciliationPeriod, open_periods, summarise_balance
 from etl.transform.fields import FieldError, parse_price
 from etl.transform.snapshots import snapshot_days
 
@@ -122,7 +123,7 @@ class SpendLedger:
             write_snapshots(connection, self.account_id, snapshots)
             pairs = load_periods(connection, self.account_id, readings[-1].taken_at)
             own = pairs[-len(readings) :]
-            return [pair for pair in latest_open_period(pairs) if pair in own], unproven
+            return [pair for pair in open_periods(pairs) if pair in own], unproven
 
 
 @dataclass(slots=True)
@@ -193,7 +194,7 @@ class BalanceMonitor:
         if not self.readings:
             return None
         newest = self.readings[-1]
-        return summarise(newest.taken_at, newest.balance, limit, self.found, {*self.waits_for, *waits_for})
+        return summarise_balance(newest.taken_at, newest.balance, limit, self.found, {*self.waits_for, *waits_for})
 
 
 def fetch_balance(client: Client) -> Decimal:

@@ -13,15 +13,16 @@ from sqlalchemy import select
 from etl import signals
 from etl.config.schema import Settings
 from etl.db.bindings import Binding, require_binding
-from etl.db.engine import database_exists, new_engine, read_connection, translate_errors
+from etl.db.engine import database_exists, new_engine, read_connection
 from etl.db.erase import ErasureSubject, erase_person
-from etl.db.ledger import find_account, next_fence
+from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
+from etl.db.run_store import find_account, next_fence
 from etl.db.tables import accounts
 from etl.errors import DatabaseError
 from etl.pii import PhoneNumber
-from etl.services.sync import build_phone_policy, utc_now
+from etl.services.context import build_phone_policy, utc_now
 from etl.transform.fields import FieldError, parse_phone
 
 _SPELLED_NUMBER: Final = re.compile(r"[+\d\s()\[\]./\u2010-\u2015\u2212-]+")

@@ -10,13 +10,14 @@ from typing import Any
 
 from etl import signals
 from etl.config.schema import Settings
-from etl.db.engine import new_engine, translate_errors
+from etl.db.engine import new_engine
+from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.numbering import replace_ranges
 from etl.db.retry import retry_transaction
 from etl.numbering.parser import PlanRange, read_plan_file
 from etl.numbering.ranges import BLOCK, resolve_overlaps, split_at_blocks
-from etl.services.sync import SCHEMA_LOCK_TIMEOUT, ensure_schema, utc_now
+from etl.services.context import SCHEMA_LOCK_TIMEOUT, ensure_schema, utc_now
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,15 @@ from sqlalchemy import Connection, Engine
 from etl import signals
 from etl.config.schema import Settings
 from etl.db.accounts import require_account
-from etl.db.engine import database_exists, pooled_engine, read_connection, translate_errors
-from etl.db.ledger import Fence, find_account, next_fence, read_position, verify_fence
+from etl.db.engine import database_exists, pooled_engine, read_connection
+from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
 from etl.db.purge import PurgePlan, RowCountsByTable, count_month, plan_purge, purge_batch, read_ledger
 from etl.db.retry import retry_transaction
+from etl.db.run_store import Fence, find_account, next_fence, read_position, verify_fence
 from etl.errors import DatabaseError
-from etl.services.sync import utc_now
+from etl.services.context import utc_now
 
 _AGE: Final = re.compile(r"([1-9]\d{0,3})([dmy])", re.ASCII)
 

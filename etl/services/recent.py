@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import Any, Final
 
 from sqlalchemy import Engine
 
+from etl.changes import StoredRow
 from etl.db.bindings import Binding, require_binding
-from etl.db.engine import database_exists, read_connection, translate_errors
-from etl.db.ledger import find_account, read_position
+from etl.db.engine import database_exists, read_connection
+from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema, schema_revision
 from etl.db.records import read_seconds
+from etl.db.run_store import find_account, read_position
 from etl.extract.client import Client
-from etl.load.diff import StoredRow, fill_missing_fields
+from etl.load.diff import fill_missing_fields
 from etl.load.erased import apply_erasures
-from etl.model import ATTRIBUTES, CountedRecord, DateRange, Feed, ReadStats, Record, RejectedRecord, raw_record
+from etl.model import ATTRIBUTES, CountedRecord, DateRange, Feed, FeedReader, Record, RejectedRecord, raw_record
 from etl.transform.pseudonymise import PhonePolicy
 from etl.transform.reader import read_feed
 from etl.transform.snapshots import sort_records
@@ -27,8 +29,6 @@ from etl.transform.unreadable import payload_json
 
 ANY_DAY: Final = DateRange(date.min, date.max)
 STATUS_FIELDS: Final = ("created_at", "phone", "status", "status_info", "price")
-
-ReadFeed = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def find_stored_account(engine: Engine, label: str, binding: Binding) -> StoredA
         return StoredAccount(number, read_position(connection, number).watermark)
 
 
-def fetch_newest(client: Client, count: int, read: ReadFeed) -> Newest:
+def fetch_newest(client: Client, count: int, read: FeedReader) -> Newest:
     """The vendor's last records.
 
     Args:

@@ -9,8 +9,8 @@ from datetime import date
 from sqlalchemy import Connection, Engine, func, select
 
 from etl.date_ranges import exclude_days, split_into_windows
+from etl.db.days import purged_days, stored_counts
 from etl.db.engine import read_connection
-from etl.db.ledger import purged_days, stored_counts
 from etl.db.tables import synced_days
 from etl.errors import CheckFailedError, SourceUnavailable
 from etl.load.loader import LoadPolicy, compare_window

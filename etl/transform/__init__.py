@@ -1,1 +1,1 @@
-"""Transform: from raw records to canonical ones with an identity. Pure."""
+"""Transform: raw records to canonical records, and days to snapshots with a digest. Pure."""

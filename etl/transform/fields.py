@@ -1,7 +1,7 @@
-"""One canonical form for every way a field is spelled.
+"""Parsers of the fields: one for each field, for every spelling.
 
-The forms accepted are those of the vendor's reference, its independent client and other Russian providers' exports.
-A value that could be read two ways is not read at all: `FieldError`, and the record is quarantined with the reason.
+The accepted spellings are those of the vendor's reference, of its independent client and of exports of other Russian
+providers. An ambiguous value is an error: the parser raises FieldError, and the record is quarantined with the reason.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from etl.spreadsheet import is_no_value, restore_key
 
 DECIMAL_PLACES: Final = Decimal("0.000001")
 PRICE_DIGITS: Final = 12
-"""What NUMERIC(18, 6) holds before the point."""
+"""Digits before the decimal point of NUMERIC(18, 6)."""
 FLOAT_TOLERANCE_ABS: Final = Decimal("1e-12")
 FLOAT_TOLERANCE_REL: Final = Decimal("1e-15")
-"""How far a binary float of 64 bits may be from the decimal it was meant to be: some units in its last place."""
+"""Maximum distance of a 64-bit float from the decimal it represents: a few units in the last place."""
 FLOAT32_DIGITS: Final = 7
-"""Significant digits of a decimal that a binary float of 32 bits holds for certain."""
+"""Significant decimal digits that a 32-bit float represents reliably."""
 FLOAT32_EVIDENCE: Final = 9
-"""Significant digits that identify one float of 32 bits: a price of fewer is not shown to be one."""
+"""Significant digits that identify a 32-bit float: a price with fewer is not recognised as one."""
 MAX_KEY_LENGTH: Final = 255
-"""Characters of a phone or code: the longest that every database can index."""
+"""Characters of a phone or code that every database can index."""
 STATUS_LIMIT: Final = 2**63
 CODE_DIGITS: Final = 4
 
 DOCUMENTED_TIME: Final = r"\d{4}-\d\d-\d\d[T ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
 DOCUMENTED_PHONE: Final = r"[78]\d{10}"
 DOCUMENTED_CODE: Final = rf"\d{{{CODE_DIGITS}}}"
-"""Patterns, for ASCII digits, of the spellings that the parsers read without looking further."""
+"""Patterns of the documented spellings, for ASCII digits: parsed on a fast path."""
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _DOCUMENTED_TIME = re.compile(DOCUMENTED_TIME, re.ASCII)
@@ -50,29 +50,29 @@ _RUSSIAN_PHONE = re.compile(r"(?:\+7|7|8)(\d{10})|(9\d{9})", re.ASCII)
 _PHONE_PUNCTUATION = re.compile(r"[\s()\[\]\-\u2010-\u2015\u2212]")
 _INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0+)?", re.ASCII)
 _PRICE = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[ \u00a0\u202f]\d{3})+)(?:[.,]\d+)?(?:[eE][+-]?\d{1,4})?", re.ASCII)
-_TWO_READINGS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+_AMBIGUOUS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _GROUPED_CODE = re.compile(r"[1-9]\d{0,2}(?:[ \u00a0\u202f]\d{3})+", re.ASCII)
 _THOUSANDS = str.maketrans("", "", " \u00a0\u202f")
-_WORDS_FOR_STATUS: Final = {"true": 1, "false": 0}
+_STATUS_WORDS: Final = {"true": 1, "false": 0}
 
 
 class FieldError(ValueError):
-    """A field cannot be what it must be. The text names the field and the trouble, never the value."""
+    """A field is invalid. The message names the field and the problem, never the value."""
 
 
 class CorruptKey(FieldError):
-    """A phone or code whose digits a spreadsheet has lost: its whole source cannot be trusted."""
+    """A phone or code with digits lost by a spreadsheet: the whole source is unreliable."""
 
 
 def parse_record(raw: RawRecord, time: str) -> Record:
-    """Give one raw record its canonical form.
+    """Parse a raw record.
 
     Args:
-        raw: As the source spelled it.
-        time: Its `created_at`, normalised.
+        raw: The record as the source spells it.
+        time: Its parsed `created_at`.
 
     Raises:
-        FieldError: It has no valid price, or a field is of a kind that cannot be read.
+        FieldError: A field is invalid.
     """
     try:
         return record_from_tuple(
@@ -86,21 +86,21 @@ def parse_record(raw: RawRecord, time: str) -> Record:
             )
         )
     except TypeError:
-        # The caches below cannot remember lists and objects, and no field may be one.
+        # The cached parsers cannot hash lists and objects.
         raise FieldError("a field is a list or an object") from None
 
 
 def parse_time(raw: Raw, zone: tzinfo) -> str:
-    """`YYYY-MM-DD HH:MM:SS` in the vendor's wall clock; fractions of a second are cut off.
+    """Parse a time to `YYYY-MM-DD HH:MM:SS` in the vendor's wall clock; fractions of a second are cut off.
 
     Args:
-        raw: As the source spelled it.
-        zone: Of the vendor's wall clock; only a time that carries an offset of its own is turned into it.
+        raw: The time as the source spells it.
+        zone: The zone of the vendor's wall clock, to which a time with an offset is converted.
 
     Raises:
-        FieldError: It is no valid time, or in no known form of one.
+        FieldError: The time is missing, invalid or in an unknown format.
 
-    Source: the vendor's reference shows `2021-12-29T14:06:51`; the other forms are assumed.
+    Source: the vendor's reference shows `2021-12-29T14:06:51`; the other formats are assumed.
     """
     if not isinstance(raw, str):
         raise FieldError("created_at is missing" if raw is None or raw is MISSING else "created_at is not a text")
@@ -111,26 +111,26 @@ def parse_time(raw: Raw, zone: tzinfo) -> str:
 
 
 def read_fold(raw: Raw, zone: tzinfo) -> int | None:
-    """The reading of a time that the clock shows twice: 0 for the first, 1 for the second; None without an offset.
+    """Return `datetime.fold` of a time with an offset, 0 or 1; None without an offset.
 
     Args:
-        raw: As the source spelled it; `parse_time` can read it.
-        zone: Of the vendor's wall clock.
+        raw: The time as the source spells it; `parse_time` accepts it.
+        zone: The zone of the vendor's wall clock.
     """
     day, time, offset = _time_from_text(raw)
     return None if offset is None else _in_zone(day, time, offset, zone).fold
 
 
 def _time_from_text(raw: str) -> tuple[str, str, str | None]:
-    """Date, time and offset as ISO 8601 writes them."""
+    """Split a time into date, time and offset in ISO 8601 format."""
     if match := _ISO_TIME.fullmatch(raw.strip()):
         day, time, offset = match.groups()
     elif match := _RUSSIAN_TIME.fullmatch(raw.strip()):
         day, time, offset = f"{match[3]}-{match[2]}-{match[1]}", match[4], None
     else:
-        raise FieldError("created_at is in no known form of a time")
+        raise FieldError("created_at has an unknown time format")
     if not is_valid_date(day):
-        raise FieldError("created_at is no day of the calendar")
+        raise FieldError("created_at is not a valid date")
     return day, time, offset
 
 
@@ -142,7 +142,7 @@ def _in_zone(day: str, time: str, offset: str, zone: tzinfo) -> datetime:
 
 
 def day_if_readable(raw: Raw) -> date | None:
-    """The day a record says it belongs to, even where its time of day is broken; None where it says none."""
+    """Return the day of a `created_at`, even if its time of day is invalid; None if the day is unreadable."""
     if not isinstance(raw, str):
         return None
     text = raw.strip()
@@ -152,17 +152,18 @@ def day_if_readable(raw: Raw) -> date | None:
         day = match[0]
     else:
         return None
-    # With an offset it may be another day of the wall clock.
+    # With an offset, the day in the wall clock may be another.
     return date.fromisoformat(day) if is_valid_date(day) and not _OFFSET.search(text, match.end()) else None
 
 
 def parse_phone(raw: Raw) -> str:
-    """`+7XXXXXXXXXX` for a Russian number however it is spelled, any other as given and trimmed.
+    """Parse a phone: Russian numbers to `+7XXXXXXXXXX`, others unchanged but trimmed.
 
     Raises:
-        CorruptKey: A spreadsheet has lost its digits.
+        CorruptKey: A spreadsheet has lost digits.
+        FieldError: It is neither text nor number, or too long.
 
-    Source: the vendor's reference shows `8…` in billing and `7…` elsewhere; the rest is assumed.
+    Source: the vendor's reference shows `8…` in billing and `7…` elsewhere; other spellings are assumed.
     """
     if isinstance(raw, str) and _DOCUMENTED_PHONE.fullmatch(raw):
         return russian_phone(raw)
@@ -180,19 +181,20 @@ def _find_russian(text: str) -> str | None:
 
 
 def russian_phone(documented: str) -> str:
-    """`+7XXXXXXXXXX` of a phone in documented form."""
+    """Convert a phone in the documented format to `+7XXXXXXXXXX`."""
     return "+7" + documented[1:]
 
 
-# The caches: codes, states and prices come from small vocabularies, and a look-up is cheaper than a rule.
-# Typed, because True and 1 are equal and are not the same price.
+# Codes, statuses and prices have few distinct values, so their parsers are cached. The caches are typed, because True
+# equals 1 and is not a price.
 
 
 def parse_code(raw: Raw) -> str:
-    """The code as text, leading zeros that a spreadsheet lost restored to four digits; no code is the empty text.
+    """Parse a code to text, padded with zeros to four digits if numeric; empty text without a code.
 
     Raises:
-        CorruptKey: A spreadsheet has lost its digits.
+        CorruptKey: A spreadsheet has lost digits.
+        FieldError: It is neither text nor number, or too long.
 
     Source: the vendor's reference shows four digits in a text; null, numbers and spaces between thousands are assumed.
     """
@@ -208,7 +210,10 @@ def _code_from_text(raw: Raw) -> str:
 
 
 def parse_status(raw: Raw) -> int | None:
-    """An integer; booleans and numeric texts are one; null, a word for it and a lacking field are None.
+    """Parse a status to an integer; null, a word for it and a missing field are None.
+
+    Raises:
+        FieldError: It is not an integer of 64 bits, a boolean or their text.
 
     Source: an integer in the vendor's reference, a boolean in the independent client.
     """
@@ -223,15 +228,15 @@ def _status_from_text(raw: Raw) -> int | None:
     if not text or is_no_value(text):
         return None
     text = text.lower()
-    if text in _WORDS_FOR_STATUS:
-        return _WORDS_FOR_STATUS[text]
+    if text in _STATUS_WORDS:
+        return _STATUS_WORDS[text]
     if (match := _INTEGER.fullmatch(text)) and -STATUS_LIMIT <= int(match[1]) < STATUS_LIMIT:
         return int(match[1])
     raise FieldError("status is not an integer")
 
 
 def parse_info(raw: Raw) -> str:
-    """Free text, kept as it is but for what no database can hold; null and a word for it are the empty text."""
+    """Parse the free text: only characters that a database cannot store are replaced; null is the empty text."""
     if raw is None or raw is MISSING:
         return ""
     if isinstance(raw, dict | list):
@@ -242,10 +247,13 @@ def parse_info(raw: Raw) -> str:
 
 @lru_cache(maxsize=4096, typed=True)
 def parse_price(raw: Raw) -> Decimal:
-    """Money to six decimal places, exactly; the noise of a binary float is rounded away.
+    """Parse a price to exactly six decimal places; the rounding error of a binary float is removed.
 
-    The point is the decimal sign of the reference. A comma is one too where it cannot stand between thousands:
-    `1,234` is refused, `0,234`, `1,23` and `1 234,500` are read.
+    The decimal separator is a point, or a comma that cannot be a thousands separator: `0,234`, `1,23` and `1 234,500`
+    are accepted, `1,234` is an error.
+
+    Raises:
+        FieldError: It is missing, ambiguous, not a number, or has too many digits.
 
     Source: a JSON number in the vendor's reference; texts and the decimal comma are assumed.
     """
@@ -258,16 +266,16 @@ def parse_price(raw: Raw) -> Decimal:
             text = raw.strip()
             if not _PRICE.fullmatch(text):
                 raise FieldError("price is not a number")
-            if _TWO_READINGS.fullmatch(text):
+            if _AMBIGUOUS_COMMA.fullmatch(text):
                 raise FieldError("price has a comma that may be a decimal sign or stand between thousands")
             raw = text.translate(_THOUSANDS).replace(",", ".")
         price = Decimal(raw)
     except InvalidOperation:
         raise FieldError("price is not a number") from None
-    # By its exponent: arithmetic itself would overflow on a number as absurd as 1e9999999.
+    # Check the exponent first: arithmetic would overflow on 1e9999999.
     if not price.is_finite() or (price and price.adjusted() >= PRICE_DIGITS):
         raise FieldError("price has more than twelve digits before the point")
-    exact = _without_noise(price)
+    exact = _without_float_error(price)
     if exact is None:
         raise FieldError("price has more than six decimal places")
     if exact.adjusted() >= PRICE_DIGITS:
@@ -275,29 +283,29 @@ def parse_price(raw: Raw) -> Decimal:
     return exact + 0  # -0 is 0
 
 
-def _without_noise(price: Decimal) -> Decimal | None:
-    """A price to six decimal places; None where more of them are real.
+def _without_float_error(price: Decimal) -> Decimal | None:
+    """Round a price to six decimal places; None if further places are significant.
 
-    A price of up to six places is kept as it is. One of more is the decimal that a binary float was made of: of 64
-    bits where it is as near as those are, of 32 bits where it is, to its last digit, what such a float holds of a
-    decimal of seven digits.
+    A price with more than six places is accepted if it is the representation of a shorter decimal as a binary float: of
+    64 bits within the tolerance, of 32 bits if it equals, to its last digit, the float nearest to a decimal of seven
+    digits.
     """
     exact = price.quantize(DECIMAL_PLACES)
     if abs(price - exact) <= max(FLOAT_TOLERANCE_ABS, abs(price) * FLOAT_TOLERANCE_REL):
         return exact
-    # Equal prices are one, however many zeros they end in.
+    # Trailing zeros carry no information.
     digits, exponent = price.normalize().as_tuple()[1:]
     if len(digits) < FLOAT32_EVIDENCE or not isinstance(exponent, int):
         return None
     places = min(6, max(0, FLOAT32_DIGITS - 1 - price.adjusted()))
-    meant = price.quantize(Decimal(1).scaleb(-places))
-    held = Decimal(struct.unpack("f", struct.pack("f", meant))[0])
-    is_held = abs(held - price) <= Decimal(5).scaleb(exponent - 1)
-    return meant.quantize(DECIMAL_PLACES) if meant and is_held else None
+    decimal = price.quantize(Decimal(1).scaleb(-places))
+    float32 = Decimal(struct.unpack("f", struct.pack("f", decimal))[0])
+    is_float32 = abs(float32 - price) <= Decimal(5).scaleb(exponent - 1)
+    return decimal.quantize(DECIMAL_PLACES) if decimal and is_float32 else None
 
 
 def _as_written(raw: Raw) -> Raw:
-    """A decimal as text: equal ones differ in the digits that they show, and a cache would take one for the other."""
+    """Convert a Decimal to text, because equal Decimals with different digits share a cache entry."""
     return str(raw) if isinstance(raw, Decimal) else raw
 
 
@@ -321,16 +329,16 @@ def _restored(text: str, name: str) -> str:
 
 
 def sanitise_text(text: str) -> str:
-    """The text with U+FFFD for what some database cannot hold.
+    """Replace characters that a database cannot store by U+FFFD.
 
-    PostgreSQL refuses U+0000 and every driver a lone surrogate: one rule for all, before anything is compared.
+    PostgreSQL refuses U+0000, and every driver refuses lone surrogates. The rule is the same for all databases.
     """
     return _UNSTORABLE.sub("\ufffd", text) if _UNSTORABLE.search(text) else text
 
 
 @lru_cache(maxsize=4096)
 def is_valid_date(text: str) -> bool:
-    """Whether `YYYY-MM-DD` is a day of the calendar."""
+    """Whether `YYYY-MM-DD` is a valid date."""
     try:
         date.fromisoformat(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Which of two equal times of the wall clock a record has, in the hour that the clock repeats: its offset says so.
+"""Folds of records in the hour that the clock repeats, read from their offsets.
 
-The time itself is the same either way, and so is the record's identity: JSON may give an offset and the CSV none. Only
-its time in UTC depends on it.
+Only the time in UTC depends on the fold. `created_at` and the identity of the record do not, because JSON may have an
+offset where CSV has none.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from etl.transform.fields import read_fold
 from etl.zones import is_repeated
 
 _PLAIN_LENGTH: Final = len("2021-12-29T14:06:51")
-"""Characters of a time without an offset; one with an offset has more."""
+"""Characters of a time without an offset; a time with an offset is longer."""
 _created_at = attrgetter("created_at")
 
 
-class Folds:
-    """Collects the readings that offsets give.
+class FoldCollector:
+    """Collects the folds of records whose time has an offset.
 
     Args:
-        zone: Of the vendor's wall clock.
+        zone: The zone of the vendor's wall clock.
 
     Attributes:
-        known: By record, 0 for the first reading and 1 for the second.
+        known: `datetime.fold`, 0 or 1, by record.
     """
 
     def __init__(self, zone: tzinfo) -> None:
@@ -35,7 +35,7 @@ class Folds:
         self._zone = zone
 
     def add(self, rows: Sequence[RawRecord], records: Sequence[Record]) -> None:
-        """Look at some rows of the feed, and at the records made of them."""
+        """Add a batch of raw records and the records parsed from them, in the same order."""
         if max(map(len, map(_created_at, rows)), default=0) <= _PLAIN_LENGTH:
             return
         for raw, record in zip(rows, records, strict=True):
@@ -46,7 +46,7 @@ class Folds:
 
 
 def merge_folds(folds: Iterable[tuple[Record, int]]) -> dict[Record, int]:
-    """By record. Of records that differ in their offset alone, which are one row, the first reading."""
+    """Merge folds by record; equal records share a row, which gets the smaller fold."""
     merged: dict[Record, int] = {}
     for record, fold in folds:
         merged[record] = min(fold, merged.get(record, fold))

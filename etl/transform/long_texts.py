@@ -1,7 +1,7 @@
-"""Quarantine the records whose text the database cannot take, so that the rest of their window is stored.
+"""Quarantine records whose text is longer than the database accepts, so that the rest of the window is stored.
 
-What is kept of such a record is its beginning, with the length and the digest of the whole: equal records are kept as
-equal payloads, different ones as different payloads.
+The payload keeps the start of the text with the length and the digest of the whole text: equal records have equal
+payloads, different records have different ones.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
-from etl.model import DateRange, Feed, ReadStats, Record, RejectedRecord, TextLimit
-from etl.transform.pseudonymise import FeedReader
+from etl.model import DateRange, Feed, FeedReader, ReadStats, Record, RejectedRecord, TextLimit
 
-KEPT_LENGTH: Final = 1_000
-"""Characters of a text too long that are kept."""
+MAX_KEPT_LENGTH: Final = 1_000
+"""Characters of a too long text that are kept."""
 
 
 def quarantine_long_texts(read_feed: FeedReader, limit: TextLimit) -> FeedReader:
-    """The reading of a feed, with records that are longer than the limit among the rejected ones."""
+    """Wrap a reader: records with a text longer than the limit are rejected."""
 
-    def read(feed: Feed, window: DateRange, keep: Callable[[list[Record]], Any]) -> ReadStats:
+    def read(feed: Feed, window: DateRange, sink: Callable[[list[Record]], Any]) -> ReadStats:
         rejected: list[RejectedRecord] = []
 
-        def keep_fitting(records: list[Record]) -> None:
+        def filter_records(records: list[Record]) -> None:
             longest = max((len(record.status_info) for record in records), default=0)
             if limit.surely_allows(longest):
-                keep(records)
+                sink(records)
                 return
-            keep([record for record in records if limit.allows(record.status_info)])
-            rejected.extend(reject(record, limit) for record in records if not limit.allows(record.status_info))
+            sink([record for record in records if limit.allows(record.status_info)])
+            rejected.extend(
+                reject_long_text(record, limit) for record in records if not limit.allows(record.status_info)
+            )
 
-        survey = read_feed(feed, window, keep_fitting)
-        shortened = (replace(item, payload=shorten_payload(item.payload, limit)) for item in survey.rejected)
-        return replace(survey, kept=survey.kept - len(rejected), rejected=(*shortened, *rejected))
+        stats = read_feed(feed, window, filter_records)
+        shortened = (replace(item, payload=shorten_payload(item.payload, limit)) for item in stats.rejected)
+        return replace(stats, kept=stats.kept - len(rejected), rejected=(*shortened, *rejected))
 
     return read
 
 
-def reject(record: Record, limit: TextLimit) -> RejectedRecord:
-    """What is kept of a record whose status_info is too long."""
+def reject_long_text(record: Record, limit: TextLimit) -> RejectedRecord:
+    """Create the rejected record for a status_info that is too long."""
     size = len(record.status_info.encode())
     reason = f"status_info of {size:,} bytes is longer than the database takes: {limit.setting}"
     fields = record._asdict() | {"price": str(record.price), "status_info": _shorten(record.status_info)}
@@ -52,7 +53,7 @@ def reject(record: Record, limit: TextLimit) -> RejectedRecord:
 
 
 def shorten_payload(payload: str, limit: TextLimit) -> str:
-    """A bad record's payload, its longest texts cut where the database cannot take it whole."""
+    """Shorten the longest texts of a rejected payload if the database does not accept it in full."""
     if limit.allows(payload):
         return payload
     try:
@@ -61,8 +62,8 @@ def shorten_payload(payload: str, limit: TextLimit) -> str:
         value = payload
     if isinstance(value, dict):
         fields = {
-            name: _shorten(part) if isinstance(part, str) and len(part) > KEPT_LENGTH else part
-            for name, part in value.items()
+            name: _shorten(field) if isinstance(field, str) and len(field) > MAX_KEPT_LENGTH else field
+            for name, field in value.items()
         }
         rendered = json.dumps(fields, ensure_ascii=payload.isascii(), sort_keys=True)
         if limit.allows(rendered):
@@ -72,4 +73,4 @@ def shorten_payload(payload: str, limit: TextLimit) -> str:
 
 def _shorten(text: str) -> str:
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
-    return f"{text[:KEPT_LENGTH]}… ({len(text):,} characters, digest {digest})"
+    return f"{text[:MAX_KEPT_LENGTH]}… ({len(text):,} characters, digest {digest})"

@@ -1,7 +1,7 @@
-"""The last step of the transform: phones and codes in the form in which the account stores them.
+"""Pseudonymise phones and codes: the last step of the transform.
 
-Identity, digest and ordinals are made of that form, so all that comes after works the same in each. In plain form the
-step is not there at all.
+Identity, digest and ordinals are computed from the stored format, so later stages are the same for every format. For
+plain phones and codes the step is left out.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from etl.model import DateRange, Feed, PrivacyFormat, ReadStats, Record, RejectedRecord, record_from_tuple
+from etl.model import DateRange, Feed, FeedReader, PrivacyFormat, ReadStats, Record, RejectedRecord, record_from_tuple
 from etl.pii import MASK, FieldRedactor, mask_phone, redact_payload, redact_phones
 from etl.transform.fields import FieldError, parse_phone
 from etl.transform.folds import merge_folds
 
-KEEP_PHONES: Final = 1 << 16
-"""Phones whose keyed form is remembered: a person is called more than once."""
-KEEP_TEXTS: Final = 1 << 10
-
-FeedReader = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]
+PHONE_CACHE_SIZE: Final = 1 << 16
+"""Cached keyed phones: most phones occur more than once."""
+TEXT_CACHE_SIZE: Final = 1 << 10
+"""Cached redacted texts."""
 
 
 def key_fingerprint(key: bytes) -> str:
-    """Tells one key from another, and nothing about either."""
+    """A fingerprint of eight hexadecimal digits that distinguishes keys without revealing them."""
     return hmac.digest(key, b"billing-etl: the id of this key", "sha256").hex()[:8]
 
 
@@ -35,11 +34,11 @@ class PhonePolicy:
     Args:
         phones: `plain`, `masked` or `keyed`.
         codes: `keep` or `drop`.
-        key: For keyed phones.
+        key: The key of keyed phones.
 
     Attributes:
-        form: What the account remembers of it.
-        phone: The stored form of a canonical phone; no phone stays no phone.
+        form: The format as recorded with the account.
+        phone: Converts a canonical phone to its stored form; an empty phone stays empty.
     """
 
     def __init__(self, phones: str = "plain", codes: str = "keep", key: bytes = b"") -> None:
@@ -48,10 +47,10 @@ class PhonePolicy:
         if phones == "masked":
             self.phone = mask_phone
         elif phones == "keyed":
-            self.phone = lru_cache(KEEP_PHONES)(partial(_hmac_phone, key, f"hmac-{self.form.key_id}-"))
-        self._hide: Callable[[str], str] = str
+            self.phone = lru_cache(PHONE_CACHE_SIZE)(partial(_hmac_phone, key, f"hmac-{self.form.key_id}-"))
+        self._redact_text: Callable[[str], str] = str
         if phones != "plain":
-            self._hide = lru_cache(KEEP_TEXTS)(redact_phones)
+            self._redact_text = lru_cache(TEXT_CACHE_SIZE)(redact_phones)
         self._fields: dict[str, FieldRedactor] = {}
         if phones != "plain":
             self._fields["phone"] = self._raw_phone
@@ -59,32 +58,32 @@ class PhonePolicy:
             self._fields["code_auth"] = _empty
 
     def wrap_reader(self, read_feed: FeedReader) -> FeedReader:
-        """The reading of a feed, with this as its last step."""
+        """Wrap a reader: phones and codes are converted to their stored form."""
         if self.form == PrivacyFormat():
             return read_feed
-        phone, hide, drops = self.phone, self._hide, self.form.codes == "drop"
+        to_stored, redact, no_codes = self.phone, self._redact_text, self.form.codes == "drop"
 
-        def read(feed: Feed, window: DateRange, keep: Callable[[list[Record]], Any]) -> ReadStats:
-            def protect(records: Iterable[Record]) -> list[Record]:
+        def read(feed: Feed, window: DateRange, sink: Callable[[list[Record]], Any]) -> ReadStats:
+            def convert(records: Iterable[Record]) -> list[Record]:
                 return [
-                    record_from_tuple((time, phone(number), "" if drops else code, status, hide(info), price))
-                    for time, number, code, status, info, price in records
+                    record_from_tuple((time, to_stored(phone), "" if no_codes else code, status, redact(info), price))
+                    for time, phone, code, status, info, price in records
                 ]
 
-            survey = read_feed(feed, window, lambda records: keep(protect(records)))
+            stats = read_feed(feed, window, lambda records: sink(convert(records)))
             return replace(
-                survey,
-                rejected=tuple(map(self._protect_rejected, survey.rejected)),
-                folds=merge_folds(zip(protect(survey.folds), survey.folds.values(), strict=True)),
+                stats,
+                rejected=tuple(map(self._convert_rejected, stats.rejected)),
+                folds=merge_folds(zip(convert(stats.folds), stats.folds.values(), strict=True)),
             )
 
         return read
 
     def redact(self, payload: str) -> str:
-        """The JSON text of a bad record, its phone and code in the stored form."""
-        return redact_payload(payload, self._fields, self._hide)
+        """Convert phone and code in the JSON text of a rejected record to their stored form."""
+        return redact_payload(payload, self._fields, self._redact_text)
 
-    def _protect_rejected(self, item: RejectedRecord) -> RejectedRecord:
+    def _convert_rejected(self, item: RejectedRecord) -> RejectedRecord:
         time, phone, code = item.key
         return replace(
             item,

@@ -1,4 +1,4 @@
-"""Read a feed into canonical records, and note what the listing as a whole tells about its completeness."""
+"""Read a feed: parse its records, and collect the statistics from which its completeness is judged."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from typing import Any, Final
 from etl.errors import InvalidResponse
 from etl.model import DateRange, Feed, RawRecord, ReadStats, Record, RejectedRecord
 from etl.transform.fields import CorruptKey, FieldError, parse_record, parse_time
-from etl.transform.folds import Folds
+from etl.transform.folds import FoldCollector
 from etl.transform.unreadable import add_key, reject_record
 from etl.transform.vectorised import parse_records, parse_times
 
 BATCH_SIZE: Final = 5_000
-"""Records that are normalised together: a bad one among them costs the others no more than a second look."""
+"""Records that are parsed by column together. A batch with an invalid record is parsed again record by record."""
 
 
-def read_feed(feed: Feed, window: DateRange, zone: tzinfo, keep: Callable[[list[Record]], Any]) -> ReadStats:
-    """Normalise every record of a feed and hand the good ones of the window's days to `keep`.
+def read_feed(feed: Feed, window: DateRange, zone: tzinfo, sink: Callable[[list[Record]], Any]) -> ReadStats:
+    """Parse every record of a feed, and pass the valid records of the window to `sink`.
 
     Args:
         feed: Consumed to its end.
-        window: Records of other days are surveyed and left out.
-        zone: Of the vendor's wall clock.
-        keep: Called with some records at a time, in the order of the feed.
+        window: The days to keep; records of other days only count in the statistics.
+        zone: The zone of the vendor's wall clock.
+        sink: Called with each batch of records, in the order of the feed.
 
     Raises:
-        InvalidResponse: A spreadsheet has lost the digits of a key: the others may be wrong, too.
+        InvalidResponse: A spreadsheet has lost digits of a key: the other keys are unreliable, too.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
-    order, folds = _OrderTracker(), Folds(zone)
+    order, folds = _OrderTracker(), FoldCollector(zone)
     rejected: list[RejectedRecord] = []
     listed = kept = 0
     remaining = iter(feed.rows)
-    while some := list(islice(remaining, BATCH_SIZE)):
-        listed += len(some)
+    while batch := list(islice(remaining, BATCH_SIZE)):
+        listed += len(batch)
         try:
-            times = parse_times([row.created_at for row in some], zone)
-            # Of the days around the window the time alone is of use.
+            times = parse_times([row.created_at for row in batch], zone)
+            # Records outside the window only count in the statistics.
             earliest, latest = min(times), max(times)
             if first <= earliest and latest <= last:
-                rows, records = some, parse_records(some, times)
+                rows, records = batch, parse_records(batch, times)
             elif latest < first or last < earliest:
                 rows, records = [], []
             else:
                 inside = [first <= time <= last for time in times]
-                rows = list(compress(some, inside))
+                rows = list(compress(batch, inside))
                 records = parse_records(rows, list(compress(times, inside)))
         except (FieldError, TypeError):
-            times, rows, records = _read_row_by_row(some, window, zone, rejected)
+            times, rows, records = _read_row_by_row(batch, window, zone, rejected)
         folds.add(rows, records)
         order.add(times)
         kept += len(records)
-        keep(records)
+        sink(records)
     items = (add_key(item, zone) for item in feed.malformed)
     malformed = [item for item in items if item.day is None or item.day in window]
     return ReadStats(
@@ -72,9 +72,10 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, keep: Callable[[list[
 def _read_row_by_row(
     rows: Iterable[RawRecord], window: DateRange, zone: tzinfo, rejected: list[RejectedRecord]
 ) -> tuple[list[str], list[RawRecord], list[Record]]:
-    """The times of all records whose time can be read; the rows and records of the window's days.
+    """Parse record by record.
 
-    What cannot be a record is added to `rejected`.
+    Returns:
+        The valid times, and the raw and parsed records of the window. Rejected records are appended to `rejected`.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
     times: list[str] = []
@@ -87,17 +88,17 @@ def _read_row_by_row(
             if first <= time <= last:
                 records.append(parse_record(raw, time))
                 kept.append(raw)
-        except CorruptKey as corrupt:
-            raise InvalidResponse(str(corrupt)) from None
-        except FieldError as bad:
-            item = reject_record(raw, str(bad), zone)
+        except CorruptKey as error:
+            raise InvalidResponse(str(error)) from None
+        except FieldError as error:
+            item = reject_record(raw, str(error), zone)
             if item.day is None or item.day in window:
                 rejected.append(item)
     return times, kept, records
 
 
 class _OrderTracker:
-    """The ends and the order of a listing, told a slice at a time."""
+    """Tracks the earliest and latest time and the order of a feed, batch by batch."""
 
     def __init__(self) -> None:
         self.earliest: str | None = None
@@ -118,5 +119,5 @@ class _OrderTracker:
 
 
 def day_of_timestamp(time: str) -> date:
-    """The day of a canonical time."""
+    """The day of a parsed time."""
     return date.fromisoformat(time[:10])

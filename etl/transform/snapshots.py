@@ -1,4 +1,4 @@
-"""The identity of records that carry no id: equal ones are counted, a whole day has a digest."""
+"""Days as snapshots: equal records are counted, and a digest identifies the content of a day."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _price = attrgetter("price")
 
 
 def snapshot_days(days: Mapping[date, DayRecords]) -> Iterable[DaySnapshot]:
-    """The snapshots of some days, in their order; one at a time, and anew each time, where the records lie on disk."""
+    """Return the snapshots of days in ascending order.
+
+    If records are on disk, the snapshots are created one at a time, again on every iteration.
+    """
     if any(records.on_disk for records in days.values()):
         return _LazySnapshots(days)
     return list(_LazySnapshots(days))
@@ -36,37 +39,38 @@ class _LazySnapshots:
 
 
 def snapshot_day(day: date, slices: tuple[TimeSlice[list[Record]], ...]) -> DaySnapshot:
-    """Count equal records and put them in canonical order.
+    """Create the snapshot of a day: count equal records and sort them in canonical order.
 
-    The same multiset of records gives the same snapshot, whatever order, source and slices it came in.
+    Equal multisets of records give equal snapshots, whatever their order, source and slices.
     """
     counted: list[TimeSlice[CountedRecords]] = []
-    times: list[bytes] = []
+    encoded_repeats: list[bytes] = []
     digest = hashlib.blake2b(b"[[", digest_size=16)
     by_price: Counter[Decimal] = Counter()
     listed = distinct = 0
     for part in slices:
         records, repeats = _count_repeats(part.read())
-        # A day of a single slice is held, of one that is cut each slice is read again.
-        read = _held(CountedRecords.of(records, repeats)) if len(slices) == 1 else partial(_counted_records, part)
+        # A single slice is kept in memory; several are read again when they are needed.
+        is_single = len(slices) == 1
+        read = _constant(CountedRecords.from_records(records, repeats)) if is_single else partial(_load_counted, part)
         counted.append(TimeSlice(part.since, part.until, read))
         if not records:
             continue
         digest.update(b"," * bool(distinct) + _encode(records)[1:-1])
-        times.append(_encode(repeats)[1:-1])
+        encoded_repeats.append(_encode(repeats)[1:-1])
         distinct += len(records)
         listed += sum(repeats)
-        # Few prices are different: they are counted first, and multiplied then.
+        # There are few distinct prices: count them first, then multiply.
         by_price.update(map(_price, records))
         for record, count in zip(records, repeats, strict=True) if sum(repeats) > len(records) else ():
             by_price[record.price] += count - 1
-    digest.update(b"],[" + b",".join(times) + b"]]")
+    digest.update(b"],[" + b",".join(encoded_repeats) + b"]]")
     spend = sum((price * count for price, count in by_price.items()), Decimal(0))
     return DaySnapshot(day, tuple(counted), digest.hexdigest(), listed, distinct, spend)
 
 
 def _count_repeats(records: list[Record]) -> tuple[list[Record], list[int]]:
-    """Different records in canonical order, and how often each is there."""
+    """Distinct records in canonical order, and the repeats of each."""
     ordered = sort_records(records)
     if not any(map(eq, ordered, islice(ordered, 1, None))):
         return ordered, [1] * len(ordered)
@@ -74,22 +78,22 @@ def _count_repeats(records: list[Record]) -> tuple[list[Record], list[int]]:
     return list(counted), list(counted.values())
 
 
-def _counted_records(part: TimeSlice[list[Record]]) -> CountedRecords:
-    return CountedRecords.of(*_count_repeats(part.read()))
+def _load_counted(part: TimeSlice[list[Record]]) -> CountedRecords:
+    return CountedRecords.from_records(*_count_repeats(part.read()))
 
 
-def _held(listing: CountedRecords) -> Callable[[], CountedRecords]:
-    return lambda: listing
+def _constant(records: CountedRecords) -> Callable[[], CountedRecords]:
+    return lambda: records
 
 
 def sort_records(records: list[Record]) -> list[Record]:
-    """Put records in canonical order."""
+    """Sort records in canonical order."""
     try:
         return sorted(records)
-    except TypeError:  # two of them differ in nothing before their status, and one has none
+    except TypeError:  # two records are equal up to their status, and one status is None
         return sorted(records, key=_none_first)
 
 
 def _none_first(record: Record) -> tuple[Any, ...]:
-    """Sorts as the tuple itself does, with None before every number."""
+    """Sort key: the record itself, with None before every status."""
     return (*record[:3], record.status is not None, record.status or 0, *record[4:])

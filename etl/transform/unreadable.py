@@ -1,7 +1,4 @@
-"""What a record that cannot be read is quarantined with: the reason, the payload, and what can be read of its key.
-
-The same for JSON and CSV.
-"""
+"""Rejected records: the reason, the payload, and the readable part of the key. The same for JSON and CSV."""
 
 from __future__ import annotations
 
@@ -25,26 +22,25 @@ from etl.transform.fields import (
 )
 
 MAX_PAYLOAD_DEPTH: Final = 20
-"""Levels of a bad record that are kept; a good one has a single level."""
+"""Nested levels of a rejected record that are kept; a valid record has a single level."""
 
 
 def reject_record(raw: RawRecord, reason: str, zone: tzinfo) -> RejectedRecord:
-    """A raw record that failed validation.
+    """Create the rejected record of a raw record.
 
     Args:
-        raw: As the source spelled it.
-        reason: Why; it names the field, never the value.
-        zone: Of the vendor's wall clock.
+        raw: The record as the source spells it.
+        reason: The invalid field and the problem, never the value.
+        zone: The zone of the vendor's wall clock.
     """
     key = _partial_key(raw, zone)
-    day = date.fromisoformat(key[0][:10]) if key[0] else day_if_readable(raw.created_at)
-    return RejectedRecord(day, reason, payload_json(raw), key)
+    return RejectedRecord(_day(raw, key), reason, payload_json(raw), key)
 
 
 def add_key(item: RejectedRecord, zone: tzinfo) -> RejectedRecord:
-    """An item that is not even a raw record, with what its payload shows of a key.
+    """Add the readable parts of the key and the day to a malformed item.
 
-    Its day stays unknown: the field that is given twice may be the time.
+    A field that is given twice has a list for its value, which is unreadable.
     """
     try:
         fields = json.loads(item.payload)
@@ -53,26 +49,31 @@ def add_key(item: RejectedRecord, zone: tzinfo) -> RejectedRecord:
     if not isinstance(fields, dict):
         return item
     raw = raw_record(**{name: fields[name] for name in ALL_FIELDS & fields.keys()})
-    return replace(item, key=_partial_key(raw, zone))
+    key = _partial_key(raw, zone)
+    return replace(item, day=_day(raw, key), key=key)
+
+
+def _day(raw: RawRecord, key: PartialKey) -> date | None:
+    return date.fromisoformat(key[0][:10]) if key[0] else day_if_readable(raw.created_at)
 
 
 def _partial_key(raw: RawRecord, zone: tzinfo) -> PartialKey:
     return (
-        _read(partial(parse_time, zone=zone), raw.created_at),
-        _read(parse_phone, raw.phone),
-        _read(parse_code, raw.code_auth),
+        _parse_or_none(partial(parse_time, zone=zone), raw.created_at),
+        _parse_or_none(parse_phone, raw.phone),
+        _parse_or_none(parse_code, raw.code_auth),
     )
 
 
-def _read(parse: Callable[[Raw], str], raw: Raw) -> str | None:
+def _parse_or_none(parse: Callable[[Raw], str], raw: Raw) -> str | None:
     try:
         return parse(raw)
-    except (FieldError, TypeError):  # a cached parser cannot look up a list or an object
+    except (FieldError, TypeError):  # the cached parsers cannot hash a list or an object
         return None
 
 
 def payload_json(raw: RawRecord) -> str:
-    """A raw record as JSON text that every database can hold; equal for equal records."""
+    """Convert a raw record to JSON text that every database can store; equal records give equal texts."""
     fields: dict[str, Any] = {
         name: value for name, value in msgspec.structs.asdict(raw).items() if value is not MISSING
     }
@@ -80,11 +81,11 @@ def payload_json(raw: RawRecord) -> str:
 
 
 def _limit_depth(value: Any, levels: int = MAX_PAYLOAD_DEPTH) -> Any:
-    # Rendering goes as deep as the value, and a recursion too deep here would cost the whole run.
+    # json.dumps recurses into the value: a RecursionError would end the whole run.
     if not isinstance(value, dict | list):
         return value
     if not levels:
         return "…"
     if isinstance(value, dict):
-        return {name: _limit_depth(part, levels - 1) for name, part in value.items()}
-    return [_limit_depth(part, levels - 1) for part in value]
+        return {name: _limit_depth(item, levels - 1) for name, item in value.items()}
+    return [_limit_depth(item, levels - 1) for item in value]

@@ -1,8 +1,8 @@
-"""The field parsers applied to whole columns: the same results as record by record, in less time.
+"""The field parsers applied to whole columns, faster and with the same results as record by record.
 
-Every rule is in `fields`. A column in documented form throughout is matched with that form's own pattern, all of it at
-once. Of other columns each different value is parsed once; phones, which seldom repeat, one by one. Where a value is
-refused the caller parses record by record, to find which.
+All rules are in `fields`. A column in which every value has the documented spelling is matched with one pattern. In
+other columns each distinct value is parsed once; phones, which seldom repeat, are parsed one by one. If a value is
+invalid, the caller parses record by record to find it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ AllowedTypes = frozenset[type]
 
 _day_of = itemgetter(slice(10))
 _TIMES, _PHONES, _CODES = (
-    re.compile(rf"(?:{form}\n)*", re.ASCII) for form in (DOCUMENTED_TIME, DOCUMENTED_PHONE, DOCUMENTED_CODE)
+    re.compile(rf"(?:{pattern}\n)*", re.ASCII) for pattern in (DOCUMENTED_TIME, DOCUMENTED_PHONE, DOCUMENTED_CODE)
 )
 _TIME_LENGTH, _PHONE_LENGTH, _CODE_LENGTH = 19, 11, 4
 
-# For each parser the types among whose equal values it makes no difference: True is 1, and is not a price; 1E+3 is
-# 1000.0, and is not as certain a code.
+# For each parser, the types whose equal values parse to the same result. True equals 1 and is not a price; 1E+3 equals
+# 1000.0 and is an uncertain code.
 _TEXT_TYPES: Final[AllowedTypes] = frozenset({str, type(None), type(MISSING)})
 _CODE_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int}
 _STATUS_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int, bool}
@@ -47,12 +47,12 @@ _PRICE_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int, Decimal}
 
 
 def parse_times(column: list[Raw], zone: tzinfo) -> list[str]:
-    """`parse_time` of each value.
+    """Apply `parse_time` to a column.
 
     Raises:
-        FieldError: One of them is refused.
+        FieldError: A value is invalid.
     """
-    if text := _in_form(column, _TIMES, _TIME_LENGTH):
+    if text := _documented_lines(column, _TIMES, _TIME_LENGTH):
         times = text.replace("T", " ").split("\n")
         times.pop()
         if all(map(is_valid_date, set(map(_day_of, times)))):
@@ -61,15 +61,15 @@ def parse_times(column: list[Raw], zone: tzinfo) -> list[str]:
 
 
 def parse_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[Record]:
-    """`normalise` of each record.
+    """Apply `parse_record` to raw records.
 
     Args:
-        rows: As the source spelled them.
-        times: Their `created_at`, normalised.
+        rows: The records as the source spells them.
+        times: Their parsed `created_at`.
 
     Raises:
-        FieldError: One of them is refused.
-        TypeError: A field of one is a list or an object.
+        FieldError: A value is invalid.
+        TypeError: A field is a list or an object.
     """
     columns = zip(
         times,
@@ -84,23 +84,23 @@ def parse_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[Recor
 
 
 def _phones(column: list[Raw]) -> list[str]:
-    if _in_form(column, _PHONES, _PHONE_LENGTH):
+    if _documented_lines(column, _PHONES, _PHONE_LENGTH):
         return list(map(russian_phone, column))
     return list(map(parse_phone, column))
 
 
 def _codes(column: list[Raw]) -> list[str]:
-    if _in_form(column, _CODES, _CODE_LENGTH):
+    if _documented_lines(column, _CODES, _CODE_LENGTH):
         return column
     return _map_distinct(parse_code, column, _CODE_TYPES)
 
 
-def _in_form(column: list[Raw], lines: re.Pattern[str], length: int) -> str:
-    """All values, a line each, where every one is a text in documented form; otherwise the empty text."""
+def _documented_lines(column: list[Raw], lines: re.Pattern[str], length: int) -> str:
+    """The column as lines of text if every value has the documented spelling; otherwise the empty text."""
     if not {str}.issuperset(map(type, column)):
         return ""
     text = "\n".join([*column, ""])
-    # The length: a value may hold line ends of its own.
+    # The length is compared because a value may contain line breaks.
     return text if len(text) == (length + 1) * len(column) and lines.fullmatch(text) else ""
 
 

@@ -1,4 +1,4 @@
-"""The commands of docs/install.md as they are written, in a folder that stands in for the root of a host.
+"""The commands of docs/how-to/install.md and uninstall.md, run as written in a folder that replaces the root of a host.
 
 The wheel and the source archive are those that the build makes. What takes root or a package mirror is left out
 (`LEFT_OUT`), the locked packages are the session's own, and fake_systemd.py runs what systemd would.
@@ -29,7 +29,8 @@ OPTIONS_OF_ROOT = re.compile(r" --(?:owner|group)=billing-etl")
 
 def blocks() -> dict[str, list[str]]:
     """The blocks of commands by the title they stand under."""
-    sections = re.split(r"(?m)^##? (.+)$", (CHECKOUT / "docs/install.md").read_text())[1:]
+    pages = [(CHECKOUT / "docs/how-to" / name).read_text() for name in ("install.md", "uninstall.md")]
+    sections = [part for page in pages for part in re.split(r"(?m)^##? (.+)$", page)[1:]]
     return {
         title: re.findall(r"(?ms)^```sh\n(.*?)^```$", text)
         for title, text in zip(sections[::2], sections[1::2], strict=True)
@@ -109,10 +110,10 @@ def test_a_newcomer_gets_through_the_installation_with_systemd_and_out_again(hos
     told = blocks()
     for file in built.iterdir():
         (host.folder / file.name).symlink_to(file)
-    host(told["Install it on a server"][0])
+    host(told["Installation"][0])
     assert host(told["The program"][0]).endswith(f"billing-etl, version {__version__}\n")
     write_secrets(host)
-    units, first_sync, timers = told["The clock: systemd"]
+    units, first_sync, timers = told["Schedule: systemd"]
     host(units)
     with (host.root / "etc/billing-etl/billing-etl.env").open("a") as settings:
         settings.write(f"BILLING_API_URL={vendor.url}\n")
@@ -129,7 +130,7 @@ def test_a_newcomer_gets_through_the_installation_with_systemd_and_out_again(hos
     host(told["Upgrade"][0])
     assert host.records() == records
 
-    host(told["Take it away"][0])
+    host(told["Remove an installation with systemd"][0])
     assert [path for path in host.root.rglob("*billing*") if host.root / "root" not in path.parents] == []
 
 
@@ -137,7 +138,7 @@ def test_a_newcomer_gets_through_the_installation_with_cron_and_hears_of_failed_
     (host.root / "opt/billing-etl").symlink_to(sys.prefix)
     (host.folder / "deploy").symlink_to(CHECKOUT / "deploy")
     write_secrets(host)
-    user, first_sync = blocks()["The clock: cron"]
+    user, first_sync = blocks()["Schedule: cron"]
     host(user)
     (host.root / "var/lib/billing-etl/.env").write_text(f"BILLING_API_URL={vendor.url}\n")
     said = host(first_sync)

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from click.testing import CliRunner
 
-from etl.cli import cli
+from etl.cli.app import cli
 
 SPAN = ("--until", "2025-03-10")
 

@@ -30,9 +30,9 @@ def served(hostile):
     """A dashboard at a free port, and its address."""
     process = hostile.start("dashboard", "--port", "0")
     line = process.stdout.readline()
-    told = re.fullmatch(rf"dashboard: (http://127\.0\.0\.1:\d+){PAGE} \(Ctrl\+C ends it\)\n", line)
-    assert told, line
-    return process, told[1]
+    match = re.fullmatch(rf"dashboard: (http://127\.0\.0\.1:\d+){PAGE} \(Ctrl\+C ends it\)\n", line)
+    assert match, line
+    return process, match[1]
 
 
 def drawn_by_chromium(address, folder):

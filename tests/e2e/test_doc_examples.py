@@ -27,7 +27,8 @@ from etl.sandbox import Dataset, Sandbox
 
 NOT_RUN = {
     "pip pipx uv venv .": "installs from the internet; tests/smoke_wheel.sh tries a clean installation",
-    "apt apt-get useradd adduser chown install systemctl systemd-creds crontab timedatectl": "changes the machine",
+    "apt apt-get useradd adduser userdel chown install": "changes the machine",
+    "systemctl systemd-creds crontab timedatectl": "changes the machine",
     "systemd-analyze journalctl hadolint": "looks at the machine; units and images have tests of their own",
     "docker podman kubectl": "needs a container engine or a cluster",
     "psql createdb createuser pg_dump mariadb mariadb-dump mysql": "needs a server of the reader's",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -10,11 +11,24 @@ from pathlib import Path
 from support.doc_examples import HOME
 from support.external_tools import tool
 
-from etl.cli import cli
+from etl.cli.app import cli
 from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS
 
 MAN_PAGE = HOME / "docs" / "billing-etl.1"
+PAGE_OF_WORD = {
+    "idempotent": "explanation/incremental",
+    "incremental": "explanation/incremental",
+    "monitoring": "how-to/monitoring",
+    "permissions": "how-to/permissions",
+    "precedence": "reference/configuration",
+    "proxy": "how-to/proxy",
+    "retention": "how-to/retention",
+    "scheduling": "how-to/scheduling",
+    "troubleshooting": "how-to/troubleshooting",
+    "uninstall": "how-to/uninstall",
+}
+"""Words that users search for, and the page with the word in its title or in a heading."""
 
 
 def build(builder: str, folder: Path, *options: str) -> Path:
@@ -38,6 +52,14 @@ class Text(HTMLParser):
         self.words += data.split()
 
 
+def pages_with_heading(site: Path, word: str) -> set[str]:
+    """The pages that the search of the site finds by a title or heading with the word."""
+    script = (site / "searchindex.js").read_text("utf-8").strip()
+    index = json.loads(script.removeprefix("Search.setIndex(").removesuffix(")"))
+    titles = index["alltitles"].items()
+    return {index["docnames"][page] for title, places in titles if word in title.lower() for page, _ in places}
+
+
 def test_the_site_is_built_without_a_warning_and_knows_what_the_code_knows(tmp_path: Path) -> None:
     site = build("html", tmp_path)
     pages = {page.relative_to(HOME / "docs").with_suffix("") for page in (HOME / "docs").rglob("*.md")} - {Path("man")}
@@ -45,6 +67,7 @@ def test_the_site_is_built_without_a_warning_and_knows_what_the_code_knows(tmp_p
     assert {setting.variable for setting in SETTINGS} <= set(Text(site / "reference" / "settings.html").words)
     assert {str(code) for code in EXIT_CODES} <= set(Text(site / "reference" / "exit-codes.html").words)
     assert set(cli.commands) <= set(Text(site / "reference" / "commands.html").words)
+    assert {word for word, page in PAGE_OF_WORD.items() if page not in pages_with_heading(site, word)} == set()
 
 
 def test_the_man_page_in_the_repository_is_the_one_of_these_commands(tmp_path: Path) -> None:

@@ -271,7 +271,7 @@ def test_a_run_that_fails_early_is_told_of_too(billing, service, wrong, code):
 def test_a_heartbeat_that_nobody_hears_fails_no_run_and_is_no_secret_told(billing, service, url):
     service.status = 500
     done = billing("-vv", "sync", *SPAN, BILLING_HEARTBEAT_URL=url or f"{service.url}/a-secret-check-of-ours")
-    assert (done.code, "the heartbeat did not tell" in done.errors) == (0, True), done
+    assert (done.code, "the heartbeat did not report" in done.errors) == (0, True), done
     assert "a-secret-check" not in done.out + done.errors
 
 

@@ -12,10 +12,10 @@ import pytest
 def test_a_report_is_a_page_and_says_its_figures(synced):
     done = synced("report", "--out", "page.html", "--since", "2025-03-04", "--until", "2025-03-05", "--json")
     assert done.code == 0, done
-    told = json.loads(done.out)
-    assert {name: told[name] for name in told if name not in {"accounts", "closed_through"}} == {
+    result = json.loads(done.out)
+    assert {name: result[name] for name in result if name not in {"accounts", "closed_through"}} == {
         "path": "page.html", "since": "2025-03-04", "until": "2025-03-05", "records": 6, "delivered": 6,
-        "delivery_rate": "1.0000", "spend": "1.200000", "cost_per_delivery": "0.200000", "balance": told["balance"],
+        "delivery_rate": "1.0000", "spend": "1.200000", "cost_per_delivery": "0.200000", "balance": result["balance"],
         "suspect_days": [], "exit_code": 0,
     }  # fmt: skip
     page = (synced.folder / "page.html").read_text("utf-8")
@@ -24,15 +24,15 @@ def test_a_report_is_a_page_and_says_its_figures(synced):
     assert "Tue 4 Mar – Wed 5 Mar 2025" in page
 
 
-def renderer_that(does, folder):
-    """Where Python finds a library in the place of the real one, which takes seconds."""
+def fake_library(source, folder, name="vl_convert"):
+    """A folder for PYTHONPATH with a module that replaces the real one; the renderer takes seconds."""
     folder.mkdir()
-    (folder / "vl_convert.py").write_text(does)
+    (folder / f"{name}.py").write_text(source)
     return str(folder)
 
 
 def test_a_report_to_stdout_is_the_page_and_nothing_else(synced, tmp_path):
-    drawing = renderer_that("def javascript_bundle(): return '/* it draws */'", tmp_path / "library")
+    drawing = fake_library("def javascript_bundle(): return '/* it draws */'", tmp_path / "library")
     done = synced("report", "--out", "-", PYTHONPATH=drawing, BILLING_API_TOKEN=None)
     assert (done.code, done.errors) == (0, "-: 30 charges\n"), done
     assert done.out.startswith("<!doctype html>")
@@ -60,15 +60,17 @@ def test_a_report_without_a_database_makes_neither_a_file_nor_a_database(billing
     assert (done.code, "billing-etl sync" in done.errors, billing.files()) == (74, True, []), done
 
 
-def test_without_its_library_it_names_the_extra(billing, tmp_path):
-    done = billing("report", "--out", "a.html", PYTHONPATH=renderer_that("raise ImportError", tmp_path / "library"))
+@pytest.mark.parametrize("library", ["jinja2", "vl_convert"])
+def test_without_a_library_it_names_the_extra(billing, tmp_path, library):
+    missing = fake_library("raise ImportError", tmp_path / "library", library)
+    done = billing("report", "--out", "a.html", PYTHONPATH=missing)
     assert (done.code, "pip install 'billing-etl[report]'" in done.errors, billing.files()) == (78, True, []), done
 
 
 def test_a_signal_while_the_page_is_made_leaves_what_was_there(synced, tmp_path):
     (synced.folder / "a.html").write_text("old")
     slow = "import pathlib, time\ndef javascript_bundle():\n    pathlib.Path('begun').touch()\n    time.sleep(3600)"
-    process = synced.start("report", "--out", "a.html", PYTHONPATH=renderer_that(slow, tmp_path / "library"))
+    process = synced.start("report", "--out", "a.html", PYTHONPATH=fake_library(slow, tmp_path / "library"))
     while not (synced.folder / "begun").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)

@@ -22,7 +22,9 @@ from etl.errors import BillingError
 from etl.log import Redactor, set_up_logs
 from etl.sandbox import Dataset, Sandbox
 from etl.sandbox.faults import FAULTS
-from etl.services.sync import RunRequest, open_client, run_sync
+from etl.services.context import open_client
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 TOKEN = "CanAry.t0ken+of=the%account~7d1f'0c5e"
 PASSWORD = "CanAry;pass w0rd/of:the@database'8e2a"

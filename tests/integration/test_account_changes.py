@@ -15,12 +15,13 @@ from support.sync_account import START, Account, charges, just_before
 import etl.services.accounts
 from etl.cli.exit_codes import code_for_result
 from etl.db import delete_account as deletion
-from etl.db.ledger import Fence, find_account, verify_fence
 from etl.db.lock import advisory_lock
+from etl.db.run_store import Fence, find_account, verify_fence
 from etl.db.tables import metadata
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.services.accounts import delete_account, set_account_timezone
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from etl.zones import to_utc
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -225,7 +226,7 @@ def test_an_account_turned_in_part_is_used_by_no_run_in_either_zone(account, mon
     assert turned == [True] * 8 + [False] * 2
     for zone in (MOSCOW, VLADIVOSTOK):
         code, message = run(account, zone)
-        assert (code, message.endswith("account set-timezone default Asia/Vladivostok turns the rest")) == (78, True)
+        assert (code, message.endswith("billing-etl account set-timezone default Asia/Vladivostok")) == (78, True)
     assert set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock) == 2
     assert times(account) == [(wall, to_utc(wall, VLADIVOSTOK)) for wall, _ in times(account)]
     assert run(account, VLADIVOSTOK)[0] == 65

@@ -14,9 +14,10 @@ from support.sync_account import Account
 from etl.cli.exit_codes import code_for_result
 from etl.db.lock import advisory_lock
 from etl.errors import ConcurrentRunError, ConfigError
-from etl.ops.status_query import read_status
+from etl.ops.status_query import read_account_statuses
 from etl.services.accounts import read_accounts, rename_account, retire_account
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
@@ -98,4 +99,4 @@ def test_freshness_marks_a_retired_account_and_asks_nothing_of_it(database_url, 
     (after,) = account.read(query)
     assert (after[:3], str(after[3])[:19]) == ((*before[:2], None), "2026-03-11 06:30:00")
     with account.engine.connect() as connection:
-        assert [status.retired_at for status in read_status(connection, [], MORNING)] == [MORNING]
+        assert [status.retired_at for status in read_account_statuses(connection, [], MORNING)] == [MORNING]

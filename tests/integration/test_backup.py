@@ -12,7 +12,8 @@ import pytest
 from conftest import SERVERS
 from support.sync_account import Account, charges
 
-from etl.db.engine import new_engine, parse_url
+from etl.config.database_url import parse_url
+from etl.db.engine import new_engine
 from etl.db.tables import SCHEMA_REVISION
 from etl.errors import ConfigError, DatabaseError
 from etl.services.backup import backup_database

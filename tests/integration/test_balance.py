@@ -12,13 +12,14 @@ from support.run_helpers import SILENT, settings_of
 from support.sync_account import charges
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.balance import TopUp, read_snapshots, read_top_ups, write_top_up
+from etl.db.balance import load_periods, load_summary, read_snapshots, read_top_ups, write_top_up
 from etl.db.engine import new_engine
 from etl.db.tables import balance_snapshots, sync_runs
-from etl.ops.status_query import StatusOptions, read_status
-from etl.reconcile import load_periods, load_summary, reconcile
+from etl.ops.status_query import StatusOptions, read_account_statuses
+from etl.reconcile import TopUp, reconcile
 from etl.services.balance import SHORT_TIMEOUT_SECONDS
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 FIRST, EIGHTH, NINTH, TENTH, TODAY = (date(2026, 3, day) for day in (1, 8, 9, 10, 11))
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -99,7 +100,7 @@ def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_
     purse.charge(TENTH, 1)
     purse.pay_in("500")
     report = purse.run()
-    assert (told(report), report.balance.is_a_warning) == (["5E+2"], False)
+    assert (told(report), report.balance.needs_attention) == (["5E+2"], False)
     with purse.engine.begin() as connection:
         at = report.balance.unexplained[0].closed_at
         write_top_up(connection, 1, TopUp(at, Decimal(500)), now=purse.now)
@@ -111,7 +112,7 @@ def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_
         proof = reconcile(snapshots, read_top_ups(connection, 1, snapshots))
         assert findings == [(pair.unexplained, pair.finding) for pair in proof], "it is the view's"
         assert proof == load_periods(connection, 1, purse.now)
-        (status,) = read_status(
+        (status,) = read_account_statuses(
             connection, ["default"], purse.now, {"default": StatusOptions(purse.settings.timezone, 7)}
         )
     assert [str(pair.unexplained) for pair in status.balance.unexplained] == ["-5.000000"]

@@ -11,7 +11,8 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from etl.db.dialects.bulk_insert import BATCH_SIZE, MAX_STATEMENT_LENGTH, bulk_insert
-from etl.db.engine import describe_error, new_engine, read_connection
+from etl.db.engine import new_engine, read_connection
+from etl.db.errors import describe_error
 from etl.db.migrate import ensure_current
 from etl.db.records import load_rows
 from etl.db.tables import billing_records

@@ -16,9 +16,9 @@ from support.process_pool import SIZE, Crew, no_lock
 from support.run_helpers import settings_of, token_of
 from support.sync_account import LAST_CLOSED, MORNING, START, Account, charges, just_before, wait_until_somebody_waits
 
-from etl.db.ledger import begin_run, finish_run
 from etl.db.migrate import migrate
 from etl.db.retry import retry_transaction
+from etl.db.run_store import begin_run, finish_run
 
 ROUNDS = 25
 """With the lock, and as many without."""
@@ -87,7 +87,7 @@ def test_the_fence_alone_keeps_eight_runs_apart(account, crew):
         # Every fifth time the account is new: then they all write its row too.
         label = f"account {number // 5}"
         account.settings = replace(account.settings, account=label, api_token=token_of(account.vendor, label))
-        codes_of(crew.run(account.settings, hold=no_lock))
+        codes_of(crew.run(account.settings, lock=no_lock))
         account.assert_true()
         assert {outcome for outcome, _ in outcomes(account, account.settings.account)} <= {"done", "abandoned"}
 
@@ -102,7 +102,7 @@ def test_eight_first_runs_at_once_make_one_schema_and_one_account(backend, locke
         folder.mkdir()
         with fresh_database(backend, folder) as url:
             account = Account(url, vendor)
-            codes_of(crew.run(account.settings, **({} if locked else {"hold": no_lock})))
+            codes_of(crew.run(account.settings, **({} if locked else {"lock": no_lock})))
             account.assert_true()
 
 
@@ -214,5 +214,5 @@ def test_a_run_that_waited_for_anothers_migration_leaves_the_views_alone(account
         # The run has seen that there is no schema, and asks for the lock of the schema.
         question = {"postgresql": "SELECT pg_try_advisory", "mariadb": "SELECT GET_LOCK"}
         with just_before(question[account.engine.dialect.name], somebody_else_migrates):
-            assert account.run(hold=no_lock)[0] == 0
+            assert account.run(lock=no_lock)[0] == 0
     assert dropped == theirs != []

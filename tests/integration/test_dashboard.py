@@ -16,7 +16,8 @@ from datasette_dashboards import replace_opts_in_query
 from sqlalchemy import insert, text
 from support.run_helpers import SILENT, settings_of
 
-from etl.db.engine import new_engine, parse_url, sqlite_path
+from etl.config.database_url import parse_url
+from etl.db.engine import new_engine, sqlite_path
 from etl.db.tables import balance_snapshots
 from etl.errors import ConfigError, DatabaseError
 from etl.reports.charts import NO_FILTER, QUERIES, all_charts, build_query
@@ -33,7 +34,8 @@ from etl.reports.dashboard.app import (
 )
 from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
 from etl.services.numbering import import_plan
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 PHONE, CODE, INFO = "+79243555100", "0371", "no answer of +79243555100"
@@ -43,9 +45,9 @@ QUOTE = "'"
 SINCE, UNTIL = "2026-03-08", "2026-03-09"
 
 
-def charge(moment, price="0.2", status=1, phone=PHONE):
+def charge(created_at, price="0.2", status=1, phone=PHONE):
     return {
-        "created_at": moment,
+        "created_at": created_at,
         "code_auth": CODE,
         "status": status,
         "status_info": INFO if status else HOSTILE,
@@ -139,20 +141,20 @@ def visitor(on_sqlite):
 
 
 def as_drawn(rows, columns):
-    """A query's rows as JSON has them, in one order, without what depends on the moment they were read."""
+    """Sorted JSON rows of a query, without the column that depends on the current time."""
 
     def value(name, kind, given):
         if given is None:
             return None
         return f"{float(given):.12g}" if kind is ColumnType.AMOUNT else given if isinstance(given, int) else str(given)
 
-    kept = {name: kind for name, kind in columns.items() if name != "hours_behind"}
-    drawn = [{name: value(name, kind, row[name]) for name, kind in kept.items()} for row in rows]
+    compared = {name: kind for name, kind in columns.items() if name != "hours_behind"}
+    drawn = [{name: value(name, kind, row[name]) for name, kind in compared.items()} for row in rows]
     return sorted(drawn, key=lambda row: list(map(str, row.values())))
 
 
-def rows_of(engine, name, filters):
-    """What the database itself says, the filters being conditions of ours."""
+def query_rows(engine, name, filters):
+    """Rows of a query in the database, with the filters as SQL conditions."""
     account = f"account = '{filters['account'].replace(QUOTE, QUOTE * 2)}'" if "account" in filters else NO_FILTER
     bounds = (("since", ">="), ("until", "<="))
     days = " AND ".join(f"day {sign} '{filters[name]}'" for name, sign in bounds if name in filters) or NO_FILTER
@@ -179,12 +181,12 @@ CHOICES = {
 def test_each_chart_has_the_rows_of_the_database_under_each_choice_of_filters(account_files):
     engine, visitors = account_files
     for filters in CHOICES.values():
-        told = {name: as_drawn(rows_of(engine, name, filters), QUERIES[name].columns) for name in QUERIES}
-        assert all(told.values()) or filters
+        expected = {name: as_drawn(query_rows(engine, name, filters), QUERIES[name].columns) for name in QUERIES}
+        assert all(expected.values()) or filters
         for visitor in visitors:
             for name, query in queries().items():
                 drawn = visitor.rows(replace_opts_in_query(query, filters), **filters)
-                assert as_drawn(drawn, QUERIES[name].columns) == told[name], (name, filters)
+                assert as_drawn(drawn, QUERIES[name].columns) == expected[name], (name, filters)
 
 
 def test_every_amount_is_drawn_as_a_number_however_large(visitor):
@@ -201,10 +203,10 @@ def test_every_amount_is_drawn_as_a_number_however_large(visitor):
 
 def test_the_pages_ask_only_queries_that_pass(visitor):
     charts = define_dashboard()["charts"]
-    asked = {
+    queries = {
         replace_opts_in_query(chart["query"], filters) for chart in charts.values() for filters in CHOICES.values()
     }
-    assert asked <= allowed_queries()
+    assert queries <= allowed_queries()
     for address in (PAGE, *(f"{PAGE}/{name}" for name in charts)):
         answer = visitor.get(f"{address}?{urlencode({'account': HOSTILE})}")
         assert answer.status_code == 200
@@ -312,7 +314,7 @@ def test_only_this_machine_reaches_the_loopback(host, loopback):
 
 
 def test_a_port_that_is_taken_is_one_line():
-    with bind("127.0.0.1", 0) as door:
-        assert url_of(door) == f"http://127.0.0.1:{door.getsockname()[1]}{PAGE}"
+    with bind("127.0.0.1", 0) as sock:
+        assert url_of(sock) == f"http://127.0.0.1:{sock.getsockname()[1]}{PAGE}"
         with pytest.raises(ConfigError, match=r"^--host 127\.0\.0\.1 --port \d+: Address already in use$"):
-            bind("127.0.0.1", door.getsockname()[1])
+            bind("127.0.0.1", sock.getsockname()[1])

@@ -14,7 +14,8 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 from support.secret_leaks import PASSWORD
 
-from etl.db.engine import describe_error, is_retryable, new_engine
+from etl.db.engine import new_engine
+from etl.db.errors import describe_error, is_retryable
 from etl.db.migrate import migrate
 
 PHONE = "9243555100"
@@ -157,7 +158,7 @@ def test_waiting_too_long_for_a_lock_may_pass_when_it_is_tried_again(database_ur
             second.execute(text("UPDATE accounts SET label = 'c'"))
         second.rollback()
     assert is_retryable(caught.value)
-    assert "a lock in the database was not given up in time" in describe_error(caught.value)
+    assert "timed out waiting for a lock in the database" in describe_error(caught.value)
 
 
 def test_a_folder_that_does_not_exist(sync, tmp_path, vendor):
@@ -178,7 +179,7 @@ def test_a_file_that_is_no_database(sync, tmp_path, vendor):
     file.write_text("what somebody wrote " * 100)
     code, errors = sync(f"sqlite:///{file}")
     assert (code, is_one_line(errors), vendor.requests) == (74, True, []), errors
-    assert "no SQLite database" in errors
+    assert "not an SQLite database" in errors
     assert file.read_text() == "what somebody wrote " * 100
 
 
@@ -193,7 +194,7 @@ def test_a_file_that_may_only_be_read(sync, sqlite_url, vendor):
         file.write(b"\x03\x01")
     code, errors = sync(sqlite_url)
     assert (code, is_one_line(errors), vendor.requests) == (74, True, []), errors
-    assert "may only be read" in errors
+    assert "is read-only" in errors
 
 
 def test_a_schema_that_is_newer(sync, sqlite_url, vendor):

@@ -12,8 +12,9 @@ from support.sync_account import charges
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
-from etl.ops.status_query import StatusOptions, read_status
-from etl.services.sync import RunRequest, run_sync
+from etl.ops.status_query import StatusOptions, read_account_statuses
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 DAY = timedelta(days=1)
 TODAY = date(2026, 3, 11)
@@ -55,7 +56,7 @@ class Sweeper:
     def lateness(self, lookback=7):
         terms = {"default": StatusOptions(self.settings.timezone, lookback)}
         with self.engine.connect() as connection:
-            return read_status(connection, ["default"], self.now, terms)[0].lateness
+            return read_account_statuses(connection, ["default"], self.now, terms)[0].lateness
 
     def asked(self):
         return [request.params for request in self.vendor.requests if request.action == "post_billing_data"]

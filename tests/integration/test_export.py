@@ -1,4 +1,4 @@
-"""The export: what stands in the view stands in the file, the same from each database, and nothing in it runs."""
+"""The export: files equal the view, on every database, and contain no active formula."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from support.run_helpers import SILENT, settings_of
 
 from etl import signals
 from etl.atomic_file import atomic_write
-from etl.db.engine import new_engine, parse_url, read_connection
+from etl.config.database_url import parse_url
+from etl.db.engine import new_engine, read_connection
 from etl.errors import ConfigError, DatabaseError, DiskFullError, Interrupted
 from etl.reports import parquet_writer
 from etl.reports.columns import COLUMNS
 from etl.reports.csv_writer import unescape, write_csv
 from etl.reports.export import FORMATS, export_records, writer_for
-from etl.reports.query import BATCH, ExportFilter, iter_batches
-from etl.services.sync import RunRequest, run_sync
+from etl.reports.query import BATCH_SIZE, ExportFilter, iter_batches
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, 0, 1, tzinfo=UTC)
@@ -38,9 +40,9 @@ TEXTS = [
 ]  # fmt: skip
 
 
-def charge(moment, price="0.2", status=1, info="ok", phone="89243555100", code="0371"):
+def charge(created_at, price="0.2", status=1, info="ok", phone="89243555100", code="0371"):
     return {
-        "created_at": moment,
+        "created_at": created_at,
         "code_auth": code,
         "status": status,
         "status_info": info,
@@ -177,9 +179,9 @@ def test_a_parquet_file_has_the_same_rows_and_exact_types(account):
     exported, content = account.export(".parquet")
     table = parquet.read_table(BytesIO(content))
     _, as_csv = account.export()
-    told = [{name: unescape(value) for name, value in row.items()} for row in cells(as_csv)]
-    assert exported.rows == len(told)
-    assert as_in_csv(table) == told
+    exported_rows = [{name: unescape(value) for name, value in row.items()} for row in cells(as_csv)]
+    assert exported.rows == len(exported_rows)
+    assert as_in_csv(table) == exported_rows
     label = "dictionary<values=string, indices=int32, ordered=0>"
     assert {name: str(table.schema.field(name).type) for name in COLUMNS} == {
         "account": label, "status_info": label, "operator": label, "region": label, "day_state": label,
@@ -198,7 +200,7 @@ def test_rows_come_from_the_server_a_batch_at_a_time(database_url, sandbox):
         connection.execute(
             text(f"INSERT INTO billing_records ({names}) VALUES ({', '.join(':' + name for name in row)})"),
             [row | {"id": n + 2, "created_at": f"2026-03-08 1{n // 3600}:{n // 60 % 60:02}:{n % 60:02}", "ordinal": 2}
-             for n in range(2 * BATCH)],
+             for n in range(2 * BATCH_SIZE)],
         )  # fmt: skip
     cursors = []
 
@@ -209,12 +211,12 @@ def test_rows_come_from_the_server_a_batch_at_a_time(database_url, sandbox):
     event.listen(account.engine, "before_cursor_execute", note)
     with read_connection(account.engine) as connection:
         batches = iter_batches(connection, ExportFilter())
-        assert len(next(batches)) == BATCH
+        assert len(next(batches)) == BATCH_SIZE
         # SQLite has nothing but such cursors; of the servers' drivers these two leave the other rows on the server.
         assert type(cursors[0]).__name__ == {
             "sqlite": "Cursor", "postgresql": "ServerCursor", "mariadb": "SSCursor",
         }[database_url.get_backend_name()]  # fmt: skip
-        assert [len(batch) for batch in batches] == [BATCH, 1]
+        assert [len(batch) for batch in batches] == [BATCH_SIZE, 1]
 
 
 def test_only_the_days_and_accounts_asked_for_are_exported(account, sandbox, database_url):
@@ -243,8 +245,8 @@ def test_an_empty_range_is_a_file_with_a_header_only(on_sqlite):
 
 
 def test_row_groups_are_written_as_they_are_full(on_sqlite, monkeypatch):
-    monkeypatch.setattr(parquet_writer, "ROW_GROUP", 10)
-    monkeypatch.setattr("etl.reports.query.BATCH", 6)
+    monkeypatch.setattr(parquet_writer, "ROW_GROUP_SIZE", 10)
+    monkeypatch.setattr("etl.reports.query.BATCH_SIZE", 6)
     file = parquet.ParquetFile(BytesIO(on_sqlite.export(".parquet")[1]))
     groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
     assert groups[:2] == [12, 12]
@@ -292,7 +294,7 @@ def test_whoever_was_forgotten_is_nobodys_pseudonym(on_sqlite):
 # The file -------------------------------------------------------------------------------------------------------------
 
 
-def files_of(folder):
+def file_names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -315,7 +317,7 @@ def test_a_file_has_the_mode_the_umask_leaves_or_that_of_the_file_it_replaces(fo
     finally:
         os.umask(before)
     assert stat.S_IMODE((folder / "a.csv").stat().st_mode) == 0o604
-    assert ((folder / "a.csv").read_bytes(), files_of(folder)) == (b"two", ["a.csv"])
+    assert ((folder / "a.csv").read_bytes(), file_names(folder)) == (b"two", ["a.csv"])
 
 
 def test_until_it_is_whole_the_old_file_is_there_and_nothing_else_after_an_error(folder):
@@ -331,7 +333,7 @@ def test_until_it_is_whole_the_old_file_is_there_and_nothing_else_after_an_error
     for error in (ValueError("a bug"), Interrupted(signal.SIGTERM)):
         with pytest.raises(type(error)):
             fail(error)
-        assert ((folder / "a.csv").read_bytes(), files_of(folder)) == (b"old", ["a.csv"])
+        assert ((folder / "a.csv").read_bytes(), file_names(folder)) == (b"old", ["a.csv"])
 
 
 def test_a_link_is_followed(folder):
@@ -347,7 +349,7 @@ def test_what_cannot_be_written_is_named(folder):
     for path in (folder / "nowhere" / "a.csv", folder / "a.csv" / "b.csv", folder / "pipe.csv", folder / ("x" * 300)):
         with pytest.raises(ConfigError, match=r"--out '.*' cannot be written: ."), atomic_write(path):
             pass
-    assert files_of(folder) == ["a.csv", "pipe.csv"]
+    assert file_names(folder) == ["a.csv", "pipe.csv"]
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -365,11 +367,11 @@ def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
-    assert files_of(folder) == []
+    assert file_names(folder) == []
 
 
 def test_a_signal_between_two_batches_ends_the_export_and_leaves_nothing(account, folder, monkeypatch):
-    monkeypatch.setattr("etl.reports.query.BATCH", 10)
+    monkeypatch.setattr("etl.reports.query.BATCH_SIZE", 10)
     seen = []
 
     def write(file, batches):
@@ -385,14 +387,14 @@ def test_a_signal_between_two_batches_ends_the_export_and_leaves_nothing(account
             export_records(account.engine, ExportFilter(), write, atomic_write(folder / "a.csv"), zone=ZONE)
     finally:
         signals._state.received = None
-    assert (seen, files_of(folder)) == ([10, 10], [])
+    assert (seen, file_names(folder)) == ([10, 10], [])
 
 
 def test_a_database_that_is_not_there_or_empty_is_an_error_and_makes_no_file(database_url, folder):
     engine = new_engine(database_url)
     with pytest.raises(DatabaseError, match=r"billing-etl (sync|migrate)"):
         export_records(engine, ExportFilter(), write_csv, atomic_write(folder / "a.csv"), zone=ZONE)
-    assert files_of(folder) == []
+    assert file_names(folder) == []
 
 
 def test_an_export_waits_for_nobody_and_nobody_waits_for_it(account):

@@ -19,7 +19,9 @@ from etl.db.migrate import ensure_current, has_current_schema, migrate
 from etl.db.tables import SCHEMA_REVISION, metadata
 from etl.db.views import VIEWS
 from etl.errors import CheckFailedError, SchemaMismatchError
-from etl.services.sync import RunRequest, ensure_schema, run_sync
+from etl.services.context import ensure_schema
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 VERSION = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
@@ -71,10 +73,10 @@ def refuses(engine, settings):
     """Whether nothing that would write does so; what it says."""
     before = everything(engine)
     for write in (migrate, ensure_current):
-        with pytest.raises(SchemaMismatchError, match=r"take a database of its own for each") as refused:
+        with pytest.raises(SchemaMismatchError, match=r"use a separate database for each") as refused:
             write(engine)
     for dry_run in (False, True):
-        with pytest.raises(SchemaMismatchError, match=r"take a database of its own for each"):
+        with pytest.raises(SchemaMismatchError, match=r"use a separate database for each"):
             ensure_schema(engine, settings, dry_run=dry_run)
     assert everything(engine) == before
     return str(refused.value)

@@ -16,7 +16,7 @@ from contextlib import closing
 import pytest
 from support.sync_account import LAST_CLOSED, START, Account, charges
 
-from etl.db.engine import parse_url
+from etl.config.database_url import parse_url
 
 
 @pytest.fixture

@@ -15,14 +15,16 @@ from support.run_helpers import SILENT, settings_of
 import etl.db
 from etl.checks.privileges import require_privileges
 from etl.checks.runner import check_database
-from etl.db.engine import new_engine, parse_url
+from etl.config.database_url import parse_url
+from etl.db.engine import new_engine
 from etl.db.migrate import migrate
 from etl.db.tables import metadata
 from etl.db.views import VIEWS
 from etl.errors import CheckFailedError
 from etl.services.erase import erase_number
 from etl.services.numbering import import_plan
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 GRANTS = Path(etl.db.__file__).parent / "grants"
 DATA = Path(__file__).parents[1] / "data" / "numbering"
@@ -174,7 +176,7 @@ def test_a_check_names_the_grant_that_is_missing_and_the_one_that_gives_it(users
         assert user in words
         assert lacks in words
         assert ("BILLING_AUTO_MIGRATE=false" in words) == auto_migrate
-        _, _, cure = words.removesuffix("; see docs/grants.md").rpartition(": ")
+        _, _, cure = words.removesuffix("; see docs/how-to/permissions.md").rpartition(": ")
         with users.admin.connect() as connection:
             for statement in cure.split("; "):
                 connection.execute(text(statement))
@@ -198,7 +200,7 @@ def test_a_check_says_no_where_the_server_takes_no_changes(users):
     assert writing_line(url).error is None
     refused = writing_line(url.update_query_dict(READ_ONLY[url.get_backend_name()])).error
     assert isinstance(refused, CheckFailedError)
-    assert "may only be read" in str(refused)
+    assert "is read-only" in str(refused)
 
 
 @pytest.mark.parametrize("users", ["postgresql"], indirect=True)

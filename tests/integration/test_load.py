@@ -16,8 +16,8 @@ from sqlalchemy import Engine, Table, event, select, text
 from support.run_helpers import SILENT, settings_of, token_of
 
 from etl.db.engine import new_engine
-from etl.db.ledger import advance_watermark, begin_run, find_account, read_position
 from etl.db.migrate import ensure_current
+from etl.db.run_store import advance_watermark, begin_run, find_account, read_position
 from etl.db.tables import (
     accounts,
     balance_snapshots,
@@ -31,8 +31,9 @@ from etl.db.tables import (
 )
 from etl.errors import AuthenticationError, ConcurrentRunError, SourceUnavailable
 from etl.model import DateRange
-from etl.ops.status_query import StatusOptions, read_status
-from etl.services.sync import RunRequest, RunResult, run_sync
+from etl.ops.status_query import StatusOptions, read_account_statuses
+from etl.services.run import RunRequest, RunResult
+from etl.services.sync import run_sync
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -75,8 +76,9 @@ class Job:
         self.steps: list[DateRange] = []
 
     def run(
-        self, command="sync", since=None, until=None, *, dry_run=False, after_step=lambda: None, order=None, **changes
-    ):
+        self, command="sync", since=None, until=None, *,
+        dry_run=False, after_step=lambda: None, order=None, watcher=SILENT, **changes,
+    ):  # fmt: skip
         self.now += timedelta(minutes=1)
         self.steps = []
         if "account" in changes:
@@ -89,7 +91,7 @@ class Job:
         return run_sync(
             replace(self.settings, **changes),
             RunRequest(command, since, until, dry_run, **(order or {})),
-            replace(SILENT, advance=step),
+            replace(watcher, advance=step),
             redact=str,
             exit_code_of=exit_code_of,
             clock=lambda: self.now,
@@ -129,7 +131,7 @@ class Job:
 
     def status(self):
         with self.engine.connect() as connection:
-            return read_status(connection, [self.settings.account], self.now)[0]
+            return read_account_statuses(connection, [self.settings.account], self.now)[0]
 
 
 def exit_code_of(report: RunResult) -> int:
@@ -566,7 +568,7 @@ def test_a_backfill_mends_rows_that_were_changed_behind_the_programs_back(job, v
     assert job.current() != right, "a sync believes its ledger: else this test shows nothing"
 
     report = job.backfill(NINTH, TENTH)
-    assert (report.error, report.needs_a_look) == (None, False)
+    assert (report.error, report.needs_review) == (None, False)
     assert job.current() == right
     assert job.rows(restatements) == [], "nothing of this is news of the vendor's"
     assert counts(job.backfill(NINTH, TENTH)) == (0, 0, 0, 6)
@@ -587,7 +589,7 @@ def test_a_backfill_mends_the_ledger(job, vendor, damage):
     rows, ledger = job.current(), job.rows(synced_days, "day", "digest", "records", "spend")
     job.execute(damage)
     report = job.backfill(date(2026, 3, 8), TODAY)
-    assert (report.error, report.needs_a_look) == (None, False)
+    assert (report.error, report.needs_review) == (None, False)
     assert job.current() == rows
     assert job.rows(synced_days, "day", "digest", "records", "spend") == ledger
 
@@ -1266,7 +1268,7 @@ def test_days_before_the_first_stored_one_are_gaps_until_the_next_sync_fetches_t
         job.backfill(date(2026, 3, first), date(2026, 3, last))
     with job.engine.connect() as connection:
         terms = StatusOptions(job.settings.timezone, job.settings.lookback_days, start_date=job.settings.start_date)
-        (status,) = read_status(connection, ["default"], job.now, {"default": terms})
+        (status,) = read_account_statuses(connection, ["default"], job.now, {"default": terms})
     complete = {n for first, last in backfills for n in range(first, last + 1)}
     named = {day.day for gap in status.gaps for day in gap.days()}
     assert named == set(range(1, max(complete))) - complete
@@ -1292,3 +1294,80 @@ def test_an_accepted_day_begins_no_history(sqlite_job):
         run = begin_run(connection, label="new", command="accept", version="0", windows=[], now=sqlite_job.now)
         assert advance_watermark(connection, run, None, lookback=7, zone=UTC) is None
         assert read_position(connection, run.account_id).first_day is None
+
+
+# --- days before the contract -----------------------------------------------------------------------------------------
+
+
+def since(job, vendor, first, **changes):
+    """A sync of a vendor that serves no day before `first`; what it says besides its report."""
+    vendor.policies.first_day = first.isoformat()
+    said: list[str] = []
+    report = job.run(watcher=replace(SILENT, message=said.append), **changes)
+    return report, said
+
+
+@pytest.mark.parametrize("days_served", [0, 1, 6, 7, 8, 13, 14, 29])
+def test_without_a_start_date_the_history_begins_with_the_first_day_that_is_served(job, vendor, days_served):
+    first = TODAY - days_served * DAY
+    vendor.dataset.replace([record for n in range(1, days_served + 1) for record in charges(TODAY - n * DAY, 2)])
+    report, said = since(job, vendor, first, start_date=None)
+    assert (report.error, exit_code_of(report), len(job.current())) == (None, 0, 2 * days_served)
+    assert report.watermark == (TENTH if days_served else None)
+    assert said[-1] == f"default: the vendor serves no day before {first}: the history begins there"
+    assert job.rows(sync_state, "first_day") == [(first,)]
+    job.now += DAY
+    report, said = since(job, vendor, first, start_date=None)
+    assert (report.error, report.watermark, said) == (None, TODAY, [])
+    assert job.status().gaps == ()
+
+
+def test_with_a_start_date_the_days_before_the_first_that_is_served_stay_open(sqlite_job, vendor):
+    vendor.dataset.replace(charges(NINTH, 2) + charges(TENTH, 2))
+    report, _ = since(sqlite_job, vendor, NINTH)
+    assert list(report.tally.missing_days) == [date(2026, 3, 8)]
+    assert isinstance(report.error, SourceUnavailable)
+    assert (report.watermark, len(sqlite_job.current())) == (None, 4)
+    report, said = since(sqlite_job, vendor, NINTH, start_date=None)  # it is set no more
+    assert (report.error, report.watermark) == (None, TENTH)
+    assert said == ["default: the vendor serves no day before 2026-03-09: the history begins there"]
+
+
+def test_a_range_that_somebody_asked_for_has_to_be_served(sqlite_job, vendor):
+    report, _ = since(sqlite_job, vendor, NINTH, start_date=None, since=date(2026, 3, 7))
+    assert list(report.tally.missing_days) == [date(2026, 3, 7), date(2026, 3, 8)]
+    assert isinstance(report.error, SourceUnavailable)
+
+
+@pytest.mark.parametrize("times", [2, 3, 4, 8, 12, 40])
+def test_a_refusal_that_passes_begins_no_history(sqlite_job, vendor, times):
+    """Whatever is stored begins 30 days back, or the run fails."""
+    vendor.dataset.replace([record for n in range(1, 31) for record in charges(TODAY - n * DAY, 2)])
+    for action in ("post_billing_data", "get_billing_csv"):
+        vendor.faults.add("status", action=action, status=400, times=times)
+    report = sqlite_job.sync(start_date=None)
+    assert report.error is not None or len(sqlite_job.current()) == 60
+    assert all(first == date(2026, 2, 9) for (first,) in sqlite_job.rows(sync_state, "first_day") if first)
+
+
+def test_a_day_that_is_in_doubt_is_not_passed_over(sqlite_job, vendor):
+    vendor.dataset.replace(charges(NINTH, 2) + charges(TENTH, 2))
+    vendor.policies.first_day = "2026-03-09"
+    vendor.faults.add("status", action="get_billing_csv", status=503, times=None)
+    report = sqlite_job.sync(start_date=None)
+    assert isinstance(report.error, SourceUnavailable)
+    assert TENTH not in report.tally.missing_days
+    vendor.faults.clear()
+    assert (sqlite_job.sync(start_date=None).error, sqlite_job.status().gaps) == (None, ())
+
+
+def test_a_suspect_day_that_the_vendor_refuses_meanwhile_stays_suspect(sqlite_job, vendor):
+    job = sqlite_job
+    vendor.dataset.replace([record for n in (8, 9, 10) for record in charges(date(2026, 3, n), 2)])
+    job.sync()
+    vendor.dataset.replace(charges(NINTH, 2) + charges(TENTH, 2))
+    reports = [job.sync()]
+    vendor.policies.first_day = "2026-03-09"
+    reports += [job.sync(), job.sync()]
+    assert [(exit_code_of(report), report.tally.suspect_days) for report in reports] == [(65, [date(2026, 3, 8)])] * 3
+    assert len(job.current()) == 6

@@ -14,7 +14,9 @@ from support.run_helpers import SILENT, settings_of
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.model import DateRange
-from etl.services.sync import RunRequest, build_load_policy, open_client, open_source, run_sync
+from etl.services.context import build_load_policy, open_client, open_source
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from etl.services.verify import verify_windows
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -84,7 +86,7 @@ class Clock:
     def verify(self):
         with open_client(self.settings, str) as client:
             source = open_source(self.settings, client, today=TODAY, last=TODAY)
-            rules = build_load_policy(self.settings, TODAY, thorough=True)
+            rules = build_load_policy(self.settings, TODAY, full_compare=True)
             found = verify_windows(self.engine, 1, [DateRange(FOLD, FOLD)], source.fetch_json, rules)
             return [difference for differences in found for difference in differences]
 

@@ -15,7 +15,9 @@ from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine, read_connection
 from etl.db.limits import longest_text
 from etl.model import DateRange
-from etl.services.sync import AccountHistory, RunRequest, build_load_policy, open_client, open_source, run_sync
+from etl.services.context import AccountHistory, build_load_policy, open_client, open_source
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from etl.services.verify import verify_windows
 
 EIGHTH, TENTH = date(2026, 3, 8), date(2026, 3, 10)
@@ -72,9 +74,9 @@ class Account:
     def verify(self):
         with open_client(self.settings, str) as client:
             source = open_source(
-                self.settings, client, today=NOW.date(), last=TENTH, known=AccountHistory(longest=self.longest())
+                self.settings, client, today=NOW.date(), last=TENTH, history=AccountHistory(longest=self.longest())
             )
-            rules = build_load_policy(self.settings, NOW.date(), thorough=True)
+            rules = build_load_policy(self.settings, NOW.date(), full_compare=True)
             return list(verify_windows(self.engine, 1, [DateRange(EIGHTH, TENTH)], source.fetch_json, rules))
 
 

@@ -16,7 +16,8 @@ from support.run_helpers import SILENT, settings_of
 from etl.db.engine import new_engine
 from etl.model import Record
 from etl.sandbox import Dataset, Sandbox
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 DAY = date(2026, 3, 9)
 NOW = datetime(2026, 3, 11, 9, 30)  # noqa: DTZ001 - the vendor's wall clock

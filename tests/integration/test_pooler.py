@@ -84,7 +84,7 @@ def test_eight_runs_at_once_through_a_transaction_pooler(pooled, database_url, s
     ensure_current(account.engine)
     for number in range(4):
         sandbox.dataset.replace(edition(number))
-        results = crew.run(account.settings, **({} if locked else {"hold": no_lock}))
+        results = crew.run(account.settings, **({} if locked else {"lock": no_lock}))
         assert {code for code, _ in results} in ({0, 75}, {0}), results
         account.assert_true()
     with new_engine(database_url).begin() as connection:

@@ -21,15 +21,16 @@ from support.json_answers import read_answer
 from support.reference_model import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
 from etl.db.engine import new_engine
-from etl.db.ledger import begin_run
 from etl.db.migrate import ensure_current
+from etl.db.run_store import begin_run
+from etl.db.store import Store
 from etl.errors import InvalidResponse
 from etl.extract.csv_parser import parse_csv
 from etl.extract.spool import RecordSpool
 from etl.load.loader import LoadPolicy
-from etl.model import ATTRIBUTES, DateRange, RunCounts, WindowData
-from etl.pipeline import PipelineContext, transfer_windows
-from etl.sandbox import Behaviour
+from etl.model import ATTRIBUTES, DateRange, WindowData
+from etl.pipeline import Transfer
+from etl.sandbox.behaviour import Behaviour
 from etl.sandbox.formats import csv_header, csv_lines, json_fragments
 from etl.transform.reader import read_feed
 
@@ -147,11 +148,10 @@ class Nights(RuleBasedStateMachine):
             max_withdrawn_share=Decimal(1),
             accepted_days=frozenset(DAYS),
         )
-        sources = set()
         answers = Answers(source, open_feed, held)
-        job = PipelineContext(answers, self.engine, run.account_id, run, rules, 1, lambda: self.now, lambda *_: None)
-        transfer_windows(job, cut, RunCounts(), sources)
-        assert sources == {source}
+        transfer = Transfer(answers, Store(self.engine), run.account_id, run, rules, 1, lambda: self.now)
+        assert [window for window, _ in transfer.run(cut)] == cut
+        assert transfer.sources == {source}
         for day in window.days():
             self.expected[day] = Counter(row for row in map(canonical, self.listed) if day_of(row) == day)
         self.compare()

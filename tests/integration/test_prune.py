@@ -14,7 +14,8 @@ from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.db.prune import BATCH_SIZE
 from etl.db.tables import sync_runs
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 FIRST = date(2026, 2, 1)
 MORNING = datetime(2026, 2, 3, 6, 30, tzinfo=UTC)

@@ -12,14 +12,16 @@ from sqlalchemy import inspect, select, text
 from support.run_helpers import SILENT, settings_of
 
 from etl.db.engine import new_engine
-from etl.db.ledger import RunHandle, find_account, verify_fence
 from etl.db.lock import advisory_lock
+from etl.db.run_store import RunHandle, find_account, verify_fence
 from etl.db.tables import billing_records, rejected_records
 from etl.errors import ConcurrentRunError, ConfigError, DatabaseError
 from etl.model import DateRange
 from etl.pii import ERASED
+from etl.services.context import build_load_policy, build_phone_policy, open_client, open_source
 from etl.services.erase import erase_number, normalise_number
-from etl.services.sync import RunRequest, build_load_policy, build_phone_policy, open_client, open_source, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from etl.services.verify import verify_windows
 
 TODAY = date(2026, 3, 11)
@@ -91,7 +93,7 @@ class Account:
         with open_client(self.settings, str) as client:
             vendor = open_source(self.settings, client, today=TODAY, last=TODAY)
             fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
-            rules = build_load_policy(self.settings, TODAY, thorough=True)
+            rules = build_load_policy(self.settings, TODAY, full_compare=True)
             return next(verify_windows(self.engine, 1, [DateRange(EIGHTH, TODAY)], fetch, rules))
 
     def query(self, statement):
@@ -324,7 +326,7 @@ def test_another_account_is_left_alone_and_named(sqlite_url, vendor):
     one, other = Account(sqlite_url, vendor), Account(sqlite_url, vendor, account="other")
     one.run()
     other.run()
-    assert one.forget().elsewhere == ("other",)
+    assert one.forget().unchecked_accounts == ("other",)
     with other.engine.connect() as connection:
         number = find_account(connection, "other")
     kept = other.query(f"SELECT phone FROM billing_records WHERE account_id = {number}")

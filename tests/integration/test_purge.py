@@ -18,10 +18,10 @@ from etl.cli.exit_codes import code_for_result
 from etl.cli.inspect import _verify
 from etl.cli.output import OutputOptions
 from etl.db.engine import new_engine
-from etl.db.ledger import next_fence
 from etl.db.lock import advisory_lock
 from etl.db.migrate import migrate
 from etl.db.purge import purge_batch
+from etl.db.run_store import next_fence
 from etl.db.tables import (
     accounts,
     billing_records,
@@ -33,9 +33,10 @@ from etl.db.tables import (
 )
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.model import day_bounds
-from etl.ops.status_query import read_status
+from etl.ops.status_query import read_account_statuses
 from etl.services.purge import RetentionAge, purge_account
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 FIRST = date(2026, 1, 20)
@@ -100,7 +101,7 @@ class Shop:
     def figures(self):
         """What a purge may not change."""
         with self.engine.connect() as connection:
-            status = read_status(connection, [], self.now)
+            status = read_account_statuses(connection, [], self.now)
         return {
             "status": [replace(one, last_runs=(), rejected=0) for one in status],
             "ledger": [tuple(day)[:-2] for day in self.read(select(synced_days).order_by(synced_days.c.day))],

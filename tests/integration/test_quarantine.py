@@ -14,8 +14,10 @@ from support.run_helpers import SILENT, settings_of
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.model import DateRange
+from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.erase import erase_number, normalise_number
-from etl.services.sync import RunRequest, build_load_policy, open_client, open_source, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from etl.services.verify import verify_windows
 
 TODAY = date(2026, 3, 11)
@@ -105,7 +107,7 @@ class Account:
         with open_client(self.settings, str) as client:
             vendor = open_source(self.settings, client, today=TODAY, last=TODAY)
             fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
-            rules = build_load_policy(self.settings, TODAY, thorough=True)
+            rules = build_load_policy(self.settings, TODAY, full_compare=True)
             return next(verify_windows(self.engine, 1, [DateRange(EIGHTH, TODAY)], fetch, rules))
 
     def query(self, statement):
@@ -156,10 +158,12 @@ def test_a_record_that_gives_a_field_twice_is_recognised_as_well(account, sandbo
     before = account.figures()
     fields = [json.dumps(record, default=float) for record in (*OTHERS, TARGET)]
     body = f'{{"success": true, "error": "", "data": [{", ".join(fields)[:-1]}, "price": 3.26}}]}}'
-    sandbox.faults.add("status", action="post_billing_data", status=200, body=body, times=None)
+    for action in ("post_billing_data", "get_billing_record"):
+        sandbox.faults.add("status", action=action, status=200, body=body, times=None)
     assert account.run() == (65, (0, 0, 0), 1)
     assert account.reasons() == ["a field is given twice"]
     assert account.figures() == before
+    assert account.run("backfill", TENTH, TENTH) == (0, (0, 0, 0), 0)  # it is of another day
 
 
 @on_sqlite

@@ -13,7 +13,8 @@ from support.run_helpers import SILENT, settings_of
 
 from etl.db.engine import new_engine
 from etl.db.tables import metadata
-from etl.services.sync import RunRequest, RunResult, run_sync
+from etl.services.run import RunRequest, RunResult
+from etl.services.sync import run_sync
 
 DAYS = [date(2026, 2, 22) + timedelta(days=number) for number in range(18)]
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

@@ -25,13 +25,14 @@ from support.reference_model import Stored, canonical, csv_forms, day_of, of_day
 from support.run_helpers import SILENT, settings_of, token_of
 
 from etl.db.engine import new_engine
-from etl.db.ledger import find_account
 from etl.db.migrate import ensure_current
+from etl.db.run_store import find_account
 from etl.db.tables import sync_state
 from etl.errors import Interrupted, SourceUnavailable
 from etl.model import ATTRIBUTES
 from etl.sandbox import Behaviour, Dataset, Sandbox
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 FIRST, LATEST = date(2026, 3, 1), date(2026, 4, 5)
 BUSY = (date(2026, 3, 5), date(2026, 3, 6))
@@ -330,7 +331,7 @@ class Month(RuleBasedStateMachine):
 
 
 def code_of(report):
-    return 69 if report.error else 65 if report.needs_a_look else 0
+    return 69 if report.error else 65 if report.needs_review else 0
 
 
 @pytest.fixture

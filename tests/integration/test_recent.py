@@ -13,8 +13,10 @@ from support.sync_account import charges
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.errors import ConfigError
+from etl.services.context import account_binding, build_reader, open_client
 from etl.services.recent import compare_newest, fetch_newest, find_stored_account
-from etl.services.sync import RunRequest, account_binding, build_reader, open_client, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 TENTH, TODAY = date(2026, 3, 10), date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The report: its figures are the vendor's, on each database, and whatever a text says, a browser only shows it."""
+"""The report: its figures equal the vendor's on every database, and a browser runs none of the vendor's texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from etl.reports.charts import QUERIES, all_charts, build_query
 from etl.reports.html.report import load_vega_bundle, write_report
 from etl.reports.query import ExportFilter
 from etl.sandbox import Dataset, Sandbox
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -37,9 +38,9 @@ HOSTILE = "</script><img src=x onerror=\"document.title='run'\">\u2028<!--'\"&\\
 SHOP, BANK = "shop", HOSTILE
 
 
-def charge(moment, price="0.2", status=1, info=HOSTILE, phone="89240000000"):
+def charge(created_at, price="0.2", status=1, info=HOSTILE, phone="89240000000"):
     return {
-        "created_at": moment, "code_auth": "0371", "status": status, "status_info": info, "phone": phone,
+        "created_at": created_at, "code_auth": "0371", "status": status, "status_info": info, "phone": phone,
         "price": Decimal(price),
     }  # fmt: skip
 
@@ -103,10 +104,10 @@ class Company:
         assert done.error is None
 
     def report(self, renderer="", **selection):
-        return report_of(self.engine, renderer, **selection)
+        return render_report(self.engine, renderer, **selection)
 
 
-def report_of(engine, renderer="", **selection):
+def render_report(engine, renderer="", **selection):
     file = BytesIO()
     figures = write_report(
         engine, ExportFilter(**selection), lambda: renderer, nullcontext(file), now=MORNING.astimezone(ZONE)
@@ -123,7 +124,7 @@ def company_on(backend, folder):
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
 def company(request, tmp_path_factory):
-    """On each database in turn; it is only read, or put back."""
+    """On each database; tests read it, or restore what they change."""
     with company_on(request.param, tmp_path_factory.mktemp("report")) as made:
         yield made
 
@@ -140,14 +141,14 @@ def renderer():
 
 
 class Page(HTMLParser):
-    """What a page is to a browser that runs nothing: its elements, its text, its tables and its headline."""
+    """A page without scripts: its elements, its text and its tables."""
 
     def __init__(self, page):
         super().__init__()
         self.elements, self.texts, self.tables, self.path = [], [], {}, []
         self.feed(page)
-        words = "".join(self.texts)
-        self.text = " ".join(words.split())
+        text_parts = "".join(self.texts)
+        self.text = " ".join(text_parts.split())
 
     def handle_starttag(self, tag, attributes):
         self.elements.append((tag, dict(attributes)))
@@ -189,14 +190,14 @@ def test_the_figures_are_those_of_the_vendors_list(company):
         cost = (spend / delivered).quantize(Decimal("0.000001"), ROUND_HALF_UP) if delivered else None
         return len(records), delivered, rate, spend, cost
 
-    def told(of):
-        return of.records, of.delivered, of.delivery_rate, of.spend, of.cost_per_delivery
+    def as_tuple(totals):
+        return totals.records, totals.delivered, totals.delivery_rate, totals.spend, totals.cost_per_delivery
 
     expected = oracle([record for _, record in every])
-    assert told(figures.total) == expected
+    assert as_tuple(figures.total) == expected
     assert (expected[0], expected[1], expected[3]) == (11, 8, 2 * Decimal(HUGE) + Decimal("5.300001"))
     assert figures.total.repeated_spend == Decimal("0.2")
-    assert {label: told(of) for label, of in figures.by_account.items()} == {
+    assert {label: as_tuple(totals) for label, totals in figures.by_account.items()} == {
         label: oracle([record for of, record in every if of == label]) for label in (SHOP, BANK)
     }
     assert (figures.balances, figures.balance) == (
@@ -292,15 +293,15 @@ def test_all_of_a_report_is_of_one_moment(company):
 def test_without_charges_the_page_says_so(sqlite_url):
     engine = new_engine(sqlite_url)
     with pytest.raises(DatabaseError, match="there is no database yet"):
-        report_of(engine)
+        render_report(engine)
     ensure_current(engine)
-    figures, page = report_of(engine)
+    figures, page = render_report(engine)
     seen = Page(page)
     assert (figures.total.records, figures.balance, figures.since) == (0, None, None)
     assert "No charges No account was ever fetched. Freshness Nothing was ever fetched. billing-etl sync" in seen.text
     assert not seen.tables
     assert "figure" not in [tag for tag, _ in seen.elements]
-    assert "No charges from Fri 1 Jan 2027" in report_of(engine, since=date(2027, 1, 1))[1]
+    assert "No charges from Fri 1 Jan 2027" in render_report(engine, since=date(2027, 1, 1))[1]
 
 
 def test_a_single_day_and_an_unknown_operator_are_told_in_words_and_tables(on_sqlite):

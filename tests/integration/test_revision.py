@@ -14,7 +14,8 @@ from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.services.erase import erase_number
 from etl.services.purge import RetentionAge, purge_account
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 TODAY = date(2026, 3, 11)
 FIRST, JANUARY, NINTH = date(2026, 1, 29), date(2026, 1, 31), date(2026, 3, 9)

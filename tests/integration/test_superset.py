@@ -15,7 +15,8 @@ from support.run_helpers import SILENT, settings_of
 
 from etl.db.engine import new_engine
 from etl.db.view_columns import VIEW_COLUMNS
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 BUNDLE = Path(__file__).parents[2] / "bi" / "superset"
 FILES = {str(path.relative_to(BUNDLE)): yaml.safe_load(path.read_text("utf-8")) for path in BUNDLE.rglob("*.yaml")}

@@ -15,13 +15,14 @@ from sqlalchemy import select, text
 
 from etl.db.engine import new_engine, read_connection
 from etl.db.erase import ErasureSubject, erase_person
-from etl.db.ledger import begin_run
 from etl.db.migrate import ensure_current
+from etl.db.run_store import begin_run
+from etl.db.store import Store
 from etl.db.tables import restatements, synced_days
 from etl.load.loader import LoadPolicy
-from etl.model import DateRange, Record, RunCounts, WindowData, single_slice_day
+from etl.model import DateRange, Record, WindowData, single_slice_day
 from etl.pii import ERASED, PhoneNumber
-from etl.pipeline import PipelineContext, transfer_windows
+from etl.pipeline import Transfer
 from etl.reports.columns import COLUMNS
 from etl.reports.query import ExportFilter, count_incomplete_days, iter_batches
 
@@ -91,10 +92,8 @@ class Account:
             run = begin_run(connection, label=self.label, command="sync", version="0", windows=[window], now=self.now)
         self.account_id = run.account_id
         rules = LoadPolicy(self.now.astimezone(ZONE).date(), ZONE, 2, Decimal(1), accepted_days=frozenset(DAYS))
-        job = PipelineContext(
-            Answers(listed), self.engine, run.account_id, run, rules, 1, lambda: self.now, lambda *_: None
-        )
-        transfer_windows(job, [window], RunCounts(), set())
+        transfer = Transfer(Answers(listed), Store(self.engine), run.account_id, run, rules, 1, lambda: self.now)
+        assert len(list(transfer.run([window]))) == 1
         closed = self.closed_days()
         self.known.append(Known(self.now, closed, [row for row in self.read() if row[3] in closed]))
         if forgets:

@@ -17,7 +17,9 @@ from etl.db.migrate import ensure_current
 from etl.errors import CheckFailedError
 from etl.load.loader import LoadPolicy
 from etl.model import DateRange, Record, WindowData, single_slice_day
-from etl.services.sync import RunRequest, build_load_policy, open_client, open_source, run_sync
+from etl.services.context import build_load_policy, open_client, open_source
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from etl.services.verify import DayDifference, closed_range, plan_verify, verify_windows
 
 TODAY = date(2026, 3, 11)
@@ -69,7 +71,7 @@ class Audit:
         with open_client(self.settings, str) as client:
             vendor = open_source(self.settings, client, today=TODAY, last=TENTH)
             fetch = vendor.fetch_json if source == "json" else vendor.fetch_csv
-            rules = build_load_policy(self.settings, TODAY, thorough=True)
+            rules = build_load_policy(self.settings, TODAY, full_compare=True)
             found = list(verify_windows(self.engine, account_id, windows, fetch, rules))
         assert self.dump() == before
         return [difference for of_window in found for difference in of_window]

@@ -16,7 +16,8 @@ from etl.db.engine import new_engine
 from etl.db.tables import accounts, balance_snapshots, balance_top_ups, billing_records, numbering_ranges
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.db.views import VIEWS
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

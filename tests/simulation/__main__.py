@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(FREEDOMS))
         return 0
     if options.scenario:
-        with laboratory() as place:
+        with laboratory(options.ignore.split(",")) as place:
             failure = place.run(Scenario.from_json(options.scenario))
         print(describe(failure) if failure else "nothing wrong")
         return int(failure is not None)

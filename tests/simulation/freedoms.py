@@ -109,6 +109,7 @@ FREEDOMS: dict[str, Freedom] = {
     "window": _any_of(1, 2, 3, 5, 10, 31, at_least=0.3, simpler=(7,)),
     "lookback": _any_of(1, 2, 3, 5, 14, at_least=0.3, simpler=(7,)),
     "history": _any_of(0, 1, 2, 8, 15, 25, at_least=0.4, simpler=(2, 5)),
+    "default_start": _any_of(True),
     "zone": _any_of("Europe/Berlin", "Asia/Vladivostok", "America/New_York", "UTC"),
     "hour": _any_of(0, 1, 9, 14, 23, at_least=0.3),
     "missed_nights": _any_of(True),
@@ -181,4 +182,7 @@ FREEDOMS: dict[str, Freedom] = {
     "json_outage": Freedom(_outage, passing=True),
     "csv_outage": Freedom(_outage, passing=True),
     "token_refused": Freedom(lambda numbers: {"nights": _times(numbers)}, passing=True),
+    # What meets too seldom, and is drawn last: a new freedom here changes no vendor that does not take it.
+    "autumn": _any_of(True),
+    "huge_texts": _share(0.005, 0.05),
 }

@@ -8,7 +8,8 @@ from datetime import date
 from decimal import Decimal
 from functools import cached_property
 
-from etl.services.sync import RunRequest, RunResult
+from etl.services.plan import DEFAULT_HISTORY_DAYS
+from etl.services.run import RunRequest, RunResult
 from simulation.stored import Rows, Stored
 from simulation.vendor import Item, Vendor
 from simulation.world import DAY
@@ -41,6 +42,8 @@ class Night:
         self.earlier = [self._count(by_day(items)) for items in vendor.lists[:-1]]
 
     def _count(self, items: Mapping[date, Iterable[Item]]) -> dict[date, Rows]:
+        if not self.vendor.lacks:
+            return {day: Counter([item.row for item in some]) for day, some in items.items()}
         return {day: Counter(self.vendor.project(item.row) for item in some) for day, some in items.items()}
 
     def of(self, day: date) -> Rows:
@@ -69,11 +72,16 @@ class Night:
 
     def unread(self, source: str, day: date) -> list[Item]:
         """The records of a day that cannot be read from a source."""
+        if not self.vendor.is_broken[source]:
+            return []
         return [item for item in self.items.get(day, ()) if self.vendor.breaks(source, item)]
 
     def timeless(self, source: str, day: date) -> bool:
-        """Whether a record of a day shows in no way which day it is of."""
-        return any(self.timeless_record(source, item) for item in self.items.get(day, ()))
+        """Whether a record of a day shows in no way which day it is of: the field given twice may be the time."""
+        return self.vendor.is_broken[source] and any(
+            self.timeless_record(source, item) or self.vendor.breaks(source, item) == "doubled"
+            for item in self.items.get(day, ())
+        )
 
     def timeless_record(self, source: str, item: Item) -> bool:
         """Whether it is this record."""
@@ -130,8 +138,8 @@ class Night:
         )
 
     def is_unreadable(self, source: str, day: date) -> bool:
-        """Whether no record of a day can be read; one whose price can be read in two ways may be."""
-        return all(self.vendor.breaks(source, item) not in {None, "thousands"} for item in self.items[day])
+        """Whether no record of a day can be read; one whose price can be read in two ways may be, a long one is."""
+        return all(self.vendor.breaks(source, item) not in {None, "thousands", "too_long"} for item in self.items[day])
 
     @cached_property
     def newest(self) -> list[Item]:
@@ -157,6 +165,8 @@ class Night:
         """Whether a day may be stored as whole like this."""
         if rows in self.truths(day):
             return True
+        if self.is_unserved(day) and self.before.closed(day) and rows == self.before.rows.get(day, Counter()):
+            return True  # what was whole once stays, where the vendor refuses every question about it
         truth = self.of(day)
         lagging_sources = [source for source in SOURCES if self.vendor.trait(f"{source}_lags") is not None]
         for lagging in (self.lagging(source, day) for source in lagging_sources):
@@ -168,17 +178,26 @@ class Night:
         for source, other in (("json", "csv"), ("csv", "json")):
             if self.hides(source, day) and not rows and not self.is_contradicted(other, day):
                 return True
-            if self.unread(source, day) and not self.is_unreadable(source, day):
+            if self.unread(source, day) and (not self.is_unreadable(source, day) or self._is_odd(source, day)):
                 moments = [self.items[day], *(by_day(items)[day] for items in self.vendor.lists[:-1])]
                 if any(self._lacks_the_unread(source, items, rows) for items in moments):
                     return True
         return False
 
+    def _is_odd(self, source: str, day: date) -> bool:
+        """Whether the only record of a day shows no time: it is of no day then, and rejected alone."""
+        return len(self.items[day]) == 1 and self.timeless_record(source, self.items[day][0])
+
     def _lacks_the_unread(self, source: str, items: Sequence[Item], rows: Rows) -> bool:
-        """Whether these are the records of a day but for those that cannot be read, which may be as they once were."""
+        """Whether these are the records of a day but for those that cannot be read, which may be as they once were.
+
+        Which of the rows of one key a record is that cannot be read, nobody knows.
+        """
         unread = [item for item in items if self.vendor.breaks(source, item)]
         required = Counter(self.vendor.project(item.row) for item in items if not self.vendor.breaks(source, item))
-        kept = {self.vendor.project(version) for item in unread for version in item.charge.versions()}
+        keys = {item.row.key for item in unread}
+        alike = [item.charge for item in items if item.row.key in keys]
+        kept = {self.vendor.project(version) for charge in alike for version in charge.versions()}
         more = rows - required
         return not required - rows and more.keys() <= kept and more.total() <= len(unread)
 
@@ -212,8 +231,16 @@ class Night:
             return False
         clean = self.clean
         backed = clean["csv"] or self.newest_help
+        if (
+            self.earlier
+            and not all(clean.values())
+            and any(self.of(day) != rows for day in self.asked for rows in self.truths(day))
+        ):
+            return False  # what comes in between two answers makes one look cut, and there is no third to decide
         if clean["json"]:
             return (backed or "refuses_future" not in self.scenario.traits) and (clean["csv"] or self._can_be_proved())
+        if self.vendor.refuses_past and self.vendor.earliest in self.padded:
+            return False  # what another zone has of the first day of an export, nobody knows
         if not clean["csv"] or not self.newest_help:
             return False  # an export of the newest records alone looks whole
         if self.vendor.calls["json"] and self.vendor.faults["json"] == self.vendor.calls["json"]:
@@ -225,13 +252,20 @@ class Night:
         )
         return only_hides and not any(self.hides("json", day) and self.before.rows.get(day) for day in self.asked)
 
+    @property
+    def begins(self) -> date:
+        """The first day of the history."""
+        if "default_start" not in self.scenario.traits:
+            return self.scenario.start
+        return max(self.before.first_day or self.today - DEFAULT_HISTORY_DAYS * DAY, self.vendor.earliest)
+
     def expected(self) -> list[date]:
         """The days that the run had to fetch."""
         if self.order.command != "sync":
             assert self.order.since is not None
             assert self.order.until is not None
             return days(self.order.since, min(self.order.until, self.today))
-        first = self.scenario.start
+        first = self.begins
         if self.before.watermark is not None:
             first = max(first, self.before.watermark - (self.lookback - 1) * DAY)
         return days(first, self.today)

@@ -9,18 +9,23 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from etl.cli.exit_codes import code_for_result
+from etl.config.database_url import parse_url
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
-from etl.db.engine import new_engine, parse_url
+from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
-from etl.services.sync import ProgressListener, RunRequest, RunResult, run_sync
+from etl.services.run import ProgressListener, RunRequest, RunResult
+from etl.services.sync import run_sync
 from simulation.oracle import Oracle
 from simulation.scenario import Scenario
 from simulation.stored import Stored, Violation, read_stored
 from simulation.vendor import Vendor
+from simulation.world import LARGEST_ROW
 
+LARGEST_ROW_OF_SQLITE = 1_000_000_000
 SILENT = ProgressListener(message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None)
 
 
@@ -57,7 +62,7 @@ class Laboratory:
             source.backup(self._template)
         source.close()
         self._url = parse_url(f"sqlite:///{folder / 'billing.db'}")
-        self.engine = new_engine(self._url, kept=True)
+        self.engine = new_engine(self._url, pooled=True)
         self._settings = parse_settings(
             [
                 {
@@ -74,11 +79,17 @@ class Laboratory:
         self.engine.dispose()
         self._template.close()
 
-    def empty(self) -> None:
-        """The database as it is after its first migration."""
+    def empty(self, largest_row: int) -> None:
+        """The database as it is after its first migration.
+
+        Args:
+            largest_row: Bytes that a row may have.
+        """
         connection = self.engine.raw_connection()
         try:
-            self._template.backup(connection.driver_connection)  # type: ignore[arg-type]  # it is SQLite's
+            driver: Any = connection.driver_connection  # the only one that is used: it is SQLite's
+            self._template.backup(driver)
+            driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, largest_row)
         finally:
             connection.close()
 
@@ -87,7 +98,7 @@ class Laboratory:
         return replace(
             self._settings,
             database_url=self._url,
-            start_date=scenario.start,
+            start_date=None if "default_start" in scenario.traits else scenario.start,
             timezone=scenario.zone,
             window_days=scenario.traits.get("window", 7),
             lookback_days=scenario.traits.get("lookback", 7),
@@ -95,7 +106,7 @@ class Laboratory:
 
     def run(self, scenario: Scenario, make: type[Vendor] = Vendor) -> Failure | None:
         """Every night of a vendor's life, up to the first failure."""
-        self.empty()
+        self.empty(LARGEST_ROW if "huge_texts" in scenario.traits else LARGEST_ROW_OF_SQLITE)
         vendor = make.of(scenario)
         settings = self.settings(scenario)
         stored = Stored()
@@ -136,7 +147,7 @@ class Laboratory:
                 redact=str,
                 exit_code_of=code_for_result,
                 clock=lambda: now,
-                hold=lambda *_, **__: nullcontext(),
+                lock=lambda *_, **__: nullcontext(),
                 connect=vendor.connect,
                 open_database=lambda _url: nullcontext(self.engine),
             )

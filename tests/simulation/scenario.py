@@ -9,7 +9,8 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from etl.services.sync import RunRequest
+from etl.services.plan import DEFAULT_HISTORY_DAYS
+from etl.services.run import RunRequest
 from simulation.freedoms import FREEDOMS
 from simulation.world import DAY
 
@@ -17,6 +18,8 @@ FIRST_NIGHTS = (date(2026, 3, 10), date(2026, 3, 27), date(2026, 10, 22), date(2
 """Among them the days around which a clock is put forward or back, and ends of months and of a year."""
 SHARES = (0.0, 0.03, 0.08, 0.15, 0.3)
 """Of all freedoms, how many a vendor takes."""
+AUTUMN = date(2026, 10, 22)
+"""The first night of vendors with that freedom: within days, Europe and America put their clocks back."""
 HEALTHY_NIGHTS = 3
 """At the end of each vendor's life: then it keeps its word again."""
 
@@ -72,7 +75,7 @@ class Scenario:
     def clock(self, night: int) -> datetime:
         """When a night's run begins."""
         numbers = self.draw("clock")
-        day = numbers.choice(FIRST_NIGHTS)
+        day = AUTUMN if "autumn" in self.traits else numbers.choice(FIRST_NIGHTS)
         hour = self.traits.get("hour", 4)
         moment = datetime.combine(day, time(hour, 17), self.zone)
         missed = self.draw("missed nights")
@@ -101,7 +104,8 @@ class Scenario:
     @property
     def start(self) -> date:
         """Where the first sync begins."""
-        return self.today(0) - self.traits.get("history", 5) * DAY
+        history = DEFAULT_HISTORY_DAYS if "default_start" in self.traits else self.traits.get("history", 5)
+        return self.today(0) - history * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +135,9 @@ ALL = Choice()
 def draw_scenario(seed: int, choice: Choice = ALL) -> Scenario:
     """The vendor of a seed, which decides everything."""
     numbers = Random(f"vendor {seed}")
-    share = numbers.choice(SHARES)
+    share, nights = numbers.choice(SHARES), numbers.randrange(5, 13)
     traits: dict[str, Any] = {}
     for name, freedom in FREEDOMS.items():
         if choice.takes(name, drawn=numbers.random() < max(share, freedom.at_least)):
             traits[name] = freedom.draw(Random(f"{seed} draw {name}"))
-    return Scenario(seed, numbers.randrange(5, 13), traits)
+    return Scenario(seed, nights, traits)

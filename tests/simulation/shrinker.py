@@ -14,6 +14,8 @@ from simulation.vendor import Vendor
 
 LONGEST = 400
 """Scenarios that are tried for one failure."""
+LONGEST_LINE = 400
+"""Characters of a line that describes a failure."""
 TOLD = 20
 """Records up to which a failure names them all."""
 
@@ -120,4 +122,4 @@ def describe(failure: Failure) -> str:
             states = "; ".join(str(tuple(row) if row else "gone") for _, row in charge.states)
             lines.append(f"  record {charge.number}{f' (x{charge.copies})' if charge.copies > 1 else ''}: {states}")
     again = f"PYTHONPATH=tests python -m simulation --scenario {shlex.quote(failure.scenario.to_json())}"
-    return "\n".join([*lines, f"  again: {again}"])
+    return "\n".join([*(line[:LONGEST_LINE] for text in lines for line in text.splitlines()), f"  again: {again}"])

@@ -183,7 +183,7 @@ def csv_file(lines: Iterable[str], form: Spelling) -> bytes:
         form.get("header", ""), columns
     )
     text = (_line(list(header), form) if header else "") + "".join(lines)
-    return text.encode(form.get("encoding", "utf-8"))
+    return text.encode(form.get("encoding", "utf-8"), errors="replace")  # cp1251 has no sign for a rouble
 
 
 def csv_line(charge: Charge, row: Row, form: Spelling, zone: tzinfo, broken: str | None) -> str:

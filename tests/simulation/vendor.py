@@ -14,7 +14,7 @@ from etl.errors import AuthenticationError, RequestRejected, RetryableError
 from simulation.freedoms import FREEDOMS
 from simulation.scenario import Scenario
 from simulation.spelling import Spelling, csv_file, csv_line, json_object
-from simulation.world import DAY, Charge, Row, World, make_world
+from simulation.world import DAY, LARGEST_ROW, Charge, Row, World, make_world
 
 CALLS = {
     "post_billing_data": "json",
@@ -45,6 +45,8 @@ class Vendor:
         calls: How often each of its calls was used tonight.
         used: The same in all nights.
         faults: How often each failed tonight.
+        is_broken: Of JSON and CSV, whether some record cannot be read tonight.
+        lacks: The fields that the CSV does not carry.
         redact, clock_skew: As a transport has them.
     """
 
@@ -65,6 +67,7 @@ class Vendor:
         self._healthy_forms = {source: self._form(source, healthy=True) for source in ("json", "csv")}
 
         self.used: Counter[str] = Counter()
+        self.lacks = scenario.traits.get("csv_lacks", ())
         self.known_rows = {self.project(row) for charge in world.charges for row in charge.versions()}
 
     @classmethod
@@ -79,11 +82,10 @@ class Vendor:
 
     def project(self, row: Row) -> Row:
         """A row without what one of the sources does not carry at all: that may be stored, or not."""
-        lacks = self.scenario.traits.get("csv_lacks", ())
-        if not lacks:
+        if not self.lacks:
             return row
         return row._replace(
-            status=None if "status" in lacks else row.status, info="" if "status_info" in lacks else row.info
+            status=None if "status" in self.lacks else row.status, info="" if "status_info" in self.lacks else row.info
         )
 
     def moments(self) -> dict[Row, set[str]]:
@@ -147,7 +149,7 @@ class Vendor:
         self.calls.clear()
         self.faults.clear()
         self.lists = []
-        self._is_broken = {source: self._breaks_something(source) for source in ("json", "csv")}
+        self.is_broken = {source: self._breaks_something(source) for source in ("json", "csv")}
         self._look(self.scenario.clock(night))
 
     def _look(self, moment: datetime) -> None:
@@ -210,7 +212,7 @@ class Vendor:
 
     def breaks(self, source: str, item: Item) -> str | None:
         """Which field of a record cannot be read; None where all can."""
-        if not self._is_broken[source]:
+        if not self.is_broken[source]:
             return None
         value = self.trait(f"{source}_unreadable")
         if value is not None:
@@ -225,12 +227,23 @@ class Vendor:
                 return "doubled"
         if self.form(source).get("price") == "thousands" and abs(item.row.price) >= 1000:
             return "thousands"
+        if self.is_too_long(source, item.row):
+            return "too_long"
         return None
+
+    def is_too_long(self, source: str, row: Row) -> bool:
+        """Whether a record as a source lists it is more than the database takes."""
+        if "huge_texts" not in self.scenario.traits or "status_info" in self.form(source).get("lacks", ()):
+            return False
+        return len(row.info) > LARGEST_ROW
 
     def _breaks_something(self, source: str) -> bool:
         doubled = source == "json" and self.trait("json_doubled") is not None
         return (
-            doubled or self.trait(f"{source}_unreadable") is not None or self.form(source).get("price") == "thousands"
+            "huge_texts" in self.scenario.traits
+            or doubled
+            or self.trait(f"{source}_unreadable") is not None
+            or self.form(source).get("price") == "thousands"
         )
 
     def is_unsure(self, source: str) -> bool:
@@ -386,7 +399,7 @@ class Vendor:
         write = json_object if source == "json" else csv_line
         written = []
         for item in items:
-            broken = self.breaks(source, item)
+            broken = self.breaks(source, item) if self.is_broken[source] else None
             key = (item.charge.number, item.row, broken)
             text = texts.get(key)
             if text is None:

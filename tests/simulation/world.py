@@ -72,6 +72,9 @@ PRICES = [Decimal(text) for text in ("0.2", "0.2", "0.2", "0.6", "3.25", "2.95",
 LARGE_PRICES = [Decimal(text) for text in ("1234", "2500.5", "12000", "1234567.89")]
 INFOS = ["ok", "ok", "ok", "Ok: SIP 200 OK", "Error: SIP 486 Busy Here", "no answer"]
 ODD_INFOS = ["", "нет ответа", 'он "занят"; да,\nвсё', "ok; 1,5", "=1+1", "0", "  ok ", "a\tb|c", "x" * 3000]
+LARGEST_ROW = 120_000
+"""Bytes of a row of SQLite, where texts are huge: far less than a packet of MariaDB has, for speed."""
+HUGE_INFO = "long " * 25_000
 ODD_PHONES = ["+375291234567", "112", "", "375291234567", "+77071234567", "анонимный"]
 
 
@@ -153,6 +156,8 @@ def _charge(traits: dict[str, Any], numbers: Random, number: int, day: date, zon
         price = numbers.choice(LARGE_PRICES)
     if "long_texts" in traits:
         info = (info + " ") * (traits["long_texts"] // (len(info) + 1))
+    if odd < traits.get("huge_texts", 0):
+        info = HUGE_INFO
     row = Row(f"{wall:%Y-%m-%d %H:%M:%S}", phone, code, status, info, price)
     start = int(moment.timestamp())
     copies = numbers.randrange(2, 5) if numbers.random() < traits.get("repeats", 0) else 1

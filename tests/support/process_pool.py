@@ -6,7 +6,8 @@ import multiprocessing
 from contextlib import contextmanager
 
 from etl.cli.exit_codes import code_for_result
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from support.run_helpers import SILENT
 from support.sync_account import MORNING
 

@@ -12,7 +12,7 @@ from sqlalchemy import URL
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
 from etl.sandbox import Sandbox
-from etl.services.sync import ProgressListener
+from etl.services.run import ProgressListener
 
 SILENT = ProgressListener(message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None)
 

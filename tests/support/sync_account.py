@@ -17,7 +17,8 @@ from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.db.tables import billing_records, metadata, sync_runs, sync_state, synced_days
 from etl.sandbox import Sandbox
-from etl.services.sync import RunRequest, run_sync
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
 from support.run_helpers import SILENT, settings_of, token_of
 
 START, LAST_CLOSED, TODAY = date(2026, 3, 8), date(2026, 3, 10), date(2026, 3, 11)
@@ -55,7 +56,7 @@ class Account:
         self.settings = settings_of(url, vendor, START, **changes)
         self.engine = new_engine(url)
 
-    def run(self, after_step: Callable[[], None] = lambda: None, hold=None, url: URL | None = None, **changes):
+    def run(self, after_step: Callable[[], None] = lambda: None, lock=None, url: URL | None = None, **changes):
         """A sync, in this process. Returns its exit code and its one line."""
         if "account" in changes:
             changes["api_token"] = token_of(self.vendor, changes["account"])
@@ -66,7 +67,7 @@ class Account:
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: MORNING,
-            **({} if hold is None else {"hold": hold}),
+            **({} if lock is None else {"lock": lock}),
         )
         return code_for_result(report), str(report.error or "")
 

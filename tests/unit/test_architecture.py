@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ import pytest
 HOME = Path(__file__).parents[2]
 
 EVERYBODYS = {
-    *("errors", "model", "date_ranges", "unreadable", "spreadsheet", "zones", "pii", "signals", "log", "atomic_file"),
+    *("errors", "model", "changes", "reconcile", "date_ranges", "unreadable", "spreadsheet", "zones", "pii"),
+    *("signals", "log", "atomic_file"),
 }
 """Modules that every package but the sandbox may import. They import nothing but each other."""
 
@@ -21,15 +24,14 @@ ALLOWED = {
     "numbering": EVERYBODYS,
     "extract": EVERYBODYS,
     "transform": EVERYBODYS,
-    "db": EVERYBODYS | {"load"},
+    "db": EVERYBODYS,
     "load": EVERYBODYS | {"db"},
-    "reconcile": EVERYBODYS | {"db"},
     "reports": EVERYBODYS | {"db"},
-    "ops": EVERYBODYS | {"db", "reconcile"},
-    "checks": EVERYBODYS | {"db", "extract", "services"},
-    "pipeline": EVERYBODYS | {"db", "extract", "transform", "load"},
-    "config": EVERYBODYS | {"db"},
-    "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline", "reconcile"},
+    "ops": EVERYBODYS | {"db"},
+    "checks": EVERYBODYS | {"db", "extract"},
+    "pipeline": EVERYBODYS | {"config", "db", "extract", "transform", "load", "services"},
+    "config": EVERYBODYS,
+    "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline"},
     "sandbox": set(),
 }
 """What each package and module of etl may import beside itself. The command line, not named here, imports them all."""
@@ -91,9 +93,87 @@ def test_the_sandbox_is_another_program(name):
     assert "sandbox" not in imports or stage(name) in {"sandbox", "cli"}
 
 
+class WithoutTypeImports(ast.NodeTransformer):
+    """Removes `if TYPE_CHECKING:`, whose imports never run."""
+
+    def visit_If(self, node):
+        is_type_checking = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return node.orelse if is_type_checking else self.generic_visit(node)
+
+
+def module_of(name: str) -> str:
+    """The module that an imported name is, or is in: `db.engine.new_engine` is in `db.engine`."""
+    while name not in TREES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def import_cycle(trees: dict[str, ast.AST]) -> list[str]:
+    """A circle of imports, those inside of functions included; empty where there is none."""
+    graph = {name: {module_of(other) for other in imported(tree, name)} - {name} for name, tree in trees.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_an_import_cycle_is_found():
+    trees = {
+        "errors": ast.parse("from etl.model import Record"),
+        "model": ast.parse("def late():\n    import etl.errors"),
+        "log": ast.parse("from etl import errors"),
+    }
+    assert sorted(import_cycle(trees)[1:]) == ["errors", "model"]
+    assert import_cycle({name: tree for name, tree in trees.items() if name != "model"}) == []
+    assert list(imported(WithoutTypeImports().visit(ast.parse("if TYPE_CHECKING:\n    import etl.log")), "")) == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    parsed = {path: ast.parse(path.read_text("utf-8")) for path in (HOME / "etl").rglob("*.py")}
+    assert import_cycle({name_of(path): WithoutTypeImports().visit(tree) for path, tree in parsed.items()}) == []
+    assert import_cycle({name: tree for name, tree in TREES.items() if stage(name) == "sandbox"}) == []
+
+
 def test_the_map_names_every_package_and_module_of_the_top_level():
     entries = re.findall(r"^    (\w+)/? {2,}", ast.get_docstring(TREES[""]) or "", re.MULTILINE)
     assert sorted([*entries, "pipeline"]) == sorted({stage(name) for name in TREES} - {"", "__main__"})
+
+
+SHARED_NAMES = {
+    # entry points, and verbs of the command line named for the function they call
+    *("main", "list_accounts", "migrate", "rename", "set_timezone"),
+    # two views of one thing that never meet: an answer's newest time, an answer of newest records
+    "Newest",
+    "Command",  # click's, bound in two ways
+    "Rows",  # of the report's page and of its tables
+    "bind",  # an account to its settings, a socket to its address
+}
+"""Functions and types that several modules define."""
+
+
+def definitions(tree: ast.Module) -> Iterator[str]:
+    """Public functions and types of a module: the names of `def` and `class`, and aliases in CamelCase."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names = [node.target.id]
+        else:
+            continue
+        is_definition = isinstance(node, ast.FunctionDef | ast.ClassDef)
+        yield from (name for name in names if name[0] != "_" and (is_definition or re.search("[a-z]", name[1:])))
+
+
+def test_no_two_modules_define_a_function_or_type_of_the_same_name():
+    tree = ast.parse("def run(): ...\nclass _Own: ...\nKey = str\nOther: Any = int\nLIMIT = 1\nT = TypeVar('T')")
+    assert list(definitions(tree)) == ["run", "Key", "Other"]
+    modules = Counter(
+        name for module, tree in TREES.items() if stage(module) != "sandbox" for name in definitions(tree)
+    )
+    assert {name for name, count in modules.items() if count > 1 and name != "log"} == SHARED_NAMES
 
 
 def test_migrations_import_nothing_of_the_program():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from etl.checks.runner import explain_encryption
-from etl.db.engine import parse_url
+from etl.config.database_url import parse_url
 
 
 @pytest.mark.fault(100)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from etl.date_ranges import bisect, find_gaps, last_contiguous, split_into_windows, sync_range
+from etl.date_ranges import bisect, find_gaps, first_outside, last_contiguous, split_into_windows, sync_range
 from etl.model import DateRange
 
 calm = settings(deadline=None)
@@ -192,5 +192,11 @@ def test_a_window_holds_both_its_ends():
 
 
 def test_a_window_does_not_end_before_it_begins():
-    with pytest.raises(ValueError, match="ends before it begins"):
+    with pytest.raises(ValueError, match="ends before it starts"):
         DateRange(day(2), day(1))
+
+
+def test_the_first_day_outside_of_some_is_the_first_that_is_none_of_them():
+    assert first_outside(START, []) == START
+    assert first_outside(day(1), [day(1), day(2), day(4)]) == day(3)
+    assert first_outside(day(3), [day(1), day(2), day(4)]) == day(3)

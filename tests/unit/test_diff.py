@@ -13,18 +13,9 @@ from support.builders import DAY
 from support.builders import listed as listed_of
 from support.builders import listing as listing_of
 
-from etl.load.diff import (
-    DayDiff,
-    InsertBatch,
-    RowCounts,
-    RowInsert,
-    RowUpdate,
-    StoredRow,
-    diff_day,
-    diff_empty_day,
-    doubt,
-    fill_missing_fields,
-)
+from etl.changes import DayDiff, InsertBatch, RowCounts, RowInsert, RowUpdate, StoredRow
+from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
+from etl.load.plausibility import implausibility
 from etl.model import Record
 
 calm = settings(deadline=None)
@@ -96,7 +87,7 @@ def test_a_correction_is_never_a_withdrawal():
     change = plan([CALL], row(1, PENDING))
     assert change == DayDiff(DAY, updates=[RowUpdate(row(1, PENDING), CALL, 1)])
     assert change
-    assert change.is_returned == 0
+    assert change.restored == 0
 
 
 def test_the_row_of_the_same_content_keeps_it_and_the_other_one_is_corrected():
@@ -128,7 +119,7 @@ def test_of_two_rows_for_one_corrected_record_the_first_is_corrected():
 
 def test_a_record_under_another_key_is_new_and_the_one_under_the_old_key_withdrawn():
     assert plan([OTHER], row(1, CALL)) == DayDiff(
-        DAY, inserts=InsertBatch.of([RowInsert(OTHER, 1, 1)]), withdrawals=[row(1, CALL)]
+        DAY, inserts=InsertBatch.from_rows([RowInsert(OTHER, 1, 1)]), withdrawals=[row(1, CALL)]
     )
 
 
@@ -150,7 +141,7 @@ def test_a_returned_record_keeps_its_row():
     gone = row(1, CALL, withdrawn=True)
     change = plan([CALL, CALL], gone)
     assert change == DayDiff(DAY, updates=[RowUpdate(gone, CALL, 2)])
-    assert change.is_returned == 1
+    assert change.restored == 1
 
 
 def test_a_returned_record_takes_the_withdrawn_row_of_its_own_content():
@@ -173,7 +164,7 @@ def test_a_new_record_gets_the_next_ordinal_even_behind_withdrawn_rows():
     change = plan([CALL, MESSAGE, record("9")], *stored)
     assert change == DayDiff(
         DAY,
-        inserts=InsertBatch.of([RowInsert(record("9"), 3, 1)]),
+        inserts=InsertBatch.from_rows([RowInsert(record("9"), 3, 1)]),
         updates=[RowUpdate(stored[1], MESSAGE, 1)],
         unchanged=1,
     )
@@ -356,7 +347,7 @@ def doubted(listed: Iterable[StoredRow], stored: list[StoredRow], share: Decimal
     rows = RowCounts()
     rows.add(diff_day(DAY, listed_of(one.record for one in listed for _ in range(one.repeats)), stored))
     assert rows.current == sum(not one.withdrawn for one in stored)
-    return doubt(rows, max_withdrawn_share=share)
+    return implausibility(rows, max_withdrawn_share=share)
 
 
 @pytest.mark.parametrize(

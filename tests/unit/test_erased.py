@@ -12,7 +12,8 @@ from support.builders import DAY
 from support.builders import listed as listed_of
 from support.builders import listing as listing_of
 
-from etl.load.diff import DayDiff, RowUpdate, StoredRow, diff_day, diff_empty_day, fill_missing_fields
+from etl.changes import DayDiff, RowUpdate, StoredRow
+from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
 from etl.load.erased import apply_erasures
 from etl.model import CountedRecord, Record
 from etl.pii import ERASED

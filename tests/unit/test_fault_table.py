@@ -1,4 +1,4 @@
-"""docs/faults.md is complete: each fault has its row, and each row its tests, or a reason why it needs none."""
+"""docs/explanation/failure-modes.md is complete: every fault has a row with its tests, or with a reason for none."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Fault(NamedTuple):
 
 
 def rows() -> list[Fault]:
-    lines = (HOME / "docs" / "faults.md").read_text("utf-8").splitlines()
+    lines = (HOME / "docs" / "explanation" / "failure-modes.md").read_text("utf-8").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if re.match(r"\| \d+ \|", line)]
     return [Fault(int(number), *rest) for number, *rest in cells]
 

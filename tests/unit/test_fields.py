@@ -162,11 +162,11 @@ def test_the_ends_of_the_calendar_are_times(raw):
                 *("2021-12-29T14:06:51.", "2021-12-29  14:06:51", "29.12.2021 14:06:51Z", "2021-12-29T14:06:51+3:00"),
                 *("2021-12-29T14:06:51\u0000", "2021-12-29T14:06:51+03:00Z"),
             ),
-            "created_at is in no known form of a time",
+            "created_at has an unknown time format",
         ),
         **dict.fromkeys(
             ("2021-02-29T14:06:51", "2021-13-01T14:06:51", "31.04.2021 14:06:51", "0000-01-01T14:06:51"),
-            "created_at is no day of the calendar",
+            "created_at is not a valid date",
         ),
         "2021-12-29T14:06:51+24:00": "created_at carries an impossible offset",
         "2021-12-29T14:06:51+99": "created_at carries an impossible offset",

@@ -47,15 +47,15 @@ def test_a_database_on_a_network_file_system_is_refused_with_the_cure(tmp_path):
     mounts = f"/dev/sda1 / ext4 rw 0 0\n{{}} {tmp_path.resolve()} {{}} rw 0 0\n"
     assert require_local_filesystem(tmp_path / "billing.db", mounts.format("/dev/sdb", "btrfs")) == "btrfs"
     for kind in ("nfs", "cifs", "smb3", "fuse.sshfs"):
-        with pytest.raises(CheckFailedError, match=rf"lies on {kind}, a network file system.* move it to a local disk"):
+        with pytest.raises(CheckFailedError, match=rf"is on {kind}, a network file system.* move it to a local disk"):
             require_local_filesystem(tmp_path / "billing.db", mounts.format("there", kind))
 
 
 def test_room_is_told_and_the_lack_of_it(tmp_path):
-    assert "GB free in" in require_free_space(tmp_path, least_mb=1)
-    with pytest.raises(CheckFailedError, match="make room for at least 1000000000 MB"):
-        require_free_space(tmp_path, least_mb=1_000_000_000)
-    with pytest.raises(CheckFailedError, match="cannot be looked at"):
+    assert "GB free in" in require_free_space(tmp_path, min_mb=1)
+    with pytest.raises(CheckFailedError, match="free at least 1000000000 MB"):
+        require_free_space(tmp_path, min_mb=1_000_000_000)
+    with pytest.raises(CheckFailedError, match="cannot be read"):
         require_free_space(tmp_path / "nowhere")
 
 
@@ -102,7 +102,8 @@ def test_what_is_missing_is_said_by_object_with_the_statements_that_give_it():
     ]
     assert grant_statements(missing, "me") == (
         "me lacks INSERT, DELETE on a; the role owner (for migrations); the owner gives it (or set "
-        "BILLING_AUTO_MIGRATE=false): GRANT INSERT, DELETE ON a TO me; GRANT owner TO me; see docs/grants.md"
+        "BILLING_AUTO_MIGRATE=false): GRANT INSERT, DELETE ON a TO me; GRANT owner TO me; "
+        "see docs/how-to/permissions.md"
     )
 
 

@@ -43,7 +43,7 @@ def test_a_service_that_does_not_take_it_is_a_warning_without_its_address(servic
     service.status = status
     Heartbeat(service.url, RUN, str).finish(0, "")
     assert [record.getMessage() for record in caplog.records] == [
-        f"the heartbeat did not tell of the run's end: {words}"
+        f"the heartbeat did not report the run's end: {words}"
     ]
     assert len(service.told) == 1, "it is neither tried again nor sent elsewhere"
 

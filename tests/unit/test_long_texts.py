@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from etl.model import DateRange, ReadStats, Record, RejectedRecord, TextLimit
-from etl.transform.long_texts import KEPT_LENGTH, quarantine_long_texts, shorten_payload
+from etl.transform.long_texts import MAX_KEPT_LENGTH, quarantine_long_texts, shorten_payload
 
 DAY = date(2026, 3, 10)
 WINDOW = DateRange(DAY, DAY)
@@ -60,7 +60,7 @@ def test_a_record_too_long_is_rejected_alone_with_the_limit_in_its_reason():
     assert len(item.reason) < 255
     payload = json.loads(item.payload)
     assert payload["phone"] == "+79990001122"
-    assert payload["status_info"].startswith("x" * KEPT_LENGTH + "… (20,000 characters, digest ")
+    assert payload["status_info"].startswith("x" * MAX_KEPT_LENGTH + "… (20,000 characters, digest ")
     assert LIMIT.allows(item.payload)
 
 

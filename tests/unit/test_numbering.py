@@ -1,4 +1,4 @@
-"""Files of the numbering plan: read as published, refused with the file and the line, each number given one owner."""
+"""The numbering plan: published files are read, invalid lines are reported, and every number has one assignee."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ LINE = "900;0000000;0009999;10000;АО Один;Город;Улица;7700000001
 SOURCE = PlanFile("made.csv", None)
 
 
-def told(ranges):
-    return [(each.first, each.last, each.operator, each.region, each.inn, each.line) for each in ranges]
+def as_tuples(ranges):
+    return [(item.first, item.last, item.operator, item.region, item.inn, item.line) for item in ranges]
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def refusal(read, *lines, **form):
 
 
 def test_a_published_file_is_read_line_by_line():
-    assert told(read_plan_file(DATA / "DEF-9xx.csv")) == [
+    assert as_tuples(read_plan_file(DATA / "DEF-9xx.csv")) == [
         (9000000000, 9000049999, 'ООО "Первый"', "Краснодарский край", "7700000001", 2),
         (9000050000, 9000249999, 'АО "Второй"', "г. Москва", "7700000002", 3),
         (9000300000, 9000300999, 'ООО "Первый"', "Тверская область", "7700000001", 4),
@@ -51,7 +51,7 @@ def test_a_published_file_is_read_line_by_line():
 
 
 def test_an_older_copy_in_windows_letters_with_odd_spaces_and_two_columns_less_is_read():
-    assert told(read_plan_file(DATA / "DEF-9xx_older.csv")) == [
+    assert as_tuples(read_plan_file(DATA / "DEF-9xx_older.csv")) == [
         (9000000000, 9000049999, 'ООО "Прежний"', "Краснодарский край", None, 2),
         (9000050000, 9000249999, 'АО "Второй"', "г. Москва", None, 3),
     ]
@@ -68,18 +68,18 @@ def test_an_older_copy_in_windows_letters_with_odd_spaces_and_two_columns_less_i
 )
 @pytest.mark.parametrize(("encoding", "end"), [("utf-8", "\n"), ("utf-8-sig", "\r\n")])
 def test_the_header_is_told_by_its_words(read, header, encoding, end):
-    assert told(read(header, LINE, encoding=encoding, end=end)) == [
+    assert as_tuples(read(header, LINE, encoding=encoding, end=end)) == [
         (9000000000, 9000009999, "АО Один", "Город", "7700000001", 2)
     ]
 
 
 def test_columns_may_stand_in_any_order_and_more_may_follow(read):
     header = "Новое;ИНН;Регион;Оператор;Емкость;До;От;АВС/ DEF"
-    assert told(read(header, "x;;Город;АО;3;12;10;900")) == [(9000000010, 9000000012, "АО", "Город", None, 2)]
+    assert as_tuples(read(header, "x;;Город;АО;3;12;10;900")) == [(9000000010, 9000000012, "АО", "Город", None, 2)]
 
 
 def test_blank_lines_are_passed_over_and_counted(read):
-    assert told(read("", HEADER, ";;;", LINE, "  "))[0][-1] == 4
+    assert as_tuples(read("", HEADER, ";;;", LINE, "  "))[0][-1] == 4
 
 
 @pytest.mark.parametrize(
@@ -91,22 +91,22 @@ def test_quotation_marks_are_read_as_csv_has_them_and_as_the_plan_has_them(read,
 
 
 WRONG_LINES = {
-    "90;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not begin with 0",
-    "090;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not begin with 0",
+    "90;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not start with 0",
+    "090;0;0;1;АО;Город;;": "АВС/ DEF must be three digits and not start with 0",
     "9000;0;0;1;АО;Город;;": "АВС/ DEF must be a number of at most 3 digits",
     "900;;0;1;АО;Город;;": "От must be a number of at most 7 digits",
     "900;0;10000000;10000001;АО;Город;;": "До must be a number of at most 7 digits",
     "900;-1;0;2;АО;Город;;": "От must be a number of at most 7 digits",
     "900;٣;0;1;АО;Город;;": "От must be a number of at most 7 digits",
-    "900;2;1;0;АО;Город;;": "От lies behind До",
-    "900;0;9;11;АО;Город;;": "Емкость says 11, and from От to До there are 10 numbers",
+    "900;2;1;0;АО;Город;;": "От is greater than До",
+    "900;0;9;11;АО;Город;;": "Емкость is 11, but the range has 10 numbers",
     "900;0;9;;АО;Город;;": "Емкость must be a number of at most 8 digits",
-    "900;0;9;10; ;Город;;": "there is no operator",
-    "900;0;9;10;АО": "5 fields where the first line has 8",
-    "900;0;9;10;АО;Город;;;лишнее": "9 fields where the first line has 8",
-    f"900;0;9;10;{'О' * 501};Город;;": "Оператор has more than 500 characters, or some that cannot be seen",
-    "900;0;9;10;АО\0;Город;;": "Оператор has more than 500 characters, or some that cannot be seen",
-    "900;0;9;10;АО;Город;;1234567890123": "Инн has more than 12 characters, or some that cannot be seen",
+    "900;0;9;10; ;Город;;": "the operator is missing",
+    "900;0;9;10;АО": "5 fields, but the first line has 8",
+    "900;0;9;10;АО;Город;;;лишнее": "9 fields, but the first line has 8",
+    f"900;0;9;10;{'О' * 501};Город;;": "Оператор has more than 500 characters, or unprintable ones",
+    "900;0;9;10;АО\0;Город;;": "Оператор has more than 500 characters, or unprintable ones",
+    "900;0;9;10;АО;Город;;1234567890123": "Инн has more than 12 characters, or unprintable ones",
 }
 
 
@@ -116,7 +116,7 @@ def test_a_wrong_line_is_refused_with_its_number(read, line):
 
 
 def test_a_quotation_mark_left_open_costs_its_own_line_only(read):
-    assert refusal(read, HEADER, '900;0;9;10;"АО;Город;;', LINE) == "line 2: 5 fields where the first line has 8"
+    assert refusal(read, HEADER, '900;0;9;10;"АО;Город;;', LINE) == "line 2: 5 fields, but the first line has 8"
 
 
 @pytest.mark.parametrize("content", ["", "\n\n", "\ufeff"])
@@ -135,7 +135,7 @@ def test_what_is_no_such_file_is_refused_with_what_it_should_be(read, first):
 
 
 def test_the_columns_that_lack_are_named(read):
-    assert refusal(read, "АВС/ DEF;От;До;Оператор;Оператор").endswith("repeats, емкость, оператор, регион")
+    assert refusal(read, "АВС/ DEF;От;До;Оператор;Оператор").endswith("repeated: емкость, оператор, регион")
 
 
 def test_a_file_of_other_bytes_is_refused(tmp_path):
@@ -159,7 +159,7 @@ def plan(*ranges):
 
 
 def short(ranges):
-    return [(each.first - 9000000000, each.last - 9000000000, each.operator) for each in ranges]
+    return [(item.first - 9000000000, item.last - 9000000000, item.operator) for item in ranges]
 
 
 def test_ranges_that_do_not_overlap_stay_as_they_are():
@@ -183,8 +183,8 @@ def test_equal_ranges_of_one_owner_are_one():
 
 
 def test_equal_ranges_of_different_owners_are_refused_with_both_lines():
-    words = r"contradicting\.csv, line 4: the same numbers as in contradicting\.csv, line 3,"
-    with pytest.raises(ConfigError, match=words):
+    message = r"contradicting\.csv, line 4: the same numbers as in contradicting\.csv, line 3,"
+    with pytest.raises(ConfigError, match=message):
         list(resolve_overlaps(read_plan_file(DATA / "contradicting.csv")))
 
 
@@ -203,9 +203,9 @@ def test_each_number_has_the_owner_that_a_look_at_every_range_finds(ranges):
     expected = {}
     contradicts = False
     for number in range(9000000000, 9000000050):
-        holders = [each for each in ranges if each.first <= number <= each.last]
-        least = min((each.last - each.first for each in holders), default=None)
-        owners = {each.operator for each in holders if each.last - each.first == least}
+        overlapping = [item for item in ranges if item.first <= number <= item.last]
+        min_width = min((item.last - item.first for item in overlapping), default=None)
+        owners = {item.operator for item in overlapping if item.last - item.first == min_width}
         contradicts |= len(owners) > 1
         if len(owners) == 1:
             expected[number] = owners.pop()
@@ -214,8 +214,8 @@ def test_each_number_has_the_owner_that_a_look_at_every_range_finds(ranges):
             list(resolve_overlaps(ranges))
         return
     pieces = list(resolve_overlaps(ranges))
-    assert [number for each in pieces for number in range(each.first, each.last + 1)] == sorted(expected)
-    assert all(expected[number] == each.operator for each in pieces for number in range(each.first, each.last + 1))
+    assert [number for item in pieces for number in range(item.first, item.last + 1)] == sorted(expected)
+    assert all(expected[number] == item.operator for item in pieces for number in range(item.first, item.last + 1))
 
 
 def test_no_piece_crosses_a_block_of_a_hundred_thousand():

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.builders import DAY, listed
 
-from etl.load.diff import DayDiff, StoredRow, diff_day
+from etl.changes import DayDiff, StoredRow
+from etl.load.diff import diff_day
 from etl.load.erased import apply_erasures
 from etl.load.quarantine import Quarantine, quarantine_rows
 from etl.model import CountedRecord, PartialKey, Record, RejectedRecord

@@ -93,7 +93,7 @@ def test_a_bad_record_is_put_aside_and_the_rest_of_its_day_is_kept():
     assert survey.rejected == (
         RejectedRecord(
             MARCH_9,
-            "created_at is in no known form of a time",
+            "created_at has an unknown time format",
             '{"created_at": "2026-03-09T25:00:00", "phone": "89243555100", "price": 1}',
             (None, "+79243555100", ""),
         ),

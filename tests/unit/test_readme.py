@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 from support.doc_examples import HOME, PAGES
 
-from etl.cli import cli
+from etl.cli.app import cli
 from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS, Setting
 from etl.db.views import VIEWS
 
 README = (HOME / "README.md").read_text(encoding="utf-8")
-RUNBOOK = (HOME / "docs" / "runbook.md").read_text(encoding="utf-8")
+TROUBLESHOOTING = (HOME / "docs" / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
@@ -41,11 +41,11 @@ def test_every_view_of_the_readme_is_there() -> None:
 
 
 @pytest.mark.parametrize("code", EXIT_CODES)
-def test_every_exit_code_stands_in_the_readme_in_the_help_and_in_the_runbook(code: int) -> None:
+def test_every_exit_code_stands_in_the_readme_in_the_help_and_in_troubleshooting(code: int) -> None:
     table = README.partition("| exit code |")[2].partition("\n\n")[0]
     assert re.search(rf"^\|[\d, ]*\b{code}\b[\d, ]*\|", table, re.MULTILINE)
     assert f"  {code:<3}  {EXIT_CODES[code]}" in CliRunner().invoke(cli, ["--help"]).output
-    assert f"### Exit code {code}\n" in RUNBOOK
+    assert f"### Exit code {code}\n" in TROUBLESHOOTING
 
 
 def test_the_commands_without_make_are_those_of_the_makefile() -> None:

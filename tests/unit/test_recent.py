@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 
-from etl.load.diff import StoredRow
+from etl.changes import StoredRow
 from etl.model import Record
 from etl.services.recent import Newest, mark_stored, newest_record, read_status
 from etl.transform.pseudonymise import PhonePolicy

@@ -7,13 +7,15 @@ from decimal import Decimal
 
 import pytest
 
-from etl.db.balance import BalanceSnapshot, Restated, TopUp
 from etl.reconcile import (
+    BalanceSnapshot,
     BalanceSummary,
+    Restated,
+    TopUp,
     find_matching_credit,
     reconcile,
     restated_periods,
-    summarise,
+    summarise_balance,
     unexplained_periods,
 )
 
@@ -168,8 +170,8 @@ def test_money_and_records_that_follow_each_other_settle(late):
 
 def test_nothing_is_unexplained_while_the_proof_waits():
     pairs = proof(("100", "50", "0", 0), ("95", "50", "0", 0))
-    assert summarise(MIDNIGHT, Decimal(95), None, pairs).unexplained
-    news = summarise(MIDNIGHT, Decimal(95), None, pairs, [date(2026, 3, 4), date(2026, 3, 2)])
+    assert summarise_balance(MIDNIGHT, Decimal(95), None, pairs).unexplained
+    news = summarise_balance(MIDNIGHT, Decimal(95), None, pairs, [date(2026, 3, 4), date(2026, 3, 2)])
     assert (news.unexplained, news.restated, news.waits_for) == ((), (), (date(2026, 3, 2), date(2026, 3, 4)))
 
 

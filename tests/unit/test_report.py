@@ -1,4 +1,4 @@
-"""The head of the report, and how its values are spelled."""
+"""Totals of the report and formats of its values."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from etl.reports.html.totals import compute_totals
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
-def rows_of(*states, complete=date(2026, 3, 31), account="shop"):
-    """One charge on each of the first days of March, in these states."""
+def dataset_rows(*states, complete=date(2026, 3, 31), account="shop"):
+    """Rows of one charge a day from 1 March, with the given day states."""
     days = [
         {"account": account, "day": date(2026, 3, 1 + n), "records": 1, "delivered": 1, "failed": 0,
          "spend": Decimal("0.2"), "repeated_spend": Decimal(0), "day_state": state}
@@ -44,13 +44,13 @@ def rows_of(*states, complete=date(2026, 3, 31), account="shop"):
     ids=["all", "settling", "suspect", "behind a gap", "never complete", "open"],
 )
 def test_figures_are_final_up_to_the_first_day_that_may_still_change(states, complete, through, unsettled):
-    figures = compute_totals(rows_of(*states, complete=complete), ["shop"], None, None)
+    figures = compute_totals(dataset_rows(*states, complete=complete), ["shop"], None, None)
     assert figures.closed_through == (date(2026, 3, through) if through else None)
     assert figures.unsettled == [date(2026, 3, day) for day in unsettled]
 
 
 def test_a_range_may_reach_to_the_ends_of_the_calendar():
-    rows = rows_of("closed", "closed")
+    rows = dataset_rows("closed", "closed")
     page = render_page(compute_totals(rows, ["shop"], date.min, date.max), rows, "", NOW)
     assert "Mon 1 Jan 1 – Fri 31 Dec 9999" in page
     assert '"domain":[{"year":2026,"month":3,"date":1,"utc":true},{"year":2026,"month":3,"date":3,"utc":true}]' in page

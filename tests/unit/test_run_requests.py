@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from etl.errors import ConfigError
-from etl.services.sync import RunRequest
+from etl.services.run import RunRequest
 
 DAY = date(2026, 3, 10)
 

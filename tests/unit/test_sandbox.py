@@ -1,4 +1,4 @@
-"""The imitation of the vendor: its data, its calls, its policies, its faults, its reserved path."""
+"""The sandbox: data, calls, policies, faults and the admin API."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ DOCUMENTED = {
 }
 
 
-def made(moment, **values):
-    return DOCUMENTED | {"created_at": moment} | values
+def made(created_at, **values):
+    return DOCUMENTED | {"created_at": created_at} | values
 
 
 @pytest.fixture
@@ -81,13 +81,13 @@ def billing(ask):
 
 
 @pytest.fixture
-def tell(sandbox, session):
+def admin(sandbox, session):
     """Post to the reserved path."""
 
-    def tell(name, value=None):
+    def admin(name, value=None):
         return session.post(f"{sandbox.root}/__sandbox__/{name}", json=value or {}, timeout=20)
 
-    return tell
+    return admin
 
 
 # --- the data -------------------------------------------------------------------------------------------------------
@@ -282,11 +282,11 @@ def test_a_hundred_last_records_are_served(sandbox, ask, count, listed):
     assert len(ask(f"get_billing_record/{count}/").json()["data"]) == listed
 
 
-def test_the_balance_is_what_the_records_leave_of_the_credit(sandbox, ask, tell):
+def test_the_balance_is_what_the_records_leave_of_the_credit(sandbox, ask, admin):
     sandbox.dataset.replace([DOCUMENTED, made("2026-03-01T00:00:00", price=Decimal("3.45"))])
     sandbox.dataset.credit = Decimal(10)
     assert '"data": {"balance": 6.35, "price": 0.2, "balance_limit": 0.0}' in ask("get_balance/").text
-    assert tell("credit", {"add": 500}).json() == {"balance": 506.35}
+    assert admin("credit", {"add": 500}).json() == {"balance": 506.35}
 
 
 def test_a_status_is_found_by_its_number(sandbox, ask):
@@ -301,7 +301,7 @@ def test_a_status_that_is_not_there_is_refused_in_the_documented_words(ask):
     assert answer.json() == {"success": False, "error": "id record not found", "data": {}}
 
 
-def test_the_request_log_never_holds_the_token(sandbox, ask, tell, session):
+def test_the_request_log_never_holds_the_token(sandbox, ask, admin, session):
     dates = {"start_date": "2026-03-01", "end_date": "2026-03-02"}
     ask("post_billing_data/", dates)
     ask("get_billing_csv/2026-03-01/")
@@ -443,8 +443,8 @@ def test_the_csv_has_its_own_limit_and_no_end(sandbox, ask):
 @pytest.mark.parametrize(
     "wrong", [{"end_date": "both"}, {"json_limit": "10"}, {"nothing": 1}, {"csv": {"delimiter": "|"}}, {"json": 3}]
 )
-def test_a_policy_that_there_is_not_is_refused(sandbox, tell, wrong):
-    assert tell("policies", wrong).status_code == 400
+def test_a_policy_that_there_is_not_is_refused(sandbox, admin, wrong):
+    assert admin("policies", wrong).status_code == 400
     assert sandbox.policies == Behaviour()
 
 
@@ -616,39 +616,39 @@ def test_a_csv_may_be_empty_but_for_its_header(sandbox, ask):
 
 
 def test_an_answer_may_be_about_other_days(sandbox, ask):
-    def asked(first, last):
+    def billing_text(first, last):
         return ask("post_billing_data/", {"start_date": first, "end_date": last}).json()["data"]
 
-    right = asked("2026-03-05", "2026-03-06"), asked("2026-03-08", "2026-03-09")
+    right = billing_text("2026-03-05", "2026-03-06"), billing_text("2026-03-08", "2026-03-09")
     export = ask("get_billing_csv/2026-03-01/").text
     sandbox.faults.add("other_days", days=3)
     sandbox.faults.add("other_days", days=-3)
-    assert (asked("2026-03-08", "2026-03-09"), asked("2026-03-05", "2026-03-06")) == right
+    assert (billing_text("2026-03-08", "2026-03-09"), billing_text("2026-03-05", "2026-03-06")) == right
     sandbox.faults.add("other_days", days=3)
-    told = ask("get_billing_csv/2026-03-04/").text
-    assert told
-    assert export.startswith(told)
-    assert max(re.findall(r"2026-..-..", told)) < "2026-03-09"
+    csv_text = ask("get_billing_csv/2026-03-04/").text
+    assert csv_text
+    assert export.startswith(csv_text)
+    assert max(re.findall(r"2026-..-..", csv_text)) < "2026-03-09"
     sandbox.faults.add("other_days")
     assert ask("get_billing_csv/soon/").status_code == 400
 
 
-def test_a_fault_that_there_is_not_is_refused(sandbox, tell):
+def test_a_fault_that_there_is_not_is_refused(sandbox, admin):
     with pytest.raises(ValueError, match="there is no fault 'flood'"):
         sandbox.faults.add("flood")
     with pytest.raises(ValueError, match="times is 1 or more"):
         sandbox.faults.add("cut", times=0)
-    assert tell("faults", {"fault": "cut", "how": "badly"}).status_code == 400
+    assert admin("faults", {"fault": "cut", "how": "badly"}).status_code == 400
 
 
 # --- the reserved path ----------------------------------------------------------------------------------------------
 
 
-def test_another_process_can_do_what_a_test_does(sandbox, ask, tell, session):
+def test_another_process_can_do_what_a_test_does(sandbox, ask, admin, session):
     record = DOCUMENTED | {"price": 0.2}
-    assert tell("records", {"replace": [record, record], "remove": [record]}).json() == {"records": 1}
-    assert tell("policies", {"order": "descending", "csv": {"header": "none"}}).status_code == 200
-    assert tell("faults", [{"fault": "status", "status": 503}, {"fault": "cut", "times": None}]).status_code == 200
+    assert admin("records", {"replace": [record, record], "remove": [record]}).json() == {"records": 1}
+    assert admin("policies", {"order": "descending", "csv": {"header": "none"}}).status_code == 200
+    assert admin("faults", [{"fault": "status", "status": 503}, {"fault": "cut", "times": None}]).status_code == 200
     assert ask("get_balance/").status_code == 503
 
     state = session.get(f"{sandbox.root}/__sandbox__/state", timeout=20).json()
@@ -658,25 +658,25 @@ def test_another_process_can_do_what_a_test_does(sandbox, ask, tell, session):
     assert state["requests"] == [{"action": "get_balance", "params": {}}]
     assert state["now"] == "2026-03-10T14:30:00"
 
-    assert tell("faults", {"clear": True}).json() == []
+    assert admin("faults", {"clear": True}).json() == []
 
 
-def test_the_vendor_can_be_told_to_change_its_mind(sandbox, tell):
-    summary = tell("revise", {"seed": 3}).json()
+def test_the_vendor_can_be_told_to_change_its_mind(sandbox, admin):
+    summary = admin("revise", {"seed": 3}).json()
     assert summary.keys() == {"late", "corrected", "withdrawn", "days"}
     assert sandbox.dataset.records != Dataset(1, TODAY, days=10).records
 
 
-def test_when_the_clock_moves_seeded_records_appear(sandbox, tell, billing):
+def test_when_the_clock_moves_seeded_records_appear(sandbox, admin, billing):
     assert billing("2026-03-11", "2026-03-11") == []
-    tell("clock", {"now": "2026-03-11T09:00:00"})
+    admin("clock", {"now": "2026-03-11T09:00:00"})
     assert billing("2026-03-11", "2026-03-11")
     assert max(billing("2026-03-11", "2026-03-11")) <= "2026-03-11T09:00:00"
     assert billing("2026-03-10", "2026-03-10")[-1] > "2026-03-10T14:30:00"
 
 
-def test_a_clock_with_an_offset_is_set_to_moscow_time(sandbox, tell):
-    assert tell("clock", {"now": "2026-03-11T09:00:00+00:00"}).json() == {"now": "2026-03-11T12:00:00"}
+def test_a_clock_with_an_offset_is_set_to_moscow_time(sandbox, admin):
+    assert admin("clock", {"now": "2026-03-11T09:00:00+00:00"}).json() == {"now": "2026-03-11T12:00:00"}
 
 
 def test_the_records_of_a_test_stay_alone_when_the_clock_moves(sandbox):
@@ -685,12 +685,12 @@ def test_the_records_of_a_test_stay_alone_when_the_clock_moves(sandbox):
     assert sandbox.dataset.records == [DOCUMENTED]
 
 
-def test_reset_leads_back_to_the_beginning(sandbox, ask, tell):
+def test_reset_leads_back_to_the_beginning(sandbox, ask, admin):
     sandbox.dataset.replace([])
     sandbox.policies.end_date = "exclusive"
     sandbox.faults.add("reset", times=None)
     sandbox.set_now(at("2027-01-01"))
-    tell("reset")
+    admin("reset")
     assert sandbox.dataset.records == Dataset(1, TODAY, days=10).records
     assert (sandbox.policies, sandbox.faults.pending(), sandbox.requests, sandbox.now) == (Behaviour(), [], [], NOW)
 
@@ -698,14 +698,14 @@ def test_reset_leads_back_to_the_beginning(sandbox, ask, tell):
 @pytest.mark.parametrize(
     ("name", "value"), [("clock", {"now": "noon"}), ("records", {"swap": []}), ("revise", {"x": 1})]
 )
-def test_what_cannot_be_done_is_said(tell, name, value):
-    answer = tell(name, value)
+def test_what_cannot_be_done_is_said(admin, name, value):
+    answer = admin(name, value)
     assert answer.status_code == 400
     assert answer.json()["error"]
 
 
-def test_there_are_no_other_reserved_paths(tell):
-    assert tell("nothing").status_code == 404
+def test_there_are_no_other_reserved_paths(admin):
+    assert admin("nothing").status_code == 404
 
 
 # --- the program ----------------------------------------------------------------------------------------------------

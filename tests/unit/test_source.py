@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from functools import partial
 
 import pytest
 from hypothesis import example, given, settings
@@ -189,6 +190,13 @@ def test_where_the_vendor_is_still_in_yesterday_the_question_ends_there(vendor):
     assert told(batch) == truth(vendor.dataset.records, batch.window)
 
 
+def test_a_question_that_ends_today_may_lie_in_the_future_of_a_vendor_that_is_still_in_yesterday(vendor):
+    vendor.policies.refuse_future = True
+    vendor.policies.zone_offset_hours = -12
+    fetch(vendor, days(8, 9))
+    assert questions(vendor)[:2] == [("2026-03-07", "2026-03-11"), ("2026-03-07", "2026-03-10")]
+
+
 def test_a_question_about_the_past_that_is_refused_begins_a_day_later_and_then_with_the_last_day(vendor):
     vendor.faults.add("status", action="post_billing_data", status=400, times=None)
     [batch] = fetch(vendor, days(2, 4))
@@ -221,10 +229,115 @@ def test_days_before_the_first_that_the_vendor_serves_stay_open_and_the_others_a
 
     batches = OwnVendor(listed, exported).fetch(days(2, 7), days(8, 10))
     found = {one: counted for batch in batches for one, counted in told(batch).items()}
-    # The export has no end date: where it is the only source, a window of which a day is refused is refused.
-    first = served if source == "post_billing_data" or served in {2, 8} else 8
-    assert found == truth(records, days(first, 10))
+    assert found == truth(records, days(served, 10))
     assert {one for batch in batches for one in batch.unconfirmed_days} == set(days(2, 10).days()) - found.keys()
+
+
+def refusing_once(listed):
+    """The same answers, but for the first question, which is refused."""
+    asked = []
+
+    def answer(question):
+        asked.append(question)
+        if len(asked) == 1:
+            raise RequestRejected("not now")
+        return listed(question)
+
+    return answer
+
+
+@pytest.mark.parametrize("behind", [0, 15])
+def test_a_passing_refusal_of_the_first_date_leaves_nothing_out(behind):
+    records = busy(1, 12, 3)
+
+    def listed(asked):
+        """Days are cut in a zone so many hours behind."""
+        moved = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=behind)) for one in records)
+        return [one for one, moment in moved if moment.date() in asked]
+
+    [batch] = OwnVendor(refusing_once(listed)).fetch(days(3, 4))
+    assert told(batch) == truth(records, days(3, 4))
+
+
+def test_a_refusal_that_a_later_question_shows_to_have_passed_leaves_nothing_out():
+    """The window is refused, and the day before its later half twice: its earlier half is not."""
+    records = busy(1, 12, 30)
+    refused = iter([True, True, False, True, False, True])
+
+    def listed(asked):
+        if next(refused, False):
+            raise RequestRejected("not now")
+        behind = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=15)) for one in records)
+        return [one for one, moment in behind if moment.date() in asked]
+
+    vendor = OwnVendor(listed)
+    [batch] = vendor.fetch(days(2, 7))
+    assert [asked.first for asked in vendor.asked[3:6]] == [day(4), day(5), day(4)]
+    assert told(batch) == truth(records, days(2, 7))
+
+
+def test_where_the_vendor_refuses_the_day_before_the_export_is_asked_as_well():
+    """JSON cuts its days in a zone behind: of the first day it serves it has a part alone."""
+    records = busy(3, 12, 30)
+
+    def listed(asked):
+        if asked.first < day(3):
+            raise RequestRejected("too early")
+        behind = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=3)) for one in records)
+        return [one for one, moment in behind if moment.date() in asked]
+
+    def exported(start):
+        if start < day(3):
+            raise RequestRejected("too early")
+        return between(records, DateRange(start, TODAY))
+
+    vendor = OwnVendor(listed, exported)
+    [batch] = vendor.fetch(days(3, 5))
+    assert told(batch) == truth(records, days(3, 5))
+    assert vendor.exports[:2] == [day(2), day(3)]
+
+
+def test_a_record_that_came_in_between_two_questions_is_asked_for_again():
+    records = busy(3, 10, 3)
+    answers = iter([records[:-1]])
+    vendor = OwnVendor(lambda asked: between(next(answers, records), asked), newest=records)
+    [batch] = vendor.fetch(days(8, 10))
+    assert told(batch) == truth(records, days(8, 10))
+    assert (vendor.asked[-1], vendor.exports) == (days(8, 12), [])
+
+
+def test_a_passing_refusal_of_a_whole_window_says_nothing_about_its_days():
+    records = busy(1, 12, 3)
+    refused = iter([True] * 4)
+
+    def answer(select):
+        def answer(question):
+            if next(refused, False):
+                raise RequestRejected("not now")
+            return select(question)
+
+        return answer
+
+    vendor = OwnVendor(answer(partial(between, records)), answer(fail(RequestRejected("never"))))
+    with pytest.raises(SourceUnavailable):
+        vendor.fetch(days(3, 3))
+
+
+@pytest.mark.parametrize("under_way", [0, 1])
+def test_an_export_that_begins_too_early_for_the_vendor_is_asked_for_later_days(under_way):
+    records = busy(6, 12, 3)
+
+    def exported(start):
+        if start < day(6):
+            raise RequestRejected("too early")
+        return between(records, DateRange(start, TODAY))
+
+    vendor = OwnVendor(fail(RetryableError("HTTP 503")), exported)
+    source = Source(vendor, read, today=TODAY, last=TODAY)
+    source._under_way |= {days(1, 3)} if under_way else set()
+    batch = source.fetch(days(4, 10))
+    assert told(batch) == truth(records, days(6, 10))
+    assert (batch.unconfirmed_days.keys(), batch.refused) == (set(days(4, 5).days()), frozenset())
 
 
 # Answers that may be cut ---------------------------------------------------------------------------------------------
@@ -581,7 +694,7 @@ def test_bad_records_come_with_the_window_of_their_day_or_with_every_one(vendor,
         vendor.faults.add("status", action="post_billing_data", times=None)
     one, other = fetch(vendor, days(1, 3), days(4, 5))
     assert (origin(one), origin(other)) == (source, "json" if source == "json" else "csv")
-    timeless = (None, "created_at is in no known form of a time")
+    timeless = (None, "created_at has an unknown time format")
     assert rejected(one) == sorted([(day(2), "price is not a number"), timeless], key=str)
     assert rejected(other) == sorted([(day(4), "status is not an integer"), timeless], key=str)
 
@@ -591,7 +704,7 @@ def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
     bad = made("soon")
     own = OwnVendor(lambda asked: [bad, *between(records, asked)][:200])
     [batch] = own.fetch(days(3, 4))
-    assert rejected(batch) == [(None, "created_at is in no known form of a time")]
+    assert rejected(batch) == [(None, "created_at has an unknown time format")]
     assert told(batch) == truth(records, days(3, 4))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 MADE = """
-from etl.db.engine import new_engine, parse_url
+from etl.db.engine import new_engine
+from etl.config.database_url import parse_url
 from etl.db.migrate import ensure_current
 ensure_current(new_engine(parse_url("sqlite:///made.db")))
 """

@@ -65,18 +65,22 @@ def test_a_field_that_a_record_lacks_is_none_given():
 
 
 @pytest.mark.parametrize(
-    ("payload", "key"),
+    ("payload", "day", "key"),
     [
-        (json.dumps(GOOD), KEY),
-        (json.dumps({"created_at": "soon", "more": 1}), (None, "", "")),
-        ('["2026-03-09T10:00:00"]', (None, None, None)),
-        ("null", (None, None, None)),
-        ("{broken", (None, None, None)),
+        (json.dumps(GOOD), NINTH, KEY),
+        (json.dumps(GOOD | {"price": [1, 2]}), NINTH, KEY),
+        (json.dumps(GOOD | {"phone": ["1", "2"]}), NINTH, (KEY[0], None, KEY[2])),
+        (json.dumps(GOOD | {"created_at": [GOOD["created_at"]] * 2}), None, (None, *KEY[1:])),
+        (json.dumps(GOOD | {"created_at": "2026-03-09 at noon"}), NINTH, (None, *KEY[1:])),
+        (json.dumps({"created_at": "soon", "more": 1}), None, (None, "", "")),
+        ('["2026-03-09T10:00:00"]', None, (None, None, None)),
+        ("null", None, (None, None, None)),
+        ("{broken", None, (None, None, None)),
     ],
 )
-def test_what_is_not_a_raw_record_is_known_by_what_its_payload_shows(payload, key):
+def test_what_is_not_a_raw_record_is_known_by_what_its_payload_shows(payload, day, key):
     assert add_key(RejectedRecord(None, "a field is given twice", payload), MOSCOW) == RejectedRecord(
-        None, "a field is given twice", payload, key
+        day, "a field is given twice", payload, key
     )
 
 

@@ -1,1 +1,1 @@
-"""What differs between SQLite, PostgreSQL and MariaDB."""
+"""Code that differs between SQLite, PostgreSQL and MariaDB."""

@@ -1,8 +1,8 @@
-"""How each database says what the standard leaves open.
+"""SQL expressions that differ between SQLite, PostgreSQL and MariaDB.
 
-Sums are exact: NUMERIC does that on PostgreSQL and MariaDB. SQLite adds in binary floats, so there an amount is two
-integers, whole units and millionths, until it is shown: as a number below a billion (where a binary float still tells
-every millionth) and as text from there on.
+Sums are exact. PostgreSQL and MariaDB use NUMERIC; SQLite adds binary floats, so an amount there is computed as two
+integers, whole units and millionths. Its result is a number below one billion, where a binary float represents every
+millionth, and text from there on.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class SqlExpressions:
-    """What a query is put together from.
+    """Format strings and builders of SQL expressions for one database.
 
     Attributes:
-        day_of: The date of a time.
-        month_of: The first day of the month of a time or a date.
-        integer: Of a sum that the database would make something else of.
-        hours_since: A UTC time, to a tenth.
-        full_number: Whether a text is a Russian number in canonical form, and no more than that.
-        shifted: A time so many seconds later.
+        day_of: Date of a time.
+        month_of: First day of the month of a time or a date.
+        integer: Cast of a sum to an integer.
+        hours_since: Hours since a UTC time, rounded to one decimal place.
+        full_number: Whether a text is a complete Russian number in canonical form (`+7` and ten digits).
+        shifted: Time `{time}` plus `{seconds}` seconds.
     """
 
     day_of: str
@@ -32,52 +32,52 @@ class SqlExpressions:
     shifted: str
 
     def split_amount(self, amount: str) -> tuple[str, ...]:
-        """An amount as numbers that add up to it, and that the database adds exactly."""
+        """Split an amount into numbers that the database can add exactly."""
         return (amount,)
 
     def join_amount(self, *parts: str) -> str:
-        """The amount that such numbers, or their sums, are parts of."""
+        """Combine the parts of `split_amount`, or their sums, to an amount."""
         (amount,) = parts
         return amount
 
     def is_positive(self, *parts: str) -> str:
-        """Whether the amount of these parts is above zero."""
+        """Whether the amount of these parts is greater than zero."""
         (amount,) = parts
         return f"{amount} > 0"
 
     def divide(self, parts: tuple[str, ...], count: str) -> str:
-        """The amount of these parts, none of them a sum, divided by a count above zero: to the millionth."""
-        # To twenty places first: of a rounded quotient the last place could be rounded twice.
+        """Divide the amount of these parts by a positive count, to six decimal places; the parts must not be sums."""
+        # Divide with twenty decimal places, so that the result is rounded only once.
         return f"ROUND(CAST({self.join_amount(*parts)} AS DECIMAL(50, 20)) / {count}, 6)"
 
     def ratio(self, part: str, whole: str) -> str:
-        """A count over a count above zero, to four places."""
+        """Divide a count by a positive count, rounded to four decimal places."""
         return f"ROUND(CAST({part} AS DECIMAL(50, 20)) / {whole}, 4)"
 
     def is_true(self, condition: str) -> str:
-        """False where the condition is unknown."""
+        """Boolean of a condition; FALSE if it is NULL."""
         return f"COALESCE({condition}, FALSE)"
 
     def total(self, price: str, times: str = "1", *, total: bool = False) -> str:
-        """Price times a number, or the sum of that."""
+        """Price times a number of repeats; with `total`, the sum of it."""
         products = (part if times == "1" else f"{part} * {times}" for part in self.split_amount(price))
         return self.join_amount(*(f"SUM({product})" if total else product for product in products))
 
     def subtract(self, after: str, before: str) -> str:
-        """One amount less another."""
+        """Difference of two amounts."""
         pairs = zip(self.split_amount(after), self.split_amount(before), strict=True)
-        return self.join_amount(*(f"({one} - {other})" for one, other in pairs))
+        return self.join_amount(*(f"({minuend} - {subtrahend})" for minuend, subtrahend in pairs))
 
 
 class _SQLiteExpressions(SqlExpressions):
     def split_amount(self, amount: str) -> tuple[str, ...]:
-        """Whole units and millionths of an amount kept as text of six decimal places, both with its sign."""
+        """Units and millionths of an amount stored as text of six decimal places, both with its sign."""
         sign = f"(CASE WHEN {amount} LIKE '-%' THEN -1 ELSE 1 END)"
         return f"CAST({amount} AS INTEGER)", f"({sign} * CAST(substr({amount}, -6) AS INTEGER))"
 
     def join_amount(self, *parts: str) -> str:
-        """A number where a number is exact, text of six decimal places elsewhere."""
-        units, millionths = _of_one_sign(*parts)
+        """A number below one billion, where it is exact; text of six decimal places from there on."""
+        units, millionths = _same_sign(*parts)
         whole, rest = f"({parts[0]} + {parts[1]} / 1000000)", f"({parts[1]} % 1000000)"
         return (
             f"CASE WHEN abs({whole}) < 1000000000 THEN ({whole} * 1000000 + {rest}) / 1000000.0 "
@@ -89,7 +89,7 @@ class _SQLiteExpressions(SqlExpressions):
         return f"{units} + {millionths} / 1000000.0 > 0"
 
     def divide(self, parts: tuple[str, ...], count: str) -> str:
-        units, millionths = _of_one_sign(*parts)
+        units, millionths = _same_sign(*parts)
         rest = f"({units} % {count} * 1000000 + {millionths})"
         half = f"(CASE WHEN {rest} < 0 THEN -{count} ELSE {count} END)"
         return self.join_amount(f"({units} / {count})", f"((2 * {rest} + {half}) / (2 * {count}))")
@@ -98,8 +98,8 @@ class _SQLiteExpressions(SqlExpressions):
         return f"(20000 * {part} + {whole}) / (2 * {whole}) / 10000.0"
 
 
-def _of_one_sign(units: str, millionths: str) -> tuple[str, str]:
-    """The same amount with fewer than a million millionths, on the same side of zero as its units."""
+def _same_sign(units: str, millionths: str) -> tuple[str, str]:
+    """Normalise an amount: fewer than a million millionths, with the same sign as the units."""
     whole = f"({units} + {millionths} / 1000000)"
     rest = f"({millionths} % 1000000)"
     borrow = f"(({whole} < 0 AND {rest} > 0) - ({whole} > 0 AND {rest} < 0))"
@@ -132,9 +132,9 @@ DIALECTS: Final[dict[str, SqlExpressions]] = {
         shifted="TIMESTAMPADD(SECOND, {seconds}, {time})",
     ),
 }
-"""By SQLAlchemy's name of the backend; MariaDB's are MySQL's."""
+"""Expressions by SQLAlchemy's backend name; MariaDB uses those of MySQL."""
 
 
 def expressions_for(backend: str) -> SqlExpressions:
-    """Those of `sqlite`, `postgresql`, `mysql` or `mariadb`."""
+    """Return the expressions of `sqlite`, `postgresql`, `mysql` or `mariadb`."""
     return DIALECTS["mysql" if backend == "mariadb" else backend]

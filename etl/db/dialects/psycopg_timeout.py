@@ -1,4 +1,4 @@
-"""A PostgreSQL server that takes a statement and falls silent is given up: its driver alone would wait for ever."""
+"""A psycopg connection with a read timeout: the driver itself waits for ever for a server that stops responding."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import psycopg
 
 
 class TimeoutConnection(psycopg.Connection[Any]):
-    """A connection whose every wait for the server ends.
+    """A connection that is closed when the server does not respond in time.
 
     Attributes:
-        read_timeout: Seconds of one wait; then the connection is closed and `psycopg.OperationalError` raised.
+        read_timeout: Seconds to wait for the server; after that `psycopg.OperationalError` is raised.
     """
 
     read_timeout: float = math.inf
 
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
-        """Wait as the driver does, and no longer than `read_timeout`."""
-        return super().wait(self._watched(gen), *args, **options)
+        """Wait as the driver does, for at most `read_timeout` seconds."""
+        return super().wait(self._with_timeout(gen), *args, **options)
 
-    def _watched(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-        ends = time.monotonic() + self.read_timeout
+    def _with_timeout(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + self.read_timeout
         try:
-            wanted = next(gen)
+            state = next(gen)
             while True:
-                # The driver looks up several times a second, with nothing in its hands.
-                ready = yield wanted
-                if not ready and time.monotonic() >= ends:
+                # The driver wakes up several times a second and sends 0 when nothing is ready.
+                ready = yield state
+                if not ready and time.monotonic() >= deadline:
                     self.pgconn.finish()
-                    raise psycopg.OperationalError("the server fell silent")
-                wanted = gen.send(ready)
+                    raise psycopg.OperationalError("the server stopped responding")
+                state = gen.send(ready)
         except StopIteration as done:
             return done.value

@@ -1,4 +1,4 @@
-"""The report's charts as a page of Datasette, with filters for account and days."""
+"""The charts of the report as a Datasette dashboard, with filters for account and days."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from etl.reports.columns import ColumnType
 from etl.reports.dashboard.asgi_filter import AllowList, Application, allow_list_middleware
 
 NAME: Final = "billing"
-"""Of the dashboard and of its database, in addresses."""
+"""Name of the dashboard and of its database in URLs."""
 PAGE: Final = f"/-/dashboards/{NAME}"
-QUERY_SECONDS: Final = 60
-"""Of one chart: over millions of records the views take their time."""
+QUERY_TIMEOUT_SECONDS: Final = 60
+"""Timeout of a chart's query: the views are slow over millions of records."""
 MAX_ROWS: Final = 100_000
-"""Of one chart, accounts times days; what is cut off is told on the page."""
+"""Rows of a chart, accounts × days; the page reports truncation."""
 
-_OF_ACCOUNT, _SINCE, _UNTIL = "AND account = :account", "AND day >= :since", "AND day <= :until"
-"""Conditions of the filters; the plugin takes `[[…]]` out where its filter is empty."""
+_ACCOUNT, _SINCE, _UNTIL = "AND account = :account", "AND day >= :since", "AND day <= :until"
+"""Conditions of the filters; the plugin removes `[[…]]` if its filter is empty."""
 FILTERS: Final[dict[str, dict[str, str]]] = {
     "account": {
         "name": "Account",
@@ -46,10 +46,11 @@ _LAYOUT: Final = (
 
 
 def define_dashboard() -> dict[str, Any]:
-    """The dashboard in the words of its plugin: Vega-Lite alone, for its tables put text into the page as it is."""
-    accounts, days = f"{NO_FILTER} [[{_OF_ACCOUNT}]]", f"{NO_FILTER} [[{_SINCE}]] [[{_UNTIL}]]"
+    """Configuration of datasette-dashboards: only Vega-Lite charts, because its tables do not escape text."""
+    accounts, days = f"{NO_FILTER} [[{_ACCOUNT}]]", f"{NO_FILTER} [[{_SINCE}]] [[{_UNTIL}]]"
     charts = {
-        name: _chart(title, _query_total(accounts, days), _figure(value, form)) for name, title, value, form in _FIGURES
+        name: _chart(title, _query_total(accounts, days), _figure(value, number_format))
+        for name, title, value, number_format in _FIGURES
     }
     for chart in all_charts(PLAIN):
         charts[chart.name] = _chart(
@@ -59,22 +60,22 @@ def define_dashboard() -> dict[str, Any]:
         "title": "Billing",
         "description": "Charges as the vendor lists them, repeats included; amounts in the account's currency.",
         "layout": [list(row) for row in _LAYOUT],
-        "filters": {name: dict(one) for name, one in FILTERS.items()},
+        "filters": {name: dict(options) for name, options in FILTERS.items()},
         "charts": charts,
     }
 
 
 def allowed_queries() -> frozenset[str]:
-    """All queries that the dashboard may ask, one for each of its charts and each choice of filters."""
-    found = set()
-    for of_account, since, until in product((_OF_ACCOUNT, ""), (_SINCE, ""), (_UNTIL, "")):
-        accounts, days = f"{NO_FILTER} {of_account}", f"{NO_FILTER} {since} {until}"
-        found |= {_query(rows, accounts, days) for rows in QUERIES} | {_query_total(accounts, days)}
-    return frozenset(found)
+    """All queries of the dashboard: one for each chart and combination of filters."""
+    queries = set()
+    for account, since, until in product((_ACCOUNT, ""), (_SINCE, ""), (_UNTIL, "")):
+        accounts, days = f"{NO_FILTER} {account}", f"{NO_FILTER} {since} {until}"
+        queries |= {_query(name, accounts, days) for name in QUERIES} | {_query_total(accounts, days)}
+    return frozenset(queries)
 
 
 def require_libraries() -> None:
-    """Make sure that there is what the dashboard is shown with.
+    """Check that the libraries of the extra `dashboard` are installed.
 
     Raises:
         ConfigError: Datasette or its plugin is not installed.
@@ -84,11 +85,11 @@ def require_libraries() -> None:
 
 
 def open_dashboard(path: Path, *, at_rest: bool) -> Application:
-    """The dashboard on an SQLite file, which is only read.
+    """Open the dashboard on an SQLite file, read-only.
 
     Args:
-        path: Of a database of ours, or of a snapshot.
-        at_rest: Nobody changes the file while it is open.
+        path: A database of billing-etl, or a snapshot.
+        at_rest: Whether the file never changes while it is open.
     """
     from datasette.app import Datasette  # type: ignore[import-untyped]
     from datasette.database import Database  # type: ignore[import-untyped]
@@ -100,7 +101,7 @@ def open_dashboard(path: Path, *, at_rest: bool) -> Application:
     server = Datasette(
         metadata={"title": "Billing", "plugins": {"datasette-dashboards": {NAME: dashboard}}},
         settings={
-            "sql_time_limit_ms": QUERY_SECONDS * 1000,
+            "sql_time_limit_ms": QUERY_TIMEOUT_SECONDS * 1000,
             "max_returned_rows": MAX_ROWS,
             "allow_download": False,
             "default_cache_ttl": 0,
@@ -108,7 +109,7 @@ def open_dashboard(path: Path, *, at_rest: bool) -> Application:
     )
     server.remove_database("_memory")
     server.add_database(Database(server, path=quote(str(path)), is_mutable=not at_rest), name=NAME)
-    admitted = AllowList(
+    allow_list = AllowList(
         home=PAGE,
         redirects=frozenset({"/", "/-/dashboards"}),
         pages=frozenset({PAGE, *(f"{PAGE}/{chart}" for chart in dashboard["charts"])}),
@@ -116,11 +117,11 @@ def open_dashboard(path: Path, *, at_rest: bool) -> Application:
         queries=allowed_queries(),
         filters=frozenset(FILTERS),
     )
-    return allow_list_middleware(server.app(), admitted)
+    return allow_list_middleware(server.app(), allow_list)
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches such an address."""
+    """Whether an address is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -128,54 +129,54 @@ def is_loopback(host: str) -> bool:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that takes requests.
+    """A listening socket.
 
     Args:
-        host: A name or an address.
-        port: 0 for any that is free.
+        host: Host name or address.
+        port: TCP port; 0 for any free port.
 
     Raises:
-        ConfigError: The port is taken, or the address is none of this machine.
+        ConfigError: The port is taken, or the address is not one of this machine.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        # In front of the bracket: what it says of itself holds the address once more.
+        # Without the parenthesis, which repeats the address.
         reason = (error.strerror or type(error).__name__).partition(" (")[0]
         raise ConfigError(f"--host {host} --port {port}: {reason}") from None
 
 
-def url_of(door: socket.socket) -> str:
-    """The page's address."""
-    host, port = door.getsockname()[:2]
+def url_of(sock: socket.socket) -> str:
+    """URL of the dashboard."""
+    host, port = sock.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{PAGE}"
 
 
-def serve(application: Application, door: socket.socket) -> None:
-    """Answer requests until a signal comes, which is then raised again for whoever was to hear of it."""
+def serve(application: Application, sock: socket.socket) -> None:
+    """Serve until a signal, which uvicorn then raises again for the previous handler."""
     import uvicorn
 
     config = uvicorn.Config(
         application,
         log_config=None,
-        log_level="critical",  # below that it tells, with tracebacks, of answers that the signal cuts off
+        log_level="critical",  # lower levels log tracebacks of responses that the signal interrupts
         access_log=False,
         timeout_graceful_shutdown=0,
     )
-    uvicorn.Server(config).run(sockets=[door])
+    uvicorn.Server(config).run(sockets=[sock])
 
 
-# The queries and pictures ---------------------------------------------------------------------------------------------
+# The queries and specifications ---------------------------------------------------------------------------------------
 
 
-def _query(rows: str, accounts: str, days: str) -> str:
-    """A chart's query with numbers for amounts, of which the views tell large ones, and a snapshot all, as text."""
+def _query(dataset: str, accounts: str, days: str) -> str:
+    """The query of a dataset with amounts as numbers: large amounts in views, and all in snapshots, are text."""
     columns = (
-        f"CAST({name} AS REAL) AS {name}" if kind is ColumnType.AMOUNT else name
-        for name, kind in QUERIES[rows].columns.items()
+        f"CAST({name} AS REAL) AS {name}" if column_type is ColumnType.AMOUNT else name
+        for name, column_type in QUERIES[dataset].columns.items()
     )
-    return f"SELECT {', '.join(columns)} FROM (\n{build_query(rows, 'sqlite', accounts=accounts, days=days)}\n)"
+    return f"SELECT {', '.join(columns)} FROM (\n{build_query(dataset, 'sqlite', accounts=accounts, days=days)}\n)"
 
 
 def _query_total(accounts: str, days: str) -> str:
@@ -191,16 +192,16 @@ _FIGURES: Final = (
     ("delivery_rate", "Delivery rate", "datum.records ? datum.delivered / datum.records : null", ".1%"),
     ("cost_per_delivery", "Cost per delivery", "datum.delivered ? datum.spend / datum.delivered : null", ",.4f"),
 )
-"""Name, title, value and form of each headline figure."""
+"""Name, title, expression and number format of each headline figure."""
 
 
-def _figure(value: str, form: str) -> Spec:
+def _figure(value: str, number_format: str) -> Spec:
     return {
         "usermeta": _NO_MENU,
         "height": 34,
         "transform": [{"calculate": value, "as": "value"}, {"filter": "isValid(datum.value)"}],
         "mark": {"type": "text", "align": "left", "x": 0, "fontSize": 26, "fontWeight": 600},
-        "encoding": {"text": {"field": "value", "type": "quantitative", "format": form}},
+        "encoding": {"text": {"field": "value", "type": "quantitative", "format": number_format}},
     }
 
 
@@ -217,5 +218,5 @@ _CONFIG: Final[Spec] = {
 _MENU: Final[Spec] = {
     "embedOptions": {"actions": {"export": True, "source": False, "compiled": False, "editor": False}}
 }
-"""A picture can be saved. The editor that is offered otherwise is a web site, and the figures would go there."""
+"""Charts can be saved as images. The Vega editor is disabled: it is a web site that would receive the figures."""
 _NO_MENU: Final[Spec] = {"embedOptions": {"actions": False}}

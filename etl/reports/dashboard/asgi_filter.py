@@ -1,7 +1,7 @@
-"""Who is let through to Datasette: the dashboard's own addresses, and queries that it asks itself.
+"""ASGI middleware that restricts Datasette to the URLs and queries of the dashboard.
 
-Datasette answers whoever reaches it whatever SQL can ask, and the file it has open may hold phones and codes. So what
-is not known here, word by word, is not found.
+Datasette runs any SQL for any client, and its database may contain phones and codes. Every other URL and query is
+therefore answered with 404.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI application."""
 
 _ASSETS: Final = ("/-/static/", "/-/static-plugins/")
-_TOLD: Final = b"This server shows the dashboard and answers its own queries, nothing else.\n"
+_MESSAGE: Final = b"This server shows the dashboard and answers its own queries, nothing else.\n"
 
 
 @dataclass(frozen=True, slots=True)
 class AllowList:
-    """What may be asked for.
+    """Allowed requests.
 
     Attributes:
-        home: The page to which other beginnings lead.
-        redirects: Addresses that lead there.
-        pages: Addresses of pages; what is asked of them behind the `?` is their business.
-        query_paths: Addresses that answer a query.
-        queries: Those queries.
-        filters: What a query may be given beside itself.
+        home: Path that the redirects lead to.
+        redirects: Paths that redirect to `home`.
+        pages: Paths of pages, with any query string.
+        query_paths: Paths that run SQL.
+        queries: Allowed SQL.
+        filters: Names of the allowed SQL parameters.
     """
 
     home: str
@@ -41,44 +41,47 @@ class AllowList:
     queries: frozenset[str]
     filters: frozenset[str]
 
-    def allows(self, path: str, question: str) -> bool:
-        """Whether a request may pass.
+    def allows(self, path: str, query_string: str) -> bool:
+        """Whether a request is allowed.
 
         Args:
-            path: As it was sent, not decoded: so Datasette reads it too.
-            question: What stands behind the `?`, likewise.
+            path: Path as sent, not percent-decoded, which is how Datasette matches it.
+            query_string: Query string as sent.
         """
         if path.startswith(_ASSETS) or path in self.pages:
             return True
         if path not in self.query_paths:
             return False
-        asked = parse_qs(question, keep_blank_values=True)
-        if any(len(values) > 1 for values in asked.values()) or not asked.keys() <= self.filters | {"sql", "_shape"}:
+        parameters = parse_qs(query_string, keep_blank_values=True)
+        if any(len(values) > 1 for values in parameters.values()) or not parameters.keys() <= self.filters | {
+            "sql",
+            "_shape",
+        }:
             return False
-        return asked.get("sql", [""])[0] in self.queries
+        return parameters.get("sql", [""])[0] in self.queries
 
 
-def allow_list_middleware(application: Application, admitted: AllowList) -> Application:
-    """The application, for such requests alone."""
+def allow_list_middleware(application: Application, allow_list: AllowList) -> Application:
+    """Wrap an application so that it receives only allowed requests."""
 
-    async def gate(scope: Scope, receive: Receive, send: Send) -> None:
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await application(scope, receive, send)
             return
         path = scope["raw_path"].decode("latin-1").partition("?")[0]
         if scope["method"] not in {"GET", "HEAD"}:
-            await _answer(send, 405)
-        elif path in admitted.redirects:
-            await _answer(send, 302, (b"location", admitted.home.encode()))
-        elif admitted.allows(path, scope["query_string"].decode("latin-1")):
+            await _respond(send, 405)
+        elif path in allow_list.redirects:
+            await _respond(send, 302, (b"location", allow_list.home.encode()))
+        elif allow_list.allows(path, scope["query_string"].decode("latin-1")):
             await application(scope, receive, send)
         else:
-            await _answer(send, 404)
+            await _respond(send, 404)
 
-    return gate
+    return middleware
 
 
-async def _answer(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
-    plain = (b"content-type", b"text/plain; charset=utf-8")
-    await send({"type": "http.response.start", "status": status, "headers": [plain, *headers]})
-    await send({"type": "http.response.body", "body": _TOLD})
+async def _respond(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
+    content_type = (b"content-type", b"text/plain; charset=utf-8")
+    await send({"type": "http.response.start", "status": status, "headers": [content_type, *headers]})
+    await send({"type": "http.response.body", "body": _MESSAGE})

@@ -1,6 +1,6 @@
-"""What the dashboard's server says when it cannot answer: one line.
+"""Error handler of the dashboard: failed requests are logged in one line.
 
-Datasette's own way prints a traceback for whoever debugs it, with the values of all variables.
+Datasette's own handler prints a traceback with the values of all variables.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import sys
 from http import HTTPStatus
 from typing import Any, Final
 
-from datasette import Response, hookimpl  # type: ignore[import-untyped]  # it has no types
+from datasette import Response, hookimpl  # type: ignore[import-untyped]  # untyped
 from datasette.plugins import pm  # type: ignore[import-untyped]
 
-_OWN_WAY: Final = "datasette.handle_exception"
+_DATASETTE_HANDLER: Final = "datasette.handle_exception"
 
 
-@hookimpl  # type: ignore[untyped-decorator]  # it has no types
+@hookimpl  # type: ignore[untyped-decorator]  # untyped
 def handle_exception(exception: Exception) -> Any:
-    """Datasette's hook: the answer to a request that failed."""
+    """Datasette hook: the response to a failed request."""
     status = getattr(exception, "status", HTTPStatus.INTERNAL_SERVER_ERROR)
     reason = getattr(exception, "title", None) or type(exception).__name__
     logging.getLogger("etl").error("the dashboard could not answer: %s", reason)
@@ -26,7 +26,7 @@ def handle_exception(exception: Exception) -> Any:
 
 
 def install_error_handler() -> None:
-    """From here on, in this process."""
-    if pm.has_plugin(_OWN_WAY):
-        pm.unregister(name=_OWN_WAY)
+    """Replace Datasette's handler in this process."""
+    if pm.has_plugin(_DATASETTE_HANDLER):
+        pm.unregister(name=_DATASETTE_HANDLER)
         pm.register(sys.modules[__name__])

@@ -1,29 +1,28 @@
-"""How the report spells values: the same in its head and its tables, whatever the machine's language."""
+"""Formats of the values in the report, independent of the locale."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date, datetime
 from decimal import Decimal
-from html import escape
 from typing import Final
 
 from etl.reports.charts import WEEKDAYS
 
 EMPTY: Final = "–"
-"""Of a value that is not there."""
+"""Text of a missing value."""
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_FEWEST_PLACES: Final = 2
+_MIN_PLACES: Final = 2
 
 
 def decimal_places(amounts: Iterable[Decimal | None]) -> int:
-    """How many decimal places show all of these amounts exactly: two, or more where one needs them, up to six."""
+    """Decimal places, from two to six, that show all amounts exactly."""
     fractions = (f"{amount:.6f}".rstrip("0").rpartition(".")[2] for amount in amounts if amount is not None)
-    return max(_FEWEST_PLACES, *map(len, fractions), 0)
+    return max(_MIN_PLACES, *map(len, fractions), 0)
 
 
 def format_amount(amount: Decimal | None, places: int | None = None, *, signed: bool = False) -> str:
-    """`1,234.50`, in the places given or in as many as it needs."""
+    """`1,234.50`, with the given decimal places or as many as the amount needs."""
     if amount is None:
         return EMPTY
     sign = "+" if signed and amount else ""
@@ -36,13 +35,13 @@ def format_count(count: int | None) -> str:
 
 
 def format_rate(rate: Decimal | None) -> str:
-    """`93.41%`: all of the four places a rate has."""
+    """`93.41%`: the four decimal places of a rate."""
     return EMPTY if rate is None else f"{rate:.2%}"
 
 
 def format_day(day: date | None) -> str:
     """`Tue 10 Mar 2026`."""
-    return EMPTY if day is None else f"{_day(day)} {day.year}"
+    return EMPTY if day is None else f"{_format_short_day(day)} {day.year}"
 
 
 def format_month(month: date) -> str:
@@ -50,25 +49,20 @@ def format_month(month: date) -> str:
     return f"{_MONTHS[month.month - 1]} {month.year}"
 
 
-def format_time(moment: datetime | None) -> str:
+def format_time(timestamp: datetime | None) -> str:
     """`Tue 10 Mar 2026, 01:30`."""
-    return EMPTY if moment is None else f"{format_day(moment)}, {moment:%H:%M}"
+    return EMPTY if timestamp is None else f"{format_day(timestamp)}, {timestamp:%H:%M}"
 
 
 def format_period(since: date | None, until: date | None, *, empty: bool = False) -> str:
-    """`Mon 26 Oct – Wed 25 Nov 2026`; either end may be missing where there are no charges."""
+    """`Mon 26 Oct – Wed 25 Nov 2026`; without charges (`empty`) either end may be missing."""
     if empty:
         return f"No charges{f' from {format_day(since)}' if since else ''}{f' to {format_day(until)}' if until else ''}"
     if since is None or since == until:
         return format_day(until)
     year = "" if until and since.year == until.year else f" {since.year}"
-    return f"{_day(since)}{year} – {format_day(until)}"
+    return f"{_format_short_day(since)}{year} – {format_day(until)}"
 
 
-def label_html(text: str) -> str:
-    """Somebody else's text as HTML: escaped, and kept from turning the direction of what stands beside it."""
-    return f"<bdi>{escape(text)}</bdi>"
-
-
-def _day(day: date) -> str:
+def _format_short_day(day: date) -> str:
     return f"{WEEKDAYS[day.weekday()]} {day.day} {_MONTHS[day.month - 1]}"

@@ -1,31 +1,31 @@
-// Draws the charts of the page with the renderer that stands before this text. Without it the tables still say it all.
+// Draw the charts with Vega-Embed, which precedes this script; the tables show all figures without it.
 const { charts, rows, config } = JSON.parse(document.getElementById("report").textContent);
 
-// The rows stand as columns.
+// Transpose columns to rows.
 const values = (columns) => {
   const names = Object.keys(columns);
   return columns[names[0]].map((_, row) => Object.fromEntries(names.map((name) => [name, columns[name][row]])));
 };
 
-for (const { name, rows: of, spec } of charts) {
-  const place = document.getElementById(name);
+for (const { name, rows: dataset, spec } of charts) {
+  const container = document.getElementById(name);
   window
     .vegaEmbed(
-      place,
-      { ...spec, data: { values: values(rows[of]) } },
-      // ast: expressions are interpreted, for the page's policy lets no text become code.
+      container,
+      { ...spec, data: { values: values(rows[dataset]) } },
+      // ast: expressions are interpreted, because the page's Content-Security-Policy forbids eval.
       { actions: false, ast: true, config, defaultStyle: false, renderer: "svg", tooltip: { disableDefaultStyle: true } },
     )
     .then(
-      () => (place.dataset.drawn = "yes"),
+      () => (container.dataset.drawn = "yes"),
       (error) => {
-        place.dataset.drawn = String(error);
-        place.closest("figure").hidden = true;
-        for (const details of place.closest("section").querySelectorAll("details")) details.open = true;
+        container.dataset.drawn = String(error);
+        container.closest("figure").hidden = true;
+        for (const details of container.closest("section").querySelectorAll("details")) details.open = true;
       },
     );
 }
-// On paper nothing can be opened: there the tables are, but for the longest, and go again as they were.
+// Expand all but the longest tables for printing, and collapse them afterwards.
 const closed = [...document.querySelectorAll("details:not([open], .long)")];
 addEventListener("beforeprint", () => closed.forEach((details) => (details.open = true)));
 addEventListener("afterprint", () => closed.forEach((details) => (details.open = false)));

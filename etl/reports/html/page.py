@@ -1,22 +1,20 @@
-"""The report as one HTML page that needs nothing else: tables, and the same in pictures.
+"""The report as one self-contained HTML page: a table under each chart, and the charts as JSON for the page's script.
 
-All text that is not ours is escaped here: as HTML in the tables, as JSON in the data of the charts. The page's policy
-lets its own script run and nothing load, so that a text that slipped through would still do nothing.
+The templates escape every value (autoescape), and the page's Content-Security-Policy runs no script but its own, so
+that markup that escaped the escaping would still do nothing.
 """
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from hashlib import sha256
-from html import escape
 from pathlib import Path
-from string import Template
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import etl
 from etl.reports.charts import Chart, Palette, all_charts
@@ -27,23 +25,25 @@ from etl.reports.html.formatting import (
     format_period,
     format_rate,
     format_time,
-    label_html,
 )
-from etl.reports.html.tables import render_tables
+from etl.reports.html.tables import Table, chart_tables
 from etl.reports.html.totals import ReportTotals
 
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""The rows of each of `charts.QUERIES`, by its name; amounts are exact."""
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
-_FILES: Final = Path(__file__).parent
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows by the name of their query in `charts.QUERIES`; amounts are exact."""
+
+_FOLDER: Final = Path(__file__).parent
 PALETTE: Final = Palette(
     main="var(--main)",
-    accounts=tuple(f"var(--account-{number})" for number in range(1, 9)),
+    accounts=tuple(f"var(--account-{index})" for index in range(1, 9)),
     increase="var(--rise)",
     decrease="var(--fall)",
     states=("var(--closed)", "var(--settling)", "var(--open)", "var(--suspect)"),
 )
-"""The page's own colours, light, dark or on paper: page.css says which."""
+"""Colours that page.css defines for light and dark screens and for paper."""
 _FONT: Final = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
 _CONFIG: Final = {
     "background": None,
@@ -63,76 +63,129 @@ _CONFIG: Final = {
     "text": {"color": "var(--ink)", "fontSize": 12},
 }  # fmt: skip
 _DAY: Final = timedelta(days=1)
-_SPACED_DAYS: Final = 120
-"""Days up to which bars have a gap."""
-_NAMED_ACCOUNTS: Final = 6
-_NAMED_DAYS: Final = 3
-_EMPTY: Final = {
-    "balances": "No balance is on record for this period.",
-    "restatements": "No day changed after it was first complete.",
-    "freshness": "Nothing was ever fetched. <code>billing-etl sync</code> begins.",
+_MAX_SPACED_DAYS: Final = 120
+"""Longer periods are drawn without gaps between the bars."""
+_MAX_NAMED_ACCOUNTS: Final = 6
+_MAX_NAMED_DAYS: Final = 3
+
+EmptyReason = Literal[
+    "no balances", "no restatements", "never fetched", "unknown operators", "single day", "no complete day"
+]
+_NO_ROWS: Final[dict[str, EmptyReason]] = {
+    "balances": "no balances",
+    "restatements": "no restatements",
+    "freshness": "never fetched",
 }
-"""What to say where a query has no rows; without charges the others are not spoken of at all."""
+"""Reasons for a query without rows; the other queries have rows wherever there are charges."""
 
 
-def render_page(figures: ReportTotals, rows: Rows, renderer: str, now: datetime) -> str:
-    """The page.
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A headline figure with a note below it."""
+
+    name: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A chart with its tables.
+
+    Attributes:
+        empty_reason: Why there is no chart; its tables are then expanded.
+    """
+
+    name: str
+    title: str
+    description: str
+    empty_reason: EmptyReason | None
+    tables: Sequence[Table]
+
+
+def render_page(totals: ReportTotals, rows: Rows, renderer: str, now: datetime) -> str:
+    """Render the page.
 
     Args:
-        figures: Its head.
-        rows: Of the charts.
-        renderer: JavaScript that leaves `vegaEmbed` in the window.
-        now: When the page is made, in the zone in which that is to be told.
+        totals: Totals of the rows.
+        rows: Rows of every query.
+        renderer: JavaScript that sets `window.vegaEmbed`.
+        now: Creation time, in the time zone that the page shows it in.
     """
     charts = [
         chart for chart in all_charts(PALETTE) if rows["days"] or rows[chart.dataset] or chart.name == "freshness"
     ]
-    drawn = [_set_domain(chart, figures, rows) for chart in charts if _empty_message(chart, rows) is None]
-    script = f"(() => {{{renderer}\n{_read('js')}}})();"
-    period = format_period(figures.since, figures.until, empty=not rows["days"])
-    return Template(_read("html")).substitute(
-        hash=_hash(script),
-        style=_read("css"),
-        period=period,
-        unbroken=" – ".join(f"<span>{day}</span>" for day in period.split(" – ")),
-        scope=_scope(figures),
-        body="\n".join([_tiles(figures), *_warnings(figures), *(_section(chart, figures, rows) for chart in charts)]),
-        made=f"{format_time(now)} ({escape(str(now.tzinfo))})",
-        version=etl.__version__,
-        data=_data(drawn, rows, _config(figures)),
-        script=script,
+    drawn = [_set_domain(chart, totals, rows) for chart in charts if _empty_reason(chart, rows) is None]
+    script = f"(() => {{{renderer}\n{_read_file('page.js')}}})();"
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            style=_read_file("page.css"),
+            script=script,
+            script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+            chart_data=_chart_data(drawn, rows, _chart_config(totals)),
+            period=format_period(totals.since, totals.until, empty=not rows["days"]),
+            day_count=totals.days,
+            account_count=len(totals.by_account),
+            accounts=list(totals.by_account) if len(totals.by_account) <= _MAX_NAMED_ACCOUNTS else [],
+            tiles=list(_tiles(totals)) if totals.total.records else [],
+            suspect_count=len(totals.suspect),
+            suspect_days=_name_days(totals.suspect),
+            unsettled_count=len(totals.unsettled),
+            closed_through=totals.closed_through and format_day(totals.closed_through),
+            sections=[_chart_section(chart, totals, rows) for chart in charts],
+            created_at=format_time(now),
+            time_zone=str(now.tzinfo),
+            version=etl.__version__,
+        )
     )
 
 
-def _read(ending: str) -> str:
-    return (_FILES / f"page.{ending}").read_text("utf-8")
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # part of the extra `report`
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["count"] = format_count
+    environment.policies["json.dumps_kwargs"] = {
+        "ensure_ascii": True,
+        "separators": (",", ":"),
+        "default": _json_default,
+    }
+    return environment
 
 
-def _hash(script: str) -> str:
-    return b64encode(sha256(script.encode()).digest()).decode()
+def _read_file(name: str) -> str:
+    return (_FOLDER / name).read_text("utf-8")
 
 
 # The data of the charts -----------------------------------------------------------------------------------------------
 
 
-def _data(charts: Sequence[Chart], rows: Rows, config: Mapping[str, Any]) -> str:
-    """JSON that no browser takes for anything else: without a single character that HTML or old JavaScript knows."""
-    document = {
+def _chart_data(charts: Sequence[Chart], rows: Rows, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON document that page.js reads."""
+    return {
         "charts": [{"name": chart.name, "rows": chart.dataset, "spec": chart.spec} for chart in charts],
-        "rows": {name: _columns(rows[name]) for name in sorted({chart.dataset for chart in charts})},
+        "rows": {name: _transpose(rows[name]) for name in sorted({chart.dataset for chart in charts})},
         "config": config,
     }
-    text = json.dumps(document, ensure_ascii=True, separators=(",", ":"), default=_plain)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """A list a column: a third of the size of an object a row."""
+def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Transpose rows to columns, which take a third of the space in JSON."""
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def _plain(value: Any) -> Any:
-    """Of a value for a picture, where a binary float will do."""
+def _json_default(value: object) -> float | str:
+    """Encode what JSON lacks; a binary float is exact enough for a chart."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, date):
@@ -140,128 +193,86 @@ def _plain(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
-def _config(figures: ReportTotals) -> dict[str, Any]:
-    spacing = {"binSpacing": 1 if figures.days <= _SPACED_DAYS else 0}
+def _chart_config(totals: ReportTotals) -> dict[str, Any]:
+    spacing = {"binSpacing": 1 if totals.days <= _MAX_SPACED_DAYS else 0}
     return {**_CONFIG, "bar": spacing, "rect": spacing}
 
 
-def _set_domain(chart: Chart, figures: ReportTotals, rows: Rows) -> Chart:
-    """The same with all of the page's days on its axis, and without a legend of one account."""
+def _set_domain(chart: Chart, totals: ReportTotals, rows: Rows) -> Chart:
+    """Extend the time axis to all days of the page; drop the legend of a single account."""
     encoding = dict(chart.spec["encoding"])
-    if _has_days(chart):
+    if _has_time_axis(chart):
         days = [row["day"] for name in ("days", "balances") for row in rows[name]]
         ends = (min(days), min(max(days), date.max - _DAY) + _DAY)
         domain = [{"year": day.year, "month": day.month, "date": day.day, "utc": True} for day in ends]
         encoding["x"] = {**encoding["x"], "scale": {"domain": domain}}
-    if encoding.get("color", {}).get("field") == "account" and len(figures.by_account) == 1:
+    if encoding.get("color", {}).get("field") == "account" and len(totals.by_account) == 1:
         encoding["color"] = {**encoding["color"], "legend": None}
     return replace(chart, spec={**chart.spec, "encoding": encoding})
 
 
-def _has_days(chart: Chart) -> bool:
-    """Whether time goes from left to right in it."""
-    kind: str = chart.spec["encoding"]["x"]["type"]
-    return kind == "temporal"
+def _has_time_axis(chart: Chart) -> bool:
+    axis_type: str = chart.spec["encoding"]["x"]["type"]
+    return axis_type == "temporal"
 
 
 # The page -------------------------------------------------------------------------------------------------------------
 
 
-def _scope(figures: ReportTotals) -> str:
-    labels = list(figures.by_account)
-    if not labels:
-        return "No account was ever fetched."
-    days = f"{figures.days:,} days · " if figures.days > 1 else ""
-    if len(labels) == 1:
-        return f"{days}account {label_html(labels[0])}"
-    named = f": {', '.join(map(label_html, labels))}" if len(labels) <= _NAMED_ACCOUNTS else ""
-    return f"{days}{len(labels):,} accounts{named}"
-
-
-def _tiles(figures: ReportTotals) -> str:
-    total = figures.total
-    if not total.records:
-        return ""
+def _tiles(totals: ReportTotals) -> Iterator[Tile]:
+    total = totals.total
     repeated = total.repeated_spend
-    known = len(figures.balances)
-    of_accounts = f"{known} of {len(figures.by_account)} accounts, " if known < len(figures.by_account) else ""
-    tiles = [
-        (
-            "Spend",
-            format_amount(total.spend),
-            f"{format_amount(repeated)} of it for charges listed more than once"
-            if repeated
-            else "no charge is listed twice",
-        ),
-        ("Delivered", format_count(total.delivered), f"of {format_count(total.records)} charges"),
-        (
-            "Delivery rate",
-            format_rate(total.delivery_rate),
-            f"{format_count(total.records - total.delivered)} not delivered",
-        ),
-        (
-            "Cost per delivery",
-            format_amount(total.cost_per_delivery),
-            "spend ÷ delivered" if total.delivered else "nothing was delivered",
-        ),
-        (
-            "Balance",
-            format_amount(figures.balance),
-            f"{of_accounts}on {format_day(figures.balance_day)}" if figures.balance_day else "not known for these days",
-        ),
-    ]
-    cells = "\n".join(
-        f'<div><dt>{name}</dt><dd>{value}<div class="more">{more}</div></dd></div>' for name, value, more in tiles
+    yield Tile(
+        "Spend",
+        format_amount(total.spend),
+        f"{format_amount(repeated)} of it for charges listed more than once"
+        if repeated
+        else "no charge is listed twice",
     )
-    return f'<dl class="headline">\n{cells}\n</dl>'
+    yield Tile("Delivered", format_count(total.delivered), f"of {format_count(total.records)} charges")
+    yield Tile(
+        "Delivery rate",
+        format_rate(total.delivery_rate),
+        f"{format_count(total.records - total.delivered)} not delivered",
+    )
+    yield Tile(
+        "Cost per delivery",
+        format_amount(total.cost_per_delivery),
+        "spend ÷ delivered" if total.delivered else "nothing was delivered",
+    )
+    known, accounts = len(totals.balances), len(totals.by_account)
+    coverage = f"{known} of {accounts} accounts, " if known < accounts else ""
+    yield Tile(
+        "Balance",
+        format_amount(totals.balance),
+        f"{coverage}on {format_day(totals.balance_day)}" if totals.balance_day else "not known for these days",
+    )
 
 
-def _warnings(figures: ReportTotals) -> list[str]:
-    notes = []
-    if suspect := figures.suspect:
-        named = ", ".join(map(format_day, suspect)) if len(suspect) <= _NAMED_DAYS else f"{len(suspect):,} days"
-        notes.append(
-            f'<p class="note"><strong>Suspect: {named}.</strong> The vendor’s latest answer was implausible, so the '
-            "last good figures are shown. <code>billing-etl status</code> tells why. The balance proof waits for "
-            f"{'it' if len(suspect) == 1 else 'them'}.</p>"
-        )
-    if unsettled := len(figures.unsettled):
-        final = f"Final through {format_day(figures.closed_through)}." if figures.closed_through else "Not final yet."
-        later = "later " if figures.closed_through else ""
-        days = f"1 {later}day" if unsettled == 1 else f"{unsettled:,} {later}days"
-        notes.append(f'<p class="note calm"><strong>{final}</strong> {days} may still change.</p>')
-    return notes
+def _name_days(days: Sequence[date]) -> str:
+    return ", ".join(map(format_day, days)) if len(days) <= _MAX_NAMED_DAYS else f"{len(days):,} days"
 
 
-def _empty_message(chart: Chart, rows: Rows) -> str | None:
-    """What to say where there is no picture; None where there is one."""
-    of = rows[chart.dataset]
-    if not of:
-        return _EMPTY[chart.dataset]
-    if chart.dataset == "operators" and all(row["operator"] is None for row in of):
-        return (
-            "The operators are not known. The public numbering plan tells them of plain phones: "
-            "<code>billing-etl numbering import DEF-9xx.csv</code> takes it in."
-        )
-    if _has_days(chart) and len({row["day"] for row in of}) == 1:
-        return "A single day makes no picture: its figures stand in the table."
-    if chart.name == "freshness" and all(row["hours_behind"] is None for row in of):
-        return "No day is complete yet."
+def _chart_section(chart: Chart, totals: ReportTotals, rows: Rows) -> Section:
+    dataset = rows[chart.dataset]
+    return Section(
+        name=chart.name,
+        title=chart.title,
+        description=chart.description,
+        empty_reason=_empty_reason(chart, rows),
+        tables=chart_tables(chart.name, totals, dataset) if dataset else [],
+    )
+
+
+def _empty_reason(chart: Chart, rows: Rows) -> EmptyReason | None:
+    """Why a chart cannot be drawn; None where it can."""
+    dataset = rows[chart.dataset]
+    if not dataset:
+        return _NO_ROWS[chart.dataset]
+    if chart.dataset == "operators" and all(row["operator"] is None for row in dataset):
+        return "unknown operators"
+    if _has_time_axis(chart) and len({row["day"] for row in dataset}) == 1:
+        return "single day"
+    if chart.name == "freshness" and all(row["hours_behind"] is None for row in dataset):
+        return "no complete day"
     return None
-
-
-def _section(chart: Chart, figures: ReportTotals, rows: Rows) -> str:
-    empty = _empty_message(chart, rows)
-    parts = [
-        f'<section aria-labelledby="{chart.name}-title">',
-        f'<h2 id="{chart.name}-title">{escape(chart.title)}</h2>',
-    ]
-    if empty:
-        parts.append(f'<p class="empty">{empty}</p>')
-    else:
-        picture = f'<div class="picture" id="{chart.name}"></div>'
-        label = f"{escape(chart.title)}; the table below has its figures"
-        parts += [f"<p>{escape(chart.description)}</p>", f'<figure role="img" aria-label="{label}">{picture}</figure>']
-    if rows[chart.dataset]:
-        parts += render_tables(chart.name, figures, rows[chart.dataset], opened=empty is not None)
-    return "\n".join([*parts, "</section>"])

@@ -1,4 +1,4 @@
-"""The report: one page for who pays, made from the views. The database is only read."""
+"""Write the HTML report from the views; the database is only read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import BinaryIO, Final
 from sqlalchemy import Connection, Date, Engine, bindparam, text
 
 from etl import signals
-from etl.db.engine import read_connection, require_database, translate_errors
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema
 from etl.errors import ConfigError
 from etl.reports.charts import NO_FILTER, QUERIES, build_query
@@ -20,28 +21,29 @@ from etl.reports.html.page import Rows, render_page
 from etl.reports.html.totals import ReportTotals, compute_totals
 from etl.reports.query import TYPES, ExportFilter, resolve_accounts
 
-_BUNDLE: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
+_BUNDLE_PROGRAM: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
 
 
 def load_vega_bundle() -> Callable[[], str]:
-    """What gives the JavaScript that draws the charts: Vega, Vega-Lite and Vega-Embed, self-contained.
+    """A function that returns the JavaScript that draws the charts: a bundle of Vega, Vega-Lite and Vega-Embed.
 
     Raises:
-        ConfigError: The library that holds it is not installed.
+        ConfigError: A library of the extra `report` is not installed.
     """
     try:
-        import vl_convert  # noqa: F401 - whether it is there
+        import jinja2  # noqa: F401 - checked here, imported where the page is rendered
+        import vl_convert  # noqa: F401
     except ImportError:
         raise ConfigError(
-            "report needs a library that is not installed; run: pip install 'billing-etl[report]'"
+            "report needs libraries that are not installed; run: pip install 'billing-etl[report]'"
         ) from None
     return _bundle
 
 
 def _bundle() -> str:
-    # In a process of its own: for the seconds that it takes, the library would let no signal through.
-    command = [sys.executable, "-P", "-c", _BUNDLE]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()  # noqa: S603 - our own words
+    # In a child process: the library blocks signals for the seconds that it takes.
+    command = [sys.executable, "-P", "-c", _BUNDLE_PROGRAM]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.decode()  # noqa: S603 - a fixed command
 
 
 def write_report(
@@ -55,32 +57,32 @@ def write_report(
     """Write the page.
 
     Args:
-        engine: Of the database.
-        selection: Which accounts and days, as they are now.
-        renderer: Of `load_vega_bundle`.
-        output: The file, entered when the page is made.
-        now: When that is, in the zone in which it is to be told.
+        engine: Engine of the database.
+        selection: Filter of accounts and days; `as_of` is ignored.
+        renderer: Result of `load_vega_bundle`.
+        output: Context manager of the file, entered once the page is rendered.
+        now: Creation time, in the time zone that the page shows it in.
 
     Raises:
-        ConfigError: The database has no such account, or the file cannot be written there.
-        DatabaseError: There is no database, it has another schema, or it failed.
+        ConfigError: Unknown account, or the file cannot be written.
+        DatabaseError: The database is missing, has another schema, or failed.
         DiskFullError: The disk is full.
     """
     require_database(engine)
-    with translate_errors(), signals.deferred(), read_connection(engine, one_moment=True) as connection:
-        # So what a picture shows adds up to what the headline says.
+    with translate_errors(), signals.deferred(), read_connection(engine, repeatable_read=True) as connection:
+        # A single snapshot of the database, so that the charts add up to the headline figures.
         require_schema(connection)
         labels = resolve_accounts(connection, selection.accounts)
         rows = load_datasets(connection, labels, selection.since, selection.until)
-    figures = compute_totals(rows, labels, selection.since, selection.until)
-    page = render_page(figures, rows, renderer(), now)
+    totals = compute_totals(rows, labels, selection.since, selection.until)
+    page = render_page(totals, rows, renderer(), now)
     with output as file:
         file.write(page.encode())
-    return figures
+    return totals
 
 
 def load_datasets(connection: Connection, labels: list[str], since: date | None, until: date | None) -> Rows:
-    """What the charts show of these accounts and days, aggregated by the database."""
+    """Run the queries of the charts for the accounts and days."""
     bounds = {"since": (since, "day >= :since"), "until": (until, "day <= :until")}
     days = " AND ".join(condition for value, condition in bounds.values() if value) or NO_FILTER
     rows = {}
@@ -89,8 +91,8 @@ def load_datasets(connection: Connection, labels: list[str], since: date | None,
         statement = text(build_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))
         statement = statement.bindparams(bindparam("accounts", labels, expanding=True))
         if query.has_days:
-            given = [bindparam(bound, value, Date()) for bound, (value, _) in bounds.items() if value]
-            statement = statement.bindparams(*given)
-        typed = statement.columns(**{column: TYPES[kind] for column, kind in query.columns.items()})
+            parameters = [bindparam(bound, value, Date()) for bound, (value, _) in bounds.items() if value]
+            statement = statement.bindparams(*parameters)
+        typed = statement.columns(**{column: TYPES[column_type] for column, column_type in query.columns.items()})
         rows[name] = [dict(row) for row in connection.execute(typed).mappings()]
     return rows

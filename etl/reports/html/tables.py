@@ -1,15 +1,16 @@
-"""The tables of the report: what each picture shows, to the last digit."""
+"""The tables of the report: the exact figures of each chart."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from html import escape
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal
 
 from etl.reports.charts import DAY_STATES, WEEKDAYS
 from etl.reports.html.formatting import (
+    EMPTY,
     decimal_places,
     format_amount,
     format_count,
@@ -17,237 +18,274 @@ from etl.reports.html.formatting import (
     format_month,
     format_rate,
     format_time,
-    label_html,
 )
 from etl.reports.html.totals import ReportTotals, Totals, exact_sum
 
 Rows = Sequence[Mapping[str, Any]]
-PRINTED_ROWS: Final = 100
-"""A longer table is for the screen alone."""
-_COUNTED_ROWS: Final = 10
-"""From here on a table says how many rows it has before it is opened."""
+MAX_PRINTED_ROWS: Final = 100
+"""Longer tables are shown on screen only."""
+_MIN_COUNTED_ROWS: Final = 10
+"""Row count from which the summary of a collapsed table includes it."""
+
+CellKind = Literal["number", "text", "long text", "label", "day state"]
+_CSS: Final[dict[CellKind, str]] = {
+    "number": "",
+    "text": "plain",
+    "long text": "wrap",
+    "label": "wrap",
+    "day state": "plain",
+}
 
 
-class _Column(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Column:
     """A column of a table.
 
     Attributes:
-        cells: In HTML.
-        total: What stands under them.
-        css: Numbers have no class; `plain` is what stands to the left, `words` what may be broken into lines.
+        cells: Formatted values; None is a missing label.
+        total: The value in the table's last row.
+        kind: How the template renders and aligns the cells.
+        missing: Text of a missing label.
     """
 
     title: str
-    cells: Sequence[str]
+    cells: Sequence[str | None]
     total: str = ""
+    kind: CellKind = "number"
+    missing: str = ""
+
+    @property
+    def css(self) -> str:
+        """CSS class of the cells; numbers have none."""
+        return _CSS[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table as the template `tables.html.j2` renders it.
+
+    Attributes:
+        css: CSS class of the table.
+        collapsible: Hidden under its summary until the reader opens it.
+    """
+
+    caption: str
+    columns: Sequence[Column]
     css: str = ""
+    collapsible: bool = True
+
+    @property
+    def rows(self) -> Iterable[Iterable[tuple[Column, str | None]]]:
+        """The cells by row, each with its column."""
+        return (
+            zip(self.columns, cells, strict=True)
+            for cells in zip(*(column.cells for column in self.columns), strict=True)
+        )
+
+    @property
+    def row_count(self) -> int:
+        """Rows without the totals."""
+        return len(self.columns[0].cells)
+
+    @property
+    def long(self) -> bool:
+        """Whether the table is left out on paper."""
+        return self.row_count > MAX_PRINTED_ROWS
+
+    @property
+    def summary(self) -> str:
+        """The caption, with the row count of a longer table."""
+        return self.caption if self.row_count < _MIN_COUNTED_ROWS else f"{self.caption} · {self.row_count:,} rows"
+
+    @property
+    def has_totals(self) -> bool:
+        """Whether the table ends with a row of totals."""
+        return any(column.total for column in self.columns)
 
 
-def render_tables(name: str, figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
-    """The tables under a chart, in HTML.
+def chart_tables(chart: str, totals: ReportTotals, rows: Rows) -> list[Table]:
+    """The tables under a chart.
 
     Args:
-        name: The chart's.
-        figures: The head of the report.
-        rows: The chart's; one at least.
-        opened: Whether all of them are to be seen at once, where there is no picture.
+        chart: Name of the chart.
+        totals: Totals of the report.
+        rows: Rows of the chart's dataset; not empty.
     """
-    return _TABLES[name](figures, rows, opened=opened)
+    return _TABLES[chart](totals, rows)
 
 
-def _spend_by_day(figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
+def _spend_by_day_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
     tables = []
-    if len(figures.by_account) > 1:
-        accounts = _labels("Account", figures.by_account, "All")
-        balance = _amounts("Balance", [figures.balances.get(label) for label in figures.by_account], figures.balance)
-        tables.append(_table("Accounts", [accounts, *_sums(figures.by_account.values(), figures.total), balance]))
-    if len(figures.by_month) > 1:
-        months = _Column("Month", [format_month(month) for month in figures.by_month], "All")
-        tables.append(_table("Months", [months, *_sums(figures.by_month.values(), figures.total)]))
+    if len(totals.by_account) > 1:
+        accounts = _label_column("Account", totals.by_account, "All")
+        balances = [totals.balances.get(label) for label in totals.by_account]
+        columns = [
+            accounts,
+            *_total_columns(totals.by_account.values(), totals.total),
+            _amount_column("Balance", balances, totals.balance),
+        ]
+        tables.append(Table("Accounts", columns, collapsible=False))
+    if len(totals.by_month) > 1:
+        months = Column("Month", [format_month(month) for month in totals.by_month], "All")
+        columns = [months, *_total_columns(totals.by_month.values(), totals.total)]
+        tables.append(Table("Months", columns, collapsible=False))
     days = [
-        *_days_and_accounts(figures, rows, "Total"),
-        _counts("Charges", _column(rows, "records"), figures.total.records),
-        _counts("Delivered", _column(rows, "delivered"), figures.total.delivered),
-        _rates([_sum_of(row).delivery_rate for row in rows], figures.total),
-        _amounts("Spend", _column(rows, "spend"), figures.total.spend),
+        *_key_columns(totals, rows),
+        _count_column("Charges", _values(rows, "records"), totals.total.records),
+        _count_column("Delivered", _values(rows, "delivered"), totals.total.delivered),
+        _rate_column([_row_totals(row).delivery_rate for row in rows], totals.total),
+        _amount_column("Spend", _values(rows, "spend"), totals.total.spend),
     ]
-    if figures.total.repeated_spend:
-        days.append(_amounts("of it repeats", _column(rows, "repeated_spend"), figures.total.repeated_spend))
-    states = [f'<span class="state {state}">{state}</span>' for state in _column(rows, "day_state")]
-    days.append(_Column("State", states, css="plain"))
-    return [*tables, _details("Figures of each day", days, opened=opened)]
+    if totals.total.repeated_spend:
+        days.append(_amount_column("of it repeats", _values(rows, "repeated_spend"), totals.total.repeated_spend))
+    days.append(Column("State", _values(rows, "day_state"), kind="day state"))
+    return [*tables, Table("Figures of each day", days)]
 
 
-def _delivery_by_operator(_figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
-    sums = [_sum_of(row) for row in rows]
-    operators = [label_html(name) if name else "not in the plan" for name in _column(rows, "operator")]
-    columns = [_Column("Operator", operators, "All", "words"), *_sums(sums, _sum_all(sums))]
-    return [_details("Figures of each operator", columns, opened=opened)]
+def _delivery_by_operator_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
+    operators = [name or None for name in _values(rows, "operator")]
+    by_operator = [_row_totals(row) for row in rows]
+    columns = [
+        Column("Operator", operators, "All", "label", missing="not in the plan"),
+        *_total_columns(by_operator, _add_totals(by_operator)),
+    ]
+    return [Table("Figures of each operator", columns)]
 
 
-def _weekday_and_hour(_figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
+def _weekday_and_hour_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
     charges = {(row["weekday"], row["hour"]): row["records"] for row in rows}
-    weekdays = range(1, 8)
-    columns = [_Column("", WEEKDAYS, "All")]
-    for hour in range(24):
-        of_hour = [charges.get((weekday, hour), 0) for weekday in weekdays]
-        columns.append(_counts(f"{hour:02}", of_hour, sum(of_hour)))
-    of_day = [sum(charges.get((weekday, hour), 0) for hour in range(24)) for weekday in weekdays]
-    columns.append(_counts("All", of_day, sum(of_day)))
-    return [_details("Charges of each hour", columns, opened=opened, css="hours")]
+    weekdays, hours = range(1, 8), range(24)
+    columns = [Column("", WEEKDAYS, "All")]
+    for hour in hours:
+        counts = [charges.get((weekday, hour), 0) for weekday in weekdays]
+        columns.append(_count_column(f"{hour:02}", counts, sum(counts)))
+    counts = [sum(charges.get((weekday, hour), 0) for hour in hours) for weekday in weekdays]
+    columns.append(_count_column("All", counts, sum(counts)))
+    return [Table("Charges of each hour", columns, css="hours")]
 
 
-def _balance(figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
-    columns = [*_days_and_accounts(figures, rows, "Total", "Day (UTC)"), _amounts("Balance", _column(rows, "balance"))]
+def _balance_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
+    columns = [*_key_columns(totals, rows, "Day (UTC)"), _amount_column("Balance", _values(rows, "balance"))]
     for title, name in (
         ("Charged", "charged"),
-        ("Top-ups told", "top_ups"),
+        ("Reported top-ups", "top_ups"),
         ("Unexplained credit", "unexplained_credit"),
         ("Unexplained charge", "unexplained_charge"),
     ):
-        amounts = _column(rows, name)
-        columns.append(_amounts(title, amounts, exact_sum(amounts)))
-    return [_details("Balances and top-ups", columns, opened=opened)]
+        amounts = _values(rows, name)
+        columns.append(_amount_column(title, amounts, exact_sum(amounts)))
+    return [Table("Balances and top-ups", columns)]
 
 
-def _restatements(figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
+def _restatements_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
     columns = [
-        *_days_and_accounts(figures, rows, "Total"),
-        _moments("First complete (UTC)", _column(rows, "first_closed_at")),
-        _moments("Last changed (UTC)", _column(rows, "restated_at")),
-        *(
-            _amounts(title, _column(rows, name), exact_sum(_column(rows, name)), signed=name == "delta")
-            for title, name in (("Spend before", "spend_before"), ("Spend now", "spend_after"), ("Difference", "delta"))
-        ),
+        *_key_columns(totals, rows),
+        _time_column("First complete (UTC)", _values(rows, "first_closed_at")),
+        _time_column("Last changed (UTC)", _values(rows, "restated_at")),
     ]
-    return [_details("Figures of each restated day", columns, opened=opened)]
+    for title, name in (("Spend before", "spend_before"), ("Spend now", "spend_after"), ("Difference", "delta")):
+        amounts = _values(rows, name)
+        columns.append(_amount_column(title, amounts, exact_sum(amounts), signed=name == "delta"))
+    return [Table("Figures of each restated day", columns)]
 
 
-def _day_states(figures: ReportTotals, rows: Rows, *, opened: bool) -> list[str]:
-    by_account = {label: [row for row in rows if row["account"] == label] for label in figures.by_account}
-    columns = [_labels("Account", by_account, "All" if len(by_account) > 1 else "")]
+def _day_states_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
+    by_account = {label: [row for row in rows if row["account"] == label] for label in totals.by_account}
+    columns = [_label_column("Account", by_account, "All" if len(by_account) > 1 else "")]
     for state in DAY_STATES:
-        counts = [_column(of, "day_state").count(state) for of in by_account.values()]
+        counts = [_values(days, "day_state").count(state) for days in by_account.values()]
         total = sum(counts) if len(by_account) > 1 else None
-        columns.append(_counts(f"{state.capitalize()} days", counts, total))
+        columns.append(_count_column(f"{state.capitalize()} days", counts, total))
     suspect = [
-        ", ".join(format_day(row["day"]) for row in of if row["day_state"] == "suspect") for of in by_account.values()
+        ", ".join(format_day(row["day"]) for row in days if row["day_state"] == "suspect")
+        for days in by_account.values()
     ]
     if any(suspect):
-        columns.append(_Column("Suspect", suspect, css="words"))
-    return [_details("Days in each state", columns, opened=opened)]
+        columns.append(Column("Suspect", suspect, kind="long text"))
+    return [Table("Days in each state", columns)]
 
 
-def _freshness(_figures: ReportTotals, rows: Rows, **_: bool) -> list[str]:
+def _freshness_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
+    hours = [EMPTY if hours is None else f"{hours:,.1f}" for hours in _values(rows, "hours_behind")]
     columns = [
-        _labels("Account", _column(rows, "account")),
-        _Column("Complete up to", [format_day(day) for day in _column(rows, "last_synced_date")], css="plain"),
-        _Column("Hours behind", ["–" if hours is None else f"{hours:,.1f}" for hours in _column(rows, "hours_behind")]),
-        _moments("Last success (UTC)", _column(rows, "last_success_at")),
-        _counts("Open days", _column(rows, "open_days")),
-        _counts("Suspect days", _column(rows, "suspect_days")),
+        _label_column("Account", _values(rows, "account")),
+        Column("Complete up to", [format_day(day) for day in _values(rows, "last_synced_date")], kind="text"),
+        Column("Hours behind", hours),
+        _time_column("Last success (UTC)", _values(rows, "last_success_at")),
+        _count_column("Open days", _values(rows, "open_days")),
+        _count_column("Suspect days", _values(rows, "suspect_days")),
     ]
-    return [_table("Freshness", columns)]
+    return [Table("Freshness", columns, collapsible=False)]
 
 
-_TABLES: Final[dict[str, Callable[..., list[str]]]] = {
-    "spend_by_day": _spend_by_day,
-    "delivery_by_operator": _delivery_by_operator,
-    "weekday_and_hour": _weekday_and_hour,
-    "balance": _balance,
-    "restatements": _restatements,
-    "day_states": _day_states,
-    "freshness": _freshness,
+_TABLES: Final[dict[str, Callable[[ReportTotals, Rows], list[Table]]]] = {
+    "spend_by_day": _spend_by_day_tables,
+    "delivery_by_operator": _delivery_by_operator_tables,
+    "weekday_and_hour": _weekday_and_hour_tables,
+    "balance": _balance_tables,
+    "restatements": _restatements_tables,
+    "day_states": _day_states_tables,
+    "freshness": _freshness_tables,
 }
-"""By the chart's name."""
+"""Functions that build the tables, by chart name."""
 
 
 # Columns --------------------------------------------------------------------------------------------------------------
 
 
-def _column(rows: Rows, name: str) -> list[Any]:
+def _values(rows: Rows, name: str) -> list[Any]:
     return [row[name] for row in rows]
 
 
-def _sum_of(row: Mapping[str, Any]) -> Totals:
+def _row_totals(row: Mapping[str, Any]) -> Totals:
     return Totals(row["records"], row["delivered"], row["spend"])
 
 
-def _sum_all(sums: Sequence[Totals]) -> Totals:
+def _add_totals(totals: Sequence[Totals]) -> Totals:
     return Totals(
-        sum(one.records for one in sums), sum(one.delivered for one in sums), exact_sum(one.spend for one in sums)
+        records=sum(part.records for part in totals),
+        delivered=sum(part.delivered for part in totals),
+        spend=exact_sum(part.spend for part in totals),
     )
 
 
-def _sums(sums: Iterable[Totals], total: Totals) -> list[_Column]:
-    sums = list(sums)
+def _total_columns(parts: Iterable[Totals], total: Totals) -> list[Column]:
+    parts = list(parts)
     return [
-        _counts("Charges", [one.records for one in sums], total.records),
-        _counts("Delivered", [one.delivered for one in sums], total.delivered),
-        _rates([one.delivery_rate for one in sums], total),
-        _amounts("Spend", [one.spend for one in sums], total.spend),
-        _amounts("Cost per delivery", [one.cost_per_delivery for one in sums], total.cost_per_delivery),
+        _count_column("Charges", [part.records for part in parts], total.records),
+        _count_column("Delivered", [part.delivered for part in parts], total.delivered),
+        _rate_column([part.delivery_rate for part in parts], total),
+        _amount_column("Spend", [part.spend for part in parts], total.spend),
+        _amount_column("Cost per delivery", [part.cost_per_delivery for part in parts], total.cost_per_delivery),
     ]
 
 
-def _days_and_accounts(figures: ReportTotals, rows: Rows, total: str, title: str = "Day") -> list[_Column]:
-    days = _Column(title, [format_day(day) for day in _column(rows, "day")], total)
-    return [days, _labels("Account", _column(rows, "account"))] if len(figures.by_account) > 1 else [days]
+def _key_columns(totals: ReportTotals, rows: Rows, title: str = "Day") -> list[Column]:
+    """The day, and the account where the report has several."""
+    days = Column(title, [format_day(day) for day in _values(rows, "day")], "Total")
+    return [days, _label_column("Account", _values(rows, "account"))] if len(totals.by_account) > 1 else [days]
 
 
-def _labels(title: str, labels: Iterable[str], total: str = "") -> _Column:
-    return _Column(title, [label_html(label) for label in labels], total, "words")
+def _label_column(title: str, labels: Iterable[str], total: str = "") -> Column:
+    return Column(title, list(labels), total, "label")
 
 
-def _counts(title: str, counts: Sequence[int], total: int | None = None) -> _Column:
-    return _Column(title, [format_count(count) for count in counts], "" if total is None else format_count(total))
+def _count_column(title: str, counts: Sequence[int], total: int | None = None) -> Column:
+    return Column(title, [format_count(count) for count in counts], "" if total is None else format_count(total))
 
 
-def _rates(rates: Sequence[Decimal | None], total: Totals) -> _Column:
-    return _Column("Delivery rate", [format_rate(rate) for rate in rates], format_rate(total.delivery_rate))
+def _rate_column(rates: Sequence[Decimal | None], total: Totals) -> Column:
+    return Column("Delivery rate", [format_rate(rate) for rate in rates], format_rate(total.delivery_rate))
 
 
-def _amounts(
+def _amount_column(
     title: str, amounts: Sequence[Decimal | None], total: Decimal | None = None, *, signed: bool = False
-) -> _Column:
-    """In as many places for all as one of them needs."""
+) -> Column:
+    """A column of amounts with the same number of decimal places in every cell."""
     places = decimal_places([*amounts, total])
     cells = [format_amount(amount, places, signed=signed) for amount in amounts]
-    return _Column(title, cells, "" if total is None else format_amount(total, places, signed=signed))
+    return Column(title, cells, "" if total is None else format_amount(total, places, signed=signed))
 
 
-def _moments(title: str, moments: Sequence[datetime | None]) -> _Column:
-    return _Column(title, [format_time(moment) for moment in moments], css="plain")
-
-
-# Tables ---------------------------------------------------------------------------------------------------------------
-
-
-def _details(caption: str, columns: Sequence[_Column], *, opened: bool, css: str = "") -> str:
-    count = len(columns[0].cells)
-    attributes = (' class="long"' if count > PRINTED_ROWS else "") + (" open" if opened else "")
-    summary = caption if count < _COUNTED_ROWS else f"{caption} · {count:,} rows"
-    return f"<details{attributes}>\n<summary>{escape(summary)}</summary>\n{_table(caption, columns, css)}\n</details>"
-
-
-def _table(caption: str, columns: Sequence[_Column], css: str = "") -> str:
-    classes = [f' class="{column.css}"' if column.css else "" for column in columns]
-    head = "".join(
-        f'<th scope="col"{of}>{escape(column.title)}</th>' for column, of in zip(columns, classes, strict=True)
-    )
-    body = "\n".join(
-        "<tr>" + _cells(cells, classes) + "</tr>" for cells in zip(*(column.cells for column in columns), strict=True)
-    )
-    totals = [column.total for column in columns]
-    foot = f"\n<tfoot><tr>{_cells(totals, classes)}</tr></tfoot>" if any(totals) else ""
-    named = escape(caption)
-    attributes = f' class="{css}"' if css else ""
-    return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{named}"><table{attributes}>'
-        f"<caption>{named}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>{foot}</table></div>"
-    )
-
-
-def _cells(cells: Iterable[str], classes: Iterable[str]) -> str:
-    first, *rest = zip(cells, classes, strict=True)
-    return f'<th scope="row"{first[1]}>{first[0]}</th>' + "".join(f"<td{of}>{cell}</td>" for cell, of in rest)
+def _time_column(title: str, times: Sequence[datetime | None]) -> Column:
+    return Column(title, [format_time(time) for time in times], kind="text")

@@ -1,4 +1,4 @@
-"""The figures at the head of the report: exact sums of the days, in all, by account and by month."""
+"""Totals of the report: exact sums of the days, overall, by account and by month."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from datetime import date
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Any, Final
 
-_DIGITS: Final = 60
-"""More than any sum of the views' amounts has: nothing is rounded on the way."""
-_RATE: Final = Decimal("0.0001")
-_COST: Final = Decimal("0.000001")
+_PRECISION: Final = 60
+"""Digits; more than any sum of the views' amounts has, so that no sum is rounded."""
+_RATE_STEP: Final = Decimal("0.0001")
+_COST_STEP: Final = Decimal("0.000001")
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What some days come to.
+    """Totals of a set of days.
 
     Attributes:
         records: Charges as the vendor lists them, repeats included.
-        repeated_spend: The part of spend that charges listed more than once add, where that is known.
+        repeated_spend: Part of `spend` due to charges listed more than once; 0 where unknown.
     """
 
     records: int
@@ -30,28 +30,28 @@ class Totals:
 
     @property
     def delivery_rate(self) -> Decimal | None:
-        """Four places, as in the views; None of nothing."""
-        return _share(Decimal(self.delivered), self.records, _RATE)
+        """Four decimal places, as in the views; None without records."""
+        return _ratio(Decimal(self.delivered), self.records, _RATE_STEP)
 
     @property
     def cost_per_delivery(self) -> Decimal | None:
-        """Six places, as in the views; None where nothing was delivered."""
-        return _share(self.spend, self.delivered, _COST)
+        """Six decimal places, as in the views; None if nothing was delivered."""
+        return _ratio(self.spend, self.delivered, _COST_STEP)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportTotals:
-    """The head of the report.
+    """Totals of the report.
 
     Attributes:
-        since: As asked for, else the first day with charges; None where there is neither.
-        until: The same at the other end.
-        by_account: Of every account asked for, by label, those without charges too.
-        by_month: By the first day of the month.
-        balances: The last one known in these days, by account; those without one are missing.
-        balance_day: Of the latest of them, in UTC.
-        closed_through: The last day with charges before the first that may still change; None where all of them may.
-        unsettled: Days that may still change: not closed, or beyond a day that was never fetched whole.
+        since: Requested first day, or else the first day with charges; None if there is neither.
+        until: Requested last day, or else the last day with charges; None if there is neither.
+        by_account: Totals by label of every requested account, including those without charges.
+        by_month: Totals by the first day of the month.
+        balances: Last known balance within the days by account; accounts without a balance are missing.
+        balance_day: Day of the latest balance, in UTC.
+        closed_through: Last day with charges before the first that may still change; None if all may change.
+        unsettled: Days that may still change: not closed, or after a day that was never fetched completely.
         suspect: Days whose latest answer was implausible.
     """
 
@@ -68,57 +68,57 @@ class ReportTotals:
 
     @property
     def days(self) -> int:
-        """From the first to the last day, both included."""
+        """Number of days from `since` to `until`, inclusive."""
         return (self.until - self.since).days + 1 if self.since and self.until else 0
 
     @property
     def balance(self) -> Decimal | None:
-        """Of all accounts together, as far as one is known."""
+        """Sum of the known balances; None if no balance is known."""
         return exact_sum(self.balances.values()) if self.balances else None
 
 
 def compute_totals(
     rows: Mapping[str, Sequence[Mapping[str, Any]]], labels: Sequence[str], since: date | None, until: date | None
 ) -> ReportTotals:
-    """The figures of the rows.
+    """Compute the totals.
 
     Args:
-        rows: Of the queries `days` and `balances`, by day, and of `freshness`.
-        labels: The accounts asked for.
-        since: The first day asked for.
-        until: The last one.
+        rows: Rows of the queries `days` and `balances`, by day, and of `freshness`.
+        labels: Requested accounts.
+        since: Requested first day.
+        until: Requested last day.
     """
     days = rows["days"]
-    every = [row["day"] for row in days]
-    months = sorted({day.replace(day=1) for day in every})
+    dates = [row["day"] for row in days]
+    months = sorted({day.replace(day=1) for day in dates})
     unsettled = _unsettled(rows)
     balances = {row["account"]: row["balance"] for row in rows["balances"]}
     return ReportTotals(
-        since=since or min(every, default=None),
-        until=until or max(every, default=None),
-        total=_sum(days),
-        by_account={label: _sum(row for row in days if row["account"] == label) for label in labels},
-        by_month={month: _sum(row for row in days if row["day"].replace(day=1) == month) for month in months},
+        since=since or min(dates, default=None),
+        until=until or max(dates, default=None),
+        total=_add_days(days),
+        by_account={label: _add_days(row for row in days if row["account"] == label) for label in labels},
+        by_month={month: _add_days(row for row in days if row["day"].replace(day=1) == month) for month in months},
         balances=balances,
         balance_day=max((row["day"] for row in rows["balances"]), default=None),
-        closed_through=max((day for day in every if not unsettled or day < unsettled[0]), default=None),
+        closed_through=max((day for day in dates if not unsettled or day < unsettled[0]), default=None),
         unsettled=unsettled,
         suspect=sorted({row["day"] for row in days if row["day_state"] == "suspect"}),
     )
 
 
 def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
-    """A sum of amounts, to the last digit."""
-    with localcontext(prec=_DIGITS):
+    """Sum of amounts without rounding."""
+    with localcontext(prec=_PRECISION):
         return sum(amounts, Decimal(0))
 
 
 def _unsettled(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[date]:
-    complete = min((row["last_synced_date"] or date.min for row in rows["freshness"]), default=date.min)
-    return sorted({row["day"] for row in rows["days"] if row["day_state"] != "closed" or row["day"] > complete})
+    complete_through = min((row["last_synced_date"] or date.min for row in rows["freshness"]), default=date.min)
+    return sorted({row["day"] for row in rows["days"] if row["day_state"] != "closed" or row["day"] > complete_through})
 
 
-def _sum(days: Iterable[Mapping[str, Any]]) -> Totals:
+def _add_days(days: Iterable[Mapping[str, Any]]) -> Totals:
     days = list(days)
     return Totals(
         records=sum(row["records"] for row in days),
@@ -128,8 +128,8 @@ def _sum(days: Iterable[Mapping[str, Any]]) -> Totals:
     )
 
 
-def _share(amount: Decimal, count: int, place: Decimal) -> Decimal | None:
+def _ratio(amount: Decimal, count: int, step: Decimal) -> Decimal | None:
     if count <= 0:
         return None
-    with localcontext(prec=_DIGITS):
-        return (amount / count).quantize(place, ROUND_HALF_UP)
+    with localcontext(prec=_PRECISION):
+        return (amount / count).quantize(step, ROUND_HALF_UP)

@@ -1,0 +1,50 @@
+"""Transactions of one database: retried whole, with signals deferred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from etl import signals
+from etl.db.engine import read_connection
+from etl.db.retry import retry_transaction
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """An engine with the rules for its transactions.
+
+    A callable passed to it may run several times: it must not change anything but the database.
+    """
+
+    engine: Engine
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """The result of a query, in a transaction that writes nothing."""
+
+        def transaction() -> T:
+            with read_connection(self.engine) as connection:
+                return query(connection)
+
+        return retry_transaction(transaction)
+
+    def write(self, change: Callable[[Connection], T], *, also_on: tuple[type[Exception], ...] = ()) -> T:
+        """The result of a change, committed.
+
+        A signal waits for the commit of an attempt; between two attempts it ends the program.
+
+        Args:
+            change: The whole transaction.
+            also_on: Errors after which the transaction is retried, besides those of deadlocks and lost connections.
+        """
+
+        def transaction() -> T:
+            with signals.deferred(), self.engine.begin() as connection:
+                return change(connection)
+
+        return retry_transaction(transaction, also=also_on)

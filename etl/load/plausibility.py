@@ -1,0 +1,34 @@
+"""Whether a day's changes are plausible enough to be stored without a person's consent. Pure."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Final
+
+from etl.changes import RowCounts
+
+MIN_ROWS_FOR_CHECK: Final = 20
+"""Current rows of a day from which on a share of them is significant."""
+MAX_DUPLICATED_SHARE: Final = Decimal("0.5")
+"""Share of a day's current rows that may be listed more often than before."""
+
+
+def implausibility(rows: RowCounts, *, max_withdrawn_share: Decimal) -> str | None:
+    """Return why a day's changes are implausible, or None.
+
+    Distinct rows are counted, not their repeats. Corrections and new rows are always plausible.
+
+    Args:
+        rows: The counts of the whole day.
+        max_withdrawn_share: Share of the current rows that may be withdrawn, if there are at least MIN_ROWS_FOR_CHECK.
+    """
+    current, withdrawn = rows.current, rows.withdrawn
+    if current and withdrawn == current and not rows.new and not rows.changed:
+        return f"all {current} records are gone"
+    if current < MIN_ROWS_FOR_CHECK:
+        return None
+    if withdrawn > max_withdrawn_share * current:
+        return f"{withdrawn} of {current} records are gone"
+    if rows.duplicated > MAX_DUPLICATED_SHARE * current:
+        return f"{rows.duplicated} of {current} records are listed more often than before"
+    return None

@@ -1,0 +1,190 @@
+"""What a run works with: the lock, the schema, the vendor's client, and the settings of an account as policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Final
+
+from sqlalchemy import URL, Connection, Engine
+
+import etl
+from etl.config.schema import Settings
+from etl.db.bindings import Binding, BindingRemarks, fingerprint_of, require_binding
+from etl.db.days import read_complete
+from etl.db.engine import database_exists, read_connection
+from etl.db.limits import longest_text
+from etl.db.lock import advisory_lock
+from etl.db.migrate import ensure_current, has_current_schema, in_memory_database, require_schema, schema_revision
+from etl.db.ownership import require_ours
+from etl.db.run_store import SyncState, find_account, read_largest_answers, read_position
+from etl.extract.client import Client, RetryPolicy
+from etl.extract.source import Source
+from etl.extract.transport import RequestLimits, Transport
+from etl.load.loader import LoadPolicy
+from etl.model import FeedReader, TextLimit
+from etl.services.balance import SHORT_TIMEOUT_SECONDS, SpendLedger
+from etl.services.run import RunRequest
+from etl.transform.long_texts import quarantine_long_texts
+from etl.transform.pseudonymise import PhonePolicy
+from etl.transform.reader import read_feed
+
+SCHEMA_LOCK_TIMEOUT: Final = 120.0
+"""Seconds to wait for another run that migrates the same database."""
+
+LockFactory = Callable[..., AbstractContextManager[None]]
+"""As `etl.db.lock.advisory_lock`."""
+Connect = Callable[..., Transport]
+"""Opens a transport, as the class itself does."""
+OpenDatabase = Callable[[URL], AbstractContextManager[Engine]]
+"""As `etl.db.engine.pooled_engine`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountHistory:
+    """What the database holds of an account before a run.
+
+    Attributes:
+        complete: Number of records of each complete day.
+        largest: Records in the largest answer of earlier runs, by source.
+        longest: The longest text that the database stores.
+        remarks: Remarks on the account's token.
+    """
+
+    complete: Mapping[date, int] = field(default_factory=dict)
+    largest: Mapping[str, int] = field(default_factory=dict)
+    longest: TextLimit | None = None
+    remarks: BindingRemarks = field(default_factory=BindingRemarks)
+
+
+def utc_now() -> datetime:
+    """The present time, aware."""
+    return datetime.now(UTC)
+
+
+@contextmanager
+def account_lock(engine: Engine, settings: Settings, request: RunRequest, lock: LockFactory) -> Iterator[None]:
+    """The account's lock for the whole run. A dry run creates no database to lock."""
+    if request.dry_run and not database_exists(engine):
+        yield
+        return
+    with lock(engine, f"account-{settings.account}", wait=request.wait):
+        yield
+
+
+def ensure_schema(engine: Engine, settings: Settings, *, dry_run: bool) -> Engine:
+    """The engine of a database with the current schema, migrated if BILLING_AUTO_MIGRATE allows it.
+
+    Raises:
+        SchemaMismatchError: It has another schema and must not be migrated, or belongs to another program.
+    """
+    if dry_run and not database_exists(engine):
+        return in_memory_database()
+    with read_connection(engine) as connection:
+        if has_current_schema(connection):
+            return engine
+        require_ours(connection)
+        if dry_run and schema_revision(connection) is None:
+            return in_memory_database()
+        if dry_run or not settings.auto_migrate:
+            require_schema(connection)
+    with advisory_lock(engine, "schema", wait=SCHEMA_LOCK_TIMEOUT):
+        # The run that held the lock before may have migrated: a second time would take the views from their readers.
+        with read_connection(engine) as connection:
+            is_current = has_current_schema(connection)
+        if not is_current:
+            ensure_current(engine)
+    return engine
+
+
+@contextmanager
+def open_client(
+    settings: Settings, redact: Callable[[str], str], *, short_timeout: bool = False, connect: Connect = Transport
+) -> Iterator[Client]:
+    """The vendor's API with this account's token; with `short_timeout` one attempt of a few seconds."""
+    token = settings.require_token()
+    at_most = SHORT_TIMEOUT_SECONDS if short_timeout else float("inf")
+    limits = RequestLimits(
+        min(settings.timeout, at_most), min(settings.request_deadline, at_most), settings.max_response_mb << 20
+    )
+    transport = connect(settings.api_url, token, limits, user_agent=f"billing-etl/{etl.__version__}", redact=redact)
+    try:
+        yield Client(transport, RetryPolicy(1 if short_timeout else settings.retry_attempts, settings.retry_max_wait))
+    finally:
+        transport.close()
+
+
+def open_source(
+    settings: Settings, client: Client, *, today: date, last: date, history: AccountHistory | None = None
+) -> Source:
+    """The account's source of days: JSON and CSV, read by the transform."""
+    history = history or AccountHistory()
+    read = build_reader(settings, history.longest)
+    return Source(client, read, today=today, last=last, complete=history.complete, largest=history.largest)
+
+
+def build_spend_ledger(
+    engine: Engine, settings: Settings, account_id: int, client: Client, today: date, watermark: date | None
+) -> SpendLedger:
+    """The account's spend, for the reconciliation of its balance."""
+    source = open_source(settings, client, today=today, last=today)
+    return SpendLedger(engine, account_id, source, today, settings.timezone, watermark, settings.window_days)
+
+
+def build_reader(settings: Settings, longest: TextLimit | None = None) -> FeedReader:
+    """The transform of a feed: the account's zone, and its formats of phones and codes."""
+    read = build_phone_policy(settings).wrap_reader(
+        lambda feed, window, keep: read_feed(feed, window, settings.timezone, keep)
+    )
+    return quarantine_long_texts(read, longest) if longest else read
+
+
+def build_phone_policy(settings: Settings) -> PhonePolicy:
+    """The stored formats of this account's phones and codes."""
+    return PhonePolicy(settings.phones, settings.codes, settings.phones_key_file or b"")
+
+
+def account_binding(settings: Settings) -> Binding:
+    """The settings that this account's rows depend on."""
+    token = settings.api_token
+    fingerprint = fingerprint_of(token) if token else None
+    return Binding(build_phone_policy(settings).form, fingerprint, settings.timezone, settings.labels)
+
+
+def build_load_policy(
+    settings: Settings,
+    today: date,
+    *,
+    full_compare: bool,
+    accepted_days: frozenset[date] = frozenset(),
+    begins_where_served: bool = False,
+) -> LoadPolicy:
+    """The account's policy for loading."""
+    return LoadPolicy(
+        today=today,
+        zone=settings.timezone,
+        lookback=settings.lookback_days,
+        max_withdrawn_share=settings.max_withdrawn_share,
+        full_compare=full_compare,
+        accepted_days=accepted_days,
+        begins_where_served=begins_where_served,
+    )
+
+
+def load_account_state(connection: Connection, settings: Settings) -> tuple[int | None, SyncState, AccountHistory]:
+    """The account's id, position and history; no id before its first run.
+
+    Raises:
+        ConfigError: The token, the zone or the privacy settings are not those of the stored rows.
+    """
+    remarks = require_binding(connection, settings.account, account_binding(settings))
+    account_id = find_account(connection, settings.account)
+    history = AccountHistory(
+        read_complete(connection, account_id),
+        read_largest_answers(connection, account_id),
+        longest_text(connection),
+        remarks,
+    )
+    return account_id, read_position(connection, account_id), history

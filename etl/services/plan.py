@@ -1,0 +1,180 @@
+"""The windows that a run fetches. Pure.
+
+A deep sync compares every stored day that the vendor still serves, as a nightly sync compares those of the lookback. A
+vendor that keeps only so many months answers for older days with nothing. Believed, each of them would be suspect, and
+fetched again by every run. So a deep sync first searches for the oldest day with records that is still served, and
+begins after it: that day itself may be cut.
+"""
+
+from __future__ import annotations
+
+import shlex
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Final
+
+from etl.config.schema import Settings
+from etl.date_ranges import ONE_DAY, exclude_days, first_outside, plan_history, split_into_windows, sync_range
+from etl.db.run_store import SyncState
+from etl.errors import CheckFailedError, ConfigError
+from etl.model import DateRange
+from etl.services.run import RunRequest
+
+DEFAULT_HISTORY_DAYS: Final = 30
+"""Days that a first sync reaches back without BILLING_START_DATE."""
+
+
+def plan_request(
+    settings: Settings, request: RunRequest, state: SyncState, today: date, complete: Collection[date]
+) -> tuple[list[DateRange], list[date]]:
+    """The windows to fetch, and the suspect days among them that lie outside the requested range.
+
+    Args:
+        settings: Of the account.
+        request: The command and its range.
+        state: The account's position before the run.
+        today: In the vendor's wall clock.
+        complete: Complete days of the account.
+    """
+    if request.command == "sync":
+        requested = sync_range(
+            start=settings.start_date or today - timedelta(days=DEFAULT_HISTORY_DAYS),
+            watermark=state.watermark,
+            first_synced=state.first_day,
+            today=today,
+            lookback=settings.lookback_days,
+            since=request.since,
+            until=request.until,
+        )
+    else:
+        since, until = request.span()
+        last = min(until, today)
+        requested = DateRange(since, last) if since <= last else None
+    # Every run fetches suspect days again, until the vendor lists them plausibly.
+    suspect = [] if request.command == "accept" else [day for day in state.suspect_days if day <= today]
+    history: list[date] = []
+    if request.command == "sync" and request.since is None:
+        last = request.until or today
+        history = [day for day in plan_history(settings.start_date, state.first_day, complete) if day <= last]
+    if not request.names_a_range:
+        return split_into_windows(requested, [*suspect, *history], size=settings.window_days), []
+    own = split_into_windows(requested, history, size=settings.window_days)
+    elsewhere = [day for day in suspect if not any(day in window for window in own)]
+    windows = own + split_into_windows(None, elsewhere, size=1)
+    return sorted(windows, key=lambda window: window.first), elsewhere
+
+
+def begins_where_served(settings: Settings, request: RunRequest, state: SyncState) -> bool:
+    """Whether a first sync begins at the first day that the vendor serves: nobody set another."""
+    is_default = request.command == "sync" and request.since is None and settings.start_date is None
+    return is_default and state.watermark is None
+
+
+def first_served_day(windows: list[DateRange], first: date, refused: Collection[date]) -> date | None:
+    """The day after those that the vendor refuses, if it refuses the first day of a history and serves a later one."""
+    served = first_outside(first, refused)
+    return served if first < served <= windows[-1].last else None
+
+
+def without_purged(windows: list[DateRange], purged: Collection[date], request: RunRequest) -> list[DateRange]:
+    """The windows without purged days: their records would be counted twice in the total of their month.
+
+    Raises:
+        ConfigError: A range that was named holds purged days.
+    """
+    if purged and request.command != "sync":
+        raise ConfigError(f"{describe_purged(purged)}, and are not fetched again; choose other days")
+    return exclude_days(windows, purged) if purged else windows
+
+
+def describe_purged(days: Collection[date]) -> str:
+    """A clause about days whose records were purged."""
+    count = "1 day" if len(days) == 1 else f"{len(days):,} days"
+    return f"the records of {count} from {min(days)} to {max(days)} were purged"
+
+
+def describe_plan(
+    settings: Settings, request: RunRequest, state: SyncState, today: date, windows: list[DateRange]
+) -> Iterator[str]:
+    """Messages about the days that nobody set and those that cannot be fetched."""
+    label = settings.account
+    if state.first_day is None and request.command == "sync" and request.since is None and windows:
+        default = f"{DEFAULT_HISTORY_DAYS} days back; BILLING_START_DATE sets another day"
+        reason = "BILLING_START_DATE" if settings.start_date else default
+        yield f"{label}: a first sync, beginning with {windows[0].first} ({reason})"
+    elif state.first_day and windows and windows[0].first < state.first_day and request.since is None:
+        yield f"{label}: days from {windows[0].first} on are missing and are fetched too"
+    if request.until and request.until > today:
+        yield f"{label}: {request.until} lies in the future; fetching up to today, {today}"
+
+
+def require_active(label: str, request: RunRequest, state: SyncState) -> None:
+    """Refuse to run a retired account that the request names; a sync of all accounts skips it.
+
+    Raises:
+        ConfigError: It is retired.
+    """
+    if state.retired_at and (request.command != "sync" or request.explicit_account):
+        raise ConfigError(
+            f"the account {label} is retired since {state.retired_at:%Y-%m-%d}; "
+            f"billing-etl account resume {shlex.quote(label)} brings it back"
+        )
+
+
+def require_suspect(label: str, request: RunRequest, state: SyncState) -> None:
+    """Refuse an `accept` of a day that is not suspect.
+
+    Raises:
+        CheckFailedError: Nothing is stored, or the day is not suspect.
+    """
+    if request.command != "accept" or request.since in state.suspect_days:
+        return
+    day = request.since
+    if state.first_day is None:
+        raise CheckFailedError(f"nothing of the account {label} is stored yet; run: billing-etl sync")
+    if request.even_if_not_suspect:
+        return
+    suspect = ", ".join(map(str, state.suspect_days)) or "none"
+    raise CheckFailedError(
+        f"{day} is not suspect, and there is nothing to accept (suspect days: {suspect}); billing-etl backfill --since "
+        f"{day} --until {day} fetches it again, and accept --even-if-not-suspect takes whatever the vendor has"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncPlan:
+    """The windows of a deep sync.
+
+    Attributes:
+        skipped_days: Stored days that are not fetched, because the vendor may not serve them any more.
+    """
+
+    windows: list[DateRange]
+    skipped_days: tuple[date, ...]
+
+
+def plan_resync(
+    stored: Mapping[date, int], nightly: list[DateRange], serves: Callable[[date], bool], *, size: int
+) -> ResyncPlan:
+    """Extend the windows of a nightly sync to all stored days that the vendor still serves.
+
+    Args:
+        stored: Number of records of each stored day. A day without records does not show what is served.
+        nightly: Windows of the nightly sync; they are fetched in any case.
+        serves: Whether the vendor lists a record of a day. It is called once where the oldest day is served, else
+            by bisection: a day older than one that is not served is assumed not to be served either.
+        size: Days a window.
+    """
+    recent = {day for window in nightly for day in window.days()}
+    old = sorted(stored.keys() - recent)
+    with_records = [day for day in old if stored[day]]
+    first_served = date.min
+    if with_records and not serves(with_records[0]):
+        oldest = bisect_left(with_records, True, lo=1, key=serves)  # noqa: FBT003 - the first True after the Falses
+        first_served = with_records[oldest] + ONE_DAY if oldest < len(with_records) else date.max
+    return ResyncPlan(
+        split_into_windows(None, recent.union(day for day in old if day >= first_served), size=size),
+        tuple(day for day in old if day < first_served),
+    )

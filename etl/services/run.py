@@ -1,0 +1,115 @@
+"""One run of one account: what was requested, what came of it, and who listens to its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from etl.errors import BillingError, ConfigError
+from etl.model import DateRange, Outcome, RunCounts
+from etl.reconcile import BalanceSummary
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """The request for a run.
+
+    Attributes:
+        command: `sync`, `backfill` or `accept`.
+        since: First day; None for the default of the command.
+        until: Last day; None for today.
+        dry_run: Compare, and write nothing.
+        wait: Seconds to wait for the account's lock.
+        deep: A sync compares every stored day that the vendor still serves, not only the lookback.
+        explicit_account: The command line names this account.
+        even_if_not_suspect: An `accept` takes any stored day.
+    """
+
+    command: str
+    since: date | None = None
+    until: date | None = None
+    dry_run: bool = False
+    wait: float = 0.0
+    deep: bool = False
+    explicit_account: bool = False
+    even_if_not_suspect: bool = False
+
+    @property
+    def names_a_range(self) -> bool:
+        """Whether it names the days that are reported. Suspect days outside of them are fetched as well."""
+        return self.command == "backfill" or (self.command == "sync" and bool(self.since or self.until))
+
+    @property
+    def accepted_days(self) -> frozenset[date]:
+        """The day that is stored however implausible it is."""
+        return frozenset({self.since} if self.command == "accept" and self.since else ())
+
+    def span(self) -> tuple[date, date]:
+        """The first and the last day of a `backfill` or `accept`.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        if self.since is None or self.until is None:
+            raise ConfigError(f"{self.command} needs a first and a last day")
+        return self.since, self.until
+
+
+@dataclass(slots=True)
+class RunResult:
+    """The result of a run.
+
+    Attributes:
+        windows: Fetched ranges, in order.
+        tally: Counts of all windows; `own` of those that were requested, `also` of suspect days elsewhere.
+        sources: Names of the sources used.
+        watermark: The last synced day after the run.
+        error: What ended the run early, if anything did.
+        balance: The balance and what it leaves unexplained; None where the vendor reported none.
+        retired_at: Since when the account is retired: then nothing is fetched.
+        also_fetched: Suspect days outside the requested range.
+    """
+
+    account: str
+    command: str
+    dry_run: bool
+    windows: list[DateRange] = field(default_factory=list)
+    tally: RunCounts = field(default_factory=RunCounts)
+    sources: set[str] = field(default_factory=set)
+    watermark: date | None = None
+    seconds: float = 0.0
+    error: BillingError | None = None
+    balance: BalanceSummary | None = None
+    retired_at: datetime | None = None
+    own: RunCounts = field(default_factory=RunCounts)
+    also: RunCounts = field(default_factory=RunCounts)
+    also_fetched: list[date] = field(default_factory=list)
+
+    @property
+    def needs_review(self) -> bool:
+        """Whether the run succeeded and left something for a person to decide."""
+        return bool(self.own.rejected or self.tally.suspect_days)
+
+    @property
+    def own_windows(self) -> list[DateRange]:
+        """The windows without suspect days elsewhere."""
+        return [window for window in self.windows if window.first not in self.also_fetched]
+
+    def add(self, window: DateRange, tally: RunCounts) -> None:
+        """Count a completed window."""
+        (self.also if window.first in self.also_fetched else self.own).merge(tally)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome in `sync_runs`."""
+        return "failed" if self.error else "look" if self.needs_review else "done"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressListener:
+    """Receives progress: `message` a sentence, `total` the number of windows, `advance` each completed window."""
+
+    message: Callable[[str], None]
+    total: Callable[[int], None]
+    advance: Callable[[DateRange, RunCounts], None]

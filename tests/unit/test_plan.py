@@ -1,0 +1,62 @@
+"""Which days a deep sweep fetches, and how little it asks to find out."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from etl.model import DateRange
+from etl.services.plan import plan_resync
+
+FIRST = date(2026, 1, 1)
+DAYS = [FIRST + timedelta(days=number) for number in range(40)]
+NIGHTLY = [DateRange(DAYS[33], DAYS[39])]
+FULL = dict.fromkeys(DAYS, 5)
+
+
+def sweep(stored, served_from, nightly=NIGHTLY):
+    """The days it fetches, those it leaves alone, and how often it asked."""
+    asked = []
+
+    def serves(day):
+        asked.append(day)
+        return stored[day] > 0 and day >= served_from
+
+    planned = plan_resync(stored, nightly, serves, size=7)
+    assert all(len(window) <= 7 for window in planned.windows)
+    return [day for window in planned.windows for day in window.days()], list(planned.skipped_days), len(asked)
+
+
+def test_where_all_is_served_every_stored_day_is_fetched_after_one_question():
+    assert sweep(FULL, FIRST) == (DAYS, [], 1)
+
+
+@pytest.mark.parametrize("number", [1, 2, 17, 31, 32])
+def test_it_begins_behind_the_first_day_that_is_served_which_may_be_cut(number):
+    fetched, left, asked = sweep(FULL, DAYS[number])
+    assert (fetched, left) == (DAYS[number + 1 :], DAYS[: number + 1])
+    assert asked <= 7, "halving takes six"
+
+
+def test_where_no_old_day_is_served_the_nightly_days_are_fetched_all_the_same():
+    assert sweep(FULL, DAYS[39])[:2] == (DAYS[33:], DAYS[:33])
+
+
+def test_days_without_records_tell_nothing_and_are_fetched_as_long_as_those_around_them():
+    quiet = FULL | dict.fromkeys([*DAYS[:5], *DAYS[20:25]], 0)
+    assert sweep(quiet, FIRST) == (DAYS, [], 1)
+    assert sweep(quiet, DAYS[10])[:2] == (DAYS[11:], DAYS[:11])
+    assert sweep(quiet, DAYS[22])[:2] == (DAYS[26:], DAYS[:26])
+    assert sweep(dict.fromkeys(DAYS, 0), FIRST) == (DAYS, [], 0)
+
+
+def test_what_is_not_stored_is_not_asked_for_and_a_suspect_day_always_is():
+    stored = {day: 5 for day in DAYS if day not in DAYS[10:12]}
+    suspect = [DateRange(DAYS[3], DAYS[3]), *NIGHTLY]
+    assert sweep(stored, DAYS[15], suspect)[0] == [DAYS[3], *DAYS[16:]]
+    assert sweep(stored, FIRST)[0] == [*DAYS[:10], *DAYS[12:]]
+
+
+def test_a_first_run_has_nothing_to_sweep():
+    assert sweep({}, FIRST) == (DAYS[33:], [], 0)
