@@ -172,7 +172,7 @@ class DateRange:
             raise ValueError(msg)
 
     def __str__(self) -> str:
-        return f"{self.first}..{self.last}"
+        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
 
     def __len__(self) -> int:
         return (self.last - self.first).days + 1

@@ -768,7 +768,7 @@ def test_stored_days_are_suspect_where_the_vendor_tells_of_other_days_alone(job,
     )  # fmt: skip
     assert job.current() == before
     assert [row[:SUSPECT] for row in job.rows(synced_days)] == [row[:SUSPECT] for row in ledger]
-    evidence = "an answer about other days, 2026-02-07..2026-02-07, in place of 2026-03-07..2026-03-13"
+    evidence = "an answer about other days, 2026-02-07, in place of 2026-03-07..2026-03-13"
     assert [(item.day, evidence in item.reason) for item in job.status().suspect_days] == [
         (day, True) for day in report.tally.suspect_days
     ]
