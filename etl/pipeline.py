@@ -150,8 +150,8 @@ class SyncRun:
             accepted_days=request.accepted_days,
             begins_where_served=begins_where_served(settings, request, state),
         )
-        is_wanted = request.command != "accept" and not request.dry_run
-        self.monitor = BalanceMonitor(self.quick_client, self.clock, is_wanted=is_wanted)
+        enabled = request.command != "accept" and not request.dry_run
+        self.monitor = BalanceMonitor(self.quick_client, self.clock, enabled=enabled)
         self.listener.total(len(windows))
 
     def begin(self) -> None:

@@ -207,8 +207,9 @@ def _take_snapshot(
         today = now.astimezone(settings.timezone).date()
         ledger = build_spend_ledger(engine, settings, account_id, client, today, watermark)
         reading = BalanceReading(now, fetch_balance(client))
-        since = ledger.since()
-        ledger.keep([reading], since, ledger.fetch_spend(ledger.days_left(since, ())))
+        since = ledger.first_day()
+        fresh = ledger.fetch_spend(ledger.unrecorded_windows(since, ()))
+        ledger.store_snapshots([reading], since, fresh)
 
 
 def _print_balance(

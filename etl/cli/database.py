@@ -110,7 +110,7 @@ def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...
     from etl.services.purge import purge_account
 
     results = [
-        purge_account(settings, age, named=bool(accounts), dry_run=dry_run, wait=wait)
+        purge_account(settings, age, explicit_account=bool(accounts), dry_run=dry_run, wait=wait)
         for settings in load_settings_by_label(options, accounts)
     ]
     code = ExitCode.NEEDS_REVIEW if any(result.blocked for result in results) else ExitCode.OK

@@ -201,7 +201,7 @@ def _verify(
 def _print_differences(differences: Iterable[DayDifference], days: int) -> None:
     """Print the days that differ from the vendor's, of so many that were compared."""
     rows = [
-        (item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.extra:,}") for item in differences
+        (item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.surplus:,}") for item in differences
     ]
     if not rows:
         click.secho(f"{days} days verified: the database equals the vendor", fg="green")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from etl.reports.html.totals import ReportTotals, Totals
     from etl.services.erase import ErasureResult
     from etl.services.purge import PurgeResult
-    from etl.services.recent import Recent
+    from etl.services.recent import RecentRecords
     from etl.services.run import RunResult
 
 ONE_DAY: Final = timedelta(days=1)
@@ -138,7 +138,7 @@ def account_as_json(account: Account) -> dict[str, Any]:
     }
 
 
-def recent_as_json(account: str, recent: Recent) -> dict[str, Any]:
+def recent_as_json(account: str, recent: RecentRecords) -> dict[str, Any]:
     """The vendor's newest records as one JSON object."""
     return {
         "account": account,

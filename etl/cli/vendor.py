@@ -15,7 +15,7 @@ from etl.cli.tables import print_rows, render_money
 from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordError, VendorError
 
 if TYPE_CHECKING:
-    from etl.services.recent import Recent
+    from etl.services.recent import RecentRecords
 
 MAX_RECORDS: Final = 100
 """Records in one answer. Source: the vendor's reference, `get_billing_record`."""
@@ -97,7 +97,7 @@ def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, 
     return ExitCode.OK
 
 
-def _print_recent(account: str, recent: Recent) -> None:
+def _print_recent(account: str, recent: RecentRecords) -> None:
     rows = [
         (
             f"{item.created_at:%Y-%m-%d %H:%M:%S}",

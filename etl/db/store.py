@@ -1,15 +1,18 @@
-"""Transactions of one database: retried whole, with signals deferred."""
+"""Transactions of one database: retried whole, with signals deferred; and a connection for reading."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
 from etl import signals
-from etl.db.engine import read_connection
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
+from etl.db.migrate import require_schema
 from etl.db.retry import retry_transaction
 
 T = TypeVar("T")
@@ -48,3 +51,17 @@ class Store:
                 return change(connection)
 
         return retry_transaction(transaction, also=also_on)
+
+
+@contextmanager
+def read_database(engine: Engine) -> Iterator[Connection]:
+    """A connection for reading a database that exists and has the current schema.
+
+    Raises:
+        DatabaseError: The database is missing or cannot be read. Errors of the block are translated too.
+        SchemaMismatchError: It has another schema.
+    """
+    require_database(engine)
+    with translate_errors(), read_connection(engine) as connection:
+        require_schema(connection)
+        yield connection

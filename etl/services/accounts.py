@@ -1,4 +1,4 @@
-"""Rename, retire, resume and delete an account, and turn its times to another zone: no run of it may be under way."""
+"""Changes to an account: rename, retire, resume, delete, and set its time zone. Each takes the account's lock."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from etl.db.accounts import (
 )
 from etl.db.days import raise_revision
 from etl.db.delete_account import BATCHED_TABLES, delete_batch, delete_rest, mark_deletion
-from etl.db.engine import read_connection, require_database
+from etl.db.engine import require_database
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
-from etl.db.retry import retry_transaction
 from etl.db.run_store import Fence, next_fence, verify_fence
+from etl.db.store import Store, read_database
 from etl.db.utc import correct, next_day
 
 if TYPE_CHECKING:
@@ -39,73 +39,69 @@ if TYPE_CHECKING:
 
 DAYS_PER_TRANSACTION: Final = 31
 ROWS_PER_TRANSACTION: Final = 5_000
-"""Rows after which a transaction that turns times ends with the day it is in."""
+"""Changed rows after which a transaction of `set_account_timezone` ends with the current day."""
 T = TypeVar("T")
 
 
 def read_accounts(engine: Engine) -> list[Account]:
-    """All accounts of the database, by label."""
-    require_database(engine)
-    with translate_errors(), read_connection(engine) as connection:
-        require_schema(connection)
+    """All accounts of the database, ordered by label."""
+    with read_database(engine) as connection:
         return list_accounts(connection)
 
 
 def rename_account(engine: Engine, old: str, new: str, *, wait: float) -> None:
-    """Give an account another label; its rows stay as they are.
+    """Change an account's label; its rows stay unchanged.
 
     Args:
-        engine: Of the database.
-        old: The label it has.
-        new: The one it gets.
-        wait: Seconds to wait for a run of either.
+        engine: Engine of the database.
+        old: Present label.
+        new: New label.
+        wait: Seconds to wait for a run of either label.
 
     Raises:
-        ConfigError: There is no such account, or one of the new label already.
-        ConcurrentRunError: A run of either is under way: a first run would make the new one.
-        DatabaseError: Nothing is renamed.
+        ConfigError: There is no account `old`, or there is already an account `new`.
+        ConcurrentRunError: A run of either label is in progress; a first run would create the account `new`.
+        DatabaseError: The account is not renamed.
     """
     with _locked_transaction(engine, {old, new}, wait) as connection:
         rename(connection, old, new)
 
 
-def retire_account(engine: Engine, label: str, moment: datetime | None, *, wait: float) -> bool:
-    """Retire an account as of a moment, or resume it with None; whether that changed anything.
+def retire_account(engine: Engine, label: str, retired_at: datetime | None, *, wait: float) -> bool:
+    """Retire an account, or resume it with None; returns whether its state changed.
 
     Raises:
         ConfigError: There is no such account.
-        ConcurrentRunError: A run of it is under way.
-        DatabaseError: Nothing is changed.
+        ConcurrentRunError: A run of the account is in progress.
+        DatabaseError: The state is unchanged.
     """
     with _locked_transaction(engine, {label}, wait) as connection:
-        return set_retired(connection, label, moment)
+        return set_retired(connection, label, retired_at)
 
 
 def read_account_extent(engine: Engine, label: str) -> Extent:
-    """What is stored of an account.
+    """The stored range of an account.
 
     Raises:
         ConfigError: There is no such account.
     """
-    require_database(engine)
-    with translate_errors(), read_connection(engine) as connection:
-        require_schema(connection)
+    with read_database(engine) as connection:
         return read_extent(connection, require_account(connection, label))
 
 
 def delete_account(engine: Engine, label: str, *, wait: float, clock: Callable[[], datetime]) -> dict[str, int]:
-    """Remove an account with all its rows. One that was stopped is finished by the next.
+    """Delete an account with all its rows, in batches. Call it again to complete an interrupted deletion.
 
     Returns:
-        How many rows of each table were removed.
+        Number of deleted rows by table.
 
     Raises:
         ConfigError: There is no such account.
-        ConcurrentRunError: A run of it is under way.
-        DatabaseError: What was removed so far stays removed.
+        ConcurrentRunError: A run of the account is in progress.
+        DatabaseError: The deletion is incomplete; completed batches stay deleted.
     """
     removed: Counter[str] = Counter()
-    with _fenced_transaction(engine, label, wait, partial(mark_deletion, now=clock())) as write:
+    with _fenced_writer(engine, label, wait, partial(mark_deletion, now=clock())) as write:
         for table in BATCHED_TABLES:
             last: int | None = 0
             while last is not None:
@@ -118,83 +114,89 @@ def delete_account(engine: Engine, label: str, *, wait: float, clock: Callable[[
 def set_account_timezone(
     engine: Engine, label: str, zone: ZoneInfo, *, wait: float, clock: Callable[[], datetime]
 ) -> int:
-    """Turn what is stored of an account to another time zone: `created_at_utc` follows, `created_at` stays.
+    """Change an account's time zone: recompute `created_at_utc` of its rows; `created_at` stays unchanged.
 
-    One that was stopped is finished by the next; until then no run uses the account.
+    Call it again to complete an interrupted change; until then no run uses the account.
 
     Returns:
-        How many rows of records changed.
+        Number of changed rows of records.
 
     Raises:
         ConfigError: There is no such account.
-        ConcurrentRunError: A run of it is under way.
-        DatabaseError: What was turned so far stays turned.
+        ConcurrentRunError: A run of the account is in progress.
+        DatabaseError: The change is incomplete; committed days stay changed.
     """
     now, changed = clock(), 0
 
-    def turn_days(connection: Connection, account_id: int, *, since: date) -> tuple[date | None, int]:
-        """Turn one transaction's worth of days; where the next one begins, and how many rows changed."""
+    def correct_days(connection: Connection, account_id: int, *, since: date) -> tuple[date | None, int]:
+        """Correct the days of one transaction; returns the first day of the next and the number of changed rows."""
         day, rows = next_day(connection, account_id, since), 0
-        turned: list[date] = []
-        while day is not None and len(turned) < DAYS_PER_TRANSACTION and rows < ROWS_PER_TRANSACTION:
+        corrected: list[date] = []
+        while day is not None and len(corrected) < DAYS_PER_TRANSACTION and rows < ROWS_PER_TRANSACTION:
             if count := correct(connection, account_id, day, zone, {}, every_row=True, now=now):
-                turned.append(day)
+                corrected.append(day)
                 rows += count
             day = next_day(connection, account_id, day + ONE_DAY)
-        raise_revision(connection, account_id, turned)
+        raise_revision(connection, account_id, corrected)
         return day, rows
 
-    with _fenced_transaction(engine, label, wait, partial(mark_timezone, zone=zone)) as write:
+    with _fenced_writer(engine, label, wait, partial(mark_timezone, zone=zone)) as write:
         day: date | None = date.min
         while day is not None:
-            day, rows = write(partial(turn_days, since=day))
+            day, rows = write(partial(correct_days, since=day))
             changed += rows
         write(partial(set_timezone, zone=zone))
     return changed
 
 
 @contextmanager
-def _fenced_transaction(
+def _fenced_writer(
     engine: Engine, label: str, wait: float, begin: Callable[[Connection, int], None]
 ) -> Iterator[Callable[[Callable[[Connection, int], T]], T]]:
-    """Many transactions of one account, under its lock, the first of which takes its fence.
+    """Take an account's lock and fence, and yield a function that runs one transaction of the account.
 
-    Yields what does one of them, and retries it where another one was in its way.
+    Args:
+        engine: Engine of the database.
+        label: Label of the account.
+        wait: Seconds to wait for a run of the account.
+        begin: Runs in the transaction that takes the fence.
     """
     require_database(engine)
+    store = Store(engine)
+
+    def take_fence(connection: Connection) -> Fence:
+        require_schema(connection)
+        account_id = require_account(connection, label)
+        # A run that was suspended and has lost its lock may not write from here on.
+        fence = next_fence(connection, account_id)
+        begin(connection, account_id)
+        return fence
+
     with translate_errors(), advisory_lock(engine, f"account-{label}", wait=wait):
+        fence = store.write(take_fence)
 
-        def take() -> Fence:
-            with signals.deferred(), engine.begin() as connection:
-                require_schema(connection)
-                account_id = require_account(connection, label)
-                # A run that was paused past its lock knows nothing of this: from here on it may not write.
-                fence = next_fence(connection, account_id)
-                begin(connection, account_id)
-                return fence
+        def write(change: Callable[[Connection, int], T]) -> T:
+            def transaction(connection: Connection) -> T:
+                verify_fence(connection, fence)
+                return change(connection, fence.account_id)
 
-        fence = retry_transaction(take)
-
-        def write(transaction: Callable[[Connection, int], T]) -> T:
-            def do() -> T:
-                with signals.deferred(), engine.begin() as connection:
-                    verify_fence(connection, fence)
-                    return transaction(connection, fence.account_id)
-
-            return retry_transaction(do)
+            return store.write(transaction)
 
         yield write
 
 
 @contextmanager
 def _locked_transaction(engine: Engine, labels: set[str], wait: float) -> Iterator[Connection]:
-    """One transaction under the locks of these accounts."""
+    """One transaction under the locks of several labels.
+
+    It is not retried: after a connection lost during the commit, a second attempt would not find the old label.
+    """
     require_database(engine)
-    with ExitStack() as held:
-        held.enter_context(translate_errors())
-        for label in sorted(labels):  # always in this order: two of us never wait for each other
-            held.enter_context(advisory_lock(engine, f"account-{label}", wait=wait))
-        held.enter_context(signals.deferred())
-        connection = held.enter_context(engine.begin())
+    with ExitStack() as stack:
+        stack.enter_context(translate_errors())
+        for label in sorted(labels):  # in a fixed order, against deadlocks between two processes
+            stack.enter_context(advisory_lock(engine, f"account-{label}", wait=wait))
+        stack.enter_context(signals.deferred())
+        connection = stack.enter_context(engine.begin())
         require_schema(connection)
         yield connection

@@ -1,4 +1,4 @@
-"""A copy of an SQLite database that is whole and of one moment, whoever writes to the database meanwhile."""
+"""Online backup of an SQLite database: a consistent snapshot, without blocking writers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from etl.db.migrate import schema_revision
 from etl.errors import ConfigError, DatabaseError, DiskFullError
 
 PAGES_PER_STEP: Final = 256
-"""A signal is answered in between."""
-_TOOLS: Final = {"postgresql": "pg_dump --format=custom --file=FILE", "mysql": "mariadb-dump --single-transaction"}
+"""Pages copied between two checks for a signal."""
+_DUMP_TOOLS: Final = {"postgresql": "pg_dump --format=custom --file=FILE", "mysql": "mariadb-dump --single-transaction"}
 
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What was written: its size, and the schema in it (None: it holds none of ours)."""
+    """A written backup; `revision` is that of its schema, None without one."""
 
     path: Path
     size_bytes: int
@@ -32,22 +32,22 @@ class Backup:
 
 
 def backup_database(engine: Engine, target: Path) -> Backup:
-    """Copy the database into a file, which is there whole and checked or not at all.
+    """Copy an SQLite database to a file, atomically and with an integrity check.
 
-    All of it is read in one transaction: what others write meanwhile is not in it, and nobody waits for it.
+    The whole database is read in one transaction, which blocks no writer and does not see later changes.
 
     Args:
-        engine: Of the database.
-        target: A file there is replaced. A new one may be read by whom the database may be read.
+        engine: Engine of the database.
+        target: Path of the backup; an existing file is replaced. A new file gets the permissions of the database file.
 
     Raises:
-        ConfigError: It is no SQLite database, or the file cannot be written there.
-        DatabaseError: There is no database, or it cannot be read, or is damaged.
-        DiskFullError: The disk of the file is full.
+        ConfigError: The database is not SQLite, or the file cannot be written.
+        DatabaseError: The database is missing, unreadable or damaged.
+        DiskFullError: The disk of the backup is full.
     """
     path = sqlite_path(engine.url)
     if path is None:
-        tool = _TOOLS.get(engine.dialect.name, _TOOLS["mysql"])
+        tool = _DUMP_TOOLS.get(engine.dialect.name, _DUMP_TOOLS["mysql"])
         raise ConfigError(
             f"backup copies SQLite databases; on a server, use its own tool: {tool} {engine.url.database}"
         )
@@ -55,34 +55,36 @@ def backup_database(engine: Engine, target: Path) -> Backup:
         raise DatabaseError("there is no database yet: nothing to back up")
     if target.exists() and target.samefile(path):
         raise ConfigError(f"--out {target} is the database itself")
-    new = not target.exists()
+    is_new = not target.exists()
     with translate_errors(), signals.deferred(), read_connection(engine) as connection, connection.begin():
-        revision = schema_revision(connection)  # begins what is read
+        revision = schema_revision(connection)  # begins the snapshot
         connection.execute(text("SELECT count(*) FROM sqlite_master"))
         with atomic_write(target) as file:
-            part = Path(file.name)
-            if new:
-                part.chmod(path.stat().st_mode & 0o777)
-            _copy(connection.connection.driver_connection, part)
-            size = part.stat().st_size
+            temporary = Path(file.name)
+            if is_new:
+                temporary.chmod(path.stat().st_mode & 0o777)
+            _copy(connection.connection.driver_connection, temporary)
+            size = temporary.stat().st_size
     return Backup(target, size, revision)
 
 
-def _copy(source: Any, part: Path) -> None:
-    def answer_signals(_status: int, _left: int, _pages: int) -> None:
+def _copy(source: Any, temporary: Path) -> None:
+    """Copy an open SQLite database to a file and check the copy."""
+
+    def check_signals(_status: int, _remaining: int, _total: int) -> None:
         signals.raise_if_interrupted()
 
-    with closing(sqlite3.connect(part, isolation_level=None)) as copy:
+    with closing(sqlite3.connect(temporary, isolation_level=None)) as copy:
         try:
-            # Nothing is to be rolled back: after an error the file goes.
+            # No rollback journal: after an error the file is removed.
             copy.execute("PRAGMA journal_mode = OFF")
-            source.backup(copy, pages=PAGES_PER_STEP, progress=answer_signals)
-            # One file, complete in itself: without this it would ask for a -wal beside it.
+            source.backup(copy, pages=PAGES_PER_STEP, progress=check_signals)
+            # A single file: the copied header selects WAL mode, with a -wal file beside the backup.
             copy.execute("PRAGMA journal_mode = DELETE")
-            findings = [words for (words,) in copy.execute("PRAGMA integrity_check(1)")]
+            problems = copy.execute("PRAGMA integrity_check(1)").fetchall()
         except sqlite3.Error as error:
             if error.sqlite_errorname.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
                 raise DiskFullError("--out: its disk is full") from None
             raise
-    if findings != ["ok"]:
-        raise DatabaseError("the database file is damaged: what was copied of it did not pass its check")
+    if problems != [("ok",)]:
+        raise DatabaseError("the database file is damaged: its copy failed the integrity check")

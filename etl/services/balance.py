@@ -1,6 +1,6 @@
-"""The balance at both ends of a run, and whenever a person asks: read from the vendor, kept with the spend on record.
+"""Balance snapshots, taken before and after a run and by the command `balance`: the balance and the recorded spend.
 
-A run does not depend on it: it tries once, in a hurry, and whatever goes wrong is a line in the log.
+A run does not depend on them: each request has one attempt with a short timeout, and errors are logged.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from etl.transform.fields import FieldError, parse_price
 from etl.transform.snapshots import snapshot_days
 
 SHORT_TIMEOUT_SECONDS: Final = 5.0
-"""For an answer about the balance, however it drips: a run does not wait longer for one."""
+"""Timeout and deadline of a request for the balance during a run."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceReading:
-    """What the vendor said of the balance, and when; `moment` is as in a snapshot."""
+    """A balance that the vendor reported; `moment` is `before` or `after` the run, None for the command `balance`."""
 
     taken_at: datetime
     balance: Decimal
@@ -51,15 +51,16 @@ class BalanceReading:
 
 @dataclass(frozen=True, slots=True)
 class SpendLedger:
-    """What the spend on record is read from.
+    """The recorded spend of an account, and the source of its days that are not recorded yet.
 
     Attributes:
-        account_id: Of the account.
-        source: Asked for days that are not on record yet.
-        today: In the vendor's wall clock.
-        zone: Of that clock.
-        watermark: Days up to here are on record.
-        window_days: Days a request.
+        engine: Engine of the database.
+        account_id: `accounts.id`.
+        source: Source of the days that are not recorded yet.
+        today: The present day in the vendor's wall clock.
+        zone: Zone of the vendor's wall clock.
+        watermark: The last day up to which all days are recorded; None if there is none.
+        window_days: Maximum days of a request.
     """
 
     engine: Engine
@@ -70,143 +71,153 @@ class SpendLedger:
     watermark: date | None
     window_days: int
 
-    def since(self) -> date:
-        """The day of the first snapshot: what was charged before it is nothing to a later balance."""
+    def first_day(self) -> date:
+        """The day of the first snapshot, today without one; earlier charges do not change a later balance."""
         with read_connection(self.engine) as connection:
             first = first_snapshot_at(connection, self.account_id)
         return first.astimezone(self.zone).date() if first else self.today
 
-    def days_left(self, since: date, fetched: Iterable[DateRange]) -> list[DateRange]:
-        """The days up to today that are not on record whole, nor fetched just now."""
+    def unrecorded_windows(self, since: date, fetched: Iterable[DateRange]) -> list[DateRange]:
+        """Windows of the days from `since` to today that are neither recorded nor fetched by this run."""
         first = max(since, self.watermark + ONE_DAY) if self.watermark else since
         days = DateRange(first, self.today).days() if first <= self.today else []
-        known = {day for window in fetched for day in window.days()}
-        return split_into_windows(None, set(days) - known, size=self.window_days)
+        fetched_days = {day for window in fetched for day in window.days()}
+        return split_into_windows(None, set(days) - fetched_days, size=self.window_days)
 
     def fetch_spend(self, windows: Iterable[DateRange]) -> dict[date, Decimal]:
-        """What days amount to as the vendor has them now. Nothing of them is stored.
+        """Fetch the present spend of days, without storing their records.
 
         Raises:
-            VendorError: No answer shows these days.
+            VendorError: The request failed, or its answer is incomplete.
         """
         spend: dict[date, Decimal] = {}
         for window in windows:
-            batch = self.source.fetch_json(window)
-            if unknown := [
-                day for day in window.days() if day in batch.unconfirmed_days or self._is_missing(day, batch)
+            data = self.source.fetch_json(window)
+            if incomplete := [
+                day for day in window.days() if day in data.unconfirmed_days or self._is_missing(day, data)
             ]:
-                days = ", ".join(map(str, unknown))
-                raise InvalidResponse(f"no answer shows {days} whole, and the balance proof waits for it")
-            spend |= {snapshot.day: snapshot.spend for snapshot in snapshot_days(batch.days)}
+                days = ", ".join(map(str, incomplete))
+                raise InvalidResponse(f"no complete answer for {days}; the balance proof waits")
+            spend |= {snapshot.day: snapshot.spend for snapshot in snapshot_days(data.days)}
         return spend
 
-    def _is_missing(self, day: date, batch: WindowData) -> bool:
-        # That today is out of an answer's reach is usual: then the ledger's figure stands.
-        return day < self.today and day not in batch.days
+    def _is_missing(self, day: date, data: WindowData) -> bool:
+        # An answer often ends before today: then the ledger's spend of today is used.
+        return day < self.today and day not in data.days
 
-    def keep(
+    def store_snapshots(
         self, readings: Sequence[BalanceReading], since: date, fresh: dict[date, Decimal], run_id: int | None = None
     ) -> tuple[list[ReconciliationPeriod], tuple[date, ...]]:
-        """Store readings as snapshots, with what is on record now.
+        """Store readings as snapshots with the recorded spend, in one transaction that is not retried.
+
+        Args:
+            readings: Readings, in ascending order of time; at least one.
+            since: Day of the first snapshot.
+            fresh: Spend by day, fetched after the ledger was written.
+            run_id: `sync_runs.id`; None for the command `balance`.
 
         Returns:
-            The pairs that they close and a person should know of, and the days that the proof waits for.
+            The open periods that end with these snapshots, and the unproven days.
         """
         with signals.deferred(), self.engine.begin() as connection:
             spend = recorded_spend_at(connection, self.account_id, since, fresh)
             restated = restated_on_record(connection, self.account_id)
             unproven = read_unproven_days(connection, self.account_id, self.zone)
             snapshots = [
-                BalanceSnapshot(one.taken_at, one.balance, spend, run_id, one.moment, restated, len(unproven))
-                for one in readings
+                BalanceSnapshot(
+                    reading.taken_at, reading.balance, spend, run_id, reading.moment, restated, len(unproven)
+                )
+                for reading in readings
             ]
             write_snapshots(connection, self.account_id, snapshots)
-            pairs = load_periods(connection, self.account_id, readings[-1].taken_at)
-            own = pairs[-len(readings) :]
-            return [pair for pair in open_periods(pairs) if pair in own], unproven
+            periods = load_periods(connection, self.account_id, readings[-1].taken_at)
+            new = periods[-len(readings) :]
+            return [period for period in open_periods(periods) if period in new], unproven
 
 
 @dataclass(slots=True)
 class BalanceMonitor:
-    """Weighs one run.
+    """Takes the balance snapshots of one run and reconciles the periods that they close.
 
     Attributes:
-        client: A hurried one.
-        clock: The present moment, aware.
-        is_wanted: Else nothing is asked and nothing kept.
-        readings: What the vendor said so far.
-        found: The pairs that they close and a person should know of.
-        waits_for: Days that the proof waits for.
+        client: Client with one attempt and SHORT_TIMEOUT_SECONDS.
+        clock: The present time, aware.
+        enabled: Whether to request and store balances; an `accept` and a dry run do not.
+        readings: Balances of this run so far.
+        open_periods: The open periods that end with the snapshots of this run.
+        unproven_days: Days that the proof waits for.
     """
 
     client: Client
     clock: Callable[[], datetime]
-    is_wanted: bool = True
+    enabled: bool = True
     readings: list[BalanceReading] = field(default_factory=list)
-    found: list[ReconciliationPeriod] = field(default_factory=list)
-    waits_for: tuple[date, ...] = ()
+    open_periods: list[ReconciliationPeriod] = field(default_factory=list)
+    unproven_days: tuple[date, ...] = ()
 
     def read(self, moment: str) -> None:
-        """Read the balance, if it can be read."""
-        if not self.is_wanted:
+        """Request the balance and keep the reading; an error is logged."""
+        if not self.enabled:
             return
         try:
             balance = fetch_balance(self.client)
         except AuthenticationError:
-            return  # the call for the records says so
+            return  # the request for the records raises the same error
         except VendorError as error:
             log.warning(
-                "the balance %s this run is not known: asked once, for %g s at the most (%s)",
+                "the balance %s this run is unknown: the only attempt, of at most %g s, failed (%s)",
                 moment, SHORT_TIMEOUT_SECONDS, error,
             )  # fmt: skip
         else:
             self.readings.append(BalanceReading(self.clock(), balance, moment))
 
-    def record(self, books: SpendLedger, fetched: Sequence[DateRange], run_id: int) -> None:
-        """At the end of a run that did what it was asked for: read the balance again, and keep both readings.
+    def record(self, ledger: SpendLedger, fetched: Sequence[DateRange], run_id: int) -> None:
+        """At the end of a successful run, request the balance again and store both readings as snapshots.
 
-        Nothing is kept where the records do not reach up to now: they would prove nothing.
+        None is stored if the records do not reach the present: the snapshots would prove nothing. An error is logged.
         """
-        if not self.is_wanted:
+        if not self.enabled:
             return
         try:
             with translate_errors():
-                since = books.since()
-                left = books.days_left(since, fetched)
-                if len(left) > 1:
-                    log.info("no balance is kept: the records are too far behind to be held against it")
+                since = ledger.first_day()
+                windows = ledger.unrecorded_windows(since, fetched)
+                if len(windows) > 1:
+                    log.info("no balance snapshot is stored: the records are too far behind for a comparison")
                     return
-                # Before the balance: what is charged in between is then missing on the side where it is looked for.
-                fresh = books.fetch_spend(left)
+                # Before the balance: a charge between the two requests then looks like a charge without a record, and
+                # a later period offsets it.
+                fresh = ledger.fetch_spend(windows)
                 self.read("after")
                 if self.readings:
-                    self.found, self.waits_for = books.keep(self.readings, since, fresh, run_id)
+                    self.open_periods, self.unproven_days = ledger.store_snapshots(self.readings, since, fresh, run_id)
         except BillingError as error:
-            log.warning("the balance of this run is not kept (%s)", error)
+            log.warning("the balance of this run is not stored (%s)", error)
 
     def summary(self, limit: Decimal | None, waits_for: Iterable[date] = ()) -> BalanceSummary | None:
-        """What is to be said of it; None where the vendor said nothing.
+        """The summary of the newest balance; None if the vendor reported none.
 
         Args:
-            limit: BILLING_LOW_BALANCE.
-            waits_for: Days of the run that are suspect or that no source could show whole.
+            limit: The setting BILLING_LOW_BALANCE.
+            waits_for: Days of the run that are suspect or incomplete.
         """
         if not self.readings:
             return None
         newest = self.readings[-1]
-        return summarise_balance(newest.taken_at, newest.balance, limit, self.found, {*self.waits_for, *waits_for})
+        unproven = {*self.unproven_days, *waits_for}
+        return summarise_balance(newest.taken_at, newest.balance, limit, self.open_periods, unproven)
 
 
 def fetch_balance(client: Client) -> Decimal:
-    """The account's balance, exact.
+    """The account's exact balance.
 
     Raises:
-        VendorError: The vendor did not tell it, or it is no amount of money.
+        VendorError: The request failed, or the balance is not an amount of money.
     """
-    told = client.get_balance()["balance"]
+    raw = client.get_balance()["balance"]
     try:
-        return parse_price(told)
+        return parse_price(raw)
     except (FieldError, TypeError, ValueError):
         pass
-    # Outside of the block: nothing may stand on an error that holds the vendor's own words.
-    raise InvalidResponse("a balance that is no amount of money")
+    # Outside the except block: the original, which quotes the vendor's value, must not be chained.
+    raise InvalidResponse("an answer whose balance is not an amount of money")

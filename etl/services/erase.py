@@ -1,4 +1,4 @@
-"""Forget one person: in one transaction under the account's lock, like a run that asks the vendor nothing."""
+"""Erasure of one person's data from an account: one transaction under the account's lock."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from sqlalchemy import select
 from etl import signals
 from etl.config.schema import Settings
 from etl.db.bindings import Binding, require_binding
-from etl.db.engine import database_exists, new_engine, read_connection
+from etl.db.engine import database_exists, new_engine
 from etl.db.erase import ErasureSubject, erase_person
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
-from etl.db.migrate import require_schema
 from etl.db.run_store import find_account, next_fence
+from etl.db.store import read_database
 from etl.db.tables import accounts
 from etl.errors import DatabaseError
 from etl.pii import PhoneNumber
 from etl.services.context import build_phone_policy, utc_now
 from etl.transform.fields import FieldError, parse_phone
 
-_SPELLED_NUMBER: Final = re.compile(r"[+\d\s()\[\]./\u2010-\u2015\u2212-]+")
-_DIGITS: Final = range(3, 16)
-"""The longest number of the world has fifteen (ITU-T E.164)."""
+_PHONE_CHARACTERS: Final = re.compile(r"[+\d\s()\[\]./\u2010-\u2015\u2212-]+")
+_DIGIT_COUNTS: Final = range(3, 16)
+"""Accepted numbers of digits; at most 15 by ITU-T E.164."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureResult:
-    """What was removed from one account.
+    """The result of an erasure from one account.
 
     Attributes:
-        rows: Changed rows by table.
-        masked: Phones are stored masked: others with the same mask are forgotten too.
-        unchecked_accounts: Accounts of the database that were not looked at, because no settings were given for them.
+        account: Label of the account.
+        rows: Number of changed rows by table.
+        masked: Whether phones are stored masked; then the rows of other phones with the same mask are erased too.
+        unchecked_accounts: Labels of the other accounts in the database.
     """
 
     account: str
@@ -47,16 +48,16 @@ class ErasureResult:
 
 
 def normalise_number(text: str) -> str:
-    """A number as a person types it, in canonical form.
+    """The canonical form of a phone number that a person typed.
 
     Raises:
-        ValueError: It is no phone number. The text does not repeat it.
+        ValueError: The text is not a phone number. The message does not repeat it.
     """
     try:
         canonical = parse_phone(text)
     except FieldError:
         canonical = ""
-    if not _SPELLED_NUMBER.fullmatch(canonical) or len(re.sub(r"\D", "", canonical)) not in _DIGITS:
+    if not _PHONE_CHARACTERS.fullmatch(canonical) or len(re.sub(r"\D", "", canonical)) not in _DIGIT_COUNTS:
         raise ValueError("a phone number of 3 to 15 digits, like +7 900 000-00-00")
     return canonical
 
@@ -64,42 +65,42 @@ def normalise_number(text: str) -> str:
 def erase_number(
     settings: Settings, canonical: str, *, wait: float, clock: Callable[[], datetime] = utc_now
 ) -> ErasureResult:
-    """Remove whoever has the number from an account.
+    """Erase the data of the person with a phone number from an account.
 
     Args:
-        settings: Of the account.
-        canonical: The number.
+        settings: Settings of the account.
+        canonical: The phone number in canonical form.
         wait: Seconds to wait for a run of the account.
-        clock: The present moment, aware.
+        clock: The present time, aware.
 
     Raises:
-        ConfigError: The account is stored in another form than the settings say: the number would not be found.
-        ConcurrentRunError: A run of the account is under way.
-        DatabaseError: Nothing is removed.
+        ConfigError: The account's phones are stored in another format than that of the settings, in which the number
+            would not be found.
+        ConcurrentRunError: A run of the account is in progress.
+        DatabaseError: Nothing is erased.
     """
     engine = new_engine(settings.database_url)
     if not database_exists(engine):
         raise DatabaseError("there is no database yet: nothing to forget")
-    protection = build_phone_policy(settings)
-    person = ErasureSubject(PhoneNumber(canonical), frozenset(map(protection.phone, _spelling_variants(canonical))))
+    policy = build_phone_policy(settings)
+    person = ErasureSubject(PhoneNumber(canonical), frozenset(map(policy.phone, _spelling_variants(canonical))))
     with translate_errors(), advisory_lock(engine, f"account-{settings.account}", wait=wait):
-        with read_connection(engine) as connection:
-            require_schema(connection)
+        with read_database(engine) as connection:
             account_id = find_account(connection, settings.account)
             if account_id is not None:
-                require_binding(connection, settings.account, Binding(protection.form))
+                require_binding(connection, settings.account, Binding(policy.form))
             labels = connection.scalars(select(accounts.c.label).order_by(accounts.c.label)).all()
         rows: dict[str, int] = {}
         if account_id is not None:
             with signals.deferred(), engine.begin() as connection:
-                # A run that was paused past its lock has the number in memory: from here on it may not write.
+                # A run that was suspended and has lost its lock still has the number in memory: it may not write.
                 next_fence(connection, account_id)
                 rows = erase_person(connection, account_id, person, clock())
-    masked = protection.form.phones == "masked"
+    masked = policy.form.phones == "masked"
     return ErasureResult(settings.account, rows, masked, tuple(label for label in labels if label != settings.account))
 
 
 def _spelling_variants(canonical: str) -> list[str]:
-    """What the vendor may have called the number: only Russian ones have one spelling in the database."""
+    """Canonical forms of the vendor's possible spellings; only Russian numbers have a single one."""
     digits = re.sub(r"\D", "", canonical)
     return [parse_phone(spelling) for spelling in (canonical, digits, f"+{digits}", f"00{digits}")]

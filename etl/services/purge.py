@@ -1,9 +1,9 @@
-"""Keep what must be kept and no more: old months are purged under the account's lock, a few rows a transaction."""
+"""Retention: purge the records of old months under the account's lock, in batches of one transaction each."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -12,16 +12,14 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from etl import signals
 from etl.config.schema import Settings
 from etl.db.accounts import require_account
-from etl.db.engine import database_exists, pooled_engine, read_connection
+from etl.db.engine import database_exists, pooled_engine
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
-from etl.db.migrate import require_schema
 from etl.db.purge import PurgePlan, RowCountsByTable, count_month, plan_purge, purge_batch, read_ledger
-from etl.db.retry import retry_transaction
-from etl.db.run_store import Fence, find_account, next_fence, read_position, verify_fence
+from etl.db.run_store import find_account, next_fence, read_position, verify_fence
+from etl.db.store import Store, read_database
 from etl.errors import DatabaseError
 from etl.services.context import utc_now
 
@@ -30,13 +28,13 @@ _AGE: Final = re.compile(r"([1-9]\d{0,3})([dmy])", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class RetentionAge:
-    """So many days, months or years: `d`, `m` or `y`."""
+    """A number of days, months or years; the unit is `d`, `m` or `y`."""
 
     count: int
     unit: str
 
     def cutoff(self, today: date) -> date:
-        """The first day of the first month that is not wholly older than this."""
+        """The first day of the first month with a day that is not older than this age."""
         if self.unit == "d":
             return (today - timedelta(days=self.count)).replace(day=1)
         months = today.year * 12 + today.month - 1 - self.count * (12 if self.unit == "y" else 1)
@@ -44,10 +42,10 @@ class RetentionAge:
 
 
 def parse_retention_age(text: str) -> RetentionAge:
-    """An age as the command line writes it.
+    """Parse an age like `90d`, `36m` or `3y`.
 
     Raises:
-        ValueError: What it must be.
+        ValueError: The text has another format; the message describes the expected one.
     """
     match = _AGE.fullmatch(text)
     if match is None:
@@ -57,13 +55,15 @@ def parse_retention_age(text: str) -> RetentionAge:
 
 @dataclass(slots=True)
 class PurgeResult:
-    """What was purged of one account, or would be.
+    """The result of a purge of one account.
 
     Attributes:
+        account: Label of the account.
         before: Months before this day are old enough.
-        months: By first day, how many rows were removed.
+        dry_run: Whether the rows were only counted.
+        months: Number of purged rows by the first day of the month.
         still_in_lookback: First days of months that are old enough and that the lookback still reaches.
-        blocked: By first day, the months that stay until somebody mends them, and why.
+        blocked: Months that need repair before they can be purged, by first day, with the reason.
     """
 
     account: str
@@ -78,25 +78,25 @@ def purge_account(
     settings: Settings,
     age: RetentionAge,
     *,
-    named: bool,
+    explicit_account: bool,
     dry_run: bool,
     wait: float,
     clock: Callable[[], datetime] = utc_now,
 ) -> PurgeResult:
-    """Remove the records of an account's old months. What is done stays done, whatever happens to the rest.
+    """Purge the records of an account's old months. Call it again to complete an interrupted purge.
 
     Args:
-        settings: Of the account.
-        age: How old a month must be.
-        named: Somebody asked for this very account: it must be there.
-        dry_run: Count, and change nothing.
+        settings: Settings of the account.
+        age: Minimum age of a purged month.
+        explicit_account: Whether the command line names the account, which must then exist.
+        dry_run: Count the rows without a change.
         wait: Seconds to wait for a run of the account.
-        clock: The present moment, aware.
+        clock: The present time, aware.
 
     Raises:
-        ConfigError: The database has no such account.
-        ConcurrentRunError: A run of the account is under way.
-        DatabaseError: The database failed.
+        ConfigError: The account does not exist.
+        ConcurrentRunError: A run of the account is in progress.
+        DatabaseError: The purge is incomplete; completed batches stay purged.
     """
     result = PurgeResult(settings.account, age.cutoff(clock().astimezone(settings.timezone).date()), dry_run)
     with pooled_engine(settings.database_url) as engine:
@@ -104,50 +104,48 @@ def purge_account(
             raise DatabaseError("there is no database yet: nothing to purge")
         lock = nullcontext() if dry_run else advisory_lock(engine, f"account-{settings.account}", wait=wait)
         with translate_errors(), lock:
-            with read_connection(engine) as connection:
-                require_schema(connection)
+            with read_database(engine) as connection:
                 account_id = find_account(connection, settings.account)
                 if account_id is None:
-                    if named:
+                    if explicit_account:
                         require_account(connection, settings.account)
                     return result
-                plan = _plan(connection, account_id, result.before, settings.lookback_days)
-                left = [month for month in plan.purged if any(count_month(connection, account_id, month))]
-                months = sorted(plan.months + left)
+                plan = _plan_account(connection, account_id, result.before, settings.lookback_days)
+                incomplete = [month for month in plan.purged if any(count_month(connection, account_id, month))]
+                months = sorted(plan.months + incomplete)
                 if dry_run:
                     result.months = {month: count_month(connection, account_id, month) for month in months}
             result.blocked, result.still_in_lookback = plan.blocked, plan.still_in_lookback
             if months and not dry_run:
-                result.months = dict(_purge(engine, account_id, months, clock()))
+                result.months = _purge_months(engine, account_id, months, clock())
     return result
 
 
-def _plan(connection: Connection, account_id: int, before: date, lookback: int) -> PurgePlan:
+def _plan_account(connection: Connection, account_id: int, before: date, lookback: int) -> PurgePlan:
+    """Classify the months of an account before a day."""
     position = read_position(connection, account_id)
     settled_through = None
     if position.watermark and position.settled_through:
-        # The settings of today may look back further than those of the last run.
+        # The present lookback may be longer than that of the last run.
         settled_through = min(position.settled_through, position.watermark - timedelta(days=lookback))
     days = read_ledger(connection, account_id, before)
     return plan_purge(days, settled_through=settled_through, retired=position.retired_at is not None)
 
 
-def _purge(
-    engine: Engine, account_id: int, months: list[date], now: datetime
-) -> Iterator[tuple[date, RowCountsByTable]]:
-    def begin() -> Fence:
-        with engine.begin() as connection:
-            # A run that was paused past its lock knows nothing of this: from here on it may not write.
-            return next_fence(connection, account_id)
+def _purge_months(engine: Engine, account_id: int, months: list[date], now: datetime) -> dict[date, RowCountsByTable]:
+    """Purge months and return the number of purged rows by month."""
+    store = Store(engine)
+    # A run that was suspended and has lost its lock may not write from here on.
+    fence = store.write(partial(next_fence, account_id=account_id))
 
-    def some(month: date) -> RowCountsByTable:
-        with signals.deferred(), engine.begin() as connection:
-            verify_fence(connection, fence)
-            return purge_batch(connection, account_id, month, now)
+    def purge(connection: Connection, month: date) -> RowCountsByTable:
+        verify_fence(connection, fence)
+        return purge_batch(connection, account_id, month, now)
 
-    fence = retry_transaction(begin)
+    purged: dict[date, RowCountsByTable] = {}
     for month in months:
         total = RowCountsByTable()
-        while any(rows := retry_transaction(partial(some, month))):
+        while any(rows := store.write(partial(purge, month=month))):
             total = RowCountsByTable(*map(sum, zip(total, rows, strict=True)))
-        yield month, total
+        purged[month] = total
+    return purged

@@ -1,4 +1,4 @@
-"""The vendor's newest records, each compared with the database, and single authorisations. Reads only."""
+"""The vendor's newest records, compared with the database, and single authorisations. Read-only."""
 
 from __future__ import annotations
 
@@ -29,43 +29,45 @@ from etl.transform.unreadable import payload_json
 
 ANY_DAY: Final = DateRange(date.min, date.max)
 STATUS_FIELDS: Final = ("created_at", "phone", "status", "status_info", "price")
+"""Fields of an authorisation, in the order of the output."""
 
 
 @dataclass(frozen=True, slots=True)
-class Newest:
-    """One answer to `get_billing_record`: canonical records in the account's stored form, in no order.
+class NewestRecords:
+    """One answer to `get_billing_record`: canonical records in the account's stored format, in any order.
 
     Attributes:
-        rejected: Listed records that cannot be read.
-        lacking: Attributes that none of the listed records carries.
+        records: The readable records, with repeats.
+        rejected: The unreadable records.
+        missing_fields: Attributes that none of the listed records has.
     """
 
     records: tuple[Record, ...]
     rejected: tuple[RejectedRecord, ...] = ()
-    lacking: frozenset[str] = frozenset()
+    missing_fields: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class RecentRecord:
-    """A record that the vendor lists, and whether the database has it as often as it is listed."""
+    """A listed record; `stored` is False for a repeat that the database does not have."""
 
     record: Record
     stored: bool
 
     @property
     def created_at(self) -> datetime:
-        """In the vendor's wall clock."""
+        """The record's time in the vendor's wall clock."""
         return datetime.fromisoformat(self.record.created_at)
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
-    """The vendor's newest records.
+class RecentRecords:
+    """The vendor's newest records, compared with the database.
 
     Attributes:
-        records: The newest first.
-        rejected: Listed records that cannot be read.
-        note: Why the database could not have any of them; empty where it could.
+        records: The readable records, newest first.
+        rejected: The unreadable records.
+        note: The reason why the database has no records of the account; empty if it may have some.
     """
 
     records: tuple[RecentRecord, ...]
@@ -74,18 +76,18 @@ class Recent:
 
     @property
     def missing(self) -> int:
-        """How many of the records are not in the database."""
+        """Number of records that the database does not have."""
         return sum(not record.stored for record in self.records)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredAccount:
-    """An account as the database has it.
+    """An account in the database, or the reason why it is not there.
 
     Attributes:
-        id: None where the database does not have it.
-        watermark: The last day of the unbroken run of complete days.
-        note: Why the database does not have it.
+        id: `accounts.id`; None if the account is not in the database.
+        watermark: The last day up to which all days are complete.
+        note: The reason why the account is not in the database; empty if it is.
     """
 
     id: int | None = None
@@ -94,11 +96,11 @@ class StoredAccount:
 
 
 def find_stored_account(engine: Engine, label: str, binding: Binding) -> StoredAccount:
-    """Look up an account; no database, no schema and no such account are no errors.
+    """Find an account. A missing database, schema or account is described in the result's `note`.
 
     Raises:
-        ConfigError: The account is bound to other settings than these.
-        DatabaseError: The database cannot be read, or its schema is another version's.
+        ConfigError: The account is bound to different settings.
+        DatabaseError: The database cannot be read, or has the schema of another version.
     """
     if not database_exists(engine):
         return StoredAccount(note="there is no database yet; sync creates it")
@@ -106,83 +108,91 @@ def find_stored_account(engine: Engine, label: str, binding: Binding) -> StoredA
         if schema_revision(connection) is None:
             return StoredAccount(note="the database has no schema yet; sync creates it")
         require_schema(connection)
-        number = find_account(connection, label)
-        if number is None:
+        account_id = find_account(connection, label)
+        if account_id is None:
             return StoredAccount(note=f"the account {label} was never synced")
         require_binding(connection, label, binding)
-        return StoredAccount(number, read_position(connection, number).watermark)
+        return StoredAccount(account_id, read_position(connection, account_id).watermark)
 
 
-def fetch_newest(client: Client, count: int, read: FeedReader) -> Newest:
-    """The vendor's last records.
+def fetch_newest(client: Client, count: int, read: FeedReader) -> NewestRecords:
+    """Fetch the vendor's newest records.
 
     Args:
-        client: With the account's token.
-        count: From 1 to 100.
-        read: The transform of a feed, in the account's zone and stored form.
+        client: Client with the account's token.
+        count: Number of records, from 1 to 100.
+        read: Transform of a feed, to the account's zone and stored format.
 
     Raises:
-        VendorError: No usable answer came.
+        VendorError: The request failed or its answer is unusable.
     """
 
-    def read_newest(feed: Feed) -> Newest:
+    def read_newest(feed: Feed) -> NewestRecords:
         records: list[Record] = []
         survey = read(feed, ANY_DAY, records.extend)
-        return Newest(tuple(records), survey.rejected, ATTRIBUTES - feed.fields)
+        return NewestRecords(tuple(records), survey.rejected, ATTRIBUTES - feed.fields)
 
     return client.get_newest_records(count, read_newest)
 
 
-def compare_newest(engine: Engine, account: StoredAccount, newest: Newest, count: int) -> Recent:
-    """Compare listed records with the rows of the same seconds; the `count` newest are kept."""
+def compare_newest(engine: Engine, account: StoredAccount, newest: NewestRecords, count: int) -> RecentRecords:
+    """Compare the `count` newest of the listed records with the rows of the same seconds."""
     rows: list[StoredRow] = []
     if account.id is not None and newest.records:
         seconds = {datetime.fromisoformat(record.created_at) for record in newest.records}
         with translate_errors(), read_connection(engine) as connection:
             rows = read_seconds(connection, account.id, seconds)
-    return Recent(mark_stored(newest, rows)[:count], newest.rejected, account.note)
+    return RecentRecords(mark_stored(newest, rows)[:count], newest.rejected, account.note)
 
 
-def mark_stored(newest: Newest, rows: Iterable[StoredRow]) -> tuple[RecentRecord, ...]:
-    """The listed records, the newest first; each is stored while current rows of its content are left. Pure."""
+def mark_stored(newest: NewestRecords, rows: Iterable[StoredRow]) -> tuple[RecentRecord, ...]:
+    """Match listed records with rows, newest first. Pure.
+
+    Of equal records, as many are stored as the rows that are not withdrawn count repeats.
+    """
     rows = list(rows)
     counted = Counter(sort_records(list(newest.records)))
-    listed = apply_erasures([CountedRecord(*pair) for pair in counted.items()], rows, newest.lacking)
-    if newest.lacking:
-        listed = [CountedRecord(*pair) for pair in fill_missing_fields(listed, rows, newest.lacking).items()]
-    left: Counter[Record] = Counter()
+    listed = apply_erasures([CountedRecord(*pair) for pair in counted.items()], rows, newest.missing_fields)
+    if newest.missing_fields:
+        filled = fill_missing_fields(listed, rows, newest.missing_fields)
+        listed = [CountedRecord(*pair) for pair in filled.items()]
+    stored: Counter[Record] = Counter()
     for row in rows:
-        left[row.record] += 0 if row.withdrawn else row.repeats
+        stored[row.record] += 0 if row.withdrawn else row.repeats
     marked = []
     for record, repeats in listed:
-        marked += [RecentRecord(record, number < left[record]) for number in range(repeats)]
-    return tuple(sorted(marked, key=lambda one: one.record.created_at, reverse=True))
+        marked += [RecentRecord(record, repeat < stored[record]) for repeat in range(repeats)]
+    return tuple(sorted(marked, key=lambda recent: recent.record.created_at, reverse=True))
 
 
-def read_status(fields: dict[str, Any], record_id: str, zone: tzinfo, protection: PhonePolicy) -> dict[str, Any]:
-    """One authorisation, in the form in which a record of the account is stored.
+def read_status(fields: dict[str, Any], record_id: str, zone: tzinfo, policy: PhonePolicy) -> dict[str, Any]:
+    """Read one authorisation in the account's stored format.
 
     Args:
-        fields: As the vendor has it. What cannot be read as a record is left as the vendor spells it.
-        record_id: The id that was asked for.
-        zone: Of the vendor's wall clock.
-        protection: The account's stored form.
+        fields: The vendor's answer. If it cannot be read as a record, its values are returned redacted.
+        record_id: The requested id.
+        zone: Zone of the vendor's wall clock.
+        policy: The stored formats of phones and codes.
     """
     raw = raw_record(**{name: fields[name] for name in STATUS_FIELDS if name in fields}, code_auth="")
     records: list[Record] = []
-    read = protection.wrap_reader(lambda feed, window, keep: read_feed(feed, window, zone, keep))
+    read = policy.wrap_reader(lambda feed, window, keep: read_feed(feed, window, zone, keep))
     read(Feed(rows=[raw]), ANY_DAY, records.extend)
-    shown: dict[str, Any]
+    values: dict[str, Any]
     if records:
-        shown = records[0]._asdict() | {"created_at": datetime.fromisoformat(records[0].created_at)}
+        values = records[0]._asdict() | {"created_at": datetime.fromisoformat(records[0].created_at)}
     else:
-        shown = json.loads(protection.redact(payload_json(raw)))
-    return {"id": fields.get("id", record_id), **{name: shown.get(name) for name in STATUS_FIELDS}}
+        values = json.loads(policy.redact(payload_json(raw)))
+    return {"id": fields.get("id", record_id), **{name: values.get(name) for name in STATUS_FIELDS}}
 
 
 def newest_record(records: Sequence[RecentRecord]) -> RecentRecord | None:
-    """The newest record; of several of the same second one that is not stored."""
+    """The newest record; of several in the same second, preferably a record that is not stored.
+
+    Args:
+        records: Newest first.
+    """
     if not records:
         return None
-    latest = [one for one in records if one.record.created_at == records[0].record.created_at]
-    return min(latest, key=lambda one: one.stored)
+    newest = [recent for recent in records if recent.record.created_at == records[0].record.created_at]
+    return min(newest, key=lambda recent: recent.stored)

@@ -1,4 +1,4 @@
-"""Fetch again and compare with the database, record by record."""
+"""Verification: fetch days again and compare their records with the stored rows. Read-only."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ from etl.transform.snapshots import snapshot_day, snapshot_days
 
 @dataclass(frozen=True, slots=True)
 class DayDifference:
-    """How a stored day differs from the vendor's.
+    """The difference between a stored day and the vendor's. The fields are keys of `verify --json`.
 
     Attributes:
-        missing: Records that the vendor lists and the database lacks.
-        different: Records that stand there with other attributes or another number of repeats.
-        extra: Records that stand there and the vendor does not list.
-        vendor_records: How many it lists now, repeats included.
+        day: The day in the vendor's wall clock.
+        source: Name of the compared source, `json` or `csv`.
+        missing: Number of listed records without a row.
+        different: Number of rows with other attributes or another number of repeats.
+        surplus: Number of rows without a listed record.
+        vendor_records: Number of listed records, repeats included.
     """
 
     day: date
     source: str
     missing: int
     different: int
-    extra: int
+    surplus: int
     vendor_records: int
 
 
 def closed_range(connection: Connection, account_id: int | None) -> DateRange | None:
-    """From the first closed day to the last: what there is to verify."""
+    """The range from the first to the last closed day; None if no day is closed."""
     column = synced_days.c
     query = select(func.min(column.day), func.max(column.day)).where(
         column.account_id == account_id, column.first_closed_at.is_not(None)
@@ -50,18 +52,18 @@ def closed_range(connection: Connection, account_id: int | None) -> DateRange | 
 def plan_verify(
     connection: Connection, account_id: int | None, since: date | None, until: date | None, today: date, *, size: int
 ) -> list[DateRange]:
-    """The windows to compare: of the days from the first complete one to the last, unless others are named.
+    """The windows to compare, without purged days.
 
     Args:
-        connection: To the account's database.
-        account_id: None where it never synced.
-        since: The first day named.
-        until: The last day named.
-        today: In the vendor's wall clock: later days are left out, as are days whose records were purged.
-        size: Days of a window.
+        connection: Connection to read with.
+        account_id: `accounts.id`; None if the account never synced.
+        since: First day; None for the first closed day.
+        until: Last day; None for the last closed day.
+        today: The present day in the vendor's wall clock; later days are left out.
+        size: Maximum days of a window.
 
     Raises:
-        CheckFailedError: No day of them is stored: to compare nothing would prove nothing.
+        CheckFailedError: None of the days is stored, so that an empty comparison would pass.
     """
     if account_id is None:
         raise CheckFailedError("nothing to verify: the account was never synced; run: billing-etl sync")
@@ -72,12 +74,13 @@ def plan_verify(
         raise CheckFailedError("nothing to verify: no day is complete yet")
     if first > last:
         raise CheckFailedError(f"nothing to verify: {first} comes after {last}, the last day that can be compared")
-    wanted = DateRange(first, last)
+    requested = DateRange(first, last)
     stored = stored_counts(connection, account_id)
-    if not any(day in wanted for day in stored):
-        purged = "; the records of these days were purged" if purged_days(connection, account_id, wanted) else ""
-        raise CheckFailedError(f"nothing to verify: no day from {first} to {last} is stored{purged}")
-    return exclude_days(split_into_windows(wanted, (), size=size), purged_days(connection, account_id, wanted))
+    purged = purged_days(connection, account_id, requested)
+    if not any(day in requested for day in stored):
+        suffix = "; the records of these days were purged" if purged else ""
+        raise CheckFailedError(f"nothing to verify: no day from {first} to {last} is stored{suffix}")
+    return exclude_days(split_into_windows(requested, (), size=size), purged)
 
 
 def verify_windows(
@@ -85,37 +88,37 @@ def verify_windows(
     account_id: int | None,
     windows: Iterable[DateRange],
     fetch: Callable[[DateRange], WindowData],
-    rules: LoadPolicy,
+    policy: LoadPolicy,
 ) -> Iterator[list[DayDifference]]:
-    """Window by window, the days that differ.
+    """Compare windows and yield the differing days of each.
 
     Args:
-        engine: Of the database.
-        account_id: None compares with nothing stored.
-        windows: What to compare, in ascending order.
-        fetch: The source to compare with.
-        rules: With `thorough`: the digests alone would not show what was changed behind the program's back.
+        engine: Engine of the database.
+        account_id: `accounts.id`; None for an account without stored rows.
+        windows: Windows to compare, in ascending order.
+        fetch: Fetches a window from the source to compare with.
+        policy: A policy with `full_compare`: digests do not show rows that another program changed.
 
     Raises:
-        SourceUnavailable: At the end, where the source did not show some day whole.
+        SourceUnavailable: After the last window, if the answers for some days were incomplete.
     """
     unverified: dict[date, str] = {}
     for window in windows:
-        batch = fetch(window)
-        snapshots = snapshot_days(batch.days)
+        data = fetch(window)
+        snapshots = snapshot_days(data.days)
         with read_connection(engine) as connection, connection.begin():
-            days = compare_window(connection, account_id, batch, snapshots, rules, snapshot_day)
+            days = compare_window(connection, account_id, data, snapshots, policy, snapshot_day)
             outcomes = [day.outcome() for day in days]
-        source = "".join(batch.sources)
-        unverified |= batch.unconfirmed_days
-        del batch, snapshots, days  # what was compared does not wait in memory for the next window
+        source = "".join(data.sources)
+        unverified |= data.unconfirmed_days
+        del data, snapshots, days  # frees the memory of this window before the next is fetched
         yield [
             DayDifference(
                 outcome.day,
                 source,
                 missing=outcome.rows.new,
                 different=outcome.rows.changed,
-                extra=outcome.rows.withdrawn,
+                surplus=outcome.rows.withdrawn,
                 vendor_records=outcome.records,
             )
             for outcome in outcomes

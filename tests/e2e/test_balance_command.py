@@ -159,7 +159,10 @@ def test_a_vendor_that_does_not_tell_is_the_exit_code_and_a_top_up_is_noted_all_
 def test_a_run_waits_for_no_balance_that_drips(synced, vendor):
     vendor.faults.add("drip_body", action="get_balance", seconds=0.4)  # it would be whole after half a minute
     done = synced("sync", *SPAN, BILLING_REQUEST_DEADLINE="120")
-    assert (done.code, "the balance before this run is not known: asked once, for 5 s" in done.errors) == (0, True)
+    assert (done.code, "the balance before this run is unknown: the only attempt, of at most 5 s" in done.errors) == (
+        0,
+        True,
+    )
 
 
 def test_an_account_that_was_never_synced_has_no_balance_to_keep(billing):

@@ -334,6 +334,6 @@ def test_a_table_that_takes_no_balance_is_a_line_in_the_log_and_no_failure(purse
     purse.charge(TENTH, 1)
     report = purse.run()
     assert (code_for_result(report), report.tally.new) == (0, 1)
-    assert "the balance of this run is not kept" in caplog.text
+    assert "the balance of this run is not stored" in caplog.text
     with purse.engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(balance_snapshots)) == 2

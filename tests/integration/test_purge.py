@@ -92,7 +92,7 @@ class Shop:
         )
 
     def purge(self, age=ALL_OLD, *, dry_run=False):
-        return purge_account(self.settings, age, named=True, dry_run=dry_run, wait=0, clock=lambda: self.now)
+        return purge_account(self.settings, age, explicit_account=True, dry_run=dry_run, wait=0, clock=lambda: self.now)
 
     def read(self, query):
         with self.engine.connect() as connection:

@@ -158,11 +158,13 @@ def test_a_person_forgotten_gives_each_of_their_days_a_revision(copied):
 def test_purged_days_get_a_revision(copied):
     before = copied.revision()
     done = purge_account(
-        copied.settings, RetentionAge(1, "m"), named=True, dry_run=False, wait=0, clock=lambda: copied.now
+        copied.settings, RetentionAge(1, "m"), explicit_account=True, dry_run=False, wait=0, clock=lambda: copied.now
     )
     assert done.months
     assert copied.follow() == [FIRST, date(2026, 1, 30), JANUARY]
     assert copied.revision() > before
     before = copied.revision()
-    purge_account(copied.settings, RetentionAge(1, "m"), named=True, dry_run=False, wait=0, clock=lambda: copied.now)
+    purge_account(
+        copied.settings, RetentionAge(1, "m"), explicit_account=True, dry_run=False, wait=0, clock=lambda: copied.now
+    )
     assert (copied.follow(), copied.revision()) == ([], before)

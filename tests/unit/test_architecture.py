@@ -142,7 +142,6 @@ def test_the_map_names_every_package_and_module_of_the_top_level():
 
 SHARED_NAMES = {
     "main",  # entry points
-    "Newest",  # newest records: those of an answer, and those that `recent` compares
     "Rows",  # of the report's page and of its tables
 }
 """Functions and types that several modules define."""
