@@ -46,16 +46,16 @@ class ExitCode(IntEnum):
 
 
 EXIT_CODES: Final[dict[int, str]] = {
-    ExitCode.OK: "all that was asked for is in the database",
-    ExitCode.CHECK_FAILED: "a check that was asked for says no",
-    ExitCode.USAGE: "the command line is wrong; nothing was done",
-    ExitCode.NEEDS_REVIEW: "done, but needs review: rejected records, a suspect day, or a difference found by verify",
+    ExitCode.OK: "everything requested is in the database",
+    ExitCode.CHECK_FAILED: "a check failed",
+    ExitCode.USAGE: "usage error; the message names the option",
+    ExitCode.NEEDS_REVIEW: "done, but needs attention: rejected records, a suspect day, or verify found a difference",
     ExitCode.UNAVAILABLE: "the vendor is unavailable; completed windows are kept",
-    ExitCode.SOFTWARE: "a bug",
+    ExitCode.SOFTWARE: "internal error (a bug)",
     ExitCode.DATABASE: "the database failed; nothing of that window is stored",
-    ExitCode.LOCKED: "another run holds the account's lock",
+    ExitCode.LOCKED: "another run of the account is in progress",
     ExitCode.REFUSED: "the vendor refused the token",
-    ExitCode.CONFIG: "a setting is missing or wrong; the message names it",
+    ExitCode.CONFIG: "configuration error; the message names the setting",
     ExitCode.INTERRUPTED: "stopped by SIGINT",
     ExitCode.TERMINATED: "stopped by SIGTERM",
 }

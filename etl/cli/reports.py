@@ -66,7 +66,7 @@ def export(
     if not to_stdout and out.suffix.lower() not in FORMATS:
         raise click.UsageError(f"--out {out} must end with {' or '.join(FORMATS)}, or be -")
     if to_stdout and options.as_json:
-        raise click.UsageError("--out - and --json both want stdout")
+        raise click.UsageError("--out - and --json both write to stdout")
     all_settings = load_settings_for(options, accounts)
     zone = all_settings[0].timezone
     if as_of is not None and not isinstance(as_of, datetime):
@@ -88,7 +88,7 @@ def export(
     if options.as_json:
         print_json({"path": str(out), **export_as_json(result), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        click.echo(f"{out}: {result.rows:,} records", err=to_stdout)
+        click.echo(f"{out}: {result.rows:,} rows", err=to_stdout)
     return ExitCode.OK
 
 
@@ -131,7 +131,7 @@ def report(
     if not to_stdout and out.suffix.lower() not in {".html", ".htm"}:
         raise click.UsageError(f"--out {out} must end with .html, or be -")
     if to_stdout and options.as_json:
-        raise click.UsageError("--out - and --json both want stdout")
+        raise click.UsageError("--out - and --json both write to stdout")
     settings = load_settings_for(options, accounts)[0]
     output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
     if not to_stdout:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -17,6 +17,7 @@ from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import (
     DAY,
     SEVERAL_ACCOUNTS,
+    Command,
     account_option,
     examples,
     json_option,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
 """For the last heartbeat of an interrupted run: the process has to end within five seconds."""
 log = logging.getLogger(__name__)
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def metrics_file_option(command: Command) -> Command:

@@ -113,7 +113,7 @@ class RunSettings:
     )
     heartbeat_url: str | None = setting(
         None,
-        "URL pinged at the start and the end of a run, as for Healthchecks; a secret",
+        "Healthchecks URL that gets the start and the end of each run; a secret",
         parse_heartbeat_url,
         secret=True,
     )
@@ -146,22 +146,26 @@ class Settings(RunSettings):
     account: str = setting("default", "label under which the records of this token are stored", parse_account)
     start_date: date | None = setting(None, "first day of the first sync; 30 days ago unless set", parse_day)
     lookback_days: int = setting(
-        "7", "complete days fetched again in every run", number_between(int, 0, 3660, "a whole number of days")
+        "7", "complete days that every run fetches again", number_between(int, 0, 3660, "a whole number of days")
     )
     window_days: int = setting("7", "days per request", number_between(int, 1, 366, "a whole number of days"))
     timezone: ZoneInfo = setting("Europe/Moscow", 'time zone of created_at and of "today"', parse_zone)
     timeout: float = setting(
-        "30", "seconds to connect or between bytes", number_between(float, 0.01, 3600, "a number of seconds")
+        "30",
+        "timeout in seconds to connect, and between bytes",
+        number_between(float, 0.01, 3600, "a number of seconds"),
     )
     request_deadline: float = setting(
-        "300", "seconds for a whole request", number_between(float, 0.01, 86400, "a number of seconds")
+        "300", "timeout in seconds of one whole request", number_between(float, 0.01, 86400, "a number of seconds")
     )
     retry_attempts: int = setting("5", "attempts per request", number_between(int, 1, 100, "a whole number"))
     retry_max_wait: float = setting(
-        "60", "longest wait between two attempts, in seconds", number_between(float, 0, 86400, "a number of seconds")
+        "60", "maximum seconds between two attempts", number_between(float, 0, 86400, "a number of seconds")
     )
     max_response_mb: int = setting(
-        "512", "largest decoded response, in megabytes", number_between(int, 1, 1 << 20, "a whole number of megabytes")
+        "512",
+        "maximum size of one answer, decompressed, in megabytes",
+        number_between(int, 1, 1 << 20, "a whole number of megabytes"),
     )
     max_withdrawn_share: Decimal = setting(
         "0.2",
@@ -170,7 +174,7 @@ class Settings(RunSettings):
     )
     concurrency: int = setting(
         "2",
-        "windows processed at a time: one is loaded, the others are fetched",
+        "windows in progress at once: one is loaded while the next ones are fetched",
         number_between(int, 1, 16, "a whole number"),
     )
     auto_migrate: bool = setting("true", "sync creates or migrates the schema first", parse_bool)
@@ -181,7 +185,7 @@ class Settings(RunSettings):
     codes: str = setting("keep", "whether codes are stored: keep or drop", one_of("keep", "drop"))
     low_balance: Decimal | None = setting(
         None,
-        "warn about a balance below this amount; no warning unless set",
+        "warn when the balance is below this amount; no warning unless set",
         number_between(Decimal, -1_000_000_000, 1_000_000_000, "an amount"),
     )
     keep_runs: int = setting(

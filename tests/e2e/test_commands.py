@@ -567,7 +567,7 @@ def test_forget_takes_a_number_only(synced):
 
 def test_an_export_writes_a_file_and_says_how_many_records_it_has(synced):
     done = synced("export", "--out", "all.csv", BILLING_API_TOKEN=None)
-    assert (done.code, done.out, done.errors) == (0, "all.csv: 30 records\n", "")
+    assert (done.code, done.out, done.errors) == (0, "all.csv: 30 rows\n", "")
     assert (synced.folder / "all.csv").read_text("utf-8").count("\n") == 31
     done = synced("export", "--out", "all.csv", "--since", "2025-03-04", "--until", "2025-03-05", "--json")
     assert json.loads(done.out) == {
@@ -584,7 +584,7 @@ def test_an_export_to_stdout_is_the_file_and_nothing_else(synced):
     synced("export", "--out", "all.csv", "--anonymise", "--until", "2025-03-01")
     done = synced("export", "--out", "-", "--until", "2025-03-01")
     lines = done.out.splitlines()
-    assert (done.code, len(lines), done.errors) == (0, 4, "-: 3 records\n")
+    assert (done.code, len(lines), done.errors) == (0, 4, "-: 3 rows\n")
     assert "+79243555100,0371" in lines[1]
     assert "person-" in (synced.folder / "all.csv").read_text("utf-8")
 
@@ -599,16 +599,16 @@ def test_an_export_as_of_a_moment_tells_what_was_known_then(synced, vendor, list
         database.commit()
     vendor.dataset.add(listed("2025-03-08", 2, "1.5")[1:])
     assert synced("sync", *SPAN).code == 0
-    assert exported("--as-of", "2025-03-20") == (0, "then.csv: 30 records\n", "")
-    assert exported() == (0, "then.csv: 31 records\n", "")
-    assert exported("--as-of", "2999-12-31") == (0, "then.csv: 31 records\n", "")
+    assert exported("--as-of", "2025-03-20") == (0, "then.csv: 30 rows\n", "")
+    assert exported() == (0, "then.csv: 31 rows\n", "")
+    assert exported("--as-of", "2999-12-31") == (0, "then.csv: 31 rows\n", "")
     nothing = (
-        0, "then.csv: 0 records\n",
+        0, "then.csv: 0 rows\n",
         "10 days were not complete at that time, and left out: the records of such a day at that time are not stored\n",
     )  # fmt: skip
     assert exported("--as-of", "2025-03-19") == nothing
     assert exported("--as-of", "2025-03-20T23:29:59+03:00") == nothing
-    assert exported("--as-of", "2025-03-20T20:30:00Z")[1] == "then.csv: 30 records\n"
+    assert exported("--as-of", "2025-03-20T20:30:00Z")[1] == "then.csv: 30 rows\n"
 
 
 @pytest.mark.parametrize(
@@ -651,9 +651,9 @@ def test_the_end_of_a_day_needs_one_time_zone(two_accounts):
     done = two_accounts(*config, "export", "--out", "a.csv", "--as-of", "2999-01-01")
     assert (done.code, "time zones" in done.errors) == (2, True)
     done = two_accounts(*config, "export", "--out", "a.csv", "--as-of", "2999-01-01T00:00Z")
-    assert (done.code, done.out) == (0, "a.csv: 60 records\n")
+    assert (done.code, done.out) == (0, "a.csv: 60 rows\n")
     done = two_accounts(*config, "export", "--out", "a.csv", "--as-of", "2999-01-01", "--account", "two")
-    assert (done.code, done.out) == (0, "a.csv: 30 records\n")
+    assert (done.code, done.out) == (0, "a.csv: 30 rows\n")
 
 
 # --- files of secrets -------------------------------------------------------------------------------------------------

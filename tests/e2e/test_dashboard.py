@@ -62,7 +62,7 @@ def test_every_chart_is_drawn_offline_and_no_text_runs(served, hostile, tmp_path
 def test_a_snapshot_is_kept_and_nothing_else_is_replaced(hostile):
     process = hostile.start("dashboard", "--port", "0", "--snapshot", "figures.db")
     assert process.stdout.readline().startswith("dashboard: http://127.0.0.1:")
-    assert "start it again for newer ones" in process.stdout.readline()
+    assert "restart for newer data" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     assert hostile.finish(process).code == 130
     with closing(sqlite3.connect(hostile.folder / "figures.db")) as snapshot:

@@ -1,4 +1,4 @@
-"""Every setting: its default, where it comes from, and the one line that a wrong one ends with."""
+"""Every setting: its default, its sources, and the error message of an invalid value."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ def test_every_setting_has_an_example_here():
 
 
 @pytest.mark.parametrize(("variable", "example"), EXAMPLES.items())
-@pytest.mark.parametrize("place", ["environment", "dotenv", "toml"])
-def test_a_setting_is_read_from_each_place(monkeypatch, tmp_path, variable, example, place):
+@pytest.mark.parametrize("source", ["environment", "dotenv", "toml"])
+def test_a_setting_is_read_from_each_source(monkeypatch, tmp_path, variable, example, source):
     text, value = example
     config = None
-    if place == "environment":
+    if source == "environment":
         monkeypatch.setenv(variable, f" {text} ")
-    elif place == "dotenv":
+    elif source == "dotenv":
         Path(".env").write_text(f"{variable}={text}\n", encoding="utf-8")
     else:
         config = toml(tmp_path, f'{variable.removeprefix("BILLING_").lower()} = "{text}"\n')
@@ -273,17 +273,17 @@ def test_the_database_url_may_stand_in_a_file(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "expected"),
     [(None, "No such file or directory"), (b"", "is empty"), (b" \n", "is empty"), (b"\xff\xfe", "it is not text")],
 )
-def test_a_file_without_a_secret_is_named(monkeypatch, tmp_path, content, words):
+def test_a_file_without_a_secret_is_named(monkeypatch, tmp_path, content, expected):
     path = tmp_path / "token"
     if content is not None:
         path.write_bytes(content)
     monkeypatch.setenv("BILLING_API_TOKEN_FILE", str(path))
     message = refusal()
     assert message.startswith("BILLING_API_TOKEN_FILE: ")
-    assert words in message
+    assert expected in message
 
 
 def test_no_token_is_wrong_only_where_one_is_needed():
@@ -405,7 +405,7 @@ def test_a_number_has_the_digits_that_everybody_reads(text):
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "intended"),
     [
         ("BILLING_API_TOKN", "BILLING_API_TOKEN"),
         ("BILLING_APITOKEN", "BILLING_API_TOKEN"),
@@ -415,13 +415,13 @@ def test_a_number_has_the_digits_that_everybody_reads(text):
         ("BILLING_TIME_ZONE", "BILLING_TIMEZONE"),
     ],
 )
-@pytest.mark.parametrize("place", ["environment", "dotenv"])
-def test_a_misspelled_variable_is_refused_with_the_one_that_was_meant(monkeypatch, name, meant, place):
-    if place == "environment":
+@pytest.mark.parametrize("source", ["environment", "dotenv"])
+def test_a_misspelled_variable_is_refused_with_the_one_that_was_intended(monkeypatch, name, intended, source):
+    if source == "environment":
         monkeypatch.setenv(name, "7")
     else:
         Path(".env").write_text(f"{name}=7\n")
-    assert refusal() == f"{name} is not a setting; did you mean {meant}?"
+    assert refusal() == f"{name} is not a setting; did you mean {intended}?"
 
 
 def test_a_variable_of_another_program_is_none_of_ours(monkeypatch):
@@ -432,7 +432,7 @@ def test_a_variable_of_another_program_is_none_of_ours(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("lookback_day = 7", "lookback_day is not a setting; did you mean lookback_days (BILLING_LOOKBACK_DAYS)?"),
         ("api_tokens = 7", "api_tokens is not a setting; did you mean api_token (BILLING_API_TOKEN)?"),
@@ -442,15 +442,15 @@ def test_a_variable_of_another_program_is_none_of_ours(monkeypatch):
         ("account = 'two'", "account is not allowed here: the name of a section is the account's label"),
     ],
 )
-def test_a_name_or_a_type_that_is_wrong_is_named_with_its_section(tmp_path, text, words):
+def test_a_name_or_a_type_that_is_wrong_is_named_with_its_section(tmp_path, text, expected):
     path = toml(tmp_path, f"{text}\n[accounts.one]\n")
-    assert refusal(path, "one").startswith(f"{path}: {words}")
+    assert refusal(path, "one").startswith(f"{path}: {expected}")
     path = toml(tmp_path, f"[accounts.one]\n{text}\n")
-    assert refusal(path, "one").startswith(f"{path}: [accounts.one]: {words}")
+    assert refusal(path, "one").startswith(f"{path}: [accounts.one]: {expected}")
 
 
 @pytest.mark.parametrize("text", ["[acounts.one]", "[account.one]", "[database]"])
-def test_a_section_that_is_none_is_refused_with_the_one_that_was_meant(tmp_path, text):
+def test_a_section_that_is_none_is_refused_with_the_one_that_was_intended(tmp_path, text):
     path = toml(tmp_path, text)
     assert "is not a section; did you mean [accounts.LABEL]?" in refusal(path)
 
@@ -531,7 +531,7 @@ def test_the_environment_is_stronger_than_what_an_account_says_otherwise(monkeyp
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
         ("lookback_days = ", "is not TOML (at "),
         ("[accounts.one]\n[accounts.one]", "is not TOML: a name is repeated (at line 2, column 14)"),
@@ -539,10 +539,10 @@ def test_the_environment_is_stronger_than_what_an_account_says_otherwise(monkeyp
         ("[accounts]\nfirst = 1", "accounts are written as [accounts.LABEL]"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path, text, words):
+def test_a_file_that_cannot_be_read_is_named(tmp_path, text, expected):
     message = refusal(toml(tmp_path, text))
     assert message.startswith("--config: ")
-    assert words in message
+    assert expected in message
 
 
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
@@ -584,9 +584,9 @@ def test_a_key_file_of_another_size_or_none_is_refused(monkeypatch, tmp_path, co
     if content is not None:
         secret_file(tmp_path / "key", content)
     monkeypatch.setenv("BILLING_PHONES_KEY_FILE", str(tmp_path / "key"))
-    words = refusal()
-    assert words.startswith("BILLING_PHONES_KEY_FILE is ")
-    assert ("can be read" in words) == (content is None)
+    message = refusal()
+    assert message.startswith("BILLING_PHONES_KEY_FILE is ")
+    assert ("can be read" in message) == (content is None)
 
 
 def test_keyed_phones_need_a_key(monkeypatch):
@@ -635,11 +635,11 @@ def test_a_credential_of_systemd_is_not_warned_of(monkeypatch, tmp_path):
 
 def chain(error: BaseException | None) -> str:
     """All that an error, and those it was made from, hold."""
-    words = []
+    texts = []
     while error is not None:
-        words += [str(error), repr(error.args), repr(vars(error)), repr(getattr(error, "object", None))]
+        texts += [str(error), repr(error.args), repr(vars(error)), repr(getattr(error, "object", None))]
         error = error.__cause__ or error.__context__
-    return " ".join(words)
+    return " ".join(texts)
 
 
 @pytest.mark.parametrize(

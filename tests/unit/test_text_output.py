@@ -1,4 +1,4 @@
-"""What is printed of data: as it is, whatever it looks like."""
+"""Tables and status lines print data literally, even if they look like markup."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from etl.cli.tables import print_rows
 from etl.cli.text_output import print_status
 from etl.ops.status_query import AccountStatus
 
-WORDS = ["[red]", "[/]", "[/red]", "[link=https://example.com]here[/link]", "[bold", r"\[x]", ":warning:", "[[1]]"]
+MARKUP = ["[red]", "[/]", "[/red]", "[link=https://example.com]here[/link]", "[bold", r"\[x]", ":warning:", "[[1]]"]
 
 
-@pytest.mark.parametrize("words", WORDS)
-def test_a_table_shows_what_looks_like_markup(capsys, words):
-    print_rows(f"Title {words}", ("day", "words"), [(date(2026, 3, 11), f"a {words} b")])
+@pytest.mark.parametrize("markup", MARKUP)
+def test_a_table_shows_what_looks_like_markup(capsys, markup):
+    print_rows(f"Title {markup}", ("day", "text"), [(date(2026, 3, 11), f"a {markup} b")])
     out = capsys.readouterr().out
-    assert f"Title {words}" in out
-    assert f"a {words} b" in out
+    assert f"Title {markup}" in out
+    assert f"a {markup} b" in out
 
 
-@pytest.mark.parametrize("words", [words for words in WORDS if len(words) < 12])  # what fits into a narrow column
-def test_a_label_and_an_error_of_a_run_are_shown_as_they_are(capsys, words):
+@pytest.mark.parametrize("markup", [markup for markup in MARKUP if len(markup) < 12])  # what fits into a narrow column
+def test_a_label_and_an_error_of_a_run_are_shown_as_they_are(capsys, markup):
     counts = dict.fromkeys(("days", "new", "changed", "withdrawn", "unchanged", "rejected"), 0)
-    run = {"started_at": datetime(2026, 3, 11, tzinfo=UTC), "command": "sync", "outcome": "failed", "error": words}
-    print_status([AccountStatus(f"shop {words}", last_runs=[run | counts]), AccountStatus(f"new {words}")])
+    run = {"started_at": datetime(2026, 3, 11, tzinfo=UTC), "command": "sync", "outcome": "failed", "error": markup}
+    print_status([AccountStatus(f"shop {markup}", last_runs=[run | counts]), AccountStatus(f"new {markup}")])
     out = capsys.readouterr().out
-    assert f"Account shop {words}" in out
-    assert f"new {words}: never synced" in out
-    assert words in out.partition("Last runs")[2].partition("never synced")[0].removesuffix(f"new {words}: ")
+    assert f"Account shop {markup}" in out
+    assert f"new {markup}: never synced" in out
+    assert markup in out.partition("Last runs")[2].partition("never synced")[0].removesuffix(f"new {markup}: ")
