@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from etl.checks.runner import CheckResult
     from etl.checks.vendor import NewestRecord
     from etl.db.accounts import DateSemantics
-    from etl.services.recent import NewestRecords
+    from etl.services.recent import VendorRecords
 
 
 @click.command(epilog=examples("check"))
@@ -108,7 +108,7 @@ def _run_checks(options: OutputOptions, settings: Settings, file: Path | None) -
         yield CheckResult("token", "", error)
 
 
-def _look_up_newest(engine: Engine, settings: Settings, answer: NewestRecords) -> NewestRecord:
+def _look_up_newest(engine: Engine, settings: Settings, answer: VendorRecords) -> NewestRecord:
     """Compare the vendor's newest records with the database."""
     from etl.checks.vendor import COMPARED_RECORDS, NewestRecord
     from etl.services.context import account_binding

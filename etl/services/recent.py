@@ -33,7 +33,7 @@ STATUS_FIELDS: Final = ("created_at", "phone", "status", "status_info", "price")
 
 
 @dataclass(frozen=True, slots=True)
-class NewestRecords:
+class VendorRecords:
     """One answer to `get_billing_record`: canonical records in the account's stored format, in any order.
 
     Attributes:
@@ -115,7 +115,7 @@ def find_stored_account(engine: Engine, label: str, binding: Binding) -> StoredA
         return StoredAccount(account_id, read_position(connection, account_id).watermark)
 
 
-def fetch_newest(client: Client, count: int, read: FeedReader) -> NewestRecords:
+def fetch_newest(client: Client, count: int, read: FeedReader) -> VendorRecords:
     """Fetch the vendor's newest records.
 
     Args:
@@ -127,15 +127,15 @@ def fetch_newest(client: Client, count: int, read: FeedReader) -> NewestRecords:
         VendorError: The request failed or its answer is unusable.
     """
 
-    def read_newest(feed: Feed) -> NewestRecords:
+    def read_newest(feed: Feed) -> VendorRecords:
         records: list[Record] = []
         survey = read(feed, ANY_DAY, records.extend)
-        return NewestRecords(tuple(records), survey.rejected, ATTRIBUTES - feed.fields)
+        return VendorRecords(tuple(records), survey.rejected, ATTRIBUTES - feed.fields)
 
     return client.get_newest_records(count, read_newest)
 
 
-def compare_newest(engine: Engine, account: StoredAccount, newest: NewestRecords, count: int) -> RecentRecords:
+def compare_newest(engine: Engine, account: StoredAccount, newest: VendorRecords, count: int) -> RecentRecords:
     """Compare the `count` newest of the listed records with the rows of the same seconds."""
     rows: list[StoredRow] = []
     if account.id is not None and newest.records:
@@ -145,7 +145,7 @@ def compare_newest(engine: Engine, account: StoredAccount, newest: NewestRecords
     return RecentRecords(mark_stored(newest, rows)[:count], newest.rejected, account.note)
 
 
-def mark_stored(newest: NewestRecords, rows: Iterable[StoredRow]) -> tuple[RecentRecord, ...]:
+def mark_stored(newest: VendorRecords, rows: Iterable[StoredRow]) -> tuple[RecentRecord, ...]:
     """Match listed records with rows, newest first. Pure.
 
     Of equal records, as many are stored as the rows that are not withdrawn count repeats.

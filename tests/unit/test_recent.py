@@ -11,7 +11,7 @@ import pytest
 
 from etl.changes import StoredRow
 from etl.model import Record
-from etl.services.recent import NewestRecords, mark_stored, newest_record, read_status
+from etl.services.recent import VendorRecords, mark_stored, newest_record, read_status
 from etl.transform.pseudonymise import PhonePolicy
 
 
@@ -30,7 +30,7 @@ def seconds(marked):
 def test_records_come_newest_first_whatever_order_the_vendor_gave():
     records = [record(number) for number in range(10)]
     random.Random(1).shuffle(records)
-    assert seconds(mark_stored(NewestRecords(tuple(records)), [])) == [(number, False) for number in range(9, -1, -1)]
+    assert seconds(mark_stored(VendorRecords(tuple(records)), [])) == [(number, False) for number in range(9, -1, -1)]
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ def test_records_come_newest_first_whatever_order_the_vendor_gave():
     ],
 )
 def test_a_record_is_stored_as_often_as_current_rows_of_its_content_repeat_it(rows, stored):
-    assert [one.stored for one in mark_stored(NewestRecords((record(1), record(1))), rows)] == stored
+    assert [one.stored for one in mark_stored(VendorRecords((record(1), record(1))), rows)] == stored
 
 
 def test_an_attribute_that_the_answer_lacks_is_the_stored_one():
-    partial = NewestRecords((record(1, status_info=""),), missing_fields=frozenset({"status_info"}))
+    partial = VendorRecords((record(1, status_info=""),), missing_fields=frozenset({"status_info"}))
     assert [one.stored for one in mark_stored(partial, [row(record(1))])] == [True]
     assert [one.stored for one in mark_stored(replace(partial, missing_fields=frozenset()), [row(record(1))])] == [
         False
@@ -59,12 +59,12 @@ def test_an_attribute_that_the_answer_lacks_is_the_stored_one():
 
 def test_a_forgotten_record_stays_forgotten():
     forgotten = record(1, phone="forgotten", code_auth="", status_info="")
-    (marked,) = mark_stored(NewestRecords((record(1),)), [row(forgotten)])
+    (marked,) = mark_stored(VendorRecords((record(1),)), [row(forgotten)])
     assert (marked.record.phone, marked.stored) == ("forgotten", True)
 
 
 def test_of_the_newest_second_a_record_that_is_missing_counts():
-    marked = mark_stored(NewestRecords((record(1), record(2), record(2, status=2))), [row(record(1)), row(record(2))])
+    marked = mark_stored(VendorRecords((record(1), record(2), record(2, status=2))), [row(record(1)), row(record(2))])
     assert newest_record(marked).record == record(2, status=2)
     assert newest_record([]) is None
 
