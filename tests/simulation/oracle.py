@@ -100,6 +100,8 @@ class Oracle(Night):
         for source in SOURCES:
             for item in self.unread(source, day):
                 key = item.row.key
+                if self.timeless_record(source, item) and not any(key[1:]):
+                    continue  # nothing of its key is shown: it may be any row
                 recognised = self._alike[key[1:]] if self.timeless_record(source, item) else self._alike[key]
                 listed = sum(one.row.key == key for one in self.items[day])
                 kept = [row for row in before if row.key == key]
