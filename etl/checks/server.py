@@ -71,7 +71,7 @@ def require_changeable(connection: Connection) -> str:
         read_only = [name for variables in rows for name, _ in variables]
     if read_only:
         raise CheckFailedError(
-            f"the database may only be read ({', '.join(sorted(read_only))} is on): is it a replica? use the primary"
+            f"the database is read-only ({', '.join(sorted(read_only))} is on): is it a replica? use the primary"
         )
     if connection.dialect.name == "postgresql" and (tables := _tables_with_row_security(connection)):
         raise CheckFailedError(
