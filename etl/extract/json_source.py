@@ -334,6 +334,8 @@ class JsonSource:
         starts = self._candidate_start_dates(window)
         for first in starts:
             for end in self._candidate_end_dates(window):
+                if end < first:
+                    continue
                 try:
                     answer = self._read_answer(DateRange(first, end), window)
                 except RequestRejected as error:
@@ -360,7 +362,7 @@ class JsonSource:
     def _candidate_end_dates(self, window: DateRange) -> list[date]:
         """The end dates to try, the latest first; only one that may be in the future has alternatives."""
         latest_end = window.last + PADDING_AFTER
-        if self._latest_end is not None:
+        if self._latest_end is not None and self._latest_end >= window.first:
             return [min(latest_end, self._latest_end)]
         # The vendor's current date may be a day behind ours.
         if latest_end < self._today:
