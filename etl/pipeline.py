@@ -176,7 +176,7 @@ class SyncRun:
         alone = advisory_lock(self.store.engine, "schema", wait=SCHEMA_LOCK_TIMEOUT) if is_first else nullcontext()
         with signals.deferred(), alone:
             # Two first runs of one label insert the same account without a lock between them: one finds it on retry.
-            self.handle = retry_transaction(start, also=(IntegrityError,))
+            self.handle = retry_transaction(start, also_on=(IntegrityError,))
         self.account_id = self.handle.account_id
 
     def transfer(self) -> None:

@@ -17,14 +17,14 @@ MAX_ELAPSED_SECONDS: Final = 60.0
 T = TypeVar("T")
 
 
-def retry_transaction(transaction: Callable[[], T], *, also: tuple[type[Exception], ...] = ()) -> T:
+def retry_transaction(transaction: Callable[[], T], *, also_on: tuple[type[Exception], ...] = ()) -> T:
     """Run a transaction, retry it after transient errors, and return its result.
 
     Use it only after a first successful connection: an unreachable server is assumed to be restarting.
 
     Args:
         transaction: The whole transaction, from opening its connection to the commit.
-        also: Further exception types that are transient in this transaction.
+        also_on: Further exception types that are transient in this transaction.
 
     Raises:
         SQLAlchemyError: The error of the last attempt.
@@ -32,7 +32,9 @@ def retry_transaction(transaction: Callable[[], T], *, also: tuple[type[Exceptio
     retrying = Retrying(
         stop=stop_after_attempt(MAX_ATTEMPTS) | stop_after_delay(MAX_ELAPSED_SECONDS),
         wait=wait_exponential(multiplier=INITIAL_BACKOFF_SECONDS) + wait_random(0, INITIAL_BACKOFF_SECONDS),
-        retry=retry_if_exception(lambda error: isinstance(error, also) or is_retryable(error) or is_unreachable(error)),
+        retry=retry_if_exception(
+            lambda error: isinstance(error, also_on) or is_retryable(error) or is_unreachable(error)
+        ),
         reraise=True,
     )
     return retrying(transaction)

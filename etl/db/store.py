@@ -50,7 +50,7 @@ class Store:
             with signals.deferred(), self.engine.begin() as connection:
                 return change(connection)
 
-        return retry_transaction(transaction, also=also_on)
+        return retry_transaction(transaction, also_on=also_on)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import date, tzinfo
+from datetime import tzinfo
 from itertools import compress, islice
 from typing import Any, Final
 
@@ -116,8 +116,3 @@ class _OrderTracker:
         self.latest = ordered[0] if self.latest is None else max(self.latest, ordered[0])
         self.earliest = ordered[-1] if self.earliest is None else min(self.earliest, ordered[-1])
         self._previous = times[-1]
-
-
-def day_of_timestamp(time: str) -> date:
-    """The day of a parsed time."""
-    return date.fromisoformat(time[:10])

@@ -166,7 +166,7 @@ def test_two_first_runs_that_both_write_the_accounts_row_get_two_fences(account)
 
         with engine.begin() as connection:
             first = begin(connection)
-            thread, results = started(lambda: retry_transaction(later, also=(IntegrityError,)))
+            thread, results = started(lambda: retry_transaction(later, also_on=(IntegrityError,)))
             wait_until_somebody_waits(engine)
         thread.join(60)
     assert len(inserts) == 1

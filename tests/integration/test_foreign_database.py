@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 from conftest import fresh_database
-from sqlalchemy import text
+from sqlalchemy import event, text
 from support.run_helpers import SILENT, settings_of
 from support.schema_catalog import told_by
 
 from etl.checks.runner import check_database
 from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current, has_current_schema, migrate
+from etl.db.ownership import require_ours
 from etl.db.tables import SCHEMA_REVISION, metadata
 from etl.db.views import VIEWS
 from etl.errors import CheckFailedError, SchemaMismatchError
@@ -174,3 +175,20 @@ def test_a_database_of_another_program_keeps_its_journal(engine):
     ensure_current(engine)
     with engine.connect() as connection:
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+
+
+@pytest.mark.parametrize("query", range(1, 7))
+@pytest.mark.parametrize("backend", ["postgresql", "mariadb"])
+def test_a_schema_that_another_run_creates_during_the_check_is_not_foreign(backend, query, tmp_path):
+    with fresh_database(backend, tmp_path) as url:
+        queries = []
+
+        def create_schema(*_):
+            queries.append(1)
+            if len(queries) == query:
+                ensure_current(new_engine(url))
+
+        engine = new_engine(url)
+        with engine.connect() as connection:
+            event.listen(engine, "before_cursor_execute", create_schema)
+            require_ours(connection)

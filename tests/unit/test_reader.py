@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from etl.errors import InvalidResponse
 from etl.model import DateRange, Feed, RawRecord, ReadStats, Record, RejectedRecord, raw_record
-from etl.transform.reader import day_of_timestamp, read_feed
+from etl.transform.reader import read_feed
 from etl.transform.unreadable import MAX_PAYLOAD_DEPTH
 
 calm = settings(deadline=None)
@@ -157,7 +157,3 @@ def test_however_deep_a_field_goes_its_record_is_put_aside_and_the_others_are_ke
     assert bad.reason == "a field is a list or an object"
     assert bad.payload.count("[") == MAX_PAYLOAD_DEPTH - 1
     assert json.loads(bad.payload)["price"] == 1
-
-
-def test_the_day_of_a_canonical_time():
-    assert day_of_timestamp("2026-03-09 23:59:59") == MARCH_9

@@ -727,3 +727,19 @@ def test_a_clock_that_is_wrong_is_told_once_even_where_nothing_can_be_fetched(ca
         with pytest.raises(SourceUnavailable):
             source.fetch(DateRange(one, one))
     assert [text for text in caplog.messages if "clock" in text] == told
+
+
+def test_an_end_date_accepted_for_one_window_is_not_used_for_a_window_after_it():
+    """Today and later were rejected for a moment; the next window begins after the end date that was accepted."""
+    records = busy(6, 11, 3)
+    rejected = iter([True, True])
+
+    def listed(requested):
+        if next(rejected, False):
+            raise RequestRejected("not now")
+        return between(records, requested)
+
+    vendor = OwnVendor(listed)
+    [_, batch] = vendor.fetch(days(8, 10), days(11, 11))
+    assert vendor.requested[2].last == day(10)
+    assert told(batch) == truth(records, days(11, 11))
