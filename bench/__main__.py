@@ -16,10 +16,11 @@ from bench.databases import Database, MariaDB, PostgreSQL, SQLite
 from bench.measure import ROOT, Comparison, FailedError
 from bench.report import FIGURES, PROFILE, Figures, draw, table, write
 from bench.works import Alone, Bench, Growth
+from bench.years import Years
 
 DOCS = ROOT / "docs"
 
-Figure = TypeVar("Figure", Comparison, Alone, Growth)
+Figure = TypeVar("Figure", Comparison, Alone, Growth, Years)
 
 
 def main() -> int:
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=5, help="runs of each contender (default: %(default)s)")
     parser.add_argument("--big", action="store_true", help="also 1,200,000 records and days of many")
     parser.add_argument("--growth", action="store_true", help="also how a first sync grows with days and records")
+    parser.add_argument("--years", action="store_true", help="also the views' queries on a year of 10 million charges")
     parser.add_argument("--profile", action="store_true", help="instead of all that: where the time of W1 goes")
     parser.add_argument(
         "--only", choices=["sqlite", "postgresql", "mariadb"], action="append", help="this database, not all"
@@ -47,7 +49,7 @@ def main() -> int:
             if options.profile:
                 text = bench.profile()
             else:
-                figures = _measure(bench, big=options.big, growth=options.growth)
+                figures = _measure(bench, big=options.big, growth=options.growth, years=options.years)
                 text = table(figures, databases, missing, options.pairs, load)
         except FailedError as error:
             print(error, file=sys.stderr)
@@ -78,7 +80,7 @@ def _databases(options: argparse.Namespace, folder: Path) -> tuple[list[Database
     return there, missing
 
 
-def _measure(bench: Bench, *, big: bool, growth: bool) -> Figures:
+def _measure(bench: Bench, *, big: bool, growth: bool, years: bool) -> Figures:
     figures = Figures()
     for comparison in bench.comparisons():
         figures.comparisons.append(_told(comparison))
@@ -92,6 +94,8 @@ def _measure(bench: Bench, *, big: bool, growth: bool) -> Figures:
     if growth:
         for grown in bench.growth():
             figures.growth.append(_told(grown))
+    if years:
+        figures.years.extend(map(_told, bench.years()))
     return figures
 
 
@@ -104,6 +108,8 @@ def _told(figure: Figure) -> Figure:
             print(f"{what}: {runs.wall:.2f} s, CPU {runs.cpu:.2f} s, {runs.peak:.0f} MiB")
         case Growth(database, by):
             print(f"{database} by {by}: exponent {figure.exponent:.2f}")
+        case Years(database, what, rows, seconds):
+            print(f"{database}, {rows:,} charges, {what}: {seconds:.3f} s")
     sys.stdout.flush()
     return figure
 

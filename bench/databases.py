@@ -43,6 +43,12 @@ class Database(Protocol):
     def read(self, place: str, query: str) -> Iterator[tuple[Any, ...]]:
         """The rows of a query."""
 
+    def execute(self, place: str, statement: str) -> None:
+        """Run a statement and commit it."""
+
+    def analyse(self, place: str) -> None:
+        """Bring the planner's statistics up to date."""
+
 
 class SQLite:
     """Files of a folder."""
@@ -80,6 +86,13 @@ class SQLite:
     def read(self, place: str, query: str) -> Iterator[tuple[Any, ...]]:
         with contextlib.closing(sqlite3.connect(self._path(place))) as connection:
             yield from connection.execute(query)
+
+    def execute(self, place: str, statement: str) -> None:
+        with contextlib.closing(sqlite3.connect(self._path(place))) as connection, connection:
+            connection.execute(statement)
+
+    def analyse(self, place: str) -> None:
+        """Nothing: the program's own connections do not either."""
 
     def _path(self, place: str) -> Path:
         return self._folder / f"{place}.db"
@@ -124,6 +137,13 @@ class PostgreSQL:
     def read(self, place: str, query: str) -> Iterator[tuple[Any, ...]]:
         with psycopg.connect(self.url(place)) as connection:
             yield from connection.execute(query)
+
+    def execute(self, place: str, statement: str) -> None:
+        with psycopg.connect(self.url(place), autocommit=True) as connection:
+            connection.execute(statement)
+
+    def analyse(self, place: str) -> None:
+        self.execute(place, "VACUUM (ANALYZE)")
 
     def _copy(self, source: str, target: str) -> None:
         self._do(
@@ -173,6 +193,12 @@ class MariaDB:
 
     def read(self, place: str, query: str) -> Iterator[tuple[Any, ...]]:
         yield from self._do(f"USE {_database(place)}", query)
+
+    def execute(self, place: str, statement: str) -> None:
+        self._do(f"USE {_database(place)}", statement)
+
+    def analyse(self, place: str) -> None:
+        self.execute(place, f"ANALYZE TABLE {', '.join(self._tables(place))}")
 
     def _tables(self, place: str) -> list[str]:
         listed = self._do(f"SHOW FULL TABLES FROM {_database(place)} WHERE table_type = 'BASE TABLE'")

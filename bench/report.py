@@ -14,6 +14,7 @@ from pathlib import Path
 from bench.databases import Database
 from bench.measure import Comparison, Runs
 from bench.works import FEW, Alone, Growth
+from bench.years import Years
 
 FIGURES, PROFILE = "figures", "profile"
 """The parts of the document that are generated, each between two markers."""
@@ -29,6 +30,7 @@ class Figures:
     comparisons: list[Comparison] = field(default_factory=list)
     alone: list[Alone] = field(default_factory=list)
     growth: list[Growth] = field(default_factory=list)
+    years: list[Years] = field(default_factory=list)
 
 
 def table(figures: Figures, databases: Sequence[Database], missing: Sequence[str], pairs: int, load: float) -> str:
@@ -48,6 +50,8 @@ def table(figures: Figures, databases: Sequence[Database], missing: Sequence[str
         parts.append(_alone(figures.alone))
     if figures.growth:
         parts.append(_growth(figures.growth))
+    if figures.years:
+        parts.append(_years(figures.years))
     return "\n\n".join(parts)
 
 
@@ -168,3 +172,18 @@ def _growth(growth: Sequence[Growth]) -> str:
 
 def _cost(runs: Runs) -> str:
     return f"{runs.wall:.2f} | {runs.cpu:.2f} | {runs.peak:.0f}"
+
+
+def _years(years: Sequence[Years]) -> str:
+    databases = list(dict.fromkeys(one.database for one in years))
+    seconds = {(one.what, one.database): one.seconds for one in years}
+    lines = [
+        f"Seconds on {years[0].rows:,} charges of one account in a year:",
+        "",
+        f"| query or command | {' | '.join(databases)} |",
+        f"| --- |{' --- |' * len(databases)}",
+    ]
+    for what in dict.fromkeys(one.what for one in years):
+        values = (seconds.get((what, database)) for database in databases)
+        lines.append(f"| {what} | {' | '.join('' if value is None else f'{value:.3f}' for value in values)} |")
+    return "\n".join(lines)

@@ -13,6 +13,7 @@ from bench.measure import Comparison, Run, Runs, exponent, in_turn, repeated, ru
 from bench.profile import profile
 from bench.records import Load, expected
 from bench.vendor import serving
+from bench.years import Years, measure_years
 
 DAYS, PER_DAY = 30, 10_000
 BIG_PER_DAY = 40_000
@@ -164,6 +165,12 @@ class Bench:
         load = self._load(DAYS, PER_DAY)
         with serving(load) as vendor:
             return profile(self._databases, load, vendor, self._folder)
+
+    def years(self) -> Iterator[Years]:
+        """The views of a year of 10 million charges."""
+        with serving(self._load(1, 1 / self._scale)) as vendor:
+            for database in self._databases:
+                yield from measure_years(database, vendor, self._folder, self._last, self._scale)
 
     def growth(self) -> Iterator[Growth]:
         """A first sync of more days, and of more records a day."""

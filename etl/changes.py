@@ -20,16 +20,19 @@ class StoredRow(NamedTuple):
     Created by `db.records`, consumed by `load` and `services.recent`.
 
     Attributes:
-        id: The primary key.
-        ordinal: From 1; distinguishes rows with equal keys (created_at, phone, code_auth).
+        ordinal: From 1; distinguishes rows with equal created_at, phone and code_auth, with which it is the row's key.
         repeats: How many equal records the row stands for, from 1.
     """
 
-    id: int
     record: Record
     ordinal: int
     repeats: int
     withdrawn: bool
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """The primary key, without the account."""
+        return (*self.record[:3], self.ordinal)
 
 
 class RowInsert(NamedTuple):
@@ -69,7 +72,7 @@ class InsertBatch:
 
 
 class RowUpdate(NamedTuple):
-    """A row whose attributes or repeats change, or that is restored after a withdrawal. Id, key and ordinal stay.
+    """A row whose attributes or repeats change, or that is restored after a withdrawal. The key stays.
 
     Created by `load.diff`, consumed by `db.records`.
 

@@ -377,6 +377,31 @@ class WindowData:
         return frozenset(records.source for records in self.days.values())
 
 
+class DayTotals(NamedTuple):
+    """The totals of one day's records.
+
+    Attributes:
+        records: Number of records, repeats included.
+        delivered: Number of records of status 1, repeats included.
+        spend: Sum of price times repeats.
+        repeated_spend: The part of `spend` due to records that are listed more than once.
+    """
+
+    records: int = 0
+    delivered: int = 0
+    spend: Decimal = Decimal(0)
+    repeated_spend: Decimal = Decimal(0)
+
+
+class HourTotals(NamedTuple):
+    """The totals of one hour of a day, from 0 to 23, in the vendor's wall clock."""
+
+    hour: int
+    records: int
+    delivered: int
+    spend: Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class DaySnapshot:
     """A complete day as the vendor lists it, in canonical order, with its digest.
@@ -386,17 +411,16 @@ class DaySnapshot:
     Attributes:
         slices: Distinct records in canonical order, counted.
         digest: 32 hexadecimal digits; equal for equal days, whatever their source, order and slices.
-        records: Number of records, repeats included.
         distinct: Number of distinct records.
-        spend: Sum of price times repeats.
+        hours: Totals of each hour with records, in order.
     """
 
     day: date
     slices: tuple[TimeSlice[CountedRecords], ...]
     digest: str
-    records: int
     distinct: int
-    spend: Decimal
+    totals: DayTotals
+    hours: tuple[HourTotals, ...] = ()
 
 
 @dataclass(slots=True)

@@ -1,11 +1,14 @@
-"""Conversion between the vendor's wall clock and UTC, repeated hours included. Pure."""
+"""Offsets of the vendor's wall clock from UTC, repeated hours included. Pure.
+
+An offset is a whole number of minutes. Zones had other offsets before 1972; those are rounded to the minute.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -14,8 +17,8 @@ from etl.model import day_bounds
 _STEP: Final = timedelta(minutes=15)
 """Nearly every change of an offset falls on a multiple of this, in wall clock time."""
 _SECOND: Final = timedelta(seconds=1)
+_MINUTE: Final = timedelta(minutes=1)
 CACHED_DAYS: Final = 4096
-CACHED_HOURS: Final = 4096
 
 
 class Stretch(NamedTuple):
@@ -24,8 +27,8 @@ class Stretch(NamedTuple):
     Attributes:
         since: The start.
         until: The end, exclusive.
-        offset: Seconds ahead of UTC.
-        second_offset: Seconds ahead of UTC for fold 1; None if the clock shows these times once.
+        offset: Minutes ahead of UTC.
+        second_offset: Minutes ahead of UTC for fold 1; None if the clock shows these times once.
     """
 
     since: datetime
@@ -47,44 +50,40 @@ def stretches(zone: tzinfo, day: date) -> list[Stretch]:
 
 def is_repeated(created_at: str, zone: tzinfo) -> bool:
     """Whether the clock shows a time twice."""
-    return any(since <= created_at < until for since, until in _repeated_times(created_at[:10], zone))
+    return _stretch_of(created_at, zone).second_offset is not None
+
+
+def utc_offset(created_at: str, zone: tzinfo) -> int:
+    """Minutes that a time of the wall clock is ahead of UTC, with fold 0 if the clock shows it twice."""
+    return _stretch_of(created_at, zone).offset
+
+
+def utc_offsets(times: Sequence[str], zone: tzinfo) -> list[int]:
+    """`utc_offset` of each time, faster."""
+    offsets: list[int] = []
+    for day, day_times in groupby(times, itemgetter(slice(10))):
+        parts = _stretches_of_day(day, zone)
+        if len(parts) == 1:
+            offsets += repeat(parts[0].offset, sum(1 for _ in day_times))
+        else:
+            offsets += [utc_offset(time, zone) for time in day_times]
+    return offsets
+
+
+def _stretch_of(created_at: str, zone: tzinfo) -> Stretch:
+    moment = datetime.fromisoformat(created_at)
+    parts = _stretches_of_day(created_at[:10], zone)
+    return next(part for part in parts if moment < part.until or part is parts[-1])
 
 
 @lru_cache(maxsize=CACHED_DAYS)
-def _repeated_times(day: str, zone: tzinfo) -> list[tuple[str, str]]:
-    """The ranges of a day that the clock shows twice, in the format of created_at, end exclusive."""
+def _stretches_of_day(day: str, zone: tzinfo) -> list[Stretch]:
+    start = datetime.fromisoformat(day)
     try:
-        ranges = stretches(zone, date.fromisoformat(day))
+        return stretches(zone, start.date())
     except OverflowError:  # the calendar's last day
-        return []
-    return [(str(stretch.since), str(stretch.until)) for stretch in ranges if stretch.second_offset is not None]
-
-
-def all_to_utc(times: Sequence[str], zone: tzinfo) -> list[str]:
-    """Convert times to UTC, once per hour where the hour is a whole hour in UTC too."""
-    in_utc: list[str] = []
-    for hour, hour_times in groupby(times, itemgetter(slice(13))):
-        if utc_hour := _whole_hour_to_utc(hour, zone):
-            in_utc += "\n".join(hour_times).replace(hour, utc_hour).split("\n")
-        else:
-            in_utc += [to_utc(time, zone) for time in hour_times]
-    return in_utc
-
-
-def to_utc(created_at: str, zone: tzinfo) -> str:
-    """Convert a time of the vendor's wall clock to UTC, with fold 0 if the clock shows it twice."""
-    try:
-        timestamp = datetime.fromisoformat(created_at).replace(tzinfo=zone).astimezone(UTC)
-    except OverflowError:  # within hours of the calendar's first or last day
-        return created_at
-    return timestamp.replace(tzinfo=None).isoformat(" ", "seconds")
-
-
-@lru_cache(maxsize=CACHED_HOURS)
-def _whole_hour_to_utc(hour: str, zone: tzinfo) -> str | None:
-    """The hour in UTC; None if it is not a whole hour there. Cached, because many records share an hour."""
-    first, last = (to_utc(f"{hour}:{minute}", zone) for minute in ("00:00", "59:59"))
-    return first[:13] if first[:13] == last[:13] and first.endswith(":00:00") else None
+        end = start + (timedelta(days=1) - _SECOND)
+        return [Stretch(start, end, _offset(start.replace(tzinfo=zone)), None)]
 
 
 def _steps(start: datetime, end: datetime, zone: tzinfo) -> Iterator[tuple[datetime, datetime]]:
@@ -108,7 +107,7 @@ def _offsets(time: datetime, zone: tzinfo) -> tuple[int, int | None]:
 def _offset(time: datetime) -> int:
     try:
         time.astimezone(UTC)
-    except OverflowError:  # as `to_utc`
+    except OverflowError:  # within hours of the calendar's first or last day
         return 0
     offset = time.utcoffset()
-    return round(offset.total_seconds()) if offset else 0
+    return round(offset / _MINUTE) if offset else 0

@@ -201,10 +201,14 @@ def _verify(
 def _print_differences(differences: Iterable[DayDifference], days: int) -> None:
     """Print the days that differ from the vendor's, of so many that were compared."""
     rows = [
-        (item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.surplus:,}") for item in differences
-    ]
+        (
+            item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.surplus:,}",
+            "differ" if item.wrong_totals else "–",
+        )
+        for item in differences
+    ]  # fmt: skip
     if not rows:
         click.secho(f"{days} days verified: the database equals the vendor", fg="green")
         return
-    print_rows("Days that differ", ("day", "source", "#missing", "#different", "#surplus"), rows)
+    print_rows("Days that differ", ("day", "source", "#missing", "#different", "#surplus", "totals"), rows)
     click.echo(f"{len(rows)} of {days} days differ; billing-etl backfill --since D --until D repairs them")

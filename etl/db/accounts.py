@@ -43,6 +43,11 @@ class DateSemantics(NamedTuple):
     seen_at: datetime
 
 
+def account_ids(connection: Connection) -> list[int]:
+    """The ids of all accounts."""
+    return list(connection.scalars(select(accounts.c.id).order_by(accounts.c.id)))
+
+
 def list_accounts(connection: Connection) -> list[Account]:
     """Return all accounts, ordered by label."""
     column, state = accounts.c, sync_state.c

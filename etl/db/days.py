@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from etl.db.run_store import RunHandle
 from etl.db.tables import sync_state, synced_days
-from etl.model import DateRange, DaySnapshot
+from etl.model import DateRange, DaySnapshot, DayTotals
 
 BATCH_SIZE: Final = 1_000
 """Days updated in one statement."""
@@ -24,23 +23,20 @@ class LedgerEntry:
 
     Attributes:
         digest: Digest of the day's records in canonical form.
-        records: Number of records as the vendor lists them, repeats included.
-        spend: Price times repeats, summed over the day.
         closed: The day was stored completely at least once.
         suspect: The vendor's latest answer was implausible and not stored.
         purged: The day's records were purged; only the ledger entry is left.
     """
 
     digest: str
-    records: int
-    spend: Decimal
+    totals: DayTotals
     closed: bool
     suspect: bool
     purged: bool = False
 
     def matches(self, snapshot: DaySnapshot) -> bool:
         """Whether the stored state equals the snapshot."""
-        return (self.digest, self.records, self.spend) == (snapshot.digest, snapshot.records, snapshot.spend)
+        return (self.digest, self.totals) == (snapshot.digest, snapshot.totals)
 
 
 def purged_days(connection: Connection, account_id: int | None, window: DateRange) -> frozenset[date]:
@@ -57,13 +53,13 @@ def read_days(connection: Connection, account_id: int | None, window: DateRange)
     column = synced_days.c
     rows = connection.execute(
         select(
-            column.day, column.digest, column.records, column.spend,
+            column.day, column.digest, *(column[name] for name in DayTotals._fields),
             column.first_closed_at, column.suspect_since, column.purged_at,
         ).where(column.account_id == account_id, column.day.between(window.first, window.last))
     )  # fmt: skip
     return {
-        day: LedgerEntry(digest, records, spend, *(timestamp is not None for timestamp in timestamps))
-        for day, digest, records, spend, *timestamps in rows
+        day: LedgerEntry(digest, DayTotals(*values[:4]), *(timestamp is not None for timestamp in values[4:]))
+        for day, digest, *values in rows
     }
 
 
@@ -113,13 +109,12 @@ def upsert_day(
     values: dict[str, Any] = {"suspect_since": None, "suspect_reason": None}
     if before is None or not before.matches(snapshot):
         values |= {
-            "digest": snapshot.digest, "records": snapshot.records, "spend": snapshot.spend,
-            "source": source, "stored_at": now,
+            "digest": snapshot.digest, **snapshot.totals._asdict(), "source": source, "stored_at": now,
         }  # fmt: skip
         if before is not None and before.closed and before.digest != snapshot.digest:
             values["restated_at"] = now
     if closes and not (before and before.closed):
-        values |= {"first_closed_at": now, "first_closed_spend": snapshot.spend}
+        values |= {"first_closed_at": now, "first_closed_spend": snapshot.totals.spend}
     key = {"account_id": run.account_id, "day": snapshot.day}
     if before is None:
         connection.execute(insert(synced_days).values(**key, **values))
@@ -153,6 +148,20 @@ def raise_revision(connection: Connection, account_id: int, days: Collection[dat
         connection.execute(
             update(synced_days).where(day.account_id == account_id, day.day.in_(batch)).values(revision=revision)
         )
+
+
+def count_unfinished_days(connection: Connection, account_id: int) -> None:
+    """Write the number of open and of suspect days to `sync_state`, after a transaction changed days."""
+    day = synced_days.c
+    own = select(func.count()).where(day.account_id == account_id)
+    connection.execute(
+        update(sync_state)
+        .where(sync_state.c.account_id == account_id)
+        .values(
+            open_days=own.where(day.first_closed_at.is_(None)).scalar_subquery(),
+            suspect_days=own.where(day.suspect_since.is_not(None)).scalar_subquery(),
+        )
+    )
 
 
 def _is_day(run: RunHandle, day: date) -> tuple[Any, ...]:

@@ -7,16 +7,18 @@ account that is partly deleted.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, Table, and_, delete, func, select, update
 
-from etl.db.tables import accounts, metadata, sync_state
+from etl.db.tables import accounts, billing_records, metadata, sync_state
 
 BATCH_SIZE: Final = 5_000
 """Rows deleted in one transaction, so that other writers do not wait long."""
 BATCHED_TABLES: Final[tuple[Table, ...]] = tuple(
-    table for table in metadata.sorted_tables if "account_id" in table.c and "id" in table.c
+    table
+    for table in metadata.sorted_tables
+    if "account_id" in table.c and ("id" in table.c or table is billing_records)
 )
 """Tables that may have many rows."""
 _SMALL_TABLES: Final[tuple[Table, ...]] = tuple(
@@ -35,27 +37,32 @@ def mark_deletion(connection: Connection, account_id: int, now: datetime) -> Non
     )
 
 
-def delete_batch(connection: Connection, account_id: int, table: Table, after: int) -> tuple[int, int | None]:
-    """Delete the account's next rows from a table, in the order of their ids.
+def delete_batch(connection: Connection, account_id: int, table: Table, after: Any) -> tuple[int, Any]:
+    """Delete the account's next rows from a table, in the order of its position column.
 
     Args:
         connection: Connection in a transaction that holds the account's fence.
         account_id: `accounts.id`.
         table: One of `BATCHED_TABLES`.
-        after: Last id of the previous batch.
+        after: Last position of the previous batch; None for the first one.
 
     Returns:
-        Number of deleted rows and their last id; 0 and None if no rows are left.
+        Number of deleted rows and their last position; 0 and None if no rows are left.
     """
-    row = table.c
-    # "+ 0" keeps the planner on the primary key: the account's index would scan all rows, deleted ones included, in
-    # every transaction.
-    own = and_(row.account_id + 0 == account_id, row.id > after)
-    ids = select(row.id).where(own).order_by(row.id).limit(BATCH_SIZE).subquery()
-    last: int | None = connection.scalar(select(func.max(ids.c.id)))
+    if table is billing_records:
+        position = table.c.created_at
+        own = table.c.account_id == account_id
+    else:
+        position = table.c.id
+        # "+ 0" keeps the planner on the primary key: the account's index would scan all rows, deleted ones included,
+        # in every transaction.
+        own = table.c.account_id + 0 == account_id
+    remaining = own if after is None else and_(own, position > after)
+    batch = select(position).where(remaining).order_by(position).limit(BATCH_SIZE).subquery()
+    last = connection.scalar(select(func.max(batch.c[position.name])))
     if last is None:
         return 0, None
-    return connection.execute(delete(table).where(own, row.id <= last)).rowcount, last
+    return connection.execute(delete(table).where(remaining, position <= last)).rowcount, last
 
 
 def delete_rest(connection: Connection, account_id: int) -> dict[str, int]:

@@ -13,12 +13,14 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, Table, bindparam, delete, func, null, or_, select, update
 
 from etl.db.days import raise_revision
+from etl.db.records import RowKey, update_rows
 from etl.db.rejects import payload_hash
 from etl.db.tables import billing_records, rejected_records, restatements, sync_runs, synced_days
+from etl.db.totals import has_numbering_plan, refresh_operators
 from etl.pii import ERASED, PhoneNumber, erase_payload
 
 _TEXT_COLUMNS: Final = (
-    (billing_records, ("id",), "status_info", "created_at"),
+    (billing_records, ("account_id", *RowKey._fields), "status_info", "created_at"),
     (restatements, ("id",), "status_info_before", "day"),
     (restatements, ("id",), "status_info_after", "day"),
     (sync_runs, ("id",), "error", None),
@@ -47,7 +49,7 @@ class ErasureSubject:
 def erase_person(connection: Connection, account_id: int, person: ErasureSubject, now: datetime) -> dict[str, int]:
     """Erase a person from an account.
 
-    The person's rows keep id, time, status, price and repeats; phone, code and text are removed. The day ledger keeps
+    The person's rows keep time, status, price and repeats; phone, code and text are removed. The day ledger keeps
     its digests, which describe the vendor's last answer; only the revision of the affected days rises.
 
     Args:
@@ -63,20 +65,16 @@ def erase_person(connection: Connection, account_id: int, person: ErasureSubject
     journal = _matching_rows(connection, restatements, account_id, person)
     ordinals = _new_ordinals(connection, account_id, rows)
     changed = Counter({"billing_records": len(rows), "restatements": len(journal), "rejected_records": 0})
-    _update_rows(
+    update_rows(
         connection,
-        billing_records,
-        [
-            {
-                "row_id": row.id, "phone": ERASED, "code_auth": "", "ordinal": ordinals[_key(row)],
-                "status_info": "", "updated_at": now,
-            }
-            for row in rows
-        ],
-    )  # fmt: skip
-    _update_rows(
+        account_id,
+        {
+            key: {"phone": ERASED, "code_auth": "", "ordinal": ordinal, "status_info": "", "updated_at": now}
+            for key, ordinal in ordinals.items()
+        },
+    )
+    _update_journal(
         connection,
-        restatements,
         [
             {
                 "row_id": row.id, "phone": ERASED, "code_auth": "", "ordinal": ordinals.get(_key(row), row.ordinal),
@@ -92,6 +90,8 @@ def erase_person(connection: Connection, account_id: int, person: ErasureSubject
         changed[table.name] += len(mentions)
         days |= {dated.date() if isinstance(dated, datetime) else dated for dated in mentions if dated}
     raise_revision(connection, account_id, days)
+    if has_numbering_plan(connection):
+        refresh_operators(connection, account_id, {row.created_at.date() for row in rows})
     changed["rejected_records"] += _erase_rejected(connection, account_id, person)
     return dict(changed)
 
@@ -112,11 +112,11 @@ def _like_pattern(number: PhoneNumber) -> str:
     return f"%{'%'.join(number.digits)}%"
 
 
-def _key(row: Row[Any]) -> tuple[Any, ...]:
-    return (row.created_at, row.phone, row.code_auth, row.ordinal)
+def _key(row: Row[Any]) -> RowKey:
+    return RowKey(row.created_at, row.phone, row.code_auth, row.ordinal)
 
 
-def _new_ordinals(connection: Connection, account_id: int, rows: list[Row[Any]]) -> dict[tuple[Any, ...], int]:
+def _new_ordinals(connection: Connection, account_id: int, rows: list[Row[Any]]) -> dict[RowKey, int]:
     """New ordinals of the rows, unique among the erased rows of a second, by the rows' previous keys."""
     column = billing_records.c
     last: Counter[datetime] = Counter(
@@ -129,7 +129,7 @@ def _new_ordinals(connection: Connection, account_id: int, rows: list[Row[Any]])
         )
     )
     ordinals = {}
-    for row in sorted(rows, key=lambda row: row.id):
+    for row in sorted(rows, key=_key):
         last[row.created_at] += 1
         ordinals[_key(row)] = last[row.created_at]
     return ordinals
@@ -139,10 +139,11 @@ def _blank(text: str | None) -> str | None:
     return None if text is None else ""
 
 
-def _update_rows(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+def _update_journal(connection: Connection, rows: list[dict[str, Any]]) -> None:
     if rows:
         values: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "row_id"}
-        connection.execute(update(table).where(table.c.id == bindparam("row_id")).values(values), rows)
+        line = restatements.c
+        connection.execute(update(restatements).where(line.id == bindparam("row_id")).values(values), rows)
 
 
 def _remove_mentions(

@@ -19,6 +19,8 @@ from sqlalchemy import (
     create_engine,
     insert,
     inspect,
+    literal,
+    select,
     text,
 )
 from sqlalchemy.exc import NoSuchTableError
@@ -158,7 +160,7 @@ def create_schema(connection: Connection) -> None:
     """Create the current schema in an empty database; a test compares it with the result of the migrations.
 
     The revision is written before the views: on MariaDB, which commits each statement, a later run then creates the
-    missing views. If the process is killed before that, the migrations complete the tables.
+    missing views. If the process is killed before that, `drop_unfinished` removes the tables.
     """
     backend = connection.dialect.name
     _tables_for(backend).create_all(connection, checkfirst=False)
@@ -168,14 +170,29 @@ def create_schema(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+def drop_unfinished(connection: Connection) -> None:
+    """Drop the empty tables that an interrupted first creation left on MariaDB, without a revision."""
+    left = [table for table in reversed(metadata.sorted_tables) if inspect(connection).has_table(table.name)]
+    if schema_revision(connection) is None and not any(_has_rows(connection, table) for table in left):
+        for table in left:
+            table.drop(connection)
+
+
+def _has_rows(connection: Connection, table: Table) -> bool:
+    return connection.execute(select(literal(1)).select_from(table).limit(1)).first() is not None
+
+
 def _tables_for(backend: str) -> MetaData:
     """Declared tables; for MariaDB, copies with its table options, so that other databases never load its dialect."""
     if backend not in {"mysql", "mariadb"}:
         return metadata
     copies = MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.tables.values():
-        options = table.to_metadata(copies).kwargs
-        options.update({f"{backend}_{name}": value for name, value in MYSQL_TABLE_OPTIONS.items()})
+        copy = table.to_metadata(copies)
+        copy.kwargs.update({f"{backend}_{name}": value for name, value in MYSQL_TABLE_OPTIONS.items()})
+        # A copied index has lost the condition of its creation.
+        foreign = {index.name for index in table.indexes if index.info.get("dialect", backend) != backend}
+        copy.indexes = {index for index in copy.indexes if index.name not in foreign}
     return copies
 
 
@@ -185,8 +202,9 @@ def migrate(engine: Engine) -> None:
     Raises:
         SchemaMismatchError: The schema is unknown to this version, or another program's.
     """
-    with engine.connect() as connection:
+    with engine.begin() as connection:
         require_migratable(connection)
+        drop_unfinished(connection)
     # Importing Alembic takes a tenth of a second, which runs without a migration save.
     from alembic import command
 

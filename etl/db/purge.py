@@ -1,8 +1,8 @@
 """Purge old months: delete records and journal lines, keep exact totals per month.
 
-The day ledger marks each purged day: no run requests it again or compares an answer with it. Rows are deleted in
-batches, and each transaction adds the totals of its batch to `purged_months`, so that the view `monthly_spend` never
-changes.
+The day ledger marks each purged day: no run requests it again or compares an answer with it. The transaction that marks
+days adds their totals to `purged_months`, and those that delete journal lines add theirs, so that the view
+`monthly_spend` never changes. Rows are deleted in batches.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from etl.date_ranges import ONE_DAY
 from etl.db.days import raise_revision
 from etl.db.prune import delete_by_id
 from etl.db.tables import billing_records, purged_months, rejected_records, restatements, synced_days
+from etl.db.totals import delete_totals
 from etl.model import DateRange, day_bounds
 
 BATCH_SIZE: Final = 5_000
@@ -127,7 +128,7 @@ def count_month(connection: Connection, account_id: int, month: date) -> RowCoun
 def purge_batch(
     connection: Connection, account_id: int, month: date, now: datetime, *, at_most: int = BATCH_SIZE
 ) -> RowCountsByTable:
-    """Delete a batch of a month's rows and add their totals to `purged_months`.
+    """Mark a month's days as purged, and delete a batch of its rows.
 
     Args:
         connection: Connection in a transaction that holds the account's fence.
@@ -141,40 +142,45 @@ def purge_batch(
     """
     day = synced_days.c
     unmarked = and_(day.account_id == account_id, day.day.between(month, month_end(month)), day.purged_at.is_(None))
-    changed = set(connection.scalars(select(day.day).where(unmarked)))
+    totals = connection.execute(select(day.day, day.records, day.delivered, day.spend).where(unmarked)).all()
     connection.execute(update(synced_days).where(unmarked).values(purged_at=now))
+    delete_totals(connection, account_id, [purged for purged, *_ in totals])
     rejected = connection.execute(delete(rejected_records).where(_in_month(rejected_records, account_id, month)))
-    row, line = billing_records.c, restatements.c
-    # Ordered by an index.
-    records = connection.execute(
-        select(row.id, row.status, row.price, row.repeats, row.withdrawn_at, row.created_at)
-        .where(_in_month(billing_records, account_id, month))
-        .order_by(row.created_at)
-        .limit(at_most)
-    ).all()
+    records, days = _delete_records(connection, account_id, month, at_most)
+    line = restatements.c
     lines = connection.execute(
         select(line.id, line.delta, line.day)
         .where(_in_month(restatements, account_id, month))
         .order_by(line.day, line.id)
         .limit(at_most)
     ).all()
-    delete_by_id(connection, billing_records, [row_id for row_id, *_ in records])
     delete_by_id(connection, restatements, [line_id for line_id, *_ in lines])
-    changed |= {created_at.date() for *_, created_at in records} | {changed_day for *_, changed_day in lines}
+    changed = {purged for purged, *_ in totals} | days | {restated for *_, restated in lines}
     raise_revision(connection, account_id, changed)
-    current = [
-        (status, price, repeats) for _, status, price, repeats, withdrawn_at, _ in records if withdrawn_at is None
-    ]
-    if current or lines:
+    if totals or lines:
         with localcontext(prec=_PRECISION):
             amounts = {
-                "records": sum(repeats for _, _, repeats in current),
-                "delivered": sum(repeats for status, _, repeats in current if status == 1),
-                "spend": sum((price * repeats for _, price, repeats in current), Decimal(0)),
+                "records": sum(row.records for row in totals),
+                "delivered": sum(row.delivered for row in totals),
+                "spend": sum((row.spend for row in totals), Decimal(0)),
                 "restated": sum((delta for _, delta, _ in lines), Decimal(0)),
             }
             _add_to_month_total(connection, account_id, month, amounts, now)
-    return RowCountsByTable(len(records), len(lines), rejected.rowcount)
+    return RowCountsByTable(records, len(lines), rejected.rowcount)
+
+
+def _delete_records(connection: Connection, account_id: int, month: date, at_most: int) -> tuple[int, set[date]]:
+    """Delete the first rows of a month; return their number and their days. A second is deleted whole."""
+    row, rows = billing_records.c, _in_month(billing_records, account_id, month)
+    first = connection.scalar(select(func.min(row.created_at)).where(rows))
+    if first is None:
+        return 0, set()
+    by_time = select(row.created_at).where(rows).order_by(row.created_at)
+    last = connection.scalar(by_time.offset(at_most - 1).limit(1))
+    if last is None:
+        last = connection.scalars(select(func.max(row.created_at)).where(rows)).one()
+    deleted = connection.execute(delete(billing_records).where(rows, row.created_at <= last)).rowcount
+    return deleted, set(DateRange(first.date(), last.date()).days())
 
 
 def _in_month(table: Table, account_id: int, month: date) -> ColumnElement[bool]:

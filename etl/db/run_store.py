@@ -129,10 +129,14 @@ def verify_fence(connection: Connection, holder: RunHandle | Fence) -> None:
     Raises:
         ConcurrentRunError: A newer fence was issued.
     """
-    state = sync_state.c
-    fence = connection.scalar(select(state.fence).where(state.account_id == holder.account_id).with_for_update())
-    if fence != holder.fence:
+    if lock_state(connection, holder.account_id) != holder.fence:
         raise ConcurrentRunError("a newer run of this account has begun; this run stops here")
+
+
+def lock_state(connection: Connection, account_id: int) -> int | None:
+    """Lock the account's `sync_state` row for this transaction, before other tables; return its newest fence."""
+    state = sync_state.c
+    return connection.scalar(select(state.fence).where(state.account_id == account_id).with_for_update())
 
 
 def read_position(connection: Connection, account_id: int | None) -> SyncState:
@@ -251,7 +255,7 @@ def finish_run(
 ) -> None:
     """Record the outcome of a run, unless a newer run has already marked it as abandoned."""
     # Lock sync_state before sync_runs, in the order of begin_run, to avoid a deadlock.
-    connection.execute(select(sync_state.c.fence).where(sync_state.c.account_id == run.account_id).with_for_update())
+    lock_state(connection, run.account_id)
     updated = connection.execute(
         update(sync_runs)
         .where(sync_runs.c.id == run.id, sync_runs.c.outcome == "running")

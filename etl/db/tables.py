@@ -25,9 +25,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from etl.db.types import BigId, LongText, Money, UtcTime, WallClock
+from etl.db.types import BigId, KeyText, LongText, Money, UtcTime, WallClock
 
-SCHEMA_REVISION: Final = "0006"
+SCHEMA_REVISION: Final = "0007"
 """The newest revision in `migrations/versions`, available without loading Alembic; a test compares the two."""
 
 
@@ -87,29 +87,41 @@ accounts = Table(
 billing_records = Table(
     "billing_records",
     metadata,
-    Column("id", BigId, primary_key=True, comment="Stays with the record whatever changes of it"),
     # No foreign key: checking it takes a third of a bulk load on PostgreSQL, and only one module inserts rows.
-    Column("account_id", Integer, nullable=False, comment="accounts.id"),
-    Column("created_at", WallClock(), nullable=False, comment="The vendor's wall clock"),
+    Column("account_id", Integer, primary_key=True, autoincrement=False, comment="accounts.id"),
+    Column("created_at", WallClock(), primary_key=True, comment="The vendor's wall clock"),
     Column(
         "phone",
-        String(255),
-        nullable=False,
+        KeyText,
+        primary_key=True,
         comment="+7XXXXXXXXXX of a Russian number, any other as the vendor gives it; masked or keyed where accounts.phones says so",
     ),
-    Column("code_auth", String(255), nullable=False, comment="Empty where there is no code"),
-    Column("ordinal", Integer, nullable=False, comment="Among different records of one second, phone and code"),
+    Column("code_auth", KeyText, primary_key=True, comment="Empty where there is no code"),
+    Column(
+        "ordinal",
+        Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="From 1: distinguishes records of one second, phone and code",
+    ),
     Column("status", BigInteger, comment="1 is delivered; nothing else is documented"),
     Column("status_info", LongText(), nullable=False, comment="The vendor's own words; empty where there are none"),
     Column(
         "price", Money(18), nullable=False, comment="Of one charge, in the account's currency; negative is a refund"
     ),
     Column("repeats", Integer, nullable=False, comment="How often the vendor lists this very record"),
-    Column("created_at_utc", WallClock(), nullable=False, comment="created_at, turned into UTC by BILLING_TIMEZONE"),
+    Column(
+        "utc_offset",
+        SmallInteger,
+        nullable=False,
+        comment="Minutes that created_at is ahead of UTC: from the vendor's offset, else from BILLING_TIMEZONE",
+    ),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
-    Column("updated_at", UtcTime(), nullable=False, comment="UTC"),
+    Column("updated_at", UtcTime(), comment="UTC; when the row last changed. Empty until it first does"),
     Column("withdrawn_at", UtcTime(), comment="UTC; set while the vendor lists the record no longer"),
-    UniqueConstraint("account_id", "created_at", "phone", "code_auth", "ordinal"),
+    # Only PostgreSQL sorts the whole table for the newest rows of an account without it.
+    Index(None, "created_at", info={"dialect": "postgresql"}).ddl_if(dialect="postgresql"),
+    sqlite_with_rowid=False,
     comment="One row per different charge, withdrawn ones included",
 )
 
@@ -152,6 +164,10 @@ sync_state = Table(
     Column("last_success_at", UtcTime(), comment="UTC"),
     Column("fence", BigInteger, nullable=False, comment="The number of the newest run; an older one may not write"),
     _revision("Grows with every transaction that changes stored days"),
+    Column("open_days", Integer, nullable=False, server_default="0", comment="Stored days that are not complete"),
+    Column(
+        "suspect_days", Integer, nullable=False, server_default="0", comment="Days whose latest answer was implausible"
+    ),
     comment="One row per account: how far its days are complete",
 )
 
@@ -172,7 +188,44 @@ synced_days = Table(
     Column("suspect_reason", Text, comment="What speaks against the vendor's answer"),
     Column("purged_at", UtcTime(), comment="UTC; when its records were purged. What the ledger says of the day stays"),
     _revision("sync_state.revision of the last transaction that changed the day or its records"),
+    Column("delivered", BigInteger, nullable=False, server_default="0", comment="Those of status 1"),
+    Column(
+        "repeated_spend",
+        Money(38),
+        nullable=False,
+        server_default="0.000000",
+        comment="The part of spend due to records that are listed more than once",
+    ),
     comment="The day ledger: what each day amounts to, and whether it is complete",
+)
+
+hourly_totals = Table(
+    "hourly_totals",
+    metadata,
+    _account(primary_key=True),
+    Column("day", Date, primary_key=True, comment="In the vendor's wall clock"),
+    Column("hour", SmallInteger, primary_key=True, autoincrement=False, comment="0 to 23, in the vendor's wall clock"),
+    Column("records", BigInteger, nullable=False, comment="As the vendor lists them, repeats included"),
+    Column("delivered", BigInteger, nullable=False, comment="Those of status 1"),
+    Column("spend", Money(38), nullable=False, comment="Price times repeats of the hour's records"),
+    comment="Totals of each hour that has records; written with the day",
+)
+
+operator_totals = Table(
+    "operator_totals",
+    metadata,
+    _account(primary_key=True),
+    Column("day", Date, primary_key=True, comment="In the vendor's wall clock"),
+    Column(
+        "operator",
+        String(500),
+        primary_key=True,
+        comment="By the numbering plan; empty for numbers that are not in it",
+    ),
+    Column("records", BigInteger, nullable=False, comment="As the vendor lists them, repeats included"),
+    Column("delivered", BigInteger, nullable=False, comment="Those of status 1"),
+    Column("spend", Money(38), nullable=False, comment="Price times repeats of the operator's records"),
+    comment="Totals of each operator that has records; written with the day, and when the numbering plan changes",
 )
 
 purged_months = Table(
@@ -211,8 +264,8 @@ restatements = Table(
     Column("repeats_after", Integer, nullable=False, comment="0 where the record is listed no longer"),
     Column("delta", Money(38), nullable=False, comment="What this changed in the day's spend"),
     UniqueConstraint("account_id", "day", "id"),
-    # By record key: without it point-in-time queries are too slow on MariaDB.
-    Index(None, "account_id", "created_at", "phone", "code_auth", "ordinal"),
+    # For point-in-time queries, which look up the lines of a record.
+    Index(None, "account_id", "created_at"),
     comment="The journal: every change of a day after it was closed",
 )
 

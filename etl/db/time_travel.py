@@ -25,7 +25,8 @@ def point_in_time_records(sql: SqlExpressions, moment: str) -> str:
     CASE WHEN l.id IS NULL THEN r.status_info ELSE l.status_info_before END AS status_info,
     CASE WHEN l.id IS NULL THEN r.price ELSE l.price_before END AS price,
     CASE WHEN l.id IS NULL THEN r.repeats ELSE l.repeats_before END AS repeats,
-    r.created_at_utc, r.first_seen_at, CASE WHEN l.id IS NULL THEN r.updated_at END AS updated_at,
+    r.utc_offset, r.first_seen_at,
+    CASE WHEN l.id IS NULL THEN COALESCE(r.updated_at, r.first_seen_at) END AS updated_at,
     NULL AS withdrawn_at
   FROM billing_records r
   LEFT JOIN restatements l ON l.id = (

@@ -6,10 +6,17 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Numeric, Text, TypeDecorator
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Numeric, String, Text, TypeDecorator
 from sqlalchemy.types import TypeEngine
 
 BigId = BigInteger().with_variant(Integer(), "sqlite")
+
+KeyText = String(255).with_variant(String(255, collation="C"), "postgresql")
+"""Text of a primary key, compared byte by byte on every database.
+
+PostgreSQL's other collations compare more slowly, and an update of the operating system may change their order, which
+breaks an index.
+"""
 
 
 class LongText(TypeDecorator[str]):

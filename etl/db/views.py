@@ -75,18 +75,20 @@ _DAY_STATE: Final = """CASE
     WHEN s.settled_through IS NULL OR d.day > s.settled_through THEN 'settling'
     ELSE 'closed'
   END"""
-_DELIVERED: Final = "SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END)"
 
 
 def _join_day(sql: SqlExpressions, records: str = "billing_records") -> str:
+    # The range says nothing new: with it, a query for a day reads that day of the primary key.
     return f"""FROM {records} r
 JOIN accounts a ON a.id = r.account_id
-LEFT JOIN synced_days d ON d.account_id = r.account_id AND d.day = {sql.day_of.format("r.created_at")}
+LEFT JOIN synced_days d ON d.account_id = a.id AND d.day = {sql.day_of.format("r.created_at")}
+  AND r.created_at >= d.day AND r.created_at < {sql.next_day.format("d.day")}
 LEFT JOIN sync_state s ON s.account_id = r.account_id
 WHERE r.withdrawn_at IS NULL"""
 
 
-def _numbering_lookup(sql: SqlExpressions, column: str) -> str:
+def numbering_lookup(sql: SqlExpressions, column: str) -> str:
+    """A column of the numbering plan's range for the phone of a row `r`; NULL for a number outside the plan."""
     # Not a join: the lookup is skipped when the column is not selected.
     return f"""(SELECT n.{column} FROM numbering_ranges n
     WHERE n.block = substr(r.phone, 1, 7) AND n.first_phone <= r.phone AND n.last_phone >= r.phone
@@ -104,34 +106,33 @@ def _amount_column_names(sql: SqlExpressions, column: str) -> tuple[str, ...]:
 
 
 def _billing_query(sql: SqlExpressions, records: str = "billing_records") -> str:
-    return f"""SELECT a.label AS account, r.created_at, r.created_at_utc, {sql.day_of.format("r.created_at")} AS day,
+    return f"""SELECT a.label AS account, r.created_at,
+  {sql.to_utc.format(time="r.created_at", offset="r.utc_offset")} AS created_at_utc, d.day,
   r.phone, r.code_auth, r.status, r.status_info,
   {sql.total("r.price")} AS price, r.repeats,
   {sql.total("r.price", "r.repeats")} AS amount,
   {sql.is_true("r.status = 1")} AS delivered,
-  {_numbering_lookup(sql, "operator")} AS operator,
-  {_numbering_lookup(sql, "region")} AS region,
+  {numbering_lookup(sql, "operator")} AS operator,
+  {numbering_lookup(sql, "region")} AS region,
   {_DAY_STATE} AS day_state,
-  r.first_seen_at, r.updated_at
+  r.first_seen_at, COALESCE(r.updated_at, r.first_seen_at) AS updated_at
 {_join_day(sql, records)}"""
 
 
 def _daily_spend_query(sql: SqlExpressions) -> str:
-    day = sql.day_of.format("r.created_at")
-    return f"""SELECT a.label AS account, {day} AS day,
-  {sql.integer.format("SUM(r.repeats)")} AS records,
-  {sql.integer.format(_DELIVERED)} AS delivered,
-  {sql.integer.format(f"SUM(r.repeats) - {_DELIVERED}")} AS failed,
-  {sql.total("r.price", "r.repeats", total=True)} AS spend,
-  {sql.total("r.price", "(r.repeats - 1)", total=True)} AS repeated_spend,
+    return f"""SELECT a.label AS account, d.day, d.records, d.delivered, d.records - d.delivered AS failed,
+  {sql.total("d.spend")} AS spend,
+  {sql.total("d.repeated_spend")} AS repeated_spend,
   {_DAY_STATE} AS day_state
-{_join_day(sql)}
-GROUP BY a.label, {day}, d.suspect_since, d.first_closed_at, d.day, s.settled_through"""
+FROM synced_days d
+JOIN accounts a ON a.id = d.account_id
+LEFT JOIN sync_state s ON s.account_id = d.account_id
+WHERE d.records > 0 AND d.purged_at IS NULL"""
 
 
 def _monthly_spend_query(sql: SqlExpressions) -> str:
-    month, restated_month = sql.month_of.format("r.created_at"), sql.month_of.format("j.day")
-    price, delta = sql.split_amount("r.price"), sql.split_amount("j.delta")
+    month, restated_month = sql.month_of.format("d.day"), sql.month_of.format("j.day")
+    spent, delta = sql.split_amount("d.spend"), sql.split_amount("j.delta")
     spend, restated = (
         sql.join_amount(*(f"SUM({part})" for part in _amount_column_names(sql, name)))
         for name in ("m.spend", "m.restated")
@@ -143,13 +144,13 @@ def _monthly_spend_query(sql: SqlExpressions) -> str:
   {spend} AS spend,
   {restated} AS restated
 FROM (
-  SELECT r.account_id, {month} AS month, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
-    {_amount_columns("SUM({part} * r.repeats) AS spend_{}", price)}, {_amount_columns("0 AS restated_{}", delta)}
-  FROM billing_records r
-  WHERE r.withdrawn_at IS NULL
-  GROUP BY r.account_id, {month}
+  SELECT d.account_id, {month} AS month, SUM(d.records) AS records, SUM(d.delivered) AS delivered,
+    {_amount_columns("SUM({part}) AS spend_{}", spent)}, {_amount_columns("0 AS restated_{}", delta)}
+  FROM synced_days d
+  WHERE d.records > 0 AND d.purged_at IS NULL
+  GROUP BY d.account_id, {month}
   UNION ALL
-  SELECT j.account_id, {restated_month}, 0, 0, {_amount_columns("0", price)}, {_amount_columns("SUM({part})", delta)}
+  SELECT j.account_id, {restated_month}, 0, 0, {_amount_columns("0", spent)}, {_amount_columns("SUM({part})", delta)}
   FROM restatements j
   GROUP BY j.account_id, {restated_month}
   UNION ALL
@@ -162,25 +163,20 @@ GROUP BY a.label, m.month"""
 
 
 def _delivery_by_operator_query(sql: SqlExpressions) -> str:
-    spend, operator = _amount_column_names(sql, "o.spend"), _numbering_lookup(sql, "operator")
-    return f"""SELECT a.label AS account, o.day, o.operator,
-  {sql.integer.format("o.records")} AS records,
-  {sql.integer.format("o.delivered")} AS delivered,
+    spend = sql.split_amount("o.spend")
+    return f"""SELECT a.label AS account, o.day, NULLIF(o.operator, '') AS operator, o.records, o.delivered,
   {sql.ratio("o.delivered", "o.records")} AS delivery_rate,
   {sql.join_amount(*spend)} AS spend,
   CASE WHEN o.delivered > 0 THEN {sql.divide(spend, "o.delivered")} END AS cost_per_delivery
-FROM (
-  SELECT r.account_id, r.day, r.operator, SUM(r.repeats) AS records, {_DELIVERED} AS delivered,
-    {_amount_columns("SUM({part} * r.repeats) AS spend_{}", sql.split_amount("r.price"))}
-  FROM (
-    SELECT r.account_id, {sql.day_of.format("r.created_at")} AS day, {operator} AS operator,
-      r.status, r.repeats, r.price
-    FROM billing_records r
-    WHERE r.withdrawn_at IS NULL
-  ) r
-  GROUP BY r.account_id, r.day, r.operator
-) o
+FROM operator_totals o
 JOIN accounts a ON a.id = o.account_id"""
+
+
+def _hourly_spend_query(sql: SqlExpressions) -> str:
+    return f"""SELECT a.label AS account, h.day, h.hour, h.records, h.delivered, h.records - h.delivered AS failed,
+  {sql.total("h.spend")} AS spend
+FROM hourly_totals h
+JOIN accounts a ON a.id = h.account_id"""
 
 
 def _restated_days_query(sql: SqlExpressions) -> str:
@@ -304,14 +300,9 @@ JOIN accounts a ON a.id = e.account_id"""
 
 
 def _freshness_query(sql: SqlExpressions) -> str:
-    open_days = "SUM(CASE WHEN d.first_closed_at IS NULL THEN 1 ELSE 0 END)"
-    suspect_days = "SUM(CASE WHEN d.suspect_since IS NOT NULL THEN 1 ELSE 0 END)"
-    account_days = "FROM synced_days d WHERE d.account_id = a.id"
     return f"""SELECT a.label AS account, s.last_synced_date, s.last_success_at,
   CASE WHEN a.retired_at IS NULL THEN {sql.hours_since.format("s.synced_until_utc")} END AS hours_behind,
-  {sql.integer.format(f"COALESCE((SELECT {open_days} {account_days}), 0)")} AS open_days,
-  {sql.integer.format(f"COALESCE((SELECT {suspect_days} {account_days}), 0)")} AS suspect_days,
-  a.retired_at
+  COALESCE(s.open_days, 0) AS open_days, COALESCE(s.suspect_days, 0) AS suspect_days, a.retired_at
 FROM accounts a
 LEFT JOIN sync_state s ON s.account_id = a.id"""
 
@@ -321,6 +312,7 @@ _QUERIES: Final[dict[str, Callable[[SqlExpressions], str]]] = {
     "daily_spend": _daily_spend_query,
     "monthly_spend": _monthly_spend_query,
     "delivery_by_operator": _delivery_by_operator_query,
+    "hourly_spend": _hourly_spend_query,
     "restated_days": _restated_days_query,
     "balance_proof": _balance_proof_query,
     "freshness": _freshness_query,

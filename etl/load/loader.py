@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 
 from etl import signals
 from etl.changes import DayDiff, RowCounts, StoredRow
-from etl.db.days import LedgerEntry, mark_suspect, raise_revision, read_days, upsert_day
+from etl.db.days import LedgerEntry, count_unfinished_days, mark_suspect, raise_revision, read_days, upsert_day
 from etl.db.journal import write_restatements
 from etl.db.records import apply_diff, load_rows
 from etl.db.rejects import payload_hash, sync_rejects
 from etl.db.run_store import RunHandle, advance_watermark
+from etl.db.totals import totals_differ, write_totals
 from etl.db.utc import correct, count_wrong
 from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
 from etl.load.erased import apply_erasures
@@ -74,6 +75,7 @@ class DayOutcome:
     Attributes:
         records: Number of records that the vendor lists, repeats included.
         was_closed: Whether the day was complete in the ledger before.
+        wrong_totals: Whether the stored totals were not those of the rows.
         rejection_reason: Why the changes are implausible and nothing is stored; None if they are not.
     """
 
@@ -81,6 +83,7 @@ class DayOutcome:
     records: int
     was_closed: bool
     rows: RowCounts
+    wrong_totals: bool = False
     rejection_reason: str | None = None
 
 
@@ -97,6 +100,7 @@ class DayComparison:
         rows: The counts of the whole day.
         rejection_reason: Why the changes are implausible; None if they are not.
         wrong_utc: Number of stored rows with a wrong time in UTC.
+        wrong_totals: Whether the stored totals of the day, its hours or its operators are not those of its rows.
         unknown: Whether there is no answer to compare with: the day is not changed.
     """
 
@@ -106,6 +110,7 @@ class DayComparison:
     rows: RowCounts
     rejection_reason: str | None = None
     wrong_utc: int = 0
+    wrong_totals: bool = False
     unknown: bool = False
 
     def outcome(self) -> DayOutcome:
@@ -114,7 +119,9 @@ class DayComparison:
         # A row that differs only in its time in UTC was counted as unchanged.
         repaired = min(self.wrong_utc, self.rows.unchanged)
         rows = replace(self.rows, changed=self.rows.changed + repaired, unchanged=self.rows.unchanged - repaired)
-        return DayOutcome(self.snapshot.day, self.snapshot.records, closed, rows, self.rejection_reason)
+        return DayOutcome(
+            self.snapshot.day, self.snapshot.totals.records, closed, rows, self.wrong_totals, self.rejection_reason
+        )
 
 
 def compare_window(
@@ -145,6 +152,10 @@ def compare_window(
         if entry and comparison.rejection_reason is None and (policy.full_compare or folds):
             wrong = count_wrong(connection, account_id, snapshot.day, policy.zone, folds, every_row=policy.full_compare)
             comparison = replace(comparison, wrong_utc=wrong)
+        if entry and policy.full_compare and not comparison.rows:
+            compared = comparison.snapshot
+            wrong_totals = entry.totals != compared.totals or totals_differ(connection, account_id, compared)
+            comparison = replace(comparison, wrong_totals=wrong_totals)
         yield comparison
     # Without an answer the stored rows are kept, and there is nothing to accept. Past days that were never complete
     # stay open.
@@ -201,7 +212,7 @@ def _compare_day(
         rows.add(diff)
     if snapshot.digest != answer_digest and entry and not rows:
         # Values filled in from the stored rows are no change. The ledger's digest is kept: it covers erased values too.
-        snapshot = replace(snapshot, digest=entry.digest, records=entry.records, spend=entry.spend)
+        snapshot = replace(snapshot, digest=entry.digest, totals=entry.totals)
     # If the digest is unchanged, skip the plausibility check: local rows were edited, the vendor's data were not.
     is_changed = entry is None or entry.digest != snapshot.digest
     to_check = is_changed and snapshot.day not in policy.accepted_days
@@ -269,7 +280,9 @@ def write_window(
         if _write_day(connection, run, data, comparison, policy, now):
             changed.append(comparison.snapshot.day)
         outcomes.append(comparison.outcome())
-    raise_revision(connection, run.account_id, changed)
+    if changed:
+        raise_revision(connection, run.account_id, changed)
+        count_unfinished_days(connection, run.account_id)
     if data.days:  # otherwise the answer covered other days
         accepted = {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
         sync_rejects(
@@ -311,6 +324,9 @@ def _write_day(
         correct(connection, run.account_id, snapshot.day, policy.zone, folds, every_row=policy.full_compare, now=now)
         changed = True
     closes = snapshot.day < policy.today and snapshot.day not in data.incomplete_days
+    if entry is None or not entry.matches(snapshot) or comparison.wrong_totals:
+        write_totals(connection, run.account_id, snapshot)
+        changed = True
     if entry is None or not entry.matches(snapshot) or entry.suspect or (closes and not entry.closed):
         upsert_day(connection, run, snapshot, entry, source=data.days[snapshot.day].source, closes=closes, now=now)
         changed = True

@@ -177,17 +177,11 @@ def _count_sql(backend: str, count: str) -> str:
 
 
 _WEEKDAY: Final = {
-    "sqlite": "((CAST(strftime('%w', created_at) AS INTEGER) + 6) % 7 + 1)",
-    "postgresql": "CAST(EXTRACT(ISODOW FROM created_at) AS INTEGER)",
-    "mysql": "(WEEKDAY(created_at) + 1)",
+    "sqlite": "((CAST(strftime('%w', day) AS INTEGER) + 6) % 7 + 1)",
+    "postgresql": "CAST(EXTRACT(ISODOW FROM day) AS INTEGER)",
+    "mysql": "(WEEKDAY(day) + 1)",
+    "mariadb": "(WEEKDAY(day) + 1)",
 }
-_HOUR: Final = {
-    "sqlite": "CAST(strftime('%H', created_at) AS INTEGER)",
-    "postgresql": "CAST(EXTRACT(HOUR FROM created_at) AS INTEGER)",
-    "mysql": "HOUR(created_at)",
-}
-for _expressions in (_WEEKDAY, _HOUR):
-    _expressions["mariadb"] = _expressions["mysql"]
 
 
 def _query_days(_backend: str, selected: str) -> str:
@@ -208,12 +202,11 @@ ORDER BY 2 DESC, operator"""
 
 
 def _query_hours(backend: str, selected: str) -> str:
-    return f"""SELECT {_WEEKDAY[backend]} AS weekday, {_HOUR[backend]} AS hour,
-  {_count_sql(backend, "repeats")} AS records,
-  {_count_sql(backend, "CASE WHEN delivered THEN repeats ELSE 0 END")} AS delivered
-FROM billing
+    return f"""SELECT {_WEEKDAY[backend]} AS weekday, hour,
+  {_count_sql(backend, "records")} AS records, {_count_sql(backend, "delivered")} AS delivered
+FROM hourly_spend
 WHERE {selected}
-GROUP BY {_WEEKDAY[backend]}, {_HOUR[backend]}
+GROUP BY {_WEEKDAY[backend]}, hour
 ORDER BY 1, 2"""
 
 

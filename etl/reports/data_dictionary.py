@@ -33,7 +33,7 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     "billing_records": {
         name: f"vendor: {name}" for name in ("created_at", "phone", "code_auth", "status", "status_info", "price")
     }
-    | {"created_at_utc": "created_at, settings", "repeats": "vendor: equal records"},
+    | {"utc_offset": "created_at, settings", "repeats": "vendor: equal records"},
     "restatements": {name: f"billing_records.{name}" for name in ("created_at", "phone", "code_auth", "ordinal")}
     | {
         f"{name}_{version}": f"{source}: {name}"
@@ -43,7 +43,10 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     "rejected_records": {"payload": "vendor"},
     "purged_months": dict.fromkeys(("records", "delivered", "spend"), "billing_records")
     | {"restated": "restatements.delta"},
-    "synced_days": dict.fromkeys(("digest", "records", "spend"), "billing_records"),
+    "synced_days": dict.fromkeys(("digest", "records", "delivered", "spend", "repeated_spend"), "billing_records"),
+    "hourly_totals": dict.fromkeys(("records", "delivered", "spend"), "billing_records"),
+    "operator_totals": dict.fromkeys(("records", "delivered", "spend"), "billing_records")
+    | {"operator": "numbering_ranges"},
     "balance_snapshots": {"balance": "vendor: get_balance", "recorded_spend": "billing_records.price × repeats"},
     "balance_top_ups": dict.fromkeys(("at", "amount"), "a person: balance --top-up"),
     "numbering_ranges": {

@@ -103,10 +103,12 @@ def delete_account(engine: Engine, label: str, *, wait: float, clock: Callable[[
     removed: Counter[str] = Counter()
     with _fenced_writer(engine, label, wait, partial(mark_deletion, now=clock())) as write:
         for table in BATCHED_TABLES:
-            last: int | None = 0
-            while last is not None:
+            last = None
+            while True:
                 count, last = write(partial(delete_batch, table=table, after=last))
                 removed[table.name] += count
+                if last is None:
+                    break
         removed.update(write(delete_rest))
     return {table: removed[table] for table in sorted(removed)}
 

@@ -98,7 +98,7 @@ class SpendLedger:
             ]:
                 days = ", ".join(map(str, incomplete))
                 raise InvalidResponse(f"no complete answer for {days}; the balance proof waits")
-            spend |= {snapshot.day: snapshot.spend for snapshot in snapshot_days(data.days)}
+            spend |= {snapshot.day: snapshot.totals.spend for snapshot in snapshot_days(data.days)}
         return spend
 
     def _is_missing(self, day: date, data: WindowData) -> bool:

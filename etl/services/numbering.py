@@ -1,22 +1,32 @@
-"""Import of the numbering plan: all files in one transaction."""
+"""Import of the numbering plan: all files in one transaction, then the totals by operator, account by account."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from sqlalchemy import Connection
 
 from etl.config.schema import Settings
+from etl.db.accounts import account_ids
+from etl.db.days import stored_counts
 from etl.db.engine import new_engine
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.numbering import replace_ranges
+from etl.db.run_store import lock_state
 from etl.db.store import Store
+from etl.db.totals import refresh_operators
 from etl.numbering.parser import PlanRange, read_plan_file
 from etl.numbering.ranges import BLOCK, resolve_overlaps, split_at_blocks
 from etl.services.context import SCHEMA_LOCK_TIMEOUT, ensure_schema, utc_now
+
+DAYS_PER_TRANSACTION: Final = 31
+"""Days whose totals are computed in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +81,11 @@ def import_plan(
     engine = new_engine(settings.database_url)
     with translate_errors():
         engine = ensure_schema(engine, settings, dry_run=False)
+        store = Store(engine)
         with advisory_lock(engine, "numbering", wait=wait):
-            replaced = Store(engine).write(lambda connection: replace_ranges(connection, digits, rows))
+            replaced = store.write(lambda connection: replace_ranges(connection, digits, rows))
+            for account_id in store.read(account_ids):
+                _refresh_account(store, account_id)
     return ImportResult(
         files={name: len(file_ranges) for name, file_ranges in files.items()},
         codes=[f"{digit}xx" for digit in sorted(digits)],
@@ -81,6 +94,19 @@ def import_plan(
         rows=len(rows),
         replaced=replaced,
     )
+
+
+def _refresh_account(store: Store, account_id: int) -> None:
+    """Compute an account's totals by operator again, in transactions of some days each."""
+
+    def refresh(connection: Connection, batch: Sequence[date]) -> None:
+        # A run that has read the plan before its import, and has not committed yet, is waited for.
+        lock_state(connection, account_id)
+        refresh_operators(connection, account_id, batch)
+
+    days = sorted(store.read(partial(stored_counts, account_id=account_id)))
+    for start in range(0, len(days), DAYS_PER_TRANSACTION):
+        store.write(partial(refresh, batch=days[start : start + DAYS_PER_TRANSACTION]))
 
 
 def _leading_digit(plan_range: PlanRange) -> int:

@@ -29,6 +29,7 @@ class DayDifference:
         different: Number of rows with other attributes or another number of repeats.
         surplus: Number of rows without a listed record.
         vendor_records: Number of listed records, repeats included.
+        wrong_totals: The rows are equal, but the stored totals of the day are not theirs.
     """
 
     day: date
@@ -37,6 +38,7 @@ class DayDifference:
     different: int
     surplus: int
     vendor_records: int
+    wrong_totals: bool = False
 
 
 def closed_range(connection: Connection, account_id: int | None) -> DateRange | None:
@@ -120,9 +122,10 @@ def verify_windows(
                 different=outcome.rows.changed,
                 surplus=outcome.rows.withdrawn,
                 vendor_records=outcome.records,
+                wrong_totals=outcome.wrong_totals,
             )
             for outcome in outcomes
-            if outcome.rows
+            if outcome.rows or outcome.wrong_totals
         ]
     if unverified:
         day, reason = min(unverified.items())

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
 from itertools import islice
-from operator import attrgetter, eq
+from operator import eq
 from typing import Any
 
 import msgspec
 
-from etl.model import CountedRecords, DayRecords, DaySnapshot, Record, TimeSlice
+from etl.model import CountedRecords, DayRecords, DaySnapshot, DayTotals, HourTotals, Record, TimeSlice
 
 _encode = msgspec.json.Encoder().encode
-_price = attrgetter("price")
 
 
 def snapshot_days(days: Mapping[date, DayRecords]) -> Iterable[DaySnapshot]:
@@ -46,27 +46,59 @@ def snapshot_day(day: date, slices: tuple[TimeSlice[list[Record]], ...]) -> DayS
     counted: list[TimeSlice[CountedRecords]] = []
     encoded_repeats: list[bytes] = []
     digest = hashlib.blake2b(b"[[", digest_size=16)
-    by_price: Counter[Decimal] = Counter()
-    listed = distinct = 0
+    hours: dict[int, DayTotals] = {}
+    distinct = 0
     for part in slices:
         records, repeats = _count_repeats(part.read())
+        columns = CountedRecords.from_records(records, repeats)
         # A single slice is kept in memory; several are read again when they are needed.
-        is_single = len(slices) == 1
-        read = _constant(CountedRecords.from_records(records, repeats)) if is_single else partial(_load_counted, part)
+        read = _constant(columns) if len(slices) == 1 else partial(_load_counted, part)
         counted.append(TimeSlice(part.since, part.until, read))
         if not records:
             continue
         digest.update(b"," * bool(distinct) + _encode(records)[1:-1])
         encoded_repeats.append(_encode(repeats)[1:-1])
         distinct += len(records)
-        listed += sum(repeats)
-        # There are few distinct prices: count them first, then multiply.
-        by_price.update(map(_price, records))
-        for record, count in zip(records, repeats, strict=True) if sum(repeats) > len(records) else ():
-            by_price[record.price] += count - 1
+        for hour, totals in hour_totals(columns):
+            hours[hour] = add_totals((hours.get(hour, DayTotals()), totals))
     digest.update(b"],[" + b",".join(encoded_repeats) + b"]]")
-    spend = sum((price * count for price, count in by_price.items()), Decimal(0))
-    return DaySnapshot(day, tuple(counted), digest.hexdigest(), listed, distinct, spend)
+    by_hour = tuple(HourTotals(hour, *totals[:3]) for hour, totals in sorted(hours.items()))
+    return DaySnapshot(day, tuple(counted), digest.hexdigest(), distinct, add_totals(hours.values()), by_hour)
+
+
+def hour_totals(counted: CountedRecords) -> Iterator[tuple[int, DayTotals]]:
+    """Yield each hour that has records, with its totals. The records are those of one day, in canonical order."""
+    times, _, _, statuses, _, prices = counted.columns
+    start = 0
+    while start < len(times):
+        time = times[start]
+        end = bisect_left(times, f"{time[:13]}~", lo=start)  # after every minute of the hour
+        part = slice(start, end)
+        yield int(time[11:13]), _sum_totals(statuses[part], prices[part], counted.repeats[part])
+        start = end
+
+
+def _sum_totals(statuses: Sequence[int | None], prices: Sequence[Decimal], repeats: Sequence[int]) -> DayTotals:
+    # There are few distinct prices: count them first, then multiply.
+    once = _multiply(Counter(prices))
+    records = sum(repeats)
+    if records == len(repeats):
+        return DayTotals(records, statuses.count(1), once)
+    again: Counter[Decimal] = Counter()
+    for price, count in zip(prices, repeats, strict=True):
+        again[price] += count - 1
+    delivered = sum(count for status, count in zip(statuses, repeats, strict=True) if status == 1)
+    return DayTotals(records, delivered, once + _multiply(again), _multiply(again))
+
+
+def _multiply(by_price: Counter[Decimal]) -> Decimal:
+    return sum((price * count for price, count in by_price.items()), Decimal(0))
+
+
+def add_totals(totals: Iterable[DayTotals]) -> DayTotals:
+    """The sum of totals."""
+    records, delivered, spend, repeated_spend = tuple(zip(*totals, strict=True)) or ((),) * 4
+    return DayTotals(sum(records), sum(delivered), sum(spend, Decimal(0)), sum(repeated_spend, Decimal(0)))
 
 
 def _count_repeats(records: list[Record]) -> tuple[list[Record], list[int]]:

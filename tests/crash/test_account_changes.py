@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from support.crash_injection import strike
 
 from etl.db.tables import metadata
-from etl.zones import to_utc
+from etl.zones import utc_offset
 
 ZONE = ZoneInfo("Asia/Vladivostok")
 LEAST_STEPS = 8
@@ -86,12 +86,12 @@ def test_a_change_of_zone_that_is_killed_at_any_step_is_finished_by_the_next(acc
         with account.engine.connect() as connection:
             label = {"label": account.label}
             number = connection.scalar(text("SELECT id FROM accounts WHERE label = :label"), label)
-            query = text(f"SELECT created_at, created_at_utc FROM billing_records WHERE account_id = {number}")
-            rows = [tuple(map(str, row)) for row in connection.execute(query)]
+            query = text(f"SELECT created_at, utc_offset FROM billing_records WHERE account_id = {number}")
+            rows = [(str(wall), offset) for wall, offset in connection.execute(query)]
             zones = connection.execute(text("SELECT timezone, timezone_to FROM accounts WHERE label = :label"), label)
             assert zones.all() == [(ZONE.key, None)]
         assert rows
-        assert rows == [(wall, to_utc(wall, ZONE)) for wall, _ in rows]
+        assert rows == [(wall, utc_offset(wall, ZONE)) for wall, _ in rows]
         assert account.sync().code == 78
         done = strike(("sync", "--until", "2025-03-10"), account.variables(BILLING_TIMEZONE=ZONE.key))
         assert done.code == 0, done

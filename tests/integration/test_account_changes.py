@@ -22,7 +22,7 @@ from etl.errors import ConcurrentRunError, ConfigError
 from etl.services.accounts import delete_account, set_account_timezone
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
-from etl.zones import to_utc
+from etl.zones import utc_offset
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 MOSCOW, VLADIVOSTOK, LONDON = map(ZoneInfo, ("Europe/Moscow", "Asia/Vladivostok", "Europe/London"))
@@ -140,13 +140,13 @@ def run(account, zone):
 
 
 def times(account, label="default"):
-    """The wall clock and the UTC of each record, as text."""
+    """The wall clock of each record, as text, and the minutes that it is ahead of UTC."""
     found = account.read(
-        "SELECT r.created_at, r.created_at_utc FROM billing_records r JOIN accounts a ON a.id = r.account_id "
+        "SELECT r.created_at, r.utc_offset FROM billing_records r JOIN accounts a ON a.id = r.account_id "
         "WHERE a.label = :label ORDER BY r.created_at",
         label=label,
     )
-    return [(str(wall), str(utc)) for wall, utc in found]
+    return [(str(wall), offset) for wall, offset in found]
 
 
 @pytest.mark.parametrize("zone", [VLADIVOSTOK, LONDON], ids=str)
@@ -158,7 +158,7 @@ def test_every_row_is_turned_and_the_wall_clock_stays(account, zone, rows, monke
     journal = account.read("SELECT COUNT(*) FROM restatements")
     assert run(account, zone)[0] == 78
     assert set_account_timezone(account.engine, "default", zone, wait=0, clock=clock) == len(walls)
-    assert times(account) == [(wall, to_utc(wall, zone)) for wall in walls]
+    assert times(account) == [(wall, utc_offset(wall, zone)) for wall in walls]
     assert run(account, MOSCOW)[0] == 78
     assert run(account, zone)[0] == 65
     assert account.read("SELECT account_id, day, digest, spend, restated_at FROM synced_days ORDER BY 1, 2") == digests
@@ -189,11 +189,9 @@ def test_turned_days_get_a_revision_and_those_that_were_right_get_none(account):
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_rows_of_two_zones_are_brought_together_by_the_zone_the_account_has(account):
     with account.engine.begin() as connection:
-        connection.execute(
-            text("UPDATE billing_records SET created_at_utc = created_at WHERE created_at < '2026-03-10'")
-        )
+        connection.execute(text("UPDATE billing_records SET utc_offset = 0 WHERE created_at < '2026-03-10'"))
     assert set_account_timezone(account.engine, "default", MOSCOW, wait=0, clock=clock) == 8
-    assert times(account) == [(wall, to_utc(wall, MOSCOW)) for wall, _ in times(account)]
+    assert times(account) == [(wall, utc_offset(wall, MOSCOW)) for wall, _ in times(account)]
 
 
 def test_over_a_change_of_the_clock_each_row_has_the_offset_of_its_hour(database_url, sandbox):
@@ -206,9 +204,9 @@ def test_over_a_change_of_the_clock_each_row_has_the_offset_of_its_hour(database
     account.run()
     assert len(times(account)) == len(moments)
     set_account_timezone(account.engine, "default", zone, wait=0, clock=clock)
-    assert times(account) == [(wall, to_utc(wall, zone)) for wall, _ in times(account)]
+    assert times(account) == [(wall, utc_offset(wall, zone)) for wall, _ in times(account)]
     # A row that stands at the second reading of a repeated hour has its time from the vendor, and keeps it.
-    second = "UPDATE billing_records SET created_at_utc = '2025-10-26 01:59:59'"
+    second = "UPDATE billing_records SET utc_offset = 60"
     with account.engine.begin() as connection:
         connection.execute(text(f"{second} WHERE created_at = '2025-10-26 02:59:59'"))
     assert set_account_timezone(account.engine, "default", ZoneInfo("Europe/Paris"), wait=0, clock=clock) == 0
@@ -222,11 +220,11 @@ def test_an_account_turned_in_part_is_used_by_no_run_in_either_zone(account, mon
 
     with just_before("UPDATE billing_records", stop, skip=1), pytest.raises(KeyboardInterrupt):
         set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock)
-    turned = [utc == to_utc(wall, VLADIVOSTOK) for wall, utc in times(account)]
+    turned = [offset == utc_offset(wall, VLADIVOSTOK) for wall, offset in times(account)]
     assert turned == [True] * 8 + [False] * 2
     for zone in (MOSCOW, VLADIVOSTOK):
         code, message = run(account, zone)
         assert (code, message.endswith("billing-etl account set-timezone default Asia/Vladivostok")) == (78, True)
     assert set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock) == 2
-    assert times(account) == [(wall, to_utc(wall, VLADIVOSTOK)) for wall, _ in times(account)]
+    assert times(account) == [(wall, utc_offset(wall, VLADIVOSTOK)) for wall, _ in times(account)]
     assert run(account, VLADIVOSTOK)[0] == 65

@@ -18,9 +18,9 @@ from etl.db.records import load_rows
 from etl.db.tables import billing_records
 from etl.model import day_bounds
 
-SHARED = {"account_id": 1, "first_seen_at": "2026-03-11 06:30:00.000001", "updated_at": "2026-03-11 06:30:00.000001"}
+SHARED = {"account_id": 1, "first_seen_at": "2026-03-11 06:30:00.000001"}
 COLUMNS = (
-    "created_at", "phone", "code_auth", "ordinal", "status", "status_info", "price", "repeats", "created_at_utc",
+    "created_at", "phone", "code_auth", "ordinal", "status", "status_info", "price", "repeats", "utc_offset",
 )  # fmt: skip
 PHONE = "9243555100"
 HOSTILE = (
@@ -41,7 +41,7 @@ def engine(database_url) -> Engine:
 
 def row(ordinal, info="ok", *, status: int | None = 1, code="0371"):
     """One record's own values; the ordinal tells it from all others."""
-    return ("2026-03-09 10:00:00", f"+7{PHONE}", code, ordinal, status, info, "0.200000", 1, "2026-03-09 07:00:00")
+    return ("2026-03-09 10:00:00", f"+7{PHONE}", code, ordinal, status, info, "0.200000", 1, 180)
 
 
 def insert(engine, rows, shared=SHARED, columns=COLUMNS):
@@ -94,10 +94,9 @@ def test_every_column_is_filled_with_its_own_value(engine):
         one = connection.execute(text("SELECT * FROM billing_records")).one()._asdict()
     spelled = {name: value if value is None else str(value) for name, value in one.items()}
     assert spelled == {
-        "id": "1", "account_id": "1", "created_at": "2026-03-09 10:00:00", "phone": f"+7{PHONE}", "code_auth": "0371",
+        "account_id": "1", "created_at": "2026-03-09 10:00:00", "phone": f"+7{PHONE}", "code_auth": "0371",
         "ordinal": "7", "status": str(-(2**63)), "status_info": "Busy", "price": "0.200000", "repeats": "1",
-        "created_at_utc": "2026-03-09 07:00:00", "first_seen_at": SHARED["first_seen_at"],
-        "updated_at": SHARED["updated_at"], "withdrawn_at": None,
+        "utc_offset": "180", "first_seen_at": SHARED["first_seen_at"], "updated_at": None, "withdrawn_at": None,
     }  # fmt: skip
 
 

@@ -262,7 +262,7 @@ def test_what_a_run_brings_is_shown_without_a_new_start(visitor, on_sqlite):
     query = replace_opts_in_query(define_dashboard()["charts"]["charges"]["query"], {})
     before = visitor.rows(query)[0]["records"]
     with on_sqlite.begin() as connection:
-        connection.execute(text("UPDATE billing_records SET repeats = repeats + 1 WHERE status = 0"))
+        connection.execute(text("UPDATE synced_days SET records = records + 1"))
     assert visitor.rows(query)[0]["records"] == before + 2
 
 

@@ -206,17 +206,17 @@ def test_a_first_load_stores_every_record_whole(job, vendor):
 
     now = job.now
     assert (report.error, counts(report)) == (None, (5, 0, 0, 0))
-    assert sorted(row[1:] for row in job.rows(billing_records)) == [
+    assert sorted(job.rows(billing_records)) == [
         (1, at("2026-03-09 00:00:00"), "+79243555100", "", 1, 1, "", Decimal("-1.5"), 1,
-         at("2026-03-08 21:00:00"), now, now, None),
+         180, now, None, None),
         (1, at("2026-03-09 10:00:00"), "+79243555100", "0371", 1, 0, "Error: SIP 486 Busy Here", Decimal(0), 1,
-         at("2026-03-09 07:00:00"), now, now, None),
+         180, now, None, None),
         (1, at("2026-03-09 10:00:00"), "+79243555100", "0371", 2, 1, "SMS delivered", Decimal("3.25"), 1,
-         at("2026-03-09 07:00:00"), now, now, None),
+         180, now, None, None),
         (1, at("2026-03-09 23:59:59"), "375291234567", "0071", 1, 7, "ok", Decimal("0.2"), 2,
-         at("2026-03-09 20:59:59"), now, now, None),
+         180, now, None, None),
         (1, at("2026-03-10 02:30:00"), "0890", "", 1, None, "pending", Decimal("0.000001"), 1,
-         at("2026-03-09 23:30:00"), now, now, None),
+         180, now, None, None),
     ]  # fmt: skip
 
 
@@ -226,15 +226,15 @@ def test_a_first_load_writes_ledger_watermark_and_run(job, vendor):
 
     now = job.now
     columns = [column.name for column in synced_days.columns if column.name not in {"digest", "purged_at"}]
-    zero, spent, today = Decimal(0), Decimal("0.6"), Decimal("0.2")
+    zero, spent, repeated, today = Decimal(0), Decimal("0.6"), Decimal("0.3"), Decimal("0.2")
     assert job.rows(synced_days, *columns) == [
-        (1, date(2026, 3, 8), 0, zero, "json", now, now, zero, None, None, None, 1),
-        (1, NINTH, 6, spent, "json", now, now, spent, None, None, None, 1),
-        (1, TENTH, 0, zero, "json", now, now, zero, None, None, None, 1),
-        (1, TODAY, 1, today, "json", now, None, None, None, None, None, 1),
+        (1, date(2026, 3, 8), 0, zero, "json", now, now, zero, None, None, None, 1, 0, zero),
+        (1, NINTH, 6, spent, "json", now, now, spent, None, None, None, 1, 6, repeated),
+        (1, TENTH, 0, zero, "json", now, now, zero, None, None, None, 1, 0, zero),
+        (1, TODAY, 1, today, "json", now, None, None, None, None, None, 1, 1, zero),
     ]
     until = datetime(2026, 3, 10, 21, tzinfo=UTC)
-    assert job.rows(sync_state) == [(1, date(2026, 3, 8), TENTH, until, date(2026, 3, 3), now, 1, 1)]
+    assert job.rows(sync_state) == [(1, date(2026, 3, 8), TENTH, until, date(2026, 3, 3), now, 1, 1, 1, 0)]
     columns = [column.name for column in sync_runs.columns if not column.name.startswith("largest_")]
     assert [row[1:3] + row[4:] for row in job.rows(sync_runs, *columns)] == [
         (1, "sync", now, now, "done", 0, None, date(2026, 3, 8), TODAY, "json", 4, 4, 0, 0, 0, 0, 0)
@@ -294,21 +294,19 @@ def test_a_closed_day_may_change_and_each_change_leaves_a_line(job, vendor):
     kept = charge("2026-03-09T12:00:00", price="0.3")
     vendor.dataset.replace([pending, mistaken, kept])
     job.sync()
-    (first, second, third), closed = (row[0] for row in job.rows(billing_records)), job.now
+    closed = job.now
 
     finished = pending | {"status": 1, "status_info": "ok", "price": Decimal("0.2")}
     late = charge("2026-03-09T09:00:00", "89990001122", "0001", price="0.000001")
     vendor.dataset.replace([finished, kept, late])
     report, changed = job.sync(), job.now
     assert counts(report) == (1, 1, 1, 1)
-    columns = ("id", "created_at", "status", "status_info", "price", "first_seen_at", "updated_at", "withdrawn_at")
-    fourth = job.rows(billing_records, "id")[-1][0]
-    assert fourth not in (first, second, third)
+    columns = ("created_at", "status", "status_info", "price", "first_seen_at", "updated_at", "withdrawn_at")
     assert job.rows(billing_records, *columns) == [
-        (first, at("2026-03-09 10:00"), 1, "ok", Decimal("0.2"), closed, changed, None),
-        (second, at("2026-03-09 11:00"), 1, "ok", Decimal("2.5"), closed, changed, changed),
-        (third, at("2026-03-09 12:00"), 1, "ok", Decimal("0.3"), closed, closed, None),
-        (fourth, at("2026-03-09 09:00"), 1, "ok", Decimal("0.000001"), changed, changed, None),
+        (at("2026-03-09 09:00"), 1, "ok", Decimal("0.000001"), changed, None, None),
+        (at("2026-03-09 10:00"), 1, "ok", Decimal("0.2"), closed, changed, None),
+        (at("2026-03-09 11:00"), 1, "ok", Decimal("2.5"), closed, changed, changed),
+        (at("2026-03-09 12:00"), 1, "ok", Decimal("0.3"), closed, None, None),
     ]
     no_more, not_yet = (None, None, None, 0), (None, None, None, 0)
     key = ("+79243555100", "0371", 1)
@@ -324,8 +322,8 @@ def test_a_closed_day_may_change_and_each_change_leaves_a_line(job, vendor):
     vendor.dataset.add([mistaken])
     report, returned = job.sync(), job.now
     assert counts(report) == (1, 0, 0, 3)
-    assert job.rows(billing_records, *columns)[1] == (
-        second, at("2026-03-09 11:00"), 1, "ok", Decimal("2.5"), closed, returned, None,
+    assert job.rows(billing_records, *columns)[2] == (
+        at("2026-03-09 11:00"), 1, "ok", Decimal("2.5"), closed, returned, None,
     )  # fmt: skip
     assert [row[1:] for row in job.rows(restatements)[3:]] == [
         (1, 3, NINTH, returned, "returned", at("2026-03-09 11:00"), *key,
@@ -341,12 +339,13 @@ def test_a_closed_day_may_change_and_each_change_leaves_a_line(job, vendor):
 def test_a_record_that_returns_otherwise_keeps_its_identity(sqlite_job, vendor):
     vendor.dataset.replace([charge("2026-03-09T10:00:00"), charge("2026-03-09T11:00:00")])
     sqlite_job.sync()
-    number = sqlite_job.rows(billing_records, "id")[1]
+    key = ("created_at", "phone", "code_auth", "ordinal")
+    returning = sqlite_job.rows(billing_records, *key)[1]
     vendor.dataset.replace([charge("2026-03-09T10:00:00")])
     sqlite_job.sync()
     vendor.dataset.add([charge("2026-03-09T11:00:00", price="7")])
     sqlite_job.sync()
-    assert sqlite_job.rows(billing_records, "id", "price", "withdrawn_at")[1] == (*number, Decimal(7), None)
+    assert sqlite_job.rows(billing_records, *key, "price", "withdrawn_at")[1] == (*returning, Decimal(7), None)
     assert len(sqlite_job.rows(billing_records)) == 2
     lines = sqlite_job.rows(
         restatements, "kind", "price_before", "repeats_before", "price_after", "repeats_after", "delta"
@@ -362,11 +361,10 @@ def test_how_often_a_record_is_listed_is_an_attribute_of_one_row(job, vendor):
     one = charge("2026-03-09T10:00:00", price="0.1")
     vendor.dataset.replace([one])
     job.sync()
-    (number,) = job.rows(billing_records, "id")
     for listed, delta in ((3, Decimal("0.2")), (2, Decimal("-0.1"))):
         vendor.dataset.replace([one] * listed)
         assert counts(job.sync()) == (0, 1, 0, 0)
-        assert job.rows(billing_records, "id", "repeats", "withdrawn_at") == [(*number, listed, None)]
+        assert job.rows(billing_records, "ordinal", "repeats", "withdrawn_at") == [(1, listed, None)]
         assert job.rows(restatements, "kind", "repeats_after", "delta")[-1] == ("corrected", listed, delta)
 
 
@@ -376,10 +374,10 @@ def test_records_that_share_second_phone_and_code_are_told_apart(job, vendor):
     sms = charge("2026-03-09T10:00:00", info="SMS delivered", price="3.25")
     vendor.dataset.replace([call, sms])
     job.sync()
-    ids = job.rows(billing_records, "id", "ordinal", "status_info")
+    ordinals = job.rows(billing_records, "ordinal", "status_info")
     vendor.dataset.replace([sms | {"price": Decimal(3)}, call])
     assert counts(job.sync()) == (0, 1, 0, 1)
-    assert job.rows(billing_records, "id", "ordinal", "status_info") == ids
+    assert job.rows(billing_records, "ordinal", "status_info") == ordinals
     vendor.dataset.replace([sms | {"price": Decimal(3)}])
     assert counts(job.sync()) == (0, 0, 1, 1)
     assert [row[3:7] for row in job.current()] == [(2, 1, "SMS delivered", Decimal(3))]
@@ -559,11 +557,12 @@ def test_a_backfill_mends_rows_that_were_changed_behind_the_programs_back(job, v
     vendor.dataset.replace([*charges(NINTH, 4), *charges(TENTH, 2)])
     job.sync()
     right = job.current()
-    (first, *_others, last) = (row[0] for row in job.rows(billing_records, "id"))
-    job.execute("DELETE FROM billing_records WHERE id = :id", id=last)
-    job.execute("UPDATE billing_records SET price = '9.000000', phone = 'x' WHERE id = :id", id=first)
-    job.execute("UPDATE billing_records SET status_info = 'x', repeats = 2 WHERE id = :id", id=first + 1)
-    job.execute("UPDATE billing_records SET withdrawn_at = updated_at WHERE id = :id", id=first + 2)
+    (first, second, third, *_others, last) = (row[0] for row in job.rows(billing_records, "created_at"))
+    at_time = "WHERE created_at = :time"
+    job.execute(f"DELETE FROM billing_records {at_time}", time=str(last))
+    job.execute(f"UPDATE billing_records SET price = '9.000000', phone = 'x' {at_time}", time=str(first))
+    job.execute(f"UPDATE billing_records SET status_info = 'x', repeats = 2 {at_time}", time=str(second))
+    job.execute(f"UPDATE billing_records SET withdrawn_at = first_seen_at {at_time}", time=str(third))
     assert counts(job.sync()) == (0, 0, 0, 6)
     assert job.current() != right, "a sync believes its ledger: else this test shows nothing"
 
@@ -612,8 +611,8 @@ def test_a_backfill_takes_out_rows_that_the_vendor_never_listed(job, vendor, rea
     for n in range(15):
         job.execute(
             "INSERT INTO billing_records (account_id, created_at, phone, code_auth, ordinal, status_info, price,"
-            f" repeats, created_at_utc, first_seen_at, updated_at) VALUES (1, {moment}, 'made up', '{n}', 1, '',"
-            f" '1.000000', 1, {moment}, {moment}, {moment})"
+            f" repeats, utc_offset, first_seen_at) VALUES (1, {moment}, 'made up', '{n}', 1, '',"
+            f" '1.000000', 1, 180, {moment})"
         )
     report = job.backfill(NINTH)
     assert (report.error, report.tally.suspect_days) == (None, []), "the vendor says what it always said"
@@ -678,7 +677,9 @@ def test_a_suspect_day_is_kept_as_it_was_and_the_rest_of_the_window_is_stored(jo
     assert counts(report) == (1, 0, 0, 1)
     assert (report.tally.suspect_days, report.watermark) == ([NINTH], TENTH)
     assert [row for row in job.current() if row[0].date() == NINTH] == [row for row in before if row[0].date() == NINTH]
-    assert job.rows(synced_days)[1] == (*ledger[:SUSPECT], job.now, "10 of 20 records are gone", None, 2)
+    assert job.rows(synced_days)[1] == (
+        *ledger[:SUSPECT], job.now, "10 of 20 records are gone", None, 2, *ledger[SUSPECT + 4 :],
+    )  # fmt: skip
     assert [(day.day, day.reason) for day in job.status().suspect_days] == [(NINTH, "10 of 20 records are gone")]
     assert job.rows(sync_runs, "outcome", "exit_code", "suspect_days")[-1] == ("look", 65, 1)
 
@@ -701,12 +702,12 @@ def test_a_suspect_day_is_asked_for_again_by_every_run_until_the_vendor_comes_to
         DateRange(NINTH, NINTH),
     )
     assert sqlite_job.backfill(date(2026, 5, 1)).tally.suspect_days == [NINTH]
-    assert sqlite_job.rows(synced_days)[1][SUSPECT:] == (since, "10 of 20 records are gone", None, 2)
+    assert sqlite_job.rows(synced_days)[1][SUSPECT : SUSPECT + 4] == (since, "10 of 20 records are gone", None, 2)
 
     vendor.dataset.replace(charges(NINTH, 20))
     report = sqlite_job.sync()
     assert (report.tally.suspect_days, exit_code_of(report)) == ([], 0)
-    assert sqlite_job.rows(synced_days)[1][:-1] == first_ledger[:-1]
+    assert sqlite_job.rows(synced_days)[1][: SUSPECT + 3] == first_ledger[: SUSPECT + 3]
     assert sqlite_job.sync().error is None
     assert DateRange(NINTH, NINTH) not in sqlite_job.steps
 

@@ -74,13 +74,13 @@ class Clock:
             return [tuple(map(str, row)) for row in connection.execute(text(statement))]
 
     def stored(self):
-        return self.read("SELECT * FROM billing_records ORDER BY id"), self.read(
+        return self.read("SELECT * FROM billing_records ORDER BY created_at, phone, code_auth, ordinal"), self.read(
             "SELECT * FROM synced_days ORDER BY day"
         )
 
     def times(self):
         """Code, wall clock and UTC of each row, as clock times; what it was listed as."""
-        rows = self.read("SELECT code_auth, created_at, created_at_utc, repeats FROM billing_records ORDER BY 3, 1")
+        rows = self.read("SELECT code_auth, created_at, created_at_utc, repeats FROM billing ORDER BY 3, 1")
         return [(code, wall[11:19], utc[11:19], int(repeats)) for code, wall, utc, repeats in rows]
 
     def verify(self):
@@ -119,7 +119,7 @@ def test_without_an_offset_a_repeated_hour_is_its_first_reading(sqlite_clock):
 def test_records_of_one_key_at_both_readings_have_each_its_own(clock):
     clock.vendor.dataset.replace([charge(SECOND, info="call"), charge(FIRST, info="sms")])
     clock.run()
-    rows = clock.read("SELECT status_info, created_at_utc FROM billing_records ORDER BY 1")
+    rows = clock.read("SELECT status_info, created_at_utc FROM billing ORDER BY 1")
     assert [(info, utc[11:16]) for info, utc in rows] == [("call", "01:30"), ("sms", "00:30")]
 
 
@@ -135,7 +135,7 @@ def test_a_source_without_offsets_changes_neither_row_nor_utc(clock):
     clock.vendor.dataset.replace([charge(FIRST, "0001"), charge(SECOND, "0002")])
     clock.run()
     before = (
-        clock.read("SELECT * FROM billing_records ORDER BY id"),
+        clock.read("SELECT * FROM billing_records ORDER BY created_at, phone, code_auth, ordinal"),
         clock.read("SELECT * FROM synced_days ORDER BY day"),
     )
     clock.csv_only(charge("2026-10-25T02:30:00", "0001"), charge("2026-10-25T02:30:00", "0002"))
@@ -143,7 +143,7 @@ def test_a_source_without_offsets_changes_neither_row_nor_utc(clock):
         report = clock.run(command)
         assert (report.sources, report.tally.unchanged, report.tally.changed) == ({"csv"}, 2, 0)
     assert before == (
-        clock.read("SELECT * FROM billing_records ORDER BY id"),
+        clock.read("SELECT * FROM billing_records ORDER BY created_at, phone, code_auth, ordinal"),
         clock.read("SELECT * FROM synced_days ORDER BY day"),
     )
     assert clock.read("SELECT * FROM restatements") == []
@@ -193,7 +193,7 @@ def test_a_backfill_sets_every_wrong_utc_right_and_verify_finds_it(database_url,
     clock.vendor.dataset.replace([charge(moment, code) for code, moment in codes.items()])
     clock.run()
     right = clock.times()
-    clock.execute("UPDATE billing_records SET created_at_utc = '2026-10-25 20:00:00' WHERE code_auth <> '0001'")
+    clock.execute("UPDATE billing_records SET utc_offset = -77 WHERE code_auth <> '0001'")
     assert [(found.day, found.different) for found in clock.verify()] == [(FOLD, 2)]
     assert clock.run().tally.changed == 0, "a digest says nothing of it"
     report = clock.run("backfill")

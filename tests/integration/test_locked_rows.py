@@ -68,7 +68,7 @@ def test_a_reader_sees_the_old_state_to_the_last_moment_and_then_the_new_one(acc
 def test_an_open_cursor_on_the_file_holds_no_run_up(account):
     path = account.settings.database_url.database
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
-        cursor = reader.execute("SELECT id FROM billing_records")
+        cursor = reader.execute("SELECT created_at FROM billing_records")
         cursor.fetchone()
         assert account.run() == (0, "")
         assert len(cursor.fetchall()) == 4, "it goes on reading what it began"

@@ -102,7 +102,7 @@ class Account:
 
     def rows(self, table, *columns):
         with self.engine.connect() as connection:
-            return connection.execute(select(*(table.c[name] for name in columns)).order_by(table.c.id)).all()
+            return connection.execute(select(*(table.c[name] for name in columns)).order_by(*table.primary_key)).all()
 
     def cells(self):
         """Every cell of every table and view, as one text."""
@@ -201,7 +201,7 @@ def test_another_form_stops_before_any_request_and_names_the_cure(database_url, 
 # Forgetting -----------------------------------------------------------------------------------------------------------
 
 MONEY = (
-    "SELECT id, created_at, status, price, repeats, first_seen_at, withdrawn_at, created_at_utc FROM billing_records",
+    "SELECT created_at, status, price, repeats, first_seen_at, withdrawn_at, utc_offset FROM billing_records",
     "SELECT * FROM daily_spend",
     "SELECT * FROM restated_days",
     "SELECT day, digest, records, spend, source, stored_at, first_closed_at, first_closed_spend FROM synced_days",

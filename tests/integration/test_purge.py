@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import bindparam, func, insert, select, text, update
 from support.run_helpers import SILENT, settings_of
 from support.sync_account import just_before
+from support.totals_of_rows import write_totals_of_rows
 
 from etl.cli.exit_codes import code_for_result
 from etl.cli.inspect import _verify
@@ -57,6 +58,9 @@ def charges(day, *, n=4, price="0.2", status=1):
         }
         for second in range(n)
     ]
+
+
+LEDGER = [column for column in synced_days.c if column.name not in {"purged_at", "revision"}]
 
 
 class Shop:
@@ -104,7 +108,7 @@ class Shop:
             status = read_account_statuses(connection, [], self.now)
         return {
             "status": [replace(one, last_runs=(), rejected=0) for one in status],
-            "ledger": [tuple(day)[:-2] for day in self.read(select(synced_days).order_by(synced_days.c.day))],
+            "ledger": self.read(select(*LEDGER).order_by(synced_days.c.day)),
             **{
                 view: sorted(self.read(f"SELECT * FROM {view}"), key=repr)
                 for view in ("monthly_spend", "restated_days", "balance_proof")
@@ -293,7 +297,7 @@ def fill(connection, label, records):
         connection.execute(
             insert(billing_records).values(
                 **key, status=row["status"], status_info="", price=Decimal(row["price"]), repeats=row["repeats"],
-                created_at_utc=created_at, first_seen_at=MORNING, updated_at=MORNING,
+                utc_offset=180, first_seen_at=MORNING,
                 withdrawn_at=MORNING if row["withdrawn"] else None,
             )
         )  # fmt: skip
@@ -304,4 +308,5 @@ def fill(connection, label, records):
                     repeats_after=1, delta=Decimal(row["delta"]),
                 )
             )  # fmt: skip
+    write_totals_of_rows(connection, account_id)
     return account_id

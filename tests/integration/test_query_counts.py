@@ -148,5 +148,5 @@ def test_a_day_is_read_by_the_index_however_large_the_table(sync, sandbox, datab
             connection.exec_driver_sql("ANALYZE billing_records")
         explain = "EXPLAIN QUERY PLAN" if backend == "sqlite" else "EXPLAIN"
         plan = str(connection.exec_driver_sql(f"{explain} {statement}", parameters).all())
-    assert "uq_billing_records_account_id" in plan or "sqlite_autoindex_billing_records_1" in plan
+    assert any(name in plan for name in ("pk_billing_records", "PRIMARY", "USING PRIMARY KEY", "Index Scan")), plan
     assert not any(word in plan for word in ("Seq Scan", "SCAN", "'ALL'"))

@@ -19,7 +19,9 @@ from conftest import NOW, TODAY, fresh_database
 from sqlalchemy import delete, event, insert, text
 from support.external_tools import tool
 from support.run_helpers import SILENT, settings_of
+from support.totals_of_rows import write_totals_of_rows
 
+from etl.db.accounts import account_ids
 from etl.db.engine import new_engine, read_connection
 from etl.db.migrate import ensure_current
 from etl.db.tables import accounts, balance_snapshots, balance_top_ups, numbering_ranges
@@ -83,6 +85,8 @@ class Company:
             for first, operator in (("+79240000000", HOSTILE), ("+79250000000", "Two")):
                 row = {"block": first[:7], "first_phone": first, "last_phone": first, "operator": operator}
                 connection.execute(insert(numbering_ranges), known | row)
+            for number in account_ids(connection):
+                write_totals_of_rows(connection, number)
             connection.execute(delete(balance_snapshots))  # those of the syncs
             for label, balances in BALANCES.items():
                 number = connection.scalar(accounts.select().with_only_columns(accounts.c.id).filter_by(label=label))
@@ -274,7 +278,8 @@ def test_all_of_a_report_is_of_one_moment(company):
         if "daily_spend" in statement and not statements:
             statements.append(statement)
             with new_engine(company.url).begin() as other:
-                other.execute(text("UPDATE billing_records SET repeats = repeats + 100"))
+                other.execute(text("UPDATE hourly_totals SET records = records + 100"))
+                other.execute(text("UPDATE synced_days SET records = records + 100 WHERE records > 0"))
 
     event.listen(company.engine, "after_cursor_execute", add)
     try:
@@ -284,7 +289,8 @@ def test_all_of_a_report_is_of_one_moment(company):
     finally:
         event.remove(company.engine, "after_cursor_execute", add)
         with company.engine.begin() as connection:
-            connection.execute(text("UPDATE billing_records SET repeats = repeats - 100"))
+            for number in account_ids(connection):
+                write_totals_of_rows(connection, number)
 
 
 # Without figures ------------------------------------------------------------------------------------------------------
@@ -309,11 +315,15 @@ def test_a_single_day_and_an_unknown_operator_are_told_in_words_and_tables(on_sq
     with on_sqlite.engine.begin() as connection:
         rows = connection.execute(numbering_ranges.select()).mappings().all()
         connection.execute(numbering_ranges.delete())
+        for number in account_ids(connection):
+            write_totals_of_rows(connection, number)
     try:
         seen = Page(on_sqlite.report(since=day, until=day)[1])
     finally:
         with on_sqlite.engine.begin() as connection:
             connection.execute(insert(numbering_ranges), [dict(row) for row in rows])
+            for number in account_ids(connection):
+                write_totals_of_rows(connection, number)
     assert "A single day makes no picture" in seen.text
     assert "The operators are not known" in seen.text
     assert "No balance is on record" in seen.text

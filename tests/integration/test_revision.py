@@ -134,7 +134,7 @@ def test_a_day_that_turns_suspect_and_back_gets_a_revision_each_time(copied):
 def test_rows_that_a_backfill_repairs_give_their_day_a_revision(copied):
     for tampering in (
         "UPDATE billing_records SET price = '7' WHERE created_at = '2026-03-09 10:00:01'",
-        "UPDATE billing_records SET created_at_utc = created_at WHERE created_at = '2026-03-09 10:00:01'",
+        "UPDATE billing_records SET utc_offset = -77 WHERE created_at = '2026-03-09 10:00:01'",
         "DELETE FROM billing_records WHERE created_at = '2026-03-09 10:00:02'",
     ):
         copied.execute(tampering)

@@ -141,7 +141,7 @@ def test_a_verify_of_nothing_is_refused_with_the_reason(audit):
 @pytest.mark.parametrize("source", ["json", "csv"])
 def test_what_was_changed_behind_the_programs_back_is_found_on_its_day(audit, source):
     audit.execute("DELETE FROM billing_records WHERE created_at = '2026-03-08 10:00:00'")
-    audit.execute("UPDATE billing_records SET withdrawn_at = updated_at WHERE created_at = '2026-03-08 10:00:01'")
+    audit.execute("UPDATE billing_records SET withdrawn_at = first_seen_at WHERE created_at = '2026-03-08 10:00:01'")
     audit.execute("UPDATE billing_records SET price = '9.000000' WHERE created_at = '2026-03-09 11:00:00'")
     audit.execute("UPDATE billing_records SET repeats = 1 WHERE created_at = '2026-03-09 10:00:00'")
     audit.execute("UPDATE billing_records SET phone = 'x' WHERE created_at = '2026-03-10 23:59:59'")

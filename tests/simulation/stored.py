@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -34,7 +34,7 @@ class Stored:
 
     Attributes:
         rows: The current rows of each day.
-        utc: `created_at_utc` of each current row.
+        utc: The time in UTC of each current row.
         ledger: The rows of `synced_days`.
         deltas: What the journal adds to the spend of each day, and
         changes: in how many lines.
@@ -64,7 +64,7 @@ class Stored:
 _ROWS = select(
     billing_records.c.created_at, billing_records.c.phone, billing_records.c.code_auth, billing_records.c.status,
     billing_records.c.status_info, billing_records.c.price, billing_records.c.repeats,
-    billing_records.c.withdrawn_at.is_not(None), billing_records.c.created_at_utc,
+    billing_records.c.withdrawn_at.is_not(None), billing_records.c.utc_offset,
 )  # fmt: skip
 _DAYS = select(synced_days)
 _DELTAS = select(restatements.c.day, restatements.c.delta)
@@ -81,7 +81,7 @@ def read_stored(connection: Connection, project: Callable[[Row], Row]) -> Stored
     """
     stored = Stored()
     whole: set[tuple[Any, ...]] = set()
-    for time, *fields, repeats, withdrawn, utc in connection.execute(_ROWS):
+    for time, *fields, repeats, withdrawn, offset in connection.execute(_ROWS):
         raw = Row(str(time), *fields)
         row = project(raw)
         stored.every.add(row)
@@ -91,7 +91,7 @@ def read_stored(connection: Connection, project: Callable[[Row], Row]) -> Stored
             raise Violation("doubled", f"{raw} stands in two rows")
         whole.add(raw)
         stored.rows[time.date()][row] += repeats
-        stored.utc[row] = str(utc)
+        stored.utc[row] = str(time - timedelta(minutes=offset))
     stored.ledger = {row.day: row for row in connection.execute(_DAYS)}
     for day, delta in connection.execute(_DELTAS):
         stored.deltas[day] += delta

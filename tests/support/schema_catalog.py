@@ -9,12 +9,14 @@ from sqlalchemy import Connection, inspect, text
 
 _POSTGRESQL = {
     "columns": """
-        SELECT c.relname, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+        SELECT c.relname, row_number() OVER (PARTITION BY c.oid ORDER BY a.attnum), a.attname,
+          format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
           a.attgenerated, a.attstorage, pg_get_expr(d.adbin, d.adrelid), col.collname, col_description(c.oid, a.attnum)
         FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
         LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
         LEFT JOIN pg_collation col ON col.oid = a.attcollation
-        WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND c.relkind IN ('r', 'v')""",
+        WHERE c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+          AND c.relkind IN ('r', 'v')""",
     "relations": """
         SELECT relname, relkind, relpersistence, reloptions, relhasrules, relrowsecurity, pg_get_userbyid(relowner),
           relacl::text, obj_description(oid, 'pg_class')
@@ -45,7 +47,7 @@ def _told_by_sqlite(connection: Connection) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for kind, name, table, sql in connection.execute(text("SELECT type, name, tbl_name, sql FROM sqlite_master")):
         # A column that was added stands behind the constraints: there is an order of columns, and none beside that.
-        words = " ".join((sql or "").split())
+        words = " ".join((sql or "").split()).replace(f'"{table}"', table)  # a renamed table stands in quotes
         told[f"{kind} {name}"] = table, sorted(_parts(words)) if kind == "table" else words
         for pragma in ("table_xinfo", "index_xinfo", "index_list", "foreign_key_list"):
             told[f"{pragma} {name}"] = connection.exec_driver_sql(f"PRAGMA {pragma}('{name}')").all()

@@ -70,7 +70,15 @@ def test_there_is_something_to_look_at():
     assert {"cli", "errors", "model", "date_ranges", "load.diff", "extract.source", "sandbox.server"} <= TREES.keys()
     assert ALLOWED.keys() <= {stage(name) for name in TREES}
     assert set(imported(TREES["transform.snapshots"], "")) == {
-        *("model.CountedRecords", "model.DayRecords", "model.DaySnapshot", "model.Record", "model.TimeSlice"),
+        *(
+            "model.CountedRecords",
+            "model.DayRecords",
+            "model.DaySnapshot",
+            "model.DayTotals",
+            "model.HourTotals",
+            "model.Record",
+            "model.TimeSlice",
+        ),
     }
 
 

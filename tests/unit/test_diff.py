@@ -34,8 +34,8 @@ PENDING = record("0", status=0, info="pending")
 OTHER = record(code="9999")
 
 
-def row(number: int, content: Record, *, ordinal: int = 1, repeats: int = 1, withdrawn: bool = False) -> StoredRow:
-    return StoredRow(number, Record(*content), ordinal, repeats, withdrawn)
+def row(content: Record, *, ordinal: int = 1, repeats: int = 1, withdrawn: bool = False) -> StoredRow:
+    return StoredRow(Record(*content), ordinal, repeats, withdrawn)
 
 
 def plan(listed: Iterable[Record], *stored: StoredRow) -> DayDiff:
@@ -44,14 +44,15 @@ def plan(listed: Iterable[Record], *stored: StoredRow) -> DayDiff:
 
 def apply(change: DayDiff, stored: Iterable[StoredRow]) -> list[StoredRow]:
     """What writing the change makes of the rows."""
-    rows = {one.id: one for one in stored}
+    rows = {one.key: one for one in stored}
     for update in change.updates:
-        rows[update.row.id] = update.row._replace(record=update.record, repeats=update.repeats, withdrawn=False)
+        rows[update.row.key] = update.row._replace(record=update.record, repeats=update.repeats, withdrawn=False)
     for one in change.withdrawals:
-        rows[one.id] = one._replace(withdrawn=True)
-    next_id = max(rows, default=0) + 1
-    for number, insert in enumerate(change.inserts, next_id):
-        rows[number] = StoredRow(number, insert.record, insert.ordinal, insert.repeats, withdrawn=False)
+        rows[one.key] = one._replace(withdrawn=True)
+    for insert in change.inserts:
+        row = StoredRow(insert.record, insert.ordinal, insert.repeats, withdrawn=False)
+        assert row.key not in rows
+        rows[row.key] = row
     return list(rows.values())
 
 
@@ -78,89 +79,89 @@ def test_ordinals_begin_anew_with_every_second_phone_and_code():
 
 
 def test_a_day_that_is_as_stored_needs_no_change():
-    change = plan([CALL, CALL, MESSAGE], row(1, CALL, repeats=2), row(2, MESSAGE, ordinal=2))
+    change = plan([CALL, CALL, MESSAGE], row(CALL, repeats=2), row(MESSAGE, ordinal=2))
     assert change == DayDiff(DAY, unchanged=2)
     assert not change
 
 
 def test_a_correction_is_never_a_withdrawal():
-    change = plan([CALL], row(1, PENDING))
-    assert change == DayDiff(DAY, updates=[RowUpdate(row(1, PENDING), CALL, 1)])
+    change = plan([CALL], row(PENDING))
+    assert change == DayDiff(DAY, updates=[RowUpdate(row(PENDING), CALL, 1)])
     assert change
     assert change.restored == 0
 
 
 def test_the_row_of_the_same_content_keeps_it_and_the_other_one_is_corrected():
     corrected = record("3.5", info="SMS delivered")
-    change = plan([corrected, CALL], row(1, MESSAGE), row(2, CALL, ordinal=2))
-    assert change == DayDiff(DAY, updates=[RowUpdate(row(1, MESSAGE), corrected, 1)], unchanged=1)
+    change = plan([corrected, CALL], row(MESSAGE), row(CALL, ordinal=2))
+    assert change == DayDiff(DAY, updates=[RowUpdate(row(MESSAGE), corrected, 1)], unchanged=1)
 
 
 def test_a_correction_to_a_null_status_is_one():
     nothing = record(status=None)
-    assert plan([nothing], row(1, CALL)).updates == [RowUpdate(row(1, CALL), nothing, 1)]
-    assert plan([CALL], row(1, nothing)).updates == [RowUpdate(row(1, nothing), CALL, 1)]
+    assert plan([nothing], row(CALL)).updates == [RowUpdate(row(CALL), nothing, 1)]
+    assert plan([CALL], row(nothing)).updates == [RowUpdate(row(nothing), CALL, 1)]
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (5, 3)])
 def test_repeats_go_up_and_down_in_their_row(before, after):
-    stored = row(1, CALL, repeats=before)
+    stored = row(CALL, repeats=before)
     assert plan([CALL] * after, stored) == DayDiff(DAY, updates=[RowUpdate(stored, CALL, after)])
 
 
 def test_a_record_listed_very_often_is_unchanged_when_it_is_listed_as_often_again():
-    assert plan([CALL] * 1000, row(1, CALL, repeats=1000)) == DayDiff(DAY, unchanged=1)
+    assert plan([CALL] * 1000, row(CALL, repeats=1000)) == DayDiff(DAY, unchanged=1)
 
 
 def test_of_two_rows_for_one_corrected_record_the_first_is_corrected():
-    stored = [row(1, CALL), row(2, MESSAGE, ordinal=2)]
+    stored = [row(CALL), row(MESSAGE, ordinal=2)]
     assert plan([PENDING], *stored) == DayDiff(DAY, updates=[RowUpdate(stored[0], PENDING, 1)], withdrawals=[stored[1]])
 
 
 def test_a_record_under_another_key_is_new_and_the_one_under_the_old_key_withdrawn():
-    assert plan([OTHER], row(1, CALL)) == DayDiff(
-        DAY, inserts=InsertBatch.from_rows([RowInsert(OTHER, 1, 1)]), withdrawals=[row(1, CALL)]
+    assert plan([OTHER], row(CALL)) == DayDiff(
+        DAY, inserts=InsertBatch.from_rows([RowInsert(OTHER, 1, 1)]), withdrawals=[row(CALL)]
     )
 
 
 def test_a_record_too_many_of_its_key_is_withdrawn():
-    stored = [row(1, CALL), row(2, MESSAGE, ordinal=2)]
-    assert plan([MESSAGE], *stored) == DayDiff(DAY, withdrawals=[row(1, CALL)], unchanged=1)
+    stored = [row(CALL), row(MESSAGE, ordinal=2)]
+    assert plan([MESSAGE], *stored) == DayDiff(DAY, withdrawals=[row(CALL)], unchanged=1)
 
 
 def test_a_day_that_turned_empty_is_withdrawn_whole():
-    stored = [row(1, CALL), row(2, OTHER), row(3, MESSAGE, ordinal=2, withdrawn=True)]
-    assert plan([], *stored) == DayDiff(DAY, withdrawals=[row(1, CALL), row(2, OTHER)])
+    stored = [row(CALL), row(OTHER), row(MESSAGE, ordinal=2, withdrawn=True)]
+    assert plan([], *stored) == DayDiff(DAY, withdrawals=[row(CALL), row(OTHER)])
 
 
 def test_a_withdrawn_row_that_stays_away_is_left_alone():
-    assert not plan([CALL], row(1, CALL), row(2, MESSAGE, ordinal=2, withdrawn=True))
+    assert not plan([CALL], row(CALL), row(MESSAGE, ordinal=2, withdrawn=True))
 
 
 def test_a_returned_record_keeps_its_row():
-    gone = row(1, CALL, withdrawn=True)
+    gone = row(CALL, withdrawn=True)
     change = plan([CALL, CALL], gone)
     assert change == DayDiff(DAY, updates=[RowUpdate(gone, CALL, 2)])
     assert change.restored == 1
 
 
 def test_a_returned_record_takes_the_withdrawn_row_of_its_own_content():
-    stored = [row(1, PENDING, withdrawn=True), row(2, CALL, ordinal=2, withdrawn=True)]
+    stored = [row(PENDING, withdrawn=True), row(CALL, ordinal=2, withdrawn=True)]
     assert plan([CALL], *stored).updates == [RowUpdate(stored[1], CALL, 1)]
 
 
 def test_a_record_that_comes_back_changed_takes_the_withdrawn_row_too():
-    gone = [row(1, PENDING, withdrawn=True), row(2, MESSAGE, ordinal=2, withdrawn=True)]
+    gone = [row(PENDING, withdrawn=True), row(MESSAGE, ordinal=2, withdrawn=True)]
     assert plan([CALL], *gone).updates == [RowUpdate(gone[0], CALL, 1)]
 
 
 def test_a_current_row_is_corrected_before_a_withdrawn_one_comes_back():
-    stored = [row(1, CALL, withdrawn=True), row(2, PENDING, ordinal=2)]
+    stored = [row(CALL, withdrawn=True), row(PENDING, ordinal=2)]
     assert plan([CALL], *stored) == DayDiff(DAY, updates=[RowUpdate(stored[1], CALL, 1)])
 
 
 def test_a_new_record_gets_the_next_ordinal_even_behind_withdrawn_rows():
-    stored = [row(1, CALL, ordinal=1), row(2, PENDING, ordinal=2, withdrawn=True)]
+    stored = [row(CALL, ordinal=1), row(PENDING, ordinal=2, withdrawn=True)]
     change = plan([CALL, MESSAGE, record("9")], *stored)
     assert change == DayDiff(
         DAY,
@@ -171,7 +172,7 @@ def test_a_new_record_gets_the_next_ordinal_even_behind_withdrawn_rows():
 
 
 def test_the_order_in_which_rows_are_read_makes_no_difference():
-    stored = [row(1, PENDING), row(2, CALL, ordinal=2), row(3, MESSAGE, ordinal=3, withdrawn=True)]
+    stored = [row(PENDING), row(CALL, ordinal=2), row(MESSAGE, ordinal=3, withdrawn=True)]
     listed = [MESSAGE, record("9"), record("8")]
     assert plan(listed, *stored) == plan(listed, *reversed(stored))
 
@@ -221,9 +222,9 @@ def test_there_are_never_two_rows_of_a_key_with_one_ordinal(history, listed):
 @given(HISTORIES, LISTED)
 def test_no_row_is_ever_lost_or_given_to_another_key(history, listed):
     before = stored_by(history)
-    after = {one.id: one for one in apply(plan(listed, *before), before)}
+    after = {one.key: one for one in apply(plan(listed, *before), before)}
     for one in before:
-        assert (after[one.id].record[:3], after[one.id].ordinal) == (one.record[:3], one.ordinal)
+        assert (after[one.key].record[:3], after[one.key].ordinal) == (one.record[:3], one.ordinal)
 
 
 @calm
@@ -274,44 +275,44 @@ def complete(listed: Iterable[Record], stored: Iterable[StoredRow], lacking: fro
 def test_what_a_source_lacks_is_taken_from_the_row_whose_known_part_is_equal():
     lacking = frozenset({"status_info"})
     listed = [without(one, lacking) for one in (MESSAGE, CALL)]
-    assert complete(listed, [row(1, CALL), row(2, MESSAGE, ordinal=2)], lacking) == {CALL: 1, MESSAGE: 1}
+    assert complete(listed, [row(CALL), row(MESSAGE, ordinal=2)], lacking) == {CALL: 1, MESSAGE: 1}
 
 
 def test_a_corrected_record_keeps_what_the_source_does_not_tell():
     lacking = frozenset({"status_info"})
     corrected = record("3.5", info="")
-    assert complete([corrected], [row(1, MESSAGE)], lacking) == {record("3.5", info="SMS delivered"): 1}
+    assert complete([corrected], [row(MESSAGE)], lacking) == {record("3.5", info="SMS delivered"): 1}
 
 
 def test_a_new_record_has_nothing_where_the_source_tells_nothing():
     lacking = frozenset({"status", "status_info"})
-    assert complete([without(OTHER, lacking)], [row(1, CALL)], lacking) == {without(OTHER, lacking): 1}
+    assert complete([without(OTHER, lacking)], [row(CALL)], lacking) == {without(OTHER, lacking): 1}
 
 
 def test_a_withdrawn_row_lends_only_where_no_current_one_can():
     lacking = frozenset({"status_info"})
     old, new = record(info="old"), record(info="new")
-    stored = [row(1, old, withdrawn=True), row(2, new, ordinal=2)]
+    stored = [row(old, withdrawn=True), row(new, ordinal=2)]
     assert complete([without(CALL, lacking)], stored, lacking) == {new: 1}
     assert complete([without(CALL, lacking)], stored[:1], lacking) == {old: 1}
 
 
 def test_a_corrected_record_borrows_from_a_current_row_before_a_withdrawn_one():
     lacking = frozenset({"status_info"})
-    stored = [row(1, record(info="old"), withdrawn=True), row(2, record(info="new"), ordinal=2)]
+    stored = [row(record(info="old"), withdrawn=True), row(record(info="new"), ordinal=2)]
     assert complete([record("9", info="")], stored, lacking) == {record("9", info="new"): 1}
 
 
 def test_a_corrected_record_borrows_from_no_row_that_is_listed_as_it_was():
     lacking = frozenset({"status_info"})
-    stored = [row(1, CALL), row(2, MESSAGE, ordinal=2)]
+    stored = [row(CALL), row(MESSAGE, ordinal=2)]
     listed = [without(CALL, lacking), record("9", info="")]
     assert complete(listed, stored, lacking) == {CALL: 1, record("9", info="SMS delivered"): 1}
 
 
 def test_repeats_are_shared_out_among_the_rows_that_look_alike_to_the_source():
     lacking = frozenset({"status_info"})
-    stored = [row(1, record(info="a"), repeats=2), row(2, record(info="b"), ordinal=2, repeats=1)]
+    stored = [row(record(info="a"), repeats=2), row(record(info="b"), ordinal=2, repeats=1)]
     listed = [without(CALL, lacking)]
     assert complete(listed * 3, stored, lacking) == {record(info="a"): 2, record(info="b"): 1}
     assert complete(listed * 5, stored, lacking) == {record(info="a"): 4, record(info="b"): 1}
@@ -340,7 +341,7 @@ def test_a_lacking_column_takes_nothing_from_what_the_source_tells(history, list
 
 
 def many(count: int, *, repeats: int = 1, first: int = 0) -> list[StoredRow]:
-    return [row(number, record(code=f"{number:04}"), repeats=repeats) for number in range(first, first + count)]
+    return [row(record(code=f"{number:04}"), repeats=repeats) for number in range(first, first + count)]
 
 
 def doubted(listed: Iterable[StoredRow], stored: list[StoredRow], share: Decimal = SHARE) -> str | None:

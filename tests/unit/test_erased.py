@@ -33,8 +33,8 @@ STRANGER = record("+79990001122", code="1111")
 
 def stored_of(listed):
     return [
-        StoredRow(number, insert.record, insert.ordinal, insert.repeats, withdrawn=False)
-        for number, insert in enumerate(diff_empty_day(DAY, listing_of(listed)).inserts)
+        StoredRow(insert.record, insert.ordinal, insert.repeats, withdrawn=False)
+        for insert in diff_empty_day(DAY, listing_of(listed)).inserts
     ]
 
 
@@ -43,7 +43,7 @@ def anonymous(one: Record) -> Record:
 
 
 def forget(rows, phone="+79243555100"):
-    """What forgetting makes of the rows: each keeps its number, and gets an ordinal of its own."""
+    """What forgetting makes of the rows: each gets an ordinal of its own."""
     ordinals: Counter[str] = Counter()
 
     def of(row):
@@ -169,11 +169,11 @@ def test_whatever_a_day_holds_forgetting_leaves_nothing_to_write(listed, lacking
 def test_whatever_the_vendor_says_next_the_money_is_the_vendors(first, then):
     rows = forget(stored_of(first))
     change = plan(then, rows)
-    after = {row.id: row for row in rows}
+    after = {row.key: row for row in rows}
     for update in change.updates:
-        after[update.row.id] = update.row._replace(record=update.record, repeats=update.repeats)
+        after[update.row.key] = update.row._replace(record=update.record, repeats=update.repeats)
     for row in change.withdrawals:
-        after[row.id] = row._replace(repeats=0)
+        after[row.key] = row._replace(repeats=0)
     current = [*after.values(), *change.inserts]
     by_second = Counter()
     for one in current:

@@ -34,9 +34,9 @@ KEY = CALL[:3]
 def rows(*records: Record, repeats: int = 1) -> list[StoredRow]:
     ordinals: Counter[tuple[str, str, str]] = Counter()
     stored = []
-    for number, content in enumerate(records):
+    for content in records:
         ordinals[content[:3]] += 1
-        stored.append(StoredRow(number, content, ordinals[content[:3]], repeats, withdrawn=False))
+        stored.append(StoredRow(content, ordinals[content[:3]], repeats, withdrawn=False))
     return stored
 
 
@@ -51,8 +51,8 @@ def change_of(readable: list[CountedRecord], stored: list[StoredRow], *keys: Par
     return diff_day(DAY, apply_erasures(listed(completed.elements()), stored, frozenset()), stored)
 
 
-def withdrawn(change: DayDiff) -> list[int]:
-    return [row.id for row in change.withdrawals]
+def withdrawn(change: DayDiff) -> list[Record]:
+    return [row.record for row in change.withdrawals]
 
 
 @pytest.mark.parametrize(
@@ -74,25 +74,25 @@ def test_a_row_is_held_where_all_that_can_be_read_of_a_key_agrees(key):
     ],
 )  # fmt: skip
 def test_a_row_is_withdrawn_where_a_part_of_the_key_disagrees_or_nothing_can_be_read_of_it(key):
-    assert withdrawn(change_of([], rows(CALL), key)) == [0]
+    assert withdrawn(change_of([], rows(CALL), key)) == [CALL]
 
 
 def test_a_record_that_can_be_read_is_compared_as_usual():
     stored = rows(CALL, record(time=LATER))
     change = change_of(listed([record("0.7", time=LATER)]), stored, KEY)
-    assert [(update.row.id, update.record.price) for update in change.updates] == [(1, Decimal("0.7"))]
+    assert [(update.row, update.record.price) for update in change.updates] == [(stored[1], Decimal("0.7"))]
     assert not change.withdrawals
     assert not change.inserts
 
 
 def test_a_row_that_nothing_unreadable_resembles_is_withdrawn_as_usual():
-    assert withdrawn(change_of([], rows(CALL, record(time=LATER)), KEY)) == [1]
+    assert withdrawn(change_of([], rows(CALL, record(time=LATER)), KEY)) == [record(time=LATER)]
 
 
 def test_all_rows_are_held_that_one_unreadable_record_may_be():
     stored = rows(CALL, MESSAGE, record(time=LATER))
     assert not change_of([], stored, (None, PHONE, "2371"))
-    assert withdrawn(change_of([], stored, KEY)) == [2]
+    assert withdrawn(change_of([], stored, KEY)) == [record(time=LATER)]
 
 
 def test_several_unreadable_records_hold_the_one_row_that_they_agree_with():
@@ -146,7 +146,8 @@ def test_a_forgotten_row_is_held_where_the_time_agrees_or_cannot_be_read(key):
 
 
 def test_a_forgotten_row_is_withdrawn_where_the_time_disagrees():
-    assert withdrawn(change_of([], [forget(rows(CALL)[0])], (LATER, PHONE, "2371"))) == [0]
+    (forgotten,) = map(forget, rows(CALL))
+    assert withdrawn(change_of([], [forgotten], (LATER, PHONE, "2371"))) == [forgotten.record]
 
 
 # In general -----------------------------------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ def partial(content: Record, mask: tuple[bool, bool, bool]) -> PartialKey:
 @given(st.lists(st.tuples(records, st.none() | masks), max_size=8), st.booleans())
 def test_a_day_of_which_some_records_become_unreadable_stays_as_it_is(listing, forgotten):
     stored = [
-        StoredRow(number, item.record, number, item.repeats, withdrawn=False)
+        StoredRow(item.record, number, item.repeats, withdrawn=False)
         for number, item in enumerate(listed(content for content, _ in listing))
     ]
     if forgotten:

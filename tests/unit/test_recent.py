@@ -20,7 +20,7 @@ def record(second, price="0.200000", **changes):
 
 
 def row(of, repeats=1, ordinal=1, withdrawn=False):
-    return StoredRow(0, of, ordinal, repeats, withdrawn)
+    return StoredRow(of, ordinal, repeats, withdrawn)
 
 
 def seconds(marked):

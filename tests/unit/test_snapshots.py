@@ -15,7 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.builders import DAY, day_of, listed_in
 
-from etl.model import CountedRecord, DateRange, DayRecords, Feed, RawRecord, Record, TimeSlice, day_bounds
+from etl.model import (
+    CountedRecord,
+    DateRange,
+    DayRecords,
+    DayTotals,
+    Feed,
+    HourTotals,
+    RawRecord,
+    Record,
+    TimeSlice,
+    day_bounds,
+)
 from etl.transform.reader import read_feed
 from etl.transform.snapshots import snapshot_day, snapshot_days
 
@@ -41,7 +52,7 @@ def test_a_day_lists_distinct_records_in_canonical_order_and_counts_all():
     call, message = record(), record(price="3.250000")
     day = day_of([message, call, message])
     assert listed_in(day) == [CountedRecord(call, 1), CountedRecord(message, 2)]
-    assert (day.day, day.records, day.distinct, day.spend) == (DAY, 3, 2, Decimal("6.700000"))
+    assert (day.day, day.totals.records, day.distinct, day.totals.spend) == (DAY, 3, 2, Decimal("6.700000"))
 
 
 def test_a_digest_is_the_same_in_every_version():
@@ -52,7 +63,7 @@ def test_a_digest_is_the_same_in_every_version():
 
 def test_a_day_without_records_has_a_digest_too():
     empty = day_of([])
-    assert (listed_in(empty), empty.records, empty.distinct, empty.spend) == ([], 0, 0, Decimal(0))
+    assert (listed_in(empty), empty.distinct, empty.totals, empty.hours) == ([], 0, DayTotals(), ())
     assert empty.digest != day_of([record()]).digest
 
 
@@ -79,8 +90,18 @@ def test_a_snapshot_tells_the_multiset_its_count_and_its_spend(records):
     day = day_of(records)
     assert Counter(dict(listed_in(day))) == Counter(records)
     assert len(dict(listed_in(day))) == len(listed_in(day))
-    assert day.records == len(records)
-    assert day.spend == sum((one.price for one in records), Decimal(0))
+    once = Counter(set(records))
+    assert day.totals == DayTotals(
+        records=len(records),
+        delivered=sum(one.status == 1 for one in records),
+        spend=sum((one.price for one in records), Decimal(0)),
+        repeated_spend=sum((one.price for one in (Counter(records) - once).elements()), Decimal(0)),
+    )
+    for hour in range(24):
+        listed = [one for one in records if int(one.created_at[11:13]) == hour]
+        delivered = sum(one.status == 1 for one in listed)
+        expected = [HourTotals(hour, len(listed), delivered, sum((one.price for one in listed), Decimal(0)))]
+        assert [totals for totals in day.hours if totals.hour == hour] == (expected if listed else [])
 
 
 @calm
@@ -125,9 +146,9 @@ def test_the_digest_does_not_depend_on_how_a_source_spells_the_records():
 
 
 def test_spend_is_exact_where_binary_floats_are_not():
-    assert day_of([record(price="0.100000")] * 3).spend == Decimal("0.300000")
+    assert day_of([record(price="0.100000")] * 3).totals.spend == Decimal("0.300000")
     large = record(price="999999999999.999999")
-    assert day_of([large] * 1_000_000).spend == Decimal("999999999999999999.000000")
+    assert day_of([large] * 1_000_000).totals.spend == Decimal("999999999999999999.000000")
 
 
 # A large day ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ class SqlExpressions:
         integer: Cast of a sum to an integer.
         hours_since: Hours since a UTC time, rounded to one decimal place.
         full_number: Whether a text is a complete Russian number in canonical form (`+7` and ten digits).
-        shifted: Time `{time}` plus `{seconds}` seconds.
+        next_day: Day after a date.
+        to_utc: Time `{time}` in UTC, of which it is `{offset}` minutes ahead.
     """
 
     day_of: str
@@ -29,7 +30,8 @@ class SqlExpressions:
     integer: str
     hours_since: str
     full_number: str
-    shifted: str
+    next_day: str
+    to_utc: str
 
     def split_amount(self, amount: str) -> tuple[str, ...]:
         """Split an amount into numbers that the database can add exactly."""
@@ -113,7 +115,8 @@ DIALECTS: Final[dict[str, SqlExpressions]] = {
         integer="CAST({} AS BIGINT)",
         hours_since="ROUND(CAST(EXTRACT(EPOCH FROM (now() AT TIME ZONE 'UTC') - {}) / 3600 AS NUMERIC), 1)",
         full_number="{} ~ '^[+]7[0-9]{{10}}$'",
-        shifted="{time} + make_interval(secs => {seconds})",
+        next_day="{} + 1",
+        to_utc="{time} - make_interval(mins => {offset})",
     ),
     "sqlite": _SQLiteExpressions(
         day_of="date({})",
@@ -121,7 +124,8 @@ DIALECTS: Final[dict[str, SqlExpressions]] = {
         integer="CAST({} AS INTEGER)",
         hours_since="ROUND((julianday('now') - julianday({})) * 24, 1)",
         full_number=f"{{}} GLOB '+7{'[0-9]' * 10}'",
-        shifted="datetime({time}, '{seconds} seconds')",
+        next_day="date({}, '+1 day')",
+        to_utc="datetime({time}, (0 - {offset}) || ' minutes')",
     ),
     "mysql": SqlExpressions(
         day_of="CAST({} AS DATE)",
@@ -129,7 +133,8 @@ DIALECTS: Final[dict[str, SqlExpressions]] = {
         integer="CAST({} AS SIGNED)",
         hours_since="ROUND(TIMESTAMPDIFF(SECOND, {}, UTC_TIMESTAMP()) / 3600, 1)",
         full_number="{} REGEXP '^[+]7[0-9]{{10}}$'",
-        shifted="TIMESTAMPADD(SECOND, {seconds}, {time})",
+        next_day="{} + INTERVAL 1 DAY",
+        to_utc="TIMESTAMPADD(MINUTE, 0 - {offset}, {time})",
     ),
 }
 """Expressions by SQLAlchemy's backend name; MariaDB uses those of MySQL."""

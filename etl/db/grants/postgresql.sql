@@ -20,5 +20,5 @@ ALTER DEFAULT PRIVILEGES FOR ROLE billing_owner IN SCHEMA public
 
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM billing_writer;
 GRANT SELECT ON
-  billing, daily_spend, monthly_spend, delivery_by_operator, restated_days, balance_proof, freshness
+  billing, daily_spend, monthly_spend, delivery_by_operator, hourly_spend, restated_days, balance_proof, freshness
   TO billing_reader;

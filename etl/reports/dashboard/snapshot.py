@@ -1,4 +1,4 @@
-"""Snapshots: SQLite files with the views that the charts read, and hourly counts in place of `billing`.
+"""Snapshots: SQLite files with the views that the charts read.
 
 A snapshot contains no phone, code or text of the vendor, only figures and the labels of accounts and operators.
 """
@@ -27,14 +27,14 @@ APPLICATION_ID: Final = int.from_bytes(b"bill")
 """SQLite application id of snapshots."""
 _APPLICATION_ID_BYTES: Final = slice(68, 72)
 """Position of the application id in the file header."""
-_COPIED_VIEWS: Final = ("daily_spend", "delivery_by_operator", "restated_days", "balance_proof", "freshness")
-_HOURLY_COLUMNS: Final = ("account", "created_at", "day", "repeats", "delivered")
-_HOUR: Final = {
-    "sqlite": "strftime('%Y-%m-%d %H:00:00', created_at)",
-    "postgresql": "date_trunc('hour', created_at)",
-    "mysql": "CAST(DATE_FORMAT(created_at, '%Y-%m-%d %H:00:00') AS DATETIME)",
-}
-_HOUR["mariadb"] = _HOUR["mysql"]
+_COPIED_VIEWS: Final = (
+    "daily_spend",
+    "hourly_spend",
+    "delivery_by_operator",
+    "restated_days",
+    "balance_proof",
+    "freshness",
+)
 
 
 def is_snapshot(path: Path) -> bool:
@@ -77,27 +77,16 @@ def create_snapshot(engine: Engine, path: Path) -> None:
     ):
         target.execute("PRAGMA journal_mode = OFF")  # an incomplete file is discarded
         target.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        for view in (*_COPIED_VIEWS, "billing"):
+        for view in _COPIED_VIEWS:
             _copy_view(connection, target, view)
 
 
 def _copy_view(source: Connection, target: sqlite3.Connection, view: str) -> None:
-    names = _view_columns(view)
-    query = _hourly_counts(source.dialect.name) if view == "billing" else f"SELECT {', '.join(names)} FROM {view}"
+    names = tuple(column.name for column in VIEW_COLUMNS[view])
+    query = f"SELECT {', '.join(names)} FROM {view}"
     target.execute(f"CREATE TABLE {view} ({', '.join(names)})")
     placeholders = ", ".join("?" * len(names))
     target.executemany(f"INSERT INTO {view} VALUES ({placeholders})", _rows(source, query, view, names))
-
-
-def _view_columns(view: str) -> tuple[str, ...]:
-    return _HOURLY_COLUMNS if view == "billing" else tuple(column.name for column in VIEW_COLUMNS[view])
-
-
-def _hourly_counts(backend: str) -> str:
-    hour = _HOUR[backend]
-    return f"""SELECT account, {hour} AS created_at, day, SUM(repeats) AS repeats, delivered
-FROM billing
-GROUP BY account, {hour}, day, delivered"""
 
 
 def _rows(source: Connection, query: str, view: str, names: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
