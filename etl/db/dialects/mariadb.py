@@ -8,13 +8,29 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, BindParameter, Connection, Engine, bindparam, event, text
+from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 
+from etl.db.dialects.expressions import SqlExpressions
 from etl.db.dialects.lock_session import lock_digest, open_lock_session
-from etl.db.dialects.protocol import ConnectOptions, DatabaseDialect, LengthLimit, Relation, TryLock
+from etl.db.dialects.protocol import (
+    ColumnTypes,
+    ColumnValues,
+    ConnectOptions,
+    DatabaseDialect,
+    LengthLimit,
+    Relation,
+    TryLock,
+)
+from etl.db.dialects.row_batches import join_rows, split_batches
 from etl.db.timeouts import CONNECT_SECONDS, IDLE_TRANSACTION_SECONDS, LOCK_WAIT_SECONDS, STATEMENT_SECONDS
 
+TABLE_OPTIONS: Final = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
 SQL_MODE: Final = "STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
 """Modes of a session: without the first, values that do not fit are silently truncated."""
+MAX_STATEMENT_LENGTH: Final = 1_000_000
+"""Bytes of UTF-8: below the smallest default of max_allowed_packet in MariaDB and MySQL."""
+_NEXT_FIELD, _NEXT_ROW, _NULL = "\x1f", "\x1e", "\x1d"
+"""Separators of values and rows, and the mark of NULL, in the text that PyMySQL escapes; it leaves them unchanged."""
 _KINDS: Final = {"BASE TABLE": "table", "SYSTEM VERSIONED": "table", "VIEW": "view"}
 """Descriptions of `information_schema.tables.table_type`."""
 
@@ -22,6 +38,19 @@ _KINDS: Final = {"BASE TABLE": "table", "SYSTEM VERSIONED": "table", "VIEW": "vi
 class MariadbDialect(DatabaseDialect):
     extra = "mysql"
     snapshot_isolation = "REPEATABLE READ"
+    expressions = SqlExpressions(
+        day_of="CAST({} AS DATE)",
+        month_of="CAST({0} - INTERVAL DAYOFMONTH({0}) - 1 DAY AS DATE)",
+        weekday_of="(WEEKDAY({}) + 1)",
+        hour_of="HOUR({})",
+        start_of_hour="CAST(DATE_FORMAT({}, '%Y-%m-%d %H:00:00') AS DATETIME)",
+        integer="CAST({} AS SIGNED)",
+        hours_since="ROUND(TIMESTAMPDIFF(SECOND, {}, UTC_TIMESTAMP()) / 3600, 1)",
+        full_number="{} REGEXP '^[+]7[0-9]{{10}}$'",
+        shifted="TIMESTAMPADD(SECOND, {seconds}, {time})",
+    )
+    column_types = ColumnTypes(long_text=LONGTEXT(), utc_time=DATETIME(fsp=6))
+    table_options = TABLE_OPTIONS
 
     def connect_options(self, url: URL) -> ConnectOptions:
         return ConnectOptions(
@@ -77,6 +106,21 @@ class MariadbDialect(DatabaseDialect):
             columns_found = frozenset(columns_by_table.get(name, ()))
             yield Relation(name, _KINDS.get(kind, kind.lower()), columns_found, bool(marked))
 
+    def require_utf8(self, connection: Connection) -> None:
+        """The character set is an option of each table."""
+
+    def insert_rows(self, connection: Connection, target: str, shared: tuple[Any, ...], columns: ColumnValues) -> None:
+        driver: Any = connection.connection.driver_connection
+        driver.encoders[_EscapedRows] = _EscapedRows.escape
+        insert = f"INSERT INTO {target} VALUES"
+        row = f"({', '.join(['%s'] * (len(shared) + len(columns)))})"
+        for batch in split_batches(columns):
+            if literals := _row_literals(driver, batch, shared):
+                connection.exec_driver_sql(f"{insert} %s", (literals,))
+            else:
+                rows = zip(*batch, strict=True)
+                connection.exec_driver_sql(f"{insert} {row}", [(*shared, *values) for values in rows])
+
 
 def _set_up_session(init_command: str) -> Callable[[Any, Any], None]:
     """A listener that sets modes, zone and time limits, except the limits in the URL's `init_command`."""
@@ -93,6 +137,37 @@ def _set_up_session(init_command: str) -> Callable[[Any, Any], None]:
             cursor.execute(f"SET SESSION {', '.join(settings)}{idle}")
 
     return set_up
+
+
+class _EscapedRows:
+    """SQL literals that are already escaped, passed as a parameter."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def escape(self, _mapping: Any = None) -> str:
+        """Return the SQL unchanged; PyMySQL calls this as the encoder of the type."""
+        return self.text
+
+
+def _row_literals(driver: Any, batch: ColumnValues, shared: tuple[Any, ...]) -> _EscapedRows | None:
+    """Format rows as SQL literals, escaped by the driver as one text.
+
+    Escaping value by value, as PyMySQL does, takes half of a run's time.
+
+    Returns:
+        The literals; None if a value contains a separator or the text is too long for one statement.
+    """
+    text, nulls = join_rows(batch, _NEXT_FIELD, _NEXT_ROW, _NULL)
+    escaped: str = driver.escape(text)  # with a quote at each end
+    marks = [escaped.count(mark) for mark in (_NEXT_FIELD, _NEXT_ROW, _NULL)]
+    rows = len(batch[0])
+    if marks != [(len(batch) - 1) * rows, rows - 1, nulls]:
+        return None
+    prefix = "".join([f"{driver.escape(value)}," for value in shared])
+    values = escaped.replace(_NEXT_ROW, f"'),({prefix}'").replace(_NEXT_FIELD, "','").replace(f"'{_NULL}'", "NULL")
+    text = f"({prefix}{values})"
+    return _EscapedRows(text) if len(text.encode()) < MAX_STATEMENT_LENGTH else None
 
 
 DIALECT: Final = MariadbDialect()

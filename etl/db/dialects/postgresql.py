@@ -8,14 +8,26 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, bindparam, event, text
+from sqlalchemy.exc import DBAPIError
 
+from etl.db.dialects.expressions import SqlExpressions
 from etl.db.dialects.lock_session import lock_digest, open_lock_session
-from etl.db.dialects.protocol import ConnectOptions, DatabaseDialect, LengthLimit, Relation, TryLock
+from etl.db.dialects.protocol import (
+    ColumnTypes,
+    ColumnValues,
+    ConnectOptions,
+    DatabaseDialect,
+    LengthLimit,
+    Relation,
+    TryLock,
+)
+from etl.db.dialects.row_batches import join_rows, split_batches
 from etl.db.timeouts import CONNECT_SECONDS, IDLE_TRANSACTION_SECONDS, LOCK_WAIT_SECONDS, STATEMENT_SECONDS
-from etl.errors import ConfigError
+from etl.errors import ConfigError, SchemaMismatchError
 
 MAX_FIELD_BYTES: Final = (1 << 30) - 1
 """Limit of a field and of a line of COPY: a compile-time constant of the server."""
+_COPY_ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _KINDS: Final = {
     "r": "table",
     "p": "table",
@@ -33,6 +45,19 @@ _KINDS: Final = {
 class PostgresqlDialect(DatabaseDialect):
     extra = "postgres"
     snapshot_isolation = "REPEATABLE READ"
+    expressions = SqlExpressions(
+        day_of="CAST({} AS DATE)",
+        month_of="CAST(date_trunc('month', {}) AS DATE)",
+        weekday_of="CAST(EXTRACT(ISODOW FROM {}) AS INTEGER)",
+        hour_of="CAST(EXTRACT(HOUR FROM {}) AS INTEGER)",
+        start_of_hour="date_trunc('hour', {})",
+        integer="CAST({} AS BIGINT)",
+        hours_since="ROUND(CAST(EXTRACT(EPOCH FROM (now() AT TIME ZONE 'UTC') - {}) / 3600 AS NUMERIC), 1)",
+        full_number="{} ~ '^[+]7[0-9]{{10}}$'",
+        shifted="{time} + make_interval(secs => {seconds})",
+    )
+    column_types = ColumnTypes()
+    table_options: Mapping[str, str] = {}
 
     def connect_options(self, url: URL) -> ConnectOptions:
         return ConnectOptions(
@@ -82,6 +107,26 @@ class PostgresqlDialect(DatabaseDialect):
         for name, view in connection.execute(returned):
             yield Relation(name, "function", marked=view == functions[name])
 
+    def require_utf8(self, connection: Connection) -> None:
+        encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))
+        if encoding != "UTF8":
+            raise SchemaMismatchError(
+                f"the database's encoding is {encoding}; create one with: createdb --encoding UTF8 NAME"
+            )
+
+    def insert_rows(self, connection: Connection, target: str, shared: tuple[Any, ...], columns: ColumnValues) -> None:
+        driver: Any = connection.connection.driver_connection
+        statement = f"COPY {target} FROM STDIN"
+        try:
+            with driver.cursor() as cursor, cursor.copy(statement) as copy:
+                for batch in split_batches(columns):
+                    copy.write(_copy_text(batch, shared))
+        except connection.dialect.loaded_dbapi.Error as error:
+            # SQLAlchemy does not wrap errors of a raw cursor; callers expect its exceptions.
+            raise DBAPIError(
+                statement, None, error, hide_parameters=True, connection_invalidated=driver.closed
+            ) from None
+
 
 def _read_timeout(url: URL) -> float:
     try:
@@ -117,6 +162,21 @@ def _set_limits(options: str) -> Callable[[Connection], None]:
             connection.exec_driver_sql(settings)
 
     return set_up
+
+
+def _copy_text(batch: ColumnValues, shared: tuple[Any, ...]) -> str:
+    """Format rows for COPY. Most batches need no escaping, which counting the special characters shows."""
+    prefix = "".join([f"{_copy_field(value)}\t" for value in shared])
+    text, nulls = join_rows(batch, "\t", "\n", "\\N")
+    rows = len(batch[0])
+    plain = text.count("\t") == (len(batch) - 1) * rows and text.count("\n") == rows - 1
+    if plain and text.count("\\") == nulls and "\r" not in text:
+        return prefix + text.replace("\n", f"\n{prefix}") + "\n"
+    return "".join([prefix + "\t".join(map(_copy_field, row)) + "\n" for row in zip(*batch, strict=True)])
+
+
+def _copy_field(value: Any) -> str:
+    return "\\N" if value is None else str(value).translate(_COPY_ESCAPES)
 
 
 DIALECT: Final = PostgresqlDialect()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import URL, Connection, Engine
+from sqlalchemy import URL, Connection, DateTime, Engine, Numeric, Text
+from sqlalchemy.types import TypeEngine
+
+from etl.db.dialects.expressions import SqlExpressions
 
 
 class ConnectOptions(NamedTuple):
@@ -56,6 +61,31 @@ class Relation(NamedTuple):
     marked: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnTypes:
+    """Column types that differ between the databases; the defaults are those of standard SQL.
+
+    Attributes:
+        long_text: Text of any length.
+        wall_clock: Time to the second.
+        utc_time: Time to the microsecond.
+    """
+
+    long_text: TypeEngine[Any] = field(default_factory=Text)
+    wall_clock: TypeEngine[Any] = field(default_factory=DateTime)
+    utc_time: TypeEngine[Any] = field(default_factory=DateTime)
+
+    def money(self, digits: int) -> TypeEngine[Any]:
+        """Exact amount with six decimal places and this number of digits."""
+        return Numeric(digits, 6)
+
+    def money_parameter(self, amount: Decimal) -> Any:
+        """Value of an amount for the driver."""
+        return amount
+
+
+ColumnValues = tuple[Sequence[Any], ...]
+"""Rows in columnar form: one sequence of values per column."""
 TryLock = Callable[[], bool]
 """Tries to acquire a lock without waiting; whether it is held now."""
 
@@ -67,10 +97,16 @@ class DatabaseDialect(Protocol):
         extra: The optional dependency with the driver, in `pip install 'billing-etl[…]'`; empty if none is needed.
         snapshot_isolation: Isolation level in which all queries of a transaction see the same snapshot; None if they
             always do.
+        expressions: SQL expressions.
+        column_types: Column types.
+        table_options: Options of every table, by SQLAlchemy's name without the prefix of the backend.
     """
 
     extra: str
     snapshot_isolation: str | None
+    expressions: SqlExpressions
+    column_types: ColumnTypes
+    table_options: Mapping[str, str]
 
     def connect_options(self, url: URL) -> ConnectOptions:
         """Options of an engine with strict types and bounded waits."""
@@ -116,4 +152,24 @@ class DatabaseDialect(Protocol):
             connection: Connection to read with.
             names: Names of tables and views, in lower case.
             functions: Names of functions, with the view whose rows each returns; that is their mark.
+        """
+
+    def require_utf8(self, connection: Connection) -> None:
+        """Require a database that can store every text.
+
+        Raises:
+            SchemaMismatchError: The database's encoding is not UTF-8.
+        """
+
+    def insert_rows(self, connection: Connection, target: str, shared: tuple[Any, ...], columns: ColumnValues) -> None:
+        """Insert rows; values are str, int or None, without conversion by column types.
+
+        Args:
+            connection: Connection in a transaction.
+            target: Table and columns, as SQL: `table (first, second)`.
+            shared: Values of the first columns, equal in all rows.
+            columns: Values of the remaining columns.
+
+        Raises:
+            DBAPIError: The database refused the rows.
         """

@@ -6,18 +6,33 @@ import os
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, bindparam, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, Text, bindparam, event, inspect, text
+from sqlalchemy.dialects.sqlite import DATETIME
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.types import TypeEngine
 
+from etl.db.dialects.expressions import SqlExpressions
 from etl.db.dialects.lock_session import lock_digest
-from etl.db.dialects.protocol import ConnectOptions, DatabaseDialect, LengthLimit, Relation, TryLock
+from etl.db.dialects.protocol import (
+    ColumnTypes,
+    ColumnValues,
+    ConnectOptions,
+    DatabaseDialect,
+    LengthLimit,
+    Relation,
+    TryLock,
+)
+from etl.db.dialects.row_batches import split_batches
 from etl.db.timeouts import LOCK_WAIT_SECONDS
 from etl.errors import DatabaseError
 
+BATCH_SIZE: Final = 256
+"""Rows per statement: the cost per row grows with the statement; the limit is 32,766 parameters."""
 MAX_NAME_LENGTH: Final = 64
 """Characters of a lock's name that its file name repeats; a longer name is hashed."""
 _MAY_SET_JOURNAL: Final = """
@@ -25,9 +40,80 @@ SELECT NOT EXISTS (SELECT 1 FROM sqlite_master) OR EXISTS (SELECT 1 FROM sqlite_
 """
 
 
+class SqliteExpressions(SqlExpressions):
+    """Expressions with exact sums: SQLite adds binary floats, so an amount is two integers, units and millionths.
+
+    The amount of a view is a number below one billion, where a binary float represents every millionth, and text from
+    there on.
+    """
+
+    def split_amount(self, amount: str) -> tuple[str, ...]:
+        """Units and millionths of an amount stored as text of six decimal places, both with its sign."""
+        sign = f"(CASE WHEN {amount} LIKE '-%' THEN -1 ELSE 1 END)"
+        return f"CAST({amount} AS INTEGER)", f"({sign} * CAST(substr({amount}, -6) AS INTEGER))"
+
+    def join_amount(self, *parts: str) -> str:
+        """A number below one billion, where it is exact; text of six decimal places from there on."""
+        units, millionths = _same_sign(*parts)
+        whole, rest = f"({parts[0]} + {parts[1]} / 1000000)", f"({parts[1]} % 1000000)"
+        return (
+            f"CASE WHEN abs({whole}) < 1000000000 THEN ({whole} * 1000000 + {rest}) / 1000000.0 "
+            f"ELSE printf('%d.%06d', {units}, abs({millionths})) END"
+        )
+
+    def view_amount(self, amount: str) -> str:
+        """Text of six decimal places."""
+        return f"(CASE typeof({amount}) WHEN 'text' THEN {amount} ELSE printf('%.6f', {amount}) END)"
+
+    def is_positive(self, *parts: str) -> str:
+        units, millionths = parts
+        return f"{units} + {millionths} / 1000000.0 > 0"
+
+    def divide(self, parts: tuple[str, ...], count: str) -> str:
+        units, millionths = _same_sign(*parts)
+        rest = f"({units} % {count} * 1000000 + {millionths})"
+        half = f"(CASE WHEN {rest} < 0 THEN -{count} ELSE {count} END)"
+        return self.join_amount(f"({units} / {count})", f"((2 * {rest} + {half}) / (2 * {count}))")
+
+    def ratio(self, part: str, whole: str) -> str:
+        return f"(20000 * {part} + {whole}) / (2 * {whole}) / 10000.0"
+
+
+def _same_sign(units: str, millionths: str) -> tuple[str, str]:
+    """Normalise an amount: fewer than a million millionths, with the same sign as the units."""
+    whole = f"({units} + {millionths} / 1000000)"
+    rest = f"({millionths} % 1000000)"
+    borrow = f"(({whole} < 0 AND {rest} > 0) - ({whole} > 0 AND {rest} < 0))"
+    return f"({whole} + {borrow})", f"({rest} - {borrow} * 1000000)"
+
+
+class SqliteTypes(ColumnTypes):
+    """Column types: SQLite stores times as text, and amounts as text of six decimal places, which is exact."""
+
+    def money(self, digits: int) -> TypeEngine[Any]:
+        return Text()
+
+    def money_parameter(self, amount: Decimal) -> str:
+        """Text of six decimal places, so that equal amounts are equal texts."""
+        return f"{amount:.6f}"
+
+
 class SqliteDialect(DatabaseDialect):
     extra = ""
     snapshot_isolation = None
+    expressions = SqliteExpressions(
+        day_of="date({})",
+        month_of="date({}, 'start of month')",
+        weekday_of="((CAST(strftime('%w', {}) AS INTEGER) + 6) % 7 + 1)",
+        hour_of="CAST(strftime('%H', {}) AS INTEGER)",
+        start_of_hour="strftime('%Y-%m-%d %H:00:00', {})",
+        integer="CAST({} AS INTEGER)",
+        hours_since="ROUND((julianday('now') - julianday({})) * 24, 1)",
+        full_number=f"{{}} GLOB '+7{'[0-9]' * 10}'",
+        shifted="datetime({time}, '{seconds} seconds')",
+    )
+    column_types = SqliteTypes(wall_clock=DATETIME(truncate_microseconds=True))  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
+    table_options: Mapping[str, str] = {}
 
     def connect_options(self, url: URL) -> ConnectOptions:
         return ConnectOptions(url, {"timeout": LOCK_WAIT_SECONDS})
@@ -90,6 +176,25 @@ class SqliteDialect(DatabaseDialect):
                 except DBAPIError:  # a view of a dropped table
                     columns = set()
             yield Relation(name, kind, frozenset(columns), f"pk_{name}" in sql if sql else False)
+
+    def require_utf8(self, connection: Connection) -> None:
+        """SQLite stores every text as UTF-8."""
+
+    def insert_rows(self, connection: Connection, target: str, shared: tuple[Any, ...], columns: ColumnValues) -> None:
+        width = len(columns)
+        shared_marks = [f"?{position}" for position in range(1, len(shared) + 1)]
+        row = f"({', '.join([*shared_marks, *['?'] * width])})"
+        for batch in split_batches(columns, BATCH_SIZE):
+            rows, done = len(batch[0]), 0
+            while done < rows:
+                # Sizes are powers of two: few distinct statements, which the driver compiles once and caches.
+                size = 1 << (rows - done).bit_length() - 1
+                values = [None] * (size * width)
+                for index, column in enumerate(batch):
+                    values[index::width] = column[done : done + size]
+                statement = f"INSERT INTO {target} VALUES {', '.join([row] * size)}"
+                connection.exec_driver_sql(statement, (*shared, *values))
+                done += size
 
 
 def _set_up_connection(connection: Any, _record: Any) -> None:
