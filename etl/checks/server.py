@@ -6,8 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, text
 
-from etl.db.dialects.mariadb import SQL_MODE
-from etl.db.migrate import MYSQL_TABLE_OPTIONS
+from etl.db.dialects.mariadb import SQL_MODE, TABLE_OPTIONS
 from etl.db.tables import metadata
 from etl.db.timeouts import STATEMENT_SECONDS
 from etl.errors import CheckFailedError
@@ -118,10 +117,10 @@ def require_sql_mode(connection: Connection) -> str:
         "WHERE table_schema = database() AND table_type = 'BASE TABLE' AND table_name IN :names"
     ).bindparams(bindparam("names", expanding=True))
     for name, engine, table_collation in connection.execute(query, {"names": list(metadata.tables)}):
-        if (engine, table_collation) != (MYSQL_TABLE_OPTIONS["engine"], MYSQL_TABLE_OPTIONS["collate"]):
+        if (engine, table_collation) != (TABLE_OPTIONS["engine"], TABLE_OPTIONS["collate"]):
             raise CheckFailedError(
                 f"the table {name} is {engine}, {table_collation}; "
-                f"run: ALTER TABLE {name} ENGINE = {MYSQL_TABLE_OPTIONS['engine']}, "
-                f"CONVERT TO CHARACTER SET {MYSQL_TABLE_OPTIONS['charset']} COLLATE {MYSQL_TABLE_OPTIONS['collate']}"
+                f"run: ALTER TABLE {name} ENGINE = {TABLE_OPTIONS['engine']}, "
+                f"CONVERT TO CHARACTER SET {TABLE_OPTIONS['charset']} COLLATE {TABLE_OPTIONS['collate']}"
             )
     return "strict, utf8mb4"
