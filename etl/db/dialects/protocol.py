@@ -9,10 +9,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import URL, Connection, DateTime, Engine, Numeric, Text
+from sqlalchemy import URL, Connection, DateTime, Engine, Numeric, Select, Text
 from sqlalchemy.types import TypeEngine
 
 from etl.db.dialects.expressions import SqlExpressions
+from etl.db.dialects.health import HealthCheck, MissingPrivilege, SchemaAccess
 
 
 class ConnectOptions(NamedTuple):
@@ -93,7 +94,12 @@ TryLock = Callable[[], bool]
 class DatabaseDialect(Protocol):
     """What the program does differently on each database.
 
+    Attributes and methods with a value or a body have a default for databases without such a thing.
+
     Attributes:
+        title: Name for people.
+        has_users: Whether it has users with privileges; a file has none.
+        dump_command: Program of the server that makes a backup, without the name of the database; empty for a file.
         extra: The optional dependency with the driver, in `pip install 'billing-etl[…]'`; empty if none is needed.
         snapshot_isolation: Isolation level in which all queries of a transaction see the same snapshot; None if they
             always do.
@@ -102,11 +108,14 @@ class DatabaseDialect(Protocol):
         table_options: Options of every table, by SQLAlchemy's name without the prefix of the backend.
     """
 
-    extra: str
+    title: str
+    has_users: bool = True
+    dump_command: str = ""
+    extra: str = ""
     snapshot_isolation: str | None
     expressions: SqlExpressions
     column_types: ColumnTypes
-    table_options: Mapping[str, str]
+    table_options: Mapping[str, str] = {}
 
     def connect_options(self, url: URL) -> ConnectOptions:
         """Options of an engine with strict types and bounded waits."""
@@ -124,6 +133,7 @@ class DatabaseDialect(Protocol):
 
     def database_file(self, url: URL) -> Path | None:
         """Path of the database's file; None for a server or an in-memory database."""
+        return None
 
     def lock(self, engine: Engine, name: str, resources: ExitStack) -> TryLock | None:
         """Prepare an advisory lock that is released when its process dies.
@@ -160,6 +170,29 @@ class DatabaseDialect(Protocol):
         Raises:
             SchemaMismatchError: The database's encoding is not UTF-8.
         """
+        return  # it always is
+
+    def create_function_statement(self, name: str, view: str, query: Callable[[str], str]) -> str | None:
+        """Statement that creates a function of a time; None where a function cannot return rows.
+
+        Args:
+            name: Name of the function.
+            view: View whose rows it returns.
+            query: Builds its query from the SQL expression of the time: UTC without a zone.
+        """
+        return None
+
+    def drop_function_statement(self, name: str) -> str | None:
+        """Statement that drops such a function; None where there is none."""
+        return None
+
+    def comment_statement(self, view: str, column: str, comment: str) -> str | None:
+        """Statement that comments on a column of a view; None where views have no comments."""
+        return None
+
+    def server_name(self, connection: Connection) -> str:
+        """Name of the database's product; `title` unless a dialect is that of several."""
+        return self.title
 
     def insert_rows(self, connection: Connection, target: str, shared: tuple[Any, ...], columns: ColumnValues) -> None:
         """Insert rows; values are str, int or None, without conversion by column types.
@@ -173,3 +206,49 @@ class DatabaseDialect(Protocol):
         Raises:
             DBAPIError: The database refused the rows.
         """
+
+    def read_columns(self, connection: Connection, query: Select[Any]) -> Sequence[Sequence[Any]]:
+        """Read many rows in columnar form, with the least conversion that the driver allows.
+
+        Args:
+            connection: Connection to read with.
+            query: Selects numbers, truth values, and texts, times and amounts that are not NULL.
+
+        Returns:
+            A sequence per column, none if there are no rows. Times and amounts are text, or objects whose `str` is
+            that text.
+        """
+
+    def authentication_option(self, url: URL) -> str:
+        """Option that a URL needs for the server to be authenticated; empty if it has one, or needs none."""
+        return ""
+
+    def health_checks(self, connection: Connection, tables: Collection[str], setting: str) -> Iterable[HealthCheck]:
+        """The checks of a connection: journal, time limits, modes, and whether it may change rows.
+
+        Args:
+            connection: Connection of a run.
+            tables: Names of our tables.
+            setting: Name of the setting with the URL, for messages.
+        """
+
+    def missing_privileges(self, connection: Connection, schema: SchemaAccess) -> Iterable[MissingPrivilege]:
+        """The privileges that the connected user lacks; only where `has_users` is true."""
+        return ()
+
+    def grantee(self, connection: Connection) -> str:
+        """The connected user in the syntax of GRANT; only where `has_users` is true."""
+        return ""
+
+    def copy_database(self, connection: Connection, target: Path) -> None:
+        """Copy a database that is a file, as it is in this transaction, to another file, and check the copy.
+
+        Args:
+            connection: Connection in a transaction.
+            target: An empty file.
+
+        Raises:
+            DatabaseError: The database is damaged.
+            DiskFullError: The disk of the copy is full.
+        """
+        raise TypeError(f"{self.title} is a server, with a program for backups of its own")

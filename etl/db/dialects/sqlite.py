@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, Text, bindparam, event, inspect, text
+from sqlalchemy import (
+    URL,
+    Boolean,
+    Connection,
+    Engine,
+    Integer,
+    Select,
+    String,
+    Text,
+    bindparam,
+    event,
+    inspect,
+    text,
+    type_coerce,
+)
 from sqlalchemy.dialects.sqlite import DATETIME
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
+from etl import signals
 from etl.db.dialects.expressions import SqlExpressions
+from etl.db.dialects.health import HealthCheck
 from etl.db.dialects.lock_session import lock_digest
 from etl.db.dialects.protocol import (
     ColumnTypes,
@@ -29,10 +45,12 @@ from etl.db.dialects.protocol import (
 )
 from etl.db.dialects.row_batches import split_batches
 from etl.db.timeouts import LOCK_WAIT_SECONDS
-from etl.errors import DatabaseError
+from etl.errors import DatabaseError, DiskFullError
 
 BATCH_SIZE: Final = 256
 """Rows per statement: the cost per row grows with the statement; the limit is 32,766 parameters."""
+PAGES_PER_STEP: Final = 256
+"""Pages of a backup copied between two checks for a signal."""
 MAX_NAME_LENGTH: Final = 64
 """Characters of a lock's name that its file name repeats; a longer name is hashed."""
 _MAY_SET_JOURNAL: Final = """
@@ -99,7 +117,8 @@ class SqliteTypes(ColumnTypes):
 
 
 class SqliteDialect(DatabaseDialect):
-    extra = ""
+    title = "SQLite"
+    has_users = False
     snapshot_isolation = None
     expressions = SqliteExpressions(
         day_of="date({})",
@@ -177,9 +196,6 @@ class SqliteDialect(DatabaseDialect):
                     columns = set()
             yield Relation(name, kind, frozenset(columns), f"pk_{name}" in sql if sql else False)
 
-    def require_utf8(self, connection: Connection) -> None:
-        """SQLite stores every text as UTF-8."""
-
     def insert_rows(self, connection: Connection, target: str, shared: tuple[Any, ...], columns: ColumnValues) -> None:
         width = len(columns)
         shared_marks = [f"?{position}" for position in range(1, len(shared) + 1)]
@@ -195,6 +211,46 @@ class SqliteDialect(DatabaseDialect):
                 statement = f"INSERT INTO {target} VALUES {', '.join([row] * size)}"
                 connection.exec_driver_sql(statement, (*shared, *values))
                 done += size
+
+    def read_columns(self, connection: Connection, query: Select[Any]) -> Sequence[Sequence[Any]]:
+        # Times and amounts are stored as text: skip the conversion of their types, value by value.
+        columns = [
+            column if isinstance(column.type, Integer | Boolean) else type_coerce(column, String)
+            for column in query.selected_columns
+        ]
+        return tuple(zip(*connection.execute(query.with_only_columns(*columns)).all(), strict=True))
+
+    def health_checks(self, connection: Connection, tables: Collection[str], setting: str) -> Iterable[HealthCheck]:
+        return (HealthCheck("journal", lambda: _describe_journal_mode(connection)),)
+
+    def copy_database(self, connection: Connection, target: Path) -> None:
+        connection.execute(text("SELECT count(*) FROM sqlite_master"))  # begins the snapshot
+        source: Any = connection.connection.driver_connection
+
+        def check_signals(_status: int, _remaining: int, _total: int) -> None:
+            signals.raise_if_interrupted()
+
+        with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            try:
+                # No rollback journal: after an error the file is removed.
+                copy.execute("PRAGMA journal_mode = OFF")
+                source.backup(copy, pages=PAGES_PER_STEP, progress=check_signals)
+                # A single file: the copied header selects WAL mode, with a -wal file beside the backup.
+                copy.execute("PRAGMA journal_mode = DELETE")
+                problems = copy.execute("PRAGMA integrity_check(1)").fetchall()
+            except sqlite3.Error as error:
+                if error.sqlite_errorname.startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE")):
+                    raise DiskFullError("--out: its disk is full") from None
+                raise
+        if problems != [("ok",)]:
+            raise DatabaseError("the database file is damaged: its copy failed the integrity check")
+
+
+def _describe_journal_mode(connection: Connection) -> str:
+    mode = connection.scalar(text("PRAGMA journal_mode"))
+    if mode == "wal":
+        return "wal: readers and the nightly job do not wait for each other"
+    return f"{mode}: readers and the nightly job wait for each other; a write-ahead log cannot be used here"
 
 
 def _set_up_connection(connection: Any, _record: Any) -> None:
