@@ -12,7 +12,8 @@ Packages, from the command line down to the database:
     extract/     the vendor's API: client, transport, retry, parsers, completeness of a response
     transform/   records in canonical form, days as snapshots with a digest
     load/        the difference between a day and its stored rows: computed, checked, written
-    db/          engine, schema, tables, views, locks, one module per family of tables
+    db/          engine, schema, tables, views, locks, one module per family of tables;
+                 dialects/ has one module per database
     checks/      the checks of `check`: files, privileges, servers, the vendor
     ops/         monitoring: status, lateness, metrics, heartbeat
     reports/     exports, the HTML report and the dashboard, read from the views

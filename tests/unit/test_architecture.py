@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from etl.db.dialects import DIALECTS
+
 HOME = Path(__file__).parents[2]
 
 EVERYBODYS = {
@@ -30,7 +32,7 @@ ALLOWED = {
     "ops": EVERYBODYS | {"db"},
     "checks": EVERYBODYS | {"db", "extract"},
     "pipeline": EVERYBODYS | {"config", "db", "extract", "transform", "load", "services"},
-    "config": EVERYBODYS,
+    "config": EVERYBODYS | {"db"},  # for the names of the supported databases; see the test below
     "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline"},
     "sandbox": set(),
 }
@@ -79,6 +81,47 @@ def test_a_stage_imports_only_what_it_may(name):
     own = stage(name)
     itself = {"", "__version__"}  # where the package is, to find the migrations, and its version
     assert {stage(other) for other in imported(TREES[name], name)} <= ALLOWED[own] | {own} | itself
+
+
+def test_the_settings_know_no_more_of_databases_than_their_names():
+    imports = {other for name, tree in TREES.items() if stage(name) == "config" for other in imported(tree, name)}
+    assert {other for other in imports if stage(other) == "db"} == {"db.dialects.DIALECTS"}
+
+
+DIALECT_MODULES = {entry.module.removeprefix("etl.") for entry in DIALECTS.values()}
+
+
+def test_each_module_of_a_database_is_loaded_through_the_registry_alone():
+    assert TREES.keys() >= DIALECT_MODULES
+    for name, tree in TREES.items():
+        assert not {module_of(other) for other in imported(tree, name)} & DIALECT_MODULES, name
+
+
+BACKENDS = {*DIALECTS, "MySQL", "MariaDB"}
+
+
+def compared_backends(tree: ast.AST) -> set[str]:
+    """Names of databases that code compares with or looks up: operands of `==` and `in`, keys of dictionaries."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            found |= {
+                leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant) and leaf.value in BACKENDS
+            }
+        elif isinstance(node, ast.Dict):
+            found |= {key.value for key in node.keys if isinstance(key, ast.Constant) and key.value in BACKENDS}
+    return found
+
+
+def test_a_branch_on_the_database_is_seen():
+    assert compared_backends(ast.parse("if a.name in {'mysql', 'x'}: ...")) == {"mysql"}
+    assert compared_backends(ast.parse("f = {'sqlite': 1}.get(name, 2)")) == {"sqlite"}
+    assert compared_backends(TREES["db.dialects"]) == {*DIALECTS}
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name != "db.dialects" and stage(name) != "sandbox"])
+def test_what_differs_between_databases_stands_in_their_dialects(name):
+    assert compared_backends(TREES[name]) == set()
 
 
 @pytest.mark.parametrize("name", TREES)
