@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +10,7 @@ from sqlalchemy.exc import NoSuchModuleError
 
 from etl.db.dialects import dialect_for
 from etl.db.timeouts import POOL_RECYCLE_SECONDS
-from etl.errors import ConfigError, DatabaseError
-
-
-@contextmanager
-def pooled_engine(url: URL) -> Iterator[Engine]:
-    """Create a pooled engine for a block of many transactions and dispose of it afterwards.
-
-    Without a pool each transaction opens a connection; PyMySQL takes 20 milliseconds for that, in which it loads the
-    system's CA certificates.
-    """
-    engine = new_engine(url, pooled=True)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
+from etl.errors import DatabaseError, SettingError
 
 
 def new_engine(url: URL, *, pooled: bool = False) -> Engine:
@@ -37,10 +21,10 @@ def new_engine(url: URL, *, pooled: bool = False) -> Engine:
 
     Args:
         url: Database URL, as returned by `etl.config.database_url.parse_url`.
-        pooled: Keep one connection open between transactions and test it before reuse. See `pooled_engine`.
+        pooled: Keep one connection open between transactions and test it before reuse.
 
     Raises:
-        ConfigError: The driver is not installed, or `read_timeout` is not a number.
+        SettingError: The driver is not installed, or `read_timeout` is not a number.
     """
     dialect = dialect_for(url.get_backend_name())
     connect = dialect.connect_options(url)
@@ -51,10 +35,8 @@ def new_engine(url: URL, *, pooled: bool = False) -> Engine:
     try:
         engine = create_engine(connect.url, connect_args=arguments, hide_parameters=True, **pool, **connect.engine)
     except (ModuleNotFoundError, NoSuchModuleError):
-        raise ConfigError(
-            "BILLING_DATABASE_URL needs a driver that is not installed; "
-            f"run: pip install 'billing-etl[{dialect.extra}]'"
-        ) from None
+        problem = f"needs a driver that is not installed; run: pip install 'billing-etl[{dialect.extra}]'"
+        raise SettingError("database_url", problem) from None
     dialect.set_up(engine, url)
     return engine
 

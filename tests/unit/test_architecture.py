@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ ALLOWED = {
     "checks": EVERYBODYS | {"db", "extract"},
     "pipeline": EVERYBODYS | {"config", "db", "extract", "transform", "load", "services"},
     "config": EVERYBODYS | {"db"},  # for the names of the supported databases; see the test below
-    "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline"},
+    "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline", "checks", "ops"},
     "sandbox": set(),
 }
 """What each package and module of etl may import beside itself. The command line, not named here, imports them all."""
@@ -128,6 +129,47 @@ def test_what_differs_between_databases_stands_in_their_dialects(name):
 def test_nobody_imports_the_command_line(name):
     imports = {stage(other) for other in imported(TREES[name], name)}
     assert "cli" not in imports or stage(name) in {"cli", "__main__"}
+
+
+def all_imports(tree: ast.AST) -> set[str]:
+    """Names of everything that is imported, by module and by name, of other packages too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def opens_databases(tree: ast.AST) -> set[str]:
+    """Imports of SQLAlchemy and of `db`, which has engines, locks and transactions; those for types do not count."""
+    return {
+        name
+        for name in all_imports(WithoutTypeImports().visit(copy.deepcopy(tree)))
+        if name.startswith(("etl.db.", "sqlalchemy"))
+    }
+
+
+def test_an_import_that_opens_a_database_is_seen():
+    late = "def show():\n    from etl.db.engine import new_engine"
+    assert opens_databases(ast.parse(late)) == {"etl.db.engine.new_engine"}
+    assert opens_databases(ast.parse("if TYPE_CHECKING:\n    from sqlalchemy import URL")) == set()
+    assert opens_databases(TREES["services.database"])
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if stage(name) == "cli"])
+def test_the_command_line_opens_no_database(name):
+    assert opens_databases(TREES[name]) == set()
+
+
+OPENERS = {"new_engine", "create_engine"}
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if stage(name) not in {"services", "db", "sandbox"}])
+def test_only_services_open_engines_and_take_locks(name):
+    names = {other.rpartition(".")[2] for other in all_imports(TREES[name])}
+    assert not names & (OPENERS | (set() if name == "pipeline" else {"advisory_lock"}))
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -225,6 +267,35 @@ def test_migrations_import_nothing_of_the_program():
         assert "etl" not in {
             name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
         }
+
+
+COMMENTS_IN_THE_DATABASE = {"db.tables", "db.view_columns", "extract.transport"}
+"""Their texts are comments that users of the database read: they name settings as users know them."""
+INNER = ("db", "extract", "transform", "load")
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Texts of code, without comments and docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented) and ast.get_docstring(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_the_name_of_a_variable_is_found_in_a_message():
+    tree = ast.parse('def show(x):\n    """BILLING_A"""\n    raise ValueError(f"{x} (BILLING_TIMEOUT)")')
+    assert [text for text in texts(tree) if "BILLING_" in text] == [" (BILLING_TIMEOUT)"]
+    assert any("BILLING_" in text for text in texts(TREES["config.schema"]))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in TREES if stage(name) in INNER and name not in COMMENTS_IN_THE_DATABASE]
+)
+def test_no_inner_package_knows_the_names_of_variables(name):
+    assert [text for text in texts(TREES[name]) if "BILLING_" in text] == []
 
 
 STAGES = ALLOWED.keys() - {"config", "services", "sandbox"}

@@ -31,7 +31,7 @@ from etl.db.dialects.protocol import (
 )
 from etl.db.dialects.row_batches import join_rows, split_batches
 from etl.db.timeouts import CONNECT_SECONDS, IDLE_TRANSACTION_SECONDS, LOCK_WAIT_SECONDS, STATEMENT_SECONDS
-from etl.errors import CheckFailedError, ConfigError, SchemaMismatchError
+from etl.errors import CheckFailedError, SchemaMismatchError, SettingError
 
 MAX_FIELD_BYTES: Final = (1 << 30) - 1
 """Limit of a field and of a line of COPY: a compile-time constant of the server."""
@@ -208,7 +208,7 @@ def _read_timeout(url: URL) -> float:
         # Longer than the server's own limit, so that its error message arrives first.
         return float(url.query.get("read_timeout", STATEMENT_SECONDS + CONNECT_SECONDS))  # type: ignore[arg-type]  # a repeated option is a tuple
     except (TypeError, ValueError):
-        raise ConfigError("BILLING_DATABASE_URL has a read_timeout that is not a number of seconds") from None
+        raise SettingError("database_url", "has a read_timeout that is not a number of seconds") from None
 
 
 def _connect_with(read_timeout: float) -> Callable[..., Any]:

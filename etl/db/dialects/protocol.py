@@ -128,7 +128,7 @@ class DatabaseDialect(Protocol):
             url: The URL as configured: its timeouts take precedence over the defaults.
 
         Raises:
-            ConfigError: An option of the URL is invalid.
+            SettingError: An option of the URL is invalid.
         """
 
     def database_file(self, url: URL) -> Path | None:
