@@ -184,7 +184,11 @@ WHERE d.restated_at IS NOT NULL"""
 
 
 def _balance_proof_query(sql: SqlExpressions) -> str:
-    """Pairs of consecutive snapshots; differences count from the last snapshot without unproven days."""
+    """Pairs of consecutive snapshots; differences count from the last snapshot without unproven days.
+
+    `etl.reconcile.reconcile` computes the same for the warnings of a run, from fewer snapshots and with the runs that
+    took them; `tests/integration/test_balance_proof.py` holds the two equal.
+    """
     indices = range(len(sql.split_amount("")))
 
     def parts(expression: Callable[[int], str]) -> tuple[str, ...]:
