@@ -95,6 +95,10 @@ def _run_checks(options: OutputOptions, settings: Settings, file: Path | None) -
     yield run_check("temporary files", lambda: require_free_space(Path(tempfile.gettempdir())))
     now = utc_now()
     today = now.astimezone(settings.timezone).date()
+    route = run_check("network", lambda: str(settings.route_to(settings.api_url)))
+    yield route
+    if route.error:
+        return
     try:
         with open_client(settings, options.redact) as client:
             remember = partial(_remember_date_semantics, engine, settings.account)

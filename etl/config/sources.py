@@ -16,6 +16,7 @@ from etl.errors import ConfigError
 _DOTENV: Final = Path(".env")
 _FOLDER: Final = "billing-etl"
 _FILE_NAME: Final = "config.toml"
+_CREDENTIAL: Final = "systemd credential"
 _MAX_INTEGER_BITS: Final = 64
 """Larger integers of a TOML file are refused: Python does not convert some thousand digits to text."""
 _BY_VARIABLE: Final = {setting.variable: setting for setting in SETTINGS}
@@ -69,6 +70,14 @@ class ResolvedSetting:
         """The name of the source, with the file of a secret."""
         return self.source.name if self.file is None else f"{self.source.name}: {self.file}"
 
+    def description(self) -> str:
+        """Variable, file and source of the value, for an error message."""
+        if self.source.name == _CREDENTIAL:
+            return f"{printable(self.file)} ({_CREDENTIAL})"
+        variable = self.setting.variable if self.file is None else f"{self.setting.variable}_FILE"
+        source = "" if self.source.name == "environment" else f" in {self.source.name}"
+        return f"{variable}{source}" if self.file is None else f"{printable(self.file)} ({variable}{source})"
+
     def warnings(self) -> list[str]:
         """A warning if other users may read or change the file of a secret."""
         if self.file is not None:
@@ -114,10 +123,10 @@ class Configuration:
         return [
             # The token of a section precedes the environment: a single variable cannot hold the tokens of all accounts.
             SettingSource(section.name, own_token, named=True),
-            SettingSource("systemd credential", self.credentials.get(label, {}) if label else {}),
+            SettingSource(_CREDENTIAL, self.credentials.get(label, {}) if label else {}),
             SettingSource("environment", self.environment),
             SettingSource(str(_DOTENV), self.dotenv),
-            SettingSource("systemd credential", self.credentials.get("", {})),
+            SettingSource(_CREDENTIAL, self.credentials.get("", {})),
             section,
             SettingSource(str(self.file), _by_variable(self.shared), named=True),
         ]

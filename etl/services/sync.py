@@ -54,6 +54,7 @@ def run_sync(
     result = RunResult(settings.account, request.command, request.dry_run)
     started = time.monotonic()
     settings.require_token()
+    settings.route_to(settings.api_url)
     with open_database(settings.database_url) as engine:
         try:
             with translate_errors(), account_lock(engine, settings, request, lock):

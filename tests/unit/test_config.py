@@ -77,6 +77,8 @@ def test_the_defaults_are_those_of_the_contract():
         "log_format": "text",
         "metrics_file": None,
         "heartbeat_url": None,
+        "proxy": None,
+        "ca_file": None,
         "keep_runs": 400,
         "keep_rejected": None,
     }
@@ -104,6 +106,8 @@ EXAMPLES = {
     "BILLING_LOG_FORMAT": ("JSON", "json"),
     "BILLING_METRICS_FILE": ("/var/lib/x/billing.prom", Path("/var/lib/x/billing.prom")),
     "BILLING_HEARTBEAT_URL": ("http://127.0.0.1:8000/ping/7f2c?create=1", "http://127.0.0.1:8000/ping/7f2c?create=1"),
+    "BILLING_PROXY": ("proxy.example:3128", "http://proxy.example:3128"),
+    "BILLING_CA_FILE": ("/", Path("/")),
     "BILLING_KEEP_RUNS": ("30", 30),
     "BILLING_KEEP_REJECTED": ("730", 730),
 }
@@ -351,6 +355,8 @@ WRONG = {
     "BILLING_LOG_FORMAT": ["xml"],
     "BILLING_METRICS_FILE": ["a\tb", "a\u0000b"],
     "BILLING_HEARTBEAT_URL": ["http://hc.example.com/7f2c", "hc-ping.com/7f2c", "https://u@h/7f2c", "https://h/7f2c#x"],
+    "BILLING_PROXY": ["socks5://u:p4ss@h:1", "http://u:p4ss/w0rd@h:1", "ftp://h:1", "http://", "http://h:port"],
+    "BILLING_CA_FILE": ["nowhere", "/dev/null"],
     "BILLING_KEEP_RUNS": ["0", "1.5", "36501", "36m"],
     "BILLING_KEEP_REJECTED": ["0", "never"],
 }
@@ -375,12 +381,12 @@ def test_a_wrong_value_names_its_variable_and_the_cure(tmp_path, variable, text)
     assert len(message) < 300
 
 
-@pytest.mark.parametrize("variable", ["BILLING_API_TOKEN", "BILLING_DATABASE_URL"])
+@pytest.mark.parametrize("variable", ["BILLING_API_TOKEN", "BILLING_DATABASE_URL", "BILLING_PROXY"])
 def test_a_wrong_secret_is_not_repeated(monkeypatch, variable):
     for text in WRONG[variable]:
         monkeypatch.setenv(variable, text)
         message = refusal()
-        assert text not in message or text in {"billing.db", "sqlite://"}  # which the cure shows as examples
+        assert text not in message or text in {"billing.db", "sqlite://", "http://"}  # which the cure shows as examples
         assert "p4ss" not in message
         assert "w0rd" not in message
 
