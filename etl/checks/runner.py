@@ -18,7 +18,7 @@ from etl.checks.filesystem import (
 from etl.checks.privileges import require_privileges
 from etl.checks.server import describe_journal_mode, describe_timeouts, require_changeable, require_sql_mode
 from etl.db.accounts import DateSemantics
-from etl.db.engine import database_exists, read_connection, sqlite_path
+from etl.db.engine import database_exists, database_file, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import has_current_schema, require_migratable, require_schema, schema_revision
 from etl.errors import BillingError, CheckFailedError, DatabaseError, ForeignDatabaseError, VendorError
@@ -64,7 +64,7 @@ def check_database(engine: Engine, *, auto_migrate: bool, mounts: str) -> Iterat
         auto_migrate: Whether a sync creates and migrates the schema.
         mounts: The content of `/proc/mounts`; empty on systems without it.
     """
-    path = sqlite_path(engine.url)
+    path = database_file(engine.url)
     if path is not None:
         folder = path.resolve().parent
         if not folder.is_dir():

@@ -6,9 +6,10 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, text
 
-from etl.db.engine import SQL_MODE, STATEMENT_SECONDS
+from etl.db.dialects.mariadb import SQL_MODE
 from etl.db.migrate import MYSQL_TABLE_OPTIONS
 from etl.db.tables import metadata
+from etl.db.timeouts import STATEMENT_SECONDS
 from etl.errors import CheckFailedError
 
 MIN_PACKET_BYTES: Final = 1 << 20

@@ -211,7 +211,7 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     from tempfile import TemporaryDirectory
 
     from etl.atomic_file import atomic_write
-    from etl.db.engine import new_engine, sqlite_path
+    from etl.db.engine import database_file, new_engine
     from etl.reports.dashboard.app import bind, is_loopback, open_dashboard, require_libraries, serve, url_of
     from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
 
@@ -222,7 +222,7 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     require_libraries()
     engine = new_engine(load_settings_for(options, ())[0].database_url)
     require_views(engine)
-    live = None if snapshot else sqlite_path(engine.url)
+    live = None if snapshot else database_file(engine.url)
     with ExitStack() as stack:
         listener = stack.enter_context(bind(host, port))
         if live:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 
 from etl import signals
 from etl.atomic_file import atomic_write
-from etl.db.engine import database_exists, read_connection, sqlite_path
+from etl.db.engine import database_exists, database_file, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import schema_revision
 from etl.errors import ConfigError, DatabaseError, DiskFullError
@@ -45,7 +45,7 @@ def backup_database(engine: Engine, target: Path) -> Backup:
         DatabaseError: The database is missing, unreadable or damaged.
         DiskFullError: The disk of the backup is full.
     """
-    path = sqlite_path(engine.url)
+    path = database_file(engine.url)
     if path is None:
         tool = _DUMP_TOOLS.get(engine.dialect.name, _DUMP_TOOLS["mysql"])
         raise ConfigError(
