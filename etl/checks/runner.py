@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import URL, Connection, Engine, text
 
+from etl.checks.caution import Caution
 from etl.checks.filesystem import (
     require_file_permissions,
     require_free_space,
@@ -88,7 +89,8 @@ def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[CheckResul
             backend = connection.dialect.name
             name = {"mysql": "MariaDB/MySQL", "mariadb": "MariaDB", "postgresql": "PostgreSQL", "sqlite": "SQLite"}
             server = f"{name[backend]} {'.'.join(map(str, version))}"
-            yield CheckResult("database", server + explain_encryption(engine.url))
+            advice = explain_encryption(engine.url)
+            yield CheckResult("database", server + advice, is_warning=bool(advice))
             if backend == "sqlite":
                 yield run_check("journal", lambda: describe_journal_mode(connection))
             else:
@@ -103,10 +105,11 @@ def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[CheckResul
 
 
 def run_check(name: str, probe: Callable[[], str]) -> CheckResult:
-    """Run a probe; the result has its message, or the error that it raises."""
+    """Run a probe; the result has its message, or the error that it raises. A Caution is a warning."""
     try:
         with translate_errors():
-            return CheckResult(name, probe())
+            message = probe()
+        return CheckResult(name, message, is_warning=isinstance(message, Caution))
     except BillingError as error:
         return CheckResult(name, "", error)
 

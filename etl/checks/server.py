@@ -6,6 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, text
 
+from etl.checks.caution import Caution
 from etl.db.dialects.mariadb import SQL_MODE
 from etl.db.migrate import MYSQL_TABLE_OPTIONS
 from etl.db.tables import metadata
@@ -27,11 +28,11 @@ _MARIADB_LIMITS: Final = {
 
 
 def describe_journal_mode(connection: Connection) -> str:
-    """Describe SQLite's journal mode."""
+    """Describe SQLite's journal mode; a Caution for one in which readers block the job."""
     mode = connection.scalar(text("PRAGMA journal_mode"))
     if mode == "wal":
         return "wal: readers and the nightly job do not wait for each other"
-    return f"{mode}: readers and the nightly job wait for each other; a write-ahead log cannot be used here"
+    return Caution(f"{mode}: readers and the nightly job wait for each other; a write-ahead log cannot be used here")
 
 
 def describe_timeouts(connection: Connection) -> str:

@@ -85,6 +85,8 @@ def _run_checks(options: OutputOptions, settings: Settings, file: Path | None) -
 
     description = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     yield CheckResult("settings", f"{description}, {file or 'no configuration file'}")
+    for warning in settings.warnings:
+        yield CheckResult("settings", warning, is_warning=True)
     engine = new_engine(settings.database_url)
     mounts = Path("/proc/mounts")
     mount_table = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""

@@ -171,6 +171,11 @@ class Settings(RunSettings):
     database_url: URL = setting(
         "sqlite:///billing.db", "SQLite, PostgreSQL or MariaDB/MySQL", parse_database_url, secret=True
     )
+    database_wait: float = setting(
+        "60",
+        "seconds that a run waits for a database server that is down",
+        number_between(float, 0, 86400, "a number of seconds"),
+    )
     account: str = setting("default", "label under which the records of this token are stored", parse_account)
     start_date: date | None = setting(None, "first day of the first sync; 30 days ago unless set", parse_day)
     lookback_days: int = setting(

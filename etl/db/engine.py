@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine
-from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from etl.db.connection_failure import parameter_error, report_failures
 from etl.db.dialects import dialect_for
 from etl.db.timeouts import POOL_RECYCLE_SECONDS
 from etl.errors import ConfigError, DatabaseError
@@ -40,7 +42,7 @@ def new_engine(url: URL, *, pooled: bool = False) -> Engine:
         pooled: Keep one connection open between transactions and test it before reuse. See `pooled_engine`.
 
     Raises:
-        ConfigError: The driver is not installed, or `read_timeout` is not a number.
+        ConfigError: The driver is not installed, or a parameter of the URL is invalid.
     """
     dialect = dialect_for(url.get_backend_name())
     connect = dialect.connect_options(url)
@@ -50,13 +52,18 @@ def new_engine(url: URL, *, pooled: bool = False) -> Engine:
     arguments = {name: value for name, value in connect.defaults.items() if name not in url.query} | connect.required
     try:
         engine = create_engine(connect.url, connect_args=arguments, hide_parameters=True, **pool, **connect.engine)
-    except (ModuleNotFoundError, NoSuchModuleError):
+    except (ImportError, NoSuchModuleError):
         raise ConfigError(
             "BILLING_DATABASE_URL needs a driver that is not installed; "
             f"run: pip install 'billing-etl[{dialect.extra}]'"
         ) from None
-    dialect.set_up(engine, url)
-    return engine
+    except (TypeError, ValueError, ArgumentError) as error:
+        problem = parameter_error(error, url)
+    else:
+        report_failures(engine, url, partial(dialect.connect, url))
+        dialect.set_up(engine, url)
+        return engine
+    raise problem  # outside the except block: the original may contain a password
 
 
 def database_file(url: URL) -> Path | None:

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from etl.db.connection_failure import ConnectionFailure
 from etl.errors import DatabaseError
 
 RETRYABLE_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
 """PostgreSQL: serialization failure, deadlock, lock not available, server shutting down or starting up."""
 RETRYABLE_ERROR_NUMBERS: Final = frozenset({1205, 1213, 2006, 2013, 1020, 1053, 1927})
 """MariaDB: lock wait timeout, deadlock, connection lost (two codes), record changed, shutting down, killed."""
-UNREACHABLE: Final = frozenset({"", "1040", "2002", "2003"})
-"""Codes of a failed connection attempt. psycopg sets none; MariaDB: too many connections, no connection (two codes)."""
 _DRIVER_MODULES: Final = frozenset({"sqlite3", "psycopg", "pymysql"})
 _CONSTRAINT: Final = re.compile(r"(?:constraint|key) [\"'`]([\w.]{1,80})[\"'`]", re.IGNORECASE)
 
@@ -47,6 +46,8 @@ def translate_errors() -> Iterator[None]:
 
 def describe_error(error: SQLAlchemyError) -> str:
     """Describe a database error in one line without values."""
+    if isinstance(error, ConnectionFailure):
+        return str(error)
     original = getattr(error, "orig", None)
     return _describe_driver_error(original) if original else f"the database failed ({type(error).__name__})"
 
@@ -75,9 +76,7 @@ def is_retryable(error: BaseException) -> bool:
 
 def is_unreachable(error: BaseException) -> bool:
     """Whether the connection attempt failed: the server is restarting or down."""
-    if not isinstance(error, OperationalError) or error.statement is not None:
-        return False
-    return error.orig is not None and _error_code(error.orig) in UNREACHABLE
+    return isinstance(error, ConnectionFailure) and error.is_transient
 
 
 def _is_driver_error(error: BaseException) -> bool:

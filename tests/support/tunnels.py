@@ -53,8 +53,9 @@ class _Server(ThreadingTCPServer):
 
 
 @contextmanager
-def _serving(handler: type[StreamRequestHandler]) -> Iterator[int]:
-    with _Server(("127.0.0.1", 0), handler) as server:
+def serving(handler: type[StreamRequestHandler], port: int = 0) -> Iterator[int]:
+    """Serve connections in threads of their own; the port, a free one unless given."""
+    with _Server(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         try:
@@ -74,7 +75,8 @@ def _pump(source: socket.socket, sink: socket.socket, log: bytearray | None = No
         sink.shutdown(socket.SHUT_RDWR)
 
 
-def _join(client: socket.socket, server: socket.socket, log: bytearray | None = None) -> None:
+def join(client: socket.socket, server: socket.socket, log: bytearray | None = None) -> None:
+    """Carry what either side sends to the other, until both have ended."""
     back = threading.Thread(target=_pump, args=(server, client), daemon=True)
     back.start()
     _pump(client, server, log)
@@ -100,9 +102,9 @@ def https_in_front_of(root: str, authority: Authority, log: bytearray | None = N
                 context.wrap_socket(self.connection, server_side=True) as client,
                 socket.create_connection((host, int(port))) as server,
             ):
-                _join(client, server, log)
+                join(client, server, log)
 
-    with _serving(Terminator) as own_port:
+    with serving(Terminator) as own_port:
         yield f"https://127.0.0.1:{own_port}"
 
 
@@ -160,7 +162,7 @@ def forward_proxy(*, credentials: str | None = None, answer: str | None = None) 
                 host, _, port = lines[0].split(" ")[1].rpartition(":")
                 with socket.create_connection((host, int(port))) as server:
                     self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                    _join(self.connection, server)
+                    join(self.connection, server)
 
-    with _serving(Tunnel) as proxy.port:
+    with serving(Tunnel) as proxy.port:
         yield proxy

@@ -34,6 +34,15 @@ class MariadbDialect(DatabaseDialect):
             engine={"isolation_level": "READ COMMITTED"},
         )
 
+    def connect(self, url: URL, arguments: list[Any], options: dict[str, Any]) -> Any:
+        import pymysql  # an extra
+
+        # The driver limits the handshake by the time for a whole statement: another server's port would block for it.
+        handshake = min(options["connect_timeout"], options["read_timeout"])
+        connection = pymysql.connect(*arguments, **options | {"read_timeout": handshake})
+        connection._read_timeout = options["read_timeout"]  # type: ignore[attr-defined]  # there is no method
+        return connection
+
     def set_up(self, engine: Engine, url: URL) -> None:
         # Before SQLAlchemy reads sql_mode, which decides how it quotes names.
         event.listen(engine, "connect", _set_up_session(str(url.query.get("init_command", ""))), insert=True)

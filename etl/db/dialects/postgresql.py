@@ -43,8 +43,15 @@ class PostgresqlDialect(DatabaseDialect):
             engine={"isolation_level": "READ COMMITTED", "use_native_hstore": False},  # detecting hstore costs a query
         )
 
+    def connect(self, url: URL, arguments: list[Any], options: dict[str, Any]) -> Any:
+        from etl.db.dialects.psycopg_timeout import TimeoutConnection  # it needs the driver, which is an extra
+
+        connection = TimeoutConnection.connect(*arguments, **options)
+        connection.read_timeout = _read_timeout(url)
+        return connection
+
     def set_up(self, engine: Engine, url: URL) -> None:
-        event.listen(engine, "do_connect", _connect_with(_read_timeout(url)))
+        _read_timeout(url)
         event.listen(engine, "begin", _set_limits(str(url.query.get("options", ""))))
 
     def database_file(self, url: URL) -> Path | None:
@@ -89,17 +96,6 @@ def _read_timeout(url: URL) -> float:
         return float(url.query.get("read_timeout", STATEMENT_SECONDS + CONNECT_SECONDS))  # type: ignore[arg-type]  # a repeated option is a tuple
     except (TypeError, ValueError):
         raise ConfigError("BILLING_DATABASE_URL has a read_timeout that is not a number of seconds") from None
-
-
-def _connect_with(read_timeout: float) -> Callable[..., Any]:
-    def connect(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-        from etl.db.dialects.psycopg_timeout import TimeoutConnection  # it needs the driver, which is an extra
-
-        connection = TimeoutConnection.connect(*arguments, **options)
-        connection.read_timeout = read_timeout
-        return connection
-
-    return connect
 
 
 def _set_limits(options: str) -> Callable[[Connection], None]:

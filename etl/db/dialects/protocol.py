@@ -75,6 +75,15 @@ class DatabaseDialect(Protocol):
     def connect_options(self, url: URL) -> ConnectOptions:
         """Options of an engine with strict types and bounded waits."""
 
+    def connect(self, url: URL, arguments: list[Any], options: dict[str, Any]) -> Any:
+        """Open a connection of the driver.
+
+        Args:
+            url: The URL as configured.
+            arguments: Positional arguments of the driver's function, by SQLAlchemy.
+            options: Its keyword arguments.
+        """
+
     def set_up(self, engine: Engine, url: URL) -> None:
         """Register the listeners that set up connections and transactions.
 

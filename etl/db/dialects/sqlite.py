@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, bindparam, event, inspect, text
 from sqlalchemy.exc import DBAPIError
 
+from etl.db.connection_failure import ConnectionFailure, unknown_parameter
 from etl.db.dialects.lock_session import lock_digest
 from etl.db.dialects.protocol import ConnectOptions, DatabaseDialect, LengthLimit, Relation, TryLock
 from etl.db.timeouts import LOCK_WAIT_SECONDS
@@ -20,6 +21,10 @@ from etl.errors import DatabaseError
 
 MAX_NAME_LENGTH: Final = 64
 """Characters of a lock's name that its file name repeats; a longer name is hashed."""
+_PARAMETERS: Final = frozenset(
+    {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements", "uri"}
+)
+"""Parameters of a URL. Source: SQLAlchemy's dialect `pysqlite`."""
 _MAY_SET_JOURNAL: Final = """
 SELECT NOT EXISTS (SELECT 1 FROM sqlite_master) OR EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'synced_days')
 """
@@ -30,7 +35,23 @@ class SqliteDialect(DatabaseDialect):
     snapshot_isolation = None
 
     def connect_options(self, url: URL) -> ConnectOptions:
+        if url.query.get("uri") != "true":
+            for name in url.query.keys() - _PARAMETERS:
+                raise unknown_parameter(name, sorted(_PARAMETERS))
         return ConnectOptions(url, {"timeout": LOCK_WAIT_SECONDS})
+
+    def connect(self, url: URL, arguments: list[Any], options: dict[str, Any]) -> Any:
+        path = self.database_file(url)
+        if path is None or options.get("uri"):
+            return sqlite3.connect(*arguments, **options)
+        try:
+            if path.exists() and not _is_writable(path):
+                return sqlite3.connect(_read_only_uri(path), uri=True, **options)
+            _create_private(path)
+            return sqlite3.connect(*arguments, **options)
+        except sqlite3.OperationalError as error:
+            reason = _problem_of(path) or f"the database file cannot be opened ({error.sqlite_errorname})"
+        raise ConnectionFailure(reason)
 
     def set_up(self, engine: Engine, url: URL) -> None:
         event.listen(engine, "connect", _set_up_connection)
@@ -48,7 +69,7 @@ class SqliteDialect(DatabaseDialect):
         # process. IMMEDIATE rather than EXCLUSIVE: two processes that already hold a shared lock would block each
         # other.
         if not os.access(path.parent, os.W_OK):
-            raise DatabaseError(f"the folder {path.parent.resolve()} does not exist or is not writable")
+            raise DatabaseError(_problem_of(database) or f"no file can be written in {path.parent.resolve()}")
         if path.exists() and not os.access(path, os.W_OK):
             raise DatabaseError(f"{path} is not writable; SQLite would open it read-only, and lock nothing")
         try:
@@ -109,6 +130,42 @@ def _set_up_connection(connection: Any, _record: Any) -> None:
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether this user may change a database: SQLite also creates files beside it."""
+    real = path.resolve()
+    return os.access(real, os.W_OK) and os.access(real.parent, os.W_OK | os.X_OK)
+
+
+def _read_only_uri(path: Path) -> str:
+    """The URI of a database that may only be read.
+
+    Without its write-ahead log no process has it open. SQLite would create one, unless the file is declared immutable.
+    """
+    real = path.resolve()
+    unchanging = "" if Path(f"{real}-wal").exists() else "&immutable=1"
+    return f"file:{quote(str(real))}?mode=ro{unchanging}"
+
+
+def _create_private(path: Path) -> None:
+    """Create a missing file that only its owner may read. SQLite gives its mode to the files beside it."""
+    with suppress(OSError):  # it exists, or SQLite reports the same problem
+        os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _problem_of(path: Path) -> str:
+    """Why the file of a database cannot be opened, with the solution; empty if its permissions do not show it."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        return f"the folder {folder} does not exist; create it, or correct the path in BILLING_DATABASE_URL"
+    if path.is_dir():
+        return f"{path} is a folder; BILLING_DATABASE_URL has to name a file"
+    if path.exists() and not os.access(path, os.R_OK):
+        return f"this user may not read {path}; give it to the user of the nightly job: chown or chmod"
+    if not os.access(folder, os.W_OK | os.X_OK) or not path.exists():
+        return f"no file can be written in {folder}; give it to the user of the nightly job: chown or chmod"
+    return ""
 
 
 def _begin(connection: Connection) -> None:
