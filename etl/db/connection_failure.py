@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+import sqlite3
 import ssl
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -162,7 +163,8 @@ def report_failures(engine: Engine, url: URL, connect: Callable[[list[Any], dict
     Args:
         engine: The engine.
         url: The URL as configured.
-        connect: Opens a connection with the arguments of the driver's own function.
+        connect: Opens a connection with the arguments of the driver's own function; it may also raise errors of this
+            program.
     """
 
     def open_connection(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
@@ -171,7 +173,10 @@ def report_failures(engine: Engine, url: URL, connect: Callable[[list[Any], dict
             return connect(arguments, options)
         except (BillingError, ConnectionFailure):
             raise
-        except Exception as error:  # noqa: BLE001 - drivers raise errors of any kind for a wrong URL
+        except Exception as error:
+            # For a wrong parameter the drivers raise errors of any kind; without parameters, another one is a bug.
+            if not (_is_of_driver(error) or url.query or _needs_package(error)) or isinstance(error, sqlite3.Error):
+                raise
             failure = explain(error, url)
         # Outside the except block: the driver's exception may contain the password.
         raise failure
@@ -233,7 +238,7 @@ def unknown_parameter(name: str, known: list[str]) -> ConfigError:
 
 
 def _find_cause(error: Exception, text: str) -> _Cause | None:
-    if isinstance(error, RuntimeError) and "cryptography" in text:
+    if _needs_package(error):
         return _NEEDS_PACKAGE
     if type(error).__module__.startswith("psycopg"):
         return next((cause for pattern, cause in _POSTGRESQL if re.search(pattern, text)), None)
@@ -284,6 +289,10 @@ def _without_password(text: str, url: URL) -> str:
         for spelling in (str(secret), quote(str(secret), safe="")):
             text = text.replace(spelling, "***")
     return text
+
+
+def _needs_package(error: Exception) -> bool:
+    return isinstance(error, RuntimeError) and "cryptography" in str(error)
 
 
 def _is_of_driver(error: Exception) -> bool:
