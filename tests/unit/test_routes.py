@@ -245,6 +245,17 @@ def test_a_request_goes_through_the_proxy_which_sees_neither_path_nor_token(http
     assert "authcalls" not in seen
 
 
+def test_a_proxy_may_be_reached_over_tls(https, authority, tmp_path):
+    with forward_proxy(credentials=f"user:{PASSWORD}") as proxy, https_in_front_of(proxy.url, authority) as secure:
+        url = secure.replace("https://", f"https://user:{PASSWORD}@")
+        route = Route(Proxy(url, "HTTPS_PROXY"), ca_path=authority.ca_file)
+        assert answer(https, route).startswith(b'{"success": true')
+        error = failure(https, Route(Proxy(url, "HTTPS_PROXY"), ca_path=new_authority(tmp_path).ca_file))
+    assert len(proxy.seen) == 1
+    assert type(error) is RequestRejected
+    assert str(error).startswith(f"the certificate of the proxy {secure} (HTTPS_PROXY) cannot be trusted (")
+
+
 @pytest.mark.fault(25)
 def test_a_plain_request_is_never_shown_to_a_proxy(vendor):
     with forward_proxy() as proxy:
