@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import Final
 
-from etl.checks.caution import Caution
+from etl.db.dialects.health import Caution
 from etl.errors import CheckFailedError
 
 NETWORK_FILESYSTEMS: Final = frozenset(

@@ -10,7 +10,7 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from etl.config.network import find_route, parse_ca_path, parse_proxy, proxy_secrets
 from etl.config.validators import (
@@ -30,6 +30,7 @@ from etl.config.validators import (
 )
 from etl.errors import ConfigError
 from etl.network import Route
+from etl.pii import MASK
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -257,6 +258,12 @@ class Settings(RunSettings):
 def query_passwords(url: URL) -> dict[str, str]:
     """The passwords in the query of a database URL, by parameter."""
     return {name: str(value) for name, value in url.query.items() if "pass" in name.lower()}
+
+
+def mask_passwords(url: URL) -> str:
+    """A database URL with MASK in place of its passwords."""
+    masked = url.update_query_dict(dict.fromkeys(query_passwords(url), MASK)).render_as_string(hide_password=True)
+    return masked.replace(quote(MASK, safe=""), MASK)
 
 
 def _declared_settings() -> tuple[Setting, ...]:

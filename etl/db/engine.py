@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from etl.db.connection_failure import parameter_error, report_failures
+from etl.db.connection_failure import parameter_problem, report_failures
 from etl.db.dialects import dialect_for
 from etl.db.timeouts import POOL_RECYCLE_SECONDS
-from etl.errors import ConfigError, DatabaseError
+from etl.errors import DatabaseError, SettingError
 
 
-@contextmanager
-def pooled_engine(url: URL) -> Iterator[Engine]:
-    """Create a pooled engine for a block of many transactions and dispose of it afterwards.
-
-    Without a pool each transaction opens a connection; PyMySQL takes 20 milliseconds for that, in which it loads the
-    system's CA certificates.
-    """
-    engine = new_engine(url, pooled=True)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
-
-
-def new_engine(url: URL, *, pooled: bool = False) -> Engine:
+def new_engine(url: URL, *, pooled: bool = False, setting: str = "database_url") -> Engine:
     """Create an engine with strict types, bounded waits and parameters hidden from error messages.
 
     Timeouts in the URL (`connect_timeout`, `read_timeout`, `timeout`, PostgreSQL's `options`, MariaDB's
@@ -39,10 +22,12 @@ def new_engine(url: URL, *, pooled: bool = False) -> Engine:
 
     Args:
         url: Database URL, as returned by `etl.config.database_url.parse_url`.
-        pooled: Keep one connection open between transactions and test it before reuse. See `pooled_engine`.
+        pooled: Keep one connection open between transactions and test it before reuse.
+
+        setting: Name of the setting with the URL, for the messages of failed connections.
 
     Raises:
-        ConfigError: The driver is not installed, or a parameter of the URL is invalid.
+        SettingError: The driver is not installed, or a parameter of the URL is invalid.
     """
     dialect = dialect_for(url.get_backend_name())
     connect = dialect.connect_options(url)
@@ -53,17 +38,14 @@ def new_engine(url: URL, *, pooled: bool = False) -> Engine:
     try:
         engine = create_engine(connect.url, connect_args=arguments, hide_parameters=True, **pool, **connect.engine)
     except (ImportError, NoSuchModuleError):
-        raise ConfigError(
-            "BILLING_DATABASE_URL needs a driver that is not installed; "
-            f"run: pip install 'billing-etl[{dialect.extra}]'"
-        ) from None
+        problem = f"needs a driver that is not installed; run: pip install 'billing-etl[{dialect.extra}]'"
     except (TypeError, ValueError, ArgumentError) as error:
-        problem = parameter_error(error, url)
+        problem = parameter_problem(error, url, dialect)
     else:
-        report_failures(engine, url, partial(dialect.connect, url))
+        report_failures(engine, url, dialect, setting)
         dialect.set_up(engine, url)
         return engine
-    raise problem  # outside the except block: the original may contain a password
+    raise SettingError("database_url", problem)  # outside the except block: the original may contain a password
 
 
 def database_file(url: URL) -> Path | None:

@@ -167,27 +167,12 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
 
 def _sum_sql(backend: str, amount: str) -> str:
     """SQL of the exact sum of a view's amounts."""
-    if backend == "sqlite":  # a number or a text: text with six decimal places is added exactly
-        amount = f"(CASE typeof({amount}) WHEN 'text' THEN {amount} ELSE printf('%.6f', {amount}) END)"
-    return expressions_for(backend).total(amount, total=True)
+    sql = expressions_for(backend)
+    return sql.total(sql.view_amount(amount), total=True)
 
 
 def _count_sql(backend: str, count: str) -> str:
     return expressions_for(backend).integer.format(f"SUM({count})")
-
-
-_WEEKDAY: Final = {
-    "sqlite": "((CAST(strftime('%w', created_at) AS INTEGER) + 6) % 7 + 1)",
-    "postgresql": "CAST(EXTRACT(ISODOW FROM created_at) AS INTEGER)",
-    "mysql": "(WEEKDAY(created_at) + 1)",
-}
-_HOUR: Final = {
-    "sqlite": "CAST(strftime('%H', created_at) AS INTEGER)",
-    "postgresql": "CAST(EXTRACT(HOUR FROM created_at) AS INTEGER)",
-    "mysql": "HOUR(created_at)",
-}
-for _expressions in (_WEEKDAY, _HOUR):
-    _expressions["mariadb"] = _expressions["mysql"]
 
 
 def _query_days(_backend: str, selected: str) -> str:
@@ -208,12 +193,14 @@ ORDER BY 2 DESC, operator"""
 
 
 def _query_hours(backend: str, selected: str) -> str:
-    return f"""SELECT {_WEEKDAY[backend]} AS weekday, {_HOUR[backend]} AS hour,
+    sql = expressions_for(backend)
+    weekday, hour = sql.weekday_of.format("created_at"), sql.hour_of.format("created_at")
+    return f"""SELECT {weekday} AS weekday, {hour} AS hour,
   {_count_sql(backend, "repeats")} AS records,
   {_count_sql(backend, "CASE WHEN delivered THEN repeats ELSE 0 END")} AS delivered
 FROM billing
 WHERE {selected}
-GROUP BY {_WEEKDAY[backend]}, {_HOUR[backend]}
+GROUP BY {weekday}, {hour}
 ORDER BY 1, 2"""
 
 

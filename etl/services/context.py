@@ -27,6 +27,7 @@ from etl.load.loader import LoadPolicy
 from etl.model import FeedReader, TextLimit
 from etl.services.balance import SHORT_TIMEOUT_SECONDS, SpendLedger
 from etl.services.run import RunRequest
+from etl.services.setting_errors import named_settings
 from etl.transform.long_texts import quarantine_long_texts
 from etl.transform.pseudonymise import PhonePolicy
 from etl.transform.reader import read_feed
@@ -39,7 +40,7 @@ LockFactory = Callable[..., AbstractContextManager[None]]
 Connect = Callable[..., Transport]
 """Opens a transport, as the class itself does."""
 OpenDatabase = Callable[[URL], AbstractContextManager[Engine]]
-"""As `etl.db.engine.pooled_engine`."""
+"""As `etl.services.database.pooled_engine`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,8 @@ def load_account_state(connection: Connection, settings: Settings) -> tuple[int 
     Raises:
         ConfigError: The token, the zone or the privacy settings are not those of the stored rows.
     """
-    remarks = require_binding(connection, settings.account, account_binding(settings))
+    with named_settings():
+        remarks = require_binding(connection, settings.account, account_binding(settings))
     account_id = find_account(connection, settings.account)
     history = AccountHistory(
         read_complete(connection, account_id),

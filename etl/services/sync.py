@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 
 from etl.config.schema import Settings
-from etl.db.engine import database_exists, pooled_engine
+from etl.db.engine import database_exists
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.retry import retry_transaction, wait_for_server
@@ -17,6 +17,7 @@ from etl.errors import BillingError
 from etl.extract.transport import Transport
 from etl.pipeline import SyncRun
 from etl.services.context import Connect, LockFactory, OpenDatabase, account_lock, ensure_schema, open_client, utc_now
+from etl.services.database import pooled_engine
 from etl.services.run import ProgressListener, RunRequest, RunResult
 
 

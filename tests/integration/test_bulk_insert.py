@@ -10,7 +10,9 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from etl.db.dialects.bulk_insert import BATCH_SIZE, MAX_STATEMENT_LENGTH, bulk_insert
+from etl.db.dialects.bulk_insert import bulk_insert
+from etl.db.dialects.mariadb import MAX_STATEMENT_LENGTH
+from etl.db.dialects.row_batches import BATCH_SIZE
 from etl.db.engine import new_engine, read_connection
 from etl.db.errors import describe_error
 from etl.db.migrate import ensure_current

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from support.secret_leaks import PASSWORD, leaks
 
 from etl.db.connection_failure import ConnectionFailure, explain
+from etl.db.dialects import dialect_for
 from etl.db.retry import MAX_ATTEMPTS, MAX_ELAPSED_SECONDS, retry_transaction
 from etl.errors import ConfigError
 
@@ -22,6 +23,13 @@ AT = 'connection failed: connection to server at "10.0.0.5", port 5432 failed: '
 FATAL = AT + "FATAL:  "
 HERE = "the database server db.example:5432"
 THERE = "the database server db.example:3306"
+
+
+def explained(error, address):
+    """What the error means, as the setting's user sees it."""
+    url = make_url(address)
+    return explain(error, url, dialect_for(url.get_backend_name()), "BILLING_DATABASE_URL")
+
 
 TEXTS = {
     FATAL + 'database "billing" does not exist': (f"there is no database billing on {HERE}; create it", False),
@@ -81,7 +89,7 @@ TEXTS = {
 @pytest.mark.parametrize(("text", "expected"), TEXTS.items(), ids=[text[len(AT) :][:40] for text in TEXTS])
 def test_a_text_of_postgresql_has_a_cause_and_a_solution(text, expected):
     words, is_transient = expected
-    failure = explain(psycopg.OperationalError(text), make_url(POSTGRESQL))
+    failure = explained(psycopg.OperationalError(text), POSTGRESQL)
     assert isinstance(failure, ConnectionFailure)
     assert str(failure).startswith(words)
     assert failure.is_transient is is_transient
@@ -98,7 +106,7 @@ SETTINGS = {
     'connection is bad: invalid port number: "99999"': ("", "an invalid port;"),
     AT + 'root certificate file "/no/such" does not exist\nEither provide the file or change sslmode': (
         "?sslrootcert=/no/such",
-        "a file of certificates in BILLING_DATABASE_URL cannot be read",
+        "names a file of certificates that cannot be read",
     ),
 }
 
@@ -106,7 +114,7 @@ SETTINGS = {
 @pytest.mark.parametrize(("text", "expected"), SETTINGS.items(), ids=[words for _, words in SETTINGS.values()])
 def test_what_is_wrong_whatever_the_server_is_an_error_of_the_setting(text, expected):
     query, words = expected
-    failure = explain(psycopg.OperationalError(text), make_url(POSTGRESQL + query))
+    failure = explained(psycopg.OperationalError(text), POSTGRESQL + query)
     assert isinstance(failure, ConfigError)
     assert words in str(failure)
 
@@ -160,7 +168,7 @@ NUMBERS = {
 
 @pytest.mark.parametrize(("error", "words", "is_transient"), NUMBERS.values(), ids=NUMBERS)
 def test_a_number_of_mariadb_has_a_cause_and_a_solution(error, words, is_transient):
-    failure = explain(error, make_url(MARIADB))
+    failure = explained(error, MARIADB)
     assert isinstance(failure, ConnectionFailure)
     assert str(failure).startswith(words)
     assert failure.is_transient is is_transient
@@ -176,7 +184,7 @@ def test_a_number_of_mariadb_has_a_cause_and_a_solution(error, words, is_transie
     ],
 )
 def test_a_wrong_parameter_of_mariadb_is_named(error, query, words):
-    failure = explain(error, make_url(MARIADB + query))
+    failure = explained(error, MARIADB + query)
     assert isinstance(failure, ConfigError)
     assert words in str(failure)
 

@@ -9,21 +9,29 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 if TYPE_CHECKING:
     from etl.db.dialects.protocol import DatabaseDialect
 
+
+class DialectEntry(NamedTuple):
+    """A supported backend: the driver that the program is tested with, and the module with its dialect."""
+
+    driver: str
+    module: str
+
+
 DIALECTS: Final = {
-    "sqlite": "etl.db.dialects.sqlite",
-    "postgresql": "etl.db.dialects.postgresql",
-    "mysql": "etl.db.dialects.mariadb",
-    "mariadb": "etl.db.dialects.mariadb",
+    "sqlite": DialectEntry("pysqlite", "etl.db.dialects.sqlite"),
+    "postgresql": DialectEntry("psycopg", "etl.db.dialects.postgresql"),
+    "mysql": DialectEntry("pymysql", "etl.db.dialects.mariadb"),
+    "mariadb": DialectEntry("pymysql", "etl.db.dialects.mariadb"),
 }
-"""Modules of the databases, by SQLAlchemy's backend name."""
+"""The supported backends, by SQLAlchemy's name."""
 
 
 @cache
 def dialect_for(backend: str) -> DatabaseDialect:
     """Return the dialect of a backend, a key of DIALECTS."""
-    return cast("DatabaseDialect", import_module(DIALECTS[backend]).DIALECT)
+    return cast("DatabaseDialect", import_module(DIALECTS[backend].module).DIALECT)

@@ -16,6 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, inspect, text
 
 from etl import signals
+from etl.db.dialects.expressions import expressions_for
 from etl.db.engine import read_connection, require_database
 from etl.db.errors import translate_errors
 from etl.db.view_columns import VIEW_COLUMNS
@@ -29,12 +30,6 @@ _APPLICATION_ID_BYTES: Final = slice(68, 72)
 """Position of the application id in the file header."""
 _COPIED_VIEWS: Final = ("daily_spend", "delivery_by_operator", "restated_days", "balance_proof", "freshness")
 _HOURLY_COLUMNS: Final = ("account", "created_at", "day", "repeats", "delivered")
-_HOUR: Final = {
-    "sqlite": "strftime('%Y-%m-%d %H:00:00', created_at)",
-    "postgresql": "date_trunc('hour', created_at)",
-    "mysql": "CAST(DATE_FORMAT(created_at, '%Y-%m-%d %H:00:00') AS DATETIME)",
-}
-_HOUR["mariadb"] = _HOUR["mysql"]
 
 
 def is_snapshot(path: Path) -> bool:
@@ -94,7 +89,7 @@ def _view_columns(view: str) -> tuple[str, ...]:
 
 
 def _hourly_counts(backend: str) -> str:
-    hour = _HOUR[backend]
+    hour = expressions_for(backend).start_of_hour.format("created_at")
     return f"""SELECT account, {hour} AS created_at, day, SUM(repeats) AS repeats, delivered
 FROM billing
 GROUP BY account, {hour}, day, delivered"""
