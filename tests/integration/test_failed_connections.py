@@ -224,7 +224,7 @@ def test_every_verb_says_why(tmp_path, sandbox):
 
 def test_a_folder_that_does_not_exist(tmp_path):
     message = failure(parse_url(f"sqlite:///{tmp_path}/nowhere/billing.db"))
-    assert message == f"the folder {tmp_path}/nowhere does not exist; create it, or correct the path ofING_DATABASE_URL"
+    assert message == f"the folder {tmp_path}/nowhere does not exist; create it, or correct the path of the database"
 
 
 def test_a_folder_in_place_of_a_file(tmp_path):
