@@ -38,15 +38,16 @@ def check_account(
         file: The TOML file that was read; None for no file.
         redact: Removes secrets from a text.
         clock: The present time, aware.
-
-    Raises:
-        ConfigError: The driver of the database is not installed.
     """
     description = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     yield CheckResult("settings", f"{description}, {file or 'no configuration file'}")
     for warning in settings.warnings:
         yield CheckResult("settings", warning, is_warning=True)
-    engine = open_engine(settings.database_url)
+    try:
+        engine = open_engine(settings.database_url)
+    except ConfigError as error:
+        yield CheckResult("database", "", error)
+        return
     mounts = Path("/proc/mounts")
     mount_table = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""
     database_checks = list(check_database(engine, auto_migrate=settings.auto_migrate, mounts=mount_table))

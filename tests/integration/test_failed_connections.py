@@ -219,6 +219,28 @@ def test_every_verb_says_why(tmp_path, sandbox):
             assert "the database server 127.0.0.1:1 cannot be reached: the connection was refused" in words, verb
 
 
+@pytest.mark.parametrize("command", ["check", "sync"])
+def test_a_wrong_parameter_ends_with_78_and_names_the_setting(tmp_path, sandbox, command):
+    done = subprocess.run(
+        [sys.executable, "-m", "etl", command],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
+        | {
+            "BILLING_API_TOKEN": sandbox.token,
+            "BILLING_API_URL": sandbox.url,
+            "BILLING_DATABASE_URL": f"mysql://u:{PASSWORD}@127.0.0.1:1/b?read_timeout=soon",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    words = done.stdout + done.stderr
+    assert done.returncode == 78, words
+    assert "BILLING_DATABASE_URL has an invalid value of read_timeout; correct or remove it" in words
+    assert leaks(words) == []
+    assert sandbox.requests == []
+
+
 # SQLite --------------------------------------------------------------------------------------------------------------
 
 
