@@ -26,6 +26,7 @@ Modules that every package may import:
     model        records, date ranges, days, counts: the values passed between packages
     changes      the difference between a day's stored rows and the vendor's records
     errors       the exceptions, one per next step of the operator
+    network      the route to an https host: proxy and trusted certificates
     date_ranges  windows of days: lookback, gaps, splitting
     reconcile    reconciliation of the balance with the recorded spend
     spreadsheet  keys changed by a spreadsheet, restored

@@ -18,6 +18,7 @@ from etl.checks.filesystem import (
 from etl.checks.privileges import require_privileges
 from etl.db.accounts import DateSemantics
 from etl.db.dialects import dialect_for
+from etl.db.dialects.health import Caution
 from etl.db.engine import database_exists, database_file, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import has_current_schema, require_migratable, require_schema, schema_revision
@@ -90,7 +91,8 @@ def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[CheckResul
             connection.execute(text("SELECT 1"))
             dialect = dialect_for(connection.dialect.name)
             server = f"{dialect.server_name(connection)} {'.'.join(map(str, version))}"
-            yield CheckResult("database", server + explain_encryption(engine.url))
+            advice = explain_encryption(engine.url)
+            yield CheckResult("database", server + advice, is_warning=bool(advice))
             for check in dialect.health_checks(connection, list(metadata.tables), DATABASE_URL):
                 yield run_check(check.name, check.probe)
             if dialect.has_users:
@@ -101,10 +103,11 @@ def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[CheckResul
 
 
 def run_check(name: str, probe: Callable[[], str]) -> CheckResult:
-    """Run a probe; the result has its message, or the error that it raises."""
+    """Run a probe; the result has its message, or the error that it raises. A Caution is a warning."""
     try:
         with translate_errors():
-            return CheckResult(name, probe())
+            message = probe()
+        return CheckResult(name, message, is_warning=isinstance(message, Caution))
     except BillingError as error:
         return CheckResult(name, "", error)
 

@@ -172,7 +172,8 @@ def run_accounts(
     # Dry runs and `accept` do not report to monitoring: they say nothing about the nightly job.
     monitored = request.command in {"sync", "backfill"} and not request.dry_run
     run_id = str(uuid.uuid4())
-    heartbeat = Heartbeat(run_settings.heartbeat_url if monitored else None, run_id, options.redact)
+    heartbeat_url = run_settings.heartbeat_url if monitored else None
+    heartbeat = Heartbeat(heartbeat_url, run_id, options.redact, run_settings.route_to(heartbeat_url or ""))
     outcomes: list[AccountOutcome] = []
     with log_context(run_id=run_id):
         heartbeat.start()

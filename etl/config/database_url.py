@@ -37,8 +37,10 @@ def parse_url(text: str) -> URL:
         raise ConfigError(
             f"BILLING_DATABASE_URL names a database or driver that is not supported; use {', '.join(names)} or {last}"
         )
-    if url.host and "@" in url.host:
-        raise ConfigError("BILLING_DATABASE_URL has an @ in its password; encode it as %40")
+    if url.host and "@" in f"{url.host}{url.database}":
+        raise ConfigError("BILLING_DATABASE_URL has an @ in its password; encode it as %40, and / as %2F")
+    if "\N{REPLACEMENT CHARACTER}" in str(url.password):
+        raise ConfigError("BILLING_DATABASE_URL has a % in its password; encode it as %25")
     if not url.database or url.database == ":memory:":
         raise ConfigError("BILLING_DATABASE_URL names no database; append /NAME to the host, or use sqlite:///FILE")
     return url.set(drivername=f"{backend}+{DIALECTS[backend].driver}")

@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine
-from sqlalchemy.exc import NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
+from etl.db.connection_failure import parameter_problem, report_failures
 from etl.db.dialects import dialect_for
 from etl.db.timeouts import POOL_RECYCLE_SECONDS
 from etl.errors import DatabaseError, SettingError
 
 
-def new_engine(url: URL, *, pooled: bool = False) -> Engine:
+def new_engine(url: URL, *, pooled: bool = False, setting: str = "database_url") -> Engine:
     """Create an engine with strict types, bounded waits and parameters hidden from error messages.
 
     Timeouts in the URL (`connect_timeout`, `read_timeout`, `timeout`, PostgreSQL's `options`, MariaDB's
@@ -23,8 +24,10 @@ def new_engine(url: URL, *, pooled: bool = False) -> Engine:
         url: Database URL, as returned by `etl.config.database_url.parse_url`.
         pooled: Keep one connection open between transactions and test it before reuse.
 
+        setting: Name of the setting with the URL, for the messages of failed connections.
+
     Raises:
-        SettingError: The driver is not installed, or `read_timeout` is not a number.
+        SettingError: The driver is not installed, or a parameter of the URL is invalid.
     """
     dialect = dialect_for(url.get_backend_name())
     connect = dialect.connect_options(url)
@@ -34,11 +37,15 @@ def new_engine(url: URL, *, pooled: bool = False) -> Engine:
     arguments = {name: value for name, value in connect.defaults.items() if name not in url.query} | connect.required
     try:
         engine = create_engine(connect.url, connect_args=arguments, hide_parameters=True, **pool, **connect.engine)
-    except (ModuleNotFoundError, NoSuchModuleError):
+    except (ImportError, NoSuchModuleError):
         problem = f"needs a driver that is not installed; run: pip install 'billing-etl[{dialect.extra}]'"
-        raise SettingError("database_url", problem) from None
-    dialect.set_up(engine, url)
-    return engine
+    except (TypeError, ValueError, ArgumentError) as error:
+        problem = parameter_problem(error, url, dialect)
+    else:
+        report_failures(engine, url, dialect, setting)
+        dialect.set_up(engine, url)
+        return engine
+    raise SettingError("database_url", problem)  # outside the except block: the original may contain a password
 
 
 def database_file(url: URL) -> Path | None:

@@ -54,7 +54,7 @@ def backup_database(engine: Engine, target: Path) -> Backup:
         with atomic_write(target) as file:
             temporary = Path(file.name)
             if is_new:
-                temporary.chmod(path.stat().st_mode & 0o777)
+                temporary.chmod(path.stat().st_mode & 0o777 | 0o600)
             dialect.copy_database(connection, temporary)
             size = temporary.stat().st_size
     return Backup(target, size, revision)

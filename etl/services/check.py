@@ -38,13 +38,16 @@ def check_account(
         file: The TOML file that was read; None for no file.
         redact: Removes secrets from a text.
         clock: The present time, aware.
-
-    Raises:
-        ConfigError: The driver of the database is not installed.
     """
     description = f"account {settings.account}, {settings.api_url}, zone {settings.timezone.key}"
     yield CheckResult("settings", f"{description}, {file or 'no configuration file'}")
-    engine = open_engine(settings.database_url)
+    for warning in settings.warnings:
+        yield CheckResult("settings", warning, is_warning=True)
+    try:
+        engine = open_engine(settings.database_url)
+    except ConfigError as error:
+        yield CheckResult("database", "", error)
+        return
     mounts = Path("/proc/mounts")
     mount_table = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""
     database_checks = list(check_database(engine, auto_migrate=settings.auto_migrate, mounts=mount_table))
@@ -54,6 +57,10 @@ def check_account(
     yield run_check("temporary files", lambda: require_free_space(Path(tempfile.gettempdir())))
     now = clock()
     today = now.astimezone(settings.timezone).date()
+    route = run_check("network", lambda: str(settings.route_to(settings.api_url)))
+    yield route
+    if route.error:
+        return
     try:
         with open_client(settings, redact) as client:
             remember = partial(_remember_date_semantics, engine, settings.account)

@@ -110,7 +110,15 @@ def open_client(
     limits = RequestLimits(
         min(settings.timeout, at_most), min(settings.request_deadline, at_most), settings.max_response_mb << 20
     )
-    transport = connect(settings.api_url, token, limits, user_agent=f"billing-etl/{etl.__version__}", redact=redact)
+    transport = connect(
+        settings.api_url,
+        token,
+        limits,
+        user_agent=f"billing-etl/{etl.__version__}",
+        redact=redact,
+        route=settings.route_to(settings.api_url),
+        token_source=settings.token_source,
+    )
     try:
         yield Client(transport, RetryPolicy(1 if short_timeout else settings.retry_attempts, settings.retry_max_wait))
     finally:

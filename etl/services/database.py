@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import URL, Engine
 
 from etl.db.engine import database_file, new_engine
-from etl.services.setting_errors import named_settings
+from etl.services.setting_errors import named_settings, variable_of
 
 
 def open_engine(url: URL, *, pooled: bool = False) -> Engine:
@@ -19,7 +19,7 @@ def open_engine(url: URL, *, pooled: bool = False) -> Engine:
         ConfigError: The driver is not installed, or an option of the URL is invalid.
     """
     with named_settings():
-        return new_engine(url, pooled=pooled)
+        return new_engine(url, pooled=pooled, setting=variable_of("database_url"))
 
 
 @contextmanager

@@ -188,7 +188,7 @@ def test_another_token_is_refused(vendor):
 
 
 @pytest.mark.fault(25)
-def test_a_proxy_of_the_environment_is_not_shown_the_token(vendor, monkeypatch):
+def test_a_plain_request_ignores_the_proxies_of_the_environment(vendor, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)

@@ -12,6 +12,12 @@ ROW_PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 FOR_MIGRATIONS: Final = "for migrations"
 
 
+class Caution(str):
+    """The message of a check that needs attention although a sync works."""
+
+    __slots__ = ()
+
+
 class HealthCheck(NamedTuple):
     """A check: `probe` returns a message, or raises CheckFailedError with the problem and its solution."""
 

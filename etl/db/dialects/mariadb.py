@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
 from sqlalchemy.exc import DBAPIError
 
+from etl.db.connection_failure import Cause
 from etl.db.dialects.expressions import SqlExpressions
 from etl.db.dialects.health import (
     FOR_MIGRATIONS,
@@ -35,6 +36,7 @@ from etl.db.dialects.health import (
     require_writable_server,
 )
 from etl.db.dialects.lock_session import lock_digest, open_lock_session
+from etl.db.dialects.mariadb_failures import find_mariadb_cause, mariadb_parameters
 from etl.db.dialects.protocol import (
     ColumnTypes,
     ColumnValues,
@@ -76,6 +78,9 @@ class MariadbDialect(DatabaseDialect):
     dump_command = "mariadb-dump --single-transaction"
     extra = "mysql"
     snapshot_isolation = "REPEATABLE READ"
+    default_port = "3306"
+    tls_option = "ssl_ca=FILE"
+    authority_option = "ssl_ca"
     expressions = SqlExpressions(
         day_of="CAST({} AS DATE)",
         month_of="CAST({0} - INTERVAL DAYOFMONTH({0}) - 1 DAY AS DATE)",
@@ -100,6 +105,21 @@ class MariadbDialect(DatabaseDialect):
             },
             engine={"isolation_level": "READ COMMITTED"},
         )
+
+    def connect(self, url: URL, arguments: list[Any], options: dict[str, Any]) -> Any:
+        import pymysql  # an extra
+
+        # The driver limits the handshake by the time for a whole statement: another server's port would block for it.
+        handshake = min(options["connect_timeout"], options["read_timeout"])
+        connection = pymysql.connect(*arguments, **options | {"read_timeout": handshake})
+        connection._read_timeout = options["read_timeout"]  # type: ignore[attr-defined]  # there is no method
+        return connection
+
+    def find_cause(self, error: Exception, text: str) -> Cause | None:
+        return find_mariadb_cause(error, text)
+
+    def parameters(self) -> list[str]:
+        return mariadb_parameters()
 
     def set_up(self, engine: Engine, url: URL) -> None:
         # Before SQLAlchemy reads sql_mode, which decides how it quotes names.

@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import URL, Connection, Engine, Select, bindparam, event, text
 from sqlalchemy.exc import DBAPIError
 
+from etl.db.connection_failure import Cause
 from etl.db.dialects.expressions import SqlExpressions
 from etl.db.dialects.health import (
     FOR_MIGRATIONS,
@@ -20,6 +21,7 @@ from etl.db.dialects.health import (
     require_writable_server,
 )
 from etl.db.dialects.lock_session import lock_digest, open_lock_session
+from etl.db.dialects.postgresql_failures import find_postgresql_cause, postgresql_parameters
 from etl.db.dialects.protocol import (
     ColumnTypes,
     ColumnValues,
@@ -61,6 +63,9 @@ class PostgresqlDialect(DatabaseDialect):
     dump_command = "pg_dump --format=custom --file=FILE"
     extra = "postgres"
     snapshot_isolation = "REPEATABLE READ"
+    default_port = "5432"
+    tls_option = "sslmode=require"
+    authority_option = "sslrootcert"
     expressions = SqlExpressions(
         day_of="CAST({} AS DATE)",
         month_of="CAST(date_trunc('month', {}) AS DATE)",
@@ -84,8 +89,21 @@ class PostgresqlDialect(DatabaseDialect):
             engine={"isolation_level": "READ COMMITTED", "use_native_hstore": False},  # detecting hstore costs a query
         )
 
+    def connect(self, url: URL, arguments: list[Any], options: dict[str, Any]) -> Any:
+        from etl.db.dialects.psycopg_timeout import TimeoutConnection  # it needs the driver, which is an extra
+
+        connection = TimeoutConnection.connect(*arguments, **options)
+        connection.read_timeout = _read_timeout(url)
+        return connection
+
+    def find_cause(self, error: Exception, text: str) -> Cause | None:
+        return find_postgresql_cause(error, text)
+
+    def parameters(self) -> list[str]:
+        return postgresql_parameters()
+
     def set_up(self, engine: Engine, url: URL) -> None:
-        event.listen(engine, "do_connect", _connect_with(_read_timeout(url)))
+        _read_timeout(url)
         event.listen(engine, "begin", _set_limits(str(url.query.get("options", ""))))
 
     def lock(self, engine: Engine, name: str, resources: ExitStack) -> TryLock | None:
@@ -209,17 +227,6 @@ def _read_timeout(url: URL) -> float:
         return float(url.query.get("read_timeout", STATEMENT_SECONDS + CONNECT_SECONDS))  # type: ignore[arg-type]  # a repeated option is a tuple
     except (TypeError, ValueError):
         raise SettingError("database_url", "has a read_timeout that is not a number of seconds") from None
-
-
-def _connect_with(read_timeout: float) -> Callable[..., Any]:
-    def connect(_dialect: Any, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
-        from etl.db.dialects.psycopg_timeout import TimeoutConnection  # it needs the driver, which is an extra
-
-        connection = TimeoutConnection.connect(*arguments, **options)
-        connection.read_timeout = read_timeout
-        return connection
-
-    return connect
 
 
 def _set_limits(options: str) -> Callable[[Connection], None]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from sqlalchemy import URL, Connection, DateTime, Engine, Numeric, Select, Text
 from sqlalchemy.types import TypeEngine
 
+from etl.db.connection_failure import Cause
 from etl.db.dialects.expressions import SqlExpressions
 from etl.db.dialects.health import HealthCheck, MissingPrivilege, SchemaAccess
 
@@ -103,6 +104,9 @@ class DatabaseDialect(Protocol):
         extra: The optional dependency with the driver, in `pip install 'billing-etl[…]'`; empty if none is needed.
         snapshot_isolation: Isolation level in which all queries of a transaction see the same snapshot; None if they
             always do.
+        default_port: TCP port of a server.
+        tls_option: Parameter of the URL that turns TLS on.
+        authority_option: Parameter of the URL with the trusted certificates.
         expressions: SQL expressions.
         column_types: Column types.
         table_options: Options of every table, by SQLAlchemy's name without the prefix of the backend.
@@ -113,12 +117,38 @@ class DatabaseDialect(Protocol):
     dump_command: str = ""
     extra: str = ""
     snapshot_isolation: str | None
+    default_port: str = ""
+    tls_option: str = ""
+    authority_option: str = ""
     expressions: SqlExpressions
     column_types: ColumnTypes
     table_options: Mapping[str, str] = {}
 
     def connect_options(self, url: URL) -> ConnectOptions:
         """Options of an engine with strict types and bounded waits."""
+
+    def connect(self, url: URL, arguments: list[Any], options: dict[str, Any]) -> Any:
+        """Open a connection of the driver.
+
+        Args:
+            url: The URL as configured.
+            arguments: Positional arguments of the driver's function, by SQLAlchemy.
+            options: Its keyword arguments.
+        """
+
+    def find_cause(self, error: Exception, text: str) -> Cause | None:
+        """Find the cause of a failed connection. Pure.
+
+        Args:
+            error: The exception of `connect`.
+            text: Its text in one line.
+
+        Returns:
+            None for an error that only a parameter of the URL explains.
+        """
+
+    def parameters(self) -> list[str]:
+        """Names of the parameters that a URL may have."""
 
     def set_up(self, engine: Engine, url: URL) -> None:
         """Register the listeners that set up connections and transactions.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -31,8 +31,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
 
 from etl import signals
+from etl.db.connection_failure import Cause, ConnectionFailure, unknown_parameter
 from etl.db.dialects.expressions import SqlExpressions
-from etl.db.dialects.health import HealthCheck
+from etl.db.dialects.health import Caution, HealthCheck
 from etl.db.dialects.lock_session import lock_digest
 from etl.db.dialects.protocol import (
     ColumnTypes,
@@ -45,7 +46,7 @@ from etl.db.dialects.protocol import (
 )
 from etl.db.dialects.row_batches import split_batches
 from etl.db.timeouts import LOCK_WAIT_SECONDS
-from etl.errors import DatabaseError, DiskFullError
+from etl.errors import DatabaseError, DiskFullError, SettingError
 
 BATCH_SIZE: Final = 256
 """Rows per statement: the cost per row grows with the statement; the limit is 32,766 parameters."""
@@ -53,6 +54,10 @@ PAGES_PER_STEP: Final = 256
 """Pages of a backup copied between two checks for a signal."""
 MAX_NAME_LENGTH: Final = 64
 """Characters of a lock's name that its file name repeats; a longer name is hashed."""
+_PARAMETERS: Final = frozenset(
+    {"timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements", "uri"}
+)
+"""Parameters of a URL. Source: SQLAlchemy's dialect `pysqlite`."""
 _MAY_SET_JOURNAL: Final = """
 SELECT NOT EXISTS (SELECT 1 FROM sqlite_master) OR EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'synced_days')
 """
@@ -135,7 +140,29 @@ class SqliteDialect(DatabaseDialect):
     table_options: Mapping[str, str] = {}
 
     def connect_options(self, url: URL) -> ConnectOptions:
+        if url.query.get("uri") != "true":
+            for name in url.query.keys() - _PARAMETERS:
+                raise SettingError("database_url", unknown_parameter(name, self.parameters()))
         return ConnectOptions(url, {"timeout": LOCK_WAIT_SECONDS})
+
+    def connect(self, url: URL, arguments: list[Any], options: dict[str, Any]) -> Any:
+        path = self.database_file(url)
+        if path is None or options.get("uri"):
+            return sqlite3.connect(*arguments, **options)
+        try:
+            if path.exists() and not _is_writable(path):
+                return sqlite3.connect(_read_only_uri(path), uri=True, **options)
+            _create_private(path)
+            return sqlite3.connect(*arguments, **options)
+        except sqlite3.OperationalError as error:
+            reason = _problem_of(path) or f"the database file cannot be opened ({error.sqlite_errorname})"
+        raise ConnectionFailure(reason)
+
+    def find_cause(self, error: Exception, text: str) -> Cause | None:
+        return None
+
+    def parameters(self) -> list[str]:
+        return sorted(_PARAMETERS)
 
     def set_up(self, engine: Engine, url: URL) -> None:
         event.listen(engine, "connect", _set_up_connection)
@@ -153,7 +180,7 @@ class SqliteDialect(DatabaseDialect):
         # process. IMMEDIATE rather than EXCLUSIVE: two processes that already hold a shared lock would block each
         # other.
         if not os.access(path.parent, os.W_OK):
-            raise DatabaseError(f"the folder {path.parent.resolve()} does not exist or is not writable")
+            raise DatabaseError(_problem_of(database) or f"no file can be written in {path.parent.resolve()}")
         if path.exists() and not os.access(path, os.W_OK):
             raise DatabaseError(f"{path} is not writable; SQLite would open it read-only, and lock nothing")
         try:
@@ -250,7 +277,7 @@ def _describe_journal_mode(connection: Connection) -> str:
     mode = connection.scalar(text("PRAGMA journal_mode"))
     if mode == "wal":
         return "wal: readers and the nightly job do not wait for each other"
-    return f"{mode}: readers and the nightly job wait for each other; a write-ahead log cannot be used here"
+    return Caution(f"{mode}: readers and the nightly job wait for each other; a write-ahead log cannot be used here")
 
 
 def _set_up_connection(connection: Any, _record: Any) -> None:
@@ -270,6 +297,42 @@ def _set_up_connection(connection: Any, _record: Any) -> None:
     for pragma in pragmas:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether this user may change a database: SQLite also creates files beside it."""
+    real = path.resolve()
+    return os.access(real, os.W_OK) and os.access(real.parent, os.W_OK | os.X_OK)
+
+
+def _read_only_uri(path: Path) -> str:
+    """The URI of a database that may only be read.
+
+    Without its write-ahead log no process has it open. SQLite would create one, unless the file is declared immutable.
+    """
+    real = path.resolve()
+    unchanging = "" if Path(f"{real}-wal").exists() else "&immutable=1"
+    return f"file:{quote(str(real))}?mode=ro{unchanging}"
+
+
+def _create_private(path: Path) -> None:
+    """Create a missing file that only its owner may read. SQLite gives its mode to the files beside it."""
+    with suppress(OSError):  # it exists, or SQLite reports the same problem
+        os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _problem_of(path: Path) -> str:
+    """Why the file of a database cannot be opened, with the solution; empty if its permissions do not show it."""
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        return f"the folder {folder} does not exist; create it, or correct the path of the database"
+    if path.is_dir():
+        return f"{path} is a folder; the database has to be a file"
+    if path.exists() and not os.access(path, os.R_OK):
+        return f"this user may not read {path}; give it to the user of the nightly job: chown or chmod"
+    if not os.access(folder, os.W_OK | os.X_OK) or not path.exists():
+        return f"no file can be written in {folder}; give it to the user of the nightly job: chown or chmod"
+    return ""
 
 
 def _begin(connection: Connection) -> None:
