@@ -46,7 +46,6 @@ _LETTER_AND_DIGIT: Final = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])")
 RETRY_STATUSES: Final = frozenset({408, 425, 429})
 """Client errors that may be temporary; all 5xx and 3xx are retried as well."""
 _DIRECT: Final = Route()
-_SEE_URL: Final = " (see BILLING_API_URL)"
 _TUNNEL_REFUSAL: Final = re.compile(r"Tunnel connection failed: (\d{3})\b")
 """Source: http.client, `HTTPConnection._tunnel`."""
 _CLOCK_ERRORS: Final = frozenset({9, 10})
@@ -69,6 +68,20 @@ class RequestLimits:
     max_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class SettingNames:
+    """Names of settings for error messages, by field; the command line calls them by their environment variables."""
+
+    api_url: str = "api_url"
+    timeout: str = "timeout"
+    request_deadline: str = "request_deadline"
+    max_response_mb: str = "max_response_mb"
+    ca_file: str = "ca_file"
+
+
+_FIELD_NAMES: Final = SettingNames()
+
+
 class Transport:
     """Sends requests to the vendor, with one session for each thread.
 
@@ -80,6 +93,7 @@ class Transport:
         redact: Removes secrets and personal data from the vendor's messages.
         route: The proxy and the trusted certificates.
         token_source: Where the token comes from, for error messages.
+        names: Names of the settings, for error messages.
 
     Attributes:
         redact: As above.
@@ -96,6 +110,7 @@ class Transport:
         redact: Callable[[str], str],
         route: Route = _DIRECT,
         token_source: str = "",
+        names: SettingNames = _FIELD_NAMES,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
@@ -103,6 +118,7 @@ class Transport:
         self._limits = limits
         self._route = route
         self._token_source = token_source
+        self._names = names
         self.redact = redact
         self.clock_skew: float | None = None
         # urllib3 decodes a truncated gzip stream without an error: request none, and use our own decoder for one.
@@ -138,7 +154,7 @@ class Transport:
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
                 raise  # from the sink, not from the vendor: a retry cannot help
-            failure = _to_vendor_error(error, self._route, urlsplit(self._base_url).hostname or "")
+            failure = _to_vendor_error(error, self._route, urlsplit(self._base_url).hostname or "", self._names)
             for cause in _exception_chain(error):
                 cause.__traceback__ = None  # its urllib3 frames hold the error: a cycle
         except (ValueError, TypeError) as error:
@@ -163,7 +179,8 @@ class Transport:
             if response.status_code != requests.codes.ok:
                 raise self._error_for_status(response)
             encoding = response.headers.get("Content-Encoding", "")
-            chunks = _decode(response.raw.stream(CHUNK_BYTES, decode_content=False), encoding, self._limits.max_bytes)
+            received = response.raw.stream(CHUNK_BYTES, decode_content=False)
+            chunks = _decode(received, encoding, self._limits.max_bytes, self._names.max_response_mb)
             # A record may contain the request URL, and no table may contain the token.
             for chunk in _mask_token(chunks, self._masks):
                 sink.write(chunk)
@@ -187,7 +204,8 @@ class Transport:
             return RetryableError(f"HTTP {status}", retry_after=wait)
         if status == requests.codes.not_found:
             reason = self._error_reason(response)
-            return RequestRejected(f"HTTP 404, {reason}; is BILLING_API_URL right? It is {self.redact(self._base_url)}")
+            url = self.redact(self._base_url)
+            return RequestRejected(f"HTTP 404, {reason}; is {self._names.api_url} right? It is {url}")
         if 400 <= status < 500:
             return RequestRejected(f"HTTP {status}, {self._error_reason(response)}")
         return RetryableError(f"HTTP {status} instead of 200")
@@ -229,23 +247,24 @@ def _parse_http_date(text: str | None) -> datetime | None:
     return timestamp.replace(tzinfo=UTC) if timestamp is not None and timestamp.tzinfo is None else timestamp
 
 
-def _to_vendor_error(error: Exception, route: Route, host: str) -> VendorError:
+def _to_vendor_error(error: Exception, route: Route, host: str, names: SettingNames) -> VendorError:
     """Create an error without a URL from one with a URL. The message does not repeat texts of other programs.
 
     Args:
         error: The error of a library.
         route: The route of the request; the message names its proxy.
         host: The host of the API.
+        names: Names of the settings.
     """
     causes = list(_exception_chain(error))
     proxy = route.proxy
     at_proxy = proxy is not None and any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in causes)
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _untrusted_certificate(cause, f"the proxy {proxy}" if at_proxy else host, route)
+            return _untrusted_certificate(cause, f"the proxy {proxy}" if at_proxy else host, route, names)
         if proxy is not None and (refusal := _TUNNEL_REFUSAL.search(str(cause))):
             return _refused_tunnel(int(refusal[1]), proxy, host)
-    problem = _connection_problem(error, causes)
+    problem = _connection_problem(error, causes, names)
     if proxy is not None and at_proxy:
         is_plain = proxy.url.startswith("https:") and any(isinstance(cause, ssl.SSLError) for cause in causes)
         hint = "; is its URL http:// instead?" if is_plain else ""
@@ -253,23 +272,24 @@ def _to_vendor_error(error: Exception, route: Route, host: str) -> VendorError:
     return RetryableError(problem if proxy is None else f"{problem}, through the proxy {proxy}")
 
 
-def _connection_problem(error: Exception, causes: list[BaseException]) -> str:
+def _connection_problem(error: Exception, causes: list[BaseException], names: SettingNames) -> str:
     """What happened to a connection, by the types of the errors."""
 
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)
 
     if caused_by(DeadlineExceeded):
-        return "no complete answer within BILLING_REQUEST_DEADLINE"
+        return f"no complete answer within {names.request_deadline}"
     if caused_by(TooManyInterimResponses):
         return "interim answers without end"
     # Before the timeouts: in urllib3, these two are subclasses of a timeout.
     if caused_by(urllib3.exceptions.NameResolutionError):
-        return "the host name cannot be resolved" + ("" if caused_by(urllib3.exceptions.ProxyError) else _SEE_URL)
+        hint = "" if caused_by(urllib3.exceptions.ProxyError) else f" (see {names.api_url})"
+        return f"the host name cannot be resolved{hint}"
     if caused_by(ConnectionRefusedError):
         return "the connection was refused"
     if caused_by(TimeoutError, urllib3.exceptions.TimeoutError):
-        return "no byte within BILLING_TIMEOUT"
+        return f"no byte within {names.timeout}"
     if caused_by(ssl.SSLError):
         return "the TLS connection failed"
     if caused_by(urllib3.exceptions.IncompleteRead, http.client.IncompleteRead):
@@ -277,7 +297,9 @@ def _connection_problem(error: Exception, causes: list[BaseException]) -> str:
     return f"the connection failed ({type(error).__name__})"
 
 
-def _untrusted_certificate(error: ssl.SSLCertVerificationError, owner: str, route: Route) -> RequestRejected:
+def _untrusted_certificate(
+    error: ssl.SSLCertVerificationError, owner: str, route: Route, names: SettingNames
+) -> RequestRejected:
     """The error for a certificate that fails to verify: what is wrong with it, and the solution."""
     problem = f"the certificate of {owner} cannot be trusted ({error.verify_message.rstrip('.')})"
     if error.verify_code in _CLOCK_ERRORS:
@@ -285,7 +307,7 @@ def _untrusted_certificate(error: ssl.SSLCertVerificationError, owner: str, rout
     if error.verify_code in _WRONG_HOST_ERRORS:
         return RequestRejected(f"{problem}; correct the host")
     return RequestRejected(
-        f"{problem}; trusted are the certificates {route.authorities()}; set BILLING_CA_FILE to a file with those of "
+        f"{problem}; trusted are the certificates {route.authorities()}; set {names.ca_file} to a file with those of "
         "the authority that signed it"
     )
 
@@ -316,7 +338,7 @@ def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:
             pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
 
 
-def _decode(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes]:
+def _decode(chunks: Iterator[bytes], encoding: str, max_bytes: int, limit: str) -> Iterator[bytes]:
     """Yield the decoded body in chunks; a compressed body must not be truncated.
 
     Args:
@@ -324,6 +346,7 @@ def _decode(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[
         encoding: The header `Content-Encoding`. Values that are not a coding (`utf-8`, `none`) are ignored, as browsers
             and curl do; the parsers reject a body that is compressed nevertheless.
         max_bytes: Maximum size of the decoded body.
+        limit: Name of the setting with it.
     """
     codings = [token.strip() for token in encoding.lower().split(",") if token.strip() in CONTENT_CODINGS]
     match codings:
@@ -337,7 +360,7 @@ def _decode(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[
     for chunk in decoded:
         total += len(chunk)
         if total > max_bytes:
-            raise InvalidResponse(f"an answer of more than {max_bytes >> 20} MB (BILLING_MAX_RESPONSE_MB)")
+            raise InvalidResponse(f"an answer of more than {max_bytes >> 20} MB ({limit})")
         yield chunk
 
 

@@ -27,7 +27,7 @@ from etl.load.loader import LoadPolicy
 from etl.model import FeedReader, TextLimit
 from etl.services.balance import SHORT_TIMEOUT_SECONDS, SpendLedger
 from etl.services.run import RunRequest
-from etl.services.setting_errors import named_settings
+from etl.services.setting_errors import environment_names, named_settings
 from etl.transform.long_texts import quarantine_long_texts
 from etl.transform.pseudonymise import PhonePolicy
 from etl.transform.reader import read_feed
@@ -118,6 +118,7 @@ def open_client(
         redact=redact,
         route=settings.route_to(settings.api_url),
         token_source=settings.token_source,
+        names=environment_names(),
     )
     try:
         yield Client(transport, RetryPolicy(1 if short_timeout else settings.retry_attempts, settings.retry_max_wait))

@@ -5,15 +5,22 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 
 from etl.config.schema import PREFIX
 from etl.db.bindings import BindingError
 from etl.errors import ConfigError, SettingError
+from etl.extract.transport import SettingNames
 
 
 def variable_of(field: str) -> str:
     """The environment variable of a field of the settings."""
     return f"{PREFIX}{field.upper()}"
+
+
+def environment_names() -> SettingNames:
+    """The environment variables of the settings that errors of the transport name."""
+    return SettingNames(**{field.name: variable_of(field.name) for field in fields(SettingNames)})
 
 
 @contextmanager

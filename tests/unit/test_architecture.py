@@ -269,7 +269,7 @@ def test_migrations_import_nothing_of_the_program():
         }
 
 
-COMMENTS_IN_THE_DATABASE = {"db.tables", "db.view_columns", "extract.transport"}
+COMMENTS_IN_THE_DATABASE = {"db.tables", "db.view_columns"}
 """Their texts are comments that users of the database read: they name settings as users know them."""
 INNER = ("db", "extract", "transform", "load")
 

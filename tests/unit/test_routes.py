@@ -20,6 +20,7 @@ from etl.extract.transport import RequestLimits, Transport
 from etl.log import Redactor
 from etl.network import Proxy, Route
 from etl.sandbox import Dataset, Sandbox
+from etl.services.setting_errors import environment_names
 
 API = "https://api.telefon-ip.ru/api/v1/authcalls"
 TODAY = date(2026, 3, 11)
@@ -180,7 +181,9 @@ def https(vendor: Sandbox, authority: Authority) -> Iterator[str]:
 def opened(url: str, route: Route, *, timeout: float = 20, deadline: float = 20) -> Iterator[Transport]:
     limits = RequestLimits(timeout, deadline, 1 << 26)
     redact = Redactor([TOKEN, PASSWORD])
-    transport = Transport(url, TOKEN, limits, user_agent="billing-etl/test", redact=redact, route=route)
+    transport = Transport(
+        url, TOKEN, limits, user_agent="billing-etl/test", redact=redact, route=route, names=environment_names()
+    )
     try:
         yield transport
     finally:

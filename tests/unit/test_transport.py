@@ -23,6 +23,7 @@ from etl.extract.json_parser import parse_envelope
 from etl.extract.transport import RequestLimits, Transport, parse_retry_after
 from etl.log import Redactor
 from etl.sandbox import Dataset, Sandbox
+from etl.services.setting_errors import environment_names
 
 calm = settings(deadline=None)
 TOKEN = "5ecre7-t0ken-of-the-acc0unt"
@@ -43,7 +44,9 @@ def opened(
     url: str, *, token: str = TOKEN, timeout: float = 20, deadline: float = 20, max_bytes: int = 1 << 26
 ) -> Iterator[Transport]:
     limits = RequestLimits(timeout, deadline, max_bytes)
-    transport = Transport(url, token, limits, user_agent="billing-etl/test", redact=Redactor([token]))
+    transport = Transport(
+        url, token, limits, user_agent="billing-etl/test", redact=Redactor([token]), names=environment_names()
+    )
     try:
         yield transport
     finally:
