@@ -27,7 +27,7 @@ STAGES = (
     ("compare, plan the rows", ("etl/load/",)),
     (
         "give the rows to the driver, and it to the database",
-        ("etl/db/dialects/bulk_insert", "etl/db/records", "etl/db/journal", "etl/db/rejects"),
+        ("etl/db/dialects/", "etl/db/records", "etl/db/journal", "etl/db/rejects"),
     ),
     ("other statements, connections, schema", ("etl/db/",)),
     ("the rest: settings, start and end of the run", ("etl/",)),

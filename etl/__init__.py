@@ -8,11 +8,13 @@ Packages, from the command line down to the database:
 
     cli/         commands: parse the command line, call a service, print
     config/      the settings: their declaration, sources, precedence and values
-    services/    one module per use case: sync, verify, balance, erase, purge, accounts, numbering, backup, recent
+    services/    one module per use case: sync, status, verify, check, balance, erase, purge, accounts, numbering,
+                 migrate, backup, recent; they alone open engines, take locks and begin transactions
     extract/     the vendor's API: client, transport, retry, parsers, completeness of a response
     transform/   records in canonical form, days as snapshots with a digest
     load/        the difference between a day and its stored rows: computed, checked, written
-    db/          engine, schema, tables, views, locks, one module per family of tables
+    db/          engine, schema, tables, views, locks, one module per family of tables;
+                 dialects/ has one module per database
     checks/      the checks of `check`: files, privileges, servers, the vendor
     ops/         monitoring: status, lateness, metrics, heartbeat
     reports/     exports, the HTML report and the dashboard, read from the views
@@ -24,6 +26,7 @@ Modules that every package may import:
     model        records, date ranges, days, counts: the values passed between packages
     changes      the difference between a day's stored rows and the vendor's records
     errors       the exceptions, one per next step of the operator
+    network      the route to an https host: proxy and trusted certificates
     date_ranges  windows of days: lookback, gaps, splitting
     reconcile    reconciliation of the balance with the recorded spend
     spreadsheet  keys changed by a spreadsheet, restored

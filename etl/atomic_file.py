@@ -21,7 +21,7 @@ _DISK_FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 def atomic_write(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
     """Write a temporary file that replaces `path` at the end of the block; an error leaves `path` unchanged.
 
-    The file keeps the mode of the file that it replaces; a new file's mode follows the umask. A killed process may
+    The file keeps the mode of the file that it replaces; a new one may be read by its owner only. A killed process may
     leave the temporary file, `.billing-etl-….part`, in the same folder.
 
     Args:
@@ -37,7 +37,7 @@ def atomic_write(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
         mode = _existing_mode(target)
         temp_path = target.with_name(f".billing-etl-{secrets.token_hex(4)}.part")
         try:
-            with temp_path.open("xb") as file:
+            with open(temp_path, "xb", opener=_open_private) as file:
                 if mode is not None:
                     temp_path.chmod(mode)
                 yield file
@@ -52,6 +52,10 @@ def atomic_write(path: Path, option: str = "--out") -> Iterator[BinaryIO]:
         raise error_type(
             f"{option} {str(path)!r} cannot be written: {error.strerror or type(error).__name__}"
         ) from None
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _existing_mode(target: Path) -> int | None:

@@ -2,6 +2,7 @@
 
     BillingError                       the message is one line without secrets and phone numbers
     ├── ConfigError                    correct the setting it names
+    │   └── SettingError               the same; services add the environment variable and the remedy
     ├── VendorError
     │   ├── AuthenticationError        renew the token; a retry is useless
     │   ├── RequestRejected            the vendor refuses this request; a retry is useless
@@ -30,6 +31,20 @@ class BillingError(Exception):
 
 class ConfigError(BillingError):
     """A setting is missing or invalid. The message names the setting, the problem and the solution."""
+
+
+class SettingError(ConfigError):
+    """A setting that a stage cannot work with. Services catch it, and name the environment variable and the remedy.
+
+    Attributes:
+        field: Name of the field of the settings.
+        problem: The rest of the sentence that begins with the setting's name.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+        self.problem = problem
 
 
 class VendorError(BillingError):

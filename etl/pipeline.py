@@ -66,6 +66,7 @@ from etl.services.plan import (
     without_purged,
 )
 from etl.services.run import ProgressListener, RunRequest, RunResult
+from etl.services.setting_errors import named_settings
 from etl.transform.snapshots import snapshot_day, snapshot_days
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ class SyncRun:
         # Two first runs of one token under two labels do not see each other's account: one waits for the other.
         is_first = self.account_id is None
         alone = advisory_lock(self.store.engine, "schema", wait=SCHEMA_LOCK_TIMEOUT) if is_first else nullcontext()
-        with signals.deferred(), alone:
+        with named_settings(), signals.deferred(), alone:
             # Two first runs of one label insert the same account without a lock between them: one finds it on retry.
             self.handle = retry_transaction(start, also_on=(IntegrityError,))
         self.account_id = self.handle.account_id

@@ -19,6 +19,7 @@ from hypothesis import settings
 from sqlalchemy import URL, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 from support.secret_leaks import leaks
+from support.tunnels import Authority, new_authority
 
 from etl.config.database_url import parse_url
 from etl.log import NOTICE_LOGGER
@@ -102,3 +103,9 @@ def sandbox() -> Iterator[Sandbox]:
     dataset = Dataset(seed=1, today=TODAY, days=14, per_day=12, until=NOW.time())
     with Sandbox(port=0, dataset=dataset, now=NOW) as vendor:
         yield vendor
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority with a certificate for servers on the loopback."""
+    return new_authority(tmp_path_factory.mktemp("authority"))

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import Final
 
+from etl.db.dialects.health import Caution
 from etl.errors import CheckFailedError
 
 NETWORK_FILESYSTEMS: Final = frozenset(
@@ -104,6 +105,9 @@ def require_writable(path: Path) -> str:
 def require_file_permissions(path: Path) -> str:
     """Require that this user may write a database and that not everybody may; describe its mode.
 
+    Returns:
+        The mode; a Caution where everybody may read the database or its write-ahead log.
+
     Raises:
         CheckFailedError: The file, its folder, its journal or a lock file has other permissions.
     """
@@ -123,6 +127,6 @@ def require_file_permissions(path: Path) -> str:
     if folder_mode & _OTHERS_WRITE and not folder_mode & stat.S_ISVTX:
         raise CheckFailedError(f"everybody may replace files in {folder}; chmod o-w {folder}")
     description = f"{path} has mode {stat.S_IMODE(file_mode):04o}"
-    if file_mode & _OTHERS_READ:
-        return f"{description}; everybody may read it: chmod 640 protects the phones"
+    if readable := [str(file) for file in (path, *journals) if file.exists() and file.stat().st_mode & _OTHERS_READ]:
+        return Caution(f"everybody may read {', '.join(readable)}; run: chmod o-rwx {' '.join(readable)}")
     return description

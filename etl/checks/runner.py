@@ -16,16 +16,20 @@ from etl.checks.filesystem import (
     require_writable,
 )
 from etl.checks.privileges import require_privileges
-from etl.checks.server import describe_journal_mode, describe_timeouts, require_changeable, require_sql_mode
 from etl.db.accounts import DateSemantics
-from etl.db.engine import database_exists, read_connection, sqlite_path
+from etl.db.dialects import dialect_for
+from etl.db.dialects.health import Caution
+from etl.db.engine import database_exists, database_file, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import has_current_schema, require_migratable, require_schema, schema_revision
+from etl.db.tables import metadata
 from etl.errors import BillingError, CheckFailedError, DatabaseError, ForeignDatabaseError, VendorError
 from etl.extract.client import Client
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import DateRange, FeedReader, Record
 
+DATABASE_URL: Final = "BILLING_DATABASE_URL"
+"""The setting with the database's URL, for messages."""
 PROBED_DAYS = 14
 """Days before today to search for a day with records."""
 DATE_SEMANTICS: Final = {
@@ -64,7 +68,7 @@ def check_database(engine: Engine, *, auto_migrate: bool, mounts: str) -> Iterat
         auto_migrate: Whether a sync creates and migrates the schema.
         mounts: The content of `/proc/mounts`; empty on systems without it.
     """
-    path = sqlite_path(engine.url)
+    path = database_file(engine.url)
     if path is not None:
         folder = path.resolve().parent
         if not folder.is_dir():
@@ -85,28 +89,25 @@ def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[CheckResul
         with translate_errors(), read_connection(engine) as connection:
             version = connection.dialect.server_version_info or ()
             connection.execute(text("SELECT 1"))
-            backend = connection.dialect.name
-            name = {"mysql": "MariaDB/MySQL", "mariadb": "MariaDB", "postgresql": "PostgreSQL", "sqlite": "SQLite"}
-            server = f"{name[backend]} {'.'.join(map(str, version))}"
-            yield CheckResult("database", server + explain_encryption(engine.url))
-            if backend == "sqlite":
-                yield run_check("journal", lambda: describe_journal_mode(connection))
-            else:
-                yield run_check("time limits", lambda: describe_timeouts(connection))
-                yield run_check("writing", lambda: require_changeable(connection))
+            dialect = dialect_for(connection.dialect.name)
+            server = f"{dialect.server_name(connection)} {'.'.join(map(str, version))}"
+            advice = explain_encryption(engine.url)
+            yield CheckResult("database", server + advice, is_warning=bool(advice))
+            for check in dialect.health_checks(connection, list(metadata.tables), DATABASE_URL):
+                yield run_check(check.name, check.probe)
+            if dialect.has_users:
                 yield run_check("privileges", lambda: require_privileges(connection, auto_migrate=auto_migrate))
-            if backend in {"mysql", "mariadb"}:
-                yield run_check("mode", lambda: require_sql_mode(connection))
             yield _check_schema(connection, auto_migrate)
     except BillingError as error:
         yield CheckResult("database", "", error)
 
 
 def run_check(name: str, probe: Callable[[], str]) -> CheckResult:
-    """Run a probe; the result has its message, or the error that it raises."""
+    """Run a probe; the result has its message, or the error that it raises. A Caution is a warning."""
     try:
         with translate_errors():
-            return CheckResult(name, probe())
+            message = probe()
+        return CheckResult(name, message, is_warning=isinstance(message, Caution))
     except BillingError as error:
         return CheckResult(name, "", error)
 
@@ -115,11 +116,8 @@ def explain_encryption(url: URL) -> str:
     """Advice for a URL without server authentication; empty for a local or an authenticated server."""
     if not url.host or url.host.startswith("/") or url.host in {"localhost", "127.0.0.1", "::1"}:
         return ""
-    if url.get_backend_name() == "postgresql":
-        is_verified, option = str(url.query.get("sslmode", "")).startswith("verify-"), "sslmode=verify-full"
-    else:
-        is_verified, option = "ssl_ca" in url.query, "ssl_ca=FILE"
-    return "" if is_verified else f"; the server is not authenticated: add ?{option} to BILLING_DATABASE_URL"
+    option = dialect_for(url.get_backend_name()).authentication_option(url)
+    return f"; the server is not authenticated: add ?{option} to {DATABASE_URL}" if option else ""
 
 
 def _check_schema(connection: Connection, auto_migrate: bool) -> CheckResult:  # noqa: FBT001 - a setting handed on

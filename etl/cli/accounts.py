@@ -64,11 +64,11 @@ def account() -> None:
 @click.pass_obj
 def show_accounts(options: OutputOptions) -> int:
     """Show all accounts, including retired ones."""
-    from etl.db.engine import new_engine
     from etl.services.accounts import read_accounts
+    from etl.services.database import open_engine
 
     urls = dict.fromkeys(settings.database_url for settings in load_settings_for(options, ()))
-    accounts = [account for url in urls for account in read_accounts(new_engine(url))]
+    accounts = [account for url in urls for account in read_accounts(open_engine(url))]
     if options.as_json:
         print_json({"accounts": [account_as_json(account) for account in accounts], "exit_code": ExitCode.OK})
     else:
@@ -221,6 +221,6 @@ def _report_change(options: OutputOptions, document: dict[str, Any], message: st
 
 def _open_database(options: OutputOptions, label: str) -> Engine:
     """The engine of an account's database; of the first configured one where the account is not configured."""
-    from etl.db.engine import new_engine
+    from etl.services.database import open_engine
 
-    return new_engine(load_settings_by_label(options, (label,))[0].database_url)
+    return open_engine(load_settings_by_label(options, (label,))[0].database_url)

@@ -26,7 +26,7 @@ def _settings_help() -> str:
         default = "" if setting.default is None else f" [{setting.default}]"
         lines += [f"  {setting.variable}{default}", f"      {setting.meaning}"]
     lines += [
-        "  BILLING_API_TOKEN_FILE, BILLING_DATABASE_URL_FILE, BILLING_HEARTBEAT_URL_FILE",
+        f"  {', '.join(f'{setting.variable}_FILE' for setting in SETTINGS if setting.secret)}",
         "      files with the secrets; systemd credentials such as billing_api_token work too",
     ]
     exits = ["\b", "Exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())]

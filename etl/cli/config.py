@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import click
 
@@ -14,7 +13,7 @@ from etl.cli.json_output import print_json
 from etl.cli.options import account_option, examples, json_option, load_configuration
 from etl.cli.output import OutputOptions, report_error
 from etl.cli.tables import print_rows
-from etl.config.schema import query_passwords
+from etl.config.schema import mask_passwords
 from etl.errors import ConfigError
 from etl.pii import MASK
 
@@ -84,13 +83,10 @@ def _settings_as_json(options: OutputOptions, configuration: Configuration, labe
 
 def _masked_value(resolved: ResolvedSetting, value: Any) -> Any:
     """The value for JSON, with `***` in place of secrets; of a secret file, its path."""
-    from sqlalchemy import URL
-
     if value is None:
         return None
-    if isinstance(value, URL):
-        url = value.update_query_dict(dict.fromkeys(query_passwords(value), MASK)).render_as_string(hide_password=True)
-        return url.replace(quote(MASK, safe=""), MASK)
+    if resolved.setting.name == "database_url":
+        return mask_passwords(value)
     if resolved.setting.secret:
         return MASK
     if resolved.setting.secret_file:

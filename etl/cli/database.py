@@ -31,25 +31,17 @@ if TYPE_CHECKING:
 @click.pass_obj
 def migrate_schema(options: OutputOptions, *, sql: bool) -> int:
     """Create or update the database schema."""
-    from etl.db.engine import new_engine
-    from etl.db.errors import translate_errors
-    from etl.db.lock import advisory_lock
-    from etl.db.migrate import migrate, migration_sql
-    from etl.db.tables import SCHEMA_REVISION
-    from etl.services.context import SCHEMA_LOCK_TIMEOUT
+    from etl.services.migrate import migrate_databases, sql_of_migrations
 
-    all_settings = load_settings_for(options, ())
-    engines = [new_engine(url) for url in dict.fromkeys(settings.database_url for settings in all_settings)]
+    urls = list(dict.fromkeys(settings.database_url for settings in load_settings_for(options, ())))
     if sql:
-        click.echo(migration_sql(engines[0]))
+        click.echo(sql_of_migrations(urls[0]))
         return ExitCode.OK
-    for engine in engines:
-        with translate_errors(), advisory_lock(engine, "schema", wait=SCHEMA_LOCK_TIMEOUT):
-            migrate(engine)
+    revision = migrate_databases(urls)
     if options.as_json:
-        print_json({"revision": SCHEMA_REVISION, "exit_code": ExitCode.OK})
+        print_json({"revision": revision, "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        click.echo(f"the schema is at revision {SCHEMA_REVISION}")
+        click.echo(f"the schema is at revision {revision}")
     return ExitCode.OK
 
 
@@ -65,13 +57,13 @@ def backup(options: OutputOptions, *, out: Path, accounts: tuple[str, ...]) -> i
 
     The copy is consistent and checked, and appears whole or not at all.
     """
-    from etl.db.engine import new_engine
     from etl.services.backup import backup_database
+    from etl.services.database import open_engine
 
     urls = {settings.database_url for settings in load_settings_by_label(options, accounts)}
     if len(urls) > 1:
         raise click.UsageError("several databases are configured; name an account of one of them with --account")
-    result = backup_database(new_engine(urls.pop()), out)
+    result = backup_database(open_engine(urls.pop()), out)
     if options.as_json:
         print_json(
             {"path": str(out), "bytes": result.size_bytes, "revision": result.revision, "exit_code": ExitCode.OK}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
 import click
-from sqlalchemy import Engine, text
 
 from etl.cli.exit_codes import ExitCode
 from etl.cli.progress import progress_listener
@@ -19,11 +18,8 @@ from etl.cli.tables import print_rows
 from etl.cli.text_output import print_result, print_status
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
-from etl.db.engine import new_engine, read_connection
-from etl.db.errors import translate_errors
-from etl.ops.status_query import read_account_statuses
 from etl.sandbox import Dataset, Sandbox
-from etl.services.context import utc_now
+from etl.services.demo import DailySpend, RestatedDay, read_figures
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
@@ -55,7 +51,6 @@ def run_demo(redact: Callable[[str], str]) -> int:
                 }
             ]
         )
-        engine = new_engine(settings.database_url)
         _announce("The first night", "the sandbox imitates the vendor, and sync fills an empty database")
         succeeded = _sync(settings, redact)
         revision = dataset.revise()
@@ -65,11 +60,10 @@ def run_demo(redact: Callable[[str], str]) -> int:
         )
         _announce("The second night", "the lookback finds all of these changes; nothing else is written")
         succeeded = _sync(settings, redact) and succeeded
-    with translate_errors():
-        _show_restated(engine)
-        _show_spend(engine)
-        with read_connection(engine) as connection:
-            print_status(read_account_statuses(connection, [settings.account], utc_now()))
+    figures = read_figures(settings, days=MAX_DAYS_SHOWN)
+    _show_restated(figures.restated)
+    _show_spend(figures.spend)
+    print_status(figures.statuses)
     _show_next_steps()
     return ExitCode.OK if succeeded else ExitCode.SOFTWARE
 
@@ -83,11 +77,7 @@ def _sync(settings: Settings, redact: Callable[[str], str]) -> bool:
     return result.error is None
 
 
-def _show_restated(engine: Engine) -> None:
-    with read_connection(engine) as connection:
-        rows = connection.execute(
-            text("SELECT day, spend_before, spend_after, delta FROM restated_days ORDER BY day")
-        ).all()
+def _show_restated(rows: Iterable[RestatedDay]) -> None:
     print_rows(
         "Days restated after they were closed (view restated_days)",
         ("day", "#spend before", "#spend after", "#delta"),
@@ -95,12 +85,7 @@ def _show_restated(engine: Engine) -> None:
     )
 
 
-def _show_spend(engine: Engine) -> None:
-    query = text(
-        "SELECT day, records, delivered, spend, day_state FROM daily_spend ORDER BY day DESC LIMIT :days"
-    ).bindparams(days=MAX_DAYS_SHOWN)
-    with read_connection(engine) as connection:
-        rows = connection.execute(query).all()[::-1]
+def _show_spend(rows: Sequence[DailySpend]) -> None:
     highest = max((row.spend for row in rows), default=1) or 1
     print_rows(
         "Spend by day (view daily_spend)",

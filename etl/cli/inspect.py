@@ -25,8 +25,6 @@ from etl.config.schema import Settings
 from etl.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
-
     from etl.services.verify import DayDifference
 
 
@@ -43,30 +41,12 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     Shows the last complete day, gaps, suspect days, rejected records, the balance, the delay of late records, and the
     last runs.
     """
-    from etl.db.engine import database_exists, new_engine, read_connection
-    from etl.db.errors import translate_errors
-    from etl.db.migrate import is_empty, require_schema
-    from etl.ops.status_query import AccountStatus, StatusOptions, read_account_statuses
-    from etl.services.context import utc_now
+    from etl.services.status import read_status_report
 
-    by_database: dict[URL, dict[str, StatusOptions]] = {}
-    for settings in load_settings_for(options, accounts):
-        by_account = by_database.setdefault(settings.database_url, {})
-        by_account[settings.account] = StatusOptions(
-            settings.timezone, settings.lookback_days, settings.low_balance, settings.start_date
-        )
-    statuses = []
-    for url, by_account in by_database.items():
-        engine = new_engine(url)
-        stored = [AccountStatus(label) for label in by_account]
-        if database_exists(engine):
-            with translate_errors(), read_connection(engine) as connection:
-                if not is_empty(connection):
-                    require_schema(connection)
-                    stored = read_account_statuses(connection, by_account, utc_now(), by_account)
-        else:
-            click.echo("there is no database yet; sync creates it", err=True)
-        statuses += stored
+    report = read_status_report(load_settings_for(options, accounts))
+    for _ in range(report.missing_databases):
+        click.echo("there is no database yet; sync creates it", err=True)
+    statuses = report.statuses
     if accounts:
         statuses = [status for status in statuses if status.account in accounts]
     too_old = max_age is not None and any(
@@ -142,60 +122,21 @@ def _verify(
     Raises:
         SourceUnavailable: The vendor did not answer for every window. The differences are printed before.
     """
-    from etl.db.bindings import require_binding
-    from etl.db.engine import new_engine, read_connection, require_database
-    from etl.db.errors import translate_errors
-    from etl.db.limits import longest_text
-    from etl.db.migrate import require_schema
-    from etl.db.run_store import find_account
-    from etl.errors import SourceUnavailable
-    from etl.services.context import (
-        AccountHistory,
-        account_binding,
-        build_load_policy,
-        open_client,
-        open_source,
-        utc_now,
-    )
-    from etl.services.verify import plan_verify, verify_windows
+    from etl.services.verify import verify_account
 
-    settings.require_token()
-    engine = new_engine(settings.database_url)
-    require_database(engine)
-    today = utc_now().astimezone(settings.timezone).date()
-    differences: list[DayDifference] = []
-    incomplete: SourceUnavailable | None = None
-    document: dict[str, Any] = {"account": settings.account, "days": 0, "differences": differences}
-    with translate_errors():
-        with read_connection(engine) as connection:
-            require_schema(connection)
-            require_binding(connection, settings.account, account_binding(settings))
-            account_id = find_account(connection, settings.account)
-            longest = longest_text(connection)
-            try:
-                windows = plan_verify(connection, account_id, since, until, today, size=settings.window_days)
-            except CheckFailedError as error:
-                if not options.as_json:
-                    report_error(options, error, None if alone else settings.account)
-                return document | {"exit_code": ExitCode.CHECK_FAILED, "error": str(error)}
-        policy = build_load_policy(settings, today, full_compare=True)
-        with open_client(settings, options.redact) as client:
-            for name in sources:
-                history = AccountHistory(longest=longest)
-                source = open_source(settings, client, today=today, last=windows[-1].last, history=history)
-                fetch = source.fetch_json if name == "json" else source.fetch_csv
-                try:
-                    for window_differences in verify_windows(engine, account_id, windows, fetch, policy):
-                        differences += window_differences
-                except SourceUnavailable as error:
-                    incomplete = error
-    code = ExitCode.NEEDS_REVIEW if differences else ExitCode.OK
-    days = sum(map(len, windows))
+    document: dict[str, Any] = {"account": settings.account, "days": 0, "differences": []}
+    try:
+        result = verify_account(settings, since, until, sources, redact=options.redact)
+    except CheckFailedError as error:
+        if not options.as_json:
+            report_error(options, error, None if alone else settings.account)
+        return document | {"exit_code": ExitCode.CHECK_FAILED, "error": str(error)}
+    code = ExitCode.NEEDS_REVIEW if result.differences else ExitCode.OK
     if not options.as_json and not (options.verbosity < 0 and code == ExitCode.OK):
-        _print_differences(differences, days)
-    if incomplete is not None:
-        raise incomplete
-    return document | {"days": days, "exit_code": code, "error": None}
+        _print_differences(result.differences, result.days)
+    if result.incomplete is not None:
+        raise result.incomplete
+    return document | {"days": result.days, "differences": result.differences, "exit_code": code, "error": None}
 
 
 def _print_differences(differences: Iterable[DayDifference], days: int) -> None:

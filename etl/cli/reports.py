@@ -57,9 +57,9 @@ def export(
 ) -> int:
     """Write the billing view to a CSV or Parquet file."""
     from etl.atomic_file import atomic_write
-    from etl.db.engine import new_engine
     from etl.reports.export import FORMATS, export_records, writer_for
     from etl.reports.query import ExportFilter
+    from etl.services.database import open_engine
 
     require_ordered_range(since, until)
     to_stdout = str(out) == "-"
@@ -77,7 +77,7 @@ def export(
     if not to_stdout:
         output = atomic_write(out)
     result = export_records(
-        new_engine(all_settings[0].database_url),
+        open_engine(all_settings[0].database_url),
         ExportFilter(accounts, since, until, as_of),
         writer_for(out.suffix.lower()),
         output,
@@ -121,10 +121,10 @@ def report(
 ) -> int:
     """Write one HTML page with totals, charts and tables; it needs no network."""
     from etl.atomic_file import atomic_write
-    from etl.db.engine import new_engine
     from etl.reports.html.report import load_vega_bundle, write_report
     from etl.reports.query import ExportFilter
     from etl.services.context import utc_now
+    from etl.services.database import open_engine
 
     require_ordered_range(since, until)
     to_stdout = str(out) == "-"
@@ -137,7 +137,7 @@ def report(
     if not to_stdout:
         output = atomic_write(out)
     totals = write_report(
-        new_engine(settings.database_url),
+        open_engine(settings.database_url),
         ExportFilter(accounts, since, until),
         load_vega_bundle(),
         output,
@@ -211,18 +211,18 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     from tempfile import TemporaryDirectory
 
     from etl.atomic_file import atomic_write
-    from etl.db.engine import new_engine, sqlite_path
     from etl.reports.dashboard.app import bind, is_loopback, open_dashboard, require_libraries, serve, url_of
     from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
+    from etl.services.database import file_of, open_engine
 
     if not is_loopback(host) and not to_anyone:
         raise click.UsageError(f"--host {host} lets other machines see the data without a password; add --to-anyone")
     if snapshot and snapshot.exists() and not is_snapshot(snapshot):
         raise ConfigError(f"--snapshot {str(snapshot)!r} exists and is not a snapshot; name another file")
     require_libraries()
-    engine = new_engine(load_settings_for(options, ())[0].database_url)
+    engine = open_engine(load_settings_for(options, ())[0].database_url)
     require_views(engine)
-    live = None if snapshot else sqlite_path(engine.url)
+    live = None if snapshot else file_of(engine)
     with ExitStack() as stack:
         listener = stack.enter_context(bind(host, port))
         if live:

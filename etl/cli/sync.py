@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -173,7 +172,8 @@ def run_accounts(
     # Dry runs and `accept` do not report to monitoring: they say nothing about the nightly job.
     monitored = request.command in {"sync", "backfill"} and not request.dry_run
     run_id = str(uuid.uuid4())
-    heartbeat = Heartbeat(run_settings.heartbeat_url if monitored else None, run_id, options.redact)
+    heartbeat_url = run_settings.heartbeat_url if monitored else None
+    heartbeat = Heartbeat(heartbeat_url, run_id, options.redact, run_settings.route_to(heartbeat_url or ""))
     outcomes: list[AccountOutcome] = []
     with log_context(run_id=run_id):
         heartbeat.start()
@@ -296,27 +296,23 @@ def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_
         outcomes: Of the accounts that ran.
         all_there_are: Whether these are all configured accounts; otherwise the samples of other accounts are kept.
     """
-    from etl.db.engine import database_exists, new_engine, read_connection
-    from etl.db.errors import translate_errors
     from etl.errors import DatabaseError
-    from etl.ops.metrics import AccountGauges, RunOutcome, load_gauges, write_metrics
+    from etl.ops.metrics import RunOutcome, write_metrics
     from etl.services.context import utc_now
+    from etl.services.metrics import read_gauges
 
     now = utc_now()
     by_database: dict[URL, list[AccountOutcome]] = {}
     for outcome in outcomes:
         if outcome.settings is not None:
             by_database.setdefault(outcome.settings.database_url, []).append(outcome)
-    gauges: dict[str, AccountGauges] = {}
-    for url, group in by_database.items():
+    accounts = {
+        url: [outcome.result.account for outcome in group]
+        for url, group in by_database.items()
         # A database that failed in every run is not tried again: its timeout would delay the exit.
-        if all(isinstance(outcome.result.error, DatabaseError) for outcome in group):
-            continue
-        with suppress(BillingError), translate_errors():
-            engine = new_engine(url)
-            if database_exists(engine):
-                with read_connection(engine) as connection:
-                    gauges |= load_gauges(connection, [outcome.result.account for outcome in group], now)
+        if not all(isinstance(outcome.result.error, DatabaseError) for outcome in group)
+    }
+    gauges = read_gauges(accounts, now)
     runs = [
         RunOutcome(result.account, outcome.exit_code, result.seconds, result.tally, gauges.get(result.account))
         for outcome in outcomes

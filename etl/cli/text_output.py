@@ -84,10 +84,13 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
         table = new_table("", "")
         table.show_header = False
         hours = "" if status.hours_behind is None else f"{status.hours_behind:.0f}"
-        behind = f" ({hours} {'hour' if hours == '1' else 'hours'} ago)" if hours else ""
+        # Not the age of the last run: today is not complete before it is over.
+        behind = f" (that day ended {hours} {'hour' if hours == '1' else 'hours'} ago)" if hours else ""
         if status.retired_at:
             table.add_row("retired since", f"{status.retired_at:%Y-%m-%d}")
         table.add_row("complete up to", f"{status.last_synced_date or 'no day yet'}{behind}")
+        success = f"{render_minute(status.last_success_at)} UTC" if status.last_success_at else "none yet"
+        table.add_row("last success", success)
         table.add_row("records", f"{status.records:,}")
         table.add_row("open days", str(status.open_days))
         gaps = ", ".join(map(render_range, status.gaps))

@@ -45,21 +45,10 @@ def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> 
     Shows the newest record first; N is 20 unless given, and at most 100. Phones and codes are shown as the account
     stores them.
     """
-    from etl.db.engine import new_engine
-    from etl.services.context import account_binding, build_reader, open_client
-    from etl.services.recent import compare_newest, fetch_newest, find_stored_account
+    from etl.services.recent import read_recent
 
     settings = load_settings_with_token(options, accounts)
-    engine = new_engine(settings.database_url)
-    account = find_stored_account(engine, settings.account, account_binding(settings))
-    try:
-        with open_client(settings, options.redact) as client:
-            newest = fetch_newest(client, count, build_reader(settings))
-    except AuthenticationError:
-        raise
-    except VendorError as error:
-        raise SourceUnavailable(f"the newest records cannot be fetched: {error}") from None
-    result = compare_newest(engine, account, newest, count)
+    result = read_recent(settings, count, redact=options.redact)
     if options.as_json:
         print_json(recent_as_json(settings.account, result) | {"exit_code": ExitCode.OK})
     else:

@@ -8,15 +8,11 @@ from typing import Final
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from etl.db.dialects import DIALECTS
 from etl.errors import ConfigError
 
-_DRIVERS: Final = {
-    "sqlite": "sqlite+pysqlite",
-    "postgresql": "postgresql+psycopg",
-    "postgres": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mariadb+pymysql",
-}
+_ALIASES: Final = {"postgres": "postgresql"}
+"""Other names of backends, as they stand in URLs of hosting services."""
 
 
 def parse_url(text: str) -> URL:
@@ -34,14 +30,17 @@ def parse_url(text: str) -> URL:
             "BILLING_DATABASE_URL is not a database URL; write it like postgresql://user@host/database or "
             "sqlite:///billing.db"
         )
-    backend, _, driver = url.drivername.partition("+")
-    if backend not in _DRIVERS or (driver and _DRIVERS[backend] != url.drivername):
+    name, _, driver = url.drivername.partition("+")
+    backend = _ALIASES.get(name, name)
+    if backend not in DIALECTS or (driver and (name != backend or driver != DIALECTS[backend].driver)):
+        *names, last = (f"{known}:" for known in DIALECTS)
         raise ConfigError(
-            "BILLING_DATABASE_URL names a database or driver that is not supported; use sqlite:, postgresql:, "
-            "mysql: or mariadb:"
+            f"BILLING_DATABASE_URL names a database or driver that is not supported; use {', '.join(names)} or {last}"
         )
-    if url.host and "@" in url.host:
-        raise ConfigError("BILLING_DATABASE_URL has an @ in its password; encode it as %40")
+    if url.host and "@" in f"{url.host}{url.database}":
+        raise ConfigError("BILLING_DATABASE_URL has an @ in its password; encode it as %40, and / as %2F")
+    if "\N{REPLACEMENT CHARACTER}" in str(url.password):
+        raise ConfigError("BILLING_DATABASE_URL has a % in its password; encode it as %25")
     if not url.database or url.database == ":memory:":
         raise ConfigError("BILLING_DATABASE_URL names no database; append /NAME to the host, or use sqlite:///FILE")
-    return url.set(drivername=_DRIVERS[backend])
+    return url.set(drivername=f"{backend}+{DIALECTS[backend].driver}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.config.files import printable
+from etl.config.network import network_variables
 from etl.config.schema import SETTINGS, RunSettings, Settings
 from etl.config.sources import (
     Configuration,
@@ -29,7 +30,7 @@ def load_run_settings(configuration: Configuration) -> RunSettings:
             except ConfigError:
                 value = resolved.setting.default_value()
             values[resolved.setting.name] = value
-    return RunSettings(**values)
+    return RunSettings(**values, network_variables=network_variables(configuration.environment))
 
 
 def default_label(configuration: Configuration) -> str:
@@ -50,7 +51,11 @@ def load_account(configuration: Configuration, label: str | None) -> Settings:
     """
     for problem in configuration.problems(label):
         raise problem
-    return replace(_build_settings(configuration.resolve(label)), labels=frozenset(configuration.labels))
+    return replace(
+        _build_settings(configuration.resolve(label)),
+        labels=frozenset(configuration.labels),
+        network_variables=network_variables(configuration.environment),
+    )
 
 
 def load_settings(config_file: Path | None = None, account: str | None = None) -> Settings:
@@ -129,4 +134,5 @@ def _build_settings(settings: Sequence[ResolvedSetting]) -> Settings:
         values[resolved.setting.name] = resolved.value()
         warnings += resolved.warnings()
     validate_combination(values)
-    return Settings(**values, warnings=tuple(warnings))
+    token = next(resolved for resolved in settings if resolved.setting.name == "api_token")
+    return Settings(**values, warnings=tuple(warnings), token_source=token.description())

@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+from etl.config.network import find_route, parse_ca_path, parse_proxy, proxy_secrets
 from etl.config.validators import (
     DEFAULT_API_URL,
     number_between,
@@ -28,6 +29,8 @@ from etl.config.validators import (
     read_key,
 )
 from etl.errors import ConfigError
+from etl.network import Route
+from etl.pii import MASK
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -105,7 +108,11 @@ def setting(
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """The settings of a whole run, which are known even if those of an account are wrong."""
+    """The settings of a whole run, which are known even if those of an account are wrong.
+
+    Attributes:
+        network_variables: The variables of the environment that decide on the route to a host besides the settings.
+    """
 
     log_format: str = setting("text", "format of log lines on stderr: text or json", one_of("text", "json"))
     metrics_file: Path | None = setting(
@@ -117,13 +124,34 @@ class RunSettings:
         parse_heartbeat_url,
         secret=True,
     )
+    proxy: str | None = setting(
+        None,
+        "HTTP proxy for https, with its password if it has one; else HTTPS_PROXY, NO_PROXY; a secret",
+        parse_proxy,
+        secret=True,
+    )
+    ca_file: Path | None = setting(
+        None,
+        "trusted certificates for https, PEM; else SSL_CERT_FILE, REQUESTS_CA_BUNDLE, the certifi package",
+        parse_ca_path,
+    )
+    network_variables: Mapping[str, str] = field(default_factory=dict, kw_only=True, hash=False, repr=False)
 
     def secrets(self) -> list[str]:
-        """The values to redact: the heartbeat URL, and the long parts of its path, which identify the check."""
-        if self.heartbeat_url is None:
-            return []
-        parts = urlsplit(self.heartbeat_url).path.split("/")
-        return [self.heartbeat_url, *(part for part in parts if len(part) >= _MIN_SECRET_PART)]
+        """The values to redact: passwords of proxies, the heartbeat URL and the long parts of its path."""
+        secrets = proxy_secrets(self.proxy, self.network_variables)
+        if self.heartbeat_url is not None:
+            parts = urlsplit(self.heartbeat_url).path.split("/")
+            secrets += [self.heartbeat_url, *(part for part in parts if len(part) >= _MIN_SECRET_PART)]
+        return secrets
+
+    def route_to(self, url: str) -> Route:
+        """The route to the host of a URL.
+
+        Raises:
+            ConfigError: A variable of the environment that applies to it is invalid.
+        """
+        return find_route(url, self.proxy, self.ca_file, self.network_variables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +161,7 @@ class Settings(RunSettings):
     Attributes:
         phones_key_file: The content of the file, not its path.
         warnings: Warnings about permissions of secret files.
+        token_source: Where the token comes from, for error messages.
         labels: All accounts of the TOML file, this account included.
     """
 
@@ -142,6 +171,11 @@ class Settings(RunSettings):
     )
     database_url: URL = setting(
         "sqlite:///billing.db", "SQLite, PostgreSQL or MariaDB/MySQL", parse_database_url, secret=True
+    )
+    database_wait: float = setting(
+        "60",
+        "seconds that a run waits for a database server that is down",
+        number_between(float, 0, 86400, "a number of seconds"),
     )
     account: str = setting("default", "label under which the records of this token are stored", parse_account)
     start_date: date | None = setting(None, "first day of the first sync; 30 days ago unless set", parse_day)
@@ -197,6 +231,7 @@ class Settings(RunSettings):
         number_between(int, 1, 36_500, "a whole number of days"),
     )
     warnings: tuple[str, ...] = ()
+    token_source: str = ""
     labels: frozenset[str] = frozenset()
 
     def secrets(self) -> list[str]:
@@ -223,6 +258,12 @@ class Settings(RunSettings):
 def query_passwords(url: URL) -> dict[str, str]:
     """The passwords in the query of a database URL, by parameter."""
     return {name: str(value) for name, value in url.query.items() if "pass" in name.lower()}
+
+
+def mask_passwords(url: URL) -> str:
+    """A database URL with MASK in place of its passwords."""
+    masked = url.update_query_dict(dict.fromkeys(query_passwords(url), MASK)).render_as_string(hide_password=True)
+    return masked.replace(quote(MASK, safe=""), MASK)
 
 
 def _declared_settings() -> tuple[Setting, ...]:

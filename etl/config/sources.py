@@ -16,6 +16,9 @@ from etl.errors import ConfigError
 _DOTENV: Final = Path(".env")
 _FOLDER: Final = "billing-etl"
 _FILE_NAME: Final = "config.toml"
+_SECRET_WITH_PASSWORD: Final = frozenset({"database_url", "proxy"})
+_ENVIRONMENT: Final = "environment"
+_CREDENTIAL: Final = "systemd credential"
 _MAX_INTEGER_BITS: Final = 64
 """Larger integers of a TOML file are refused: Python does not convert some thousand digits to text."""
 _BY_VARIABLE: Final = {setting.variable: setting for setting in SETTINGS}
@@ -31,11 +34,13 @@ class SettingSource:
         name: For `config show` and error messages.
         values: Unparsed values by variable.
         named: Whether an error message names the source; a variable of the environment needs none.
+        file: The file with the values.
     """
 
     name: str
     values: Mapping[str, Any]
     named: bool = False
+    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,14 @@ class ResolvedSetting:
         source: The source that won; named `default`, or `not set` where there is no value.
         text: The value; None where there is none, or where it is in `file`.
         file: The file with the secret.
+        ignored: The other variable of a secret that is set as well, its own or that of its file; empty for none.
     """
 
     setting: Setting
     source: SettingSource
     text: str | None
     file: Path | None = None
+    ignored: str = ""
 
     def value(self) -> Any:
         """The parsed value.
@@ -69,13 +76,31 @@ class ResolvedSetting:
         """The name of the source, with the file of a secret."""
         return self.source.name if self.file is None else f"{self.source.name}: {self.file}"
 
+    def description(self) -> str:
+        """Variable, file and source of the value, for an error message."""
+        if self.source.name == _CREDENTIAL:
+            return f"{printable(self.file)} ({_CREDENTIAL})"
+        variable = self.setting.variable if self.file is None else f"{self.setting.variable}_FILE"
+        source = "" if self.source.name == _ENVIRONMENT else f" in {self.source.name}"
+        return f"{variable}{source}" if self.file is None else f"{printable(self.file)} ({variable}{source})"
+
     def warnings(self) -> list[str]:
-        """A warning if other users may read or change the file of a secret."""
+        """Warnings: a variable is ignored; other users may read or change the file of a secret."""
+        variable = self.setting.variable
+        ignored = [f"{self.ignored} is ignored: {self.description()} is set as well"] if self.ignored else []
         if self.file is not None:
-            return warn_permissions(self.file, f"{self.setting.variable}_FILE")
+            return ignored + warn_permissions(self.file, f"{variable}_FILE")
         if self.setting.secret_file and self.text is not None:
-            return warn_permissions(Path(self.text), self.setting.variable)
-        return []
+            return warn_permissions(Path(self.text), variable)
+        if self._holds_secret() and self.source.file is not None:
+            return ignored + warn_permissions(self.source.file, variable)
+        return ignored
+
+    def _holds_secret(self) -> bool:
+        """Whether the text is a secret; the URL of a database or proxy is one only with a password."""
+        if not self.setting.secret or self.text is None:
+            return False
+        return self.setting.name not in _SECRET_WITH_PASSWORD or "@" in self.text or "pass" in self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +133,19 @@ class Configuration:
     def sources(self, label: str | None) -> list[SettingSource]:
         """The sources of an account's values, in order of precedence."""
         section = SettingSource(
-            f"{self.file} [accounts.{label}]", _by_variable(self.sections.get(label or "", {})), named=True
-        )
+            f"{self.file} [accounts.{label}]", _by_variable(self.sections.get(label or "", {})), named=True,
+            file=self.file,
+        )  # fmt: skip
         own_token = {name: section.values[name] for name in _TOKEN_VARIABLES if name in section.values}
         return [
             # The token of a section precedes the environment: a single variable cannot hold the tokens of all accounts.
-            SettingSource(section.name, own_token, named=True),
-            SettingSource("systemd credential", self.credentials.get(label, {}) if label else {}),
-            SettingSource("environment", self.environment),
-            SettingSource(str(_DOTENV), self.dotenv),
-            SettingSource("systemd credential", self.credentials.get("", {})),
+            SettingSource(section.name, own_token, named=True, file=self.file),
+            SettingSource(_CREDENTIAL, self.credentials.get(label, {}) if label else {}),
+            SettingSource(_ENVIRONMENT, self.environment),
+            SettingSource(str(_DOTENV), self.dotenv, file=_DOTENV),
+            SettingSource(_CREDENTIAL, self.credentials.get("", {})),
             section,
-            SettingSource(str(self.file), _by_variable(self.shared), named=True),
+            SettingSource(str(self.file), _by_variable(self.shared), named=True, file=self.file),
         ]
 
     def resolve(self, label: str | None) -> list[ResolvedSetting]:
@@ -195,11 +221,22 @@ def resolve_setting(setting: Setting, sources: Sequence[SettingSource]) -> Resol
     for source in sources:
         # An empty variable counts as unset: that is the intention of `VARIABLE=` in a unit file.
         if text := _environment_text(source.values.get(setting.variable, "")):
-            return ResolvedSetting(setting, source, text)
+            ignored = _also_set(f"{setting.variable}_FILE", source, sources) if setting.secret else ""
+            return ResolvedSetting(setting, source, text, ignored=ignored)
         if setting.secret and (path := _environment_text(source.values.get(f"{setting.variable}_FILE", ""))):
-            return ResolvedSetting(setting, source, None, Path(path))
+            return ResolvedSetting(setting, source, None, Path(path), _also_set(setting.variable, source, sources))
     source = SettingSource("not set" if setting.default is None else "default", {})
     return ResolvedSetting(setting, source, setting.default)
+
+
+def _also_set(variable: str, winner: SettingSource, sources: Sequence[SettingSource]) -> str:
+    """The variable with its source, if that source or, between environment and `.env`, the other one sets it."""
+    alike = {_ENVIRONMENT, str(_DOTENV)}
+    for source in sources:
+        is_candidate = source is winner or {source.name, winner.name} == alike
+        if is_candidate and _environment_text(source.values.get(variable, "")):
+            return variable if source.name == _ENVIRONMENT else f"{variable} in {source.name}"
+    return ""
 
 
 def _parse(setting: Setting, text: str, source: SettingSource) -> Any:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from etl.date_ranges import ONE_DAY
 from etl.db.tables import accounts, sync_state
-from etl.errors import ConfigError
+from etl.errors import ConfigError, SettingError
 from etl.model import PrivacyFormat
 
 if TYPE_CHECKING:
@@ -41,6 +41,26 @@ class Binding:
     fingerprint: str | None = None
     zone: ZoneInfo | None = None
     labels: frozenset[str] = frozenset()
+
+
+class BindingError(SettingError):
+    """A setting differs from that of an account's rows.
+
+    Attributes:
+        field: `account` (the token is that of another account), `phones`, `phones_key_file` (values are ids of keys),
+            `codes` or `timezone`.
+        label: Label of the account.
+        configured: The configured value.
+        stored: The value of the stored rows; of `account`, the label of the other account; None if unknown.
+        in_file: Whether the account has a section in the configuration file.
+    """
+
+    def __init__(self, field: str, label: str, configured: str, stored: str | None, *, in_file: bool = False) -> None:
+        super().__init__(field, f"is {configured}, and {stored or 'another value'} in the rows of the account {label}")
+        self.label = label
+        self.configured = configured
+        self.stored = stored
+        self.in_file = in_file
 
 
 FIRST_BINDING: Final = Binding()
@@ -76,8 +96,8 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
         binding: The configured settings.
 
     Raises:
-        ConfigError: The settings differ, or `account set-timezone` or `account delete` was interrupted. The message
-            names the setting and the remedy.
+        BindingError: The settings differ.
+        ConfigError: `account set-timezone` or `account delete` was interrupted. The message names the remedy.
     """
     state = sync_state.c
     account = connection.execute(
@@ -162,16 +182,9 @@ def _labels_with_token(connection: Connection, label: str, binding: Binding) -> 
 
 def _require_own_token(connection: Connection, label: str, binding: Binding) -> None:
     others = [other for other in _labels_with_token(connection, label, binding) if not {label, other} <= binding.labels]
-    if not others:
-        return
-    owner = _most_similar(label, others) or others[0]
-    remedy = f"name its section [accounts.{owner}]" if label in binding.labels else f"set BILLING_ACCOUNT={owner}"
-    command = f"billing-etl account rename {shlex.quote(owner)} {shlex.quote(label)}"
-    raise ConfigError(
-        f"BILLING_ACCOUNT is {label}, which this database does not have yet, and the token is that of the account "
-        f"{owner}: each charge would be stored under both. To continue with {owner}, {remedy}; to rename it to "
-        f"{label}, run: {command}; to keep both, name both in the configuration file"
-    )
+    if others:
+        owner = _most_similar(label, others) or others[0]
+        raise BindingError("account", label, configured=label, stored=owner, in_file=label in binding.labels)
 
 
 def _duplicate_token_warning(connection: Connection, label: str, binding: Binding) -> str | None:
@@ -182,33 +195,21 @@ def _duplicate_token_warning(connection: Connection, label: str, binding: Bindin
 
 
 def _require_form(account: Row[Any], form: PrivacyFormat) -> None:
-    if form.phones != account.phones:
-        problem, stored = f"BILLING_PHONES is {form.phones}", f"BILLING_PHONES={account.phones}"
-    elif form.key_id != (account.phones_key_id or ""):
-        problem = f"BILLING_PHONES_KEY_FILE holds the key {form.key_id}"
-        stored = f"BILLING_PHONES_KEY_FILE to the file of the key {account.phones_key_id}"
-    elif form.codes != account.codes:
-        problem, stored = f"BILLING_CODES is {form.codes}", f"BILLING_CODES={account.codes}"
-    else:
-        return
-    raise ConfigError(
-        f"{problem}, and the account {account.label} is stored in another format: set {stored} again, or start over, "
-        f"after billing-etl account delete {shlex.quote(account.label)} or in an empty database, and backfill"
-    )
+    for field_name, configured, stored in (
+        ("phones", form.phones, account.phones),
+        ("phones_key_file", form.key_id, account.phones_key_id or ""),
+        ("codes", form.codes, account.codes),
+    ):
+        if configured != stored:
+            raise BindingError(field_name, account.label, configured, stored)
 
 
 def _require_zone(account: Row[Any], zone: ZoneInfo | None) -> None:
     if zone is None or account.timezone == zone.key:
         return
-    if account.timezone is None:
+    if account.timezone is None and (
         # No zone stored yet: the end of the watermark's day in UTC reveals the zone of the last run.
-        if account.last_synced_date is None or account.synced_until_utc == end_of_day(account.last_synced_date, zone):
-            return
-        stored, remedy = "another zone", "the zone of the earlier runs"
-    else:
-        stored, remedy = account.timezone, f"BILLING_TIMEZONE={account.timezone}"
-    raise ConfigError(
-        f"BILLING_TIMEZONE is {zone.key}, and the times of the account {account.label} are stored in {stored}: set "
-        f"{remedy} again, or convert the stored times with: billing-etl account set-timezone "
-        f"{shlex.quote(account.label)} {zone.key}"
-    )
+        account.last_synced_date is None or account.synced_until_utc == end_of_day(account.last_synced_date, zone)
+    ):
+        return
+    raise BindingError("timezone", account.label, zone.key, account.timezone)

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from etl.db.connection_failure import ConnectionFailure
 from etl.errors import DatabaseError
 
 RETRYABLE_SQLSTATES: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
 """PostgreSQL: serialization failure, deadlock, lock not available, server shutting down or starting up."""
 RETRYABLE_ERROR_NUMBERS: Final = frozenset({1205, 1213, 2006, 2013, 1020, 1053, 1927})
 """MariaDB: lock wait timeout, deadlock, connection lost (two codes), record changed, shutting down, killed."""
-UNREACHABLE: Final = frozenset({"", "1040", "2002", "2003"})
-"""Codes of a failed connection attempt. psycopg sets none; MariaDB: too many connections, no connection (two codes)."""
 _DRIVER_MODULES: Final = frozenset({"sqlite3", "psycopg", "pymysql"})
 _CONSTRAINT: Final = re.compile(r"(?:constraint|key) [\"'`]([\w.]{1,80})[\"'`]", re.IGNORECASE)
 
@@ -47,6 +46,8 @@ def translate_errors() -> Iterator[None]:
 
 def describe_error(error: SQLAlchemyError) -> str:
     """Describe a database error in one line without values."""
+    if isinstance(error, ConnectionFailure):
+        return str(error)
     original = getattr(error, "orig", None)
     return _describe_driver_error(original) if original else f"the database failed ({type(error).__name__})"
 
@@ -75,9 +76,7 @@ def is_retryable(error: BaseException) -> bool:
 
 def is_unreachable(error: BaseException) -> bool:
     """Whether the connection attempt failed: the server is restarting or down."""
-    if not isinstance(error, OperationalError) or error.statement is not None:
-        return False
-    return error.orig is not None and _error_code(error.orig) in UNREACHABLE
+    return isinstance(error, ConnectionFailure) and error.is_transient
 
 
 def _is_driver_error(error: BaseException) -> bool:
@@ -92,6 +91,7 @@ def _error_code(original: BaseException) -> str:
     return str(getattr(original, "sqlstate", None) or getattr(original, "sqlite_errorname", None) or "")
 
 
+_LOST: Final = "the connection to the database was lost"
 _HINTS: Final[tuple[tuple[frozenset[str], str], ...]] = (
     (frozenset({"SQLITE_BUSY", "SQLITE_LOCKED"}), "the database is locked by another program"),
     (frozenset({"SQLITE_FULL", "53100", "1021", "1114"}), "the disk of the database is full"),
@@ -100,11 +100,8 @@ _HINTS: Final[tuple[tuple[frozenset[str], str], ...]] = (
     (frozenset({"SQLITE_READONLY", "25006", "1290", "1792", "1836"}), "the database is read-only"),
     (frozenset({"SQLITE_NOTADB"}), "the file is not an SQLite database"),
     (frozenset({"SQLITE_CORRUPT"}), "the database file is damaged"),
-    (frozenset({"28P01", "28000", "1045", "1698"}), "the database refused the user or the password"),
-    (frozenset({"3D000", "1049"}), "the database does not exist on that server"),
     (frozenset({"42501", "1044", "1142"}), "the database user lacks a permission"),
-    (frozenset({"2003", "2005"}), "the database server cannot be reached"),
-    (frozenset({"2006", "2013", "57P01", "57P05", "1927", "4031"}), "the connection to the database was lost"),
+    (frozenset({"2006", "2013", "57P01", "57P05", "1927", "4031"}), _LOST),
     (frozenset({"1153"}), "a statement exceeds the server's max_allowed_packet"),
     (frozenset({"1205", "55P03"}), "timed out waiting for a lock in the database"),
 )
@@ -115,6 +112,5 @@ def _hint_for(original: BaseException, code: str) -> str:
         # SQLite's extended names add to the primary one: SQLITE_IOERR_WRITE.
         if code in codes or any(known.startswith("SQLITE_") and code.startswith(known) for known in codes):
             return hint
-    if not code and type(original).__name__ in {"OperationalError", "ConnectionTimeout"}:
-        return "the database server cannot be reached, or refused the connection"
-    return "the database failed"
+    # psycopg has no code for a connection that ended, and TimeoutConnection none for a silent server.
+    return _LOST if not code and type(original).__name__ == "OperationalError" else "the database failed"

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import NoSuchTableError
 
 import etl
+from etl.db.dialects import dialect_for
 from etl.db.ownership import VERSION_TABLE, read_relations, require_ours
 from etl.db.tables import SCHEMA_REVISION, metadata
 from etl.db.views import VIEWS, create_view_statements
@@ -34,8 +35,6 @@ from etl.errors import ForeignDatabaseError, SchemaMismatchError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-MYSQL_TABLE_OPTIONS: Final = {"charset": "utf8mb4", "collate": "utf8mb4_bin", "engine": "InnoDB"}
-"""Options that every table gets on MariaDB and MySQL."""
 _VERSION: Final = Table(
     VERSION_TABLE,
     MetaData(),
@@ -119,22 +118,7 @@ def require_migratable(connection: Connection) -> None:
     revision = schema_revision(connection)
     require_known_revision(revision)
     if revision is None:
-        require_utf8(connection)
-
-
-def require_utf8(connection: Connection) -> None:
-    """Require UTF-8 as the encoding of a PostgreSQL database. MariaDB has it per table, SQLite always.
-
-    Raises:
-        SchemaMismatchError: The encoding is another one.
-    """
-    if connection.dialect.name != "postgresql":
-        return
-    encoding = connection.scalar(text("SELECT current_setting('server_encoding')"))
-    if encoding != "UTF8":
-        raise SchemaMismatchError(
-            f"the database's encoding is {encoding}; create one with: createdb --encoding UTF8 NAME"
-        )
+        dialect_for(connection.dialect.name).require_utf8(connection)
 
 
 def ensure_current(engine: Engine) -> None:
@@ -145,7 +129,7 @@ def ensure_current(engine: Engine) -> None:
     """
     with engine.begin() as connection:
         if is_empty(connection):
-            require_utf8(connection)
+            dialect_for(connection.dialect.name).require_utf8(connection)
             create_schema(connection)
             return
     migrate(engine)
@@ -183,13 +167,14 @@ def _has_rows(connection: Connection, table: Table) -> bool:
 
 
 def _tables_for(backend: str) -> MetaData:
-    """Declared tables; for MariaDB, copies with its table options, so that other databases never load its dialect."""
-    if backend not in {"mysql", "mariadb"}:
+    """Declared tables; copies with the options of a database that has any, so that no other one loads its dialect."""
+    table_options = dialect_for(backend).table_options
+    if not table_options:
         return metadata
     copies = MetaData(naming_convention=metadata.naming_convention)
     for table in metadata.tables.values():
         copy = table.to_metadata(copies)
-        copy.kwargs.update({f"{backend}_{name}": value for name, value in MYSQL_TABLE_OPTIONS.items()})
+        copy.kwargs.update({f"{backend}_{name}": value for name, value in table_options.items()})
         # A copied index has lost the condition of its creation.
         foreign = {index.name for index in table.indexes if index.info.get("dialect", backend) != backend}
         copy.indexes = {index for index in copy.indexes if index.name not in foreign}

@@ -8,11 +8,12 @@ all revisions have in common.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from sqlalchemy import Connection, bindparam, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, text
 
+from etl.db.dialects import dialect_for
+from etl.db.dialects.protocol import Relation
 from etl.db.tables import metadata
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.db.views import FUNCTIONS, VIEWS
@@ -39,22 +40,6 @@ COLUMNS: Final[dict[str, frozenset[str]]] = {
 """Columns that a table or view has in every revision; an unlisted one has never changed."""
 FIRST_TABLES: Final = frozenset(COLUMNS) & frozenset(metadata.tables)
 """Tables of the first revision, which every database with one of our revisions has."""
-
-
-class Relation(NamedTuple):
-    """A table, view or other object of the database with one of our names.
-
-    Attributes:
-        name: Name in the database's spelling.
-        kind: `table`, `view` or another type of the database.
-        columns: Names of its columns.
-        marked: It has the mark of our migrations: a comment, or on SQLite the name of the primary key.
-    """
-
-    name: str
-    kind: str
-    columns: frozenset[str] = frozenset()
-    marked: bool = False
 
 
 def require_ours(connection: Connection) -> None:
@@ -116,8 +101,9 @@ def read_relations(connection: Connection) -> list[Relation]:
 
     SQLite, and MariaDB on some systems, ignore the case of names: there `Accounts` matches `accounts`.
     """
-    read = {"sqlite": _read_sqlite, "postgresql": _read_postgresql}.get(connection.dialect.name, _read_mariadb)
-    return list(read(connection, [*metadata.tables, *VIEWS, VERSION_TABLE]))
+    names = [*metadata.tables, *VIEWS, VERSION_TABLE]
+    functions = dict.fromkeys(FUNCTIONS, "billing")
+    return list(dialect_for(connection.dialect.name).read_relations(connection, names, functions))
 
 
 def read_revisions(connection: Connection, relations: Iterable[Relation]) -> list[str]:
@@ -126,59 +112,3 @@ def read_revisions(connection: Connection, relations: Iterable[Relation]) -> lis
     if columns.get(VERSION_TABLE) != _VERSION_COLUMNS:
         return []
     return list(connection.scalars(text(f"SELECT version_num FROM {VERSION_TABLE}")))  # noqa: S608 - a constant
-
-
-def _read_sqlite(connection: Connection, names: list[str]) -> Iterable[Relation]:
-    query = text("SELECT name, type, sql FROM sqlite_master WHERE type <> 'trigger' AND lower(name) IN :names")
-    inspector = inspect(connection)
-    for name, kind, sql in connection.execute(_expanding(query), {"names": names}).all():
-        columns: set[str] = set()
-        if kind != "index":
-            try:
-                columns = {column["name"] for column in inspector.get_columns(name)}
-            except DBAPIError:  # a view of a dropped table
-                columns = set()
-        yield Relation(name, kind, frozenset(columns), f"pk_{name}" in sql if sql else False)
-
-
-def _read_postgresql(connection: Connection, names: list[str]) -> Iterable[Relation]:
-    kinds = {"r": "table", "p": "table", "v": "view", "m": "materialized view", "f": "foreign table"}
-    kinds |= {"S": "sequence", "i": "index", "I": "index", "c": "type"}
-    relations = text("""
-        SELECT c.relname, CAST(c.relkind AS text), obj_description(c.oid, 'pg_class') IS NOT NULL,
-          ARRAY(SELECT CAST(a.attname AS text) FROM pg_attribute a
-                WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-        FROM pg_class c
-        WHERE c.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace) AND c.relname IN :names
-        ORDER BY c.relname""")
-    for name, kind, marked, columns in connection.execute(_expanding(relations), {"names": names}):
-        yield Relation(name, kinds.get(kind, "relation"), frozenset(columns), marked)
-    # Our function returns rows of our view, which another program's cannot.
-    functions = text("""
-        SELECT p.proname, COALESCE(c.relname = 'billing' AND c.relnamespace = p.pronamespace, FALSE)
-        FROM pg_proc p JOIN pg_type t ON t.oid = p.prorettype LEFT JOIN pg_class c ON c.oid = t.typrelid
-        WHERE p.pronamespace = CAST(quote_ident(current_schema()) AS regnamespace) AND p.proname IN :names
-        ORDER BY p.proname""")
-    for name, returns_billing in connection.execute(_expanding(functions), {"names": list(FUNCTIONS)}):
-        yield Relation(name, "function", marked=returns_billing)
-
-
-def _read_mariadb(connection: Connection, names: list[str]) -> Iterable[Relation]:
-    tables = text("""
-        SELECT table_name, table_type, table_comment <> '' FROM information_schema.tables
-        WHERE table_schema = DATABASE() AND LOWER(table_name) IN :names ORDER BY table_name""")
-    columns = text("""
-        SELECT table_name, column_name FROM information_schema.columns
-        WHERE table_schema = DATABASE() AND LOWER(table_name) IN :names""")
-    found = connection.execute(_expanding(tables), {"names": names}).all()
-    # After the tables: one that another run creates in between has no columns otherwise.
-    columns_by_table: dict[str, set[str]] = {}
-    for table, column in connection.execute(_expanding(columns), {"names": names}):
-        columns_by_table.setdefault(table, set()).add(column)
-    kinds = {"BASE TABLE": "table", "SYSTEM VERSIONED": "table", "VIEW": "view"}
-    for name, kind, marked in found:
-        yield Relation(name, kinds.get(kind, kind.lower()), frozenset(columns_by_table.get(name, ())), bool(marked))
-
-
-def _expanding(query: Any) -> Any:
-    return query.bindparams(bindparam("names", expanding=True))

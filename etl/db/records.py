@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, tzinfo
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, String, and_, bindparam, func, select, type_coerce, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
 
 from etl.changes import DayDiff, InsertBatch, StoredRow
+from etl.db.dialects import dialect_for
 from etl.db.dialects.bulk_insert import bulk_insert
 from etl.db.run_store import RunHandle
 from etl.db.tables import billing_records
@@ -28,8 +29,6 @@ class RowKey(NamedTuple):
     ordinal: int
 
 
-_SEPARATOR: Final = "\x1f"
-"""Separates the values of a row that is read as one text."""
 _stored = partial(tuple.__new__, StoredRow)
 """Constructor without the overhead of `StoredRow.__new__`: it runs once per row of a compared day."""
 
@@ -47,50 +46,18 @@ def read_seconds(connection: Connection, account_id: int, seconds: Collection[da
 
 
 def _read_rows(connection: Connection, condition: ColumnElement[bool]) -> list[StoredRow]:
-    read = _load_rows_concatenated if connection.dialect.name in {"mysql", "mariadb"} else _read_columns
-    if not (columns := read(connection, condition)):
+    row = billing_records.c
+    query = select(
+        row.created_at, row.phone, row.code_auth, row.status, row.status_info, row.price,
+        row.ordinal, row.repeats, row.withdrawn_at.is_not(None),
+    ).where(condition)  # fmt: skip
+    if not (columns := dialect_for(connection.dialect.name).read_columns(connection, query)):
         return []
     times, phones, codes, statuses, infos, prices, ordinals, repeats, withdrawn = columns
     amounts = {price: Decimal(price) for price in set(prices)}  # few distinct prices
-    prices = map(amounts.__getitem__, prices)
+    prices = list(map(amounts.__getitem__, prices))
     records = map(record_from_tuple, zip(map(str, times), phones, codes, statuses, infos, prices, strict=True))
     return list(map(_stored, zip(records, ordinals, repeats, map(bool, withdrawn), strict=True)))
-
-
-def _read_columns(connection: Connection, condition: ColumnElement[bool]) -> Sequence[Iterable[Any]]:
-    """Read the columns of `load_rows`, in its order; empty if there are no rows."""
-    row = billing_records.c
-    time: ColumnElement[Any] = row.created_at
-    price: ColumnElement[Any] = row.price
-    if connection.dialect.name == "sqlite":
-        # Both are stored as text; skip the per-value conversion of their types.
-        time, price = type_coerce(time, String), type_coerce(price, String)
-    query = select(
-        time, row.phone, row.code_auth, row.status, row.status_info, price,
-        row.ordinal, row.repeats, row.withdrawn_at.is_not(None),
-    ).where(condition)  # fmt: skip
-    return tuple(zip(*connection.execute(query).all(), strict=True))
-
-
-def _load_rows_concatenated(connection: Connection, condition: ColumnElement[bool]) -> Sequence[Iterable[Any]]:
-    """Read the same columns from MariaDB as one text per row.
-
-    PyMySQL decodes each value in Python, which costs a fifth of a nightly run.
-    """
-    row = billing_records.c
-    texts = (row.created_at, row.phone, row.code_auth, func.ifnull(row.status, ""), row.status_info, row.price)
-    numbers = (row.ordinal, row.repeats, row.withdrawn_at.is_not(None))
-    rows = connection.scalars(select(func.concat_ws(_SEPARATOR, *texts, *numbers)).where(condition)).all()
-    if not rows:
-        return ()
-    # CONCAT_WS is NULL for a row longer than max_allowed_packet, which may have been lowered since.
-    fields = _SEPARATOR.join(rows).split(_SEPARATOR) if None not in rows else []
-    width = len(texts) + len(numbers)
-    if len(fields) != width * len(rows):
-        return _read_columns(connection, condition)  # or a value contains the separator
-    times, phones, codes, statuses, infos, prices, *counts = (fields[index::width] for index in range(width))
-    states = [int(status) if status else None for status in statuses]
-    return (times, phones, codes, states, infos, prices, *(map(int, column) for column in counts))
 
 
 def apply_diff(connection: Connection, run: RunHandle, change: DayDiff, *, zone: tzinfo, now: datetime) -> None:

@@ -3,7 +3,7 @@
 Vendor times are the vendor's wall clock, to the second. The program's own timestamps are UTC, to the microsecond,
 without a zone, which two of the three databases cannot store. Money is NUMERIC; on SQLite, which would store it as a
 binary float, it is text of six decimal places. Engine and collation for MariaDB are added on creation
-(`migrate.MYSQL_TABLE_OPTIONS`): declared here, every start would load SQLAlchemy's MySQL dialects.
+(`DatabaseDialect.table_options`): declared here, every start would load SQLAlchemy's MySQL dialects.
 """
 
 from __future__ import annotations

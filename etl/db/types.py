@@ -1,15 +1,25 @@
-"""Column types for times, money and texts that behave alike on SQLite, PostgreSQL and MariaDB."""
+"""Column types for times, money and texts that behave alike on every database."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Numeric, String, Text, TypeDecorator
 from sqlalchemy.types import TypeEngine
 
+from etl.db.dialects import DIALECTS, dialect_for
+from etl.db.dialects.protocol import ColumnTypes
+
 BigId = BigInteger().with_variant(Integer(), "sqlite")
+_STANDARD: Final = ColumnTypes()
+
+
+def _types_of(dialect: Dialect) -> ColumnTypes:
+    """Column types of a database; those of standard SQL for SQLAlchemy's own dialect, with which types are printed."""
+    return dialect_for(dialect.name).column_types if dialect.name in DIALECTS else _STANDARD
+
 
 KeyText = String(255).with_variant(String(255, collation="C"), "postgresql")
 """Text of a primary key, compared byte by byte on every database.
@@ -20,18 +30,14 @@ breaks an index.
 
 
 class LongText(TypeDecorator[str]):
-    """Text of any length: MariaDB's TEXT is limited to 64 KiB."""
+    """Text of any length."""
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """LONGTEXT on MariaDB, TEXT elsewhere."""
-        if dialect.name not in {"mysql", "mariadb"}:
-            return Text()  # the dialect's descriptor would emit VARCHAR
-        from sqlalchemy.dialects import mysql
-
-        return dialect.type_descriptor(mysql.LONGTEXT())
+        """The database's type; its descriptor would emit VARCHAR."""
+        return _types_of(dialect).long_text
 
 
 class WallClock(TypeDecorator[datetime]):
@@ -41,12 +47,8 @@ class WallClock(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """DATETIME; on SQLite, which stores text, without microseconds."""
-        if dialect.name != "sqlite":
-            return dialect.type_descriptor(DateTime())
-        from sqlalchemy.dialects import sqlite
-
-        return dialect.type_descriptor(sqlite.DATETIME(truncate_microseconds=True))  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy
+        """The database's type."""
+        return dialect.type_descriptor(_types_of(dialect).wall_clock)
 
 
 class Money(TypeDecorator[Decimal]):
@@ -60,12 +62,12 @@ class Money(TypeDecorator[Decimal]):
         self.digits = digits
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """TEXT on SQLite, NUMERIC elsewhere."""
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric(self.digits, 6))
+        """The database's type."""
+        return dialect.type_descriptor(_types_of(dialect).money(self.digits))
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        """Text of six decimal places on SQLite, so that equal amounts are equal texts."""
-        return f"{value:.6f}" if value is not None and dialect.name == "sqlite" else value
+        """Convert to the database's form of an amount."""
+        return None if value is None else _types_of(dialect).money_parameter(value)
 
     def process_result_value(self, value: Any, _dialect: Dialect) -> Decimal | None:
         """Decimal on every database."""
@@ -79,12 +81,8 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """DATETIME(6) on MariaDB, whose default drops the microseconds."""
-        if dialect.name not in {"mysql", "mariadb"}:
-            return dialect.type_descriptor(DateTime())
-        from sqlalchemy.dialects import mysql
-
-        return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        """The database's type."""
+        return dialect.type_descriptor(_types_of(dialect).utc_time)
 
     def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
         """Convert to naive UTC: two of the databases silently drop an offset."""

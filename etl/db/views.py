@@ -7,8 +7,10 @@ The statements consist of constant SQL chosen by database; they contain no value
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
+from etl.db.dialects import dialect_for
 from etl.db.dialects.expressions import SqlExpressions, expressions_for
 from etl.db.time_travel import point_in_time_records
 from etl.db.view_columns import VIEW_COLUMNS
@@ -40,33 +42,21 @@ def point_in_time_query(backend: str, moment: str = ":moment") -> str:
 
 def create_view_statements(backend: str) -> list[str]:
     """Return the statements that create all views; on PostgreSQL also `billing_asof` and the column comments."""
+    dialect = dialect_for(backend)
     views = [f"CREATE VIEW {name} AS\n{query}" for name, query in view_queries(backend).items()]
-    return views + ([_asof_function(), *_comments()] if backend == "postgresql" else [])
+    function = dialect.create_function_statement("billing_asof", "billing", partial(point_in_time_query, backend))
+    comments = (
+        dialect.comment_statement(view, column.name, column.meaning)
+        for view, columns in VIEW_COLUMNS.items()
+        for column in columns
+    )
+    return [*views, *filter(None, (function, *comments))]
 
 
 def drop_view_statements(backend: str) -> list[str]:
     """Return the statements that drop everything that `create_view_statements` creates."""
-    functions = ["DROP FUNCTION IF EXISTS billing_asof(timestamptz)"] if backend == "postgresql" else []
-    return functions + [f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS)]
-
-
-def _asof_function() -> str:
-    query = point_in_time_query("postgresql", "(moment AT TIME ZONE 'UTC')")
-    return f"""CREATE FUNCTION billing_asof(moment timestamptz) RETURNS SETOF billing
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-{query}
-$$"""
-
-
-def _comments() -> list[str]:
-    def quoted(text: str) -> str:
-        return "'" + text.replace("'", "''") + "'"
-
-    return [
-        f"COMMENT ON COLUMN {view}.{column.name} IS {quoted(column.meaning)}"
-        for view, columns in VIEW_COLUMNS.items()
-        for column in columns
-    ]
+    functions = map(dialect_for(backend).drop_function_statement, FUNCTIONS)
+    return [*filter(None, functions), *(f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS))]
 
 
 _DAY_STATE: Final = """CASE
@@ -190,7 +180,11 @@ WHERE d.restated_at IS NOT NULL"""
 
 
 def _balance_proof_query(sql: SqlExpressions) -> str:
-    """Pairs of consecutive snapshots; differences count from the last snapshot without unproven days."""
+    """Pairs of consecutive snapshots; differences count from the last snapshot without unproven days.
+
+    `etl.reconcile.reconcile` computes the same for the warnings of a run, from fewer snapshots and with the runs that
+    took them; `tests/integration/test_balance_proof.py` holds the two equal.
+    """
     indices = range(len(sql.split_amount("")))
 
     def parts(expression: Callable[[int], str]) -> tuple[str, ...]:

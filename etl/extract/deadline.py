@@ -5,6 +5,7 @@ A timeout starts again with every byte. Here, each read of the socket is limited
 
 from __future__ import annotations
 
+import base64
 import http.client
 import io
 import time
@@ -15,6 +16,8 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from etl.network import Proxy, Route
 
 BUFFER_BYTES: Final = 1 << 16
 """Bytes read from a socket in one call."""
@@ -137,16 +140,38 @@ class _DeadlineAdapter(HTTPAdapter):
         class SecurePool(urllib3.HTTPSConnectionPool):
             ConnectionCls = Secure
 
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+        self._pool_classes = {"http": PlainPool, "https": SecurePool}
+        self.poolmanager.pool_classes_by_scheme = self._pool_classes
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
+        manager.pool_classes_by_scheme = self._pool_classes
+        return manager
+
+    def proxy_headers(self, proxy: str) -> dict[str, str]:
+        """The header with the proxy's user and password, in UTF-8: requests would refuse a Cyrillic password."""
+        credentials = Proxy(proxy, "").credentials()
+        if credentials is None:
+            return {}
+        return {"Proxy-Authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
 
 
 class DeadlineSession(requests.Session):
-    """A session with a deadline for the current request."""
+    """A session with a deadline for the current request.
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
+    Args:
+        headers: Of every request.
+        route: The proxy of https requests and the trusted certificates. Nothing is read from the environment.
+    """
+
+    def __init__(self, headers: Mapping[str, str], route: Route) -> None:
         super().__init__()
-        # A proxy or .netrc from the environment would receive the token.
+        # Else a .netrc would be read, and http requests would show the token to a proxy.
         self.trust_env = False
+        if route.proxy is not None:
+            self.proxies = {"https": route.proxy.url}
+        if route.ca_path is not None:
+            self.verify = str(route.ca_path)
         self.headers.update(headers)
         self.deadline = Deadline()
         for scheme in ("http://", "https://"):

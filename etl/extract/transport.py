@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import IO, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 import requests
@@ -26,6 +26,7 @@ import urllib3
 from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, VendorError
 from etl.extract.deadline import DeadlineExceeded, DeadlineSession, TooManyInterimResponses
 from etl.extract.json_parser import error_reason
+from etl.network import Proxy, Route
 
 CHUNK_BYTES: Final = 1 << 16
 MAX_ERROR_BODY_BYTES: Final = 1 << 16
@@ -44,6 +45,12 @@ digits. The vendor's tokens are UUIDs."""
 _LETTER_AND_DIGIT: Final = re.compile(r"(?=.*[A-Za-z])(?=.*[0-9])")
 RETRY_STATUSES: Final = frozenset({408, 425, 429})
 """Client errors that may be temporary; all 5xx and 3xx are retried as well."""
+_DIRECT: Final = Route()
+_TUNNEL_REFUSAL: Final = re.compile(r"Tunnel connection failed: (\d{3})\b")
+"""Source: http.client, `HTTPConnection._tunnel`."""
+_CLOCK_ERRORS: Final = frozenset({9, 10})
+_WRONG_HOST_ERRORS: Final = frozenset({62, 64})
+"""OpenSSL: not yet valid and expired; another host name and another IP address. Source: x509_vfy.h, `X509_V_ERR_…`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +68,57 @@ class RequestLimits:
     max_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class SettingNames:
+    """Names of settings for error messages, by field; the command line calls them by their environment variables."""
+
+    api_url: str = "api_url"
+    timeout: str = "timeout"
+    request_deadline: str = "request_deadline"
+    max_response_mb: str = "max_response_mb"
+    ca_file: str = "ca_file"
+
+
+_FIELD_NAMES: Final = SettingNames()
+
+
 class Transport:
     """Sends requests to the vendor, with one session for each thread.
 
-    Attributes:
+    Args:
+        base_url: The URL of the API.
+        token: Part of the path of every request.
+        limits: Of each request.
+        user_agent: The header `User-Agent`.
         redact: Removes secrets and personal data from the vendor's messages.
+        route: The proxy and the trusted certificates.
+        token_source: Where the token comes from, for error messages.
+        names: Names of the settings, for error messages.
+
+    Attributes:
+        redact: As above.
         clock_skew: Seconds by which the local clock is ahead of the vendor's `Date`; None before the first answer.
     """
 
     def __init__(
-        self, base_url: str, token: str, limits: RequestLimits, *, user_agent: str, redact: Callable[[str], str]
+        self,
+        base_url: str,
+        token: str,
+        limits: RequestLimits,
+        *,
+        user_agent: str,
+        redact: Callable[[str], str],
+        route: Route = _DIRECT,
+        token_source: str = "",
+        names: SettingNames = _FIELD_NAMES,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token = token
         self._masks = _token_masks(self._base_url, token)
         self._limits = limits
+        self._route = route
+        self._token_source = token_source
+        self._names = names
         self.redact = redact
         self.clock_skew: float | None = None
         # urllib3 decodes a truncated gzip stream without an error: request none, and use our own decoder for one.
@@ -99,7 +142,7 @@ class Transport:
 
         Raises:
             AuthenticationError: 401 or 403.
-            RequestRejected: Any other 4xx, or a certificate that cannot be trusted.
+            RequestRejected: Any other 4xx, a certificate that cannot be trusted, or a proxy that refuses the tunnel.
             RetryableError: There was no complete response with status 200 within the limits.
             InvalidResponse: The body is too large or has an unsupported encoding.
         """
@@ -111,7 +154,7 @@ class Transport:
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
                 raise  # from the sink, not from the vendor: a retry cannot help
-            failure = _to_vendor_error(error)
+            failure = _to_vendor_error(error, self._route, urlsplit(self._base_url).hostname or "", self._names)
             for cause in _exception_chain(error):
                 cause.__traceback__ = None  # its urllib3 frames hold the error: a cycle
         except (ValueError, TypeError) as error:
@@ -136,7 +179,8 @@ class Transport:
             if response.status_code != requests.codes.ok:
                 raise self._error_for_status(response)
             encoding = response.headers.get("Content-Encoding", "")
-            chunks = _decode(response.raw.stream(CHUNK_BYTES, decode_content=False), encoding, self._limits.max_bytes)
+            received = response.raw.stream(CHUNK_BYTES, decode_content=False)
+            chunks = _decode(received, encoding, self._limits.max_bytes, self._names.max_response_mb)
             # A record may contain the request URL, and no table may contain the token.
             for chunk in _mask_token(chunks, self._masks):
                 sink.write(chunk)
@@ -144,19 +188,24 @@ class Transport:
     def _session(self) -> DeadlineSession:
         session: DeadlineSession | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = DeadlineSession(self._headers)
+            session = self._local.session = DeadlineSession(self._headers, self._route)
             self._sessions.append(session)
         return session
 
     def _error_for_status(self, response: requests.Response) -> VendorError:
         status = response.status_code
         if status in {401, 403}:
-            return AuthenticationError(f"the vendor refused the token (HTTP {status})")
+            source = f"; it comes from {self._token_source}" if self._token_source else ""
+            return AuthenticationError(f"the vendor refused the token (HTTP {status}){source}")
         if 300 <= status < 400:
             return RetryableError(f"a redirect (HTTP {status}), which is never followed")
         if status in RETRY_STATUSES or status >= 500:
             wait = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             return RetryableError(f"HTTP {status}", retry_after=wait)
+        if status == requests.codes.not_found:
+            reason = self._error_reason(response)
+            url = self.redact(self._base_url)
+            return RequestRejected(f"HTTP 404, {reason}; is {self._names.api_url} right? It is {url}")
         if 400 <= status < 500:
             return RequestRejected(f"HTTP {status}, {self._error_reason(response)}")
         return RetryableError(f"HTTP {status} instead of 200")
@@ -198,31 +247,83 @@ def _parse_http_date(text: str | None) -> datetime | None:
     return timestamp.replace(tzinfo=UTC) if timestamp is not None and timestamp.tzinfo is None else timestamp
 
 
-def _to_vendor_error(error: Exception) -> VendorError:
-    """Create an error without a URL from one with a URL. The message depends on its type, never on its text."""
+def _to_vendor_error(error: Exception, route: Route, host: str, names: SettingNames) -> VendorError:
+    """Create an error without a URL from one with a URL. The message does not repeat texts of other programs.
+
+    Args:
+        error: The error of a library.
+        route: The route of the request; the message names its proxy.
+        host: The host of the API.
+        names: Names of the settings.
+    """
     causes = list(_exception_chain(error))
+    proxy = route.proxy
+    at_proxy = proxy is not None and any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in causes)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _untrusted_certificate(cause, f"the proxy {proxy}" if at_proxy else host, route, names)
+        if proxy is not None and (refusal := _TUNNEL_REFUSAL.search(str(cause))):
+            return _refused_tunnel(int(refusal[1]), proxy, host)
+    problem = _connection_problem(error, causes, names)
+    if proxy is not None and at_proxy:
+        is_plain = proxy.url.startswith("https:") and any(isinstance(cause, ssl.SSLError) for cause in causes)
+        hint = "; is its URL http:// instead?" if is_plain else ""
+        return RetryableError(f"the proxy {proxy} cannot be reached: {problem}{hint}")
+    return RetryableError(problem if proxy is None else f"{problem}, through the proxy {proxy}")
+
+
+def _connection_problem(error: Exception, causes: list[BaseException], names: SettingNames) -> str:
+    """What happened to a connection, by the types of the errors."""
 
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)
 
-    if caused_by(ssl.SSLCertVerificationError):
-        return RequestRejected("the server's certificate cannot be trusted")
     if caused_by(DeadlineExceeded):
-        return RetryableError("no complete answer within BILLING_REQUEST_DEADLINE")
+        return f"no complete answer within {names.request_deadline}"
     if caused_by(TooManyInterimResponses):
-        return RetryableError("interim answers without end")
+        return "interim answers without end"
     # Before the timeouts: in urllib3, these two are subclasses of a timeout.
     if caused_by(urllib3.exceptions.NameResolutionError):
-        return RetryableError("the host name cannot be resolved (see BILLING_API_URL)")
+        hint = "" if caused_by(urllib3.exceptions.ProxyError) else f" (see {names.api_url})"
+        return f"the host name cannot be resolved{hint}"
     if caused_by(ConnectionRefusedError):
-        return RetryableError("the connection was refused")
+        return "the connection was refused"
     if caused_by(TimeoutError, urllib3.exceptions.TimeoutError):
-        return RetryableError("no byte within BILLING_TIMEOUT")
+        return f"no byte within {names.timeout}"
     if caused_by(ssl.SSLError):
-        return RetryableError("the TLS connection failed")
+        return "the TLS connection failed"
     if caused_by(urllib3.exceptions.IncompleteRead, http.client.IncompleteRead):
-        return RetryableError("an answer cut short")
-    return RetryableError(f"the connection failed ({type(error).__name__})")
+        return "an answer cut short"
+    return f"the connection failed ({type(error).__name__})"
+
+
+def _untrusted_certificate(
+    error: ssl.SSLCertVerificationError, owner: str, route: Route, names: SettingNames
+) -> RequestRejected:
+    """The error for a certificate that fails to verify: what is wrong with it, and the solution."""
+    problem = f"the certificate of {owner} cannot be trusted ({error.verify_message.rstrip('.')})"
+    if error.verify_code in _CLOCK_ERRORS:
+        return RequestRejected(f"{problem}; is this machine's clock right?")
+    if error.verify_code in _WRONG_HOST_ERRORS:
+        return RequestRejected(f"{problem}; correct the host")
+    return RequestRejected(
+        f"{problem}; trusted are the certificates {route.authorities()}; set {names.ca_file} to a file with those of "
+        "the authority that signed it"
+    )
+
+
+def _refused_tunnel(status: int, proxy: Proxy, host: str) -> VendorError:
+    """The error for a proxy that answers CONNECT with another status than 200."""
+    if status == requests.codes.proxy_authentication_required:
+        problem = "needs a user and a password" if proxy.credentials() is None else "refused the user and password"
+        return RequestRejected(
+            f"the proxy {proxy} {problem} (HTTP {status}); set {proxy.source} to http://USER:PASSWORD@HOST:PORT"
+        )
+    if 400 <= status < 500 and status not in RETRY_STATUSES:
+        return RequestRejected(
+            f"the proxy {proxy} refused to connect to {host} (HTTP {status}); allow the host at the proxy"
+        )
+    return RetryableError(f"the proxy {proxy} could not connect to {host} (HTTP {status})")
 
 
 def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -237,7 +338,7 @@ def _exception_chain(error: BaseException | None) -> Iterator[BaseException]:
             pending += [item.__cause__, item.__context__, getattr(item, "reason", None), *item.args]
 
 
-def _decode(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[bytes]:
+def _decode(chunks: Iterator[bytes], encoding: str, max_bytes: int, limit: str) -> Iterator[bytes]:
     """Yield the decoded body in chunks; a compressed body must not be truncated.
 
     Args:
@@ -245,6 +346,7 @@ def _decode(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[
         encoding: The header `Content-Encoding`. Values that are not a coding (`utf-8`, `none`) are ignored, as browsers
             and curl do; the parsers reject a body that is compressed nevertheless.
         max_bytes: Maximum size of the decoded body.
+        limit: Name of the setting with it.
     """
     codings = [token.strip() for token in encoding.lower().split(",") if token.strip() in CONTENT_CODINGS]
     match codings:
@@ -258,7 +360,7 @@ def _decode(chunks: Iterator[bytes], encoding: str, max_bytes: int) -> Iterator[
     for chunk in decoded:
         total += len(chunk)
         if total > max_bytes:
-            raise InvalidResponse(f"an answer of more than {max_bytes >> 20} MB (BILLING_MAX_RESPONSE_MB)")
+            raise InvalidResponse(f"an answer of more than {max_bytes >> 20} MB ({limit})")
         yield chunk
 
 

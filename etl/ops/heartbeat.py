@@ -14,12 +14,15 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
+from etl.network import Route
+
 TIMEOUT_SECONDS: Final = 8.0
 """Total time that the end of a run waits for the service."""
 _READ_TIMEOUT_SECONDS: Final = 5.0
 """Timeout to connect, and between bytes."""
 _MAX_BODY_BYTES: Final = 10_000
 """Older versions of the service store no more."""
+_DIRECT: Final = Route()
 
 log = logging.getLogger(__name__)
 
@@ -31,18 +34,20 @@ class Heartbeat:
         url: The check's URL, a secret; None disables the heartbeat.
         run_id: A UUID.
         redact: Redacts secrets in a text.
+        route: The route to the service.
     """
 
-    def __init__(self, url: str | None, run_id: str, redact: Callable[[str], str]) -> None:
+    def __init__(self, url: str | None, run_id: str, redact: Callable[[str], str], route: Route = _DIRECT) -> None:
         self._url = url
         self._run_id = run_id
         self._redact = redact
+        self._route = route
         self._start: _BackgroundPost | None = None
 
     def start(self) -> None:
         """Report the start of the run, in the background."""
         if self._url is not None:
-            self._start = _BackgroundPost(ping_url(self._url, "start", self._run_id), "")
+            self._start = _BackgroundPost(ping_url(self._url, "start", self._run_id), "", self._route)
 
     def finish(self, exit_code: int, summary: str, *, patience: float = TIMEOUT_SECONDS) -> None:
         """Report the end of the run, and wait for the response.
@@ -58,7 +63,8 @@ class Heartbeat:
         if self._start is not None:
             # In the reverse order, the service would see the start of another run.
             self._start.wait(patience / 4, "start")
-        end = _BackgroundPost(ping_url(self._url, str(exit_code), self._run_id), self._redact(summary))
+        url = ping_url(self._url, str(exit_code), self._run_id)
+        end = _BackgroundPost(url, self._redact(summary), self._route)
         end.wait(deadline - time.monotonic(), "end")
 
 
@@ -75,8 +81,9 @@ class _BackgroundPost:
     The library's timeouts do not cover name resolution and slow responses.
     """
 
-    def __init__(self, url: str, body: str) -> None:
+    def __init__(self, url: str, body: str, route: Route) -> None:
         self._url = url
+        self._route = route
         self._body = body.encode("utf-8", "replace")[:_MAX_BODY_BYTES]
         self._problem = "no answer in time"
         self._thread = threading.Thread(target=self._send, name="heartbeat", daemon=True)
@@ -93,7 +100,11 @@ class _BackgroundPost:
 
         try:
             with requests.Session() as session:
-                session.trust_env = False
+                session.trust_env = False  # a .netrc would be read
+                if self._route.proxy is not None:
+                    session.proxies = {"https": self._route.proxy.url}
+                if self._route.ca_path is not None:
+                    session.verify = str(self._route.ca_path)
                 response = session.post(
                     self._url, self._body, timeout=_READ_TIMEOUT_SECONDS, allow_redirects=False, stream=True,
                     headers={"Content-Type": "text/plain; charset=utf-8"},

@@ -167,21 +167,12 @@ def all_charts(palette: Palette = PLAIN) -> tuple[Chart, ...]:
 
 def _sum_sql(backend: str, amount: str) -> str:
     """SQL of the exact sum of a view's amounts."""
-    if backend == "sqlite":  # a number or a text: text with six decimal places is added exactly
-        amount = f"(CASE typeof({amount}) WHEN 'text' THEN {amount} ELSE printf('%.6f', {amount}) END)"
-    return expressions_for(backend).total(amount, total=True)
+    sql = expressions_for(backend)
+    return sql.total(sql.view_amount(amount), total=True)
 
 
 def _count_sql(backend: str, count: str) -> str:
     return expressions_for(backend).integer.format(f"SUM({count})")
-
-
-_WEEKDAY: Final = {
-    "sqlite": "((CAST(strftime('%w', day) AS INTEGER) + 6) % 7 + 1)",
-    "postgresql": "CAST(EXTRACT(ISODOW FROM day) AS INTEGER)",
-    "mysql": "(WEEKDAY(day) + 1)",
-    "mariadb": "(WEEKDAY(day) + 1)",
-}
 
 
 def _query_days(_backend: str, selected: str) -> str:
@@ -202,11 +193,12 @@ ORDER BY 2 DESC, operator"""
 
 
 def _query_hours(backend: str, selected: str) -> str:
-    return f"""SELECT {_WEEKDAY[backend]} AS weekday, hour,
+    weekday = expressions_for(backend).weekday_of.format("day")
+    return f"""SELECT {weekday} AS weekday, hour,
   {_count_sql(backend, "records")} AS records, {_count_sql(backend, "delivered")} AS delivered
 FROM hourly_spend
 WHERE {selected}
-GROUP BY {_WEEKDAY[backend]}, hour
+GROUP BY {weekday}, hour
 ORDER BY 1, 2"""
 
 

@@ -27,6 +27,7 @@ from etl.load.loader import LoadPolicy
 from etl.model import FeedReader, TextLimit
 from etl.services.balance import SHORT_TIMEOUT_SECONDS, SpendLedger
 from etl.services.run import RunRequest
+from etl.services.setting_errors import environment_names, named_settings
 from etl.transform.long_texts import quarantine_long_texts
 from etl.transform.pseudonymise import PhonePolicy
 from etl.transform.reader import read_feed
@@ -39,7 +40,7 @@ LockFactory = Callable[..., AbstractContextManager[None]]
 Connect = Callable[..., Transport]
 """Opens a transport, as the class itself does."""
 OpenDatabase = Callable[[URL], AbstractContextManager[Engine]]
-"""As `etl.db.engine.pooled_engine`."""
+"""As `etl.services.database.pooled_engine`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,16 @@ def open_client(
     limits = RequestLimits(
         min(settings.timeout, at_most), min(settings.request_deadline, at_most), settings.max_response_mb << 20
     )
-    transport = connect(settings.api_url, token, limits, user_agent=f"billing-etl/{etl.__version__}", redact=redact)
+    transport = connect(
+        settings.api_url,
+        token,
+        limits,
+        user_agent=f"billing-etl/{etl.__version__}",
+        redact=redact,
+        route=settings.route_to(settings.api_url),
+        token_source=settings.token_source,
+        names=environment_names(),
+    )
     try:
         yield Client(transport, RetryPolicy(1 if short_timeout else settings.retry_attempts, settings.retry_max_wait))
     finally:
@@ -179,7 +189,8 @@ def load_account_state(connection: Connection, settings: Settings) -> tuple[int 
     Raises:
         ConfigError: The token, the zone or the privacy settings are not those of the stored rows.
     """
-    remarks = require_binding(connection, settings.account, account_binding(settings))
+    with named_settings():
+        remarks = require_binding(connection, settings.account, account_binding(settings))
     account_id = find_account(connection, settings.account)
     history = AccountHistory(
         read_complete(connection, account_id),

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from etl import signals
 from etl.config.schema import Settings
 from etl.db.bindings import Binding, require_binding
-from etl.db.engine import database_exists, new_engine
+from etl.db.engine import database_exists
 from etl.db.erase import ErasureSubject, erase_person
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
@@ -23,6 +23,8 @@ from etl.db.tables import accounts
 from etl.errors import DatabaseError
 from etl.pii import PhoneNumber
 from etl.services.context import build_phone_policy, utc_now
+from etl.services.database import open_engine
+from etl.services.setting_errors import named_settings
 from etl.transform.fields import FieldError, parse_phone
 
 _PHONE_CHARACTERS: Final = re.compile(r"[+\d\s()\[\]./\u2010-\u2015\u2212-]+")
@@ -79,7 +81,7 @@ def erase_number(
         ConcurrentRunError: A run of the account is in progress.
         DatabaseError: Nothing is erased.
     """
-    engine = new_engine(settings.database_url)
+    engine = open_engine(settings.database_url)
     if not database_exists(engine):
         raise DatabaseError("there is no database yet: nothing to forget")
     policy = build_phone_policy(settings)
@@ -88,7 +90,8 @@ def erase_number(
         with read_database(engine) as connection:
             account_id = find_account(connection, settings.account)
             if account_id is not None:
-                require_binding(connection, settings.account, Binding(policy.form))
+                with named_settings():
+                    require_binding(connection, settings.account, Binding(policy.form))
             labels = connection.scalars(select(accounts.c.label).order_by(accounts.c.label)).all()
         rows: dict[str, int] = {}
         if account_id is not None:

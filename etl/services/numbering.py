@@ -14,7 +14,6 @@ from sqlalchemy import Connection
 from etl.config.schema import Settings
 from etl.db.accounts import account_ids
 from etl.db.days import stored_counts
-from etl.db.engine import new_engine
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.numbering import replace_ranges
@@ -24,6 +23,7 @@ from etl.db.totals import refresh_operators
 from etl.numbering.parser import PlanRange, read_plan_file
 from etl.numbering.ranges import BLOCK, resolve_overlaps, split_at_blocks
 from etl.services.context import SCHEMA_LOCK_TIMEOUT, ensure_schema, utc_now
+from etl.services.database import open_engine
 
 DAYS_PER_TRANSACTION: Final = 31
 """Days whose totals are computed in one transaction."""
@@ -78,7 +78,7 @@ def import_plan(
     now = clock()
     rows = [_as_row(plan_range, now) for plan_range in split_at_blocks(disjoint)]
     digits = {_leading_digit(plan_range) for plan_range in ranges}
-    engine = new_engine(settings.database_url)
+    engine = open_engine(settings.database_url)
     with translate_errors():
         engine = ensure_schema(engine, settings, dry_run=False)
         store = Store(engine)

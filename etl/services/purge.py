@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from etl.config.schema import Settings
 from etl.db.accounts import require_account
-from etl.db.engine import database_exists, pooled_engine
+from etl.db.engine import database_exists
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.purge import PurgePlan, RowCountsByTable, count_month, plan_purge, purge_batch, read_ledger
@@ -22,6 +22,7 @@ from etl.db.run_store import find_account, next_fence, read_position, verify_fen
 from etl.db.store import Store, read_database
 from etl.errors import DatabaseError
 from etl.services.context import utc_now
+from etl.services.database import pooled_engine
 
 _AGE: Final = re.compile(r"([1-9]\d{0,3})([dmy])", re.ASCII)
 

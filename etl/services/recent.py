@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import Any, Final
@@ -12,16 +12,21 @@ from typing import Any, Final
 from sqlalchemy import Engine
 
 from etl.changes import StoredRow
+from etl.config.schema import Settings
 from etl.db.bindings import Binding, require_binding
 from etl.db.engine import database_exists, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema, schema_revision
 from etl.db.records import read_seconds
 from etl.db.run_store import find_account, read_position
+from etl.errors import AuthenticationError, SourceUnavailable, VendorError
 from etl.extract.client import Client
 from etl.load.diff import fill_missing_fields
 from etl.load.erased import apply_erasures
 from etl.model import ATTRIBUTES, CountedRecord, DateRange, Feed, FeedReader, Record, RejectedRecord, raw_record
+from etl.services.context import account_binding, build_reader, open_client
+from etl.services.database import open_engine
+from etl.services.setting_errors import named_settings
 from etl.transform.pseudonymise import PhonePolicy
 from etl.transform.reader import read_feed
 from etl.transform.snapshots import sort_records
@@ -111,7 +116,8 @@ def find_stored_account(engine: Engine, label: str, binding: Binding) -> StoredA
         account_id = find_account(connection, label)
         if account_id is None:
             return StoredAccount(note=f"the account {label} was never synced")
-        require_binding(connection, label, binding)
+        with named_settings():
+            require_binding(connection, label, binding)
         return StoredAccount(account_id, read_position(connection, account_id).watermark)
 
 
@@ -143,6 +149,32 @@ def compare_newest(engine: Engine, account: StoredAccount, newest: VendorRecords
         with translate_errors(), read_connection(engine) as connection:
             rows = read_seconds(connection, account.id, seconds)
     return RecentRecords(mark_stored(newest, rows)[:count], newest.rejected, account.note)
+
+
+def read_recent(settings: Settings, count: int, *, redact: Callable[[str], str]) -> RecentRecords:
+    """Fetch an account's newest records and compare them with its database.
+
+    Args:
+        settings: The settings of the account.
+        count: Number of records, from 1 to 100.
+        redact: Removes secrets from a text.
+
+    Raises:
+        ConfigError: The account is bound to different settings.
+        AuthenticationError: The vendor refused the token.
+        SourceUnavailable: The request failed or its answer is unusable.
+        DatabaseError: The database cannot be read, or has the schema of another version.
+    """
+    engine = open_engine(settings.database_url)
+    account = find_stored_account(engine, settings.account, account_binding(settings))
+    try:
+        with open_client(settings, redact) as client:
+            newest = fetch_newest(client, count, build_reader(settings))
+    except AuthenticationError:
+        raise
+    except VendorError as error:
+        raise SourceUnavailable(f"the newest records cannot be fetched: {error}") from None
+    return compare_newest(engine, account, newest, count)
 
 
 def mark_stored(newest: VendorRecords, rows: Iterable[StoredRow]) -> tuple[RecentRecord, ...]:

@@ -8,15 +8,16 @@ from datetime import datetime
 from functools import partial
 
 from etl.config.schema import Settings
-from etl.db.engine import pooled_engine
+from etl.db.engine import database_exists
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
-from etl.db.retry import retry_transaction
+from etl.db.retry import retry_transaction, wait_for_server
 from etl.db.store import Store
 from etl.errors import BillingError
 from etl.extract.transport import Transport
 from etl.pipeline import SyncRun
 from etl.services.context import Connect, LockFactory, OpenDatabase, account_lock, ensure_schema, open_client, utc_now
+from etl.services.database import pooled_engine
 from etl.services.run import ProgressListener, RunRequest, RunResult
 
 
@@ -54,8 +55,12 @@ def run_sync(
     result = RunResult(settings.account, request.command, request.dry_run)
     started = time.monotonic()
     settings.require_token()
+    settings.route_to(settings.api_url)
     with open_database(settings.database_url) as engine:
         try:
+            with translate_errors():
+                if database_exists(engine):
+                    wait_for_server(engine, settings.database_wait)
             with translate_errors(), account_lock(engine, settings, request, lock):
                 ready = retry_transaction(partial(ensure_schema, engine, settings, dry_run=request.dry_run))
                 client_for = partial(open_client, settings, redact, connect=connect)

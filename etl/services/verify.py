@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
 
 from sqlalchemy import Connection, Engine, func, select
 
+from etl.config.schema import Settings
 from etl.date_ranges import exclude_days, split_into_windows
+from etl.db.bindings import require_binding
 from etl.db.days import purged_days, stored_counts
-from etl.db.engine import read_connection
+from etl.db.engine import read_connection, require_database
+from etl.db.errors import translate_errors
+from etl.db.limits import longest_text
+from etl.db.migrate import require_schema
+from etl.db.run_store import find_account
 from etl.db.tables import synced_days
 from etl.errors import CheckFailedError, SourceUnavailable
 from etl.load.loader import LoadPolicy, compare_window
 from etl.model import DateRange, WindowData
+from etl.services.context import (
+    AccountHistory,
+    account_binding,
+    build_load_policy,
+    open_client,
+    open_source,
+    utc_now,
+)
+from etl.services.database import open_engine
+from etl.services.setting_errors import named_settings
 from etl.transform.snapshots import snapshot_day, snapshot_days
 
 
@@ -130,3 +146,68 @@ def verify_windows(
     if unverified:
         day, reason = min(unverified.items())
         raise SourceUnavailable(f"{len(unverified)} days cannot be verified, beginning with {day} ({reason})")
+
+
+@dataclass(slots=True)
+class VerifyResult:
+    """The result of the verification of one account.
+
+    Attributes:
+        days: Number of compared days.
+        differences: The days that differ, by source and day.
+        incomplete: The vendor did not answer for every window; None if it did.
+    """
+
+    days: int
+    differences: list[DayDifference] = field(default_factory=list)
+    incomplete: SourceUnavailable | None = None
+
+
+def verify_account(
+    settings: Settings,
+    since: date | None,
+    until: date | None,
+    sources: Sequence[str],
+    *,
+    redact: Callable[[str], str],
+    clock: Callable[[], datetime] = utc_now,
+) -> VerifyResult:
+    """Compare the stored days of an account with the vendor's.
+
+    Args:
+        settings: The settings of the account.
+        since: First day; the first complete one if None.
+        until: Last day; the last complete one if None.
+        sources: `json`, `csv` or both.
+        redact: Removes secrets from a text.
+        clock: The present time, aware.
+
+    Raises:
+        CheckFailedError: None of the days is stored: there is nothing to compare.
+        ConfigError: There is no token, or the account is bound to other settings.
+        DatabaseError: The database is missing, cannot be read, or has another schema.
+    """
+    settings.require_token()
+    engine = open_engine(settings.database_url)
+    require_database(engine)
+    today = clock().astimezone(settings.timezone).date()
+    with translate_errors():
+        with read_connection(engine) as connection:
+            require_schema(connection)
+            with named_settings():
+                require_binding(connection, settings.account, account_binding(settings))
+            account_id = find_account(connection, settings.account)
+            history = AccountHistory(longest=longest_text(connection))
+            windows = plan_verify(connection, account_id, since, until, today, size=settings.window_days)
+        result = VerifyResult(sum(map(len, windows)))
+        policy = build_load_policy(settings, today, full_compare=True)
+        with open_client(settings, redact) as client:
+            for name in sources:
+                source = open_source(settings, client, today=today, last=windows[-1].last, history=history)
+                fetch = source.fetch_json if name == "json" else source.fetch_csv
+                try:
+                    for differences in verify_windows(engine, account_id, windows, fetch, policy):
+                        result.differences += differences
+                except SourceUnavailable as error:
+                    result.incomplete = error
+    return result

@@ -117,6 +117,7 @@ def billing(tmp_path: Path, vendor: Sandbox) -> Iterator[Command]:
         "BILLING_START_DATE": FIRST,
         "BILLING_RETRY_ATTEMPTS": "2",
         "BILLING_RETRY_MAX_WAIT": "0",
+        "BILLING_DATABASE_WAIT": "0",
     }
     command = Command(folder, variables)
     yield command

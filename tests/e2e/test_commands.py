@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from support.permissions import as_user
 
 REPORT = {
     "account", "command", "dry_run", "first_day", "last_day", "days", "new", "changed", "withdrawn", "unchanged",
@@ -345,16 +344,6 @@ def test_check_says_no_where_sync_could_make_no_database(billing):
     assert billing("sync", BILLING_DATABASE_URL=url).code == 74
     done = billing("check", BILLING_DATABASE_URL=url)
     assert (done.code, "✗ folder: no file can be written in /proc" in done.out) == (1, True), done
-
-
-def as_user(command):
-    """The command as one whom permissions bind: root's are taken from it."""
-    if os.geteuid() != 0:
-        return command
-    if shutil.which("setpriv") is None:
-        pytest.skip("root may write everywhere, and there is no setpriv to keep it from that")
-    kept = "-dac_override,-dac_read_search"
-    return ["setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}", *command]
 
 
 @pytest.mark.parametrize("unwritable", ["", "billing.db", "billing.db-account-default.lock"])

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import Engine, Pool, event
 from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions
 
-from etl.db.engine import new_engine, pooled_engine
+from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
 from etl.db.migrate import ensure_current
+from etl.services.database import pooled_engine
 
 servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 

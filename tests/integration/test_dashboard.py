@@ -17,7 +17,7 @@ from sqlalchemy import insert, text
 from support.run_helpers import SILENT, settings_of
 
 from etl.config.database_url import parse_url
-from etl.db.engine import new_engine, sqlite_path
+from etl.db.engine import database_file, new_engine
 from etl.db.tables import balance_snapshots
 from etl.errors import ConfigError, DatabaseError
 from etl.reports.charts import NO_FILTER, QUERIES, all_charts, build_query
@@ -126,7 +126,7 @@ def account_files(database_url, sandbox, tmp_path):
     require_views(engine)
     path = tmp_path / "snapshot.db"
     create_snapshot(engine, path)
-    file = sqlite_path(engine.url)
+    file = database_file(engine.url)
     return engine, [Visitor(path, at_rest=True), *([Visitor(file, at_rest=False)] if file else [])]
 
 
@@ -137,7 +137,7 @@ def on_sqlite(sqlite_url, sandbox, tmp_path):
 
 @pytest.fixture
 def visitor(on_sqlite):
-    return Visitor(sqlite_path(on_sqlite.url), at_rest=False)
+    return Visitor(database_file(on_sqlite.url), at_rest=False)
 
 
 def as_drawn(rows, columns):
@@ -277,7 +277,7 @@ def test_a_snapshot_holds_no_person(on_sqlite, tmp_path):
 
 def test_only_a_snapshot_is_taken_for_one(on_sqlite, tmp_path):
     (tmp_path / "notes.txt").write_text("bill" * 50)
-    for path in (sqlite_path(on_sqlite.url), tmp_path / "notes.txt", tmp_path):
+    for path in (database_file(on_sqlite.url), tmp_path / "notes.txt", tmp_path):
         assert not is_snapshot(path)
 
 

@@ -16,8 +16,6 @@ from support.sync_account import just_before
 from support.totals_of_rows import write_totals_of_rows
 
 from etl.cli.exit_codes import code_for_result
-from etl.cli.inspect import _verify
-from etl.cli.output import OutputOptions
 from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
 from etl.db.migrate import migrate
@@ -38,6 +36,7 @@ from etl.ops.status_query import read_account_statuses
 from etl.services.purge import RetentionAge, purge_account
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
+from etl.services.verify import verify_account
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 FIRST = date(2026, 1, 20)
@@ -159,13 +158,14 @@ def test_every_figure_of_a_purged_month_stays_and_no_run_brings_its_records_back
 
 
 def test_verify_leaves_purged_days_out(small_shop):
-    found = _verify(OutputOptions(verbosity=-1), small_shop.settings, FIRST, date(2026, 3, 10), ["json"], alone=True)
-    assert (found["days"], found["exit_code"]) == (50, 0)
+    def verified(*sources):
+        return verify_account(small_shop.settings, FIRST, date(2026, 3, 10), sources, redact=str)
+
+    found = verified("json")
+    assert (found.days, found.differences) == (50, [])
     small_shop.purge()
-    found = _verify(
-        OutputOptions(verbosity=-1), small_shop.settings, FIRST, date(2026, 3, 10), ["json", "csv"], alone=True
-    )
-    assert (found["days"], found["differences"]) == (38, [])
+    found = verified("json", "csv")
+    assert (found.days, found.differences) == (38, [])
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

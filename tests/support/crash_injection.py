@@ -134,9 +134,9 @@ class _Points:
         from sqlalchemy import Engine, Pool, event
         from sqlalchemy.engine.default import DefaultDialect
 
-        from etl.db.dialects import bulk_insert
+        from etl.db.dialects import row_batches
 
-        bulk_insert.BATCH_SIZE = BATCH
+        row_batches.BATCH_SIZE = BATCH
 
         event.listen(Engine, "begin", lambda _connection: self.reach("begin"))
         event.listen(Engine, "commit", lambda _connection: self.reach("before commit"))

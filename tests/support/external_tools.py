@@ -1,4 +1,4 @@
-"""Programs that some tests hold the project against: a browser, promtool, systemd-analyze, from Debian's packages.
+"""Programs that some tests need: a browser, promtool, systemd-analyze, openssl, from Debian's packages.
 
 Where one is not there, its tests are skipped and say why; with REQUIRE_TOOLS=1 that is a failure.
 """
@@ -16,6 +16,7 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "man": "man-db",
     "git": "git",
+    "openssl": "openssl",
 }
 """The Debian package of each program."""
 

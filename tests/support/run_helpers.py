@@ -34,6 +34,7 @@ def settings_of(url: URL, vendor: Sandbox, start: date, **changes: Any) -> Setti
                 "BILLING_START_DATE": start.isoformat(),
                 "BILLING_RETRY_ATTEMPTS": "1",
                 "BILLING_RETRY_MAX_WAIT": "0",
+                "BILLING_DATABASE_WAIT": "0",
             }
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from etl.db.dialects import DIALECTS
+
 HOME = Path(__file__).parents[2]
 
 EVERYBODYS = {
     *("errors", "model", "changes", "reconcile", "date_ranges", "unreadable", "spreadsheet", "zones", "pii"),
-    *("signals", "log", "atomic_file"),
+    *("signals", "log", "atomic_file", "network"),
 }
 """Modules that every package but the sandbox may import. They import nothing but each other."""
 
@@ -30,8 +33,8 @@ ALLOWED = {
     "ops": EVERYBODYS | {"db"},
     "checks": EVERYBODYS | {"db", "extract"},
     "pipeline": EVERYBODYS | {"config", "db", "extract", "transform", "load", "services"},
-    "config": EVERYBODYS,
-    "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline"},
+    "config": EVERYBODYS | {"db"},  # for the names of the supported databases; see the test below
+    "services": EVERYBODYS | {"config", "db", "extract", "transform", "load", "numbering", "pipeline", "checks", "ops"},
     "sandbox": set(),
 }
 """What each package and module of etl may import beside itself. The command line, not named here, imports them all."""
@@ -89,10 +92,92 @@ def test_a_stage_imports_only_what_it_may(name):
     assert {stage(other) for other in imported(TREES[name], name)} <= ALLOWED[own] | {own} | itself
 
 
+def test_the_settings_know_no_more_of_databases_than_their_names():
+    imports = {other for name, tree in TREES.items() if stage(name) == "config" for other in imported(tree, name)}
+    assert {other for other in imports if stage(other) == "db"} == {"db.dialects.DIALECTS"}
+
+
+DIALECT_MODULES = {entry.module.removeprefix("etl.") for entry in DIALECTS.values()}
+
+
+def test_each_module_of_a_database_is_loaded_through_the_registry_alone():
+    assert TREES.keys() >= DIALECT_MODULES
+    for name, tree in TREES.items():
+        assert not {module_of(other) for other in imported(tree, name)} & DIALECT_MODULES, name
+
+
+BACKENDS = {*DIALECTS, "MySQL", "MariaDB"}
+
+
+def compared_backends(tree: ast.AST) -> set[str]:
+    """Names of databases that code compares with or looks up: operands of `==` and `in`, keys of dictionaries."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            found |= {
+                leaf.value for leaf in ast.walk(node) if isinstance(leaf, ast.Constant) and leaf.value in BACKENDS
+            }
+        elif isinstance(node, ast.Dict):
+            found |= {key.value for key in node.keys if isinstance(key, ast.Constant) and key.value in BACKENDS}
+    return found
+
+
+def test_a_branch_on_the_database_is_seen():
+    assert compared_backends(ast.parse("if a.name in {'mysql', 'x'}: ...")) == {"mysql"}
+    assert compared_backends(ast.parse("f = {'sqlite': 1}.get(name, 2)")) == {"sqlite"}
+    assert compared_backends(TREES["db.dialects"]) == {*DIALECTS}
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name != "db.dialects" and stage(name) != "sandbox"])
+def test_what_differs_between_databases_stands_in_their_dialects(name):
+    assert compared_backends(TREES[name]) == set()
+
+
 @pytest.mark.parametrize("name", TREES)
 def test_nobody_imports_the_command_line(name):
     imports = {stage(other) for other in imported(TREES[name], name)}
     assert "cli" not in imports or stage(name) in {"cli", "__main__"}
+
+
+def all_imports(tree: ast.AST) -> set[str]:
+    """Names of everything that is imported, by module and by name, of other packages too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def opens_databases(tree: ast.AST) -> set[str]:
+    """Imports of SQLAlchemy and of `db`, which has engines, locks and transactions; those for types do not count."""
+    return {
+        name
+        for name in all_imports(WithoutTypeImports().visit(copy.deepcopy(tree)))
+        if name.startswith(("etl.db.", "sqlalchemy"))
+    }
+
+
+def test_an_import_that_opens_a_database_is_seen():
+    late = "def show():\n    from etl.db.engine import new_engine"
+    assert opens_databases(ast.parse(late)) == {"etl.db.engine.new_engine"}
+    assert opens_databases(ast.parse("if TYPE_CHECKING:\n    from sqlalchemy import URL")) == set()
+    assert opens_databases(TREES["services.database"])
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if stage(name) == "cli"])
+def test_the_command_line_opens_no_database(name):
+    assert opens_databases(TREES[name]) == set()
+
+
+OPENERS = {"new_engine", "create_engine"}
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if stage(name) not in {"services", "db", "sandbox"}])
+def test_only_services_open_engines_and_take_locks(name):
+    names = {other.rpartition(".")[2] for other in all_imports(TREES[name])}
+    assert not names & (OPENERS | (set() if name == "pipeline" else {"advisory_lock"}))
 
 
 @pytest.mark.parametrize("name", TREES)
@@ -190,6 +275,35 @@ def test_migrations_import_nothing_of_the_program():
         assert "etl" not in {
             name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
         }
+
+
+COMMENTS_IN_THE_DATABASE = {"db.tables", "db.view_columns"}
+"""Their texts are comments that users of the database read: they name settings as users know them."""
+INNER = ("db", "extract", "transform", "load")
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Texts of code, without comments and docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented) and ast.get_docstring(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.value
+
+
+def test_the_name_of_a_variable_is_found_in_a_message():
+    tree = ast.parse('def show(x):\n    """BILLING_A"""\n    raise ValueError(f"{x} (BILLING_TIMEOUT)")')
+    assert [text for text in texts(tree) if "BILLING_" in text] == [" (BILLING_TIMEOUT)"]
+    assert any("BILLING_" in text for text in texts(TREES["config.schema"]))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in TREES if stage(name) in INNER and name not in COMMENTS_IN_THE_DATABASE]
+)
+def test_no_inner_package_knows_the_names_of_variables(name):
+    assert [text for text in texts(TREES[name]) if "BILLING_" in text] == []
 
 
 STAGES = ALLOWED.keys() - {"config", "services", "sandbox"}

@@ -57,6 +57,7 @@ def test_the_defaults_are_those_of_the_contract():
     assert found == {
         "api_token": None,
         "api_url": "https://api.telefon-ip.ru/api/v1/authcalls",
+        "database_wait": 60.0,
         "account": "default",
         "start_date": None,
         "lookback_days": 7,
@@ -77,6 +78,8 @@ def test_the_defaults_are_those_of_the_contract():
         "log_format": "text",
         "metrics_file": None,
         "heartbeat_url": None,
+        "proxy": None,
+        "ca_file": None,
         "keep_runs": 400,
         "keep_rejected": None,
     }
@@ -104,6 +107,9 @@ EXAMPLES = {
     "BILLING_LOG_FORMAT": ("JSON", "json"),
     "BILLING_METRICS_FILE": ("/var/lib/x/billing.prom", Path("/var/lib/x/billing.prom")),
     "BILLING_HEARTBEAT_URL": ("http://127.0.0.1:8000/ping/7f2c?create=1", "http://127.0.0.1:8000/ping/7f2c?create=1"),
+    "BILLING_DATABASE_WAIT": ("0", 0.0),
+    "BILLING_PROXY": ("proxy.example:3128", "http://proxy.example:3128"),
+    "BILLING_CA_FILE": ("/", Path("/")),
     "BILLING_KEEP_RUNS": ("30", 30),
     "BILLING_KEEP_REJECTED": ("730", 730),
 }
@@ -328,6 +334,8 @@ WRONG = {
             "oracle://u:p4ssw0rd@h/d",
             "postgresql+asyncpg://u:p4ssw0rd@h/d",
             "postgresql://u:p4ss@w0rd@h/d",
+            "postgresql://u:p4ss@h/w0rd@h/d",
+            "mysql://u:p4ss%c3w0rd@h/d",
         ),
         *("postgresql://u:p4ssw0rd@h", "sqlite://", "sqlite:///:memory:", "postgresql://u:p4ssw0rd@h:port/d"),
     ],
@@ -351,6 +359,9 @@ WRONG = {
     "BILLING_LOG_FORMAT": ["xml"],
     "BILLING_METRICS_FILE": ["a\tb", "a\u0000b"],
     "BILLING_HEARTBEAT_URL": ["http://hc.example.com/7f2c", "hc-ping.com/7f2c", "https://u@h/7f2c", "https://h/7f2c#x"],
+    "BILLING_DATABASE_WAIT": ["-1", "86401", "a minute"],
+    "BILLING_PROXY": ["socks5://u:p4ss@h:1", "http://u:p4ss/w0rd@h:1", "ftp://h:1", "http://", "http://h:port"],
+    "BILLING_CA_FILE": ["nowhere", "/dev/null"],
     "BILLING_KEEP_RUNS": ["0", "1.5", "36501", "36m"],
     "BILLING_KEEP_REJECTED": ["0", "never"],
 }
@@ -375,12 +386,12 @@ def test_a_wrong_value_names_its_variable_and_the_cure(tmp_path, variable, text)
     assert len(message) < 300
 
 
-@pytest.mark.parametrize("variable", ["BILLING_API_TOKEN", "BILLING_DATABASE_URL"])
+@pytest.mark.parametrize("variable", ["BILLING_API_TOKEN", "BILLING_DATABASE_URL", "BILLING_PROXY"])
 def test_a_wrong_secret_is_not_repeated(monkeypatch, variable):
     for text in WRONG[variable]:
         monkeypatch.setenv(variable, text)
         message = refusal()
-        assert text not in message or text in {"billing.db", "sqlite://"}  # which the cure shows as examples
+        assert text not in message or text in {"billing.db", "sqlite://", "http://"}  # which the cure shows as examples
         assert "p4ss" not in message
         assert "w0rd" not in message
 

@@ -7,8 +7,10 @@ from pathlib import PurePosixPath
 import pytest
 
 from etl.checks.filesystem import file_system_of, require_file_permissions, require_free_space, require_local_filesystem
-from etl.checks.privileges import MARIADB_DDL, MissingPrivilege, grant_statements, granted_on
+from etl.checks.privileges import grant_statements
 from etl.checks.runner import compare_date_semantics
+from etl.db.dialects.health import MissingPrivilege
+from etl.db.dialects.mariadb import DDL_PRIVILEGES, granted_on
 from etl.errors import CheckFailedError
 
 MOUNTS = """\
@@ -63,7 +65,7 @@ def test_the_mode_of_a_database_is_told_and_refused_where_everybody_may_change_i
     path = tmp_path / "billing.db"
     path.touch()
     tmp_path.chmod(0o750)
-    for mode, words in ((0o640, "mode 0640"), (0o644, "everybody may read it: chmod 640")):
+    for mode, words in ((0o640, "mode 0640"), (0o644, "everybody may read")):
         path.chmod(mode)
         assert words in require_file_permissions(path)
     path.chmod(0o646)
@@ -80,8 +82,8 @@ def test_the_mode_of_a_database_is_told_and_refused_where_everybody_may_change_i
 @pytest.mark.parametrize(
     ("grant", "names"),
     [
-        ("GRANT ALL PRIVILEGES ON *.* TO `u`@`%` WITH GRANT OPTION", set(MARIADB_DDL)),
-        ("GRANT ALL PRIVILEGES ON `bill\\_ing`.* TO `u`@`%`", set(MARIADB_DDL)),
+        ("GRANT ALL PRIVILEGES ON *.* TO `u`@`%` WITH GRANT OPTION", set(DDL_PRIVILEGES)),
+        ("GRANT ALL PRIVILEGES ON `bill\\_ing`.* TO `u`@`%`", set(DDL_PRIVILEGES)),
         ("GRANT CREATE, CREATE VIEW ON `bill%`.* TO `u`@`%`", {"CREATE", "CREATE VIEW"}),
         ("GRANT CREATE ON `bill_ing`.* TO `u`@`%`", {"CREATE"}),
         ("GRANT CREATE ON `billxing`.* TO `u`@`%`", set()),
@@ -91,7 +93,7 @@ def test_the_mode_of_a_database_is_told_and_refused_where_everybody_may_change_i
     ],
 )
 def test_the_lines_of_show_grants_are_read_for_one_database(grant, names):
-    assert granted_on([grant], "bill_ing") & set(MARIADB_DDL) == names
+    assert granted_on([grant], "bill_ing") & set(DDL_PRIVILEGES) == names
 
 
 def test_what_is_missing_is_said_by_object_with_the_statements_that_give_it():

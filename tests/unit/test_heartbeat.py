@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 from support.fake_heartbeat_server import Service, waiting_service
+from support.tunnels import forward_proxy, https_in_front_of
 
 from etl.log import Redactor
+from etl.network import Proxy, Route
 from etl.ops.heartbeat import Heartbeat, ping_url
 
 RUN = "7f2c7f2c-7f2c-4f2c-8f2c-7f2c7f2c7f2c"
@@ -31,6 +33,15 @@ def test_the_service_is_told_when_a_run_begins_and_how_it_ended(service):
     heartbeat.start()
     heartbeat.finish(65, "shop: look at t0ken")
     assert service.told == [(f"/ping/check/start?rid={RUN}", ""), (f"/ping/check/65?rid={RUN}", "shop: look at ***")]
+
+
+def test_a_service_elsewhere_is_reached_through_the_proxy(service, authority):
+    root = service.url.removesuffix("/ping/check")
+    with https_in_front_of(root, authority) as secure, forward_proxy() as proxy:
+        route = Route(Proxy(proxy.url, "HTTPS_PROXY"), ca_path=authority.ca_file)
+        Heartbeat(f"{secure}/ping/check", RUN, str, route).finish(0, "done")
+    assert service.told == [(f"/ping/check/0?rid={RUN}", "done")]
+    assert [line.split(" ")[0] for line in proxy.seen] == ["CONNECT"]
 
 
 def test_a_long_summary_is_cut(service):

@@ -49,12 +49,20 @@ def loaded_by(program: str, folder: Path) -> set[str]:
                 "pythonjsonlogger",
             },
         ),
-        (MADE, {"sqlalchemy.dialects.sqlite"}, {"alembic", "sqlalchemy.dialects.mysql"}),
+        (
+            MADE,
+            {"sqlalchemy.dialects.sqlite", "etl.db.dialects.sqlite"},
+            {
+                *("alembic", "sqlalchemy.dialects.mysql", "sqlalchemy.dialects.postgresql"),
+                *("etl.db.dialects.postgresql", "etl.db.dialects.mariadb", "psycopg", "pymysql"),
+            },
+        ),
         (
             "import etl.services.sync, etl.config.loader",
             {"sqlalchemy", "requests"},
             {
-                *("alembic", "rich", "etl.sandbox", "sqlalchemy.dialects.mysql"),
+                *("alembic", "rich", "etl.sandbox", "sqlalchemy.dialects.mysql", "sqlalchemy.dialects.postgresql"),
+                *("etl.db.dialects.sqlite", "etl.db.dialects.postgresql", "etl.db.dialects.mariadb"),
                 *("etl.extract.csv_parser", "difflib", "tomllib"),
             },
         ),

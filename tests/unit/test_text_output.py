@@ -30,3 +30,16 @@ def test_a_label_and_an_error_of_a_run_are_shown_as_they_are(capsys, markup):
     assert f"Account shop {markup}" in out
     assert f"new {markup}: never synced" in out
     assert markup in out.partition("Last runs")[2].partition("never synced")[0].removesuffix(f"new {markup}: ")
+
+
+def test_the_age_of_the_last_day_is_not_mistaken_for_that_of_the_last_run(capsys):
+    status = AccountStatus(
+        "default",
+        last_synced_date=date(2026, 11, 27),
+        hours_behind=22.1,
+        last_success_at=datetime(2026, 11, 28, 19, 4, tzinfo=UTC),
+    )
+    print_status([status])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "complete up to 2026-11-27 (that day ended 22 hours ago)" in out
+    assert "last success 2026-11-28 19:04 UTC" in out

@@ -23,6 +23,7 @@ from etl.extract.json_parser import parse_envelope
 from etl.extract.transport import RequestLimits, Transport, parse_retry_after
 from etl.log import Redactor
 from etl.sandbox import Dataset, Sandbox
+from etl.services.setting_errors import environment_names
 
 calm = settings(deadline=None)
 TOKEN = "5ecre7-t0ken-of-the-acc0unt"
@@ -43,7 +44,9 @@ def opened(
     url: str, *, token: str = TOKEN, timeout: float = 20, deadline: float = 20, max_bytes: int = 1 << 26
 ) -> Iterator[Transport]:
     limits = RequestLimits(timeout, deadline, max_bytes)
-    transport = Transport(url, token, limits, user_agent="billing-etl/test", redact=Redactor([token]))
+    transport = Transport(
+        url, token, limits, user_agent="billing-etl/test", redact=Redactor([token]), names=environment_names()
+    )
     try:
         yield transport
     finally:
@@ -188,7 +191,7 @@ def test_another_token_is_refused(vendor):
 
 
 @pytest.mark.fault(25)
-def test_a_proxy_of_the_environment_is_not_shown_the_token(vendor, monkeypatch):
+def test_a_plain_request_ignores_the_proxies_of_the_environment(vendor, monkeypatch):
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)

@@ -1,14 +1,13 @@
-"""SQL expressions that differ between SQLite, PostgreSQL and MariaDB.
+"""SQL expressions that differ between the databases.
 
-Sums are exact. PostgreSQL and MariaDB use NUMERIC; SQLite adds binary floats, so an amount there is computed as two
-integers, whole units and millionths. Its result is a number below one billion, where a binary float represents every
-millionth, and text from there on.
+Sums are exact. A database with NUMERIC uses the methods as they are; another one splits an amount into integers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+
+from etl.db.dialects import dialect_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +17,7 @@ class SqlExpressions:
     Attributes:
         day_of: Date of a time.
         month_of: First day of the month of a time or a date.
+        weekday_of: Number of the weekday of a time; Monday is 1.
         integer: Cast of a sum to an integer.
         hours_since: Hours since a UTC time, rounded to one decimal place.
         full_number: Whether a text is a complete Russian number in canonical form (`+7` and ten digits).
@@ -27,6 +27,7 @@ class SqlExpressions:
 
     day_of: str
     month_of: str
+    weekday_of: str
     integer: str
     hours_since: str
     full_number: str
@@ -60,6 +61,10 @@ class SqlExpressions:
         """Boolean of a condition; FALSE if it is NULL."""
         return f"COALESCE({condition}, FALSE)"
 
+    def view_amount(self, amount: str) -> str:
+        """An amount of a view in the form in which the tables store amounts."""
+        return amount
+
     def total(self, price: str, times: str = "1", *, total: bool = False) -> str:
         """Price times a number of repeats; with `total`, the sum of it."""
         products = (part if times == "1" else f"{part} * {times}" for part in self.split_amount(price))
@@ -71,75 +76,6 @@ class SqlExpressions:
         return self.join_amount(*(f"({minuend} - {subtrahend})" for minuend, subtrahend in pairs))
 
 
-class _SQLiteExpressions(SqlExpressions):
-    def split_amount(self, amount: str) -> tuple[str, ...]:
-        """Units and millionths of an amount stored as text of six decimal places, both with its sign."""
-        sign = f"(CASE WHEN {amount} LIKE '-%' THEN -1 ELSE 1 END)"
-        return f"CAST({amount} AS INTEGER)", f"({sign} * CAST(substr({amount}, -6) AS INTEGER))"
-
-    def join_amount(self, *parts: str) -> str:
-        """A number below one billion, where it is exact; text of six decimal places from there on."""
-        units, millionths = _same_sign(*parts)
-        whole, rest = f"({parts[0]} + {parts[1]} / 1000000)", f"({parts[1]} % 1000000)"
-        return (
-            f"CASE WHEN abs({whole}) < 1000000000 THEN ({whole} * 1000000 + {rest}) / 1000000.0 "
-            f"ELSE printf('%d.%06d', {units}, abs({millionths})) END"
-        )
-
-    def is_positive(self, *parts: str) -> str:
-        units, millionths = parts
-        return f"{units} + {millionths} / 1000000.0 > 0"
-
-    def divide(self, parts: tuple[str, ...], count: str) -> str:
-        units, millionths = _same_sign(*parts)
-        rest = f"({units} % {count} * 1000000 + {millionths})"
-        half = f"(CASE WHEN {rest} < 0 THEN -{count} ELSE {count} END)"
-        return self.join_amount(f"({units} / {count})", f"((2 * {rest} + {half}) / (2 * {count}))")
-
-    def ratio(self, part: str, whole: str) -> str:
-        return f"(20000 * {part} + {whole}) / (2 * {whole}) / 10000.0"
-
-
-def _same_sign(units: str, millionths: str) -> tuple[str, str]:
-    """Normalise an amount: fewer than a million millionths, with the same sign as the units."""
-    whole = f"({units} + {millionths} / 1000000)"
-    rest = f"({millionths} % 1000000)"
-    borrow = f"(({whole} < 0 AND {rest} > 0) - ({whole} > 0 AND {rest} < 0))"
-    return f"({whole} + {borrow})", f"({rest} - {borrow} * 1000000)"
-
-
-DIALECTS: Final[dict[str, SqlExpressions]] = {
-    "postgresql": SqlExpressions(
-        day_of="CAST({} AS DATE)",
-        month_of="CAST(date_trunc('month', {}) AS DATE)",
-        integer="CAST({} AS BIGINT)",
-        hours_since="ROUND(CAST(EXTRACT(EPOCH FROM (now() AT TIME ZONE 'UTC') - {}) / 3600 AS NUMERIC), 1)",
-        full_number="{} ~ '^[+]7[0-9]{{10}}$'",
-        next_day="{} + 1",
-        to_utc="{time} - make_interval(mins => {offset})",
-    ),
-    "sqlite": _SQLiteExpressions(
-        day_of="date({})",
-        month_of="date({}, 'start of month')",
-        integer="CAST({} AS INTEGER)",
-        hours_since="ROUND((julianday('now') - julianday({})) * 24, 1)",
-        full_number=f"{{}} GLOB '+7{'[0-9]' * 10}'",
-        next_day="date({}, '+1 day')",
-        to_utc="datetime({time}, (0 - {offset}) || ' minutes')",
-    ),
-    "mysql": SqlExpressions(
-        day_of="CAST({} AS DATE)",
-        month_of="CAST({0} - INTERVAL DAYOFMONTH({0}) - 1 DAY AS DATE)",
-        integer="CAST({} AS SIGNED)",
-        hours_since="ROUND(TIMESTAMPDIFF(SECOND, {}, UTC_TIMESTAMP()) / 3600, 1)",
-        full_number="{} REGEXP '^[+]7[0-9]{{10}}$'",
-        next_day="{} + INTERVAL 1 DAY",
-        to_utc="TIMESTAMPADD(MINUTE, 0 - {offset}, {time})",
-    ),
-}
-"""Expressions by SQLAlchemy's backend name; MariaDB uses those of MySQL."""
-
-
 def expressions_for(backend: str) -> SqlExpressions:
     """Return the expressions of `sqlite`, `postgresql`, `mysql` or `mariadb`."""
-    return DIALECTS["mysql" if backend == "mariadb" else backend]
+    return dialect_for(backend).expressions

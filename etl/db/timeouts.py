@@ -1,0 +1,14 @@
+"""Limits of waiting for a database: none of its failures may block the nightly run for ever."""
+
+from __future__ import annotations
+
+from typing import Final
+
+LOCK_WAIT_SECONDS: Final = 30
+CONNECT_SECONDS: Final = 10
+STATEMENT_SECONDS: Final = 600
+"""Limit of one statement: a server that accepts one and never answers must not block the nightly run for ever."""
+IDLE_TRANSACTION_SECONDS: Final = 600
+"""Limit of an idle transaction: a run paused in the middle of one must not lock out other runs for ever."""
+POOL_RECYCLE_SECONDS: Final = 30
+"""Age after which a pooled connection is reopened: firewalls drop idle ones."""

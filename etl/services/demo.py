@@ -1,0 +1,61 @@
+"""The figures that `demo` shows of its database: restated days, spend by day, status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import text
+
+from etl.config.schema import Settings
+from etl.db.engine import read_connection
+from etl.db.errors import translate_errors
+from etl.ops.status_query import AccountStatus, read_account_statuses
+from etl.services.context import utc_now
+from etl.services.database import open_engine
+
+
+class RestatedDay(NamedTuple):
+    """A row of the view `restated_days` on SQLite."""
+
+    day: str
+    spend_before: float
+    spend_after: float
+    delta: float
+
+
+class DailySpend(NamedTuple):
+    """A row of the view `daily_spend` on SQLite."""
+
+    day: str
+    records: int
+    delivered: int
+    spend: float
+    day_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFigures:
+    """The restated days, the newest days with their spend, and the status of the account; all in ascending order."""
+
+    restated: list[RestatedDay]
+    spend: list[DailySpend]
+    statuses: list[AccountStatus]
+
+
+def read_figures(settings: Settings, *, days: int, clock: Callable[[], datetime] = utc_now) -> DemoFigures:
+    """Read the figures of the demo's database, with the spend of its newest days.
+
+    Raises:
+        DatabaseError: The database cannot be read.
+    """
+    restated = text("SELECT day, spend_before, spend_after, delta FROM restated_days ORDER BY day")
+    spend = text("SELECT day, records, delivered, spend, day_state FROM daily_spend ORDER BY day DESC LIMIT :days")
+    with translate_errors(), read_connection(open_engine(settings.database_url)) as connection:
+        return DemoFigures(
+            [RestatedDay(*row) for row in connection.execute(restated)],
+            [DailySpend(*row) for row in connection.execute(spend, {"days": days})][::-1],
+            read_account_statuses(connection, [settings.account], clock()),
+        )

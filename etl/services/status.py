@@ -1,0 +1,57 @@
+"""The status of accounts, from every configured database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import URL
+
+from etl.config.schema import Settings
+from etl.db.engine import database_exists, read_connection
+from etl.db.errors import translate_errors
+from etl.db.migrate import is_empty, require_schema
+from etl.ops.status_query import AccountStatus, StatusOptions, read_account_statuses
+from etl.services.context import utc_now
+from etl.services.database import open_engine
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """The statuses of the accounts, and the number of configured databases that do not exist yet."""
+
+    statuses: list[AccountStatus]
+    missing_databases: int
+
+
+def read_status_report(all_settings: Iterable[Settings], *, clock: Callable[[], datetime] = utc_now) -> StatusReport:
+    """Read the status of the accounts, and of all others in their databases.
+
+    Raises:
+        DatabaseError: A database cannot be read, or has the schema of another version.
+    """
+    by_database: dict[URL, dict[str, StatusOptions]] = {}
+    for settings in all_settings:
+        by_database.setdefault(settings.database_url, {})[settings.account] = StatusOptions(
+            settings.timezone, settings.lookback_days, settings.low_balance, settings.start_date
+        )
+    statuses: list[AccountStatus] = []
+    missing_databases = 0
+    for url, by_account in by_database.items():
+        stored = _read_statuses(url, by_account, clock())
+        missing_databases += stored is None
+        statuses += map(AccountStatus, by_account) if stored is None else stored
+    return StatusReport(statuses, missing_databases)
+
+
+def _read_statuses(url: URL, by_account: Mapping[str, StatusOptions], now: datetime) -> list[AccountStatus] | None:
+    """The statuses of one database; None if it does not exist."""
+    engine = open_engine(url)
+    if not database_exists(engine):
+        return None
+    with translate_errors(), read_connection(engine) as connection:
+        if is_empty(connection):
+            return list(map(AccountStatus, by_account))
+        require_schema(connection)
+        return read_account_statuses(connection, by_account, now, by_account)
