@@ -21,6 +21,7 @@ from etl.db.dialects import dialect_for
 from etl.db.dialects.health import Caution
 from etl.db.engine import database_exists, database_file, read_connection
 from etl.db.errors import translate_errors
+from etl.db.file_access import folder_problem
 from etl.db.migrate import has_current_schema, require_migratable, require_schema, schema_revision
 from etl.db.tables import metadata
 from etl.errors import BillingError, CheckFailedError, DatabaseError, ForeignDatabaseError, VendorError
@@ -70,10 +71,10 @@ def check_database(engine: Engine, *, auto_migrate: bool, mounts: str) -> Iterat
     """
     path = database_file(engine.url)
     if path is not None:
-        folder = path.resolve().parent
-        if not folder.is_dir():
-            yield CheckResult("database", "", DatabaseError(f"the folder {folder} does not exist; create it first"))
+        if problem := folder_problem(path):
+            yield CheckResult("database", "", DatabaseError(problem))
             return
+        folder = path.resolve().parent
         yield run_check("folder", lambda: require_writable(path))
         yield run_check("disk", lambda: require_free_space(folder))
         yield run_check("file system", lambda: require_local_filesystem(path, mounts) or "unknown")

@@ -12,7 +12,6 @@ from etl.cli.json_output import print_json, recent_as_json
 from etl.cli.options import account_option, examples, json_option, load_settings_with_token
 from etl.cli.output import OutputOptions
 from etl.cli.tables import print_rows, render_money
-from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordError, VendorError
 
 if TYPE_CHECKING:
     from etl.services.recent import RecentRecords
@@ -67,18 +66,10 @@ def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, 
     ID is the id that the vendor returned when the authorisation was started; billing records do not contain it. Exits
     with 1 if the vendor has no such authorisation.
     """
-    from etl.services.context import build_phone_policy, open_client
-    from etl.services.recent import read_status
+    from etl.services.recent import read_authorisation
 
     settings = load_settings_with_token(options, accounts)
-    try:
-        with open_client(settings, options.redact) as client:
-            fields = client.get_status(record_id)
-    except (AuthenticationError, UnknownRecordError):
-        raise
-    except VendorError as error:
-        raise SourceUnavailable(f"the authorisation cannot be fetched: {error}") from None
-    record = read_status(fields, record_id, settings.timezone, build_phone_policy(settings))
+    record = read_authorisation(settings, record_id, redact=options.redact)
     if options.as_json:
         print_json({"account": settings.account, "record": record, "exit_code": ExitCode.OK})
     else:

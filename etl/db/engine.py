@@ -10,6 +10,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from etl.db.connection_failure import parameter_problem, report_failures
 from etl.db.dialects import dialect_for
+from etl.db.file_access import folder_problem
 from etl.db.timeouts import POOL_RECYCLE_SECONDS
 from etl.errors import DatabaseError, SettingError
 
@@ -54,9 +55,17 @@ def database_file(url: URL) -> Path | None:
 
 
 def database_exists(engine: Engine) -> bool:
-    """Return False for a missing SQLite file, without creating it: opening one would hide a mistyped path."""
+    """Return False for a missing SQLite file, without creating it: opening one would hide a mistyped path.
+
+    Raises:
+        DatabaseError: A folder of its path is missing, or this user may not search it.
+    """
     path = database_file(engine.url)
-    return path is None or path.exists()
+    if path is None:
+        return True
+    if problem := folder_problem(path):
+        raise DatabaseError(problem)
+    return path.exists()
 
 
 def require_database(engine: Engine) -> None:

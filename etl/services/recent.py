@@ -19,12 +19,12 @@ from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema, schema_revision
 from etl.db.records import read_seconds
 from etl.db.run_store import find_account, read_position
-from etl.errors import AuthenticationError, SourceUnavailable, VendorError
+from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordError, VendorError
 from etl.extract.client import Client
 from etl.load.diff import fill_missing_fields
 from etl.load.erased import apply_erasures
 from etl.model import ATTRIBUTES, CountedRecord, DateRange, Feed, FeedReader, Record, RejectedRecord, raw_record
-from etl.services.context import account_binding, build_reader, open_client
+from etl.services.context import account_binding, build_phone_policy, build_reader, open_client
 from etl.services.database import open_engine
 from etl.services.setting_errors import named_settings
 from etl.transform.pseudonymise import PhonePolicy
@@ -195,6 +195,29 @@ def mark_stored(newest: VendorRecords, rows: Iterable[StoredRow]) -> tuple[Recen
     for record, repeats in listed:
         marked += [RecentRecord(record, repeat < stored[record]) for repeat in range(repeats)]
     return tuple(sorted(marked, key=lambda recent: recent.record.created_at, reverse=True))
+
+
+def read_authorisation(settings: Settings, record_id: str, *, redact: Callable[[str], str]) -> dict[str, Any]:
+    """Fetch one authorisation, in the account's stored format.
+
+    Args:
+        settings: The settings of the account.
+        record_id: The id that the vendor returned when the authorisation was started.
+        redact: Removes secrets from a text.
+
+    Raises:
+        AuthenticationError: The vendor refused the token.
+        UnknownRecordError: The vendor has no such authorisation.
+        SourceUnavailable: The request failed.
+    """
+    try:
+        with open_client(settings, redact) as client:
+            fields = client.get_status(record_id)
+    except (AuthenticationError, UnknownRecordError):
+        raise
+    except VendorError as error:
+        raise SourceUnavailable(f"the authorisation cannot be fetched: {error}") from None
+    return read_status(fields, record_id, settings.timezone, build_phone_policy(settings))
 
 
 def read_status(fields: dict[str, Any], record_id: str, zone: tzinfo, policy: PhonePolicy) -> dict[str, Any]:

@@ -67,6 +67,23 @@ def test_a_database_that_may_only_be_read_is_read(synced, tmp_path, file_mode, f
     assert len((tmp_path / "x.csv").read_text().splitlines()) == 31
 
 
+@pytest.mark.parametrize("command", ["sync", "check", "status", "migrate", "export --out x.csv", "account list"])
+def test_a_folder_that_is_closed_to_the_user_is_named(billing, tmp_path, command):
+    closed = tmp_path / "closed"
+    (closed / "within").mkdir(parents=True)
+    closed.chmod(0o000)
+    done = subprocess.run(
+        as_user([sys.executable, "-m", "etl", *command.split()]),
+        cwd=billing.folder, env=billing.variables | {"BILLING_DATABASE_URL": f"sqlite:///{closed}/within/billing.db"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    closed.chmod(0o700)
+    assert done.returncode == 74, done
+    assert (
+        f"this user may not open files in {closed}; give it to the user of the nightly job" in done.stdout + done.stderr
+    )
+
+
 def test_a_write_ahead_log_is_read_as_well(synced):
     """A killed process leaves one; who may not write beside it reads what it holds."""
     import sqlite3

@@ -45,6 +45,7 @@ from etl.db.dialects.protocol import (
     TryLock,
 )
 from etl.db.dialects.row_batches import split_batches
+from etl.db.file_access import file_problem, folder_problem
 from etl.db.timeouts import LOCK_WAIT_SECONDS
 from etl.errors import DatabaseError, DiskFullError, SettingError
 
@@ -148,13 +149,15 @@ class SqliteDialect(DatabaseDialect):
         path = self.database_file(url)
         if path is None or options.get("uri"):
             return sqlite3.connect(*arguments, **options)
+        if problem := folder_problem(path):
+            raise ConnectionFailure(problem)
         try:
             if path.exists() and not _is_writable(path):
                 return sqlite3.connect(_read_only_uri(path), uri=True, **options)
             _create_private(path)
             return sqlite3.connect(*arguments, **options)
         except sqlite3.OperationalError as error:
-            reason = _problem_of(path) or f"the database file cannot be opened ({error.sqlite_errorname})"
+            reason = file_problem(path) or f"the database file cannot be opened ({error.sqlite_errorname})"
         raise ConnectionFailure(reason)
 
     def find_cause(self, error: Exception, text: str) -> Cause | None:
@@ -179,7 +182,7 @@ class SqliteDialect(DatabaseDialect):
         # process. IMMEDIATE rather than EXCLUSIVE: two processes that already hold a shared lock would block each
         # other.
         if not os.access(path.parent, os.W_OK):
-            raise DatabaseError(_problem_of(database) or f"no file can be written in {path.parent.resolve()}")
+            raise DatabaseError(file_problem(database) or f"no file can be written in {path.parent.resolve()}")
         if path.exists() and not os.access(path, os.W_OK):
             raise DatabaseError(f"{path} is not writable; SQLite would open it read-only, and lock nothing")
         try:
@@ -318,20 +321,6 @@ def _create_private(path: Path) -> None:
     """Create a missing file that only its owner may read. SQLite gives its mode to the files beside it."""
     with suppress(OSError):  # it exists, or SQLite reports the same problem
         os.close(os.open(path.resolve(), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _problem_of(path: Path) -> str:
-    """Why the file of a database cannot be opened, with the solution; empty if its permissions do not show it."""
-    folder = path.resolve().parent
-    if not folder.is_dir():
-        return f"the folder {folder} does not exist; create it, or correct the path of the database"
-    if path.is_dir():
-        return f"{path} is a folder; the database has to be a file"
-    if path.exists() and not os.access(path, os.R_OK):
-        return f"this user may not read {path}; give it to the user of the nightly job: chown or chmod"
-    if not os.access(folder, os.W_OK | os.X_OK) or not path.exists():
-        return f"no file can be written in {folder}; give it to the user of the nightly job: chown or chmod"
-    return ""
 
 
 def _begin(connection: Connection) -> None:
