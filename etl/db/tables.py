@@ -25,7 +25,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from etl.db.types import BigId, KeyText, LongText, Money, UtcTime, WallClock
+from etl.db.types import BigId, LongText, Money, UtcTime, WallClock, key_text
 
 SCHEMA_REVISION: Final = "0007"
 """The newest revision in `migrations/versions`, available without loading Alembic; a test compares the two."""
@@ -92,11 +92,11 @@ billing_records = Table(
     Column("created_at", WallClock(), primary_key=True, comment="The vendor's wall clock"),
     Column(
         "phone",
-        KeyText,
+        key_text(255),
         primary_key=True,
         comment="+7XXXXXXXXXX of a Russian number, any other as the vendor gives it; masked or keyed where accounts.phones says so",
     ),
-    Column("code_auth", KeyText, primary_key=True, comment="Empty where there is no code"),
+    Column("code_auth", key_text(255), primary_key=True, comment="Empty where there is no code"),
     Column(
         "ordinal",
         Integer,
@@ -333,10 +333,10 @@ numbering_ranges = Table(
     metadata,
     # MariaDB uses no index to compare with another table's column by <= alone; block gives it an equality.
     Column(
-        "block", String(7), primary_key=True, comment="+7 and five digits: no row crosses a block of 100,000 numbers"
+        "block", key_text(7), primary_key=True, comment="+7 and five digits: no row crosses a block of 100,000 numbers"
     ),
-    Column("first_phone", String(12), primary_key=True, comment="+7XXXXXXXXXX"),
-    Column("last_phone", String(12), nullable=False, comment="+7XXXXXXXXXX; this one included"),
+    Column("first_phone", key_text(12), primary_key=True, comment="+7XXXXXXXXXX"),
+    Column("last_phone", key_text(12), nullable=False, comment="+7XXXXXXXXXX; this one included"),
     Column(
         "operator", String(500), nullable=False, comment="To whom the range was given; numbers move between operators"
     ),

@@ -21,12 +21,14 @@ def _types_of(dialect: Dialect) -> ColumnTypes:
     return dialect_for(dialect.name).column_types if dialect.name in DIALECTS else _STANDARD
 
 
-KeyText = String(255).with_variant(String(255, collation="C"), "postgresql")
-"""Text of a primary key, compared byte by byte on every database.
 
-PostgreSQL's other collations compare more slowly, and an update of the operating system may change their order, which
-breaks an index.
-"""
+def key_text(length: int) -> String:
+    """Text of a primary key, compared byte by byte on every database.
+
+    PostgreSQL's other collations compare more slowly, and an update of the operating system may change their order,
+    which breaks an index.
+    """
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 class LongText(TypeDecorator[str]):

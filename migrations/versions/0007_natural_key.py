@@ -168,6 +168,7 @@ def rewrite_on_postgresql() -> None:
   ALTER COLUMN updated_at DROP NOT NULL,
   ALTER COLUMN updated_at TYPE TIMESTAMP WITHOUT TIME ZONE USING NULLIF(updated_at, first_seen_at)"""
     )
+    collate_plan(' COLLATE "C"')
     op.alter_column(RECORDS, "created_at_utc", new_column_name="utc_offset")
     op.create_primary_key(f"pk_{RECORDS}", RECORDS, list(KEY))
     op.create_index(f"ix_{RECORDS}_created_at", RECORDS, ["created_at"])
@@ -175,7 +176,18 @@ def rewrite_on_postgresql() -> None:
         op.alter_column(RECORDS, name, comment=comment)
 
 
+PLAN = {"block": 7, "first_phone": 12, "last_phone": 12}
+"""Columns of the numbering plan that are compared with a phone, and their lengths."""
+
+
+def collate_plan(collation: str) -> None:
+    """Give the numbering plan the collation of the phones: an index is of no use for texts of another one."""
+    changes = ", ".join(f"ALTER COLUMN {name} TYPE VARCHAR({size}){collation}" for name, size in PLAN.items())
+    op.execute(f"ALTER TABLE numbering_ranges {changes}")
+
+
 def restore_on_postgresql() -> None:
+    collate_plan("")
     op.drop_index(f"ix_{RECORDS}_created_at", RECORDS)
     op.execute(
         f"""ALTER TABLE {RECORDS}

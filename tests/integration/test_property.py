@@ -71,7 +71,7 @@ class Nights(RuleBasedStateMachine):
         self.gone = []
         self.expected = {}
         self.most_of_key = Counter()
-        self.ids = {}
+        self.ordinals = {}
         self.now = MORNING
         self.account_id = None
 
@@ -169,9 +169,9 @@ class Nights(RuleBasedStateMachine):
                 assert (ledger.restated_at, stored.deltas[day]) == (None, 0)
             else:
                 assert ledger.first_closed_spend + stored.deltas[day] == ledger.spend
-        for row in self.ids.keys() & stored.ids.keys():
-            assert self.ids[row] == stored.ids[row], "a record that stays keeps its id"
-        self.ids = stored.ids
+        for row in self.ordinals.keys() & stored.ordinals.keys():
+            assert self.ordinals[row] == stored.ordinals[row], "a record that stays keeps its key"
+        self.ordinals = stored.ordinals
         for key, needed in Counter(row[:3] for row in expected).items():
             self.most_of_key[key] = max(self.most_of_key[key], needed)
         assert stored.rows_of_key == self.most_of_key, "a row that is free is used before another is made"

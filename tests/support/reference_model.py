@@ -74,7 +74,7 @@ class Stored:
         day = synced_days.c
         with engine.connect() as connection:
             every = connection.execute(
-                select(row.id, row.repeats, row.withdrawn_at, *columns).where(row.account_id == account_id)
+                select(row.ordinal, row.repeats, row.withdrawn_at, *columns).where(row.account_id == account_id)
             ).all()
             self.ledger = {
                 of.day: of for of in connection.execute(select(synced_days).where(day.account_id == account_id))
@@ -90,5 +90,5 @@ class Stored:
             }
         self.rows = Counter({tuple(row[3:]): row.repeats for row in every if row.withdrawn_at is None})
         self.current = sum(row.withdrawn_at is None for row in every)
-        self.ids = {tuple(row[3:]): row.id for row in every if row.withdrawn_at is None}
+        self.ordinals = {tuple(row[3:]): row.ordinal for row in every if row.withdrawn_at is None}
         self.rows_of_key = Counter(tuple(row[3:6]) for row in every)
