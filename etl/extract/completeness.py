@@ -119,10 +119,11 @@ class NewestRecords:
         """
         return self.listed < self.requested or any(day_of(record) < day for record in self.records)
 
-    def prove_empty(self, day: date) -> bool:
-        """Whether the account certainly has no record of a day."""
+    def prove_empty(self, day: date, answer: Mapping[date, DayRecords]) -> bool:
+        """Whether the account certainly has no record of a day that an answer shows empty."""
         readable = self.records.total() == self.listed
-        return readable and self.cover(day) and not any(day_of(record) == day for record in self.records)
+        covers = self.listed < self.requested or self.reach(day - ONE_DAY, answer)
+        return readable and covers and not any(day_of(record) == day for record in self.records)
 
     def _keys(self) -> Counter[tuple[str, str, str]]:
         keys: Counter[tuple[str, str, str]] = Counter()
@@ -130,9 +131,17 @@ class NewestRecords:
             keys[record[:3]] += times
         return keys
 
-    def reach(self, day: date) -> bool:
-        """Whether they reach back to a day: then they include all records of later days."""
-        return any(day_of(record) <= day for record in self.records)
+    def reach(self, day: date, answer: Mapping[date, DayRecords]) -> bool:
+        """Whether they reach back to a day: then they include all records of later days.
+
+        False if the answer has later records than the oldest of them that they lack: they are not the last ones by
+        `created_at`, but perhaps those that the vendor added last.
+        """
+        if not self.records or (oldest := min(map(day_of, self.records))) > day:
+            return False
+        keys = self._keys()
+        later = (records for listed_on, records in answer.items() if listed_on > oldest)
+        return all(Counter(record[:3] for record in records.records()) <= keys for records in later)
 
     def end_by(self, day: date) -> bool:
         """Whether the account certainly has no record after a day."""

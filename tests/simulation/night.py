@@ -38,8 +38,9 @@ class Night:
         self.today = self.scenario.today(vendor.night)
         self.asked = sorted({day for window in report.windows for day in window.days()})
         self.items = by_day(vendor.items)
+        self.earlier_items = [by_day(items) for items in vendor.lists[:-1]]
         self.truth = self._count(self.items)
-        self.earlier = [self._count(by_day(items)) for items in vendor.lists[:-1]]
+        self.earlier = [self._count(items) for items in self.earlier_items]
 
     def _count(self, items: Mapping[date, Iterable[Item]]) -> dict[date, Rows]:
         if not self.vendor.lacks:
@@ -71,10 +72,21 @@ class Night:
         return bool(self.of(day)) and self.vendor.hides(source, day)
 
     def unread(self, source: str, day: date) -> list[Item]:
-        """The records of a day that cannot be read from a source."""
+        """The records of a day that could not be read from a source, at any moment of the night."""
         if not self.vendor.is_broken[source]:
             return []
-        return [item for item in self.items.get(day, ()) if self.vendor.breaks(source, item)]
+        return [
+            item
+            for items in [self.items, *self.earlier_items]
+            for item in self._unread_among(source, items.get(day, ()))
+        ]
+
+    def has_unread(self, source: str) -> bool:
+        """Whether any record could not be read from a source, at any moment of the night."""
+        return any(self._unread_among(source, items) for items in self.vendor.lists)
+
+    def _unread_among(self, source: str, items: Iterable[Item]) -> list[Item]:
+        return [item for item in items if self.vendor.breaks(source, item)] if self.vendor.is_broken[source] else []
 
     def timeless(self, source: str, day: date) -> bool:
         """Whether a record of a day shows in no way which day it is of: the field given twice may be the time."""
@@ -133,13 +145,15 @@ class Night:
     def is_contradicted(self, other: str, day: date) -> bool:
         """Whether anything shows that a day is not empty which one source shows so."""
         shown = self.is_up(other) and not self.vendor.is_unsure(other) and not self.hides(other, day)
-        return (shown and not self.is_unreadable(other, day)) or (
+        # The contract: an empty day is compared with the CSV once; where it cannot be had then, JSON alone decides.
+        asked_for = other != "csv" or not self.before.closed(day) or bool(self.before.rows.get(day))
+        return (asked_for and shown and not self.is_unreadable(other, self.items[day])) or (
             self.newest_help and any(item in self.newest for item in self.items[day])
         )
 
-    def is_unreadable(self, source: str, day: date) -> bool:
+    def is_unreadable(self, source: str, items: Iterable[Item]) -> bool:
         """Whether no record of a day can be read; one whose price can be read in two ways may be, a long one is."""
-        return all(self.vendor.breaks(source, item) not in {None, "thousands", "too_long"} for item in self.items[day])
+        return all(self.vendor.breaks(source, item) not in {None, "thousands", "too_long"} for item in items)
 
     @cached_property
     def newest(self) -> list[Item]:
@@ -178,22 +192,22 @@ class Night:
         for source, other in (("json", "csv"), ("csv", "json")):
             if self.hides(source, day) and not rows and not self.is_contradicted(other, day):
                 return True
-            if self.unread(source, day) and (not self.is_unreadable(source, day) or self._is_odd(source, day)):
-                moments = [self.items[day], *(by_day(items)[day] for items in self.vendor.lists[:-1])]
-                if any(self._lacks_the_unread(source, items, rows) for items in moments):
-                    return True
+            if any(self._lacks_the_unread(source, items[day], rows) for items in [self.items, *self.earlier_items]):
+                return True
         return False
 
-    def _is_odd(self, source: str, day: date) -> bool:
+    def _is_odd(self, source: str, items: Sequence[Item]) -> bool:
         """Whether the only record of a day shows no time: it is of no day then, and rejected alone."""
-        return len(self.items[day]) == 1 and self.timeless_record(source, self.items[day][0])
+        return len(items) == 1 and self.timeless_record(source, items[0])
 
     def _lacks_the_unread(self, source: str, items: Sequence[Item], rows: Rows) -> bool:
         """Whether these are the records of a day but for those that cannot be read, which may be as they once were.
 
         Which of the rows of one key a record is that cannot be read, nobody knows.
         """
-        unread = [item for item in items if self.vendor.breaks(source, item)]
+        unread = self._unread_among(source, items)
+        if not unread or (self.is_unreadable(source, items) and not self._is_odd(source, items)):
+            return False
         required = Counter(self.vendor.project(item.row) for item in items if not self.vendor.breaks(source, item))
         keys = {item.row.key for item in unread}
         alike = [item.charge for item in items if item.row.key in keys]

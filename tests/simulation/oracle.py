@@ -146,7 +146,7 @@ class Oracle(Night):
             rejected = self.report.tally.rejected
             if not rejected and not self.after.suspect:
                 raise Violation("look_without_cause", "exit 65, and nothing is rejected or suspect")
-            if rejected and not any(self.unread(source, day) for source in SOURCES for day in self.items):
+            if rejected and not any(map(self.has_unread, SOURCES)):
                 raise Violation("false_rejection", f"{len(rejected)} records are rejected, and all can be read")
         for day in self.after.suspect - self.before.suspect:
             if not self.has_a_cause(day):
