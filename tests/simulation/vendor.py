@@ -61,7 +61,9 @@ class Vendor:
         self.night = -1
         self.items: list[Item] = []
         self.lists: list[list[Item]] = []
-        self._texts: dict[tuple[Any, ...], dict[tuple[Any, ...], str]] = {}
+        self._texts: dict[tuple[str, int], dict[tuple[int, str | None], tuple[Row, str]]] = {}
+        self._hit: dict[tuple[str, str], bool] = {}
+        self._tonight: dict[str, Any] = {}
         self._plain: Spelling = {}
         self._forms = {source: self._form(source) for source in ("json", "csv")}
         self._healthy_forms = {source: self._form(source, healthy=True) for source in ("json", "csv")}
@@ -149,6 +151,7 @@ class Vendor:
         self.calls.clear()
         self.faults.clear()
         self.lists = []
+        self._tonight.clear()
         self.is_broken = {source: self._breaks_something(source) for source in ("json", "csv")}
         self._look(self.scenario.clock(night))
 
@@ -193,6 +196,11 @@ class Vendor:
 
     def trait(self, name: str) -> Any:
         """What was drawn for a freedom; None where it is not taken, or not tonight."""
+        if name not in self._tonight:
+            self._tonight[name] = self._trait(name)
+        return self._tonight[name]
+
+    def _trait(self, name: str) -> Any:
         value = self.scenario.traits.get(name)
         if value is None or (FREEDOMS[name].passing and self.healthy):
             return None
@@ -201,7 +209,10 @@ class Vendor:
         return value
 
     def _hits(self, name: str, value: dict[str, Any], thing: str) -> bool:
-        return self.scenario.draw(f"{name} {thing}").random() < value["share"]
+        key = (name, thing)
+        if key not in self._hit:
+            self._hit[key] = bool(self.scenario.draw(f"{name} {thing}").random() < value["share"])
+        return self._hit[key]
 
     # What single sources do not show.
 
@@ -400,9 +411,8 @@ class Vendor:
         written = []
         for item in items:
             broken = self.breaks(source, item) if self.is_broken[source] else None
-            key = (item.charge.number, item.row, broken)
-            text = texts.get(key)
-            if text is None:
-                text = texts[key] = write(item.charge, item.row, form, self.scenario.zone, broken)
-            written.append(text)
+            key = (id(item.row), broken)  # quicker than a comparison of rows
+            if key not in texts:
+                texts[key] = item.row, write(item.charge, item.row, form, self.scenario.zone, broken)
+            written.append(texts[key][1])
         return written

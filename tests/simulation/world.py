@@ -72,6 +72,8 @@ PRICES = [Decimal(text) for text in ("0.2", "0.2", "0.2", "0.6", "3.25", "2.95",
 LARGE_PRICES = [Decimal(text) for text in ("1234", "2500.5", "12000", "1234567.89")]
 INFOS = ["ok", "ok", "ok", "Ok: SIP 200 OK", "Error: SIP 486 Busy Here", "no answer"]
 ODD_INFOS = ["", "нет ответа", 'он "занят"; да,\nвсё', "ok; 1,5", "=1+1", "0", "  ok ", "a\tb|c", "x" * 3000]
+MOST_RECORDS = 120
+"""Records of a day at the most: ten days of them exceed all limits but the largest, and more would prove nothing else."""
 LARGEST_ROW = 120_000
 """Bytes of a row of SQLite, where texts are huge: far less than a packet of MariaDB has, for speed."""
 HUGE_INFO = "long " * 25_000
@@ -114,8 +116,9 @@ def make_world(traits: dict[str, Any], draw: Draw, first: date, last: date, zone
     if "three_records" in traits:
         charges = draw("three_records").sample(charges, min(3, len(charges)))
     charges.sort(key=lambda charge: charge.moment)
-    for charge in charges:
-        _change(traits, draw, charge)
+    if traits.keys() & {"late_records", "corrections", "withdrawals"}:
+        for charge in charges:
+            _change(traits, draw, charge)
     return World(charges)
 
 
@@ -127,8 +130,8 @@ def _volume_of(traits: dict[str, Any], draw: Draw, index: int, volume: float) ->
     if "busy_days" in traits and numbers.random() < 0.15:
         mean *= traits["busy_days"]
     if "level" in traits:
-        return round(mean)
-    return min(2_000, max(0, round(numbers.gauss(mean, mean / 3 + 0.7))))
+        return min(MOST_RECORDS, round(mean))
+    return min(MOST_RECORDS, max(0, round(numbers.gauss(mean, mean / 3 + 0.7))))
 
 
 def _charge(traits: dict[str, Any], numbers: Random, number: int, day: date, zone: tzinfo) -> Charge | None:
