@@ -66,10 +66,47 @@ def test_a_vendor_with_the_freedoms_that_once_were_too_much_is_survived(place, f
     live(place, seeds, NIGHTS * FOCUSED_SHARE / len(FOCI), Choice(without=OPEN, always=FOCI[focus]))
 
 
-def test_a_limit_that_hides_a_record_which_cannot_be_read_is_noticed(place):
-    unreadable = {"field": "no_price", "scope": "records", "share": 0.388, "nights": [2, 4]}
-    traits = {"history": 2, "json_limit": {"size": 13, "keeps": "newest"}, "json_unreadable": unreadable}
-    assert place.run(Scenario(5_500_011, 6, traits, tuple(range(29, 43)))) is None
+UNREADABLE = {"field": "no_price", "scope": "records", "share": 0.388, "nights": [2, 4]}
+FOUND = {
+    "a limit hides a record that cannot be read": Scenario(
+        5_500_011, 6,
+        {"history": 2, "json_limit": {"size": 13, "keeps": "newest"}, "json_unreadable": UNREADABLE},
+        tuple(range(29, 43)),
+    ),
+    "JSON is empty, and the CSV is truncated": Scenario(
+        18_500_000, 6,
+        {
+            "busy_days": 3, "default_start": True, "csv_limit": {"size": 10, "keeps": "oldest"},
+            "json_scientific": "scientific", "json_hides": {"share": 1.0, "nights": [2, 5]},
+        },
+        (185, 181, 180, 187, 192, 202, 205, 206, 208, 204, 215),
+    ),
+    "all that an account has are ten records of two days": Scenario(
+        7_000_024, 1,
+        {
+            "volume": 2.9, "level": True, "repeats": 0.285, "large_prices": 0.14, "history": 2, "contract": 0,
+            "csv_scientific": "rounded",
+        },
+        (18, 19, 20, 21, 22, 23),
+    ),
+    "the oldest day that is served passes while a run is under way": Scenario(
+        17_000_034, 1, {"default_start": True, "retention": 20, "arrivals": 3600, "huge_texts": 0.042}, (78, 81)
+    ),
+    "a day was empty in JSON while the CSV could not be read": Scenario(
+        6_000_013, 7,
+        {
+            "newest_down": {"nights": [0, 99], "share": 1.0, "kind": "503"}, "respells": {"nights": [3, 102]},
+            "csv_minutes": True, "json_hides": {"share": 1.0, "nights": [0, 99]},
+        },
+        (58,),
+    ),
+}  # fmt: skip
+"""Vendors that were not survived once, as small as they could be made."""
+
+
+@pytest.mark.parametrize("scenario", FOUND.values(), ids=FOUND)
+def test_a_vendor_that_was_not_survived_once_is_survived(place, scenario):
+    assert place.run(scenario) is None
 
 
 # The simulation itself.
