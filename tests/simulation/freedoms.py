@@ -106,7 +106,7 @@ FREEDOMS: dict[str, Freedom] = {
     "withdrawals": _share(0.01, 0.06),
     "emptied_days": Freedom(_hidden, passing=True),
     # The settings.
-    "window": _any_of(1, 2, 3, 5, 10, 31, at_least=0.3, simpler=(7,)),
+    "window": _any_of(1, 2, 3, 5, 10, 10, 10, 31, 31, 31, at_least=0.5, simpler=(7,)),
     "lookback": _any_of(1, 2, 3, 5, 14, at_least=0.3, simpler=(7,)),
     "history": _any_of(0, 1, 2, 8, 15, 25, at_least=0.4, simpler=(2, 5)),
     "default_start": _any_of(True),

@@ -41,6 +41,7 @@ class Night:
         self.earlier_items = [by_day(items) for items in vendor.lists[:-1]]
         self.truth = self._count(self.items)
         self.earlier = [self._count(items) for items in self.earlier_items]
+        self.lagging_items = {source: list(map(by_day, lists)) for source, lists in vendor.lagging.items()}
 
     def _count(self, items: Mapping[date, Iterable[Item]]) -> dict[date, Rows]:
         if not self.vendor.lacks:
@@ -75,15 +76,15 @@ class Night:
         """The records of a day that could not be read from a source, at any moment of the night."""
         if not self.vendor.is_broken[source]:
             return []
-        return [
-            item
-            for items in [self.items, *self.earlier_items]
-            for item in self._unread_among(source, items.get(day, ()))
-        ]
+        return [item for items in self.views(source) for item in self._unread_among(source, items.get(day, ()))]
 
     def has_unread(self, source: str) -> bool:
         """Whether any record could not be read from a source, at any moment of the night."""
         return any(self._unread_among(source, items) for items in self.vendor.lists)
+
+    def views(self, source: str) -> list[Mapping[date, list[Item]]]:
+        """The records of each day as the source may have listed them, at each moment of the night."""
+        return [self.items, *self.earlier_items, *self.lagging_items[source]]
 
     def _unread_among(self, source: str, items: Iterable[Item]) -> list[Item]:
         return [item for item in items if self.vendor.breaks(source, item)] if self.vendor.is_broken[source] else []
@@ -138,13 +139,26 @@ class Night:
             for source in SOURCES
         }
 
-    def lagging(self, source: str, day: date) -> Rows:
-        """A day as a source that lags behind knows it: only the newest records show that it does."""
-        return Counter(self.vendor.project(item.row) for item in self.vendor.told(source, self.items.get(day, [])))
+    def lagging(self, source: str, day: date) -> list[Rows]:
+        """A day as a source that lags behind knew it at each moment of the night."""
+        return [
+            Counter(self.vendor.project(item.row) for item in items.get(day, ()))
+            for items in self.lagging_items[source]
+        ]
+
+    def is_shown_to_lag(self, day: date, rows: Rows) -> bool:
+        """Whether the newest records show that these are not all records of a day."""
+        shown = Counter(item.row.key for item in self.newest if item.charge.day == day)
+        return self.newest_help and not shown <= keys(rows)
 
     def is_contradicted(self, other: str, day: date) -> bool:
         """Whether anything shows that a day is not empty which one source shows so."""
-        shown = self.is_up(other) and not self.vendor.is_unsure(other) and not self.hides(other, day)
+        shown = (
+            self.is_up(other)
+            and not self.vendor.is_unsure(other)
+            and not self.hides(other, day)
+            and all(self.lagging(other, day))
+        )
         # The contract: an empty day is compared with the CSV once; where it cannot be had then, JSON alone decides.
         asked_for = other != "csv" or not self.before.closed(day) or bool(self.before.rows.get(day))
         return (asked_for and shown and not self.is_unreadable(other, self.items[day])) or (
@@ -182,17 +196,17 @@ class Night:
         if self.is_unserved(day) and self.before.closed(day) and rows == self.before.rows.get(day, Counter()):
             return True  # what was whole once stays, where the vendor refuses every question about it
         truth = self.of(day)
-        lagging_sources = [source for source in SOURCES if self.vendor.trait(f"{source}_lags") is not None]
-        for lagging in (self.lagging(source, day) for source in lagging_sources):
-            if rows == lagging and not self.is_up("newest"):
-                return True
-            # All records, some of them as they were a while ago.
-            if rows.keys() <= truth.keys() | lagging.keys() and keys(rows) == keys(truth):
-                return True
         for source, other in (("json", "csv"), ("csv", "json")):
+            for lagging in self.lagging(source, day):
+                # What the vendor said of the day is of a while ago, and nothing shows that it is.
+                if rows == lagging and not self.is_shown_to_lag(day, rows):
+                    return bool(rows) or not self.is_contradicted(other, day)
+                # All records, some of them as they were a while ago.
+                if rows.keys() <= truth.keys() | lagging.keys() and keys(rows) == keys(truth):
+                    return True
             if self.hides(source, day) and not rows and not self.is_contradicted(other, day):
                 return True
-            if any(self._lacks_the_unread(source, items[day], rows) for items in [self.items, *self.earlier_items]):
+            if any(self._lacks_the_unread(source, items.get(day, []), rows) for items in self.views(source)):
                 return True
         return False
 
@@ -226,7 +240,7 @@ class Night:
             return True
         return any(
             self.vendor.faults[source] or self.vendor.limit(source) is not None or self.hides(source, day)
-            or self.unread(source, day) or self.vendor.is_unsure(source)
+            or self.unread(source, day) or self.vendor.is_unsure(source) or self.lagging(source, day)
             for source in SOURCES
         )  # fmt: skip
 

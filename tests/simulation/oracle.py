@@ -82,7 +82,7 @@ class Oracle(Night):
             if noise and "csv_lacks" not in self.scenario.traits:
                 raise Violation("journal_noise", f"{day} is as it was, and the journal has lines about it")
             if not self.after.closed(day):
-                most = [before, *self.truths(day), *(self.lagging(source, day) for source in SOURCES)]
+                most = [before, *self.truths(day), *(rows for source in SOURCES for rows in self.lagging(source, day))]
                 if wrong := [row for row in after if all(after[row] > rows[row] for rows in most)]:
                     raise Violation("open_day_wrong", f"{day} holds {wrong[:3]}, which the vendor does not list so")
             elif before == after and self.before.closed(day) and self.code != OK:

@@ -42,6 +42,7 @@ class Vendor:
     Attributes:
         items: All that it lists now: what it means, whatever a single answer shows.
         lists: What it listed at each moment of the night.
+        lagging: What a source that lags behind knew at each moment of the night.
         calls: How often each of its calls was used tonight.
         used: The same in all nights.
         faults: How often each failed tonight.
@@ -61,6 +62,7 @@ class Vendor:
         self.night = -1
         self.items: list[Item] = []
         self.lists: list[list[Item]] = []
+        self.lagging: dict[str, list[list[Item]]] = {}
         self._texts: dict[tuple[str, int], dict[tuple[int, str | None], tuple[Row, str]]] = {}
         self._hit: dict[tuple[str, str], bool] = {}
         self._tonight: dict[str, Any] = {}
@@ -151,6 +153,7 @@ class Vendor:
         self.calls.clear()
         self.faults.clear()
         self.lists = []
+        self.lagging = {"json": [], "csv": []}
         self._tonight.clear()
         self.is_broken = {source: self._breaks_something(source) for source in ("json", "csv")}
         self._look(self.scenario.clock(night))
@@ -169,6 +172,9 @@ class Vendor:
             and not (emptied and self._hits("emptied_days", emptied, charge.day.isoformat()))
         ]
         self.lists.append(self.items)
+        for source, lagging in self.lagging.items():
+            if self.trait(f"{source}_lags") is not None:
+                lagging.append(self.told(source, self.items))
         self.by_day: defaultdict[date, list[Item]] = defaultdict(list)
         for item in self.items:
             self.by_day[item.day].append(item)
