@@ -19,6 +19,8 @@ MIN_ROWS_FOR_CHECK, LARGEST_SHARE = 20, Decimal("0.2")
 SOURCES = ("json", "csv")
 NEWEST = 100
 """Records that `get_billing_record` shows at the most."""
+RECENT_DAYS = 7
+"""Days that are compared with the newest records on any night."""
 
 
 class Night:
@@ -147,7 +149,12 @@ class Night:
         ]
 
     def is_shown_to_lag(self, day: date, rows: Rows) -> bool:
-        """Whether the newest records show that these are not all records of a day."""
+        """Whether the newest records show that these are not all records of a day.
+
+        Those of the last week are compared with them; older ones are whole where the answer has records around them.
+        """
+        if day < self.today - RECENT_DAYS * DAY:
+            return False
         shown = Counter(item.row.key for item in self.newest if item.charge.day == day)
         return self.newest_help and not shown <= keys(rows)
 
