@@ -26,7 +26,7 @@ from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord
 MIN_LIMIT: Final = 10
 """Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
 
-Key: TypeAlias = tuple[str, str, str]
+_Key: TypeAlias = tuple[str, str, str]
 """`created_at`, `phone` and `code_auth` of a record."""
 
 
@@ -80,10 +80,10 @@ class NewestRecords:
     listed: int
     requested: int
     unreadable: tuple[RejectedRecord, ...] = ()
-    _keys: dict[date, Counter[Key]] = field(init=False, repr=False, compare=False)
+    _keys: dict[date, Counter[_Key]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        keys: defaultdict[date, Counter[Key]] = defaultdict(Counter)
+        keys: defaultdict[date, Counter[_Key]] = defaultdict(Counter)
         for record, times in self.records.items():
             keys[day_of(record)][record[:3]] += times
         object.__setattr__(self, "_keys", dict(keys))
