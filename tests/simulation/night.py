@@ -169,12 +169,21 @@ class Night:
             and not self.vendor.may_be_refused(other)
             and not self.hides(other, day)
             and all(self.lagging(other, day))
+            and (other != "csv" or self._export_lists(day))
         )
         # The contract: an empty day is compared with the CSV once; where it cannot be had then, JSON alone decides.
         asked_for = other != "csv" or not self.before.closed(day) or bool(self.before.rows.get(day))
         return (asked_for and shown and not self.all_unreadable(other, self.items[day])) or (
             self.newest_help and any(item in self.newest for item in self.items[day])
         )
+
+    def _export_lists(self, day: date) -> bool:
+        """Whether the first export lists a record of a day: a limit may hide the whole day."""
+        limit = self.vendor.trait("csv_limit")
+        if limit is None:
+            return True
+        listed = self.vendor.shown("csv", self.asked[0] - DAY, date.max)
+        return limit["keeps"] != "any" and any(item.charge.day == day for item in listed)
 
     def all_unreadable(self, source: str, items: Iterable[Item]) -> bool:
         """Whether no record of a day can be read; one whose price can be read in two ways may be, a long one is."""
