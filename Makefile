@@ -31,12 +31,12 @@ fuzz: $(VENV)/dev  ## Try a million hostile inputs on each reader; FUZZ_INPUTS a
 	@FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(BIN)/python -m pytest -n auto tests/fuzz
 
 .PHONY: simulate
-simulate: $(VENV)/dev  ## Live through NIGHTS nights of vendors that take every freedom, from SEED on; OPTIONS: see --help
+simulate: $(VENV)/dev  ## Run NIGHTS nights against simulated vendors, from SEED on; OPTIONS: see --help
 	@PYTHONPATH=tests $(BIN)/python -m simulation --seed $${SEED:-$$(date +%s)} --nights $${NIGHTS:-100000} $(OPTIONS)
 
-.PHONY: simulate-cures
-simulate-cures: $(VENV)/dev  ## Take the cure of each case out, and see whether the simulation finds it; OPTIONS: see --help
-	@PYTHONPATH=tests $(BIN)/python -m simulation.without_cures $(OPTIONS)
+.PHONY: simulate-fixes
+simulate-fixes: $(VENV)/dev  ## Remove the fix of each known bug, and check that the simulation finds the bug; OPTIONS: see --help
+	@PYTHONPATH=tests $(BIN)/python -m simulation.without_fixes $(OPTIONS)
 
 # What decides about rows, days and secrets: every branch, by the tests that are about it, on SQLite.
 COVERING = tests/unit/test_snapshots.py tests/unit/test_diff.py tests/unit/test_quarantine.py tests/unit/test_erased.py \

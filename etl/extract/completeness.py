@@ -14,17 +14,20 @@ a limit: then only the first rule counts.
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Final
+from typing import Final, TypeAlias
 
 from etl.date_ranges import ONE_DAY
 from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord
 
 MIN_LIMIT: Final = 10
 """Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
+
+_Key: TypeAlias = tuple[str, str, str]
+"""`created_at`, `phone` and `code_auth` of a record."""
 
 
 class AnswerSizes:
@@ -77,18 +80,24 @@ class NewestRecords:
     listed: int
     requested: int
     unreadable: tuple[RejectedRecord, ...] = ()
+    _keys: dict[date, Counter[_Key]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        keys: defaultdict[date, Counter[_Key]] = defaultdict(Counter)
+        for record, times in self.records.items():
+            keys[day_of(record)][record[:3]] += times
+        object.__setattr__(self, "_keys", dict(keys))
 
     def are_contained_in(self, days: Mapping[date, DayRecords]) -> bool:
         """Whether an answer has all of the newest records that belong to its days.
 
         Records are compared by key: a source may lack the other fields, and they may change between two requests.
         """
-        expected = Counter({key: times for key, times in self._keys().items() if day_of(key) in days})
-        expected_days = set(map(day_of, expected))
-        found = Counter(
-            key for day in expected_days for record in days[day].records() if (key := record[:3]) in expected
+        return all(
+            expected <= Counter(key for record in days[day].records() if (key := record[:3]) in expected)
+            for day, expected in self._keys.items()
+            if day in days
         )
-        return expected <= found
 
     def match_exactly(self, days: Mapping[date, DayRecords], rejected: Collection[RejectedRecord] = ()) -> bool:
         """Whether an answer has exactly the newest records of its days, and these include all records of the days.
@@ -101,10 +110,9 @@ class NewestRecords:
         """
         if None in {item.day for item in (*self.unreadable, *rejected)}:
             return False
-        listed = Counter(map(day_of, self.records.elements()))
         return (
             _unreadable_on(days, self.unreadable) == _unreadable_on(days, rejected)
-            and all(self.cover(day) and listed[day] == len(records) for day, records in days.items())
+            and all(self.cover(day) and self._count(day) == len(records) for day, records in days.items())
             and self.are_contained_in(days)
         )
 
@@ -117,26 +125,37 @@ class NewestRecords:
 
         Assumed: the newest records are the last ones by `created_at`. Otherwise they lack some of the day's records.
         """
-        return self.listed < self.requested or any(day_of(record) < day for record in self.records)
+        return self.listed < self.requested or min(self._keys, default=day) < day
 
-    def prove_empty(self, day: date) -> bool:
-        """Whether the account certainly has no record of a day."""
-        readable = self.records.total() == self.listed
-        return readable and self.cover(day) and not any(day_of(record) == day for record in self.records)
+    def prove_empty(self, day: date, answer: Mapping[date, DayRecords]) -> bool:
+        """Whether the account certainly has no record of a day that an answer shows empty."""
+        covers = self.listed < self.requested or self.reach(day - ONE_DAY, answer)
+        return self._all_readable and covers and day not in self._keys
 
-    def _keys(self) -> Counter[tuple[str, str, str]]:
-        keys: Counter[tuple[str, str, str]] = Counter()
-        for record, times in self.records.items():
-            keys[record[:3]] += times
-        return keys
+    def reach(self, day: date, answer: Mapping[date, DayRecords]) -> bool:
+        """Whether they reach back to a day: then they include all records of later days.
 
-    def reach(self, day: date) -> bool:
-        """Whether they reach back to a day: then they include all records of later days."""
-        return any(day_of(record) <= day for record in self.records)
+        False if the answer has later records than the oldest of them that they lack: they are not the last ones by
+        `created_at`, but perhaps those that the vendor added last.
+        """
+        oldest = min(self._keys, default=date.max)
+        return oldest <= day and all(
+            len(records) <= self._count(listed_on)
+            and Counter(record[:3] for record in records.records()) <= self._keys.get(listed_on, Counter())
+            for listed_on, records in answer.items()
+            if listed_on > oldest
+        )
 
     def end_by(self, day: date) -> bool:
         """Whether the account certainly has no record after a day."""
-        return self.records.total() == self.listed and all(day_of(record) <= day for record in self.records)
+        return self._all_readable and max(self._keys, default=day) <= day
+
+    def _count(self, day: date) -> int:
+        return self._keys[day].total() if day in self._keys else 0
+
+    @property
+    def _all_readable(self) -> bool:
+        return self.records.total() == self.listed
 
 
 def _unreadable_on(days: Container[date], rejected: Iterable[RejectedRecord]) -> Counter[RejectedRecord]:
@@ -148,8 +167,8 @@ def contains_all(records: DayRecords, expected: DayRecords) -> bool:
     return Counter(record[:3] for record in expected.records()) <= Counter(record[:3] for record in records.records())
 
 
-def day_of(record: Record | tuple[str, str, str]) -> date:
-    """The day of a record or its key, in the vendor's wall clock."""
+def day_of(record: Record) -> date:
+    """The day of a record, in the vendor's wall clock."""
     return date.fromisoformat(record[0][:10])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import BinaryIO
 
@@ -81,11 +81,13 @@ class _OpenExport:
     Attributes:
         target: The days that it serves.
         parts: The ranges for which it, or a later export, is complete; None until they are determined.
+        compared: The exports that were downloaded to determine them.
     """
 
     target: DateRange
     export: _CsvExport
     parts: list[_CompletePart] | None = None
+    compared: list[_CsvExport] = field(default_factory=list)
 
     def source_days(self, window: DateRange) -> SourceDays:
         """Return the complete days of a window, and the reasons against the others.
@@ -116,7 +118,19 @@ class _OpenExport:
         )
         requested = DateRange(self.target.first - PADDING_BEFORE, self.target.last)
         folds = {record: fold for stats in stats_by_day.values() for record, fold in stats.folds.items()}
-        return SourceDays(requested, complete_days, tuple(rejected), open_days, unproven=unproven, folds=folds)
+        return SourceDays(
+            requested,
+            complete_days,
+            tuple(rejected),
+            open_days,
+            unproven=unproven,
+            seen_records={day: self._most_records(day) for day in open_days},
+            folds=folds,
+        )
+
+    def _most_records(self, day: date) -> DayRecords:
+        """The records of a day in the export that lists most of them."""
+        return max((export.day(day) for export in (self.export, *self.compared) if day in export.target), key=len)
 
     def log_truncation(self) -> None:
         """Log the complete days, unless all days are."""
@@ -156,6 +170,7 @@ class CsvSource:
         self._get_newest = get_newest
         self._current: _OpenExport | None = None
         self._refused: tuple[date, str] | None = None
+        self._downloaded: list[_CsvExport] = []
         self._lock = threading.RLock()
 
     def fetch(self, window: DateRange, *, export_range: DateRange) -> SourceDays:
@@ -171,7 +186,7 @@ class CsvSource:
         with self._lock:
             open_export = self._open_export(window, export_range)
             if open_export.parts is None:
-                open_export.parts = self._find_complete_parts(open_export.export, open_export.target)
+                self._determine_parts(open_export)
                 open_export.log_truncation()
             return open_export.source_days(window)
 
@@ -193,7 +208,7 @@ class CsvSource:
                 is_in_order(stats) and all(encloses(stats, day) for day in empty)
             )
             if not is_conclusive and open_export.parts is None:
-                open_export.parts = self._find_complete_parts(open_export.export, open_export.target)
+                self._determine_parts(open_export)
             complete_days = (
                 open_export.export.days(open_export.target)
                 if open_export.parts is None
@@ -201,7 +216,9 @@ class CsvSource:
             )
             if any(day not in complete_days or unreadable_days({day: complete_days[day]}, stats) for day in empty):
                 return False
-            return all(len(open_export.export.day(day)) <= count for day, count in counts.items())
+            # A day that a truncated export lacks may be complete in a later one.
+            listed = {day: complete_days.get(day) or open_export.export.day(day) for day in counts}
+            return all(len(listed[day]) <= count for day, count in counts.items())
 
     def has_records(self, day: date, *, export_range: DateRange) -> bool:
         """Whether the export has a record of a day; earlier rejections are ignored."""
@@ -229,6 +246,13 @@ class CsvSource:
             self._current = _OpenExport(target, self._load_export(target, target.first - PADDING_BEFORE))
         return self._current
 
+    def _determine_parts(self, open_export: _OpenExport) -> None:
+        self._downloaded = open_export.compared
+        try:
+            open_export.parts = self._find_complete_parts(open_export.export, open_export.target)
+        finally:
+            self._downloaded = []
+
     def _find_complete_parts(self, export: _CsvExport, target: DateRange) -> list[_CompletePart]:
         """Determine for which days an export is complete, by the cheapest evidence first; may download others."""
         stats, sizes = export.stats, self._sizes
@@ -243,7 +267,7 @@ class CsvSource:
         ordered = is_in_order(stats)
         before, after = has_records_around(stats, target)
         if newest is not None:
-            after = has_newest and (after or newest.reach(target.last))
+            after = has_newest and (after or newest.reach(target.last, export.days(target)))
         if ordered and before and after and not sizes.suggest_limit(stats.listed):
             return all_parts
         if self._is_smaller_than_wider_export(stats, target):
@@ -253,9 +277,7 @@ class CsvSource:
     def _is_smaller_than_wider_export(self, stats: ReadStats, target: DateRange) -> bool:
         """Whether an export with an earlier start date has more records: then no limit truncated this one."""
         try:
-            wider_export = self._load_export(
-                DateRange(target.first, target.first), target.first - PADDING_BEFORE - WEEK
-            )
+            wider_export = self._load_export(target, target.first - PADDING_BEFORE - WEEK)
         except RequestRejected:
             return False
         return wider_export.stats.listed > stats.listed
@@ -285,10 +307,9 @@ class CsvSource:
             first, current = max(first, latest), later_export
             latest = listed_range(later_export.stats)[1]
         newest = self._get_newest()
-        end_is_proven = latest > target.last or (newest is not None and newest.reach(target.last))
-        if end_is_proven and (
-            newest is None or newest.are_contained_in(current.days(DateRange(current.target.first, target.last)))
-        ):
+        current_days = current.days(DateRange(current.target.first, target.last))
+        end_is_proven = latest > target.last or (newest is not None and newest.reach(target.last, current_days))
+        if end_is_proven and (newest is None or newest.are_contained_in(current_days)):
             return [*parts, *_complete_parts(first, target.last, current)]
         return [*parts, *_complete_parts(first, min(latest - ONE_DAY, target.last), current)]
 
@@ -357,6 +378,7 @@ class CsvSource:
             self._refused = start, str(error)  # without the error: its frames hold exports
             raise
         self._sizes.add(export.stats)
+        self._downloaded.append(export)
         return export
 
 

@@ -60,11 +60,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _JsonAnswer:
-    """One JSON answer: the requested dates, its statistics and the records of the target days."""
+    """One JSON answer: the requested dates, its statistics and the records of the target days.
+
+    Attributes:
+        margin: Days after a day that the request must include to cover it for certain.
+    """
 
     requested: DateRange
     stats: ReadStats
     days: dict[date, DayRecords]
+    margin: int = PADDING_AFTER.days
 
     def to_source_days(self) -> SourceDays:
         """Convert a complete answer."""
@@ -74,7 +79,7 @@ class _JsonAnswer:
             day: f"{describe_range(self.stats)} in place of {self.requested}" for day in uncovered
         }
         days = {day: records for day, records in self.days.items() if day not in open_days}
-        incomplete_days = possibly_incomplete_days(days, self.requested, self.stats, margin=PADDING_AFTER.days)
+        incomplete_days = possibly_incomplete_days(days, self.requested, self.stats, margin=self.margin)
         unproven = dict.fromkeys(days_without_padding(days, self.requested.first))
         folds = dict(self.stats.folds)
         return SourceDays(self.requested, days, self.stats.rejected, open_days, incomplete_days, unproven, folds=folds)
@@ -223,7 +228,7 @@ class JsonSource:
         before, after = has_records_around(stats, target)
         is_recent = target.last + WEEK >= self._today
         if before and not after and is_recent and (newest := self._get_newest()) is not None:
-            after = newest.reach(target.last) and newest.are_contained_in(self._covered_days(answer))
+            after = newest.reach(target.last, answer.days) and newest.are_contained_in(self._covered_days(answer))
         earliest, latest = listed_range(stats)
         edges = []
         if not before:
@@ -234,9 +239,7 @@ class JsonSource:
 
     def _covered_days(self, answer: _JsonAnswer) -> dict[date, DayRecords]:
         """The days of an answer that its request covered for certain."""
-        incomplete_days = possibly_incomplete_days(
-            answer.days, answer.requested, answer.stats, margin=PADDING_AFTER.days
-        )
+        incomplete_days = possibly_incomplete_days(answer.days, answer.requested, answer.stats, margin=answer.margin)
         return {day: records for day, records in answer.days.items() if day not in incomplete_days}
 
     def _edge_agrees(self, answer: _JsonAnswer, edge: DateRange) -> bool | None:
@@ -305,7 +308,8 @@ class JsonSource:
                 answers.append(answer)
             else:
                 if answers and (length or any(answer.stats.listed for answer in answers)):
-                    return _merge_answers(day, answers)
+                    merged = _merge_answers(day, answers)
+                    return merged if length else replace(merged, margin=ONE_DAY.days)
         return None
 
     def _is_plausibly_complete(self, answer: _JsonAnswer) -> bool:

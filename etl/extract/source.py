@@ -200,7 +200,11 @@ class Source:
             refetch_range = DateRange(min(days_behind), max(days_behind))
             json_days = combine(window, [json_days.without(refetch_range.days()), self._refetch(refetch_range)])
         newest = self._newest_if_useful(window, json_days)
-        empty = [day for day in self._new_empty_days(json_days) if newest is None or not newest.prove_empty(day)]
+        empty = [
+            day
+            for day in self._new_empty_days(json_days)
+            if newest is None or not newest.prove_empty(day, json_days.days)
+        ]
         if len(window) == 1 or not empty:
             return json_days
         refetched = [self._refetch(DateRange(day, day)) for day in empty]
@@ -277,6 +281,7 @@ class Source:
             return replace(json_days, days=days, open=open_days, refused=refused)
         if csv_days is None:
             return replace(json_days, incomplete_days=json_days.incomplete_days - to_check)
+        json_days = _open_contradicted_days(json_days, csv_days, to_check)
         preferred = {
             day: records
             for day, records in csv_days.days.items()
@@ -430,6 +435,27 @@ class Source:
             self._clock_skew_logged = True
             direction = "ahead of" if skew > 0 else "behind"
             log.warning("this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, direction)
+
+
+def _open_contradicted_days(json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]) -> SourceDays:
+    """Open the JSON days that lack records of an export that is incomplete for them.
+
+    If JSON shows a day empty that the export does not, its other empty days need the evidence of the export as well.
+    """
+    found = csv_days.seen_records | csv_days.days
+    checked = to_check & json_days.days.keys() & found.keys()
+    hides_days = any(found[day] and not json_days.days[day] for day in checked)
+    lacking = {
+        day: records
+        for day in checked & csv_days.seen_records.keys()
+        if not contains_all(records := json_days.days[day], found[day]) or (hides_days and not records)
+    }
+    opened = json_days.without(lacking)
+    return replace(
+        opened,
+        open=opened.open | dict.fromkeys(lacking, "records that the CSV export lists are missing"),
+        seen_records=opened.seen_records | lacking,
+    )
 
 
 def _combined_reasons(json_days: SourceDays, csv_days: SourceDays) -> dict[date, str]:

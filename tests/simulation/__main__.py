@@ -1,4 +1,4 @@
-"""`python -m simulation`: nights of vendors drawn from seeds, one after another; failures are shrunk and told."""
+"""`python -m simulation`: simulate vendors, one seed after another; shrink and describe the failures."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from simulation.freedoms import FREEDOMS
-from simulation.runner import Failure, laboratory
+from simulation.runner import Failure, open_laboratory
 from simulation.scenario import ALL, Choice, Scenario, draw_scenario
 from simulation.shrinker import describe, shrink
 
 CHUNK = 40
-"""Vendors that a process takes at once."""
+"""Vendors of one task of a process."""
 REPORT_EVERY = 10_000
-"""Nights after which a line says how it goes."""
+"""Nights between two lines of progress."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What some vendors came to."""
+    """The totals of some vendors."""
 
     vendors: int = 0
     nights: int = 0
     failures: list[Failure] = field(default_factory=list)
 
     def add(self, other: Outcome) -> None:
-        """Count what others came to."""
+        """Add the totals of others."""
         self.vendors += other.vendors
         self.nights += other.nights
         self.failures += other.failures
 
 
 def simulate(seeds: Sequence[int], choice: Choice = ALL, ignored: Sequence[str] = ()) -> Outcome:
-    """The lives of the vendors of some seeds."""
+    """Simulate the vendors of some seeds."""
     outcome = Outcome()
-    with laboratory(ignored) as place:
+    with open_laboratory(ignored) as laboratory:
         for seed in seeds:
             scenario = draw_scenario(seed, choice)
-            failure = place.run(scenario)
+            failure = laboratory.run(scenario)
             outcome.vendors += 1
             outcome.nights += scenario.nights if failure is None else failure.night + 1
             if failure is not None:
@@ -54,7 +54,7 @@ def simulate(seeds: Sequence[int], choice: Choice = ALL, ignored: Sequence[str] 
 
 
 def _chunks(first: int, end: int | None, jobs: int) -> Iterator[list[range]]:
-    """Seeds by the chunk, as many chunks at once as there are processes."""
+    """Yield chunks of seeds, as many at once as there are processes."""
     for start in itertools.count(first, CHUNK * jobs):
         starts = range(start, start + CHUNK * jobs, CHUNK)
         chunks = [range(one, one + CHUNK if end is None else min(one + CHUNK, end)) for one in starts]
@@ -65,30 +65,32 @@ def _chunks(first: int, end: int | None, jobs: int) -> Iterator[list[range]]:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="simulation", description=__doc__)
-    parser.add_argument("--seed", type=int, default=None, help="of the first vendor; the time unless given")
-    parser.add_argument("--nights", type=int, default=10_000, help="how many at the least (10,000)")
-    parser.add_argument("--vendors", type=int, help="so many vendors instead")
-    parser.add_argument("--without", default="", help="freedoms, or beginnings of their names, that no vendor takes")
-    parser.add_argument("--only", default="", help="no freedoms but these")
-    parser.add_argument("--always", default="", help="freedoms that every vendor takes")
-    parser.add_argument("--ignore", default="", help="kinds of violations to look past, like cost")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the first vendor (default: the time)")
+    parser.add_argument("--nights", type=int, default=10_000, help="minimum number of nights (10,000)")
+    parser.add_argument("--vendors", type=int, help="number of vendors, in place of --nights")
+    parser.add_argument("--without", default="", help="freedoms that no vendor has, by name or prefix")
+    parser.add_argument("--only", default="", help="the only freedoms")
+    parser.add_argument("--always", default="", help="freedoms that every vendor has")
+    parser.add_argument("--ignore", default="", help="kinds of violations to ignore, such as cost")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--failures", type=int, default=5, help="how many to shrink, one of each kind first")
-    parser.add_argument("--scenario", help="one vendor, as a failure describes it")
-    parser.add_argument("--list", action="store_true", help="name all freedoms")
+    parser.add_argument(
+        "--failures", type=int, default=5, help="number of failures to shrink, one of each kind first (5)"
+    )
+    parser.add_argument("--scenario", help="run one scenario, in the format of a failure")
+    parser.add_argument("--list", action="store_true", help="list the names of all freedoms")
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate as the command line says; 1 where something failed."""
+    """Run the command line; return 1 if a vendor failed."""
     options = _parse(arguments)
     if options.list:
         print("\n".join(FREEDOMS))
         return 0
     if options.scenario:
-        with laboratory(options.ignore.split(",")) as place:
-            failure = place.run(Scenario.from_json(options.scenario))
-        print(describe(failure) if failure else "nothing wrong")
+        with open_laboratory(options.ignore.split(",")) as laboratory:
+            failure = laboratory.run(Scenario.from_json(options.scenario))
+        print(describe(failure) if failure else "no failure")
         return int(failure is not None)
     seed = int(time.time()) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
@@ -100,9 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"{len(total.failures)} vendors failed: " + ", ".join(f"{kind} {times}" for kind, times in kinds.most_common())
     )
-    with laboratory(options.ignore.split(",")) as place:
+    with open_laboratory(options.ignore.split(",")) as laboratory:
         for failure in _one_of_each(total.failures)[: options.failures]:
-            print("\n" + describe(shrink(place, failure)), flush=True)
+            print("\n" + describe(shrink(laboratory, failure)), flush=True)
     return 1
 
 
@@ -112,12 +114,14 @@ def _simulate_all(options: argparse.Namespace, seed: int) -> Outcome:
     total = Outcome()
     end = seed + options.vendors if options.vendors else None
     with ProcessPoolExecutor(options.jobs) as pool:
-        told = 0
+        reported = 0
         for chunks in _chunks(seed, end, options.jobs):
             for outcome in pool.map(work, chunks):
                 total.add(outcome)
-            if total.nights - told >= REPORT_EVERY:
-                told = total.nights
+                for failure in outcome.failures:
+                    print(f"seed {failure.scenario.seed} failed: {failure.kind}", flush=True)
+            if total.nights - reported >= REPORT_EVERY:
+                reported = total.nights
                 print(f"{total.nights} nights, {len(total.failures)} vendors failed", flush=True)
             if end is None and total.nights >= options.nights:
                 break
@@ -125,7 +129,7 @@ def _simulate_all(options: argparse.Namespace, seed: int) -> Outcome:
 
 
 def _one_of_each(failures: Sequence[Failure]) -> list[Failure]:
-    """All failures, those of a kind not seen yet first, and of a kind the one with the fewest freedoms first."""
+    """Sort failures: one of each kind first, and within a kind those with the fewest freedoms."""
     ordered = sorted(failures, key=lambda failure: len(failure.scenario.traits))
     seen: Counter[str] = Counter()
     ranks = []

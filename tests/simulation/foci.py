@@ -1,6 +1,6 @@
-"""Freedoms that meet too seldom by chance: each focus is a kind of fault that the program once had, or may have.
+"""Combinations of freedoms that are too rare by chance: each is the setting of a known bug, or of a likely one.
 
-The numbers are those of the cases that the simulation was built to find again.
+The numbers are those of the known bugs in `without_fixes`.
 """
 
 from __future__ import annotations

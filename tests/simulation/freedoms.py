@@ -1,7 +1,7 @@
-"""What the vendor's documentation leaves open, and what may befall an account: the one list.
+"""Freedoms: behaviours that the vendor's documentation leaves open, and events of an account.
 
-Each freedom is drawn by itself, with random numbers of its own. The names are those of `--without` and of a failure's
-description. `json_` and `csv_` freedoms are those of one source, and independent of each other.
+Each freedom is drawn with its own random numbers. Their names are the values of `--without`, and stand in the
+description of a failure. Freedoms with the prefix `json_` or `csv_` belong to one source; they are independent.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Freedom:
     """One freedom.
 
     Attributes:
-        draw: What is drawn for a vendor that takes it.
-        at_least: The share of vendors that take it, however few freedoms a vendor takes.
-        passing: It ends when the vendor heals.
-        simpler: Values to try when a failure is shrunk, the simplest first.
+        draw: Draws its value for one vendor.
+        at_least: Minimum share of vendors that have it, whatever their number of freedoms.
+        passing: It ends when the vendor recovers, some nights before the end.
+        simpler: Values that the shrinker tries, the simplest first.
     """
 
     draw: Callable[[Random], Any]
@@ -48,7 +48,7 @@ _ROUND = (10, 20, 25, 50, 64, 99, 100, 150, 200, 250, 255, 256, 500, 999, 1000, 
 
 
 def _times(numbers: Random, nights: int = 8) -> list[int]:
-    """The first night of something and the night it is over."""
+    """The first night of an event and the night after its last."""
     first = numbers.randrange(nights)
     return [first, first + numbers.choice((1, 1, 2, 3, 99))]
 
@@ -74,6 +74,11 @@ def _unreadable(numbers: Random) -> dict[str, Any]:
 
 def _hidden(numbers: Random) -> dict[str, Any]:
     return {"share": round(numbers.uniform(0.05, 0.5), 3), "nights": _times(numbers)}
+
+
+def _window(numbers: Random) -> int:
+    """Days a request, mostly so many that a night has one: each window is a transaction, the most expensive part."""
+    return numbers.choice((10, 31)) if numbers.random() < 0.8 else numbers.choice((1, 2, 3, 5))
 
 
 _ORDERS = ("ascending", "descending", "shuffled")
@@ -106,7 +111,7 @@ FREEDOMS: dict[str, Freedom] = {
     "withdrawals": _share(0.01, 0.06),
     "emptied_days": Freedom(_hidden, passing=True),
     # The settings.
-    "window": _any_of(1, 2, 3, 5, 10, 31, at_least=0.3, simpler=(7,)),
+    "window": Freedom(_window, at_least=0.8, simpler=(7,)),
     "lookback": _any_of(1, 2, 3, 5, 14, at_least=0.3, simpler=(7,)),
     "history": _any_of(0, 1, 2, 8, 15, 25, at_least=0.4, simpler=(2, 5)),
     "default_start": _any_of(True),
@@ -116,7 +121,7 @@ FREEDOMS: dict[str, Freedom] = {
     "backfill_first": _any_of(True),
     "backfills": _share(0.1, 0.5),
     "deep": _share(0.1, 0.5),
-    # The days.
+    # Dates.
     "end_excluded": _any_of(True, at_least=0.2),
     "cut_zone": _any_of(-15, -10, -3, 2, 5, 9, 11, at_least=0.2, simpler=(-3, 5)),
     "csv_cut_zone": _any_of(-15, -3, 5, 11),
@@ -125,7 +130,7 @@ FREEDOMS: dict[str, Freedom] = {
     "later_contract": _any_of(1, 4),
     "retention": _any_of(20, 30, 45),
     "arrivals": _any_of(20, 600, 3_600),
-    # How much, and in which order.
+    # Limits and order.
     "json_limit": Freedom(_limit, passing=True),
     "csv_limit": Freedom(_limit, passing=True),
     "json_order": _any_of(*_ORDERS),
@@ -134,7 +139,7 @@ FREEDOMS: dict[str, Freedom] = {
     "newest_arrived": _any_of(True),
     "newest_down": Freedom(_outage),
     "balance_down": Freedom(_outage),
-    # How it is spelled.
+    # Formats.
     "json_time": _any_of(*_TIMES),
     "json_phone": _any_of(*_PHONES, "float"),
     "json_code": _any_of("number", "null", "float"),
@@ -163,7 +168,7 @@ FREEDOMS: dict[str, Freedom] = {
     "csv_quotes": _any_of("all", "none"),
     "csv_newline": _any_of("\n"),
     "csv_trailing": _any_of(True),
-    # What cannot be read.
+    # Unreadable values.
     "json_scientific": _any_of("scientific", passing=True),
     "csv_scientific": _any_of("scientific", "rounded", passing=True),
     "csv_minutes": _any_of(True, passing=True),
@@ -174,7 +179,7 @@ FREEDOMS: dict[str, Freedom] = {
     "json_doubled": Freedom(
         lambda numbers: {"share": numbers.choice((0.02, 0.2)), "nights": _times(numbers)}, passing=True
     ),
-    # What is not shown.
+    # Missing records, and outages.
     "json_hides": Freedom(_hidden, passing=True),
     "csv_hides": Freedom(_hidden, passing=True),
     "json_lags": _any_of(600, 3_600, 21_600, 86_400, passing=True),
@@ -182,7 +187,7 @@ FREEDOMS: dict[str, Freedom] = {
     "json_outage": Freedom(_outage, passing=True),
     "csv_outage": Freedom(_outage, passing=True),
     "token_refused": Freedom(lambda numbers: {"nights": _times(numbers)}, passing=True),
-    # What meets too seldom, and is drawn last: a new freedom here changes no vendor that does not take it.
+    # New freedoms are added at the end: vendors without them do not change.
     "autumn": _any_of(True),
     "huge_texts": _share(0.005, 0.05),
 }

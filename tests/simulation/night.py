@@ -1,4 +1,4 @@
-"""One night as the oracle sees it: what each source could tell, and what may be expected of an honest program."""
+"""One night from the oracle's view: what each source showed, and what a correct program can conclude from it."""
 
 from __future__ import annotations
 
@@ -15,31 +15,35 @@ from simulation.vendor import Item, Vendor
 from simulation.world import DAY
 
 MIN_ROWS_FOR_CHECK, LARGEST_SHARE = 20, Decimal("0.2")
-"""The guard of the contract: BILLING_MAX_WITHDRAWN_SHARE at its default."""
+"""When a day is suspect, with BILLING_MAX_WITHDRAWN_SHARE at its default."""
 SOURCES = ("json", "csv")
 NEWEST = 100
-"""Records that `get_billing_record` shows at the most."""
+"""Maximum number of records of `get_billing_record`."""
+RECENT_DAYS = 7
+"""Days that are compared with the newest records on any night."""
 
 
 class Night:
-    """One night as the oracle sees it: the vendor as it was, what was stored before and after, and how the run ended.
+    """One run of a night: the vendor, the database before and after, and the result.
 
     Attributes:
         today: In the vendor's wall clock.
         asked: The days that the run fetched.
-        truth: What the vendor lists of each day.
+        truth: All records that the vendor has of each day.
     """
 
     def __init__(
-        self, vendor: Vendor, order: RunRequest, before: Stored, after: Stored, report: RunResult, code: int
+        self, vendor: Vendor, request: RunRequest, before: Stored, after: Stored, report: RunResult, code: int
     ) -> None:
-        self.scenario, self.vendor, self.order = vendor.scenario, vendor, order
+        self.scenario, self.vendor, self.request = vendor.scenario, vendor, request
         self.before, self.after, self.report, self.code = before, after, report, code
         self.today = self.scenario.today(vendor.night)
         self.asked = sorted({day for window in report.windows for day in window.days()})
         self.items = by_day(vendor.items)
+        self.earlier_items = [by_day(items) for items in vendor.lists[:-1]]
         self.truth = self._count(self.items)
-        self.earlier = [self._count(by_day(items)) for items in vendor.lists[:-1]]
+        self.earlier = [self._count(items) for items in self.earlier_items]
+        self.lagging_items = {source: list(map(by_day, lists)) for source, lists in vendor.lagging.items()}
 
     def _count(self, items: Mapping[date, Iterable[Item]]) -> dict[date, Rows]:
         if not self.vendor.lacks:
@@ -54,41 +58,56 @@ class Night:
         """The truth of a day at each moment of the night: records come in while a run is under way."""
         return [self.of(day), *(truth.get(day, Counter()) for truth in self.earlier)]
 
-    # What each source could tell.
+    # The information of each source.
 
     def reaches(self, source: str, item: Item) -> bool:
-        """Whether any question to the source can show a record."""
+        """Whether any request to the source can show a record."""
         if source != "json" or "refuses_future" not in self.scenario.traits:
             return True
         return item.day < self.vendor.today if "end_excluded" in self.scenario.traits else item.day <= self.vendor.today
 
     def is_up(self, source: str) -> bool:
-        """Whether nothing of a source failed."""
+        """Whether no request to a source failed."""
         return not self.vendor.faults[source]
 
     def hides(self, source: str, day: date) -> bool:
         """Whether the source shows a day empty that is not."""
         return bool(self.of(day)) and self.vendor.hides(source, day)
 
-    def unread(self, source: str, day: date) -> list[Item]:
-        """The records of a day that cannot be read from a source."""
-        if not self.vendor.is_broken[source]:
+    def unreadable(self, source: str, day: date) -> list[Item]:
+        """The records of a day that could not be read from a source, at any moment of the night."""
+        if not self.vendor.has_unreadable[source]:
             return []
-        return [item for item in self.items.get(day, ()) if self.vendor.breaks(source, item)]
+        return [item for items in self.views(source) for item in self._unreadable_among(source, items.get(day, ()))]
 
-    def timeless(self, source: str, day: date) -> bool:
-        """Whether a record of a day shows in no way which day it is of: the field given twice may be the time."""
-        return self.vendor.is_broken[source] and any(
-            self.timeless_record(source, item) or self.vendor.breaks(source, item) == "doubled"
+    def has_unreadable_records(self, source: str) -> bool:
+        """Whether any record could not be read from a source, at any moment of the night."""
+        return any(self._unreadable_among(source, items) for items in self.vendor.lists)
+
+    def views(self, source: str) -> list[Mapping[date, list[Item]]]:
+        """The records of each day as the source may have listed them, at each moment of the night."""
+        return [self.items, *self.earlier_items, *self.lagging_items[source]]
+
+    def _unreadable_among(self, source: str, items: Iterable[Item]) -> list[Item]:
+        return (
+            [item for item in items if self.vendor.unreadable_field(source, item)]
+            if self.vendor.has_unreadable[source]
+            else []
+        )
+
+    def has_undated(self, source: str, day: date) -> bool:
+        """Whether a day has a record without a readable day: a field that is given twice may be the time."""
+        return self.vendor.has_unreadable[source] and any(
+            self.is_undated(source, item) or self.vendor.unreadable_field(source, item) == "doubled"
             for item in self.items.get(day, ())
         )
 
-    def timeless_record(self, source: str, item: Item) -> bool:
-        """Whether it is this record."""
-        return self.vendor.breaks(source, item) in {"time", "no_time"}
+    def is_undated(self, source: str, item: Item) -> bool:
+        """Whether a record has no readable time."""
+        return self.vendor.unreadable_field(source, item) in {"time", "no_time"}
 
     def _can_be_proved(self) -> bool:
-        """Whether a wider question, or the newest records, can show that no day was cut at its own size."""
+        """Whether a wider request, or the newest records, can show that no limit truncated the answer for a day."""
         for day in self.asked:
             if len(self.items.get(day, ())) >= NEWEST:
                 around = sum(len(self.items.get(other, ())) for other in days(day - 10 * DAY, day + 10 * DAY))
@@ -98,11 +117,11 @@ class Night:
 
     @cached_property
     def padded(self) -> list[date]:
-        """The days asked for, and those around them that answers may hold."""
+        """The fetched days and those around them that answers may contain."""
         return days(self.asked[0] - 4 * DAY, self.asked[-1] + 4 * DAY) if self.asked else []
 
     def is_limited(self, source: str) -> bool:
-        """Whether the smallest padded question of some day reaches the limit."""
+        """Whether the smallest padded request for some day reaches the limit."""
         limit = self.vendor.limit(source)
         if limit is None:
             return False
@@ -114,87 +133,118 @@ class Night:
 
     @cached_property
     def clean(self) -> dict[str, bool]:
-        """For each source: whether it tells all of the truth of the days asked for, in a way that must be read."""
+        """For each source: whether it shows all records of the fetched days, in a format that the program must read."""
         return {
             source: self.is_up(source)
-            and not self.vendor.is_unsure(source)
+            and not self.vendor.may_be_refused(source)
             and self.vendor.trait(f"{source}_lags") is None
             and not self.is_limited(source)
-            and not any(self.hides(source, day) or self.unread(source, day) for day in self.asked)
-            and not any(self.timeless(source, day) for day in self.padded)
+            and not any(self.hides(source, day) or self.unreadable(source, day) for day in self.asked)
+            and not any(self.has_undated(source, day) for day in self.padded)
             and all(self.reaches(source, item) for day in self.asked for item in self.items.get(day, ()))
             for source in SOURCES
         }
 
-    def lagging(self, source: str, day: date) -> Rows:
-        """A day as a source that lags behind knows it: only the newest records show that it does."""
-        return Counter(self.vendor.project(item.row) for item in self.vendor.told(source, self.items.get(day, [])))
+    def lagging(self, source: str, day: date) -> list[Rows]:
+        """A day as a source that lags behind knew it at each moment of the night."""
+        return [
+            Counter(self.vendor.project(item.row) for item in items.get(day, ()))
+            for items in self.lagging_items[source]
+        ]
+
+    def is_shown_to_lag(self, day: date, rows: Rows) -> bool:
+        """Whether the newest records show that these are not all records of a day.
+
+        Those of the last week are compared with them; older ones are whole where the answer has records around them.
+        """
+        if day < self.today - RECENT_DAYS * DAY:
+            return False
+        shown = Counter(item.row.key for item in self.newest if item.charge.day == day)
+        return self.newest_help and not shown <= keys(rows)
 
     def is_contradicted(self, other: str, day: date) -> bool:
         """Whether anything shows that a day is not empty which one source shows so."""
-        shown = self.is_up(other) and not self.vendor.is_unsure(other) and not self.hides(other, day)
-        return (shown and not self.is_unreadable(other, day)) or (
+        shown = (
+            self.is_up(other)
+            and not self.vendor.may_be_refused(other)
+            and not self.hides(other, day)
+            and all(self.lagging(other, day))
+            and (other != "csv" or self._export_lists(day))
+        )
+        # The contract: an empty day is compared with the CSV once; where it cannot be had then, JSON alone decides.
+        asked_for = other != "csv" or not self.before.closed(day) or bool(self.before.rows.get(day))
+        return (asked_for and shown and not self.all_unreadable(other, self.items[day])) or (
             self.newest_help and any(item in self.newest for item in self.items[day])
         )
 
-    def is_unreadable(self, source: str, day: date) -> bool:
+    def _export_lists(self, day: date) -> bool:
+        """Whether the first export lists a record of a day: a limit may hide the whole day."""
+        limit = self.vendor.trait("csv_limit")
+        if limit is None:
+            return True
+        listed = self.vendor.shown("csv", self.asked[0] - DAY, date.max)
+        return limit["keeps"] != "any" and any(item.charge.day == day for item in listed)
+
+    def all_unreadable(self, source: str, items: Iterable[Item]) -> bool:
         """Whether no record of a day can be read; one whose price can be read in two ways may be, a long one is."""
-        return all(self.vendor.breaks(source, item) not in {None, "thousands", "too_long"} for item in self.items[day])
+        return all(self.vendor.unreadable_field(source, item) not in {None, "thousands", "too_long"} for item in items)
 
     @cached_property
     def newest(self) -> list[Item]:
-        """What `get_billing_record` shows at the most."""
+        """The longest answer of `get_billing_record`."""
         return self.vendor.newest(NEWEST)
 
     @cached_property
     def newest_help(self) -> bool:
-        """Whether the newest records can be had, and all be read."""
+        """Whether the newest records are available and all readable."""
         return (
             self.is_up("newest")
-            and not self.vendor.is_unsure("json")
-            and not any(self.vendor.breaks("json", item) for item in self.newest)
+            and not self.vendor.may_be_refused("json")
+            and not any(self.vendor.unreadable_field("json", item) for item in self.newest)
         )
 
     def is_unserved(self, day: date) -> bool:
-        """Whether the vendor refuses to answer for all of a day."""
+        """Whether the vendor rejects requests for a day, or for a part of it."""
         return self.vendor.refuses_past and day < self.vendor.earliest + DAY * ("retention" in self.scenario.traits)
 
-    # What a vendor that keeps its word may expect.
+    # The results that are correct.
 
-    def may_hold(self, day: date, rows: Rows) -> bool:
-        """Whether a day may be stored as whole like this."""
+    def may_be_stored(self, day: date, rows: Rows) -> bool:
+        """Whether a day with these rows may be stored as complete."""
         if rows in self.truths(day):
             return True
         if self.is_unserved(day) and self.before.closed(day) and rows == self.before.rows.get(day, Counter()):
-            return True  # what was whole once stays, where the vendor refuses every question about it
+            return True  # a complete day stays, where the vendor rejects every request for it
         truth = self.of(day)
-        lagging_sources = [source for source in SOURCES if self.vendor.trait(f"{source}_lags") is not None]
-        for lagging in (self.lagging(source, day) for source in lagging_sources):
-            if rows == lagging and not self.is_up("newest"):
-                return True
-            # All records, some of them as they were a while ago.
-            if rows.keys() <= truth.keys() | lagging.keys() and keys(rows) == keys(truth):
-                return True
         for source, other in (("json", "csv"), ("csv", "json")):
+            for lagging in self.lagging(source, day):
+                # The answer is outdated, and nothing shows that it is.
+                if rows == lagging and not self.is_shown_to_lag(day, rows):
+                    return bool(rows) or not self.is_contradicted(other, day)
+                # All records, some of them in an earlier state.
+                if rows.keys() <= truth.keys() | lagging.keys() and keys(rows) == keys(truth):
+                    return True
             if self.hides(source, day) and not rows and not self.is_contradicted(other, day):
                 return True
-            if self.unread(source, day) and (not self.is_unreadable(source, day) or self._is_odd(source, day)):
-                moments = [self.items[day], *(by_day(items)[day] for items in self.vendor.lists[:-1])]
-                if any(self._lacks_the_unread(source, items, rows) for items in moments):
-                    return True
+            if any(self._lacks_only_unreadable(source, items.get(day, []), rows) for items in self.views(source)):
+                return True
         return False
 
-    def _is_odd(self, source: str, day: date) -> bool:
-        """Whether the only record of a day shows no time: it is of no day then, and rejected alone."""
-        return len(self.items[day]) == 1 and self.timeless_record(source, self.items[day][0])
+    def _is_odd(self, source: str, items: Sequence[Item]) -> bool:
+        """Whether the only record of a day has no readable time: it is rejected, and its day is empty."""
+        return len(items) == 1 and self.is_undated(source, items[0])
 
-    def _lacks_the_unread(self, source: str, items: Sequence[Item], rows: Rows) -> bool:
-        """Whether these are the records of a day but for those that cannot be read, which may be as they once were.
+    def _lacks_only_unreadable(self, source: str, items: Sequence[Item], rows: Rows) -> bool:
+        """Whether these are the records of a day except the unreadable ones, which may have any earlier state.
 
-        Which of the rows of one key a record is that cannot be read, nobody knows.
+        It is unknown which of several rows with the same key an unreadable record is.
         """
-        unread = [item for item in items if self.vendor.breaks(source, item)]
-        required = Counter(self.vendor.project(item.row) for item in items if not self.vendor.breaks(source, item))
+        unread = self._unreadable_among(source, items)
+        if not unread or (self.all_unreadable(source, items) and not self._is_odd(source, items)):
+            return False
+        required = Counter(
+            self.vendor.project(item.row) for item in items if not self.vendor.unreadable_field(source, item)
+        )
         keys = {item.row.key for item in unread}
         alike = [item.charge for item in items if item.row.key in keys]
         kept = {self.vendor.project(version) for charge in alike for version in charge.versions()}
@@ -202,7 +252,7 @@ class Night:
         return not required - rows and more.keys() <= kept and more.total() <= len(unread)
 
     def has_a_cause(self, day: date) -> bool:
-        """Whether some source shows less of a day than is stored, or something more often."""
+        """Whether a source shows fewer records of a day than are stored, or one of them more often."""
         before = self.before.rows.get(day, Counter())
         if (
             self.is_unserved(day)
@@ -212,7 +262,7 @@ class Night:
             return True
         return any(
             self.vendor.faults[source] or self.vendor.limit(source) is not None or self.hides(source, day)
-            or self.unread(source, day) or self.vendor.is_unsure(source)
+            or self.unreadable(source, day) or self.vendor.may_be_refused(source) or self.lagging(source, day)
             for source in SOURCES
         )  # fmt: skip
 
@@ -222,7 +272,7 @@ class Night:
         return int(self.scenario.traits.get("lookback", 7))
 
     def must_succeed(self) -> bool:
-        """Whether an honest program has no reason to end with anything but 0."""
+        """Whether a correct program must end with 0."""
         if any(is_implausible(self.before.rows.get(day, Counter()), self.of(day)) for day in self.asked):
             return False
         if any(self.before.ledger[day].suspect_since for day in self.before.suspect - set(self.asked)):
@@ -236,19 +286,19 @@ class Night:
             and not all(clean.values())
             and any(self.of(day) != rows for day in self.asked for rows in self.truths(day))
         ):
-            return False  # what comes in between two answers makes one look cut, and there is no third to decide
+            return False  # a record added between two answers makes one look truncated, and there is no third answer
         if clean["json"]:
             return (backed or "refuses_future" not in self.scenario.traits) and (clean["csv"] or self._can_be_proved())
         if self.vendor.refuses_past and self.vendor.earliest in self.padded:
-            return False  # what another zone has of the first day of an export, nobody knows
+            return False  # in another zone, an export may lack a part of its first day
         if not clean["csv"] or not self.newest_help:
-            return False  # an export of the newest records alone looks whole
+            return False  # an export with the newest records alone looks complete
         if self.vendor.calls["json"] and self.vendor.faults["json"] == self.vendor.calls["json"]:
             return True
         only_hides = (
             not self.vendor.faults["json"]
-            and not any(self.unread("json", day) for day in self.asked)
-            and not any(self.timeless("json", day) for day in self.padded)
+            and not any(self.unreadable("json", day) for day in self.asked)
+            and not any(self.has_undated("json", day) for day in self.padded)
         )
         return only_hides and not any(self.hides("json", day) and self.before.rows.get(day) for day in self.asked)
 
@@ -261,10 +311,10 @@ class Night:
 
     def expected(self) -> list[date]:
         """The days that the run had to fetch."""
-        if self.order.command != "sync":
-            assert self.order.since is not None
-            assert self.order.until is not None
-            return days(self.order.since, min(self.order.until, self.today))
+        if self.request.command != "sync":
+            assert self.request.since is not None
+            assert self.request.until is not None
+            return days(self.request.since, min(self.request.until, self.today))
         first = self.begins
         if self.before.watermark is not None:
             first = max(first, self.before.watermark - (self.lookback - 1) * DAY)
@@ -290,7 +340,7 @@ def keys(rows: Rows) -> Counter[tuple[str, str, str]]:
 
 
 def is_implausible(before: Rows, truth: Rows) -> bool:
-    """Whether the guard of the contract may doubt a change that is true."""
+    """Whether a correct change of a day makes it suspect."""
     keys, listed = Counter(row.key for row in before), Counter(row.key for row in truth)
     gone = (keys - listed).total()
     more = sum(truth[row] > times for row, times in before.items())

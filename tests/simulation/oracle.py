@@ -1,8 +1,7 @@
-"""What may be stored after a night, what must stay open, and which exit code is honest.
+"""The assertions after a night: the stored days, the open days and the exit code.
 
-The truth of a night is what the vendor lists of a day at that moment, as a multiset. Where the documentation leaves no
-way to know it (a day that one source hides while the other cannot be had), what can be known is allowed too: the
-oracle asks for nothing that an honest program could not do.
+The truth of a night is the multiset of the records that the vendor has of each day at that moment. Where no program
+could know it (one source hides a day and the other is unavailable), the best possible conclusion is allowed as well.
 """
 
 from __future__ import annotations
@@ -17,20 +16,20 @@ from simulation.night import SOURCES, Night, days
 from simulation.stored import Rows, Violation
 from simulation.world import DAY, Row
 
-OK, LOOK, UNAVAILABLE, REFUSED = 0, 65, 69, 77
+OK, NEEDS_ATTENTION, UNAVAILABLE, REFUSED = 0, 65, 69, 77
 
 
 class Oracle(Night):
-    """The rules of a night."""
+    """The assertions about one night."""
 
     def check(self, ignored: Collection[str] = ()) -> None:
-        """All that must be true after the night.
+        """Check all assertions.
 
         Args:
-            ignored: Kinds of violations that are open, and looked past.
+            ignored: Kinds of violations that are not raised.
 
         Raises:
-            Violation: The first thing that is not.
+            Violation: The first assertion that is violated.
         """
         rules = [
             self._check_exit_code_is_known, self._check_nothing_is_invented, self._check_days, self._check_ledger,
@@ -50,7 +49,7 @@ class Oracle(Night):
             raise Violation("refused_token", "the token is refused, and rows changed")
 
     def _check_exit_code_is_known(self) -> None:
-        if self.code not in {OK, LOOK, UNAVAILABLE}:
+        if self.code not in {OK, NEEDS_ATTENTION, UNAVAILABLE}:
             raise Violation("bug" if self.code == 70 else f"exit_{self.code}", f"{self.report.error!r}")
 
     def _check_nothing_is_invented(self) -> None:
@@ -82,27 +81,27 @@ class Oracle(Night):
             if noise and "csv_lacks" not in self.scenario.traits:
                 raise Violation("journal_noise", f"{day} is as it was, and the journal has lines about it")
             if not self.after.closed(day):
-                most = [before, *self.truths(day), *(self.lagging(source, day) for source in SOURCES)]
+                most = [before, *self.truths(day), *(rows for source in SOURCES for rows in self.lagging(source, day))]
                 if wrong := [row for row in after if all(after[row] > rows[row] for rows in most)]:
                     raise Violation("open_day_wrong", f"{day} holds {wrong[:3]}, which the vendor does not list so")
             elif before == after and self.before.closed(day) and self.code != OK:
                 continue
-            elif not self.may_hold(day, after):
+            elif not self.may_be_stored(day, after):
                 raise Violation(
                     "closed_day_wrong" if self.code != OK else "wrong_with_0",
                     f"{day} counts as whole and is not what the vendor lists: {_difference(self.of(day), after)}",
                 )
 
     def _check_kept(self, day: date, before: Rows, after: Rows) -> None:
-        """A record that is listed and cannot be read keeps its row, where there is no doubt which it is."""
+        """An unreadable record keeps its row, if that can be identified."""
         if after in self.truths(day):
             return
         for source in SOURCES:
-            for item in self.unread(source, day):
+            for item in self.unreadable(source, day):
                 key = item.row.key
-                if self.timeless_record(source, item) and not any(key[1:]):
+                if self.is_undated(source, item) and not any(key[1:]):
                     continue  # nothing of its key is shown: it may be any row
-                recognised = self._alike[key[1:]] if self.timeless_record(source, item) else self._alike[key]
+                recognised = self._alike[key[1:]] if self.is_undated(source, item) else self._alike[key]
                 listed = sum(one.row.key == key for one in self.items[day])
                 kept = [row for row in before if row.key == key]
                 if recognised == len(kept) == listed == 1 and not any(row.key == key for row in after):
@@ -110,7 +109,7 @@ class Oracle(Night):
 
     @cached_property
     def _alike(self) -> Counter[tuple[str, ...]]:
-        """How many rows there were of a key, and of its phone and code alone."""
+        """The number of rows of each key before the run, and of each phone and code."""
         keys = [row.key for rows in self.before.rows.values() for row in rows]
         return Counter([*keys, *(key[1:] for key in keys)])
 
@@ -142,11 +141,11 @@ class Oracle(Night):
     def _check_code(self) -> None:
         if self.code == OK:
             self._check_success()
-        if self.code == LOOK:
+        if self.code == NEEDS_ATTENTION:
             rejected = self.report.tally.rejected
             if not rejected and not self.after.suspect:
                 raise Violation("look_without_cause", "exit 65, and nothing is rejected or suspect")
-            if rejected and not any(self.unread(source, day) for source in SOURCES for day in self.items):
+            if rejected and not any(map(self.has_unreadable_records, SOURCES)):
                 raise Violation("false_rejection", f"{len(rejected)} records are rejected, and all can be read")
         for day in self.after.suspect - self.before.suspect:
             if not self.has_a_cause(day):
@@ -155,18 +154,18 @@ class Oracle(Night):
             raise Violation("false_alarm", f"exit 69, and every source is whole: {self.report.error}")
 
     def _check_success(self) -> None:
-        """Exit 0: all that was to be fetched is there."""
+        """Exit 0: all requested days are stored."""
         for day in self.expected():
             rows = self.after.rows.get(day, Counter())
             if day not in self.asked:
                 raise Violation("not_asked", f"exit 0, and {day} was not fetched")
             if day < self.today and not self.after.closed(day):
                 raise Violation("open_with_0", f"exit 0, and {day} is not whole")
-            if day < self.today and not self.may_hold(day, rows):
+            if day < self.today and not self.may_be_stored(day, rows):
                 raise Violation(
                     "wrong_with_0", f"exit 0, and {day} is not what is listed: {_difference(self.of(day), rows)}"
                 )
-        if self.order.command == "sync":
+        if self.request.command == "sync":
             first = max(self.begins, self.vendor.earliest)
             holes = [day for day in days(first, self.today - DAY) if not self.after.closed(day)]
             if holes:
@@ -174,12 +173,14 @@ class Oracle(Night):
         if self.after.suspect:
             raise Violation("suspect_with_0", f"exit 0, and {sorted(self.after.suspect)} are suspect")
         today = self.after.rows.get(self.today, Counter())
-        told = self.clean["json"] and "refuses_future" not in self.scenario.traits and self.today in self.asked
-        if told and today not in self.truths(self.today):
+        must_be_stored = (
+            self.clean["json"] and "refuses_future" not in self.scenario.traits and self.today in self.asked
+        )
+        if must_be_stored and today not in self.truths(self.today):
             raise Violation("today_with_0", f"exit 0, and today {_difference(self.of(self.today), today)}")
 
     def check_all_is_there(self) -> None:
-        """What a backfill of all days of a vendor that keeps its word leaves."""
+        """After a backfill of all days of a vendor that has recovered, no record is missing."""
         for day in self.asked:
             rows = self.after.rows.get(day, Counter())
             if self.code == OK and day < self.today and not self.is_unserved(day) and rows not in self.truths(day):
@@ -197,7 +198,7 @@ class Oracle(Night):
     def _check_cost(self) -> None:
         traits = self.scenario.traits
         usual = all(self.clean.values()) and not self.vendor.faults and self.before.watermark is not None
-        if self.order.command != "sync" or self.order.deep or "arrivals" in traits:
+        if self.request.command != "sync" or self.request.deep or "arrivals" in traits:
             return
         if (
             not usual

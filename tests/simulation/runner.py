@@ -1,4 +1,4 @@
-"""The nights of one vendor: the program's own run against SQLite, and the oracle after each."""
+"""The nights of one vendor: the program's own run on SQLite, and the oracle's assertions after each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SILENT = ProgressListener(message=lambda _text: None, total=lambda _count: None,
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A night after which something was not as it must be."""
+    """A night with a violation."""
 
     scenario: Scenario
     night: int
@@ -43,12 +43,12 @@ class Failure:
 
 
 class Laboratory:
-    """An SQLite database that is as new for each vendor, on a file in memory where there is one.
+    """An SQLite database, emptied for each vendor, on a RAM disk if there is one.
 
-    One engine serves all of them: SQLAlchemy compiles a statement once an engine, which takes longer than a night.
+    All vendors share one engine: SQLAlchemy compiles each statement once per engine, which takes longer than a night.
 
     Attributes:
-        ignored: Kinds of violations that are looked past.
+        ignored: Kinds of violations that are ignored.
     """
 
     def __init__(self, folder: Path, ignored: Collection[str] = ()) -> None:
@@ -80,10 +80,10 @@ class Laboratory:
         self._template.close()
 
     def empty(self, largest_row: int) -> None:
-        """The database as it is after its first migration.
+        """Reset the database to the state after its first migration.
 
         Args:
-            largest_row: Bytes that a row may have.
+            largest_row: Maximum size of a row, in bytes.
         """
         connection = self.engine.raw_connection()
         try:
@@ -94,7 +94,7 @@ class Laboratory:
             connection.close()
 
     def settings(self, scenario: Scenario) -> Settings:
-        """Those of a scenario's account."""
+        """The settings of a scenario's account."""
         return replace(
             self._settings,
             database_url=self._url,
@@ -104,18 +104,18 @@ class Laboratory:
             lookback_days=scenario.traits.get("lookback", 7),
         )
 
-    def run(self, scenario: Scenario, make: type[Vendor] = Vendor) -> Failure | None:
-        """Every night of a vendor's life, up to the first failure."""
+    def run(self, scenario: Scenario, vendor_class: type[Vendor] = Vendor) -> Failure | None:
+        """Run all nights of a vendor, up to the first failure."""
         self.empty(LARGEST_ROW if "huge_texts" in scenario.traits else LARGEST_ROW_OF_SQLITE)
-        vendor = make.of(scenario)
+        vendor = vendor_class.of(scenario)
         settings = self.settings(scenario)
         stored = Stored()
         night = 0
         try:
             for night in range(scenario.nights):
-                for order in scenario.orders(night):
-                    stored = self.night(settings, order, vendor, night, stored)
-            # Once the vendor keeps its word, a backfill of all days leaves nothing missing at all.
+                for request in scenario.requests(night):
+                    stored = self.night(settings, request, vendor, night, stored)
+            # The vendor has recovered: after a backfill of all days, no record is missing.
             everything = RunRequest("backfill", scenario.start, scenario.today(night))
             self.night(settings, everything, vendor, night, stored, last=True)
         except Violation as violation:
@@ -123,26 +123,26 @@ class Laboratory:
         return None
 
     def night(
-        self, settings: Settings, order: RunRequest, vendor: Vendor, night: int, before: Stored, *, last: bool = False
+        self, settings: Settings, request: RunRequest, vendor: Vendor, night: int, before: Stored, *, last: bool = False
     ) -> Stored:
-        """One run, and what must be true after it."""
+        """Execute one run and check the assertions."""
         vendor.begin(night)
-        report, code = self.execute(settings, order, vendor, night)
+        report, code = self.execute(settings, request, vendor, night)
         with self.engine.connect() as connection:
             after = read_stored(connection, vendor.project)
-        seen = Oracle(vendor, order, before, after, report, code)
+        seen = Oracle(vendor, request, before, after, report, code)
         seen.check(self.ignored)
         if last:
             seen.check_all_is_there()
         return after
 
-    def execute(self, settings: Settings, order: RunRequest, vendor: Vendor, night: int) -> tuple[RunResult, int]:
-        """A run and its exit code."""
+    def execute(self, settings: Settings, request: RunRequest, vendor: Vendor, night: int) -> tuple[RunResult, int]:
+        """Execute one run; return its result and exit code."""
         now = vendor.scenario.clock(night)
         try:
             report = run_sync(
                 settings,
-                order,
+                request,
                 SILENT,
                 redact=str,
                 exit_code_of=code_for_result,
@@ -152,20 +152,20 @@ class Laboratory:
                 open_database=lambda _url: nullcontext(self.engine),
             )
         except Exception as error:
-            report = RunResult(settings.account, order.command, order.dry_run)
+            report = RunResult(settings.account, request.command, request.dry_run)
             raise Violation("bug", f"{type(error).__name__}: {error}") from error
         return report, code_for_result(report)
 
 
 @contextmanager
-def laboratory(ignored: Collection[str] = ()) -> Iterator[Laboratory]:
-    """A laboratory in a folder of its own.
+def open_laboratory(ignored: Collection[str] = ()) -> Iterator[Laboratory]:
+    """Create a laboratory in a temporary folder.
 
     Args:
-        ignored: Kinds of violations that are open, and looked past.
+        ignored: Kinds of violations to ignore.
     """
     memory = Path("/dev/shm")
-    logging.disable(logging.CRITICAL)  # a night of faults says so, a hundred times over
+    logging.disable(logging.CRITICAL)  # formatting them takes longer than the run
     try:
         with tempfile.TemporaryDirectory(prefix="billing-etl-", dir=memory if memory.is_dir() else None) as folder:
             laboratory = Laboratory(Path(folder), ignored)

@@ -1,4 +1,4 @@
-"""One vendor: a seed, a number of nights and the freedoms that it takes."""
+"""One vendor: a seed, a number of nights and its freedoms."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from simulation.freedoms import FREEDOMS
 from simulation.world import DAY
 
 FIRST_NIGHTS = (date(2026, 3, 10), date(2026, 3, 27), date(2026, 10, 22), date(2026, 12, 28), date(2026, 6, 29))
-"""Among them the days around which a clock is put forward or back, and ends of months and of a year."""
+"""Among them the days before a change to or from summer time, and the ends of months and of a year."""
 SHARES = (0.0, 0.03, 0.08, 0.15, 0.3)
-"""Of all freedoms, how many a vendor takes."""
+"""Shares of all freedoms that a vendor has."""
 AUTUMN = date(2026, 10, 22)
-"""The first night of vendors with that freedom: within days, Europe and America put their clocks back."""
+"""The first night of vendors with the freedom `autumn`, before the end of summer time in Europe and America."""
 HEALTHY_NIGHTS = 3
-"""At the end of each vendor's life: then it keeps its word again."""
+"""The last nights of each vendor, without faults."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What a simulation of one vendor is made from; equal scenarios run alike.
+    """The input of the simulation of one vendor; equal scenarios have equal results.
 
     Attributes:
-        nights: The first of them syncs, the last three meet a vendor that keeps its word again.
-        traits: Freedom → what was drawn for it.
-        records: The numbers of the charges that are left of the vendor's, where a failure was shrunk.
+        nights: Number of nights. In the last three the vendor has recovered: it has no passing freedoms.
+        traits: The value of each freedom.
+        records: The numbers of the charges that the shrinker has kept; None for all.
     """
 
     seed: int
@@ -41,15 +41,15 @@ class Scenario:
 
     @classmethod
     def from_json(cls, text: str) -> Scenario:
-        """What `to_json` wrote."""
-        told = json.loads(text)
-        records = told.get("records")
-        return cls(told["seed"], told["nights"], told["traits"], None if records is None else tuple(records))
+        """Read the output of `to_json`."""
+        data = json.loads(text)
+        records = data.get("records")
+        return cls(data["seed"], data["nights"], data["traits"], None if records is None else tuple(records))
 
     def to_json(self) -> str:
-        """One line that makes the same scenario again."""
-        told = {"seed": self.seed, "nights": self.nights, "traits": self.traits}
-        return json.dumps(told | ({} if self.records is None else {"records": list(self.records)}), ensure_ascii=False)
+        """Write the scenario as one line."""
+        data = {"seed": self.seed, "nights": self.nights, "traits": self.traits}
+        return json.dumps(data | ({} if self.records is None else {"records": list(self.records)}), ensure_ascii=False)
 
     def draw(self, name: str) -> Random:
         """The random numbers of a freedom."""
@@ -60,7 +60,7 @@ class Scenario:
         lines = [f"seed {self.seed}, {self.nights} nights, days from {days}"]
         return "\n".join(lines + [f"  {name}: {value!r}" for name, value in sorted(self.traits.items())])
 
-    # What the traits amount to.
+    # Derived values.
 
     @property
     def zone(self) -> ZoneInfo:
@@ -69,7 +69,7 @@ class Scenario:
 
     @property
     def heals_at(self) -> int:
-        """From this night on the vendor keeps its word."""
+        """The night from which on the vendor has recovered."""
         return max(1, self.nights - HEALTHY_NIGHTS)
 
     def clock(self, night: int) -> datetime:
@@ -89,17 +89,17 @@ class Scenario:
         """The day of the vendor's wall clock in which a night's run begins."""
         return self.clock(night).astimezone(self.zone).date()
 
-    def orders(self, night: int) -> list[RunRequest]:
-        """What is run in a night, one after another."""
+    def requests(self, night: int) -> list[RunRequest]:
+        """The runs of a night, in order."""
         numbers = self.draw(f"orders of night {night}")
         today = self.today(night)
-        orders = [RunRequest("sync", deep=night > 0 and numbers.random() < self.traits.get("deep", 0))]
+        requests = [RunRequest("sync", deep=night > 0 and numbers.random() < self.traits.get("deep", 0))]
         if night == 0 and "backfill_first" in self.traits and self.start < today:
-            orders.insert(0, RunRequest("backfill", max(self.start, today - 2 * DAY), today - DAY))
+            requests.insert(0, RunRequest("backfill", max(self.start, today - 2 * DAY), today - DAY))
         if numbers.random() < self.traits.get("backfills", 0):
             first = self.start + numbers.randrange((today - self.start).days + 1) * DAY
-            orders.append(RunRequest("backfill", first, first + numbers.randrange(12) * DAY))
-        return orders
+            requests.append(RunRequest("backfill", first, first + numbers.randrange(12) * DAY))
+        return requests
 
     @property
     def start(self) -> date:
@@ -110,12 +110,12 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which freedoms are drawn from.
+    """The freedoms that may be drawn.
 
     Attributes:
-        without: Freedoms, or beginnings of their names, that no vendor takes.
-        only: No freedoms but these; all unless given.
-        always: Freedoms that every vendor takes.
+        without: Freedoms that no vendor has, by name or prefix.
+        only: The only freedoms; all if empty.
+        always: Freedoms that every vendor has.
     """
 
     without: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ class Choice:
     always: tuple[str, ...] = ()
 
     def takes(self, name: str, *, drawn: bool) -> bool:
-        """Whether a vendor takes a freedom that it would take by chance, or not."""
+        """Whether a vendor has a freedom, given the result of the random draw."""
         if name in self.always:
             return True
         return drawn and not name.startswith(self.without) and (not self.only or name in self.only)
@@ -133,7 +133,7 @@ ALL = Choice()
 
 
 def draw_scenario(seed: int, choice: Choice = ALL) -> Scenario:
-    """The vendor of a seed, which decides everything."""
+    """Draw the scenario of a seed."""
     numbers = Random(f"vendor {seed}")
     share, nights = numbers.choice(SHARES), numbers.randrange(5, 13)
     traits: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The smallest scenario that still fails in the same way: fewer nights, freedoms and records, simpler values."""
+"""Shrink a failing scenario: fewer nights, freedoms and records, simpler values, and the same kind of failure."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from simulation.scenario import Scenario
 from simulation.vendor import Vendor
 
 LONGEST = 400
-"""Scenarios that are tried for one failure."""
+"""Maximum number of scenarios that are tried for one failure."""
 LONGEST_LINE = 400
-"""Characters of a line that describes a failure."""
-TOLD = 20
-"""Records up to which a failure names them all."""
+"""Maximum length of a line in the description of a failure."""
+MAX_DESCRIBED_RECORDS = 20
+"""Number of records up to which a description lists them."""
 
 
 class _Tries:
-    """Runs scenarios until as many were tried as may be; `smallest` is the last one that failed in the same way."""
+    """Runs a limited number of scenarios; `smallest` is the last failure of the same kind."""
 
-    def __init__(self, laboratory: Laboratory, failure: Failure, make: type[Vendor]) -> None:
+    def __init__(self, laboratory: Laboratory, failure: Failure, vendor_class: type[Vendor]) -> None:
         self._laboratory = laboratory
-        self._make = make
+        self._vendor_class = vendor_class
         self.smallest = failure
         self.left = LONGEST
 
     def fails(self, scenario: Scenario) -> bool:
-        """Whether a scenario fails in the same way; then it is the smallest so far."""
+        """Whether a scenario fails in the same way; if so, it becomes the smallest."""
         if self.left <= 0 or scenario == self.smallest.scenario:
             return False
         self.left -= 1
-        failure = self._laboratory.run(scenario, self._make)
+        failure = self._laboratory.run(scenario, self._vendor_class)
         if failure is None or failure.kind != self.smallest.kind:
             return False
         self.smallest = failure
         return True
 
 
-def shrink(laboratory: Laboratory, failure: Failure, make: type[Vendor] = Vendor) -> Failure:
-    """A failure of the same kind that is as small as can be found by trying."""
-    tries = _Tries(laboratory, failure, make)
+def shrink(laboratory: Laboratory, failure: Failure, vendor_class: type[Vendor] = Vendor) -> Failure:
+    """Return the smallest failure of the same kind that was found."""
+    tries = _Tries(laboratory, failure, vendor_class)
     while tries.left > 0:
         before = tries.smallest.scenario
         _fewer_nights(tries)
@@ -115,11 +115,11 @@ def _fewer_records(tries: _Tries) -> None:
 
 
 def describe(failure: Failure) -> str:
-    """A failure for a person: what happened, the freedoms, the records where they are few, and how to see it again."""
+    """Describe a failure: the violation, the freedoms, the records if they are few, and the command that repeats it."""
     lines = [f"{failure}"]
-    if failure.scenario.records is not None and len(failure.scenario.records) <= TOLD:
+    if failure.scenario.records is not None and len(failure.scenario.records) <= MAX_DESCRIBED_RECORDS:
         for charge in Vendor.of(failure.scenario).world.charges:
             states = "; ".join(str(tuple(row) if row else "gone") for _, row in charge.states)
             lines.append(f"  record {charge.number}{f' (x{charge.copies})' if charge.copies > 1 else ''}: {states}")
     again = f"PYTHONPATH=tests python -m simulation --scenario {shlex.quote(failure.scenario.to_json())}"
-    return "\n".join([*(line[:LONGEST_LINE] for text in lines for line in text.splitlines()), f"  again: {again}"])
+    return "\n".join([*(line[:LONGEST_LINE] for text in lines for line in text.splitlines()), f"  repeat: {again}"])

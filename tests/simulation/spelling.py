@@ -1,4 +1,4 @@
-"""A charge as a JSON object or as the cells of a line of CSV. A spelling is a dict: field → name of a style."""
+"""Format a charge as a JSON object or as a line of CSV. A spelling is a dict: field → name of a style."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ RUSSIAN = {
     "price": "Стоимость",
 }
 LARGEST_NOISE_32 = 100
-"""From here on the noise of 32 bits reaches a decimal that counts."""
+"""Price from which on the rounding error of a 32-bit float reaches the sixth decimal."""
 
 Spelling = dict[str, Any]
 _OF_A_RECORD = frozenset({"time", "phone", "code", "status", "price", "info"})
-"""What may be spelled in two ways within one answer."""
+"""Fields that may have two styles within one answer."""
 
 
 class Number(str):
-    """Digits that stand in JSON without quotes."""
+    """A JSON number, as text."""
 
     __slots__ = ()
 
@@ -59,7 +59,7 @@ def time_of(charge: Charge, style: str, zone: tzinfo) -> Any:
 
 
 def phone_of(phone: str, style: str) -> Any:
-    """A phone in a style; one that is no Russian number as it stands, except where the style is of the whole column."""
+    """A phone in a style; other than Russian numbers have only the styles of a whole column."""
     russian = len(phone) == 12 and phone.startswith("+79")
     digits = "8" + phone[2:] if russian else phone
     match style:
@@ -157,7 +157,7 @@ def _values(charge: Charge, row: Row, form: Spelling, zone: tzinfo, broken: str 
 
 
 def json_object(charge: Charge, row: Row, form: Spelling, zone: tzinfo, broken: str | None) -> str:
-    """One record of a JSON answer."""
+    """Format one record of a JSON answer; `broken` is its unreadable field."""
     values = _values(charge, row, form, zone, broken)
     parts = [
         f'"{name}": {value if isinstance(value, Number) else json.dumps(value, ensure_ascii=form.get("ascii", False))}'
@@ -177,7 +177,7 @@ def json_object(charge: Charge, row: Row, form: Spelling, zone: tzinfo, broken: 
 
 
 def csv_file(lines: Iterable[str], form: Spelling) -> bytes:
-    """A whole file of lines that `csv_line` made."""
+    """Join lines from `csv_line` to a file with a header."""
     columns = columns_of(form)
     header = {"none": None, "russian": [RUSSIAN.get(name, name) for name in columns]}.get(
         form.get("header", ""), columns
@@ -187,7 +187,7 @@ def csv_file(lines: Iterable[str], form: Spelling) -> bytes:
 
 
 def csv_line(charge: Charge, row: Row, form: Spelling, zone: tzinfo, broken: str | None) -> str:
-    """One record of a CSV file."""
+    """Format one record of a CSV file; `broken` is its unreadable field."""
     values = _values(charge, row, form, zone, broken)
     values["operator"] = "МТС"
     cells = []

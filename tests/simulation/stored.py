@@ -1,4 +1,4 @@
-"""What the database has of the simulated account."""
+"""The content of the database of the simulated account."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Rows = Counter[Row]
 
 
 class Violation(AssertionError):
-    """Something that must not be.
+    """A violated assertion.
 
     Attributes:
-        kind: One word for it: a shrunk scenario must fail in the same way.
+        kind: A name for it: a shrunk scenario must have a violation of the same kind.
     """
 
     def __init__(self, kind: str, text: str) -> None:
@@ -30,15 +30,15 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class Stored:
-    """What the database has.
+    """The content of the database.
 
     Attributes:
         rows: The current rows of each day.
         utc: The time in UTC of each current row.
         ledger: The rows of `synced_days`.
-        deltas: What the journal adds to the spend of each day, and
-        changes: in how many lines.
-        every: All rows of the table, withdrawn ones too.
+        deltas: The sum of the journal's lines for each day.
+        changes: The number of the journal's lines for each day.
+        every: All rows of the table, including withdrawn ones.
     """
 
     rows: defaultdict[date, Rows] = field(default_factory=lambda: defaultdict(Counter))
@@ -53,11 +53,11 @@ class Stored:
 
     @property
     def suspect(self) -> set[date]:
-        """The days whose answer is not believed."""
+        """The suspect days."""
         return {day for day, row in self.ledger.items() if row.suspect_since is not None}
 
     def closed(self, day: date) -> bool:
-        """Whether a day counts as whole."""
+        """Whether a day counts as complete."""
         return day in self.ledger and self.ledger[day].first_closed_at is not None
 
 
@@ -73,11 +73,11 @@ _REJECTED = select(rejected_records.c.id)
 
 
 def read_stored(connection: Connection, project: Callable[[Row], Row]) -> Stored:
-    """Everything of the only account.
+    """Read the content of a database with one account.
 
     Args:
-        connection: To its database.
-        project: Leaves out of a row what is not compared.
+        connection: A connection to the database.
+        project: Clears the fields of a row that are not compared.
     """
     stored = Stored()
     whole: set[tuple[Any, ...]] = set()

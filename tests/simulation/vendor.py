@@ -1,4 +1,4 @@
-"""The vendor of a scenario: the transport that a run is given."""
+"""The simulated vendor: a fake transport."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CALLS = {
 }
 
 OLDER_DAYS = 6
-"""Days before the first one that is synced of which the vendor has records too."""
+"""Days before the first synced day that have records as well."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A charge as it is listed tonight; `day` is where the vendor cuts it, its own day is the charge's."""
+    """A charge in its current state; `day` is its day in the time zone of the vendor's date filter."""
 
     charge: Charge
     row: Row
@@ -40,14 +40,15 @@ class Vendor:
     """The vendor, night by night.
 
     Attributes:
-        items: All that it lists now: what it means, whatever a single answer shows.
-        lists: What it listed at each moment of the night.
-        calls: How often each of its calls was used tonight.
-        used: The same in all nights.
-        faults: How often each failed tonight.
-        is_broken: Of JSON and CSV, whether some record cannot be read tonight.
-        lacks: The fields that the CSV does not carry.
-        redact, clock_skew: As a transport has them.
+        items: All records that it has now, whatever a single answer shows.
+        lists: `items` at each moment of the night.
+        lagging: The records that a source with a lag had at each moment of the night.
+        calls: Number of requests of this night, by call.
+        used: Number of requests of all nights, by call.
+        faults: Number of failed requests of this night, by call.
+        has_unreadable: Whether a source may have unreadable records this night.
+        lacks: The fields that the CSV does not have.
+        redact, clock_skew: As in `Transport`.
     """
 
     clock_skew: float | None = None
@@ -61,7 +62,10 @@ class Vendor:
         self.night = -1
         self.items: list[Item] = []
         self.lists: list[list[Item]] = []
-        self._texts: dict[tuple[Any, ...], dict[tuple[Any, ...], str]] = {}
+        self.lagging: dict[str, list[list[Item]]] = {}
+        self._texts: dict[tuple[str, int], dict[tuple[int, str | None], tuple[Row, str]]] = {}
+        self._hit: dict[tuple[str, str], bool] = {}
+        self._tonight: dict[str, Any] = {}
         self._plain: Spelling = {}
         self._forms = {source: self._form(source) for source in ("json", "csv")}
         self._healthy_forms = {source: self._form(source, healthy=True) for source in ("json", "csv")}
@@ -72,7 +76,7 @@ class Vendor:
 
     @classmethod
     def of(cls, scenario: Scenario) -> Vendor:
-        """The vendor of a scenario, with charges from some days before the first sync to the last night."""
+        """Create the vendor of a scenario, with charges from some days before the first sync to the last night."""
         first, last = scenario.start - OLDER_DAYS * DAY, scenario.today(scenario.nights - 1)
         world = make_world(scenario.traits, scenario.draw, first, last, scenario.zone)
         if scenario.records is not None:
@@ -81,7 +85,7 @@ class Vendor:
         return cls(scenario, world)
 
     def project(self, row: Row) -> Row:
-        """A row without what one of the sources does not carry at all: that may be stored, or not."""
+        """Clear the fields of a row that one source lacks: they may be stored or not."""
         if not self.lacks:
             return row
         return row._replace(
@@ -89,7 +93,7 @@ class Vendor:
         )
 
     def moments(self) -> dict[Row, set[str]]:
-        """In UTC, every row whose wall clock stands for two moments: both where a source in use gives no offset."""
+        """The possible UTC times of each row whose local time is ambiguous: two if a used source gives no offset."""
         exact = "respells" not in self.scenario.traits and all(
             self._forms[source].get("time") in {"offset", "utc"} for source in ("json", "csv") if self.used[source]
         )
@@ -104,21 +108,21 @@ class Vendor:
 
     @cached_property
     def _ambiguous(self) -> list[tuple[Charge, datetime]]:
-        """The charges of an hour that the clock repeats, with the first reading of their time."""
+        """The charges of a repeated hour, with the first of their possible times."""
         timed = [(charge, charge.wall.replace(tzinfo=self.scenario.zone)) for charge in self.world.charges]
         return [(charge, time) for charge, time in timed if time.utcoffset() != time.replace(fold=1).utcoffset()]
 
     # The transport.
 
     def connect(self, *_: Any, **__: Any) -> Vendor:
-        """Stands in for the class Transport."""
+        """Replaces the constructor of `Transport`."""
         return self
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
     def request(self, method: str, action: str, sink: IO[bytes], *, body: dict[str, str] | None = None) -> None:
-        """As `Transport.request`."""
+        """Answer a request, as `Transport.request`."""
         name, _, parameter = action.partition("/")
         call = CALLS.get(name)
         if call is None or (method == "POST") != (call == "json"):
@@ -139,21 +143,23 @@ class Vendor:
                 answer = f'{{"success": true, "error": "", "data": {{"balance": {10**7 - spent}}}}}'.encode()
         sink.write(answer)
         if "arrivals" in self.scenario.traits:
-            self._look(self.moment + timedelta(seconds=self.scenario.traits["arrivals"]))
+            self._list_records(self.moment + timedelta(seconds=self.scenario.traits["arrivals"]))
 
     # The night.
 
     def begin(self, night: int) -> None:
-        """A night begins: what is listed, and what is not shown."""
+        """Begin a night."""
         self.night = night
         self.calls.clear()
         self.faults.clear()
         self.lists = []
-        self.is_broken = {source: self._breaks_something(source) for source in ("json", "csv")}
-        self._look(self.scenario.clock(night))
+        self.lagging = {"json": [], "csv": []}
+        self._tonight.clear()
+        self.has_unreadable = {source: self._has_unreadable(source) for source in ("json", "csv")}
+        self._list_records(self.scenario.clock(night))
 
-    def _look(self, moment: datetime) -> None:
-        """What is listed at a moment."""
+    def _list_records(self, moment: datetime) -> None:
+        """Set the listed records to those of a moment."""
         self.moment = moment
         self.offset = timedelta(hours=self.scenario.traits.get("cut_zone", 0))
         self.today = (moment.astimezone(self.scenario.zone).replace(tzinfo=None) + self.offset).date()
@@ -166,18 +172,21 @@ class Vendor:
             and not (emptied and self._hits("emptied_days", emptied, charge.day.isoformat()))
         ]
         self.lists.append(self.items)
+        for source, lagging in self.lagging.items():
+            if self.trait(f"{source}_lags") is not None:
+                lagging.append(self.known_to(source, self.items))
         self.by_day: defaultdict[date, list[Item]] = defaultdict(list)
         for item in self.items:
             self.by_day[item.day].append(item)
 
     @property
     def healthy(self) -> bool:
-        """Whether it keeps its word tonight whatever it did before."""
+        """Whether it has recovered: it has no passing freedoms any more."""
         return self.night >= self.scenario.heals_at
 
     @property
     def refuses_past(self) -> bool:
-        """Whether it refuses a question that begins before the contract did."""
+        """Whether it rejects a request that begins before the contract."""
         return bool(self.scenario.traits.keys() & {"contract", "later_contract"})
 
     @property
@@ -192,7 +201,12 @@ class Vendor:
         return max(days)
 
     def trait(self, name: str) -> Any:
-        """What was drawn for a freedom; None where it is not taken, or not tonight."""
+        """The value of a freedom; None if the vendor does not have it this night."""
+        if name not in self._tonight:
+            self._tonight[name] = self._trait(name)
+        return self._tonight[name]
+
+    def _trait(self, name: str) -> Any:
         value = self.scenario.traits.get(name)
         if value is None or (FREEDOMS[name].passing and self.healthy):
             return None
@@ -201,18 +215,21 @@ class Vendor:
         return value
 
     def _hits(self, name: str, value: dict[str, Any], thing: str) -> bool:
-        return self.scenario.draw(f"{name} {thing}").random() < value["share"]
+        key = (name, thing)
+        if key not in self._hit:
+            self._hit[key] = bool(self.scenario.draw(f"{name} {thing}").random() < value["share"])
+        return self._hit[key]
 
-    # What single sources do not show.
+    # Missing and unreadable records.
 
     def hides(self, source: str, day: date) -> bool:
-        """Whether a source shows a day empty that is not."""
+        """Whether a source hides all records of a day."""
         value = self.trait(f"{source}_hides")
         return value is not None and self._hits(f"{source}_hides", value, day.isoformat())
 
-    def breaks(self, source: str, item: Item) -> str | None:
-        """Which field of a record cannot be read; None where all can."""
-        if not self.is_broken[source]:
+    def unreadable_field(self, source: str, item: Item) -> str | None:
+        """The unreadable field of a record in a source; None if all are readable."""
+        if not self.has_unreadable[source]:
             return None
         value = self.trait(f"{source}_unreadable")
         if value is not None:
@@ -232,12 +249,12 @@ class Vendor:
         return None
 
     def is_too_long(self, source: str, row: Row) -> bool:
-        """Whether a record as a source lists it is more than the database takes."""
+        """Whether a record of a source is too long for the database."""
         if "huge_texts" not in self.scenario.traits or "status_info" in self.form(source).get("lacks", ()):
             return False
         return len(row.info) > LARGEST_ROW
 
-    def _breaks_something(self, source: str) -> bool:
+    def _has_unreadable(self, source: str) -> bool:
         doubled = source == "json" and self.trait("json_doubled") is not None
         return (
             "huge_texts" in self.scenario.traits
@@ -246,21 +263,21 @@ class Vendor:
             or self.form(source).get("price") == "thousands"
         )
 
-    def is_unsure(self, source: str) -> bool:
-        """Whether a source may be refused altogether tonight for how it spells things."""
+    def may_be_refused(self, source: str) -> bool:
+        """Whether the program may refuse the whole source this night because of its formats."""
         form = self.form(source)
         # Letters of cp1251 may look like UTF-8 that lost a few bytes.
         return "unsure" in form or form.get("header") == "none" or form.get("encoding") == "cp1251"
 
     def limit(self, source: str) -> int | None:
-        """How many records an answer has at the most."""
+        """Maximum number of records of an answer; None without a limit."""
         value = self.trait(f"{source}_limit")
         return None if value is None else int(value["size"])
 
     # Answers.
 
     def form(self, source: str) -> Spelling:
-        """How a source spells things tonight."""
+        """The spelling of a source this night."""
         value = self.trait("respells")
         if value is not None:
             return self._plain
@@ -282,7 +299,7 @@ class Vendor:
         if form.pop("thousands", None):
             form["price"] = "thousands"
         if "unsure" in form:
-            form.pop("mixed", None)  # a half that can be read would make it a matter of single records
+            form.pop("mixed", None)  # with a readable half, only single records would be unreadable
         if form.get("price") == "comma" and form.get("delimiter") == ",":
             form["quotes"] = "all"
         return form
@@ -336,14 +353,14 @@ class Vendor:
         return self._json_list("json", self._in_order("newest", self.newest(number)))
 
     def newest(self, number: int) -> list[Item]:
-        """The last so many records: by their time, or by when they came in."""
+        """The newest records, by their time or by their arrival."""
         arrival = "newest_arrived" in self.scenario.traits
         return sorted(self.items, key=lambda item: item.charge.states[0][0] if arrival else item.charge.moment)[
             -number:
         ]
 
     def shown(self, source: str, first: date, last: date) -> list[Item]:
-        """The records of an answer, in its order."""
+        """The records of an answer, in the vendor's order."""
         hidden: dict[date, bool] = {}
         items: list[Item] = []
         for day, some in self.by_day.items():
@@ -352,7 +369,7 @@ class Vendor:
         if source == "csv" and "csv_cut_zone" in self.scenario.traits:
             offset = timedelta(hours=self.scenario.traits["csv_cut_zone"])
             items = [item for item in self.items if (item.charge.wall + offset).date() >= first]
-        items = self.told(source, items)
+        items = self.known_to(source, items)
         if self.trait(f"{source}_hides") is not None:
             days = {item.charge.day for item in items}
             hidden = {day: self.hides(source, day) for day in days}
@@ -366,18 +383,18 @@ class Vendor:
             elif limit["keeps"] == "newest":
                 items = items[-size:]
             else:
-                # Who sorts an answer sorts it before it is cut: what is left of an unordered one is unordered.
+                # A vendor sorts before it truncates: a truncated random selection is unordered.
                 return self.scenario.draw(f"{source} {first} {last}").sample(items, size)
         return self._in_order(source, items)
 
-    def told(self, source: str, items: list[Item]) -> list[Item]:
-        """What of the records a source that lags behind knows already."""
+    def known_to(self, source: str, items: list[Item]) -> list[Item]:
+        """The records as a source knows them: with a lag, in an earlier state."""
         seconds = self.trait(f"{source}_lags")
         if seconds is None:
             return items
         known = int(self.moment.timestamp()) - seconds
-        told = ((item, item.charge.at(known)) for item in items if item.charge.moment <= known)
-        return [Item(item.charge, row, item.day) for item, row in told if row is not None]
+        states = ((item, item.charge.at(known)) for item in items if item.charge.moment <= known)
+        return [Item(item.charge, row, item.day) for item, row in states if row is not None]
 
     def _in_order(self, source: str, items: list[Item]) -> list[Item]:
         order = self.scenario.traits.get(f"{source}_order", "ascending")
@@ -394,15 +411,14 @@ class Vendor:
         return f'{mark}{{"success": true, "error": "", "data": [{text}]}}'.encode()
 
     def _text_of(self, source: str, items: Iterable[Item], form: Spelling) -> list[str]:
-        """Each record as the source writes it; most were written before."""
+        """Format each record, or reuse its text."""
         texts = self._texts.setdefault((source, id(form)), {})
         write = json_object if source == "json" else csv_line
         written = []
         for item in items:
-            broken = self.breaks(source, item) if self.is_broken[source] else None
-            key = (item.charge.number, item.row, broken)
-            text = texts.get(key)
-            if text is None:
-                text = texts[key] = write(item.charge, item.row, form, self.scenario.zone, broken)
-            written.append(text)
+            broken = self.unreadable_field(source, item) if self.has_unreadable[source] else None
+            key = (id(item.row), broken)  # quicker than a comparison of rows
+            if key not in texts:
+                texts[key] = item.row, write(item.charge, item.row, form, self.scenario.zone, broken)
+            written.append(texts[key][1])
         return written

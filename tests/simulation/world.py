@@ -1,4 +1,4 @@
-"""The charges of an account, each with all that will ever become of it."""
+"""The charges of an account, each with its complete history."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DAY = timedelta(days=1)
 DAY_SECONDS = 86_400
 
 Draw = Callable[[str], Random]
-"""The random numbers of one freedom: leaving another one out does not change them."""
+"""Returns the random numbers of a freedom, independent of the other freedoms."""
 
 
 class Row(NamedTuple):
-    """A charge in the canonical form of the contract."""
+    """A charge in canonical form."""
 
     time: str
     phone: str
@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What tells it from others: its second, phone and code."""
+        """Its time, phone and code."""
         return self[:3]
 
 
@@ -38,9 +38,9 @@ class Charge:
     """One charge and its states.
 
     Attributes:
-        moment: Seconds since 1970, UTC.
-        wall: The vendor's wall clock.
-        states: Since when (seconds since 1970) it is listed how; None while it is not listed.
+        moment: Unix time.
+        wall: The time in the vendor's wall clock.
+        states: Its content from each Unix time on; None while it is not listed.
         copies: How often it is listed.
     """
 
@@ -56,7 +56,7 @@ class Charge:
         return self.wall.date()
 
     def at(self, now: int) -> Row | None:
-        """How it is listed at a moment."""
+        """Its content at a Unix time; None if it is not listed."""
         if len(self.states) == 1:
             since, row = self.states[0]
             return row if since <= now else None
@@ -64,7 +64,7 @@ class Charge:
         return self.states[place - 1][1] if place else None
 
     def versions(self) -> set[Row]:
-        """Every row it ever is."""
+        """All rows of its history."""
         return {row for _, row in self.states if row is not None}
 
 
@@ -72,8 +72,10 @@ PRICES = [Decimal(text) for text in ("0.2", "0.2", "0.2", "0.6", "3.25", "2.95",
 LARGE_PRICES = [Decimal(text) for text in ("1234", "2500.5", "12000", "1234567.89")]
 INFOS = ["ok", "ok", "ok", "Ok: SIP 200 OK", "Error: SIP 486 Busy Here", "no answer"]
 ODD_INFOS = ["", "нет ответа", 'он "занят"; да,\nвсё', "ok; 1,5", "=1+1", "0", "  ok ", "a\tb|c", "x" * 3000]
+MOST_RECORDS = 120
+"""Records of a day at the most: ten days of them exceed all limits but the largest."""
 LARGEST_ROW = 120_000
-"""Bytes of a row of SQLite, where texts are huge: far less than a packet of MariaDB has, for speed."""
+"""Maximum size of a row in bytes, with huge texts: far less than that of a packet of MariaDB, for speed."""
 HUGE_INFO = "long " * 25_000
 ODD_PHONES = ["+375291234567", "112", "", "375291234567", "+77071234567", "анонимный"]
 
@@ -85,7 +87,7 @@ class World:
     charges: list[Charge] = field(default_factory=list)
 
     def listed(self, now: datetime) -> list[tuple[Charge, Row]]:
-        """Every charge that the vendor lists at a moment, once a copy."""
+        """All listed charges at a moment, one item per copy."""
         moment = int(now.timestamp())
         found = []
         for charge in self.charges:
@@ -114,8 +116,9 @@ def make_world(traits: dict[str, Any], draw: Draw, first: date, last: date, zone
     if "three_records" in traits:
         charges = draw("three_records").sample(charges, min(3, len(charges)))
     charges.sort(key=lambda charge: charge.moment)
-    for charge in charges:
-        _change(traits, draw, charge)
+    if traits.keys() & {"late_records", "corrections", "withdrawals"}:
+        for charge in charges:
+            _change(traits, draw, charge)
     return World(charges)
 
 
@@ -127,19 +130,19 @@ def _volume_of(traits: dict[str, Any], draw: Draw, index: int, volume: float) ->
     if "busy_days" in traits and numbers.random() < 0.15:
         mean *= traits["busy_days"]
     if "level" in traits:
-        return round(mean)
-    return min(2_000, max(0, round(numbers.gauss(mean, mean / 3 + 0.7))))
+        return min(MOST_RECORDS, round(mean))
+    return min(MOST_RECORDS, max(0, round(numbers.gauss(mean, mean / 3 + 0.7))))
 
 
 def _charge(traits: dict[str, Any], numbers: Random, number: int, day: date, zone: tzinfo) -> Charge | None:
     second = numbers.choice([0, DAY_SECONDS - 1]) if numbers.random() < 0.05 else numbers.randrange(DAY_SECONDS)
     noon = datetime.combine(day, time(12), zone)
     if noon.utcoffset() != (noon - DAY).utcoffset() and numbers.random() < 0.5:
-        second = 3_600 + numbers.randrange(7_200)  # where the clock is put forward or back
+        second = 3_600 + numbers.randrange(7_200)  # around a change to or from summer time
     wall = datetime.combine(day, time()) + timedelta(seconds=second)
     moment = wall.replace(tzinfo=zone, fold=numbers.randrange(2)).astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) != wall:
-        return None  # a time that the clock leaps over
+        return None  # a time that the change to summer time skips
     phone, code = f"+79{numbers.randrange(10**9):09}", f"{numbers.randrange(10**4):04}"
     info, price, status = numbers.choice(INFOS), numbers.choice(PRICES), numbers.choice((1, 1, 1, 0))
     odd = numbers.random()
@@ -165,14 +168,14 @@ def _charge(traits: dict[str, Any], numbers: Random, number: int, day: date, zon
 
 
 def _sibling(numbers: Random, charge: Charge, number: int) -> Charge:
-    """The SMS that a failed call falls back to: the same second, phone and code."""
+    """The SMS after a failed call: with the same second, phone and code."""
     ((start, row),) = charge.states
     assert row is not None
     return Charge(number, start, charge.wall, [(start, row._replace(price=row.price + 3, info="sms"))])
 
 
 def _change(traits: dict[str, Any], draw: Draw, charge: Charge) -> None:
-    """What becomes of a charge after it was made."""
+    """Draw the history of a charge."""
     numbers = draw(f"fate of {charge.number}")
     ((start, row),) = charge.states
     assert row is not None

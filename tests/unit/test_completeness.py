@@ -11,10 +11,11 @@ from decimal import Decimal
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from support.fake_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, told, truth
+from support.fake_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, read, told, truth
 
 from etl.errors import RequestRejected, RetryableError, SourceUnavailable
 from etl.extract.completeness import MIN_LIMIT, AnswerSizes, NewestRecords, contains_all
+from etl.extract.source import Source
 from etl.model import DateRange, ReadStats, Record, RejectedRecord, single_slice_day
 
 KEEPS = ["oldest", "newest", "any"]
@@ -274,3 +275,54 @@ def test_the_first_day_of_an_export_that_may_begin_no_earlier_is_no_proof_agains
 
     [batch] = OwnVendor(listed, exported).fetch(days(7, 9))
     assert told(batch).keys() == set(days(8 if json else 7, 9).days())
+
+
+@settings(deadline=None, max_examples=200)
+@given(accounts(), FORMS, st.sampled_from([days(1, 7), days(3, 4), days(5, 11)]))
+@example(busy(-2, 11, 3), (12, "oldest", "ascending"), days(1, 7))
+def test_a_day_that_json_shows_empty_is_not_complete_where_any_export_lists_a_record_of_it(records, csv, window):
+    listed_days = set()
+
+    def exported(start):
+        listed = limited(between(records, DateRange(start, TODAY)), *csv)
+        found = {date.fromisoformat(record["created_at"][:10]) for record in listed}
+        listed_days.update(found - {start})  # the first day is padding
+        return listed
+
+    whole, still_open = fetched(OwnVendor(lambda _: [], exported), *[window] * 2)
+    empty = {one for one, found in whole.items() if not found} - still_open - {TODAY}
+    assert not empty & listed_days
+
+
+def test_a_truncated_export_confirms_no_empty_day_that_a_later_export_has():
+    records = [
+        record for number, size in ((2, 3), (3, 2), (6, 1), (7, 4), (9, 1)) for record in busy(number, number, size)
+    ]
+    form = (10, "oldest", "ascending")
+    vendor = OwnVendor(lambda _: [], lambda start: limited(between(records, DateRange(start, TODAY)), *form))
+    whole, still_open = fetched(vendor, days(1, 7), days(8, 11))
+    assert whole[day(9)] == truth(records, days(9, 9))[day(9)]
+    assert day(2) in still_open
+
+
+def test_newest_records_in_another_order_than_that_of_time_are_no_evidence():
+    older, wanted, later = busy(5, 5, 7), busy(6, 6, 4), busy(8, 8, 98)
+    records = [*older, *wanted, *later]
+    newest = [*wanted, *older[2:], *later, *older[:2]]  # in the order in which the vendor added them
+    vendor = OwnVendor(lambda requested: limited(between(records, requested), 10, "oldest", "ascending"), None, newest)
+    assert fetched(vendor, days(6, 7)) == (truth(records, days(6, 7)), set())
+
+
+def test_a_request_for_one_day_with_records_shows_that_the_end_date_is_included():
+    records = busy(8, 9, 5)
+
+    def listed(requested):
+        if requested.first < day(8):
+            raise RequestRejected("start_date is too early")
+        return between(records, requested)
+
+    vendor = OwnVendor(listed, None, records)
+    source = Source(vendor, read, today=day(10), last=day(10), largest={"json": 10})
+    batch = source.fetch(days(8, 10))
+    assert (batch.incomplete_days | batch.unconfirmed_days.keys()) <= {day(8)}
+    assert told(batch)[day(9)] == truth(records, days(9, 9))[day(9)]

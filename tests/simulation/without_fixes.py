@@ -1,8 +1,8 @@
-"""The cases that the program once got wrong, each found again by simulation when its cure is taken out of the program.
+"""Known bugs of the program: the simulation must find each of them when its fix is removed, in memory.
 
-`python -m simulation.without_cures` tries each, or those of which the numbers are given. A case is found by the first
-vendor that the program does not survive without the cure, and survives with it: first among vendors that take their
-freedoms by chance, and then among those that take the freedoms of the case.
+`python -m simulation.without_fixes` searches for all bugs, or for those with the given numbers. A bug is found by the
+first vendor that fails without the fix and passes with it, among vendors with random freedoms and then among vendors
+that have the freedoms of the bug.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from etl.extract.source import Source
 from etl.load.quarantine import Quarantine
 from etl.transform import fields, long_texts
 from etl.transform.folds import FoldCollector
-from simulation.runner import Failure, Laboratory, laboratory
+from simulation.runner import Failure, Laboratory, open_laboratory
 from simulation.scenario import Choice, draw_scenario
 from simulation.shrinker import describe, shrink
-from simulation.test_simulation import IGNORED, OPEN
+from simulation.test_simulation import IGNORED
 
 Patch = tuple[Any, str, Any]
-"""An object, the name of one of its attributes, and what stands there without the cure."""
+"""An object, the name of an attribute, and the value of the attribute without the fix."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cure:
-    """A cure that can be taken out.
+class Fix:
+    """A fix that can be removed.
 
     Attributes:
-        without: What the program does without it.
-        patches: What takes it out.
-        focus: Freedoms of the case.
+        without: The behaviour of the program without it.
+        patches: Returns the patches that remove it.
+        focus: The freedoms of vendors that show the bug.
     """
 
     without: str
@@ -54,7 +54,7 @@ class Cure:
 
 
 def _everywhere(original: Callable[..., Any], replacement: Callable[..., Any]) -> list[Patch]:
-    """The patches of a function in its own module, and in every module of the program that imported it."""
+    """Replace a function in its own module and in all modules that import it."""
     modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] == etl.__name__]
     return [
         (module, name, replacement) for module in modules for name, thing in vars(module).items() if thing is original
@@ -108,36 +108,36 @@ def _one_first_day() -> list[Patch]:
     ]
 
 
-CURES = {
-    "01": Cure("only a multiple of 100 records looks like a limit", _only_hundreds, ("json_limit",)),
-    "02": Cure(
+FIXES = {
+    "01": Fix("only a multiple of 100 records looks like a limit", _only_hundreds, ("json_limit",)),
+    "02": Fix(
         "an empty day beside full ones is believed", _no_empty_day_between_full_ones, ("json_hides", "newest_down")
     ),
-    "03": Cure("a day of which nothing can be read is empty", _unreadable_is_empty, ("json_unreadable", "csv_outage")),
-    "04": Cure("what cannot be read is withdrawn", _unreadable_is_withdrawn, ("json_unreadable",)),
-    "05": Cure("a key stays as a spreadsheet left it", _keys_as_they_stand, ("csv_phone", "csv_code", "json_outage")),
-    "06": Cure("the last of two equal fields holds", _last_of_two_fields, ("json_doubled",)),
-    "08": Cure("a text of any length is stored", _texts_of_any_length, ("huge_texts",)),
-    "09": Cure("a float of 32 bits is no price", _floats_of_64_bits, ("json_price",)),
-    "10": Cure("a repeated time has its first reading", _first_reading_of_a_time, ("json_time", "zone", "autumn")),
-    "12": Cure("a first day that is refused has no alternative", _one_first_day, ("contract",)),
+    "03": Fix("a day of which nothing can be read is empty", _unreadable_is_empty, ("json_unreadable", "csv_outage")),
+    "04": Fix("what cannot be read is withdrawn", _unreadable_is_withdrawn, ("json_unreadable",)),
+    "05": Fix("a key stays as a spreadsheet left it", _keys_as_they_stand, ("csv_phone", "csv_code", "json_outage")),
+    "06": Fix("the last of two equal fields holds", _last_of_two_fields, ("json_doubled",)),
+    "08": Fix("a text of any length is stored", _texts_of_any_length, ("huge_texts",)),
+    "09": Fix("a float of 32 bits is no price", _floats_of_64_bits, ("json_price",)),
+    "10": Fix("a repeated time has its first reading", _first_reading_of_a_time, ("json_time", "zone", "autumn")),
+    "12": Fix("a first day that is refused has no alternative", _one_first_day, ("contract",)),
 }
 
 
 @contextmanager
-def without(cure: Cure) -> Iterator[None]:
-    """The program without a cure."""
+def without(fix: Fix) -> Iterator[None]:
+    """Run a block without a fix."""
     with ExitStack() as stack:
-        for thing, name, replacement in cure.patches():
+        for thing, name, replacement in fix.patches():
             stack.enter_context(patch.object(thing, name, replacement))
-        _forget_what_was_read()
+        _clear_caches()
         try:
             yield
         finally:
-            _forget_what_was_read()
+            _clear_caches()
 
 
-def _forget_what_was_read() -> None:
+def _clear_caches() -> None:
     for thing in vars(fields).values():
         if hasattr(thing, "cache_clear"):
             thing.cache_clear()
@@ -145,48 +145,48 @@ def _forget_what_was_read() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What came of looking for a case.
+    """The result of a search.
 
     Attributes:
-        nights: That were lived, the last of them the one that failed.
-        failure: What was found; None where nothing was.
+        nights: Number of simulated nights, including the one that failed.
+        failure: The first failure; None if there was none.
     """
 
     nights: int
     failure: Failure | None
 
 
-def search(place: Laboratory, cure: Cure, seed: int, nights: int, choice: Choice) -> Search:
-    """The first vendor from a seed on that the program survives only with a cure."""
-    lived = 0
+def search(laboratory: Laboratory, fix: Fix, seed: int, nights: int, choice: Choice) -> Search:
+    """Search for the first vendor, from a seed on, that fails only without a fix."""
+    nights_done = 0
     for number in count(seed):
         scenario = draw_scenario(number, choice)
-        with without(cure):
-            failure = place.run(scenario)
-        lived += scenario.nights if failure is None else failure.night + 1
-        if failure is not None and place.run(scenario) is None:
-            return Search(lived, failure)
-        if lived >= nights:
+        with without(fix):
+            failure = laboratory.run(scenario)
+        nights_done += scenario.nights if failure is None else failure.night + 1
+        if failure is not None and laboratory.run(scenario) is None:
+            return Search(nights_done, failure)
+        if nights_done >= nights:
             break
-    return Search(lived, None)
+    return Search(nights_done, None)
 
 
-def _look(number: str, seed: int, nights: int, *, focused: bool, shrunk: bool) -> tuple[str, bool]:
-    """What comes of looking for a case, for a person, and whether it was found."""
-    cure = CURES[number]
+def _search_in_all_ways(number: str, seed: int, nights: int, *, focused: bool, shrunk: bool) -> tuple[str, bool]:
+    """Search for a bug; return a description of the results, and whether it was found."""
+    fix = FIXES[number]
     found_at_all = False
-    lines = [f"{number} {cure.without}"]
-    with laboratory(IGNORED) as place:
-        ways = [(f"always {','.join(cure.focus)}", cure.focus)]
+    lines = [f"{number} {fix.without}"]
+    with open_laboratory(IGNORED) as laboratory:
+        ways = [(f"always {','.join(fix.focus)}", fix.focus)]
         for name, always in ways if focused else [("by chance", ()), *ways]:
-            result = search(place, cure, seed, nights, Choice(without=OPEN, always=always))
+            result = search(laboratory, fix, seed, nights, Choice(always=always))
             if result.failure is None:
                 lines.append(f"  {name}: not found in {result.nights} nights from seed {seed}")
                 continue
             found = result.failure
             if shrunk:
-                with without(cure):
-                    found = shrink(place, found)
+                with without(fix):
+                    found = shrink(laboratory, found)
             lines.append(f"  {name}: found after {result.nights} nights, by seed {found.scenario.seed}: {found.kind}")
             lines += [f"    {line}" for line in describe(found).splitlines()] if shrunk else []
             found_at_all = True
@@ -194,22 +194,26 @@ def _look(number: str, seed: int, nights: int, *, focused: bool, shrunk: bool) -
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Look for each case; 1 where one is not found."""
-    parser = argparse.ArgumentParser(prog="simulation.without_cures", description=__doc__)
-    parser.add_argument("numbers", nargs="*", help="of the cases; all unless given")
-    parser.add_argument("--seed", type=int, default=0, help="of the first vendor (0)")
-    parser.add_argument("--nights", type=int, default=3_000, help="how many at the most, with and without a focus")
-    parser.add_argument("--focused", action="store_true", help="only vendors that take the freedoms of the case")
-    parser.add_argument("--unshrunk", action="store_true", help="name the failures only")
+    """Run the command line; return 1 if a bug was not found."""
+    parser = argparse.ArgumentParser(prog="simulation.without_fixes", description=__doc__)
+    parser.add_argument("numbers", nargs="*", help="numbers of the bugs (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first vendor (0)")
+    parser.add_argument("--nights", type=int, default=3_000, help="maximum number of nights of a search (3,000)")
+    parser.add_argument("--focused", action="store_true", help="only vendors that have the freedoms of the bug")
+    parser.add_argument("--unshrunk", action="store_true", help="do not shrink the failures")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
     options = parser.parse_args(arguments)
-    numbers = options.numbers or list(CURES)
+    numbers = options.numbers or list(FIXES)
     missed = 0
     with ProcessPoolExecutor(options.jobs) as pool:
-        look = partial(
-            _look, seed=options.seed, nights=options.nights, focused=options.focused, shrunk=not options.unshrunk
+        task = partial(
+            _search_in_all_ways,
+            seed=options.seed,
+            nights=options.nights,
+            focused=options.focused,
+            shrunk=not options.unshrunk,
         )
-        for text, is_found in pool.map(look, numbers):
+        for text, is_found in pool.map(task, numbers):
             print(text, flush=True)
             missed += not is_found
     return int(missed > 0)
