@@ -17,6 +17,7 @@ from etl.config.sources import (
     resolve_setting,
 )
 from etl.errors import ConfigError
+from etl.suggestions import describe_known
 
 
 def load_run_settings(configuration: Configuration) -> RunSettings:
@@ -50,7 +51,7 @@ def load_account(configuration: Configuration, label: str | None) -> Settings:
     """
     for problem in configuration.problems(label):
         raise problem
-    return replace(_build_settings(configuration.resolve(label)), labels=frozenset(configuration.labels))
+    return replace(_build_settings(configuration.resolve(label)), labels=configuration.labels)
 
 
 def load_settings(config_file: Path | None = None, account: str | None = None) -> Settings:
@@ -78,11 +79,11 @@ def select_accounts(configuration: Configuration, labels: tuple[str, ...]) -> li
     Raises:
         ConfigError: An account is not in the file.
     """
-    known = configuration.labels
+    known = configuration.sections
     for label in labels:
         if known and label not in known:
-            has = ", ".join(map(printable, known))
-            raise ConfigError(f"--account {printable(label)}: the configuration has no such account; it has {has}")
+            names = describe_known(label, [printable(name) for name in known])
+            raise ConfigError(f"--account {printable(label)}: the configuration has no such account; {names}")
     return [*dict.fromkeys(labels or known)] or [None]
 
 

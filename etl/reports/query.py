@@ -33,6 +33,7 @@ from etl.db.types import Money, UtcTime, WallClock
 from etl.db.views import point_in_time_query
 from etl.errors import ConfigError
 from etl.reports.columns import COLUMNS, ColumnType
+from etl.suggestions import describe_known
 
 BATCH_SIZE: Final = 5_000
 """Rows of a batch."""
@@ -96,8 +97,7 @@ def resolve_accounts(connection: Connection, labels: Sequence[str]) -> list[str]
     known = sorted(connection.scalars(select(accounts.c.label)))
     for label in labels:
         if label not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none yet"
-            raise ConfigError(f"--account {label}: the database has no such account; {has}")
+            raise ConfigError(f"--account {label}: the database has no such account; {describe_known(label, known)}")
     return [label for label in known if not labels or label in labels]
 
 
