@@ -63,12 +63,12 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
             with translate_errors(), read_connection(engine) as connection:
                 if not is_empty(connection):
                     require_schema(connection)
-                    stored = read_account_statuses(connection, by_account, utc_now(), by_account)
+                    stored = read_account_statuses(
+                        connection, by_account, utc_now(), by_account, with_others=not accounts
+                    )
         else:
             click.echo("there is no database yet; sync creates it", err=True)
         statuses += stored
-    if accounts:
-        statuses = [status for status in statuses if status.account in accounts]
     too_old = max_age is not None and any(
         status.hours_behind is None or status.hours_behind > max_age for status in statuses if not status.retired_at
     )

@@ -79,18 +79,26 @@ class StatusOptions:
 
 
 def read_account_statuses(
-    connection: Connection, labels: Iterable[str], now: datetime, terms: Mapping[str, StatusOptions] | None = None
+    connection: Connection,
+    labels: Iterable[str],
+    now: datetime,
+    terms: Mapping[str, StatusOptions] | None = None,
+    *,
+    with_others: bool = False,
 ) -> list[AccountStatus]:
-    """Return the status of all accounts in the database, and of configured accounts that were never synced.
+    """Return the status of accounts, first of those in the database, then of those that were never synced.
 
     Args:
         connection: For reading.
-        labels: Labels of the configured accounts.
+        labels: Labels of the accounts.
         now: The current time, aware.
         terms: Options by label; without options the lateness of an account is not computed.
+        with_others: Include all other accounts of the database.
     """
-    terms = terms or {}
-    rows = {row.label: row for row in connection.execute(select(accounts).order_by(accounts.c.label))}
+    terms, labels = terms or {}, dict.fromkeys(labels)
+    account = accounts.c
+    stored = connection.execute(select(account.id, account.label, account.retired_at).order_by(account.label))
+    rows = {row.label: row for row in stored if with_others or row.label in labels}
     statuses = [
         replace(_read_account(connection, label, row.id, now, terms.get(label)), retired_at=row.retired_at)
         for label, row in rows.items()

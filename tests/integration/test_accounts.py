@@ -7,12 +7,13 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, insert, text
 from support.run_helpers import SILENT
 from support.sync_account import Account
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.lock import advisory_lock
+from etl.db.tables import accounts, sync_state
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.ops.status_query import read_account_statuses
 from etl.services.accounts import read_accounts, rename_account, retire_account
@@ -99,4 +100,24 @@ def test_freshness_marks_a_retired_account_and_asks_nothing_of_it(database_url, 
     (after,) = account.read(query)
     assert (after[:3], str(after[3])[:19]) == ((*before[:2], None), "2026-03-11 06:30:00")
     with account.engine.connect() as connection:
-        assert [status.retired_at for status in read_account_statuses(connection, [], MORNING)] == [MORNING]
+        assert [status.retired_at for status in read_account_statuses(connection, ["default"], MORNING)] == [MORNING]
+
+
+def test_the_status_of_one_account_reads_nothing_of_the_others(account):
+    def statements(**options):
+        sent = []
+        event.listen(account.engine, "before_cursor_execute", lambda *arguments: sent.append(arguments[2]))
+        with account.engine.connect() as connection:
+            statuses = read_account_statuses(connection, ["default"], MORNING, **options)
+        return [status.account for status in statuses], len(sent)
+
+    labels, alone = statements()
+    assert labels == ["default"]
+    with account.engine.begin() as connection:
+        for number in range(2, 22):
+            row = {"id": number, "label": f"shop-{number}", "created_at": MORNING}
+            connection.execute(insert(accounts), row)
+            connection.execute(insert(sync_state), {"account_id": number, "fence": 0})
+    assert statements() == (["default"], alone)
+    labels, of_all = statements(with_others=True)
+    assert (len(labels), of_all > alone) == (21, True)

@@ -101,7 +101,7 @@ class Shop:
     def figures(self):
         """What a purge may not change."""
         with self.engine.connect() as connection:
-            status = read_account_statuses(connection, [], self.now)
+            status = read_account_statuses(connection, [], self.now, with_others=True)
         return {
             "status": [replace(one, last_runs=(), rejected=0) for one in status],
             "ledger": [tuple(day)[:-2] for day in self.read(select(synced_days).order_by(synced_days.c.day))],
