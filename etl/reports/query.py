@@ -78,10 +78,6 @@ _VIEW: Final = table("billing", *map(column, COLUMNS))
 _CREATED_AT: Final = list(COLUMNS).index("created_at")
 
 
-def _utc_second(value: Any) -> str:
-    return f"{value}+00:00"
-
-
 def _utc_microsecond(value: Any) -> str:
     text = str(value)
     return f"{text}+00:00" if "." in text else f"{text}.000000+00:00"
@@ -93,8 +89,6 @@ def _six_places(value: Any) -> str:
 
 
 _FORMATS: Final[dict[ColumnType, Callable[[Any], str]]] = {
-    ColumnType.WALL_CLOCK: str,
-    ColumnType.SECOND_UTC: _utc_second,
     ColumnType.MICROSECOND_UTC: _utc_microsecond,
     ColumnType.DAY: str,
     ColumnType.NUMBER: str,
@@ -102,7 +96,7 @@ _FORMATS: Final[dict[ColumnType, Callable[[Any], str]]] = {
     ColumnType.AMOUNT: _six_places,
     ColumnType.FLAG: {0: "false", 1: "true", "0": "false", "1": "true"}.__getitem__,
 }
-"""Formats of the values of the three drivers, by column type; the other types are texts."""
+"""Formats of the values of the three drivers, by column type; the types that are missing here are texts or times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +217,11 @@ def _plain_values(connection: Connection) -> Iterator[None]:
 
 
 def _texts(values: Sequence[Any], kind: ColumnType, transform: Callable[[str], str] | None) -> Sequence[str | None]:
+    # Nearly every row has a time of its own.
+    if kind is ColumnType.WALL_CLOCK:
+        return list(map(str, values))
+    if kind is ColumnType.SECOND_UTC:
+        return [f"{value}+00:00" for value in values]
     to_text = _FORMATS.get(kind) or transform
     if to_text is None:
         return values
