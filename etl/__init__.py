@@ -36,6 +36,7 @@ Modules that every package may import:
     log          log lines, redaction of secrets
     signals      SIGINT and SIGTERM, deferred where a transaction is open
     atomic_file  atomic replacement of a file
+    suggestions  the names closest to an unknown one
 """
 
 __version__ = "0.1.0"

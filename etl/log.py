@@ -6,7 +6,6 @@ import base64
 import json
 import logging
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,29 +42,62 @@ def log_context(**fields: object) -> Iterator[None]:
 
 
 class Redactor:
-    """Redacts secrets by value, in every encoding a program may print, and phone numbers by format."""
+    """Redacts secrets by value, in every encoding a program may print, and phone numbers by format.
+
+    A text is looked up in a table of all secrets, so that its cost does not grow with their number: a configuration may
+    have thousands of accounts. Upper and lower case are equal.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._pattern: re.Pattern[str] | None = None
         self._encodings: set[str] = set()
+        self._lengths: dict[str, list[int]] = {}
+        """Lengths of the encodings, longest first, by their first _MIN_SECRET_LENGTH characters."""
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
         """Add secrets to redact."""
         for secret in secrets:
             if len(secret) >= _MIN_SECRET_LENGTH:
-                encoded = base64.b64encode(secret.encode()).decode()
-                self._encodings |= {secret, quote(secret, safe=""), repr(secret)[1:-1], encoded, encoded.rstrip("=")}
-                self._encodings |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-        if self._encodings:
-            longest_first = sorted(self._encodings, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
+                for encoding in map(_fold_case, _encodings_of(secret)):
+                    self._encodings.add(encoding)
+                    lengths = {len(encoding), *self._lengths.get(encoding[:_MIN_SECRET_LENGTH], ())}
+                    self._lengths[encoding[:_MIN_SECRET_LENGTH]] = sorted(lengths, reverse=True)
 
     def __call__(self, text: str) -> str:
         """Redact a text."""
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
-        return redact_phones(text)
+        return redact_phones(self._mask_secrets(text))
+
+    def _mask_secrets(self, text: str) -> str:
+        folded = _fold_case(text)
+        parts: list[str] = []
+        kept = position = 0
+        while position < len(folded):
+            if length := self._secret_at(folded, position):
+                parts += text[kept:position], MASK
+                position = kept = position + length
+            else:
+                position += 1
+        return "".join(parts) + text[kept:]
+
+    def _secret_at(self, folded: str, position: int) -> int:
+        """The length of the longest secret that starts here; 0 if there is none."""
+        for length in self._lengths.get(folded[position : position + _MIN_SECRET_LENGTH], ()):
+            if folded[position : position + length] in self._encodings:
+                return length
+        return 0
+
+
+def _encodings_of(secret: str) -> set[str]:
+    encoded = base64.b64encode(secret.encode()).decode()
+    escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+    return {secret, quote(secret, safe=""), encoded, encoded.rstrip("="), *escaped}
+
+
+def _fold_case(text: str) -> str:
+    """The text in lower case, character by character: `str.lower` lengthens "İ", and "Σ" depends on the next letter."""
+    if text.isascii():
+        return text.lower()
+    return "".join(lower if len(lower := character.lower()) == 1 else character for character in text)
 
 
 class _RedactingFormatter(logging.Formatter):

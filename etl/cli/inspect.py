@@ -43,12 +43,10 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     """
     from etl.services.status import read_status_report
 
-    report = read_status_report(load_settings_for(options, accounts))
+    report = read_status_report(load_settings_for(options, accounts), with_others=not accounts)
     for _ in range(report.missing_databases):
         click.echo("there is no database yet; sync creates it", err=True)
     statuses = report.statuses
-    if accounts:
-        statuses = [status for status in statuses if status.account in accounts]
     too_old = max_age is not None and any(
         status.hours_behind is None or status.hours_behind > max_age for status in statuses if not status.retired_at
     )

@@ -190,7 +190,8 @@ def run_accounts(
         finally:
             if monitored and (path := metrics_file or run_settings.metrics_file):
                 try:
-                    _write_metrics(path, outcomes, all_there_are=len(labels) == len(configuration.labels))
+                    everything = len(labels) == len(configuration.labels)
+                    _write_metrics(path, outcomes, all_there_are=everything, patience=timeout)
                 except Exception as error:  # noqa: BLE001 - metrics must not fail a run
                     log.warning("the metrics file is not updated: %s", type(error).__name__)
             heartbeat.finish(code, _summary(outcomes, code), patience=timeout)
@@ -288,13 +289,14 @@ def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:
     return "\n".join([*lines, f"exit code {code}"])
 
 
-def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_are: bool) -> None:
+def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_are: bool, patience: float) -> None:
     """Write the metrics of these runs, and the gauges of their accounts from each database that answers.
 
     Args:
         path: The file.
         outcomes: Of the accounts that ran.
         all_there_are: Whether these are all configured accounts; otherwise the samples of other accounts are kept.
+        patience: Seconds to wait for other processes that write the file.
     """
     from etl.errors import DatabaseError
     from etl.ops.metrics import RunOutcome, write_metrics
@@ -319,4 +321,4 @@ def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_
         for result in [outcome.result]
         if result.retired_at is None  # a retired account has no lateness to alert on
     ]
-    write_metrics(path, runs, now, all_there_are=all_there_are)
+    write_metrics(path, runs, now, all_there_are=all_there_are, patience=patience)

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from etl.errors import ConfigError
 
-_MAX_CHARACTERS: Final = 1 << 20
+_MAX_CHARACTERS: Final = 1 << 24
+"""Enough for 50,000 accounts in a TOML file; a device may have no end."""
 _MAX_NAME_SHOWN: Final = 200
 
 

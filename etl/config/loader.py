@@ -18,6 +18,7 @@ from etl.config.sources import (
     resolve_setting,
 )
 from etl.errors import ConfigError
+from etl.suggestions import describe_known
 
 
 def load_run_settings(configuration: Configuration) -> RunSettings:
@@ -53,7 +54,7 @@ def load_account(configuration: Configuration, label: str | None) -> Settings:
         raise problem
     return replace(
         _build_settings(configuration.resolve(label)),
-        labels=frozenset(configuration.labels),
+        labels=configuration.labels,
         network_variables=network_variables(configuration.environment),
     )
 
@@ -83,11 +84,11 @@ def select_accounts(configuration: Configuration, labels: tuple[str, ...]) -> li
     Raises:
         ConfigError: An account is not in the file.
     """
-    known = configuration.labels
+    known = configuration.sections
     for label in labels:
         if known and label not in known:
-            has = ", ".join(map(printable, known))
-            raise ConfigError(f"--account {printable(label)}: the configuration has no such account; it has {has}")
+            names = describe_known(label, [printable(name) for name in known])
+            raise ConfigError(f"--account {printable(label)}: the configuration has no such account; {names}")
     return [*dict.fromkeys(labels or known)] or [None]
 
 

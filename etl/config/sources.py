@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from etl.config.files import file_exists, printable, read_dotenv, read_secret, read_toml, warn_permissions
 from etl.config.schema import PREFIX, SETTINGS, Setting
 from etl.errors import ConfigError
+from etl.suggestions import similar_names
 
 _DOTENV: Final = Path(".env")
 _FOLDER: Final = "billing-etl"
@@ -103,7 +105,7 @@ class ResolvedSetting:
         return self.setting.name not in _SECRET_WITH_PASSWORD or "@" in self.text or "pass" in self.text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Configuration:
     """All sources, read but not parsed.
 
@@ -125,10 +127,10 @@ class Configuration:
     sections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     error: ConfigError | None = None
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The accounts of the TOML file."""
-        return tuple(self.sections)
+    @cached_property
+    def labels(self) -> frozenset[str]:
+        """The accounts of the TOML file: one set, which the settings of all accounts share."""
+        return frozenset(self.sections)
 
     def sources(self, label: str | None) -> list[SettingSource]:
         """The sources of an account's values, in order of precedence."""
@@ -273,16 +275,9 @@ def _misspelled_variables(variables: Mapping[str, str]) -> Iterator[ConfigError]
     for variable in variables:
         if not variable.startswith(PREFIX) or variable in _BY_VARIABLE or variable in _BY_FILE_VARIABLE:
             continue
-        similar = _similar_names(variable.removeprefix(PREFIX), by_name, similarity=0.8)
+        similar = similar_names(variable.removeprefix(PREFIX), by_name, similarity=0.8)
         if similar:
             yield ConfigError(f"{printable(variable)} is not a setting; did you mean {by_name[similar[0]]}?")
-
-
-def _similar_names(name: str, known: Iterable[str], *, similarity: float) -> list[str]:
-    """The known name that is most similar, if any reaches the similarity."""
-    import difflib  # needed only for a misspelled setting
-
-    return difflib.get_close_matches(name, known, n=1, cutoff=similarity)
 
 
 def _invalid_keys(prefix: str, values: Mapping[str, Any], *, own: bool, labelled: bool) -> Iterator[ConfigError]:
@@ -300,7 +295,7 @@ def _invalid_keys(prefix: str, values: Mapping[str, Any], *, own: bool, labelled
         if isinstance(value, dict) and variable in {None, "BILLING_ACCOUNT"}:
             yield ConfigError(f"{prefix}[{printable(key)}] is not a section; did you mean [accounts.LABEL]?")
         elif variable is None:
-            similar = _similar_names(key.lower(), names, similarity=0.0)
+            similar = similar_names(key.lower(), names, similarity=0.0)
             hint = f"; did you mean {similar[0]} ({names[similar[0]]})?" if similar else ""
             yield ConfigError(f"{prefix}{printable(key)} is not a setting{hint}")
         elif not _is_scalar(value):

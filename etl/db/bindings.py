@@ -19,6 +19,7 @@ from etl.date_ranges import ONE_DAY
 from etl.db.tables import accounts, sync_state
 from etl.errors import ConfigError, SettingError
 from etl.model import PrivacyFormat
+from etl.suggestions import describe_known, similar_names
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -152,18 +153,9 @@ def first_binding(binding: Binding) -> dict[str, Any]:
 
 
 def unknown_account(connection: Connection, label: str) -> ConfigError:
-    """Error for a label that the database does not have; the message lists the existing labels."""
+    """Error for a label that the database does not have; the message names the existing labels, or the closest."""
     known = sorted(connection.scalars(select(accounts.c.label)))
-    similar = _most_similar(label, known)
-    suggestion = f"; did you mean {similar}?" if similar else ""
-    existing = f"it has {', '.join(known)}" if known else "it has none yet"
-    return ConfigError(f"the database has no account {label}; {existing}{suggestion}")
-
-
-def _most_similar(label: str, known: list[str]) -> str | None:
-    from difflib import get_close_matches  # imported only for a misspelled label
-
-    return next(iter(get_close_matches(label, known, n=1)), None)
+    return ConfigError(f"the database has no account {label}; {describe_known(label, known)}")
 
 
 def end_of_day(day: date, zone: tzinfo) -> datetime:
@@ -183,7 +175,7 @@ def _labels_with_token(connection: Connection, label: str, binding: Binding) -> 
 def _require_own_token(connection: Connection, label: str, binding: Binding) -> None:
     others = [other for other in _labels_with_token(connection, label, binding) if not {label, other} <= binding.labels]
     if others:
-        owner = _most_similar(label, others) or others[0]
+        owner = similar_names(label, others, similarity=0.0)[0]
         raise BindingError("account", label, configured=label, stored=owner, in_file=label in binding.labels)
 
 

@@ -1,18 +1,23 @@
 """Metrics of a run, in a file for the textfile collector of Prometheus' node exporter.
 
 Samples in the file are carried over if this run has no newer ones: those of other accounts, and the state of an account
-if the database was unavailable.
+if the database was unavailable. Runs side by side may write the same file, each the samples of its own accounts.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from time import sleep
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, select, text
 
@@ -22,8 +27,9 @@ from etl.ops.status_query import AccountStatus, read_account_statuses
 
 READABLE_BY_ALL: Final = 0o644
 """The collector runs as another user."""
-_MAX_FILE_BYTES: Final = 1 << 20
-"""Enough for a thousand accounts."""
+LOCK_SECONDS: Final = 8.0
+"""Longest wait for other processes that write the same file: a paused one must not stop a run for ever."""
+_LOCK_POLL_SECONDS: Final = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +81,15 @@ Labels = tuple[str, ...]
 """The values of the labels: the account and, if the metric has another label, its value."""
 Samples = dict[str, dict[Labels, float]]
 """Values by metric name and labels."""
+Lines = dict[str, list[str]]
+"""Lines of the file by metric name."""
+_SAMPLE_LINE: Final = re.compile(
+    r"""
+    ^(?P<metric>\w+) \{account="(?P<account>[^"\\\n]*(?:\\.[^"\\\n]*)*)"(?:,(?P<label>\w+)="\w*")?\}
+    [ ](?:NaN|[-+]?(?:Inf|[0-9.]+(?:e[-+]?[0-9]+)?))\n""",
+    re.MULTILINE | re.VERBOSE | re.ASCII,
+)
+"""A sample as `render` writes it. Carried over as text: parsing the samples of thousands of accounts takes a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +121,8 @@ class RunOutcome:
 
 def load_gauges(connection: Connection, labels: Iterable[str], now: datetime) -> dict[str, AccountGauges]:
     """Read the state of accounts by label, including accounts that were never synced."""
-    requested = set(labels)
-    statuses = read_account_statuses(connection, requested, now)
-    return {status.account: _load_gauges(connection, status) for status in statuses if status.account in requested}
+    statuses = read_account_statuses(connection, labels, now)
+    return {status.account: _load_gauges(connection, status) for status in statuses}
 
 
 def _load_gauges(connection: Connection, status: AccountStatus) -> AccountGauges:
@@ -133,7 +147,9 @@ def _load_gauges(connection: Connection, status: AccountStatus) -> AccountGauges
     )
 
 
-def write_metrics(path: Path, runs: Iterable[RunOutcome], now: datetime, *, all_there_are: bool) -> None:
+def write_metrics(
+    path: Path, runs: Iterable[RunOutcome], now: datetime, *, all_there_are: bool, patience: float = LOCK_SECONDS
+) -> None:
     """Replace the file. A failure is logged as a warning and does not fail the run.
 
     Args:
@@ -141,44 +157,70 @@ def write_metrics(path: Path, runs: Iterable[RunOutcome], now: datetime, *, all_
         runs: One result per account.
         now: When the runs ended.
         all_there_are: Whether these are all configured accounts: samples of other accounts are removed.
+        patience: Seconds to wait for other processes that write the file.
     """
     runs = list(runs)
-    samples = carry_over(_load_previous(path), runs, now, all_there_are=all_there_are)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        try:
-            temporary.write_bytes(render(samples))
-            temporary.chmod(READABLE_BY_ALL)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with _lock_beside(path, patience):
+            lines = carry_over(_read_previous(path), runs, all_there_are=all_there_are)
+            try:
+                temporary.write_text(render(_samples_of_runs(runs, now), lines), encoding="utf-8")
+                temporary.chmod(READABLE_BY_ALL)
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         log.warning("%s cannot be written, and the metrics stay as they were: %s", path, error.strerror)
     if path.suffix != ".prom":
         log.warning("the node exporter reads no metrics from %s: the name must end with .prom", path)
 
 
-def carry_over(previous: Samples, runs: Iterable[RunOutcome], now: datetime, *, all_there_are: bool) -> Samples:
-    """Merge the samples of these runs with previous ones."""
-    by_account = {run.account: run for run in runs}
+@contextmanager
+def _lock_beside(path: Path, patience: float) -> Iterator[None]:
+    """Hold the lock of a metrics file: without it, runs side by side would lose each other's samples.
 
-    def is_carried_over(metric: Metric, account: str) -> bool:
-        if account not in by_account:
-            return not all_there_are
-        return metric.standing and by_account[account].standing is None
+    The lock is on a file of its own, because the metrics file is replaced. Windows has no such locks.
 
-    merged: Samples = {
-        metric.name: {
-            labels: value
-            for labels, value in previous.get(metric.name, {}).items()
-            if is_carried_over(metric, labels[0])
-        }
-        for metric in METRICS
-    }
-    for run in by_account.values():
+    Raises:
+        OSError: The lock is not free in time, or its file cannot be written.
+    """
+    with path.with_name(f".{path.name}.lock").open("ab") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            for remaining in range(ceil(patience / _LOCK_POLL_SECONDS), -1, -1):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not remaining:
+                        raise
+                    sleep(_LOCK_POLL_SECONDS)
+        yield
+
+
+def carry_over(previous: str, runs: Iterable[RunOutcome], *, all_there_are: bool) -> Lines:
+    """The sample lines of a previous file that these runs do not replace; other lines are left out."""
+    by_account = {_escape(run.account): run for run in runs}
+    by_name = {metric.name: metric for metric in METRICS}
+    lines: Lines = {}
+    for match in _SAMPLE_LINE.finditer(previous):
+        metric, account = by_name.get(match["metric"]), match["account"]
+        if metric is None or match["label"] != metric.label:
+            continue
+        run = by_account.get(account)
+        if (metric.standing and run.standing is None) if run else not all_there_are:
+            lines.setdefault(metric.name, []).append(match[0])
+    return lines
+
+
+def _samples_of_runs(runs: Iterable[RunOutcome], now: datetime) -> Samples:
+    samples: Samples = {}
+    for run in runs:
         for name, labels, value in _samples_of(run, now):
-            merged[name][labels] = value
-    return merged
+            samples.setdefault(name, {})[labels] = value
+    return samples
 
 
 def _samples_of(run: RunOutcome, now: datetime) -> Iterator[tuple[str, Labels, float]]:
@@ -207,46 +249,30 @@ def _samples_of(run: RunOutcome, now: datetime) -> Iterator[tuple[str, Labels, f
         yield "billing_etl_unexplained_amount", account, standing.unexplained
 
 
-def render(samples: Mapping[str, Mapping[Labels, float]]) -> bytes:
-    """The samples in Prometheus' text format."""
+def render(samples: Mapping[str, Mapping[Labels, float]], carried: Lines | None = None) -> str:
+    """The samples, and the lines carried over from a previous file, in Prometheus' text format."""
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-    registry = CollectorRegistry()
+    text = ""
     for metric in METRICS:
         names = ("account", metric.label) if metric.label else ("account",)
+        registry = CollectorRegistry()
         gauge = Gauge(metric.name, metric.meaning, names, registry=registry)
         for labels, value in sorted(samples.get(metric.name, {}).items()):
             gauge.labels(*labels).set(value)
-    return generate_latest(registry)
+        text += generate_latest(registry).decode() + "".join((carried or {}).get(metric.name, ()))
+    return text
 
 
-def _load_previous(path: Path) -> Samples:
-    """The samples in the file; empty if it does not exist or is unreadable."""
+def _read_previous(path: Path) -> str:
+    """The content of the file; empty if it does not exist or cannot be read."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES)
-        return parse(content.decode())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        log.warning("%s cannot be read and is recreated: %s", path, type(error).__name__)
-        return {}
+        return path.read_text("utf-8", errors="replace") if path.is_file() else ""
+    except OSError as error:
+        log.warning("%s cannot be read and is recreated: %s", path, error.strerror)
+        return ""
 
 
-def parse(content: str) -> Samples:
-    """Parse the samples of METRICS in a text in Prometheus' format.
-
-    Raises:
-        ValueError: The text is malformed. The library raises KeyError and IndexError as well.
-    """
-    from prometheus_client.parser import text_string_to_metric_families
-
-    known: dict[str, Any] = {metric.name: metric for metric in METRICS}
-    samples: Samples = {}
-    for family in text_string_to_metric_families(content):
-        for sample in family.samples:
-            metric = known.get(sample.name)
-            names = [] if metric is None else ["account", *filter(None, (metric.label,))]
-            if names and sorted(names) == sorted(sample.labels):
-                samples.setdefault(sample.name, {})[tuple(sample.labels[name] for name in names)] = sample.value
-    return samples
+def _escape(label: str) -> str:
+    """The value of a label as it is written. Source: Prometheus' text format."""
+    return label.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
-from typing import Any
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import BigInteger, Connection, Row, Select, case, cast, func, select
 
 from etl.date_ranges import find_gaps
 from etl.db.balance import load_summary
@@ -19,6 +21,8 @@ from etl.reconcile import BalanceSummary
 
 MAX_RUNS_SHOWN = 5
 """Newest runs in a status."""
+_ACCOUNTS_AT_ONCE: Final = 500
+"""Accounts of a query, which has a parameter for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,54 +82,142 @@ class StatusOptions:
     start_date: date | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LedgerSummary:
+    """What a status says of the days of an account, and of its quarantined records.
+
+    Attributes:
+        records: Number of records as the vendor lists them, repeats included.
+        open_days: Number of stored days that are not complete.
+        complete: The complete days, in order.
+        rejected: Number of quarantined records.
+    """
+
+    records: int = 0
+    open_days: int = 0
+    complete: Sequence[date] = ()
+    suspect_days: tuple[SuspectDay, ...] = ()
+    rejected: int = 0
+
+
 def read_account_statuses(
-    connection: Connection, labels: Iterable[str], now: datetime, terms: Mapping[str, StatusOptions] | None = None
+    connection: Connection,
+    labels: Iterable[str],
+    now: datetime,
+    terms: Mapping[str, StatusOptions] | None = None,
+    *,
+    with_others: bool = False,
 ) -> list[AccountStatus]:
-    """Return the status of all accounts in the database, and of configured accounts that were never synced.
+    """Return the status of accounts, first of those in the database, then of those that were never synced.
 
     Args:
         connection: For reading.
-        labels: Labels of the configured accounts.
+        labels: Labels of the accounts.
         now: The current time, aware.
         terms: Options by label; without options the lateness of an account is not computed.
+        with_others: Include all other accounts of the database.
     """
-    terms = terms or {}
-    rows = {row.label: row for row in connection.execute(select(accounts).order_by(accounts.c.label))}
-    statuses = [
-        replace(_read_account(connection, label, row.id, now, terms.get(label)), retired_at=row.retired_at)
-        for label, row in rows.items()
-    ]
-    return statuses + [AccountStatus(label) for label in labels if label not in rows]
+    terms, labels = terms or {}, dict.fromkeys(labels)
+    account = accounts.c
+    stored = connection.execute(select(account.id, account.label, account.retired_at).order_by(account.label))
+    rows = [row for row in stored if with_others or row.label in labels]
+    statuses: list[AccountStatus] = []
+    for first in range(0, len(rows), _ACCOUNTS_AT_ONCE):
+        batch = rows[first : first + _ACCOUNTS_AT_ONCE]
+        ids = [row.id for row in batch]
+        states = _by_account(connection, select(sync_state).where(sync_state.c.account_id.in_(ids)))
+        ledgers = read_ledger_summaries(connection, ids)
+        for row in batch:
+            options = terms.get(row.label)
+            ledger = ledgers.get(row.id, LedgerSummary())
+            status = _read_account(connection, row.label, states[row.id], ledger, now, options)
+            statuses.append(replace(status, retired_at=row.retired_at))
+    known = {row.label for row in rows}
+    return statuses + [AccountStatus(label) for label in labels if label not in known]
+
+
+def read_ledger_summaries(connection: Connection, account_ids: Sequence[int]) -> dict[int, LedgerSummary]:
+    """Return the summary of each account's day ledger, by account id; the days are counted by the database."""
+    day, rejected = synced_days.c, rejected_records.c
+    closed_day = case((day.first_closed_at.is_not(None), day.day))
+    totals = connection.execute(
+        select(
+            day.account_id,
+            cast(func.sum(day.records), BigInteger).label("records"),
+            func.count().label("days"),
+            func.count(closed_day).label("closed"),
+            func.min(closed_day).label("first"),
+            func.max(closed_day).label("last"),
+        )
+        .where(day.account_id.in_(account_ids))
+        .group_by(day.account_id)
+    )
+    suspect_rows = connection.execute(
+        select(day.account_id, day.day, day.suspect_reason)
+        .where(day.account_id.in_(account_ids), day.suspect_since.is_not(None))
+        .order_by(day.account_id, day.day)
+    )
+    suspect = {
+        account_id: tuple(SuspectDay(row.day, row.suspect_reason or "") for row in group)
+        for account_id, group in groupby(suspect_rows, attrgetter("account_id"))
+    }
+    quarantined = _by_account(
+        connection,
+        select(rejected.account_id, func.count().label("records"))
+        .where(rejected.account_id.in_(account_ids))
+        .group_by(rejected.account_id),
+    )
+    summaries = {
+        row.account_id: LedgerSummary(row.records, row.days - row.closed, _complete_days(connection, row))
+        for row in totals.all()
+    }
+    for account_id in suspect.keys() | quarantined.keys():
+        count = quarantined[account_id].records if account_id in quarantined else 0
+        summary = summaries.get(account_id, LedgerSummary())
+        summaries[account_id] = replace(summary, suspect_days=suspect.get(account_id, ()), rejected=count)
+    return summaries
+
+
+def _complete_days(connection: Connection, totals: Row[Any]) -> Sequence[date]:
+    """The complete days of an account, in order; they are read only where one is missing between them."""
+    if totals.closed == 0:
+        return ()
+    days = DateRange(totals.first, totals.last)
+    if totals.closed == len(days):
+        return days.days()
+    day = synced_days.c
+    query = select(day.day).where(day.account_id == totals.account_id, day.first_closed_at.is_not(None))
+    return connection.scalars(query.order_by(day.day)).all()
+
+
+def _by_account(connection: Connection, query: Select[Any]) -> dict[int, Row[Any]]:
+    return {row.account_id: row for row in connection.execute(query)}
 
 
 def _read_account(
-    connection: Connection, label: str, account_id: int, now: datetime, terms: StatusOptions | None
+    connection: Connection,
+    label: str,
+    state: Row[Any],
+    ledger: LedgerSummary,
+    now: datetime,
+    terms: StatusOptions | None,
 ) -> AccountStatus:
-    state = connection.execute(select(sync_state).where(sync_state.c.account_id == account_id)).one()
-    day = synced_days.c
-    days = connection.execute(
-        select(day.day, day.records, day.first_closed_at, day.suspect_since, day.suspect_reason)
-        .where(day.account_id == account_id)
-        .order_by(day.day)
-    ).all()
+    account_id = state.account_id
     run = sync_runs.c
     runs = connection.execute(
         select(sync_runs).where(run.account_id == account_id).order_by(run.id.desc()).limit(MAX_RUNS_SHOWN)
     ).mappings()
-    rejected = select(func.count()).select_from(rejected_records).where(rejected_records.c.account_id == account_id)
     behind = (now - state.synced_until_utc).total_seconds() / 3600 if state.synced_until_utc else None
     return AccountStatus(
         account=label,
         last_synced_date=state.last_synced_date,
         hours_behind=behind,
         last_success_at=state.last_success_at,
-        records=sum(row.records for row in days),
-        open_days=sum(row.first_closed_at is None for row in days),
-        gaps=tuple(
-            find_gaps((row.day for row in days if row.first_closed_at is not None), terms.start_date if terms else None)
-        ),
-        suspect_days=tuple(SuspectDay(row.day, row.suspect_reason or "") for row in days if row.suspect_since),
-        rejected=connection.scalars(rejected).one(),
+        records=ledger.records,
+        open_days=ledger.open_days,
+        gaps=tuple(find_gaps(ledger.complete, terms.start_date if terms else None)),
+        suspect_days=ledger.suspect_days,
+        rejected=ledger.rejected,
         last_runs=tuple({key: value for key, value in row.items() if key != "account_id"} for row in runs),
         balance=load_summary(
             connection, account_id, now, terms.low_balance if terms else None, terms.zone if terms else None

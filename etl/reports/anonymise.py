@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from etl.pii import ERASED, redact_numbers
-from etl.reports.columns import COLUMNS
 
 CACHE_SIZE: Final = 1 << 14
 """Cached phones, and cached texts: a person is called more than once."""
@@ -16,8 +15,8 @@ _PSEUDONYM_DIGITS: Final = 24
 """Hexadecimal digits of a pseudonym: with a billion phones, one file in a hundred billion has a collision."""
 
 
-def anonymiser(key: bytes) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    """A function that anonymises a row of COLUMNS.
+def anonymiser(key: bytes) -> dict[str, Callable[[str], str]]:
+    """Functions that anonymise the values of a column, by its name; other columns stay as they are.
 
     Equal phones have equal pseudonyms. The pseudonyms of all possible phone numbers can be computed within minutes, so
     the key must be random and must not be stored.
@@ -29,17 +28,8 @@ def anonymiser(key: bytes) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
             return phone
         return f"person-{hmac.digest(key, phone.encode(), 'sha256').hex()[:_PSEUDONYM_DIGITS]}"
 
-    transforms: dict[str, Callable[[str], str]] = {
+    return {
         "phone": pseudonym,
         "code_auth": lambda _code: "",
         "status_info": lru_cache(CACHE_SIZE)(redact_numbers),
     }
-    by_index = [(list(COLUMNS).index(name), transform) for name, transform in transforms.items()]
-
-    def anonymise(row: Sequence[Any]) -> tuple[Any, ...]:
-        values = list(row)
-        for index, transform in by_index:
-            values[index] = transform(values[index])
-        return tuple(values)
-
-    return anonymise

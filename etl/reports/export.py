@@ -81,14 +81,14 @@ def export_records(
         DiskFullError: The disk is full.
     """
     require_database(engine)
-    transform = anonymiser(secrets.token_bytes(_KEY_BYTES)) if anonymise else None
+    transforms = anonymiser(secrets.token_bytes(_KEY_BYTES)) if anonymise else None
     with translate_errors(), signals.deferred(), read_connection(engine) as connection:
         require_schema(connection)
         unknown, purged = 0, count_purged_days(connection, selection)
         if selection.as_of:
             unknown = count_incomplete_days(connection, selection, selection.as_of.astimezone(zone).date())
         # After an error, the file is removed before the result is closed: MariaDB's driver first reads all its rows.
-        with closing(iter_batches(connection, selection, transform)) as batches:
+        with closing(iter_batches(connection, selection, transforms)) as batches:
             first = list(islice(batches, 1))
             with output as file:
                 rows = write(file, _interruptible(chain(first, batches)))

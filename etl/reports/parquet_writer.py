@@ -12,8 +12,8 @@ ROW_GROUP_SIZE: Final = 50_000
 """Rows of a row group: large enough for readers, small enough for memory."""
 
 
-def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[Any]]]], int]:
-    """A function that writes batches of rows of COLUMNS to a file and returns the number of rows.
+def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[str | None]]]], int]:
+    """A function that writes batches of rows of COLUMNS, as texts, to a file and returns the number of rows.
 
     Raises:
         ConfigError: pyarrow is not installed.
@@ -42,13 +42,14 @@ def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[Any]]]], in
     }
     schema = pa.schema([(name, types[column_type]) for name, column_type in COLUMNS.items()])
 
-    def write(file: BinaryIO, batches: Iterable[Sequence[Sequence[Any]]]) -> int:
+    def write(file: BinaryIO, batches: Iterable[Sequence[Sequence[str | None]]]) -> int:
         count = 0
         group: list[Any] = []
         with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
             for batch in batches:
                 columns = zip(*batch, strict=True)
-                arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+                texts = (pa.array(values, pa.string()) for values in columns)
+                arrays = [values.cast(field.type) for values, field in zip(texts, schema, strict=True)]
                 group.append(pa.record_batch(arrays, schema))
                 count += len(batch)
                 if sum(map(len, group)) >= ROW_GROUP_SIZE:

@@ -1,12 +1,18 @@
-"""Rows of the `billing` view, now or as of a past time, in batches and in the same order on every database."""
+"""Rows of the `billing` view, now or as of a past time, as texts: the same, in the same order, on every database.
+
+Rows are read as the driver returns them, and formatted by column: a batch has few distinct values of most columns, and
+converting each value by a type of SQLAlchemy takes most of an export's time.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
-from itertools import chain, groupby, islice
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Any, Final
 
@@ -21,6 +27,7 @@ from sqlalchemy import (
     bindparam,
     column,
     func,
+    literal,
     or_,
     select,
     table,
@@ -33,13 +40,14 @@ from etl.db.types import Money, UtcTime, WallClock
 from etl.db.views import point_in_time_query
 from etl.errors import ConfigError
 from etl.reports.columns import COLUMNS, ColumnType
+from etl.suggestions import describe_known
 
 BATCH_SIZE: Final = 5_000
 """Rows of a batch."""
 _LAST_SECOND: Final = time(23, 59, 59)
 
-Row = Sequence[Any]
-"""Values of COLUMNS, in order."""
+Row = Sequence[str | None]
+"""Values of COLUMNS as text, in order; None for NULL."""
 
 
 class ViewMoney(Money):
@@ -65,9 +73,30 @@ TYPES: Final[dict[ColumnType, TypeEngine[Any]]] = {
     ColumnType.AMOUNT: ViewMoney(38),
     ColumnType.FLAG: Boolean(),
 }
-"""SQLAlchemy types by the type of a view's column."""
-_VIEW: Final = table("billing", *(column(name, TYPES[column_type]) for name, column_type in COLUMNS.items()))
+"""SQLAlchemy types by the type of a view's column, for queries of few rows."""
+_VIEW: Final = table("billing", *map(column, COLUMNS))
 _CREATED_AT: Final = list(COLUMNS).index("created_at")
+
+
+def _utc_microsecond(value: Any) -> str:
+    text = str(value)
+    return f"{text}+00:00" if "." in text else f"{text}.000000+00:00"
+
+
+def _six_places(value: Any) -> str:
+    # On SQLite a number below a billion, where six decimal places are exact.
+    return f"{value if isinstance(value, float) else Decimal(value):.6f}"
+
+
+_FORMATS: Final[dict[ColumnType, Callable[[Any], str]]] = {
+    ColumnType.MICROSECOND_UTC: _utc_microsecond,
+    ColumnType.DAY: str,
+    ColumnType.NUMBER: str,
+    ColumnType.PRICE: _six_places,
+    ColumnType.AMOUNT: _six_places,
+    ColumnType.FLAG: {0: "false", 1: "true", "0": "false", "1": "true"}.__getitem__,
+}
+"""Formats of the values of the three drivers, by column type; the types that are missing here are texts or times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +125,7 @@ def resolve_accounts(connection: Connection, labels: Sequence[str]) -> list[str]
     known = sorted(connection.scalars(select(accounts.c.label)))
     for label in labels:
         if label not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none yet"
-            raise ConfigError(f"--account {label}: the database has no such account; {has}")
+            raise ConfigError(f"--account {label}: the database has no such account; {describe_known(label, known)}")
     return [label for label in known if not labels or label in labels]
 
 
@@ -126,50 +154,108 @@ def count_purged_days(connection: Connection, selection: ExportFilter) -> int:
 
 
 def iter_batches(
-    connection: Connection, selection: ExportFilter, transform: Callable[[Row], Row] | None = None
+    connection: Connection, selection: ExportFilter, transforms: Mapping[str, Callable[[str], str]] | None = None
 ) -> Generator[list[Row]]:
     """Read records ordered by account, time, phone, code and the remaining columns, alike on every database.
 
     Args:
         connection: Connection to read from; busy until all batches are read.
         selection: Filter of the records.
-        transform: Applied to each row before sorting.
+        transforms: Functions by column, applied to each text before sorting.
 
     Yields:
         Up to BATCH_SIZE rows.
     """
-    rows = chain.from_iterable(
-        _account_rows(connection, selection, label) for label in resolve_accounts(connection, selection.accounts)
+    labels = resolve_accounts(connection, selection.accounts)
+    parts = chain.from_iterable(
+        _sorted_seconds(_read_account(connection, selection, label, transforms or {})) for label in labels
     )
-    ordered = _stable_order(map(transform, rows) if transform else rows)
-    while batch := list(islice(ordered, BATCH_SIZE)):
-        yield batch
+    rows: list[Row] = []
+    for part in parts:
+        rows += part
+        while len(rows) >= BATCH_SIZE:
+            yield rows[:BATCH_SIZE]
+            rows = rows[BATCH_SIZE:]
+    if rows:
+        yield rows
 
 
-def _account_rows(connection: Connection, selection: ExportFilter, label: str) -> Iterator[Row]:
+def _read_account(
+    connection: Connection, selection: ExportFilter, label: str, transforms: Mapping[str, Callable[[str], str]]
+) -> Iterator[list[Row]]:
     billing = _source(connection, selection.as_of)
     row = billing.c
     conditions = [row.account == label]
     if selection.since:
-        conditions.append(row.created_at >= datetime.combine(selection.since, time.min))
+        conditions.append(row.created_at >= literal(datetime.combine(selection.since, time.min), WallClock()))
     if selection.until:
-        conditions.append(row.created_at <= datetime.combine(selection.until, _LAST_SECOND))
+        conditions.append(row.created_at <= literal(datetime.combine(selection.until, _LAST_SECOND), WallClock()))
     query = select(billing).where(*conditions).order_by(row.created_at)
-    with connection.execute(query, execution_options={"yield_per": BATCH_SIZE}) as result:
-        yield from result
+    with _plain_values(connection):
+        result = connection.execute(query, execution_options={"yield_per": BATCH_SIZE})
+    with result:
+        for rows in result.partitions():
+            columns = zip(COLUMNS.items(), zip(*rows, strict=True), strict=True)
+            yield list(
+                zip(*(_texts(values, kind, transforms.get(name)) for (name, kind), values in columns), strict=True)
+            )
+
+
+@contextmanager
+def _plain_values(connection: Connection) -> Iterator[None]:
+    """Let the driver return what is cheapest for it: with PyMySQL, which converts in Python, texts."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.driver != "pymysql":
+        yield
+        return
+    decoders = driver.decoders
+    driver.decoders = {}
+    try:
+        yield
+    finally:
+        driver.decoders = decoders
+
+
+def _texts(values: Sequence[Any], kind: ColumnType, transform: Callable[[str], str] | None) -> Sequence[str | None]:
+    # Nearly every row has a time of its own.
+    if kind is ColumnType.WALL_CLOCK:
+        return list(map(str, values))
+    if kind is ColumnType.SECOND_UTC:
+        return [f"{value}+00:00" for value in values]
+    to_text = _FORMATS.get(kind) or transform
+    if to_text is None:
+        return values
+    texts = {value: None if value is None else to_text(value) for value in set(values)}
+    return list(map(texts.__getitem__, values))
 
 
 def _source(connection: Connection, as_of: datetime | None) -> FromClause:
     if as_of is None:
         return _VIEW
     query = text(point_in_time_query(connection.dialect.name)).bindparams(bindparam("moment", as_of, UtcTime()))
-    return query.columns(**{name: TYPES[column_type] for name, column_type in COLUMNS.items()}).subquery("billing")
+    return query.columns(*map(column, COLUMNS)).subquery("billing")
 
 
-def _stable_order(rows: Iterable[Row]) -> Iterator[Row]:
-    # Rows of the same second are sorted here: the databases collate texts differently.
-    for _, group in groupby(rows, itemgetter(_CREATED_AT)):
-        same_second = list(group)
-        if len(same_second) > 1:
-            same_second.sort(key=lambda row: list(map(str, row)))
-        yield from same_second
+def _sorted_seconds(parts: Iterable[list[Row]]) -> Iterator[list[Row]]:
+    """Sort the rows of each second: the databases collate texts differently.
+
+    Args:
+        parts: Rows ordered by time. The last second of a part may continue in the next one.
+    """
+    created_at = itemgetter(_CREATED_AT)
+    held: list[Row] = []
+    for part in parts:
+        rows = held + part
+        end = bisect_left(rows, created_at(rows[-1]), key=created_at)
+        held = rows[end:]
+        yield _sort_within_seconds(rows[:end])
+    yield _sort_within_seconds(held)
+
+
+def _sort_within_seconds(rows: list[Row]) -> list[Row]:
+    created_at = itemgetter(_CREATED_AT)
+    if len(set(map(created_at, rows))) == len(rows):
+        return rows
+    return [
+        row for _, second in groupby(rows, created_at) for row in sorted(second, key=lambda row: list(map(str, row)))
+    ]

@@ -25,8 +25,10 @@ class StatusReport:
     missing_databases: int
 
 
-def read_status_report(all_settings: Iterable[Settings], *, clock: Callable[[], datetime] = utc_now) -> StatusReport:
-    """Read the status of the accounts, and of all others in their databases.
+def read_status_report(
+    all_settings: Iterable[Settings], *, with_others: bool, clock: Callable[[], datetime] = utc_now
+) -> StatusReport:
+    """Read the status of the accounts; with `with_others` also of the other accounts in their databases.
 
     Raises:
         DatabaseError: A database cannot be read, or has the schema of another version.
@@ -39,13 +41,15 @@ def read_status_report(all_settings: Iterable[Settings], *, clock: Callable[[], 
     statuses: list[AccountStatus] = []
     missing_databases = 0
     for url, by_account in by_database.items():
-        stored = _read_statuses(url, by_account, clock())
+        stored = _read_statuses(url, by_account, clock(), with_others=with_others)
         missing_databases += stored is None
         statuses += map(AccountStatus, by_account) if stored is None else stored
     return StatusReport(statuses, missing_databases)
 
 
-def _read_statuses(url: URL, by_account: Mapping[str, StatusOptions], now: datetime) -> list[AccountStatus] | None:
+def _read_statuses(
+    url: URL, by_account: Mapping[str, StatusOptions], now: datetime, *, with_others: bool
+) -> list[AccountStatus] | None:
     """The statuses of one database; None if it does not exist."""
     engine = open_engine(url)
     if not database_exists(engine):
@@ -54,4 +58,4 @@ def _read_statuses(url: URL, by_account: Mapping[str, StatusOptions], now: datet
         if is_empty(connection):
             return list(map(AccountStatus, by_account))
         require_schema(connection)
-        return read_account_statuses(connection, by_account, now, by_account)
+        return read_account_statuses(connection, by_account, now, by_account, with_others=with_others)

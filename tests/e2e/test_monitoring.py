@@ -14,9 +14,9 @@ from contextlib import closing
 
 import pytest
 from support.fake_heartbeat_server import Service, waiting_service
+from support.metrics import parse
 
 from etl.cli.exit_codes import ExitCode, most_severe
-from etl.ops.metrics import parse
 
 SPAN = ("--until", "2025-03-10")
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, insert, text, update
 from support.run_helpers import SILENT
 from support.sync_account import Account
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.lock import advisory_lock
+from etl.db.tables import accounts, rejected_records, sync_state, synced_days
 from etl.errors import ConcurrentRunError, ConfigError
-from etl.ops.status_query import read_account_statuses
+from etl.ops.status_query import StatusOptions, SuspectDay, read_account_statuses
 from etl.services.accounts import read_accounts, rename_account, retire_account
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -99,4 +101,74 @@ def test_freshness_marks_a_retired_account_and_asks_nothing_of_it(database_url, 
     (after,) = account.read(query)
     assert (after[:3], str(after[3])[:19]) == ((*before[:2], None), "2026-03-11 06:30:00")
     with account.engine.connect() as connection:
-        assert [status.retired_at for status in read_account_statuses(connection, [], MORNING)] == [MORNING]
+        assert [status.retired_at for status in read_account_statuses(connection, ["default"], MORNING)] == [MORNING]
+
+
+def test_the_status_of_one_account_reads_nothing_of_the_others(account):
+    def statements(**options):
+        sent = []
+        event.listen(account.engine, "before_cursor_execute", lambda *arguments: sent.append(arguments[2]))
+        with account.engine.connect() as connection:
+            statuses = read_account_statuses(connection, ["default"], MORNING, **options)
+        return [status.account for status in statuses], len(sent)
+
+    labels, alone = statements()
+    assert labels == ["default"]
+    with account.engine.begin() as connection:
+        for number in range(2, 22):
+            row = {"id": number, "label": f"shop-{number}", "created_at": MORNING}
+            connection.execute(insert(accounts), row)
+            connection.execute(insert(sync_state), {"account_id": number, "fence": 0})
+    assert statements() == (["default"], alone)
+    labels, of_all = statements(with_others=True)
+    assert (len(labels), of_all > alone) == (21, True)
+
+
+def test_the_ledgers_of_several_accounts_are_counted_by_the_database(database_url, sandbox):
+    account = Account(database_url, sandbox)
+    assert account.run() == (0, "")
+    last = date(2026, 3, 10)
+    ledger = {"digest": "0" * 32, "records": 3, "spend": Decimal(1), "source": "json", "stored_at": MORNING}
+    days = [(2, 0, True), (2, 1, True), (2, 2, False), (2, 5, True), (3, 0, False), (4, 1, True)]
+    with account.engine.begin() as connection:
+        for number in (2, 3, 4, 5):
+            connection.execute(insert(accounts), {"id": number, "label": f"shop-{number}", "created_at": MORNING})
+            connection.execute(insert(sync_state), {"account_id": number, "fence": 0})
+        for number, ago, closed in days:
+            row = {
+                "account_id": number,
+                "day": last - timedelta(days=ago),
+                "first_closed_at": MORNING if closed else None,
+            }
+            connection.execute(insert(synced_days), ledger | row)
+        suspect = {"suspect_since": MORNING, "suspect_reason": "empty"}
+        connection.execute(update(synced_days).where(synced_days.c.account_id == 4).values(suspect))
+        rejected = {
+            "asked_first": last,
+            "asked_last": last,
+            "reason": "no time",
+            "payload": "{}",
+            "first_seen_at": MORNING,
+        }
+        for account_id, digest in ((4, "a"), (4, "b"), (5, "a")):
+            row = {"account_id": account_id, "payload_digest": digest}
+            connection.execute(insert(rejected_records), rejected | row)
+    options = StatusOptions(ZoneInfo("Europe/Moscow"), 7, start_date=date(2026, 3, 4))
+    with account.engine.connect() as connection:
+        labels = [f"shop-{number}" for number in (2, 3, 4, 5, 6)]
+        terms = dict.fromkeys(labels, options)
+        statuses = read_account_statuses(connection, labels, MORNING, terms)
+    gap = [(date(2026, 3, 4), date(2026, 3, 4)), (date(2026, 3, 6), date(2026, 3, 8))]
+    assert [
+        (
+            each.account, each.records, each.open_days, [(days.first, days.last) for days in each.gaps],
+            each.suspect_days, each.rejected,
+        )
+        for each in statuses
+    ] == [
+        ("shop-2", 12, 1, gap, (), 0),
+        ("shop-3", 3, 1, [], (), 0),
+        ("shop-4", 3, 0, [(date(2026, 3, 4), date(2026, 3, 8))], (SuspectDay(date(2026, 3, 9), "empty"),), 2),
+        ("shop-5", 0, 0, [], (), 1),
+        ("shop-6", 0, 0, [], (), 0),
+    ]  # fmt: skip

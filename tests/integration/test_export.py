@@ -10,6 +10,7 @@ from contextlib import closing, nullcontext
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from io import BytesIO
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -32,6 +33,7 @@ from etl.services.sync import run_sync
 
 ZONE = ZoneInfo("Europe/Moscow")
 MORNING = datetime(2026, 3, 11, 6, 30, 0, 1, tzinfo=UTC)
+EXPECTED = Path(__file__).parents[1] / "data" / "export" / "hostile.csv"
 HUGE = "999999999999.999999"
 TEXTS = [
     "ok", "", "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u00a0=1", "\ufeff=1", "\u200b=1",
@@ -167,6 +169,10 @@ def test_a_csv_file_is_as_rfc_4180_wants_it(account):
     assert content.endswith(b"\r\n")
     assert b'"he said ""no""",' in content
     assert b'"a,b",' in content
+
+
+def test_the_file_is_the_same_to_the_byte_as_ever(account):
+    assert account.export()[1] == EXPECTED.read_bytes()
 
 
 def test_each_database_gives_the_same_file(account, tmp_path, sandbox):

@@ -104,7 +104,7 @@ class Shop:
     def figures(self):
         """What a purge may not change."""
         with self.engine.connect() as connection:
-            status = read_account_statuses(connection, [], self.now)
+            status = read_account_statuses(connection, [], self.now, with_others=True)
         return {
             "status": [replace(one, last_runs=(), rejected=0) for one in status],
             "ledger": self.read(select(*LEDGER).order_by(synced_days.c.day)),

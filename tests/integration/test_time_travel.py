@@ -114,7 +114,7 @@ class Account:
     def read(self, as_of=None):
         with read_connection(self.engine) as connection:
             batches = iter_batches(connection, ExportFilter((self.label,), as_of=as_of))
-            return [tuple(row) for row in chain.from_iterable(batches)]
+            return [typed(row) for row in chain.from_iterable(batches)]
 
     def journal(self):
         line = restatements.c
@@ -126,6 +126,23 @@ class Account:
         with read_connection(self.engine) as connection:
             chosen = ExportFilter((self.label,), as_of=moment, **selection)
             return count_incomplete_days(connection, chosen, moment.astimezone(ZONE).date())
+
+
+def typed(row):
+    """A row with its day as a date, and its amount as a decimal."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    values |= {"day": date.fromisoformat(values["day"]), "amount": Decimal(values["amount"])}
+    return tuple(values.values())
+
+
+def as_the_driver_returns_it(row):
+    """A row as psycopg returns it from the database."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    for name in ("created_at", "created_at_utc", "first_seen_at", "updated_at"):
+        values[name] = values[name] and datetime.fromisoformat(values[name]).replace(tzinfo=None)
+    values |= {name: values[name] and int(values[name]) for name in ("status", "repeats")}
+    values |= {"price": Decimal(values["price"]), "delivered": values["delivered"] == "true"}
+    return tuple(values.values())
 
 
 def without_person(row):
@@ -250,8 +267,5 @@ def test_on_postgresql_a_function_says_what_the_export_says(account):
         query = text(f"SELECT {names} FROM billing_asof(:moment) WHERE account = :label")
         with read_connection(account.engine) as connection:
             rows = connection.execute(query, {"moment": known.moment, "label": account.label}).all()
-        exported = [
-            tuple(value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in row)
-            for row in account.read(known.moment)
-        ]
+        exported = list(map(as_the_driver_returns_it, account.read(known.moment)))
         assert sorted(map(repr, rows)) == sorted(map(repr, exported)) != []

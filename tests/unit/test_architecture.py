@@ -18,7 +18,7 @@ HOME = Path(__file__).parents[2]
 
 EVERYBODYS = {
     *("errors", "model", "changes", "reconcile", "date_ranges", "unreadable", "spreadsheet", "zones", "pii"),
-    *("signals", "log", "atomic_file", "network"),
+    *("signals", "log", "atomic_file", "network", "suggestions"),
 }
 """Modules that every package but the sandbox may import. They import nothing but each other."""
 

@@ -522,6 +522,23 @@ def test_an_account_that_is_not_there_is_named_beside_those_that_are(tmp_path):
         load_accounts(toml(tmp_path, TWO), ("third",))
 
 
+def test_of_many_accounts_the_closest_are_named(tmp_path):
+    many = "".join(f"[accounts.shop-{number}]\n" for number in range(1, 2001))
+    with pytest.raises(ConfigError) as refused:
+        load_accounts(toml(tmp_path, many), ("shop-17a",))
+    expected = "--account shop-17a: the configuration has no such account; it has 2,000; the closest are shop-17, "
+    assert str(refused.value).startswith(expected)
+    assert len(str(refused.value)) < len(expected) + 30
+
+
+def test_a_file_of_thousands_of_accounts_is_read_and_they_share_one_set_of_labels(tmp_path):
+    comment = "# " + "x" * 1000
+    many = "".join(f"{comment}\n[accounts.shop-{number}]\n" for number in range(2000))
+    first, *_, last = load_accounts(toml(tmp_path, many), ())
+    assert len(many) > 1 << 20
+    assert (first.labels is last.labels, len(last.labels)) == (True, 2000)
+
+
 def test_without_accounts_there_is_one(monkeypatch, tmp_path):
     assert [settings.account for settings in load_accounts(None, ())] == ["default"]
     assert [settings.account for settings in load_accounts(None, ("mine",))] == ["mine"]
@@ -705,7 +722,7 @@ def test_what_is_no_name_of_a_time_zone_is_not_looked_for(monkeypatch, text):
 
 def test_a_file_without_an_end_is_read_no_further_than_any_setting_goes(monkeypatch):
     monkeypatch.setenv("BILLING_API_TOKEN_FILE", "/dev/zero")
-    assert refusal() == "BILLING_API_TOKEN_FILE: /dev/zero cannot be read (it is longer than 1048576 characters)"
+    assert refusal() == "BILLING_API_TOKEN_FILE: /dev/zero cannot be read (it is longer than 16777216 characters)"
     assert refusal(Path("/dev/zero")).startswith("--config: /dev/zero cannot be read")
 
 

@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from etl.log import MASK, NOTICE_LOGGER, Redactor, is_journal, log_context, set_up_logs
+from etl.log import MASK, NOTICE_LOGGER, Redactor, _encodings_of, is_journal, log_context, set_up_logs
 
 PLAIN = "00000000-0000-4000-8000-00000000000a"
 SECRETS = {
@@ -76,6 +78,26 @@ def test_a_secret_is_hidden_in_every_form_it_may_be_printed_in(secret):
 
 def test_the_longest_form_is_hidden_first():
     assert Redactor(["pass", "password"])("password pass") == f"{MASK} {MASK}"
+
+
+@given(st.lists(st.text("aA/é", min_size=4, max_size=7), max_size=5), st.text("aA/é", max_size=40))
+def test_a_table_of_secrets_hides_what_one_pattern_of_all_of_them_would(secrets, text):
+    encodings = sorted((form for secret in secrets for form in _encodings_of(secret)), key=len, reverse=True)
+    pattern = "|".join(map(re.escape, encodings)) or "(?!)"
+    assert Redactor(secrets)(text) == re.sub(pattern, MASK, text, flags=re.IGNORECASE)
+
+
+def test_upper_and_lower_case_are_equal_where_lower_case_is_longer_or_depends_on_the_next_letter():
+    redact = Redactor(["İstanbul", "ΟΔΟΣ"])
+    assert redact("i̇stanbul İSTANBUL οδος οδοσ ΟΔΟΣΑ") == f"i̇stanbul {MASK} οδος {MASK} {MASK}Α"
+
+
+def test_the_secrets_of_thousands_of_accounts_are_hidden_as_each_becomes_known():
+    redact = Redactor()
+    for number in range(5_000):
+        redact.add([f"{PLAIN[:-4]}{number:04}"])
+        assert redact(f"/{PLAIN[:-4]}{number:04}/") == f"/{MASK}/"
+    assert redact(f"{PLAIN[:-4]}0000 {PLAIN[:-4]}4999 {PLAIN[:-4]}5000") == f"{MASK} {MASK} {PLAIN[:-4]}5000"
 
 
 def test_secrets_may_become_known_later():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
 import subprocess
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from support.external_tools import tool
+from support.metrics import parse
 
 from etl.model import DateRange, RunCounts
-from etl.ops.metrics import METRICS, AccountGauges, RunOutcome, parse, render, write_metrics
+from etl.ops.metrics import METRICS, AccountGauges, RunOutcome, render, write_metrics
 from etl.ops.status_query import AccountStatus, SuspectDay
 
 HOME = Path(__file__).parents[2]
@@ -74,7 +77,7 @@ def test_the_file_has_every_metric_and_promtool_takes_it(path):
 def test_the_collector_may_read_the_file_and_nothing_else_is_left(path):
     write_metrics(path, [ended("shop")], NIGHT, all_there_are=True)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == [path.with_name(".billing.prom.lock"), path]
 
 
 def test_a_failure_keeps_how_the_account_stood(path):
@@ -106,11 +109,72 @@ def test_other_accounts_stay_until_they_are_configured_no_longer(path):
 @pytest.mark.parametrize(
     "content", [b"\xff\xfe", b"{", b'billing_etl_balance{account="shop"', b"billing_etl_balance x\n", b"\0" * 99]
 )
-def test_a_file_that_nobody_can_read_is_made_anew(path, content, caplog):
+def test_nothing_is_carried_over_from_a_malformed_line(path, content):
     path.write_bytes(content)
     write_metrics(path, [ended("shop")], NIGHT, all_there_are=False)
     assert value(path, "last_run_exit_code", "shop") == 0
-    assert caplog.text.count("made anew") <= 1
+    assert parse(path.read_text()).keys() <= {metric.name for metric in METRICS}
+    assert all(labels[0] == "shop" for samples in parse(path.read_text()).values() for labels in samples)
+
+
+@pytest.mark.parametrize("number", [512.75, -1.5, 0.0, 1e22, 1.5e-7, float("inf"), float("-inf"), 1741640400.123456])
+@pytest.mark.parametrize("account", ["shop", 'a "shop"\\\nПервый', "\\", "\\n", "{}", 'x",outcome="y'])
+def test_every_label_and_number_is_carried_over_as_it_was(path, account, number):
+    gauges = AccountGauges(AccountStatus(account), balance=(NIGHT, number))
+    write_metrics(path, [ended(account, 65, gauges, new=7)], NIGHT, all_there_are=True)
+    before = parse(path.read_text())
+    write_metrics(path, [ended("another")], NEXT, all_there_are=False)
+    after = parse(path.read_text())
+    assert {name: samples[labels] for name, samples in before.items() for labels in samples} == {
+        name: after[name][labels] for name, samples in before.items() for labels in samples
+    }
+    assert before["billing_etl_balance"] == {(account,): number}
+    assert promtool("check", "metrics", text=path.read_text()).returncode == 0
+
+
+def test_the_metrics_of_thousands_of_accounts_stay_when_one_runs(path):
+    many = [ended(f"shop-{number}", standing=STANDING) for number in range(1100)]
+    write_metrics(path, many, NIGHT, all_there_are=True)
+    assert path.stat().st_size > 1 << 20
+    write_metrics(path, [ended("shop-7", 69)], NEXT, all_there_are=False)
+    codes = parse(path.read_text())["billing_etl_last_run_exit_code"]
+    assert (len(codes), codes["shop-7",], sum(codes.values())) == (1100, 69, 69)
+
+
+WRITER = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from etl.model import RunCounts
+from etl.ops.metrics import RunOutcome, write_metrics
+
+path, account = Path(sys.argv[1]), sys.argv[2]
+sys.stdin.read()  # until all processes are there
+for exit_code in range(20):
+    run = RunOutcome(account, exit_code, 2.5, RunCounts(), None)
+    write_metrics(path, [run], datetime.fromisoformat("2026-03-11T01:30+00:00"), all_there_are=False, patience=600)
+"""
+
+
+def test_runs_side_by_side_lose_nothing_of_each_other(path):
+    accounts = [f"shop-{number}" for number in range(6)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), account], stdin=subprocess.PIPE, cwd=HOME)
+        for account in accounts
+    ]
+    for process in processes:
+        process.stdin.close()
+    assert [process.wait() for process in processes] == [0] * 6
+    assert parse(path.read_text())["billing_etl_last_run_exit_code"] == {(account,): 19 for account in accounts}
+
+
+def test_a_lock_that_is_not_free_in_time_is_a_warning_and_the_file_stays(path, caplog):
+    write_metrics(path, [ended("shop")], NIGHT, all_there_are=True)
+    before = path.read_bytes()
+    with path.with_name(".billing.prom.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_metrics(path, [ended("shop", 69)], NEXT, all_there_are=True, patience=0)
+    assert (path.read_bytes(), "the metrics stay as they were" in caplog.text) == (before, True)
 
 
 def test_metrics_of_other_programs_are_left_out(path):
@@ -125,7 +189,7 @@ def test_a_file_that_cannot_be_written_is_a_warning(tmp_path, name, caplog):
     (tmp_path / "folder.prom").mkdir()
     write_metrics(tmp_path / name, [ended("shop")], NIGHT, all_there_are=True)
     assert "cannot be written, and the metrics stay as they were" in caplog.text
-    assert list(tmp_path.iterdir()) == [tmp_path / "folder.prom"]
+    assert {file.name for file in tmp_path.iterdir()} - {".folder.prom.lock"} == {"folder.prom"}
 
 
 def test_a_name_that_the_collector_passes_over_is_a_warning(tmp_path, caplog):
@@ -141,7 +205,7 @@ def test_the_alerts_are_about_metrics_that_are_written():
     words = {word for word in RULES.read_text().replace("(", " ").split() if word.startswith("billing_etl_")}
     assert words
     assert words <= names
-    assert render({}).decode().count("# TYPE") == len(METRICS)
+    assert render({}).count("# TYPE") == len(METRICS)
 
 
 def test_each_alert_fires_when_it_should(tmp_path):
