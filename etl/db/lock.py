@@ -7,6 +7,7 @@ run whose writes would be refused.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import sqlite3
 import time
@@ -21,6 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl.db.engine import sqlite_path
 from etl.errors import ConcurrentRunError, DatabaseError
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.2
 MAX_NAME_LENGTH: Final = 64
@@ -53,7 +56,11 @@ def advisory_lock(engine: Engine, name: str, *, wait: float) -> Iterator[None]:
         else:
             try_acquire = _mariadb_lock(engine, name, resources)
         deadline = time.monotonic() + wait
+        waiting = False
         while not try_acquire():
+            if wait and not waiting:
+                waiting = True
+                logger.info("another run holds the lock %s; waiting for up to %g s", name, wait)
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise ConcurrentRunError("another run of this account is under way; see --wait")
@@ -100,6 +107,15 @@ def _mariadb_lock(engine: Engine, name: str, resources: ExitStack) -> Callable[[
     # Lock names are global to the server, so the key includes the database's name.
     connection = _dedicated_connection(engine, resources)
     key = f"billing-etl:{_digest(f'{engine.url.database}:{name}').hex()[:32]}"
+
+    def release(error: type[BaseException] | None, *_: object) -> None:
+        # Closing the connection releases the lock when the server notices it, and the next run may come before. After
+        # an error the server may not answer.
+        if error is None:
+            with suppress(SQLAlchemyError):
+                connection.execute(text("DO RELEASE_LOCK(:key)"), {"key": key})
+
+    resources.push(release)
 
     def try_acquire() -> bool:
         connection.execute(text("SET SESSION wait_timeout = 86400"))

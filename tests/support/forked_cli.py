@@ -42,29 +42,64 @@ class Ended(NamedTuple):
     errors: str
 
 
-def run_forked(arguments: Sequence[str], variables: Mapping[str, str], folder: Path) -> Ended:
-    """Run a command line to its end.
+class Forked:
+    """A command that runs."""
 
-    Args:
-        arguments: Of the command line, without the program.
-        variables: Its whole environment.
-        folder: Its current folder.
+    def __init__(self, arguments: Sequence[str], variables: Mapping[str, str], folder: Path) -> None:
+        """Start it.
 
-    Raises:
-        TimeoutError: It did not end.
-    """
-    with tempfile.TemporaryDirectory(prefix="forked-") as streams:
-        out, errors = Path(streams) / "out", Path(streams) / "errors"
-        process = SERVER.Process(target=_run, args=(list(arguments), dict(variables), folder, out, errors))
-        process.start()
-        process.join(PATIENCE)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-            raise TimeoutError(f"it did not end: {arguments}")
-        ended = Ended(process.exitcode, out.read_text("utf-8"), errors.read_text("utf-8"))
-        process.close()
+        Args:
+            arguments: Of the command line, without the program.
+            variables: Its whole environment.
+            folder: Its current folder.
+        """
+        self.arguments = arguments
+        self.streams = tempfile.TemporaryDirectory(prefix="forked-")
+        self.out, self.errors = (Path(self.streams.name) / name for name in ("out", "errors"))
+        self.process = SERVER.Process(
+            target=_run, args=(list(arguments), dict(variables), folder, self.out, self.errors)
+        )
+        self.process.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.exitcode is None
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.is_running and self.process.pid is not None:
+            os.kill(self.process.pid, number)
+
+    def errors_so_far(self) -> str:
+        """What it has printed to stderr."""
+        return self.errors.read_text("utf-8") if self.errors.exists() else ""
+
+    def finish(self) -> Ended:
+        """Wait for its end, once.
+
+        Raises:
+            TimeoutError: It did not end.
+        """
+        self.process.join(PATIENCE)
+        if self.is_running:
+            self.close()
+            raise TimeoutError(f"it did not end: {self.arguments}")
+        assert self.process.exitcode is not None
+        ended = Ended(self.process.exitcode, self.out.read_text("utf-8"), self.errors.read_text("utf-8"))
+        self.close()
         return ended
+
+    def close(self) -> None:
+        """Kill it if it runs, and remove what it printed."""
+        self.process.kill()
+        self.process.join()
+        self.streams.cleanup()
+
+
+def run_forked(arguments: Sequence[str], variables: Mapping[str, str], folder: Path) -> Ended:
+    """Run a command line to its end; the arguments are those of `Forked`."""
+    return Forked(arguments, variables, folder).finish()
 
 
 def _run(arguments: list[str], variables: dict[str, str], folder: Path, out: Path, errors: Path) -> None:
