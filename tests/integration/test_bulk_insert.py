@@ -13,7 +13,6 @@ from sqlalchemy.exc import DBAPIError
 from etl.db.dialects.bulk_insert import BATCH_SIZE, MAX_STATEMENT_LENGTH, bulk_insert
 from etl.db.engine import new_engine, read_connection
 from etl.db.errors import describe_error
-from etl.db.migrate import ensure_current
 from etl.db.records import load_rows
 from etl.db.tables import billing_records
 from etl.model import day_bounds
@@ -34,9 +33,7 @@ HOSTILE = (
 
 @pytest.fixture
 def engine(database_url) -> Engine:
-    engine = new_engine(database_url)
-    ensure_current(engine)
-    return engine
+    return new_engine(database_url)
 
 
 def row(ordinal, info="ok", *, status: int | None = 1, code="0371"):

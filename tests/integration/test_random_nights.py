@@ -25,7 +25,6 @@ from support.reference_model import Stored, canonical, csv_forms, day_of, of_day
 from support.run_helpers import SILENT, settings_of, token_of
 
 from etl.db.engine import new_engine
-from etl.db.migrate import ensure_current
 from etl.db.run_store import find_account
 from etl.db.tables import sync_state
 from etl.errors import Interrupted, SourceUnavailable
@@ -350,7 +349,6 @@ def vendor() -> Iterator[Sandbox]:
 )
 def test_whatever_a_month_brings_the_database_holds_what_the_vendor_said(database_url, vendor, part, sequences, steps):
     engine = new_engine(database_url)
-    ensure_current(engine)
     chosen = settings_of(
         database_url, vendor, FIRST, lookback_days=LOOKBACK, retry_attempts=2, max_response_mb=1, timeout=60.0
     )
