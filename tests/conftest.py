@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date, datetime, time
@@ -21,6 +22,7 @@ from sqlalchemy import URL
 from support.databases import Server, SQLiteFiles
 from support.secret_leaks import leaks
 
+from etl import signals
 from etl.config.database_url import parse_url
 from etl.log import NOTICE_LOGGER
 from etl.sandbox import Dataset, Sandbox
@@ -91,6 +93,17 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL
     empty = request.node.get_closest_marker("empty_database") is not None
     with fresh_database(request.param, tmp_path, empty=empty) as url:
         yield url
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The program's signal handlers, in this process; nothing is left of a signal after the test."""
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    signals.install_handlers(grace_seconds=3600)  # no test lasts so long
+    yield
+    signals.forget_signal()
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

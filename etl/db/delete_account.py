@@ -35,7 +35,9 @@ def mark_deletion(connection: Connection, account_id: int, now: datetime) -> Non
     )
 
 
-def delete_batch(connection: Connection, account_id: int, table: Table, after: int) -> tuple[int, int | None]:
+def delete_batch(
+    connection: Connection, account_id: int, table: Table, after: int, size: int
+) -> tuple[int, int | None]:
     """Delete the account's next rows from a table, in the order of their ids.
 
     Args:
@@ -43,6 +45,7 @@ def delete_batch(connection: Connection, account_id: int, table: Table, after: i
         account_id: `accounts.id`.
         table: One of `BATCHED_TABLES`.
         after: Last id of the previous batch.
+        size: Maximum number of rows.
 
     Returns:
         Number of deleted rows and their last id; 0 and None if no rows are left.
@@ -51,7 +54,7 @@ def delete_batch(connection: Connection, account_id: int, table: Table, after: i
     # "+ 0" keeps the planner on the primary key: the account's index would scan all rows, deleted ones included, in
     # every transaction.
     own = and_(row.account_id + 0 == account_id, row.id > after)
-    ids = select(row.id).where(own).order_by(row.id).limit(BATCH_SIZE).subquery()
+    ids = select(row.id).where(own).order_by(row.id).limit(size).subquery()
     last: int | None = connection.scalar(select(func.max(ids.c.id)))
     if last is None:
         return 0, None

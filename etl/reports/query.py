@@ -126,7 +126,11 @@ def count_purged_days(connection: Connection, selection: ExportFilter) -> int:
 
 
 def iter_batches(
-    connection: Connection, selection: ExportFilter, transform: Callable[[Row], Row] | None = None
+    connection: Connection,
+    selection: ExportFilter,
+    transform: Callable[[Row], Row] | None = None,
+    *,
+    size: int = BATCH_SIZE,
 ) -> Generator[list[Row]]:
     """Read records ordered by account, time, phone, code and the remaining columns, alike on every database.
 
@@ -134,19 +138,20 @@ def iter_batches(
         connection: Connection to read from; busy until all batches are read.
         selection: Filter of the records.
         transform: Applied to each row before sorting.
+        size: Maximum number of rows of a batch.
 
     Yields:
-        Up to BATCH_SIZE rows.
+        Batches of rows.
     """
     rows = chain.from_iterable(
-        _account_rows(connection, selection, label) for label in resolve_accounts(connection, selection.accounts)
+        _account_rows(connection, selection, label, size) for label in resolve_accounts(connection, selection.accounts)
     )
     ordered = _stable_order(map(transform, rows) if transform else rows)
-    while batch := list(islice(ordered, BATCH_SIZE)):
+    while batch := list(islice(ordered, size)):
         yield batch
 
 
-def _account_rows(connection: Connection, selection: ExportFilter, label: str) -> Iterator[Row]:
+def _account_rows(connection: Connection, selection: ExportFilter, label: str, size: int) -> Iterator[Row]:
     billing = _source(connection, selection.as_of)
     row = billing.c
     conditions = [row.account == label]
@@ -155,7 +160,7 @@ def _account_rows(connection: Connection, selection: ExportFilter, label: str) -
     if selection.until:
         conditions.append(row.created_at <= datetime.combine(selection.until, _LAST_SECOND))
     query = select(billing).where(*conditions).order_by(row.created_at)
-    with connection.execute(query, execution_options={"yield_per": BATCH_SIZE}) as result:
+    with connection.execute(query, execution_options={"yield_per": size}) as result:
         yield from result
 
 
