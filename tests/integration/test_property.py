@@ -13,7 +13,6 @@ from io import BytesIO
 from itertools import count
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -184,15 +183,13 @@ class Answers:
 
     def fetch(self, window):
         feed = self.open_feed()
-        with pytest.MonkeyPatch.context() as patch:  # a day on disk, in slices, is a day like any other
-            patch.setattr("etl.extract.spool.MAX_IN_MEMORY", self.held)
-            patch.setattr("etl.extract.spool.MAX_SLICE", self.held)
-            spill = RecordSpool()
-            survey = read_feed(feed, window, ZONE, spill.add)
-            days = {
-                day: replace(records, source=self.name, missing_fields=ATTRIBUTES - feed.fields)
-                for day, records in spill.days(window).items()
-            }
+        # A day on disk, in slices, is a day like any other.
+        spool = RecordSpool(max_in_memory=self.held, max_slice=self.held)
+        survey = read_feed(feed, window, ZONE, spool.add)
+        days = {
+            day: replace(records, source=self.name, missing_fields=ATTRIBUTES - feed.fields)
+            for day, records in spool.days(window).items()
+        }
         asked = DateRange(window.first - timedelta(days=1), window.last + timedelta(days=2))
         return WindowData(window, asked, days, survey.rejected)
 

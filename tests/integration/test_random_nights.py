@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
 
 import pytest
@@ -28,6 +29,7 @@ from etl.db.engine import new_engine
 from etl.db.run_store import find_account
 from etl.db.tables import sync_state
 from etl.errors import Interrupted, SourceUnavailable
+from etl.extract.spool import RecordSpool
 from etl.model import ATTRIBUTES
 from etl.sandbox import Behaviour, Dataset, Sandbox
 from etl.services.run import RunRequest
@@ -126,7 +128,7 @@ class Month(RuleBasedStateMachine):
         self.policies = Behaviour()
         self.today = FIRST + 2 * DAY
         self.runs = 0
-        self.patch = pytest.MonkeyPatch()
+        self.open_spool = RecordSpool
         self.stored = None
         self.watermark = None
 
@@ -135,8 +137,8 @@ class Month(RuleBasedStateMachine):
     @initialize(some=st.lists(numbers, max_size=8), window=st.integers(2, 9), held=st.sampled_from([1, 1_000]))
     def begin(self, some, window, held):
         self.settings = replace(self.settings, window_days=window)
-        self.patch.setattr("etl.extract.spool.MAX_IN_MEMORY", held)  # a day on disk, in slices, is a day like any other
-        self.patch.setattr("etl.extract.spool.MAX_SLICE", held)
+        # A day on disk, in slices, is a day like any other.
+        self.open_spool = partial(RecordSpool, max_in_memory=held, max_slice=held)
         self.listed = [made(FIRST + (n % 3) * DAY, n // 3) for n in some]
 
     @rule(number=numbers, days_ago=st.integers(0, 12))
@@ -224,6 +226,7 @@ class Month(RuleBasedStateMachine):
                 redact=str,
                 exit_code_of=code_of,
                 clock=lambda: now,
+                open_spool=self.open_spool,
             )
         except (Interrupted, Killed):
             # Its thread may have a question under way, and must not spoil the next run's answers.
@@ -305,11 +308,8 @@ class Month(RuleBasedStateMachine):
     # How it ends.
 
     def teardown(self):
-        try:
-            if sys.exc_info()[0] is None:
-                self.end_the_month()
-        finally:
-            self.patch.undo()
+        if sys.exc_info()[0] is None:
+            self.end_the_month()
 
     def end_the_month(self):
         self.policies = Behaviour()
