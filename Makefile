@@ -16,7 +16,7 @@ demo: $(VENV)/demo  ## Run the main job on SQLite against the sandbox
 
 .PHONY: test
 test: $(VENV)/dev  ## Run all tests; those of a database that is not there are skipped
-	@$(BIN)/python -m pytest -n auto
+	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: mutants
 mutants: $(VENV)/dev  ## Change what decides in every small way, and see whether the tests notice; takes an hour or two

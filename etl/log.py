@@ -195,8 +195,9 @@ def set_up_logs(
     root.setLevel(LEVELS[max(-1, min(verbosity, 2))])
     # urllib3 logs URLs at DEBUG, and at WARNING on its own retries; the client logs retries without URLs.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    # A signal may arrive while a connection is closed, and the pool would log a traceback.
-    logging.getLogger("sqlalchemy").setLevel(logging.NOTSET if verbosity > 1 else logging.CRITICAL)
+    # SQLAlchemy logs rows at DEBUG, unless it is imported after this. A signal may arrive while a connection is closed,
+    # and its pool would log a traceback.
+    logging.getLogger("sqlalchemy").setLevel(logging.WARNING if verbosity > 1 else logging.CRITICAL)
     # Alembic logs its plugins at INFO.
     logging.getLogger("alembic").setLevel(logging.NOTSET if verbosity > 1 else logging.WARNING)
     logging.getLogger(NOTICE_LOGGER).setLevel(logging.INFO if verbosity >= 0 else logging.ERROR)

@@ -39,6 +39,7 @@ from etl.db.store import Store
 from etl.errors import BillingError, DatabaseError, Interrupted, SourceUnavailable
 from etl.extract.client import Client
 from etl.extract.source import Source
+from etl.extract.spool import RecordSpool
 from etl.extract.worker import Fetched, fetch_in_worker
 from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise_window, write_window
 from etl.log import log_context
@@ -83,6 +84,7 @@ class SyncRun:
         clock: The present time, aware.
         exit_code_of: The exit code of a result, for `sync_runs`.
         redact: Removes secrets from a text.
+        open_spool: Creates the storage of an answer's records.
         account_id: None before the account's first run.
         handle: The run's row in `sync_runs`; None in a dry run, which writes nothing.
     """
@@ -97,6 +99,7 @@ class SyncRun:
     clock: Callable[[], datetime]
     exit_code_of: Callable[[RunResult], int]
     redact: Callable[[str], str]
+    open_spool: Callable[[], RecordSpool]
     today: date = field(init=False)
     account_id: int | None = field(init=False)
     state: SyncState = field(init=False)
@@ -186,7 +189,9 @@ class SyncRun:
             return
         self.monitor.read("before")
         last = self.result.windows[-1].last
-        source = open_source(self.settings, self.client, today=self.today, last=last, history=self.history)
+        source = open_source(
+            self.settings, self.client, today=self.today, last=last, history=self.history, open_spool=self.open_spool
+        )
         if self.request.deep:
             self._extend_to_stored_days(source)
         transfer = Transfer(

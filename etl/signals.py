@@ -23,17 +23,20 @@ GRACE_SECONDS: Final = 4.0
 
 
 class _SignalState:
-    """The state of the process: nesting depth of `deferred`, and the received signal."""
+    """The state of the process: nesting depth of `deferred`, the received signal, and the timer of the forced exit."""
 
     depth = 0
     received: int | None = None
+    grace_seconds = GRACE_SECONDS
+    timer: threading.Timer | None = None
 
 
 _state = _SignalState()
 
 
-def install_handlers() -> None:
-    """Install the handlers: SIGINT and SIGTERM raise Interrupted in the main thread, and exit after GRACE_SECONDS."""
+def install_handlers(*, grace_seconds: float = GRACE_SECONDS) -> None:
+    """Install the handlers: SIGINT and SIGTERM raise Interrupted in the main thread, and exit after `grace_seconds`."""
+    _state.grace_seconds = grace_seconds
     if threading.current_thread() is threading.main_thread():
         for signum in SIGNALS:
             signal.signal(signum, _handle)
@@ -43,6 +46,13 @@ def ignore_signals() -> None:
     """Ignore further signals: the exit code is already determined."""
     for signum in SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
+
+
+def forget_signal() -> None:
+    """Forget a received signal and cancel the forced exit, in a process that goes on."""
+    _state.received = None
+    if _state.timer is not None:
+        _state.timer.cancel()
 
 
 @contextmanager
@@ -75,9 +85,9 @@ def _handle(signum: int, _frame: FrameType | None) -> None:
     ignore_signals()
     _state.received = signum
     # A database that does not respond must not block the exit.
-    timer = threading.Timer(GRACE_SECONDS, _force_exit, [signum])
-    timer.daemon = True
-    timer.start()
+    _state.timer = threading.Timer(_state.grace_seconds, _force_exit, [signum])
+    _state.timer.daemon = True
+    _state.timer.start()
     if not _state.depth:
         raise Interrupted(signum)
 

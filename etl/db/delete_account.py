@@ -37,7 +37,7 @@ def mark_deletion(connection: Connection, account_id: int, now: datetime) -> Non
     )
 
 
-def delete_batch(connection: Connection, account_id: int, table: Table, after: Any) -> tuple[int, Any]:
+def delete_batch(connection: Connection, account_id: int, table: Table, after: Any, size: int) -> tuple[int, Any]:
     """Delete the account's next rows from a table, in the order of its position column.
 
     Args:
@@ -45,6 +45,7 @@ def delete_batch(connection: Connection, account_id: int, table: Table, after: A
         account_id: `accounts.id`.
         table: One of `BATCHED_TABLES`.
         after: Last position of the previous batch; None for the first one.
+        size: Number of rows; of `billing_records`, the rest of the last second more.
 
     Returns:
         Number of deleted rows and their last position; 0 and None if no rows are left.
@@ -58,7 +59,7 @@ def delete_batch(connection: Connection, account_id: int, table: Table, after: A
         # in every transaction.
         own = table.c.account_id + 0 == account_id
     remaining = own if after is None else and_(own, position > after)
-    batch = select(position).where(remaining).order_by(position).limit(BATCH_SIZE).subquery()
+    batch = select(position).where(remaining).order_by(position).limit(size).subquery()
     last = connection.scalar(select(func.max(batch.c[position.name])))
     if last is None:
         return 0, None

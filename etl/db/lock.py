@@ -6,6 +6,7 @@ run whose writes would be refused.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +16,8 @@ from sqlalchemy import Engine
 
 from etl.db.dialects import dialect_for
 from etl.errors import ConcurrentRunError
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.2
 
@@ -35,7 +38,11 @@ def advisory_lock(engine: Engine, name: str, *, wait: float) -> Iterator[None]:
     with ExitStack() as resources:
         try_lock = dialect_for(engine.dialect.name).lock(engine, name, resources)
         deadline = time.monotonic() + wait
+        waiting = False
         while try_lock and not try_lock():
+            if wait and not waiting:
+                waiting = True
+                logger.info("another run holds the lock %s; waiting for up to %g s", name, wait)
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise ConcurrentRunError("another run of this account is under way; see --wait")

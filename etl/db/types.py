@@ -21,7 +21,6 @@ def _types_of(dialect: Dialect) -> ColumnTypes:
     return dialect_for(dialect.name).column_types if dialect.name in DIALECTS else _STANDARD
 
 
-
 def key_text(length: int) -> String:
     """Text of a primary key, compared byte by byte on every database.
 

@@ -151,6 +151,7 @@ class CsvSource:
         today: The current date in the vendor's wall clock.
         sizes: Sizes of the answers of this run, by source.
         get_newest: Returns the newest records of the account, or None if they are unavailable.
+        open_spool: Creates the storage of an export's records.
     """
 
     def __init__(
@@ -161,8 +162,10 @@ class CsvSource:
         today: date,
         sizes: Mapping[str, AnswerSizes],
         get_newest: Callable[[], NewestRecords | None],
+        open_spool: Callable[[], RecordSpool] = RecordSpool,
     ) -> None:
         self._client = client
+        self._open_spool = open_spool
         self._read_feed = read_feed
         self._today = today
         self._sizes = sizes["csv"]
@@ -363,7 +366,7 @@ class CsvSource:
 
         def read(file: BinaryIO) -> _CsvExport:
             feed = parse_csv(file)
-            spool = RecordSpool()
+            spool = self._open_spool()
             stats = self._read_feed(feed, target, spool.add)
             log_unknown_fields(feed)
             if stats.earliest is not None and not overlaps(requested, stats):

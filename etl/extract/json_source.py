@@ -95,6 +95,7 @@ class JsonSource:
         sizes: Sizes of the JSON answers of this run.
         get_newest: Returns the newest records of the account, or None if they are unavailable.
         complete: Number of records of each day that an earlier run found complete.
+        open_spool: Creates the storage of an answer's records.
     """
 
     def __init__(
@@ -106,8 +107,10 @@ class JsonSource:
         sizes: AnswerSizes,
         get_newest: Callable[[], NewestRecords | None],
         complete: Mapping[date, int],
+        open_spool: Callable[[], RecordSpool] = RecordSpool,
     ) -> None:
         self._client = client
+        self._open_spool = open_spool
         self._read_feed = read_feed
         self._today = today
         self._sizes = sizes
@@ -391,7 +394,7 @@ class JsonSource:
 
     def _read_answer(self, requested: DateRange, target: DateRange) -> _JsonAnswer:
         def read(feed: Feed) -> _JsonAnswer:
-            spool = RecordSpool()
+            spool = self._open_spool()
             stats = self._read_feed(feed, target, spool.add)
             log_unknown_fields(feed)
             if uncovered_days(target.days(), requested, stats).issuperset(target.days()) and not stats.kept:

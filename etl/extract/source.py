@@ -18,6 +18,7 @@ from etl.extract.completeness import AnswerSizes, NewestRecords, contains_all
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import WEEK, JsonSource
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
+from etl.extract.spool import RecordSpool
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import DateRange, Feed, FeedReader, Record, WindowData
 
@@ -38,6 +39,7 @@ class Source:
         complete: Number of records of each day that an earlier run found complete: an answer with the same number
             needs no further evidence.
         largest: Records in the largest answer of earlier runs, by source.
+        open_spool: Creates the storage of an answer's records.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Source:
         last: date,
         complete: Mapping[date, int] | None = None,
         largest: Mapping[str, int] | None = None,
+        open_spool: Callable[[], RecordSpool] = RecordSpool,
     ) -> None:
         self._client = client
         self._read_feed = read_feed
@@ -56,9 +59,13 @@ class Source:
         self._last = last
         self._complete = complete or {}
         self._sizes = {name: AnswerSizes((largest or {}).get(name)) for name in ("json", "csv")}
-        create_source = partial(JsonSource, client, read_feed, today=today, get_newest=self._get_newest)
-        self._json = create_source(sizes=self._sizes["json"], complete=self._complete)
-        self._csv = CsvSource(client, read_feed, today=today, sizes=self._sizes, get_newest=self._get_newest)
+        self._json = JsonSource(
+            client, read_feed, today=today, sizes=self._sizes["json"], get_newest=self._get_newest,
+            complete=self._complete, open_spool=open_spool,
+        )  # fmt: skip
+        self._csv = CsvSource(
+            client, read_feed, today=today, sizes=self._sizes, get_newest=self._get_newest, open_spool=open_spool
+        )
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
         self._newest: tuple[NewestRecords | None] | None = None

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
 from functools import partial
@@ -48,6 +48,10 @@ def disk_full_guard() -> Iterator[None]:
     raise DiskFullError(f"a temporary file could not be written ({reason}); set TMPDIR to a folder with more room")
 
 
+def _temporary_file() -> BinaryIO:
+    return tempfile.TemporaryFile(prefix="billing-etl-")
+
+
 class _Chunk(NamedTuple):
     """The position and number of some records of one ten-minute bucket in the file."""
 
@@ -60,7 +64,23 @@ class _Chunk(NamedTuple):
 class RecordSpool:
     """Stores records in any order and returns them by day. Its file is deleted with the last reference to it."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        max_in_memory: int = MAX_IN_MEMORY,
+        max_slice: int = MAX_SLICE,
+        open_file: Callable[[], BinaryIO] = _temporary_file,
+    ) -> None:
+        """Create an empty spool.
+
+        Args:
+            max_in_memory: Number of records above which they are written to the file.
+            max_slice: Number of records above which a day has several slices.
+            open_file: Opens the temporary file, for reading and writing.
+        """
+        self._max_in_memory = max_in_memory
+        self._max_slice = max_slice
+        self._open_file = open_file
         self._buffer: defaultdict[str, list[Record]] = defaultdict(list)
         self._chunks: defaultdict[str, defaultdict[str, list[_Chunk]]] = defaultdict(partial(defaultdict, list))
         self._file: BinaryIO | None = None
@@ -78,7 +98,7 @@ class RecordSpool:
         else:
             for day, group in groupby(records, _day_of_record):
                 self._buffer[day] += group
-        if sum(map(len, self._buffer.values())) > MAX_IN_MEMORY:
+        if sum(map(len, self._buffer.values())) > self._max_in_memory:
             self._write_out()
 
     def days(self, window: DateRange) -> dict[date, DayRecords]:
@@ -95,7 +115,7 @@ class RecordSpool:
     def _write_out(self) -> None:
         with disk_full_guard(), self._lock:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix="billing-etl-")  # noqa: SIM115 - closed by the finalizer below
+                self._file = self._open_file()
                 weakref.finalize(self, self._file.close)
             offset = self._file.seek(0, 2)
             for day, records in self._buffer.items():
@@ -111,7 +131,7 @@ class RecordSpool:
         buckets: dict[str, list[_Chunk]] = self._chunks.get(day.isoformat(), {})
         counts = Counter({bucket: sum(chunk.records for chunk in chunks) for bucket, chunks in buckets.items()})
         start, end = day_bounds(day)
-        bounds = [start, *_slice_bounds(counts), end]
+        bounds = [start, *_slice_bounds(counts, self._max_slice), end]
         slices = tuple(
             TimeSlice(
                 since,
@@ -132,11 +152,11 @@ class RecordSpool:
         return records
 
 
-def _slice_bounds(counts: Counter[str]) -> Iterator[datetime]:
+def _slice_bounds(counts: Counter[str], max_slice: int) -> Iterator[datetime]:
     """Yield the starts of a day's slices, except the first one."""
     size = 0
     for bucket, records in sorted(counts.items()):
-        if size and size + records > MAX_SLICE:
+        if size and size + records > max_slice:
             yield _bucket_start(bucket)
             size = 0
         size += records

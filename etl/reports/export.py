@@ -19,7 +19,7 @@ from etl.db.migrate import require_schema
 from etl.reports.anonymise import anonymiser
 from etl.reports.csv_writer import write_csv
 from etl.reports.parquet_writer import open_parquet
-from etl.reports.query import ExportFilter, Row, count_incomplete_days, count_purged_days, iter_batches
+from etl.reports.query import BATCH_SIZE, ExportFilter, Row, count_incomplete_days, count_purged_days, iter_batches
 
 Write = Callable[[BinaryIO, Iterable[Sequence[Row]]], int]
 """Writes batches of rows and returns the number of rows."""
@@ -63,6 +63,7 @@ def export_records(
     *,
     zone: tzinfo,
     anonymise: bool = False,
+    batch_size: int = BATCH_SIZE,
 ) -> ExportResult:
     """Write the selected records.
 
@@ -74,6 +75,7 @@ def export_records(
             before leaves no file.
         zone: Time zone of the vendor's wall clock, which dates `selection.as_of`.
         anonymise: Remove personal data; the key of the pseudonyms is random and not stored.
+        batch_size: Maximum number of rows read and written at once.
 
     Raises:
         ConfigError: Unknown account, or the file cannot be written.
@@ -88,7 +90,7 @@ def export_records(
         if selection.as_of:
             unknown = count_incomplete_days(connection, selection, selection.as_of.astimezone(zone).date())
         # After an error, the file is removed before the result is closed: MariaDB's driver first reads all its rows.
-        with closing(iter_batches(connection, selection, transforms)) as batches:
+        with closing(iter_batches(connection, selection, transforms, size=batch_size)) as batches:
             first = list(islice(batches, 1))
             with output as file:
                 rows = write(file, _interruptible(chain(first, batches)))

@@ -12,8 +12,13 @@ ROW_GROUP_SIZE: Final = 50_000
 """Rows of a row group: large enough for readers, small enough for memory."""
 
 
-def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[str | None]]]], int]:
+def open_parquet(
+    row_group_size: int = ROW_GROUP_SIZE,
+) -> Callable[[BinaryIO, Iterable[Sequence[Sequence[str | None]]]], int]:
     """A function that writes batches of rows of COLUMNS, as texts, to a file and returns the number of rows.
+
+    Args:
+        row_group_size: Number of rows after which a row group ends with the current batch.
 
     Raises:
         ConfigError: pyarrow is not installed.
@@ -52,7 +57,7 @@ def open_parquet() -> Callable[[BinaryIO, Iterable[Sequence[Sequence[str | None]
                 arrays = [values.cast(field.type) for values, field in zip(texts, schema, strict=True)]
                 group.append(pa.record_batch(arrays, schema))
                 count += len(batch)
-                if sum(map(len, group)) >= ROW_GROUP_SIZE:
+                if sum(map(len, group)) >= row_group_size:
                     writer.write_table(pa.Table.from_batches(group))
                     group.clear()
             if group:

@@ -154,7 +154,11 @@ def count_purged_days(connection: Connection, selection: ExportFilter) -> int:
 
 
 def iter_batches(
-    connection: Connection, selection: ExportFilter, transforms: Mapping[str, Callable[[str], str]] | None = None
+    connection: Connection,
+    selection: ExportFilter,
+    transforms: Mapping[str, Callable[[str], str]] | None = None,
+    *,
+    size: int = BATCH_SIZE,
 ) -> Generator[list[Row]]:
     """Read records ordered by account, time, phone, code and the remaining columns, alike on every database.
 
@@ -162,26 +166,31 @@ def iter_batches(
         connection: Connection to read from; busy until all batches are read.
         selection: Filter of the records.
         transforms: Functions by column, applied to each text before sorting.
+        size: Maximum number of rows of a batch.
 
     Yields:
-        Up to BATCH_SIZE rows.
+        Batches of rows.
     """
     labels = resolve_accounts(connection, selection.accounts)
     parts = chain.from_iterable(
-        _sorted_seconds(_read_account(connection, selection, label, transforms or {})) for label in labels
+        _sorted_seconds(_read_account(connection, selection, label, transforms or {}, size)) for label in labels
     )
     rows: list[Row] = []
     for part in parts:
         rows += part
-        while len(rows) >= BATCH_SIZE:
-            yield rows[:BATCH_SIZE]
-            rows = rows[BATCH_SIZE:]
+        while len(rows) >= size:
+            yield rows[:size]
+            rows = rows[size:]
     if rows:
         yield rows
 
 
 def _read_account(
-    connection: Connection, selection: ExportFilter, label: str, transforms: Mapping[str, Callable[[str], str]]
+    connection: Connection,
+    selection: ExportFilter,
+    label: str,
+    transforms: Mapping[str, Callable[[str], str]],
+    size: int,
 ) -> Iterator[list[Row]]:
     billing = _source(connection, selection.as_of)
     row = billing.c
@@ -192,7 +201,7 @@ def _read_account(
         conditions.append(row.created_at <= literal(datetime.combine(selection.until, _LAST_SECOND), WallClock()))
     query = select(billing).where(*conditions).order_by(row.created_at)
     with _plain_values(connection):
-        result = connection.execute(query, execution_options={"yield_per": BATCH_SIZE})
+        result = connection.execute(query, execution_options={"yield_per": size})
     with result:
         for rows in result.partitions():
             columns = zip(COLUMNS.items(), zip(*rows, strict=True), strict=True)

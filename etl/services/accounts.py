@@ -25,7 +25,7 @@ from etl.db.accounts import (
     set_timezone,
 )
 from etl.db.days import raise_revision
-from etl.db.delete_account import BATCHED_TABLES, delete_batch, delete_rest, mark_deletion
+from etl.db.delete_account import BATCH_SIZE, BATCHED_TABLES, delete_batch, delete_rest, mark_deletion
 from etl.db.engine import require_database
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
@@ -89,8 +89,17 @@ def read_account_extent(engine: Engine, label: str) -> Extent:
         return read_extent(connection, require_account(connection, label))
 
 
-def delete_account(engine: Engine, label: str, *, wait: float, clock: Callable[[], datetime]) -> dict[str, int]:
+def delete_account(
+    engine: Engine, label: str, *, wait: float, clock: Callable[[], datetime], batch_size: int = BATCH_SIZE
+) -> dict[str, int]:
     """Delete an account with all its rows, in batches. Call it again to complete an interrupted deletion.
+
+    Args:
+        engine: Engine of the database.
+        label: Label of the account.
+        wait: Seconds to wait for a run of the account.
+        clock: Returns the present time, aware.
+        batch_size: Maximum number of rows deleted in one transaction.
 
     Returns:
         Number of deleted rows by table.
@@ -105,7 +114,7 @@ def delete_account(engine: Engine, label: str, *, wait: float, clock: Callable[[
         for table in BATCHED_TABLES:
             last = None
             while True:
-                count, last = write(partial(delete_batch, table=table, after=last))
+                count, last = write(partial(delete_batch, table=table, after=last, size=batch_size))
                 removed[table.name] += count
                 if last is None:
                     break
@@ -114,11 +123,25 @@ def delete_account(engine: Engine, label: str, *, wait: float, clock: Callable[[
 
 
 def set_account_timezone(
-    engine: Engine, label: str, zone: ZoneInfo, *, wait: float, clock: Callable[[], datetime]
+    engine: Engine,
+    label: str,
+    zone: ZoneInfo,
+    *,
+    wait: float,
+    clock: Callable[[], datetime],
+    rows_per_transaction: int = ROWS_PER_TRANSACTION,
 ) -> int:
     """Change an account's time zone: recompute `created_at_utc` of its rows; `created_at` stays unchanged.
 
     Call it again to complete an interrupted change; until then no run uses the account.
+
+    Args:
+        engine: Engine of the database.
+        label: Label of the account.
+        zone: The new time zone.
+        wait: Seconds to wait for a run of the account.
+        clock: Returns the present time, aware.
+        rows_per_transaction: Changed rows after which a transaction ends with the current day.
 
     Returns:
         Number of changed rows of records.
@@ -134,7 +157,7 @@ def set_account_timezone(
         """Correct the days of one transaction; returns the first day of the next and the number of changed rows."""
         day, rows = next_day(connection, account_id, since), 0
         corrected: list[date] = []
-        while day is not None and len(corrected) < DAYS_PER_TRANSACTION and rows < ROWS_PER_TRANSACTION:
+        while day is not None and len(corrected) < DAYS_PER_TRANSACTION and rows < rows_per_transaction:
             if count := correct(connection, account_id, day, zone, {}, every_row=True, now=now):
                 corrected.append(day)
                 rows += count

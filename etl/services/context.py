@@ -22,6 +22,7 @@ from etl.db.ownership import require_ours
 from etl.db.run_store import SyncState, find_account, read_largest_answers, read_position
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
+from etl.extract.spool import RecordSpool
 from etl.extract.transport import RequestLimits, Transport
 from etl.load.loader import LoadPolicy
 from etl.model import FeedReader, TextLimit
@@ -127,12 +128,20 @@ def open_client(
 
 
 def open_source(
-    settings: Settings, client: Client, *, today: date, last: date, history: AccountHistory | None = None
+    settings: Settings,
+    client: Client,
+    *,
+    today: date,
+    last: date,
+    history: AccountHistory | None = None,
+    open_spool: Callable[[], RecordSpool] = RecordSpool,
 ) -> Source:
     """The account's source of days: JSON and CSV, read by the transform."""
     history = history or AccountHistory()
     read = build_reader(settings, history.longest)
-    return Source(client, read, today=today, last=last, complete=history.complete, largest=history.largest)
+    return Source(
+        client, read, today=today, last=last, complete=history.complete, largest=history.largest, open_spool=open_spool
+    )
 
 
 def build_spend_ledger(

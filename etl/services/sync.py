@@ -14,6 +14,7 @@ from etl.db.lock import advisory_lock
 from etl.db.retry import retry_transaction, wait_for_server
 from etl.db.store import Store
 from etl.errors import BillingError
+from etl.extract.spool import RecordSpool
 from etl.extract.transport import Transport
 from etl.pipeline import SyncRun
 from etl.services.context import Connect, LockFactory, OpenDatabase, account_lock, ensure_schema, open_client, utc_now
@@ -32,6 +33,7 @@ def run_sync(
     lock: LockFactory = advisory_lock,
     connect: Connect = Transport,
     open_database: OpenDatabase = pooled_engine,
+    open_spool: Callable[[], RecordSpool] = RecordSpool,
 ) -> RunResult:
     """Run one account once.
 
@@ -45,6 +47,7 @@ def run_sync(
         lock: Creates the account's lock. Without one the fence alone separates two runs.
         connect: Opens the transport to the vendor.
         open_database: Opens the engine.
+        open_spool: Creates the storage of an answer's records.
 
     Returns:
         The result, with the error that ended the run early if one did; completed windows are kept.
@@ -67,7 +70,7 @@ def run_sync(
                 with client_for() as client, client_for(short_timeout=True) as quick_client:
                     run = SyncRun(
                         settings, request, result, Store(ready), client, quick_client, listener, clock, exit_code_of,
-                        redact,
+                        redact, open_spool,
                     )  # fmt: skip
                     run.execute()
         except BillingError as error:

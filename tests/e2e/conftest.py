@@ -1,4 +1,4 @@
-"""The command line as its users meet it: a process of its own, in an empty folder, with an environment of its own.
+"""The command line as its users meet it: in a process, an empty folder and an environment of its own.
 
 The vendor is the sandbox over HTTP, at its own days of 2025: all of them are over, whenever these tests run.
 """
@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from support.forked_cli import PATIENCE, Ended, run_forked
 from support.secret_leaks import TOKEN, leaks
 
 from etl.sandbox import Dataset, Sandbox
@@ -24,29 +25,30 @@ from etl.sandbox import Dataset, Sandbox
 FIRST, LAST = "2025-03-01", "2025-03-10"
 
 
-class Done(NamedTuple):
-    """How a program ended."""
-
-    code: int
-    out: str
-    errors: str
-
-
 class Command:
-    """`python -m etl` in one folder. Whatever it prints is searched for the token."""
+    """The command line in one folder. Whatever it prints is searched for the token."""
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
         self.folder = folder
         self.variables = variables
         self.started: list[subprocess.Popen[str]] = []
 
+    def __call__(self, *arguments: str, **changes: str | None) -> Ended:
+        """Run a command to its end, in a fork; a change of None takes a variable away."""
+        if any(name.startswith("PYTHON") for name in changes):
+            return self.interpret(*arguments, **changes)
+        return self.checked(run_forked(arguments, self.environment(changes), self.folder))
+
+    def interpret(self, *arguments: str, **changes: str | None) -> Ended:
+        """Run `python -m etl` to its end, in an interpreter that starts for it."""
+        return self.finish(self.start(*arguments, **changes))
+
     def start(self, *arguments: str, **changes: str | None) -> subprocess.Popen[str]:
-        """Start it; a change of None takes a variable away."""
-        variables = {name: value for name, value in (self.variables | changes).items() if value is not None}
+        """Start `python -m etl`, for what happens while it runs."""
         process = subprocess.Popen(
             [sys.executable, "-m", "etl", *arguments],
             cwd=self.folder,
-            env=variables,
+            env=self.environment(changes),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -56,27 +58,36 @@ class Command:
         self.started.append(process)
         return process
 
-    def finish(self, process: subprocess.Popen[str]) -> Done:
-        """Wait for it to end."""
-        out, errors = process.communicate(timeout=120)
-        assert leaks(out + errors, [TOKEN]) == []
-        return Done(process.returncode, out, errors)
+    def finish(self, process: subprocess.Popen[str]) -> Ended:
+        """Wait for the end of a process."""
+        out, errors = process.communicate(timeout=PATIENCE)
+        return self.checked(Ended(process.returncode, out, errors))
 
-    def __call__(self, *arguments: str, **changes: str | None) -> Done:
-        """Run it to its end."""
-        return self.finish(self.start(*arguments, **changes))
+    def environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
+        """The environment of a command."""
+        return {name: value for name, value in (self.variables | changes).items() if value is not None}
+
+    def checked(self, ended: Ended) -> Ended:
+        """The result of a command, if nothing that it printed has the token in it."""
+        assert leaks(ended.out + ended.errors, [TOKEN]) == []
+        return ended
 
     def files(self) -> list[str]:
         """What lies in its folder."""
         return sorted(path.name for path in self.folder.iterdir())
 
 
-@pytest.fixture
-def vendor() -> Iterator[Sandbox]:
+def open_vendor() -> Sandbox:
     """The vendor, with three records on each of ten days."""
     dataset = Dataset(seed=1, today=date(2025, 3, 10), days=1)
     dataset.replace(record for day in range(1, 11) for record in charges(f"2025-03-{day:02}", 3))
-    with Sandbox(port=0, token=TOKEN, dataset=dataset) as sandbox:
+    return Sandbox(port=0, token=TOKEN, dataset=dataset)
+
+
+@pytest.fixture
+def vendor() -> Iterator[Sandbox]:
+    """The vendor as no command has changed it yet."""
+    with open_vendor() as sandbox:
         yield sandbox
 
 
@@ -101,12 +112,11 @@ def listed() -> Callable[..., list[dict[str, Any]]]:
     return charges
 
 
-@pytest.fixture
-def billing(tmp_path: Path, vendor: Sandbox) -> Iterator[Command]:
-    """`billing-etl` in an empty folder whose name is not plain, set up for the vendor."""
-    folder = tmp_path / "папка with spaces"
+def command_in(parent: Path, vendor: Sandbox) -> Command:
+    """The command line in an empty folder whose name has spaces and Cyrillic letters, set up for the vendor."""
+    folder = parent / "папка with spaces"
     folder.mkdir()
-    temporary = tmp_path / "tmp"
+    temporary = parent / "tmp"
     temporary.mkdir()
     inherited = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ}
     variables = inherited | {
@@ -119,7 +129,13 @@ def billing(tmp_path: Path, vendor: Sandbox) -> Iterator[Command]:
         "BILLING_RETRY_MAX_WAIT": "0",
         "BILLING_DATABASE_WAIT": "0",
     }
-    command = Command(folder, variables)
+    return Command(folder, variables)
+
+
+@pytest.fixture
+def billing(tmp_path: Path, vendor: Sandbox) -> Iterator[Command]:
+    """`billing-etl` before its first sync."""
+    command = command_in(tmp_path, vendor)
     yield command
     for process in command.started:
         if process.poll() is None:
@@ -127,11 +143,22 @@ def billing(tmp_path: Path, vendor: Sandbox) -> Iterator[Command]:
         process.communicate()
 
 
-@pytest.fixture
-def synced(billing: Command) -> Command:
-    """The same after a first sync."""
-    done = billing("sync", "--until", LAST)
+@pytest.fixture(scope="session")
+def first_sync(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files that a first sync of the vendor's ten days leaves in its folder, by name."""
+    with open_vendor() as vendor:
+        command = command_in(tmp_path_factory.mktemp("first"), vendor)
+        done = command("sync", "--until", LAST)
     assert done.code == 0, done
+    return {name: (command.folder / name).read_bytes() for name in command.files()}
+
+
+@pytest.fixture
+def synced(billing: Command, first_sync: dict[str, bytes]) -> Command:
+    """`billing-etl` after its first sync."""
+    for name, content in first_sync.items():
+        (billing.folder / name).write_bytes(content)
+        (billing.folder / name).chmod(0o600)
     return billing
 
 

@@ -62,7 +62,7 @@ def only(document):
 
 
 def test_a_token_is_all_that_a_first_sync_needs(billing, vendor):
-    done = billing("sync", BILLING_START_DATE=None, BILLING_RETRY_ATTEMPTS=None, BILLING_RETRY_MAX_WAIT=None)
+    done = billing.interpret("sync", BILLING_START_DATE=None, BILLING_RETRY_ATTEMPTS=None, BILLING_RETRY_MAX_WAIT=None)
     assert done.code == 0, done
     assert "first sync" in done.errors
     assert "30 days back" in done.errors
@@ -447,8 +447,8 @@ def test_help_tells_every_setting_and_its_default(billing):
 
 def test_help_and_version_need_no_settings(billing):
     nothing = {name: None for name in billing.variables if name.startswith("BILLING_")}
-    assert billing("--help", **nothing).code == 0
-    assert version("billing-etl") in billing("--version", **nothing).out
+    assert billing.interpret("--help", **nothing).code == 0
+    assert version("billing-etl") in billing.interpret("--version", **nothing).out
 
 
 # --- several accounts -------------------------------------------------------------------------------------------------
@@ -627,7 +627,7 @@ def test_an_export_without_a_database_makes_neither_a_file_nor_a_database(billin
 
 def test_parquet_without_its_library_names_the_extra(synced):
     (synced.folder / "pyarrow.py").write_text("raise ImportError")
-    done = synced("export", "--out", "a.parquet")
+    done = synced.interpret("export", "--out", "a.parquet")
     assert (done.code, "pip install 'billing-etl[parquet]'" in done.errors) == (78, True), done
     assert synced("export", "--out", "a.csv").code == 0
 

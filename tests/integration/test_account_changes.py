@@ -12,7 +12,6 @@ from sqlalchemy import select, text
 from support.run_helpers import SILENT
 from support.sync_account import START, Account, charges, just_before
 
-import etl.services.accounts
 from etl.cli.exit_codes import code_for_result
 from etl.db import delete_account as deletion
 from etl.db.lock import advisory_lock
@@ -76,11 +75,10 @@ def rows_of(account, label):
 
 
 @pytest.mark.parametrize("batch_size", [3, 5_000])
-def test_a_deleted_account_leaves_no_row_and_every_count_is_told(account, batch_size, monkeypatch):
-    monkeypatch.setattr(deletion, "BATCH_SIZE", batch_size)
+def test_a_deletion_leaves_no_row_of_the_account_and_returns_every_count(account, batch_size):
     own, others = rows_of(account, "default"), rows_of(account, "bank")
     assert all(own.values())
-    removed = delete_account(account.engine, "default", wait=0, clock=clock)
+    removed = delete_account(account.engine, "default", wait=0, clock=clock, batch_size=batch_size)
     assert removed == {"accounts": 1} | {table: len(rows) for table, rows in own.items()}
     assert (rows_of(account, "bank"), account.read("SELECT label FROM accounts")) == (others, [("bank",)])
     assert not any(rows_of(account, "default").values())
@@ -151,20 +149,20 @@ def times(account, label="default"):
 
 @pytest.mark.parametrize("zone", [VLADIVOSTOK, LONDON], ids=str)
 @pytest.mark.parametrize("rows", [1, 5_000])
-def test_every_row_is_turned_and_the_wall_clock_stays(account, zone, rows, monkeypatch):
-    monkeypatch.setattr(etl.services.accounts, "ROWS_PER_TRANSACTION", rows)
+def test_a_change_of_zone_recomputes_the_utc_of_every_row_and_keeps_the_wall_clock(account, zone, rows):
     walls, other = [wall for wall, _ in times(account)], rows_of(account, "bank")
     digests = account.read("SELECT account_id, day, digest, spend, restated_at FROM synced_days ORDER BY 1, 2")
     journal = account.read("SELECT COUNT(*) FROM restatements")
     assert run(account, zone)[0] == 78
-    assert set_account_timezone(account.engine, "default", zone, wait=0, clock=clock) == len(walls)
+    options = {"wait": 0, "clock": clock, "rows_per_transaction": rows}
+    assert set_account_timezone(account.engine, "default", zone, **options) == len(walls)
     assert times(account) == [(wall, utc_offset(wall, zone)) for wall in walls]
     assert run(account, MOSCOW)[0] == 78
     assert run(account, zone)[0] == 65
     assert account.read("SELECT account_id, day, digest, spend, restated_at FROM synced_days ORDER BY 1, 2") == digests
     assert account.read("SELECT COUNT(*) FROM restatements") == journal
     assert rows_of(account, "bank") == other
-    assert set_account_timezone(account.engine, "default", zone, wait=0, clock=clock) == 0
+    assert set_account_timezone(account.engine, "default", zone, **options) == 0
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -212,19 +210,19 @@ def test_over_a_change_of_the_clock_each_row_has_the_offset_of_its_hour(database
     assert set_account_timezone(account.engine, "default", ZoneInfo("Europe/Paris"), wait=0, clock=clock) == 0
 
 
-def test_an_account_turned_in_part_is_used_by_no_run_in_either_zone(account, monkeypatch):
-    monkeypatch.setattr(etl.services.accounts, "ROWS_PER_TRANSACTION", 1)
+def test_no_run_uses_an_account_whose_change_of_zone_was_interrupted(account):
 
     def stop():
         raise KeyboardInterrupt
 
+    options = {"wait": 0, "clock": clock, "rows_per_transaction": 1}
     with just_before("UPDATE billing_records", stop, skip=1), pytest.raises(KeyboardInterrupt):
-        set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock)
+        set_account_timezone(account.engine, "default", VLADIVOSTOK, **options)
     turned = [offset == utc_offset(wall, VLADIVOSTOK) for wall, offset in times(account)]
     assert turned == [True] * 8 + [False] * 2
     for zone in (MOSCOW, VLADIVOSTOK):
         code, message = run(account, zone)
         assert (code, message.endswith("billing-etl account set-timezone default Asia/Vladivostok")) == (78, True)
-    assert set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock) == 2
+    assert set_account_timezone(account.engine, "default", VLADIVOSTOK, **options) == 2
     assert times(account) == [(wall, utc_offset(wall, VLADIVOSTOK)) for wall, _ in times(account)]
     assert run(account, VLADIVOSTOK)[0] == 65

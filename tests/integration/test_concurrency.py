@@ -157,7 +157,6 @@ servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], ind
 @pytest.mark.fault(78, 66)
 def test_two_first_runs_that_both_write_the_accounts_row_get_two_fences(account):
     engine = account.engine
-    migrate(engine)
     with just_before("INSERT INTO accounts", lambda: None) as inserts:
 
         def later():
@@ -178,7 +177,6 @@ def test_two_first_runs_that_both_write_the_accounts_row_get_two_fences(account)
 def test_a_run_that_ends_and_a_run_that_begins_do_not_wait_for_each_other(account):
     """The one writes its line, the other writes it off, and both the account's state: in the same order."""
     engine = account.engine
-    migrate(engine)
     with engine.begin() as connection:
         run = begin(connection)
 
@@ -202,6 +200,7 @@ def test_a_run_that_ends_and_a_run_that_begins_do_not_wait_for_each_other(accoun
 
 @servers
 @pytest.mark.fault(87)
+@pytest.mark.empty_database
 def test_a_run_that_waited_for_anothers_migration_leaves_the_views_alone(account):
     """Made anew, they would be gone for a moment from under whoever reads them."""
     theirs = []

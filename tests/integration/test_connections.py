@@ -11,7 +11,6 @@ from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessi
 
 from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
-from etl.db.migrate import ensure_current
 from etl.services.database import pooled_engine
 
 servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
@@ -20,9 +19,7 @@ servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], ind
 @pytest.fixture
 def account(database_url, sandbox):
     sandbox.dataset.replace([*charges(START, 3), *charges(LAST_CLOSED, 4), *charges("2026-03-11", 2)])
-    account = Account(database_url, sandbox)
-    ensure_current(account.engine)
-    return account
+    return Account(database_url, sandbox)
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 import uuid
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
+from support.forked_cli import run_forked
 from support.secret_leaks import PASSWORD
 
 from etl.db.engine import new_engine
@@ -50,18 +49,10 @@ def sync(vendor, tmp_path):
         }
         # -q: the sandbox's clock stands still, which is worth a warning otherwise.
         span = ["--until", "2026-03-10"] if command == "sync" else []
-        done = subprocess.run(
-            [sys.executable, "-m", "etl", "-q", *options, command, *span],
-            cwd=tmp_path,
-            env=variables | environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = run_forked(["-q", *options, command, *span], variables | environment, tmp_path)
         for secret in (PASSWORD, PHONE, vendor.token, "666.000001"):
-            assert secret not in done.stdout + done.stderr
-        return done.returncode, done.stderr
+            assert secret not in done.out + done.errors
+        return done.code, done.errors
 
     return sync
 
@@ -146,7 +137,6 @@ def test_a_user_without_permissions(sync, database_url, mariadb_user, vendor):
 @pytest.mark.fault(69)
 def test_waiting_too_long_for_a_lock_may_pass_when_it_is_tried_again(database_url):
     engine = new_engine(database_url)
-    migrate(engine)
     impatient = {
         "postgresql": "SET LOCAL lock_timeout = '10ms'",
         "mariadb": "SET SESSION innodb_lock_wait_timeout = 1",
@@ -214,6 +204,7 @@ def test_a_schema_that_is_newer(sync, sqlite_url, vendor):
     }, "of check"
 
 
+@pytest.mark.empty_database
 def test_a_schema_that_may_not_be_made(sync, database_url, vendor):
     code, errors = sync(database_url, BILLING_AUTO_MIGRATE="false")
     assert (code, is_one_line(errors), vendor.requests) == (74, True, []), errors
@@ -224,7 +215,6 @@ def test_a_schema_that_may_not_be_made(sync, database_url, vendor):
 @pytest.mark.parametrize("options", [[], ["-vv", "--log-format", "json"]])
 def test_a_row_that_the_database_refuses_is_not_told(sync, database_url, options):
     engine = new_engine(database_url)
-    migrate(engine)
     with engine.begin() as connection:
         if database_url.get_backend_name() == "sqlite":
             connection.execute(

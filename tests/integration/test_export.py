@@ -18,15 +18,14 @@ from pyarrow import parquet
 from sqlalchemy import event, text
 from support.run_helpers import SILENT, settings_of
 
-from etl import signals
 from etl.atomic_file import atomic_write
 from etl.config.database_url import parse_url
 from etl.db.engine import new_engine, read_connection
 from etl.errors import ConfigError, DatabaseError, DiskFullError, Interrupted
-from etl.reports import parquet_writer
 from etl.reports.columns import COLUMNS
 from etl.reports.csv_writer import unescape, write_csv
 from etl.reports.export import FORMATS, export_records, writer_for
+from etl.reports.parquet_writer import open_parquet
 from etl.reports.query import BATCH_SIZE, ExportFilter, iter_batches
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -250,10 +249,10 @@ def test_an_empty_range_is_a_file_with_a_header_only(on_sqlite):
     assert (table.num_rows, table.column_names) == (0, list(COLUMNS))
 
 
-def test_row_groups_are_written_as_they_are_full(on_sqlite, monkeypatch):
-    monkeypatch.setattr(parquet_writer, "ROW_GROUP_SIZE", 10)
-    monkeypatch.setattr("etl.reports.query.BATCH_SIZE", 6)
-    file = parquet.ParquetFile(BytesIO(on_sqlite.export(".parquet")[1]))
+def test_a_row_group_ends_with_the_batch_that_fills_it(on_sqlite):
+    output = BytesIO()
+    export_records(on_sqlite.engine, ExportFilter(), open_parquet(10), nullcontext(output), zone=ZONE, batch_size=6)
+    file = parquet.ParquetFile(BytesIO(output.getvalue()))
     groups = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
     assert groups[:2] == [12, 12]
     assert sum(groups) == file.metadata.num_rows == len(LISTED) - 8
@@ -377,26 +376,23 @@ def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
     assert file_names(folder) == []
 
 
-def test_a_signal_between_two_batches_ends_the_export_and_leaves_nothing(account, folder, monkeypatch):
-    monkeypatch.setattr("etl.reports.query.BATCH_SIZE", 10)
+def test_a_signal_between_two_batches_ends_the_export_and_leaves_no_file(account, folder, handlers):
     seen = []
 
     def write(file, batches):
         for batch in batches:
             seen.append(len(batch))
             if len(seen) == 2:
-                signals._handle(signal.SIGTERM, None)
+                signal.raise_signal(signal.SIGTERM)
         return 0
 
-    monkeypatch.setattr(signals, "GRACE_SECONDS", 3600)
-    try:
-        with pytest.raises(Interrupted):
-            export_records(account.engine, ExportFilter(), write, atomic_write(folder / "a.csv"), zone=ZONE)
-    finally:
-        signals._state.received = None
+    output = atomic_write(folder / "a.csv")
+    with pytest.raises(Interrupted):
+        export_records(account.engine, ExportFilter(), write, output, zone=ZONE, batch_size=10)
     assert (seen, file_names(folder)) == ([10, 10], [])
 
 
+@pytest.mark.empty_database
 def test_a_database_that_is_not_there_or_empty_is_an_error_and_makes_no_file(database_url, folder):
     engine = new_engine(database_url)
     with pytest.raises(DatabaseError, match=r"billing-etl (sync|migrate)"):

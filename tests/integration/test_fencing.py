@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 from sqlalchemy import text
+from support.forked_cli import Forked
 from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions, wait_until_somebody_waits
 
 from etl.db.engine import new_engine
@@ -38,15 +37,12 @@ def sleeper(account, tmp_path):
     }
     # A backfill: it writes its days whenever it comes to them.
     arguments = ["-q", "backfill", "--since", START.isoformat(), "--until", LAST_CLOSED.isoformat()]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "etl", *arguments], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    )
+    process = Forked(arguments, environment, tmp_path)
     while len(account.vendor.requests) < 2:
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
+        assert process.is_running, process.finish()
+        time.sleep(0.01)
     yield process
-    process.kill()
-    process.communicate()
+    process.close()
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
@@ -66,8 +62,8 @@ def test_a_run_that_slept_past_its_lock_writes_nothing_of_the_old_answer_it_hold
     before = account.dump()
 
     sleeper.send_signal(signal.SIGCONT)
-    _, errors = sleeper.communicate(timeout=120)
-    assert (sleeper.returncode, "a newer run" in errors) == (75, True), errors
+    done = sleeper.finish()
+    assert (done.code, "a newer run" in done.errors) == (75, True), done
     assert account.dump() == before
     outcomes = [row[0] for row in account.read("SELECT outcome FROM sync_runs ORDER BY id")]
     assert outcomes == ["done", "abandoned", "done"]
@@ -81,6 +77,5 @@ def test_the_lock_beside_a_file_is_kept_by_a_run_that_sleeps(account, sleeper):
     code, _ = account.run()
     assert (code, account.dump()) == (75, before)
     sleeper.send_signal(signal.SIGCONT)
-    sleeper.communicate(timeout=120)
-    assert sleeper.returncode == 0
+    assert sleeper.finish().code == 0
     account.assert_true()

@@ -24,6 +24,8 @@ from etl.services.context import ensure_schema
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
+pytestmark = pytest.mark.empty_database
+
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 VERSION = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
 THEIRS = {

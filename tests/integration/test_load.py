@@ -1167,6 +1167,7 @@ def test_a_dry_run_before_there_is_a_database_leaves_no_file(sqlite_job, vendor,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.empty_database
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 def test_a_dry_run_on_an_empty_server_makes_no_table(job, vendor):
     vendor.dataset.replace(charges(NINTH, 4))

@@ -1,13 +1,13 @@
-"""One run an account at a time, between real processes: the second is told at once, the dead hold nothing."""
+"""One run per account at a time, between processes: a second one ends or waits, a killed one holds no lock."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 import time
 
 import pytest
+from support.forked_cli import Forked
 from support.run_helpers import token_of
 
 
@@ -17,95 +17,78 @@ def vendor(sandbox):
     return sandbox
 
 
-class Program:
-    """`billing-etl sync` as a process of its own."""
+@pytest.fixture
+def start(database_url, vendor, tmp_path):
+    """Start a sync in a process of its own, which is killed at the end if it still runs."""
+    programs = []
 
-    def __init__(self, url, vendor, folder, *arguments, account="default"):
+    def start(*arguments, account="default"):
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")} | {
             "BILLING_API_TOKEN": token_of(vendor, account),
             "BILLING_API_URL": vendor.url,
-            "BILLING_DATABASE_URL": url.render_as_string(hide_password=False),
+            "BILLING_DATABASE_URL": database_url.render_as_string(hide_password=False),
             "BILLING_ACCOUNT": account,
             "BILLING_START_DATE": "2026-03-08",
             "BILLING_RETRY_ATTEMPTS": "1",
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "etl", "sync", "--until", "2026-03-10", *arguments],
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def finish(self):
-        out, errors = self.process.communicate(timeout=120)
-        return self.process.returncode, out, errors
-
-
-@pytest.fixture
-def start(database_url, vendor, tmp_path):
-    """Start a sync; whatever still runs at the end is killed."""
-    programs = []
-
-    def start(*arguments, **options):
-        programs.append(Program(database_url, vendor, tmp_path, *arguments, **options))
+        programs.append(Forked(["-v", "sync", "--until", "2026-03-10", *arguments], environment, tmp_path))
         return programs[-1]
 
     yield start
     for program in programs:
-        program.process.kill()
-        program.process.communicate()
+        program.close()
 
 
 @pytest.fixture
 def holder(start, vendor):
-    """A run that holds the lock of its account: its question for the records is never answered."""
+    """A run that holds the lock of its account: its request for the records is never answered."""
     start().finish()
     vendor.faults.add("hang", action="post_billing_data")
     vendor.requests.clear()
     program = start()
     while len(vendor.requests) < 2:
-        assert program.process.poll() is None, program.finish()
+        assert program.is_running, program.finish()
         time.sleep(0.01)
     return program
 
 
 @pytest.mark.fault(78, 92, 93)
-def test_a_second_run_is_told_at_once_and_asks_the_vendor_nothing(holder, start, vendor):
+def test_a_second_run_ends_at_once_and_sends_no_request(holder, start, vendor):
     code, out, errors = start().finish()
-    assert (code, out, errors.count("\n")) == (75, "", 1)
-    assert "another run" in errors
-    assert (len(vendor.requests), holder.process.poll()) == (2, None)
+    assert (code, out) == (75, "")
+    assert errors.endswith("billing-etl: another run of this account is under way; see --wait\n")
+    assert (len(vendor.requests), holder.is_running) == (2, True)
 
 
-def test_a_second_run_that_may_wait_so_long_and_no_longer_is_told_then(holder, start, vendor):
-    assert start("--wait", "0.5").finish()[0] == 75
-    assert (len(vendor.requests), holder.process.poll()) == (2, None)
+def test_a_second_run_ends_when_the_time_it_may_wait_is_over(holder, start, vendor):
+    code, _out, errors = start("--wait", "0.5").finish()
+    assert (code, "waiting for up to 0.5 s" in errors) == (75, True), errors
+    assert (len(vendor.requests), holder.is_running) == (2, True)
 
 
-def test_a_run_that_waits_goes_on_when_the_other_ends(holder, start, vendor):
+def test_a_run_that_waits_starts_when_the_other_ends(holder, start, vendor):
     waiting = start("--wait", "100")
-    with pytest.raises(subprocess.TimeoutExpired):
-        waiting.process.wait(timeout=2)
+    while "waiting for up to 100 s" not in waiting.errors_so_far():
+        assert waiting.is_running, waiting.finish()
+        time.sleep(0.01)
     assert len(vendor.requests) == 2
-    holder.process.terminate()
-    assert holder.finish()[0] == 143
-    assert waiting.finish()[0] == 0
+    holder.send_signal(signal.SIGTERM)
+    assert holder.finish().code == 143
+    assert waiting.finish().code == 0
 
 
 @pytest.mark.fault(92, 93)
-def test_a_run_that_was_killed_holds_nothing(holder, start):
-    holder.process.kill()
-    holder.process.wait()
+def test_a_run_that_was_killed_holds_no_lock(holder, start):
+    holder.send_signal(signal.SIGKILL)
+    assert holder.finish().code == -signal.SIGKILL
     # The servers may take a moment to see that the connection is gone.
     code, _out, errors = start("--wait", "60").finish()
     assert code == 0, errors
 
 
-def test_another_account_is_not_held_up(holder, start):
-    code, _out, _errors = start(account="another").finish()
-    assert (code, holder.process.poll()) == (0, None)
+def test_the_lock_of_an_account_does_not_stop_the_run_of_another(holder, start):
+    assert start(account="another").finish().code == 0
+    assert holder.is_running
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -18,6 +18,8 @@ from etl.db.migrate import alembic_config, ensure_current, has_current_schema
 from etl.db.tables import SCHEMA_REVISION, metadata
 from etl.db.views import VIEWS
 
+pytestmark = pytest.mark.empty_database
+
 OLD = [f"{number:04}" for number in range(1, int(SCHEMA_REVISION))]
 ROWS = Path(__file__).parents[1] / "data" / "revisions"
 """What a database of each revision may hold beside what one of the older revisions does."""

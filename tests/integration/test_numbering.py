@@ -16,7 +16,6 @@ from support.totals_of_rows import write_totals_of_rows
 
 from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
-from etl.db.migrate import ensure_current
 from etl.db.tables import accounts, billing_records, numbering_ranges
 from etl.errors import ConcurrentRunError, ConfigError, SchemaMismatchError
 from etl.services.numbering import import_plan
@@ -162,7 +161,6 @@ def put_records(engine, phones):
 
 def test_a_full_number_has_the_operator_and_region_of_its_range_and_nothing_else_has_one(settings):
     engine = new_engine(settings.database_url)
-    ensure_current(engine)
     put_records(engine, PHONES)
     with engine.connect() as connection:
         assert connection.execute(text("SELECT DISTINCT operator, region FROM billing")).all() == [(None, None)]
@@ -177,7 +175,6 @@ def test_a_full_number_has_the_operator_and_region_of_its_range_and_nothing_else
 def explain(settings):
     """The plan of a query over records and a plan of some thousand ranges, on one line."""
     engine = new_engine(settings.database_url)
-    ensure_current(engine)
     put_records(engine, [f"+79{n * 7919:09}" for n in range(2000)])
     known = {"operator": "o", "region": "r", "file_name": "f", "file_changed_at": NOW, "imported_at": NOW}
     blocks = [f"+79{n:04}" for n in range(5000)]

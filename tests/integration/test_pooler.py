@@ -15,7 +15,6 @@ from support.process_pool import Crew, no_lock
 from support.sync_account import LAST_CLOSED, START, Account, charges
 
 from etl.db.engine import new_engine
-from etl.db.migrate import ensure_current
 
 POOL = 4
 """Sessions at the server: less than the eight runs ask for."""
@@ -69,6 +68,7 @@ def edition(number):
 
 
 @pytest.mark.fault(90)
+@pytest.mark.empty_database
 def test_the_whole_job_runs_through_a_transaction_pooler(pooled, sandbox):
     account = Account(pooled, sandbox)
     for number in range(4):
@@ -81,7 +81,6 @@ def test_the_whole_job_runs_through_a_transaction_pooler(pooled, sandbox):
 @pytest.mark.parametrize("locked", [True, False])
 def test_eight_runs_at_once_through_a_transaction_pooler(pooled, database_url, sandbox, crew, locked):
     account = Account(pooled, sandbox)
-    ensure_current(account.engine)
     for number in range(4):
         sandbox.dataset.replace(edition(number))
         results = crew.run(account.settings, **({} if locked else {"lock": no_lock}))

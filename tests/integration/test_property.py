@@ -13,7 +13,6 @@ from io import BytesIO
 from itertools import count
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
@@ -21,7 +20,6 @@ from support.json_answers import read_answer
 from support.reference_model import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
 from etl.db.engine import new_engine
-from etl.db.migrate import ensure_current
 from etl.db.run_store import begin_run
 from etl.db.store import Store
 from etl.errors import InvalidResponse
@@ -185,22 +183,19 @@ class Answers:
 
     def fetch(self, window):
         feed = self.open_feed()
-        with pytest.MonkeyPatch.context() as patch:  # a day on disk, in slices, is a day like any other
-            patch.setattr("etl.extract.spool.MAX_IN_MEMORY", self.held)
-            patch.setattr("etl.extract.spool.MAX_SLICE", self.held)
-            spill = RecordSpool()
-            survey = read_feed(feed, window, ZONE, spill.add)
-            days = {
-                day: replace(records, source=self.name, missing_fields=ATTRIBUTES - feed.fields)
-                for day, records in spill.days(window).items()
-            }
+        # A day on disk, in slices, is a day like any other.
+        spool = RecordSpool(max_in_memory=self.held, max_slice=self.held)
+        survey = read_feed(feed, window, ZONE, spool.add)
+        days = {
+            day: replace(records, source=self.name, missing_fields=ATTRIBUTES - feed.fields)
+            for day, records in spool.days(window).items()
+        }
         asked = DateRange(window.first - timedelta(days=1), window.last + timedelta(days=2))
         return WindowData(window, asked, days, survey.rejected)
 
 
 def test_any_sequence_of_edits_and_fetches_ends_with_the_vendors_multiset(database_url):
     engine = new_engine(database_url)
-    ensure_current(engine)
     examples = EXAMPLES[database_url.get_backend_name()]
     run_state_machine_as_test(
         lambda: Nights(engine),

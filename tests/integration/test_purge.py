@@ -18,7 +18,6 @@ from support.totals_of_rows import write_totals_of_rows
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
-from etl.db.migrate import migrate
 from etl.db.purge import purge_batch
 from etl.db.run_store import next_fence
 from etl.db.tables import (
@@ -256,7 +255,6 @@ EXAMPLES = {"sqlite": 15, "postgresql": 4, "mariadb": 4}
 
 def test_monthly_spend_is_the_same_before_between_and_after_the_steps_of_a_purge(database_url):
     engine = new_engine(database_url)
-    migrate(engine)
     labels = count()
     query = text("SELECT * FROM monthly_spend WHERE account = :label").bindparams(bindparam("label"))
 

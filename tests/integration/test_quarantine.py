@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -13,6 +14,7 @@ from support.run_helpers import SILENT, settings_of
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
+from etl.extract.spool import RecordSpool
 from etl.model import DateRange
 from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.erase import erase_number, normalise_number
@@ -85,6 +87,7 @@ class Account:
         self.settings = settings_of(url, vendor, EIGHTH, **form)
         self.engine = new_engine(url)
         self.now = MORNING
+        self.open_spool = RecordSpool
 
     def run(self, command="sync", since=None, until=None, **changes):
         """Its exit code, and how many rows are new, changed and withdrawn, and how many records rejected."""
@@ -96,6 +99,7 @@ class Account:
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,
+            open_spool=self.open_spool,
         )
         tally = report.tally
         return code_for_result(report), (tally.new, tally.changed, tally.withdrawn), len(tally.rejected)
@@ -250,9 +254,8 @@ def test_of_different_records_of_one_key_each_can_be_unreadable(account):
 
 
 @on_sqlite
-def test_a_large_day_in_slices_is_held_like_any_other(account, monkeypatch):
-    monkeypatch.setattr("etl.extract.spool.MAX_IN_MEMORY", 1)
-    monkeypatch.setattr("etl.extract.spool.MAX_SLICE", 1)
+def test_the_row_of_a_rejected_record_is_kept_on_a_day_in_slices_as_on_any_other(account):
+    account.open_spool = partial(RecordSpool, max_in_memory=1, max_slice=1)
     before = account.figures()
     for bad in ({"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}):
         account.lists(TARGET | bad, *OTHERS)

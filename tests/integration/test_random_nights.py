@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from itertools import count
 
 import pytest
@@ -25,10 +26,10 @@ from support.reference_model import Stored, canonical, csv_forms, day_of, of_day
 from support.run_helpers import SILENT, settings_of, token_of
 
 from etl.db.engine import new_engine
-from etl.db.migrate import ensure_current
 from etl.db.run_store import find_account
 from etl.db.tables import sync_state
 from etl.errors import Interrupted, SourceUnavailable
+from etl.extract.spool import RecordSpool
 from etl.model import ATTRIBUTES
 from etl.sandbox import Behaviour, Dataset, Sandbox
 from etl.services.run import RunRequest
@@ -127,7 +128,7 @@ class Month(RuleBasedStateMachine):
         self.policies = Behaviour()
         self.today = FIRST + 2 * DAY
         self.runs = 0
-        self.patch = pytest.MonkeyPatch()
+        self.open_spool = RecordSpool
         self.stored = None
         self.watermark = None
 
@@ -136,8 +137,8 @@ class Month(RuleBasedStateMachine):
     @initialize(some=st.lists(numbers, max_size=8), window=st.integers(2, 9), held=st.sampled_from([1, 1_000]))
     def begin(self, some, window, held):
         self.settings = replace(self.settings, window_days=window)
-        self.patch.setattr("etl.extract.spool.MAX_IN_MEMORY", held)  # a day on disk, in slices, is a day like any other
-        self.patch.setattr("etl.extract.spool.MAX_SLICE", held)
+        # A day on disk, in slices, is a day like any other.
+        self.open_spool = partial(RecordSpool, max_in_memory=held, max_slice=held)
         self.listed = [made(FIRST + (n % 3) * DAY, n // 3) for n in some]
 
     @rule(number=numbers, days_ago=st.integers(0, 12))
@@ -225,6 +226,7 @@ class Month(RuleBasedStateMachine):
                 redact=str,
                 exit_code_of=code_of,
                 clock=lambda: now,
+                open_spool=self.open_spool,
             )
         except (Interrupted, Killed):
             # Its thread may have a question under way, and must not spoil the next run's answers.
@@ -306,11 +308,8 @@ class Month(RuleBasedStateMachine):
     # How it ends.
 
     def teardown(self):
-        try:
-            if sys.exc_info()[0] is None:
-                self.end_the_month()
-        finally:
-            self.patch.undo()
+        if sys.exc_info()[0] is None:
+            self.end_the_month()
 
     def end_the_month(self):
         self.policies = Behaviour()
@@ -350,7 +349,6 @@ def vendor() -> Iterator[Sandbox]:
 )
 def test_whatever_a_month_brings_the_database_holds_what_the_vendor_said(database_url, vendor, part, sequences, steps):
     engine = new_engine(database_url)
-    ensure_current(engine)
     chosen = settings_of(
         database_url, vendor, FIRST, lookback_days=LOOKBACK, retry_attempts=2, max_response_mb=1, timeout=60.0
     )

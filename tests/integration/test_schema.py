@@ -24,6 +24,8 @@ from etl.db.tables import SCHEMA_REVISION, accounts, billing_records, metadata
 from etl.db.views import VIEWS
 from etl.errors import SchemaMismatchError
 
+pytestmark = pytest.mark.empty_database
+
 CHECKOUT = Path(__file__).parents[2]
 CONTRACT_VIEWS = {
     "billing",

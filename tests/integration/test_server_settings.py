@@ -11,6 +11,8 @@ from support.sync_account import LAST_CLOSED, START, Account, charges
 
 from etl.db.engine import new_engine
 
+pytestmark = pytest.mark.empty_database
+
 ODD = "нет ответа; \\ 'x' \"y\" 🙂 %s"
 
 

@@ -15,7 +15,6 @@ from sqlalchemy import select, text
 
 from etl.db.engine import new_engine, read_connection
 from etl.db.erase import ErasureSubject, erase_person
-from etl.db.migrate import ensure_current
 from etl.db.run_store import begin_run
 from etl.db.store import Store
 from etl.db.tables import restatements, synced_days
@@ -164,7 +163,6 @@ def total(rows, days):
 
 def test_any_past_night_comes_back_as_it_was_and_the_journal_adds_up(database_url):
     engine = new_engine(database_url)
-    ensure_current(engine)
     examples = EXAMPLES[database_url.get_backend_name()]
 
     @settings(max_examples=examples, deadline=None)
@@ -187,9 +185,7 @@ def test_any_past_night_comes_back_as_it_was_and_the_journal_adds_up(database_ur
 
 @pytest.fixture
 def account(database_url):
-    engine = new_engine(database_url)
-    ensure_current(engine)
-    return Account(engine)
+    return Account(new_engine(database_url))
 
 
 def record(moment, phone=PERSON, code="0007", status=1, info="ok", price="0.200000"):

@@ -1,8 +1,7 @@
 """`billing-etl` as a process that is struck by a signal at a point of its own choosing.
 
 The points are found from outside: SQLAlchemy tells of transactions and statements, requests of the vendor's calls, the
-interpreter of files that SQLite opens. Nothing in `etl` knows of it. A fork server has imported everything, so that a
-process costs little more than its run.
+interpreter of files that SQLite opens. Nothing in `etl` knows of it.
 """
 
 from __future__ import annotations
@@ -15,14 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-_SERVER = get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    ["etl.cli", "etl.services.sync", "alembic.command", "psycopg", "pymysql", "sqlite3", "rich"]
-)
+from support.forked_cli import SERVER, exit_code_of, set_up
+
 _TABLE = re.compile(r"(?:INTO|UPDATE|FROM|TABLE|VIEW)\s+(?:IF (?:NOT )?EXISTS\s+)?[\"`]?(\w+)", re.IGNORECASE)
 FORK = "fork: "
 """What the names of points begin with that the fork reaches."""
@@ -61,7 +57,7 @@ def strike(
     with tempfile.TemporaryDirectory(prefix="victim-") as folder:
         output, trace = Path(folder) / "output", Path(folder) / "trace"
         begun = time.monotonic()
-        process = _SERVER.Process(
+        process = SERVER.Process(
             target=_run, args=(list(arguments), dict(variables), output, trace, point, number, fork)
         )
         process.start()
@@ -88,23 +84,12 @@ def _run(
     number: int,
     fork: bool,
 ) -> None:
-    os.environ.clear()
-    os.environ.update(variables)
-    channel = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(channel, 1)
-    os.dup2(channel, 2)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - until the process ends
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    set_up(variables, output, output)
     from etl.cli import main
 
     points = _Points(os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND), point, number, fork)
     points.watch()
-    sys.argv = ["billing-etl", *arguments]
-    code: Any = 0
-    try:
-        main()
-    except SystemExit as leave:
-        code = leave.code or 0
+    code = exit_code_of(main, arguments)
     points.reach("end")
     sys.stdout.flush()
     sys.stderr.flush()

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import signal
-import threading
-from collections.abc import Iterator
-from typing import Any
+import subprocess
+import sys
 
 import pytest
 
 from etl import signals
 from etl.errors import Interrupted
 
-
-@pytest.fixture(autouse=True)
-def _own_signals(monkeypatch) -> Iterator[None]:
-    """The handlers and what they know. The timers that would end this process, and all tests in it, are stopped."""
-    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
-    monkeypatch.setattr(signals, "_state", type(signals._state)())
-    timers: list[threading.Timer] = []
-    make = threading.Timer
-
-    def make_and_note(*arguments: Any) -> threading.Timer:
-        timers.append(make(*arguments))
-        return timers[-1]
-
-    monkeypatch.setattr(threading, "Timer", make_and_note)
-    signals.install_handlers()
-    yield
-    for timer in timers:
-        timer.cancel()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("handlers")
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
@@ -80,19 +60,22 @@ def test_an_error_of_the_block_is_not_replaced_by_the_signal():
         _ = 1 / 0
 
 
-def test_a_second_signal_changes_nothing():
-    with pytest.raises(Interrupted):
+def test_a_second_signal_is_ignored():
+    with pytest.raises(Interrupted) as caught, signals.deferred():  # noqa: PT012 - the order is what is tested
         signal.raise_signal(signal.SIGTERM)
-    signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert caught.value.signal_number == signal.SIGTERM
+
+
+def test_a_process_that_goes_on_after_a_signal_ends_when_its_time_is_over():
+    program = """
+import signal, threading
+from etl import signals
+signals.install_handlers(grace_seconds=0.1)
+with signals.deferred():
     signal.raise_signal(signal.SIGTERM)
-    assert signals._state.received == signal.SIGTERM
-
-
-def test_a_program_that_does_not_stop_is_ended(monkeypatch):
-    left = threading.Event()
-    monkeypatch.setattr(signals, "GRACE_SECONDS", 0.0)
-    monkeypatch.setattr(signals, "_force_exit", lambda _number: left.set())
-    with signals.deferred():
-        signal.raise_signal(signal.SIGTERM)
-        assert left.wait(20)
-        signals._state.received = None
+    threading.Event().wait()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (143, "billing-etl: stopped by SIGTERM, not waiting any longer\n")

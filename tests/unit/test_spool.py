@@ -37,28 +37,19 @@ def record(time: str) -> Record:
     return Record(time, "+79243555100", "0371", 1, "ok", Decimal("0.200000"))
 
 
-@pytest.fixture
-def small(monkeypatch):
-    """So small that a handful of records goes to disk, and makes several slices."""
-    monkeypatch.setattr("etl.extract.spool.MAX_IN_MEMORY", 3)
-    monkeypatch.setattr("etl.extract.spool.MAX_SLICE", 2)
-
-
-def filled(*portions: list[Record]) -> RecordSpool:
-    spill = RecordSpool()
+def filled(*portions: list[Record], **options: object) -> RecordSpool:
+    """A spool that writes a handful of records to disk, and makes slices of two."""
+    spool = RecordSpool(max_in_memory=3, max_slice=2, **options)
     for some in portions:
-        spill.add(some)
-    return spill
+        spool.add(some)
+    return spool
 
 
 @calm
 @given(st.lists(st.lists(RECORDS, max_size=8), max_size=5))
 def test_on_disk_as_in_memory_each_day_has_its_records_in_slices_without_a_hole(portions):
     everything = [one for some in portions for one in some]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("etl.extract.spool.MAX_SLICE", 2)
-        patch.setattr("etl.extract.spool.MAX_IN_MEMORY", 3)
-        days = filled(*portions).days(WINDOW)
+    days = filled(*portions).days(WINDOW)
     assert list(days) == WINDOW.days()
     for day, records in days.items():
         assert records.on_disk == (len(everything) > 3 and max(map(len, _sums(portions))) > 3)
@@ -79,7 +70,7 @@ def _sums(portions):
     return [[one for some in portions[: number + 1] for one in some] for number in range(len(portions))] or [[]]
 
 
-def test_a_large_day_is_cut_where_ten_minutes_begin(small):
+def test_a_large_day_is_cut_where_ten_minutes_begin():
     times = ("00:01:00", "09:59:59", "10:00:00", "10:09:59", "10:10:00", "23:59:59")
     (day,) = filled([record(f"2026-03-09 {time}") for time in times]).days(DateRange(NINTH, NINTH)).values()
     assert [part.since.time().isoformat() for part in day.slices] == ["00:00:00", "10:00:00", "10:10:00"]
@@ -88,34 +79,32 @@ def test_a_large_day_is_cut_where_ten_minutes_begin(small):
     ]  # fmt: skip
 
 
-def test_records_of_the_same_ten_minutes_are_one_slice_however_many_and_whenever_they_came(small):
+def test_records_of_the_same_ten_minutes_are_one_slice_however_many_and_whenever_they_came():
     some = [record(f"2026-03-09 10:00:0{n}") for n in range(4)]
     (day,) = filled(some, some, some[:1]).days(DateRange(NINTH, NINTH)).values()
     assert len(day.slices) == 1
     assert Counter(day.slices[0].read()) == Counter([*some, *some, some[0]])
 
 
-def test_a_day_on_disk_can_be_read_more_than_once(small):
+def test_a_day_on_disk_can_be_read_more_than_once():
     (day,) = filled([record("2026-03-09 10:00:00")] * 4).days(DateRange(NINTH, NINTH)).values()
     assert day.slices[0].read() == day.slices[0].read() == [record("2026-03-09 10:00:00")] * 4
 
 
-def test_a_day_without_records_is_there_and_empty(small):
+def test_a_day_without_records_is_there_and_empty():
     days = filled([record("2026-03-08 10:00:00")] * 4).days(WINDOW)
     assert [len(records) for records in days.values()] == [4, 0, 0]
     assert [part.read() for part in days[NINTH].slices] == [[]]
 
 
-def test_the_file_goes_with_the_last_day_that_needs_it(small, monkeypatch):
+def test_the_file_goes_with_the_last_day_that_needs_it():
     opened = []
 
-    def temporary_file(*arguments, **options):
-        opened.append(real(*arguments, **options))
+    def open_file():
+        opened.append(tempfile.TemporaryFile())  # noqa: SIM115 - closed with the last reference
         return opened[-1]
 
-    real = tempfile.TemporaryFile
-    monkeypatch.setattr("etl.extract.spool.tempfile.TemporaryFile", temporary_file)
-    days = filled([record("2026-03-09 10:00:00")] * 4).days(WINDOW)
+    days = filled([record("2026-03-09 10:00:00")] * 4, open_file=open_file).days(WINDOW)
     gc.collect()
     assert not opened[0].closed
     del days
@@ -124,10 +113,9 @@ def test_the_file_goes_with_the_last_day_that_needs_it(small, monkeypatch):
     assert len(opened) == 1
 
 
-def test_a_full_disk_is_named_with_its_cure(small, monkeypatch):
-    def temporary_file(*_arguments, **_options):
+def test_a_full_disk_is_named_with_its_cure():
+    def open_file():
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("etl.extract.spool.tempfile.TemporaryFile", temporary_file)
     with pytest.raises(DiskFullError, match=r"No space left on device.*TMPDIR"):
-        filled([record("2026-03-09 10:00:00")] * 4)
+        filled([record("2026-03-09 10:00:00")] * 4, open_file=open_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import date
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -113,12 +114,27 @@ def test_one_odd_time_among_many_is_noticed(odd):
         parse_times([*column, odd], MOSCOW)
 
 
-def test_what_is_documented_is_never_read_one_by_one(monkeypatch):
-    monkeypatch.setattr("etl.transform.vectorised.parse_time", None)
-    monkeypatch.setattr("etl.transform.vectorised.parse_phone", None)
-    times = parse_times(["2026-03-09T10:00:00", "2026-03-09T10:00:01"], MOSCOW)
-    rows = [RawRecord("", "0371", 1, "Ok", phone, Decimal("0.2")) for phone in ("89243555100", "79243555100")]
-    records = parse_records(rows, times)
-    assert [(record.created_at[:10], record.phone) for record in records] == [
+def functions_called(act):
+    """The names of the Python functions that are called."""
+    names = set()
+    sys.setprofile(lambda frame, event, _argument: names.add(frame.f_code.co_name) if event == "call" else None)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return names
+
+
+def test_values_in_the_documented_spelling_are_not_parsed_one_by_one():
+    parsers = {"parse_time", "parse_phone"}
+
+    def parse(times, phones):
+        rows = [RawRecord("", "0371", 1, "Ok", phone, Decimal("0.2")) for phone in phones]
+        return parse_records(rows, parse_times(times, MOSCOW))
+
+    documented = (["2026-03-09T10:00:00", "2026-03-09T10:00:01"], ["89243555100", "79243555100"])
+    assert functions_called(lambda: parse(*documented)) & parsers == set()
+    assert functions_called(lambda: parse(["2026-03-09T10:00:00Z"], ["+79243555100"])) & parsers == parsers
+    assert [(record.created_at[:10], record.phone) for record in parse(*documented)] == [
         (date(2026, 3, 9).isoformat(), "+79243555100")
     ] * 2

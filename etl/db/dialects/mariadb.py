@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.mysql import DATETIME, LONGTEXT
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from etl.db.connection_failure import Cause
 from etl.db.dialects.expressions import SqlExpressions
@@ -128,6 +128,15 @@ class MariadbDialect(DatabaseDialect):
         # Lock names are global to the server, so the key includes the database's name.
         connection = open_lock_session(engine, resources)
         key = f"billing-etl:{lock_digest(f'{engine.url.database}:{name}').hex()[:32]}"
+
+        def release(error: type[BaseException] | None, *_: object) -> None:
+            # Closing the connection releases the lock when the server notices it, and the next run may come before.
+            # After an error the server may not answer.
+            if error is None:
+                with suppress(SQLAlchemyError):
+                    connection.execute(text("DO RELEASE_LOCK(:key)"), {"key": key})
+
+        resources.push(release)
 
         def try_lock() -> bool:
             connection.execute(text("SET SESSION wait_timeout = 86400"))
