@@ -110,6 +110,7 @@ def test_two_imports_do_not_mix(settings):
         import_plan(settings, [DATA / "DEF-9xx_older.csv"], wait=0)
 
 
+@pytest.mark.empty_database
 def test_without_leave_to_migrate_an_import_makes_no_schema(settings):
     with pytest.raises(SchemaMismatchError, match="no schema yet"):
         take_in(replace(settings, auto_migrate=False), "DEF-9xx.csv")

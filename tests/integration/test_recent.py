@@ -37,6 +37,7 @@ def sync(settings):
     assert report.error is None
 
 
+@pytest.mark.empty_database
 def test_each_newest_record_is_found_as_often_as_it_is_stored(database_url, sandbox):
     repeated, *others = charges(TENTH, 4)
     sandbox.dataset.replace([repeated, repeated, *others])
