@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -35,6 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from etl.db.dialects import dialect_for
 from etl.db.tables import accounts, synced_days
 from etl.db.types import Money, UtcTime, WallClock
 from etl.db.views import point_in_time_query
@@ -200,7 +200,7 @@ def _read_account(
     if selection.until:
         conditions.append(row.created_at <= literal(datetime.combine(selection.until, _LAST_SECOND), WallClock()))
     query = select(billing).where(*conditions).order_by(row.created_at)
-    with _plain_values(connection):
+    with dialect_for(connection.dialect.name).unconverted_values(connection):
         result = connection.execute(query, execution_options={"yield_per": size})
     with result:
         for rows in result.partitions():
@@ -208,21 +208,6 @@ def _read_account(
             yield list(
                 zip(*(_texts(values, kind, transforms.get(name)) for (name, kind), values in columns), strict=True)
             )
-
-
-@contextmanager
-def _plain_values(connection: Connection) -> Iterator[None]:
-    """Let the driver return what is cheapest for it: with PyMySQL, which converts in Python, texts."""
-    driver: Any = connection.connection.driver_connection
-    if connection.dialect.driver != "pymysql":
-        yield
-        return
-    decoders = driver.decoders
-    driver.decoders = {}
-    try:
-        yield
-    finally:
-        driver.decoders = decoders
 
 
 def _texts(values: Sequence[Any], kind: ColumnType, transform: Callable[[str], str] | None) -> Sequence[str | None]:

@@ -311,12 +311,12 @@ def folder(tmp_path):
     return folder
 
 
-def test_a_file_has_the_mode_the_umask_leaves_or_that_of_the_file_it_replaces(folder):
+def test_a_new_file_is_private_whatever_the_umask_and_keeps_the_mode_of_the_file_it_replaces(folder):
     before = os.umask(0o027)
     try:
         with atomic_write(folder / "a.csv") as file:
             file.write(b"one")
-        assert stat.S_IMODE((folder / "a.csv").stat().st_mode) == 0o640
+        assert stat.S_IMODE((folder / "a.csv").stat().st_mode) == 0o600
         (folder / "a.csv").chmod(0o604)
         with atomic_write(folder / "a.csv") as file:
             file.write(b"two")

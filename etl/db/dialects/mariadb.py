@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -198,6 +198,16 @@ class MariadbDialect(DatabaseDialect):
         if len(fields) != width * len(rows):
             return tuple(zip(*connection.execute(query).all(), strict=True))  # or a value contains the separator
         return tuple(_parse_column(column, fields[index::width]) for index, column in enumerate(columns))
+
+    @contextmanager
+    def unconverted_values(self, connection: Connection) -> Iterator[None]:
+        # Texts: PyMySQL converts each value in Python.
+        driver: Any = connection.connection.driver_connection
+        decoders, driver.decoders = driver.decoders, {}
+        try:
+            yield
+        finally:
+            driver.decoders = decoders
 
     def authentication_option(self, url: URL) -> str:
         return "" if "ssl_ca" in url.query else "ssl_ca=FILE"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -248,6 +248,13 @@ class DatabaseDialect(Protocol):
             A sequence per column, none if there are no rows. Times and amounts are text, or objects whose `str` is
             that text.
         """
+
+    def unconverted_values(self, connection: Connection) -> AbstractContextManager[None]:
+        """A block whose queries, without column types, return values in the form that costs the driver least.
+
+        Times, amounts and numbers are objects of the driver, or texts; `str` of either is the same text.
+        """
+        return nullcontext()
 
     def authentication_option(self, url: URL) -> str:
         """Option that a URL needs for the server to be authenticated; empty if it has one, or needs none."""
