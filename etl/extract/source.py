@@ -258,8 +258,14 @@ class Source:
         return self._get_newest() if window.last >= self._today - WEEK or self._new_empty_days(days) else None
 
     def _drop_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
-        """Open the past days that lack some of the newest records."""
+        """Open the past days that lack some of the newest records.
+
+        A record may have been withdrawn since the newest records were fetched: they are fetched again.
+        """
         outdated = {day for day in self._days_lacking_newest(window, days) if day < self._today}
+        if outdated:
+            self._refresh_newest()
+            outdated &= self._days_lacking_newest(window, days)
         reason = "records that get_billing_record lists are missing"
         return replace(
             days,
@@ -421,6 +427,12 @@ class Source:
             if self._newest is None:
                 self._newest = (self._fetch_newest(),)
             return self._newest[0]
+
+    def _refresh_newest(self) -> None:
+        """Fetch the newest records again; keep the earlier ones if they are unavailable."""
+        if (newest := self._fetch_newest()) is not None:
+            with self._lock:
+                self._newest = (newest,)
 
     def _fetch_newest(self) -> NewestRecords | None:
         def read(feed: Feed) -> NewestRecords:

@@ -18,7 +18,7 @@ from simulation.scenario import ALL, Choice, Scenario, draw_scenario
 from simulation.shrinker import describe, shrink
 from simulation.vendor import Item, Vendor
 
-NIGHTS = int(os.environ.get("SIMULATE_NIGHTS", "2500"))
+NIGHTS = int(os.environ.get("SIMULATE_NIGHTS", "3500"))
 PARTS = 20
 """Tests of vendors without a focus, so that processes share them."""
 FOCUSED_SHARE = 0.4

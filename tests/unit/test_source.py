@@ -306,6 +306,38 @@ def test_a_record_that_came_in_between_two_questions_is_asked_for_again():
     assert (vendor.requested[-1], vendor.exports) == (days(8, 12), [])
 
 
+def test_a_record_that_is_withdrawn_between_two_requests_leaves_no_day_open():
+    records = busy(3, 11, 4)
+
+    class WithdrawingVendor(OwnVendor):
+        def get_newest_records(self, count, read):
+            answer = super().get_newest_records(count, read)
+            self.newest = records
+            return answer
+
+    newest = [*records, made(f"{day(9)}T10:00:00", code_auth="9999")]
+    vendor = WithdrawingVendor(
+        lambda requested: between(records, requested), lambda start: between(records, DateRange(start, TODAY)), newest
+    )
+    [batch] = vendor.fetch(days(5, 11))
+    assert (batch.unconfirmed_days, told(batch)) == ({}, truth(records, days(5, 11)))
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_day_that_lacks_newest_records_stays_open(again):
+    records = busy(3, 11, 4)
+
+    class LaggingVendor(OwnVendor):
+        def get_newest_records(self, count, read):
+            answer = super().get_newest_records(count, read)
+            self.newest = self.newest if again else None
+            return answer
+
+    newest = [*records, made(f"{day(9)}T10:00:00", code_auth="9999")]
+    [batch] = LaggingVendor(lambda requested: between(records, requested), None, newest).fetch(days(5, 11))
+    assert batch.unconfirmed_days.keys() == {day(9)}
+
+
 def test_a_passing_refusal_of_a_whole_window_says_nothing_about_its_days():
     records = busy(1, 12, 3)
     refused = iter([True] * 4)
