@@ -155,6 +155,29 @@ def test_what_was_changed_behind_the_programs_back_is_found_on_its_day(audit, so
     assert audit.verify(source) == []
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE synced_days SET delivered = 7 WHERE day = '2026-03-09'",
+        "UPDATE synced_days SET repeated_spend = '7.000000' WHERE day = '2026-03-09'",
+        "UPDATE hourly_totals SET spend = '7.000000' WHERE day = '2026-03-09' AND hour = 11",
+        "DELETE FROM hourly_totals WHERE day = '2026-03-09' AND hour = 11",
+        "UPDATE operator_totals SET records = 7 WHERE day = '2026-03-09'",
+        "DELETE FROM operator_totals WHERE day = '2026-03-09'",
+    ],
+)
+def test_totals_that_are_not_those_of_the_rows_are_found_and_repaired(audit, damage):
+    audit.execute(damage)
+    assert audit.verify() == [found(NINTH, "json", vendor_records=3, wrong_totals=True)]
+    audit.run("backfill", EIGHTH, TENTH)
+    assert audit.verify() == []
+    with audit.engine.connect() as connection:
+        query = text("SELECT hour, records, delivered FROM hourly_totals WHERE day = '2026-03-09' ORDER BY hour")
+        assert connection.execute(query).all() == [(10, 2, 2), (11, 1, 1)]
+        query = text("SELECT records, delivered FROM operator_totals WHERE day = '2026-03-09'")
+        assert connection.execute(query).all() == [(3, 3)]
+
+
 @pytest.mark.parametrize("source", ["json", "csv"])
 def test_what_the_vendor_changed_since_is_found_and_not_stored(audit, sandbox, source):
     sandbox.dataset.add([charge("2026-03-08T23:00:00", "0.000001")])
