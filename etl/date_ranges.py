@@ -11,6 +11,11 @@ from etl.model import DateRange
 ONE_DAY = timedelta(days=1)
 
 
+def next_month(day: date) -> date:
+    """The first day of the month after that of a day."""
+    return date(day.year + day.month // 12, day.month % 12 + 1, 1)
+
+
 def sync_range(
     *,
     start: date,

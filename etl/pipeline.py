@@ -23,6 +23,7 @@ from etl.db.days import purged_days, stored_counts
 from etl.db.engine import read_connection
 from etl.db.errors import describe_error
 from etl.db.lock import advisory_lock
+from etl.db.partitions import create_partitions
 from etl.db.retry import retry_transaction
 from etl.db.run_store import (
     RunHandle,
@@ -182,6 +183,8 @@ class SyncRun:
             # Two first runs of one label insert the same account without a lock between them: one finds it on retry.
             self.handle = retry_transaction(start, also_on=(IntegrityError,))
         self.account_id = self.handle.account_id
+        if windows := self.result.windows:
+            self.store.write(partial(create_partitions, first=windows[0].first, last=windows[-1].last))
 
     def transfer(self) -> None:
         """Fetch, transform, diff and load one window after another."""

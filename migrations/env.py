@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import Connection, Engine, bindparam, text
+from sqlalchemy import Connection, Engine, text
 
 from etl.db.engine import new_engine
+from etl.db.grant_statements import grant_statements
 from etl.db.ownership import require_ours
 from etl.db.tables import SCHEMA_REVISION, metadata
 from etl.db.views import VIEWS, create_view_statements, drop_view_statements
-
-# PostgreSQL drops the grants of a view with the view; MariaDB keeps them by name.
-GRANTS_ON_VIEWS = """
-SELECT 'GRANT ' || privilege_type || ' ON ' || quote_ident(table_name) || ' TO '
-  || CASE WHEN grantee = 'PUBLIC' THEN 'PUBLIC' ELSE quote_ident(grantee) END
-FROM information_schema.role_table_grants
-WHERE table_schema = current_schema() AND table_name IN :views AND grantee <> grantor
-"""
-
-
-def grants_on_views(connection: Connection) -> list[str]:
-    """Return statements that restore the grants on the views after these are recreated."""
-    if connection.dialect.name != "postgresql":
-        return []
-    query = text(GRANTS_ON_VIEWS).bindparams(bindparam("views", expanding=True))
-    return list(connection.scalars(query, {"views": VIEWS}))
 
 
 def stay_in_schema(connection: Connection) -> None:
@@ -39,7 +24,7 @@ def run_online(connection: Connection) -> None:
         require_ours(connection)
         stay_in_schema(connection)
         context.configure(connection=connection, target_metadata=metadata)
-        grants = grants_on_views(connection)
+        grants = grant_statements(connection, VIEWS)
         # Tables cannot be altered or dropped while views depend on them.
         for statement in drop_view_statements(connection.dialect.name):
             connection.execute(text(statement))

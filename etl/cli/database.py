@@ -25,23 +25,29 @@ if TYPE_CHECKING:
     from etl.services.purge import PurgeResult, RetentionAge
 
 
-@click.command("migrate", epilog=examples("migrate", "migrate --sql > schema.sql"))
+@click.command("migrate", epilog=examples("migrate", "migrate --sql > schema.sql", "migrate --partition-by-month"))
 @click.option("--sql", is_flag=True, help="Print the SQL of all migrations instead of running them.")
+@click.option(
+    "--partition-by-month", is_flag=True, help="On PostgreSQL, also partition the charges by month; copies all of them."
+)
 @json_option
 @click.pass_obj
-def migrate_schema(options: OutputOptions, *, sql: bool) -> int:
+def migrate_schema(options: OutputOptions, *, sql: bool, partition_by_month: bool) -> int:
     """Create or update the database schema."""
-    from etl.services.migrate import migrate_databases, sql_of_migrations
+    from etl.services.migrate import migrate_databases, partition_database, sql_of_migrations
 
     urls = list(dict.fromkeys(settings.database_url for settings in load_settings_for(options, ())))
     if sql:
         click.echo(sql_of_migrations(urls[0]))
         return ExitCode.OK
     revision = migrate_databases(urls)
+    partitions = sum(map(partition_database, urls)) if partition_by_month else None
     if options.as_json:
-        print_json({"revision": revision, "exit_code": ExitCode.OK})
+        print_json({"revision": revision, "partitions": partitions, "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         click.echo(f"the schema is at revision {revision}")
+        if partitions is not None:
+            click.echo(f"the charges are partitioned by month: {partitions} partitions")
     return ExitCode.OK
 
 

@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select, update
 
-from etl.date_ranges import ONE_DAY
+from etl.date_ranges import ONE_DAY, next_month
 from etl.db.days import raise_revision
+from etl.db.partitions import drop_month
 from etl.db.prune import delete_by_id
 from etl.db.tables import billing_records, purged_months, rejected_records, restatements, synced_days
 from etl.db.totals import delete_totals
@@ -99,11 +100,7 @@ def _blocker(day: date, ledger_day: LedgerDay | None) -> str | None:
 
 def month_end(month: date) -> date:
     """Last day of the month, given its first day."""
-    return _next_month(month) - ONE_DAY
-
-
-def _next_month(month: date) -> date:
-    return date(month.year + month.month // 12, month.month % 12 + 1, 1)
+    return next_month(month) - ONE_DAY
 
 
 def read_ledger(connection: Connection, account_id: int, before: date) -> list[LedgerDay]:
@@ -170,7 +167,12 @@ def purge_batch(
 
 
 def _delete_records(connection: Connection, account_id: int, month: date, at_most: int) -> tuple[int, set[date]]:
-    """Delete the first rows of a month; return their number and their days. A second is deleted whole."""
+    """Delete the first rows of a month; return their number and their days. A second is deleted whole.
+
+    A partition with rows of this account alone is dropped as a whole.
+    """
+    if (dropped := drop_month(connection, account_id, month)) is not None:
+        return dropped, set(DateRange(month, month_end(month)).days()) if dropped else set()
     row, rows = billing_records.c, _in_month(billing_records, account_id, month)
     first = connection.scalar(select(func.min(row.created_at)).where(rows))
     if first is None:

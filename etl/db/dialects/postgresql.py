@@ -60,6 +60,8 @@ _KINDS: Final = {
 
 class PostgresqlDialect(DatabaseDialect):
     title = "PostgreSQL"
+    has_partitions = True
+    drops_grants = True
     dump_command = "pg_dump --format=custom --file=FILE"
     extra = "postgres"
     snapshot_isolation = "REPEATABLE READ"

@@ -100,6 +100,8 @@ class DatabaseDialect(Protocol):
     Attributes:
         title: Name for people.
         has_users: Whether it has users with privileges; a file has none.
+        has_partitions: Whether a table can be partitioned by ranges, as `etl.db.partitions` does.
+        drops_grants: Whether the grants on a relation are dropped with it.
         dump_command: Program of the server that makes a backup, without the name of the database; empty for a file.
         extra: The optional dependency with the driver, in `pip install 'billing-etl[…]'`; empty if none is needed.
         snapshot_isolation: Isolation level in which all queries of a transaction see the same snapshot; None if they
@@ -114,6 +116,8 @@ class DatabaseDialect(Protocol):
 
     title: str
     has_users: bool = True
+    has_partitions: bool = False
+    drops_grants: bool = False
     dump_command: str = ""
     extra: str = ""
     snapshot_isolation: str | None

@@ -1,0 +1,173 @@
+"""The table of charges, partitioned by month on PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import UniqueConstraint, text
+from support.run_helpers import SILENT, settings_of, token_of
+
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine
+from etl.db.partitions import is_partitioned
+from etl.db.tables import metadata
+from etl.db.views import VIEWS
+from etl.errors import CheckFailedError
+from etl.services.migrate import partition_database
+from etl.services.purge import RetentionAge, purge_account
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
+
+FIRST, TODAY = date(2026, 1, 28), date(2026, 3, 11)
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+DISTRIBUTABLE = {"billing_records", "synced_days", "hourly_totals", "operator_totals", "sync_state", "purged_months"}
+"""Tables that grow with accounts and days, and that a cluster can distribute by account."""
+
+only_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+def charge(moment, price="0.2"):
+    return {
+        "created_at": moment, "code_auth": "0371", "status": 1, "status_info": "ok", "phone": "89243555100",
+        "price": Decimal(price),
+    }  # fmt: skip
+
+
+LISTED = [charge(f"2026-0{month}-{day:02}T10:00:00", f"{month}.{day}") for month in (1, 2, 3) for day in (29, 9, 28)
+          if (month, day) not in {(2, 29), (3, 28), (3, 29), (1, 9), (1, 28)}]  # fmt: skip
+
+
+class Shop:
+    """An account with charges in three months."""
+
+    def __init__(self, url, vendor):
+        vendor.dataset.replace(LISTED)
+        self.url = url
+        self.settings = settings_of(url, vendor, FIRST, lookback_days=3)
+        self.engine = new_engine(url)
+        self.now = MORNING
+
+    def run(self, **changes):
+        report = run_sync(
+            replace(self.settings, **changes),
+            RunRequest("sync"),
+            SILENT,
+            redact=str,
+            exit_code_of=code_for_result,
+            clock=lambda: self.now,
+        )
+        assert report.error is None
+
+    def read(self, query):
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
+
+    def execute(self, *statements):
+        with self.engine.begin() as connection:
+            for statement in statements:
+                connection.execute(text(statement))
+
+    def content(self):
+        views = [view for view in VIEWS if view not in {"freshness", "balance_proof"}]
+        rows = {view: sorted(map(repr, self.read(f"SELECT * FROM {view}"))) for view in views}
+        return rows | {"rows": sorted(map(repr, self.read("SELECT * FROM billing_records")))}
+
+    def partitions(self):
+        query = (
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'billing_records'::regclass ORDER BY 1"
+        )
+        return [name.removeprefix("billing_records_") for (name,) in self.read(query)]
+
+    def partition(self):
+        return partition_database(self.url, clock=lambda: self.now)
+
+
+@pytest.fixture
+def shop(database_url, sandbox):
+    shop = Shop(database_url, sandbox)
+    shop.run()
+    return shop
+
+
+@only_postgresql
+def test_a_partitioned_table_has_the_rows_views_and_grants_that_it_had(shop):
+    role = f"reader_{shop.url.database}"
+    shop.execute(f"CREATE ROLE {role}", f"GRANT SELECT ON billing, billing_records TO {role}")
+    try:
+        before = shop.content()
+        assert shop.partition() == 5
+        assert shop.partitions() == ["2026_01", "2026_02", "2026_03", "2026_04", "default"]
+        assert shop.content() == before
+        grants = "SELECT table_name FROM information_schema.role_table_grants WHERE grantee = '{}' ORDER BY 1"
+        assert shop.read(grants.format(role)) == [("billing",), ("billing_records",)]
+        assert shop.partition() == 5, "a second time changes nothing"
+        assert shop.content() == before
+    finally:
+        shop.execute(f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@only_postgresql
+def test_runs_create_the_partition_of_the_next_month_before_it_begins(shop, sandbox):
+    shop.partition()
+    shop.now = datetime(2026, 4, 30, 6, 30, tzinfo=UTC)
+    sandbox.set_now(datetime.fromisoformat("2026-04-30 09:30"))
+    sandbox.dataset.add([charge("2026-04-15T10:00:00")])
+    shop.run(window_days=60)
+    assert shop.partitions() == ["2026_01", "2026_02", "2026_03", "2026_04", "2026_05", "default"]
+    assert shop.read("SELECT COUNT(*) FROM billing_records_2026_04") == [(1,)]
+    assert shop.read("SELECT COUNT(*) FROM billing_records_default") == [(0,)]
+
+
+@only_postgresql
+def test_a_month_without_a_partition_goes_to_the_default_one_until_it_gets_its_own(shop):
+    shop.partition()
+    before = shop.content()
+    shop.execute(
+        "CREATE TABLE kept AS SELECT * FROM billing_records_2026_02",
+        "DROP TABLE billing_records_2026_02",
+        "INSERT INTO billing_records SELECT * FROM kept",
+        "DROP TABLE kept",
+    )
+    assert shop.content() == before
+    shop.run()
+    assert "2026_02" not in shop.partitions(), "a run does not move rows"
+    assert shop.partition() == 5
+    assert shop.content() == before
+    assert shop.read("SELECT COUNT(*) FROM billing_records_2026_02") == [(2,)]
+
+
+@only_postgresql
+def test_a_purge_drops_the_partition_of_a_month_that_no_other_account_has_rows_in(shop, sandbox):
+    shop.run(account="other", api_token=token_of(sandbox, "other"))
+    shop.partition()
+    months = shop.read("SELECT * FROM monthly_spend ORDER BY 1, 2")
+    later = ["2026_02", "2026_03", "2026_04"]
+    for account, left in (("default", ["2026_01", *later]), ("other", later)):
+        purged = purge_account(
+            replace(shop.settings, account=account), RetentionAge(30, "d"), explicit_account=True, dry_run=False,
+            wait=0, clock=lambda: shop.now,
+        )  # fmt: skip
+        assert [counts.billing_records for counts in purged.months.values()] == [1]
+        assert shop.partitions() == [*left, "default"]
+        assert shop.read("SELECT * FROM monthly_spend ORDER BY 1, 2") == months
+
+
+@pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirect=True)
+def test_another_database_is_refused_and_not_changed(shop):
+    before = shop.content()
+    with pytest.raises(CheckFailedError, match="only PostgreSQL"):
+        shop.partition()
+    with shop.engine.connect() as connection:
+        assert not is_partitioned(connection)
+    assert shop.content() == before
+
+
+@pytest.mark.parametrize("name", sorted(DISTRIBUTABLE))
+def test_every_unique_constraint_of_a_table_that_grows_has_the_account(name):
+    table = metadata.tables[name]
+    unique = [constraint for constraint in table.constraints if isinstance(constraint, UniqueConstraint)]
+    for constraint in (table.primary_key, *unique):
+        assert next(iter(constraint.columns)).name == "account_id"
