@@ -154,7 +154,7 @@ def purge_batch(
     delete_by_id(connection, restatements, [line_id for line_id, *_ in lines])
     changed = {purged for purged, *_ in totals} | days | {restated for *_, restated in lines}
     raise_revision(connection, account_id, changed)
-    if totals or lines:
+    if lines or any(row.records for row in totals):
         with localcontext(prec=_PRECISION):
             amounts = {
                 "records": sum(row.records for row in totals),

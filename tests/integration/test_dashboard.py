@@ -262,7 +262,8 @@ def test_what_a_run_brings_is_shown_without_a_new_start(visitor, on_sqlite):
     query = replace_opts_in_query(define_dashboard()["charts"]["charges"]["query"], {})
     before = visitor.rows(query)[0]["records"]
     with on_sqlite.begin() as connection:
-        connection.execute(text("UPDATE synced_days SET records = records + 1"))
+        newest = "account_id = 1 AND day = (SELECT MAX(day) FROM synced_days)"
+        connection.execute(text(f"UPDATE synced_days SET records = records + 2 WHERE {newest}"))
     assert visitor.rows(query)[0]["records"] == before + 2
 
 

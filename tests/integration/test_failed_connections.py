@@ -117,9 +117,14 @@ def test_a_server_without_tls_where_the_url_requires_it(database_url, mode):
     )
 
 
+def with_tls(url):
+    """The URL without the parameter that makes the tests' connections cheap."""
+    return url.difference_update_query(["ssl_disabled"])
+
+
 @mariadb
 def test_a_mariadb_without_tls_where_the_url_requires_it(database_url, authority):
-    message = failure(database_url.update_query_dict({"ssl_ca": str(authority.ca_file)}))
+    message = failure(with_tls(database_url).update_query_dict({"ssl_ca": str(authority.ca_file)}))
     assert message.endswith("turn it on at the server, or change ssl_ca")
 
 
@@ -180,7 +185,7 @@ def test_a_server_that_is_not_there_and_a_host_without_an_address(database_url):
     indirect=["database_url"],
 )
 def test_a_wrong_parameter_of_the_url(database_url, query, words):
-    message = failure(database_url.update_query_dict(query), ConfigError)
+    message = failure(with_tls(database_url).update_query_dict(query), ConfigError)
     assert "BILLING_DATABASE_URL" in message
     assert words in message
 

@@ -89,8 +89,8 @@ def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahe
                 listed = {{item.record: item.repeats for item in listed_in(snapshot)}}
                 assert listed == Counter(records(snapshot.day))
             own = snapshot_day(snapshot.day, spool.single_slice_day(snapshot.day, records(snapshot.day)).slices)
-            assert (snapshot.digest, snapshot.records, snapshot.distinct, snapshot.spend) == (
-                own.digest, own.records, own.distinct, own.spend
+            assert (snapshot.digest, snapshot.totals, snapshot.distinct, snapshot.hours) == (
+                own.digest, own.totals, own.distinct, own.hours
             )
             assert list(own.slices[0].read()) == listed_in(snapshot)
         print(batch.window)
@@ -102,7 +102,7 @@ def test_a_day_without_records_comes_over_as_one():
     script = """
     records = lambda day: []
     for batch, snapshots in fetch_in_worker(fetch, WINDOWS, depth=1):
-        print([(len(found), listed_in(day), day.records) for found, day in zip(batch.days.values(), snapshots)])
+        print([(len(found), listed_in(day), day.totals.records) for found, day in zip(batch.days.values(), snapshots)])
     """
     assert told(script) == ["[(0, [], 0), (0, [], 0)]"] * 5
 
