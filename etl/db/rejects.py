@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
@@ -140,10 +142,14 @@ def sync_rejects(
         elif remaining != possible:
             narrowed = {"asked_first": remaining.first, "asked_last": remaining.last}
             connection.execute(update(rejected_records).where(row.id == row_id).values(narrowed))
+    # An answer from the other source replaces the row of a record; the record stays acknowledged.
+    acknowledged: dict[str, datetime] = {}
     # PostgreSQL accepts at most 65,535 parameters in one statement.
     for start in range(0, len(removed), DELETE_BATCH_SIZE):
-        batch = removed[start : start + DELETE_BATCH_SIZE]
-        connection.execute(delete(rejected_records).where(row.id.in_(batch)))
+        batch = row.id.in_(removed[start : start + DELETE_BATCH_SIZE])
+        marked = select(row.payload, row.acknowledged_at).where(batch, row.acknowledged_at.is_not(None))
+        acknowledged |= {_as_texts(payload): time for payload, time in connection.execute(marked)}
+        connection.execute(delete(rejected_records).where(batch))
     possible = (_subtract(requested, previously_requested) if previously_requested else None) or requested
     if listed:
         connection.execute(
@@ -154,6 +160,7 @@ def sync_rejects(
                     "asked_first": possible.first, "asked_last": possible.last,
                     "reason": item.reason[:_MAX_REASON_LENGTH], "payload": item.payload, "payload_digest": digest,
                     "first_seen_at": now,
+                    "acknowledged_at": acknowledged.get(_as_texts(item.payload)) if acknowledged else None,
                 }
                 for digest, item in listed.items()
             ],
@@ -163,6 +170,17 @@ def sync_rejects(
 def payload_hash(payload: str) -> str:
     """Hash that identifies a rejected record by its payload."""
     return hashlib.blake2b(payload.encode(), digest_size=16).hexdigest()
+
+
+def _as_texts(payload: str) -> str:
+    """The payload in a form that JSON and CSV share: fields are texts, an empty one is missing."""
+    with suppress(ValueError, RecursionError):  # the text of a malformed record may be no JSON
+        fields = json.loads(payload)
+        if isinstance(fields, dict):
+            given = {name: value for name, value in fields.items() if value not in (None, "")}
+            texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+            return json.dumps(texts, sort_keys=True)
+    return payload
 
 
 def _intersect(days: DateRange, other: DateRange) -> DateRange | None:

@@ -120,6 +120,17 @@ def test_a_record_that_left_the_list_and_came_back_has_to_be_acknowledged_again(
     assert (nights.run(), nights.stored()) == ((65, 1, 0), [("2026-03-09", None)])
 
 
+def test_a_record_stays_acknowledged_when_the_csv_lists_it_and_json_again(nights):
+    nights.vendor.dataset.replace([*GOOD, BAD, charge("2026-03-09T12:00:00") | {"price": None}])
+    nights.run()
+    nights.acknowledge(1, 2)
+    nights.vendor.faults.add("status", action="post_billing_data", status=503, times=None)
+    assert nights.run() == (0, 2, 2)
+    nights.vendor.faults.clear()
+    assert nights.run() == (0, 2, 2)
+    assert nights.stored() == [("2026-03-09", NOON)] * 2
+
+
 def test_an_acknowledged_record_of_an_erased_person_stays_acknowledged(nights):
     nights.run()
     nights.acknowledge(1)
