@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 
 RUNS_SHOWN: Final = 20
 """Runs in a list without --last."""
-_ID: Final = click.IntRange(1, 2**63 - 1)
+
+
+class _RowIdType(click.ParamType[int]):
+    """The id of a row, as the tables of `runs` and `rejected` show it."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) < 2**63:
+            self.fail(f"{value!r} must be a whole number from 1", param, ctx)
+        return int(text)
+
+
+_ID: Final = _RowIdType()
 
 
 @click.command(epilog=examples("runs", "runs --last 100 --json", "runs 42"))

@@ -97,7 +97,9 @@ def test_an_unknown_run_ends_with_1_and_a_message(synced):
     assert (done.code, done.out) == (1, "")
     assert "there is no run 99" in done.errors
     assert synced("runs", "--last", "5", "1").code == 2
-    assert synced("runs", "soon").code == 2
+    for wrong in ("soon", "0", "1.5", "9" * 19, "9" * 30):
+        done = synced("runs", wrong)
+        assert (done.code, "must be a whole number from 1" in done.errors) == (2, True)
 
 
 def test_the_history_without_a_database_is_empty_and_creates_none(billing):
