@@ -179,3 +179,26 @@ def test_an_unknown_id_ends_with_1_and_acknowledges_none(synced, vendor, listed)
     assert "there is no rejected record 7" in done.errors
     assert of_json(synced("rejected", "--json"))["records"][0]["acknowledged_at"] is None
     assert synced("rejected", "1").code == 2
+
+
+# --- several databases ------------------------------------------------------------------------------------------------
+
+
+def test_an_id_of_several_databases_needs_the_account(billing, vendor, listed):
+    vendor.tokens.add(second := "00000000-0000-4000-8000-00000000000b")
+    (billing.folder / "billing.toml").write_text(
+        f"[accounts.one]\napi_token = '{billing.variables['BILLING_API_TOKEN']}'\ndatabase_url = 'sqlite:///one.db'\n"
+        f"[accounts.two]\napi_token = '{second}'\ndatabase_url = 'sqlite:///two.db'\n"
+    )
+    lists_bad_records(vendor, listed, "2025-03-09")
+    config, alone = ("--config", "billing.toml"), {"BILLING_API_TOKEN": None}
+    assert billing(*config, "sync", *SPAN, **alone).code == 65
+    shown = of_json(billing(*config, "runs", "--json", **alone))["runs"]
+    assert sorted((run["id"], run["account"]) for run in shown) == [(1, "one"), (1, "two")]
+    assert [run["started_at"] for run in shown] == sorted((run["started_at"] for run in shown), reverse=True)
+    for command in (("runs", "1"), ("rejected", "--acknowledge", "1")):
+        done = billing(*config, *command, **alone)
+        assert (done.code, "name its account with --account" in done.errors) == (1, True), done
+        assert billing(*config, *command, "--account", "two", **alone).code == 0
+    records = of_json(billing(*config, "rejected", "--json", **alone))["records"]
+    assert [(row["account"], row["acknowledged_at"] is None) for row in records] == [("one", True), ("two", False)]
