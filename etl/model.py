@@ -434,6 +434,7 @@ class RunCounts:
         withdrawn: Rows that the vendor lists no more.
         unchanged: Current rows without a change.
         rejected: Payload digests of rejected records: two responses may contain the same record.
+        acknowledged: Those of them that a person acknowledged.
         suspect_days: Days whose answer was implausible.
         missing_days: Days that no source could show to be complete and that stay open, with the reason.
         refused_days: Missing days about which the vendor refuses every request.
@@ -446,6 +447,7 @@ class RunCounts:
     withdrawn: int = 0
     unchanged: int = 0
     rejected: set[str] = field(default_factory=set)
+    acknowledged: set[str] = field(default_factory=set)
     suspect_days: list[date] = field(default_factory=list)
     missing_days: dict[date, str] = field(default_factory=dict)
     refused_days: frozenset[date] = frozenset()
@@ -470,6 +472,7 @@ class RunCounts:
         self.withdrawn += other.withdrawn
         self.unchanged += other.unchanged
         self.rejected |= other.rejected
+        self.acknowledged |= other.acknowledged
         self.suspect_days.extend(other.suspect_days)
         self.missing_days |= other.missing_days
         self.refused_days |= other.refused_days

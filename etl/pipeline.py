@@ -42,7 +42,14 @@ from etl.extract.client import Client
 from etl.extract.source import Source
 from etl.extract.spool import RecordSpool
 from etl.extract.worker import Fetched, fetch_in_worker
-from etl.load.loader import DayOutcome, LoadPolicy, compare_window, summarise_window, write_window
+from etl.load.loader import (
+    LoadPolicy,
+    WindowOutcome,
+    compare_window,
+    preview_window,
+    summarise_window,
+    write_window,
+)
 from etl.log import log_context
 from etl.model import DateRange, DaySnapshot, Outcome, RunCounts, WindowData
 from etl.services.balance import BalanceMonitor
@@ -351,31 +358,33 @@ class Transfer:
         self, data: WindowData, snapshots: Iterable[DaySnapshot], previous_request: DateRange | None
     ) -> RunCounts:
         """Diff and write one window in one transaction, which is retried whole."""
-        handle, committed = self.handle, list[tuple[list[DayOutcome], int]]()
+        handle, committed = self.handle, list[tuple[WindowOutcome, int]]()
         compare = partial(
             compare_window, account_id=self.account_id, data=data, snapshots=snapshots, policy=self.policy,
             build_snapshot=snapshot_day,
         )  # fmt: skip
         if handle is None:
             with signals.deferred():
-                outcomes = self.store.read(lambda connection: [day.outcome() for day in compare(connection)])
-            return summarise_window(outcomes, data, self.policy)
+                preview = self.store.read(
+                    lambda connection: preview_window(connection, self.account_id, data, compare(connection))
+                )
+            return summarise_window(preview, data, self.policy)
 
-        def diff_and_write(connection: Connection) -> list[DayOutcome]:
+        def diff_and_write(connection: Connection) -> WindowOutcome:
             verify_fence(connection, handle)
-            for outcomes, days in committed:
+            for earlier, days in committed:
                 if read_progress(connection, handle) == days:
-                    return outcomes  # the attempt before was committed; only the server's reply was lost
-            outcomes = write_window(
+                    return earlier  # the attempt before was committed; only the server's reply was lost
+            outcome = write_window(
                 connection, handle, data, compare(connection), self.policy, asked_before=previous_request,
                 now=self.clock(),
             )  # fmt: skip
             counts = RunCounts()
             counts.merge(self.counts)
-            counts.merge(summarise_window(outcomes, data, self.policy))
+            counts.merge(summarise_window(outcome, data, self.policy))
             write_progress(connection, handle, counts, self.sources | data.sources)
-            committed[:] = [(outcomes, counts.days)]
-            return outcomes
+            committed[:] = [(outcome, counts.days)]
+            return outcome
 
         return summarise_window(self.store.write(diff_and_write), data, self.policy)
 

@@ -14,6 +14,7 @@ from etl.cli.check import check
 from etl.cli.config import config
 from etl.cli.database import backup, forget, migrate_schema, purge
 from etl.cli.demo import demo, sandbox
+from etl.cli.history import rejected, runs
 from etl.cli.inspect import status, verify
 from etl.cli.reports import dashboard, export, numbering, report
 from etl.cli.sync import accept, backfill, sync
@@ -21,7 +22,7 @@ from etl.cli.vendor import auth_status, recent
 from etl.signals import ignore_signals
 
 _COMMANDS = (
-    *(sync, backfill, accept, status, check, verify),
+    *(sync, backfill, accept, status, check, verify, runs, rejected),
     *(recent, auth_status),
     *(balance, export, report, dashboard, numbering),
     *(config, account, backup, purge, migrate_schema, forget, demo, sandbox),

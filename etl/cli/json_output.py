@@ -14,6 +14,8 @@ import click
 if TYPE_CHECKING:
     from etl.checks.runner import CheckResult
     from etl.db.accounts import Account
+    from etl.db.rejects import QuarantinedRecord
+    from etl.db.run_history import JournalLine, Run
     from etl.ops.lateness import DelayStats, LatenessStats
     from etl.ops.status_query import AccountStatus
     from etl.reconcile import BalanceSummary, ReconciliationPeriod
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from etl.services.purge import PurgeResult
     from etl.services.recent import RecentRecords
     from etl.services.run import RunResult
+    from etl.services.runs import RunDetails
 
 ONE_DAY: Final = timedelta(days=1)
 
@@ -42,6 +45,7 @@ def result_as_json(result: RunResult, exit_code: int, redact: Callable[[str], st
         "first_day": windows[0].first if windows else None,
         "last_day": windows[-1].last if windows else None,
         **counts.as_dict(),
+        "acknowledged": len(counts.acknowledged),
         "suspect_days": counts.suspect_days,
         "also_fetched": [{"day": day, "suspect": day in result.also.suspect_days} for day in result.also_fetched],
         "sources": sorted(result.sources),
@@ -67,6 +71,7 @@ def status_as_json(status: AccountStatus) -> dict[str, Any]:
         "suspect_days": [suspect.day for suspect in status.suspect_days],
         "suspect_reasons": {suspect.day.isoformat(): suspect.reason for suspect in status.suspect_days},
         "rejected": status.rejected,
+        "acknowledged": status.acknowledged,
         **summary_as_json(status.balance),
         "lateness": _lateness_as_json(status.lateness) if status.lateness else None,
         "last_run": status.last_runs[0] if status.last_runs else None,
@@ -166,6 +171,31 @@ def purge_as_json(result: PurgeResult) -> dict[str, Any]:
 def erasure_as_json(result: ErasureResult) -> dict[str, Any]:
     """The rows of one account that were erased, as one JSON object."""
     return {"account": result.account, "found": any(result.rows.values()), "rows": result.rows, "masked": result.masked}
+
+
+def run_as_json(run: Run) -> dict[str, Any]:
+    """A row of the run history as one JSON object."""
+    return asdict(run) | {"seconds": run.seconds}
+
+
+def run_details_as_json(details: RunDetails) -> dict[str, Any]:
+    """A run and the complete days that it changed as one JSON object; amounts are strings."""
+    return {
+        "run": run_as_json(details.run),
+        "changed_days": [
+            {"day": day.day, "delta": day.delta, "lines": [_line_as_json(line) for line in day.lines]}
+            for day in details.changed_days
+        ],
+    }
+
+
+def _line_as_json(line: JournalLine) -> dict[str, Any]:
+    return {"kind": line.kind, "created_at": line.created_at, "phone": line.phone, "delta": line.delta}
+
+
+def rejected_as_json(record: QuarantinedRecord) -> dict[str, Any]:
+    """A quarantined record as one JSON object, without its payload."""
+    return asdict(record)
 
 
 def export_as_json(result: ExportResult) -> dict[str, Any]:

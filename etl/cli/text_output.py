@@ -40,7 +40,7 @@ def render_summary(result: RunResult) -> str:
         f"{counts.changed:,} changed",
         f"{counts.withdrawn:,} withdrawn",
         f"{counts.unchanged:,} unchanged",
-        f"{len(counts.rejected):,} rejected",
+        render_rejected(len(counts.rejected), len(counts.acknowledged)),
     ]
     source = " and ".join(name.upper() for name in sorted(result.sources, reverse=True)) or "no source"
     through = f"complete up to {result.watermark}" if result.watermark else "no complete day yet"
@@ -49,6 +49,11 @@ def render_summary(result: RunResult) -> str:
         f"{result.account}: {counts.days} {'day' if counts.days == 1 else 'days'} ({days}): "
         f"{would}{', '.join(changes)}; from {source}; {through}; {result.seconds:.1f} s"
     )
+
+
+def render_rejected(rejected: int, acknowledged: int) -> str:
+    """The number of rejected records, and how many of them a person acknowledged."""
+    return f"{rejected:,} rejected" + (f", {acknowledged:,} acknowledged" if acknowledged else "")
 
 
 def print_result(result: RunResult) -> None:
@@ -67,9 +72,11 @@ def print_result(result: RunResult) -> None:
             fg="yellow",
         )
     if result.own.rejected:
-        count = len(result.own.rejected)
+        count, acknowledged = len(result.own.rejected), len(result.own.acknowledged)
+        known = f", {acknowledged:,} acknowledged" if acknowledged else " (see billing-etl rejected)"
         click.secho(
-            f"  {count} bad record{'s are' if count > 1 else ' is'} quarantined in rejected_records", fg="yellow"
+            f"  {count} bad record{'s are' if count > 1 else ' is'} quarantined in rejected_records{known}",
+            fg="yellow" if count > acknowledged else None,
         )
     print_balance_notes(result.account, result.balance)
 
@@ -97,7 +104,9 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
         table.add_row("gaps", styled(gaps or "none", "yellow" if gaps else ""))
         suspect = "; ".join(f"{item.day}: {item.reason}" for item in status.suspect_days)
         table.add_row("suspect days", styled(suspect or "none", "red" if suspect else ""))
-        table.add_row("rejected records", styled(str(status.rejected or "none"), "yellow" if status.rejected else ""))
+        known = f"{status.rejected:,}, {status.acknowledged:,} acknowledged" if status.acknowledged else status.rejected
+        attention = "yellow" if status.rejected > status.acknowledged else ""
+        table.add_row("rejected records", styled(str(known or "none"), attention))
         if status.balance:
             taken_at = render_minute(status.balance.taken_at)
             table.add_row("balance", f"{render_money(status.balance.balance)} at {taken_at} UTC")

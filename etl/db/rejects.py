@@ -3,21 +3,90 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import replace
+import json
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
 
 from sqlalchemy import Connection, delete, or_, select, update
 
 from etl.date_ranges import ONE_DAY
-from etl.db.run_store import RunHandle
-from etl.db.tables import rejected_records
+from etl.db.run_store import RunHandle, lock_state
+from etl.db.tables import accounts, rejected_records
 from etl.model import DateRange, RejectedRecord
 from etl.pii import erase_payload
 
 _MAX_REASON_LENGTH: Final = 255
 DELETE_BATCH_SIZE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRecord:
+    """A row of `rejected_records`, without the payload, which contains personal data.
+
+    Attributes:
+        id: `rejected_records.id`.
+        account: Label of the account.
+        day: None if the record's day cannot be read.
+        acknowledged_at: When a person acknowledged it; None until then.
+    """
+
+    id: int
+    account: str
+    day: date | None
+    reason: str
+    first_seen_at: datetime
+    acknowledged_at: datetime | None
+
+
+def read_rejects(
+    connection: Connection, labels: Collection[str] | None = None, ids: Collection[int] | None = None
+) -> list[QuarantinedRecord]:
+    """Return the quarantined records in the order in which they were first seen.
+
+    Args:
+        connection: For reading.
+        labels: Labels of the accounts; None for all of the database.
+        ids: `rejected_records.id`; None for all.
+    """
+    row = rejected_records.c
+    query = select(row.id, accounts.c.label, row.day, row.reason, row.first_seen_at, row.acknowledged_at)
+    query = query.join(accounts, accounts.c.id == row.account_id).order_by(row.id)
+    if labels is not None:
+        query = query.where(accounts.c.label.in_(labels))
+    if ids is not None:
+        query = query.where(row.id.in_(ids))
+    return [QuarantinedRecord(*values) for values in connection.execute(query)]
+
+
+def acknowledge_rejects(connection: Connection, ids: Collection[int], now: datetime) -> int:
+    """Mark quarantined records as acknowledged; return how many were not before. Their earlier times are kept."""
+    row = rejected_records.c
+    owners = connection.scalars(select(row.account_id).where(row.id.in_(ids)).distinct().order_by(row.account_id)).all()
+    for account_id in owners:  # a run that is loading locks in this order too
+        lock_state(connection, account_id)
+    unmarked = update(rejected_records).where(row.id.in_(ids), row.acknowledged_at.is_(None))
+    return connection.execute(unmarked.values(acknowledged_at=now)).rowcount
+
+
+def read_acknowledged(
+    connection: Connection, account_id: int | None, rejected: Collection[RejectedRecord]
+) -> frozenset[str]:
+    """Return the payload digests of those rejected records of an answer that a person acknowledged."""
+    if not rejected:
+        return frozenset()
+    row = rejected_records.c
+    query = select(row.payload_digest).where(row.account_id == account_id, row.acknowledged_at.is_not(None))
+    acknowledged = frozenset(connection.scalars(query))
+    if not acknowledged:
+        return acknowledged
+
+    def stored_digests(payload: str) -> set[str]:
+        return {payload_hash(payload), payload_hash(erase_payload(payload))}
+
+    return frozenset(payload_hash(item.payload) for item in rejected if stored_digests(item.payload) & acknowledged)
 
 
 def sync_rejects(
@@ -73,10 +142,14 @@ def sync_rejects(
         elif remaining != possible:
             narrowed = {"asked_first": remaining.first, "asked_last": remaining.last}
             connection.execute(update(rejected_records).where(row.id == row_id).values(narrowed))
+    # An answer from the other source replaces the row of a record; the record stays acknowledged.
+    acknowledged: dict[str, datetime] = {}
     # PostgreSQL accepts at most 65,535 parameters in one statement.
     for start in range(0, len(removed), DELETE_BATCH_SIZE):
-        batch = removed[start : start + DELETE_BATCH_SIZE]
-        connection.execute(delete(rejected_records).where(row.id.in_(batch)))
+        batch = row.id.in_(removed[start : start + DELETE_BATCH_SIZE])
+        marked = select(row.payload, row.acknowledged_at).where(batch, row.acknowledged_at.is_not(None))
+        acknowledged |= {_as_texts(payload): time for payload, time in connection.execute(marked)}
+        connection.execute(delete(rejected_records).where(batch))
     possible = (_subtract(requested, previously_requested) if previously_requested else None) or requested
     if listed:
         connection.execute(
@@ -87,6 +160,7 @@ def sync_rejects(
                     "asked_first": possible.first, "asked_last": possible.last,
                     "reason": item.reason[:_MAX_REASON_LENGTH], "payload": item.payload, "payload_digest": digest,
                     "first_seen_at": now,
+                    "acknowledged_at": acknowledged.get(_as_texts(item.payload)) if acknowledged else None,
                 }
                 for digest, item in listed.items()
             ],
@@ -96,6 +170,17 @@ def sync_rejects(
 def payload_hash(payload: str) -> str:
     """Hash that identifies a rejected record by its payload."""
     return hashlib.blake2b(payload.encode(), digest_size=16).hexdigest()
+
+
+def _as_texts(payload: str) -> str:
+    """The payload in a form that JSON and CSV share: fields are texts, an empty one is missing."""
+    with suppress(ValueError, RecursionError):  # the text of a malformed record may be no JSON
+        fields = json.loads(payload)
+        if isinstance(fields, dict):
+            given = {name: value for name, value in fields.items() if value not in (None, "")}
+            texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+            return json.dumps(texts, sort_keys=True)
+    return payload
 
 
 def _intersect(days: DateRange, other: DateRange) -> DateRange | None:

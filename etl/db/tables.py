@@ -281,6 +281,7 @@ rejected_records = Table(
     Column("payload", LongText(), nullable=False, comment="The record as the vendor sent it"),
     Column("payload_digest", String(32), nullable=False, comment="Tells one from another: each is kept once"),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
+    Column("acknowledged_at", UtcTime(), comment="UTC; when a person acknowledged it. Empty until then"),
     UniqueConstraint("account_id", "payload_digest"),
     Index(None, "account_id", "first_seen_at"),  # for pruning the oldest rows
     comment="What the vendor lists and no record can be made of",

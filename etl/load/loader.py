@@ -16,7 +16,7 @@ from etl.changes import DayDiff, RowCounts, StoredRow
 from etl.db.days import LedgerEntry, count_unfinished_days, mark_suspect, raise_revision, read_days, upsert_day
 from etl.db.journal import write_restatements
 from etl.db.records import apply_diff, load_rows
-from etl.db.rejects import payload_hash, sync_rejects
+from etl.db.rejects import payload_hash, read_acknowledged, sync_rejects
 from etl.db.run_store import RunHandle, advance_watermark
 from etl.db.totals import totals_differ, write_totals
 from etl.db.utc import correct, count_wrong
@@ -70,7 +70,7 @@ class LoadPolicy:
 class DayOutcome:
     """The result of one day, small enough to keep for every day of a window.
 
-    Created by DayComparison, consumed by `summarise_window`.
+    Created by DayComparison, part of a WindowOutcome.
 
     Attributes:
         records: Number of records that the vendor lists, repeats included.
@@ -85,6 +85,18 @@ class DayOutcome:
     rows: RowCounts
     wrong_totals: bool = False
     rejection_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOutcome:
+    """The result of a window, consumed by `summarise_window`.
+
+    Attributes:
+        acknowledged: Payload digests of those rejected records of the answer that a person acknowledged.
+    """
+
+    days: Sequence[DayOutcome]
+    acknowledged: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +264,14 @@ class _SliceChanges:
                 yield diff_day(day, apply_erasures(list(records), stored, self._missing_fields), stored)
 
 
+def preview_window(
+    connection: Connection, account_id: int | None, data: WindowData, comparisons: Iterable[DayComparison]
+) -> WindowOutcome:
+    """The result that `write_window` would have, without writing."""
+    days = [comparison.outcome() for comparison in comparisons]
+    return WindowOutcome(days, read_acknowledged(connection, account_id, data.rejected))
+
+
 def write_window(
     connection: Connection,
     run: RunHandle,
@@ -261,7 +281,7 @@ def write_window(
     *,
     asked_before: DateRange | None,
     now: datetime,
-) -> list[DayOutcome]:
+) -> WindowOutcome:
     """Write the rows, rejected records, the day ledger and the watermark, in the caller's transaction.
 
     Args:
@@ -293,7 +313,7 @@ def write_window(
     first = None if policy.accepted_days else data.window.first
     unserved = data.refused if policy.begins_where_served else frozenset[date]()
     advance_watermark(connection, run, first, lookback=policy.lookback, zone=policy.zone, unserved=unserved)
-    return outcomes
+    return WindowOutcome(outcomes, read_acknowledged(connection, run.account_id, data.rejected))
 
 
 def _write_day(
@@ -333,10 +353,10 @@ def _write_day(
     return changed
 
 
-def summarise_window(outcomes: Sequence[DayOutcome], data: WindowData, policy: LoadPolicy) -> RunCounts:
+def summarise_window(result: WindowOutcome, data: WindowData, policy: LoadPolicy) -> RunCounts:
     """Count the rows and days of a window by outcome."""
     counts = RunCounts()
-    known_days = {outcome.day for outcome in outcomes if outcome.was_closed or outcome.rejection_reason}
+    known_days = {outcome.day for outcome in result.days if outcome.was_closed or outcome.rejection_reason}
     reasons = dict.fromkeys(data.incomplete_days, "the request may not have covered the whole day") | dict(
         data.unconfirmed_days
     )
@@ -347,7 +367,7 @@ def summarise_window(outcomes: Sequence[DayOutcome], data: WindowData, policy: L
     }
     counts.refused_days = data.refused & counts.missing_days.keys()
     counts.largest = dict(data.largest)
-    for outcome in outcomes:
+    for outcome in result.days:
         counts.days += 1
         if outcome.rejection_reason is not None:
             counts.suspect_days.append(outcome.day)
@@ -358,4 +378,5 @@ def summarise_window(outcomes: Sequence[DayOutcome], data: WindowData, policy: L
         counts.unchanged += outcome.rows.unchanged
     stored = [item for item in data.rejected if data.days and (item.day is None or item.day in data.days)]
     counts.rejected.update(payload_hash(item.payload) for item in stored)
+    counts.acknowledged = counts.rejected & result.acknowledged
     return counts

@@ -44,6 +44,7 @@ class AccountStatus:
         open_days: Number of stored days that are not complete.
         gaps: Missing ranges between complete days.
         rejected: Number of quarantined records.
+        acknowledged: Number of those that a person acknowledged.
         last_runs: Rows of `sync_runs`, newest first.
         balance: None before the first snapshot.
         lateness: None for an account that is not configured.
@@ -59,6 +60,7 @@ class AccountStatus:
     gaps: tuple[DateRange, ...] = ()
     suspect_days: tuple[SuspectDay, ...] = ()
     rejected: int = 0
+    acknowledged: int = 0
     last_runs: tuple[dict[str, Any], ...] = ()
     balance: BalanceSummary | None = None
     lateness: LatenessStats | None = None
@@ -91,6 +93,7 @@ class LedgerSummary:
         open_days: Number of stored days that are not complete.
         complete: The complete days, in order.
         rejected: Number of quarantined records.
+        acknowledged: Number of those that a person acknowledged.
     """
 
     records: int = 0
@@ -98,6 +101,7 @@ class LedgerSummary:
     complete: Sequence[date] = ()
     suspect_days: tuple[SuspectDay, ...] = ()
     rejected: int = 0
+    acknowledged: int = 0
 
 
 def read_account_statuses(
@@ -163,7 +167,11 @@ def read_ledger_summaries(connection: Connection, account_ids: Sequence[int]) ->
     }
     quarantined = _by_account(
         connection,
-        select(rejected.account_id, func.count().label("records"))
+        select(
+            rejected.account_id,
+            func.count().label("records"),
+            func.count(rejected.acknowledged_at).label("acknowledged"),
+        )
         .where(rejected.account_id.in_(account_ids))
         .group_by(rejected.account_id),
     )
@@ -172,9 +180,13 @@ def read_ledger_summaries(connection: Connection, account_ids: Sequence[int]) ->
         for row in totals.all()
     }
     for account_id in suspect.keys() | quarantined.keys():
-        count = quarantined[account_id].records if account_id in quarantined else 0
-        summary = summaries.get(account_id, LedgerSummary())
-        summaries[account_id] = replace(summary, suspect_days=suspect.get(account_id, ()), rejected=count)
+        row = quarantined.get(account_id)
+        summaries[account_id] = replace(
+            summaries.get(account_id, LedgerSummary()),
+            suspect_days=suspect.get(account_id, ()),
+            rejected=row.records if row else 0,
+            acknowledged=row.acknowledged if row else 0,
+        )
     return summaries
 
 
@@ -218,6 +230,7 @@ def _read_account(
         gaps=tuple(find_gaps(ledger.complete, terms.start_date if terms else None)),
         suspect_days=ledger.suspect_days,
         rejected=ledger.rejected,
+        acknowledged=ledger.acknowledged,
         last_runs=tuple({key: value for key, value in row.items() if key != "account_id"} for row in runs),
         balance=load_summary(
             connection, account_id, now, terms.low_balance if terms else None, terms.zone if terms else None

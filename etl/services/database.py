@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Connection, Engine
 
-from etl.db.engine import database_file, new_engine
+from etl.config.schema import Settings
+from etl.db.engine import database_exists, database_file, new_engine, read_connection
+from etl.db.errors import translate_errors
+from etl.db.migrate import is_empty, require_schema
 from etl.services.setting_errors import named_settings, variable_of
 
 
@@ -39,3 +43,53 @@ def pooled_engine(url: URL) -> Iterator[Engine]:
 def file_of(engine: Engine) -> Path | None:
     """Path of an SQLite database; None for a server."""
     return database_file(engine.url)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredDatabase:
+    """A database with the current schema, and the labels of the selected accounts that are stored in it."""
+
+    engine: Engine
+    labels: list[str]
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection for reading.
+
+        Raises:
+            DatabaseError: The database cannot be read.
+        """
+        with translate_errors(), read_connection(self.engine) as connection:
+            yield connection
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredDatabases:
+    """The configured databases: those with a schema, and the number of those that do not exist yet or are empty."""
+
+    existing: list[ConfiguredDatabase]
+    missing: int
+
+
+def open_databases(all_settings: Iterable[Settings]) -> ConfiguredDatabases:
+    """Open the databases of the accounts.
+
+    Raises:
+        DatabaseError: A database cannot be read, or has the schema of another version.
+    """
+    labels: dict[URL, list[str]] = {}
+    for settings in all_settings:
+        labels.setdefault(settings.database_url, []).append(settings.account)
+    databases = [ConfiguredDatabase(open_engine(url), names) for url, names in labels.items()]
+    existing = [database for database in databases if _has_schema(database)]
+    return ConfiguredDatabases(existing, len(databases) - len(existing))
+
+
+def _has_schema(database: ConfiguredDatabase) -> bool:
+    if not database_exists(database.engine):
+        return False
+    with database.read() as connection:
+        if is_empty(connection):
+            return False
+        require_schema(connection)
+    return True

@@ -89,7 +89,7 @@ class RunResult:
     @property
     def needs_review(self) -> bool:
         """Whether the run succeeded and left something for a person to decide."""
-        return bool(self.own.rejected or self.tally.suspect_days)
+        return bool(self.own.rejected - self.own.acknowledged or self.tally.suspect_days)
 
     @property
     def own_windows(self) -> list[DateRange]:

@@ -1,5 +1,7 @@
 """Rows by their natural key, and totals of a day for the views: by day, by hour and by operator.
 
+Rejected records get the time at which a person acknowledged them.
+
 The table `billing_records` is rewritten: PostgreSQL and SQLite do it in the migration's transaction. MariaDB commits each
 statement: there a copy is filled, compared and exchanged for the table in one statement, and a killed migration starts
 again with a new copy.
@@ -281,7 +283,7 @@ def announce() -> None:
         )  # fmt: skip
 
 
-def ledger_columns() -> dict[str, list[sa.Column[Any]]]:
+def new_columns() -> dict[str, list[sa.Column[Any]]]:
     return {
         "synced_days": [
             column("delivered", sa.BigInteger, "Those of status 1", server_default="0"),
@@ -293,6 +295,11 @@ def ledger_columns() -> dict[str, list[sa.Column[Any]]]:
         "sync_state": [
             column("open_days", sa.Integer, "Stored days that are not complete", server_default="0"),
             column("suspect_days", sa.Integer, "Days whose latest answer was implausible", server_default="0"),
+        ],
+        "rejected_records": [
+            column(
+                "acknowledged_at", UTC_TIME, "UTC; when a person acknowledged it. Empty until then", nullable=True
+            ),
         ],
     }  # fmt: skip
 
@@ -438,7 +445,7 @@ def finish_interrupted_purges() -> None:
 
 
 def upgrade() -> None:
-    for table, columns in ledger_columns().items():
+    for table, columns in new_columns().items():
         existing = existing_columns(table)
         for each in columns:
             if each.name not in existing:
@@ -479,6 +486,6 @@ def downgrade() -> None:
         fill_and_exchange(create_old, OLD_ROWS)
     op.drop_table("operator_totals")
     op.drop_table("hourly_totals")
-    for table, columns in reversed(ledger_columns().items()):
+    for table, columns in reversed(new_columns().items()):
         for each in reversed(columns):
             op.drop_column(table, each.name)

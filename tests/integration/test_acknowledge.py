@@ -1,0 +1,139 @@
+"""Rejected records that a person acknowledged: on file, and no reason for 65 any more, on each database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import text
+from support.run_helpers import SILENT, settings_of
+
+from etl.cli.exit_codes import code_for_result
+from etl.db.engine import new_engine
+from etl.errors import CheckFailedError
+from etl.services.erase import erase_number
+from etl.services.rejected import acknowledge_rejected, list_rejected
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
+
+MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+NOON = datetime(2026, 3, 11, 9, tzinfo=UTC)
+
+
+def charge(moment, price="0.2", phone="89990001122"):
+    return {
+        "created_at": moment, "code_auth": "4971", "status": 1, "status_info": "ok", "phone": phone,
+        "price": Decimal(price) if price[0].isdigit() else price,
+    }  # fmt: skip
+
+
+GOOD = [charge(f"2026-03-{day:02}T10:00:00") for day in (8, 9, 10)]
+BAD = charge("2026-03-09T11:00:00", "much", phone="89243555100")
+WORSE = charge("2026-03-10T11:00:00", "a lot")
+
+
+class Nights:
+    """An account that is synced night after night."""
+
+    def __init__(self, url, vendor):
+        self.vendor = vendor
+        self.settings = settings_of(url, vendor, date(2026, 3, 8))
+        self.engine = new_engine(url)
+        self.now = MORNING
+
+    def run(self, *, days=0, dry_run=False):
+        """Its exit code, and how many records it rejected and found acknowledged."""
+        self.now += timedelta(days=days, minutes=1)
+        result = run_sync(
+            self.settings,
+            RunRequest("sync", dry_run=dry_run),
+            SILENT,
+            redact=str,
+            exit_code_of=code_for_result,
+            clock=lambda: self.now,
+        )
+        return code_for_result(result), len(result.tally.rejected), len(result.tally.acknowledged)
+
+    def acknowledge(self, *ids, now=NOON):
+        return acknowledge_rejected([self.settings], ids, with_others=False, clock=lambda: now).newly_acknowledged
+
+    def stored(self):
+        """The quarantined records: day and time of acknowledgement."""
+        records = list_rejected([self.settings], with_others=False).records
+        return [(record.day.isoformat(), record.acknowledged_at) for record in records]
+
+    def outcomes(self):
+        with self.engine.connect() as connection:
+            return connection.scalars(text("SELECT outcome FROM sync_runs ORDER BY id")).all()
+
+
+@pytest.fixture
+def nights(database_url, sandbox):
+    sandbox.dataset.replace([*GOOD, BAD])
+    return Nights(database_url, sandbox)
+
+
+def test_an_acknowledged_record_stays_on_file_and_ends_no_night_with_65(nights):
+    assert nights.run() == (65, 1, 0)
+    assert nights.acknowledge(1) == 1
+    assert nights.run(dry_run=True) == (0, 1, 1)
+    for _ in range(3):
+        assert nights.run(days=1) == (0, 1, 1)
+    assert nights.stored() == [("2026-03-09", NOON)]
+    assert nights.outcomes() == ["look", "done", "done", "done"]
+
+
+def test_another_record_ends_the_night_with_65_until_it_is_acknowledged_too(nights):
+    nights.run()
+    nights.acknowledge(1)
+    nights.vendor.dataset.replace([*GOOD, BAD, WORSE])
+    assert nights.run() == (65, 2, 1)
+    assert nights.acknowledge(1, 2, now=NOON + timedelta(days=1)) == 1
+    assert nights.stored() == [("2026-03-09", NOON), ("2026-03-10", NOON + timedelta(days=1))]
+    assert nights.run() == (0, 2, 2)
+
+
+def test_an_unknown_id_acknowledges_none_of_the_others(nights):
+    nights.run()
+    with pytest.raises(CheckFailedError, match="no rejected record 5, 9;"):
+        nights.acknowledge(9, 1, 5)
+    assert nights.stored() == [("2026-03-09", None)]
+
+
+def test_a_record_of_another_account_is_unknown(nights):
+    nights.run()
+    other = replace(nights.settings, account="shop")
+    with pytest.raises(CheckFailedError, match="no rejected record 1;"):
+        acknowledge_rejected([other], [1], with_others=False)
+    assert list_rejected([other], with_others=False).records == []
+    assert len(list_rejected([other], with_others=True).records) == 1
+
+
+def test_a_record_that_left_the_list_and_came_back_has_to_be_acknowledged_again(nights):
+    nights.run()
+    nights.acknowledge(1)
+    nights.vendor.dataset.replace(GOOD)
+    assert (nights.run(), nights.stored()) == ((0, 0, 0), [])
+    nights.vendor.dataset.replace([*GOOD, BAD])
+    assert (nights.run(), nights.stored()) == ((65, 1, 0), [("2026-03-09", None)])
+
+
+def test_a_record_stays_acknowledged_when_the_csv_lists_it_and_json_again(nights):
+    nights.vendor.dataset.replace([*GOOD, BAD, charge("2026-03-09T12:00:00") | {"price": None}])
+    nights.run()
+    nights.acknowledge(1, 2)
+    nights.vendor.faults.add("status", action="post_billing_data", status=503, times=None)
+    assert nights.run() == (0, 2, 2)
+    nights.vendor.faults.clear()
+    assert nights.run() == (0, 2, 2)
+    assert nights.stored() == [("2026-03-09", NOON)] * 2
+
+
+def test_an_acknowledged_record_of_an_erased_person_stays_acknowledged(nights):
+    nights.run()
+    nights.acknowledge(1)
+    assert erase_number(nights.settings, "+79243555100", wait=0).rows["rejected_records"] == 1
+    assert nights.run() == (0, 1, 1)
+    assert nights.stored() == [("2026-03-09", NOON)]
