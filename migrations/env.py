@@ -6,8 +6,8 @@ from alembic import context
 from sqlalchemy import Connection, Engine, text
 
 from etl.db.engine import new_engine
-from etl.db.grant_statements import grant_statements
 from etl.db.ownership import require_ours
+from etl.db.regrant import regrant_statements
 from etl.db.tables import SCHEMA_REVISION, metadata
 from etl.db.views import VIEWS, create_view_statements, drop_view_statements
 
@@ -24,7 +24,7 @@ def run_online(connection: Connection) -> None:
         require_ours(connection)
         stay_in_schema(connection)
         context.configure(connection=connection, target_metadata=metadata)
-        grants = grant_statements(connection, VIEWS)
+        grants = regrant_statements(connection, VIEWS)
         # Tables cannot be altered or dropped while views depend on them.
         for statement in drop_view_statements(connection.dialect.name):
             connection.execute(text(statement))

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from etl.date_ranges import next_month
 from etl.db.dialects import dialect_for
-from etl.db.grant_statements import grant_statements
+from etl.db.regrant import regrant_statements
 from etl.db.tables import billing_records
 from etl.db.views import VIEWS, create_view_statements, drop_view_statements
 from etl.errors import DatabaseError
@@ -117,7 +117,7 @@ def create_partitions(connection: Connection, first: date, last: date) -> None:
 
 def _rewrite(connection: Connection) -> None:
     connection.exec_driver_sql(f"LOCK TABLE {_TABLE} IN ACCESS EXCLUSIVE MODE")
-    grants = grant_statements(connection, [_TABLE, *VIEWS])
+    grants = regrant_statements(connection, [_TABLE, *VIEWS])
     owner = connection.scalar(
         text("SELECT quote_ident(tableowner) FROM pg_tables WHERE tablename = :name"), {"name": _TABLE}
     )

@@ -17,7 +17,7 @@ WHERE table_schema = current_schema() AND table_name IN :names AND grantee <> gr
 """).bindparams(bindparam("names", expanding=True))
 
 
-def grant_statements(connection: Connection, names: Collection[str]) -> list[str]:
+def regrant_statements(connection: Connection, names: Collection[str]) -> list[str]:
     """Statements that restore the grants on tables and views; none where the database keeps them by name."""
     if not dialect_for(connection.dialect.name).drops_grants:
         return []
