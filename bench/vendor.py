@@ -1,8 +1,9 @@
 """A stand-in for the vendor that answers from bytes made beforehand, as a process of its own.
 
 The sandbox of the project writes every answer anew and under a lock, which would stand in everybody's time alike and
-bring all ratios closer to one. This one knows two calls: for records, where start and end date are inclusive, and for
-the balance, which never changes. It takes any token. The first part of the path says in which mood it is:
+bring all ratios closer to one. This one knows three calls: for the records of a range, where start and end date are
+inclusive, for the newest records, and for the balance, which never changes. It takes any token. The first part of the
+path says in which mood it is:
 
     /first      the records as they were at first
     /revised    after one in 25 of the last three days has changed
@@ -26,6 +27,9 @@ from typing import Any
 from bench.records import Load
 
 DELAY = 0.1
+NEWEST = 100
+"""The most records that the vendor lists of the newest ones."""
+ANSWER = b'{"success": true, "error": "", "data": [%b]}'
 BALANCE = b'{"success": true, "error": "", "data": {"balance": 5.0, "price": 0.2, "balance_limit": 0.0}}'
 
 
@@ -38,9 +42,16 @@ class Days:
             for day in load.newest(load.days)
         }
 
+        newest = [charge.as_json() for charge in load.charges(load.last, revised=revised)]
+        self._newest = newest[: -NEWEST - 1 : -1]
+
     def answer(self, first: date, last: date) -> bytes:
         wanted = [self._pieces.get(first + timedelta(days=ahead)) for ahead in range((last - first).days + 1)]
-        return b'{"success": true, "error": "", "data": [' + b", ".join(filter(None, wanted)) + b"]}"
+        return ANSWER % b", ".join(filter(None, wanted))
+
+    def newest(self, count: int) -> bytes:
+        """The last records, newest first; the last day has enough of them."""
+        return ANSWER % ", ".join(self._newest[:count]).encode()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -60,10 +71,13 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self.days[mood].answer(first, last))
 
     def do_GET(self) -> None:
-        if not self.path.endswith("/get_balance/"):
+        mood, _token, call, count, *_ = [*self.path.strip("/").split("/"), "", "", ""]
+        if call == "get_balance":
+            self._answer(BALANCE)
+        elif call == "get_billing_record" and mood in self.days:
+            self._answer(self.days[mood].newest(int(count)))
+        else:
             self.send_error(404)
-            return
-        self._answer(BALANCE)
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)
