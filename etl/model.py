@@ -406,7 +406,7 @@ class HourTotals(NamedTuple):
 class DaySnapshot:
     """A complete day as the vendor lists it, in canonical order, with its digest.
 
-    Created by `transform.snapshots`, consumed by `load.loader` and `db.ledger`.
+    Created by `transform.snapshots`, consumed by `load.loader`, `db.days` and `db.totals`.
 
     Attributes:
         slices: Distinct records in canonical order, counted.

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl.errors import BillingError, ConfigError
 from etl.pii import redact_phones
+from etl.suggestions import similar_names
 
 if TYPE_CHECKING:
     from etl.db.dialects.protocol import DatabaseDialect
@@ -176,9 +177,7 @@ def parameter_problem(error: Exception, url: URL, dialect: DatabaseDialect) -> s
 
 def unknown_parameter(name: str, known: Sequence[str]) -> str:
     """The problem with a parameter of the URL that the driver does not know; it follows the name of the setting."""
-    from difflib import get_close_matches  # needed for a misspelled parameter only
-
-    similar = get_close_matches(name, known, n=1)
+    similar = similar_names(name, known)
     hint = f"; did you mean {similar[0]}?" if similar else "; remove it"
     return f"has a parameter that is not known: {name[:40]}{hint}"
 

@@ -156,8 +156,10 @@ def create_schema(connection: Connection) -> None:
 
 def drop_unfinished(connection: Connection) -> None:
     """Drop the empty tables that an interrupted first creation left on MariaDB, without a revision."""
+    if schema_revision(connection) is not None:
+        return
     left = [table for table in reversed(metadata.sorted_tables) if inspect(connection).has_table(table.name)]
-    if schema_revision(connection) is None and not any(_has_rows(connection, table) for table in left):
+    if not any(_has_rows(connection, table) for table in left):
         for table in left:
             table.drop(connection)
 

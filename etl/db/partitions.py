@@ -1,13 +1,14 @@
-"""Partitions of `billing_records` by month of `created_at`, where the database supports them and a user asked for them.
+"""Partitions of `billing_records` by month of `created_at`, on request, where the database supports them.
 
 A default partition takes the rows of months that have none, so that no write fails for lack of a partition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
@@ -23,7 +24,10 @@ from etl.errors import DatabaseError
 _TABLE: Final = billing_records.name
 _OLD: Final = f"{_TABLE}_unpartitioned"
 _DEFAULT: Final = f"{_TABLE}_default"
-_INSUFFICIENT_PRIVILEGE: Final = "42501"
+_NOT_NOW: Final = frozenset({"42501", "55P03"})
+"""SQLSTATE of a missing privilege, and of a lock that a query of a reader keeps."""
+LOCK_TIMEOUT_SECONDS: Final = 5.0
+"""Seconds that a run or a purge waits for readers before it does without a change of partitions."""
 _KEY: Final = ", ".join(column.name for column in billing_records.primary_key)
 
 
@@ -58,29 +62,34 @@ def partition_by_month(connection: Connection, today: date) -> int:
     return len(_partitions(connection))
 
 
-def create_months(connection: Connection, first: date, last: date) -> list[str]:
-    """Create the missing partitions of a range of days and of the month after it; return their names.
+def create_months(connection: Connection, first: date, last: date) -> None:
+    """Create the missing partitions of a range of days and of the month after it.
 
     A month that the default partition already has rows of is left there.
     """
-    created = []
+    months = list(_months(first, next_month(last)))
+    if {_partition(month) for month in months} <= _partitions(connection):
+        return
+    # Runs of several accounts begin at once: one creates the partitions, the others wait and then find them.
+    connection.exec_driver_sql(f"LOCK TABLE {_TABLE} IN SHARE UPDATE EXCLUSIVE MODE")
     existing = _partitions(connection)
-    for month in _months(first, next_month(last)):
+    for month in months:
         if _partition(month) in existing or _has_rows(connection, _DEFAULT, month):
             continue
         connection.exec_driver_sql(
             f"CREATE TABLE {_partition(month)} PARTITION OF {_TABLE} "
             f"FOR VALUES FROM ('{month}') TO ('{next_month(month)}')"
         )
-        created.append(_partition(month))
-    return created
 
 
-def drop_month(connection: Connection, account_id: int, month: date) -> int | None:
+def drop_month(
+    connection: Connection, account_id: int, month: date, *, wait: float = LOCK_TIMEOUT_SECONDS
+) -> int | None:
     """Drop the partition of a month that has rows of this account alone; return their number.
 
     Returns:
-        None if the month has no partition, other accounts have rows in it, or this user may not drop it.
+        None if the month has no partition, other accounts have rows in it, this user may not drop it, or a reader
+        uses it for longer than `wait` seconds.
     """
     if not is_partitioned(connection) or _partition(month) not in _partitions(connection):
         return None
@@ -92,34 +101,43 @@ def drop_month(connection: Connection, account_id: int, month: date) -> int | No
     if connection.scalar(others, {"id": account_id}):
         return None
     rows = int(connection.scalar(text(f"SELECT COUNT(*) FROM {_partition(month)}")) or 0)  # noqa: S608 - a date
-    try:
-        with connection.begin_nested():
-            connection.exec_driver_sql(f"ALTER TABLE {_TABLE} DETACH PARTITION {_partition(month)}")
-            connection.exec_driver_sql(f"DROP TABLE {_partition(month)}")
-    except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
-            raise
-        return None
-    return rows
+
+    def drop() -> None:
+        connection.exec_driver_sql(f"ALTER TABLE {_TABLE} DETACH PARTITION {_partition(month)}")
+        connection.exec_driver_sql(f"DROP TABLE {_partition(month)}")
+
+    return rows if _try_change(connection, drop, wait) else None
 
 
-def create_partitions(connection: Connection, first: date, last: date) -> None:
-    """As `create_months`, if the table is partitioned; without the right to create tables it does nothing."""
-    if not is_partitioned(connection):
-        return
+def create_partitions(connection: Connection, first: date, last: date, *, wait: float = LOCK_TIMEOUT_SECONDS) -> None:
+    """As `create_months`, if the table is partitioned.
+
+    Without the right to create tables, or while a reader uses the table for longer than `wait` seconds, nothing is
+    created: the rows go to the default partition, or a later run creates the partition in time.
+    """
+    if is_partitioned(connection):
+        _try_change(connection, partial(create_months, connection, first, last), wait)
+
+
+def _try_change(connection: Connection, change: Callable[[], None], wait: float) -> bool:
+    """Apply a change of partitions, or nothing of it where it is not possible now; return whether it was applied."""
     try:
         with connection.begin_nested():
-            create_months(connection, first, last)
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(wait * 1000)}")
+            change()
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
+        if getattr(error.orig, "sqlstate", None) not in _NOT_NOW:
             raise
+        return False
+    return True
 
 
 def _rewrite(connection: Connection) -> None:
     connection.exec_driver_sql(f"LOCK TABLE {_TABLE} IN ACCESS EXCLUSIVE MODE")
     grants = regrant_statements(connection, [_TABLE, *VIEWS])
     owner = connection.scalar(
-        text("SELECT quote_ident(tableowner) FROM pg_tables WHERE tablename = :name"), {"name": _TABLE}
+        text("SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class WHERE oid = to_regclass(:name)"),
+        {"name": _TABLE},
     )
     backend = connection.dialect.name
     before = _totals(connection, _TABLE)
@@ -139,6 +157,8 @@ def _rewrite(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
     for month in _months_with_rows(connection, _OLD):
         create_months(connection, month, month)
+    for name in _partitions(connection):
+        connection.exec_driver_sql(f"ALTER TABLE {name} OWNER TO {owner}")
     connection.exec_driver_sql(f"INSERT INTO {_TABLE} SELECT * FROM {_OLD}")  # noqa: S608 - constants
     after = _totals(connection, _TABLE)
     if after != before:

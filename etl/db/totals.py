@@ -35,26 +35,21 @@ class OperatorTotals(NamedTuple):
 def write_totals(connection: Connection, account_id: int, snapshot: DaySnapshot) -> None:
     """Replace the totals of a day whose rows are already written."""
     _replace(connection, hourly_totals, account_id, snapshot.day, snapshot.hours)
-    if has_numbering_plan(connection):
-        operators = sum_by_operator(connection, account_id, snapshot.day)
-    else:
-        operators = total_without_plan(snapshot)
-    _replace(connection, operator_totals, account_id, snapshot.day, operators)
+    _replace(connection, operator_totals, account_id, snapshot.day, _operators_of(connection, account_id, snapshot))
 
 
 def totals_differ(connection: Connection, account_id: int | None, snapshot: DaySnapshot) -> bool:
     """Whether the stored totals of a day, by hour or by operator, are not those of its rows."""
     hours = _read(connection, hourly_totals, account_id, snapshot.day)
     operators = [OperatorTotals(*row) for row in _read(connection, operator_totals, account_id, snapshot.day)]
+    expected = _operators_of(connection, account_id, snapshot)
+    return [HourTotals(*row) for row in hours] != list(snapshot.hours) or sorted(operators) != sorted(expected)
+
+
+def _operators_of(connection: Connection, account_id: int | None, snapshot: DaySnapshot) -> list[OperatorTotals]:
+    """The totals by operator of a day whose rows are written; without a numbering plan no row has to be read."""
     if has_numbering_plan(connection):
-        expected = sorted(sum_by_operator(connection, account_id, snapshot.day))
-    else:
-        expected = total_without_plan(snapshot)
-    return [HourTotals(*row) for row in hours] != list(snapshot.hours) or sorted(operators) != expected
-
-
-def total_without_plan(snapshot: DaySnapshot) -> list[OperatorTotals]:
-    """The totals by operator of a day while no numbering plan is imported."""
+        return sum_by_operator(connection, account_id, snapshot.day)
     records, delivered, spend, _ = snapshot.totals
     return [OperatorTotals("", records, delivered, spend)] if records else []
 

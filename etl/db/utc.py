@@ -92,15 +92,13 @@ def _is_invalid(account_id: int | None, stretch: Stretch) -> ColumnElement[bool]
 
 def _misplaced(connection: Connection, account_id: int | None, stretch: Stretch, folds: Folds) -> dict[RowKey, int]:
     """Rows with the offset of one occurrence of a repeated time that belong to the other, and its offset."""
-    if stretch.second_offset is None:
+    known = dict(_folds_within(folds, stretch))
+    if stretch.second_offset is None or not known:
         return {}
     offsets = (stretch.offset, stretch.second_offset)
-    known = dict(_folds_within(folds, stretch))
     by_key: dict[tuple[Any, ...], set[int]] = {}
     for record, fold in known.items():
         by_key.setdefault(record[:3], set()).add(fold)
-    if not known:
-        return {}
     row = billing_records.c
     rows = connection.execute(
         select(

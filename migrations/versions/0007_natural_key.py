@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
+from datetime import date
+from decimal import Decimal, localcontext
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -43,6 +44,8 @@ PRICE = sa.Numeric(18, 6).with_variant(sa.Text(), "sqlite")
 SUM = sa.Numeric(38, 6).with_variant(sa.Text(), "sqlite")
 
 RECORDS = "billing_records"
+# Names that nobody gives to a table of their own: a killed migration leaves such tables, and the next one drops them.
+COPY, REPLACED = f"{RECORDS}_0007_copy", f"{RECORDS}_0007_replaced"
 KEY = ("account_id", "created_at", "phone", "code_auth", "ordinal")
 RECORDS_COMMENT = "One row per different charge, withdrawn ones included"
 PHONE = (
@@ -136,8 +139,6 @@ def amount_parts(amount: str) -> tuple[str, ...]:
 
 
 def join_amount(parts: Sequence[Any]) -> Decimal:
-    from decimal import localcontext
-
     with localcontext(prec=PRECISION):
         units, millionths = (*map(Decimal, parts), Decimal(0))[:2]
         return units + millionths / 1_000_000
@@ -237,7 +238,7 @@ FROM {RECORDS} ORDER BY {", ".join(KEY)}""",  # noqa: S608 - constants
 
 def fill_and_exchange(create: Any, rows: dict[str, str]) -> None:
     """Replace the table by a filled copy of another layout, on SQLite and MariaDB."""
-    copy, old = f"{RECORDS}_copy", f"{RECORDS}_old"
+    copy, old = COPY, REPLACED
     if not is_offline():
         op.execute(f"DROP TABLE IF EXISTS {copy}")
     create(copy)
@@ -256,7 +257,7 @@ def fill_and_exchange(create: Any, rows: dict[str, str]) -> None:
 def rewrite_records() -> None:
     if not is_offline():
         if "id" not in existing_columns(RECORDS):
-            op.execute(f"DROP TABLE IF EXISTS {RECORDS}_old")  # left by a migration that was killed on MariaDB
+            op.execute(f"DROP TABLE IF EXISTS {REPLACED}")  # left by a migration that was killed on MariaDB
             return
         announce()
     if backend() != "postgresql":
@@ -269,7 +270,7 @@ def rewrite_records() -> None:
 
 
 SECONDS_PER_MILLION = {"sqlite": 15, "postgresql": 20, "mariadb": 25, "mysql": 25}
-"""Measured; the room is that of the table and its indexes once more."""
+"""Rough upper estimates, for a message; the room is that of the table and its indexes once more."""
 
 
 def announce() -> None:
@@ -399,8 +400,6 @@ def fill_table(name: str, key: str, rows: Iterable[Any]) -> None:
 
 
 def as_date(day: Any) -> Any:
-    from datetime import date
-
     return date.fromisoformat(day) if isinstance(day, str) else day
 
 

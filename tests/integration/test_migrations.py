@@ -161,8 +161,12 @@ def test_a_rewrite_that_lost_a_row_is_refused(database_url):
         fill(connection, "0006")
 
     def lose(_connection, cursor, statement, _parameters, _context, _executemany):
-        if "ALTER TABLE billing_records\n" in statement or statement.startswith("INSERT INTO billing_records_copy"):
-            cursor.execute("DELETE FROM billing_records_copy" if "copy" in statement else "DELETE FROM billing_records")
+        if "ALTER TABLE billing_records\n" in statement or statement.startswith(
+            "INSERT INTO billing_records_0007_copy"
+        ):
+            cursor.execute(
+                "DELETE FROM billing_records_0007_copy" if "copy" in statement else "DELETE FROM billing_records"
+            )
 
     event.listen(Engine, "after_cursor_execute", lose)
     try:

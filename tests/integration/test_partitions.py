@@ -9,10 +9,11 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import UniqueConstraint, text
 from support.run_helpers import SILENT, settings_of, token_of
+from support.sync_account import just_before
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
-from etl.db.partitions import is_partitioned
+from etl.db.partitions import create_partitions, drop_month, is_partitioned
 from etl.db.tables import metadata
 from etl.db.views import VIEWS
 from etl.errors import CheckFailedError
@@ -153,6 +154,33 @@ def test_a_purge_drops_the_partition_of_a_month_that_no_other_account_has_rows_i
         assert [counts.billing_records for counts in purged.months.values()] == [1]
         assert shop.partitions() == [*left, "default"]
         assert shop.read("SELECT * FROM monthly_spend ORDER BY 1, 2") == months
+
+
+@only_postgresql
+def test_two_runs_that_begin_at_once_create_a_partition_once(shop):
+    shop.partition()
+    may = date(2026, 5, 1)
+
+    def create():
+        with shop.engine.begin() as connection:
+            create_partitions(connection, may, may)
+
+    with just_before("LOCK TABLE billing_records", create) as done:
+        create()
+    assert done
+    assert shop.partitions() == ["2026_01", "2026_02", "2026_03", "2026_04", "2026_05", "2026_06", "default"]
+
+
+@only_postgresql
+def test_a_reader_holds_up_no_run(shop):
+    shop.partition()
+    before = shop.partitions()
+    with shop.engine.connect() as reader:
+        reader.execute(text("SELECT COUNT(*) FROM billing"))
+        with shop.engine.begin() as connection:
+            create_partitions(connection, date(2026, 5, 1), date(2026, 5, 1), wait=0.05)
+            assert drop_month(connection, 1, date(2026, 1, 1), wait=0.05) is None
+    assert shop.partitions() == before
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirect=True)
