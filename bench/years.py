@@ -15,18 +15,13 @@ from bench.measure import FailedError, run
 ROWS = 10_000_000
 DAYS = 365
 
-DAY_OF = {
-    "postgresql": "(date '{first}' + n / {per_day})",
-    "sqlite": "date('{first}', (n / {per_day}) || ' days')",
-    "mariadb": "DATE_ADD('{first}', INTERVAL n DIV {per_day} DAY)",
-}
 TIME_OF = {
     "postgresql": "timestamp '{first}' + make_interval(days => (n / {per_day})::int, secs => {second})",
     "sqlite": "datetime('{first}', (n / {per_day}) || ' days', ({second}) || ' seconds')",
     "mariadb": "DATE_ADD(DATE_ADD('{first}', INTERVAL n DIV {per_day} DAY), INTERVAL {second} SECOND)",
 }
 NUMBERS = {
-    "postgresql": "generate_series(0, {rows} - 1) AS n",
+    "postgresql": "generate_series(CAST(0 AS bigint), {rows} - 1) AS n",
     "sqlite": "(WITH RECURSIVE c(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM c WHERE n < {rows} - 1) SELECT n FROM c)",
     "mariadb": "(SELECT seq AS n FROM seq_0_to_{last}) s",
 }
