@@ -110,10 +110,16 @@ class PostgresqlDialect(DatabaseDialect):
     def lock(self, engine: Engine, name: str, resources: ExitStack) -> TryLock | None:
         # Held by a transaction: behind a transaction pooler other clients get the session, and would keep its locks.
         connection = open_lock_session(engine, resources)
-        connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-        query = text("SELECT pg_try_advisory_xact_lock(:key)")
         key = int.from_bytes(lock_digest(name)[:8], signed=True)
-        return lambda: bool(connection.scalar(query, {"key": key}))
+
+        def try_lock() -> bool:
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            taken = connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": key})
+            if not taken:
+                connection.rollback()  # a waiting run occupies no session of the pooler, which the holder may need
+            return bool(taken)
+
+        return try_lock
 
     def length_limit(self, connection: Connection) -> LengthLimit:
         return LengthLimit(MAX_FIELD_BYTES, "the largest field of PostgreSQL", "\\\t\n\r")
