@@ -20,7 +20,8 @@ from etl.config.database_url import parse_url
 from etl.db.engine import database_file, new_engine
 from etl.db.tables import balance_snapshots
 from etl.errors import ConfigError, DatabaseError
-from etl.reports.charts import NO_FILTER, QUERIES, all_charts, build_query
+from etl.reports.charts.catalog import all_charts
+from etl.reports.charts.queries import NO_FILTER, QUERIES, build_query
 from etl.reports.columns import ColumnType
 from etl.reports.dashboard.app import (
     PAGE,

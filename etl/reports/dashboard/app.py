@@ -11,7 +11,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from etl.errors import ConfigError
-from etl.reports.charts import NO_FILTER, PLAIN, QUERIES, Spec, all_charts, build_query
+from etl.reports.charts.catalog import all_charts
+from etl.reports.charts.palette import PLAIN
+from etl.reports.charts.parts import Spec
+from etl.reports.charts.queries import NO_FILTER, QUERIES, build_query
 from etl.reports.columns import ColumnType
 from etl.reports.dashboard.asgi_filter import AllowList, Application, allow_list_middleware
 
@@ -38,6 +41,7 @@ FILTERS: Final[dict[str, dict[str, str]]] = {
 _LAYOUT: Final = (
     ("spend", "charges", "delivery_rate", "cost_per_delivery"),
     ("spend_by_day",) * 4,
+    ("months",) * 4,
     ("delivery_by_operator", "delivery_by_operator", "weekday_and_hour", "weekday_and_hour"),
     ("balance",) * 4,
     ("restatements", "restatements", "day_states", "day_states"),
