@@ -40,6 +40,15 @@ ALLOWED = {
 """What each package and module of etl may import beside itself. The command line, not named here, imports them all."""
 
 
+MAX_LINES = 400
+LONG_MODULES = {
+    "model": "the forms of a record, from the vendor to the row, side by side",
+    "extract.source": "one decision about a day weighs the evidence of all sources",
+    "reports.charts": "to be split",
+}
+"""Modules that are longer, and why."""
+
+
 def name_of(path: Path) -> str:
     """`etl/load/diff.py` is `load.diff`; a package's own module has its name."""
     parts = path.relative_to(HOME / "etl").with_suffix("").parts
@@ -347,3 +356,8 @@ def test_no_stage_looks_at_the_environment(name):
 @pytest.mark.parametrize("name", TREES)
 def test_no_module_is_named_for_nothing(name):
     assert not {"utils", "misc", "helpers", "common", "base", "manager"} & set(name.split("."))
+
+
+def test_a_module_is_short_or_says_why_not():
+    lines = {name_of(path): path.read_text("utf-8").count("\n") for path in (HOME / "etl").rglob("*.py")}
+    assert {name for name, count in lines.items() if count > MAX_LINES} == LONG_MODULES.keys()
