@@ -153,7 +153,7 @@ class SyncRun:
         windows, self.result.also_fetched = plan_request(settings, request, state, self.today, self.history.complete)
         windows = self.result.windows = self._without_purged(windows)
         require_suspect(settings.account, request, state)
-        for message in describe_plan(settings, request, state, self.today, windows):
+        for message in describe_plan(settings, request, state, self.today, windows, self.history.complete):
             self.listener.message(message)
         self.policy = build_load_policy(
             settings,
