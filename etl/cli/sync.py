@@ -35,7 +35,7 @@ from etl.log import log_context
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from etl.services.run import RunRequest, RunResult
+    from etl.services.run import RunRequest, SyncResult
 
 INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
 """For the last heartbeat of an interrupted run: the process has to end within five seconds."""
@@ -142,7 +142,7 @@ class AccountOutcome:
     """The outcome of one account's run; `settings` is None where they are wrong."""
 
     settings: Settings | None
-    result: RunResult
+    result: SyncResult
     exit_code: int
 
 
@@ -222,17 +222,16 @@ def run_account(
         outcomes: Receives the outcome of this run.
         alone: Whether there is no other account: errors need no label.
     """
-    from etl.services.run import RunResult
+    from etl.services.run import SyncResult
     from etl.services.sync import run_sync
 
     quiet = options.verbosity < 0
     valid_settings = None
-    result = RunResult(label, request.command, request.dry_run)
+    result = SyncResult(label, request.command, request.dry_run)
     try:
         if isinstance(settings, ConfigError):
             raise settings
         valid_settings = settings
-        _require_past_start(settings)
         with progress_listener(quiet=quiet or options.as_json, as_log=options.log_only) as listener:
             result = run_sync(settings, request, listener, redact=options.redact, exit_code_of=code_for_result)
     except BillingError as error:
@@ -265,17 +264,6 @@ def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | 
         today = utc_now().astimezone(settings.timezone).date()
         if request.since > today:
             raise click.UsageError(f"{request.since} lies in the future: today is {today} in {settings.timezone.key}")
-
-
-def _require_past_start(settings: Settings) -> None:
-    """Raise ConfigError if BILLING_START_DATE lies in the future."""
-    from etl.services.context import utc_now
-
-    today = utc_now().astimezone(settings.timezone).date()
-    if settings.start_date and settings.start_date > today:
-        raise ConfigError(
-            f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"
-        )
 
 
 def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:
