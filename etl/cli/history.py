@@ -46,10 +46,10 @@ _ID: Final = _RowIdType()
 @json_option
 @click.pass_obj
 def runs(options: OutputOptions, *, run_id: int | None, last: int | None, accounts: tuple[str, ...]) -> int:
-    """Show the last runs, newest first; with an ID, what that run changed.
+    """Show the last runs, or what one of them changed.
 
-    With an ID, shows each record of a complete day that arrived late, was corrected, withdrawn or returned. Phones are
-    masked. Exits with 1 if there is no such run.
+    Without an ID, shows the last runs, newest first. With an ID, shows each record of a complete day that arrived late,
+    was corrected, withdrawn or returned. Phones are masked. Exits with 1 if there is no such run.
     """
     from etl.services.runs import list_runs, read_run_details
 
@@ -83,11 +83,11 @@ def runs(options: OutputOptions, *, run_id: int | None, last: int | None, accoun
 def rejected(
     options: OutputOptions, *, acknowledge: tuple[int, ...], further_ids: tuple[int, ...], accounts: tuple[str, ...]
 ) -> int:
-    """Show the quarantined records and why they are invalid, or acknowledge some.
+    """Show or acknowledge the quarantined records.
 
-    An acknowledged record stays in the table rejected_records, and no run ends with 65 because of it any more. The
-    vendor's text of a record contains personal data: it is only in the column payload of that table. Exits with 1 if
-    there is no record with one of the ids; then none is acknowledged.
+    Each is shown with the reason why it is invalid. An acknowledged record stays in the table rejected_records, and no
+    run ends with 65 because of it any more. The vendor's text of a record contains personal data: it is only in the
+    column payload of that table. Exits with 1 if there is no record with one of the ids; then none is acknowledged.
     """
     from etl.services.rejected import acknowledge_rejected, list_rejected
 

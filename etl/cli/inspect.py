@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str, ...]) -> int:
-    """Show up to when the days of each account are complete, and what is missing.
+    """Show the last complete day, gaps, and the last runs.
 
-    Shows the last complete day, gaps, suspect days, rejected records, the balance, the delay of late records, and the
-    last runs.
+    Shows for each account the last complete day, gaps, suspect days, rejected records, the balance, the delay of late
+    records, and the last runs.
     """
     from etl.services.status import read_status_report
 
@@ -77,9 +77,10 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
 def verify(
     options: OutputOptions, *, since: date | None, until: date | None, sources: str, accounts: tuple[str, ...]
 ) -> int:
-    """Fetch days again and compare them with the database; write nothing.
+    """Fetch days again, and compare them with the database.
 
-    Exits with 65 if they differ, and with 1 if there is nothing to compare: no day of the range is stored.
+    Writes nothing. Exits with 65 if they differ, and with 1 if there is nothing to compare: no day of the range is
+    stored.
     """
     require_ordered_range(since, until)
     names = [name.strip() for name in sources.split(",")]

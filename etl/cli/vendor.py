@@ -39,10 +39,10 @@ class _RecordIdType(click.ParamType[str]):
 @json_option
 @click.pass_obj
 def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> int:
-    """Show the vendor's last N records, and whether each is in the database.
+    """Show the vendor's last records, and whether they are stored.
 
-    Shows the newest record first; N is 20 unless given, and at most 100. Phones and codes are shown as the account
-    stores them.
+    Shows the newest record first, and whether each is in the database. N is 20 unless given, and at most 100. Phones
+    and codes are shown as the account stores them.
     """
     from etl.services.recent import read_recent
 
