@@ -74,7 +74,7 @@ from etl.services.plan import (
     require_suspect,
     without_purged,
 )
-from etl.services.run import ProgressListener, RunRequest, RunResult
+from etl.services.run import ProgressListener, RunRequest, SyncResult
 from etl.services.setting_errors import named_settings
 from etl.transform.snapshots import snapshot_day, snapshot_days
 
@@ -99,13 +99,13 @@ class SyncRun:
 
     settings: Settings
     request: RunRequest
-    result: RunResult
+    result: SyncResult
     store: Store
     client: Client
     quick_client: Client
     listener: ProgressListener
     clock: Callable[[], datetime]
-    exit_code_of: Callable[[RunResult], int]
+    exit_code_of: Callable[[SyncResult], int]
     redact: Callable[[str], str]
     open_spool: Callable[[], RecordSpool]
     today: date = field(init=False)

@@ -24,7 +24,7 @@ from etl.errors import (
 )
 
 if TYPE_CHECKING:
-    from etl.services.run import RunResult
+    from etl.services.run import SyncResult
 
 
 class ExitCode(IntEnum):
@@ -84,7 +84,7 @@ SEVERITY: Final[tuple[int, ...]] = (
 person has to clear (the token of one account, its settings, the shared database), and bugs."""
 
 
-def code_for_result(result: RunResult) -> int:
+def code_for_result(result: SyncResult) -> int:
     """The exit code of a run, as a plain int: PyMySQL cannot bind an enum."""
     if result.error is not None:
         return int(code_for_error(result.error))

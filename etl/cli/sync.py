@@ -35,7 +35,7 @@ from etl.log import log_context
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from etl.services.run import RunRequest, RunResult
+    from etl.services.run import RunRequest, SyncResult
 
 INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
 """For the last heartbeat of an interrupted run: the process has to end within five seconds."""
@@ -142,7 +142,7 @@ class AccountOutcome:
     """The outcome of one account's run; `settings` is None where they are wrong."""
 
     settings: Settings | None
-    result: RunResult
+    result: SyncResult
     exit_code: int
 
 
@@ -222,12 +222,12 @@ def run_account(
         outcomes: Receives the outcome of this run.
         alone: Whether there is no other account: errors need no label.
     """
-    from etl.services.run import RunResult
+    from etl.services.run import SyncResult
     from etl.services.sync import run_sync
 
     quiet = options.verbosity < 0
     valid_settings = None
-    result = RunResult(label, request.command, request.dry_run)
+    result = SyncResult(label, request.command, request.dry_run)
     try:
         if isinstance(settings, ConfigError):
             raise settings

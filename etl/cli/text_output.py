@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from etl.ops.lateness import DelayStats, LatenessStats
     from etl.ops.status_query import AccountStatus
     from etl.reconcile import BalanceSummary, ReconciliationPeriod
-    from etl.services.run import RunResult
+    from etl.services.run import SyncResult
 
 
-def render_summary(result: RunResult) -> str:
+def render_summary(result: SyncResult) -> str:
     """The summary of a run in one line."""
     if result.retired_at:
         return f"{result.account}: retired since {result.retired_at:%Y-%m-%d}; not fetched"
@@ -56,7 +56,7 @@ def render_rejected(rejected: int, acknowledged: int) -> str:
     return f"{rejected:,} rejected" + (f", {acknowledged:,} acknowledged" if acknowledged else "")
 
 
-def print_result(result: RunResult) -> None:
+def print_result(result: SyncResult) -> None:
     """Print the summary of a run, and everything in it that needs review."""
     click.echo(render_summary(result))
     if result.also_fetched:

@@ -57,7 +57,7 @@ class RunRequest:
 
 
 @dataclass(slots=True)
-class RunResult:
+class SyncResult:
     """The result of a run.
 
     Attributes:

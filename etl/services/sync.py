@@ -19,7 +19,7 @@ from etl.extract.transport import Transport
 from etl.pipeline import SyncRun
 from etl.services.context import Connect, LockFactory, OpenDatabase, account_lock, ensure_schema, open_client, utc_now
 from etl.services.database import pooled_engine
-from etl.services.run import ProgressListener, RunRequest, RunResult
+from etl.services.run import ProgressListener, RunRequest, SyncResult
 
 
 def run_sync(
@@ -28,13 +28,13 @@ def run_sync(
     listener: ProgressListener,
     *,
     redact: Callable[[str], str],
-    exit_code_of: Callable[[RunResult], int],
+    exit_code_of: Callable[[SyncResult], int],
     clock: Callable[[], datetime] = utc_now,
     lock: LockFactory = advisory_lock,
     connect: Connect = Transport,
     open_database: OpenDatabase = pooled_engine,
     open_spool: Callable[[], RecordSpool] = RecordSpool,
-) -> RunResult:
+) -> SyncResult:
     """Run one account once.
 
     Args:
@@ -55,7 +55,7 @@ def run_sync(
     Raises:
         ConfigError: Before anything is done.
     """
-    result = RunResult(settings.account, request.command, request.dry_run)
+    result = SyncResult(settings.account, request.command, request.dry_run)
     started = time.monotonic()
     settings.require_token()
     settings.route_to(settings.api_url)
