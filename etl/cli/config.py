@@ -47,7 +47,7 @@ def show(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
     click.echo(f"configuration file: {configuration.file or 'none'}")
     for document in documents:
         rows = [(name, _render(entry), entry["source"]) for name, entry in document["settings"].items()]
-        print_rows(f"Account {document['account']}", ("setting", "value", "from"), rows)
+        print_rows(f"Account {document['account']}", ("setting", "~value", "~from"), rows)
     for document in documents:
         for message in document["errors"]:
             report_error(options, ConfigError(message), document["account"] if len(documents) > 1 else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +37,12 @@ class OutputOptions:
     def log_only(self) -> bool:
         """Whether stderr carries log lines only, because a program parses it."""
         return self.log_format == "json" or self.journald
+
+    def command_line(self, account: str, command: str, *words: object) -> str:
+        """A command to paste, for an account and with the configuration of this one."""
+        config = [] if self.config is None else ["--config", str(self.config)]
+        label = [] if account == "default" else ["--account", account]
+        return shlex.join(["billing-etl", *config, command, *map(str, words), *label])
 
     def set_up_logs(self) -> None:
         """Configure logging on stderr by these options."""

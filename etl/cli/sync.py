@@ -27,7 +27,7 @@ from etl.cli.options import (
 )
 from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.cli.progress import progress_listener
-from etl.cli.text_output import print_result, render_summary
+from etl.cli.run_summary import log_result, print_result, render_summary
 from etl.config.schema import Settings
 from etl.errors import BillingError, ConfigError, Interrupted, OutputError
 from etl.log import log_context
@@ -249,7 +249,10 @@ def run_account(
     silent = quiet and code == ExitCode.OK and not has_warning
     if not options.as_json and (result.windows or not result.error) and not silent:
         try:
-            print_result(result)
+            if options.log_only:
+                log_result(options, result, code)
+            else:
+                print_result(options, result)
         except OutputError as error:  # the remaining accounts still run
             report_error(options, error, None if alone else label)
             code = most_severe((code, code_for_error(error)))

@@ -90,7 +90,9 @@ def _print_recent(account: str, recent: RecentRecords) -> None:
         )
         for item in recent.records
     ]
-    print_rows(f"Newest records of {account}", ("created at", "phone", "code", "#", "status", "#price", "stored"), rows)
+    print_rows(
+        f"Newest records of {account}", ("created at", "phone", "code", "#", "~status", "#price", "stored"), rows
+    )
     for rejected in recent.rejected:
         click.secho(f"rejected: {rejected.reason}: {rejected.payload}", fg="yellow")
     if recent.note:
@@ -103,4 +105,4 @@ def _print_authorisation(record: dict[str, Any]) -> None:
     fields = {name: "" if value is None else value for name, value in record.items()}
     if isinstance(fields["price"], Decimal):
         fields["price"] = render_money(fields["price"])
-    print_rows(f"Authorisation {record['id']}", ("field", "value"), list(fields.items()))
+    print_rows(f"Authorisation {record['id']}", ("field", "~value"), list(fields.items()))

@@ -69,6 +69,7 @@ class SyncResult:
         balance: The balance and what it leaves unexplained; None where the vendor reported none.
         retired_at: Since when the account is retired: then nothing is fetched.
         also_fetched: Suspect days outside the requested range.
+        run_id: Row of `sync_runs`; None for a dry run, or before it begins.
     """
 
     account: str
@@ -85,6 +86,7 @@ class SyncResult:
     own: RunCounts = field(default_factory=RunCounts)
     also: RunCounts = field(default_factory=RunCounts)
     also_fetched: list[date] = field(default_factory=list)
+    run_id: int | None = None
 
     @property
     def needs_review(self) -> bool:

@@ -185,7 +185,19 @@ def test_under_systemd_every_line_has_a_priority_and_no_time(billing, vendor):
         text = lines.read()
     assert done.returncode == 69
     assert all(re.match(r"<[3-6]>(?!\d{4}-)", line) for line in text.splitlines()), text
-    assert text.splitlines()[-1].startswith("<3>default: ")
+    error, summary = text.splitlines()[-2:]
+    assert error.startswith("<3>default: ")
+    assert summary.startswith("<4>default: 0 days (2025-03-01 to 2025-03-10)")
+
+
+def test_the_summary_of_a_run_that_logs_in_json_is_a_log_line(billing):
+    done = billing("--log-format", "json", "sync", *SPAN)
+    line = json.loads(done.errors.splitlines()[-1])
+    assert (done.code, done.out, line["levelname"]) == (0, "", "INFO")
+    expected = {"account": "default", "days": 10, "new": 30, "exit_code": 0, "last_synced_date": "2025-03-10"}
+    assert {name: line[name] for name in expected} == expected
+    assert line["message"].startswith("default: 10 days (2025-03-01 to 2025-03-10): 30 new")
+    assert billing("--log-format", "json", "-q", "sync", *SPAN).errors == ""
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def run(command, arguments, **streams):
 
 @pytest.mark.parametrize("arguments", [["runs"], ["status", "--json"], ["--help"], ["export", "--out", "-"], ["sync"]])
 def test_a_full_stdout_is_named_and_is_no_bug(synced, arguments):
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         code, errors = run(synced, arguments, stdout=full)
     assert (code, errors.splitlines()[-1]) == (
         74,
