@@ -189,7 +189,7 @@ class SyncRun:
         with named_settings(), signals.deferred(), alone:
             # Two first runs of one label insert the same account without a lock between them: one finds it on retry.
             self.handle = retry_transaction(start, also_on=(IntegrityError,))
-        self.account_id = self.handle.account_id
+        self.account_id, self.result.run_id = self.handle.account_id, self.handle.id
         if windows := self.result.windows:
             self.store.write(partial(create_partitions, first=windows[0].first, last=windows[-1].last))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from etl.cli.exit_codes import ExitCode, code_for_exception, code_for_result, most_severe
+from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception, code_for_result, most_severe
 from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import (
     DAY,
@@ -25,11 +25,11 @@ from etl.cli.options import (
     require_ordered_range,
     wait_option,
 )
-from etl.cli.output import OutputOptions, discard_stdout, internal_error, report_error
+from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.cli.progress import progress_listener
-from etl.cli.text_output import print_result, render_summary
+from etl.cli.run_summary import log_result, print_result, render_summary
 from etl.config.schema import Settings
-from etl.errors import BillingError, ConfigError, Interrupted
+from etl.errors import BillingError, ConfigError, Interrupted, OutputError
 from etl.log import log_context
 
 if TYPE_CHECKING:
@@ -242,16 +242,20 @@ def run_account(
     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
         result.error = internal_error(error, options)
     code = code_for_result(result)
-    outcomes.append(AccountOutcome(valid_settings, result, code))
+    if result.error:  # before the summary: the first line of cron's mail is the cause
+        report_error(options, result.error, None if alone else label)
     has_warning = result.balance is not None and result.balance.needs_attention
     silent = quiet and code == ExitCode.OK and not has_warning
     if not options.as_json and (result.windows or not result.error) and not silent:
         try:
-            print_result(result)
-        except BrokenPipeError:
-            discard_stdout()  # the remaining accounts still run
-    if result.error:
-        report_error(options, result.error, None if alone else label)
+            if options.log_only:
+                log_result(options, result, code)
+            else:
+                print_result(options, result)
+        except OutputError as error:  # the remaining accounts still run
+            report_error(options, error, None if alone else label)
+            code = most_severe((code, code_for_error(error)))
+    outcomes.append(AccountOutcome(valid_settings, result, code))
 
 
 def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | ConfigError]]) -> None:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import http.client
+import logging
 import re
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from etl.extract.deadline import DeadlineSession
 from etl.extract.json_parser import error_reason
 from etl.network import Route
 
+log = logging.getLogger(__name__)
 CHUNK_BYTES: Final = 1 << 16
 MAX_ERROR_BODY_BYTES: Final = 1 << 16
 """Bytes of an error response that are read to find its reason."""
@@ -112,7 +115,7 @@ class Transport:
             session.close()
 
     def request(self, method: str, action: str, sink: IO[bytes], *, body: dict[str, str] | None = None) -> None:
-        """Send one request and write the decoded body of its response to `sink`.
+        """Send one request and write the decoded body of its response to `sink`; log its outcome for debugging.
 
         Args:
             method: GET or POST.
@@ -126,6 +129,18 @@ class Transport:
             RetryableError: There was no complete response with status 200 within the limits.
             InvalidResponse: The body is too large or has an unsupported encoding.
         """
+        started, size, outcome = time.monotonic(), sink.tell(), "failed"
+        try:
+            self._request(method, action, sink, body)
+            outcome = f"HTTP {requests.codes.ok}"
+        except VendorError as error:
+            outcome = str(error)
+            raise
+        finally:
+            call = " ".join([action, *(f"{name}={value}" for name, value in (body or {}).items())])
+            log.debug("%s: %s, %d bytes, %.3f s", call, outcome, sink.tell() - size, time.monotonic() - started)
+
+    def _request(self, method: str, action: str, sink: IO[bytes], body: dict[str, str] | None) -> None:
         failure: VendorError
         try:
             self._send(method, action, sink, body)
