@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict
 from datetime import date, datetime, time
 from pathlib import Path
@@ -23,6 +22,7 @@ from etl.cli.options import (
     require_ordered_range,
 )
 from etl.cli.output import OutputOptions
+from etl.cli.streams import binary_stdout
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -90,9 +90,7 @@ def export(
         if any(settings.timezone != zone for settings in all_settings):
             raise click.UsageError("the accounts have different time zones; give --as-of a time with its offset")
         as_of = datetime.combine(as_of, time.max, tzinfo=zone)
-    output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
-    if not to_stdout:
-        output = atomic_write(out)
+    output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
     result = export_records(
         open_engine(all_settings[0].database_url),
         ExportFilter(accounts, since, until, as_of, export_view),
@@ -150,7 +148,10 @@ def _warn_missing_days(result: ExportResult) -> None:
 def report(
     options: OutputOptions, *, out: Path, since: date | None, until: date | None, accounts: tuple[str, ...]
 ) -> int:
-    """Write one HTML page with totals, charts and tables; it needs no network."""
+    """Write one HTML page with totals, charts and tables.
+
+    The page contains all that it needs, and works without a network.
+    """
     from etl.atomic_file import atomic_write
     from etl.reports.html.report import load_vega_bundle, write_report
     from etl.reports.query import ExportFilter
@@ -164,9 +165,7 @@ def report(
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
     settings = load_settings_for(options, accounts)[0]
-    output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
-    if not to_stdout:
-        output = atomic_write(out)
+    output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
     totals = write_report(
         open_engine(settings.database_url),
         ExportFilter(accounts, since, until),
@@ -235,9 +234,10 @@ def _print_import(result: ImportResult) -> None:
 )
 @click.pass_obj
 def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, snapshot: Path | None) -> int:
-    """Serve charts with filters for account and days, until Ctrl+C or SIGTERM.
+    """Serve charts with filters, for a browser.
 
-    An SQLite database is read live; the data of other databases are copied when the dashboard starts.
+    It ends with Ctrl+C or SIGTERM. An SQLite database is read live; the data of other databases are copied when the
+    dashboard starts.
     """
     from tempfile import TemporaryDirectory
 
