@@ -9,10 +9,11 @@ import pytest
 
 from etl.reports.charts.amount_specs import Grain
 from etl.reports.charts.queries import QUERIES
+from etl.reports.html.chart_data import adapt_charts
 from etl.reports.html.comparison import compare_periods, forecast_month
 from etl.reports.html.formatting import format_change
 from etl.reports.html.headline import spark_path, unexplained_charges
-from etl.reports.html.page import render_page
+from etl.reports.html.page import ReportData, render_page
 from etl.reports.html.periods import axis_limit, choose_grain, group_days
 from etl.reports.html.totals import compute_totals
 
@@ -138,8 +139,16 @@ def test_a_page_of_a_year_has_weeks_and_labels_an_outlier():
         "operators": [{"operator": None, **count, "spend": Decimal(1)}],
         "hours": [{"weekday": 7, "hour": 10, **count, "days": 1}],
     }
-    page = render_page(compute_totals(rows, ["shop"], None, None), rows, "", NOW, currency="EUR")
+    page = render_page(ReportData(compute_totals(rows, ["shop"], None, None), rows), "", NOW, currency="EUR")
     assert 'Spend by week <span class="unit">EUR</span>' in page
     assert "\\u25b2 5,006.00" in page
     assert '"domainMax":7.7' in page
     assert "RUB" not in page
+
+
+def test_an_account_has_the_same_colour_whichever_are_shown():
+    rows = {name: [] for name in QUERIES} | {"days": days(2, account="shop")}
+    charts = adapt_charts(compute_totals(rows, ["shop"], None, None), rows, "RUB", ["bank", "shop"]).charts
+    color = charts[0].spec["layer"][0]["encoding"]["color"]
+    assert color["scale"] == {"domain": ["shop"], "range": ["var(--account-2)"]}
+    assert color["legend"] is None

@@ -78,15 +78,24 @@ class PageCharts:
         }
 
 
-def adapt_charts(totals: ReportTotals, rows: Rows, currency: str) -> PageCharts:
-    """Adapt the charts to the rows of the page."""
+def adapt_charts(totals: ReportTotals, rows: Rows, currency: str, known_accounts: Sequence[str]) -> PageCharts:
+    """Adapt the charts to the rows of the page.
+
+    Args:
+        totals: Totals of the rows.
+        rows: Rows of every query.
+        currency: Code of the currency of all amounts.
+        known_accounts: Labels of all accounts of the database: each has the same colour whichever of them are shown.
+    """
+    colors = {label: PALETTE.accounts[n % len(PALETTE.accounts)] for n, label in enumerate(known_accounts)}
+    shown = {label: colors[label] for label in totals.by_account}
     days = [row["day"] for row in rows["days"]]
     grain = choose_grain(days)
     drawn = dict(rows)
     if grain is not Grain.DAY:
         periods = group_days(rows["days"], grain, totals.since or min(days), totals.until or max(days))
         drawn["periods"] = periods
-    charts = [_adapt(chart, totals, drawn) for chart in all_charts(PALETTE, currency=currency, grain=grain)]
+    charts = [_adapt(chart, shown, drawn) for chart in all_charts(PALETTE, currency=currency, grain=grain)]
     return PageCharts(grain, charts, drawn)
 
 
@@ -109,8 +118,8 @@ def json_default(value: object) -> float | str:
     raise TypeError(type(value).__name__)
 
 
-def _adapt(chart: Chart, totals: ReportTotals, rows: Rows) -> Chart:
-    spec = _with_accounts(chart.spec, list(totals.by_account))
+def _adapt(chart: Chart, colors: Mapping[str, str], rows: Rows) -> Chart:
+    spec = _with_colors(chart.spec, colors)
     if domain := domain_days(chart, rows):
         spec = _with_scale(spec, "x", {"domain": [_date_time(domain[0]), _date_time(domain[1]) | _END_OF_DAY]})
     if chart.name == "spend_by_day":
@@ -134,15 +143,15 @@ def _with_scale(spec: Spec, channel: str, scale: Mapping[str, Any]) -> Spec:
     return {**spec, "encoding": {**encoding, channel: {**field, "scale": {**field.get("scale", {}), **scale}}}}
 
 
-def _with_accounts(spec: Spec, labels: list[str]) -> Spec:
-    """Give each account its colour on every chart; drop the legend of a single one."""
+def _with_colors(spec: Spec, colors: Mapping[str, str]) -> Spec:
+    """Set the colour of each account; drop the legend of a single one."""
     if "layer" in spec:
-        spec = {**spec, "layer": [_with_accounts(layer, labels) for layer in spec["layer"]]}
+        spec = {**spec, "layer": [_with_colors(layer, colors) for layer in spec["layer"]]}
     color = spec.get("encoding", {}).get("color", {})
     if color.get("field") != "account":
         return spec
-    color = {**color, "scale": {**color["scale"], "domain": labels}}
-    if len(labels) == 1:
+    color = {**color, "scale": {"domain": list(colors), "range": list(colors.values())}}
+    if len(colors) == 1:
         color["legend"] = None
     return {**spec, "encoding": {**spec["encoding"], "color": color}}
 

@@ -7,7 +7,7 @@ that markup that escaped the escaping would still do nothing.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -55,6 +55,7 @@ class Section:
     """A chart with its tables.
 
     Attributes:
+        dataset: Name of the query with the rows of the tables.
         empty_reason: Why there is no chart; its tables are then expanded.
     """
 
@@ -62,39 +63,75 @@ class Section:
     title: str
     unit: str
     description: str
+    dataset: str
     empty_reason: EmptyReason | None
     tables: Sequence[Table]
 
 
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """What a page shows.
+
+    Attributes:
+        rows: Rows of every query.
+        comparison: The page's days beside those before them; None if those are not stored.
+        forecast: Expected spend of the current month; None without recent days.
+    """
+
+    totals: ReportTotals
+    rows: Rows
+    comparison: Comparison | None = None
+    forecast: Forecast | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """Filters of a page that is served, and links to the rows of its charts.
+
+    Attributes:
+        accounts: Labels to choose from.
+        account: The chosen label; empty for all.
+        since: The chosen first day; empty for the first stored one.
+        until: The chosen last day; empty for the last stored one.
+        rows_urls: URLs of the rows by dataset; `{}` stands for the extension.
+    """
+
+    accounts: Sequence[str]
+    account: str
+    since: str
+    until: str
+    rows_urls: Mapping[str, str]
+
+
 def render_page(
-    totals: ReportTotals,
-    rows: Rows,
+    report: ReportData,
     renderer: str,
     now: datetime,
     *,
-    comparison: Comparison | None = None,
-    forecast: Forecast | None = None,
     currency: str = DEFAULT_CURRENCY,
+    known_accounts: Sequence[str] = (),
+    controls: Controls | None = None,
 ) -> str:
     """Render the page.
 
     Args:
-        totals: Totals of the rows.
-        rows: Rows of every query.
+        report: What it shows.
         renderer: JavaScript that sets `window.vegaEmbed`.
         now: Creation time, in the time zone that the page shows it in.
-        comparison: The page's days beside those before them.
-        forecast: Expected spend of the current month.
         currency: Code of the currency of all amounts.
+        known_accounts: Labels of all accounts of the database, which determine their colours; if empty, those of the
+            page.
+        controls: Filters; a page in a file has none.
     """
-    page_charts = adapt_charts(totals, rows, currency)
+    totals, rows, comparison = report.totals, report.rows, report.comparison
+    page_charts = adapt_charts(totals, rows, currency, known_accounts or list(totals.by_account))
     charts = [
         chart
         for chart in page_charts.charts
         if rows["days"] or page_charts.drawn_rows[chart.dataset] or chart.name == "freshness"
     ]
     drawn = {chart.name for chart in charts if _empty_reason(chart, page_charts.drawn_rows) is None}
-    tiles = build_tiles(totals, rows, page_charts.grain, comparison, forecast, currency)
+    tiles = build_tiles(totals, rows, page_charts.grain, comparison, report.forecast, currency)
     script = f"(() => {{{renderer}\n{_read_file('page.js')}}})();"
     return (
         _environment()
@@ -118,6 +155,7 @@ def render_page(
             unsettled_count=len(totals.unsettled),
             closed_through=totals.closed_through and format_day(totals.closed_through),
             sections=[_chart_section(chart, totals, page_charts.drawn_rows, rows, currency) for chart in charts],
+            controls=controls,
             currency=currency,
             created_at=format_time(now),
             time_zone=str(now.tzinfo),
@@ -165,6 +203,7 @@ def _chart_section(chart: Chart, totals: ReportTotals, drawn_rows: Rows, rows: R
         title=chart.title,
         unit=chart.unit,
         description=chart.description,
+        dataset="days" if chart.name == "spend_by_day" else chart.dataset,
         empty_reason=_empty_reason(chart, drawn_rows),
         tables=chart_tables(chart.name, totals, dataset, currency) if dataset else [],
     )

@@ -20,7 +20,7 @@ from etl.reports.charts.catalog import DEFAULT_CURRENCY
 from etl.reports.charts.queries import NO_FILTER, QUERIES, build_query
 from etl.reports.html.chart_data import Rows
 from etl.reports.html.comparison import HISTORY_DAYS, compare_periods, forecast_month
-from etl.reports.html.page import render_page
+from etl.reports.html.page import ReportData, render_page
 from etl.reports.html.totals import ReportTotals, compute_totals
 from etl.reports.query import TYPES, ExportFilter, resolve_accounts
 
@@ -77,24 +77,28 @@ def write_report(
     with translate_errors(), signals.deferred(), read_connection(engine, repeatable_read=True) as connection:
         # A single snapshot of the database, so that the charts add up to the headline figures.
         require_schema(connection)
+        known = resolve_accounts(connection, ())
         labels = resolve_accounts(connection, selection.accounts)
-        since, until = selection.since, selection.until
-        rows = load_datasets(connection, labels, since, until)
-        earlier = _load_earlier_days(connection, labels, since, until, now.date()) if since else []
-    totals = compute_totals(rows, labels, since, until)
-    series = [*earlier, *rows["days"]]
-    page = render_page(
-        totals,
-        rows,
-        renderer(),
-        now,
-        comparison=compare_periods(series, since, until),
-        forecast=forecast_month(series, now.date()),
-        currency=currency,
-    )
+        report = load_report(connection, labels, selection.since, selection.until, now.date())
+    page = render_page(report, renderer(), now, currency=currency, known_accounts=known)
     with output as file:
         file.write(page.encode())
-    return totals
+    return report.totals
+
+
+def load_report(
+    connection: Connection, labels: list[str], since: date | None, until: date | None, today: date
+) -> ReportData:
+    """Load and compute what a page shows; the connection should read a single state of the database."""
+    rows = load_datasets(connection, labels, since, until)
+    earlier = _load_earlier_days(connection, labels, since, until, today) if since else []
+    series = [*earlier, *rows["days"]]
+    return ReportData(
+        totals=compute_totals(rows, labels, since, until),
+        rows=rows,
+        comparison=compare_periods(series, since, until),
+        forecast=forecast_month(series, today),
+    )
 
 
 def load_datasets(connection: Connection, labels: list[str], since: date | None, until: date | None) -> Rows:
