@@ -54,6 +54,10 @@ _TYPES_BY_NAME: Final = {
 _TIME_TYPES: Final = frozenset({ColumnType.DAY, ColumnType.WALL_CLOCK, ColumnType.MICROSECOND_UTC})
 
 
+_ACCOUNT_COLUMNS: Final = ("account", "BillingAccountId")
+_PERIOD_COLUMNS: Final = ("created_at", "day", "month", "ChargePeriodStart")
+
+
 @dataclass(frozen=True, slots=True)
 class ExportView:
     """A view as it is exported.
@@ -61,26 +65,30 @@ class ExportView:
     Attributes:
         name: Name in the database.
         columns: Types by column, in the order of the view.
+        account_column: Column with the account's label.
         sort_column: Column by which each account's rows are read; rows with equal values are sorted by all columns.
-        period_column: Column that first and last day apply to: `created_at`, `day` or `month`; None if there is none.
+        period_column: Column that first and last day apply to: a time, a day, a month, or a time as text in ISO 8601;
+            None if there is none.
     """
 
     name: str
     columns: Mapping[str, ColumnType]
+    account_column: str
     sort_column: str
     period_column: str | None
 
     @property
     def has_days(self) -> bool:
         """Whether each row belongs to one day."""
-        return self.period_column in {"created_at", "day"}
+        return self.period_column not in {None, "month"}
 
 
 def _describe_view(name: str) -> ExportView:
     columns = {column.name: _TYPES_BY_NAME.get(column.name) or _TYPES[column.kind] for column in VIEW_COLUMNS[name]}
-    period_column = next((column for column in ("created_at", "day", "month") if column in columns), None)
+    account_column = next(column for column in _ACCOUNT_COLUMNS if column in columns)
+    period_column = next((column for column in _PERIOD_COLUMNS if column in columns), None)
     times = (column for column, column_type in columns.items() if column_type in _TIME_TYPES)
-    return ExportView(name, columns, period_column or next(times), period_column)
+    return ExportView(name, columns, account_column, period_column or next(times, account_column), period_column)
 
 
 EXPORT_VIEWS: Final = {name: _describe_view(name) for name in VIEW_COLUMNS}

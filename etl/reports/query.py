@@ -199,7 +199,7 @@ def _read_account(
     size: int,
 ) -> Iterator[list[Row]]:
     source = _source(connection, selection)
-    query = select(source).where(source.c.account == label, *_period(source, selection))
+    query = select(source).where(source.c[selection.view.account_column] == label, *_period(source, selection))
     query = query.order_by(source.c[selection.view.sort_column])
     with dialect_for(connection.dialect.name).unconverted_values(connection):
         result = connection.execute(query, execution_options={"yield_per": size})
@@ -238,18 +238,19 @@ def _period(source: FromClause, selection: ExportFilter) -> Iterator[ColumnEleme
     name, since, until = selection.view.period_column, selection.since, selection.until
     if name is None:
         return
-    first: date | datetime | None = since
-    last: date | datetime | None = until
-    bound_type: TypeEngine[Any] = Date()
-    if name == "created_at":
+    kind = selection.view.columns[name]
+    first: date | datetime | str | None = since
+    last: date | datetime | str | None = until
+    if kind is ColumnType.WALL_CLOCK:
         first, last = since and datetime.combine(since, time.min), until and datetime.combine(until, _LAST_SECOND)
-        bound_type = WallClock()
+    elif kind is ColumnType.LABEL:
+        first, last = since and since.isoformat(), until and f"{until.isoformat()}T23:59:59Z"
     elif name == "month":
         first = since and since.replace(day=1)
     if first:
-        yield source.c[name] >= literal(first, bound_type)
+        yield source.c[name] >= literal(first, TYPES[kind])
     if last:
-        yield source.c[name] <= literal(last, bound_type)
+        yield source.c[name] <= literal(last, TYPES[kind])
 
 
 def _sort_key(view: ExportView) -> Callable[[Row], str]:
