@@ -42,7 +42,8 @@ class Users:
         self.parts = (
             (GRANTS / f"{backend}.sql").read_text("utf-8").replace("billing_", f"{self.prefix}_").split("\n-- 2. ")
         )
-        self.parts = [part.replace(f"{self.prefix}_records", "billing_records") for part in self.parts]
+        for name in ("records", "asof"):
+            self.parts = [part.replace(f"{self.prefix}_{name}", f"billing_{name}") for part in self.parts]
         self.admin = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
 
     def grant(self, part):
@@ -144,6 +145,49 @@ def test_the_reader_still_sees_the_views_that_a_migration_made_anew(users, synce
     migrate(users.engine_of("owner"))
     with users.engine_of("reader").connect() as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM billing")) > 50
+
+
+@pytest.mark.parametrize("users", ["postgresql"], indirect=True)
+def test_the_reader_and_nobody_else_reads_records_as_of_a_time(users, synced):
+    reader = users.engine_of("reader")
+    at_once = text("SELECT count(*), sum(amount) FROM billing_asof(now())")
+    with reader.connect() as connection:
+        closed = text("SELECT count(*), sum(amount) FROM billing WHERE day_state IN ('closed', 'settling')")
+        assert connection.execute(at_once).one() == connection.execute(closed).one()
+        days = "SELECT DISTINCT day FROM billing_asof(now(), '2026-03-03', '2026-03-04') ORDER BY day"
+        assert connection.scalars(text(days)).all() == [date(2026, 3, 3), date(2026, 3, 4)]
+    with users.admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {users.prefix}_other LOGIN")
+    try:
+        denied(users.engine_of("other"), "SELECT count(*) FROM billing_asof(now())")
+    finally:
+        with users.admin.connect() as connection:
+            connection.exec_driver_sql(f"DROP ROLE {users.prefix}_other")
+
+
+@pytest.mark.parametrize("users", ["postgresql"], indirect=True)
+def test_a_table_of_the_callers_own_is_not_read_with_the_owners_rights(users, synced):
+    with users.engine_of("reader").connect() as connection:
+        expected = connection.scalar(text("SELECT count(*) FROM billing_asof(now())"))
+        for table in ("billing_records", "synced_days", "accounts"):
+            connection.execute(text(f"CREATE TEMPORARY TABLE {table} (id INTEGER)"))
+        connection.execute(text("SET search_path = pg_temp, public"))
+        assert connection.scalar(text("SELECT count(*) FROM public.billing_asof(now())")) == expected > 50
+
+
+@pytest.mark.parametrize("users", ["postgresql"], indirect=True)
+def test_a_reader_of_an_older_revision_still_reads_records_as_of_a_time(users, synced):
+    with users.admin.connect() as connection:
+        connection.exec_driver_sql("DROP FUNCTION billing_asof(timestamptz, date, date)")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0007'")
+        connection.exec_driver_sql(
+            "ALTER TABLE accounts DROP currency CASCADE, DROP vat_basis_points CASCADE, DROP vat"
+        )
+        connection.exec_driver_sql("DROP TABLE closed_months CASCADE")
+    migrate(users.engine_of("owner"))
+    with users.engine_of("reader").connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM billing_asof(now())")) > 50
+    denied(users.engine_of("reader"), "SELECT count(*) FROM closed_months")
 
 
 def privileges_of(users, role, *, auto_migrate):

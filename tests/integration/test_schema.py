@@ -35,6 +35,9 @@ CONTRACT_VIEWS = {
     "hourly_spend",
     "restated_days",
     "balance_proof",
+    "monthly_close",
+    "restatement_lines",
+    "calendar",
     "freshness",
 }
 CONTRACT_TABLES = {
@@ -51,6 +54,7 @@ CONTRACT_TABLES = {
     "numbering_ranges",
     "operator_totals",
     "purged_months",
+    "closed_months",
 }
 
 CHANGES = {
