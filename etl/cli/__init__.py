@@ -11,6 +11,7 @@ from etl.cli.accounts import account
 from etl.cli.app import cli, disable_core_dumps, run_command
 from etl.cli.balance import balance
 from etl.cli.check import check
+from etl.cli.close import close
 from etl.cli.config import config
 from etl.cli.database import backup, forget, migrate_schema, purge
 from etl.cli.demo import demo, sandbox
@@ -24,7 +25,7 @@ from etl.signals import ignore_signals
 _COMMANDS = (
     *(sync, backfill, accept, status, check, verify, runs, rejected),
     *(recent, auth_status),
-    *(balance, export, report, dashboard, numbering),
+    *(balance, close, export, report, dashboard, numbering),
     *(config, account, backup, purge, migrate_schema, forget, demo, sandbox),
 )
 for command in _COMMANDS:
