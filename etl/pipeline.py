@@ -19,7 +19,7 @@ import etl
 from etl import signals
 from etl.config.schema import Settings
 from etl.date_ranges import split_into_windows
-from etl.db.days import purged_days, stored_counts
+from etl.db.days import purged_days, stored_counts, sum_days
 from etl.db.engine import read_connection
 from etl.db.errors import describe_error
 from etl.db.lock import advisory_lock
@@ -74,7 +74,7 @@ from etl.services.plan import (
     require_suspect,
     without_purged,
 )
-from etl.services.run import ProgressListener, RunRequest, RunResult
+from etl.services.run import ProgressListener, RunRequest, SyncResult
 from etl.services.setting_errors import named_settings
 from etl.transform.snapshots import snapshot_day, snapshot_days
 
@@ -99,13 +99,13 @@ class SyncRun:
 
     settings: Settings
     request: RunRequest
-    result: RunResult
+    result: SyncResult
     store: Store
     client: Client
     quick_client: Client
     listener: ProgressListener
     clock: Callable[[], datetime]
-    exit_code_of: Callable[[RunResult], int]
+    exit_code_of: Callable[[SyncResult], int]
     redact: Callable[[str], str]
     open_spool: Callable[[], RecordSpool]
     today: date = field(init=False)
@@ -153,7 +153,7 @@ class SyncRun:
         windows, self.result.also_fetched = plan_request(settings, request, state, self.today, self.history.complete)
         windows = self.result.windows = self._without_purged(windows)
         require_suspect(settings.account, request, state)
-        for message in describe_plan(settings, request, state, self.today, windows):
+        for message in describe_plan(settings, request, state, self.today, windows, self.history.complete):
             self.listener.message(message)
         self.policy = build_load_policy(
             settings,
@@ -189,7 +189,7 @@ class SyncRun:
         with named_settings(), signals.deferred(), alone:
             # Two first runs of one label insert the same account without a lock between them: one finds it on retry.
             self.handle = retry_transaction(start, also_on=(IntegrityError,))
-        self.account_id = self.handle.account_id
+        self.account_id, self.result.run_id = self.handle.account_id, self.handle.id
         if windows := self.result.windows:
             self.store.write(partial(create_partitions, first=windows[0].first, last=windows[-1].last))
 
@@ -241,6 +241,8 @@ class SyncRun:
             self._write_end(result.outcome, exit_code, error)
             with read_connection(self.store.engine) as connection:
                 result.watermark = read_position(connection, self.account_id).watermark
+                if self.handle is not None:
+                    result.ledger = sum_days(connection, self.handle.account_id, result.own_windows)
 
         try:
             with signals.deferred():

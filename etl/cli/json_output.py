@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from etl.services.erase import ErasureResult
     from etl.services.purge import PurgeResult
     from etl.services.recent import RecentRecords
-    from etl.services.run import RunResult
+    from etl.services.run import SyncResult
     from etl.services.runs import RunDetails
 
 ONE_DAY: Final = timedelta(days=1)
@@ -35,7 +35,7 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, ensure_ascii=False, indent=2, default=_as_json))
 
 
-def result_as_json(result: RunResult, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
+def result_as_json(result: SyncResult, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
     """The result of a run as one JSON object."""
     counts, windows = result.own, result.own_windows
     return {
@@ -46,6 +46,7 @@ def result_as_json(result: RunResult, exit_code: int, redact: Callable[[str], st
         "last_day": windows[-1].last if windows else None,
         **counts.as_dict(),
         "acknowledged": len(counts.acknowledged),
+        "changed_days": result.tally.changed_days,
         "suspect_days": counts.suspect_days,
         "also_fetched": [{"day": day, "suspect": day in result.also.suspect_days} for day in result.also_fetched],
         "sources": sorted(result.sources),

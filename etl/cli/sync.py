@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from etl.cli.exit_codes import ExitCode, code_for_exception, code_for_result, most_severe
+from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception, code_for_result, most_severe
 from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import (
     DAY,
@@ -25,17 +25,17 @@ from etl.cli.options import (
     require_ordered_range,
     wait_option,
 )
-from etl.cli.output import OutputOptions, discard_stdout, internal_error, report_error
+from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.cli.progress import progress_listener
-from etl.cli.text_output import print_result, render_summary
+from etl.cli.run_summary import log_result, print_result, render_summary
 from etl.config.schema import Settings
-from etl.errors import BillingError, ConfigError, Interrupted
+from etl.errors import BillingError, ConfigError, Interrupted, OutputError
 from etl.log import log_context
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from etl.services.run import RunRequest, RunResult
+    from etl.services.run import RunRequest, SyncResult
 
 INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
 """For the last heartbeat of an interrupted run: the process has to end within five seconds."""
@@ -142,7 +142,7 @@ class AccountOutcome:
     """The outcome of one account's run; `settings` is None where they are wrong."""
 
     settings: Settings | None
-    result: RunResult
+    result: SyncResult
     exit_code: int
 
 
@@ -222,17 +222,16 @@ def run_account(
         outcomes: Receives the outcome of this run.
         alone: Whether there is no other account: errors need no label.
     """
-    from etl.services.run import RunResult
+    from etl.services.run import SyncResult
     from etl.services.sync import run_sync
 
     quiet = options.verbosity < 0
     valid_settings = None
-    result = RunResult(label, request.command, request.dry_run)
+    result = SyncResult(label, request.command, request.dry_run)
     try:
         if isinstance(settings, ConfigError):
             raise settings
         valid_settings = settings
-        _require_past_start(settings)
         with progress_listener(quiet=quiet or options.as_json, as_log=options.log_only) as listener:
             result = run_sync(settings, request, listener, redact=options.redact, exit_code_of=code_for_result)
     except BillingError as error:
@@ -243,16 +242,20 @@ def run_account(
     except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
         result.error = internal_error(error, options)
     code = code_for_result(result)
-    outcomes.append(AccountOutcome(valid_settings, result, code))
+    if result.error:  # before the summary: the first line of cron's mail is the cause
+        report_error(options, result.error, None if alone else label)
     has_warning = result.balance is not None and result.balance.needs_attention
     silent = quiet and code == ExitCode.OK and not has_warning
     if not options.as_json and (result.windows or not result.error) and not silent:
         try:
-            print_result(result)
-        except BrokenPipeError:
-            discard_stdout()  # the remaining accounts still run
-    if result.error:
-        report_error(options, result.error, None if alone else label)
+            if options.log_only:
+                log_result(options, result, code)
+            else:
+                print_result(options, result)
+        except OutputError as error:  # the remaining accounts still run
+            report_error(options, error, None if alone else label)
+            code = most_severe((code, code_for_error(error)))
+    outcomes.append(AccountOutcome(valid_settings, result, code))
 
 
 def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | ConfigError]]) -> None:
@@ -265,17 +268,6 @@ def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | 
         today = utc_now().astimezone(settings.timezone).date()
         if request.since > today:
             raise click.UsageError(f"{request.since} lies in the future: today is {today} in {settings.timezone.key}")
-
-
-def _require_past_start(settings: Settings) -> None:
-    """Raise ConfigError if BILLING_START_DATE lies in the future."""
-    from etl.services.context import utc_now
-
-    today = utc_now().astimezone(settings.timezone).date()
-    if settings.start_date and settings.start_date > today:
-        raise ConfigError(
-            f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"
-        )
 
 
 def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal, localcontext
-from typing import Final
+from decimal import Decimal
 
 from sqlalchemy import Connection, func, insert, select, text
 
 from etl.date_ranges import ONE_DAY, next_month
 from etl.db.bindings import PriceTerms
-from etl.db.tables import accounts, closed_months, restatements, synced_days
+from etl.db.tables import accounts, closed_months, restatements
 from etl.model import DateRange
-
-_PRECISION: Final = 60
-"""Decimal digits; more than any sum needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +70,6 @@ def read_terms(connection: Connection, account_id: int) -> PriceTerms:
     """Currency and VAT of an account."""
     query = select(*(accounts.c[name] for name in PriceTerms._fields)).where(accounts.c.id == account_id)
     return PriceTerms(*connection.execute(query).one())
-
-
-def sum_month(connection: Connection, account_id: int, month: date) -> tuple[int, Decimal]:
-    """Records and spend of a month, from the day ledger."""
-    day, days = synced_days.c, month_days(month)
-    query = select(day.records, day.spend).where(day.account_id == account_id, day.day.between(days.first, days.last))
-    rows = connection.execute(query).all()
-    with localcontext(prec=_PRECISION):
-        return sum(row.records for row in rows), sum((row.spend for row in rows), Decimal(0))
 
 
 def read_last_closing(connection: Connection, account_id: int, month: date) -> Closing | None:

@@ -24,8 +24,8 @@ from etl.db.closed_months import (
     read_day_states,
     read_last_closing,
     read_terms,
-    sum_month,
 )
+from etl.db.days import sum_days
 from etl.db.engine import database_exists
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
@@ -131,8 +131,11 @@ def _book(
             connection.execute(update(accounts).where(accounts.c.id == account_id).values(terms._asdict()))
         states = read_day_states(connection, label, month)
         unsettled = _unsettled_days(month, states, today)
-        kind = "provisional" if unsettled else "final"
-        totals = MonthTotals(kind, *sum_month(connection, account_id, month), read_terms(connection, account_id))
+        totals = MonthTotals(
+            "provisional" if unsettled else "final",
+            *sum_days(connection, account_id, [month_days(month)]),
+            read_terms(connection, account_id),
+        )
         last = read_last_closing(connection, account_id, month)
         result = partial(CloseResult, label, month, totals=totals, unsettled=unsettled)
         if reason := _find_reason(request, totals, last, unsettled, stored=bool(states)):

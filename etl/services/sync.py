@@ -13,13 +13,13 @@ from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.retry import retry_transaction, wait_for_server
 from etl.db.store import Store
-from etl.errors import BillingError
+from etl.errors import BillingError, ConfigError
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import Transport
 from etl.pipeline import SyncRun
 from etl.services.context import Connect, LockFactory, OpenDatabase, account_lock, ensure_schema, open_client, utc_now
 from etl.services.database import pooled_engine
-from etl.services.run import ProgressListener, RunRequest, RunResult
+from etl.services.run import ProgressListener, RunRequest, SyncResult
 
 
 def run_sync(
@@ -28,13 +28,13 @@ def run_sync(
     listener: ProgressListener,
     *,
     redact: Callable[[str], str],
-    exit_code_of: Callable[[RunResult], int],
+    exit_code_of: Callable[[SyncResult], int],
     clock: Callable[[], datetime] = utc_now,
     lock: LockFactory = advisory_lock,
     connect: Connect = Transport,
     open_database: OpenDatabase = pooled_engine,
     open_spool: Callable[[], RecordSpool] = RecordSpool,
-) -> RunResult:
+) -> SyncResult:
     """Run one account once.
 
     Args:
@@ -55,10 +55,11 @@ def run_sync(
     Raises:
         ConfigError: Before anything is done.
     """
-    result = RunResult(settings.account, request.command, request.dry_run)
+    result = SyncResult(settings.account, request.command, request.dry_run)
     started = time.monotonic()
     settings.require_token()
     settings.route_to(settings.api_url)
+    _require_past_start(settings, clock())
     with open_database(settings.database_url) as engine:
         try:
             with translate_errors():
@@ -77,3 +78,12 @@ def run_sync(
             result.error = result.error or error
     result.seconds = time.monotonic() - started
     return result
+
+
+def _require_past_start(settings: Settings, now: datetime) -> None:
+    """Raise ConfigError if BILLING_START_DATE lies in the future."""
+    today = now.astimezone(settings.timezone).date()
+    if settings.start_date and settings.start_date > today:
+        raise ConfigError(
+            f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"
+        )

@@ -32,7 +32,7 @@ from etl.db.tables import (
 from etl.errors import AuthenticationError, ConcurrentRunError, SourceUnavailable
 from etl.model import DateRange
 from etl.ops.status_query import StatusOptions, read_account_statuses
-from etl.services.run import RunRequest, RunResult
+from etl.services.run import RunRequest, SyncResult
 from etl.services.sync import run_sync
 
 TODAY = date(2026, 3, 11)
@@ -134,7 +134,7 @@ class Job:
             return read_account_statuses(connection, [self.settings.account], self.now)[0]
 
 
-def exit_code_of(report: RunResult) -> int:
+def exit_code_of(report: SyncResult) -> int:
     return 69 if report.error else 65 if report.needs_review else 0
 
 

@@ -13,7 +13,7 @@ from support.run_helpers import SILENT, settings_of
 
 from etl.db.engine import new_engine
 from etl.db.tables import metadata
-from etl.services.run import RunRequest, RunResult
+from etl.services.run import RunRequest, SyncResult
 from etl.services.sync import run_sync
 
 DAYS = [date(2026, 2, 22) + timedelta(days=number) for number in range(18)]
@@ -41,7 +41,7 @@ def charges(a_day: int, status: int = 1) -> list[dict[str, object]]:
 def sync(database_url, sandbox):
     """Fetches all days, whatever is stored already."""
 
-    def run(**changes) -> RunResult:
+    def run(**changes) -> SyncResult:
         sandbox.requests.clear()
         return run_sync(
             settings_of(database_url, sandbox, DAYS[0], **changes),

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import cached_property
 
 from etl.services.plan import DEFAULT_HISTORY_DAYS
-from etl.services.run import RunRequest, RunResult
+from etl.services.run import RunRequest, SyncResult
 from simulation.stored import Rows, Stored
 from simulation.vendor import Item, Vendor
 from simulation.world import DAY
@@ -33,7 +33,7 @@ class Night:
     """
 
     def __init__(
-        self, vendor: Vendor, request: RunRequest, before: Stored, after: Stored, report: RunResult, code: int
+        self, vendor: Vendor, request: RunRequest, before: Stored, after: Stored, report: SyncResult, code: int
     ) -> None:
         self.scenario, self.vendor, self.request = vendor.scenario, vendor, request
         self.before, self.after, self.report, self.code = before, after, report, code

@@ -17,7 +17,7 @@ from etl.config.loader import parse_settings
 from etl.config.schema import Settings
 from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
-from etl.services.run import ProgressListener, RunRequest, RunResult
+from etl.services.run import ProgressListener, RunRequest, SyncResult
 from etl.services.sync import run_sync
 from simulation.oracle import Oracle
 from simulation.scenario import Scenario
@@ -136,7 +136,7 @@ class Laboratory:
             seen.check_all_is_there()
         return after
 
-    def execute(self, settings: Settings, request: RunRequest, vendor: Vendor, night: int) -> tuple[RunResult, int]:
+    def execute(self, settings: Settings, request: RunRequest, vendor: Vendor, night: int) -> tuple[SyncResult, int]:
         """Execute one run; return its result and exit code."""
         now = vendor.scenario.clock(night)
         try:
@@ -152,7 +152,7 @@ class Laboratory:
                 open_database=lambda _url: nullcontext(self.engine),
             )
         except Exception as error:
-            report = RunResult(settings.account, request.command, request.dry_run)
+            report = SyncResult(settings.account, request.command, request.dry_run)
             raise Violation("bug", f"{type(error).__name__}: {error}") from error
         return report, code_for_result(report)
 
