@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from etl.db.dialects.expressions import SqlExpressions
 from etl.db.view_parts import DAY_STATE, amount_column_names, amount_columns
 
-_DIGITS: Final = " UNION ALL ".join(f"SELECT {digit}{' AS n' if digit == 0 else ''}" for digit in range(10))
 
+def _missing_days(sql: SqlExpressions) -> str:
+    """A subquery of the days between those of the ledger: each gap is halved until its parts are single days.
 
-def _numbers(*factors: int) -> str:
-    """A subquery of whole numbers, from digits: recursion ends after 1,000 steps on MariaDB."""
-    terms = " + ".join(f"d{factor}.n * {factor}" for factor in factors)
-    return f"(SELECT {terms} AS n FROM " + " CROSS JOIN ".join(f"({_DIGITS}) d{factor}" for factor in factors) + ")"
+    Halving takes few steps: MariaDB ends a recursion after 1,000.
+    """
+    gap = sql.days_between.format(start="l.day", end="l.next_day")
+    half = "((g.length + 1) >> 1)"
+    return f"""(
+  WITH RECURSIVE gaps (account_id, day, length) AS (
+    SELECT l.account_id, {sql.next_day.format("l.day")}, {gap} - 1
+    FROM (
+      SELECT account_id, day, LEAD(day) OVER (PARTITION BY account_id ORDER BY day) AS next_day FROM synced_days
+    ) l
+    WHERE {gap} > 1
+    UNION ALL
+    SELECT g.account_id, {sql.add_days.format(day="g.day", days=f"part.n * {half}")},
+      CASE WHEN part.n = 0 THEN {half} ELSE g.length - {half} END
+    FROM gaps g
+    CROSS JOIN (SELECT 0 AS n UNION ALL SELECT 1) part
+    WHERE g.length > 1
+  )
+  SELECT account_id, day FROM gaps WHERE length = 1
+)"""
 
 
 def _calendar_days(sql: SqlExpressions) -> str:
@@ -23,20 +38,13 @@ def _calendar_days(sql: SqlExpressions) -> str:
     """
     spend = sql.split_amount("d.spend")
     nothing = ", ".join("NULL" for _ in spend)
-    missing_day = sql.add_days.format(day="g.day", days="k.n + u.n + 1")
-    length = sql.days_between.format(start="g.day", end="g.next_day")
     return f"""(
   SELECT d.account_id, d.day, {DAY_STATE} AS state, d.records, {amount_columns("{part} AS spend_{}", spend)}
   FROM synced_days d
   LEFT JOIN sync_state s ON s.account_id = d.account_id
   UNION ALL
-  SELECT g.account_id, {missing_day}, 'missing', NULL, {nothing}
-  FROM (
-    SELECT account_id, day, LEAD(day) OVER (PARTITION BY account_id ORDER BY day) AS next_day FROM synced_days
-  ) g
-  JOIN {_numbers(1_000, 10_000)} k ON k.n < {length} - 1
-  JOIN {_numbers(1, 10, 100)} u ON k.n + u.n < {length} - 1
-  WHERE {length} > 1
+  SELECT g.account_id, g.day, 'missing', NULL, {nothing}
+  FROM {_missing_days(sql)} g
 )"""
 
 
