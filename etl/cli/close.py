@@ -114,10 +114,12 @@ def _closing_as_json(closing: Closing) -> dict[str, Any]:
 
 def _print_result(result: CloseResult) -> None:
     """Print what is booked, or why nothing is."""
+    from etl.services.close import NOTHING_STORED
+
     name = f"{result.account}, {result.month:%Y-%m}"
     if result.reason:
         click.secho(f"{name}: not booked: {result.reason}", fg="yellow")
-        if result.unsettled:
+        if result.unsettled and result.reason != NOTHING_STORED:
             click.echo("  billing-etl status shows the days; --provisional books the month as it is now")
     if result.closing is None:
         return

@@ -57,7 +57,7 @@ FROM {_calendar_days(sql)} c
 JOIN accounts a ON a.id = c.account_id"""
 
 
-def _join_closing(alias: str, month: str) -> str:
+def join_closing(alias: str, month: str) -> str:
     """Join the last closing `c` of the month of a row."""
     return f"""LEFT JOIN closed_months c ON c.account_id = {alias}.account_id AND c.month = {month}
   AND c.closing = (
@@ -72,7 +72,7 @@ def restatement_lines_query(sql: SqlExpressions) -> str:
   j.id > c.journal_id OR j.restated_at > c.closed_at AS since_close
 FROM restatements j
 JOIN accounts a ON a.id = j.account_id
-{_join_closing("j", sql.month_of.format("j.day"))}"""
+{join_closing("j", sql.month_of.format("j.day"))}"""
 
 
 def monthly_close_query(sql: SqlExpressions) -> str:
@@ -151,6 +151,6 @@ FROM (
       JOIN (SELECT account_id, MAX(day) AS day FROM synced_days GROUP BY account_id) l ON l.account_id = m.account_id
     ) m
     JOIN accounts a ON a.id = m.account_id
-    {_join_closing("m", "m.month")}
+    {join_closing("m", "m.month")}
   ) t
 ) v"""

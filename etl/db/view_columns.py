@@ -10,7 +10,7 @@ class ViewColumn(NamedTuple):
 
     Attributes:
         name: Name of the column.
-        kind: Type of the values: `text`, `whole number`, `amount`, `ratio`, `percent`, `hours`, `date`, `time`, `time, UTC` or `true or false`.
+        kind: Type of the values: `text`, `whole number`, `amount`, `ratio`, `percent`, `quantity`, `hours`, `date`, `time`, `time, UTC` or `true or false`.
         meaning: Meaning of the values, for readers of the view.
         source: Table columns that it is computed from.
     """
@@ -160,6 +160,33 @@ VIEW_COLUMNS: Final[dict[str, tuple[ViewColumn, ...]]] = {
         _DAY_STATE._replace(meaning=f"{_DAY_STATE.meaning}; missing: never stored"),
         _RECORDS._replace(meaning="Charges as the vendor lists them, repeats included; 0 on a day without one. Empty where the day is missing"),
         _SPEND._replace(meaning="What they cost together, repeats included. Empty where the day is missing"),
+    ),
+    "focus_charges": (
+        ViewColumn("BilledCost", "amount", "The day's spend as its month was booked, or as it is while it is not; of a correction, what it changed", "synced_days.spend, restatements.delta"),
+        ViewColumn("BillingAccountId", "text", "The account's label, BILLING_ACCOUNT", "accounts.label"),
+        ViewColumn("BillingAccountName", "text", "The same", "accounts.label"),
+        ViewColumn("BillingCurrency", "text", "ISO 4217", "closed_months.currency, accounts.currency"),
+        ViewColumn("BillingPeriodEnd", "text", "The first day after the month, as YYYY-MM-DDT00:00:00Z", "synced_days.day, restatements.restated_at"),
+        ViewColumn("BillingPeriodStart", "text", "The first day of the month; of a correction, that in which it was met", "synced_days.day, restatements.restated_at"),
+        ViewColumn("ChargeCategory", "text", "Usage", "constant"),
+        ViewColumn("ChargeClass", "text", "Correction: a change after the month of the day was booked as final. Else empty", "restatements, closed_months"),
+        ViewColumn("ChargeDescription", "text", "What the row is, in words", "constant"),
+        ViewColumn("ChargeFrequency", "text", "Usage-Based", "constant"),
+        ViewColumn("ChargePeriodEnd", "text", "The day after it, as YYYY-MM-DDT00:00:00Z", "synced_days.day"),
+        ViewColumn("ChargePeriodStart", "text", "The day in the vendor's wall clock, written as if it were UTC, so that cost stays with its day", "synced_days.day"),
+        ViewColumn("ConsumedQuantity", "quantity", "Charges of the day, repeats included. Empty of a correction", "synced_days.records"),
+        ViewColumn("ConsumedUnit", "text", "Requests", "constant"),
+        ViewColumn("ContractedCost", "amount", "BilledCost: there are no discounts", "BilledCost"),
+        ViewColumn("EffectiveCost", "amount", "BilledCost: nothing is paid upfront for a term", "BilledCost"),
+        ViewColumn("InvoiceIssuerName", "text", "Telefon-IP", "constant"),
+        ViewColumn("ListCost", "amount", "BilledCost: there is no price list", "BilledCost"),
+        ViewColumn("PricingQuantity", "quantity", "ConsumedQuantity", "synced_days.records"),
+        ViewColumn("PricingUnit", "text", "Requests", "constant"),
+        ViewColumn("ProviderName", "text", "Telefon-IP", "constant"),
+        ViewColumn("PublisherName", "text", "Telefon-IP", "constant"),
+        ViewColumn("ServiceCategory", "text", "Identity", "constant"),
+        ViewColumn("ServiceName", "text", "Authorisation by phone", "constant"),
+        ViewColumn("ServiceSubcategory", "text", "Other (Identity)", "constant"),
     ),
     "freshness": (
         _ACCOUNT,

@@ -12,6 +12,7 @@ from typing import Final
 
 from etl.db.dialects import dialect_for
 from etl.db.dialects.expressions import SqlExpressions, expressions_for
+from etl.db.focus_view import focus_charges_query
 from etl.db.month_views import calendar_query, monthly_close_query, restatement_lines_query
 from etl.db.time_travel import point_in_time_records
 from etl.db.view_columns import VIEW_COLUMNS
@@ -304,6 +305,7 @@ _QUERIES: Final[dict[str, Callable[[SqlExpressions], str]]] = {
     "monthly_close": monthly_close_query,
     "restatement_lines": restatement_lines_query,
     "calendar": calendar_query,
+    "focus_charges": focus_charges_query,
     "freshness": _freshness_query,
 }
 VIEWS: Final = tuple(_QUERIES)

@@ -21,6 +21,7 @@ _KINDS: Final = {
     "amount": ("amount", _CURRENCY),
     "ratio": ("number", "1 is all"),
     "percent": ("number", "percent"),
+    "quantity": ("number", "charges"),
     "hours": ("number", "hours"),
     "date": ("date", _WALL_CLOCK),
     "time": ("time", _WALL_CLOCK),

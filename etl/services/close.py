@@ -41,6 +41,8 @@ from etl.services.database import pooled_engine
 NOT_OVER: Final = "not over"
 """State of a day that has not been fetched because it is today or later; the others are those of `calendar`."""
 
+NOTHING_STORED: Final = "no day of it is stored"
+
 
 @dataclass(frozen=True, slots=True)
 class CloseRequest:
@@ -176,7 +178,7 @@ def _find_reason(
 ) -> str | None:
     """Return why a month is not booked; None if it may be, or if its last booking is still true."""
     if not stored:
-        return "no day of it is stored"
+        return NOTHING_STORED
     if unsettled and not request.provisional:
         return "; ".join(f"{state}: {', '.join(map(str, ranges))}" for state, ranges in unsettled.items())
     if last is None or last.totals == totals or last.totals.kind == "provisional" or request.again:

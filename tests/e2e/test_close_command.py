@@ -26,6 +26,7 @@ def test_close_books_a_month_and_says_what(billing, vendor, listed):
     assert document["accounts"][0]["unsettled_days"] == {"settling": [["2025-03-25", "2025-03-31"]]}
     assert document["accounts"][0]["booking"] is None
 
+    assert billing("close", "2024-12").out == "default, 2024-12: not booked: no day of it is stored\n"
     done = billing("close", "2025-03", "--provisional", **vat)
     assert (done.code, done.errors) == (ExitCode.OK, "")
     booked = "1234573.891 RUB (net 1234573.891, VAT 246914.7782, gross 1481488.6692), 31 charges"

@@ -38,6 +38,7 @@ CONTRACT_VIEWS = {
     "monthly_close",
     "restatement_lines",
     "calendar",
+    "focus_charges",
     "freshness",
 }
 CONTRACT_TABLES = {

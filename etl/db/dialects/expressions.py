@@ -25,6 +25,7 @@ class SqlExpressions:
         next_month: First day of the month after that of a first day of a month.
         add_days: Date `{day}` and `{days}` days, a whole number.
         days_between: Days from a date `{start}` to a date `{end}`.
+        utc_text: Date as the text of its first second, ISO 8601 with `Z`.
         to_utc: Time `{time}` in UTC, of which it is `{offset}` minutes ahead.
     """
 
@@ -38,7 +39,12 @@ class SqlExpressions:
     next_month: str
     add_days: str
     days_between: str
+    utc_text: str
     to_utc: str
+
+    def name(self, column: str) -> str:
+        """Name of a column with capitals, which every database but PostgreSQL keeps without quotes."""
+        return column
 
     def split_amount(self, amount: str) -> tuple[str, ...]:
         """Split an amount into numbers that the database can add exactly."""

@@ -94,6 +94,7 @@ class MariadbDialect(DatabaseDialect):
         next_month="{} + INTERVAL 1 MONTH",
         add_days="{day} + INTERVAL ({days}) DAY",
         days_between="DATEDIFF({end}, {start})",
+        utc_text="CONCAT(CAST({} AS CHAR(10)), 'T00:00:00Z')",
         to_utc="TIMESTAMPADD(MINUTE, 0 - {offset}, {time})",
     )
     column_types = ColumnTypes(long_text=LONGTEXT(), utc_time=DATETIME(fsp=6))

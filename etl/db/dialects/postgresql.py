@@ -58,6 +58,13 @@ _KINDS: Final = {
 """Descriptions of `pg_class.relkind`."""
 
 
+class PostgresqlExpressions(SqlExpressions):
+    """Expressions of a database that folds names without quotes to lower case."""
+
+    def name(self, column: str) -> str:
+        return f'"{column}"'
+
+
 class PostgresqlDialect(DatabaseDialect):
     title = "PostgreSQL"
     has_partitions = True
@@ -68,7 +75,7 @@ class PostgresqlDialect(DatabaseDialect):
     default_port = "5432"
     tls_option = "sslmode=require"
     authority_option = "sslrootcert"
-    expressions = SqlExpressions(
+    expressions = PostgresqlExpressions(
         day_of="CAST({} AS DATE)",
         month_of="CAST(date_trunc('month', {}) AS DATE)",
         weekday_of="CAST(EXTRACT(ISODOW FROM {}) AS INTEGER)",
@@ -79,6 +86,7 @@ class PostgresqlDialect(DatabaseDialect):
         next_month="CAST({} + interval '1 month' AS DATE)",
         add_days="{day} + ({days})",
         days_between="({end} - {start})",
+        utc_text="to_char({}, 'YYYY-MM-DD\"T00:00:00Z\"')",
         to_utc="{time} - make_interval(mins => {offset})",
     )
     column_types = ColumnTypes()
@@ -175,7 +183,7 @@ END $$"""
 
     def comment_statement(self, view: str, column: str, comment: str) -> str:
         quoted = comment.replace("'", "''")
-        return f"COMMENT ON COLUMN {view}.{column} IS '{quoted}'"
+        return f"COMMENT ON COLUMN {view}.\"{column}\" IS '{quoted}'"
 
     def insert_rows(self, connection: Connection, target: str, shared: tuple[Any, ...], columns: ColumnValues) -> None:
         driver: Any = connection.connection.driver_connection

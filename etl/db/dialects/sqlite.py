@@ -153,6 +153,7 @@ class SqliteDialect(DatabaseDialect):
         next_month="date({}, '+1 month')",
         add_days="date({day}, ({days}) || ' days')",
         days_between="CAST(julianday({end}) - julianday({start}) AS INTEGER)",
+        utc_text="date({}) || 'T00:00:00Z'",
         to_utc="datetime({time}, (0 - {offset}) || ' minutes')",
     )
     column_types = SqliteTypes(wall_clock=DATETIME(truncate_microseconds=True))  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy

@@ -22,4 +22,5 @@ GRANT SELECT ON balance_proof TO billing_reader;
 GRANT SELECT ON monthly_close TO billing_reader;
 GRANT SELECT ON restatement_lines TO billing_reader;
 GRANT SELECT ON calendar TO billing_reader;
+GRANT SELECT ON focus_charges TO billing_reader;
 GRANT SELECT ON freshness TO billing_reader;
