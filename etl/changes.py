@@ -9,9 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import starmap
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from etl.model import Record, RecordColumns, to_columns
+from etl.model import Record, RecordChange, RecordColumns, to_columns
+
+MAX_RECORDS_SHOWN: Final = 100
+"""Changed records of a day that are kept for the output of a run."""
 
 
 class StoredRow(NamedTuple):
@@ -87,6 +90,23 @@ class RowUpdate(NamedTuple):
     repeats: int
 
 
+def _changed_fields(update: RowUpdate) -> Iterator[str]:
+    """The fields that a correction changes. Texts may contain personal data: their values are left out."""
+    before, after = update.row.record, update.record
+    if before.status != after.status:
+        yield f"status {_render(before.status)} to {_render(after.status)}"
+    if before.status_info != after.status_info:
+        yield "status_info"
+    if before.price != after.price:
+        yield f"price {before.price.normalize():f} to {after.price.normalize():f}"
+    if update.row.repeats != update.repeats:
+        yield f"repeats {update.row.repeats} to {update.repeats}"
+
+
+def _render(status: int | None) -> str:
+    return "none" if status is None else str(status)
+
+
 @dataclass(slots=True)
 class DayDiff:
     """The writes that make a stored day, or one time slice of it, equal to the vendor's.
@@ -111,6 +131,18 @@ class DayDiff:
 
     def __bool__(self) -> bool:
         return bool(self.inserts or self.updates or self.withdrawals)
+
+    def records(self) -> Iterator[RecordChange]:
+        """Each changed record, without personal data, in the order of the journal."""
+        for new in self.inserts:
+            yield RecordChange(new.record.created_at, "late")
+        for update in self.updates:
+            if update.row.withdrawn:
+                yield RecordChange(update.record.created_at, "returned")
+            else:
+                yield RecordChange(update.record.created_at, "corrected", tuple(_changed_fields(update)))
+        for row in self.withdrawals:
+            yield RecordChange(row.record.created_at, "withdrawn")
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@
     │   └── SchemaMismatchError        migrate the database, or install the version that created it
     │       └── ForeignDatabaseError   use another database: this one belongs to another program
     ├── DiskFullError                  free disk space for temporary files, or set TMPDIR
+    ├── OutputError                    free disk space where stdout is written to
     ├── CheckFailedError               repair what `check` names: nothing was changed
     └── ConcurrentRunError             wait for the other run of the account: it holds the lock, or is newer
     Interrupted (BaseException)        SIGINT or SIGTERM: no retry may catch it
@@ -113,6 +114,10 @@ class ForeignDatabaseError(SchemaMismatchError):
 
 class DiskFullError(BillingError):
     """A temporary file could not be written or read back."""
+
+
+class OutputError(BillingError):
+    """Stdout could not be written. What the command did is not undone."""
 
 
 class CheckFailedError(BillingError):

@@ -14,6 +14,7 @@ from etl.errors import (
     ConfigError,
     DatabaseError,
     DiskFullError,
+    OutputError,
     SourceUnavailable,
     UnknownRecordError,
     VendorError,
@@ -43,10 +44,10 @@ EXIT_CODES: Final[dict[int, str]] = {
     ExitCode.OK: "everything requested is in the database",
     ExitCode.CHECK_FAILED: "a check failed",
     ExitCode.USAGE: "usage error; the message names the option",
-    ExitCode.NEEDS_REVIEW: "done, but needs attention: rejected records, a suspect day, or verify found a difference",
+    ExitCode.NEEDS_REVIEW: "done, but needs attention: rejected records, a suspect day, a difference",
     ExitCode.UNAVAILABLE: "the vendor is unavailable; completed windows are kept",
     ExitCode.SOFTWARE: "internal error (a bug)",
-    ExitCode.DATABASE: "the database failed; nothing of that window is stored",
+    ExitCode.DATABASE: "the database failed: that window is not stored; or stdout is full",
     ExitCode.LOCKED: "another run of the account is in progress",
     ExitCode.REFUSED: "the vendor refused the token",
     ExitCode.CONFIG: "configuration error; the message names the setting",
@@ -65,6 +66,7 @@ _CODES: Final[tuple[tuple[type[BillingError], ExitCode], ...]] = (
     (ConcurrentRunError, ExitCode.LOCKED),
     (DatabaseError, ExitCode.DATABASE),
     (DiskFullError, ExitCode.DATABASE),
+    (OutputError, ExitCode.DATABASE),
 )
 """The first matching class decides: subclasses stand before their base."""
 

@@ -20,7 +20,7 @@ from etl.pii import MASK, redact_phones
 
 LEVELS: Final = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 NOTICE_LOGGER: Final = "etl.notice"
-"""The logger of notices, which are shown at every verbosity from 0 on."""
+"""The logger of notices, which are shown at every verbosity from 0 on; its warnings at -1 as well."""
 _MIN_SECRET_LENGTH: Final = 4
 """Characters; redacting shorter secrets would make logs unreadable and protect nothing."""
 _PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
@@ -200,7 +200,7 @@ def set_up_logs(
     logging.getLogger("sqlalchemy").setLevel(logging.WARNING if verbosity > 1 else logging.CRITICAL)
     # Alembic logs its plugins at INFO.
     logging.getLogger("alembic").setLevel(logging.NOTSET if verbosity > 1 else logging.WARNING)
-    logging.getLogger(NOTICE_LOGGER).setLevel(logging.INFO if verbosity >= 0 else logging.ERROR)
+    logging.getLogger(NOTICE_LOGGER).setLevel(logging.INFO if verbosity >= 0 else logging.WARNING)
     logging.captureWarnings(capture=True)
 
     install_excepthooks(verbosity)

@@ -448,6 +448,39 @@ class DaySnapshot:
     hours: tuple[HourTotals, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RecordChange:
+    """A difference between a stored row and the vendor's record, without phone, code and text.
+
+    Created by `changes`, shown by `-v`.
+
+    Attributes:
+        created_at: Time of the record, in the vendor's wall clock.
+        kind: `late`, `corrected`, `withdrawn` or `returned`, as in the journal.
+        fields: Of a correction: each field that differs, with both values unless it is a text.
+    """
+
+    created_at: str
+    kind: str
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DayChanges:
+    """The changes of a day that was complete before.
+
+    Attributes:
+        new: Number of late or returned records; `changed` and `withdrawn` likewise.
+        records: The first changes of the day.
+    """
+
+    day: date
+    new: int
+    changed: int
+    withdrawn: int
+    records: tuple[RecordChange, ...] = ()
+
+
 @dataclass(slots=True)
 class RunCounts:
     """Rows and days of a run or a window, counted by outcome.
@@ -460,6 +493,7 @@ class RunCounts:
         unchanged: Current rows without a change.
         rejected: Payload digests of rejected records: two responses may contain the same record.
         acknowledged: Those of them that a person acknowledged.
+        changed_days: Days that were complete before and have changed.
         suspect_days: Days whose answer was implausible.
         missing_days: Days that no source could show to be complete and that stay open, with the reason.
         refused_days: Missing days about which the vendor refuses every request.
@@ -473,6 +507,7 @@ class RunCounts:
     unchanged: int = 0
     rejected: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
+    changed_days: list[DayChanges] = field(default_factory=list)
     suspect_days: list[date] = field(default_factory=list)
     missing_days: dict[date, str] = field(default_factory=dict)
     refused_days: frozenset[date] = frozenset()
@@ -498,6 +533,7 @@ class RunCounts:
         self.unchanged += other.unchanged
         self.rejected |= other.rejected
         self.acknowledged |= other.acknowledged
+        self.changed_days.extend(other.changed_days)
         self.suspect_days.extend(other.suspect_days)
         self.missing_days |= other.missing_days
         self.refused_days |= other.refused_days

@@ -153,7 +153,7 @@ class SyncRun:
         windows, self.result.also_fetched = plan_request(settings, request, state, self.today, self.history.complete)
         windows = self.result.windows = self._without_purged(windows)
         require_suspect(settings.account, request, state)
-        for message in describe_plan(settings, request, state, self.today, windows):
+        for message in describe_plan(settings, request, state, self.today, windows, self.history.complete):
             self.listener.message(message)
         self.policy = build_load_policy(
             settings,
@@ -189,7 +189,7 @@ class SyncRun:
         with named_settings(), signals.deferred(), alone:
             # Two first runs of one label insert the same account without a lock between them: one finds it on retry.
             self.handle = retry_transaction(start, also_on=(IntegrityError,))
-        self.account_id = self.handle.account_id
+        self.account_id, self.result.run_id = self.handle.account_id, self.handle.id
         if windows := self.result.windows:
             self.store.write(partial(create_partitions, first=windows[0].first, last=windows[-1].last))
 
@@ -276,11 +276,10 @@ class SyncRun:
             return windows
         span = DateRange(windows[0].first, windows[-1].last)
         purged = self.store.read(partial(purged_days, account_id=self.account_id, window=span))
-        purged = purged & {day for window in windows for day in window.days()}
-        remaining = without_purged(windows, purged, self.request)
-        if purged:
+        if purged := purged & {day for window in windows for day in window.days()}:
+            windows = without_purged(windows, purged, self.request)
             self.listener.message(f"{describe_purged(purged)}; they are left out")
-        return remaining
+        return windows
 
     def _begin_where_served(self) -> None:
         counts, windows = self.result.tally, self.result.windows

@@ -14,26 +14,30 @@ from etl.cli.check import check
 from etl.cli.config import config
 from etl.cli.database import backup, forget, migrate_schema, purge
 from etl.cli.demo import demo, sandbox
+from etl.cli.help_pages import completion, show_help
 from etl.cli.history import rejected, runs
 from etl.cli.inspect import status, verify
+from etl.cli.options import add_verbosity_options
 from etl.cli.reports import dashboard, export, numbering, report
+from etl.cli.streams import protect_streams
 from etl.cli.sync import accept, backfill, sync
 from etl.cli.vendor import auth_status, recent
 from etl.signals import ignore_signals
 
-_COMMANDS = (
-    *(sync, backfill, accept, status, check, verify, runs, rejected),
-    *(recent, auth_status),
-    *(balance, export, report, dashboard, numbering),
-    *(config, account, backup, purge, migrate_schema, forget, demo, sandbox),
-)
-for command in _COMMANDS:
-    cli.add_command(command)
+cli.add_section("Sync", sync, backfill, accept)
+cli.add_section("Look", status, check, verify, runs, rejected, recent, auth_status)
+cli.add_section("Money", balance)
+cli.add_section("Files", export, report, dashboard, numbering)
+cli.add_section("Care", config, account, migrate_schema, backup, purge, forget)
+cli.add_section("Try", demo, sandbox, completion, show_help)
+for command in cli.commands.values():
+    add_verbosity_options(command)
 
 
 def main() -> None:
     """Run the command line and end the process with the contract's exit code."""
     disable_core_dumps()
+    protect_streams()
     code = run_command(cli, sys.argv[1:])
     ignore_signals()
     sys.exit(code)

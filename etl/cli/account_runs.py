@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from etl.cli.exit_codes import ExitCode, code_for_exception, code_for_result
-from etl.cli.output import OutputOptions, discard_stdout, internal_error, report_error
+from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception, code_for_result, most_severe
+from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.cli.progress import progress_listener
-from etl.cli.text_output import print_result
+from etl.cli.run_summary import log_result, print_result
 from etl.config.schema import Settings
-from etl.errors import BillingError, ConfigError, Interrupted
+from etl.errors import BillingError, ConfigError, Interrupted, OutputError
 from etl.log import log_context
 
 if TYPE_CHECKING:
@@ -90,14 +90,24 @@ def run_account(
     return AccountOutcome(valid_settings, result, code_for_result(result))
 
 
-def show_outcome(options: OutputOptions, outcome: AccountOutcome) -> None:
-    """Print the result of an account, unless `--json` prints all of them, or there is nothing to say."""
+def show_outcome(options: OutputOptions, outcome: AccountOutcome, *, alone: bool) -> AccountOutcome:
+    """Print or log the result of an account, unless `--json` prints all of them, or there is nothing to say.
+
+    Returns:
+        The outcome, with the exit code of a stdout that failed if that is more severe.
+    """
     result = outcome.result
     has_warning = result.balance is not None and result.balance.needs_attention
     silent = options.verbosity < 0 and outcome.exit_code == ExitCode.OK and not has_warning
     if options.as_json or outcome.signal_number is not None or silent or (result.error and not result.windows):
-        return
+        return outcome
     try:
-        print_result(result)
-    except BrokenPipeError:
-        discard_stdout()  # the remaining accounts still run
+        if options.log_only:
+            with log_context(account=result.account):
+                log_result(options, result, outcome.exit_code)
+        else:
+            print_result(options, result)
+    except OutputError as error:  # the remaining accounts still run
+        report_error(options, error, None if alone else result.account)
+        return replace(outcome, exit_code=most_severe((outcome.exit_code, code_for_error(error))))
+    return outcome

@@ -7,37 +7,34 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 
 from etl import __version__
-from etl.cli.exit_codes import EXIT_CODES, ExitCode, code_for_error, code_for_exception
+from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception
+from etl.cli.help_pages import SectionedGroup
 from etl.cli.json_output import print_json
-from etl.cli.output import OutputOptions, configure_output_errors, discard_stdout, internal_error, report_error
-from etl.config.schema import SETTINGS
+from etl.cli.options import QUIET_HELP, VERBOSE_HELP
+from etl.cli.output import OutputOptions, internal_error, report_error
+from etl.cli.streams import ReaderGoneError
 from etl.errors import BillingError, Interrupted
 from etl.log import is_journal
 from etl.signals import install_handlers
 
-
-def _settings_help() -> str:
-    lines = ["\b", "Settings, by precedence: environment variables, .env file, TOML file (see --config):"]
-    for setting in SETTINGS:
-        default = "" if setting.default is None else f" [{setting.default}]"
-        lines += [f"  {setting.variable}{default}", f"      {setting.meaning}"]
-    lines += [
-        f"  {', '.join(f'{setting.variable}_FILE' for setting in SETTINGS if setting.secret)}",
-        "      files with the secrets; systemd credentials such as billing_api_token work too",
-    ]
-    exits = ["\b", "Exit codes:", *(f"  {code:<3}  {meaning}" for code, meaning in EXIT_CODES.items())]
-    return "\n".join(lines) + "\n\n" + "\n".join(exits)
+HELP_TOPICS: Final = """\b
+billing-etl help settings      every setting with its default
+billing-etl help exit-codes    what an exit code means
+billing-etl help COMMAND       options and examples of a command"""
 
 
 @click.group(
-    epilog=_settings_help(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=SectionedGroup,
+    epilog=HELP_TOPICS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option("-v", "--verbose", count=True, help="Log what happens; -vv adds debug messages and tracebacks.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing unless there is a problem.")
+@click.option("-v", "--verbose", count=True, help=VERBOSE_HELP)
+@click.option("-q", "--quiet", is_flag=True, help=QUIET_HELP)
 @click.option(
     "--log-format", type=click.Choice(["text", "json"]), help="Format of log lines; overrides BILLING_LOG_FORMAT."
 )
@@ -53,9 +50,10 @@ def cli(context: click.Context, *, verbose: int, quiet: bool, log_format: str | 
     """Load the charges of a Telefon-IP account into your SQL database, every night, exactly.
 
     \b
-    billing-etl demo       see it work, without configuration
-    billing-etl check      test your settings
-    billing-etl sync       the nightly job
+    billing-etl demo     see it work, without configuration
+    billing-etl init     set it up: token, database, first day
+    billing-etl check    test the settings
+    billing-etl sync     the nightly job
     """  # noqa: D301 - \b is click's marker for lines that must not be rewrapped
     options: OutputOptions = context.ensure_object(OutputOptions)
     options.verbosity = -1 if quiet else verbose
@@ -79,7 +77,6 @@ def run_command(group: click.Group, arguments: list[str]) -> int:
     Returns:
         The exit code.
     """
-    configure_output_errors(sys.stdout, sys.stderr)
     install_handlers()
     options = OutputOptions()
     try:
@@ -87,6 +84,9 @@ def run_command(group: click.Group, arguments: list[str]) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
+        # An option before --json may be the wrong one: then nobody has parsed --json yet.
+        if options.as_json or "--json" in arguments:
+            print_json({"error": options.redact(error.format_message()), "exit_code": ExitCode.USAGE})
         if options.log_only:
             logging.getLogger("etl").error("%s", error.format_message())
         else:
@@ -100,8 +100,7 @@ def run_command(group: click.Group, arguments: list[str]) -> int:
     except Interrupted as stopped:
         report_error(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
         return code_for_exception(stopped)
-    except BrokenPipeError:
-        discard_stdout()
+    except ReaderGoneError:
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the outermost handler: one line on stderr, and the exit code
         report_error(options, internal_error(error, options))

@@ -21,7 +21,7 @@ from etl.cli.options import (
 )
 from etl.cli.output import OutputOptions, report_error
 from etl.cli.tables import print_rows, render_minute, render_money
-from etl.cli.text_output import print_balance_notes
+from etl.cli.text_output import balance_notes, print_notes
 from etl.config.schema import Settings
 
 if TYPE_CHECKING:
@@ -125,13 +125,13 @@ def _take_and_show(
     }
     if not options.as_json:
         if options.verbosity >= 0 or error or (proof.summary and proof.summary.needs_attention):
-            _print_balance(settings.account, proof, removed)
+            _print_balance(options, settings.account, proof, removed)
         if error:
             report_error(options, error)
     return document
 
 
-def _print_balance(account: str, proof: BalanceProof, removed: TopUp | None) -> None:
+def _print_balance(options: OutputOptions, account: str, proof: BalanceProof, removed: TopUp | None) -> None:
     """Print the balance, the change of top-ups, the newest top-ups and pairs of the proof, and the notes on them."""
     summary, recorded = proof.summary, proof.recorded
     if summary is None:
@@ -150,16 +150,17 @@ def _print_balance(account: str, proof: BalanceProof, removed: TopUp | None) -> 
         ]
         print_rows("Top-ups", ("#id", "paid in by (UTC)", "#amount"), rows)
     if proof.periods:
-        columns = (
-            *("opened (UTC)", "closed (UTC)", "#opening", "#charged", "#top-ups", "#closing", "#restated"),
-            *("#unexplained", ""),
-        )
-        print_rows("Balance proof", columns, map(_proof_row, proof.periods[-MAX_ROWS_SHOWN:]))
-    print_balance_notes(account, summary)
+        periods = proof.periods[-MAX_ROWS_SHOWN:]
+        opening = (render_minute(periods[0].opened_at), "", "", render_money(periods[0].opening), "", "")
+        columns = ("until (UTC)", "#charged", "#top-ups", "#balance", "#unexplained", "~finding")
+        print_rows("Balance proof", columns, [opening, *map(_proof_row, periods)])
+    print_notes(balance_notes(options, account, summary))
 
 
 def _proof_row(period: ReconciliationPeriod) -> tuple[str, ...]:
-    amounts = map(render_money, (period.opening, period.charged, period.top_ups, period.closing))
-    results = ("", "") if period.waits else (render_money(period.restated), render_money(period.unexplained))
+    """A period by its end: it begins where the row above ends."""
+    amounts = map(render_money, (period.charged, period.top_ups, period.closing))
+    unexplained = "" if period.waits else render_money(period.unexplained)
     finding = "charges under way" if period.unexplained and not period.is_certain else period.finding
-    return (render_minute(period.opened_at), render_minute(period.closed_at), *amounts, *results, finding)
+    restated = f"; restated days {render_money(period.restated)}" if period.restated else ""
+    return (render_minute(period.closed_at), *amounts, unexplained, finding + restated)

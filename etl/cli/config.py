@@ -62,7 +62,7 @@ def _print_settings(settings: Mapping[str, Mapping[str, dict[str, Any]]]) -> Non
         if all(entries[name] == entry for entries in settings.values())
     }
     title = f"Account {first}" if len(settings) == 1 else f"All {len(settings):,} accounts"
-    columns = ("setting", "value", "from")
+    columns = ("setting", "~value", "~from")
     print_rows(title, columns, ((name, _render(entry), entry["source"]) for name, entry in shared.items()))
     if len(settings) > 1:
         own = (

@@ -59,9 +59,9 @@ def migrate_schema(options: OutputOptions, *, sql: bool, partition_by_month: boo
 @json_option
 @click.pass_obj
 def backup(options: OutputOptions, *, out: Path, accounts: tuple[str, ...]) -> int:
-    """Copy an SQLite database to a file, even while it is written to.
+    """Copy an SQLite database to a file.
 
-    The copy is consistent and checked, and appears whole or not at all.
+    It may be written to meanwhile. The copy is consistent and checked, and appears whole or not at all.
     """
     from etl.services.backup import backup_database
     from etl.services.database import open_engine
@@ -101,9 +101,10 @@ class _AgeType(click.ParamType["RetentionAge"]):
 @json_option
 @click.pass_obj
 def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...], dry_run: bool, wait: float) -> int:
-    """Delete the records of months that are entirely older than AGE.
+    """Delete the records of old months, and keep their totals.
 
-    Monthly totals and the day ledger are kept, and later runs do not fetch these records again.
+    A month is old if all of its days are older than AGE. Monthly totals and the day ledger are kept, and later runs do
+    not fetch these records again.
     """
     from etl.services.purge import purge_account
 

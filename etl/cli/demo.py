@@ -19,7 +19,7 @@ def demo(options: OutputOptions) -> int:
     """
     from etl.cli.demo_scenario import run_demo
 
-    return run_demo(options.redact)
+    return run_demo(options)
 
 
 @click.command(epilog=examples("sandbox --port 8080"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -13,9 +13,11 @@ from zoneinfo import ZoneInfo
 import click
 
 from etl.cli.exit_codes import ExitCode
+from etl.cli.output import OutputOptions
 from etl.cli.progress import progress_listener
+from etl.cli.run_summary import print_result
 from etl.cli.tables import print_rows
-from etl.cli.text_output import print_result, print_status
+from etl.cli.text_output import print_status
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
 from etl.sandbox import Dataset, Sandbox
@@ -24,15 +26,15 @@ from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
 DATABASE: Final = Path("billing-demo.db")
-BAR_WIDTH: Final = 30
+BAR_WIDTH: Final = 24
 MAX_DAYS_SHOWN: Final = 10
 
 
-def run_demo(redact: Callable[[str], str]) -> int:
+def run_demo(options: OutputOptions) -> int:
     """Run two syncs in the current folder, on a database that is recreated each time.
 
     Args:
-        redact: Removes secrets from a text.
+        options: Verbosity of the output.
 
     Returns:
         The exit code: 0 if both syncs succeeded.
@@ -52,26 +54,27 @@ def run_demo(redact: Callable[[str], str]) -> int:
             ]
         )
         _announce("The first night", "the sandbox imitates the vendor, and sync fills an empty database")
-        succeeded = _sync(settings, redact)
+        succeeded = _sync(settings, options)
         revision = dataset.revise()
         _announce(
             "The vendor revises its records",
             f"{revision.late} records arrive late, {revision.corrected} are corrected, {revision.withdrawn} withdrawn",
         )
         _announce("The second night", "the lookback finds all of these changes; nothing else is written")
-        succeeded = _sync(settings, redact) and succeeded
+        succeeded = _sync(settings, options) and succeeded
     figures = read_figures(settings, days=MAX_DAYS_SHOWN)
     _show_restated(figures.restated)
     _show_spend(figures.spend)
-    print_status(figures.statuses)
+    print_status(options, figures.statuses)
     _show_next_steps()
     return ExitCode.OK if succeeded else ExitCode.SOFTWARE
 
 
-def _sync(settings: Settings, redact: Callable[[str], str]) -> bool:
+def _sync(settings: Settings, options: OutputOptions) -> bool:
     with progress_listener(quiet=False) as listener:
-        result = run_sync(settings, RunRequest("sync"), listener, redact=redact, exit_code_of=lambda _result: 0)
-    print_result(result)
+        result = run_sync(settings, RunRequest("sync"), listener, redact=options.redact, exit_code_of=lambda _result: 0)
+    result.run_id = None  # a command that shows the run would need the settings of the demo
+    print_result(options, result)
     if result.error:
         click.secho(f"  {result.error}", fg="red")
     return result.error is None

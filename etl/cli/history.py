@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,11 +14,11 @@ from etl.cli.json_output import print_json, rejected_as_json, run_as_json, run_d
 from etl.cli.options import account_option, examples, json_option, load_settings_for
 from etl.cli.output import OutputOptions
 from etl.cli.tables import print_rows, render_minute, render_money, render_range
+from etl.cli.text_output import print_runs
 from etl.model import DateRange
 
 if TYPE_CHECKING:
     from etl.db.rejects import QuarantinedRecord
-    from etl.db.run_history import Run
     from etl.services.runs import RunDetails
 
 RUNS_SHOWN: Final = 20
@@ -46,10 +47,10 @@ _ID: Final = _RowIdType()
 @json_option
 @click.pass_obj
 def runs(options: OutputOptions, *, run_id: int | None, last: int | None, accounts: tuple[str, ...]) -> int:
-    """Show the last runs, newest first; with an ID, what that run changed.
+    """Show the last runs, or what one of them changed.
 
-    With an ID, shows each record of a complete day that arrived late, was corrected, withdrawn or returned. Phones are
-    masked. Exits with 1 if there is no such run.
+    Without an ID, shows the last runs, newest first. With an ID, shows each record of a complete day that arrived late,
+    was corrected, withdrawn or returned. Phones are masked. Exits with 1 if there is no such run.
     """
     from etl.services.runs import list_runs, read_run_details
 
@@ -68,7 +69,7 @@ def runs(options: OutputOptions, *, run_id: int | None, last: int | None, accoun
     if options.as_json:
         print_json({"runs": [run_as_json(run) for run in result.runs], "exit_code": ExitCode.OK})
     elif result.runs:
-        _print_runs("Runs", result.runs)
+        print_runs("Runs", map(asdict, result.runs))
     elif not result.missing_databases:
         click.echo("no runs yet")
     return ExitCode.OK
@@ -83,11 +84,11 @@ def runs(options: OutputOptions, *, run_id: int | None, last: int | None, accoun
 def rejected(
     options: OutputOptions, *, acknowledge: tuple[int, ...], further_ids: tuple[int, ...], accounts: tuple[str, ...]
 ) -> int:
-    """Show the quarantined records and why they are invalid, or acknowledge some.
+    """Show or acknowledge the quarantined records.
 
-    An acknowledged record stays in the table rejected_records, and no run ends with 65 because of it any more. The
-    vendor's text of a record contains personal data: it is only in the column payload of that table. Exits with 1 if
-    there is no record with one of the ids; then none is acknowledged.
+    Each is shown with the reason why it is invalid. An acknowledged record stays in the table rejected_records, and no
+    run ends with 65 because of it any more. The vendor's text of a record contains personal data: it is only in the
+    column payload of that table. Exits with 1 if there is no record with one of the ids; then none is acknowledged.
     """
     from etl.services.rejected import acknowledge_rejected, list_rejected
 
@@ -119,35 +120,9 @@ def _report_missing(databases: int) -> None:
         click.echo("there is no database yet; sync creates it", err=True)
 
 
-def _print_runs(title: str, runs: Sequence[Run]) -> None:
-    """Print runs; their errors stand below the table, which has no room for them."""
-    print_rows(
-        title,
-        (
-            "#id", "account", "command", "started (UTC)", "#duration", "outcome", "#exit",
-            "#days", "#new", "#changed", "#withdrawn", "#rejected",
-        ),
-        (
-            (
-                run.id, run.account, run.command, render_minute(run.started_at), _render_seconds(run.seconds),
-                run.outcome, "–" if run.exit_code is None else run.exit_code, f"{run.days:,}", f"{run.new:,}",
-                f"{run.changed:,}", f"{run.withdrawn:,}", f"{run.rejected:,}",
-            )
-            for run in runs
-        ),
-    )  # fmt: skip
-    for run in runs:
-        if run.error:
-            click.echo(f"  run {run.id}: {run.error}")
-
-
-def _render_seconds(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds:,.1f} s"
-
-
 def _print_run_details(details: RunDetails) -> None:
     run = details.run
-    _print_runs(f"Run {run.id}", [run])
+    print_runs(f"Run {run.id}", [asdict(run)])
     if run.first_day and run.last_day:
         click.echo(f"  days {render_range(DateRange(run.first_day, run.last_day))}, from {run.sources or 'no source'}")
     if not details.changed_days:
@@ -172,7 +147,7 @@ def _print_run_details(details: RunDetails) -> None:
 def _print_rejected(records: Iterable[QuarantinedRecord]) -> None:
     print_rows(
         "Rejected records (the vendor's text of each is in rejected_records.payload)",
-        ("#id", "account", "day", "first seen (UTC)", "acknowledged (UTC)", "reason"),
+        ("#id", "account", "day", "first seen (UTC)", "acknowledged", "~reason"),
         (
             (
                 record.id, record.account, record.day or "unknown", render_minute(record.first_seen_at),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -23,10 +22,14 @@ from etl.cli.overview import MAX_ACCOUNTS_IN_FULL, print_overview
 from etl.cli.tables import print_rows
 from etl.cli.text_output import print_status
 from etl.config.schema import Settings
+from etl.date_ranges import split_into_windows
 from etl.errors import CheckFailedError
 
 if TYPE_CHECKING:
-    from etl.services.verify import DayDifference
+    from etl.services.verify import VerifyResult
+
+KINDS: Final = {"late": "missing", "returned": "missing", "corrected": "different", "withdrawn": "surplus"}
+"""What `verify` calls the changes that a sync would make."""
 
 
 @click.command(epilog=examples("status", "status --max-age 36"))
@@ -37,10 +40,10 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str, ...]) -> int:
-    """Show up to when the days of each account are complete, and what is missing.
+    """Show the last complete day, gaps, and the last runs.
 
-    Shows the last complete day, gaps, suspect days, rejected records, the balance, the delay of late records, and the
-    last runs.
+    Shows for each account the last complete day, gaps, suspect days, rejected records, the balance, the delay of late
+    records, and the last runs.
     """
     from etl.services.status import read_status_report
 
@@ -55,7 +58,10 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     if options.as_json:
         print_json({"accounts": [status_as_json(status) for status in statuses], "exit_code": code})
     else:
-        (print_overview if len(statuses) > MAX_ACCOUNTS_IN_FULL else print_status)(statuses)
+        if len(statuses) > MAX_ACCOUNTS_IN_FULL:
+            print_overview(statuses)
+        else:
+            print_status(options, statuses)
         if too_old:
             click.secho(f"older than {max_age:g} hours", fg="red", err=True)
     return code
@@ -78,9 +84,10 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
 def verify(
     options: OutputOptions, *, since: date | None, until: date | None, sources: str, accounts: tuple[str, ...]
 ) -> int:
-    """Fetch days again and compare them with the database; write nothing.
+    """Fetch days again, and compare them with the database.
 
-    Exits with 65 if they differ, and with 1 if there is nothing to compare: no day of the range is stored.
+    Writes nothing. Exits with 65 if they differ, and with 1 if there is nothing to compare: no day of the range is
+    stored.
     """
     require_ordered_range(since, until)
     names = [name.strip() for name in sources.split(",")]
@@ -132,14 +139,15 @@ def _verify(
         return document | {"exit_code": ExitCode.CHECK_FAILED, "error": str(error)}
     code = ExitCode.NEEDS_REVIEW if result.differences else ExitCode.OK
     if not options.as_json and not (options.verbosity < 0 and code == ExitCode.OK):
-        _print_differences(result.differences, result.days)
+        _print_differences(options, settings.account, result)
     if result.incomplete is not None:
         raise result.incomplete
     return document | {"days": result.days, "differences": result.differences, "exit_code": code, "error": None}
 
 
-def _print_differences(differences: Iterable[DayDifference], days: int) -> None:
-    """Print the days that differ from the vendor's, of so many that were compared."""
+def _print_differences(options: OutputOptions, account: str, result: VerifyResult) -> None:
+    """Print the days that differ from the vendor's, with -v their records, and the commands that repair them."""
+    differences, days = result.differences, result.days
     rows = [
         (
             item.day, item.source, f"{item.missing:,}", f"{item.different:,}", f"{item.surplus:,}",
@@ -151,4 +159,15 @@ def _print_differences(differences: Iterable[DayDifference], days: int) -> None:
         click.secho(f"{days} days verified: the database equals the vendor", fg="green")
         return
     print_rows("Days that differ", ("day", "source", "#missing", "#different", "#surplus", "totals"), rows)
-    click.echo(f"{len(rows)} of {days} days differ; billing-etl backfill --since D --until D repairs them")
+    if options.verbosity > 0:
+        records = ((item.source, KINDS[record.kind], record) for item in differences for record in item.records)
+        print_rows(
+            "Records that differ",
+            ("created at", "source", "record", "~fields"),
+            ((record.created_at, source, kind, ", ".join(record.fields)) for source, kind, record in records),
+        )
+    differing = {item.day for item in differences}
+    click.echo(f"{len(differing)} of {days} days differ; to make them equal to the vendor's:")
+    for days_in_a_row in split_into_windows(None, differing, size=len(differing)):
+        since, until = days_in_a_row.first, days_in_a_row.last
+        click.echo(f"  {options.command_line(account, 'backfill', '--since', since, '--until', until)}")

@@ -46,6 +46,7 @@ def result_as_json(result: SyncResult, exit_code: int, redact: Callable[[str], s
         "last_day": windows[-1].last if windows else None,
         **counts.as_dict(),
         "acknowledged": len(counts.acknowledged),
+        "changed_days": result.tally.changed_days,
         "suspect_days": counts.suspect_days,
         "also_fetched": [{"day": day, "suspect": day in result.also.suspect_days} for day in result.also_fetched],
         "sources": sorted(result.sources),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERAL_ACCOUNTS: Final = "several accounts are configured; name one with --account"
+VERBOSE_HELP: Final = "Log progress; -vv also requests and tracebacks."
+QUIET_HELP: Final = "Print nothing unless there is a problem."
 _AMOUNT: Final = re.compile(r"\d{1,12}(\.\d{1,6})?", re.ASCII)
 
 
@@ -92,6 +94,31 @@ def json_option(command: Command) -> Command:
 
     help_text = "Print one JSON document on stdout."
     return click.option("--json", is_flag=True, expose_value=False, callback=set_as_json, help=help_text)(command)
+
+
+def add_verbosity_options(command: click.Command) -> None:
+    """Let -v and -q stand after a command as well, and after the commands of a group; they add to those before it."""
+    if isinstance(command, click.Group):
+        for member in command.commands.values():
+            add_verbosity_options(member)
+        return
+
+    def raise_verbosity(context: click.Context, _parameter: click.Parameter, count: int) -> None:
+        options = context.ensure_object(OutputOptions)
+        if count and options.verbosity >= 0:
+            options.verbosity += count
+            options.set_up_logs()
+
+    def set_quiet(context: click.Context, _parameter: click.Parameter, value: bool) -> None:  # noqa: FBT001 - the signature of a click callback
+        options = context.ensure_object(OutputOptions)
+        if value:
+            options.verbosity = -1
+            options.set_up_logs()
+
+    command.params += [
+        click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=raise_verbosity, help=VERBOSE_HELP),
+        click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=set_quiet, help=QUIET_HELP),
+    ]
 
 
 def account_option(command: Command) -> Command:

@@ -1,13 +1,11 @@
-"""Where output goes: the global options that steer it, error messages on stderr, and streams that cannot take it."""
+"""Where output goes: the options that steer it, and error messages on stderr."""
 
 from __future__ import annotations
 
 import logging
-import os
-import sys
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
 
 import click
 
@@ -17,7 +15,7 @@ from etl.log import Redactor, log_context, set_up_logs
 
 @dataclass(slots=True)
 class OutputOptions:
-    """The global options, given before the command, and whether the command prints JSON.
+    """The options that every command has, and whether the command prints JSON.
 
     Attributes:
         verbosity: -1 with `-q`, else the number of `-v`.
@@ -39,6 +37,12 @@ class OutputOptions:
     def log_only(self) -> bool:
         """Whether stderr carries log lines only, because a program parses it."""
         return self.log_format == "json" or self.journald
+
+    def command_line(self, account: str, command: str, *words: object) -> str:
+        """A command to paste, for an account and with the configuration of this one."""
+        config = [] if self.config is None else ["--config", str(self.config)]
+        label = [] if account == "default" else ["--account", account]
+        return shlex.join(["billing-etl", *config, command, *map(str, words), *label])
 
     def set_up_logs(self) -> None:
         """Configure logging on stderr by these options."""
@@ -70,16 +74,3 @@ def report_error(options: OutputOptions, error: BillingError, account: str | Non
     click.echo(options.redact(f"billing-etl: {prefix}{error}"), err=True)
     if details:
         logging.getLogger("etl").debug("traceback of the error", exc_info=details)
-
-
-def discard_stdout() -> None:
-    """Send further output to the null device: the reader closed the pipe, and Python would complain at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def configure_output_errors(*streams: TextIO) -> None:
-    """Escape characters that the locale cannot encode, instead of raising UnicodeEncodeError."""
-    for stream in streams:
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from etl.cli.tables import new_table, open_console, print_table, styled
+from etl.cli.tables import print_rows
 
 if TYPE_CHECKING:
     from etl.ops.status_query import AccountStatus
@@ -17,8 +17,8 @@ MAX_ACCOUNTS_IN_FULL: Final = 10
 
 
 def print_overview(statuses: Sequence[AccountStatus]) -> None:
-    """Print a line for each account, and how many need attention."""
-    table = new_table("account", "complete up to", "#hours", "#gaps", "#suspect", "#rejected", "last run")
+    """Print a line for each account, with a ! where it needs attention, and how many do."""
+    rows = []
     attention = 0
     for status in statuses:
         last_run = status.last_runs[0] if status.last_runs else None
@@ -30,9 +30,9 @@ def print_overview(statuses: Sequence[AccountStatus]) -> None:
         attention += wrong
         hours = "" if status.hours_behind is None else f"{status.hours_behind:.0f}"
         outcome = "retired" if status.retired_at else last_run["outcome"] if last_run else "never synced"
-        table.add_row(
-            status.account, str(status.last_synced_date or "no day yet"), hours, f"{len(status.gaps) or ''}",
-            f"{len(status.suspect_days) or ''}", f"{unknown or ''}", styled(outcome, "yellow" if wrong else ""),
-        )  # fmt: skip
-    print_table(open_console(), f"{len(statuses):,} accounts", table)
+        counts = [str(count or "") for count in (len(status.gaps), len(status.suspect_days), unknown)]
+        complete = status.last_synced_date or "no day yet"
+        rows.append(("!" if wrong else "", status.account, complete, hours, *counts, outcome))
+    columns = ("", "~account", "complete up to", "#hours", "#gaps", "#suspect", "#rejected", "last run")
+    print_rows(f"{len(statuses):,} accounts", columns, rows)
     click.echo(f"{attention:,} of them need attention; in full: billing-etl status --account LABEL")

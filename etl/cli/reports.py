@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,6 +12,7 @@ import click
 
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import export_as_json, print_json, totals_as_json
+from etl.cli.lake import DaysType, export_lake
 from etl.cli.options import (
     DAY,
     TIMESTAMP,
@@ -23,73 +23,120 @@ from etl.cli.options import (
     require_ordered_range,
 )
 from etl.cli.output import OutputOptions
+from etl.cli.streams import binary_stdout
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from etl.reports.columns import ExportView
     from etl.reports.export import ExportResult
     from etl.services.numbering import ImportResult
 
 
-@click.command(epilog=examples("export --out billing.csv", "export --out 2026.parquet --since 2026-01-01 --anonymise"))
+@click.command(
+    epilog=examples(
+        "export --out billing.csv",
+        "export --out 2026.parquet --since 2026-01-01 --anonymise",
+        "export --out months.xlsx --view monthly_spend",
+        "export --out lake --lake",
+    )
+)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    type=click.Path(path_type=Path, allow_dash=True),
     required=True,
     metavar="FILE",
-    help="File that ends with .csv or .parquet; - for CSV on stdout.",
+    help="File that ends with .csv, .csv.gz, .parquet or .xlsx; - for CSV on stdout; a folder with --lake.",
 )
+@click.option("--lake", is_flag=True, help="Write what changed to Apache Iceberg tables in the folder.")
+@click.option("--catalogue", metavar="URI", help="Catalogue of the lake; default an SQLite file in the folder.")
+@click.option("--expire", type=DaysType(), metavar="DAYS", help="Remove older snapshots of the lake, like 30d.")
+@click.option("--view", default="billing", show_default=True, metavar="VIEW", help="View to export.")
 @click.option("--since", type=DAY, metavar="DATE", help="First day; default the first stored one.")
 @click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last stored one.")
 @account_option
 @click.option("--as-of", type=TIMESTAMP, metavar="TIME", help="State at the end of this day, or at this time.")
 @click.option("--anonymise", is_flag=True, help="Replace phones by pseudonyms; leave out codes and numbers in texts.")
+@click.option(
+    "--excel-ru", is_flag=True, help="CSV for Excel in Russian: semicolons, decimal commas, a byte order mark."
+)
 @json_option
 @click.pass_obj
 def export(
     options: OutputOptions,
     *,
     out: Path,
+    lake: bool,
+    catalogue: str | None,
+    expire: timedelta | None,
+    view: str,
     since: date | None,
     until: date | None,
     accounts: tuple[str, ...],
     as_of: date | datetime | None,
     anonymise: bool,
+    excel_ru: bool,
 ) -> int:
-    """Write the billing view to a CSV or Parquet file."""
+    """Write a view to a CSV, Parquet or Excel file, or all records to a lake.
+
+    A lake is a folder of Apache Iceberg tables, partitioned by account and month. Only days that changed since the last
+    export are written again.
+    """
     from etl.atomic_file import atomic_write
-    from etl.reports.export import FORMATS, export_records, writer_for
+    from etl.reports.export import FORMATS, export_records, format_of, writer_for
     from etl.reports.query import ExportFilter
     from etl.services.database import open_engine
 
+    if lake:
+        if view != "billing" or since or until or as_of or anonymise or excel_ru or str(out) == "-":
+            raise click.UsageError("--lake takes all days of the view billing as they are: leave other options out")
+        return export_lake(options, out, accounts, catalogue, expire)
+    if catalogue or expire:
+        raise click.UsageError("--catalogue and --expire are for --lake")
     require_ordered_range(since, until)
     to_stdout = str(out) == "-"
-    if not to_stdout and out.suffix.lower() not in FORMATS:
+    extension = ".csv" if to_stdout else format_of(out.name)
+    if extension is None:
         raise click.UsageError(f"--out {out} must end with {' or '.join(FORMATS)}, or be -")
+    if excel_ru and not extension.startswith(".csv"):
+        raise click.UsageError(f"--excel-ru is for CSV; Excel opens {extension} without it")
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
+    export_view = _find_view(view, has_period=bool(since or until), has_time=as_of is not None)
     all_settings = load_settings_for(options, accounts)
     zone = all_settings[0].timezone
     if as_of is not None and not isinstance(as_of, datetime):
         if any(settings.timezone != zone for settings in all_settings):
             raise click.UsageError("the accounts have different time zones; give --as-of a time with its offset")
         as_of = datetime.combine(as_of, time.max, tzinfo=zone)
-    output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
-    if not to_stdout:
-        output = atomic_write(out)
+    output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
     result = export_records(
         open_engine(all_settings[0].database_url),
-        ExportFilter(accounts, since, until, as_of),
-        writer_for(out.suffix.lower()),
+        ExportFilter(accounts, since, until, as_of, export_view),
+        writer_for(extension, excel_russian=excel_ru),
         output,
         zone=zone,
         anonymise=anonymise,
     )
     _warn_missing_days(result)
     if options.as_json:
-        print_json({"path": str(out), **export_as_json(result), "exit_code": ExitCode.OK})
+        print_json({"path": str(out), "view": view, **export_as_json(result), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         click.echo(f"{out}: {result.rows:,} rows", err=to_stdout)
     return ExitCode.OK
+
+
+def _find_view(name: str, *, has_period: bool, has_time: bool) -> ExportView:
+    """The view that --view names, if the options for days and for a time apply to it."""
+    from etl.reports.columns import BILLING, EXPORT_VIEWS
+
+    view = EXPORT_VIEWS.get(name)
+    if view is None:
+        raise click.UsageError(f"--view {name}: there is no such view; there are {', '.join(EXPORT_VIEWS)}")
+    if has_period and view.period_column is None:
+        raise click.UsageError(f"--since and --until do not apply to --view {name}: it has no column day or month")
+    if has_time and view is not BILLING:
+        raise click.UsageError(f"--as-of does not apply to --view {name}, only to {BILLING.name}")
+    return view
 
 
 def _warn_missing_days(result: ExportResult) -> None:
@@ -119,7 +166,10 @@ def _warn_missing_days(result: ExportResult) -> None:
 def report(
     options: OutputOptions, *, out: Path, since: date | None, until: date | None, accounts: tuple[str, ...]
 ) -> int:
-    """Write one HTML page with totals, charts and tables; it needs no network."""
+    """Write one HTML page with totals, charts and tables.
+
+    The page contains all that it needs, and works without a network.
+    """
     from etl.atomic_file import atomic_write
     from etl.reports.html.report import load_vega_bundle, write_report
     from etl.reports.query import ExportFilter
@@ -133,9 +183,7 @@ def report(
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
     settings = load_settings_for(options, accounts)[0]
-    output: AbstractContextManager[BinaryIO] = nullcontext(sys.stdout.buffer)
-    if not to_stdout:
-        output = atomic_write(out)
+    output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
     totals = write_report(
         open_engine(settings.database_url),
         ExportFilter(accounts, since, until),
@@ -204,9 +252,10 @@ def _print_import(result: ImportResult) -> None:
 )
 @click.pass_obj
 def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, snapshot: Path | None) -> int:
-    """Serve charts with filters for account and days, until Ctrl+C or SIGTERM.
+    """Serve charts with filters, for a browser.
 
-    An SQLite database is read live; the data of other databases are copied when the dashboard starts.
+    It ends with Ctrl+C or SIGTERM. An SQLite database is read live; the data of other databases are copied when the
+    dashboard starts.
     """
     from tempfile import TemporaryDirectory
 

@@ -27,7 +27,7 @@ from etl.cli.options import (
     wait_option,
 )
 from etl.cli.output import OutputOptions
-from etl.cli.text_output import render_summary
+from etl.cli.run_summary import render_summary
 from etl.config.schema import Settings
 from etl.errors import ConfigError, Interrupted
 from etl.log import log_context
@@ -195,8 +195,7 @@ def run_accounts(
                 runs = run_in_turn(options, request, selected)
             with closing(runs):
                 for outcome in runs:
-                    outcomes.append(outcome)
-                    show_outcome(options, outcome)
+                    outcomes.append(show_outcome(options, outcome, alone=len(selected) == 1))  # noqa: PERF401 - one by one
             code = most_severe(outcome.exit_code for outcome in outcomes)
         except Interrupted as stopped:
             code, timeout = code_for_exception(stopped), INTERRUPTED_TIMEOUT_SECONDS

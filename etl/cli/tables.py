@@ -17,14 +17,52 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH: Final = 120
 """Columns where stdout is not a terminal."""
+MIN_TEXT_WIDTH: Final = 14
+"""Columns below which a text that is wrapped cannot be read."""
+_GAP: Final = 2
+"""Columns between two columns of a table."""
 
 
 def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows as a table; `columns` as for `new_table`."""
+    """Print rows as a table; where the terminal is too narrow for it, as one block of lines per row.
+
+    No value is cut. A number or a date is never wrapped.
+
+    Args:
+        title: The line above the table.
+        columns: Names of the columns. One that begins with # is right-aligned, for numbers; one that begins with ~ is
+            a text, which is wrapped if need be.
+        rows: The cells.
+    """
+    from rich.cells import cell_len
+
+    console = open_console()
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [
+        max(map(cell_len, column)) for column in zip([name.lstrip("#~") for name in columns], *texts, strict=True)
+    ]
+    needed = (
+        min(width, MIN_TEXT_WIDTH) if name.startswith("~") else width
+        for name, width in zip(columns, widths, strict=True)
+    )
+    if sum(needed) + _GAP * len(columns) > console.width:
+        _print_blocks(console, title, columns, texts)
+        return
     table = new_table(*columns)
+    for row in texts:
+        table.add_row(*row)
+    print_table(console, title, table)
+
+
+def _print_blocks(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    console.print(styled(f"\n{title}", "bold"))
     for row in rows:
-        table.add_row(*map(str, row))
-    print_table(open_console(), title, table)
+        block = new_table("", "~")
+        block.show_header = False
+        for name, cell in zip(columns, row, strict=True):
+            if cell:
+                block.add_row(name.lstrip("#~"), cell)
+        console.print(block)
 
 
 def print_table(console: Console, title: str, table: Table) -> None:
@@ -34,13 +72,18 @@ def print_table(console: Console, title: str, table: Table) -> None:
 
 
 def new_table(*columns: str) -> Table:
-    """An empty table; a column whose name begins with # is right-aligned, for numbers."""
+    """An empty table; for the names of the columns see `print_rows`."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False)
     for name in columns:
-        table.add_column(name.removeprefix("#"), justify="right" if name.startswith("#") else "left")
+        table.add_column(
+            name.lstrip("#~"),
+            justify="right" if name.startswith("#") else "left",
+            no_wrap=not name.startswith("~"),
+            overflow="fold",
+        )
     return table
 
 

@@ -1,17 +1,18 @@
-"""Text output shared by several commands: the summary of a run, the status of accounts, notes on the balance."""
+"""Text output shared by several commands: notes, the status of accounts."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from etl.cli.json_output import ONE_DAY
+from etl.cli.output import OutputOptions
 from etl.cli.tables import (
     new_table,
     open_console,
+    print_rows,
     print_table,
     render_minute,
     render_money,
@@ -21,81 +22,36 @@ from etl.cli.tables import (
 from etl.date_ranges import split_into_windows
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from etl.ops.lateness import DelayStats, LatenessStats
     from etl.ops.status_query import AccountStatus
     from etl.reconcile import BalanceSummary, ReconciliationPeriod
-    from etl.services.run import SyncResult
 
 
-def render_summary(result: SyncResult) -> str:
-    """The summary of a run in one line."""
-    if result.retired_at:
-        return f"{result.account}: retired since {result.retired_at:%Y-%m-%d}; not fetched"
-    counts, windows = result.own, result.own_windows
-    days = f"{windows[0].first} to {windows[-1].last}" if windows else "nothing to fetch"
-    changes = [
-        f"{counts.new:,} new",
-        f"{counts.changed:,} changed",
-        f"{counts.withdrawn:,} withdrawn",
-        f"{counts.unchanged:,} unchanged",
-        render_rejected(len(counts.rejected), len(counts.acknowledged)),
-    ]
-    source = " and ".join(name.upper() for name in sorted(result.sources, reverse=True)) or "no source"
-    through = f"complete up to {result.watermark}" if result.watermark else "no complete day yet"
-    would = "would be " if result.dry_run else ""
-    return (
-        f"{result.account}: {counts.days} {'day' if counts.days == 1 else 'days'} ({days}): "
-        f"{would}{', '.join(changes)}; from {source}; {through}; {result.seconds:.1f} s"
-    )
+class Note(NamedTuple):
+    """A line below a result; it needs attention where a person has to decide something."""
+
+    text: str
+    needs_attention: bool = False
 
 
-def render_rejected(rejected: int, acknowledged: int) -> str:
-    """The number of rejected records, and how many of them a person acknowledged."""
-    return f"{rejected:,} rejected" + (f", {acknowledged:,} acknowledged" if acknowledged else "")
+def print_notes(notes: Iterable[Note]) -> None:
+    """Print notes below a result, indented."""
+    for note in notes:
+        click.secho(f"  {note.text}", fg="yellow" if note.needs_attention else None)
 
 
-def print_result(result: SyncResult) -> None:
-    """Print the summary of a run, and everything in it that needs review."""
-    click.echo(render_summary(result))
-    if result.also_fetched:
-        also = result.also
-        click.echo(
-            f"  also fetched, being suspect: {', '.join(map(str, result.also_fetched))}: "
-            f"{also.new:,} new, {also.changed:,} changed, {also.withdrawn:,} withdrawn"
-        )
-    for day in result.tally.suspect_days:
-        click.secho(
-            f"  {day} was left unchanged: the vendor's answer is implausible (see billing-etl status); "
-            f"billing-etl accept {day} stores it",
-            fg="yellow",
-        )
-    if result.own.rejected:
-        count, acknowledged = len(result.own.rejected), len(result.own.acknowledged)
-        known = f", {acknowledged:,} acknowledged" if acknowledged else " (see billing-etl rejected)"
-        click.secho(
-            f"  {count} bad record{'s are' if count > 1 else ' is'} quarantined in rejected_records{known}",
-            fg="yellow" if count > acknowledged else None,
-        )
-    print_balance_notes(result.account, result.balance)
-
-
-def print_status(statuses: Sequence[AccountStatus]) -> None:
+def print_status(options: OutputOptions, statuses: Sequence[AccountStatus]) -> None:
     """Print the status of each account, with its last runs."""
     console = open_console()
     for status in statuses:
         if status.last_synced_date is None and not status.last_runs:
             console.print(styled(status.account, "bold"), ": never synced; run: billing-etl sync", sep="")
             continue
-        table = new_table("", "")
+        table = new_table("", "~")
         table.show_header = False
-        hours = "" if status.hours_behind is None else f"{status.hours_behind:.0f}"
-        # Not the age of the last run: today is not complete before it is over.
-        behind = f" (that day ended {hours} {'hour' if hours == '1' else 'hours'} ago)" if hours else ""
         if status.retired_at:
             table.add_row("retired since", f"{status.retired_at:%Y-%m-%d}")
-        table.add_row("complete up to", f"{status.last_synced_date or 'no day yet'}{behind}")
+        table.add_row("complete up to", f"{status.last_synced_date or 'no day yet'}{_render_age(status)}")
         success = f"{render_minute(status.last_success_at)} UTC" if status.last_success_at else "none yet"
         table.add_row("last success", success)
         table.add_row("records", f"{status.records:,}")
@@ -114,11 +70,21 @@ def print_status(statuses: Sequence[AccountStatus]) -> None:
             table.add_row("arrived late", _render_delays(status.lateness.arrived))
             table.add_row("changed late", _render_delays(status.lateness.changed))
         print_table(console, f"Account {status.account}", table)
-        print_balance_notes(status.account, status.balance)
+        print_notes(balance_notes(options, status.account, status.balance))
         if status.lateness and status.lateness.missed:
-            click.secho(f"  {_render_missed(status.lateness)}", fg="yellow")
+            print_notes([Note(_render_missed(status.lateness), needs_attention=True)])
         if status.last_runs:
-            _print_runs(console, status.last_runs)
+            print_runs("Last runs", status.last_runs)
+
+
+def _render_age(status: AccountStatus) -> str:
+    """How many days are over since the last complete one; today is not complete before it is over."""
+    if status.hours_behind is None:
+        return ""
+    days = int(status.hours_behind // 24)
+    if days < 1:
+        return " (yesterday, the last day that is over)"
+    return f" ({days:,} later {'day is' if days == 1 else 'days are'} over, and not complete)"
 
 
 def _render_delays(delays: DelayStats | None) -> str:
@@ -138,55 +104,93 @@ def _render_missed(lateness: LatenessStats) -> str:
     )
 
 
-def _print_runs(console: Console, runs: Iterable[dict[str, Any]]) -> None:
-    names = ("days", "new", "changed", "withdrawn", "unchanged", "rejected")
-    table = new_table("started (UTC)", "command", "outcome", *(f"#{name}" for name in names), "error")
+def print_runs(title: str, runs: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows of `sync_runs`, with the account where there are several; errors stand below the table.
+
+    Args:
+        title: The line above the table.
+        runs: Columns of `sync_runs`, and optionally the label of the account.
+    """
+    runs = list(runs)
+    with_account = len({run.get("account") for run in runs}) > 1
+    print_rows(
+        title,
+        (
+            *("#id", *(["account"] if with_account else [])),
+            *("command", "started (UTC)", "#took", "outcome", "#days", "~rows"),
+        ),
+        (
+            (
+                run["id"], *([run["account"]] if with_account else []), run["command"],
+                render_minute(run["started_at"]), _render_duration(run), _render_outcome(run), f"{run['days']:,}",
+                _render_rows(run),
+            )
+            for run in runs
+        ),
+    )  # fmt: skip
     for run in runs:
-        started = f"{run['started_at']:%Y-%m-%d %H:%M:%S}"
-        counts = [f"{run[name]:,}" for name in names]
-        table.add_row(started, run["command"], run["outcome"], *counts, run["error"] or "")
-    print_table(console, "Last runs", table)
+        if run["error"]:
+            click.echo(f"  run {run['id']}: {run['error']}")
 
 
-def print_balance_notes(account: str, summary: BalanceSummary | None) -> None:
-    """Print a line for each condition of the balance that needs attention; nothing without a balance."""
+def _render_duration(run: Mapping[str, Any]) -> str:
+    if run["finished_at"] is None:
+        return "–"
+    return f"{(run['finished_at'] - run['started_at']).total_seconds():,.1f} s"
+
+
+def _render_outcome(run: Mapping[str, Any]) -> str:
+    """The outcome, with the exit code unless it is 0 or unknown."""
+    return f"{run['outcome']} {run['exit_code']}" if run["exit_code"] else str(run["outcome"])
+
+
+def _render_rows(run: Mapping[str, Any]) -> str:
+    """The counts that are not zero."""
+    names = ("new", "changed", "withdrawn", "rejected")
+    return ", ".join(f"{run[name]:,} {name}" for name in names if run[name]) or "no change"
+
+
+def balance_notes(options: OutputOptions, account: str, summary: BalanceSummary | None) -> Iterator[Note]:
+    """A note on each condition of the balance that a person may want to know; none without a balance."""
     if summary is None:
         return
     if summary.is_low:
         limit = render_money(summary.limit)
-        click.secho(
-            f"  the balance is low: {render_money(summary.balance)}, below BILLING_LOW_BALANCE ({limit})", fg="yellow"
+        yield Note(
+            f"the balance is low: {render_money(summary.balance)}, below BILLING_LOW_BALANCE ({limit})",
+            needs_attention=True,
         )
     if summary.waits_for:
         days = ", ".join(map(render_range, split_into_windows(None, summary.waits_for, size=len(summary.waits_for))))
-        click.secho(
-            f"  the balance proof waits for {days}: suspect, or not shown whole (see billing-etl status)", fg="yellow"
+        yield Note(
+            f"the balance proof waits for {days}: suspect, or not shown whole (see billing-etl status)",
+            needs_attention=True,
         )
     for period in summary.restated:
         direction = "fell" if period.restated < 0 else "rose"
-        click.echo(
-            f"  restated days explain {render_money(abs(period.restated))} {_between(period)}: their spend {direction},"
+        yield Note(
+            f"restated days explain {render_money(abs(period.restated))} {_between(period)}: their spend {direction},"
             " and the balance did not follow"
         )
     for period in summary.unexplained:
         if period.unexplained < 0:
-            click.secho(
-                f"  an unexplained charge of {render_money(-period.unexplained)} {_between(period)}: no record "
+            yield Note(
+                f"an unexplained charge of {render_money(-period.unexplained)} {_between(period)}: no record "
                 "accounts for it (see billing-etl balance)",
-                fg="yellow",
+                needs_attention=True,
             )
         else:
-            click.echo(_render_credit(account, period))
+            yield Note(_render_credit(options, account, period))
 
 
-def _render_credit(account: str, period: ReconciliationPeriod) -> str:
+def _render_credit(options: OutputOptions, account: str, period: ReconciliationPeriod) -> str:
     """A note on a credit without a top-up, with the command that records one."""
     guess = "charges recorded late, or a top-up" if period.explained_by_late_records else "probably a top-up"
     amount = render_money(period.unexplained)
-    option = "" if account == "default" else f" --account {shlex.quote(account)}"
+    at = f"{period.closed_at:%Y-%m-%dT%H:%M:%S.%fZ}"
     return (
-        f"  an unexplained credit of {amount} {_between(period)}, {guess}; to record a top-up: billing-etl "
-        f"balance{option} --top-up {amount} --at {period.closed_at:%Y-%m-%dT%H:%M:%S.%fZ}"
+        f"an unexplained credit of {amount} {_between(period)}, {guess}; to record a top-up: "
+        f"{options.command_line(account, 'balance', '--top-up', amount, '--at', at)}"
     )
 
 

@@ -39,10 +39,10 @@ class _RecordIdType(click.ParamType[str]):
 @json_option
 @click.pass_obj
 def recent(options: OutputOptions, *, count: int, accounts: tuple[str, ...]) -> int:
-    """Show the vendor's last N records, and whether each is in the database.
+    """Show the vendor's last records, and whether they are stored.
 
-    Shows the newest record first; N is 20 unless given, and at most 100. Phones and codes are shown as the account
-    stores them.
+    Shows the newest record first, and whether each is in the database. N is 20 unless given, and at most 100. Phones
+    and codes are shown as the account stores them.
     """
     from etl.services.recent import read_recent
 
@@ -90,7 +90,9 @@ def _print_recent(account: str, recent: RecentRecords) -> None:
         )
         for item in recent.records
     ]
-    print_rows(f"Newest records of {account}", ("created at", "phone", "code", "#", "status", "#price", "stored"), rows)
+    print_rows(
+        f"Newest records of {account}", ("created at", "phone", "code", "#", "~status", "#price", "stored"), rows
+    )
     for rejected in recent.rejected:
         click.secho(f"rejected: {rejected.reason}: {rejected.payload}", fg="yellow")
     if recent.note:
@@ -103,4 +105,4 @@ def _print_authorisation(record: dict[str, Any]) -> None:
     fields = {name: "" if value is None else value for name, value in record.items()}
     if isinstance(fields["price"], Decimal):
         fields["price"] = render_money(fields["price"])
-    print_rows(f"Authorisation {record['id']}", ("field", "value"), list(fields.items()))
+    print_rows(f"Authorisation {record['id']}", ("field", "~value"), list(fields.items()))

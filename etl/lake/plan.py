@@ -24,11 +24,13 @@ class Cursor(NamedTuple):
 
     Attributes:
         database: Fingerprint of the database's address, without user and password.
-        created_at: `accounts.created_at`, which with the database identifies an account.
+        account_id: `accounts.id`.
+        created_at: `accounts.created_at`: SQLite gives the id of a deleted account to the next one.
         revision: The last revision that the lake has.
     """
 
     database: str
+    account_id: int
     created_at: str
     revision: int
 
@@ -63,11 +65,7 @@ class AccountState:
 
 def continues(cursor: Cursor | None, account: Cursor) -> bool:
     """Whether a cursor of the lake belongs to this account and its present history."""
-    return (
-        cursor is not None
-        and (cursor.database, cursor.created_at) == (account.database, account.created_at)
-        and cursor.revision <= account.revision
-    )
+    return cursor is not None and cursor[:-1] == account[:-1] and cursor.revision <= account.revision
 
 
 def label_before(cursors: Mapping[str, Cursor], label: str, account: Cursor) -> str | None:

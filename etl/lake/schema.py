@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from etl.reports.columns import COLUMNS, ColumnType
+from etl.reports.columns import BILLING, ColumnType
 
 if TYPE_CHECKING:
     from pyiceberg.partitioning import PartitionSpec
     from pyiceberg.schema import Schema
 
 BILLING_COLUMNS: Final = {
-    name: kind for name, kind in COLUMNS.items() if name not in {"operator", "region", "day_state"}
+    name: kind for name, kind in BILLING.columns.items() if name not in {"operator", "region", "day_state"}
 }
 """Columns of the table `billing`, in order."""
 NUMBERING_COLUMNS: Final = ("first_phone", "last_phone", "operator", "region")

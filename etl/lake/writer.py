@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final
@@ -77,8 +78,7 @@ def commit_accounts(
     transaction = lake.billing.transaction()
     found: dict[tuple[str, date], list[Any]] = defaultdict(lambda: [0, Decimal(0)])
     written = 0
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Delete operation did not match any records")
+    with _first_rows_allowed():
         if lake.billing.current_snapshot() and (doomed := _rows_to_replace(accounts, gone)) is not None:
             transaction.delete(doomed)
         for rows in _tables(batches, columns):
@@ -87,8 +87,8 @@ def commit_accounts(
             written += len(rows)
     _require_ledger(accounts, found)
     transaction.set_properties(cursors)
-    if properties := [CURSOR_PREFIX + label for label in gone]:
-        transaction.remove_properties(*properties)
+    if obsolete := {CURSOR_PREFIX + label for label in gone} - cursors.keys():
+        transaction.remove_properties(*obsolete)
     _commit(transaction)
     return written
 
@@ -105,9 +105,18 @@ def replace_numbering(lake: Lake, ranges: Iterable[TextRow], digest: str) -> Non
     columns = list(zip(*ranges, strict=True)) or [()] * len(schema)
     arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
     transaction = lake.numbering.transaction()
-    transaction.overwrite(pa.Table.from_arrays(arrays, schema=schema))
+    with _first_rows_allowed():
+        transaction.overwrite(pa.Table.from_arrays(arrays, schema=schema))
     transaction.set_properties({DIGEST_PROPERTY: digest})
     _commit(transaction)
+
+
+@contextmanager
+def _first_rows_allowed() -> Iterator[None]:
+    """Days that have no rows yet are nothing to warn of."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Delete operation did not match any records")
+        yield
 
 
 def _commit(transaction: Any) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from functools import partial
+from itertools import islice
 
 from sqlalchemy import Connection
 
 from etl import signals
-from etl.changes import DayDiff, RowCounts, StoredRow
+from etl.changes import MAX_RECORDS_SHOWN, DayDiff, RowCounts, StoredRow
 from etl.db.days import LedgerEntry, count_unfinished_days, mark_suspect, raise_revision, read_days, upsert_day
 from etl.db.journal import write_restatements
 from etl.db.records import apply_diff, load_rows
@@ -28,9 +29,11 @@ from etl.model import (
     CountedRecord,
     CountedRecords,
     DateRange,
+    DayChanges,
     DaySnapshot,
     PartialKey,
     Record,
+    RecordChange,
     RunCounts,
     TimeSlice,
     WindowData,
@@ -75,6 +78,7 @@ class DayOutcome:
     Attributes:
         records: Number of records that the vendor lists, repeats included.
         was_closed: Whether the day was complete in the ledger before.
+        changed_records: The first ones, of a day that was stored before.
         wrong_totals: Whether the stored totals were not those of the rows.
         rejection_reason: Why the changes are implausible and nothing is stored; None if they are not.
     """
@@ -85,6 +89,11 @@ class DayOutcome:
     rows: RowCounts
     wrong_totals: bool = False
     rejection_reason: str | None = None
+    changed_records: tuple[RecordChange, ...] = ()
+
+    def changes(self) -> DayChanges:
+        """The counts of the changed rows, with the first records."""
+        return DayChanges(self.day, self.rows.new, self.rows.changed, self.rows.withdrawn, self.changed_records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,7 @@ class DayComparison:
         changes: One diff for each time slice, computed again on every iteration if there are several slices; empty if
             the digest in the ledger is unchanged.
         rows: The counts of the whole day.
+        changed_records: The first ones, of a day that was stored before.
         rejection_reason: Why the changes are implausible; None if they are not.
         wrong_utc: Number of stored rows with a wrong time in UTC.
         wrong_totals: Whether the stored totals of the day, its hours or its operators are not those of its rows.
@@ -124,6 +134,7 @@ class DayComparison:
     wrong_utc: int = 0
     wrong_totals: bool = False
     unknown: bool = False
+    changed_records: tuple[RecordChange, ...] = ()
 
     def outcome(self) -> DayOutcome:
         """The result without the changes."""
@@ -132,8 +143,9 @@ class DayComparison:
         repaired = min(self.wrong_utc, self.rows.unchanged)
         rows = replace(self.rows, changed=self.rows.changed + repaired, unchanged=self.rows.unchanged - repaired)
         return DayOutcome(
-            self.snapshot.day, self.snapshot.totals.records, closed, rows, self.wrong_totals, self.rejection_reason
-        )
+            self.snapshot.day, self.snapshot.totals.records, closed, rows, self.wrong_totals, self.rejection_reason,
+            self.changed_records,
+        )  # fmt: skip
 
 
 def compare_window(
@@ -219,9 +231,11 @@ def _compare_day(
     changes: Iterable[DayDiff] = _SliceChanges(snapshot, read, gaps.missing_fields)
     if len(snapshot.slices) == 1:
         changes = tuple(changes)
-    rows = RowCounts()
+    rows, records = RowCounts(), list[RecordChange]()
     for diff in changes:
         rows.add(diff)
+        if entry and (entry.closed or policy.full_compare):
+            records += islice(diff.records(), MAX_RECORDS_SHOWN - len(records))
     if snapshot.digest != answer_digest and entry and not rows:
         # Values filled in from the stored rows are no change. The ledger's digest is kept: it covers erased values too.
         snapshot = replace(snapshot, digest=entry.digest, totals=entry.totals)
@@ -229,7 +243,7 @@ def _compare_day(
     is_changed = entry is None or entry.digest != snapshot.digest
     to_check = is_changed and snapshot.day not in policy.accepted_days
     reason = implausibility(rows, max_withdrawn_share=policy.max_withdrawn_share) if to_check else None
-    return DayComparison(snapshot, entry, changes, rows, reason)
+    return DayComparison(snapshot, entry, changes, rows, reason, changed_records=tuple(records))
 
 
 def _fill_gaps(time_slice: TimeSlice[CountedRecords], read: StoredRowReader, gaps: _AnswerGaps) -> list[Record]:
@@ -376,6 +390,8 @@ def summarise_window(result: WindowOutcome, data: WindowData, policy: LoadPolicy
         counts.changed += outcome.rows.changed
         counts.withdrawn += outcome.rows.withdrawn
         counts.unchanged += outcome.rows.unchanged
+        if outcome.was_closed and outcome.rows:
+            counts.changed_days.append(outcome.changes())
     stored = [item for item in data.rejected if data.days and (item.day is None or item.day in data.days)]
     counts.rejected.update(payload_hash(item.payload) for item in stored)
     counts.acknowledged = counts.rejected & result.acknowledged

@@ -24,7 +24,7 @@ from etl.lake.expiry import expire_snapshots
 from etl.lake.plan import AccountState, Cursor, continues, deleted_labels, group_commits, label_before
 from etl.lake.schema import NUMBERING_COLUMNS
 from etl.lake.writer import DIGEST_PROPERTY, LedgerMismatch, TextRow, commit_accounts, replace_numbering
-from etl.reports.columns import COLUMNS
+from etl.reports.columns import BILLING
 from etl.reports.query import ExportFilter, iter_batches, resolve_accounts
 from etl.services.context import utc_now
 from etl.services.database import pooled_engine
@@ -134,7 +134,7 @@ def _export_database(
             signals.raise_if_interrupted()
             try:
                 result.rows += commit_accounts(
-                    lake, remaining, removed, _read_rows(connection, remaining), list(COLUMNS)
+                    lake, remaining, removed, _read_rows(connection, remaining), list(BILLING.columns)
                 )
             except LedgerMismatch as mismatch:
                 result.refused.append(mismatch)
@@ -159,7 +159,7 @@ def _read_states(connection: Connection, lake: Lake, database: str, labels: Sequ
     for row in connection.execute(select(column.id, column.label, column.created_at).order_by(column.label)):
         if row.label not in labels:
             continue
-        cursor = Cursor(database, row.created_at.isoformat(), read_revision(connection, row.id))
+        cursor = Cursor(database, row.id, row.created_at.isoformat(), read_revision(connection, row.id))
         before = cursors.get(row.label)
         known = continues(before, cursor)
         changes = read_changes(connection, row.id, before.revision if before and known else None)

@@ -71,6 +71,7 @@ class SyncResult:
         retired_at: Since when the account is retired: then nothing is fetched.
         also_fetched: Suspect days outside the requested range.
         ledger: What the stored days of `own_windows` amount to after the run; None if they could not be read.
+        run_id: Row of `sync_runs`; None for a dry run, or before it begins.
     """
 
     account: str
@@ -88,6 +89,7 @@ class SyncResult:
     also: RunCounts = field(default_factory=RunCounts)
     also_fetched: list[date] = field(default_factory=list)
     ledger: LedgerTotals | None = None
+    run_id: int | None = None
 
     @property
     def needs_review(self) -> bool:

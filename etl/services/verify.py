@@ -20,7 +20,7 @@ from etl.db.run_store import find_account
 from etl.db.tables import synced_days
 from etl.errors import CheckFailedError, SourceUnavailable
 from etl.load.loader import LoadPolicy, compare_window
-from etl.model import DateRange, WindowData
+from etl.model import DateRange, RecordChange, WindowData
 from etl.services.context import (
     AccountHistory,
     account_binding,
@@ -46,6 +46,7 @@ class DayDifference:
         surplus: Number of rows without a listed record.
         vendor_records: Number of listed records, repeats included.
         wrong_totals: The rows are equal, but the stored totals of the day are not theirs.
+        records: The first records that differ.
     """
 
     day: date
@@ -55,6 +56,7 @@ class DayDifference:
     surplus: int
     vendor_records: int
     wrong_totals: bool = False
+    records: tuple[RecordChange, ...] = ()
 
 
 def closed_range(connection: Connection, account_id: int | None) -> DateRange | None:
@@ -139,6 +141,7 @@ def verify_windows(
                 surplus=outcome.rows.withdrawn,
                 vendor_records=outcome.records,
                 wrong_totals=outcome.wrong_totals,
+                records=outcome.changed_records,
             )
             for outcome in outcomes
             if outcome.rows or outcome.wrong_totals

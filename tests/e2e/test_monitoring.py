@@ -106,8 +106,8 @@ def test_the_status_of_many_accounts_is_a_line_each(billing, vendor):
     (billing.folder / "c.toml").write_text("".join(f"[accounts.'{label}']\n" for label in labels))
     billing("--config", "c.toml", "sync", *SPAN, "--account", labels[0], BILLING_API_TOKEN=token)
     done = billing("--config", "c.toml", "status")
-    assert re.search(r"^ shop 00 +2025-03-10 +\d+ +done *$", done.out, re.MULTILINE), done
-    assert re.search(r"^ shop 10 +no day yet +never synced *$", done.out, re.MULTILINE), done
+    assert re.search(r"^ +shop 00 +2025-03-10 +\d+ +done *$", done.out, re.MULTILINE), done
+    assert re.search(r"^! +shop 10 +no day yet +never synced *$", done.out, re.MULTILINE), done
     assert done.out.endswith("10 of them need attention; in full: billing-etl status --account LABEL\n")
     assert "Account shop 00" in billing("--config", "c.toml", "status", "--account", labels[0]).out
 
@@ -153,7 +153,7 @@ def test_config_show_prints_the_settings_of_several_accounts_once(billing):
     done = billing("--config", "c.toml", "config", "show")
     assert "All 2 accounts" in done.out, done
     assert done.out.count("BILLING_LOOKBACK_DAYS") == 1
-    lines = re.findall(r"^ (shop|web) +BILLING_TIMEOUT +(\d+) +(.+?) *$", done.out, re.MULTILINE)
+    lines = re.findall(r"^ *(shop|web) +BILLING_TIMEOUT +(\d+) +(.+?) *$", done.out, re.MULTILINE)
     assert lines == [("shop", "20", "c.toml [accounts.shop]"), ("web", "30", "default")]
 
 
@@ -206,7 +206,19 @@ def test_under_systemd_every_line_has_a_priority_and_no_time(billing, vendor):
         text = lines.read()
     assert done.returncode == 69
     assert all(re.match(r"<[3-6]>(?!\d{4}-)", line) for line in text.splitlines()), text
-    assert text.splitlines()[-1].startswith("<3>default: ")
+    error, summary = text.splitlines()[-2:]
+    assert error.startswith("<3>default: ")
+    assert summary.startswith("<4>default: 0 days (2025-03-01 to 2025-03-10)")
+
+
+def test_the_summary_of_a_run_that_logs_in_json_is_a_log_line(billing):
+    done = billing("--log-format", "json", "sync", *SPAN)
+    line = json.loads(done.errors.splitlines()[-1])
+    assert (done.code, done.out, line["levelname"]) == (0, "", "INFO")
+    expected = {"account": "default", "days": 10, "new": 30, "exit_code": 0, "last_synced_date": "2025-03-10"}
+    assert {name: line[name] for name in expected} == expected
+    assert line["message"].startswith("default: 10 days (2025-03-01 to 2025-03-10): 30 new")
+    assert billing("--log-format", "json", "-q", "sync", *SPAN).errors == ""
 
 
 # --- metrics ----------------------------------------------------------------------------------------------------------

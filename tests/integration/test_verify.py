@@ -16,7 +16,7 @@ from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
 from etl.errors import CheckFailedError
 from etl.load.loader import LoadPolicy
-from etl.model import DateRange, Record, WindowData, single_slice_day
+from etl.model import DateRange, Record, RecordChange, WindowData, single_slice_day
 from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -65,7 +65,7 @@ class Audit:
             connection.execute(text(statement))
 
     def verify(self, source="json", account_id=1):
-        """The differences, after a look at whether finding them wrote anything."""
+        """The differences without their records, after a look at whether finding them wrote anything."""
         before = self.dump()
         windows = [DateRange(EIGHTH, NINTH), DateRange(TENTH, TENTH)]
         with open_client(self.settings, str) as client:
@@ -74,7 +74,9 @@ class Audit:
             rules = build_load_policy(self.settings, TODAY, full_compare=True)
             found = list(verify_windows(self.engine, account_id, windows, fetch, rules))
         assert self.dump() == before
-        return [difference for of_window in found for difference in of_window]
+        differences = [difference for of_window in found for difference in of_window]
+        self.records = [str(record) for difference in differences for record in difference.records]
+        return [replace(difference, records=()) for difference in differences]
 
     def dump(self):
         tables = ("billing_records", "synced_days", "sync_state", "sync_runs", "restatements", "rejected_records")
@@ -194,6 +196,8 @@ def test_one_changed_digit_of_an_amount_is_found(audit, sandbox):
     sandbox.dataset.remove([charge("2026-03-10T23:59:59", "-1")])
     sandbox.dataset.add([charge("2026-03-10T23:59:59", "-1.000001")])
     assert audit.verify() == [found(TENTH, "json", different=1, vendor_records=1)]
+    change = RecordChange("2026-03-10 23:59:59", "corrected", ("price -1 to -1.000001",))
+    assert audit.records == [str(change)], "without the phone and the code"
 
 
 def test_an_account_that_was_never_synced_lacks_everything(audit):

@@ -1,4 +1,4 @@
-"""The help of every command has examples, and each of them is a valid command line."""
+"""The help: sections and topics; every command has examples, and each of them is a valid command line."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from etl.cli import cli
+from etl.cli.help_pages import TOPICS
+from etl.cli.output import OutputOptions
+
+SECTIONS = ["Sync", "Look", "Money", "Files", "Care", "Try"]
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:
@@ -38,3 +43,52 @@ def test_every_example_of_the_help_is_valid(name):
 def test_every_option_of_a_command_has_a_help_text(name):
     options = [parameter for parameter in COMMANDS[name].params if isinstance(parameter, click.Option)]
     assert [option.opts for option in options if not option.help] == []
+
+
+def test_the_help_shows_every_command_in_a_section_with_its_whole_summary():
+    context = click.Context(cli, info_name="billing-etl", terminal_width=80)
+    text = cli.get_help(context)
+    assert re.findall(r"^(\w+):$", text, re.MULTILINE) == ["Options", *SECTIONS]
+    assert "..." not in text.partition("\nSync:")[2]
+    assert max(map(len, text.splitlines())) <= 80
+    for name, command in cli.commands.items():
+        assert re.search(rf"^  {name} +{re.escape(command.get_short_help_str(100))}$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("topic", [[], ["settings"], ["exit-codes"], ["sync"], ["account"], ["account", "rename"]])
+def test_help_shows_a_topic_a_group_and_a_command_within_80_columns(topic):
+    shown = CliRunner().invoke(cli, ["help", *topic], terminal_width=80)
+    assert shown.exit_code == 0
+    assert "Options:" in shown.output or topic[0] in TOPICS
+    assert max(map(len, shown.output.splitlines())) <= 80
+
+
+def test_help_on_an_unknown_topic_names_the_closest_one():
+    shown = CliRunner().invoke(cli, ["help", "setings"])
+    assert shown.exit_code == 2
+    assert "did you mean settings?" in shown.output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_script_of_a_shell(shell):
+    shown = CliRunner().invoke(cli, ["completion", shell])
+    assert shown.exit_code == 0
+    assert f"_BILLING_ETL_COMPLETE={shell}_complete" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verbosity"),
+    [
+        (["-v", "help"], 1),
+        (["help", "-v"], 1),
+        (["-v", "help", "-v"], 2),
+        (["help", "-vv"], 2),
+        (["help", "account", "-q"], -1),
+        (["-q", "help", "-v"], -1),
+        (["-v", "help", "-q"], -1),
+    ],
+)
+def test_verbosity_options_stand_before_and_after_a_command(arguments, verbosity):
+    options = OutputOptions()
+    assert CliRunner().invoke(cli, arguments, obj=options).exit_code == 0
+    assert options.verbosity == verbosity

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from support.doc_examples import HOME, PAGES
 
-from etl.cli.app import cli
+from etl.cli import cli
 from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS, Setting
 from etl.db.views import VIEWS
@@ -23,7 +23,7 @@ def test_every_setting_stands_in_the_readme_and_in_the_help_with_its_default(set
     row = next(
         line for line in README.splitlines() if line.startswith("| `BILLING_") and f"`{setting.variable}`" in line
     )
-    help_text = CliRunner().invoke(cli, ["--help"]).output
+    help_text = CliRunner().invoke(cli, ["help", "settings"]).output
     assert setting.variable in help_text
     if setting.default is not None:
         assert setting.default in row
@@ -44,7 +44,7 @@ def test_every_view_of_the_readme_is_there() -> None:
 def test_every_exit_code_stands_in_the_readme_in_the_help_and_in_troubleshooting(code: int) -> None:
     table = README.partition("| exit code |")[2].partition("\n\n")[0]
     assert re.search(rf"^\|[\d, ]*\b{code}\b[\d, ]*\|", table, re.MULTILINE)
-    assert f"  {code:<3}  {EXIT_CODES[code]}" in CliRunner().invoke(cli, ["--help"]).output
+    assert f"  {code:<3}  {EXIT_CODES[code]}" in CliRunner().invoke(cli, ["help", "exit-codes"]).output
     assert f"### Exit code {code}\n" in TROUBLESHOOTING
 
 
