@@ -19,6 +19,7 @@ Packages, from the command line down to the database:
     checks/      the checks of `check`: files, privileges, servers, the vendor
     ops/         monitoring: status, lateness, metrics, heartbeat
     reports/     exports, the HTML report and the dashboard, read from the views
+    lake/        the copy of the records as Apache Iceberg tables
     numbering/   the public numbering plan: its files and ranges
     sandbox/     a fake vendor for tests and demos; a separate program that imports nothing else
     api          the public Python API, for orchestrators and programs of your own
