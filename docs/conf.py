@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import etl
+from etl import api
 from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS, Setting
 from etl.ops.metrics import METRICS
@@ -33,7 +34,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "Reference": (
         *("reference/commands", "reference/configuration", "reference/settings", "reference/exit-codes"),
-        *("reference/metrics", "dictionary"),
+        *("reference/metrics", "reference/api", "dictionary"),
     ),
     "Explanation": (
         *("explanation/source-day", "explanation/incremental", "explanation/watermark", "explanation/identity"),
@@ -99,6 +100,13 @@ def metric_rows() -> Iterable[tuple[str, ...]]:
         yield f"`{metric.name}`", ", ".join(f"`{label}`" for label in labels), metric.meaning
 
 
+def field_rows(record: type) -> Iterable[tuple[str, ...]]:
+    """Field, type, and meaning by the docstring of the class."""
+    meanings = re.findall(r"^    (\w+): (.+(?:\n {8,}.+)*)", record.__doc__ or "", re.MULTILINE)
+    types = {name: getattr(kind, "__forward_arg__", kind) for name, kind in record.__annotations__.items()}
+    return [(f"`{name}`", f"`{types[name]}`", " ".join(meaning.split())) for name, meaning in meanings]
+
+
 def table(*head: str, rows: Iterable[tuple[str, ...]]) -> str:
     """A table in Markdown."""
     lines = (head, tuple("---" for _ in head), *rows)
@@ -115,6 +123,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "settings": lambda: table("variable", "default", "meaning", rows=setting_rows()),
     "exit codes": lambda: table("code", "meaning", rows=exit_code_rows()),
     "metrics": lambda: table("metric", "labels", "meaning", rows=metric_rows()),
+    "run result": lambda: table("field", "type", "meaning", rows=field_rows(api.RunResult)),
+    "run rows": lambda: table("field", "type", "meaning", rows=field_rows(api.RunRows)),
+    "day change": lambda: table("field", "type", "meaning", rows=field_rows(api.DayChange)),
     "list of settings": lambda: definitions(
         (variables, meaning if default == "–" else f"{meaning} [{default}]")
         for variables, default, meaning in setting_rows()

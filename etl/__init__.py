@@ -21,12 +21,14 @@ Packages, from the command line down to the database:
     reports/     exports, the HTML report and the dashboard, read from the views
     numbering/   the public numbering plan: its files and ranges
     sandbox/     a fake vendor for tests and demos; a separate program that imports nothing else
+    api          the public Python API, for orchestrators and programs of your own
 
 Modules that every package may import:
 
     model        records, date ranges, days, counts: the values passed between packages
     changes      the difference between a day's stored rows and the vendor's records
     errors       the exceptions, one per next step of the operator
+    exit_codes   the exit code of each error, and which of several outranks the others
     network      the route to an https host: proxy and trusted certificates
     date_ranges  windows of days: lookback, gaps, splitting
     reconcile    reconciliation of the balance with the recorded spend

@@ -64,6 +64,23 @@ def plan_history(start: date | None, first_synced: date | None, complete: Collec
     return [day for day in DateRange(start, first_synced - ONE_DAY).days() if day not in complete]
 
 
+def plan_lookback_apart(
+    first_synced: date | None, watermark: date | None, lookback: int, complete: Collection[date]
+) -> list[date]:
+    """Return the complete days of the lookback before the contiguous ones: a gap parts them.
+
+    Args:
+        first_synced: The first contiguous complete day.
+        watermark: The last contiguous complete day.
+        lookback: Number of days up to and including the watermark.
+        complete: The complete days, earlier ones included.
+    """
+    if first_synced is None or watermark is None:
+        return []
+    days = (watermark - timedelta(days=number) for number in range(lookback))
+    return sorted(day for day in days if day < first_synced and day in complete)
+
+
 def split_into_windows(date_range: DateRange | None, extra: Iterable[date], *, size: int) -> list[DateRange]:
     """Split a range and extra days into windows of at most `size` days, in ascending order."""
     days = set(extra) | set(date_range.days() if date_range else ())

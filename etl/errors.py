@@ -20,7 +20,7 @@
     └── ConcurrentRunError             wait for the other run of the account: it holds the lock, or is newer
     Interrupted (BaseException)        SIGINT or SIGTERM: no retry may catch it
 
-Only `cli.exit_codes` maps them to exit codes.
+Only `exit_codes` maps them to exit codes.
 """
 
 from __future__ import annotations

@@ -393,6 +393,31 @@ class DayTotals(NamedTuple):
     repeated_spend: Decimal = Decimal(0)
 
 
+class LedgerTotals(NamedTuple):
+    """What several days of the day ledger amount to, repeats included."""
+
+    records: int = 0
+    spend: Decimal = Decimal(0)
+
+
+class DayChange(NamedTuple):
+    """A day whose records or ledger entry changed.
+
+    Attributes:
+        day: In the vendor's wall clock.
+        revision: `sync_state.revision` of the last transaction that changed it.
+        records: Number of records by the day ledger, repeats included.
+        spend: Their sum of price times repeats.
+        purged: The rows of its records were deleted, or are being deleted; `records` and `spend` are those from before.
+    """
+
+    day: date
+    revision: int
+    records: int
+    spend: Decimal
+    purged: bool
+
+
 class HourTotals(NamedTuple):
     """The totals of one hour of a day, from 0 to 23, in the vendor's wall clock."""
 

@@ -19,7 +19,7 @@ import etl
 from etl import signals
 from etl.config.schema import Settings
 from etl.date_ranges import split_into_windows
-from etl.db.days import purged_days, stored_counts
+from etl.db.days import purged_days, stored_counts, sum_days
 from etl.db.engine import read_connection
 from etl.db.errors import describe_error
 from etl.db.lock import advisory_lock
@@ -153,7 +153,7 @@ class SyncRun:
         windows, self.result.also_fetched = plan_request(settings, request, state, self.today, self.history.complete)
         windows = self.result.windows = self._without_purged(windows)
         require_suspect(settings.account, request, state)
-        for message in describe_plan(settings, request, state, self.today, windows):
+        for message in describe_plan(settings, request, state, self.today, windows, self.history.complete):
             self.listener.message(message)
         self.policy = build_load_policy(
             settings,
@@ -241,6 +241,8 @@ class SyncRun:
             self._write_end(result.outcome, exit_code, error)
             with read_connection(self.store.engine) as connection:
                 result.watermark = read_position(connection, self.account_id).watermark
+                if self.handle is not None:
+                    result.ledger = sum_days(connection, self.handle.account_id, result.own_windows)
 
         try:
             with signals.deferred():
@@ -274,11 +276,10 @@ class SyncRun:
             return windows
         span = DateRange(windows[0].first, windows[-1].last)
         purged = self.store.read(partial(purged_days, account_id=self.account_id, window=span))
-        purged = purged & {day for window in windows for day in window.days()}
-        remaining = without_purged(windows, purged, self.request)
-        if purged:
+        if purged := purged & {day for window in windows for day in window.days()}:
+            windows = without_purged(windows, purged, self.request)
             self.listener.message(f"{describe_purged(purged)}; they are left out")
-        return remaining
+        return windows
 
     def _begin_where_served(self) -> None:
         counts, windows = self.result.tally, self.result.windows

@@ -3,6 +3,9 @@
 An exception from a signal handler is raised between any two instructions of the main thread. Inside the code of a
 driver or a connection pool it can leak a connection that holds locks, or be swallowed by the interpreter. During a
 transaction a signal is therefore deferred until the next `raise_if_interrupted`, or until the end of the transaction.
+
+Only the main thread runs handlers, so only its own blocks defer a signal. Another thread ends at its next block. In a
+process without these handlers, such as one that uses `etl.api`, nothing here has an effect.
 """
 
 from __future__ import annotations
@@ -23,19 +26,28 @@ GRACE_SECONDS: Final = 4.0
 
 
 class _SignalState:
-    """The state of the process: nesting depth of `deferred`, the received signal, and the timer of the forced exit."""
+    """The state of the process: the received signal, and the timer of the forced exit."""
 
-    depth = 0
     received: int | None = None
     grace_seconds = GRACE_SECONDS
     timer: threading.Timer | None = None
 
 
+class _ThreadState(threading.local):
+    """The state of a thread: nesting depth of `deferred`."""
+
+    depth = 0
+
+
 _state = _SignalState()
+_thread = _ThreadState()
 
 
 def install_handlers(*, grace_seconds: float = GRACE_SECONDS) -> None:
-    """Install the handlers: SIGINT and SIGTERM raise Interrupted in the main thread, and exit after `grace_seconds`."""
+    """Install the handlers: SIGINT and SIGTERM raise Interrupted in the main thread, and exit after `grace_seconds`.
+
+    Called from another thread, it installs nothing.
+    """
     _state.grace_seconds = grace_seconds
     if threading.current_thread() is threading.main_thread():
         for signum in SIGNALS:
@@ -63,11 +75,11 @@ def deferred() -> Iterator[None]:
         Interrupted: Before or after the block, if a signal was received.
     """
     raise_if_interrupted()
-    _state.depth += 1
+    _thread.depth += 1
     try:
         yield
     finally:
-        _state.depth -= 1
+        _thread.depth -= 1
     raise_if_interrupted()
 
 
@@ -88,7 +100,7 @@ def _handle(signum: int, _frame: FrameType | None) -> None:
     _state.timer = threading.Timer(_state.grace_seconds, _force_exit, [signum])
     _state.timer.daemon = True
     _state.timer.start()
-    if not _state.depth:
+    if not _thread.depth:
         raise Interrupted(signum)
 
 

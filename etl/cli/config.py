@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -45,13 +46,32 @@ def show(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
         print_json({"file": file, "accounts": documents, "exit_code": code})
         return code
     click.echo(f"configuration file: {configuration.file or 'none'}")
-    for document in documents:
-        rows = [(name, _render(entry), entry["source"]) for name, entry in document["settings"].items()]
-        print_rows(f"Account {document['account']}", ("setting", "~value", "~from"), rows)
+    _print_settings({document["account"]: document["settings"] for document in documents})
     for document in documents:
         for message in document["errors"]:
             report_error(options, ConfigError(message), document["account"] if len(documents) > 1 else None)
     return code
+
+
+def _print_settings(settings: Mapping[str, Mapping[str, dict[str, Any]]]) -> None:
+    """Print the settings by account and variable: those of all accounts once, then those in which accounts differ."""
+    first = next(iter(settings))
+    shared = {
+        name: entry
+        for name, entry in settings[first].items()
+        if all(entries[name] == entry for entries in settings.values())
+    }
+    title = f"Account {first}" if len(settings) == 1 else f"All {len(settings):,} accounts"
+    columns = ("setting", "~value", "~from")
+    print_rows(title, columns, ((name, _render(entry), entry["source"]) for name, entry in shared.items()))
+    if len(settings) > 1:
+        own = (
+            (label, name, _render(entry), entry["source"])
+            for label, entries in settings.items()
+            for name, entry in entries.items()
+            if name not in shared
+        )
+        print_rows("Settings in which accounts differ", ("account", *columns), own)
 
 
 def _settings_as_json(options: OutputOptions, configuration: Configuration, label: str | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from etl.cli.options import (
     require_ordered_range,
 )
 from etl.cli.output import OutputOptions, report_error
+from etl.cli.overview import MAX_ACCOUNTS_IN_FULL, print_overview
 from etl.cli.tables import print_rows
 from etl.cli.text_output import print_status
 from etl.config.schema import Settings
@@ -57,7 +58,10 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     if options.as_json:
         print_json({"accounts": [status_as_json(status) for status in statuses], "exit_code": code})
     else:
-        print_status(options, statuses)
+        if len(statuses) > MAX_ACCOUNTS_IN_FULL:
+            print_overview(statuses)
+        else:
+            print_status(options, statuses)
         if too_old:
             click.secho(f"older than {max_age:g} hours", fg="red", err=True)
     return code

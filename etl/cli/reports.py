@@ -26,47 +26,64 @@ from etl.cli.streams import binary_stdout
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from etl.reports.columns import ExportView
     from etl.reports.export import ExportResult
     from etl.services.numbering import ImportResult
 
 
-@click.command(epilog=examples("export --out billing.csv", "export --out 2026.parquet --since 2026-01-01 --anonymise"))
+@click.command(
+    epilog=examples(
+        "export --out billing.csv",
+        "export --out 2026.parquet --since 2026-01-01 --anonymise",
+        "export --out months.xlsx --view monthly_spend",
+    )
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
     required=True,
     metavar="FILE",
-    help="File that ends with .csv or .parquet; - for CSV on stdout.",
+    help="File that ends with .csv, .csv.gz, .parquet or .xlsx; - for CSV on stdout.",
 )
+@click.option("--view", default="billing", show_default=True, metavar="VIEW", help="View to export.")
 @click.option("--since", type=DAY, metavar="DATE", help="First day; default the first stored one.")
 @click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last stored one.")
 @account_option
 @click.option("--as-of", type=TIMESTAMP, metavar="TIME", help="State at the end of this day, or at this time.")
 @click.option("--anonymise", is_flag=True, help="Replace phones by pseudonyms; leave out codes and numbers in texts.")
+@click.option(
+    "--excel-ru", is_flag=True, help="CSV for Excel in Russian: semicolons, decimal commas, a byte order mark."
+)
 @json_option
 @click.pass_obj
 def export(
     options: OutputOptions,
     *,
     out: Path,
+    view: str,
     since: date | None,
     until: date | None,
     accounts: tuple[str, ...],
     as_of: date | datetime | None,
     anonymise: bool,
+    excel_ru: bool,
 ) -> int:
-    """Write the billing view to a CSV or Parquet file."""
+    """Write a view to a CSV, Parquet or Excel file."""
     from etl.atomic_file import atomic_write
-    from etl.reports.export import FORMATS, export_records, writer_for
+    from etl.reports.export import FORMATS, export_records, format_of, writer_for
     from etl.reports.query import ExportFilter
     from etl.services.database import open_engine
 
     require_ordered_range(since, until)
     to_stdout = str(out) == "-"
-    if not to_stdout and out.suffix.lower() not in FORMATS:
+    extension = ".csv" if to_stdout else format_of(out.name)
+    if extension is None:
         raise click.UsageError(f"--out {out} must end with {' or '.join(FORMATS)}, or be -")
+    if excel_ru and not extension.startswith(".csv"):
+        raise click.UsageError(f"--excel-ru is for CSV; Excel opens {extension} without it")
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
+    export_view = _find_view(view, has_period=bool(since or until), has_time=as_of is not None)
     all_settings = load_settings_for(options, accounts)
     zone = all_settings[0].timezone
     if as_of is not None and not isinstance(as_of, datetime):
@@ -76,18 +93,32 @@ def export(
     output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
     result = export_records(
         open_engine(all_settings[0].database_url),
-        ExportFilter(accounts, since, until, as_of),
-        writer_for(out.suffix.lower()),
+        ExportFilter(accounts, since, until, as_of, export_view),
+        writer_for(extension, excel_russian=excel_ru),
         output,
         zone=zone,
         anonymise=anonymise,
     )
     _warn_missing_days(result)
     if options.as_json:
-        print_json({"path": str(out), **export_as_json(result), "exit_code": ExitCode.OK})
+        print_json({"path": str(out), "view": view, **export_as_json(result), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
         click.echo(f"{out}: {result.rows:,} rows", err=to_stdout)
     return ExitCode.OK
+
+
+def _find_view(name: str, *, has_period: bool, has_time: bool) -> ExportView:
+    """The view that --view names, if the options for days and for a time apply to it."""
+    from etl.reports.columns import BILLING, EXPORT_VIEWS
+
+    view = EXPORT_VIEWS.get(name)
+    if view is None:
+        raise click.UsageError(f"--view {name}: there is no such view; there are {', '.join(EXPORT_VIEWS)}")
+    if has_period and view.period_column is None:
+        raise click.UsageError(f"--since and --until do not apply to --view {name}: it has no column day or month")
+    if has_time and view is not BILLING:
+        raise click.UsageError(f"--as-of does not apply to --view {name}, only to {BILLING.name}")
+    return view
 
 
 def _warn_missing_days(result: ExportResult) -> None:

@@ -232,7 +232,6 @@ def run_account(
         if isinstance(settings, ConfigError):
             raise settings
         valid_settings = settings
-        _require_past_start(settings)
         with progress_listener(quiet=quiet or options.as_json, as_log=options.log_only) as listener:
             result = run_sync(settings, request, listener, redact=options.redact, exit_code_of=code_for_result)
     except BillingError as error:
@@ -269,17 +268,6 @@ def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | 
         today = utc_now().astimezone(settings.timezone).date()
         if request.since > today:
             raise click.UsageError(f"{request.since} lies in the future: today is {today} in {settings.timezone.key}")
-
-
-def _require_past_start(settings: Settings) -> None:
-    """Raise ConfigError if BILLING_START_DATE lies in the future."""
-    from etl.services.context import utc_now
-
-    today = utc_now().astimezone(settings.timezone).date()
-    if settings.start_date and settings.start_date > today:
-        raise ConfigError(
-            f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"
-        )
 
 
 def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:

@@ -204,9 +204,10 @@ def load_summary(
     connection: Connection, account_id: int, now: datetime, limit: Decimal | None, zone: tzinfo | None
 ) -> BalanceSummary | None:
     """The newest balance with the unexplained periods of the last REPORTED_HISTORY; None before the first snapshot."""
-    newest = read_snapshots(connection, account_id, last=1)
+    snapshots = read_snapshots(connection, account_id, since=now - REPORTED_HISTORY)
+    newest = snapshots[-1:] or read_snapshots(connection, account_id, last=1)
     if not newest:
         return None
-    periods = load_periods(connection, account_id, now)
+    periods = reconcile(snapshots, read_top_ups(connection, account_id, snapshots))
     waits_for = read_unproven_days(connection, account_id, zone)
     return summarise_balance(newest[-1].taken_at, newest[-1].balance, limit, periods, waits_for)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal, localcontext
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from etl.db.run_store import RunHandle
 from etl.db.tables import sync_state, synced_days
-from etl.model import DateRange, DaySnapshot, DayTotals
+from etl.model import DateRange, DayChange, DaySnapshot, DayTotals, LedgerTotals
 
 BATCH_SIZE: Final = 1_000
 """Days updated in one statement."""
+_PRECISION: Final = 60
+"""Decimal digits; more than any sum needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,32 @@ def raise_revision(connection: Connection, account_id: int, days: Collection[dat
         connection.execute(
             update(synced_days).where(day.account_id == account_id, day.day.in_(batch)).values(revision=revision)
         )
+
+
+def read_changes(connection: Connection, account_id: int, after: int | None) -> list[DayChange]:
+    """Read the days above a revision, ordered by revision and day; with None all days.
+
+    A purged day keeps what the ledger says of it.
+    """
+    day = synced_days.c
+    query = select(day.day, day.revision, day.records, day.spend, day.purged_at.is_not(None).label("purged"))
+    if after is not None:
+        query = query.where(day.revision > after)
+    rows = connection.execute(query.where(day.account_id == account_id).order_by(day.revision, day.day))
+    return [DayChange(row.day, row.revision, row.records, row.spend, bool(row.purged)) for row in rows]
+
+
+def sum_days(connection: Connection, account_id: int, ranges: Sequence[DateRange]) -> LedgerTotals:
+    """Sum the stored days of some ranges, which are in order; purged days count with what they were."""
+    if not ranges:
+        return LedgerTotals()
+    day = synced_days.c
+    span = day.day.between(ranges[0].first, ranges[-1].last)
+    rows = connection.execute(select(day.day, day.records, day.spend).where(day.account_id == account_id, span))
+    wanted = {one for window in ranges for one in window.days()}
+    kept = [row for row in rows if row.day in wanted]
+    with localcontext(prec=_PRECISION):
+        return LedgerTotals(sum(row.records for row in kept), sum((row.spend for row in kept), Decimal(0)))
 
 
 def count_unfinished_days(connection: Connection, account_id: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,9 @@ _VERSION: Final = Table(
 """The revision table, as Alembic creates it."""
 OLDER_REVISIONS: Final = frozenset(f"{revision:04}" for revision in range(1, int(SCHEMA_REVISION)))
 """Revisions that can be migrated to the newest one."""
+
+_ALEMBIC: Final = threading.Lock()
+"""Alembic has one environment per process: threads migrate one after another, each its own database."""
 
 
 def schema_revision(connection: Connection) -> str | None:
@@ -195,7 +199,7 @@ def migrate(engine: Engine) -> None:
     # Importing Alembic takes a tenth of a second, which runs without a migration save.
     from alembic import command
 
-    with engine.connect() as connection:
+    with _ALEMBIC, engine.connect() as connection:
         config = alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -215,7 +219,8 @@ def migration_sql(engine: Engine) -> str:
     script = io.StringIO()
     config = alembic_config(output=script)
     config.attributes["engine"] = engine
-    command.upgrade(config, "head", sql=True)
+    with _ALEMBIC:
+        command.upgrade(config, "head", sql=True)
     return script.getvalue()
 
 

@@ -161,6 +161,12 @@ def read_position(connection: Connection, account_id: int | None) -> SyncState:
     )
 
 
+def read_revision(connection: Connection, account_id: int | None) -> int:
+    """Read the revision of an account; 0 if it never synced."""
+    state = sync_state.c
+    return connection.scalar(select(state.revision).where(state.account_id == account_id)) or 0
+
+
 def read_largest_answers(connection: Connection, account_id: int | None) -> dict[str, int]:
     """Record count of the account's largest answer, by source (`json`, `csv`)."""
     run = sync_runs.c

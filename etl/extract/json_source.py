@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
@@ -19,7 +19,6 @@ from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import (
     AnswerSizes,
     NewestRecords,
-    days_without_padding,
     describe_range,
     has_records_around,
     is_in_order,
@@ -29,6 +28,7 @@ from etl.extract.completeness import (
     possibly_incomplete_days,
     uncovered_days,
 )
+from etl.extract.json_answer import PADDING_AFTER, JsonAnswer, merge_answers
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days, log_unknown_fields
 from etl.extract.spool import RecordSpool
 from etl.model import (
@@ -37,16 +37,9 @@ from etl.model import (
     DayRecords,
     Feed,
     FeedReader,
-    ReadStats,
-    Record,
-    RejectedRecord,
-    single_slice_day,
 )
-from etl.unreadable import unreadable_days
 
 PADDING_BEFORE: Final = timedelta(days=1)
-PADDING_AFTER: Final = timedelta(days=2)
-"""Two days: an exclusive end date, in a time zone behind the vendor's clock, loses more than one."""
 
 WEEK: Final = timedelta(days=7)
 """Extra days of a wider request if one extra day does not enlarge the answer: accounts have a weekly rhythm."""
@@ -56,33 +49,6 @@ MAX_SAME_SIZE_ANSWERS: Final = 2
 """Different answers of the largest size; with more of them, wider requests are of no use."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _JsonAnswer:
-    """One JSON answer: the requested dates, its statistics and the records of the target days.
-
-    Attributes:
-        margin: Days after a day that the request must include to cover it for certain.
-    """
-
-    requested: DateRange
-    stats: ReadStats
-    days: dict[date, DayRecords]
-    margin: int = PADDING_AFTER.days
-
-    def to_source_days(self) -> SourceDays:
-        """Convert a complete answer."""
-        unreadable = unreadable_days(self.days, self.stats)
-        uncovered = uncovered_days(self.days, self.requested, self.stats)
-        open_days = unreadable | {
-            day: f"{describe_range(self.stats)} in place of {self.requested}" for day in uncovered
-        }
-        days = {day: records for day, records in self.days.items() if day not in open_days}
-        incomplete_days = possibly_incomplete_days(days, self.requested, self.stats, margin=self.margin)
-        unproven = dict.fromkeys(days_without_padding(days, self.requested.first))
-        folds = dict(self.stats.folds)
-        return SourceDays(self.requested, days, self.stats.rejected, open_days, incomplete_days, unproven, folds=folds)
 
 
 class JsonSource:
@@ -184,7 +150,7 @@ class JsonSource:
         except (RequestRejected, DateRangeMismatch) as error:
             return [empty_source_days(window, error)]
 
-    def _complete_result(self, answer: _JsonAnswer) -> SourceDays:
+    def _complete_result(self, answer: JsonAnswer) -> SourceDays:
         """Convert a complete answer; its last days are complete if it contains the newest records of the account."""
         result = answer.to_source_days()
         if not result.incomplete_days or (newest := self._get_newest()) is None:
@@ -194,7 +160,7 @@ class JsonSource:
         covered = newest.confirm({day: answer.days[day] for day in result.incomplete_days}, answer.stats.rejected)
         return replace(result, incomplete_days=result.incomplete_days - covered)
 
-    def _is_complete(self, answer: _JsonAnswer, target: DateRange) -> bool:
+    def _is_complete(self, answer: JsonAnswer, target: DateRange) -> bool:
         """Whether an answer is proven complete, by the cheapest evidence first; may send further requests."""
         stats, sizes = answer.stats, self._sizes
         if sizes.prove_complete(stats.listed) or stats.earliest is None:
@@ -225,7 +191,7 @@ class JsonSource:
                 return True
         return self._wider_request_lists_more(answer, target)
 
-    def _unproven_edges(self, answer: _JsonAnswer, target: DateRange) -> list[DateRange]:
+    def _unproven_edges(self, answer: JsonAnswer, target: DateRange) -> list[DateRange]:
         """The outermost days of an ordered answer, at each end without evidence that it is complete."""
         stats = answer.stats
         before, after = has_records_around(stats, target)
@@ -240,12 +206,12 @@ class JsonSource:
             edges.append(DateRange(max(min(latest, target.last), target.first), target.last))
         return edges
 
-    def _covered_days(self, answer: _JsonAnswer) -> dict[date, DayRecords]:
+    def _covered_days(self, answer: JsonAnswer) -> dict[date, DayRecords]:
         """The days of an answer that its request covered for certain."""
         incomplete_days = possibly_incomplete_days(answer.days, answer.requested, answer.stats, margin=answer.margin)
         return {day: records for day, records in answer.days.items() if day not in incomplete_days}
 
-    def _edge_agrees(self, answer: _JsonAnswer, edge: DateRange) -> bool | None:
+    def _edge_agrees(self, answer: JsonAnswer, edge: DateRange) -> bool | None:
         """Whether a request for the outermost days lists as many records; None if its answer may be truncated too."""
         edge_answer = self._probe(edge)
         if edge_answer is None or not self._sizes.prove_complete(edge_answer.stats.listed):
@@ -254,7 +220,7 @@ class JsonSource:
             return False  # an unreadable record is missing from the answer
         return all(len(records) == len(answer.days[day]) for day, records in edge_answer.days.items())
 
-    def _wider_request_lists_more(self, answer: _JsonAnswer, target: DateRange) -> bool:
+    def _wider_request_lists_more(self, answer: JsonAnswer, target: DateRange) -> bool:
         """Whether a wider request has a larger answer: then no limit truncated this one."""
         earlier = self._earliest_start or date.min  # earlier start dates are rejected
         week = DateRange(max(target.first - WEEK, earlier), max(target.last, min(target.last + WEEK, self._today)))
@@ -263,7 +229,7 @@ class JsonSource:
         requests = [week, quarter] if is_of_one_day(answer.stats) else [day, week]
         return self._any_request_lists_more(answer, [request for request in requests if request != target])
 
-    def _any_request_lists_more(self, answer: _JsonAnswer, requests: Iterable[DateRange]) -> bool:
+    def _any_request_lists_more(self, answer: JsonAnswer, requests: Iterable[DateRange]) -> bool:
         """Whether one of the requests has a larger answer; stops early if many answers have the same size."""
         listed = answer.stats.listed
         for request in requests:
@@ -274,7 +240,7 @@ class JsonSource:
                 return True
         return False
 
-    def _probe(self, window: DateRange) -> _JsonAnswer | None:
+    def _probe(self, window: DateRange) -> JsonAnswer | None:
         """Request a window only for comparison; None if there is no usable answer."""
         try:
             return self._request(window)
@@ -283,7 +249,7 @@ class JsonSource:
         except VendorError:
             return None
 
-    def _resolve_single_day(self, answer: _JsonAnswer, day: date) -> SourceDays:
+    def _resolve_single_day(self, answer: JsonAnswer, day: date) -> SourceDays:
         """Resolve a day whose padded request has an answer that may be truncated."""
         narrow_answer = self._fetch_narrow(day)
         if narrow_answer is not None:
@@ -293,7 +259,7 @@ class JsonSource:
         open_days = {day: _truncated(answer.stats.listed)}
         return SourceDays(answer.requested, {}, answer.stats.rejected, open_days, seen_records={day: answer.days[day]})
 
-    def _fetch_narrow(self, day: date) -> _JsonAnswer | None:
+    def _fetch_narrow(self, day: date) -> JsonAnswer | None:
         """Fetch a day by requests for two days or one, with answers too small to be truncated; None if one is larger.
 
         Requests for two days cover together what the padded request does. Requests for one day have records only if the
@@ -311,11 +277,11 @@ class JsonSource:
                 answers.append(answer)
             else:
                 if answers and (length or any(answer.stats.listed for answer in answers)):
-                    merged = _merge_answers(day, answers)
+                    merged = merge_answers(day, answers)
                     return merged if length else replace(merged, margin=ONE_DAY.days)
         return None
 
-    def _is_plausibly_complete(self, answer: _JsonAnswer) -> bool:
+    def _is_plausibly_complete(self, answer: JsonAnswer) -> bool:
         """Whether there is no evidence against an unconfirmed answer whose records all belong to a single day."""
         stats = answer.stats
         if not is_of_one_day(stats) or self._sizes.count(stats.listed) > 1:
@@ -330,7 +296,7 @@ class JsonSource:
 
     # Requests --------------------------------------------------------------------------------------------------------
 
-    def _request(self, window: DateRange) -> _JsonAnswer:
+    def _request(self, window: DateRange) -> JsonAnswer:
         """Request a window with padding, and keep only the records of the window.
 
         The vendor may reject a start date before its oldest day and an end date in the future (assumed). Alternatives
@@ -386,14 +352,14 @@ class JsonSource:
     def _clamp_end_date(self, end: date) -> date:
         return end if self._latest_end is None else min(end, self._latest_end)
 
-    def _try_request(self, request: DateRange, target: DateRange) -> _JsonAnswer | None:
+    def _try_request(self, request: DateRange, target: DateRange) -> JsonAnswer | None:
         try:
             return self._read_answer(request, target)
         except (RequestRejected, DateRangeMismatch):
             return None
 
-    def _read_answer(self, requested: DateRange, target: DateRange) -> _JsonAnswer:
-        def read(feed: Feed) -> _JsonAnswer:
+    def _read_answer(self, requested: DateRange, target: DateRange) -> JsonAnswer:
+        def read(feed: Feed) -> JsonAnswer:
             spool = self._open_spool()
             stats = self._read_feed(feed, target, spool.add)
             log_unknown_fields(feed)
@@ -401,7 +367,7 @@ class JsonSource:
                 raise DateRangeMismatch(f"{describe_range(stats)} in place of {requested}")
             missing_fields = ATTRIBUTES - feed.fields
             days = {day: replace(records, missing_fields=missing_fields) for day, records in spool.days(target).items()}
-            return _JsonAnswer(requested, stats, days)
+            return JsonAnswer(requested, stats, days)
 
         answer = self._client.get_records(requested, read)
         self._sizes.add(answer.stats)
@@ -412,31 +378,3 @@ class JsonSource:
 
 def _truncated(listed: int) -> str:
     return f"a JSON answer of {listed} records for the day may be truncated"
-
-
-def _merge_answers(day: date, answers: list[_JsonAnswer]) -> _JsonAnswer:
-    """Merge complete answers for one day: each answer that covers a record's time lists all its repeats."""
-    records: Counter[Record] = Counter()
-    rejected: dict[RejectedRecord, None] = {}
-    for answer in answers:
-        records |= Counter(answer.days[day].records())
-        rejected |= dict.fromkeys(answer.stats.rejected)
-    missing_fields = frozenset[str]().union(*(answer.days[day].missing_fields for answer in answers))
-    all_stats = [answer.stats for answer in answers]
-    merged = replace(
-        all_stats[0],
-        listed=sum(stats.listed for stats in all_stats),
-        kept=records.total(),
-        earliest=min((stats.earliest for stats in all_stats if stats.earliest), default=None),
-        latest=max((stats.latest for stats in all_stats if stats.latest), default=None),
-        rejected=tuple(rejected),
-        folds={record: fold for stats in all_stats for record, fold in stats.folds.items()},
-    )
-    requested = DateRange(
-        min(answer.requested.first for answer in answers), max(answer.requested.last for answer in answers)
-    )
-    return _JsonAnswer(
-        requested,
-        merged,
-        {day: replace(single_slice_day(day, list(records.elements())), missing_fields=missing_fields)},
-    )

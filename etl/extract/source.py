@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import date
 from functools import partial
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from etl.date_ranges import split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
-from etl.extract.client import MAX_NEWEST_RECORDS, Client
+from etl.extract.client import Client
 from etl.extract.completeness import AnswerSizes, NewestRecords, contains_all
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import WEEK, JsonSource
+from etl.extract.newest import NewestSource
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import CLOCK_TOLERANCE
-from etl.model import DateRange, Feed, FeedReader, Record, WindowData
+from etl.model import DateRange, FeedReader, WindowData
 
 T = TypeVar("T")
-ALL_DATES: Final = DateRange(date.min, date.max)
 
 log = logging.getLogger(__name__)
 
@@ -59,16 +58,16 @@ class Source:
         self._last = last
         self._complete = complete or {}
         self._sizes = {name: AnswerSizes((largest or {}).get(name)) for name in ("json", "csv")}
+        self._newest = NewestSource(client, read_feed)
         self._json = JsonSource(
-            client, read_feed, today=today, sizes=self._sizes["json"], get_newest=self._get_newest,
+            client, read_feed, today=today, sizes=self._sizes["json"], get_newest=self._newest.get,
             complete=self._complete, open_spool=open_spool,
         )  # fmt: skip
         self._csv = CsvSource(
-            client, read_feed, today=today, sizes=self._sizes, get_newest=self._get_newest, open_spool=open_spool
+            client, read_feed, today=today, sizes=self._sizes, get_newest=self._newest.get, open_spool=open_spool
         )
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
-        self._newest: tuple[NewestRecords | None] | None = None
         self._active_windows: set[DateRange] = set()
         self._lock = threading.RLock()
         self._clock_skew_logged = False
@@ -255,7 +254,7 @@ class Source:
 
     def _newest_if_useful(self, window: DateRange, days: SourceDays) -> NewestRecords | None:
         """The newest records, if the window is recent or has a newly empty day; else None."""
-        return self._get_newest() if window.last >= self._today - WEEK or self._new_empty_days(days) else None
+        return self._newest.get() if window.last >= self._today - WEEK or self._new_empty_days(days) else None
 
     def _drop_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
         """Open the past days that lack some of the newest records.
@@ -264,7 +263,7 @@ class Source:
         """
         outdated = {day for day in self._days_lacking_newest(window, days) if day < self._today}
         if outdated:
-            self._refresh_newest()
+            self._newest.refresh()
             outdated &= self._days_lacking_newest(window, days)
         reason = "records that get_billing_record lists are missing"
         return replace(
@@ -341,7 +340,7 @@ class Source:
         if day not in json_days.open:
             return len(records) > len(json_days.days[day])
         if day in csv_days.unproven and (
-            (newest := self._get_newest()) is None or not newest.confirm({day: records}, csv_days.rejected)
+            (newest := self._newest.get()) is None or not newest.confirm({day: records}, csv_days.rejected)
         ):
             return False
         return day not in json_days.seen_records or contains_all(records, json_days.seen_records[day])
@@ -418,35 +417,6 @@ class Source:
         self._json_failure = error.with_traceback(None)  # its frames hold the window
         log.warning("JSON cannot be used (%s); the CSV export serves the rest of this run", error)
         return self._json_failure
-
-    # Newest records --------------------------------------------------------------------------------------------------
-
-    def _get_newest(self) -> NewestRecords | None:
-        """The newest records of the account, fetched once; None if they are unavailable."""
-        with self._lock:
-            if self._newest is None:
-                self._newest = (self._fetch_newest(),)
-            return self._newest[0]
-
-    def _refresh_newest(self) -> None:
-        """Fetch the newest records again; keep the earlier ones if they are unavailable."""
-        if (newest := self._fetch_newest()) is not None:
-            with self._lock:
-                self._newest = (newest,)
-
-    def _fetch_newest(self) -> NewestRecords | None:
-        def read(feed: Feed) -> NewestRecords:
-            records: list[Record] = []
-            stats = self._read_feed(feed, ALL_DATES, records.extend)
-            return NewestRecords(Counter(records), stats.listed, MAX_NEWEST_RECORDS, stats.rejected)
-
-        try:
-            return self._client.get_newest_records(MAX_NEWEST_RECORDS, read)
-        except AuthenticationError:
-            raise
-        except VendorError as error:
-            log.info("the newest records are unavailable (%s)", error)
-            return None
 
     def _warn_clock_skew(self) -> None:
         skew = self._client.clock_skew

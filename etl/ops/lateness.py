@@ -13,15 +13,15 @@ the earlier fetch.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, tzinfo
 from math import ceil
 from typing import Final
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exists, select
 
-from etl.db.tables import restatements, sync_runs
+from etl.db.tables import accounts, restatements, sync_runs
 from etl.model import SUCCESSFUL
 
 LATENESS_HISTORY: Final = timedelta(days=366)
@@ -92,8 +92,31 @@ class LatenessStats:
     needed: int
 
 
-def read_lateness(connection: Connection, account_id: int, now: datetime, zone: tzinfo, lookback: int) -> LatenessStats:
-    """Compute the lateness from the newest part of the account's journal."""
+def read_latenesses(
+    connection: Connection, options: Mapping[int, tuple[tzinfo, int]], now: datetime
+) -> dict[int, LatenessStats]:
+    """Compute the lateness of accounts from the newest part of their journals.
+
+    Args:
+        connection: For reading.
+        options: Zone of the vendor's wall clock and lookback in days, by account id.
+        now: The present time, aware.
+    """
+    line = restatements.c
+    journal = exists().where(line.account_id == accounts.c.id, line.day >= (now - LATENESS_HISTORY).date())
+    # Most accounts have no journal, which one query finds for all of them.
+    with_journal = set(connection.scalars(select(accounts.c.id).where(accounts.c.id.in_(options), journal)))
+    return {
+        account_id: _read_lateness(connection, account_id, now, zone, lookback)
+        if account_id in with_journal
+        else compute_lateness((), (), zone, lookback)
+        for account_id, (zone, lookback) in options.items()
+    }
+
+
+def _read_lateness(
+    connection: Connection, account_id: int, now: datetime, zone: tzinfo, lookback: int
+) -> LatenessStats:
     line = restatements.c
     rows = connection.execute(
         select(line.run_id, line.day, line.restated_at, line.kind, line.created_at)
@@ -105,8 +128,6 @@ def read_lateness(connection: Connection, account_id: int, now: datetime, zone: 
         JournalEntry(row.run_id, row.day, row.restated_at, row.kind, row.created_at.replace(tzinfo=zone))
         for row in rows
     ]
-    if not changes:
-        return compute_lateness((), (), zone, lookback)
     run = sync_runs.c
     runs = connection.execute(
         select(run.id, run.started_at, run.first_day, run.last_day, run.days)

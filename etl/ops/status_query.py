@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Row, Select, case, cast, func, select
@@ -16,7 +16,7 @@ from etl.date_ranges import find_gaps
 from etl.db.balance import load_summary
 from etl.db.tables import accounts, rejected_records, sync_runs, sync_state, synced_days
 from etl.model import DateRange
-from etl.ops.lateness import LatenessStats, read_lateness
+from etl.ops.lateness import LatenessStats, read_latenesses
 from etl.reconcile import BalanceSummary
 
 MAX_RUNS_SHOWN = 5
@@ -131,11 +131,27 @@ def read_account_statuses(
         ids = [row.id for row in batch]
         states = _by_account(connection, select(sync_state).where(sync_state.c.account_id.in_(ids)))
         ledgers = read_ledger_summaries(connection, ids)
+        runs = _read_last_runs(connection, ids)
+        options_by_id = {row.id: options for row in batch if (options := terms.get(row.label))}
+        latenesses = read_latenesses(
+            connection, {account_id: (item.zone, item.lookback) for account_id, item in options_by_id.items()}, now
+        )
         for row in batch:
-            options = terms.get(row.label)
+            options = options_by_id.get(row.id)
             ledger = ledgers.get(row.id, LedgerSummary())
-            status = _read_account(connection, row.label, states[row.id], ledger, now, options)
-            statuses.append(replace(status, retired_at=row.retired_at))
+            status = _account_status(row.label, states[row.id], ledger, now, options)
+            summary = load_summary(
+                connection, row.id, now, options.low_balance if options else None, options.zone if options else None
+            )
+            statuses.append(
+                replace(
+                    status,
+                    retired_at=row.retired_at,
+                    last_runs=runs.get(row.id, ()),
+                    balance=summary,
+                    lateness=latenesses.get(row.id),
+                )
+            )
     known = {row.label for row in rows}
     return statuses + [AccountStatus(label) for label in labels if label not in known]
 
@@ -206,19 +222,34 @@ def _by_account(connection: Connection, query: Select[Any]) -> dict[int, Row[Any
     return {row.account_id: row for row in connection.execute(query)}
 
 
-def _read_account(
-    connection: Connection,
-    label: str,
-    state: Row[Any],
-    ledger: LedgerSummary,
-    now: datetime,
-    terms: StatusOptions | None,
+def _read_last_runs(connection: Connection, account_ids: Sequence[int]) -> dict[int, tuple[dict[str, Any], ...]]:
+    """The newest MAX_RUNS_SHOWN runs of each account, newest first."""
+    run, newer = sync_runs.c, sync_runs.alias()
+    oldest_shown = (
+        select(newer.c.id)
+        .where(newer.c.account_id == accounts.c.id)
+        .order_by(newer.c.id.desc())
+        .limit(1)
+        .offset(MAX_RUNS_SHOWN - 1)
+        .scalar_subquery()
+    )
+    query = (
+        select(sync_runs)
+        .join_from(accounts, sync_runs, run.account_id == accounts.c.id)
+        .where(accounts.c.id.in_(account_ids), run.id >= func.coalesce(oldest_shown, 0))
+        .order_by(run.account_id, run.id.desc())
+    )
+    rows = connection.execute(query).mappings()
+    return {
+        account_id: tuple({key: value for key, value in row.items() if key != "account_id"} for row in group)
+        for account_id, group in groupby(rows, itemgetter("account_id"))
+    }
+
+
+def _account_status(
+    label: str, state: Row[Any], ledger: LedgerSummary, now: datetime, terms: StatusOptions | None
 ) -> AccountStatus:
-    account_id = state.account_id
-    run = sync_runs.c
-    runs = connection.execute(
-        select(sync_runs).where(run.account_id == account_id).order_by(run.id.desc()).limit(MAX_RUNS_SHOWN)
-    ).mappings()
+    """The status of an account as far as its ledger and its position tell it."""
     behind = (now - state.synced_until_utc).total_seconds() / 3600 if state.synced_until_utc else None
     return AccountStatus(
         account=label,
@@ -231,9 +262,4 @@ def _read_account(
         suspect_days=ledger.suspect_days,
         rejected=ledger.rejected,
         acknowledged=ledger.acknowledged,
-        last_runs=tuple({key: value for key, value in row.items() if key != "account_id"} for row in runs),
-        balance=load_summary(
-            connection, account_id, now, terms.low_balance if terms else None, terms.zone if terms else None
-        ),
-        lateness=read_lateness(connection, account_id, now, terms.zone, terms.lookback) if terms else None,
     )

@@ -1,9 +1,13 @@
-"""The columns of the `billing` view and their types, which each file format writes in its own way."""
+"""The columns of the views and their types, which each file format writes in its own way."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+
+from etl.db.view_columns import VIEW_COLUMNS
 
 
 class ColumnType(Enum):
@@ -21,26 +25,66 @@ class ColumnType(Enum):
     NUMBER = auto()
     PRICE = auto()
     AMOUNT = auto()
+    RATIO = auto()
+    """A number with four decimal places."""
+    HOURS = auto()
+    """A number with one decimal place."""
     FLAG = auto()
 
 
-COLUMNS: Final = {
-    "account": ColumnType.LABEL,
-    "created_at": ColumnType.WALL_CLOCK,
-    "created_at_utc": ColumnType.SECOND_UTC,
-    "day": ColumnType.DAY,
+_TYPES: Final = {
+    "text": ColumnType.LABEL,
+    "whole number": ColumnType.NUMBER,
+    "amount": ColumnType.AMOUNT,
+    "ratio": ColumnType.RATIO,
+    "hours": ColumnType.HOURS,
+    "date": ColumnType.DAY,
+    "time": ColumnType.WALL_CLOCK,
+    "time, UTC": ColumnType.MICROSECOND_UTC,
+    "true or false": ColumnType.FLAG,
+}
+"""Types by the kind of a view's column."""
+_TYPES_BY_NAME: Final = {
     "phone": ColumnType.PHONE,
     "code_auth": ColumnType.TEXT,
-    "status": ColumnType.NUMBER,
-    "status_info": ColumnType.LABEL,
     "price": ColumnType.PRICE,
-    "repeats": ColumnType.NUMBER,
-    "amount": ColumnType.AMOUNT,
-    "delivered": ColumnType.FLAG,
-    "operator": ColumnType.LABEL,
-    "region": ColumnType.LABEL,
-    "day_state": ColumnType.LABEL,
-    "first_seen_at": ColumnType.MICROSECOND_UTC,
-    "updated_at": ColumnType.MICROSECOND_UTC,
+    "created_at_utc": ColumnType.SECOND_UTC,
 }
-"""All columns of the view in order; a test compares them with the view."""
+"""Types of columns that their kind does not determine."""
+_TIME_TYPES: Final = frozenset({ColumnType.DAY, ColumnType.WALL_CLOCK, ColumnType.MICROSECOND_UTC})
+
+
+@dataclass(frozen=True, slots=True)
+class ExportView:
+    """A view as it is exported.
+
+    Attributes:
+        name: Name in the database.
+        columns: Types by column, in the order of the view.
+        sort_column: Column by which each account's rows are read; rows with equal values are sorted by all columns.
+        period_column: Column that first and last day apply to: `created_at`, `day` or `month`; None if there is none.
+    """
+
+    name: str
+    columns: Mapping[str, ColumnType]
+    sort_column: str
+    period_column: str | None
+
+    @property
+    def has_days(self) -> bool:
+        """Whether each row belongs to one day."""
+        return self.period_column in {"created_at", "day"}
+
+
+def _describe_view(name: str) -> ExportView:
+    columns = {column.name: _TYPES_BY_NAME.get(column.name) or _TYPES[column.kind] for column in VIEW_COLUMNS[name]}
+    period_column = next((column for column in ("created_at", "day", "month") if column in columns), None)
+    times = (column for column, column_type in columns.items() if column_type in _TIME_TYPES)
+    return ExportView(name, columns, period_column or next(times), period_column)
+
+
+EXPORT_VIEWS: Final = {name: _describe_view(name) for name in VIEW_COLUMNS}
+"""All views by name."""
+BILLING: Final = EXPORT_VIEWS["billing"]
+COLUMNS: Final = BILLING.columns
+"""Types of the columns of the `billing` view."""

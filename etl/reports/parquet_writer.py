@@ -1,4 +1,4 @@
-"""Records as Parquet, with exact amounts, and with time zones where times have one."""
+"""Rows of a view as Parquet, with exact amounts, and with time zones where times have one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, BinaryIO, Final
 
 from etl.errors import ConfigError
-from etl.reports.columns import COLUMNS, ColumnType
+from etl.reports.columns import ColumnType, ExportView
 
 ROW_GROUP_SIZE: Final = 50_000
 """Rows of a row group: large enough for readers, small enough for memory."""
@@ -14,8 +14,8 @@ ROW_GROUP_SIZE: Final = 50_000
 
 def open_parquet(
     row_group_size: int = ROW_GROUP_SIZE,
-) -> Callable[[BinaryIO, Iterable[Sequence[Sequence[str | None]]]], int]:
-    """A function that writes batches of rows of COLUMNS, as texts, to a file and returns the number of rows.
+) -> Callable[[BinaryIO, ExportView, Iterable[Sequence[Sequence[str | None]]]], int]:
+    """A function that writes batches of rows of a view, as texts, to a file and returns the number of rows.
 
     Args:
         row_group_size: Number of rows after which a row group ends with the current batch.
@@ -43,11 +43,13 @@ def open_parquet(
         ColumnType.NUMBER: pa.int64(),
         ColumnType.PRICE: pa.decimal128(18, 6),
         ColumnType.AMOUNT: pa.decimal128(38, 6),
+        ColumnType.RATIO: pa.decimal128(18, 4),
+        ColumnType.HOURS: pa.decimal128(18, 1),
         ColumnType.FLAG: pa.bool_(),
     }
-    schema = pa.schema([(name, types[column_type]) for name, column_type in COLUMNS.items()])
 
-    def write(file: BinaryIO, batches: Iterable[Sequence[Sequence[str | None]]]) -> int:
+    def write(file: BinaryIO, view: ExportView, batches: Iterable[Sequence[Sequence[str | None]]]) -> int:
+        schema = pa.schema([(name, types[column_type]) for name, column_type in view.columns.items()])
         count = 0
         group: list[Any] = []
         with parquet.ParquetWriter(file, schema, compression="zstd") as writer:

@@ -1,4 +1,4 @@
-"""Rows of the `billing` view, now or as of a past time, as texts: the same, in the same order, on every database.
+"""Rows of a view, and of `billing` also as of a past time, as texts: the same, in the same order, on every database.
 
 Rows are read as the driver returns them, and formatted by column: a batch has few distinct values of most columns, and
 converting each value by a type of SQLAlchemy takes most of an export's time.
@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from itertools import chain, groupby
-from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    ColumnElement,
     Connection,
     Date,
     Dialect,
     FromClause,
+    Numeric,
     String,
     bindparam,
     column,
@@ -39,7 +40,7 @@ from etl.db.tables import accounts, synced_days
 from etl.db.types import Money, UtcTime, WallClock
 from etl.db.views import point_in_time_query
 from etl.errors import ConfigError
-from etl.reports.columns import COLUMNS, ColumnType
+from etl.reports.columns import BILLING, ColumnType, ExportView
 from etl.suggestions import describe_known
 
 BATCH_SIZE: Final = 5_000
@@ -47,7 +48,7 @@ BATCH_SIZE: Final = 5_000
 _LAST_SECOND: Final = time(23, 59, 59)
 
 Row = Sequence[str | None]
-"""Values of COLUMNS as text, in order; None for NULL."""
+"""Values of a view's columns as text, in order; None for NULL."""
 
 
 class ViewMoney(Money):
@@ -71,11 +72,11 @@ TYPES: Final[dict[ColumnType, TypeEngine[Any]]] = {
     ColumnType.NUMBER: BigInteger(),
     ColumnType.PRICE: ViewMoney(18),
     ColumnType.AMOUNT: ViewMoney(38),
+    ColumnType.RATIO: Numeric(18, 4),
+    ColumnType.HOURS: Numeric(18, 1),
     ColumnType.FLAG: Boolean(),
 }
 """SQLAlchemy types by the type of a view's column, for queries of few rows."""
-_VIEW: Final = table("billing", *map(column, COLUMNS))
-_CREATED_AT: Final = list(COLUMNS).index("created_at")
 
 
 def _utc_microsecond(value: Any) -> str:
@@ -83,17 +84,19 @@ def _utc_microsecond(value: Any) -> str:
     return f"{text}+00:00" if "." in text else f"{text}.000000+00:00"
 
 
-def _six_places(value: Any) -> str:
+def _decimal_format(places: int) -> Callable[[Any], str]:
     # On SQLite a number below a billion, where six decimal places are exact.
-    return f"{value if isinstance(value, float) else Decimal(value):.6f}"
+    return lambda value: f"{value if isinstance(value, float) else Decimal(value):.{places}f}"
 
 
 _FORMATS: Final[dict[ColumnType, Callable[[Any], str]]] = {
     ColumnType.MICROSECOND_UTC: _utc_microsecond,
     ColumnType.DAY: str,
     ColumnType.NUMBER: str,
-    ColumnType.PRICE: _six_places,
-    ColumnType.AMOUNT: _six_places,
+    ColumnType.PRICE: _decimal_format(6),
+    ColumnType.AMOUNT: _decimal_format(6),
+    ColumnType.RATIO: _decimal_format(4),
+    ColumnType.HOURS: _decimal_format(1),
     ColumnType.FLAG: {0: "false", 1: "true", "0": "false", "1": "true"}.__getitem__,
 }
 """Formats of the values of the three drivers, by column type; the types that are missing here are texts or times."""
@@ -101,19 +104,21 @@ _FORMATS: Final[dict[ColumnType, Callable[[Any], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class ExportFilter:
-    """Filter of the exported records.
+    """Filter of the exported rows.
 
     Attributes:
         accounts: Account labels; empty for all accounts.
         since: First day; None for no limit.
         until: Last day, inclusive; None for no limit.
-        as_of: Timestamp, aware, at which the records are read; None for now.
+        as_of: Timestamp, aware, at which the records are read; None for now. Only of the `billing` view.
+        view: The view. Days cannot be selected from one without a period column.
     """
 
     accounts: tuple[str, ...] = ()
     since: date | None = None
     until: date | None = None
     as_of: datetime | None = None
+    view: ExportView = BILLING
 
 
 def resolve_accounts(connection: Connection, labels: Sequence[str]) -> list[str]:
@@ -160,11 +165,11 @@ def iter_batches(
     *,
     size: int = BATCH_SIZE,
 ) -> Generator[list[Row]]:
-    """Read records ordered by account, time, phone, code and the remaining columns, alike on every database.
+    """Read rows ordered by account, the view's sort column and the remaining columns, alike on every database.
 
     Args:
         connection: Connection to read from; busy until all batches are read.
-        selection: Filter of the records.
+        selection: Filter of the rows.
         transforms: Functions by column, applied to each text before sorting.
         size: Maximum number of rows of a batch.
 
@@ -172,8 +177,9 @@ def iter_batches(
         Batches of rows.
     """
     labels = resolve_accounts(connection, selection.accounts)
+    sort_key = _sort_key(selection.view)
     parts = chain.from_iterable(
-        _sorted_seconds(_read_account(connection, selection, label, transforms or {}, size)) for label in labels
+        _sort_parts(_read_account(connection, selection, label, transforms or {}, size), sort_key) for label in labels
     )
     rows: list[Row] = []
     for part in parts:
@@ -192,19 +198,14 @@ def _read_account(
     transforms: Mapping[str, Callable[[str], str]],
     size: int,
 ) -> Iterator[list[Row]]:
-    billing = _source(connection, selection.as_of)
-    row = billing.c
-    conditions = [row.account == label]
-    if selection.since:
-        conditions.append(row.created_at >= literal(datetime.combine(selection.since, time.min), WallClock()))
-    if selection.until:
-        conditions.append(row.created_at <= literal(datetime.combine(selection.until, _LAST_SECOND), WallClock()))
-    query = select(billing).where(*conditions).order_by(row.created_at)
+    source = _source(connection, selection)
+    query = select(source).where(source.c.account == label, *_period(source, selection))
+    query = query.order_by(source.c[selection.view.sort_column])
     with dialect_for(connection.dialect.name).unconverted_values(connection):
         result = connection.execute(query, execution_options={"yield_per": size})
     with result:
         for rows in result.partitions():
-            columns = zip(COLUMNS.items(), zip(*rows, strict=True), strict=True)
+            columns = zip(selection.view.columns.items(), zip(*rows, strict=True), strict=True)
             yield list(
                 zip(*(_texts(values, kind, transforms.get(name)) for (name, kind), values in columns), strict=True)
             )
@@ -223,33 +224,56 @@ def _texts(values: Sequence[Any], kind: ColumnType, transform: Callable[[str], s
     return list(map(texts.__getitem__, values))
 
 
-def _source(connection: Connection, as_of: datetime | None) -> FromClause:
-    if as_of is None:
-        return _VIEW
-    query = text(point_in_time_query(connection.dialect.name)).bindparams(bindparam("moment", as_of, UtcTime()))
-    return query.columns(*map(column, COLUMNS)).subquery("billing")
+def _source(connection: Connection, selection: ExportFilter) -> FromClause:
+    view = selection.view
+    if selection.as_of is None:
+        return table(view.name, *map(column, view.columns))
+    moment = bindparam("moment", selection.as_of, UtcTime())
+    query = text(point_in_time_query(connection.dialect.name)).bindparams(moment)
+    return query.columns(*map(column, view.columns)).subquery(view.name)
 
 
-def _sorted_seconds(parts: Iterable[list[Row]]) -> Iterator[list[Row]]:
-    """Sort the rows of each second: the databases collate texts differently.
+def _period(source: FromClause, selection: ExportFilter) -> Iterator[ColumnElement[bool]]:
+    """Conditions on the days; a month is selected if one of its days is."""
+    name, since, until = selection.view.period_column, selection.since, selection.until
+    if name is None:
+        return
+    first: date | datetime | None = since
+    last: date | datetime | None = until
+    bound_type: TypeEngine[Any] = Date()
+    if name == "created_at":
+        first, last = since and datetime.combine(since, time.min), until and datetime.combine(until, _LAST_SECOND)
+        bound_type = WallClock()
+    elif name == "month":
+        first = since and since.replace(day=1)
+    if first:
+        yield source.c[name] >= literal(first, bound_type)
+    if last:
+        yield source.c[name] <= literal(last, bound_type)
+
+
+def _sort_key(view: ExportView) -> Callable[[Row], str]:
+    index = list(view.columns).index(view.sort_column)
+    return lambda row: row[index] or ""
+
+
+def _sort_parts(parts: Iterable[list[Row]], sort_key: Callable[[Row], str]) -> Iterator[list[Row]]:
+    """Sort the rows that have the same value in the sort column: the databases collate texts differently.
 
     Args:
-        parts: Rows ordered by time. The last second of a part may continue in the next one.
+        parts: Rows ordered by the sort column. The last value of a part may continue in the next one.
+        sort_key: The sort column of a row.
     """
-    created_at = itemgetter(_CREATED_AT)
     held: list[Row] = []
     for part in parts:
         rows = held + part
-        end = bisect_left(rows, created_at(rows[-1]), key=created_at)
+        end = bisect_left(rows, sort_key(rows[-1]), key=sort_key)
         held = rows[end:]
-        yield _sort_within_seconds(rows[:end])
-    yield _sort_within_seconds(held)
+        yield _sort_equal(rows[:end], sort_key)
+    yield _sort_equal(held, sort_key)
 
 
-def _sort_within_seconds(rows: list[Row]) -> list[Row]:
-    created_at = itemgetter(_CREATED_AT)
-    if len(set(map(created_at, rows))) == len(rows):
+def _sort_equal(rows: list[Row], sort_key: Callable[[Row], str]) -> list[Row]:
+    if len(set(map(sort_key, rows))) == len(rows):
         return rows
-    return [
-        row for _, second in groupby(rows, created_at) for row in sorted(second, key=lambda row: list(map(str, row)))
-    ]
+    return [row for _, equal in groupby(rows, sort_key) for row in sorted(equal, key=lambda row: list(map(str, row)))]

@@ -16,7 +16,15 @@ from datetime import date, timedelta
 from typing import Final
 
 from etl.config.schema import Settings
-from etl.date_ranges import ONE_DAY, exclude_days, first_outside, plan_history, split_into_windows, sync_range
+from etl.date_ranges import (
+    ONE_DAY,
+    exclude_days,
+    first_outside,
+    plan_history,
+    plan_lookback_apart,
+    split_into_windows,
+    sync_range,
+)
 from etl.db.run_store import SyncState
 from etl.errors import CheckFailedError, ConfigError
 from etl.model import DateRange
@@ -57,7 +65,9 @@ def plan_request(
     history: list[date] = []
     if request.command == "sync" and request.since is None:
         last = request.until or today
-        history = [day for day in plan_history(settings.start_date, state.first_day, complete) if day <= last]
+        missing = plan_history(settings.start_date, state.first_day, complete)
+        apart = plan_lookback_apart(state.first_day, state.watermark, settings.lookback_days, complete)
+        history = [day for day in (*missing, *apart) if day <= last]
     if not request.names_a_range:
         return split_into_windows(requested, [*suspect, *history], size=settings.window_days), []
     own = split_into_windows(requested, history, size=settings.window_days)
@@ -96,7 +106,12 @@ def describe_purged(days: Collection[date]) -> str:
 
 
 def describe_plan(
-    settings: Settings, request: RunRequest, state: SyncState, today: date, windows: list[DateRange]
+    settings: Settings,
+    request: RunRequest,
+    state: SyncState,
+    today: date,
+    windows: list[DateRange],
+    complete: Collection[date],
 ) -> Iterator[str]:
     """Messages about the days that nobody set and those that cannot be fetched."""
     label = settings.account
@@ -104,8 +119,10 @@ def describe_plan(
         default = f"{DEFAULT_HISTORY_DAYS} days back; BILLING_START_DATE sets another day"
         reason = "BILLING_START_DATE" if settings.start_date else default
         yield f"{label}: a first sync, beginning with {windows[0].first} ({reason})"
-    elif state.first_day and windows and windows[0].first < state.first_day and request.since is None:
-        yield f"{label}: days from {windows[0].first} on are missing and are fetched too"
+    elif state.first_day and request.since is None:
+        earlier = (day for window in windows for day in window.days() if day < state.first_day)
+        if missing := next((day for day in earlier if day not in complete), None):
+            yield f"{label}: days from {missing} on are missing and are fetched too"
     if request.until and request.until > today:
         yield f"{label}: {request.until} lies in the future; fetching up to today, {today}"
 

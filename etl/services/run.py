@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from etl.errors import BillingError, ConfigError
-from etl.model import DateRange, Outcome, RunCounts
+from etl.exit_codes import ExitCode, code_for_error
+from etl.model import DateRange, LedgerTotals, Outcome, RunCounts
 from etl.reconcile import BalanceSummary
 
 
@@ -69,6 +70,7 @@ class SyncResult:
         balance: The balance and what it leaves unexplained; None where the vendor reported none.
         retired_at: Since when the account is retired: then nothing is fetched.
         also_fetched: Suspect days outside the requested range.
+        ledger: What the stored days of `own_windows` amount to after the run; None if they could not be read.
         run_id: Row of `sync_runs`; None for a dry run, or before it begins.
     """
 
@@ -86,12 +88,20 @@ class SyncResult:
     own: RunCounts = field(default_factory=RunCounts)
     also: RunCounts = field(default_factory=RunCounts)
     also_fetched: list[date] = field(default_factory=list)
+    ledger: LedgerTotals | None = None
     run_id: int | None = None
 
     @property
     def needs_review(self) -> bool:
         """Whether the run succeeded and left something for a person to decide."""
         return bool(self.own.rejected - self.own.acknowledged or self.tally.suspect_days)
+
+    @property
+    def exit_code(self) -> int:
+        """Its exit code, as a plain int: PyMySQL cannot bind an enum."""
+        if self.error is not None:
+            return int(code_for_error(self.error))
+        return int(ExitCode.NEEDS_REVIEW if self.needs_review else ExitCode.OK)
 
     @property
     def own_windows(self) -> list[DateRange]:

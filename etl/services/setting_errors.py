@@ -10,7 +10,7 @@ from dataclasses import fields
 from etl.config.schema import PREFIX
 from etl.db.bindings import BindingError
 from etl.errors import ConfigError, SettingError
-from etl.extract.transport import SettingNames
+from etl.extract.connection_errors import SettingNames
 
 
 def variable_of(field: str) -> str:

@@ -13,7 +13,7 @@ from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.retry import retry_transaction, wait_for_server
 from etl.db.store import Store
-from etl.errors import BillingError
+from etl.errors import BillingError, ConfigError
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import Transport
 from etl.pipeline import SyncRun
@@ -59,6 +59,7 @@ def run_sync(
     started = time.monotonic()
     settings.require_token()
     settings.route_to(settings.api_url)
+    _require_past_start(settings, clock())
     with open_database(settings.database_url) as engine:
         try:
             with translate_errors():
@@ -77,3 +78,12 @@ def run_sync(
             result.error = result.error or error
     result.seconds = time.monotonic() - started
     return result
+
+
+def _require_past_start(settings: Settings, now: datetime) -> None:
+    """Raise ConfigError if BILLING_START_DATE lies in the future."""
+    today = now.astimezone(settings.timezone).date()
+    if settings.start_date and settings.start_date > today:
+        raise ConfigError(
+            f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"
+        )

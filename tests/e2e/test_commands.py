@@ -561,12 +561,14 @@ def test_an_export_writes_a_file_and_says_how_many_records_it_has(synced):
     assert (synced.folder / "all.csv").read_text("utf-8").count("\n") == 31
     done = synced("export", "--out", "all.csv", "--since", "2025-03-04", "--until", "2025-03-05", "--json")
     assert json.loads(done.out) == {
-        "path": "all.csv", "rows": 6, "as_of": None, "anonymised": False, "unknown_days": 0, "purged_days": 0,
-        "exit_code": 0,
+        "path": "all.csv", "view": "billing", "rows": 6, "as_of": None, "anonymised": False, "unknown_days": 0,
+        "purged_days": 0, "exit_code": 0,
     }  # fmt: skip
     assert (synced.folder / "all.csv").read_text("utf-8").count("\n") == 7
     assert synced("-q", "export", "--out", "all.PARQUET") == (0, "", "")
     assert (synced.folder / "all.PARQUET").read_bytes()[:4] == b"PAR1"
+    done = synced("export", "--out", "days.xlsx", "--view", "daily_spend", "--since", "2025-03-04")
+    assert (done.code, done.out, done.errors) == (0, "days.xlsx: 7 rows\n", "")
     assert not [name for name in synced.files() if name.endswith(".part")]
 
 
@@ -605,6 +607,12 @@ def test_an_export_as_of_a_moment_tells_what_was_known_then(synced, vendor, list
     ("arguments", "code", "word"),
     [
         (("--out", "all.txt"), 2, ".parquet"),
+        (("--out", "all.gz"), 2, ".csv.gz"),
+        (("--out", "a.csv", "--view", "daily"), 2, "there are billing, daily_spend, "),
+        (("--out", "a.csv", "--view", "sync_runs"), 2, "there are billing, daily_spend, "),
+        (("--out", "a.csv", "--view", "freshness", "--since", "2025-03-02"), 2, "it has no column day or month"),
+        (("--out", "a.csv", "--view", "daily_spend", "--as-of", "2025-03-02"), 2, "only to billing"),
+        (("--out", "a.xlsx", "--excel-ru"), 2, "--excel-ru is for CSV"),
         (("--out", "-", "--json"), 2, "stdout"),
         (("--out", "a.csv", "--as-of", "2025-03-20T20:30:00"), 2, "offset"),
         (("--out", "a.csv", "--as-of", "yesterday"), 2, "2026-01-31"),
@@ -627,10 +635,13 @@ def test_an_export_without_a_database_makes_neither_a_file_nor_a_database(billin
     assert (done.code, "billing-etl sync" in done.errors, billing.files()) == (74, True, []), done
 
 
-def test_parquet_without_its_library_names_the_extra(synced):
-    (synced.folder / "pyarrow.py").write_text("raise ImportError")
-    done = synced.interpret("export", "--out", "a.parquet")
-    assert (done.code, "pip install 'billing-etl[parquet]'" in done.errors) == (78, True), done
+@pytest.mark.parametrize(
+    ("library", "extension", "extra"), [("pyarrow", "parquet", "parquet"), ("xlsxwriter", "xlsx", "excel")]
+)
+def test_a_format_without_its_library_names_the_extra(synced, library, extension, extra):
+    (synced.folder / f"{library}.py").write_text("raise ImportError")
+    done = synced.interpret("export", "--out", f"a.{extension}")
+    assert (done.code, f"pip install 'billing-etl[{extra}]'" in done.errors) == (78, True), done
     assert synced("export", "--out", "a.csv").code == 0
 
 

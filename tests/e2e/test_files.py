@@ -20,10 +20,11 @@ def mode_of(path: Path) -> int:
 
 
 def test_databases_and_exports_are_their_owners_alone(synced):
-    for command in ("export --out x.csv", "export --out x.parquet", "report --out x.html", "backup --out x.db"):
+    exports = ("export --out x.csv", "export --out x.parquet", "export --out x.csv.gz", "export --out x.xlsx")
+    for command in (*exports, "report --out x.html", "backup --out x.db"):
         done = synced(*command.split())
         assert done.code == 0, done
-    names = ("billing.db", "x.csv", "x.parquet", "x.html", "x.db")
+    names = ("billing.db", "x.csv", "x.parquet", "x.csv.gz", "x.xlsx", "x.html", "x.db")
     assert {name: mode_of(synced.folder / name) for name in names} == dict.fromkeys(names, 0o600)
 
 

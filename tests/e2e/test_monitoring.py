@@ -100,6 +100,18 @@ def test_the_worst_code_is_that_of_the_worst_end(codes, worst):
     assert most_severe(codes) == worst
 
 
+def test_the_status_of_many_accounts_is_a_line_each(billing, vendor):
+    token = billing.variables.pop("BILLING_API_TOKEN")
+    labels = [f"shop {number:02}" for number in range(11)]
+    (billing.folder / "c.toml").write_text("".join(f"[accounts.'{label}']\n" for label in labels))
+    billing("--config", "c.toml", "sync", *SPAN, "--account", labels[0], BILLING_API_TOKEN=token)
+    done = billing("--config", "c.toml", "status")
+    assert re.search(r"^ +shop 00 +2025-03-10 +\d+ +done *$", done.out, re.MULTILINE), done
+    assert re.search(r"^! +shop 10 +no day yet +never synced *$", done.out, re.MULTILINE), done
+    assert done.out.endswith("10 of them need attention; in full: billing-etl status --account LABEL\n")
+    assert "Account shop 00" in billing("--config", "c.toml", "status", "--account", labels[0]).out
+
+
 # --- config show ------------------------------------------------------------------------------------------------------
 
 
@@ -134,6 +146,15 @@ def test_config_show_tells_every_value_and_where_it_comes_from_and_no_secret(bil
     done = billing("--config", "c.toml", "config", "show")
     assert re.search(r"BILLING_TIMEOUT +20 +c\.toml \[accounts\.shop\]", done.out), done
     assert not re.search("correct|hunter", done.out + done.errors)
+
+
+def test_config_show_prints_the_settings_of_several_accounts_once(billing):
+    (billing.folder / "c.toml").write_text("[accounts.shop]\ntimeout = 20\n[accounts.web]\n")
+    done = billing("--config", "c.toml", "config", "show")
+    assert "All 2 accounts" in done.out, done
+    assert done.out.count("BILLING_LOOKBACK_DAYS") == 1
+    lines = re.findall(r"^ *(shop|web) +BILLING_TIMEOUT +(\d+) +(.+?) *$", done.out, re.MULTILINE)
+    assert lines == [("shop", "20", "c.toml [accounts.shop]"), ("web", "30", "default")]
 
 
 def test_config_show_works_without_a_token_and_names_what_is_wrong(billing):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import os
 import signal
 import stat
@@ -13,7 +14,9 @@ from io import BytesIO
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import openpyxl
 import pytest
+from openpyxl.utils.escape import unescape as openpyxl_unescape
 from pyarrow import parquet
 from sqlalchemy import event, text
 from support.run_helpers import SILENT, settings_of
@@ -22,11 +25,13 @@ from etl.atomic_file import atomic_write
 from etl.config.database_url import parse_url
 from etl.db.engine import new_engine, read_connection
 from etl.errors import ConfigError, DatabaseError, DiskFullError, Interrupted
-from etl.reports.columns import COLUMNS
-from etl.reports.csv_writer import unescape, write_csv
+from etl.reports.columns import BILLING, COLUMNS, EXPORT_VIEWS
+from etl.reports.csv_writer import csv_writer, unescape
+from etl.reports.excel_numbers import MAX_DIGITS
 from etl.reports.export import FORMATS, export_records, writer_for
 from etl.reports.parquet_writer import open_parquet
 from etl.reports.query import BATCH_SIZE, ExportFilter, iter_batches
+from etl.reports.xlsx_writer import open_xlsx
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
@@ -83,10 +88,11 @@ class Account:
         )
         assert report.error is None
 
-    def export(self, ending=".csv", *, anonymise=False, output=None, **selection):
+    def export(self, ending=".csv", *, anonymise=False, output=None, excel_russian=False, view="billing", **selection):
         file = BytesIO()
         exported = export_records(
-            self.engine, ExportFilter(**selection), writer_for(ending), output or nullcontext(file), zone=ZONE,
+            self.engine, ExportFilter(**selection, view=EXPORT_VIEWS[view]),
+            writer_for(ending, excel_russian=excel_russian), output or nullcontext(file), zone=ZONE,
             anonymise=anonymise,
         )  # fmt: skip
         return exported, file.getvalue()
@@ -178,6 +184,114 @@ def test_each_database_gives_the_same_file(account, tmp_path, sandbox):
     other = Account(parse_url(f"sqlite:///{tmp_path / 'other.db'}"), sandbox)
     for ending in FORMATS:
         assert account.export(ending)[1] == other.export(ending)[1]
+
+
+def test_each_view_is_exported_whole_and_alike_from_each_database(account, tmp_path, sandbox):
+    other = Account(parse_url(f"sqlite:///{tmp_path / 'other.db'}"), sandbox)
+    for view, exported_view in EXPORT_VIEWS.items():
+        _, content = account.export(view=view)
+        rows = cells(content)
+        with closing(account.engine.connect()) as connection:
+            result = connection.execute(text(f"SELECT * FROM {view}"))
+            assert list(result.keys()) == list(exported_view.columns)
+            assert len(rows) == len(result.all())
+        if view != "freshness":  # its hours depend on the clock
+            assert content == other.export(view=view)[1]
+        table = parquet.read_table(BytesIO(account.export(".parquet", view=view)[1]))
+        assert (table.num_rows, table.column_names) == (len(rows), list(exported_view.columns))
+
+
+def test_days_select_from_a_view_of_days_those_days_and_from_a_view_of_months_their_months(account):
+    ninth, april = date(2026, 3, 9), date(2026, 4, 1)
+
+    def exported(view, column, **days):
+        return [row[column] for row in cells(account.export(view=view, **days)[1])]
+
+    assert exported("daily_spend", "day", since=ninth) == ["2026-03-09", "2026-03-11"]
+    assert exported("daily_spend", "day", since=ninth, until=ninth) == ["2026-03-09"]
+    assert exported("monthly_spend", "month", since=ninth, until=ninth) == ["2026-03-01"]
+    assert exported("monthly_spend", "month", since=april) == exported(
+        "monthly_spend", "month", until=date(2026, 2, 28)
+    )
+
+
+def test_a_compressed_csv_holds_the_csv(account):
+    assert gzip.decompress(account.export(".csv.gz")[1]) == account.export()[1]
+
+
+# Excel ----------------------------------------------------------------------------------------------------------------
+
+
+def excel_cell(name, cell):
+    """A cell as the CSV has it, for comparison."""
+    if cell is None:
+        return ""
+    kind = COLUMNS[name].name
+    if isinstance(cell, datetime):
+        if kind == "DAY":
+            return cell.date().isoformat()
+        return cell.isoformat(" ", "seconds")
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    return openpyxl_unescape(cell) if isinstance(cell, str) else Decimal(str(cell))
+
+
+def as_excel_shows(name, text):
+    """The cell of a CSV as Excel should show it."""
+    kind = COLUMNS[name].name
+    if kind.endswith("_UTC"):
+        return text[:19]
+    if (
+        text
+        and kind in {"PRICE", "AMOUNT", "NUMBER"}
+        and len(Decimal(text).normalize().as_tuple().digits) <= MAX_DIGITS
+    ):
+        return Decimal(text)
+    return unescape(text)
+
+
+def test_a_workbook_has_typed_cells_a_frozen_header_and_no_formula(account):
+    exported, content = account.export(".xlsx")
+    assert content == account.export(".xlsx")[1], "equal rows give equal files"
+    workbook = openpyxl.load_workbook(BytesIO(content))
+    [sheet] = workbook.worksheets
+    assert (sheet.title, sheet.freeze_panes, sheet.max_row) == ("billing", "A2", exported.rows + 1)
+    header, *rows = sheet.iter_rows()
+    assert [cell.value for cell in header] == list(COLUMNS)
+    expected = cells(account.export()[1])
+    texts = {"account", "phone", "code_auth", "status_info", "day_state"}
+    for row, as_csv in zip(rows, expected, strict=True):
+        for name, cell in zip(COLUMNS, row, strict=True):
+            assert cell.data_type != "f", "a formula"
+            if name in texts and cell.value is not None:
+                assert (cell.data_type, cell.number_format, cell.quotePrefix) == ("s", "@", True)
+            assert excel_cell(name, cell.value) == as_excel_shows(name, as_csv[name]), name
+    first = dict(zip(COLUMNS, rows[0], strict=True))
+    assert (first["day"].is_date, first["created_at"].is_date, first["amount"].data_type) == (True, True, "n")
+    huge = [row for row in rows if dict(zip(COLUMNS, row, strict=True))["price"].value == HUGE]
+    assert len(huge) == 1, "too many digits for a number of Excel"
+
+
+def test_more_rows_than_a_sheet_holds_continue_on_the_next_one(on_sqlite):
+    output = BytesIO()
+    exported = export_records(on_sqlite.engine, ExportFilter(), open_xlsx(10), nullcontext(output), zone=ZONE)
+    sheets = openpyxl.load_workbook(BytesIO(output.getvalue())).worksheets
+    assert [sheet.title for sheet in sheets[:2]] == ["billing", "billing 2"]
+    assert {tuple(cell.value for cell in sheet[1]) for sheet in sheets} == {tuple(COLUMNS)}
+    assert sum(sheet.max_row - 1 for sheet in sheets) == exported.rows
+    assert max(sheet.max_row for sheet in sheets) == 10
+
+
+def test_a_text_longer_than_a_cell_and_a_year_before_1900_are_still_a_workbook(caplog):
+    row = ["a", "1899-12-31 23:59:59", "1899-12-31 21:00:00+00:00", "1899-12-31", "", "", None, "🙂" * 40_000,
+           "0.100000", "1", "0.100000", "false", None, None, "closed", None, None]  # fmt: skip
+    output = BytesIO()
+    assert open_xlsx()(output, BILLING, [[row]]) == 1
+    assert "1 texts were cut to the 32,767 characters" in caplog.text
+    [_, cells_of_row] = openpyxl.load_workbook(BytesIO(output.getvalue())).active.iter_rows(values_only=True)
+    assert cells_of_row[1] == "1899-12-31 23:59:59"
+    assert cells_of_row[7] == "🙂" * (32_767 // 2)
+    assert cells_of_row[8] == 0.1
 
 
 def test_a_parquet_file_has_the_same_rows_and_exact_types(account):
@@ -367,7 +481,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         with on_sqlite.engine.connect():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
             with pytest.raises(DiskFullError, match="cannot be written: File too large"):
                 on_sqlite.export(ending, output=atomic_write(folder / f"a{ending}"))
     finally:
@@ -379,7 +493,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
 def test_a_signal_between_two_batches_ends_the_export_and_leaves_no_file(account, folder, handlers):
     seen = []
 
-    def write(file, batches):
+    def write(file, view, batches):
         for batch in batches:
             seen.append(len(batch))
             if len(seen) == 2:
@@ -396,7 +510,7 @@ def test_a_signal_between_two_batches_ends_the_export_and_leaves_no_file(account
 def test_a_database_that_is_not_there_or_empty_is_an_error_and_makes_no_file(database_url, folder):
     engine = new_engine(database_url)
     with pytest.raises(DatabaseError, match=r"billing-etl (sync|migrate)"):
-        export_records(engine, ExportFilter(), write_csv, atomic_write(folder / "a.csv"), zone=ZONE)
+        export_records(engine, ExportFilter(), csv_writer(), atomic_write(folder / "a.csv"), zone=ZONE)
     assert file_names(folder) == []
 
 

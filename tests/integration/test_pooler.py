@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -11,6 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 from sqlalchemy import text
+from support.external_tools import tool
 from support.process_pool import Crew, no_lock
 from support.sync_account import LAST_CLOSED, START, Account, charges
 
@@ -31,9 +31,7 @@ def crew():
 @pytest.fixture
 def pooled(database_url, tmp_path):
     """The same database, through the pooler."""
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if program is None:
-        pytest.skip("no pgbouncer on this machine")
+    program = tool("pgbouncer")
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port = door.getsockname()[1]

@@ -89,6 +89,11 @@ REGRESSIONS = {
         },
         (58,),
     ),
+    "a gap parts the days of the lookback": Scenario(
+        77_000_716, 2,
+        {"backfill_first": True, "csv_minutes": True, "json_hides": {"share": 0.432, "nights": [0, 99]}},
+        (53,),
+    ),
 }  # fmt: skip
 """Shrunk scenarios of fixed bugs, of the program or of the oracle."""
 

@@ -17,6 +17,7 @@ PACKAGES = {
     "man": "man-db",
     "git": "git",
     "openssl": "openssl",
+    "pgbouncer": "pgbouncer",
 }
 """The Debian package of each program."""
 

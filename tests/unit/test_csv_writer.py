@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import sys
 import unicodedata
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etl.reports.columns import COLUMNS
-from etl.reports.csv_writer import escape_formula, phone_cell, unescape, write_csv
+from etl.reports.columns import BILLING, COLUMNS
+from etl.reports.csv_writer import EXCEL_RUSSIAN, csv_writer, escape_formula, phone_cell, unescape
 
 SIGNS = "=+-@"
 pieces = st.one_of(
@@ -71,7 +72,7 @@ def test_a_phone_of_a_plus_sign_and_digits_alone_is_as_it_is(phone, cell):
 def test_cells_are_quoted_as_the_csv_module_quotes_them(pairs):
     rows = [(*row[:4], phone, *row[5:7], text, *row[8:]) for phone, text in pairs]
     file, expected = io.BytesIO(), io.StringIO(newline="")
-    write_csv(file, [rows] if rows else [])
+    csv_writer()(file, BILLING, [rows] if rows else [])
     writer = csv.writer(expected)
     writer.writerow(COLUMNS)
     writer.writerows((*row[:4], phone_cell(row[4]), *row[5:7], escape_formula(row[7]), *row[8:]) for row in rows)
@@ -80,7 +81,7 @@ def test_cells_are_quoted_as_the_csv_module_quotes_them(pairs):
 
 def test_a_row_is_written_in_these_forms():
     file = io.BytesIO()
-    assert write_csv(file, [[row], [row, row]]) == 3
+    assert csv_writer()(file, BILLING, [[row], [row, row]]) == 3
     assert file.getvalue().count(b"\r\n") == 4
     assert next(csv.DictReader(io.StringIO(file.getvalue().decode(), newline=""))) == dict(
         zip(
@@ -90,3 +91,38 @@ def test_a_row_is_written_in_these_forms():
             strict=True,
         )
     )  # fmt: skip
+
+
+def test_excel_in_russian_reads_each_cell_as_what_it_is():
+    hostile = (
+        "=1+1", *row[1:4], "+79243555100", "0371", "-2", "ok;=1+1", "-0.000001", "1234567890123456",
+        "999999999999.999999", "false", 'he said "no"', "a,b", *row[14:],
+    )  # fmt: skip
+    file = io.BytesIO()
+    assert csv_writer(EXCEL_RUSSIAN)(file, BILLING, [[row, hostile]]) == 2
+    content = file.getvalue()
+    assert content.startswith(b"\xef\xbb\xbfaccount;created_at;")
+    assert content.count(b"\n") == content.count(b"\r\n") == 3
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=";", strict=True))
+    assert rows[0] == list(COLUMNS)
+    assert rows[1] == [
+        "default", "2026-03-08 10:00:00", "2026-03-08 07:00:00", "2026-03-08", "'+79243555100", "'0371", "1", "ok",
+        "0,200000", "3", "0,600000", "true", "", "", "closed", "2026-03-09 00:00:00", "",
+    ]  # fmt: skip
+    assert rows[2][:12] == [
+        "'=1+1", *rows[1][1:4], "'+79243555100", "'0371", "-2", "ok;'=1+1", "-0,000001", "'1234567890123456",
+        "'999999999999,999999", "false",
+    ]  # fmt: skip
+    numbers = {"status", "price", "repeats", "amount"}
+    for name, cell in zip(COLUMNS, rows[2], strict=True):
+        assert name in numbers or cell[:1] not in set(SIGNS)
+
+
+def test_a_compressed_file_holds_the_same_rows_and_no_time():
+    files = [io.BytesIO() for _ in range(3)]
+    for file, compressed in zip(files, (False, True, True), strict=True):
+        csv_writer(compressed=compressed)(file, BILLING, [[row]])
+    plain, *archives = (file.getvalue() for file in files)
+    assert gzip.decompress(archives[0]) == plain
+    assert archives[0] == archives[1]
+    assert archives[0][4:8] == bytes(4)

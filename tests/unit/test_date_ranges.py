@@ -9,7 +9,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from etl.date_ranges import bisect, find_gaps, first_outside, last_contiguous, split_into_windows, sync_range
+from etl.date_ranges import (
+    bisect,
+    find_gaps,
+    first_outside,
+    last_contiguous,
+    plan_lookback_apart,
+    split_into_windows,
+    sync_range,
+)
 from etl.model import DateRange
 
 calm = settings(deadline=None)
@@ -25,6 +33,14 @@ def day(number: int) -> date:
 def plan(**changes: date | int | None) -> DateRange | None:
     usual = {"start": START, "watermark": None, "first_synced": None, "today": TODAY, "lookback": 7}
     return sync_range(**{**usual, **changes})  # type: ignore[arg-type]  # one table of all the cases
+
+
+def test_the_lookback_includes_complete_days_behind_a_gap():
+    complete = [day(number) for number in (2, 3, 5, 8, 9, 10)]
+    assert plan_lookback_apart(day(8), day(10), 7, complete) == [day(5)]
+    assert plan_lookback_apart(day(8), day(10), 8, complete) == [day(3), day(5)]
+    assert plan_lookback_apart(day(8), day(10), 3, complete) == []
+    assert plan_lookback_apart(None, None, 7, complete) == plan_lookback_apart(day(8), None, 7, complete) == []
 
 
 # The range -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 
 import pytest
 
@@ -45,6 +47,29 @@ def test_blocks_within_blocks_wait_for_the_outermost_or_their_own_end():
             done.append("inner")
         done.append("outer")
     assert done == ["inner"]
+
+
+def test_a_block_of_another_thread_holds_nothing_back_and_the_next_one_there_does_not_begin():
+    begun, end, ended = threading.Event(), threading.Event(), []
+
+    def work():
+        with suppress(Interrupted), signals.deferred():
+            begun.set()
+            end.wait()
+            ended.append("the block")
+        with suppress(Interrupted), signals.deferred():
+            ended.append("the next block")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    begun.wait()
+    try:
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        end.set()
+        thread.join()
+    assert ended == ["the block"]
 
 
 def test_no_block_begins_after_a_signal_that_was_swallowed():

@@ -1,0 +1,259 @@
+"""The Python API: what an orchestrator or a program of your own calls instead of the command line.
+
+    >>> from etl import api
+    >>> for label in api.accounts("billing.toml"):
+    ...     result = api.run("billing.toml", label, command="sync")
+    ...     print(label, result.exit_code, result.watermark)
+
+Its names, fields and meanings change with the major version only; new fields may come with any version. All functions
+may be called from several threads at once, also for one account: the runs of an account exclude each other. They set up
+no logging, no signal handlers and no environment. `docs/reference/api.md` describes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+from etl.config.loader import default_label, load_account, select_accounts
+from etl.config.schema import Settings
+from etl.config.sources import read_configuration
+from etl.errors import BillingError, ConfigError
+from etl.log import Redactor, log_context
+from etl.model import DateRange, DayChange, RunCounts
+from etl.ops.status_query import AccountStatus
+from etl.services.changes import list_changes
+from etl.services.run import ProgressListener, RunRequest, SyncResult
+from etl.services.status import read_status_report
+from etl.services.sync import run_sync
+
+__all__ = [
+    "AccountStatus",
+    "BillingError",
+    "ConfigError",
+    "DateRange",
+    "DayChange",
+    "RunResult",
+    "RunRows",
+    "accounts",
+    "changes",
+    "run",
+    "status",
+]
+
+Config = str | PathLike[str] | None
+"""A TOML file, as `--config`; None for the default files. Environment variables take precedence, as ever."""
+COMMANDS: Final = ("sync", "backfill", "accept")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRows:
+    """Days and rows of a run by outcome.
+
+    Attributes:
+        days: Fetched and compared days.
+        new: Inserted or restored rows.
+        changed: Corrected rows.
+        withdrawn: Rows that the vendor lists no more.
+        unchanged: Current rows without a change.
+        rejected: Records that could not be read and are quarantined.
+        acknowledged: Those of them that a person acknowledged.
+    """
+
+    days: int = 0
+    new: int = 0
+    changed: int = 0
+    withdrawn: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    acknowledged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """The result of a run.
+
+    Attributes:
+        account: The account's label.
+        command: `sync`, `backfill` or `accept`.
+        exit_code: What the command line ends with: 0, 65 (done, but a person has to look), or the code of the error.
+        error: What ended the run early, in one line without secrets; None if nothing did. Completed days are kept.
+        seconds: Duration.
+        requested: The requested days, as ranges in order; empty if there was nothing to fetch.
+        requested_rows: Days and rows of the requested days.
+        besides: Suspect days outside of the request, which every run fetches again, in order.
+        besides_rows: Days and rows of `besides`.
+        records: Number of stored records of the requested days after the run, repeats included; None if not known.
+        spend: What they cost together, in the account's currency; None if not known.
+        balance: The account's balance; None if the vendor did not say.
+        unexplained: Sum of the changes of the balance that neither records nor top-ups explain, signed as the balance;
+            None without a balance.
+        watermark: The last day of the unbroken run of complete days; None while there is none.
+        suspect_days: Days whose answer was implausible, which were left as they were; `accept` stores them.
+        missing_days: Days that no source could show to be complete, which stay open, with the reason.
+        needs_review: A person has to look: at suspect or missing days, at rejected records that nobody acknowledged,
+            or at a balance that is low or decreased without a record.
+        notices: What the command line would say about the plan of the run.
+        retired: The account is retired, and a `sync` fetched nothing.
+    """
+
+    account: str
+    command: str
+    exit_code: int
+    error: str | None = None
+    seconds: float = 0.0
+    requested: tuple[DateRange, ...] = ()
+    requested_rows: RunRows = RunRows()
+    besides: tuple[date, ...] = ()
+    besides_rows: RunRows = RunRows()
+    records: int | None = None
+    spend: Decimal | None = None
+    balance: Decimal | None = None
+    unexplained: Decimal | None = None
+    watermark: date | None = None
+    suspect_days: tuple[date, ...] = ()
+    missing_days: Mapping[date, str] | None = None
+    needs_review: bool = False
+    notices: tuple[str, ...] = ()
+    retired: bool = False
+
+
+def accounts(config: Config = None) -> list[str]:
+    """The labels of the configured accounts, in the order of the file.
+
+    Args:
+        config: A TOML file; None for the default files.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    configuration = read_configuration(_path(config))
+    if configuration.error is not None:
+        raise configuration.error
+    return [label or default_label(configuration) for label in select_accounts(configuration, ())]
+
+
+def run(
+    config: Config,
+    account: str,
+    *,
+    command: str,
+    since: date | None = None,
+    until: date | None = None,
+    wait: float = 0,
+) -> RunResult:
+    """Run one account once, as the command of that name does.
+
+    Args:
+        config: A TOML file; None for the default files.
+        account: The account's label.
+        command: `sync`, the nightly job; `backfill`, a past range; `accept`, a suspect day, which is `since`.
+        since: First day; required for `backfill` and `accept`.
+        until: Last day, inclusive; required for `backfill`.
+        wait: Seconds to wait for another run of the account.
+
+    Returns:
+        The result, also of a run that failed: see `exit_code` and `error`.
+
+    Raises:
+        ValueError: There is no such command, a day is missing, or the range ends before it begins.
+        ConfigError: A setting is missing or wrong, or there is no such account. Nothing was done.
+    """
+    request = RunRequest(command, since, since if command == "accept" else until, wait=wait)
+    _require_days(request)
+    settings = _load(config, account)
+    redact = Redactor(settings.secrets())
+    notices: list[str] = []
+    listener = ProgressListener(notices.append, lambda _count: None, lambda _window, _counts: None)
+    with log_context(account=settings.account):
+        done = run_sync(settings, request, listener, redact=redact, exit_code_of=lambda result: result.exit_code)
+    return _result_of(done, tuple(map(redact, notices)), redact(str(done.error)) if done.error else None)
+
+
+def status(config: Config, account: str) -> AccountStatus:
+    """The status of one account, as the command `status` shows it; empty before its first run.
+
+    Args:
+        config: A TOML file; None for the default files.
+        account: The account's label.
+
+    Raises:
+        ConfigError: A setting is missing or wrong, or there is no such account.
+        BillingError: The database cannot be read, or has the schema of another version.
+    """
+    return read_status_report([_load(config, account)], with_others=False).statuses[0]
+
+
+def changes(config: Config, account: str, after_revision: int | None) -> Iterator[DayChange]:
+    """The days of an account that changed after a revision, in the order of their revisions.
+
+    A copy replaces each of these days with what the view `billing` has of it, which is nothing for a purged day, and
+    then keeps the last revision. Revisions ascend with the commits of an account: no change is ever below one that was
+    visible. A day comes once, with its last revision.
+
+    Args:
+        config: A TOML file; None for the default files.
+        account: The account's label.
+        after_revision: The last revision that the copy has; None for a first copy, which gets every day.
+
+    Raises:
+        ConfigError: A setting is missing or wrong, or there is no such account.
+        BillingError: The database cannot be read, or the account is below that revision, because it was deleted and
+            fetched again or restored from a backup: copy it again, from None on.
+    """
+    return iter(list_changes(_load(config, account), after_revision))
+
+
+def _load(config: Config, account: str) -> Settings:
+    configuration = read_configuration(_path(config))
+    (label,) = select_accounts(configuration, (account,))
+    return load_account(configuration, label)
+
+
+def _path(config: Config) -> Path | None:
+    return None if config is None else Path(config)
+
+
+def _require_days(request: RunRequest) -> None:
+    if request.command not in COMMANDS:
+        raise ValueError(f"command {request.command!r} must be one of {', '.join(COMMANDS)}")
+    if request.command != "sync" and (request.since is None or request.until is None):
+        raise ValueError(f"{request.command} needs {'since' if request.command == 'accept' else 'since and until'}")
+    if request.since and request.until and request.since > request.until:
+        raise ValueError(f"since={request.since} lies after until={request.until}")
+
+
+def _result_of(done: SyncResult, notices: tuple[str, ...], error: str | None) -> RunResult:
+    balance, ledger = done.balance, done.ledger
+    return RunResult(
+        account=done.account,
+        command=done.command,
+        exit_code=done.exit_code,
+        error=error,
+        seconds=done.seconds,
+        requested=tuple(done.own_windows),
+        requested_rows=_rows_of(done.own),
+        besides=tuple(done.also_fetched),
+        besides_rows=_rows_of(done.also),
+        records=ledger.records if ledger else None,
+        spend=ledger.spend if ledger else None,
+        balance=balance.balance if balance else None,
+        unexplained=sum((period.unexplained for period in balance.unexplained), Decimal(0)) if balance else None,
+        watermark=done.watermark,
+        suspect_days=tuple(done.tally.suspect_days),
+        missing_days=dict(done.tally.missing_days),
+        needs_review=done.needs_review
+        or bool(done.tally.missing_days)
+        or (balance is not None and balance.needs_attention),
+        notices=notices,
+        retired=done.retired_at is not None,
+    )
+
+
+def _rows_of(counts: RunCounts) -> RunRows:
+    return RunRows(**counts.as_dict(), acknowledged=len(counts.acknowledged))

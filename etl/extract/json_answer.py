@@ -1,0 +1,76 @@
+"""One answer of the JSON call, and what it shows of the days that were requested."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Final
+
+from etl.extract.completeness import (
+    days_without_padding,
+    describe_range,
+    possibly_incomplete_days,
+    uncovered_days,
+)
+from etl.extract.source_days import SourceDays
+from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord, single_slice_day
+from etl.unreadable import unreadable_days
+
+PADDING_AFTER: Final = timedelta(days=2)
+"""Two days: an exclusive end date, in a time zone behind the vendor's clock, loses more than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonAnswer:
+    """One JSON answer: the requested dates, its statistics and the records of the target days.
+
+    Attributes:
+        margin: Days after a day that the request must include to cover it for certain.
+    """
+
+    requested: DateRange
+    stats: ReadStats
+    days: dict[date, DayRecords]
+    margin: int = PADDING_AFTER.days
+
+    def to_source_days(self) -> SourceDays:
+        """Convert a complete answer."""
+        unreadable = unreadable_days(self.days, self.stats)
+        uncovered = uncovered_days(self.days, self.requested, self.stats)
+        open_days = unreadable | {
+            day: f"{describe_range(self.stats)} in place of {self.requested}" for day in uncovered
+        }
+        days = {day: records for day, records in self.days.items() if day not in open_days}
+        incomplete_days = possibly_incomplete_days(days, self.requested, self.stats, margin=self.margin)
+        unproven = dict.fromkeys(days_without_padding(days, self.requested.first))
+        folds = dict(self.stats.folds)
+        return SourceDays(self.requested, days, self.stats.rejected, open_days, incomplete_days, unproven, folds=folds)
+
+
+def merge_answers(day: date, answers: list[JsonAnswer]) -> JsonAnswer:
+    """Merge complete answers for one day: each answer that covers a record's time lists all its repeats."""
+    records: Counter[Record] = Counter()
+    rejected: dict[RejectedRecord, None] = {}
+    for answer in answers:
+        records |= Counter(answer.days[day].records())
+        rejected |= dict.fromkeys(answer.stats.rejected)
+    missing_fields = frozenset[str]().union(*(answer.days[day].missing_fields for answer in answers))
+    all_stats = [answer.stats for answer in answers]
+    merged = replace(
+        all_stats[0],
+        listed=sum(stats.listed for stats in all_stats),
+        kept=records.total(),
+        earliest=min((stats.earliest for stats in all_stats if stats.earliest), default=None),
+        latest=max((stats.latest for stats in all_stats if stats.latest), default=None),
+        rejected=tuple(rejected),
+        folds={record: fold for stats in all_stats for record, fold in stats.folds.items()},
+    )
+    requested = DateRange(
+        min(answer.requested.first for answer in answers), max(answer.requested.last for answer in answers)
+    )
+    return JsonAnswer(
+        requested,
+        merged,
+        {day: replace(single_slice_day(day, list(records.elements())), missing_fields=missing_fields)},
+    )
