@@ -76,10 +76,10 @@ def export(
     anonymise: bool,
     excel_ru: bool,
 ) -> int:
-    """Write a view to a CSV, Parquet or Excel file, or all records to a lake.
+    """Write a view to a file (CSV, Parquet, Excel), or a lake of tables.
 
-    A lake is a folder of Apache Iceberg tables, partitioned by account and month. Only days that changed since the last
-    export are written again.
+    A lake has all records in Apache Iceberg tables, partitioned by account and month. Only days that changed since the
+    last export are written again.
     """
     from etl.atomic_file import atomic_write
     from etl.reports.export import FORMATS, export_records, format_of, writer_for
