@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,6 +12,7 @@ import click
 
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import export_as_json, print_json, totals_as_json
+from etl.cli.lake import DaysType, export_lake
 from etl.cli.options import (
     DAY,
     TIMESTAMP,
@@ -36,15 +37,19 @@ if TYPE_CHECKING:
         "export --out billing.csv",
         "export --out 2026.parquet --since 2026-01-01 --anonymise",
         "export --out months.xlsx --view monthly_spend",
+        "export --out lake --lake",
     )
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    type=click.Path(path_type=Path, allow_dash=True),
     required=True,
     metavar="FILE",
-    help="File that ends with .csv, .csv.gz, .parquet or .xlsx; - for CSV on stdout.",
+    help="File that ends with .csv, .csv.gz, .parquet or .xlsx; - for CSV on stdout; a folder with --lake.",
 )
+@click.option("--lake", is_flag=True, help="Write what changed to Apache Iceberg tables in the folder.")
+@click.option("--catalogue", metavar="URI", help="Catalogue of the lake; default an SQLite file in the folder.")
+@click.option("--expire", type=DaysType(), metavar="DAYS", help="Remove older snapshots of the lake, like 30d.")
 @click.option("--view", default="billing", show_default=True, metavar="VIEW", help="View to export.")
 @click.option("--since", type=DAY, metavar="DATE", help="First day; default the first stored one.")
 @click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last stored one.")
@@ -60,6 +65,9 @@ def export(
     options: OutputOptions,
     *,
     out: Path,
+    lake: bool,
+    catalogue: str | None,
+    expire: timedelta | None,
     view: str,
     since: date | None,
     until: date | None,
@@ -68,12 +76,22 @@ def export(
     anonymise: bool,
     excel_ru: bool,
 ) -> int:
-    """Write a view to a CSV, Parquet or Excel file."""
+    """Write a view to a file (CSV, Parquet, Excel), or a lake of tables.
+
+    A lake has all records in Apache Iceberg tables, partitioned by account and month. Only days that changed since the
+    last export are written again.
+    """
     from etl.atomic_file import atomic_write
     from etl.reports.export import FORMATS, export_records, format_of, writer_for
     from etl.reports.query import ExportFilter
     from etl.services.database import open_engine
 
+    if lake:
+        if view != "billing" or since or until or as_of or anonymise or excel_ru or str(out) == "-":
+            raise click.UsageError("--lake takes all days of the view billing as they are: leave other options out")
+        return export_lake(options, out, accounts, catalogue, expire)
+    if catalogue or expire:
+        raise click.UsageError("--catalogue and --expire are for --lake")
     require_ordered_range(since, until)
     to_stdout = str(out) == "-"
     extension = ".csv" if to_stdout else format_of(out.name)

@@ -27,6 +27,8 @@ class ColumnType(Enum):
     AMOUNT = auto()
     RATIO = auto()
     """A number with four decimal places."""
+    PERCENT = auto()
+    """A number with two decimal places; 20 is a fifth."""
     HOURS = auto()
     """A number with one decimal place."""
     FLAG = auto()
@@ -37,6 +39,8 @@ _TYPES: Final = {
     "whole number": ColumnType.NUMBER,
     "amount": ColumnType.AMOUNT,
     "ratio": ColumnType.RATIO,
+    "percent": ColumnType.PERCENT,
+    "quantity": ColumnType.AMOUNT,
     "hours": ColumnType.HOURS,
     "date": ColumnType.DAY,
     "time": ColumnType.WALL_CLOCK,

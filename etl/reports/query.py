@@ -73,6 +73,7 @@ TYPES: Final[dict[ColumnType, TypeEngine[Any]]] = {
     ColumnType.PRICE: ViewMoney(18),
     ColumnType.AMOUNT: ViewMoney(38),
     ColumnType.RATIO: Numeric(18, 4),
+    ColumnType.PERCENT: Numeric(18, 2),
     ColumnType.HOURS: Numeric(18, 1),
     ColumnType.FLAG: Boolean(),
 }
@@ -96,6 +97,7 @@ _FORMATS: Final[dict[ColumnType, Callable[[Any], str]]] = {
     ColumnType.PRICE: _decimal_format(6),
     ColumnType.AMOUNT: _decimal_format(6),
     ColumnType.RATIO: _decimal_format(4),
+    ColumnType.PERCENT: _decimal_format(2),
     ColumnType.HOURS: _decimal_format(1),
     ColumnType.FLAG: {0: "false", 1: "true", "0": "false", "1": "true"}.__getitem__,
 }

@@ -120,6 +120,7 @@ _CONVERTERS: Final[dict[str, Callable[[Any], Any]]] = {
     "whole number": int,
     "amount": _amount_text,
     "ratio": float,
+    "percent": float,
     "hours": float,
     "date": _day_text,
     "time": _time_text,
