@@ -276,11 +276,10 @@ class SyncRun:
             return windows
         span = DateRange(windows[0].first, windows[-1].last)
         purged = self.store.read(partial(purged_days, account_id=self.account_id, window=span))
-        purged = purged & {day for window in windows for day in window.days()}
-        remaining = without_purged(windows, purged, self.request)
-        if purged:
+        if purged := purged & {day for window in windows for day in window.days()}:
+            windows = without_purged(windows, purged, self.request)
             self.listener.message(f"{describe_purged(purged)}; they are left out")
-        return remaining
+        return windows
 
     def _begin_where_served(self) -> None:
         counts, windows = self.result.tally, self.result.windows

@@ -17,6 +17,7 @@ from etl.cli.database import backup, forget, migrate_schema, purge
 from etl.cli.demo import demo, sandbox
 from etl.cli.help_pages import completion, show_help
 from etl.cli.history import rejected, runs
+from etl.cli.init import init
 from etl.cli.inspect import status, verify
 from etl.cli.options import add_verbosity_options
 from etl.cli.reports import dashboard, export, numbering, report
@@ -30,7 +31,7 @@ cli.add_section("Look", status, check, verify, runs, rejected, recent, auth_stat
 cli.add_section("Money", balance, close)
 cli.add_section("Files", export, report, dashboard, numbering)
 cli.add_section("Care", config, account, migrate_schema, backup, purge, forget)
-cli.add_section("Try", demo, sandbox, completion, show_help)
+cli.add_section("Try", demo, init, sandbox, completion, show_help)
 for command in cli.commands.values():
     add_verbosity_options(command)
 

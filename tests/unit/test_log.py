@@ -338,7 +338,7 @@ def test_setting_up_again_replaces_what_was_set_up():
 @pytest.mark.parametrize(
     ("verbosity", "levels"),
     [
-        (-1, (logging.ERROR, logging.CRITICAL, logging.WARNING, logging.ERROR)),
+        (-1, (logging.ERROR, logging.CRITICAL, logging.WARNING, logging.WARNING)),
         (0, (logging.ERROR, logging.CRITICAL, logging.WARNING, logging.INFO)),
         (1, (logging.ERROR, logging.CRITICAL, logging.WARNING, logging.INFO)),
         (2, (logging.ERROR, logging.WARNING, logging.NOTSET, logging.INFO)),
