@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=5, help="runs of each contender (default: %(default)s)")
     parser.add_argument("--big", action="store_true", help="also 1,200,000 records and days of many")
     parser.add_argument("--growth", action="store_true", help="also how a first sync grows with days and records")
+    parser.add_argument("--accounts", action="store_true", help="also a night of 50 accounts, side by side or not")
     parser.add_argument("--years", action="store_true", help="also the views' queries on a year of 10 million charges")
     parser.add_argument("--profile", action="store_true", help="instead of all that: where the time of W1 goes")
     parser.add_argument(
@@ -49,7 +50,8 @@ def main() -> int:
             if options.profile:
                 text = bench.profile()
             else:
-                figures = _measure(bench, big=options.big, growth=options.growth, years=options.years)
+                wanted = {name: getattr(options, name) for name in ("big", "growth", "accounts", "years")}
+                figures = _measure(bench, **wanted)
                 text = table(figures, databases, missing, options.pairs, load)
         except FailedError as error:
             print(error, file=sys.stderr)
@@ -80,7 +82,7 @@ def _databases(options: argparse.Namespace, folder: Path) -> tuple[list[Database
     return there, missing
 
 
-def _measure(bench: Bench, *, big: bool, growth: bool, years: bool) -> Figures:
+def _measure(bench: Bench, *, big: bool, growth: bool, accounts: bool, years: bool) -> Figures:
     figures = Figures()
     for comparison in bench.comparisons():
         figures.comparisons.append(_told(comparison))
@@ -90,6 +92,9 @@ def _measure(bench: Bench, *, big: bool, growth: bool, years: bool) -> Figures:
         for comparison in bench.big():
             figures.comparisons.append(_told(comparison))
         for alone in bench.volume():
+            figures.alone.append(_told(alone))
+    if accounts:
+        for alone in bench.accounts():
             figures.alone.append(_told(alone))
     if growth:
         for grown in bench.growth():

@@ -8,6 +8,7 @@ path says in which mood it is:
     /first      the records as they were at first
     /revised    after one in 25 of the last three days has changed
     /slow       as /first, a tenth of a second later
+    /slower     the same, two tenths
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 from bench.records import Load
 
-DELAY = 0.1
+DELAYS = {"slow": 0.1, "slower": 0.2}
 NEWEST = 100
 """The most records that the vendor lists of the newest ones."""
 ANSWER = b'{"success": true, "error": "", "data": [%b]}'
@@ -62,8 +63,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         mood, _token, call, *_ = [*self.path.strip("/").split("/"), "", ""]
-        if mood == "slow":
-            time.sleep(DELAY)
+        time.sleep(DELAYS.get(mood, 0))
         if call != "post_billing_data" or mood not in self.days:
             self.send_error(404)
             return
@@ -72,6 +72,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         mood, _token, call, count, *_ = [*self.path.strip("/").split("/"), "", "", ""]
+        time.sleep(DELAYS.get(mood, 0))
         if call == "get_balance":
             self._answer(BALANCE)
         elif call == "get_billing_record" and mood in self.days:
@@ -113,7 +114,7 @@ def main() -> None:
     parser.add_argument("last", type=date.fromisoformat)
     load = Load(**vars(parser.parse_args()))
     first = Days(load, revised=False)
-    Handler.days = {"first": first, "slow": first, "revised": Days(load, revised=True)}
+    Handler.days = {"first": first, **dict.fromkeys(DELAYS, first), "revised": Days(load, revised=True)}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_address[1], flush=True)
     server.serve_forever()

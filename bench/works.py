@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from bench.contenders import CONTENDERS, FLOOR, OURS, Contender, our_command, our_environment
@@ -19,6 +20,7 @@ DAYS, PER_DAY = 30, 10_000
 BIG_PER_DAY = 40_000
 FEW = 3  # pairs of what takes long
 NIGHTLY_PER_DAY = 1_000
+ACCOUNTS, FEW_PER_DAY = 50, 20
 VOLUMES = ((7, 100_000), (1, 999_999))  # a round number of a single day would be looked for in the CSV as well
 GROWTH_DAYS, GROWTH_PER_DAY = (10, 20, 40), (5_000, 10_000, 20_000)
 
@@ -131,6 +133,26 @@ class Bench:
                     runs = repeated(min(self._pairs, FEW), FirstSync(database, load, environment, self._folder))
                     OURS.check(database, expected(load))
                     what = f"W1, 0.1 s before every answer, `BILLING_CONCURRENCY={concurrency}`, {database.name}"
+                    yield Alone(what, runs)
+                database.drop(OURS.place)
+
+    def accounts(self) -> Iterator[Alone]:
+        """A night without news of many accounts, of a vendor who thinks for 0.2 s before every answer."""
+        load = self._load(DAYS, FEW_PER_DAY, last=self._today)
+        with serving(load) as vendor:
+            for database in self._databases:
+                database.empty(OURS.place)
+                settings = self._folder / "accounts.toml"
+                lines = [f'start_date = "{load.newest(7)[0]}"']
+                lines += [f'[accounts.a{number}]\napi_token = "token-{number}"' for number in range(ACCOUNTS)]
+                settings.write_text("\n".join(lines))
+                settings.chmod(0o600)
+                environment = our_environment(f"{vendor}/slower", database.url(OURS.place))
+                del environment["BILLING_API_TOKEN"]
+                for at_once in (8, 1):
+                    command = our_command("-q", "--config", str(settings), "sync", "--parallel", str(at_once))
+                    runs = repeated(1, partial(run, command, environment, self._folder))
+                    what = f"{ACCOUNTS} accounts, 0.2 s before every answer, `--parallel {at_once}`, {database.name}"
                     yield Alone(what, runs)
                 database.drop(OURS.place)
 

@@ -9,8 +9,8 @@ Packages, from the command line down to the database:
     cli/         commands: parse the command line, call a service, print
     config/      the settings: their declaration, sources, precedence and values
     services/    one module per use case: sync, status, verify, check, balance, erase, purge, accounts, numbering,
-                 migrate, backup, recent, runs, rejected, first_settings; they alone open engines, take locks and
-                 begin transactions
+                 migrate, backup, close, recent, runs, rejected, first_settings; they alone open engines, take locks
+                 and begin transactions
     extract/     the vendor's API: client, transport, retry, parsers, completeness of a response
     transform/   records in canonical form, days as snapshots with a digest
     load/        the difference between a day and its stored rows: computed, checked, written
@@ -19,6 +19,7 @@ Packages, from the command line down to the database:
     checks/      the checks of `check`: files, privileges, servers, the vendor
     ops/         monitoring: status, lateness, metrics, heartbeat
     reports/     exports, the HTML report and the dashboard, read from the views
+    lake/        the copy of the records as Apache Iceberg tables
     numbering/   the public numbering plan: its files and ranges
     sandbox/     a fake vendor for tests and demos; a separate program that imports nothing else
     api          the public Python API, for orchestrators and programs of your own

@@ -25,9 +25,21 @@ Only `exit_codes` maps them to exit codes.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BillingError(Exception):
     """Base class of all expected errors. The message is one line, safe to print and to log."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without a call of `__init__`, whose arguments differ between the classes."""
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[BillingError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> BillingError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 class ConfigError(BillingError):

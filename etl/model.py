@@ -150,6 +150,7 @@ class RejectedRecord:
         payload: The record as JSON text.
         key: The readable part of the key, to recognise a stored row.
         readable: All fields are valid, but a text is longer than the database accepts.
+        source: `json` or `csv`.
     """
 
     day: date | None
@@ -157,6 +158,7 @@ class RejectedRecord:
     payload: str
     key: PartialKey = (None, None, None)
     readable: bool = False
+    source: str = "json"
 
 
 @dataclass(frozen=True, slots=True)

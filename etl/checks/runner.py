@@ -147,7 +147,8 @@ def _check_schema(connection: Connection, auto_migrate: bool) -> CheckResult:  #
                     raise SchemaMismatchError(f"{plan}: make a backup, then run: billing-etl migrate")
                 return Caution(f"{plan}: the next sync migrates the database; make a backup before")
             if auto_migrate and not is_current:
-                return "not there yet, or without all views; sync creates it"
+                is_created = schema_revision(connection) is not None
+                return "some views are missing; sync creates them" if is_created else "not there yet; sync creates it"
             require_schema(connection)
         except ForeignDatabaseError as error:
             raise CheckFailedError(str(error)) from None

@@ -11,6 +11,7 @@ from etl.cli.accounts import account
 from etl.cli.app import cli, disable_core_dumps, run_command
 from etl.cli.balance import balance
 from etl.cli.check import check
+from etl.cli.close import close
 from etl.cli.config import config
 from etl.cli.database import backup, forget, migrate_schema, purge
 from etl.cli.demo import demo, sandbox
@@ -27,7 +28,7 @@ from etl.signals import ignore_signals
 
 cli.add_section("Sync", sync, backfill, accept)
 cli.add_section("Look", status, check, verify, runs, rejected, recent, auth_status)
-cli.add_section("Money", balance)
+cli.add_section("Money", balance, close)
 cli.add_section("Files", export, report, dashboard, numbering)
 cli.add_section("Care", config, account, migrate_schema, backup, purge, forget)
 cli.add_section("Try", demo, init, sandbox, completion, show_help)

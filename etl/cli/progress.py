@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress_listener(*, quiet: bool, as_log: bool = False) -> Iterator[ProgressListener]:
+def progress_listener(*, quiet: bool, as_log: bool = False, bar: bool = True) -> Iterator[ProgressListener]:
     """A listener that shows messages on stderr, and a progress bar if stderr is a terminal.
 
     Args:
         quiet: Show nothing.
         as_log: Log the messages, even with `quiet`; show no bar.
+        bar: Show a bar; several processes would overwrite each other's.
     """
     from etl.services.run import ProgressListener
 
@@ -33,7 +34,7 @@ def progress_listener(*, quiet: bool, as_log: bool = False) -> Iterator[Progress
         elif not quiet:
             click.echo(message, err=True)
 
-    if quiet or as_log or not sys.stderr.isatty():
+    if quiet or as_log or not bar or not sys.stderr.isatty():
         yield ProgressListener(show_message, lambda _count: None, lambda _window, _counts: None)
         return
     from rich.console import Console

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -12,6 +12,7 @@ import click
 
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import export_as_json, print_json, totals_as_json
+from etl.cli.lake import DaysType, export_lake
 from etl.cli.options import (
     DAY,
     TIMESTAMP,
@@ -36,15 +37,19 @@ if TYPE_CHECKING:
         "export --out billing.csv",
         "export --out 2026.parquet --since 2026-01-01 --anonymise",
         "export --out months.xlsx --view monthly_spend",
+        "export --out lake --lake",
     )
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    type=click.Path(path_type=Path, allow_dash=True),
     required=True,
     metavar="FILE",
-    help="File that ends with .csv, .csv.gz, .parquet or .xlsx; - for CSV on stdout.",
+    help="File that ends with .csv, .csv.gz, .parquet or .xlsx; - for CSV on stdout; a folder with --lake.",
 )
+@click.option("--lake", is_flag=True, help="Write what changed to Apache Iceberg tables in the folder.")
+@click.option("--catalogue", metavar="URI", help="Catalogue of the lake; default an SQLite file in the folder.")
+@click.option("--expire", type=DaysType(), metavar="DAYS", help="Remove older snapshots of the lake, like 30d.")
 @click.option("--view", default="billing", show_default=True, metavar="VIEW", help="View to export.")
 @click.option("--since", type=DAY, metavar="DATE", help="First day; default the first stored one.")
 @click.option("--until", type=DAY, metavar="DATE", help="Last day; default the last stored one.")
@@ -60,6 +65,9 @@ def export(
     options: OutputOptions,
     *,
     out: Path,
+    lake: bool,
+    catalogue: str | None,
+    expire: timedelta | None,
     view: str,
     since: date | None,
     until: date | None,
@@ -68,12 +76,22 @@ def export(
     anonymise: bool,
     excel_ru: bool,
 ) -> int:
-    """Write a view to a CSV, Parquet or Excel file."""
+    """Write a view to a file (CSV, Parquet, Excel), or a lake of tables.
+
+    A lake has all records in Apache Iceberg tables, partitioned by account and month. Only days that changed since the
+    last export are written again.
+    """
     from etl.atomic_file import atomic_write
     from etl.reports.export import FORMATS, export_records, format_of, writer_for
     from etl.reports.query import ExportFilter
     from etl.services.database import open_engine
 
+    if lake:
+        if view != "billing" or since or until or as_of or anonymise or excel_ru or str(out) == "-":
+            raise click.UsageError("--lake takes all days of the view billing as they are: leave other options out")
+        return export_lake(options, out, accounts, catalogue, expire)
+    if catalogue or expire:
+        raise click.UsageError("--catalogue and --expire are for --lake")
     require_ordered_range(since, until)
     to_stdout = str(out) == "-"
     extension = ".csv" if to_stdout else format_of(out.name)
@@ -239,19 +257,26 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     It ends with Ctrl+C or SIGTERM. An SQLite database is read live; the data of other databases are copied when the
     dashboard starts.
     """
+    from functools import cache
     from tempfile import TemporaryDirectory
 
     from etl.atomic_file import atomic_write
-    from etl.reports.dashboard.app import bind, is_loopback, open_dashboard, require_libraries, serve, url_of
+    from etl.reports.charts.catalog import DEFAULT_CURRENCY
+    from etl.reports.dashboard.app import open_dashboard, require_libraries
+    from etl.reports.dashboard.page import PageOptions
+    from etl.reports.dashboard.server import bind, is_loopback, serve, url_of
     from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
-    from etl.services.database import file_of, open_engine
+    from etl.reports.html.report import load_vega_bundle
+    from etl.services.context import utc_now
+    from etl.services.database import file_of, open_engine, open_file
 
     if not is_loopback(host) and not to_anyone:
         raise click.UsageError(f"--host {host} lets other machines see the data without a password; add --to-anyone")
     if snapshot and snapshot.exists() and not is_snapshot(snapshot):
         raise ConfigError(f"--snapshot {str(snapshot)!r} exists and is not a snapshot; name another file")
     require_libraries()
-    engine = open_engine(load_settings_for(options, ())[0].database_url)
+    settings = load_settings_for(options, ())[0]
+    engine = open_engine(settings.database_url)
     require_views(engine)
     live = None if snapshot else file_of(engine)
     with ExitStack() as stack:
@@ -265,7 +290,11 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
         else:
             path = Path(stack.enter_context(TemporaryDirectory(prefix="billing-etl-"))) / "snapshot.db"
             create_snapshot(engine, path)
-        application = open_dashboard(path, at_rest=not live)
+        page_options = PageOptions(
+            cache(load_vega_bundle()), lambda: utc_now().astimezone(settings.timezone), DEFAULT_CURRENCY
+        )
+        served = engine if live else open_file(path)
+        application = open_dashboard(path, served, page_options, at_rest=not live)
         if options.verbosity >= 0:
             click.echo(f"dashboard: {url_of(listener)} (Ctrl+C ends it)")
             if not live:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception, code_for_result, most_severe
+from etl.cli.account_runs import AccountOutcome, run_in_turn, show_outcome
+from etl.cli.exit_codes import ExitCode, code_for_exception, most_severe
 from etl.cli.json_output import print_json, result_as_json
 from etl.cli.options import (
     DAY,
@@ -25,18 +26,19 @@ from etl.cli.options import (
     require_ordered_range,
     wait_option,
 )
-from etl.cli.output import OutputOptions, internal_error, report_error
-from etl.cli.progress import progress_listener
-from etl.cli.run_summary import log_result, print_result, render_summary
+from etl.cli.output import OutputOptions
+from etl.cli.run_summary import render_summary
 from etl.config.schema import Settings
-from etl.errors import BillingError, ConfigError, Interrupted, OutputError
+from etl.errors import ConfigError, Interrupted
 from etl.log import log_context
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
 
-    from etl.services.run import RunRequest, SyncResult
+    from etl.services.run import RunRequest
 
+MAX_PARALLEL: Final = 64
+"""A run has two connections to the database, and most servers accept a hundred."""
 INTERRUPTED_TIMEOUT_SECONDS: Final = 2.0
 """For the last heartbeat of an interrupted run: the process has to end within five seconds."""
 log = logging.getLogger(__name__)
@@ -52,12 +54,19 @@ def metrics_file_option(command: Command) -> Command:
     )(command)
 
 
-@click.command(epilog=examples("sync", "sync --since 2026-03-01 --until 2026-03-10", "sync --deep --account shop"))
+@click.command(epilog=examples("sync", "sync --since 2026-03-01 --until 2026-03-10", "sync --parallel 8"))
 @click.option("--since", type=DAY, metavar="DATE", help="First day; default the start of the lookback.")
 @click.option("--until", type=DAY, metavar="DATE", help="Last day; default today.")
 @click.option("--deep", is_flag=True, help="Fetch and compare every stored day that the vendor still has.")
 @account_option
 @click.option("--dry-run", is_flag=True, help="Fetch and compare, but write nothing.")
+@click.option(
+    "--parallel",
+    type=click.IntRange(1, MAX_PARALLEL),
+    default=1,
+    metavar="N",
+    help="Accounts that run at the same time, each in a process of its own; default 1.",
+)
 @wait_option
 @metrics_file_option
 @json_option
@@ -70,6 +79,7 @@ def sync(
     deep: bool,
     accounts: tuple[str, ...],
     dry_run: bool,
+    parallel: int,
     wait: float,
     metrics_file: Path | None,
 ) -> int:
@@ -84,7 +94,7 @@ def sync(
     if deep and (since or until):
         raise click.UsageError("--deep takes every day: leave --since and --until out")
     request = RunRequest("sync", since, until, dry_run, wait, deep, explicit_account=bool(accounts))
-    return run_accounts(options, request, accounts, metrics_file)
+    return run_accounts(options, request, accounts, metrics_file, parallel)
 
 
 @click.command(epilog=examples("backfill --since 2026-01-01 --until 2026-01-31"))
@@ -137,25 +147,21 @@ def accept(
     return run_accounts(options, request, accounts)
 
 
-@dataclass(frozen=True, slots=True)
-class AccountOutcome:
-    """The outcome of one account's run; `settings` is None where they are wrong."""
-
-    settings: Settings | None
-    result: SyncResult
-    exit_code: int
-
-
 def run_accounts(
-    options: OutputOptions, request: RunRequest, accounts: tuple[str, ...], metrics_file: Path | None = None
+    options: OutputOptions,
+    request: RunRequest,
+    accounts: tuple[str, ...],
+    metrics_file: Path | None = None,
+    parallel: int = 1,
 ) -> int:
-    """Run the accounts one after another, report to monitoring, and print the results with --json.
+    """Run the accounts, report to monitoring, and print the results.
 
     Args:
         options: Verbosity and format of the output.
         request: The kind of run and its days.
         accounts: Labels; all that are configured if empty.
         metrics_file: Instead of BILLING_METRICS_FILE.
+        parallel: Number of accounts that run at the same time.
 
     Returns:
         The most severe exit code of the accounts.
@@ -174,20 +180,28 @@ def run_accounts(
     run_id = str(uuid.uuid4())
     heartbeat_url = run_settings.heartbeat_url if monitored else None
     heartbeat = Heartbeat(heartbeat_url, run_id, options.redact, run_settings.route_to(heartbeat_url or ""))
+    order = {label: position for position, (label, _) in enumerate(selected)}
     outcomes: list[AccountOutcome] = []
     with log_context(run_id=run_id):
         heartbeat.start()
         code: int = ExitCode.SOFTWARE
         timeout = TIMEOUT_SECONDS
         try:
-            for label, settings in selected:
-                with log_context(account=label):
-                    run_account(options, request, label, settings, outcomes, alone=len(selected) == 1)
+            if parallel > 1 and len(selected) > 1:
+                from etl.cli.parallel import run_side_by_side  # a usual run does not need its modules
+
+                runs = run_side_by_side(options, request, selected, at_once=parallel, run_id=run_id)
+            else:
+                runs = run_in_turn(options, request, selected)
+            with closing(runs):
+                for outcome in runs:
+                    outcomes.append(show_outcome(options, outcome, alone=len(selected) == 1))  # noqa: PERF401 - one by one
             code = most_severe(outcome.exit_code for outcome in outcomes)
         except Interrupted as stopped:
             code, timeout = code_for_exception(stopped), INTERRUPTED_TIMEOUT_SECONDS
             raise
         finally:
+            outcomes.sort(key=lambda outcome: order[outcome.result.account])
             if monitored and (path := metrics_file or run_settings.metrics_file):
                 try:
                     everything = len(labels) == len(configuration.labels)
@@ -199,63 +213,6 @@ def run_accounts(
         documents = [result_as_json(outcome.result, outcome.exit_code, options.redact) for outcome in outcomes]
         print_json({"accounts": documents, "exit_code": code})
     return code
-
-
-def run_account(
-    options: OutputOptions,
-    request: RunRequest,
-    label: str,
-    settings: Settings | ConfigError,
-    outcomes: list[AccountOutcome],
-    *,
-    alone: bool,
-) -> None:
-    """Run one account, append its outcome to `outcomes` and print the result.
-
-    Errors do not leave this function, so that the next account has its run; only Interrupted does.
-
-    Args:
-        options: Verbosity and format of the output.
-        request: The kind of run and its days.
-        label: The account's label.
-        settings: The account's settings, or the error in them.
-        outcomes: Receives the outcome of this run.
-        alone: Whether there is no other account: errors need no label.
-    """
-    from etl.services.run import SyncResult
-    from etl.services.sync import run_sync
-
-    quiet = options.verbosity < 0
-    valid_settings = None
-    result = SyncResult(label, request.command, request.dry_run)
-    try:
-        if isinstance(settings, ConfigError):
-            raise settings
-        valid_settings = settings
-        with progress_listener(quiet=quiet or options.as_json, as_log=options.log_only) as listener:
-            result = run_sync(settings, request, listener, redact=options.redact, exit_code_of=code_for_result)
-    except BillingError as error:
-        result.error = error
-    except Interrupted as stopped:
-        outcomes.append(AccountOutcome(valid_settings, result, code_for_exception(stopped)))
-        raise
-    except Exception as error:  # noqa: BLE001 - a bug in one account must not stop the others
-        result.error = internal_error(error, options)
-    code = code_for_result(result)
-    if result.error:  # before the summary: the first line of cron's mail is the cause
-        report_error(options, result.error, None if alone else label)
-    has_warning = result.balance is not None and result.balance.needs_attention
-    silent = quiet and code == ExitCode.OK and not has_warning
-    if not options.as_json and (result.windows or not result.error) and not silent:
-        try:
-            if options.log_only:
-                log_result(options, result, code)
-            else:
-                print_result(options, result)
-        except OutputError as error:  # the remaining accounts still run
-            report_error(options, error, None if alone else label)
-            code = most_severe((code, code_for_error(error)))
-    outcomes.append(AccountOutcome(valid_settings, result, code))
 
 
 def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | ConfigError]]) -> None:

@@ -111,7 +111,7 @@ class _OpenExport:
             open_days |= unreadable_days({day: records}, stats_by_day[day])
         complete_days = {day: records for day, records in days.items() if day not in open_days}
         rejected = dict.fromkeys(
-            item
+            replace(item, source="csv")
             for stats in {id(stats): stats for stats in stats_by_day.values()}.values()
             for item in stats.rejected
             if item.day is None or item.day in window

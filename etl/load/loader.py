@@ -170,7 +170,8 @@ def compare_window(
         if entry and entry.digest == snapshot.digest and not policy.full_compare:
             comparison = DayComparison(snapshot, entry, (), RowCounts(unchanged=snapshot.distinct))
         else:
-            gaps = _AnswerGaps(data.days[snapshot.day].missing_fields, quarantine.keys(snapshot.day))
+            listed = data.days[snapshot.day]
+            gaps = _AnswerGaps(listed.missing_fields, quarantine.keys(snapshot.day, listed.source))
             comparison = _compare_day(connection, account_id, snapshot, entry, gaps, policy, build_snapshot)
         folds = _day_folds(data, snapshot.day)
         if entry and comparison.rejection_reason is None and (policy.full_compare or folds):

@@ -26,17 +26,20 @@ _FieldMask: TypeAlias = tuple[bool, ...]
 
 
 class Quarantine:
-    """The partial keys of an answer's rejected records, by day."""
+    """The partial keys of an answer's rejected records, by day, and by source where the day is unknown."""
 
     def __init__(self, rejected: Iterable[RejectedRecord]) -> None:
-        self._by_day: defaultdict[date | None, list[PartialKey]] = defaultdict(list)
+        self._by_day: defaultdict[date | str, list[PartialKey]] = defaultdict(list)
         for item in rejected:
             if any(item.key):
-                self._by_day[readable_day(item)].append(item.key)
+                self._by_day[readable_day(item) or item.source].append(item.key)
 
-    def keys(self, day: date) -> list[PartialKey]:
-        """The keys of a day, and those of an unknown day."""
-        return [*self._by_day.get(day, ()), *self._by_day.get(None, ())]
+    def keys(self, day: date, source: str) -> list[PartialKey]:
+        """The keys of a day, and those of an unknown day in the source from which the day is taken.
+
+        Where the other source lists the day, a record that it does not list is no record of the day.
+        """
+        return [*self._by_day.get(day, ()), *self._by_day.get(source, ())]
 
 
 def quarantine_rows(

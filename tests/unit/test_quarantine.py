@@ -190,6 +190,13 @@ def test_a_key_holds_rows_of_its_day_or_of_any_day_where_none_can_be_read():
     item = RejectedRecord(DAY, "why", "{}", (None, PHONE, "2371"))
     dayless, dated = replace(item, day=None), replace(item, day=None, key=(SECOND, None, None))
     quarantine = Quarantine([item, dayless, dated, RejectedRecord(DAY, "why", "{}")])
-    assert quarantine.keys(DAY) == [item.key, dated.key, item.key]
-    assert quarantine.keys(DAY + timedelta(days=1)) == [item.key]
-    assert Quarantine([]).keys(date(2026, 3, 9)) == []
+    assert quarantine.keys(DAY, "json") == [item.key, dated.key, item.key]
+    assert quarantine.keys(DAY + timedelta(days=1), "json") == [item.key]
+    assert Quarantine([]).keys(date(2026, 3, 9), "json") == []
+
+
+def test_a_record_without_a_day_holds_no_row_of_a_day_that_another_source_lists():
+    dayless = RejectedRecord(None, "why", "{}", (None, PHONE, "2371"), source="csv")
+    quarantine = Quarantine([dayless, replace(dayless, day=DAY)])
+    assert quarantine.keys(DAY, "json") == [dayless.key]
+    assert quarantine.keys(DAY, "csv") == [dayless.key] * 2

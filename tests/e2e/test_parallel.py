@@ -1,0 +1,195 @@
+"""`sync --parallel`: the same as one account after another, and no account is affected by another one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import sqlite3
+import sys
+import time
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
+
+import pytest
+
+LABELS = [f"shop-{number}" for number in range(6)]
+RANGE = ("--since", "2025-03-01", "--until", "2025-03-10")
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+
+
+def write_config(billing, vendor, **own):
+    """Accounts of the vendor, those in `own` with further lines."""
+    # A variable would go before the lines of an account.
+    lines = [f'api_url = "{vendor.url}"']
+    for label in LABELS:
+        token = str(uuid5(NAMESPACE_URL, label))
+        vendor.tokens.add(token)
+        lines += [f"[accounts.{label}]", f'api_token = "{token}"', own.get(label.replace("-", "_"), "")]
+    path = billing.folder / "billing.toml"
+    path.write_text("\n".join(lines), "utf-8")
+    path.chmod(0o600)
+    for variable in ("BILLING_API_TOKEN", "BILLING_API_URL"):
+        billing.variables.pop(variable, None)
+    return ("--config", str(path))
+
+
+@contextmanager
+def silent_vendor():
+    """A vendor that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f'api_url = "http://127.0.0.1:{listener.getsockname()[1]}/api/v1/authcalls"'
+
+
+def without_times(text):
+    return sorted(re.sub(r"[\d.]+ s$", "", line) for line in text.splitlines())
+
+
+def children(pid):
+    """Processes of the same parent, and theirs."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        parents[int(stat.parent.name)] = int(fields[1])
+    found = [pid]
+    for parent in found:
+        found += [child for child, its_parent in parents.items() if its_parent == parent]
+    return found[1:]
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+
+
+def complete(billing, accounts):
+    """Whether so many accounts have all days."""
+    query = "SELECT COUNT(*) FROM sync_state WHERE last_synced_date = '2025-03-10'"
+
+    def is_complete():
+        with suppress(sqlite3.OperationalError), closing(sqlite3.connect(billing.folder / "billing.db")) as connection:
+            return connection.execute(query).fetchone() == (accounts,)
+
+    return is_complete
+
+
+def test_results_and_exit_code_are_those_of_one_account_after_another(billing, vendor):
+    config = write_config(billing, vendor, shop_3='window_days = "many"')
+    vendor.tokens.remove(str(uuid5(NAMESPACE_URL, LABELS[1])))
+    assert billing(*config, "sync", *RANGE).code == 78  # it creates the rows
+    one_by_one = billing.interpret(*config, "sync", *RANGE)
+    at_once = billing.interpret(*config, "sync", *RANGE, "--parallel", "3")
+    assert (at_once.code, without_times(at_once.out)) == (one_by_one.code, without_times(one_by_one.out))
+    assert sorted(at_once.errors.splitlines()) == sorted(one_by_one.errors.splitlines())
+    assert len(at_once.errors.splitlines()) == 2, "the refused token, and the wrong setting"
+
+    documents = [
+        json.loads(billing.interpret(*config, "sync", *RANGE, "--json", *options).out)
+        for options in ((), ("--parallel", "3"))
+    ]
+    for document in documents:
+        assert [account["account"] for account in document["accounts"]] == LABELS
+        for account in document["accounts"]:
+            del account["seconds"]
+    assert documents[0] == documents[1]
+
+
+def test_each_log_line_is_whole_and_names_its_account_and_the_run(billing, vendor):
+    config = write_config(billing, vendor)
+    done = billing.interpret("--log-format", "json", "-v", *config, "sync", *RANGE, "--parallel", "6", "--json")
+    assert done.code == 0, done.errors
+    lines = [json.loads(line) for line in done.errors.splitlines()]
+    assert {line.get("account") for line in lines} >= {*LABELS}
+    assert len({line["run_id"] for line in lines if "account" in line}) == 1
+
+
+def test_accounts_with_the_same_token_never_run_at_the_same_time(billing, vendor):
+    write_config(billing, vendor)
+    token = str(uuid5(NAMESPACE_URL, LABELS[0]))
+    path = billing.folder / "billing.toml"
+    accounts = "".join(f'[accounts.{label}]\napi_token = "{token}"\n' for label in LABELS[:3])
+    path.write_text(f'api_url = "{vendor.url}"\n{accounts}', "utf-8")
+    done = billing.interpret("-v", "--config", str(path), "sync", *RANGE, "--parallel", "3", "--json")
+    assert done.code == 0, done.errors
+    order = re.findall(r"INFO: (shop-\d): 2025", done.errors)
+    assert [label for position, label in enumerate(order) if label not in order[:position]] == LABELS[:3]
+    assert order == sorted(order)
+
+
+@on_linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_workers_and_keeps_what_is_complete(billing, vendor, number):
+    with silent_vendor() as silent:
+        config = write_config(billing, vendor, shop_0=silent, shop_4=silent)
+        process = billing.start(*config, "sync", *RANGE, "--parallel", "3", "--json")
+        wait_until(complete(billing, 4), process)
+        workers = children(process.pid)
+        process.send_signal(number)
+        done = billing.finish(process)
+    assert done.code == 128 + number
+    assert "Traceback" not in done.errors
+    while any(map(is_running, workers)):
+        time.sleep(0.02)
+    runs = json.loads(billing(*config, "status", "--json").out)["accounts"]
+    outcomes = {account["account"]: account["last_run"]["outcome"] for account in runs if account["last_run"]}
+    assert outcomes == {label: "stopped" if label in {LABELS[0], LABELS[4]} else "done" for label in LABELS}
+
+
+@on_linux
+def test_a_worker_that_is_killed_fails_its_own_account_only(billing, vendor):
+    with silent_vendor() as silent:
+        config = write_config(billing, vendor, shop_0=silent)
+        process = billing.start(*config, "sync", *RANGE, "--parallel", "2", "--json")
+        wait_until(complete(billing, 5), process)
+        (hanging,) = {
+            pid for pid in children(process.pid) if len(children(pid)) == 0 and silent_port(silent) in peers_of(pid)
+        }
+        os.kill(hanging, signal.SIGKILL)
+        done = billing.finish(process)
+    codes = {account["account"]: account["exit_code"] for account in json.loads(done.out)["accounts"]}
+    assert (done.code, codes) == (70, {label: 70 if label == LABELS[0] else 0 for label in LABELS})
+    assert "shop-0: its process was ended from outside" in done.errors
+
+
+@on_linux
+def test_workers_end_with_a_main_process_that_is_killed(billing, vendor):
+    with silent_vendor() as silent:
+        config = write_config(billing, vendor, shop_0=silent)
+        process = billing.start(*config, "sync", *RANGE, "--parallel", "2")
+        wait_until(complete(billing, 5), process)
+        workers = children(process.pid)
+        process.kill()
+        billing.finish(process)
+        while any(map(is_running, workers)):
+            time.sleep(0.02)
+    assert billing(*config, "sync", *RANGE, "--account", LABELS[1]).code == 0
+
+
+def silent_port(line):
+    return int(re.search(r":(\d+)/", line)[1])
+
+
+def peers_of(pid):
+    """Ports that a process is connected to."""
+    sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
+    ports = set()
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if f"socket:[{fields[9]}]" in sockets:
+            ports.add(int(fields[2].rpartition(":")[2], 16))
+    return ports
