@@ -22,9 +22,23 @@ from etl.db.dialects.health import Caution
 from etl.db.engine import database_exists, database_file, read_connection
 from etl.db.errors import translate_errors
 from etl.db.file_access import folder_problem
-from etl.db.migrate import has_current_schema, require_migratable, require_schema, schema_revision
+from etl.db.migrate import (
+    PendingMigrations,
+    has_current_schema,
+    pending_migrations,
+    require_migratable,
+    require_schema,
+    schema_revision,
+)
 from etl.db.tables import metadata
-from etl.errors import BillingError, CheckFailedError, DatabaseError, ForeignDatabaseError, VendorError
+from etl.errors import (
+    BillingError,
+    CheckFailedError,
+    DatabaseError,
+    ForeignDatabaseError,
+    SchemaMismatchError,
+    VendorError,
+)
 from etl.extract.client import Client
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import DateRange, FeedReader, Record
@@ -124,15 +138,31 @@ def explain_encryption(url: URL) -> str:
 def _check_schema(connection: Connection, auto_migrate: bool) -> CheckResult:  # noqa: FBT001 - a setting handed on
     def probe() -> str:
         try:
-            if auto_migrate and not has_current_schema(connection):
+            is_current = has_current_schema(connection)
+            if not is_current:
                 require_migratable(connection)
-                return "not up to date; sync migrates it"
+            if not is_current and (pending := pending_migrations(connection)):
+                plan = describe_pending(pending)
+                if not auto_migrate:
+                    raise SchemaMismatchError(f"{plan}: make a backup, then run: billing-etl migrate")
+                return Caution(f"{plan}: the next sync migrates the database; make a backup before")
+            if auto_migrate and not is_current:
+                is_created = schema_revision(connection) is not None
+                return "some views are missing; sync creates them" if is_created else "not there yet; sync creates it"
             require_schema(connection)
         except ForeignDatabaseError as error:
             raise CheckFailedError(str(error)) from None
         return f"revision {schema_revision(connection)}"
 
     return run_check("schema", probe)
+
+
+def describe_pending(pending: PendingMigrations) -> str:
+    """What the migrations of a database will do: their names, and how many records it holds. Pure."""
+    return (
+        f"revision {pending.revision} is older than this version, with {pending.records:,} records; pending: "
+        f"{'; '.join(pending.names)}"
+    )
 
 
 def check_vendor(

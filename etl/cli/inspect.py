@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,7 @@ from etl.date_ranges import split_into_windows
 from etl.errors import CheckFailedError
 
 if TYPE_CHECKING:
+    from etl.ops.status_query import AccountStatus
     from etl.services.verify import VerifyResult
 
 KINDS: Final = {"late": "missing", "returned": "missing", "corrected": "different", "withdrawn": "surplus"}
@@ -34,7 +36,10 @@ KINDS: Final = {"late": "missing", "returned": "missing", "corrected": "differen
 
 @click.command(epilog=examples("status", "status --max-age 36"))
 @click.option(
-    "--max-age", type=click.FloatRange(min=0), metavar="HOURS", help="Exit with 1 if an account is further behind."
+    "--max-age",
+    type=click.FloatRange(min=0),
+    metavar="HOURS",
+    help="Exit with 1 if the last complete day ended longer ago; 36 suits a nightly run.",
 )
 @account_option
 @json_option
@@ -51,20 +56,33 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     for _ in range(report.missing_databases):
         click.echo("there is no database yet; sync creates it", err=True)
     statuses = report.statuses
-    too_old = max_age is not None and any(
-        status.hours_behind is None or status.hours_behind > max_age for status in statuses if not status.retired_at
-    )
+    too_old = [status for status in statuses if max_age is not None and _is_older(status, max_age)]
     code = ExitCode.CHECK_FAILED if too_old else ExitCode.OK
     if options.as_json:
         print_json({"accounts": [status_as_json(status) for status in statuses], "exit_code": code})
     else:
-        if len(statuses) > MAX_ACCOUNTS_IN_FULL:
-            print_overview(statuses)
-        else:
-            print_status(options, statuses)
-        if too_old:
-            click.secho(f"older than {max_age:g} hours", fg="red", err=True)
+        if options.verbosity >= 0:
+            _print_statuses(options, statuses)
+        for status in too_old:
+            age = "no complete day yet"
+            if status.hours_behind is not None:
+                age = f"complete up to {status.last_synced_date}, which ended {status.hours_behind:.0f} hours ago"
+            report_error(options, CheckFailedError(f"{age}; --max-age is {max_age:g}"), status.account)
     return code
+
+
+def _print_statuses(options: OutputOptions, statuses: Sequence[AccountStatus]) -> None:
+    if len(statuses) > MAX_ACCOUNTS_IN_FULL:
+        print_overview(statuses)
+    else:
+        print_status(options, statuses)
+
+
+def _is_older(status: AccountStatus, max_age: float) -> bool:
+    """Whether an account that is in use has no complete day that ended within the last `max_age` hours."""
+    if status.retired_at:
+        return False
+    return status.hours_behind is None or status.hours_behind > max_age
 
 
 @click.command(epilog=examples("verify --since 2026-03-01", "verify --source json,csv"))

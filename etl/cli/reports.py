@@ -76,7 +76,7 @@ def export(
     anonymise: bool,
     excel_ru: bool,
 ) -> int:
-    """Write a view to a file (CSV, Parquet, Excel), or a lake of tables.
+    """Write a view to a CSV, Parquet or Excel file, or to a lake.
 
     A lake has all records in Apache Iceberg tables, partitioned by account and month. Only days that changed since the
     last export are written again.

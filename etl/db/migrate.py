@@ -6,7 +6,7 @@ import io
 import re
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -123,6 +123,33 @@ def require_migratable(connection: Connection) -> None:
     require_known_revision(revision)
     if revision is None:
         dialect_for(connection.dialect.name).require_utf8(connection)
+
+
+class PendingMigrations(NamedTuple):
+    """The migrations that an older schema needs.
+
+    Attributes:
+        revision: The revision of the database.
+        names: Revision and title of each migration, in order.
+        records: Number of stored records, as the vendor lists them: what a migration may have to rewrite.
+    """
+
+    revision: str
+    names: tuple[str, ...]
+    records: int
+
+
+def pending_migrations(connection: Connection) -> PendingMigrations | None:
+    """The migrations to the current schema; None for a database that needs none, or that is not an older one."""
+    revision = schema_revision(connection)
+    if revision not in OLDER_REVISIONS:
+        return None
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(alembic_config()).iterate_revisions("head", revision)
+    names = tuple(f"{script.revision} ({script.doc.rstrip('.')})" for script in scripts)
+    records = connection.scalar(text("SELECT SUM(records) FROM synced_days"))
+    return PendingMigrations(revision, names[::-1], int(records or 0))
 
 
 def ensure_current(engine: Engine) -> None:

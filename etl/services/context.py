@@ -20,6 +20,7 @@ from etl.db.lock import advisory_lock
 from etl.db.migrate import ensure_current, has_current_schema, in_memory_database, require_schema, schema_revision
 from etl.db.ownership import require_ours
 from etl.db.run_store import SyncState, find_account, read_largest_answers, read_position
+from etl.db.tables import SCHEMA_REVISION
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
 from etl.extract.spool import RecordSpool
@@ -76,8 +77,16 @@ def account_lock(engine: Engine, settings: Settings, request: RunRequest, lock: 
         yield
 
 
-def ensure_schema(engine: Engine, settings: Settings, *, dry_run: bool) -> Engine:
+def ensure_schema(
+    engine: Engine, settings: Settings, *, dry_run: bool, report: Callable[[str], None] = lambda _message: None
+) -> Engine:
     """The engine of a database with the current schema, migrated if BILLING_AUTO_MIGRATE allows it.
+
+    Args:
+        engine: The engine of the database.
+        settings: The settings of the account.
+        dry_run: Migrate nothing.
+        report: Receives a message before and after a migration.
 
     Raises:
         SchemaMismatchError: It has another schema and must not be migrated, or belongs to another program.
@@ -95,9 +104,14 @@ def ensure_schema(engine: Engine, settings: Settings, *, dry_run: bool) -> Engin
     with advisory_lock(engine, "schema", wait=SCHEMA_LOCK_TIMEOUT):
         # The run that held the lock before may have migrated: a second time would take the views from their readers.
         with read_connection(engine) as connection:
-            is_current = has_current_schema(connection)
+            is_current, revision = has_current_schema(connection), schema_revision(connection)
         if not is_current:
+            is_older = revision is not None and revision != SCHEMA_REVISION
+            if is_older:
+                report(f"{settings.account}: migrating the database from revision {revision} to {SCHEMA_REVISION}")
             ensure_current(engine)
+            if is_older:
+                report(f"{settings.account}: the database is migrated to revision {SCHEMA_REVISION}")
     return engine
 
 

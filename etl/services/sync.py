@@ -66,7 +66,9 @@ def run_sync(
                 if database_exists(engine):
                     wait_for_server(engine, settings.database_wait)
             with translate_errors(), account_lock(engine, settings, request, lock):
-                ready = retry_transaction(partial(ensure_schema, engine, settings, dry_run=request.dry_run))
+                ready = retry_transaction(
+                    partial(ensure_schema, engine, settings, dry_run=request.dry_run, report=listener.message)
+                )
                 client_for = partial(open_client, settings, redact, connect=connect)
                 with client_for() as client, client_for(short_timeout=True) as quick_client:
                     run = SyncRun(

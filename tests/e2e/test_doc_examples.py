@@ -198,6 +198,7 @@ def misspelled(arguments: list[str]) -> str | None:
             option, _, value = word.partition("=")
             if option in {"--help", "-h"}:
                 continue
+            option = "-v" if option == "-vv" else option
             known = [found for found in command.params if option in found.opts]
             if not known:
                 return f"{name} has no option {option}"

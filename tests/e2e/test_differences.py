@@ -1,0 +1,105 @@
+"""Runs and `verify` name the days and the records that differ, without phone and code, and commands to paste."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
+
+PHONE, CODE = "9243555100", "0371"
+LATE = {
+    "created_at": "2025-03-09T23:59:00",
+    "code_auth": CODE,
+    "status": 1,
+    "status_info": "ok",
+    "phone": f"8{PHONE}",
+    "price": Decimal("0.2"),
+}
+
+
+def changed(vendor, listed):
+    """The vendor with a late, a corrected and a withdrawn record on two days."""
+    first, second, _ = listed("2025-03-08", 3)
+    vendor.dataset.remove([first, second])
+    vendor.dataset.add([first | {"price": Decimal("0.35"), "status_info": f"call {PHONE}"}, LATE])
+
+
+def test_a_run_names_the_days_that_changed_and_with_v_their_records(synced, vendor, listed):
+    changed(vendor, listed)
+    dry = synced("sync", "--dry-run", "--until", "2025-03-10", "-v")
+    assert "  2025-03-08 would change after it was complete: 1 changed, 1 withdrawn\n" in dry.out
+    assert "    2025-03-08 10:00:00 corrected: status_info, price 0.2 to 0.35\n" in dry.out
+    assert "    2025-03-08 10:00:01 withdrawn\n" in dry.out
+    assert "  2025-03-09 would change after it was complete: 1 new\n    2025-03-09 23:59:00 late\n" in dry.out
+    assert "lists the records" not in dry.out, "a dry run is not in the history"
+
+    done = synced("sync", "--until", "2025-03-10")
+    assert "  2025-03-08 changed after it was complete: 1 changed, 1 withdrawn\n" in done.out
+    (command,) = re.findall(r"  billing-etl (.+) lists the records\n", done.out)
+    assert "2025-03-09" in synced(*shlex.split(command)).out
+    for text in (dry.out, dry.errors, done.out):
+        assert PHONE not in text
+        assert CODE not in text
+
+
+def test_the_json_of_a_run_has_the_changed_days(synced, vendor, listed):
+    changed(vendor, listed)
+    document = json.loads(synced("sync", "--until", "2025-03-10", "--json").out)["accounts"][0]
+    assert [(day["day"], day["new"], day["changed"], day["withdrawn"]) for day in document["changed_days"]] == [
+        ("2025-03-08", 0, 1, 1),
+        ("2025-03-09", 1, 0, 0),
+    ]
+    assert document["changed_days"][1]["records"] == [
+        {"created_at": "2025-03-09 23:59:00", "kind": "late", "fields": []}
+    ]
+
+
+def test_verify_prints_commands_that_repair_what_it_found(synced, vendor, listed):
+    with closing(sqlite3.connect(synced.folder / "billing.db")) as database, database:
+        database.execute("DELETE FROM billing_records WHERE created_at LIKE '2025-03-02%'")
+        database.execute("UPDATE billing_records SET price = '7.000000' WHERE created_at LIKE '2025-03-05 10:00:0%'")
+        database.execute("UPDATE billing_records SET price = '7.000000' WHERE created_at LIKE '2025-03-06 10:00:00%'")
+    (synced.folder / "a b.toml").write_text("lookback_days = 7\n", "utf-8")
+    done = synced("--config", "a b.toml", "verify", "-v")
+    assert done.code == 65
+    assert re.search(r"2025-03-02 10:00:00 +json +missing", done.out)
+    assert re.search(r"2025-03-06 10:00:00 +json +different +price 7 to 0\.2", done.out)
+    assert PHONE not in done.out
+    commands = re.findall(r"^  billing-etl (.+)$", done.out, re.MULTILINE)
+    assert commands == [
+        "--config 'a b.toml' backfill --since 2025-03-02 --until 2025-03-02",
+        "--config 'a b.toml' backfill --since 2025-03-05 --until 2025-03-06",
+    ]
+    for command in commands:
+        assert synced(*shlex.split(command)).code == 0
+    assert synced("verify").code == 0
+
+
+def test_each_request_is_logged_with_its_dates_and_size_and_without_secrets(billing, vendor):
+    vendor.faults.add("status", status=503, times=1, action="post_billing_data")
+    done = billing("sync", "--until", "2025-03-03", "-vv")
+    pattern = (
+        r"DEBUG: default: post_billing_data start_date=2025-02-28 end_date=\S+: (.+), ([1-9]\d*|0) bytes, \d+\.\d+ s"
+    )
+    outcomes = [match[1] for match in re.finditer(pattern, done.errors)]
+    assert outcomes == ["HTTP 503", "HTTP 200"]
+    assert "DEBUG: default: get_balance: HTTP 200" in done.errors
+    assert PHONE not in done.errors
+
+
+def test_the_cause_is_the_first_line_of_a_failed_night(billing, vendor):
+    vendor.faults.add("status", status=503, times=None)
+    done = billing("-q", "sync", "--until", "2025-03-10")
+    assert done.code == 69
+    assert done.errors.startswith("billing-etl: JSON: HTTP 503")
+
+
+def test_an_account_that_is_too_old_is_named_with_its_age_and_nothing_else_with_q(synced):
+    done = synced("-q", "status", "--max-age", "36")
+    assert (done.code, done.out) == (1, "")
+    assert re.fullmatch(
+        r"billing-etl: default: complete up to 2025-03-10, which ended \d+ hours ago; --max-age is 36\n", done.errors
+    )
