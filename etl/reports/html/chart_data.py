@@ -39,7 +39,7 @@ _CONFIG: Final = {
     },
     "axisY": {"domain": False},
     "legend": {
-        "labelColor": "var(--soft)", "labelFontSize": 12, "symbolType": "circle", "symbolSize": 80, "offset": 12,
+        "labelColor": "var(--soft)", "labelFontSize": 12, "symbolType": "circle", "symbolSize": 80, "offset": 20,
         "titleColor": "var(--soft)", "titleFontSize": 12,
     },
     "text": {"color": "var(--ink)", "fontSize": 12},
