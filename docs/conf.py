@@ -30,7 +30,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     ),
     "How-to: use the data": (
         *("how-to/report", "how-to/dashboard", "how-to/superset", "how-to/export", "how-to/lake"),
-        *("how-to/balance", "how-to/recent-records", "how-to/late-data", "how-to/numbering-plan"),
+        *("how-to/month-close", "how-to/balance", "how-to/recent-records", "how-to/late-data", "how-to/numbering-plan"),
     ),
     "Reference": (
         *("reference/commands", "reference/configuration", "reference/settings", "reference/exit-codes"),

@@ -11,11 +11,13 @@ from etl.cli.accounts import account
 from etl.cli.app import cli, disable_core_dumps, run_command
 from etl.cli.balance import balance
 from etl.cli.check import check
+from etl.cli.close import close
 from etl.cli.config import config
 from etl.cli.database import backup, forget, migrate_schema, purge
 from etl.cli.demo import demo, sandbox
 from etl.cli.help_pages import completion, show_help
 from etl.cli.history import rejected, runs
+from etl.cli.init import init
 from etl.cli.inspect import status, verify
 from etl.cli.options import add_verbosity_options
 from etl.cli.reports import dashboard, export, numbering, report
@@ -26,10 +28,10 @@ from etl.signals import ignore_signals
 
 cli.add_section("Sync", sync, backfill, accept)
 cli.add_section("Look", status, check, verify, runs, rejected, recent, auth_status)
-cli.add_section("Money", balance)
+cli.add_section("Money", balance, close)
 cli.add_section("Files", export, report, dashboard, numbering)
 cli.add_section("Care", config, account, migrate_schema, backup, purge, forget)
-cli.add_section("Try", demo, sandbox, completion, show_help)
+cli.add_section("Try", demo, init, sandbox, completion, show_help)
 for command in cli.commands.values():
     add_verbosity_options(command)
 

@@ -100,6 +100,9 @@ def run_command(group: click.Group, arguments: list[str]) -> int:
     except Interrupted as stopped:
         report_error(options, BillingError(f"stopped by {signal.Signals(stopped.signal_number).name}"))
         return code_for_exception(stopped)
+    except click.Abort:  # Ctrl+C or the end of the input at a question
+        report_error(options, BillingError("no answer: nothing was done"))
+        return ExitCode.CHECK_FAILED
     except ReaderGoneError:
         return ExitCode.OK
     except Exception as error:  # noqa: BLE001 - the outermost handler: one line on stderr, and the exit code

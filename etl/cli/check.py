@@ -42,13 +42,13 @@ def check(options: OutputOptions, *, accounts: tuple[str, ...]) -> int:
         code = most_severe([code, *(code_for_error(check.error) for check in checks if check.error)])
         documents.append({"account": label, "checks": [check_as_json(check, options.redact) for check in checks]})
         if not options.as_json:
-            _print_checks(options, checks)
+            print_checks(options, checks)
     if options.as_json:
         print_json({"accounts": documents, "exit_code": code})
     return code
 
 
-def _print_checks(options: OutputOptions, checks: Sequence[CheckResult]) -> None:
+def print_checks(options: OutputOptions, checks: Sequence[CheckResult]) -> None:
     """Print a line for each check; with -q, only for warnings and errors."""
     for check in checks:
         if options.verbosity < 0 and check.error is None and not check.is_warning:

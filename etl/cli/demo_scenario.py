@@ -21,7 +21,7 @@ from etl.cli.text_output import print_status
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
 from etl.sandbox import Dataset, Sandbox
-from etl.services.demo import DailySpend, RestatedDay, read_figures
+from etl.services.demo import DailySpend, RestatedDay, read_figures, require_writable_folder
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
@@ -39,6 +39,7 @@ def run_demo(options: OutputOptions) -> int:
     Returns:
         The exit code: 0 if both syncs succeeded.
     """
+    require_writable_folder(DATABASE)
     for leftover in (DATABASE, *Path().glob(f"{DATABASE.name}-*")):
         leftover.unlink(missing_ok=True)
     now = datetime.now(ZoneInfo("Europe/Moscow")).replace(tzinfo=None)
@@ -116,8 +117,8 @@ def _show_next_steps() -> None:
         (f"{variable} {program} status", "the status, at any time"),
         (f"sqlite3 {DATABASE} .dump", "every stored row (the views billing and daily_spend are for BI)"),
         (f"{program} sandbox --port 8080", "the sandbox, to sync from with your own settings"),
-        (f"{program} --help", "all commands and settings"),
-        (f"BILLING_API_TOKEN=… {program} sync", "your own account, into billing.db"),
+        (f"{program} help", "all commands, and where their settings are described"),
+        (f"{program} init", "your own account: token, database, schedule"),
     ):
         click.echo(f"  {command}\n      {purpose}")
 

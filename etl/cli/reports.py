@@ -76,10 +76,10 @@ def export(
     anonymise: bool,
     excel_ru: bool,
 ) -> int:
-    """Write a view to a CSV, Parquet or Excel file, or all records to a lake.
+    """Write a view to a file (CSV, Parquet, Excel), or a lake of tables.
 
-    A lake is a folder of Apache Iceberg tables, partitioned by account and month. Only days that changed since the last
-    export are written again.
+    A lake has all records in Apache Iceberg tables, partitioned by account and month. Only days that changed since the
+    last export are written again.
     """
     from etl.atomic_file import atomic_write
     from etl.reports.export import FORMATS, export_records, format_of, writer_for
@@ -257,19 +257,26 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     It ends with Ctrl+C or SIGTERM. An SQLite database is read live; the data of other databases are copied when the
     dashboard starts.
     """
+    from functools import cache
     from tempfile import TemporaryDirectory
 
     from etl.atomic_file import atomic_write
-    from etl.reports.dashboard.app import bind, is_loopback, open_dashboard, require_libraries, serve, url_of
+    from etl.reports.charts.catalog import DEFAULT_CURRENCY
+    from etl.reports.dashboard.app import open_dashboard, require_libraries
+    from etl.reports.dashboard.page import PageOptions
+    from etl.reports.dashboard.server import bind, is_loopback, serve, url_of
     from etl.reports.dashboard.snapshot import create_snapshot, is_snapshot, require_views
-    from etl.services.database import file_of, open_engine
+    from etl.reports.html.report import load_vega_bundle
+    from etl.services.context import utc_now
+    from etl.services.database import file_of, open_engine, open_file
 
     if not is_loopback(host) and not to_anyone:
         raise click.UsageError(f"--host {host} lets other machines see the data without a password; add --to-anyone")
     if snapshot and snapshot.exists() and not is_snapshot(snapshot):
         raise ConfigError(f"--snapshot {str(snapshot)!r} exists and is not a snapshot; name another file")
     require_libraries()
-    engine = open_engine(load_settings_for(options, ())[0].database_url)
+    settings = load_settings_for(options, ())[0]
+    engine = open_engine(settings.database_url)
     require_views(engine)
     live = None if snapshot else file_of(engine)
     with ExitStack() as stack:
@@ -283,7 +290,11 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
         else:
             path = Path(stack.enter_context(TemporaryDirectory(prefix="billing-etl-"))) / "snapshot.db"
             create_snapshot(engine, path)
-        application = open_dashboard(path, at_rest=not live)
+        page_options = PageOptions(
+            cache(load_vega_bundle()), lambda: utc_now().astimezone(settings.timezone), DEFAULT_CURRENCY
+        )
+        served = engine if live else open_file(path)
+        application = open_dashboard(path, served, page_options, at_rest=not live)
         if options.verbosity >= 0:
             click.echo(f"dashboard: {url_of(listener)} (Ctrl+C ends it)")
             if not live:

@@ -20,11 +20,13 @@ from etl.config.validators import (
     parse_account,
     parse_api_url,
     parse_bool,
+    parse_currency,
     parse_database_url,
     parse_day,
     parse_heartbeat_url,
     parse_path,
     parse_token,
+    parse_vat_rate,
     parse_zone,
     read_key,
 )
@@ -217,6 +219,15 @@ class Settings(RunSettings):
         None, "the key of keyed phones, at least 32 bytes", read_key, secret_file=True
     )
     codes: str = setting("keep", "whether codes are stored: keep or drop", one_of("keep", "drop"))
+    currency: str = setting("RUB", "currency of the prices, ISO 4217; a label, nothing is converted", parse_currency)
+    vat_rate: Decimal | None = setting(
+        None, "VAT in percent; net and gross amounts are empty unless set", parse_vat_rate
+    )
+    vat: str = setting(
+        "included",
+        "whether prices include VAT or it comes on top: included or excluded",
+        one_of("included", "excluded"),
+    )
     low_balance: Decimal | None = setting(
         None,
         "warn when the balance is below this amount; no warning unless set",

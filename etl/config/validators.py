@@ -178,6 +178,21 @@ def read_key(text: str) -> bytes:
     return key
 
 
+def parse_currency(text: str) -> str:
+    """An ISO 4217 code, in any case."""
+    if not re.fullmatch(r"[A-Za-z]{3}", text, re.ASCII):
+        raise ValueError("a currency's code of ISO 4217, like RUB")
+    return text.upper()
+
+
+def parse_vat_rate(text: str) -> Decimal:
+    """A rate in percent with at most two decimal places."""
+    rate = Decimal(text) if re.fullmatch(r"\d{1,3}(\.\d{1,2})?", text, re.ASCII) else None
+    if rate is None or rate > 100:
+        raise ValueError("a percentage, between 0 and 100 with at most two decimal places, like 20")
+    return rate
+
+
 def parse_path(text: str) -> Path:
     """The path of a file, which need not exist."""
     if not text.isprintable():

@@ -1,7 +1,8 @@
-"""Settings that an account is bound to from its first run: privacy format, token, time zone.
+"""Settings that an account is bound to from its first run: privacy format, token, time zone; and its price terms.
 
 With a different privacy format every day would be stored a second time, with a second label for the same token every
-charge, and a different zone would mix rows of two zones. All three are refused before anything is fetched.
+charge, and a different zone would mix rows of two zones. All three are refused before anything is fetched. Currency
+and VAT change no row: different ones are stored, and reported.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, tzinfo
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, select, update
 
@@ -27,6 +28,25 @@ if TYPE_CHECKING:
 _PERSONALISATION: Final = b"billing-etl: tok"
 
 
+class PriceTerms(NamedTuple):
+    """What the vendor's prices are in; nothing is converted. The fields are columns of `accounts`.
+
+    Attributes:
+        currency: ISO 4217.
+        vat_basis_points: VAT in hundredths of a percent; None if no rate is set.
+        vat: `included` in the prices, or `excluded`: it comes on top.
+    """
+
+    currency: str
+    vat_basis_points: int | None
+    vat: str
+
+    def __str__(self) -> str:
+        if self.vat_basis_points is None:
+            return f"{self.currency}, no VAT rate"
+        return f"{self.currency}, VAT of {self.vat_basis_points / 100:g} % {self.vat}"
+
+
 @dataclass(frozen=True, slots=True)
 class Binding:
     """The configured settings that an account's rows depend on.
@@ -36,12 +56,14 @@ class Binding:
         fingerprint: `fingerprint_of` the token; None skips the comparison.
         zone: Zone of the vendor's wall clock; None skips the comparison.
         labels: Accounts of the configuration file; these may share a token.
+        terms: Currency and VAT; None leaves the stored ones.
     """
 
     form: PrivacyFormat = field(default_factory=PrivacyFormat)
     fingerprint: str | None = None
     zone: ZoneInfo | None = None
     labels: frozenset[str] = frozenset()
+    terms: PriceTerms | None = None
 
 
 class BindingError(SettingError):
@@ -73,14 +95,14 @@ class BindingRemarks:
     """Result of a successful binding check.
 
     Attributes:
-        notice: Message about a changed token.
+        notice: Message about a changed token, or changed price terms.
         warning: Message about another account with the same token.
         changes: Columns of the account that `store_binding` updates.
     """
 
     notice: str | None = None
     warning: str | None = None
-    changes: Mapping[str, str] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fingerprint_of(token: str) -> str:
@@ -123,19 +145,25 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
         )
     _require_form(account, binding.form)
     _require_zone(account, binding.zone)
-    zone = {"timezone": binding.zone.key} if binding.zone and account.timezone is None else {}
-    if binding.fingerprint in {None, account.token_fingerprint}:
-        return BindingRemarks(changes=zone)
-    notice = "the token differs from that of the last run; the account uses the new one from now on"
-    return BindingRemarks(
-        notice=notice if account.token_fingerprint else None,
-        warning=_duplicate_token_warning(connection, label, binding),
-        changes=zone | {"token_fingerprint": binding.fingerprint},
-    )
+    changes: dict[str, Any] = {}
+    notices: list[str] = []
+    warning = None
+    if binding.zone and account.timezone is None:
+        changes["timezone"] = binding.zone.key
+    if binding.fingerprint not in {None, account.token_fingerprint}:
+        changes["token_fingerprint"] = binding.fingerprint
+        warning = _duplicate_token_warning(connection, label, binding)
+        if account.token_fingerprint:
+            notices.append("the token differs from that of the last run; the account uses the new one from now on")
+    stored = PriceTerms(account.currency, account.vat_basis_points, account.vat)
+    if binding.terms not in {None, stored}:
+        changes |= binding.terms._asdict()
+        notices.append(f"prices are in {binding.terms} from now on (before: {stored}); closed months keep theirs")
+    return BindingRemarks("; ".join(notices) or None, warning, changes)
 
 
 def store_binding(connection: Connection, account_id: int, remarks: BindingRemarks) -> None:
-    """Store the zone of an account that has none yet, and the fingerprint of a changed token."""
+    """Store the zone of an account that has none yet, the fingerprint of a changed token, and changed price terms."""
     if remarks.changes:
         connection.execute(update(accounts).where(accounts.c.id == account_id).values(remarks.changes))
 
@@ -149,6 +177,7 @@ def first_binding(binding: Binding) -> dict[str, Any]:
         "codes": form.codes,
         "token_fingerprint": binding.fingerprint,
         "timezone": binding.zone.key if binding.zone else None,
+        **(binding.terms._asdict() if binding.terms else {}),
     }
 
 

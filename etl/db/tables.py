@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from etl.db.types import BigId, LongText, Money, UtcTime, WallClock, key_text
 
-SCHEMA_REVISION: Final = "0007"
+SCHEMA_REVISION: Final = "0008"
 """The newest revision in `migrations/versions`, available without loading Alembic; a test compares the two."""
 
 
@@ -80,6 +80,25 @@ accounts = Table(
         "deletion_started_at",
         UtcTime(),
         comment="UTC; when account delete began. What is left goes when it is run again",
+    ),
+    Column(
+        "currency",
+        String(3),
+        nullable=False,
+        server_default="RUB",
+        comment="ISO 4217; BILLING_CURRENCY of the last run",
+    ),
+    Column(
+        "vat_basis_points",
+        Integer,
+        comment="Hundredths of a percent; BILLING_VAT_RATE of the last run, empty without one",
+    ),
+    Column(
+        "vat",
+        String(8),
+        nullable=False,
+        server_default="included",
+        comment="included in the prices, or excluded: it comes on top. BILLING_VAT of the last run",
     ),
     comment="The vendor accounts whose charges stand here",
 )
@@ -239,6 +258,34 @@ purged_months = Table(
     Column("restated", Money(38), nullable=False, comment="What the purged lines of the journal added to spend"),
     Column("purged_at", UtcTime(), nullable=False, comment="UTC; when the last of them were purged"),
     comment="What the purged records of a month amounted to",
+)
+
+closed_months = Table(
+    "closed_months",
+    metadata,
+    _account(primary_key=True),
+    Column("month", Date, primary_key=True, comment="The month's first day, in the vendor's wall clock"),
+    Column(
+        "closing",
+        Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="From 1: a later one replaces an earlier one, which stays on file",
+    ),
+    Column("kind", String(16), nullable=False, comment="final (every day was closed) or provisional"),
+    Column("closed_at", UtcTime(), nullable=False, comment="UTC"),
+    Column("records", BigInteger, nullable=False, comment="Charges as the vendor listed them then, repeats included"),
+    Column("booked", Money(38), nullable=False, comment="The month's spend then"),
+    Column("currency", String(3), nullable=False, comment="accounts.currency then"),
+    Column("vat_basis_points", Integer, comment="accounts.vat_basis_points then"),
+    Column("vat", String(8), nullable=False, comment="accounts.vat then"),
+    Column(
+        "journal_id",
+        BigInteger,
+        nullable=False,
+        comment="restatements.id of the last line of the account then; 0 where there was none",
+    ),
+    comment="What a month amounted to when it was booked",
 )
 
 restatements = Table(

@@ -12,8 +12,11 @@ from typing import Final
 
 from etl.db.dialects import dialect_for
 from etl.db.dialects.expressions import SqlExpressions, expressions_for
+from etl.db.focus_view import focus_charges_query
+from etl.db.month_views import calendar_query, monthly_close_query, restatement_lines_query
 from etl.db.time_travel import point_in_time_records
 from etl.db.view_columns import VIEW_COLUMNS
+from etl.db.view_parts import DAY_STATE, amount_column_names, amount_columns
 from etl.reconcile import WAITS
 
 
@@ -27,7 +30,7 @@ def view_queries(backend: str) -> dict[str, str]:
     return {name: query(sql) for name, query in _QUERIES.items()}
 
 
-def point_in_time_query(backend: str, moment: str = ":moment") -> str:
+def point_in_time_query(backend: str, moment: str = ":moment", since: str = "", until: str = "") -> str:
     """Return the query of the `billing` view as of a time, for the days that were closed then.
 
     `day_state` is the current one; `updated_at` is NULL for records that changed after that time.
@@ -35,36 +38,34 @@ def point_in_time_query(backend: str, moment: str = ":moment") -> str:
     Args:
         backend: `sqlite`, `postgresql`, `mysql` or `mariadb`.
         moment: SQL expression of the time: UTC without a zone.
+        since: SQL expression of the first day; all days if it is empty.
+        until: SQL expression of the last day.
     """
     sql = expressions_for(backend)
-    return _billing_query(sql, point_in_time_records(sql, moment))
+    query = _billing_query(sql, point_in_time_records(sql, moment))
+    if not since:
+        return query
+    return f"{query}\n  AND r.created_at >= {since} AND r.created_at < {sql.next_day.format(until)}"
 
 
 def create_view_statements(backend: str) -> list[str]:
     """Return the statements that create all views; on PostgreSQL also `billing_asof` and the column comments."""
     dialect = dialect_for(backend)
     views = [f"CREATE VIEW {name} AS\n{query}" for name, query in view_queries(backend).items()]
-    function = dialect.create_function_statement("billing_asof", "billing", partial(point_in_time_query, backend))
+    function = dialect.create_function_statements("billing_asof", "billing", partial(point_in_time_query, backend))
     comments = (
         dialect.comment_statement(view, column.name, column.meaning)
         for view, columns in VIEW_COLUMNS.items()
         for column in columns
     )
-    return [*views, *filter(None, (function, *comments))]
+    return [*views, *function, *filter(None, comments)]
 
 
 def drop_view_statements(backend: str) -> list[str]:
     """Return the statements that drop everything that `create_view_statements` creates."""
-    functions = map(dialect_for(backend).drop_function_statement, FUNCTIONS)
-    return [*filter(None, functions), *(f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS))]
-
-
-_DAY_STATE: Final = """CASE
-    WHEN d.suspect_since IS NOT NULL THEN 'suspect'
-    WHEN d.first_closed_at IS NULL THEN 'open'
-    WHEN s.settled_through IS NULL OR d.day > s.settled_through THEN 'settling'
-    ELSE 'closed'
-  END"""
+    dialect = dialect_for(backend)
+    functions = (statement for name in FUNCTIONS for statement in dialect.drop_function_statements(name))
+    return [*functions, *(f"DROP VIEW IF EXISTS {name}" for name in reversed(VIEWS))]
 
 
 def _join_day(sql: SqlExpressions, records: str = "billing_records") -> str:
@@ -85,16 +86,6 @@ def numbering_lookup(sql: SqlExpressions, column: str) -> str:
       AND {sql.full_number.format("r.phone")})"""
 
 
-def _amount_columns(format_: str, parts: tuple[str, ...]) -> str:
-    """Format one column per part of an amount: `{}` is its index, `{part}` its expression."""
-    return ", ".join(format_.format(index, part=part) for index, part in enumerate(parts))
-
-
-def _amount_column_names(sql: SqlExpressions, column: str) -> tuple[str, ...]:
-    """Names of the columns that `_amount_columns` created for an amount."""
-    return tuple(f"{column}_{index}" for index, _ in enumerate(sql.split_amount(column)))
-
-
 def _billing_query(sql: SqlExpressions, records: str = "billing_records") -> str:
     return f"""SELECT a.label AS account, r.created_at,
   {sql.to_utc.format(time="r.created_at", offset="r.utc_offset")} AS created_at_utc, d.day,
@@ -104,7 +95,7 @@ def _billing_query(sql: SqlExpressions, records: str = "billing_records") -> str
   {sql.is_true("r.status = 1")} AS delivered,
   {numbering_lookup(sql, "operator")} AS operator,
   {numbering_lookup(sql, "region")} AS region,
-  {_DAY_STATE} AS day_state,
+  {DAY_STATE} AS day_state,
   r.first_seen_at, COALESCE(r.updated_at, r.first_seen_at) AS updated_at
 {_join_day(sql, records)}"""
 
@@ -113,7 +104,7 @@ def _daily_spend_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, d.day, d.records, d.delivered, d.records - d.delivered AS failed,
   {sql.total("d.spend")} AS spend,
   {sql.total("d.repeated_spend")} AS repeated_spend,
-  {_DAY_STATE} AS day_state
+  {DAY_STATE} AS day_state, a.currency
 FROM synced_days d
 JOIN accounts a ON a.id = d.account_id
 LEFT JOIN sync_state s ON s.account_id = d.account_id
@@ -124,7 +115,7 @@ def _monthly_spend_query(sql: SqlExpressions) -> str:
     month, restated_month = sql.month_of.format("d.day"), sql.month_of.format("j.day")
     spent, delta = sql.split_amount("d.spend"), sql.split_amount("j.delta")
     spend, restated = (
-        sql.join_amount(*(f"SUM({part})" for part in _amount_column_names(sql, name)))
+        sql.join_amount(*(f"SUM({part})" for part in amount_column_names(sql, name)))
         for name in ("m.spend", "m.restated")
     )
     return f"""SELECT a.label AS account, m.month,
@@ -132,24 +123,24 @@ def _monthly_spend_query(sql: SqlExpressions) -> str:
   {sql.integer.format("SUM(m.delivered)")} AS delivered,
   {sql.integer.format("SUM(m.records) - SUM(m.delivered)")} AS failed,
   {spend} AS spend,
-  {restated} AS restated
+  {restated} AS restated, a.currency
 FROM (
   SELECT d.account_id, {month} AS month, SUM(d.records) AS records, SUM(d.delivered) AS delivered,
-    {_amount_columns("SUM({part}) AS spend_{}", spent)}, {_amount_columns("0 AS restated_{}", delta)}
+    {amount_columns("SUM({part}) AS spend_{}", spent)}, {amount_columns("0 AS restated_{}", delta)}
   FROM synced_days d
   WHERE d.records > 0 AND d.purged_at IS NULL
   GROUP BY d.account_id, {month}
   UNION ALL
-  SELECT j.account_id, {restated_month}, 0, 0, {_amount_columns("0", spent)}, {_amount_columns("SUM({part})", delta)}
+  SELECT j.account_id, {restated_month}, 0, 0, {amount_columns("0", spent)}, {amount_columns("SUM({part})", delta)}
   FROM restatements j
   GROUP BY j.account_id, {restated_month}
   UNION ALL
-  SELECT p.account_id, p.month, p.records, p.delivered, {_amount_columns("{part}", sql.split_amount("p.spend"))},
-    {_amount_columns("{part}", sql.split_amount("p.restated"))}
+  SELECT p.account_id, p.month, p.records, p.delivered, {amount_columns("{part}", sql.split_amount("p.spend"))},
+    {amount_columns("{part}", sql.split_amount("p.restated"))}
   FROM purged_months p
 ) m
 JOIN accounts a ON a.id = m.account_id
-GROUP BY a.label, m.month"""
+GROUP BY a.label, a.currency, m.month"""
 
 
 def _delivery_by_operator_query(sql: SqlExpressions) -> str:
@@ -157,7 +148,7 @@ def _delivery_by_operator_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, o.day, NULLIF(o.operator, '') AS operator, o.records, o.delivered,
   {sql.ratio("o.delivered", "o.records")} AS delivery_rate,
   {sql.join_amount(*spend)} AS spend,
-  CASE WHEN o.delivered > 0 THEN {sql.divide(spend, "o.delivered")} END AS cost_per_delivery
+  {sql.cast_amount(f"CASE WHEN o.delivered > 0 THEN {sql.divide(spend, 'o.delivered')} END")} AS cost_per_delivery
 FROM operator_totals o
 JOIN accounts a ON a.id = o.account_id"""
 
@@ -192,7 +183,7 @@ def _balance_proof_query(sql: SqlExpressions) -> str:
 
     def paid_in(since: str, name: str) -> str:
         between = f"t.account_id = p.account_id AND t.at > p.{since} AND t.at <= p.closed_at"
-        return _amount_columns(
+        return amount_columns(
             f"COALESCE((SELECT SUM({{part}}) FROM balance_top_ups t WHERE {between}), 0) AS {name}_{{}}",
             sql.split_amount("t.amount"),
         )
@@ -200,7 +191,7 @@ def _balance_proof_query(sql: SqlExpressions) -> str:
     def restated_since(column: str, name: str) -> str:
         ends = (sql.split_amount(f"p.{end}_{column}") for end in ("closing", "since"))
         changes = tuple(f"{closing} - {since}" for closing, since in zip(*ends, strict=True))
-        return _amount_columns(f"COALESCE({{part}}, 0) AS {name}_{{}}", changes)
+        return amount_columns(f"COALESCE({{part}}, 0) AS {name}_{{}}", changes)
 
     amounts = ("opening", "closing", "opening_spend", "closing_spend", "since_balance", "since_spend")
     charged = parts(lambda n: f"(q.closing_spend_{n} - q.opening_spend_{n})")
@@ -208,7 +199,7 @@ def _balance_proof_query(sql: SqlExpressions) -> str:
     left = parts(
         lambda n: f"(q.closing_{n} - q.since_balance_{n} - q.paid_in_{n} + q.closing_spend_{n} - q.since_spend_{n})"
     )
-    difference, rose, fell = (_amount_column_names(sql, f"d.{name}") for name in ("difference", "rose", "fell"))
+    difference, rose, fell = (amount_column_names(sql, f"d.{name}") for name in ("difference", "rose", "fell"))
 
     def above_zero(amount: tuple[str, ...]) -> str:
         return sql.is_positive(*amount)
@@ -239,15 +230,15 @@ def _balance_proof_query(sql: SqlExpressions) -> str:
         return ", ".join(f"{alias}.{name}_{index}" for name in names for index in indices)
 
     def conclusive(amount: str) -> str:
-        return f"CASE WHEN e.waits = 0 THEN {amount} END"
+        return sql.cast_amount(f"CASE WHEN e.waits = 0 THEN {amount} END")
 
     return f"""SELECT a.label AS account, e.opened_at, e.closed_at,
-  {sql.join_amount(*_amount_column_names(sql, "e.opening"))} AS opening,
-  {sql.join_amount(*_amount_column_names(sql, "e.closing"))} AS closing,
-  {sql.join_amount(*_amount_column_names(sql, "e.charged"))} AS charged,
-  {sql.join_amount(*_amount_column_names(sql, "e.top_ups"))} AS top_ups,
-  {conclusive(sql.join_amount(*_amount_column_names(sql, "e.carried")))} AS carried,
-  {conclusive(sql.join_amount(*_amount_column_names(sql, "e.restated")))} AS restated,
+  {sql.join_amount(*amount_column_names(sql, "e.opening"))} AS opening,
+  {sql.join_amount(*amount_column_names(sql, "e.closing"))} AS closing,
+  {sql.join_amount(*amount_column_names(sql, "e.charged"))} AS charged,
+  {sql.join_amount(*amount_column_names(sql, "e.top_ups"))} AS top_ups,
+  {conclusive(sql.join_amount(*amount_column_names(sql, "e.carried")))} AS carried,
+  {conclusive(sql.join_amount(*amount_column_names(sql, "e.restated")))} AS restated,
   {conclusive(sql.join_amount(*unexplained))} AS unexplained,
   CASE
     WHEN e.waits = 1 THEN '{WAITS}'
@@ -263,13 +254,13 @@ FROM (
   FROM (
     SELECT q.account_id, q.opened_at, q.closed_at, q.waits,
       {forwarded("q", "opening", "closing", "top_ups", "rose", "fell")},
-      {_amount_columns("{part} AS charged_{}", charged)},
-      {_amount_columns("{part} AS difference_{}", left)},
-      {_amount_columns("{part} AS carried_{}", parts(lambda n: f"({left[n]} - {own[n]})"))}
+      {amount_columns("{part} AS charged_{}", charged)},
+      {amount_columns("{part} AS difference_{}", left)},
+      {amount_columns("{part} AS carried_{}", parts(lambda n: f"({left[n]} - {own[n]})"))}
     FROM (
       SELECT p.account_id, p.opened_at, p.closed_at,
         CASE WHEN p.unproven_days = 0 AND p.since IS NOT NULL THEN 0 ELSE 1 END AS waits,
-        {", ".join(_amount_columns(f"{{part}} AS {name}_{{}}", sql.split_amount(f"p.{name}")) for name in amounts)},
+        {", ".join(amount_columns(f"{{part}} AS {name}_{{}}", sql.split_amount(f"p.{name}")) for name in amounts)},
         {restated_since("up", "rose")}, {restated_since("down", "fell")},
         {paid_in("opened_at", "top_ups")}, {paid_in("since", "paid_in")}
       FROM (
@@ -294,9 +285,11 @@ JOIN accounts a ON a.id = e.account_id"""
 
 
 def _freshness_query(sql: SqlExpressions) -> str:
+    hours_behind = f"CASE WHEN a.retired_at IS NULL THEN {sql.hours_since.format('s.synced_until_utc')} END"
     return f"""SELECT a.label AS account, s.last_synced_date, s.last_success_at,
-  CASE WHEN a.retired_at IS NULL THEN {sql.hours_since.format("s.synced_until_utc")} END AS hours_behind,
-  COALESCE(s.open_days, 0) AS open_days, COALESCE(s.suspect_days, 0) AS suspect_days, a.retired_at
+  {sql.cast_hours(hours_behind)} AS hours_behind,
+  COALESCE(s.open_days, 0) AS open_days, COALESCE(s.suspect_days, 0) AS suspect_days, a.retired_at,
+  a.currency, {sql.hundredths("a.vat_basis_points")} AS vat_rate, a.vat
 FROM accounts a
 LEFT JOIN sync_state s ON s.account_id = a.id"""
 
@@ -309,6 +302,10 @@ _QUERIES: Final[dict[str, Callable[[SqlExpressions], str]]] = {
     "hourly_spend": _hourly_spend_query,
     "restated_days": _restated_days_query,
     "balance_proof": _balance_proof_query,
+    "monthly_close": monthly_close_query,
+    "restatement_lines": restatement_lines_query,
+    "calendar": calendar_query,
+    "focus_charges": focus_charges_query,
     "freshness": _freshness_query,
 }
 VIEWS: Final = tuple(_QUERIES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -37,6 +37,8 @@ _TYPES: Final = {
     "whole number": ColumnType.NUMBER,
     "amount": ColumnType.AMOUNT,
     "ratio": ColumnType.RATIO,
+    "percent": ColumnType.RATIO,
+    "quantity": ColumnType.AMOUNT,
     "hours": ColumnType.HOURS,
     "date": ColumnType.DAY,
     "time": ColumnType.WALL_CLOCK,
@@ -61,12 +63,14 @@ class ExportView:
     Attributes:
         name: Name in the database.
         columns: Types by column, in the order of the view.
+        account_column: Column with the account's label.
         sort_column: Column by which each account's rows are read; rows with equal values are sorted by all columns.
         period_column: Column that first and last day apply to: `created_at`, `day` or `month`; None if there is none.
     """
 
     name: str
     columns: Mapping[str, ColumnType]
+    account_column: str
     sort_column: str
     period_column: str | None
 
@@ -79,8 +83,11 @@ class ExportView:
 def _describe_view(name: str) -> ExportView:
     columns = {column.name: _TYPES_BY_NAME.get(column.name) or _TYPES[column.kind] for column in VIEW_COLUMNS[name]}
     period_column = next((column for column in ("created_at", "day", "month") if column in columns), None)
-    times = (column for column, column_type in columns.items() if column_type in _TIME_TYPES)
-    return ExportView(name, columns, period_column or next(times), period_column)
+    times: Iterator[str] = (column for column, column_type in columns.items() if column_type in _TIME_TYPES)
+    # Of focus_charges all columns are those of a specification, with times as text.
+    account_column = "account" if "account" in columns else "BillingAccountId"
+    sort_column: str = period_column or next(times, "ChargePeriodStart")
+    return ExportView(name, columns, account_column, sort_column, period_column)
 
 
 EXPORT_VIEWS: Final = {name: _describe_view(name) for name in VIEW_COLUMNS}

@@ -20,6 +20,8 @@ _KINDS: Final = {
     "true or false": ("true or false", "–"),
     "amount": ("amount", _CURRENCY),
     "ratio": ("number", "1 is all"),
+    "percent": ("number", "percent"),
+    "quantity": ("number", "charges"),
     "hours": ("number", "hours"),
     "date": ("date", _WALL_CLOCK),
     "time": ("time", _WALL_CLOCK),
@@ -29,6 +31,7 @@ _KINDS: Final = {
 
 COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     "accounts": {"label": "settings", "phones": "settings", "phones_key_id": "settings", "codes": "settings"}
+    | {"currency": "settings", "vat_basis_points": "settings", "vat": "settings"}
     | {"retired_at": "a person: account retire", "dates_mean": "vendor: overlapping answers"},
     "billing_records": {
         name: f"vendor: {name}" for name in ("created_at", "phone", "code_auth", "status", "status_info", "price")
@@ -43,6 +46,8 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     "rejected_records": {"payload": "vendor"},
     "purged_months": dict.fromkeys(("records", "delivered", "spend"), "billing_records")
     | {"restated": "restatements.delta"},
+    "closed_months": dict.fromkeys(("records", "booked"), "synced_days")
+    | {name: f"accounts.{name}" for name in ("currency", "vat_basis_points", "vat")},
     "synced_days": dict.fromkeys(("digest", "records", "delivered", "spend", "repeated_spend"), "billing_records"),
     "hourly_totals": dict.fromkeys(("records", "delivered", "spend"), "billing_records"),
     "operator_totals": dict.fromkeys(("records", "delivered", "spend"), "billing_records")

@@ -199,7 +199,7 @@ def _read_account(
     size: int,
 ) -> Iterator[list[Row]]:
     source = _source(connection, selection)
-    query = select(source).where(source.c.account == label, *_period(source, selection))
+    query = select(source).where(source.c[selection.view.account_column] == label, *_period(source, selection))
     query = query.order_by(source.c[selection.view.sort_column])
     with dialect_for(connection.dialect.name).unconverted_values(connection):
         result = connection.execute(query, execution_options={"yield_per": size})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shlex
 import signal
 import socket
 import sys
@@ -192,8 +193,12 @@ def serve(*, port: int = 8080, token: str = DEFAULT_TOKEN, seed: int = 1) -> Non
             sys.stdout.write(
                 f"sandbox: {sandbox.url}\n"
                 f"token:   {token}\n"
-                f"try:     curl {sandbox.url}/{token}/get_billing_record/3/\n"
-                f"state:   curl {sandbox.root}/{ADMIN_PREFIX}/state (Ctrl+C ends it)\n"
+                f"state:   {sandbox.root}/{ADMIN_PREFIX}/state\n"
+                "\nTo use it, in another terminal (Ctrl+C ends it here):\n"
+                f"export BILLING_API_URL={shlex.quote(sandbox.url)}\n"
+                f"export BILLING_API_TOKEN={shlex.quote(token)}\n"
+                "export BILLING_DATABASE_URL=sqlite:///sandbox.db\n"
+                "billing-etl sync\n"
             )
             sys.stdout.flush()
             stop.wait()

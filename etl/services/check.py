@@ -52,7 +52,8 @@ def check_account(
     mount_table = mounts.read_text("utf-8", "surrogateescape") if mounts.exists() else ""
     database_checks = list(check_database(engine, auto_migrate=settings.auto_migrate, mounts=mount_table))
     yield from database_checks
-    if not any(check.error for check in database_checks):
+    database_works = not any(check.error for check in database_checks)
+    if database_works:
         yield run_check("account", lambda: _describe_account(engine, settings))
     yield run_check("temporary files", lambda: require_free_space(Path(tempfile.gettempdir())))
     now = clock()
@@ -63,10 +64,11 @@ def check_account(
         return
     try:
         with open_client(settings, redact) as client:
-            remember = partial(_remember_date_semantics, engine, settings.account)
+            # What is wrong with the database was reported above, once.
+            remember = partial(_remember_date_semantics, engine, settings.account) if database_works else _forget
             vendor_checks = list(check_vendor(client, build_reader(settings), now, today, remember))
         yield from vendor_checks
-        if not any(check.name == "token" and check.error for check in vendor_checks):
+        if database_works and not any(check.name == "token" and check.error for check in vendor_checks):
             with open_client(settings, redact, short_timeout=True) as client:
                 fetch = partial(fetch_newest, client, COMPARED_RECORDS, build_reader(settings))
                 yield check_newest(fetch, partial(_look_up_newest, engine, settings))
@@ -103,6 +105,10 @@ def _describe_account(engine: Engine, settings: Settings) -> str:
             require_binding(connection, settings.account, account_binding(settings))
         exists = find_account(connection, settings.account) is not None
     return "its token, time zone and phone format match its rows" if exists else "new; sync creates it"
+
+
+def _forget(_semantics: DateSemantics) -> None:
+    """Store nothing."""
 
 
 def _remember_date_semantics(engine: Engine, account: str, semantics: DateSemantics) -> DateSemantics | None:

@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine
 
 import etl
 from etl.config.schema import Settings
-from etl.db.bindings import Binding, BindingRemarks, fingerprint_of, require_binding
+from etl.db.bindings import Binding, BindingRemarks, PriceTerms, fingerprint_of, require_binding
 from etl.db.days import read_complete
 from etl.db.engine import database_exists, read_connection
 from etl.db.limits import longest_text
@@ -169,7 +169,14 @@ def account_binding(settings: Settings) -> Binding:
     """The settings that this account's rows depend on."""
     token = settings.api_token
     fingerprint = fingerprint_of(token) if token else None
-    return Binding(build_phone_policy(settings).form, fingerprint, settings.timezone, settings.labels)
+    form = build_phone_policy(settings).form
+    return Binding(form, fingerprint, settings.timezone, settings.labels, price_terms(settings))
+
+
+def price_terms(settings: Settings) -> PriceTerms:
+    """The currency and the VAT of the account's prices."""
+    rate = settings.vat_rate
+    return PriceTerms(settings.currency, None if rate is None else int(rate * 100), settings.vat)
 
 
 def build_load_policy(

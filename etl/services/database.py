@@ -26,6 +26,11 @@ def open_engine(url: URL, *, pooled: bool = False) -> Engine:
         return new_engine(url, pooled=pooled, setting=variable_of("database_url"))
 
 
+def open_file(path: Path) -> Engine:
+    """Create the engine of an SQLite file."""
+    return new_engine(URL.create("sqlite", database=str(path)))
+
+
 @contextmanager
 def pooled_engine(url: URL) -> Iterator[Engine]:
     """Create a pooled engine for a block of many transactions and dispose of it afterwards.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -12,6 +14,7 @@ from sqlalchemy import text
 from etl.config.schema import Settings
 from etl.db.engine import read_connection
 from etl.db.errors import translate_errors
+from etl.errors import DatabaseError
 from etl.ops.status_query import AccountStatus, read_account_statuses
 from etl.services.context import utc_now
 from etl.services.database import open_engine
@@ -43,6 +46,23 @@ class DemoFigures:
     restated: list[RestatedDay]
     spend: list[DailySpend]
     statuses: list[AccountStatus]
+
+
+def require_writable_folder(database: Path) -> None:
+    """Require that the demo can create its database.
+
+    Raises:
+        DatabaseError: No file can be written in its folder.
+    """
+    try:
+        with TemporaryFile(dir=database.absolute().parent):
+            pass
+    except OSError as error:
+        folder = database.absolute().parent
+        raise DatabaseError(
+            f"the demo creates {database.name} in the current folder, and no file can be written in {folder} "
+            f"({error.strerror}); run it in another folder"
+        ) from None
 
 
 def read_figures(settings: Settings, *, days: int, clock: Callable[[], datetime] = utc_now) -> DemoFigures:

@@ -26,6 +26,7 @@ def test_a_schema_that_is_not_known_is_refused_by_every_command_and_left_alone(s
         ("accept", "2025-03-01"), ("verify",), ("status",), ("export", "--out", "x.csv"), ("migrate",),
         ("forget", "--phone", "+79000000000"), ("purge", "--older-than", "36m"), ("account", "list"),
         ("account", "rename", "default", "shop"), ("account", "retire", "default"), ("recent",),
+        ("close", "2025-03"),
     )  # fmt: skip
     for revision, words, commands in (
         ("9999", "newer than this version knows", newer),
@@ -51,7 +52,7 @@ def test_another_programs_database_is_refused_by_every_command_and_left_alone(bi
         ("sync", *SPAN), ("sync", *SPAN, "--dry-run"), ("backfill", "--since", "2025-03-01", "--until", "2025-03-01"),
         ("accept", "2025-03-01"), ("verify",), ("status",), ("export", "--out", "x.csv"), ("migrate",),
         ("forget", "--phone", "+79000000000"), ("purge", "--older-than", "36m"), ("account", "list"),
-        ("balance",),
+        ("balance",), ("close", "2025-03"),
     ):  # fmt: skip
         done = billing(*command)
         assert (done.code, "table accounts, none of billing-etl's" in done.errors) == (74, True), (command, done)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from conftest import SERVERS, fresh_database
-from sqlalchemy import NullPool, create_engine, inspect, text
+from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
+from support.database_users import GRANTS, database_with_users
 from support.run_helpers import SILENT, settings_of
 
-import etl.db
 from etl.checks.privileges import require_privileges
 from etl.checks.runner import check_database
-from etl.config.database_url import parse_url
 from etl.db.engine import new_engine
 from etl.db.migrate import migrate
 from etl.db.tables import metadata
@@ -26,63 +23,15 @@ from etl.services.numbering import import_plan
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
-GRANTS = Path(etl.db.__file__).parent / "grants"
 DATA = Path(__file__).parents[1] / "data" / "numbering"
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
-ROLES = ("owner", "writer", "reader")
 DENIED = "permission denied|must be owner|denied to user|command denied|cannot delete from view"
-
-
-class Users:
-    """The users of one database, under names of their own on a server that others use too."""
-
-    def __init__(self, backend, url):
-        self.url = url
-        self.prefix = f"test_{uuid.uuid4().hex[:12]}"
-        self.parts = (
-            (GRANTS / f"{backend}.sql").read_text("utf-8").replace("billing_", f"{self.prefix}_").split("\n-- 2. ")
-        )
-        self.parts = [part.replace(f"{self.prefix}_records", "billing_records") for part in self.parts]
-        self.admin = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-
-    def grant(self, part):
-        lines = [line for line in f"-- {self.parts[part - 1]}".splitlines() if not line.startswith("--")]
-        with self.admin.connect() as connection:
-            for statement in filter(str.strip, "\n".join(lines).split(";\n")):
-                connection.exec_driver_sql(statement)
-            if part == 1 and self.url.get_backend_name() == "mariadb":
-                for role in ROLES:
-                    connection.exec_driver_sql(f"ALTER USER {self.prefix}_{role} ACCOUNT UNLOCK")
-
-    def take(self, what, user):
-        """Revoke it, of one table too where MariaDB has granted all tables of the database at once."""
-        with self.admin.connect() as connection:
-            if self.url.get_backend_name() == "mariadb" and not what.endswith("*"):
-                connection.exec_driver_sql(f"REVOKE SELECT, INSERT, UPDATE, DELETE ON * FROM {user}")
-                for name in (*metadata.tables, *VIEWS, "alembic_version"):
-                    connection.exec_driver_sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {name} TO {user}")
-            connection.exec_driver_sql(f"REVOKE {what} FROM {user}")
-
-    def url_of(self, role):
-        return self.url.set(username=f"{self.prefix}_{role}", password=None)
-
-    def engine_of(self, role):
-        return new_engine(self.url_of(role))
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
 def users(request, tmp_path):
-    with fresh_database(request.param, tmp_path) as url:
-        made = Users(request.param, url)
-        made.grant(1)
-        migrate(made.engine_of("owner"))
-        made.grant(2)
+    with database_with_users(request.param, tmp_path) as made:
         yield made
-    server = create_engine(parse_url(SERVERS[request.param]), poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        for role in ROLES:
-            what = "ROLE" if request.param == "postgresql" else "USER"
-            connection.exec_driver_sql(f"DROP {what} {made.prefix}_{role}")
 
 
 def denied(engine, statement):
@@ -144,6 +93,49 @@ def test_the_reader_still_sees_the_views_that_a_migration_made_anew(users, synce
     migrate(users.engine_of("owner"))
     with users.engine_of("reader").connect() as connection:
         assert connection.scalar(text("SELECT COUNT(*) FROM billing")) > 50
+
+
+@pytest.mark.parametrize("users", ["postgresql"], indirect=True)
+def test_the_reader_and_nobody_else_reads_records_as_of_a_time(users, synced):
+    reader = users.engine_of("reader")
+    at_once = text("SELECT count(*), sum(amount) FROM billing_asof(now())")
+    with reader.connect() as connection:
+        closed = text("SELECT count(*), sum(amount) FROM billing WHERE day_state IN ('closed', 'settling')")
+        assert connection.execute(at_once).one() == connection.execute(closed).one()
+        days = "SELECT DISTINCT day FROM billing_asof(now(), '2026-03-03', '2026-03-04') ORDER BY day"
+        assert connection.scalars(text(days)).all() == [date(2026, 3, 3), date(2026, 3, 4)]
+    with users.admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {users.prefix}_other LOGIN")
+    try:
+        denied(users.engine_of("other"), "SELECT count(*) FROM billing_asof(now())")
+    finally:
+        with users.admin.connect() as connection:
+            connection.exec_driver_sql(f"DROP ROLE {users.prefix}_other")
+
+
+@pytest.mark.parametrize("users", ["postgresql"], indirect=True)
+def test_a_table_of_the_callers_own_is_not_read_with_the_owners_rights(users, synced):
+    with users.engine_of("reader").connect() as connection:
+        expected = connection.scalar(text("SELECT count(*) FROM billing_asof(now())"))
+        for table in ("billing_records", "synced_days", "accounts"):
+            connection.execute(text(f"CREATE TEMPORARY TABLE {table} (id INTEGER)"))
+        connection.execute(text("SET search_path = pg_temp, public"))
+        assert connection.scalar(text("SELECT count(*) FROM public.billing_asof(now())")) == expected > 50
+
+
+@pytest.mark.parametrize("users", ["postgresql"], indirect=True)
+def test_a_reader_of_an_older_revision_still_reads_records_as_of_a_time(users, synced):
+    with users.admin.connect() as connection:
+        connection.exec_driver_sql("DROP FUNCTION billing_asof(timestamptz, date, date)")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0007'")
+        connection.exec_driver_sql(
+            "ALTER TABLE accounts DROP currency CASCADE, DROP vat_basis_points CASCADE, DROP vat"
+        )
+        connection.exec_driver_sql("DROP TABLE closed_months CASCADE")
+    migrate(users.engine_of("owner"))
+    with users.engine_of("reader").connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM billing_asof(now())")) > 50
+    denied(users.engine_of("reader"), "SELECT count(*) FROM closed_months")
 
 
 def privileges_of(users, role, *, auto_migrate):

@@ -27,11 +27,27 @@ NOW = {"hours_behind"}
 """Columns that change while one looks."""
 
 
-def fill(connection, revision):
+LAST_LAYOUT_OF_ROWS = "0006"
+"""The rows of the first revisions fit each revision up to this one."""
+
+
+def fill(connection, revision, *, since=OLD[0]):
     """Insert the rows of a revision and of all before it."""
-    for each in OLD[: OLD.index(revision) + 1]:
+    for each in OLD[OLD.index(since) : OLD.index(revision) + 1]:
         for statement in (ROWS / f"{each}.sql").read_text("utf-8").split(";\n")[:-1]:
             connection.exec_driver_sql(statement)
+
+
+def make(engine, revision):
+    """Create a database of a revision with the rows of all revisions up to it."""
+    first = min(revision, LAST_LAYOUT_OF_ROWS)
+    upgrade(engine, first)
+    with engine.begin() as connection:
+        fill(connection, first)
+    if revision > first:
+        upgrade(engine, revision)
+        with engine.begin() as connection:
+            fill(connection, revision, since="0007")
 
 
 def upgrade(engine, revision):
@@ -71,9 +87,8 @@ def content(connection, columns):
 @pytest.mark.parametrize("revision", OLD)
 def test_a_database_of_each_older_revision_keeps_its_rows_and_figures(database_url, revision, tmp_path):
     engine = new_engine(database_url)
-    upgrade(engine, revision)
+    make(engine, revision)
     with engine.begin() as connection:
-        fill(connection, revision)
         tables = columns_of(connection, set(metadata.tables) & set(inspect(connection).get_table_names()))
         before = content(connection, tables)
     ensure_current(engine)

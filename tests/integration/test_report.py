@@ -26,7 +26,8 @@ from etl.db.engine import new_engine, read_connection
 from etl.db.migrate import ensure_current
 from etl.db.tables import accounts, balance_snapshots, balance_top_ups, numbering_ranges
 from etl.errors import ConfigError, DatabaseError
-from etl.reports.charts import QUERIES, all_charts, build_query
+from etl.reports.charts.catalog import all_charts
+from etl.reports.charts.queries import QUERIES, build_query
 from etl.reports.html.report import load_vega_bundle, write_report
 from etl.reports.query import ExportFilter
 from etl.sandbox import Dataset, Sandbox
@@ -208,10 +209,10 @@ def test_the_figures_are_those_of_the_vendors_list(company):
         {SHOP: Decimal("149.2"), BANK: Decimal("-1.5")}, Decimal("147.7"),
     )  # fmt: skip
     assert (figures.since, figures.until, figures.closed_through) == (date(2026, 3, 8), date(2026, 3, 11), None)
-    assert f"Spend {money(expected[3], 6)} 0.20 of it" in seen.text
+    assert f"Spend {money(expected[3], 6)} RUB 0.20 RUB of it" in seen.text
     assert "Delivered 8 of 11 charges Delivery rate 72.73% 3 not delivered" in seen.text
-    assert f"Cost per delivery {money(expected[4], 4)} " in seen.text
-    assert "Balance 147.70 on Tue 10 Mar 2026" in seen.text
+    assert f"Cost per delivery {money(expected[4], 4)} RUB " in seen.text
+    assert "Balance 147.70 RUB on Tue 10 Mar 2026" in seen.text
 
     days = seen.tables["Figures of each day"]
     assert [row[:6] for row in days[1:-1] if row[1] == SHOP] == [
@@ -228,6 +229,13 @@ def test_the_figures_are_those_of_the_vendors_list(company):
         ["not in the plan", "1", "0", "0.00%", "-0.500000", "–"],
         ["All", "11", "8", "72.73%", money(expected[3], 6), money(expected[4], 6)],
     ]  # fmt: skip
+    assert sorted(seen.tables["Figures of each month"][1:-1]) == sorted([
+        ["Mar 2026", BANK, "3", "2", "66.67%", money(2 * Decimal(HUGE) + Decimal("0.3"), 6), "0.00"],
+        ["Mar 2026", SHOP, "8", "6", "75.00%", "5.000001", "+1.75"],
+    ])  # fmt: skip
+    assert "Unexplained charge. The balance fell by more than the charges on record" in seen.text
+    assert ": 0.100001 RUB, last on Tue 10 Mar 2026" in seen.text
+    assert "Not over when last fetched: Wed 11 Mar 2026. Not final yet." in seen.text
     hours = {row[0]: dict(enumerate(map(int, row[1:]))) for row in seen.tables["Charges of each hour"][1:]}
     assert {(day, hour): count for day, row in hours.items() for hour, count in row.items() if count} == {
         ("Sun", 10): 5, ("Sun", 11): 1, ("Mon", 23): 2, ("Tue", 0): 1, ("Tue", 10): 1, ("Wed", 8): 1,
@@ -246,7 +254,9 @@ def test_the_figures_are_those_of_the_vendors_list(company):
     assert sorted(seen.tables["Days in each state"][1:]) == sorted(
         [[SHOP, "0", "3", "1", "0"], [BANK, "0", "2", "0", "0"], ["All", "0", "5", "1", "0"]]
     )
-    assert {row[0]: row[1] for row in seen.tables["Freshness"][1:]} == dict.fromkeys((SHOP, BANK), "Tue 10 Mar 2026")
+    assert {row[0]: row[1] for row in seen.tables["Freshness of each account"][1:]} == dict.fromkeys(
+        (SHOP, BANK), "Tue 10 Mar 2026"
+    )
 
 
 def test_only_the_accounts_and_days_asked_for_are_in_it(company):
@@ -256,7 +266,7 @@ def test_only_the_accounts_and_days_asked_for_are_in_it(company):
     seen = Page(page)
     assert [row[1] for row in seen.tables["Figures of each operator"][1:]] == ["1", "1", "1", "3"]
     assert seen.tables["Charges of each hour"][-1][-1] == "3"
-    assert unescape(HOSTILE) not in [row[0] for row in seen.tables["Freshness"]]
+    assert unescape(HOSTILE) not in [row[0] for row in seen.tables["Freshness of each account"]]
     with pytest.raises(ConfigError, match="no such account"):
         company.report(accounts=("nobody",))
 
@@ -268,6 +278,28 @@ def test_every_query_has_the_columns_it_promises_and_none_is_left_over(company):
             rows = connection.execute(text(build_query(name, connection.dialect.name)))
             assert list(rows.keys()) == list(query.columns)
             assert rows.all()
+
+
+def test_charges_that_are_settled_later_are_no_money_paid_in(company):
+    snapshots = [(1, "149.2", "2.8"), (2, "147.2", "2.8"), (3, "157.2", "2.8")]
+    with company.engine.connect() as connection, connection.begin() as transaction:
+        shop = connection.scalar(accounts.select().with_only_columns(accounts.c.id).filter_by(label=SHOP))
+        for hour, balance, spend in snapshots:
+            row = {"account_id": shop, "taken_at": datetime(2026, 3, 11, hour, tzinfo=UTC)}
+            amounts = {"balance": Decimal(balance), "recorded_spend": Decimal(spend)}
+            connection.execute(insert(balance_snapshots), row | amounts)
+        query = build_query("balances", connection.dialect.name, days="day = '2026-03-11'")
+        [day] = connection.execute(text(query)).mappings()
+        found = {name: Decimal(str(day[name])) for name in ("unexplained_credit", "unexplained_charge", "paid_in")}
+        transaction.rollback()
+    assert found == {"unexplained_credit": 12, "unexplained_charge": -2, "paid_in": 10}
+
+
+def test_the_days_before_the_report_are_compared_with_it(company):
+    _, page = company.report(accounts=(SHOP,), since=date(2026, 3, 9), until=date(2026, 3, 9))
+    text = Page(page).text
+    assert "Spend 5.00 RUB +1,567% on the day before" in text
+    assert "Delivery rate 100.00% +25.00 points on the day before" in text
 
 
 def test_all_of_a_report_is_of_one_moment(company):
@@ -376,9 +408,11 @@ def test_a_browser_draws_every_chart_and_runs_no_text(on_sqlite, renderer, tmp_p
         for _, attributes in drawn.elements
         if attributes.get("class", "").startswith("picture")
     }
-    assert pictures == {chart.name: "yes" for chart in all_charts()}
+    assert pictures == {chart.name: "yes" for chart in all_charts() if chart.name != "months"}, "it is a single month"
     tags = [tag for tag, _ in drawn.elements]
-    assert tags.count("svg") == len(pictures)
+    assert len([names for tag, names in drawn.elements if tag == "svg" and names.get("class") == "marks"]) == len(
+        pictures
+    )
     assert tags.count("path") > 50
     assert "img" not in tags
     assert "<title>Telefon-IP charges, Sun 8 Mar – Wed 11 Mar 2026</title>" in done.stdout

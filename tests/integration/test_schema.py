@@ -35,6 +35,10 @@ CONTRACT_VIEWS = {
     "hourly_spend",
     "restated_days",
     "balance_proof",
+    "monthly_close",
+    "restatement_lines",
+    "calendar",
+    "focus_charges",
     "freshness",
 }
 CONTRACT_TABLES = {
@@ -51,6 +55,7 @@ CONTRACT_TABLES = {
     "numbering_ranges",
     "operator_totals",
     "purged_months",
+    "closed_months",
 }
 
 CHANGES = {

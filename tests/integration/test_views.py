@@ -49,6 +49,10 @@ CONTRACT = {
     "restated_days": "account, day, first_closed_at, restated_at, spend_before, spend_after, delta",
     "balance_proof": "account, opened_at, closed_at, opening, closing, charged, top_ups, carried, restated,"
     " unexplained, finding",
+    "monthly_close": "account, month, final, days_missing, days_settling, closed_at, booked, spend,"
+    " changed_since_close, currency, net, vat, gross",
+    "restatement_lines": "account, day, restated_at, kind, delta, run_id",
+    "calendar": "account, day, day_state, records, spend",
     "freshness": "account, last_synced_date, last_success_at, hours_behind, open_days, suspect_days",
 }
 
@@ -423,11 +427,11 @@ def test_monthly_spend_is_the_sum_of_its_days_and_of_what_changed_after_they_wer
     shop.sync(january, gone, *march, start_date=start)
     assert shop.read("monthly_spend") == [
         {"account": "default", "month": date(2026, 1, 1), "records": 1, "delivered": 1, "failed": 0,
-         "spend": Decimal("0.1"), "restated": Decimal(0)},
+         "spend": Decimal("0.1"), "restated": Decimal(0), "currency": "RUB"},
         {"account": "default", "month": date(2026, 2, 1), "records": 1, "delivered": 1, "failed": 0,
-         "spend": Decimal(3), "restated": Decimal(0)},
+         "spend": Decimal(3), "restated": Decimal(0), "currency": "RUB"},
         {"account": "default", "month": date(2026, 3, 1), "records": 4, "delivered": 1, "failed": 3,
-         "spend": Decimal(HUGE) + Decimal("0.3"), "restated": Decimal(0)},
+         "spend": Decimal(HUGE) + Decimal("0.3"), "restated": Decimal(0), "currency": "RUB"},
     ]  # fmt: skip
     late = [charge("2026-01-05T10:00:00", "0.000001"), charge("2026-01-05T10:00:00", "-" + HUGE)]
     shop.sync(january, *late, *march, command="backfill", since=start, until=date(2026, 3, 10), max_withdrawn_share=1)
@@ -452,7 +456,7 @@ def test_monthly_spend_is_what_the_days_say_after_nights_of_changes(shop, sandbo
         totals[day.replace(day=1), "restated"] += delta
     assert totals[date(2026, 3, 1), "restated"]
     assert {(row["month"], name): row[name] for row in shop.read("monthly_spend") for name in row if name not in
-            ("account", "month")} == dict(totals)  # fmt: skip
+            ("account", "month", "currency")} == dict(totals)  # fmt: skip
 
 
 BALANCES = [
@@ -517,6 +521,37 @@ def test_postgresql_tells_the_meaning_of_every_column_of_every_view(shop):
     assert {view: [tuple(row[1:]) for row in told if row[0] == view] for view in VIEWS} == {
         view: [(column.name, column.meaning) for column in columns] for view, columns in VIEW_COLUMNS.items()
     }
+
+
+TYPED = """
+SELECT table_name, column_name, data_type, numeric_precision, numeric_scale FROM information_schema.columns
+WHERE table_schema = {schema} AND table_name IN :views"""
+NUMBERS = {"amount": (38, 6), "ratio": (12, 4), "percent": (5, 2), "hours": (12, 1)}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
+def test_the_catalogue_gives_every_number_of_a_view_its_digits(shop):
+    shop.sync()
+    schema, exact = {"postgresql": ("'public'", "numeric"), "mariadb": ("DATABASE()", "decimal")}[
+        shop.engine.dialect.name
+    ]
+    query = text(TYPED.format(schema=schema)).bindparams(bindparam("views", expanding=True))
+    with shop.engine.connect() as connection:
+        columns = {tuple(row[:2]): tuple(row[2:]) for row in connection.execute(query, {"views": VIEWS})}
+    expected = {
+        (view, column.name): (exact, *NUMBERS[column.kind])
+        for view, of_view in VIEW_COLUMNS.items()
+        for column in of_view
+        if column.kind in NUMBERS
+    }
+    assert {key: columns[key] for key in expected} == expected
+    integers = {
+        columns[view, column.name][0]
+        for view, of_view in VIEW_COLUMNS.items()
+        for column in of_view
+        if column.kind == "whole number"
+    }
+    assert integers <= {"integer", "bigint", "smallint", "int"}
 
 
 def test_freshness_tells_how_far_an_account_is(shop):

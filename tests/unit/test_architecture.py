@@ -47,7 +47,6 @@ MAX_LINES = 400
 LONG_MODULES = {
     "model": "the forms of a record, from the vendor to the row, side by side",
     "extract.source": "one decision about a day weighs the evidence of all sources",
-    "reports.charts": "to be split",
 }
 """Modules that are longer, and why."""
 

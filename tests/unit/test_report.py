@@ -7,9 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from etl.reports.charts import QUERIES
+from etl.reports.charts.queries import QUERIES
 from etl.reports.html.formatting import decimal_places, format_amount, format_period
-from etl.reports.html.page import render_page
+from etl.reports.html.page import ReportData, render_page
 from etl.reports.html.totals import compute_totals
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -26,7 +26,7 @@ def dataset_rows(*states, complete=date(2026, 3, 31), account="shop"):
                  "open_days": 0, "suspect_days": 0}  # fmt: skip
     count = {"records": len(days), "delivered": len(days)}
     operators = [{"operator": None, **count, "spend": Decimal("0.2") * len(days)}]
-    hours = [{"weekday": 7, "hour": 10, **count}]
+    hours = [{"weekday": 7, "hour": 10, **count, "days": 1}]
     known = {"days": days, "operators": operators, "hours": hours, "freshness": [freshness]}
     return {name: [] for name in QUERIES} | known
 
@@ -51,9 +51,10 @@ def test_figures_are_final_up_to_the_first_day_that_may_still_change(states, com
 
 def test_a_range_may_reach_to_the_ends_of_the_calendar():
     rows = dataset_rows("closed", "closed")
-    page = render_page(compute_totals(rows, ["shop"], date.min, date.max), rows, "", NOW)
+    page = render_page(ReportData(compute_totals(rows, ["shop"], date.min, date.max), rows), "", NOW)
     assert "Mon 1 Jan 1 – Fri 31 Dec 9999" in page
-    assert '"domain":[{"year":2026,"month":3,"date":1,"utc":true},{"year":2026,"month":3,"date":3,"utc":true}]' in page
+    first, last = '{"year":2026,"month":3,"date":1,"utc":true}', '{"year":2026,"month":3,"date":2,"utc":true,'
+    assert f'"domain":[{first},{last}"hours":23,"minutes":59}}]' in page
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,13 @@ class MariadbDialect(DatabaseDialect):
         month_of="CAST({0} - INTERVAL DAYOFMONTH({0}) - 1 DAY AS DATE)",
         weekday_of="(WEEKDAY({}) + 1)",
         integer="CAST({} AS SIGNED)",
-        hours_since="ROUND(TIMESTAMPDIFF(SECOND, {}, UTC_TIMESTAMP()) / 3600, 1)",
+        hours_since="TIMESTAMPDIFF(SECOND, {}, UTC_TIMESTAMP()) / 3600",
         full_number="{} REGEXP '^[+]7[0-9]{{10}}$'",
         next_day="{} + INTERVAL 1 DAY",
+        next_month="{} + INTERVAL 1 MONTH",
+        add_days="{day} + INTERVAL ({days}) DAY",
+        days_between="DATEDIFF({end}, {start})",
+        utc_text="CONCAT(CAST({} AS CHAR(10)), 'T00:00:00Z')",
         to_utc="TIMESTAMPADD(MINUTE, 0 - {offset}, {time})",
     )
     column_types = ColumnTypes(long_text=LONGTEXT(), utc_time=DATETIME(fsp=6))

@@ -58,6 +58,13 @@ _KINDS: Final = {
 """Descriptions of `pg_class.relkind`."""
 
 
+class PostgresqlExpressions(SqlExpressions):
+    """Expressions of a database that folds names without quotes to lower case."""
+
+    def name(self, column: str) -> str:
+        return f'"{column}"'
+
+
 class PostgresqlDialect(DatabaseDialect):
     title = "PostgreSQL"
     has_partitions = True
@@ -68,14 +75,18 @@ class PostgresqlDialect(DatabaseDialect):
     default_port = "5432"
     tls_option = "sslmode=require"
     authority_option = "sslrootcert"
-    expressions = SqlExpressions(
+    expressions = PostgresqlExpressions(
         day_of="CAST({} AS DATE)",
         month_of="CAST(date_trunc('month', {}) AS DATE)",
         weekday_of="CAST(EXTRACT(ISODOW FROM {}) AS INTEGER)",
         integer="CAST({} AS BIGINT)",
-        hours_since="ROUND(CAST(EXTRACT(EPOCH FROM (now() AT TIME ZONE 'UTC') - {}) / 3600 AS NUMERIC), 1)",
+        hours_since="EXTRACT(EPOCH FROM (now() AT TIME ZONE 'UTC') - {}) / 3600",
         full_number="{} ~ '^[+]7[0-9]{{10}}$'",
         next_day="{} + 1",
+        next_month="CAST({} + interval '1 month' AS DATE)",
+        add_days="{day} + ({days})",
+        days_between="({end} - {start})",
+        utc_text="to_char({}, 'YYYY-MM-DD\"T00:00:00Z\"')",
         to_utc="{time} - make_interval(mins => {offset})",
     )
     column_types = ColumnTypes()
@@ -152,18 +163,27 @@ class PostgresqlDialect(DatabaseDialect):
                 f"the database's encoding is {encoding}; create one with: createdb --encoding UTF8 NAME"
             )
 
-    def create_function_statement(self, name: str, view: str, query: Callable[[str], str]) -> str:
-        return f"""CREATE FUNCTION {name}(moment timestamptz) RETURNS SETOF {view}
-LANGUAGE sql STABLE PARALLEL SAFE AS $$
-{query("(moment AT TIME ZONE 'UTC')")}
+    def create_function_statements(self, name: str, view: str, query: Callable[[str, str, str], str]) -> list[str]:
+        signature = f"{name}(timestamptz, date, date)"
+        # A reader has no right to read the tables: the function has its owner's. Its search path is fixed, with the
+        # temporary schema last, so that no caller can put another table in the place of ours.
+        create = f"""CREATE FUNCTION {name}(moment timestamptz, since date DEFAULT NULL, until date DEFAULT NULL)
+RETURNS SETOF {view}
+LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER AS $$
+{query("(moment AT TIME ZONE 'UTC')", "COALESCE(since, '-infinity')", "COALESCE(until, 'infinity')")}
 $$"""
+        fix_path = f"""DO $$ BEGIN
+  EXECUTE 'ALTER FUNCTION {signature} SET search_path = ' || quote_ident(current_schema()) || ', pg_temp';
+END $$"""
+        return [create, fix_path, f"REVOKE ALL ON FUNCTION {signature} FROM PUBLIC"]
 
-    def drop_function_statement(self, name: str) -> str:
-        return f"DROP FUNCTION IF EXISTS {name}(timestamptz)"
+    def drop_function_statements(self, name: str) -> list[str]:
+        # With a time alone up to revision 0007.
+        return [f"DROP FUNCTION IF EXISTS {name}({types})" for types in ("timestamptz", "timestamptz, date, date")]
 
     def comment_statement(self, view: str, column: str, comment: str) -> str:
         quoted = comment.replace("'", "''")
-        return f"COMMENT ON COLUMN {view}.{column} IS '{quoted}'"
+        return f"COMMENT ON COLUMN {view}.\"{column}\" IS '{quoted}'"
 
     def insert_rows(self, connection: Connection, target: str, shared: tuple[Any, ...], columns: ColumnValues) -> None:
         driver: Any = connection.connection.driver_connection

@@ -206,19 +206,22 @@ class DatabaseDialect(Protocol):
         """
         return  # it always is
 
-    def create_function_statement(self, name: str, view: str, query: Callable[[str], str]) -> str | None:
-        """Statement that creates a function of a time; None where a function cannot return rows.
+    def create_function_statements(self, name: str, view: str, query: Callable[[str, str, str], str]) -> list[str]:
+        """Statements that create a function of a time and two optional days; none where a function returns no rows.
+
+        Only its owner may execute it until somebody else is granted to.
 
         Args:
             name: Name of the function.
             view: View whose rows it returns.
-            query: Builds its query from the SQL expression of the time: UTC without a zone.
+            query: Builds its query from the SQL expressions of the time (UTC without a zone), the first and the last
+                day.
         """
-        return None
+        return []
 
-    def drop_function_statement(self, name: str) -> str | None:
-        """Statement that drops such a function; None where there is none."""
-        return None
+    def drop_function_statements(self, name: str) -> list[str]:
+        """Statements that drop such a function, in every form that a revision had; none where there is none."""
+        return []
 
     def comment_statement(self, view: str, column: str, comment: str) -> str | None:
         """Statement that comments on a column of a view; None where views have no comments."""

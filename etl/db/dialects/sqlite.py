@@ -99,6 +99,22 @@ class SqliteExpressions(SqlExpressions):
         half = f"(CASE WHEN {rest} < 0 THEN -{count} ELSE {count} END)"
         return self.join_amount(f"({units} / {count})", f"((2 * {rest} + {half}) / (2 * {count}))")
 
+    def cast_amount(self, amount: str) -> str:
+        """Unchanged: a column of a view has no type, and a cast to DECIMAL would make a float."""
+        return amount
+
+    def cast_hours(self, hours: str) -> str:
+        return hours
+
+    def multiply(self, parts: tuple[str, ...], numerator: str, denominator: str) -> tuple[str, ...]:
+        units, millionths = _same_sign(*parts)
+        rest = f"(({units} % {denominator} * 1000000 + {millionths}) * {numerator})"
+        half = f"(CASE WHEN {rest} < 0 THEN -{denominator} ELSE {denominator} END)"
+        return f"({units} / {denominator} * {numerator})", f"((2 * {rest} + {half}) / (2 * {denominator}))"
+
+    def hundredths(self, count: str) -> str:
+        return f"({count} / 100.0)"
+
     def ratio(self, part: str, whole: str) -> str:
         return f"(20000 * {part} + {whole}) / (2 * {whole}) / 10000.0"
 
@@ -134,6 +150,10 @@ class SqliteDialect(DatabaseDialect):
         hours_since="ROUND((julianday('now') - julianday({})) * 24, 1)",
         full_number=f"{{}} GLOB '+7{'[0-9]' * 10}'",
         next_day="date({}, '+1 day')",
+        next_month="date({}, '+1 month')",
+        add_days="date({day}, ({days}) || ' days')",
+        days_between="CAST(julianday({end}) - julianday({start}) AS INTEGER)",
+        utc_text="date({}) || 'T00:00:00Z'",
         to_utc="datetime({time}, (0 - {offset}) || ' minutes')",
     )
     column_types = SqliteTypes(wall_clock=DATETIME(truncate_microseconds=True))  # type: ignore[no-untyped-call]  # untyped in SQLAlchemy

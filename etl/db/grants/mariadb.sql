@@ -19,4 +19,8 @@ GRANT SELECT ON delivery_by_operator TO billing_reader;
 GRANT SELECT ON hourly_spend TO billing_reader;
 GRANT SELECT ON restated_days TO billing_reader;
 GRANT SELECT ON balance_proof TO billing_reader;
+GRANT SELECT ON monthly_close TO billing_reader;
+GRANT SELECT ON restatement_lines TO billing_reader;
+GRANT SELECT ON calendar TO billing_reader;
+GRANT SELECT ON focus_charges TO billing_reader;
 GRANT SELECT ON freshness TO billing_reader;

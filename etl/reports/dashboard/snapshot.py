@@ -29,6 +29,7 @@ _APPLICATION_ID_BYTES: Final = slice(68, 72)
 """Position of the application id in the file header."""
 _COPIED_VIEWS: Final = (
     "daily_spend",
+    "monthly_spend",
     "hourly_spend",
     "delivery_by_operator",
     "restated_days",
@@ -119,6 +120,7 @@ _CONVERTERS: Final[dict[str, Callable[[Any], Any]]] = {
     "whole number": int,
     "amount": _amount_text,
     "ratio": float,
+    "percent": float,
     "hours": float,
     "date": _day_text,
     "time": _time_text,

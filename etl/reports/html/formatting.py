@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 
-from etl.reports.charts import WEEKDAYS
+from etl.reports.charts.count_specs import WEEKDAYS
 
 EMPTY: Final = "–"
 """Text of a missing value."""
@@ -37,6 +37,19 @@ def format_count(count: int | None) -> str:
 def format_rate(rate: Decimal | None) -> str:
     """`93.41%`: the four decimal places of a rate."""
     return EMPTY if rate is None else f"{rate:.2%}"
+
+
+def format_change(now: Decimal | int | None, before: Decimal | int | None) -> str:
+    """`+4.2%`; empty where there is no ratio."""
+    if now is None or not before or before < 0:
+        return ""
+    ratio = Decimal(now) / Decimal(before) - 1
+    return f"{ratio:+,.0%}" if abs(ratio) >= 1 else f"{ratio:+.1%}"
+
+
+def format_points(now: Decimal | None, before: Decimal | None) -> str:
+    """`+1.25 points`: the difference of two rates; empty where one is not known."""
+    return "" if now is None or before is None else f"{(now - before) * 100:+.2f} points"
 
 
 def format_day(day: date | None) -> str:

@@ -7,85 +7,47 @@ that markup that escaped the escaping would still do nothing.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import etl
-from etl.reports.charts import Chart, Palette, all_charts
-from etl.reports.html.formatting import (
-    format_amount,
-    format_count,
-    format_day,
-    format_period,
-    format_rate,
-    format_time,
-)
+from etl.reports.charts.catalog import DEFAULT_CURRENCY, Chart
+from etl.reports.html.chart_data import Rows, adapt_charts, domain_days, json_default
+from etl.reports.html.comparison import Comparison, Forecast
+from etl.reports.html.formatting import format_count, format_day, format_period, format_time
+from etl.reports.html.headline import SPARK_SIZE, build_tiles, unexplained_charges
 from etl.reports.html.tables import Table, chart_tables
 from etl.reports.html.totals import ReportTotals
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-Rows = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Rows by the name of their query in `charts.QUERIES`; amounts are exact."""
-
 _FOLDER: Final = Path(__file__).parent
-PALETTE: Final = Palette(
-    main="var(--main)",
-    accounts=tuple(f"var(--account-{index})" for index in range(1, 9)),
-    increase="var(--rise)",
-    decrease="var(--fall)",
-    states=("var(--closed)", "var(--settling)", "var(--open)", "var(--suspect)"),
-)
-"""Colours that page.css defines for light and dark screens and for paper."""
-_FONT: Final = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
-_CONFIG: Final = {
-    "background": None,
-    "font": _FONT,
-    "padding": 0,
-    "autosize": {"type": "fit-x", "contains": "padding"},
-    "aria": False,
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": "var(--soft)", "labelFontSize": 12, "labelPadding": 6, "gridColor": "var(--line)",
-        "domainColor": "var(--line)", "tickColor": "var(--line)", "ticks": False, "titleColor": "var(--soft)",
-    },
-    "axisY": {"domain": False},
-    "legend": {
-        "labelColor": "var(--soft)", "labelFontSize": 12, "symbolType": "circle", "symbolSize": 80, "offset": 12,
-    },
-    "text": {"color": "var(--ink)", "fontSize": 12},
-}  # fmt: skip
-_DAY: Final = timedelta(days=1)
-_MAX_SPACED_DAYS: Final = 120
-"""Longer periods are drawn without gaps between the bars."""
 _MAX_NAMED_ACCOUNTS: Final = 6
 _MAX_NAMED_DAYS: Final = 3
 
 EmptyReason = Literal[
-    "no balances", "no restatements", "never fetched", "unknown operators", "single day", "no complete day"
+    "no balances",
+    "no restatements",
+    "never fetched",
+    "unknown operators",
+    "single day",
+    "single month",
+    "no complete day",
+    "no months",
 ]
 _NO_ROWS: Final[dict[str, EmptyReason]] = {
     "balances": "no balances",
     "restatements": "no restatements",
+    "months": "no months",
     "freshness": "never fetched",
 }
 """Reasons for a query without rows; the other queries have rows wherever there are charges."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A headline figure with a note below it."""
-
-    name: str
-    value: str
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,29 +55,83 @@ class Section:
     """A chart with its tables.
 
     Attributes:
+        dataset: Name of the query with the rows of the tables.
         empty_reason: Why there is no chart; its tables are then expanded.
     """
 
     name: str
     title: str
+    unit: str
     description: str
+    dataset: str
     empty_reason: EmptyReason | None
     tables: Sequence[Table]
 
 
-def render_page(totals: ReportTotals, rows: Rows, renderer: str, now: datetime) -> str:
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """What a page shows.
+
+    Attributes:
+        rows: Rows of every query.
+        comparison: The page's days beside those before them; None if those are not stored.
+        forecast: Expected spend of the current month; None without recent days.
+    """
+
+    totals: ReportTotals
+    rows: Rows
+    comparison: Comparison | None = None
+    forecast: Forecast | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """Filters of a page that is served, and links to the rows of its charts.
+
+    Attributes:
+        accounts: Labels to choose from.
+        account: The chosen label; empty for all.
+        since: The chosen first day; empty for the first stored one.
+        until: The chosen last day; empty for the last stored one.
+        rows_urls: URLs of the rows by dataset; `{}` stands for the extension.
+    """
+
+    accounts: Sequence[str]
+    account: str
+    since: str
+    until: str
+    rows_urls: Mapping[str, str]
+
+
+def render_page(
+    report: ReportData,
+    renderer: str,
+    now: datetime,
+    *,
+    currency: str = DEFAULT_CURRENCY,
+    known_accounts: Sequence[str] = (),
+    controls: Controls | None = None,
+) -> str:
     """Render the page.
 
     Args:
-        totals: Totals of the rows.
-        rows: Rows of every query.
+        report: What it shows.
         renderer: JavaScript that sets `window.vegaEmbed`.
         now: Creation time, in the time zone that the page shows it in.
+        currency: Code of the currency of all amounts.
+        known_accounts: Labels of all accounts of the database, which determine their colours; if empty, those of the
+            page.
+        controls: Filters; a page in a file has none.
     """
+    totals, rows, comparison = report.totals, report.rows, report.comparison
+    page_charts = adapt_charts(totals, rows, currency, known_accounts or list(totals.by_account))
     charts = [
-        chart for chart in all_charts(PALETTE) if rows["days"] or rows[chart.dataset] or chart.name == "freshness"
+        chart
+        for chart in page_charts.charts
+        if rows["days"] or page_charts.drawn_rows[chart.dataset] or chart.name == "freshness"
     ]
-    drawn = [_set_domain(chart, totals, rows) for chart in charts if _empty_reason(chart, rows) is None]
+    drawn = {chart.name for chart in charts if _empty_reason(chart, page_charts.drawn_rows) is None}
+    tiles = build_tiles(totals, rows, page_charts.grain, comparison, report.forecast, currency)
     script = f"(() => {{{renderer}\n{_read_file('page.js')}}})();"
     return (
         _environment()
@@ -124,17 +140,23 @@ def render_page(totals: ReportTotals, rows: Rows, renderer: str, now: datetime) 
             style=_read_file("page.css"),
             script=script,
             script_hash=b64encode(sha256(script.encode()).digest()).decode(),
-            chart_data=_chart_data(drawn, rows, _chart_config(totals)),
+            chart_data=page_charts.as_json(drawn),
             period=format_period(totals.since, totals.until, empty=not rows["days"]),
             day_count=totals.days,
             account_count=len(totals.by_account),
             accounts=list(totals.by_account) if len(totals.by_account) <= _MAX_NAMED_ACCOUNTS else [],
-            tiles=list(_tiles(totals)) if totals.total.records else [],
+            tiles=list(tiles) if totals.total.records else [],
+            comparison_name=comparison.name if comparison else "",
+            spark_size=SPARK_SIZE,
+            unexplained=unexplained_charges(rows["balances"], currency),
             suspect_count=len(totals.suspect),
             suspect_days=_name_days(totals.suspect),
+            open_days=_name_days(totals.open),
             unsettled_count=len(totals.unsettled),
             closed_through=totals.closed_through and format_day(totals.closed_through),
-            sections=[_chart_section(chart, totals, rows) for chart in charts],
+            sections=[_chart_section(chart, totals, page_charts.drawn_rows, rows, currency) for chart in charts],
+            controls=controls,
+            currency=currency,
             created_at=format_time(now),
             time_zone=str(now.tzinfo),
             version=etl.__version__,
@@ -158,7 +180,7 @@ def _environment() -> Environment:
     environment.policies["json.dumps_kwargs"] = {
         "ensure_ascii": True,
         "separators": (",", ":"),
-        "default": _json_default,
+        "default": json_default,
     }
     return environment
 
@@ -167,100 +189,23 @@ def _read_file(name: str) -> str:
     return (_FOLDER / name).read_text("utf-8")
 
 
-# The data of the charts -----------------------------------------------------------------------------------------------
-
-
-def _chart_data(charts: Sequence[Chart], rows: Rows, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON document that page.js reads."""
-    return {
-        "charts": [{"name": chart.name, "rows": chart.dataset, "spec": chart.spec} for chart in charts],
-        "rows": {name: _transpose(rows[name]) for name in sorted({chart.dataset for chart in charts})},
-        "config": config,
-    }
-
-
-def _transpose(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Transpose rows to columns, which take a third of the space in JSON."""
-    return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def _json_default(value: object) -> float | str:
-    """Encode what JSON lacks; a binary float is exact enough for a chart."""
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(type(value).__name__)
-
-
-def _chart_config(totals: ReportTotals) -> dict[str, Any]:
-    spacing = {"binSpacing": 1 if totals.days <= _MAX_SPACED_DAYS else 0}
-    return {**_CONFIG, "bar": spacing, "rect": spacing}
-
-
-def _set_domain(chart: Chart, totals: ReportTotals, rows: Rows) -> Chart:
-    """Extend the time axis to all days of the page; drop the legend of a single account."""
-    encoding = dict(chart.spec["encoding"])
-    if _has_time_axis(chart):
-        days = [row["day"] for name in ("days", "balances") for row in rows[name]]
-        ends = (min(days), min(max(days), date.max - _DAY) + _DAY)
-        domain = [{"year": day.year, "month": day.month, "date": day.day, "utc": True} for day in ends]
-        encoding["x"] = {**encoding["x"], "scale": {"domain": domain}}
-    if encoding.get("color", {}).get("field") == "account" and len(totals.by_account) == 1:
-        encoding["color"] = {**encoding["color"], "legend": None}
-    return replace(chart, spec={**chart.spec, "encoding": encoding})
-
-
-def _has_time_axis(chart: Chart) -> bool:
-    axis_type: str = chart.spec["encoding"]["x"]["type"]
-    return axis_type == "temporal"
-
-
 # The page -------------------------------------------------------------------------------------------------------------
-
-
-def _tiles(totals: ReportTotals) -> Iterator[Tile]:
-    total = totals.total
-    repeated = total.repeated_spend
-    yield Tile(
-        "Spend",
-        format_amount(total.spend),
-        f"{format_amount(repeated)} of it for charges listed more than once"
-        if repeated
-        else "no charge is listed twice",
-    )
-    yield Tile("Delivered", format_count(total.delivered), f"of {format_count(total.records)} charges")
-    yield Tile(
-        "Delivery rate",
-        format_rate(total.delivery_rate),
-        f"{format_count(total.records - total.delivered)} not delivered",
-    )
-    yield Tile(
-        "Cost per delivery",
-        format_amount(total.cost_per_delivery),
-        "spend ÷ delivered" if total.delivered else "nothing was delivered",
-    )
-    known, accounts = len(totals.balances), len(totals.by_account)
-    coverage = f"{known} of {accounts} accounts, " if known < accounts else ""
-    yield Tile(
-        "Balance",
-        format_amount(totals.balance),
-        f"{coverage}on {format_day(totals.balance_day)}" if totals.balance_day else "not known for these days",
-    )
 
 
 def _name_days(days: Sequence[date]) -> str:
     return ", ".join(map(format_day, days)) if len(days) <= _MAX_NAMED_DAYS else f"{len(days):,} days"
 
 
-def _chart_section(chart: Chart, totals: ReportTotals, rows: Rows) -> Section:
-    dataset = rows[chart.dataset]
+def _chart_section(chart: Chart, totals: ReportTotals, drawn_rows: Rows, rows: Rows, currency: str) -> Section:
+    dataset = rows["days"] if chart.name == "spend_by_day" else rows[chart.dataset]
     return Section(
         name=chart.name,
         title=chart.title,
+        unit=chart.unit,
         description=chart.description,
-        empty_reason=_empty_reason(chart, rows),
-        tables=chart_tables(chart.name, totals, dataset) if dataset else [],
+        dataset="days" if chart.name == "spend_by_day" else chart.dataset,
+        empty_reason=_empty_reason(chart, drawn_rows),
+        tables=chart_tables(chart.name, totals, dataset, currency) if dataset else [],
     )
 
 
@@ -271,7 +216,11 @@ def _empty_reason(chart: Chart, rows: Rows) -> EmptyReason | None:
         return _NO_ROWS[chart.dataset]
     if chart.dataset == "operators" and all(row["operator"] is None for row in dataset):
         return "unknown operators"
-    if _has_time_axis(chart) and len({row["day"] for row in dataset}) == 1:
+    if chart.name == "months" and len({row["day"] for row in dataset}) == 1:
+        return "single month"
+    domain = domain_days(chart, rows)
+    is_line = chart.name == "balance"
+    if domain and (domain[0] == domain[1] or (is_line and len({row["day"] for row in dataset}) == 1)):
         return "single day"
     if chart.name == "freshness" and all(row["hours_behind"] is None for row in dataset):
         return "no complete day"

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from datetime import date, datetime
-from typing import BinaryIO, Final
+from datetime import date, datetime, timedelta
+from typing import Any, BinaryIO, Final
 
 from sqlalchemy import Connection, Date, Engine, bindparam, text
 
@@ -16,8 +16,11 @@ from etl.db.engine import read_connection, require_database
 from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema
 from etl.errors import ConfigError
-from etl.reports.charts import NO_FILTER, QUERIES, build_query
-from etl.reports.html.page import Rows, render_page
+from etl.reports.charts.catalog import DEFAULT_CURRENCY
+from etl.reports.charts.queries import NO_FILTER, QUERIES, build_query
+from etl.reports.html.chart_data import Rows
+from etl.reports.html.comparison import HISTORY_DAYS, compare_periods, forecast_month
+from etl.reports.html.page import ReportData, render_page
 from etl.reports.html.totals import ReportTotals, compute_totals
 from etl.reports.query import TYPES, ExportFilter, resolve_accounts
 
@@ -53,6 +56,7 @@ def write_report(
     output: AbstractContextManager[BinaryIO],
     *,
     now: datetime,
+    currency: str = DEFAULT_CURRENCY,
 ) -> ReportTotals:
     """Write the page.
 
@@ -62,6 +66,7 @@ def write_report(
         renderer: Result of `load_vega_bundle`.
         output: Context manager of the file, entered once the page is rendered.
         now: Creation time, in the time zone that the page shows it in.
+        currency: Code of the currency of all amounts.
 
     Raises:
         ConfigError: Unknown account, or the file cannot be written.
@@ -72,27 +77,65 @@ def write_report(
     with translate_errors(), signals.deferred(), read_connection(engine, repeatable_read=True) as connection:
         # A single snapshot of the database, so that the charts add up to the headline figures.
         require_schema(connection)
+        known = resolve_accounts(connection, ())
         labels = resolve_accounts(connection, selection.accounts)
-        rows = load_datasets(connection, labels, selection.since, selection.until)
-    totals = compute_totals(rows, labels, selection.since, selection.until)
-    page = render_page(totals, rows, renderer(), now)
+        report = load_report(connection, labels, selection.since, selection.until, now.date())
+    page = render_page(report, renderer(), now, currency=currency, known_accounts=known)
     with output as file:
         file.write(page.encode())
-    return totals
+    return report.totals
+
+
+def load_report(
+    connection: Connection, labels: list[str], since: date | None, until: date | None, today: date
+) -> ReportData:
+    """Load and compute what a page shows; the connection should read a single state of the database."""
+    rows = load_datasets(connection, labels, since, until)
+    earlier = _load_earlier_days(connection, labels, since, until, today) if since else []
+    series = [*earlier, *rows["days"]]
+    return ReportData(
+        totals=compute_totals(rows, labels, since, until),
+        rows=rows,
+        comparison=compare_periods(series, since, until),
+        forecast=forecast_month(series, today),
+    )
 
 
 def load_datasets(connection: Connection, labels: list[str], since: date | None, until: date | None) -> Rows:
-    """Run the queries of the charts for the accounts and days."""
+    """Run the queries of the charts for the accounts and days; of the months, for those with one of the days."""
+    rows = {}
+    for name in QUERIES:
+        signals.raise_if_interrupted()
+        rows[name] = _load_dataset(connection, name, labels, since, until)
+    first, last = since and since.replace(day=1), until and until.replace(day=1)
+    rows["months"] = [
+        row for row in rows["months"] if (not first or row["day"] >= first) and (not last or row["day"] <= last)
+    ]
+    return rows
+
+
+def _load_dataset(
+    connection: Connection, name: str, labels: list[str], since: date | None, until: date | None
+) -> list[dict[str, Any]]:
+    query = QUERIES[name]
     bounds = {"since": (since, "day >= :since"), "until": (until, "day <= :until")}
     days = " AND ".join(condition for value, condition in bounds.values() if value) or NO_FILTER
-    rows = {}
-    for name, query in QUERIES.items():
-        signals.raise_if_interrupted()
-        statement = text(build_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))
-        statement = statement.bindparams(bindparam("accounts", labels, expanding=True))
-        if query.has_days:
-            parameters = [bindparam(bound, value, Date()) for bound, (value, _) in bounds.items() if value]
-            statement = statement.bindparams(*parameters)
-        typed = statement.columns(**{column: TYPES[column_type] for column, column_type in query.columns.items()})
-        rows[name] = [dict(row) for row in connection.execute(typed).mappings()]
-    return rows
+    statement = text(build_query(name, connection.dialect.name, accounts="account IN :accounts", days=days))
+    statement = statement.bindparams(bindparam("accounts", labels, expanding=True))
+    if query.has_days:
+        parameters = [bindparam(bound, value, Date()) for bound, (value, _) in bounds.items() if value]
+        statement = statement.bindparams(*parameters)
+    typed = statement.columns(**{column: TYPES[column_type] for column, column_type in query.columns.items()})
+    return [dict(row) for row in connection.execute(typed).mappings()]
+
+
+def _load_earlier_days(
+    connection: Connection, labels: list[str], since: date, until: date | None, today: date
+) -> list[dict[str, Any]]:
+    """Rows of the days before `since` that the comparison and the forecast need."""
+    length = max((min(until or today, today) - since).days + 1, 0) + HISTORY_DAYS
+    known = (since - date.min).days
+    if not known:
+        return []
+    first = since - timedelta(days=min(length, known))
+    return _load_dataset(connection, "days", labels, first, since - timedelta(days=1))

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
-from etl.reports.charts import DAY_STATES, WEEKDAYS
+from etl.reports.charts.count_specs import DAY_STATES, WEEKDAYS
 from etl.reports.html.formatting import (
     EMPTY,
     decimal_places,
@@ -103,56 +103,74 @@ class Table:
         return any(column.total for column in self.columns)
 
 
-def chart_tables(chart: str, totals: ReportTotals, rows: Rows) -> list[Table]:
+def chart_tables(chart: str, totals: ReportTotals, rows: Rows, currency: str) -> list[Table]:
     """The tables under a chart.
 
     Args:
         chart: Name of the chart.
         totals: Totals of the report.
         rows: Rows of the chart's dataset; not empty.
+        currency: Code that is shown beside the title of each column of amounts.
     """
-    return _TABLES[chart](totals, rows)
+    return _TABLES[chart](totals, rows, currency)
 
 
-def _spend_by_day_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
+def _spend_by_day_tables(totals: ReportTotals, rows: Rows, currency: str) -> list[Table]:
     tables = []
     if len(totals.by_account) > 1:
         accounts = _label_column("Account", totals.by_account, "All")
         balances = [totals.balances.get(label) for label in totals.by_account]
         columns = [
             accounts,
-            *_total_columns(totals.by_account.values(), totals.total),
-            _amount_column("Balance", balances, totals.balance),
+            *_total_columns(totals.by_account.values(), totals.total, currency),
+            _amount_column("Balance", balances, totals.balance, currency=currency),
         ]
         tables.append(Table("Accounts", columns, collapsible=False))
-    if len(totals.by_month) > 1:
-        months = Column("Month", [format_month(month) for month in totals.by_month], "All")
-        columns = [months, *_total_columns(totals.by_month.values(), totals.total)]
-        tables.append(Table("Months", columns, collapsible=False))
     days = [
         *_key_columns(totals, rows),
         _count_column("Charges", _values(rows, "records"), totals.total.records),
         _count_column("Delivered", _values(rows, "delivered"), totals.total.delivered),
         _rate_column([_row_totals(row).delivery_rate for row in rows], totals.total),
-        _amount_column("Spend", _values(rows, "spend"), totals.total.spend),
+        _amount_column("Spend", _values(rows, "spend"), totals.total.spend, currency=currency),
     ]
     if totals.total.repeated_spend:
-        days.append(_amount_column("of it repeats", _values(rows, "repeated_spend"), totals.total.repeated_spend))
+        days.append(
+            _amount_column(
+                "of it repeats", _values(rows, "repeated_spend"), totals.total.repeated_spend, currency=currency
+            )
+        )
     days.append(Column("State", _values(rows, "day_state"), kind="day state"))
     return [*tables, Table("Figures of each day", days)]
 
 
-def _delivery_by_operator_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
+def _months_tables(totals: ReportTotals, rows: Rows, currency: str) -> list[Table]:
+    by_month = [_row_totals(row) for row in rows]
+    restated = _values(rows, "restated")
+    columns = [Column("Month", [format_month(month) for month in _values(rows, "day")], "Total")]
+    if len(totals.by_account) > 1:
+        columns.append(_label_column("Account", _values(rows, "account")))
+    total = _add_totals(by_month)
+    columns += [
+        _count_column("Charges", _values(rows, "records"), total.records),
+        _count_column("Delivered", _values(rows, "delivered"), total.delivered),
+        _rate_column([month.delivery_rate for month in by_month], total),
+        _amount_column("Spend", _values(rows, "spend"), total.spend, currency=currency),
+        _amount_column("of it restated", restated, exact_sum(restated), currency=currency, signed=True),
+    ]
+    return [Table("Figures of each month", columns, collapsible=False)]
+
+
+def _delivery_by_operator_tables(_totals: ReportTotals, rows: Rows, currency: str) -> list[Table]:
     operators = [name or None for name in _values(rows, "operator")]
     by_operator = [_row_totals(row) for row in rows]
     columns = [
         Column("Operator", operators, "All", "label", missing="not in the plan"),
-        *_total_columns(by_operator, _add_totals(by_operator)),
+        *_total_columns(by_operator, _add_totals(by_operator), currency),
     ]
     return [Table("Figures of each operator", columns)]
 
 
-def _weekday_and_hour_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
+def _weekday_and_hour_tables(_totals: ReportTotals, rows: Rows, _currency: str) -> list[Table]:
     charges = {(row["weekday"], row["hour"]): row["records"] for row in rows}
     weekdays, hours = range(1, 8), range(24)
     columns = [Column("", WEEKDAYS, "All")]
@@ -164,8 +182,11 @@ def _weekday_and_hour_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
     return [Table("Charges of each hour", columns, css="hours")]
 
 
-def _balance_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
-    columns = [*_key_columns(totals, rows, "Day (UTC)"), _amount_column("Balance", _values(rows, "balance"))]
+def _balance_tables(totals: ReportTotals, rows: Rows, currency: str) -> list[Table]:
+    columns = [
+        *_key_columns(totals, rows, "Day (UTC)"),
+        _amount_column("Balance", _values(rows, "balance"), currency=currency),
+    ]
     for title, name in (
         ("Charged", "charged"),
         ("Reported top-ups", "top_ups"),
@@ -173,11 +194,11 @@ def _balance_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
         ("Unexplained charge", "unexplained_charge"),
     ):
         amounts = _values(rows, name)
-        columns.append(_amount_column(title, amounts, exact_sum(amounts)))
+        columns.append(_amount_column(title, amounts, exact_sum(amounts), currency=currency))
     return [Table("Balances and top-ups", columns)]
 
 
-def _restatements_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
+def _restatements_tables(totals: ReportTotals, rows: Rows, currency: str) -> list[Table]:
     columns = [
         *_key_columns(totals, rows),
         _time_column("First complete (UTC)", _values(rows, "first_closed_at")),
@@ -185,11 +206,11 @@ def _restatements_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
     ]
     for title, name in (("Spend before", "spend_before"), ("Spend now", "spend_after"), ("Difference", "delta")):
         amounts = _values(rows, name)
-        columns.append(_amount_column(title, amounts, exact_sum(amounts), signed=name == "delta"))
+        columns.append(_amount_column(title, amounts, exact_sum(amounts), currency=currency, signed=name == "delta"))
     return [Table("Figures of each restated day", columns)]
 
 
-def _day_states_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
+def _day_states_tables(totals: ReportTotals, rows: Rows, _currency: str) -> list[Table]:
     by_account = {label: [row for row in rows if row["account"] == label] for label in totals.by_account}
     columns = [_label_column("Account", by_account, "All" if len(by_account) > 1 else "")]
     for state in DAY_STATES:
@@ -205,7 +226,7 @@ def _day_states_tables(totals: ReportTotals, rows: Rows) -> list[Table]:
     return [Table("Days in each state", columns)]
 
 
-def _freshness_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
+def _freshness_tables(_totals: ReportTotals, rows: Rows, _currency: str) -> list[Table]:
     hours = [EMPTY if hours is None else f"{hours:,.1f}" for hours in _values(rows, "hours_behind")]
     columns = [
         _label_column("Account", _values(rows, "account")),
@@ -215,11 +236,12 @@ def _freshness_tables(_totals: ReportTotals, rows: Rows) -> list[Table]:
         _count_column("Open days", _values(rows, "open_days")),
         _count_column("Suspect days", _values(rows, "suspect_days")),
     ]
-    return [Table("Freshness", columns, collapsible=False)]
+    return [Table("Freshness of each account", columns, collapsible=False)]
 
 
-_TABLES: Final[dict[str, Callable[[ReportTotals, Rows], list[Table]]]] = {
+_TABLES: Final[dict[str, Callable[[ReportTotals, Rows, str], list[Table]]]] = {
     "spend_by_day": _spend_by_day_tables,
+    "months": _months_tables,
     "delivery_by_operator": _delivery_by_operator_tables,
     "weekday_and_hour": _weekday_and_hour_tables,
     "balance": _balance_tables,
@@ -249,14 +271,16 @@ def _add_totals(totals: Sequence[Totals]) -> Totals:
     )
 
 
-def _total_columns(parts: Iterable[Totals], total: Totals) -> list[Column]:
+def _total_columns(parts: Iterable[Totals], total: Totals, currency: str) -> list[Column]:
     parts = list(parts)
     return [
         _count_column("Charges", [part.records for part in parts], total.records),
         _count_column("Delivered", [part.delivered for part in parts], total.delivered),
         _rate_column([part.delivery_rate for part in parts], total),
-        _amount_column("Spend", [part.spend for part in parts], total.spend),
-        _amount_column("Cost per delivery", [part.cost_per_delivery for part in parts], total.cost_per_delivery),
+        _amount_column("Spend", [part.spend for part in parts], total.spend, currency=currency),
+        _amount_column(
+            "Cost per delivery", [part.cost_per_delivery for part in parts], total.cost_per_delivery, currency=currency
+        ),
     ]
 
 
@@ -279,11 +303,17 @@ def _rate_column(rates: Sequence[Decimal | None], total: Totals) -> Column:
 
 
 def _amount_column(
-    title: str, amounts: Sequence[Decimal | None], total: Decimal | None = None, *, signed: bool = False
+    title: str,
+    amounts: Sequence[Decimal | None],
+    total: Decimal | None = None,
+    *,
+    currency: str,
+    signed: bool = False,
 ) -> Column:
     """A column of amounts with the same number of decimal places in every cell."""
     places = decimal_places([*amounts, total])
     cells = [format_amount(amount, places, signed=signed) for amount in amounts]
+    title = f"{title}, {currency}"
     return Column(title, cells, "" if total is None else format_amount(total, places, signed=signed))
 
 

@@ -53,6 +53,7 @@ class ReportTotals:
         closed_through: Last day with charges before the first that may still change; None if all may change.
         unsettled: Days that may still change: not closed, or after a day that was never fetched completely.
         suspect: Days whose latest answer was implausible.
+        open: Days that were not over when they were last fetched.
     """
 
     since: date | None
@@ -65,6 +66,7 @@ class ReportTotals:
     closed_through: date | None
     unsettled: Sequence[date]
     suspect: Sequence[date]
+    open: Sequence[date]
 
     @property
     def days(self) -> int:
@@ -96,14 +98,15 @@ def compute_totals(
     return ReportTotals(
         since=since or min(dates, default=None),
         until=until or max(dates, default=None),
-        total=_add_days(days),
-        by_account={label: _add_days(row for row in days if row["account"] == label) for label in labels},
-        by_month={month: _add_days(row for row in days if row["day"].replace(day=1) == month) for month in months},
+        total=add_days(days),
+        by_account={label: add_days(row for row in days if row["account"] == label) for label in labels},
+        by_month={month: add_days(row for row in days if row["day"].replace(day=1) == month) for month in months},
         balances=balances,
         balance_day=max((row["day"] for row in rows["balances"]), default=None),
         closed_through=max((day for day in dates if not unsettled or day < unsettled[0]), default=None),
         unsettled=unsettled,
         suspect=sorted({row["day"] for row in days if row["day_state"] == "suspect"}),
+        open=sorted({row["day"] for row in days if row["day_state"] == "open"}),
     )
 
 
@@ -113,12 +116,8 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
         return sum(amounts, Decimal(0))
 
 
-def _unsettled(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[date]:
-    complete_through = min((row["last_synced_date"] or date.min for row in rows["freshness"]), default=date.min)
-    return sorted({row["day"] for row in rows["days"] if row["day_state"] != "closed" or row["day"] > complete_through})
-
-
-def _add_days(days: Iterable[Mapping[str, Any]]) -> Totals:
+def add_days(days: Iterable[Mapping[str, Any]]) -> Totals:
+    """Totals of rows of the query `days`."""
     days = list(days)
     return Totals(
         records=sum(row["records"] for row in days),
@@ -126,6 +125,11 @@ def _add_days(days: Iterable[Mapping[str, Any]]) -> Totals:
         spend=exact_sum(row["spend"] for row in days),
         repeated_spend=exact_sum(row["repeated_spend"] for row in days),
     )
+
+
+def _unsettled(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[date]:
+    complete_through = min((row["last_synced_date"] or date.min for row in rows["freshness"]), default=date.min)
+    return sorted({row["day"] for row in rows["days"] if row["day_state"] != "closed" or row["day"] > complete_through})
 
 
 def _ratio(amount: Decimal, count: int, step: Decimal) -> Decimal | None:

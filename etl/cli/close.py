@@ -1,0 +1,143 @@
+"""The command that books a month: close."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etl.cli.exit_codes import ExitCode, most_severe
+from etl.cli.json_output import print_json
+from etl.cli.options import (
+    account_option,
+    examples,
+    json_option,
+    load_settings_by_label,
+    load_settings_for,
+    wait_option,
+)
+from etl.cli.output import OutputOptions
+from etl.cli.tables import render_minute, render_money
+from etl.config.validators import parse_day
+
+if TYPE_CHECKING:
+    from etl.db.closed_months import Closing
+    from etl.services.close import CloseResult
+
+
+class _MonthType(click.ParamType[date]):
+    """A month as YYYY-MM."""
+
+    name = "month"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        try:
+            return parse_day(f"{value}-01")
+        except ValueError:
+            self.fail(f"{value!r} must be a month like 2026-03", param, ctx)
+
+
+@click.command(epilog=examples("close 2026-03", "close 2026-03 --provisional", "close 2026-03 --again"))
+@click.argument("month", type=_MonthType())
+@account_option
+@click.option("--provisional", is_flag=True, help="Book the month although days of it may still change.")
+@click.option("--again", is_flag=True, help="Book a month anew that is closed already.")
+@wait_option
+@json_option
+@click.pass_obj
+def close(
+    options: OutputOptions, *, month: date, accounts: tuple[str, ...], provisional: bool, again: bool, wait: float
+) -> int:
+    """Book a month: store what it amounts to now.
+
+    Exits with 1, and books nothing, while a day of MONTH (YYYY-MM) is missing, open, settling or suspect, or if the
+    month is closed already and has changed since. A later close replaces a provisional one.
+    """
+    from etl.services.close import CloseRequest, close_month
+
+    configured = {settings.account for settings in load_settings_for(options, ())}
+    request = CloseRequest(month, provisional, again)
+    results = [
+        close_month(settings, request, is_configured=settings.account in configured, wait=wait)
+        for settings in load_settings_by_label(options, accounts)
+    ]
+    code = most_severe(ExitCode.CHECK_FAILED if result.outcome == "refused" else ExitCode.OK for result in results)
+    if options.as_json:
+        print_json({"accounts": [_result_as_json(result) for result in results], "exit_code": code})
+    else:
+        for result in results:
+            if options.verbosity >= 0 or result.outcome == "refused":
+                _print_result(result)
+    return code
+
+
+def _result_as_json(result: CloseResult) -> dict[str, Any]:
+    """The result of one account as one JSON object; amounts are strings."""
+    vat = result.booked_vat
+    closing = result.closing
+    return {
+        "account": result.account,
+        "month": f"{result.month:%Y-%m}",
+        "outcome": result.outcome,
+        "reason": result.reason,
+        "final": not result.unsettled,
+        "unsettled_days": {
+            state: [[days.first, days.last] for days in ranges] for state, ranges in result.unsettled.items()
+        },
+        "spend": result.totals.spend,
+        "records": result.totals.records,
+        "changed_since_close": result.totals.spend - closing.totals.spend if closing else None,
+        "booking": _closing_as_json(closing)
+        | {"net": vat and vat.net, "vat": vat and vat.vat, "gross": vat and vat.gross}
+        if closing
+        else None,
+        "replaced": _closing_as_json(result.replaced) if result.replaced else None,
+    }
+
+
+def _closing_as_json(closing: Closing) -> dict[str, Any]:
+    totals = closing.totals
+    basis_points = totals.terms.vat_basis_points
+    return {
+        "closing": closing.closing,
+        "kind": totals.kind,
+        "closed_at": closing.closed_at,
+        "booked": totals.spend,
+        "records": totals.records,
+        "currency": totals.terms.currency,
+        "vat_rate": None if basis_points is None else basis_points / 100,
+        "prices": f"VAT {totals.terms.vat}",
+    }
+
+
+def _print_result(result: CloseResult) -> None:
+    """Print what is booked, or why nothing is."""
+    from etl.services.close import NOTHING_STORED
+
+    name = f"{result.account}, {result.month:%Y-%m}"
+    if result.reason:
+        click.secho(f"{name}: not booked: {result.reason}", fg="yellow")
+        if result.unsettled and result.reason != NOTHING_STORED:
+            click.echo("  billing-etl status shows the days; --provisional books the month as it is now")
+    if result.closing is None:
+        return
+    totals, vat = result.closing.totals, result.booked_vat
+    verb = "booked" if result.outcome == "booked" else f"booked at {render_minute(result.closing.closed_at)} UTC"
+    line = f"{name}: {verb}, {totals.kind}: {render_money(totals.spend)} {totals.terms.currency}"
+    if vat:
+        line += f" (net {render_money(vat.net)}, VAT {render_money(vat.vat)}, gross {render_money(vat.gross)})"
+    click.echo(f"{line}, {totals.records:,} charges")
+    if change := result.totals.spend - totals.spend:
+        click.echo(f"  it amounts to {render_money(result.totals.spend)} now: {_signed(change)}; --again books that")
+    if result.replaced:
+        before = result.replaced
+        click.echo(
+            f"  before: {before.totals.kind}, {render_money(before.totals.spend)} {before.totals.terms.currency} "
+            f"at {render_minute(before.closed_at)} UTC; it stays on file"
+        )
+
+
+def _signed(amount: Decimal) -> str:
+    return f"{'+' if amount > 0 else '-'}{render_money(abs(amount))}"

@@ -1,0 +1,145 @@
+"""A period beside the one before it, and what the last weeks lead to expect."""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any, Final
+
+from etl.reports.html.formatting import format_month
+from etl.reports.html.totals import Totals, add_days, exact_sum
+
+Rows = Sequence[Mapping[str, Any]]
+_DAY: Final = timedelta(days=1)
+_WEEK: Final = 7
+_MIN_DAYS: Final = 7
+"""Days of the shortest period that is compared when no first day was requested."""
+_MAX_DAYS: Final = 30
+_FORECAST_WEEKS: Final = 4
+_MIN_FORECAST_WEEKS: Final = 2
+_MAX_DELAY: Final = 3
+"""Days without data up to today for which a forecast is still made."""
+_CENT: Final = Decimal("0.01")
+HISTORY_DAYS: Final = 62
+"""Days before the page's first day that a forecast may need."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Totals of two periods of equal meaning.
+
+    Attributes:
+        name: The two periods, after the change: `on the 31 days before`.
+    """
+
+    current: Totals
+    before: Totals
+    name: str
+
+
+def compare_periods(rows: Rows, since: date | None, until: date | None) -> Comparison | None:
+    """Compare the page's days that are over with the same number of days, or the calendar month, before them.
+
+    Without a requested first day all stored days are on the page: its last days are then compared with those before.
+
+    Args:
+        rows: Rows of the query `days` up to `until`, also of days before `since`.
+        since: Requested first day; None for the first stored one.
+        until: Requested last day; None for the last stored one.
+
+    Returns:
+        None if the earlier days are not stored.
+    """
+    finished = [row for row in rows if row["day_state"] != "open"]
+    if not finished:
+        return None
+    first, last = min(row["day"] for row in finished), max(row["day"] for row in finished)
+    end = min(until or last, last)
+    if since is None:
+        length = min(_MAX_DAYS, ((end - first).days + 1) // 2)
+        if length < _MIN_DAYS:
+            return None
+        start, before_end = end - _DAY * (length - 1), end - _DAY * length
+        before_start, name = end - _DAY * (2 * length - 1), f"in the last {length} days, on the {length} before"
+    else:
+        start, before_end = since, since - _DAY if since > date.min else since
+        length = (end - start).days + 1
+        if length < 1 or (start - date.min).days < length:
+            return None
+        if start.day == 1 and end == start.replace(day=calendar.monthrange(start.year, start.month)[1]):
+            before_start, name = before_end.replace(day=1), f"on {format_month(before_end)}"
+        else:
+            before_start = start - _DAY * length
+            name = "on the day before" if length == 1 else f"on the {length:,} days before"
+    if first > before_start:
+        return None
+    return Comparison(
+        current=add_days(_between(finished, start, end)),
+        before=add_days(_between(finished, before_start, before_end)),
+        name=name,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The expected spend of the current month.
+
+    Attributes:
+        month: First day of the month.
+        spend: Expected spend, to a hundredth.
+        so_far: Spend of the days of the month that are over.
+        days_left: Days that `spend` contains an estimate for.
+        a_day: Mean spend a day of the last weeks.
+        weeks: Number of those weeks.
+    """
+
+    month: date
+    spend: Decimal
+    so_far: Decimal
+    days_left: int
+    a_day: Decimal
+    weeks: int
+
+
+def forecast_month(rows: Rows, today: date) -> Forecast | None:
+    """Expect for each remaining day of the month the mean of its weekday over the last two to four weeks.
+
+    Args:
+        rows: Rows of the query `days`.
+        today: The current day, which is not over.
+
+    Returns:
+        None if the data are old, or of less than two weeks.
+    """
+    finished = [row for row in rows if row["day_state"] != "open" and row["day"] < today]
+    if not finished:
+        return None
+    first, last = min(row["day"] for row in finished), max(row["day"] for row in finished)
+    weeks = min(_FORECAST_WEEKS, ((last - first).days + 1) // _WEEK)
+    if weeks < _MIN_FORECAST_WEEKS or (today - last).days > _MAX_DELAY:
+        return None
+    recent = _between(finished, last - _DAY * (weeks * _WEEK - 1), last)
+    by_weekday = [
+        exact_sum(row["spend"] for row in recent if row["day"].weekday() == weekday) / weeks for weekday in range(_WEEK)
+    ]
+    month = today.replace(day=1)
+    month_end = month.replace(day=calendar.monthrange(month.year, month.month)[1])
+    left = [last + _DAY * (n + 1) for n in range((month_end - last).days)]
+    left = [day for day in left if day >= month]
+    so_far = exact_sum(row["spend"] for row in _between(finished, month, last))
+    expected = exact_sum([so_far, *(by_weekday[day.weekday()] for day in left)])
+    return Forecast(
+        month=month,
+        spend=expected.quantize(_CENT, ROUND_HALF_UP),
+        so_far=so_far,
+        days_left=len(left),
+        a_day=exact_sum(by_weekday) / _WEEK,
+        weeks=weeks,
+    )
+
+
+def _between(rows: Iterable[Mapping[str, Any]], first: date, last: date) -> list[Mapping[str, Any]]:
+    return [row for row in rows if first <= row["day"] <= last]

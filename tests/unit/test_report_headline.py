@@ -1,0 +1,154 @@
+"""What the report's headline and axes make of the days: comparison, forecast, notices, weeks, outliers."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from etl.reports.charts.amount_specs import Grain
+from etl.reports.charts.queries import QUERIES
+from etl.reports.html.chart_data import adapt_charts
+from etl.reports.html.comparison import compare_periods, forecast_month
+from etl.reports.html.formatting import format_change
+from etl.reports.html.headline import spark_path, unexplained_charges
+from etl.reports.html.page import ReportData, render_page
+from etl.reports.html.periods import axis_limit, choose_grain, group_days
+from etl.reports.html.totals import compute_totals
+
+FIRST = date(2026, 1, 1)
+NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+
+
+def days(count, spend=lambda day: 1, first=FIRST, last_state="closed", account="shop"):
+    """Rows of ten charges a day."""
+    rows = []
+    for day in (first + timedelta(days=n) for n in range(count)):
+        state = last_state if day == first + timedelta(days=count - 1) else "closed"
+        rows.append({
+            "account": account, "day": day, "records": 10, "delivered": 9, "failed": 1, "spend": Decimal(spend(day)),
+            "repeated_spend": Decimal(0), "day_state": state,
+        })  # fmt: skip
+    return rows
+
+
+def spends(comparison):
+    return comparison and (comparison.before.spend, comparison.current.spend, comparison.name)
+
+
+def test_a_month_is_compared_with_the_month_before_and_other_days_with_as_many_before_them():
+    rows = days(90, lambda day: day.month)
+    assert spends(compare_periods(rows, date(2026, 3, 1), date(2026, 3, 31))) == (56, 93, "on Feb 2026")
+    assert spends(compare_periods(rows, date(2026, 3, 2), date(2026, 3, 31))) == (60, 90, "on the 30 days before")
+    assert spends(compare_periods(rows, date(2026, 3, 1), date(2026, 3, 1))) == (2, 3, "on the day before")
+    assert spends(compare_periods(rows, None, None)) == (60, 90, "in the last 30 days, on the 30 before")
+    assert spends(compare_periods(days(20), None, None)) == (10, 10, "in the last 10 days, on the 10 before")
+
+
+def test_the_day_that_is_not_over_is_not_compared():
+    rows = days(90, lambda day: day.month, last_state="open")
+    assert spends(compare_periods(rows, date(2026, 3, 1), date(2026, 3, 31))) == (58, 90, "on the 30 days before")
+
+
+@pytest.mark.parametrize(
+    ("rows", "since", "until"),
+    [([], None, None), (days(9), None, None), (days(9), FIRST, None), (days(9), date.min, date.max),
+     (days(1, last_state="open"), None, None), (days(9), date(2026, 2, 1), None)],
+    ids=["empty", "short", "nothing before", "everything", "open", "after the data"],
+)  # fmt: skip
+def test_nothing_is_compared_with_days_that_are_not_stored(rows, since, until):
+    assert compare_periods(rows, since, until) is None
+
+
+def test_a_forecast_adds_the_mean_of_each_weekday_that_is_left():
+    rows = days(41, lambda day: 10 if day.weekday() < 5 else 1, last_state="open")
+    forecast = forecast_month(rows, date(2026, 2, 10))
+    assert (forecast.so_far, forecast.days_left, forecast.weeks) == (63, 19, 4)
+    assert forecast.spend == 20 * 10 + 8 * 1
+    assert forecast.a_day == Decimal(52) / 7
+
+
+@pytest.mark.parametrize(
+    ("rows", "today"), [([], FIRST), (days(10), date(2026, 1, 11)), (days(40), date(2026, 3, 1))],
+    ids=["empty", "short", "old"],
+)  # fmt: skip
+def test_without_recent_days_there_is_no_forecast(rows, today):
+    assert forecast_month(rows, today) is None
+
+
+def balance(account="shop", day=1, credit="0", charge="0", paid_in="0"):
+    return {
+        "account": account, "day": date(2026, 3, day), "balance": Decimal(1), "unexplained_credit": Decimal(credit),
+        "unexplained_charge": Decimal(charge), "paid_in": Decimal(paid_in),
+    }  # fmt: skip
+
+
+def test_an_unexplained_charge_is_noticed_unless_it_is_a_late_settlement():
+    late = [balance(day=1, credit="3"), balance(day=2, charge="-3")]
+    assert unexplained_charges(late, "RUB") == []
+    assert unexplained_charges([*late, balance(day=4, charge="-0.5")], "EUR") == [
+        ("shop", "0.50 EUR, last on Wed 4 Mar 2026")
+    ]
+    paid = [balance(day=1, credit="3", paid_in="3"), balance(day=2, charge="-3")]
+    assert unexplained_charges(paid, "RUB") == [("shop", "3.00 RUB, last on Mon 2 Mar 2026")]
+
+
+def test_a_long_page_has_weeks_from_monday_and_a_longer_one_months():
+    assert [choose_grain(row["day"] for row in days(count)) for count in (0, 1, 120, 121, 730, 731)] == [
+        Grain.DAY, Grain.DAY, Grain.DAY, Grain.WEEK, Grain.WEEK, Grain.MONTH,
+    ]  # fmt: skip
+    rows = days(13, last_state="open")
+    weeks = group_days(rows, Grain.WEEK, FIRST, FIRST + timedelta(days=12))
+    assert [(week["day"], week["end"], week["spend"], week["partial"]) for week in weeks] == [
+        (date(2025, 12, 29), date(2026, 1, 5), 4, True),
+        (date(2026, 1, 5), date(2026, 1, 12), 7, False),
+        (date(2026, 1, 12), date(2026, 1, 19), 2, True),
+    ]
+    [month] = group_days(days(31), Grain.MONTH, FIRST, date(2026, 1, 31))
+    assert (month["day"], month["end"], month["spend"], month["partial"]) == (FIRST, date(2026, 2, 1), 31, False)
+    for grain in (Grain.WEEK, Grain.MONTH):
+        for first in (date.min, date.max):
+            assert group_days(days(1, first=first), grain, first, first)[0]["records"] == 10
+
+
+def test_an_outlier_does_not_determine_an_axis():
+    usual = [Decimal(n % 5 + 1) for n in range(40)]
+    assert axis_limit(usual) is None
+    assert axis_limit([*usual, Decimal(500)]) == Decimal("5.5")
+    assert axis_limit([*usual, Decimal(500), Decimal(-900)]) == Decimal("5.5")
+    assert axis_limit([]) is axis_limit([Decimal(1), Decimal(1000)]) is None
+
+
+def test_a_change_is_a_ratio_where_there_is_one():
+    assert [format_change(now, before) for now, before in ((110, 100), (90, 100), (300, 100), (5, 0), (5, -1))] == [
+        "+10.0%", "-10.0%", "+200%", "", "",
+    ]  # fmt: skip
+    assert format_change(None, 5) == ""
+
+
+def test_a_course_needs_three_points_and_may_be_level():
+    assert spark_path([1, None, 2]) == ""
+    assert spark_path([5, 5, 5]) == "M0.0 22.0L60.0 22.0L120.0 22.0"
+
+
+def test_a_page_of_a_year_has_weeks_and_labels_an_outlier():
+    count = {"records": 10, "delivered": 9}
+    rows = {name: [] for name in QUERIES} | {
+        "days": days(400, lambda day: 5000 if day == date(2026, 6, 1) else 1),
+        "operators": [{"operator": None, **count, "spend": Decimal(1)}],
+        "hours": [{"weekday": 7, "hour": 10, **count, "days": 1}],
+    }
+    page = render_page(ReportData(compute_totals(rows, ["shop"], None, None), rows), "", NOW, currency="EUR")
+    assert 'Spend by week <span class="unit">EUR</span>' in page
+    assert "\\u25b2 5,006.00" in page
+    assert '"domainMax":7.7' in page
+    assert "RUB" not in page
+
+
+def test_an_account_has_the_same_colour_whichever_are_shown():
+    rows = {name: [] for name in QUERIES} | {"days": days(2, account="shop")}
+    charts = adapt_charts(compute_totals(rows, ["shop"], None, None), rows, "RUB", ["bank", "shop"]).charts
+    color = charts[0].spec["layer"][0]["encoding"]["color"]
+    assert color["scale"] == {"domain": ["shop"], "range": ["var(--account-2)"]}
+    assert color["legend"] is None
