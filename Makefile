@@ -58,6 +58,10 @@ superset:  ## Zip bi/superset, for Superset to import
 	@cd bi && $(PYTHON) -m zipfile -c ../dist/billing-superset.zip superset
 	@echo dist/billing-superset.zip
 
+.PHONY: dbt
+dbt: $(VENV)/dev .dbt/ready  ## Compile and run the package bi/dbt on PostgreSQL, with dbt in an environment of its own
+	@$(BIN)/python -m pytest tests/integration/test_dbt.py
+
 .PHONY: lint
 lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/ruff check
@@ -65,8 +69,9 @@ lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/mypy
 
 .PHONY: dictionary
-dictionary: $(VENV)/dev  ## Write docs/dictionary.md anew from the schema
+dictionary: $(VENV)/dev  ## Write docs/dictionary.md and the sources of bi/dbt anew from the schema
 	@$(BIN)/python -m etl.reports.data_dictionary > docs/dictionary.md
+	@$(BIN)/python -m etl.reports.dbt_sources > bi/dbt/models/sources.yml
 
 .PHONY: docs
 docs: $(VENV)/dev  ## Build the documentation site into build/docs; every broken link is an error
@@ -101,7 +106,7 @@ release: $(VENV)/dev  ## Build and check what is released, from a tagged commit,
 
 .PHONY: clean
 clean:  ## Remove what was made
-	rm -rf $(VENV) .bench dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
+	rm -rf $(VENV) .bench .dbt dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -118,6 +123,12 @@ $(VENV)/dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
 	@$(PIP) install --require-hashes --requirement requirements/dev.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/demo
+
+.dbt/ready: bi/dbt/requirements.txt
+	@echo "setting up .dbt (once)"
+	@$(PYTHON) -m venv .dbt
+	@.dbt/bin/python -m pip --disable-pip-version-check --quiet install --requirement bi/dbt/requirements.txt
+	@touch $@
 
 .bench/ready: bench/requirements.txt
 	@echo "setting up .bench for the benchmark (once)"

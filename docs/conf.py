@@ -29,7 +29,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         *("how-to/privacy", "how-to/uninstall"),
     ),
     "How-to: use the data": (
-        *("how-to/report", "how-to/dashboard", "how-to/superset", "how-to/export"),
+        *("how-to/report", "how-to/dashboard", "how-to/export"),
+        *("how-to/superset", "how-to/grafana", "how-to/metabase", "how-to/power-bi", "how-to/excel-odbc", "how-to/dbt"),
         *("how-to/month-close", "how-to/balance", "how-to/recent-records", "how-to/late-data", "how-to/numbering-plan"),
     ),
     "Reference": (

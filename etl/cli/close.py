@@ -108,7 +108,7 @@ def _closing_as_json(closing: Closing) -> dict[str, Any]:
         "records": totals.records,
         "currency": totals.terms.currency,
         "vat_rate": None if basis_points is None else basis_points / 100,
-        "prices": f"VAT {totals.terms.vat}",
+        "prices_include_vat": totals.terms.vat == "included",
     }
 
 

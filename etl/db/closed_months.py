@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import Connection, func, insert, select, text
+from sqlalchemy import Connection, func, insert, select, text, update
 
 from etl.date_ranges import ONE_DAY, next_month
 from etl.db.bindings import PriceTerms
@@ -64,6 +64,11 @@ def read_day_states(connection: Connection, label: str, month: date) -> dict[dat
     query = text("SELECT day, day_state FROM calendar WHERE account = :label AND day BETWEEN :first AND :last")
     rows = connection.execute(query, {"label": label, "first": str(days.first), "last": str(days.last)})
     return {date.fromisoformat(str(day)): state for day, state in rows}
+
+
+def store_terms(connection: Connection, account_id: int, terms: PriceTerms) -> None:
+    """Store currency and VAT of an account."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(terms._asdict()))
 
 
 def read_terms(connection: Connection, account_id: int) -> PriceTerms:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from etl.db.dialects.expressions import SqlExpressions
-from etl.db.month_views import join_closing
+from etl.db.month_views import SINCE_CLOSE, join_closing
 from etl.db.view_parts import amount_column_names, amount_columns
 
 PROVIDER: Final = "Telefon-IP"
@@ -25,7 +25,7 @@ def _corrections(sql: SqlExpressions, *, by_period: bool) -> str:
   SELECT j.account_id, j.day{f"{period} AS period" if by_period else ""}, {deltas}
   FROM restatements j
   {join_closing("j", sql.month_of.format("j.day"))}
-  WHERE c.kind = 'final' AND (j.id > c.journal_id OR j.restated_at > c.closed_at)
+  WHERE c.kind = 'final' AND {SINCE_CLOSE}
   GROUP BY j.account_id, j.day{period if by_period else ""}
 )"""
 

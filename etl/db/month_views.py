@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from etl.db.dialects.expressions import SqlExpressions
 from etl.db.view_parts import DAY_STATE, amount_column_names, amount_columns
+
+SINCE_CLOSE: Final = "(j.id > c.journal_id OR j.restated_at > c.closed_at)"
+"""Whether a line of the journal came after a closing. SQLite may give the id of a purged line to a later one."""
 
 
 def _missing_days(sql: SqlExpressions) -> str:
@@ -69,7 +74,7 @@ def restatement_lines_query(sql: SqlExpressions) -> str:
     """The journal without personal data."""
     return f"""SELECT a.label AS account, j.day, j.restated_at, j.kind,
   {sql.total("j.delta")} AS delta, j.run_id, j.id AS line,
-  j.id > c.journal_id OR j.restated_at > c.closed_at AS since_close
+  {SINCE_CLOSE} AS since_close
 FROM restatements j
 JOIN accounts a ON a.id = j.account_id
 {join_closing("j", sql.month_of.format("j.day"))}"""
@@ -96,9 +101,8 @@ def monthly_close_query(sql: SqlExpressions) -> str:
     def total(first: str, second: str) -> str:
         return sql.join_amount(*(f"({names[first][n]} + {names[second][n]})" for n in indices))
 
-    def when(condition: str, amount: str, otherwise: str | None = None) -> str:
-        tail = "" if otherwise is None else f" ELSE {otherwise}"
-        return sql.cast_amount(f"CASE WHEN {condition} THEN {amount}{tail} END")
+    def when(condition: str, amount: str) -> str:
+        return sql.cast_amount(f"CASE WHEN {condition} THEN {amount} END")
 
     def split(amount: str, tax: str, present: str) -> tuple[str, str, str]:
         """Net, VAT and gross of an amount."""

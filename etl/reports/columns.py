@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -27,6 +27,8 @@ class ColumnType(Enum):
     AMOUNT = auto()
     RATIO = auto()
     """A number with four decimal places."""
+    PERCENT = auto()
+    """A number with two decimal places; 20 is a fifth."""
     HOURS = auto()
     """A number with one decimal place."""
     FLAG = auto()
@@ -37,7 +39,7 @@ _TYPES: Final = {
     "whole number": ColumnType.NUMBER,
     "amount": ColumnType.AMOUNT,
     "ratio": ColumnType.RATIO,
-    "percent": ColumnType.RATIO,
+    "percent": ColumnType.PERCENT,
     "quantity": ColumnType.AMOUNT,
     "hours": ColumnType.HOURS,
     "date": ColumnType.DAY,
@@ -56,6 +58,10 @@ _TYPES_BY_NAME: Final = {
 _TIME_TYPES: Final = frozenset({ColumnType.DAY, ColumnType.WALL_CLOCK, ColumnType.MICROSECOND_UTC})
 
 
+_ACCOUNT_COLUMNS: Final = ("account", "BillingAccountId")
+_PERIOD_COLUMNS: Final = ("created_at", "day", "month", "ChargePeriodStart")
+
+
 @dataclass(frozen=True, slots=True)
 class ExportView:
     """A view as it is exported.
@@ -65,7 +71,8 @@ class ExportView:
         columns: Types by column, in the order of the view.
         account_column: Column with the account's label.
         sort_column: Column by which each account's rows are read; rows with equal values are sorted by all columns.
-        period_column: Column that first and last day apply to: `created_at`, `day` or `month`; None if there is none.
+        period_column: Column that first and last day apply to: a time, a day, a month, or a time as text in ISO 8601;
+            None if there is none.
     """
 
     name: str
@@ -77,17 +84,15 @@ class ExportView:
     @property
     def has_days(self) -> bool:
         """Whether each row belongs to one day."""
-        return self.period_column in {"created_at", "day"}
+        return self.period_column not in {None, "month"}
 
 
 def _describe_view(name: str) -> ExportView:
     columns = {column.name: _TYPES_BY_NAME.get(column.name) or _TYPES[column.kind] for column in VIEW_COLUMNS[name]}
-    period_column = next((column for column in ("created_at", "day", "month") if column in columns), None)
-    times: Iterator[str] = (column for column, column_type in columns.items() if column_type in _TIME_TYPES)
-    # Of focus_charges all columns are those of a specification, with times as text.
-    account_column = "account" if "account" in columns else "BillingAccountId"
-    sort_column: str = period_column or next(times, "ChargePeriodStart")
-    return ExportView(name, columns, account_column, sort_column, period_column)
+    account_column = next(column for column in _ACCOUNT_COLUMNS if column in columns)
+    period_column = next((column for column in _PERIOD_COLUMNS if column in columns), None)
+    times = (column for column, column_type in columns.items() if column_type in _TIME_TYPES)
+    return ExportView(name, columns, account_column, period_column or next(times, account_column), period_column)
 
 
 EXPORT_VIEWS: Final = {name: _describe_view(name) for name in VIEW_COLUMNS}

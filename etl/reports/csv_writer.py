@@ -73,7 +73,7 @@ def _to_second(text: str) -> str:
 
 
 _NUMBER_TYPES: Final = (
-    ColumnType.NUMBER, ColumnType.PRICE, ColumnType.AMOUNT, ColumnType.RATIO, ColumnType.HOURS,
+    ColumnType.NUMBER, ColumnType.PRICE, ColumnType.AMOUNT, ColumnType.RATIO, ColumnType.PERCENT, ColumnType.HOURS,
 )  # fmt: skip
 
 

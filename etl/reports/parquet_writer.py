@@ -44,6 +44,7 @@ def open_parquet(
         ColumnType.PRICE: pa.decimal128(18, 6),
         ColumnType.AMOUNT: pa.decimal128(38, 6),
         ColumnType.RATIO: pa.decimal128(18, 4),
+        ColumnType.PERCENT: pa.decimal128(18, 2),
         ColumnType.HOURS: pa.decimal128(18, 1),
         ColumnType.FLAG: pa.bool_(),
     }

@@ -73,6 +73,7 @@ TYPES: Final[dict[ColumnType, TypeEngine[Any]]] = {
     ColumnType.PRICE: ViewMoney(18),
     ColumnType.AMOUNT: ViewMoney(38),
     ColumnType.RATIO: Numeric(18, 4),
+    ColumnType.PERCENT: Numeric(18, 2),
     ColumnType.HOURS: Numeric(18, 1),
     ColumnType.FLAG: Boolean(),
 }
@@ -96,6 +97,7 @@ _FORMATS: Final[dict[ColumnType, Callable[[Any], str]]] = {
     ColumnType.PRICE: _decimal_format(6),
     ColumnType.AMOUNT: _decimal_format(6),
     ColumnType.RATIO: _decimal_format(4),
+    ColumnType.PERCENT: _decimal_format(2),
     ColumnType.HOURS: _decimal_format(1),
     ColumnType.FLAG: {0: "false", 1: "true", "0": "false", "1": "true"}.__getitem__,
 }
@@ -238,18 +240,19 @@ def _period(source: FromClause, selection: ExportFilter) -> Iterator[ColumnEleme
     name, since, until = selection.view.period_column, selection.since, selection.until
     if name is None:
         return
-    first: date | datetime | None = since
-    last: date | datetime | None = until
-    bound_type: TypeEngine[Any] = Date()
-    if name == "created_at":
+    kind = selection.view.columns[name]
+    first: date | datetime | str | None = since
+    last: date | datetime | str | None = until
+    if kind is ColumnType.WALL_CLOCK:
         first, last = since and datetime.combine(since, time.min), until and datetime.combine(until, _LAST_SECOND)
-        bound_type = WallClock()
+    elif kind is ColumnType.LABEL:
+        first, last = since and since.isoformat(), until and f"{until.isoformat()}T23:59:59Z"
     elif name == "month":
         first = since and since.replace(day=1)
     if first:
-        yield source.c[name] >= literal(first, bound_type)
+        yield source.c[name] >= literal(first, TYPES[kind])
     if last:
-        yield source.c[name] <= literal(last, bound_type)
+        yield source.c[name] <= literal(last, TYPES[kind])
 
 
 def _sort_key(view: ExportView) -> Callable[[Row], str]:

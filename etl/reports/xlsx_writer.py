@@ -43,6 +43,7 @@ _FORMATS: Final[dict[ColumnType, dict[str, Any]]] = {
     ColumnType.PRICE: {"num_format": "#,##0.00####"},
     ColumnType.AMOUNT: {"num_format": "#,##0.00####"},
     ColumnType.RATIO: {"num_format": "0.00%"},
+    ColumnType.PERCENT: {"num_format": "0.00"},
     ColumnType.HOURS: {"num_format": "0.0"},
     ColumnType.FLAG: {},
 }
@@ -57,7 +58,7 @@ _WIDTHS: Final = {
 """Characters, by column type; others have the width of their header."""
 _MIN_WIDTH: Final = 10
 _NUMBERS: Final = frozenset(
-    {ColumnType.NUMBER, ColumnType.PRICE, ColumnType.AMOUNT, ColumnType.RATIO, ColumnType.HOURS}
+    {ColumnType.NUMBER, ColumnType.PRICE, ColumnType.AMOUNT, ColumnType.RATIO, ColumnType.PERCENT, ColumnType.HOURS}
 )
 _TIMES: Final = frozenset({ColumnType.DAY, ColumnType.WALL_CLOCK, ColumnType.SECOND_UTC, ColumnType.MICROSECOND_UTC})
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Connection, Engine, update
+from sqlalchemy import Connection, Engine
 
 from etl.config.schema import Settings
 from etl.date_ranges import split_into_windows
@@ -24,6 +24,7 @@ from etl.db.closed_months import (
     read_day_states,
     read_last_closing,
     read_terms,
+    store_terms,
 )
 from etl.db.days import sum_days
 from etl.db.engine import database_exists
@@ -32,7 +33,6 @@ from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
 from etl.db.run_store import lock_state
 from etl.db.store import Store
-from etl.db.tables import accounts
 from etl.errors import DatabaseError
 from etl.model import DateRange
 from etl.services.context import price_terms, utc_now
@@ -130,7 +130,7 @@ def _book(
         # The amount and the last line of the journal are of one moment: no run stores a day until this is committed.
         lock_state(connection, account_id)
         if terms is not None:
-            connection.execute(update(accounts).where(accounts.c.id == account_id).values(terms._asdict()))
+            store_terms(connection, account_id, terms)
         states = read_day_states(connection, label, month)
         unsettled = _unsettled_days(month, states, today)
         totals = MonthTotals(

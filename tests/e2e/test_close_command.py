@@ -39,7 +39,7 @@ def test_close_books_a_month_and_says_what(billing, vendor, listed):
     booking = {key: result["booking"][key] for key in result["booking"] if key != "closed_at"}
     assert booking == {
         "closing": 2, "kind": "final", "booked": "1234573.891000", "records": 31, "currency": "RUB", "vat_rate": 20.0,
-        "prices": "VAT excluded", "net": "1234573.891000", "vat": "246914.778200", "gross": "1481488.669200",
+        "prices_include_vat": False, "net": "1234573.891000", "vat": "246914.778200", "gross": "1481488.669200",
     }  # fmt: skip
 
     vendor.dataset.add(listed("2025-03-05", 4)[3:])

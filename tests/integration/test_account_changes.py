@@ -19,6 +19,7 @@ from etl.db.run_store import Fence, find_account, verify_fence
 from etl.db.tables import metadata
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.services.accounts import delete_account, set_account_timezone
+from etl.services.close import CloseRequest, close_month
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 from etl.zones import utc_offset
@@ -58,6 +59,8 @@ def account(database_url, sandbox):
                 f"({number}, '2026-01-01', 1, 1, '1', '0', '{moment}')"
             )
         )
+    request = CloseRequest(date(2026, 3, 1), provisional=True)
+    assert close_month(account.settings, request, is_configured=True, wait=0, clock=clock).outcome == "booked"
     return account
 
 

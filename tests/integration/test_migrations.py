@@ -65,7 +65,7 @@ def columns_of(connection, names):
 def content(connection, columns):
     """Every row of some tables or views, in no order; a replaced column is computed from its successor."""
     now = columns_of(connection, columns)
-    sql = expressions_for(connection.dialect.name)
+    sql, quote = expressions_for(connection.dialect.name), connection.dialect.identifier_preparer.quote
     replaced = {
         "id": "NULL",
         "created_at_utc": sql.to_utc.format(time="created_at", offset="utc_offset"),
@@ -74,7 +74,7 @@ def content(connection, columns):
 
     def expression(table, name):
         if table != "billing_records" or "utc_offset" not in now[table]:
-            return "NULL" if (table, name) == ("billing_records", "id") else name
+            return "NULL" if (table, name) == ("billing_records", "id") else quote(name)
         return replaced.get(name, name)
 
     queries = {

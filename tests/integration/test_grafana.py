@@ -1,0 +1,159 @@
+"""The dashboard and the alerts for Grafana: each query runs on PostgreSQL, with the macros filled in."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import fresh_database
+from sqlalchemy import text
+from support.run_helpers import SILENT, settings_of
+
+from etl.db.engine import new_engine
+from etl.db.view_columns import VIEW_COLUMNS
+from etl.services.run import RunRequest
+from etl.services.sync import run_sync
+
+FOLDER = Path(__file__).parents[2] / "bi" / "grafana"
+DASHBOARD = json.loads((FOLDER / "dashboards" / "billing.json").read_text("utf-8"))
+PROVISIONING = {
+    path.parent.name: yaml.safe_load(path.read_text("utf-8")) for path in (FOLDER / "provisioning").rglob("*.yaml")
+}
+[DATASOURCE] = PROVISIONING["datasources"]["datasources"]
+[GROUP] = PROVISIONING["alerting"]["groups"]
+NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
+FROM, TO = "2026-03-01T00:00:00Z", "2026-03-12T00:00:00Z"
+MACROS = [
+    (re.compile(r"\$__timeFilter\(([\w.]+)\)"), rf"\1 BETWEEN '{FROM}' AND '{TO}'"),
+    (re.compile(r"\$__timeFrom\(\)"), f"'{FROM}'"),
+    (re.compile(r"\$__timeTo\(\)"), f"'{TO}'"),
+]
+"""What Grafana puts in place of its macros."""
+
+
+def filled_in(sql, accounts="'default', 'o''brien'"):
+    for macro, replacement in MACROS:
+        sql = macro.sub(replacement, sql)
+    sql = sql.replace("${account:sqlstring}", accounts)
+    assert "$" not in sql, "a macro that the test does not know"
+    return sql
+
+
+def panel_queries():
+    return {panel["title"]: target["rawSql"] for panel in DASHBOARD["panels"] for target in panel["targets"]}
+
+
+def alert_queries():
+    return {rule["title"]: rule["data"][0]["model"]["rawSql"] for rule in GROUP["rules"]}
+
+
+def test_the_dashboard_is_put_together_as_grafana_wants_it():
+    panels = DASHBOARD["panels"]
+    assert DASHBOARD["schemaVersion"] >= 39
+    assert DASHBOARD["uid"]
+    assert max(Counter(panel["id"] for panel in panels).values()) == 1
+    taken = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+        assert panel["datasource"] == {"type": DATASOURCE["type"], "uid": DATASOURCE["uid"]}
+        assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
+    [account] = DASHBOARD["templating"]["list"]
+    assert (account["name"], account["multi"], account["includeAll"]) == ("account", True, True)
+
+
+def test_every_panel_but_those_of_now_follows_the_chosen_time_and_account():
+    for title, sql in panel_queries().items():
+        assert "${account:sqlstring}" in sql, title
+        assert "$__time" in sql or title in {"Balance", "Freshness"}
+
+
+def test_the_queries_read_views_alone_and_no_personal_column():
+    read = {
+        view for sql in (*panel_queries().values(), *alert_queries().values()) for view in VIEW_COLUMNS if view in sql
+    }
+    assert read == {
+        "daily_spend", "monthly_spend", "delivery_by_operator", "hourly_spend", "restated_days", "balance_proof",
+        "freshness",
+    }  # fmt: skip
+    for sql in panel_queries().values():
+        assert not re.search(r"\b(phone|code_auth|status_info|billing|accounts|synced_days)\b", sql)
+
+
+def test_the_provisioning_knows_no_password_and_alerts_on_what_needs_attention():
+    assert DATASOURCE["secureJsonData"] == {"password": "$GRAFANA_READER_PASSWORD"}
+    assert DATASOURCE["user"] == "billing_reader"
+    assert [rule["title"] for rule in GROUP["rules"]] == [
+        "Low balance", "Unexplained charge", "Stale data", "Suspect days",
+    ]  # fmt: skip
+    assert max(Counter(rule["uid"] for rule in GROUP["rules"]).values()) == 1
+    for rule in GROUP["rules"]:
+        query, threshold = rule["data"]
+        assert query["datasourceUid"] == DATASOURCE["uid"]
+        assert (threshold["refId"], threshold["model"]["expression"]) == (rule["condition"], query["refId"])
+        [condition] = threshold["model"]["conditions"]
+        assert condition["evaluator"]["type"] in {"gt", "lt"}
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory):
+    from etl.sandbox import Dataset, Sandbox
+
+    dataset = Dataset(seed=1, today=date(2026, 3, 11), days=10, until=NOW.time())
+    folder = tmp_path_factory.mktemp("grafana")
+    with fresh_database("postgresql", folder) as url, Sandbox(port=0, dataset=dataset, now=NOW) as vendor:
+        settings = settings_of(url, vendor, date(2026, 3, 1))
+        run_sync(settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW)
+        yield new_engine(url)
+
+
+def test_every_query_of_the_dashboard_runs_and_has_the_columns_that_its_panel_needs(database):
+    with database.connect() as connection:
+        rows = {}
+        for panel in DASHBOARD["panels"]:
+            for target in panel["targets"]:
+                result = connection.execute(text(filled_in(target["rawSql"]).replace(":", r"\:")))
+                columns = list(result.keys())
+                if target["format"] == "time_series":
+                    assert columns[0] == "time", panel["title"]
+                    assert columns[-1] == "value", panel["title"]
+                rows[panel["title"]] = result.mappings().all()
+        charges = connection.scalars(text("SELECT SUM(records) FROM daily_spend WHERE day <= '2026-03-12'")).one()
+        [account] = DASHBOARD["templating"]["list"]
+        assert connection.scalars(text(account["query"])).all() == ["default"]
+        for annotation in DASHBOARD["annotations"]["list"]:
+            result = connection.execute(text(filled_in(annotation["target"]["rawSql"]).replace(":", r"\:")))
+            assert list(result.keys()) == ["time", "text"]
+        nobody = connection.execute(text(filled_in(panel_queries()["Charges"], "'nobody'"))).scalar()
+    assert rows["Charges"][0]["charges"] == charges > 0
+    assert nobody is None
+    for title in ("Spend by day", "Balance", "Delivery rate by day", "Charges by hour", "Months", "Freshness"):
+        assert rows[title], title
+
+
+def test_an_alert_says_which_account_needs_attention(database):
+    with database.connect() as connection, connection.begin() as transaction:
+        found = {}
+        for title, sql in alert_queries().items():
+            result = connection.execute(text(sql.replace("::", r"\:\:")))
+            assert len(result.keys()) == 2
+            assert next(iter(result.keys())) == "account"
+            found[title] = result.all()
+        assert [account for account, _ in found["Stale data"]] == ["default"]
+        assert not found["Suspect days"]
+        connection.execute(text("UPDATE sync_state SET suspect_days = 2"))
+        sql = alert_queries()["Suspect days"]
+        assert connection.execute(text(sql.replace("::", r"\:\:"))).all() == [("default", 2.0)]
+        transaction.rollback()
