@@ -29,7 +29,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         *("how-to/privacy", "how-to/uninstall"),
     ),
     "How-to: use the data": (
-        *("how-to/report", "how-to/dashboard", "how-to/export"),
+        *("how-to/report", "how-to/dashboard", "how-to/export", "how-to/lake"),
         *("how-to/superset", "how-to/grafana", "how-to/metabase", "how-to/power-bi", "how-to/excel-odbc", "how-to/dbt"),
         *("how-to/month-close", "how-to/balance", "how-to/recent-records", "how-to/late-data", "how-to/numbering-plan"),
     ),
@@ -40,6 +40,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Explanation": (
         *("explanation/source-day", "explanation/incremental", "explanation/watermark", "explanation/identity"),
         *("explanation/money", "reliability", "explanation/failure-modes", "performance"),
+        "explanation/scaling",
         "explanation/mutation-testing",
     ),
 }

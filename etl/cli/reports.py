@@ -190,6 +190,7 @@ def report(
         load_vega_bundle(),
         output,
         now=utc_now().astimezone(settings.timezone),
+        currency=settings.currency,
     )
     if options.as_json:
         print_json({"path": str(out), **totals_as_json(totals), "exit_code": ExitCode.OK})
@@ -261,7 +262,6 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     from tempfile import TemporaryDirectory
 
     from etl.atomic_file import atomic_write
-    from etl.reports.charts.catalog import DEFAULT_CURRENCY
     from etl.reports.dashboard.app import open_dashboard, require_libraries
     from etl.reports.dashboard.page import PageOptions
     from etl.reports.dashboard.server import bind, is_loopback, serve, url_of
@@ -291,7 +291,7 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
             path = Path(stack.enter_context(TemporaryDirectory(prefix="billing-etl-"))) / "snapshot.db"
             create_snapshot(engine, path)
         page_options = PageOptions(
-            cache(load_vega_bundle()), lambda: utc_now().astimezone(settings.timezone), DEFAULT_CURRENCY
+            cache(load_vega_bundle()), lambda: utc_now().astimezone(settings.timezone), settings.currency
         )
         served = engine if live else open_file(path)
         application = open_dashboard(path, served, page_options, at_rest=not live)

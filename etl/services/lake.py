@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -19,6 +21,7 @@ from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema
 from etl.db.run_store import read_revision
 from etl.db.tables import accounts, numbering_ranges
+from etl.errors import ConfigError, DiskFullError
 from etl.lake.catalogue import Lake, open_lake
 from etl.lake.expiry import expire_snapshots
 from etl.lake.plan import AccountState, Cursor, continues, deleted_labels, group_commits, label_before
@@ -86,8 +89,26 @@ def export_to_lake(
         ConfigError: Unknown account, a library is not installed, or the lake cannot be opened.
         DatabaseError: A database cannot be read, or has the schema of another version.
         ConcurrentRunError: Another export writes to the lake.
+        DiskFullError: The disk is full.
     """
-    lake = open_lake(folder, catalogue)
+    with _files_of(folder):
+        return _export(all_settings, labels, open_lake(folder, catalogue), expire, now or utc_now())
+
+
+@contextmanager
+def _files_of(folder: Path) -> Iterator[None]:
+    """Name the cause where files of the lake cannot be written or read."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFullError(f"the disk is full: nothing more is exported to {folder}") from None
+        raise ConfigError(f"--out {folder}: {error.strerror or type(error).__name__}") from None
+
+
+def _export(
+    all_settings: Iterable[Settings], labels: tuple[str, ...], lake: Lake, expire: timedelta | None, now: datetime
+) -> LakeExport:
     result = LakeExport()
     by_database: dict[URL, list[str]] = {}
     for settings in all_settings:
@@ -104,8 +125,7 @@ def export_to_lake(
                 require_schema(connection)
                 _export_database(connection, lake, fingerprint(url), chosen, result)
     if expire is not None:
-        before = (now or utc_now()) - expire
-        result.expired_files = sum(expire_snapshots(table, before) for table in (lake.billing, lake.numbering))
+        result.expired_files = sum(expire_snapshots(table, now - expire) for table in (lake.billing, lake.numbering))
     return result
 
 

@@ -78,8 +78,8 @@ def wait_until(condition, process):
 
 
 def complete(billing, accounts):
-    """Whether so many accounts have all days."""
-    query = "SELECT COUNT(*) FROM sync_state WHERE last_synced_date = '2025-03-10'"
+    """Whether the runs of so many accounts are done."""
+    query = "SELECT COUNT(*) FROM sync_runs WHERE outcome = 'done'"
 
     def is_complete():
         with suppress(sqlite3.OperationalError), closing(sqlite3.connect(billing.folder / "billing.db")) as connection:

@@ -252,7 +252,7 @@ def test_the_figures_are_those_of_the_vendors_list(company):
         "Mon 9 Mar 2026", SHOP, "Wed 11 Mar 2026, 06:30", "Wed 11 Mar 2026, 06:31", "3.25", "5.00", "+1.75",
     ]  # fmt: skip
     assert sorted(seen.tables["Days in each state"][1:]) == sorted(
-        [[SHOP, "0", "3", "1", "0"], [BANK, "0", "2", "0", "0"], ["All", "0", "5", "1", "0"]]
+        [[SHOP, "0", "3", "1", "0", "0"], [BANK, "0", "3", "1", "0", "0"], ["All", "0", "6", "2", "0", "0"]]
     )
     assert {row[0]: row[1] for row in seen.tables["Freshness of each account"][1:]} == dict.fromkeys(
         (SHOP, BANK), "Tue 10 Mar 2026"

@@ -27,7 +27,8 @@ def dataset_rows(*states, complete=date(2026, 3, 31), account="shop"):
     count = {"records": len(days), "delivered": len(days)}
     operators = [{"operator": None, **count, "spend": Decimal("0.2") * len(days)}]
     hours = [{"weekday": 7, "hour": 10, **count, "days": 1}]
-    known = {"days": days, "operators": operators, "hours": hours, "freshness": [freshness]}
+    calendar = [{name: row[name] for name in ("account", "day", "day_state", "records", "spend")} for row in days]
+    known = {"days": days, "calendar": calendar, "operators": operators, "hours": hours, "freshness": [freshness]}
     return {name: [] for name in QUERIES} | known
 
 

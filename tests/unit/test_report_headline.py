@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -152,3 +153,24 @@ def test_an_account_has_the_same_colour_whichever_are_shown():
     color = charts[0].spec["layer"][0]["encoding"]["color"]
     assert color["scale"] == {"domain": ["shop"], "range": ["var(--account-2)"]}
     assert color["legend"] is None
+
+
+def test_a_missing_day_is_noticed_and_a_booked_month_has_what_was_booked():
+    count = {"account": "shop", "records": 10, "delivered": 9}
+    calendar = [
+        {"account": "shop", "day": day, "day_state": state, "records": 10, "spend": Decimal(1)}
+        for day, state in ((date(2026, 1, 2), "missing"), (date(2026, 1, 4), "missing"), (date(2026, 1, 5), "closed"))
+    ]
+    booked = {"restated": Decimal(2), "booked": Decimal("29.5"), "changed_since_close": Decimal("1.5")}
+    rows = {name: [] for name in QUERIES} | {
+        "days": days(31),
+        "calendar": calendar,
+        "months": [{**count, "day": FIRST, "spend": Decimal(31), **booked}],
+        "operators": [{"operator": None, **count, "spend": Decimal(1)}],
+        "hours": [{"weekday": 7, "hour": 10, **count, "days": 1}],
+    }
+    page = render_page(ReportData(compute_totals(rows, ["shop"], None, None), rows), "", NOW)
+    assert "<strong>Missing: Fri 2 Jan 2026, Sun 4 Jan 2026.</strong> They were never stored whole" in page
+    assert "<code>billing-etl backfill --since 2026-01-02 --until 2026-01-04</code>" in page
+    cells = [re.sub("<.*?>", "", cell) for cell in re.findall("<td.*?</td>", page)]
+    assert {"29.50", "+1.50"} <= set(cells)

@@ -65,7 +65,7 @@ def all_charts(
             "months",
             "Months",
             "Whole months, also where these days begin or end within one. Restated: what changes after their days were "
-            "closed added to the spend, so far.",
+            "closed added to the spend, so far. Booked: as of the closing of the month.",
             "months",
             currency,
             months_spec(palette, currency),
@@ -109,9 +109,8 @@ def all_charts(
             "day_states",
             "State of each day",
             "Closed: final. Settling: still compared with the vendor every night. Open: not over yet. Suspect: the "
-            "vendor's latest answer was implausible, and the last good figures are shown. A day without charges is "
-            "blank.",
-            "days",
+            "vendor's latest answer was implausible, and the last good figures are shown. Missing: never stored whole.",
+            "calendar",
             "",
             day_states_spec(palette, currency),
         ),

@@ -16,7 +16,7 @@ from etl.reports.charts.parts import (
     day_axis,
 )
 
-DAY_STATES: Final = ("closed", "settling", "open", "suspect")
+DAY_STATES: Final = ("closed", "settling", "open", "suspect", "missing")
 """States of a day in display order."""
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 OPERATORS_SHOWN: Final = 15

@@ -72,10 +72,22 @@ ORDER BY 2 DESC, operator"""
 
 
 def _query_months(_backend: str, selected: str) -> str:
-    return f"""SELECT account, month AS day, records, delivered, spend, restated
-FROM monthly_spend
+    return f"""SELECT s.account, s.month AS day, s.records, s.delivered, s.spend, s.restated,
+  c.booked, c.changed_since_close
+FROM (
+  SELECT account, month, records, delivered, spend, restated
+  FROM monthly_spend
+  WHERE {selected}
+) s
+LEFT JOIN monthly_close c ON c.account = s.account AND c.month = s.month
+ORDER BY s.month, s.account"""
+
+
+def _query_calendar(_backend: str, selected: str) -> str:
+    return f"""SELECT account, day, day_state, records, spend
+FROM calendar
 WHERE {selected}
-ORDER BY month, account"""
+ORDER BY day, account"""
 
 
 def _query_hours(backend: str, selected: str) -> str:
@@ -158,9 +170,21 @@ QUERIES: Final[dict[str, Query]] = {
             "delivered": ColumnType.NUMBER,
             "spend": ColumnType.AMOUNT,
             "restated": ColumnType.AMOUNT,
+            "booked": ColumnType.AMOUNT,
+            "changed_since_close": ColumnType.AMOUNT,
         },
         _query_months,
         has_days=False,
+    ),
+    "calendar": Query(
+        {
+            "account": ColumnType.LABEL,
+            "day": ColumnType.DAY,
+            "day_state": ColumnType.LABEL,
+            "records": ColumnType.NUMBER,
+            "spend": ColumnType.AMOUNT,
+        },
+        _query_calendar,
     ),
     "operators": Query(
         {

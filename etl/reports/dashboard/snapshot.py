@@ -30,6 +30,8 @@ _APPLICATION_ID_BYTES: Final = slice(68, 72)
 _COPIED_VIEWS: Final = (
     "daily_spend",
     "monthly_spend",
+    "monthly_close",
+    "calendar",
     "hourly_spend",
     "delivery_by_operator",
     "restated_days",

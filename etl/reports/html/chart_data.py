@@ -22,7 +22,7 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 PALETTE: Final = Palette(
     main="var(--main)",
     accounts=tuple(f"var(--account-{index})" for index in range(1, 9)),
-    states=("var(--closed)", "var(--settling)", "var(--open)", "var(--suspect)"),
+    states=("var(--closed)", "var(--settling)", "var(--open)", "var(--suspect)", "var(--missing)"),
 )
 """Colours that page.css defines for light and dark screens and for paper."""
 _FONT: Final = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", Arial, sans-serif'
@@ -103,7 +103,7 @@ def domain_days(chart: Chart, rows: Rows) -> tuple[date, date] | None:
     """First and last day of a chart's time axis; None without an axis, or without rows."""
     if chart.spec["encoding"].get("x", {}).get("type") != "temporal":
         return None
-    days = [row["day"] for name in ("days", "balances", "restatements") for row in rows[name]]
+    days = [row["day"] for name in ("days", "calendar", "balances", "restatements") for row in rows[name]]
     if chart.dataset == "periods":
         days += [day for row in rows["periods"] for day in (row["day"], row["end"] - _DAY)]
     return (min(days), max(days)) if days else None

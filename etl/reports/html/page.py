@@ -42,6 +42,7 @@ EmptyReason = Literal[
     "no months",
 ]
 _NO_ROWS: Final[dict[str, EmptyReason]] = {
+    "calendar": "never fetched",
     "balances": "no balances",
     "restatements": "no restatements",
     "months": "no months",
@@ -151,6 +152,10 @@ def render_page(
             unexplained=unexplained_charges(rows["balances"], currency),
             suspect_count=len(totals.suspect),
             suspect_days=_name_days(totals.suspect),
+            missing_count=len(totals.missing),
+            missing_days=_name_days(totals.missing),
+            missing_since=str(totals.missing[0]) if totals.missing else "",
+            missing_until=str(totals.missing[-1]) if totals.missing else "",
             open_days=_name_days(totals.open),
             unsettled_count=len(totals.unsettled),
             closed_through=totals.closed_through and format_day(totals.closed_through),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -24,6 +24,8 @@ from etl.reports.html.totals import ReportTotals, Totals, exact_sum
 Rows = Sequence[Mapping[str, Any]]
 MAX_PRINTED_ROWS: Final = 100
 """Longer tables are shown on screen only."""
+MAX_NAMED_DAYS: Final = 20
+"""Days that a cell names."""
 _MIN_COUNTED_ROWS: Final = 10
 """Row count from which the summary of a collapsed table includes it."""
 
@@ -157,6 +159,11 @@ def _months_tables(totals: ReportTotals, rows: Rows, currency: str) -> list[Tabl
         _amount_column("Spend", _values(rows, "spend"), total.spend, currency=currency),
         _amount_column("of it restated", restated, exact_sum(restated), currency=currency, signed=True),
     ]
+    if any(booked is not None for booked in _values(rows, "booked")):
+        columns += [
+            _amount_column("Booked", _values(rows, "booked"), currency=currency),
+            _amount_column("Changed since", _values(rows, "changed_since_close"), currency=currency, signed=True),
+        ]
     return [Table("Figures of each month", columns, collapsible=False)]
 
 
@@ -217,12 +224,10 @@ def _day_states_tables(totals: ReportTotals, rows: Rows, _currency: str) -> list
         counts = [_values(days, "day_state").count(state) for days in by_account.values()]
         total = sum(counts) if len(by_account) > 1 else None
         columns.append(_count_column(f"{state.capitalize()} days", counts, total))
-    suspect = [
-        ", ".join(format_day(row["day"]) for row in days if row["day_state"] == "suspect")
-        for days in by_account.values()
-    ]
-    if any(suspect):
-        columns.append(Column("Suspect", suspect, kind="long text"))
+    for state in ("suspect", "missing"):
+        named = [_name_days(row["day"] for row in days if row["day_state"] == state) for days in by_account.values()]
+        if any(named):
+            columns.append(Column(state.capitalize(), named, kind="long text"))
     return [Table("Days in each state", columns)]
 
 
@@ -250,6 +255,12 @@ _TABLES: Final[dict[str, Callable[[ReportTotals, Rows, str], list[Table]]]] = {
     "freshness": _freshness_tables,
 }
 """Functions that build the tables, by chart name."""
+
+
+def _name_days(days: Iterable[date]) -> str:
+    days = list(days)
+    more = f" and {len(days) - MAX_NAMED_DAYS:,} more" if len(days) > MAX_NAMED_DAYS else ""
+    return ", ".join(map(format_day, days[:MAX_NAMED_DAYS])) + more
 
 
 # Columns --------------------------------------------------------------------------------------------------------------

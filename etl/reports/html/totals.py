@@ -53,6 +53,7 @@ class ReportTotals:
         closed_through: Last day with charges before the first that may still change; None if all may change.
         unsettled: Days that may still change: not closed, or after a day that was never fetched completely.
         suspect: Days whose latest answer was implausible.
+        missing: Days, between the first and the last stored one of an account, that were never stored.
         open: Days that were not over when they were last fetched.
     """
 
@@ -66,6 +67,7 @@ class ReportTotals:
     closed_through: date | None
     unsettled: Sequence[date]
     suspect: Sequence[date]
+    missing: Sequence[date]
     open: Sequence[date]
 
     @property
@@ -85,7 +87,7 @@ def compute_totals(
     """Compute the totals.
 
     Args:
-        rows: Rows of the queries `days` and `balances`, by day, and of `freshness`.
+        rows: Rows of the queries `days`, `calendar` and `balances`, by day, and of `freshness`.
         labels: Requested accounts.
         since: Requested first day.
         until: Requested last day.
@@ -106,6 +108,7 @@ def compute_totals(
         closed_through=max((day for day in dates if not unsettled or day < unsettled[0]), default=None),
         unsettled=unsettled,
         suspect=sorted({row["day"] for row in days if row["day_state"] == "suspect"}),
+        missing=sorted({row["day"] for row in rows["calendar"] if row["day_state"] == "missing"}),
         open=sorted({row["day"] for row in days if row["day_state"] == "open"}),
     )
 
