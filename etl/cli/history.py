@@ -147,7 +147,7 @@ def _print_run_details(details: RunDetails) -> None:
 def _print_rejected(records: Iterable[QuarantinedRecord]) -> None:
     print_rows(
         "Rejected records (the vendor's text of each is in rejected_records.payload)",
-        ("#id", "account", "day", "first seen (UTC)", "acknowledged", "~reason"),
+        ("#id", "~account", "day", "first seen (UTC)", "acknowledged", "~reason"),
         (
             (
                 record.id, record.account, record.day or "unknown", render_minute(record.first_seen_at),

@@ -174,7 +174,8 @@ def _print_differences(options: OutputOptions, account: str, result: VerifyResul
         for item in differences
     ]  # fmt: skip
     if not rows:
-        click.secho(f"{days} days verified: the database equals the vendor", fg="green")
+        if result.incomplete is None:
+            click.secho(f"{days} days verified: the database equals the vendor", fg="green")
         return
     print_rows("Days that differ", ("day", "source", "#missing", "#different", "#surplus", "totals"), rows)
     if options.verbosity > 0:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PIPED_WIDTH: Final = 120
 """Columns where stdout is not a terminal."""
-MIN_TEXT_WIDTH: Final = 14
+MIN_TEXT_WIDTH: Final = 12
 """Columns below which a text that is wrapped cannot be read."""
 _GAP: Final = 2
 """Columns between two columns of a table."""
@@ -45,7 +45,7 @@ def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
         min(width, MIN_TEXT_WIDTH) if name.startswith("~") else width
         for name, width in zip(columns, widths, strict=True)
     )
-    if sum(needed) + _GAP * len(columns) > console.width:
+    if sum(needed) + _GAP * (len(columns) - 1) > console.width:
         _print_blocks(console, title, columns, texts)
         return
     table = new_table(*columns)
@@ -56,7 +56,9 @@ def print_rows(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 
 def _print_blocks(console: Console, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console.print(styled(f"\n{title}", "bold"))
-    for row in rows:
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
         block = new_table("", "~")
         block.show_header = False
         for name, cell in zip(columns, row, strict=True):

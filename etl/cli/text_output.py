@@ -116,8 +116,8 @@ def print_runs(title: str, runs: Iterable[Mapping[str, Any]]) -> None:
     print_rows(
         title,
         (
-            *("#id", *(["account"] if with_account else [])),
-            *("command", "started (UTC)", "#took", "outcome", "#days", "~rows"),
+            *("#id", *(["~account"] if with_account else [])),
+            *("kind", "started (UTC)", "#took", "outcome", "#days", "~rows"),
         ),
         (
             (

@@ -71,16 +71,16 @@ def _connection_problem(error: Exception, causes: list[BaseException], names: Se
         return f"no complete answer within {names.request_deadline}"
     if caused_by(TooManyInterimResponses):
         return "interim answers without end"
+    hint = "" if caused_by(urllib3.exceptions.ProxyError) else f" (see {names.api_url})"
     # Before the timeouts: in urllib3, these two are subclasses of a timeout.
     if caused_by(urllib3.exceptions.NameResolutionError):
-        hint = "" if caused_by(urllib3.exceptions.ProxyError) else f" (see {names.api_url})"
         return f"the host name cannot be resolved{hint}"
     if caused_by(ConnectionRefusedError):
-        return "the connection was refused"
+        return f"the connection was refused{hint}"
     if caused_by(TimeoutError, urllib3.exceptions.TimeoutError):
         return f"no byte within {names.timeout}"
     if caused_by(ssl.SSLError):
-        return "the TLS connection failed"
+        return f"the TLS connection failed{hint}"
     if caused_by(urllib3.exceptions.IncompleteRead, http.client.IncompleteRead):
         return "an answer cut short"
     return f"the connection failed ({type(error).__name__})"

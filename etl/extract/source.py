@@ -150,7 +150,8 @@ class Source:
         except AuthenticationError:
             raise
         except VendorError as error:
-            message = f"JSON: {json_result}; CSV: {error}"
+            both_failed_alike = str(json_result) == str(error)
+            message = f"JSON and CSV: {error}" if both_failed_alike else f"JSON: {json_result}; CSV: {error}"
             refused = isinstance(json_result, RequestRejected) and isinstance(error, RequestRejected)
             only_these_days = isinstance(json_result, DateRangeMismatch | RequestRejected) or isinstance(
                 error, DateRangeMismatch

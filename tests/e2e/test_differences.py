@@ -94,7 +94,7 @@ def test_the_cause_is_the_first_line_of_a_failed_night(billing, vendor):
     vendor.faults.add("status", status=503, times=None)
     done = billing("-q", "sync", "--until", "2025-03-10")
     assert done.code == 69
-    assert done.errors.startswith("billing-etl: JSON: HTTP 503")
+    assert done.errors.startswith("billing-etl: JSON and CSV: HTTP 503")
 
 
 def test_an_account_that_is_too_old_is_named_with_its_age_and_nothing_else_with_q(synced):

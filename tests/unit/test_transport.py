@@ -536,7 +536,7 @@ def test_a_server_that_is_not_there_is_told_from_one_that_is_broken():
         port = listener.getsockname()[1]
     with opened(f"http://127.0.0.1:{port}/api") as transport:
         error = failure(transport)
-    assert (type(error), str(error)) == (RetryableError, "the connection was refused")
+    assert (type(error), str(error)) == (RetryableError, "the connection was refused (see BILLING_API_URL)")
     assert TOKEN not in all_that_it_tells(error)
 
 
@@ -550,5 +550,5 @@ def test_an_address_that_is_none_tells_no_token(url):
 def test_a_server_that_speaks_no_tls_tells_no_token(vendor):
     with opened(vendor.url.replace("http:", "https:")) as transport:
         error = failure(transport)
-    assert (type(error), str(error)) == (RetryableError, "the TLS connection failed")
+    assert (type(error), str(error)) == (RetryableError, "the TLS connection failed (see BILLING_API_URL)")
     assert TOKEN not in all_that_it_tells(error)
