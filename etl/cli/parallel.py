@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 STOP_SECONDS: Final = 1.5
 """Time to wait for interrupted runs; then the main process ends, and with it the workers."""
+
+MAX_SOCKET_FOLDER: Final = 60
+"""Bytes: the path of a socket has at most 103 on every system, and the library adds up to 40."""
 
 _Running = dict[Future[AccountOutcome], tuple[ProcessPoolExecutor, LoadedAccount]]
 
@@ -90,11 +94,18 @@ def run_side_by_side(
 
 def _start_worker() -> ProcessPoolExecutor:
     """An executor with one process, which starts with its first account."""
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if context.get_start_method() == "forkserver":
+    method = _start_method()
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
         context.set_forkserver_preload([__name__, "etl.services.sync"])
-    return ProcessPoolExecutor(1, mp_context=context, initializer=_end_with_parent)
+    return ProcessPoolExecutor(1, mp_context=context, initializer=_set_up_worker)
+
+
+def _start_method() -> str:
+    """`forkserver`, which imports the program once for all workers, or `spawn` where it cannot be used."""
+    # The fork server listens on a socket in the folder for temporary files, whose path must not be too long.
+    fits = len(os.fsencode(tempfile.gettempdir())) <= MAX_SOCKET_FOLDER
+    return "forkserver" if fits and "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def _take_next(waiting: deque[LoadedAccount], running: _Running) -> LoadedAccount | None:
@@ -157,8 +168,10 @@ def _send_to_workers(signal_number: int) -> None:
 # --- in the worker ----------------------------------------------------------------------------------------------------
 
 
-def _end_with_parent() -> None:
-    """End this process as soon as its parent is gone, whatever it is doing: its transactions are rolled back."""
+def _set_up_worker() -> None:
+    """End this process by any signal while it is idle, and as soon as its parent is gone: transactions roll back."""
+    for number in signals.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -14,6 +14,7 @@ from datetime import date
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from etl import signals
 from etl.errors import BillingError, ConcurrentRunError
 from etl.lake.catalogue import CURSOR_PREFIX, Lake, cursor_property
 from etl.lake.plan import AccountState, day_bounds_of
@@ -164,6 +165,7 @@ def _tables(batches: Iterable[Sequence[TextRow]], columns: Sequence[str]) -> Ite
     positions = [columns.index(name) for name in BILLING_COLUMNS]
     parts: list[Any] = []
     for batch in batches:
+        signals.raise_if_interrupted()
         values = list(zip(*batch, strict=True))
         texts = (pa.array(values[position], pa.string()) for position in positions)
         arrays = [text.cast(field.type) for text, field in zip(texts, schema, strict=True)]

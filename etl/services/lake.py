@@ -139,6 +139,10 @@ def _export_database(
     connection: Connection, lake: Lake, database: str, labels: tuple[str, ...], result: LakeExport
 ) -> None:
     states = _read_states(connection, lake, database, resolve_accounts(connection, labels))
+    if twice := {state.label for state in states} & {account.label for account in result.accounts}:
+        raise ConfigError(
+            f"the account {min(twice)} is in two of the databases, and a lake has one of each label; rename one of them"
+        )
     removed = []
     if not labels:
         known = connection.scalars(select(accounts.c.label)).all()

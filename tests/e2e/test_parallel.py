@@ -9,6 +9,7 @@ import signal
 import socket
 import sqlite3
 import sys
+import tempfile
 import time
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -109,9 +110,15 @@ def test_results_and_exit_code_are_those_of_one_account_after_another(billing, v
     assert documents[0] == documents[1]
 
 
-def test_each_log_line_is_whole_and_names_its_account_and_the_run(billing, vendor):
+@pytest.mark.parametrize("folder", ["t", "t" * 100])
+def test_each_log_line_is_whole_and_names_its_account_and_the_run(billing, vendor, folder):
+    """Also where the path of the folder for temporary files is too long for a socket."""
     config = write_config(billing, vendor)
-    done = billing.interpret("--log-format", "json", "-v", *config, "sync", *RANGE, "--parallel", "6", "--json")
+    with tempfile.TemporaryDirectory() as parent:
+        temporary = Path(parent) / folder
+        temporary.mkdir()
+        arguments = ("--log-format", "json", "-v", *config, "sync", *RANGE, "--parallel", "6", "--json")
+        done = billing.interpret(*arguments, TMPDIR=str(temporary))
     assert done.code == 0, done.errors
     lines = [json.loads(line) for line in done.errors.splitlines()]
     assert {line.get("account") for line in lines} >= {*LABELS}

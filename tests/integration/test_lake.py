@@ -250,3 +250,13 @@ def test_a_catalogue_that_cannot_be_opened_is_named_without_its_password(copied_
     with pytest.raises(ConfigError, match=r"cannot be opened \(\w+\); see --catalogue") as caught:
         export_to_lake(copied_sqlite.settings, (), copied_sqlite.folder, catalogue)
     assert "hidden" not in str(caught.value)
+
+
+def test_a_label_of_two_databases_is_refused(copied_sqlite, sandbox, tmp_path):
+    other = copied_sqlite.settings[0].database_url.set(database=str(tmp_path / "other.db"))
+    again = Copied(other, sandbox, tmp_path)
+    again.settings = again.settings[:1]
+    again.sync()
+    with pytest.raises(ConfigError, match="the account shop is in two of the databases"):
+        export_to_lake([copied_sqlite.settings[1], *again.settings], (), copied_sqlite.folder, None)
+    assert copied_sqlite.lake() == copied_sqlite.view()
