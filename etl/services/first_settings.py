@@ -134,6 +134,8 @@ def write_settings(first: FirstSettings, folder: Path) -> list[Path]:
     secrets = {TOKEN_NAME: first.token}
     if has_password(first.database_url):
         secrets[DATABASE_URL_NAME] = first.database_url
+    for old in existing_files(folder):
+        old.unlink()  # its mode would be kept, and no secret of the former settings may stay behind
     for name, text in secrets.items():
         _write(folder / name, f"{text}\n")
     _write(folder / CONFIG_NAME, _render_toml(first, folder, in_file=DATABASE_URL_NAME in secrets))
@@ -141,7 +143,6 @@ def write_settings(first: FirstSettings, folder: Path) -> list[Path]:
 
 
 def _write(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)  # a file that is replaced would keep its mode
     with atomic_write(path, "--folder") as file:
         file.write(text.encode())
 

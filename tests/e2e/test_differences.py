@@ -103,3 +103,9 @@ def test_an_account_that_is_too_old_is_named_with_its_age_and_nothing_else_with_
     assert re.fullmatch(
         r"billing-etl: default: complete up to 2025-03-10, which ended \d+ hours ago; --max-age is 36\n", done.errors
     )
+
+
+def test_verify_reports_no_success_for_days_that_the_vendor_did_not_answer(synced, vendor):
+    vendor.faults.add("status", status=503, times=None, action="post_billing_data")
+    done = synced("verify")
+    assert (done.code, done.out, "HTTP 503" in done.errors) == (69, "", True), done
