@@ -318,7 +318,9 @@ class Night:
         first = self.begins
         if self.before.watermark is not None:
             first = max(first, self.before.watermark - (self.lookback - 1) * DAY)
-        return days(first, self.today)
+            return days(first, self.today)
+        # Without a watermark there is no lookback: complete days before a gap are not fetched again.
+        return [day for day in days(first, self.today) if not self.before.closed(day)]
 
 
 def by_day(items: Iterable[Item]) -> defaultdict[date, list[Item]]:

@@ -23,6 +23,8 @@ CALLS = {
     "get_balance": "balance",
 }
 
+LONGEST_NIGHT = timedelta(hours=12)
+"""Time in which records arrive during the runs of a night: less than from one night to the next."""
 OLDER_DAYS = 6
 """Days before the first synced day that have records as well."""
 
@@ -143,12 +145,16 @@ class Vendor:
                 answer = f'{{"success": true, "error": "", "data": {{"balance": {10**7 - spent}}}}}'.encode()
         sink.write(answer)
         if "arrivals" in self.scenario.traits:
-            self._list_records(self.moment + timedelta(seconds=self.scenario.traits["arrivals"]))
+            moment = self.moment + timedelta(seconds=self.scenario.traits["arrivals"])
+            self._list_records(min(moment, self.scenario.clock(self.night) + LONGEST_NIGHT))
 
     # The night.
 
     def begin(self, night: int) -> None:
         """Begin a night."""
+        moment = self.scenario.clock(night)
+        if night == self.night:
+            moment = max(moment, self.moment)  # the next run of a night: what has arrived stays
         self.night = night
         self.calls.clear()
         self.faults.clear()
@@ -156,7 +162,7 @@ class Vendor:
         self.lagging = {"json": [], "csv": []}
         self._tonight.clear()
         self.has_unreadable = {source: self._has_unreadable(source) for source in ("json", "csv")}
-        self._list_records(self.scenario.clock(night))
+        self._list_records(moment)
 
     def _list_records(self, moment: datetime) -> None:
         """Set the listed records to those of a moment."""
