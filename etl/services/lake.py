@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, select
+from sqlalchemy import URL, Connection, Engine, select
 
 from etl import signals
 from etl.config.schema import Settings
@@ -91,8 +91,14 @@ def export_to_lake(
         ConcurrentRunError: Another export writes to the lake.
         DiskFullError: The disk is full.
     """
-    with _files_of(folder):
-        return _export(all_settings, labels, open_lake(folder, catalogue), expire, now or utc_now())
+    by_database: dict[URL, list[str]] = {}
+    for settings in all_settings:
+        by_database.setdefault(settings.database_url, []).append(settings.account)
+    with ExitStack() as engines, _files_of(folder):
+        databases = {engines.enter_context(pooled_engine(url)): known for url, known in by_database.items()}
+        for engine in databases:
+            require_database(engine)
+        return _export(databases, labels, open_lake(folder, catalogue), expire, now or utc_now())
 
 
 @contextmanager
@@ -107,23 +113,18 @@ def _files_of(folder: Path) -> Iterator[None]:
 
 
 def _export(
-    all_settings: Iterable[Settings], labels: tuple[str, ...], lake: Lake, expire: timedelta | None, now: datetime
+    databases: Mapping[Engine, Sequence[str]],
+    labels: tuple[str, ...],
+    lake: Lake,
+    expire: timedelta | None,
+    now: datetime,
 ) -> LakeExport:
     result = LakeExport()
-    by_database: dict[URL, list[str]] = {}
-    for settings in all_settings:
-        by_database.setdefault(settings.database_url, []).append(settings.account)
-    for url, configured in by_database.items():
+    for engine, configured in databases.items():
         chosen = tuple(label for label in configured if label in labels)
-        with pooled_engine(url) as engine:
-            require_database(engine)
-            with (
-                translate_errors(),
-                signals.deferred(),
-                read_connection(engine, repeatable_read=True) as connection,
-            ):
-                require_schema(connection)
-                _export_database(connection, lake, fingerprint(url), chosen, result)
+        with translate_errors(), signals.deferred(), read_connection(engine, repeatable_read=True) as connection:
+            require_schema(connection)
+            _export_database(connection, lake, fingerprint(engine.url), chosen, result)
     if expire is not None:
         result.expired_files = sum(expire_snapshots(table, now - expire) for table in (lake.billing, lake.numbering))
     return result

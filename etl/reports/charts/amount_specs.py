@@ -145,5 +145,12 @@ def clipped_label_layer(labels: list[Spec]) -> Spec:
     return {
         "data": {"values": labels},
         "mark": {"type": "text", "baseline": "bottom", "dy": -2, "fontSize": 11},
-        "encoding": {"x": DAY, "y": {"value": 0}, "text": {"field": "label"}},
+        "encoding": {
+            "x": DAY,
+            "y": {"value": 0},
+            "text": {"field": "label"},
+            # The chart's own encodings name fields that this data does not have.
+            "color": {"value": "currentColor"},
+            "tooltip": None,
+        },
     }
