@@ -29,15 +29,16 @@ def advisory_lock(engine: Engine, name: str, *, wait: float) -> Iterator[None]:
     Args:
         engine: Engine of the database in which the name is unique.
         name: Name of the locked resource.
-        wait: Seconds to wait for another holder; 0 does not wait.
+        wait: Seconds to wait for another holder; 0 waits only as long as a server may hold the lock of a killed run.
 
     Raises:
         ConcurrentRunError: Another process still holds the lock.
         DatabaseError: The lock file beside an SQLite database cannot be opened or written.
     """
     with ExitStack() as resources:
-        try_lock = dialect_for(engine.dialect.name).lock(engine, name, resources)
-        deadline = time.monotonic() + wait
+        dialect = dialect_for(engine.dialect.name)
+        try_lock = dialect.lock(engine, name, resources)
+        deadline = time.monotonic() + max(wait, dialect.lock_release_seconds)
         waiting = False
         while try_lock and not try_lock():
             if wait and not waiting:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 LOCK_WAIT_SECONDS: Final = 30
+LOCK_RELEASE_SECONDS: Final = 2.0
+"""Time in which a server notices that a killed run is gone, and releases its advisory lock."""
 CONNECT_SECONDS: Final = 10
 STATEMENT_SECONDS: Final = 600
 """Limit of one statement: a server that accepts one and never answers must not block the nightly run for ever."""

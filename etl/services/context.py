@@ -17,7 +17,14 @@ from etl.db.days import read_complete
 from etl.db.engine import database_exists, read_connection
 from etl.db.limits import longest_text
 from etl.db.lock import advisory_lock
-from etl.db.migrate import ensure_current, has_current_schema, in_memory_database, require_schema, schema_revision
+from etl.db.migrate import (
+    OLDER_REVISIONS,
+    ensure_current,
+    has_current_schema,
+    in_memory_database,
+    require_schema,
+    schema_revision,
+)
 from etl.db.ownership import require_ours
 from etl.db.run_store import SyncState, find_account, read_largest_answers, read_position
 from etl.db.tables import SCHEMA_REVISION
@@ -106,7 +113,7 @@ def ensure_schema(
         with read_connection(engine) as connection:
             is_current, revision = has_current_schema(connection), schema_revision(connection)
         if not is_current:
-            is_older = revision is not None and revision != SCHEMA_REVISION
+            is_older = revision in OLDER_REVISIONS
             if is_older:
                 report(f"{settings.account}: migrating the database from revision {revision} to {SCHEMA_REVISION}")
             ensure_current(engine)

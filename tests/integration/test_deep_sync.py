@@ -157,8 +157,11 @@ def test_the_journal_is_read_by_its_index_however_long_it_is(sweeper):
     event.listen(sweeper.engine, "before_cursor_execute", note)
     assert sweeper.lateness().arrived.records == 1
     event.remove(sweeper.engine, "before_cursor_execute", note)
-    ((statement, parameters),) = asked
     with sweeper.engine.connect() as connection:
-        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all())
-    assert "sqlite_autoindex_restatements_1 (account_id=? AND day>?)" in plan
-    assert "TEMP B-TREE" not in plan, "it is in the order wanted already, and ends with its limit"
+        any_line, newest_lines = (
+            str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all())
+            for statement, parameters in asked
+        )
+    for plan in (any_line, newest_lines):
+        assert "sqlite_autoindex_restatements_1 (account_id=? AND day>?)" in plan
+    assert "TEMP B-TREE" not in newest_lines, "it is in the order wanted already, and ends with its limit"

@@ -69,8 +69,6 @@ _LIMITS: Final = {
 """Variables with the time limits of a session."""
 _DENIED: Final = frozenset({1142, 1143, 1044})
 _GRANT: Final = re.compile(r"GRANT (?P<privileges>.+?) ON (?P<object>`(?:[^`]|``)*`\.\*|\*\.\*) TO ")
-_DISCONNECT_SECONDS: Final = 2
-"""Seconds in which the server notices that a killed run is gone, and releases its lock."""
 _KINDS: Final = {"BASE TABLE": "table", "SYSTEM VERSIONED": "table", "VIEW": "view"}
 """Descriptions of `information_schema.tables.table_type`."""
 
@@ -146,7 +144,7 @@ class MariadbDialect(DatabaseDialect):
 
         def try_lock() -> bool:
             connection.execute(text("SET SESSION wait_timeout = 86400"))
-            taken = connection.scalar(text("SELECT GET_LOCK(:key, :wait)"), {"key": key, "wait": _DISCONNECT_SECONDS})
+            taken = connection.scalar(text("SELECT GET_LOCK(:key, 0)"), {"key": key})
             connection.rollback()  # the session holds the lock: no transaction stays open during the run
             return bool(taken)
 

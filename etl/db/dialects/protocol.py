@@ -15,6 +15,7 @@ from sqlalchemy.types import TypeEngine
 from etl.db.connection_failure import Cause
 from etl.db.dialects.expressions import SqlExpressions
 from etl.db.dialects.health import HealthCheck, MissingPrivilege, SchemaAccess
+from etl.db.timeouts import LOCK_RELEASE_SECONDS
 
 
 class ConnectOptions(NamedTuple):
@@ -106,6 +107,7 @@ class DatabaseDialect(Protocol):
         extra: The optional dependency with the driver, in `pip install 'billing-etl[…]'`; empty if none is needed.
         snapshot_isolation: Isolation level in which all queries of a transaction see the same snapshot; None if they
             always do.
+        lock_release_seconds: Time in which the advisory lock of a killed process is released.
         default_port: TCP port of a server.
         tls_option: Parameter of the URL that turns TLS on.
         authority_option: Parameter of the URL with the trusted certificates.
@@ -121,6 +123,7 @@ class DatabaseDialect(Protocol):
     dump_command: str = ""
     extra: str = ""
     snapshot_isolation: str | None
+    lock_release_seconds: float = LOCK_RELEASE_SECONDS
     default_port: str = ""
     tls_option: str = ""
     authority_option: str = ""

@@ -142,6 +142,7 @@ class SqliteDialect(DatabaseDialect):
     title = "SQLite"
     has_users = False
     snapshot_isolation = None
+    lock_release_seconds = 0.0
     expressions = SqliteExpressions(
         day_of="date({})",
         month_of="date({}, 'start of month')",
