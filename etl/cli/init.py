@@ -194,7 +194,7 @@ def _print_next_steps(folder: Path, files: Sequence[Path]) -> None:
     config = folder / CONFIG_NAME
     options = [] if config in default_files(os.environ) else ["--config", str(config)]
     command = shlex.join([program, *options])
-    click.echo(f"\nWritten, for your eyes only: {', '.join(map(str, files))}")
+    click.echo(f"\nWritten, readable by their owner only: {', '.join(map(str, files))}")
     for variable in REPLACED_BY:
         if os.environ.get(variable):
             click.secho(f"  {variable} of the environment precedes these files: unset it", fg="yellow")
