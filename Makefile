@@ -40,7 +40,7 @@ simulate-fixes: $(VENV)/dev  ## Remove the fix of each known bug, and check that
 
 # What decides about rows, days and secrets: every branch, by the tests that are about it, on SQLite.
 COVERING = tests/unit/test_snapshots.py tests/unit/test_diff.py tests/unit/test_quarantine.py tests/unit/test_erased.py \
-	tests/unit/test_log.py \
+	tests/unit/test_log.py tests/integration/test_api.py \
 	tests/integration/test_deep_sync.py tests/integration/test_load.py tests/integration/test_pseudonymise.py
 
 .PHONY: coverage
