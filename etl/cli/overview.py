@@ -19,20 +19,20 @@ MAX_ACCOUNTS_IN_FULL: Final = 10
 def print_overview(statuses: Sequence[AccountStatus]) -> None:
     """Print a line for each account, with a ! where it needs attention, and how many do."""
     rows = []
-    attention = 0
+    count = 0
     for status in statuses:
         last_run = status.last_runs[0] if status.last_runs else None
         failed = last_run is not None and last_run["exit_code"] not in (0, None)
-        unknown = status.rejected - status.acknowledged
-        wrong = not status.retired_at and bool(
-            failed or status.gaps or status.suspect_days or unknown or status.last_synced_date is None
+        unacknowledged = status.rejected - status.acknowledged
+        needs_attention = not status.retired_at and bool(
+            failed or status.gaps or status.suspect_days or unacknowledged or status.last_synced_date is None
         )
-        attention += wrong
+        count += needs_attention
         hours = "" if status.hours_behind is None else f"{status.hours_behind:.0f}"
         outcome = "retired" if status.retired_at else last_run["outcome"] if last_run else "never synced"
-        counts = [str(count or "") for count in (len(status.gaps), len(status.suspect_days), unknown)]
+        counts = [str(number or "") for number in (len(status.gaps), len(status.suspect_days), unacknowledged)]
         complete = status.last_synced_date or "no day yet"
-        rows.append(("!" if wrong else "", status.account, complete, hours, *counts, outcome))
+        rows.append(("!" if needs_attention else "", status.account, complete, hours, *counts, outcome))
     columns = ("", "~account", "complete up to", "#hours", "#gaps", "#suspect", "#rejected", "last run")
     print_rows(f"{len(statuses):,} accounts", columns, rows)
-    click.echo(f"{attention:,} of them need attention; in full: billing-etl status --account LABEL")
+    click.echo(f"{count:,} of them need attention; in full: billing-etl status --account LABEL")

@@ -62,15 +62,15 @@ def plan_request(
         requested = DateRange(since, last) if since <= last else None
     # Every run fetches suspect days again, until the vendor lists them plausibly.
     suspect = [] if request.command == "accept" else [day for day in state.suspect_days if day <= today]
-    history: list[date] = []
+    extra: list[date] = []
     if request.command == "sync" and request.since is None:
         last = request.until or today
         missing = plan_history(settings.start_date, state.first_day, complete)
         apart = plan_lookback_apart(state.first_day, state.watermark, settings.lookback_days, complete)
-        history = [day for day in (*missing, *apart) if day <= last]
+        extra = [day for day in (*missing, *apart) if day <= last]
     if not request.names_a_range:
-        return split_into_windows(requested, [*suspect, *history], size=settings.window_days), []
-    own = split_into_windows(requested, history, size=settings.window_days)
+        return split_into_windows(requested, [*suspect, *extra], size=settings.window_days), []
+    own = split_into_windows(requested, extra, size=settings.window_days)
     elsewhere = [day for day in suspect if not any(day in window for window in own)]
     windows = own + split_into_windows(None, elsewhere, size=1)
     return sorted(windows, key=lambda window: window.first), elsewhere

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from sqlalchemy import Engine, Pool, event
@@ -79,3 +79,22 @@ def test_a_lock_is_given_back_with_its_block_though_connections_are_kept(databas
             pass
         with engine.connect(), advisory_lock(other, "account-a", wait=0):
             pass
+
+
+@servers
+@pytest.mark.fault(93)
+def test_a_lock_that_the_server_releases_a_moment_later_is_waited_for(database_url):
+    holder = ExitStack()
+    holder.enter_context(advisory_lock(new_engine(database_url), "account-a", wait=0))
+    tries = []
+
+    def release_before_the_second_try(_connection, _cursor, statement, *_):
+        if "advisory" in statement or "GET_LOCK" in statement:
+            tries.append(statement)
+            if len(tries) == 2:
+                holder.close()
+
+    engine = new_engine(database_url)
+    event.listen(engine, "before_cursor_execute", release_before_the_second_try)
+    with advisory_lock(engine, "account-a", wait=0):
+        assert len(tries) == 2
