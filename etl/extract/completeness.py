@@ -195,6 +195,11 @@ def encloses(stats: ReadStats, day: date) -> bool:
     return has_records_around(stats, DateRange(day, day)) == (True, True)
 
 
+def is_empty_since(stats: ReadStats, day: date) -> bool:
+    """Whether an answer certainly has no record of a day or a later one."""
+    return not stats.listed or (stats.latest is not None and listed_range(stats)[1] < day)
+
+
 def is_likely_limit(listed: int) -> bool:
     """Whether a number of records looks like a limit: round, or close to a power of two, or all nines.
 

@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import date
-from typing import BinaryIO
+from datetime import date, timedelta
+from typing import BinaryIO, Final
 
 from etl.date_ranges import ONE_DAY
 from etl.errors import DateRangeMismatch, RequestRejected
@@ -20,126 +19,26 @@ from etl.extract.client import Client
 from etl.extract.completeness import (
     AnswerSizes,
     NewestRecords,
-    days_without_padding,
     describe_range,
     encloses,
     has_records_around,
+    is_empty_since,
     is_in_order,
     is_likely_limit,
     listed_range,
     overlaps,
 )
+from etl.extract.csv_export import CompletePart, CsvExport, OpenExport, complete_parts, day_counts, last_listed_day
 from etl.extract.json_source import PADDING_BEFORE, WEEK
 from etl.extract.source_days import SourceDays, log_unknown_fields
 from etl.extract.spool import RecordSpool
-from etl.model import ATTRIBUTES, DateRange, DayRecords, FeedReader, ReadStats
+from etl.model import ATTRIBUTES, DateRange, FeedReader, ReadStats
 from etl.unreadable import unreadable_days
 
+MIN_DAYS_LIMIT: Final = timedelta(days=3)
+"""Assumed: no limit on the days of an export is lower."""
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _CsvExport:
-    """A parsed CSV export: the records of the target days, spooled by day.
-
-    Attributes:
-        start: The requested start date.
-        target: The target days.
-        missing_fields: Attributes that the export does not have.
-    """
-
-    start: date
-    target: DateRange
-    stats: ReadStats
-    spool: RecordSpool
-    missing_fields: frozenset[str]
-
-    def days(self, window: DateRange) -> dict[date, DayRecords]:
-        """The records of a part of the target days."""
-        days = self.spool.days(window)
-        return {
-            day: replace(records, source="csv", missing_fields=self.missing_fields) for day, records in days.items()
-        }
-
-    def day(self, day: date) -> DayRecords:
-        """The records of one target day."""
-        return self.days(DateRange(day, day))[day]
-
-
-@dataclass(frozen=True, slots=True)
-class _CompletePart:
-    """A range of days and the export that is complete for them."""
-
-    days: DateRange
-    export: _CsvExport
-
-
-@dataclass(slots=True)
-class _OpenExport:
-    """The export in use.
-
-    Attributes:
-        target: The days that it serves.
-        parts: The ranges for which it, or a later export, is complete; None until they are determined.
-        compared: The exports that were downloaded to determine them.
-    """
-
-    target: DateRange
-    export: _CsvExport
-    parts: list[_CompletePart] | None = None
-    compared: list[_CsvExport] = field(default_factory=list)
-
-    def source_days(self, window: DateRange) -> SourceDays:
-        """Return the complete days of a window, and the reasons against the others.
-
-        The start date of an export without padding, because the vendor rejects the day before it, is unproven: in
-        another time zone, some of its records belong to the rejected day.
-        """
-        days: dict[date, DayRecords] = {}
-        unproven: dict[date, int | None] = {}
-        stats_by_day = dict.fromkeys(window.days(), self.export.stats)
-        for part in self.parts or ():
-            first, last = max(part.days.first, window.first), min(part.days.last, window.last)
-            if first <= last:
-                part_days = part.export.days(DateRange(first, last))
-                days |= part_days
-                stats_by_day |= dict.fromkeys(part_days, part.export.stats)
-                unproven |= dict.fromkeys(days_without_padding(part_days, part.export.start))
-        truncated = f"a CSV export of {self.export.stats.listed} records may be truncated"
-        open_days = {day: truncated for day in window.days() if day not in days}
-        for day, records in days.items():
-            open_days |= unreadable_days({day: records}, stats_by_day[day])
-        complete_days = {day: records for day, records in days.items() if day not in open_days}
-        rejected = dict.fromkeys(
-            replace(item, source="csv")
-            for stats in {id(stats): stats for stats in stats_by_day.values()}.values()
-            for item in stats.rejected
-            if item.day is None or item.day in window
-        )
-        requested = DateRange(self.target.first - PADDING_BEFORE, self.target.last)
-        folds = {record: fold for stats in stats_by_day.values() for record, fold in stats.folds.items()}
-        return SourceDays(
-            requested,
-            complete_days,
-            tuple(rejected),
-            open_days,
-            unproven=unproven,
-            seen_records={day: self._most_records(day) for day in open_days},
-            folds=folds,
-        )
-
-    def _most_records(self, day: date) -> DayRecords:
-        """The records of a day in the export that lists most of them."""
-        return max((export.day(day) for export in (self.export, *self.compared) if day in export.target), key=len)
-
-    def log_truncation(self) -> None:
-        """Log the complete days, unless all days are."""
-        complete_days = [part.days for part in self.parts or ()]
-        if complete_days != [self.target]:
-            log.warning(
-                "a CSV export of %d records may be truncated; complete days: %s",
-                self.export.stats.listed, ", ".join(map(str, complete_days)) or "none",
-            )  # fmt: skip
 
 
 class CsvSource:
@@ -171,9 +70,9 @@ class CsvSource:
         self._sizes = sizes["csv"]
         self._json_sizes = sizes["json"]
         self._get_newest = get_newest
-        self._current: _OpenExport | None = None
+        self._current: OpenExport | None = None
         self._refused: tuple[date, str] | None = None
-        self._downloaded: list[_CsvExport] = []
+        self._downloaded: list[CsvExport] = []
         self._lock = threading.RLock()
 
     def fetch(self, window: DateRange, *, export_range: DateRange) -> SourceDays:
@@ -207,8 +106,9 @@ class CsvSource:
         with self._lock:
             open_export = self._open_export(DateRange(min(counts), max(counts)), export_range)
             stats = open_export.export.stats
-            is_conclusive = self._sizes.prove_complete(stats.listed) or (
-                is_in_order(stats) and all(encloses(stats, day) for day in empty)
+            is_conclusive = max(empty, default=date.min) < last_listed_day(open_export.export) and (
+                self._sizes.prove_complete(stats.listed)
+                or (is_in_order(stats) and all(encloses(stats, day) for day in empty))
             )
             if not is_conclusive and open_export.parts is None:
                 self._determine_parts(open_export)
@@ -239,27 +139,30 @@ class CsvSource:
         with self._lock:
             self._open_export(DateRange(day, day), export_range)
 
-    def _open_export(self, window: DateRange, export_range: DateRange) -> _OpenExport:
+    def _open_export(self, window: DateRange, export_range: DateRange) -> OpenExport:
         if (
             self._current is None
             or window.first < self._current.target.first
             or window.last > self._current.target.last
         ):
             target = DateRange(min(export_range.first, window.first), max(export_range.last, window.last))
-            self._current = _OpenExport(target, self._load_export(target, target.first - PADDING_BEFORE))
+            self._current = OpenExport(target, self._load_export(target, target.first - PADDING_BEFORE))
         return self._current
 
-    def _determine_parts(self, open_export: _OpenExport) -> None:
+    def _determine_parts(self, open_export: OpenExport) -> None:
         self._downloaded = open_export.compared
         try:
-            open_export.parts = self._find_complete_parts(open_export.export, open_export.target)
+            parts = self._find_complete_parts(open_export.export, open_export.target)
+            if parts and parts[-1].days.last == open_export.target.last:
+                parts[-1:] = self._continue_to_end(parts[-1])
+            open_export.parts = parts
         finally:
             self._downloaded = []
 
-    def _find_complete_parts(self, export: _CsvExport, target: DateRange) -> list[_CompletePart]:
-        """Determine for which days an export is complete, by the cheapest evidence first; may download others."""
+    def _find_complete_parts(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
+        """Determine which days no limit on records truncates, by the cheapest evidence first; may download others."""
         stats, sizes = export.stats, self._sizes
-        all_parts = [_CompletePart(target, export)]
+        all_parts = [CompletePart(target, export)]
         if sizes.prove_complete(stats.listed) or stats.earliest is None:
             return all_parts
         newest = self._get_newest()
@@ -285,10 +188,10 @@ class CsvSource:
             return False
         return wider_export.stats.listed > stats.listed
 
-    def _compare_with_later_exports(self, export: _CsvExport, target: DateRange) -> list[_CompletePart]:
+    def _compare_with_later_exports(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Find the complete days of an ordered export: a limit truncates it at one of its ends."""
         first, latest = self._first_complete_day(export.stats, target), listed_range(export.stats)[1]
-        parts: list[_CompletePart] = []
+        parts: list[CompletePart] = []
         current = export
         while latest < target.last or current is export:
             later_export = self._load_export(DateRange(min(latest, target.last), target.last), latest - PADDING_BEFORE)
@@ -297,26 +200,26 @@ class CsvSource:
                     current.day(min(latest, target.last))
                 )
                 if agrees and later_export.stats.latest == current.stats.latest:
-                    return [*parts, *_complete_parts(first, target.last, current)]
+                    return [*parts, *complete_parts(first, target.last, current)]
                 # The oldest records are kept: the last day is truncated here and complete in the later export.
                 return [
                     *parts,
-                    *_complete_parts(first, latest - ONE_DAY, current),
-                    *_complete_parts(max(first, latest), target.last, later_export),
+                    *complete_parts(first, latest - ONE_DAY, current),
+                    *complete_parts(max(first, latest), target.last, later_export),
                 ]
             if later_export.stats.latest is None or listed_range(later_export.stats)[1] <= latest:
                 break
-            parts += _complete_parts(first, latest - ONE_DAY, current)
+            parts += complete_parts(first, latest - ONE_DAY, current)
             first, current = max(first, latest), later_export
             latest = listed_range(later_export.stats)[1]
         newest = self._get_newest()
         current_days = current.days(DateRange(current.target.first, target.last))
         end_is_proven = latest > target.last or (newest is not None and newest.reach(target.last, current_days))
         if end_is_proven and (newest is None or newest.are_contained_in(current_days)):
-            return [*parts, *_complete_parts(first, target.last, current)]
-        return [*parts, *_complete_parts(first, min(latest - ONE_DAY, target.last), current)]
+            return [*parts, *complete_parts(first, target.last, current)]
+        return [*parts, *complete_parts(first, min(latest - ONE_DAY, target.last), current)]
 
-    def _find_complete_end(self, export: _CsvExport, target: DateRange) -> list[_CompletePart]:
+    def _find_complete_end(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Find the last days for which an unordered export is small enough to be complete, by binary search.
 
         If the export that starts one day later has the same counts as this one, this one is complete as well.
@@ -324,16 +227,16 @@ class CsvSource:
         days = target.days()
         low = middle = next_start = 2  # an export starts one day before its target
         high = len(days)
-        complete_end: list[_CompletePart] = []
+        complete_end: list[CompletePart] = []
         while low < high:
             end_range = DateRange(days[middle], target.last)
             later_export = self._load_export(end_range, end_range.first - PADDING_BEFORE)
             if not self._sizes.prove_complete(later_export.stats.listed):
                 low = middle + 1
-            elif middle == next_start and _day_counts(later_export, end_range) == _day_counts(export, end_range):
-                return _complete_parts(self._first_complete_day(export.stats, target), target.last, export)
+            elif middle == next_start and day_counts(later_export, end_range) == day_counts(export, end_range):
+                return complete_parts(self._first_complete_day(export.stats, target), target.last, export)
             else:
-                complete_end, high = [_CompletePart(end_range, later_export)], middle
+                complete_end, high = [CompletePart(end_range, later_export)], middle
             middle = (low + high) // 2
         return complete_end
 
@@ -349,7 +252,39 @@ class CsvSource:
         inconclusive = is_likely_limit(stats.listed) or self._sizes.suggest_limit(stats.listed)
         return earliest + ONE_DAY if earliest > target.first or inconclusive else target.first
 
-    def _load_export(self, target: DateRange, start: date) -> _CsvExport:
+    def _continue_to_end(self, part: CompletePart) -> list[CompletePart]:
+        """Continue an export that ends before the last day: the vendor may limit the number of days (assumed).
+
+        Later exports continue it from its last day. Days after its last record are complete only with evidence that
+        the account has no later record.
+        """
+        parts: list[CompletePart] = []
+        first, last, current = part.days.first, part.days.last, part.export
+        if current.stats.listed and current.stats.latest is None:
+            return [part]  # no time can be read, so that the days are unreadable, not truncated
+        latest = last_listed_day(current)
+        while latest < last and not self._newest_reach(latest, current):
+            later_export = self._load_export(DateRange(latest, last), latest - PADDING_BEFORE)
+            is_usable = is_in_order(later_export.stats) or self._sizes.prove_complete(later_export.stats.listed)
+            if last_listed_day(later_export) <= latest or not is_usable:
+                if self._lists_nothing_between(latest + ONE_DAY, last):
+                    break
+                return [*parts, *complete_parts(first, latest - ONE_DAY, current)]
+            parts += complete_parts(first, latest - ONE_DAY, current)
+            first, current, latest = max(first, latest), later_export, last_listed_day(later_export)
+        return [*parts, *complete_parts(first, last, current)]
+
+    def _newest_reach(self, day: date, export: CsvExport) -> bool:
+        """Whether an export that ends with a day has all of the newest records, and these include all later ones."""
+        newest, days = self._get_newest(), export.days(export.target)
+        return newest is not None and newest.are_contained_in(days) and (newest.reach(day, days) or newest.end_by(day))
+
+    def _lists_nothing_between(self, first: date, last: date) -> bool:
+        """Whether all exports that begin on these days are empty, with as many start dates as a limit of days needs."""
+        starts = DateRange(first, last).days()[:: MIN_DAYS_LIMIT.days]
+        return all(is_empty_since(self._load_export(DateRange(start, last), start).stats, start) for start in starts)
+
+    def _load_export(self, target: DateRange, start: date) -> CsvExport:
         """Download an export; without padding if the padded start date is rejected (assumed: before the oldest day)."""
         try:
             return self._download_export(target, start)
@@ -359,19 +294,19 @@ class CsvSource:
             log.info("an export since %s was rejected (%s)", start, error)
         return self._download_export(target, target.first)
 
-    def _download_export(self, target: DateRange, start: date) -> _CsvExport:
+    def _download_export(self, target: DateRange, start: date) -> CsvExport:
         from etl.extract.csv_parser import parse_csv  # most runs do not need it
 
         requested = DateRange(start, max(target.last, self._today))
 
-        def read(file: BinaryIO) -> _CsvExport:
+        def read(file: BinaryIO) -> CsvExport:
             feed = parse_csv(file)
             spool = self._open_spool()
             stats = self._read_feed(feed, target, spool.add)
             log_unknown_fields(feed)
             if stats.earliest is not None and not overlaps(requested, stats):
                 raise DateRangeMismatch(f"{describe_range(stats)} in place of those since {start}")
-            return _CsvExport(start, target, stats, spool, ATTRIBUTES - feed.fields)
+            return CsvExport(start, target, stats, spool, ATTRIBUTES - feed.fields)
 
         if self._refused is not None and start <= self._refused[0]:
             raise RequestRejected(self._refused[1])
@@ -383,11 +318,3 @@ class CsvSource:
         self._sizes.add(export.stats)
         self._downloaded.append(export)
         return export
-
-
-def _day_counts(export: _CsvExport, window: DateRange) -> list[int]:
-    return list(map(len, export.days(window).values()))
-
-
-def _complete_parts(first: date, last: date, export: _CsvExport) -> list[_CompletePart]:
-    return [_CompletePart(DateRange(first, last), export)] if first <= last else []

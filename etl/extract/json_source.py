@@ -31,13 +31,7 @@ from etl.extract.completeness import (
 from etl.extract.json_answer import PADDING_AFTER, JsonAnswer, merge_answers
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days, log_unknown_fields
 from etl.extract.spool import RecordSpool
-from etl.model import (
-    ATTRIBUTES,
-    DateRange,
-    DayRecords,
-    Feed,
-    FeedReader,
-)
+from etl.model import ATTRIBUTES, DateRange, DayRecords, Feed, FeedReader
 
 PADDING_BEFORE: Final = timedelta(days=1)
 
@@ -84,6 +78,7 @@ class JsonSource:
         self._complete = complete
         self._latest_end: date | None = None
         self._earliest_start: date | None = None
+        self._listed_days: set[date] = set()
 
     def fetch(self, window: DateRange) -> SourceDays:
         """Fetch the days of a window.
@@ -100,7 +95,17 @@ class JsonSource:
             for day, listed in result.unproven.items()
             if listed is None and self._is_accepted_start(day - PADDING_BEFORE)
         ]
-        return combine(window, [result.without(unpadded), *(self._fetch(DateRange(day, day)) for day in unpadded)])
+        result = combine(window, [result.without(unpadded), *(self._fetch(DateRange(day, day)) for day in unpadded)])
+        hidden = self.days_listed_elsewhere(result)
+        return combine(window, [result.without(hidden), *map(self._resolve_hidden_day, hidden)])
+
+    def days_listed_elsewhere(self, result: SourceDays) -> list[date]:
+        """The days that a result shows empty, although another answer of this run lists a record of them."""
+        return [day for day, records in result.days.items() if not records and self.has_listed(day)]
+
+    def has_listed(self, day: date) -> bool:
+        """Whether the first or the last record of some answer of this run is of a day."""
+        return day in self._listed_days
 
     def has_records(self, day: date) -> bool:
         """Whether the vendor lists a record of a day."""
@@ -259,6 +264,14 @@ class JsonSource:
         open_days = {day: _truncated(answer.stats.listed)}
         return SourceDays(answer.requested, {}, answer.stats.rejected, open_days, seen_records={day: answer.days[day]})
 
+    def _resolve_hidden_day(self, day: date) -> SourceDays:
+        """Resolve a day that the answers to some requests show empty: the vendor may serve only a part of the dates."""
+        answer = self._fetch_narrow(day)
+        if answer is not None and answer.days[day]:
+            return answer.to_source_days()
+        reason = "an empty JSON answer, although the answer to another request lists records of the day"
+        return SourceDays(DateRange(day, day), {}, open={day: reason})
+
     def _fetch_narrow(self, day: date) -> JsonAnswer | None:
         """Fetch a day by requests for two days or one, with answers too small to be truncated; None if one is larger.
 
@@ -371,6 +384,8 @@ class JsonSource:
 
         answer = self._client.get_records(requested, read)
         self._sizes.add(answer.stats)
+        if answer.stats.earliest is not None:
+            self._listed_days.update(listed_range(answer.stats))
         if self._earliest_start is not None:
             self._earliest_start = min(self._earliest_start, requested.first)
         return answer

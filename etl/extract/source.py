@@ -10,7 +10,7 @@ from datetime import date
 from functools import partial
 from typing import TypeVar
 
-from etl.date_ranges import split_into_windows
+from etl.date_ranges import ONE_DAY, split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
 from etl.extract.client import Client
 from etl.extract.completeness import AnswerSizes, NewestRecords, contains_all
@@ -212,10 +212,20 @@ class Source:
             for day in self._new_empty_days(json_days)
             if newest is None or not newest.prove_empty(day, json_days.days)
         ]
-        if len(window) == 1 or not empty:
+        if len(window) == 1:
             return json_days
-        refetched = [self._refetch(DateRange(day, day)) for day in empty]
-        return combine(window, [json_days.without(empty), *refetched])
+        refetched: set[date] = set()
+        suspects = set(empty)
+        while suspects:
+            results = [self._refetch(DateRange(day, day)) for day in sorted(suspects)]
+            json_days = combine(window, [json_days.without(suspects), *results])
+            refetched |= suspects
+            is_limited = any(json_days.days.get(day) for day in refetched.intersection(empty))
+            # A limit on the days of an answer may also truncate the days beside those that it hides.
+            beside = {day + offset for day in refetched for offset in (-ONE_DAY, ONE_DAY)} if is_limited else set()
+            suspects = {day for day in window.days() if day in beside - refetched and day in json_days.days}
+            suspects.update(self._json.days_listed_elsewhere(json_days))
+        return json_days
 
     def _refetch(self, window: DateRange) -> SourceDays:
         try:
@@ -340,6 +350,8 @@ class Source:
         records = csv_days.days[day]
         if day not in json_days.open:
             return len(records) > len(json_days.days[day])
+        if not records and self._json.has_listed(day):
+            return False
         if day in csv_days.unproven and (
             (newest := self._newest.get()) is None or not newest.confirm({day: records}, csv_days.rejected)
         ):

@@ -36,6 +36,7 @@ DOCUMENTED_PHONE: Final = r"[78]\d{10}"
 DOCUMENTED_CODE: Final = rf"\d{{{CODE_DIGITS}}}"
 """Patterns of the documented spellings, for ASCII digits: parsed on a fast path."""
 
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _DOCUMENTED_TIME = re.compile(DOCUMENTED_TIME, re.ASCII)
 _ISO_TIME = re.compile(
@@ -123,9 +124,9 @@ def read_fold(raw: Raw, zone: tzinfo) -> int | None:
 
 def _time_from_text(raw: str) -> tuple[str, str, str | None]:
     """Split a time into date, time and offset in ISO 8601 format."""
-    if match := _ISO_TIME.fullmatch(raw.strip()):
+    if match := _ISO_TIME.fullmatch(text := trim(raw)):
         day, time, offset = match.groups()
-    elif match := _RUSSIAN_TIME.fullmatch(raw.strip()):
+    elif match := _RUSSIAN_TIME.fullmatch(text):
         day, time, offset = f"{match[3]}-{match[2]}-{match[1]}", match[4], None
     else:
         raise FieldError("created_at has an unknown time format")
@@ -145,7 +146,7 @@ def day_if_readable(raw: Raw) -> date | None:
     """Return the day of a `created_at`, even if its time of day is invalid; None if the day is unreadable."""
     if not isinstance(raw, str):
         return None
-    text = raw.strip()
+    text = trim(raw)
     if match := _RUSSIAN_DATE.match(text):
         day = f"{match[3]}-{match[2]}-{match[1]}"
     elif match := _ISO_DATE.match(text):
@@ -224,7 +225,7 @@ def parse_status(raw: Raw) -> int | None:
 def _status_from_text(raw: Raw) -> int | None:
     if raw is None or raw is MISSING:
         return None
-    text = str(raw).strip()
+    text = trim(str(raw))
     if not text or is_no_value(text):
         return None
     text = text.lower()
@@ -263,7 +264,7 @@ def parse_price(raw: Raw) -> Decimal:
         raise FieldError("price is not a number")
     try:
         if isinstance(raw, str):
-            text = raw.strip()
+            text = trim(raw)
             if not _PRICE.fullmatch(text):
                 raise FieldError("price is not a number")
             if _AMBIGUOUS_COMMA.fullmatch(text):
@@ -311,12 +312,20 @@ def _as_written(raw: Raw) -> Raw:
 
 def _trimmed(raw: Raw, name: str) -> str:
     if isinstance(raw, str):
-        return sanitise_text(raw).strip()
+        return sanitise_text(trim(raw))
     if raw is None or raw is MISSING:
         return ""
     if isinstance(raw, bool | dict | list):
         raise FieldError(f"{name} is neither a text nor a number")
     return str(raw)
+
+
+def trim(text: str) -> str:
+    """Remove spaces around a value, and the invisible characters that come with text copied from pages and messengers.
+
+    They are zero-width spaces and joiners, soft hyphens, byte order marks and marks of the writing direction.
+    """
+    return _INVISIBLE.sub("", text).strip()
 
 
 def _restored(text: str, name: str) -> str:

@@ -44,6 +44,10 @@ def _limit(numbers: Random) -> dict[str, Any]:
     return {"size": size, "keeps": numbers.choice(("oldest", "newest", "any"))}
 
 
+def _days_limit(numbers: Random) -> dict[str, Any]:
+    return {"days": numbers.choice((4, 5, 7, 10, 14, 30)), "keeps": numbers.choice(("first", "first", "last"))}
+
+
 _ROUND = (10, 20, 25, 50, 64, 99, 100, 150, 200, 250, 255, 256, 500, 999, 1000, 1024, 5000, 65535)
 
 
@@ -190,4 +194,6 @@ FREEDOMS: dict[str, Freedom] = {
     # New freedoms are added at the end: vendors without them do not change.
     "autumn": _any_of(True),
     "huge_texts": _share(0.005, 0.05),
+    "json_days": Freedom(_days_limit, passing=True),
+    "csv_days": Freedom(_days_limit, passing=True),
 }

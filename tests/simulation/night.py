@@ -121,7 +121,9 @@ class Night:
         return days(self.asked[0] - 4 * DAY, self.asked[-1] + 4 * DAY) if self.asked else []
 
     def is_limited(self, source: str) -> bool:
-        """Whether the smallest padded request for some day reaches the limit."""
+        """Whether the smallest padded request for some day reaches the limit; one of days counts always."""
+        if self.vendor.trait(f"{source}_days") is not None:
+            return True
         limit = self.vendor.limit(source)
         if limit is None:
             return False
@@ -180,10 +182,10 @@ class Night:
     def _export_lists(self, day: date) -> bool:
         """Whether the first export lists a record of a day: a limit may hide the whole day."""
         limit = self.vendor.trait("csv_limit")
-        if limit is None:
+        if not self.vendor.has_limit("csv"):
             return True
-        listed = self.vendor.shown("csv", self.asked[0] - DAY, date.max)
-        return limit["keeps"] != "any" and any(item.charge.day == day for item in listed)
+        is_random = limit is not None and limit["keeps"] == "any"
+        return not is_random and any(item.charge.day == day for item in self.vendor.shown_export(self.asked[0] - DAY))
 
     def all_unreadable(self, source: str, items: Iterable[Item]) -> bool:
         """Whether no record of a day can be read; one whose price can be read in two ways may be, a long one is."""
@@ -261,7 +263,7 @@ class Night:
         ):
             return True
         return any(
-            self.vendor.faults[source] or self.vendor.limit(source) is not None or self.hides(source, day)
+            self.vendor.faults[source] or self.vendor.has_limit(source) or self.hides(source, day)
             or self.unreadable(source, day) or self.vendor.may_be_refused(source) or self.lagging(source, day)
             for source in SOURCES
         )  # fmt: skip

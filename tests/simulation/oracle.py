@@ -203,7 +203,7 @@ class Oracle(Night):
         if (
             not usual
             or self.code != OK
-            or self.vendor.limit("json")
+            or self.vendor.has_limit("json")
             or self.vendor.refuses_past
             or "retention" in traits
         ):

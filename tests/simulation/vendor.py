@@ -280,6 +280,10 @@ class Vendor:
         value = self.trait(f"{source}_limit")
         return None if value is None else int(value["size"])
 
+    def has_limit(self, source: str) -> bool:
+        """Whether answers have a limit, of records or of days."""
+        return self.limit(source) is not None or self.trait(f"{source}_days") is not None
+
     # Answers.
 
     def form(self, source: str) -> Spelling:
@@ -345,13 +349,25 @@ class Vendor:
             raise RequestRejected('HTTP 400, "end_date is in the future"')
         if "end_excluded" in self.scenario.traits:
             last -= DAY
-        return self._json_list("json", self.shown("json", first, last))
+        return self._json_list("json", self.shown("json", *self._served("json", first, last)))
 
     def _csv(self, first: date) -> bytes:
         if first < self.earliest and self.refuses_past:
             raise RequestRejected('HTTP 400, "start_date is too early"')
         form = self.form("csv")
-        return csv_file(self._text_of("csv", self.shown("csv", first, date.max), form), form)
+        return csv_file(self._text_of("csv", self.shown_export(first), form), form)
+
+    def shown_export(self, first: date) -> list[Item]:
+        """The records of an export, in the vendor's order."""
+        return self.shown("csv", *self._served("csv", first, self.today))
+
+    def _served(self, source: str, first: date, last: date) -> tuple[date, date]:
+        """The days of a request that its answer covers."""
+        value = self.trait(f"{source}_days")
+        if value is None:
+            return first, last if source == "json" else date.max
+        more = (value["days"] - 1) * DAY
+        return (first, min(last, first + more)) if value["keeps"] == "first" else (max(first, last - more), last)
 
     def _newest(self, number: int) -> bytes:
         if not 1 <= number <= 100:
@@ -374,7 +390,7 @@ class Vendor:
                 items += some
         if source == "csv" and "csv_cut_zone" in self.scenario.traits:
             offset = timedelta(hours=self.scenario.traits["csv_cut_zone"])
-            items = [item for item in self.items if (item.charge.wall + offset).date() >= first]
+            items = [item for item in self.items if first <= (item.charge.wall + offset).date() <= last]
         items = self.known_to(source, items)
         if self.trait(f"{source}_hides") is not None:
             days = {item.charge.day for item in items}

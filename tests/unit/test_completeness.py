@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -104,6 +104,52 @@ def test_no_day_of_an_export_passes_for_whole_that_is_not(records, csv, newest, 
     for one, found in whole.items():
         if one not in still_open and found != expected[one] and one != window.first:
             pytest.fail(f"{one}: {found.total()} of {expected[one].total()} records, limit {csv}")
+
+
+def served(requested, limit, keeps):
+    """The days of a request that a vendor covers who limits their number."""
+    more = timedelta(limit - 1)
+    if keeps == "first":
+        return DateRange(requested.first, min(requested.last, requested.first + more))
+    return DateRange(max(requested.first, requested.last - more), requested.last)
+
+
+@given(accounts(), st.integers(4, 12), st.sampled_from(["first", "last"]), st.sampled_from(ORDERS), st.booleans())
+def test_json_with_a_limit_of_days_is_fetched_day_by_day(records, limit, keeps, order, newest):
+    vendor = OwnVendor(
+        lambda requested: limited(between(records, served(requested, limit, keeps)), None, "oldest", order),
+        None,
+        in_time(records) if newest else None,
+    )
+    assert fetched(vendor, days(1, 10)) == (truth(records, days(1, 10)), set())
+
+
+@given(accounts(), st.integers(3, 12), st.sampled_from(ORDERS), st.booleans(), st.booleans())
+def test_an_export_with_a_limit_of_days_is_continued(records, limit, order, newest, json_is_empty):
+    vendor = OwnVendor(
+        (lambda _: []) if json_is_empty else fail(RetryableError("down")),
+        lambda start: limited(between(records, served(DateRange(start, TODAY), limit, "first")), None, "oldest", order),
+        in_time(records) if newest else None,
+    )
+    whole, still_open = fetched(vendor, days(1, 10))
+    expected = truth(records, days(1, 10))
+    assert {one: found for one, found in whole.items() if one not in still_open and found != expected[one]} == {}
+    assert len(vendor.exports) < 30
+
+
+def test_a_busy_export_with_a_limit_of_days_is_continued_to_the_end():
+    records = busy(-2, 11, 12)
+    vendor = OwnVendor(
+        fail(RetryableError("down")), lambda start: between(records, served(DateRange(start, TODAY), 5, "first"))
+    )
+    assert fetched(vendor, days(1, 10)) == (truth(records, days(1, 10)), set())
+
+
+def test_a_day_that_another_answer_lists_is_not_empty():
+    """Answers cover the last two days of a request, and so hide a day whose request has padding."""
+    records = busy(-2, 11, 1)
+    vendor = OwnVendor(lambda requested: between(records, served(requested, 2, "last")))
+    assert fetched(vendor, days(1, 7)) == (truth(records, days(1, 7)), set())
 
 
 @settings(deadline=None, max_examples=100)

@@ -1,0 +1,136 @@
+"""One download of the CSV export, and the days for which it is complete."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from etl.date_ranges import ONE_DAY
+from etl.extract.completeness import days_without_padding, listed_range
+from etl.extract.json_source import PADDING_BEFORE
+from etl.extract.source_days import SourceDays
+from etl.extract.spool import RecordSpool
+from etl.model import DateRange, DayRecords, ReadStats
+from etl.unreadable import unreadable_days
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvExport:
+    """A parsed CSV export: the records of the target days, spooled by day.
+
+    Attributes:
+        start: The requested start date.
+        target: The target days.
+        missing_fields: Attributes that the export does not have.
+    """
+
+    start: date
+    target: DateRange
+    stats: ReadStats
+    spool: RecordSpool
+    missing_fields: frozenset[str]
+
+    def days(self, window: DateRange) -> dict[date, DayRecords]:
+        """The records of a part of the target days."""
+        days = self.spool.days(window)
+        return {
+            day: replace(records, source="csv", missing_fields=self.missing_fields) for day, records in days.items()
+        }
+
+    def day(self, day: date) -> DayRecords:
+        """The records of one target day."""
+        return self.days(DateRange(day, day))[day]
+
+
+@dataclass(frozen=True, slots=True)
+class CompletePart:
+    """A range of days and the export that is complete for them."""
+
+    days: DateRange
+    export: CsvExport
+
+
+@dataclass(slots=True)
+class OpenExport:
+    """The export in use.
+
+    Attributes:
+        target: The days that it serves.
+        parts: The ranges for which it, or a later export, is complete; None until they are determined.
+        compared: The exports that were downloaded to determine them.
+    """
+
+    target: DateRange
+    export: CsvExport
+    parts: list[CompletePart] | None = None
+    compared: list[CsvExport] = field(default_factory=list)
+
+    def source_days(self, window: DateRange) -> SourceDays:
+        """Return the complete days of a window, and the reasons against the others.
+
+        The start date of an export without padding, because the vendor rejects the day before it, is unproven: in
+        another time zone, some of its records belong to the rejected day.
+        """
+        days: dict[date, DayRecords] = {}
+        unproven: dict[date, int | None] = {}
+        stats_by_day = dict.fromkeys(window.days(), self.export.stats)
+        for part in self.parts or ():
+            first, last = max(part.days.first, window.first), min(part.days.last, window.last)
+            if first <= last:
+                part_days = part.export.days(DateRange(first, last))
+                days |= part_days
+                stats_by_day |= dict.fromkeys(part_days, part.export.stats)
+                unproven |= dict.fromkeys(days_without_padding(part_days, part.export.start))
+        truncated = f"a CSV export of {self.export.stats.listed} records may be truncated"
+        open_days = {day: truncated for day in window.days() if day not in days}
+        for day, records in days.items():
+            open_days |= unreadable_days({day: records}, stats_by_day[day])
+        complete_days = {day: records for day, records in days.items() if day not in open_days}
+        rejected = dict.fromkeys(
+            replace(item, source="csv")
+            for stats in {id(stats): stats for stats in stats_by_day.values()}.values()
+            for item in stats.rejected
+            if item.day is None or item.day in window
+        )
+        requested = DateRange(self.target.first - PADDING_BEFORE, self.target.last)
+        folds = {record: fold for stats in stats_by_day.values() for record, fold in stats.folds.items()}
+        return SourceDays(
+            requested,
+            complete_days,
+            tuple(rejected),
+            open_days,
+            unproven=unproven,
+            seen_records={day: self._most_records(day) for day in open_days},
+            folds=folds,
+        )
+
+    def _most_records(self, day: date) -> DayRecords:
+        """The records of a day in the export that lists most of them."""
+        return max((export.day(day) for export in (self.export, *self.compared) if day in export.target), key=len)
+
+    def log_truncation(self) -> None:
+        """Log the complete days, unless all days are."""
+        complete_days = [part.days for part in self.parts or ()]
+        if complete_days != [self.target]:
+            log.warning(
+                "a CSV export of %d records may be truncated; complete days: %s",
+                self.export.stats.listed, ", ".join(map(str, complete_days)) or "none",
+            )  # fmt: skip
+
+
+def last_listed_day(export: CsvExport) -> date:
+    """The day of an export's last record; without records, the day before its start date."""
+    return export.start - ONE_DAY if export.stats.latest is None else listed_range(export.stats)[1]
+
+
+def day_counts(export: CsvExport, window: DateRange) -> list[int]:
+    """Number of records of each day of a part of the target days."""
+    return list(map(len, export.days(window).values()))
+
+
+def complete_parts(first: date, last: date, export: CsvExport) -> list[CompletePart]:
+    """One part of an export, or none if its last day is before its first."""
+    return [CompletePart(DateRange(first, last), export)] if first <= last else []
