@@ -62,6 +62,10 @@ superset:  ## Zip bi/superset, for Superset to import
 dbt: $(VENV)/dev .dbt/ready  ## Compile and run the package bi/dbt on PostgreSQL, with dbt in an environment of its own
 	@$(BIN)/python -m pytest tests/integration/test_dbt.py
 
+.PHONY: lake-readers
+lake-readers: $(VENV)/dev .lake-readers/ready  ## Read a lake with DuckDB and ClickHouse, in an environment of their own
+	@$(BIN)/python -m pytest tests/integration/test_lake_readers.py
+
 .PHONY: lint
 lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/ruff check
@@ -106,7 +110,7 @@ release: $(VENV)/dev  ## Build and check what is released, from a tagged commit,
 
 .PHONY: clean
 clean:  ## Remove what was made
-	rm -rf $(VENV) .bench .dbt dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
+	rm -rf $(VENV) .bench .dbt .lake-readers dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -128,6 +132,12 @@ $(VENV)/dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
 	@echo "setting up .dbt (once)"
 	@$(PYTHON) -m venv .dbt
 	@.dbt/bin/python -m pip --disable-pip-version-check --quiet install --requirement bi/dbt/requirements.txt
+	@touch $@
+
+.lake-readers/ready: requirements/lake-readers.txt
+	@echo "setting up .lake-readers (once)"
+	@$(PYTHON) -m venv .lake-readers
+	@.lake-readers/bin/python -m pip --disable-pip-version-check --quiet install --requirement requirements/lake-readers.txt
 	@touch $@
 
 .bench/ready: bench/requirements.txt

@@ -42,7 +42,7 @@ def export_lake(
     from etl.services.lake import export_to_lake
 
     result = export_to_lake(load_settings_for(options, accounts), accounts, folder, catalogue, expire=expire)
-    for refused in result.refused:
+    for refused in result.refused.values():
         report_error(options, refused)
     code = ExitCode.NEEDS_REVIEW if result.refused else ExitCode.OK
     if options.as_json:
@@ -56,17 +56,17 @@ def _as_json(result: LakeExport) -> dict[str, Any]:
     return {
         "accounts": [
             {"account": account.label, "revision": account.revision, "days": account.days}
-            for account in result.accounts
+            for account in result.accounts.values()
         ],
         "rows": result.rows,
         "removed": result.removed,
-        "refused": [refused.label for refused in result.refused],
+        "refused": list(result.refused),
         "expired_files": result.expired_files,
     }
 
 
 def _print(folder: Path, result: LakeExport) -> None:
-    changed = [account.days for account in result.accounts if account.days]
+    changed = [account.days for account in result.accounts.values() if account.days]
     days = sum(changed)
     click.echo(
         f"{folder}: {days:,} {'day' if days == 1 else 'days'} of {len(changed):,} "

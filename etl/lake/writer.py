@@ -15,8 +15,9 @@ from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from etl import signals
-from etl.errors import BillingError, ConcurrentRunError
+from etl.errors import BillingError
 from etl.lake.catalogue import CURSOR_PREFIX, Lake, cursor_property
+from etl.lake.conflicts import translate_conflicts
 from etl.lake.plan import AccountState, day_bounds_of
 from etl.lake.schema import BILLING_COLUMNS, arrow_schema, billing_schema
 from etl.model import LedgerTotals
@@ -70,7 +71,7 @@ def commit_accounts(
 
     Raises:
         LedgerMismatch: The rows of an account are not those of the day ledger.
-        ConcurrentRunError: Another export changed the table.
+        ConcurrentRunError: Another process changed the table.
     """
     gone = [*removed, *filter(None, (account.renamed_from for account in accounts))]
     cursors: dict[str, str] = {}
@@ -90,7 +91,8 @@ def commit_accounts(
     transaction.set_properties(cursors)
     if obsolete := {CURSOR_PREFIX + label for label in gone} - cursors.keys():
         transaction.remove_properties(*obsolete)
-    _commit(transaction)
+    with translate_conflicts():
+        transaction.commit_transaction()
     return written
 
 
@@ -98,7 +100,7 @@ def replace_numbering(lake: Lake, ranges: Iterable[TextRow], digest: str) -> Non
     """Replace the table `numbering`, with the digest of its rows as a property.
 
     Raises:
-        ConcurrentRunError: Another export changed the table.
+        ConcurrentRunError: Another process changed the table.
     """
     import pyarrow as pa  # type: ignore[import-untyped]  # untyped, and part of an extra
 
@@ -109,7 +111,8 @@ def replace_numbering(lake: Lake, ranges: Iterable[TextRow], digest: str) -> Non
     with _first_rows_allowed():
         transaction.overwrite(pa.Table.from_arrays(arrays, schema=schema))
     transaction.set_properties({DIGEST_PROPERTY: digest})
-    _commit(transaction)
+    with translate_conflicts():
+        transaction.commit_transaction()
 
 
 @contextmanager
@@ -120,31 +123,25 @@ def _first_rows_allowed() -> Iterator[None]:
         yield
 
 
-def _commit(transaction: Any) -> None:
-    from pyiceberg.exceptions import CommitFailedException
-
-    try:
-        transaction.commit_transaction()
-    except CommitFailedException:
-        raise ConcurrentRunError("another export to this lake was faster; run it again") from None
-
-
 def _rows_to_replace(accounts: Sequence[AccountState], gone: Sequence[str]) -> BooleanExpression | None:
     from pyiceberg import expressions
 
     make: Any = expressions  # its constructors take positional arguments, which a type checker does not see
     whole = [*gone, *(account.label for account in accounts if account.from_scratch)]
     parts: list[BooleanExpression] = [make.In("account", whole)] if whole else []
+    by_range: dict[tuple[date, date], list[str]] = defaultdict(list)  # most accounts change on the same days
     for account in accounts:
         if not account.from_scratch:
-            parts += [
-                make.And(
-                    make.EqualTo("account", account.label),
-                    make.GreaterThanOrEqual("day", first.isoformat()),
-                    make.LessThanOrEqual("day", last.isoformat()),
-                )
-                for first, last in day_bounds_of(account.changes)
-            ]
+            for bounds in day_bounds_of(account.changes):
+                by_range[bounds].append(account.label)
+    parts += [
+        make.And(
+            make.In("account", labels),
+            make.GreaterThanOrEqual("day", first.isoformat()),
+            make.LessThanOrEqual("day", last.isoformat()),
+        )
+        for (first, last), labels in by_range.items()
+    ]
     return _balanced(make.Or, parts) if parts else None
 
 
@@ -161,7 +158,7 @@ def _tables(batches: Iterable[Sequence[TextRow]], columns: Sequence[str]) -> Ite
     """Tables of pyarrow with about ROWS_PER_FILE rows: an append writes a file for each partition in it."""
     import pyarrow as pa
 
-    schema = arrow_schema(billing_schema()[0])
+    schema = arrow_schema(billing_schema())
     positions = [columns.index(name) for name in BILLING_COLUMNS]
     parts: list[Any] = []
     for batch in batches:

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, Engine, select
+from sqlalchemy import URL, Connection, Engine, func, select
 
 from etl import signals
 from etl.config.schema import Settings
@@ -23,6 +24,7 @@ from etl.db.run_store import read_revision
 from etl.db.tables import accounts, numbering_ranges
 from etl.errors import ConfigError, DiskFullError
 from etl.lake.catalogue import Lake, open_lake
+from etl.lake.conflicts import retry_conflicts
 from etl.lake.expiry import expire_snapshots
 from etl.lake.plan import AccountState, Cursor, continues, deleted_labels, group_commits, label_before
 from etl.lake.schema import NUMBERING_COLUMNS
@@ -52,17 +54,17 @@ class LakeExport:
     """The result of an export to a lake.
 
     Attributes:
-        accounts: The accounts of the lake that were looked at.
+        accounts: The accounts that the lake has now as the database has them, by label.
         rows: Number of written rows.
         removed: Labels of accounts that left the lake, because they were renamed or deleted.
-        refused: Accounts whose rows are not those of the day ledger: nothing of them is exported.
+        refused: Accounts whose rows are not those of the day ledger, by label: nothing of them is exported.
         expired_files: Number of deleted files of old snapshots; None unless any were to be expired.
     """
 
-    accounts: list[ExportedAccount] = field(default_factory=list)
+    accounts: dict[str, ExportedAccount] = field(default_factory=dict)
     rows: int = 0
     removed: list[str] = field(default_factory=list)
-    refused: list[LedgerMismatch] = field(default_factory=list)
+    refused: dict[str, LedgerMismatch] = field(default_factory=dict)
     expired_files: int | None = None
 
 
@@ -88,7 +90,7 @@ def export_to_lake(
     Raises:
         ConfigError: Unknown account, a library is not installed, or the lake cannot be opened.
         DatabaseError: A database cannot be read, or has the schema of another version.
-        ConcurrentRunError: Another export writes to the lake.
+        ConcurrentRunError: Others write to the lake all the time.
         DiskFullError: The disk is full.
     """
     by_database: dict[URL, list[str]] = {}
@@ -98,7 +100,7 @@ def export_to_lake(
         databases = {engines.enter_context(pooled_engine(url)): known for url, known in by_database.items()}
         for engine in databases:
             require_database(engine)
-        return _export(databases, labels, open_lake(folder, catalogue), expire, now or utc_now())
+        return _export(databases, labels, folder, catalogue, expire, now or utc_now())
 
 
 @contextmanager
@@ -115,19 +117,47 @@ def _files_of(folder: Path) -> Iterator[None]:
 def _export(
     databases: Mapping[Engine, Sequence[str]],
     labels: tuple[str, ...],
-    lake: Lake,
+    folder: Path,
+    catalogue: str | None,
     expire: timedelta | None,
     now: datetime,
 ) -> LakeExport:
+    chosen = {engine: tuple(label for label in known if label in labels) for engine, known in databases.items()}
+    number = _count_accounts(chosen)
+    lake = retry_conflicts(lambda: open_lake(folder, catalogue, number))
     result = LakeExport()
-    for engine, configured in databases.items():
-        chosen = tuple(label for label in configured if label in labels)
-        with translate_errors(), signals.deferred(), read_connection(engine, repeatable_read=True) as connection:
-            require_schema(connection)
-            _export_database(connection, lake, fingerprint(engine.url), chosen, result)
+    for engine, selected in chosen.items():
+        retry_conflicts(partial(_export_database, engine, lake, selected, result))
     if expire is not None:
-        result.expired_files = sum(expire_snapshots(table, now - expire) for table in (lake.billing, lake.numbering))
+        result.expired_files = sum(
+            retry_conflicts(partial(expire_snapshots, table, now - expire)) for table in (lake.billing, lake.numbering)
+        )
     return result
+
+
+def _count_accounts(databases: Mapping[Engine, tuple[str, ...]]) -> int:
+    """Count the accounts of all databases.
+
+    Raises:
+        ConfigError: Unknown account, or two databases have a selected account of the same label.
+    """
+    number, selected = 0, list[str]()
+    for engine, labels in databases.items():
+        with _consistent_read(engine) as connection:
+            number += connection.scalars(select(func.count()).select_from(accounts)).one()
+            selected += resolve_accounts(connection, labels)
+    if twice := [label for label in selected if selected.count(label) > 1]:
+        raise ConfigError(
+            f"the account {min(twice)} is in two of the databases, and a lake has one of each label; rename one of them"
+        )
+    return number
+
+
+@contextmanager
+def _consistent_read(engine: Engine) -> Iterator[Connection]:
+    with translate_errors(), signals.deferred(), read_connection(engine, repeatable_read=True) as connection:
+        require_schema(connection)
+        yield connection
 
 
 def fingerprint(url: URL) -> str:
@@ -136,44 +166,60 @@ def fingerprint(url: URL) -> str:
     return sha256("\n".join(address).encode()).hexdigest()[:16]
 
 
-def _export_database(
-    connection: Connection, lake: Lake, database: str, labels: tuple[str, ...], result: LakeExport
-) -> None:
-    states = _read_states(connection, lake, database, resolve_accounts(connection, labels))
-    if twice := {state.label for state in states} & {account.label for account in result.accounts}:
-        raise ConfigError(
-            f"the account {min(twice)} is in two of the databases, and a lake has one of each label; rename one of them"
-        )
-    removed = []
-    if not labels:
-        known = connection.scalars(select(accounts.c.label)).all()
-        moved = {state.renamed_from for state in states}
-        removed = [label for label in deleted_labels(lake.cursors(), database, known) if label not in moved]
-    result.removed += [*removed, *(state.renamed_from for state in states if state.renamed_from)]
-    stale = [state for state in states if not state.is_current]
-    groups = list(group_commits(stale)) or ([[]] if removed else [])
-    refused = set()
-    for group in groups:
-        remaining = group
-        while remaining or removed:
-            signals.raise_if_interrupted()
-            try:
-                result.rows += commit_accounts(
-                    lake, remaining, removed, _read_rows(connection, remaining), list(BILLING.columns)
-                )
-            except LedgerMismatch as mismatch:
-                result.refused.append(mismatch)
-                refused.add(mismatch.label)
-                remaining = [state for state in remaining if state.label != mismatch.label]
-                continue
+def _export_database(engine: Engine, lake: Lake, labels: tuple[str, ...], result: LakeExport) -> None:
+    """Export the accounts of one database.
+
+    Args:
+        engine: The database.
+        lake: The open lake. It is read before the database is, so that no revision of it is above the database's.
+        labels: Labels to export; empty for all.
+        result: Gets what is committed, also before a conflict.
+
+    Raises:
+        ConcurrentRunError: Another process changed the lake.
+    """
+    lake.refresh()
+    database = fingerprint(engine.url)
+    with _consistent_read(engine) as connection:
+        states = _read_states(connection, lake, database, resolve_accounts(connection, labels))
+        removed = []
+        if not labels:
+            known = connection.scalars(select(accounts.c.label)).all()
+            moved = {state.renamed_from for state in states}
+            removed = [label for label in deleted_labels(lake.cursors(), database, known) if label not in moved]
+        stale = [state for state in states if not state.is_current]
+        for group in list(group_commits(stale)) or [[]]:
+            _commit_group(connection, lake, group, removed, result)
             removed = []
-            break
-    result.accounts += [
-        ExportedAccount(state.label, state.cursor.revision, len(state.changes))
-        for state in states
-        if state.label not in refused
-    ]
-    _export_numbering(connection, lake)
+        _record(result, [state for state in states if state.is_current])
+        _export_numbering(connection, lake)
+
+
+def _commit_group(
+    connection: Connection, lake: Lake, group: Sequence[AccountState], removed: Sequence[str], result: LakeExport
+) -> None:
+    """Commit accounts together, without those whose rows are not those of the day ledger."""
+    remaining = list(group)
+    while remaining or removed:
+        signals.raise_if_interrupted()
+        try:
+            rows = commit_accounts(lake, remaining, removed, _read_rows(connection, remaining), list(BILLING.columns))
+        except LedgerMismatch as mismatch:
+            result.refused[mismatch.label] = mismatch
+            remaining = [state for state in remaining if state.label != mismatch.label]
+            continue
+        result.rows += rows
+        result.removed += [*removed, *(state.renamed_from for state in remaining if state.renamed_from)]
+        _record(result, remaining)
+        break
+
+
+def _record(result: LakeExport, states: Iterable[AccountState]) -> None:
+    for state in states:
+        before = result.accounts.get(state.label)
+        days = len(state.changes) + (before.days if before else 0)
+        result.accounts[state.label] = ExportedAccount(state.label, state.cursor.revision, days)
+        result.refused.pop(state.label, None)
 
 
 def _read_states(connection: Connection, lake: Lake, database: str, labels: Sequence[str]) -> list[AccountState]:
@@ -189,6 +235,8 @@ def _read_states(connection: Connection, lake: Lake, database: str, labels: Sequ
         known = continues(before, cursor)
         changes = read_changes(connection, row.id, before.revision if before and known else None)
         renamed_from = None if known else label_before(cursors, row.label, cursor)
+        if renamed_from in labels:
+            renamed_from = None  # another account has that label now, and is written from scratch
         states.append(AccountState(row.label, cursor, not known, changes, renamed_from))
     return states
 

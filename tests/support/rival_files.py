@@ -1,0 +1,35 @@
+"""The files of a lake, where something happens before one is written: what PyIceberg calls a FileIO.
+
+PyIceberg loads it by its name, from the variables that `variables_of` returns.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+
+from pyiceberg.io.pyarrow import PyArrowFileIO
+
+PREFIX = "PYICEBERG_CATALOG__BILLING__"
+DATA, SNAPSHOT, METADATA = "/data/", "/snap-", ".metadata.json"
+"""What the names of files contain, in the order in which a commit writes them: a rival is met in different places."""
+
+
+def variables_of(kind: str, command: Sequence[str]) -> dict[str, str]:
+    """The environment of an export that runs a command before it writes a file of the kind."""
+    properties = {
+        "PY_IO_IMPL": f"{__name__}.{RivalFiles.__name__}", "RIVAL_KIND": kind, "RIVAL_COMMAND": shlex.join(command),
+    }  # fmt: skip
+    return {PREFIX + name: value for name, value in properties.items()}
+
+
+class RivalFiles(PyArrowFileIO):
+    """Runs a command before it writes a file of the kind."""
+
+    def new_output(self, location):
+        if self.properties["rival-kind"] in location:
+            others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+            subprocess.run(shlex.split(self.properties["rival-command"]), env=others, check=True)
+        return super().new_output(location)
