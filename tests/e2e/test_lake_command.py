@@ -15,6 +15,7 @@ def test_a_lake_is_written_once_and_says_what_it_wrote(synced):
     first = synced("export", "--out", "lake", "--lake")
     assert (first.code, first.out) == (0, "lake: 10 days of 1 account replaced, 30 rows\n"), first.errors
     assert (synced.folder / "lake").stat().st_mode & 0o077 == 0
+    assert list((synced.folder / "lake").rglob("*.parquet")), "in this folder, whatever letters its path has"
     again = synced("export", "--out", "lake", "--lake", "--expire", "30d", "--json")
     document = json.loads(again.out)
     revision = document["accounts"][0].pop("revision")

@@ -16,6 +16,10 @@ from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from etl.db.engine import new_engine
 
 LABELS = [f"shop-{number}" for number in range(6)]
 RANGE = ("--since", "2025-03-01", "--until", "2025-03-10")
@@ -185,6 +189,70 @@ def test_workers_end_with_a_main_process_that_is_killed(billing, vendor):
         while any(map(is_running, workers)):
             time.sleep(0.02)
     assert billing(*config, "sync", *RANGE, "--account", LABELS[1]).code == 0
+
+
+CONNECTIONS = {
+    "postgresql": "SELECT COUNT(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    "mariadb": "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()",
+}
+CONNECTIONS_PER_RUN = 2
+"""One holds the account's lock, the other one reads and writes."""
+
+
+@on_linux
+@pytest.mark.empty_database
+def test_on_each_database_no_account_waits_for_one_that_hangs_or_fails(billing, vendor, database_url):
+    billing.variables["BILLING_DATABASE_URL"] = database_url.render_as_string(hide_password=False)
+    billing.variables["BILLING_TIMEOUT"] = "3600"  # only the signal ends the hanging runs
+    engine = new_engine(database_url)
+
+    def ask(query):
+        with suppress(DBAPIError), engine.connect() as connection:
+            return connection.execute(text(query)).scalar()
+
+    with silent_vendor() as silent:
+        config = write_config(billing, vendor, shop_0=silent, shop_4=silent)
+        vendor.tokens.remove(str(uuid5(NAMESPACE_URL, LABELS[1])))
+        process = billing.start(*config, "sync", *RANGE, "--parallel", "3", "--json")
+        wait_until(lambda: ask("SELECT COUNT(*) FROM sync_runs WHERE outcome = 'running'") == 2, process)
+        wait_until(lambda: ask("SELECT COUNT(*) FROM sync_runs WHERE outcome IN ('done', 'failed')") == 4, process)
+        if count := CONNECTIONS.get(engine.dialect.name):
+            wait_until(lambda: ask(count) <= 2 * CONNECTIONS_PER_RUN, process)
+        codes = [billing(*config, "sync", *RANGE, "--account", label).code for label in LABELS]
+        assert codes == [75, 77, 0, 0, 75, 0], "each account has a lock of its own"
+        workers = children(process.pid)
+        process.send_signal(signal.SIGTERM)
+        done = billing.finish(process)
+        while any(map(is_running, workers)):
+            time.sleep(0.02)
+    assert done.code == 143
+    assert "Traceback" not in done.errors
+    status = json.loads(billing(*config, "status", "--json").out)["accounts"]
+    found = {account["account"]: (account["last_synced_date"], account["last_run"]["outcome"]) for account in status}
+    complete, stopped = ("2025-03-10", "done"), (None, "stopped")
+    assert found == dict(zip(LABELS, [stopped, (None, "failed"), complete, complete, stopped, complete], strict=True))
+    if count:
+        assert ask(count) == 0, "no connection is left"
+
+
+@on_linux
+def test_connections_do_not_grow_with_the_number_of_accounts(billing, vendor, database_url):
+    engine = new_engine(database_url)
+    if not (count := CONNECTIONS.get(engine.dialect.name)):
+        pytest.skip("a file has no connections to count")
+    billing.variables["BILLING_DATABASE_URL"] = database_url.render_as_string(hide_password=False)
+    config = write_config(billing, vendor)
+    process = billing.start(*config, "sync", *RANGE, "--parallel", "2", "--json")
+    most = 0
+    with engine.connect() as connection:
+        while process.poll() is None:
+            most = max(most, connection.execute(text(count)).scalar())
+            connection.rollback()
+    done = billing.finish(process)
+    assert (done.code, len(json.loads(done.out)["accounts"])) == (0, len(LABELS))
+    # The main process migrates, and reads the labels, before the first worker starts.
+    assert 0 < most <= 2 * CONNECTIONS_PER_RUN + 1
 
 
 def silent_port(line):

@@ -81,9 +81,8 @@ def test_rows_that_are_not_those_of_the_ledger_are_refused_and_other_accounts_ex
     copied.vendor.dataset.add(charges(date(2026, 3, 7), 1))
     copied.sync()
     before = copied.lake()
-    copied.execute(
-        f"{damage} WHERE created_at BETWEEN '2026-03-07' AND '2026-03-08' AND account_id = (SELECT id FROM accounts WHERE label = 'shop')"
-    )
+    account = "account_id = (SELECT id FROM accounts WHERE label = 'shop')"
+    copied.execute(f"{damage} WHERE created_at BETWEEN '2026-03-07' AND '2026-03-08' AND {account}")
     result = copied.export()
     (refused,) = result.refused.values()
     assert str(refused) == (

@@ -1,8 +1,8 @@
 """Reads the table `billing` of a lake with an engine, as a program of the environment .lake-readers.
 
-`python read_lake.py ENGINE REQUEST`, where REQUEST is JSON: `folder` of the table, `metadata` (its current file), `files`
-(those of the current snapshot), `columns`. Prints JSON: the rows, and for each account and day the sums of `repeats`
-and `amount`, by the engine's own arithmetic.
+`python read_lake.py ENGINE REQUEST`, where REQUEST is JSON: `folder` of the table, `metadata` (its current file),
+`files` (those of the current snapshot), `columns`. Prints JSON: the rows, and for each account and day the sums of
+`repeats` and `amount`, by the engine's own arithmetic.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def read_by_duckdb(request: dict[str, Any], columns: str) -> list[list[list[Any]
     """By the files of PyIceberg's plan: the extension that reads Iceberg is not in the wheel."""
     import duckdb
 
-    source = duckdb.read_parquet(request["files"], hive_partitioning=False)
+    duckdb.read_parquet(request["files"], hive_partitioning=False).create_view("source")
     duckdb.sql("SET TimeZone = 'UTC'")
     rows = duckdb.sql(f"SELECT {columns} FROM source").fetchall()
     sums = duckdb.sql("SELECT account, day, SUM(repeats), SUM(amount) FROM source GROUP BY account, day").fetchall()
