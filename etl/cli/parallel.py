@@ -74,21 +74,25 @@ def run_side_by_side(
                 outcome = _outcome_of(future, options, request, account)
                 if outcome is None or outcome.signal_number is not None:
                     outcome = _report_death(options, request, account)
-                    worker.shutdown(wait=False)
+                    worker.shutdown()
                     worker = _start_worker()
                 idle.append(worker)
                 yield _with_settings(outcome, account)
     except Interrupted as stopped:
         _send_to_workers(stopped.signal_number)
         for future in wait(running, timeout=STOP_SECONDS).done:
-            _, account = running.pop(future)
+            worker, account = running.pop(future)
+            idle.append(worker)
             if future.exception() is None:
                 yield _with_settings(future.result(), account)
         raise
     finally:
         if running:
             _send_to_workers(signal.SIGTERM)
-        for worker in (*idle, *(worker for worker, _ in running.values())):
+        # At its exit the interpreter writes to the pipes of executors, which must not be closed by a thread just then.
+        for worker in idle:
+            worker.shutdown()
+        for worker, _ in running.values():
             worker.shutdown(wait=False, cancel_futures=True)
 
 
