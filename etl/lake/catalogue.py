@@ -78,6 +78,7 @@ def open_lake(folder: Path, catalogue: str | None, accounts: int = 1) -> Lake:
     """
     try:
         from pyiceberg.exceptions import NamespaceAlreadyExistsError
+        from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
     except ImportError:
         raise ConfigError(
             "--lake needs libraries that are not installed; run: pip install 'billing-etl[lake]'"
@@ -94,7 +95,7 @@ def open_lake(folder: Path, catalogue: str | None, accounts: int = 1) -> Lake:
         opened.create_namespace(NAMESPACE)
     lake = Lake(
         _open_table(opened, BILLING, schema, billing_partitions(schema, accounts)),
-        _open_table(opened, NUMBERING, numbering_schema()),
+        _open_table(opened, NUMBERING, numbering_schema(), UNPARTITIONED_PARTITION_SPEC),
     )
     for table in (lake.billing, lake.numbering):
         if not _REQUIRED_PROPERTIES.items() <= table.properties.items():
@@ -127,14 +128,12 @@ def _open_catalogue(folder: Path, catalogue: str | None) -> Catalog:
     raise ConfigError(f"the catalogue of the lake cannot be opened ({kind}); see --catalogue")
 
 
-def _open_table(catalogue: Catalog, name: tuple[str, str], schema: Schema, *partitions: PartitionSpec) -> Table:
+def _open_table(catalogue: Catalog, name: tuple[str, str], schema: Schema, partitions: PartitionSpec) -> Table:
     from pyiceberg.exceptions import NoSuchTableError, TableAlreadyExistsError
-    from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC
 
     # An attempt to create a table that exists leaves a file of metadata.
     with suppress(NoSuchTableError):
         return catalogue.load_table(name)
     with suppress(TableAlreadyExistsError):
-        (partition_spec,) = partitions or (UNPARTITIONED_PARTITION_SPEC,)
-        catalogue.create_table(name, schema, partition_spec=partition_spec, properties=_PROPERTIES)
+        catalogue.create_table(name, schema, partition_spec=partitions, properties=_PROPERTIES)
     return catalogue.load_table(name)
