@@ -35,11 +35,11 @@ def command_of(url: URL, folder: Path, *vendor: str) -> list[str]:
     return [sys.executable, "-m", "support.lake_export", address, str(folder), *vendor]
 
 
-def start(url: URL, folder: Path, *vendor: str, rival: tuple[str, list[str]] | None = None) -> subprocess.Popen[str]:
+def start(url: URL, folder: Path, *, rival: tuple[str, list[str]] | None = None) -> subprocess.Popen[str]:
     """Start one; a rival is a command that runs before a file of some kind is written."""
     variables: Mapping[str, str] = variables_of(*rival) if rival else {}
     return subprocess.Popen(
-        command_of(url, folder, *vendor), cwd=Path(__file__).parents[1], env=os.environ | variables,
+        command_of(url, folder), cwd=Path(__file__).parents[1], env=os.environ | variables,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
