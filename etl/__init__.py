@@ -27,6 +27,7 @@ Packages, from the command line down to the database:
 Modules that every package may import:
 
     model        records, date ranges, days, counts: the values passed between packages
+    amounts      exact arithmetic with amounts of money
     changes      the difference between a day's stored rows and the vendor's records
     errors       the exceptions, one per next step of the operator
     exit_codes   the exit code of each error, and which of several outranks the others

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal, localcontext
 from typing import Any, Final
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from etl.amounts import exact_sum
 from etl.db.run_store import RunHandle
 from etl.db.tables import sync_state, synced_days
 from etl.model import DateRange, DayChange, DaySnapshot, DayTotals, LedgerTotals
 
 BATCH_SIZE: Final = 1_000
 """Days updated in one statement."""
-_PRECISION: Final = 60
-"""Decimal digits; more than any sum needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +173,7 @@ def sum_days(connection: Connection, account_id: int, ranges: Sequence[DateRange
     rows = connection.execute(select(day.day, day.records, day.spend).where(day.account_id == account_id, span))
     wanted = {one for window in ranges for one in window.days()}
     kept = [row for row in rows if row.day in wanted]
-    with localcontext(prec=_PRECISION):
-        return LedgerTotals(sum(row.records for row in kept), sum((row.spend for row in kept), Decimal(0)))
+    return LedgerTotals(sum(row.records for row in kept), exact_sum(row.spend for row in kept))
 
 
 def count_unfinished_days(connection: Connection, account_id: int) -> None:

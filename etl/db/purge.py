@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select, update
 
+from etl.amounts import exact_arithmetic
 from etl.date_ranges import ONE_DAY, next_month
 from etl.db.days import raise_revision
 from etl.db.partitions import drop_month
@@ -26,8 +27,6 @@ from etl.model import DateRange, day_bounds
 
 BATCH_SIZE: Final = 5_000
 """Rows of a table deleted in one transaction, so that other writers do not wait long."""
-_PRECISION: Final = 60
-"""Decimal digits; more than any sum needs."""
 
 
 class LedgerDay(NamedTuple):
@@ -155,7 +154,7 @@ def purge_batch(
     changed = {purged for purged, *_ in totals} | days | {restated for *_, restated in lines}
     raise_revision(connection, account_id, changed)
     if lines or any(row.records for row in totals):
-        with localcontext(prec=_PRECISION):
+        with exact_arithmetic():
             amounts = {
                 "records": sum(row.records for row in totals),
                 "delivered": sum(row.delivered for row in totals),

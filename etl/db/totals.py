@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Table, bindparam, delete, exists, insert, select, text
 
+from etl.amounts import exact_arithmetic
 from etl.db.dialects.expressions import expressions_for
 from etl.db.tables import hourly_totals, numbering_ranges, operator_totals
 from etl.db.types import WallClock
@@ -19,8 +20,6 @@ from etl.db.views import numbering_lookup
 from etl.model import DaySnapshot, HourTotals, day_bounds
 
 _MILLION: Final = 1_000_000
-_PRECISION: Final = 60
-"""Decimal digits; more than any sum needs."""
 
 
 class OperatorTotals(NamedTuple):
@@ -95,7 +94,7 @@ GROUP BY r.operator"""  # noqa: S608 - constants
 
 def _join(parts: Sequence[Any]) -> Decimal:
     """An amount from the sums of its parts: units, and millionths on SQLite."""
-    with localcontext(prec=_PRECISION):
+    with exact_arithmetic():
         units, millionths = (*map(Decimal, parts), Decimal(0))[:2]
         return units + millionths / _MILLION
 

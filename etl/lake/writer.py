@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
-from decimal import Decimal, localcontext
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from etl import signals
+from etl.amounts import exact_arithmetic
 from etl.errors import BillingError
 from etl.lake.catalogue import CURSOR_PREFIX, Lake, cursor_property
 from etl.lake.conflicts import translate_conflicts
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 ROWS_PER_FILE: Final = 250_000
 DIGEST_PROPERTY: Final = "billing-etl.digest"
 """The property of the table `numbering` with the digest of its rows."""
-_PRECISION: Final = 60
-"""Decimal digits; more than any sum needs."""
 
 TextRow = Sequence[str | None]
 """Values of the columns of the view `billing`, as texts."""
@@ -176,7 +175,7 @@ def _tables(batches: Iterable[Sequence[TextRow]], columns: Sequence[str]) -> Ite
 
 def _add_totals(found: dict[tuple[str, date], list[Any]], rows: Any) -> None:
     totals = rows.group_by(["account", "day"]).aggregate([("repeats", "sum"), ("amount", "sum")])
-    with localcontext(prec=_PRECISION):
+    with exact_arithmetic():
         for line in totals.to_pylist():
             total = found[line["account"], line["day"]]
             total[0] += line["repeats_sum"]

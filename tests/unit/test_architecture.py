@@ -17,7 +17,7 @@ from etl.db.dialects import DIALECTS
 HOME = Path(__file__).parents[2]
 
 EVERYBODYS = {
-    *("errors", "model", "changes", "reconcile", "date_ranges", "unreadable", "spreadsheet", "zones", "pii"),
+    *("errors", "model", "amounts", "changes", "reconcile", "date_ranges", "unreadable", "spreadsheet", "zones", "pii"),
     *("signals", "log", "atomic_file", "network", "suggestions", "exit_codes"),
 }
 """Modules that every package but the sandbox may import. They import nothing but each other."""

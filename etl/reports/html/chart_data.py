@@ -8,13 +8,14 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from etl.amounts import exact_sum
 from etl.reports.charts.amount_specs import Grain, clipped_label_layer
 from etl.reports.charts.catalog import Chart, all_charts
 from etl.reports.charts.palette import Palette
 from etl.reports.charts.parts import Spec
 from etl.reports.html.formatting import format_amount
 from etl.reports.html.periods import axis_limit, choose_grain, group_days
-from etl.reports.html.totals import ReportTotals, exact_sum
+from etl.reports.html.totals import ReportTotals
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows by the name of their query in `charts.queries.QUERIES`; amounts are exact."""

@@ -9,8 +9,9 @@ from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
+from etl.amounts import exact_sum
 from etl.reports.html.formatting import format_month
-from etl.reports.html.totals import Totals, add_days, exact_sum
+from etl.reports.html.totals import Totals, add_days
 
 Rows = Sequence[Mapping[str, Any]]
 _DAY: Final = timedelta(days=1)

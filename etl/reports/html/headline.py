@@ -8,6 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final
 
+from etl.amounts import exact_sum
 from etl.reports.charts.amount_specs import Grain
 from etl.reports.html.comparison import Comparison, Forecast
 from etl.reports.html.formatting import (
@@ -20,7 +21,7 @@ from etl.reports.html.formatting import (
     format_rate,
 )
 from etl.reports.html.periods import period_start
-from etl.reports.html.totals import ReportTotals, Totals, add_days, exact_sum
+from etl.reports.html.totals import ReportTotals, Totals, add_days
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 _SPARK_WIDTH: Final = 120

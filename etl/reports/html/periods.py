@@ -8,8 +8,8 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+from etl.amounts import exact_sum
 from etl.reports.charts.amount_specs import Grain
-from etl.reports.html.totals import exact_sum
 
 Rows = Sequence[Mapping[str, Any]]
 _DAY: Final = timedelta(days=1)

@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+from etl.amounts import exact_sum
 from etl.reports.charts.count_specs import DAY_STATES, WEEKDAYS
 from etl.reports.html.formatting import (
     EMPTY,
@@ -19,7 +20,7 @@ from etl.reports.html.formatting import (
     format_rate,
     format_time,
 )
-from etl.reports.html.totals import ReportTotals, Totals, exact_sum
+from etl.reports.html.totals import ReportTotals, Totals
 
 Rows = Sequence[Mapping[str, Any]]
 MAX_PRINTED_ROWS: Final = 100

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal, localcontext
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
-_PRECISION: Final = 60
-"""Digits; more than any sum of the views' amounts has, so that no sum is rounded."""
+from etl.amounts import exact_arithmetic, exact_sum
+
 _RATE_STEP: Final = Decimal("0.0001")
 _COST_STEP: Final = Decimal("0.000001")
 
@@ -113,12 +113,6 @@ def compute_totals(
     )
 
 
-def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
-    """Sum of amounts without rounding."""
-    with localcontext(prec=_PRECISION):
-        return sum(amounts, Decimal(0))
-
-
 def add_days(days: Iterable[Mapping[str, Any]]) -> Totals:
     """Totals of rows of the query `days`."""
     days = list(days)
@@ -138,5 +132,5 @@ def _unsettled(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[date]:
 def _ratio(amount: Decimal, count: int, step: Decimal) -> Decimal | None:
     if count <= 0:
         return None
-    with localcontext(prec=_PRECISION):
+    with exact_arithmetic():
         return (amount / count).quantize(step, ROUND_HALF_UP)
