@@ -1,4 +1,4 @@
-"""Real parts: a database of each kind, new for each test, and the sandbox over HTTP.
+"""Real parts: a database of each kind, empty for each test, and the sandbox over HTTP.
 
 PostgreSQL is looked for at TEST_POSTGRES_URL and MariaDB at TEST_MARIADB_URL (see the defaults below). Where one cannot
 be reached, its tests are skipped and say so; with REQUIRE_DATABASES=1 they fail instead.
@@ -19,7 +19,7 @@ import pymysql
 import pytest
 from hypothesis import settings
 from sqlalchemy import URL
-from support.databases import Server, SQLiteFiles
+from support.databases import Server, SQLiteFiles, databases_of
 from support.secret_leaks import leaks
 from support.tunnels import Authority, new_authority
 
@@ -69,7 +69,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def fresh_database(backend: str, folder: Path, *, empty: bool = True) -> Iterator[URL]:
     """A database of its own, empty or with the current schema, dropped at the end."""
     if backend not in DATABASES:
-        DATABASES[backend] = SQLiteFiles() if backend == "sqlite" else Server(parse_url(SERVERS[backend]))
+        DATABASES[backend] = SQLiteFiles() if backend == "sqlite" else databases_of(parse_url(SERVERS[backend]))
     with ExitStack() as stack:
         try:
             url = stack.enter_context(DATABASES[backend].database(folder, empty=empty))
