@@ -19,6 +19,7 @@ import pymysql
 import pytest
 from hypothesis import settings
 from sqlalchemy import URL
+from support.compiled_statements import share_compiled_statements
 from support.databases import Server, SQLiteFiles, databases_of
 from support.secret_leaks import leaks
 from support.tunnels import Authority, new_authority
@@ -33,6 +34,7 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("desk", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
+share_compiled_statements()
 SERVERS = {
     "postgresql": os.environ.get("TEST_POSTGRES_URL", "postgresql://postgres@127.0.0.1:5432/postgres"),
     # Without ssl_disabled, PyMySQL reads the system's CA certificates for each connection: 20 ms of CPU.
