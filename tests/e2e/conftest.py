@@ -12,13 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.forked_cli import PATIENCE, Ended, run_forked
 from support.secret_leaks import TOKEN, leaks
+from support.sync_account import charges
 
 from etl.sandbox import Dataset, Sandbox
 
@@ -89,21 +89,6 @@ def vendor() -> Iterator[Sandbox]:
     """The vendor as no command has changed it yet."""
     with open_vendor() as sandbox:
         yield sandbox
-
-
-def charges(day: str, count: int, price: str = "0.2") -> list[dict[str, Any]]:
-    """Different records of one day."""
-    return [
-        {
-            "created_at": f"{day}T10:{n // 60:02}:{n % 60:02}",
-            "code_auth": "0371",
-            "status": 1,
-            "status_info": "ok",
-            "phone": "89243555100",
-            "price": Decimal(price),
-        }
-        for n in range(count)
-    ]
 
 
 @pytest.fixture

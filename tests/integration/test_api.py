@@ -14,6 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 from sqlalchemy import text
+from support.sync_account import charges
 
 from etl import api
 from etl.db.engine import new_engine
@@ -22,20 +23,6 @@ from etl.sandbox import Dataset, Sandbox
 
 FIRST, LAST = date(2025, 3, 1), date(2025, 3, 10)
 LABELS = [f"shop-{number}" for number in range(6)]
-
-
-def charges(day, count, price="0.2"):
-    return [
-        {
-            "created_at": f"{day}T10:{n // 60:02}:{n % 60:02}",
-            "code_auth": "0371",
-            "status": 1,
-            "status_info": "ok",
-            "phone": "89243555100",
-            "price": Decimal(price),
-        }
-        for n in range(count)
-    ]
 
 
 @pytest.fixture

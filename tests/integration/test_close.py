@@ -12,6 +12,7 @@ from hypothesis import settings as run_with
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, text, update
 from support.run_helpers import SILENT, settings_of
+from support.sync_account import vendor_record
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.closed_months import BookedVat
@@ -33,14 +34,7 @@ BILLION = "999999999.999999"
 
 
 def charge(day, price="1.5", second=0):
-    return {
-        "created_at": f"{day}T10:00:{second:02}",
-        "code_auth": "0371",
-        "status": 1,
-        "status_info": "ok",
-        "phone": "89243555100",
-        "price": Decimal(price),
-    }
+    return vendor_record(f"{day}T10:00:{second:02}", price)
 
 
 class Shop:

@@ -11,6 +11,7 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import text
 from support.run_helpers import SILENT, settings_of
+from support.sync_account import vendor_record
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
@@ -47,14 +48,7 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def charge(day, price):
-    return {
-        "created_at": f"{day}T10:00:00",
-        "code_auth": "0371",
-        "status": 1,
-        "status_info": "ok",
-        "phone": "89243555100",
-        "price": Decimal(price),
-    }
+    return vendor_record(f"{day}T10:00:00", price)
 
 
 class Shop:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
-from decimal import Decimal
 
 import pytest
 from sqlalchemy import UniqueConstraint, text
 from support.run_helpers import SILENT, settings_of, token_of
-from support.sync_account import just_before
+from support.sync_account import just_before, vendor_record
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
@@ -30,15 +29,12 @@ DISTRIBUTABLE = {"billing_records", "synced_days", "hourly_totals", "operator_to
 only_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
-def charge(moment, price="0.2"):
-    return {
-        "created_at": moment, "code_auth": "0371", "status": 1, "status_info": "ok", "phone": "89243555100",
-        "price": Decimal(price),
-    }  # fmt: skip
-
-
-LISTED = [charge(f"2026-0{month}-{day:02}T10:00:00", f"{month}.{day}") for month in (1, 2, 3) for day in (29, 9, 28)
-          if (month, day) not in {(2, 29), (3, 28), (3, 29), (1, 9), (1, 28)}]  # fmt: skip
+LISTED = [
+    vendor_record(f"2026-0{month}-{day:02}T10:00:00", f"{month}.{day}")
+    for month in (1, 2, 3)
+    for day in (29, 9, 28)
+    if (month, day) not in {(2, 29), (3, 28), (3, 29), (1, 9), (1, 28)}
+]
 
 
 class Shop:
@@ -115,7 +111,7 @@ def test_runs_create_the_partition_of_the_next_month_before_it_begins(shop, sand
     shop.partition()
     shop.now = datetime(2026, 4, 30, 6, 30, tzinfo=UTC)
     sandbox.set_now(datetime.fromisoformat("2026-04-30 09:30"))
-    sandbox.dataset.add([charge("2026-04-15T10:00:00")])
+    sandbox.dataset.add([vendor_record("2026-04-15T10:00:00")])
     shop.run(window_days=60)
     assert shop.partitions() == ["2026_01", "2026_02", "2026_03", "2026_04", "2026_05", "default"]
     assert shop.read("SELECT COUNT(*) FROM billing_records_2026_04") == [(1,)]

@@ -25,17 +25,22 @@ START, LAST_CLOSED, TODAY = date(2026, 3, 8), date(2026, 3, 10), date(2026, 3, 1
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
+def vendor_record(moment, price="0.2", info="ok"):
+    """A record as the vendor's documentation shows it."""
+    return {
+        "created_at": moment,
+        "code_auth": "0371",
+        "status": 1,
+        "status_info": info,
+        "phone": "89243555100",
+        "price": Decimal(price),
+    }
+
+
 def charges(day, count, price="0.2", info="ok"):
     """Different records of one day, a second apart, as many as it has."""
     return [
-        {
-            "created_at": f"{day}T{(10 + n // 3600) % 24:02}:{n // 60 % 60:02}:{n % 60:02}",
-            "code_auth": "0371",
-            "status": 1,
-            "status_info": info,
-            "phone": "89243555100",
-            "price": Decimal(price),
-        }
+        vendor_record(f"{day}T{(10 + n // 3600) % 24:02}:{n // 60 % 60:02}:{n % 60:02}", price, info)
         for n in range(count)
     ]
 
