@@ -69,7 +69,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @contextmanager
 def fresh_database(backend: str, folder: Path, *, empty: bool = True) -> Iterator[URL]:
-    """A database of its own, empty or with the current schema, dropped at the end."""
+    """A database of its own, empty or with the current schema and no row."""
     if backend not in DATABASES:
         DATABASES[backend] = SQLiteFiles() if backend == "sqlite" else databases_of(parse_url(SERVERS[backend]))
     with ExitStack() as stack:
