@@ -31,7 +31,8 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "How-to: use the data": (
         *("how-to/report", "how-to/dashboard", "how-to/export", "how-to/lake"),
         *("how-to/superset", "how-to/grafana", "how-to/metabase", "how-to/power-bi", "how-to/excel-odbc", "how-to/dbt"),
-        *("how-to/month-close", "how-to/balance", "how-to/recent-records", "how-to/late-data", "how-to/numbering-plan"),
+        *("how-to/channels", "how-to/month-close", "how-to/balance", "how-to/recent-records", "how-to/late-data"),
+        "how-to/numbering-plan",
     ),
     "Reference": (
         *("reference/commands", "reference/configuration", "reference/settings", "reference/exit-codes"),

@@ -9,8 +9,8 @@ Packages, from the command line down to the database:
     cli/         commands: parse the command line, call a service, print
     config/      the settings: their declaration, sources, precedence and values
     services/    one module per use case: sync, status, verify, check, balance, erase, purge, accounts, numbering,
-                 migrate, backup, close, recent, runs, rejected, first_settings; they alone open engines, take locks
-                 and begin transactions
+                 migrate, backup, close, channels, recent, runs, rejected, first_settings; they alone open engines,
+                 take locks and begin transactions
     extract/     the vendor's API: client, transport, retry, parsers, completeness of a response
     transform/   records in canonical form, days as snapshots with a digest
     load/        the difference between a day and its stored rows: computed, checked, written
@@ -29,6 +29,7 @@ Modules that every package may import:
     model        records, date ranges, days, counts: the values passed between packages
     amounts      exact arithmetic with amounts of money
     changes      the difference between a day's stored rows and the vendor's records
+    channels     the channel of a charge, by rules
     errors       the exceptions, one per next step of the operator
     exit_codes   the exit code of each error, and which of several outranks the others
     network      the route to an https host: proxy and trusted certificates

@@ -429,6 +429,15 @@ class HourTotals(NamedTuple):
     spend: Decimal
 
 
+class ChannelTotals(NamedTuple):
+    """The totals of one channel's records; the channel is a number, `channels.id`."""
+
+    channel: int
+    records: int
+    delivered: int
+    spend: Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class DaySnapshot:
     """A complete day as the vendor lists it, in canonical order, with its digest.

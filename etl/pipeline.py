@@ -19,6 +19,7 @@ import etl
 from etl import signals
 from etl.config.schema import Settings
 from etl.date_ranges import split_into_windows
+from etl.db.channels import Channels, load_channels
 from etl.db.days import purged_days, stored_counts, sum_days
 from etl.db.engine import read_connection
 from etl.db.errors import describe_error
@@ -42,23 +43,19 @@ from etl.extract.client import Client
 from etl.extract.source import Source
 from etl.extract.spool import RecordSpool
 from etl.extract.worker import Fetched, fetch_in_worker
-from etl.load.loader import (
-    LoadPolicy,
-    WindowOutcome,
-    compare_window,
-    preview_window,
-    summarise_window,
-    write_window,
-)
+from etl.load.loader import WindowOutcome, compare_window, preview_window, summarise_window, write_window
+from etl.load.policy import LoadPolicy
 from etl.log import log_context
 from etl.model import DateRange, DaySnapshot, Outcome, RunCounts, WindowData
 from etl.services.balance import BalanceMonitor
+from etl.services.channels import classify_stored_days
 from etl.services.context import (
     SCHEMA_LOCK_TIMEOUT,
     AccountHistory,
     account_binding,
     build_load_policy,
     build_spend_ledger,
+    channel_rules,
     load_account_state,
     open_source,
 )
@@ -94,7 +91,7 @@ class SyncRun:
         redact: Removes secrets from a text.
         open_spool: Creates the storage of an answer's records.
         account_id: None before the account's first run.
-        handle: The run's row in `sync_runs`; None in a dry run, which writes nothing.
+        handle: The run's row in `sync_runs`; None in a dry run, which writes nothing. So is `channels`.
     """
 
     settings: Settings
@@ -115,6 +112,7 @@ class SyncRun:
     policy: LoadPolicy = field(init=False)
     monitor: BalanceMonitor = field(init=False)
     handle: RunHandle | None = field(init=False, default=None)
+    channels: Channels | None = field(init=False, default=None)
 
     def execute(self) -> None:
         """Run all phases in order. An error after `begin` is recorded in the result and in `sync_runs`."""
@@ -124,6 +122,10 @@ class SyncRun:
         self.plan()
         try:
             self.begin()
+            if self.handle is not None and self.channels is not None:
+                classify_stored_days(
+                    self.store, self.handle, self.channels, self.history.unclassified, self._say, self.clock()
+                )
             self.transfer()
             self.reconcile()
         except BillingError as error:
@@ -147,7 +149,7 @@ class SyncRun:
         """Choose the windows to fetch, and report what is unusual about them."""
         settings, request, state = self.settings, self.request, self.state
         if notice := self.history.remarks.notice:
-            self.listener.message(f"{settings.account}: {notice}")
+            self._say(notice)
         if warning := self.history.remarks.warning:
             log.warning("%s", warning)
         windows, self.result.also_fetched = plan_request(settings, request, state, self.today, self.history.complete)
@@ -156,12 +158,9 @@ class SyncRun:
         for message in describe_plan(settings, request, state, self.today, windows, self.history.complete):
             self.listener.message(message)
         self.policy = build_load_policy(
-            settings,
-            self.today,
-            full_compare=request.command == "backfill",
-            accepted_days=request.accepted_days,
+            settings, self.today, full_compare=request.command == "backfill", accepted_days=request.accepted_days,
             begins_where_served=begins_where_served(settings, request, state),
-        )
+        )  # fmt: skip
         enabled = request.command != "accept" and not request.dry_run
         self.monitor = BalanceMonitor(self.quick_client, self.clock, enabled=enabled)
         self.listener.total(len(windows))
@@ -173,21 +172,17 @@ class SyncRun:
 
         def start() -> RunHandle:
             with self.store.engine.begin() as connection:
+                self.channels = load_channels(connection, channel_rules(self.settings))
                 return begin_run(
-                    connection,
-                    label=self.settings.account,
-                    command=self.request.command,
-                    version=etl.__version__,
-                    windows=self.result.windows,
-                    now=self.clock(),
-                    binding=account_binding(self.settings),
-                )
+                    connection, label=self.settings.account, command=self.request.command, version=etl.__version__,
+                    windows=self.result.windows, now=self.clock(), binding=account_binding(self.settings),
+                )  # fmt: skip
 
         # Two first runs of one token under two labels do not see each other's account: one waits for the other.
         is_first = self.account_id is None
         alone = advisory_lock(self.store.engine, "schema", wait=SCHEMA_LOCK_TIMEOUT) if is_first else nullcontext()
         with named_settings(), signals.deferred(), alone:
-            # Two first runs of one label insert the same account without a lock between them: one finds it on retry.
+            # Two first runs insert the same account or channel without a lock between them: one finds it on retry.
             self.handle = retry_transaction(start, also_on=(IntegrityError,))
         self.account_id, self.result.run_id = self.handle.account_id, self.handle.id
         if windows := self.result.windows:
@@ -205,8 +200,8 @@ class SyncRun:
         if self.request.deep:
             self._extend_to_stored_days(source)
         transfer = Transfer(
-            source, self.store, self.account_id, self.handle, self.policy, self.settings.concurrency, self.clock,
-            self.result.tally, self.result.sources,
+            source, self.store, self.account_id, self.handle, self.policy, self.channels, self.settings.concurrency,
+            self.clock, self.result.tally, self.result.sources,
         )  # fmt: skip
         with closing(transfer.run(self.result.windows)) as transferred:
             for window, counts in transferred:
@@ -271,6 +266,9 @@ class SyncRun:
             with self.store.engine.begin() as connection:
                 finish_run(connection, self.handle, outcome=outcome, exit_code=exit_code, error=error, now=self.clock())
 
+    def _say(self, message: str) -> None:
+        self.listener.message(f"{self.settings.account}: {message}")
+
     def _without_purged(self, windows: list[DateRange]) -> list[DateRange]:
         if self.account_id is None or not windows:
             return windows
@@ -286,20 +284,17 @@ class SyncRun:
         begins = first_served_day(windows, self.state.first_day or windows[0].first, counts.refused_days)
         if begins is not None:
             counts.missing_days = {day: reason for day, reason in counts.missing_days.items() if day >= begins}
-            self.listener.message(
-                f"{self.settings.account}: the vendor serves no day before {begins}: the history begins there"
-            )
+            self._say(f"the vendor serves no day before {begins}: the history begins there")
 
     def _extend_to_stored_days(self, source: Source) -> None:
         stored = self.store.read(partial(stored_counts, account_id=self.account_id))
-        nightly, size = self.result.windows, self.settings.window_days
-        plan = plan_resync(stored, nightly, source.has_data_for, size=size)
+        plan = plan_resync(stored, self.result.windows, source.has_data_for, size=self.settings.window_days)
         self.result.windows = plan.windows
         self.listener.total(len(plan.windows))
         if skipped := plan.skipped_days:
-            self.listener.message(
-                f"{self.settings.account}: {len(skipped)} stored days up to {skipped[-1]} are left as they are: "
-                "the vendor does not serve them any more, or not whole"
+            self._say(
+                f"{len(skipped)} stored days up to {skipped[-1]} are left as they are: the vendor does not serve them "
+                "any more, or not whole"
             )
         if self.handle is not None:
             self.store.write(partial(set_range, run=self.handle, windows=plan.windows))
@@ -310,7 +305,7 @@ class Transfer:
     """Moves windows of days from the vendor into the database.
 
     Attributes:
-        handle: None in a dry run, which compares and writes nothing.
+        handle: None in a dry run, which compares and writes nothing; so is `channels`.
         concurrency: Windows in progress at once: one is loaded, the others are fetched.
         clock: The present time, aware.
         counts: Totals of the completed windows.
@@ -322,6 +317,7 @@ class Transfer:
     account_id: int | None
     handle: RunHandle | None
     policy: LoadPolicy
+    channels: Channels | None
     concurrency: int
     clock: Callable[[], datetime]
     counts: RunCounts = field(default_factory=RunCounts)
@@ -359,12 +355,12 @@ class Transfer:
         self, data: WindowData, snapshots: Iterable[DaySnapshot], previous_request: DateRange | None
     ) -> RunCounts:
         """Diff and write one window in one transaction, which is retried whole."""
-        handle, committed = self.handle, list[tuple[WindowOutcome, int]]()
+        handle, channels, committed = self.handle, self.channels, list[tuple[WindowOutcome, int]]()
         compare = partial(
             compare_window, account_id=self.account_id, data=data, snapshots=snapshots, policy=self.policy,
             build_snapshot=snapshot_day,
         )  # fmt: skip
-        if handle is None:
+        if handle is None or channels is None:
             with signals.deferred():
                 preview = self.store.read(
                     lambda connection: preview_window(connection, self.account_id, data, compare(connection))
@@ -377,8 +373,8 @@ class Transfer:
                 if read_progress(connection, handle) == days:
                     return earlier  # the attempt before was committed; only the server's reply was lost
             outcome = write_window(
-                connection, handle, data, compare(connection), self.policy, asked_before=previous_request,
-                now=self.clock(),
+                connection, handle, data, compare(connection), self.policy, channels,
+                asked_before=previous_request, now=self.clock(),
             )  # fmt: skip
             counts = RunCounts()
             counts.merge(self.counts)

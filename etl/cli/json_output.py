@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from etl.ops.status_query import AccountStatus
     from etl.reconcile import BalanceSummary, ReconciliationPeriod
     from etl.reports.export import ExportResult
-    from etl.reports.html.totals import ReportTotals, Totals
+    from etl.reports.html.page import ReportData
+    from etl.reports.html.totals import Totals
     from etl.services.erase import ErasureResult
     from etl.services.purge import PurgeResult
     from etl.services.recent import RecentRecords
@@ -210,9 +211,13 @@ def export_as_json(result: ExportResult) -> dict[str, Any]:
     }
 
 
-def totals_as_json(totals: ReportTotals) -> dict[str, Any]:
-    """The totals of a report as one JSON object; amounts are strings, exact to the last digit."""
+def report_as_json(report: ReportData) -> dict[str, Any]:
+    """The figures of a report as one JSON object; amounts are strings, exact to the last digit."""
+    totals = report.totals
     return {
+        "currency": report.currency,
+        "other_currencies": report.other_currencies,
+        "budget": report.budget and asdict(report.budget),
         "since": totals.since,
         "until": totals.until,
         **_sums_as_json(totals.total),

@@ -5,13 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import asdict
 from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from etl.cli.exit_codes import ExitCode
-from etl.cli.json_output import export_as_json, print_json, totals_as_json
+from etl.cli.json_output import export_as_json, print_json, report_as_json
 from etl.cli.lake import DaysType, export_lake
 from etl.cli.options import (
     DAY,
@@ -27,6 +28,7 @@ from etl.cli.streams import binary_stdout
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from etl.config.schema import Settings
     from etl.reports.columns import ExportView
     from etl.reports.export import ExportResult
     from etl.services.numbering import ImportResult
@@ -182,21 +184,29 @@ def report(
         raise click.UsageError(f"--out {out} must end with .html, or be -")
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
-    settings = load_settings_for(options, accounts)[0]
+    all_settings = load_settings_for(options, accounts)
+    settings = all_settings[0]
     output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
-    totals = write_report(
+    written = write_report(
         open_engine(settings.database_url),
         ExportFilter(accounts, since, until),
         load_vega_bundle(),
         output,
         now=utc_now().astimezone(settings.timezone),
-        currency=settings.currency,
+        budgets=_budgets(all_settings),
     )
+    for currency, labels in written.other_currencies.items():
+        reason = f"amounts in {currency} and {written.currency} are not added"
+        click.echo(f"left out: {', '.join(labels)} ({reason}); --account chooses them", err=True)
     if options.as_json:
-        print_json({"path": str(out), **totals_as_json(totals), "exit_code": ExitCode.OK})
+        print_json({"path": str(out), **report_as_json(written), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
-        click.echo(f"{out}: {totals.total.records:,} charges", err=to_stdout)
+        click.echo(f"{out}: {written.totals.total.records:,} charges", err=to_stdout)
     return ExitCode.OK
+
+
+def _budgets(all_settings: list[Settings]) -> dict[str, Decimal]:
+    return {one.account: one.monthly_budget for one in all_settings if one.monthly_budget is not None}
 
 
 @click.group()
@@ -275,7 +285,8 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
     if snapshot and snapshot.exists() and not is_snapshot(snapshot):
         raise ConfigError(f"--snapshot {str(snapshot)!r} exists and is not a snapshot; name another file")
     require_libraries()
-    settings = load_settings_for(options, ())[0]
+    all_settings = load_settings_for(options, ())
+    settings = all_settings[0]
     engine = open_engine(settings.database_url)
     require_views(engine)
     live = None if snapshot else file_of(engine)
@@ -291,7 +302,7 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
             path = Path(stack.enter_context(TemporaryDirectory(prefix="billing-etl-"))) / "snapshot.db"
             create_snapshot(engine, path)
         page_options = PageOptions(
-            cache(load_vega_bundle()), lambda: utc_now().astimezone(settings.timezone), settings.currency
+            cache(load_vega_bundle()), lambda: utc_now().astimezone(settings.timezone), _budgets(all_settings)
         )
         served = engine if live else open_file(path)
         application = open_dashboard(path, served, page_options, at_rest=not live)

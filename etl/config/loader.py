@@ -126,6 +126,13 @@ def validate_combination(values: Mapping[str, Any]) -> None:
     """
     if values.get("phones") == "keyed" and values.get("phones_key_file", b"") is None:
         raise ConfigError("BILLING_PHONES is keyed, and must have a key: set BILLING_PHONES_KEY_FILE to a file of one")
+    if values.get("codes") == "drop":
+        for position, rule in enumerate(values.get("channels") or (), start=1):
+            if rule.code is not None:
+                raise ConfigError(
+                    f"BILLING_CHANNELS: rule {position} ({rule.channel}) asks for a code, and BILLING_CODES is drop: "
+                    "remove code from the rule, or keep the codes"
+                )
 
 
 def _build_settings(settings: Sequence[ResolvedSetting]) -> Settings:

@@ -20,6 +20,7 @@ from etl.config.validators import (
     parse_account,
     parse_api_url,
     parse_bool,
+    parse_channels,
     parse_currency,
     parse_database_url,
     parse_day,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from sqlalchemy import URL
+
+    from etl.channels import ChannelRule
 
 Value = TypeVar("Value")
 
@@ -58,6 +61,7 @@ class Setting:
         secret: The value is never shown, and may be in a file named by the variable with the suffix `_FILE`.
         secret_file: The value is the path of a file with a secret.
         global_only: It applies to the whole run and cannot differ between accounts.
+        structured: Its value is a list in the TOML file, and JSON elsewhere.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Setting:
     secret: bool = False
     secret_file: bool = False
     global_only: bool = False
+    structured: bool = False
 
     @property
     def variable(self) -> str:
@@ -86,7 +91,13 @@ def setting(
 
 @overload
 def setting(
-    default: None, meaning: str, parse: Callable[[str], Value], *, secret: bool = False, secret_file: bool = False
+    default: None,
+    meaning: str,
+    parse: Callable[[str], Value],
+    *,
+    secret: bool = False,
+    secret_file: bool = False,
+    structured: bool = False,
 ) -> Value | None: ...
 
 
@@ -97,13 +108,15 @@ def setting(
     *,
     secret: bool = False,
     secret_file: bool = False,
+    structured: bool = False,
 ) -> Any:
     """A dataclass field that declares a setting; the arguments are those of `Setting`.
 
     It is typed as the value, so that mypy compares the parser with the field's annotation.
     """
     declaration = {
-        "default": default, "meaning": meaning, "parse": parse, "secret": secret, "secret_file": secret_file
+        "default": default, "meaning": meaning, "parse": parse, "secret": secret, "secret_file": secret_file,
+        "structured": structured,
     }  # fmt: skip
     return field(repr=not (secret or secret_file), metadata=declaration)
 
@@ -227,6 +240,14 @@ class Settings(RunSettings):
         "included",
         "whether prices include VAT or it comes on top: included or excluded",
         one_of("included", "excluded"),
+    )
+    channels: tuple[ChannelRule, ...] | None = setting(
+        None, "rules for the channel of a charge, a JSON list; assumed ones unless set", parse_channels, structured=True
+    )
+    monthly_budget: Decimal | None = setting(
+        None,
+        "what a month of the account may cost; the report compares the forecast with it",
+        number_between(Decimal, 0, 1_000_000_000_000, "an amount"),
     )
     low_balance: Decimal | None = setting(
         None,

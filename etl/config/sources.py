@@ -25,6 +25,7 @@ _MAX_INTEGER_BITS: Final = 64
 """Larger integers of a TOML file are refused: Python does not convert some thousand digits to text."""
 _BY_VARIABLE: Final = {setting.variable: setting for setting in SETTINGS}
 _BY_FILE_VARIABLE: Final = {f"{setting.variable}_FILE": setting for setting in SETTINGS if setting.secret}
+_STRUCTURED: Final = frozenset(setting.variable for setting in SETTINGS if setting.structured)
 _TOKEN_VARIABLES: Final = ("BILLING_API_TOKEN", "BILLING_API_TOKEN_FILE")
 
 
@@ -248,7 +249,7 @@ def _parse(setting: Setting, text: str, source: SettingSource) -> Any:
         expected = str(error)
     # Raised outside the except block: the chained error may contain a piece of the text.
     # A text with @ may contain a password, and a text with = a swallowed line of the .env file.
-    value = "" if setting.secret or "@" in text or "=" in text else f" is {text[:80]!r}, and"
+    value = "" if setting.secret or setting.structured or "@" in text or "=" in text else f" is {text[:80]!r}, and"
     origin = f" ({printable(source.name)})" if source.named else ""
     raise ConfigError(f"{setting.variable}{value} must be {expected}{origin}")
 
@@ -298,7 +299,9 @@ def _invalid_keys(prefix: str, values: Mapping[str, Any], *, own: bool, labelled
             similar = similar_names(key.lower(), names, similarity=0.0)
             hint = f"; did you mean {similar[0]} ({names[similar[0]]})?" if similar else ""
             yield ConfigError(f"{prefix}{printable(key)} is not a setting{hint}")
-        elif not _is_scalar(value):
+        elif variable in _STRUCTURED and not isinstance(value, list | str):
+            yield ConfigError(f"{prefix}{printable(key)} must be a list: [[{key}]] begins each of its tables")
+        elif not _is_scalar(value) and variable not in _STRUCTURED:
             yield ConfigError(f"{prefix}{printable(key)} must be one text, number or date, or true or false")
         elif labelled and variable == "BILLING_ACCOUNT":
             yield ConfigError(f"{prefix}account is not allowed here: the name of a section is the account's label")
@@ -307,7 +310,13 @@ def _invalid_keys(prefix: str, values: Mapping[str, Any], *, own: bool, labelled
 
 
 def _by_variable(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {PREFIX + key.upper(): value for key, value in values.items()}
+    by_variable = {PREFIX + key.upper(): value for key, value in values.items()}
+    lists = {name: value for name, value in by_variable.items() if name in _STRUCTURED and isinstance(value, list)}
+    if lists:
+        import json  # few installations have such a setting
+
+        by_variable |= {name: json.dumps(value, ensure_ascii=False, default=str) for name, value in lists.items()}
+    return by_variable
 
 
 def _is_scalar(value: Any) -> bool:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import URL
 
+    from etl.channels import ChannelRule
+
 Number = TypeVar("Number", int, float, Decimal)
 
 DEFAULT_API_URL: Final = "https://api.telefon-ip.ru/api/v1/authcalls"
@@ -191,6 +193,13 @@ def parse_vat_rate(text: str) -> Decimal:
     if rate is None or rate > 100:
         raise ValueError("a percentage, between 0 and 100 with at most two decimal places, like 20")
     return rate
+
+
+def parse_channels(text: str) -> tuple[ChannelRule, ...]:
+    """The rules for channels, as a JSON list of objects."""
+    from etl.config.channels import parse_rules  # few installations have rules of their own
+
+    return parse_rules(text)
 
 
 def parse_path(text: str) -> Path:

@@ -92,6 +92,7 @@ def upsert_day(
     *,
     source: str,
     closes: bool,
+    channel_rules: str,
     now: datetime,
 ) -> None:
     """Insert or update a day's ledger entry from its snapshot.
@@ -105,6 +106,7 @@ def upsert_day(
         before: The current ledger entry; None for a new day.
         source: `json` or `csv`.
         closes: The answer shows the whole day, and the day is over.
+        channel_rules: Digest of the rules by which the rows of a new day are classified.
         now: Time of the change.
     """
     values: dict[str, Any] = {"suspect_since": None, "suspect_reason": None}
@@ -118,7 +120,7 @@ def upsert_day(
         values |= {"first_closed_at": now, "first_closed_spend": snapshot.totals.spend}
     key = {"account_id": run.account_id, "day": snapshot.day}
     if before is None:
-        connection.execute(insert(synced_days).values(**key, **values))
+        connection.execute(insert(synced_days).values(**key, **values, channel_rules=channel_rules))
     else:
         connection.execute(update(synced_days).where(*_is_day(run, snapshot.day)).values(**values))
 

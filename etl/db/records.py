@@ -11,12 +11,15 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
 
 from etl.changes import DayDiff, InsertBatch, StoredRow
+from etl.channels import Evidence
+from etl.db.channels import Channels, group_by_kind, total_by_channel
 from etl.db.dialects import dialect_for
 from etl.db.dialects.bulk_insert import bulk_insert
 from etl.db.run_store import RunHandle
 from etl.db.tables import billing_records
 from etl.db.types import utc_text
-from etl.model import record_from_tuple
+from etl.model import ChannelTotals, Record, record_from_tuple
+from etl.pii import ERASED
 from etl.zones import utc_offsets
 
 
@@ -60,31 +63,49 @@ def _read_rows(connection: Connection, condition: ColumnElement[bool]) -> list[S
     return list(map(_stored, zip(records, ordinals, repeats, map(bool, withdrawn), strict=True)))
 
 
-def apply_diff(connection: Connection, run: RunHandle, change: DayDiff, *, zone: tzinfo, now: datetime) -> None:
-    """Insert, update and withdraw rows according to the difference of one day."""
+def apply_diff(
+    connection: Connection, run: RunHandle, change: DayDiff, channels: Channels, *, zone: tzinfo, now: datetime
+) -> list[ChannelTotals]:
+    """Insert, update and withdraw rows according to the difference of one day; return the totals of the new rows."""
+    inserted: list[ChannelTotals] = []
     if change.inserts:
+        kind_of, kinds = group_by_kind(change.inserts.columns)
+        channel_of = [channels.number_of(Evidence(*kind[:3])) for kind in kinds]
+        inserted = total_by_channel(kind_of, kinds, channel_of, change.inserts.repeats)
+        prices = [str(kind.price) for kind in kinds]
+        by_kind: dict[str, Sequence[Any]] = {
+            "price": list(map(prices.__getitem__, kind_of)), "channel": list(map(channel_of.__getitem__, kind_of)),
+        }  # fmt: skip
         bulk_insert(
             connection,
             billing_records,
             {"account_id": run.account_id, "first_seen_at": utc_text(now)},
-            _insert_columns(change.inserts, zone),
+            _insert_columns(change.inserts, zone) | by_kind,
         )
-    update_rows(
-        connection,
-        run.account_id,
-        {
-            row_key(row): {
-                "status": new.status, "status_info": new.status_info, "price": new.price, "repeats": repeats,
-                "updated_at": now, "withdrawn_at": None,
-            }
-            for row, new, repeats in change.updates
-        },
-    )  # fmt: skip
+    for erased in (False, True):  # an erased row keeps its channel
+        update_rows(
+            connection,
+            run.account_id,
+            {
+                row_key(row): {
+                    "status": new.status, "status_info": new.status_info, "price": new.price, "repeats": repeats,
+                    "updated_at": now, "withdrawn_at": None,
+                    **({} if erased else {"channel": channels.number_of(_evidence(new))}),
+                }
+                for row, new, repeats in change.updates
+                if (new.phone == ERASED) is erased
+            },
+        )  # fmt: skip
     update_rows(
         connection,
         run.account_id,
         {row_key(row): {"withdrawn_at": now, "updated_at": now} for row in change.withdrawals},
     )
+    return inserted
+
+
+def _evidence(record: Record) -> Evidence:
+    return Evidence(record.status_info, record.price, bool(record.code_auth))
 
 
 def row_key(row: StoredRow) -> RowKey:
@@ -112,11 +133,9 @@ def update_rows(connection: Connection, account_id: int, values: Mapping[RowKey,
 
 
 def _insert_columns(inserts: InsertBatch, zone: tzinfo) -> dict[str, Sequence[Any]]:
-    """Columns of new rows in text form; equal prices are converted once."""
-    times, phones, codes, statuses, infos, prices = inserts.columns
-    price_texts = {price: str(price) for price in set(prices)}
+    """Columns of new rows, but for those that depend on their kind."""
+    times, phones, codes, statuses, infos, _ = inserts.columns
     return {
         "created_at": times, "phone": phones, "code_auth": codes, "ordinal": inserts.ordinals,
-        "status": statuses, "status_info": infos, "price": list(map(price_texts.__getitem__, prices)),
-        "repeats": inserts.repeats, "utc_offset": utc_offsets(times, zone),
+        "status": statuses, "status_info": infos, "repeats": inserts.repeats, "utc_offset": utc_offsets(times, zone),
     }  # fmt: skip

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from etl.db.types import BigId, LongText, Money, UtcTime, WallClock, key_text
 
-SCHEMA_REVISION: Final = "0008"
+SCHEMA_REVISION: Final = "0009"
 """The newest revision in `migrations/versions`, available without loading Alembic; a test compares the two."""
 
 
@@ -138,10 +138,19 @@ billing_records = Table(
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
     Column("updated_at", UtcTime(), comment="UTC; when the row last changed. Empty until it first does"),
     Column("withdrawn_at", UtcTime(), comment="UTC; set while the vendor lists the record no longer"),
+    Column("channel", SmallInteger, comment="channels.id, by the rules of the account; empty until it is classified"),
     # Only PostgreSQL sorts the whole table for the newest rows of an account without it.
     Index(None, "created_at", info={"dialect": "postgresql"}).ddl_if(dialect="postgresql"),
     sqlite_with_rowid=False,
     comment="One row per different charge, withdrawn ones included",
+)
+
+channels = Table(
+    "channels",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="The number by which rows name it"),
+    Column("name", String(64), nullable=False, unique=True, comment="The channel of a rule, or unknown"),
+    comment="The channels that any rule ever named",
 )
 
 sync_runs = Table(
@@ -215,6 +224,11 @@ synced_days = Table(
         server_default="0.000000",
         comment="The part of spend due to records that are listed more than once",
     ),
+    Column(
+        "channel_rules",
+        String(16),
+        comment="A digest of the rules by which the day's records were classified; empty until they are",
+    ),
     comment="The day ledger: what each day amounts to, and whether it is complete",
 )
 
@@ -245,6 +259,18 @@ operator_totals = Table(
     Column("delivered", BigInteger, nullable=False, comment="Those of status 1"),
     Column("spend", Money(38), nullable=False, comment="Price times repeats of the operator's records"),
     comment="Totals of each operator that has records; written with the day, and when the numbering plan changes",
+)
+
+channel_totals = Table(
+    "channel_totals",
+    metadata,
+    _account(primary_key=True),
+    Column("day", Date, primary_key=True, comment="In the vendor's wall clock"),
+    Column("channel", SmallInteger, primary_key=True, autoincrement=False, comment="channels.id"),
+    Column("records", BigInteger, nullable=False, comment="As the vendor lists them, repeats included"),
+    Column("delivered", BigInteger, nullable=False, comment="Those of status 1"),
+    Column("spend", Money(38), nullable=False, comment="Price times repeats of the channel's records"),
+    comment="Totals of each channel that has records; written with the day, and when it is classified again",
 )
 
 purged_months = Table(

@@ -2,7 +2,8 @@
 
 The journal has a line with the previous state for every change of a closed day. The state of a record at an earlier
 time is therefore the previous state of its first journal line after that time, or its current state if there is no such
-line. Changes of open days leave no lines: days that were not closed at that time are excluded.
+line. Changes of open days leave no lines: days that were not closed at that time are excluded. A channel is that of the
+present rules; of a record whose text or price has changed since, it is not known.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def point_in_time_records(sql: SqlExpressions, moment: str) -> str:
     CASE WHEN l.id IS NULL THEN r.repeats ELSE l.repeats_before END AS repeats,
     r.utc_offset, r.first_seen_at,
     CASE WHEN l.id IS NULL THEN COALESCE(r.updated_at, r.first_seen_at) END AS updated_at,
-    NULL AS withdrawn_at
+    NULL AS withdrawn_at,
+    CASE WHEN l.id IS NULL OR (l.status_info_before = r.status_info AND l.price_before = r.price)
+      THEN r.channel END AS channel
   FROM billing_records r
   LEFT JOIN restatements l ON l.id = (
     SELECT MIN(j.id) FROM restatements j

@@ -1,11 +1,11 @@
-"""Reads and writes the totals of a day by hour and by operator.
+"""Reads and writes the totals of a day by hour, by operator and by channel.
 
 They are written in the transaction that changes the day, so that the views that read them always agree with its rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -13,13 +13,16 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Table, bindparam, delete, exists, insert, select, text
 
 from etl.amounts import exact_arithmetic
+from etl.db.channels import add_by_channel
 from etl.db.dialects.expressions import expressions_for
-from etl.db.tables import hourly_totals, numbering_ranges, operator_totals
+from etl.db.tables import channel_totals, hourly_totals, numbering_ranges, operator_totals
 from etl.db.types import WallClock
 from etl.db.views import numbering_lookup
-from etl.model import DaySnapshot, HourTotals, day_bounds
+from etl.model import ChannelTotals, DaySnapshot, HourTotals, day_bounds
 
 _MILLION: Final = 1_000_000
+_KEYS: Final = {hourly_totals: "hour", operator_totals: "operator", channel_totals: "channel"}
+"""The tables of totals, with the column that their rows of a day differ in."""
 
 
 class OperatorTotals(NamedTuple):
@@ -31,18 +34,38 @@ class OperatorTotals(NamedTuple):
     spend: Decimal
 
 
-def write_totals(connection: Connection, account_id: int, snapshot: DaySnapshot) -> None:
-    """Replace the totals of a day whose rows are already written."""
+def write_totals(
+    connection: Connection, account_id: int, snapshot: DaySnapshot, inserted: Iterable[ChannelTotals]
+) -> None:
+    """Replace the totals of a day whose rows are already written.
+
+    Args:
+        connection: Connection in the transaction that wrote the rows.
+        account_id: `accounts.id`.
+        snapshot: The day.
+        inserted: Totals by channel of the rows that this transaction inserted; if they are all rows of the day, they
+            are not read.
+    """
+    inserted = add_by_channel(inserted)
+    if sum(part.records for part in inserted) == snapshot.totals.records:
+        _replace(connection, channel_totals, account_id, snapshot.day, inserted)
+    else:
+        refresh_channels(connection, account_id, snapshot.day)
     _replace(connection, hourly_totals, account_id, snapshot.day, snapshot.hours)
     _replace(connection, operator_totals, account_id, snapshot.day, _operators_of(connection, account_id, snapshot))
 
 
 def totals_differ(connection: Connection, account_id: int | None, snapshot: DaySnapshot) -> bool:
-    """Whether the stored totals of a day, by hour or by operator, are not those of its rows."""
+    """Whether the stored totals of a day, by hour, operator or channel, are not those of its rows."""
     hours = _read(connection, hourly_totals, account_id, snapshot.day)
     operators = [OperatorTotals(*row) for row in _read(connection, operator_totals, account_id, snapshot.day)]
     expected = _operators_of(connection, account_id, snapshot)
-    return [HourTotals(*row) for row in hours] != list(snapshot.hours) or sorted(operators) != sorted(expected)
+    channels = [ChannelTotals(*row) for row in _read(connection, channel_totals, account_id, snapshot.day)]
+    return (
+        [HourTotals(*row) for row in hours] != list(snapshot.hours)
+        or sorted(operators) != sorted(expected)
+        or channels != sum_by_channel(connection, account_id, snapshot.day)
+    )
 
 
 def _operators_of(connection: Connection, account_id: int | None, snapshot: DaySnapshot) -> list[OperatorTotals]:
@@ -59,9 +82,14 @@ def refresh_operators(connection: Connection, account_id: int, days: Iterable[da
         _replace(connection, operator_totals, account_id, day, sum_by_operator(connection, account_id, day))
 
 
+def refresh_channels(connection: Connection, account_id: int, day: date) -> None:
+    """Compute the totals by channel again."""
+    _replace(connection, channel_totals, account_id, day, sum_by_channel(connection, account_id, day))
+
+
 def delete_totals(connection: Connection, account_id: int, days: Collection[date]) -> None:
     """Delete the totals of days whose records are purged."""
-    for table in (hourly_totals, operator_totals):
+    for table in _KEYS:
         connection.execute(delete(table).where(table.c.account_id == account_id, table.c.day.in_(days)))
 
 
@@ -72,24 +100,37 @@ def has_numbering_plan(connection: Connection) -> bool:
 
 def sum_by_operator(connection: Connection, account_id: int | None, day: date) -> list[OperatorTotals]:
     """Sum a day's current rows by operator, exactly on every database."""
+    operator = f"COALESCE({numbering_lookup(expressions_for(connection.dialect.name), 'operator')}, '')"
+    return [OperatorTotals(*row) for row in _sum_rows(connection, account_id, day, operator)]
+
+
+def sum_by_channel(connection: Connection, account_id: int | None, day: date) -> list[ChannelTotals]:
+    """The same by channel, of the rows that are classified, in order."""
+    sums = _sum_rows(connection, account_id, day, "r.channel")
+    return sorted(ChannelTotals(*row) for row in sums if row[0] is not None)
+
+
+def _sum_rows(
+    connection: Connection, account_id: int | None, day: date, group: str
+) -> Iterator[tuple[Any, int, int, Decimal]]:
+    """The group, records, delivered records and spend of a day's current rows, by an SQL expression."""
     sql = expressions_for(connection.dialect.name)
     parts = ", ".join(f"SUM({part} * r.repeats)" for part in sql.split_amount("r.price"))
     statement = text(
-        f"""SELECT r.operator, SUM(r.repeats), SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END), {parts}
+        f"""SELECT r.part, SUM(r.repeats), SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END), {parts}
 FROM (
-  SELECT COALESCE({numbering_lookup(sql, "operator")}, '') AS operator, r.repeats, r.status, r.price
+  SELECT {group} AS part, r.repeats, r.status, r.price
   FROM billing_records r
   WHERE r.account_id = :account_id AND r.created_at >= :since AND r.created_at < :until AND r.withdrawn_at IS NULL
 ) r
-GROUP BY r.operator"""  # noqa: S608 - constants
+GROUP BY r.part"""  # noqa: S608 - constants
     )
     since, until = day_bounds(day)
     bounds = (bindparam("since", since, WallClock()), bindparam("until", until, WallClock()))
-    rows = connection.execute(statement.bindparams(bindparam("account_id", account_id), *bounds))
-    return [
-        OperatorTotals(operator, int(records), int(delivered), _join(amount))
-        for operator, records, delivered, *amount in rows
-    ]
+    for part, records, delivered, *amount in connection.execute(
+        statement.bindparams(bindparam("account_id", account_id), *bounds)
+    ):
+        yield part, int(records), int(delivered), _join(amount)
 
 
 def _join(parts: Sequence[Any]) -> Decimal:
@@ -100,13 +141,17 @@ def _join(parts: Sequence[Any]) -> Decimal:
 
 
 def _read(connection: Connection, table: Table, account_id: int | None, day: date) -> list[tuple[Any, ...]]:
-    key, columns = table.c.hour if table is hourly_totals else table.c.operator, table.c
+    key, columns = table.c[_KEYS[table]], table.c
     query = select(key, columns.records, columns.delivered, columns.spend).order_by(key)
     return [tuple(row) for row in connection.execute(query.where(columns.account_id == account_id, columns.day == day))]
 
 
 def _replace(
-    connection: Connection, table: Table, account_id: int, day: date, totals: Iterable[HourTotals | OperatorTotals]
+    connection: Connection,
+    table: Table,
+    account_id: int,
+    day: date,
+    totals: Iterable[HourTotals | OperatorTotals | ChannelTotals],
 ) -> None:
     connection.execute(delete(table).where(table.c.account_id == account_id, table.c.day == day))
     if rows := [{"account_id": account_id, "day": day, **row._asdict()} for row in totals]:

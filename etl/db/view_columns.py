@@ -26,6 +26,8 @@ _RECORDS = ViewColumn("records", "whole number", "Charges as the vendor lists th
 _DELIVERED = ViewColumn("delivered", "whole number", "Those of status 1, the only one the vendor documents", "billing_records.status")  # fmt: skip
 _FAILED = ViewColumn("failed", "whole number", "Those of any other status, or of none", "billing_records.status")
 _SPEND = ViewColumn("spend", "amount", "What they cost together, repeats included", "billing_records.price × repeats")
+_DELIVERY_RATE = ViewColumn("delivery_rate", "ratio", "delivered / records, four decimal places", "billing_records.status")  # fmt: skip
+_COST_PER_DELIVERY = ViewColumn("cost_per_delivery", "amount", "spend / delivered, six decimal places. Empty where nothing was delivered", "billing_records")  # fmt: skip
 _DAY_STATE = ViewColumn(
     "day_state",
     "text",
@@ -34,6 +36,7 @@ _DAY_STATE = ViewColumn(
     "synced_days, sync_state.settled_through",
 )
 _CURRENCY = ViewColumn("currency", "text", "ISO 4217; a label, nothing is converted", "accounts.currency")
+_CHANNEL = "What kind of authorisation it was, by the rules of BILLING_CHANNELS; unknown where none matches"
 _OPERATOR = "the operator the number's range was given to. Numbers are ported: the subscriber's own may be another"
 
 VIEW_COLUMNS: Final[dict[str, tuple[ViewColumn, ...]]] = {
@@ -55,6 +58,7 @@ VIEW_COLUMNS: Final[dict[str, tuple[ViewColumn, ...]]] = {
         _DAY_STATE,
         ViewColumn("first_seen_at", "time, UTC", "When the charge was first stored", "billing_records.first_seen_at"),
         ViewColumn("updated_at", "time, UTC", "When it last changed", "billing_records.updated_at, first_seen_at"),
+        ViewColumn("channel", "text", f"{_CHANNEL}. Empty until it is classified", "billing_records.channel"),
     ),
     "daily_spend": (
         _ACCOUNT,
@@ -83,9 +87,21 @@ VIEW_COLUMNS: Final[dict[str, tuple[ViewColumn, ...]]] = {
         ViewColumn("operator", "text", f"By the numbering plan, {_OPERATOR}. Empty: numbers of which the plan does not tell", "numbering_ranges.operator"),
         _RECORDS,
         _DELIVERED,
-        ViewColumn("delivery_rate", "ratio", "delivered / records, four decimal places", "billing_records.status"),
+        _DELIVERY_RATE,
         _SPEND,
-        ViewColumn("cost_per_delivery", "amount", "spend / delivered, six decimal places. Empty where nothing was delivered", "billing_records"),
+        _COST_PER_DELIVERY,
+        _CURRENCY,
+    ),
+    "daily_channels": (
+        _ACCOUNT,
+        ViewColumn("day", "date", "In the vendor's wall clock", "channel_totals.day"),
+        ViewColumn("channel", "text", _CHANNEL, "channels.name"),
+        _RECORDS,
+        _DELIVERED,
+        _DELIVERY_RATE,
+        _SPEND,
+        _COST_PER_DELIVERY,
+        _CURRENCY,
     ),
     "hourly_spend": (
         _ACCOUNT,

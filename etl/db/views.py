@@ -75,6 +75,7 @@ JOIN accounts a ON a.id = r.account_id
 LEFT JOIN synced_days d ON d.account_id = a.id AND d.day = {sql.day_of.format("r.created_at")}
   AND r.created_at >= d.day AND r.created_at < {sql.next_day.format("d.day")}
 LEFT JOIN sync_state s ON s.account_id = r.account_id
+LEFT JOIN channels k ON k.id = r.channel
 WHERE r.withdrawn_at IS NULL"""
 
 
@@ -96,7 +97,7 @@ def _billing_query(sql: SqlExpressions, records: str = "billing_records") -> str
   {numbering_lookup(sql, "operator")} AS operator,
   {numbering_lookup(sql, "region")} AS region,
   {DAY_STATE} AS day_state,
-  r.first_seen_at, COALESCE(r.updated_at, r.first_seen_at) AS updated_at
+  r.first_seen_at, COALESCE(r.updated_at, r.first_seen_at) AS updated_at, k.name AS channel
 {_join_day(sql, records)}"""
 
 
@@ -144,13 +145,26 @@ GROUP BY a.label, a.currency, m.month"""
 
 
 def _delivery_by_operator_query(sql: SqlExpressions) -> str:
-    spend = sql.split_amount("o.spend")
-    return f"""SELECT a.label AS account, o.day, NULLIF(o.operator, '') AS operator, o.records, o.delivered,
-  {sql.ratio("o.delivered", "o.records")} AS delivery_rate,
+    return f"""SELECT a.label AS account, t.day, NULLIF(t.operator, '') AS operator, {_delivery_columns(sql)}
+FROM operator_totals t
+JOIN accounts a ON a.id = t.account_id"""
+
+
+def _daily_channels_query(sql: SqlExpressions) -> str:
+    return f"""SELECT a.label AS account, t.day, k.name AS channel, {_delivery_columns(sql)}
+FROM channel_totals t
+JOIN channels k ON k.id = t.channel
+JOIN accounts a ON a.id = t.account_id"""
+
+
+def _delivery_columns(sql: SqlExpressions) -> str:
+    """What the records of a row `t` of totals, of an account `a`, amount to, and what a delivery of them costs."""
+    spend = sql.split_amount("t.spend")
+    return f"""t.records, t.delivered,
+  {sql.ratio("t.delivered", "t.records")} AS delivery_rate,
   {sql.join_amount(*spend)} AS spend,
-  {sql.cast_amount(f"CASE WHEN o.delivered > 0 THEN {sql.divide(spend, 'o.delivered')} END")} AS cost_per_delivery
-FROM operator_totals o
-JOIN accounts a ON a.id = o.account_id"""
+  {sql.cast_amount(f"CASE WHEN t.delivered > 0 THEN {sql.divide(spend, 't.delivered')} END")} AS cost_per_delivery,
+  a.currency"""
 
 
 def _hourly_spend_query(sql: SqlExpressions) -> str:
@@ -299,6 +313,7 @@ _QUERIES: Final[dict[str, Callable[[SqlExpressions], str]]] = {
     "daily_spend": _daily_spend_query,
     "monthly_spend": _monthly_spend_query,
     "delivery_by_operator": _delivery_by_operator_query,
+    "daily_channels": _daily_channels_query,
     "hourly_spend": _hourly_spend_query,
     "restated_days": _restated_days_query,
     "balance_proof": _balance_proof_query,

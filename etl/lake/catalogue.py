@@ -97,6 +97,9 @@ def open_lake(folder: Path, catalogue: str | None, accounts: int = 1) -> Lake:
         _open_table(opened, BILLING, schema, billing_partitions(schema, accounts)),
         _open_table(opened, NUMBERING, numbering_schema(), UNPARTITIONED_PARTITION_SPEC),
     )
+    if len(lake.billing.schema().fields) < len(schema.fields):  # the lake of an older version
+        with translate_conflicts(), lake.billing.update_schema() as change:
+            change.union_by_name(schema)
     for table in (lake.billing, lake.numbering):
         if not _REQUIRED_PROPERTIES.items() <= table.properties.items():
             with translate_conflicts(), table.transaction() as transaction:

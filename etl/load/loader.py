@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, tzinfo
-from decimal import Decimal
+from datetime import date, datetime
 from functools import partial
 from itertools import islice
 
@@ -14,6 +13,7 @@ from sqlalchemy import Connection
 
 from etl import signals
 from etl.changes import MAX_RECORDS_SHOWN, DayDiff, RowCounts, StoredRow
+from etl.db.channels import Channels, classify_day
 from etl.db.days import LedgerEntry, count_unfinished_days, mark_suspect, raise_revision, read_days, upsert_day
 from etl.db.journal import write_restatements
 from etl.db.records import apply_diff, load_rows
@@ -24,8 +24,10 @@ from etl.db.utc import correct, count_wrong
 from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
 from etl.load.erased import apply_erasures
 from etl.load.plausibility import implausibility
+from etl.load.policy import LoadPolicy
 from etl.load.quarantine import Quarantine, quarantine_rows
 from etl.model import (
+    ChannelTotals,
     CountedRecord,
     CountedRecords,
     DateRange,
@@ -44,29 +46,6 @@ SnapshotBuilder = Callable[[date, tuple[TimeSlice[list[Record]], ...]], DaySnaps
 """Creates the snapshot of a day from its time slices."""
 StoredRowReader = Callable[[datetime, datetime], list[StoredRow]]
 """Reads the stored rows from a start to an end, exclusive, in the vendor's wall clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPolicy:
-    """The rules of a run for comparing and writing.
-
-    Attributes:
-        today: The day in the vendor's wall clock when the run started; earlier days are over.
-        zone: The time zone of the vendor's wall clock.
-        lookback: Number of closed days that are fetched again every night.
-        max_withdrawn_share: Share of a day's rows that may be withdrawn before the day is suspect.
-        full_compare: Whether to compare the rows even if the digest in the ledger is unchanged.
-        accepted_days: Days to store although they are implausible.
-        begins_where_served: Whether the history starts after the days that the vendor refuses: no start date is set.
-    """
-
-    today: date
-    zone: tzinfo
-    lookback: int
-    max_withdrawn_share: Decimal
-    full_compare: bool = False
-    accepted_days: frozenset[date] = frozenset()
-    begins_where_served: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +101,7 @@ class DayComparison:
         changed_records: The first ones, of a day that was stored before.
         rejection_reason: Why the changes are implausible; None if they are not.
         wrong_utc: Number of stored rows with a wrong time in UTC.
-        wrong_totals: Whether the stored totals of the day, its hours or its operators are not those of its rows.
+        wrong_totals: Whether the stored totals of the day, its hours, operators or channels are not those of its rows.
         unknown: Whether there is no answer to compare with: the day is not changed.
     """
 
@@ -293,6 +272,7 @@ def write_window(
     data: WindowData,
     comparisons: Iterable[DayComparison],
     policy: LoadPolicy,
+    channels: Channels,
     *,
     asked_before: DateRange | None,
     now: datetime,
@@ -305,6 +285,7 @@ def write_window(
         data: The vendor's answer for the window.
         comparisons: The result of `compare_window`; consumed once.
         policy: The rules of the run.
+        channels: The rules for the channel of a record.
         asked_before: The range of the previous request of the run; None for the first one.
         now: The current time, aware.
     """
@@ -312,7 +293,7 @@ def write_window(
     changed: list[date] = []
     for comparison in comparisons:
         signals.raise_if_interrupted()
-        if _write_day(connection, run, data, comparison, policy, now):
+        if _write_day(connection, run, data, comparison, policy, channels, now):
             changed.append(comparison.snapshot.day)
         outcomes.append(comparison.outcome())
     if changed:
@@ -337,6 +318,7 @@ def _write_day(
     data: WindowData,
     comparison: DayComparison,
     policy: LoadPolicy,
+    channels: Channels,
     now: datetime,
 ) -> bool:
     """Write the changes of a day; return whether there were any."""
@@ -349,9 +331,10 @@ def _write_day(
     # A row repaired to match the ledger is not a restatement by the vendor.
     restated = entry is not None and entry.closed and entry.digest != snapshot.digest
     changed = False
+    inserted: list[ChannelTotals] = []
     for diff in filter(None, comparison.changes):
         changed = True
-        apply_diff(connection, run, diff, zone=policy.zone, now=now)
+        inserted += apply_diff(connection, run, diff, channels, zone=policy.zone, now=now)
         if restated:
             write_restatements(connection, run, diff, now=now)
     folds = _day_folds(data, snapshot.day)
@@ -360,10 +343,15 @@ def _write_day(
         changed = True
     closes = snapshot.day < policy.today and snapshot.day not in data.incomplete_days
     if entry is None or not entry.matches(snapshot) or comparison.wrong_totals:
-        write_totals(connection, run.account_id, snapshot)
+        if comparison.wrong_totals:  # the rows may be right but for their channel
+            classify_day(connection, run.account_id, snapshot.day, snapshot.totals.records, channels, now)
+        write_totals(connection, run.account_id, snapshot, inserted)
         changed = True
     if entry is None or not entry.matches(snapshot) or entry.suspect or (closes and not entry.closed):
-        upsert_day(connection, run, snapshot, entry, source=data.days[snapshot.day].source, closes=closes, now=now)
+        upsert_day(
+            connection, run, snapshot, entry, source=data.days[snapshot.day].source, closes=closes,
+            channel_rules=channels.rules.digest, now=now,
+        )  # fmt: skip
         changed = True
     return changed
 

@@ -36,7 +36,9 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     "billing_records": {
         name: f"vendor: {name}" for name in ("created_at", "phone", "code_auth", "status", "status_info", "price")
     }
-    | {"utc_offset": "created_at, settings", "repeats": "vendor: equal records"},
+    | {"utc_offset": "created_at, settings", "repeats": "vendor: equal records"}
+    | {"channel": "settings, status_info, price, code_auth"},
+    "channels": {"name": "settings"},
     "restatements": {name: f"billing_records.{name}" for name in ("created_at", "phone", "code_auth", "ordinal")}
     | {
         f"{name}_{version}": f"{source}: {name}"
@@ -48,10 +50,13 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     | {"restated": "restatements.delta"},
     "closed_months": dict.fromkeys(("records", "booked"), "synced_days")
     | {name: f"accounts.{name}" for name in ("currency", "vat_basis_points", "vat")},
-    "synced_days": dict.fromkeys(("digest", "records", "delivered", "spend", "repeated_spend"), "billing_records"),
+    "synced_days": dict.fromkeys(("digest", "records", "delivered", "spend", "repeated_spend"), "billing_records")
+    | {"channel_rules": "settings"},
     "hourly_totals": dict.fromkeys(("records", "delivered", "spend"), "billing_records"),
     "operator_totals": dict.fromkeys(("records", "delivered", "spend"), "billing_records")
     | {"operator": "numbering_ranges"},
+    "channel_totals": dict.fromkeys(("records", "delivered", "spend"), "billing_records")
+    | {"channel": "billing_records.channel"},
     "balance_snapshots": {"balance": "vendor: get_balance", "recorded_spend": "billing_records.price × repeats"},
     "balance_top_ups": dict.fromkeys(("at", "amount"), "a person: balance --top-up"),
     "numbering_ranges": {

@@ -11,8 +11,10 @@ from typing import Final
 from sqlalchemy import URL, Connection, Engine
 
 import etl
+from etl.channels import DEFAULT_RULES, ChannelRules
 from etl.config.schema import Settings
 from etl.db.bindings import Binding, BindingRemarks, PriceTerms, fingerprint_of, require_binding
+from etl.db.channels import find_unclassified
 from etl.db.days import read_complete
 from etl.db.engine import database_exists, read_connection
 from etl.db.limits import longest_text
@@ -32,7 +34,7 @@ from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import RequestLimits, Transport
-from etl.load.loader import LoadPolicy
+from etl.load.policy import LoadPolicy
 from etl.model import FeedReader, TextLimit
 from etl.services.balance import SHORT_TIMEOUT_SECONDS, SpendLedger
 from etl.services.run import RunRequest
@@ -61,12 +63,14 @@ class AccountHistory:
         largest: Records in the largest answer of earlier runs, by source.
         longest: The longest text that the database stores.
         remarks: Remarks on the account's token.
+        unclassified: Number of records of each day that was not classified by the account's rules for channels.
     """
 
     complete: Mapping[date, int] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     longest: TextLimit | None = None
     remarks: BindingRemarks = field(default_factory=BindingRemarks)
+    unclassified: Mapping[date, int] = field(default_factory=dict)
 
 
 def utc_now() -> datetime:
@@ -220,6 +224,12 @@ def build_load_policy(
     )
 
 
+def channel_rules(settings: Settings) -> ChannelRules:
+    """The account's rules for the channel of a record."""
+    rules = ChannelRules(settings.channels) if settings.channels else DEFAULT_RULES
+    return rules if settings.codes == "keep" else rules.without_codes()
+
+
 def load_account_state(connection: Connection, settings: Settings) -> tuple[int | None, SyncState, AccountHistory]:
     """The account's id, position and history; no id before its first run.
 
@@ -234,5 +244,6 @@ def load_account_state(connection: Connection, settings: Settings) -> tuple[int 
         read_largest_answers(connection, account_id),
         longest_text(connection),
         remarks,
+        find_unclassified(connection, account_id, channel_rules(settings)),
     )
     return account_id, read_position(connection, account_id), history

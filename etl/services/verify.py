@@ -19,7 +19,8 @@ from etl.db.migrate import require_schema
 from etl.db.run_store import find_account
 from etl.db.tables import synced_days
 from etl.errors import CheckFailedError, SourceUnavailable
-from etl.load.loader import LoadPolicy, compare_window
+from etl.load.loader import compare_window
+from etl.load.policy import LoadPolicy
 from etl.model import DateRange, RecordChange, WindowData
 from etl.services.context import (
     AccountHistory,

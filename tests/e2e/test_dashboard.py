@@ -54,7 +54,7 @@ def test_every_chart_is_drawn_offline_and_no_text_runs(served, hostile, tmp_path
     elements = re.sub(r'="[^"]*"', "", re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL))
     assert "<select name>" in elements
     assert "<img" not in elements
-    drawn = {"spend_by_day", "weekday_and_hour", "day_states", "freshness"}
+    drawn = {"spend_by_day", "spend_by_channel", "weekday_and_hour", "day_states", "freshness"}
     assert drawn <= {chart.name for chart in all_charts()}
     for name in drawn:
         assert re.search(rf'id="{name}"[^>]* data-drawn="yes"', page), name

@@ -14,7 +14,8 @@ def test_a_report_is_a_page_and_says_its_figures(synced):
     assert done.code == 0, done
     result = json.loads(done.out)
     assert {name: result[name] for name in result if name not in {"accounts", "closed_through"}} == {
-        "path": "page.html", "since": "2025-03-04", "until": "2025-03-05", "records": 6, "delivered": 6,
+        "path": "page.html", "currency": "RUB", "other_currencies": {}, "budget": None,
+        "since": "2025-03-04", "until": "2025-03-05", "records": 6, "delivered": 6,
         "delivery_rate": "1.0000", "spend": "1.200000", "cost_per_delivery": "0.200000", "balance": result["balance"],
         "suspect_days": [], "exit_code": 0,
     }  # fmt: skip

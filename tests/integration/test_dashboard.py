@@ -70,7 +70,7 @@ def fill(url, vendor, folder):
         f'{heading}\n924;3550000;3559999;10000;"{HOSTILE.replace(chr(34), chr(34) * 2)}";Край;Край;77\n', "utf-8"
     )
     for label, listed in LISTED.items():
-        settings = settings_of(url, vendor, date(2026, 3, 6), account=label)
+        settings = settings_of(url, vendor, date(2026, 3, 6), account=label, currency="EUR")
         for now, records in ((NOW, listed[1:]), (NOW + timedelta(minutes=1), listed)):
             vendor.dataset.replace(records)
             report = run_sync(
@@ -91,7 +91,7 @@ class Visitor:
     """Somebody who reaches the dashboard, without a server."""
 
     def __init__(self, path, *, at_rest):
-        options = PageOptions(lambda: "/* it draws */", lambda: NOW, "EUR")
+        options = PageOptions(lambda: "/* it draws */", lambda: NOW)
         self.application = open_dashboard(path, open_file(path), options, at_rest=at_rest)
 
     def send(self, method, address, **options):

@@ -165,6 +165,7 @@ def test_every_hostile_text_is_in_the_file_and_none_of_them_runs(account):
         "price": "0.100000", "repeats": "3", "amount": "0.300000", "delivered": "false",
         "operator": rows[-10]["operator"], "region": rows[-10]["region"], "day_state": "settling",
         "first_seen_at": "2026-03-11 06:30:00.000001+00:00", "updated_at": "2026-03-11 06:30:00.000001+00:00",
+        "channel": "unknown",
     }  # fmt: skip
 
 
@@ -284,7 +285,7 @@ def test_more_rows_than_a_sheet_holds_continue_on_the_next_one(on_sqlite):
 
 def test_a_text_longer_than_a_cell_and_a_year_before_1900_are_still_a_workbook(caplog):
     row = ["a", "1899-12-31 23:59:59", "1899-12-31 21:00:00+00:00", "1899-12-31", "", "", None, "🙂" * 40_000,
-           "0.100000", "1", "0.100000", "false", None, None, "closed", None, None]  # fmt: skip
+           "0.100000", "1", "0.100000", "false", None, None, "closed", None, None, None]  # fmt: skip
     output = BytesIO()
     assert open_xlsx()(output, BILLING, [[row]]) == 1
     assert "1 texts were cut to the 32,767 characters" in caplog.text
@@ -307,7 +308,7 @@ def test_a_parquet_file_has_the_same_rows_and_exact_types(account):
         "created_at": "timestamp[ms]", "created_at_utc": "timestamp[us, tz=UTC]", "day": "date32[day]",
         "phone": "string", "code_auth": "string", "status": "int64", "price": "decimal128(18, 6)", "repeats": "int64",
         "amount": "decimal128(38, 6)", "delivered": "bool", "first_seen_at": "timestamp[us, tz=UTC]",
-        "updated_at": "timestamp[us, tz=UTC]",
+        "updated_at": "timestamp[us, tz=UTC]", "channel": label,
     }  # fmt: skip
 
 

@@ -85,8 +85,8 @@ def test_the_queries_read_views_alone_and_no_personal_column():
         view for sql in (*panel_queries().values(), *alert_queries().values()) for view in VIEW_COLUMNS if view in sql
     }
     assert read == {
-        "daily_spend", "monthly_spend", "delivery_by_operator", "hourly_spend", "restated_days", "balance_proof",
-        "freshness",
+        "daily_spend", "monthly_spend", "delivery_by_operator", "hourly_spend", "daily_channels", "restated_days",
+        "balance_proof", "freshness",
     }  # fmt: skip
     for sql in panel_queries().values():
         assert not re.search(r"\b(phone|code_auth|status_info|billing|accounts|synced_days)\b", sql)
@@ -139,8 +139,28 @@ def test_every_query_of_the_dashboard_runs_and_has_the_columns_that_its_panel_ne
         nobody = connection.execute(text(filled_in(panel_queries()["Charges"], "'nobody'"))).scalar()
     assert rows["Charges"][0]["charges"] == charges > 0
     assert nobody is None
-    for title in ("Spend by day", "Balance", "Delivery rate by day", "Charges by hour", "Months", "Freshness"):
+    for title in (
+        "Spend by day",
+        "Balance",
+        "Delivery rate by day",
+        "Charges by hour",
+        "Months",
+        "Freshness",
+        "Spend by channel",
+    ):
         assert rows[title], title
+
+
+def test_amounts_of_different_currencies_are_not_added(database):
+    totals = {title: sql for title, sql in panel_queries().items() if re.search(r"SUM\(spend\)", sql)}
+    assert totals.keys() == {"Spend", "Cost per delivery", "Spend by channel"}
+    assert all(re.search(r"GROUP BY (channel, )?currency", sql) for sql in totals.values())
+    assert "currencyRUB" not in json.dumps(DASHBOARD)
+    with database.connect() as connection:
+        rows = {title: connection.execute(text(filled_in(sql).replace(":", r"\:"))).mappings().all()
+                for title, sql in totals.items()}  # fmt: skip
+    assert all({row["currency"] for row in found} == {"RUB"} for found in rows.values())
+    assert sum(row["spend"] for row in rows["Spend by channel"]) == rows["Spend"][0]["spend"]
 
 
 def test_an_alert_says_which_account_needs_attention(database):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from support.lake_copy import COLUMNS, JANUARY, NINTH, TODAY, LakeCopy, charges,
 
 pytest.importorskip("pyiceberg", reason="the extra lake is not installed")
 
-
+from etl.channels import ChannelRule
 from etl.errors import ConfigError
 from etl.lake.catalogue import open_lake
 from etl.services.accounts import delete_account, rename_account
@@ -32,6 +33,18 @@ def copied(database_url, sandbox, tmp_path):
 def copied_sqlite(sqlite_url, sandbox, tmp_path):
     """For what does not depend on the database."""
     return exported_copy(sqlite_url, sandbox, tmp_path)
+
+
+def test_a_lake_of_an_older_version_gets_its_new_column(copied_sqlite):
+    with copied_sqlite.table().update_schema() as change:
+        change.delete_column("channel")
+    copied_sqlite.settings = [
+        replace(each, channels=(ChannelRule("call", code=True),)) for each in copied_sqlite.settings
+    ]
+    copied_sqlite.sync()
+    assert [account.days for account in copied_sqlite.export().accounts.values()] == [3, 3]
+    assert copied_sqlite.lake() == copied_sqlite.view()
+    assert {row[COLUMNS.index("channel")] for row in copied_sqlite.view()} == {"call"}
 
 
 def test_an_export_writes_what_changed_and_the_lake_equals_the_view(copied):

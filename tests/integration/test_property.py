@@ -19,13 +19,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from support.json_answers import read_answer
 from support.reference_model import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
+from etl.channels import DEFAULT_RULES
+from etl.db.channels import load_channels
 from etl.db.engine import new_engine
 from etl.db.run_store import begin_run
 from etl.db.store import Store
 from etl.errors import InvalidResponse
 from etl.extract.csv_parser import parse_csv
 from etl.extract.spool import RecordSpool
-from etl.load.loader import LoadPolicy
+from etl.load.policy import LoadPolicy
 from etl.model import ATTRIBUTES, DateRange, WindowData
 from etl.pipeline import Transfer
 from etl.sandbox.behaviour import Behaviour
@@ -138,6 +140,7 @@ class Nights(RuleBasedStateMachine):
         self.now += timedelta(minutes=1)
         with self.engine.begin() as connection:
             run = begin_run(connection, label=self.label, command="sync", version="0", windows=cut, now=self.now)
+            channels = load_channels(connection, DEFAULT_RULES)
         self.account_id = run.account_id
         rules = LoadPolicy(
             today=self.now.astimezone(ZONE).date(),
@@ -147,7 +150,7 @@ class Nights(RuleBasedStateMachine):
             accepted_days=frozenset(DAYS),
         )
         answers = Answers(source, open_feed, held)
-        transfer = Transfer(answers, Store(self.engine), run.account_id, run, rules, 1, lambda: self.now)
+        transfer = Transfer(answers, Store(self.engine), run.account_id, run, rules, channels, 1, lambda: self.now)
         assert [window for window, _ in transfer.run(cut)] == cut
         assert transfer.sources == {source}
         for day in window.days():

@@ -114,10 +114,10 @@ class Company:
 
 def render_report(engine, renderer="", **selection):
     file = BytesIO()
-    figures = write_report(
+    written = write_report(
         engine, ExportFilter(**selection), lambda: renderer, nullcontext(file), now=MORNING.astimezone(ZONE)
     )
-    return figures, file.getvalue().decode()
+    return written.totals, file.getvalue().decode()
 
 
 @contextmanager
@@ -302,6 +302,22 @@ def test_the_days_before_the_report_are_compared_with_it(company):
     assert "Delivery rate 100.00% +25.00 points on the day before" in text
 
 
+def test_amounts_of_different_currencies_are_not_added(on_sqlite):
+    with on_sqlite.engine.begin() as connection:
+        connection.execute(accounts.update().where(accounts.c.label == SHOP).values(currency="EUR"))
+    try:
+        both, first, second = (on_sqlite.report(accounts=labels) for labels in ((), (BANK,), (SHOP,)))
+    finally:
+        with on_sqlite.engine.begin() as connection:
+            connection.execute(accounts.update().values(currency="RUB"))
+    assert both[0] == first[0]
+    assert "Only the accounts in RUB. Amounts of different currencies are not added." in Page(both[1]).text
+    assert f"EUR: {SHOP}" in Page(both[1]).text
+    assert "Only the accounts" not in first[1]
+    assert second[0].total == second[0].by_account[SHOP]
+    assert "Amounts are exact, in EUR." in second[1]
+
+
 def test_all_of_a_report_is_of_one_moment(company):
     """What a run commits between two of its queries is in none of them."""
     statements = []
@@ -362,7 +378,7 @@ def test_a_single_day_and_an_unknown_operator_are_told_in_words_and_tables(on_sq
     assert "No day changed after it was first complete" in seen.text
     assert "Not final yet. 1 day may still change" in seen.text
     drawn = [attributes["id"] for tag, attributes in seen.elements if attributes.get("class") == "picture"]
-    assert drawn == ["weekday_and_hour", "freshness"]
+    assert drawn == ["spend_by_channel", "weekday_and_hour", "freshness"]
     assert len([tag for tag, attributes in seen.elements if tag == "details" and "open" in attributes]) == 3
 
 

@@ -51,6 +51,8 @@ CONTRACT_TABLES = {
     "rejected_records",
     "balance_snapshots",
     "balance_top_ups",
+    "channels",
+    "channel_totals",
     "hourly_totals",
     "numbering_ranges",
     "operator_totals",

@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
+from etl.channels import DEFAULT_RULES
+from etl.db.channels import load_channels
 from etl.db.engine import new_engine, read_connection
 from etl.db.erase import ErasureSubject, erase_person
 from etl.db.run_store import begin_run
 from etl.db.store import Store
 from etl.db.tables import restatements, synced_days
-from etl.load.loader import LoadPolicy
+from etl.load.policy import LoadPolicy
 from etl.model import DateRange, Record, WindowData, single_slice_day
 from etl.pii import ERASED, PhoneNumber
 from etl.pipeline import Transfer
@@ -30,7 +32,7 @@ DAYS = [date(2026, 3, day) for day in range(8, 12)]
 MORNING = datetime(2026, 3, 10, 6, 30, tzinfo=UTC)
 PERSON, STRANGER = "+79243555100", "+79990001122"
 EXAMPLES = {"sqlite": 60, "postgresql": 8, "mariadb": 8}
-UNLIKE_THEN = {"day_state", "updated_at"}
+UNLIKE_THEN = {"day_state", "updated_at", "channel"}
 """Columns that are as they are now, or not known."""
 
 # Few enough for records to meet: in a second, in a key, in everything.
@@ -89,9 +91,12 @@ class Account:
         window = DateRange(first, DAYS[-1])
         with self.engine.begin() as connection:
             run = begin_run(connection, label=self.label, command="sync", version="0", windows=[window], now=self.now)
+            channels = load_channels(connection, DEFAULT_RULES)
         self.account_id = run.account_id
         rules = LoadPolicy(self.now.astimezone(ZONE).date(), ZONE, 2, Decimal(1), accepted_days=frozenset(DAYS))
-        transfer = Transfer(Answers(listed), Store(self.engine), run.account_id, run, rules, 1, lambda: self.now)
+        transfer = Transfer(
+            Answers(listed), Store(self.engine), run.account_id, run, rules, channels, 1, lambda: self.now
+        )
         assert len(list(transfer.run([window]))) == 1
         closed = self.closed_days()
         self.known.append(Known(self.now, closed, [row for row in self.read() if row[3] in closed]))

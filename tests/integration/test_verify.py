@@ -15,7 +15,7 @@ from support.run_helpers import SILENT, settings_of
 from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
 from etl.errors import CheckFailedError
-from etl.load.loader import LoadPolicy
+from etl.load.policy import LoadPolicy
 from etl.model import DateRange, Record, RecordChange, WindowData, single_slice_day
 from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.run import RunRequest

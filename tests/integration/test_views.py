@@ -45,6 +45,7 @@ CONTRACT = {
     "daily_spend": "account, day, records, delivered, failed, spend, repeated_spend, day_state",
     "monthly_spend": "account, month, records, delivered, failed, spend, restated",
     "delivery_by_operator": "account, day, operator, records, delivered, delivery_rate, spend, cost_per_delivery",
+    "daily_channels": "account, day, channel, records, delivered, delivery_rate, spend, cost_per_delivery, currency",
     "hourly_spend": "account, day, hour, records, delivered, failed, spend",
     "restated_days": "account, day, first_closed_at, restated_at, spend_before, spend_after, delta",
     "balance_proof": "account, opened_at, closed_at, opening, closing, charged, top_ups, carried, restated,"
@@ -159,27 +160,29 @@ def test_billing_shows_each_current_record(shop):
         common | usual | {
             "created_at": at("2026-03-02 01:00"), "created_at_utc": at("2026-03-01 22:00"), "day": date(2026, 3, 2),
             "status": 0, "status_info": "no answer", "price": Decimal(0), "amount": Decimal(0), "delivered": False,
-            "day_state": "closed",
+            "day_state": "closed", "channel": "unknown",
         },
         common | usual | {
             "created_at": at("2026-03-02 01:00"), "created_at_utc": at("2026-03-01 22:00"), "day": date(2026, 3, 2),
             "status": 1, "status_info": "SMS delivered", "price": Decimal("3.25"), "amount": Decimal("3.25"),
-            "delivered": True, "day_state": "closed",
+            "delivered": True, "day_state": "closed", "channel": "sms",
         },
         common | {
             "created_at": at("2026-03-09 10:00"), "created_at_utc": at("2026-03-09 07:00"), "day": date(2026, 3, 9),
             "phone": "375291234567", "code_auth": "", "status": 1, "status_info": "ok", "price": Decimal("0.1"),
             "repeats": 3, "amount": Decimal("0.3"), "delivered": True, "day_state": "settling",
+            "channel": "call back",
         },
         common | usual | {
             "created_at": at("2026-03-10 23:59:59"), "created_at_utc": at("2026-03-10 20:59:59"),
             "day": date(2026, 3, 10), "status": None, "status_info": "", "price": Decimal("-7.000001"),
             "amount": Decimal("-7.000001"), "delivered": False, "day_state": "settling",
+            "channel": "unknown",
         },
         common | usual | {
             "created_at": at("2026-03-11"), "created_at_utc": at("2026-03-10 21:00"), "day": date(2026, 3, 11),
             "status": 2, "status_info": "ok", "price": Decimal(4), "amount": Decimal(4), "delivered": False,
-            "day_state": "open",
+            "day_state": "open", "channel": "unknown",
         },
     ]  # fmt: skip
 

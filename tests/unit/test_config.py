@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from etl.channels import ChannelRule
 from etl.config.loader import load_accounts, load_settings, warn_duplicate_tokens
 from etl.config.schema import SETTINGS, Settings
 from etl.config.sources import default_files, read_configuration
@@ -77,6 +78,8 @@ def test_the_defaults_are_those_of_the_contract():
         "currency": "RUB",
         "vat_rate": None,
         "vat": "included",
+        "channels": None,
+        "monthly_budget": None,
         "low_balance": None,
         "log_format": "text",
         "metrics_file": None,
@@ -109,6 +112,7 @@ EXAMPLES = {
     "BILLING_CURRENCY": ("eur", "EUR"),
     "BILLING_VAT_RATE": ("8.25", Decimal("8.25")),
     "BILLING_VAT": ("Excluded", "excluded"),
+    "BILLING_MONTHLY_BUDGET": ("25000.50", Decimal("25000.50")),
     "BILLING_LOW_BALANCE": ("-99.5", Decimal("-99.5")),
     "BILLING_LOG_FORMAT": ("JSON", "json"),
     "BILLING_METRICS_FILE": ("/var/lib/x/billing.prom", Path("/var/lib/x/billing.prom")),
@@ -126,6 +130,7 @@ def test_every_setting_has_an_example_here():
         *EXAMPLES,
         "BILLING_DATABASE_URL",
         "BILLING_PHONES_KEY_FILE",
+        "BILLING_CHANNELS",
     }
 
 
@@ -364,6 +369,8 @@ WRONG = {
     "BILLING_CURRENCY": ["rouble", "₽", "RU", "RU1"],
     "BILLING_VAT_RATE": ["20%", "100.01", "-1", "1.234", "1e1", "none"],
     "BILLING_VAT": ["yes", "on top", "true"],
+    "BILLING_CHANNELS": ["sms", "[]", '{"channel": "sms", "code": true}', '[{"channel": "sms", "price": "1"}]'],
+    "BILLING_MONTHLY_BUDGET": ["much", "-1", "1,5", "1e13"],
     "BILLING_LOW_BALANCE": ["much", "1_000", "1,5", "NaN", "inf", "1e10", "500 rub"],
     "BILLING_LOG_FORMAT": ["xml"],
     "BILLING_METRICS_FILE": ["a\tb", "a\u0000b"],
@@ -467,6 +474,58 @@ def test_a_name_or_a_type_that_is_wrong_is_named_with_its_section(tmp_path, text
     assert refusal(path, "one").startswith(f"{path}: {expected}")
     path = toml(tmp_path, f"[accounts.one]\n{text}\n")
     assert refusal(path, "one").startswith(f"{path}: [accounts.one]: {expected}")
+
+
+def test_rules_for_channels_are_tables_of_the_file_of_all_accounts_or_of_one(tmp_path):
+    path = toml(
+        tmp_path,
+        """
+        [[channels]]
+        channel = "sms"
+        status_info = "*sms*"
+        min_price = 0.1
+        [[channels]]
+        channel = "call"
+        code = true
+        [accounts.one]
+        [accounts.two]
+        [[accounts.two.channels]]
+        channel = "all"
+        price = 2
+        """,
+    )
+    shared, own = load_accounts(path, ())
+    assert shared.channels == (ChannelRule("sms", "*sms*", Decimal("0.1")), ChannelRule("call", code=True))
+    assert own.channels == (ChannelRule("all", None, Decimal(2), Decimal(2)),)
+
+
+def test_rules_for_channels_are_json_in_the_environment(monkeypatch):
+    monkeypatch.setenv("BILLING_CHANNELS", '[{"channel": "sms", "max_price": 0.3}]')
+    assert load_settings().channels == (ChannelRule("sms", None, None, Decimal("0.3")),)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "[[channels]]\nchannel = 'sms'",
+            "BILLING_CHANNELS must be a list of rules, and rule 1 (sms) has no condition",
+        ),
+        (
+            "[[channels]]\nchannel = 'sms'\nprice = nan",
+            "rule 1 (sms) needs for price a number without quotes, like 0.2",
+        ),
+        ("[[channels]]\nchannel = 'sms'\nprice = 2026-01-01", "rule 1 (sms) needs for price a number"),
+        ("[channels]\nchannel = 'sms'", "channels must be a list: [[channels]] begins each of its tables"),
+        ("channels = 5", "channels must be a list: [[channels]] begins each of its tables"),
+        (
+            "codes = 'drop'\n[[channels]]\nchannel = 'a'\ncode = true",
+            "rule 1 (a) asks for a code, and BILLING_CODES is drop",
+        ),
+    ],
+)
+def test_an_invalid_rule_for_channels_is_named_with_the_cure(tmp_path, text, expected):
+    assert expected in refusal(toml(tmp_path, text))
 
 
 @pytest.mark.parametrize("text", ["[acounts.one]", "[account.one]", "[database]"])

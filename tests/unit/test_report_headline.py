@@ -11,7 +11,7 @@ import pytest
 from etl.reports.charts.amount_specs import Grain
 from etl.reports.charts.queries import QUERIES
 from etl.reports.html.chart_data import adapt_charts
-from etl.reports.html.comparison import compare_periods, forecast_month
+from etl.reports.html.comparison import compare_budget, compare_periods, forecast_month
 from etl.reports.html.formatting import format_change
 from etl.reports.html.headline import spark_path, unexplained_charges
 from etl.reports.html.page import ReportData, render_page
@@ -140,7 +140,7 @@ def test_a_page_of_a_year_has_weeks_and_labels_an_outlier():
         "operators": [{"operator": None, **count, "spend": Decimal(1)}],
         "hours": [{"weekday": 7, "hour": 10, **count, "days": 1}],
     }
-    page = render_page(ReportData(compute_totals(rows, ["shop"], None, None), rows), "", NOW, currency="EUR")
+    page = render_page(ReportData(compute_totals(rows, ["shop"], None, None), rows, currency="EUR"), "", NOW)
     assert 'Spend by week <span class="unit">EUR</span>' in page
     assert "\\u25b2 5,006.00" in page
     assert '"domainMax":7.7' in page
@@ -174,3 +174,37 @@ def test_a_missing_day_is_noticed_and_a_booked_month_has_what_was_booked():
     assert "<code>billing-etl backfill --since 2026-01-02 --until 2026-01-04</code>" in page
     cells = [re.sub("<.*?>", "", cell) for cell in re.findall("<td.*?</td>", page)]
     assert {"29.50", "+1.50"} <= set(cells)
+
+
+def budget_page(budget, *, count=15):
+    """The page of a shop whose January costs 1 a day so far."""
+    counts = {"records": 10, "delivered": 9}
+    rows = {name: [] for name in QUERIES} | {
+        "days": days(count),
+        "operators": [{"operator": None, **counts, "spend": Decimal(1)}],
+        "hours": [{"weekday": 7, "hour": 10, **counts, "days": 1}],
+    }
+    today = FIRST + timedelta(days=count)
+    forecast = forecast_month(rows["days"], today)
+    state = compare_budget(rows["days"], ["shop"], budget, forecast, today)
+    totals = compute_totals(rows, ["shop"], None, None)
+    return render_page(ReportData(totals, rows, forecast=forecast, budget=state), "", NOW)
+
+
+def test_a_month_that_exceeds_its_budget_or_will_is_noticed():
+    page = budget_page({"shop": Decimal(14)})
+    assert "Over budget.</strong> Jan 2026 has cost 15.00 RUB, 1.00 above the budget of 14.00 RUB." in page
+    page = budget_page({"shop": Decimal("30.5")})
+    assert "Over budget.</strong> Jan 2026 will cost about 31.00 RUB, 0.50 above the budget of 30.50 RUB." in page
+    page = budget_page({"shop": Decimal(31)})
+    assert "Over budget" not in page
+    assert "budget of Jan 2026: 31.00 RUB" in page
+
+
+def test_the_spend_of_all_accounts_is_not_compared_with_the_budgets_of_some():
+    rows = [*days(15), *days(15, account="bank")]
+    budgets = {"shop": Decimal(1)}
+    assert compare_budget(rows, ["bank", "shop"], budgets, None, FIRST + timedelta(days=15)) is None
+    state = compare_budget(rows, ["bank", "shop"], budgets | {"bank": Decimal(2)}, None, FIRST + timedelta(days=15))
+    assert (state.budget, state.so_far, state.expected) == (Decimal(3), Decimal(30), None)
+    assert "budget" not in budget_page({})

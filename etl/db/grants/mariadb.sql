@@ -16,6 +16,7 @@ GRANT SELECT ON billing TO billing_reader;
 GRANT SELECT ON daily_spend TO billing_reader;
 GRANT SELECT ON monthly_spend TO billing_reader;
 GRANT SELECT ON delivery_by_operator TO billing_reader;
+GRANT SELECT ON daily_channels TO billing_reader;
 GRANT SELECT ON hourly_spend TO billing_reader;
 GRANT SELECT ON restated_days TO billing_reader;
 GRANT SELECT ON balance_proof TO billing_reader;

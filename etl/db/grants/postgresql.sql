@@ -20,8 +20,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE billing_owner IN SCHEMA public
 
 REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM billing_writer;
 GRANT SELECT ON
-  billing, daily_spend, monthly_spend, delivery_by_operator, hourly_spend, restated_days, balance_proof,
-  monthly_close, restatement_lines, calendar, focus_charges, freshness
+  billing, daily_spend, monthly_spend, delivery_by_operator, daily_channels, hourly_spend, restated_days,
+  balance_proof, monthly_close, restatement_lines, calendar, focus_charges, freshness
   TO billing_reader;
 -- What billing shows, as of an earlier time: with the rights of its owner, so only for those who may read billing.
 GRANT EXECUTE ON FUNCTION billing_asof(timestamptz, date, date) TO billing_reader;

@@ -10,11 +10,13 @@ from etl.reports.charts.parts import (
     DAY,
     NAMED_DAY,
     NAMED_MONTH,
+    ROW_HEIGHT,
     SCHEMA,
     Spec,
     account_color,
     amount_axis,
     amount_field,
+    amount_label,
     count_field,
     day_axis,
     month_axis,
@@ -85,6 +87,39 @@ def months_spec(palette: Palette, currency: str) -> Spec:
                 count_field("delivered", "delivered"),
             ],
         },
+    }  # fmt: skip
+
+
+def channels_spec(palette: Palette, currency: str) -> Spec:
+    """Spend as bars by channel, with labels."""
+    channel = {"field": "channel", "type": "nominal", "title": "channel"}
+    spend = {"field": "spend", "type": "quantitative", "title": None}
+    return SCHEMA | {
+        "height": {"step": ROW_HEIGHT},
+        "transform": [
+            {"calculate": "datum.delivered > 0 ? datum.spend / datum.delivered : null", "as": "cost"},
+        ],
+        "encoding": {
+            "y": {**channel, "title": None, "sort": {"op": "max", "field": "spend", "order": "descending"},
+                  "axis": {"labelLimit": 180}},
+        },
+        "layer": [
+            {
+                "mark": {"type": "bar", "color": palette.main, "cornerRadiusEnd": 2, "height": {"band": 0.62}},
+                "encoding": {
+                    "x": {**spend, "axis": {"tickCount": 5, "labelExpr": amount_label()}},
+                    "tooltip": [
+                        channel, amount_field("spend", "spend", currency), count_field("records", "charges"),
+                        count_field("delivered", "delivered"),
+                        {**amount_field("cost", "cost per delivery", currency), "format": ",.4~f"},
+                    ],
+                },
+            },
+            {
+                "mark": {"type": "text", "align": "left", "dx": 6},
+                "encoding": {"x": spend, "text": {**spend, "format": ",.2f"}},
+            },
+        ],
     }  # fmt: skip
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from etl.reports.charts.amount_specs import Grain, balance_spec, months_spec, restatements_spec, spend_spec
+from etl.reports.charts.amount_specs import (
+    Grain,
+    balance_spec,
+    channels_spec,
+    months_spec,
+    restatements_spec,
+    spend_spec,
+)
 from etl.reports.charts.count_specs import OPERATORS_SHOWN, day_states_spec, freshness_spec, hours_spec, operators_spec
 from etl.reports.charts.palette import PLAIN, Palette
 from etl.reports.charts.parts import Spec
@@ -69,6 +76,15 @@ def all_charts(
             "months",
             currency,
             months_spec(palette, currency),
+        ),
+        Chart(
+            "spend_by_channel",
+            "Spend by channel",
+            "What kind of authorisation the charges were for, by the rules of BILLING_CHANNELS; assumed rules unless "
+            "others are set. Unknown: no rule matches.",
+            "channels",
+            currency,
+            channels_spec(palette, currency),
         ),
         Chart(
             "delivery_by_operator",

@@ -41,15 +41,18 @@ def count_field(field: str, title: str) -> Spec:
 
 def amount_axis(field: str, *, signed: bool = False) -> Spec:
     """A vertical axis of amounts; millions are abbreviated."""
-    label = _AMOUNT_LABEL.format(sign="+" if signed else "")
-    if signed:
-        label = f"datum.value == 0 ? '0' : {label}"
     return {
         "field": field,
         "type": "quantitative",
         "title": None,
-        "axis": {"labelExpr": label, "tickCount": 5},
+        "axis": {"labelExpr": amount_label(signed=signed), "tickCount": 5},
     }
+
+
+def amount_label(*, signed: bool = False) -> str:
+    """The expression of an axis label with an amount; millions are abbreviated."""
+    label = _AMOUNT_LABEL.format(sign="+" if signed else "")
+    return f"datum.value == 0 ? '0' : {label}" if signed else label
 
 
 def account_color(palette: Palette) -> Spec:

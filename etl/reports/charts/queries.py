@@ -62,13 +62,23 @@ ORDER BY day, account"""
 
 
 def _query_operators(backend: str, selected: str) -> str:
-    return f"""SELECT operator,
+    return f"""SELECT operator, currency,
   {_count_sql(backend, "records")} AS records, {_count_sql(backend, "delivered")} AS delivered,
   {_sum_sql(backend, "spend")} AS spend
 FROM delivery_by_operator
 WHERE {selected}
-GROUP BY operator
-ORDER BY 2 DESC, operator"""
+GROUP BY operator, currency
+ORDER BY 3 DESC, operator, currency"""
+
+
+def _query_channels(backend: str, selected: str) -> str:
+    return f"""SELECT channel, currency,
+  {_count_sql(backend, "records")} AS records, {_count_sql(backend, "delivered")} AS delivered,
+  {_sum_sql(backend, "spend")} AS spend
+FROM daily_channels
+WHERE {selected}
+GROUP BY channel, currency
+ORDER BY 3 DESC, channel, currency"""
 
 
 def _query_months(_backend: str, selected: str) -> str:
@@ -189,11 +199,22 @@ QUERIES: Final[dict[str, Query]] = {
     "operators": Query(
         {
             "operator": ColumnType.LABEL,
+            "currency": ColumnType.LABEL,
             "records": ColumnType.NUMBER,
             "delivered": ColumnType.NUMBER,
             "spend": ColumnType.AMOUNT,
         },
         _query_operators,
+    ),
+    "channels": Query(
+        {
+            "channel": ColumnType.LABEL,
+            "currency": ColumnType.LABEL,
+            "records": ColumnType.NUMBER,
+            "delivered": ColumnType.NUMBER,
+            "spend": ColumnType.AMOUNT,
+        },
+        _query_channels,
     ),
     "hours": Query(
         {

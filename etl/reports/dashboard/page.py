@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from urllib.parse import urlencode
 
 from sqlalchemy import Engine, text
@@ -24,12 +25,12 @@ class PageOptions:
     Attributes:
         renderer: Returns the JavaScript that draws the charts.
         clock: The current time, in the time zone that the page shows it in.
-        currency: Code of the currency of all amounts.
+        budgets: Monthly budgets by account.
     """
 
     renderer: Callable[[], str]
     clock: Callable[[], datetime]
-    currency: str
+    budgets: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,12 @@ class DashboardPage:
             known = list(connection.scalars(text("SELECT account FROM freshness ORDER BY account")))
             if account and account not in known:
                 raise ConfigError("account: there is no such account")
-            report = load_report(connection, [account] if account else known, since, until, now.date())
+            labels = [account] if account else known
+            report = load_report(connection, labels, since, until, now.date(), self.options.budgets)
         return render_page(
             report,
             self.options.renderer(),
             now,
-            currency=self.options.currency,
             known_accounts=known,
             controls=Controls(
                 accounts=known,

@@ -34,6 +34,7 @@ _COPIED_VIEWS: Final = (
     "calendar",
     "hourly_spend",
     "delivery_by_operator",
+    "daily_channels",
     "restated_days",
     "balance_proof",
     "freshness",

@@ -142,5 +142,50 @@ def forecast_month(rows: Rows, today: date) -> Forecast | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetState:
+    """The current month beside its budget.
+
+    Attributes:
+        month: First day of the month.
+        budget: What the month may cost.
+        so_far: What its stored days cost, the current one included.
+        expected: The forecast of the month; None without one.
+    """
+
+    month: date
+    budget: Decimal
+    so_far: Decimal
+    expected: Decimal | None
+
+
+def compare_budget(
+    rows: Rows, labels: Sequence[str], budgets: Mapping[str, Decimal], forecast: Forecast | None, today: date
+) -> BudgetState | None:
+    """Compare the current month with the budgets of the accounts.
+
+    Args:
+        rows: Rows of the query `days` of these accounts.
+        labels: The accounts.
+        budgets: Monthly budgets by account, also of others.
+        forecast: The forecast of the month.
+        today: The current day.
+
+    Returns:
+        None if an account has no budget, as the spend of all cannot be compared with the budgets of some, or without
+        days of the month and a forecast.
+    """
+    month = today.replace(day=1)
+    current = _between(rows, month, today)
+    if not labels or any(label not in budgets for label in labels) or not (current or forecast):
+        return None
+    return BudgetState(
+        month=month,
+        budget=exact_sum(budgets[label] for label in labels),
+        so_far=exact_sum(row["spend"] for row in current),
+        expected=forecast.spend if forecast else None,
+    )
+
+
 def _between(rows: Iterable[Mapping[str, Any]], first: date, last: date) -> list[Mapping[str, Any]]:
     return [row for row in rows if first <= row["day"] <= last]

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from etl.amounts import exact_sum
 from etl.reports.charts.amount_specs import Grain
-from etl.reports.html.comparison import Comparison, Forecast
+from etl.reports.html.comparison import BudgetState, Comparison, Forecast
 from etl.reports.html.formatting import (
     format_amount,
     format_change,
@@ -64,6 +64,7 @@ def build_tiles(
     grain: Grain,
     comparison: Comparison | None,
     forecast: Forecast | None,
+    budget: BudgetState | None,
     currency: str,
 ) -> Iterator[Tile]:
     """The tiles of a page with charges."""
@@ -86,6 +87,7 @@ def build_tiles(
             if repeated
             else "no charge is listed twice",
             *(_describe_forecast(forecast, currency) if forecast else ()),
+            *(_describe_budget(budget, currency) if budget else ()),
         ],
         path(lambda period: period.spend),
     )
@@ -180,6 +182,25 @@ def _describe_forecast(forecast: Forecast, currency: str) -> Iterator[str]:
     month = format_month(forecast.month)
     if forecast.days_left:
         yield f"{month}: about {forecast.spend:,.0f} {currency}, if the rest is as in the last {forecast.weeks} weeks"
+
+
+def _describe_budget(budget: BudgetState, currency: str) -> Iterator[str]:
+    yield f"budget of {format_month(budget.month)}: {format_amount(budget.budget)} {currency}"
+
+
+def describe_excess(budget: BudgetState, currency: str) -> str:
+    """By how much a month exceeds its budget, or is expected to; empty if it does not."""
+
+    def amounts(amount: Decimal, text: str) -> str:
+        excess = format_amount(amount - budget.budget)
+        return f"{format_month(budget.month)} {text} {currency}, {excess} above the budget of {allowed} {currency}."
+
+    allowed = format_amount(budget.budget)
+    if budget.so_far > budget.budget:
+        return amounts(budget.so_far, f"has cost {format_amount(budget.so_far)}")
+    if budget.expected is not None and budget.expected > budget.budget:
+        return amounts(budget.expected, f"will cost about {format_amount(budget.expected)}")
+    return ""
 
 
 def _describe_range(forecast: Forecast, balance: Decimal | None) -> Iterator[str]:

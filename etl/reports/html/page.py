@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
 from hashlib import sha256
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final, Literal
 import etl
 from etl.reports.charts.catalog import DEFAULT_CURRENCY, Chart
 from etl.reports.html.chart_data import Rows, adapt_charts, domain_days, json_default
-from etl.reports.html.comparison import Comparison, Forecast
+from etl.reports.html.comparison import BudgetState, Comparison, Forecast
 from etl.reports.html.formatting import format_count, format_day, format_period, format_time
-from etl.reports.html.headline import SPARK_SIZE, build_tiles, unexplained_charges
+from etl.reports.html.headline import SPARK_SIZE, build_tiles, describe_excess, unexplained_charges
 from etl.reports.html.tables import Table, chart_tables
 from etl.reports.html.totals import ReportTotals
 
@@ -40,12 +40,14 @@ EmptyReason = Literal[
     "single month",
     "no complete day",
     "no months",
+    "not classified",
 ]
 _NO_ROWS: Final[dict[str, EmptyReason]] = {
     "calendar": "never fetched",
     "balances": "no balances",
     "restatements": "no restatements",
     "months": "no months",
+    "channels": "not classified",
     "freshness": "never fetched",
 }
 """Reasons for a query without rows; the other queries have rows wherever there are charges."""
@@ -75,14 +77,20 @@ class ReportData:
 
     Attributes:
         rows: Rows of every query.
+        currency: Code of the currency of all amounts.
+        other_currencies: Requested accounts that the page leaves out, by their currency.
         comparison: The page's days beside those before them; None if those are not stored.
         forecast: Expected spend of the current month; None without recent days.
+        budget: The current month beside its budget; None without one.
     """
 
     totals: ReportTotals
     rows: Rows
+    currency: str = DEFAULT_CURRENCY
+    other_currencies: Mapping[str, Sequence[str]] = field(default_factory=dict)
     comparison: Comparison | None = None
     forecast: Forecast | None = None
+    budget: BudgetState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,6 @@ def render_page(
     renderer: str,
     now: datetime,
     *,
-    currency: str = DEFAULT_CURRENCY,
     known_accounts: Sequence[str] = (),
     controls: Controls | None = None,
 ) -> str:
@@ -119,12 +126,11 @@ def render_page(
         report: What it shows.
         renderer: JavaScript that sets `window.vegaEmbed`.
         now: Creation time, in the time zone that the page shows it in.
-        currency: Code of the currency of all amounts.
         known_accounts: Labels of all accounts of the database, which determine their colours; if empty, those of the
             page.
         controls: Filters; a page in a file has none.
     """
-    totals, rows, comparison = report.totals, report.rows, report.comparison
+    totals, rows, comparison, currency = report.totals, report.rows, report.comparison, report.currency
     page_charts = adapt_charts(totals, rows, currency, known_accounts or list(totals.by_account))
     charts = [
         chart
@@ -132,7 +138,7 @@ def render_page(
         if rows["days"] or page_charts.drawn_rows[chart.dataset] or chart.name == "freshness"
     ]
     drawn = {chart.name for chart in charts if _empty_reason(chart, page_charts.drawn_rows) is None}
-    tiles = build_tiles(totals, rows, page_charts.grain, comparison, report.forecast, currency)
+    tiles = build_tiles(totals, rows, page_charts.grain, comparison, report.forecast, report.budget, currency)
     script = f"(() => {{{renderer}\n{_read_file('page.js')}}})();"
     return (
         _environment()
@@ -149,6 +155,8 @@ def render_page(
             tiles=list(tiles) if totals.total.records else [],
             comparison_name=comparison.name if comparison else "",
             spark_size=SPARK_SIZE,
+            other_currencies=report.other_currencies,
+            budget_notice=report.budget and describe_excess(report.budget, currency),
             unexplained=unexplained_charges(rows["balances"], currency),
             suspect_count=len(totals.suspect),
             suspect_days=_name_days(totals.suspect),

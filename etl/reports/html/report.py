@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, BinaryIO, Final
 
 from sqlalchemy import Connection, Date, Engine, bindparam, text
@@ -19,11 +21,12 @@ from etl.errors import ConfigError
 from etl.reports.charts.catalog import DEFAULT_CURRENCY
 from etl.reports.charts.queries import NO_FILTER, QUERIES, build_query
 from etl.reports.html.chart_data import Rows
-from etl.reports.html.comparison import HISTORY_DAYS, compare_periods, forecast_month
+from etl.reports.html.comparison import HISTORY_DAYS, compare_budget, compare_periods, forecast_month
 from etl.reports.html.page import ReportData, render_page
-from etl.reports.html.totals import ReportTotals, compute_totals
+from etl.reports.html.totals import compute_totals
 from etl.reports.query import TYPES, ExportFilter, resolve_accounts
 
+NO_BUDGETS: Final[Mapping[str, Decimal]] = MappingProxyType({})
 _BUNDLE_PROGRAM: Final = "import sys, vl_convert; sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())"
 
 
@@ -56,8 +59,8 @@ def write_report(
     output: AbstractContextManager[BinaryIO],
     *,
     now: datetime,
-    currency: str = DEFAULT_CURRENCY,
-) -> ReportTotals:
+    budgets: Mapping[str, Decimal] = NO_BUDGETS,
+) -> ReportData:
     """Write the page.
 
     Args:
@@ -66,7 +69,10 @@ def write_report(
         renderer: Result of `load_vega_bundle`.
         output: Context manager of the file, entered once the page is rendered.
         now: Creation time, in the time zone that the page shows it in.
-        currency: Code of the currency of all amounts.
+        budgets: Monthly budgets by account.
+
+    Returns:
+        What the page shows.
 
     Raises:
         ConfigError: Unknown account, or the file cannot be written.
@@ -79,26 +85,50 @@ def write_report(
         require_schema(connection)
         known = resolve_accounts(connection, ())
         labels = resolve_accounts(connection, selection.accounts)
-        report = load_report(connection, labels, selection.since, selection.until, now.date())
-    page = render_page(report, renderer(), now, currency=currency, known_accounts=known)
+        report = load_report(connection, labels, selection.since, selection.until, now.date(), budgets)
+    page = render_page(report, renderer(), now, known_accounts=known)
     with output as file:
         file.write(page.encode())
-    return report.totals
+    return report
 
 
 def load_report(
-    connection: Connection, labels: list[str], since: date | None, until: date | None, today: date
+    connection: Connection,
+    labels: list[str],
+    since: date | None,
+    until: date | None,
+    today: date,
+    budgets: Mapping[str, Decimal] = NO_BUDGETS,
 ) -> ReportData:
-    """Load and compute what a page shows; the connection should read a single state of the database."""
+    """Load and compute what a page shows; the connection should read a single state of the database.
+
+    Amounts of different currencies are not added: of the accounts, the page shows those of the currency that most of
+    them have, and names the others.
+    """
+    by_currency = _labels_by_currency(connection, labels)
+    currency = max(by_currency, key=lambda each: len(by_currency[each]), default=DEFAULT_CURRENCY)
+    labels = by_currency.pop(currency, [])
     rows = load_datasets(connection, labels, since, until)
     earlier = _load_earlier_days(connection, labels, since, until, today) if since else []
     series = [*earlier, *rows["days"]]
+    forecast = forecast_month(series, today)
     return ReportData(
         totals=compute_totals(rows, labels, since, until),
         rows=rows,
+        currency=currency,
+        other_currencies=by_currency,
         comparison=compare_periods(series, since, until),
-        forecast=forecast_month(series, today),
+        forecast=forecast,
+        budget=compare_budget(series, labels, budgets, forecast, today),
     )
+
+
+def _labels_by_currency(connection: Connection, labels: list[str]) -> dict[str, list[str]]:
+    by_currency: dict[str, list[str]] = {}
+    for label, currency in connection.execute(text("SELECT account, currency FROM freshness ORDER BY account")):
+        if label in labels:
+            by_currency.setdefault(currency, []).append(label)
+    return by_currency
 
 
 def load_datasets(connection: Connection, labels: list[str], since: date | None, until: date | None) -> Rows:

@@ -178,6 +178,15 @@ def _delivery_by_operator_tables(_totals: ReportTotals, rows: Rows, currency: st
     return [Table("Figures of each operator", columns)]
 
 
+def _spend_by_channel_tables(_totals: ReportTotals, rows: Rows, currency: str) -> list[Table]:
+    by_channel = [_row_totals(row) for row in rows]
+    columns = [
+        Column("Channel", _values(rows, "channel"), "All", "label"),
+        *_total_columns(by_channel, _add_totals(by_channel), currency),
+    ]
+    return [Table("Figures of each channel", columns, collapsible=False)]
+
+
 def _weekday_and_hour_tables(_totals: ReportTotals, rows: Rows, _currency: str) -> list[Table]:
     charges = {(row["weekday"], row["hour"]): row["records"] for row in rows}
     weekdays, hours = range(1, 8), range(24)
@@ -248,6 +257,7 @@ def _freshness_tables(_totals: ReportTotals, rows: Rows, _currency: str) -> list
 _TABLES: Final[dict[str, Callable[[ReportTotals, Rows, str], list[Table]]]] = {
     "spend_by_day": _spend_by_day_tables,
     "months": _months_tables,
+    "spend_by_channel": _spend_by_channel_tables,
     "delivery_by_operator": _delivery_by_operator_tables,
     "weekday_and_hour": _weekday_and_hour_tables,
     "balance": _balance_tables,
