@@ -52,6 +52,7 @@ def dagster(tmp_path):
             "DAGSTER_PG_HOST": url.host, "DAGSTER_PG_PORT": str(url.port or 5432), "DAGSTER_PG_DB": url.database,
             "DAGSTER_PG_USERNAME": url.username, "DAGSTER_PG_PASSWORD": str(url.password or "unused"),
         }  # fmt: skip
+        assert instance.recorded() == []  # it creates Dagster's tables, which two programs cannot do at once
         yield instance
 
 
