@@ -66,6 +66,14 @@ dbt: $(VENV)/dev .dbt/ready  ## Compile and run the package bi/dbt on PostgreSQL
 lake-readers: $(VENV)/dev .lake-readers/ready  ## Read a lake with DuckDB and ClickHouse, in an environment of their own
 	@$(BIN)/python -m pytest tests/integration/test_lake_readers.py
 
+.PHONY: dagster
+dagster: $(VENV)/dev .dagster/ready  ## Run the Dagster jobs on SQLite, PostgreSQL and Celery, in an environment of their own
+	@$(BIN)/python -m pytest tests/integration/test_dagster.py tests/integration/test_dagster_celery.py
+
+.PHONY: airflow
+airflow: $(VENV)/dev .airflow/ready  ## Run the example DAG with Airflow's LocalExecutor, in an environment of its own
+	@$(BIN)/python -m pytest tests/integration/test_airflow.py
+
 .PHONY: lint
 lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/ruff check
@@ -110,7 +118,7 @@ release: $(VENV)/dev  ## Build and check what is released, from a tagged commit,
 
 .PHONY: clean
 clean:  ## Remove what was made
-	rm -rf $(VENV) .bench .dbt .lake-readers dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
+	rm -rf $(VENV) .airflow .bench .dagster .dbt .lake-readers dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=") if sys.version_info < (3, 11) else None'
@@ -138,6 +146,18 @@ $(VENV)/dev: requirements/dev.lock pyproject.toml | $(VENV)/bin/python
 	@echo "setting up .lake-readers (once)"
 	@$(PYTHON) -m venv .lake-readers
 	@.lake-readers/bin/python -m pip --disable-pip-version-check --quiet install --requirement requirements/lake-readers.txt
+	@touch $@
+
+.dagster/ready: deploy/dagster/requirements.txt pyproject.toml
+	@echo "setting up .dagster (once)"
+	@$(PYTHON) -m venv .dagster
+	@.dagster/bin/python -m pip --disable-pip-version-check --quiet install --requirement deploy/dagster/requirements.txt --editable '.[dagster,postgres]'
+	@touch $@
+
+.airflow/ready: deploy/airflow/requirements.txt pyproject.toml
+	@echo "setting up .airflow (once)"
+	@$(PYTHON) -m venv .airflow
+	@.airflow/bin/python -m pip --disable-pip-version-check --quiet install --requirement deploy/airflow/requirements.txt --editable '.[postgres]'
 	@touch $@
 
 .bench/ready: bench/requirements.txt

@@ -26,7 +26,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "How-to: run the job": (
         *("how-to/install", "how-to/scheduling", "how-to/databases", "how-to/permissions", "how-to/accounts"),
         *("how-to/proxy", "how-to/monitoring", "how-to/troubleshooting", "how-to/maintenance", "how-to/retention"),
-        *("how-to/privacy", "how-to/uninstall"),
+        *("how-to/dagster", "how-to/airflow", "how-to/privacy", "how-to/uninstall"),
     ),
     "How-to: use the data": (
         *("how-to/report", "how-to/dashboard", "how-to/export", "how-to/lake"),

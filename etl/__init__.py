@@ -22,6 +22,7 @@ Packages, from the command line down to the database:
     lake/        the copy of the records as Apache Iceberg tables
     numbering/   the public numbering plan: its files and ranges
     sandbox/     a fake vendor for tests and demos; a separate program that imports nothing else
+    orchestration/  Dagster jobs on top of `api`; nothing imports it
     api          the public Python API, for orchestrators and programs of your own
 
 Modules that every package may import:

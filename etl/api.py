@@ -19,10 +19,11 @@ from decimal import Decimal
 from os import PathLike
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from etl.config.loader import default_label, load_account, select_accounts
 from etl.config.schema import Settings
-from etl.config.sources import read_configuration
+from etl.config.sources import Configuration, read_configuration
 from etl.errors import BillingError, ConfigError
 from etl.log import Redactor, log_context
 from etl.model import DateRange, DayChange, RunCounts
@@ -41,9 +42,11 @@ __all__ = [
     "RunResult",
     "RunRows",
     "accounts",
+    "accounts_by_token",
     "changes",
     "run",
     "status",
+    "vendor_timezone",
 ]
 
 Config = str | PathLike[str] | None
@@ -132,10 +135,42 @@ def accounts(config: Config = None) -> list[str]:
     Raises:
         ConfigError: The file cannot be read.
     """
-    configuration = read_configuration(_path(config))
-    if configuration.error is not None:
-        raise configuration.error
-    return [label or default_label(configuration) for label in select_accounts(configuration, ())]
+    return _labels(_read(config))
+
+
+def accounts_by_token(config: Config = None) -> list[list[str]]:
+    """The labels of the configured accounts, those with the same token together.
+
+    Two accounts of a group must not run at the same time: the vendor gets one request at a time for a token.
+
+    Args:
+        config: A TOML file; None for the default files.
+
+    Returns:
+        Groups of labels, in the order of the file. An account with invalid settings is a group of its own.
+
+    Raises:
+        ConfigError: The file cannot be read.
+    """
+    configuration = _read(config)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for label in _labels(configuration):
+        groups.setdefault(_token_of(configuration, label), []).append(label)
+    return list(groups.values())
+
+
+def vendor_timezone(config: Config = None) -> ZoneInfo:
+    """The zone of the vendor's days, for schedules: `BILLING_TIMEZONE` outside of the sections of accounts.
+
+    Args:
+        config: A TOML file; None for the default files.
+
+    Raises:
+        ConfigError: The file cannot be read, or the zone is invalid.
+    """
+    zone: ZoneInfo
+    (zone,) = (item.value() for item in _read(config).resolve(None) if item.setting.name == "timezone")
+    return zone
 
 
 def run(
@@ -146,6 +181,7 @@ def run(
     since: date | None = None,
     until: date | None = None,
     wait: float = 0,
+    deep: bool = False,
 ) -> RunResult:
     """Run one account once, as the command of that name does.
 
@@ -156,15 +192,17 @@ def run(
         since: First day; required for `backfill` and `accept`.
         until: Last day, inclusive; required for `backfill`.
         wait: Seconds to wait for another run of the account.
+        deep: A `sync` compares every stored day that the vendor still serves, as `sync --deep`.
 
     Returns:
         The result, also of a run that failed: see `exit_code` and `error`.
 
     Raises:
-        ValueError: There is no such command, a day is missing, or the range ends before it begins.
+        ValueError: There is no such command, a day is missing, the range ends before it begins, or `deep` is not for
+            the command.
         ConfigError: A setting is missing or wrong, or there is no such account. Nothing was done.
     """
-    request = RunRequest(command, since, since if command == "accept" else until, wait=wait)
+    request = RunRequest(command, since, since if command == "accept" else until, wait=wait, deep=deep)
     _require_days(request)
     settings = _load(config, account)
     redact = Redactor(settings.secrets())
@@ -215,6 +253,26 @@ def _load(config: Config, account: str) -> Settings:
     return load_account(configuration, label)
 
 
+def _read(config: Config) -> Configuration:
+    configuration = read_configuration(_path(config))
+    if configuration.error is not None:
+        raise configuration.error
+    return configuration
+
+
+def _labels(configuration: Configuration) -> list[str]:
+    return [label or default_label(configuration) for label in select_accounts(configuration, ())]
+
+
+def _token_of(configuration: Configuration, label: str) -> tuple[str, ...]:
+    """The vendor's address and the token of an account; its label where there is none."""
+    try:
+        settings = load_account(configuration, label)
+    except ConfigError:
+        return (label,)
+    return (settings.api_url, settings.api_token) if settings.api_token else (label,)
+
+
 def _path(config: Config) -> Path | None:
     return None if config is None else Path(config)
 
@@ -224,6 +282,8 @@ def _require_days(request: RunRequest) -> None:
         raise ValueError(f"command {request.command!r} must be one of {', '.join(COMMANDS)}")
     if request.command != "sync" and (request.since is None or request.until is None):
         raise ValueError(f"{request.command} needs {'since' if request.command == 'accept' else 'since and until'}")
+    if request.deep and (request.command != "sync" or request.since or request.until):
+        raise ValueError("deep is for a sync without since and until")
     if request.since and request.until and request.since > request.until:
         raise ValueError(f"since={request.since} lies after until={request.until}")
 

@@ -9,6 +9,8 @@ compile() {
     --no-emit-find-links --no-header --no-annotate --upgrade "$@" --output-file "$output" pyproject.toml
 }
 compile requirements/run.lock --group build
-compile requirements/dev.lock --all-extras --group build --group test --group lint --group docs --group deploy --group release
+# Without the extra `dagster`, which has an environment of its own.
+compile requirements/dev.lock --extra postgres --extra mysql --extra parquet --extra excel --extra lake --extra report \
+  --extra dashboard --group build --group test --group lint --group docs --group deploy --group release
 # What runs every night on a server or in a container: no tool to build with, both servers' drivers.
 compile requirements/server.lock --extra postgres --extra mysql

@@ -18,6 +18,7 @@ from uuid import NAMESPACE_URL, uuid5
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from support.processes import children, peers_of
 
 from etl.db.engine import new_engine
 
@@ -52,21 +53,6 @@ def silent_vendor():
 
 def without_times(text):
     return sorted(re.sub(r"[\d.]+ s$", "", line) for line in text.splitlines())
-
-
-def children(pid):
-    """Processes of the same parent, and theirs."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:  # it has just ended
-            continue
-        parents[int(stat.parent.name)] = int(fields[1])
-    found = [pid]
-    for parent in found:
-        found += [child for child, its_parent in parents.items() if its_parent == parent]
-    return found[1:]
 
 
 def is_running(pid):
@@ -257,14 +243,3 @@ def test_connections_do_not_grow_with_the_number_of_accounts(billing, vendor, da
 
 def silent_port(line):
     return int(re.search(r":(\d+)/", line)[1])
-
-
-def peers_of(pid):
-    """Ports that a process is connected to."""
-    sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
-    ports = set()
-    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if f"socket:[{fields[9]}]" in sockets:
-            ports.add(int(fields[2].rpartition(":")[2], 16))
-    return ports

@@ -178,3 +178,35 @@ def test_threads_migrate_databases_of_their_own(tmp_path, sqlite_url):
     for engine in engines:
         with engine.connect() as connection:
             assert connection.execute(text("SELECT COUNT(*) FROM billing")).scalar() == 0
+
+
+def test_a_deep_sync_compares_every_stored_day(config, vendor):
+    label = LABELS[0]
+    api.run(config, label, command="sync", until=LAST)
+    vendor.dataset.add(charges(FIRST, 1, price="1"))
+    assert api.run(config, label, command="sync").requested_rows.new == 0, "the day lies before the lookback"
+    assert api.run(config, label, command="sync", deep=True).requested_rows.new == 1
+    for wrong in ({"command": "backfill", "since": FIRST, "until": LAST}, {"command": "sync", "since": FIRST}):
+        with pytest.raises(ValueError, match="deep"):
+            api.run(config, label, deep=True, **wrong)
+
+
+def test_accounts_with_one_token_stand_together(tmp_path):
+    path = tmp_path / "billing.toml"
+    tokens = {label: str(uuid5(NAMESPACE_URL, label)) for label in "ab"}
+    lines = ['timezone = "Asia/Vladivostok"']
+    for label, token in (("one", tokens["a"]), ("two", tokens["b"]), ("three", tokens["a"])):
+        lines += [f"[accounts.{label}]", f'api_token = "{token}"']
+    lines += ["[accounts.wrong]", f'api_token = "{tokens["a"]}"', 'window_days = "many"', "[accounts.without]"]
+    path.write_text("\n".join(lines), "utf-8")
+    path.chmod(0o600)
+    assert api.accounts_by_token(path) == [["one", "three"], ["two"], ["wrong"], ["without"]]
+    assert api.vendor_timezone(path).key == "Asia/Vladivostok"
+
+
+def test_without_a_file_there_is_one_account(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert api.accounts() == ["default"]
+    assert api.accounts_by_token() == [["default"]]
+    assert api.vendor_timezone().key == "Europe/Moscow"

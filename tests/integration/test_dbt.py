@@ -7,12 +7,11 @@ import os
 import shutil
 import subprocess
 from datetime import UTC, date, datetime
-from pathlib import Path
 
-import pytest
 import yaml
 from conftest import fresh_database
 from sqlalchemy import text
+from support.orchestrators import HOME, environment
 from support.run_helpers import SILENT, settings_of
 
 from etl.db.engine import new_engine
@@ -21,9 +20,7 @@ from etl.reports.dbt_sources import sources
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
-HOME = Path(__file__).parents[2]
 PACKAGE = HOME / "bi" / "dbt"
-DBT = HOME / ".dbt" / "bin" / "dbt"
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
@@ -38,8 +35,8 @@ def test_the_sources_are_the_views_with_all_their_columns():
         assert reference.split("'")[3] in VIEW_COLUMNS
 
 
-@pytest.mark.skipif(not DBT.exists(), reason="dbt has an environment of its own; run: make dbt")
 def test_dbt_compiles_the_package_and_its_tests_find_what_is_wrong(tmp_path, sandbox):
+    program = environment("dbt") / "dbt"
     package = shutil.copytree(PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("target", "logs"))
     with fresh_database("postgresql", tmp_path) as url:
         settings = settings_of(url, sandbox, date(2026, 3, 1))
@@ -52,7 +49,7 @@ def test_dbt_compiles_the_package_and_its_tests_find_what_is_wrong(tmp_path, san
                 "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
             }  # fmt: skip
             return subprocess.run(
-                [DBT, "--quiet", *arguments, "--profiles-dir", "."], cwd=package, env=os.environ | variables,
+                [program, "--quiet", *arguments, "--profiles-dir", "."], cwd=package, env=os.environ | variables,
                 capture_output=True, text=True, check=False,
             )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Programs that some tests need: a browser, promtool, systemd-analyze, openssl, from Debian's packages.
+"""Programs that some tests need: a browser, promtool, systemd-analyze, openssl, RabbitMQ, from Debian's packages.
 
 Where one is not there, its tests are skipped and say why; with REQUIRE_TOOLS=1 that is a failure.
 """
@@ -18,6 +18,7 @@ PACKAGES = {
     "git": "git",
     "openssl": "openssl",
     "pgbouncer": "pgbouncer",
+    "rabbitmqctl": "rabbitmq-server",
 }
 """The Debian package of each program."""
 

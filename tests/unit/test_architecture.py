@@ -39,6 +39,7 @@ ALLOWED = {
     "services": EVERYBODYS
     | {"config", "db", "extract", "transform", "load", "numbering", "pipeline", "checks", "ops", "lake", "reports"},
     "api": EVERYBODYS | {"config", "services", "ops"},
+    "orchestration": {"api", "errors", "exit_codes"},
     "sandbox": set(),
 }
 """What each package and module of etl may import beside itself. The command line, not named here, imports them all."""
@@ -199,6 +200,19 @@ def test_the_sandbox_is_another_program(name):
     assert "sandbox" not in imports or stage(name) in {"sandbox", "cli"}
 
 
+@pytest.mark.parametrize("name", TREES)
+def test_orchestration_stands_on_the_public_api_and_nothing_stands_on_it(name):
+    imports = {stage(other) for other in imported(TREES[name], name)}
+    assert "orchestration" not in imports or stage(name) == "orchestration"
+
+
+def test_what_an_orchestrator_decides_needs_none():
+    for name in ("outcome", "keys", "settings"):
+        assert not {"dagster", "airflow"} & {
+            other.partition(".")[0] for other in all_imports(TREES[f"orchestration.{name}"])
+        }
+
+
 class WithoutTypeImports(ast.NodeTransformer):
     """Removes `if TYPE_CHECKING:`, whose imports never run."""
 
@@ -321,7 +335,7 @@ def test_no_inner_package_knows_the_names_of_variables(name):
 
 
 STAGES = ALLOWED.keys() - {"config", "services", "sandbox"}
-MAY_LOOK = {"extract.transport", "log", "ops.heartbeat"}
+MAY_LOOK = {"extract.transport", "log", "ops.heartbeat", "orchestration.settings"}
 CLOCKS = {("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today")}
 CLOCKS |= {("time", name) for name in ("time", "time_ns", "localtime", "gmtime")}
 ENVIRONMENT = {("os", name) for name in ("environ", "getenv", "environb")}

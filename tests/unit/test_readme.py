@@ -13,6 +13,7 @@ from etl.cli import cli
 from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS, Setting
 from etl.db.views import VIEWS
+from etl.orchestration.settings import VARIABLES
 
 README = (HOME / "README.md").read_text(encoding="utf-8")
 TROUBLESHOOTING = (HOME / "docs" / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
@@ -33,6 +34,7 @@ def test_every_setting_stands_in_the_readme_and_in_the_help_with_its_default(set
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_names_a_setting_that_is_none(page: Path) -> None:
     known = {setting.variable for setting in SETTINGS} | {f"{s.variable}_FILE" for s in SETTINGS if s.secret}
+    known |= set(VARIABLES)
     assert set(re.findall(r"BILLING_[A-Z_]+[A-Z]", page.read_text(encoding="utf-8"))) <= known
 
 

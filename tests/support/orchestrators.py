@@ -1,0 +1,23 @@
+"""Orchestrators and dbt, each in an environment of its own, which `make dagster`, `make airflow` and `make dbt` create.
+
+Where one is not there, its tests are skipped and say why; with REQUIRE_ORCHESTRATORS=1 that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+HOME = Path(__file__).parents[2]
+
+
+def environment(name: str) -> Path:
+    """The folder of the programs of an environment; without it the test is skipped, or fails where it is required."""
+    if not (HOME / f".{name}" / "ready").exists():
+        reason = f"run: make {name}"
+        if os.environ.get("REQUIRE_ORCHESTRATORS") == "1":
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return HOME / f".{name}" / "bin"
