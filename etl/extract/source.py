@@ -203,29 +203,31 @@ class Source:
 
         A record created between two requests is among the newest ones, but not in the earlier answer.
         """
+        shown_empty = {day for day, records in json_days.days.items() if not records}
+        refetched: set[date] = set()
         if days_behind := self._days_lacking_newest(window, json_days):
             refetch_range = DateRange(min(days_behind), max(days_behind))
             json_days = combine(window, [json_days.without(refetch_range.days()), self._refetch(refetch_range)])
+            refetched.update(refetch_range.days())
+        if len(window) == 1:
+            return json_days
         newest = self._newest_if_useful(window, json_days)
-        empty = [
+        suspects = {
             day
             for day in self._new_empty_days(json_days)
             if newest is None or not newest.prove_empty(day, json_days.days)
-        ]
-        if len(window) == 1:
-            return json_days
-        refetched: set[date] = set()
-        suspects = set(empty)
-        while suspects:
+        }
+        while True:
             results = [self._refetch(DateRange(day, day)) for day in sorted(suspects)]
             json_days = combine(window, [json_days.without(suspects), *results])
             refetched |= suspects
-            is_limited = any(json_days.days.get(day) for day in refetched.intersection(empty))
-            # A limit on the days of an answer may also truncate the days beside those that it hides.
-            beside = {day + offset for day in refetched for offset in (-ONE_DAY, ONE_DAY)} if is_limited else set()
-            suspects = {day for day in window.days() if day in beside - refetched and day in json_days.days}
-            suspects.update(self._json.days_listed_elsewhere(json_days))
-        return json_days
+            suspects = set(self._json.days_listed_elsewhere(json_days))
+            if any(json_days.days.get(day) for day in refetched & shown_empty):
+                # A limit on the days of an answer may also truncate the days beside those that it hides.
+                beside = {day + offset for day in refetched for offset in (-ONE_DAY, ONE_DAY)}
+                suspects |= (beside - refetched) & json_days.days.keys()
+            if not suspects:
+                return json_days
 
     def _refetch(self, window: DateRange) -> SourceDays:
         try:

@@ -12,6 +12,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 from sqlalchemy import make_url
+from support.environments import HOME, environment
 from support.orchestrated_accounts import (
     last_closed_day,
     listed_rows,
@@ -20,7 +21,6 @@ from support.orchestrated_accounts import (
     watermark_of,
     write_accounts,
 )
-from support.orchestrators import HOME, environment
 from support.processes import PATIENCE, end, free_ports, is_open, wait_until
 
 DAGS = HOME / "deploy" / "airflow"

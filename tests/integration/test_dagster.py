@@ -15,6 +15,7 @@ import yaml
 from conftest import fresh_database
 from sqlalchemy import make_url
 from support.dagster_instance import MODULE, Dagster
+from support.environments import HOME
 from support.orchestrated_accounts import (
     last_closed_day,
     listed_rows,
@@ -23,7 +24,6 @@ from support.orchestrated_accounts import (
     watermark_of,
     write_accounts,
 )
-from support.orchestrators import HOME
 from support.processes import PATIENCE, children, end, peers_of, wait_until
 
 from etl import api

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from conftest import fresh_database
 from support.dagster_instance import MODULE, Dagster
+from support.environments import HOME
 from support.external_tools import tool
 from support.orchestrated_accounts import (
     last_closed_day,
@@ -27,7 +28,6 @@ from support.orchestrated_accounts import (
     watermark_of,
     write_accounts,
 )
-from support.orchestrators import HOME
 from support.processes import children, end, free_ports, is_open, peers_of, wait_until
 
 EXAMPLE = HOME / "deploy" / "dagster" / "dagster.yaml"

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 import yaml
 from conftest import fresh_database
 from sqlalchemy import text
-from support.orchestrators import HOME, environment
+from support.environments import HOME, environment
 from support.run_helpers import SILENT, settings_of
 
 from etl.db.engine import new_engine

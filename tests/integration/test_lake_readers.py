@@ -5,25 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 pytest.importorskip("pyiceberg", reason="the extra lake is not installed")
 
+from support.environments import HOME, environment
 from support.lake_copy import COLUMNS, JANUARY, NINTH, TODAY, charges, exported_copy, normal
 
 from etl.services.erase import erase_number
 from etl.services.purge import RetentionAge, purge_account
 
-HOME = Path(__file__).parents[2]
-PYTHON = HOME / ".lake-readers" / "bin" / "python"
 READER = HOME / "tests" / "support" / "read_lake.py"
-
-pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason="the engines have an environment of their own; run: make lake-readers"
-)
 
 
 def read_by(engine, copied):
@@ -33,7 +27,11 @@ def read_by(engine, copied):
     metadata = table.metadata_location.partition(f"{folder}/")[2]
     request = {"folder": folder, "metadata": metadata, "files": copied.files(), "columns": COLUMNS}
     done = subprocess.run(
-        [PYTHON, READER, engine, json.dumps(request)], cwd=copied.folder, capture_output=True, text=True, check=False
+        [environment("lake-readers") / "python", READER, engine, json.dumps(request)],
+        cwd=copied.folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     rows, sums = json.loads(done.stdout)
@@ -53,6 +51,7 @@ def spend_by_day(copied):
 
 @pytest.mark.parametrize("engine", ["duckdb", "clickhouse"])
 def test_an_engine_reads_what_the_views_have(engine, database_url, sandbox, tmp_path):
+    environment("lake-readers")
     copied = exported_copy(database_url, sandbox, tmp_path)
 
     def check(what):

@@ -122,7 +122,7 @@ class Night:
 
     def is_limited(self, source: str) -> bool:
         """Whether the smallest padded request for some day reaches the limit; one of days counts always."""
-        if self.vendor.trait(f"{source}_days") is not None:
+        if self.vendor.days_limit(source) is not None:
             return True
         limit = self.vendor.limit(source)
         if limit is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -280,9 +280,18 @@ class Vendor:
         value = self.trait(f"{source}_limit")
         return None if value is None else int(value["size"])
 
+    def days_limit(self, source: str) -> Mapping[str, Any] | None:
+        """The limit on the days of an answer, and which of them it keeps; None without a limit.
+
+        Not together with days that are cut in another zone: nothing shows that a part of the last day is missing.
+        """
+        cut = {"cut_zone", f"{source}_cut_zone"} & self.scenario.traits.keys()
+        value: Mapping[str, Any] | None = None if cut else self.trait(f"{source}_days")
+        return value
+
     def has_limit(self, source: str) -> bool:
         """Whether answers have a limit, of records or of days."""
-        return self.limit(source) is not None or self.trait(f"{source}_days") is not None
+        return self.limit(source) is not None or self.days_limit(source) is not None
 
     # Answers.
 
@@ -363,7 +372,7 @@ class Vendor:
 
     def _served(self, source: str, first: date, last: date) -> tuple[date, date]:
         """The days of a request that its answer covers."""
-        value = self.trait(f"{source}_days")
+        value = self.days_limit(source)
         if value is None:
             return first, last if source == "json" else date.max
         more = (value["days"] - 1) * DAY

@@ -113,7 +113,7 @@ FIXES = {
     "02": Fix(
         "an empty day beside full ones is believed", _no_empty_day_between_full_ones, ("json_hides", "newest_down")
     ),
-    "03": Fix("a day of which nothing can be read is empty", _unreadable_is_empty, ("json_unreadable", "csv_outage")),
+    "03": Fix("a day of which nothing can be read is empty", _unreadable_is_empty, ("csv_unreadable", "json_outage")),
     "04": Fix("what cannot be read is withdrawn", _unreadable_is_withdrawn, ("json_unreadable",)),
     "05": Fix("a key stays as a spreadsheet left it", _keys_as_they_stand, ("csv_phone", "csv_code", "json_outage")),
     "06": Fix("the last of two equal fields holds", _last_of_two_fields, ("json_doubled",)),

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from support.orchestrators import HOME, environment
+from support.environments import HOME, environment
 from support.processes import PATIENCE
 
 PROBE = HOME / "tests" / "support" / "dagster_probe.py"

@@ -1,6 +1,6 @@
-"""Orchestrators and dbt, each in an environment of its own, which `make dagster`, `make airflow` and `make dbt` create.
+"""Orchestrators, dbt and the readers of a lake, each in an environment of its own, which `make dagster` and its like create.
 
-Where one is not there, its tests are skipped and say why; with REQUIRE_ORCHESTRATORS=1 that is a failure.
+Where one is not there, its tests are skipped and say why; REQUIRE_ENVIRONMENTS names those for which that is a failure.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def environment(name: str) -> Path:
     """The folder of the programs of an environment; without it the test is skipped, or fails where it is required."""
     if not (HOME / f".{name}" / "ready").exists():
         reason = f"run: make {name}"
-        if os.environ.get("REQUIRE_ORCHESTRATORS") == "1":
+        if name in os.environ.get("REQUIRE_ENVIRONMENTS", "").split():
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     return HOME / f".{name}" / "bin"
