@@ -28,11 +28,8 @@ def read_by(engine, copied):
     request = {"folder": folder, "metadata": metadata, "files": copied.files(), "columns": COLUMNS}
     done = subprocess.run(
         [environment("lake-readers") / "python", READER, engine, json.dumps(request)],
-        cwd=copied.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        cwd=copied.folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows, sums = json.loads(done.stdout)
     return sorted(map(normal, rows)), sorted(map(normal_sum, sums))

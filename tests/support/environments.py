@@ -1,4 +1,4 @@
-"""Orchestrators, dbt and the readers of a lake, each in an environment of its own, which `make dagster` and its like create.
+"""Environments of Dagster, Airflow, dbt and the readers of a lake, which `make dagster` and its like create.
 
 Where one is not there, its tests are skipped and say why; REQUIRE_ENVIRONMENTS names those for which that is a failure.
 """
