@@ -36,7 +36,10 @@ DOCUMENTED_PHONE: Final = r"[78]\d{10}"
 DOCUMENTED_CODE: Final = rf"\d{{{CODE_DIGITS}}}"
 """Patterns of the documented spellings, for ASCII digits: parsed on a fast path."""
 
-_INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+_INVISIBLE_CHARACTERS: Final = r"\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
+"""Zero-width spaces and joiners, soft hyphens, byte order marks, marks of the writing direction: text copied from pages
+and messengers has them."""
+_INVISIBLE = re.compile(rf"[{_INVISIBLE_CHARACTERS}]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _DOCUMENTED_TIME = re.compile(DOCUMENTED_TIME, re.ASCII)
 _ISO_TIME = re.compile(
@@ -48,7 +51,7 @@ _RUSSIAN_DATE = re.compile(r"(\d\d)\.(\d\d)\.(\d{4})", re.ASCII)
 _OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?)\Z", re.ASCII)
 _DOCUMENTED_PHONE = re.compile(DOCUMENTED_PHONE, re.ASCII)
 _RUSSIAN_PHONE = re.compile(r"(?:\+7|7|8)(\d{10})|(9\d{9})", re.ASCII)
-_PHONE_PUNCTUATION = re.compile(r"[\s()\[\]\-\u2010-\u2015\u2212]")
+_PHONE_PUNCTUATION = re.compile(rf"[\s()\[\]\-\u2010-\u2015\u2212{_INVISIBLE_CHARACTERS}]")
 _INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0+)?", re.ASCII)
 _PRICE = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[ \u00a0\u202f]\d{3})+)(?:[.,]\d+)?(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _AMBIGUOUS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
@@ -205,9 +208,10 @@ def parse_code(raw: Raw) -> str:
 @lru_cache(maxsize=16384, typed=True)
 def _code_from_text(raw: Raw) -> str:
     text = _restored(_trimmed(raw, "code_auth"), "code_auth")
-    if _GROUPED_CODE.fullmatch(text):
-        text = text.translate(_THOUSANDS)
-    return text.zfill(CODE_DIGITS) if text.isdecimal() and text.isascii() else text
+    visible = trim(text)
+    if _GROUPED_CODE.fullmatch(visible):
+        visible = visible.translate(_THOUSANDS)
+    return visible.zfill(CODE_DIGITS) if visible.isdecimal() and visible.isascii() else text
 
 
 def parse_status(raw: Raw) -> int | None:
@@ -312,7 +316,7 @@ def _as_written(raw: Raw) -> Raw:
 
 def _trimmed(raw: Raw, name: str) -> str:
     if isinstance(raw, str):
-        return sanitise_text(trim(raw))
+        return sanitise_text(raw).strip()
     if raw is None or raw is MISSING:
         return ""
     if isinstance(raw, bool | dict | list):
@@ -321,10 +325,7 @@ def _trimmed(raw: Raw, name: str) -> str:
 
 
 def trim(text: str) -> str:
-    """Remove spaces around a value, and the invisible characters that come with text copied from pages and messengers.
-
-    They are zero-width spaces and joiners, soft hyphens, byte order marks and marks of the writing direction.
-    """
+    """Remove the spaces around a value that is no free text, and invisible characters."""
     return _INVISIBLE.sub("", text).strip()
 
 

@@ -96,6 +96,7 @@ def test_every_column_is_filled_with_its_own_value(engine):
         "account_id": "1", "created_at": "2026-03-09 10:00:00", "phone": f"+7{PHONE}", "code_auth": "0371",
         "ordinal": "7", "status": str(-(2**63)), "status_info": "Busy", "price": "0.200000", "repeats": "1",
         "utc_offset": "180", "first_seen_at": SHARED["first_seen_at"], "updated_at": None, "withdrawn_at": None,
+        "channel": None,
     }  # fmt: skip
 
 

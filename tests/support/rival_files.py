@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import threading
 from collections.abc import Sequence
 
 from pyiceberg.io.pyarrow import PyArrowFileIO
@@ -15,6 +16,8 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 PREFIX = "PYICEBERG_CATALOG__BILLING__"
 DATA, SNAPSHOT, METADATA = "/data/", "/snap-", ".metadata.json"
 """What the names of files contain, in the order in which a commit writes them: a rival is met in different places."""
+ONE_AT_A_TIME = threading.Lock()
+"""Data files are written by several threads; two rivals would not both get the lock of an account."""
 
 
 def variables_of(kind: str, command: Sequence[str]) -> dict[str, str]:
@@ -31,5 +34,6 @@ class RivalFiles(PyArrowFileIO):
     def new_output(self, location):
         if self.properties["rival-kind"] in location:
             others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-            subprocess.run(shlex.split(self.properties["rival-command"]), env=others, check=True)
+            with ONE_AT_A_TIME:
+                subprocess.run(shlex.split(self.properties["rival-command"]), env=others, check=True)
         return super().new_output(location)

@@ -15,7 +15,7 @@ from sqlalchemy import URL, Engine, event, select, text
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
-from etl.db.tables import billing_records, metadata, sync_runs, sync_state, synced_days
+from etl.db.tables import billing_records, channels, metadata, sync_runs, sync_state, synced_days
 from etl.sandbox import Sandbox
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -81,12 +81,12 @@ class Account:
             return [tuple(row) for row in connection.execute(text(statement), values)]
 
     def dump(self):
-        """All that a failed run may not touch: the rows of all tables but the history, and the position."""
+        """All that a failed run may not touch: the rows of all tables but the history and names, and the position."""
         with closing(self.engine.connect()) as connection:
             tables = {
                 table.name: [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key))]
                 for table in metadata.sorted_tables
-                if table not in (sync_runs, sync_state)
+                if table not in (sync_runs, sync_state, channels)
             }
             state = select(sync_state.c.account_id, sync_state.c.first_day, sync_state.c.last_synced_date)
             return tables | {"sync_state": [tuple(row) for row in connection.execute(state)]}

@@ -307,6 +307,8 @@ def test_a_phone_may_be_as_long_as_every_database_can_index():
         ("4.2E+01", "0042"),
         ("2 371", "2371"),
         (f"2{NBSP}371,00", "2371"),
+        ("\u200e42\ufeff", "0042"),
+        ("4\u200b2a", "4\u200b2a"),
         ("2 37", "2 37"),
         ("NULL", ""),
         ("None", ""),
