@@ -116,10 +116,9 @@ class JsonSource:
 
     def _drop_truncated(self, result: SourceDays) -> SourceDays:
         """Open the unproven days whose answer has the same size as a later one: a limit truncated both."""
+        unproven = {day: listed for day, listed in result.unproven.items() if day in result.days}
         truncated = {
-            day: listed
-            for day, listed in result.unproven.items()
-            if listed is not None and self._sizes.count(listed) > 1
+            day: listed for day, listed in unproven.items() if listed is not None and self._sizes.count(listed) > 1
         }
         return replace(
             result,
@@ -127,9 +126,7 @@ class JsonSource:
             open=result.open | {day: _truncated(listed) for day, listed in truncated.items()},
             incomplete_days=result.incomplete_days - truncated.keys(),
             unproven={
-                day: listed
-                for day, listed in result.unproven.items()
-                if day not in truncated and self._is_new(day, result)
+                day: listed for day, listed in unproven.items() if day not in truncated and self._is_new(day, result)
             },
             seen_records=result.seen_records | {day: result.days[day] for day in truncated},
         )

@@ -94,6 +94,15 @@ REGRESSIONS = {
         {"backfill_first": True, "csv_minutes": True, "json_hides": {"share": 0.432, "nights": [0, 99]}},
         (53,),
     ),
+    "no time can be read of the only records of a day": Scenario(
+        110_001_069, 10,
+        {
+            "growth": 1.041, "quiet_days": 0.863, "default_start": True, "hour": 23, "missed_nights": True,
+            "later_contract": 4, "csv_lags": 86400,
+            "json_unreadable": {"field": "no_time", "scope": "records", "share": 0.49, "nights": [4, 7]},
+        },
+        (63, 61, 67, 58, 65, 62, 66, 64, 56, 60, 59),
+    ),
 }  # fmt: skip
 """Shrunk scenarios of fixed bugs, of the program or of the oracle."""
 
