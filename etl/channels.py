@@ -1,6 +1,6 @@
 """The channel of a charge: what kind of authorisation it was, by ordered rules. Pure.
 
-The vendor's records do not name it. A channel is derived from a record as it is stored, and is no part of its identity.
+The vendor's records do not name it. It is derived from a record as it is stored, and is not part of its identity.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChannelRule:
-    """A rule, which matches a record that meets all of its conditions; None is no condition.
+    """A rule, which matches a record that meets all of its conditions; those of None are ignored.
 
     Attributes:
         channel: The channel of the records that it matches.

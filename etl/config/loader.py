@@ -130,8 +130,8 @@ def validate_combination(values: Mapping[str, Any]) -> None:
         for position, rule in enumerate(values.get("channels") or (), start=1):
             if rule.code is not None:
                 raise ConfigError(
-                    f"BILLING_CHANNELS: rule {position} ({rule.channel}) asks for a code, and BILLING_CODES is drop: "
-                    "remove code from the rule, or keep the codes"
+                    f"BILLING_CHANNELS: rule {position} ({rule.channel}) has the condition code, and BILLING_CODES "
+                    "is drop: remove code from the rule, or keep the codes"
                 )
 
 

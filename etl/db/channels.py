@@ -12,8 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, and_, bindparam, case, func, insert, literal_column, or_, select, update
 
+from etl.amounts import exact_arithmetic
 from etl.channels import UNKNOWN, ChannelRules, Evidence
-from etl.db.tables import billing_records, channels, synced_days
+from etl.db.tables import billing_records, synced_days
+from etl.db.tables import channels as channel_names
 from etl.model import ChannelTotals, RecordColumns, day_bounds
 from etl.pii import ERASED
 
@@ -57,11 +59,11 @@ def load_channels(connection: Connection, rules: ChannelRules) -> Channels:
     Raises:
         IntegrityError: Another transaction inserted one at the same time.
     """
-    known = {row.name: row.id for row in connection.execute(select(channels.c.name, channels.c.id))}
+    known = {row.name: row.id for row in connection.execute(select(channel_names.c.name, channel_names.c.id))}
     for name in rules.names():
         if name not in known:
             known[name] = max(known.values(), default=0) + 1
-            connection.execute(insert(channels).values(id=known[name], name=name))
+            connection.execute(insert(channel_names).values(id=known[name], name=name))
     return Channels(rules, known)
 
 
@@ -108,11 +110,12 @@ def total_by_channel(
 def add_by_channel(parts: Iterable[ChannelTotals]) -> list[ChannelTotals]:
     """The sums of totals by channel, in order."""
     sums: dict[int, ChannelTotals] = {}
-    for part in parts:
-        known = sums.get(part.channel, ChannelTotals(part.channel, 0, 0, Decimal(0)))
-        sums[part.channel] = ChannelTotals(
-            part.channel, known.records + part.records, known.delivered + part.delivered, known.spend + part.spend
-        )
+    with exact_arithmetic():
+        for part in parts:
+            known = sums.get(part.channel, ChannelTotals(part.channel, 0, 0, Decimal(0)))
+            sums[part.channel] = ChannelTotals(
+                part.channel, known.records + part.records, known.delivered + part.delivered, known.spend + part.spend
+            )
     return [sums[channel] for channel in sorted(sums)]
 
 
@@ -125,7 +128,7 @@ def find_unclassified(connection: Connection, account_id: int | None, rules: Cha
 
 
 def classify_day(
-    connection: Connection, account_id: int, day: date, records: int, rules: Channels, now: datetime
+    connection: Connection, account_id: int, day: date, records: int, channels: Channels, now: datetime
 ) -> int:
     """Classify the stored rows of a day, withdrawn ones included; return how many of them changed.
 
@@ -136,17 +139,17 @@ def classify_day(
         account_id: `accounts.id`.
         day: The day.
         records: Its number of records; a large day is read in parts.
-        rules: The rules.
+        channels: The rules of the account.
         now: Time of the change.
     """
     changed = sum(
-        _classify_slice(connection, account_id, since, until, rules, now) for since, until in _slices(day, records)
+        _classify_slice(connection, account_id, since, until, channels, now) for since, until in _slices(day, records)
     )
     column = synced_days.c
     connection.execute(
         update(synced_days)
         .where(column.account_id == account_id, column.day == day)
-        .values(channel_rules=rules.rules.digest)
+        .values(channel_rules=channels.rules.digest)
     )
     return changed
 
@@ -160,7 +163,7 @@ def _slices(day: date, records: int) -> Iterator[tuple[datetime, datetime]]:
 
 
 def _classify_slice(
-    connection: Connection, account_id: int, since: datetime, until: datetime, rules: Channels, now: datetime
+    connection: Connection, account_id: int, since: datetime, until: datetime, channels: Channels, now: datetime
 ) -> int:
     row = billing_records.c
     # Not a parameter: PostgreSQL would not recognise the expression in GROUP BY.
@@ -173,7 +176,7 @@ def _classify_slice(
     ).all()
     changes: list[dict[str, Any]] = []
     for status_info, price, with_code, stored, first, last in kinds:
-        channel = rules.number_of(Evidence(status_info, price, bool(with_code)))
+        channel = channels.number_of(Evidence(status_info, price, bool(with_code)))
         if channel != stored:
             changes.append(
                 {
@@ -194,4 +197,4 @@ def _classify_slice(
     classify = update(billing_records).where(of_kind).values(values)
     changed = sum(connection.execute(classify, change).rowcount for change in changes)
     erased = update(billing_records).where(within, row.phone == ERASED, row.channel.is_(None))
-    return changed + connection.execute(erased.values(channel=rules.numbers[UNKNOWN], updated_at=now)).rowcount
+    return changed + connection.execute(erased.values(channel=channels.numbers[UNKNOWN], updated_at=now)).rowcount

@@ -3,9 +3,12 @@
 The vendor documents no limit on the number of records in an answer. There may be one of any size, which keeps the
 oldest records, the newest or any others. So an answer is accepted as complete only with evidence:
 
-- it is smaller than another answer of the same source, so that no limit can have truncated it (`AnswerSizes`);
+- it is smaller than another answer of the same source, so that no limit can have truncated it (`AnswerEvidence`);
 - it is ordered by time and has records before and after the target days: a limit truncates an ordered list at an end;
 - a smaller request for its outermost days agrees, or it contains the newest records of the account (`NewestRecords`).
+
+There may also be a limit on the days of an answer, which is then small: a day is empty only if no other answer lists a
+record of it (`AnswerEvidence.has_listed`), and those after the last record of an answer need evidence of their own.
 
 Two different answers of the same size, or one of exactly the largest size that the account ever had, are evidence of
 a limit: then only the first rule counts.
@@ -30,8 +33,8 @@ _Key: TypeAlias = tuple[str, str, str]
 """`created_at`, `phone` and `code_auth` of a record."""
 
 
-class AnswerSizes:
-    """Sizes of the answers of one source in a run, as evidence for or against a limit. Thread-safe.
+class AnswerEvidence:
+    """What the answers of one source in a run show of each other: their sizes, and days with records. Thread-safe.
 
     Args:
         largest_before: Records in the largest answer of earlier runs; None without earlier runs.
@@ -40,17 +43,24 @@ class AnswerSizes:
     def __init__(self, largest_before: int | None = None) -> None:
         self.largest = 0
         self._largest_before = largest_before
+        self._listed_days: set[date] = set()
         self._spans: set[tuple[str | None, str | None]] = set()
         self._lock = threading.Lock()
 
     def add(self, stats: ReadStats) -> None:
-        """Record the size of an answer."""
+        """Record an answer."""
         with self._lock:
+            if stats.earliest is not None:
+                self._listed_days.update(listed_range(stats))
             if stats.listed > self.largest:
                 self.largest = stats.listed
                 self._spans.clear()
             if stats.listed == self.largest:
                 self._spans.add((stats.earliest, stats.latest))
+
+    def has_listed(self, day: date) -> bool:
+        """Whether the first or the last record of some answer is of a day, which therefore is not empty."""
+        return day in self._listed_days
 
     def prove_complete(self, listed: int) -> bool:
         """Whether an answer of this size is too small to be truncated."""

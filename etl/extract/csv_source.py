@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date
 from typing import BinaryIO, Final
 
 from etl.date_ranges import ONE_DAY
 from etl.errors import DateRangeMismatch, RequestRejected
 from etl.extract.client import Client
 from etl.extract.completeness import (
-    AnswerSizes,
+    AnswerEvidence,
     NewestRecords,
     describe_range,
     encloses,
@@ -35,8 +35,8 @@ from etl.extract.spool import RecordSpool
 from etl.model import ATTRIBUTES, DateRange, FeedReader, ReadStats
 from etl.unreadable import unreadable_days
 
-MIN_DAYS_LIMIT: Final = timedelta(days=3)
-"""Assumed: no limit on the days of an export is lower."""
+MIN_DAYS_LIMIT: Final = 3
+"""Assumed: an export lists at least so many days."""
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class CsvSource:
         client: Sends the requests.
         read_feed: Parses the records.
         today: The current date in the vendor's wall clock.
-        sizes: Sizes of the answers of this run, by source.
+        evidence: Of the answers of this run, by source.
         get_newest: Returns the newest records of the account, or None if they are unavailable.
         open_spool: Creates the storage of an export's records.
     """
@@ -59,7 +59,7 @@ class CsvSource:
         read_feed: FeedReader,
         *,
         today: date,
-        sizes: Mapping[str, AnswerSizes],
+        evidence: Mapping[str, AnswerEvidence],
         get_newest: Callable[[], NewestRecords | None],
         open_spool: Callable[[], RecordSpool] = RecordSpool,
     ) -> None:
@@ -67,8 +67,8 @@ class CsvSource:
         self._open_spool = open_spool
         self._read_feed = read_feed
         self._today = today
-        self._sizes = sizes["csv"]
-        self._json_sizes = sizes["json"]
+        self._evidence = evidence["csv"]
+        self._json_evidence = evidence["json"]
         self._get_newest = get_newest
         self._current: OpenExport | None = None
         self._refused: tuple[date, str] | None = None
@@ -107,7 +107,7 @@ class CsvSource:
             open_export = self._open_export(DateRange(min(counts), max(counts)), export_range)
             stats = open_export.export.stats
             is_conclusive = max(empty, default=date.min) < last_listed_day(open_export.export) and (
-                self._sizes.prove_complete(stats.listed)
+                self._evidence.prove_complete(stats.listed)
                 or (is_in_order(stats) and all(encloses(stats, day) for day in empty))
             )
             if not is_conclusive and open_export.parts is None:
@@ -161,20 +161,20 @@ class CsvSource:
 
     def _find_complete_parts(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Determine which days no limit on records truncates, by the cheapest evidence first; may download others."""
-        stats, sizes = export.stats, self._sizes
+        stats, evidence = export.stats, self._evidence
         all_parts = [CompletePart(target, export)]
-        if sizes.prove_complete(stats.listed) or stats.earliest is None:
+        if evidence.prove_complete(stats.listed) or stats.earliest is None:
             return all_parts
         newest = self._get_newest()
         has_newest = newest is not None and newest.are_contained_in(export.days(target))
-        same_size = newest is not None and newest.listed == stats.listed == self._json_sizes.largest
+        same_size = newest is not None and newest.listed == stats.listed == self._json_evidence.largest
         if newest is not None and not same_size and newest.match_exactly(export.days(target)):
             return all_parts
         ordered = is_in_order(stats)
         before, after = has_records_around(stats, target)
         if newest is not None:
             after = has_newest and (after or newest.reach(target.last, export.days(target)))
-        if ordered and before and after and not sizes.suggest_limit(stats.listed):
+        if ordered and before and after and not evidence.suggest_limit(stats.listed):
             return all_parts
         if self._is_smaller_than_wider_export(stats, target):
             return all_parts
@@ -195,7 +195,7 @@ class CsvSource:
         current = export
         while latest < target.last or current is export:
             later_export = self._load_export(DateRange(min(latest, target.last), target.last), latest - PADDING_BEFORE)
-            if self._sizes.prove_complete(later_export.stats.listed):
+            if self._evidence.prove_complete(later_export.stats.listed):
                 agrees = latest > target.last or len(later_export.day(min(latest, target.last))) == len(
                     current.day(min(latest, target.last))
                 )
@@ -231,7 +231,7 @@ class CsvSource:
         while low < high:
             end_range = DateRange(days[middle], target.last)
             later_export = self._load_export(end_range, end_range.first - PADDING_BEFORE)
-            if not self._sizes.prove_complete(later_export.stats.listed):
+            if not self._evidence.prove_complete(later_export.stats.listed):
                 low = middle + 1
             elif middle == next_start and day_counts(later_export, end_range) == day_counts(export, end_range):
                 return complete_parts(self._first_complete_day(export.stats, target), target.last, export)
@@ -249,7 +249,7 @@ class CsvSource:
         earliest, _ = listed_range(stats)
         if earliest < target.first:
             return target.first
-        inconclusive = is_likely_limit(stats.listed) or self._sizes.suggest_limit(stats.listed)
+        inconclusive = is_likely_limit(stats.listed) or self._evidence.suggest_limit(stats.listed)
         return earliest + ONE_DAY if earliest > target.first or inconclusive else target.first
 
     def _continue_to_end(self, part: CompletePart) -> list[CompletePart]:
@@ -263,9 +263,9 @@ class CsvSource:
         if current.stats.listed and current.stats.latest is None:
             return [part]  # no time can be read, so that the days are unreadable, not truncated
         latest = last_listed_day(current)
-        while latest < last and not self._newest_reach(latest, current):
+        while latest < last and not self._newest_confirm_end(latest, current):
             later_export = self._load_export(DateRange(latest, last), latest - PADDING_BEFORE)
-            is_usable = is_in_order(later_export.stats) or self._sizes.prove_complete(later_export.stats.listed)
+            is_usable = is_in_order(later_export.stats) or self._evidence.prove_complete(later_export.stats.listed)
             if last_listed_day(later_export) <= latest or not is_usable:
                 if self._lists_nothing_between(latest + ONE_DAY, last):
                     break
@@ -274,14 +274,14 @@ class CsvSource:
             first, current, latest = max(first, latest), later_export, last_listed_day(later_export)
         return [*parts, *complete_parts(first, last, current)]
 
-    def _newest_reach(self, day: date, export: CsvExport) -> bool:
+    def _newest_confirm_end(self, day: date, export: CsvExport) -> bool:
         """Whether an export that ends with a day has all of the newest records, and these include all later ones."""
         newest, days = self._get_newest(), export.days(export.target)
         return newest is not None and newest.are_contained_in(days) and (newest.reach(day, days) or newest.end_by(day))
 
     def _lists_nothing_between(self, first: date, last: date) -> bool:
-        """Whether all exports that begin on these days are empty, with as many start dates as a limit of days needs."""
-        starts = DateRange(first, last).days()[:: MIN_DAYS_LIMIT.days]
+        """Whether the account has no record on some days: exports whose start dates cover them have none."""
+        starts = DateRange(first, last).days()[::MIN_DAYS_LIMIT]
         return all(is_empty_since(self._load_export(DateRange(start, last), start).stats, start) for start in starts)
 
     def _load_export(self, target: DateRange, start: date) -> CsvExport:
@@ -315,6 +315,6 @@ class CsvSource:
         except RequestRejected as error:
             self._refused = start, str(error)  # without the error: its frames hold exports
             raise
-        self._sizes.add(export.stats)
+        self._evidence.add(export.stats)
         self._downloaded.append(export)
         return export

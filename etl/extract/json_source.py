@@ -17,7 +17,7 @@ from etl.date_ranges import ONE_DAY, bisect
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
 from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import (
-    AnswerSizes,
+    AnswerEvidence,
     NewestRecords,
     describe_range,
     has_records_around,
@@ -52,7 +52,7 @@ class JsonSource:
         client: Sends the requests.
         read_feed: Parses the records.
         today: The current date in the vendor's wall clock.
-        sizes: Sizes of the JSON answers of this run.
+        evidence: Of the JSON answers of this run.
         get_newest: Returns the newest records of the account, or None if they are unavailable.
         complete: Number of records of each day that an earlier run found complete.
         open_spool: Creates the storage of an answer's records.
@@ -64,7 +64,7 @@ class JsonSource:
         read_feed: FeedReader,
         *,
         today: date,
-        sizes: AnswerSizes,
+        evidence: AnswerEvidence,
         get_newest: Callable[[], NewestRecords | None],
         complete: Mapping[date, int],
         open_spool: Callable[[], RecordSpool] = RecordSpool,
@@ -73,12 +73,11 @@ class JsonSource:
         self._open_spool = open_spool
         self._read_feed = read_feed
         self._today = today
-        self._sizes = sizes
+        self._evidence = evidence
         self._get_newest = get_newest
         self._complete = complete
         self._latest_end: date | None = None
         self._earliest_start: date | None = None
-        self._listed_days: set[date] = set()
 
     def fetch(self, window: DateRange) -> SourceDays:
         """Fetch the days of a window.
@@ -101,11 +100,7 @@ class JsonSource:
 
     def days_listed_elsewhere(self, result: SourceDays) -> list[date]:
         """The days that a result shows empty, although another answer of this run lists a record of them."""
-        return [day for day, records in result.days.items() if not records and self.has_listed(day)]
-
-    def has_listed(self, day: date) -> bool:
-        """Whether the first or the last record of some answer of this run is of a day."""
-        return day in self._listed_days
+        return [day for day, records in result.days.items() if not records and self._evidence.has_listed(day)]
 
     def has_records(self, day: date) -> bool:
         """Whether the vendor lists a record of a day."""
@@ -118,7 +113,7 @@ class JsonSource:
         """Open the unproven days whose answer has the same size as a later one: a limit truncated both."""
         unproven = {day: listed for day, listed in result.unproven.items() if day in result.days}
         truncated = {
-            day: listed for day, listed in unproven.items() if listed is not None and self._sizes.count(listed) > 1
+            day: listed for day, listed in unproven.items() if listed is not None and self._evidence.count(listed) > 1
         }
         return replace(
             result,
@@ -164,15 +159,15 @@ class JsonSource:
 
     def _is_complete(self, answer: JsonAnswer, target: DateRange) -> bool:
         """Whether an answer is proven complete, by the cheapest evidence first; may send further requests."""
-        stats, sizes = answer.stats, self._sizes
-        if sizes.prove_complete(stats.listed) or stats.earliest is None:
+        stats, evidence = answer.stats, self._evidence
+        if evidence.prove_complete(stats.listed) or stats.earliest is None:
             return True
         covered = self._covered_days(answer)
         new_days = {day: records for day, records in covered.items() if self._complete.get(day) != len(records)}
-        if not new_days and covered.keys() == answer.days.keys() and not sizes.suggest_limit(stats.listed):
+        if not new_days and covered.keys() == answer.days.keys() and not evidence.suggest_limit(stats.listed):
             return True
         unproven: list[DateRange] | None = None
-        if is_in_order(stats) and not sizes.suggest_limit(stats.listed):
+        if is_in_order(stats) and not evidence.suggest_limit(stats.listed):
             unproven = self._unproven_edges(answer, target)
             if not unproven:
                 return True
@@ -181,7 +176,7 @@ class JsonSource:
                 return False
             # A limit shared by both calls would also make their sizes equal.
             inconclusive = newest.listed == stats.listed and (
-                sizes.suggest_limit(stats.listed) or is_likely_limit(stats.listed)
+                evidence.suggest_limit(stats.listed) or is_likely_limit(stats.listed)
             )
             if not inconclusive and newest.match_exactly(new_days, stats.rejected):
                 return True
@@ -216,7 +211,7 @@ class JsonSource:
     def _edge_agrees(self, answer: JsonAnswer, edge: DateRange) -> bool | None:
         """Whether a request for the outermost days lists as many records; None if its answer may be truncated too."""
         edge_answer = self._probe(edge)
-        if edge_answer is None or not self._sizes.prove_complete(edge_answer.stats.listed):
+        if edge_answer is None or not self._evidence.prove_complete(edge_answer.stats.listed):
             return None
         if not Counter(edge_answer.stats.rejected) <= Counter(answer.stats.rejected):
             return False  # an unreadable record is missing from the answer
@@ -235,7 +230,7 @@ class JsonSource:
         """Whether one of the requests has a larger answer; stops early if many answers have the same size."""
         listed = answer.stats.listed
         for request in requests:
-            if self._sizes.count(listed) > MAX_SAME_SIZE_ANSWERS:
+            if self._evidence.count(listed) > MAX_SAME_SIZE_ANSWERS:
                 return False
             wider_answer = self._probe(request)
             if wider_answer is not None and wider_answer.stats.listed > listed:
@@ -282,7 +277,7 @@ class JsonSource:
             answers = []
             for request in requests:
                 answer = self._try_request(request, DateRange(day, day))
-                if answer is None or not self._sizes.prove_complete(answer.stats.listed):
+                if answer is None or not self._evidence.prove_complete(answer.stats.listed):
                     break
                 answers.append(answer)
             else:
@@ -294,7 +289,7 @@ class JsonSource:
     def _is_plausibly_complete(self, answer: JsonAnswer) -> bool:
         """Whether there is no evidence against an unconfirmed answer whose records all belong to a single day."""
         stats = answer.stats
-        if not is_of_one_day(stats) or self._sizes.count(stats.listed) > 1:
+        if not is_of_one_day(stats) or self._evidence.count(stats.listed) > 1:
             return False
         if (newest := self._get_newest()) is not None:
             days = self._covered_days(answer)
@@ -380,9 +375,7 @@ class JsonSource:
             return JsonAnswer(requested, stats, days)
 
         answer = self._client.get_records(requested, read)
-        self._sizes.add(answer.stats)
-        if answer.stats.earliest is not None:
-            self._listed_days.update(listed_range(answer.stats))
+        self._evidence.add(answer.stats)
         if self._earliest_start is not None:
             self._earliest_start = min(self._earliest_start, requested.first)
         return answer

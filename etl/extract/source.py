@@ -13,7 +13,7 @@ from typing import TypeVar
 from etl.date_ranges import ONE_DAY, split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
 from etl.extract.client import Client
-from etl.extract.completeness import AnswerSizes, NewestRecords, contains_all
+from etl.extract.completeness import AnswerEvidence, NewestRecords, contains_all
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import WEEK, JsonSource
 from etl.extract.newest import NewestSource
@@ -57,14 +57,14 @@ class Source:
         self._today = today
         self._last = last
         self._complete = complete or {}
-        self._sizes = {name: AnswerSizes((largest or {}).get(name)) for name in ("json", "csv")}
+        self._evidence = {name: AnswerEvidence((largest or {}).get(name)) for name in ("json", "csv")}
         self._newest = NewestSource(client, read_feed)
         self._json = JsonSource(
-            client, read_feed, today=today, sizes=self._sizes["json"], get_newest=self._newest.get,
+            client, read_feed, today=today, evidence=self._evidence["json"], get_newest=self._newest.get,
             complete=self._complete, open_spool=open_spool,
         )  # fmt: skip
         self._csv = CsvSource(
-            client, read_feed, today=today, sizes=self._sizes, get_newest=self._newest.get, open_spool=open_spool
+            client, read_feed, today=today, evidence=self._evidence, get_newest=self._newest.get, open_spool=open_spool
         )
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
@@ -352,7 +352,7 @@ class Source:
         records = csv_days.days[day]
         if day not in json_days.open:
             return len(records) > len(json_days.days[day])
-        if not records and self._json.has_listed(day):
+        if not records and self._evidence["json"].has_listed(day):
             return False
         if day in csv_days.unproven and (
             (newest := self._newest.get()) is None or not newest.confirm({day: records}, csv_days.rejected)
@@ -426,7 +426,7 @@ class Source:
         )
 
     def _largest_answers(self) -> dict[str, int]:
-        return {name: sizes.largest for name, sizes in self._sizes.items()}
+        return {name: evidence.largest for name, evidence in self._evidence.items()}
 
     def _disable_json(self, error: VendorError) -> VendorError:
         self._json_failure = error.with_traceback(None)  # its frames hold the window

@@ -325,7 +325,7 @@ def _trimmed(raw: Raw, name: str) -> str:
 
 
 def trim(text: str) -> str:
-    """Remove the spaces around a value that is no free text, and invisible characters."""
+    """Strip a value other than free text: remove spaces around it, and invisible characters."""
     return _INVISIBLE.sub("", text).strip()
 
 

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 from support.run_helpers import SILENT, settings_of
+from support.sync_account import vendor_record as charge
 
 from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
@@ -25,17 +26,6 @@ from etl.services.verify import DayDifference, closed_range, plan_verify, verify
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
-
-
-def charge(moment, price="0.2", info="ok"):
-    return {
-        "created_at": moment,
-        "code_auth": "0371",
-        "status": 1,
-        "status_info": info,
-        "phone": "89243555100",
-        "price": Decimal(price),
-    }
 
 
 class Records(list):

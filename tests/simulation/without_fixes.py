@@ -22,7 +22,7 @@ from unittest.mock import patch
 import etl
 from etl import spreadsheet, unreadable
 from etl.extract import csv_parser, json_parser  # noqa: F401 - csv_parser is imported late, and has to be patched before
-from etl.extract.completeness import AnswerSizes
+from etl.extract.completeness import AnswerEvidence
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import PADDING_BEFORE, JsonSource
 from etl.extract.source import Source
@@ -62,7 +62,7 @@ def _everywhere(original: Callable[..., Any], replacement: Callable[..., Any]) -
 
 
 def _only_hundreds() -> list[Patch]:
-    return [(AnswerSizes, "prove_complete", lambda _, listed: listed % 100 != 0 or not listed)]
+    return [(AnswerEvidence, "prove_complete", lambda _, listed: listed % 100 != 0 or not listed)]
 
 
 def _no_empty_day_between_full_ones() -> list[Patch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.fake_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, read, told, truth
 
 from etl.errors import RequestRejected, RetryableError, SourceUnavailable
-from etl.extract.completeness import MIN_LIMIT, AnswerSizes, NewestRecords, contains_all
+from etl.extract.completeness import MIN_LIMIT, AnswerEvidence, NewestRecords, contains_all
 from etl.extract.source import Source
 from etl.model import DateRange, ReadStats, Record, RejectedRecord, single_slice_day
 
@@ -115,13 +115,16 @@ def served(requested, limit, keeps):
 
 
 @given(accounts(), st.integers(4, 12), st.sampled_from(["first", "last"]), st.sampled_from(ORDERS), st.booleans())
-def test_json_with_a_limit_of_days_is_fetched_day_by_day(records, limit, keeps, order, newest):
+def test_no_day_of_json_with_a_limit_of_days_passes_for_whole_that_is_not(records, limit, keeps, order, newest):
     vendor = OwnVendor(
         lambda requested: limited(between(records, served(requested, limit, keeps)), None, "oldest", order),
         None,
         in_time(records) if newest else None,
     )
-    assert fetched(vendor, days(1, 10)) == (truth(records, days(1, 10)), set())
+    whole, still_open = fetched(vendor, days(1, 10))
+    expected = truth(records, days(1, 10))
+    assert {one: found for one, found in whole.items() if one not in still_open and found != expected[one]} == {}
+    assert whole.keys() | still_open == set(days(1, 10).days())
 
 
 @given(accounts(), st.integers(3, 12), st.sampled_from(ORDERS), st.booleans(), st.booleans())
@@ -137,12 +140,27 @@ def test_an_export_with_a_limit_of_days_is_continued(records, limit, order, newe
     assert len(vendor.exports) < 30
 
 
-def test_a_busy_export_with_a_limit_of_days_is_continued_to_the_end():
-    records = busy(-2, 11, 12)
+def test_an_export_with_a_limit_of_days_is_continued_to_the_end():
+    records = [record for number in range(-2, 12) for record in busy(number, number, 20 - number)]
     vendor = OwnVendor(
         fail(RetryableError("down")), lambda start: between(records, served(DateRange(start, TODAY), 5, "first"))
     )
     assert fetched(vendor, days(1, 10)) == (truth(records, days(1, 10)), set())
+
+
+def test_a_limit_of_days_may_cut_the_day_beside_those_that_it_hides():
+    """The vendor counts the days in a zone three hours behind: the last day of an answer ends at 03:00."""
+    records = [made(f"{day(number)}T{hour}:00:00") for number in range(4, 12) for hour in ("02", "12")]
+
+    def listed(requested):
+        part = served(requested, 4, "first")
+        return [
+            record
+            for record in records
+            if (datetime.fromisoformat(record["created_at"]) - timedelta(hours=3)).date() in part
+        ]
+
+    assert fetched(OwnVendor(listed), days(1, 7)) == (truth(records, days(1, 7)), set())
 
 
 def test_a_day_that_another_answer_lists_is_not_empty():
@@ -207,15 +225,15 @@ def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00")
 
 
 def test_only_a_larger_answer_shows_that_no_limit_reached_a_smaller_one():
-    sizes = AnswerSizes()
+    sizes = AnswerEvidence()
     sizes.add(survey(50))
     assert sizes.prove_complete(49)
     assert not sizes.prove_complete(50)
-    assert AnswerSizes().prove_complete(MIN_LIMIT - 1), "no limit is that small"
+    assert AnswerEvidence().prove_complete(MIN_LIMIT - 1), "no limit is that small"
 
 
 def test_two_different_answers_of_one_size_speak_against_it_and_the_same_one_twice_does_not():
-    sizes = AnswerSizes()
+    sizes = AnswerEvidence()
     sizes.add(survey(50))
     sizes.add(survey(50))
     assert not sizes.suggest_limit(50)
@@ -226,8 +244,8 @@ def test_two_different_answers_of_one_size_speak_against_it_and_the_same_one_twi
 
 
 def test_the_largest_answer_of_earlier_runs_speaks_against_one_of_its_size():
-    assert AnswerSizes(largest_before=37).suggest_limit(37)
-    assert not AnswerSizes(largest_before=37).suggest_limit(36)
+    assert AnswerEvidence(largest_before=37).suggest_limit(37)
+    assert not AnswerEvidence(largest_before=37).suggest_limit(36)
 
 
 def test_newest_records_some_of_which_cannot_be_read_are_not_all_that_there_is():

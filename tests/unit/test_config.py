@@ -520,7 +520,7 @@ def test_rules_for_channels_are_json_in_the_environment(monkeypatch):
         ("channels = 5", "channels must be a list: [[channels]] begins each of its tables"),
         (
             "codes = 'drop'\n[[channels]]\nchannel = 'a'\ncode = true",
-            "rule 1 (a) asks for a code, and BILLING_CODES is drop",
+            "rule 1 (a) has the condition code, and BILLING_CODES is drop",
         ),
     ],
 )
