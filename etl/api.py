@@ -198,8 +198,8 @@ def run(
         The result, also of a run that failed: see `exit_code` and `error`.
 
     Raises:
-        ValueError: There is no such command, a day is missing, the range ends before it begins, or `deep` is not for
-            the command.
+        ValueError: There is no such command, a day is missing, the range ends before it begins, or `deep` does not
+            apply to the command.
         ConfigError: A setting is missing or wrong, or there is no such account. Nothing was done.
     """
     request = RunRequest(command, since, since if command == "accept" else until, wait=wait, deep=deep)

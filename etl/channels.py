@@ -81,7 +81,7 @@ class ChannelRules:
         return hashlib.blake2b(repr(self.rules).encode(), digest_size=8).hexdigest()
 
     def without_codes(self) -> ChannelRules:
-        """The rules for records whose codes are dropped: none of them can tell whether there was one."""
+        """The rules for records whose codes are dropped, without those that depend on a code."""
         return ChannelRules(tuple(rule for rule in self.rules if rule.code is None))
 
 

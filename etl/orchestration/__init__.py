@@ -1,6 +1,6 @@
 """Dagster definitions on top of `etl.api`, and what any orchestrator needs to decide about a result.
 
-outcome     what an exit code asks of an orchestrator, why a person has to look, metadata of a result; pure
+outcome     the next step after an exit code, the reasons for a review, metadata of a result; pure
 keys        names of accounts that Dagster accepts as steps and partitions; pure
 settings    variables of the environment that only orchestrators read
 steps       runs of one account as steps: retries, warnings, metadata, signals

@@ -15,7 +15,7 @@ from etl.orchestration.settings import name_variable
 T = TypeVar("T")
 
 POOL: Final = "billing"
-"""The pool of every step that asks the vendor. Its limit is the total of all runs."""
+"""The pool of every step that sends requests to the vendor. Its limit is the total of all runs."""
 MAX_RUNTIME: Final = "dagster/max_runtime"
 """The tag with the seconds after which the monitoring of runs ends a run, so that it is retried."""
 MAX_MESSAGE: Final = 2000
@@ -43,7 +43,7 @@ def run_step(
     run: Callable[[str], api.RunResult],
     on_result: Callable[[api.RunResult], None],
 ) -> None:
-    """Run accounts one after another, all of them, and end the step as the most urgent result asks for.
+    """Run accounts one after another, all of them, and end the step by the most urgent result.
 
     Args:
         context: Of the step.

@@ -90,7 +90,7 @@ def export_to_lake(
     Raises:
         ConfigError: Unknown account, a library is not installed, or the lake cannot be opened.
         DatabaseError: A database cannot be read, or has the schema of another version.
-        ConcurrentRunError: Others write to the lake all the time.
+        ConcurrentRunError: Other processes changed the lake at each attempt.
         DiskFullError: The disk is full.
     """
     by_database: dict[URL, list[str]] = {}
@@ -173,7 +173,7 @@ def _export_database(engine: Engine, lake: Lake, labels: tuple[str, ...], result
         engine: The database.
         lake: The open lake. It is read before the database is, so that no revision of it is above the database's.
         labels: Labels to export; empty for all.
-        result: Gets what is committed, also before a conflict.
+        result: Receives what is committed, also before a conflict.
 
     Raises:
         ConcurrentRunError: Another process changed the lake.
