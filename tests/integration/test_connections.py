@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from sqlalchemy import Engine, Pool, event
+from sqlalchemy import Engine, Pool, event, make_url, text
+from sqlalchemy.exc import OperationalError
 from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions
 
 from etl.db.engine import new_engine
@@ -98,3 +101,18 @@ def test_a_lock_that_the_server_releases_a_moment_later_is_waited_for(database_u
     event.listen(engine, "before_cursor_execute", release_before_the_second_try)
     with advisory_lock(engine, "account-a", wait=0):
         assert len(tries) == 2
+
+
+def test_a_new_file_that_another_process_writes_to_is_waited_for(tmp_path):
+    path = tmp_path / "new.db"
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("BEGIN IMMEDIATE")
+    url = make_url(f"sqlite:///{path}")
+    with pytest.raises(OperationalError, match="database is locked"):
+        new_engine(url.update_query_dict({"timeout": "0"})).connect()
+    release = threading.Timer(0.1, writer.rollback)
+    release.start()
+    with new_engine(url).connect() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+    release.join()
+    writer.close()

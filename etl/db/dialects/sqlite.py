@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import DATETIME
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import TypeEngine
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from etl import signals
 from etl.db.connection_failure import Cause, ConnectionFailure, unknown_parameter
@@ -45,6 +46,7 @@ from etl.db.dialects.protocol import (
     TryLock,
 )
 from etl.db.dialects.row_batches import split_batches
+from etl.db.errors import is_retryable
 from etl.db.file_access import file_problem, folder_problem
 from etl.db.timeouts import LOCK_WAIT_SECONDS
 from etl.errors import DatabaseError, DiskFullError, SettingError
@@ -310,16 +312,25 @@ def _set_up_connection(connection: Any, _record: Any) -> None:
     # synchronous=NORMAL may lose the last transactions in a power failure; rows and watermark are lost together, and
     # the next run fetches them again. page_size applies to new files and needs fewer writes. cache_size, in KiB, holds
     # the index pages that one day's rows touch. journal_mode is persistent: leave another program's file unchanged.
-    pragmas = (
-        "page_size = 16384",
-        *(["journal_mode = WAL"] if cursor.execute(_MAY_SET_JOURNAL).fetchone()[0] else []),
-        "synchronous = NORMAL",
-        "foreign_keys = ON",
-        "cache_size = -8192",
-    )
-    for pragma in pragmas:
+    cursor.execute("PRAGMA page_size = 16384")
+    _set_journal_mode(cursor)
+    for pragma in ("synchronous = NORMAL", "foreign_keys = ON", "cache_size = -8192"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _set_journal_mode(cursor: sqlite3.Cursor) -> None:
+    # Two connections that switch a new file at once would wait for each other: SQLite fails one of them immediately.
+    timeout = cursor.execute("PRAGMA busy_timeout").fetchone()[0] / 1000
+    for attempt in Retrying(
+        retry=retry_if_exception(is_retryable),
+        stop=stop_after_delay(timeout),
+        wait=wait_random(0.01, 0.05),
+        reraise=True,
+    ):
+        with attempt:
+            if cursor.execute(_MAY_SET_JOURNAL).fetchone()[0]:
+                cursor.execute("PRAGMA journal_mode = WAL")
 
 
 def _is_writable(path: Path) -> bool:
