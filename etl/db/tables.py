@@ -66,8 +66,8 @@ accounts = Table(
         String(16),
         comment="How the vendor was seen to cut days: included or excluded (the end date), or other_zone",
     ),
-    Column("dates_seen_at", UtcTime(), comment="UTC; when check last saw that"),
-    Column("token_fingerprint", String(64), comment="A one-way hash of its token; the token stands nowhere"),
+    Column("dates_seen_at", UtcTime(), comment="UTC; when check last determined dates_mean"),
+    Column("token_fingerprint", String(64), comment="One-way hash of the token; the token itself is not stored"),
     Column(
         "timezone", String(64), comment="The IANA zone of the vendor's wall clock: BILLING_TIMEZONE of its first run"
     ),
@@ -79,7 +79,7 @@ accounts = Table(
     Column(
         "deletion_started_at",
         UtcTime(),
-        comment="UTC; when account delete began. What is left goes when it is run again",
+        comment="UTC; when account delete began. Running it again deletes the rest",
     ),
     Column(
         "currency",
@@ -100,7 +100,7 @@ accounts = Table(
         server_default="included",
         comment="included in the prices, or excluded: it comes on top. BILLING_VAT of the last run",
     ),
-    comment="The vendor accounts whose charges stand here",
+    comment="The vendor accounts whose charges are stored",
 )
 
 billing_records = Table(
@@ -124,11 +124,16 @@ billing_records = Table(
         comment="From 1: distinguishes records of one second, phone and code",
     ),
     Column("status", BigInteger, comment="1 is delivered; nothing else is documented"),
-    Column("status_info", LongText(), nullable=False, comment="The vendor's own words; empty where there are none"),
+    Column(
+        "status_info",
+        LongText(),
+        nullable=False,
+        comment="The vendor's description of the status; empty if there is none",
+    ),
     Column(
         "price", Money(18), nullable=False, comment="Of one charge, in the account's currency; negative is a refund"
     ),
-    Column("repeats", Integer, nullable=False, comment="How often the vendor lists this very record"),
+    Column("repeats", Integer, nullable=False, comment="Number of identical records that the vendor lists"),
     Column(
         "utc_offset",
         SmallInteger,
@@ -136,8 +141,8 @@ billing_records = Table(
         comment="Minutes that created_at is ahead of UTC: from the vendor's offset, else from BILLING_TIMEZONE",
     ),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
-    Column("updated_at", UtcTime(), comment="UTC; when the row last changed. Empty until it first does"),
-    Column("withdrawn_at", UtcTime(), comment="UTC; set while the vendor lists the record no longer"),
+    Column("updated_at", UtcTime(), comment="UTC; when the row last changed. Empty before the first change"),
+    Column("withdrawn_at", UtcTime(), comment="UTC; set while the vendor no longer lists the record"),
     Column("channel", SmallInteger, comment="channels.id, by the rules of the account; empty until it is classified"),
     # Only PostgreSQL sorts the whole table for the newest rows of an account without it.
     Index(None, "created_at", info={"dialect": "postgresql"}).ddl_if(dialect="postgresql"),
@@ -148,9 +153,15 @@ billing_records = Table(
 channels = Table(
     "channels",
     metadata,
-    Column("id", SmallInteger, primary_key=True, autoincrement=False, comment="The number by which rows name it"),
+    Column(
+        "id",
+        SmallInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="Number of the channel, as in billing_records.channel",
+    ),
     Column("name", String(64), nullable=False, unique=True, comment="The channel of a rule, or unknown"),
-    comment="The channels that any rule ever named",
+    comment="All channels that rules have named",
 )
 
 sync_runs = Table(
@@ -165,20 +176,20 @@ sync_runs = Table(
     Column("outcome", String(16), nullable=False, comment="running, done, look, failed, stopped or abandoned"),
     Column("exit_code", SmallInteger, comment="What the process ended with"),
     Column("error", Text, comment="One line, without secrets"),
-    Column("first_day", Date, comment="The first day asked for"),
-    Column("last_day", Date, comment="The last day asked for"),
+    Column("first_day", Date, comment="First requested day"),
+    Column("last_day", Date, comment="Last requested day"),
     Column("sources", String(16), nullable=False, comment="json, csv or both"),
     Column("days", Integer, nullable=False, comment="Days fetched and compared"),
     Column("new", BigInteger, nullable=False, comment="Records stored for the first time"),
     Column("changed", BigInteger, nullable=False, comment="Records stored with other attributes"),
-    Column("withdrawn", BigInteger, nullable=False, comment="Records the vendor listed no longer"),
-    Column("unchanged", BigInteger, nullable=False, comment="Records that were as stored"),
-    Column("rejected", BigInteger, nullable=False, comment="Records that were put aside"),
-    Column("suspect_days", Integer, nullable=False, comment="Days that were kept as they were"),
+    Column("withdrawn", BigInteger, nullable=False, comment="Records that the vendor no longer listed"),
+    Column("unchanged", BigInteger, nullable=False, comment="Records equal to their rows"),
+    Column("rejected", BigInteger, nullable=False, comment="Records that could not be read and were quarantined"),
+    Column("suspect_days", Integer, nullable=False, comment="Days whose answer was implausible: their rows were kept"),
     Column("largest_json", BigInteger, comment="Records in the largest JSON answer of the run"),
     Column("largest_csv", BigInteger, comment="Records in the largest CSV export of the run"),
     UniqueConstraint("account_id", "id"),
-    comment="History: what each run did. Never a lock",
+    comment="The history of runs",
 )
 
 sync_state = Table(
@@ -211,10 +222,10 @@ synced_days = Table(
     Column("stored_at", UtcTime(), nullable=False, comment="UTC; when this state was stored"),
     Column("first_closed_at", UtcTime(), comment="UTC; when the day was first stored whole. Open until then"),
     Column("first_closed_spend", Money(38), comment="The spend when the day was first stored whole"),
-    Column("restated_at", UtcTime(), comment="UTC; when it last changed after that"),
-    Column("suspect_since", UtcTime(), comment="UTC; set while the vendor's answer is not believed"),
-    Column("suspect_reason", Text, comment="What speaks against the vendor's answer"),
-    Column("purged_at", UtcTime(), comment="UTC; when its records were purged. What the ledger says of the day stays"),
+    Column("restated_at", UtcTime(), comment="UTC; when the day last changed after first_closed_at"),
+    Column("suspect_since", UtcTime(), comment="UTC; set while the vendor's answer is implausible"),
+    Column("suspect_reason", Text, comment="Why the vendor's answer is implausible"),
+    Column("purged_at", UtcTime(), comment="UTC; when the day's records were purged. The other columns stay"),
     _revision("sync_state.revision of the last transaction that changed the day or its records"),
     Column("delivered", BigInteger, nullable=False, server_default="0", comment="Those of status 1"),
     Column(
@@ -229,7 +240,7 @@ synced_days = Table(
         String(16),
         comment="A digest of the rules by which the day's records were classified; empty until they are",
     ),
-    comment="The day ledger: what each day amounts to, and whether it is complete",
+    comment="The day ledger: totals of each day, and whether it is complete",
 )
 
 hourly_totals = Table(
@@ -281,9 +292,9 @@ purged_months = Table(
     Column("records", BigInteger, nullable=False, comment="Charges as the vendor listed them, repeats included"),
     Column("delivered", BigInteger, nullable=False, comment="Those of status 1"),
     Column("spend", Money(38), nullable=False, comment="Price times repeats of the purged records"),
-    Column("restated", Money(38), nullable=False, comment="What the purged lines of the journal added to spend"),
+    Column("restated", Money(38), nullable=False, comment="Change of the spend by the purged lines of the journal"),
     Column("purged_at", UtcTime(), nullable=False, comment="UTC; when the last of them were purged"),
-    comment="What the purged records of a month amounted to",
+    comment="Totals of the purged records of a month",
 )
 
 closed_months = Table(
@@ -311,7 +322,7 @@ closed_months = Table(
         nullable=False,
         comment="restatements.id of the last line of the account then; 0 where there was none",
     ),
-    comment="What a month amounted to when it was booked",
+    comment="Totals of a month when it was booked",
 )
 
 restatements = Table(
@@ -319,7 +330,7 @@ restatements = Table(
     metadata,
     Column("id", BigId, primary_key=True, comment="Ascending in the order of the changes"),
     _account(),
-    Column("run_id", BigInteger, nullable=False, comment="sync_runs.id of the run that met the change"),
+    Column("run_id", BigInteger, nullable=False, comment="sync_runs.id of the run that found the change"),
     Column("day", Date, nullable=False, comment="The day that changed"),
     Column("restated_at", UtcTime(), nullable=False, comment="UTC"),
     Column("kind", String(16), nullable=False, comment="late, corrected, withdrawn or returned"),
@@ -327,15 +338,15 @@ restatements = Table(
     Column("phone", String(255), nullable=False, comment="Of the record"),
     Column("code_auth", String(255), nullable=False, comment="Of the record"),
     Column("ordinal", Integer, nullable=False, comment="Of the record"),
-    Column("status_before", BigInteger, comment="Empty where the record was not listed"),
-    Column("status_info_before", LongText(), comment="Empty where the record was not listed"),
-    Column("price_before", Money(18), comment="Empty where the record was not listed"),
-    Column("repeats_before", Integer, nullable=False, comment="0 where the record was not listed"),
-    Column("status_after", BigInteger, comment="Empty where the record is listed no longer"),
-    Column("status_info_after", LongText(), comment="Empty where the record is listed no longer"),
-    Column("price_after", Money(18), comment="Empty where the record is listed no longer"),
-    Column("repeats_after", Integer, nullable=False, comment="0 where the record is listed no longer"),
-    Column("delta", Money(38), nullable=False, comment="What this changed in the day's spend"),
+    Column("status_before", BigInteger, comment="Empty if the record was not listed"),
+    Column("status_info_before", LongText(), comment="Empty if the record was not listed"),
+    Column("price_before", Money(18), comment="Empty if the record was not listed"),
+    Column("repeats_before", Integer, nullable=False, comment="0 if the record was not listed"),
+    Column("status_after", BigInteger, comment="Empty if the record is no longer listed"),
+    Column("status_info_after", LongText(), comment="Empty if the record is no longer listed"),
+    Column("price_after", Money(18), comment="Empty if the record is no longer listed"),
+    Column("repeats_after", Integer, nullable=False, comment="0 if the record is no longer listed"),
+    Column("delta", Money(38), nullable=False, comment="Change of the day's spend"),
     UniqueConstraint("account_id", "day", "id"),
     # For point-in-time queries, which look up the lines of a record.
     Index(None, "account_id", "created_at"),
@@ -345,19 +356,21 @@ restatements = Table(
 rejected_records = Table(
     "rejected_records",
     metadata,
-    Column("id", BigId, primary_key=True, comment="Ascending in the order in which they were met"),
+    Column("id", BigId, primary_key=True, comment="Ascending in the order in which they were found"),
     _account(),
     Column("day", Date, comment="Empty where the record's day cannot be read"),
-    Column("asked_first", Date, nullable=False, comment="It came in an answer for the days from here on"),
-    Column("asked_last", Date, nullable=False, comment="It came in an answer for these days"),
-    Column("reason", String(255), nullable=False, comment="Why no record can be made of it"),
+    Column("asked_first", Date, nullable=False, comment="First requested day of the answer with the record"),
+    Column("asked_last", Date, nullable=False, comment="Last requested day of the answer with the record"),
+    Column("reason", String(255), nullable=False, comment="Why the record cannot be stored in billing_records"),
     Column("payload", LongText(), nullable=False, comment="The record as the vendor sent it"),
-    Column("payload_digest", String(32), nullable=False, comment="Tells one from another: each is kept once"),
+    Column(
+        "payload_digest", String(32), nullable=False, comment="Digest of the payload: equal payloads are stored once"
+    ),
     Column("first_seen_at", UtcTime(), nullable=False, comment="UTC"),
     Column("acknowledged_at", UtcTime(), comment="UTC; when a person acknowledged it. Empty until then"),
     UniqueConstraint("account_id", "payload_digest"),
     Index(None, "account_id", "first_seen_at"),  # for pruning the oldest rows
-    comment="What the vendor lists and no record can be made of",
+    comment="The quarantine: records of the vendor that cannot be stored in billing_records",
 )
 
 balance_snapshots = Table(
@@ -367,11 +380,11 @@ balance_snapshots = Table(
     _account(),
     Column("taken_at", UtcTime(), nullable=False, comment="UTC"),
     Column(
-        "balance", Money(18), nullable=False, comment="What the vendor's get_balance said, in the account's currency"
+        "balance", Money(18), nullable=False, comment="Balance that get_balance reported, in the account's currency"
     ),
     Column("recorded_spend", Money(38), nullable=False, comment="The spend on record at that moment"),
-    Column("run_id", BigInteger, comment="sync_runs.id of the run that took it; empty where a person asked for it"),
-    Column("moment", String(6), comment="before or after that run; empty where a person asked for it"),
+    Column("run_id", BigInteger, comment="sync_runs.id of the run that took it; empty for the command balance"),
+    Column("moment", String(6), comment="before or after that run; empty for the command balance"),
     Column(
         "restated_up",
         Money(38),
@@ -384,10 +397,10 @@ balance_snapshots = Table(
         Integer,
         nullable=False,
         server_default="0",
-        comment="Days that were suspect, or over and not whole, then: recorded_spend is not the vendor's",
+        comment="Number of suspect or incomplete past days at that moment: with any, recorded_spend may differ from the vendor's",
     ),
     UniqueConstraint("account_id", "taken_at", "id"),
-    comment="The account's balance as the vendor said it",
+    comment="Balances of the account that the vendor reported",
 )
 
 balance_top_ups = Table(
@@ -397,9 +410,9 @@ balance_top_ups = Table(
     _account(),
     Column("at", UtcTime(), nullable=False, comment="UTC; when the money came to the account"),
     Column("amount", Money(18), nullable=False, comment="In the account's currency"),
-    Column("noted_at", UtcTime(), nullable=False, comment="UTC; when a person told of it"),
+    Column("noted_at", UtcTime(), nullable=False, comment="UTC; when the top-up was recorded"),
     UniqueConstraint("account_id", "at", "id"),
-    comment="Money paid in: the vendor's records do not tell of it",
+    comment="Money paid in, as recorded by hand: the vendor's API does not list it",
 )
 
 numbering_ranges = Table(
@@ -412,12 +425,15 @@ numbering_ranges = Table(
     Column("first_phone", key_text(12), primary_key=True, comment="+7XXXXXXXXXX"),
     Column("last_phone", key_text(12), nullable=False, comment="+7XXXXXXXXXX; this one included"),
     Column(
-        "operator", String(500), nullable=False, comment="To whom the range was given; numbers move between operators"
+        "operator",
+        String(500),
+        nullable=False,
+        comment="Operator to which the range is assigned; numbers may be ported",
     ),
-    Column("region", String(500), nullable=False, comment="As the plan says it"),
+    Column("region", String(500), nullable=False, comment="As in the plan"),
     Column("inn", String(12), comment="The operator's taxpayer number; older copies of the plan have none"),
     Column("file_name", String(255), nullable=False, comment="Of the file it was read from, without the folder"),
     Column("file_changed_at", UtcTime(), nullable=False, comment="UTC; how old that file was"),
     Column("imported_at", UtcTime(), nullable=False, comment="UTC"),
-    comment="The numbering plan of Russia: which operator was given which numbers. No number stands in two rows",
+    comment="The numbering plan of Russia: ranges of numbers and their operators, without overlaps",
 )

@@ -52,7 +52,7 @@ def create_table(name: str, comment: str, *parts: sa.schema.SchemaItem) -> None:
 def upgrade() -> None:
     create_table(
         "accounts",
-        "The vendor accounts whose charges stand here",
+        "The vendor accounts whose charges are stored",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("label", sa.String(255), nullable=False, comment="BILLING_ACCOUNT"),
         sa.Column("created_at", UTC_TIME, nullable=False),
@@ -72,18 +72,18 @@ def upgrade() -> None:
         sa.Column("status", sa.BigInteger, comment="1 is delivered; nothing else is documented"),
         sa.Column("status_info", LONG_TEXT, nullable=False),
         sa.Column("price", PRICE, nullable=False),
-        sa.Column("repeats", sa.Integer, nullable=False, comment="How often the vendor lists this very record"),
+        sa.Column("repeats", sa.Integer, nullable=False, comment="Number of identical records that the vendor lists"),
         sa.Column("created_at_utc", WALL_CLOCK, nullable=False),
         sa.Column("first_seen_at", UTC_TIME, nullable=False, comment="UTC"),
         sa.Column("updated_at", UTC_TIME, nullable=False, comment="UTC"),
-        sa.Column("withdrawn_at", UTC_TIME, comment="UTC; set while the vendor lists the record no longer"),
+        sa.Column("withdrawn_at", UTC_TIME, comment="UTC; set while the vendor no longer lists the record"),
         sa.UniqueConstraint(
             "account_id", "created_at", "phone", "code_auth", "ordinal", name="uq_billing_records_account_id"
         ),
     )
     create_table(
         "sync_runs",
-        "History: what each run did. Never a lock",
+        "The history of runs",
         sa.Column("id", BIG_ID, primary_key=True),
         account("sync_runs"),
         sa.Column("command", sa.String(16), nullable=False),
@@ -124,7 +124,7 @@ def upgrade() -> None:
     )
     create_table(
         "synced_days",
-        "The day ledger: what each day amounts to, and whether it is complete",
+        "The day ledger: totals of each day, and whether it is complete",
         account("synced_days", primary_key=True),
         sa.Column("day", sa.Date, primary_key=True, comment="In the vendor's wall clock"),
         sa.Column("digest", sa.String(32), nullable=False, comment="Of the day's records in canonical form"),
@@ -134,8 +134,8 @@ def upgrade() -> None:
         sa.Column("stored_at", UTC_TIME, nullable=False, comment="UTC; when this state was stored"),
         sa.Column("first_closed_at", UTC_TIME, comment="UTC; when the day was first stored whole. Open until then"),
         sa.Column("first_closed_spend", SUM),
-        sa.Column("restated_at", UTC_TIME, comment="UTC; when it last changed after that"),
-        sa.Column("suspect_since", UTC_TIME, comment="UTC; set while the vendor's answer is not believed"),
+        sa.Column("restated_at", UTC_TIME, comment="UTC; when the day last changed after first_closed_at"),
+        sa.Column("suspect_since", UTC_TIME, comment="UTC; set while the vendor's answer is implausible"),
         sa.Column("suspect_reason", sa.Text),
     )
     create_table(
@@ -154,22 +154,22 @@ def upgrade() -> None:
         sa.Column("status_before", sa.BigInteger),
         sa.Column("status_info_before", LONG_TEXT),
         sa.Column("price_before", PRICE),
-        sa.Column("repeats_before", sa.Integer, nullable=False, comment="0 where the record was not listed"),
+        sa.Column("repeats_before", sa.Integer, nullable=False, comment="0 if the record was not listed"),
         sa.Column("status_after", sa.BigInteger),
         sa.Column("status_info_after", LONG_TEXT),
         sa.Column("price_after", PRICE),
-        sa.Column("repeats_after", sa.Integer, nullable=False, comment="0 where the record is listed no longer"),
-        sa.Column("delta", SUM, nullable=False, comment="What this changed in the day's spend"),
+        sa.Column("repeats_after", sa.Integer, nullable=False, comment="0 if the record is no longer listed"),
+        sa.Column("delta", SUM, nullable=False, comment="Change of the day's spend"),
         sa.UniqueConstraint("account_id", "day", "id", name="uq_restatements_account_id"),
     )
     create_table(
         "rejected_records",
-        "What the vendor lists and no record can be made of",
+        "The quarantine: records of the vendor that cannot be stored in billing_records",
         sa.Column("id", BIG_ID, primary_key=True),
         account("rejected_records"),
         sa.Column("day", sa.Date, comment="Empty where the record's day cannot be read"),
         sa.Column("asked_first", sa.Date, nullable=False),
-        sa.Column("asked_last", sa.Date, nullable=False, comment="It came in an answer for these days"),
+        sa.Column("asked_last", sa.Date, nullable=False, comment="Last requested day of the answer with the record"),
         sa.Column("reason", sa.String(255), nullable=False),
         sa.Column("payload", LONG_TEXT, nullable=False, comment="The record as the vendor sent it"),
         sa.Column("payload_digest", sa.String(32), nullable=False),
@@ -178,7 +178,7 @@ def upgrade() -> None:
     )
     create_table(
         "balance_snapshots",
-        "The account's balance as the vendor said it",
+        "Balances of the account that the vendor reported",
         sa.Column("id", BIG_ID, primary_key=True),
         account("balance_snapshots"),
         sa.Column("taken_at", UTC_TIME, nullable=False, comment="UTC"),

@@ -52,7 +52,7 @@ def told_since() -> dict[str, list[sa.Column[Any]]]:
             column("id", BIG_ID, "Stays with the record whatever changes of it", primary_key=True),
             account(),
             column("phone", sa.String(255), "+7XXXXXXXXXX of a Russian number, any other as the vendor gives it; masked or keyed where accounts.phones says so"),
-            column("status_info", LONG_TEXT, "The vendor's own words; empty where there are none"),
+            column("status_info", LONG_TEXT, "The vendor's description of the status; empty if there is none"),
             column("price", PRICE, "Of one charge, in the account's currency; negative is a refund"),
             column("created_at_utc", WALL_CLOCK, "created_at, turned into UTC by BILLING_TIMEZONE"),
         ],
@@ -62,57 +62,57 @@ def told_since() -> dict[str, list[sa.Column[Any]]]:
             column("command", sa.String(16), "sync, backfill or accept"),
             column("program_version", sa.String(32), "Of billing-etl"),
             column("exit_code", sa.SmallInteger, "What the process ended with", nullable=True),
-            column("first_day", sa.Date, "The first day asked for", nullable=True),
-            column("last_day", sa.Date, "The last day asked for", nullable=True),
+            column("first_day", sa.Date, "First requested day", nullable=True),
+            column("last_day", sa.Date, "Last requested day", nullable=True),
             column("days", sa.Integer, "Days fetched and compared"),
             column("new", sa.BigInteger, "Records stored for the first time"),
             column("changed", sa.BigInteger, "Records stored with other attributes"),
-            column("withdrawn", sa.BigInteger, "Records the vendor listed no longer"),
-            column("unchanged", sa.BigInteger, "Records that were as stored"),
-            column("rejected", sa.BigInteger, "Records that were put aside"),
-            column("suspect_days", sa.Integer, "Days that were kept as they were"),
+            column("withdrawn", sa.BigInteger, "Records that the vendor no longer listed"),
+            column("unchanged", sa.BigInteger, "Records equal to their rows"),
+            column("rejected", sa.BigInteger, "Records that could not be read and were quarantined"),
+            column("suspect_days", sa.Integer, "Days whose answer was implausible: their rows were kept"),
         ],
         "sync_state": [account(primary_key=True)],
         "synced_days": [
             account(primary_key=True),
             column("spend", SUM, "Price times repeats of the day's records"),
             column("first_closed_spend", SUM, "The spend when the day was first stored whole", nullable=True),
-            column("suspect_reason", sa.Text, "What speaks against the vendor's answer", nullable=True),
+            column("suspect_reason", sa.Text, "Why the vendor's answer is implausible", nullable=True),
         ],
         "restatements": [
             column("id", BIG_ID, "Ascending in the order of the changes", primary_key=True),
             account(),
-            column("run_id", sa.BigInteger, "sync_runs.id of the run that met the change"),
+            column("run_id", sa.BigInteger, "sync_runs.id of the run that found the change"),
             column("day", sa.Date, "The day that changed"),
             column("created_at", WALL_CLOCK, "Of the record; the vendor's wall clock"),
             column("phone", sa.String(255), "Of the record"),
             column("code_auth", sa.String(255), "Of the record"),
             column("ordinal", sa.Integer, "Of the record"),
             *(
-                column(f"{name}_{moment}", type_, f"Empty where the record {listed}", nullable=True)
-                for moment, listed in (("before", "was not listed"), ("after", "is listed no longer"))
+                column(f"{name}_{moment}", type_, f"Empty if the record {listed}", nullable=True)
+                for moment, listed in (("before", "was not listed"), ("after", "is no longer listed"))
                 for name, type_ in (("status", sa.BigInteger), ("status_info", LONG_TEXT), ("price", PRICE))
             ),
         ],
         "rejected_records": [
-            column("id", BIG_ID, "Ascending in the order in which they were met", primary_key=True),
+            column("id", BIG_ID, "Ascending in the order in which they were found", primary_key=True),
             account(),
-            column("asked_first", sa.Date, "It came in an answer for the days from here on"),
-            column("reason", sa.String(255), "Why no record can be made of it"),
-            column("payload_digest", sa.String(32), "Tells one from another: each is kept once"),
+            column("asked_first", sa.Date, "First requested day of the answer with the record"),
+            column("reason", sa.String(255), "Why the record cannot be stored in billing_records"),
+            column("payload_digest", sa.String(32), "Digest of the payload: equal payloads are stored once"),
         ],
         "balance_snapshots": [
             column("id", BIG_ID, "Ascending in the order in which they were taken", primary_key=True),
             account(),
-            column("balance", PRICE, "What the vendor's get_balance said, in the account's currency"),
+            column("balance", PRICE, "Balance that get_balance reported, in the account's currency"),
         ],
     }  # fmt: skip
 
 
 def of_snapshots() -> list[sa.Column[Any]]:
     return [
-        column("run_id", sa.BigInteger, "sync_runs.id of the run that took it; empty where a person asked for it", nullable=True),
-        column("moment", sa.String(6), "before or after that run; empty where a person asked for it", nullable=True),
+        column("run_id", sa.BigInteger, "sync_runs.id of the run that took it; empty for the command balance", nullable=True),
+        column("moment", sa.String(6), "before or after that run; empty for the command balance", nullable=True),
     ]  # fmt: skip
 
 
@@ -154,23 +154,23 @@ def upgrade() -> None:
             op.add_column("balance_snapshots", each)
     create_table(
         "balance_top_ups",
-        "Money paid in: the vendor's records do not tell of it",
+        "Money paid in, as recorded by hand: the vendor's API does not list it",
         column("id", BIG_ID, "Ascending in the order in which they were noted", primary_key=True),
         account(),
         column("at", UTC_TIME, "UTC; when the money came to the account"),
         column("amount", PRICE, "In the account's currency"),
-        column("noted_at", UTC_TIME, "UTC; when a person told of it"),
+        column("noted_at", UTC_TIME, "UTC; when the top-up was recorded"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_balance_top_ups_account_id"),
         sa.UniqueConstraint("account_id", "at", "id", name="uq_balance_top_ups_account_id"),
     )
     create_table(
         "numbering_ranges",
-        "The numbering plan of Russia: which operator was given which numbers. No number stands in two rows",
+        "The numbering plan of Russia: ranges of numbers and their operators, without overlaps",
         column("block", sa.String(7), "+7 and five digits: no row crosses a block of 100,000 numbers", primary_key=True),
         column("first_phone", sa.String(12), "+7XXXXXXXXXX", primary_key=True),
         column("last_phone", sa.String(12), "+7XXXXXXXXXX; this one included"),
-        column("operator", sa.String(500), "To whom the range was given; numbers move between operators"),
-        column("region", sa.String(500), "As the plan says it"),
+        column("operator", sa.String(500), "Operator to which the range is assigned; numbers may be ported"),
+        column("region", sa.String(500), "As in the plan"),
         column("inn", sa.String(12), "The operator's taxpayer number; older copies of the plan have none", nullable=True),
         column("file_name", sa.String(255), "Of the file it was read from, without the folder"),
         column("file_changed_at", UTC_TIME, "UTC; how old that file was"),

@@ -37,10 +37,10 @@ def more_columns() -> dict[str, list[sa.Column[Any]]]:
         "accounts": [
             column("retired_at", UTC_TIME, "UTC; no sync fetches it since. Empty while it is in use", nullable=True),
             column("dates_mean", sa.String(16), "How the vendor was seen to cut days: included or excluded (the end date), or other_zone", nullable=True),
-            column("dates_seen_at", UTC_TIME, "UTC; when check last saw that", nullable=True),
+            column("dates_seen_at", UTC_TIME, "UTC; when check last determined dates_mean", nullable=True),
         ],
         "synced_days": [
-            column("purged_at", UTC_TIME, "UTC; when its records were purged. What the ledger says of the day stays", nullable=True),
+            column("purged_at", UTC_TIME, "UTC; when the day's records were purged. The other columns stay", nullable=True),
         ],
     }  # fmt: skip
 
@@ -66,12 +66,12 @@ def upgrade() -> None:
         column("records", sa.BigInteger, "Charges as the vendor listed them, repeats included"),
         column("delivered", sa.BigInteger, "Those of status 1"),
         column("spend", SUM, "Price times repeats of the purged records"),
-        column("restated", SUM, "What the purged lines of the journal added to spend"),
+        column("restated", SUM, "Change of the spend by the purged lines of the journal"),
         column("purged_at", UTC_TIME, "UTC; when the last of them were purged"),
         sa.PrimaryKeyConstraint("account_id", "month", name="pk_purged_months"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_purged_months_account_id"),
         if_not_exists=True,
-        comment="What the purged records of a month amounted to",
+        comment="Totals of the purged records of a month",
         **ON_MARIADB,
     )
     if INDEX not in there("rejected_records"):

@@ -31,10 +31,10 @@ def number(name: str, comment: str) -> sa.Column[Any]:
 def more_columns() -> dict[str, list[sa.Column[Any]]]:
     return {
         "accounts": [
-            optional("token_fingerprint", sa.String(64), "A one-way hash of its token; the token stands nowhere"),
+            optional("token_fingerprint", sa.String(64), "One-way hash of the token; the token itself is not stored"),
             optional("timezone", sa.String(64), "The IANA zone of the vendor's wall clock: BILLING_TIMEZONE of its first run"),
             optional("timezone_to", sa.String(64), "The zone that account set-timezone is turning created_at_utc to; empty once it is done"),
-            optional("deletion_started_at", UTC_TIME, "UTC; when account delete began. What is left goes when it is run again"),
+            optional("deletion_started_at", UTC_TIME, "UTC; when account delete began. Running it again deletes the rest"),
         ],
         "sync_runs": [
             optional("largest_json", sa.BigInteger, "Records in the largest JSON answer of the run"),

@@ -27,7 +27,7 @@ def more_columns() -> list[sa.Column[Any]]:
         sa.Column("journal_id", sa.BigInteger, nullable=True, comment="restatements.id of the last line counted in both; 0 where there is none"),
         sa.Column(
             "unproven_days", sa.Integer, nullable=False, server_default="0",
-            comment="Days that were suspect, or over and not whole, then: recorded_spend is not the vendor's",
+            comment="Number of suspect or incomplete past days at that moment: with any, recorded_spend may differ from the vendor's",
         ),
     ]  # fmt: skip
 

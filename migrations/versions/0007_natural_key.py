@@ -53,7 +53,7 @@ PHONE = (
 )
 CODE = "Empty where there is no code"
 OFFSET = "Minutes that created_at is ahead of UTC: from the vendor's offset, else from BILLING_TIMEZONE"
-UPDATED = "UTC; when the row last changed. Empty until it first does"
+UPDATED = "UTC; when the row last changed. Empty before the first change"
 ORDINAL = "From 1: distinguishes records of one second, phone and code"
 PRECISION = 60
 
@@ -66,9 +66,9 @@ def common_columns() -> list[sa.Column[Any]]:
     """The columns between the key and the UTC time, which stay as they are."""
     return [
         column("status", sa.BigInteger, "1 is delivered; nothing else is documented", nullable=True),
-        column("status_info", LONG_TEXT, "The vendor's own words; empty where there are none"),
+        column("status_info", LONG_TEXT, "The vendor's description of the status; empty if there is none"),
         column("price", PRICE, "Of one charge, in the account's currency; negative is a refund"),
-        column("repeats", sa.Integer, "How often the vendor lists this very record"),
+        column("repeats", sa.Integer, "Number of identical records that the vendor lists"),
     ]
 
 
@@ -91,7 +91,7 @@ def create_copy(name: str) -> None:
         column("utc_offset", sa.SmallInteger, OFFSET),
         column("first_seen_at", UTC_TIME, "UTC"),
         column("updated_at", UTC_TIME, UPDATED, nullable=True),
-        column("withdrawn_at", UTC_TIME, "UTC; set while the vendor lists the record no longer", nullable=True),
+        column("withdrawn_at", UTC_TIME, "UTC; set while the vendor no longer lists the record", nullable=True),
         sa.PrimaryKeyConstraint(*KEY, name=f"pk_{RECORDS}"),
         comment=RECORDS_COMMENT,
         sqlite_with_rowid=False,
@@ -109,7 +109,7 @@ def create_old(name: str) -> None:
         column("created_at_utc", sa.DateTime, "created_at, turned into UTC by BILLING_TIMEZONE"),
         column("first_seen_at", UTC_TIME, "UTC"),
         column("updated_at", UTC_TIME, "UTC"),
-        column("withdrawn_at", UTC_TIME, "UTC; set while the vendor lists the record no longer", nullable=True),
+        column("withdrawn_at", UTC_TIME, "UTC; set while the vendor no longer lists the record", nullable=True),
         sa.PrimaryKeyConstraint("id", name=f"pk_{RECORDS}"),
         sa.UniqueConstraint(*KEY, name=f"uq_{RECORDS}_account_id"),
         comment=RECORDS_COMMENT,

@@ -68,7 +68,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "month", "closing", name="pk_closed_months"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_closed_months_account_id"),
         if_not_exists=True,
-        comment="What a month amounted to when it was booked",
+        comment="Totals of a month when it was booked",
         **ON_MARIADB,
     )  # fmt: skip
 

@@ -55,12 +55,12 @@ def upgrade() -> None:
             op.add_column(table, each)
     op.create_table(
         "channels",
-        column("id", sa.SmallInteger, "The number by which rows name it", autoincrement=False),
+        column("id", sa.SmallInteger, "Number of the channel, as in billing_records.channel", autoincrement=False),
         column("name", sa.String(64), "The channel of a rule, or unknown"),
         sa.PrimaryKeyConstraint("id", name="pk_channels"),
         sa.UniqueConstraint("name", name="uq_channels_name"),
         if_not_exists=True,
-        comment="The channels that any rule ever named",
+        comment="All channels that rules have named",
         **ON_MARIADB,
     )
     op.create_table(
