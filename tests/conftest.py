@@ -1,7 +1,7 @@
-"""Real parts: a database of each kind, empty for each test, and the sandbox over HTTP.
+"""Fixtures with real components: a database of each kind, new for each test, and the sandbox over HTTP.
 
-PostgreSQL is looked for at TEST_POSTGRES_URL and MariaDB at TEST_MARIADB_URL (see the defaults below). Where one cannot
-be reached, its tests are skipped and say so; with REQUIRE_DATABASES=1 they fail instead.
+PostgreSQL is expected at TEST_POSTGRES_URL and MariaDB at TEST_MARIADB_URL (see the defaults below). Tests of a server
+that cannot be reached are skipped; with REQUIRE_DATABASES=1 they fail.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from etl.config.database_url import parse_url
 from etl.log import NOTICE_LOGGER
 from etl.sandbox import Dataset, Sandbox
 
-# A build is red for a reason that the next one finds again; on a desk each run looks elsewhere. No speed counts.
+# In CI, examples are the same in each build; on a developer's machine each run tries others. There is no time limit.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("desk", deadline=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
@@ -41,14 +41,14 @@ SERVERS = {
     "mariadb": os.environ.get("TEST_MARIADB_URL", "mariadb://root@127.0.0.1:3306/mysql?ssl_disabled=true"),
 }
 DATABASES: dict[str, Server | SQLiteFiles] = {}
-"""What provides the databases of this process."""
+"""Providers of databases, by backend."""
 TODAY = date(2026, 3, 11)
 NOW = datetime.combine(TODAY, time(9, 30))
 
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """What a test hears of libraries is no business of the next one: their statements may hold its passwords."""
+    """Restore the loggers: a level set by one test would make libraries log the statements of the next ones."""
     loggers = [logging.getLogger(name) for name in (None, "sqlalchemy", "alembic", "urllib3", NOTICE_LOGGER)]
     before = [(logger, logger.level, logger.handlers[:]) for logger in loggers]
     yield
@@ -59,17 +59,17 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """No test may print or log a secret unseen."""
+    """Fail tests that print or log a secret."""
     report = yield
     if report.passed and (found := leaks("\n".join(text for _, text in report.sections))):
         report.outcome = "failed"
-        report.longrepr = f"a secret stands in what this test printed or logged: {found}"
+        report.longrepr = f"this test printed or logged a secret: {found}"
     return report
 
 
 @contextmanager
 def fresh_database(backend: str, folder: Path, *, empty: bool = True) -> Iterator[URL]:
-    """A database of its own, empty or with the current schema and no row."""
+    """Provide a database, empty or with the current schema and no row."""
     if backend not in DATABASES:
         DATABASES[backend] = SQLiteFiles() if backend == "sqlite" else databases_of(parse_url(SERVERS[backend]))
     with ExitStack() as stack:
@@ -85,14 +85,14 @@ def fresh_database(backend: str, folder: Path, *, empty: bool = True) -> Iterato
 
 
 def pytest_unconfigure() -> None:
-    """Leave nothing on the servers."""
+    """Drop the databases of this process."""
     for databases in DATABASES.values():
         databases.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
-    """A database on each of the three in turn: with the current schema, or empty if the test is marked so."""
+    """A database on each of the three backends in turn: with the current schema, or empty if the test is marked so."""
     empty = request.node.get_closest_marker("empty_database") is not None
     with fresh_database(request.param, tmp_path, empty=empty) as url:
         yield url
@@ -100,18 +100,18 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL
 
 @pytest.fixture
 def handlers() -> Iterator[None]:
-    """The program's signal handlers, in this process; nothing is left of a signal after the test."""
-    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    """Install the program's signal handlers in this process for the test."""
+    before = {signum: signal.getsignal(signum) for signum in signals.SIGNALS}
     signals.install_handlers(grace_seconds=3600)  # no test lasts so long
     yield
     signals.forget_signal()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
 
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> URL:
-    """An empty SQLite database: for what does not depend on the database."""
+    """An empty SQLite database, for tests that do not depend on the database."""
     return parse_url(f"sqlite:///{tmp_path / 'billing.db'}")
 
 

@@ -1,4 +1,4 @@
-"""An account whose vendor has changed its mind since the last sync, so that a run has every kind of thing to do."""
+"""An account whose vendor has corrected its records since the last sync, so that a run makes every kind of change."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from etl.sandbox import Dataset, Sandbox
 
 @pytest.fixture
 def vendor() -> Iterator[Sandbox]:
-    """The vendor, long after TODAY: every day is over."""
+    """The vendor; the clock is long after TODAY, so every day is over."""
     with Sandbox(port=0, dataset=Dataset(seed=1, today=TODAY, days=1)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def account(database_url: URL, vendor: Sandbox, tmp_path: Path) -> Account:
-    """An account on each of the three databases in turn, which is empty as yet."""
+    """An empty account on each of the three databases in turn."""
     return Account(database_url, vendor, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def records() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What the vendor tells first, and after it changed its mind; with repeats."""
+    """The vendor's records, and its corrected records; both with repeats."""
     dataset = Dataset(seed=7, today=TODAY, days=7, per_day=30)
     old = dataset.records
     old += [dict(record) for record in old[::15]]

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select, text
-from support.crash_injection import strike
+from support.crash_injection import run_and_kill
 
 from etl.db.tables import metadata
 from etl.zones import utc_offset
@@ -45,15 +45,15 @@ def test_a_deletion_that_is_killed_at_any_step_is_finished_by_the_next(account, 
     account.prepare(*records)  # stays beside those that go
     account.prepare(*records)
     delete = ("account", "delete", account.label, "--yes")
-    points = strike(delete, account.variables()).points
+    points = run_and_kill(delete, account.variables()).points
     assert len(steps(points)) >= LEAST_STEPS
     for point in steps(points):
         account.prepare(*records)
         number, others = rows_of_others(account)
         delete = ("account", "delete", account.label, "--yes")
-        assert strike(delete, account.variables(), number=signal.SIGKILL, point=point).code == -signal.SIGKILL
+        assert run_and_kill(delete, account.variables(), signum=signal.SIGKILL, point=point).code == -signal.SIGKILL
         left = count_rows(account, number)
-        done = strike(delete, account.variables())
+        done = run_and_kill(delete, account.variables())
         assert done.code == (0 if left else 78), (point, done)
         assert count_rows(account, number) == 0
         with account.engine.connect() as connection:
@@ -74,14 +74,14 @@ def all_rows(account):
 @pytest.mark.fault(94, 96)
 def test_a_change_of_zone_that_is_killed_at_any_step_is_finished_by_the_next(account, records):
     def turn(**struck):
-        return strike(("account", "set-timezone", account.label, ZONE.key), account.variables(), **struck)
+        return run_and_kill(("account", "set-timezone", account.label, ZONE.key), account.variables(), **struck)
 
     account.prepare(*records)
     points = turn().points
     assert len(steps(points)) >= LEAST_STEPS
     for point in steps(points):
         account.prepare(*records)
-        assert turn(number=signal.SIGKILL, point=point).code == -signal.SIGKILL
+        assert turn(signum=signal.SIGKILL, point=point).code == -signal.SIGKILL
         assert turn().code == 0
         with account.engine.connect() as connection:
             label = {"label": account.label}
@@ -93,5 +93,5 @@ def test_a_change_of_zone_that_is_killed_at_any_step_is_finished_by_the_next(acc
         assert rows
         assert rows == [(wall, utc_offset(wall, ZONE)) for wall, _ in rows]
         assert account.sync().code == 78
-        done = strike(("sync", "--until", "2025-03-10"), account.variables(BILLING_TIMEZONE=ZONE.key))
+        done = run_and_kill(("sync", "--until", "2025-03-10"), account.variables(BILLING_TIMEZONE=ZONE.key))
         assert done.code == 0, done

@@ -72,7 +72,7 @@ def points(account, records) -> list[str]:
     account.prepare(*records)
     done = account.sync()
     assert done.code == 0, done.output
-    account.check_quiet_run()
+    account.check_undisturbed_run()
     return done.points
 
 
@@ -82,12 +82,12 @@ def test_a_run_that_is_killed_at_any_step_is_mended_by_the_next(account, records
     # The second time is another window's: for all three databases it is one and the same code.
     for point in struck_at(points, times=2 if account.engine.dialect.name == "sqlite" else 1):
         account.prepare(*records)
-        before = account.held().watermark
-        done = account.sync(number=signal.SIGKILL, point=point)
+        before = account.stored_state().watermark
+        done = account.sync(signum=signal.SIGKILL, point=point)
         if done.code == -signal.SIGKILL:
             landed.append(point)
-        between = account.check_honest(before)
-        account.check_quiet_run(between)
+        between = account.check_invariants(before)
+        account.check_undisturbed_run(between)
     wanted = STEPS | {BATCHES[account.engine.dialect.name]}
     assert wanted <= kinds(landed)
     assert len(landed) >= 35
@@ -98,11 +98,11 @@ def test_a_run_whose_fork_is_killed_says_so_and_is_mended_by_the_next(account, r
     in_fork = [point for point in points if point.startswith(FORK)]
     for point in in_fork:
         account.prepare(*records)
-        before = account.held().watermark
-        done = account.sync(number=signal.SIGKILL, point=point, fork=True)
+        before = account.stored_state().watermark
+        done = account.sync(signum=signal.SIGKILL, point=point, fork=True)
         assert done.code == 70, (point, done)
         assert "the process that fetches was ended from outside" in done.output
-        account.check_quiet_run(account.check_honest(before))
+        account.check_undisturbed_run(account.check_invariants(before))
     assert len(in_fork) >= 6
 
 
@@ -113,8 +113,8 @@ def test_a_run_that_is_stopped_at_any_step_says_so_in_time_and_is_mended_by_the_
     for place, point in enumerate(struck_at(points, times=1)):
         number = numbers[place % 2]
         account.prepare(*records)
-        before = account.held().watermark
-        done = account.sync(number=number, point=point)
+        before = account.stored_state().watermark
+        done = account.sync(signum=number, point=point)
         # Of a signal in the very last steps only the end can tell: all is done by then.
         assert done.code in {128 + number, 0}, (point, done)
         assert done.seconds < GRACE_SECONDS, (point, done)
@@ -124,15 +124,15 @@ def test_a_run_that_is_stopped_at_any_step_says_so_in_time_and_is_mended_by_the_
             outcome, code = connection.execute(newest).one()
         assert (outcome, code) in {("stopped", 128 + number), ("done", 0)}, (point, done)
         stopped += outcome == "stopped"
-        between = account.check_honest(before)
-        account.check_quiet_run(between)
+        between = account.check_invariants(before)
+        account.check_undisturbed_run(between)
     assert stopped >= 20
 
 
 @pytest.mark.fault(87)
 @pytest.mark.parametrize("revision", [None, "0001"])
 def test_a_migration_that_is_killed_at_any_step_is_finished_by_the_next_run(account, records, revision):
-    account.tell(records[0])
+    account.set_records(records[0])
     begin_at(account, revision)
     first = account.sync()
     assert first.code == 0, first.output
@@ -142,7 +142,7 @@ def test_a_migration_that_is_killed_at_any_step_is_finished_by_the_next_run(acco
     steps = steps[:: 2 if account.engine.dialect.name == "mariadb" else max(1, len(steps) // FEW)]
     for point in steps:
         begin_at(account, revision)
-        done = account.sync(number=signal.SIGKILL, point=point)
+        done = account.sync(signum=signal.SIGKILL, point=point)
         assert done.code == -signal.SIGKILL, (point, done)
-        account.check_quiet_run()
+        account.check_undisturbed_run()
     assert len(steps) >= FEW

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("pyiceberg", reason="the extra lake is not installed")
 
-from support.crash_injection import strike
+from support.crash_injection import run_and_kill
 from support.lake_copy import JANUARY, NINTH, charges, exported_copy
 
 PARTS = 2
@@ -35,7 +35,7 @@ def test_exports_that_are_killed_at_random_lose_and_double_nothing(sqlite_url, s
         copied.sync()
 
     def export(**options):
-        return strike(["-q", "export", "--out", str(copied.folder), "--lake"], variables, **options)
+        return run_and_kill(["-q", "export", "--out", str(copied.folder), "--lake"], variables, **options)
 
     change()
     done = export()
@@ -45,7 +45,7 @@ def test_exports_that_are_killed_at_random_lose_and_double_nothing(sqlite_url, s
         before = copied.lake()
         change()
         # The libraries are imported first.
-        done = export(number=signal.SIGKILL, after=random.uniform(longest / 3, longest))
+        done = export(signum=signal.SIGKILL, after=random.uniform(longest / 3, longest))
         if done.code == 0:
             longest = done.seconds
         landed += done.code == -signal.SIGKILL and bool(done.points) and done.points[-1] != "end #1"

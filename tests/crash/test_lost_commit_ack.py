@@ -100,7 +100,7 @@ def test_a_commit_whose_reply_is_lost_counts_once(account, wire, records):
     wire.reset(cut_at=None)
     undisturbed = account.sync()
     assert undisturbed.code == 0
-    whole = account.held()
+    whole = account.stored_state()
     commits = wire.commits
     assert commits >= 4, "the run's row, its windows, its end"
     with account.engine.connect() as connection:
@@ -108,17 +108,17 @@ def test_a_commit_whose_reply_is_lost_counts_once(account, wire, records):
     assert restated
     for number in range(1, commits + 1):
         account.prepare(*records)
-        before = account.held().watermark
+        before = account.stored_state().watermark
         wire.reset(cut_at=number)
         done = account.sync()
         assert wire.cuts == 1
         assert done.code in {0, 74}, (number, done)
         if done.code == 0:
             assert told(done) == told(undisturbed), "what was new is new in the report, however often it was tried"
-        between = account.check_honest(before)
+        between = account.check_invariants(before)
         wire.reset(cut_at=None)
-        account.check_quiet_run(between)
-        assert account.held().days == whole.days
+        account.check_undisturbed_run(between)
+        assert account.stored_state().days == whole.days
         with account.engine.connect() as connection:
             query = "SELECT count(*) FROM restatements r JOIN accounts a ON a.id = r.account_id WHERE a.label = :label"
             assert connection.scalar(text(query), {"label": account.label}) == restated, "each change is told once"

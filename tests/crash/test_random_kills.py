@@ -30,10 +30,10 @@ def test_runs_that_are_killed_at_random_lose_and_double_nothing(account, records
         account.rename()
         watermark = None
         for _ in range(random.randint(1, KILLS_IN_A_ROW)):
-            account.tell(random.sample(new, len(new) - random.randint(0, 3)))
-            done = account.sync(number=signal.SIGKILL, after=random.uniform(0, longest))
+            account.set_records(random.sample(new, len(new) - random.randint(0, 3)))
+            done = account.sync(signum=signal.SIGKILL, after=random.uniform(0, longest))
             landed += done.code == -signal.SIGKILL and bool(done.points) and done.points[-1] != "end #1"
-            watermark = account.check_honest(watermark)
-        account.check_quiet_run(watermark)
+            watermark = account.check_invariants(watermark)
+        account.check_undisturbed_run(watermark)
         tries += 1
         assert tries < 10 * wanted, f"only {landed} kills landed"

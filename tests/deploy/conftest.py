@@ -1,4 +1,4 @@
-"""The vendor as it is on the day of the test: units and lines of cron know no other."""
+"""The vendor at the current date, because units and cron lines have no other clock."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import sys
 from itertools import takewhile
 from pathlib import Path
 
-from support.deploy_paths import moved
+from support.deploy_paths import relocate
 
 ROOT = Path(os.environ["HOST_ROOT"])
 STATE = ROOT / "var/lib/billing-etl"
@@ -52,8 +52,8 @@ def systemd_run(arguments: list[str]) -> int:
     properties = [option.removeprefix("--property=") for option in options if option.startswith("--property=")]
     properties += [f"Environment={option.removeprefix('--setenv=')}" for option in options if "--setenv=" in option]
     (unit,) = [option.removeprefix("--unit=") for option in options if option.startswith("--unit=")]
-    pairs = [(key, moved(value, ROOT)) for key, _, value in (text.partition("=") for text in properties)]
-    return run(f"{unit}.service", pairs, [moved(argument, ROOT) for argument in arguments[len(options) :]])
+    pairs = [(key, relocate(value, ROOT)) for key, _, value in (text.partition("=") for text in properties)]
+    return run(f"{unit}.service", pairs, [relocate(argument, ROOT) for argument in arguments[len(options) :]])
 
 
 def systemctl(verb: str, *names: str) -> int:
@@ -64,7 +64,8 @@ def systemctl(verb: str, *names: str) -> int:
     template, _, instance = names[0].removesuffix(".service").partition("@")
     file = ROOT / "etc/systemd/system" / (f"{template}@.service" if instance else names[0])
     pairs = [
-        (key, value) for key, _, value in (line.partition("=") for line in moved(file.read_text(), ROOT).splitlines())
+        (key, value)
+        for key, _, value in (line.partition("=") for line in relocate(file.read_text(), ROOT).splitlines())
     ]
     (command,) = [value for key, value in pairs if key == "ExecStart"]
     return run(names[0], pairs, shlex.split(command.replace("%i", instance)))

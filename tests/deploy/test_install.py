@@ -17,7 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.deploy_paths import CHECKOUT, moved
+from support.deploy_paths import CHECKOUT, relocate
 from support.secret_leaks import TOKEN, leaks
 
 from etl import __version__
@@ -65,7 +65,7 @@ class Host:
         link = f"echo {site.getsitepackages()[0]} > $(echo /opt/billing-etl/lib/python3*/site-packages)/session.pth\n"
         commands = OPTIONS_OF_ROOT.sub("", commands.replace(LOCKED, link))
         done = subprocess.run(
-            ["sh", "-euc", f"{moved(commands, self.root)}\npwd > {self.root}/folder"],
+            ["sh", "-euc", f"{relocate(commands, self.root)}\npwd > {self.root}/folder"],
             cwd=self.folder,
             env={
                 "PATH": f"{self.programs}:{self.root}/usr/local/sbin:/usr/bin:/bin",
@@ -166,7 +166,7 @@ def write_secrets(host: Host) -> None:
 
 def cron(host: Host) -> tuple[int, str]:
     """Run the nightly line as cron would; its exit code, and what cron would mail."""
-    text = moved((host.root / "etc/cron.d/billing-etl").read_text(), host.root)
+    text = relocate((host.root / "etc/cron.d/billing-etl").read_text(), host.root)
     assert text.endswith("\n")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     variables = dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))

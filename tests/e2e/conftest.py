@@ -1,6 +1,6 @@
-"""The command line as its users meet it: in a process, an empty folder and an environment of its own.
+"""The command line as users run it: in its own process, in an empty folder, with its own environment.
 
-The vendor is the sandbox over HTTP, at its own days of 2025: all of them are over, whenever these tests run.
+The vendor is the sandbox over HTTP with days of 2025, all of which are over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIRST, LAST = "2025-03-01", "2025-03-10"
 
 
 class Command:
-    """The command line in one folder. Whatever it prints is searched for the token."""
+    """The command line in one folder. All output is searched for the token."""
 
     def __init__(self, folder: Path, variables: dict[str, str]) -> None:
         self.folder = folder
@@ -34,17 +34,17 @@ class Command:
         self.started: list[subprocess.Popen[str]] = []
 
     def __call__(self, *arguments: str, **changes: str | None) -> Ended:
-        """Run a command to its end, in a fork; a change of None takes a variable away."""
+        """Run a command to its end in a fork; a change of None removes a variable."""
         if any(name.startswith("PYTHON") for name in changes):
             return self.interpret(*arguments, **changes)
         return self.checked(run_forked(arguments, self.environment(changes), self.folder))
 
     def interpret(self, *arguments: str, **changes: str | None) -> Ended:
-        """Run `python -m etl` to its end, in an interpreter that starts for it."""
+        """Run `python -m etl` to its end in a new interpreter."""
         return self.finish(self.start(*arguments, **changes))
 
     def start(self, *arguments: str, **changes: str | None) -> subprocess.Popen[str]:
-        """Start `python -m etl`, for what happens while it runs."""
+        """Start `python -m etl` without waiting for its end."""
         process = subprocess.Popen(
             [sys.executable, "-m", "etl", *arguments],
             cwd=self.folder,
@@ -68,12 +68,12 @@ class Command:
         return {name: value for name, value in (self.variables | changes).items() if value is not None}
 
     def checked(self, ended: Ended) -> Ended:
-        """The result of a command, if nothing that it printed has the token in it."""
+        """Check that the output of a command does not contain the token; returns the result."""
         assert leaks(ended.out + ended.errors, [TOKEN]) == []
         return ended
 
     def files(self) -> list[str]:
-        """What lies in its folder."""
+        """The names of the files in its folder."""
         return sorted(path.name for path in self.folder.iterdir())
 
 
@@ -86,14 +86,14 @@ def open_vendor() -> Sandbox:
 
 @pytest.fixture
 def vendor() -> Iterator[Sandbox]:
-    """The vendor as no command has changed it yet."""
+    """The vendor with its initial records."""
     with open_vendor() as sandbox:
         yield sandbox
 
 
 @pytest.fixture
-def listed() -> Callable[..., list[dict[str, Any]]]:
-    """Makes records of a day."""
+def records_on() -> Callable[..., list[dict[str, Any]]]:
+    """Makes records of a day: `records_on(day, count, price)`."""
     return charges
 
 
@@ -130,7 +130,7 @@ def billing(tmp_path: Path, vendor: Sandbox) -> Iterator[Command]:
 
 @pytest.fixture(scope="session")
 def first_sync(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The files that a first sync of the vendor's ten days leaves in its folder, by name."""
+    """The files after a first sync of the vendor's ten days, by name."""
     with open_vendor() as vendor:
         command = command_in(tmp_path_factory.mktemp("first"), vendor)
         done = command("sync", "--until", LAST)
@@ -149,7 +149,7 @@ def synced(billing: Command, first_sync: dict[str, bytes]) -> Command:
 
 @pytest.fixture
 def wait_for_request(vendor: Sandbox) -> Callable[..., None]:
-    """Waits until a program has asked the vendor something."""
+    """Waits until a program has sent the vendor a number of requests."""
 
     def wait(process: subprocess.Popen[str], requests: int = 1) -> None:
         while len(vendor.requests) < requests:

@@ -89,8 +89,8 @@ def test_the_zone_of_an_account_is_changed_by_a_command_of_its_own(synced):
     assert (done.code, "did you mean default?" in done.errors) == (78, True)
 
 
-def test_a_day_that_is_not_suspect_is_not_accepted_unless_it_is_meant(synced, vendor, listed):
-    vendor.dataset.remove(listed("2025-03-09", 2))
+def test_a_day_that_is_not_suspect_is_not_accepted_unless_it_is_meant(synced, vendor, records_on):
+    vendor.dataset.remove(records_on("2025-03-09", 2))
     done = synced("accept", "2025-03-09")
     assert (done.code, "2025-03-09 is not suspect" in done.errors) == (1, True), done
     assert query(synced.folder, "SELECT count(*) FROM billing") == [(30,)]

@@ -55,10 +55,10 @@ def test_a_top_up_without_a_time_explains_the_rise_that_is_there_or_one_to_come(
     assert top_ups(synced) == [("500.000000",), ("20.000000",)]
 
 
-def test_charges_that_are_not_on_record_yet_are_counted_and_not_stored(billing, vendor, listed):
+def test_charges_that_are_not_on_record_yet_are_counted_and_not_stored(billing, vendor, records_on):
     today = vendor.now.date().isoformat()
     assert billing("sync", BILLING_START_DATE=today).code == 0
-    vendor.dataset.add(listed(today, 3))
+    vendor.dataset.add(records_on(today, 3))
     shown = account_of(billing("balance", "--json"))
     assert (shown["unexplained"], shown["pairs"][-1]["charged"]) == ([], "0.600000")
     synced = account_of(billing("sync", "--json", BILLING_START_DATE=today))
@@ -70,8 +70,10 @@ def lines_of(done):
 
 
 @pytest.mark.parametrize("paid_back", [True, False])
-def test_a_suspect_day_leads_to_no_advice_about_money_before_it_is_accepted_or_after(synced, vendor, listed, paid_back):
-    vendor.dataset.add(listed("2025-03-09", 1, "35.25"))
+def test_a_suspect_day_leads_to_no_advice_about_money_before_it_is_accepted_or_after(
+    synced, vendor, records_on, paid_back
+):
+    vendor.dataset.add(records_on("2025-03-09", 1, "35.25"))
     assert synced("sync", *SPAN).code == 0
     vendor.dataset.replace([one for one in vendor.dataset.records if not one["created_at"].startswith("2025-03-09")])
     if not paid_back:
@@ -87,7 +89,7 @@ def test_a_suspect_day_leads_to_no_advice_about_money_before_it_is_accepted_or_a
     assert (pairs[-1]["finding"], pairs[-1]["unexplained"]) == ("waits for days", None)
 
     assert synced("accept", "2025-03-09").code == 0
-    vendor.dataset.add(listed("2025-03-10", 5))
+    vendor.dataset.add(records_on("2025-03-10", 5))
     done = synced("sync", *SPAN)
     assert (done.code, "unexplained" in done.out, "waits for" in done.out) == (0, False, False), done
     assert ("restated days explain 35.85" in done.out) is not paid_back

@@ -9,9 +9,9 @@ import pytest
 from etl.cli.exit_codes import ExitCode
 
 
-def test_close_books_a_month_and_says_what(billing, vendor, listed):
+def test_close_books_a_month_and_says_what(billing, vendor, records_on):
     assert billing("close", "2025-03").code == ExitCode.DATABASE
-    vendor.dataset.add(listed("2025-03-31", 1, "1234567.891"))
+    vendor.dataset.add(records_on("2025-03-31", 1, "1234567.891"))
     vat = {"BILLING_VAT_RATE": "20", "BILLING_VAT": "excluded"}
     assert billing("sync", "--until", "2025-03-31", **vat).code == ExitCode.OK
 
@@ -42,7 +42,7 @@ def test_close_books_a_month_and_says_what(billing, vendor, listed):
         "prices_include_vat": False, "net": "1234573.891000", "vat": "246914.778200", "gross": "1481488.669200",
     }  # fmt: skip
 
-    vendor.dataset.add(listed("2025-03-05", 4)[3:])
+    vendor.dataset.add(records_on("2025-03-05", 4)[3:])
     assert billing("backfill", "--since", "2025-03-01", "--until", "2025-03-31", **vat).code == ExitCode.OK
     done = billing("-q", "close", "2025-03", **vat)
     assert done.code == ExitCode.CHECK_FAILED

@@ -81,10 +81,10 @@ def test_a_sync_fills_the_database_and_says_so_in_one_line(billing, vendor):
     assert query(billing.folder, "SELECT DISTINCT records, spend FROM daily_spend") == [(3, 0.6)]
 
 
-def test_a_second_sync_finds_nothing_new_and_then_what_is(synced, vendor, listed):
+def test_a_second_sync_finds_nothing_new_and_then_what_is(synced, vendor, records_on):
     assert ": 0 new, 0 changed, 0 withdrawn" in re.sub(r".*\)", "", synced("sync", *SPAN).out)
-    vendor.dataset.remove(listed("2025-03-09", 1))
-    vendor.dataset.add(listed("2025-03-08", 2, "1.5")[1:])
+    vendor.dataset.remove(records_on("2025-03-09", 1))
+    vendor.dataset.add(records_on("2025-03-08", 2, "1.5")[1:])
     done = synced("sync", *SPAN, "--json")
     account = only(json.loads(done.out))
     assert (done.code, account["new"], account["withdrawn"], account["exit_code"]) == (0, 1, 1, 0)
@@ -117,8 +117,8 @@ def test_a_dry_run_leaves_the_folder_empty(billing):
     assert "would" in done.out
 
 
-def test_a_dry_run_changes_nothing_in_a_database(synced, vendor, listed):
-    vendor.dataset.add(listed("2025-03-09", 9, "1")[5:])
+def test_a_dry_run_changes_nothing_in_a_database(synced, vendor, records_on):
+    vendor.dataset.add(records_on("2025-03-09", 9, "1")[5:])
     files, before = synced.files(), (synced.folder / "billing.db").read_bytes()
     done = synced("sync", *SPAN, "--dry-run", "--json")
     account = only(json.loads(done.out))
@@ -138,7 +138,7 @@ def test_quiet_is_silent_where_all_is_well(billing):
         assert (command, *billing("-q", *command)) == (command, 0, "", "")
 
 
-def test_quiet_is_not_silent_where_something_is_wrong(synced, vendor, listed):
+def test_quiet_is_not_silent_where_something_is_wrong(synced, vendor, records_on):
     vendor.dataset.replace([])
     done = synced("-q", "sync", *SPAN)
     assert done.code == 65
@@ -154,8 +154,8 @@ def test_progress_is_for_terminals_only(billing):
 # --- backfill, accept, verify -----------------------------------------------------------------------------------------
 
 
-def test_a_backfill_fetches_a_past_range(synced, vendor, listed):
-    vendor.dataset.add(listed("2025-02-10", 2))
+def test_a_backfill_fetches_a_past_range(synced, vendor, records_on):
+    vendor.dataset.add(records_on("2025-02-10", 2))
     done = synced("backfill", "--since", "2025-02-10", "--until", "2025-02-11", "--json")
     account = only(json.loads(done.out))
     assert (done.code, account["command"], account["new"]) == (0, "backfill", 2)
@@ -184,8 +184,8 @@ def test_what_verify_finds_a_backfill_mends(synced):
     assert query(synced.folder, "SELECT DISTINCT records, spend FROM daily_spend") == [(3, 0.6)]
 
 
-def test_verify_writes_nothing(synced, vendor, listed):
-    vendor.dataset.add(listed("2025-03-09", 9, "1")[5:])
+def test_verify_writes_nothing(synced, vendor, records_on):
+    vendor.dataset.add(records_on("2025-03-09", 9, "1")[5:])
     before = (synced.folder / "billing.db").read_bytes()
     assert synced("verify").code == 65
     assert (synced.folder / "billing.db").read_bytes() == before
@@ -196,8 +196,8 @@ def test_verify_before_there_is_a_database_makes_none(billing):
     assert (done.code, billing.files(), done.errors.count("\n")) == (74, [], 1)
 
 
-def test_a_suspect_day_ends_every_run_with_65_until_it_is_accepted(synced, vendor, listed):
-    vendor.dataset.remove(listed("2025-03-09", 3))
+def test_a_suspect_day_ends_every_run_with_65_until_it_is_accepted(synced, vendor, records_on):
+    vendor.dataset.remove(records_on("2025-03-09", 3))
     for command in (("sync", *SPAN), ("sync", *SPAN), ("backfill", "--since", "2025-03-01", "--until", "2025-03-01")):
         done = synced(*command)
         assert (done.code, "2025-03-09" in done.out, "accept 2025-03-09" in done.out) == (65, True, True)
@@ -211,8 +211,8 @@ def test_a_suspect_day_ends_every_run_with_65_until_it_is_accepted(synced, vendo
     assert only(json.loads(synced("status", "--json").out))["suspect_days"] == []
 
 
-def test_rejected_records_end_the_run_with_65_and_are_kept_aside(billing, vendor, listed):
-    vendor.dataset.add([listed("2025-03-05", 1)[0] | {"price": "much"}])
+def test_rejected_records_end_the_run_with_65_and_are_kept_aside(billing, vendor, records_on):
+    vendor.dataset.add([records_on("2025-03-05", 1)[0] | {"price": "much"}])
     for _ in range(2):
         done = billing("sync", *SPAN, BILLING_LOOKBACK_DAYS="10")
         assert (done.code, "rejected_records" in done.out) == (65, True), done
@@ -507,12 +507,12 @@ def test_one_account_that_fails_does_not_stop_the_other(two_accounts):
 # --- amounts ----------------------------------------------------------------------------------------------------------
 
 
-def test_amounts_travel_exactly_from_the_vendors_digits_to_the_sum(billing, vendor, listed):
+def test_amounts_travel_exactly_from_the_vendors_digits_to_the_sum(billing, vendor, records_on):
     vendor.dataset.replace(
         [
-            *listed("2025-03-05", 3, "0.1"),
-            *listed("2025-03-06", 2, "999999999999.999999"),
-            *listed("2025-03-06", 1, "0.000002"),
+            *records_on("2025-03-05", 3, "0.1"),
+            *records_on("2025-03-06", 2, "999999999999.999999"),
+            *records_on("2025-03-06", 1, "0.000002"),
         ]
     )
     assert billing("sync", *SPAN).code == 0
@@ -581,7 +581,7 @@ def test_an_export_to_stdout_is_the_file_and_nothing_else(synced):
     assert "person-" in (synced.folder / "all.csv").read_text("utf-8")
 
 
-def test_an_export_as_of_a_moment_tells_what_was_known_then(synced, vendor, listed):
+def test_an_export_as_of_a_moment_tells_what_was_known_then(synced, vendor, records_on):
     def exported(*as_of):
         done = synced("export", "--out", "then.csv", *as_of)
         return done.code, done.out, done.errors
@@ -589,7 +589,7 @@ def test_an_export_as_of_a_moment_tells_what_was_known_then(synced, vendor, list
     with closing(sqlite3.connect(synced.folder / "billing.db")) as database:
         database.execute("UPDATE synced_days SET first_closed_at = '2025-03-20 20:30:00.000000'")
         database.commit()
-    vendor.dataset.add(listed("2025-03-08", 2, "1.5")[1:])
+    vendor.dataset.add(records_on("2025-03-08", 2, "1.5")[1:])
     assert synced("sync", *SPAN).code == 0
     assert exported("--as-of", "2025-03-20") == (0, "then.csv: 30 rows\n", "")
     assert exported() == (0, "then.csv: 31 rows\n", "")

@@ -20,15 +20,15 @@ LATE = {
 }
 
 
-def changed(vendor, listed):
+def changed(vendor, records_on):
     """The vendor with a late, a corrected and a withdrawn record on two days."""
-    first, second, _ = listed("2025-03-08", 3)
+    first, second, _ = records_on("2025-03-08", 3)
     vendor.dataset.remove([first, second])
     vendor.dataset.add([first | {"price": Decimal("0.35"), "status_info": f"call {PHONE}"}, LATE])
 
 
-def test_a_run_names_the_days_that_changed_and_with_v_their_records(synced, vendor, listed):
-    changed(vendor, listed)
+def test_a_run_names_the_days_that_changed_and_with_v_their_records(synced, vendor, records_on):
+    changed(vendor, records_on)
     dry = synced("sync", "--dry-run", "--until", "2025-03-10", "-v")
     assert "  2025-03-08 would change after it was complete: 1 changed, 1 withdrawn\n" in dry.out
     assert "    2025-03-08 10:00:00 corrected: status_info, price 0.2 to 0.35\n" in dry.out
@@ -45,8 +45,8 @@ def test_a_run_names_the_days_that_changed_and_with_v_their_records(synced, vend
         assert CODE not in text
 
 
-def test_the_json_of_a_run_has_the_changed_days(synced, vendor, listed):
-    changed(vendor, listed)
+def test_the_json_of_a_run_has_the_changed_days(synced, vendor, records_on):
+    changed(vendor, records_on)
     document = json.loads(synced("sync", "--until", "2025-03-10", "--json").out)["accounts"][0]
     assert [(day["day"], day["new"], day["changed"], day["withdrawn"]) for day in document["changed_days"]] == [
         ("2025-03-08", 0, 1, 1),
@@ -57,7 +57,7 @@ def test_the_json_of_a_run_has_the_changed_days(synced, vendor, listed):
     ]
 
 
-def test_verify_prints_commands_that_repair_what_it_found(synced, vendor, listed):
+def test_verify_prints_commands_that_repair_what_it_found(synced, vendor, records_on):
     with closing(sqlite3.connect(synced.folder / "billing.db")) as database, database:
         database.execute("DELETE FROM billing_records WHERE created_at LIKE '2025-03-02%'")
         database.execute("UPDATE billing_records SET price = '7.000000' WHERE created_at LIKE '2025-03-05 10:00:0%'")

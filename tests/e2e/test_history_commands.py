@@ -18,8 +18,8 @@ def of_json(done):
     return json.loads(done.out)
 
 
-def lists_bad_records(vendor, listed, *days):
-    vendor.dataset.add([listed(day, 1)[0] | {"price": "much"} for day in days])
+def lists_bad_records(vendor, records_on, *days):
+    vendor.dataset.add([records_on(day, 1)[0] | {"price": "much"} for day in days])
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
@@ -54,10 +54,10 @@ def test_without_last_twenty_runs_are_shown(synced):
     assert len(of_json(synced("runs", "--last", "22", "--json"))["runs"]) == 22
 
 
-def test_a_run_shows_what_it_changed_by_day_and_line_with_masked_phones_and_no_codes(synced, vendor, listed):
+def test_a_run_shows_what_it_changed_by_day_and_line_with_masked_phones_and_no_codes(synced, vendor, records_on):
     records = [record for record in vendor.dataset.records if not record["created_at"].startswith("2025-03-09")]
-    ninth = listed("2025-03-09", 3)
-    vendor.dataset.replace([*records, ninth[0] | {"price": "0.5"}, *ninth[1:], *listed("2025-03-10", 4)[3:]])
+    ninth = records_on("2025-03-09", 3)
+    vendor.dataset.replace([*records, ninth[0] | {"price": "0.5"}, *ninth[1:], *records_on("2025-03-10", 4)[3:]])
     synced("sync", *SPAN)
     shown = of_json(synced("runs", "2", "--json"))
     assert shown["run"]["changed"] == 1
@@ -124,9 +124,9 @@ def test_runs_of_one_account_are_only_its_own(synced, vendor):
 # --- rejected ---------------------------------------------------------------------------------------------------------
 
 
-def test_rejected_shows_each_record_with_its_reason_and_no_payload(synced, vendor, listed):
+def test_rejected_shows_each_record_with_its_reason_and_no_payload(synced, vendor, records_on):
     assert "no rejected records" in synced("rejected").out
-    lists_bad_records(vendor, listed, "2025-03-09", "2025-03-10")
+    lists_bad_records(vendor, records_on, "2025-03-09", "2025-03-10")
     assert synced("sync", *SPAN).code == 65
     shown = of_json(synced("rejected", "--json"))
     assert [(row["id"], row["account"], row["day"], row["reason"]) for row in shown["records"]] == [
@@ -141,8 +141,8 @@ def test_rejected_shows_each_record_with_its_reason_and_no_payload(synced, vendo
         assert "much" not in printed
 
 
-def test_an_acknowledged_record_is_shown_apart_and_ends_no_run_with_65(synced, vendor, listed):
-    lists_bad_records(vendor, listed, "2025-03-09", "2025-03-10")
+def test_an_acknowledged_record_is_shown_apart_and_ends_no_run_with_65(synced, vendor, records_on):
+    lists_bad_records(vendor, records_on, "2025-03-09", "2025-03-10")
     assert synced("sync", *SPAN).code == 65
 
     done = synced("rejected", "--acknowledge", "1")
@@ -160,8 +160,8 @@ def test_an_acknowledged_record_is_shown_apart_and_ends_no_run_with_65(synced, v
     assert synced("-q", "sync", *SPAN).out == ""
 
 
-def test_acknowledging_twice_changes_nothing(synced, vendor, listed):
-    lists_bad_records(vendor, listed, "2025-03-09")
+def test_acknowledging_twice_changes_nothing(synced, vendor, records_on):
+    lists_bad_records(vendor, records_on, "2025-03-09")
     synced("sync", *SPAN)
     first = of_json(synced("rejected", "--acknowledge", "1", "--acknowledge", "1", "--json"))
     again = of_json(synced("rejected", "--acknowledge", "1", "--json"))
@@ -171,8 +171,8 @@ def test_acknowledging_twice_changes_nothing(synced, vendor, listed):
     assert "0 acknowledged, 1 were already" in synced("rejected", "--acknowledge", "1").out
 
 
-def test_an_unknown_id_ends_with_1_and_acknowledges_none(synced, vendor, listed):
-    lists_bad_records(vendor, listed, "2025-03-09")
+def test_an_unknown_id_ends_with_1_and_acknowledges_none(synced, vendor, records_on):
+    lists_bad_records(vendor, records_on, "2025-03-09")
     synced("sync", *SPAN)
     done = synced("rejected", "--acknowledge", "1", "--acknowledge", "7")
     assert (done.code, done.out) == (1, "")
@@ -184,13 +184,13 @@ def test_an_unknown_id_ends_with_1_and_acknowledges_none(synced, vendor, listed)
 # --- several databases ------------------------------------------------------------------------------------------------
 
 
-def test_an_id_of_several_databases_needs_the_account(billing, vendor, listed):
+def test_an_id_of_several_databases_needs_the_account(billing, vendor, records_on):
     vendor.tokens.add(second := "00000000-0000-4000-8000-00000000000b")
     (billing.folder / "billing.toml").write_text(
         f"[accounts.one]\napi_token = '{billing.variables['BILLING_API_TOKEN']}'\ndatabase_url = 'sqlite:///one.db'\n"
         f"[accounts.two]\napi_token = '{second}'\ndatabase_url = 'sqlite:///two.db'\n"
     )
-    lists_bad_records(vendor, listed, "2025-03-09")
+    lists_bad_records(vendor, records_on, "2025-03-09")
     config, alone = ("--config", "billing.toml"), {"BILLING_API_TOKEN": None}
     assert billing(*config, "sync", *SPAN, **alone).code == 65
     shown = of_json(billing(*config, "runs", "--json", **alone))["runs"]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from support.fake_heartbeat_server import Service, waiting_service
+from support.fake_heartbeat_server import HeartbeatServer, heartbeat_server
 from support.metrics import parse
 
 from etl.cli.exit_codes import ExitCode, most_severe
@@ -22,8 +22,8 @@ SPAN = ("--until", "2025-03-10")
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with waiting_service() as server:
+def service() -> Iterator[HeartbeatServer]:
+    with heartbeat_server() as server:
         yield server
 
 
@@ -266,21 +266,21 @@ def test_a_dry_run_and_an_accepted_day_leave_no_metrics_and_no_heartbeat(synced,
     outside = {"BILLING_METRICS_FILE": "m.prom", "BILLING_HEARTBEAT_URL": service.url}
     assert synced("sync", *SPAN, "--dry-run", **outside).code == 0
     assert synced("accept", "2025-03-09", "--even-if-not-suspect", **outside).code == 0
-    assert (service.told, "m.prom" in synced.files()) == ([], False)
+    assert (service.pings, "m.prom" in synced.files()) == ([], False)
 
 
 # --- heartbeat --------------------------------------------------------------------------------------------------------
 
 
 def events(service):
-    return [re.sub(r"^/ping/check/|\?rid=[0-9a-f-]{36}$", "", path) for path, _ in service.told]
+    return [re.sub(r"^/ping/check/|\?rid=[0-9a-f-]{36}$", "", path) for path, _ in service.pings]
 
 
 def test_one_heartbeat_a_process_tells_of_all_accounts(accounts, service):
     done = accounts("--log-format", "json", "sync", *SPAN, BILLING_HEARTBEAT_URL=service.url)
     assert (done.code, events(service)) == (78, ["start", "78"])
-    assert len({path.partition("rid=")[2] for path, _ in service.told}) == 1
-    summary = service.told[1][1]
+    assert len({path.partition("rid=")[2] for path, _ in service.pings}) == 1
+    summary = service.pings[1][1]
     for words in ("first: 10 days", "late: exit code 78: BILLING_START_DATE", "poor: exit code 78", "last: 10 days"):
         assert words in summary
 

@@ -25,9 +25,9 @@ def suspect(synced, vendor):
 
 @pytest.mark.parametrize("verb", ["backfill", "sync"])
 @pytest.mark.parametrize("first", ["2025-03-04", "2025-03-08"])
-def test_a_suspect_day_elsewhere_is_reported_apart_and_ends_with_65(suspect, vendor, listed, verb, first):
+def test_a_suspect_day_elsewhere_is_reported_apart_and_ends_with_65(suspect, vendor, records_on, verb, first):
     billing, _ = suspect
-    vendor.dataset.add(listed("2025-03-09", 5)[3:])
+    vendor.dataset.add(records_on("2025-03-09", 5)[3:])
     span = (verb, "--since", first, "--until", "2025-03-09")
     done = billing(*span, "--json")
     shown = account_of(done)
@@ -49,9 +49,9 @@ def test_a_suspect_day_elsewhere_that_comes_back_ends_with_0(suspect, vendor):
     assert (done.code, shown["days"], shown["also_fetched"]) == (0, 2, [{"day": "2025-03-03", "suspect": False}])
 
 
-def test_rejected_records_of_a_suspect_day_elsewhere_are_none_of_the_days_asked_for(suspect, vendor, listed):
+def test_rejected_records_of_a_suspect_day_elsewhere_are_none_of_the_days_asked_for(suspect, vendor, records_on):
     billing, gone = suspect
-    vendor.dataset.add([*gone, listed("2025-03-03", 1)[0] | {"price": "a lot"}])
+    vendor.dataset.add([*gone, records_on("2025-03-03", 1)[0] | {"price": "a lot"}])
     done = billing("backfill", "--since", "2025-03-08", "--until", "2025-03-09", "--json")
     assert (done.code, account_of(done)["rejected"]) == (0, 0)
     done = billing("backfill", "--since", "2025-03-03", "--until", "2025-03-09", "--json")

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import fresh_database
 from sqlalchemy import inspect, text
-from support.run_helpers import SILENT, settings_of
-from support.secret_leaks import chain, forms_of, leaks, leaks_of_files
+from support.run_helpers import NO_PROGRESS, settings_of
+from support.secret_leaks import encodings_of, error_text, leaks, leaks_of_files
 
 from etl.db.engine import new_engine
 from etl.errors import BillingError
@@ -195,24 +195,24 @@ def test_no_fault_leads_back_to_a_secret(sqlite_url, vendor, logs, capfd, fault,
     report = run_sync(
         settings,
         RunRequest("sync", until=date(2025, 3, 9)),
-        SILENT,
+        NO_PROGRESS,
         redact=redact,
         exit_code_of=lambda _report: 0,
         clock=lambda: datetime(2025, 3, 10, 6, tzinfo=UTC),
     )
-    look_for_leaks(logs.getvalue(), chain(report.error), *capfd.readouterr())
+    look_for_leaks(logs.getvalue(), error_text(report.error), *capfd.readouterr())
     with open_client(settings, redact) as client:
         try:
             client.get_balance()
         except BillingError as error:
-            look_for_leaks(chain(error))
+            look_for_leaks(error_text(error))
 
 
 def test_what_would_leak_would_be_seen():
-    for form in forms_of(TOKEN):
+    for form in encodings_of(TOKEN):
         assert leaks(f"text {form} text", SECRETS)
     assert leaks(json.dumps({"url": f"/{TOKEN}/"}), SECRETS)
     inner = ValueError(f"/{TOKEN}/")
     outer = BillingError("no")
     outer.__context__ = inner
-    assert leaks(chain(outer), SECRETS)
+    assert leaks(error_text(outer), SECRETS)

@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from support.fuzzing import assert_discreet, fuzz, parts, spoil
+from support.fuzzing import assert_clean_message, fuzz, parts, spoil
 
 from etl.extract.csv_columns import is_time
 from etl.model import MISSING, raw_record
@@ -136,7 +136,7 @@ def canonical(function: Callable[[Any], Any], raw: Any) -> Any:
     try:
         return function(raw)
     except FieldError as refusal:
-        assert_discreet(refusal)
+        assert_clean_message(refusal)
     except TypeError:
         # The caches cannot look up a list or an object: `parse_record` says so in words.
         assert isinstance(raw, list | dict)
@@ -286,7 +286,7 @@ def test_a_record_of_any_fields_is_refused_or_is_the_same_when_it_is_read_again(
             raw = raw_record(**fields)
             record = parse_record(raw, parse_time(raw.created_at, MOSCOW))
         except FieldError as refusal:
-            assert_discreet(refusal)
+            assert_clean_message(refusal)
             return False
         record.status_info.encode()
         assert "\0" not in record.status_info

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select, text
-from support.run_helpers import SILENT
+from support.run_helpers import NO_PROGRESS
 from support.sync_account import START, Account, charges, just_before
 
 from etl.cli.exit_codes import code_for_result
@@ -132,7 +132,7 @@ def run(account, zone):
     report = run_sync(
         replace(account.settings, timezone=zone),
         RunRequest("sync"),
-        SILENT,
+        NO_PROGRESS,
         redact=str,
         exit_code_of=code_for_result,
         clock=clock,

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import event, insert, text, update
-from support.run_helpers import SILENT
+from support.run_helpers import NO_PROGRESS
 from support.sync_account import Account
 
 from etl.cli.exit_codes import code_for_result
@@ -29,7 +29,7 @@ def sync(account, *, named=False, command="sync"):
     return run_sync(
         account.settings,
         RunRequest(command, *((day, day) if command != "sync" else ()), explicit_account=named),
-        SILENT,
+        NO_PROGRESS,
         redact=str,
         exit_code_of=code_for_result,
         clock=lambda: MORNING,

@@ -36,7 +36,7 @@ def test_a_backup_is_a_database_that_goes_on_where_the_first_one_was(account, tm
     restored = Account(parse_url(f"sqlite:///{tmp_path / 'copy.db'}"), account.vendor)
     assert restored.dump() == account.dump()
     assert restored.run() == (0, "")
-    restored.assert_true()
+    restored.assert_matches_vendor()
 
 
 def test_a_backup_under_load_is_of_one_moment(account, tmp_path):

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import func, select, text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
 from etl.cli.exit_codes import code_for_result
@@ -38,7 +38,7 @@ class Purse:
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest(command, since, until, dry_run, even_if_not_suspect=even_if_not_suspect),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=code_for_result,
             clock=self.clock,
@@ -204,7 +204,7 @@ def test_a_run_whose_days_stay_open_says_that_the_proof_waits_for_them(purse):
     purse.vendor.faults.add("status", action="get_billing_csv", times=None)
     purse.vendor.dataset.replace(charges(TENTH, 25))
     report = run_sync(
-        purse.settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result, clock=purse.clock
+        purse.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=purse.clock
     )
     assert code_for_result(report) == 69
     assert (report.balance.waits_for, report.balance.unexplained) == (tuple(report.tally.missing_days), ())
@@ -312,7 +312,9 @@ def test_a_run_that_fails_keeps_no_balance_and_says_what_it_knows_of_it(purse):
     purse.vendor.faults.add("status", action="post_billing_data", times=None)
     purse.vendor.faults.add("status", action="get_billing_csv", times=None)
     settings = replace(purse.settings, low_balance=Decimal(10**6))
-    report = run_sync(settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result, clock=purse.clock)
+    report = run_sync(
+        settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=purse.clock
+    )
     assert (code_for_result(report), report.balance.is_low) == (69, True)
     assert purse.moments() == ["before", "after"]
 

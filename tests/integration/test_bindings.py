@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
-from support.run_helpers import SILENT, token_of
+from support.run_helpers import NO_PROGRESS, token_of
 from support.sync_account import START, Account, charges, just_before
 
 from etl.cli.exit_codes import code_for_result
@@ -40,7 +40,7 @@ def run(account, order=None, /, **changes):
     report = run_sync(
         replace(account.settings, **changes),
         order or RunRequest("sync"),
-        replace(SILENT, message=said.append),
+        replace(NO_PROGRESS, message=said.append),
         redact=str,
         exit_code_of=code_for_result,
         clock=lambda: MORNING,

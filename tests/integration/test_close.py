@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, text, update
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record
 
 from etl.cli.exit_codes import code_for_result
@@ -55,7 +55,7 @@ class Shop:
         result = run_sync(
             replace(self.settings, **changes),
             RunRequest(command, since, until),
-            replace(SILENT, message=self.said.append),
+            replace(NO_PROGRESS, message=self.said.append),
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from conftest import fresh_database
 from sqlalchemy.exc import IntegrityError
-from support.process_pool import SIZE, Crew, no_lock
+from support.process_pool import SIZE, ProcessPool, no_lock
 from support.run_helpers import settings_of, token_of
 from support.sync_account import LAST_CLOSED, MORNING, START, Account, charges, just_before, wait_until_somebody_waits
 
@@ -27,10 +27,10 @@ FIRST_RUNS = 3
 
 
 @pytest.fixture(scope="module")
-def crew():
-    crew = Crew()
-    yield crew
-    crew.close()
+def pool():
+    pool = ProcessPool()
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
@@ -70,53 +70,53 @@ def outcomes(account, label="default"):
 
 
 @pytest.mark.fault(78, 79, 92, 93)
-def test_of_eight_runs_at_once_one_does_the_work_and_the_others_are_told(account, crew):
+def test_of_eight_runs_at_once_one_does_the_work_and_the_others_are_told(account, pool):
     done = 0
     for number in range(ROUNDS):
         account.vendor.dataset.replace(edition(number))
-        done += codes_of(crew.run(account.settings)).count(0)
-        account.assert_true()
+        done += codes_of(pool.run(account.settings)).count(0)
+        account.assert_matches_vendor()
     # Who was told left no trace; who did the work, one line each.
     assert outcomes(account) == [("done", done)]
 
 
 @pytest.mark.fault(78, 95)
-def test_the_fence_alone_keeps_eight_runs_apart(account, crew):
+def test_the_fence_alone_keeps_eight_runs_apart(account, pool):
     for number in range(ROUNDS):
         account.vendor.dataset.replace(edition(number))
         # Every fifth time the account is new: then they all write its row too.
         label = f"account {number // 5}"
         account.settings = replace(account.settings, account=label, api_token=token_of(account.vendor, label))
-        codes_of(crew.run(account.settings, lock=no_lock))
-        account.assert_true()
+        codes_of(pool.run(account.settings, lock=no_lock))
+        account.assert_matches_vendor()
         assert {outcome for outcome, _ in outcomes(account, account.settings.account)} <= {"done", "abandoned"}
 
 
 @pytest.mark.fault(78, 87)
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql", "mariadb"])
 @pytest.mark.parametrize("locked", [True, False])
-def test_eight_first_runs_at_once_make_one_schema_and_one_account(backend, locked, crew, vendor, tmp_path):
+def test_eight_first_runs_at_once_make_one_schema_and_one_account(backend, locked, pool, vendor, tmp_path):
     vendor.dataset.replace(edition(1))
     for number in range(FIRST_RUNS):
         folder = tmp_path / str(number)
         folder.mkdir()
         with fresh_database(backend, folder) as url:
             account = Account(url, vendor)
-            codes_of(crew.run(account.settings, **({} if locked else {"lock": no_lock})))
-            account.assert_true()
+            codes_of(pool.run(account.settings, **({} if locked else {"lock": no_lock})))
+            account.assert_matches_vendor()
 
 
 @pytest.mark.fault(78, 79, 88)
-def test_runs_of_eight_accounts_at_once_do_not_meet(account, crew):
+def test_runs_of_eight_accounts_at_once_do_not_meet(account, pool):
     everyone = [
         settings_of(account.settings.database_url, account.vendor, START, account=f"account {number}")
         for number in range(SIZE)
     ]
     for number in range(FIRST_RUNS):
         account.vendor.dataset.replace(edition(number))
-        assert crew.run(*everyone) == [(0, "")] * SIZE
+        assert pool.run(*everyone) == [(0, "")] * SIZE
         for account.settings in everyone:
-            account.assert_true()
+            account.assert_matches_vendor()
 
 
 @pytest.mark.fault(78)
@@ -135,7 +135,7 @@ def test_eight_processes_started_at_once_end_with_0_or_75(account, tmp_path):
     ]
     codes_of([(program.returncode, errors) for program in programs for errors in [program.communicate(timeout=300)[1]]])
     assert account.run()[0] == 0
-    account.assert_true()
+    account.assert_matches_vendor()
 
 
 def started(work):

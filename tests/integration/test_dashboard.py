@@ -14,7 +14,7 @@ import httpx
 import pytest
 from markupsafe import escape
 from sqlalchemy import insert, text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.config.database_url import parse_url
 from etl.db.engine import database_file, new_engine
@@ -74,7 +74,12 @@ def fill(url, vendor, folder):
         for now, records in ((NOW, listed[1:]), (NOW + timedelta(minutes=1), listed)):
             vendor.dataset.replace(records)
             report = run_sync(
-                settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda now=now: now
+                settings,
+                RunRequest("sync"),
+                NO_PROGRESS,
+                redact=str,
+                exit_code_of=lambda _: 0,
+                clock=lambda now=now: now,
             )
             assert report.error is None
     import_plan(settings, [plan], clock=lambda: NOW)

@@ -12,7 +12,7 @@ import yaml
 from conftest import fresh_database
 from sqlalchemy import text
 from support.environments import HOME, environment
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.db.engine import new_engine
 from etl.db.view_columns import VIEW_COLUMNS
@@ -40,7 +40,7 @@ def test_dbt_compiles_the_package_and_its_tests_find_what_is_wrong(tmp_path, san
     package = shutil.copytree(PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("target", "logs"))
     with fresh_database("postgresql", tmp_path) as url:
         settings = settings_of(url, sandbox, date(2026, 3, 1))
-        run_sync(settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW)
+        run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW)
 
         def dbt(*arguments):
             variables = {

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import event, text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
 from etl.cli.exit_codes import code_for_result
@@ -41,7 +41,7 @@ class Sweeper:
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest("sync", dry_run=dry_run, deep=deep),
-            replace(SILENT, message=self.said.append),
+            replace(NO_PROGRESS, message=self.said.append),
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,

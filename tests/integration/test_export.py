@@ -19,7 +19,7 @@ import pytest
 from openpyxl.utils.escape import unescape as openpyxl_unescape
 from pyarrow import parquet
 from sqlalchemy import event, text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.atomic_file import atomic_write
 from etl.config.database_url import parse_url
@@ -84,7 +84,7 @@ class Account:
 
     def sync(self):
         report = run_sync(
-            self.settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: self.now
+            self.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: self.now
         )
         assert report.error is None
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import NullPool, create_engine, text
-from support.run_helpers import SILENT, settings_of
-from support.secret_leaks import PASSWORD, chain, leaks
+from support.run_helpers import NO_PROGRESS, settings_of
+from support.secret_leaks import PASSWORD, error_text, leaks
 from support.sync_account import START
 
 from etl.cli.exit_codes import code_for_result
@@ -37,7 +37,7 @@ def failure(url, kind=DatabaseError) -> str:
     """What a connection to this database fails with, as a user sees it."""
     with pytest.raises(kind) as failed, translate_errors():
         open_engine(url).connect()
-    assert leaks(chain(failed.value)) == []
+    assert leaks(error_text(failed.value)) == []
     assert "\n" not in str(failed.value)
     return str(failed.value)
 
@@ -329,7 +329,7 @@ def test_a_server_that_stays_down_is_given_up_after_the_time_of_the_setting(data
 @servers
 def test_a_run_that_finds_no_server_ends_with_74_before_any_request(database_url, sandbox):
     settings = settings_of(database_url.set(port=1), sandbox, START)
-    result = run_sync(settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result)
+    result = run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result)
     assert code_for_result(result) == 74
     assert "cannot be reached" in str(result.error)
     assert sandbox.requests == []

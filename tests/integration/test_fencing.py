@@ -58,7 +58,7 @@ def test_a_run_that_slept_past_its_lock_writes_nothing_of_the_old_answer_it_hold
     end_sessions(other)
     account.vendor.dataset.replace([*charges(START, 3), *charges(LAST_CLOSED, 4, info="new")])
     assert account.run() == (0, "")
-    account.assert_true()
+    account.assert_matches_vendor()
     before = account.dump()
 
     sleeper.send_signal(signal.SIGCONT)
@@ -78,4 +78,4 @@ def test_the_lock_beside_a_file_is_kept_by_a_run_that_sleeps(account, sleeper):
     assert (code, account.dump()) == (75, before)
     sleeper.send_signal(signal.SIGCONT)
     assert sleeper.finish().code == 0
-    account.assert_true()
+    account.assert_matches_vendor()

@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record
 
 from etl.cli.exit_codes import code_for_result
@@ -63,7 +63,7 @@ class Shop:
         self.vendor.dataset.replace(self.records)
         self.now += timedelta(minutes=1)
         result = run_sync(
-            replace(self.settings, max_withdrawn_share=Decimal(1)), RunRequest(command, since, until), SILENT,
+            replace(self.settings, max_withdrawn_share=Decimal(1)), RunRequest(command, since, until), NO_PROGRESS,
             redact=str, exit_code_of=code_for_result, clock=lambda: self.now,
         )  # fmt: skip
         assert result.error is None

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import fresh_database
 from sqlalchemy import event, text
-from support.run_helpers import SILENT, settings_of
-from support.schema_catalog import told_by
+from support.run_helpers import NO_PROGRESS, settings_of
+from support.schema_catalog import describe_schema
 
 from etl.checks.runner import check_database
 from etl.db.engine import new_engine
@@ -65,7 +65,7 @@ def everything(engine):
     if engine.dialect.name == "sqlite":
         return Path(engine.url.database).read_bytes()
     with engine.connect() as connection:
-        told = told_by(connection)
+        told = describe_schema(connection)
         if engine.dialect.name == "postgresql":
             functions = "SELECT oid, proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
             told["functions"] = connection.execute(text(functions)).all()
@@ -98,7 +98,7 @@ def test_another_programs_database_is_recognised_and_left_as_it_is(engine, setti
     before = everything(engine)
     for command in ("sync", "backfill"):
         order = RunRequest(command, *((date(2026, 3, 10),) * 2 if command == "backfill" else ()))
-        report = run_sync(settings, order, SILENT, redact=str, exit_code_of=lambda _: 74, clock=lambda: NOW)
+        report = run_sync(settings, order, NO_PROGRESS, redact=str, exit_code_of=lambda _: 74, clock=lambda: NOW)
         assert isinstance(report.error, SchemaMismatchError)
     assert sandbox.requests == []
     schema = next(line for line in check_database(engine, auto_migrate=True, mounts="") if line.name == "schema")

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 from support.database_users import GRANTS, database_with_users
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.checks.privileges import require_privileges
 from etl.checks.runner import check_database
@@ -42,7 +42,9 @@ def denied(engine, statement):
 @pytest.fixture
 def synced(users, sandbox):
     settings = settings_of(users.url_of("writer"), sandbox, date(2026, 3, 1))
-    report = run_sync(settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW)
+    report = run_sync(
+        settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW
+    )
     assert report.error is None
     assert report.tally.new > 50
     return settings

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, Table, event, select, text
-from support.run_helpers import SILENT, settings_of, token_of
+from support.run_helpers import NO_PROGRESS, settings_of, token_of
 
 from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
@@ -77,7 +77,7 @@ class Job:
 
     def run(
         self, command="sync", since=None, until=None, *,
-        dry_run=False, after_step=lambda: None, order=None, watcher=SILENT, **changes,
+        dry_run=False, after_step=lambda: None, order=None, watcher=NO_PROGRESS, **changes,
     ):  # fmt: skip
         self.now += timedelta(minutes=1)
         self.steps = []
@@ -1307,7 +1307,7 @@ def since(job, vendor, first, **changes):
     """A sync of a vendor that serves no day before `first`; what it says besides its report."""
     vendor.policies.first_day = first.isoformat()
     said: list[str] = []
-    report = job.run(watcher=replace(SILENT, message=said.append), **changes)
+    report = job.run(watcher=replace(NO_PROGRESS, message=said.append), **changes)
     return report, said
 
 

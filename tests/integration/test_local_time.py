@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
@@ -53,7 +53,7 @@ class Clock:
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest(command, *days, dry_run=dry_run),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,

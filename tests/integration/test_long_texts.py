@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import Engine, event, text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine, read_connection
@@ -60,7 +60,7 @@ class Account:
     def sync(self, *records):
         self.vendor.dataset.replace(records)
         return run_sync(
-            self.settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result, clock=lambda: NOW
+            self.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=lambda: NOW
         )
 
     def query(self, statement):

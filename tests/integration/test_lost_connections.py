@@ -40,7 +40,7 @@ def test_a_session_that_is_ended_costs_a_second_try_and_nothing_else(account, mo
     with errors_seen() as errors, just_before(moment, lambda: end_sessions(other), skip=skip) as ended:
         assert account.run() == (0, "")
     assert (len(ended), bool(errors)) == (1, True)
-    account.assert_true()
+    account.assert_matches_vendor()
     assert account.run() == (0, "")
     assert [row[0] for row in account.read("SELECT outcome FROM sync_runs ORDER BY id")] == ["done", "done"]
 
@@ -62,7 +62,7 @@ def test_a_session_that_is_ended_in_the_middle_of_a_copy_costs_a_second_try_and_
             text("CREATE TRIGGER leave BEFORE INSERT ON billing_records FOR EACH ROW EXECUTE FUNCTION leave()")
         )
     assert account.run() == (0, "")
-    account.assert_true()
+    account.assert_matches_vendor()
     assert account.read("SELECT nextval('tries')")[0][0] > 9, "it was tried twice"
 
 
@@ -79,7 +79,7 @@ def test_sessions_that_are_ended_again_and_again_end_the_run_with_74_and_nothing
     assert len(ended) == MAX_ATTEMPTS
     assert account.dump() | {"accounts": []} == before | {"sync_state": [(1, None, None)]}
     assert account.run() == (0, "")
-    account.assert_true()
+    account.assert_matches_vendor()
 
 
 @servers
@@ -87,7 +87,7 @@ def test_sessions_that_are_ended_again_and_again_end_the_run_with_74_and_nothing
 def test_a_run_whose_lock_is_lost_and_whom_nobody_overtakes_ends_well(account):
     other = new_engine(account.settings.database_url)
     assert account.run(after_step=lambda: end_sessions(other)) == (0, "")
-    account.assert_true()
+    account.assert_matches_vendor()
 
 
 class Line:
@@ -167,7 +167,7 @@ def test_a_server_that_restarts_is_waited_for(account):
     with line_to(url) as line, just_before("INSERT INTO synced_days", lambda: line.restart(refuse=2)) as restarted:
         assert account.run(url=over(line, url)) == (0, "")
     assert (len(restarted), line.refuse) == (1, 0)
-    account.assert_true()
+    account.assert_matches_vendor()
 
 
 @servers
@@ -201,7 +201,7 @@ def test_a_server_that_falls_silent_in_a_transaction_is_given_up_and_asked_again
         finally:
             event.remove(Engine, "handle_error", speak_again)
     assert (len(fell), result) == (1, (0, ""))
-    account.assert_true()
+    account.assert_matches_vendor()
 
 
 @servers

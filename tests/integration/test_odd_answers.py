@@ -11,7 +11,7 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.db.engine import new_engine
 from etl.model import Record
@@ -36,7 +36,7 @@ def charge(moment: str, **values: object) -> dict[str, object]:
 
 def sync(url, vendor, **options):
     """One sync of the days up to DAY."""
-    watcher = replace(SILENT, advance=options.pop("step", SILENT.advance))
+    watcher = replace(NO_PROGRESS, advance=options.pop("step", NO_PROGRESS.advance))
     settings = settings_of(url, vendor, options.pop("start", DAY), **{"retry_attempts": 3, **options})
     return run_sync(
         settings,

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 from sqlalchemy import UniqueConstraint, text
-from support.run_helpers import SILENT, settings_of, token_of
+from support.run_helpers import NO_PROGRESS, settings_of, token_of
 from support.sync_account import just_before, vendor_record
 
 from etl.cli.exit_codes import code_for_result
@@ -51,7 +51,7 @@ class Shop:
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest("sync"),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 from sqlalchemy import text
 from support.external_tools import tool
-from support.process_pool import Crew, no_lock
+from support.process_pool import ProcessPool, no_lock
 from support.sync_account import LAST_CLOSED, START, Account, charges
 
 from etl.db.engine import new_engine
@@ -22,10 +22,10 @@ SESSION_SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_se
 
 
 @pytest.fixture(scope="module")
-def crew():
-    crew = Crew()
-    yield crew
-    crew.close()
+def pool():
+    pool = ProcessPool()
+    yield pool
+    pool.close()
 
 
 @pytest.fixture
@@ -72,18 +72,18 @@ def test_the_whole_job_runs_through_a_transaction_pooler(pooled, sandbox):
     for number in range(4):
         sandbox.dataset.replace(edition(number))
         assert account.run(window_days=1) == (0, "")
-        account.assert_true()
+        account.assert_matches_vendor()
 
 
 @pytest.mark.fault(78, 89, 91)
 @pytest.mark.parametrize("locked", [True, False])
-def test_eight_runs_at_once_through_a_transaction_pooler(pooled, database_url, sandbox, crew, locked):
+def test_eight_runs_at_once_through_a_transaction_pooler(pooled, database_url, sandbox, pool, locked):
     account = Account(pooled, sandbox)
     for number in range(4):
         sandbox.dataset.replace(edition(number))
-        results = crew.run(account.settings, **({} if locked else {"lock": no_lock}))
+        results = pool.run(account.settings, **({} if locked else {"lock": no_lock}))
         assert {code for code, _ in results} in ({0, 75}, {0}), results
-        account.assert_true()
+        account.assert_matches_vendor()
     with new_engine(database_url).begin() as connection:
         query = (
             "SELECT COUNT(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"

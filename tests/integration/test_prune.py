@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import text, update
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
 from etl.cli.exit_codes import code_for_result
@@ -37,7 +37,7 @@ class Nights:
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest("sync"),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,
@@ -74,7 +74,7 @@ def test_the_newest_success_stays_however_old_it_is(nights):
         connection.execute(update(sync_runs).where(sync_runs.c.id == 2).values(outcome="failed"))
     nights.vendor.faults.add("status", status=500, times=None)
     report = run_sync(
-        nights.settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result,
+        nights.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result,
         clock=lambda: nights.now + timedelta(days=500),
     )  # fmt: skip
     assert report.error

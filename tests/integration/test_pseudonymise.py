@@ -9,7 +9,7 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import inspect, select, text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
@@ -78,7 +78,7 @@ class Account:
         return run_sync(
             replace(self.settings, **changes),
             RunRequest(command, since, until, dry_run),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=lambda _report: 0,
             clock=lambda: self.now,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import bindparam, func, insert, select, text, update
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import just_before
 from support.totals_of_rows import write_totals_of_rows
 
@@ -82,12 +82,12 @@ class Shop:
         report = self.run("backfill", FIRST, date(2026, 3, 10))
         assert (report.error, report.tally.new, report.tally.withdrawn) == (None, 5, 2)
 
-    def run(self, command="sync", since=None, until=None, say=SILENT.message, *, deep=False):
+    def run(self, command="sync", since=None, until=None, say=NO_PROGRESS.message, *, deep=False):
         self.now += timedelta(minutes=1)
         return run_sync(
             self.settings,
             RunRequest(command, since, until, deep=deep),
-            replace(SILENT, message=say),
+            replace(NO_PROGRESS, message=say),
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,

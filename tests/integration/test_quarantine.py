@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 from sqlalchemy import text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
@@ -95,7 +95,7 @@ class Account:
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest(command, since, until),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,

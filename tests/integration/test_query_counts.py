@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, event
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.db.engine import new_engine
 from etl.db.tables import metadata
@@ -46,7 +46,7 @@ def sync(database_url, sandbox):
         return run_sync(
             settings_of(database_url, sandbox, DAYS[0], **changes),
             RunRequest("sync", since=DAYS[0], until=DAYS[-1]),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=lambda report: 69 if report.error else 0,
             clock=lambda: MORNING,

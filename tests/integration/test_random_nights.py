@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
-from support.reference_model import Stored, canonical, csv_forms, day_of, of_day, spellings, spend_of
-from support.run_helpers import SILENT, settings_of, token_of
+from support.reference_model import Stored, canonical, csv_forms, day_of, rows_of_day, spellings, spend_of
+from support.run_helpers import NO_PROGRESS, settings_of, token_of
 
 from etl.db.engine import new_engine
 from etl.db.run_store import find_account
@@ -212,7 +212,7 @@ class Month(RuleBasedStateMachine):
     def a_backfill(self, days_ago, ill):
         self.run("backfill", ill, since=max(FIRST, self.today - days_ago * DAY))
 
-    def run(self, command, ill=(), step=SILENT.advance, *, since=None, until=None):
+    def run(self, command, ill=(), step=NO_PROGRESS.advance, *, since=None, until=None):
         """The whole run against the vendor as it is, and what must be true after it."""
         self.runs += 1
         now = datetime.combine(self.today, datetime.min.time(), UTC) + timedelta(hours=6, minutes=30 + self.runs)
@@ -222,7 +222,7 @@ class Month(RuleBasedStateMachine):
             report = run_sync(
                 self.settings,
                 RunRequest(command, since, until or (self.today if since else None)),
-                replace(SILENT, advance=step),
+                replace(NO_PROGRESS, advance=step),
                 redact=str,
                 exit_code_of=code_of,
                 clock=lambda: now,
@@ -254,7 +254,7 @@ class Month(RuleBasedStateMachine):
         truth = Counter(map(canonical, self.listed))
         for n in range((self.today - FIRST).days + 1):
             day = FIRST + n * DAY
-            self.said[day].append(of_day(truth, day))
+            self.said[day].append(rows_of_day(truth, day))
 
     def look(self):
         with self.engine.connect() as connection:
@@ -274,7 +274,7 @@ class Month(RuleBasedStateMachine):
         assert stored.current == len(stored.rows), "equal records are one row"
         assert {day_of(row) for row in stored.rows} <= stored.ledger.keys(), "no row without its day"
         for day, ledger in stored.ledger.items():
-            rows = of_day(stored.rows, day)
+            rows = rows_of_day(stored.rows, day)
             assert (ledger.records, ledger.spend) == (rows.total(), spend_of(rows))
             assert stored.view.get(day, (0, 0)) == (spend_of(rows), rows.total())
             if ledger.first_closed_at is not None:
@@ -300,10 +300,12 @@ class Month(RuleBasedStateMachine):
         for day in asked:
             if day in suspect:
                 assert self.stored.ledger[day].suspect_since is not None
-                assert of_day(self.stored.rows, day) == of_day(before.rows, day), "it keeps its last good state"
+                assert rows_of_day(self.stored.rows, day) == rows_of_day(before.rows, day), (
+                    "it keeps its last good state"
+                )
             elif day < self.today and code != 69:
                 assert self.stored.ledger[day].first_closed_at is not None
-                assert of_day(self.stored.rows, day) == self.said[day][-1], "all is well only where it is"
+                assert rows_of_day(self.stored.rows, day) == self.said[day][-1], "all is well only where it is"
 
     # How it ends.
 
@@ -319,7 +321,7 @@ class Month(RuleBasedStateMachine):
         for n in range(1, LOOKBACK + 1):
             day = self.today - n * DAY
             if day >= self.state.first_day:  # the lookback does not reach behind it
-                assert of_day(self.stored.rows, day) == self.said[day][-1]
+                assert rows_of_day(self.stored.rows, day) == self.said[day][-1]
         self.accept(self.run("backfill", since=FIRST).tally.suspect_days)
         assert self.stored.rows == Counter(map(canonical, self.listed))
         assert self.watermark == self.today - DAY

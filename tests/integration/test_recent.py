@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
 from etl.cli.exit_codes import code_for_result
@@ -32,7 +32,7 @@ def recent(settings, count=20):
 
 def sync(settings):
     report = run_sync(
-        settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=code_for_result, clock=lambda: MORNING
+        settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=lambda: MORNING
     )
     assert report.error is None
 

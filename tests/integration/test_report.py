@@ -18,7 +18,7 @@ import pytest
 from conftest import NOW, TODAY, fresh_database
 from sqlalchemy import delete, event, insert, text
 from support.external_tools import tool
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 from support.totals_of_rows import write_totals_of_rows
 
 from etl.db.accounts import account_ids
@@ -104,7 +104,7 @@ class Company:
     def sync(self, vendor, label, now):
         settings = settings_of(self.url, vendor, date(2026, 3, 8), account=label)
         done = run_sync(
-            settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: now
+            settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: now
         )  # fmt: skip
         assert done.error is None
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
@@ -51,7 +51,7 @@ class Copied:
         report = run_sync(
             self.settings,
             RunRequest(command, since, until or since),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,

@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateTable
-from support.schema_catalog import told_by
+from support.schema_catalog import describe_schema
 
 from etl.db.engine import new_engine
 from etl.db.migrate import alembic_config, ensure_current, has_current_schema, migrate, migration_sql, schema_revision
@@ -164,7 +164,7 @@ def test_the_tables_and_views_of_the_contract_are_there(engine):
 
 def told(engine):
     with engine.connect() as connection:
-        return told_by(connection)
+        return describe_schema(connection)
 
 
 def test_an_empty_database_gets_at_once_what_the_migrations_come_to(engine):

@@ -34,11 +34,11 @@ def administer(url, *statements):
 def assert_works(account):
     """A first run, a run without news, one with some; then what the views say."""
     assert account.run() == (0, "")
-    account.assert_true()
+    account.assert_matches_vendor()
     assert account.run() == (0, "")
     account.vendor.dataset.add(charges(LAST_CLOSED, 1, price="-1.5", info=ODD))
     assert account.run() == (0, "")
-    account.assert_true()
+    account.assert_matches_vendor()
     rows = account.read("SELECT day, records, spend FROM daily_spend ORDER BY day")
     assert [(str(row[0]), row[1], Decimal(str(row[2]))) for row in rows] == [
         ("2026-03-08", 3, Decimal("0.000003")),

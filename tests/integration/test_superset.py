@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import fresh_database
 from sqlalchemy import make_url, text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.db.engine import new_engine
 from etl.db.view_columns import VIEW_COLUMNS
@@ -129,7 +129,7 @@ def test_every_expression_runs_on_postgresql_and_says_what_the_views_say(tmp_pat
     with fresh_database("postgresql", tmp_path) as url:
         settings = settings_of(url, sandbox, date(2026, 3, 1))
         now = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
-        run_sync(settings, RunRequest("sync"), SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: now)
+        run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: now)
         told = {}
         with new_engine(url).connect() as connection:
             for dataset in DATASETS.values():

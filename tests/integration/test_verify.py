@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record as charge
 
 from etl.db.engine import new_engine
@@ -43,7 +43,7 @@ class Audit:
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest(command, since, until),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=lambda _report: 0,
             clock=lambda: MORNING,

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 from sqlalchemy import bindparam, delete, insert, text
-from support.run_helpers import SILENT, settings_of, token_of
+from support.run_helpers import NO_PROGRESS, settings_of, token_of
 from support.totals_of_rows import write_totals_of_rows
 
 from etl.db.accounts import account_ids
@@ -105,7 +105,7 @@ class Shop:
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest(command, since, until),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=lambda report: 69 if report.error else 0,
             clock=lambda: self.now,

@@ -22,7 +22,7 @@ import os, random, sys, threading, time
 from collections import Counter
 from datetime import date, timedelta
 from decimal import Decimal
-from support.builders import listed_in
+from support.builders import counted_records
 from etl.errors import DiskFullError, DateRangeMismatch, RetryableError, SourceUnavailable
 from etl.extract import spool
 from etl.extract.worker import fetch_in_worker
@@ -86,13 +86,13 @@ def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahe
         for snapshot in snapshots:
             assert len(snapshot.slices) > 1 or {held} > 50
             for _ in range(2):
-                listed = {{item.record: item.repeats for item in listed_in(snapshot)}}
+                listed = {{item.record: item.repeats for item in counted_records(snapshot)}}
                 assert listed == Counter(records(snapshot.day))
             own = snapshot_day(snapshot.day, spool.single_slice_day(snapshot.day, records(snapshot.day)).slices)
             assert (snapshot.digest, snapshot.totals, snapshot.distinct, snapshot.hours) == (
                 own.digest, own.totals, own.distinct, own.hours
             )
-            assert list(own.slices[0].read()) == listed_in(snapshot)
+            assert list(own.slices[0].read()) == counted_records(snapshot)
         print(batch.window)
     """
     assert len(told(script)) == 5
@@ -102,7 +102,8 @@ def test_a_day_without_records_comes_over_as_one():
     script = """
     records = lambda day: []
     for batch, snapshots in fetch_in_worker(fetch, WINDOWS, depth=1):
-        print([(len(found), listed_in(day), day.totals.records) for found, day in zip(batch.days.values(), snapshots)])
+        pairs = zip(batch.days.values(), snapshots)
+        print([(len(found), counted_records(day), day.totals.records) for found, day in pairs])
     """
     assert told(script) == ["[(0, [], 0), (0, [], 0)]"] * 5
 

@@ -26,7 +26,9 @@ from simulation.vendor import Vendor
 from simulation.world import LARGEST_ROW
 
 LARGEST_ROW_OF_SQLITE = 1_000_000_000
-SILENT = ProgressListener(message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None)
+NO_PROGRESS = ProgressListener(
+    message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ class Laboratory:
             report = run_sync(
                 settings,
                 request,
-                SILENT,
+                NO_PROGRESS,
                 redact=str,
                 exit_code_of=code_for_result,
                 clock=lambda: now,

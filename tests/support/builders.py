@@ -1,4 +1,4 @@
-"""Days as the pipeline hands them on, made of records at hand."""
+"""Builders of day snapshots."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ DAY = date(2026, 3, 9)
 
 
 def day_of(records: Iterable[Record], day: date = DAY) -> DaySnapshot:
-    """The snapshot of a day that is a single slice."""
+    """The snapshot of a day, in one slice."""
     return snapshot_day(day, single_slice_day(day, list(records)).slices)
 
 
-def listed_in(snapshot: DaySnapshot) -> list[CountedRecord]:
-    """What a day lists, all slices one after another."""
+def counted_records(snapshot: DaySnapshot) -> list[CountedRecord]:
+    """The records of a day with their counts, slice after slice."""
     return [item for part in snapshot.slices for item in part.read()]
 
 
 def listed(records: Iterable[Record]) -> list[CountedRecord]:
-    """What a day of these records lists."""
-    return listed_in(day_of(records))
+    """The records with their counts, as a day of them has them."""
+    return counted_records(day_of(records))
 
 
 def listing(records: Iterable[Record]) -> CountedRecords:
-    """The same in columns."""
+    """The records with their counts, in columns."""
     return day_of(records).slices[0].read()

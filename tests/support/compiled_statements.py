@@ -1,7 +1,7 @@
 """One cache of compiled statements for all engines of a process.
 
-Each run has an engine of its own, and to compile its statements is a third of what a small run costs. Tests make
-thousands of runs.
+Each run has its own engine, and compiling its statements takes a third of the time of a small run. Tests make thousands
+of runs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Dialect, Engine, event
 
-LARGEST = 5_000
-"""Statements, so that those of tables that are gone do not fill the memory."""
+MAX_STATEMENTS = 5_000
+"""The cache is emptied at this size, because it also holds the statements of dropped tables."""
 
 
 class SharedStatements(dict[Any, Any]):
-    """Compiled statements by the traits of their dialect, in whose place SQLAlchemy's keys have the dialect itself."""
+    """Compiled statements. SQLAlchemy's keys contain the dialect object; here its traits take its place."""
 
     def __init__(self) -> None:
         self.kinds: dict[Hashable, int] = {}
@@ -28,7 +28,7 @@ class SharedStatements(dict[Any, Any]):
         return super().get(self._shared(key), default)
 
     def __setitem__(self, key: Any, compiled: Any) -> None:
-        if len(self) >= LARGEST:
+        if len(self) >= MAX_STATEMENTS:
             self.clear()
         super().__setitem__(self._shared(key), compiled)
 
@@ -41,14 +41,14 @@ class SharedStatements(dict[Any, Any]):
 
 
 def traits_of(dialect: Dialect) -> Hashable:
-    """All that tells the dialects of two servers or connections apart, but for the name of the database."""
+    """Everything by which the dialects of two servers or connections differ, except the name of the database."""
     plain = {name: value for name, value in vars(dialect).items() if isinstance(value, str | int | tuple | None)}
     plain.pop("default_schema_name", None)
     return (type(dialect), dialect.identifier_preparer.initial_quote, *sorted(map(repr, plain.items())))
 
 
 def share_compiled_statements() -> None:
-    """Have every connection of this process use one cache."""
+    """Make every connection of this process use one cache."""
     shared = SharedStatements()
 
     @event.listens_for(Engine, "engine_connect")

@@ -1,7 +1,7 @@
-"""`billing-etl` as a process that is struck by a signal at a point of its own choosing.
+"""Runs `billing-etl` in a process that receives a signal at a given kill point.
 
-The points are found from outside: SQLAlchemy tells of transactions and statements, requests of the vendor's calls, the
-interpreter of files that SQLite opens. Nothing in `etl` knows of it.
+Kill points are observed from outside: transactions and statements by events of SQLAlchemy, the vendor's calls by
+wrapping requests, files that SQLite opens by an audit hook. Nothing in `etl` supports this.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from support.forked_cli import SERVER, exit_code_of, set_up
 
 _TABLE = re.compile(r"(?:INTO|UPDATE|FROM|TABLE|VIEW)\s+(?:IF (?:NOT )?EXISTS\s+)?[\"`]?(\w+)", re.IGNORECASE)
 FORK = "fork: "
-"""What the names of points begin with that the fork reaches."""
+"""Prefix of the kill points that are reached in a forked process."""
 BATCH = 16
-"""Rows handed over at once, so that a small day has several batches."""
+"""Rows per batch; small, so that a small day has several batches."""
 
 
-class Struck(NamedTuple):
-    """How a process ended: `code` is minus the signal's number if one killed it."""
+class ProcessResult(NamedTuple):
+    """The result of a process; `code` is the negative signal number if a signal killed it."""
 
     code: int
     output: str
@@ -35,44 +35,44 @@ class Struck(NamedTuple):
     seconds: float
 
 
-def strike(
+def run_and_kill(
     arguments: Sequence[str],
     variables: Mapping[str, str],
     *,
-    number: int = 0,
+    signum: int = 0,
     point: str | None = None,
     fork: bool = False,
     after: float | None = None,
-) -> Struck:
-    """Run a command line, and send it a signal.
+) -> ProcessResult:
+    """Run a command line and send it a signal.
 
     Args:
-        arguments: Of the command line.
-        variables: Its whole environment.
-        number: The signal.
-        point: Where it strikes itself, or its fork strikes it: one of `points`.
-        fork: The fork strikes itself, not its parent.
-        after: Or seconds after its start, if it still runs then.
+        arguments: The command line, without the program.
+        variables: The whole environment.
+        signum: The signal.
+        point: The kill point at which the process gets the signal, one of `ProcessResult.points`.
+        fork: The fork that reached the point gets the signal, not its parent.
+        after: Instead of a point: seconds after the start.
     """
     with tempfile.TemporaryDirectory(prefix="victim-") as folder:
         output, trace = Path(folder) / "output", Path(folder) / "trace"
-        begun = time.monotonic()
+        started = time.monotonic()
         process = SERVER.Process(
-            target=_run, args=(list(arguments), dict(variables), output, trace, point, number, fork)
+            target=_run, args=(list(arguments), dict(variables), output, trace, point, signum, fork)
         )
         process.start()
         process.join(after)
         if after is not None and process.pid is not None:
-            with suppress(ProcessLookupError):  # it ended by itself
-                os.kill(process.pid, number)
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(process.pid, signum)
         process.join(120)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - started
         if process.exitcode is None:
             process.kill()
             process.join()
-            raise TimeoutError(f"it did not end: {point}")
-        told = trace.read_text("utf-8").splitlines() if trace.exists() else []
-        return Struck(process.exitcode, output.read_text("utf-8") if output.exists() else "", told, seconds)
+            raise TimeoutError(f"the process did not end: {point}")
+        points = trace.read_text("utf-8").splitlines() if trace.exists() else []
+        return ProcessResult(process.exitcode, output.read_text("utf-8") if output.exists() else "", points, seconds)
 
 
 def _run(
@@ -81,37 +81,37 @@ def _run(
     output: Path,
     trace: Path,
     point: str | None,
-    number: int,
+    signum: int,
     fork: bool,
 ) -> None:
     set_up(variables, output, output)
     from etl.cli import main
 
-    points = _Points(os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND), point, number, fork)
+    points = _KillPoints(os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND), point, signum, fork)
     points.watch()
     code = exit_code_of(main, arguments)
-    points.reach("end")
+    points.hit("end")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-class _Points:
-    """Notes each point reached, and strikes at one of them."""
+class _KillPoints:
+    """Records each kill point reached, and sends the signal at one of them."""
 
-    def __init__(self, channel: int, target: str | None, number: int, fork: bool) -> None:
-        self.channel, self.target, self.number, self.fork = channel, target, number, fork
+    def __init__(self, channel: int, target: str | None, signum: int, fork: bool) -> None:
+        self.channel, self.target, self.signum, self.fork = channel, target, signum, fork
         self.process = os.getpid()
-        self.reached: Counter[str] = Counter()
+        self.hits: Counter[str] = Counter()
 
-    def reach(self, name: str) -> None:
+    def hit(self, name: str) -> None:
         if os.getpid() != self.process:
             name = f"{FORK}{name}"
-        self.reached[name] += 1
-        point = f"{name} #{self.reached[name]}"
+        self.hits[name] += 1
+        point = f"{name} #{self.hits[name]}"
         os.write(self.channel, f"{point}\n".encode())
         if point == self.target:
-            os.kill(os.getpid() if self.fork else self.process, self.number)
+            os.kill(os.getpid() if self.fork else self.process, self.signum)
 
     def watch(self) -> None:
         import psycopg
@@ -123,35 +123,35 @@ class _Points:
 
         row_batches.BATCH_SIZE = BATCH
 
-        event.listen(Engine, "begin", lambda _connection: self.reach("begin"))
-        event.listen(Engine, "commit", lambda _connection: self.reach("before commit"))
-        event.listen(Engine, "rollback", lambda _connection: self.reach("before rollback"))
-        event.listen(Pool, "close", lambda *_: self.reach("close"))
+        event.listen(Engine, "begin", lambda _connection: self.hit("begin"))
+        event.listen(Engine, "commit", lambda _connection: self.hit("before commit"))
+        event.listen(Engine, "rollback", lambda _connection: self.hit("before rollback"))
+        event.listen(Pool, "close", lambda *_: self.hit("close"))
 
         @event.listens_for(Engine, "before_cursor_execute")
         def before(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            self.reach(f"before {_name(statement)}")
+            self.hit(f"before {_name(statement)}")
 
         @event.listens_for(Engine, "after_cursor_execute")
         def after(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            self.reach(f"after {_name(statement)}")
+            self.hit(f"after {_name(statement)}")
 
-        self._surround(DefaultDialect, "do_commit", None, "after commit")
-        self._surround(psycopg.Copy, "write", "before batch", "after batch")
-        self._surround(requests.Session, "send", "before fetch", "after fetch")
-        sys.addaudithook(lambda name, _: self.reach("open file") if name == "sqlite3.connect/handle" else None)
+        self._wrap(DefaultDialect, "do_commit", None, "after commit")
+        self._wrap(psycopg.Copy, "write", "before batch", "after batch")
+        self._wrap(requests.Session, "send", "before fetch", "after fetch")
+        sys.addaudithook(lambda name, _: self.hit("open file") if name == "sqlite3.connect/handle" else None)
 
-    def _surround(self, owner: Any, name: str, before: str | None, after: str) -> None:
+    def _wrap(self, owner: Any, name: str, before: str | None, after: str) -> None:
         inner = getattr(owner, name)
 
-        def surrounded(*arguments: Any, **options: Any) -> Any:
+        def wrapper(*arguments: Any, **options: Any) -> Any:
             if before:
-                self.reach(before)
+                self.hit(before)
             result = inner(*arguments, **options)
-            self.reach(after)
+            self.hit(after)
             return result
 
-        setattr(owner, name, surrounded)
+        setattr(owner, name, wrapper)
 
 
 def _name(statement: str) -> str:

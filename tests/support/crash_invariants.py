@@ -1,4 +1,4 @@
-"""An account whose runs are killed, stopped and cut off, and what must be true of it all the same."""
+"""An account whose runs are killed or interrupted, and the invariants that hold after each of them."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from etl.sandbox import Sandbox
 from etl.services.context import utc_now
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
-from support.crash_injection import Struck, strike
+from support.crash_injection import ProcessResult, run_and_kill
 from support.reference_model import Row, canonical, day_of, spend_of
-from support.run_helpers import SILENT, settings_of, token_of
+from support.run_helpers import NO_PROGRESS, settings_of, token_of
 
 TODAY = date(2025, 3, 10)
 FIRST = TODAY - timedelta(days=6)
 DAYS = [FIRST + timedelta(number) for number in range(7)]
 BEFORE = TODAY - timedelta(days=2)
-"""The last day of the sync before."""
+"""The last day of the previous sync."""
 
 Days: TypeAlias = Mapping[date, Counter[Row]]
 """The rows of each day."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """One account in the database: current rows by day with their repeats, the ledger, and the watermark."""
+class StoredState:
+    """The stored state of one account: current rows by day with their repeats, the ledger and the watermark."""
 
     days: Days
     ledger: Mapping[date, Any]
@@ -52,8 +52,8 @@ def rows_by_day(records: Iterable[Mapping[str, Any]]) -> dict[date, Counter[Row]
     return dict(days)
 
 
-def read_held(engine: Engine, label: str) -> Held:
-    """What the database holds of an account."""
+def read_state(engine: Engine, label: str) -> StoredState:
+    """Read the stored state of an account."""
     row, ledger, state = billing_records.c, synced_days.c, sync_state.c
     columns = (row.created_at, row.phone, row.code_auth, row.status, row.status_info, row.price)
     with engine.connect() as connection:
@@ -68,36 +68,39 @@ def read_held(engine: Engine, label: str) -> Held:
         position = connection.execute(
             select(state.first_day, state.last_synced_date).where(state.account_id == account)
         ).one_or_none()
-    return Held(dict(days), known, *(position or (None, None)))
+    return StoredState(dict(days), known, *(position or (None, None)))
 
 
-def check_honest(held: Held, states: Iterable[Days], before: date | None = None) -> None:
-    """Whatever happened: each day is whole, as the vendor once told it, and the watermark tells the truth."""
-    told = list(states)
-    for day, rows in held.days.items():
-        assert day in held.ledger, f"{day} has rows and no ledger"
-        assert any(rows == state.get(day, Counter()) for state in told), f"{day} is as the vendor never told it"
-    for day, of in held.ledger.items():
-        rows = held.days.get(day, Counter())
-        assert (of.records, of.spend) == (rows.total(), spend_of(rows)), f"the ledger of {day} and its rows differ"
+def check_invariants(stored: StoredState, states: Iterable[Days], before: date | None = None) -> None:
+    """Check what holds after any interruption: each day equals one of the vendor's states, and so do the ledger's sums;
+    the watermark did not move back and no day before it is open."""
+    all_states = list(states)
+    for day, rows in stored.days.items():
+        assert day in stored.ledger, f"{day} has rows and no ledger"
+        assert any(rows == state.get(day, Counter()) for state in all_states), f"{day} equals no state of the vendor"
+    for day, of in stored.ledger.items():
+        rows = stored.days.get(day, Counter())
+        assert (of.records, of.spend) == (rows.total(), spend_of(rows)), (
+            f"the ledger entry of {day} and its rows differ"
+        )
     if before is not None:
-        assert held.watermark is not None, "the watermark was lost"
-        assert held.watermark >= before, "the watermark went back"
-    if held.watermark is not None:
-        assert held.first_day is not None
-        for number in range((held.watermark - held.first_day).days + 1):
-            day = held.first_day + timedelta(number)
-            assert held.ledger[day].first_closed_at is not None, f"{day} lies before the watermark and is open"
+        assert stored.watermark is not None, "the watermark was lost"
+        assert stored.watermark >= before, "the watermark moved back"
+    if stored.watermark is not None:
+        assert stored.first_day is not None
+        for number in range((stored.watermark - stored.first_day).days + 1):
+            day = stored.first_day + timedelta(number)
+            assert stored.ledger[day].first_closed_at is not None, f"{day} lies before the watermark and is open"
 
 
-def check_equal(held: Held, state: Days, days: Iterable[date]) -> None:
-    """The days are as the vendor tells them now, to the last repeat."""
+def check_equals_vendor(stored: StoredState, state: Days, days: Iterable[date]) -> None:
+    """Check that the days equal the vendor's current records, repeats included."""
     for day in days:
-        assert held.days.get(day, Counter()) == state.get(day, Counter()), f"{day} is not as the vendor tells it"
+        assert stored.days.get(day, Counter()) == state.get(day, Counter()), f"{day} differs from the vendor's records"
 
 
 class Account:
-    """One account of one database, and the command lines that are run for it."""
+    """One account of one database, with the commands that run for it."""
 
     numbers = count(1)
 
@@ -110,12 +113,12 @@ class Account:
         self.rename()
 
     def rename(self) -> None:
-        """Go on as an account that never synced."""
+        """Continue as a new account without a sync."""
         self.label = f"account {next(self.numbers)}"
         self.states = []
 
-    def tell(self, records: list[dict[str, Any]]) -> None:
-        """The vendor has these records from now on."""
+    def set_records(self, records: list[dict[str, Any]]) -> None:
+        """Replace the vendor's records."""
         self.vendor.dataset.replace(records)
         self.states.append(rows_by_day(records))
 
@@ -134,17 +137,17 @@ class Account:
             **changes,
         }
 
-    def sync(self, until: date = TODAY, /, **options: Any) -> Struck:
-        """Sync from FIRST on, undisturbed unless told otherwise."""
-        return strike(["sync", "--since", str(FIRST), "--until", str(until)], self.variables(), **options)
+    def sync(self, until: date = TODAY, /, **options: Any) -> ProcessResult:
+        """Sync from FIRST on; the options are those of `run_and_kill`."""
+        return run_and_kill(["sync", "--since", str(FIRST), "--until", str(until)], self.variables(), **options)
 
     def sync_here(self, until: date = TODAY) -> None:
-        """Sync from FIRST on in this process, which spares the start of another one, and require success."""
+        """Sync from FIRST on in this process, which is faster than in another one; it must succeed."""
         settings = settings_of(self.url, self.vendor, FIRST, account=self.label, window_days=3)
         result = run_sync(
             settings,
             RunRequest("sync", since=FIRST, until=until),
-            SILENT,
+            NO_PROGRESS,
             redact=str,
             exit_code_of=code_for_result,
             clock=utc_now,
@@ -152,26 +155,26 @@ class Account:
         assert code_for_result(result) == 0, result
 
     def prepare(self, old: list[dict[str, Any]], new: list[dict[str, Any]]) -> None:
-        """A new account that has synced the old records up to BEFORE, and whose vendor tells new ones now."""
+        """Start a new account: it has synced the old records up to BEFORE, and the vendor now lists the new ones."""
         self.rename()
-        self.tell(old)
+        self.set_records(old)
         self.sync_here(BEFORE)
-        self.tell(new)
+        self.set_records(new)
 
-    def held(self) -> Held:
-        """What the database holds."""
-        return read_held(self.engine, self.label)
+    def stored_state(self) -> StoredState:
+        """The stored state of this account."""
+        return read_state(self.engine, self.label)
 
-    def check_honest(self, before: date | None = None) -> date | None:
-        """After anything; the watermark."""
-        held = self.held()
-        check_honest(held, self.states, before)
-        return held.watermark
+    def check_invariants(self, before: date | None = None) -> date | None:
+        """Check the invariants; returns the watermark."""
+        stored = self.stored_state()
+        check_invariants(stored, self.states, before)
+        return stored.watermark
 
-    def check_quiet_run(self, before: date | None = None) -> None:
-        """After one quiet run all is as the vendor tells it now."""
+    def check_undisturbed_run(self, before: date | None = None) -> None:
+        """Check that one run without interruption makes the stored state equal to the vendor's records."""
         self.sync_here()
-        held = self.held()
-        check_honest(held, self.states, before)
-        check_equal(held, self.states[-1], DAYS)
-        assert held.watermark == TODAY
+        stored = self.stored_state()
+        check_invariants(stored, self.states, before)
+        check_equals_vendor(stored, self.states[-1], DAYS)
+        assert stored.watermark == TODAY

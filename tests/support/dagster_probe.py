@@ -20,7 +20,7 @@ OUTCOMES = {"STEP_START", "STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY", "
 
 
 def execute(instance: dg.DagsterInstance, job: str, config: dict[str, Any], partition: str | None) -> str:
-    """Run a job in this process; its id."""
+    """Run a job in this process; returns the run's id."""
     definition = defs().resolve_job_def(job)
     result = definition.execute_in_process(
         instance=instance, run_config=config, raise_on_error=False, partition_key=partition
@@ -29,7 +29,7 @@ def execute(instance: dg.DagsterInstance, job: str, config: dict[str, Any], part
 
 
 def recorded(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
-    """What Dagster keeps of a run."""
+    """What Dagster recorded of a run."""
     [record] = instance.get_run_records(dg.RunsFilter(run_ids=[run_id]))
     run = record.dagster_run
     logs = instance.all_logs(run_id)

@@ -22,7 +22,7 @@ ROLES = ("owner", "writer", "reader")
 
 
 class Users:
-    """The users of one database, under names of their own on a server that others use too."""
+    """The users of one database, with unique names, because the server is shared."""
 
     def __init__(self, backend, url):
         self.url = url
@@ -44,7 +44,7 @@ class Users:
                     connection.exec_driver_sql(f"ALTER USER {self.prefix}_{role} ACCOUNT UNLOCK")
 
     def take(self, what, user):
-        """Revoke it, of one table too where MariaDB has granted all tables of the database at once."""
+        """Revoke a privilege; on MariaDB, a grant on the whole database is first replaced by grants per table."""
         with self.admin.connect() as connection:
             if self.url.get_backend_name() == "mariadb" and not what.endswith("*"):
                 connection.exec_driver_sql(f"REVOKE SELECT, INSERT, UPDATE, DELETE ON * FROM {user}")

@@ -27,7 +27,7 @@ from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
 
 LARGE = 4 << 20
-"""Bytes by which a database may have grown to be used again: deleted rows still cost whoever scans their table."""
+"""Bytes by which a reused database may have grown: deleted rows still slow down scans of their table."""
 
 
 class SQLiteFiles:
@@ -78,7 +78,7 @@ class Server(ABC):
         try:
             yield self.url.set(database=name)
         finally:
-            if empty:  # who made it may have roles to drop next
+            if empty:  # its creator may drop roles next
                 self.thread.submit(self._drop, name).result()
             else:
                 self.ready.append(self.thread.submit(self._renew, name))
@@ -134,7 +134,7 @@ class Server(ABC):
 
     @abstractmethod
     def _schema(self, cursor: Any, name: str) -> Any:
-        """What differs if anything but the rows of the tables does: definitions, privileges, options, statistics."""
+        """A value that changes with anything but the rows: definitions, privileges, options, statistics."""
 
     @abstractmethod
     def _size(self, cursor: Any, name: str) -> int:
@@ -239,7 +239,7 @@ class MariaDB(Server):
     def _end_sessions(self, cursor: Any, name: str) -> None:
         cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s AND id <> CONNECTION_ID()", [name])
         for (session,) in cursor.fetchall():
-            with suppress(pymysql.Error):  # it ends by itself
+            with suppress(pymysql.Error):  # it may have ended
                 cursor.execute(f"KILL {session}")
 
     def _delete_rows(self, cursor: Any) -> None:

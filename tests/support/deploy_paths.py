@@ -1,4 +1,4 @@
-"""Where the files of deploy/ are, and how to read them as if another folder were the root of a host."""
+"""The files of deploy/, and how to relocate their absolute paths below another root."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
 DEPLOY = CHECKOUT / "deploy"
-_OF_A_HOST = re.compile(r"(?<![\w.}])/(?=(?:opt|etc|usr/local|var/lib|run/credentials)/)")
+_HOST_PATH = re.compile(r"(?<![\w.}])/(?=(?:opt|etc|usr/local|var/lib|run/credentials)/)")
 
 
-def moved(text: str, root: Path) -> str:
-    """The text with what it says of the host's own folders said of those below `root`."""
-    return _OF_A_HOST.sub(f"{root}/", text)
+def relocate(text: str, root: Path) -> str:
+    """Move the absolute paths of a text below `root`."""
+    return _HOST_PATH.sub(f"{root}/", text)

@@ -1,10 +1,10 @@
-"""The command lines that README and docs show, taken out of their fenced blocks.
+"""The command lines in the fenced blocks of README and docs.
 
-A comment right above a block says what is special about it; CONTRIBUTING.md tells writers the rules:
+A comment directly above a block states an exception; CONTRIBUTING.md describes the rules:
 
-    <!-- not run: REASON -->        its lines are not run
-    <!-- ends with 65: REASON -->   the code that each billing-etl line of it ends with
-    <!-- file: NAME -->             it is the text of that file, for the lines that follow
+    <!-- not run: REASON -->        the lines of the block are not run
+    <!-- ends with 65: REASON -->   the exit code of each billing-etl line of the block
+    <!-- file: NAME -->             the block is the text of that file, for the lines that follow
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HOME = Path(__file__).parents[2]
 PAGES = [HOME / "README.md", HOME / "CONTRIBUTING.md", *sorted((HOME / "docs").rglob("*.md"))]
 
 _SHELL = {"sh", "bash", "shell", "console"}
-"""The languages whose lines are commands; in a `console` those with a `$ ` in front, and the rest is output."""
+"""Languages whose lines are commands; in `console`, only lines that start with `$ `, the others are output."""
 _FENCE = re.compile(r" {0,3}(```+|~~~+)\s*([^\s`]*)")
 _MARK = re.compile(r"<!-- (not run|ends with (\d+)|file): (.+) -->")
 _HERE_DOCUMENT = re.compile(r"<<-?\s*['\"]?(\w+)")
@@ -27,10 +27,10 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 _STREAM = re.compile(r"(?<=\s)[012](?=[<>])")
 _BETWEEN_COMMANDS = {"&&", "||", ";", "|", "|&", "&"}
 _FUNCTION = re.compile(r'(\w+)\(\) \{ (.+) "\$@"; \}')
-"""One that hands its arguments on."""
-_AS_SOMEBODY = {"sudo", "-u", "-g", "-E", "-i", "-n", "exec", "command", "!"}
-_STARTERS = {"env", "nice", "time", "timeout", "flock", "chronic", "runuser", "systemd-run"}
-"""They start the program that stands behind their own options."""
+"""A shell function that passes its arguments on."""
+_USER_PREFIXES = {"sudo", "-u", "-g", "-E", "-i", "-n", "exec", "command", "!"}
+_LAUNCHERS = {"env", "nice", "time", "timeout", "flock", "chronic", "runuser", "systemd-run"}
+"""Programs that start the program after their own options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Block:
     """A fenced block.
 
     Attributes:
-        line: Where its fence stands, from 1.
-        not_run: The reason of its mark, if it has that.
-        code: What its billing-etl lines end with.
-        file: The name that its mark gives it, if it has that.
+        line: Line number of the fence, from 1.
+        not_run: The reason of a `not run` comment, or empty.
+        code: Exit code of its billing-etl lines.
+        file: The name of a `file` comment, or empty.
     """
 
     line: int
@@ -59,7 +59,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One simple command: what is set for it alone, its words, and whether the line answers its failure (`||`)."""
+    """A simple command: its own variables, its words, and whether the line handles its failure (`||`)."""
 
     line: int
     shown: str
@@ -94,10 +94,10 @@ def blocks_of(page: str) -> Iterator[Block]:
 
 
 def commands_of(block: Block) -> Iterator[Command]:
-    """The simple commands of a shell block, in order, without what redirects them.
+    """The simple commands of a shell block, in order, without redirections.
 
     Raises:
-        ValueError: A line is none that a shell could read.
+        ValueError: A line is not valid in a shell.
     """
     functions: dict[str, str] = {}
     for number, line in _logical_lines(block):
@@ -122,17 +122,17 @@ def commands_of(block: Block) -> Iterator[Command]:
 
 
 def _logical_lines(block: Block) -> Iterator[tuple[int, str]]:
-    """Lines, joined where a backslash continues them; a here document is left out."""
-    begun, here = "", ""
+    """Lines, with continued lines joined and here documents left out."""
+    pending, here = "", ""
     for number, line in enumerate(block.text.splitlines(), block.line + 1):
         if here:
             here = "" if line.strip() == here else here
-        elif block.language == "console" and not begun and not line.startswith("$ "):
+        elif block.language == "console" and not pending and not line.startswith("$ "):
             continue
         else:
-            whole = begun + (line.removeprefix("$ ") if block.language == "console" else line)
-            begun = f"{whole[:-1]} " if whole.endswith("\\") else ""
-            if not begun:
+            whole = pending + (line.removeprefix("$ ") if block.language == "console" else line)
+            pending = f"{whole[:-1]} " if whole.endswith("\\") else ""
+            if not pending:
                 here = match[1] if (match := _HERE_DOCUMENT.search(whole)) else ""
                 yield number, whole
 
@@ -141,9 +141,9 @@ def _command(line: int, shown: str, words: list[str], *, may_fail: bool) -> Comm
     variables: dict[str, str] = {}
     while words:
         first = words[0]
-        if first in _STARTERS:
-            words = words[_started_by(words) :]
-        elif first in _AS_SOMEBODY:
+        if first in _LAUNCHERS:
+            words = words[_launched_index(words) :]
+        elif first in _USER_PREFIXES:
             words = words[2 if first in {"-u", "-g"} else 1 :]
         elif _ASSIGNMENT.fullmatch(first):
             name, _, value = first.partition("=")
@@ -154,15 +154,15 @@ def _command(line: int, shown: str, words: list[str], *, may_fail: bool) -> Comm
     return Command(line, shown, variables, tuple(words), may_fail)
 
 
-def _started_by(words: list[str]) -> int:
-    """Where that begins what another program starts: behind its `--`, or else with the last word that is ours."""
+def _launched_index(words: list[str]) -> int:
+    """Index of the launched command: after `--`, or else the last word that is `billing-etl`."""
     if words[0] == "env":
         return 1
     if "--" in words:
         return words.index("--") + 1
-    return max((place for place, word in enumerate(words) if is_ours(word)), default=1)
+    return max((index for index, word in enumerate(words) if is_billing_etl(word)), default=1)
 
 
-def is_ours(word: str) -> bool:
-    """Whether a word starts billing-etl, wherever it is installed."""
+def is_billing_etl(word: str) -> bool:
+    """Whether a word is the program billing-etl, at any path."""
     return Path(word).name == "billing-etl"

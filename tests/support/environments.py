@@ -1,6 +1,6 @@
-"""Environments of Dagster, Airflow, dbt and the readers of a lake, which `make dagster` and its like create.
+"""Virtual environments of Dagster, Airflow, dbt and the readers of a lake; `make dagster` and the like create them.
 
-Where one is not there, its tests are skipped and say why; REQUIRE_ENVIRONMENTS names those for which that is a failure.
+Tests of a missing environment are skipped with the reason; for those named in REQUIRE_ENVIRONMENTS they fail.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HOME = Path(__file__).parents[2]
 
 
 def environment(name: str) -> Path:
-    """The folder of the programs of an environment; without it the test is skipped, or fails where it is required."""
+    """The `bin` folder of an environment; if it is missing, the test is skipped, or fails if it is required."""
     if not (HOME / f".{name}" / "ready").exists():
         reason = f"run: make {name}"
         if name in os.environ.get("REQUIRE_ENVIRONMENTS", "").split():

@@ -1,6 +1,6 @@
 """Programs that some tests need: a browser, promtool, systemd-analyze, openssl, RabbitMQ, from Debian's packages.
 
-Where one is not there, its tests are skipped and say why; with REQUIRE_TOOLS=1 that is a failure.
+Tests of a missing program are skipped with the reason; with REQUIRE_TOOLS=1 they fail.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ PACKAGES = {
 
 
 def tool(name: str) -> str:
-    """The path of a program; without it the test is skipped, or fails where it is required."""
+    """The path of a program; if it is missing, the test is skipped, or fails with REQUIRE_TOOLS=1."""
     path = shutil.which(name)
     if path is None:
-        reason = f"{name} is not on this machine; apt-get install {PACKAGES[name]}"
+        reason = f"{name} is not installed; apt-get install {PACKAGES[name]}"
         if os.environ.get("REQUIRE_TOOLS") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)

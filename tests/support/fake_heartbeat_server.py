@@ -1,4 +1,4 @@
-"""A service that waits for the heartbeat of a job, over HTTP."""
+"""A fake of a monitoring service that receives heartbeats over HTTP."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-class Service(ThreadingHTTPServer):
-    """Keeps what it is told: (path, body). It answers with `status`, or drips for as long as it is left alone."""
+class HeartbeatServer(ThreadingHTTPServer):
+    """Records the pings: (path, body). It answers with `status`, or sends a byte every 50 ms if `trickles` is set."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.told: list[tuple[str, str]] = []
+        self.pings: list[tuple[str, str]] = []
         self.status = 200
-        self.drips = False
+        self.trickles = False
         self.closed = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}/ping/check"
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Service
+    server: HeartbeatServer
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        self.server.told.append((self.path, body))
-        if self.server.drips:
-            with suppress(ConnectionError):  # whoever waited has left
+        self.server.pings.append((self.path, body))
+        if self.server.trickles:
+            with suppress(ConnectionError):  # the client has disconnected
                 while not self.server.closed.wait(0.05):
                     self.wfile.write(b"H")
             return
@@ -42,9 +42,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def waiting_service() -> Iterator[Service]:
-    """One that is up for the block."""
-    with Service() as server:
+def heartbeat_server() -> Iterator[HeartbeatServer]:
+    """Run a server for the block."""
+    with HeartbeatServer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""Made-up records, and a vendor whose answers are functions of the question."""
+"""Records of the vendor, and a client whose answers are functions of the request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Days = dict[date, Counter[Record]]
 
 
 def day(number: int) -> date:
-    """A day of March; 0 is the last one of February."""
+    """A day of March 2026; 0 is the last day of February."""
     return date(2026, 2, 28) + timedelta(number)
 
 
@@ -36,15 +36,15 @@ def read(feed: Feed, window: DateRange, keep: Callable[[list[Record]], object]):
     return read_feed(feed, window, MOSCOW, keep)
 
 
-def made(moment: str, **values: object) -> dict[str, object]:
+def vendor_record(moment: str, **values: object) -> dict[str, object]:
     documented = (moment, "2371", 1, "ok", "89243555100", Decimal("0.2"))
     return dict(zip(FIELDS, documented, strict=True)) | values
 
 
-def busy(first: int, last: int, each: int) -> list[dict[str, object]]:
-    """So many records on each of these days, spread over its hours."""
+def records_per_day(first: int, last: int, each: int) -> list[dict[str, object]]:
+    """`each` records on each of these days, spread over its hours."""
     return [
-        made(f"{day(number)}T{n * 24 // each:02}:{n % 60:02}:00", code_auth=f"{n:04}")
+        vendor_record(f"{day(number)}T{n * 24 // each:02}:{n % 60:02}:00", code_auth=f"{n:04}")
         for number in range(first, last + 1)
         for n in range(each)
     ]
@@ -58,11 +58,11 @@ def origin(batch: WindowData) -> str:
     return " and ".join(sorted(batch.sources))
 
 
-def told(batch: WindowData) -> Days:
+def records_by_day(batch: WindowData) -> Days:
     return {one: Counter(records_of(batch, one)) for one in batch.days}
 
 
-def truth(records: list[dict[str, object]], window: DateRange) -> Days:
+def expected_days(records: list[dict[str, object]], window: DateRange) -> Days:
     result: Days = {one: Counter() for one in window.days()}
     kept: list[Record] = []
     read(Feed(raw_record(**record) for record in records), window, kept.extend)
@@ -71,8 +71,8 @@ def truth(records: list[dict[str, object]], window: DateRange) -> Days:
     return result
 
 
-class OwnVendor:
-    """A client whose answers are made by two functions of the request."""
+class FakeClient:
+    """A client whose answers are computed by two functions of the request."""
 
     clock_skew: float | None = None
 
@@ -93,13 +93,13 @@ class OwnVendor:
     def get_export(self, start: date, read: Callable[[BinaryIO], object]) -> object:
         self.exports.append(start)
         if self.exported is None:
-            raise RequestRejected("there is no export")
+            raise RequestRejected("no export")
         rows = [";".join(map(str, record.values())) for record in self.exported(start)]
         return read(BytesIO("\n".join([";".join(FIELDS), *rows, ""]).encode()))
 
     def get_newest_records(self, count: int, read: Callable[[Feed], object]) -> object:
         if self.newest is None:
-            raise RequestRejected("there is no such call")
+            raise RequestRejected("no such call")
         return read(Feed([raw_record(**record) for record in self.newest[-count:]]))
 
     def fetch(self, *windows: DateRange) -> list[WindowData]:
@@ -107,11 +107,11 @@ class OwnVendor:
         return [source.fetch(window) for window in windows]
 
 
-def between(records: list[dict[str, object]], requested: DateRange) -> list[dict[str, object]]:
+def within(records: list[dict[str, object]], requested: DateRange) -> list[dict[str, object]]:
     return [record for record in records if date.fromisoformat(str(record["created_at"])[:10]) in requested]
 
 
-def fail(error: VendorError) -> Callable[..., list[dict[str, object]]]:
+def raising(error: VendorError) -> Callable[..., list[dict[str, object]]]:
     def answer(_request: object) -> list[dict[str, object]]:
         raise error
 

@@ -1,8 +1,8 @@
-"""The command line in a forked process, which has the isolation of a new one and spares the imports.
+"""The command line in a forked process: isolated like a new process, without the time for imports.
 
 A fork server imports the program once. Each command then runs in a fork of it, with its own environment, current
-folder, standard streams, signal handlers and exit code. Only what an interpreter does when it starts differs: it has
-read `PYTHON…` variables and the search path by then.
+folder, standard streams, signal handlers and exit code. The only difference is the start of the interpreter: `PYTHON…`
+variables and the search path have been read before.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ SERVER.set_forkserver_preload(
     ]
 )
 PATIENCE = 120
-"""Seconds after which a command that has not ended is a failure."""
+"""Seconds until a command that has not ended counts as a failure."""
 
 
 class Ended(NamedTuple):
-    """How a command ended: `code` is minus the number of the signal that killed it."""
+    """The result of a command; `code` is the negative signal number if a signal killed it."""
 
     code: int
     out: str
@@ -43,15 +43,15 @@ class Ended(NamedTuple):
 
 
 class Forked:
-    """A command that runs."""
+    """A running command."""
 
     def __init__(self, arguments: Sequence[str], variables: Mapping[str, str], folder: Path) -> None:
         """Start it.
 
         Args:
-            arguments: Of the command line, without the program.
-            variables: Its whole environment.
-            folder: Its current folder.
+            arguments: The command line, without the program.
+            variables: The whole environment.
+            folder: The current folder.
         """
         self.arguments = arguments
         self.streams = tempfile.TemporaryDirectory(prefix="forked-")
@@ -72,26 +72,26 @@ class Forked:
             os.kill(self.process.pid, number)
 
     def errors_so_far(self) -> str:
-        """What it has printed to stderr."""
+        """The output to stderr so far."""
         return self.errors.read_text("utf-8") if self.errors.exists() else ""
 
     def finish(self) -> Ended:
         """Wait for its end, once.
 
         Raises:
-            TimeoutError: It did not end.
+            TimeoutError: The command did not end in time.
         """
         self.process.join(PATIENCE)
         if self.is_running:
             self.close()
-            raise TimeoutError(f"it did not end: {self.arguments}")
+            raise TimeoutError(f"the command did not end: {self.arguments}")
         assert self.process.exitcode is not None
         ended = Ended(self.process.exitcode, self.out.read_text("utf-8"), self.errors.read_text("utf-8"))
         self.close()
         return ended
 
     def close(self) -> None:
-        """Kill it if it runs, and remove what it printed."""
+        """Kill the process if it runs, and remove its output files."""
         self.process.kill()
         self.process.join()
         self.streams.cleanup()
@@ -114,7 +114,7 @@ def _run(arguments: list[str], variables: dict[str, str], folder: Path, out: Pat
 
 
 def set_up(variables: Mapping[str, str], out: Path, errors: Path) -> None:
-    """Give a fork its environment and its standard streams.
+    """Set the environment and the standard streams of a fork.
 
     Args:
         variables: The whole environment.

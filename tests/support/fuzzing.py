@@ -1,6 +1,6 @@
-"""Hostile inputs: known good ones, spoilt by rules of their grammar and byte by byte, the same for the same seed.
+"""Hostile inputs: valid ones, mutated by tokens of their grammar and by bytes; the same for the same seed.
 
-FUZZ_INPUTS says how many each fuzz test tries (10,000 unless set), FUZZ_SEED where the chances begin.
+FUZZ_INPUTS is the number of inputs per fuzz test (10,000 unless set), FUZZ_SEED the seed.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ Text = TypeVar("Text", str, bytes)
 INPUTS = int(os.environ.get("FUZZ_INPUTS", "10000"))
 SEED = os.environ.get("FUZZ_SEED", "0")
 PART = 50_000
-"""Inputs a test: a long run has many, and they spread over the cores."""
-LONGEST = 20_000
-"""Bytes or characters of an input: a mutation may repeat a piece of it many times over."""
+"""Inputs per test item; a long run has many items, which spread over the cores."""
+MAX_LENGTH = 20_000
+"""Bytes or characters of an input; mutations may repeat a piece of it many times."""
 PATIENCE_SECONDS = 60.0
-"""Of this process's own computing time, for one input: a loaded machine does not look like a hang."""
+"""CPU time of this process for one input; on a loaded machine, wall time would look like a hang."""
 
 parts = pytest.mark.parametrize("part", range(0, INPUTS, PART))
 
 
 class Hang(BaseException):
-    """One input took all of the patience. A BaseException, so that nothing on the way takes it for its own."""
+    """One input took too long. A BaseException, so that no code under test catches it."""
 
 
 @contextmanager
 def watchdog() -> Iterator[Callable[[], None]]:
-    """Gives what is called before each input, and raises Hang where the next call does not come in time."""
+    """Yields a function to call before each input; raises Hang if the next call comes too late."""
 
-    def bark(_number: int, _frame: FrameType | None) -> None:
+    def raise_hang(_signum: int, _frame: FrameType | None) -> None:
         raise Hang
 
-    before = signal.signal(signal.SIGPROF, bark)
+    before = signal.signal(signal.SIGPROF, raise_hang)
     try:
         yield lambda: signal.setitimer(signal.ITIMER_PROF, PATIENCE_SECONDS) and None
     finally:
@@ -56,28 +56,28 @@ def fuzz(part: int, make: Callable[[Random], Value], accepts: Callable[[Value], 
     """Try a part of the inputs.
 
     Args:
-        part: The number of the first one.
-        make: Makes an input by chance.
-        accepts: Whether the program takes the input for good; raises where it does anything but take or refuse it.
+        part: The number of the first input.
+        make: Makes a random input.
+        accepts: Whether the program accepts the input; raises if it does anything but accept or refuse it.
     """
     accepted = 0
     numbers = range(part, min(part + PART, INPUTS))
-    with watchdog() as wake:
+    with watchdog() as restart:
         for number in numbers:
             value = make(Random(f"{SEED} {number}"))
             try:
-                wake()
+                restart()
                 accepted += accepts(value)
             except BaseException as error:
                 error.add_note(f"with FUZZ_SEED={SEED}, input {number}: {value!r}")
                 raise
-    # A fuzz test that is refused every time, or never, tries nothing.
+    # A fuzz test whose inputs are always or never refused tests nothing.
     if len(numbers) >= 1000:
         assert len(numbers) // 100 < accepted < len(numbers) - len(numbers) // 100, accepted
 
 
 def refill(path: Path, data: bytes) -> None:
-    """Give a file other content. In its place: to cut a file to nothing and fill it makes some file systems flush."""
+    """Replace the content of a file in place: some file systems flush a file that is truncated and then written."""
     with path.open("r+b" if path.exists() else "wb") as file:
         file.write(data)
         file.truncate()
@@ -87,22 +87,22 @@ def refill(path: Path, data: bytes) -> None:
 
 
 def spoil(random: Random, seeds: Sequence[Text], tokens: Sequence[Text], grammar: re.Pattern[Text]) -> Text:
-    """One of the seeds, whole or changed in up to five places.
+    """One of the seeds, unchanged or with up to five mutations.
 
     Args:
-        random: Chance.
+        random: Source of randomness.
         seeds: Known inputs.
-        tokens: What the grammar's words may become.
-        grammar: Finds a word of an input.
+        tokens: Replacements for tokens of the grammar.
+        grammar: Finds a token of an input.
     """
     value = random.choice(seeds)
     for _ in range(random.choice((0, 1, 1, 1, 2, 2, 3, 5))):
-        value = random.choice(_MUTATIONS)(random, value, random.choice(seeds), tokens, grammar)[:LONGEST]
+        value = random.choice(_MUTATIONS)(random, value, random.choice(seeds), tokens, grammar)[:MAX_LENGTH]
     return value
 
 
 def _spans(random: Random, value: Text, grammar: re.Pattern[Text]) -> list[tuple[int, int]]:
-    # Few words around one place: to find all of them would cost more than to try the input.
+    # A few tokens around one position: finding all of them would take longer than trying the input.
     start = random.randrange(len(value) + 1)
     found = grammar.finditer(value, start)
     return [match.span() for match, _ in zip(found, range(4), strict=False)] or [(start, start)]
@@ -131,9 +131,9 @@ def _tokens_swapped(random: Random, value: Text, _other: Text, _: Sequence[Text]
     return value[:one] + value[two:two_end] + value[one_end:two] + value[one:one_end] + value[two_end:]
 
 
-def _one_changed(random: Random, value: Text, _other: Text, tokens: Sequence[Text], _: re.Pattern[Text]) -> Text:
+def _character_changed(random: Random, value: Text, _other: Text, tokens: Sequence[Text], _: re.Pattern[Text]) -> Text:
     place = random.randrange(len(value) + 1)
-    return value[:place] + _any_one(random, value) + value[place + random.randrange(2) :]
+    return value[:place] + _any_character(random, value) + value[place + random.randrange(2) :]
 
 
 def _piece_lost(random: Random, value: Text, _other: Text, _tokens: Sequence[Text], _: re.Pattern[Text]) -> Text:
@@ -154,34 +154,34 @@ def _grafted(random: Random, value: Text, other: Text, _tokens: Sequence[Text], 
     return value[: random.randrange(len(value) + 1)] + other[random.randrange(len(other) + 1) :]
 
 
-def _any_one(random: Random, value: Text) -> Text:
+def _any_character(random: Random, value: Text) -> Text:
     if isinstance(value, bytes):
         return bytes((random.randrange(256),))
-    # Half of them ASCII; of the others any code point, surrogates among them.
+    # Half of them ASCII; the others any code point, including surrogates.
     return chr(random.choice((random.randrange(128), random.randrange(0x500), random.randrange(0x110000))))
 
 
 _MUTATIONS = (
     *(_other_token,) * 4,
     *(_token_twice, _token_lost, _tokens_swapped),
-    *(_one_changed,) * 2,
+    *(_character_changed,) * 2,
     *(_piece_lost, _piece_twice, _cut, _grafted),
 )
 
 
-# What every refusal and every answer must be -------------------------------------------------------------------------
+# Error messages ------------------------------------------------------------------------------------------------------
 
 LONG_NUMBER = re.compile(r"\d{10}")
 
 
-def assert_discreet(error: BaseException) -> None:
-    """One line of words; neither it nor an error it stands on holds a phone number."""
+def assert_clean_message(error: BaseException) -> None:
+    """Check that a message is one printable line, and that neither it nor its causes contain a phone number."""
     text = str(error)
     assert text
     assert text.isprintable(), text
-    chain_: list[BaseException] = [error]
-    while (last := chain_[-1].__context__) is not None:
-        chain_.append(last)
-    for part in chain_:
+    causes: list[BaseException] = [error]
+    while (last := causes[-1].__context__) is not None:
+        causes.append(last)
+    for part in causes:
         held = chain([str(part)], map(repr, part.args), map(repr, vars(part).values()))
         assert not any(LONG_NUMBER.search(one) for one in held), part

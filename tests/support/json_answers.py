@@ -1,4 +1,4 @@
-"""A JSON answer that is at hand as bytes."""
+"""Parse a JSON answer from bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from etl.model import Feed
 
 
 def read_answer(body: bytes, redact: Callable[[str], str] = str, part: int = CHUNK_CHARACTERS) -> Feed:
-    """All of its records, so that the rest of the feed is complete too."""
+    """Read all records of an answer; the other fields of the feed are complete after that."""
     feed = parse_answer(io.BytesIO(body), redact, chunk_size=part)
     feed.rows = list(feed.rows)
     return feed

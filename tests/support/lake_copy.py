@@ -1,4 +1,4 @@
-"""Two accounts in one database, their lake, and what readers find in it."""
+"""Two accounts in one database, their lake, and the rows that readers find in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from etl.lake.schema import BILLING_COLUMNS
 from etl.services.lake import export_to_lake
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 FIRST, JANUARY, NINTH, TODAY = date(2026, 1, 29), date(2026, 1, 31), date(2026, 3, 9), date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -51,7 +51,9 @@ class LakeCopy:
         self.now += timedelta(minutes=1)
         for settings in self.settings:
             request = RunRequest(command, day, day)
-            done = run_sync(settings, request, SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: self.now)
+            done = run_sync(
+                settings, request, NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: self.now
+            )
             assert done.error is None
 
     def export(self, *labels, **options):
@@ -74,21 +76,21 @@ class LakeCopy:
         return [urlsplit(task.file.file_path).path for task in self.table().scan().plan_files()]
 
     def lake(self):
-        """What a reader of Parquet finds in the files of the current snapshot."""
+        """The rows in the Parquet files of the current snapshot."""
         rows = [row for file in self.files() for row in pq.ParquetFile(file).read(columns=list(COLUMNS)).to_pylist()]
         return sorted(normal([row[name] for name in COLUMNS]) for row in rows)
 
     def files_left(self):
-        """Data files and manifests on the disk, also those of no snapshot."""
+        """Data files and manifests on the disk, including those of no snapshot."""
         return {path for path in self.folder.rglob("*") if path.suffix in {".parquet", ".avro"}}
 
     def files_that_hold(self, phone):
-        """Files on the disk with a phone in a row or in the bounds of a column, whatever compresses them."""
+        """Files on the disk that contain a phone in a row or in the bounds of a column, after decompression."""
         return sorted(path for path in self.files_left() if phone in content_of(path))
 
 
 def content_of(path):
-    """All that a data file or a manifest holds, as text."""
+    """The content of a data file or a manifest, as text."""
     if path.suffix == ".parquet":
         file = pq.ParquetFile(path)
         return f"{file.read().to_pylist()} {file.metadata.to_dict()}"
@@ -99,7 +101,7 @@ def content_of(path):
 
 
 def normal(row):
-    """A row as every database, driver and engine gives it."""
+    """A row in one form for all databases, drivers and engines."""
     values = dict(zip(COLUMNS, row, strict=True))
     for name in ("created_at", "created_at_utc", "first_seen_at", "updated_at", "day"):
         stamp = str(values[name]).removesuffix("+00:00")
@@ -120,7 +122,7 @@ def synced_copy(url, vendor, folder):
 
 
 def exported_copy(url, vendor, folder):
-    """Two synced accounts, and the lake that has them."""
+    """Two synced accounts, exported to their lake."""
     made = synced_copy(url, vendor, folder)
     result = made.export()
     assert (result.rows, [account.days for account in result.accounts.values()]) == (14, [42, 42])

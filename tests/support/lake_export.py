@@ -1,6 +1,6 @@
-"""An export of two accounts to a lake as a process of its own: `python -m support.lake_export DATABASE FOLDER`.
+"""Exports two accounts to a lake in a process of its own: `python -m support.lake_export DATABASE FOLDER`.
 
-With a vendor's URL as the third argument it syncs the accounts first.
+With the vendor's URL as the third argument it syncs the accounts first.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 from support.lake_copy import FIRST, LABELS
 from support.rival_files import variables_of
-from support.run_helpers import SILENT, settings_of
+from support.run_helpers import NO_PROGRESS, settings_of
 
 NOON = datetime(2026, 3, 11, 9, 0, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ def command_of(url: URL, folder: Path, *vendor: str) -> list[str]:
 
 
 def start(url: URL, folder: Path, *, rival: tuple[str, list[str]] | None = None) -> subprocess.Popen[str]:
-    """Start one; a rival is a command that runs before a file of some kind is written."""
+    """Start an export; a rival is a command that runs before a file of the given kind is written."""
     variables: Mapping[str, str] = variables_of(*rival) if rival else {}
     return subprocess.Popen(
         command_of(url, folder), cwd=Path(__file__).parents[1], env=os.environ | variables,
@@ -45,12 +45,12 @@ def start(url: URL, folder: Path, *, rival: tuple[str, list[str]] | None = None)
 
 
 def main(address: str, folder: str, vendor: str | None = None) -> int:
-    logging.disable()  # the clock of the vendor
+    logging.disable()  # warnings about the vendor's clock
     settings = [settings_of(parse_url(address), Sandbox(), FIRST, account=label) for label in LABELS]
     for account in settings if vendor else ():
         request = RunRequest("sync")
         here = replace(account, api_url=vendor)
-        done = run_sync(here, request, SILENT, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOON)
+        done = run_sync(here, request, NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOON)
         assert done.error is None, done.error
     try:
         result = export_to_lake(settings, (), Path(folder), None)

@@ -1,4 +1,4 @@
-"""Reads a metrics file as Prometheus does."""
+"""Parser of metrics files, as Prometheus parses them."""
 
 from __future__ import annotations
 

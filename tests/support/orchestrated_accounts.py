@@ -1,4 +1,4 @@
-"""Accounts for an orchestrator: their configuration, and what their database holds beside what the vendor has."""
+"""Accounts for an orchestrator: their configuration, their stored rows and the vendor's records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAYS = 10
 
 @contextmanager
 def ten_days() -> Iterator[Sandbox]:
-    """The vendor of now, with records of the last ten days; an orchestrator runs its jobs in the present."""
+    """The vendor with records of the ten days up to now; an orchestrator runs its jobs in the present."""
     now = current_time()
     with Sandbox(port=0, dataset=Dataset(seed=1, today=now.date(), days=DAYS, per_day=12, until=now.time())) as vendor:
         yield vendor
@@ -35,8 +35,8 @@ def write_accounts(
     text_lines = [*shared]
     for label, url in urls.items():
         own = (lines or {}).get(label, ())
-        place = url.render_as_string(hide_password=False)
-        text_lines += [f'[accounts."{label}"]', f'database_url = "{place}"', *own]
+        address = url.render_as_string(hide_password=False)
+        text_lines += [f'[accounts."{label}"]', f'database_url = "{address}"', *own]
         for key, value in (("api_url", vendor.url), ("api_token", token_of(vendor, label))):
             if not any(line.startswith(f"{key} ") for line in own):
                 text_lines.append(f'{key} = "{value}"')

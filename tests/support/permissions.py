@@ -1,4 +1,4 @@
-"""Commands as a user whom the permissions of files bind."""
+"""Commands that are subject to file permissions, also under root."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def as_user(command: list[str]) -> list[str]:
     if os.geteuid() != 0:
         return command
     if shutil.which("setpriv") is None:
-        pytest.skip("root may write everywhere, and there is no setpriv to keep it from that")
+        pytest.skip("root ignores file permissions, and setpriv is not installed")
     kept = "-dac_override,-dac_read_search"
     return ["setpriv", f"--bounding-set={kept}", f"--inh-caps={kept}", *command]

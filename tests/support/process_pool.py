@@ -1,4 +1,4 @@
-"""Eight processes that run the same job at the same moment, again and again."""
+"""Eight processes that start the same run at the same time."""
 
 from __future__ import annotations
 
@@ -8,66 +8,66 @@ from contextlib import contextmanager
 from etl.cli.exit_codes import code_for_result
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
-from support.run_helpers import SILENT
+from support.run_helpers import NO_PROGRESS
 from support.sync_account import MORNING
 
 SIZE = 8
 PATIENCE = 120
-"""Seconds after which a hanging crew is a failure; nothing waits for it otherwise."""
+"""Seconds until a hanging pool counts as a failure."""
 
 
 @contextmanager
 def no_lock(_engine, _name, *, wait):
-    """What a run holds where the fence must do alone."""
+    """A lock that locks nothing, for runs that rely on the fence alone."""
     yield
 
 
-def work(pipe, together):
-    """Run what comes through the pipe, at the same moment as all others."""
-    while (order := pipe.recv()) is not None:
-        settings, options = order
-        together.wait(PATIENCE)
+def worker(pipe, barrier):
+    """Run the requests that arrive on the pipe, each at the same time as the other processes."""
+    while (request := pipe.recv()) is not None:
+        settings, options = request
+        barrier.wait(PATIENCE)
         try:
             report = run_sync(
                 settings,
                 RunRequest("sync"),
-                SILENT,
+                NO_PROGRESS,
                 redact=str,
                 exit_code_of=code_for_result,
                 clock=lambda: MORNING,
                 **options,
             )
             pipe.send((code_for_result(report), str(report.error or "")))
-        except BaseException as error:  # noqa: BLE001 - a bug of the program, told by the test
+        except BaseException as error:  # noqa: BLE001 - reported by the test
             pipe.send((70, repr(error)))
 
 
-class Crew:
-    """The processes; each imports the program once."""
+class ProcessPool:
+    """A pool of processes; each imports the program once."""
 
     def __init__(self):
         context = multiprocessing.get_context("spawn")
-        self.together = context.Barrier(SIZE)  # it goes when nobody here holds it
-        self.members = []
+        self.barrier = context.Barrier(SIZE)  # must stay referenced
+        self.workers = []
         for _ in range(SIZE):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=work, args=(theirs, self.together), daemon=True)
+            parent_end, child_end = context.Pipe()
+            process = context.Process(target=worker, args=(child_end, self.barrier), daemon=True)
             process.start()
-            theirs.close()
-            self.members.append((process, ours))
+            child_end.close()
+            self.workers.append((process, parent_end))
 
     def run(self, *all_settings, **options):
-        """Eight runs at once, of one account or in turn of several. Returns their exit codes and lines."""
-        for number, (_, pipe) in enumerate(self.members):
+        """Start eight runs of one account, or of several in turn. Returns their exit codes and error lines."""
+        for number, (_, pipe) in enumerate(self.workers):
             pipe.send((all_settings[number % len(all_settings)], options))
         results = []
-        for _, pipe in self.members:
+        for _, pipe in self.workers:
             assert pipe.poll(PATIENCE), "a run hangs"
             results.append(pipe.recv())
         return results
 
     def close(self):
-        for process, pipe in self.members:
+        for process, pipe in self.workers:
             process.kill()
             process.join()
             pipe.close()

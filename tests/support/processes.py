@@ -1,4 +1,4 @@
-"""Programs that tests start and end: in process groups of their own, on ports of their own."""
+"""Programs that tests start and stop, each in its own process group and on its own ports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 PATIENCE = 240
-"""Seconds after which something that did not happen is a failure."""
+"""Seconds until a condition that is not met counts as a failure."""
 
 
 def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -25,7 +25,7 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
 
 
 def end(process: subprocess.Popen[str], *signals: signal.Signals) -> None:
-    """End a process and all of its group: by each of the signals in turn, at last by SIGKILL."""
+    """End a process and its group: send each of the signals in turn, then SIGKILL."""
     for number in (*signals, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -36,14 +36,14 @@ def end(process: subprocess.Popen[str], *signals: signal.Signals) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on."""
+    """Ports of this machine without a listener."""
     with ExitStack() as stack:
         listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [listener.getsockname()[1] for listener in listeners]
 
 
 def is_open(port: int) -> bool:
-    """Whether somebody listens on a port."""
+    """Whether a port has a listener."""
     with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -63,7 +63,7 @@ def children(pid: int) -> list[int]:
 
 
 def peers_of(pid: int) -> set[int]:
-    """Ports that a process is connected to; none of one that has ended."""
+    """Ports that a process is connected to; empty if it has ended."""
     try:
         sockets = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()}
         lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def read_by_duckdb(request: dict[str, Any], columns: str) -> list[list[list[Any]]]:
-    """By the files of PyIceberg's plan: the extension that reads Iceberg is not in the wheel."""
+    """Read the files of PyIceberg's plan, because the wheel lacks the Iceberg extension."""
     import duckdb
 
     duckdb.read_parquet(request["files"], hive_partitioning=False).create_view("source")
@@ -24,7 +24,7 @@ def read_by_duckdb(request: dict[str, Any], columns: str) -> list[list[list[Any]
 
 
 def read_by_clickhouse(request: dict[str, Any], columns: str) -> list[list[list[Any]]]:
-    """By the file of metadata that the catalogue names."""
+    """Read the metadata file that the catalogue names."""
     import chdb
 
     source = f"icebergLocal('{request['folder']}', SETTINGS iceberg_metadata_file_path = '{request['metadata']}')"

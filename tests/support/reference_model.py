@@ -1,4 +1,4 @@
-"""What the vendor says and what the database holds, in one form, to be compared record by record."""
+"""The vendor's records and the stored rows in one form, for comparison record by record."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def day_of(row: Row) -> date:
     return row[0].date()
 
 
-def of_day(rows: Counter[Row], day: date) -> Counter[Row]:
+def rows_of_day(rows: Counter[Row], day: date) -> Counter[Row]:
     """The rows of one day."""
     return Counter({row: times for row, times in rows.items() if day_of(row) == day})
 
 
 def spend_of(rows: Mapping[Row, int]) -> Decimal:
-    """What the rows amount to."""
+    """The total amount of the rows."""
     return sum((row[-1] * times for row, times in rows.items()), Decimal(0))
 
 
 class Stored:
-    """What the database has of one account."""
+    """The stored state of one account."""
 
     def __init__(self, engine: Engine, account_id: int | None, label: str) -> None:
         row = billing_records.c

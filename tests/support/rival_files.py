@@ -1,4 +1,4 @@
-"""The files of a lake, where something happens before one is written: what PyIceberg calls a FileIO.
+"""A FileIO of PyIceberg that runs a command before it writes a file, to provoke conflicts.
 
 PyIceberg loads it by its name, from the variables that `variables_of` returns.
 """
@@ -15,9 +15,9 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 
 PREFIX = "PYICEBERG_CATALOG__BILLING__"
 DATA, SNAPSHOT, METADATA = "/data/", "/snap-", ".metadata.json"
-"""What the names of files contain, in the order in which a commit writes them: a rival is met in different places."""
+"""Parts of file names, in the order in which a commit writes the files."""
 ONE_AT_A_TIME = threading.Lock()
-"""Data files are written by several threads; two rivals would not both get the lock of an account."""
+"""Several threads write data files; only one rival can get the lock of an account."""
 
 
 def variables_of(kind: str, command: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What tests give to a run: the settings of an account at the sandbox, and a watcher that says nothing."""
+"""Arguments of a run: the settings of an account at the sandbox, and a progress listener that does nothing."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from etl.config.schema import Settings
 from etl.sandbox import Sandbox
 from etl.services.run import ProgressListener
 
-SILENT = ProgressListener(message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None)
+NO_PROGRESS = ProgressListener(
+    message=lambda _text: None, total=lambda _count: None, advance=lambda _window, _tally: None
+)
 
 
 def token_of(vendor: Sandbox, label: str) -> str:
-    """Another token of the vendor's, the same for the same account: two accounts may not share one."""
+    """A token for an account, always the same; two accounts may not share one."""
     token = str(uuid5(NAMESPACE_URL, label))
     vendor.tokens.add(token)
     return token
 
 
 def settings_of(url: URL, vendor: Sandbox, start: date, **changes: Any) -> Settings:
-    """The defaults, for an account that begins at `start`; one try a request, so that a fault shows at once."""
+    """Default settings of an account that starts at `start`; one attempt per request."""
     settings = parse_settings(
         [
             {

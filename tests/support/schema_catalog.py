@@ -1,4 +1,4 @@
-"""A schema in the words of the database itself: all that it can say of its tables and views, and the rows in them."""
+"""The schema as the database's own catalogue describes it, with the rows of all tables."""
 
 from __future__ import annotations
 
@@ -35,37 +35,39 @@ _POSTGRESQL = {
 }
 
 
-def told_by(connection: Connection) -> dict[str, Any]:
-    """Everything, by what it is about."""
-    tell = {"sqlite": _told_by_sqlite, "postgresql": _told_by_postgresql}.get(connection.dialect.name, _told_by_mariadb)
+def describe_schema(connection: Connection) -> dict[str, Any]:
+    """Describe all objects of a database."""
+    describe = {"sqlite": _describe_sqlite, "postgresql": _describe_postgresql}.get(
+        connection.dialect.name, _describe_mariadb
+    )
     tables = sorted(inspect(connection).get_table_names())
     rows = {table: sorted(map(repr, connection.execute(text(f"SELECT * FROM {table}")))) for table in tables}
-    return tell(connection) | {"rows": rows}
+    return describe(connection) | {"rows": rows}
 
 
-def _told_by_sqlite(connection: Connection) -> dict[str, Any]:
-    told: dict[str, Any] = {}
+def _describe_sqlite(connection: Connection) -> dict[str, Any]:
+    description: dict[str, Any] = {}
     for kind, name, table, sql in connection.execute(text("SELECT type, name, tbl_name, sql FROM sqlite_master")):
-        # A column that was added stands behind the constraints: there is an order of columns, and none beside that.
-        words = " ".join((sql or "").split()).replace(f'"{table}"', table)  # a renamed table stands in quotes
-        told[f"{kind} {name}"] = table, sorted(_parts(words)) if kind == "table" else words
+        # An added column follows the constraints, so the parts are sorted; `table_xinfo` has the order of columns.
+        definition = " ".join((sql or "").split()).replace(f'"{table}"', table)  # a renamed table is quoted
+        description[f"{kind} {name}"] = table, sorted(_parts(definition)) if kind == "table" else definition
         for pragma in ("table_xinfo", "index_xinfo", "index_list", "foreign_key_list"):
-            told[f"{pragma} {name}"] = connection.exec_driver_sql(f"PRAGMA {pragma}('{name}')").all()
-    return told
+            description[f"{pragma} {name}"] = connection.exec_driver_sql(f"PRAGMA {pragma}('{name}')").all()
+    return description
 
 
 def _parts(create_table: str) -> list[str]:
-    """`CREATE TABLE t`, each definition of a column or constraint, and what stands behind the last bracket."""
-    begins, ends = create_table.index("("), create_table.rindex(")")
-    inside = create_table[begins + 1 : ends]
-    parts = re.split(r",(?![^()]*\))", inside)  # not those within brackets
-    return [create_table[:begins].strip(), *map(str.strip, parts), create_table[ends:]]
+    """`CREATE TABLE t`, each definition of a column or constraint, and the text after the last bracket."""
+    start, end = create_table.index("("), create_table.rindex(")")
+    inside = create_table[start + 1 : end]
+    parts = re.split(r",(?![^()]*\))", inside)  # not within brackets
+    return [create_table[:start].strip(), *map(str.strip, parts), create_table[end:]]
 
 
-def _told_by_postgresql(connection: Connection) -> dict[str, Any]:
-    return {what: sorted(map(repr, connection.execute(text(query)))) for what, query in _POSTGRESQL.items()}
+def _describe_postgresql(connection: Connection) -> dict[str, Any]:
+    return {topic: sorted(map(repr, connection.execute(text(query)))) for topic, query in _POSTGRESQL.items()}
 
 
-def _told_by_mariadb(connection: Connection) -> dict[str, Any]:
+def _describe_mariadb(connection: Connection) -> dict[str, Any]:
     names = [row[0] for row in connection.exec_driver_sql("SHOW FULL TABLES")]
     return {name: tuple(connection.exec_driver_sql(f"SHOW CREATE TABLE {name}").one()) for name in names}

@@ -1,4 +1,4 @@
-"""The secrets that tests use, and every form in which one might get out."""
+"""The secrets that tests use, and the encodings in which one might leak."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from etl.sandbox import DEFAULT_TOKEN
 TOKEN = "7d1f0c5e-2b94-4c57-9a0e-5b1f3e8a6c21"
 PASSWORD = "correct-horse-battery"
 SECRETS = (TOKEN, PASSWORD, DEFAULT_TOKEN)
-"""Of all tests that have a secret in clear: conftest looks for these in whatever a test prints or logs."""
+"""conftest searches the output and the logs of each test for these."""
 
 
-def forms_of(secret: str) -> set[str]:
-    """As it is, quoted, as Python or JSON would write it, in base64 at each alignment, and all that in other case."""
+def encodings_of(secret: str) -> set[str]:
+    """Encodings of a secret: plain, quoted, as Python or JSON literal, base64 at each alignment, in either case."""
     raw = secret.encode()
     forms = {secret, quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1], json.dumps(secret)[1:-1]}
     forms |= {repr(raw)[2:-1], raw.hex()}
     for offset in range(3):
         whole = base64.b64encode(b"\0" * offset + raw).decode()
-        # What the bytes before it and the padding behind it do not touch.
+        # The part that does not depend on the bytes before or after it.
         part = whole[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
         forms |= {part, part.translate(str.maketrans("+/", "-_"))}
     forms |= {secret[::-1], secret.replace("-", "%2D")}
@@ -31,30 +31,31 @@ def forms_of(secret: str) -> set[str]:
 
 
 def leaks(text: str, secrets: Iterable[str] = SECRETS) -> list[str]:
-    """The forms of secrets that stand in the text."""
-    return sorted(form for secret in secrets for form in forms_of(secret) if form in text)
+    """The encodings of secrets that a text contains."""
+    return sorted(form for secret in secrets for form in encodings_of(secret) if form in text)
 
 
 def leaks_of_files(folder: Path, secrets: Iterable[str]) -> list[str]:
-    """The files that hold a secret, or are named for one."""
+    """The files that contain a secret, in the content or in the path."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [
         str(path) for path in files if leaks(f"{path} {path.read_bytes().decode('utf-8', 'backslashreplace')}", secrets)
     ]
 
 
-def chain(error: BaseException | None) -> str:
-    """All that an error, and every one it was made from, hold."""
-    words: list[str] = []
+def error_text(error: BaseException | None) -> str:
+    """Everything that an error and its causes contain, as text."""
+    texts: list[str] = []
     seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        one = waiting.pop()
-        if one is None or id(one) in seen:
+    pending = [error]
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
             continue
-        seen.add(id(one))
-        held = [getattr(one, name, None) for name in ("object", "doc", "request", "response", "filename", "params")]
-        words += [str(one), repr(one), repr(one.args), repr(vars(one)), *map(repr, held)]
-        words += getattr(one, "__notes__", [])
-        waiting += [one.__cause__, one.__context__, getattr(one, "orig", None)]
-    return "\n".join(words)
+        seen.add(id(current))
+        names = ("object", "doc", "request", "response", "filename", "params")
+        values = [getattr(current, name, None) for name in names]
+        texts += [str(current), repr(current), repr(current.args), repr(vars(current)), *map(repr, values)]
+        texts += getattr(current, "__notes__", [])
+        pending += [current.__cause__, current.__context__, getattr(current, "orig", None)]
+    return "\n".join(texts)

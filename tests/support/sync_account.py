@@ -1,4 +1,4 @@
-"""An account whose database is held against the vendor, and moments of its run at which something happens to it."""
+"""An account that is compared with the vendor, and hooks to act at chosen moments of its run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from etl.db.tables import billing_records, channels, metadata, sync_runs, sync_s
 from etl.sandbox import Sandbox
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
-from support.run_helpers import SILENT, settings_of, token_of
+from support.run_helpers import NO_PROGRESS, settings_of, token_of
 
 START, LAST_CLOSED, TODAY = date(2026, 3, 8), date(2026, 3, 10), date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -38,7 +38,7 @@ def vendor_record(moment, price="0.2", info="ok"):
 
 
 def charges(day, count, price="0.2", info="ok"):
-    """Different records of one day, a second apart, as many as it has."""
+    """Different records of one day, one per second."""
     return [
         vendor_record(f"{day}T{(10 + n // 3600) % 24:02}:{n // 60 % 60:02}:{n % 60:02}", price, info)
         for n in range(count)
@@ -46,7 +46,7 @@ def charges(day, count, price="0.2", info="ok"):
 
 
 def listed(vendor: Sandbox) -> Counter:
-    """The oracle: what the vendor has, as a multiset."""
+    """The vendor's records as a multiset."""
     return Counter(
         (datetime.fromisoformat(record["created_at"]), record["status_info"], record["price"])
         for record in vendor.dataset.records
@@ -62,13 +62,13 @@ class Account:
         self.engine = new_engine(url)
 
     def run(self, after_step: Callable[[], None] = lambda: None, lock=None, url: URL | None = None, **changes):
-        """A sync, in this process. Returns its exit code and its one line."""
+        """Run a sync in this process. Returns its exit code and error line."""
         if "account" in changes:
             changes["api_token"] = token_of(self.vendor, changes["account"])
         report = run_sync(
             replace(self.settings, database_url=url or self.settings.database_url, **changes),
             RunRequest("sync"),
-            replace(SILENT, advance=lambda *_: after_step()),
+            replace(NO_PROGRESS, advance=lambda *_: after_step()),
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: MORNING,
@@ -81,7 +81,7 @@ class Account:
             return [tuple(row) for row in connection.execute(text(statement), values)]
 
     def dump(self):
-        """All that a failed run may not touch: the rows of all tables but the history and names, and the position."""
+        """What a failed run may not change: the rows of all tables except history and channels, and the watermark."""
         with closing(self.engine.connect()) as connection:
             tables = {
                 table.name: [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key))]
@@ -91,8 +91,8 @@ class Account:
             state = select(sync_state.c.account_id, sync_state.c.first_day, sync_state.c.last_synced_date)
             return tables | {"sync_state": [tuple(row) for row in connection.execute(state)]}
 
-    def assert_true(self):
-        """Records, ledger and watermark are the vendor's, nothing lost and nothing doubled."""
+    def assert_matches_vendor(self):
+        """Check that records, ledger and watermark equal the vendor's: nothing lost, nothing doubled."""
         expected = listed(self.vendor)
         row, day = billing_records.c, synced_days.c
         label = {"label": self.settings.account}
@@ -106,20 +106,20 @@ class Account:
             watermark = connection.scalar(
                 select(sync_state.c.last_synced_date).where(sync_state.c.account_id == number)
             )
-        assert Counter({tuple(one[:3]): one[3] for one in rows}) == expected
+        assert Counter({tuple(stored[:3]): stored[3] for stored in rows}) == expected
         assert len(rows) == len(expected), "equal records are one row"
-        assert sum(one[0] for one in ledger) == expected.total()
-        assert sum(one[1] for one in ledger) == sum(key[2] * times for key, times in expected.items())
+        assert sum(records for records, _ in ledger) == expected.total()
+        assert sum(spend for _, spend in ledger) == sum(key[2] * times for key, times in expected.items())
         assert (len(ledger), watermark) == (4, LAST_CLOSED)
 
 
 @contextmanager
 def just_before(words: str, act: Callable[[], None], *, times: int = 1, skip: int = 0) -> Iterator[list[str]]:
-    """Do something just before a statement that begins so, in the thread that executes it; `COMMIT` is one too.
+    """Call `act` just before statements that start with `words`, in the thread that executes them; `COMMIT` is one too.
 
-    The first `skip` of them are let through, and so are all after `times` more.
+    The first `skip` statements are passed over, and all after `times` more.
 
-    Yields the statements before which it was done.
+    Yields the statements before which `act` was called.
     """
     done: list[str] = []
     passed = iter(range(skip))
@@ -148,7 +148,7 @@ def just_before(words: str, act: Callable[[], None], *, times: int = 1, skip: in
 
 @contextmanager
 def errors_seen() -> Iterator[list[str]]:
-    """The types of the driver's errors, in their order, as SQLAlchemy met them."""
+    """The driver's errors in order: their number, or their type."""
     seen: list[str] = []
 
     def note(context):

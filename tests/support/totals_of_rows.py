@@ -1,4 +1,4 @@
-"""The day ledger and its totals, computed from rows that a test inserted itself."""
+"""The day ledger and its totals, computed from rows that a test inserted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from etl.db.totals import refresh_operators
 
 
 def write_totals_of_rows(connection: Connection, account_id: int) -> None:
-    """Make the ledger and the totals of an account those of its rows; days without a ledger entry get a closed one."""
+    """Compute the ledger and the totals of an account from its rows; days without a ledger entry get a closed one."""
     row = billing_records.c
     rows = connection.execute(
         select(row.created_at, row.status, row.price, row.repeats).where(

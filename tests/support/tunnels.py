@@ -1,4 +1,4 @@
-"""What stands between the program and the vendor: a server of TLS, and a forward proxy, both on the loopback."""
+"""A TLS server and a forward proxy between the program and the vendor, on the loopback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Authority(NamedTuple):
 
 
 def new_authority(folder: Path, *, names: str = "IP:127.0.0.1,DNS:localhost", days: int = 2) -> Authority:
-    """An authority of its own, and a server certificate for these names; expired where the days are negative."""
+    """Create an authority and a server certificate for these names; expired if `days` is negative."""
     folder.mkdir(parents=True, exist_ok=True)
     made = Authority(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     ca_key, request, extensions = folder / "ca.key", folder / "server.csr", folder / "server.ext"
@@ -49,12 +49,12 @@ class _Server(ThreadingTCPServer):
     allow_reuse_address = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that breaks off, or refuses the certificate, is what some tests are about."""
+        """Ignore errors of clients: some tests are about clients that disconnect or refuse the certificate."""
 
 
 @contextmanager
 def serving(handler: type[StreamRequestHandler], port: int = 0) -> Iterator[int]:
-    """Serve connections in threads of their own; the port, a free one unless given."""
+    """Serve each connection in a thread; yields the port, a free one unless given."""
     with _Server(("127.0.0.1", port), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
@@ -76,7 +76,7 @@ def _pump(source: socket.socket, sink: socket.socket, log: bytearray | None = No
 
 
 def join(client: socket.socket, server: socket.socket, log: bytearray | None = None) -> None:
-    """Carry what either side sends to the other, until both have ended."""
+    """Copy bytes in both directions until both sides have closed."""
     back = threading.Thread(target=_pump, args=(server, client), daemon=True)
     back.start()
     _pump(client, server, log)
@@ -85,12 +85,12 @@ def join(client: socket.socket, server: socket.socket, log: bytearray | None = N
 
 @contextmanager
 def https_in_front_of(root: str, authority: Authority, log: bytearray | None = None) -> Iterator[str]:
-    """The same server at an https URL.
+    """Serve an http server at an https URL.
 
     Args:
-        root: Its http URL, without a path.
-        authority: Of the certificate.
-        log: Receives what clients send, decrypted.
+        root: The http URL, without a path.
+        authority: The authority of the certificate.
+        log: Receives the decrypted bytes that clients send.
     """
     host, _, port = root.removeprefix("http://").partition(":")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -109,11 +109,11 @@ def https_in_front_of(root: str, authority: Authority, log: bytearray | None = N
 
 
 class ForwardProxy:
-    """A proxy that tunnels.
+    """A tunnelling proxy.
 
     Attributes:
-        port: Where it listens.
-        seen: The first line and the headers of every request that it got.
+        port: Its port.
+        seen: The first line and the headers of each request.
     """
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class ForwardProxy:
         return f"http://127.0.0.1:{self.port}"
 
     def url_with(self, userinfo: str) -> str:
-        """Its URL with user and password, as one would write them."""
+        """Its URL with user and password."""
         return f"http://{userinfo}@127.0.0.1:{self.port}"
 
 
@@ -134,14 +134,14 @@ def forward_proxy(*, credentials: str | None = None, answer: str | None = None) 
     """A forward proxy on the loopback.
 
     Args:
-        credentials: `user:password` that it wants.
-        answer: What it answers to every request instead of opening a tunnel; empty for nothing.
+        credentials: The `user:password` that it requires.
+        answer: Sent for every request instead of opening a tunnel; may be empty.
     """
     proxy = ForwardProxy()
     wanted = "Basic " + base64.b64encode((credentials or "").encode()).decode()
 
     class Tunnel(StreamRequestHandler):
-        rbufsize = 0  # nothing of the tunnel may stay in a buffer
+        rbufsize = 0  # bytes of the tunnel may not stay in a buffer
 
         def handle(self) -> None:
             if self.connection.recv(1, socket.MSG_PEEK) == b"\x16":  # TLS, as at a real proxy's plain port

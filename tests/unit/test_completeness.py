@@ -11,7 +11,19 @@ from decimal import Decimal
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from support.fake_vendor import TODAY, OwnVendor, between, busy, day, days, fail, made, read, told, truth
+from support.fake_vendor import (
+    TODAY,
+    FakeClient,
+    day,
+    days,
+    expected_days,
+    raising,
+    read,
+    records_by_day,
+    records_per_day,
+    vendor_record,
+    within,
+)
 
 from etl.errors import RequestRejected, RetryableError, SourceUnavailable
 from etl.extract.completeness import MIN_LIMIT, AnswerEvidence, NewestRecords, contains_all
@@ -42,10 +54,10 @@ def limited(records, limit, keeps, order):
 
 def vendor_of(records, *, json, csv, newest=True):
     """A vendor with a limit, an end that is kept and an order for each of its calls; None where a call fails."""
-    down = fail(RetryableError("down"))
-    return OwnVendor(
-        down if json is None else lambda requested: limited(between(records, requested), *json),
-        None if csv is None else lambda start: limited(between(records, DateRange(start, TODAY)), *csv),
+    down = raising(RetryableError("down"))
+    return FakeClient(
+        down if json is None else lambda requested: limited(within(records, requested), *json),
+        None if csv is None else lambda start: limited(within(records, DateRange(start, TODAY)), *csv),
         in_time(records) if newest else None,
     )
 
@@ -60,7 +72,9 @@ FORMS = st.tuples(st.none() | st.integers(MIN_LIMIT, 120), st.sampled_from(KEEPS
 @st.composite
 def accounts(draw):
     return [
-        record for number, size in enumerate(sizes_of_days(draw), start=-2) for record in busy(number, number, size)
+        record
+        for number, size in enumerate(sizes_of_days(draw), start=-2)
+        for record in records_per_day(number, number, size)
     ]
 
 
@@ -73,7 +87,7 @@ def fetched(vendor, *windows):
         except SourceUnavailable:
             still_open |= set(window.days())
             continue
-        whole |= told(batch)
+        whole |= records_by_day(batch)
         still_open |= batch.unconfirmed_days.keys() | batch.incomplete_days
     return whole, still_open
 
@@ -86,7 +100,7 @@ def test_no_day_of_json_passes_for_whole_that_is_not(records, json, csv, newest,
     assume(newest or len({record["created_at"][:10] for record in records}) > 1)
     vendor = vendor_of(records, json=json, csv=csv, newest=newest)
     whole, still_open = fetched(vendor, window)
-    expected = truth(records, window)
+    expected = expected_days(records, window)
     for one, found in whole.items():
         if one not in still_open and found != expected[one]:
             pytest.fail(f"{one}: {found.total()} of {expected[one].total()} records, limit {json}")
@@ -100,7 +114,7 @@ def test_no_day_of_an_export_passes_for_whole_that_is_not(records, csv, newest, 
     # the newest records shows that records in the middle of an export are missing.
     assume(newest or csv[1] != "any")
     whole, still_open = fetched(vendor_of(records, json=None, csv=csv, newest=newest), window)
-    expected = truth(records, window)
+    expected = expected_days(records, window)
     for one, found in whole.items():
         if one not in still_open and found != expected[one] and one != window.first:
             pytest.fail(f"{one}: {found.total()} of {expected[one].total()} records, limit {csv}")
@@ -116,41 +130,41 @@ def served(requested, limit, keeps):
 
 @given(accounts(), st.integers(4, 12), st.sampled_from(["first", "last"]), st.sampled_from(ORDERS), st.booleans())
 def test_no_day_of_json_with_a_limit_of_days_passes_for_whole_that_is_not(records, limit, keeps, order, newest):
-    vendor = OwnVendor(
-        lambda requested: limited(between(records, served(requested, limit, keeps)), None, "oldest", order),
+    vendor = FakeClient(
+        lambda requested: limited(within(records, served(requested, limit, keeps)), None, "oldest", order),
         None,
         in_time(records) if newest else None,
     )
     whole, still_open = fetched(vendor, days(1, 10))
-    expected = truth(records, days(1, 10))
+    expected = expected_days(records, days(1, 10))
     assert {one: found for one, found in whole.items() if one not in still_open and found != expected[one]} == {}
     assert whole.keys() | still_open == set(days(1, 10).days())
 
 
 @given(accounts(), st.integers(3, 12), st.sampled_from(ORDERS), st.booleans(), st.booleans())
 def test_an_export_with_a_limit_of_days_is_continued(records, limit, order, newest, json_is_empty):
-    vendor = OwnVendor(
-        (lambda _: []) if json_is_empty else fail(RetryableError("down")),
-        lambda start: limited(between(records, served(DateRange(start, TODAY), limit, "first")), None, "oldest", order),
+    vendor = FakeClient(
+        (lambda _: []) if json_is_empty else raising(RetryableError("down")),
+        lambda start: limited(within(records, served(DateRange(start, TODAY), limit, "first")), None, "oldest", order),
         in_time(records) if newest else None,
     )
     whole, still_open = fetched(vendor, days(1, 10))
-    expected = truth(records, days(1, 10))
+    expected = expected_days(records, days(1, 10))
     assert {one: found for one, found in whole.items() if one not in still_open and found != expected[one]} == {}
     assert len(vendor.exports) < 30
 
 
 def test_an_export_with_a_limit_of_days_is_continued_to_the_end():
-    records = [record for number in range(-2, 12) for record in busy(number, number, 20 - number)]
-    vendor = OwnVendor(
-        fail(RetryableError("down")), lambda start: between(records, served(DateRange(start, TODAY), 5, "first"))
+    records = [record for number in range(-2, 12) for record in records_per_day(number, number, 20 - number)]
+    vendor = FakeClient(
+        raising(RetryableError("down")), lambda start: within(records, served(DateRange(start, TODAY), 5, "first"))
     )
-    assert fetched(vendor, days(1, 10)) == (truth(records, days(1, 10)), set())
+    assert fetched(vendor, days(1, 10)) == (expected_days(records, days(1, 10)), set())
 
 
 def test_a_limit_of_days_may_cut_the_day_beside_those_that_it_hides():
     """The vendor counts the days in a zone three hours behind: the last day of an answer ends at 03:00."""
-    records = [made(f"{day(number)}T{hour}:00:00") for number in range(4, 12) for hour in ("02", "12")]
+    records = [vendor_record(f"{day(number)}T{hour}:00:00") for number in range(4, 12) for hour in ("02", "12")]
 
     def listed(requested):
         part = served(requested, 4, "first")
@@ -160,14 +174,14 @@ def test_a_limit_of_days_may_cut_the_day_beside_those_that_it_hides():
             if (datetime.fromisoformat(record["created_at"]) - timedelta(hours=3)).date() in part
         ]
 
-    assert fetched(OwnVendor(listed), days(1, 7)) == (truth(records, days(1, 7)), set())
+    assert fetched(FakeClient(listed), days(1, 7)) == (expected_days(records, days(1, 7)), set())
 
 
 def test_a_day_that_another_answer_lists_is_not_empty():
     """Answers cover the last two days of a request, and so hide a day whose request has padding."""
-    records = busy(-2, 11, 1)
-    vendor = OwnVendor(lambda requested: between(records, served(requested, 2, "last")))
-    assert fetched(vendor, days(1, 7)) == (truth(records, days(1, 7)), set())
+    records = records_per_day(-2, 11, 1)
+    vendor = FakeClient(lambda requested: within(records, served(requested, 2, "last")))
+    assert fetched(vendor, days(1, 7)) == (expected_days(records, days(1, 7)), set())
 
 
 @settings(deadline=None, max_examples=100)
@@ -175,35 +189,35 @@ def test_a_day_that_another_answer_lists_is_not_empty():
 def test_a_vendor_without_a_limit_is_believed_whatever_its_order(records, order, window, newest):
     form = (None, "oldest", order)
     whole, still_open = fetched(vendor_of(records, json=form, csv=form, newest=newest), window)
-    assert (whole, still_open) == (truth(records, window), set())
+    assert (whole, still_open) == (expected_days(records, window), set())
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(MIN_LIMIT, 60), st.sampled_from(KEEPS), st.sampled_from(ORDERS), st.booleans())
 @example(10, "oldest", "ascending", True)
 def test_a_limit_that_no_single_day_reaches_costs_nothing_but_questions(limit, keeps, order, newest):
-    records = busy(-9, 11, limit - 1)
+    records = records_per_day(-9, 11, limit - 1)
     vendor = vendor_of(records, json=(limit, keeps, order), csv=None, newest=newest)
     window = days(1, 10)
-    assert fetched(vendor, window) == (truth(records, window), set())
+    assert fetched(vendor, window) == (expected_days(records, window), set())
 
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(MIN_LIMIT, 60))
 def test_an_export_that_keeps_the_oldest_lines_is_continued(limit):
-    records = busy(-3, 11, (limit - 1) // 2)
+    records = records_per_day(-3, 11, (limit - 1) // 2)
     vendor = vendor_of(records, json=None, csv=(limit, "oldest", "ascending"))
     whole, still_open = fetched(vendor, days(1, 7))
-    assert whole == {one: found for one, found in truth(records, days(1, 7)).items() if one in whole}
+    assert whole == {one: found for one, found in expected_days(records, days(1, 7)).items() if one in whole}
     assert still_open == set() or limit < 14
 
 
 @pytest.mark.parametrize("newest", [True, False])
 def test_an_account_with_three_records_costs_no_more_than_its_empty_days(newest):
-    records = [made(f"{day(number)}T10:00:00") for number in (2, 5, 9)]
+    records = [vendor_record(f"{day(number)}T10:00:00") for number in (2, 5, 9)]
     form = (None, "oldest", "ascending")
     vendor = vendor_of(records, json=form, csv=form, newest=newest)
-    assert fetched(vendor, days(1, 7)) == (truth(records, days(1, 7)), set())
+    assert fetched(vendor, days(1, 7)) == (expected_days(records, days(1, 7)), set())
     # The newest records show which days are empty; without them each of the five is fetched once more.
     assert len(vendor.requested) == 1 + (0 if newest else 5)
     assert len(vendor.exports) == 1
@@ -213,10 +227,12 @@ def test_an_account_with_three_records_costs_no_more_than_its_empty_days(newest)
 @pytest.mark.parametrize("each", [5, 12, 100])
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_usual_night_costs_at_most_two_questions_more(window, each, order):
-    records = busy(-9, 10, each) + [made(f"{TODAY}T00:10:00", code_auth=f"{n:04}") for n in range(3)]
+    records = records_per_day(-9, 10, each) + [
+        vendor_record(f"{TODAY}T00:10:00", code_auth=f"{n:04}") for n in range(3)
+    ]
     form = (None, "oldest", order)
     vendor = vendor_of(records, json=form, csv=form)
-    assert fetched(vendor, window) == (truth(records, window), set())
+    assert fetched(vendor, window) == (expected_days(records, window), set())
     assert len(vendor.requested) + len(vendor.exports) <= 1 + 2
 
 
@@ -264,7 +280,7 @@ def test_newest_records_some_of_which_cannot_be_read_are_not_all_that_there_is()
 
 
 def newest_of(records, *, listed=None, requested=100):
-    kept = Counter(one for counted in truth(records, days(1, 12)).values() for one in counted.elements())
+    kept = Counter(one for counted in expected_days(records, days(1, 12)).values() for one in counted.elements())
     unreadable = (RejectedRecord(None, "time", "{}"),) if listed else ()
     return NewestRecords(kept, listed or kept.total(), requested, unreadable)
 
@@ -272,13 +288,13 @@ def newest_of(records, *, listed=None, requested=100):
 def listed_on(records, *numbers):
     """These days of a listing."""
     return {
-        day(number): single_slice_day(day(number), list(truth(records, days(1, 12))[day(number)].elements()))
+        day(number): single_slice_day(day(number), list(expected_days(records, days(1, 12))[day(number)].elements()))
         for number in numbers
     }
 
 
 def test_the_newest_records_confirm_the_days_of_which_they_are_all():
-    records = busy(8, 10, 3)
+    records = records_per_day(8, 10, 3)
     assert newest_of(records).confirm(listed_on(records, 8, 9, 10)) == set(days(8, 10).days())
     assert newest_of(records).confirm(listed_on(records[:-1], 9, 10)) == {day(9)}
     assert newest_of(records, requested=9).confirm(listed_on(records, 8, 9, 10)) == set(days(9, 10).days())
@@ -286,7 +302,7 @@ def test_the_newest_records_confirm_the_days_of_which_they_are_all():
 
 
 def test_a_listing_that_lacks_a_record_of_another_one_does_not_list_all():
-    records = busy(9, 9, 3)
+    records = records_per_day(9, 9, 3)
     (one,), (fewer,) = listed_on(records, 9).values(), listed_on(records[1:], 9).values()
     assert contains_all(one, one)
     assert contains_all(one, fewer)
@@ -297,96 +313,98 @@ def test_a_listing_that_lacks_a_record_of_another_one_does_not_list_all():
 @pytest.mark.parametrize("future", [True, False])
 def test_a_day_behind_which_records_are_hidden_is_reached_where_the_newest_records_say_so(future):
     """The question about the 10th ends today, of which the answer has nothing: a record of it is hidden."""
-    records = busy(8, 11, 3)
+    records = records_per_day(8, 11, 3)
 
     def listed(requested):
         if future and requested.last > TODAY:
             raise RequestRejected("in the future")
-        return between(records[:-3], requested)
+        return within(records[:-3], requested)
 
-    [batch] = OwnVendor(listed, newest=records).fetch(days(9, 10))
-    assert told(batch) == truth(records, days(9, 10))
+    [batch] = FakeClient(listed, newest=records).fetch(days(9, 10))
+    assert records_by_day(batch) == expected_days(records, days(9, 10))
     assert batch.incomplete_days == frozenset()
 
 
 def test_an_export_that_lacks_what_a_truncated_answer_shows_is_not_believed():
-    records = busy(7, 11, 50)
-    vendor = OwnVendor(
-        lambda requested: between(records, requested)[:45],
-        lambda start: [one for one in between(records, DateRange(start, TODAY)) if one != records[30]],
+    records = records_per_day(7, 11, 50)
+    vendor = FakeClient(
+        lambda requested: within(records, requested)[:45],
+        lambda start: [one for one in within(records, DateRange(start, TODAY)) if one != records[30]],
     )
     [batch] = vendor.fetch(days(7, 9))
     assert set(batch.unconfirmed_days) == {day(7)}
-    assert told(batch) == truth(records, days(8, 9))
+    assert records_by_day(batch) == expected_days(records, days(8, 9))
 
 
 @pytest.mark.parametrize("json", [True, False])
 def test_the_first_day_of_an_export_that_may_begin_no_earlier_is_no_proof_against_json(json):
     """The days of the export are cut three hours behind, and nothing before the 7th is served."""
-    records = busy(7, 11, 30)
+    records = records_per_day(7, 11, 30)
 
     def listed(requested):
         if not json:
             raise RetryableError("down")
         if requested.first < day(7):
             raise RequestRejected("too early")
-        return between(records, requested)[-10:]
+        return within(records, requested)[-10:]
 
     def exported(start):
         if start < day(7):
             raise RequestRejected("too early")
-        return [one for one in between(records, DateRange(start, TODAY)) if str(one["created_at"]) >= f"{day(7)}T03"]
+        return [one for one in within(records, DateRange(start, TODAY)) if str(one["created_at"]) >= f"{day(7)}T03"]
 
-    [batch] = OwnVendor(listed, exported).fetch(days(7, 9))
-    assert told(batch).keys() == set(days(8 if json else 7, 9).days())
+    [batch] = FakeClient(listed, exported).fetch(days(7, 9))
+    assert records_by_day(batch).keys() == set(days(8 if json else 7, 9).days())
 
 
 @settings(deadline=None, max_examples=200)
 @given(accounts(), FORMS, st.sampled_from([days(1, 7), days(3, 4), days(5, 11)]))
-@example(busy(-2, 11, 3), (12, "oldest", "ascending"), days(1, 7))
+@example(records_per_day(-2, 11, 3), (12, "oldest", "ascending"), days(1, 7))
 def test_a_day_that_json_shows_empty_is_not_complete_where_any_export_lists_a_record_of_it(records, csv, window):
     listed_days = set()
 
     def exported(start):
-        listed = limited(between(records, DateRange(start, TODAY)), *csv)
+        listed = limited(within(records, DateRange(start, TODAY)), *csv)
         found = {date.fromisoformat(record["created_at"][:10]) for record in listed}
         listed_days.update(found - {start})  # the first day is padding
         return listed
 
-    whole, still_open = fetched(OwnVendor(lambda _: [], exported), *[window] * 2)
+    whole, still_open = fetched(FakeClient(lambda _: [], exported), *[window] * 2)
     empty = {one for one, found in whole.items() if not found} - still_open - {TODAY}
     assert not empty & listed_days
 
 
 def test_a_truncated_export_confirms_no_empty_day_that_a_later_export_has():
     records = [
-        record for number, size in ((2, 3), (3, 2), (6, 1), (7, 4), (9, 1)) for record in busy(number, number, size)
+        record
+        for number, size in ((2, 3), (3, 2), (6, 1), (7, 4), (9, 1))
+        for record in records_per_day(number, number, size)
     ]
     form = (10, "oldest", "ascending")
-    vendor = OwnVendor(lambda _: [], lambda start: limited(between(records, DateRange(start, TODAY)), *form))
+    vendor = FakeClient(lambda _: [], lambda start: limited(within(records, DateRange(start, TODAY)), *form))
     whole, still_open = fetched(vendor, days(1, 7), days(8, 11))
-    assert whole[day(9)] == truth(records, days(9, 9))[day(9)]
+    assert whole[day(9)] == expected_days(records, days(9, 9))[day(9)]
     assert day(2) in still_open
 
 
 def test_newest_records_in_another_order_than_that_of_time_are_no_evidence():
-    older, wanted, later = busy(5, 5, 7), busy(6, 6, 4), busy(8, 8, 98)
+    older, wanted, later = records_per_day(5, 5, 7), records_per_day(6, 6, 4), records_per_day(8, 8, 98)
     records = [*older, *wanted, *later]
     newest = [*wanted, *older[2:], *later, *older[:2]]  # in the order in which the vendor added them
-    vendor = OwnVendor(lambda requested: limited(between(records, requested), 10, "oldest", "ascending"), None, newest)
-    assert fetched(vendor, days(6, 7)) == (truth(records, days(6, 7)), set())
+    vendor = FakeClient(lambda requested: limited(within(records, requested), 10, "oldest", "ascending"), None, newest)
+    assert fetched(vendor, days(6, 7)) == (expected_days(records, days(6, 7)), set())
 
 
 def test_a_request_for_one_day_with_records_shows_that_the_end_date_is_included():
-    records = busy(8, 9, 5)
+    records = records_per_day(8, 9, 5)
 
     def listed(requested):
         if requested.first < day(8):
             raise RequestRejected("start_date is too early")
-        return between(records, requested)
+        return within(records, requested)
 
-    vendor = OwnVendor(listed, None, records)
+    vendor = FakeClient(listed, None, records)
     source = Source(vendor, read, today=day(10), last=day(10), largest={"json": 10})
     batch = source.fetch(days(8, 10))
     assert (batch.incomplete_days | batch.unconfirmed_days.keys()) <= {day(8)}
-    assert told(batch)[day(9)] == truth(records, days(9, 9))[day(9)]
+    assert records_by_day(batch)[day(9)] == expected_days(records, days(9, 9))[day(9)]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from support.fake_heartbeat_server import Service, waiting_service
+from support.fake_heartbeat_server import HeartbeatServer, heartbeat_server
 from support.tunnels import forward_proxy, https_in_front_of
 
 from etl.log import Redactor
@@ -18,8 +18,8 @@ RUN = "7f2c7f2c-7f2c-4f2c-8f2c-7f2c7f2c7f2c"
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with waiting_service() as server:
+def service() -> Iterator[HeartbeatServer]:
+    with heartbeat_server() as server:
         yield server
 
 
@@ -32,7 +32,7 @@ def test_the_service_is_told_when_a_run_begins_and_how_it_ended(service):
     heartbeat = Heartbeat(service.url, RUN, Redactor(["t0ken"]))
     heartbeat.start()
     heartbeat.finish(65, "shop: look at t0ken")
-    assert service.told == [(f"/ping/check/start?rid={RUN}", ""), (f"/ping/check/65?rid={RUN}", "shop: look at ***")]
+    assert service.pings == [(f"/ping/check/start?rid={RUN}", ""), (f"/ping/check/65?rid={RUN}", "shop: look at ***")]
 
 
 def test_a_service_elsewhere_is_reached_through_the_proxy(service, authority):
@@ -40,13 +40,13 @@ def test_a_service_elsewhere_is_reached_through_the_proxy(service, authority):
     with https_in_front_of(root, authority) as secure, forward_proxy() as proxy:
         route = Route(Proxy(proxy.url, "HTTPS_PROXY"), ca_path=authority.ca_file)
         Heartbeat(f"{secure}/ping/check", RUN, str, route).finish(0, "done")
-    assert service.told == [(f"/ping/check/0?rid={RUN}", "done")]
+    assert service.pings == [(f"/ping/check/0?rid={RUN}", "done")]
     assert [line.split(" ")[0] for line in proxy.seen] == ["CONNECT"]
 
 
 def test_a_long_summary_is_cut(service):
     Heartbeat(service.url, RUN, str).finish(0, "я" * 20_000)
-    assert len(service.told[0][1]) <= 5_000
+    assert len(service.pings[0][1]) <= 5_000
 
 
 @pytest.mark.parametrize(("status", "words"), [(404, "HTTP 404"), (500, "HTTP 500"), (302, "HTTP 302")])
@@ -56,7 +56,7 @@ def test_a_service_that_does_not_take_it_is_a_warning_without_its_address(servic
     assert [record.getMessage() for record in caplog.records] == [
         f"the heartbeat did not report the run's end: {words}"
     ]
-    assert len(service.told) == 1, "it is neither tried again nor sent elsewhere"
+    assert len(service.pings) == 1, "it is neither tried again nor sent elsewhere"
 
 
 def test_a_service_that_is_not_there_is_a_warning_without_its_address(caplog):
@@ -66,7 +66,7 @@ def test_a_service_that_is_not_there_is_a_warning_without_its_address(caplog):
 
 
 def test_a_service_that_drips_is_left_alone_in_time(service, caplog):
-    service.drips = True
+    service.trickles = True
     heartbeat = Heartbeat(service.url, RUN, str)
     begun = time.monotonic()
     heartbeat.start()

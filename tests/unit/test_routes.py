@@ -9,7 +9,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 
 import pytest
-from support.secret_leaks import PASSWORD, TOKEN, chain, leaks
+from support.secret_leaks import PASSWORD, TOKEN, error_text, leaks
 from support.tunnels import Authority, forward_proxy, https_in_front_of, new_authority
 
 from etl.config.loader import load_run_settings, load_settings
@@ -200,7 +200,7 @@ def answer(url: str, route: Route) -> bytes:
 def failure(url: str, route: Route, **limits: float) -> VendorError:
     with opened(url, route, **limits) as transport, pytest.raises(VendorError) as failed:
         transport.request("POST", "post_billing_data", io.BytesIO(), body=BODY)
-    assert leaks(chain(failed.value)) == []
+    assert leaks(error_text(failed.value)) == []
     return failed.value
 
 

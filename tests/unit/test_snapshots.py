@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.builders import DAY, day_of, listed_in
+from support.builders import DAY, counted_records, day_of
 
 from etl.model import (
     CountedRecord,
@@ -51,7 +51,7 @@ def record(status: int | None = 1, price: str = "0.200000", code: str = "2371") 
 def test_a_day_lists_distinct_records_in_canonical_order_and_counts_all():
     call, message = record(), record(price="3.250000")
     day = day_of([message, call, message])
-    assert listed_in(day) == [CountedRecord(call, 1), CountedRecord(message, 2)]
+    assert counted_records(day) == [CountedRecord(call, 1), CountedRecord(message, 2)]
     assert (day.day, day.totals.records, day.distinct, day.totals.spend) == (DAY, 3, 2, Decimal("6.700000"))
 
 
@@ -63,7 +63,7 @@ def test_a_digest_is_the_same_in_every_version():
 
 def test_a_day_without_records_has_a_digest_too():
     empty = day_of([])
-    assert (listed_in(empty), empty.distinct, empty.totals, empty.hours) == ([], 0, DayTotals(), ())
+    assert (counted_records(empty), empty.distinct, empty.totals, empty.hours) == ([], 0, DayTotals(), ())
     assert empty.digest != day_of([record()]).digest
 
 
@@ -73,7 +73,7 @@ def test_the_same_records_in_any_order_are_the_same_snapshot(records, random):
     shuffled = records.copy()
     random.shuffle(shuffled)
     one, other = day_of(shuffled), day_of(records)
-    assert listed_in(one) == listed_in(other)
+    assert counted_records(one) == counted_records(other)
     assert replace(one, slices=()) == replace(other, slices=())
 
 
@@ -88,8 +88,8 @@ def test_digests_are_equal_for_equal_multisets_and_for_no_others(one, other):
 @given(MANY)
 def test_a_snapshot_tells_the_multiset_its_count_and_its_spend(records):
     day = day_of(records)
-    assert Counter(dict(listed_in(day))) == Counter(records)
-    assert len(dict(listed_in(day))) == len(listed_in(day))
+    assert Counter(dict(counted_records(day))) == Counter(records)
+    assert len(dict(counted_records(day))) == len(counted_records(day))
     once = Counter(set(records))
     assert day.totals == DayTotals(
         records=len(records),
@@ -107,14 +107,14 @@ def test_a_snapshot_tells_the_multiset_its_count_and_its_spend(records):
 @calm
 @given(MANY)
 def test_records_of_one_key_stand_together_and_in_order(records):
-    keys = [item.record[:3] for item in listed_in(day_of(records))]
+    keys = [item.record[:3] for item in counted_records(day_of(records))]
     assert keys == sorted(keys)
 
 
 def test_a_null_status_stands_before_every_number():
     statuses = [None, -(2**63), -1, 0, 1, 2**63 - 1]
     day = day_of([record(status) for status in reversed(statuses)])
-    assert [item.record.status for item in listed_in(day)] == statuses
+    assert [item.record.status for item in counted_records(day)] == statuses
 
 
 def test_a_null_status_is_not_a_zero():
@@ -138,7 +138,7 @@ def test_the_digest_does_not_depend_on_how_a_source_spells_the_records():
         read_feed(Feed([raw]), DateRange(DAY, DAY), ZoneInfo("Europe/Moscow"), records.extend)
         assert len(records) == 1
         day = day_of(records)
-        return day.digest, listed_in(day)
+        return day.digest, counted_records(day)
 
     json = RawRecord("2026-03-09T10:00:00", "0371", True, None, "89243555100", Decimal("0.20000000000000001"))
     csv = RawRecord("09.03.2026 10:00:00", "371", "1", "", "7 924 355-51-00", "0,2")
@@ -169,7 +169,7 @@ def in_slices(records: list[Record]) -> tuple[TimeSlice[Record], ...]:
 @given(MANY)
 def test_a_day_in_slices_is_the_same_day(records):
     cut, whole = snapshot_day(DAY, in_slices(records)), day_of(records)
-    assert listed_in(cut) == listed_in(whole)
+    assert counted_records(cut) == counted_records(whole)
     assert replace(cut, slices=()) == replace(whole, slices=())
 
 

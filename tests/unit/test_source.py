@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from support.fake_vendor import (
     NOW,
     TODAY,
-    OwnVendor,
-    between,
-    busy,
+    FakeClient,
     day,
     days,
-    fail,
-    made,
+    expected_days,
     origin,
+    raising,
     read,
+    records_by_day,
     records_of,
-    told,
-    truth,
+    records_per_day,
+    vendor_record,
+    within,
 )
 
 from etl.errors import AuthenticationError, RequestRejected, RetryableError, SourceUnavailable
@@ -79,17 +79,17 @@ def test_a_question_reaches_a_day_before_and_two_days_behind_the_window(vendor):
     assert questions(vendor) == [("2026-03-01", "2026-03-06")]
     assert (batch.window, batch.requested, origin(batch)) == (days(2, 4), days(1, 6), "json")
     assert (batch.rejected, batch.incomplete_days, batch.unconfirmed_days) == ((), frozenset(), {})
-    assert told(batch) == truth(vendor.dataset.records, days(2, 4))
+    assert records_by_day(batch) == expected_days(vendor.dataset.records, days(2, 4))
 
 
 def test_a_day_without_records_is_there_and_empty(vendor):
-    vendor.dataset.replace([made("2026-03-03T10:00:00")])
+    vendor.dataset.replace([vendor_record("2026-03-03T10:00:00")])
     [batch] = fetch(vendor, days(2, 4))
     assert {one: len(records) for one, records in batch.days.items()} == {day(2): 0, day(3): 1, day(4): 0}
 
 
 def test_records_that_are_listed_twice_are_told_twice(vendor):
-    vendor.dataset.replace([made("2026-03-03T10:00:00")] * 3)
+    vendor.dataset.replace([vendor_record("2026-03-03T10:00:00")] * 3)
     [batch] = fetch(vendor, days(3, 3))
     assert len(batch.days[day(3)]) == 3
 
@@ -115,7 +115,7 @@ def test_a_complete_day_is_the_same_however_the_vendor_reads_dates(shared, end_d
     shared.policies.refuse_future = future
     shared.policies.order = order
     [batch] = fetch(shared, window)
-    assert told(batch) == truth(shared.dataset.records, window)
+    assert records_by_day(batch) == expected_days(shared.dataset.records, window)
 
 
 @settings(deadline=None)
@@ -131,9 +131,9 @@ def test_today_is_told_as_far_as_the_vendor_tells_it_and_no_other_day_suffers(sh
     shared.policies.zone_offset_hours = offset
     shared.policies.refuse_future = future
     [batch] = fetch(shared, window)
-    expected = truth(shared.dataset.records, window)
-    assert told(batch).pop(TODAY) <= expected.pop(TODAY)
-    assert {one: records for one, records in told(batch).items() if one != TODAY} == expected
+    expected = expected_days(shared.dataset.records, window)
+    assert records_by_day(batch).pop(TODAY) <= expected.pop(TODAY)
+    assert {one: records for one, records in records_by_day(batch).items() if one != TODAY} == expected
 
 
 @settings(deadline=None)
@@ -144,7 +144,7 @@ def test_the_export_tells_the_same_however_it_reads_its_date(shared, end_date, o
     shared.policies.zone_offset_hours = offset
     shared.faults.add("status", action="post_billing_data", times=None)
     [batch] = fetch(shared, window)
-    assert (origin(batch), told(batch)) == ("csv", truth(shared.dataset.records, window))
+    assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(shared.dataset.records, window))
 
 
 def test_the_sources_agree_however_each_spells_a_record(vendor):
@@ -156,8 +156,8 @@ def test_the_sources_agree_however_each_spells_a_record(vendor):
     )
     with source_of(vendor) as source:
         window = days(1, 11)
-        assert told(source.fetch_json(window)) == told(source.fetch_csv(window))
-        assert told(source.fetch_json(window)) == truth(vendor.dataset.records, window)
+        assert records_by_day(source.fetch_json(window)) == records_by_day(source.fetch_csv(window))
+        assert records_by_day(source.fetch_json(window)) == expected_days(vendor.dataset.records, window)
 
 
 # The end of the question ---------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_an_end_in_the_future_is_asked_for_as_it_may_be_accepted(vendor):
 
 
 def test_where_the_future_is_refused_the_question_ends_today_and_this_is_remembered(vendor):
-    vendor.dataset.add([made("2026-03-11T09:00:00")])
+    vendor.dataset.add([vendor_record("2026-03-11T09:00:00")])
     vendor.policies.refuse_future = True
     batches = fetch(vendor, days(3, 8), days(9, 10), days(11, 11))
     assert questions(vendor) == [
@@ -178,7 +178,9 @@ def test_where_the_future_is_refused_the_question_ends_today_and_this_is_remembe
         ("2026-03-08", "2026-03-11"),
         ("2026-03-10", "2026-03-11"),
     ]
-    assert [told(batch) for batch in batches] == [truth(vendor.dataset.records, batch.window) for batch in batches]
+    assert [records_by_day(batch) for batch in batches] == [
+        expected_days(vendor.dataset.records, batch.window) for batch in batches
+    ]
     assert questions(vendor, "get_billing_csv") == []
 
 
@@ -187,7 +189,7 @@ def test_where_the_vendor_is_still_in_yesterday_the_question_ends_there(vendor):
     vendor.policies.zone_offset_hours = -12
     [batch] = fetch(vendor, days(9, 10))
     assert ("2026-03-08", "2026-03-10") in questions(vendor)
-    assert told(batch) == truth(vendor.dataset.records, batch.window)
+    assert records_by_day(batch) == expected_days(vendor.dataset.records, batch.window)
 
 
 def test_a_question_that_ends_today_may_lie_in_the_future_of_a_vendor_that_is_still_in_yesterday(vendor):
@@ -215,21 +217,21 @@ def test_a_refusal_of_every_end_and_every_start_leaves_the_days_to_the_export(ve
 @pytest.mark.parametrize("source", ["post_billing_data", "get_billing_csv"])
 @pytest.mark.parametrize("served", [2, 5, 7, 8])
 def test_days_before_the_first_that_the_vendor_serves_stay_open_and_the_others_are_fetched(source, served):
-    records = busy(-5, 10, 3)
+    records = records_per_day(-5, 10, 3)
 
     def listed(requested):
         if source == "get_billing_csv" or requested.first < day(served):
             raise RequestRejected("too early")
-        return between(records, requested)
+        return within(records, requested)
 
     def exported(start):
         if source == "post_billing_data" or start < day(served):
             raise RequestRejected("too early")
-        return between(records, DateRange(start, TODAY))
+        return within(records, DateRange(start, TODAY))
 
-    batches = OwnVendor(listed, exported).fetch(days(2, 7), days(8, 10))
-    found = {one: counted for batch in batches for one, counted in told(batch).items()}
-    assert found == truth(records, days(served, 10))
+    batches = FakeClient(listed, exported).fetch(days(2, 7), days(8, 10))
+    found = {one: counted for batch in batches for one, counted in records_by_day(batch).items()}
+    assert found == expected_days(records, days(served, 10))
     assert {one for batch in batches for one in batch.unconfirmed_days} == set(days(2, 10).days()) - found.keys()
 
 
@@ -248,20 +250,20 @@ def refusing_once(listed):
 
 @pytest.mark.parametrize("behind", [0, 15])
 def test_a_passing_refusal_of_the_first_date_leaves_nothing_out(behind):
-    records = busy(1, 12, 3)
+    records = records_per_day(1, 12, 3)
 
     def listed(requested):
         """Days are cut in a zone so many hours behind."""
         moved = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=behind)) for one in records)
         return [one for one, moment in moved if moment.date() in requested]
 
-    [batch] = OwnVendor(refusing_once(listed)).fetch(days(3, 4))
-    assert told(batch) == truth(records, days(3, 4))
+    [batch] = FakeClient(refusing_once(listed)).fetch(days(3, 4))
+    assert records_by_day(batch) == expected_days(records, days(3, 4))
 
 
 def test_a_refusal_that_a_later_question_shows_to_have_passed_leaves_nothing_out():
     """The window is refused, and the day before its later half twice: its earlier half is not."""
-    records = busy(1, 12, 30)
+    records = records_per_day(1, 12, 30)
     refused = iter([True, True, False, True, False, True])
 
     def listed(requested):
@@ -270,15 +272,15 @@ def test_a_refusal_that_a_later_question_shows_to_have_passed_leaves_nothing_out
         behind = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=15)) for one in records)
         return [one for one, moment in behind if moment.date() in requested]
 
-    vendor = OwnVendor(listed)
+    vendor = FakeClient(listed)
     [batch] = vendor.fetch(days(2, 7))
     assert [requested.first for requested in vendor.requested[3:6]] == [day(4), day(5), day(4)]
-    assert told(batch) == truth(records, days(2, 7))
+    assert records_by_day(batch) == expected_days(records, days(2, 7))
 
 
 def test_where_the_vendor_refuses_the_day_before_the_export_is_asked_as_well():
     """JSON cuts its days in a zone behind: of the first day it serves it has a part alone."""
-    records = busy(3, 12, 30)
+    records = records_per_day(3, 12, 30)
 
     def listed(requested):
         if requested.first < day(3):
@@ -289,57 +291,57 @@ def test_where_the_vendor_refuses_the_day_before_the_export_is_asked_as_well():
     def exported(start):
         if start < day(3):
             raise RequestRejected("too early")
-        return between(records, DateRange(start, TODAY))
+        return within(records, DateRange(start, TODAY))
 
-    vendor = OwnVendor(listed, exported)
+    vendor = FakeClient(listed, exported)
     [batch] = vendor.fetch(days(3, 5))
-    assert told(batch) == truth(records, days(3, 5))
+    assert records_by_day(batch) == expected_days(records, days(3, 5))
     assert vendor.exports[:2] == [day(2), day(3)]
 
 
 def test_a_record_that_came_in_between_two_questions_is_asked_for_again():
-    records = busy(3, 10, 3)
+    records = records_per_day(3, 10, 3)
     answers = iter([records[:-1]])
-    vendor = OwnVendor(lambda requested: between(next(answers, records), requested), newest=records)
+    vendor = FakeClient(lambda requested: within(next(answers, records), requested), newest=records)
     [batch] = vendor.fetch(days(8, 10))
-    assert told(batch) == truth(records, days(8, 10))
+    assert records_by_day(batch) == expected_days(records, days(8, 10))
     assert (vendor.requested[-1], vendor.exports) == (days(8, 12), [])
 
 
 def test_a_record_that_is_withdrawn_between_two_requests_leaves_no_day_open():
-    records = busy(3, 11, 4)
+    records = records_per_day(3, 11, 4)
 
-    class WithdrawingVendor(OwnVendor):
+    class WithdrawingVendor(FakeClient):
         def get_newest_records(self, count, read):
             answer = super().get_newest_records(count, read)
             self.newest = records
             return answer
 
-    newest = [*records, made(f"{day(9)}T10:00:00", code_auth="9999")]
+    newest = [*records, vendor_record(f"{day(9)}T10:00:00", code_auth="9999")]
     vendor = WithdrawingVendor(
-        lambda requested: between(records, requested), lambda start: between(records, DateRange(start, TODAY)), newest
+        lambda requested: within(records, requested), lambda start: within(records, DateRange(start, TODAY)), newest
     )
     [batch] = vendor.fetch(days(5, 11))
-    assert (batch.unconfirmed_days, told(batch)) == ({}, truth(records, days(5, 11)))
+    assert (batch.unconfirmed_days, records_by_day(batch)) == ({}, expected_days(records, days(5, 11)))
 
 
 @pytest.mark.parametrize("again", [True, False])
 def test_a_day_that_lacks_newest_records_stays_open(again):
-    records = busy(3, 11, 4)
+    records = records_per_day(3, 11, 4)
 
-    class LaggingVendor(OwnVendor):
+    class LaggingVendor(FakeClient):
         def get_newest_records(self, count, read):
             answer = super().get_newest_records(count, read)
             self.newest = self.newest if again else None
             return answer
 
-    newest = [*records, made(f"{day(9)}T10:00:00", code_auth="9999")]
-    [batch] = LaggingVendor(lambda requested: between(records, requested), None, newest).fetch(days(5, 11))
+    newest = [*records, vendor_record(f"{day(9)}T10:00:00", code_auth="9999")]
+    [batch] = LaggingVendor(lambda requested: within(records, requested), None, newest).fetch(days(5, 11))
     assert batch.unconfirmed_days.keys() == {day(9)}
 
 
 def test_a_passing_refusal_of_a_whole_window_says_nothing_about_its_days():
-    records = busy(1, 12, 3)
+    records = records_per_day(1, 12, 3)
     refused = iter([True] * 4)
 
     def answer(select):
@@ -350,25 +352,25 @@ def test_a_passing_refusal_of_a_whole_window_says_nothing_about_its_days():
 
         return answer
 
-    vendor = OwnVendor(answer(partial(between, records)), answer(fail(RequestRejected("never"))))
+    vendor = FakeClient(answer(partial(within, records)), answer(raising(RequestRejected("never"))))
     with pytest.raises(SourceUnavailable):
         vendor.fetch(days(3, 3))
 
 
 @pytest.mark.parametrize("under_way", [0, 1])
 def test_an_export_that_begins_too_early_for_the_vendor_is_asked_for_later_days(under_way):
-    records = busy(6, 12, 3)
+    records = records_per_day(6, 12, 3)
 
     def exported(start):
         if start < day(6):
             raise RequestRejected("too early")
-        return between(records, DateRange(start, TODAY))
+        return within(records, DateRange(start, TODAY))
 
-    vendor = OwnVendor(fail(RetryableError("HTTP 503")), exported)
+    vendor = FakeClient(raising(RetryableError("HTTP 503")), exported)
     source = Source(vendor, read, today=TODAY, last=TODAY)
     source._active_windows |= {days(1, 3)} if under_way else set()
     batch = source.fetch(days(4, 10))
-    assert told(batch) == truth(records, days(6, 10))
+    assert records_by_day(batch) == expected_days(records, days(6, 10))
     assert (batch.unconfirmed_days.keys(), batch.refused) == (set(days(4, 5).days()), frozenset())
 
 
@@ -377,25 +379,25 @@ def test_an_export_that_begins_too_early_for_the_vendor_is_asked_for_later_days(
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])
 def test_a_round_answer_in_order_that_reaches_past_the_window_is_whole_and_needs_no_second_question(vendor, order):
-    vendor.dataset.replace(busy(1, 10, 25))
+    vendor.dataset.replace(records_per_day(1, 10, 25))
     vendor.policies.order = order
     [batch] = fetch(vendor, days(3, 3))
-    assert told(batch) == truth(vendor.dataset.records, days(3, 3))
+    assert records_by_day(batch) == expected_days(vendor.dataset.records, days(3, 3))
     assert len(vendor.requests) == 1
 
 
 def test_a_round_answer_that_is_not_cut_needs_no_export(vendor):
-    vendor.dataset.replace(busy(-9, 10, 25))
+    vendor.dataset.replace(records_per_day(-9, 10, 25))
     vendor.policies.order = "shuffled"
     [batch] = fetch(vendor, days(1, 5))
-    assert told(batch) == truth(vendor.dataset.records, days(1, 5))
+    assert records_by_day(batch) == expected_days(vendor.dataset.records, days(1, 5))
     assert questions(vendor, "get_billing_csv") == []
 
 
 def test_an_answer_with_nothing_behind_the_window_is_compared_with_the_newest_records(vendor):
-    vendor.dataset.replace(busy(1, 10, 25)[:-1])
+    vendor.dataset.replace(records_per_day(1, 10, 25)[:-1])
     [batch] = fetch(vendor, days(8, 10))
-    assert told(batch) == truth(vendor.dataset.records, days(8, 10))
+    assert records_by_day(batch) == expected_days(vendor.dataset.records, days(8, 10))
     assert [request.action for request in vendor.requests] == ["post_billing_data", "get_billing_record"]
 
 
@@ -409,67 +411,69 @@ def test_an_answer_with_nothing_behind_the_window_is_compared_with_the_newest_re
 )
 def test_whatever_limit_the_answers_have_none_that_is_cut_passes_for_whole(shared, order, json, csv, each, window):
     shared.reset()
-    shared.dataset.replace(busy(0, 10, each))
+    shared.dataset.replace(records_per_day(0, 10, each))
     shared.policies.order = order
     shared.policies.json_limit = json
     shared.policies.csv_limit = csv
     [batch] = fetch(shared, window)
-    expected = truth(shared.dataset.records, window)
-    assert told(batch) == {one: expected[one] for one in batch.days}
+    expected = expected_days(shared.dataset.records, window)
+    assert records_by_day(batch) == {one: expected[one] for one in batch.days}
     # Without a limit only a round number is refused: nothing tells it from a cut one at the ends of all data.
     assert not batch.unconfirmed_days or (json is not None and csv is not None) or each % 25 == 0
 
 
 @pytest.mark.parametrize("limit", [100, 300])
 def test_a_limit_that_keeps_the_newest_of_an_ascending_answer_is_noticed(limit):
-    records = busy(1, 10, 40)
-    vendor = OwnVendor(
-        lambda requested: between(records, requested)[-limit:], lambda start: between(records, DateRange(start, TODAY))
+    records = records_per_day(1, 10, 40)
+    vendor = FakeClient(
+        lambda requested: within(records, requested)[-limit:], lambda start: within(records, DateRange(start, TODAY))
     )
     [batch] = vendor.fetch(days(2, 6))
-    assert told(batch) == truth(records, days(2, 6))
+    assert records_by_day(batch) == expected_days(records, days(2, 6))
 
 
 def test_a_limit_that_keeps_the_oldest_of_a_descending_answer_is_noticed():
-    records = busy(1, 10, 40)
-    vendor = OwnVendor(
-        lambda requested: between(records, requested)[:100][::-1],
-        lambda start: between(records, DateRange(start, TODAY)),
+    records = records_per_day(1, 10, 40)
+    vendor = FakeClient(
+        lambda requested: within(records, requested)[:100][::-1],
+        lambda start: within(records, DateRange(start, TODAY)),
     )
     [batch] = vendor.fetch(days(2, 6))
-    assert told(batch) == truth(records, days(2, 6))
+    assert records_by_day(batch) == expected_days(records, days(2, 6))
 
 
 def test_an_export_that_keeps_the_newest_of_an_ascending_listing_is_noticed():
-    records = busy(1, 10, 150)
-    vendor = OwnVendor(fail(RetryableError("down")), lambda start: between(records, DateRange(start, TODAY))[-1000:])
+    records = records_per_day(1, 10, 150)
+    vendor = FakeClient(raising(RetryableError("down")), lambda start: within(records, DateRange(start, TODAY))[-1000:])
     [batch] = vendor.fetch(days(2, 6))
-    assert told(batch) == truth(records, days(6, 6)), "the day that a later export shows, which is smaller"
+    assert records_by_day(batch) == expected_days(records, days(6, 6)), (
+        "the day that a later export shows, which is smaller"
+    )
     assert batch.unconfirmed_days.keys() == set(days(2, 5).days())
 
 
 def test_records_of_one_second_tell_nothing_of_an_answers_order():
     # A hundred of one second behind the window, newest first and cut: the window's own record is not listed.
-    records = [made("2026-03-05T10:00:00", code_auth="0001")]
-    records += [made("2026-03-06T10:00:00", code_auth=f"{n:04}") for n in range(100)]
-    vendor = OwnVendor(lambda requested: between(records, requested)[::-1][:100], lambda _: records)
+    records = [vendor_record("2026-03-05T10:00:00", code_auth="0001")]
+    records += [vendor_record("2026-03-06T10:00:00", code_auth=f"{n:04}") for n in range(100)]
+    vendor = FakeClient(lambda requested: within(records, requested)[::-1][:100], lambda _: records)
     [batch] = vendor.fetch(days(5, 5))
-    assert told(batch) == truth(records, days(5, 5))
-    vendor = OwnVendor(lambda requested: between(records, requested)[::-1][:100])
+    assert records_by_day(batch) == expected_days(records, days(5, 5))
+    vendor = FakeClient(lambda requested: within(records, requested)[::-1][:100])
     [batch] = vendor.fetch(days(5, 5))
-    assert told(batch) in ({}, truth(records, days(5, 5)))
+    assert records_by_day(batch) in ({}, expected_days(records, days(5, 5)))
 
 
 def test_bad_records_count_where_an_answer_may_be_cut():
     records = [
-        made("2026-03-04T10:00:00"),
-        made("2026-03-05T10:00:00"),
-        *[made("2026-03-05T25:00:00", code_auth=f"{n:04}") for n in range(150)],
+        vendor_record("2026-03-04T10:00:00"),
+        vendor_record("2026-03-05T10:00:00"),
+        *[vendor_record("2026-03-05T25:00:00", code_auth=f"{n:04}") for n in range(150)],
     ]
-    records.append(made("2026-03-06T10:00:00"))
-    vendor = OwnVendor(lambda requested: between(records, requested)[-100:], lambda _: records)
+    records.append(vendor_record("2026-03-06T10:00:00"))
+    vendor = FakeClient(lambda requested: within(records, requested)[-100:], lambda _: records)
     [batch] = vendor.fetch(days(5, 5))
-    assert (origin(batch), told(batch)) == ("csv", truth(records, days(5, 5)))
+    assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(records, days(5, 5)))
 
 
 # The export where JSON fails -----------------------------------------------------------------------------------------
@@ -479,7 +483,9 @@ def test_one_export_serves_all_the_windows_that_remain(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None, skip=1)
     batches = fetch(vendor, days(1, 2), days(3, 4), days(5, 6), days(9, 11))
     assert list(map(origin, batches)) == ["json", "csv", "csv", "csv"]
-    assert [told(batch) for batch in batches] == [truth(vendor.dataset.records, batch.window) for batch in batches]
+    assert [records_by_day(batch) for batch in batches] == [
+        expected_days(vendor.dataset.records, batch.window) for batch in batches
+    ]
     assert questions(vendor, "get_billing_csv") == [("2026-03-02",)]
     assert len(questions(vendor)) == 2
 
@@ -503,7 +509,7 @@ def test_the_export_reaches_over_all_the_days_that_will_be_asked_for(vendor):
 def test_whatever_json_suffers_from_the_export_serves(vendor, fault):
     vendor.faults.add(**fault, action="post_billing_data", times=None)
     [batch] = fetch(vendor, days(2, 5))
-    assert (origin(batch), told(batch)) == ("csv", truth(vendor.dataset.records, days(2, 5)))
+    assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(vendor.dataset.records, days(2, 5)))
 
 
 @pytest.mark.fault(20)
@@ -512,7 +518,7 @@ def test_an_export_that_is_no_csv_is_asked_for_again(vendor, fault):
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.faults.add(fault, action="get_billing_csv")
     [batch] = fetch(vendor, days(2, 5), attempts=2)
-    assert told(batch) == truth(vendor.dataset.records, days(2, 5))
+    assert records_by_day(batch) == expected_days(vendor.dataset.records, days(2, 5))
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -573,47 +579,54 @@ def test_nothing_of_an_export_stays_on_the_disk(vendor, tmp_path, monkeypatch):
 def test_an_empty_answer_that_the_export_contradicts_is_answered_from_the_export(vendor):
     vendor.faults.add("empty_list", action="post_billing_data", times=None)
     batches = fetch(vendor, days(2, 5), days(6, 8))
-    assert [(origin(batch), told(batch)) for batch in batches] == [
-        ("csv", truth(vendor.dataset.records, batch.window)) for batch in batches
+    assert [(origin(batch), records_by_day(batch)) for batch in batches] == [
+        ("csv", expected_days(vendor.dataset.records, batch.window)) for batch in batches
     ]
     assert len(questions(vendor, "get_billing_csv")) == 1
 
 
 def test_an_empty_answer_that_the_export_confirms_is_the_truth(vendor):
-    vendor.dataset.replace([made("2026-03-10T10:00:00")])
+    vendor.dataset.replace([vendor_record("2026-03-10T10:00:00")])
     [batch] = fetch(vendor, days(2, 5))
-    assert (origin(batch), batch.incomplete_days, told(batch)) == ("json", frozenset(), truth([], days(2, 5)))
+    assert (origin(batch), batch.incomplete_days, records_by_day(batch)) == (
+        "json",
+        frozenset(),
+        expected_days([], days(2, 5)),
+    )
 
 
 def test_an_empty_answer_stands_where_there_is_no_second_opinion(vendor):
-    vendor.dataset.replace([made("2026-03-09T10:00:00")])
+    vendor.dataset.replace([vendor_record("2026-03-09T10:00:00")])
     vendor.faults.add("status", action="get_billing_csv", times=None)
     first, second = fetch(vendor, days(2, 3), days(4, 5))
-    assert (origin(first), told(first)) == ("json", truth([], days(2, 3)))
-    assert (origin(second), told(second)) == ("json", truth([], days(4, 5)))
+    assert (origin(first), records_by_day(first)) == ("json", expected_days([], days(2, 3)))
+    assert (origin(second), records_by_day(second)) == ("json", expected_days([], days(4, 5)))
     assert len(questions(vendor, "get_billing_csv")) == 1
 
 
 def test_days_that_the_answer_may_not_reach_stay_open_where_there_is_no_second_opinion(vendor):
-    vendor.dataset.replace([made("2026-03-08T10:00:00"), made("2026-03-10T10:00:00")])
+    vendor.dataset.replace([vendor_record("2026-03-08T10:00:00"), vendor_record("2026-03-10T10:00:00")])
     vendor.policies.refuse_future = True
     vendor.faults.add("status", action="get_billing_csv", times=None)
     [batch] = fetch(vendor, days(8, 11))
-    assert (batch.incomplete_days, told(batch)) == (frozenset(), truth(vendor.dataset.records, days(8, 11)))
+    assert (batch.incomplete_days, records_by_day(batch)) == (
+        frozenset(),
+        expected_days(vendor.dataset.records, days(8, 11)),
+    )
     # Above the newest records of the account show that there are none later.
     vendor.faults.add("status", action="get_billing_record", times=None)
     [batch] = fetch(vendor, days(8, 11))
-    assert told(batch) == truth(vendor.dataset.records, days(8, 10))
+    assert records_by_day(batch) == expected_days(vendor.dataset.records, days(8, 10))
     assert {day(10)} <= batch.incomplete_days <= {day(10), day(11)}
 
 
 def test_an_answer_about_other_days_is_asked_for_again(vendor):
-    vendor.dataset.replace(busy(-40, 10, 3))
+    vendor.dataset.replace(records_per_day(-40, 10, 3))
     vendor.faults.add("other_days", action="post_billing_data")
     [batch] = fetch(vendor, days(6, 8), attempts=2)
-    assert (origin(batch), told(batch), batch.unconfirmed_days) == (
+    assert (origin(batch), records_by_day(batch), batch.unconfirmed_days) == (
         "json",
-        truth(vendor.dataset.records, days(6, 8)),
+        expected_days(vendor.dataset.records, days(6, 8)),
         {},
     )
     assert len(questions(vendor)) == 2
@@ -622,24 +635,24 @@ def test_an_answer_about_other_days_is_asked_for_again(vendor):
 @pytest.mark.parametrize("later", [30, 7, -7, -30])
 def test_an_answer_about_other_days_is_none(vendor, later):
     vendor.faults.add("other_days", days=-later, action="post_billing_data", times=None)
-    vendor.dataset.replace(busy(-40, 50, 3))
+    vendor.dataset.replace(records_per_day(-40, 50, 3))
     [batch] = fetch(vendor, days(6, 8))
-    assert (origin(batch), told(batch)) == ("csv", truth(vendor.dataset.records, days(6, 8)))
+    assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(vendor.dataset.records, days(6, 8)))
 
 
 def test_where_both_sources_tell_of_other_days_the_batch_holds_none_and_the_next_window_is_asked_for(vendor):
-    vendor.dataset.replace(busy(-40, 10, 3))
+    vendor.dataset.replace(records_per_day(-40, 10, 3))
     vendor.faults.add("other_days", action="get_billing_csv", times=None)
     vendor.faults.add("other_days", action="post_billing_data", times=1)
     first, second = fetch(vendor, days(2, 3), days(7, 8))
     assert (first.days, first.unconfirmed_days.keys()) == ({}, {day(2), day(3)})
     assert "an answer about other days, 2026-01-30..2026-02-03," in first.unconfirmed_days[day(2)]
-    assert (told(second), second.unconfirmed_days) == (truth(vendor.dataset.records, days(7, 8)), {})
+    assert (records_by_day(second), second.unconfirmed_days) == (expected_days(vendor.dataset.records, days(7, 8)), {})
     assert len(questions(vendor, "get_billing_csv")) == 1
 
 
 def test_an_answer_about_other_days_is_told_whatever_the_export_suffers_from(vendor):
-    vendor.dataset.replace(busy(-40, 10, 3))
+    vendor.dataset.replace(records_per_day(-40, 10, 3))
     vendor.faults.add("other_days", action="post_billing_data", times=None)
     vendor.faults.add("status", action="get_billing_csv", times=None)
     batches = fetch(vendor, days(2, 3), days(7, 8))
@@ -649,33 +662,37 @@ def test_an_answer_about_other_days_is_told_whatever_the_export_suffers_from(ven
 
 @pytest.mark.parametrize("shift", [3, -3])
 def test_an_answer_that_is_partly_about_other_days_is_confirmed_by_the_export_or_believed_in_part(vendor, shift):
-    vendor.dataset.replace(busy(-9, 20, 3))
+    vendor.dataset.replace(records_per_day(-9, 20, 3))
     vendor.faults.add("other_days", action="post_billing_data", days=shift, times=None)
     # Asked for are the days from the 3rd to the 8th; those told of are the first or the last ones of the window.
     left_out = {day(6)} if shift > 0 else {day(4), day(5)}
     [batch] = fetch(vendor, days(4, 6))
-    assert (told(batch), batch.unconfirmed_days) == (truth(vendor.dataset.records, days(4, 6)), {})
+    assert (records_by_day(batch), batch.unconfirmed_days) == (expected_days(vendor.dataset.records, days(4, 6)), {})
     vendor.faults.add("status", action="get_billing_csv", times=None)
     [batch] = fetch(vendor, days(4, 6))
     assert batch.unconfirmed_days.keys() >= left_out
-    assert told(batch) == {one: truth(vendor.dataset.records, days(4, 6))[one] for one in batch.days}
+    assert records_by_day(batch) == {one: expected_days(vendor.dataset.records, days(4, 6))[one] for one in batch.days}
 
 
 def test_all_there_is_in_place_of_the_days_asked_for_is_an_answer():
-    records = [record for record in busy(-9, 10, 3) if "2026-03-05" not in str(record["created_at"])]
-    [batch] = OwnVendor(lambda _: records).fetch(days(5, 6))
-    assert (origin(batch), told(batch), batch.unconfirmed_days) == ("json", truth(records, days(5, 6)), {})
+    records = [record for record in records_per_day(-9, 10, 3) if "2026-03-05" not in str(record["created_at"])]
+    [batch] = FakeClient(lambda _: records).fetch(days(5, 6))
+    assert (origin(batch), records_by_day(batch), batch.unconfirmed_days) == (
+        "json",
+        expected_days(records, days(5, 6)),
+        {},
+    )
 
 
 @pytest.mark.parametrize("near", [4, 10])
 def test_an_answer_about_the_days_next_to_those_asked_for_may_be_cut_in_another_zone(near):
-    records = [made(f"{day(near)}T12:00:00")]
-    [batch] = OwnVendor(lambda _: records, lambda _: []).fetch(days(6, 7))
-    assert (batch.unconfirmed_days, told(batch)) == ({}, truth([], days(6, 7)))
+    records = [vendor_record(f"{day(near)}T12:00:00")]
+    [batch] = FakeClient(lambda _: records, lambda _: []).fetch(days(6, 7))
+    assert (batch.unconfirmed_days, records_by_day(batch)) == ({}, expected_days([], days(6, 7)))
 
 
 def test_an_export_about_other_days_is_none():
-    own = OwnVendor(fail(RetryableError("down")), lambda _: busy(-9, -8, 5))
+    own = FakeClient(raising(RetryableError("down")), lambda _: records_per_day(-9, -8, 5))
     [batch] = own.fetch(days(6, 8))
     assert (batch.days, batch.unconfirmed_days.keys()) == ({}, {day(6), day(7), day(8)})
 
@@ -686,9 +703,11 @@ def test_an_export_about_other_days_is_none():
 )
 @pytest.mark.parametrize("source", ["json", "csv"])
 def test_an_answer_of_which_no_record_can_be_read_answers_for_none_of_their_days(source, bad):
-    records = [made(f"{day(number)}T10:00:00") | bad for number in (6, 7, 8)]
+    records = [vendor_record(f"{day(number)}T10:00:00") | bad for number in (6, 7, 8)]
     own = (
-        OwnVendor(lambda _: records) if source == "json" else OwnVendor(fail(RetryableError("down")), lambda _: records)
+        FakeClient(lambda _: records)
+        if source == "json"
+        else FakeClient(raising(RetryableError("down")), lambda _: records)
     )
     [batch] = own.fetch(days(6, 8))
     assert batch.days == {}
@@ -701,7 +720,7 @@ def test_an_account_without_records_is_empty_by_both_sources(vendor):
     for faulty in ("get_billing_csv", "post_billing_data"):
         vendor.faults.add("status", action=faulty, times=None)
         [batch] = fetch(vendor, days(2, 5))
-        assert told(batch) == truth([], days(2, 5))
+        assert records_by_day(batch) == expected_days([], days(2, 5))
         vendor.faults.clear()
 
 
@@ -716,11 +735,11 @@ def rejected(batch: WindowData) -> list[tuple[date | None, str]]:
 def test_bad_records_come_with_the_window_of_their_day_or_with_every_one(vendor, source):
     vendor.dataset.replace(
         [
-            made("2026-03-02T10:00:00"),
-            made("2026-03-02T10:00:01", price="free"),
-            made("2026-03-04T10:00:02", status="ok"),
-            made("2026-03-04T10:00:03"),
-            made("soon"),
+            vendor_record("2026-03-02T10:00:00"),
+            vendor_record("2026-03-02T10:00:01", price="free"),
+            vendor_record("2026-03-04T10:00:02", status="ok"),
+            vendor_record("2026-03-04T10:00:03"),
+            vendor_record("soon"),
         ]
     )
     if source == "csv":
@@ -733,17 +752,17 @@ def test_bad_records_come_with_the_window_of_their_day_or_with_every_one(vendor,
 
 
 def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
-    records = busy(1, 10, 50)
-    bad = made("soon")
-    own = OwnVendor(lambda requested: [bad, *between(records, requested)][:200])
+    records = records_per_day(1, 10, 50)
+    bad = vendor_record("soon")
+    own = FakeClient(lambda requested: [bad, *within(records, requested)][:200])
     [batch] = own.fetch(days(3, 4))
     assert rejected(batch) == [(None, "created_at has an unknown time format")]
-    assert told(batch) == truth(records, days(3, 4))
+    assert records_by_day(batch) == expected_days(records, days(3, 4))
 
 
 @pytest.mark.fault(109)
 @pytest.mark.parametrize(
-    ("skew", "told"),
+    ("skew", "warnings"),
     [
         (None, []),
         (299.0, []),
@@ -751,27 +770,27 @@ def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
         (-3600.0, ["this machine's clock is 60 minutes behind the vendor's"]),
     ],
 )
-def test_a_clock_that_is_wrong_is_told_once_even_where_nothing_can_be_fetched(caplog, skew, told):
-    vendor = OwnVendor(fail(RetryableError("HTTP 503")))
+def test_a_clock_that_is_wrong_is_told_once_even_where_nothing_can_be_fetched(caplog, skew, warnings):
+    vendor = FakeClient(raising(RetryableError("HTTP 503")))
     vendor.clock_skew = skew
     source = Source(vendor, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
     for one in (TODAY - timedelta(days=1), TODAY):
         with pytest.raises(SourceUnavailable):
             source.fetch(DateRange(one, one))
-    assert [text for text in caplog.messages if "clock" in text] == told
+    assert [text for text in caplog.messages if "clock" in text] == warnings
 
 
 def test_an_end_date_accepted_for_one_window_is_not_used_for_a_window_after_it():
     """Today and later were rejected for a moment; the next window begins after the end date that was accepted."""
-    records = busy(6, 11, 3)
+    records = records_per_day(6, 11, 3)
     rejected = iter([True, True])
 
     def listed(requested):
         if next(rejected, False):
             raise RequestRejected("not now")
-        return between(records, requested)
+        return within(records, requested)
 
-    vendor = OwnVendor(listed)
+    vendor = FakeClient(listed)
     [_, batch] = vendor.fetch(days(8, 10), days(11, 11))
     assert vendor.requested[2].last == day(10)
-    assert told(batch) == truth(records, days(11, 11))
+    assert records_by_day(batch) == expected_days(records, days(11, 11))
