@@ -1,4 +1,4 @@
-"""An account is deleted with all its rows, or turned to another zone; the accounts beside it stay as they are."""
+"""Deletion of an account with all its rows, and changes of its zone; other accounts stay unchanged."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def account(database_url, sandbox):
 
 
 def rows_of(account, label):
-    """By table, the rows of an account."""
+    """The rows of an account, by table."""
     with account.engine.connect() as connection:
         number = find_account(connection, label)
         return {
@@ -78,7 +78,7 @@ def rows_of(account, label):
 
 
 @pytest.mark.parametrize("batch_size", [3, 5_000])
-def test_a_deletion_leaves_no_row_of_the_account_and_returns_every_count(account, batch_size):
+def test_delete_removes_every_row_of_the_account_and_returns_the_counts(account, batch_size):
     own, others = rows_of(account, "default"), rows_of(account, "bank")
     assert all(own.values())
     removed = delete_account(account.engine, "default", wait=0, clock=clock, batch_size=batch_size)
@@ -89,14 +89,14 @@ def test_a_deletion_leaves_no_row_of_the_account_and_returns_every_count(account
     assert account.read("SELECT COUNT(*) FROM billing WHERE account = 'default'") == [(9,)]
 
 
-def test_no_account_is_deleted_while_a_run_of_it_is_under_way(account):
+def test_delete_is_refused_while_a_run_of_the_account_is_in_progress(account):
     before = account.dump()
     with advisory_lock(account.engine, "account-default", wait=0), pytest.raises(ConcurrentRunError):
         delete_account(account.engine, "default", wait=0, clock=clock)
     assert account.dump() == before
 
 
-def test_an_account_that_is_not_there_is_refused_with_the_one_meant(account):
+def test_an_unknown_account_is_refused_with_a_suggestion(account):
     for act in (
         lambda: delete_account(account.engine, "defualt", wait=0, clock=clock),
         lambda: set_account_timezone(account.engine, "defualt", LONDON, wait=0, clock=clock),
@@ -106,7 +106,7 @@ def test_an_account_that_is_not_there_is_refused_with_the_one_meant(account):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_run_that_slept_while_its_account_was_deleted_may_write_no_more(account):
+def test_a_suspended_run_writes_nothing_after_its_account_was_deleted(account):
     with account.engine.begin() as connection:
         run = Fence(find_account(connection, "default"), 2)
         verify_fence(connection, run)
@@ -116,7 +116,7 @@ def test_a_run_that_slept_while_its_account_was_deleted_may_write_no_more(accoun
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_an_account_deleted_in_part_is_used_by_no_run(account):
+def test_a_run_refuses_a_partly_deleted_account(account):
     with account.engine.begin() as connection:
         deletion.mark_deletion(connection, find_account(connection, "default"), MORNING)
     code, message = account.run()
@@ -141,7 +141,7 @@ def run(account, zone):
 
 
 def times(account, label="default"):
-    """The wall clock of each record, as text, and the minutes that it is ahead of UTC."""
+    """The wall clock of each record, as text, with its UTC offset in minutes."""
     found = account.read(
         "SELECT r.created_at, r.utc_offset FROM billing_records r JOIN accounts a ON a.id = r.account_id "
         "WHERE a.label = :label ORDER BY r.created_at",
@@ -169,14 +169,14 @@ def test_a_change_of_zone_recomputes_the_utc_of_every_row_and_keeps_the_wall_clo
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_the_watermarks_day_ends_in_the_new_zone(account):
+def test_the_day_of_the_watermark_ends_in_the_new_zone(account):
     set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock)
     state = account.read("SELECT last_synced_date, synced_until_utc FROM sync_state WHERE account_id = 2")
     assert [(str(day), str(until)[:16]) for day, until in state] == [("2026-03-10", "2026-03-10 14:00")]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_turned_days_get_a_revision_and_those_that_were_right_get_none(account):
+def test_converted_days_get_a_revision_and_correct_days_get_none(account):
     revisions = "SELECT day, revision FROM synced_days WHERE account_id = 2 ORDER BY day"
     before = dict(account.read(revisions))
     set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock)
@@ -188,14 +188,14 @@ def test_turned_days_get_a_revision_and_those_that_were_right_get_none(account):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_rows_of_two_zones_are_brought_together_by_the_zone_the_account_has(account):
+def test_rows_of_two_zones_are_converted_to_the_zone_of_the_account(account):
     with account.engine.begin() as connection:
         connection.execute(text("UPDATE billing_records SET utc_offset = 0 WHERE created_at < '2026-03-10'"))
     assert set_account_timezone(account.engine, "default", MOSCOW, wait=0, clock=clock) == 8
     assert times(account) == [(wall, utc_offset(wall, MOSCOW)) for wall, _ in times(account)]
 
 
-def test_over_a_change_of_the_clock_each_row_has_the_offset_of_its_hour(database_url, sandbox):
+def test_each_row_has_the_utc_offset_of_its_hour_across_a_clock_change(database_url, sandbox):
     zone = ZoneInfo("Europe/Berlin")
     moments = ["2025-10-26T01:59:59", "2025-10-26T02:00:00", "2025-10-26T02:59:59", "2025-10-26T03:00:00"]
     moments += ["2026-03-08T12:00:00", "2025-07-01T00:00:00"]
@@ -213,7 +213,7 @@ def test_over_a_change_of_the_clock_each_row_has_the_offset_of_its_hour(database
     assert set_account_timezone(account.engine, "default", ZoneInfo("Europe/Paris"), wait=0, clock=clock) == 0
 
 
-def test_no_run_uses_an_account_whose_change_of_zone_was_interrupted(account):
+def test_a_run_refuses_an_account_whose_zone_change_was_interrupted(account):
 
     def stop():
         raise KeyboardInterrupt

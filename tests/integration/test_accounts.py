@@ -1,4 +1,4 @@
-"""An account gets another label, rests, and comes back; its rows are what they were."""
+"""Accounts are renamed, retired and resumed; their rows stay unchanged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def account(sqlite_url, sandbox):
     return made
 
 
-def test_a_renamed_account_goes_on_where_it_was(account):
+def test_a_renamed_account_continues_from_its_watermark(account):
     before = account.dump()
     rename_account(account.engine, "default", "shop «1»", wait=0)
     after = account.dump()
@@ -56,7 +56,7 @@ def test_a_renamed_account_goes_on_where_it_was(account):
     assert account.read("SELECT DISTINCT account FROM billing") == [("shop «1»",)]
 
 
-def test_a_label_that_is_taken_or_not_there_is_refused(account):
+def test_rename_refuses_a_label_that_is_taken_or_unknown(account):
     with account.engine.begin() as connection:
         connection.execute(text("INSERT INTO accounts (label, created_at) VALUES ('bank', '2026-01-01 00:00:00')"))
     with pytest.raises(ConfigError, match="an account bank already"):
@@ -67,13 +67,13 @@ def test_a_label_that_is_taken_or_not_there_is_refused(account):
 
 
 @pytest.mark.parametrize("busy", ["default", "shop"])
-def test_nothing_is_renamed_while_a_run_of_either_label_is_under_way(account, busy):
+def test_rename_is_refused_while_a_run_of_either_label_is_in_progress(account, busy):
     with advisory_lock(account.engine, f"account-{busy}", wait=0), pytest.raises(ConcurrentRunError):
         rename_account(account.engine, "default", "shop", wait=0)
     assert [each.label for each in read_accounts(account.engine)] == ["default"]
 
 
-def test_a_retired_account_is_passed_by_unless_it_is_asked_for(account):
+def test_a_retired_account_is_skipped_unless_it_is_named(account):
     assert retire_account(account.engine, "default", MORNING, wait=0)
     assert not retire_account(account.engine, "default", MORNING, wait=0)
     account.vendor.requests.clear()
@@ -90,7 +90,7 @@ def test_a_retired_account_is_passed_by_unless_it_is_asked_for(account):
     assert sync(account).tally.days > 0
 
 
-def test_freshness_marks_a_retired_account_and_asks_nothing_of_it(database_url, sandbox):
+def test_freshness_marks_a_retired_account_and_shows_no_delay(database_url, sandbox):
     account = Account(database_url, sandbox)
     assert account.run() == (0, "")
     query = "SELECT account, last_synced_date, hours_behind, retired_at FROM freshness"
@@ -104,7 +104,7 @@ def test_freshness_marks_a_retired_account_and_asks_nothing_of_it(database_url, 
         assert [status.retired_at for status in read_account_statuses(connection, ["default"], MORNING)] == [MORNING]
 
 
-def test_the_status_of_one_account_reads_nothing_of_the_others(account):
+def test_the_status_of_one_account_reads_no_rows_of_the_others(account):
     def statements(**options):
         sent = []
         event.listen(account.engine, "before_cursor_execute", lambda *arguments: sent.append(arguments[2]))

@@ -1,4 +1,4 @@
-"""Rejected records that a person acknowledged: on file, and no reason for 65 any more, on each database."""
+"""Acknowledged rejected records stay in the table and no longer cause exit code 65, on each database."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WORSE = charge("2026-03-10T11:00:00", "a lot")
 
 
 class Nights:
-    """An account that is synced night after night."""
+    """An account that is synced night by night."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -44,7 +44,7 @@ class Nights:
         self.now = MORNING
 
     def run(self, *, days=0, dry_run=False):
-        """Its exit code, and how many records it rejected and found acknowledged."""
+        """Run a sync; returns its exit code and the numbers of rejected and of acknowledged records."""
         self.now += timedelta(days=days, minutes=1)
         result = run_sync(
             self.settings,
@@ -60,7 +60,7 @@ class Nights:
         return acknowledge_rejected([self.settings], ids, with_others=False, clock=lambda: now).newly_acknowledged
 
     def stored(self):
-        """The quarantined records: day and time of acknowledgement."""
+        """The quarantined records: their day and when they were acknowledged."""
         records = list_rejected([self.settings], with_others=False).records
         return [(record.day.isoformat(), record.acknowledged_at) for record in records]
 
@@ -75,7 +75,7 @@ def nights(database_url, sandbox):
     return Nights(database_url, sandbox)
 
 
-def test_an_acknowledged_record_stays_on_file_and_ends_no_night_with_65(nights):
+def test_an_acknowledged_record_is_kept_and_no_longer_causes_65(nights):
     assert nights.run() == (65, 1, 0)
     assert nights.acknowledge(1) == 1
     assert nights.run(dry_run=True) == (0, 1, 1)
@@ -85,7 +85,7 @@ def test_an_acknowledged_record_stays_on_file_and_ends_no_night_with_65(nights):
     assert nights.outcomes() == ["look", "done", "done", "done"]
 
 
-def test_another_record_ends_the_night_with_65_until_it_is_acknowledged_too(nights):
+def test_another_rejected_record_causes_65_until_it_is_acknowledged(nights):
     nights.run()
     nights.acknowledge(1)
     nights.vendor.dataset.replace([*GOOD, BAD, WORSE])
@@ -95,7 +95,7 @@ def test_another_record_ends_the_night_with_65_until_it_is_acknowledged_too(nigh
     assert nights.run() == (0, 2, 2)
 
 
-def test_an_unknown_id_acknowledges_none_of_the_others(nights):
+def test_an_unknown_id_acknowledges_no_record(nights):
     nights.run()
     with pytest.raises(CheckFailedError, match="no rejected record 5, 9;"):
         nights.acknowledge(9, 1, 5)
@@ -111,7 +111,7 @@ def test_a_record_of_another_account_is_unknown(nights):
     assert len(list_rejected([other], with_others=True).records) == 1
 
 
-def test_a_record_that_left_the_list_and_came_back_has_to_be_acknowledged_again(nights):
+def test_a_record_that_was_gone_and_returned_must_be_acknowledged_again(nights):
     nights.run()
     nights.acknowledge(1)
     nights.vendor.dataset.replace(GOOD)
@@ -120,7 +120,7 @@ def test_a_record_that_left_the_list_and_came_back_has_to_be_acknowledged_again(
     assert (nights.run(), nights.stored()) == ((65, 1, 0), [("2026-03-09", None)])
 
 
-def test_a_record_stays_acknowledged_when_the_csv_lists_it_and_json_again(nights):
+def test_a_record_stays_acknowledged_when_the_source_changes(nights):
     nights.vendor.dataset.replace([*GOOD, BAD, charge("2026-03-09T12:00:00") | {"price": None}])
     nights.run()
     nights.acknowledge(1, 2)

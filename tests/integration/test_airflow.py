@@ -28,7 +28,7 @@ SYNCED = ["shop", "Кафе, Москва", "review"]
 
 
 class Airflow:
-    """Airflow with a folder and a database of its own."""
+    """Airflow with its own folder and database."""
 
     def __init__(self, folder, port):
         self.bin = environment("airflow")
@@ -83,7 +83,7 @@ def test_the_example_runs_once_with_a_task_for_each_account(tmp_path):
         wait_until(lambda: is_open(port), running)
         for program in ("dag-processor", "scheduler"):
             stack.callback(end, airflow.start(program), signal.SIGTERM)
-        # The last night is made up for at once.
+        # Airflow catches up on the last night at once.
         wait_until(lambda: airflow.read("SELECT state FROM dag_run") in [[("failed",)], [("success",)]], running)
         tasks = airflow.read(
             "SELECT task_id, rendered_map_index, state, try_number, pool FROM task_instance ORDER BY map_index"
@@ -107,7 +107,7 @@ def test_the_example_runs_once_with_a_task_for_each_account(tmp_path):
     assert not [path for path in kept for token in tokens if token in path.read_bytes()]
 
 
-def test_the_example_has_the_vendors_zone_and_one_night_at_a_time(tmp_path):
+def test_the_example_runs_in_the_vendors_zone_and_one_night_at_a_time(tmp_path):
     airflow = Airflow(tmp_path, 0)
     script = """
 import billing_etl_dag

@@ -1,4 +1,4 @@
-"""The Python API: what it returns, from several threads over several accounts, and what it leaves alone."""
+"""The Python API: its results, also from several threads, and that it changes no process state."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def config(tmp_path, vendor, database_url):
 
 
 def process_state():
-    """What belongs to the process, not to a caller of the API."""
+    """State of the process that the API may not change."""
     root = logging.getLogger()
     loggers = {name: logging.getLogger(name).level for name in ("", "etl", "urllib3", "sqlalchemy", "alembic")}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -66,7 +66,7 @@ def process_state():
 
 
 @pytest.mark.empty_database
-def test_threads_run_several_accounts_at_once_and_change_nothing_of_their_process(config, database_url):
+def test_threads_run_several_accounts_and_change_no_process_state(config, database_url):
     before = process_state()
     assert api.accounts(config) == LABELS
     with ThreadPoolExecutor(8) as pool:
@@ -98,7 +98,7 @@ def test_threads_run_several_accounts_at_once_and_change_nothing_of_their_proces
     ]
 
 
-def test_the_days_of_the_request_are_apart_from_those_fetched_besides(config, vendor):
+def test_a_result_separates_requested_days_from_other_fetched_days(config, vendor):
     label = LABELS[0]
     api.run(config, label, command="sync", until=LAST)
     vendor.dataset.replace(record for n in range(9) for record in charges(FIRST + timedelta(days=n), 3))
@@ -122,7 +122,7 @@ def test_a_failed_run_is_a_result_without_the_token(config, vendor):
     assert str(uuid5(NAMESPACE_URL, LABELS[0])) not in repr(failed)
 
 
-def test_a_copy_follows_the_changes_by_their_revision(config, vendor):
+def test_a_copy_follows_changes_by_revision(config, vendor):
     label = LABELS[0]
     assert list(api.changes(config, label, None)) == []
     api.run(config, label, command="sync", until=LAST)
@@ -140,7 +140,7 @@ def test_a_copy_follows_the_changes_by_their_revision(config, vendor):
         api.changes(config, label, seen + 2)
 
 
-def test_days_from_before_there_were_revisions_are_in_a_first_copy(config, database_url):
+def test_days_from_before_revisions_are_in_a_first_copy(config, database_url):
     api.run(config, LABELS[0], command="sync", until=LAST)
     with new_engine(database_url).begin() as connection:
         connection.execute(text("UPDATE synced_days SET revision = 0"))
@@ -158,12 +158,12 @@ def test_days_from_before_there_were_revisions_are_in_a_first_copy(config, datab
         ({"command": "sync", "since": LAST, "until": FIRST}, "lies after"),
     ],
 )
-def test_a_wrong_call_names_what_is_wrong(arguments, message):
+def test_a_wrong_argument_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         api.run(None, "default", **arguments)
 
 
-def test_an_unknown_account_is_refused_before_anything_is_done(tmp_path, vendor, sqlite_url):
+def test_an_unknown_account_is_refused_before_any_work(tmp_path, vendor, sqlite_url):
     config = write_config(tmp_path, vendor, {"shop-1": sqlite_url})
     with pytest.raises(api.ConfigError, match="shop-1"):
         api.run(config, "shop-2", command="sync")
@@ -191,7 +191,7 @@ def test_a_deep_sync_compares_every_stored_day(config, vendor):
             api.run(config, label, deep=True, **wrong)
 
 
-def test_accounts_with_one_token_stand_together(tmp_path):
+def test_accounts_with_the_same_token_are_grouped(tmp_path):
     path = tmp_path / "billing.toml"
     tokens = {label: str(uuid5(NAMESPACE_URL, label)) for label in "ab"}
     lines = ['timezone = "Asia/Vladivostok"']
@@ -204,7 +204,7 @@ def test_accounts_with_one_token_stand_together(tmp_path):
     assert api.vendor_timezone(path).key == "Asia/Vladivostok"
 
 
-def test_without_a_file_there_is_one_account(tmp_path, monkeypatch):
+def test_there_is_one_account_without_a_configuration_file(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert api.accounts() == ["default"]

@@ -1,4 +1,4 @@
-"""A backup is whole, of one moment, and checked, whoever writes meanwhile."""
+"""A backup is complete, consistent and checked, also under concurrent writes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def account(sqlite_url, sandbox):
     return made
 
 
-def test_a_backup_is_a_database_that_goes_on_where_the_first_one_was(account, tmp_path):
+def test_a_backup_is_a_database_that_continues_from_its_watermark(account, tmp_path):
     (tmp_path / "billing.db").chmod(0o640)
     done = backup_database(account.engine, tmp_path / "copy.db")
     assert (done.revision, done.size_bytes) == (SCHEMA_REVISION, (tmp_path / "copy.db").stat().st_size)
@@ -39,7 +39,7 @@ def test_a_backup_is_a_database_that_goes_on_where_the_first_one_was(account, tm
     restored.assert_matches_vendor()
 
 
-def test_a_backup_under_load_is_of_one_moment(account, tmp_path):
+def test_a_backup_under_load_is_consistent(account, tmp_path):
     path = tmp_path / "billing.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE pairs (one INTEGER, other INTEGER, filling BLOB)")
@@ -70,7 +70,7 @@ def test_a_backup_under_load_is_of_one_moment(account, tmp_path):
     assert one == other > 0
 
 
-def test_a_damaged_database_is_told_and_leaves_the_older_backup(account, tmp_path):
+def test_a_damaged_database_is_reported_and_the_older_backup_kept(account, tmp_path):
     backup_database(account.engine, tmp_path / "copy.db")
     older = (tmp_path / "copy.db").read_bytes()
     with (tmp_path / "billing.db").open("r+b") as file:
@@ -83,20 +83,20 @@ def test_a_damaged_database_is_told_and_leaves_the_older_backup(account, tmp_pat
 
 
 @pytest.mark.parametrize("to", ["billing.db", "nowhere/copy.db", "."])
-def test_a_file_that_cannot_be_written_is_refused(account, tmp_path, to):
+def test_backup_refuses_a_target_that_cannot_be_written(account, tmp_path, to):
     before = (tmp_path / "billing.db").read_bytes()
     with pytest.raises(ConfigError, match="--out"):
         backup_database(account.engine, tmp_path / to)
     assert (tmp_path / "billing.db").read_bytes() == before
 
 
-def test_nothing_to_copy_makes_no_file(sqlite_url, tmp_path):
+def test_backup_creates_no_file_without_a_database(sqlite_url, tmp_path):
     with pytest.raises(DatabaseError, match="no database yet"):
         backup_database(new_engine(sqlite_url), tmp_path / "copy.db")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("backend", "tool"), [("postgresql", "pg_dump"), ("mariadb", "mariadb-dump")])
-def test_a_server_has_a_tool_of_its_own(backend, tool, tmp_path):
+def test_backup_of_a_server_names_the_servers_tool(backend, tool, tmp_path):
     with pytest.raises(ConfigError, match=tool):
         backup_database(new_engine(parse_url(SERVERS[backend])), tmp_path / "copy.db")

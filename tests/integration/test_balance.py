@@ -1,4 +1,4 @@
-"""The balance at both ends of a run, from the vendor's answer to the proof, the warnings and the exit code."""
+"""The balance before and after a run, from the vendor's answer to the proof, the warnings and the exit code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
 class Purse:
-    """An account of which each run is a minute later than the one before, and what its balance shows."""
+    """An account with its balance; each run is a minute later than the previous one."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -51,7 +51,7 @@ class Purse:
         return self.now
 
     def pay_in(self, amount):
-        """Or out: no record tells of either."""
+        """Add an amount to the balance without a record; a negative one is a withdrawal."""
         self.vendor.dataset.credit += Decimal(amount)
 
     def charge(self, day, count, price="0.2"):
@@ -65,7 +65,7 @@ class Purse:
         return [one.moment for one in self.snapshots()]
 
     def findings(self):
-        """The view's, of all pairs."""
+        """The findings of the view, for all pairs of snapshots."""
         with self.engine.connect() as connection:
             rows = connection.execute(text("SELECT unexplained, finding FROM balance_proof ORDER BY closed_at"))
             return [(None if amount is None else Decimal(str(amount)), finding) for amount, finding in rows]
@@ -73,14 +73,14 @@ class Purse:
 
 @pytest.fixture
 def purse(sqlite_url, sandbox):
-    """With two charges of the ninth, and a credit that covers them."""
+    """An account with two charges on the ninth and a deposit that covers them."""
     sandbox.dataset.replace(charges(NINTH, 2))
     return Purse(sqlite_url, sandbox)
 
 
 @pytest.fixture
 def any_purse(database_url, sandbox):
-    """The same on each of the three databases in turn."""
+    """The same account on each of the three databases in turn."""
     sandbox.dataset.replace(charges(NINTH, 2))
     return Purse(database_url, sandbox)
 
@@ -89,7 +89,7 @@ def told(report):
     return [str(pair.unexplained.normalize()) for pair in report.balance.unexplained]
 
 
-def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_every_database(any_purse):
+def test_a_charge_without_a_record_is_found_and_a_top_up_is_explained(any_purse):
     purse = any_purse
     purse.run()
     purse.charge(TODAY, 3)
@@ -120,7 +120,7 @@ def test_a_charge_that_no_record_tells_of_is_found_and_a_top_up_is_explained_on_
 
 
 def drop(purse, day, *, paid_back):
-    """The vendor stops listing a day; in the sandbox the balance rises by itself, unless nothing is paid back."""
+    """Remove a day from the vendor's records; in the sandbox this raises the balance unless `paid_back` is false."""
     kept = [record for record in purse.vendor.dataset.records if not record["created_at"].startswith(str(day))]
     gone = [record for record in purse.vendor.dataset.records if record["created_at"].startswith(str(day))]
     purse.vendor.dataset.replace(kept)
@@ -130,7 +130,7 @@ def drop(purse, day, *, paid_back):
 
 
 @pytest.mark.parametrize("paid_back", [True, False])
-def test_a_suspect_day_is_waited_for_and_once_accepted_is_neither_charge_nor_credit(any_purse, paid_back):
+def test_the_proof_waits_for_a_suspect_day_and_has_no_finding_once_accepted(any_purse, paid_back):
     purse = any_purse
     purse.charge(EIGHTH, 3, price="11.75")
     purse.run()
@@ -161,7 +161,7 @@ def test_a_suspect_day_is_waited_for_and_once_accepted_is_neither_charge_nor_cre
     assert [pair.waits for pair in proof] == [row.unexplained is None for row in rows]
 
 
-def test_a_suspect_day_that_comes_back_leaves_nothing_to_explain(purse):
+def test_a_suspect_day_that_returns_leaves_nothing_unexplained(purse):
     purse.charge(EIGHTH, 3, price="11.75")
     purse.run()
     gone = drop(purse, EIGHTH, paid_back=True)
@@ -172,7 +172,7 @@ def test_a_suspect_day_that_comes_back_leaves_nothing_to_explain(purse):
     assert {finding for _, finding in purse.findings()} == {"explained", "waits for days"}
 
 
-def test_a_day_that_is_suspect_for_longer_than_a_month_is_proven_against_the_time_before(purse):
+def test_a_day_suspect_for_over_a_month_is_proven_against_the_time_before(purse):
     purse.charge(EIGHTH, 3, price="11.75")
     purse.run()
     drop(purse, EIGHTH, paid_back=True)
@@ -185,7 +185,7 @@ def test_a_day_that_is_suspect_for_longer_than_a_month_is_proven_against_the_tim
     assert (told(report), report.balance.waits_for, purse.findings()[-2:]) == ([], (), [(0, "explained")] * 2)
 
 
-def test_a_day_that_is_over_and_not_whole_is_waited_for(purse):
+def test_the_proof_waits_for_a_past_day_that_is_incomplete(purse):
     purse.run()
     purse.pay_in("500")
     assert told(purse.run()) == ["5E+2"]
@@ -199,7 +199,7 @@ def test_a_day_that_is_over_and_not_whole_is_waited_for(purse):
     assert purse.findings()[-1] == (0, "explained")
 
 
-def test_a_run_whose_days_stay_open_says_that_the_proof_waits_for_them(purse):
+def test_a_run_whose_days_stay_open_reports_that_the_proof_waits(purse):
     purse.vendor.policies = replace(purse.vendor.policies, json_limit=10)
     purse.vendor.faults.add("status", action="get_billing_csv", times=None)
     purse.vendor.dataset.replace(charges(TENTH, 25))
@@ -211,14 +211,14 @@ def test_a_run_whose_days_stay_open_says_that_the_proof_waits_for_them(purse):
     assert report.balance.waits_for
 
 
-def test_both_snapshots_of_a_run_name_it(purse):
+def test_both_snapshots_of_a_run_have_its_id(purse):
     purse.run()
     with purse.engine.connect() as connection:
         run = connection.scalar(select(sync_runs.c.id))
     assert [(one.run_id, one.moment) for one in purse.snapshots()] == [(run, "before"), (run, "after")]
 
 
-def test_neither_a_dry_run_nor_an_accepted_day_nor_a_run_of_no_day_asks_for_the_balance(purse):
+def test_dry_runs_accepts_and_runs_without_days_do_not_request_the_balance(purse):
     purse.run()
     purse.vendor.requests.clear()
     purse.run(dry_run=True)
@@ -228,7 +228,7 @@ def test_neither_a_dry_run_nor_an_accepted_day_nor_a_run_of_no_day_asks_for_the_
     assert purse.moments() == ["before", "after"]
 
 
-def test_old_days_that_are_loaded_later_charge_nobody_and_what_changes_of_them_does(purse):
+def test_a_backfill_of_old_days_is_no_charge_and_a_later_change_is(purse):
     purse.vendor.dataset.add(charges(date(2026, 2, 20), 40))
     purse.run()
     assert told(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
@@ -237,7 +237,7 @@ def test_old_days_that_are_loaded_later_charge_nobody_and_what_changes_of_them_d
     assert told(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
 
 
-def test_a_backfill_counts_the_charges_of_days_that_it_was_not_asked_for(purse):
+def test_a_backfill_counts_charges_of_days_outside_its_range(purse):
     purse.run()
     purse.charge(TODAY, 4)
     report = purse.run("backfill", NINTH, NINTH)
@@ -246,7 +246,7 @@ def test_a_backfill_counts_the_charges_of_days_that_it_was_not_asked_for(purse):
     assert told(purse.run()) == [], "the ledger says what the backfill was told"
 
 
-def test_no_balance_is_kept_where_the_records_are_too_far_behind_to_prove_anything(purse):
+def test_no_balance_is_stored_when_the_records_are_too_far_behind(purse):
     purse.run()
     purse.now += timedelta(days=20)
     purse.vendor.set_now(purse.vendor.now + timedelta(days=20))
@@ -286,7 +286,7 @@ def answer(balance):
     ],
     ids=str,
 )
-def test_a_balance_that_cannot_be_read_costs_one_try_and_changes_nothing_else(purse, fault):
+def test_an_unreadable_balance_costs_one_attempt_and_changes_nothing_else(purse, fault):
     purse.vendor.faults.add(**fault, action="get_balance", times=None)
     report = purse.run(retry_attempts=5, retry_max_wait=60.0)
     assert (code_for_result(report), report.tally.new, report.watermark) == (0, 2, TENTH)
@@ -294,20 +294,20 @@ def test_a_balance_that_cannot_be_read_costs_one_try_and_changes_nothing_else(pu
     assert [request.action for request in purse.vendor.requests].count("get_balance") == 2
 
 
-def test_a_run_waits_no_longer_for_a_balance_than_its_bound_allows(purse):
+def test_a_run_waits_for_a_balance_no_longer_than_its_time_limit(purse):
     purse.vendor.faults.add("hang", action="get_balance", times=None)
     report = purse.run(timeout=0.2)
     assert (code_for_result(report), report.balance) == (0, None)
     assert report.seconds < SHORT_TIMEOUT_SECONDS, "the shorter of the two holds"
 
 
-def test_what_was_read_before_is_kept_where_it_cannot_be_read_after(purse):
+def test_the_balance_before_a_run_is_kept_when_the_one_after_is_unreadable(purse):
     purse.vendor.faults.add("html", action="get_balance", skip=1)
     purse.run()
     assert purse.moments() == ["before"]
 
 
-def test_a_run_that_fails_keeps_no_balance_and_says_what_it_knows_of_it(purse):
+def test_a_failed_run_stores_no_balance_and_reports_the_one_it_read(purse):
     purse.run()
     purse.vendor.faults.add("status", action="post_billing_data", times=None)
     purse.vendor.faults.add("status", action="get_billing_csv", times=None)
@@ -319,7 +319,7 @@ def test_a_run_that_fails_keeps_no_balance_and_says_what_it_knows_of_it(purse):
     assert purse.moments() == ["before", "after"]
 
 
-def test_a_balance_as_text_or_with_the_noise_of_a_binary_float_is_one(purse):
+def test_a_balance_may_be_text_or_have_binary_float_noise(purse):
     for written in ("963.8", '"963.80"', '"963,8"', "963.8000000000001"):
         purse.vendor.faults.add(**answer(f'"balance": {written}'), action="get_balance", times=2)
         assert purse.run().balance.balance == Decimal("963.8")
@@ -327,7 +327,7 @@ def test_a_balance_as_text_or_with_the_noise_of_a_binary_float_is_one(purse):
     assert purse.run().balance.balance == Decimal("-12.5")
 
 
-def test_a_table_that_takes_no_balance_is_a_line_in_the_log_and_no_failure(purse, caplog):
+def test_a_balance_that_cannot_be_stored_is_logged_and_the_run_succeeds(purse, caplog):
     purse.run()
     with purse.engine.begin() as connection:
         connection.execute(

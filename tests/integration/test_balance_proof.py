@@ -1,4 +1,4 @@
-"""The balance proof is computed twice: by the view `balance_proof` for BI, and by `reconcile` for a run's warnings."""
+"""The balance proof of the view `balance_proof` equals that of `reconcile`, which computes the warnings of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCOUNTS, SNAPSHOTS = 40, 12
 
 
 def random_moment(random):
-    """One of few, so that snapshots and top-ups meet at the same moment."""
+    """One of a few times, so that snapshots and top-ups coincide."""
     hours = random.randrange(2 * SNAPSHOTS)
     return START + timedelta(hours=hours, microseconds=hours % 3)
 

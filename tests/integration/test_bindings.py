@@ -1,4 +1,4 @@
-"""An account is bound to its token and its zone: nothing is stored twice, and nothing of two zones side by side."""
+"""An account is bound to its token and its zone, so that no record is stored twice or in two zones."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sqlite_account(sqlite_url, sandbox):
 
 
 def run(account, order=None, /, **changes):
-    """The report of a run, and what it said."""
+    """Run a sync; returns its report and messages."""
     said = []
     report = run_sync(
         replace(account.settings, **changes),
@@ -49,7 +49,7 @@ def run(account, order=None, /, **changes):
 
 
 def refused(account, order=None, /, **changes):
-    """Why a run was refused with 78; it asked the vendor nothing and wrote nothing."""
+    """Check that a run is refused with 78 without a request or a write; returns the message."""
     before, asked = account.dump(), len(account.vendor.requests)
     report, _ = run(account, order, **changes)
     assert (type(report.error), code_for_result(report)) == (ConfigError, 78), report.error
@@ -70,7 +70,7 @@ of_each_order = pytest.mark.parametrize("order", ORDERS, ids=lambda order: f"{or
 
 
 @of_each_order
-def test_a_mistyped_label_is_refused_and_the_one_meant_is_named(account, order):
+def test_a_mistyped_label_is_refused_with_the_label_of_the_token(account, order):
     assert account.run()[0] == 0
     message = refused(account, order, account="defualt")
     assert "BILLING_ACCOUNT=default" in message
@@ -78,7 +78,7 @@ def test_a_mistyped_label_is_refused_and_the_one_meant_is_named(account, order):
     assert account.read("SELECT label FROM accounts") == [("default",)]
 
 
-def test_the_token_stands_nowhere_and_its_fingerprint_with_the_account(account):
+def test_the_fingerprint_of_the_token_is_stored_and_the_token_is_not(account):
     account.run()
     token = account.settings.api_token
     assert account.read("SELECT token_fingerprint FROM accounts") == [(fingerprint_of(token),)]
@@ -93,7 +93,7 @@ def test_a_retired_account_still_has_its_token(sqlite_account):
     assert "the token is that of the account default" in refused(sqlite_account, account="new")
 
 
-def test_two_accounts_of_the_configuration_file_may_share_a_token_and_are_warned_of(sqlite_account, caplog):
+def test_configured_accounts_may_share_a_token_with_a_warning(sqlite_account, caplog):
     sqlite_account.run()
     both = frozenset({"default", "shop"})
     assert "BILLING_ACCOUNT" in refused(sqlite_account, account="shop", labels=frozenset({"shop", "bank"}))
@@ -103,7 +103,7 @@ def test_two_accounts_of_the_configuration_file_may_share_a_token_and_are_warned
     assert sqlite_account.read("SELECT COUNT(*) FROM billing") == [(6,)]
 
 
-def test_a_changed_token_is_taken_and_said_once(account):
+def test_a_changed_token_is_accepted_and_reported_once(account):
     account.run()
     changed = {"api_token": token_of(account.vendor, "renewed")}
     _, said = run(account, RunRequest("sync", dry_run=True), **changed)
@@ -114,7 +114,7 @@ def test_a_changed_token_is_taken_and_said_once(account):
     assert "BILLING_ACCOUNT=default" in refused(account, account="defualt", **changed)
 
 
-def test_an_account_of_an_older_version_takes_token_and_zone_at_its_next_run(account):
+def test_an_account_of_an_older_version_is_bound_by_its_next_run(account):
     account.run()
     with account.engine.begin() as connection:
         connection.execute(text("UPDATE accounts SET token_fingerprint = NULL, timezone = NULL"))
@@ -123,7 +123,7 @@ def test_an_account_of_an_older_version_takes_token_and_zone_at_its_next_run(acc
     assert account.read("SELECT timezone FROM accounts WHERE token_fingerprint IS NOT NULL") == [("Europe/Moscow",)]
 
 
-def test_of_two_first_runs_at_once_under_two_labels_one_is_refused(account):
+def test_one_of_two_concurrent_first_runs_with_different_labels_is_refused(account):
     account.run()  # the schema is there
     other = replace(account.settings, api_token=token_of(account.vendor, "new"))
     reports = []

@@ -60,7 +60,7 @@ def stored(engine, *names):
 
 
 @pytest.mark.fault(65, 70)
-def test_a_hostile_text_comes_back_as_it_was_given_whoever_its_neighbours_are(engine):
+def test_hostile_texts_are_stored_unchanged_beside_any_other_text(engine):
     numbers = count(1)
     given = []
 
@@ -78,7 +78,7 @@ def test_a_hostile_text_comes_back_as_it_was_given_whoever_its_neighbours_are(en
     assert stored(engine, *names) == [values[1:6] for values in given]
 
 
-def test_a_hostile_text_that_all_rows_share_comes_back_as_it_was_given(engine):
+def test_a_hostile_text_shared_by_all_rows_is_stored_unchanged(engine):
     codes = [info for info in HOSTILE if len(info) < 256]
     own = (*COLUMNS[:2], *COLUMNS[3:])
     for number, code in enumerate(codes, 1):
@@ -102,7 +102,7 @@ def test_every_column_is_filled_with_its_own_value(engine):
 
 @pytest.mark.fault(65, 70)
 @pytest.mark.parametrize("texts", [[text for text in HOSTILE if "\x1f" not in text], HOSTILE], ids=["most", "all"])
-def test_a_hostile_text_is_read_back_as_it_was_given(engine, texts):
+def test_hostile_texts_are_read_back_unchanged(engine, texts):
     phones = [text for text in texts if len(text) < 256]
     given = [row(number, info, status=number % 3 or None) for number, info in enumerate(texts, 1)]
     given += [
@@ -126,7 +126,7 @@ def test_any_number_of_rows_is_inserted_once(engine, size):
     assert stored(engine, "ordinal", "status", "status_info") == [(n, n % 7 or None, f"{n}") for n in range(size)]
 
 
-def test_rows_too_long_for_one_statement_are_inserted_all_the_same(engine):
+def test_rows_too_long_for_one_statement_are_inserted(engine):
     # Together more than the 16 MiB that a MariaDB server takes at once.
     infos = ["я" * (MAX_STATEMENT_LENGTH // 4) + str(number) for number in range(40)]
     insert(engine, [row(number, info) for number, info in enumerate(infos)])
@@ -134,7 +134,7 @@ def test_rows_too_long_for_one_statement_are_inserted_all_the_same(engine):
 
 
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
-def test_a_backslash_is_none_but_itself_where_the_server_takes_it_for_no_escape(engine):
+def test_backslashes_are_stored_unchanged_with_no_backslash_escapes(engine):
     infos = [info for info in HOSTILE if len(info) < 256]
     with engine.begin() as connection:
         connection.exec_driver_sql("SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES'")
@@ -144,7 +144,7 @@ def test_a_backslash_is_none_but_itself_where_the_server_takes_it_for_no_escape(
 
 
 @pytest.mark.parametrize("info", ["ok", "\x1f"])
-def test_a_row_that_is_refused_leaves_none_behind_and_stands_in_no_error(engine, info):
+def test_a_refused_row_leaves_no_rows_and_is_not_in_the_error(engine, info):
     with pytest.raises(DBAPIError) as raised:
         insert(engine, [row(1, info), row(2, info), row(1, info)])
     error = raised.value

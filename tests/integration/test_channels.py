@@ -46,7 +46,7 @@ RECORDS = [
 
 
 class Shop:
-    """A vendor, a database, and the job between them."""
+    """A vendor and an account that is synced from it."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -142,7 +142,7 @@ def test_totals_follow_late_corrected_and_withdrawn_records(shop):
     assert not [day for day in shop.differences() if day.day == date(2026, 3, 5)]
 
 
-def test_as_of_an_earlier_time_the_channel_of_a_changed_record_is_not_known(shop):
+def test_the_channel_of_a_changed_record_is_unknown_as_of_an_earlier_time(shop):
     shop.sync(lookback_days=31)
     before = shop.now
     shop.vendor.dataset.replace([
@@ -159,7 +159,7 @@ def test_as_of_an_earlier_time_the_channel_of_a_changed_record_is_not_known(shop
     ]  # fmt: skip
 
 
-def test_other_rules_classify_all_stored_days_in_the_next_run(shop):
+def test_changed_rules_reclassify_all_stored_days_in_the_next_run(shop):
     before = shop.revision()
     journal = shop.query("SELECT COUNT(*) FROM restatements")
     shop.sync(channels=OWN)
@@ -176,7 +176,7 @@ def test_other_rules_classify_all_stored_days_in_the_next_run(shop):
     assert shop.differences() == []
 
 
-def test_rows_of_before_the_upgrade_are_classified_by_the_next_run(shop):
+def test_rows_from_before_the_upgrade_are_classified_by_the_next_run(shop):
     with shop.engine.begin() as connection:
         connection.execute(update(billing_records).values(channel=None))
         connection.execute(update(synced_days).values(channel_rules=None))
@@ -245,7 +245,7 @@ def test_an_erased_row_keeps_its_channel(shop):
     assert shop.differences() == []
 
 
-def test_wrong_totals_are_found_by_verify_and_mended_by_backfill(shop):
+def test_wrong_totals_are_found_by_verify_and_repaired_by_backfill(shop):
     with shop.engine.begin() as connection:
         connection.execute(update(channel_totals).where(channel_totals.c.day == date(2026, 3, 2)).values(records=9))
     assert [(found.day, found.wrong_totals) for found in shop.differences()] == [(date(2026, 3, 2), True)]
@@ -254,7 +254,7 @@ def test_wrong_totals_are_found_by_verify_and_mended_by_backfill(shop):
     assert shop.channels() == BY_DEFAULT
 
 
-def test_a_channel_that_another_program_changed_is_mended_by_backfill(shop):
+def test_a_channel_changed_by_another_program_is_repaired_by_backfill(shop):
     with shop.engine.begin() as connection:
         connection.execute(update(billing_records).where(billing_records.c.price == Decimal("3.25")).values(channel=1))
     assert shop.channels() != BY_DEFAULT
@@ -272,7 +272,7 @@ def test_a_channel_keeps_its_number(shop):
     assert len(set(now.values())) == len(now)
 
 
-def test_dropped_codes_say_nothing_about_the_channel(shop):
+def test_dropped_codes_do_not_affect_the_channel(shop):
     settings = settings_of(shop.engine.url, shop.vendor, date(2026, 3, 1), account="second", codes="drop")
     shop.settings = replace(settings, lookback_days=3)
     shop.sync()

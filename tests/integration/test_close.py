@@ -1,4 +1,4 @@
-"""Month close: what is booked, what a view says of it, and what a second close does, on each database."""
+"""Month close: what is booked, what the view shows and what a second close does, on each database."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def charge(day, price="1.5", second=0):
 
 
 class Shop:
-    """An account on the tenth of April that has March since its first day, and a vendor of a few charges."""
+    """An account on the tenth of April with all days since the first of March, and a vendor with a few charges."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -103,7 +103,7 @@ def small_shop(sqlite_url, sandbox):
     return Shop(sqlite_url, sandbox)
 
 
-def test_a_month_that_is_final_is_booked_with_its_vat_and_keeps_it(shop):
+def test_a_final_month_is_booked_with_its_vat_and_keeps_it(shop):
     shop.sync(vat_rate=Decimal(20))
     assert shop.month("final, days_missing, days_settling, closed_at, days_ahead, records") == (1, 0, 0, None, 0, 2)
     assert [shop.month(name)[0] for name in ("booked", "changed_since_close", "closed_as")] == [None] * 3
@@ -120,7 +120,7 @@ def test_a_month_that_is_final_is_booked_with_its_vat_and_keeps_it(shop):
     )
     assert shop.month(closed) == booked
 
-    # Other terms are the account's from now on; a closed month keeps its own.
+    # Other terms apply to the account from now on; a closed month keeps its own.
     shop.sync(currency="EUR", vat_rate=Decimal("8.5"), vat="excluded")
     assert "prices are in EUR, VAT of 8.5 % excluded from now on (before: RUB, VAT of 20 % included)" in shop.said[0]
     assert shop.month(closed) == booked
@@ -129,12 +129,12 @@ def test_a_month_that_is_final_is_booked_with_its_vat_and_keeps_it(shop):
     )  # fmt: skip
     assert shop.read("SELECT currency, vat_rate, vat FROM freshness") == [("EUR", Decimal("8.5"), "excluded")]
     assert {row[0] for row in shop.read("SELECT currency FROM daily_spend")} == {"EUR"}
-    # A close is told the terms of the settings too, and leaves those of an account that is not configured.
+    # A close also stores the terms of the settings, and keeps those of an account that is not configured.
     assert shop.close(is_configured=False).reason.startswith("it is closed already, with RUB, VAT of 20 % included")
     assert shop.close(vat_rate=Decimal(20)).outcome == "unchanged"
 
 
-def test_what_changes_after_the_close_is_shown_line_by_line_and_booked_again_on_demand(shop):
+def test_changes_after_the_close_are_listed_and_booked_on_request(shop):
     shop.sync()
     first = shop.close().closing
     assert shop.close().outcome == "unchanged"
@@ -161,7 +161,7 @@ def test_what_changes_after_the_close_is_shown_line_by_line_and_booked_again_on_
     assert kept == [(1, Decimal("121.5")), (2, Decimal("121.5") + change)]
 
 
-def test_a_month_that_may_still_change_is_booked_provisionally_alone(shop):
+def test_a_month_that_may_still_change_is_booked_only_provisionally(shop):
     shop.sync(until=date(2026, 3, 20))
     shop.sync(command="backfill", since=date(2026, 3, 31), until=date(2026, 3, 31))
     shop.sync(command="backfill", since=date(2026, 4, 9), until=date(2026, 4, 9))
@@ -182,7 +182,7 @@ def test_a_month_that_may_still_change_is_booked_provisionally_alone(shop):
     assert shop.month("final, days_missing, days_settling, days_ahead, days_open", APRIL) == (0, 8, 1, 21, 0)
     assert shop.close(date(2026, 5, 1), provisional=True).reason == "no day of it is stored"
 
-    # A final closing takes the place of a provisional one, which does not take that of a final one.
+    # A final close replaces a provisional one, but not the other way round.
     shop.sync(charge("2026-03-25", "0.5"))
     final = shop.close()
     assert (final.outcome, final.replaced) == ("booked", provisional.closing)
@@ -197,7 +197,7 @@ def test_a_month_that_may_still_change_is_booked_provisionally_alone(shop):
     assert shop.month("closed_as, closings") == ("provisional", 3)
 
 
-def test_the_calendar_has_each_day_those_without_a_charge_and_those_never_stored(shop):
+def test_the_calendar_includes_days_without_charges_and_days_never_stored(shop):
     shop.sync(charge("2026-03-03", "0.1"), charge("2026-03-03", "0.2"), until=date(2026, 3, 4))
     shop.sync(command="backfill", since=date(2026, 4, 8), until=date(2026, 4, 10))
     days = shop.read("SELECT day, day_state, records, spend FROM calendar ORDER BY day")
@@ -225,7 +225,7 @@ def test_the_calendar_has_each_day_those_without_a_charge_and_those_never_stored
     assert shop.month("days_missing, final, records, spend", date(2024, 2, 1)) == (29, 0, 0, Decimal(0))
 
 
-def test_a_purge_keeps_the_booking_and_a_deletion_takes_it(shop):
+def test_a_booking_survives_a_purge_and_is_deleted_with_the_account(shop):
     shop.sync()
     shop.close()
     shop.records.pop(0)
@@ -246,7 +246,7 @@ def test_a_purge_keeps_the_booking_and_a_deletion_takes_it(shop):
     assert shop.read("SELECT * FROM monthly_close") == []
 
 
-def test_a_change_after_the_close_is_one_whatever_its_id_and_the_clock_say(small_shop):
+def test_a_change_after_the_close_is_detected_whatever_its_id_and_time(small_shop):
     shop = small_shop
     shop.sync(charge("2026-03-10", "2"))
     shop.sync(charge("2026-03-11", "3"), command="backfill", since=MARCH, until=date(2026, 3, 31))
@@ -260,7 +260,7 @@ def test_a_change_after_the_close_is_one_whatever_its_id_and_the_clock_say(small
     assert shop.read("SELECT line, since_close FROM restatement_lines") == [(1, 1)]
 
 
-def test_a_close_waits_for_no_run_and_needs_a_database_and_an_account(small_shop):
+def test_close_waits_for_no_run_and_requires_a_database_and_an_account(small_shop):
     with pytest.raises(DatabaseError, match="no database yet"):
         small_shop.close()
     small_shop.sync()

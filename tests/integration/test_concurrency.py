@@ -1,5 +1,5 @@
-"""Eight runs at once: one does the work, the others are told so, and the database is the vendor's, with or without the
-lock."""
+"""Eight concurrent runs of one account: one succeeds, the others exit with 75; the stored days equal the vendor's, with
+the lock or with the fence alone."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from etl.db.retry import retry_transaction
 from etl.db.run_store import begin_run, finish_run
 
 ROUNDS = 25
-"""With the lock, and as many without."""
+"""Rounds with the lock, and as many without."""
 FIRST_RUNS = 3
-"""Rounds on a database that has no schema yet: each costs a migration."""
+"""Rounds on a database without a schema; each costs a migration."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def account(database_url, vendor):
 
 
 def edition(number):
-    """What the vendor lists in a round: every round something else on each day."""
+    """The vendor's records in a round; they differ on each day from those of other rounds."""
     return [
         *charges(START, 1 + number % 4, price=f"0.{1 + number}"),
         *charges(LAST_CLOSED, 3 + number % 3, info=f"edition {number}"),
@@ -54,7 +54,7 @@ def edition(number):
 
 
 def codes_of(results):
-    """The exit codes; whatever is neither done nor told to leave is shown with its words."""
+    """The exit codes; a code other than 0 and 75 fails with its message."""
     assert not [result for result in results if result[0] not in {0, 75}]
     codes = [code for code, _ in results]
     assert 0 in codes, "somebody has to do it"
@@ -70,21 +70,21 @@ def outcomes(account, label="default"):
 
 
 @pytest.mark.fault(78, 79, 92, 93)
-def test_of_eight_runs_at_once_one_does_the_work_and_the_others_are_told(account, pool):
+def test_one_of_eight_concurrent_runs_succeeds_and_the_others_exit_75(account, pool):
     done = 0
     for number in range(ROUNDS):
         account.vendor.dataset.replace(edition(number))
         done += codes_of(pool.run(account.settings)).count(0)
         account.assert_matches_vendor()
-    # Who was told left no trace; who did the work, one line each.
+    # Runs that exited with 75 left no row in the history, successful ones one row each.
     assert outcomes(account) == [("done", done)]
 
 
 @pytest.mark.fault(78, 95)
-def test_the_fence_alone_keeps_eight_runs_apart(account, pool):
+def test_eight_concurrent_runs_are_isolated_by_the_fence_alone(account, pool):
     for number in range(ROUNDS):
         account.vendor.dataset.replace(edition(number))
-        # Every fifth time the account is new: then they all write its row too.
+        # In every fifth round the account is new, so that all runs also insert its row.
         label = f"account {number // 5}"
         account.settings = replace(account.settings, account=label, api_token=token_of(account.vendor, label))
         codes_of(pool.run(account.settings, lock=no_lock))
@@ -95,7 +95,7 @@ def test_the_fence_alone_keeps_eight_runs_apart(account, pool):
 @pytest.mark.fault(78, 87)
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql", "mariadb"])
 @pytest.mark.parametrize("locked", [True, False])
-def test_eight_first_runs_at_once_make_one_schema_and_one_account(backend, locked, pool, vendor, tmp_path):
+def test_eight_concurrent_first_runs_create_one_schema_and_one_account(backend, locked, pool, vendor, tmp_path):
     vendor.dataset.replace(edition(1))
     for number in range(FIRST_RUNS):
         folder = tmp_path / str(number)
@@ -107,7 +107,7 @@ def test_eight_first_runs_at_once_make_one_schema_and_one_account(backend, locke
 
 
 @pytest.mark.fault(78, 79, 88)
-def test_runs_of_eight_accounts_at_once_do_not_meet(account, pool):
+def test_concurrent_runs_of_eight_accounts_all_succeed(account, pool):
     everyone = [
         settings_of(account.settings.database_url, account.vendor, START, account=f"account {number}")
         for number in range(SIZE)
@@ -120,7 +120,7 @@ def test_runs_of_eight_accounts_at_once_do_not_meet(account, pool):
 
 
 @pytest.mark.fault(78)
-def test_eight_processes_started_at_once_end_with_0_or_75(account, tmp_path):
+def test_eight_processes_started_at_once_exit_with_0_or_75(account, tmp_path):
     account.vendor.dataset.replace(edition(2))
     settings = account.settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")} | {
@@ -139,7 +139,7 @@ def test_eight_processes_started_at_once_end_with_0_or_75(account, tmp_path):
 
 
 def started(work):
-    """Work in a thread of its own, and where its result will be."""
+    """Start work in a thread; returns the thread and the list that receives the result."""
     results = []
     thread = threading.Thread(target=lambda: results.append(work()), daemon=True)
     thread.start()
@@ -155,7 +155,7 @@ servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], ind
 
 @servers
 @pytest.mark.fault(78, 66)
-def test_two_first_runs_that_both_write_the_accounts_row_get_two_fences(account):
+def test_two_first_runs_that_both_insert_the_account_get_different_fences(account):
     engine = account.engine
     with just_before("INSERT INTO accounts", lambda: None) as inserts:
 
@@ -174,8 +174,8 @@ def test_two_first_runs_that_both_write_the_accounts_row_get_two_fences(account)
 
 @servers
 @pytest.mark.fault(88)
-def test_a_run_that_ends_and_a_run_that_begins_do_not_wait_for_each_other(account):
-    """The one writes its line, the other writes it off, and both the account's state: in the same order."""
+def test_a_finishing_run_and_a_starting_run_do_not_deadlock(account):
+    """Both update the row of the first run and the state of the account, in the same order."""
     engine = account.engine
     with engine.begin() as connection:
         run = begin(connection)
@@ -201,8 +201,8 @@ def test_a_run_that_ends_and_a_run_that_begins_do_not_wait_for_each_other(accoun
 @servers
 @pytest.mark.fault(87)
 @pytest.mark.empty_database
-def test_a_run_that_waited_for_anothers_migration_leaves_the_views_alone(account):
-    """Made anew, they would be gone for a moment from under whoever reads them."""
+def test_a_run_that_waited_for_a_migration_does_not_recreate_the_views(account):
+    """Recreated views would be missing for a moment for other readers."""
     theirs = []
     with just_before("DROP VIEW", lambda: None, times=99) as dropped:
 
@@ -210,7 +210,7 @@ def test_a_run_that_waited_for_anothers_migration_leaves_the_views_alone(account
             migrate(account.engine)
             theirs.extend(dropped)
 
-        # The run has seen that there is no schema, and asks for the lock of the schema.
+        # The run has found no schema and requests the lock of the schema.
         question = {"postgresql": "SELECT pg_try_advisory", "mariadb": "SELECT GET_LOCK"}
         with just_before(question[account.engine.dialect.name], somebody_else_migrates):
             assert account.run(lock=no_lock)[0] == 0

@@ -1,4 +1,4 @@
-"""One connection serves all transactions of a run, nobody else's lock hangs on it, and none is left at the end."""
+"""A run uses one connection for all transactions, another one for its lock, and closes both."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def account(database_url, sandbox):
 
 @contextmanager
 def seen(owner, **kinds):
-    """How often each event came, under the kind that is given for it."""
+    """Count events by the names given for them."""
     counts = Counter()
     listeners = {name: lambda *_, kind=kind: counts.update([kind]) for name, kind in kinds.items()}
     for name, listener in listeners.items():
@@ -54,7 +54,7 @@ def test_a_run_connects_once_for_its_lock_and_once_for_all_its_transactions(acco
     assert counts == {"made": made, "closed": made}
 
 
-def test_a_run_that_ends_early_leaves_no_connection(account):
+def test_a_run_that_fails_leaves_no_connection(account):
     account.vendor.faults.add("status", status=500, times=99)
     with connections() as counts:
         assert account.run()[0] == 69
@@ -63,7 +63,7 @@ def test_a_run_that_ends_early_leaves_no_connection(account):
 
 @servers
 @pytest.mark.fault(99)
-def test_a_session_that_ends_between_two_transactions_costs_nothing(account):
+def test_a_session_lost_between_two_transactions_causes_no_retry(account):
     other = new_engine(account.settings.database_url)
     with seen(Engine, begin="begun") as quiet:
         assert account.run(account="one", window_days=1) == (0, "")
@@ -75,7 +75,7 @@ def test_a_session_that_ends_between_two_transactions_costs_nothing(account):
 
 @servers
 @pytest.mark.fault(91, 92)
-def test_a_lock_is_given_back_with_its_block_though_connections_are_kept(database_url):
+def test_a_lock_is_released_at_the_end_of_its_block_while_connections_stay(database_url):
     other = new_engine(database_url)
     with pooled_engine(database_url) as engine:
         with advisory_lock(engine, "account-a", wait=0):
@@ -86,7 +86,7 @@ def test_a_lock_is_given_back_with_its_block_though_connections_are_kept(databas
 
 @servers
 @pytest.mark.fault(93)
-def test_a_lock_that_the_server_releases_a_moment_later_is_waited_for(database_url):
+def test_a_lock_that_the_server_releases_late_is_waited_for(database_url):
     holder = ExitStack()
     holder.enter_context(advisory_lock(new_engine(database_url), "account-a", wait=0))
     tries = []
@@ -103,7 +103,7 @@ def test_a_lock_that_the_server_releases_a_moment_later_is_waited_for(database_u
         assert len(tries) == 2
 
 
-def test_a_new_file_that_another_process_writes_to_is_waited_for(tmp_path):
+def test_a_new_file_locked_by_another_process_is_waited_for(tmp_path):
     path = tmp_path / "new.db"
     writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     writer.execute("BEGIN IMMEDIATE")

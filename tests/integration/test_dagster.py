@@ -53,7 +53,7 @@ def sqlite(folder, name="billing"):
     return make_url(f"sqlite:///{folder / name}.db")
 
 
-def test_the_definitions_load_and_a_missing_configuration_is_named(dagster, tmp_path, vendor):
+def test_definitions_load_and_a_missing_configuration_is_named(dagster, tmp_path, vendor):
     write_accounts(tmp_path, vendor, {"shop-1": sqlite(tmp_path)})
     code, said = dagster.call("dagster", "definitions", "validate", "-m", MODULE)
     assert code == 0, said
@@ -77,7 +77,7 @@ print([module.executor_of(one).name for one in settings])
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
-def test_a_night_has_a_step_for_each_account_and_stores_what_the_vendor_has(backend, dagster, tmp_path, vendor):
+def test_a_nightly_run_has_a_step_per_account_and_stores_the_vendors_records(backend, dagster, tmp_path, vendor):
     labels = ["shop-1", "shop_2", "Кафе, Москва"]
     with fresh_database(backend, tmp_path) as url:
         write_accounts(tmp_path, vendor, dict.fromkeys(labels, url))
@@ -99,7 +99,7 @@ def test_a_night_has_a_step_for_each_account_and_stores_what_the_vendor_has(back
             assert stored_rows(url, label) == listed_rows(vendor)
 
 
-def test_every_exit_code_has_its_policy_and_no_account_affects_another(dagster, tmp_path, vendor):
+def test_exit_codes_determine_the_retry_policy_of_each_account(dagster, tmp_path, vendor):
     """69, 74 and 75 are retried, 77 and 78 fail at once, 65 succeeds with the reason."""
     labels = ["fine", "review", "unavailable", "database", "locked", "refused", "wrong"]
     with ExitStack() as stack:
@@ -140,13 +140,13 @@ def test_every_exit_code_has_its_policy_and_no_account_affects_another(dagster, 
 
 
 def no_secrets(folder, secrets):
-    """Whether no file of Dagster's storage, logs and captured output has a secret."""
+    """Whether no file of Dagster's storage, logs and captured output contains a secret."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in files)
     return not [path for path in files for secret in secrets if secret.encode() in path.read_bytes()]
 
 
-def test_a_retried_step_succeeds_when_the_vendor_is_back(dagster, tmp_path, vendor):
+def test_a_retried_step_succeeds_when_the_vendor_is_available_again(dagster, tmp_path, vendor):
     write_accounts(tmp_path, vendor, {"shop": sqlite(tmp_path)})
     vendor.faults.add("status", status=503, action="post_billing_data", times=1)
     vendor.faults.add("status", status=503, action="get_billing_csv", times=1)
@@ -155,7 +155,7 @@ def test_a_retried_step_succeeds_when_the_vendor_is_back(dagster, tmp_path, vend
     assert stored_rows(sqlite(tmp_path), "shop") == listed_rows(vendor)
 
 
-def test_an_unexpected_error_leaves_no_text_of_its_own(dagster):
+def test_the_text_of_an_unexpected_error_is_not_recorded(dagster):
     script = """
 import dagster as dg
 from etl.orchestration.steps import StepConfig, run_step
@@ -176,7 +176,7 @@ except dg.Failure as failure:
     assert last.endswith("False")
 
 
-def test_checks_pass_after_a_night_and_name_the_accounts_that_fail(dagster, tmp_path, vendor):
+def test_checks_pass_after_a_nightly_run_and_name_failing_accounts(dagster, tmp_path, vendor):
     url = sqlite(tmp_path)
     path = write_accounts(
         tmp_path, vendor, {"shop": url, "new": url, "broken": make_url("sqlite:////no/such/folder/x.db")}
@@ -210,7 +210,7 @@ def test_checks_pass_after_a_night_and_name_the_accounts_that_fail(dagster, tmp_
     assert outcome["suspect_days"][2]["shop"].startswith(f"{day}: ")
 
 
-def test_money_without_a_record_fails_its_check(dagster, tmp_path, vendor):
+def test_a_charge_without_a_record_fails_the_balance_check(dagster, tmp_path, vendor):
     url = sqlite(tmp_path)
     write_accounts(tmp_path, vendor, {"shop": url})
     path = tmp_path / "billing.toml"
@@ -273,7 +273,7 @@ def test_a_terminated_step_is_retried_and_ends_with_everything_stored(backend, d
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
-def test_a_terminated_run_keeps_its_complete_days_and_the_next_one_goes_on(backend, dagster, tmp_path, vendor):
+def test_a_terminated_run_keeps_its_complete_days_and_the_next_one_continues(backend, dagster, tmp_path, vendor):
     with fresh_database(backend, tmp_path) as url:
         with night_in_the_middle(dagster, vendor, url) as process:
             os.kill(process.pid, signal.SIGTERM)
@@ -293,7 +293,7 @@ def test_a_terminated_run_keeps_its_complete_days_and_the_next_one_goes_on(backe
         assert (stored_rows(url, "shop"), watermark_of(url, "shop")) == (told, last_closed_day())
 
 
-def test_accounts_with_one_token_share_a_step(dagster, tmp_path, vendor):
+def test_accounts_with_the_same_token_share_a_step(dagster, tmp_path, vendor):
     url = sqlite(tmp_path)
     own = (f'api_token = "{vendor.token}"',)
     write_accounts(tmp_path, vendor, dict.fromkeys(["a", "b", "c"], url), {"a": own, "c": own})

@@ -42,7 +42,7 @@ def vendor():
 
 @pytest.fixture
 def dagster(tmp_path):
-    """The example instance, which looks for lost runs more often than every two minutes."""
+    """The example instance, with more frequent checks for lost runs than every two minutes."""
     instance = Dagster(tmp_path)
     example = yaml.safe_load(EXAMPLE.read_text())
     example["run_monitoring"]["poll_interval_seconds"] = 2
@@ -58,7 +58,7 @@ def dagster(tmp_path):
 
 @pytest.fixture
 def broker(tmp_path) -> Iterator[str]:
-    """The URL of a RabbitMQ server of the test's own."""
+    """The URL of a RabbitMQ server for this test."""
     server = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     tool("rabbitmqctl")
     ports = free_ports(3)
@@ -106,13 +106,13 @@ def worker(dagster, name, broker):
 
 
 def unfinished(dagster, name):
-    """How many steps a worker has taken and not ended."""
+    """The number of steps that a worker has started and not finished."""
     said = (dagster.folder / f"{name}.log").read_text()
     taken, ended = (len(re.findall(rf"execute_plan\[\S+\] {word}", said)) for word in ("received", "succeeded"))
     return taken - ended
 
 
-def test_a_killed_worker_loses_nothing_and_its_run_is_retried(dagster, broker, vendor, tmp_path):
+def test_the_run_of_a_killed_worker_is_retried_without_loss(dagster, broker, vendor, tmp_path):
     quick = {"ops": {"sync_account": {"config": {"max_retries": 1, "retry_seconds": 0.0}}}}
     (tmp_path / "quick.yaml").write_text(yaml.safe_dump(quick))
     port = urlsplit(vendor.root).port
@@ -132,7 +132,7 @@ def test_a_killed_worker_loses_nothing_and_its_run_is_retried(dagster, broker, v
         assert code == 0, said
 
         def hangs():
-            """One worker waits for the vendor, and the other one has nothing left to do."""
+            """Whether one worker waits for the vendor and the other one is idle."""
             connected = [name for name in workers if any(port in peers_of(pid) for pid in children(workers[name].pid))]
             idle = [name for name in workers if name not in connected and not unfinished(dagster, name)]
             return not len(vendor.faults) and len(connected) == len(idle) == 1 and connected
@@ -151,7 +151,7 @@ def test_a_killed_worker_loses_nothing_and_its_run_is_retried(dagster, broker, v
             assert stored_rows(url, label) == listed_rows(vendor)
 
 
-def test_the_pool_bounds_the_accounts_that_ask_the_vendor_at_once(dagster, vendor, tmp_path):
+def test_the_pool_limits_the_accounts_that_call_the_vendor_concurrently(dagster, vendor, tmp_path):
     path = dagster.home / "dagster.yaml"
     instance = yaml.safe_load(path.read_text())
     instance["concurrency"]["pools"]["default_limit"] = 1
@@ -168,7 +168,7 @@ def test_the_pool_bounds_the_accounts_that_ask_the_vendor_at_once(dagster, vendo
     assert all(earlier[-1] <= later[0] for earlier, later in pairwise(spans))
 
 
-def test_months_of_an_account_come_one_after_another(dagster, vendor, tmp_path):
+def test_the_months_of_an_account_run_one_after_another(dagster, vendor, tmp_path):
     """By the limits of the example: a backfill of two accounts, and a vendor that does not answer the first request."""
     keys = [f"{label}|2025-0{month}-01" for label in "ab" for month in (2, 3)]
     with fresh_database("postgresql", tmp_path) as url:

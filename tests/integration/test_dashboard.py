@@ -1,4 +1,4 @@
-"""The dashboard: its figures are the database's own, it answers nothing else, and no text runs in its page."""
+"""The dashboard: its figures equal the database's, it serves no other query, and its page executes no text."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def fill(url, vendor, folder):
 
 
 class Visitor:
-    """Somebody who reaches the dashboard, without a server."""
+    """A client of the dashboard's ASGI application, without a server."""
 
     def __init__(self, path, *, at_rest):
         options = PageOptions(lambda: "/* it draws */", lambda: NOW)
@@ -121,7 +121,7 @@ class Visitor:
 
 @pytest.fixture
 def account_files(database_url, sandbox, tmp_path):
-    """A database and who sees it: on its snapshot, and where it is a file on that too."""
+    """A database and its clients: on a snapshot, and for SQLite also on the file itself."""
     engine = fill(database_url, sandbox, tmp_path)
     require_views(engine)
     path = tmp_path / "snapshot.db"
@@ -172,7 +172,7 @@ CHOICES = {
 }
 
 
-def test_each_chart_has_the_rows_of_the_database_under_each_choice_of_filters(account_files):
+def test_each_chart_has_the_rows_of_the_database_for_each_set_of_filters(account_files):
     engine, visitors = account_files
     for filters in CHOICES.values():
         expected = {name: as_drawn(query_rows(engine, name, filters), QUERIES[name].columns) for name in QUERIES}
@@ -185,7 +185,7 @@ def test_each_chart_has_the_rows_of_the_database_under_each_choice_of_filters(ac
                 assert all(isinstance(row[column], float | None) for row in drawn for column in amounts)
 
 
-def test_the_page_is_the_report_of_the_choice_with_its_notices_and_links_to_the_rows(account_files):
+def test_the_page_is_the_filtered_report_with_notices_and_links_to_rows(account_files):
     engine, visitors = account_files
     exact = sum(record["price"] for record in LISTED[HOSTILE])
     for visitor in visitors:
@@ -212,14 +212,14 @@ def test_the_page_is_the_report_of_the_choice_with_its_notices_and_links_to_the_
     ("query", "word"),
     [("since=yesterday", "since"), ("until=2026-13-01", "until"), ("account=nobody", "there is no such account")],
 )
-def test_a_filter_that_is_none_is_named(visitor, query, word):
+def test_an_invalid_filter_is_named(visitor, query, word):
     answer = visitor.get(f"/?{query}")
     assert (answer.status_code, word in answer.text, answer.headers["content-type"]) == (
         400, True, "text/plain; charset=utf-8",
     )  # fmt: skip
 
 
-def test_a_charts_rows_can_be_read_and_saved_as_text(visitor):
+def test_the_rows_of_a_chart_can_be_shown_and_saved_as_text(visitor):
     page = visitor.get("/billing/days")
     assert (page.status_code, HOSTILE in page.text, "&lt;img" in page.text) == (200, False, True)
     assert "Edit SQL" not in page.text
@@ -239,7 +239,7 @@ PRYING = [
 ]  # fmt: skip
 
 
-def test_nothing_else_of_the_database_is_answered(visitor):
+def test_no_other_query_of_the_database_is_served(visitor):
     for address in PRYING:
         answer = visitor.get(address)
         assert answer.status_code in {302, 403, 404}, address
@@ -253,7 +253,7 @@ def test_nothing_else_of_the_database_is_answered(visitor):
         assert visitor.send(method, "/billing/billing_records").status_code in {403, 405, 500}
 
 
-def test_what_fails_is_told_in_one_line_without_a_traceback(visitor, on_sqlite, capfd, caplog):
+def test_failures_are_reported_in_one_line_without_a_traceback(visitor, on_sqlite, capfd, caplog):
     with on_sqlite.begin() as connection:
         connection.execute(text("DROP VIEW freshness"))
     caplog.clear()
@@ -266,7 +266,7 @@ def test_what_fails_is_told_in_one_line_without_a_traceback(visitor, on_sqlite, 
     assert "Traceback" not in printed.err
 
 
-def test_what_a_run_brings_is_shown_without_a_new_start(visitor, on_sqlite):
+def test_records_of_a_new_run_are_shown_without_a_restart(visitor, on_sqlite):
     before = sum(row["records"] for row in visitor.rows("days"))
     with on_sqlite.begin() as connection:
         newest = "account_id = 1 AND day = (SELECT MAX(day) FROM synced_days)"
@@ -275,7 +275,7 @@ def test_what_a_run_brings_is_shown_without_a_new_start(visitor, on_sqlite):
     assert f"of {before + 2:,} charges" in visitor.get("/").text
 
 
-def test_a_snapshot_holds_no_person(on_sqlite, tmp_path):
+def test_a_snapshot_contains_no_personal_data(on_sqlite, tmp_path):
     create_snapshot(on_sqlite, tmp_path / "snapshot.db")
     content = (tmp_path / "snapshot.db").read_bytes()
     assert is_snapshot(tmp_path / "snapshot.db")
@@ -284,13 +284,13 @@ def test_a_snapshot_holds_no_person(on_sqlite, tmp_path):
         assert secret.encode() not in content
 
 
-def test_only_a_snapshot_is_taken_for_one(on_sqlite, tmp_path):
+def test_only_a_snapshot_is_accepted_as_a_snapshot(on_sqlite, tmp_path):
     (tmp_path / "notes.txt").write_text("bill" * 50)
     for path in (database_file(on_sqlite.url), tmp_path / "notes.txt", tmp_path):
         assert not is_snapshot(path)
 
 
-def test_a_database_without_views_is_told(tmp_path):
+def test_a_database_without_views_is_reported(tmp_path):
     with pytest.raises(DatabaseError, match="no database yet; run: billing-etl sync"):
         require_views(new_engine(parse_url(f"sqlite:///{tmp_path / 'none.db'}")))
     with closing(sqlite3.connect(tmp_path / "other.db")) as other:
@@ -300,13 +300,13 @@ def test_a_database_without_views_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("module", ["datasette", "jinja2", "vl_convert"])
-def test_a_library_that_is_missing_is_named_with_its_cure(monkeypatch, module):
+def test_a_missing_library_is_named_with_the_remedy(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=r"pip install 'billing-etl\[dashboard\]'"):
         require_libraries()
 
 
-def test_a_path_with_signs_of_its_own_is_opened(on_sqlite, tmp_path):
+def test_a_path_with_special_characters_is_opened(on_sqlite, tmp_path):
     path = tmp_path / "a#b ?c %41.db"
     create_snapshot(on_sqlite, path)
     there = Visitor(path, at_rest=True)
@@ -319,11 +319,11 @@ def test_a_path_with_signs_of_its_own_is_opened(on_sqlite, tmp_path):
     [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False),
      ("10.0.0.1", False), ("", False), ("localhost.example", False)],
 )  # fmt: skip
-def test_only_this_machine_reaches_the_loopback(host, loopback):
+def test_loopback_hosts_are_recognised(host, loopback):
     assert is_loopback(host) is loopback
 
 
-def test_a_port_that_is_taken_is_one_line():
+def test_a_port_in_use_is_reported_in_one_line():
     with bind("127.0.0.1", 0) as sock:
         assert url_of(sock) == f"http://127.0.0.1:{sock.getsockname()[1]}/"
         with pytest.raises(ConfigError, match=r"^--host 127\.0\.0\.1 --port \d+: Address already in use$"):

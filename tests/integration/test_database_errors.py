@@ -1,4 +1,4 @@
-"""What is wrong with the database is one line for a person, 74 for a scheduler, and no secret for anybody."""
+"""Database errors are one line without secrets, with exit code 74."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def vendor(sandbox):
 
 @pytest.fixture
 def sync(vendor, tmp_path):
-    """Run a sync into a database and tell its code and its one line."""
+    """Run a sync into a database; returns its exit code and stderr."""
 
     def sync(url, *options, command="sync", **environment):
         variables = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")} | {
@@ -47,7 +47,7 @@ def sync(vendor, tmp_path):
             "BILLING_RETRY_ATTEMPTS": "1",
             "BILLING_DATABASE_WAIT": "0",
         }
-        # -q: the sandbox's clock stands still, which is worth a warning otherwise.
+        # -q: the sandbox's clock stands still, which would be a warning.
         span = ["--until", "2026-03-10"] if command == "sync" else []
         done = run_forked(["-q", *options, command, *span], variables | environment, tmp_path)
         for secret in (PASSWORD, PHONE, vendor.token, "666.000001"):
@@ -78,14 +78,14 @@ def test_a_database_that_does_not_exist(sync, database_url, vendor):
 
 
 @servers
-def test_a_server_that_is_not_there(sync, database_url, vendor):
+def test_a_server_that_does_not_answer(sync, database_url, vendor):
     code, errors = sync(database_url.set(port=a_closed_port(), password=PASSWORD))
     assert (code, is_one_line(errors), vendor.requests) == (74, True, []), errors
     assert "cannot be reached" in errors
 
 
 @servers
-def test_a_host_that_has_no_address(sync, database_url, vendor):
+def test_a_host_without_an_address(sync, database_url, vendor):
     code, errors = sync(database_url.set(host="database.invalid", password=PASSWORD))
     assert (code, is_one_line(errors), vendor.requests) == (74, True, []), errors
     assert "the database server database.invalid:" in errors
@@ -101,14 +101,14 @@ def test_a_user_that_is_refused(sync, database_url, vendor):
 
 @servers
 @pytest.mark.parametrize("options", [["-vv"], ["-vv", "--log-format", "json"]])
-def test_neither_details_nor_json_tell_the_password(sync, database_url, options):
+def test_the_password_is_neither_in_details_nor_in_json(sync, database_url, options):
     url = database_url.set(username="nobody_of_that_name", password=PASSWORD)
     assert sync(url, *options)[0] == 74
 
 
 @pytest.fixture
 def mariadb_user(database_url):
-    """A user with a password, who may do nothing."""
+    """A user with a password and without privileges."""
     name = f"user_{uuid.uuid4().hex[:12]}"
     engine = create_engine(database_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -135,7 +135,7 @@ def test_a_user_without_permissions(sync, database_url, mariadb_user, vendor):
 
 @servers
 @pytest.mark.fault(69)
-def test_waiting_too_long_for_a_lock_may_pass_when_it_is_tried_again(database_url):
+def test_a_lock_timeout_is_a_retryable_error(database_url):
     engine = new_engine(database_url)
     impatient = {
         "postgresql": "SET LOCAL lock_timeout = '10ms'",
@@ -166,7 +166,7 @@ def test_a_folder_in_place_of_a_file(sync, tmp_path, vendor):
 
 
 @pytest.mark.fault(86)
-def test_a_file_that_is_no_database(sync, tmp_path, vendor):
+def test_a_file_that_is_not_a_database(sync, tmp_path, vendor):
     file = tmp_path / "billing.db"
     file.write_text("what somebody wrote " * 100)
     code, errors = sync(f"sqlite:///{file}")
@@ -175,21 +175,21 @@ def test_a_file_that_is_no_database(sync, tmp_path, vendor):
     assert file.read_text() == "what somebody wrote " * 100
 
 
-def test_a_file_that_may_only_be_read(sync, sqlite_url, vendor):
+def test_a_read_only_file(sync, sqlite_url, vendor):
     engine = new_engine(sqlite_url)
     migrate(engine)
     with engine.connect() as connection:
         connection.connection.driver_connection.execute("PRAGMA journal_mode = DELETE")
     with open(sqlite_url.database, "r+b") as file:  # noqa: PTH123 - a database's path is a text
         file.seek(18)
-        # A format that this SQLite may read and not write: even for root, whom permissions do not stop.
+        # A format that this SQLite can read but not write: it is read-only for root too, who ignores permissions.
         file.write(b"\x03\x01")
     code, errors = sync(sqlite_url)
     assert (code, is_one_line(errors), vendor.requests) == (74, True, []), errors
     assert "is read-only" in errors
 
 
-def test_a_schema_that_is_newer(sync, sqlite_url, vendor):
+def test_a_newer_schema(sync, sqlite_url, vendor):
     engine = new_engine(sqlite_url)
     migrate(engine)
     with engine.begin() as connection:
@@ -205,7 +205,7 @@ def test_a_schema_that_is_newer(sync, sqlite_url, vendor):
 
 
 @pytest.mark.empty_database
-def test_a_schema_that_may_not_be_made(sync, database_url, vendor):
+def test_a_schema_that_may_not_be_created(sync, database_url, vendor):
     code, errors = sync(database_url, BILLING_AUTO_MIGRATE="false")
     assert (code, is_one_line(errors), vendor.requests) == (74, True, []), errors
     assert "billing-etl migrate" in errors
@@ -213,7 +213,7 @@ def test_a_schema_that_may_not_be_made(sync, database_url, vendor):
 
 @pytest.mark.fault(121, 122)
 @pytest.mark.parametrize("options", [[], ["-vv", "--log-format", "json"]])
-def test_a_row_that_the_database_refuses_is_not_told(sync, database_url, options):
+def test_a_row_that_the_database_refuses_is_not_printed(sync, database_url, options):
     engine = new_engine(database_url)
     with engine.begin() as connection:
         if database_url.get_backend_name() == "sqlite":
@@ -224,7 +224,7 @@ def test_a_row_that_the_database_refuses_is_not_told(sync, database_url, options
                 )
             )
         else:
-            # PostgreSQL's own words about this repeat the whole row.
+            # PostgreSQL's own message repeats the whole row.
             connection.execute(text("ALTER TABLE billing_records ADD CONSTRAINT too_dear CHECK (price < 1)"))
     code, errors = sync(database_url, *options)
     assert code == 74
@@ -252,7 +252,7 @@ def test_a_row_that_the_database_refuses_is_not_told(sync, database_url, options
         PASSWORD,
     ],
 )
-def test_a_url_that_is_none_is_a_wrong_setting_and_is_not_repeated(sync, url, vendor):
+def test_an_invalid_url_is_a_configuration_error_and_is_not_repeated(sync, url, vendor):
     code, errors = sync(url)
     assert (code, is_one_line(errors), vendor.requests) == (78, True, []), errors
     assert "BILLING_DATABASE_URL" in errors

@@ -35,7 +35,7 @@ def test_the_sources_are_the_views_with_all_their_columns():
         assert reference.split("'")[3] in VIEW_COLUMNS
 
 
-def test_dbt_compiles_the_package_and_its_tests_find_what_is_wrong(tmp_path, sandbox):
+def test_dbt_compiles_the_package_and_its_tests_find_errors(tmp_path, sandbox):
     program = environment("dbt") / "dbt"
     package = shutil.copytree(PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("target", "logs"))
     with fresh_database("postgresql", tmp_path) as url:

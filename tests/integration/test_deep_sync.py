@@ -1,4 +1,4 @@
-"""`sync --deep` and what the journal then tells of lateness, against a vendor that forgets."""
+"""`sync --deep`, and the lateness computed from its journal, with a vendor that stops serving old days."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
 class Sweeper:
-    """An account of forty days with 27 records each: enough for the guard to count their share."""
+    """An account of forty days with 27 records each, enough for the plausibility check."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -49,7 +49,7 @@ class Sweeper:
         return code_for_result(report), report.tally
 
     def forget_before(self, moment):
-        """The vendor serves nothing older any more."""
+        """Make the vendor serve nothing before this time."""
         gone = [one for one in self.vendor.dataset.records if one["created_at"] < moment]
         self.vendor.dataset.remove(gone)
 
@@ -69,7 +69,7 @@ def sweeper(sqlite_url, sandbox):
     return account
 
 
-def test_it_brings_what_came_to_a_day_that_the_lookback_had_let_go_of(database_url, sandbox):
+def test_a_deep_sync_loads_late_records_of_days_before_the_lookback(database_url, sandbox):
     sweeper = Sweeper(database_url, sandbox)
     sweeper.sync(deep=False)
     sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
@@ -83,14 +83,14 @@ def test_it_brings_what_came_to_a_day_that_the_lookback_had_let_go_of(database_u
     assert sweeper.lateness(lookback=36).missed == 0
 
 
-def test_where_the_vendor_serves_all_it_costs_one_question_more_than_its_windows(sweeper):
+def test_a_deep_sync_costs_one_request_more_than_its_windows(sweeper):
     assert (sweeper.sync()[0], sweeper.said) == (0, [])
     assert len(sweeper.asked()) <= 1 + 6 + 2, "and two that show the first answers to be whole"
     assert "get_billing_csv" not in {request.action for request in sweeper.vendor.requests}
 
 
 @pytest.mark.parametrize("hour", ["00:00:00", "10:00:05", "23:59:59"])
-def test_days_that_the_vendor_serves_no_more_stay_as_they_are_and_are_not_suspect(sweeper, hour):
+def test_days_that_the_vendor_no_longer_serves_stay_unchanged_and_not_suspect(sweeper, hour):
     sweeper.forget_before(f"{DAYS[20]}T{hour}")
     sweeper.vendor.dataset.add(charges(DAYS[25], 28)[27:])
     code, tally = sweeper.sync()
@@ -109,23 +109,23 @@ def test_days_that_the_vendor_serves_no_more_stay_as_they_are_and_are_not_suspec
     [{"fault": "status", "status": 400}, {"fault": "other_days", "days": -30}],
     ids=["a refusal", "an answer about newer days"],
 )
-def test_an_old_date_may_be_answered_otherwise_than_with_nothing(sweeper, fault):
-    # The first question of a sweep is about the oldest day: this is the vendor's way not to serve that.
+def test_dates_before_the_served_ones_may_be_refused_or_answered_with_newer_days(sweeper, fault):
+    # The first request of a deep sync is about the oldest day; the vendor does not serve it.
     sweeper.vendor.faults.add(**fault, action="post_billing_data")
     code, tally = sweeper.sync(retry_attempts=1)
-    # A refusal is met by a question that begins a day later; else the second day is served, and may be cut.
+    # After a refusal the next request starts a day later; otherwise the second day is served and may be cut.
     days = 41 if fault["fault"] == "status" else 39
     assert (code, tally.suspect_days, tally.days) == (0, [], days)
 
 
-def test_a_day_that_turns_empty_among_served_ones_is_suspect_as_ever(sweeper):
+def test_a_day_that_turns_empty_between_served_days_is_suspect(sweeper):
     sweeper.vendor.dataset.remove(charges(DAYS[20], 27))
     code, tally = sweeper.sync()
     assert (code, tally.suspect_days, tally.days) == (65, [DAYS[20]], 41)
     assert sweeper.sync(deep=False)[1].suspect_days == [DAYS[20]]
 
 
-def test_where_json_is_down_the_export_tells_and_serves(sweeper):
+def test_the_export_is_used_when_json_is_unavailable(sweeper):
     sweeper.forget_before(f"{DAYS[20]}T00:00:00")
     sweeper.vendor.faults.add("status", action="post_billing_data", times=None)
     sweeper.vendor.dataset.add(charges(DAYS[25], 28)[27:])
@@ -134,18 +134,18 @@ def test_where_json_is_down_the_export_tells_and_serves(sweeper):
     assert [request.action for request in sweeper.vendor.requests].count("get_billing_csv") <= 3
 
 
-def test_a_vendor_that_answers_nothing_ends_it_with_69(sweeper):
+def test_a_deep_sync_exits_69_when_the_vendor_is_unavailable(sweeper):
     sweeper.vendor.faults.add("status", status=503, times=None)
     assert sweeper.sync()[0] == 69
 
 
-def test_a_dry_sweep_writes_nothing(sweeper):
+def test_a_deep_dry_run_writes_nothing(sweeper):
     sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
     assert sweeper.sync(dry_run=True)[1].new == 1
     assert sweeper.sync()[1].new == 1
 
 
-def test_the_journal_is_read_by_its_index_however_long_it_is(sweeper):
+def test_the_journal_is_read_by_its_index(sweeper):
     sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
     sweeper.sync()
     asked = []

@@ -1,4 +1,4 @@
-"""The export: files equal the view, on every database, and contain no active formula."""
+"""The export: files equal the view on every database, and contain no active formula."""
 
 from __future__ import annotations
 
@@ -130,12 +130,12 @@ def as_in_csv(table):
     ]
 
 
-def test_the_columns_are_all_of_the_view_in_its_order(account):
+def test_an_export_has_all_columns_of_the_view_in_order(account):
     assert list(account.view()[0]) == list(COLUMNS)
 
 
 @pytest.mark.fault(58)
-def test_every_hostile_text_is_in_the_file_and_none_of_them_runs(account):
+def test_hostile_texts_are_exported_as_text_and_never_as_formulas(account):
     exported, content = account.export()
     rows = cells(content)
     assert exported.rows == len(rows) == len(LISTED) - 8
@@ -169,7 +169,7 @@ def test_every_hostile_text_is_in_the_file_and_none_of_them_runs(account):
     }  # fmt: skip
 
 
-def test_a_csv_file_is_as_rfc_4180_wants_it(account):
+def test_a_csv_file_conforms_to_rfc_4180(account):
     _, content = account.export()
     assert content.startswith(",".join(COLUMNS).encode() + b"\r\n")
     assert content.endswith(b"\r\n")
@@ -177,17 +177,17 @@ def test_a_csv_file_is_as_rfc_4180_wants_it(account):
     assert b'"a,b",' in content
 
 
-def test_the_file_is_the_same_to_the_byte_as_ever(account):
+def test_a_csv_file_equals_the_expected_file_byte_by_byte(account):
     assert account.export()[1] == EXPECTED.read_bytes()
 
 
-def test_each_database_gives_the_same_file(account, tmp_path, sandbox):
+def test_each_database_produces_the_same_file(account, tmp_path, sandbox):
     other = Account(parse_url(f"sqlite:///{tmp_path / 'other.db'}"), sandbox)
     for ending in FORMATS:
         assert account.export(ending)[1] == other.export(ending)[1]
 
 
-def test_each_view_is_exported_whole_and_alike_from_each_database(account, tmp_path, sandbox):
+def test_each_view_is_exported_completely_and_equally_from_each_database(account, tmp_path, sandbox):
     other = Account(parse_url(f"sqlite:///{tmp_path / 'other.db'}"), sandbox)
     for view, exported_view in EXPORT_VIEWS.items():
         _, content = account.export(view=view)
@@ -202,7 +202,7 @@ def test_each_view_is_exported_whole_and_alike_from_each_database(account, tmp_p
         assert (table.num_rows, table.column_names) == (len(rows), list(exported_view.columns))
 
 
-def test_days_select_from_a_view_of_days_those_days_and_from_a_view_of_months_their_months(account):
+def test_a_range_selects_days_of_a_daily_view_and_months_of_a_monthly_view(account):
     ninth, april = date(2026, 3, 9), date(2026, 4, 1)
 
     def exported(view, column, **days):
@@ -216,7 +216,7 @@ def test_days_select_from_a_view_of_days_those_days_and_from_a_view_of_months_th
     )
 
 
-def test_a_compressed_csv_holds_the_csv(account):
+def test_a_compressed_csv_contains_the_csv(account):
     assert gzip.decompress(account.export(".csv.gz")[1]) == account.export()[1]
 
 
@@ -283,7 +283,7 @@ def test_more_rows_than_a_sheet_holds_continue_on_the_next_one(on_sqlite):
     assert max(sheet.max_row for sheet in sheets) == 10
 
 
-def test_a_text_longer_than_a_cell_and_a_year_before_1900_are_still_a_workbook(caplog):
+def test_long_texts_and_years_before_1900_make_a_valid_workbook(caplog):
     row = ["a", "1899-12-31 23:59:59", "1899-12-31 21:00:00+00:00", "1899-12-31", "", "", None, "🙂" * 40_000,
            "0.100000", "1", "0.100000", "false", None, None, "closed", None, None, None]  # fmt: skip
     output = BytesIO()
@@ -312,7 +312,7 @@ def test_a_parquet_file_has_the_same_rows_and_exact_types(account):
     }  # fmt: skip
 
 
-def test_rows_come_from_the_server_a_batch_at_a_time(database_url, sandbox):
+def test_rows_are_fetched_from_the_server_in_batches(database_url, sandbox):
     account = Account(database_url, sandbox, listed=[charge("2026-03-08T10:00:00")])
     with account.engine.begin() as connection:
         row = dict(connection.execute(text("SELECT * FROM billing_records")).mappings().one())
@@ -332,14 +332,14 @@ def test_rows_come_from_the_server_a_batch_at_a_time(database_url, sandbox):
     with read_connection(account.engine) as connection:
         batches = iter_batches(connection, ExportFilter())
         assert len(next(batches)) == BATCH_SIZE
-        # SQLite has nothing but such cursors; of the servers' drivers these two leave the other rows on the server.
+        # SQLite has only such cursors; with these options the servers' drivers leave the other rows on the server.
         assert type(cursors[0]).__name__ == {
             "sqlite": "Cursor", "postgresql": "ServerCursor", "mariadb": "SSCursor",
         }[database_url.get_backend_name()]  # fmt: skip
         assert [len(batch) for batch in batches] == [BATCH_SIZE, 1]
 
 
-def test_only_the_days_and_accounts_asked_for_are_exported(account, sandbox, database_url):
+def test_only_requested_days_and_accounts_are_exported(account, sandbox, database_url):
     Account(database_url, sandbox, "shop", [charge("2026-03-10T23:59:59"), charge("2026-03-11T00:00:00")])
 
     def exported(**selection):
@@ -357,7 +357,7 @@ def test_only_the_days_and_accounts_asked_for_are_exported(account, sandbox, dat
         exported(accounts=("shop", "nobody"))
 
 
-def test_an_empty_range_is_a_file_with_a_header_only(on_sqlite):
+def test_an_empty_range_gives_a_file_with_only_a_header(on_sqlite):
     nothing = {"since": date(2027, 1, 1)}
     assert on_sqlite.export(**nothing)[1] == ",".join(COLUMNS).encode() + b"\r\n"
     table = parquet.read_table(BytesIO(on_sqlite.export(".parquet", **nothing)[1]))
@@ -373,7 +373,7 @@ def test_a_row_group_ends_with_the_batch_that_fills_it(on_sqlite):
     assert sum(groups) == file.metadata.num_rows == len(LISTED) - 8
 
 
-# Nobody's records -----------------------------------------------------------------------------------------------------
+# Anonymised exports ---------------------------------------------------------------------------------------------------
 
 CALLED = [
     charge("2026-03-08T10:00:00"),
@@ -383,7 +383,7 @@ CALLED = [
 ]
 
 
-def test_an_anonymised_export_counts_people_and_knows_none(database_url, sandbox):
+def test_an_anonymised_export_distinguishes_people_without_identifying_them(database_url, sandbox):
     account = Account(database_url, sandbox, listed=CALLED)
     files = [account.export(ending, anonymise=True)[1] for ending in (".csv", ".csv", ".parquet")]
     people = []
@@ -404,7 +404,7 @@ def test_an_anonymised_export_counts_people_and_knows_none(database_url, sandbox
     assert amounts == [row["amount"] for row in cells(account.export()[1])]
 
 
-def test_whoever_was_forgotten_is_nobodys_pseudonym(on_sqlite):
+def test_an_erased_person_gets_no_pseudonym(on_sqlite):
     with on_sqlite.engine.begin() as connection:
         first = "created_at = (SELECT MIN(created_at) FROM billing_records)"
         connection.execute(text(f"UPDATE billing_records SET phone = 'forgotten', code_auth = '' WHERE {first}"))
@@ -441,7 +441,7 @@ def test_a_new_file_is_private_whatever_the_umask_and_keeps_the_mode_of_the_file
     assert ((folder / "a.csv").read_bytes(), file_names(folder)) == (b"two", ["a.csv"])
 
 
-def test_until_it_is_whole_the_old_file_is_there_and_nothing_else_after_an_error(folder):
+def test_the_old_file_stays_until_the_new_one_is_complete(folder):
     (folder / "a.csv").write_bytes(b"old")
 
     def fail(error):
@@ -464,7 +464,7 @@ def test_a_link_is_followed(folder):
     assert ((folder / "b.csv").read_bytes(), (folder / "a.csv").is_symlink()) == (b"new", True)
 
 
-def test_what_cannot_be_written_is_named(folder):
+def test_a_target_that_cannot_be_written_is_named(folder):
     os.mkfifo(folder / "pipe.csv")
     (folder / "a.csv").write_text("a file")
     for path in (folder / "nowhere" / "a.csv", folder / "a.csv" / "b.csv", folder / "pipe.csv", folder / ("x" * 300)):
@@ -475,7 +475,7 @@ def test_what_cannot_be_written_is_named(folder):
 
 @pytest.mark.parametrize("ending", FORMATS)
 @pytest.mark.fault(107)
-def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
+def test_a_full_disk_is_reported_and_leaves_no_file(on_sqlite, folder, ending):
     import resource
 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -491,7 +491,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(on_sqlite, folder, ending):
     assert file_names(folder) == []
 
 
-def test_a_signal_between_two_batches_ends_the_export_and_leaves_no_file(account, folder, handlers):
+def test_a_signal_between_batches_ends_the_export_and_leaves_no_file(account, folder, handlers):
     seen = []
 
     def write(file, view, batches):
@@ -508,14 +508,14 @@ def test_a_signal_between_two_batches_ends_the_export_and_leaves_no_file(account
 
 
 @pytest.mark.empty_database
-def test_a_database_that_is_not_there_or_empty_is_an_error_and_makes_no_file(database_url, folder):
+def test_a_missing_or_empty_database_is_an_error_and_no_file_is_created(database_url, folder):
     engine = new_engine(database_url)
     with pytest.raises(DatabaseError, match=r"billing-etl (sync|migrate)"):
         export_records(engine, ExportFilter(), csv_writer(), atomic_write(folder / "a.csv"), zone=ZONE)
     assert file_names(folder) == []
 
 
-def test_an_export_waits_for_nobody_and_nobody_waits_for_it(account):
+def test_an_export_and_other_transactions_do_not_block_each_other(account):
     with read_connection(account.engine) as connection:
         batches = iter_batches(connection, ExportFilter())
         next(batches)

@@ -1,4 +1,4 @@
-"""Every failed connection to a real server says why, and how to mend it; a server that is down is waited for."""
+"""Every failed connection to a real server is reported with cause and remedy; a server that is down is waited for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ mariadb = pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
 
 
 def failure(url, kind=DatabaseError) -> str:
-    """What a connection to this database fails with, as a user sees it."""
+    """The message of a failed connection to this database, as a user sees it."""
     with pytest.raises(kind) as failed, translate_errors():
         open_engine(url).connect()
     assert leaks(error_text(failed.value)) == []
@@ -109,7 +109,7 @@ def test_a_role_without_access_to_the_database(database_url, administrator, user
 
 @postgresql
 @pytest.mark.parametrize("mode", ["require", "verify-full"])
-def test_a_server_without_tls_where_the_url_requires_it(database_url, mode):
+def test_a_server_without_tls_when_the_url_requires_it(database_url, mode):
     message = failure(database_url.update_query_dict({"sslmode": mode}))
     assert message == (
         f"{name_of(database_url)} does not support TLS, and BILLING_DATABASE_URL requires it; turn it on at the "
@@ -118,12 +118,12 @@ def test_a_server_without_tls_where_the_url_requires_it(database_url, mode):
 
 
 def with_tls(url):
-    """The URL without the parameter that makes the tests' connections cheap."""
+    """The URL without the parameter that turns TLS off for faster tests."""
     return url.difference_update_query(["ssl_disabled"])
 
 
 @mariadb
-def test_a_mariadb_without_tls_where_the_url_requires_it(database_url, authority):
+def test_a_mariadb_server_without_tls_when_the_url_requires_it(database_url, authority):
     message = failure(with_tls(database_url).update_query_dict({"ssl_ca": str(authority.ca_file)}))
     assert message.endswith("turn it on at the server, or change ssl_ca")
 
@@ -157,7 +157,7 @@ def test_the_port_of_another_server(database_url):
 
 
 @servers
-def test_a_server_that_is_not_there_and_a_host_without_an_address(database_url):
+def test_a_server_that_does_not_answer_and_a_host_without_an_address(database_url):
     message = failure(database_url.set(port=1, password=PASSWORD))
     assert message.startswith(
         f"the database server {database_url.host}:1 cannot be reached: the connection was refused"
@@ -190,7 +190,7 @@ def test_a_wrong_parameter_of_the_url(database_url, query, words):
     assert words in message
 
 
-def test_every_verb_says_why(tmp_path, sandbox):
+def test_every_command_reports_the_reason(tmp_path, sandbox):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")} | {
         "BILLING_API_TOKEN": sandbox.token,
         "BILLING_API_URL": sandbox.url,
@@ -259,7 +259,7 @@ def test_a_folder_in_place_of_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o000, 0o600), (0o022, 0o600), (0o277, 0o400)])
-def test_a_new_database_is_its_owners_alone(tmp_path, umask, mode):
+def test_a_new_database_file_is_private_to_its_owner(tmp_path, umask, mode):
     url = parse_url(f"sqlite:///{tmp_path / 'billing.db'}")
     before = os.umask(umask)
     try:
@@ -276,7 +276,7 @@ def test_a_new_database_is_its_owners_alone(tmp_path, umask, mode):
 
 
 @servers
-def test_a_server_that_comes_up_is_waited_for(database_url, caplog):
+def test_a_server_that_starts_later_is_waited_for(database_url, caplog):
     host, port = database_url.host, database_url.port or {"postgresql": 5432}.get(database_url.get_backend_name(), 3306)
     with socket.socket() as door, contextlib.ExitStack() as opened:
         door.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
@@ -298,7 +298,7 @@ def test_a_server_that_comes_up_is_waited_for(database_url, caplog):
 
 @contextlib.contextmanager
 def line(port: int, server: tuple[str, int]) -> Iterator[bool]:
-    """A TCP line to a server."""
+    """A TCP proxy to a server."""
     from socketserver import StreamRequestHandler
 
     from support.tunnels import join, serving
@@ -313,7 +313,7 @@ def line(port: int, server: tuple[str, int]) -> Iterator[bool]:
 
 
 @servers
-def test_a_server_that_stays_down_is_given_up_after_the_time_of_the_setting(database_url):
+def test_waiting_for_a_server_ends_after_the_configured_time(database_url):
     waits: list[float] = []
     with pytest.raises(ConnectionFailure):
         wait_for_server(new_engine(database_url.set(port=1)), 20, sleep=waits.append)
@@ -327,7 +327,7 @@ def test_a_server_that_stays_down_is_given_up_after_the_time_of_the_setting(data
 
 
 @servers
-def test_a_run_that_finds_no_server_ends_with_74_before_any_request(database_url, sandbox):
+def test_a_run_without_a_server_exits_74_before_any_request(database_url, sandbox):
     settings = settings_of(database_url.set(port=1), sandbox, START)
     result = run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result)
     assert code_for_result(result) == 74

@@ -1,4 +1,4 @@
-"""A run that slept while its lock went: when it wakes up, it writes nothing of what it had fetched."""
+"""A run that is suspended and loses its lock writes nothing when it continues."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def account(database_url, sandbox):
 
 @pytest.fixture
 def sleeper(account, tmp_path):
-    """A sync in a process of its own, whose first question for the records the vendor does not answer."""
+    """A sync in its own process; the vendor does not answer its first request for records."""
     account.vendor.requests.clear()
     account.vendor.faults.add("hang", action="post_billing_data", times=1)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")} | {
@@ -35,7 +35,7 @@ def sleeper(account, tmp_path):
         "BILLING_RETRY_ATTEMPTS": "2",
         "BILLING_RETRY_MAX_WAIT": "0",
     }
-    # A backfill: it writes its days whenever it comes to them.
+    # A backfill, because it writes its days even if a newer run has stored them.
     arguments = ["-q", "backfill", "--since", START.isoformat(), "--until", LAST_CLOSED.isoformat()]
     process = Forked(arguments, environment, tmp_path)
     while len(account.vendor.requests) < 2:
@@ -47,11 +47,11 @@ def sleeper(account, tmp_path):
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
 @pytest.mark.fault(95)
-def test_a_run_that_slept_past_its_lock_writes_nothing_of_the_old_answer_it_holds(account, sleeper):
+def test_a_suspended_run_that_lost_its_lock_writes_nothing_it_had_fetched(account, sleeper):
     other = new_engine(account.settings.database_url)
     account.vendor.dataset.replace([*charges(START, 9), *charges(LAST_CLOSED, 9, info="old")])
     with other.begin() as connection:
-        # Its answer is in its hands when it comes to its transaction, and finds the account's state taken.
+        # It has received its answer when it starts its transaction and finds that another run has taken the account.
         connection.execute(text("SELECT fence FROM sync_state FOR UPDATE"))
         wait_until_somebody_waits(other)
         sleeper.send_signal(signal.SIGSTOP)
@@ -71,7 +71,7 @@ def test_a_run_that_slept_past_its_lock_writes_nothing_of_the_old_answer_it_hold
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.fault(93, 95)
-def test_the_lock_beside_a_file_is_kept_by_a_run_that_sleeps(account, sleeper):
+def test_a_suspended_run_keeps_the_lock_file_of_sqlite(account, sleeper):
     sleeper.send_signal(signal.SIGSTOP)
     before = account.dump()
     code, _ = account.run()

@@ -83,7 +83,7 @@ def money(value):
 
 
 def require_rules(rows):
-    """What the specification says of every row."""
+    """Check the rules of the specification that hold for every row."""
     for row in rows:
         assert row.keys() >= MANDATORY
         assert all(re.fullmatch(r"[A-Z][A-Za-z0-9]+", name) for name in row)
@@ -116,7 +116,7 @@ def shop(database_url, sandbox):
     return Shop(database_url, sandbox)
 
 
-def test_each_day_is_a_charge_and_a_change_after_the_close_a_correction_of_its_own_period(shop):
+def test_days_are_charges_and_changes_after_the_close_are_corrections(shop):
     shop.sync()
     shop.close(provisional=True)
     shop.records.append(charge("2026-03-02", "2"))
@@ -149,7 +149,7 @@ def test_each_day_is_a_charge_and_a_change_after_the_close_a_correction_of_its_o
     assert sum(costs(rows).values()) == sum(record["price"] for record in shop.records)
 
 
-def test_a_month_that_is_not_booked_as_final_has_no_corrections(shop):
+def test_a_month_without_a_final_close_has_no_corrections(shop):
     shop.sync(until=date(2026, 3, 31))
     shop.close(provisional=True)
     shop.records.append(charge("2026-03-02", "2"))

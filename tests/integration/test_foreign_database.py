@@ -1,4 +1,4 @@
-"""Another program's database: recognised by every command that writes, on each database, and left as it is."""
+"""Another program's database is recognised by every command that writes, and left unchanged."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def execute(engine, *statements):
 
 
 def everything(engine):
-    """The whole catalogue and all rows; of SQLite the file itself."""
+    """The whole catalogue and all rows; for SQLite, the file itself."""
     if engine.dialect.name == "sqlite":
         return Path(engine.url.database).read_bytes()
     with engine.connect() as connection:
@@ -73,7 +73,7 @@ def everything(engine):
 
 
 def refuses(engine, settings):
-    """Whether nothing that would write does so; what it says."""
+    """Check that no command that would write does so; returns the message."""
     before = everything(engine)
     for write in (migrate, ensure_current):
         with pytest.raises(SchemaMismatchError, match=r"use a separate database for each") as refused:
@@ -92,7 +92,7 @@ def settings(database_url, sandbox):
 
 @pytest.mark.fault(87)
 @pytest.mark.parametrize("theirs", THEIRS)
-def test_another_programs_database_is_recognised_and_left_as_it_is(engine, settings, sandbox, theirs):
+def test_another_programs_database_is_recognised_and_left_unchanged(engine, settings, sandbox, theirs):
     execute(engine, *THEIRS[theirs])
     refuses(engine, settings)
     before = everything(engine)
@@ -107,7 +107,7 @@ def test_another_programs_database_is_recognised_and_left_as_it_is(engine, setti
 
 
 @pytest.mark.fault(87)
-def test_a_table_or_view_of_any_name_of_ours_is_recognised(engine, settings):
+def test_a_foreign_table_or_view_with_any_of_the_programs_names_is_recognised(engine, settings):
     for name in (*metadata.tables, *VIEWS):
         for kind, statement in (
             ("table", f"CREATE TABLE {name} (number INTEGER)"),
@@ -119,7 +119,7 @@ def test_a_table_or_view_of_any_name_of_ours_is_recognised(engine, settings):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirect=True)
-def test_a_name_in_other_letters_is_recognised_where_it_may_be_the_same(engine, settings):
+def test_a_name_in_other_case_is_recognised_where_names_ignore_case(engine, settings):
     execute(engine, "CREATE TABLE Accounts (number INTEGER)")
     assert "table Accounts" in refuses(engine, settings)
 
@@ -134,7 +134,7 @@ def test_a_name_in_other_letters_is_recognised_where_it_may_be_the_same(engine, 
         ("CREATE FUNCTION billing_asof(day text) RETURNS int LANGUAGE sql AS 'SELECT 1'", "billing_asof"),
     ],
 )
-def test_what_only_postgresql_has_is_recognised_too(engine, settings, statement, named):
+def test_objects_that_only_postgresql_has_are_recognised(engine, settings, statement, named):
     execute(engine, statement)
     with pytest.raises(SchemaMismatchError, match=named):
         ensure_current(engine)
@@ -142,7 +142,7 @@ def test_what_only_postgresql_has_is_recognised_too(engine, settings, statement,
 
 
 @pytest.mark.fault(87)
-def test_a_view_of_a_person_under_a_name_of_ours_is_not_dropped(engine, settings):
+def test_a_users_view_with_one_of_the_programs_names_is_not_dropped(engine, settings):
     ensure_current(engine)
     # As after the update to a version whose views have a name more.
     execute(engine, "DROP VIEW freshness", "CREATE VIEW freshness AS SELECT day, spend FROM synced_days")
@@ -156,7 +156,7 @@ def test_a_view_of_a_person_under_a_name_of_ours_is_not_dropped(engine, settings
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_migration_stays_in_the_schema_it_writes_into(database_url, tmp_path):
+def test_a_migration_only_changes_the_schema_it_writes_into(database_url, tmp_path):
     with fresh_database("postgresql", tmp_path) as url:
         execute(new_engine(url), "CREATE VIEW freshness AS SELECT 1 AS number", "CREATE SCHEMA mine")
         engine = new_engine(url.update_query_dict({"options": "-csearch_path=mine,public"}))

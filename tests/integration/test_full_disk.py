@@ -37,7 +37,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture
 def sync(sandbox, tmp_path):
-    """A sync in a process of its own, which may be limited in the size of its files."""
+    """A sync in its own process, optionally with a limit on the size of its files."""
 
     def sync(url, largest_file=resource.RLIM_INFINITY, **variables):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
@@ -76,11 +76,11 @@ def is_sound(url):
 
 FEW = charges(START, 3)
 MANY = charges(LAST_CLOSED, 3001, info="long " * 400)
-"""Some six megabytes."""
+"""About six megabytes."""
 
 
 @pytest.mark.fault(68, 105)
-def test_a_full_disk_under_sqlite_stores_nothing_of_the_window_and_keeps_the_rest(small_disk, sandbox, sync):
+def test_a_full_disk_rolls_the_window_back_and_keeps_the_rest(small_disk, sandbox, sync):
     url = parse_url(f"sqlite:///{small_disk / 'billing.db'}")
     account = Account(url, sandbox)
     sandbox.dataset.replace(FEW)
@@ -97,12 +97,12 @@ def test_a_full_disk_under_sqlite_stores_nothing_of_the_window_and_keeps_the_res
 
 
 @pytest.mark.fault(68, 106)
-def test_a_file_that_may_not_grow_stores_nothing_of_the_window_and_keeps_the_rest(sqlite_url, sandbox, sync):
+def test_a_file_size_limit_rolls_the_window_back_and_keeps_the_rest(sqlite_url, sandbox, sync):
     account = Account(sqlite_url, sandbox)
     sandbox.dataset.replace(FEW)
     assert account.run() == (0, "")
     before = account.dump()
-    # Short ones take twice the room in the database that they take in an answer, which is a file as well.
+    # Short records take twice as much space in the database as in an answer, which is a file too.
     sandbox.dataset.add(charges(LAST_CLOSED, 8_001))
     code, errors = sync(sqlite_url, largest_file=3 << 19)
     assert (code, is_one_line(errors), "full" in errors) == (74, True, True), errors
@@ -112,9 +112,7 @@ def test_a_file_that_may_not_grow_stores_nothing_of_the_window_and_keeps_the_res
 
 
 @pytest.mark.fault(105)
-def test_an_export_for_which_there_is_no_room_is_told_with_the_place_and_asked_for_once(
-    small_disk, sqlite_url, sandbox, sync
-):
+def test_an_export_that_fills_the_disk_is_requested_once_and_its_folder_named(small_disk, sqlite_url, sandbox, sync):
     account = Account(sqlite_url, sandbox)
     sandbox.dataset.replace([*FEW, *MANY])
     sandbox.faults.add("status", action="post_billing_data", status=503, times=None)
@@ -127,8 +125,8 @@ def test_an_export_for_which_there_is_no_room_is_told_with_the_place_and_asked_f
 
 
 @pytest.mark.fault(105)
-def test_records_of_an_export_for_which_there_is_no_room_are_told_with_the_place(small_disk, sqlite_url, sandbox, sync):
-    """The export is let in; what is made of it on disk, beside it, no longer."""
+def test_parsed_records_that_fill_the_disk_are_reported_with_the_folder(small_disk, sqlite_url, sandbox, sync):
+    """The export fits on the disk; the parsed records, which are stored beside it, do not."""
     sandbox.dataset.replace(charges(LAST_CLOSED, 301_000))
     subprocess.run(["mount", "-o", "remount,size=18m", str(small_disk)], check=True)
     sandbox.faults.add("status", action="post_billing_data", status=503, times=None)

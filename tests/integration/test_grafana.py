@@ -52,7 +52,7 @@ def alert_queries():
     return {rule["title"]: rule["data"][0]["model"]["rawSql"] for rule in GROUP["rules"]}
 
 
-def test_the_dashboard_is_put_together_as_grafana_wants_it():
+def test_the_dashboard_is_a_valid_grafana_dashboard():
     panels = DASHBOARD["panels"]
     assert DASHBOARD["schemaVersion"] >= 39
     assert DASHBOARD["uid"]
@@ -74,13 +74,13 @@ def test_the_dashboard_is_put_together_as_grafana_wants_it():
     assert (account["name"], account["multi"], account["includeAll"]) == ("account", True, True)
 
 
-def test_every_panel_but_those_of_now_follows_the_chosen_time_and_account():
+def test_every_panel_except_those_of_the_present_follows_the_filters():
     for title, sql in panel_queries().items():
         assert "${account:sqlstring}" in sql, title
         assert "$__time" in sql or title in {"Balance", "Freshness"}
 
 
-def test_the_queries_read_views_alone_and_no_personal_column():
+def test_the_queries_read_only_views_and_no_personal_column():
     read = {
         view for sql in (*panel_queries().values(), *alert_queries().values()) for view in VIEW_COLUMNS if view in sql
     }
@@ -92,7 +92,7 @@ def test_the_queries_read_views_alone_and_no_personal_column():
         assert not re.search(r"\b(phone|code_auth|status_info|billing|accounts|synced_days)\b", sql)
 
 
-def test_the_provisioning_knows_no_password_and_alerts_on_what_needs_attention():
+def test_the_provisioning_has_no_password_and_alerts_on_what_needs_attention():
     assert DATASOURCE["secureJsonData"] == {"password": "$GRAFANA_READER_PASSWORD"}
     assert DATASOURCE["user"] == "billing_reader"
     assert [rule["title"] for rule in GROUP["rules"]] == [
@@ -119,7 +119,7 @@ def database(tmp_path_factory):
         yield new_engine(url)
 
 
-def test_every_query_of_the_dashboard_runs_and_has_the_columns_that_its_panel_needs(database):
+def test_every_query_of_the_dashboard_returns_the_columns_of_its_panel(database):
     with database.connect() as connection:
         rows = {}
         for panel in DASHBOARD["panels"]:
@@ -163,7 +163,7 @@ def test_amounts_of_different_currencies_are_not_added(database):
     assert sum(row["spend"] for row in rows["Spend by channel"]) == rows["Spend"][0]["spend"]
 
 
-def test_an_alert_says_which_account_needs_attention(database):
+def test_an_alert_names_the_account_that_needs_attention(database):
     with database.connect() as connection, connection.begin() as transaction:
         found = {}
         for title, sql in alert_queries().items():

@@ -1,4 +1,4 @@
-"""The users of etl/db/grants: the owner migrates, the writer runs the nights, the reader sees views alone."""
+"""The users of etl/db/grants: the owner migrates, the writer runs syncs, the reader reads only views."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def synced(users, sandbox):
     return settings
 
 
-def test_the_writer_does_all_that_a_night_and_a_person_ask_for(users, synced):
+def test_the_writer_can_run_every_command(users, synced):
     assert import_plan(synced, [DATA / "DEF-9xx.csv"], clock=lambda: NOW).rows == 7
     assert import_plan(synced, [DATA / "DEF-9xx.csv"], clock=lambda: NOW).replaced == 7
     assert erase_number(synced, "+79000000000", wait=0, clock=lambda: NOW).rows is not None
 
 
-def test_the_writer_may_change_no_schema(users, synced):
+def test_the_writer_may_not_change_the_schema(users, synced):
     engine = users.engine_of("writer")
     for statement in (
         "DROP TABLE billing_records",
@@ -70,7 +70,7 @@ def test_the_writer_may_change_no_schema(users, synced):
         denied(engine, statement)
 
 
-def test_the_reader_sees_every_view(users, synced):
+def test_the_reader_can_read_every_view(users, synced):
     import_plan(synced, [DATA / "DEF-9xx.csv"], clock=lambda: NOW)
     with users.engine_of("reader").connect() as connection:
         counts = {view: connection.scalar(text(f"SELECT COUNT(*) FROM {view}")) for view in VIEWS}
@@ -80,7 +80,7 @@ def test_the_reader_sees_every_view(users, synced):
     assert counts["freshness"] == 1
 
 
-def test_the_reader_sees_no_table_and_changes_nothing(users, synced):
+def test_the_reader_can_neither_read_tables_nor_change_anything(users, synced):
     engine = users.engine_of("reader")
     for table in [*metadata.tables, "alembic_version"]:
         denied(engine, f"SELECT COUNT(*) FROM {table}")
@@ -89,7 +89,7 @@ def test_the_reader_sees_no_table_and_changes_nothing(users, synced):
     denied(engine, "CREATE TABLE another (number INTEGER)")
 
 
-def test_the_reader_still_sees_the_views_that_a_migration_made_anew(users, synced):
+def test_the_reader_can_read_views_that_a_migration_recreated(users, synced):
     with users.engine_of("owner").begin() as connection:
         connection.execute(text("DROP VIEW freshness"))
     migrate(users.engine_of("owner"))
@@ -98,7 +98,7 @@ def test_the_reader_still_sees_the_views_that_a_migration_made_anew(users, synce
 
 
 @pytest.mark.parametrize("users", ["postgresql"], indirect=True)
-def test_the_reader_and_nobody_else_reads_records_as_of_a_time(users, synced):
+def test_only_the_reader_can_read_records_as_of_a_time(users, synced):
     reader = users.engine_of("reader")
     at_once = text("SELECT count(*), sum(amount) FROM billing_asof(now())")
     with reader.connect() as connection:
@@ -145,7 +145,7 @@ def privileges_of(users, role, *, auto_migrate):
         return require_privileges(connection, auto_migrate=auto_migrate)
 
 
-def test_the_users_have_all_that_a_check_asks_for(users):
+def test_the_users_have_every_privilege_that_check_tests(users):
     assert "no migrations" in privileges_of(users, "writer", auto_migrate=False)
     assert "and its migrations" in privileges_of(users, "owner", auto_migrate=True)
 
@@ -159,7 +159,7 @@ MISSING = [
 ]
 
 
-def test_a_check_names_the_grant_that_is_missing_and_the_one_that_gives_it(users):
+def test_check_names_a_missing_privilege_and_the_grant_statement(users):
     for role, auto_migrate, revoked, lacks in MISSING:
         user = f"{users.prefix}_{role}"
         if revoked:
@@ -189,7 +189,7 @@ def writing_line(url):
     )
 
 
-def test_a_check_says_no_where_the_server_takes_no_changes(users):
+def test_check_fails_on_a_read_only_server(users):
     url = users.url_of("writer")
     assert writing_line(url).error is None
     refused = writing_line(url.update_query_dict(READ_ONLY[url.get_backend_name()])).error
@@ -198,24 +198,24 @@ def test_a_check_says_no_where_the_server_takes_no_changes(users):
 
 
 @pytest.mark.parametrize("users", ["postgresql"], indirect=True)
-def test_a_check_says_no_where_rows_are_hidden_from_the_user(users):
+def test_check_fails_when_row_security_hides_rows(users):
     with users.admin.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE sync_runs ENABLE ROW LEVEL SECURITY")
     assert "row level security applies to this user on sync_runs" in str(writing_line(users.url_of("writer")).error)
     assert writing_line(users.url).error is None  # whom no such rule binds
 
 
-def test_who_may_see_nothing_is_told_so(users):
+def test_missing_privileges_are_named(users):
     with pytest.raises(CheckFailedError, match=r"lacks .*INSERT, UPDATE, DELETE on accounts"):
         privileges_of(users, "reader", auto_migrate=False)
 
 
-def test_what_is_granted_may_be_granted_again(users):
+def test_grants_can_be_repeated(users):
     users.grant(2)
     assert set(inspect(users.engine_of("owner")).get_view_names()) == set(VIEWS)
 
 
-def test_the_users_of_sqlite_are_those_of_its_file():
+def test_sqlite_needs_no_grants():
     lines = (GRANTS / "sqlite.sql").read_text("utf-8").splitlines()
     assert "SQLite has no users" in lines[0]
     assert all(line.startswith("--") for line in lines)

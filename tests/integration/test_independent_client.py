@@ -52,25 +52,25 @@ def as_the_client_has_it(record):
     return record | {"status": bool(record["status"]), "price": float(record["price"])}
 
 
-def test_it_reads_the_balance(sandbox, client):
+def test_the_client_reads_the_balance(sandbox, client):
     answer = client.get_balance()
     assert (answer.success, answer.error) == (True, "")
     assert answer.data.model_dump() == {"balance": float(sandbox.dataset.balance), "price": 0.2, "balance_limit": 0.0}
 
 
-def test_it_reads_the_last_records(sandbox, client):
+def test_the_client_reads_the_last_records(sandbox, client):
     answer = client.get_billing_record(100)
     expected = map(as_the_client_has_it, sandbox.dataset.records[:-101:-1])
     assert [record.model_dump() for record in answer.data] == list(expected)
 
 
-def test_it_reads_the_records_of_a_span(sandbox, client):
+def test_the_client_reads_the_records_of_a_range(sandbox, client):
     answer = client.post_billing_data("2026-02-01", "2026-03-10")
     expected = map(as_the_client_has_it, sandbox.dataset.records_between(at("2026-02-01"), at("2026-03-11")))
     assert [record.model_dump() for record in answer.data] == list(expected)
 
 
-def test_it_saves_the_csv(sandbox, client, tmp_path):
+def test_the_client_saves_the_csv(sandbox, client, tmp_path):
     client.get_billing_csv(at("2026-03-01"), tmp_path)
     with (tmp_path / "billing.csv").open(encoding="utf-8", newline="") as file:
         saved = [
@@ -80,7 +80,7 @@ def test_it_saves_the_csv(sandbox, client, tmp_path):
     assert saved == sandbox.dataset.records_between(at("2026-03-01"), at("2026-03-11"))
 
 
-def test_it_reads_a_status(sandbox, client):
+def test_the_client_reads_a_status(sandbox, client):
     oldest = as_the_client_has_it(sandbox.dataset.records[0])
     del oldest["code_auth"]
     assert client.get_status(1).data.model_dump() == {"id": 1} | oldest
@@ -98,23 +98,23 @@ def test_both_clients_read_the_same_status(client, own):
     assert client.get_status(1).data.model_dump() == ours
 
 
-def test_both_clients_understand_that_an_id_is_unknown(client, own):
+def test_both_clients_handle_an_unknown_id(client, own):
     answer = client.get_status(10**8)
     with pytest.raises(UnknownRecordError, match=answer.error):
         own.get_status(str(10**8))
 
 
-def test_it_understands_a_refusal(client):
+def test_the_client_handles_a_refusal(client):
     answer = client.get_status(10**8)
     assert (answer.success, answer.error, answer.data) == (False, "id record not found", None)
 
 
-def test_it_understands_that_the_token_is_wrong(client):
+def test_the_client_handles_a_wrong_token(client):
     client.token = "another"
     assert client.get_balance().success is False
 
 
-def test_it_understands_the_other_spellings_that_are_plausible(sandbox, client):
+def test_the_client_reads_the_other_plausible_formats(sandbox, client):
     sandbox.policies = sandbox.policies.changed({"json": {"status": "bool", "phone": "+7", "price": "string"}})
     day = date(2026, 3, 9).isoformat()
     assert len(client.post_billing_data(day, day).data) > 10

@@ -1,4 +1,4 @@
-"""The lake equals the view, whatever happened since the last export, and an export that is killed doubles nothing."""
+"""The lake equals the view after each export, whatever changed since the last one."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def copied(database_url, sandbox, tmp_path):
 
 @pytest.fixture
 def copied_sqlite(sqlite_url, sandbox, tmp_path):
-    """For what does not depend on the database."""
+    """On SQLite, for tests that do not depend on the database."""
     return exported_copy(sqlite_url, sandbox, tmp_path)
 
 
-def test_a_lake_of_an_older_version_gets_its_new_column(copied_sqlite):
+def test_a_lake_of_an_older_version_gets_the_new_column(copied_sqlite):
     with copied_sqlite.table().update_schema() as change:
         change.delete_column("channel")
     copied_sqlite.settings = [
@@ -47,7 +47,7 @@ def test_a_lake_of_an_older_version_gets_its_new_column(copied_sqlite):
     assert {row[COLUMNS.index("channel")] for row in copied_sqlite.view()} == {"call"}
 
 
-def test_an_export_writes_what_changed_and_the_lake_equals_the_view(copied):
+def test_an_export_writes_changed_days_and_the_lake_equals_the_view(copied):
     assert (copied.export().rows, {path.parent.name for path in copied.files_left()}) == (
         0, {"metadata", "month=2026-01", "month=2026-03"},
     )  # fmt: skip
@@ -90,7 +90,7 @@ def test_renamed_and_deleted_accounts_leave_the_lake(copied_sqlite):
 
 
 @pytest.mark.parametrize("damage", ["UPDATE billing_records SET price = '7'", "DELETE FROM billing_records"])
-def test_rows_that_are_not_those_of_the_ledger_are_refused_and_other_accounts_exported(copied, damage):
+def test_rows_that_differ_from_the_ledger_are_refused_and_other_accounts_exported(copied, damage):
     copied.vendor.dataset.add(charges(date(2026, 3, 7), 1))
     copied.sync()
     before = copied.lake()

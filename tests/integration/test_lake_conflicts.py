@@ -1,4 +1,4 @@
-"""Exports that meet other writers of the lake, or are killed: no day is doubled, none is lost."""
+"""Exports that conflict with other writers of the lake, or are killed, neither double nor lose a day."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_two_first_exports_write_each_row_once(synced, kind):
 
 
 @KINDS
-def test_an_export_plans_again_after_one_of_newer_changes(copied, kind):
+def test_an_export_plans_again_after_a_concurrent_export_of_newer_changes(copied, kind):
     copied.vendor.dataset.add(charges(SEVENTH, 2))
     copied.sync()
     copied.vendor.dataset.replace([*charges(NINTH, 2, "0.3"), *charges(SEVENTH, 1)])
@@ -80,7 +80,7 @@ def test_an_export_writes_its_days_after_an_engine_merged_the_files(copied, tmp_
     assert copied.lake() == copied.view()
 
 
-def test_an_export_gives_up_with_75_where_others_always_change_the_lake(copied):
+def test_an_export_exits_75_when_other_writers_keep_changing_the_lake(copied):
     copied.vendor.dataset.add(charges(SEVENTH, 2))
     copied.sync()
     before = copied.lake()
@@ -93,7 +93,7 @@ def test_an_export_gives_up_with_75_where_others_always_change_the_lake(copied):
     assert copied.lake() == copied.view()
 
 
-def test_attempts_are_limited_and_wait_in_between():
+def test_attempts_are_limited_with_waits_in_between():
     attempts, waits = [], []
 
     def write():
@@ -106,7 +106,7 @@ def test_attempts_are_limited_and_wait_in_between():
     assert 0 < sum(waits) < 10
 
 
-def test_exports_at_the_same_time_double_and_lose_nothing(synced):
+def test_concurrent_exports_neither_double_nor_lose_rows(synced):
     for round_ in range(3):
         processes = [start(database_of(synced), synced.folder) for _ in range(4)]
         ended = [finish(process) for process in processes]
@@ -118,7 +118,7 @@ def test_exports_at_the_same_time_double_and_lose_nothing(synced):
 
 
 @KINDS
-def test_a_kill_before_the_commit_doubles_and_loses_nothing(copied, kind):
+def test_a_kill_before_the_commit_neither_doubles_nor_loses_rows(copied, kind):
     copied.vendor.dataset.add(charges(SEVENTH, 2))
     copied.sync()
     before, files = copied.lake(), copied.files_left()
@@ -129,7 +129,7 @@ def test_a_kill_before_the_commit_doubles_and_loses_nothing(copied, kind):
     assert copied.lake() == copied.view()
 
 
-def test_the_library_replays_no_commit_in_a_lake_of_an_earlier_version(copied):
+def test_pyiceberg_retries_no_commit_in_a_lake_of_an_earlier_version(copied):
     name = "commit.retry.num-retries"
     for table in (copied.table(), open_lake(copied.folder, None).numbering):
         with table.transaction() as transaction:

@@ -1,4 +1,4 @@
-"""What was forgotten or purged leaves the disk with `--expire`, and with it what killed exports left."""
+"""`--expire` deletes files with erased or purged rows, and files that killed exports left."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def expire(copied, *, days_later):
     return copied.export(expire=MONTH, now=datetime.now(UTC) + timedelta(days=days_later)).expired_files
 
 
-def test_no_file_left_on_the_disk_holds_the_phone_of_a_forgotten_person(copied):
+def test_no_file_contains_the_phone_of_an_erased_person_after_expiry(copied):
     copied.vendor.dataset.add(charges(JANUARY, 2, phone=f"8{OTHER}"))
     copied.sync("backfill", JANUARY)
     copied.export()
@@ -44,7 +44,7 @@ def test_no_file_left_on_the_disk_holds_the_phone_of_a_forgotten_person(copied):
     assert copied.lake() == copied.view()
 
 
-def test_no_file_left_on_the_disk_holds_a_row_of_a_purged_month_or_a_deleted_account(copied):
+def test_no_file_contains_rows_of_purged_months_or_deleted_accounts_after_expiry(copied):
     copied.vendor.dataset.add(charges(JANUARY, 2, phone=f"8{OTHER}"))
     copied.sync("backfill", JANUARY)
     copied.export()
@@ -58,7 +58,7 @@ def test_no_file_left_on_the_disk_holds_a_row_of_a_purged_month_or_a_deleted_acc
     assert copied.lake() == copied.view()
 
 
-def test_files_of_a_killed_export_are_deleted_once_they_are_older(copied):
+def test_files_of_a_killed_export_are_deleted_when_old_enough(copied):
     copied.vendor.dataset.add(charges(JANUARY, 2, phone=f"8{OTHER}"))
     copied.sync("backfill", JANUARY)
     killed = start(

@@ -1,4 +1,4 @@
-"""The partitions of the lake: by account or by a hash of it, chosen when the table is created, changed by engines."""
+"""The partitions of the lake: by account or by its hash, chosen when the table is created, changed by engines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BUCKETS = MIN_ACCOUNTS_FOR_BUCKETS // ACCOUNTS_PER_BUCKET
         (MIN_ACCOUNTS_FOR_BUCKETS + 1, "account_bucket", f"bucket[{BUCKETS + 1}]"),
     ],
 )
-def test_accounts_share_partitions_from_some_number_on(number, name, transform):
+def test_partitions_are_shared_from_a_number_of_accounts_on(number, name, transform):
     by_account, by_month = billing_partitions(billing_schema(), number).fields
     assert (by_account.name, str(by_account.transform)) == (name, transform)
     assert (by_month.name, str(by_month.transform)) == ("month", "month")

@@ -1,4 +1,4 @@
-"""DuckDB and ClickHouse read from the lake what the views have, to the last digit, whatever happened before."""
+"""DuckDB and ClickHouse read the same rows and sums from the lake as the views have, to the last digit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ READER = HOME / "tests" / "support" / "read_lake.py"
 
 
 def read_by(engine, copied):
-    """The rows, and the sums of each account and day, as the engine has them."""
+    """The rows, and the sums of each account and day, as the engine reads them."""
     table = copied.table()
     folder = f"{copied.folder}/billing/billing"
     metadata = table.metadata_location.partition(f"{folder}/")[2]
@@ -47,7 +47,7 @@ def spend_by_day(copied):
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "clickhouse"])
-def test_an_engine_reads_what_the_views_have(engine, database_url, sandbox, tmp_path):
+def test_an_engine_reads_the_same_rows_and_sums_as_the_views(engine, database_url, sandbox, tmp_path):
     environment("lake-readers")
     copied = exported_copy(database_url, sandbox, tmp_path)
 

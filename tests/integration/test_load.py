@@ -1,4 +1,4 @@
-"""From the vendor's answers to the rows: the whole job against the sandbox, on each database."""
+"""From the vendor's answers to the stored rows: whole runs against the sandbox, on each database."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
 NINTH, TENTH = date(2026, 3, 9), date(2026, 3, 10)
 SUSPECT = list(synced_days.columns.keys()).index("suspect_since")
-"""Where in a row of the ledger it begins to say what is not believed."""
+"""Index of the first column of a ledger row that describes a suspect state."""
 
 
 def charge(moment, phone="89243555100", code="0371", status=1, info="ok", price="0.2"):
@@ -56,7 +56,7 @@ def charge(moment, phone="89243555100", code="0371", status=1, info="ok", price=
 
 
 def unpriced(moment):
-    """A record that cannot be one."""
+    """A record that fails validation."""
     return charge(moment) | {"price": "x"}
 
 
@@ -66,7 +66,7 @@ def charges(day, count, **values):
 
 
 class Job:
-    """The job of one account. Each run is a minute later than the one before."""
+    """One account and its runs, each a minute later than the previous one."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -117,14 +117,14 @@ class Job:
             connection.execute(text(statement), values)
 
     def dump(self):
-        """All that a run without news may not touch."""
+        """All rows that a run without changes may not touch."""
         told = (sync_runs, balance_snapshots)
         tables = {table.name: self.rows(table) for table in metadata.sorted_tables if table not in told}
         tables["sync_state"] = self.rows(sync_state, "account_id", "first_day", "last_synced_date", "settled_through")
         return tables
 
     def current(self):
-        """The records that the vendor lists, as they are stored."""
+        """The current rows."""
         columns = ("created_at", "phone", "code_auth", "ordinal", "status", "status_info", "price", "repeats")
         known = self.rows(billing_records, *columns, "withdrawn_at")
         return sorted((row[:-1] for row in known if row[-1] is None), key=lambda row: row[:4])
@@ -145,7 +145,7 @@ def counts(report):
 
 @contextmanager
 def tables_written_to() -> Iterator[set[str]]:
-    """The tables that statements other than queries name."""
+    """The tables that are named in statements other than queries."""
     written: set[str] = set()
 
     def note(_connection, _cursor, statement, _parameters, _context, _executemany):
@@ -163,7 +163,7 @@ def tables_written_to() -> Iterator[set[str]]:
 
 @pytest.fixture
 def vendor(sandbox):
-    """The vendor, with no records but those a test gives it."""
+    """The vendor without records; tests add theirs."""
     sandbox.dataset.replace([])
     return sandbox
 
@@ -175,7 +175,7 @@ def job(database_url, vendor):
 
 @pytest.fixture
 def sqlite_job(sqlite_url, vendor):
-    """For what does not depend on the database."""
+    """On SQLite, for tests that do not depend on the database."""
     return Job(sqlite_url, vendor)
 
 
@@ -191,7 +191,7 @@ def json_is_down(vendor):
 
 
 @pytest.mark.fault(74)
-def test_a_first_load_stores_every_record_whole(job, vendor):
+def test_a_first_load_stores_every_field_of_every_record(job, vendor):
     vendor.dataset.replace(
         [
             charge("2026-03-09T00:00:00", "8 (924) 355-51-00", None, True, None, "-1.5"),
@@ -244,13 +244,13 @@ def test_a_first_load_writes_ledger_watermark_and_run(job, vendor):
 
 
 @pytest.mark.fault(73, 74)
-def test_our_own_moments_are_kept_as_utc_to_the_microsecond(job, vendor):
+def test_timestamps_of_the_program_are_stored_in_utc_with_microseconds(job, vendor):
     job.now = (MORNING + timedelta(microseconds=123456)).astimezone(ZoneInfo("Europe/Moscow"))
     job.sync()
     assert job.rows(sync_runs, "started_at") == [(job.now,)]
 
 
-def test_two_accounts_in_one_database_stay_apart(job, vendor):
+def test_accounts_of_one_database_are_independent(job, vendor):
     vendor.dataset.replace(charges(NINTH, 2))
     job.sync()
     one = job.current()
@@ -266,7 +266,7 @@ def test_two_accounts_in_one_database_stay_apart(job, vendor):
 # --- nights -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_night_without_news_writes_no_record_and_no_day(job, vendor):
+def test_a_sync_without_changes_writes_no_record_and_no_day(job, vendor):
     vendor.dataset.replace(
         [*charges(NINTH, 30), unpriced("2026-03-10T10:00:00"), *charges(TENTH, 1), *charges(TODAY, 3)]
     )
@@ -279,7 +279,7 @@ def test_a_night_without_news_writes_no_record_and_no_day(job, vendor):
     assert written == {"sync_runs", "sync_state", "balance_snapshots"}
 
 
-def test_the_order_of_an_answer_means_nothing(sqlite_job, vendor):
+def test_the_order_of_an_answer_is_irrelevant(sqlite_job, vendor):
     vendor.dataset.replace([*charges(NINTH, 9), *charges(NINTH, 9, price="1"), *charges(NINTH, 4)])
     sqlite_job.sync()
     before = sqlite_job.dump()
@@ -290,7 +290,7 @@ def test_the_order_of_an_answer_means_nothing(sqlite_job, vendor):
 
 
 @pytest.mark.fault(64, 67, 77)
-def test_a_closed_day_may_change_and_each_change_leaves_a_line(job, vendor):
+def test_each_change_of_a_closed_day_is_journalled(job, vendor):
     pending = charge("2026-03-09T10:00:00", status=0, info="pending", price="0")
     mistaken = charge("2026-03-09T11:00:00", price="2.5")
     kept = charge("2026-03-09T12:00:00", price="0.3")
@@ -338,7 +338,7 @@ def test_a_closed_day_may_change_and_each_change_leaves_a_line(job, vendor):
     )  # fmt: skip
 
 
-def test_a_record_that_returns_otherwise_keeps_its_identity(sqlite_job, vendor):
+def test_a_record_that_returns_with_other_attributes_keeps_its_identity(sqlite_job, vendor):
     vendor.dataset.replace([charge("2026-03-09T10:00:00"), charge("2026-03-09T11:00:00")])
     sqlite_job.sync()
     key = ("created_at", "phone", "code_auth", "ordinal")
@@ -359,7 +359,7 @@ def test_a_record_that_returns_otherwise_keeps_its_identity(sqlite_job, vendor):
 
 
 @pytest.mark.fault(63, 65, 66, 67)
-def test_how_often_a_record_is_listed_is_an_attribute_of_one_row(job, vendor):
+def test_repeats_of_a_record_are_an_attribute_of_one_row(job, vendor):
     one = charge("2026-03-09T10:00:00", price="0.1")
     vendor.dataset.replace([one])
     job.sync()
@@ -371,7 +371,7 @@ def test_how_often_a_record_is_listed_is_an_attribute_of_one_row(job, vendor):
 
 
 @pytest.mark.fault(66)
-def test_records_that_share_second_phone_and_code_are_told_apart(job, vendor):
+def test_records_with_equal_time_phone_and_code_are_distinguished(job, vendor):
     call = charge("2026-03-09T10:00:00", status=0, info="no answer", price="0")
     sms = charge("2026-03-09T10:00:00", info="SMS delivered", price="3.25")
     vendor.dataset.replace([call, sms])
@@ -386,7 +386,7 @@ def test_records_that_share_second_phone_and_code_are_told_apart(job, vendor):
 
 
 @pytest.mark.fault(108)
-def test_a_day_that_is_not_over_changes_without_a_line_and_closes_the_next_night(job, vendor):
+def test_an_open_day_changes_without_journal_and_closes_the_next_night(job, vendor):
     vendor.dataset.replace(charges(TODAY, 2))
     job.sync()
     assert job.status().last_synced_date == TENTH
@@ -403,7 +403,7 @@ def test_a_day_that_is_not_over_changes_without_a_line_and_closes_the_next_night
     assert job.status().last_synced_date == TODAY
 
 
-def test_a_night_fetches_the_lookback_and_every_day_up_to_today(sqlite_job, vendor):
+def test_a_sync_fetches_the_lookback_and_every_day_up_to_today(sqlite_job, vendor):
     sqlite_job.sync(start_date=date(2026, 2, 1))
     sqlite_job.sync()
     assert sqlite_job.steps == [DateRange(date(2026, 3, 4), TENTH), DateRange(TODAY, TODAY)]
@@ -414,7 +414,7 @@ def test_a_night_fetches_the_lookback_and_every_day_up_to_today(sqlite_job, vend
 
 
 @pytest.mark.fault(110)
-def test_missed_nights_are_made_up_for(sqlite_job, vendor):
+def test_a_sync_fetches_the_days_of_missed_nights(sqlite_job, vendor):
     sqlite_job.sync(start_date=TENTH)
     sqlite_job.now += 10 * DAY
     vendor.set_now(at("2026-03-21 09:30"))
@@ -424,13 +424,13 @@ def test_missed_nights_are_made_up_for(sqlite_job, vendor):
 
 
 @pytest.mark.fault(52)
-def test_the_vendors_wall_clock_tells_what_today_is(sqlite_job, vendor):
+def test_today_is_a_date_of_the_vendors_wall_clock(sqlite_job, vendor):
     sqlite_job.now = datetime(2026, 3, 10, 21, 30, tzinfo=UTC)  # half past midnight in Moscow
     assert sqlite_job.sync().watermark == TENTH
     assert sqlite_job.sync(account="london", timezone=ZoneInfo("Europe/London")).watermark == NINTH
 
 
-def test_a_first_sync_begins_thirty_days_back_unless_told_otherwise(sqlite_job):
+def test_a_first_sync_starts_thirty_days_back_by_default(sqlite_job):
     sqlite_job.sync(start_date=None)
     assert sqlite_job.steps[0].first == date(2026, 2, 9)
     assert sqlite_job.steps[-1].last == TODAY
@@ -453,7 +453,7 @@ def test_the_watermark_stops_before_a_gap_and_the_next_sync_fills_it(job, vendor
     assert (job.status().last_synced_date, job.status().gaps) == (TENTH, ())
 
 
-def test_a_sync_that_begins_late_leaves_a_gap_that_does_not_hide(sqlite_job, vendor):
+def test_a_sync_that_starts_late_leaves_a_reported_gap(sqlite_job, vendor):
     sqlite_job.sync(start_date=date(2026, 3, 1), until=date(2026, 3, 3))
     sqlite_job.sync(since=date(2026, 3, 8))
     assert sqlite_job.status().last_synced_date == date(2026, 3, 3)
@@ -462,7 +462,7 @@ def test_a_sync_that_begins_late_leaves_a_gap_that_does_not_hide(sqlite_job, ven
     assert (sqlite_job.status().last_synced_date, sqlite_job.status().gaps) == (TENTH, ())
 
 
-def test_a_day_that_is_not_over_has_no_watermark_however_often_it_is_fetched(sqlite_job, vendor):
+def test_an_open_day_never_moves_the_watermark(sqlite_job, vendor):
     vendor.dataset.replace(charges(TODAY, 2))
     for _ in range(2):
         assert sqlite_job.backfill(TODAY).watermark is None
@@ -482,7 +482,7 @@ def test_a_backfill_of_earlier_days_does_not_move_the_watermark(job, vendor):
 
 
 @pytest.mark.fault(62)
-def test_a_record_of_another_time_moves_no_watermark(sqlite_job, vendor):
+def test_records_outside_the_window_do_not_move_the_watermark(sqlite_job, vendor):
     strays = [charge("1970-01-01T00:00:00"), charge("2030-01-01T00:00:00")]
     records = [*charges(NINTH, 3), charge(f"{TODAY}T23:59:59"), *strays]
     texts = [{key: str(value) for key, value in record.items()} for record in records]
@@ -492,7 +492,7 @@ def test_a_record_of_another_time_moves_no_watermark(sqlite_job, vendor):
     assert (report.error, report.watermark, len(sqlite_job.current())) == (None, TENTH, 4)
 
 
-def test_nothing_is_fetched_of_days_to_come(sqlite_job, vendor):
+def test_future_days_are_not_fetched(sqlite_job, vendor):
     assert sqlite_job.backfill(TENTH, TODAY + 5 * DAY).watermark == TENTH
     assert sqlite_job.steps == [DateRange(TENTH, TODAY)]
     requests = len(vendor.requests)
@@ -500,8 +500,8 @@ def test_nothing_is_fetched_of_days_to_come(sqlite_job, vendor):
     assert (sqlite_job.steps, len(vendor.requests)) == ([], requests)
 
 
-def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, vendor):
-    # So few that no question is needed to know that an answer is whole.
+def test_an_outage_keeps_completed_windows_and_the_next_run_continues(job, vendor):
+    # So few that no further request is needed to verify that an answer is complete.
     vendor.dataset.replace([record for n in range(1, 11) for record in charges(date(2026, 3, n), 1)])
     vendor.faults.add("status", status=503, skip=5, times=None)  # the balance, three windows and the newest records
     report = job.sync(start_date=date(2026, 3, 1), window_days=2)
@@ -520,7 +520,7 @@ def test_an_outage_keeps_every_completed_window_and_the_next_run_goes_on(job, ve
     assert job.steps[0].first == date(2026, 3, 7)
 
 
-def test_a_refused_token_ends_the_run_and_no_call_is_tried_again(sqlite_job, vendor):
+def test_a_refused_token_ends_the_run_without_retries(sqlite_job, vendor):
     report = sqlite_job.sync(api_token="11111111-0000-4000-8000-000000000000")
     assert isinstance(report.error, AuthenticationError)
     assert [request.action for request in vendor.requests] == ["get_balance", "post_billing_data"]
@@ -528,7 +528,7 @@ def test_a_refused_token_ends_the_run_and_no_call_is_tried_again(sqlite_job, ven
 
 
 @pytest.mark.fault(78, 95)
-def test_an_older_run_may_not_write_once_a_newer_has_begun(job, vendor):
+def test_a_run_may_not_write_after_a_newer_one_has_started(job, vendor):
     vendor.dataset.replace([*charges(date(2026, 3, 8), 2), *charges(NINTH, 2)])
 
     def begin_a_newer_run():
@@ -544,7 +544,7 @@ def test_an_older_run_may_not_write_once_a_newer_has_begun(job, vendor):
 
 
 @pytest.mark.fault(94)
-def test_a_run_that_was_killed_is_written_off_by_the_next(sqlite_job, vendor):
+def test_a_killed_run_is_marked_as_interrupted_by_the_next(sqlite_job, vendor):
     sqlite_job.sync()
     with sqlite_job.engine.begin() as connection:
         begin_run(connection, label="default", command="sync", version="0", windows=[], now=sqlite_job.now)
@@ -552,10 +552,10 @@ def test_a_run_that_was_killed_is_written_off_by_the_next(sqlite_job, vendor):
     assert sqlite_job.rows(sync_runs, "outcome", "exit_code") == [("done", 0), ("abandoned", None), ("done", 0)]
 
 
-# --- backfill mends ---------------------------------------------------------------------------------------------------
+# --- repair by backfill -----------------------------------------------------------------------------------------------
 
 
-def test_a_backfill_mends_rows_that_were_changed_behind_the_programs_back(job, vendor):
+def test_a_backfill_repairs_rows_changed_by_another_program(job, vendor):
     vendor.dataset.replace([*charges(NINTH, 4), *charges(TENTH, 2)])
     job.sync()
     right = job.current()
@@ -584,7 +584,7 @@ def test_a_backfill_mends_rows_that_were_changed_behind_the_programs_back(job, v
         "DELETE FROM synced_days",
     ],
 )
-def test_a_backfill_mends_the_ledger(job, vendor, damage):
+def test_a_backfill_repairs_the_ledger(job, vendor, damage):
     vendor.dataset.replace([*charges(NINTH, 4), *charges(TENTH, 2)])
     job.sync()
     rows, ledger = job.current(), job.rows(synced_days, "day", "digest", "records", "spend")
@@ -595,7 +595,7 @@ def test_a_backfill_mends_the_ledger(job, vendor, damage):
     assert job.rows(synced_days, "day", "digest", "records", "spend") == ledger
 
 
-def test_a_sync_outlives_a_ledger_that_lost_a_day(job, vendor):
+def test_a_sync_succeeds_when_the_ledger_lacks_a_day(job, vendor):
     vendor.dataset.replace(charges(NINTH, 4))
     job.sync()
     before = job.current()
@@ -605,7 +605,7 @@ def test_a_sync_outlives_a_ledger_that_lost_a_day(job, vendor):
 
 
 @pytest.mark.parametrize("real", [0, 30])
-def test_a_backfill_takes_out_rows_that_the_vendor_never_listed(job, vendor, real):
+def test_a_backfill_withdraws_rows_that_the_vendor_never_listed(job, vendor, real):
     vendor.dataset.replace(charges(NINTH, real))
     job.sync()
     right = job.current()
@@ -629,7 +629,7 @@ def test_a_backfill_takes_out_rows_that_the_vendor_never_listed(job, vendor, rea
     ("known", "gone", "suspect"),
     [(20, 4, False), (20, 5, True), (21, 5, True), (19, 18, False), (19, 19, True), (1, 1, True), (2, 1, False)],
 )
-def test_a_day_is_suspect_when_too_much_of_it_vanishes(sqlite_job, vendor, known, gone, suspect):
+def test_a_day_is_suspect_when_too_many_of_its_records_vanish(sqlite_job, vendor, known, gone, suspect):
     vendor.dataset.replace([*charges(NINTH, known), *charges(TENTH, 1)])
     sqlite_job.sync()
     before = sqlite_job.current()
@@ -641,7 +641,7 @@ def test_a_day_is_suspect_when_too_much_of_it_vanishes(sqlite_job, vendor, known
 
 
 @pytest.mark.parametrize(("known", "twice", "suspect"), [(20, 10, False), (20, 11, True), (19, 19, False)])
-def test_a_day_is_suspect_when_most_of_it_is_suddenly_listed_more_often(sqlite_job, vendor, known, twice, suspect):
+def test_a_day_is_suspect_when_most_of_its_records_gain_repeats(sqlite_job, vendor, known, twice, suspect):
     vendor.dataset.replace(charges(NINTH, known))
     sqlite_job.sync()
     vendor.dataset.add(charges(NINTH, twice))
@@ -660,7 +660,7 @@ def test_corrections_additions_and_returns_never_make_a_day_suspect(sqlite_job, 
     assert len(sqlite_job.current()) == 129
 
 
-def test_repeats_are_not_counted_where_records_vanish(sqlite_job, vendor):
+def test_repeats_do_not_count_as_vanished_records(sqlite_job, vendor):
     one = charge("2026-03-09T23:00:00")
     vendor.dataset.replace([*charges(NINTH, 20), *[one] * 50])
     sqlite_job.sync()
@@ -670,7 +670,7 @@ def test_repeats_are_not_counted_where_records_vanish(sqlite_job, vendor):
     assert sqlite_job.sync().tally.suspect_days == [NINTH], "5 of 21 rows"
 
 
-def test_a_suspect_day_is_kept_as_it_was_and_the_rest_of_the_window_is_stored(job, vendor):
+def test_a_suspect_day_is_kept_unchanged_and_the_rest_of_the_window_stored(job, vendor):
     vendor.dataset.replace([*charges(NINTH, 20), *charges(TENTH, 1)])
     job.sync()
     before, ledger = job.current(), job.rows(synced_days)[1]
@@ -686,7 +686,7 @@ def test_a_suspect_day_is_kept_as_it_was_and_the_rest_of_the_window_is_stored(jo
     assert job.rows(sync_runs, "outcome", "exit_code", "suspect_days")[-1] == ("look", 65, 1)
 
 
-def test_a_suspect_day_is_asked_for_again_by_every_run_until_the_vendor_comes_to_its_senses(sqlite_job, vendor):
+def test_a_suspect_day_is_fetched_by_every_run_until_the_vendor_recovers(sqlite_job, vendor):
     vendor.dataset.replace(charges(NINTH, 20))
     sqlite_job.sync()
     first_ledger = sqlite_job.rows(synced_days)[1]
@@ -760,7 +760,7 @@ def tells_of_other_days(vendor, *, csv="other_days"):
 
 @pytest.mark.fault(61)
 @pytest.mark.parametrize("csv", ["other_days", "status", "html"])
-def test_stored_days_are_suspect_where_the_vendor_tells_of_other_days_alone(job, vendor, csv):
+def test_stored_days_are_suspect_when_the_vendor_answers_with_other_days(job, vendor, csv):
     vendor.dataset.replace([*charges(NINTH, 3), *charges(TENTH, 1), *charges(TODAY, 1)])
     job.sync()
     before, ledger = job.current(), job.rows(synced_days)
@@ -788,7 +788,7 @@ def test_stored_days_are_suspect_where_the_vendor_tells_of_other_days_alone(job,
 
 
 @pytest.mark.fault(61)
-def test_days_never_stored_stay_open_where_the_vendor_tells_of_other_days_alone(sqlite_job, vendor):
+def test_days_never_stored_stay_open_when_the_vendor_answers_with_other_days(sqlite_job, vendor):
     vendor.dataset.replace([*charges(NINTH, 3), *charges(TENTH, 1)])
     tells_of_other_days(vendor)
     report = sqlite_job.sync(window_days=2)
@@ -808,7 +808,7 @@ def test_days_never_stored_stay_open_where_the_vendor_tells_of_other_days_alone(
     assert (exit_code_of(sqlite_job.sync()), len(sqlite_job.current())) == (0, 4)
 
 
-def test_an_answer_for_other_days_takes_no_bad_record_from_where_it_is_kept(sqlite_job, vendor):
+def test_an_answer_about_other_days_removes_no_rejected_record(sqlite_job, vendor):
     vendor.dataset.replace([charge("soon"), *charges(NINTH, 3)])
     sqlite_job.sync(window_days=2)
     kept = sqlite_job.rows(rejected_records)
@@ -822,7 +822,7 @@ def test_an_answer_for_other_days_takes_no_bad_record_from_where_it_is_kept(sqli
     assert sqlite_job.rows(rejected_records) == []
 
 
-def test_a_quiet_account_and_everyday_change_raise_no_alarm(job, vendor):
+def test_low_traffic_and_ordinary_changes_make_no_day_suspect(job, vendor):
     nights = [
         [],
         [],
@@ -844,7 +844,7 @@ def test_a_quiet_account_and_everyday_change_raise_no_alarm(job, vendor):
 
 @pytest.mark.fault(60)
 @pytest.mark.parametrize("name", ["phone", "code_auth", "price", "created_at"])
-def test_an_answer_whose_records_lack_a_field_of_the_key_is_answered_from_the_csv(sqlite_job, vendor, name):
+def test_the_csv_is_used_when_json_records_lack_a_key_field(sqlite_job, vendor, name):
     vendor.dataset.replace(charges(NINTH, 5))
     sqlite_job.sync()
     before = sqlite_job.dump()
@@ -858,7 +858,7 @@ def test_an_answer_whose_records_lack_a_field_of_the_key_is_answered_from_the_cs
 
 @pytest.mark.fault(60)
 @pytest.mark.parametrize("name", ["status", "status_info"])
-def test_an_attribute_that_json_lacks_leaves_the_stored_values_alone(sqlite_job, vendor, name):
+def test_an_attribute_missing_from_json_leaves_stored_values_unchanged(sqlite_job, vendor, name):
     vendor.dataset.replace(charges(NINTH, 5))
     sqlite_job.sync()
     before = sqlite_job.dump()
@@ -871,7 +871,7 @@ def lacking_answer(name):
     return json.dumps({"success": True, "error": "", "data": records})
 
 
-def test_an_empty_json_answer_that_the_csv_contradicts_is_answered_from_the_csv(sqlite_job, vendor):
+def test_the_csv_is_used_when_it_contradicts_an_empty_json_answer(sqlite_job, vendor):
     vendor.dataset.replace([*charges(NINTH, 3), *charges(TENTH, 2)])
     vendor.faults.add("empty_list", action="post_billing_data", times=None)
     report = sqlite_job.sync()
@@ -881,7 +881,7 @@ def test_an_empty_json_answer_that_the_csv_contradicts_is_answered_from_the_csv(
 
 
 @pytest.mark.parametrize("limit", [100, 1000])
-def test_an_answer_cut_at_a_round_number_is_not_taken_for_whole(sqlite_job, vendor, limit):
+def test_an_answer_cut_at_a_round_number_loses_no_record(sqlite_job, vendor, limit):
     days = [date(2026, 3, 8), NINTH, TENTH]
     vendor.dataset.replace([record for day in days for record in charges(day, limit * 2 // 5)])
     vendor.policies.json_limit = limit
@@ -892,7 +892,7 @@ def test_an_answer_cut_at_a_round_number_is_not_taken_for_whole(sqlite_job, vend
 # --- rejected records -------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_a_record_is_kept_aside_once_and_leaves_when_it_is_mended(job, vendor):
+def test_an_invalid_record_is_quarantined_once_and_released_when_corrected(job, vendor):
     broken = unpriced("2026-03-09T10:00:00")
     other = charge("2026-03-09T11:00:00")
     vendor.dataset.replace([broken, other, *charges(TENTH, 3)])
@@ -919,7 +919,7 @@ def test_what_cannot_be_a_record_is_kept_aside_once_and_leaves_when_it_is_mended
 
 @pytest.mark.fault(76)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_more_bad_records_than_a_statement_takes_values_leave_when_they_are_mended(job, vendor):
+def test_more_corrected_records_than_statement_parameters_are_released(job, vendor):
     job.sync()
     job.execute(
         "INSERT INTO rejected_records (account_id, day, asked_first, asked_last, reason, payload, payload_digest,"
@@ -930,7 +930,7 @@ def test_more_bad_records_than_a_statement_takes_values_leave_when_they_are_mend
     assert (report.error, job.rows(rejected_records)) == (None, [])
 
 
-def test_what_has_no_readable_day_is_kept_aside_once_and_leaves_when_it_is_mended(job, vendor):
+def test_a_record_without_a_readable_day_is_quarantined_once_and_released(job, vendor):
     no_times = [None, "soon", "", "2026-03-09T25:00:00Z", 1773100000]
     vendor.dataset.replace([*map(charge, no_times), *charges(NINTH, 3), *charges(TENTH, 3)])
     for _ in range(2):
@@ -943,7 +943,7 @@ def test_what_has_no_readable_day_is_kept_aside_once_and_leaves_when_it_is_mende
     assert (exit_code_of(report), len(job.current()), job.rows(rejected_records)) == (0, 7, [])
 
 
-def test_a_bad_record_of_another_day_is_no_matter_of_this_window(sqlite_job, vendor):
+def test_a_rejected_record_of_another_day_does_not_affect_the_window(sqlite_job, vendor):
     vendor.dataset.replace([unpriced("2026-03-08T10:00:00"), *charges(NINTH, 1)])
     report = sqlite_job.sync(start_date=NINTH)
     assert (exit_code_of(report), sqlite_job.rows(rejected_records)) == (0, [])
@@ -961,7 +961,7 @@ FORMS = [
 ]
 
 
-def test_going_back_and_forth_between_json_and_csv_changes_no_row(job, vendor):
+def test_switching_between_json_and_csv_changes_no_row(job, vendor):
     vendor.dataset.replace(
         [
             *charges(NINTH, 5, info="нет ответа; «занято»", code="0007"),
@@ -972,7 +972,7 @@ def test_going_back_and_forth_between_json_and_csv_changes_no_row(job, vendor):
     )
     job.sync()
     before = job.dump()
-    # The parser knows nothing of databases: two forms are enough for each server.
+    # The parser does not depend on the database: two formats are enough for each server.
     for form in FORMS if job.engine.dialect.name == "sqlite" else FORMS[1:3]:
         vendor.policies = vendor.policies.changed({"csv": form})
         json_is_down(vendor)
@@ -989,7 +989,7 @@ def test_going_back_and_forth_between_json_and_csv_changes_no_row(job, vendor):
     assert job.dump() == before
 
 
-def test_a_load_from_csv_is_the_load_from_json(job, vendor):
+def test_a_load_from_csv_equals_a_load_from_json(job, vendor):
     vendor.dataset.replace([*charges(NINTH, 5, info="да"), *charges(NINTH, 2, info="да"), *charges(TENTH, 2, code="")])
     job.sync(account="from json")
     json_is_down(vendor)
@@ -1002,7 +1002,7 @@ def test_a_load_from_csv_is_the_load_from_json(job, vendor):
 
 
 @pytest.mark.parametrize("lacking", [{"status_info"}, {"status"}, {"status", "status_info"}])
-def test_a_column_that_the_csv_lacks_leaves_the_stored_values_alone(sqlite_job, vendor, lacking):
+def test_a_column_missing_from_the_csv_leaves_stored_values_unchanged(sqlite_job, vendor, lacking):
     call = charge("2026-03-09T10:00:00", status=0, info="no answer", price="0")
     sms = charge("2026-03-09T10:00:00", status=1, info="SMS delivered", price="3.25")
     plain = charge("2026-03-10T10:00:00", info="ok", price="0.2")
@@ -1029,7 +1029,7 @@ def test_a_column_that_the_csv_lacks_leaves_the_stored_values_alone(sqlite_job, 
 
 
 @pytest.mark.fault(35, 36, 59, 71)
-def test_odd_text_is_kept_and_the_same_on_every_database(job, vendor):
+def test_unusual_text_is_stored_equally_on_every_database(job, vendor):
     odd = [
         "\x00 and \ud800", "a\\N", "\\", "\\.", "tab\tand\nline\r\nends\r", "'; DROP TABLE accounts; --",
         "%s %(a)s {} ? :name", "🙂 emoji", "ёлка", "елка", "e\u0301 é", "\u200b\u202e", "a" * 100_000, " padded ",
@@ -1052,7 +1052,7 @@ def test_odd_text_is_kept_and_the_same_on_every_database(job, vendor):
     assert {row[0] for row in job.rows(restatements, "status_info_before")} == set(kept.values())
 
 
-def test_odd_text_comes_the_same_from_the_csv(job, vendor):
+def test_unusual_text_is_equal_from_csv_and_json(job, vendor):
     odd = [
         "a\\N", "\\.", "line\r\nends\nand\rmore", "'; --", "🙂", "ёлка", " padded ", '"quoted"', "a;b,c\td",
         "x" * 900_000,
@@ -1067,7 +1067,7 @@ def test_odd_text_comes_the_same_from_the_csv(job, vendor):
 
 
 @pytest.mark.fault(59, 65, 70)
-def test_keys_that_a_collation_would_fold_are_different_keys(job, vendor):
+def test_keys_that_differ_only_by_collation_are_distinct(job, vendor):
     phones = ["abc", "ABC", "ель", "ёль", "äbc", "a\u0308bc", "abc\x01", "ß", "ss", "1 2", "12", "я" * 255, "", "a\\N"]
     phones += ["🙂" * 255, "\\.", "a'", 'a"', "1\u00a02", "1\r\n2", "%s", "\ufffd", "abc\u200b", "é", "e\u0301"]
     phones += ["İ", "i"]
@@ -1080,13 +1080,13 @@ def test_keys_that_a_collation_would_fold_are_different_keys(job, vendor):
     assert counts(job.backfill(NINTH)) == (0, 0, 0, 2 * len(phones))
 
 
-def test_spaces_around_a_key_are_none_of_it(job, vendor):
+def test_spaces_around_a_key_are_trimmed(job, vendor):
     vendor.dataset.replace([charge("2026-03-09T10:00:00", *key) for key in (("abc ", " a"), ("\u00a0abc", "a "))])
     assert counts(job.sync()) == (1, 0, 0, 0)
     assert [row[1:4] + row[7:] for row in job.current()] == [("abc", "a", 1, 2)]
 
 
-def test_a_bad_record_with_odd_text_is_kept_aside_once_and_leaves_when_it_is_mended(job, vendor):
+def test_a_rejected_record_with_unusual_text_is_released_when_corrected(job, vendor):
     odd = ["\x00\ud800", "🙂", "\\N\\.\n", "x" * 1_000_000]
     bad = [unpriced(f"2026-03-09T10:00:0{n}") | {"status_info": text} for n, text in enumerate(odd)]
     vendor.dataset.replace([*bad, *charges(NINTH, 1), *charges(TENTH, 2)])
@@ -1103,7 +1103,7 @@ def test_a_bad_record_with_odd_text_is_kept_aside_once_and_leaves_when_it_is_men
 
 
 @pytest.mark.fault(35, 36, 75)
-def test_a_key_longer_than_a_database_can_index_is_kept_aside(job, vendor):
+def test_a_key_too_long_for_an_index_is_quarantined(job, vendor):
     vendor.dataset.replace([charge("2026-03-09T10:00:00", "1" * 256), charge("2026-03-09T10:00:00", "1" * 255)])
     report = job.sync()
     assert (counts(report), exit_code_of(report)) == ((1, 0, 0, 0), 65)
@@ -1111,7 +1111,7 @@ def test_a_key_longer_than_a_database_can_index_is_kept_aside(job, vendor):
 
 
 @pytest.mark.fault(40)
-def test_amounts_are_exact_to_the_last_digit_however_large(job, vendor):
+def test_large_amounts_are_exact_to_the_last_digit(job, vendor):
     huge, tiny = Decimal("999999999999.999999"), Decimal("0.000001")
     prices = [huge, -huge, huge - tiny, tiny, -tiny, Decimal("123456789012.345678")]
     vendor.dataset.replace(
@@ -1127,7 +1127,7 @@ def test_amounts_are_exact_to_the_last_digit_however_large(job, vendor):
     assert sum(delta for (delta,) in deltas) == 7 * huge - 3 * sum(prices)
 
 
-def test_a_price_with_more_digits_than_the_column_is_kept_aside_and_the_noise_of_a_float_is_not(job, vendor):
+def test_a_price_with_too_many_digits_is_quarantined_and_float_noise_rounded(job, vendor):
     texts = ["0.30000000000000004", "0.1234567", "1000000000000", "NaN", "1e-7", "1e3"]
     vendor.dataset.replace([charge(f"2026-03-09T10:00:0{n}") | {"price": price} for n, price in enumerate(texts)])
     vendor.dataset.add([charge("2026-03-09T11:00:00", price=Decimal("0.30000000000000004"))])
@@ -1137,7 +1137,7 @@ def test_a_price_with_more_digits_than_the_column_is_kept_aside_and_the_noise_of
 
 
 @pytest.mark.fault(75)
-def test_a_status_is_any_integer_that_fits(job, vendor):
+def test_any_integer_that_fits_is_a_valid_status(job, vendor):
     fitting, others = [2**63 - 1, -(2**63), -7, 0], [2**63, 1.5, "", "ok", [], 10**30]
     vendor.dataset.replace(
         [charge(f"2026-03-09T10:00:{n:02}", status=status) for n, status in enumerate([*fitting, *others])]
@@ -1150,7 +1150,7 @@ def test_a_status_is_any_integer_that_fits(job, vendor):
 # --- dry runs ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_tells_what_it_would_do_and_writes_nothing(job, vendor):
+def test_a_dry_run_reports_changes_and_writes_nothing(job, vendor):
     vendor.dataset.replace([*charges(NINTH, 4), *charges(TENTH, 1)])
     job.sync()
     vendor.dataset.replace([*charges(NINTH, 3), charge("2026-03-09T20:00:00"), *charges(TENTH, 1, price="9")])
@@ -1162,7 +1162,7 @@ def test_a_dry_run_tells_what_it_would_do_and_writes_nothing(job, vendor):
 
 
 @pytest.mark.fault(86)
-def test_a_dry_run_before_there_is_a_database_leaves_no_file(sqlite_job, vendor, tmp_path):
+def test_a_dry_run_without_a_database_creates_no_file(sqlite_job, vendor, tmp_path):
     vendor.dataset.replace(charges(NINTH, 4))
     report = sqlite_job.sync(dry_run=True)
     assert (report.error, counts(report)) == (None, (4, 0, 0, 0))
@@ -1171,7 +1171,7 @@ def test_a_dry_run_before_there_is_a_database_leaves_no_file(sqlite_job, vendor,
 
 @pytest.mark.empty_database
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
-def test_a_dry_run_on_an_empty_server_makes_no_table(job, vendor):
+def test_a_dry_run_on_an_empty_server_creates_no_table(job, vendor):
     vendor.dataset.replace(charges(NINTH, 4))
     report = job.sync(dry_run=True)
     assert (report.error, counts(report)) == (None, (4, 0, 0, 0))
@@ -1184,7 +1184,7 @@ def test_a_dry_run_on_an_empty_server_makes_no_table(job, vendor):
 
 
 @pytest.mark.fault(68)
-def test_a_window_that_the_database_refuses_leaves_nothing_of_itself(job, vendor):
+def test_a_window_that_the_database_refuses_is_rolled_back(job, vendor):
     vendor.dataset.replace([*charges(date(2026, 3, 8), 2), *charges(NINTH, 2), *charges(TENTH, 2, price="666")])
     job.sync(until=date(2026, 3, 8))
     before = job.dump()
@@ -1203,7 +1203,7 @@ def test_a_window_that_the_database_refuses_leaves_nothing_of_itself(job, vendor
     assert job.rows(sync_runs, "outcome")[-1] == ("failed",)
 
 
-def test_accounts_of_one_database_do_not_see_each_others_days(job, vendor):
+def test_runs_do_not_see_days_of_other_accounts(job, vendor):
     vendor.dataset.replace(charges(NINTH, 30) + charges(TENTH, 30))
     assert exit_code_of(job.sync()) == exit_code_of(job.sync(account="other")) == 0
     vendor.dataset.replace(charges(TENTH, 30))
@@ -1217,7 +1217,7 @@ def test_accounts_of_one_database_do_not_see_each_others_days(job, vendor):
     assert (exit_code_of(report), counts(report)) == (0, (0, 0, 0, 60))
 
 
-def test_a_run_that_failed_is_no_success_and_one_that_needs_a_look_is(sqlite_job, vendor):
+def test_last_success_includes_runs_that_exit_65_and_no_failed_ones(sqlite_job, vendor):
     def last_success():
         return sqlite_job.rows(sync_state, "last_success_at")[0][0]
 
@@ -1234,7 +1234,7 @@ def test_a_run_that_failed_is_no_success_and_one_that_needs_a_look_is(sqlite_job
     assert last_success() == sqlite_job.now
 
 
-def test_a_commit_whose_reply_is_lost_is_not_done_a_second_time(sqlite_job, vendor):
+def test_a_commit_whose_reply_is_lost_is_not_repeated(sqlite_job, vendor):
     vendor.dataset.replace(charges(NINTH, 2))
     lost = []
 
@@ -1283,7 +1283,7 @@ def test_days_before_the_first_stored_one_are_gaps_until_the_next_sync_fetches_t
     assert {day for window in job.sync(lookback_days=1).windows for day in window.days()} == {TENTH, TODAY}
 
 
-def test_the_unbroken_run_grows_backwards_only_over_complete_days(sqlite_job, vendor):
+def test_the_unbroken_range_grows_backwards_only_over_complete_days(sqlite_job, vendor):
     vendor.dataset.replace([record for n in range(1, 12) for record in charges(date(2026, 3, n), 1)])
     sqlite_job.backfill(NINTH, TENTH)
     sqlite_job.backfill(date(2026, 3, 5), date(2026, 3, 6))
@@ -1292,7 +1292,7 @@ def test_the_unbroken_run_grows_backwards_only_over_complete_days(sqlite_job, ve
     assert sqlite_job.rows(sync_state, "first_day", "last_synced_date") == [(date(2026, 3, 5), TENTH)]
 
 
-def test_an_accepted_day_begins_no_history(sqlite_job):
+def test_accepting_a_day_does_not_start_the_history(sqlite_job):
     ensure_current(sqlite_job.engine)
     with sqlite_job.engine.begin() as connection:
         run = begin_run(connection, label="new", command="accept", version="0", windows=[], now=sqlite_job.now)
@@ -1304,7 +1304,7 @@ def test_an_accepted_day_begins_no_history(sqlite_job):
 
 
 def since(job, vendor, first, **changes):
-    """A sync of a vendor that serves no day before `first`; what it says besides its report."""
+    """Run a sync with a vendor that serves no day before `first`; returns its report and messages."""
     vendor.policies.first_day = first.isoformat()
     said: list[str] = []
     report = job.run(watcher=replace(NO_PROGRESS, message=said.append), **changes)
@@ -1312,7 +1312,7 @@ def since(job, vendor, first, **changes):
 
 
 @pytest.mark.parametrize("days_served", [0, 1, 6, 7, 8, 13, 14, 29])
-def test_without_a_start_date_the_history_begins_with_the_first_day_that_is_served(job, vendor, days_served):
+def test_history_starts_with_the_first_served_day_without_a_start_date(job, vendor, days_served):
     first = TODAY - days_served * DAY
     vendor.dataset.replace([record for n in range(1, days_served + 1) for record in charges(TODAY - n * DAY, 2)])
     report, said = since(job, vendor, first, start_date=None)
@@ -1326,7 +1326,7 @@ def test_without_a_start_date_the_history_begins_with_the_first_day_that_is_serv
     assert job.status().gaps == ()
 
 
-def test_with_a_start_date_the_days_before_the_first_that_is_served_stay_open(sqlite_job, vendor):
+def test_days_before_the_first_served_day_stay_open_with_a_start_date(sqlite_job, vendor):
     vendor.dataset.replace(charges(NINTH, 2) + charges(TENTH, 2))
     report, _ = since(sqlite_job, vendor, NINTH)
     assert list(report.tally.missing_days) == [date(2026, 3, 8)]
@@ -1337,15 +1337,15 @@ def test_with_a_start_date_the_days_before_the_first_that_is_served_stay_open(sq
     assert said == ["default: the vendor serves no day before 2026-03-09: the history begins there"]
 
 
-def test_a_range_that_somebody_asked_for_has_to_be_served(sqlite_job, vendor):
+def test_a_requested_range_must_be_served(sqlite_job, vendor):
     report, _ = since(sqlite_job, vendor, NINTH, start_date=None, since=date(2026, 3, 7))
     assert list(report.tally.missing_days) == [date(2026, 3, 7), date(2026, 3, 8)]
     assert isinstance(report.error, SourceUnavailable)
 
 
 @pytest.mark.parametrize("times", [2, 3, 4, 8, 12, 40])
-def test_a_refusal_that_passes_begins_no_history(sqlite_job, vendor, times):
-    """Whatever is stored begins 30 days back, or the run fails."""
+def test_a_temporary_refusal_does_not_start_the_history(sqlite_job, vendor, times):
+    """The stored history starts 30 days back, or the run fails."""
     vendor.dataset.replace([record for n in range(1, 31) for record in charges(TODAY - n * DAY, 2)])
     for action in ("post_billing_data", "get_billing_csv"):
         vendor.faults.add("status", action=action, status=400, times=times)
@@ -1354,7 +1354,7 @@ def test_a_refusal_that_passes_begins_no_history(sqlite_job, vendor, times):
     assert all(first == date(2026, 2, 9) for (first,) in sqlite_job.rows(sync_state, "first_day") if first)
 
 
-def test_a_day_that_is_in_doubt_is_not_passed_over(sqlite_job, vendor):
+def test_a_day_in_doubt_is_not_skipped(sqlite_job, vendor):
     vendor.dataset.replace(charges(NINTH, 2) + charges(TENTH, 2))
     vendor.policies.first_day = "2026-03-09"
     vendor.faults.add("status", action="get_billing_csv", status=503, times=None)
@@ -1365,7 +1365,7 @@ def test_a_day_that_is_in_doubt_is_not_passed_over(sqlite_job, vendor):
     assert (sqlite_job.sync(start_date=None).error, sqlite_job.status().gaps) == (None, ())
 
 
-def test_a_suspect_day_that_the_vendor_refuses_meanwhile_stays_suspect(sqlite_job, vendor):
+def test_a_suspect_day_that_the_vendor_refuses_stays_suspect(sqlite_job, vendor):
     job = sqlite_job
     vendor.dataset.replace([record for n in (8, 9, 10) for record in charges(date(2026, 3, n), 2)])
     job.sync()

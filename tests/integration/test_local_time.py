@@ -1,4 +1,4 @@
-"""The UTC time of a record: of its offset where the vendor gives one, of the account's zone elsewhere."""
+"""The UTC time of a record is computed from its offset, or from the account's zone if it has none."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def charge(moment, code="0371", info="ok", price="0.2"):
 
 
 class Clock:
-    """An account in a zone that repeats an hour."""
+    """An account in a zone with a repeated hour."""
 
     def __init__(self, url, vendor, zone=BERLIN, **changes):
         vendor.set_now(datetime(2026, 10, 27, 9, 30))  # noqa: DTZ001 - the vendor's wall clock
@@ -79,7 +79,7 @@ class Clock:
         )
 
     def times(self):
-        """Code, wall clock and UTC of each row, as clock times; what it was listed as."""
+        """Status text, code, wall clock and UTC of each row."""
         rows = self.read("SELECT code_auth, created_at, created_at_utc, repeats FROM billing ORDER BY 3, 1")
         return [(code, wall[11:19], utc[11:19], int(repeats)) for code, wall, utc, repeats in rows]
 
@@ -103,27 +103,27 @@ def sqlite_clock(sqlite_url, sandbox):
 
 @pytest.mark.fault(53)
 @pytest.mark.parametrize("spelled", [(FIRST, SECOND), ("2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z")])
-def test_an_offset_tells_the_two_readings_of_a_repeated_hour(clock, spelled):
+def test_an_offset_distinguishes_the_two_occurrences_of_a_repeated_hour(clock, spelled):
     clock.vendor.dataset.replace([charge(spelled[0], "0001"), charge(spelled[1], "0002")])
     clock.run()
     assert clock.times() == [("0001", "02:30:00", "00:30:00", 1), ("0002", "02:30:00", "01:30:00", 1)]
     assert clock.verify() == []
 
 
-def test_without_an_offset_a_repeated_hour_is_its_first_reading(sqlite_clock):
+def test_a_repeated_hour_without_offset_is_the_first_occurrence(sqlite_clock):
     sqlite_clock.vendor.dataset.replace([charge("2026-10-25T02:30:00")])
     sqlite_clock.run()
     assert sqlite_clock.times() == [("0371", "02:30:00", "00:30:00", 1)]
 
 
-def test_records_of_one_key_at_both_readings_have_each_its_own(clock):
+def test_records_of_one_key_in_both_occurrences_keep_their_own_utc(clock):
     clock.vendor.dataset.replace([charge(SECOND, info="call"), charge(FIRST, info="sms")])
     clock.run()
     rows = clock.read("SELECT status_info, created_at_utc FROM billing ORDER BY 1")
     assert [(info, utc[11:16]) for info, utc in rows] == [("call", "01:30"), ("sms", "00:30")]
 
 
-def test_records_that_differ_in_their_offset_alone_are_one_row_listed_twice(clock):
+def test_records_that_differ_only_in_offset_are_one_row_with_two_repeats(clock):
     clock.vendor.dataset.replace([charge(SECOND), charge(FIRST)])
     clock.run()
     assert clock.times() == [("0371", "02:30:00", "00:30:00", 2)]
@@ -149,7 +149,7 @@ def test_a_source_without_offsets_changes_neither_row_nor_utc(clock):
     assert clock.read("SELECT * FROM restatements") == []
 
 
-def test_an_offset_that_comes_later_sets_the_utc_right_and_restates_nothing(clock):
+def test_a_later_offset_corrects_the_utc_without_a_restatement(clock):
     clock.csv_only(charge("2026-10-25T02:30:00", "0001"), charge("2026-10-25T02:30:00", "0002"))
     clock.run()
     assert clock.times()[1] == ("0002", "02:30:00", "00:30:00", 1)
@@ -165,21 +165,21 @@ def test_an_offset_that_comes_later_sets_the_utc_right_and_restates_nothing(cloc
     assert clock.run().tally.changed == 0
 
 
-def test_masked_phones_keep_the_reading_of_their_records(sqlite_url, sandbox):
+def test_masked_phones_keep_the_utc_of_their_records(sqlite_url, sandbox):
     clock = Clock(sqlite_url, sandbox, phones="masked")
     clock.vendor.dataset.replace([charge(FIRST, "0001"), charge(SECOND, "0002")])
     clock.run()
     assert [row[2] for row in clock.times()] == ["00:30:00", "01:30:00"]
 
 
-def test_windows_fetched_in_another_process_keep_the_readings(sqlite_url, sandbox):
+def test_windows_fetched_in_another_process_keep_the_utc(sqlite_url, sandbox):
     clock = Clock(sqlite_url, sandbox, window_days=1, concurrency=2)
     clock.vendor.dataset.replace([charge(FIRST, "0001"), charge(SECOND, "0002"), charge("2026-10-26T10:00:00")])
     clock.run()
     assert [row[2] for row in clock.times()] == ["00:30:00", "01:30:00", "09:00:00"]
 
 
-def test_a_bad_record_beside_them_costs_no_reading(sqlite_clock):
+def test_a_rejected_record_does_not_change_the_utc_of_others(sqlite_clock):
     bad = charge("2026-10-25T02:40:00+01:00", "0003") | {"price": "x"}
     sqlite_clock.vendor.dataset.replace([charge(FIRST, "0001"), bad, charge(SECOND, "0002")])
     sqlite_clock.run()
@@ -187,7 +187,7 @@ def test_a_bad_record_beside_them_costs_no_reading(sqlite_clock):
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Vladivostok", "Asia/Kathmandu"])
-def test_a_backfill_sets_every_wrong_utc_right_and_verify_finds_it(database_url, sandbox, zone):
+def test_a_wrong_utc_is_found_by_verify_and_repaired_by_backfill(database_url, sandbox, zone):
     clock = Clock(database_url, sandbox, ZoneInfo(zone))
     codes = {"0001": "2026-10-25T01:10:00", "0002": "2026-10-25T02:20:00", "0003": "2026-10-25T14:00:00"}
     clock.vendor.dataset.replace([charge(moment, code) for code, moment in codes.items()])

@@ -1,4 +1,4 @@
-"""One run per account at a time, between processes: a second one ends or waits, a killed one holds no lock."""
+"""One run per account at a time, across processes: a second one exits or waits, a killed one holds no lock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def vendor(sandbox):
 
 @pytest.fixture
 def start(database_url, vendor, tmp_path):
-    """Start a sync in a process of its own, which is killed at the end if it still runs."""
+    """Starts a sync in its own process, which is killed after the test if it still runs."""
     programs = []
 
     def start(*arguments, account="default"):
@@ -41,7 +41,7 @@ def start(database_url, vendor, tmp_path):
 
 @pytest.fixture
 def holder(start, vendor):
-    """A run that holds the lock of its account: its request for the records is never answered."""
+    """A run that holds the lock of its account, because its request for records is never answered."""
     start().finish()
     vendor.faults.add("hang", action="post_billing_data")
     vendor.requests.clear()
@@ -53,14 +53,14 @@ def holder(start, vendor):
 
 
 @pytest.mark.fault(78, 92, 93)
-def test_a_second_run_ends_at_once_and_sends_no_request(holder, start, vendor):
+def test_a_second_run_exits_at_once_and_sends_no_request(holder, start, vendor):
     code, out, errors = start().finish()
     assert (code, out) == (75, "")
     assert errors.endswith("billing-etl: another run of this account is under way; see --wait\n")
     assert (len(vendor.requests), holder.is_running) == (2, True)
 
 
-def test_a_second_run_ends_when_the_time_it_may_wait_is_over(holder, start, vendor):
+def test_a_second_run_exits_when_its_waiting_time_is_over(holder, start, vendor):
     code, _out, errors = start("--wait", "0.5").finish()
     assert (code, "waiting for up to 0.5 s" in errors) == (75, True), errors
     assert (len(vendor.requests), holder.is_running) == (2, True)
@@ -78,21 +78,21 @@ def test_a_run_that_waits_starts_when_the_other_ends(holder, start, vendor):
 
 
 @pytest.mark.fault(92, 93)
-def test_a_run_that_was_killed_holds_no_lock(holder, start):
+def test_a_killed_run_holds_no_lock(holder, start):
     holder.send_signal(signal.SIGKILL)
     assert holder.finish().code == -signal.SIGKILL
-    # The servers may take a moment to see that the connection is gone.
+    # The servers may take a moment to notice the closed connection.
     code, _out, errors = start("--wait", "60").finish()
     assert code == 0, errors
 
 
-def test_the_lock_of_an_account_does_not_stop_the_run_of_another(holder, start):
+def test_the_lock_of_one_account_does_not_block_another(holder, start):
     assert start(account="another").finish().code == 0
     assert holder.is_running
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_a_lock_has_a_name_for_every_label_an_account_may_have(start):
+def test_every_valid_account_label_can_be_locked(start):
     for label in ("a/b", "..", "Общество с ограниченной ответственностью «Ромашка»", "я" * 255, "%", "a b"):
         code, _out, errors = start(account=label).finish()
         assert (code, label) == (0, label), errors

@@ -1,4 +1,4 @@
-"""Somebody else is in the database: readers, a writer that does not leave, deadlocks, waits that end."""
+"""Other sessions in the database: readers, a writer that keeps its lock, deadlocks, lock timeouts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], ind
 
 @pytest.fixture
 def account(database_url, sandbox):
-    """A filled database, and news."""
+    """An account with stored records, and changes to fetch."""
     sandbox.dataset.replace(OLD)
     account = Account(database_url, sandbox)
     assert account.run() == (0, "")
@@ -36,7 +36,7 @@ def account(database_url, sandbox):
 
 
 def what_a_reader_sees(connection):
-    """Records, their sum in the ledger, and the runs that ended: of one state, or the state is torn."""
+    """The number of records, the ledger's count and the finished runs; consistent only if they are of one state."""
     counted, told = (
         connection.execute(text(query)).scalar_one()
         for query in (
@@ -48,7 +48,7 @@ def what_a_reader_sees(connection):
 
 
 @pytest.mark.fault(79, 82)
-def test_a_reader_sees_the_old_state_to_the_last_moment_and_then_the_new_one(account):
+def test_a_reader_sees_the_old_state_until_the_commit_and_then_the_new_one(account):
     other = new_engine(account.settings.database_url)
     seen = []
 
@@ -56,7 +56,7 @@ def test_a_reader_sees_the_old_state_to_the_last_moment_and_then_the_new_one(acc
         with other.connect().execution_options(only_reads=True) as connection:
             seen.append(what_a_reader_sees(connection))
 
-    # The last statement of the window: all its rows are written.
+    # The last statement of the window, after all its rows.
     with just_before("UPDATE sync_runs SET sources", look), just_before("COMMIT", look, skip=1):
         assert account.run() == (0, "")
     look()
@@ -65,7 +65,7 @@ def test_a_reader_sees_the_old_state_to_the_last_moment_and_then_the_new_one(acc
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.fault(82)
-def test_an_open_cursor_on_the_file_holds_no_run_up(account):
+def test_an_open_cursor_on_the_file_does_not_block_a_run(account):
     path = account.settings.database_url.database
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
         cursor = reader.execute("SELECT created_at FROM billing_records")
@@ -77,7 +77,7 @@ def test_an_open_cursor_on_the_file_holds_no_run_up(account):
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.fault(81)
-def test_a_writer_that_does_not_leave_the_file_ends_the_run_with_74(account):
+def test_a_run_exits_74_when_another_writer_keeps_the_file_locked(account):
     url = account.settings.database_url.update_query_dict({"timeout": "0.1"})
     before = account.dump()
     with closing(sqlite3.connect(url.database, isolation_level=None)) as writer:
@@ -91,7 +91,7 @@ def test_a_writer_that_does_not_leave_the_file_ends_the_run_with_74(account):
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.fault(81)
-def test_a_writer_that_leaves_the_file_is_waited_for(account):
+def test_a_run_waits_for_a_writer_that_unlocks_the_file(account):
     url = account.settings.database_url.update_query_dict({"timeout": "0.1"})
     with closing(sqlite3.connect(url.database, isolation_level=None)) as writer, errors_seen() as errors:
 
@@ -110,7 +110,7 @@ def test_a_writer_that_leaves_the_file_is_waited_for(account):
 
 
 def impatient(url):
-    """The same database, with a second's patience for locks."""
+    """The same database with a lock timeout of one second."""
     if url.get_backend_name() == "postgresql":
         return url.update_query_dict({"options": "-c lock_timeout=1000"})
     return url.update_query_dict({"init_command": "SET SESSION innodb_lock_wait_timeout = 1"})
@@ -121,10 +121,10 @@ TAKE_A_DAY = text("SELECT * FROM synced_days WHERE day = :day FOR UPDATE")
 
 @servers
 @pytest.mark.fault(68, 69)
-def test_a_wait_for_a_lock_that_ends_undoes_the_whole_window_and_it_is_tried_again(account):
+def test_a_lock_timeout_rolls_the_window_back_and_it_is_retried(account):
     other = new_engine(account.settings.database_url)
     with other.connect() as holder, errors_seen() as errors:
-        # The records of all days are written by then, and the first day of the ledger.
+        # At this point the records of all days and the first day of the ledger are written.
         holder.execute(TAKE_A_DAY, {"day": LAST_CLOSED})
 
         def leave(_context):
@@ -142,7 +142,7 @@ def test_a_wait_for_a_lock_that_ends_undoes_the_whole_window_and_it_is_tried_aga
 
 @servers
 @pytest.mark.fault(68, 69)
-def test_waits_for_a_lock_that_never_comes_end_the_run_with_74_and_nothing_of_the_window(account):
+def test_repeated_lock_timeouts_end_the_run_with_74_and_roll_the_window_back(account):
     other = new_engine(account.settings.database_url)
     before = account.dump()
     with other.connect() as holder:
@@ -156,13 +156,13 @@ def test_waits_for_a_lock_that_never_comes_end_the_run_with_74_and_nothing_of_th
 
 @servers
 @pytest.mark.fault(88)
-def test_a_deadlock_with_a_stranger_undoes_the_whole_window_and_it_is_tried_again(account):
+def test_a_deadlock_rolls_the_window_back_and_it_is_retried(account):
     other = new_engine(account.settings.database_url)
     with other.begin() as connection:
         connection.execute(text("CREATE TABLE weight (number INTEGER)"))
     waiting = []
     with other.connect() as stranger, errors_seen() as errors:
-        # MariaDB undoes whoever wrote less; PostgreSQL whoever looks first, and this one looks late.
+        # MariaDB rolls back the transaction that wrote less, PostgreSQL the first to detect the deadlock; this one is late.
         for number in range(200):
             stranger.execute(text("INSERT INTO weight VALUES (:number)"), {"number": number})
         if other.dialect.name == "postgresql":
@@ -178,7 +178,7 @@ def test_a_deadlock_with_a_stranger_undoes_the_whole_window_and_it_is_tried_agai
             waiting[0].start()
             wait_until_somebody_waits(new_engine(account.settings.database_url))
 
-        # The run holds the state of its account, and comes to the day next.
+        # The run holds the state of its account; the day is next.
         with just_before("UPDATE synced_days", ask) as asked:
             assert account.run() == (0, "")
         waiting[0].join(60)

@@ -1,4 +1,4 @@
-"""Texts longer than the database takes: their records are quarantined alone, the rest of the window is stored."""
+"""Texts longer than the database accepts: only their records are quarantined, the rest of the window is stored."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def charge(day, info):
 
 @pytest.fixture
 def account(database_url, sandbox):
-    """An account of a database that takes packets, or rows, of 16 MiB; PostgreSQL's fields are larger, and fixed."""
+    """An account in a database that accepts packets or rows of 16 MiB; PostgreSQL's limit is larger and fixed."""
 
     def limit(connection, _record):
         if isinstance(connection, sqlite3.Connection):
@@ -50,7 +50,7 @@ def account(database_url, sandbox):
 
 
 class Account:
-    """What is listed, run and stored of it."""
+    """The account, its runs and its stored rows."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -86,7 +86,7 @@ LIMITED = pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirec
 @LIMITED
 @pytest.mark.fault(76)
 @pytest.mark.parametrize("info", ["x" * (17 * MIB), "'" * (9 * MIB), "я" * (9 * MIB)], ids=["x", "quotes", "letters"])
-def test_a_record_too_long_is_quarantined_and_the_rest_of_the_window_is_stored(account, info):
+def test_a_too_long_record_is_quarantined_and_the_rest_of_the_window_stored(account, info):
     records = [charge(8, "ok"), charge(9, info), charge(10, "ok")]
     for new in (2, 0):
         report = account.sync(*records)
@@ -101,7 +101,7 @@ def test_a_record_too_long_is_quarantined_and_the_rest_of_the_window_is_stored(a
 
 
 @LIMITED
-def test_a_bad_record_too_long_is_quarantined_for_what_it_is(account):
+def test_an_invalid_record_that_is_too_long_keeps_its_own_reason(account):
     bad = charge(9, "x" * (17 * MIB)) | {"price": "much"}
     report = account.sync(charge(8, "ok"), charge(9, "ok"), bad)
     assert (report.error, report.tally.new, len(report.tally.rejected)) == (None, 2, 1)
@@ -110,7 +110,7 @@ def test_a_bad_record_too_long_is_quarantined_for_what_it_is(account):
 
 
 @LIMITED
-def test_a_record_that_was_too_long_and_is_not_any_more_is_stored(account):
+def test_a_record_that_was_too_long_is_stored_once_it_is_shorter(account):
     account.sync(charge(8, "x" * (17 * MIB)), charge(9, "ok"))
     report = account.sync(charge(8, "ok"), charge(9, "ok"))
     assert (code_for_result(report), report.tally.new) == (0, 1)
@@ -118,7 +118,7 @@ def test_a_record_that_was_too_long_and_is_not_any_more_is_stored(account):
 
 
 @pytest.mark.parametrize("letter", ["x", "'"])
-def test_the_longest_text_is_stored_corrected_and_journalled(account, letter):
+def test_a_text_of_maximum_length_is_stored_corrected_and_journalled(account, letter):
     size = min(account.longest().size, 9 * MIB)
     doubled = 2 if letter in account.longest().doubled else 1
     before, after = letter * (size // doubled), "y" * size
@@ -133,7 +133,7 @@ def test_the_longest_text_is_stored_corrected_and_journalled(account, letter):
 
 
 @pytest.mark.fault(76)
-def test_records_that_are_too_long_together_are_stored(account):
+def test_records_too_long_for_one_packet_together_are_stored(account):
     records = [charge(8, letter * (4 * MIB)) for letter in "abcdefgh"]
     report = account.sync(*records)
     assert (report.error, code_for_result(report), report.tally.new) == (None, 0, 8)
@@ -143,6 +143,6 @@ def test_records_that_are_too_long_together_are_stored(account):
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_postgresql_takes_what_is_too_long_for_a_packet_of_mariadb(account):
+def test_postgresql_stores_texts_too_long_for_a_mariadb_packet(account):
     report = account.sync(charge(8, "ok"), charge(9, "x" * (17 * MIB)))
     assert (report.error, code_for_result(report), report.tally.new) == (None, 0, 2)

@@ -1,4 +1,4 @@
-"""The database goes away in the middle of a run: killed sessions, a server that restarts, one that falls silent."""
+"""The database connection is lost during a run: terminated sessions, a restart, a server that goes silent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOMENTS = [
     ("INSERT INTO synced_days", 3),
     ("COMMIT", 1),
 ]
-"""The run's own row and its commit; of the window the fence, the first day, the last one and the commit."""
+"""The run's row and its commit; of the window: the fence, the first day, the last day and the commit."""
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def account(database_url, sandbox):
 @servers
 @pytest.mark.fault(68, 96, 99)
 @pytest.mark.parametrize(("moment", "skip"), MOMENTS)
-def test_a_session_that_is_ended_costs_a_second_try_and_nothing_else(account, moment, skip):
+def test_a_terminated_session_causes_one_retry(account, moment, skip):
     other = new_engine(account.settings.database_url)
     with errors_seen() as errors, just_before(moment, lambda: end_sessions(other), skip=skip) as ended:
         assert account.run() == (0, "")
@@ -47,9 +47,9 @@ def test_a_session_that_is_ended_costs_a_second_try_and_nothing_else(account, mo
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.fault(68, 96)
-def test_a_session_that_is_ended_in_the_middle_of_a_copy_costs_a_second_try_and_nothing_else(account):
+def test_a_session_terminated_during_copy_causes_one_retry(account):
     with account.engine.begin() as connection:
-        # Numbers of a sequence are never given back: the second try finds its first number taken.
+        # Sequences are not rolled back: the second attempt finds the first number used.
         connection.execute(text("CREATE SEQUENCE tries"))
         connection.execute(
             text(
@@ -68,7 +68,7 @@ def test_a_session_that_is_ended_in_the_middle_of_a_copy_costs_a_second_try_and_
 
 @servers
 @pytest.mark.fault(68, 96)
-def test_sessions_that_are_ended_again_and_again_end_the_run_with_74_and_nothing_of_the_window(account):
+def test_repeatedly_terminated_sessions_end_the_run_with_74(account):
     other = new_engine(account.settings.database_url)
     before = account.dump()
     with just_before("INSERT INTO synced_days", lambda: end_sessions(other), times=MAX_ATTEMPTS) as ended:
@@ -84,14 +84,14 @@ def test_sessions_that_are_ended_again_and_again_end_the_run_with_74_and_nothing
 
 @servers
 @pytest.mark.fault(91, 92, 95)
-def test_a_run_whose_lock_is_lost_and_whom_nobody_overtakes_ends_well(account):
+def test_a_run_that_loses_its_lock_succeeds_when_no_other_run_starts(account):
     other = new_engine(account.settings.database_url)
     assert account.run(after_step=lambda: end_sessions(other)) == (0, "")
     account.assert_matches_vendor()
 
 
 class Line:
-    """A TCP line to a server, which can go dead: `cut` ends and refuses, `mute` takes all and says nothing."""
+    """A TCP proxy to a server that can fail: `cut` closes and refuses connections, `mute` accepts and stays silent."""
 
     def __init__(self, server):
         self.server = server
@@ -131,7 +131,7 @@ class Line:
             return
 
     def restart(self, refuse):
-        """End all connections, and the next ones as soon as they come."""
+        """Close all connections, and the next ones as soon as they are accepted."""
         self.refuse = refuse
         for end in self.open:
             with closing(end), contextlib.suppress(OSError):  # it may have ended by itself
@@ -155,7 +155,7 @@ def line_to(url):
 
 
 def over(line, url):
-    """The database behind the line, with little patience."""
+    """The URL of the database through the proxy, with short timeouts."""
     quick = {"connect_timeout": "2", "read_timeout": "1"}
     return url.set(host="127.0.0.1", port=line.port).update_query_dict(quick)
 
@@ -172,7 +172,7 @@ def test_a_server_that_restarts_is_waited_for(account):
 
 @servers
 @pytest.mark.fault(98)
-def test_a_server_that_accepts_and_says_nothing_is_given_up(account):
+def test_a_server_that_accepts_and_stays_silent_times_out(account):
     url = account.settings.database_url
     with line_to(url) as line:
         line.mute = True
@@ -184,7 +184,7 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(account):
 
 @servers
 @pytest.mark.fault(98)
-def test_a_server_that_falls_silent_in_a_transaction_is_given_up_and_asked_again(account):
+def test_a_server_that_goes_silent_in_a_transaction_times_out_and_is_retried(account):
     url = account.settings.database_url
     with line_to(url) as line:
 
@@ -206,7 +206,7 @@ def test_a_server_that_falls_silent_in_a_transaction_is_given_up_and_asked_again
 
 @servers
 @pytest.mark.fault(98)
-def test_what_the_url_says_of_waits_goes_before_our_own(database_url):
+def test_timeouts_in_the_url_override_the_defaults(database_url):
     given = {
         "postgresql": {"options": "-c lock_timeout=123", "connect_timeout": "7"},
         "mariadb": {"init_command": "SET SESSION innodb_lock_wait_timeout = 3", "read_timeout": "7"},

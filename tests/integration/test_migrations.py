@@ -1,4 +1,4 @@
-"""Migrations with data: rows and views are afterwards what they were in each revision that was ever released."""
+"""Migrations with data: rows and views of each released revision are unchanged after an upgrade."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.empty_database
 
 OLD = [f"{number:04}" for number in range(1, int(SCHEMA_REVISION))]
 ROWS = Path(__file__).parents[1] / "data" / "revisions"
-"""What a database of each revision may hold beside what one of the older revisions does."""
+"""Rows that are possible in a revision and in none before it."""
 NOW = {"hours_behind"}
-"""Columns that change while one looks."""
+"""Columns that depend on the current time."""
 
 
 LAST_LAYOUT_OF_ROWS = "0006"
@@ -63,7 +63,7 @@ def columns_of(connection, names):
 
 
 def content(connection, columns):
-    """Every row of some tables or views, in no order; a replaced column is computed from its successor."""
+    """All rows of some tables or views, unordered; a replaced column is computed from its successor."""
     now = columns_of(connection, columns)
     sql, quote = expressions_for(connection.dialect.name), connection.dialect.identifier_preparer.quote
     replaced = {
@@ -114,7 +114,7 @@ def test_a_database_of_each_older_revision_keeps_its_rows_and_figures(database_u
 
 @contextmanager
 def failing_at(number: int):
-    """Fail before the statement of this number that changes the database, from 1; yields the statements that ran."""
+    """Fail before the n-th statement that changes the database, from 1; yields the executed statements."""
     ran = []
 
     def fail(_connection, _cursor, statement, _parameters, _context, _executemany):
@@ -136,7 +136,7 @@ def state(engine, tables):
         return content(connection, tables), content(connection, views)
 
 
-def test_a_rewrite_that_is_interrupted_before_any_statement_is_completed_by_the_next_one(database_url, tmp_path):
+def test_a_migration_interrupted_at_any_statement_is_completed_by_the_next(database_url, tmp_path):
     backend = database_url.get_backend_name()
     step = 1 if backend == "mariadb" else 10  # the others roll back as a whole
     for number in count(1, step):
@@ -171,7 +171,7 @@ def test_a_rewrite_that_is_interrupted_before_any_statement_is_completed_by_the_
     assert number > 20
 
 
-def test_a_rewrite_that_lost_a_row_is_refused(database_url):
+def test_a_migration_that_lost_a_row_is_refused(database_url):
     engine = new_engine(database_url)
     upgrade(engine, "0006")
     with engine.begin() as connection:
@@ -196,7 +196,7 @@ def test_a_rewrite_that_lost_a_row_is_refused(database_url):
         assert connection.exec_driver_sql("SELECT COUNT(*) FROM billing_records").scalar() == 4
 
 
-def test_an_older_revision_comes_back_with_its_rows(database_url):
+def test_a_downgrade_restores_the_older_revision_with_its_rows(database_url):
     engine = new_engine(database_url)
     upgrade(engine, "0006")
     with engine.begin() as connection:
@@ -216,7 +216,7 @@ def test_an_older_revision_comes_back_with_its_rows(database_url):
         assert content(connection, tables) == before
 
 
-def test_a_purge_that_was_interrupted_before_the_rewrite_is_completed_by_it(database_url):
+def test_a_purge_interrupted_before_the_migration_is_completed_by_it(database_url):
     engine = new_engine(database_url)
     upgrade(engine, "0006")
     with engine.begin() as connection:

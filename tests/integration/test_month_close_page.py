@@ -1,4 +1,4 @@
-"""The questions of docs/how-to/month-close.md, asked as its reader asks them: with the views and nothing else."""
+"""The queries of docs/how-to/month-close.md, run by the reader on the views."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPERATORS = {"+79243555100": 'ПАО "Третий"', "+79001234567": None}
 
 
 def charges():
-    """Some charges of each day but two, at two hours, to two phones; odd prices, a third not delivered."""
+    """Charges on all days but two, at two hours, to two phones; uneven prices, a third not delivered."""
     for number in range(41):
         day = MARCH + timedelta(days=number)
         for n in range(0 if number in {4, 20} else 3 + number % 4):
@@ -62,7 +62,7 @@ def plain(value):
 
 
 class Books:
-    """March, closed on the tenth of April and changed afterwards, and who asks about it."""
+    """March, closed on the tenth of April and changed afterwards, and the reader who queries it."""
 
     def __init__(self, url, reader_url, vendor):
         self.vendor = vendor
@@ -120,7 +120,7 @@ def books(request, tmp_path, sandbox):
             yield Books(users.url_of("writer"), users.url_of("reader"), sandbox)
 
 
-def test_every_question_is_answered_by_one_query_of_the_views(books):
+def test_every_question_of_the_page_is_answered_by_one_query(books):
     answers = iter(books.answers())
     closed_at = "2026-04-10 06:32:00"
     (final,) = next(answers)

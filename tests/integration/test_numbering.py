@@ -42,7 +42,7 @@ def short(settings):
     return [(first, last, operator) for _, first, last, operator, *_ in stored(settings)]
 
 
-def test_a_file_is_stored_whole_in_rows_that_stay_within_a_block(settings):
+def test_a_file_is_stored_completely_in_rows_within_blocks(settings):
     imported = take_in(settings, "DEF-9xx.csv")
     changed_at = datetime.fromtimestamp((DATA / "DEF-9xx.csv").stat().st_mtime, UTC)
     known = ("DEF-9xx.csv", changed_at, NOW)
@@ -61,7 +61,7 @@ def test_a_file_is_stored_whole_in_rows_that_stay_within_a_block(settings):
     )  # fmt: skip
 
 
-def test_a_file_replaces_its_own_codes_and_leaves_the_others(settings):
+def test_a_file_replaces_only_its_own_codes(settings):
     take_in(settings, "DEF-9xx.csv")
     take_in(settings, "ABC-4xx.csv")
     city = short(settings)[:101]
@@ -75,7 +75,7 @@ def test_a_file_replaces_its_own_codes_and_leaves_the_others(settings):
     ]
 
 
-def test_files_that_are_named_together_are_one_plan(settings):
+def test_several_files_of_one_import_are_one_plan(settings):
     imported = take_in(settings, "DEF-9xx.csv", "ABC-4xx.csv")
     assert (imported.codes, imported.rows, len(stored(settings))) == (["4xx", "9xx"], 108, 108)
     assert sorted(Path(name).name for name in imported.files) == ["ABC-4xx.csv", "DEF-9xx.csv"]
@@ -83,7 +83,7 @@ def test_files_that_are_named_together_are_one_plan(settings):
     assert len(stored(settings)) == 108
 
 
-def test_a_file_that_is_refused_changes_nothing(settings):
+def test_a_refused_file_changes_nothing(settings):
     take_in(settings, "DEF-9xx.csv")
     before = stored(settings)
     with pytest.raises(ConfigError):
@@ -91,7 +91,7 @@ def test_a_file_that_is_refused_changes_nothing(settings):
     assert stored(settings) == before
 
 
-def test_an_import_that_breaks_off_changes_nothing(settings):
+def test_an_interrupted_import_changes_nothing(settings):
     take_in(settings, "DEF-9xx.csv")
     before = stored(settings)
 
@@ -103,7 +103,7 @@ def test_an_import_that_breaks_off_changes_nothing(settings):
     assert stored(settings) == before
 
 
-def test_two_imports_do_not_mix(settings):
+def test_concurrent_imports_are_serialised(settings):
     take_in(settings, "DEF-9xx.csv")
     held = advisory_lock(new_engine(settings.database_url), "numbering", wait=0)
     with held, pytest.raises(ConcurrentRunError):
@@ -111,7 +111,7 @@ def test_two_imports_do_not_mix(settings):
 
 
 @pytest.mark.empty_database
-def test_without_leave_to_migrate_an_import_makes_no_schema(settings):
+def test_an_import_creates_no_schema_without_auto_migrate(settings):
     with pytest.raises(SchemaMismatchError, match="no schema yet"):
         take_in(replace(settings, auto_migrate=False), "DEF-9xx.csv")
 
@@ -160,7 +160,7 @@ def put_records(engine, phones):
         write_totals_of_rows(connection, 1)
 
 
-def test_a_full_number_has_the_operator_and_region_of_its_range_and_nothing_else_has_one(settings):
+def test_only_full_numbers_have_the_operator_and_region_of_their_range(settings):
     engine = new_engine(settings.database_url)
     put_records(engine, PHONES)
     with engine.connect() as connection:
@@ -174,7 +174,7 @@ def test_a_full_number_has_the_operator_and_region_of_its_range_and_nothing_else
 
 @pytest.fixture
 def explain(settings):
-    """The plan of a query over records and a plan of some thousand ranges, on one line."""
+    """The query plan of a query over records and a numbering plan of some thousand ranges, on one line."""
     engine = new_engine(settings.database_url)
     put_records(engine, [f"+79{n * 7919:09}" for n in range(2000)])
     known = {"operator": "o", "region": "r", "file_name": "f", "file_changed_at": NOW, "imported_at": NOW}
@@ -221,7 +221,7 @@ def test_an_operator_is_found_by_the_index(explain, query):
     )
 
 
-def test_no_operator_is_looked_up_where_none_is_selected(explain):
+def test_no_operator_is_looked_up_when_none_is_selected(explain):
     plan = explain("SELECT day, amount FROM billing")
     if explain.backend == "mariadb":  # it plans what it then never does
         looked = re.findall(r'"table_name": "n",.*?"r_loops": (\d+)', plan, re.DOTALL)

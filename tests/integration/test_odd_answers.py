@@ -1,4 +1,4 @@
-"""Answers that are odd in form, from the vendor to the tables: no record is lost, changed or kept in memory by them."""
+"""Answers in unusual formats, from the vendor to the tables: no record is lost, changed or kept in memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def sync(url, vendor, **options):
 @pytest.mark.parametrize(
     "token", ["2", "ok", "20", "0.2", "2371", "price", "data", "00000000-0000-4000-8000-000000000000"]
 )
-def test_no_token_is_so_short_that_it_changes_a_record(sqlite_url, token):
+def test_a_short_token_is_not_redacted_from_records(sqlite_url, token):
     dataset = Dataset(seed=1, today=DAY, days=1)
     dataset.replace([charge("2026-03-09T10:00:00"), charge("2026-03-09T10:00:20", status_info="20 of 22 rang")])
     with Sandbox(token=token, dataset=dataset, now=NOW) as vendor:
@@ -73,7 +73,7 @@ def test_unknown_fields_are_named_in_the_log(sqlite_url, sandbox, caplog):
 
 
 def records_alive_after_each_window(url, fault: str | None) -> list[int]:
-    """With no collector: what is in a cycle stays."""
+    """Run with the garbage collector off, so that records in a reference cycle stay."""
     first = DAY - timedelta(days=7)
     counts: list[int] = []
 
@@ -96,6 +96,6 @@ def records_alive_after_each_window(url, fault: str | None) -> list[int]:
 
 
 @pytest.mark.parametrize("fault", ["cut", "html", "cut_text", "reset", "hang"])
-def test_a_request_that_is_tried_again_keeps_nothing_in_memory(sqlite_url, tmp_path, fault):
+def test_a_retried_request_keeps_no_records_in_memory(sqlite_url, tmp_path, fault):
     without = records_alive_after_each_window(sqlite_url, None)
     assert records_alive_after_each_window(sqlite_url.set(database=str(tmp_path / "other.db")), fault) == without

@@ -90,7 +90,7 @@ def shop(database_url, sandbox):
 
 
 @only_postgresql
-def test_a_partitioned_table_has_the_rows_views_and_grants_that_it_had(shop):
+def test_partitioning_keeps_rows_views_and_grants(shop):
     role = f"reader_{shop.url.database}"
     shop.execute(f"CREATE ROLE {role}", f"GRANT SELECT ON billing, billing_records TO {role}")
     try:
@@ -107,7 +107,7 @@ def test_a_partitioned_table_has_the_rows_views_and_grants_that_it_had(shop):
 
 
 @only_postgresql
-def test_runs_create_the_partition_of_the_next_month_before_it_begins(shop, sandbox):
+def test_a_run_creates_the_partition_of_the_next_month_in_advance(shop, sandbox):
     shop.partition()
     shop.now = datetime(2026, 4, 30, 6, 30, tzinfo=UTC)
     sandbox.set_now(datetime.fromisoformat("2026-04-30 09:30"))
@@ -119,7 +119,7 @@ def test_runs_create_the_partition_of_the_next_month_before_it_begins(shop, sand
 
 
 @only_postgresql
-def test_a_month_without_a_partition_goes_to_the_default_one_until_it_gets_its_own(shop):
+def test_a_month_without_a_partition_is_stored_in_the_default_partition(shop):
     shop.partition()
     before = shop.content()
     shop.execute(
@@ -137,7 +137,7 @@ def test_a_month_without_a_partition_goes_to_the_default_one_until_it_gets_its_o
 
 
 @only_postgresql
-def test_a_purge_drops_the_partition_of_a_month_that_no_other_account_has_rows_in(shop, sandbox):
+def test_a_purge_drops_a_partition_without_rows_of_other_accounts(shop, sandbox):
     shop.run(account="other", api_token=token_of(sandbox, "other"))
     shop.partition()
     months = shop.read("SELECT * FROM monthly_spend ORDER BY 1, 2")
@@ -153,7 +153,7 @@ def test_a_purge_drops_the_partition_of_a_month_that_no_other_account_has_rows_i
 
 
 @only_postgresql
-def test_two_runs_that_begin_at_once_create_a_partition_once(shop):
+def test_two_concurrent_runs_create_a_partition_once(shop):
     shop.partition()
     may = date(2026, 5, 1)
 
@@ -168,7 +168,7 @@ def test_two_runs_that_begin_at_once_create_a_partition_once(shop):
 
 
 @only_postgresql
-def test_a_reader_holds_up_no_run(shop):
+def test_a_reader_does_not_block_a_run(shop):
     shop.partition()
     before = shop.partitions()
     with shop.engine.connect() as reader:
@@ -180,7 +180,7 @@ def test_a_reader_holds_up_no_run(shop):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite", "mariadb"], indirect=True)
-def test_another_database_is_refused_and_not_changed(shop):
+def test_partitioning_refuses_other_databases_and_changes_nothing(shop):
     before = shop.content()
     with pytest.raises(CheckFailedError, match="only PostgreSQL"):
         shop.partition()
@@ -190,7 +190,7 @@ def test_another_database_is_refused_and_not_changed(shop):
 
 
 @pytest.mark.parametrize("name", sorted(DISTRIBUTABLE))
-def test_every_unique_constraint_of_a_table_that_grows_has_the_account(name):
+def test_every_unique_constraint_of_a_growing_table_includes_the_account(name):
     table = metadata.tables[name]
     unique = [constraint for constraint in table.constraints if isinstance(constraint, UniqueConstraint)]
     for constraint in (table.primary_key, *unique):

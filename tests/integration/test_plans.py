@@ -1,4 +1,4 @@
-"""The plans of the views' queries: which rows the database reads for them, on each of the three."""
+"""Query plans of the views: which rows each database reads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DAY = DAYS[40]
 
 @pytest.fixture(scope="module")
 def filled(request, tmp_path_factory):
-    """An engine of a database with two accounts of 60 days, the statistics of the planner up to date."""
+    """An engine of a database with two accounts of 60 days and current planner statistics."""
     from conftest import fresh_database
 
     with fresh_database(request.param, tmp_path_factory.mktemp("plans")) as url:
@@ -86,7 +86,7 @@ databases = pytest.mark.parametrize("filled", ["sqlite", "postgresql", "mariadb"
 
 
 @databases
-def test_a_day_of_an_account_is_a_range_of_the_primary_key(filled):
+def test_a_day_of_an_account_is_read_by_a_range_of_the_primary_key(filled):
     query = f"SELECT * FROM billing WHERE account = 'default' AND day = '{DAY}'"
     with filled.connect() as connection:
         rows = connection.execute(text(query)).mappings().all()

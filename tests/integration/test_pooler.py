@@ -1,4 +1,4 @@
-"""PostgreSQL behind a PgBouncer that gives each transaction another session: the whole job, and nothing left behind."""
+"""PostgreSQL behind a PgBouncer in transaction mode: runs succeed and leave no session state behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.sync_account import LAST_CLOSED, START, Account, charges
 from etl.db.engine import new_engine
 
 POOL = 4
-"""Sessions at the server: less than the eight runs ask for."""
+"""Server sessions, fewer than eight runs need."""
 SESSION_SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "client_encoding")
 
 
@@ -30,7 +30,7 @@ def pool():
 
 @pytest.fixture
 def pooled(database_url, tmp_path):
-    """The same database, through the pooler."""
+    """The URL of the same database through the pooler."""
     program = tool("pgbouncer")
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
@@ -61,7 +61,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=Tr
 
 
 def edition(number):
-    """More changes than a driver makes before it prepares a statement."""
+    """More changes than the driver executes before it prepares a statement."""
     return [*charges(START, 9, price=f"0.{1 + number}"), *charges(LAST_CLOSED, 9, info=f"edition {number}")]
 
 
@@ -77,7 +77,7 @@ def test_the_whole_job_runs_through_a_transaction_pooler(pooled, sandbox):
 
 @pytest.mark.fault(78, 89, 91)
 @pytest.mark.parametrize("locked", [True, False])
-def test_eight_runs_at_once_through_a_transaction_pooler(pooled, database_url, sandbox, pool, locked):
+def test_eight_concurrent_runs_through_a_transaction_pooler(pooled, database_url, sandbox, pool, locked):
     account = Account(pooled, sandbox)
     for number in range(4):
         sandbox.dataset.replace(edition(number))
@@ -93,7 +93,7 @@ def test_eight_runs_at_once_through_a_transaction_pooler(pooled, database_url, s
 
 
 @pytest.mark.fault(89)
-def test_no_setting_is_left_behind_in_the_sessions_of_a_pooler(pooled, database_url, sandbox):
+def test_no_setting_remains_in_the_sessions_of_a_pooler(pooled, database_url, sandbox):
     import psycopg
 
     def settings_of(connection):

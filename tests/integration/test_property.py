@@ -59,7 +59,7 @@ held = st.sampled_from([1, 1_000])
 
 
 class Nights(RuleBasedStateMachine):
-    """A vendor that edits, and a job that asks for windows of days, from JSON or from CSV."""
+    """A vendor that edits its records, and loads of windows from JSON or CSV."""
 
     accounts = count()
 
@@ -75,7 +75,7 @@ class Nights(RuleBasedStateMachine):
         self.now = MORNING
         self.account_id = None
 
-    # What the vendor does.
+    # Actions of the vendor.
 
     @initialize(some=st.lists(records, max_size=12))
     def begin(self, some):
@@ -109,7 +109,7 @@ class Nights(RuleBasedStateMachine):
     def a_day_passes(self):
         self.now += timedelta(days=1)
 
-    # What the job does.
+    # Actions of the job.
 
     @rule(
         window=windows, size=st.integers(1, 4), random=st.randoms(use_true_random=False), spelling=spellings,
@@ -179,7 +179,7 @@ class Nights(RuleBasedStateMachine):
 
 
 class Answers:
-    """A source that answers each window with all there is, as a vendor without limits may."""
+    """A source whose answers are always complete."""
 
     def __init__(self, name, open_feed, held):
         self.name, self.open_feed, self.held = name, open_feed, held
@@ -197,7 +197,7 @@ class Answers:
         return WindowData(window, asked, days, survey.rejected)
 
 
-def test_any_sequence_of_edits_and_fetches_ends_with_the_vendors_multiset(database_url):
+def test_any_sequence_of_edits_and_fetches_stores_the_vendors_multiset(database_url):
     engine = new_engine(database_url)
     examples = EXAMPLES[database_url.get_backend_name()]
     run_state_machine_as_test(

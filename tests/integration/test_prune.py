@@ -1,4 +1,4 @@
-"""The history and what was rejected are kept as long as the settings say, and no longer."""
+"""Run history and rejected records are kept as long as configured, and no longer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MORNING = datetime(2026, 2, 3, 6, 30, tzinfo=UTC)
 
 
 class Nights:
-    """One night after another; on the first day a record that is none."""
+    """An account that is synced night by night, with an invalid record on the first day."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -57,7 +57,7 @@ def nights(sqlite_url, sandbox):
     return Nights(sqlite_url, sandbox)
 
 
-def test_runs_older_than_the_setting_go_at_the_end_of_a_sync(nights):
+def test_runs_older_than_the_setting_are_deleted_after_a_sync(nights):
     for _ in range(5):
         nights.sync()
     assert nights.runs() == [1, 2, 3, 4, 5]
@@ -67,7 +67,7 @@ def test_runs_older_than_the_setting_go_at_the_end_of_a_sync(nights):
     assert nights.runs() == [7]
 
 
-def test_the_newest_success_stays_however_old_it_is(nights):
+def test_the_newest_successful_run_is_always_kept(nights):
     nights.sync()
     nights.sync()
     with nights.engine.begin() as connection:
@@ -81,7 +81,7 @@ def test_the_newest_success_stays_however_old_it_is(nights):
     assert nights.runs() == [1, 3]
 
 
-def test_many_old_runs_go_in_one_night(nights):
+def test_many_old_runs_are_deleted_in_one_night(nights):
     nights.sync()
     copied = "INSERT INTO sync_runs SELECT id + {}, " + ", ".join(sync_runs.columns.keys()[1:]) + " FROM sync_runs"
     with nights.engine.begin() as connection:
@@ -92,7 +92,7 @@ def test_many_old_runs_go_in_one_night(nights):
     assert nights.runs() == [2049]
 
 
-def test_rejected_records_stay_unless_a_setting_says_for_how_long(nights):
+def test_rejected_records_are_kept_unless_a_setting_limits_their_age(nights):
     days = "SELECT day FROM rejected_records ORDER BY day"
     nights.sync(days=7)
     nights.sync(days=500)

@@ -1,4 +1,4 @@
-"""Phones in each form, and forgetting: on each database, with the vendor going on as if nothing had happened."""
+"""Formats of stored phones, and erasure, on each database, while the vendor still lists the records."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ LISTED = [
 
 
 class Account:
-    """One account in one form. Each run is a minute later than the one before."""
+    """An account with one format of phones; each run is a minute later than the previous one."""
 
     def __init__(self, url, vendor, **form):
         self.settings = settings_of(url, vendor, EIGHTH, **form)
@@ -105,7 +105,7 @@ class Account:
             return connection.execute(select(*(table.c[name] for name in columns)).order_by(*table.primary_key)).all()
 
     def cells(self):
-        """Every cell of every table and view, as one text."""
+        """All values of all tables and views, as one text."""
         with self.engine.connect() as connection:
             names = [*inspect(connection).get_table_names(), *inspect(connection).get_view_names()]
             return "\n".join(str(row) for name in names for row in connection.execute(text(f"SELECT * FROM {name}")))
@@ -128,11 +128,11 @@ def account(database_url, vendor, form):
     return account
 
 
-# Forms ----------------------------------------------------------------------------------------------------------------
+# Formats of phones ----------------------------------------------------------------------------------------------------
 
 
 @form_names("masked", "keyed, no codes")
-def test_no_phone_reaches_the_database_and_the_job_goes_on_as_ever(account, vendor, form):
+def test_no_phone_reaches_the_database_and_syncs_work_as_usual(account, vendor, form):
     for digits in DIGITS:
         assert digits not in account.cells()
     if "codes" in form:
@@ -153,7 +153,7 @@ def test_no_phone_reaches_the_database_and_the_job_goes_on_as_ever(account, vend
 
 @form_names("keyed")
 @pytest.mark.fault(127)
-def test_one_person_has_one_keyed_phone_however_spelled(account):
+def test_all_formats_of_a_number_have_one_keyed_phone(account):
     ours = build_phone_policy(account.settings).phone("+79243555100")
     phones = [row.phone for row in account.rows(billing_records, "phone")]
     assert phones.count(ours) == 5
@@ -161,7 +161,7 @@ def test_one_person_has_one_keyed_phone_however_spelled(account):
     assert sorted(payloads) == sorted([ours, build_phone_policy(account.settings).phone("+79990001122")])
 
 
-def test_money_is_the_same_in_each_form(sqlite_url, vendor):
+def test_amounts_are_the_same_in_each_format_of_phones(sqlite_url, vendor):
     spent = set()
     for name, form in FORMS.items():
         account = Account(sqlite_url, vendor, account=name, **form)
@@ -184,7 +184,9 @@ CHANGES = [
 @pytest.mark.parametrize(
     ("name", "change", "cure"), CHANGES, ids=[f"{name}, then {change}" for name, change, _ in CHANGES]
 )
-def test_another_form_stops_before_any_request_and_names_the_cure(database_url, vendor, name, change, cure):
+def test_a_changed_format_of_phones_is_refused_with_the_remedy_before_any_request(
+    database_url, vendor, name, change, cure
+):
     account = Account(database_url, vendor, **FORMS[name])
     account.run()
     before, asked = account.cells(), len(vendor.requests)
@@ -198,7 +200,7 @@ def test_another_form_stops_before_any_request_and_names_the_cure(database_url, 
     assert account.run().error is None
 
 
-# Forgetting -----------------------------------------------------------------------------------------------------------
+# Erasure --------------------------------------------------------------------------------------------------------------
 
 MONEY = (
     "SELECT created_at, status, price, repeats, first_seen_at, withdrawn_at, utc_offset FROM billing_records",
@@ -211,7 +213,7 @@ FORGETTABLE = form_names("plain", "masked", "keyed")
 
 
 @FORGETTABLE
-def test_a_forgotten_person_is_in_no_table_and_every_amount_is_as_it_was(account, vendor, form):
+def test_an_erased_person_is_in_no_table_and_amounts_are_unchanged(account, vendor, form):
     vendor.dataset.replace([*LISTED[1:], charge("2026-03-09T23:00:00", info="late; 89243555100")])
     account.run()  # the journal has lines now
     theirs = build_phone_policy(account.settings).phone("+79243555100")
@@ -231,7 +233,7 @@ def test_a_forgotten_person_is_in_no_table_and_every_amount_is_as_it_was(account
 
 
 @FORGETTABLE
-def test_while_the_vendor_lists_a_forgotten_person_nothing_is_written_and_nothing_differs(account, form):
+def test_a_listed_erased_person_causes_no_writes_and_no_difference(account, form):
     account.forget()
     before = account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM rejected_records")
     days = account.query("SELECT * FROM synced_days")
@@ -246,7 +248,7 @@ def test_while_the_vendor_lists_a_forgotten_person_nothing_is_written_and_nothin
 
 
 @form_names("plain", "keyed")
-def test_what_changes_on_the_day_of_a_forgotten_person_brings_no_number_back(account, vendor):
+def test_changes_on_the_day_of_an_erased_person_restore_no_number(account, vendor):
     account.forget()
     corrected = LISTED[0] | {"price": Decimal("0.7"), "status": 0}
     late = charge("2026-03-08T10:00:00", STRANGER, price="5")
@@ -261,7 +263,7 @@ def test_what_changes_on_the_day_of_a_forgotten_person_brings_no_number_back(acc
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @form_names("plain")
-def test_an_export_that_lacks_a_column_leaves_the_day_of_a_forgotten_person_alone(account, vendor):
+def test_an_export_that_lacks_a_column_leaves_the_day_of_an_erased_person_unchanged(account, vendor):
     account.forget()
     days, rows = account.query("SELECT * FROM synced_days"), account.query("SELECT * FROM billing_records")
     vendor.faults.add("status", action="post_billing_data", times=None)
@@ -282,21 +284,21 @@ def test_a_foreign_number_is_found_by_its_digits(account, spelling):
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @form_names("masked")
-def test_masked_phones_are_forgotten_by_their_mask(account):
+def test_masked_phones_are_erased_by_their_mask(account):
     found = account.forget("89240000000")
     assert (found.masked, found.rows["billing_records"]) == (True, 5)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @form_names("plain")
-def test_a_number_that_is_not_there_changes_nothing(account):
+def test_an_unknown_number_changes_nothing(account):
     before = account.query("SELECT * FROM billing_records")
     assert not any(account.forget("89001234567").rows.values())
     assert account.query("SELECT * FROM billing_records") == before
 
 
 @form_names("plain")
-def test_a_run_that_was_under_way_may_not_bring_the_number_back(account):
+def test_a_run_in_progress_may_not_restore_an_erased_number(account):
     run = RunHandle(1, 1, fence=1)
     with account.engine.begin() as connection:
         verify_fence(connection, run)
@@ -306,14 +308,14 @@ def test_a_run_that_was_under_way_may_not_bring_the_number_back(account):
 
 
 @form_names("plain")
-def test_forgetting_waits_its_turn(account):
+def test_an_erasure_waits_for_the_lock(account):
     with advisory_lock(account.engine, "account-default", wait=0), pytest.raises(ConcurrentRunError):
         account.forget()
     assert any(account.forget().rows.values())
 
 
 @form_names("plain")
-def test_when_the_database_refuses_one_row_nobody_is_forgotten(account):
+def test_an_erasure_is_rolled_back_when_the_database_refuses_a_row(account):
     with account.engine.begin() as connection:
         connection.execute(text("DROP TABLE rejected_records"))
     before = account.query("SELECT * FROM billing_records")
@@ -322,7 +324,7 @@ def test_when_the_database_refuses_one_row_nobody_is_forgotten(account):
     assert account.query("SELECT * FROM billing_records") == before
 
 
-def test_another_account_is_left_alone_and_named(sqlite_url, vendor):
+def test_another_account_with_the_number_is_left_unchanged_and_named(sqlite_url, vendor):
     one, other = Account(sqlite_url, vendor), Account(sqlite_url, vendor, account="other")
     one.run()
     other.run()
@@ -334,13 +336,13 @@ def test_another_account_is_left_alone_and_named(sqlite_url, vendor):
     assert (ERASED,) not in kept
 
 
-def test_there_is_nobody_to_forget_without_a_database(sqlite_url, vendor):
+def test_an_erasure_requires_a_database(sqlite_url, vendor):
     with pytest.raises(DatabaseError):
         Account(sqlite_url, vendor).forget()
 
 
 @pytest.mark.parametrize("text_", ["", "12", "abc", "1234567890123456", "+7 924 355 51 00 ext. 5", "9" * 300])
-def test_what_is_no_number_is_refused_and_not_repeated(text_):
+def test_an_invalid_number_is_refused_and_not_repeated(text_):
     with pytest.raises(ValueError, match="a phone number of 3 to 15 digits") as refused:
         normalise_number(text_)
     assert len(text_) < 3 or text_ not in str(refused.value)

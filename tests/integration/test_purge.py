@@ -1,4 +1,4 @@
-"""A purge changes no figure of a month, and no run undoes it."""
+"""A purge changes no figure of a month, and no later run restores its records."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ LEDGER = [column for column in synced_days.c if column.name not in {"purged_at",
 
 
 class Shop:
-    """An account that knows of forty days, some of which changed after they were closed."""
+    """An account with forty stored days, some of them changed after they were closed."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -101,7 +101,7 @@ class Shop:
             return connection.execute(text(query) if isinstance(query, str) else query).all()
 
     def figures(self):
-        """What a purge may not change."""
+        """All figures that a purge may not change."""
         with self.engine.connect() as connection:
             status = read_account_statuses(connection, [], self.now, with_others=True)
         return {
@@ -128,7 +128,7 @@ def small_shop(sqlite_url, sandbox):
     return Shop(sqlite_url, sandbox)
 
 
-def test_every_figure_of_a_purged_month_stays_and_no_run_brings_its_records_back(shop):
+def test_a_purged_month_keeps_its_figures_and_no_run_restores_its_records(shop):
     before, rows = shop.figures(), shop.rows()
     assert before["monthly_spend"][0].restated != 0
     would = shop.purge(dry_run=True).months
@@ -136,7 +136,7 @@ def test_every_figure_of_a_purged_month_stays_and_no_run_brings_its_records_back
     purged = shop.purge()
     assert (purged.months, purged.blocked, purged.still_in_lookback) == (would, {}, [])
     assert list(purged.months) == [JANUARY]
-    # Of the first day two were withdrawn: their rows go as well.
+    # Two records of the first day were withdrawn: their rows are deleted too.
     assert tuple(purged.months[JANUARY]) == (12 * 4 + 5, 7, 1)
     assert shop.rows() == tuple(had - went for had, went in zip(rows, purged.months[JANUARY], strict=True))
     assert shop.read("SELECT count(*) FROM billing WHERE created_at < '2026-02-01'") == [(0,)]
@@ -156,7 +156,7 @@ def test_every_figure_of_a_purged_month_stays_and_no_run_brings_its_records_back
     assert shop.rows()[0] == rows[0] - 53
 
 
-def test_verify_leaves_purged_days_out(small_shop):
+def test_verify_skips_purged_days(small_shop):
     def verified(*sources):
         return verify_account(small_shop.settings, FIRST, date(2026, 3, 10), sources, redact=str)
 
@@ -172,7 +172,7 @@ def test_a_run_that_planned_before_the_purge_stores_nothing_of_its_days(shop):
     before = shop.figures()["monthly_spend"]
 
     def purge_meanwhile():
-        # Behind a transaction pooler no lock keeps the two apart.
+        # Behind a transaction pooler no lock separates the two.
         old = billing_records.c.created_at < day_bounds(date(2026, 2, 1))[0]
         with new_engine(shop.settings.database_url).begin() as connection:
             connection.execute(
@@ -187,7 +187,7 @@ def test_a_run_that_planned_before_the_purge_stores_nothing_of_its_days(shop):
     assert shop.figures()["monthly_spend"][1:] == before[1:]
 
 
-def test_days_before_the_ledger_may_still_come_and_go_by_the_next_purge(small_shop):
+def test_days_before_the_ledger_can_be_loaded_and_purged_later(small_shop):
     small_shop.purge()
     small_shop.vendor.dataset.replace([*small_shop.records, *charges(date(2026, 1, 10), price="7")])
     assert small_shop.run("backfill", date(2026, 1, 1), date(2026, 1, 19)).error is None
@@ -196,7 +196,7 @@ def test_days_before_the_ledger_may_still_come_and_go_by_the_next_purge(small_sh
     assert small_shop.figures() == before
 
 
-def test_a_month_with_a_suspect_day_stays(small_shop):
+def test_a_month_with_a_suspect_day_is_not_purged(small_shop):
     with small_shop.engine.begin() as connection:
         connection.execute(
             update(synced_days).where(synced_days.c.day == FIRST).values(suspect_since=MORNING, suspect_reason="x")
@@ -206,7 +206,7 @@ def test_a_month_with_a_suspect_day_stays(small_shop):
     assert small_shop.rows() == before
 
 
-def test_the_lookback_of_the_settings_counts_as_much_as_that_of_the_last_run(small_shop):
+def test_a_purge_respects_the_lookback_of_the_settings_and_of_the_last_run(small_shop):
     small_shop.now += timedelta(days=60)
     for lookback, unsettled in ((0, []), (10, []), (11, [date(2026, 2, 1)])):
         small_shop.settings = replace(small_shop.settings, lookback_days=lookback)
@@ -215,7 +215,7 @@ def test_the_lookback_of_the_settings_counts_as_much_as_that_of_the_last_run(sma
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_no_run_may_be_under_way_or_begin(shop):
+def test_a_purge_is_refused_while_a_run_is_in_progress_or_starts(shop):
     with advisory_lock(shop.engine, "account-default", wait=0), pytest.raises(ConcurrentRunError):
         shop.purge()
     before = shop.rows()
@@ -285,7 +285,7 @@ def test_monthly_spend_is_the_same_before_between_and_after_the_steps_of_a_purge
 
 
 def fill(connection, label, records):
-    """Rows of January 2024, and one of the month after."""
+    """Insert rows of January 2024, and one of the next month."""
     account_id = connection.execute(insert(accounts).values(label=label, created_at=MORNING)).inserted_primary_key[0]
     connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
     after = {"day": 32, "status": 1, "price": "1", "repeats": 1, "withdrawn": False, "delta": None}

@@ -1,4 +1,4 @@
-"""A record that is listed and cannot be read any more: quarantined, and its row stays as it is, on each database."""
+"""A listed record that has become unreadable is quarantined and its row kept unchanged, on each database."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ IN_CSV = ["currency sign", "status in words", "no time of day", "time of 25 hour
 
 
 class Account:
-    """One account. Each run is a minute later than the one before."""
+    """An account; each run is a minute later than the previous one."""
 
     def __init__(self, url, vendor, **form):
         self.vendor = vendor
@@ -90,7 +90,7 @@ class Account:
         self.open_spool = RecordSpool
 
     def run(self, command="sync", since=None, until=None, **changes):
-        """Its exit code, and how many rows are new, changed and withdrawn, and how many records rejected."""
+        """Run; returns the exit code and the numbers of new, changed, withdrawn and rejected records."""
         self.now += timedelta(minutes=1)
         report = run_sync(
             replace(self.settings, **changes),
@@ -119,7 +119,7 @@ class Account:
             return sorted(map(tuple, connection.execute(text(statement))), key=repr)
 
     def figures(self):
-        """Rows, journal, ledger and views: all that stays as it is."""
+        """Rows, journal, ledger and views, which must stay unchanged."""
         tables = ("billing_records", "restatements", "synced_days", "billing", "daily_spend", "restated_days")
         return {name: self.query(f"SELECT * FROM {name}") for name in tables}
 
@@ -145,7 +145,7 @@ def csv_alone(vendor):
 @on_sqlite
 @pytest.mark.fault(51)
 @pytest.mark.parametrize("bad", IN_JSON.values(), ids=IN_JSON)
-def test_whatever_field_cannot_be_read_the_row_keeps_its_state(account, bad):
+def test_the_row_of_an_unreadable_record_is_kept_unchanged(account, bad):
     before = account.figures()
     account.lists(TARGET | bad, *OTHERS)
     for _ in range(2):
@@ -158,7 +158,7 @@ def test_whatever_field_cannot_be_read_the_row_keeps_its_state(account, bad):
 
 
 @on_sqlite
-def test_a_record_that_gives_a_field_twice_is_recognised_as_well(account, sandbox):
+def test_an_unreadable_record_with_a_duplicate_field_is_recognised(account, sandbox):
     before = account.figures()
     fields = [json.dumps(record, default=float) for record in (*OTHERS, TARGET)]
     body = f'{{"success": true, "error": "", "data": [{", ".join(fields)[:-1]}, "price": 3.26}}]}}'
@@ -172,7 +172,7 @@ def test_a_record_that_gives_a_field_twice_is_recognised_as_well(account, sandbo
 
 @on_sqlite
 @pytest.mark.parametrize("bad", [IN_JSON[name] for name in IN_CSV], ids=IN_CSV)
-def test_the_same_from_the_csv(account, sandbox, bad):
+def test_the_row_of_an_unreadable_csv_record_is_kept_unchanged(account, sandbox, bad):
     before = account.figures()
     account.lists(TARGET | bad, *OTHERS)
     csv_alone(sandbox)
@@ -185,7 +185,7 @@ def test_the_same_from_the_csv(account, sandbox, bad):
 
 
 @pytest.mark.parametrize("bad", [{"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}])
-def test_a_record_that_can_be_read_again_leaves_the_quarantine_and_is_compared_as_usual(account, bad):
+def test_a_record_that_is_readable_again_is_released_and_compared(account, bad):
     before = account.figures()
     account.lists(TARGET | bad, *OTHERS)
     assert account.run() == (65, (0, 0, 0), 1)
@@ -202,7 +202,7 @@ def test_a_record_that_can_be_read_again_leaves_the_quarantine_and_is_compared_a
     assert (kind, Decimal(str(delta))) == ("corrected", Decimal("1.25"))
 
 
-def test_a_record_that_is_listed_no_more_is_withdrawn_after_all(account):
+def test_an_unreadable_record_that_is_no_longer_listed_is_withdrawn(account):
     account.lists(TARGET | {"price": "x"}, *OTHERS)
     account.run()
     account.lists(*OTHERS)
@@ -210,7 +210,7 @@ def test_a_record_that_is_listed_no_more_is_withdrawn_after_all(account):
     assert account.reasons() == []
 
 
-def test_what_else_changes_on_the_day_is_stored_and_the_row_is_held_all_the_same(account):
+def test_other_changes_of_the_day_are_stored_and_the_row_is_kept(account):
     account.lists(TARGET | {"price": "x"}, OTHERS[1] | {"price": Decimal(1)}, *OTHERS[3:], OTHERS[0])
     assert account.run() == (65, (0, 1, 1), 1)
     assert account.query("SELECT kind FROM restatements") == [("corrected",), ("withdrawn",)]
@@ -222,7 +222,7 @@ def test_what_else_changes_on_the_day_is_stored_and_the_row_is_held_all_the_same
     assert account.figures() == before
 
 
-def test_a_day_of_which_many_records_cannot_be_read_is_not_suspect(account):
+def test_a_day_with_many_unreadable_records_is_not_suspect(account):
     many = [charge(f"2026-03-10T12:00:{second:02}", code=f"{second:04}") for second in range(30)]
     account.lists(TARGET, *OTHERS, *many)
     account.run()
@@ -232,14 +232,14 @@ def test_a_day_of_which_many_records_cannot_be_read_is_not_suspect(account):
     assert account.figures() == before
 
 
-def test_a_row_keeps_its_repeats_while_one_of_them_cannot_be_read(account):
+def test_a_row_keeps_its_repeats_while_one_of_them_is_unreadable(account):
     account.lists(TARGET, *OTHERS[:4], OTHERS[4] | {"price": "x"}, *OTHERS[5:])
     before = account.figures()
     assert account.run() == (65, (0, 0, 0), 1)
     assert account.figures() == before
 
 
-def test_of_different_records_of_one_key_each_can_be_unreadable(account):
+def test_any_of_several_records_of_one_key_can_be_unreadable(account):
     sms = TARGET | {"price": Decimal(5), "status_info": "SMS"}
     account.lists(TARGET, sms, *OTHERS)
     account.run()
@@ -254,7 +254,7 @@ def test_of_different_records_of_one_key_each_can_be_unreadable(account):
 
 
 @on_sqlite
-def test_the_row_of_a_rejected_record_is_kept_on_a_day_in_slices_as_on_any_other(account):
+def test_the_row_of_a_rejected_record_is_kept_on_a_day_in_slices(account):
     account.open_spool = partial(RecordSpool, max_in_memory=1, max_slice=1)
     before = account.figures()
     for bad in ({"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}):
@@ -265,7 +265,7 @@ def test_the_row_of_a_rejected_record_is_kept_on_a_day_in_slices_as_on_any_other
 
 
 @on_sqlite
-def test_a_csv_that_lacks_a_column_holds_the_row_as_well(account, sandbox):
+def test_the_row_is_kept_when_the_csv_lacks_a_column(account, sandbox):
     before = account.figures()
     account.lists(TARGET | {"price": "x"}, *OTHERS)
     csv_alone(sandbox)
@@ -276,7 +276,7 @@ def test_a_csv_that_lacks_a_column_holds_the_row_as_well(account, sandbox):
 
 
 @on_sqlite
-def test_the_row_is_held_of_a_day_that_is_not_over(account):
+def test_the_row_is_kept_on_an_open_day(account):
     other = charge("2026-03-11T09:00:00")
     account.lists(TARGET, *OTHERS, other, charge("2026-03-11T08:00:00"))
     account.run()
@@ -289,7 +289,7 @@ def test_the_row_is_held_of_a_day_that_is_not_over(account):
 @on_sqlite
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("bad", [{"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}])
-def test_a_row_is_recognised_in_whatever_form_phones_and_codes_are_stored(database_url, sandbox, form, bad):
+def test_the_row_is_recognised_in_every_format_of_phones_and_codes(database_url, sandbox, form, bad):
     account = Account(database_url, sandbox, **form)
     account.lists(TARGET, *OTHERS)
     account.run()
@@ -301,7 +301,7 @@ def test_a_row_is_recognised_in_whatever_form_phones_and_codes_are_stored(databa
 
 
 @pytest.mark.parametrize("bad", [{"price": "x"}, {"created_at": "2026-03-09T25:00:00"}, {"created_at": None}])
-def test_the_row_of_a_forgotten_person_is_held_and_brings_no_number_back(account, bad):
+def test_the_row_of_an_erased_person_is_kept_and_restores_no_number(account, bad):
     erase_number(account.settings, normalise_number(PERSON), wait=0, clock=lambda: account.now)
     before = account.figures()
     account.lists(TARGET | bad, *OTHERS)

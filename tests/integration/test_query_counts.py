@@ -1,4 +1,4 @@
-"""How much a run does: counted, never timed."""
+"""The numbers of statements and requests of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from etl.services.sync import run_sync
 DAYS = [date(2026, 2, 22) + timedelta(days=number) for number in range(18)]
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 FEW, MANY = 76, 401
-"""Records a day. Neither gives an answer of a round number, which would be asked for again in parts."""
+"""Records per day. Neither makes an answer of a round number, which would be requested again in parts."""
 
 
 def charges(a_day: int, status: int = 1) -> list[dict[str, object]]:
@@ -39,7 +39,7 @@ def charges(a_day: int, status: int = 1) -> list[dict[str, object]]:
 
 @pytest.fixture
 def sync(database_url, sandbox):
-    """Fetches all days, whatever is stored already."""
+    """Runs a backfill of all days."""
 
     def run(**changes) -> SyncResult:
         sandbox.requests.clear()
@@ -57,7 +57,7 @@ def sync(database_url, sandbox):
 
 @contextmanager
 def statements() -> Iterator[Counter[str]]:
-    """What is sent to the database: `INSERT synced_days`, `SELECT`, and how often."""
+    """Count the statements sent to the database: `INSERT synced_days`, `SELECT`."""
     sent: Counter[str] = Counter()
 
     def note(_connection, _cursor, statement, _parameters, _context, _executemany):
@@ -73,21 +73,21 @@ def statements() -> Iterator[Counter[str]]:
 
 
 def counted(sync, sandbox, a_day: int, status: int = 1) -> Counter[str]:
-    """The statements of a sync of days with so many records."""
+    """The statements of a sync of days with this many records."""
     sandbox.dataset.replace(charges(a_day, status))
     with statements() as sent:
         assert sync().error is None
     return sent
 
 
-def test_the_number_of_statements_does_not_grow_with_the_records_of_a_day(sync, sandbox):
+def test_the_number_of_statements_is_independent_of_the_records_per_day(sync, sandbox):
     counted(sync, sandbox, 1)  # makes the schema
     first = counted(sync, sandbox, FEW)
     assert sum(first.values()) > len(DAYS)
     assert counted(sync, sandbox, MANY) == first
 
 
-def test_a_run_without_news_reads_no_record_and_writes_nothing_but_its_history(sync, sandbox):
+def test_a_run_without_changes_reads_no_record_and_writes_only_its_history(sync, sandbox):
     counted(sync, sandbox, MANY)
     sent = counted(sync, sandbox, MANY)
     written = {words for words in sent if words.split()[0] in {"INSERT", "UPDATE", "DELETE"}}
@@ -96,7 +96,7 @@ def test_a_run_without_news_reads_no_record_and_writes_nothing_but_its_history(s
     assert sum(sent.values()) < 3 * 20 + 17, "the number of its windows counts, not that of its days; then the balance"
 
 
-def test_a_changed_record_a_day_is_one_statement_a_day(sync, sandbox):
+def test_one_changed_record_per_day_costs_one_statement_per_day(sync, sandbox):
     counted(sync, sandbox, MANY)
     sent = counted(sync, sandbox, MANY, status=0)
     assert sent["UPDATE billing_records"] == len(DAYS)
@@ -104,7 +104,7 @@ def test_a_changed_record_a_day_is_one_statement_a_day(sync, sandbox):
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 8])
-def test_nothing_is_fetched_twice_but_the_days_around_a_window(sync, sandbox, concurrency):
+def test_only_the_days_around_a_window_are_fetched_twice(sync, sandbox, concurrency):
     sandbox.dataset.replace(charges(FEW))
     assert sync(concurrency=concurrency).tally.new == FEW * len(DAYS)
     windows = [(DAYS[0], DAYS[6]), (DAYS[7], DAYS[13]), (DAYS[14], DAYS[17])]
@@ -113,7 +113,7 @@ def test_nothing_is_fetched_twice_but_the_days_around_a_window(sync, sandbox, co
     dates = [(request.params["start_date"], request.params["end_date"]) for request in asked]
     assert set(dates) >= {(str(first), str(last)) for first, last in padded}
     assert len(sandbox.requests) - len(asked) <= 3, "the balance before and after, and the newest records"
-    # Nothing comes before the first day: a question about that day alone shows that it is whole.
+    # The first day has none before it: a request for it alone verifies that it is complete.
     assert len(dates) <= len(padded) + 1
 
 
@@ -123,11 +123,11 @@ def test_one_export_serves_all_windows(sync, sandbox, concurrency):
     sandbox.faults.add("status", action="post_billing_data", status=503, times=None)
     report = sync(concurrency=concurrency)
     assert (report.error, report.tally.new) == (None, FEW * len(DAYS))
-    # One more begins earlier, and one later: nothing comes before the first day.
+    # One more starts earlier and one later, because the first day has none before it.
     assert [request.action for request in sandbox.requests].count("get_billing_csv") <= 3
 
 
-def test_a_day_is_read_by_the_index_however_large_the_table(sync, sandbox, database_url):
+def test_a_day_is_read_by_the_index_in_a_large_table(sync, sandbox, database_url):
     counted(sync, sandbox, MANY)
     asked = []
 

@@ -349,7 +349,7 @@ def vendor() -> Iterator[Sandbox]:
     indirect=["database_url"],
     ids=lambda value: str(value) if isinstance(value, str) else f"{value}",
 )
-def test_whatever_a_month_brings_the_database_holds_what_the_vendor_said(database_url, vendor, part, sequences, steps):
+def test_a_random_month_of_runs_stores_what_the_vendor_listed(database_url, vendor, part, sequences, steps):
     engine = new_engine(database_url)
     chosen = settings_of(
         database_url, vendor, FIRST, lookback_days=LOOKBACK, retry_attempts=2, max_response_mb=1, timeout=60.0

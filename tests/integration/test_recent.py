@@ -1,4 +1,4 @@
-"""The vendor's newest records beside the rows of each database."""
+"""The vendor's newest records compared with the rows of each database."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sync(settings):
 
 
 @pytest.mark.empty_database
-def test_each_newest_record_is_found_as_often_as_it_is_stored(database_url, sandbox):
+def test_newest_records_are_marked_stored_as_often_as_they_are_stored(database_url, sandbox):
     repeated, *others = charges(TENTH, 4)
     sandbox.dataset.replace([repeated, repeated, *others])
     settings = settings_of(database_url, sandbox, TENTH)
@@ -55,7 +55,7 @@ def test_each_newest_record_is_found_as_often_as_it_is_stored(database_url, sand
 
 
 @pytest.mark.parametrize("changes", [{"phones": "masked"}, {"phones": "keyed", "phones_key_file": bytes(32)}])
-def test_records_are_found_in_the_form_in_which_they_are_stored(database_url, sandbox, changes):
+def test_newest_records_are_found_in_every_format_of_phones_and_codes(database_url, sandbox, changes):
     sandbox.dataset.replace([*charges(TENTH, 2), charges(TENTH, 1)[0] | {"price": None, "phone": "89990001122"}])
     settings = settings_of(database_url, sandbox, TENTH, codes="drop", **changes)
     sync(settings)
@@ -67,13 +67,13 @@ def test_records_are_found_in_the_form_in_which_they_are_stored(database_url, sa
         recent(replace(settings, phones="plain", phones_key_file=None))
 
 
-def test_a_hundred_records_of_a_long_span_are_found(database_url, sandbox):
+def test_a_hundred_records_of_a_long_range_are_found(database_url, sandbox):
     settings = settings_of(database_url, sandbox, date(2026, 2, 25))
     sync(settings)
     assert ([one.stored for one in recent(settings, 100).records]) == [True] * 100
 
 
-def test_a_vendor_that_lists_more_than_was_wanted_shows_the_newest(sqlite_url, sandbox):
+def test_only_the_newest_records_are_shown_when_the_vendor_lists_more(sqlite_url, sandbox):
     sandbox.dataset.replace([])
     rows = ", ".join(
         f'{{"created_at": "2026-03-10T10:00:0{n}", "code_auth": "", "status": 1, "status_info": "", "phone": "1", '

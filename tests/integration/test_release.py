@@ -1,4 +1,4 @@
-"""Nothing is released that does not fit together, and an audit says when it knows nothing."""
+"""The release script refuses inconsistent commits, and the audit reports when its result is unknown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RELEASED = "# Changelog\n\n## Unreleased\n\n## 1.2.3 - 2026-03-11\n\n- It is out
 
 
 class Repository:
-    """A small repository with the release script in it."""
+    """A small repository with the release script."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class Repository:
             self.git("tag", tag)
 
     def release(self) -> str:
-        """Why it is refused; with no program in place, what is not refused fails at the first build."""
+        """Run the release script; returns its output. An accepted commit fails at the first build, as tools are missing."""
         done = subprocess.run(
             [self.folder / ".ci" / "release", "nowhere"], check=False, capture_output=True, text=True, cwd=self.folder
         )
@@ -51,16 +51,16 @@ class Repository:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    """It has a version and a changelog, and no commit."""
+    """A repository with a version and a changelog, without a commit."""
     return Repository(tmp_path)
 
 
-def test_a_commit_where_all_agrees_is_built(repository: Repository) -> None:
+def test_a_consistent_commit_is_built(repository: Repository) -> None:
     repository.commit("v1.2.3", "tried")
     assert "nowhere/python" in repository.release()
 
 
-def test_what_is_not_committed_is_not_released(repository: Repository) -> None:
+def test_uncommitted_changes_are_not_released(repository: Repository) -> None:
     repository.commit("v1.2.3")
     (repository.folder / "left over").touch()
     assert repository.release().startswith("no release: there are changes that are not committed")
@@ -86,7 +86,7 @@ def test_a_commit_without_the_tag_of_its_version_is_not_released(
         ),
     ],
 )
-def test_a_version_that_the_changelog_does_not_tell_of_is_not_released(
+def test_a_version_without_changelog_entry_is_not_released(
     repository: Repository, changelog: str, refusal: str
 ) -> None:
     (repository.folder / "CHANGELOG.md").write_text(changelog)
@@ -95,7 +95,7 @@ def test_a_version_that_the_changelog_does_not_tell_of_is_not_released(
 
 
 class _Advisories(http.server.BaseHTTPRequestHandler):
-    """The part of OSV's API that is asked: one package is a bad one."""
+    """The used part of OSV's API; one package is vulnerable."""
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -113,12 +113,12 @@ class _Advisories(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *arguments: object) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def audit(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """Audits locked packages against advisories on this machine, or against an address where there are none."""
+    """Audits locked packages against a local advisory service, or against an address without one."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Advisories) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
@@ -136,7 +136,7 @@ def audit(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[
 
 
 @pytest.mark.fault(128)
-def test_an_audit_that_can_look_nothing_up_is_no_good_one(
+def test_an_audit_without_access_to_advisories_is_not_a_success(
     audit: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     unknown = audit("good", port=9)

@@ -1,4 +1,4 @@
-"""The report: its figures equal the vendor's on every database, and a browser runs none of the vendor's texts."""
+"""The report: its figures equal the vendor's on every database, and a browser executes none of the vendor's texts."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def company_on(backend, folder):
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql", "mariadb"])
 def company(request, tmp_path_factory):
-    """On each database; tests read it, or restore what they change."""
+    """A company on each database; tests only read it, or restore what they change."""
     with company_on(request.param, tmp_path_factory.mktemp("report")) as made:
         yield made
 
@@ -146,7 +146,7 @@ def renderer():
 
 
 class Page(HTMLParser):
-    """A page without scripts: its elements, its text and its tables."""
+    """The parsed page, without scripts: its elements, text and tables."""
 
     def __init__(self, page):
         super().__init__()
@@ -183,7 +183,7 @@ def money(amount, places):
     return f"{amount:,.{places}f}"
 
 
-def test_the_figures_are_those_of_the_vendors_list(company):
+def test_the_figures_equal_those_computed_from_the_vendors_records(company):
     figures, page = company.report()
     seen = Page(page)
     every = [(label, record) for label, records in LISTED.items() for record in records] + [(SHOP, LATE)]
@@ -259,7 +259,7 @@ def test_the_figures_are_those_of_the_vendors_list(company):
     )
 
 
-def test_only_the_accounts_and_days_asked_for_are_in_it(company):
+def test_only_requested_accounts_and_days_are_reported(company):
     figures, page = company.report(accounts=(SHOP,), since=date(2026, 3, 9), until=date(2026, 3, 10))
     assert (figures.total.records, figures.total.spend, list(figures.by_account)) == (3, Decimal("4.5"), [SHOP])
     assert (figures.since, figures.until, figures.balance) == (date(2026, 3, 9), date(2026, 3, 10), Decimal("149.2"))
@@ -271,7 +271,7 @@ def test_only_the_accounts_and_days_asked_for_are_in_it(company):
         company.report(accounts=("nobody",))
 
 
-def test_every_query_has_the_columns_it_promises_and_none_is_left_over(company):
+def test_every_query_returns_exactly_its_declared_columns(company):
     assert {chart.dataset for chart in all_charts()} == set(QUERIES)
     with read_connection(company.engine) as connection:
         for name, query in QUERIES.items():
@@ -280,7 +280,7 @@ def test_every_query_has_the_columns_it_promises_and_none_is_left_over(company):
             assert rows.all()
 
 
-def test_charges_that_are_settled_later_are_no_money_paid_in(company):
+def test_charges_settled_later_are_not_deposits(company):
     snapshots = [(1, "149.2", "2.8"), (2, "147.2", "2.8"), (3, "157.2", "2.8")]
     with company.engine.connect() as connection, connection.begin() as transaction:
         shop = connection.scalar(accounts.select().with_only_columns(accounts.c.id).filter_by(label=SHOP))
@@ -295,7 +295,7 @@ def test_charges_that_are_settled_later_are_no_money_paid_in(company):
     assert found == {"unexplained_credit": 12, "unexplained_charge": -2, "paid_in": 10}
 
 
-def test_the_days_before_the_report_are_compared_with_it(company):
+def test_the_report_is_compared_with_the_days_before_it(company):
     _, page = company.report(accounts=(SHOP,), since=date(2026, 3, 9), until=date(2026, 3, 9))
     text = Page(page).text
     assert "Spend 5.00 RUB +1,567% on the day before" in text
@@ -318,8 +318,8 @@ def test_amounts_of_different_currencies_are_not_added(on_sqlite):
     assert "Amounts are exact, in EUR." in second[1]
 
 
-def test_all_of_a_report_is_of_one_moment(company):
-    """What a run commits between two of its queries is in none of them."""
+def test_a_report_reads_one_consistent_state(company):
+    """A commit between two of its queries is visible in none of them."""
     statements = []
 
     def add(_connection, _cursor, statement, *_):
@@ -358,7 +358,7 @@ def test_without_charges_the_page_says_so(sqlite_url):
     assert "No charges from Fri 1 Jan 2027" in render_report(engine, since=date(2027, 1, 1))[1]
 
 
-def test_a_single_day_and_an_unknown_operator_are_told_in_words_and_tables(on_sqlite):
+def test_a_single_day_and_an_unknown_operator_are_in_text_and_tables(on_sqlite):
     day = date(2026, 3, 11)
     with on_sqlite.engine.begin() as connection:
         rows = connection.execute(numbering_ranges.select()).mappings().all()
@@ -390,7 +390,7 @@ QUIET = (
 )  # fmt: skip
 
 
-def test_a_page_lets_nothing_run_but_its_own_script_and_nothing_load(on_sqlite, renderer):
+def test_a_page_allows_only_its_own_script_and_loads_nothing(on_sqlite, renderer):
     _, page = on_sqlite.report(renderer)
     seen = Page(page)
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
@@ -410,7 +410,7 @@ def test_a_page_lets_nothing_run_but_its_own_script_and_nothing_load(on_sqlite, 
     assert len(page) < 1_200_000
 
 
-def test_a_browser_draws_every_chart_and_runs_no_text(on_sqlite, renderer, tmp_path):
+def test_a_browser_draws_every_chart_and_executes_no_text(on_sqlite, renderer, tmp_path):
     chromium = tool("chromium")
     (tmp_path / "report.html").write_text(on_sqlite.report(renderer)[1], "utf-8")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A database that tests use one after another is as good as a new one, or it is not used again."""
+"""A reused test database equals a new one; otherwise it is not reused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def databases(request, tmp_path):
 
 
 def use(databases, folder, *statements):
-    """The database that the next test would get, and the accounts in it, after some statements of that test."""
+    """Execute statements in the database that the next test would get; returns its name and its accounts."""
     with databases.database(folder, empty=False) as url:
         engine = create_engine(url, poolclass=NullPool)
         with engine.begin() as connection:
@@ -30,7 +30,7 @@ def use(databases, folder, *statements):
             return url.database, connection.execute(text("SELECT id, label FROM accounts")).all()
 
 
-def test_the_next_test_finds_no_row_and_numbers_that_begin_with_1(databases, tmp_path):
+def test_the_next_test_finds_no_rows_and_reset_sequences(databases, tmp_path):
     first, rows = use(databases, tmp_path, ACCOUNT)
     assert rows == [(1, "shop")]
     assert use(databases, tmp_path) == (first, [])

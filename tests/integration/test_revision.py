@@ -1,4 +1,4 @@
-"""Every transaction that changes stored days gives them the account's next revision, and nothing else raises it."""
+"""Only transactions that change stored days raise the account's revision, and give it to these days."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def charges(day, count, phone="89243555100", price="0.2", info="ok"):
 
 
 class Copied:
-    """An account, and a copy of its days that follows the revisions."""
+    """An account and a copy of its days that follows the revisions."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -72,7 +72,7 @@ class Copied:
         return revision
 
     def days(self):
-        """Whatever stands in the tables, by day."""
+        """The rows of all tables, by day."""
         found = defaultdict(list)
         for table, moment in (("synced_days", "day"), ("billing_records", "created_at"), ("restatements", "day")):
             for row in self.read(f"SELECT {moment}, {table}.* FROM {table} ORDER BY {moment}, 3"):
@@ -80,7 +80,7 @@ class Copied:
         return found
 
     def follow(self):
-        """Copy the days of a revision above the last one seen; the days that were copied."""
+        """Copy the days with a revision above the last one seen; returns these days."""
         rows = self.read("SELECT day, revision FROM synced_days WHERE revision > :seen ORDER BY day", seen=self.seen)
         self.seen = max([revision for _, revision in rows], default=self.seen)
         changed = [date.fromisoformat(str(day)) for day, _ in rows]
@@ -99,7 +99,7 @@ def copied(database_url, sandbox):
     return made
 
 
-def test_a_night_without_changes_raises_no_revision(copied):
+def test_a_sync_without_changes_raises_no_revision(copied):
     before = copied.revision()
     assert before > 0
     copied.run()
@@ -119,7 +119,7 @@ def test_a_restated_day_gets_the_next_revision(copied, after):
     assert (copied.follow(), copied.revision()) == ([NINTH], before + 1)
 
 
-def test_a_day_that_turns_suspect_and_back_gets_a_revision_each_time(copied):
+def test_a_day_gets_a_revision_when_it_becomes_suspect_and_when_it_recovers(copied):
     records = copied.vendor.dataset.records[:]
     copied.vendor.dataset.replace([*charges(JANUARY, 3), *charges(TODAY, 1)])
     copied.run(code=65)
@@ -131,7 +131,7 @@ def test_a_day_that_turns_suspect_and_back_gets_a_revision_each_time(copied):
     assert copied.follow() == [NINTH]
 
 
-def test_rows_that_a_backfill_repairs_give_their_day_a_revision(copied):
+def test_a_day_repaired_by_a_backfill_gets_a_revision(copied):
     for tampering in (
         "UPDATE billing_records SET price = '7' WHERE created_at = '2026-03-09 10:00:01'",
         "UPDATE billing_records SET utc_offset = -77 WHERE created_at = '2026-03-09 10:00:01'",
@@ -142,7 +142,7 @@ def test_rows_that_a_backfill_repairs_give_their_day_a_revision(copied):
         assert copied.follow() == [NINTH], tampering
 
 
-def test_a_person_forgotten_gives_each_of_their_days_a_revision(copied):
+def test_an_erasure_gives_each_affected_day_a_revision(copied):
     other = "89990001122"
     mentioned = charges(date(2026, 3, 7), 1, other, info="see 89243555100")
     copied.vendor.dataset.add([*charges(date(2026, 3, 8), 1, other), *mentioned])

@@ -1,4 +1,4 @@
-"""The schema: what the migrations make is what the program declares, on each database, however it came about."""
+"""The schema: migrations create what the program declares, on each database, from any state."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def engine(database_url):
 
 
 def differences(engine):
-    """What Alembic would still have to do to make the database what the program declares."""
+    """The operations by which Alembic would make the database equal to the declared schema."""
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection,
@@ -105,7 +105,7 @@ def differences(engine):
 
 
 def belongs_to(engine, item, *_):
-    """Whether a database has an object: some are only for one."""
+    """Whether an object exists on this kind of database; some are only for one kind."""
     return item.info.get("dialect", engine.dialect.name) == engine.dialect.name
 
 
@@ -116,7 +116,7 @@ def names(engine):
 
 
 def described(engine):
-    """Every column of every table and view, as the database tells it."""
+    """All columns of all tables and views, from the database's catalogue."""
     with engine.connect() as connection:
         inspector = inspect(connection)
         return {
@@ -142,19 +142,19 @@ def set_revision(engine, number):
         connection.execute(text("UPDATE alembic_version SET version_num = :number"), {"number": number})
 
 
-def test_the_migrated_schema_is_the_declared_one(engine):
+def test_the_migrated_schema_equals_the_declared_one(engine):
     migrate(engine)
     assert differences(engine) == []
 
 
-def test_a_difference_between_migrated_and_declared_would_be_seen(engine):
+def test_a_difference_between_migrated_and_declared_schema_is_detected(engine):
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE rejected_records"))
     assert [(kind, table.name) for kind, table in differences(engine)[:1]] == [("add_table", "rejected_records")]
 
 
-def test_the_tables_and_views_of_the_contract_are_there(engine):
+def test_the_tables_and_views_of_the_contract_exist(engine):
     migrate(engine)
     tables, views = names(engine)
     assert tables == CONTRACT_TABLES | {"alembic_version"}
@@ -167,7 +167,7 @@ def told(engine):
         return describe_schema(connection)
 
 
-def test_an_empty_database_gets_at_once_what_the_migrations_come_to(engine):
+def test_the_schema_created_in_one_step_equals_the_migrated_one(engine):
     migrate(engine)
     migrated = told(engine)
     run_alembic(engine, "downgrade", "base")
@@ -178,7 +178,7 @@ def test_an_empty_database_gets_at_once_what_the_migrations_come_to(engine):
     assert (names(engine)[0], revision(engine)) == (CONTRACT_TABLES | {"alembic_version"}, SCHEMA_REVISION)
 
 
-def test_what_a_database_says_of_itself_tells_every_difference(engine):
+def test_the_description_of_a_schema_shows_every_difference(engine):
     ensure_current(engine)
     before = told(engine)
     for change in (*CHANGES["all"], *CHANGES[engine.dialect.name]):
@@ -190,7 +190,7 @@ def test_what_a_database_says_of_itself_tells_every_difference(engine):
 
 
 @pytest.mark.parametrize("there", ["alembic_version", "accounts"])
-def test_a_database_that_holds_anything_of_ours_goes_through_the_migrations(engine, there):
+def test_a_database_with_any_object_of_the_program_is_migrated(engine, there):
     with engine.begin() as connection:
         if there == "accounts":
             accounts.create(connection)
@@ -201,7 +201,7 @@ def test_a_database_that_holds_anything_of_ours_goes_through_the_migrations(engi
     assert names(engine)[1] == set(VIEWS)
 
 
-def test_what_others_have_in_the_database_is_not_in_the_way_of_the_first_schema(engine):
+def test_objects_of_others_do_not_prevent_creating_the_schema(engine):
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE theirs (number INTEGER)"))
     ensure_current(engine)
@@ -211,7 +211,7 @@ def test_what_others_have_in_the_database_is_not_in_the_way_of_the_first_schema(
     assert differences(engine) == []
 
 
-def test_upgrade_downgrade_upgrade_comes_out_as_upgrade_alone(engine):
+def test_upgrade_downgrade_upgrade_equals_one_upgrade(engine):
     migrate(engine)
     once = described(engine)
     run_alembic(engine, "downgrade", "base")
@@ -235,7 +235,7 @@ def test_migrating_twice_changes_nothing_and_loses_nothing(engine):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_the_revision_the_program_works_on_is_the_newest(engine):
+def test_the_programs_revision_is_the_newest(engine):
     script = ScriptDirectory.from_config(alembic_config())
     assert script.get_heads() == [SCHEMA_REVISION]
 
@@ -250,7 +250,7 @@ def test_plain_alembic_migrates_in_a_checkout(engine, database_url):
     assert names(engine) == ({"alembic_version"}, set())
 
 
-def test_the_printed_sql_names_every_table_and_view_and_touches_no_database(engine, database_url, tmp_path):
+def test_the_printed_sql_has_every_table_and_view_and_connects_to_no_database(engine, database_url, tmp_path):
     script = migration_sql(engine)
     for table in CONTRACT_TABLES | {"alembic_version"}:
         assert f"CREATE TABLE {table} " in script.replace("IF NOT EXISTS ", ""), table
@@ -262,7 +262,7 @@ def test_the_printed_sql_names_every_table_and_view_and_touches_no_database(engi
         assert names(engine) == (set(), set())
 
 
-def test_the_printed_sql_makes_the_declared_schema(engine, database_url):
+def test_the_printed_sql_creates_the_declared_schema(engine, database_url):
     script = migration_sql(engine)
     with engine.connect() as connection:
         driver = connection.connection.driver_connection
@@ -286,7 +286,7 @@ def test_the_printed_sql_makes_the_declared_schema(engine, database_url):
 
 
 @pytest.mark.fault(87)
-def test_a_newer_schema_is_refused_and_left_alone(engine):
+def test_a_newer_schema_is_refused_and_left_unchanged(engine):
     migrate(engine)
     set_revision(engine, "9999")
     before = names(engine)
@@ -297,7 +297,7 @@ def test_a_newer_schema_is_refused_and_left_alone(engine):
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("number", ["0000", "0001b", "a1b2c3d4e5f6"])
-def test_a_revision_nobody_knows_is_refused_and_left_alone(engine, number):
+def test_an_unknown_revision_is_refused_and_left_unchanged(engine, number):
     migrate(engine)
     set_revision(engine, number)
     before = names(engine)
@@ -308,9 +308,9 @@ def test_a_revision_nobody_knows_is_refused_and_left_alone(engine, number):
 
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
 @pytest.mark.fault(87)
-def test_a_migration_killed_half_way_runs_through_when_it_is_run_again(engine):
+def test_a_killed_migration_completes_when_it_is_run_again(engine):
     with engine.begin() as connection:
-        # MariaDB commits every table by itself: these are left by the killed one, and no version row.
+        # MariaDB commits each table: the killed migration left these tables and no version row.
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
         connection.execute(CreateTable(accounts))
         connection.execute(CreateTable(billing_records))
@@ -321,7 +321,7 @@ def test_a_migration_killed_half_way_runs_through_when_it_is_run_again(engine):
 
 
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
-def test_a_revision_that_was_killed_between_its_columns_runs_through_when_it_is_run_again(engine):
+def test_a_revision_killed_between_its_columns_completes_when_it_is_run_again(engine):
     run_alembic(engine, "upgrade", "0004")
     with engine.begin() as connection:
         comment = accounts.c.token_fingerprint.comment
@@ -333,7 +333,7 @@ def test_a_revision_that_was_killed_between_its_columns_runs_through_when_it_is_
 @pytest.mark.parametrize("database_url", ["postgresql", "sqlite"], indirect=True)
 @pytest.mark.fault(80, 87)
 @pytest.mark.parametrize("make", [migrate, ensure_current])
-def test_a_migration_that_fails_half_way_leaves_nothing(engine, make):
+def test_a_failed_migration_is_rolled_back(engine, make):
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE in_the_way (number INTEGER)"))
         connection.execute(text("CREATE INDEX ix_restatements_account_id ON in_the_way (number)"))
@@ -344,7 +344,7 @@ def test_a_migration_that_fails_half_way_leaves_nothing(engine, make):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_views_that_were_lost_come_back_with_migrate(engine):
+def test_migrate_recreates_lost_views(engine):
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("DROP VIEW freshness"))

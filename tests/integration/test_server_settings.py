@@ -1,4 +1,4 @@
-"""Servers, databases and users whose defaults are not ours: the result is the same, or the line says what is wrong."""
+"""Servers, databases and users with other defaults: the result is the same, or the error message names the setting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def administer(url, *statements):
 
 
 def assert_works(account):
-    """A first run, a run without news, one with some; then what the views say."""
+    """Check a first run, a run without changes and one with changes; then the views."""
     assert account.run() == (0, "")
     account.assert_matches_vendor()
     assert account.run() == (0, "")
@@ -73,7 +73,7 @@ def test_a_setting_of_the_database_changes_no_result_on_postgresql(account, sett
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_database_that_may_only_be_read_is_told_on_postgresql(account):
+def test_a_read_only_database_is_reported_on_postgresql(account):
     name = account.settings.database_url.database
     administer(account.settings.database_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     code, line = account.run()
@@ -82,7 +82,7 @@ def test_a_database_that_may_only_be_read_is_told_on_postgresql(account):
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "WIN1251"])
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_database_that_cannot_keep_every_letter_is_refused_on_postgresql(database_url, sandbox, encoding):
+def test_a_database_with_a_limited_encoding_is_refused_on_postgresql(database_url, sandbox, encoding):
     name = f"{database_url.database}_{encoding.lower()}"
     administer(database_url, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
     try:
@@ -118,7 +118,7 @@ def test_the_character_set_of_the_database_changes_no_result_on_mariadb(account,
 )
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
 def test_a_setting_of_the_server_changes_no_result_on_mariadb(account, setting):
-    # What a server gives to a new session, given to ours alone: the server is other people's too.
+    # The server's setting, set only for our sessions, because the server is shared.
     url = account.settings.database_url.update_query_dict({"init_command": f"SET SESSION {setting}"})
     account.engine = new_engine(url)
     account.settings = replace(account.settings, database_url=url)
@@ -127,7 +127,7 @@ def test_a_setting_of_the_server_changes_no_result_on_mariadb(account, setting):
 
 @pytest.mark.fault(72)
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
-def test_a_value_that_does_not_fit_is_refused_and_not_changed_whatever_the_servers_mode(account):
+def test_a_value_that_does_not_fit_is_refused_in_every_sql_mode(account):
     url = account.settings.database_url.update_query_dict({"init_command": "SET SESSION sql_mode = ''"})
     assert account.run() == (0, "")
     with new_engine(url).connect() as connection, pytest.raises(Exception, match=r"1264|1406|1366"):
@@ -135,7 +135,7 @@ def test_a_value_that_does_not_fit_is_refused_and_not_changed_whatever_the_serve
 
 
 @pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
-def test_a_session_that_may_only_read_is_told_on_mariadb(account):
+def test_a_read_only_session_is_reported_on_mariadb(account):
     url = account.settings.database_url.update_query_dict({"init_command": "SET SESSION tx_read_only = 1"})
     assert account.run() == (0, "")
     code, line = account.run(url=url)

@@ -1,4 +1,4 @@
-"""The bundle for Superset, held against the views: nothing in it names what is not there."""
+"""The Superset bundle, compared with the views: all its references exist."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ VIEW_OF = {dataset["uuid"]: dataset for dataset in DATASETS.values()}
 
 
 def placed():
-    """What stands on the dashboard."""
+    """The charts on the dashboard."""
     return [box["meta"] for box in DASHBOARD["position"].values() if isinstance(box, dict) and box["type"] == "CHART"]
 
 
 def names_in(params):
-    """Every column and metric that a chart asks for."""
+    """All columns and metrics that a chart uses."""
     for key in ("metric", "x_axis", "x_axis_sort"):
         yield from filter(None, [params.get(key)])
     for key in ("metrics", "groupby", "all_columns"):
@@ -52,7 +52,7 @@ def names_in(params):
         yield condition["subject"]
 
 
-def test_there_is_a_bundle_as_superset_wants_it():
+def test_the_bundle_is_a_valid_superset_bundle():
     assert FILES["metadata.yaml"]["version"] == "1.0.0"
     assert all(content["version"] == "1.0.0" for content in FILES.values())
     assert len(CHARTS) >= 10
@@ -60,7 +60,7 @@ def test_there_is_a_bundle_as_superset_wants_it():
     assert len({UUID(one) for one in uuids}) == len(uuids) == len(FILES) - 1
 
 
-def test_every_reference_leads_to_a_file_of_the_bundle():
+def test_every_reference_is_a_file_of_the_bundle():
     assert {dataset["database_uuid"] for dataset in DATASETS.values()} == {DATABASE["uuid"]}
     assert {chart["dataset_uuid"] for chart in CHARTS.values()} <= VIEW_OF.keys()
     assert {(box["uuid"], box["sliceName"]) for box in placed()} == {
@@ -72,7 +72,7 @@ def test_every_reference_leads_to_a_file_of_the_bundle():
             assert target["column"]["name"] in {column["column_name"] for column in columns}
 
 
-def test_every_box_of_the_dashboard_has_its_place():
+def test_every_element_of_the_dashboard_has_a_position():
     position = DASHBOARD["position"]
     for name, box in position.items():
         if isinstance(box, dict):
@@ -85,7 +85,7 @@ def test_every_box_of_the_dashboard_has_its_place():
     assert len({box["chartId"] for box in placed()}) == len(CHARTS)
 
 
-def test_each_view_is_a_dataset_with_all_its_columns_but_those_that_tell_of_people():
+def test_each_view_is_a_dataset_with_all_columns_except_personal_ones():
     told = {
         (dataset["table_name"], column["column_name"])
         for dataset in DATASETS.values()
@@ -101,7 +101,7 @@ def test_each_view_is_a_dataset_with_all_its_columns_but_those_that_tell_of_peop
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_asks_for_what_its_dataset_has(name):
+def test_a_chart_uses_columns_of_its_dataset(name):
     dataset = VIEW_OF[CHARTS[name]["dataset_uuid"]]
     has = {column["column_name"] for column in dataset["columns"]} | {
         metric["metric_name"] for metric in dataset["metrics"]
@@ -118,14 +118,14 @@ def test_tables_show_text_as_text():
     assert all(params["allow_render_html"] is False for params in tables)
 
 
-def test_the_bundle_knows_no_password_and_no_server():
+def test_the_bundle_contains_no_password_and_no_server():
     url = make_url(DATABASE["sqlalchemy_uri"])
     assert (url.username, url.password, url.host) == ("billing_reader", "XXXXXXXXXX", "localhost")
     assert not DATABASE["allow_dml"]
     assert not {"password", "encrypted_extra", "ssh_tunnel"} & DATABASE.keys()
 
 
-def test_every_expression_runs_on_postgresql_and_says_what_the_views_say(tmp_path, sandbox):
+def test_every_expression_runs_on_postgresql_and_agrees_with_the_views(tmp_path, sandbox):
     with fresh_database("postgresql", tmp_path) as url:
         settings = settings_of(url, sandbox, date(2026, 3, 1))
         now = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)

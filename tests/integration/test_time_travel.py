@@ -1,4 +1,4 @@
-"""The records as they were known at a moment: what the view showed then of the days that were closed."""
+"""Records as of a time: what the view showed then for the days that were closed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MORNING = datetime(2026, 3, 10, 6, 30, tzinfo=UTC)
 PERSON, STRANGER = "+79243555100", "+79990001122"
 EXAMPLES = {"sqlite": 60, "postgresql": 8, "mariadb": 8}
 UNLIKE_THEN = {"day_state", "updated_at", "channel"}
-"""Columns that are as they are now, or not known."""
+"""Columns whose earlier values are not known."""
 
 # Few enough for records to meet: in a second, in a key, in everything.
 records = st.builds(
@@ -56,7 +56,7 @@ nights = st.fixed_dictionaries(
 
 
 class Known(NamedTuple):
-    """What was in the view, of the days that were closed, just after a moment."""
+    """The rows of the view for closed days, just after a time."""
 
     moment: datetime
     days: frozenset
@@ -64,7 +64,7 @@ class Known(NamedTuple):
 
 
 class Answers:
-    """A vendor that lists just these records."""
+    """A vendor that lists only these records."""
 
     def __init__(self, listed):
         self.listed = listed
@@ -76,7 +76,7 @@ class Answers:
 
 
 class Account:
-    """An account of its own, and what was known of it after each night."""
+    """An account, with the rows of the view after each night."""
 
     numbers = count()
 
@@ -104,7 +104,7 @@ class Account:
             self.forget()
 
     def forget(self):
-        """Take the person out; what was known is from now on that somebody forgotten was there."""
+        """Erase the person, also from the rows known before."""
         with self.engine.begin() as connection:
             erase_person(connection, self.account_id, ErasureSubject(PhoneNumber(PERSON), {PERSON}), self.now)
         self.known = [known._replace(rows=list(map(without_person, known.rows))) for known in self.known]
@@ -140,7 +140,7 @@ def typed(row):
 
 
 def as_the_driver_returns_it(row):
-    """A row as psycopg returns it from the database."""
+    """A row as psycopg returns it."""
     values = dict(zip(COLUMNS, row, strict=True))
     for name in ("created_at", "created_at_utc", "first_seen_at", "updated_at"):
         values[name] = values[name] and datetime.fromisoformat(values[name]).replace(tzinfo=None)
@@ -157,7 +157,7 @@ def without_person(row):
 
 
 def comparable(rows):
-    """In one order, without what cannot be as it was."""
+    """Sorted rows without the columns whose earlier values are not known."""
     return sorted([repr([v for k, v in zip(COLUMNS, row, strict=True) if k not in UNLIKE_THEN]) for row in rows])
 
 
@@ -166,7 +166,7 @@ def total(rows, days):
     return sum((row[amount] for row in rows if row[3] in days), Decimal(0))
 
 
-def test_any_past_night_comes_back_as_it_was_and_the_journal_adds_up(database_url):
+def test_any_past_night_is_reproduced_and_the_journal_adds_up(database_url):
     engine = new_engine(database_url)
     examples = EXAMPLES[database_url.get_backend_name()]
 
@@ -207,7 +207,7 @@ def told(rows):
     return [tuple(str(dict(zip(COLUMNS, row, strict=True))[name]) for name in names) for row in rows]
 
 
-def test_what_came_late_was_corrected_withdrawn_and_came_back_is_told_as_of_each_night(account):
+def test_late_corrected_withdrawn_and_returned_records_are_shown_as_of_each_night(account):
     corrected = CALL._replace(status=0, price=Decimal("0.700000"))
     listings = [[CALL, CALL, MESSAGE], [CALL, LATE], [corrected, MESSAGE, LATE, LATE], [corrected]]
     for listed in listings:
@@ -230,7 +230,7 @@ def test_what_came_late_was_corrected_withdrawn_and_came_back_is_told_as_of_each
     assert account.read(just_before[0]) == []
 
 
-def test_as_of_now_is_the_view_of_the_closed_days_in_every_column(account):
+def test_as_of_now_equals_the_view_of_closed_days_in_every_column(account):
     account.night([CALL, MESSAGE, record("2026-03-10 01:00:00")])
     account.night([MESSAGE, LATE, record("2026-03-10 01:00:00"), record("2026-03-10 02:00:00")])
     closed = account.closed_days()
@@ -250,7 +250,7 @@ def test_a_day_that_was_open_is_left_out_and_counted(account):
     assert account.unknown_days(first - timedelta(minutes=1)) == 3
 
 
-def test_whoever_was_forgotten_was_somebody_forgotten_ever_since(account):
+def test_an_erased_person_is_erased_as_of_every_time(account):
     account.night([CALL, MESSAGE, OTHER_CODE, record("2026-03-08 10:00:00", STRANGER)])
     account.night([CALL._replace(price=Decimal(1)), OTHER_CODE._replace(price=Decimal(2))])
     account.night([OTHER_CODE, LATE], forgets=True)
@@ -260,7 +260,7 @@ def test_whoever_was_forgotten_was_somebody_forgotten_ever_since(account):
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_on_postgresql_a_function_says_what_the_export_says(account):
+def test_the_postgresql_function_agrees_with_the_export(account):
     account.night([CALL, MESSAGE])
     account.night([MESSAGE._replace(status=0), LATE], forgets=True)
     names = ", ".join(COLUMNS)

@@ -1,4 +1,4 @@
-"""`verify`: fetched again and compared with the rows themselves, from both of the vendor's sources."""
+"""`verify` fetches again and compares with the stored rows, from both of the vendor's sources."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
 
 
 class Records(list):
-    """A list that can be watched."""
+    """A list that can be weakly referenced."""
 
 
 class Audit:
-    """A synced account, and what `verify` finds in it."""
+    """A synced account and the differences that `verify` finds."""
 
     def __init__(self, url, vendor):
         self.settings = settings_of(url, vendor, EIGHTH, window_days=2)
@@ -55,7 +55,7 @@ class Audit:
             connection.execute(text(statement))
 
     def verify(self, source="json", account_id=1):
-        """The differences without their records, after a look at whether finding them wrote anything."""
+        """The differences without their records; checks that finding them wrote nothing."""
         before = self.dump()
         windows = [DateRange(EIGHTH, NINTH), DateRange(TENTH, TENTH)]
         with open_client(self.settings, str) as client:
@@ -94,11 +94,11 @@ def found(day, source, **counts):
     return DayDifference(day, source, **{"missing": 0, "different": 0, "surplus": 0} | counts)
 
 
-def test_a_database_that_equals_the_vendor_shows_no_difference_from_either_source(audit):
+def test_verify_finds_no_difference_from_either_source_after_a_sync(audit):
     assert (audit.verify("json"), audit.verify("csv")) == ([], [])
 
 
-def test_what_there_is_to_verify_reaches_from_the_first_closed_day_to_the_last(audit):
+def test_verify_covers_the_first_to_the_last_closed_day_by_default(audit):
     with audit.engine.connect() as connection:
         assert closed_range(connection, 1) == DateRange(EIGHTH, TENTH)
         assert closed_range(connection, None) is None
@@ -109,7 +109,7 @@ def plan(audit, since=None, until=None, account_id=1):
         return plan_verify(connection, account_id, since, until, TODAY, size=2)
 
 
-def test_a_verify_of_nothing_is_refused_with_the_reason(audit):
+def test_verify_without_days_is_refused_with_the_reason(audit):
     audit.run()
     for asked, reason in (
         ({"account_id": None}, "the account was never synced"),
@@ -131,7 +131,7 @@ def test_a_verify_of_nothing_is_refused_with_the_reason(audit):
 
 
 @pytest.mark.parametrize("source", ["json", "csv"])
-def test_what_was_changed_behind_the_programs_back_is_found_on_its_day(audit, source):
+def test_rows_changed_by_another_program_are_found_on_their_day(audit, source):
     audit.execute("DELETE FROM billing_records WHERE created_at = '2026-03-08 10:00:00'")
     audit.execute("UPDATE billing_records SET withdrawn_at = first_seen_at WHERE created_at = '2026-03-08 10:00:01'")
     audit.execute("UPDATE billing_records SET price = '9.000000' WHERE created_at = '2026-03-09 11:00:00'")
@@ -158,7 +158,7 @@ def test_what_was_changed_behind_the_programs_back_is_found_on_its_day(audit, so
         "DELETE FROM operator_totals WHERE day = '2026-03-09'",
     ],
 )
-def test_totals_that_are_not_those_of_the_rows_are_found_and_repaired(audit, damage):
+def test_totals_that_differ_from_the_rows_are_found_and_repaired(audit, damage):
     audit.execute(damage)
     assert audit.verify() == [found(NINTH, "json", vendor_records=3, wrong_totals=True)]
     audit.run("backfill", EIGHTH, TENTH)
@@ -171,7 +171,7 @@ def test_totals_that_are_not_those_of_the_rows_are_found_and_repaired(audit, dam
 
 
 @pytest.mark.parametrize("source", ["json", "csv"])
-def test_what_the_vendor_changed_since_is_found_and_not_stored(audit, sandbox, source):
+def test_changes_of_the_vendor_are_found_and_not_stored(audit, sandbox, source):
     sandbox.dataset.add([charge("2026-03-08T23:00:00", "0.000001")])
     sandbox.dataset.remove([charge("2026-03-10T23:59:59", "-1")])
     expected = [
@@ -190,7 +190,7 @@ def test_one_changed_digit_of_an_amount_is_found(audit, sandbox):
     assert audit.records == [str(change)], "without the phone and the code"
 
 
-def test_an_account_that_was_never_synced_lacks_everything(audit):
+def test_every_record_of_an_account_without_a_sync_is_missing(audit):
     assert audit.verify(account_id=None) == [
         found(EIGHTH, "json", missing=3, vendor_records=3),
         found(NINTH, "json", missing=2, vendor_records=3),
@@ -198,7 +198,7 @@ def test_an_account_that_was_never_synced_lacks_everything(audit):
     ]
 
 
-def test_no_window_waits_in_memory_for_the_next(sqlite_url):
+def test_no_window_is_kept_in_memory_while_the_next_is_fetched(sqlite_url):
     engine = new_engine(sqlite_url)
     ensure_current(engine)
     watched = []

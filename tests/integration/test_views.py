@@ -1,4 +1,4 @@
-"""The views: what BI tools read is the same on each database, and exact."""
+"""The views have exact values that are the same on each database."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def charges(day, count, **values):
 
 
 def same_everywhere(name, value):
-    """A value of a view in the one form that the three databases' own forms stand for."""
+    """A value of a view in a form that does not depend on the database."""
     if value is None:
         return None
     if name in MONEY:
@@ -87,7 +87,7 @@ def same_everywhere(name, value):
 
 
 class Shop:
-    """A vendor, a database, and the job between them."""
+    """A vendor and an account that is synced from it."""
 
     def __init__(self, url, vendor):
         self.vendor = vendor
@@ -96,7 +96,7 @@ class Shop:
         self.now = MORNING
 
     def sync(self, *records, command="sync", since=None, until=None, **changes):
-        """Let the vendor have these records, if any are given, and run the job a minute later than before."""
+        """Set the vendor's records, if given, and run a sync a minute later than the previous one."""
         if records:
             self.vendor.dataset.replace(records)
         self.now += timedelta(minutes=1)
@@ -114,7 +114,7 @@ class Shop:
         return report
 
     def read(self, view, columns="*", order="1, 2"):
-        """A view's rows, as dicts or, of some columns, as tuples."""
+        """The rows of a view as dicts, or as tuples of the given columns."""
         with self.engine.connect() as connection:
             rows = connection.execute(text(f"SELECT {columns} FROM {view} ORDER BY {order}")).mappings().all()
         told = [{name: same_everywhere(name, value) for name, value in row.items()} for row in rows]
@@ -249,7 +249,7 @@ def test_sums_are_exact_to_the_last_digit(shop):
     assert shop.read("billing", "price, amount", order="created_at") == amounts
 
 
-def test_what_repeats_add_is_exact_to_the_last_digit(shop):
+def test_repeated_spend_is_exact_to_the_last_digit(shop):
     prices = ["0.1", "-0.1", "333333333.333333", HUGE, "-" + HUGE, "0.000001"]
     shop.sync(*[charge(f"2026-03-0{n + 1}T10:00:00", price) for n, price in enumerate(prices) for _ in range(7)])
     exact = list(map(Decimal, prices))
@@ -258,7 +258,7 @@ def test_what_repeats_add_is_exact_to_the_last_digit(shop):
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_on_sqlite_an_amount_is_a_number_where_a_number_is_exact_and_text_beyond(shop):
+def test_amounts_on_sqlite_are_numbers_while_exact_and_text_beyond(shop):
     shop.sync(
         *[charge("2026-03-08T10:00:00", "0.1")] * 3,
         charge("2026-03-09T10:00:00", "999999999.999999"),
@@ -282,7 +282,7 @@ def test_a_day_is_open_then_settling_then_closed(shop):
     assert [row[0] for row in shop.read("daily_spend", "day_state", order="day")] == expected
 
 
-def test_a_suspect_day_is_suspect_whatever_else_it_is(shop):
+def test_the_state_suspect_takes_precedence(shop):
     shop.sync(*charges("2026-03-09", 20), charge("2026-03-10T10:00:00"))
     shop.sync(*charges("2026-03-09", 10), charge("2026-03-10T10:00:00"))
     assert shop.read("daily_spend", "day, records, day_state") == [
@@ -293,7 +293,7 @@ def test_a_suspect_day_is_suspect_whatever_else_it_is(shop):
     assert shop.read("daily_spend", "day, records, day_state")[0] == (date(2026, 3, 9), 10, "settling")
 
 
-def test_a_days_restatement_is_from_when_it_was_first_closed_to_now_however_often_it_changed(shop):
+def test_a_restated_day_is_compared_between_its_first_close_and_now(shop):
     late = charge("2026-03-09T12:00:00", "0.000001")
     shop.sync(charge("2026-03-09T10:00:00", "0.1"), charge("2026-03-10T10:00:00"), charge("2026-03-11T08:00:00"))
     closed = shop.naive_now()
@@ -324,7 +324,7 @@ def fill(shop, table, *rows):
 
 
 def own(shop, *ranges):
-    """Give ranges of numbers to operators."""
+    """Assign ranges of numbers to operators."""
     known = {"region": "r", "file_name": "f", "file_changed_at": MORNING, "imported_at": MORNING}
     rows = [
         {"block": first[:7], "first_phone": first, "last_phone": last, "operator": who} for first, last, who in ranges
@@ -334,7 +334,7 @@ def own(shop, *ranges):
 
 
 def count_rows(shop):
-    """Compute the totals of the rows, which a test inserted itself or whose operators it changed."""
+    """Recompute the totals from rows that a test inserted or whose operators it changed."""
     with shop.engine.begin() as connection:
         for number in account_ids(connection):
             write_totals_of_rows(connection, number)
@@ -377,7 +377,7 @@ COSTS = [
 
 
 @pytest.mark.fault(40)
-def test_the_cost_of_a_delivery_is_rounded_alike_everywhere(shop):
+def test_the_cost_per_delivery_is_rounded_equally_on_each_database(shop):
     days = [date(2026, 1, 1) + timedelta(days=n) for n in range(len(COSTS))]
     shop.sync(
         *[
@@ -396,7 +396,7 @@ def test_the_cost_of_a_delivery_is_rounded_alike_everywhere(shop):
 
 
 @pytest.mark.parametrize("whole", ["0", "0.000001", "990000000.123456", "-990000000.123456"])
-def test_what_lies_just_below_a_half_is_not_rounded_twice(shop, whole):
+def test_a_cost_just_below_a_half_is_not_rounded_twice(shop, whole):
     shop.sync()
     rest = Decimal("0.005").copy_sign(Decimal(whole))  # 5000 millionths for 10,001 deliveries: 0.49995 of a millionth
     row = {
@@ -414,7 +414,7 @@ def test_what_lies_just_below_a_half_is_not_rounded_twice(shop, whole):
     assert shop.read("delivery_by_operator", "delivered, cost_per_delivery", order="1") == [(10_001, Decimal(whole))]
 
 
-def test_a_cost_of_mixed_signs_is_rounded_by_the_sign_of_the_whole(shop):
+def test_a_cost_of_mixed_signs_is_rounded_by_the_sign_of_the_total(shop):
     days = {date(2026, 3, n + 1): prices for n, prices in enumerate((["4", "-0.000001"], ["-4", "0.000001"],
             ["7", "-0.000004", "0"], ["999999999999", "-0.000001"], ["0.000001", "-0.000001"]))}  # fmt: skip
     shop.sync(*[charge(f"{day}T10:00:0{n}", price) for day, prices in days.items() for n, price in enumerate(prices)])
@@ -423,7 +423,7 @@ def test_a_cost_of_mixed_signs_is_rounded_by_the_sign_of_the_whole(shop):
     ]
 
 
-def test_monthly_spend_is_the_sum_of_its_days_and_of_what_changed_after_they_were_closed(shop):
+def test_monthly_spend_is_the_sum_of_its_days_and_restated_of_later_changes(shop):
     start = date(2026, 1, 1)
     january, gone = charge("2026-01-31T23:59:59", "0.1"), charge("2026-02-14T10:00:00", "3")
     march = [charge("2026-03-01T00:00:00", HUGE), *[charge("2026-03-09T10:00:00", "0.1", status=0)] * 3]
@@ -446,7 +446,7 @@ def test_monthly_spend_is_the_sum_of_its_days_and_of_what_changed_after_they_wer
     ]
 
 
-def test_monthly_spend_is_what_the_days_say_after_nights_of_changes(shop, sandbox):
+def test_monthly_spend_equals_its_days_after_nights_of_changes(shop, sandbox):
     sandbox.dataset.reset()
     for _ in range(3):
         shop.sync(max_withdrawn_share=Decimal(1), lookback_days=31)
@@ -475,7 +475,7 @@ BALANCES = [
 TOP_UPS = [(0, "7"), (2, "1"), (3, "50"), (4, "0.4"), (5, "0.1"), (6, "999999999999.099999"), (8, "5")]
 
 
-def test_the_balance_proof_says_what_charges_and_top_ups_leave_unexplained(shop):
+def test_the_balance_proof_shows_amounts_without_charge_or_top_up(shop):
     shop.sync()
 
     def hour(n):
@@ -513,7 +513,7 @@ def test_the_balance_proof_says_what_charges_and_top_ups_leave_unexplained(shop)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_postgresql_tells_the_meaning_of_every_column_of_every_view(shop):
+def test_every_column_of_every_view_has_a_comment_on_postgresql(shop):
     shop.sync()
     query = text(
         "SELECT c.relname, a.attname, col_description(c.oid, a.attnum) FROM pg_class c JOIN pg_attribute a"
@@ -533,7 +533,7 @@ NUMBERS = {"amount": (38, 6), "ratio": (12, 4), "percent": (5, 2), "hours": (12,
 
 
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
-def test_the_catalogue_gives_every_number_of_a_view_its_digits(shop):
+def test_the_catalogue_has_precision_and_scale_of_every_number(shop):
     shop.sync()
     schema, exact = {"postgresql": ("'public'", "numeric"), "mariadb": ("DATABASE()", "decimal")}[
         shop.engine.dialect.name
@@ -557,7 +557,7 @@ def test_the_catalogue_gives_every_number_of_a_view_its_digits(shop):
     assert integers <= {"integer", "bigint", "smallint", "int"}
 
 
-def test_freshness_tells_how_far_an_account_is(shop):
+def test_freshness_shows_the_watermark_and_delay_of_an_account(shop):
     shop.sync(*charges("2026-03-09", 20), charge("2026-03-11T08:00:00"))
     shop.sync(*charges("2026-03-09", 10), charge("2026-03-11T08:00:00"))
     shop.sync(account="another", start_date=date(2026, 3, 1), until=date(2026, 3, 5))
@@ -584,7 +584,7 @@ def test_an_account_without_a_complete_day_has_a_row_in_freshness(shop):
     ]
 
 
-def test_after_nights_of_changes_the_views_are_what_the_vendor_says(shop, sandbox):
+def test_the_views_equal_the_vendors_records_after_nights_of_changes(shop, sandbox):
     sandbox.dataset.reset()
     for _ in range(3):
         shop.sync(max_withdrawn_share=Decimal(1))

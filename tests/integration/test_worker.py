@@ -1,4 +1,4 @@
-"""A long load is fetched in a process of its own: the same days, the same errors, and nothing of it left behind."""
+"""Long loads are fetched in another process: the same days and errors, and no process or file left behind."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fetch(window):
 
 
 def start(script: str, **environment: str) -> subprocess.Popen[str]:
-    """A Python of its own: that of the tests has threads, and does not fork."""
+    """Start another Python process, because that of the tests has threads and cannot fork."""
     return subprocess.Popen(
         [sys.executable, "-c", PROLOGUE + textwrap.dedent(script)],
         env={**os.environ, "PYTHONPATH": str(TESTS), **environment},
@@ -65,7 +65,7 @@ def start(script: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def told(script: str, **environment: str) -> list[str]:
-    """What a script prints."""
+    """The lines that a script prints."""
     with start(script, **environment) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
@@ -74,7 +74,7 @@ def told(script: str, **environment: str) -> list[str]:
 
 @pytest.mark.parametrize("held", [300_000, 50], ids=["in memory", "on disk"])
 @pytest.mark.parametrize("ahead", [1, 2, 3])
-def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahead):
+def test_transferred_days_equal_fetched_days_at_every_read(held, ahead):
     script = f"""
     LIMITS.update(max_in_memory={held}, max_slice=30)
     for window, (batch, snapshots) in zip(WINDOWS, fetch_in_worker(fetch, WINDOWS, depth={ahead}), strict=True):
@@ -98,7 +98,7 @@ def test_days_come_over_as_they_were_fetched_as_often_as_they_are_read(held, ahe
     assert len(told(script)) == 5
 
 
-def test_a_day_without_records_comes_over_as_one():
+def test_a_day_without_records_is_transferred_as_empty():
     script = """
     records = lambda day: []
     for batch, snapshots in fetch_in_worker(fetch, WINDOWS, depth=1):
@@ -119,7 +119,7 @@ def test_a_day_without_records_comes_over_as_one():
         ("Unsendable(threading.Lock())", "RuntimeError ('Unsendable',) None"),
     ],
 )
-def test_an_error_is_raised_when_its_turn_comes_and_tells_where_it_came_from(raised, caught):
+def test_an_error_is_raised_in_order_with_its_traceback(raised, caught):
     script = f"""
     class Unsendable(Exception): pass
     def fetch_or_fail(window):
@@ -137,7 +137,7 @@ def test_an_error_is_raised_when_its_turn_comes_and_tells_where_it_came_from(rai
     assert told(script) == ["2026-03-01..2026-03-02 2026-03-03..2026-03-04", caught, "True"]
 
 
-def test_no_more_is_fetched_ahead_than_allowed():
+def test_no_more_windows_are_fetched_ahead_than_allowed():
     script = """
     asked = os.memfd_create("asked")
     def noted(window):
@@ -160,7 +160,7 @@ def test_no_more_is_fetched_ahead_than_allowed():
     assert told(script) == ["2", "3", "4", "5"]
 
 
-def test_where_there_is_no_room_for_the_records_it_says_so(tmp_path):
+def test_a_full_disk_is_reported_with_the_folder(tmp_path):
     script = f"""
     import tempfile
     LIMITS.update(max_in_memory=50)
@@ -175,7 +175,7 @@ def test_where_there_is_no_room_for_the_records_it_says_so(tmp_path):
     ]
 
 
-def test_what_fits_in_memory_needs_no_room_on_disk(tmp_path):
+def test_days_that_fit_in_memory_use_no_disk(tmp_path):
     script = f"""
     import tempfile
     tempfile.tempdir = {str(tmp_path / "gone")!r}
@@ -193,7 +193,7 @@ KILLED = {
 
 
 @pytest.mark.parametrize("kill", KILLED.values(), ids=KILLED)
-def test_a_fork_that_is_killed_ends_the_load_with_an_error(kill):
+def test_a_killed_worker_ends_the_load_with_an_error(kill):
     script = f"""
     from multiprocessing import connection, reduction
     own, times = os.getpid(), Counter()
@@ -239,7 +239,7 @@ def test_a_fork_that_is_killed_ends_the_load_with_an_error(kill):
 
 
 @pytest.mark.parametrize("until_taken", [0, 1, 5])
-def test_nobody_is_left_when_the_load_ends_early_or_late(until_taken):
+def test_no_process_is_left_when_the_load_ends(until_taken):
     script = f"""
     fetched = fetch_in_worker(fetch, WINDOWS, depth=1)
     for _ in range({until_taken}):
@@ -255,7 +255,7 @@ def test_nobody_is_left_when_the_load_ends_early_or_late(until_taken):
 
 @pytest.mark.fault(104)
 @pytest.mark.parametrize("busy", [False, True], ids=["waiting", "fetching"])
-def test_nobody_is_left_when_the_process_that_loads_is_killed(busy):
+def test_no_process_is_left_when_the_loading_process_is_killed(busy):
     script = f"""
     def told(window):
         if window == WINDOWS[1]:
@@ -285,7 +285,7 @@ def is_alive(process: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_a_signal_to_both_is_answered_by_the_one_that_loads():
+def test_a_signal_to_both_processes_is_handled_by_the_loading_one():
     script = """
     import signal
     from etl import signals
@@ -317,7 +317,7 @@ def test_a_signal_to_both_is_answered_by_the_one_that_loads():
     ],
     ids=["one window", "none ahead", "another thread", "one processor", "no more processes"],
 )
-def test_where_a_fork_would_not_help_or_not_be_safe_there_is_none(windows, ahead, before):
+def test_no_worker_is_forked_when_it_would_not_help_or_be_unsafe(windows, ahead, before):
     script = f"""
     def no_more():
         raise BlockingIOError

@@ -100,7 +100,7 @@ def test_several_unreadable_records_hold_the_one_row_that_they_agree_with():
 
 
 @pytest.mark.parametrize("readable", [0, 1, 2, 3])
-def test_a_row_keeps_its_repeats_while_one_of_them_cannot_be_read(readable):
+def test_a_row_keeps_its_repeats_while_one_of_them_is_unreadable(readable):
     assert not change_of(listed([CALL] * readable), rows(CALL, repeats=3), KEY)
 
 
