@@ -1,4 +1,4 @@
-"""Labels, tokens and zones on the command line: nothing is stored twice, and what is removed was asked for."""
+"""Labels, tokens and zones on the command line: no record is stored twice, and deletions are confirmed."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def test_a_mistyped_label_or_another_zone_is_refused_before_any_request(synced, 
     assert (vendor.requests, (synced.folder / "billing.db").read_bytes()) == ([], before)
 
 
-def test_check_says_no_where_a_sync_would_be_refused(synced):
+def test_check_fails_when_a_sync_would_be_refused(synced):
     assert " account: " in synced("check").out
     done = synced("check", BILLING_ACCOUNT="defualt")
     assert (done.code, "BILLING_ACCOUNT=default" in done.out) == (78, True), done
     assert synced("check", **FAR).code == 78
 
 
-def test_status_and_exports_may_be_read_in_another_zone(synced):
+def test_status_and_exports_work_with_another_zone(synced):
     assert synced("status", **FAR).code == 0
     assert synced("export", "--out", "x.csv", **FAR).code == 0
 
 
-def test_two_sections_may_share_a_token_each_by_itself_too(synced):
+def test_two_sections_may_share_a_token_also_when_run_separately(synced):
     token = synced.variables["BILLING_API_TOKEN"]
     (synced.folder / "both.toml").write_text(
         f'api_token = "{token}"\nstart_date = 2025-03-09\n[accounts.default]\n[accounts.shop]\n', "utf-8"
@@ -64,7 +64,7 @@ def test_two_sections_may_share_a_token_each_by_itself_too(synced):
     assert (done.code, "the accounts default and shop have the same token" in done.errors) == (0, True), done
 
 
-def test_a_changed_token_is_said_once_on_stderr(synced, vendor):
+def test_a_changed_token_is_reported_once_on_stderr(synced, vendor):
     renewed = "6a2f41c3-7f8e-4c1e-9a43-1d6a3f0b9c55"
     vendor.tokens.add(renewed)
     first, second = (synced("sync", *SPAN, BILLING_API_TOKEN=renewed) for _ in range(2))
@@ -74,7 +74,7 @@ def test_a_changed_token_is_said_once_on_stderr(synced, vendor):
     assert renewed not in first.errors
 
 
-def test_the_zone_of_an_account_is_changed_by_a_command_of_its_own(synced):
+def test_account_set_timezone_changes_the_zone(synced):
     done = synced("account", "set-timezone", "default", "Asia/Vladivostok", "--json")
     assert json.loads(done.out) == {"account": "default", "timezone": "Asia/Vladivostok", "changed": 30, "exit_code": 0}
     assert query(synced.folder, "SELECT min(created_at), min(created_at_utc) FROM billing") == [
@@ -89,7 +89,7 @@ def test_the_zone_of_an_account_is_changed_by_a_command_of_its_own(synced):
     assert (done.code, "did you mean default?" in done.errors) == (78, True)
 
 
-def test_a_day_that_is_not_suspect_is_not_accepted_unless_it_is_meant(synced, vendor, records_on):
+def test_accept_refuses_a_day_that_is_not_suspect_by_default(synced, vendor, records_on):
     vendor.dataset.remove(records_on("2025-03-09", 2))
     done = synced("accept", "2025-03-09")
     assert (done.code, "2025-03-09 is not suspect" in done.errors) == (1, True), done
@@ -101,7 +101,7 @@ def test_a_day_that_is_not_suspect_is_not_accepted_unless_it_is_meant(synced, ve
 # --- account delete ---------------------------------------------------------------------------------------------------
 
 
-def test_without_a_terminal_an_account_is_deleted_only_with_yes(synced):
+def test_delete_requires_yes_without_a_terminal(synced):
     done = synced("account", "delete", "default")
     assert (done.code, "--yes" in done.errors) == (2, True), done
     assert query(synced.folder, "SELECT count(*) FROM billing") == [(30,)]
@@ -113,7 +113,7 @@ def test_without_a_terminal_an_account_is_deleted_only_with_yes(synced):
     assert synced("sync", *SPAN).code == 0
 
 
-def test_what_was_deleted_is_counted_in_json(synced):
+def test_delete_reports_counts_in_json(synced):
     done = synced("account", "delete", "default", "--yes", "--json")
     document = json.loads(done.out)
     assert (document["account"], document["exit_code"]) == ("default", 0)
@@ -125,7 +125,7 @@ def test_what_was_deleted_is_counted_in_json(synced):
 @pytest.mark.parametrize(
     ("answer", "code", "left"), [(b"y\n", 0, 0), (b"n\n", 1, 30), (b"\n", 1, 30), (b"\x04", 1, 30)]
 )
-def test_on_a_terminal_it_asks_first(synced, answer, code, left):
+def test_delete_asks_for_confirmation_on_a_terminal(synced, answer, code, left):
     near, far = pty.openpty()
     command = [sys.executable, "-m", "etl", "account", "delete", "default"]
     process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The commands that care for a database, and what all commands say of a database that is none of theirs."""
+"""Commands that maintain a database, and the answers of all commands to a foreign database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def execute(folder, sql):
 
 
 @pytest.mark.fault(87)
-def test_a_schema_that_is_not_known_is_refused_by_every_command_and_left_alone(synced, vendor):
+def test_an_unknown_schema_is_refused_by_every_command_and_left_unchanged(synced, vendor):
     vendor.requests.clear()
     newer = (
         ("sync", *SPAN), ("sync", *SPAN, "--dry-run"), ("backfill", "--since", "2025-03-01", "--until", "2025-03-01"),
@@ -44,7 +44,7 @@ def test_a_schema_that_is_not_known_is_refused_by_every_command_and_left_alone(s
 
 
 @pytest.mark.fault(87)
-def test_another_programs_database_is_refused_by_every_command_and_left_alone(billing, vendor):
+def test_another_programs_database_is_refused_by_every_command_and_left_unchanged(billing, vendor):
     with closing(sqlite3.connect(billing.folder / "billing.db")) as database:
         database.execute("CREATE TABLE accounts (id INT, name TEXT)")
     before = (billing.folder / "billing.db").read_bytes()
@@ -63,7 +63,7 @@ def test_another_programs_database_is_refused_by_every_command_and_left_alone(bi
     assert (billing.folder / "billing.db").read_bytes() == before
 
 
-def test_what_the_dates_mean_is_remembered_and_a_change_is_told_once(billing, vendor):
+def test_the_meaning_of_dates_is_stored_and_a_change_reported_once(billing, vendor):
     assert billing("sync", *SPAN).code == 0
     vendor.dataset.reset()
     vendor.set_now(None)  # seeded records of the last days
@@ -78,7 +78,7 @@ def test_what_the_dates_mean_is_remembered_and_a_change_is_told_once(billing, ve
         )
 
 
-def test_a_check_writes_nothing_but_what_the_dates_mean(synced, vendor):
+def test_check_writes_only_the_meaning_of_dates(synced, vendor):
     vendor.dataset.reset()
     vendor.set_now(None)
     before = "\n".join(dump(synced.folder))
@@ -117,7 +117,7 @@ def test_an_account_is_listed_renamed_and_retired(synced):
     assert synced("sync", *SPAN, "--account", "shop").code == 0
 
 
-def test_months_are_purged_and_the_answer_says_which(synced):
+def test_purge_reports_the_purged_months(synced):
     spend = execute(synced.folder, "SELECT * FROM monthly_spend")
     # The days of March that were never fetched keep it.
     done = synced("purge", "--older-than", "1m", "--json")
@@ -138,7 +138,7 @@ def test_months_are_purged_and_the_answer_says_which(synced):
     assert synced("purge", "--older-than", "1m", "--account", "nobody").code == 78
 
 
-def test_a_backup_says_how_much_it_wrote(synced):
+def test_backup_reports_the_size_of_the_file(synced):
     done = synced("backup", "--out", "copy.db", "--json")
     document = json.loads(done.out)
     assert (done.code, document["bytes"]) == (0, (synced.folder / "copy.db").stat().st_size)

@@ -12,7 +12,7 @@ from etl import api
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 
 
-def test_the_example_of_the_page_prints_what_the_page_shows(billing, vendor):
+def test_the_example_prints_what_the_page_shows(billing, vendor):
     other = "00000000-0000-4000-8000-000000000001"
     vendor.tokens.add(other)
     accounts = {"shop": billing.variables.pop("BILLING_API_TOKEN"), "office": other}

@@ -1,4 +1,4 @@
-"""`balance`, and what `sync` and `status` say of the balance, as their users meet it."""
+"""`balance`, and the balance in the output of `sync` and `status`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def top_ups(billing):
         return connection.execute("SELECT amount FROM balance_top_ups").fetchall()
 
 
-def test_a_rise_is_mentioned_with_the_command_that_explains_it_and_a_hidden_charge_is_a_warning(synced, vendor):
+def test_a_rise_is_reported_with_a_command_and_a_hidden_charge_as_a_warning(synced, vendor):
     vendor.dataset.credit += Decimal("499.5")
     done = synced("sync", *SPAN)
     assert (done.code, "unexplained credit of 499.50" in done.out) == (0, True)
@@ -45,7 +45,7 @@ def test_a_rise_is_mentioned_with_the_command_that_explains_it_and_a_hidden_char
     assert [pair["finding"] for pair in status["unexplained"]] == ["unexplained charge"]
 
 
-def test_a_top_up_without_a_time_explains_the_rise_that_is_there_or_one_to_come(synced, vendor):
+def test_a_top_up_without_a_time_explains_a_past_or_later_rise(synced, vendor):
     vendor.dataset.credit += 500
     done = synced("balance", "--top-up", "500")
     assert (done.code, "unexplained credit" in done.out, "recorded: 500.00" in done.out) == (0, False, True)
@@ -55,7 +55,7 @@ def test_a_top_up_without_a_time_explains_the_rise_that_is_there_or_one_to_come(
     assert top_ups(synced) == [("500.000000",), ("20.000000",)]
 
 
-def test_charges_that_are_not_on_record_yet_are_counted_and_not_stored(billing, vendor, records_on):
+def test_charges_without_a_stored_record_are_counted_and_not_stored(billing, vendor, records_on):
     today = vendor.now.date().isoformat()
     assert billing("sync", BILLING_START_DATE=today).code == 0
     vendor.dataset.add(records_on(today, 3))
@@ -70,7 +70,7 @@ def lines_of(done):
 
 
 @pytest.mark.parametrize("paid_back", [True, False])
-def test_a_suspect_day_leads_to_no_advice_about_money_before_it_is_accepted_or_after(
+def test_a_suspect_day_causes_no_advice_on_top_ups_before_or_after_it_is_accepted(
     synced, vendor, records_on, paid_back
 ):
     vendor.dataset.add(records_on("2025-03-09", 1, "35.25"))
@@ -98,7 +98,7 @@ def test_a_suspect_day_leads_to_no_advice_about_money_before_it_is_accepted_or_a
     assert [pair["restated"] for pair in shown["restated"]] == ([] if paid_back else ["-35.850000"])
 
 
-def test_a_top_up_is_listed_with_its_id_and_can_be_taken_back(synced, vendor):
+def test_a_top_up_is_listed_with_its_id_and_can_be_removed(synced, vendor):
     vendor.dataset.credit += 500
     noted = account_of(synced("balance", "--top-up", "500", "--json"))
     assert noted["unexplained"] == []
@@ -112,7 +112,7 @@ def test_a_top_up_is_listed_with_its_id_and_can_be_taken_back(synced, vendor):
     assert top_ups(synced) == []
 
 
-def test_a_top_up_that_is_not_there_is_a_usage_error_that_names_those_that_are(synced, vendor):
+def test_an_unknown_top_up_is_a_usage_error_that_names_the_existing_ones(synced, vendor):
     assert "default has no such top-up; it has none" in synced("balance", "--remove-top-up", "7").errors
     synced("balance", "--top-up", "5")
     [number] = [one["id"] for one in account_of(synced("balance", "--top-up", "6", "--json"))["top_ups"]][:1]
@@ -122,7 +122,7 @@ def test_a_top_up_that_is_not_there_is_a_usage_error_that_names_those_that_are(s
     assert (vendor.requests, len(top_ups(synced))) == ([], 2)
 
 
-def test_a_top_up_of_another_account_is_not_taken_back(synced):
+def test_a_top_up_of_another_account_is_not_removed(synced):
     number = account_of(synced("balance", "--top-up", "5", "--json"))["top_ups"][0]["id"]
     other = {"BILLING_ACCOUNT": "other", "BILLING_API_TOKEN": "the-token-of-another-account"}
     with closing(sqlite3.connect(synced.folder / "billing.db")) as connection, connection:
@@ -135,7 +135,7 @@ def test_a_top_up_of_another_account_is_not_taken_back(synced):
     assert len(top_ups(synced)) == 1
 
 
-def test_a_low_balance_is_a_warning_under_q_too_and_no_failure(synced):
+def test_a_low_balance_is_a_warning_also_with_q_and_not_a_failure(synced):
     low = {"BILLING_LOW_BALANCE": "99999.5"}
     for command in (("-q", "sync", *SPAN), ("-q", "balance"), ("status",)):
         done = synced(*command, **low)
@@ -145,7 +145,7 @@ def test_a_low_balance_is_a_warning_under_q_too_and_no_failure(synced):
     assert synced("sync", BILLING_LOW_BALANCE="a lot").code == 78
 
 
-def test_a_vendor_that_does_not_tell_is_the_exit_code_and_a_top_up_is_noted_all_the_same(synced, vendor):
+def test_a_failed_balance_request_is_the_exit_code_and_the_top_up_is_stored(synced, vendor):
     vendor.faults.add("html", action="get_balance", times=None)
     done = synced("balance", "--top-up", "5")
     assert (done.code, "no snapshot was taken: an HTML page" in done.errors, top_ups(synced)) == (
@@ -158,7 +158,7 @@ def test_a_vendor_that_does_not_tell_is_the_exit_code_and_a_top_up_is_noted_all_
     assert synced("balance").code == 77
 
 
-def test_a_run_waits_for_no_balance_that_drips(synced, vendor):
+def test_a_run_does_not_wait_for_a_slow_balance_answer(synced, vendor):
     vendor.faults.add("drip_body", action="get_balance", seconds=0.4)  # it would be whole after half a minute
     done = synced("sync", *SPAN, BILLING_REQUEST_DEADLINE="120")
     assert (done.code, "the balance before this run is unknown: the only attempt, of at most 5 s" in done.errors) == (
@@ -167,7 +167,7 @@ def test_a_run_waits_for_no_balance_that_drips(synced, vendor):
     )
 
 
-def test_an_account_that_was_never_synced_has_no_balance_to_keep(billing):
+def test_balance_before_the_first_sync_exits_74(billing):
     done = billing("balance")
     assert (done.code, "run: billing-etl sync" in done.errors, billing.files()) == (74, True, [])
 
@@ -183,12 +183,12 @@ def test_an_account_that_was_never_synced_has_no_balance_to_keep(billing):
     ],
     ids=" ".join,
 )
-def test_what_is_no_top_up_is_a_usage_error(arguments):
+def test_an_invalid_top_up_is_a_usage_error(arguments):
     result = CliRunner().invoke(cli, ["balance", *arguments])
     assert result.exit_code == 2, result.output
     assert len([line for line in result.output.splitlines() if line.startswith("Error: ")]) == 1
 
 
-def test_a_top_up_of_days_to_come_is_a_usage_error(synced):
+def test_a_top_up_in_the_future_is_a_usage_error(synced):
     done = synced("balance", "--top-up", "5", "--at", "2199-01-01")
     assert (done.code, "lies in the future" in done.errors, top_ups(synced)) == (2, True, [])

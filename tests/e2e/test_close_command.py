@@ -1,4 +1,4 @@
-"""`close`, as its users meet it."""
+"""`close` on the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from etl.cli.exit_codes import ExitCode
 
 
-def test_close_books_a_month_and_says_what(billing, vendor, records_on):
+def test_close_books_a_month_and_prints_it(billing, vendor, records_on):
     assert billing("close", "2025-03").code == ExitCode.DATABASE
     vendor.dataset.add(records_on("2025-03-31", 1, "1234567.891"))
     vat = {"BILLING_VAT_RATE": "20", "BILLING_VAT": "excluded"}
@@ -57,12 +57,12 @@ def test_close_books_a_month_and_says_what(billing, vendor, records_on):
 
 
 @pytest.mark.parametrize("month", ["2025-13", "2025", "2025-03-01", "March"])
-def test_a_month_is_a_year_and_a_number(synced, month):
+def test_an_invalid_month_is_a_usage_error(synced, month):
     done = synced("close", month)
     assert (done.code, f"'{month}' must be a month like 2026-03" in done.errors) == (ExitCode.USAGE, True)
 
 
-def test_an_account_that_is_not_configured_is_closed_with_its_own_terms(synced):
+def test_close_uses_the_stored_terms_of_an_unconfigured_account(synced):
     assert synced("account", "rename", "default", "shop").code == ExitCode.OK
     done = synced("close", "2025-03", "--provisional", "--account", "shop", BILLING_CURRENCY="USD")
     assert (done.code, "shop, 2025-03: booked, provisional: 6.00 RUB, 30 charges\n") == (ExitCode.OK, done.out)

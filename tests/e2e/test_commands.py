@@ -1,4 +1,4 @@
-"""Each command of the contract, from its arguments to its exit code, its words and its documents."""
+"""Each command of the contract: arguments, exit code, text output and JSON."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def only(document):
 # --- sync -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_token_is_all_that_a_first_sync_needs(billing, vendor):
+def test_a_first_sync_requires_only_a_token(billing, vendor):
     done = billing.interpret("sync", BILLING_START_DATE=None, BILLING_RETRY_ATTEMPTS=None, BILLING_RETRY_MAX_WAIT=None)
     assert done.code == 0, done
     assert "first sync" in done.errors
@@ -71,7 +71,7 @@ def test_a_token_is_all_that_a_first_sync_needs(billing, vendor):
     assert "billing.db" in billing.files()
 
 
-def test_a_sync_fills_the_database_and_says_so_in_one_line(billing, vendor):
+def test_a_sync_fills_the_database_and_prints_one_line(billing, vendor):
     done = billing("sync", *SPAN)
     assert done.code == 0, done
     assert done.out.count("\n") == 1
@@ -81,7 +81,7 @@ def test_a_sync_fills_the_database_and_says_so_in_one_line(billing, vendor):
     assert query(billing.folder, "SELECT DISTINCT records, spend FROM daily_spend") == [(3, 0.6)]
 
 
-def test_a_second_sync_finds_nothing_new_and_then_what_is(synced, vendor, records_on):
+def test_a_second_sync_reports_no_changes_and_a_third_one_the_changes(synced, vendor, records_on):
     assert ": 0 new, 0 changed, 0 withdrawn" in re.sub(r".*\)", "", synced("sync", *SPAN).out)
     vendor.dataset.remove(records_on("2025-03-09", 1))
     vendor.dataset.add(records_on("2025-03-08", 2, "1.5")[1:])
@@ -104,13 +104,13 @@ def test_a_report_in_json_is_one_document_with_these_keys(billing):
     }  # fmt: skip
 
 
-def test_since_and_until_are_the_days_that_are_fetched(billing):
+def test_since_and_until_select_the_days(billing):
     done = billing("sync", "--since", "2025-03-04", "--until", "2025-03-05", "--json")
     account = only(json.loads(done.out))
     assert (account["first_day"], account["last_day"], account["new"]) == ("2025-03-04", "2025-03-05", 6)
 
 
-def test_a_dry_run_leaves_the_folder_empty(billing):
+def test_a_dry_run_creates_no_file(billing):
     done = billing("sync", *SPAN, "--dry-run")
     assert (done.code, billing.files()) == (0, []), done
     assert "30 new" in done.out
@@ -126,7 +126,7 @@ def test_a_dry_run_changes_nothing_in_a_database(synced, vendor, records_on):
     assert (synced.files(), (synced.folder / "billing.db").read_bytes()) == (files, before)
 
 
-def test_quiet_is_silent_where_all_is_well(billing):
+def test_quiet_prints_nothing_on_success(billing):
     for command in (
         ("migrate",),
         ("sync", *SPAN),
@@ -138,14 +138,14 @@ def test_quiet_is_silent_where_all_is_well(billing):
         assert (command, *billing("-q", *command)) == (command, 0, "", "")
 
 
-def test_quiet_is_not_silent_where_something_is_wrong(synced, vendor, records_on):
+def test_quiet_prints_what_needs_attention(synced, vendor, records_on):
     vendor.dataset.replace([])
     done = synced("-q", "sync", *SPAN)
     assert done.code == 65
     assert "2025-03-09" in done.out + done.errors
 
 
-def test_progress_is_for_terminals_only(billing):
+def test_progress_is_shown_only_on_a_terminal(billing):
     done = billing("sync", *SPAN)
     assert "\x1b" not in done.out + done.errors
     assert "\r" not in done.out + done.errors
@@ -162,7 +162,7 @@ def test_a_backfill_fetches_a_past_range(synced, vendor, records_on):
     assert account["last_synced_date"] == "2025-03-10"
 
 
-def test_what_verify_finds_a_backfill_mends(synced):
+def test_a_backfill_repairs_what_verify_finds(synced):
     done = synced("verify", "--source", "json,csv")
     assert (done.code, synced("verify", "--json").code) == (0, 0), done
     with closing(sqlite3.connect(synced.folder / "billing.db")) as database:
@@ -191,12 +191,12 @@ def test_verify_writes_nothing(synced, vendor, records_on):
     assert (synced.folder / "billing.db").read_bytes() == before
 
 
-def test_verify_before_there_is_a_database_makes_none(billing):
+def test_verify_creates_no_database(billing):
     done = billing("verify")
     assert (done.code, billing.files(), done.errors.count("\n")) == (74, [], 1)
 
 
-def test_a_suspect_day_ends_every_run_with_65_until_it_is_accepted(synced, vendor, records_on):
+def test_every_run_exits_65_until_a_suspect_day_is_accepted(synced, vendor, records_on):
     vendor.dataset.remove(records_on("2025-03-09", 3))
     for command in (("sync", *SPAN), ("sync", *SPAN), ("backfill", "--since", "2025-03-01", "--until", "2025-03-01")):
         done = synced(*command)
@@ -211,7 +211,7 @@ def test_a_suspect_day_ends_every_run_with_65_until_it_is_accepted(synced, vendo
     assert only(json.loads(synced("status", "--json").out))["suspect_days"] == []
 
 
-def test_rejected_records_end_the_run_with_65_and_are_kept_aside(billing, vendor, records_on):
+def test_rejected_records_are_quarantined_and_the_run_exits_65(billing, vendor, records_on):
     vendor.dataset.add([records_on("2025-03-05", 1)[0] | {"price": "much"}])
     for _ in range(2):
         done = billing("sync", *SPAN, BILLING_LOOKBACK_DAYS="10")
@@ -226,7 +226,7 @@ def test_rejected_records_end_the_run_with_65_and_are_kept_aside(billing, vendor
 # --- status -----------------------------------------------------------------------------------------------------------
 
 
-def test_status_is_what_the_contract_says(synced):
+def test_status_json_has_the_documented_format(synced):
     synced("backfill", "--since", "2025-02-01", "--until", "2025-02-02")
     done = synced("status", "--json")
     status = only(json.loads(done.out))
@@ -247,7 +247,7 @@ def test_status_is_what_the_contract_says(synced):
         assert part in done.out
 
 
-def test_status_before_there_is_anything_makes_nothing(billing):
+def test_status_creates_no_database(billing):
     done = billing("status", "--json")
     assert (done.code, billing.files()) == (0, [])
     status = only(json.loads(done.out))
@@ -258,7 +258,7 @@ def test_status_before_there_is_anything_makes_nothing(billing):
 
 
 @pytest.mark.fault(112)
-def test_status_says_no_when_an_account_is_older_than_it_may_be(billing):
+def test_status_exits_1_when_an_account_exceeds_max_age(billing):
     assert billing("status", "--max-age", "48").code == 1
     billing("sync", *SPAN)
     assert billing("status", "--max-age", "48").code == 1
@@ -274,14 +274,14 @@ def test_status_needs_no_token(synced):
 # --- check, migrate, demo, sandbox, help ------------------------------------------------------------------------------
 
 
-def test_check_has_a_line_for_each_thing_that_a_sync_needs(synced):
+def test_check_has_a_line_for_each_requirement_of_a_sync(synced):
     done = synced("check")
     assert done.code == 0, done
     for name in ("settings", "database", "schema", "token", "clock", "dates"):
         assert re.search(rf"^\S+ {name}: .+$", done.out, re.MULTILINE), name
 
 
-def test_check_makes_no_database(billing):
+def test_check_creates_no_database(billing):
     done = billing("check")
     assert (done.code, billing.files()) == (0, []), done
 
@@ -295,7 +295,7 @@ def test_check_in_json_is_one_document(synced):
 
 
 @pytest.mark.parametrize("end_date", ["inclusive", "exclusive"])
-def test_check_tells_what_the_vendors_dates_mean(billing, vendor, end_date):
+def test_check_reports_the_meaning_of_the_vendors_dates(billing, vendor, end_date):
     vendor.dataset.reset()
     vendor.set_now(None)  # seeded records of the last days
     vendor.policies.end_date = end_date
@@ -314,12 +314,12 @@ def test_check_tells_what_the_vendors_dates_mean(billing, vendor, end_date):
         ({"BILLING_API_TOKEN": None}, 78, "BILLING_API_TOKEN"),
     ],
 )
-def test_check_ends_with_the_code_that_a_sync_would_end_with(billing, wrong, code, name):
+def test_check_exits_with_the_code_of_a_sync(billing, wrong, code, name):
     done = billing("check", **wrong)
     assert (done.code, name in done.out + done.errors, "Traceback" in done.errors) == (code, True, False), done
 
 
-def test_a_verify_of_nothing_is_no_success(synced, vendor):
+def test_verify_without_days_is_not_a_success(synced, vendor):
     vendor.requests.clear()
     for arguments, changes, reason in (
         (("--since", "2025-02-01", "--until", "2025-02-28"), {}, "no day from 2025-02-01 to 2025-02-28 is stored"),
@@ -339,7 +339,7 @@ def test_a_verify_of_nothing_is_no_success(synced, vendor):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which not even root may write")
-def test_check_says_no_where_sync_could_make_no_database(billing):
+def test_check_fails_when_sync_could_not_create_the_database(billing):
     url = "sqlite:////proc/billing.db"
     assert billing("sync", BILLING_DATABASE_URL=url).code == 74
     done = billing("check", BILLING_DATABASE_URL=url)
@@ -347,7 +347,7 @@ def test_check_says_no_where_sync_could_make_no_database(billing):
 
 
 @pytest.mark.parametrize("unwritable", ["", "billing.db", "billing.db-account-default.lock"])
-def test_check_says_no_where_sync_may_not_write(synced, unwritable):
+def test_check_fails_when_sync_may_not_write(synced, unwritable):
     place = synced.folder / unwritable
     place.chmod(0o555 if not unwritable else 0o444)
     codes = {}
@@ -364,13 +364,13 @@ def test_check_says_no_where_sync_may_not_write(synced, unwritable):
 
 
 @pytest.mark.fault(109)
-def test_a_clock_that_is_wrong_is_a_check_that_says_no(billing, vendor):
+def test_check_fails_when_the_clock_is_wrong(billing, vendor):
     vendor.set_now(vendor.now.replace(year=2020))
     done = billing("check")
     assert (done.code, "clock" in done.out) == (1, True), done
 
 
-def test_migrate_makes_the_schema_and_may_be_run_again(billing):
+def test_migrate_creates_the_schema_and_can_be_repeated(billing):
     for _ in range(2):
         done = billing("migrate", BILLING_API_TOKEN=None)
         assert (done.code, "revision" in done.out) == (0, True), done
@@ -378,7 +378,7 @@ def test_migrate_makes_the_schema_and_may_be_run_again(billing):
     assert names >= {"billing_records", "synced_days", "billing", "daily_spend", "restated_days", "freshness"}
 
 
-def test_migrate_can_print_its_sql_instead(billing):
+def test_migrate_sql_prints_the_statements(billing):
     done = billing("migrate", "--sql")
     assert (done.code, billing.files()) == (0, []), done.errors
     with closing(sqlite3.connect(":memory:")) as database:
@@ -387,29 +387,29 @@ def test_migrate_can_print_its_sql_instead(billing):
     assert names >= {"billing_records", "synced_days", "billing", "daily_spend", "restated_days", "freshness"}
 
 
-def test_without_leave_to_migrate_a_sync_makes_no_schema(billing, vendor):
+def test_a_sync_creates_no_schema_without_auto_migrate(billing, vendor):
     done = billing("sync", *SPAN, BILLING_AUTO_MIGRATE="false")
     assert (done.code, vendor.requests, done.errors.count("\n")) == (74, [], 1)
     assert billing("migrate").code == 0
     assert billing("sync", *SPAN, BILLING_AUTO_MIGRATE="false").code == 0
 
 
-def test_the_demo_needs_no_setting_and_shows_the_job(billing, vendor):
+def test_demo_requires_no_settings(billing, vendor):
     nothing = {name: None for name in billing.variables if name.startswith("BILLING_")}
     done = billing("demo", **nothing)
     assert (done.code, done.errors.count("Traceback")) == (0, 0), done
     for word in ("new", "changed", "withdrawn", "daily_spend", "status"):
         assert word in done.out
-    assert "__main__.py" not in done.out, "nobody can run that"
+    assert "__main__.py" not in done.out, "a command that cannot be run"
     assert vendor.requests == []
 
 
-def test_the_demo_can_be_run_again(billing):
+def test_demo_can_be_repeated(billing):
     assert [billing("demo").code, billing("demo").code] == [0, 0]
     assert "billing.db" not in billing.files()
 
 
-def test_the_sandbox_serves_a_sync_and_ends_when_it_is_told(billing):
+def test_the_sandbox_serves_a_sync_and_ends_on_a_signal(billing):
     process = billing.start("sandbox", "--port", "0", "--token", "open-sesame")
     url = re.search(r"http://127\.0\.0\.1:\d+/api/v1/authcalls", process.stdout.readline())[0]
     settings = {"BILLING_API_URL": url, "BILLING_START_DATE": None}
@@ -420,7 +420,7 @@ def test_the_sandbox_serves_a_sync_and_ends_when_it_is_told(billing):
     assert billing.finish(process).code in {0, 143}
 
 
-def test_help_tells_every_setting_and_its_default(billing):
+def test_help_lists_every_setting_with_its_default(billing):
     done = billing("help", "settings")
     assert done.code == 0
     for name in SETTINGS:
@@ -466,7 +466,7 @@ def two_accounts(billing):
     return billing
 
 
-def test_every_account_of_a_file_has_its_turn_or_only_those_named(two_accounts):
+def test_all_accounts_of_a_file_run_or_only_those_named(two_accounts):
     config = ("--config", "billing.toml")
     done = two_accounts(*config, "sync", *SPAN, "--account", "two", "--json")
     assert (done.code, [account["account"] for account in json.loads(done.out)["accounts"]]) == (0, ["two"]), done
@@ -482,7 +482,7 @@ def test_every_account_of_a_file_has_its_turn_or_only_those_named(two_accounts):
 
 
 @pytest.mark.parametrize("command", [("sync", *SPAN), ("status",), ("check",), ("verify",)])
-def test_several_accounts_are_still_one_json_document(two_accounts, command):
+def test_several_accounts_are_one_json_document(two_accounts, command):
     two_accounts("--config", "billing.toml", "sync", *SPAN)
     done = two_accounts("--config", "billing.toml", *command, "--json")
     document = json.loads(done.out)
@@ -490,12 +490,12 @@ def test_several_accounts_are_still_one_json_document(two_accounts, command):
     assert [account["account"] for account in document["accounts"]] == ["one", "two"]
 
 
-def test_an_account_that_the_file_has_not_is_refused(two_accounts, vendor):
+def test_an_account_missing_from_the_file_is_refused(two_accounts, vendor):
     done = two_accounts("--config", "billing.toml", "sync", "--account", "three")
     assert (done.code in {2, 78}, "three" in done.errors, vendor.requests) == (True, True, [])
 
 
-def test_one_account_that_fails_does_not_stop_the_other(two_accounts):
+def test_a_failing_account_does_not_stop_the_others(two_accounts):
     text = (two_accounts.folder / "billing.toml").read_text()
     (two_accounts.folder / "billing.toml").write_text(text.replace("api_token", "api_token = 'wrong'\n#", 1))
     done = two_accounts("--config", "billing.toml", "sync", *SPAN, "--json")
@@ -507,7 +507,7 @@ def test_one_account_that_fails_does_not_stop_the_other(two_accounts):
 # --- amounts ----------------------------------------------------------------------------------------------------------
 
 
-def test_amounts_travel_exactly_from_the_vendors_digits_to_the_sum(billing, vendor, records_on):
+def test_amounts_are_exact_from_the_vendors_digits_to_the_sum(billing, vendor, records_on):
     vendor.dataset.replace(
         [
             *records_on("2025-03-05", 3, "0.1"),
@@ -526,7 +526,7 @@ def test_amounts_travel_exactly_from_the_vendors_digits_to_the_sum(billing, vend
 # --- forget -----------------------------------------------------------------------------------------------------------
 
 
-def test_forget_says_what_it_removed_and_never_whom(synced):
+def test_forget_reports_what_it_removed_without_the_number(synced):
     done = synced("forget", "--phone", "8 (924) 355-51-00")
     assert (done.code, done.out, done.errors) == (0, "default: forgotten: 30 of billing_records\n", "")
     assert query(synced.folder, "SELECT DISTINCT phone, code_auth, status_info FROM billing") == [("forgotten", "", "")]
@@ -541,7 +541,7 @@ def test_forget_says_what_it_removed_and_never_whom(synced):
     assert synced("verify").code == 0
 
 
-def test_forget_names_the_accounts_it_did_not_look_at(synced):
+def test_forget_names_the_accounts_it_did_not_search(synced):
     done = synced("forget", "--phone", "89243555100", BILLING_ACCOUNT="other")
     assert (done.code, "not searched: default" in done.out) == (0, True)
     assert query(synced.folder, "SELECT count(*) FROM billing WHERE phone = 'forgotten'") == [(0,)]
@@ -555,7 +555,7 @@ def test_forget_takes_a_number_only(synced):
 # --- export -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_export_writes_a_file_and_says_how_many_records_it_has(synced):
+def test_export_writes_a_file_and_prints_the_number_of_records(synced):
     done = synced("export", "--out", "all.csv", BILLING_API_TOKEN=None)
     assert (done.code, done.out, done.errors) == (0, "all.csv: 30 rows\n", "")
     assert (synced.folder / "all.csv").read_text("utf-8").count("\n") == 31
@@ -572,7 +572,7 @@ def test_an_export_writes_a_file_and_says_how_many_records_it_has(synced):
     assert not [name for name in synced.files() if name.endswith(".part")]
 
 
-def test_an_export_to_stdout_is_the_file_and_nothing_else(synced):
+def test_an_export_to_stdout_is_only_the_file(synced):
     synced("export", "--out", "all.csv", "--anonymise", "--until", "2025-03-01")
     done = synced("export", "--out", "-", "--until", "2025-03-01")
     lines = done.out.splitlines()
@@ -581,7 +581,7 @@ def test_an_export_to_stdout_is_the_file_and_nothing_else(synced):
     assert "person-" in (synced.folder / "all.csv").read_text("utf-8")
 
 
-def test_an_export_as_of_a_moment_tells_what_was_known_then(synced, vendor, records_on):
+def test_export_as_of_shows_the_records_known_at_that_time(synced, vendor, records_on):
     def exported(*as_of):
         done = synced("export", "--out", "then.csv", *as_of)
         return done.code, done.out, done.errors
@@ -623,14 +623,14 @@ def test_an_export_as_of_a_moment_tells_what_was_known_then(synced, vendor, reco
         ((), 2, "--out"),
     ],
 )
-def test_an_export_that_cannot_be_names_what_is_wrong_and_leaves_no_file(synced, arguments, code, word):
+def test_an_impossible_export_is_reported_and_leaves_no_file(synced, arguments, code, word):
     files = synced.files()
     done = synced("export", *arguments)
     assert (done.code, word in done.errors, synced.files()) == (code, True, files), done
     assert done.out == "" or "--json" in arguments
 
 
-def test_an_export_without_a_database_makes_neither_a_file_nor_a_database(billing):
+def test_an_export_without_a_database_creates_neither_file_nor_database(billing):
     done = billing("export", "--out", "a.csv")
     assert (done.code, "billing-etl sync" in done.errors, billing.files()) == (74, True, []), done
 
@@ -645,7 +645,7 @@ def test_a_format_without_its_library_names_the_extra(synced, library, extension
     assert synced("export", "--out", "a.csv").code == 0
 
 
-def test_the_end_of_a_day_needs_one_time_zone(two_accounts):
+def test_as_of_a_day_requires_one_time_zone(two_accounts):
     config = ("--config", "billing.toml")
     two_accounts(*config, "sync", *SPAN)
     text = (two_accounts.folder / "billing.toml").read_text()
@@ -661,7 +661,7 @@ def test_the_end_of_a_day_needs_one_time_zone(two_accounts):
 # --- files of secrets -------------------------------------------------------------------------------------------------
 
 
-def test_a_token_file_that_others_may_read_is_warned_of_once(billing):
+def test_a_token_file_readable_by_others_causes_one_warning(billing):
     path = billing.folder / "token"
     path.write_text(billing.variables["BILLING_API_TOKEN"])
     path.chmod(0o644)
@@ -675,10 +675,10 @@ def test_a_token_file_that_others_may_read_is_warned_of_once(billing):
     assert "chmod" not in billing("sync", *SPAN, **token).errors
 
 
-def test_a_verify_in_another_form_stops_before_any_request(synced, vendor):
-    asked = len(vendor.requests)
+def test_verify_with_another_format_of_phones_is_refused_before_any_request(synced, vendor):
+    requests = len(vendor.requests)
     done = synced("verify", BILLING_PHONES="masked")
-    assert (done.code, "BILLING_PHONES=plain" in done.errors, len(vendor.requests)) == (78, True, asked)
+    assert (done.code, "BILLING_PHONES=plain" in done.errors, len(vendor.requests)) == (78, True, requests)
 
 
 # --- numbering --------------------------------------------------------------------------------------------------------
@@ -686,7 +686,7 @@ def test_a_verify_in_another_form_stops_before_any_request(synced, vendor):
 PLAN = Path(__file__).parents[1] / "data" / "numbering"
 
 
-def test_an_import_of_the_numbering_plan_says_what_it_took_in(billing):
+def test_an_import_of_the_numbering_plan_reports_its_counts(billing):
     files = [str(PLAN / name) for name in ("DEF-9xx.csv", "ABC-4xx.csv")]
     done = billing("numbering", "import", *files, BILLING_API_TOKEN=None)
     assert (done.code, done.errors) == (0, "")
@@ -714,7 +714,7 @@ def test_an_import_of_the_numbering_plan_says_what_it_took_in(billing):
         ("../csv/delimiter_semicolon.csv", "delimiter_semicolon.csv: not a file of the numbering plan"),
     ],
 )
-def test_a_file_that_is_no_numbering_plan_is_refused_in_one_line_and_makes_no_database(billing, name, words):
+def test_a_file_without_a_numbering_plan_is_refused_and_creates_no_database(billing, name, words):
     done = billing("numbering", "import", str(PLAN / name))
     assert (done.code, done.out) == (78, "")
     assert done.errors.startswith("billing-etl: ")
@@ -723,11 +723,11 @@ def test_a_file_that_is_no_numbering_plan_is_refused_in_one_line_and_makes_no_da
     assert list(billing.folder.iterdir()) == []
 
 
-def test_an_import_without_a_file_is_a_mistake_of_usage(billing):
+def test_an_import_without_a_file_is_a_usage_error(billing):
     assert billing("numbering", "import").code == 2
 
 
-def test_a_label_that_looks_like_markup_is_shown_as_it_is(billing, vendor):
+def test_a_label_with_markup_is_shown_unchanged(billing, vendor):
     label = "[red]shop[/] [/bold]"
     assert billing("sync", "--until", "2025-03-10", BILLING_ACCOUNT=label).code == 0
     done = billing("status", BILLING_ACCOUNT=label)

@@ -1,4 +1,4 @@
-"""The dashboard as its users meet it: a server, its page in a real browser, and its end."""
+"""The dashboard: its server, its page in a real browser, and its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOSTILE = "<img src=x onerror=\"document.title='ran'\">"
 
 @pytest.fixture
 def hostile(billing):
-    """An account whose label would like to run."""
+    """An account whose label is a script."""
     done = billing("sync", "--until", "2025-03-10", BILLING_ACCOUNT=HOSTILE)
     assert done.code == 0, done
     return billing
@@ -28,7 +28,7 @@ def hostile(billing):
 
 @pytest.fixture
 def served(hostile):
-    """A dashboard at a free port, and its address."""
+    """A dashboard on a free port; yields its address."""
     process = hostile.start("dashboard", "--port", "0")
     line = process.stdout.readline()
     match = re.fullmatch(r"dashboard: (http://127\.0\.0\.1:\d+)/ \(Ctrl\+C ends it\)\n", line)
@@ -37,7 +37,7 @@ def served(hostile):
 
 
 def drawn_by_chromium(address, folder):
-    """The page's elements once all of it is drawn, in a browser that reaches no other host."""
+    """The elements of the drawn page, in a browser that can reach no other host."""
     command = [
         tool("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
         "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -47,7 +47,7 @@ def drawn_by_chromium(address, folder):
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=True).stdout
 
 
-def test_every_chart_is_drawn_offline_and_no_text_runs(served, hostile, tmp_path):
+def test_every_chart_is_drawn_offline_and_no_text_is_executed(served, hostile, tmp_path):
     process, address = served
     page = drawn_by_chromium(f"{address}/?account={quote(HOSTILE)}&since=2025-03-02", tmp_path)
     assert "<title>Telefon-IP charges, Sun 2 Mar" in page
@@ -66,7 +66,7 @@ def test_every_chart_is_drawn_offline_and_no_text_runs(served, hostile, tmp_path
     assert (done.code, done.errors) == (143, "billing-etl: stopped by SIGTERM\n")
 
 
-def test_a_snapshot_is_kept_and_nothing_else_is_replaced(hostile):
+def test_a_snapshot_is_kept_and_another_file_is_not_replaced(hostile):
     process = hostile.start("dashboard", "--port", "0", "--snapshot", "figures.db")
     assert process.stdout.readline().startswith("dashboard: http://127.0.0.1:")
     assert "restart for newer data" in process.stdout.readline()
@@ -80,7 +80,7 @@ def test_a_snapshot_is_kept_and_nothing_else_is_replaced(hostile):
     assert (hostile.folder / "billing.db").read_bytes() == before
 
 
-def test_other_machines_are_let_in_by_a_word_alone(billing):
+def test_other_hosts_are_allowed_only_by_an_option(billing):
     done = billing("dashboard", "--host", "0.0.0.0")
     assert (done.code, "without a password; add --to-anyone" in done.errors) == (2, True)
     done = billing("dashboard")

@@ -1,4 +1,4 @@
-"""Runs and `verify` name the days and the records that differ, without phone and code, and commands to paste."""
+"""Runs and `verify` name differing days and records, without phone and code, and print commands to run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ LATE = {
 
 
 def changed(vendor, records_on):
-    """The vendor with a late, a corrected and a withdrawn record on two days."""
+    """Make the vendor list a late record, correct one and withdraw one, on two days."""
     first, second, _ = records_on("2025-03-08", 3)
     vendor.dataset.remove([first, second])
     vendor.dataset.add([first | {"price": Decimal("0.35"), "status_info": f"call {PHONE}"}, LATE])
 
 
-def test_a_run_names_the_days_that_changed_and_with_v_their_records(synced, vendor, records_on):
+def test_a_run_names_changed_days_and_with_v_their_records(synced, vendor, records_on):
     changed(vendor, records_on)
     dry = synced("sync", "--dry-run", "--until", "2025-03-10", "-v")
     assert "  2025-03-08 would change after it was complete: 1 changed, 1 withdrawn\n" in dry.out
@@ -45,7 +45,7 @@ def test_a_run_names_the_days_that_changed_and_with_v_their_records(synced, vend
         assert CODE not in text
 
 
-def test_the_json_of_a_run_has_the_changed_days(synced, vendor, records_on):
+def test_the_json_of_a_run_contains_the_changed_days(synced, vendor, records_on):
     changed(vendor, records_on)
     document = json.loads(synced("sync", "--until", "2025-03-10", "--json").out)["accounts"][0]
     assert [(day["day"], day["new"], day["changed"], day["withdrawn"]) for day in document["changed_days"]] == [
@@ -78,7 +78,7 @@ def test_verify_prints_commands_that_repair_what_it_found(synced, vendor, record
     assert synced("verify").code == 0
 
 
-def test_each_request_is_logged_with_its_dates_and_size_and_without_secrets(billing, vendor):
+def test_requests_are_logged_with_dates_and_size_without_secrets(billing, vendor):
     vendor.faults.add("status", status=503, times=1, action="post_billing_data")
     done = billing("sync", "--until", "2025-03-03", "-vv")
     pattern = (
@@ -90,14 +90,14 @@ def test_each_request_is_logged_with_its_dates_and_size_and_without_secrets(bill
     assert PHONE not in done.errors
 
 
-def test_the_cause_is_the_first_line_of_a_failed_night(billing, vendor):
+def test_a_failed_run_prints_the_cause_first(billing, vendor):
     vendor.faults.add("status", status=503, times=None)
     done = billing("-q", "sync", "--until", "2025-03-10")
     assert done.code == 69
     assert done.errors.startswith("billing-etl: JSON and CSV: HTTP 503")
 
 
-def test_an_account_that_is_too_old_is_named_with_its_age_and_nothing_else_with_q(synced):
+def test_status_with_q_prints_only_accounts_that_exceed_max_age(synced):
     done = synced("-q", "status", "--max-age", "36")
     assert (done.code, done.out) == (1, "")
     assert re.fullmatch(
@@ -105,7 +105,7 @@ def test_an_account_that_is_too_old_is_named_with_its_age_and_nothing_else_with_
     )
 
 
-def test_verify_reports_no_success_for_days_that_the_vendor_did_not_answer(synced, vendor):
+def test_verify_does_not_succeed_for_days_without_an_answer(synced, vendor):
     vendor.faults.add("status", status=503, times=None, action="post_billing_data")
     done = synced("verify")
     assert (done.code, done.out, "HTTP 503" in done.errors) == (69, "", True), done

@@ -1,4 +1,4 @@
-"""What README and docs show is what the program does: each of their command lines is run, page by page, as written."""
+"""The command lines of README and docs work: each one is run as written, page by page."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ NOT_RUN = {
     "cat cp mv rm mkdir chmod touch tee tar ls less head tail": "writes, moves or shows files",
     "echo printf date man mail grep sort diff": "shows or sends something",
 }
-"""Programs whose lines are not run, and why. Any other is billing-etl, or its block is marked, or the test fails."""
+"""Programs whose lines are not run, and why. For any other program but billing-etl the test fails."""
 
 SERVING = {"sandbox", "dashboard"}
-"""Verbs that go on until they are stopped: of these the arguments are looked at, and no more."""
+"""Commands that run until they are stopped: only their arguments are checked."""
 
-OF_THE_READER = re.compile(r"(API_TOKEN|API_URL|DATABASE_URL|HEARTBEAT_URL)(_FILE)?", re.IGNORECASE)
-"""Settings that a page can only make up. What the test runs with stands in for them."""
+READERS_SETTINGS = re.compile(r"(API_TOKEN|API_URL|DATABASE_URL|HEARTBEAT_URL)(_FILE)?", re.IGNORECASE)
+"""Settings whose values on a page are made up; the test uses its own."""
 ROOTED = re.compile(r"(?<![\w/.:~}-])/(?=(?:etc|var|srv|run|opt|home|mnt|backups?)/)")
-"""The beginning of a path on the reader's machine. Here it leads into the page's folder."""
+"""The start of a path on the reader's machine, which is moved into the page's folder."""
 
 
 class Reader:
-    """Somebody who does what a page says, block by block, in an empty folder that is the current one."""
+    """Executes the blocks of a page, in an empty current folder."""
 
     def __init__(self, folder: Path, vendor: Sandbox) -> None:
         self.folder = folder
@@ -62,10 +62,10 @@ class Reader:
             shutil.copy(plan, folder)
 
     def follow(self, block: Block) -> Iterator[str]:
-        """Do what a block says.
+        """Execute a block.
 
         Yields:
-            The number of each line that went wrong, the line, and why.
+            For each line that failed: its number, the line and the reason.
         """
         if block.file:
             self.write(block.file, block.text)
@@ -77,11 +77,11 @@ class Reader:
             yield f"{block.line}: no shell can read this block ({error})"
             return
         for command in commands:
-            if trouble := self.do(command, block.code):
-                yield f"{command.line}: {command.shown}\n      {trouble}"
+            if problem := self.do(command, block.code):
+                yield f"{command.line}: {command.shown}\n      {problem}"
 
     def do(self, command: Command, code: int) -> str | None:
-        """Run one command; what went wrong, if anything did."""
+        """Run one command; returns the problem, if any."""
         words = command.words
         if not words or words[0] == "export":
             assigned = dict(word.split("=", 1) for word in words[1:] if "=" in word)
@@ -99,15 +99,15 @@ class Reader:
                 return self.run(list(self.expanded(words[1:])), code, may_fail=command.may_fail)
         if program == "make":
             unknown = {word for word in words[1:] if "=" not in word} - targets()
-            return f"the Makefile makes no {', '.join(unknown)}" if unknown else None
+            return f"the Makefile has no target {', '.join(unknown)}" if unknown else None
         if any(program in programs.split() for programs in NOT_RUN):
             return None
-        return f"{program} is unknown here; CONTRIBUTING.md tells how command lines are treated"
+        return f"{program} is not on the list of programs; CONTRIBUTING.md describes how command lines are tested"
 
     def run(self, arguments: list[str], code: int, *, may_fail: bool) -> str | None:
-        """One billing-etl line, in this process."""
-        if trouble := misspelled(arguments):
-            return trouble
+        """Run a billing-etl line in this process."""
+        if problem := misspelled(arguments):
+            return problem
         if SERVING & set(arguments):
             return None
         out, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
@@ -119,11 +119,11 @@ class Reader:
         return f"ended with {ended}, not with {code}, and said: {said.decode('utf-8', 'replace').strip()[:1500]}"
 
     def settled(self, variables: dict[str, str]) -> dict[str, str]:
-        """Variables as a page sets them, but for what is the reader's own."""
+        """The variables that a page sets, without those whose values are made up."""
         settled = {
             name: self.here(value)
             for name, value in variables.items()
-            if not OF_THE_READER.fullmatch(name.removeprefix("BILLING_"))
+            if not READERS_SETTINGS.fullmatch(name.removeprefix("BILLING_"))
         }
         if (url := variables.get("BILLING_DATABASE_URL", "")).startswith("sqlite:///"):
             settled["BILLING_DATABASE_URL"] = f"sqlite:///{Path(url).name}"
@@ -132,7 +132,7 @@ class Reader:
         return settled
 
     def expanded(self, words: tuple[str, ...]) -> Iterator[str]:
-        """Arguments as a shell in the page's folder would hand them over."""
+        """Arguments after expansion by a shell in the page's folder."""
         for word in words:
             argument = self.here(os.path.expandvars(word))
             pattern = argument.removeprefix(f"{self.folder}/")
@@ -140,14 +140,14 @@ class Reader:
             yield from found or [argument]
 
     def here(self, text: str) -> str:
-        """The text with the reader's absolute paths in the page's folder; theirs are made."""
+        """The text with absolute paths moved into the page's folder; parent folders are created."""
         moved = ROOTED.sub(f"{self.folder}/", text)
         if moved != text and "\n" not in text:
             Path(moved.partition("=")[2] if moved.startswith("-") else moved).parent.mkdir(parents=True, exist_ok=True)
         return moved
 
     def write(self, name: str, text: str) -> None:
-        """A file that a page shows, with the tokens where it says they are."""
+        """Write a file that a page shows, and the token files that it names."""
         lines = self.here(text).splitlines()
         for line in lines:
             key, _, value = (part.strip(" \"'") for part in line.partition("="))
@@ -189,7 +189,7 @@ def targets() -> set[str]:
 
 
 def misspelled(arguments: list[str]) -> str | None:
-    """The first verb or option of a command line that there is not. Values are not looked at: they may be made up."""
+    """The first unknown command or option of a command line; values are not checked, they may be made up."""
     command: click.Command = cli
     name = "billing-etl"
     words = iter(arguments)
@@ -213,7 +213,7 @@ def misspelled(arguments: list[str]) -> str | None:
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    """A reader with an account at the vendor as it is this very day: pages speak of yesterday."""
+    """A reader with an account at the vendor at the current date, because pages name yesterday."""
     now = datetime.now(ZoneInfo("Europe/Moscow")).replace(tzinfo=None)
     dataset = Dataset(seed=1, today=now.date(), days=31, per_day=5, until=now.time())
     monkeypatch.chdir(tmp_path)
@@ -229,9 +229,9 @@ PAGES_OF_COMMANDS = [page for page in PAGES if any(block.is_run for block in blo
 
 
 @pytest.mark.parametrize("page", PAGES_OF_COMMANDS, ids=name_of)
-def test_every_command_line_of_a_page_does_what_the_page_says(page: Path, reader: Reader) -> None:
-    troubles = [trouble for block in blocks_of(page.read_text("utf-8")) for trouble in reader.follow(block)]
-    assert not troubles, "\n" + "\n".join(f"{name_of(page)}:{trouble}" for trouble in troubles)
+def test_every_command_line_of_a_page_works_as_described(page: Path, reader: Reader) -> None:
+    problems = [problem for block in blocks_of(page.read_text("utf-8")) for problem in reader.follow(block)]
+    assert not problems, "\n" + "\n".join(f"{name_of(page)}:{problem}" for problem in problems)
 
 
 IN_A_SENTENCE = re.compile(r"`(?:billing-etl|python -m etl) ([^`]+)`")
@@ -242,45 +242,46 @@ IN_ANOTHER_BLOCK = re.compile(
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_what_is_mentioned_beside_command_lines_is_there_too(page: Path) -> None:
+def test_commands_and_options_named_in_text_exist(page: Path) -> None:
     text = page.read_text("utf-8")
     mentions = [mention.replace("\n", " ") for mention in IN_A_SENTENCE.findall(text)]
     for block in blocks_of(text):
         if not block.is_run:
             mentions += [first or second for first, second in IN_ANOTHER_BLOCK.findall(block.text)]
-    troubles = {}
+    problems = {}
     for mention in mentions:
         words = [word for word in shlex.split(re.sub(r"[\[\]…]|\.{3}", " ", mention)) if word != "COMMAND"]
-        if trouble := misspelled(words):
-            troubles[mention] = trouble
-    assert troubles == {}
+        if problem := misspelled(words):
+            problems[mention] = problem
+    assert problems == {}
 
 
 def follow(reader: Reader, text: str) -> list[str]:
-    return [trouble for block in blocks_of(text) for trouble in reader.follow(block)]
+    return [problem for block in blocks_of(text) for problem in reader.follow(block)]
 
 
-def test_a_line_of_what_does_not_exist_fails_and_says_why(reader: Reader) -> None:
+def test_a_line_with_an_unknown_command_fails_with_the_reason(reader: Reader) -> None:
     page = "```sh\nbilling-etl synch\nbilling-etl sync --sinse 2026-01-01\nbiling-etl sync\nmake supper\n```\n"
     assert follow(reader, page) == [
         "2: billing-etl synch\n      billing-etl has no command synch",
         "3: billing-etl sync --sinse 2026-01-01\n      billing-etl sync has no option --sinse",
-        "4: biling-etl sync\n      biling-etl is unknown here; CONTRIBUTING.md tells how command lines are treated",
-        "5: make supper\n      the Makefile makes no supper",
+        "4: biling-etl sync\n      biling-etl is not on the list of programs; "
+        "CONTRIBUTING.md describes how command lines are tested",
+        "5: make supper\n      the Makefile has no target supper",
     ]
 
 
-def test_a_line_that_ends_otherwise_than_the_page_says_fails(reader: Reader) -> None:
+def test_a_line_with_another_exit_code_fails(reader: Reader) -> None:
     verify = "```sh\nbilling-etl verify\n```\n"
-    (trouble,) = follow(reader, verify)
-    assert "ended with 74, not with 0, and said: billing-etl: there is no database yet" in trouble
+    (problem,) = follow(reader, verify)
+    assert "ended with 74, not with 0, and said: billing-etl: there is no database yet" in problem
     assert follow(reader, f"<!-- ends with 74: it is too early -->\n{verify}") == []
     assert follow(reader, f"<!-- not run: for another reason -->\n{verify}") == []
-    (trouble,) = follow(reader, verify.replace("verify", "verify || sit down"))
-    assert "sit is unknown here" in trouble
+    (problem,) = follow(reader, verify.replace("verify", "verify || sit down"))
+    assert "sit is unknown here" in problem
 
 
-def test_a_file_that_a_page_shows_is_there_for_the_lines_below(reader: Reader) -> None:
+def test_a_file_shown_on_a_page_exists_for_the_lines_below(reader: Reader) -> None:
     page = """
 <!-- file: /etc/billing/billing.toml -->
 ```toml
@@ -295,11 +296,11 @@ sudo -u billing BILLING_LOOKBACK_DAYS=3 billing-etl --config /etc/billing/billin
 """
     assert follow(reader, page) == []
     assert Path("billing.db").exists()
-    (trouble,) = follow(reader, page.replace("LOOKBACK_DAYS=3", "LOOKBACK_DAYS=three"))
-    assert "ended with 78, not with 0, and said: billing-etl: BILLING_LOOKBACK_DAYS is 'three'" in trouble
+    (problem,) = follow(reader, page.replace("LOOKBACK_DAYS=3", "LOOKBACK_DAYS=three"))
+    assert "ended with 78, not with 0, and said: billing-etl: BILLING_LOOKBACK_DAYS is 'three'" in problem
 
 
-def test_lines_are_read_as_a_shell_would() -> None:
+def test_lines_are_parsed_like_a_shell() -> None:
     text = """
 ```console
 $ sudo -u billing BILLING_ACCOUNT='a b' billing-etl sync \\

@@ -1,4 +1,4 @@
-"""The documentation is built as a reader gets it: a site without a broken link, and a man page."""
+"""The documentation builds: a site without broken links, and a man page."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAGE_OF_WORD = {
 
 
 def build(builder: str, folder: Path, *options: str) -> Path:
-    """Have Sphinx build the docs; every warning is an error, a broken link among them."""
+    """Build the docs with Sphinx; every warning is an error, including broken links."""
     strictly = ["--fail-on-warning", "--keep-going", "--nitpicky", "--quiet", "--doctree-dir", str(folder / "trees")]
     command = [sys.executable, "-m", "sphinx", *strictly, *options, "--builder", builder, "docs", str(folder / "out")]
     done = subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", cwd=HOME)
@@ -53,14 +53,14 @@ class Text(HTMLParser):
 
 
 def pages_with_heading(site: Path, word: str) -> set[str]:
-    """The pages that the search of the site finds by a title or heading with the word."""
+    """The pages that the site's search finds by a title or heading with the word."""
     script = (site / "searchindex.js").read_text("utf-8").strip()
     index = json.loads(script.removeprefix("Search.setIndex(").removesuffix(")"))
     titles = index["alltitles"].items()
     return {index["docnames"][page] for title, places in titles if word in title.lower() for page, _ in places}
 
 
-def test_the_site_is_built_without_a_warning_and_knows_what_the_code_knows(tmp_path: Path) -> None:
+def test_the_site_builds_without_warnings_and_lists_all_commands_and_codes(tmp_path: Path) -> None:
     site = build("html", tmp_path)
     pages = {page.relative_to(HOME / "docs").with_suffix("") for page in (HOME / "docs").rglob("*.md")} - {Path("man")}
     assert {page for page in pages if not (site / f"{page}.html").exists()} == set()
@@ -70,12 +70,12 @@ def test_the_site_is_built_without_a_warning_and_knows_what_the_code_knows(tmp_p
     assert {word for word, page in PAGE_OF_WORD.items() if page not in pages_with_heading(site, word)} == set()
 
 
-def test_the_man_page_in_the_repository_is_the_one_of_these_commands(tmp_path: Path) -> None:
+def test_the_committed_man_page_is_current(tmp_path: Path) -> None:
     built = build("man", tmp_path, "--tag", "man") / "billing-etl.1"
     assert MAN_PAGE.read_text("utf-8") == built.read_text("utf-8"), "run: make man"
 
 
-def test_man_shows_it_and_has_nothing_to_complain_of() -> None:
+def test_man_renders_the_page_without_warnings() -> None:
     command = [tool("man"), "--warnings", "--local-file", str(MAN_PAGE)]
     variables = {"LC_ALL": "C.UTF-8", "MANWIDTH": "80", "PATH": "/usr/bin:/bin"}
     shown = subprocess.run(command, check=True, capture_output=True, text=True, env=variables)

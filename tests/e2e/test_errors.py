@@ -1,4 +1,4 @@
-"""What goes wrong, from outside: the exit code, one line that helps, no secret, and what is kept."""
+"""Errors on the command line: exit code, one helpful line, no secret, and what stays stored."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_wrong_setting_is_named_before_any_request(billing, vendor, variable, 
     assert (vendor.requests, billing.files()) == ([], [])
 
 
-def test_settings_may_stand_in_a_dotenv_file_below_the_environment(billing, vendor):
+def test_the_environment_takes_precedence_over_a_dotenv_file(billing, vendor):
     (billing.folder / ".env").write_text("BILLING_START_DATE=2025-03-09\nBILLING_WINDOW_DAYS=wrong\n")
     done = billing("sync", *SPAN, "--json", BILLING_START_DATE=None, BILLING_WINDOW_DAYS="7")
     assert json.loads(done.out)["accounts"][0]["first_day"] == "2025-03-09"
@@ -84,7 +84,7 @@ def test_settings_may_stand_in_a_dotenv_file_below_the_environment(billing, vend
     assert (done.code, "BILLING_WINDOW_DAYS" in done.errors) == (78, True)
 
 
-def test_the_token_may_stand_in_a_file_or_in_a_credential_of_systemd(billing, tmp_path):
+def test_the_token_can_be_in_a_file_or_a_systemd_credential(billing, tmp_path):
     (tmp_path / "billing_api_token").write_text(billing.variables["BILLING_API_TOKEN"] + "\n")
     token_file = str(tmp_path / "billing_api_token")
     assert billing("sync", *SPAN, BILLING_API_TOKEN=None, BILLING_API_TOKEN_FILE=token_file).code == 0
@@ -93,7 +93,7 @@ def test_the_token_may_stand_in_a_file_or_in_a_credential_of_systemd(billing, tm
     assert (done.code, "BILLING_API_TOKEN_FILE" in done.errors, is_one_line(done.errors)) == (78, True, True)
 
 
-def test_a_config_file_is_the_weakest_source_and_must_be_one(billing):
+def test_a_config_file_has_the_lowest_precedence_and_must_be_valid(billing):
     (billing.folder / "good.toml").write_text('start_date = "2025-03-09"\nwindow_days = 3\n')
     (billing.folder / "bad.toml").write_text("start_date = \n")
     (billing.folder / "unknown.toml").write_text("starting = 1\n")
@@ -128,7 +128,7 @@ def test_a_config_file_is_the_weakest_source_and_must_be_one(billing):
         ["sync", "--token", "x"],
     ],
 )
-def test_wrong_usage_is_2_before_any_request(billing, vendor, arguments):
+def test_usage_errors_exit_2_before_any_request(billing, vendor, arguments):
     done = billing(*arguments)
     assert (done.code, "Traceback" in done.errors, done.out) == (2, False, ""), done
     assert done.errors
@@ -139,8 +139,8 @@ def test_wrong_usage_is_2_before_any_request(billing, vendor, arguments):
 
 
 @pytest.mark.parametrize("details", DETAILS)
-def test_a_refused_token_ends_it_with_77_and_no_call_is_tried_again(billing, vendor, details):
-    # The vendor's words repeat the URL, token and all.
+def test_a_refused_token_exits_77_without_retries(billing, vendor, details):
+    # The vendor's message repeats the URL with the token.
     vendor.faults.add("echo_url", status=401, times=None)
     done = billing(*details, "sync", *SPAN)
     actions = [request.action for request in vendor.requests]
@@ -177,7 +177,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS[1::2], ids=lambda fault: f"{fault['fault']}-{fault.get('status', '')}")
-def test_an_outage_ends_it_with_69_and_keeps_the_completed_windows(billing, vendor, fault):
+def test_an_outage_exits_69_and_keeps_completed_windows(billing, vendor, fault):
     vendor.faults.add(**fault, times=None, skip=4)  # the balance, two windows and the newest records
     done = billing("-vv", "sync", *SPAN, BILLING_WINDOW_DAYS="3", BILLING_MAX_RESPONSE_MB="1")
     assert done.code == 69, done
@@ -190,7 +190,7 @@ def test_an_outage_ends_it_with_69_and_keeps_the_completed_windows(billing, vend
 
 
 @pytest.mark.parametrize("fault", FAULTS[::2], ids=lambda fault: fault["fault"])
-def test_where_json_fails_the_csv_serves(billing, vendor, fault):
+def test_the_csv_is_used_when_json_fails(billing, vendor, fault):
     vendor.faults.add(**fault, times=None, action="post_billing_data")
     done = billing("sync", *SPAN, "--json", BILLING_WINDOW_DAYS="3", BILLING_MAX_RESPONSE_MB="1")
     account = json.loads(done.out)["accounts"][0]
@@ -200,14 +200,14 @@ def test_where_json_fails_the_csv_serves(billing, vendor, fault):
 
 
 @pytest.mark.parametrize("fault", FAULTS[:1] + FAULTS[4:8], ids=lambda fault: fault["fault"])
-def test_what_passes_by_itself_is_asked_again(billing, vendor, fault):
+def test_temporary_faults_are_retried(billing, vendor, fault):
     vendor.faults.add(**fault, times=2)
     done = billing("sync", *SPAN, "--json", BILLING_RETRY_ATTEMPTS="3")
     account = json.loads(done.out)["accounts"][0]
     assert (done.code, account["sources"], account["new"]) == (0, ["json"], 30), done
 
 
-def test_a_vendor_that_is_not_there_is_69(billing):
+def test_an_unreachable_vendor_exits_69(billing):
     done = billing("sync", *SPAN, BILLING_API_URL="http://127.0.0.1:1/api/v1/authcalls")
     assert (done.code, "refused" in done.errors) == (69, True), done
     assert only_line_of_the_program(done.errors)
@@ -218,7 +218,7 @@ def only_line_of_the_program(errors):
 
 
 @pytest.mark.parametrize("fault", ["hang", "drip_headers", "drip_body"])
-def test_a_vendor_that_falls_silent_costs_no_more_than_the_time_allowed(billing, vendor, fault):
+def test_a_silent_vendor_costs_no_more_than_the_configured_time(billing, vendor, fault):
     vendor.faults.add(fault, times=None, seconds=None if fault == "hang" else 0.2)
     limits = {"BILLING_TIMEOUT": "0.5", "BILLING_REQUEST_DEADLINE": "1", "BILLING_RETRY_ATTEMPTS": "1"}
     done = billing("sync", *SPAN, **limits)
@@ -228,7 +228,7 @@ def test_a_vendor_that_falls_silent_costs_no_more_than_the_time_allowed(billing,
 
 
 @pytest.mark.parametrize("details", DETAILS[2:])
-def test_no_detail_tells_the_token_or_a_phone(billing, vendor, details):
+def test_details_contain_neither_token_nor_phone(billing, vendor, details):
     vendor.faults.add("echo_url", status=400, action="post_billing_data", times=None)
     vendor.faults.add("echo_url", status=400, action="get_billing_csv", times=None)
     done = billing(*details, "sync", *SPAN)
@@ -236,7 +236,7 @@ def test_no_detail_tells_the_token_or_a_phone(billing, vendor, details):
     assert "9243555100" not in done.out + done.errors
 
 
-def test_logs_in_json_are_a_json_document_a_line(billing, vendor):
+def test_json_logs_are_one_document_per_line(billing, vendor):
     vendor.faults.add("status", status=503, times=None)
     done = billing("--log-format", "json", "sync", *SPAN)
     documents = [json.loads(line) for line in done.errors.splitlines()]
@@ -244,14 +244,14 @@ def test_logs_in_json_are_a_json_document_a_line(billing, vendor):
     assert all(document["levelname"] and document["message"] for document in documents)
 
 
-def test_no_traceback_reaches_a_user_unless_he_asks_for_it(billing):
+def test_tracebacks_are_shown_only_on_request(billing):
     wrong = {"BILLING_API_URL": "http://127.0.0.1:1/api/v1/authcalls"}
     assert "Traceback" not in str(billing("-v", "sync", *SPAN, **wrong))
     assert "Traceback" in billing("-vv", "sync", *SPAN, **wrong).errors
 
 
 @pytest.mark.fault(111)
-def test_odd_output_channels_do_not_end_a_run(billing):
+def test_unusual_output_streams_do_not_end_a_run(billing):
     ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
     for command in (("sync", *SPAN), ("status",), ("check",)):
         done = billing(*command, **ascii_only)
@@ -272,11 +272,11 @@ def test_a_signal_ends_a_hang_cleanly_within_five_seconds(billing, vendor, wait_
     wait_for_request(process, 3)
     done = stopped(billing, process, number)
     assert "Traceback" not in done.errors
-    # The second window is asked for while the first is loaded.
+    # The second window is requested while the first is loaded.
     kept = {(0,), (15,)} if action == "post_billing_data" else {(0,)}
     assert set(query(billing.folder, "SELECT count(*) FROM billing")) <= kept
     assert query(billing.folder, "SELECT outcome, exit_code FROM sync_runs") == [("stopped", 128 + number)]
-    assert list((tmp_path / "tmp").iterdir()) == [], "nothing is left in the folder for temporary files"
+    assert list((tmp_path / "tmp").iterdir()) == [], "no temporary file remains"
     vendor.faults.clear()
     assert billing("sync", *SPAN).code == 0
     assert query(billing.folder, "SELECT count(*) FROM billing") == [(30,)]
@@ -284,7 +284,7 @@ def test_a_signal_ends_a_hang_cleanly_within_five_seconds(billing, vendor, wait_
 
 @pytest.mark.fault(103)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_wait_for_the_next_try_within_five_seconds(billing, vendor, wait_for_request, number):
+def test_a_signal_ends_a_wait_before_a_retry_within_five_seconds(billing, vendor, wait_for_request, number):
     vendor.faults.add("status", status=503, headers={"Retry-After": "600"}, times=None)
     limits = {"BILLING_RETRY_ATTEMPTS": "5", "BILLING_RETRY_MAX_WAIT": "600"}
     process = billing.start("sync", *SPAN, **limits)
@@ -308,17 +308,17 @@ def test_a_signal_ends_a_wait_for_the_lock_within_five_seconds(billing, vendor, 
 
 
 def stopped(billing, process, number):
-    """Send the signal, and see the program end by it in time."""
-    begun = time.monotonic()
+    """Send a signal and check that the program ends by it in time."""
+    started = time.monotonic()
     process.send_signal(number)
     done = billing.finish(process)
     assert done.code in {128 + number, -number}, done
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - started < 5
     return done
 
 
 @pytest.mark.fault(104)
-def test_a_run_that_is_killed_leaves_whole_windows_and_the_next_goes_on(billing, vendor, wait_for_request):
+def test_a_killed_run_leaves_complete_windows_and_the_next_one_continues(billing, vendor, wait_for_request):
     vendor.faults.add("hang", skip=3, times=None)
     process = billing.start("sync", *SPAN, BILLING_WINDOW_DAYS="3", BILLING_RETRY_ATTEMPTS="1")
     wait_for_request(process, 4)
@@ -333,7 +333,7 @@ def test_a_run_that_is_killed_leaves_whole_windows_and_the_next_goes_on(billing,
 
 
 @pytest.mark.fault(102)
-def test_the_first_process_of_a_container_answers_sigterm(billing, vendor, wait_for_request):
+def test_sigterm_ends_the_program_as_process_1(billing, vendor, wait_for_request):
     if not shutil.which("unshare") or subprocess.run(["unshare", "--pid", "--fork", "true"], check=False).returncode:
         pytest.skip("no process namespace may be made here")
     vendor.faults.add("hang", times=None)

@@ -1,4 +1,4 @@
-"""Files that the program writes, reads and warns of: databases, exports, `.env`, files with secrets."""
+"""Files that the program writes, reads or warns about: databases, exports, `.env`, files with secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_databases_and_exports_are_their_owners_alone(synced):
+def test_databases_and_exports_are_private_to_their_owner(synced):
     exports = ("export --out x.csv", "export --out x.parquet", "export --out x.csv.gz", "export --out x.xlsx")
     for command in (*exports, "report --out x.html", "backup --out x.db"):
         done = synced(*command.split())
@@ -28,7 +28,7 @@ def test_databases_and_exports_are_their_owners_alone(synced):
     assert {name: mode_of(synced.folder / name) for name in names} == dict.fromkeys(names, 0o600)
 
 
-def test_a_file_that_is_replaced_keeps_its_mode(synced):
+def test_a_replaced_file_keeps_its_mode(synced):
     file = synced.folder / "x.csv"
     file.touch()
     file.chmod(0o640)
@@ -40,7 +40,7 @@ def test_a_file_that_is_replaced_keeps_its_mode(synced):
     ("file_mode", "folder_mode", "journal"),
     [(0o444, 0o555, "wal"), (0o644, 0o555, "wal"), (0o444, 0o755, "wal"), (0o444, 0o555, "delete")],
 )
-def test_a_database_that_may_only_be_read_is_read(synced, tmp_path, file_mode, folder_mode, journal):
+def test_a_read_only_database_can_be_read(synced, tmp_path, file_mode, folder_mode, journal):
     import sqlite3
 
     database = synced.folder / "billing.db"
@@ -69,7 +69,7 @@ def test_a_database_that_may_only_be_read_is_read(synced, tmp_path, file_mode, f
 
 
 @pytest.mark.parametrize("command", ["sync", "check", "status", "migrate", "export --out x.csv", "account list"])
-def test_a_folder_that_is_closed_to_the_user_is_named(billing, tmp_path, command):
+def test_a_folder_without_access_is_named(billing, tmp_path, command):
     closed = tmp_path / "closed"
     (closed / "within").mkdir(parents=True)
     closed.chmod(0o000)
@@ -85,8 +85,8 @@ def test_a_folder_that_is_closed_to_the_user_is_named(billing, tmp_path, command
     )
 
 
-def test_a_write_ahead_log_is_read_as_well(synced):
-    """A killed process leaves one; who may not write beside it reads what it holds."""
+def test_a_write_ahead_log_is_read_without_write_access(synced):
+    """A killed process leaves a write-ahead log; a user without write access reads its rows."""
     import sqlite3
 
     database = synced.folder / "billing.db"
@@ -105,7 +105,7 @@ def test_a_write_ahead_log_is_read_as_well(synced):
 
 
 @pytest.mark.parametrize("source", [".env", "billing.toml"])
-def test_a_file_of_settings_with_a_secret_that_others_may_read_is_warned_of(billing, source):
+def test_a_settings_file_with_a_secret_readable_by_others_causes_a_warning(billing, source):
     file = billing.folder / source
     text = {".env": f"BILLING_API_TOKEN={TOKEN}\n", "billing.toml": f'api_token = "{TOKEN}"\n'}[source]
     file.write_text(text)
@@ -121,7 +121,7 @@ def test_a_file_of_settings_with_a_secret_that_others_may_read_is_warned_of(bill
     assert "others may read" not in billing(*option, "sync", *SPAN).errors
 
 
-def test_a_file_of_settings_without_a_secret_may_be_read(billing):
+def test_a_settings_file_without_a_secret_may_be_readable_by_others(billing):
     file = billing.folder / ".env"
     file.write_text("BILLING_DATABASE_URL=sqlite:///billing.db\nBILLING_WINDOW_DAYS=3\n")
     file.chmod(0o644)
@@ -130,7 +130,7 @@ def test_a_file_of_settings_without_a_secret_may_be_read(billing):
     assert "BILLING_DATABASE_URL: others may read or change .env" in billing("sync", *SPAN).errors
 
 
-def test_of_a_secret_and_its_file_the_ignored_one_is_named(billing):
+def test_the_ignored_one_of_a_secret_and_its_file_is_named(billing):
     file = billing.folder / "token"
     file.write_text("another token")
     file.chmod(0o600)
@@ -146,7 +146,7 @@ def test_of_a_secret_and_its_file_the_ignored_one_is_named(billing):
     )
 
 
-def test_check_marks_what_needs_attention_with_a_sign_of_its_own(synced):
+def test_check_marks_warnings_with_their_own_sign(synced):
     assert "✓ file: billing.db has mode 0600\n" in synced("check").out
     (synced.folder / "billing.db").chmod(0o644)
     done = synced("check")
@@ -156,7 +156,7 @@ def test_check_marks_what_needs_attention_with_a_sign_of_its_own(synced):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="these are permissions of POSIX")
-def test_the_write_ahead_log_is_checked_as_well(synced):
+def test_check_includes_the_write_ahead_log(synced):
     database = synced.folder / "billing.db"
     for suffix in ("-wal", "-shm"):
         file = Path(f"{database}{suffix}")

@@ -1,4 +1,4 @@
-"""The history of runs where the database does not take its last line."""
+"""The run history when the database refuses its last update."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def outcomes(billing):
 
 @pytest.fixture
 def endless(billing):
-    """A synced account whose next runs cannot write how they ended."""
+    """A synced account whose next runs cannot record their end."""
     assert billing("sync", "--until", "2025-03-08").code == 0
     execute(billing.folder, NO_END)
     return billing
@@ -36,7 +36,7 @@ def endless(billing):
 
 @pytest.mark.fault(94)
 @pytest.mark.parametrize("format_", ["text", "json"])
-def test_a_run_that_cannot_write_how_it_ended_is_an_error_and_keeps_what_it_stored(endless, format_):
+def test_a_run_that_cannot_record_its_end_fails_and_keeps_its_rows(endless, format_):
     done = endless("--log-format", format_, "sync", *SPAN)
     assert (done.code, done.errors.count(WORDS)) == (74, 1), done
     assert execute(endless.folder, "SELECT count(*) FROM billing_records") == [(30,)]
@@ -50,19 +50,19 @@ def test_a_run_that_cannot_write_how_it_ended_is_an_error_and_keeps_what_it_stor
     ]
 
 
-def test_the_document_of_such_a_run_says_so(endless):
+def test_the_json_of_a_run_that_cannot_record_its_end_has_the_error(endless):
     document = json.loads(endless("sync", *SPAN, "--json").out)
     assert document["exit_code"] == 74
     assert WORDS in document["accounts"][0]["error"]
 
 
-def test_another_error_of_such_a_run_is_not_hidden(endless, vendor):
+def test_an_unrecorded_end_does_not_hide_another_error(endless, vendor):
     vendor.faults.add("status", status=500, times=None)
     done = endless("sync", *SPAN)
     assert (done.code, WORDS in done.errors) == (69, True), done
 
 
-def test_history_that_cannot_be_trimmed_is_a_warning(synced):
+def test_history_that_cannot_be_pruned_is_a_warning(synced):
     execute(synced.folder, "UPDATE sync_runs SET started_at = '2025-01-01 00:00:00.000000'")
     assert synced("sync", *SPAN, BILLING_KEEP_RUNS="1").code == 0
     execute(synced.folder, "UPDATE sync_runs SET started_at = '2025-01-01 00:00:00.000000'", NO_TRIMMING)

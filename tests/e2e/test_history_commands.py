@@ -1,4 +1,4 @@
-"""`runs` and `rejected`, as their users meet them."""
+"""`runs` and `rejected` on the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def lists_bad_records(vendor, records_on, *days):
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
-def test_runs_lists_the_newest_first_and_as_many_as_asked_for(synced, vendor):
+def test_runs_lists_the_requested_number_newest_first(synced, vendor):
     synced("sync", *SPAN)
     vendor.faults.add("status", status=503, times=None)
     synced("backfill", "--since", "2025-03-09", "--until", "2025-03-10")
@@ -43,7 +43,7 @@ def test_runs_lists_the_newest_first_and_as_many_as_asked_for(synced, vendor):
     assert f"run 3: {shown['runs'][0]['error']}" in text
 
 
-def test_without_last_twenty_runs_are_shown(synced):
+def test_runs_lists_twenty_by_default(synced):
     with sqlite3.connect(synced.folder / "billing.db") as connection:
         names = [row[1] for row in connection.execute("PRAGMA table_info(sync_runs)") if row[1] != "id"]
         columns = ", ".join(f'"{name}"' for name in names)
@@ -54,7 +54,7 @@ def test_without_last_twenty_runs_are_shown(synced):
     assert len(of_json(synced("runs", "--last", "22", "--json"))["runs"]) == 22
 
 
-def test_a_run_shows_what_it_changed_by_day_and_line_with_masked_phones_and_no_codes(synced, vendor, records_on):
+def test_a_run_shows_its_changes_with_masked_phones_and_no_codes(synced, vendor, records_on):
     records = [record for record in vendor.dataset.records if not record["created_at"].startswith("2025-03-09")]
     ninth = records_on("2025-03-09", 3)
     vendor.dataset.replace([*records, ninth[0] | {"price": "0.5"}, *ninth[1:], *records_on("2025-03-10", 4)[3:]])
@@ -86,13 +86,13 @@ def test_a_run_shows_what_it_changed_by_day_and_line_with_masked_phones_and_no_c
         assert "0371" not in printed
 
 
-def test_a_run_that_changed_no_complete_day_says_so(synced):
+def test_a_run_without_changes_of_complete_days_is_shown(synced):
     done = synced("runs", "1")
     assert (done.code, "no day that was complete before has changed" in done.out) == (0, True)
     assert of_json(synced("runs", "1", "--json"))["changed_days"] == []
 
 
-def test_an_unknown_run_ends_with_1_and_a_message(synced):
+def test_an_unknown_run_exits_1_with_a_message(synced):
     done = synced("runs", "99")
     assert (done.code, done.out) == (1, "")
     assert "there is no run 99" in done.errors
@@ -141,7 +141,7 @@ def test_rejected_shows_each_record_with_its_reason_and_no_payload(synced, vendo
         assert "much" not in printed
 
 
-def test_an_acknowledged_record_is_shown_apart_and_ends_no_run_with_65(synced, vendor, records_on):
+def test_an_acknowledged_record_is_listed_separately_and_no_longer_causes_65(synced, vendor, records_on):
     lists_bad_records(vendor, records_on, "2025-03-09", "2025-03-10")
     assert synced("sync", *SPAN).code == 65
 
@@ -171,7 +171,7 @@ def test_acknowledging_twice_changes_nothing(synced, vendor, records_on):
     assert "0 acknowledged, 1 were already" in synced("rejected", "--acknowledge", "1").out
 
 
-def test_an_unknown_id_ends_with_1_and_acknowledges_none(synced, vendor, records_on):
+def test_an_unknown_id_exits_1_and_acknowledges_none(synced, vendor, records_on):
     lists_bad_records(vendor, records_on, "2025-03-09")
     synced("sync", *SPAN)
     done = synced("rejected", "--acknowledge", "1", "--acknowledge", "7")
@@ -184,7 +184,7 @@ def test_an_unknown_id_ends_with_1_and_acknowledges_none(synced, vendor, records
 # --- several databases ------------------------------------------------------------------------------------------------
 
 
-def test_an_id_of_several_databases_needs_the_account(billing, vendor, records_on):
+def test_an_id_requires_the_account_with_several_databases(billing, vendor, records_on):
     vendor.tokens.add(second := "00000000-0000-4000-8000-00000000000b")
     (billing.folder / "billing.toml").write_text(
         f"[accounts.one]\napi_token = '{billing.variables['BILLING_API_TOKEN']}'\ndatabase_url = 'sqlite:///one.db'\n"

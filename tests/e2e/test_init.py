@@ -32,7 +32,7 @@ def settings_folder(user):
     return user.folder / "home" / ".config" / "billing-etl"
 
 
-def test_init_writes_settings_that_the_next_command_uses(user):
+def test_init_writes_settings_for_the_next_command(user):
     done = user("init", "--token-file", "secret", "--start", "2025-03-01", "--account", "shop")
     assert done.code == 0, done
     folder = settings_folder(user)
@@ -53,7 +53,7 @@ def test_init_writes_settings_that_the_next_command_uses(user):
     assert (done.code, "shop: 10 days" in done.out) == (0, True), done
 
 
-def test_init_replaces_nothing_unless_forced(user):
+def test_init_overwrites_nothing_unless_forced(user):
     assert user("init", "--token-file", "secret").code == 0
     before = (settings_folder(user) / "config.toml").read_bytes()
     done = user("init", "--token-file", "secret", "--start", "2025-03-01")
@@ -75,21 +75,21 @@ def test_init_replaces_nothing_unless_forced(user):
         ([], 2, "--token-file"),
     ],
 )
-def test_init_writes_nothing_that_does_not_work(user, arguments, code, word):
+def test_init_writes_no_settings_that_fail_their_check(user, arguments, code, word):
     (user.folder / "wrong").write_text("00000000-1111-4000-8000-000000000000", "utf-8")
     done = user("init", *arguments)
     assert (done.code, word in done.errors, settings_folder(user).exists()) == (code, True, False), done
     assert "hunter2" not in done.out + done.errors
 
 
-def test_init_puts_a_database_url_with_a_password_into_a_file_of_its_own(user):
+def test_init_writes_a_database_url_with_a_password_to_a_separate_file(user):
     (user.folder / "url").write_text("sqlite:///b.db?password=hunter2", "utf-8")
     done = user("init", "--token-file", "secret", "--database-file", "url", "--json")
     assert "hunter2" not in done.out + done.errors
     assert {"files", "checks", "exit_code"} == json.loads(done.out).keys()
 
 
-def test_init_asks_on_a_terminal(user):
+def test_init_prompts_on_a_terminal(user):
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(user.folder)
@@ -114,7 +114,7 @@ def test_init_asks_on_a_terminal(user):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which not even root may write")
-def test_the_demo_says_that_a_folder_cannot_be_written(user):
+def test_demo_reports_a_folder_that_cannot_be_written(user):
     user.folder = Path("/proc")
     done = user("demo")
     assert (done.code, done.out, "run it in another folder" in done.errors) == (74, "", True), done

@@ -1,4 +1,4 @@
-"""`export --lake`: what it prints, its exit codes, and that its options stand alone."""
+"""`export --lake`: output, exit codes and incompatible options."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 pytest.importorskip("pyiceberg", reason="the extra lake is not installed")
 
 
-def test_a_lake_is_written_once_and_says_what_it_wrote(synced):
+def test_a_lake_export_writes_days_once_and_prints_their_number(synced):
     first = synced("export", "--out", "lake", "--lake")
     assert (first.code, first.out) == (0, "lake: 10 days of 1 account replaced, 30 rows\n"), first.errors
     assert (synced.folder / "lake").stat().st_mode & 0o077 == 0
-    assert list((synced.folder / "lake").rglob("*.parquet")), "in this folder, whatever letters its path has"
+    assert list((synced.folder / "lake").rglob("*.parquet")), "in this folder, despite special characters in its path"
     again = synced("export", "--out", "lake", "--lake", "--expire", "30d", "--json")
     document = json.loads(again.out)
     revision = document["accounts"][0].pop("revision")
@@ -26,7 +26,7 @@ def test_a_lake_is_written_once_and_says_what_it_wrote(synced):
     }  # fmt: skip
 
 
-def test_a_day_that_is_not_that_of_the_ledger_ends_with_65(synced):
+def test_a_day_that_differs_from_the_ledger_exits_65(synced):
     with closing(sqlite3.connect(synced.folder / "billing.db")) as connection:
         connection.execute("DELETE FROM billing_records WHERE created_at = '2025-03-04 10:00:00.000000'")
         connection.execute("DELETE FROM billing_records WHERE created_at = '2025-03-04 10:00:00'")
@@ -44,7 +44,7 @@ def test_a_day_that_is_not_that_of_the_ledger_ends_with_65(synced):
         (["--lake", "--expire", "1m"], "a number of days, like 30d"),
     ],
 )
-def test_options_that_do_not_go_together_are_a_usage_error(synced, options, message):
+def test_incompatible_options_are_a_usage_error(synced, options, message):
     done = synced("export", "--out", "lake", *options)
     assert (done.code, message in done.errors) == (2, True), done.errors
 

@@ -1,4 +1,4 @@
-"""The job as it runs alone at night: several accounts, and what tells somebody how it went."""
+"""Unattended runs: several accounts, logs, metrics and heartbeats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def service() -> Iterator[HeartbeatServer]:
 
 @pytest.fixture
 def accounts(billing, vendor):
-    """Four accounts in the usual file: a good one, one that begins in the future, one without a token, a good one."""
+    """Four accounts in the default file: a good one, one that starts in the future, one without a token, a good one."""
     token = billing.variables.pop("BILLING_API_TOKEN")
     del billing.variables["BILLING_START_DATE"]
     folder = billing.folder / "config" / "billing-etl"
@@ -58,7 +58,7 @@ def metric(billing, name, account):
 # --- several accounts -------------------------------------------------------------------------------------------------
 
 
-def test_an_account_that_is_wrong_keeps_no_other_from_its_turn(accounts):
+def test_a_misconfigured_account_does_not_stop_the_others(accounts):
     done = accounts("sync", *SPAN, "--json")
     found = json.loads(done.out)
     assert [(one["account"], one["exit_code"], one["new"]) for one in found["accounts"]] == [
@@ -71,13 +71,13 @@ def test_an_account_that_is_wrong_keeps_no_other_from_its_turn(accounts):
     assert {one["account"]: one["records"] for one in statuses} == {"first": 30, "late": 0, "poor": 0, "last": 30}
 
 
-def test_accounts_with_one_token_are_told_of(accounts):
+def test_accounts_with_the_same_token_cause_a_warning(accounts):
     done = accounts("sync", *SPAN)
     assert "the accounts first and late have the same token" in done.errors
-    assert "last have the same token" not in done.errors, "it has a database of its own"
+    assert "last have the same token" not in done.errors, "another database"
 
 
-def test_check_looks_at_every_account_whatever_the_first_has(accounts):
+def test_check_covers_every_account(accounts):
     done = accounts("check", "--json")
     found = json.loads(done.out)
     assert (done.code, [one["account"] for one in found["accounts"]]) == (78, ["first", "late", "poor", "last"])
@@ -96,11 +96,11 @@ def test_check_looks_at_every_account_whatever_the_first_has(accounts):
         ([ExitCode.SOFTWARE, ExitCode.CONFIG], ExitCode.SOFTWARE),
     ],
 )
-def test_the_worst_code_is_that_of_the_worst_end(codes, worst):
+def test_the_exit_code_is_the_most_severe_one(codes, worst):
     assert most_severe(codes) == worst
 
 
-def test_the_status_of_many_accounts_is_a_line_each(billing, vendor):
+def test_the_status_of_many_accounts_is_one_line_each(billing, vendor):
     token = billing.variables.pop("BILLING_API_TOKEN")
     labels = [f"shop {number:02}" for number in range(11)]
     (billing.folder / "c.toml").write_text("".join(f"[accounts.'{label}']\n" for label in labels))
@@ -115,7 +115,7 @@ def test_the_status_of_many_accounts_is_a_line_each(billing, vendor):
 # --- config show ------------------------------------------------------------------------------------------------------
 
 
-def test_config_show_tells_every_value_and_where_it_comes_from_and_no_secret(billing):
+def test_config_show_prints_every_value_with_its_source_and_no_secret(billing):
     token = billing.variables.pop("BILLING_API_TOKEN")
     (billing.folder / "token").write_text(token)
     (billing.folder / "token").chmod(0o600)
@@ -157,7 +157,7 @@ def test_config_show_prints_the_settings_of_several_accounts_once(billing):
     assert lines == [("shop", "20", "c.toml [accounts.shop]"), ("web", "30", "default")]
 
 
-def test_config_show_works_without_a_token_and_names_what_is_wrong(billing):
+def test_config_show_works_without_a_token_and_names_errors(billing):
     assert billing("config", "show", BILLING_API_TOKEN=None).code == 0
     done = billing("config", "show", BILLING_TIMEOUT="soon", BILLING_LOKBACK_DAYS="3")
     assert (done.code, done.errors.count("\n")) == (78, 2)
@@ -169,24 +169,22 @@ def test_config_show_works_without_a_token_and_names_what_is_wrong(billing):
 # --- logs -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked", [("--log-format", "json"), ()])
-def test_every_line_of_a_run_says_which_run_account_and_window_it_is_about(billing, vendor, asked):
+@pytest.mark.parametrize("options", [("--log-format", "json"), ()])
+def test_every_log_line_of_a_run_has_run_account_and_window(billing, vendor, options):
     vendor.faults.add("status", status=503, times=1, action="post_billing_data")
-    setting = {} if asked else {"BILLING_LOG_FORMAT": "json"}
-    done = billing("-v", *asked, "sync", *SPAN, **setting)
+    setting = {} if options else {"BILLING_LOG_FORMAT": "json"}
+    done = billing("-v", *options, "sync", *SPAN, **setting)
     lines = [json.loads(line) for line in done.errors.splitlines()]
     assert done.code == 0
     assert {line["account"] for line in lines} == {"default"}
     assert len({line["run_id"] for line in lines}) == 1
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"]) for line in lines)
     retry = next(line for line in lines if line["levelname"] == "WARNING")
-    assert retry["window"] in {"2025-03-01..2025-03-07", "2025-03-08..2025-03-10"}, (
-        "it was met in a thread that fetches"
-    )
+    assert retry["window"] in {"2025-03-01..2025-03-07", "2025-03-08..2025-03-10"}, "logged by a fetching thread"
 
 
 @pytest.mark.parametrize("arguments", [("sync", "--nothing"), ("sync", "--account", "shop"), ("status",)])
-def test_the_last_word_of_a_program_that_logs_in_json_is_json(billing, arguments):
+def test_the_last_line_with_json_logs_is_json(billing, arguments):
     done = billing("--log-format", "json", *arguments, BILLING_TIMEOUT="soon")
     assert done.code in {2, 78}
     assert [json.loads(line)["levelname"] for line in done.errors.splitlines()] == ["ERROR"]
@@ -224,7 +222,7 @@ def test_the_summary_of_a_run_that_logs_in_json_is_a_log_line(billing):
 # --- metrics ----------------------------------------------------------------------------------------------------------
 
 
-def test_metrics_tell_of_each_account_and_a_failure_keeps_the_last_success(accounts, vendor):
+def test_metrics_cover_each_account_and_a_failure_keeps_the_last_success(accounts, vendor):
     option = ("--metrics-file", "m.prom")
     assert accounts("sync", *SPAN, *option).code == 78
     assert [metric(accounts, "last_run_exit_code", one) for one in ("first", "late", "poor", "last")] == [0, 78, 78, 0]
@@ -243,7 +241,7 @@ def test_metrics_tell_of_each_account_and_a_failure_keeps_the_last_success(accou
     assert metric(accounts, "last_success_timestamp_seconds", "first") == success
 
 
-def test_metrics_show_the_balance_and_what_is_unexplained(synced, vendor):
+def test_metrics_show_the_balance_and_the_unexplained_amount(synced, vendor):
     vendor.faults.add("status", status=503, times=None, action="get_balance")  # so no snapshot is newer than these
     with closing(sqlite3.connect(synced.folder / "billing.db")) as database:
         database.execute("DELETE FROM balance_snapshots")
@@ -257,12 +255,12 @@ def test_metrics_show_the_balance_and_what_is_unexplained(synced, vendor):
     assert (metric(synced, "balance", "default"), metric(synced, "unexplained_amount", "default")) == (97.5, -1.5)
 
 
-def test_metrics_that_cannot_be_written_fail_no_run(billing):
+def test_metrics_that_cannot_be_written_do_not_fail_the_run(billing):
     done = billing("sync", *SPAN, "--metrics-file", "nowhere/m.prom")
     assert (done.code, "nowhere/m.prom cannot be written" in done.errors) == (0, True), done
 
 
-def test_a_dry_run_and_an_accepted_day_leave_no_metrics_and_no_heartbeat(synced, service):
+def test_dry_runs_and_accepts_write_no_metrics_and_send_no_heartbeat(synced, service):
     outside = {"BILLING_METRICS_FILE": "m.prom", "BILLING_HEARTBEAT_URL": service.url}
     assert synced("sync", *SPAN, "--dry-run", **outside).code == 0
     assert synced("accept", "2025-03-09", "--even-if-not-suspect", **outside).code == 0
@@ -276,7 +274,7 @@ def events(service):
     return [re.sub(r"^/ping/check/|\?rid=[0-9a-f-]{36}$", "", path) for path, _ in service.pings]
 
 
-def test_one_heartbeat_a_process_tells_of_all_accounts(accounts, service):
+def test_one_heartbeat_per_process_covers_all_accounts(accounts, service):
     done = accounts("--log-format", "json", "sync", *SPAN, BILLING_HEARTBEAT_URL=service.url)
     assert (done.code, events(service)) == (78, ["start", "78"])
     assert len({path.partition("rid=")[2] for path, _ in service.pings}) == 1
@@ -293,7 +291,7 @@ def test_one_heartbeat_a_process_tells_of_all_accounts(accounts, service):
         ({".env": b"\xff"}, 78),
     ],
 )
-def test_a_run_that_fails_early_is_told_of_too(billing, service, wrong, code):
+def test_a_run_that_fails_early_sends_a_heartbeat(billing, service, wrong, code):
     if ".env" in wrong:
         (billing.folder / ".env").write_bytes(wrong.pop(".env"))
     done = billing("sync", *SPAN, BILLING_HEARTBEAT_URL=service.url, **wrong)
@@ -301,14 +299,14 @@ def test_a_run_that_fails_early_is_told_of_too(billing, service, wrong, code):
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/a-secret-check-of-ours", None])
-def test_a_heartbeat_that_nobody_hears_fails_no_run_and_is_no_secret_told(billing, service, url):
+def test_a_failed_heartbeat_does_not_fail_the_run_or_leak_its_url(billing, service, url):
     service.status = 500
     done = billing("-vv", "sync", *SPAN, BILLING_HEARTBEAT_URL=url or f"{service.url}/a-secret-check-of-ours")
     assert (done.code, "the heartbeat did not report" in done.errors) == (0, True), done
     assert "a-secret-check" not in done.out + done.errors
 
 
-def test_a_signal_is_told_of(billing, vendor, service, wait_for_request):
+def test_a_run_ended_by_a_signal_sends_a_heartbeat(billing, vendor, service, wait_for_request):
     vendor.faults.add("hang", times=None)
     process = billing.start(
         "sync", *SPAN, "--metrics-file", "m.prom", BILLING_HEARTBEAT_URL=service.url, BILLING_RETRY_ATTEMPTS="1"

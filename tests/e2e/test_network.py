@@ -1,4 +1,4 @@
-"""Proxies, certificates and wrong addresses on the command line: what a run says, and how it ends."""
+"""Proxies, certificates and wrong addresses on the command line: messages and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def proxy() -> Iterator[ForwardProxy]:
 
 @pytest.fixture
 def secure(billing, vendor: Sandbox, authority: Authority, proxy: ForwardProxy):
-    """The vendor over TLS, and a proxy with a password on the way to it."""
+    """The vendor over TLS, behind a proxy with a password."""
     with https_in_front_of(vendor.root, authority) as root:
         billing.variables |= {
             "BILLING_API_URL": vendor.url.replace(vendor.root, root),
@@ -46,7 +46,7 @@ def test_a_run_goes_through_the_proxy_and_check_names_it(secure, proxy, vendor, 
     assert leaks(done.out + done.errors) == []
 
 
-def test_the_own_variables_precede_those_of_other_tools(secure, proxy, authority, tmp_path):
+def test_billing_variables_take_precedence_over_common_ones(secure, proxy, authority, tmp_path):
     file = tmp_path / "proxy"
     file.write_text(proxy.url_with(f"user:{PASSWORD}"))
     file.chmod(0o600)
@@ -61,13 +61,13 @@ def test_the_own_variables_precede_those_of_other_tools(secure, proxy, authority
     assert shown["BILLING_CA_FILE"]["value"] == str(authority.ca_file)
 
 
-def test_no_proxy_is_honoured(secure, proxy):
+def test_no_proxy_is_respected(secure, proxy):
     assert secure(*SYNC, NO_PROXY="127.0.0.1").code == 0
     assert proxy.seen == []
     assert "✓ network: no proxy (NO_PROXY excludes the host from HTTPS_PROXY); " in secure("check", NO_PROXY="*").out
 
 
-def test_a_proxy_that_refuses_the_password_ends_with_69_and_is_named(secure, proxy):
+def test_a_proxy_that_refuses_the_password_exits_69_and_is_named(secure, proxy):
     assert secure(*SYNC).code == 0
     for command in (SYNC, ("check",), ("verify",), ("recent",), ("balance",)):
         done = secure("-vv", *command, HTTPS_PROXY=proxy.url_with("user:another-secret"))
@@ -76,14 +76,14 @@ def test_a_proxy_that_refuses_the_password_ends_with_69_and_is_named(secure, pro
         assert f"the proxy {proxy.url} (HTTPS_PROXY) refused the user and password (HTTP 407)" in done.out + done.errors
 
 
-def test_a_proxy_that_is_down_ends_with_69_and_is_named(secure):
+def test_a_proxy_that_is_down_exits_69_and_is_named(secure):
     done = secure(*SYNC, HTTPS_PROXY=f"http://user:{PASSWORD}@127.0.0.1:1")
     assert done.code == 69, done
     assert "the proxy http://127.0.0.1:1 (HTTPS_PROXY) cannot be reached: the connection was refused" in done.errors
     assert leaks(done.out + done.errors) == []
 
 
-def test_an_unknown_authority_ends_with_69_and_the_cure(secure, vendor):
+def test_an_unknown_authority_exits_69_with_the_remedy(secure, vendor):
     done = secure(*SYNC, SSL_CERT_FILE=None)
     assert done.code == 69, done
     assert "the certificate of 127.0.0.1 cannot be trusted" in done.errors
@@ -104,7 +104,7 @@ def test_an_unknown_authority_ends_with_69_and_the_cure(secure, vendor):
     ],
 )
 @pytest.mark.parametrize("command", [SYNC, ("check",)], ids=lambda words: words[0])
-def test_a_wrong_setting_ends_with_78_before_any_request(secure, vendor, proxy, variable, value, command):
+def test_a_wrong_network_setting_exits_78_before_any_request(secure, vendor, proxy, variable, value, command):
     done = secure("-vv", *command, **{variable: value})
     assert done.code == 78, done
     assert variable in done.out + done.errors
@@ -112,7 +112,7 @@ def test_a_wrong_setting_ends_with_78_before_any_request(secure, vendor, proxy, 
     assert (vendor.requests, proxy.seen) == ([], [])
 
 
-def test_what_needs_no_network_works_whatever_the_proxy(synced):
+def test_commands_without_network_ignore_the_proxy(synced):
     changes = {"BILLING_API_URL": None, "HTTPS_PROXY": "socks5://127.0.0.1:1", "SSL_CERT_FILE": "/no/such/file"}
     assert synced("status", **changes).code == 0
 

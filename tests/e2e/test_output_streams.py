@@ -28,7 +28,7 @@ def run(command, arguments, **streams):
 
 
 @pytest.mark.parametrize("arguments", [["runs"], ["status", "--json"], ["--help"], ["export", "--out", "-"], ["sync"]])
-def test_a_full_stdout_is_named_and_is_no_bug(synced, arguments):
+def test_a_full_stdout_is_reported_and_not_as_a_bug(synced, arguments):
     with Path("/dev/full").open("w") as full:
         code, errors = run(synced, arguments, stdout=full)
     assert (code, errors.splitlines()[-1]) == (
@@ -41,7 +41,7 @@ def test_a_full_stdout_is_named_and_is_no_bug(synced, arguments):
     ("arguments", "expected"),
     [(["runs"], 0), (["status", "--max-age", "1"], 1), (["--help"], 0), (["export", "--out", "-"], 0), (["sync"], 0)],
 )
-def test_a_reader_that_leaves_changes_no_exit_code(synced, arguments, expected):
+def test_a_closed_pipe_does_not_change_the_exit_code(synced, arguments, expected):
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -53,7 +53,7 @@ def test_a_reader_that_leaves_changes_no_exit_code(synced, arguments, expected):
     assert "Traceback" not in errors
 
 
-def test_closed_streams_are_as_good_as_unread_ones(synced):
+def test_closed_streams_do_not_affect_a_run(synced):
     command = f"exec {sys.executable} -m etl -vv sync <&- >&- 2>&-"
     process = subprocess.run(["sh", "-c", command], cwd=synced.folder, env=synced.environment({}), check=False)
     assert process.returncode == 0

@@ -1,4 +1,4 @@
-"""`sync --parallel`: the same as one account after another, and no account is affected by another one."""
+"""`sync --parallel`: the results of a sequential run, and accounts do not affect each other."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="it looks into /pr
 
 
 def write_config(billing, vendor, **own):
-    """Accounts of the vendor, those in `own` with further lines."""
-    # A variable would go before the lines of an account.
+    """Write accounts of the vendor to a file, those in `own` with further lines."""
+    # A variable would override the lines of an account.
     lines = [f'api_url = "{vendor.url}"']
     for label in LABELS:
         token = str(uuid5(NAMESPACE_URL, label))
@@ -69,7 +69,7 @@ def wait_until(condition, process):
 
 
 def complete(billing, accounts):
-    """Whether the runs of so many accounts are done."""
+    """Whether the runs of this many accounts are done."""
     query = "SELECT COUNT(*) FROM sync_runs WHERE outcome = 'done'"
 
     def is_complete():
@@ -79,7 +79,7 @@ def complete(billing, accounts):
     return is_complete
 
 
-def test_results_and_exit_code_are_those_of_one_account_after_another(billing, vendor):
+def test_results_and_exit_code_equal_those_of_a_sequential_run(billing, vendor):
     config = write_config(billing, vendor, shop_3='window_days = "many"')
     vendor.tokens.remove(str(uuid5(NAMESPACE_URL, LABELS[1])))
     assert billing(*config, "sync", *RANGE).code == 78  # it creates the rows
@@ -101,8 +101,8 @@ def test_results_and_exit_code_are_those_of_one_account_after_another(billing, v
 
 
 @pytest.mark.parametrize("folder", ["t", "t" * 100])
-def test_each_log_line_is_whole_and_names_its_account_and_the_run(billing, vendor, folder):
-    """Also where the path of the folder for temporary files is too long for a socket."""
+def test_each_log_line_is_complete_with_account_and_run(billing, vendor, folder):
+    """Also if the path of the temporary folder is too long for a socket."""
     config = write_config(billing, vendor)
     with tempfile.TemporaryDirectory() as parent:
         temporary = Path(parent) / folder
@@ -130,7 +130,7 @@ def test_accounts_with_the_same_token_never_run_at_the_same_time(billing, vendor
 
 @on_linux
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_all_workers_and_keeps_what_is_complete(billing, vendor, number):
+def test_a_signal_ends_all_workers_and_keeps_complete_windows(billing, vendor, number):
     with silent_vendor() as silent:
         config = write_config(billing, vendor, shop_0=silent, shop_4=silent)
         process = billing.start(*config, "sync", *RANGE, "--parallel", "3", "--json")
@@ -148,7 +148,7 @@ def test_a_signal_ends_all_workers_and_keeps_what_is_complete(billing, vendor, n
 
 
 @on_linux
-def test_a_worker_that_is_killed_fails_its_own_account_only(billing, vendor):
+def test_a_killed_worker_fails_only_its_own_account(billing, vendor):
     with silent_vendor() as silent:
         config = write_config(billing, vendor, shop_0=silent)
         process = billing.start(*config, "sync", *RANGE, "--parallel", "2", "--json")
@@ -164,7 +164,7 @@ def test_a_worker_that_is_killed_fails_its_own_account_only(billing, vendor):
 
 
 @on_linux
-def test_workers_end_with_a_main_process_that_is_killed(billing, vendor):
+def test_workers_end_when_the_main_process_is_killed(billing, vendor):
     with silent_vendor() as silent:
         config = write_config(billing, vendor, shop_0=silent)
         process = billing.start(*config, "sync", *RANGE, "--parallel", "2")
@@ -188,7 +188,7 @@ CONNECTIONS_PER_RUN = 2
 
 @on_linux
 @pytest.mark.empty_database
-def test_on_each_database_no_account_waits_for_one_that_hangs_or_fails(billing, vendor, database_url):
+def test_no_account_waits_for_one_that_hangs_or_fails(billing, vendor, database_url):
     billing.variables["BILLING_DATABASE_URL"] = database_url.render_as_string(hide_password=False)
     billing.variables["BILLING_TIMEOUT"] = "3600"  # only the signal ends the hanging runs
     engine = new_engine(database_url)
@@ -206,7 +206,7 @@ def test_on_each_database_no_account_waits_for_one_that_hangs_or_fails(billing, 
         if count := CONNECTIONS.get(engine.dialect.name):
             wait_until(lambda: ask(count) <= 2 * CONNECTIONS_PER_RUN, process)
         codes = [billing(*config, "sync", *RANGE, "--account", label).code for label in LABELS]
-        assert codes == [75, 77, 0, 0, 75, 0], "each account has a lock of its own"
+        assert codes == [75, 77, 0, 0, 75, 0], "each account has its own lock"
         workers = children(process.pid)
         process.send_signal(signal.SIGTERM)
         done = billing.finish(process)
@@ -219,11 +219,11 @@ def test_on_each_database_no_account_waits_for_one_that_hangs_or_fails(billing, 
     complete, stopped = ("2025-03-10", "done"), (None, "stopped")
     assert found == dict(zip(LABELS, [stopped, (None, "failed"), complete, complete, stopped, complete], strict=True))
     if count:
-        assert ask(count) == 0, "no connection is left"
+        assert ask(count) == 0, "a connection remains"
 
 
 @on_linux
-def test_connections_do_not_grow_with_the_number_of_accounts(billing, vendor, database_url):
+def test_the_number_of_connections_is_independent_of_the_number_of_accounts(billing, vendor, database_url):
     engine = new_engine(database_url)
     if not (count := CONNECTIONS.get(engine.dialect.name)):
         pytest.skip("a file has no connections to count")
@@ -237,7 +237,7 @@ def test_connections_do_not_grow_with_the_number_of_accounts(billing, vendor, da
             connection.rollback()
     done = billing.finish(process)
     assert (done.code, len(json.loads(done.out)["accounts"])) == (0, len(LABELS))
-    # The main process migrates, and reads the labels, before the first worker starts.
+    # The main process migrates and reads the labels before the first worker starts.
     assert 0 < most <= 2 * CONNECTIONS_PER_RUN + 1
 
 

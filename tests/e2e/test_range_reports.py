@@ -1,4 +1,4 @@
-"""A run of one range reports its own days, and apart from them the suspect days elsewhere."""
+"""A run reports the days of its range, and separately suspect days outside of it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def account_of(done):
 
 @pytest.fixture
 def suspect(synced, vendor):
-    """The vendor lists nothing of 3 March any more."""
+    """A vendor that no longer lists the records of 3 March."""
     gone = [one for one in vendor.dataset.records if one["created_at"].startswith("2025-03-03")]
     vendor.dataset.replace([one for one in vendor.dataset.records if one not in gone])
     done = synced("sync", "--since", "2025-03-03", "--until", "2025-03-03", "--json")
@@ -25,7 +25,7 @@ def suspect(synced, vendor):
 
 @pytest.mark.parametrize("verb", ["backfill", "sync"])
 @pytest.mark.parametrize("first", ["2025-03-04", "2025-03-08"])
-def test_a_suspect_day_elsewhere_is_reported_apart_and_ends_with_65(suspect, vendor, records_on, verb, first):
+def test_a_suspect_day_outside_the_range_is_reported_separately_with_65(suspect, vendor, records_on, verb, first):
     billing, _ = suspect
     vendor.dataset.add(records_on("2025-03-09", 5)[3:])
     span = (verb, "--since", first, "--until", "2025-03-09")
@@ -41,7 +41,7 @@ def test_a_suspect_day_elsewhere_is_reported_apart_and_ends_with_65(suspect, ven
     assert "billing-etl accept 2025-03-03 stores it" in text
 
 
-def test_a_suspect_day_elsewhere_that_comes_back_ends_with_0(suspect, vendor):
+def test_a_recovered_suspect_day_outside_the_range_exits_0(suspect, vendor):
     billing, gone = suspect
     vendor.dataset.add(gone)
     done = billing("backfill", "--since", "2025-03-08", "--until", "2025-03-09", "--json")
@@ -49,7 +49,7 @@ def test_a_suspect_day_elsewhere_that_comes_back_ends_with_0(suspect, vendor):
     assert (done.code, shown["days"], shown["also_fetched"]) == (0, 2, [{"day": "2025-03-03", "suspect": False}])
 
 
-def test_rejected_records_of_a_suspect_day_elsewhere_are_none_of_the_days_asked_for(suspect, vendor, records_on):
+def test_rejected_records_of_a_recovered_day_outside_the_range_are_not_counted(suspect, vendor, records_on):
     billing, gone = suspect
     vendor.dataset.add([*gone, records_on("2025-03-03", 1)[0] | {"price": "a lot"}])
     done = billing("backfill", "--since", "2025-03-08", "--until", "2025-03-09", "--json")

@@ -1,4 +1,4 @@
-"""`billing-etl report` as its users meet it."""
+"""`billing-etl report` on the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 import pytest
 
 
-def test_a_report_is_a_page_and_says_its_figures(synced):
+def test_report_writes_a_page_and_prints_its_figures(synced):
     done = synced("report", "--out", "page.html", "--since", "2025-03-04", "--until", "2025-03-05", "--json")
     assert done.code == 0, done
     result = json.loads(done.out)
@@ -26,13 +26,13 @@ def test_a_report_is_a_page_and_says_its_figures(synced):
 
 
 def fake_library(source, folder, name="vl_convert"):
-    """A folder for PYTHONPATH with a module that replaces the real one; the renderer takes seconds."""
+    """A folder for PYTHONPATH with a module that replaces the real one, because the renderer takes seconds."""
     folder.mkdir()
     (folder / f"{name}.py").write_text(source)
     return str(folder)
 
 
-def test_a_report_to_stdout_is_the_page_and_nothing_else(synced, tmp_path):
+def test_a_report_to_stdout_is_only_the_page(synced, tmp_path):
     drawing = fake_library("def javascript_bundle(): return '/* it draws */'", tmp_path / "library")
     done = synced("report", "--out", "-", PYTHONPATH=drawing, BILLING_API_TOKEN=None)
     assert (done.code, done.errors) == (0, "-: 30 charges\n"), done
@@ -50,25 +50,25 @@ def test_a_report_to_stdout_is_the_page_and_nothing_else(synced, tmp_path):
         ((), 2, "--out"),
     ],
 )
-def test_a_report_that_cannot_be_names_what_is_wrong_and_leaves_no_file(synced, arguments, code, word):
+def test_an_impossible_report_is_explained_and_leaves_no_file(synced, arguments, code, word):
     files = synced.files()
     done = synced("report", *arguments)
     assert (done.code, word in done.errors, synced.files()) == (code, True, files), done
 
 
-def test_a_report_without_a_database_makes_neither_a_file_nor_a_database(billing):
+def test_a_report_without_a_database_creates_neither_file_nor_database(billing):
     done = billing("report", "--out", "a.html")
     assert (done.code, "billing-etl sync" in done.errors, billing.files()) == (74, True, []), done
 
 
 @pytest.mark.parametrize("library", ["jinja2", "vl_convert"])
-def test_without_a_library_it_names_the_extra(billing, tmp_path, library):
+def test_a_missing_library_of_the_report_names_the_extra(billing, tmp_path, library):
     missing = fake_library("raise ImportError", tmp_path / "library", library)
     done = billing("report", "--out", "a.html", PYTHONPATH=missing)
     assert (done.code, "pip install 'billing-etl[report]'" in done.errors, billing.files()) == (78, True, []), done
 
 
-def test_a_signal_while_the_page_is_made_leaves_what_was_there(synced, tmp_path):
+def test_a_signal_during_a_report_leaves_the_old_file(synced, tmp_path):
     (synced.folder / "a.html").write_text("old")
     slow = "import pathlib, time\ndef javascript_bundle():\n    pathlib.Path('begun').touch()\n    time.sleep(3600)"
     process = synced.start("report", "--out", "a.html", PYTHONPATH=fake_library(slow, tmp_path / "library"))

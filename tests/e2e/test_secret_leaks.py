@@ -1,4 +1,4 @@
-"""A distinctive token, password and phone go through everything there is, and come out nowhere."""
+"""A distinctive token, password and phone are used in every command and fault, and appear in no output, log or file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def charge(moment, phone, **changes):
 
 
 def records(url):
-    """Good and bad ones; some repeat the URL they came from."""
+    """Valid and invalid records, some of which repeat the URL of the request."""
     return [
         charge("2025-03-01T10:00:00", "89243555100"),
         charge("2025-03-01T10:00:01", "8 (999) 000-11-22", status_info=f"asked by {url}"),
@@ -72,8 +72,8 @@ def look_for_leaks(*texts):
 
 
 @pytest.fixture
-def told(billing, tmp_path):
-    """Run a command; look through what it said, and through what it left behind."""
+def run(billing, tmp_path):
+    """Runs a command and searches its output and the files it left."""
     billing.variables |= {"BILLING_API_TOKEN": TOKEN, "BILLING_RETRY_ATTEMPTS": "1"}
 
     def run(*arguments, codes, **changes):
@@ -86,20 +86,20 @@ def told(billing, tmp_path):
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def place(request, tmp_path):
-    """A database of each kind, and its URL as a user would write it; where there are passwords, with one."""
+def url(request, tmp_path):
+    """The URL of a database of each kind, with a password where it has passwords."""
     with fresh_database(request.param, tmp_path) as url:
-        # MariaDB would refuse a password that is not its own.
+        # MariaDB would refuse a wrong password.
         yield url.set(password=PASSWORD) if request.param == "postgresql" and not url.password else url
 
 
 @pytest.fixture
-def billing_at(place, told):
-    address = place.render_as_string(hide_password=False)
-    return lambda *arguments, **changes: told(*arguments, **{"BILLING_DATABASE_URL": address} | changes)
+def billing_at(url, run):
+    address = url.render_as_string(hide_password=False)
+    return lambda *arguments, **changes: run(*arguments, **{"BILLING_DATABASE_URL": address} | changes)
 
 
-def test_no_verb_tells_a_secret_or_keeps_the_token(billing_at, place, vendor):
+def test_no_command_prints_a_secret_or_stores_the_token(billing_at, url, vendor):
     details = ("-vv", "--log-format", "json")
     billing_at("-vv", "sync", *SPAN, codes={65})
     billing_at(*details, "backfill", "--since", "2025-03-01", "--until", "2025-03-10", "--json", codes={65})
@@ -117,7 +117,7 @@ def test_no_verb_tells_a_secret_or_keeps_the_token(billing_at, place, vendor):
     billing_at("-vv", "sync", *SPAN, "--json", codes={69})
     billing_at("-vv", "check", "--json", codes={69})
     vendor.faults.clear()
-    with new_engine(place).connect() as connection:
+    with new_engine(url).connect() as connection:
         inspector = inspect(connection)
         cells = [
             repr(tuple(row))
@@ -125,8 +125,8 @@ def test_no_verb_tells_a_secret_or_keeps_the_token(billing_at, place, vendor):
             for row in connection.execute(text(f"SELECT * FROM {name}"))
         ]
     assert leaks("\n".join(cells), SECRETS) == []
-    assert any("9243555100" in cell for cell in cells), "there was something to find"
-    with new_engine(place).begin() as connection:
+    assert any("9243555100" in cell for cell in cells), "the token was used"
+    with new_engine(url).begin() as connection:
         for table in ("restatements", "synced_days"):
             connection.execute(text(f"ALTER TABLE {table} RENAME TO {table}_gone"))
     billing_at(*details, "sync", *SPAN, codes={74})
@@ -143,21 +143,21 @@ def test_no_verb_tells_a_secret_or_keeps_the_token(billing_at, place, vendor):
         "sqlserver://sa:{}@127.0.0.1/billing",
     ],
 )
-def test_no_wrong_database_url_is_repeated(told, url):
+def test_no_wrong_database_url_is_repeated(run, url):
     from urllib.parse import quote
 
     address = url.format(quote(PASSWORD, safe=""))
-    told("-vv", "sync", codes={74, 78}, BILLING_DATABASE_URL=address)
-    told("-vv", "--log-format", "json", "check", "--json", codes={74, 78}, BILLING_DATABASE_URL=address)
+    run("-vv", "sync", codes={74, 78}, BILLING_DATABASE_URL=address)
+    run("-vv", "--log-format", "json", "check", "--json", codes={74, 78}, BILLING_DATABASE_URL=address)
 
 
-def test_no_wrong_command_line_repeats_the_number(told):
-    told("forget", "--phone", "89243555100 and 89990001122", codes={2})
-    told("-vv", "forget", "--phone", "x" + PHONES[0], codes={2})
+def test_no_usage_error_repeats_the_number(run):
+    run("forget", "--phone", "89243555100 and 89990001122", codes={2})
+    run("-vv", "forget", "--phone", "x" + PHONES[0], codes={2})
 
 
-def test_the_demo_tells_no_phone(told):
-    told("-vv", "demo", codes={0})
+def test_demo_prints_no_phone(run):
+    run("-vv", "demo", codes={0})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no core files")
@@ -174,7 +174,7 @@ def test_a_run_may_leave_no_core_file(billing, vendor, wait_for_request):
 
 @pytest.fixture
 def logs():
-    """All that the program logs, at its most talkative."""
+    """All logs of the program, at the most detailed level."""
     root = logging.getLogger()
     before = (root.handlers[:], root.level, sys.excepthook, threading.excepthook, sys.unraisablehook)
     stream = io.StringIO()
@@ -186,7 +186,7 @@ def logs():
 
 @pytest.mark.parametrize("action", ["*", "post_billing_data"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_no_fault_leads_back_to_a_secret(sqlite_url, vendor, logs, capfd, fault, action):
+def test_no_error_of_a_fault_contains_a_secret(sqlite_url, vendor, logs, capfd, fault, action):
     redact = Redactor([TOKEN])
     settings = settings_of(
         sqlite_url, vendor, date(2025, 3, 1), timeout=0.2, request_deadline=0.5, max_response_mb=1, window_days=31
@@ -208,7 +208,7 @@ def test_no_fault_leads_back_to_a_secret(sqlite_url, vendor, logs, capfd, fault,
             look_for_leaks(error_text(error))
 
 
-def test_what_would_leak_would_be_seen():
+def test_leaks_are_detected():
     for form in encodings_of(TOKEN):
         assert leaks(f"text {form} text", SECRETS)
     assert leaks(json.dumps({"url": f"/{TOKEN}/"}), SECRETS)

@@ -1,4 +1,4 @@
-"""Fields in other spellings, as users meet them: the same row, a quarantined record, or a refused source."""
+"""Fields in other formats on the command line: the same row, a quarantined record, or a refused source."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def json_is_down(vendor):
 
 
 @pytest.mark.parametrize("touch", TOUCHED.values(), ids=TOUCHED)
-def test_keys_that_a_spreadsheet_touched_are_the_same_rows_through_csv_and_json(billing, vendor, touch):
+def test_keys_changed_by_a_spreadsheet_are_the_same_rows_from_csv_and_json(billing, vendor, touch):
     touched = [record | {name: touch(record[name]) for name in ("phone", "code_auth")} for record in PLAIN]
     vendor.dataset.replace(touched)
     json_is_down(vendor)
@@ -62,7 +62,7 @@ def test_keys_that_a_spreadsheet_touched_are_the_same_rows_through_csv_and_json(
         assert rows(billing) == stored
 
 
-def test_rounded_phones_in_json_are_answered_from_the_csv(billing, vendor):
+def test_the_csv_is_used_when_json_has_rounded_phones(billing, vendor):
     json_answer = json.dumps({"success": True, "error": "", "data": ROUNDED}, default=float)
     vendor.dataset.replace(PLAIN)
     vendor.faults.add("status", status=200, action="post_billing_data", times=None, body=json_answer)
@@ -81,7 +81,7 @@ def test_one_lost_key_refuses_both_sources_that_list_it(billing, vendor, name, l
 
 
 @pytest.mark.parametrize("word", ["NULL", "null", "None", r"\N"])
-def test_a_word_for_no_value_is_none_through_csv_and_json(billing, vendor, word):
+def test_words_for_no_value_are_empty_from_csv_and_json(billing, vendor, word):
     names = ("code_auth", "status", "status_info", "phone")
     vendor.dataset.replace([PLAIN[0] | dict.fromkeys(names, word)])
     json_is_down(vendor)
@@ -95,7 +95,7 @@ def test_a_word_for_no_value_is_none_through_csv_and_json(billing, vendor, word)
         assert rows(billing) == stored
 
 
-def test_the_noise_of_floats_of_32_bits_is_rounded_away(billing, vendor):
+def test_noise_of_32_bit_floats_is_rounded_away(billing, vendor):
     prices = {"0.20000000298023224": 0.2, "2.950000047683716": 2.95, "514.1400146484375": 514.14}
     vendor.dataset.replace([record | {"price": Decimal(price)} for record, price in zip(PLAIN, prices, strict=False)])
     assert billing("sync", *SPAN).code == 0
@@ -105,7 +105,7 @@ def test_the_noise_of_floats_of_32_bits_is_rounded_away(billing, vendor):
 
 
 @pytest.mark.parametrize("price", ["1,234", "25,000"])
-def test_a_price_that_can_be_read_in_two_ways_is_quarantined(billing, vendor, price):
+def test_an_ambiguous_price_is_quarantined(billing, vendor, price):
     vendor.dataset.replace([*PLAIN[1:], PLAIN[0] | {"price": price}])
     assert billing("sync", *SPAN).code == 65
     assert len(rows(billing)) == len(PLAIN) - 1
@@ -113,7 +113,7 @@ def test_a_price_that_can_be_read_in_two_ways_is_quarantined(billing, vendor, pr
     assert reason == "price has a comma that may be a decimal sign or stand between thousands"
 
 
-def test_a_balance_that_can_be_read_in_two_ways_is_no_balance(synced, vendor):
+def test_an_ambiguous_balance_is_refused(synced, vendor):
     body = json.dumps({"success": True, "error": "", "data": {"balance": "25,000", "price": 0.2, "balance_limit": 0}})
     before = rows(synced, table="balance_snapshots")
     vendor.faults.add("status", status=200, action="get_balance", times=None, body=body)

@@ -1,4 +1,4 @@
-"""Tables on a terminal: nothing is cut, nothing is wider than the screen."""
+"""Tables on a terminal are neither truncated nor wider than the screen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMANDS = ["status", "runs", "runs 1", "recent 3", "balance", "config show", "a
 
 
 def screen(command, arguments, columns):
-    """What a command shows on a terminal of so many columns, without colours."""
+    """The output of a command on a terminal with this many columns, without colours."""
     child, terminal = pty.fork()
     if child == 0:
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
@@ -41,9 +41,9 @@ def screen(command, arguments, columns):
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_tables_are_readable_on_a_terminal(synced, vendor, listed, columns):
-    vendor.dataset.add(listed("2025-03-09", 40))
-    vendor.dataset.remove(listed("2025-03-08", 1))
+def test_tables_are_readable_on_a_terminal(synced, vendor, records_on, columns):
+    vendor.dataset.add(records_on("2025-03-09", 40))
+    vendor.dataset.remove(records_on("2025-03-08", 1))
     for arguments in COMMANDS:
         shown = screen(synced, arguments.split(), columns)
         assert "…" not in shown, shown

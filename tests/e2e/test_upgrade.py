@@ -1,4 +1,4 @@
-"""A database of an older version: what check, status and sync say before and after its migration."""
+"""A database of an older version: check, status and sync before and after its migration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLD = "0006"
 
 @pytest.fixture
 def old(billing):
-    """`billing-etl` with a database of an older revision, which holds seven records."""
+    """`billing-etl` with a database of an older revision that has seven records."""
     engine = new_engine(parse_url(f"sqlite:///{billing.folder / 'billing.db'}"))
     with engine.connect() as connection:
         config = alembic_config()
@@ -47,7 +47,7 @@ def test_check_names_the_migrations_that_the_next_sync_runs(old):
     assert "billing-etl migrate" in schema["message"]
 
 
-def test_status_says_how_to_migrate_and_sync_says_that_it_did(old):
+def test_status_names_the_migration_command_and_sync_reports_the_migration(old):
     done = old("status")
     assert (done.code, "run: billing-etl migrate" in done.errors) == (74, True)
     done = old("sync", "--until", "2025-03-10")

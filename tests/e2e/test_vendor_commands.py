@@ -1,4 +1,4 @@
-"""`recent` and `auth-status`, as their users meet them."""
+"""`recent` and `auth-status` on the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 KEYS = {"created_at", "phone", "code_auth", "status", "status_info", "price", "stored"}
 
 
-def test_recent_lists_newest_first_what_is_stored_and_what_is_missing(synced, vendor, listed):
+def test_recent_lists_stored_and_missing_records_newest_first(synced, vendor, records_on):
     vendor.requests.clear()
     done = synced("recent", "--json")
     shown = json.loads(done.out)
@@ -28,7 +28,7 @@ def test_recent_lists_newest_first_what_is_stored_and_what_is_missing(synced, ve
     times = [record["created_at"] for record in shown["records"]]
     assert times == sorted(times, reverse=True)
 
-    vendor.dataset.add(listed("2025-03-11", 2))
+    vendor.dataset.add(records_on("2025-03-11", 2))
     shown = json.loads(synced("recent", "3", "--json").out)
     assert [record["stored"] for record in shown["records"]] == [False, False, True]
     assert (shown["missing"], shown["records"][0].keys()) == (2, KEYS)
@@ -41,7 +41,7 @@ def test_recent_lists_newest_first_what_is_stored_and_what_is_missing(synced, ve
 
 
 @pytest.mark.parametrize("command", [("recent",), ("auth-status", "1")])
-def test_phones_are_in_the_result_and_never_in_a_log(synced, vendor, command):
+def test_phones_are_in_the_result_and_not_in_logs(synced, vendor, command):
     for details in (("-vv",), ("-vv", "--log-format", "json")):
         vendor.faults.add("status", status=503)
         done = synced(*details, *command, BILLING_RETRY_ATTEMPTS="2")
@@ -50,7 +50,7 @@ def test_phones_are_in_the_result_and_never_in_a_log(synced, vendor, command):
         assert "9243555100" not in done.errors
 
 
-def test_recent_writes_nothing_and_says_so_of_a_database_that_is_not_there(billing):
+def test_recent_creates_no_database_and_reports_that_there_is_none(billing):
     done = billing("recent", "--json")
     shown = json.loads(done.out)
     assert (done.code, shown["missing"], {record["stored"] for record in shown["records"]}) == (0, 20, {False})
@@ -59,8 +59,8 @@ def test_recent_writes_nothing_and_says_so_of_a_database_that_is_not_there(billi
     assert billing.files() == []
 
 
-def test_recent_shows_what_cannot_be_read_as_rejected(synced, vendor, listed):
-    vendor.dataset.add([listed("2025-03-11", 1)[0] | {"price": "a lot"}])
+def test_recent_shows_unreadable_records_as_rejected(synced, vendor, records_on):
+    vendor.dataset.add([records_on("2025-03-11", 1)[0] | {"price": "a lot"}])
     done = synced("recent", "1", "--json")
     shown = json.loads(done.out)
     assert (done.code, shown["records"], shown["missing"], len(shown["rejected"])) == (0, [], 0, 1)
@@ -78,15 +78,15 @@ def test_masked_accounts_show_masked_phones(billing):
     assert json.loads(billing("recent", "--json", **masked).out)["missing"] == 0
 
 
-def test_the_words_of_the_vendor_are_no_markup(synced, vendor, listed):
-    vendor.dataset.add([listed("2025-03-11", 1)[0] | {"status_info": "[bold]SIP[/] [0]"}])
+def test_texts_of_the_vendor_are_not_markup(synced, vendor, records_on):
+    vendor.dataset.add([records_on("2025-03-11", 1)[0] | {"status_info": "[bold]SIP[/] [0]"}])
     assert "[bold]SIP[/] [0]" in synced("recent", "1").out
     number = str(len(vendor.dataset.records))
     assert "[bold]SIP[/] [0]" in synced("auth-status", number).out
 
 
 @pytest.mark.parametrize("count", ["0", "101", "-1", "many", "1.5"])
-def test_recent_takes_from_one_to_a_hundred(billing, vendor, count):
+def test_recent_accepts_one_to_a_hundred(billing, vendor, count):
     assert billing("recent", "--", count).code == 2
     assert vendor.requests == []
 
@@ -109,7 +109,7 @@ def test_auth_status_shows_one_authorisation(billing, vendor):
     assert billing.files() == []
 
 
-def test_an_unknown_id_is_the_words_of_the_vendor_and_1(billing, vendor):
+def test_auth_status_of_an_unknown_id_prints_the_vendors_message_and_exits_1(billing, vendor):
     done = billing("auth-status", "123456")
     assert (done.code, "id record not found" in done.errors, len(vendor.requests)) == (1, True, 1)
     done = billing("auth-status", "123456", "--json")
@@ -118,21 +118,21 @@ def test_an_unknown_id_is_the_words_of_the_vendor_and_1(billing, vendor):
 
 
 @pytest.mark.parametrize("record_id", ["", ".", "..", "../get_balance", "1/2", "a b", "1\n", "\x1b[0m", "1?x=1", "№1"])
-def test_an_id_that_cannot_stand_in_a_path_is_a_usage_error(billing, vendor, record_id):
+def test_an_id_that_is_not_valid_in_a_path_is_a_usage_error(billing, vendor, record_id):
     assert billing("auth-status", record_id).code == 2
     assert vendor.requests == []
 
 
 @pytest.mark.parametrize("command", [("recent",), ("auth-status", "1")])
 @pytest.mark.parametrize(("status", "code"), [(401, 77), (403, 77), (503, 69), (400, 69)])
-def test_a_vendor_that_refuses_or_fails_is_the_exit_code(billing, vendor, command, status, code):
+def test_the_exit_code_follows_the_vendors_error(billing, vendor, command, status, code):
     vendor.faults.add("status", status=status, times=None)
     done = billing(*command, "--json")
     assert (done.code, json.loads(done.out)["exit_code"]) == (code, code)
 
 
 @pytest.mark.parametrize("command", [("recent",), ("auth-status", "1")])
-def test_one_of_several_accounts_is_named(billing, command):
+def test_one_of_several_accounts_must_be_named(billing, command):
     toml = "".join(f'[accounts.{name}]\napi_token = "{billing.variables["BILLING_API_TOKEN"]}"\n' for name in "ab")
     (billing.folder / "two.toml").write_text(toml)
     (billing.folder / "two.toml").chmod(0o600)
@@ -142,7 +142,7 @@ def test_one_of_several_accounts_is_named(billing, command):
     assert (done.code, json.loads(done.out)["account"]) == (0, "b")
 
 
-def test_a_table_keeps_its_amounts_whole_on_a_terminal_of_80_columns(synced):
+def test_amounts_are_not_truncated_on_a_terminal_of_80_columns(synced):
     main, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     process = subprocess.Popen(
@@ -176,18 +176,18 @@ def line_of(done):
     return next(line for line in done.out.splitlines() if "records:" in line)
 
 
-def test_check_says_whether_the_newest_record_is_in_the_database(synced, vendor, listed):
+def test_check_reports_whether_the_newest_record_is_stored(synced, vendor, records_on):
     done = synced("check")
     assert (done.code, line_of(done)) == (
         0,
         "✓ records: newest record at the vendor 2025-03-10 10:00:02, in the database: yes",
     )
-    vendor.dataset.add(listed("2025-03-11", 1))
+    vendor.dataset.add(records_on("2025-03-11", 1))
     done = synced("check")
     assert (done.code, line_of(done)[0], line_of(done).endswith("no; the next sync fetches it")) == (0, "✓", True)
 
 
-def test_a_call_for_the_newest_records_that_fails_is_a_warning_of_check_and_no_failure(synced, vendor):
+def test_a_failed_request_for_newest_records_is_a_warning_of_check(synced, vendor):
     vendor.faults.add("status", status=503, action="get_billing_record", times=None)
     done = synced("check")
     assert (done.code, line_of(done)[0], "sync works without" in line_of(done)) == (0, "!", True)

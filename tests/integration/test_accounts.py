@@ -79,8 +79,8 @@ def test_a_retired_account_is_skipped_unless_it_is_named(account):
     account.vendor.requests.clear()
     report = sync(account)
     assert (report.error, report.retired_at, code_for_result(report)) == (None, MORNING, 0)
-    for asked in ({"named": True}, {"command": "backfill"}, {"command": "accept"}):
-        refused = sync(account, **asked)
+    for named in ({"named": True}, {"command": "backfill"}, {"command": "accept"}):
+        refused = sync(account, **named)
         assert code_for_result(refused) == 78
         assert "retired since 2026-03-11; billing-etl account resume default" in str(refused.error)
     assert account.vendor.requests == []

@@ -85,7 +85,7 @@ def any_purse(database_url, sandbox):
     return Purse(database_url, sandbox)
 
 
-def told(report):
+def unexplained(report):
     return [str(pair.unexplained.normalize()) for pair in report.balance.unexplained]
 
 
@@ -96,11 +96,11 @@ def test_a_charge_without_a_record_is_found_and_a_top_up_is_explained(any_purse)
     purse.charge(NINTH, 1, price="0.000001")
     purse.pay_in("-5")
     report = purse.run()
-    assert (told(report), code_for_result(report)) == (["-5"], 0)
+    assert (unexplained(report), code_for_result(report)) == (["-5"], 0)
     purse.charge(TENTH, 1)
     purse.pay_in("500")
     report = purse.run()
-    assert (told(report), report.balance.needs_attention) == (["5E+2"], False)
+    assert (unexplained(report), report.balance.needs_attention) == (["5E+2"], False)
     with purse.engine.begin() as connection:
         at = report.balance.unexplained[0].closed_at
         write_top_up(connection, 1, TopUp(at, Decimal(500)), now=purse.now)
@@ -110,7 +110,7 @@ def test_a_charge_without_a_record_is_found_and_a_top_up_is_explained(any_purse)
     with purse.engine.connect() as connection:
         snapshots = read_snapshots(connection, 1)
         proof = reconcile(snapshots, read_top_ups(connection, 1, snapshots))
-        assert findings == [(pair.unexplained, pair.finding) for pair in proof], "it is the view's"
+        assert findings == [(pair.unexplained, pair.finding) for pair in proof], "the finding of the view"
         assert proof == load_periods(connection, 1, purse.now)
         (status,) = read_account_statuses(
             connection, ["default"], purse.now, {"default": StatusOptions(purse.settings.timezone, 7)}
@@ -137,7 +137,7 @@ def test_the_proof_waits_for_a_suspect_day_and_has_no_finding_once_accepted(any_
     drop(purse, EIGHTH, paid_back=paid_back)
     purse.charge(TODAY, 1)
     report = purse.run()
-    assert (report.balance.waits_for, told(report), report.balance.restated) == ((EIGHTH,), [], ())
+    assert (report.balance.waits_for, unexplained(report), report.balance.restated) == ((EIGHTH,), [], ())
     with purse.engine.connect() as connection:
         news = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
     assert (news.waits_for, news.unexplained) == ((EIGHTH,), ())
@@ -147,7 +147,7 @@ def test_the_proof_waits_for_a_suspect_day_and_has_no_finding_once_accepted(any_
     purse.charge(TODAY, 2)
     purse.charge(NINTH, 1, price="1.000001")  # late, and taken from the balance as it comes
     report = purse.run()
-    assert (report.balance.waits_for, told(report)) == ((), [])
+    assert (report.balance.waits_for, unexplained(report)) == ((), [])
     assert [str(pair.restated) for pair in report.balance.restated] == ([] if paid_back else ["-35.250000"])
     assert purse.findings()[-2:] == [(0, "explained" if paid_back else "restated"), (0, "explained")]
     with purse.engine.connect() as connection:
@@ -168,7 +168,7 @@ def test_a_suspect_day_that_returns_leaves_nothing_unexplained(purse):
     purse.run()
     purse.vendor.dataset.add(gone)
     report = purse.run()
-    assert (told(report), report.balance.restated, report.balance.waits_for) == ([], (), ())
+    assert (unexplained(report), report.balance.restated, report.balance.waits_for) == ([], (), ())
     assert {finding for _, finding in purse.findings()} == {"explained", "waits for days"}
 
 
@@ -182,13 +182,13 @@ def test_a_day_suspect_for_over_a_month_is_proven_against_the_time_before(purse)
         assert purse.run().balance.waits_for == (EIGHTH,)
     purse.run("accept", EIGHTH, EIGHTH)
     report = purse.run()
-    assert (told(report), report.balance.waits_for, purse.findings()[-2:]) == ([], (), [(0, "explained")] * 2)
+    assert (unexplained(report), report.balance.waits_for, purse.findings()[-2:]) == ([], (), [(0, "explained")] * 2)
 
 
 def test_the_proof_waits_for_a_past_day_that_is_incomplete(purse):
     purse.run()
     purse.pay_in("500")
-    assert told(purse.run()) == ["5E+2"]
+    assert unexplained(purse.run()) == ["5E+2"]
     with purse.engine.begin() as connection:
         connection.execute(text("UPDATE synced_days SET first_closed_at = NULL WHERE day = '2026-03-02'"))
         news = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
@@ -231,19 +231,19 @@ def test_dry_runs_accepts_and_runs_without_days_do_not_request_the_balance(purse
 def test_a_backfill_of_old_days_is_no_charge_and_a_later_change_is(purse):
     purse.vendor.dataset.add(charges(date(2026, 2, 20), 40))
     purse.run()
-    assert told(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
+    assert unexplained(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
     assert purse.findings()[-2:] == [(0, "explained")] * 2
     purse.vendor.dataset.add(charges(date(2026, 2, 21), 1, "7"))
-    assert told(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
+    assert unexplained(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
 
 
 def test_a_backfill_counts_charges_of_days_outside_its_range(purse):
     purse.run()
     purse.charge(TODAY, 4)
     report = purse.run("backfill", NINTH, NINTH)
-    assert (told(report), report.tally.days) == ([], 1)
+    assert (unexplained(report), report.tally.days) == ([], 1)
     assert {finding for _, finding in purse.findings()} == {"explained"}
-    assert told(purse.run()) == [], "the ledger says what the backfill was told"
+    assert unexplained(purse.run()) == [], "the ledger contains the backfilled charges"
 
 
 def test_no_balance_is_stored_when_the_records_are_too_far_behind(purse):
@@ -298,7 +298,7 @@ def test_a_run_waits_for_a_balance_no_longer_than_its_time_limit(purse):
     purse.vendor.faults.add("hang", action="get_balance", times=None)
     report = purse.run(timeout=0.2)
     assert (code_for_result(report), report.balance) == (0, None)
-    assert report.seconds < SHORT_TIMEOUT_SECONDS, "the shorter of the two holds"
+    assert report.seconds < SHORT_TIMEOUT_SECONDS, "the shorter limit applies"
 
 
 def test_the_balance_before_a_run_is_kept_when_the_one_after_is_unreadable(purse):

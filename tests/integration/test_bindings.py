@@ -50,10 +50,10 @@ def run(account, order=None, /, **changes):
 
 def refused(account, order=None, /, **changes):
     """Check that a run is refused with 78 without a request or a write; returns the message."""
-    before, asked = account.dump(), len(account.vendor.requests)
+    before, requests = account.dump(), len(account.vendor.requests)
     report, _ = run(account, order, **changes)
     assert (type(report.error), code_for_result(report)) == (ConfigError, 78), report.error
-    assert (account.dump(), len(account.vendor.requests)) == (before, asked)
+    assert (account.dump(), len(account.vendor.requests)) == (before, requests)
     return str(report.error)
 
 

@@ -1,4 +1,4 @@
-"""Many new rows at once, on each database: every value comes back as it was given."""
+"""Bulk inserts on each database: every value is read back unchanged."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOSTILE = (
     "\x1d", "\x1e", "\x1f", "\x1f\x1f", "a\x1eb", "'\x1d'", "'),(", "'); DROP TABLE billing_records; --", "/*", "#",
     ";", "я", "🙂", "🙂'\\", "\ufffd", "e\u0301", "﷽", " ", " a ", "", "0", "1e3", "true", "x" * 100_000, "'" * 70_000,
 )  # fmt: skip
-"""What a database, its driver or this program may take for more than a text. None holds what `storable` removes."""
+"""Texts that a database, a driver or this program might interpret. None contains what `storable` removes."""
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def engine(database_url) -> Engine:
 
 
 def row(ordinal, info="ok", *, status: int | None = 1, code="0371"):
-    """One record's own values; the ordinal tells it from all others."""
+    """The values of one record; the ordinal distinguishes it from all others."""
     return ("2026-03-09 10:00:00", f"+7{PHONE}", code, ordinal, status, info, "0.200000", 1, 180)
 
 
@@ -53,7 +53,7 @@ def in_columns(rows, names=COLUMNS):
 
 
 def stored(engine, *names):
-    """Columns of all rows as the database spells them, in order of the ordinal."""
+    """Columns of all rows as the database returns them, in order of the ordinal."""
     with engine.connect() as connection:
         columns = [billing_records.c[name] for name in names]
         return [tuple(found) for found in connection.execute(select(*columns).order_by(billing_records.c.ordinal))]
@@ -127,7 +127,7 @@ def test_any_number_of_rows_is_inserted_once(engine, size):
 
 
 def test_rows_too_long_for_one_statement_are_inserted(engine):
-    # Together more than the 16 MiB that a MariaDB server takes at once.
+    # Together more than 16 MiB, the packet size of a MariaDB server.
     infos = ["я" * (MAX_STATEMENT_LENGTH // 4) + str(number) for number in range(40)]
     insert(engine, [row(number, info) for number, info in enumerate(infos)])
     assert stored(engine, "status_info") == [(info,) for info in infos]

@@ -42,7 +42,7 @@ RECORDS = [
     charge("2026-03-05T02:00:00", phone="89240000001"),
     charge("2026-03-11T01:00:00", "5", info="ok"),
 ]
-"""By the default rules: sms, three times call back, unknown; telegram, flash call; unknown."""
+"""Channels by the default rules: sms, three times call back, unknown; telegram, flash call; unknown."""
 
 
 class Shop:

@@ -57,7 +57,7 @@ def codes_of(results):
     """The exit codes; a code other than 0 and 75 fails with its message."""
     assert not [result for result in results if result[0] not in {0, 75}]
     codes = [code for code, _ in results]
-    assert 0 in codes, "somebody has to do it"
+    assert 0 in codes, "one run must succeed"
     return codes
 
 
@@ -108,14 +108,14 @@ def test_eight_concurrent_first_runs_create_one_schema_and_one_account(backend, 
 
 @pytest.mark.fault(78, 79, 88)
 def test_concurrent_runs_of_eight_accounts_all_succeed(account, pool):
-    everyone = [
+    all_settings = [
         settings_of(account.settings.database_url, account.vendor, START, account=f"account {number}")
         for number in range(SIZE)
     ]
     for number in range(FIRST_RUNS):
         account.vendor.dataset.replace(edition(number))
-        assert pool.run(*everyone) == [(0, "")] * SIZE
-        for account.settings in everyone:
+        assert pool.run(*all_settings) == [(0, "")] * SIZE
+        for account.settings in all_settings:
             account.assert_matches_vendor()
 
 
@@ -186,12 +186,12 @@ def test_a_finishing_run_and_a_starting_run_do_not_deadlock(account):
 
     threads = []
 
-    def somebody_ends():
+    def finish_now():
         threads.append(started(end)[0])
         wait_until_somebody_waits(engine)
 
-    # The one that begins holds the state already; the other may not hold the line that it comes to next.
-    with just_before("UPDATE sync_runs SET finished_at", somebody_ends), engine.begin() as connection:
+    # The starting run holds the state; the finishing one may not hold the row that the starting one needs next.
+    with just_before("UPDATE sync_runs SET finished_at", finish_now), engine.begin() as connection:
         begin(connection)
     threads[0].join(60)
     assert account.read("SELECT outcome FROM sync_runs ORDER BY id") == [("abandoned",), ("running",)]
@@ -203,15 +203,15 @@ def test_a_finishing_run_and_a_starting_run_do_not_deadlock(account):
 @pytest.mark.empty_database
 def test_a_run_that_waited_for_a_migration_does_not_recreate_the_views(account):
     """Recreated views would be missing for a moment for other readers."""
-    theirs = []
+    dropped_elsewhere = []
     with just_before("DROP VIEW", lambda: None, times=99) as dropped:
 
-        def somebody_else_migrates():
+        def migrate_elsewhere():
             migrate(account.engine)
-            theirs.extend(dropped)
+            dropped_elsewhere.extend(dropped)
 
         # The run has found no schema and requests the lock of the schema.
         question = {"postgresql": "SELECT pg_try_advisory", "mariadb": "SELECT GET_LOCK"}
-        with just_before(question[account.engine.dialect.name], somebody_else_migrates):
+        with just_before(question[account.engine.dialect.name], migrate_elsewhere):
             assert account.run(lock=no_lock)[0] == 0
-    assert dropped == theirs != []
+    assert dropped == dropped_elsewhere != []

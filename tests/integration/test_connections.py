@@ -70,7 +70,7 @@ def test_a_session_lost_between_two_transactions_causes_no_retry(account):
     with seen(Engine, begin="begun") as disturbed:
         assert account.run(lambda: end_sessions(other), account="another", window_days=1) == (0, "")
     # `end_sessions` begins one itself, after each of the four windows.
-    assert disturbed["begun"] == quiet["begun"] + 4, "no transaction was tried again"
+    assert disturbed["begun"] == quiet["begun"] + 4, "a transaction was retried"
 
 
 @servers

@@ -282,15 +282,15 @@ def test_a_terminated_run_keeps_its_complete_days_and_the_next_one_continues(bac
         assert 0 < stored.total() < listed_rows(vendor).total()
         assert complete is not None
         assert complete < last_closed_day()
-        told = listed_rows(vendor)
+        expected = listed_rows(vendor)
         assert {row: n for row, n in stored.items() if row[0][:10] <= complete} == {
-            row: n for row, n in told.items() if row[0][:10] <= complete
+            row: n for row, n in expected.items() if row[0][:10] <= complete
         }
         again, interrupted = dagster.run(nightly())[0], dagster.recorded()[-1]
         assert interrupted["status"] in {"FAILURE", "CANCELED"}
         assert again["status"] == "SUCCESS"
         assert again["steps"]["sync_account[shop]"] == ["START", "SUCCESS"], "the lock is free"
-        assert (stored_rows(url, "shop"), watermark_of(url, "shop")) == (told, last_closed_day())
+        assert (stored_rows(url, "shop"), watermark_of(url, "shop")) == (expected, last_closed_day())
 
 
 def test_accounts_with_the_same_token_share_a_step(dagster, tmp_path, vendor):

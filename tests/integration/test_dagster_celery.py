@@ -1,5 +1,5 @@
-"""Dagster as deploy/dagster/dagster.yaml has it: storage on PostgreSQL, limits, the daemon; Celery with RabbitMQ, and
-two workers of which one is killed."""
+"""Dagster with deploy/dagster/dagster.yaml: storage on PostgreSQL, limits, the daemon; Celery with RabbitMQ and two
+workers, one of which is killed."""
 
 from __future__ import annotations
 

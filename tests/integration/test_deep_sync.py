@@ -58,7 +58,7 @@ class Sweeper:
         with self.engine.connect() as connection:
             return read_account_statuses(connection, ["default"], self.now, terms)[0].lateness
 
-    def asked(self):
+    def requests(self):
         return [request.params for request in self.vendor.requests if request.action == "post_billing_data"]
 
 
@@ -85,7 +85,7 @@ def test_a_deep_sync_loads_late_records_of_days_before_the_lookback(database_url
 
 def test_a_deep_sync_costs_one_request_more_than_its_windows(sweeper):
     assert (sweeper.sync()[0], sweeper.said) == (0, [])
-    assert len(sweeper.asked()) <= 1 + 6 + 2, "and two that show the first answers to be whole"
+    assert len(sweeper.requests()) <= 1 + 6 + 2, "two more verify that the first answers are complete"
     assert "get_billing_csv" not in {request.action for request in sweeper.vendor.requests}
 
 
@@ -101,7 +101,7 @@ def test_days_that_the_vendor_no_longer_serves_stay_unchanged_and_not_suspect(sw
     with sweeper.engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM billing")) == 1081
         assert connection.scalar(text("SELECT count(*) FROM sync_runs WHERE first_day < '2026-02-20'")) == 1
-    assert (sweeper.sync(deep=False)[0], len(sweeper.asked())) == (0, 2), "no night asks for them"
+    assert (sweeper.sync(deep=False)[0], len(sweeper.requests())) == (0, 2), "an ordinary sync does not request them"
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_a_deep_dry_run_writes_nothing(sweeper):
 def test_the_journal_is_read_by_its_index(sweeper):
     sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
     sweeper.sync()
-    asked = []
+    statements = []
 
     def note(_connection, _cursor, statement, parameters, _context, _executemany):
         if "restatements" in statement:
-            asked.append((statement, parameters))
+            statements.append((statement, parameters))
 
     event.listen(sweeper.engine, "before_cursor_execute", note)
     assert sweeper.lateness().arrived.records == 1
@@ -160,8 +160,8 @@ def test_the_journal_is_read_by_its_index(sweeper):
     with sweeper.engine.connect() as connection:
         any_line, newest_lines = (
             str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all())
-            for statement, parameters in asked
+            for statement, parameters in statements
         )
     for plan in (any_line, newest_lines):
         assert "sqlite_autoindex_restatements_1 (account_id=? AND day>?)" in plan
-    assert "TEMP B-TREE" not in newest_lines, "it is in the order wanted already, and ends with its limit"
+    assert "TEMP B-TREE" not in newest_lines, "the index has the required order, and the limit ends the scan"

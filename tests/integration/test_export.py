@@ -389,8 +389,8 @@ def test_an_anonymised_export_distinguishes_people_without_identifying_them(data
     people = []
     for content in files[:2]:
         rows = cells(content)
-        one, again, other, nobody = (row["phone"] for row in rows)
-        assert (one == again, one == other, nobody) == (True, False, "")
+        one, again, other, empty = (row["phone"] for row in rows)
+        assert (one == again, one == other, empty) == (True, False, "")
         assert one.startswith("person-")
         assert [row["code_auth"] for row in rows] == [""] * 4
         assert [row["status_info"] for row in rows] == ["ok", "SMS to ***, 2026-03-08, code 200", "tel.***", "ok"]

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.empty_database
 
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 VERSION = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
-THEIRS = {
+FOREIGN = {
     "a revision that is ours too, and nothing of ours": [VERSION, "INSERT INTO alembic_version VALUES ('0001')"],
     "the newest revision": [VERSION, f"INSERT INTO alembic_version VALUES ('{SCHEMA_REVISION}')"],
     "a newer revision": [VERSION, "INSERT INTO alembic_version VALUES ('0099')"],
@@ -65,11 +65,11 @@ def everything(engine):
     if engine.dialect.name == "sqlite":
         return Path(engine.url.database).read_bytes()
     with engine.connect() as connection:
-        told = describe_schema(connection)
+        description = describe_schema(connection)
         if engine.dialect.name == "postgresql":
             functions = "SELECT oid, proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
-            told["functions"] = connection.execute(text(functions)).all()
-        return told
+            description["functions"] = connection.execute(text(functions)).all()
+        return description
 
 
 def refuses(engine, settings):
@@ -91,9 +91,9 @@ def settings(database_url, sandbox):
 
 
 @pytest.mark.fault(87)
-@pytest.mark.parametrize("theirs", THEIRS)
-def test_another_programs_database_is_recognised_and_left_unchanged(engine, settings, sandbox, theirs):
-    execute(engine, *THEIRS[theirs])
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_another_programs_database_is_recognised_and_left_unchanged(engine, settings, sandbox, foreign):
+    execute(engine, *FOREIGN[foreign])
     refuses(engine, settings)
     before = everything(engine)
     for command in ("sync", "backfill"):

@@ -1,7 +1,7 @@
-"""No room left: the database keeps what it had, the line says so, and the next run with room makes up for it.
+"""A full disk: the database keeps its rows, the error is reported, and the next run with free space completes the days.
 
-SQLite and temporary files only. A full disk of PostgreSQL or MariaDB is not tried: it would need a server of its own on
-a small file system; their errors are told by number.
+SQLite and temporary files only. A full disk of PostgreSQL or MariaDB would need a server on a small file system; their
+errors are identified by number.
 """
 
 from __future__ import annotations

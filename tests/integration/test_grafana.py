@@ -33,14 +33,14 @@ MACROS = [
     (re.compile(r"\$__timeFrom\(\)"), f"'{FROM}'"),
     (re.compile(r"\$__timeTo\(\)"), f"'{TO}'"),
 ]
-"""What Grafana puts in place of its macros."""
+"""Grafana's replacements for its macros."""
 
 
 def filled_in(sql, accounts="'default', 'o''brien'"):
     for macro, replacement in MACROS:
         sql = macro.sub(replacement, sql)
     sql = sql.replace("${account:sqlstring}", accounts)
-    assert "$" not in sql, "a macro that the test does not know"
+    assert "$" not in sql, "an unknown macro"
     return sql
 
 
@@ -136,9 +136,9 @@ def test_every_query_of_the_dashboard_returns_the_columns_of_its_panel(database)
         for annotation in DASHBOARD["annotations"]["list"]:
             result = connection.execute(text(filled_in(annotation["target"]["rawSql"]).replace(":", r"\:")))
             assert list(result.keys()) == ["time", "text"]
-        nobody = connection.execute(text(filled_in(panel_queries()["Charges"], "'nobody'"))).scalar()
+        total = connection.execute(text(filled_in(panel_queries()["Charges"], "'nobody'"))).scalar()
     assert rows["Charges"][0]["charges"] == charges > 0
-    assert nobody is None
+    assert total is None
     for title in (
         "Spend by day",
         "Balance",

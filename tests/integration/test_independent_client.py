@@ -1,8 +1,8 @@
-"""Somebody else's client works against the sandbox: so the sandbox is not only what we would like the vendor to be.
+"""An independent client of the vendor's API works with the sandbox, so the sandbox does not only match our own client.
 
-`pytelefonipapi` 0.0.3, from PyPI and unmodified, is given the sandbox's address by its own `base_url` argument, which
-is the address up to the version, without `/authcalls`. Two of its habits show here: its `get_billing_csv` takes a
-datetime, as a text is checked against month/day/year and then sent as it is; and it knows `status` as a boolean.
+`pytelefonipapi` 0.0.3 from PyPI, unmodified, gets the sandbox's URL by its `base_url` argument, which ends with the
+version, without `/authcalls`. Its `get_billing_csv` takes a datetime, because a text must be month/day/year and is sent
+unchanged; its models have `status` as a boolean.
 """
 
 from __future__ import annotations
@@ -89,13 +89,13 @@ def test_the_client_reads_a_status(sandbox, client):
 def test_both_clients_read_the_same_last_records(client, own):
     """Its models take `status` for a boolean and `price` for a float."""
     rows = own.get_newest_records(100, lambda feed: list(feed.rows))
-    ours = [as_the_client_has_it({name: getattr(row, name) for name in row.__struct_fields__}) for row in rows]
-    assert [record.model_dump() for record in client.get_billing_record(100).data] == ours
+    expected = [as_the_client_has_it({name: getattr(row, name) for name in row.__struct_fields__}) for row in rows]
+    assert [record.model_dump() for record in client.get_billing_record(100).data] == expected
 
 
 def test_both_clients_read_the_same_status(client, own):
-    ours = as_the_client_has_it(own.get_status("1"))
-    assert client.get_status(1).data.model_dump() == ours
+    expected = as_the_client_has_it(own.get_status("1"))
+    assert client.get_status(1).data.model_dump() == expected
 
 
 def test_both_clients_handle_an_unknown_id(client, own):

@@ -77,13 +77,13 @@ def test_renamed_and_deleted_accounts_leave_the_lake(copied_sqlite):
     for old, new in (("store", "spare"), ("office", "store"), ("spare", "office")):
         rename_account(copied_sqlite.engine, old, new, wait=0)
     copied_sqlite.export()
-    assert copied_sqlite.lake() == copied_sqlite.view(), "two labels changed places"
+    assert copied_sqlite.lake() == copied_sqlite.view(), "two labels were swapped"
     for old, new in (("office", "spare"), ("store", "office"), ("spare", "store")):
         rename_account(copied_sqlite.engine, old, new, wait=0)
     copied_sqlite.export()
     delete_account(copied_sqlite.engine, "store", wait=0, clock=lambda: copied_sqlite.now)
     copied_sqlite.vendor.dataset.add(charges(date(2026, 3, 7), 1))
-    copied_sqlite.sync()  # an account of the old label begins anew, with low revisions
+    copied_sqlite.sync()  # a new account with the old label starts with low revisions
     assert copied_sqlite.export().removed == ["store"]
     assert copied_sqlite.lake() == copied_sqlite.view()
     assert {row[0] for row in copied_sqlite.lake()} == {"shop", "office"}
@@ -112,7 +112,7 @@ def test_the_numbering_plan_is_a_table_of_its_own(copied_sqlite):
     before = open_lake(copied_sqlite.folder, None)
     assert len(before.numbering.scan().to_arrow()) == 0
     import_plan(copied_sqlite.settings[0], sorted(PLANS.glob("*-?xx.csv")))
-    assert copied_sqlite.export().rows == 0, "it changes no day"
+    assert copied_sqlite.export().rows == 0, "the plan changes no day"
     table = open_lake(copied_sqlite.folder, None).numbering
     rows = {tuple(row.values()) for row in table.scan().to_arrow().to_pylist()}
     with copied_sqlite.engine.connect() as connection:

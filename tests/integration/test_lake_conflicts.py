@@ -27,7 +27,7 @@ from etl.lake.catalogue import open_lake
 table = open_lake(Path(sys.argv[1]), None).billing
 table.overwrite(table.scan().to_arrow())
 """
-"""Another engine that merges the files of a table."""
+"""Simulates another engine that merges the files of a table."""
 
 
 @pytest.fixture

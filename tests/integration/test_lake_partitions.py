@@ -62,4 +62,4 @@ def test_days_in_files_of_earlier_partitions_are_replaced(sqlite_url, sandbox, t
         update.add_field("account", BucketTransform(4), "account_bucket")
     change_and_export(copied)
     used = {task.file.spec_id for task in copied.table().scan().plan_files()}
-    assert used == {0, copied.table().spec().spec_id}, "January is in files of the earlier ones"
+    assert used == {0, copied.table().spec().spec_id}, "January is in files of the earlier partitions"

@@ -118,8 +118,8 @@ class Job:
 
     def dump(self):
         """All rows that a run without changes may not touch."""
-        told = (sync_runs, balance_snapshots)
-        tables = {table.name: self.rows(table) for table in metadata.sorted_tables if table not in told}
+        excluded = (sync_runs, balance_snapshots)
+        tables = {table.name: self.rows(table) for table in metadata.sorted_tables if table not in excluded}
         tables["sync_state"] = self.rows(sync_state, "account_id", "first_day", "last_synced_date", "settled_through")
         return tables
 
@@ -566,12 +566,12 @@ def test_a_backfill_repairs_rows_changed_by_another_program(job, vendor):
     job.execute(f"UPDATE billing_records SET status_info = 'x', repeats = 2 {at_time}", time=str(second))
     job.execute(f"UPDATE billing_records SET withdrawn_at = first_seen_at {at_time}", time=str(third))
     assert counts(job.sync()) == (0, 0, 0, 6)
-    assert job.current() != right, "a sync believes its ledger: else this test shows nothing"
+    assert job.current() != right, "a sync trusts its ledger; otherwise this test would show nothing"
 
     report = job.backfill(NINTH, TENTH)
     assert (report.error, report.needs_review) == (None, False)
     assert job.current() == right
-    assert job.rows(restatements) == [], "nothing of this is news of the vendor's"
+    assert job.rows(restatements) == [], "none of this is a change of the vendor's"
     assert counts(job.backfill(NINTH, TENTH)) == (0, 0, 0, 6)
 
 
@@ -617,7 +617,7 @@ def test_a_backfill_withdraws_rows_that_the_vendor_never_listed(job, vendor, rea
             f" '1.000000', 1, 180, {moment})"
         )
     report = job.backfill(NINTH)
-    assert (report.error, report.tally.suspect_days) == (None, []), "the vendor says what it always said"
+    assert (report.error, report.tally.suspect_days) == (None, []), "the vendor's records are unchanged"
     assert job.current() == right
 
 
@@ -696,7 +696,7 @@ def test_a_suspect_day_is_fetched_by_every_run_until_the_vendor_recovers(sqlite_
     sqlite_job.now += 60 * DAY
     vendor.set_now(at("2026-05-10 09:30"))
     assert sqlite_job.sync(window_days=60).tally.suspect_days == [NINTH]
-    assert DateRange(NINTH, NINTH) not in sqlite_job.steps, "it lies in what is made up for"
+    assert DateRange(NINTH, NINTH) not in sqlite_job.steps, "the day is in the range fetched again"
     report = sqlite_job.sync()
     assert (report.tally.suspect_days, exit_code_of(report), sqlite_job.steps[0]) == (
         [NINTH],
@@ -777,7 +777,7 @@ def test_stored_days_are_suspect_when_the_vendor_answers_with_other_days(job, ve
     ]
     assert job.rows(sync_runs, "outcome", "exit_code", "sources", "suspect_days")[-1] == ("look", 65, "", 4)
 
-    assert job.accept(NINTH).tally.suspect_days == [NINTH], "there is nothing in such an answer to accept"
+    assert job.accept(NINTH).tally.suspect_days == [NINTH], "such an answer contains nothing to accept"
     assert job.current() == before
     vendor.faults.clear()
     vendor.dataset.replace([*charges(NINTH, 2), *charges(TENTH, 1), *charges(TODAY, 1)])
@@ -812,7 +812,7 @@ def test_an_answer_about_other_days_removes_no_rejected_record(sqlite_job, vendo
     vendor.dataset.replace([charge("soon"), *charges(NINTH, 3)])
     sqlite_job.sync(window_days=2)
     kept = sqlite_job.rows(rejected_records)
-    assert kept[0][3:5] == (NINTH, TODAY), "two answers have it, so it lies where both reach"
+    assert kept[0][3:5] == (NINTH, TODAY), "it is in two answers, which overlap on its day"
     vendor.dataset.replace(charges(NINTH, 3))
     tells_of_other_days(vendor)
     sqlite_job.sync()
@@ -1046,7 +1046,7 @@ def test_unusual_text_is_stored_equally_on_every_database(job, vendor):
     assert counts(job.backfill(NINTH)) == (0, 0, 0, len(odd))
     spaced = [charge(f"2026-03-09T10:00:{n:02}", info=f"{info} ") for n, info in enumerate(odd)]
     vendor.dataset.replace(spaced)
-    assert counts(job.sync()) == (0, len(odd), 0, 0), "a space at the end is a difference too"
+    assert counts(job.sync()) == (0, len(odd), 0, 0), "a trailing space is a difference too"
     assert [row[5] for row in job.current()] == [f"{kept[info]} " for info in odd]
     assert counts(job.backfill(NINTH)) == (0, 0, 0, len(odd))
     assert {row[0] for row in job.rows(restatements, "status_info_before")} == set(kept.values())

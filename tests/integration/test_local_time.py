@@ -195,7 +195,7 @@ def test_a_wrong_utc_is_found_by_verify_and_repaired_by_backfill(database_url, s
     right = clock.times()
     clock.execute("UPDATE billing_records SET utc_offset = -77 WHERE code_auth <> '0001'")
     assert [(found.day, found.different) for found in clock.verify()] == [(FOLD, 2)]
-    assert clock.run().tally.changed == 0, "a digest says nothing of it"
+    assert clock.run().tally.changed == 0, "the digest does not contain the UTC time"
     report = clock.run("backfill")
     assert (report.tally.new, report.tally.changed, report.tally.unchanged) == (0, 2, 1)
     assert clock.times() == right

@@ -35,16 +35,16 @@ def account(database_url, sandbox):
     return account
 
 
-def what_a_reader_sees(connection):
-    """The number of records, the ledger's count and the finished runs; consistent only if they are of one state."""
-    counted, told = (
+def read_counts(connection):
+    """The number of rows and the ledger's count; they are equal in every committed state."""
+    counted, ledger = (
         connection.execute(text(query)).scalar_one()
         for query in (
             "SELECT COUNT(*) FROM billing_records WHERE withdrawn_at IS NULL",
             "SELECT SUM(records) FROM synced_days",
         )
     )
-    return counted, int(told)
+    return counted, int(ledger)
 
 
 @pytest.mark.fault(79, 82)
@@ -54,7 +54,7 @@ def test_a_reader_sees_the_old_state_until_the_commit_and_then_the_new_one(accou
 
     def look():
         with other.connect().execution_options(only_reads=True) as connection:
-            seen.append(what_a_reader_sees(connection))
+            seen.append(read_counts(connection))
 
     # The last statement of the window, after all its rows.
     with just_before("UPDATE sync_runs SET sources", look), just_before("COMMIT", look, skip=1):
@@ -71,7 +71,7 @@ def test_an_open_cursor_on_the_file_does_not_block_a_run(account):
         cursor = reader.execute("SELECT created_at FROM billing_records")
         cursor.fetchone()
         assert account.run() == (0, "")
-        assert len(cursor.fetchall()) == 4, "it goes on reading what it began"
+        assert len(cursor.fetchall()) == 4, "the cursor continues"
     account.assert_matches_vendor()
 
 
@@ -137,7 +137,7 @@ def test_a_lock_timeout_rolls_the_window_back_and_it_is_retried(account):
             event.remove(Engine, "handle_error", leave)
     assert errors in (["LockNotAvailable"], ["1205"])
     account.assert_matches_vendor()
-    assert account.read("SELECT COUNT(*) FROM restatements") == [(5,)], "of two tries, one line a change"
+    assert account.read("SELECT COUNT(*) FROM restatements") == [(5,)], "two attempts, one line per change"
 
 
 @servers
@@ -162,7 +162,7 @@ def test_a_deadlock_rolls_the_window_back_and_it_is_retried(account):
         connection.execute(text("CREATE TABLE weight (number INTEGER)"))
     waiting = []
     with other.connect() as stranger, errors_seen() as errors:
-        # MariaDB rolls back the transaction that wrote less, PostgreSQL the first to detect the deadlock; this one is late.
+        # MariaDB rolls back the transaction that wrote less, PostgreSQL the one that detects the deadlock.
         for number in range(200):
             stranger.execute(text("INSERT INTO weight VALUES (:number)"), {"number": number})
         if other.dialect.name == "postgresql":
@@ -179,10 +179,10 @@ def test_a_deadlock_rolls_the_window_back_and_it_is_retried(account):
             wait_until_somebody_waits(new_engine(account.settings.database_url))
 
         # The run holds the state of its account; the day is next.
-        with just_before("UPDATE synced_days", ask) as asked:
+        with just_before("UPDATE synced_days", ask) as statements:
             assert account.run() == (0, "")
         waiting[0].join(60)
         assert not waiting[0].is_alive()
-    assert len(asked) == 1
+    assert len(statements) == 1
     assert errors in (["DeadlockDetected"], ["1213"])
     account.assert_matches_vendor()

@@ -63,7 +63,7 @@ def test_a_session_terminated_during_copy_causes_one_retry(account):
         )
     assert account.run() == (0, "")
     account.assert_matches_vendor()
-    assert account.read("SELECT nextval('tries')")[0][0] > 9, "it was tried twice"
+    assert account.read("SELECT nextval('tries')")[0][0] > 9, "two attempts"
 
 
 @servers

@@ -91,7 +91,7 @@ def records_alive_after_each_window(url, fault: str | None) -> list[int]:
     finally:
         gc.enable()
     assert (report.error, len(counts)) == (None, 8)
-    assert left <= 1, "not every window met its fault"
+    assert left <= 1, "a window without its fault"
     return counts
 
 

@@ -89,7 +89,7 @@ def test_eight_concurrent_runs_through_a_transaction_pooler(pooled, database_url
             "SELECT COUNT(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
             " WHERE locktype = 'advisory' AND datname = current_database()"
         )
-        assert connection.scalar(text(query)) == 0, "a lock was left behind"
+        assert connection.scalar(text(query)) == 0, "a lock remains"
 
 
 @pytest.mark.fault(89)

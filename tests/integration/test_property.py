@@ -1,4 +1,4 @@
-"""Whatever the vendor does and however it is asked, the database ends as the vendor's own multiset of records.
+"""After any sequence of edits and fetches, the database equals the vendor's multiset of records.
 
 Every example is an account of its own in one database. Spend is compared to the last digit, ids must stay.
 """
@@ -39,7 +39,7 @@ DAYS = [date(2026, 3, day) for day in range(8, 12)]
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 EXAMPLES = {"sqlite": 40, "postgresql": 6, "mariadb": 6}
 
-# Few enough for records to meet: in a second, in a key, in everything.
+# Few values, so that records share a second, a key or all fields.
 records = st.fixed_dictionaries(
     {
         "created_at": st.sampled_from(
@@ -132,7 +132,7 @@ class Nights(RuleBasedStateMachine):
         try:
             parse_csv(file)
         except InvalidResponse:
-            return  # what is not certain is refused, and then it is asked otherwise
+            return  # an ambiguous CSV is refused and requested differently
         self.load(window, size, "csv", lambda: parse_csv(file), held)
 
     def load(self, window, size, source, open_feed, held):
@@ -171,11 +171,11 @@ class Nights(RuleBasedStateMachine):
             else:
                 assert ledger.first_closed_spend + stored.deltas[day] == ledger.spend
         for row in self.ordinals.keys() & stored.ordinals.keys():
-            assert self.ordinals[row] == stored.ordinals[row], "a record that stays keeps its key"
+            assert self.ordinals[row] == stored.ordinals[row], "an unchanged record keeps its key"
         self.ordinals = stored.ordinals
         for key, needed in Counter(row[:3] for row in expected).items():
             self.most_of_key[key] = max(self.most_of_key[key], needed)
-        assert stored.rows_of_key == self.most_of_key, "a row that is free is used before another is made"
+        assert stored.rows_of_key == self.most_of_key, "a free row is reused before a new one is inserted"
 
 
 class Answers:
@@ -193,8 +193,8 @@ class Answers:
             day: replace(records, source=self.name, missing_fields=ATTRIBUTES - feed.fields)
             for day, records in spool.days(window).items()
         }
-        asked = DateRange(window.first - timedelta(days=1), window.last + timedelta(days=2))
-        return WindowData(window, asked, days, survey.rejected)
+        requested = DateRange(window.first - timedelta(days=1), window.last + timedelta(days=2))
+        return WindowData(window, requested, days, survey.rejected)
 
 
 def test_any_sequence_of_edits_and_fetches_stores_the_vendors_multiset(database_url):

@@ -154,11 +154,11 @@ def test_no_phone_reaches_the_database_and_syncs_work_as_usual(account, vendor, 
 @form_names("keyed")
 @pytest.mark.fault(127)
 def test_all_formats_of_a_number_have_one_keyed_phone(account):
-    ours = build_phone_policy(account.settings).phone("+79243555100")
+    keyed = build_phone_policy(account.settings).phone("+79243555100")
     phones = [row.phone for row in account.rows(billing_records, "phone")]
-    assert phones.count(ours) == 5
+    assert phones.count(keyed) == 5
     payloads = [json.loads(row.payload)["phone"] for row in account.rows(rejected_records, "payload")]
-    assert sorted(payloads) == sorted([ours, build_phone_policy(account.settings).phone("+79990001122")])
+    assert sorted(payloads) == sorted([keyed, build_phone_policy(account.settings).phone("+79990001122")])
 
 
 def test_amounts_are_the_same_in_each_format_of_phones(sqlite_url, vendor):
@@ -189,14 +189,14 @@ def test_a_changed_format_of_phones_is_refused_with_the_remedy_before_any_reques
 ):
     account = Account(database_url, vendor, **FORMS[name])
     account.run()
-    before, asked = account.cells(), len(vendor.requests)
+    before, requests = account.cells(), len(vendor.requests)
     for command, dry_run in (("sync", False), ("sync", True), ("backfill", False), ("accept", False)):
         error = account.run(command, NINTH, NINTH, dry_run=dry_run, **change).error
         assert isinstance(error, ConfigError)
         assert cure in str(error)
     with pytest.raises(ConfigError, match=cure):
         account.forget(**change)
-    assert (account.cells(), len(vendor.requests)) == (before, asked)
+    assert (account.cells(), len(vendor.requests)) == (before, requests)
     assert account.run().error is None
 
 
@@ -216,8 +216,8 @@ FORGETTABLE = form_names("plain", "masked", "keyed")
 def test_an_erased_person_is_in_no_table_and_amounts_are_unchanged(account, vendor, form):
     vendor.dataset.replace([*LISTED[1:], charge("2026-03-09T23:00:00", info="late; 89243555100")])
     account.run()  # the journal has lines now
-    theirs = build_phone_policy(account.settings).phone("+79243555100")
-    assert theirs in account.cells()
+    keyed = build_phone_policy(account.settings).phone("+79243555100")
+    assert keyed in account.cells()
     before = [account.query(statement) for statement in MONEY]
     found = account.forget()
     mentions = int(account.settings.phones == "plain")
@@ -225,7 +225,7 @@ def test_an_erased_person_is_in_no_table_and_amounts_are_unchanged(account, vend
         "billing_records": 6 + mentions, "restatements": 2, "rejected_records": 1, "sync_runs": 0, "synced_days": 0,
     }  # fmt: skip
     assert found.masked == (account.settings.phones == "masked")
-    assert theirs not in account.cells()
+    assert keyed not in account.cells()
     assert "9243555100" not in account.cells()
     assert "(924) 355" not in account.cells()
     assert [account.query(statement) for statement in MONEY] == before

@@ -93,7 +93,7 @@ def test_a_run_without_changes_reads_no_record_and_writes_only_its_history(sync,
     written = {words for words in sent if words.split()[0] in {"INSERT", "UPDATE", "DELETE"}}
     assert written == {"INSERT sync_runs", "UPDATE sync_runs", "UPDATE sync_state", "INSERT balance_snapshots"}
     assert sent["INSERT balance_snapshots"] == 1
-    assert sum(sent.values()) < 3 * 20 + 17, "the number of its windows counts, not that of its days; then the balance"
+    assert sum(sent.values()) < 3 * 20 + 17, "one per window, not per day; then the balance"
 
 
 def test_one_changed_record_per_day_costs_one_statement_per_day(sync, sandbox):
@@ -109,10 +109,10 @@ def test_only_the_days_around_a_window_are_fetched_twice(sync, sandbox, concurre
     assert sync(concurrency=concurrency).tally.new == FEW * len(DAYS)
     windows = [(DAYS[0], DAYS[6]), (DAYS[7], DAYS[13]), (DAYS[14], DAYS[17])]
     padded = [(first - timedelta(days=1), last + timedelta(days=2)) for first, last in windows]
-    asked = [request for request in sandbox.requests if request.action == "post_billing_data"]
-    dates = [(request.params["start_date"], request.params["end_date"]) for request in asked]
+    requests = [request for request in sandbox.requests if request.action == "post_billing_data"]
+    dates = [(request.params["start_date"], request.params["end_date"]) for request in requests]
     assert set(dates) >= {(str(first), str(last)) for first, last in padded}
-    assert len(sandbox.requests) - len(asked) <= 3, "the balance before and after, and the newest records"
+    assert len(sandbox.requests) - len(requests) <= 3, "the balance before and after, and the newest records"
     # The first day has none before it: a request for it alone verifies that it is complete.
     assert len(dates) <= len(padded) + 1
 
@@ -129,24 +129,24 @@ def test_one_export_serves_all_windows(sync, sandbox, concurrency):
 
 def test_a_day_is_read_by_the_index_in_a_large_table(sync, sandbox, database_url):
     counted(sync, sandbox, MANY)
-    asked = []
+    statements = []
 
     def note(_connection, _cursor, statement, parameters, _context, _executemany):
         if statement.startswith("SELECT") and "billing_records" in statement:
-            asked.append((statement, parameters))
+            statements.append((statement, parameters))
 
     event.listen(Engine, "before_cursor_execute", note)
     try:
         counted(sync, sandbox, MANY, status=0)
     finally:
         event.remove(Engine, "before_cursor_execute", note)
-    assert len(asked) == 2 * len(DAYS), "its rows, and then their totals by channel"
+    assert len(statements) == 2 * len(DAYS), "per day its rows, then their totals by channel"
     backend = database_url.get_backend_name()
     with new_engine(database_url).connect() as connection:
         if backend == "postgresql":
             connection.exec_driver_sql("ANALYZE billing_records")
         explain = "EXPLAIN QUERY PLAN" if backend == "sqlite" else "EXPLAIN"
-        plans = [str(connection.exec_driver_sql(f"{explain} {sql}", parameters).all()) for sql, parameters in asked[:2]]
+        plans = [str(connection.exec_driver_sql(f"{explain} {sql}", values).all()) for sql, values in statements[:2]]
     for plan in plans:
         assert any(name in plan for name in ("pk_billing_records", "PRIMARY", "USING PRIMARY KEY", "Index Scan")), plan
         assert not any(word in plan for word in ("Seq Scan", "SCAN", "'ALL'")), plan

@@ -1,7 +1,7 @@
-"""A month of nights: the vendor changes its mind, its ways and its health, and the job runs when it runs.
+"""Random months of nightly runs, with a vendor that changes its records, its behaviour and its availability.
 
-Every sequence is an account of its own. The oracle keeps all that the vendor ever had on a day when it was asked: what
-is stored of a closed day must be one of these, and where a run says that all is well, the last.
+Each sequence has its own account. The oracle keeps the vendor's records of each day at every request: a stored closed
+day must equal one of these states, and after a successful run the last one.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ FAULTS = [
     {"fault": "gzip_bomb", "megabytes": 2},
     {"fault": "other_days", "days": 365},
 ]
-"""All that needs no time; what drips or hangs is tried alone. A refused token is the business of a person."""
+"""Faults that take no time; slow answers have tests of their own, and a refused token needs an operator."""
 
 numbers = st.integers(0, 1 << 16)
 faults = st.fixed_dictionaries(
@@ -83,7 +83,7 @@ policies = st.fixed_dictionaries(
 
 
 def made(day, number):
-    """One of few records of a day: they meet in a second, in a key, in everything."""
+    """One of a few records of a day, which share a second, a key or all fields."""
 
     def pick(*values):
         nonlocal number
@@ -106,11 +106,11 @@ def many(day):
 
 
 A_YEAR_AGO = [made(FIRST - timedelta(370) + n * DAY, 0) for n in range(60)]
-"""What an answer about other days tells of."""
+"""The days of an answer about other days."""
 
 
 class Killed(BaseException):
-    """What a SIGKILL would be: nothing of the program hears of it but the `with` blocks around it."""
+    """Stands for a SIGKILL: the program cannot handle it, except in `with` blocks."""
 
 
 class Month(RuleBasedStateMachine):
@@ -132,7 +132,7 @@ class Month(RuleBasedStateMachine):
         self.stored = None
         self.watermark = None
 
-    # What the vendor does.
+    # Actions of the vendor.
 
     @initialize(some=st.lists(numbers, max_size=8), window=st.integers(2, 9), held=st.sampled_from([1, 1_000]))
     def begin(self, some, window, held):
@@ -184,7 +184,7 @@ class Month(RuleBasedStateMachine):
                 self.listed += many(self.today)
         self.listed += [made(self.today - (n % days) * DAY, n // days) for n in some]
 
-    # What the job does.
+    # Actions of the job.
 
     @precondition(lambda self: self.today < LATEST)
     @rule(some=st.lists(numbers, max_size=6), ill=st.lists(faults, max_size=3))
@@ -213,7 +213,7 @@ class Month(RuleBasedStateMachine):
         self.run("backfill", ill, since=max(FIRST, self.today - days_ago * DAY))
 
     def run(self, command, ill=(), step=NO_PROGRESS.advance, *, since=None, until=None):
-        """The whole run against the vendor as it is, and what must be true after it."""
+        """A whole run against the vendor in its current state, and its checks."""
         self.runs += 1
         now = datetime.combine(self.today, datetime.min.time(), UTC) + timedelta(hours=6, minutes=30 + self.runs)
         self.prepare(now, ill)
@@ -229,7 +229,7 @@ class Month(RuleBasedStateMachine):
                 open_spool=self.open_spool,
             )
         except (Interrupted, Killed):
-            # Its thread may have a question under way, and must not spoil the next run's answers.
+            # Its thread may have a request in progress, which must not use up the next run's faults.
             for thread in [thread for thread in threading.enumerate() if thread.name == "fetch"]:
                 thread.join()
         self.vendor.faults.clear()
@@ -245,7 +245,7 @@ class Month(RuleBasedStateMachine):
         self.vendor.policies = self.policies.changed({})
         self.vendor.requests.clear()
         if any(one["which"]["fault"] == "empty_list" for one in ill):
-            # An empty answer is believed where the CSV cannot be asked, or a quiet account would never be done.
+            # An empty answer is accepted when the CSV is unavailable; otherwise an idle account would stay open.
             ill = [one for one in ill if one["action"] == "post_billing_data"]
             self.vendor.policies.csv.header = "english"
         for one in ill:
@@ -266,48 +266,52 @@ class Month(RuleBasedStateMachine):
             ).one_or_none()
         return Stored(self.engine, account_id, self.settings.account)
 
-    # What must be true.
+    # Invariants.
 
     def check(self):
-        """However the run ended."""
+        """Checks after every run, whatever its end."""
         stored = self.stored
         assert stored.current == len(stored.rows), "equal records are one row"
-        assert {day_of(row) for row in stored.rows} <= stored.ledger.keys(), "no row without its day"
+        assert {day_of(row) for row in stored.rows} <= stored.ledger.keys(), "a row without its day"
         for day, ledger in stored.ledger.items():
             rows = rows_of_day(stored.rows, day)
             assert (ledger.records, ledger.spend) == (rows.total(), spend_of(rows))
             assert stored.view.get(day, (0, 0)) == (spend_of(rows), rows.total())
             if ledger.first_closed_at is not None:
-                assert rows in self.said[day], "what is stored is what the vendor had"
+                assert rows in self.said[day], "a stored day equals one of the vendor's states"
                 assert ledger.first_closed_spend + stored.deltas[day] == ledger.spend
         if self.state is None:
             return
         watermark = self.state.last_synced_date
-        assert self.watermark is None or (watermark is not None and watermark >= self.watermark), "never back"
+        assert self.watermark is None or (watermark is not None and watermark >= self.watermark), (
+            "the watermark moved back"
+        )
         self.watermark = watermark
         if watermark is not None:
             assert watermark < self.today
             for n in range((watermark - self.state.first_day).days + 1):
-                assert stored.ledger[self.state.first_day + n * DAY].first_closed_at, "no gap behind it"
+                assert stored.ledger[self.state.first_day + n * DAY].first_closed_at, "a gap before the watermark"
 
     def check_report(self, report, before):
-        """Where it came to its end: that it says the truth."""
+        """Check that the report of a completed run is true."""
         code = code_of(report)
         assert code in {0, 65} or type(report.error) is SourceUnavailable, report.error
         suspect = set(report.tally.suspect_days)
         assert bool(suspect) == (code == 65) or code == 69
-        asked = [day for window in report.windows for day in window.days()]
-        for day in asked:
+        requested = [day for window in report.windows for day in window.days()]
+        for day in requested:
             if day in suspect:
                 assert self.stored.ledger[day].suspect_since is not None
                 assert rows_of_day(self.stored.rows, day) == rows_of_day(before.rows, day), (
-                    "it keeps its last good state"
+                    "a suspect day keeps its last good state"
                 )
             elif day < self.today and code != 69:
                 assert self.stored.ledger[day].first_closed_at is not None
-                assert rows_of_day(self.stored.rows, day) == self.said[day][-1], "all is well only where it is"
+                assert rows_of_day(self.stored.rows, day) == self.said[day][-1], (
+                    "a successful run stores the vendor's last state"
+                )
 
-    # How it ends.
+    # The end of a sequence.
 
     def teardown(self):
         if sys.exc_info()[0] is None:
@@ -362,14 +366,14 @@ def test_a_random_month_of_runs_stores_what_the_vendor_listed(database_url, vend
     factory = seed(part)(month) if settings().derandomize else month
     logging.disable(logging.WARNING)  # a night of faults says so, a hundred times over
     try:
-        with engine.connect():  # SQLite tidies up whenever the last connection closes, and that takes its time
+        with engine.connect():  # SQLite checkpoints whenever the last connection closes, which takes time
             run_state_machine_as_test(
                 factory,
                 settings=settings(
                     max_examples=sequences,
                     stateful_step_count=steps,
                     deadline=None,
-                    # No shrinking: it would take an hour, and the steps of a failure are told as they are.
+                    # No shrinking: it would take an hour, and the steps of a failure are printed unshrunk.
                     phases=[Phase.explicit, Phase.reuse, Phase.generate],
                     suppress_health_check=list(HealthCheck),
                 ),

@@ -41,7 +41,7 @@ class Repository:
             self.git("tag", tag)
 
     def release(self) -> str:
-        """Run the release script; returns its output. An accepted commit fails at the first build, as tools are missing."""
+        """Run the release script; returns its output. An accepted commit fails at the build, which has no tools."""
         done = subprocess.run(
             [self.folder / ".ci" / "release", "nowhere"], check=False, capture_output=True, text=True, cwd=self.folder
         )
@@ -98,12 +98,12 @@ class _Advisories(http.server.BaseHTTPRequestHandler):
     """The used part of OSV's API; one package is vulnerable."""
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        package = asked["package"]
+        requested = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        package = requested["package"]
         affected = {
             "package": package,
             "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "9.9"}]}],
-            "versions": [asked["version"]],
+            "versions": [requested["version"]],
         }
         found = {"id": "GHSA-1", "modified": "2026-01-01T00:00:00Z", "details": "It is bad.", "affected": [affected]}
         body = json.dumps({"vulns": [found]} if package["name"] == "bad" else {}).encode()

@@ -424,7 +424,7 @@ def test_a_browser_draws_every_chart_and_executes_no_text(on_sqlite, renderer, t
         for _, attributes in drawn.elements
         if attributes.get("class", "").startswith("picture")
     }
-    assert pictures == {chart.name: "yes" for chart in all_charts() if chart.name != "months"}, "it is a single month"
+    assert pictures == {chart.name: "yes" for chart in all_charts() if chart.name != "months"}, "a single month"
     tags = [tag for tag, _ in drawn.elements]
     assert len([names for tag, names in drawn.elements if tag == "svg" and names.get("class") == "marks"]) == len(
         pictures
@@ -432,4 +432,4 @@ def test_a_browser_draws_every_chart_and_executes_no_text(on_sqlite, renderer, t
     assert tags.count("path") > 50
     assert "img" not in tags
     assert "<title>Telefon-IP charges, Sun 8 Mar – Wed 11 Mar 2026</title>" in done.stdout
-    assert done.stdout.count("onerror=") > 0, "it is there, as text"
+    assert done.stdout.count("onerror=") > 0, "the text is on the page, as text"

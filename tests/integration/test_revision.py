@@ -86,7 +86,7 @@ class Copied:
         changed = [date.fromisoformat(str(day)) for day, _ in rows]
         stored = self.days()
         self.copy.update({day: stored[day] for day in changed})
-        assert self.copy == stored, "the copy equals what is stored"
+        assert self.copy == stored, "the copy equals the stored rows"
         return changed
 
 

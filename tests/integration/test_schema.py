@@ -162,29 +162,29 @@ def test_the_tables_and_views_of_the_contract_exist(engine):
     assert views == set(VIEWS)
 
 
-def told(engine):
+def describe(engine):
     with engine.connect() as connection:
         return describe_schema(connection)
 
 
 def test_the_schema_created_in_one_step_equals_the_migrated_one(engine):
     migrate(engine)
-    migrated = told(engine)
+    migrated = describe(engine)
     run_alembic(engine, "downgrade", "base")
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE alembic_version"))
     ensure_current(engine)
-    assert told(engine) == migrated
+    assert describe(engine) == migrated
     assert (names(engine)[0], revision(engine)) == (CONTRACT_TABLES | {"alembic_version"}, SCHEMA_REVISION)
 
 
 def test_the_description_of_a_schema_shows_every_difference(engine):
     ensure_current(engine)
-    before = told(engine)
+    before = describe(engine)
     for change in (*CHANGES["all"], *CHANGES[engine.dialect.name]):
         with engine.begin() as connection:
             connection.execute(text(change))
-        after = told(engine)
+        after = describe(engine)
         assert after != before, change
         before = after
 

@@ -86,14 +86,14 @@ def test_every_element_of_the_dashboard_has_a_position():
 
 
 def test_each_view_is_a_dataset_with_all_columns_except_personal_ones():
-    told = {
+    columns = {
         (dataset["table_name"], column["column_name"])
         for dataset in DATASETS.values()
         for column in dataset["columns"]
         if not column.get("expression")
     }
-    assert told == {(view, column.name) for view, columns in VIEW_COLUMNS.items() for column in columns} - PERSONAL
-    meanings = {(view, column.name): column.meaning for view, columns in VIEW_COLUMNS.items() for column in columns}
+    meanings = {(view, column.name): column.meaning for view, listed in VIEW_COLUMNS.items() for column in listed}
+    assert columns == meanings.keys() - PERSONAL
     for dataset in DATASETS.values():
         for column in dataset["columns"]:
             if not column.get("expression"):
@@ -106,9 +106,9 @@ def test_a_chart_uses_columns_of_its_dataset(name):
     has = {column["column_name"] for column in dataset["columns"]} | {
         metric["metric_name"] for metric in dataset["metrics"]
     }
-    asked = set(names_in(CHARTS[name]["params"]))
-    assert asked
-    assert asked <= has
+    used = set(names_in(CHARTS[name]["params"]))
+    assert used
+    assert used <= has
     assert CHARTS[name]["viz_type"] == CHARTS[name]["params"]["viz_type"]
 
 
@@ -130,7 +130,7 @@ def test_every_expression_runs_on_postgresql_and_agrees_with_the_views(tmp_path,
         settings = settings_of(url, sandbox, date(2026, 3, 1))
         now = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
         run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: now)
-        told = {}
+        results = {}
         with new_engine(url).connect() as connection:
             for dataset in DATASETS.values():
                 view = dataset["table_name"]
@@ -141,7 +141,7 @@ def test_every_expression_runs_on_postgresql_and_agrees_with_the_views(tmp_path,
                 ]
                 metrics = [f"{metric['expression']} AS {metric['metric_name']}" for metric in dataset["metrics"]]
                 grouped = f"SELECT {', '.join(metrics)} FROM (SELECT {', '.join(['*', *made])} FROM {view}) v"
-                told[view] = connection.execute(text(grouped)).one()
+                results[view] = connection.execute(text(grouped)).one()
                 for metric in dataset["metrics"]:
                     assert metric["metric_name"] not in {column.name for column in VIEW_COLUMNS[view]}
             expected = connection.execute(
@@ -149,8 +149,8 @@ def test_every_expression_runs_on_postgresql_and_agrees_with_the_views(tmp_path,
             ).one()
             weekdays = set(connection.scalars(text(f"SELECT {_expression('billing', 'weekday')} FROM billing")))
     for view in ("daily_spend", "monthly_spend", "delivery_by_operator"):
-        assert (told[view].total_spend, told[view].total_records, told[view].total_delivered) == expected
-        assert round(told[view].overall_delivery_rate, 9) == round(Decimal(expected[2]) / expected[1], 9)
+        assert (results[view].total_spend, results[view].total_records, results[view].total_delivered) == expected
+        assert round(results[view].overall_delivery_rate, 9) == round(Decimal(expected[2]) / expected[1], 9)
     assert {"1 Mon", "7 Sun"} <= {day.strip() for day in weekdays}
 
 

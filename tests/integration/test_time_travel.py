@@ -35,7 +35,7 @@ EXAMPLES = {"sqlite": 60, "postgresql": 8, "mariadb": 8}
 UNLIKE_THEN = {"day_state", "updated_at", "channel"}
 """Columns whose earlier values are not known."""
 
-# Few enough for records to meet: in a second, in a key, in everything.
+# Few values, so that records share a second, a key or all fields.
 records = st.builds(
     Record,
     st.sampled_from([f"{day} {time}" for day in DAYS for time in ("00:00:00", "23:59:59")]),
@@ -202,7 +202,7 @@ OTHER_CODE = record("2026-03-08 10:00:00", code="0008")
 LATE = record("2026-03-08 11:00:00", STRANGER)
 
 
-def told(rows):
+def summaries(rows):
     names = ("created_at", "phone", "code_auth", "status", "status_info", "price", "repeats")
     return [tuple(str(dict(zip(COLUMNS, row, strict=True))[name]) for name in names) for row in rows]
 
@@ -217,15 +217,15 @@ def test_late_corrected_withdrawn_and_returned_records_are_shown_as_of_each_nigh
         return (*(str(part) for part in record), repeats)
 
     moments = [known.moment for known in account.known]
-    assert [told(account.read(moment)) for moment in moments] == [
+    assert [summaries(account.read(moment)) for moment in moments] == [
         [row(MESSAGE), row(CALL, "2")],
         [row(CALL), row(LATE)],
         [row(corrected), row(MESSAGE), row(LATE, "2")],
         [row(corrected)],
     ]
     just_before = [moment - timedelta(microseconds=1) for moment in moments]
-    assert [told(account.read(moment)) for moment in just_before[1:]] == [
-        told(account.read(moment)) for moment in moments[:-1]
+    assert [summaries(account.read(moment)) for moment in just_before[1:]] == [
+        summaries(account.read(moment)) for moment in moments[:-1]
     ]
     assert account.read(just_before[0]) == []
 

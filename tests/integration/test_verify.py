@@ -111,14 +111,14 @@ def plan(audit, since=None, until=None, account_id=1):
 
 def test_verify_without_days_is_refused_with_the_reason(audit):
     audit.run()
-    for asked, reason in (
+    for options, reason in (
         ({"account_id": None}, "the account was never synced"),
         ({"since": date(2026, 2, 1), "until": date(2026, 2, 28)}, "no day from 2026-02-01 to 2026-02-28 is stored"),
         ({"since": date(2026, 4, 1)}, "2026-04-01 comes after 2026-03-10"),
         ({"until": date(2026, 2, 28)}, "2026-03-08 comes after 2026-02-28"),
     ):
         with pytest.raises(CheckFailedError, match=reason):
-            plan(audit, **asked)
+            plan(audit, **options)
     assert plan(audit) == [DateRange(EIGHTH, NINTH), DateRange(TENTH, TENTH)]
     assert plan(audit, TENTH, TODAY) == [DateRange(TENTH, TODAY)]
     audit.execute("UPDATE synced_days SET purged_at = '2026-03-11 00:00:00' WHERE day = '2026-03-08'")

@@ -117,8 +117,8 @@ class Shop:
         """The rows of a view as dicts, or as tuples of the given columns."""
         with self.engine.connect() as connection:
             rows = connection.execute(text(f"SELECT {columns} FROM {view} ORDER BY {order}")).mappings().all()
-        told = [{name: same_everywhere(name, value) for name, value in row.items()} for row in rows]
-        return told if columns == "*" else [tuple(row.values()) for row in told]
+        dicts = [{name: same_everywhere(name, value) for name, value in row.items()} for row in rows]
+        return dicts if columns == "*" else [tuple(row.values()) for row in dicts]
 
     def naive_now(self):
         return self.now.replace(tzinfo=None)
@@ -207,7 +207,7 @@ def test_daily_spend_counts_records_as_the_vendor_lists_them(shop):
 HUGE = "999999999999.999999"
 
 
-# Each of these is a day.
+# One day each.
 SUMS = [
     ["0.1"] * 3,
     ["0.1"] * 300 + ["0.2"] * 300 + ["0.000001"],
@@ -520,8 +520,8 @@ def test_every_column_of_every_view_has_a_comment_on_postgresql(shop):
         " ON a.attrelid = c.oid WHERE c.relname IN :views AND a.attnum > 0 ORDER BY a.attnum"
     ).bindparams(bindparam("views", expanding=True))
     with shop.engine.connect() as connection:
-        told = connection.execute(query, {"views": VIEWS}).all()
-    assert {view: [tuple(row[1:]) for row in told if row[0] == view] for view in VIEWS} == {
+        comments = connection.execute(query, {"views": VIEWS}).all()
+    assert {view: [tuple(row[1:]) for row in comments if row[0] == view] for view in VIEWS} == {
         view: [(column.name, column.meaning) for column in columns] for view, columns in VIEW_COLUMNS.items()
     }
 
@@ -569,10 +569,10 @@ def test_freshness_shows_the_watermark_and_delay_of_an_account(shop):
 
 def test_hours_behind_are_counted_from_the_end_of_the_watermarks_day(shop):
     shop.sync(until=date(2026, 3, 9))
-    begun = datetime.now(UTC)
+    started = datetime.now(UTC)
     ((hours,),) = shop.read("freshness", "hours_behind", order="1")
     low, high = (
-        (moment - datetime(2026, 3, 9, 21, tzinfo=UTC)).total_seconds() / 3600 for moment in (begun, datetime.now(UTC))
+        (now - datetime(2026, 3, 9, 21, tzinfo=UTC)).total_seconds() / 3600 for now in (started, datetime.now(UTC))
     )
     assert low - 0.1 <= float(hours) <= high + 0.1
 

@@ -64,7 +64,7 @@ def start(script: str, **environment: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def told(script: str, **environment: str) -> list[str]:
+def printed(script: str, **environment: str) -> list[str]:
     """The lines that a script prints."""
     with start(script, **environment) as process:
         out, err = process.communicate(timeout=60)
@@ -95,7 +95,7 @@ def test_transferred_days_equal_fetched_days_at_every_read(held, ahead):
             assert list(own.slices[0].read()) == counted_records(snapshot)
         print(batch.window)
     """
-    assert len(told(script)) == 5
+    assert len(printed(script)) == 5
 
 
 def test_a_day_without_records_is_transferred_as_empty():
@@ -105,7 +105,7 @@ def test_a_day_without_records_is_transferred_as_empty():
         pairs = zip(batch.days.values(), snapshots)
         print([(len(found), counted_records(day), day.totals.records) for found, day in pairs])
     """
-    assert told(script) == ["[(0, [], 0), (0, [], 0)]"] * 5
+    assert printed(script) == ["[(0, [], 0), (0, [], 0)]"] * 5
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_error_is_raised_in_order_with_its_traceback(raised, caught):
         print(type(error).__name__, error.args, getattr(error, "retry_after", None))
         print("fetch_or_fail" in "".join(getattr(error, "__notes__", ["fetch_or_fail"])))
     """
-    assert told(script) == ["2026-03-01..2026-03-02 2026-03-03..2026-03-04", caught, "True"]
+    assert printed(script) == ["2026-03-01..2026-03-02 2026-03-03..2026-03-04", caught, "True"]
 
 
 def test_no_more_windows_are_fetched_ahead_than_allowed():
@@ -157,7 +157,7 @@ def test_no_more_windows_are_fetched_ahead_than_allowed():
             time.sleep(0.01)
         print(os.fstat(asked).st_size)
     """
-    assert told(script) == ["2", "3", "4", "5"]
+    assert printed(script) == ["2", "3", "4", "5"]
 
 
 def test_a_full_disk_is_reported_with_the_folder(tmp_path):
@@ -170,7 +170,7 @@ def test_a_full_disk_is_reported_with_the_folder(tmp_path):
     except DiskFullError as error:
         print(error)
     """
-    assert told(script) == [
+    assert printed(script) == [
         "a temporary file could not be written (No such file or directory); set TMPDIR to a folder with more room"
     ]
 
@@ -181,7 +181,7 @@ def test_days_that_fit_in_memory_use_no_disk(tmp_path):
     tempfile.tempdir = {str(tmp_path / "gone")!r}
     print(len(list(fetch_in_worker(fetch, WINDOWS, depth=1))))
     """
-    assert told(script) == ["5"]
+    assert printed(script) == ["5"]
 
 
 KILLED = {
@@ -232,7 +232,7 @@ def test_a_killed_worker_ends_the_load_with_an_error(kill):
     except ChildProcessError:
         print("nobody is left")
     """
-    assert told(script) == [
+    assert printed(script) == [
         "BillingError the process that fetches was ended from outside; did the memory run out?",
         "nobody is left",
     ]
@@ -250,7 +250,7 @@ def test_no_process_is_left_when_the_load_ends(until_taken):
     except ChildProcessError:
         print("nobody is left")
     """
-    assert told(script) == ["nobody is left"]
+    assert printed(script) == ["nobody is left"]
 
 
 @pytest.mark.fault(104)
@@ -273,7 +273,7 @@ def test_no_process_is_left_when_the_loading_process_is_killed(busy):
         process.kill()
     ends = time.monotonic() + 20
     while is_alive(fork):
-        assert time.monotonic() < ends, "it goes on without its parent"
+        assert time.monotonic() < ends, "the fork continues without its parent"
         time.sleep(0.01)
 
 
@@ -303,7 +303,7 @@ def test_a_signal_to_both_processes_is_handled_by_the_loading_one():
     except Interrupted as stopped:
         print("\\nstopped by", stopped.signal_number)
     """
-    assert told(script)[-1] == f"stopped by {signal.SIGTERM.value}"
+    assert printed(script)[-1] == f"stopped by {signal.SIGTERM.value}"
 
 
 @pytest.mark.parametrize(
@@ -326,4 +326,4 @@ def test_no_worker_is_forked_when_it_would_not_help_or_be_unsafe(windows, ahead,
     fetched = fetch_in_worker(fetch, {windows}, depth={ahead})
     print([int(batch.rejected[0].payload) == os.getpid() for batch, _ in fetched])
     """
-    assert set(told(script)[0].strip("[]").split(", ")) == {"True"}
+    assert set(printed(script)[0].strip("[]").split(", ")) == {"True"}
