@@ -265,8 +265,10 @@ def test_a_line_with_an_unknown_command_fails_with_the_reason(reader: Reader) ->
     assert follow(reader, page) == [
         "2: billing-etl synch\n      billing-etl has no command synch",
         "3: billing-etl sync --sinse 2026-01-01\n      billing-etl sync has no option --sinse",
-        "4: biling-etl sync\n      biling-etl is not on the list of programs; "
-        "CONTRIBUTING.md describes how command lines are tested",
+        (
+            "4: biling-etl sync\n      biling-etl is not on the list of programs; "
+            "CONTRIBUTING.md describes how command lines are tested"
+        ),
         "5: make supper\n      the Makefile has no target supper",
     ]
 

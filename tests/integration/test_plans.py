@@ -53,9 +53,9 @@ def fill(connection, account_id, label):
     totals = {"records": A_DAY, "delivered": A_DAY, "spend": Decimal(A_DAY)}
     key = [{"account_id": account_id, "day": day} for day in DAYS]
     ledger = {"digest": "", "source": "json", "stored_at": NOW, "first_closed_at": NOW}
-    connection.execute(insert(synced_days), [of | ledger | totals for of in key])
-    connection.execute(insert(hourly_totals), [of | totals | {"hour": 10} for of in key])
-    connection.execute(insert(operator_totals), [of | totals | {"operator": ""} for of in key])
+    connection.execute(insert(synced_days), [entry | ledger | totals for entry in key])
+    connection.execute(insert(hourly_totals), [entry | totals | {"hour": 10} for entry in key])
+    connection.execute(insert(operator_totals), [entry | totals | {"operator": ""} for entry in key])
     connection.execute(
         insert(billing_records),
         [

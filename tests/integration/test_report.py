@@ -203,7 +203,7 @@ def test_the_figures_equal_those_computed_from_the_vendors_records(company):
     assert (expected[0], expected[1], expected[3]) == (11, 8, 2 * Decimal(HUGE) + Decimal("5.300001"))
     assert figures.total.repeated_spend == Decimal("0.2")
     assert {label: as_tuple(totals) for label, totals in figures.by_account.items()} == {
-        label: oracle([record for of, record in every if of == label]) for label in (SHOP, BANK)
+        label: oracle([record for account, record in every if account == label]) for label in (SHOP, BANK)
     }
     assert (figures.balances, figures.balance) == (
         {SHOP: Decimal("149.2"), BANK: Decimal("-1.5")}, Decimal("147.7"),

@@ -63,8 +63,8 @@ def read_state(engine: Engine, label: str) -> StoredState:
         for *values, repeats in connection.execute(current):
             assert tuple(values) not in days[values[0].date()], "equal records are one row"
             days[values[0].date()][tuple(values)] = repeats
-        of_days = connection.execute(select(synced_days).where(ledger.account_id == account))
-        known = {of.day: of for of in of_days}
+        entries = connection.execute(select(synced_days).where(ledger.account_id == account))
+        known = {entry.day: entry for entry in entries}
         position = connection.execute(
             select(state.first_day, state.last_synced_date).where(state.account_id == account)
         ).one_or_none()
@@ -78,9 +78,9 @@ def check_invariants(stored: StoredState, states: Iterable[Days], before: date |
     for day, rows in stored.days.items():
         assert day in stored.ledger, f"{day} has rows and no ledger"
         assert any(rows == state.get(day, Counter()) for state in all_states), f"{day} equals no state of the vendor"
-    for day, of in stored.ledger.items():
+    for day, entry in stored.ledger.items():
         rows = stored.days.get(day, Counter())
-        assert (of.records, of.spend) == (rows.total(), spend_of(rows)), (
+        assert (entry.records, entry.spend) == (rows.total(), spend_of(rows)), (
             f"the ledger entry of {day} and its rows differ"
         )
     if before is not None:

@@ -77,16 +77,17 @@ class Stored:
                 select(row.ordinal, row.repeats, row.withdrawn_at, *columns).where(row.account_id == account_id)
             ).all()
             self.ledger = {
-                of.day: of for of in connection.execute(select(synced_days).where(day.account_id == account_id))
+                entry.day: entry
+                for entry in connection.execute(select(synced_days).where(day.account_id == account_id))
             }
             self.deltas: Counter[date] = Counter()
             journal = select(restatements.c.day, restatements.c.delta)
-            for of, delta in connection.execute(journal.where(restatements.c.account_id == account_id)):
-                self.deltas[of] += delta
+            for on, delta in connection.execute(journal.where(restatements.c.account_id == account_id)):
+                self.deltas[on] += delta
             query = text("SELECT day, spend, records FROM daily_spend WHERE account = :label")
             self.view = {
-                date.fromisoformat(str(of)): (Decimal(str(spend)), listed)
-                for of, spend, listed in connection.execute(query, {"label": label})
+                date.fromisoformat(str(on)): (Decimal(str(spend)), listed)
+                for on, spend, listed in connection.execute(query, {"label": label})
             }
         self.rows = Counter({tuple(row[3:]): row.repeats for row in every if row.withdrawn_at is None})
         self.current = sum(row.withdrawn_at is None for row in every)

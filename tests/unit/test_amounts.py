@@ -1,4 +1,4 @@
-"""Sums of amounts are exact, where Python's default of 28 digits would round them."""
+"""Sums of amounts are exact beyond the 28 digits of Python's default context."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def test_a_sum_keeps_the_smallest_part_of_the_largest_amount():
         assert str(exact_sum([LARGE, SMALL, SMALL])) == "10000000000000000000000000.000002"
 
 
-def test_nothing_adds_up_to_zero():
+def test_the_sum_of_nothing_is_zero():
     assert exact_sum([]) == Decimal(0)
 
 
-def test_the_precision_holds_within_the_context_alone():
+def test_the_precision_applies_only_within_the_context():
     with localcontext(prec=28):
         with exact_arithmetic():
             assert LARGE + SMALL > LARGE

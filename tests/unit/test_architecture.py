@@ -1,4 +1,4 @@
-"""Who may import whom, and who may look at the world: read from the syntax tree."""
+"""The architecture: which module may import which, and which may read clock and environment, by the syntax tree."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVERYBODYS = {
     *("zones", "pii"),
     *("signals", "log", "atomic_file", "network", "suggestions", "exit_codes"),
 }
-"""Modules that every package but the sandbox may import. They import nothing but each other."""
+"""Modules that every package except the sandbox may import. They import only each other."""
 
 ALLOWED = {
     **dict.fromkeys(EVERYBODYS, EVERYBODYS),
@@ -42,7 +42,7 @@ ALLOWED = {
     "orchestration": {"api", "errors", "exit_codes"},
     "sandbox": set(),
 }
-"""What each package and module of etl may import beside itself. The command line, not named here, imports them all."""
+"""What each package and module of etl may import besides itself. The command line, not listed, may import all."""
 
 
 MAX_LINES = 400
@@ -51,11 +51,11 @@ LONG_MODULES = {
     "model": "the forms of a record, from the vendor to the row, side by side",
     "extract.source": "one decision about a day weighs the evidence of all sources",
 }
-"""Modules that are longer, and why."""
+"""Modules that may be longer, with the reason."""
 
 
 def name_of(path: Path) -> str:
-    """`etl/load/diff.py` is `load.diff`; a package's own module has its name."""
+    """The name of a module without `etl`: `etl/load/diff.py` is `load.diff`; a package has its own name."""
     parts = path.relative_to(HOME / "etl").with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
@@ -64,7 +64,7 @@ TREES = {name_of(path): ast.parse(path.read_text("utf-8")) for path in sorted((H
 
 
 def imported(tree: ast.AST, home: str) -> Iterator[str]:
-    """Names of modules of etl, without `etl.`; those inside of functions too, and those for types alone."""
+    """Imported modules of etl, without `etl.`, including imports in functions and for types only."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -83,7 +83,7 @@ def stage(name: str) -> str:
     return name.split(".", 1)[0]
 
 
-def test_there_is_something_to_look_at():
+def test_modules_are_found():
     assert {"cli", "errors", "model", "date_ranges", "load.diff", "extract.source", "sandbox.server"} <= TREES.keys()
     assert ALLOWED.keys() <= {stage(name) for name in TREES}
     assert set(imported(TREES["transform.snapshots"], "")) == {
@@ -100,13 +100,13 @@ def test_there_is_something_to_look_at():
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if stage(name) in ALLOWED])
-def test_a_stage_imports_only_what_it_may(name):
+def test_a_stage_imports_only_allowed_modules(name):
     own = stage(name)
     itself = {"", "__version__"}  # where the package is, to find the migrations, and its version
     assert {stage(other) for other in imported(TREES[name], name)} <= ALLOWED[own] | {own} | itself
 
 
-def test_the_settings_know_no_more_of_databases_than_their_names():
+def test_the_settings_use_only_the_names_of_databases():
     imports = {other for name, tree in TREES.items() if stage(name) == "config" for other in imported(tree, name)}
     assert {other for other in imports if stage(other) == "db"} == {"db.dialects.DIALECTS"}
 
@@ -114,7 +114,7 @@ def test_the_settings_know_no_more_of_databases_than_their_names():
 DIALECT_MODULES = {entry.module.removeprefix("etl.") for entry in DIALECTS.values()}
 
 
-def test_each_module_of_a_database_is_loaded_through_the_registry_alone():
+def test_dialect_modules_are_imported_only_by_the_registry():
     assert TREES.keys() >= DIALECT_MODULES
     for name, tree in TREES.items():
         assert not {module_of(other) for other in imported(tree, name)} & DIALECT_MODULES, name
@@ -124,7 +124,7 @@ BACKENDS = {*DIALECTS, "MySQL", "MariaDB"}
 
 
 def compared_backends(tree: ast.AST) -> set[str]:
-    """Names of databases that code compares with or looks up: operands of `==` and `in`, keys of dictionaries."""
+    """Names of databases that code branches on: operands of `==` and `in`, keys of dictionaries."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
@@ -136,25 +136,25 @@ def compared_backends(tree: ast.AST) -> set[str]:
     return found
 
 
-def test_a_branch_on_the_database_is_seen():
+def test_a_branch_on_the_database_is_detected():
     assert compared_backends(ast.parse("if a.name in {'mysql', 'x'}: ...")) == {"mysql"}
     assert compared_backends(ast.parse("f = {'sqlite': 1}.get(name, 2)")) == {"sqlite"}
     assert compared_backends(TREES["db.dialects"]) == {*DIALECTS}
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if name != "db.dialects" and stage(name) != "sandbox"])
-def test_what_differs_between_databases_stands_in_their_dialects(name):
+def test_only_dialects_branch_on_the_database(name):
     assert compared_backends(TREES[name]) == set()
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_nobody_imports_the_command_line(name):
+def test_no_module_imports_the_command_line(name):
     imports = {stage(other) for other in imported(TREES[name], name)}
     assert "cli" not in imports or stage(name) in {"cli", "__main__"}
 
 
 def all_imports(tree: ast.AST) -> set[str]:
-    """Names of everything that is imported, by module and by name, of other packages too."""
+    """All imported modules and names, including those of other packages."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -165,7 +165,7 @@ def all_imports(tree: ast.AST) -> set[str]:
 
 
 def opens_databases(tree: ast.AST) -> set[str]:
-    """Imports of SQLAlchemy and of `db`, which has engines, locks and transactions; those for types do not count."""
+    """Imports of SQLAlchemy and of `db`, which has engines, locks and transactions; imports for types do not count."""
     return {
         name
         for name in all_imports(WithoutTypeImports().visit(copy.deepcopy(tree)))
@@ -173,7 +173,7 @@ def opens_databases(tree: ast.AST) -> set[str]:
     }
 
 
-def test_an_import_that_opens_a_database_is_seen():
+def test_an_import_that_opens_a_database_is_detected():
     late = "def show():\n    from etl.db.engine import new_engine"
     assert opens_databases(ast.parse(late)) == {"etl.db.engine.new_engine"}
     assert opens_databases(ast.parse("if TYPE_CHECKING:\n    from sqlalchemy import URL")) == set()
@@ -195,18 +195,18 @@ def test_only_services_open_engines_and_take_locks(name):
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_the_sandbox_is_another_program(name):
+def test_the_sandbox_and_the_program_do_not_import_each_other(name):
     imports = {stage(other) for other in imported(TREES[name], name)}
     assert "sandbox" not in imports or stage(name) in {"sandbox", "cli"}
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_orchestration_stands_on_the_public_api_and_nothing_stands_on_it(name):
+def test_orchestration_imports_only_the_public_api_and_nothing_imports_it(name):
     imports = {stage(other) for other in imported(TREES[name], name)}
     assert "orchestration" not in imports or stage(name) == "orchestration"
 
 
-def test_what_an_orchestrator_decides_needs_none():
+def test_orchestration_policies_import_no_orchestrator():
     for name in ("outcome", "keys", "settings"):
         assert not {"dagster", "airflow"} & {
             other.partition(".")[0] for other in all_imports(TREES[f"orchestration.{name}"])
@@ -214,7 +214,7 @@ def test_what_an_orchestrator_decides_needs_none():
 
 
 class WithoutTypeImports(ast.NodeTransformer):
-    """Removes `if TYPE_CHECKING:`, whose imports never run."""
+    """Removes `if TYPE_CHECKING:` blocks, whose imports are never executed."""
 
     def visit_If(self, node):
         is_type_checking = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
@@ -222,14 +222,14 @@ class WithoutTypeImports(ast.NodeTransformer):
 
 
 def module_of(name: str) -> str:
-    """The module that an imported name is, or is in: `db.engine.new_engine` is in `db.engine`."""
+    """The module of an imported name: `db.engine.new_engine` is in `db.engine`."""
     while name not in TREES:
         name = name.rpartition(".")[0]
     return name
 
 
 def import_cycle(trees: dict[str, ast.AST]) -> list[str]:
-    """A circle of imports, those inside of functions included; empty where there is none."""
+    """A cycle of imports, including imports in functions; empty if there is none."""
     graph = {name: {module_of(other) for other in imported(tree, name)} - {name} for name, tree in trees.items()}
     try:
         TopologicalSorter(graph).prepare()
@@ -238,7 +238,7 @@ def import_cycle(trees: dict[str, ast.AST]) -> list[str]:
     return []
 
 
-def test_an_import_cycle_is_found():
+def test_an_import_cycle_is_detected():
     trees = {
         "errors": ast.parse("from etl.model import Record"),
         "model": ast.parse("def late():\n    import etl.errors"),
@@ -249,13 +249,13 @@ def test_an_import_cycle_is_found():
     assert list(imported(WithoutTypeImports().visit(ast.parse("if TYPE_CHECKING:\n    import etl.log")), "")) == []
 
 
-def test_no_modules_import_each_other_in_a_circle():
+def test_there_is_no_import_cycle():
     parsed = {path: ast.parse(path.read_text("utf-8")) for path in (HOME / "etl").rglob("*.py")}
     assert import_cycle({name_of(path): WithoutTypeImports().visit(tree) for path, tree in parsed.items()}) == []
     assert import_cycle({name: tree for name, tree in TREES.items() if stage(name) == "sandbox"}) == []
 
 
-def test_the_map_names_every_package_and_module_of_the_top_level():
+def test_the_package_docstring_lists_every_top_level_module():
     entries = re.findall(r"^    (\w+)/? {2,}", ast.get_docstring(TREES[""]) or "", re.MULTILINE)
     assert sorted([*entries, "pipeline"]) == sorted({stage(name) for name in TREES} - {"", "__main__"})
 
@@ -265,7 +265,7 @@ SHARED_NAMES = {
     "Rows",  # of the report's page and of its tables
     *("accounts", "status"),  # functions of the API; a table, and a command
 }
-"""Functions and types that several modules define."""
+"""Names of functions and types that several modules may define."""
 
 
 def definitions(tree: ast.Module) -> Iterator[str]:
@@ -294,7 +294,7 @@ def test_no_two_modules_define_a_function_or_type_of_the_same_name():
     assert {name for name, count in modules.items() if count > 1 and name != "log"} == SHARED_NAMES
 
 
-def test_migrations_import_nothing_of_the_program():
+def test_migrations_do_not_import_the_program():
     versions = sorted((HOME / "migrations" / "versions").glob("*.py"))
     assert versions
     for path in versions:
@@ -306,12 +306,12 @@ def test_migrations_import_nothing_of_the_program():
 
 
 COMMENTS_IN_THE_DATABASE = {"db.tables", "db.view_columns"}
-"""Their texts are comments that users of the database read: they name settings as users know them."""
+"""Modules whose texts are comments in the database, which name environment variables for its users."""
 INNER = ("db", "extract", "transform", "load")
 
 
 def texts(tree: ast.AST) -> Iterator[str]:
-    """Texts of code, without comments and docstrings."""
+    """String constants of a module, without docstrings."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     docstrings = {
         id(node.body[0].value) for node in ast.walk(tree) if isinstance(node, documented) and ast.get_docstring(node)
@@ -321,7 +321,7 @@ def texts(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
-def test_the_name_of_a_variable_is_found_in_a_message():
+def test_a_variable_name_in_a_message_is_detected():
     tree = ast.parse('def show(x):\n    """BILLING_A"""\n    raise ValueError(f"{x} (BILLING_TIMEOUT)")')
     assert [text for text in texts(tree) if "BILLING_" in text] == [" (BILLING_TIMEOUT)"]
     assert any("BILLING_" in text for text in texts(TREES["config.schema"]))
@@ -330,7 +330,7 @@ def test_the_name_of_a_variable_is_found_in_a_message():
 @pytest.mark.parametrize(
     "name", [name for name in TREES if stage(name) in INNER and name not in COMMENTS_IN_THE_DATABASE]
 )
-def test_no_inner_package_knows_the_names_of_variables(name):
+def test_no_inner_package_names_environment_variables(name):
     assert [text for text in texts(TREES[name]) if "BILLING_" in text] == []
 
 
@@ -342,7 +342,7 @@ ENVIRONMENT = {("os", name) for name in ("environ", "getenv", "environb")}
 
 
 def looks(tree: ast.AST, what: set[tuple[str, str]]) -> set[str]:
-    """Mentions of such attributes, as `datetime.now` or `datetime.datetime.now`, and imports of them."""
+    """Uses of attributes such as `datetime.now` or `datetime.datetime.now`, and imports of them."""
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -354,7 +354,7 @@ def looks(tree: ast.AST, what: set[tuple[str, str]]) -> set[str]:
     return found
 
 
-def test_a_look_at_the_clock_or_the_environment_is_seen():
+def test_access_to_the_clock_or_the_environment_is_detected():
     tree = ast.parse("from os import getenv\nimport os, datetime\nos.environ['X']\ndatetime.datetime.now()\ndate.today")
     assert looks(tree, CLOCKS) == {"datetime.now", "date.today"}
     assert looks(tree, ENVIRONMENT) == {"os.getenv", "os.environ"}
@@ -363,20 +363,20 @@ def test_a_look_at_the_clock_or_the_environment_is_seen():
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if stage(name) in STAGES and name not in MAY_LOOK])
-def test_no_stage_looks_at_the_clock(name):
+def test_no_stage_reads_the_clock(name):
     assert looks(TREES[name], CLOCKS) == set()
 
 
 @pytest.mark.parametrize("name", [name for name in TREES if stage(name) in STAGES and name not in MAY_LOOK])
-def test_no_stage_looks_at_the_environment(name):
+def test_no_stage_reads_the_environment(name):
     assert looks(TREES[name], ENVIRONMENT) == set()
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_no_module_is_named_for_nothing(name):
+def test_no_module_has_a_meaningless_name(name):
     assert not {"utils", "misc", "helpers", "common", "base", "manager"} & set(name.split("."))
 
 
-def test_a_module_is_short_or_says_why_not():
+def test_long_modules_are_listed_with_a_reason():
     lines = {name_of(path): path.read_text("utf-8").count("\n") for path in (HOME / "etl").rglob("*.py")}
     assert {name for name, count in lines.items() if count > MAX_LINES} == LONG_MODULES.keys()

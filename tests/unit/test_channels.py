@@ -1,4 +1,4 @@
-"""The channel of a record: rules in order, what a pattern means, and how rules are read and refused."""
+"""The channel of a record: order of rules, meaning of patterns, and parsing of rules."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def channel(*rules, text="", price="0.2", code=True):
         ("line*end", "line\nbreak and end"),
     ],
 )
-def test_a_pattern_is_text_to_contain_or_with_wildcards_the_whole_text(pattern, text):
+def test_a_pattern_matches_a_part_or_with_wildcards_the_whole_text(pattern, text):
     assert channel(ChannelRule("c", status_info=pattern), text=text) == "c"
 
 
@@ -64,11 +64,11 @@ def test_a_rule_needs_all_of_its_conditions_and_the_first_that_matches_decides()
     assert channel(*rules, text="no", code=False) == UNKNOWN
 
 
-def test_an_erased_record_has_no_channel_to_derive():
+def test_no_channel_is_derived_for_an_erased_record():
     assert channel(ChannelRule("c", status_info="*"), code=None) == UNKNOWN
 
 
-def test_rules_about_codes_do_not_apply_where_codes_are_dropped():
+def test_rules_about_codes_do_not_apply_when_codes_are_dropped():
     dropped = DEFAULT_RULES.without_codes()
     assert dropped.classify(Evidence("", Decimal(5), False)) == UNKNOWN
     assert DEFAULT_RULES.classify(Evidence("", Decimal(5), False)) == "call back"
@@ -145,7 +145,7 @@ def test_rules_are_read_from_a_list():
         ([{"channel": "sms", "min_price": 2, "max_price": 1}], "rule 1 (sms) has a min_price above its max_price"),
     ],
 )
-def test_an_invalid_rule_is_named_with_the_cure(rules, problem):
+def test_an_invalid_rule_is_named_with_the_remedy(rules, problem):
     with pytest.raises(ValueError, match="a list of") as raised:
         parse_rules(json.dumps(rules))
     assert problem in str(raised.value)

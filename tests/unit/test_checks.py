@@ -1,4 +1,4 @@
-"""What `check` says of a setting that works and could be better."""
+"""Recommendations of `check` about settings that work but could be safer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from etl.config.database_url import parse_url
         ("mariadb://u@db.example/b", "ssl_ca=FILE"),
     ],
 )
-def test_a_server_elsewhere_that_proves_nothing_is_mentioned_with_the_cure(url, cure):
+def test_a_remote_server_without_verified_tls_is_reported_with_the_remedy(url, cure):
     assert f"add ?{cure} to BILLING_DATABASE_URL" in explain_encryption(parse_url(url))
 
 
@@ -33,5 +33,5 @@ def test_a_server_elsewhere_that_proves_nothing_is_mentioned_with_the_cure(url, 
         "mariadb://u@db.example/b?ssl_ca=/etc/ssl/certs/db.pem",
     ],
 )
-def test_a_server_that_is_here_or_proves_itself_is_no_matter(url):
+def test_a_local_or_verified_server_is_not_reported(url):
     assert explain_encryption(parse_url(url)) == ""

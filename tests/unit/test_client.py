@@ -1,4 +1,4 @@
-"""The vendor's calls: which failures are asked again, how often and how soon, and what is never told."""
+"""The vendor's calls: which failures are retried, how often and after which wait, and that no secret is reported."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def read_rows(feed: Feed) -> Feed:
 
 
 class FailingTransport:
-    """Fails with each of these in turn, then answers."""
+    """Raises each of these errors in turn, then answers."""
 
     clock_skew = None
     redact = str
@@ -86,7 +86,7 @@ class FailingTransport:
 # The calls -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_records_of_the_days_asked_for_come_as_the_vendor_spells_them(vendor):
+def test_get_records_returns_the_vendors_values_unchanged(vendor):
     vendor.dataset.replace(
         [
             {"created_at": f"2026-03-{day:02}T10:00:00", "code_auth": "", "status": 1, "status_info": "ok",
@@ -106,7 +106,7 @@ def test_the_records_of_the_days_asked_for_come_as_the_vendor_spells_them(vendor
     )
 
 
-def test_the_export_is_written_to_the_file_as_it_comes(vendor):
+def test_get_export_writes_the_export_unchanged(vendor):
     with client_of(vendor) as client:
         lines = client.get_export(date(2026, 3, 10), read_all).splitlines()
     assert lines[0] == b"created_at;code_auth;status;status_info;phone;price"
@@ -115,20 +115,20 @@ def test_the_export_is_written_to_the_file_as_it_comes(vendor):
     assert (request.action, request.params) == ("get_billing_csv", {"start_date": "2026-03-10"})
 
 
-def test_the_balance_comes_exactly(vendor):
+def test_get_balance_returns_the_exact_amount(vendor):
     with client_of(vendor) as client:
         balance = client.get_balance()
     assert balance == {"balance": vendor.dataset.balance, "price": Decimal("0.2"), "balance_limit": Decimal("0.0")}
 
 
 @pytest.mark.parametrize("data", ["null", "[]", "{}", '{"price": 1}', "5"])
-def test_a_balance_is_not_made_up(vendor, data):
+def test_an_invalid_balance_is_refused(vendor, data):
     vendor.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": {data}}}')
     with client_of(vendor, attempts=1) as client, pytest.raises(InvalidResponse, match="without a balance"):
         client.get_balance()
 
 
-def test_the_newest_records_come_as_the_vendor_spells_them(vendor):
+def test_get_newest_records_returns_the_vendors_values_unchanged(vendor):
     with client_of(vendor) as client:
         feed = client.get_newest_records(3, read_rows)
     assert [row.created_at for row in feed.rows] == [record["created_at"] for record in vendor.dataset.records[:-4:-1]]
@@ -148,7 +148,7 @@ def test_newest_records_are_from_one_to_a_hundred(vendor, count):
     assert vendor.requests == []
 
 
-def test_a_status_comes_exactly(vendor):
+def test_get_status_returns_the_exact_values(vendor):
     with client_of(vendor) as client:
         status = client.get_status("1")
     oldest = vendor.dataset.records[0]
@@ -175,27 +175,27 @@ def test_another_refusal_is_not_an_unknown_id(vendor):
 
 
 @pytest.mark.parametrize("data", ["null", "[]", "{}", '{"price": 1}', "5"])
-def test_a_status_is_not_made_up(vendor, data):
+def test_an_invalid_status_is_refused(vendor, data):
     vendor.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": {data}}}')
     with client_of(vendor, attempts=1) as client, pytest.raises(InvalidResponse, match="without a status"):
         client.get_status("1")
 
 
 @pytest.mark.parametrize("record_id", ["", ".", "..", "1/2", "a b", "1\n", "1?x", "%2e", "\u0661", "1" * 129])
-def test_an_id_that_cannot_stand_in_a_path_is_not_sent(vendor, record_id):
+def test_an_id_that_is_not_valid_in_a_path_is_not_sent(vendor, record_id):
     with client_of(vendor) as client, pytest.raises(ValueError, match="cannot stand in a path"):
         client.get_status(record_id)
     assert vendor.requests == []
 
 
 @pytest.mark.fault(33)
-def test_a_mark_before_the_json_costs_nothing(vendor):
+def test_a_byte_order_mark_before_json_is_ignored(vendor):
     vendor.faults.add("json_bom")
     with client_of(vendor, attempts=1) as client:
         assert client.get_records(ASKED, read_rows).rows
 
 
-# Asking again --------------------------------------------------------------------------------------------------------
+# Retries -------------------------------------------------------------------------------------------------------------
 
 PASSING = {
     **{name: {"fault": name} for name in ("cut", "cut_chunked", "reset", "reset_midway", "truncated_gzip", "redirect")},
@@ -204,11 +204,11 @@ PASSING = {
     **{f"status {status}": {"fault": "status", "status": status} for status in (429, 500, 503)},
     "hang": {"fault": "hang", "seconds": 600},
 }
-"""Faults of an answer that may be gone the next time."""
+"""Temporary faults of an answer."""
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-def test_what_may_pass_is_asked_again(vendor, fault):
+def test_temporary_faults_are_retried(vendor, fault):
     vendor.faults.add(**fault, times=2)
     with client_of(vendor, timeout=0.1 if fault["fault"] == "hang" else 20) as client:
         assert list(client.get_records(ASKED, read_rows).rows)
@@ -218,7 +218,7 @@ def test_what_may_pass_is_asked_again(vendor, fault):
 @pytest.mark.fault(18)
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 @pytest.mark.parametrize("attempts", [1, 2])
-def test_nothing_is_asked_more_often_than_the_setting_says(vendor, fault, attempts):
+def test_the_number_of_attempts_is_limited_by_the_setting(vendor, fault, attempts):
     vendor.faults.add(**fault, times=None)
     with (
         client_of(vendor, attempts=attempts, timeout=0.1 if fault["fault"] == "hang" else 20) as client,
@@ -239,7 +239,7 @@ def test_nothing_is_asked_more_often_than_the_setting_says(vendor, fault, attemp
         ({"fault": "echo_url"}, RequestRejected),
     ],
 )
-def test_what_will_not_pass_is_not_asked_again(vendor, fault, kind):
+def test_permanent_faults_are_not_retried(vendor, fault, kind):
     vendor.faults.add(**fault)
     with client_of(vendor) as client, pytest.raises(VendorError) as refused:
         client.get_records(ASKED, read_rows)
@@ -251,20 +251,20 @@ def test_what_will_not_pass_is_not_asked_again(vendor, fault, kind):
 @pytest.mark.parametrize(
     "error", [Interrupted(signal.SIGTERM), KeyboardInterrupt(), MemoryError(), ZeroDivisionError()]
 )
-def test_a_signal_or_a_bug_is_not_asked_again(error):
+def test_signals_and_bugs_are_not_retried(error):
     transport = FailingTransport(error)
     with pytest.raises(type(error)):
         Client(transport, RetryPolicy(5, max_wait=0)).get_records(ASKED, read_rows)
     assert transport.requests == 1
 
 
-def test_the_last_error_is_the_one_that_is_told():
+def test_the_last_error_is_raised():
     transport = FailingTransport(RetryableError("first"), RetryableError("second"))
     with pytest.raises(RetryableError, match="second"):
         Client(transport, RetryPolicy(2, max_wait=0)).get_records(ASKED, read_rows)
 
 
-def test_half_an_answer_is_not_the_beginning_of_the_next(vendor):
+def test_a_partial_answer_is_discarded_before_a_retry(vendor):
     with client_of(vendor) as client:
         whole = client.get_export(TODAY, read_all)
         vendor.faults.add("cut", action="get_billing_csv", share=0.9)
@@ -273,7 +273,7 @@ def test_half_an_answer_is_not_the_beginning_of_the_next(vendor):
     assert list(Client(transport, RetryPolicy(2, max_wait=0)).get_records(ASKED, read_rows).rows) == []
 
 
-def test_an_export_of_no_bytes_is_asked_for_again(vendor):
+def test_an_empty_export_is_retried(vendor):
     vendor.faults.add("empty_body", times=2)
     with client_of(vendor) as client:
         client.get_export(TODAY, parse_csv)
@@ -284,19 +284,19 @@ def test_an_export_of_no_bytes_is_asked_for_again(vendor):
 
 
 def waits(caplog, *errors: VendorError, max_wait: float) -> list[float]:
-    """How long the client waited before each further try, as it says itself."""
+    """The waits before each retry, from the log."""
     with caplog.at_level(logging.WARNING, "etl.extract.client"):
         Client(FailingTransport(*errors), RetryPolicy(len(errors) + 1, max_wait)).get_records(ASKED, read_rows)
     return [record.args[2] for record in caplog.records]
 
 
 @pytest.mark.fault(16)
-def test_the_vendors_wish_to_wait_is_bounded_by_the_setting(caplog):
+def test_retry_after_is_limited_by_the_setting(caplog):
     wishes = (0.02, 99_999_999.0, 1e300)
     assert waits(caplog, *(RetryableError("503", retry_after=wish) for wish in wishes), max_wait=0.02) == [0.02] * 3
 
 
-def test_the_vendors_wish_to_wait_is_kept(caplog):
+def test_retry_after_is_respected(caplog):
     [wait] = waits(caplog, RetryableError("429", retry_after=0.02), max_wait=0.03)
     assert 0.02 <= wait <= 0.03
 
@@ -306,7 +306,7 @@ def test_no_wait_is_longer_than_the_setting(caplog):
     assert all(0 <= wait <= 0.001 for wait in waits(caplog, *errors, max_wait=0.001))
 
 
-def test_a_wish_of_a_hundred_days_costs_no_time_where_waiting_is_off(vendor):
+def test_retry_after_is_ignored_when_waiting_is_off(vendor):
     vendor.faults.add("status", status=503, headers={"Retry-After": "8640000"}, times=2)
     vendor.faults.add("status", status=429, headers={"Retry-After": "Fri, 31 Dec 2099 23:59:59 GMT"})
     with client_of(vendor, attempts=4) as client:
@@ -314,7 +314,7 @@ def test_a_wish_of_a_hundred_days_costs_no_time_where_waiting_is_off(vendor):
     assert len(vendor.requests) == 4
 
 
-# What is never told --------------------------------------------------------------------------------------------------
+# Secrets -------------------------------------------------------------------------------------------------------------
 
 SPOILING = {name: {"fault": name} for name in FAULTS} | {
     "status": {"fault": "status", "body": f"{TOKEN} {PHONE}"},
@@ -326,10 +326,10 @@ SPOILING = {name: {"fault": name} for name in FAULTS} | {
     "status 401": {"fault": "status", "status": 401, "body": f'{{"error": "{TOKEN} {PHONE}"}}'},
     "gzip_bomb": {"fault": "gzip_bomb", "megabytes": 2},
 }
-"""Every fault there is, those that repeat what they were asked with the token and a phone in it."""
+"""All faults; those that repeat the request do so with the token and a phone."""
 
 
-def all_that_it_tells(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     texts = ["".join(traceback.format_exception(error))]
     waiting: list[object] = [error]
     seen: set[int] = set()
@@ -345,22 +345,22 @@ def all_that_it_tells(error: BaseException) -> str:
 @pytest.mark.fault(115)
 @pytest.mark.parametrize("call", ["get_records", "get_export", "get_balance"])
 @pytest.mark.parametrize("fault", SPOILING.values(), ids=SPOILING)
-def test_no_error_and_no_log_tells_the_token_or_a_phone(vendor, caplog, call, fault):
+def test_errors_and_logs_contain_neither_token_nor_phone(vendor, caplog, call, fault):
     vendor.faults.add(**{"seconds": 600, **fault}, times=None)
-    told = ""
+    output = ""
     arguments = {"get_records": (ASKED, read_rows), "get_export": (TODAY, parse_csv), "get_balance": ()}[call]
     with caplog.at_level(logging.DEBUG, "etl"), client_of(vendor, attempts=2, timeout=0.1) as client:
         try:
             getattr(client, call)(*arguments)
         except VendorError as error:
-            told = all_that_it_tells(error)
-    told += "\n".join(f"{record.getMessage()} {record.args}" for record in caplog.records if "etl" in record.name)
-    assert TOKEN not in told
-    assert TOKEN[:10] not in told
-    assert PHONE not in told
+            output = text_of(error)
+    output += "\n".join(f"{record.getMessage()} {record.args}" for record in caplog.records if "etl" in record.name)
+    assert TOKEN not in output
+    assert TOKEN[:10] not in output
+    assert PHONE not in output
 
 
-def test_every_new_try_is_told_with_its_reason(vendor, caplog):
+def test_every_retry_is_logged_with_its_reason(vendor, caplog):
     vendor.faults.add("status", status=503)
     with caplog.at_level(logging.WARNING, "etl"), client_of(vendor) as client:
         client.get_balance()

@@ -1,4 +1,4 @@
-"""Whatever limit the vendor's answers have, none that it reached passes for whole."""
+"""Answers that a limit of the vendor cut are never taken as complete, whatever the limit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def in_time(records):
 
 
 def limited(records, limit, keeps, order):
-    """What is left of an answer under a limit, in the vendor's order."""
+    """The records of an answer after a limit, in the vendor's order."""
     rng = random.Random(len(records))
     kept = in_time(records)
     if limit is not None and len(kept) > limit:
@@ -53,7 +53,7 @@ def limited(records, limit, keeps, order):
 
 
 def vendor_of(records, *, json, csv, newest=True):
-    """A vendor with a limit, an end that is kept and an order for each of its calls; None where a call fails."""
+    """A vendor with a limit, a kept end and an order for each call; None for a call that fails."""
     down = raising(RetryableError("down"))
     return FakeClient(
         down if json is None else lambda requested: limited(within(records, requested), *json),
@@ -79,7 +79,7 @@ def accounts(draw):
 
 
 def fetched(vendor, *windows):
-    """The days shown whole, and the others."""
+    """The complete days, and the other ones."""
     whole, still_open = {}, set()
     for window in windows:
         try:
@@ -95,8 +95,8 @@ def fetched(vendor, *windows):
 @pytest.mark.fault(30)
 @settings(deadline=None, max_examples=300)
 @given(accounts(), FORMS, st.none() | FORMS, st.booleans(), st.sampled_from([days(1, 7), days(3, 4), days(5, 11)]))
-def test_no_day_of_json_passes_for_whole_that_is_not(records, json, csv, newest, window):
-    # Where all is on one day, and no other call shows more, there is nothing to compare with.
+def test_no_incomplete_day_of_json_is_taken_as_complete(records, json, csv, newest, window):
+    # If all records are of one day and no other call shows more, there is nothing to compare with.
     assume(newest or len({record["created_at"][:10] for record in records}) > 1)
     vendor = vendor_of(records, json=json, csv=csv, newest=newest)
     whole, still_open = fetched(vendor, window)
@@ -109,9 +109,9 @@ def test_no_day_of_json_passes_for_whole_that_is_not(records, json, csv, newest,
 
 @settings(deadline=None, max_examples=300)
 @given(accounts(), FORMS, st.booleans(), st.sampled_from([days(1, 7), days(3, 4), days(5, 11), days(1, 11)]))
-def test_no_day_of_an_export_passes_for_whole_that_is_not(records, csv, newest, window):
-    # Nothing shows that the first day wanted is whole where an export has no record before it; and nothing but JSON or
-    # the newest records shows that records in the middle of an export are missing.
+def test_no_incomplete_day_of_an_export_is_taken_as_complete(records, csv, newest, window):
+    # Without a record before it, nothing shows that the first day of an export is complete; and only JSON or the newest
+    # records show that records in the middle of an export are missing.
     assume(newest or csv[1] != "any")
     whole, still_open = fetched(vendor_of(records, json=None, csv=csv, newest=newest), window)
     expected = expected_days(records, window)
@@ -121,7 +121,7 @@ def test_no_day_of_an_export_passes_for_whole_that_is_not(records, csv, newest, 
 
 
 def served(requested, limit, keeps):
-    """The days of a request that a vendor covers who limits their number."""
+    """The days of a request that are served by a vendor that limits their number."""
     more = timedelta(limit - 1)
     if keeps == "first":
         return DateRange(requested.first, min(requested.last, requested.first + more))
@@ -129,7 +129,7 @@ def served(requested, limit, keeps):
 
 
 @given(accounts(), st.integers(4, 12), st.sampled_from(["first", "last"]), st.sampled_from(ORDERS), st.booleans())
-def test_no_day_of_json_with_a_limit_of_days_passes_for_whole_that_is_not(records, limit, keeps, order, newest):
+def test_no_incomplete_day_of_json_with_a_limit_of_days_is_taken_as_complete(records, limit, keeps, order, newest):
     vendor = FakeClient(
         lambda requested: limited(within(records, served(requested, limit, keeps)), None, "oldest", order),
         None,
@@ -162,8 +162,8 @@ def test_an_export_with_a_limit_of_days_is_continued_to_the_end():
     assert fetched(vendor, days(1, 10)) == (expected_days(records, days(1, 10)), set())
 
 
-def test_a_limit_of_days_may_cut_the_day_beside_those_that_it_hides():
-    """The vendor counts the days in a zone three hours behind: the last day of an answer ends at 03:00."""
+def test_a_limit_of_days_may_cut_the_day_next_to_hidden_ones():
+    """The vendor counts days in a zone three hours behind: the last day of an answer ends at 03:00."""
     records = [vendor_record(f"{day(number)}T{hour}:00:00") for number in range(4, 12) for hour in ("02", "12")]
 
     def listed(requested):
@@ -178,7 +178,7 @@ def test_a_limit_of_days_may_cut_the_day_beside_those_that_it_hides():
 
 
 def test_a_day_that_another_answer_lists_is_not_empty():
-    """Answers cover the last two days of a request, and so hide a day whose request has padding."""
+    """Answers cover the last two days of a request, which hides a day if the request is padded."""
     records = records_per_day(-2, 11, 1)
     vendor = FakeClient(lambda requested: within(records, served(requested, 2, "last")))
     assert fetched(vendor, days(1, 7)) == (expected_days(records, days(1, 7)), set())
@@ -186,7 +186,7 @@ def test_a_day_that_another_answer_lists_is_not_empty():
 
 @settings(deadline=None, max_examples=100)
 @given(accounts(), st.sampled_from(ORDERS), st.sampled_from([days(1, 7), days(3, 4), days(5, 11)]), st.booleans())
-def test_a_vendor_without_a_limit_is_believed_whatever_its_order(records, order, window, newest):
+def test_answers_without_a_limit_are_accepted_in_any_order(records, order, window, newest):
     form = (None, "oldest", order)
     whole, still_open = fetched(vendor_of(records, json=form, csv=form, newest=newest), window)
     assert (whole, still_open) == (expected_days(records, window), set())
@@ -195,7 +195,7 @@ def test_a_vendor_without_a_limit_is_believed_whatever_its_order(records, order,
 @settings(deadline=None, max_examples=100)
 @given(st.integers(MIN_LIMIT, 60), st.sampled_from(KEEPS), st.sampled_from(ORDERS), st.booleans())
 @example(10, "oldest", "ascending", True)
-def test_a_limit_that_no_single_day_reaches_costs_nothing_but_questions(limit, keeps, order, newest):
+def test_a_limit_that_no_single_day_reaches_only_costs_requests(limit, keeps, order, newest):
     records = records_per_day(-9, 11, limit - 1)
     vendor = vendor_of(records, json=(limit, keeps, order), csv=None, newest=newest)
     window = days(1, 10)
@@ -213,7 +213,7 @@ def test_an_export_that_keeps_the_oldest_lines_is_continued(limit):
 
 
 @pytest.mark.parametrize("newest", [True, False])
-def test_an_account_with_three_records_costs_no_more_than_its_empty_days(newest):
+def test_an_account_with_three_records_costs_requests_only_for_empty_days(newest):
     records = [vendor_record(f"{day(number)}T10:00:00") for number in (2, 5, 9)]
     form = (None, "oldest", "ascending")
     vendor = vendor_of(records, json=form, csv=form, newest=newest)
@@ -226,7 +226,7 @@ def test_an_account_with_three_records_costs_no_more_than_its_empty_days(newest)
 @pytest.mark.parametrize("window", [days(4, 10), days(11, 11)])
 @pytest.mark.parametrize("each", [5, 12, 100])
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_usual_night_costs_at_most_two_questions_more(window, each, order):
+def test_an_ordinary_night_costs_at_most_two_additional_requests(window, each, order):
     records = records_per_day(-9, 10, each) + [
         vendor_record(f"{TODAY}T00:10:00", code_auth=f"{n:04}") for n in range(3)
     ]
@@ -240,15 +240,15 @@ def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00")
     return ReadStats(listed, listed, earliest, latest, ascending=True, descending=False, rejected=())
 
 
-def test_only_a_larger_answer_shows_that_no_limit_reached_a_smaller_one():
+def test_only_a_larger_answer_shows_that_a_smaller_one_reached_no_limit():
     sizes = AnswerEvidence()
     sizes.add(survey(50))
     assert sizes.prove_complete(49)
     assert not sizes.prove_complete(50)
-    assert AnswerEvidence().prove_complete(MIN_LIMIT - 1), "no limit is that small"
+    assert AnswerEvidence().prove_complete(MIN_LIMIT - 1), "a limit is larger"
 
 
-def test_two_different_answers_of_one_size_speak_against_it_and_the_same_one_twice_does_not():
+def test_two_different_answers_of_one_size_indicate_a_limit_and_equal_ones_do_not():
     sizes = AnswerEvidence()
     sizes.add(survey(50))
     sizes.add(survey(50))
@@ -259,12 +259,12 @@ def test_two_different_answers_of_one_size_speak_against_it_and_the_same_one_twi
     assert not sizes.suggest_limit(51)
 
 
-def test_the_largest_answer_of_earlier_runs_speaks_against_one_of_its_size():
+def test_an_answer_as_large_as_the_largest_of_earlier_runs_may_be_limited():
     assert AnswerEvidence(largest_before=37).suggest_limit(37)
     assert not AnswerEvidence(largest_before=37).suggest_limit(36)
 
 
-def test_newest_records_some_of_which_cannot_be_read_are_not_all_that_there_is():
+def test_newest_records_with_unreadable_ones_are_not_a_complete_list():
     record = Record("2026-03-08 05:48:49", "+79925065531", "4092", 0, "ok", Decimal("3.25"))
     answered = {date(2026, 3, 8): single_slice_day(date(2026, 3, 8), [record])}
     assert NewestRecords(Counter([record]), listed=1, requested=100).match_exactly(answered)
@@ -286,14 +286,14 @@ def newest_of(records, *, listed=None, requested=100):
 
 
 def listed_on(records, *numbers):
-    """These days of a listing."""
+    """The given days of a listing."""
     return {
         day(number): single_slice_day(day(number), list(expected_days(records, days(1, 12))[day(number)].elements()))
         for number in numbers
     }
 
 
-def test_the_newest_records_confirm_the_days_of_which_they_are_all():
+def test_the_newest_records_confirm_the_days_that_they_cover():
     records = records_per_day(8, 10, 3)
     assert newest_of(records).confirm(listed_on(records, 8, 9, 10)) == set(days(8, 10).days())
     assert newest_of(records).confirm(listed_on(records[:-1], 9, 10)) == {day(9)}
@@ -301,7 +301,7 @@ def test_the_newest_records_confirm_the_days_of_which_they_are_all():
     assert newest_of(records, listed=10).confirm(listed_on(records, 9)) == frozenset()
 
 
-def test_a_listing_that_lacks_a_record_of_another_one_does_not_list_all():
+def test_a_listing_that_lacks_a_record_of_another_one_is_incomplete():
     records = records_per_day(9, 9, 3)
     (one,), (fewer,) = listed_on(records, 9).values(), listed_on(records[1:], 9).values()
     assert contains_all(one, one)
@@ -311,8 +311,8 @@ def test_a_listing_that_lacks_a_record_of_another_one_does_not_list_all():
 
 
 @pytest.mark.parametrize("future", [True, False])
-def test_a_day_behind_which_records_are_hidden_is_reached_where_the_newest_records_say_so(future):
-    """The question about the 10th ends today, of which the answer has nothing: a record of it is hidden."""
+def test_a_day_before_hidden_records_is_complete_if_the_newest_records_show_it(future):
+    """The request for the 10th ends today; the answer hides a record of today."""
     records = records_per_day(8, 11, 3)
 
     def listed(requested):
@@ -325,7 +325,7 @@ def test_a_day_behind_which_records_are_hidden_is_reached_where_the_newest_recor
     assert batch.incomplete_days == frozenset()
 
 
-def test_an_export_that_lacks_what_a_truncated_answer_shows_is_not_believed():
+def test_an_export_that_lacks_records_of_a_truncated_answer_is_refused():
     records = records_per_day(7, 11, 50)
     vendor = FakeClient(
         lambda requested: within(records, requested)[:45],
@@ -337,8 +337,8 @@ def test_an_export_that_lacks_what_a_truncated_answer_shows_is_not_believed():
 
 
 @pytest.mark.parametrize("json", [True, False])
-def test_the_first_day_of_an_export_that_may_begin_no_earlier_is_no_proof_against_json(json):
-    """The days of the export are cut three hours behind, and nothing before the 7th is served."""
+def test_the_first_day_of_an_export_that_cannot_start_earlier_proves_nothing(json):
+    """The export cuts days in a zone three hours behind, and serves nothing before the 7th."""
     records = records_per_day(7, 11, 30)
 
     def listed(requested):
@@ -360,7 +360,7 @@ def test_the_first_day_of_an_export_that_may_begin_no_earlier_is_no_proof_agains
 @settings(deadline=None, max_examples=200)
 @given(accounts(), FORMS, st.sampled_from([days(1, 7), days(3, 4), days(5, 11)]))
 @example(records_per_day(-2, 11, 3), (12, "oldest", "ascending"), days(1, 7))
-def test_a_day_that_json_shows_empty_is_not_complete_where_any_export_lists_a_record_of_it(records, csv, window):
+def test_a_day_empty_in_json_is_incomplete_if_an_export_lists_a_record_of_it(records, csv, window):
     listed_days = set()
 
     def exported(start):
@@ -387,7 +387,7 @@ def test_a_truncated_export_confirms_no_empty_day_that_a_later_export_has():
     assert day(2) in still_open
 
 
-def test_newest_records_in_another_order_than_that_of_time_are_no_evidence():
+def test_newest_records_that_are_not_ordered_by_time_are_no_evidence():
     older, wanted, later = records_per_day(5, 5, 7), records_per_day(6, 6, 4), records_per_day(8, 8, 98)
     records = [*older, *wanted, *later]
     newest = [*wanted, *older[2:], *later, *older[:2]]  # in the order in which the vendor added them

@@ -24,7 +24,7 @@ OTHER = "an0ther-t0ken"
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch, tmp_path):
-    """No setting from outside, and a folder without a .env."""
+    """No settings in the environment, and a folder without a .env file."""
     for name in [*os.environ]:
         if name.startswith("BILLING_") or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)
@@ -125,7 +125,7 @@ EXAMPLES = {
 }
 
 
-def test_every_setting_has_an_example_here():
+def test_every_setting_has_an_example_in_this_file():
     assert {setting.variable for setting in SETTINGS} == {
         *EXAMPLES,
         "BILLING_DATABASE_URL",
@@ -177,12 +177,12 @@ def test_a_database_url_gets_the_driver_that_is_tested(monkeypatch, text, shown)
         ("0", False),
     ],
 )
-def test_a_switch_has_several_words(monkeypatch, text, value):
+def test_a_boolean_has_several_spellings(monkeypatch, text, value):
     monkeypatch.setenv("BILLING_AUTO_MIGRATE", text)
     assert load_settings().auto_migrate is value
 
 
-def test_toml_has_numbers_dates_and_switches_of_its_own(tmp_path):
+def test_toml_numbers_dates_and_booleans_are_accepted(tmp_path):
     text = "lookback_days = 3\nstart_date = 2026-01-31\nauto_migrate = false\nmax_withdrawn_share = 0.5\n"
     settings = load_settings(toml(tmp_path, text))
     assert (settings.lookback_days, settings.start_date, settings.auto_migrate, settings.max_withdrawn_share) == (
@@ -190,10 +190,10 @@ def test_toml_has_numbers_dates_and_switches_of_its_own(tmp_path):
     )
 
 
-# Strength ------------------------------------------------------------------------------------------------------------
+# Precedence ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_environment_is_stronger_than_dotenv_and_dotenv_than_toml(monkeypatch, tmp_path):
+def test_the_environment_precedes_dotenv_and_dotenv_precedes_toml(monkeypatch, tmp_path):
     config = toml(tmp_path, "lookback_days = 1\nwindow_days = 1\nretry_attempts = 1\n")
     Path(".env").write_text("BILLING_LOOKBACK_DAYS=2\nBILLING_WINDOW_DAYS=2\n")
     monkeypatch.setenv("BILLING_LOOKBACK_DAYS", "3")
@@ -207,19 +207,19 @@ def test_an_empty_variable_is_an_unset_one(monkeypatch):
     assert (load_settings().lookback_days, load_settings().window_days) == (2, 7)
 
 
-def test_dotenv_changes_nothing_for_other_programs():
+def test_dotenv_does_not_change_the_environment():
     Path(".env").write_text("BILLING_LOOKBACK_DAYS=2\n")
     load_settings()
     assert "BILLING_LOOKBACK_DAYS" not in os.environ
 
 
-def test_a_wrong_value_does_not_matter_where_a_stronger_place_has_a_right_one(monkeypatch):
+def test_a_wrong_value_is_ignored_if_a_source_of_higher_precedence_is_valid(monkeypatch):
     Path(".env").write_text("BILLING_LOOKBACK_DAYS=many\n")
     monkeypatch.setenv("BILLING_LOOKBACK_DAYS", "3")
     assert load_settings().lookback_days == 3
 
 
-def test_the_file_is_that_of_the_option_or_the_first_of_the_usual_ones(monkeypatch, tmp_path):
+def test_the_file_is_that_of_the_option_or_the_first_default_one(monkeypatch, tmp_path):
     own = tmp_path / "config home" / "billing-etl" / "config.toml"
     own.parent.mkdir(parents=True)
     own.write_text("lookback_days = 3\nwindow_days = 3\n")
@@ -232,7 +232,7 @@ def test_the_file_is_that_of_the_option_or_the_first_of_the_usual_ones(monkeypat
     assert default_files({}) == [system]
 
 
-def test_a_usual_file_that_cannot_be_read_is_not_passed_over(tmp_path):
+def test_a_default_file_that_cannot_be_read_is_an_error(tmp_path):
     path = tmp_path / "config home" / "billing-etl" / "config.toml"
     path.parent.mkdir(parents=True)
     path.mkdir()
@@ -242,7 +242,7 @@ def test_a_usual_file_that_cannot_be_read_is_not_passed_over(tmp_path):
 # Secrets -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_token_may_stand_in_a_file(monkeypatch, tmp_path):
+def test_the_token_can_be_in_a_file(monkeypatch, tmp_path):
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     monkeypatch.setenv("BILLING_API_TOKEN_FILE", str(tmp_path / "token"))
     assert load_settings().require_token() == TOKEN
@@ -250,7 +250,7 @@ def test_the_token_may_stand_in_a_file(monkeypatch, tmp_path):
     assert load_settings().require_token() == OTHER
 
 
-def test_the_token_may_be_a_credential_of_systemd(monkeypatch, tmp_path):
+def test_the_token_can_be_a_systemd_credential(monkeypatch, tmp_path):
     (tmp_path / "billing_api_token").write_text(TOKEN)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert load_settings().require_token() == TOKEN
@@ -259,7 +259,7 @@ def test_the_token_may_be_a_credential_of_systemd(monkeypatch, tmp_path):
     assert load_settings().require_token() == OTHER
 
 
-def test_every_secret_may_be_a_credential_of_systemd(monkeypatch, tmp_path):
+def test_every_secret_can_be_a_systemd_credential(monkeypatch, tmp_path):
     secret_file(tmp_path / "billing_database_url", b"postgresql://u:p4ssw0rd@h/d")
     secret_file(tmp_path / "billing_heartbeat_url", b"https://hc-ping.com/7f2c")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
@@ -268,7 +268,7 @@ def test_every_secret_may_be_a_credential_of_systemd(monkeypatch, tmp_path):
     assert "7f2c" not in repr(settings)
 
 
-def test_a_credential_may_be_that_of_one_account(monkeypatch, tmp_path):
+def test_a_credential_can_belong_to_one_account(monkeypatch, tmp_path):
     (tmp_path / "billing_api_token").write_text(TOKEN)
     (tmp_path / "billing_api_token_shop").write_text(f"{TOKEN}-of-the-shop")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
@@ -277,12 +277,12 @@ def test_a_credential_may_be_that_of_one_account(monkeypatch, tmp_path):
     assert tokens == {"shop": f"{TOKEN}-of-the-shop", "bank": TOKEN}
 
 
-def test_a_folder_of_other_credentials_is_none_of_ours(monkeypatch, tmp_path):
+def test_credentials_of_other_programs_are_ignored(monkeypatch, tmp_path):
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert load_settings().api_token is None
 
 
-def test_the_database_url_may_stand_in_a_file(monkeypatch, tmp_path):
+def test_the_database_url_can_be_in_a_file(monkeypatch, tmp_path):
     (tmp_path / "url").write_text("postgresql://u:p4ssw0rd@h/d\n")
     monkeypatch.setenv("BILLING_DATABASE_URL_FILE", str(tmp_path / "url"))
     settings = load_settings()
@@ -303,7 +303,7 @@ def test_a_file_without_a_secret_is_named(monkeypatch, tmp_path, content, expect
     assert expected in message
 
 
-def test_no_token_is_wrong_only_where_one_is_needed():
+def test_a_missing_token_is_an_error_only_when_required():
     settings = load_settings()
     with pytest.raises(ConfigError, match="BILLING_API_TOKEN is not set"):
         settings.require_token()
@@ -384,13 +384,13 @@ WRONG = {
 CASES = [(variable, text) for variable, texts in WRONG.items() for text in texts if text]
 
 
-def test_every_setting_can_be_wrong_here():
+def test_every_setting_has_a_wrong_value_in_this_file():
     assert {setting.variable for setting in SETTINGS} == {*WRONG}
 
 
 @pytest.mark.fault(24)
 @pytest.mark.parametrize(("variable", "text"), CASES, ids=[f"{variable}={text[:30]!a}" for variable, text in CASES])
-def test_a_wrong_value_names_its_variable_and_the_cure(tmp_path, variable, text):
+def test_a_wrong_value_is_reported_with_its_variable_and_the_remedy(tmp_path, variable, text):
     Path(".env").write_text(f"{variable}='{text}'\n", encoding="utf-8")
     if "\0" in text:
         config = toml(tmp_path, f'{variable.removeprefix("BILLING_").lower()} = "a\\u0000b"\n')
@@ -412,7 +412,7 @@ def test_a_wrong_secret_is_not_repeated(monkeypatch, variable):
         assert "w0rd" not in message
 
 
-def test_a_password_in_the_address_of_the_api_is_not_repeated(monkeypatch):
+def test_a_password_in_the_url_of_the_api_is_not_repeated(monkeypatch):
     monkeypatch.setenv("BILLING_API_URL", f"https://user:{TOKEN}@api.telefon-ip.ru/")
     message = refusal()
     assert message.startswith("BILLING_API_URL")
@@ -420,7 +420,7 @@ def test_a_password_in_the_address_of_the_api_is_not_repeated(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["1_0", "１０", "+7", " 7"])
-def test_a_number_has_the_digits_that_everybody_reads(text):
+def test_a_number_has_only_ascii_digits(text):
     Path(".env").write_text(f"BILLING_WINDOW_DAYS={text}\n", encoding="utf-8")
     if text in {"+7", " 7"}:
         assert load_settings().window_days == 7
@@ -443,7 +443,7 @@ def test_a_number_has_the_digits_that_everybody_reads(text):
     ],
 )
 @pytest.mark.parametrize("source", ["environment", "dotenv"])
-def test_a_misspelled_variable_is_refused_with_the_one_that_was_intended(monkeypatch, name, intended, source):
+def test_a_misspelled_variable_is_refused_with_a_suggestion(monkeypatch, name, intended, source):
     if source == "environment":
         monkeypatch.setenv(name, "7")
     else:
@@ -451,7 +451,7 @@ def test_a_misspelled_variable_is_refused_with_the_one_that_was_intended(monkeyp
     assert refusal() == f"{name} is not a setting; did you mean {intended}?"
 
 
-def test_a_variable_of_another_program_is_none_of_ours(monkeypatch):
+def test_variables_of_other_programs_are_ignored(monkeypatch):
     monkeypatch.setenv("BILLING_SMTP_HOST", "mail.example.com")
     monkeypatch.setenv("BILLINGAPI_TOKEN", "x")
     monkeypatch.setenv("billing_lookback_days", "3")
@@ -469,14 +469,14 @@ def test_a_variable_of_another_program_is_none_of_ours(monkeypatch):
         ("account = 'two'", "account is not allowed here: the name of a section is the account's label"),
     ],
 )
-def test_a_name_or_a_type_that_is_wrong_is_named_with_its_section(tmp_path, text, expected):
+def test_a_wrong_name_or_type_is_reported_with_its_section(tmp_path, text, expected):
     path = toml(tmp_path, f"{text}\n[accounts.one]\n")
     assert refusal(path, "one").startswith(f"{path}: {expected}")
     path = toml(tmp_path, f"[accounts.one]\n{text}\n")
     assert refusal(path, "one").startswith(f"{path}: [accounts.one]: {expected}")
 
 
-def test_rules_for_channels_are_tables_of_the_file_of_all_accounts_or_of_one(tmp_path):
+def test_rules_for_channels_are_toml_tables_of_all_accounts_or_of_one(tmp_path):
     path = toml(
         tmp_path,
         """
@@ -524,17 +524,17 @@ def test_rules_for_channels_are_json_in_the_environment(monkeypatch):
         ),
     ],
 )
-def test_an_invalid_rule_for_channels_is_named_with_the_cure(tmp_path, text, expected):
+def test_an_invalid_rule_for_channels_is_named_with_the_remedy(tmp_path, text, expected):
     assert expected in refusal(toml(tmp_path, text))
 
 
 @pytest.mark.parametrize("text", ["[acounts.one]", "[account.one]", "[database]"])
-def test_a_section_that_is_none_is_refused_with_the_one_that_was_intended(tmp_path, text):
+def test_an_unknown_section_is_refused_with_a_suggestion(tmp_path, text):
     path = toml(tmp_path, text)
     assert "is not a section; did you mean [accounts.LABEL]?" in refusal(path)
 
 
-def test_a_setting_of_the_whole_run_stands_in_no_section(tmp_path):
+def test_a_setting_of_the_whole_run_is_refused_in_a_section(tmp_path):
     path = toml(tmp_path, "[accounts.one]\nmetrics_file = 'a.prom'\n[accounts.two]\n")
     assert refusal(path, "one") == (
         f"{path}: [accounts.one]: metrics_file applies to all accounts; move it above the first section"
@@ -542,7 +542,7 @@ def test_a_setting_of_the_whole_run_stands_in_no_section(tmp_path):
     assert load_settings(path, "two").metrics_file is None
 
 
-def test_a_wrong_value_of_the_toml_file_is_named_with_its_section(tmp_path):
+def test_a_wrong_value_of_the_toml_file_is_reported_with_its_section(tmp_path):
     path = toml(tmp_path, "lookback_days = 'many'\n[accounts.one]\n[accounts.two]\nlookback_days = -1\n")
     assert refusal(path, "one").endswith(f" ({path})")
     assert refusal(path, "two").endswith(f" ({path} [accounts.two])")
@@ -571,7 +571,7 @@ def test_several_accounts_have_their_own_tokens_and_share_the_rest(tmp_path):
     assert first.api_url == second.api_url == "https://example.com/api"
 
 
-def test_accounts_with_one_token_are_warned_of(tmp_path):
+def test_accounts_with_the_same_token_cause_a_warning(tmp_path):
     text = f"[accounts.a]\napi_token = '{TOKEN}'\n[accounts.b]\napi_token = '{TOKEN}'\n[accounts.c]\n[accounts.d]\n"
     assert warn_duplicate_tokens(load_accounts(toml(tmp_path, text), ())) == [
         "the accounts a and b have the same token: each charge is stored under both"
@@ -580,17 +580,17 @@ def test_accounts_with_one_token_are_warned_of(tmp_path):
     assert warn_duplicate_tokens(load_accounts(toml(tmp_path, elsewhere), ())) == []
 
 
-def test_an_account_may_be_chosen(tmp_path):
+def test_one_account_can_be_selected(tmp_path):
     [first] = load_accounts(toml(tmp_path, TWO), ("first", "first"))
     assert first.account == "first"
 
 
-def test_an_account_that_is_not_there_is_named_beside_those_that_are(tmp_path):
+def test_an_unknown_account_is_reported_with_the_existing_ones(tmp_path):
     with pytest.raises(ConfigError, match=r"--account third: .* it has first, second"):
         load_accounts(toml(tmp_path, TWO), ("third",))
 
 
-def test_of_many_accounts_the_closest_are_named(tmp_path):
+def test_the_closest_of_many_accounts_are_named(tmp_path):
     many = "".join(f"[accounts.shop-{number}]\n" for number in range(1, 2001))
     with pytest.raises(ConfigError) as refused:
         load_accounts(toml(tmp_path, many), ("shop-17a",))
@@ -599,7 +599,7 @@ def test_of_many_accounts_the_closest_are_named(tmp_path):
     assert len(str(refused.value)) < len(expected) + 30
 
 
-def test_a_file_of_thousands_of_accounts_is_read_and_they_share_one_set_of_labels(tmp_path):
+def test_thousands_of_accounts_share_one_set_of_labels(tmp_path):
     comment = "# " + "x" * 1000
     many = "".join(f"{comment}\n[accounts.shop-{number}]\n" for number in range(2000))
     first, *_, last = load_accounts(toml(tmp_path, many), ())
@@ -607,20 +607,20 @@ def test_a_file_of_thousands_of_accounts_is_read_and_they_share_one_set_of_label
     assert (first.labels is last.labels, len(last.labels)) == (True, 2000)
 
 
-def test_without_accounts_there_is_one(monkeypatch, tmp_path):
+def test_there_is_one_account_without_sections(monkeypatch, tmp_path):
     assert [settings.account for settings in load_accounts(None, ())] == ["default"]
     assert [settings.account for settings in load_accounts(None, ("mine",))] == ["mine"]
     monkeypatch.setenv("BILLING_ACCOUNT", "env")
     assert [settings.account for settings in load_accounts(toml(tmp_path, "lookback_days = 3"), ())] == ["env"]
 
 
-def test_one_token_of_the_environment_is_not_that_of_an_account_with_its_own(monkeypatch, tmp_path):
+def test_an_account_with_its_own_token_ignores_that_of_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("BILLING_API_TOKEN", OTHER)
     [first] = load_accounts(toml(tmp_path, TWO), ("first",))
     assert first.api_token == TOKEN
 
 
-def test_the_environment_is_stronger_than_what_an_account_says_otherwise(monkeypatch, tmp_path):
+def test_the_environment_precedes_other_settings_of_an_account(monkeypatch, tmp_path):
     monkeypatch.setenv("BILLING_LOOKBACK_DAYS", "9")
     Path("second.token").write_text(OTHER)
     assert [settings.lookback_days for settings in load_accounts(toml(tmp_path, TWO), ())] == [9, 9]
@@ -641,18 +641,18 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, expected):
     assert expected in message
 
 
-def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
+def test_a_file_that_is_missing_or_not_text_is_named(tmp_path):
     assert refusal(tmp_path / "none.toml").startswith("--config: ")
     (tmp_path / "billing.toml").write_bytes(b"\xff\xfe")
     assert refusal(tmp_path / "billing.toml").endswith("cannot be read (it is not text)")
 
 
-def test_a_dotenv_that_is_no_text_is_named():
+def test_a_dotenv_file_that_is_not_text_is_named():
     Path(".env").write_bytes(b"BILLING_ACCOUNT=\xcf\xe5\xf0\xe2\xfb\xe9\n")
     assert ".env" in refusal()
 
 
-# The key of keyed phones, and who may read the files of secrets -----------------------------------------------------
+# The key of keyed phones, and permissions of secret files ------------------------------------------------------------
 
 KEY = bytes(range(32))
 
@@ -676,7 +676,7 @@ def test_a_key_that_is_text_is_among_the_secrets(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", KEY[:31], bytes(4097), None])
-def test_a_key_file_of_another_size_or_none_is_refused(monkeypatch, tmp_path, content):
+def test_a_key_file_of_a_wrong_size_is_refused(monkeypatch, tmp_path, content):
     if content is not None:
         secret_file(tmp_path / "key", content)
     monkeypatch.setenv("BILLING_PHONES_KEY_FILE", str(tmp_path / "key"))
@@ -685,7 +685,7 @@ def test_a_key_file_of_another_size_or_none_is_refused(monkeypatch, tmp_path, co
     assert ("can be read" in message) == (content is None)
 
 
-def test_keyed_phones_need_a_key(monkeypatch):
+def test_keyed_phones_require_a_key(monkeypatch):
     monkeypatch.setenv("BILLING_PHONES", "keyed")
     assert "BILLING_PHONES_KEY_FILE" in refusal()
 
@@ -700,7 +700,7 @@ def test_keyed_phones_need_a_key(monkeypatch):
         ("BILLING_PHONES_KEY_FILE", KEY),
     ],
 )
-def test_a_file_of_a_secret_that_others_may_read_or_change_is_warned_of(monkeypatch, tmp_path, variable, content, mode):
+def test_a_secret_file_accessible_to_others_causes_a_warning(monkeypatch, tmp_path, variable, content, mode):
     path = secret_file(tmp_path / "a secret", content, mode)
     monkeypatch.setenv(variable, str(path))
     assert load_settings().warnings == (f"{variable}: others may read or change {path}; run: chmod 600 '{path}'",)
@@ -709,7 +709,7 @@ def test_a_file_of_a_secret_that_others_may_read_or_change_is_warned_of(monkeypa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
-def test_a_file_that_its_owner_shows_to_our_group_is_not_warned_of(monkeypatch, tmp_path):
+def test_a_secret_file_readable_by_our_group_causes_no_warning(monkeypatch, tmp_path):
     path = secret_file(tmp_path / "token", TOKEN.encode(), 0o640)
     monkeypatch.setenv("BILLING_API_TOKEN_FILE", str(path))
     owner = path.stat().st_uid
@@ -717,7 +717,7 @@ def test_a_file_that_its_owner_shows_to_our_group_is_not_warned_of(monkeypatch, 
     assert load_settings().warnings == ()
 
 
-def test_a_credential_of_systemd_is_not_warned_of(monkeypatch, tmp_path):
+def test_a_systemd_credential_causes_no_warning(monkeypatch, tmp_path):
     secret_file(tmp_path / "billing_api_token", TOKEN.encode(), 0o644)
     key = secret_file(tmp_path / "key", KEY, 0o644)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
@@ -726,11 +726,11 @@ def test_a_credential_of_systemd_is_not_warned_of(monkeypatch, tmp_path):
     assert (settings.api_token, settings.warnings) == (TOKEN, ())
 
 
-# What an error leads back to ---------------------------------------------------------
+# Causes of errors ----------------------------------------------------------------------------------------------------
 
 
 def chain(error: BaseException | None) -> str:
-    """All that an error, and those it was made from, hold."""
+    """Everything that an error and its causes contain, as text."""
     texts = []
     while error is not None:
         texts += [str(error), repr(error.args), repr(vars(error)), repr(getattr(error, "object", None))]
@@ -748,7 +748,7 @@ def chain(error: BaseException | None) -> str:
         ("BILLING_API_URL", b"https://u:canary-7777@h:port/"),
     ],
 )
-def test_no_error_of_a_setting_leads_back_to_its_value(monkeypatch, tmp_path, variable, content):
+def test_no_error_of_a_setting_contains_its_value(monkeypatch, tmp_path, variable, content):
     path = secret_file(tmp_path / "secret", content)
     monkeypatch.setenv(variable, str(path) if variable.endswith("_FILE") else content.decode())
     with pytest.raises(ConfigError) as refused:
@@ -757,7 +757,7 @@ def test_no_error_of_a_setting_leads_back_to_its_value(monkeypatch, tmp_path, va
 
 
 @pytest.mark.parametrize("name", [".env", "billing.toml"])
-def test_no_error_of_a_file_of_settings_leads_back_to_its_text(tmp_path, name):
+def test_no_error_of_a_settings_file_contains_its_text(tmp_path, name):
     path = secret_file(tmp_path / name, b"api_token = canary-7777\xff\n")
     with pytest.raises(ConfigError) as refused:
         load_settings(None if name == ".env" else path)
@@ -769,32 +769,32 @@ def test_no_error_of_a_file_of_settings_leads_back_to_its_text(tmp_path, name):
     ["[7]", "{ days = 7 }", "0x" + "f" * 5000, "[" * 5000, "7" * 5000],
     ids=["list", "table", "hex", "deep", "long"],
 )
-def test_a_value_of_the_toml_file_that_is_none_is_refused(tmp_path, value):
+def test_a_toml_value_that_is_not_a_setting_is_refused(tmp_path, value):
     assert "billing.toml" in refusal(toml(tmp_path, f"lookback_days = {value}\n"))
 
 
 @pytest.mark.parametrize("text", ["''", "' a'", "'a\u00a0'"])
-def test_the_label_of_an_account_is_a_name_that_can_be_seen(tmp_path, text):
+def test_the_label_of_an_account_must_be_visible_text(tmp_path, text):
     with pytest.raises(ConfigError, match=r"BILLING_ACCOUNT is .* must be a name"):
         load_accounts(toml(tmp_path, f"[accounts.{text}]\napi_token = '{TOKEN}'\n"), ())
 
 
 @pytest.mark.parametrize("text", ["a." * 1000, "../Moscow", "/etc/localtime", "Europe/", "Европа/Москва"])
-def test_what_is_no_name_of_a_time_zone_is_not_looked_for(monkeypatch, text):
+def test_an_invalid_name_of_a_time_zone_is_not_looked_up(monkeypatch, text):
     monkeypatch.setenv("BILLING_TIMEZONE", text)
     assert refusal().endswith("must be a time zone of the IANA list, like Europe/Moscow")
 
 
-# What files may be ---------------------------------------------------------------------------------------------------
+# Unusual files -------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_without_an_end_is_read_no_further_than_any_setting_goes(monkeypatch):
+def test_an_endless_file_is_read_only_up_to_a_limit(monkeypatch):
     monkeypatch.setenv("BILLING_API_TOKEN_FILE", "/dev/zero")
     assert refusal() == "BILLING_API_TOKEN_FILE: /dev/zero cannot be read (it is longer than 16777216 characters)"
     assert refusal(Path("/dev/zero")).startswith("--config: /dev/zero cannot be read")
 
 
-def test_a_secret_may_come_through_a_pipe(monkeypatch):
+def test_a_secret_can_be_read_from_a_pipe(monkeypatch):
     reading, writing = os.pipe()
     os.write(writing, TOKEN.encode())
     os.close(writing)
@@ -805,12 +805,12 @@ def test_a_secret_may_come_through_a_pipe(monkeypatch):
         os.close(reading)
 
 
-def test_a_name_that_no_file_can_have_is_shown_in_one_line(tmp_path):
+def test_an_impossible_file_name_is_reported_in_one_line(tmp_path):
     message = refusal(toml(tmp_path, 'api_token_file = "a\\u0000\\nb"\n'))
     assert message == r"BILLING_API_TOKEN_FILE: 'a\x00\nb' cannot be read (invalid file name)"
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
+def test_a_byte_order_mark_is_ignored(tmp_path):
     Path(".env").write_text("BILLING_LOOKBACK_DAYS=3\n", encoding="utf-8-sig")
     path = tmp_path / "billing.toml"
     path.write_text("window_days = 3\n", encoding="utf-8-sig")
@@ -818,23 +818,23 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path):
     assert (settings.lookback_days, settings.window_days) == (3, 3)
 
 
-# What a refusal may not hold -----------------------------------------------------------------------------------------
+# Contents of refusals ------------------------------------------------------------------------------------------------
 
 
-def test_a_line_that_swallowed_the_one_of_the_token_is_not_shown(monkeypatch):
+def test_a_line_that_includes_the_token_by_mistake_is_not_shown(monkeypatch):
     monkeypatch.setenv("BILLING_TIMEOUT", f"30BILLING_API_TOKEN={TOKEN}")
     assert refusal() == "BILLING_TIMEOUT must be a number of seconds, between 0.01 and 3600"
 
 
 @pytest.mark.parametrize("name", ["BILLING_DATABASE_URL", "BILLING_API_URL"])
-def test_no_error_under_a_refusal_holds_a_piece_of_a_url(monkeypatch, name):
+def test_no_cause_of_a_refusal_contains_a_part_of_a_url(monkeypatch, name):
     monkeypatch.setenv(name, "https://u:p@h:p4ssw0rd/b")
     with pytest.raises(ConfigError) as refused:
         load_settings()
     assert refused.value.__context__ is None
 
 
-def test_a_file_that_is_no_text_is_not_held_by_an_error_under_the_refusal(tmp_path):
+def test_no_cause_of_a_refusal_contains_a_file_that_is_not_text(tmp_path):
     Path(".env").write_bytes(b"BILLING_API_TOKEN=5ecre7\xff\n")
     path = tmp_path / "billing.toml"
     path.write_bytes(b"api_token = '5ecre7\xff'\n")
@@ -847,7 +847,7 @@ def test_a_file_that_is_no_text_is_not_held_by_an_error_under_the_refusal(tmp_pa
 @pytest.mark.parametrize(
     "text", ["https://h/a b", "https://h/a https://user:p4ss@h", "https://h/\x07", "https://h/https://user:p4ss@h"]
 )
-def test_the_address_of_the_api_is_one_address(monkeypatch, text):
+def test_the_url_of_the_api_must_be_a_single_url(monkeypatch, text):
     monkeypatch.setenv("BILLING_API_URL", text)
     message = refusal()
     assert message.startswith("BILLING_API_URL")

@@ -1,4 +1,4 @@
-"""The cause of a failed connection, from the exceptions of the drivers; and how long a server is waited for."""
+"""The cause of a failed connection, from the exceptions of the drivers; and how long a server is retried."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THERE = "the database server db.example:3306"
 
 
 def explained(error, address):
-    """What the error means, as the setting's user sees it."""
+    """The message for an error, as users of the setting see it."""
     url = make_url(address)
     return explain(error, url, dialect_for(url.get_backend_name()), "BILLING_DATABASE_URL")
 
@@ -87,7 +87,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize(("text", "expected"), TEXTS.items(), ids=[text[len(AT) :][:40] for text in TEXTS])
-def test_a_text_of_postgresql_has_a_cause_and_a_solution(text, expected):
+def test_messages_of_postgresql_have_a_cause_and_a_remedy(text, expected):
     words, is_transient = expected
     failure = explained(psycopg.OperationalError(text), POSTGRESQL)
     assert isinstance(failure, ConnectionFailure)
@@ -112,7 +112,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize(("text", "expected"), SETTINGS.items(), ids=[words for _, words in SETTINGS.values()])
-def test_what_is_wrong_whatever_the_server_is_an_error_of_the_setting(text, expected):
+def test_errors_independent_of_the_server_are_errors_of_the_setting(text, expected):
     query, words = expected
     failure = explained(psycopg.OperationalError(text), POSTGRESQL + query)
     assert isinstance(failure, ConfigError)
@@ -167,7 +167,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("error", "words", "is_transient"), NUMBERS.values(), ids=NUMBERS)
-def test_a_number_of_mariadb_has_a_cause_and_a_solution(error, words, is_transient):
+def test_error_numbers_of_mariadb_have_a_cause_and_a_remedy(error, words, is_transient):
     failure = explained(error, MARIADB)
     assert isinstance(failure, ConnectionFailure)
     assert str(failure).startswith(words)
@@ -193,7 +193,7 @@ def test_a_wrong_parameter_of_mariadb_is_named(error, query, words):
 
 
 def down(times: int, *, is_transient: bool = True):
-    """A transaction that fails so often before it succeeds."""
+    """A transaction that fails a number of times before it succeeds."""
     attempts = []
 
     def transaction() -> int:
@@ -205,7 +205,7 @@ def down(times: int, *, is_transient: bool = True):
     return transaction
 
 
-def test_a_server_that_is_down_is_waited_for_a_minute(caplog):
+def test_a_server_that_is_down_is_retried_for_a_minute(caplog):
     waits: list[float] = []
     with pytest.raises(ConnectionFailure):
         retry_transaction(down(1000), sleep=waits.append)
@@ -222,7 +222,7 @@ def test_a_permanent_cause_is_not_retried():
     assert waits == []
 
 
-def test_a_transaction_that_reaches_the_server_has_a_number_of_attempts():
+def test_a_transaction_that_reaches_the_server_has_limited_attempts():
     waits: list[float] = []
     with pytest.raises(KeyError):
         retry_transaction(lambda: {}["missing"], also_on=(KeyError,), sleep=waits.append)

@@ -1,4 +1,4 @@
-"""The billing export: what is read, whatever its form, and what is refused rather than guessed."""
+"""The billing export: formats that are read, and files that are refused instead of guessed."""
 
 import codecs
 import csv
@@ -64,7 +64,7 @@ def lines(*texts: str) -> bytes:
 
 @pytest.mark.fault(31, 34)
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.csv")), ids=lambda path: path.stem)
-def test_reads_every_known_form(path: Path) -> None:
+def test_every_known_format_is_read(path: Path) -> None:
     expected = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     feed = parse_csv(BytesIO(path.read_bytes()))
     assert sorted(feed.fields) == expected["fields"]
@@ -72,7 +72,7 @@ def test_reads_every_known_form(path: Path) -> None:
     assert list(feed.rows) == [raw_record(**row) for row in expected["rows"]]
 
 
-def test_every_golden_pair_is_complete() -> None:
+def test_every_example_has_input_and_expected_output() -> None:
     assert {path.stem for path in DATA.glob("*.csv")} == {path.stem for path in DATA.glob("*.json")} != set()
 
 
@@ -92,7 +92,7 @@ def test_every_golden_pair_is_complete() -> None:
         "Сумма списания|Стоимость звонка|price_rub|Price (RUB)",
     }.items(),
 )
-def test_knows_a_field_by_its_usual_names(field: str, names: str) -> None:
+def test_a_field_is_recognised_by_its_usual_names(field: str, names: str) -> None:
     assert {name: field_for_header(name) for name in names.split("|")} == dict.fromkeys(names.split("|"), field)
 
 
@@ -104,17 +104,17 @@ def test_knows_a_field_by_its_usual_names(field: str, names: str) -> None:
         *("Цена, коп.", "Price, $", "Сумма, %", "Цена без НДС", "Дата;Телефон", "Код|Цена", ' "phone"'),
     ],
 )
-def test_is_not_taken_in_by_a_name_that_only_resembles_a_field(name: str) -> None:
+def test_a_name_that_only_resembles_a_field_is_not_recognised(name: str) -> None:
     assert field_for_header(name) is None
 
 
-def test_the_fields_that_the_file_lacks_are_missing_not_empty() -> None:
+def test_absent_columns_are_missing_and_not_empty() -> None:
     [record] = read(lines("created_at,phone,code_auth,price", "2021-12-29T14:06:51,89243555100,,0.2"))
     assert (record.status, record.status_info, record.code_auth) == (MISSING, MISSING, "")
 
 
 def touched(code: str, phone: str) -> bytes:
-    """A row whose keys a spreadsheet touched."""
+    """A row whose keys were changed by a spreadsheet."""
     return lines(f"2021-12-29T14:06:51;{code};1;NULL;{phone};0.2").replace(b'="', b'"=""').replace(b'";', b'""";')
 
 
@@ -130,7 +130,7 @@ def touched(code: str, phone: str) -> bytes:
         *(("3.71E+02", "8.92435551E+10"), ("NULL", "8,92435551e10")),
     ],
 )
-def test_keys_that_a_spreadsheet_touched_need_no_header_where_they_are_certain(code: str, phone: str) -> None:
+def test_keys_changed_by_a_spreadsheet_need_no_header_if_unambiguous(code: str, phone: str) -> None:
     [first, second] = read(touched(code, phone) + lines("2021-12-29T14:06:51;0042;1;ok;89243555100;0.2"))
     assert (first.code_auth, first.phone, first.status_info, first.price) == (code, phone, "NULL", "0.2")
     assert second == raw_record(**CELLS | {"code_auth": "0042"})
@@ -142,7 +142,7 @@ def test_floats_that_may_be_codes_or_prices_need_a_header() -> None:
 
 
 @pytest.mark.parametrize("word", ["NULL", "None", "\\N"])
-def test_words_for_no_value_are_readable_statuses(word: str) -> None:
+def test_words_for_no_value_are_valid_statuses(word: str) -> None:
     row = ROW.replace(",1,", f",{word},")
     assert [record.status for record in read(lines(HEADER, row))] == [word]
     assert [record.status for record in read(lines(ROW, row))] == ["1", word]
@@ -155,7 +155,7 @@ def test_a_long_description_is_read() -> None:
     assert record.status_info == long
 
 
-def test_whoever_else_reads_csv_keeps_the_limit_of_a_cell() -> None:
+def test_the_field_size_limit_of_other_csv_readers_is_unchanged() -> None:
     limit = csv.field_size_limit()
     rows = parse_csv(BytesIO(lines(HEADER, *[ROW] * 1000))).rows
     for _ in rows:
@@ -165,7 +165,7 @@ def test_whoever_else_reads_csv_keeps_the_limit_of_a_cell() -> None:
     assert csv.field_size_limit() == limit
 
 
-def test_long_cells_are_read_in_threads_and_the_limit_is_put_back() -> None:
+def test_long_cells_are_read_in_threads_and_the_limit_is_restored() -> None:
     limit = csv.field_size_limit()
     export = lines(HEADER, *[ROW.replace("ok", "x" * 200_000)] * 20)
     with ThreadPoolExecutor(4) as pool:
@@ -300,18 +300,18 @@ REFUSALS = {
 
 @pytest.mark.fault(32, 54, 55)
 @pytest.mark.parametrize(("data", "reason"), REFUSALS.values(), ids=REFUSALS)
-def test_refuses_with_the_reason(data: bytes, reason: str) -> None:
+def test_an_invalid_file_is_refused_with_the_reason(data: bytes, reason: str) -> None:
     assert reason_for_refusing(data) == reason
 
 
-def test_a_reason_repeats_nothing_but_short_printable_names() -> None:
+def test_a_reason_repeats_only_short_printable_names() -> None:
     reason = reason_for_refusing(lines("created_at,price,Номер 8-924-355-51-00\x1b[31m,2371," + "ы" * 99))
     assert reason == "the header names no phone, code_auth; not understood: Номер 8-…-…-…-… […m, …, " + "ы" * 40
 
 
 # Properties ----------------------------------------------------------------------------------------------------------
 
-# Letters that cp1251 has, too, and of which no two in a row are UTF-8.
+# Letters that are also in cp1251, of which no two in a row are valid UTF-8.
 TEXT = st.text(
     alphabet=st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from("абвгдЯ\n\r\t"), max_size=12
 )
@@ -319,7 +319,7 @@ WORDS = st.builds("ok{}".format, TEXT)
 
 
 class Form(NamedTuple):
-    """One of the ways in which the vendor may write its export."""
+    """A format in which the vendor may write its export."""
 
     delimiter: str
     names: str | None
@@ -356,7 +356,7 @@ def forms(names: st.SearchStrategy[str | None]) -> st.SearchStrategy[Form]:
 
 @st.composite
 def exports(draw: st.DrawFn, info: st.SearchStrategy[str], min_size: int = 0) -> list[RawRecord]:
-    """Records as one vendor would spell them: one form of the time and of the decimal sign throughout."""
+    """Records as one vendor would write them: with one format of time and one decimal sign."""
     time_form = draw(st.sampled_from(["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S,%f", "%d.%m.%Y %H:%M:%S"]))
     decimal_sign = draw(st.sampled_from(".,"))
     zeros_lost = draw(st.booleans())
@@ -384,12 +384,12 @@ def exports(draw: st.DrawFn, info: st.SearchStrategy[str], min_size: int = 0) ->
 
 @pytest.mark.fault(57)
 @given(exports(TEXT), forms(st.sampled_from(list(NAMES))))
-def test_whatever_is_written_under_a_header_is_read_back(records: list[RawRecord], form: Form) -> None:
+def test_records_written_with_a_header_are_read_back(records: list[RawRecord], form: Form) -> None:
     assert read(form.write(records)) == records
 
 
 @given(exports(WORDS, min_size=1), forms(st.none()))
-def test_records_that_show_what_they_are_need_no_header(records: list[RawRecord], form: Form) -> None:
+def test_records_with_unambiguous_columns_need_no_header(records: list[RawRecord], form: Form) -> None:
     certain = RawRecord("2021-12-29T14:06:51", "2371", "1", "ok", "89243555100", "0.2")
     assert read(form.write([*records, certain])) == [*records, certain]
 
@@ -406,10 +406,10 @@ AMBIGUOUS = st.builds(
 
 
 @given(st.lists(AMBIGUOUS, min_size=1, max_size=4), forms(st.none()), st.booleans())
-def test_without_a_header_a_file_is_read_rightly_or_not_at_all(
+def test_a_file_without_header_is_read_correctly_or_refused(
     records: list[RawRecord], form: Form, described: bool
 ) -> None:
-    # The one thing assumed: a description has letters somewhere, or is never there.
+    # The only assumption: descriptions contain letters somewhere, or are always empty.
     infos = "".join(record.status_info for record in records)
     assume(not infos or any(set("OPok") & set(record.status_info) for record in records))
     if not described:
@@ -425,7 +425,7 @@ def test_without_a_header_a_file_is_read_rightly_or_not_at_all(
 
 @pytest.mark.fault(5)
 @given(exports(TEXT), forms(st.sampled_from([*NAMES, None])), st.data())
-def test_a_file_cut_short_is_refused_unless_cut_between_two_rows(
+def test_a_truncated_file_is_refused_unless_cut_between_rows(
     records: list[RawRecord], form: Form, data: st.DataObject
 ) -> None:
     whole = form.write(records)
@@ -437,7 +437,7 @@ def test_a_file_cut_short_is_refused_unless_cut_between_two_rows(
 
 
 @given(exports(TEXT, min_size=1), forms(st.sampled_from([*NAMES, None])), st.data())
-def test_a_damaged_file_raises_nothing_else_and_the_reason_tells_no_cell(
+def test_a_damaged_file_is_refused_without_cells_in_the_reason(
     records: list[RawRecord], form: Form, data: st.DataObject
 ) -> None:
     whole = form.write(records)
@@ -456,7 +456,7 @@ def test_a_damaged_file_raises_nothing_else_and_the_reason_tells_no_cell(
 @example(b"\xff\xfe")
 @example(b"\xef\xbb\xbf\n")
 @example(b"2021-12-29 14:06:51\n")
-def test_random_bytes_raise_nothing_but_a_refusal(data: bytes) -> None:
+def test_random_bytes_are_only_refused(data: bytes) -> None:
     try:
         read(data)
     except InvalidResponse:
@@ -466,7 +466,7 @@ def test_random_bytes_raise_nothing_but_a_refusal(data: bytes) -> None:
 @pytest.mark.parametrize(
     "data", [codecs.BOM_UTF8 + lines(HEADER, ROW) + b"\xff\n", lines(HEADER, ROW, '"a"b,1,1,1,1,1')]
 )
-def test_a_refusal_does_not_stand_on_an_error_that_holds_cells(data: bytes) -> None:
+def test_no_cause_of_a_refusal_contains_cells(data: bytes) -> None:
     with pytest.raises(InvalidResponse) as refusal:
         read(data)
     assert refusal.value.__context__ is None

@@ -1,4 +1,4 @@
-"""A text in a CSV cell: a spreadsheet does not run it, and it can be had back."""
+"""Text in a CSV cell is not executed by a spreadsheet, and can be restored."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ row = (
 
 
 @given(texts)
-def test_the_text_can_be_had_back(text):
+def test_escaped_text_can_be_restored(text):
     assert unescape(escape_formula(text)) == text
     assert unescape(phone_cell(text)) == text
 
 
 @given(texts)
-def test_no_cell_and_no_part_of_one_begins_like_a_formula(text):
+def test_no_part_of_a_cell_starts_like_a_formula(text):
     for separator in "\t\r\n":
         text = text.replace(separator, ";")
     for part in escape_formula(text).split(";"):
@@ -43,7 +43,7 @@ def test_no_cell_and_no_part_of_one_begins_like_a_formula(text):
         assert seen[:1] not in set(SIGNS)
 
 
-def test_whatever_looks_like_a_sign_is_taken_for_one():
+def test_characters_that_look_like_signs_are_escaped():
     alike = [
         character
         for character in map(chr, range(sys.maxunicode + 1))
@@ -56,7 +56,7 @@ def test_whatever_looks_like_a_sign_is_taken_for_one():
 @pytest.mark.parametrize(
     "text", ["", "ok", "Ok: SIP 200 OK", "нет ответа", "(busy)", "a=b", "1+1", "a-b", "x@y", "a, b"]
 )
-def test_a_harmless_text_is_as_it_is(text):
+def test_harmless_text_is_unchanged(text):
     assert escape_formula(text) == text
 
 
@@ -65,7 +65,7 @@ def test_a_harmless_text_is_as_it_is(text):
     [("+79243555100", "+79243555100"), ("+7924*****00", "'+7924*****00"), ("+1+1", "'+1+1"), ("+", "'+"), ("", ""),
      ("+7924355510\u0660", "'+7924355510\u0660"), ("hmac-0a", "hmac-0a"), ("-79243555100", "'-79243555100")],
 )  # fmt: skip
-def test_a_phone_of_a_plus_sign_and_digits_alone_is_as_it_is(phone, cell):
+def test_a_phone_of_plus_sign_and_digits_is_unchanged(phone, cell):
     assert phone_cell(phone) == cell
 
 
@@ -80,7 +80,7 @@ def test_cells_are_quoted_as_the_csv_module_quotes_them(pairs):
     assert file.getvalue().decode() == expected.getvalue()
 
 
-def test_a_row_is_written_in_these_forms():
+def test_values_of_a_row_have_these_formats():
     file = io.BytesIO()
     assert csv_writer()(file, BILLING, [[row], [row, row]]) == 3
     assert file.getvalue().count(b"\r\n") == 4
@@ -95,7 +95,7 @@ def test_a_row_is_written_in_these_forms():
     )  # fmt: skip
 
 
-def test_excel_in_russian_reads_each_cell_as_what_it_is():
+def test_russian_excel_reads_each_cell_with_its_type():
     hostile = (
         "=1+1", *row[1:4], "+79243555100", "0371", "-2", "ok;=1+1", "-0.000001", "1234567890123456",
         "999999999999.999999", "false", 'he said "no"', "a,b", *row[14:],
@@ -120,7 +120,7 @@ def test_excel_in_russian_reads_each_cell_as_what_it_is():
         assert name in numbers or cell[:1] not in set(SIGNS)
 
 
-def test_a_compressed_file_holds_the_same_rows_and_no_time():
+def test_a_compressed_file_has_the_same_rows_and_no_timestamp():
     files = [io.BytesIO() for _ in range(3)]
     for file, compressed in zip(files, (False, True, True), strict=True):
         csv_writer(compressed=compressed)(file, BILLING, [[row]])

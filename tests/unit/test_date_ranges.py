@@ -26,7 +26,7 @@ START = date(2026, 2, 9)
 
 
 def day(number: int) -> date:
-    """A day of March; 0 is the last one of February."""
+    """A day of March 2026; 0 is the last day of February."""
     return date(2026, 2, 28) + timedelta(number)
 
 
@@ -87,7 +87,7 @@ DAYS = st.dates(date(2025, 12, 1), date(2026, 4, 30))
 
 @calm
 @given(st.lists(DAYS, min_size=3, max_size=3).map(sorted), st.integers(0, 400))
-def test_a_nightly_range_leaves_no_day_out_between_the_watermark_and_today(days, lookback):
+def test_a_nightly_range_includes_every_day_from_the_watermark_to_today(days, lookback):
     first_synced, watermark, today = days
     window = plan(first_synced=first_synced, watermark=watermark, today=today, lookback=lookback)
     fetched = set(window.days()) if window else set()
@@ -119,7 +119,7 @@ def test_days_are_cut_into_windows(wanted, extra, size, windows):
 
 @calm
 @given(st.none() | st.tuples(DAYS, DAYS), st.lists(DAYS, max_size=8), st.integers(1, 40))
-def test_windows_hold_every_day_once_in_order_and_none_is_too_long(ends, extra, size):
+def test_windows_contain_every_day_once_in_order_and_respect_the_size(ends, extra, size):
     wanted = DateRange(min(ends), max(ends)) if ends else None
     windows = split_into_windows(wanted, extra, size=size)
     days = [one for window in windows for one in window.days()]
@@ -129,7 +129,7 @@ def test_windows_hold_every_day_once_in_order_and_none_is_too_long(ends, extra, 
 
 @calm
 @given(st.tuples(DAYS, DAYS), st.integers(1, 40))
-def test_an_unbroken_range_is_cut_into_as_few_windows_as_can_be(ends, size):
+def test_an_unbroken_range_is_cut_into_the_fewest_windows(ends, size):
     wanted = DateRange(min(ends), max(ends))
     assert len(split_into_windows(wanted, (), size=size)) == -(-len(wanted) // size)
 
@@ -144,7 +144,7 @@ def test_halves_make_up_the_window(ends):
     assert abs(len(one) - len(other)) <= 1
 
 
-# The unbroken run ----------------------------------------------------------------------------------------------------
+# Complete days and gaps ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -201,18 +201,18 @@ def test_no_gap_hides_behind_the_last_day_of_the_unbroken_run(first, complete):
 # A window ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_window_holds_both_its_ends():
+def test_a_window_includes_both_ends():
     window = DateRange(day(1), day(3))
     assert (len(window), window.days(), str(window)) == (3, [day(1), day(2), day(3)], "2026-03-01..2026-03-03")
     assert [one in window for one in map(day, range(5))] == [False, True, True, True, False]
 
 
-def test_a_window_does_not_end_before_it_begins():
+def test_a_window_may_not_end_before_it_starts():
     with pytest.raises(ValueError, match="ends before it starts"):
         DateRange(day(2), day(1))
 
 
-def test_the_first_day_outside_of_some_is_the_first_that_is_none_of_them():
+def test_the_first_day_outside_of_ranges_is_in_none_of_them():
     assert first_outside(START, []) == START
     assert first_outside(day(1), [day(1), day(2), day(4)]) == day(3)
     assert first_outside(day(3), [day(1), day(2), day(4)]) == day(3)

@@ -1,4 +1,4 @@
-"""What differs between a stored day and the vendor's, and when the difference is not believed."""
+"""The difference between a stored day and the vendor's, and when it makes the day suspect."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHARE = Decimal("0.2")
 
 
 def record(price: str = "0.2", *, status: int | None = 1, info: str = "ok", code: str = "2371") -> Record:
-    # Each with texts of its own, as a reader makes them: equal ones are not the same.
+    # Each record has its own strings, like those of a reader: equal but not identical.
     second, phone = "2026-03-09T10:00:00".replace("T", " "), "89243555100".replace("8", "+7")
     return Record(second, phone, code, status, info, Decimal(price).quantize(Decimal("1.000000")))
 
@@ -43,7 +43,7 @@ def plan(listed: Iterable[Record], *stored: StoredRow) -> DayDiff:
 
 
 def apply(change: DayDiff, stored: Iterable[StoredRow]) -> list[StoredRow]:
-    """What writing the change makes of the rows."""
+    """The rows after the change is written."""
     rows = {one.key: one for one in stored}
     for update in change.updates:
         rows[update.row.key] = update.row._replace(record=update.record, repeats=update.repeats, withdrawn=False)
@@ -57,7 +57,7 @@ def apply(change: DayDiff, stored: Iterable[StoredRow]) -> list[StoredRow]:
 
 
 def current(rows: Iterable[StoredRow]) -> Counter[Record]:
-    """The day's multiset."""
+    """The current records of the day, as a multiset."""
     count: Counter[Record] = Counter()
     for one in rows:
         count[one.record] += one.repeats if not one.withdrawn else 0
@@ -72,13 +72,13 @@ def test_a_first_load_inserts_all_with_ordinals_among_those_that_share_a_key():
     assert list(change.inserts) == [RowInsert(MESSAGE, 1, 1), RowInsert(CALL, 2, 2), RowInsert(OTHER, 1, 1)]
 
 
-def test_ordinals_begin_anew_with_every_second_phone_and_code():
+def test_ordinals_start_again_for_each_time_phone_and_code():
     variants = [CALL, CALL._replace(created_at="2026-03-09 10:00:01"), CALL._replace(phone="112"), OTHER]
     change = diff_empty_day(DAY, listing_of([*variants, *(one._replace(status=2) for one in variants)]))
     assert Counter(insert.ordinal for insert in change.inserts) == {1: 4, 2: 4}
 
 
-def test_a_day_that_is_as_stored_needs_no_change():
+def test_a_day_equal_to_the_stored_one_needs_no_change():
     change = plan([CALL, CALL, MESSAGE], row(CALL, repeats=2), row(MESSAGE, ordinal=2))
     assert change == DayDiff(DAY, unchanged=2)
     assert not change
@@ -91,50 +91,50 @@ def test_a_correction_is_never_a_withdrawal():
     assert change.restored == 0
 
 
-def test_the_row_of_the_same_content_keeps_it_and_the_other_one_is_corrected():
+def test_a_row_with_equal_content_stays_and_the_other_one_is_corrected():
     corrected = record("3.5", info="SMS delivered")
     change = plan([corrected, CALL], row(MESSAGE), row(CALL, ordinal=2))
     assert change == DayDiff(DAY, updates=[RowUpdate(row(MESSAGE), corrected, 1)], unchanged=1)
 
 
-def test_a_correction_to_a_null_status_is_one():
+def test_a_change_to_a_null_status_is_a_correction():
     nothing = record(status=None)
     assert plan([nothing], row(CALL)).updates == [RowUpdate(row(CALL), nothing, 1)]
     assert plan([CALL], row(nothing)).updates == [RowUpdate(row(nothing), CALL, 1)]
 
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (5, 3)])
-def test_repeats_go_up_and_down_in_their_row(before, after):
+def test_repeats_of_a_row_increase_and_decrease(before, after):
     stored = row(CALL, repeats=before)
     assert plan([CALL] * after, stored) == DayDiff(DAY, updates=[RowUpdate(stored, CALL, after)])
 
 
-def test_a_record_listed_very_often_is_unchanged_when_it_is_listed_as_often_again():
+def test_a_record_with_many_repeats_is_unchanged_when_listed_as_often_again():
     assert plan([CALL] * 1000, row(CALL, repeats=1000)) == DayDiff(DAY, unchanged=1)
 
 
-def test_of_two_rows_for_one_corrected_record_the_first_is_corrected():
+def test_the_first_of_two_candidate_rows_is_corrected():
     stored = [row(CALL), row(MESSAGE, ordinal=2)]
     assert plan([PENDING], *stored) == DayDiff(DAY, updates=[RowUpdate(stored[0], PENDING, 1)], withdrawals=[stored[1]])
 
 
-def test_a_record_under_another_key_is_new_and_the_one_under_the_old_key_withdrawn():
+def test_a_record_with_another_key_is_new_and_the_old_one_is_withdrawn():
     assert plan([OTHER], row(CALL)) == DayDiff(
         DAY, inserts=InsertBatch.from_rows([RowInsert(OTHER, 1, 1)]), withdrawals=[row(CALL)]
     )
 
 
-def test_a_record_too_many_of_its_key_is_withdrawn():
+def test_an_extra_row_of_a_key_is_withdrawn():
     stored = [row(CALL), row(MESSAGE, ordinal=2)]
     assert plan([MESSAGE], *stored) == DayDiff(DAY, withdrawals=[row(CALL)], unchanged=1)
 
 
-def test_a_day_that_turned_empty_is_withdrawn_whole():
+def test_all_rows_of_a_day_that_turned_empty_are_withdrawn():
     stored = [row(CALL), row(OTHER), row(MESSAGE, ordinal=2, withdrawn=True)]
     assert plan([], *stored) == DayDiff(DAY, withdrawals=[row(CALL), row(OTHER)])
 
 
-def test_a_withdrawn_row_that_stays_away_is_left_alone():
+def test_a_withdrawn_row_stays_unchanged_while_not_listed():
     assert not plan([CALL], row(CALL), row(MESSAGE, ordinal=2, withdrawn=True))
 
 
@@ -145,22 +145,22 @@ def test_a_returned_record_keeps_its_row():
     assert change.restored == 1
 
 
-def test_a_returned_record_takes_the_withdrawn_row_of_its_own_content():
+def test_a_returned_record_reuses_the_withdrawn_row_with_equal_content():
     stored = [row(PENDING, withdrawn=True), row(CALL, ordinal=2, withdrawn=True)]
     assert plan([CALL], *stored).updates == [RowUpdate(stored[1], CALL, 1)]
 
 
-def test_a_record_that_comes_back_changed_takes_the_withdrawn_row_too():
+def test_a_record_that_returns_changed_reuses_the_withdrawn_row():
     gone = [row(PENDING, withdrawn=True), row(MESSAGE, ordinal=2, withdrawn=True)]
     assert plan([CALL], *gone).updates == [RowUpdate(gone[0], CALL, 1)]
 
 
-def test_a_current_row_is_corrected_before_a_withdrawn_one_comes_back():
+def test_a_current_row_is_corrected_before_a_withdrawn_one_is_restored():
     stored = [row(CALL, withdrawn=True), row(PENDING, ordinal=2)]
     assert plan([CALL], *stored) == DayDiff(DAY, updates=[RowUpdate(stored[1], CALL, 1)])
 
 
-def test_a_new_record_gets_the_next_ordinal_even_behind_withdrawn_rows():
+def test_a_new_record_gets_the_next_ordinal_after_withdrawn_rows():
     stored = [row(CALL, ordinal=1), row(PENDING, ordinal=2, withdrawn=True)]
     change = plan([CALL, MESSAGE, record("9")], *stored)
     assert change == DayDiff(
@@ -171,7 +171,7 @@ def test_a_new_record_gets_the_next_ordinal_even_behind_withdrawn_rows():
     )
 
 
-def test_the_order_in_which_rows_are_read_makes_no_difference():
+def test_the_order_of_stored_rows_is_irrelevant():
     stored = [row(PENDING), row(CALL, ordinal=2), row(MESSAGE, ordinal=3, withdrawn=True)]
     listed = [MESSAGE, record("9"), record("8")]
     assert plan(listed, *stored) == plan(listed, *reversed(stored))
@@ -193,7 +193,7 @@ HISTORIES = st.lists(LISTED, max_size=5)
 
 
 def stored_by(history: Iterable[Iterable[Record]]) -> list[StoredRow]:
-    """The rows that a history of answers leaves behind."""
+    """The rows after a history of answers."""
     rows: list[StoredRow] = []
     for listed in history:
         rows = apply(plan(listed, *rows), rows)
@@ -202,7 +202,7 @@ def stored_by(history: Iterable[Iterable[Record]]) -> list[StoredRow]:
 
 @calm
 @given(HISTORIES, LISTED)
-def test_the_change_makes_the_stored_day_the_vendors_whatever_was_before(history, listed):
+def test_the_change_makes_any_stored_day_equal_to_the_vendors(history, listed):
     before = stored_by(history)
     after = apply(plan(listed, *before), before)
     assert current(after) == Counter(listed)
@@ -211,7 +211,7 @@ def test_the_change_makes_the_stored_day_the_vendors_whatever_was_before(history
 @pytest.mark.fault(66)
 @calm
 @given(HISTORIES, LISTED)
-def test_there_are_never_two_rows_of_a_key_with_one_ordinal(history, listed):
+def test_ordinals_of_a_key_are_unique(history, listed):
     rows = stored_by([*history, listed])
     identities = [(one.record[:3], one.ordinal) for one in rows]
     assert len(set(identities)) == len(rows)
@@ -220,7 +220,7 @@ def test_there_are_never_two_rows_of_a_key_with_one_ordinal(history, listed):
 
 @calm
 @given(HISTORIES, LISTED)
-def test_no_row_is_ever_lost_or_given_to_another_key(history, listed):
+def test_no_row_is_lost_or_moved_to_another_key(history, listed):
     before = stored_by(history)
     after = {one.key: one for one in apply(plan(listed, *before), before)}
     for one in before:
@@ -244,7 +244,7 @@ def test_the_same_answer_twice_changes_nothing(history, listed):
 
 @calm
 @given(HISTORIES, LISTED)
-def test_every_key_that_is_still_listed_loses_no_more_rows_than_it_must(history, listed):
+def test_a_listed_key_loses_no_more_rows_than_necessary(history, listed):
     before = stored_by(history)
     change = plan(listed, *before)
     had = Counter(one.record[:3] for one in before if not one.withdrawn)
@@ -254,7 +254,7 @@ def test_every_key_that_is_still_listed_loses_no_more_rows_than_it_must(history,
 
 @calm
 @given(LISTED)
-def test_a_first_load_is_a_merge_into_nothing(listed):
+def test_a_first_load_equals_a_merge_into_an_empty_day(listed):
     assert list(diff_empty_day(DAY, listing_of(listed)).inserts) == list(plan(listed).inserts)
 
 
@@ -264,7 +264,7 @@ LACKING = st.sampled_from([frozenset({"status"}), frozenset({"status_info"}), fr
 
 
 def without(one: Record, lacking: Iterable[str]) -> Record:
-    """The record as a source spells it that lacks these fields."""
+    """The record from a source that lacks these fields."""
     return one._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking})
 
 
@@ -272,24 +272,24 @@ def complete(listed: Iterable[Record], stored: Iterable[StoredRow], lacking: fro
     return fill_missing_fields(listed_of(listed), stored, lacking)
 
 
-def test_what_a_source_lacks_is_taken_from_the_row_whose_known_part_is_equal():
+def test_missing_fields_are_taken_from_the_row_with_equal_known_fields():
     lacking = frozenset({"status_info"})
     listed = [without(one, lacking) for one in (MESSAGE, CALL)]
     assert complete(listed, [row(CALL), row(MESSAGE, ordinal=2)], lacking) == {CALL: 1, MESSAGE: 1}
 
 
-def test_a_corrected_record_keeps_what_the_source_does_not_tell():
+def test_a_corrected_record_keeps_fields_that_the_source_lacks():
     lacking = frozenset({"status_info"})
     corrected = record("3.5", info="")
     assert complete([corrected], [row(MESSAGE)], lacking) == {record("3.5", info="SMS delivered"): 1}
 
 
-def test_a_new_record_has_nothing_where_the_source_tells_nothing():
+def test_fields_of_a_new_record_that_the_source_lacks_are_empty():
     lacking = frozenset({"status", "status_info"})
     assert complete([without(OTHER, lacking)], [row(CALL)], lacking) == {without(OTHER, lacking): 1}
 
 
-def test_a_withdrawn_row_lends_only_where_no_current_one_can():
+def test_missing_fields_come_from_a_withdrawn_row_only_without_a_current_one():
     lacking = frozenset({"status_info"})
     old, new = record(info="old"), record(info="new")
     stored = [row(old, withdrawn=True), row(new, ordinal=2)]
@@ -297,20 +297,20 @@ def test_a_withdrawn_row_lends_only_where_no_current_one_can():
     assert complete([without(CALL, lacking)], stored[:1], lacking) == {old: 1}
 
 
-def test_a_corrected_record_borrows_from_a_current_row_before_a_withdrawn_one():
+def test_missing_fields_of_a_correction_come_from_a_current_row_first():
     lacking = frozenset({"status_info"})
     stored = [row(record(info="old"), withdrawn=True), row(record(info="new"), ordinal=2)]
     assert complete([record("9", info="")], stored, lacking) == {record("9", info="new"): 1}
 
 
-def test_a_corrected_record_borrows_from_no_row_that_is_listed_as_it_was():
+def test_missing_fields_of_a_correction_never_come_from_an_unchanged_row():
     lacking = frozenset({"status_info"})
     stored = [row(CALL), row(MESSAGE, ordinal=2)]
     listed = [without(CALL, lacking), record("9", info="")]
     assert complete(listed, stored, lacking) == {CALL: 1, record("9", info="SMS delivered"): 1}
 
 
-def test_repeats_are_shared_out_among_the_rows_that_look_alike_to_the_source():
+def test_repeats_are_distributed_among_rows_with_equal_known_fields():
     lacking = frozenset({"status_info"})
     stored = [row(record(info="a"), repeats=2), row(record(info="b"), ordinal=2, repeats=1)]
     listed = [without(CALL, lacking)]
@@ -321,7 +321,7 @@ def test_repeats_are_shared_out_among_the_rows_that_look_alike_to_the_source():
 
 @calm
 @given(HISTORIES, LISTED, LACKING)
-def test_a_lacking_column_changes_nothing_when_the_known_parts_are_equal(history, listed, lacking):
+def test_a_missing_column_changes_nothing_when_known_fields_are_equal(history, listed, lacking):
     rows = stored_by([*history, listed])
     seen = [without(one, lacking) for one in listed]
     completed = complete(seen, rows, lacking)
@@ -331,13 +331,13 @@ def test_a_lacking_column_changes_nothing_when_the_known_parts_are_equal(history
 
 @calm
 @given(HISTORIES, LISTED, LACKING)
-def test_a_lacking_column_takes_nothing_from_what_the_source_tells(history, listed, lacking):
+def test_a_missing_column_does_not_affect_the_known_fields(history, listed, lacking):
     seen = [without(one, lacking) for one in listed]
     completed = complete(seen, stored_by(history), lacking)
     assert Counter(without(one, lacking) for one in completed.elements()) == Counter(seen)
 
 
-# Doubt ---------------------------------------------------------------------------------------------------------------
+# Suspect days --------------------------------------------------------------------------------------------------------
 
 
 def many(count: int, *, repeats: int = 1, first: int = 0) -> list[StoredRow]:
@@ -360,7 +360,7 @@ def test_a_day_is_suspect_when_strictly_more_than_the_share_vanishes(records, go
     assert doubted(stored[gone:], stored) == (f"{gone} of {records} records are gone" if suspect else None)
 
 
-def test_a_share_means_something_from_twenty_records_on():
+def test_the_share_applies_from_twenty_records_on():
     assert doubted(many(20)[5:], many(20)) == "5 of 20 records are gone"
     assert doubted(many(19)[5:], many(19)) is None
     assert doubted(many(1), many(19)) is None
@@ -379,12 +379,12 @@ def test_a_day_that_turns_empty_is_suspect_whatever_its_size():
     assert doubted([], many(500), Decimal(1)) == "all 500 records are gone"
 
 
-def test_a_day_that_was_empty_may_stay_so():
+def test_a_day_that_was_empty_may_stay_empty():
     assert doubted([], []) is None
     assert doubted([], [one._replace(withdrawn=True) for one in many(30)]) is None
 
 
-def test_withdrawn_rows_are_not_among_the_rows_of_the_day():
+def test_withdrawn_rows_do_not_count_as_rows_of_the_day():
     stored = [*many(20), *(one._replace(withdrawn=True) for one in many(80, first=20))]
     assert doubted(stored[5:20], stored) == "5 of 20 records are gone"
 
@@ -404,7 +404,7 @@ def test_corrections_and_additions_never_count():
     assert doubted([*corrected[4:], *many(500, first=20)], stored) is None
 
 
-def test_additions_do_not_make_up_for_what_vanished():
+def test_additions_do_not_offset_vanished_records():
     assert doubted(many(500, first=5), many(20)) == "5 of 20 records are gone"
 
 
@@ -419,11 +419,11 @@ def test_a_day_is_suspect_when_over_half_is_listed_more_often(records, doubled, 
     assert doubted(listed, stored) == (words if suspect else None)
 
 
-def test_records_that_come_back_are_additions_however_often_they_are_listed():
+def test_returned_records_are_additions_whatever_their_repeats():
     stored = [*many(20), *(one._replace(withdrawn=True) for one in many(40, first=20))]
     listed = [one._replace(repeats=3) for one in stored[20:]] + stored[:20]
     assert doubted(listed, stored) is None
 
 
-def test_a_snapshot_of_the_stored_rows_is_never_doubted():
+def test_a_snapshot_of_the_stored_rows_is_never_suspect():
     assert doubted(many(40, repeats=2), many(40, repeats=2), Decimal(0)) is None

@@ -1,4 +1,4 @@
-"""A forgotten row stands for the record that the vendor goes on listing, and for no other that can be told from it."""
+"""An erased row stands for the record that the vendor still lists, and for no other distinguishable record."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def anonymous(one: Record) -> Record:
 
 
 def forget(rows, phone="+79243555100"):
-    """What forgetting makes of the rows: each gets an ordinal of its own."""
+    """The rows after an erasure: each gets its own ordinal."""
     ordinals: Counter[str] = Counter()
 
     def of(row):
@@ -61,22 +61,22 @@ def plan(listed, rows, lacking=NOTHING):
     return diff_day(DAY, whole, rows)
 
 
-def test_a_day_without_a_forgotten_row_is_not_touched():
+def test_a_day_without_an_erased_row_is_unchanged():
     listed = listed_of([CALL, STRANGER])
     assert apply_erasures(listed, stored_of([CALL, STRANGER]), NOTHING) is listed
 
 
-def test_while_the_vendor_says_the_same_nothing_changes():
+def test_an_unchanged_listing_changes_nothing():
     listed = [CALL, CALL, MESSAGE, STRANGER]
     assert plan(listed, forget(stored_of(listed))) == DayDiff(DAY, unchanged=3)
 
 
-def test_two_records_that_differ_in_their_code_alone_stay_two_rows():
+def test_two_records_that_differ_only_in_code_stay_two_rows():
     listed = [CALL, CALL._replace(code_auth="9999"), CALL._replace(code_auth="9999")]
     assert plan(listed, forget(stored_of(listed))) == DayDiff(DAY, unchanged=2)
 
 
-def test_a_correction_of_a_forgotten_record_corrects_its_row_and_brings_no_number_back():
+def test_a_correction_of_an_erased_record_corrects_its_row_without_the_number():
     rows = forget(stored_of([CALL, STRANGER]))
     corrected = CALL._replace(price=Decimal("0.500000"))
     (update,) = plan([corrected, STRANGER], rows).updates
@@ -84,37 +84,37 @@ def test_a_correction_of_a_forgotten_record_corrects_its_row_and_brings_no_numbe
     assert not plan([corrected, STRANGER], rows).inserts
 
 
-def test_a_forgotten_record_that_is_listed_more_often_or_no_longer_changes_its_row():
+def test_an_erased_row_follows_changed_repeats_and_withdrawals():
     rows = forget(stored_of([CALL, STRANGER]))
     assert plan([CALL, CALL, STRANGER], rows).updates == [RowUpdate(rows[0], anonymous(CALL), 2)]
     assert plan([STRANGER], rows).withdrawals == [rows[0]]
 
 
-def test_a_forgotten_record_that_was_withdrawn_comes_back_forgotten():
+def test_a_withdrawn_erased_record_returns_erased():
     rows = [row._replace(withdrawn=True) for row in forget(stored_of([CALL]))]
     assert plan([CALL], rows).updates == [RowUpdate(rows[0], anonymous(CALL), 1)]
 
 
-def test_a_late_record_that_differs_in_price_or_second_is_a_record_like_all_others():
+def test_a_late_record_with_another_price_or_time_is_not_erased():
     rows = forget(stored_of([CALL]))
     for late in (STRANGER._replace(price=Decimal(5)), STRANGER._replace(created_at=NEXT), MESSAGE):
         assert [insert.record for insert in plan([CALL, late], rows).inserts] == [late]
 
 
-def test_a_late_record_that_cannot_be_told_from_a_forgotten_one_is_forgotten_with_it():
+def test_a_late_record_indistinguishable_from_an_erased_one_is_erased():
     rows = forget(stored_of([CALL]))
     change = plan([CALL, STRANGER], rows)
     assert (list(change.inserts), change.updates) == ([], [RowUpdate(rows[0], anonymous(CALL), 2)])
 
 
-def test_one_of_two_equal_forgotten_rows_goes_when_one_of_the_records_goes():
+def test_one_of_two_equal_erased_rows_is_withdrawn_with_one_of_the_records():
     listed = [CALL, CALL._replace(code_auth="9999")]
     rows = forget(stored_of(listed))
     change = plan(listed[:1], rows)
     assert (change.unchanged, change.withdrawals, change.updates) == (1, [rows[1]], [])
 
 
-def test_a_row_of_its_own_is_never_given_up_for_a_forgotten_one():
+def test_a_record_keeps_its_own_row_rather_than_an_erased_one():
     rows = forget(stored_of([CALL, STRANGER]))
     corrected = STRANGER._replace(price=Decimal(7))
     assert plan([CALL, corrected], rows).updates == [RowUpdate(rows[1], corrected, 1)]
@@ -123,25 +123,25 @@ def test_a_row_of_its_own_is_never_given_up_for_a_forgotten_one():
 @pytest.mark.parametrize(
     "lacking", [frozenset({"status"}), frozenset({"status_info"}), frozenset({"status", "status_info"})]
 )
-def test_a_source_that_lacks_a_column_changes_no_forgotten_row(lacking):
+def test_a_source_that_lacks_a_column_changes_no_erased_row(lacking):
     listed = [CALL, CALL, CALL._replace(code_auth="9999"), MESSAGE, STRANGER]
     rows = forget(stored_of(listed))
     seen = [one._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking}) for one in listed]
     assert plan(seen, rows, lacking) == DayDiff(DAY, unchanged=4)
 
 
-def test_a_source_without_a_status_tells_a_late_record_from_a_forgotten_one_by_its_price():
+def test_a_late_record_is_distinguished_by_price_when_the_source_lacks_a_status():
     late = record("+71110001122", "5", status=None)
     rows = forget(stored_of([CALL]))
     change = plan([CALL._replace(status=None), late], rows, frozenset({"status"}))
     assert ([insert.record for insert in change.inserts], change.updates) == ([late], [])
 
 
-def test_a_number_left_out_of_a_strangers_text_stays_out():
-    told = STRANGER._replace(status_info="passed on to 89243555100; ok")
-    rows = stored_of([told._replace(status_info="passed on to [forgotten]; ok")])
-    assert plan([told], rows) == DayDiff(DAY, unchanged=1)
-    other = told._replace(status_info="busy")
+def test_a_number_erased_from_another_records_text_stays_erased():
+    original = STRANGER._replace(status_info="passed on to 89243555100; ok")
+    rows = stored_of([original._replace(status_info="passed on to [forgotten]; ok")])
+    assert plan([original], rows) == DayDiff(DAY, unchanged=1)
+    other = original._replace(status_info="busy")
     assert plan([other], rows).updates == [RowUpdate(rows[0], other, 1)]
 
 
@@ -158,7 +158,7 @@ RECORDS = st.builds(
 
 @calm
 @given(st.lists(RECORDS, max_size=10), st.sampled_from([NOTHING, frozenset({"status"}), frozenset({"status_info"})]))
-def test_whatever_a_day_holds_forgetting_leaves_nothing_to_write(listed, lacking):
+def test_an_erasure_leaves_nothing_to_write_for_any_day(listed, lacking):
     rows = forget(stored_of(listed))
     seen = [one._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking}) for one in listed]
     assert not plan(seen, rows, lacking)
@@ -166,7 +166,7 @@ def test_whatever_a_day_holds_forgetting_leaves_nothing_to_write(listed, lacking
 
 @calm
 @given(st.lists(RECORDS, max_size=8), st.lists(RECORDS, max_size=8))
-def test_whatever_the_vendor_says_next_the_money_is_the_vendors(first, then):
+def test_amounts_equal_the_vendors_after_an_erasure_and_any_change(first, then):
     rows = forget(stored_of(first))
     change = plan(then, rows)
     after = {row.key: row for row in rows}
@@ -184,7 +184,7 @@ def test_whatever_the_vendor_says_next_the_money_is_the_vendors(first, then):
     }
 
 
-def test_a_listing_stays_in_the_order_of_its_keys():
+def test_a_listing_keeps_the_order_of_its_keys():
     listed = listed_of([CALL, STRANGER, record("", "9")])
     kept = apply_erasures(listed, forget(stored_of([CALL, STRANGER])), NOTHING)
     assert [item.record[:3] for item in kept] == sorted(item.record[:3] for item in kept)

@@ -1,4 +1,4 @@
-"""docs/explanation/failure-modes.md is complete: every fault has a row with its tests, or with a reason for none."""
+"""docs/explanation/failure-modes.md is complete: every fault has a row with its tests or the reason for none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rows() -> list[Fault]:
 
 
 def marked(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """The function, or nothing, and each number of every mark; those of single parameters too."""
+    """The function, or nothing, and each number of every mark, including marks of single parameters."""
     of_functions: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -63,7 +63,7 @@ ROWS = rows()
 TESTS = marks_of_faults()
 
 
-def test_marks_are_found_wherever_they_stand():
+def test_marks_are_found_on_functions_and_parameters():
     source = """
 @pytest.mark.fault(1, 2)
 @pytest.mark.parametrize("x", [pytest.param(1, marks=pytest.mark.fault(3)), 2])
@@ -73,12 +73,12 @@ CASES = [pytest.param(1, marks=[pytest.mark.fault(4)])]
     assert sorted(marked(ast.parse(source))) == [("", 4), ("test_one", 1), ("test_one", 2), ("test_one", 3)]
 
 
-def test_every_fault_has_one_row_in_its_place():
+def test_every_fault_has_one_row_in_order():
     assert [fault.number for fault in ROWS] == [*FAULTS]
 
 
 @pytest.mark.parametrize("fault", ROWS, ids=lambda fault: str(fault.number))
-def test_a_row_tells_its_tests_or_why_there_are_none(fault):
+def test_a_row_names_its_tests_or_the_reason_for_none(fault):
     carried = TESTS.get(fault.number, set())
     assert fault.case
     if fault.answer.startswith("not applicable"):
@@ -92,5 +92,5 @@ def test_a_row_tells_its_tests_or_why_there_are_none(fault):
         assert any(test == name or test.endswith(f"::{name}") for test in carried), f"{name} does not carry the mark"
 
 
-def test_no_mark_is_of_a_fault_that_there_is_not():
+def test_every_mark_is_of_an_existing_fault():
     assert TESTS.keys() <= set(FAULTS)

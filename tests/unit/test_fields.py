@@ -1,4 +1,4 @@
-"""Every spelling of a field, and what is refused rather than guessed."""
+"""All formats of a field, and values that are refused instead of guessed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TIMES = st.sampled_from(["2021-12-29T14:06:51", "2021-12-29T14:06:51Z", "29.12.2
 
 
 def read(raw: RawRecord) -> Record | str:
-    """The canonical record, or the reason why there is none."""
+    """The canonical record, or the reason for its rejection."""
     records: list[Record] = []
     survey = read_feed(Feed([raw]), EVER, MOSCOW, records.extend)
     return records[0] if records else survey.rejected[0].reason
@@ -62,18 +62,18 @@ def time_in_moscow(raw) -> str:
     return parse_time(raw, MOSCOW)
 
 
-def test_a_record_as_documented_gets_its_canonical_form():
+def test_a_documented_record_has_its_canonical_form():
     raw = RawRecord("2021-12-29T14:06:51", "2371", 1, "ok", "89243555100", Decimal("0.2"))
     assert read(raw) == Record("2021-12-29 14:06:51", "+79243555100", "2371", 1, "ok", Decimal("0.200000"))
 
 
-def test_a_record_that_is_spelled_otherwise_in_every_field_is_the_same_record():
+def test_a_record_in_other_formats_is_the_same_record():
     one = RawRecord("2021-12-29T14:06:51", "0371", 1, "ok", "89243555100", Decimal("0.2"))
     other = RawRecord("29.12.2021 14:06:51", 371, "true", "ok", "+7 (924) 355-51-00", "0,20")
     assert read(one) == read(other)
 
 
-def test_a_record_without_anything_but_a_time_and_a_price_is_one():
+def test_a_record_requires_only_a_time_and_a_price():
     assert read(RawRecord("2021-12-29T14:06:51", MISSING, MISSING, MISSING, MISSING, 1)) == Record(
         "2021-12-29 14:06:51", "", "", None, "", Decimal("1.000000")
     )
@@ -81,7 +81,7 @@ def test_a_record_without_anything_but_a_time_and_a_price_is_one():
 
 @calm
 @given(st.builds(RawRecord, TIMES | ANYTHING, ANYTHING, ANYTHING, ANYTHING, ANYTHING, ANYTHING))
-def test_whatever_a_record_holds_it_is_read_or_refused(raw):
+def test_any_record_is_read_or_refused(raw):
     record = read(raw)
     if isinstance(record, Record):
         assert read(raw_record(**record._asdict())) == record
@@ -91,7 +91,7 @@ def test_whatever_a_record_holds_it_is_read_or_refused(raw):
 
 @pytest.mark.parametrize("field", RawRecord.__struct_fields__)
 @pytest.mark.parametrize("value", [[], {}, ["2021-12-29T14:06:51"], {"value": 1}], ids=str)
-def test_a_list_or_an_object_is_no_field(field, value):
+def test_lists_and_objects_are_refused_as_fields(field, value):
     documented = {"created_at": "2021-12-29T14:06:51", "price": 1}
     assert isinstance(read(raw_record(**documented)), Record)
     assert isinstance(read(raw_record(**documented | {field: value})), str)
@@ -120,11 +120,11 @@ def test_a_time_without_an_offset_is_kept_as_the_wall_clock_to_the_second(raw):
         "2021-12-29T11:06:51-00:00",
     ],
 )
-def test_a_time_that_carries_an_offset_is_turned_into_the_wall_clock(raw):
+def test_a_time_with_an_offset_is_converted_to_the_wall_clock(raw):
     assert time_in_moscow(raw) == "2021-12-29 14:06:51"
 
 
-def test_an_offset_may_move_a_time_into_another_day():
+def test_an_offset_may_move_a_time_to_another_day():
     assert time_in_moscow("2021-12-31T21:00:00Z") == "2022-01-01 00:00:00"
 
 
@@ -140,7 +140,7 @@ def test_a_wall_clock_in_a_gap_or_a_fold_is_kept_as_given(raw):
 
 
 @pytest.mark.parametrize("raw", ["0001-01-01T00:00:00", "9999-12-31T23:59:59", "2024-02-29T23:59:59"])
-def test_the_ends_of_the_calendar_are_times(raw):
+def test_the_first_and_last_day_of_the_calendar_are_valid(raw):
     assert time_in_moscow(raw) == raw.replace("T", " ")
 
 
@@ -174,7 +174,7 @@ def test_the_ends_of_the_calendar_are_times(raw):
         "9999-12-31T23:59:59-12:00": "created_at carries an impossible offset",
     }.items(),
 )
-def test_what_is_no_time_is_refused(raw, why):
+def test_an_invalid_time_is_refused(raw, why):
     assert reason(time_in_moscow, raw) == why
 
 
@@ -196,7 +196,7 @@ def test_what_is_no_time_is_refused(raw, why):
         (20211229, None),
     ],
 )
-def test_the_day_of_a_broken_time_is_known_where_it_says_one(raw, day):
+def test_the_day_of_an_invalid_time_is_read_if_it_has_one(raw, day):
     assert day_if_readable(raw) == day
 
 
@@ -212,7 +212,7 @@ def test_the_day_of_a_broken_time_is_known_where_it_says_one(raw, day):
         *("\u202a+79243555100\u202c", "\u200b8924\u2060355\u00ad51-00\ufeff", '="\u200e89243555100"'),
     ],
 )
-def test_a_russian_number_is_one_however_it_is_spelled(raw):
+def test_all_formats_of_a_russian_number_are_equal(raw):
     assert parse_phone(raw) == "+79243555100"
 
 
@@ -240,7 +240,7 @@ def test_any_other_number_is_kept_as_given_and_trimmed(raw, text):
     assert parse_phone(raw) == text
 
 
-def test_a_number_that_shares_russias_code_is_spelled_as_one():
+def test_a_number_with_the_country_code_of_russia_is_formatted_like_one():
     assert parse_phone("87071234567") == parse_phone("+7 707 123-45-67") == "+77071234567"
 
 
@@ -259,18 +259,18 @@ def test_a_number_that_shares_russias_code_is_spelled_as_one():
         *(("NULL", ""), (r"\N", ""), ('=""', "")),
     ],
 )
-def test_a_phone_that_a_spreadsheet_touched_is_the_phone(raw, phone):
+def test_a_phone_changed_by_a_spreadsheet_is_restored(raw, phone):
     assert parse_phone(raw) == phone
 
 
 @pytest.mark.parametrize("parse", [parse_phone, parse_code])
 @pytest.mark.parametrize("raw", ["8,999E+10", Decimal("8.999E+10"), "########", "1,000", Decimal("1E+3")])
-def test_a_key_that_a_spreadsheet_lost_is_told_apart_from_a_bad_record(parse, raw):
+def test_a_key_lost_by_a_spreadsheet_is_distinguished_from_an_invalid_record(parse, raw):
     with pytest.raises(CorruptKey):
         parse(raw)
 
 
-def test_a_boolean_is_no_phone():
+def test_a_boolean_is_not_a_phone():
     assert reason(parse_phone, True) == "phone is neither a text nor a number"
 
 
@@ -320,11 +320,11 @@ def test_a_phone_may_be_as_long_as_every_database_can_index():
         (MISSING, ""),
     ],
 )
-def test_a_code_is_a_text_whose_lost_zeros_are_restored(raw, code):
+def test_lost_leading_zeros_of_a_code_are_restored(raw, code):
     assert parse_code(raw) == code
 
 
-def test_equal_decimals_do_not_answer_for_each_other():
+def test_equal_decimals_are_cached_separately():
     assert parse_code(Decimal("1000.0")) == "1000"
     with pytest.raises(CorruptKey):
         parse_code(Decimal("1E+3"))
@@ -332,7 +332,7 @@ def test_equal_decimals_do_not_answer_for_each_other():
     assert reason(parse_status, Decimal("1E+2")) == "status is not an integer"
 
 
-def test_a_boolean_is_no_code():
+def test_a_boolean_is_not_a_code():
     assert reason(parse_code, False) == "code_auth is neither a text nor a number"
 
 
@@ -360,7 +360,7 @@ def test_a_status_is_an_integer_or_null(raw, status):
 
 
 @pytest.mark.fault(46)
-def test_the_kinds_of_a_status_do_not_answer_for_each_other():
+def test_equal_statuses_of_different_types_are_cached_separately():
     assert [type(parse_status(raw)) for raw in (True, 1, "1", Decimal(1))] == [int] * 4
     assert [parse_status(raw) for raw in (False, 0, "0", Decimal(0))] == [0] * 4
 
@@ -374,7 +374,7 @@ def test_the_kinds_of_a_status_do_not_answer_for_each_other():
     ],
     ids=lambda raw: str(raw)[:20],
 )
-def test_anything_else_rejects_the_record(raw):
+def test_any_other_status_rejects_the_record(raw):
     assert reason(parse_status, raw) == "status is not an integer"
 
 
@@ -402,16 +402,16 @@ def test_anything_else_rejects_the_record(raw):
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_free_text_is_kept_as_it_is(raw, text):
+def test_free_text_is_kept_unchanged(raw, text):
     assert parse_info(raw) == text
 
 
-# Odd text ------------------------------------------------------------------------------------------------------------
+# Unusual text --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("function", [parse_info, parse_phone, parse_code, sanitise_text])
 @pytest.mark.parametrize("number", [0, 0xD800, 0xDBFF, 0xDC00, 0xDFFF], ids=hex)
-def test_what_some_database_cannot_hold_becomes_one_sign_on_all(function, number):
+def test_characters_that_a_database_cannot_store_are_replaced_on_all(function, number):
     odd = chr(number)
     assert function(f"a{odd}b") == "a\ufffdb"
     assert function(odd * 3) == "\ufffd" * 3
@@ -420,7 +420,7 @@ def test_what_some_database_cannot_hold_becomes_one_sign_on_all(function, number
 @pytest.mark.fault(36)
 @calm
 @given(st.text(st.characters(exclude_categories=())))
-def test_stored_text_can_be_encoded_and_other_text_stays(text):
+def test_stored_text_is_encodable_and_other_characters_stay(text):
     kept = sanitise_text(text)
     assert kept.encode().count(0) == 0
     assert [a for a, b in zip(text, kept, strict=True) if a != b] == [
@@ -468,7 +468,7 @@ def test_a_price_is_money_to_six_places(raw, price):
         ("99999999999.99999999", "100000000000"),
     ],
 )
-def test_the_noise_of_a_binary_float_is_rounded_away(raw, price):
+def test_noise_of_a_binary_float_is_rounded_away(raw, price):
     assert parse_price(Decimal(raw)) == parse_price(raw) == Decimal(price)
 
 
@@ -483,13 +483,13 @@ def test_the_noise_of_a_binary_float_is_rounded_away(raw, price):
         *(("0.2000000030", "0.2"), ("1.2345670461654663", "1.234567")),
     ],
 )
-def test_the_noise_of_a_float_of_32_bits_is_rounded_away(raw, price):
+def test_noise_of_a_32_bit_float_is_rounded_away(raw, price):
     assert parse_price(Decimal(raw)) == parse_price(raw) == Decimal(price)
 
 
 @calm
 @given(st.integers(-9_999_999, 9_999_999), st.integers(0, 6))
-def test_a_price_of_seven_digits_that_passed_through_a_float_of_32_bits_is_found_again(number, places):
+def test_a_price_of_seven_digits_is_restored_from_a_32_bit_float(number, places):
     price = Decimal(number).scaleb(-places)
     [held] = struct.unpack("f", struct.pack("f", price))
     if -Decimal(held).as_tuple().exponent > 6:  # an amount of six places is not mangled
@@ -499,13 +499,13 @@ def test_a_price_of_seven_digits_that_passed_through_a_float_of_32_bits_is_found
 
 @calm
 @given(st.decimals(min_value=-99_999_999, max_value=99_999_999, places=6))
-def test_a_price_of_six_places_is_never_taken_for_noise(price):
+def test_a_price_of_six_places_is_never_rounded(price):
     assert parse_price(price) == parse_price(f"{price}000") == price
 
 
 @calm
 @given(st.decimals(min_value=-99_999_999, max_value=99_999_999, places=6))
-def test_a_price_that_passed_through_a_binary_float_is_found_again(price):
+def test_a_price_is_restored_from_a_binary_float(price):
     assert parse_price(Decimal(repr(float(price)))) == price
     assert parse_price(Decimal(float(price))) == price
     assert parse_price(Decimal(f"{float(price):.17g}")) == price
@@ -540,7 +540,7 @@ def test_a_price_beyond_twelve_digits_is_refused(raw):
     [Decimal("1e9999999"), Decimal("-1e9999999"), "9" * 1_000_001],
     ids=["1e9999999", "-1e9999999", "a million digits"],
 )
-def test_a_price_beyond_what_arithmetic_can_hold_is_refused_too(raw):
+def test_a_price_beyond_the_range_of_arithmetic_is_refused(raw):
     assert reason(parse_price, raw) == "price has more than twelve digits before the point"
 
 
@@ -554,7 +554,7 @@ def test_a_price_beyond_what_arithmetic_can_hold_is_refused_too(raw):
     ],
     ids=lambda raw: f"{type(raw).__name__} {raw}",
 )
-def test_what_is_no_number_is_no_price(raw):
+def test_a_price_that_is_not_a_number_is_refused(raw):
     assert reason(parse_price, raw) == "price is not a number"
 
 
@@ -565,11 +565,11 @@ def test_a_price_that_can_be_read_in_two_ways_is_refused(raw):
 
 
 @pytest.mark.parametrize("raw", ["NULL", r"\N", "None"])
-def test_a_word_for_no_value_is_no_price(raw):
+def test_a_word_for_no_value_is_not_a_price(raw):
     assert reason(parse_price, raw) == "price is not a number"
 
 
-def test_a_price_that_was_read_before_does_not_answer_for_one_of_another_kind():
+def test_equal_prices_of_different_types_are_cached_separately():
     documented = {"created_at": "2021-12-29T14:06:51", "status": 1}
     for price in (1, True, Decimal(1), "1", True, 0, False):
         record = read(raw_record(**documented, price=price))
@@ -577,7 +577,7 @@ def test_a_price_that_was_read_before_does_not_answer_for_one_of_another_kind():
 
 
 @pytest.mark.parametrize("raw", [None, MISSING, ""], ids=["null", "lacking", "empty"])
-def test_no_price_is_none(raw):
+def test_a_missing_price_is_refused(raw):
     assert reason(parse_price, raw) == "price is missing"
 
 

@@ -1,4 +1,4 @@
-"""Where files lie, and what a table of mounts and a list of grants say."""
+"""Checks of file systems, permissions, free space and grants."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_file_system_is_that_of_the_deepest_mount_above_a_path(path, kind):
     assert file_system_of(PurePosixPath(path), "") == ""
 
 
-def test_a_database_on_a_network_file_system_is_refused_with_the_cure(tmp_path):
+def test_a_database_on_a_network_file_system_is_refused_with_the_remedy(tmp_path):
     mounts = f"/dev/sda1 / ext4 rw 0 0\n{{}} {tmp_path.resolve()} {{}} rw 0 0\n"
     assert require_local_filesystem(tmp_path / "billing.db", mounts.format("/dev/sdb", "btrfs")) == "btrfs"
     for kind in ("nfs", "cifs", "smb3", "fuse.sshfs"):
@@ -53,7 +53,7 @@ def test_a_database_on_a_network_file_system_is_refused_with_the_cure(tmp_path):
             require_local_filesystem(tmp_path / "billing.db", mounts.format("there", kind))
 
 
-def test_room_is_told_and_the_lack_of_it(tmp_path):
+def test_free_space_is_reported_and_too_little_is_refused(tmp_path):
     assert "GB free in" in require_free_space(tmp_path, min_mb=1)
     with pytest.raises(CheckFailedError, match="free at least 1000000000 MB"):
         require_free_space(tmp_path, min_mb=1_000_000_000)
@@ -61,7 +61,7 @@ def test_room_is_told_and_the_lack_of_it(tmp_path):
         require_free_space(tmp_path / "nowhere")
 
 
-def test_the_mode_of_a_database_is_told_and_refused_where_everybody_may_change_it(tmp_path):
+def test_the_mode_of_a_database_is_reported_and_world_writable_refused(tmp_path):
     path = tmp_path / "billing.db"
     path.touch()
     tmp_path.chmod(0o750)
@@ -96,7 +96,7 @@ def test_the_lines_of_show_grants_are_read_for_one_database(grant, names):
     assert granted_on([grant], "bill_ing") & set(DDL_PRIVILEGES) == names
 
 
-def test_what_is_missing_is_said_by_object_with_the_statements_that_give_it():
+def test_missing_privileges_are_listed_by_object_with_grant_statements():
     missing = [
         MissingPrivilege("INSERT", "a"),
         MissingPrivilege("DELETE", "a"),
@@ -109,5 +109,5 @@ def test_what_is_missing_is_said_by_object_with_the_statements_that_give_it():
     )
 
 
-def test_what_the_dates_meant_before_is_no_news():
+def test_the_first_known_meaning_of_dates_is_not_a_change():
     assert compare_date_semantics(None, "excluded") == "the end date is not included"

@@ -45,7 +45,7 @@ def test_every_option_of_a_command_has_a_help_text(name):
     assert [option.opts for option in options if not option.help] == []
 
 
-def test_the_help_shows_every_command_in_a_section_with_its_whole_summary():
+def test_help_shows_every_command_in_a_section_with_its_full_summary():
     context = click.Context(cli, info_name="billing-etl", terminal_width=80)
     text = cli.get_help(context)
     assert re.findall(r"^(\w+):$", text, re.MULTILINE) == ["Options", *SECTIONS]
@@ -56,7 +56,7 @@ def test_the_help_shows_every_command_in_a_section_with_its_whole_summary():
 
 
 @pytest.mark.parametrize("topic", [[], ["settings"], ["exit-codes"], ["sync"], ["account"], ["account", "rename"]])
-def test_help_shows_a_topic_a_group_and_a_command_within_80_columns(topic):
+def test_help_on_a_topic_group_or_command_fits_80_columns(topic):
     shown = CliRunner().invoke(cli, ["help", *topic], terminal_width=80)
     assert shown.exit_code == 0
     assert "Options:" in shown.output or topic[0] in TOPICS
@@ -70,7 +70,7 @@ def test_help_on_an_unknown_topic_names_the_closest_one():
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_prints_the_script_of_a_shell(shell):
+def test_completion_prints_a_script_for_the_shell(shell):
     shown = CliRunner().invoke(cli, ["completion", shell])
     assert shown.exit_code == 0
     assert f"_BILLING_ETL_COMPLETE={shell}_complete" in shown.output
@@ -88,7 +88,7 @@ def test_completion_prints_the_script_of_a_shell(shell):
         (["-v", "help", "-q"], -1),
     ],
 )
-def test_verbosity_options_stand_before_and_after_a_command(arguments, verbosity):
+def test_verbosity_options_are_accepted_before_and_after_a_command(arguments, verbosity):
     options = OutputOptions()
     assert CliRunner().invoke(cli, arguments, obj=options).exit_code == 0
     assert options.verbosity == verbosity

@@ -1,4 +1,4 @@
-"""The JSON answers: what is read, whatever its form, and what is refused as a whole or put aside record by record."""
+"""JSON answers: formats that are read, answers that are refused, and records that are rejected singly."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def refusal(body: bytes) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.body")), ids=lambda path: path.stem)
-def test_reads_every_known_form(path: Path) -> None:
+def test_every_known_format_is_read(path: Path) -> None:
     feed = parse_answer(io.BytesIO(path.read_bytes()))
     records: list[Record] = []
     survey = read_feed(feed, DateRange(date.min, date.max), ZoneInfo("Europe/Moscow"), records.extend)
@@ -69,7 +69,7 @@ def test_reads_every_known_form(path: Path) -> None:
     }
 
 
-def test_every_golden_pair_is_complete() -> None:
+def test_every_example_has_input_and_expected_output() -> None:
     assert {path.stem for path in DATA.glob("*.body")} == {path.stem for path in DATA.glob("*.json")} != set()
 
 
@@ -81,7 +81,7 @@ def test_the_documented_answer_is_read() -> None:
     assert read_answer(answer(record())).fields == ALL_FIELDS
 
 
-def test_an_answer_may_list_nothing() -> None:
+def test_an_answer_may_be_empty() -> None:
     feed = read_answer(answer())
     assert (list(feed.rows), feed.fields, feed.malformed) == ([], ALL_FIELDS, ())
 
@@ -98,7 +98,7 @@ def test_an_answer_may_list_nothing() -> None:
     ],
     ids=["byte order mark", "white space", "another order, no error", "error null", "more beside", "spaces"],
 )
-def test_the_envelope_may_vary_in_what_does_not_matter(body: bytes) -> None:
+def test_irrelevant_variations_of_the_envelope_are_accepted(body: bytes) -> None:
     assert rows(body) == [RECORD]
 
 
@@ -136,7 +136,7 @@ def test_the_envelope_may_vary_in_what_does_not_matter(body: bytes) -> None:
         b'{"success": true, "error": ""}': "an answer whose data is not a list",
     }.items(),
 )
-def test_what_is_no_answer_is_refused_with_its_reason(body: bytes, reason: str) -> None:
+def test_an_invalid_answer_is_refused_with_the_reason(body: bytes, reason: str) -> None:
     assert refusal(body) == reason
 
 
@@ -148,11 +148,11 @@ def test_what_is_no_answer_is_refused_with_its_reason(body: bytes, reason: str) 
         f'{{"success": false, "error": "x", "success": true, "data": [{record()}]}}',
     ],
 )
-def test_an_envelope_that_says_a_thing_twice_says_nothing(body: str) -> None:
+def test_an_envelope_with_duplicate_keys_is_refused(body: str) -> None:
     assert refusal(body.encode())
 
 
-def test_an_error_text_is_short() -> None:
+def test_an_error_text_is_truncated() -> None:
     assert error_reason({"error": "x" * 1000}, str) == f'"{"x" * 200}"'
     assert error_reason({"error": ["x"]}, str) == error_reason(None, str) == error_reason([], str) == "without a reason"
 
@@ -171,7 +171,7 @@ def test_money_never_passes_through_a_binary_float(digits: str) -> None:
 
 
 @pytest.mark.parametrize("digits", ["0", "7", "-7", "18446744073709551615", "9" * 40])
-def test_whole_numbers_keep_their_digits(digits: str) -> None:
+def test_integers_keep_their_digits(digits: str) -> None:
     for body in (answer(record(digits)), answer(record(digits, ', "new": 1'))):
         [row] = rows(body)
         assert Decimal(row.price) == Decimal(digits)
@@ -179,7 +179,7 @@ def test_whole_numbers_keep_their_digits(digits: str) -> None:
 
 @pytest.mark.fault(45)
 @pytest.mark.parametrize("digits", ["9" * 5000, "1e400", "-1e9999999", "1e99999999999999999999", "0." + "1" * 5000])
-def test_a_number_beyond_reason_costs_its_record_alone(digits: str) -> None:
+def test_an_absurd_number_rejects_only_its_record(digits: str) -> None:
     other = answer(record(), record(digits), record())
     kept: list[Record] = []
     survey = read_feed(read_answer(other), DateRange(date.min, date.max), ZoneInfo("Europe/Moscow"), kept.extend)
@@ -188,35 +188,35 @@ def test_a_number_beyond_reason_costs_its_record_alone(digits: str) -> None:
 
 @pytest.mark.fault(37)
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
-def test_what_json_has_no_number_for_costs_its_record_alone(word: str) -> None:
+def test_nan_and_infinity_reject_only_their_record(word: str) -> None:
     assert [row.price for row in rows(answer(record(), record(word)))] == [Decimal("0.2"), word]
 
 
-def test_values_keep_their_kind() -> None:
+def test_values_keep_their_type() -> None:
     body = answer('{"created_at": null, "code_auth": 371, "status": true, "status_info": "", "phone": [], "price": {}}')
     assert rows(body) == [RawRecord(None, 371, True, "", [], {})]
 
 
-def test_a_field_that_a_record_lacks_is_missing_not_null() -> None:
+def test_an_absent_field_is_missing_and_not_null() -> None:
     assert rows(answer('{"price": 1}')) == [raw_record(price=1)]
     assert rows(answer("{}")) == [raw_record()]
     assert rows(answer("{}"))[0].status is MISSING
 
 
 @pytest.mark.parametrize("name", ["created_at", "phone", "code_auth", "price"])
-def test_an_answer_of_several_records_without_a_field_of_the_key_or_the_price_is_none(name: str) -> None:
+def test_an_answer_whose_records_lack_a_key_field_or_the_price_is_refused(name: str) -> None:
     lacking = re.sub(rf'"{name}": [^,}}]+(, )?', "", record()).replace(", }", "}")
     with pytest.raises(InvalidResponse, match=f"an answer of 2 records of which none has a {name}"):
         read_answer(answer(lacking, lacking))
     renamed = record().replace(f'"{name}"', f'"{name}_new"')
     with pytest.raises(InvalidResponse):
         read_answer(answer(renamed, renamed, renamed))
-    assert len(rows(answer(lacking))) == 1, "one record alone may be odd by itself"
+    assert len(rows(answer(lacking))) == 1, "a single record may be an exception"
     assert len(rows(answer(lacking, lacking, record()))) == 3
 
 
 @pytest.mark.parametrize("name", ["status", "status_info"])
-def test_an_attribute_that_no_record_has_is_one_that_the_answer_lacks(name: str) -> None:
+def test_an_attribute_that_no_record_has_is_reported_as_missing(name: str) -> None:
     lacking = re.sub(rf'"{name}": [^,}}]+, ', "", record())
     assert read_answer(answer(lacking, lacking)).fields == ALL_FIELDS - {name}
     assert read_answer(answer(lacking, record())).fields == ALL_FIELDS
@@ -224,13 +224,13 @@ def test_an_attribute_that_no_record_has_is_one_that_the_answer_lacks(name: str)
 
 
 @pytest.mark.fault(60)
-def test_unknown_fields_are_named_and_cost_nothing() -> None:
+def test_unknown_fields_are_named_and_ignored() -> None:
     feed = read_answer(answer(record(more=', "operator": "x", "id": 7'), record(), record(more=', "id": null')))
     assert (list(feed.rows), feed.unknown) == ([RECORD] * 3, ("id", "operator"))
 
 
 @pytest.mark.parametrize("item", ["1", "null", '"text"', "[1, 2]", "true", "1.50"])
-def test_what_is_no_object_is_put_aside_alone(item: str) -> None:
+def test_an_item_that_is_not_an_object_is_rejected_alone(item: str) -> None:
     feed = read_answer(answer(record(), item, record()))
     payload = {"1.50": '"1.50"'}.get(item, item)
     assert (list(feed.rows), feed.malformed) == ([RECORD, RECORD], (RejectedRecord(None, "not an object", payload),))
@@ -250,26 +250,26 @@ def test_what_is_no_object_is_put_aside_alone(item: str) -> None:
     ],
     ids=["plainly", "with a space", "with an escape", "unknown", "another lacks it", "another lacks a status", "three"],
 )
-def test_a_record_that_gives_a_field_twice_is_put_aside(items: list[str]) -> None:
+def test_a_record_with_a_duplicate_field_is_rejected(items: list[str]) -> None:
     feed = read_answer(answer(*items))
     assert [item.reason for item in feed.malformed] == ["a field is given twice"]
     assert len(list(feed.rows)) == len(items) - 1
 
 
-def test_a_text_that_looks_like_a_field_is_a_text() -> None:
+def test_text_that_looks_like_a_field_is_text() -> None:
     info = '\\"price\\": 9, \\"price\\": 8'
     assert [row.status_info for row in rows(answer(record().replace("ok", info)))] == ['"price": 9, "price": 8']
     assert [row.status_info for row in rows(answer(record().replace("ok", "price")))] == ["price"]
 
 
-def test_odd_text_costs_nothing() -> None:
+def test_unusual_text_is_read() -> None:
     body = answer(record().replace("ok", "a\\u0000\\ud800b"), record().replace("ok", "\\ud83d\\udc4d"))
     assert [row.status_info for row in rows(body)] == ["a\x00\ud800b", "👍"]
 
 
 @pytest.mark.fault(47)
 @pytest.mark.parametrize("opening", ['{"phone": ', '{"new": ', "", '{"price": 1, "created_at": '])
-def test_nesting_of_any_depth_ends_in_records_or_in_a_refusal(opening: str) -> None:
+def test_nesting_of_any_depth_is_read_or_refused(opening: str) -> None:
     for depth in (*range(1, 1200, 7), 100_000):
         item = opening + "[" * depth + "]" * depth + ("}" if opening else "")
         kept: list[Record] = []
@@ -302,7 +302,7 @@ JSON = st.recursive(
 )
 @example(b"\xff\xfe")
 @example(b'{"success": true, "data": [{"price": 1e999999999999999999}]}')
-def test_any_bytes_at_all_are_an_answer_or_a_refusal(body: bytes) -> None:
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     for parse in (read_answer, parse_envelope):
         try:
             parse(body)
@@ -312,9 +312,9 @@ def test_any_bytes_at_all_are_an_answer_or_a_refusal(body: bytes) -> None:
 
 @calm
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(sorted(ALL_FIELDS), JSON), optional={"x": JSON}), max_size=4))
-def test_the_fast_decoder_reads_what_the_exact_one_reads(records: list[dict[str, object]]) -> None:
+def test_the_fast_decoder_agrees_with_the_exact_one(records: list[dict[str, object]]) -> None:
     items = [json.dumps(record) for record in records]
-    # An item in no documented form sends all that are in memory with it to the exact decoder.
+    # An undocumented item makes the exact decoder read all items of its part.
     one, other = read_answer(answer(*items)), read_answer(answer("0", *items))
     assert repr(one.rows) == repr(other.rows)
     assert (one.unknown, one.malformed) == (other.unknown, other.malformed[1:])
@@ -323,7 +323,7 @@ def test_the_fast_decoder_reads_what_the_exact_one_reads(records: list[dict[str,
 # Data of the other calls ---------------------------------------------------------------------------------------------
 
 
-def test_data_of_another_call_is_decoded_without_a_schema_and_exactly() -> None:
+def test_data_of_other_calls_is_decoded_exactly_without_a_schema() -> None:
     body = b'{"success": true, "error": "", "data": {"balance": 5.10, "price": 0.2, "more": [1]}}'
     data = parse_envelope(body)
     assert (data, str(data["balance"])) == (
@@ -332,7 +332,7 @@ def test_data_of_another_call_is_decoded_without_a_schema_and_exactly() -> None:
     )
 
 
-def test_a_refusal_does_not_stand_on_an_error_that_holds_the_answer() -> None:
+def test_no_cause_of_a_refusal_contains_the_answer() -> None:
     for body in (answer(record()) + b"\xff", b'{"phone": "89243555100\xff"', b'{"phone": "89243555100"'):
         with pytest.raises(InvalidResponse) as refused:
             read_answer(body)
@@ -342,11 +342,11 @@ def test_a_refusal_does_not_stand_on_an_error_that_holds_the_answer() -> None:
 # Parts ---------------------------------------------------------------------------------------------------------------
 
 SIZES = [1, 7, 64, 300, 1000, 100_000]
-"""Bytes: less than an item, a few of them, all."""
+"""Sizes of parts in bytes: less than an item, a few items, all."""
 
 
 def outcome(body: bytes, part: int) -> object:
-    """All that a reading of the body comes to, a refusal included."""
+    """The result of reading a body, or its refusal."""
     try:
         feed = read_answer(body, part=part)
     except InvalidResponse as refused:
@@ -396,7 +396,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("body", [*ODD.values(), *[path.read_bytes() for path in sorted(DATA.glob("*.body"))]])
-def test_an_answer_is_read_the_same_in_parts_of_any_size(body: bytes) -> None:
+def test_the_size_of_parts_does_not_change_the_result(body: bytes) -> None:
     as_a_whole = outcome(body, len(body) + 1)
     for part in SIZES:
         assert outcome(body, part) == as_a_whole
@@ -420,7 +420,9 @@ SEPARATOR = st.sampled_from([",", ", ", " ,\n"])
 
 @calm
 @given(st.lists(ITEM, max_size=12), SEPARATOR, st.sampled_from(SIZES), st.integers(0, 400))
-def test_what_is_read_depends_on_no_cut(items: list[str], separator: str, part: int, lost: int) -> None:
+def test_the_position_of_cuts_does_not_change_the_result(
+    items: list[str], separator: str, part: int, lost: int
+) -> None:
     body = f'{{"success": true, "data": [{separator.join(items)}], "error": ""}}'.encode()
     for whole_or_not in (body, body[: -lost or None]):
         assert outcome(whole_or_not, part) == outcome(whole_or_not, len(body) + 1)
@@ -429,7 +431,9 @@ def test_what_is_read_depends_on_no_cut(items: list[str], separator: str, part: 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(ITEM, max_size=5), SEPARATOR, st.integers(0, 9000), st.integers(2, 3000))
 @example([record(more=', "price": 9')], ", ", 9000, 2)
-def test_an_item_means_the_same_wherever_it_stands(items: list[str], separator: str, before: int, after: int) -> None:
+def test_the_meaning_of_an_item_is_independent_of_its_position(
+    items: list[str], separator: str, before: int, after: int
+) -> None:
     few, many = (
         read_answer(f'{{"success": true, "data": [{separator.join(listed)}]}}'.encode())
         for listed in ([*items, record(), record()], [record()] * before + items + [record()] * after)
@@ -450,7 +454,7 @@ def test_an_item_means_the_same_wherever_it_stands(items: list[str], separator: 
     }.items(),
 )
 @pytest.mark.parametrize("place", [0, 1, 9_000, 20_000])
-def test_a_bad_item_is_quarantined_alone_wherever_it_stands(bad: str, reason: str, place: int) -> None:
+def test_an_invalid_item_is_quarantined_alone_at_any_position(bad: str, reason: str, place: int) -> None:
     items = [record()] * 20_000
     items.insert(place, bad)
     feed = read_answer(answer(*items))
@@ -458,7 +462,7 @@ def test_a_bad_item_is_quarantined_alone_wherever_it_stands(bad: str, reason: st
 
 
 @pytest.mark.parametrize("name", ["created_at", "phone", "code_auth", "price"])
-def test_a_field_that_a_large_answer_lacks_is_missed_at_its_end(name: str) -> None:
+def test_a_missing_field_of_a_large_answer_is_detected_at_its_end(name: str) -> None:
     lacking = record().replace(f'"{name}"', f'"{name}_new"')
     feed = parse_answer(io.BytesIO(answer(*[lacking] * 9_001)))
     with pytest.raises(InvalidResponse, match=f"an answer of 9001 records of which none has a {name}"):
@@ -467,7 +471,7 @@ def test_a_field_that_a_large_answer_lacks_is_missed_at_its_end(name: str) -> No
 
 
 class Endless(io.RawIOBase):
-    """An answer that is made while it is read, and never in memory as a whole."""
+    """An answer that is generated while it is read, and never completely in memory."""
 
     def __init__(self, beginning: bytes, item: bytes, times: int, end: bytes) -> None:
         self._pieces = chain([beginning], repeat(item, times), [end])
@@ -500,7 +504,7 @@ class Endless(io.RawIOBase):
 def test_memory_does_not_grow_with_the_answer(item: str, end: str) -> None:
     peaks = []
     for times in (10_000, 50_000):
-        # The mark would be read and given back; an answer that cannot go back begins with one.
+        # The reader seeks back after a missing byte order mark; this answer cannot, so it starts with one.
         large = Endless(codecs.BOM_UTF8 + b'{"success": true, "data": [', item.encode(), times, end.encode())
         tracemalloc.start()
         with suppress(InvalidResponse):

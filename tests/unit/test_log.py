@@ -1,4 +1,4 @@
-"""What a log line may never hold, whatever put it there."""
+"""Log lines: redaction of secrets and phones, formats and levels."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fail(text: str) -> None:
 
 @pytest.mark.fault(118)
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-def test_a_secret_is_hidden_in_every_form_it_may_be_printed_in(secret):
+def test_a_secret_is_hidden_in_every_encoding(secret):
     redact = Redactor([secret])
     coded = base64.b64encode(secret.encode()).decode()
     for form in (secret, quote(secret, safe=""), quote(secret, safe="").lower(), repr(secret)[1:-1], coded):
@@ -81,7 +81,7 @@ def test_the_longest_form_is_hidden_first():
 
 
 @given(st.lists(st.text("aA/é", min_size=4, max_size=7), max_size=5), st.text("aA/é", max_size=40))
-def test_a_table_of_secrets_hides_what_one_pattern_of_all_of_them_would(secrets, text):
+def test_many_secrets_are_hidden_like_by_one_pattern(secrets, text):
     encodings = sorted((form for secret in secrets for form in _encodings_of(secret)), key=len, reverse=True)
     pattern = "|".join(map(re.escape, encodings)) or "(?!)"
     assert Redactor(secrets)(text) == re.sub(pattern, MASK, text, flags=re.IGNORECASE)
@@ -100,7 +100,7 @@ def test_the_secrets_of_thousands_of_accounts_are_hidden_as_each_becomes_known()
     assert redact(f"{PLAIN[:-4]}0000 {PLAIN[:-4]}4999 {PLAIN[:-4]}5000") == f"{MASK} {MASK} {PLAIN[:-4]}5000"
 
 
-def test_secrets_may_become_known_later():
+def test_secrets_can_be_added_later():
     redact = Redactor()
     assert redact(PLAIN) == PLAIN
     redact.add([PLAIN])
@@ -108,7 +108,7 @@ def test_secrets_may_become_known_later():
     assert redact(f"{PLAIN} another one") == f"{MASK} {MASK}"
 
 
-def test_what_is_too_short_to_be_a_secret_hides_nothing():
+def test_a_too_short_secret_is_not_hidden():
     assert Redactor(["", "abc"])("abc of the text") == "abc of the text"
 
 
@@ -139,7 +139,7 @@ def test_a_phone_number_is_hidden(text):
         *("2026-03-01..2026-03-07", "version 1.2.3", "8 windows", "HTTP 503", "d41d8cd98f00b204e9800998ecf8427e"),
     ],
 )
-def test_a_date_an_amount_or_a_digest_is_no_phone_number(text):
+def test_dates_amounts_and_digests_are_not_phone_numbers(text):
     assert Redactor()(text) == text
 
 
@@ -148,7 +148,7 @@ def test_a_date_an_amount_or_a_digest_is_no_phone_number(text):
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 @pytest.mark.parametrize("log_format", ["text", "json", "journal"])
-def test_no_log_line_holds_a_secret_or_a_phone(log_format, secret):
+def test_no_log_line_contains_a_secret_or_a_phone(log_format, secret):
     log, stream = logged(log_format, secret, journal=log_format == "journal")
     log.warning("message %s", f"<{secret}>")
     log.warning(f"{secret} 89243555100")
@@ -167,14 +167,14 @@ def test_no_log_line_holds_a_secret_or_a_phone(log_format, secret):
 
 
 @pytest.mark.fault(117)
-def test_a_secret_of_another_logger_is_hidden_too():
+def test_secrets_in_other_loggers_are_hidden():
     _, stream = logged("text", PLAIN, verbosity=0)
     logging.getLogger("requests.sessions").warning("url /%s/", PLAIN)
     assert stream.getvalue() == f"WARNING: url /{MASK}/\n"
 
 
 @pytest.mark.fault(116)
-def test_what_urllib3_says_of_its_urls_is_not_said_at_all():
+def test_urls_logged_by_urllib3_are_suppressed():
     _, stream = logged("text")
     logging.getLogger("urllib3.connectionpool").debug("GET /%s/", PLAIN)
     logging.getLogger("urllib3.connection").warning("Failed to parse headers (url=%s)", PLAIN)
@@ -191,7 +191,7 @@ def test_a_warning_of_a_library_is_a_log_line():
     assert PLAIN not in stream.getvalue()
 
 
-def test_an_error_that_nobody_caught_is_told_without_secrets():
+def test_an_uncaught_error_is_logged_without_secrets():
     _, stream = logged("text", PLAIN)
     try:
         fail(PLAIN)
@@ -201,7 +201,7 @@ def test_an_error_that_nobody_caught_is_told_without_secrets():
     assert PLAIN not in stream.getvalue()
 
 
-def test_a_thread_that_ends_itself_is_no_error():
+def test_system_exit_in_a_thread_is_not_an_error():
     _, stream = logged("text")
     thread = threading.Thread(target=sys.exit)
     thread.start()
@@ -217,7 +217,7 @@ class Untidy:
         fail(PLAIN)
 
 
-def test_an_error_of_a_thread_is_told_without_secrets():
+def test_an_error_in_a_thread_is_logged_without_secrets():
     _, stream = logged("text", PLAIN)
     thread = threading.Thread(target=fail, args=[PLAIN], name=PLAIN)
     thread.start()
@@ -226,7 +226,7 @@ def test_an_error_of_a_thread_is_told_without_secrets():
     assert PLAIN not in stream.getvalue()
 
 
-def test_an_error_in_clearing_up_is_told_without_secrets(capfd):
+def test_an_error_in_a_finaliser_is_logged_without_secrets(capfd):
     _, stream = logged("text", PLAIN)
     Untidy()
     gc.collect()
@@ -235,7 +235,7 @@ def test_an_error_in_clearing_up_is_told_without_secrets(capfd):
 
 
 @pytest.mark.parametrize("verbosity", [-1, 0, 1])
-def test_below_vv_an_error_that_nobody_caught_is_one_line(verbosity):
+def test_an_uncaught_error_is_one_line_below_vv(verbosity):
     _, stream = logged("text", verbosity=verbosity)
     sys.excepthook(RuntimeError, RuntimeError("no"), None)
     assert stream.getvalue().endswith("CRITICAL: a bug: RuntimeError\n")
@@ -246,14 +246,14 @@ def test_below_vv_an_error_that_nobody_caught_is_one_line(verbosity):
     ("verbosity", "heard"),
     [(-1, "e"), (0, "we"), (1, "iwe"), (2, "diwe"), (7, "diwe"), (-3, "e")],
 )
-def test_how_much_is_said_follows_the_verbosity(verbosity, heard):
+def test_the_log_level_follows_the_verbosity(verbosity, heard):
     log, stream = logged("text", verbosity=verbosity)
     for level in ("debug", "info", "warning", "error"):
         getattr(log, level)(level)
     assert "".join(line.split(": ")[1][0] for line in stream.getvalue().splitlines()) == heard
 
 
-def test_a_json_line_is_a_document_with_the_time_the_level_and_the_place():
+def test_a_json_line_has_time_level_and_location():
     log, stream = logged("json", PLAIN)
     log.warning("no answer to %s", PLAIN)
     try:
@@ -271,7 +271,7 @@ def test_a_json_line_is_a_document_with_the_time_the_level_and_the_place():
     assert "RuntimeError: at ***" in other["exc_info"]
 
 
-def test_a_line_says_what_it_is_about():
+def test_a_line_has_its_context():
     log, stream = logged("json")
     with log_context(run_id="7f2c", account="shop"):
         with log_context(window="2026-03-01..2026-03-07"):
@@ -297,14 +297,14 @@ def test_text_names_the_account_once():
     assert stream.getvalue() == "WARNING: shop: no answer\n" * 2
 
 
-def test_text_has_times_for_those_who_want_to_know_what_happens():
+def test_text_has_timestamps_when_verbose():
     log, stream = logged("text", verbosity=1)
     log.info("a window")
     time, _, rest = stream.getvalue().partition(" ")
     assert (TIME.fullmatch(time) is not None, rest) == (True, "INFO: a window\n")
 
 
-def test_in_the_journal_each_line_has_a_priority_and_no_time_of_its_own():
+def test_journal_lines_have_a_priority_and_no_timestamp():
     log, stream = logged("text", journal=True)
     for level in ("debug", "info", "warning", "error", "critical"):
         getattr(log, level)("what\n<0>ever")
@@ -313,13 +313,13 @@ def test_in_the_journal_each_line_has_a_priority_and_no_time_of_its_own():
     ]
 
 
-def test_json_in_the_journal_is_json():
+def test_json_lines_are_unchanged_in_the_journal():
     log, stream = logged("json", journal=True)
     log.warning("what")
     assert json.loads(stream.getvalue())["message"] == "what"
 
 
-def test_the_journal_reads_the_stream_that_systemd_names(tmp_path):
+def test_the_journal_is_detected_by_the_stream_that_systemd_names(tmp_path):
     with (tmp_path / "journal").open("w") as stream:
         found = os.fstat(stream.fileno())
         assert is_journal(stream, {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
@@ -328,7 +328,7 @@ def test_the_journal_reads_the_stream_that_systemd_names(tmp_path):
         assert not is_journal(io.StringIO(), {"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"})
 
 
-def test_setting_up_again_replaces_what_was_set_up():
+def test_repeated_setup_replaces_the_handlers():
     _, first = logged("text", verbosity=0)
     log, second = logged("text", verbosity=0)
     log.warning("once")
@@ -344,6 +344,6 @@ def test_setting_up_again_replaces_what_was_set_up():
         (2, (logging.ERROR, logging.WARNING, logging.NOTSET, logging.INFO)),
     ],
 )
-def test_each_library_logs_at_its_own_level_and_sqlalchemy_never_a_row(verbosity, levels):
+def test_libraries_have_their_own_levels_and_sqlalchemy_never_logs_rows(verbosity, levels):
     logged("text", verbosity=verbosity)
     assert tuple(logging.getLogger(name).level for name in NOISY) == levels

@@ -1,4 +1,4 @@
-"""Texts too long for the database: which they are, and what is kept of their records."""
+"""Texts too long for the database: how they are detected, and what is kept of their records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def record(info):
 
 
 def read(*infos, rejected=()):
-    """What is kept of a feed of such records, and its survey."""
+    """The accepted records of a feed, and its survey."""
     records = list(map(record, infos))
     kept = []
 
@@ -50,7 +50,7 @@ def test_a_text_is_measured_as_the_driver_sends_it(text, fits):
     assert LIMIT.allows(text) is fits
 
 
-def test_a_record_too_long_is_rejected_alone_with_the_limit_in_its_reason():
+def test_a_too_long_record_is_rejected_alone_with_the_limit_in_its_reason():
     kept, survey = read("ok", "x" * 20_000, "also ok")
     assert (kept, survey.listed, survey.kept) == (["ok", "also ok"], 3, 2)
     (item,) = survey.rejected
@@ -82,7 +82,7 @@ def test_different_long_texts_are_different_rejected_records_and_equal_ones_one(
         "x" * 20_000,
     ],
 )
-def test_a_bad_record_too_long_is_kept_shortened(payload):
+def test_a_too_long_invalid_record_is_kept_shortened(payload):
     _, survey = read(rejected=[RejectedRecord(None, "price is missing", payload)])
     (item,) = survey.rejected
     assert (item.day, item.reason) == (None, "price is missing")
@@ -93,6 +93,6 @@ def test_a_bad_record_too_long_is_kept_shortened(payload):
         assert json.loads(item.payload)["phone"] == "89990001122"
 
 
-def test_a_payload_that_fits_is_kept_as_it_is():
+def test_a_payload_that_fits_is_kept_unchanged():
     payload = '{"price": 1.50, "phone": "89990001122"}'
     assert shorten_payload(payload, LIMIT) == payload

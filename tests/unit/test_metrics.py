@@ -1,4 +1,4 @@
-"""The figures of a run in a file for Prometheus, and the alerts on them."""
+"""The metrics file of a run for Prometheus, and the alerts on it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "billing.prom"
 
 
-def test_the_file_has_every_metric_and_promtool_takes_it(path):
+def test_the_file_has_every_metric_and_passes_promtool(path):
     odd = 'a "shop"\\\nПервый'
     write_metrics(path, [ended("shop", 65, STANDING, new=7), ended(odd, 78)], NIGHT, all_there_are=True)
     assert {name: samples[("shop",)] for name, samples in parse(path.read_text()).items() if ("shop",) in samples} == {
@@ -74,13 +74,13 @@ def test_the_file_has_every_metric_and_promtool_takes_it(path):
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_the_collector_may_read_the_file_and_nothing_else_is_left(path):
+def test_the_file_is_readable_by_the_collector_and_no_other_file_is_left(path):
     write_metrics(path, [ended("shop")], NIGHT, all_there_are=True)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert sorted(path.parent.iterdir()) == [path.with_name(".billing.prom.lock"), path]
 
 
-def test_a_failure_keeps_how_the_account_stood(path):
+def test_a_failure_keeps_the_gauges_of_the_account(path):
     write_metrics(path, [ended("shop", standing=STANDING, new=7)], NIGHT, all_there_are=True)
     write_metrics(path, [ended("shop", 74)], NEXT, all_there_are=True)
     assert value(path, "last_success_timestamp_seconds", "shop") == NIGHT.timestamp()
@@ -90,14 +90,14 @@ def test_a_failure_keeps_how_the_account_stood(path):
     assert value(path, "last_run_records", "shop", "new") == 0
 
 
-def test_what_the_database_no_longer_says_is_not_carried_on(path):
+def test_a_gauge_missing_from_the_database_is_removed(path):
     write_metrics(path, [ended("shop", standing=STANDING)], NIGHT, all_there_are=True)
     write_metrics(path, [ended("shop", standing=AccountGauges(AccountStatus("shop")))], NEXT, all_there_are=True)
     assert value(path, "balance", "shop") is None
     assert value(path, "suspect_dates", "shop") == 0
 
 
-def test_other_accounts_stay_until_they_are_configured_no_longer(path):
+def test_other_accounts_stay_while_they_are_configured(path):
     write_metrics(path, [ended("shop", standing=STANDING), ended("bank", 77)], NIGHT, all_there_are=True)
     write_metrics(path, [ended("bank")], NEXT, all_there_are=False)
     assert (value(path, "last_run_exit_code", "shop"), value(path, "last_run_exit_code", "bank")) == (0, 0)
@@ -119,7 +119,7 @@ def test_nothing_is_carried_over_from_a_malformed_line(path, content):
 
 @pytest.mark.parametrize("number", [512.75, -1.5, 0.0, 1e22, 1.5e-7, float("inf"), float("-inf"), 1741640400.123456])
 @pytest.mark.parametrize("account", ["shop", 'a "shop"\\\nПервый', "\\", "\\n", "{}", 'x",outcome="y'])
-def test_every_label_and_number_is_carried_over_as_it_was(path, account, number):
+def test_labels_and_numbers_are_carried_over_unchanged(path, account, number):
     gauges = AccountGauges(AccountStatus(account), balance=(NIGHT, number))
     write_metrics(path, [ended(account, 65, gauges, new=7)], NIGHT, all_there_are=True)
     before = parse(path.read_text())
@@ -156,7 +156,7 @@ for exit_code in range(20):
 """
 
 
-def test_runs_side_by_side_lose_nothing_of_each_other(path):
+def test_concurrent_runs_do_not_lose_each_others_metrics(path):
     accounts = [f"shop-{number}" for number in range(6)]
     processes = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(path), account], stdin=subprocess.PIPE, cwd=HOME)
@@ -168,7 +168,7 @@ def test_runs_side_by_side_lose_nothing_of_each_other(path):
     assert parse(path.read_text())["billing_etl_last_run_exit_code"] == {(account,): 19 for account in accounts}
 
 
-def test_a_lock_that_is_not_free_in_time_is_a_warning_and_the_file_stays(path, caplog):
+def test_a_lock_timeout_is_a_warning_and_the_file_stays(path, caplog):
     write_metrics(path, [ended("shop")], NIGHT, all_there_are=True)
     before = path.read_bytes()
     with path.with_name(".billing.prom.lock").open("ab") as lock:
@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_written_is_a_warning(tmp_path, name, caplog):
     assert {file.name for file in tmp_path.iterdir()} - {".folder.prom.lock"} == {"folder.prom"}
 
 
-def test_a_name_that_the_collector_passes_over_is_a_warning(tmp_path, caplog):
+def test_a_file_name_that_the_collector_ignores_is_a_warning(tmp_path, caplog):
     write_metrics(tmp_path / "billing.txt", [ended("shop")], NIGHT, all_there_are=True)
     assert "must end with .prom" in caplog.text
 
@@ -200,7 +200,7 @@ def test_a_name_that_the_collector_passes_over_is_a_warning(tmp_path, caplog):
 # Alerts --------------------------------------------------------------------------------------------------------------
 
 
-def test_the_alerts_are_about_metrics_that_are_written():
+def test_the_alerts_use_existing_metrics():
     names = {metric.name for metric in METRICS}
     words = {word for word in RULES.read_text().replace("(", " ").split() if word.startswith("billing_etl_")}
     assert words
@@ -215,4 +215,4 @@ def test_each_alert_fires_when_it_should(tmp_path):
         done = promtool(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
     alerts = {line.split()[-1] for line in RULES.read_text().splitlines() if "- alert:" in line}
-    assert all(cases.count(f"alertname: {alert}\n") for alert in alerts), "one never fires here"
+    assert all(cases.count(f"alertname: {alert}\n") for alert in alerts), "an alert without a test"

@@ -40,7 +40,7 @@ def refusal(read, *lines, **form):
     return text.removeprefix(": ").removeprefix(", ")
 
 
-def test_a_published_file_is_read_line_by_line():
+def test_a_published_file_is_read():
     assert as_tuples(read_plan_file(DATA / "DEF-9xx.csv")) == [
         (9000000000, 9000049999, 'ООО "Первый"', "Краснодарский край", "7700000001", 2),
         (9000050000, 9000249999, 'АО "Второй"', "г. Москва", "7700000002", 3),
@@ -50,7 +50,7 @@ def test_a_published_file_is_read_line_by_line():
     ]
 
 
-def test_an_older_copy_in_windows_letters_with_odd_spaces_and_two_columns_less_is_read():
+def test_an_older_copy_in_cp1251_with_unusual_spaces_and_fewer_columns_is_read():
     assert as_tuples(read_plan_file(DATA / "DEF-9xx_older.csv")) == [
         (9000000000, 9000049999, 'ООО "Прежний"', "Краснодарский край", None, 2),
         (9000050000, 9000249999, 'АО "Второй"', "г. Москва", None, 3),
@@ -67,18 +67,18 @@ def test_an_older_copy_in_windows_letters_with_odd_spaces_and_two_columns_less_i
     ],
 )
 @pytest.mark.parametrize(("encoding", "end"), [("utf-8", "\n"), ("utf-8-sig", "\r\n")])
-def test_the_header_is_told_by_its_words(read, header, encoding, end):
+def test_the_header_is_recognised_by_its_words(read, header, encoding, end):
     assert as_tuples(read(header, LINE, encoding=encoding, end=end)) == [
         (9000000000, 9000009999, "АО Один", "Город", "7700000001", 2)
     ]
 
 
-def test_columns_may_stand_in_any_order_and_more_may_follow(read):
+def test_columns_may_be_in_any_order_and_others_may_follow(read):
     header = "Новое;ИНН;Регион;Оператор;Емкость;До;От;АВС/ DEF"
     assert as_tuples(read(header, "x;;Город;АО;3;12;10;900")) == [(9000000010, 9000000012, "АО", "Город", None, 2)]
 
 
-def test_blank_lines_are_passed_over_and_counted(read):
+def test_blank_lines_are_skipped_and_counted(read):
     assert as_tuples(read("", HEADER, ";;;", LINE, "  "))[0][-1] == 4
 
 
@@ -86,7 +86,7 @@ def test_blank_lines_are_passed_over_and_counted(read):
     ("field", "name"),
     [('ООО ""Один""', 'ООО ""Один""'), ('"ООО ""Один"""', 'ООО "Один"'), ('"Один; и другие"', "Один; и другие")],
 )
-def test_quotation_marks_are_read_as_csv_has_them_and_as_the_plan_has_them(read, field, name):
+def test_quotation_marks_of_csv_and_of_the_plan_are_read(read, field, name):
     assert read(HEADER, f"900;0;0;1;{field};Город;;")[0].operator == name
 
 
@@ -111,11 +111,11 @@ WRONG_LINES = {
 
 
 @pytest.mark.parametrize("line", WRONG_LINES)
-def test_a_wrong_line_is_refused_with_its_number(read, line):
+def test_an_invalid_line_is_reported_with_its_number(read, line):
     assert refusal(read, HEADER, LINE, line) == f"line 3: {WRONG_LINES[line]}"
 
 
-def test_a_quotation_mark_left_open_costs_its_own_line_only(read):
+def test_an_unclosed_quotation_mark_affects_only_its_line(read):
     assert refusal(read, HEADER, '900;0;9;10;"АО;Город;;', LINE) == "line 2: 5 fields, but the first line has 8"
 
 
@@ -129,16 +129,16 @@ def test_a_file_without_ranges_is_refused(read):
 
 
 @pytest.mark.parametrize("first", ["<!DOCTYPE html>", LINE, "phone,price", "АВС/ DEF,От,До", "a" * 200_000])
-def test_what_is_no_such_file_is_refused_with_what_it_should_be(read, first):
+def test_another_kind_of_file_is_refused_with_the_expected_columns(read, first):
     text = refusal(read, first, LINE)
     assert text.startswith("not a file of the numbering plan: its first line must name the columns АВС/ DEF;От;До;")
 
 
-def test_the_columns_that_lack_are_named(read):
+def test_missing_columns_are_named(read):
     assert refusal(read, "АВС/ DEF;От;До;Оператор;Оператор").endswith("repeated: емкость, оператор, регион")
 
 
-def test_a_file_of_other_bytes_is_refused(tmp_path):
+def test_a_file_that_is_not_text_is_refused(tmp_path):
     path = tmp_path / "plan.csv"
     path.write_bytes(b"\x98\xff\xfe")
     with pytest.raises(ConfigError, match="neither UTF-8 nor Windows-1251"):
@@ -162,12 +162,12 @@ def short(ranges):
     return [(item.first - 9000000000, item.last - 9000000000, item.operator) for item in ranges]
 
 
-def test_ranges_that_do_not_overlap_stay_as_they_are():
+def test_ranges_without_overlap_are_unchanged():
     ranges = plan((0, 9, "a"), (10, 19, "a"), (30, 39, "b"))
     assert list(resolve_overlaps(reversed(ranges))) == ranges
 
 
-def test_of_overlapping_ranges_the_narrower_one_wins():
+def test_the_narrower_of_overlapping_ranges_wins():
     assert short(resolve_overlaps(read_plan_file(DATA / "overlapping.csv"))) == [
         (0, 9999, 'ООО "Широкий"'),
         (10000, 11999, 'АО "Узкий"'),
@@ -188,7 +188,7 @@ def test_equal_ranges_of_different_owners_are_refused_with_both_lines():
         list(resolve_overlaps(read_plan_file(DATA / "contradicting.csv")))
 
 
-def test_what_a_narrower_range_decides_is_no_contradiction():
+def test_equal_ranges_do_not_conflict_where_a_narrower_one_decides():
     assert short(resolve_overlaps(plan((0, 9, "a"), (0, 9, "b"), (0, 9, "a"), (0, 4, "c"), (5, 9, "d")))) == [
         (0, 4, "c"),
         (5, 9, "d"),
@@ -199,7 +199,7 @@ spans = st.tuples(st.integers(0, 30), st.integers(0, 12), st.sampled_from("abc")
 
 
 @given(st.lists(spans, max_size=8).map(lambda made: plan(*((first, first + more, who) for first, more, who in made))))
-def test_each_number_has_the_owner_that_a_look_at_every_range_finds(ranges):
+def test_each_number_has_the_owner_found_by_linear_search(ranges):
     expected = {}
     contradicts = False
     for number in range(9000000000, 9000000050):

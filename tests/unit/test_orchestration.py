@@ -1,4 +1,4 @@
-"""What an exit code asks of an orchestrator, the reasons for a look, and the names of accounts in Dagster."""
+"""Policies for exit codes, reasons for exit code 65, and the names of accounts in Dagster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_exit_code_has_a_next_step():
     assert [next_step(code) for code in (137, 139, 64, 128)] == [NextStep.RETRY] * 2 + [NextStep.FAIL] * 2
 
 
-def test_each_reason_for_a_look_is_named():
+def test_each_reason_for_exit_code_65_is_named():
     rows = api.RunRows(rejected=3, acknowledged=1)
     result = api.RunResult(
         "shop", "sync", 65, requested_rows=rows, suspect_days=(DAY,), missing_days={date(2026, 3, 9): "no source"},
@@ -44,7 +44,7 @@ def test_each_reason_for_a_look_is_named():
     assert low.startswith("the balance is low")
 
 
-def test_metadata_are_flat_exact_and_without_what_is_unknown():
+def test_metadata_is_flat_and_exact_without_unknown_values():
     window = api.DateRange(DAY, DAY)
     result = api.RunResult(
         "shop", "sync", 0, requested=(window,), requested_rows=api.RunRows(days=1, new=2), besides=(date(2026, 3, 1),),
@@ -60,7 +60,7 @@ def test_metadata_are_flat_exact_and_without_what_is_unknown():
 LABELS = ["shop", "shop_2", "shop-2", "shop 2", "Кафе, Москва", "кафе [2]", "a__b", "_a", "a|b"]
 
 
-def test_every_label_has_keys_that_lead_back_to_it():
+def test_every_label_can_be_restored_from_its_keys():
     keys = [step_key([label]) for label in LABELS]
     assert len(set(keys)) == len(LABELS)
     assert all(key.isascii() and key.replace("_", "").isalnum() for key in keys)
@@ -75,7 +75,7 @@ def test_every_label_has_keys_that_lead_back_to_it():
         labels_of_step("gone", LABELS)
 
 
-def test_settings_come_from_the_environment_and_a_wrong_one_is_named():
+def test_settings_are_read_from_the_environment_and_errors_named():
     assert read_orchestration_settings({}) == OrchestrationSettings()
     given = {"BILLING_CONFIG": "/etc/b.toml", "BILLING_FIRST_MONTH": "2025-03", "BILLING_EXECUTOR": "celery"}
     assert read_orchestration_settings(given) == OrchestrationSettings("/etc/b.toml", "2025-03", "celery")
@@ -84,7 +84,7 @@ def test_settings_come_from_the_environment_and_a_wrong_one_is_named():
             read_orchestration_settings({name: value})
 
 
-def test_the_settings_of_accounts_take_no_offence_at_these_variables(monkeypatch, tmp_path):
+def test_orchestration_variables_are_no_errors_in_account_settings(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for name in VARIABLES:

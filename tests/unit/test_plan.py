@@ -1,4 +1,4 @@
-"""Which days a deep sweep fetches, and how little it asks to find out."""
+"""Which days a deep sync fetches, and how few requests it needs to find out."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ FULL = dict.fromkeys(DAYS, 5)
 
 
 def sweep(stored, served_from, nightly=NIGHTLY):
-    """The days it fetches, those it leaves alone, and how often it asked."""
-    asked = []
+    """The days to fetch, those to skip, and the number of requests."""
+    requests = []
 
     def serves(day):
-        asked.append(day)
+        requests.append(day)
         return stored[day] > 0 and day >= served_from
 
     planned = plan_resync(stored, nightly, serves, size=7)
     assert all(len(window) <= 7 for window in planned.windows)
-    return [day for window in planned.windows for day in window.days()], list(planned.skipped_days), len(asked)
+    return [day for window in planned.windows for day in window.days()], list(planned.skipped_days), len(requests)
 
 
-def test_where_all_is_served_every_stored_day_is_fetched_after_one_question():
+def test_every_stored_day_is_fetched_after_one_request_if_all_are_served():
     assert sweep(FULL, FIRST) == (DAYS, [], 1)
 
 
 @pytest.mark.parametrize("number", [1, 2, 17, 31, 32])
-def test_it_begins_behind_the_first_day_that_is_served_which_may_be_cut(number):
-    fetched, left, asked = sweep(FULL, DAYS[number])
+def test_a_deep_sync_starts_after_the_first_served_day_which_may_be_cut(number):
+    fetched, left, requests = sweep(FULL, DAYS[number])
     assert (fetched, left) == (DAYS[number + 1 :], DAYS[: number + 1])
-    assert asked <= 7, "halving takes six"
+    assert requests <= 7, "bisection takes six requests"
 
 
-def test_where_no_old_day_is_served_the_nightly_days_are_fetched_all_the_same():
+def test_the_nightly_days_are_fetched_when_no_old_day_is_served():
     assert sweep(FULL, DAYS[39])[:2] == (DAYS[33:], DAYS[:33])
 
 
-def test_days_without_records_tell_nothing_and_are_fetched_as_long_as_those_around_them():
+def test_days_without_records_are_no_evidence_and_fetched_like_their_neighbours():
     quiet = FULL | dict.fromkeys([*DAYS[:5], *DAYS[20:25]], 0)
     assert sweep(quiet, FIRST) == (DAYS, [], 1)
     assert sweep(quiet, DAYS[10])[:2] == (DAYS[11:], DAYS[:11])
@@ -51,12 +51,12 @@ def test_days_without_records_tell_nothing_and_are_fetched_as_long_as_those_arou
     assert sweep(dict.fromkeys(DAYS, 0), FIRST) == (DAYS, [], 0)
 
 
-def test_what_is_not_stored_is_not_asked_for_and_a_suspect_day_always_is():
+def test_days_that_are_not_stored_are_not_fetched_and_suspect_days_always():
     stored = {day: 5 for day in DAYS if day not in DAYS[10:12]}
     suspect = [DateRange(DAYS[3], DAYS[3]), *NIGHTLY]
     assert sweep(stored, DAYS[15], suspect)[0] == [DAYS[3], *DAYS[16:]]
     assert sweep(stored, FIRST)[0] == [*DAYS[:10], *DAYS[12:]]
 
 
-def test_a_first_run_has_nothing_to_sweep():
+def test_a_first_run_has_no_days_to_fetch_again():
     assert sweep({}, FIRST) == (DAYS[33:], [], 0)

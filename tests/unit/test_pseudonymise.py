@@ -1,4 +1,4 @@
-"""The form in which phones and codes are stored, and that nothing else of a record depends on it."""
+"""Formats in which phones and codes are stored; nothing else of a record depends on them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAYLOAD = '{"code_auth": "0371", "phone": "8 924 355 51 00", "price": "x", "stat
 
 
 def read(protection: PhonePolicy, payload: str = PAYLOAD) -> tuple[Record, str]:
-    """The stored record and payload of one good and one bad record."""
+    """The stored record and payload of a valid and an invalid record."""
 
     def one_of_each(_feed, _window, keep):
         keep([CANONICAL])
@@ -31,7 +31,7 @@ def read(protection: PhonePolicy, payload: str = PAYLOAD) -> tuple[Record, str]:
     return kept[0], survey.rejected[0].payload
 
 
-def test_in_plain_form_the_step_is_not_there_at_all():
+def test_plain_phones_skip_the_step():
     assert PhonePolicy().wrap_reader(read) is read
     assert PhonePolicy().form == PrivacyFormat("plain", "", "keep")
 
@@ -52,7 +52,7 @@ def test_keyed():
     assert len(record.phone) <= 255
 
 
-def test_a_key_has_an_id_of_its_own_that_is_no_part_of_it():
+def test_the_id_of_a_key_contains_no_part_of_the_key():
     assert key_fingerprint(KEY) != key_fingerprint(KEY[::-1])
     assert len(key_fingerprint(KEY)) == 8
     assert key_fingerprint(KEY) not in KEY.hex()
@@ -60,7 +60,7 @@ def test_a_key_has_an_id_of_its_own_that_is_no_part_of_it():
 
 
 @pytest.mark.parametrize("protection", [PhonePolicy("masked"), PhonePolicy("keyed", key=KEY)], ids=["masked", "keyed"])
-def test_no_phone_stays_no_phone(protection):
+def test_an_empty_phone_stays_empty(protection):
     assert protection.phone("") == ""
 
 
@@ -71,7 +71,7 @@ def test_codes_are_dropped_and_phones_stay():
 
 
 def key_of(protection: PhonePolicy, *key: str | None) -> PartialKey:
-    """The stored form of what can be read of a bad record's key."""
+    """The stored format of the readable part of an invalid record's key."""
     bad = RejectedRecord(DAY, "no price", "{}", key)
     return (
         protection.wrap_reader(lambda *_: ReadStats(1, 0, None, None, True, True, (bad,)))(
@@ -87,7 +87,7 @@ def key_of(protection: PhonePolicy, *key: str | None) -> PartialKey:
     [PhonePolicy("masked"), PhonePolicy("keyed", key=KEY), PhonePolicy("masked", "drop"), PhonePolicy(codes="drop")],
     ids=["masked", "keyed", "masked, no codes", "no codes"],
 )
-def test_what_can_be_read_of_the_key_of_a_bad_record_is_in_the_form_of_a_stored_one(protection):
+def test_the_readable_key_of_an_invalid_record_has_the_stored_format(protection):
     record, _ = read(protection)
     assert key_of(protection, *CANONICAL[:3]) == record[:3]
     assert key_of(protection, None, None, None) == (None, None, "" if protection.form.codes == "drop" else None)
@@ -96,7 +96,7 @@ def test_what_can_be_read_of_the_key_of_a_bad_record_is_in_the_form_of_a_stored_
 
 @pytest.mark.parametrize("protection", [PhonePolicy("masked"), PhonePolicy("keyed", key=KEY)], ids=["masked", "keyed"])
 @pytest.mark.parametrize("payload", ['["89243555100", "371"]', "89243555100", '{"phone": ["89243555100"]}', "{broken"])
-def test_no_shape_of_a_bad_record_lets_a_phone_through(protection, payload):
+def test_no_invalid_record_contains_a_phone_after_the_step(protection, payload):
     assert "9243555100" not in read(protection, payload)[1]
 
 

@@ -1,4 +1,4 @@
-"""Which months a purge takes, and which days a run then leaves out: pure date arithmetic."""
+"""Which months a purge deletes, and which days later runs skip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JANUARY, FEBRUARY, MARCH = (date(2024, month, 1) for month in (1, 2, 3))
 
 
 def days(first, last, **changes):
-    """A ledger of closed days; `d12=...` changes the twelfth of them, None takes it away."""
+    """A ledger of closed days; `d12=...` changes the twelfth day, None removes it."""
     ledger = [
         LedgerDay(first + timedelta(days=n), closed=True, suspect=False, purged=False)
         for n in range((last - first).days + 1)
@@ -41,7 +41,7 @@ def plan(ledger, settled_through=date(2030, 1, 1), *, retired=False):
         ("9999y", date(2026, 3, 1), date.min),
     ],
 )
-def test_a_month_is_old_enough_when_its_last_day_is(text, today, first_kept):
+def test_a_month_is_old_enough_when_its_last_day_is_old_enough(text, today, first_kept):
     assert parse_retention_age(text).cutoff(today) == first_kept
 
 
@@ -63,31 +63,31 @@ def test_whole_closed_months_are_purged_from_the_first_day_of_the_ledger_on():
         (None, "2024-02-01 was never fetched"),
     ],
 )
-def test_a_month_with_a_day_that_needs_a_person_stays_whole_and_says_which(change, reason):
+def test_a_month_with_a_day_that_needs_attention_is_kept_with_the_reason(change, reason):
     found = plan(days(JANUARY, date(2024, 3, 31), d31=change))
     assert (found.months, found.blocked) == ([JANUARY, MARCH], {FEBRUARY: reason})
 
 
-def test_a_month_that_the_lookback_still_reaches_stays():
+def test_a_month_within_the_lookback_is_kept():
     found = plan(days(JANUARY, date(2024, 2, 29)), settled_through=date(2024, 2, 28))
     assert (found.months, found.still_in_lookback, found.blocked) == ([JANUARY], [FEBRUARY], {})
     assert plan(days(JANUARY, date(2024, 1, 31)), settled_through=None).still_in_lookback == [JANUARY]
 
 
-def test_a_month_whose_end_was_never_fetched_stays_but_of_a_retired_account():
+def test_a_month_whose_end_was_never_fetched_is_kept_unless_retired():
     ledger = days(JANUARY, date(2024, 2, 10))
     assert plan(ledger).blocked == {FEBRUARY: "2024-02-11 was never fetched"}
     assert plan(ledger, settled_through=date(2024, 2, 3), retired=True).months == [JANUARY, FEBRUARY]
 
 
-def test_a_month_purged_before_is_no_news_and_can_get_more_days():
+def test_a_purged_month_is_not_reported_again_and_can_get_more_days():
     ledger = [day._replace(purged=True) for day in days(date(2024, 1, 10), date(2024, 1, 31))]
     found = plan(ledger)
     assert (found.months, found.purged) == ([], [JANUARY])
     assert plan(days(date(2024, 1, 5), date(2024, 1, 9)) + ledger).months == [JANUARY]
 
 
-def test_days_left_out_cut_a_window_in_pieces():
+def test_skipped_days_split_a_window():
     windows = [DateRange(date(2024, 1, 1), date(2024, 1, 5)), DateRange(date(2024, 1, 6), date(2024, 1, 6))]
     assert exclude_days(windows, ()) == windows
     assert exclude_days(windows, {date(2024, 1, 3), date(2024, 1, 6)}) == [

@@ -1,4 +1,4 @@
-"""Which rows are held because an unreadable record may be theirs, and which are not."""
+"""Which rows are kept because an unreadable record may be theirs, and which are withdrawn."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def forget(row: StoredRow) -> StoredRow:
 
 
 def change_of(readable: list[CountedRecord], stored: list[StoredRow], *keys: PartialKey) -> DayDiff:
-    """What is written of a day of which these records are readable, and those of these keys are not."""
+    """The change of a day with readable records and unreadable ones with these keys."""
     as_stored = apply_erasures(readable, stored, frozenset())
     completed = Counter(dict(readable)) + quarantine_rows(DAY, as_stored, stored, keys)
     return diff_day(DAY, apply_erasures(listed(completed.elements()), stored, frozenset()), stored)
@@ -62,7 +62,7 @@ def withdrawn(change: DayDiff) -> list[Record]:
         (SECOND, "", ""), (None, PHONE, "2371"), (None, PHONE, None), (None, None, "2371"),
     ],
 )  # fmt: skip
-def test_a_row_is_held_where_all_that_can_be_read_of_a_key_agrees(key):
+def test_a_row_is_kept_if_all_readable_key_fields_agree(key):
     assert not change_of([], rows(CALL), key)
 
 
@@ -73,11 +73,11 @@ def test_a_row_is_held_where_all_that_can_be_read_of_a_key_agrees(key):
         (None, None, "0000"), (None, None, None), (None, "", ""),
     ],
 )  # fmt: skip
-def test_a_row_is_withdrawn_where_a_part_of_the_key_disagrees_or_nothing_can_be_read_of_it(key):
+def test_a_row_is_withdrawn_if_a_key_field_differs_or_none_is_readable(key):
     assert withdrawn(change_of([], rows(CALL), key)) == [CALL]
 
 
-def test_a_record_that_can_be_read_is_compared_as_usual():
+def test_a_readable_record_is_compared_as_usual():
     stored = rows(CALL, record(time=LATER))
     change = change_of(listed([record("0.7", time=LATER)]), stored, KEY)
     assert [(update.row, update.record.price) for update in change.updates] == [(stored[1], Decimal("0.7"))]
@@ -85,17 +85,17 @@ def test_a_record_that_can_be_read_is_compared_as_usual():
     assert not change.inserts
 
 
-def test_a_row_that_nothing_unreadable_resembles_is_withdrawn_as_usual():
+def test_a_row_without_a_similar_unreadable_record_is_withdrawn():
     assert withdrawn(change_of([], rows(CALL, record(time=LATER)), KEY)) == [record(time=LATER)]
 
 
-def test_all_rows_are_held_that_one_unreadable_record_may_be():
+def test_all_rows_that_an_unreadable_record_may_be_are_kept():
     stored = rows(CALL, MESSAGE, record(time=LATER))
     assert not change_of([], stored, (None, PHONE, "2371"))
     assert withdrawn(change_of([], stored, KEY)) == [record(time=LATER)]
 
 
-def test_several_unreadable_records_hold_the_one_row_that_they_agree_with():
+def test_several_unreadable_records_keep_the_one_matching_row():
     assert not change_of([], rows(CALL), KEY, KEY, (None, PHONE, None))
 
 
@@ -104,24 +104,24 @@ def test_a_row_keeps_its_repeats_while_one_of_them_is_unreadable(readable):
     assert not change_of(listed([CALL] * readable), rows(CALL, repeats=3), KEY)
 
 
-def test_a_row_that_is_listed_more_often_gets_more_repeats_all_the_same():
+def test_a_row_that_is_listed_more_often_gets_more_repeats():
     change = change_of(listed([CALL] * 4), rows(CALL, repeats=3), KEY)
     assert [update.repeats for update in change.updates] == [4]
 
 
-def test_a_row_that_is_listed_less_often_loses_repeats_where_nothing_unreadable_resembles_it():
+def test_a_row_loses_repeats_without_a_similar_unreadable_record():
     change = change_of(listed([CALL] * 2), rows(CALL, repeats=3), (LATER, None, None))
     assert [update.repeats for update in change.updates] == [2]
 
 
-def test_of_several_records_of_one_key_the_unreadable_one_is_held():
+def test_the_row_of_the_unreadable_one_of_several_records_of_a_key_is_kept():
     assert not change_of(listed([CALL]), rows(CALL, MESSAGE), KEY)
     assert not change_of(listed([MESSAGE]), rows(CALL, MESSAGE), KEY)
 
 
 @pytest.mark.parametrize("stored", [rows(CALL, MESSAGE), rows(MESSAGE, CALL)], ids=["call first", "SMS first"])
 @pytest.mark.parametrize(("corrected", "to"), [(CALL, "0.7"), (MESSAGE, "4")], ids=["call", "SMS"])
-def test_a_correction_takes_the_row_that_it_resembles_and_not_that_of_the_unreadable_record(stored, corrected, to):
+def test_a_correction_uses_the_most_similar_row_and_not_the_unreadable_ones(stored, corrected, to):
     correction = corrected._replace(price=Decimal(to))
     change = change_of(listed([correction]), stored, KEY)
     assert [(update.row.record, update.record) for update in change.updates] == [(corrected, correction)]
@@ -129,23 +129,23 @@ def test_a_correction_takes_the_row_that_it_resembles_and_not_that_of_the_unread
     assert not change.inserts
 
 
-def test_a_new_record_of_the_key_of_an_unreadable_one_is_late_and_no_correction():
+def test_a_new_record_with_the_key_of_an_unreadable_one_is_late():
     change = change_of(listed([MESSAGE]), rows(CALL), KEY)
     assert [(item.record, item.ordinal) for item in change.inserts] == [(MESSAGE, 2)]
     assert not change.updates
     assert not change.withdrawals
 
 
-def test_a_withdrawn_row_does_not_come_back_for_an_unreadable_record():
+def test_an_unreadable_record_does_not_restore_a_withdrawn_row():
     assert not change_of([], [rows(CALL)[0]._replace(withdrawn=True)], KEY)
 
 
 @pytest.mark.parametrize("key", [(SECOND, PHONE, "2371"), (SECOND, None, None), (None, PHONE, "2371")])
-def test_a_forgotten_row_is_held_where_the_time_agrees_or_cannot_be_read(key):
+def test_an_erased_row_is_kept_if_the_time_agrees_or_is_unreadable(key):
     assert not change_of([], [forget(rows(CALL)[0])], key)
 
 
-def test_a_forgotten_row_is_withdrawn_where_the_time_disagrees():
+def test_an_erased_row_is_withdrawn_if_the_time_differs():
     (forgotten,) = map(forget, rows(CALL))
     assert withdrawn(change_of([], [forgotten], (LATER, PHONE, "2371"))) == [forgotten.record]
 
@@ -170,7 +170,7 @@ def partial(content: Record, mask: tuple[bool, bool, bool]) -> PartialKey:
 
 @calm
 @given(st.lists(st.tuples(records, st.none() | masks), max_size=8), st.booleans())
-def test_a_day_of_which_some_records_become_unreadable_stays_as_it_is(listing, forgotten):
+def test_a_day_whose_records_become_unreadable_is_unchanged(listing, forgotten):
     stored = [
         StoredRow(item.record, number, item.repeats, withdrawn=False)
         for number, item in enumerate(listed(content for content, _ in listing))
@@ -186,7 +186,7 @@ def test_a_day_of_which_some_records_become_unreadable_stays_as_it_is(listing, f
 # By day ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_key_holds_rows_of_its_day_or_of_any_day_where_none_can_be_read():
+def test_a_key_keeps_rows_of_its_day_or_of_any_day_if_the_day_is_unreadable():
     item = RejectedRecord(DAY, "why", "{}", (None, PHONE, "2371"))
     dayless, dated = replace(item, day=None), replace(item, day=None, key=(SECOND, None, None))
     quarantine = Quarantine([item, dayless, dated, RejectedRecord(DAY, "why", "{}")])
@@ -195,7 +195,7 @@ def test_a_key_holds_rows_of_its_day_or_of_any_day_where_none_can_be_read():
     assert Quarantine([]).keys(date(2026, 3, 9), "json") == []
 
 
-def test_a_record_without_a_day_holds_no_row_of_a_day_that_another_source_lists():
+def test_a_record_without_a_day_keeps_no_row_of_a_day_from_another_source():
     dayless = RejectedRecord(None, "why", "{}", (None, PHONE, "2371"), source="csv")
     quarantine = Quarantine([dayless, replace(dayless, day=DAY)])
     assert quarantine.keys(DAY, "json") == [dayless.key]

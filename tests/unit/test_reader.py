@@ -1,4 +1,4 @@
-"""From a feed to canonical records: what is kept, what is put aside, what the listing as a whole shows."""
+"""From a feed to canonical records: accepted and rejected records, and the survey of the listing."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_feed_is_read_into_records():
 
 
 @pytest.mark.fault(61)
-def test_records_of_other_days_are_surveyed_and_left_out():
+def test_records_of_other_days_are_surveyed_and_excluded():
     kept, survey = times_and_survey(
         *("2026-03-07T23:59:59", "2026-03-08T00:00:00", "2026-03-09T23:59:59", "2026-03-10T00:00:00")
     )
@@ -57,13 +57,13 @@ def test_the_day_of_a_record_is_that_of_the_wall_clock():
     assert kept == ["2026-03-08 00:00:00"]
 
 
-def test_a_feed_without_records_is_in_every_order():
+def test_a_feed_without_records_is_ordered():
     assert times_and_survey() == ([], ReadStats(0, 0, None, None, True, True, ()))
 
 
 @calm
 @given(st.lists(st.builds("2026-03-{:02}T{:02}:00:00".format, st.integers(6, 12), st.integers(0, 23)), max_size=8))
-def test_a_survey_tells_the_ends_and_the_order_of_a_listing(times):
+def test_a_survey_has_the_ends_and_the_order_of_a_listing(times):
     _, survey = times_and_survey(*times)
     canonical = [time.replace("T", " ") for time in times]
     assert (survey.listed, survey.earliest, survey.latest) == (
@@ -78,13 +78,13 @@ def test_a_survey_tells_the_ends_and_the_order_of_a_listing(times):
 @pytest.mark.parametrize(
     "lost", [{"phone": "8,999E+10"}, {"code_auth": Decimal("1E+3")}, {"phone": "########", "price": "x"}]
 )
-def test_a_key_that_a_spreadsheet_lost_refuses_the_whole_answer(lost):
+def test_a_key_lost_by_a_spreadsheet_refuses_the_whole_answer(lost):
     with pytest.raises(InvalidResponse, match="beyond recovery") as refusal:
         times_and_survey("2026-03-09T10:00:00", raw("2026-03-09T11:00:00", **lost))
     assert not any(str(value) in str(refusal.value) for value in lost.values() if len(str(value)) > 1)
 
 
-def test_a_bad_record_is_put_aside_and_the_rest_of_its_day_is_kept():
+def test_an_invalid_record_is_rejected_and_the_rest_of_its_day_kept():
     bad = raw("2026-03-09T25:00:00", phone="89243555100")
     kept, survey = times_and_survey("2026-03-09T10:00:00", bad, "2026-03-09T11:00:00")
     assert kept == ["2026-03-09 10:00:00", "2026-03-09 11:00:00"]
@@ -112,33 +112,33 @@ def test_a_bad_record_is_put_aside_and_the_rest_of_its_day_is_kept():
         (raw_record(), None),
     ],
 )
-def test_a_bad_record_of_the_window_or_of_no_day_is_put_aside(bad, day):
+def test_an_invalid_record_of_the_window_or_of_no_day_is_rejected(bad, day):
     _, survey = times_and_survey(bad)
     assert [item.day for item in survey.rejected] == [day]
 
 
 @pytest.mark.parametrize("time", ["2026-03-07T25:00:00", "2026-03-10"])
-def test_a_bad_record_of_another_day_is_that_days_business(time):
+def test_an_invalid_record_of_another_day_is_ignored(time):
     assert times_and_survey(raw(time)) == ([], ReadStats(1, 0, None, None, True, True, ()))
 
 
-def test_a_bad_record_whose_time_is_good_is_put_aside_on_its_day_alone():
+def test_an_invalid_record_with_a_valid_time_is_rejected_only_on_its_day():
     _, survey = times_and_survey(raw("2026-03-07T10:00:00", price="free"), raw("2026-03-10T10:00:00", price="free"))
     assert survey.rejected == ()
 
 
 @pytest.mark.parametrize("time", ["2026-03-07T21:30:00Z", "2026-03-08T00:30:00", "08.03.2026 00:30:00"])
-def test_a_bad_record_whose_time_is_good_belongs_to_the_day_of_the_wall_clock(time):
+def test_an_invalid_record_with_a_valid_time_belongs_to_its_local_day(time):
     _, survey = times_and_survey(raw(time, price="free"))
     assert [item.day for item in survey.rejected] == [date(2026, 3, 8)]
 
 
 @pytest.mark.parametrize("time", ["2026-03-09T21:30:00Z", "2026-03-10T00:30:00", "10.03.2026 00:30:00"])
-def test_a_bad_record_of_the_next_day_of_the_wall_clock_is_that_days_business(time):
+def test_an_invalid_record_of_the_next_local_day_is_ignored(time):
     assert times_and_survey(raw(time, price="free"))[1].rejected == ()
 
 
-def test_what_is_not_even_a_record_is_put_aside_where_it_may_belong_to_the_window():
+def test_an_item_that_is_not_a_record_is_rejected_if_it_may_be_of_the_window():
     here, nowhere, elsewhere = (RejectedRecord(day, "why", "[]") for day in (MARCH_9, None, date(2026, 3, 10)))
     _, survey = times_and_survey("2026-03-09T10:00:00", malformed=[here, nowhere, elsewhere])
     assert survey.rejected == (here, nowhere)
@@ -146,8 +146,8 @@ def test_what_is_not_even_a_record_is_put_aside_where_it_may_belong_to_the_windo
 
 
 @pytest.mark.fault(47)
-def test_however_deep_a_field_goes_its_record_is_put_aside_and_the_others_are_kept():
-    # The decoder goes this deep where the stack is low: a payload is rendered from higher up.
+def test_a_deeply_nested_field_rejects_only_its_record():
+    # The decoder can go this deep from a low stack; the payload is rendered from a higher one.
     deep: list[object] = []
     for _ in range(sys.getrecursionlimit()):
         deep = [deep]

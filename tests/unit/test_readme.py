@@ -20,7 +20,7 @@ TROUBLESHOOTING = (HOME / "docs" / "how-to" / "troubleshooting.md").read_text(en
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
-def test_every_setting_stands_in_the_readme_and_in_the_help_with_its_default(setting: Setting) -> None:
+def test_every_setting_is_in_the_readme_and_the_help_with_its_default(setting: Setting) -> None:
     row = next(
         line for line in README.splitlines() if line.startswith("| `BILLING_") and f"`{setting.variable}`" in line
     )
@@ -32,18 +32,18 @@ def test_every_setting_stands_in_the_readme_and_in_the_help_with_its_default(set
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_no_page_names_a_setting_that_is_none(page: Path) -> None:
+def test_no_page_names_an_unknown_setting(page: Path) -> None:
     known = {setting.variable for setting in SETTINGS} | {f"{s.variable}_FILE" for s in SETTINGS if s.secret}
     known |= set(VARIABLES)
     assert set(re.findall(r"BILLING_[A-Z_]+[A-Z]", page.read_text(encoding="utf-8"))) <= known
 
 
-def test_every_view_of_the_readme_is_there() -> None:
+def test_every_view_named_in_the_readme_exists() -> None:
     assert set(re.findall(r"^\| `([a-z_]+)` \|", README, re.MULTILINE)) == set(VIEWS)
 
 
 @pytest.mark.parametrize("code", EXIT_CODES)
-def test_every_exit_code_stands_in_the_readme_in_the_help_and_in_troubleshooting(code: int) -> None:
+def test_every_exit_code_is_in_readme_help_and_troubleshooting(code: int) -> None:
     table = README.partition("| exit code |")[2].partition("\n\n")[0]
     assert re.search(rf"^\|[\d, ]*\b{code}\b[\d, ]*\|", table, re.MULTILINE)
     assert f"  {code:<3}  {EXIT_CODES[code]}" in CliRunner().invoke(cli, ["help", "exit-codes"]).output
@@ -58,13 +58,13 @@ def test_the_commands_without_make_are_those_of_the_makefile() -> None:
 
 
 def headings(page: Path) -> set[str]:
-    """The anchors that a forge gives to a page."""
+    """The anchors of a page on a forge such as GitHub."""
     lines = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in lines}
 
 
 @pytest.mark.parametrize("page", [*PAGES, HOME / "SECURITY.md", HOME / "CHANGELOG.md"], ids=lambda page: page.name)
-def test_every_link_leads_somewhere_on_a_forge_too(page: Path) -> None:
+def test_every_link_works_on_a_forge(page: Path) -> None:
     links = re.findall(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8"))
     for path, anchor in links:
         target = page.parent / path if path else page
@@ -73,7 +73,7 @@ def test_every_link_leads_somewhere_on_a_forge_too(page: Path) -> None:
 
 
 @pytest.mark.parametrize("lock", sorted((HOME / "requirements").glob("*.lock")), ids=lambda path: path.name)
-def test_a_lock_file_carries_names_versions_and_hashes_only(lock: Path) -> None:
+def test_a_lock_file_has_only_names_versions_and_hashes(lock: Path) -> None:
     lines = [line.strip().removesuffix("\\").strip() for line in lock.read_text(encoding="utf-8").splitlines()]
     pinned = re.compile(r"(--hash=sha256:[0-9a-f]{64}|[a-z0-9._-]+==[^ ]+( ; .*)?)")
     assert [line for line in lines if line and not pinned.fullmatch(line)] == []

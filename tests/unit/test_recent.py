@@ -1,4 +1,4 @@
-"""Which of the vendor's newest records are stored, in what order they are shown, and how an authorisation is read."""
+"""Newest records: which are stored, their order, and the parsing of an authorisation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def seconds(marked):
     return [(int(one.record.created_at[-2:]), one.stored) for one in marked]
 
 
-def test_records_come_newest_first_whatever_order_the_vendor_gave():
+def test_records_are_sorted_newest_first():
     records = [record(number) for number in range(10)]
     random.Random(1).shuffle(records)
     assert seconds(mark_stored(VendorRecords(tuple(records)), [])) == [(number, False) for number in range(9, -1, -1)]
@@ -45,11 +45,11 @@ def test_records_come_newest_first_whatever_order_the_vendor_gave():
         ([row(record(1)), row(record(1, status=None), ordinal=2)], [True, False]),
     ],
 )
-def test_a_record_is_stored_as_often_as_current_rows_of_its_content_repeat_it(rows, stored):
+def test_a_record_is_stored_as_often_as_its_current_rows_repeat_it(rows, stored):
     assert [one.stored for one in mark_stored(VendorRecords((record(1), record(1))), rows)] == stored
 
 
-def test_an_attribute_that_the_answer_lacks_is_the_stored_one():
+def test_an_attribute_missing_from_the_answer_is_the_stored_one():
     partial = VendorRecords((record(1, status_info=""),), missing_fields=frozenset({"status_info"}))
     assert [one.stored for one in mark_stored(partial, [row(record(1))])] == [True]
     assert [one.stored for one in mark_stored(replace(partial, missing_fields=frozenset()), [row(record(1))])] == [
@@ -57,13 +57,13 @@ def test_an_attribute_that_the_answer_lacks_is_the_stored_one():
     ]
 
 
-def test_a_forgotten_record_stays_forgotten():
+def test_an_erased_record_stays_erased():
     forgotten = record(1, phone="forgotten", code_auth="", status_info="")
     (marked,) = mark_stored(VendorRecords((record(1),)), [row(forgotten)])
     assert (marked.record.phone, marked.stored) == ("forgotten", True)
 
 
-def test_of_the_newest_second_a_record_that_is_missing_counts():
+def test_a_missing_record_of_the_newest_second_is_reported():
     marked = mark_stored(VendorRecords((record(1), record(2), record(2, status=2))), [row(record(1)), row(record(2))])
     assert newest_record(marked).record == record(2, status=2)
     assert newest_record([]) is None
@@ -75,7 +75,7 @@ AS_DOCUMENTED = {
 }  # fmt: skip
 
 
-def test_an_authorisation_is_read_as_a_record_is():
+def test_an_authorisation_is_parsed_like_a_record():
     assert read_status(AS_DOCUMENTED, "77", UTC, PhonePolicy()) == {
         "id": 77,
         "created_at": datetime(2021, 12, 29, 14, 6, 51),  # noqa: DTZ001 - a wall clock
@@ -87,7 +87,7 @@ def test_an_authorisation_is_read_as_a_record_is():
 
 
 @pytest.mark.parametrize("changes", [{}, {"price": None}, {"status": "pending"}, {"created_at": ""}])
-def test_an_authorisation_shows_its_phone_in_the_stored_form_also_where_it_is_no_record(changes):
+def test_an_authorisation_shows_its_phone_in_the_stored_format(changes):
     shown = read_status(AS_DOCUMENTED | changes, "77", UTC, PhonePolicy("masked"))
     assert (shown["phone"], shown["id"]) == ("+7924*****00", 77)
     assert {name: shown[name] for name in changes} == changes

@@ -1,4 +1,4 @@
-"""What a balance proves against the spend on record, and what charges under way may make of it."""
+"""Reconciliation of the balance with recorded spend, also with charges in progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hour(number):
 
 
 def run(number, before, after, spend):
-    """The two snapshots of a run that begins at that hour and takes one."""
+    """The two snapshots of a run that starts at that hour and takes one hour."""
     return [
         BalanceSnapshot(hour(number), Decimal(before), Decimal(spend), number, "before"),
         BalanceSnapshot(hour(number + 1), Decimal(after), Decimal(spend), number, "after"),
@@ -38,47 +38,47 @@ def unexplained(snapshots, top_ups=()):
     return [str(pair.unexplained) for pair in unexplained_periods(reconcile(snapshots, top_ups))]
 
 
-def test_what_is_on_record_is_explained():
+def test_recorded_charges_are_explained():
     assert unexplained([*run(0, "100", "100", "0"), *run(24, "97.5", "97.5", "2.5")]) == []
 
 
-def test_a_charge_that_no_record_tells_of_stands_between_two_runs():
+def test_a_charge_without_a_record_is_found_between_two_runs():
     pairs = unexplained_periods(reconcile([*run(0, "100", "100", "0"), *run(24, "92.5", "92.5", "2.5")], []))
     assert [(pair.opened_at, pair.closed_at, pair.unexplained, pair.finding) for pair in pairs] == [
         (hour(1), hour(24), Decimal("-5.0"), "unexplained charge")
     ]
 
 
-def test_a_top_up_explains_a_rise_and_hides_no_charge_of_another_night():
+def test_a_top_up_explains_a_rise_and_no_charge_of_another_night():
     nights = [*run(0, "100", "100", "0"), *run(24, "95", "95", "0"), *run(48, "595", "595", "0")]
     assert unexplained(nights) == ["-5", "500"]
     assert unexplained(nights, [TopUp(hour(30), Decimal(500))]) == ["-5"]
-    assert unexplained(nights, [TopUp(hour(48), Decimal(500))]) == ["-5"], "the moment at which it was seen"
+    assert unexplained(nights, [TopUp(hour(48), Decimal(500))]) == ["-5"], "at the time of the snapshot"
     assert unexplained(nights, [TopUp(hour(24), Decimal(500))]) == ["-505", "500"], "a night too early"
 
 
-def test_charges_that_are_made_while_a_run_fetches_are_no_finding():
-    # Of 0.4 charged during each run 0.2 are on record at its end; the rest comes with the next one.
+def test_charges_made_during_a_run_are_no_finding():
+    # Of 0.4 charged during each run 0.2 are recorded at its end, the rest by the next run.
     busy = [*run(0, "100", "99.6", "0.2"), *run(24, "89.6", "89.2", "10.6"), *run(48, "79.2", "78.8", "21.0")]
     assert {pair.finding for pair in reconcile(busy, [])} == {"unexplained charge", "unexplained credit"}
     assert unexplained(busy) == []
 
 
-def test_a_hidden_charge_is_found_however_busy_the_account_is():
+def test_a_hidden_charge_is_found_on_a_busy_account():
     assert unexplained([*run(0, "100", "99.6", "0.2"), *run(24, "84.6", "84.2", "10.6")]) == ["-4.6"]
 
 
-def test_a_top_up_in_the_middle_of_a_run_is_found():
+def test_a_top_up_during_a_run_is_found():
     assert unexplained(run(0, "100", "599.6", "0.2")) == ["499.6"]
 
 
-def test_a_charge_that_comes_on_record_later_is_spoken_of_no_more():
+def test_a_charge_recorded_later_is_no_longer_reported():
     nights = [*run(0, "100", "100", "0"), *run(24, "95", "95", "0"), *run(48, "95", "95", "5")]
     assert unexplained(nights[:4]) == ["-5"]
     assert unexplained(nights) == []
 
 
-def test_a_rise_of_the_balance_settles_no_charge_though_it_is_as_large():
+def test_an_equal_rise_of_the_balance_does_not_settle_a_charge():
     assert unexplained([*run(0, "100", "100", "0"), *run(24, "95", "95", "0"), *run(48, "100", "100", "0")]) == [
         "-5",
         "5",
@@ -86,7 +86,7 @@ def test_a_rise_of_the_balance_settles_no_charge_though_it_is_as_large():
 
 
 def proof(*snapshots, top_ups=()):
-    """Balance, spend on record, restated spend, unproven days: one snapshot an hour."""
+    """One snapshot an hour: balance, recorded spend, restated spend, unproven days."""
     taken = [
         BalanceSnapshot(hour(number), Decimal(balance), Decimal(spend), None, None, restated and Restated(
             max(Decimal(restated), Decimal(0)), min(Decimal(restated), Decimal(0))
@@ -103,20 +103,20 @@ def findings(pairs):
 WAITING = ("0", "0", "0", "waits for days")
 
 
-def test_a_day_that_is_suspect_and_then_accepted_moves_no_money():
-    # The vendor drops a day of 35, whose price comes back to the balance before the records follow.
+def test_a_suspect_and_then_accepted_day_leaves_nothing_unexplained():
+    # The vendor drops a day of 35; the balance rises before the records change.
     pairs = proof(("100", "50", "0", 0), ("135", "50", "0", 1), ("133", "52", "0", 1), ("132", "18", "-35", 0))
     assert findings(pairs) == [WAITING, WAITING, ("35", "0", "0", "explained")]
     assert unexplained_periods(pairs) == restated_periods(pairs) == []
 
 
-def test_withdrawn_records_whose_price_stays_charged_are_restated_and_no_charge():
+def test_withdrawn_records_that_stay_charged_are_restated_and_no_charge():
     pairs = proof(("100", "50", "0", 0), ("100", "50", "0", 1), ("99", "16", "-35", 0))
     assert findings(pairs) == [WAITING, ("0", "-35", "0", "restated")]
     assert ([pair.restated for pair in restated_periods(pairs)], unexplained_periods(pairs)) == ([-35], [])
 
 
-def test_a_suspect_day_that_comes_back_leaves_nothing():
+def test_a_suspect_day_that_recovers_leaves_no_finding():
     pairs = proof(("100", "50", "0", 0), ("135", "50", "0", 1), ("99", "51", "0", 0))
     assert findings(pairs)[-1] == ("35", "0", "0", "explained")
 
@@ -147,12 +147,12 @@ def test_a_hidden_charge_and_a_top_up_are_found_once_the_suspect_day_is_settled(
         ("100", None, "0", "-35"),  # a snapshot of an older version
     ],
 )
-def test_what_restated_days_explain_is_no_charge_and_no_credit(balance, restated, left, unexplained):
+def test_amounts_explained_by_restated_days_are_neither_charge_nor_credit(balance, restated, left, unexplained):
     (pair,) = proof(("100", "50", restated and "0", 0), (balance, str(50 + int(restated or -35)), restated, 0))
     assert (str(pair.restated), str(pair.unexplained)) == (left, unexplained)
 
 
-def test_days_that_rose_do_not_hide_that_others_fell():
+def test_increased_days_do_not_offset_decreased_ones():
     taken = [
         BalanceSnapshot(hour(0), Decimal(100), Decimal(50), restated=Restated()),
         BalanceSnapshot(hour(1), Decimal(99), Decimal(16), restated=Restated(Decimal(1), Decimal(-35))),
@@ -161,8 +161,8 @@ def test_days_that_rose_do_not_hide_that_others_fell():
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_money_and_records_that_follow_each_other_settle(late):
-    """A day dropped long ago is met by a deep sync alone: money first. Or the vendor pays back later."""
+def test_balance_and_records_that_follow_each_other_settle(late):
+    """A day dropped long ago is found only by a deep sync: balance first. Or the vendor pays back later."""
     money, records = ("135", "50", "0", 0), ("100", "15", "-35", 0)
     pairs = proof(("100", "50", "0", 0), records if late else money, ("135", "15", "-35", 0))
     assert unexplained_periods(pairs) == restated_periods(pairs) == []
@@ -187,13 +187,13 @@ def test_nothing_is_unexplained_while_the_proof_waits():
         ("500", 49, 99, None),
     ],
 )
-def test_a_top_up_without_a_time_belongs_to_the_newest_rise_that_it_explains(amount, begins, ends, found):
+def test_a_top_up_without_a_time_belongs_to_the_newest_matching_rise(amount, begins, ends, found):
     pairs = reconcile([*run(0, "0", "0", "0"), *run(24, "200", "200", "0"), *run(48, "700", "700", "0")], [])
     pair = find_matching_credit(pairs, Decimal(amount), hour(begins), hour(ends))
     assert (pair and pair.closed_at) == (hour(found) if found else None)
 
 
-def test_a_balance_is_low_below_the_limit_and_not_at_it():
+def test_a_balance_is_low_only_below_the_limit():
     def is_low(balance, limit):
         return BalanceSummary(Decimal(balance), MIDNIGHT, limit and Decimal(limit)).is_low
 

@@ -16,7 +16,7 @@ NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
 def dataset_rows(*states, complete=date(2026, 3, 31), account="shop"):
-    """Rows of one charge a day from 1 March, with the given day states."""
+    """Rows with one charge per day from 1 March, with the given day states."""
     days = [
         {"account": account, "day": date(2026, 3, 1 + n), "records": 1, "delivered": 1, "failed": 0,
          "spend": Decimal("0.2"), "repeated_spend": Decimal(0), "day_state": state}
@@ -44,13 +44,13 @@ def dataset_rows(*states, complete=date(2026, 3, 31), account="shop"):
     ],
     ids=["all", "settling", "suspect", "behind a gap", "never complete", "open"],
 )
-def test_figures_are_final_up_to_the_first_day_that_may_still_change(states, complete, through, unsettled):
+def test_figures_are_final_before_the_first_day_that_may_still_change(states, complete, through, unsettled):
     figures = compute_totals(dataset_rows(*states, complete=complete), ["shop"], None, None)
     assert figures.closed_through == (date(2026, 3, through) if through else None)
     assert figures.unsettled == [date(2026, 3, day) for day in unsettled]
 
 
-def test_a_range_may_reach_to_the_ends_of_the_calendar():
+def test_a_range_may_extend_to_the_ends_of_the_calendar():
     rows = dataset_rows("closed", "closed")
     page = render_page(ReportData(compute_totals(rows, ["shop"], date.min, date.max), rows), "", NOW)
     assert "Mon 1 Jan 1 – Fri 31 Dec 9999" in page
@@ -65,11 +65,11 @@ def test_a_range_may_reach_to_the_ends_of_the_calendar():
         ("999999999999999999999999999999.999999", "999,999,999,999,999,999,999,999,999,999.999999"),
     ],
 )  # fmt: skip
-def test_an_amount_has_two_places_or_as_many_as_it_needs(amount, text):
+def test_an_amount_has_two_places_or_more_if_needed(amount, text):
     assert format_amount(Decimal(amount)) == text
 
 
-def test_a_column_has_the_places_of_the_one_that_needs_most():
+def test_all_amounts_of_a_column_have_the_same_places():
     assert decimal_places([Decimal("0.2"), None, Decimal("1.1234")]) == 4
     assert decimal_places([]) == 2
 

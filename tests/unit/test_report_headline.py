@@ -1,4 +1,4 @@
-"""What the report's headline and axes make of the days: comparison, forecast, notices, weeks, outliers."""
+"""The report's headline and axes: comparison, forecast, notices, weeks, outliers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
 def days(count, spend=lambda day: 1, first=FIRST, last_state="closed", account="shop"):
-    """Rows of ten charges a day."""
+    """Rows with ten charges per day."""
     rows = []
     for day in (first + timedelta(days=n) for n in range(count)):
         state = last_state if day == first + timedelta(days=count - 1) else "closed"
@@ -38,7 +38,7 @@ def spends(comparison):
     return comparison and (comparison.before.spend, comparison.current.spend, comparison.name)
 
 
-def test_a_month_is_compared_with_the_month_before_and_other_days_with_as_many_before_them():
+def test_a_month_is_compared_with_the_last_month_and_other_ranges_with_as_many_days():
     rows = days(90, lambda day: day.month)
     assert spends(compare_periods(rows, date(2026, 3, 1), date(2026, 3, 31))) == (56, 93, "on Feb 2026")
     assert spends(compare_periods(rows, date(2026, 3, 2), date(2026, 3, 31))) == (60, 90, "on the 30 days before")
@@ -47,7 +47,7 @@ def test_a_month_is_compared_with_the_month_before_and_other_days_with_as_many_b
     assert spends(compare_periods(days(20), None, None)) == (10, 10, "in the last 10 days, on the 10 before")
 
 
-def test_the_day_that_is_not_over_is_not_compared():
+def test_an_open_day_is_not_compared():
     rows = days(90, lambda day: day.month, last_state="open")
     assert spends(compare_periods(rows, date(2026, 3, 1), date(2026, 3, 31))) == (58, 90, "on the 30 days before")
 
@@ -58,11 +58,11 @@ def test_the_day_that_is_not_over_is_not_compared():
      (days(1, last_state="open"), None, None), (days(9), date(2026, 2, 1), None)],
     ids=["empty", "short", "nothing before", "everything", "open", "after the data"],
 )  # fmt: skip
-def test_nothing_is_compared_with_days_that_are_not_stored(rows, since, until):
+def test_there_is_no_comparison_with_days_that_are_not_stored(rows, since, until):
     assert compare_periods(rows, since, until) is None
 
 
-def test_a_forecast_adds_the_mean_of_each_weekday_that_is_left():
+def test_a_forecast_adds_the_mean_of_each_remaining_weekday():
     rows = days(41, lambda day: 10 if day.weekday() < 5 else 1, last_state="open")
     forecast = forecast_month(rows, date(2026, 2, 10))
     assert (forecast.so_far, forecast.days_left, forecast.weeks) == (63, 19, 4)
@@ -74,7 +74,7 @@ def test_a_forecast_adds_the_mean_of_each_weekday_that_is_left():
     ("rows", "today"), [([], FIRST), (days(10), date(2026, 1, 11)), (days(40), date(2026, 3, 1))],
     ids=["empty", "short", "old"],
 )  # fmt: skip
-def test_without_recent_days_there_is_no_forecast(rows, today):
+def test_there_is_no_forecast_without_recent_days(rows, today):
     assert forecast_month(rows, today) is None
 
 
@@ -85,7 +85,7 @@ def balance(account="shop", day=1, credit="0", charge="0", paid_in="0"):
     }  # fmt: skip
 
 
-def test_an_unexplained_charge_is_noticed_unless_it_is_a_late_settlement():
+def test_an_unexplained_charge_is_a_notice_unless_it_is_settled_late():
     late = [balance(day=1, credit="3"), balance(day=2, charge="-3")]
     assert unexplained_charges(late, "RUB") == []
     assert unexplained_charges([*late, balance(day=4, charge="-0.5")], "EUR") == [
@@ -95,7 +95,7 @@ def test_an_unexplained_charge_is_noticed_unless_it_is_a_late_settlement():
     assert unexplained_charges(paid, "RUB") == [("shop", "3.00 RUB, last on Mon 2 Mar 2026")]
 
 
-def test_a_long_page_has_weeks_from_monday_and_a_longer_one_months():
+def test_long_ranges_are_grouped_by_week_and_longer_ones_by_month():
     assert [choose_grain(row["day"] for row in days(count)) for count in (0, 1, 120, 121, 730, 731)] == [
         Grain.DAY, Grain.DAY, Grain.DAY, Grain.WEEK, Grain.WEEK, Grain.MONTH,
     ]  # fmt: skip
@@ -121,14 +121,14 @@ def test_an_outlier_does_not_determine_an_axis():
     assert axis_limit([]) is axis_limit([Decimal(1), Decimal(1000)]) is None
 
 
-def test_a_change_is_a_ratio_where_there_is_one():
+def test_a_change_is_a_ratio_if_the_base_is_not_zero():
     assert [format_change(now, before) for now, before in ((110, 100), (90, 100), (300, 100), (5, 0), (5, -1))] == [
         "+10.0%", "-10.0%", "+200%", "", "",
     ]  # fmt: skip
     assert format_change(None, 5) == ""
 
 
-def test_a_course_needs_three_points_and_may_be_level():
+def test_a_trend_line_needs_three_points_and_may_be_level():
     assert spark_path([1, None, 2]) == ""
     assert spark_path([5, 5, 5]) == "M0.0 22.0L60.0 22.0L120.0 22.0"
 
@@ -147,7 +147,7 @@ def test_a_page_of_a_year_has_weeks_and_labels_an_outlier():
     assert "RUB" not in page
 
 
-def test_an_account_has_the_same_colour_whichever_are_shown():
+def test_an_account_keeps_its_colour_in_every_selection():
     rows = {name: [] for name in QUERIES} | {"days": days(2, account="shop")}
     charts = adapt_charts(compute_totals(rows, ["shop"], None, None), rows, "RUB", ["bank", "shop"]).charts
     color = charts[0].spec["layer"][0]["encoding"]["color"]
@@ -155,7 +155,7 @@ def test_an_account_has_the_same_colour_whichever_are_shown():
     assert color["legend"] is None
 
 
-def test_a_missing_day_is_noticed_and_a_booked_month_has_what_was_booked():
+def test_a_missing_day_is_a_notice_and_a_booked_month_shows_its_booked_spend():
     count = {"account": "shop", "records": 10, "delivered": 9}
     calendar = [
         {"account": "shop", "day": day, "day_state": state, "records": 10, "spend": Decimal(1)}
@@ -191,7 +191,7 @@ def budget_page(budget, *, count=15):
     return render_page(ReportData(totals, rows, forecast=forecast, budget=state), "", NOW)
 
 
-def test_a_month_that_exceeds_its_budget_or_will_is_noticed():
+def test_a_month_that_exceeds_its_budget_or_will_is_a_notice():
     page = budget_page({"shop": Decimal(14)})
     assert "Over budget.</strong> Jan 2026 has cost 15.00 RUB, 1.00 above the budget of 14.00 RUB." in page
     page = budget_page({"shop": Decimal("30.5")})
@@ -201,7 +201,7 @@ def test_a_month_that_exceeds_its_budget_or_will_is_noticed():
     assert "budget of Jan 2026: 31.00 RUB" in page
 
 
-def test_the_spend_of_all_accounts_is_not_compared_with_the_budgets_of_some():
+def test_total_spend_is_not_compared_with_budgets_of_only_some_accounts():
     rows = [*days(15), *days(15, account="bank")]
     budgets = {"shop": Decimal(1)}
     assert compare_budget(rows, ["bank", "shop"], budgets, None, FIRST + timedelta(days=15)) is None

@@ -28,7 +28,7 @@ NOW = datetime.combine(TODAY, time(9, 30))
 BODY = {"start_date": "2026-03-09", "end_date": "2026-03-10"}
 
 
-# What applies --------------------------------------------------------------------------------------------------------
+# Selection -----------------------------------------------------------------------------------------------------------
 
 PROXIES = {
     "none": ({}, None),
@@ -53,13 +53,13 @@ PROXIES = {
 
 
 @pytest.mark.parametrize(("environment", "expected"), PROXIES.values(), ids=PROXIES)
-def test_the_proxy_of_the_environment_is_that_of_other_tools(environment, expected):
+def test_the_proxy_of_the_environment_is_used_like_by_other_tools(environment, expected):
     route = find_route(API, None, None, network_variables(environment))
     assert (None if route.proxy is None else str(route.proxy)) == expected
     assert leaks(repr(route) + str(route)) == []
 
 
-def test_the_own_proxy_precedes_the_environment_and_its_exceptions():
+def test_billing_proxy_precedes_the_environment_and_no_proxy():
     environment = {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}
     assert str(find_route(API, "http://own:3", None, environment).proxy) == "http://own:3 (BILLING_PROXY)"
 
@@ -71,7 +71,7 @@ def test_a_plain_url_has_neither_proxy_nor_certificates(tmp_path):
     assert str(route) == "http, without proxy and certificates"
 
 
-def test_why_a_proxy_is_not_used_is_said():
+def test_the_reason_for_not_using_a_proxy_is_reported():
     route = find_route(API, None, None, {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"})
     assert str(route).startswith("no proxy (NO_PROXY excludes the host from HTTPS_PROXY); ")
 
@@ -90,7 +90,7 @@ def test_why_a_proxy_is_not_used_is_said():
         ),
     ],
 )
-def test_a_proxy_that_is_none_is_refused_without_its_text(text):
+def test_an_invalid_proxy_is_refused_without_repeating_it(text):
     with pytest.raises(ConfigError) as refused:
         find_route(API, None, None, {"HTTPS_PROXY": text})
     assert str(refused.value).startswith("HTTPS_PROXY must be the URL of an HTTP proxy like http://proxy.example:3128")
@@ -99,7 +99,7 @@ def test_a_proxy_that_is_none_is_refused_without_its_text(text):
     assert ("SOCKS" in str(refused.value)) == text.startswith("socks")
 
 
-def test_the_certificates_are_the_own_file_or_that_of_other_tools(authority):
+def test_certificates_are_from_billing_ca_file_or_common_variables(authority):
     file = str(authority.ca_file)
     both = {"SSL_CERT_FILE": file, "REQUESTS_CA_BUNDLE": "/no/such/file"}
     assert find_route(API, None, Path("own.pem"), both).authorities() == "in own.pem (BILLING_CA_FILE)"
@@ -109,7 +109,7 @@ def test_the_certificates_are_the_own_file_or_that_of_other_tools(authority):
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
-def test_a_wrong_file_of_certificates_is_named(variable, tmp_path, authority):
+def test_an_invalid_certificate_file_is_named(variable, tmp_path, authority):
     with pytest.raises(ConfigError, match=rf"{variable} is '/no/such/file', and must be .*\(No such file"):
         find_route(API, None, None, {variable: "/no/such/file"})
     (tmp_path / "empty.pem").touch()
@@ -118,11 +118,11 @@ def test_a_wrong_file_of_certificates_is_named(variable, tmp_path, authority):
             find_route(API, None, None, {variable: str(path)})
 
 
-def test_a_folder_of_certificates_is_taken_as_it_is(tmp_path):
+def test_a_folder_of_certificates_is_accepted(tmp_path):
     assert parse_ca_path(str(tmp_path)) == tmp_path
 
 
-def test_the_settings_know_proxy_and_certificates(monkeypatch, tmp_path, authority):
+def test_proxy_and_certificates_are_settings(monkeypatch, tmp_path, authority):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("BILLING_PROXY", f"http://u:{PASSWORD}@own:3")
@@ -141,7 +141,7 @@ def test_the_settings_know_proxy_and_certificates(monkeypatch, tmp_path, authori
         assert {PASSWORD, "0ther-passw0rd"} <= set(secrets)
 
 
-def test_the_own_proxy_may_be_in_a_file(monkeypatch, tmp_path):
+def test_billing_proxy_can_be_in_a_file(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "proxy"
     file.write_text("http://u:pw@own:3\n")
@@ -160,7 +160,7 @@ def test_only_the_variables_of_a_route_are_kept():
     assert network_variables({"HTTPS_PROXY": "p", "PATH": "/bin", "NO_PROXY": ""}) == {"HTTPS_PROXY": "p"}
 
 
-# Requests through it -------------------------------------------------------------------------------------------------
+# Requests ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -204,11 +204,11 @@ def failure(url: str, route: Route, **limits: float) -> VendorError:
     return failed.value
 
 
-def test_an_own_authority_is_trusted_where_it_is_named(https, authority):
+def test_a_configured_authority_is_trusted(https, authority):
     assert answer(https, Route(ca_path=authority.ca_file)).startswith(b'{"success": true')
 
 
-def test_an_unknown_authority_is_refused_with_the_cure(https, vendor):
+def test_an_unknown_authority_is_refused_with_the_remedy(https, vendor):
     error = failure(https, Route())
     assert type(error) is RequestRejected
     assert str(error) == (
@@ -225,7 +225,7 @@ def test_an_unknown_authority_is_refused_with_the_cure(https, vendor):
         ({"names": "DNS:other.example"}, "certificate is not valid for '127.0.0.1'); correct the host"),
     ],
 )
-def test_what_is_wrong_with_a_certificate_is_named(vendor, tmp_path, made, words):
+def test_the_problem_with_a_certificate_is_named(vendor, tmp_path, made, words):
     authority = new_authority(tmp_path, **made)
     with https_in_front_of(vendor.root, authority) as root:
         error = failure(root, Route(ca_path=authority.ca_file))
@@ -248,7 +248,7 @@ def test_a_request_goes_through_the_proxy_which_sees_neither_path_nor_token(http
     assert "authcalls" not in seen
 
 
-def test_a_proxy_may_be_reached_over_tls(https, authority, tmp_path):
+def test_a_proxy_can_be_used_over_tls(https, authority, tmp_path):
     with forward_proxy(credentials=f"user:{PASSWORD}") as proxy, https_in_front_of(proxy.url, authority) as secure:
         url = secure.replace("https://", f"https://user:{PASSWORD}@")
         route = Route(Proxy(url, "HTTPS_PROXY"), ca_path=authority.ca_file)
@@ -260,7 +260,7 @@ def test_a_proxy_may_be_reached_over_tls(https, authority, tmp_path):
 
 
 @pytest.mark.fault(25)
-def test_a_plain_request_is_never_shown_to_a_proxy(vendor):
+def test_a_plain_request_never_uses_a_proxy(vendor):
     with forward_proxy() as proxy:
         assert answer(vendor.url, Route(Proxy(proxy.url, "HTTPS_PROXY"))).startswith(b'{"success": true')
     assert proxy.seen == []
@@ -269,7 +269,7 @@ def test_a_plain_request_is_never_shown_to_a_proxy(vendor):
 @pytest.mark.parametrize(
     ("userinfo", "words"), [("", "needs a user and a password"), (f"u:{PASSWORD}", "refused the user and password")]
 )
-def test_a_proxy_that_wants_another_password_is_named_without_it(https, authority, userinfo, words):
+def test_a_proxy_that_refuses_the_password_is_named_without_the_password(https, authority, userinfo, words):
     with forward_proxy(credentials="other:password") as proxy:
         url = proxy.url_with(userinfo) if userinfo else proxy.url
         error = failure(https, Route(Proxy(url, "HTTPS_PROXY"), ca_path=authority.ca_file))
@@ -302,13 +302,13 @@ def test_a_proxy_that_opens_no_tunnel_is_named(https, status, kind, words):
         ("no.such.host.invalid:1", "the host name cannot be resolved"),
     ],
 )
-def test_a_proxy_that_is_not_there_is_named(https, proxy, words):
+def test_an_unreachable_proxy_is_named(https, proxy, words):
     error = failure(https, Route(Proxy(f"http://u:{PASSWORD}@{proxy}", "HTTPS_PROXY")))
     assert type(error) is RetryableError
     assert str(error) == f"the proxy http://{proxy} (HTTPS_PROXY) cannot be reached: {words}"
 
 
-def test_a_plain_proxy_named_as_one_over_tls_is_refused_with_the_cure(https, authority):
+def test_a_plain_proxy_with_an_https_url_is_refused_with_the_remedy(https, authority):
     with forward_proxy() as proxy:
         url = proxy.url.replace("http:", "https:")
         error = failure(https, Route(Proxy(url, "HTTPS_PROXY"), ca_path=authority.ca_file))
@@ -316,14 +316,14 @@ def test_a_plain_proxy_named_as_one_over_tls_is_refused_with_the_cure(https, aut
     assert str(error).endswith("; is its URL http:// instead?")
 
 
-def test_a_proxy_that_hangs_up_is_named(https):
+def test_a_proxy_that_closes_the_connection_is_named(https):
     with forward_proxy(answer="") as proxy:
         error = failure(https, Route(Proxy(proxy.url, "HTTPS_PROXY")))
     assert type(error) is RetryableError
     assert str(error).endswith(f", through the proxy {proxy.url} (HTTPS_PROXY)")
 
 
-def test_a_certificate_that_a_proxy_puts_in_place_of_the_vendors_is_refused(vendor, https, authority, tmp_path):
+def test_a_certificate_replaced_by_a_proxy_is_refused(vendor, https, authority, tmp_path):
     inspecting = new_authority(tmp_path)
     with https_in_front_of(vendor.root, inspecting) as root:
         url = vendor.url.replace(vendor.root, root)
@@ -335,7 +335,7 @@ def test_a_certificate_that_a_proxy_puts_in_place_of_the_vendors_is_refused(vend
 
 
 @pytest.mark.fault(23, 26)
-def test_a_redirect_is_not_followed_through_a_proxy_either(vendor, https, authority):
+def test_a_redirect_is_not_followed_through_a_proxy(vendor, https, authority):
     with (
         Sandbox(token=TOKEN, dataset=vendor.dataset, now=NOW) as elsewhere,
         https_in_front_of(elsewhere.root, authority) as root,
@@ -365,7 +365,7 @@ def test_a_netrc_is_never_read(vendor, authority, monkeypatch, tmp_path):
 
 
 @pytest.mark.fault(25)
-def test_the_transport_itself_reads_no_variable(vendor, https, authority, monkeypatch):
+def test_the_transport_reads_no_environment_variable(vendor, https, authority, monkeypatch):
     with forward_proxy() as proxy:
         for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "http_proxy"):
             monkeypatch.setenv(name, proxy.url)
@@ -375,7 +375,7 @@ def test_the_transport_itself_reads_no_variable(vendor, https, authority, monkey
 
 
 @pytest.mark.parametrize("fault", ["hang", "drip_headers", "drip_body"])
-def test_the_deadline_holds_through_a_proxy(vendor, https, authority, fault):
+def test_the_deadline_applies_through_a_proxy(vendor, https, authority, fault):
     vendor.faults.add(fault, seconds=600)
     with forward_proxy() as proxy:
         route = Route(Proxy(proxy.url, "HTTPS_PROXY"), ca_path=authority.ca_file)

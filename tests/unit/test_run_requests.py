@@ -1,4 +1,4 @@
-"""What a run is asked to do."""
+"""Validation of run requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY = date(2026, 3, 10)
 
 @pytest.mark.parametrize("command", ["backfill", "accept"])
 @pytest.mark.parametrize("days", [(), (DAY,), (None, DAY)])
-def test_an_order_of_no_days_is_refused_where_days_are_needed(command, days):
+def test_a_command_that_requires_days_refuses_a_request_without_days(command, days):
     with pytest.raises(ConfigError, match=f"{command} needs a first and a last day"):
         RunRequest(command, *days).span()
     assert RunRequest(command, DAY, DAY).span() == (DAY, DAY)

@@ -59,7 +59,7 @@ def session():
 
 @pytest.fixture
 def ask(sandbox, session):
-    """Ask a call of the vendor's: with a body it is a POST."""
+    """Call the vendor's API; with a body it is a POST."""
 
     def ask(path, body=None, token=DEFAULT_TOKEN, **options):
         method = "GET" if body is None else "POST"
@@ -70,7 +70,7 @@ def ask(sandbox, session):
 
 @pytest.fixture
 def billing(ask):
-    """The times of the records that `post_billing_data` lists."""
+    """The times of the records in an answer of `post_billing_data`."""
 
     def billing(first, last):
         answer = ask("post_billing_data/", {"start_date": first, "end_date": last})
@@ -82,7 +82,7 @@ def billing(ask):
 
 @pytest.fixture
 def admin(sandbox, session):
-    """Post to the reserved path."""
+    """Post to the admin API."""
 
     def admin(name, value=None):
         return session.post(f"{sandbox.root}/__sandbox__/{name}", json=value or {}, timeout=20)
@@ -106,7 +106,7 @@ def test_a_day_does_not_depend_on_how_many_days_there_are():
     assert Dataset(7, TODAY, days=8).records_between(*day) == Dataset(7, TODAY, days=30).records_between(*day)
 
 
-def test_the_days_are_those_asked_for_and_today_ends_at_its_moment():
+def test_the_days_are_as_requested_and_today_ends_at_the_given_time():
     records = Dataset(7, TODAY, days=3, until=clock_time(9)).records
     assert sorted({record["created_at"][:10] for record in records}) == ["2026-03-08", "2026-03-09", "2026-03-10"]
     assert max(record["created_at"] for record in records) <= "2026-03-10T09:00:00"
@@ -118,7 +118,7 @@ def test_a_record_has_the_documented_fields_in_the_documented_types():
         assert datetime.fromisoformat(record["created_at"])
 
 
-def test_seeded_records_show_what_makes_them_hard():
+def test_seeded_records_include_the_difficult_cases():
     records = Dataset(1, TODAY).records
     contents = Counter(tuple(record.values()) for record in records)
     keys = Counter(
@@ -139,32 +139,32 @@ def test_sundays_are_quieter_than_fridays():
     assert days[6] < days[4]
 
 
-def test_records_go_out_as_copies():
+def test_records_are_returned_as_copies():
     dataset = Dataset(1, TODAY)
     dataset.records[0]["price"] = Decimal(999)
     assert dataset.records == Dataset(1, TODAY).records
 
 
-def test_a_float_price_becomes_the_digits_it_shows():
+def test_a_float_price_becomes_its_shortest_decimal():
     dataset = Dataset(1, TODAY)
     dataset.replace([DOCUMENTED | {"price": 0.1}])
     assert dataset.records[0]["price"] == Decimal("0.1")
 
 
-def test_a_record_without_a_readable_time_belongs_to_every_span():
+def test_a_record_without_a_readable_time_is_in_every_range():
     dataset = Dataset(1, TODAY)
     dataset.replace([made("soon"), made("2026-03-01T10:00:00"), made(None)])
     assert dataset.records_between(at("2020-01-01"), at("2020-01-02")) == [made("soon"), made(None)]
 
 
-def test_removing_takes_one_of_two_equal_records():
+def test_remove_removes_one_of_two_equal_records():
     dataset = Dataset(1, TODAY)
     dataset.replace([DOCUMENTED, DOCUMENTED])
     dataset.remove([DOCUMENTED])
     assert dataset.records == [DOCUMENTED]
 
 
-def test_removing_what_is_not_listed_removes_nothing():
+def test_remove_ignores_records_that_are_not_listed():
     dataset = Dataset(1, TODAY)
     dataset.replace([DOCUMENTED])
     with pytest.raises(ValueError, match="not in list"):
@@ -172,7 +172,7 @@ def test_removing_what_is_not_listed_removes_nothing():
     assert dataset.records == [DOCUMENTED]
 
 
-def test_a_revision_tells_what_it_did_and_touches_only_the_last_complete_days():
+def test_a_revision_reports_its_changes_of_the_last_complete_days():
     dataset = Dataset(1, TODAY)
     before = dataset.records
     revision = dataset.revise()
@@ -186,7 +186,7 @@ def test_a_revision_tells_what_it_did_and_touches_only_the_last_complete_days():
     assert TODAY - timedelta(5) <= revision.days[0] <= revision.days[-1] < TODAY
 
 
-def test_a_revision_finishes_what_was_pending():
+def test_a_revision_completes_pending_records():
     dataset = Dataset(1, TODAY)
     complete = at("2026-01-01"), at("2026-03-10")
     assert any(record["status_info"] == "pending" for record in dataset.records_between(*complete))
@@ -194,7 +194,7 @@ def test_a_revision_finishes_what_was_pending():
     assert not any(record["status_info"] == "pending" for record in dataset.records_between(*complete))
 
 
-def test_revisions_follow_from_the_seed_and_each_differs():
+def test_revisions_are_determined_by_the_seed_and_differ():
     one, other = Dataset(1, TODAY), Dataset(1, TODAY)
     assert (one.revise(), one.revise()) == (other.revise(), other.revise())
     assert one.records == other.records
@@ -210,7 +210,7 @@ def test_reset_undoes_revisions():
 # --- the calls ------------------------------------------------------------------------------------------------------
 
 
-def test_a_record_is_written_as_the_documentation_shows_it(sandbox, ask):
+def test_a_record_has_the_documented_format(sandbox, ask):
     sandbox.dataset.replace([DOCUMENTED])
     answer = ask("post_billing_data/", {"start_date": "2021-12-29", "end_date": "2021-12-29"})
     assert answer.text == (
@@ -219,7 +219,7 @@ def test_a_record_is_written_as_the_documentation_shows_it(sandbox, ask):
     )
 
 
-def test_what_a_test_put_in_comes_out_untouched(sandbox, ask):
+def test_records_added_by_a_test_are_served_unchanged(sandbox, ask):
     odd = made(
         None, status=True, price="1,5", code_auth=None, phone="\ud800", status_info={"extra": [1, None]}, new="ё"
     )
@@ -227,7 +227,7 @@ def test_what_a_test_put_in_comes_out_untouched(sandbox, ask):
     assert ask("get_billing_record/1/").json()["data"] == [odd]
 
 
-def test_a_form_is_understood_and_the_last_slash_may_be_missing(sandbox, session):
+def test_a_form_body_is_accepted_and_the_trailing_slash_optional(sandbox, session):
     sandbox.dataset.replace([DOCUMENTED])
     form = {"start_date": "2021-12-29", "end_date": "2021-12-29"}
     answer = session.post(f"{sandbox.url}/{DEFAULT_TOKEN}/post_billing_data", data=form, timeout=20)
@@ -248,7 +248,7 @@ def test_a_form_is_understood_and_the_last_slash_may_be_missing(sandbox, session
         {"start_date": "2026-03-02", "end_date": "9999-12-31"},
     ],
 )
-def test_dates_that_are_none_are_refused(ask, body):
+def test_invalid_dates_are_refused(ask, body):
     answer = ask("post_billing_data/", body)
     assert (answer.status_code, answer.json()["success"], answer.json()["data"]) == (400, False, {})
 
@@ -264,7 +264,7 @@ def test_there_are_no_other_calls(ask, path):
     assert ask(path).status_code == 404
 
 
-def test_last_records_come_newest_first(sandbox, ask):
+def test_last_records_are_sorted_newest_first(sandbox, ask):
     times = [f"2026-03-01T10:00:0{n}" for n in range(5)]
     sandbox.dataset.replace(map(made, times))
     assert [record["created_at"] for record in ask("get_billing_record/2/").json()["data"]] == times[:2:-1]
@@ -282,26 +282,26 @@ def test_a_hundred_last_records_are_served(sandbox, ask, count, listed):
     assert len(ask(f"get_billing_record/{count}/").json()["data"]) == listed
 
 
-def test_the_balance_is_what_the_records_leave_of_the_credit(sandbox, ask, admin):
+def test_the_balance_is_the_credit_minus_the_records(sandbox, ask, admin):
     sandbox.dataset.replace([DOCUMENTED, made("2026-03-01T00:00:00", price=Decimal("3.45"))])
     sandbox.dataset.credit = Decimal(10)
     assert '"data": {"balance": 6.35, "price": 0.2, "balance_limit": 0.0}' in ask("get_balance/").text
     assert admin("credit", {"add": 500}).json() == {"balance": 506.35}
 
 
-def test_a_status_is_found_by_its_number(sandbox, ask):
+def test_a_status_is_found_by_its_id(sandbox, ask):
     sandbox.dataset.replace([DOCUMENTED])
     expected = {"id": 1} | {name: value for name, value in DOCUMENTED.items() if name != "code_auth"} | {"price": 0.2}
     assert ask("get_status/1").json() == {"success": True, "error": "", "data": expected}
 
 
-def test_a_status_that_is_not_there_is_refused_in_the_documented_words(ask):
+def test_an_unknown_status_id_is_refused_with_the_documented_message(ask):
     answer = ask("get_status/123456789/")
     assert answer.status_code == 400
     assert answer.json() == {"success": False, "error": "id record not found", "data": {}}
 
 
-def test_the_request_log_never_holds_the_token(sandbox, ask, admin, session):
+def test_the_request_log_does_not_contain_the_token(sandbox, ask, admin, session):
     dates = {"start_date": "2026-03-01", "end_date": "2026-03-02"}
     ask("post_billing_data/", dates)
     ask("get_billing_csv/2026-03-01/")
@@ -392,7 +392,7 @@ def test_a_date_in_the_future_may_be_refused(sandbox, ask):
         ({"code": "null"}, "code_auth", '"0371"'),
     ],
 )
-def test_json_values_can_be_spelled_otherwise(sandbox, ask, spelling, field, text):
+def test_json_values_can_have_other_formats(sandbox, ask, spelling, field, text):
     sandbox.dataset.replace([DOCUMENTED])
     sandbox.policies = sandbox.policies.changed({"json": spelling})
     assert f'"{field}": {text}' in ask("get_billing_record/1/").text
@@ -426,13 +426,13 @@ LINE = "2021-12-29T14:06:51;0371;1;ok;89243555100;0.2\r\n"
          b"2021-12-29T14:06:51;371;True;ok;+79243555100;0.200000\r\n"),
     ],
 )  # fmt: skip
-def test_the_csv_has_many_forms(sandbox, ask, form, content):
+def test_the_csv_has_many_formats(sandbox, ask, form, content):
     sandbox.dataset.replace([DOCUMENTED])
     sandbox.policies = sandbox.policies.changed({"csv": form})
     assert ask("get_billing_csv/2021-12-29/").content == content
 
 
-def test_the_csv_has_its_own_limit_and_no_end(sandbox, ask):
+def test_the_csv_has_its_own_limit_and_no_end_date(sandbox, ask):
     sandbox.dataset.replace(map(made, ["2026-03-01T00:00:00", "2026-03-02T00:00:00", "2099-01-01T00:00:00"]))
     sandbox.policies.csv.header = "none"
     assert ask("get_billing_csv/2026-03-02/").text.count("\r\n") == 2
@@ -443,7 +443,7 @@ def test_the_csv_has_its_own_limit_and_no_end(sandbox, ask):
 @pytest.mark.parametrize(
     "wrong", [{"end_date": "both"}, {"json_limit": "10"}, {"nothing": 1}, {"csv": {"delimiter": "|"}}, {"json": 3}]
 )
-def test_a_policy_that_there_is_not_is_refused(sandbox, admin, wrong):
+def test_an_unknown_policy_is_refused(sandbox, admin, wrong):
     assert admin("policies", wrong).status_code == 400
     assert sandbox.policies == Behaviour()
 
@@ -453,11 +453,11 @@ def test_a_policy_that_there_is_not_is_refused(sandbox, admin, wrong):
 
 @pytest.fixture
 def right(sandbox, ask):
-    """The answers as they would be without faults."""
+    """The answers without faults."""
     return {"json": ask("get_billing_record/5/").content, "csv": ask("get_billing_csv/2026-03-01/").content}
 
 
-def test_a_fault_spoils_as_many_answers_as_it_is_told(sandbox, ask):
+def test_a_fault_affects_the_given_number_of_answers(sandbox, ask):
     sandbox.faults.add("status", status=429, headers={"Retry-After": "1"}, times=2)
     answers = [ask("get_balance/") for _ in range(3)]
     assert [(a.status_code, a.headers.get("Retry-After")) for a in answers] == [(429, "1"), (429, "1"), (200, None)]
@@ -471,13 +471,13 @@ def test_a_fault_without_times_lasts_until_it_is_cleared(sandbox, ask):
     assert ask("get_balance/").status_code == 200
 
 
-def test_a_fault_hits_its_own_call_only_after_those_it_skips(sandbox, ask):
+def test_a_fault_affects_only_its_call_after_the_skipped_ones(sandbox, ask):
     sandbox.faults.add("status", action="get_billing_record", skip=1)
     paths = ["get_balance/", "get_billing_record/1/", "get_billing_record/1/", "get_billing_record/1/"]
     assert [ask(path).status_code for path in paths] == [200, 200, 503, 200]
 
 
-def test_faults_come_in_the_order_they_were_added(sandbox, ask):
+def test_faults_are_applied_in_the_order_they_were_added(sandbox, ask):
     sandbox.faults.add("status", status=500)
     sandbox.faults.add("status", status=599, body="<odd>", headers={"Content-Type": "text/plain"})
     answers = [ask("get_balance/") for _ in range(2)]
@@ -487,7 +487,7 @@ def test_faults_come_in_the_order_they_were_added(sandbox, ask):
 
 @pytest.mark.parametrize("path", ["get_billing_record/5/", "get_billing_csv/2026-03-01/"])
 @pytest.mark.parametrize("fault", ["cut", "cut_chunked", "reset", "reset_midway"])
-def test_a_broken_connection_is_noticed_by_the_client_and_the_next_is_whole(sandbox, ask, path, fault):
+def test_a_broken_connection_is_an_error_and_the_next_answer_is_complete(sandbox, ask, path, fault):
     sandbox.faults.add(fault)
     with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
         ask(path)
@@ -523,12 +523,12 @@ def test_stopping_the_server_ends_a_hang_and_a_drip(fault):
 
 
 @pytest.mark.parametrize("fault", ["drip_headers", "drip_body"])
-def test_a_drip_brings_the_whole_answer_in_the_end(sandbox, ask, right, fault):
+def test_a_drip_sends_the_whole_answer_eventually(sandbox, ask, right, fault):
     sandbox.faults.add(fault, seconds=0)
     assert ask("get_billing_record/5/").content == right["json"]
 
 
-def test_a_truncated_gzip_stream_has_an_honest_length_and_no_end(sandbox, ask, right):
+def test_a_truncated_gzip_stream_has_a_correct_length_and_no_end(sandbox, ask, right):
     sandbox.faults.add("truncated_gzip")
     answer = ask("get_billing_record/5/", stream=True)
     body = answer.raw.read(decode_content=False)
@@ -539,7 +539,7 @@ def test_a_truncated_gzip_stream_has_an_honest_length_and_no_end(sandbox, ask, r
     assert right["json"].startswith(part)
 
 
-def test_a_gzip_bomb_is_small_on_the_way_and_large_at_home(sandbox, ask, right):
+def test_a_gzip_bomb_is_small_compressed_and_large_decompressed(sandbox, ask, right):
     sandbox.faults.add("gzip_bomb", megabytes=8)
     answer = ask("get_billing_record/5/")
     assert int(answer.headers["Content-Length"]) < 20_000
@@ -547,7 +547,7 @@ def test_a_gzip_bomb_is_small_on_the_way_and_large_at_home(sandbox, ask, right):
     assert answer.json() == json.loads(right["json"])
 
 
-def test_a_redirect_leads_to_the_same_path_elsewhere(sandbox, ask):
+def test_a_redirect_points_to_the_same_path_on_another_host(sandbox, ask):
     sandbox.faults.add("redirect", location="http://other.invalid")
     answer = ask("get_balance/", allow_redirects=False)
     expected = f"http://other.invalid/api/v1/authcalls/{DEFAULT_TOKEN}/get_balance/"
@@ -569,19 +569,19 @@ def test_an_error_text_may_repeat_the_token(sandbox, ask):
         ("empty_list", b'{"success": true, "error": "", "data": []}'),
     ],
 )
-def test_an_answer_of_200_may_say_nothing(sandbox, ask, fault, content):
+def test_an_answer_with_status_200_may_be_useless(sandbox, ask, fault, content):
     sandbox.faults.add(fault)
     answer = ask("get_billing_record/5/")
     assert (answer.status_code, answer.content) == (200, content)
 
 
-def test_json_may_begin_with_a_byte_order_mark(sandbox, ask, right):
+def test_json_may_start_with_a_byte_order_mark(sandbox, ask, right):
     sandbox.faults.add("json_bom")
     assert ask("get_billing_record/5/").content == b"\xef\xbb\xbf" + right["json"]
 
 
 @pytest.mark.parametrize("fault", ["invalid_json", "cut_text", "html"])
-def test_json_may_be_none(sandbox, ask, fault):
+def test_json_may_be_invalid(sandbox, ask, fault):
     sandbox.faults.add(fault)
     answer = ask("get_billing_record/5/")
     assert answer.status_code == 200
@@ -590,7 +590,7 @@ def test_json_may_be_none(sandbox, ask, fault):
 
 
 @pytest.mark.parametrize("share", [0.5, 1])
-def test_a_csv_may_end_in_mid_line(sandbox, ask, right, share):
+def test_a_csv_may_end_within_a_line(sandbox, ask, right, share):
     sandbox.faults.add("cut_text", share=share)
     content = ask("get_billing_csv/2026-03-01/").content
     assert right["csv"].startswith(content)
@@ -598,7 +598,7 @@ def test_a_csv_may_end_in_mid_line(sandbox, ask, right, share):
     assert content[-1] not in b"\r\n"
 
 
-def test_a_csv_that_is_cut_ends_in_mid_line_wherever_it_is_cut(sandbox, ask, right):
+def test_a_truncated_csv_ends_within_a_line_at_every_cut(sandbox, ask, right):
     for length in range(100, 240):
         sandbox.faults.add("cut_text", share=(length + 0.5) / len(right["csv"]))
         assert ask("get_billing_csv/2026-03-01/").content[-1] not in b"\r\n"
@@ -610,7 +610,7 @@ def test_a_csv_may_be_an_error_in_json(sandbox, ask):
     assert (answer.headers["Content-Type"], answer.json()["error"]) == ("text/csv", "no money")
 
 
-def test_a_csv_may_be_empty_but_for_its_header(sandbox, ask):
+def test_a_csv_may_have_only_a_header(sandbox, ask):
     sandbox.faults.add("empty_list")
     assert ask("get_billing_csv/2026-03-01/").text == HEADER
 
@@ -633,7 +633,7 @@ def test_an_answer_may_be_about_other_days(sandbox, ask):
     assert ask("get_billing_csv/soon/").status_code == 400
 
 
-def test_a_fault_that_there_is_not_is_refused(sandbox, admin):
+def test_an_unknown_fault_is_refused(sandbox, admin):
     with pytest.raises(ValueError, match="there is no fault 'flood'"):
         sandbox.faults.add("flood")
     with pytest.raises(ValueError, match="times is 1 or more"):
@@ -641,10 +641,10 @@ def test_a_fault_that_there_is_not_is_refused(sandbox, admin):
     assert admin("faults", {"fault": "cut", "how": "badly"}).status_code == 400
 
 
-# --- the reserved path ----------------------------------------------------------------------------------------------
+# --- the admin API --------------------------------------------------------------------------------------------------
 
 
-def test_another_process_can_do_what_a_test_does(sandbox, ask, admin, session):
+def test_the_admin_api_controls_the_sandbox_from_another_process(sandbox, ask, admin, session):
     record = DOCUMENTED | {"price": 0.2}
     assert admin("records", {"replace": [record, record], "remove": [record]}).json() == {"records": 1}
     assert admin("policies", {"order": "descending", "csv": {"header": "none"}}).status_code == 200
@@ -661,13 +661,13 @@ def test_another_process_can_do_what_a_test_does(sandbox, ask, admin, session):
     assert admin("faults", {"clear": True}).json() == []
 
 
-def test_the_vendor_can_be_told_to_change_its_mind(sandbox, admin):
+def test_the_admin_api_revises_records(sandbox, admin):
     summary = admin("revise", {"seed": 3}).json()
     assert summary.keys() == {"late", "corrected", "withdrawn", "days"}
     assert sandbox.dataset.records != Dataset(1, TODAY, days=10).records
 
 
-def test_when_the_clock_moves_seeded_records_appear(sandbox, admin, billing):
+def test_seeded_records_appear_when_the_clock_advances(sandbox, admin, billing):
     assert billing("2026-03-11", "2026-03-11") == []
     admin("clock", {"now": "2026-03-11T09:00:00"})
     assert billing("2026-03-11", "2026-03-11")
@@ -675,17 +675,17 @@ def test_when_the_clock_moves_seeded_records_appear(sandbox, admin, billing):
     assert billing("2026-03-10", "2026-03-10")[-1] > "2026-03-10T14:30:00"
 
 
-def test_a_clock_with_an_offset_is_set_to_moscow_time(sandbox, admin):
+def test_a_clock_with_an_offset_is_converted_to_moscow_time(sandbox, admin):
     assert admin("clock", {"now": "2026-03-11T09:00:00+00:00"}).json() == {"now": "2026-03-11T12:00:00"}
 
 
-def test_the_records_of_a_test_stay_alone_when_the_clock_moves(sandbox):
+def test_no_seeded_records_are_added_to_records_of_a_test(sandbox):
     sandbox.dataset.replace([DOCUMENTED])
     sandbox.set_now(at("2026-03-12"))
     assert sandbox.dataset.records == [DOCUMENTED]
 
 
-def test_reset_leads_back_to_the_beginning(sandbox, ask, admin):
+def test_reset_restores_the_initial_state(sandbox, ask, admin):
     sandbox.dataset.replace([])
     sandbox.policies.end_date = "exclusive"
     sandbox.faults.add("reset", times=None)
@@ -698,38 +698,38 @@ def test_reset_leads_back_to_the_beginning(sandbox, ask, admin):
 @pytest.mark.parametrize(
     ("name", "value"), [("clock", {"now": "noon"}), ("records", {"swap": []}), ("revise", {"x": 1})]
 )
-def test_what_cannot_be_done_is_said(admin, name, value):
+def test_an_invalid_admin_request_is_refused_with_the_reason(admin, name, value):
     answer = admin(name, value)
     assert answer.status_code == 400
     assert answer.json()["error"]
 
 
-def test_there_are_no_other_reserved_paths(admin):
+def test_other_admin_paths_are_refused(admin):
     assert admin("nothing").status_code == 404
 
 
 # --- the program ----------------------------------------------------------------------------------------------------
 
 
-def test_an_empty_dataset_is_a_dataset():
+def test_a_dataset_can_be_empty():
     dataset = Dataset(1, TODAY)
     dataset.replace([])
     assert Sandbox(dataset=dataset).dataset is dataset
 
 
-def test_a_port_in_use_is_said_in_one_line(sandbox):
+def test_a_port_in_use_is_reported_in_one_line_by_the_sandbox(sandbox):
     port = int(sandbox.root.rpartition(":")[2])
     with pytest.raises(OSError, match=rf"^\[Errno \d+\] port {port} of 127\.0\.0\.1 cannot be opened: .+$"):
         Sandbox(port).start()
 
 
-def test_a_port_that_there_cannot_be_is_said_in_one_line():
+def test_an_invalid_port_is_reported_in_one_line():
     with pytest.raises(OSError, match=r"port 70000 of 127\.0\.0\.1 cannot be opened: "):
         Sandbox(70_000).start()
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_the_program_says_where_it_is_and_ends_cleanly(session, ending):
+def test_the_program_prints_its_url_and_ends_cleanly(session, ending):
     command = [sys.executable, "-m", "etl.sandbox", "--port", "0", "--token", "open-sesame", "--seed", "3"]
     with subprocess.Popen(command, cwd=HOME, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         first, second = program.stdout.readline(), program.stdout.readline()
@@ -741,7 +741,7 @@ def test_the_program_says_where_it_is_and_ends_cleanly(session, ending):
     assert (program.returncode, errors) == (0, "")
 
 
-def test_the_program_ends_with_1_where_the_port_is_taken(sandbox):
+def test_the_program_exits_1_when_the_port_is_in_use(sandbox):
     port = sandbox.root.rpartition(":")[2]
     command = [sys.executable, "-m", "etl.sandbox", "--port", port]
     program = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=False, timeout=60)
@@ -750,7 +750,7 @@ def test_the_program_ends_with_1_where_the_port_is_taken(sandbox):
     assert program.stderr.count("\n") == 1
 
 
-def test_the_sandbox_imports_the_standard_library_and_itself_alone():
+def test_the_sandbox_imports_only_the_standard_library_and_itself():
     allowed = sys.stdlib_module_names | {"etl.sandbox"}
     for module in (HOME / "etl" / "sandbox").glob("*.py"):
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):

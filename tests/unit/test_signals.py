@@ -1,4 +1,4 @@
-"""A signal is answered where the program can bear it, and nowhere else."""
+"""Signals are handled outside of deferred blocks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.usefixtures("handlers")
 
 
 @pytest.mark.parametrize("number", signals.SIGNALS)
-def test_a_signal_raises_at_once_where_nothing_holds_it_back(number):
+def test_a_signal_raises_at_once_outside_of_deferred_blocks(number):
     with pytest.raises(Interrupted) as caught:
         signal.raise_signal(number)
     assert caught.value.signal_number == number
 
 
-def test_a_block_that_holds_it_back_is_done_first():
+def test_a_deferred_block_completes_before_the_signal_raises():
     done = []
     with pytest.raises(Interrupted), signals.deferred():  # noqa: PT012 - the order is what is tested
         signal.raise_signal(signal.SIGTERM)
@@ -31,7 +31,7 @@ def test_a_block_that_holds_it_back_is_done_first():
     assert done == ["the block"]
 
 
-def test_a_check_inside_of_the_block_answers_it():
+def test_a_check_inside_of_a_deferred_block_raises():
     with pytest.raises(Interrupted), signals.deferred():  # noqa: PT012 - the order is what is tested
         signals.raise_if_interrupted()
         signal.raise_signal(signal.SIGTERM)
@@ -39,7 +39,7 @@ def test_a_check_inside_of_the_block_answers_it():
         pytest.fail("it went on")
 
 
-def test_blocks_within_blocks_wait_for_the_outermost_or_their_own_end():
+def test_nested_blocks_defer_until_the_outermost_ends():
     done = []
     with pytest.raises(Interrupted), signals.deferred():  # noqa: PT012 - the order is what is tested
         with signals.deferred():
@@ -49,12 +49,12 @@ def test_blocks_within_blocks_wait_for_the_outermost_or_their_own_end():
     assert done == ["inner"]
 
 
-def test_a_block_of_another_thread_holds_nothing_back_and_the_next_one_there_does_not_begin():
-    begun, end, ended = threading.Event(), threading.Event(), []
+def test_a_block_of_another_thread_defers_nothing_and_the_next_one_does_not_start():
+    started, end, ended = threading.Event(), threading.Event(), []
 
     def work():
         with suppress(Interrupted), signals.deferred():
-            begun.set()
+            started.set()
             end.wait()
             ended.append("the block")
         with suppress(Interrupted), signals.deferred():
@@ -62,7 +62,7 @@ def test_a_block_of_another_thread_holds_nothing_back_and_the_next_one_there_doe
 
     thread = threading.Thread(target=work)
     thread.start()
-    begun.wait()
+    started.wait()
     try:
         with pytest.raises(Interrupted):
             signal.raise_signal(signal.SIGTERM)
@@ -72,7 +72,7 @@ def test_a_block_of_another_thread_holds_nothing_back_and_the_next_one_there_doe
     assert ended == ["the block"]
 
 
-def test_no_block_begins_after_a_signal_that_was_swallowed():
+def test_no_block_starts_after_a_swallowed_signal():
     with pytest.raises(Interrupted):
         signal.raise_signal(signal.SIGTERM)
     with pytest.raises(Interrupted), signals.deferred():
@@ -93,7 +93,7 @@ def test_a_second_signal_is_ignored():
     assert caught.value.signal_number == signal.SIGTERM
 
 
-def test_a_process_that_goes_on_after_a_signal_ends_when_its_time_is_over():
+def test_a_process_that_ignores_a_signal_ends_after_the_grace_period():
     program = """
 import signal, threading
 from etl import signals

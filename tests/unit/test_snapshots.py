@@ -1,4 +1,4 @@
-"""The identity of records without an id: the same multiset is the same day, in any order and from any source."""
+"""The identity of records without an id: equal multisets are equal days, in any order and from any source."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def test_a_day_lists_distinct_records_in_canonical_order_and_counts_all():
 
 
 def test_a_digest_is_the_same_in_every_version():
-    # Ledgers that exist hold it: another one, and every stored day would look changed.
+    # Existing ledgers contain it; with another digest every stored day would look changed.
     day = day_of([record(code="0371")] * 2 + [record(None, "-3.000000", "")])
     assert day.digest == "d0f24e8b6c1983f3dfa4776bf72faff2"
 
 
-def test_a_day_without_records_has_a_digest_too():
+def test_a_day_without_records_has_a_digest():
     empty = day_of([])
     assert (counted_records(empty), empty.distinct, empty.totals, empty.hours) == ([], 0, DayTotals(), ())
     assert empty.digest != day_of([record()]).digest
@@ -79,14 +79,14 @@ def test_the_same_records_in_any_order_are_the_same_snapshot(records, random):
 
 @calm
 @given(MANY, MANY)
-def test_digests_are_equal_for_equal_multisets_and_for_no_others(one, other):
+def test_digests_are_equal_only_for_equal_multisets(one, other):
     same = Counter(one) == Counter(other)
     assert (day_of(one).digest == day_of(other).digest) is same
 
 
 @calm
 @given(MANY)
-def test_a_snapshot_tells_the_multiset_its_count_and_its_spend(records):
+def test_a_snapshot_has_the_multiset_its_count_and_its_spend(records):
     day = day_of(records)
     assert Counter(dict(counted_records(day))) == Counter(records)
     assert len(dict(counted_records(day))) == len(counted_records(day))
@@ -106,18 +106,18 @@ def test_a_snapshot_tells_the_multiset_its_count_and_its_spend(records):
 
 @calm
 @given(MANY)
-def test_records_of_one_key_stand_together_and_in_order(records):
+def test_records_of_one_key_are_adjacent_and_ordered(records):
     keys = [item.record[:3] for item in counted_records(day_of(records))]
     assert keys == sorted(keys)
 
 
-def test_a_null_status_stands_before_every_number():
+def test_a_null_status_sorts_before_every_number():
     statuses = [None, -(2**63), -1, 0, 1, 2**63 - 1]
     day = day_of([record(status) for status in reversed(statuses)])
     assert [item.record.status for item in counted_records(day)] == statuses
 
 
-def test_a_null_status_is_not_a_zero():
+def test_a_null_status_differs_from_zero():
     assert day_of([record(None)]).digest != day_of([record(0)]).digest
 
 
@@ -127,12 +127,12 @@ def test_moving_a_character_from_one_field_to_the_next_changes_the_digest():
     assert day_of([one]).digest != day_of([other]).digest
 
 
-def test_three_listings_of_a_record_are_not_two():
+def test_the_digest_depends_on_repeats():
     assert day_of([record()] * 3).digest != day_of([record()] * 2).digest
 
 
 @pytest.mark.fault(42)
-def test_the_digest_does_not_depend_on_how_a_source_spells_the_records():
+def test_the_digest_is_independent_of_the_format_of_the_source():
     def identify(raw: RawRecord) -> tuple[str, list[CountedRecord]]:
         records: list[Record] = []
         read_feed(Feed([raw]), DateRange(DAY, DAY), ZoneInfo("Europe/Moscow"), records.extend)
@@ -145,7 +145,7 @@ def test_the_digest_does_not_depend_on_how_a_source_spells_the_records():
     assert identify(json) == identify(csv)
 
 
-def test_spend_is_exact_where_binary_floats_are_not():
+def test_spend_is_exact_when_binary_floats_are_not():
     assert day_of([record(price="0.100000")] * 3).totals.spend == Decimal("0.300000")
     large = record(price="999999999999.999999")
     assert day_of([large] * 1_000_000).totals.spend == Decimal("999999999999999999.000000")
@@ -155,7 +155,7 @@ def test_spend_is_exact_where_binary_floats_are_not():
 
 
 def in_slices(records: list[Record]) -> tuple[TimeSlice[Record], ...]:
-    """The day cut at the first second of RECORDS, at the next one and at noon: one of the slices is empty."""
+    """The day cut at the first second of RECORDS, at the next one and at noon; one slice is empty."""
     begins, ends = day_bounds(DAY)
     cuts = [begins, begins.replace(hour=10), begins.replace(hour=10, second=1), begins.replace(hour=12), ends]
 
@@ -174,7 +174,7 @@ def test_a_day_in_slices_is_the_same_day(records):
 
 
 @pytest.mark.parametrize(("on_disk", "read"), [(False, 1), (True, 3)])
-def test_days_in_memory_are_identified_at_once_and_days_on_disk_each_time_they_are_asked_for(on_disk, read):
+def test_days_on_disk_are_identified_at_each_read_and_days_in_memory_once(on_disk, read):
     reads = []
 
     def read_slice() -> list[Record]:

@@ -1,4 +1,4 @@
-"""Which of the vendor's two sources is believed, window by window, and that neither is believed too much."""
+"""The choice between the vendor's two sources for each window, and the verification of their answers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TOKEN = "5ecre7-t0ken-of-the-acc0unt"
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Sandbox]:
-    """For properties, which ask it a hundred times over."""
+    """A vendor for property tests, which send hundreds of requests."""
     with Sandbox(token=TOKEN, dataset=Dataset(1, TODAY, days=14, per_day=8, until=NOW.time()), now=NOW) as running:
         yield running
 
@@ -67,28 +67,28 @@ def fetch(vendor: Sandbox, *windows: DateRange, **options: object) -> list[Windo
         return [source.fetch(window) for window in windows]
 
 
-def questions(vendor: Sandbox, action: str = "post_billing_data") -> list[tuple[str, ...]]:
+def requests(vendor: Sandbox, action: str = "post_billing_data") -> list[tuple[str, ...]]:
     return [tuple(request.params.values()) for request in vendor.requests if request.action == action]
 
 
-# Asked wide, kept narrow ---------------------------------------------------------------------------------------------
+# Padded requests -----------------------------------------------------------------------------------------------------
 
 
-def test_a_question_reaches_a_day_before_and_two_days_behind_the_window(vendor):
+def test_a_request_covers_a_day_before_and_two_days_after_the_window(vendor):
     [batch] = fetch(vendor, days(2, 4))
-    assert questions(vendor) == [("2026-03-01", "2026-03-06")]
+    assert requests(vendor) == [("2026-03-01", "2026-03-06")]
     assert (batch.window, batch.requested, origin(batch)) == (days(2, 4), days(1, 6), "json")
     assert (batch.rejected, batch.incomplete_days, batch.unconfirmed_days) == ((), frozenset(), {})
     assert records_by_day(batch) == expected_days(vendor.dataset.records, days(2, 4))
 
 
-def test_a_day_without_records_is_there_and_empty(vendor):
+def test_a_day_without_records_is_returned_empty(vendor):
     vendor.dataset.replace([vendor_record("2026-03-03T10:00:00")])
     [batch] = fetch(vendor, days(2, 4))
     assert {one: len(records) for one, records in batch.days.items()} == {day(2): 0, day(3): 1, day(4): 0}
 
 
-def test_records_that_are_listed_twice_are_told_twice(vendor):
+def test_records_listed_twice_are_returned_twice(vendor):
     vendor.dataset.replace([vendor_record("2026-03-03T10:00:00")] * 3)
     [batch] = fetch(vendor, days(3, 3))
     assert len(batch.days[day(3)]) == 3
@@ -108,7 +108,7 @@ WINDOWS = st.tuples(st.integers(0, 10), st.integers(0, 10)).map(lambda ends: day
 @example("exclusive", -12, True, "shuffled", days(9, 10))
 @example("exclusive", 12, True, "ascending", days(10, 10))
 @example("inclusive", -12, True, "descending", days(10, 10))
-def test_a_complete_day_is_the_same_however_the_vendor_reads_dates(shared, end_date, offset, future, order, window):
+def test_complete_days_are_equal_for_every_reading_of_dates(shared, end_date, offset, future, order, window):
     shared.reset()
     shared.policies.end_date = end_date
     shared.policies.zone_offset_hours = offset
@@ -125,7 +125,7 @@ def test_a_complete_day_is_the_same_however_the_vendor_reads_dates(shared, end_d
     st.booleans(),
     st.integers(5, 11).map(lambda first: days(first, 11)),
 )
-def test_today_is_told_as_far_as_the_vendor_tells_it_and_no_other_day_suffers(shared, end_date, offset, future, window):
+def test_today_is_returned_as_far_as_listed_and_other_days_are_unaffected(shared, end_date, offset, future, window):
     shared.reset()
     shared.policies.end_date = end_date
     shared.policies.zone_offset_hours = offset
@@ -138,7 +138,7 @@ def test_today_is_told_as_far_as_the_vendor_tells_it_and_no_other_day_suffers(sh
 
 @settings(deadline=None)
 @given(st.sampled_from(["inclusive", "exclusive"]), st.integers(-12, 12), WINDOWS)
-def test_the_export_tells_the_same_however_it_reads_its_date(shared, end_date, offset, window):
+def test_the_export_is_equal_for_every_reading_of_its_date(shared, end_date, offset, window):
     shared.reset()
     shared.policies.end_date = end_date
     shared.policies.zone_offset_hours = offset
@@ -147,7 +147,7 @@ def test_the_export_tells_the_same_however_it_reads_its_date(shared, end_date, o
     assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(shared.dataset.records, window))
 
 
-def test_the_sources_agree_however_each_spells_a_record(vendor):
+def test_the_sources_agree_in_every_format(vendor):
     vendor.policies = vendor.policies.changed(
         {
             "json": {"status": "bool", "phone": "+7", "price": "noise", "code": "number"},
@@ -160,19 +160,19 @@ def test_the_sources_agree_however_each_spells_a_record(vendor):
         assert records_by_day(source.fetch_json(window)) == expected_days(vendor.dataset.records, window)
 
 
-# The end of the question ---------------------------------------------------------------------------------------------
+# Start and end of requests -------------------------------------------------------------------------------------------
 
 
-def test_an_end_in_the_future_is_asked_for_as_it_may_be_accepted(vendor):
+def test_an_end_date_in_the_future_is_requested_first(vendor):
     fetch(vendor, days(9, 11))
-    assert questions(vendor) == [("2026-03-08", "2026-03-13")]
+    assert requests(vendor) == [("2026-03-08", "2026-03-13")]
 
 
-def test_where_the_future_is_refused_the_question_ends_today_and_this_is_remembered(vendor):
+def test_requests_end_today_after_a_refused_future_end_date(vendor):
     vendor.dataset.add([vendor_record("2026-03-11T09:00:00")])
     vendor.policies.refuse_future = True
     batches = fetch(vendor, days(3, 8), days(9, 10), days(11, 11))
-    assert questions(vendor) == [
+    assert requests(vendor) == [
         ("2026-03-02", "2026-03-10"),
         ("2026-03-08", "2026-03-12"),
         ("2026-03-08", "2026-03-11"),
@@ -181,42 +181,42 @@ def test_where_the_future_is_refused_the_question_ends_today_and_this_is_remembe
     assert [records_by_day(batch) for batch in batches] == [
         expected_days(vendor.dataset.records, batch.window) for batch in batches
     ]
-    assert questions(vendor, "get_billing_csv") == []
+    assert requests(vendor, "get_billing_csv") == []
 
 
-def test_where_the_vendor_is_still_in_yesterday_the_question_ends_there(vendor):
+def test_requests_end_yesterday_if_the_vendor_is_a_day_behind(vendor):
     vendor.policies.refuse_future = True
     vendor.policies.zone_offset_hours = -12
     [batch] = fetch(vendor, days(9, 10))
-    assert ("2026-03-08", "2026-03-10") in questions(vendor)
+    assert ("2026-03-08", "2026-03-10") in requests(vendor)
     assert records_by_day(batch) == expected_days(vendor.dataset.records, batch.window)
 
 
-def test_a_question_that_ends_today_may_lie_in_the_future_of_a_vendor_that_is_still_in_yesterday(vendor):
+def test_today_may_be_a_future_end_date_for_a_vendor_that_is_a_day_behind(vendor):
     vendor.policies.refuse_future = True
     vendor.policies.zone_offset_hours = -12
     fetch(vendor, days(8, 9))
-    assert questions(vendor)[:2] == [("2026-03-07", "2026-03-11"), ("2026-03-07", "2026-03-10")]
+    assert requests(vendor)[:2] == [("2026-03-07", "2026-03-11"), ("2026-03-07", "2026-03-10")]
 
 
-def test_a_question_about_the_past_that_is_refused_begins_a_day_later_and_then_with_the_last_day(vendor):
+def test_a_refused_request_is_retried_from_a_day_later_and_from_the_last_day(vendor):
     vendor.faults.add("status", action="post_billing_data", status=400, times=None)
     [batch] = fetch(vendor, days(2, 4))
-    assert questions(vendor) == [(f"2026-03-0{first}", "2026-03-06") for first in (1, 2, 3, 4)]
+    assert requests(vendor) == [(f"2026-03-0{first}", "2026-03-06") for first in (1, 2, 3, 4)]
     assert origin(batch) == "csv"
 
 
-def test_a_refusal_of_every_end_and_every_start_leaves_the_days_to_the_export(vendor):
+def test_the_export_is_used_when_every_start_and_end_date_is_refused(vendor):
     vendor.faults.add("status", action="post_billing_data", status=400, times=None)
     [batch] = fetch(vendor, days(9, 11))
     ends = (13, 12, 11, 10)
-    assert questions(vendor)[:8] == [(f"2026-03-0{first}", f"2026-03-{end}") for first in (8, 9) for end in ends]
+    assert requests(vendor)[:8] == [(f"2026-03-0{first}", f"2026-03-{end}") for first in (8, 9) for end in ends]
     assert origin(batch) == "csv"
 
 
 @pytest.mark.parametrize("source", ["post_billing_data", "get_billing_csv"])
 @pytest.mark.parametrize("served", [2, 5, 7, 8])
-def test_days_before_the_first_that_the_vendor_serves_stay_open_and_the_others_are_fetched(source, served):
+def test_days_before_the_first_served_day_stay_open_and_others_are_fetched(source, served):
     records = records_per_day(-5, 10, 3)
 
     def listed(requested):
@@ -236,24 +236,24 @@ def test_days_before_the_first_that_the_vendor_serves_stay_open_and_the_others_a
 
 
 def refusing_once(listed):
-    """The same answers, but for the first question, which is refused."""
-    asked = []
+    """The same answers, except that the first request is refused."""
+    seen = []
 
-    def answer(question):
-        asked.append(question)
-        if len(asked) == 1:
+    def answer(requested):
+        seen.append(requested)
+        if len(seen) == 1:
             raise RequestRejected("not now")
-        return listed(question)
+        return listed(requested)
 
     return answer
 
 
 @pytest.mark.parametrize("behind", [0, 15])
-def test_a_passing_refusal_of_the_first_date_leaves_nothing_out(behind):
+def test_a_temporary_refusal_of_the_first_date_skips_no_day(behind):
     records = records_per_day(1, 12, 3)
 
     def listed(requested):
-        """Days are cut in a zone so many hours behind."""
+        """Days are cut in a zone this many hours behind."""
         moved = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=behind)) for one in records)
         return [one for one, moment in moved if moment.date() in requested]
 
@@ -261,8 +261,8 @@ def test_a_passing_refusal_of_the_first_date_leaves_nothing_out(behind):
     assert records_by_day(batch) == expected_days(records, days(3, 4))
 
 
-def test_a_refusal_that_a_later_question_shows_to_have_passed_leaves_nothing_out():
-    """The window is refused, and the day before its later half twice: its earlier half is not."""
+def test_a_refusal_shown_temporary_by_a_later_request_skips_no_day():
+    """The window is refused, and twice the day before its later half; its earlier half is not."""
     records = records_per_day(1, 12, 30)
     refused = iter([True, True, False, True, False, True])
 
@@ -278,8 +278,8 @@ def test_a_refusal_that_a_later_question_shows_to_have_passed_leaves_nothing_out
     assert records_by_day(batch) == expected_days(records, days(2, 7))
 
 
-def test_where_the_vendor_refuses_the_day_before_the_export_is_asked_as_well():
-    """JSON cuts its days in a zone behind: of the first day it serves it has a part alone."""
+def test_the_export_is_requested_when_the_day_before_is_refused():
+    """JSON cuts days in a zone behind, so it has only a part of the first day that it serves."""
     records = records_per_day(3, 12, 30)
 
     def listed(requested):
@@ -299,7 +299,7 @@ def test_where_the_vendor_refuses_the_day_before_the_export_is_asked_as_well():
     assert vendor.exports[:2] == [day(2), day(3)]
 
 
-def test_a_record_that_came_in_between_two_questions_is_asked_for_again():
+def test_a_record_added_between_two_requests_is_requested_again():
     records = records_per_day(3, 10, 3)
     answers = iter([records[:-1]])
     vendor = FakeClient(lambda requested: within(next(answers, records), requested), newest=records)
@@ -340,15 +340,15 @@ def test_a_day_that_lacks_newest_records_stays_open(again):
     assert batch.unconfirmed_days.keys() == {day(9)}
 
 
-def test_a_passing_refusal_of_a_whole_window_says_nothing_about_its_days():
+def test_a_temporary_refusal_of_a_window_is_no_evidence_about_its_days():
     records = records_per_day(1, 12, 3)
     refused = iter([True] * 4)
 
     def answer(select):
-        def answer(question):
+        def answer(requested):
             if next(refused, False):
                 raise RequestRejected("not now")
-            return select(question)
+            return select(requested)
 
         return answer
 
@@ -358,7 +358,7 @@ def test_a_passing_refusal_of_a_whole_window_says_nothing_about_its_days():
 
 
 @pytest.mark.parametrize("under_way", [0, 1])
-def test_an_export_that_begins_too_early_for_the_vendor_is_asked_for_later_days(under_way):
+def test_an_export_refused_for_its_date_is_requested_from_a_later_day(under_way):
     records = records_per_day(6, 12, 3)
 
     def exported(start):
@@ -378,7 +378,7 @@ def test_an_export_that_begins_too_early_for_the_vendor_is_asked_for_later_days(
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])
-def test_a_round_answer_in_order_that_reaches_past_the_window_is_whole_and_needs_no_second_question(vendor, order):
+def test_an_ordered_round_answer_beyond_the_window_is_complete_without_request(vendor, order):
     vendor.dataset.replace(records_per_day(1, 10, 25))
     vendor.policies.order = order
     [batch] = fetch(vendor, days(3, 3))
@@ -386,15 +386,15 @@ def test_a_round_answer_in_order_that_reaches_past_the_window_is_whole_and_needs
     assert len(vendor.requests) == 1
 
 
-def test_a_round_answer_that_is_not_cut_needs_no_export(vendor):
+def test_a_complete_round_answer_needs_no_export(vendor):
     vendor.dataset.replace(records_per_day(-9, 10, 25))
     vendor.policies.order = "shuffled"
     [batch] = fetch(vendor, days(1, 5))
     assert records_by_day(batch) == expected_days(vendor.dataset.records, days(1, 5))
-    assert questions(vendor, "get_billing_csv") == []
+    assert requests(vendor, "get_billing_csv") == []
 
 
-def test_an_answer_with_nothing_behind_the_window_is_compared_with_the_newest_records(vendor):
+def test_an_answer_that_ends_in_the_window_is_compared_with_the_newest_records(vendor):
     vendor.dataset.replace(records_per_day(1, 10, 25)[:-1])
     [batch] = fetch(vendor, days(8, 10))
     assert records_by_day(batch) == expected_days(vendor.dataset.records, days(8, 10))
@@ -409,7 +409,7 @@ def test_an_answer_with_nothing_behind_the_window_is_compared_with_the_newest_re
     st.integers(15, 200),
     WINDOWS,
 )
-def test_whatever_limit_the_answers_have_none_that_is_cut_passes_for_whole(shared, order, json, csv, each, window):
+def test_no_answer_cut_by_any_limit_is_taken_as_complete(shared, order, json, csv, each, window):
     shared.reset()
     shared.dataset.replace(records_per_day(0, 10, each))
     shared.policies.order = order
@@ -418,12 +418,12 @@ def test_whatever_limit_the_answers_have_none_that_is_cut_passes_for_whole(share
     [batch] = fetch(shared, window)
     expected = expected_days(shared.dataset.records, window)
     assert records_by_day(batch) == {one: expected[one] for one in batch.days}
-    # Without a limit only a round number is refused: nothing tells it from a cut one at the ends of all data.
+    # Without a limit only a round number is refused: at the ends of all data it looks like a cut answer.
     assert not batch.unconfirmed_days or (json is not None and csv is not None) or each % 25 == 0
 
 
 @pytest.mark.parametrize("limit", [100, 300])
-def test_a_limit_that_keeps_the_newest_of_an_ascending_answer_is_noticed(limit):
+def test_a_limit_that_keeps_the_newest_of_an_ascending_answer_is_detected(limit):
     records = records_per_day(1, 10, 40)
     vendor = FakeClient(
         lambda requested: within(records, requested)[-limit:], lambda start: within(records, DateRange(start, TODAY))
@@ -432,7 +432,7 @@ def test_a_limit_that_keeps_the_newest_of_an_ascending_answer_is_noticed(limit):
     assert records_by_day(batch) == expected_days(records, days(2, 6))
 
 
-def test_a_limit_that_keeps_the_oldest_of_a_descending_answer_is_noticed():
+def test_a_limit_that_keeps_the_oldest_of_a_descending_answer_is_detected():
     records = records_per_day(1, 10, 40)
     vendor = FakeClient(
         lambda requested: within(records, requested)[:100][::-1],
@@ -442,18 +442,16 @@ def test_a_limit_that_keeps_the_oldest_of_a_descending_answer_is_noticed():
     assert records_by_day(batch) == expected_days(records, days(2, 6))
 
 
-def test_an_export_that_keeps_the_newest_of_an_ascending_listing_is_noticed():
+def test_an_export_that_keeps_the_newest_of_an_ascending_listing_is_detected():
     records = records_per_day(1, 10, 150)
     vendor = FakeClient(raising(RetryableError("down")), lambda start: within(records, DateRange(start, TODAY))[-1000:])
     [batch] = vendor.fetch(days(2, 6))
-    assert records_by_day(batch) == expected_days(records, days(6, 6)), (
-        "the day that a later export shows, which is smaller"
-    )
+    assert records_by_day(batch) == expected_days(records, days(6, 6)), "the day that a later, smaller export shows"
     assert batch.unconfirmed_days.keys() == set(days(2, 5).days())
 
 
-def test_records_of_one_second_tell_nothing_of_an_answers_order():
-    # A hundred of one second behind the window, newest first and cut: the window's own record is not listed.
+def test_records_of_one_second_do_not_show_the_order_of_an_answer():
+    # A hundred records of one second after the window, newest first and cut: the window's record is missing.
     records = [vendor_record("2026-03-05T10:00:00", code_auth="0001")]
     records += [vendor_record("2026-03-06T10:00:00", code_auth=f"{n:04}") for n in range(100)]
     vendor = FakeClient(lambda requested: within(records, requested)[::-1][:100], lambda _: records)
@@ -464,7 +462,7 @@ def test_records_of_one_second_tell_nothing_of_an_answers_order():
     assert records_by_day(batch) in ({}, expected_days(records, days(5, 5)))
 
 
-def test_bad_records_count_where_an_answer_may_be_cut():
+def test_invalid_records_count_towards_the_size_of_an_answer():
     records = [
         vendor_record("2026-03-04T10:00:00"),
         vendor_record("2026-03-05T10:00:00"),
@@ -479,18 +477,18 @@ def test_bad_records_count_where_an_answer_may_be_cut():
 # The export where JSON fails -----------------------------------------------------------------------------------------
 
 
-def test_one_export_serves_all_the_windows_that_remain(vendor):
+def test_one_export_serves_all_remaining_windows(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None, skip=1)
     batches = fetch(vendor, days(1, 2), days(3, 4), days(5, 6), days(9, 11))
     assert list(map(origin, batches)) == ["json", "csv", "csv", "csv"]
     assert [records_by_day(batch) for batch in batches] == [
         expected_days(vendor.dataset.records, batch.window) for batch in batches
     ]
-    assert questions(vendor, "get_billing_csv") == [("2026-03-02",)]
-    assert len(questions(vendor)) == 2
+    assert requests(vendor, "get_billing_csv") == [("2026-03-02",)]
+    assert len(requests(vendor)) == 2
 
 
-def test_the_export_reaches_over_all_the_days_that_will_be_asked_for(vendor):
+def test_the_export_covers_all_days_of_the_run(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None)
     [batch] = fetch(vendor, days(3, 4), last=day(9))
     assert batch.requested == days(2, 9)
@@ -506,7 +504,7 @@ def test_the_export_reaches_over_all_the_days_that_will_be_asked_for(vendor):
     ],
     ids=lambda fault: "-".join(map(str, fault.values())),
 )
-def test_whatever_json_suffers_from_the_export_serves(vendor, fault):
+def test_the_export_is_used_for_every_fault_of_json(vendor, fault):
     vendor.faults.add(**fault, action="post_billing_data", times=None)
     [batch] = fetch(vendor, days(2, 5))
     assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(vendor.dataset.records, days(2, 5)))
@@ -514,7 +512,7 @@ def test_whatever_json_suffers_from_the_export_serves(vendor, fault):
 
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("fault", ["html", "refusal", "cut_text", "invalid_json", "null_data", "empty_body"])
-def test_an_export_that_is_no_csv_is_asked_for_again(vendor, fault):
+def test_an_export_that_is_not_csv_is_retried(vendor, fault):
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.faults.add(fault, action="get_billing_csv")
     [batch] = fetch(vendor, days(2, 5), attempts=2)
@@ -529,14 +527,14 @@ def test_a_refused_token_ends_the_run_at_once(vendor, status):
     assert len(vendor.requests) == 1
 
 
-def test_a_token_that_is_refused_by_the_export_ends_the_run_too(vendor):
+def test_a_token_refused_by_the_export_ends_the_run(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.faults.add("status", action="get_billing_csv", status=403)
     with pytest.raises(AuthenticationError):
         fetch(vendor, days(2, 5))
 
 
-def test_where_both_sources_fail_the_vendor_is_unavailable(vendor):
+def test_the_vendor_is_unavailable_when_both_sources_fail(vendor):
     vendor.faults.add("status", action="post_billing_data", status=503, times=None)
     vendor.faults.add("html", action="get_billing_csv", times=None)
     with pytest.raises(SourceUnavailable) as failed:
@@ -545,14 +543,14 @@ def test_where_both_sources_fail_the_vendor_is_unavailable(vendor):
     assert failed.value.__context__ is None
 
 
-def test_a_failure_of_both_tells_no_token(vendor):
+def test_the_failure_of_both_sources_does_not_contain_the_token(vendor):
     vendor.faults.add("echo_url", times=None)
     with pytest.raises(SourceUnavailable) as failed:
         fetch(vendor, days(2, 5))
     assert TOKEN not in str(failed.value)
 
 
-def test_a_column_that_the_export_lacks_is_told(vendor):
+def test_a_column_missing_from_the_export_is_reported(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.policies = vendor.policies.changed({"csv": {"columns": ("created_at", "phone", "code_auth", "price")}})
     [batch] = fetch(vendor, days(2, 5))
@@ -560,7 +558,7 @@ def test_a_column_that_the_export_lacks_is_told(vendor):
     assert all(record[3:5] == (None, "") for one in batch.days for record in records_of(batch, one))
 
 
-def test_nothing_of_an_export_stays_on_the_disk(vendor, tmp_path, monkeypatch):
+def test_no_export_file_stays_on_the_disk(vendor, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.faults.add("cut_text", action="get_billing_csv")
@@ -572,20 +570,20 @@ def test_nothing_of_an_export_stays_on_the_disk(vendor, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-# Answers that say too little -----------------------------------------------------------------------------------------
+# Empty answers and answers about other days --------------------------------------------------------------------------
 
 
 @pytest.mark.fault(22)
-def test_an_empty_answer_that_the_export_contradicts_is_answered_from_the_export(vendor):
+def test_the_export_is_used_when_it_contradicts_an_empty_answer(vendor):
     vendor.faults.add("empty_list", action="post_billing_data", times=None)
     batches = fetch(vendor, days(2, 5), days(6, 8))
     assert [(origin(batch), records_by_day(batch)) for batch in batches] == [
         ("csv", expected_days(vendor.dataset.records, batch.window)) for batch in batches
     ]
-    assert len(questions(vendor, "get_billing_csv")) == 1
+    assert len(requests(vendor, "get_billing_csv")) == 1
 
 
-def test_an_empty_answer_that_the_export_confirms_is_the_truth(vendor):
+def test_an_empty_answer_confirmed_by_the_export_is_accepted(vendor):
     vendor.dataset.replace([vendor_record("2026-03-10T10:00:00")])
     [batch] = fetch(vendor, days(2, 5))
     assert (origin(batch), batch.incomplete_days, records_by_day(batch)) == (
@@ -595,16 +593,16 @@ def test_an_empty_answer_that_the_export_confirms_is_the_truth(vendor):
     )
 
 
-def test_an_empty_answer_stands_where_there_is_no_second_opinion(vendor):
+def test_an_empty_answer_is_accepted_when_the_export_is_unavailable(vendor):
     vendor.dataset.replace([vendor_record("2026-03-09T10:00:00")])
     vendor.faults.add("status", action="get_billing_csv", times=None)
     first, second = fetch(vendor, days(2, 3), days(4, 5))
     assert (origin(first), records_by_day(first)) == ("json", expected_days([], days(2, 3)))
     assert (origin(second), records_by_day(second)) == ("json", expected_days([], days(4, 5)))
-    assert len(questions(vendor, "get_billing_csv")) == 1
+    assert len(requests(vendor, "get_billing_csv")) == 1
 
 
-def test_days_that_the_answer_may_not_reach_stay_open_where_there_is_no_second_opinion(vendor):
+def test_days_that_an_answer_may_not_cover_stay_open_without_the_export(vendor):
     vendor.dataset.replace([vendor_record("2026-03-08T10:00:00"), vendor_record("2026-03-10T10:00:00")])
     vendor.policies.refuse_future = True
     vendor.faults.add("status", action="get_billing_csv", times=None)
@@ -613,14 +611,14 @@ def test_days_that_the_answer_may_not_reach_stay_open_where_there_is_no_second_o
         frozenset(),
         expected_days(vendor.dataset.records, days(8, 11)),
     )
-    # Above the newest records of the account show that there are none later.
+    # In the case above the newest records of the account show that there are no later ones.
     vendor.faults.add("status", action="get_billing_record", times=None)
     [batch] = fetch(vendor, days(8, 11))
     assert records_by_day(batch) == expected_days(vendor.dataset.records, days(8, 10))
     assert {day(10)} <= batch.incomplete_days <= {day(10), day(11)}
 
 
-def test_an_answer_about_other_days_is_asked_for_again(vendor):
+def test_an_answer_about_other_days_is_retried(vendor):
     vendor.dataset.replace(records_per_day(-40, 10, 3))
     vendor.faults.add("other_days", action="post_billing_data")
     [batch] = fetch(vendor, days(6, 8), attempts=2)
@@ -629,18 +627,18 @@ def test_an_answer_about_other_days_is_asked_for_again(vendor):
         expected_days(vendor.dataset.records, days(6, 8)),
         {},
     )
-    assert len(questions(vendor)) == 2
+    assert len(requests(vendor)) == 2
 
 
 @pytest.mark.parametrize("later", [30, 7, -7, -30])
-def test_an_answer_about_other_days_is_none(vendor, later):
+def test_an_answer_about_other_days_is_not_used(vendor, later):
     vendor.faults.add("other_days", days=-later, action="post_billing_data", times=None)
     vendor.dataset.replace(records_per_day(-40, 50, 3))
     [batch] = fetch(vendor, days(6, 8))
     assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(vendor.dataset.records, days(6, 8)))
 
 
-def test_where_both_sources_tell_of_other_days_the_batch_holds_none_and_the_next_window_is_asked_for(vendor):
+def test_a_window_has_no_days_when_both_sources_answer_about_others(vendor):
     vendor.dataset.replace(records_per_day(-40, 10, 3))
     vendor.faults.add("other_days", action="get_billing_csv", times=None)
     vendor.faults.add("other_days", action="post_billing_data", times=1)
@@ -648,23 +646,23 @@ def test_where_both_sources_tell_of_other_days_the_batch_holds_none_and_the_next
     assert (first.days, first.unconfirmed_days.keys()) == ({}, {day(2), day(3)})
     assert "an answer about other days, 2026-01-30..2026-02-03," in first.unconfirmed_days[day(2)]
     assert (records_by_day(second), second.unconfirmed_days) == (expected_days(vendor.dataset.records, days(7, 8)), {})
-    assert len(questions(vendor, "get_billing_csv")) == 1
+    assert len(requests(vendor, "get_billing_csv")) == 1
 
 
-def test_an_answer_about_other_days_is_told_whatever_the_export_suffers_from(vendor):
+def test_an_answer_about_other_days_is_reported_for_every_fault_of_the_export(vendor):
     vendor.dataset.replace(records_per_day(-40, 10, 3))
     vendor.faults.add("other_days", action="post_billing_data", times=None)
     vendor.faults.add("status", action="get_billing_csv", times=None)
     batches = fetch(vendor, days(2, 3), days(7, 8))
     assert [(batch.days, len(batch.unconfirmed_days)) for batch in batches] == [({}, 2), ({}, 2)]
-    assert len(questions(vendor, "get_billing_csv")) == 1, "an export that failed is not tried again for every window"
+    assert len(requests(vendor, "get_billing_csv")) == 1, "a failed export is not retried for every window"
 
 
 @pytest.mark.parametrize("shift", [3, -3])
-def test_an_answer_that_is_partly_about_other_days_is_confirmed_by_the_export_or_believed_in_part(vendor, shift):
+def test_an_answer_partly_about_other_days_is_confirmed_or_used_in_part(vendor, shift):
     vendor.dataset.replace(records_per_day(-9, 20, 3))
     vendor.faults.add("other_days", action="post_billing_data", days=shift, times=None)
-    # Asked for are the days from the 3rd to the 8th; those told of are the first or the last ones of the window.
+    # The request covers the 3rd to the 8th; the answer has the first or the last days of the window.
     left_out = {day(6)} if shift > 0 else {day(4), day(5)}
     [batch] = fetch(vendor, days(4, 6))
     assert (records_by_day(batch), batch.unconfirmed_days) == (expected_days(vendor.dataset.records, days(4, 6)), {})
@@ -674,7 +672,7 @@ def test_an_answer_that_is_partly_about_other_days_is_confirmed_by_the_export_or
     assert records_by_day(batch) == {one: expected_days(vendor.dataset.records, days(4, 6))[one] for one in batch.days}
 
 
-def test_all_there_is_in_place_of_the_days_asked_for_is_an_answer():
+def test_an_answer_with_all_records_instead_of_the_requested_days_is_used():
     records = [record for record in records_per_day(-9, 10, 3) if "2026-03-05" not in str(record["created_at"])]
     [batch] = FakeClient(lambda _: records).fetch(days(5, 6))
     assert (origin(batch), records_by_day(batch), batch.unconfirmed_days) == (
@@ -685,13 +683,13 @@ def test_all_there_is_in_place_of_the_days_asked_for_is_an_answer():
 
 
 @pytest.mark.parametrize("near", [4, 10])
-def test_an_answer_about_the_days_next_to_those_asked_for_may_be_cut_in_another_zone(near):
+def test_an_answer_about_neighbouring_days_may_be_cut_in_another_zone(near):
     records = [vendor_record(f"{day(near)}T12:00:00")]
     [batch] = FakeClient(lambda _: records, lambda _: []).fetch(days(6, 7))
     assert (batch.unconfirmed_days, records_by_day(batch)) == ({}, expected_days([], days(6, 7)))
 
 
-def test_an_export_about_other_days_is_none():
+def test_an_export_about_other_days_is_not_used():
     own = FakeClient(raising(RetryableError("down")), lambda _: records_per_day(-9, -8, 5))
     [batch] = own.fetch(days(6, 8))
     assert (batch.days, batch.unconfirmed_days.keys()) == ({}, {day(6), day(7), day(8)})
@@ -702,7 +700,7 @@ def test_an_export_about_other_days_is_none():
     [{"created_at": "12/29/2021 2:06 PM"}, {"created_at": "2026-03-06T14:06"}, {"status": "да"}, {"price": "free"}],
 )
 @pytest.mark.parametrize("source", ["json", "csv"])
-def test_an_answer_of_which_no_record_can_be_read_answers_for_none_of_their_days(source, bad):
+def test_an_answer_with_only_unreadable_records_completes_none_of_their_days(source, bad):
     records = [vendor_record(f"{day(number)}T10:00:00") | bad for number in (6, 7, 8)]
     own = (
         FakeClient(lambda _: records)
@@ -715,7 +713,7 @@ def test_an_answer_of_which_no_record_can_be_read_answers_for_none_of_their_days
     assert all("can be read" in reason for reason in batch.unconfirmed_days.values())
 
 
-def test_an_account_without_records_is_empty_by_both_sources(vendor):
+def test_an_account_without_records_is_empty_in_both_sources(vendor):
     vendor.dataset.replace([])
     for faulty in ("get_billing_csv", "post_billing_data"):
         vendor.faults.add("status", action=faulty, times=None)
@@ -724,7 +722,7 @@ def test_an_account_without_records_is_empty_by_both_sources(vendor):
         vendor.faults.clear()
 
 
-# What cannot be a record ---------------------------------------------------------------------------------------------
+# Rejected records ----------------------------------------------------------------------------------------------------
 
 
 def rejected(batch: WindowData) -> list[tuple[date | None, str]]:
@@ -732,7 +730,7 @@ def rejected(batch: WindowData) -> list[tuple[date | None, str]]:
 
 
 @pytest.mark.parametrize("source", ["json", "csv"])
-def test_bad_records_come_with_the_window_of_their_day_or_with_every_one(vendor, source):
+def test_invalid_records_are_returned_with_the_window_of_their_day_or_all(vendor, source):
     vendor.dataset.replace(
         [
             vendor_record("2026-03-02T10:00:00"),
@@ -751,7 +749,7 @@ def test_bad_records_come_with_the_window_of_their_day_or_with_every_one(vendor,
     assert rejected(other) == sorted([(day(4), "status is not an integer"), timeless], key=str)
 
 
-def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
+def test_an_invalid_record_in_several_parts_of_an_answer_is_returned_once():
     records = records_per_day(1, 10, 50)
     bad = vendor_record("soon")
     own = FakeClient(lambda requested: [bad, *within(records, requested)][:200])
@@ -770,7 +768,7 @@ def test_a_bad_record_that_comes_with_several_parts_of_an_answer_is_told_once():
         (-3600.0, ["this machine's clock is 60 minutes behind the vendor's"]),
     ],
 )
-def test_a_clock_that_is_wrong_is_told_once_even_where_nothing_can_be_fetched(caplog, skew, warnings):
+def test_a_wrong_clock_is_reported_once_even_if_nothing_can_be_fetched(caplog, skew, warnings):
     vendor = FakeClient(raising(RetryableError("HTTP 503")))
     vendor.clock_skew = skew
     source = Source(vendor, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
@@ -781,7 +779,7 @@ def test_a_clock_that_is_wrong_is_told_once_even_where_nothing_can_be_fetched(ca
 
 
 def test_an_end_date_accepted_for_one_window_is_not_used_for_a_window_after_it():
-    """Today and later were rejected for a moment; the next window begins after the end date that was accepted."""
+    """Today and later were rejected temporarily; the next window starts after the accepted end date."""
     records = records_per_day(6, 11, 3)
     rejected = iter([True, True])
 

@@ -1,4 +1,4 @@
-"""Records by day, few in memory and many on disk: the same days either way."""
+"""Records by day are the same in memory and on disk."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def record(time: str) -> Record:
 
 
 def filled(*portions: list[Record], **options: object) -> RecordSpool:
-    """A spool that writes a handful of records to disk, and makes slices of two."""
+    """A spool that writes after a few records to disk, and makes slices of two."""
     spool = RecordSpool(max_in_memory=3, max_slice=2, **options)
     for some in portions:
         spool.add(some)
@@ -47,7 +47,7 @@ def filled(*portions: list[Record], **options: object) -> RecordSpool:
 
 @calm
 @given(st.lists(st.lists(RECORDS, max_size=8), max_size=5))
-def test_on_disk_as_in_memory_each_day_has_its_records_in_slices_without_a_hole(portions):
+def test_each_day_has_its_records_in_gapless_slices_on_disk_and_in_memory(portions):
     everything = [one for some in portions for one in some]
     days = filled(*portions).days(WINDOW)
     assert list(days) == WINDOW.days()
@@ -66,11 +66,11 @@ def test_on_disk_as_in_memory_each_day_has_its_records_in_slices_without_a_hole(
 
 
 def _sums(portions):
-    """What lies in memory after each portion, if nothing ever went to disk."""
+    """The number of records in memory after each portion, if none were written to disk."""
     return [[one for some in portions[: number + 1] for one in some] for number in range(len(portions))] or [[]]
 
 
-def test_a_large_day_is_cut_where_ten_minutes_begin():
+def test_a_large_day_is_cut_at_multiples_of_ten_minutes():
     times = ("00:01:00", "09:59:59", "10:00:00", "10:09:59", "10:10:00", "23:59:59")
     (day,) = filled([record(f"2026-03-09 {time}") for time in times]).days(DateRange(NINTH, NINTH)).values()
     assert [part.since.time().isoformat() for part in day.slices] == ["00:00:00", "10:00:00", "10:10:00"]
@@ -79,7 +79,7 @@ def test_a_large_day_is_cut_where_ten_minutes_begin():
     ]  # fmt: skip
 
 
-def test_records_of_the_same_ten_minutes_are_one_slice_however_many_and_whenever_they_came():
+def test_records_of_the_same_ten_minutes_are_always_in_one_slice():
     some = [record(f"2026-03-09 10:00:0{n}") for n in range(4)]
     (day,) = filled(some, some, some[:1]).days(DateRange(NINTH, NINTH)).values()
     assert len(day.slices) == 1
@@ -91,13 +91,13 @@ def test_a_day_on_disk_can_be_read_more_than_once():
     assert day.slices[0].read() == day.slices[0].read() == [record("2026-03-09 10:00:00")] * 4
 
 
-def test_a_day_without_records_is_there_and_empty():
+def test_a_day_without_records_is_returned_empty():
     days = filled([record("2026-03-08 10:00:00")] * 4).days(WINDOW)
     assert [len(records) for records in days.values()] == [4, 0, 0]
     assert [part.read() for part in days[NINTH].slices] == [[]]
 
 
-def test_the_file_goes_with_the_last_day_that_needs_it():
+def test_the_file_is_deleted_with_the_last_day_that_needs_it():
     opened = []
 
     def open_file():
@@ -113,7 +113,7 @@ def test_the_file_goes_with_the_last_day_that_needs_it():
     assert len(opened) == 1
 
 
-def test_a_full_disk_is_named_with_its_cure():
+def test_a_full_disk_is_reported_with_the_remedy():
     def open_file():
         raise OSError(errno.ENOSPC, "No space left on device")
 

@@ -1,4 +1,4 @@
-"""What spreadsheets do to a key is undone where every digit is certain, and never guessed."""
+"""Changes of a key by spreadsheets are undone if every digit is certain, and never guessed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCIENTIFIC = re.compile(r"[\d.,]+[eE][+-]?\d+", re.ASCII)
 @pytest.mark.parametrize(
     "key", [PHONE, "0042", "+7 (999) 000-11-22", "12a", "112", "anonymous", "-5", "42.5", "O'Hara"]
 )
-def test_a_key_that_nothing_touched_is_kept(key):
+def test_an_unchanged_key_is_kept(key):
     assert restore_key(key) == key
 
 
@@ -50,7 +50,7 @@ def test_a_guard_around_a_key_is_removed(guarded, key):
         "999999999999999.0": "999999999999999",
     }.items(),
 )
-def test_the_fraction_of_zeros_of_a_float_is_removed(touched, key):
+def test_the_zero_fraction_of_a_float_is_removed(touched, key):
     assert restore_key(touched) == key
 
 
@@ -71,7 +71,7 @@ def test_the_fraction_of_zeros_of_a_float_is_removed(touched, key):
         "0.00E+00": "0",
     }.items(),
 )
-def test_scientific_notation_is_undone_where_it_is_exact(touched, key):
+def test_exact_scientific_notation_is_expanded(touched, key):
     assert restore_key(touched) == key
 
 
@@ -94,29 +94,29 @@ def test_a_number_that_may_have_been_rounded_is_lost(rounded):
         *("#DIV/0!", "#NAME?", "1,000", "2,371", "89,990,001,122", "1234567890123456.0", "'" * 9 + "1"),
     ],
 )
-def test_an_error_and_digits_that_can_be_read_two_ways_are_lost(lost):
+def test_spreadsheet_errors_and_ambiguous_digits_are_lost(lost):
     assert restore_key(lost) is None
 
 
 @pytest.mark.parametrize("formula", ["=1+1", "=A1", '="8"&"9"', "=SUM(A1:A2)", "=", "=cmd|' /C calc'!A0"])
-def test_a_formula_that_is_no_guard_is_the_text_that_the_vendor_lists(formula):
+def test_a_formula_that_is_not_a_guard_is_kept_as_text(formula):
     assert restore_key(formula) == formula
 
 
 @pytest.mark.parametrize("word", sorted(NO_VALUE))
-def test_a_word_for_no_value_is_none(word):
+def test_a_word_for_no_value_is_empty(word):
     assert restore_key(word) == restore_key(f'="{word}"') == restore_key(f"'{word}") == ""
     assert is_no_value(f" {word}\n")
 
 
 @pytest.mark.parametrize("text", ["n/a", "N/A", "none", "-", "nil", "NULLS", "0", "no code"])
-def test_a_word_that_people_write_is_a_text(text):
+def test_an_ordinary_word_is_text(text):
     assert restore_key(text) == text
     assert not is_no_value(text)
 
 
 @given(st.text() | st.text("0123456789=\"'’“.,eE+-# \\N", max_size=30))
-def test_a_restored_key_is_restored(text):
+def test_restoring_a_key_is_idempotent(text):
     key = restore_key(text.strip())
     if key is not None:
         assert restore_key(key) == key
@@ -126,12 +126,12 @@ def test_a_restored_key_is_restored(text):
 
 
 @given(DIGITS)
-def test_a_key_that_was_a_float_or_shown_with_all_its_digits_is_found_again(digits):
+def test_a_key_formatted_as_a_float_or_with_all_digits_is_restored(digits):
     number = digits.lstrip("0") or "0"
     assert restore_key(f"{float(digits)!r}") == number
     assert restore_key(f"{int(digits):.14E}") == number
 
 
 @given(st.integers(10**10, 10**11 - 1), st.integers(0, 7))
-def test_a_phone_rounded_to_few_digits_is_never_another_phone(phone, places):
+def test_a_rounded_phone_never_becomes_another_phone(phone, places):
     assert restore_key(f"{phone:.{places}E}") is None

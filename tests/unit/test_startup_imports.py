@@ -1,4 +1,4 @@
-"""What a start does not wait for: each of these modules costs more than all else that the command does."""
+"""Slow imports that a start must avoid: each of these modules takes longer than the rest of the command."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ except SystemExit:
 
 
 def loaded_by(program: str, folder: Path) -> set[str]:
-    """The modules that an interpreter of its own has loaded after the program."""
-    tell = f"{program}\nimport sys\nprint('loaded:', *sys.modules)"
-    done = subprocess.run([sys.executable, "-c", tell], cwd=folder, capture_output=True, text=True, check=True)
+    """The modules loaded by another interpreter after running the program."""
+    script = f"{program}\nimport sys\nprint('loaded:', *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True)
     return set(done.stdout.rpartition("loaded:")[2].split())
 
 
@@ -69,7 +69,7 @@ def loaded_by(program: str, folder: Path) -> set[str]:
     ],
     ids=["--help", "the first schema", "a run"],
 )
-def test_a_start_loads_nothing_that_it_does_not_need(program, needed, spared, tmp_path):
+def test_a_start_imports_only_required_modules(program, needed, spared, tmp_path):
     loaded = loaded_by(program, tmp_path)
     assert needed <= loaded
     assert not spared & loaded

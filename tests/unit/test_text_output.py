@@ -15,7 +15,7 @@ MARKUP = ["[red]", "[/]", "[/red]", "[link=https://example.com]here[/link]", "[b
 
 
 @pytest.mark.parametrize("markup", MARKUP)
-def test_a_table_shows_what_looks_like_markup(capsys, markup):
+def test_a_table_prints_markup_literally(capsys, markup):
     print_rows(f"Title {markup}", ("day", "text"), [(date(2026, 3, 11), f"a {markup} b")])
     out = capsys.readouterr().out
     assert f"Title {markup}" in out
@@ -23,7 +23,7 @@ def test_a_table_shows_what_looks_like_markup(capsys, markup):
 
 
 @pytest.mark.parametrize("markup", [markup for markup in MARKUP if len(markup) < 12])  # what fits into a narrow column
-def test_a_label_and_an_error_of_a_run_are_shown_as_they_are(capsys, markup):
+def test_labels_and_errors_are_printed_literally(capsys, markup):
     counts = dict.fromkeys(("days", "new", "changed", "withdrawn", "unchanged", "rejected"), 0)
     run = {"started_at": datetime(2026, 3, 11, tzinfo=UTC), "command": "sync", "outcome": "failed", "error": markup}
     run |= counts | {"id": 1, "finished_at": None, "exit_code": None}

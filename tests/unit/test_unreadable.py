@@ -1,4 +1,4 @@
-"""What is known of a record, and of a day, that cannot be read."""
+"""What is known of an unreadable record and of its day."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def rejected(day, *, key=(None, None, None)):
         ({"created_at": [], "phone": [], "code_auth": []}, (None, None, None), None),
     ],
 )
-def test_a_rejected_record_has_what_can_be_read_of_its_key_in_canonical_form(bad, key, day):
+def test_a_rejected_record_has_the_readable_part_of_its_key_in_canonical_form(bad, key, day):
     item = reject_record(raw_record(**GOOD | bad), "price is not a number", MOSCOW)
     assert (item.key, item.day, item.reason) == (key, day, "price is not a number")
 
 
-def test_a_field_that_a_record_lacks_is_none_given():
+def test_a_field_that_a_record_lacks_is_empty():
     item = reject_record(raw_record(price="x"), "price is not a number", MOSCOW)
     assert (item.key, item.day, item.payload) == ((None, "", ""), None, '{"price": "x"}')
 
@@ -78,13 +78,13 @@ def test_a_field_that_a_record_lacks_is_none_given():
         ("{broken", None, (None, None, None)),
     ],
 )
-def test_what_is_not_a_raw_record_is_known_by_what_its_payload_shows(payload, day, key):
+def test_the_key_of_an_item_that_is_not_a_record_is_read_from_its_payload(payload, day, key):
     assert add_key(RejectedRecord(None, "a field is given twice", payload), MOSCOW) == RejectedRecord(
         day, "a field is given twice", payload, key
     )
 
 
-def test_a_payload_is_equal_for_equal_records_and_holds_what_the_source_carried():
+def test_payloads_are_equal_for_equal_records_and_contain_the_source_fields():
     one = raw_record(price=Decimal("1.10"), created_at=None, phone="8", status=True)
     assert payload_json(one) == '{"created_at": null, "phone": "8", "price": "1.10", "status": true}'
     assert payload_json(raw_record()) == "{}"
@@ -99,7 +99,7 @@ def test_a_payload_is_equal_for_equal_records_and_holds_what_the_source_carried(
         price=st.decimals(allow_nan=True).filter(lambda number: not number.is_snan()),
     )
 )
-def test_a_payload_is_json_that_every_database_can_hold(row):
+def test_a_payload_is_json_that_every_database_can_store(row):
     payload = payload_json(row)
     assert payload.encode().count(0) == 0
     assert json.loads(payload).keys() == {"created_at", "code_auth", "price"}
@@ -108,7 +108,7 @@ def test_a_payload_is_json_that_every_database_can_hold(row):
 # A day ----------------------------------------------------------------------------------------------------------------
 
 
-def test_the_day_of_a_rejected_record_is_that_of_its_key_where_no_other_is_known():
+def test_the_day_of_a_rejected_record_is_that_of_its_key_by_default():
     assert readable_day(rejected(EIGHTH, key=KEY)) == EIGHTH
     assert readable_day(rejected(None, key=KEY)) == NINTH
     assert readable_day(rejected(None, key=(None, PHONE, CODE))) is None
@@ -121,7 +121,7 @@ def listing(*bad, listed=10, earliest="2026-03-08 10:00:00"):
 DAYS = {NINTH: single_slice_day(NINTH, []), TENTH: single_slice_day(TENTH, [object()])}
 
 
-def test_a_day_of_which_no_listed_record_can_be_read_is_no_empty_day():
+def test_a_day_with_only_unreadable_records_is_not_empty():
     assert unreadable_days(DAYS, listing(rejected(NINTH), rejected(NINTH), rejected(TENTH), rejected(None))) == {
         NINTH: "none of the 2 records of the day can be read (why)"
     }
@@ -130,14 +130,14 @@ def test_a_day_of_which_no_listed_record_can_be_read_is_no_empty_day():
     assert unreadable_days({NINTH: DAYS[NINTH]}, listing(rejected(None, key=KEY))).keys() == {NINTH}
 
 
-def test_a_listing_of_which_no_record_can_be_read_answers_for_no_day():
+def test_a_listing_with_only_unreadable_records_completes_no_day():
     assert unreadable_days(DAYS, listing(rejected(None), earliest=None)).keys() == DAYS.keys()
-    assert unreadable_days(DAYS, listing(listed=0, earliest=None)) == {}, "an empty one does"
+    assert unreadable_days(DAYS, listing(listed=0, earliest=None)) == {}, "an empty listing does"
 
 
-def test_several_records_without_a_readable_day_may_be_all_of_an_empty_day_that_was_fetched_alone():
+def test_several_records_without_a_day_may_be_those_of_a_day_fetched_alone():
     alone = {NINTH: DAYS[NINTH]}
     assert unreadable_days(alone, listing(rejected(None), rejected(None))).keys() == {NINTH}
-    assert unreadable_days(alone, listing(rejected(None))) == {}, "one may be odd alone"
+    assert unreadable_days(alone, listing(rejected(None))) == {}, "a single record may be an exception"
     assert unreadable_days(DAYS, listing(rejected(None), rejected(None))) == {}
     assert unreadable_days({TENTH: DAYS[TENTH]}, listing(rejected(None), rejected(None))) == {}

@@ -82,7 +82,7 @@ ROWS = DOCUMENTED | ODD
 
 
 def outcome(read):
-    """What comes out, or that nothing does."""
+    """The result, or the error."""
     try:
         return read()
     except (FieldError, TypeError):
@@ -91,14 +91,14 @@ def outcome(read):
 
 @settings(deadline=None, max_examples=500)
 @given(st.lists(TIMES | ANYTHING, max_size=6))
-def test_times_are_the_same(column):
+def test_times_equal_those_parsed_singly(column):
     one_by_one = outcome(lambda: [parse_time(raw, MOSCOW) for raw in column])
     assert outcome(lambda: parse_times(column, MOSCOW)) == one_by_one
 
 
 @settings(deadline=None, max_examples=500)
 @given(st.lists(ROWS, max_size=6))
-def test_records_are_the_same(rows):
+def test_records_equal_those_parsed_singly(rows):
     times = [f"2026-03-09 10:00:0{number}" for number in range(len(rows))]
     one_by_one = outcome(lambda: [parse_record(*pair) for pair in zip(rows, times, strict=True)])
     together = outcome(lambda: parse_records(rows, times))
@@ -107,7 +107,7 @@ def test_records_are_the_same(rows):
 
 
 @pytest.mark.parametrize("odd", ["2026-03-09T25:00:00", "2026-02-29T10:00:00", "0000-01-01T10:00:00"])
-def test_one_odd_time_among_many_is_noticed(odd):
+def test_one_invalid_time_among_many_is_refused(odd):
     column = [f"2026-03-09T10:00:{second:02}" for second in range(60)]
     assert parse_times(column, MOSCOW)[-1] == "2026-03-09 10:00:59"
     with pytest.raises(FieldError):
@@ -115,7 +115,7 @@ def test_one_odd_time_among_many_is_noticed(odd):
 
 
 def functions_called(act):
-    """The names of the Python functions that are called."""
+    """The names of the called Python functions."""
     names = set()
     sys.setprofile(lambda frame, event, _argument: names.add(frame.f_code.co_name) if event == "call" else None)
     try:
@@ -125,7 +125,7 @@ def functions_called(act):
     return names
 
 
-def test_values_in_the_documented_spelling_are_not_parsed_one_by_one():
+def test_documented_values_are_not_parsed_one_by_one():
     parsers = {"parse_time", "parse_phone"}
 
     def parse(times, phones):

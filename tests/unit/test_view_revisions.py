@@ -1,4 +1,4 @@
-"""A database that is at the newest revision is left alone, so a view changes with a revision or not at all."""
+"""Views change only with a schema revision, because a database at the newest revision is not migrated."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ VIEWS_OF = {
     "0008": "01868e568c759968",
     "0009": "c4b47c798997994f",
 }
-"""By schema revision: the digest of all views on all databases. A new revision gets a line of its own."""
+"""The digest of all views on all databases, by schema revision. A new revision gets a new line."""
 
 
-def test_a_view_changes_with_a_schema_revision_or_not_at_all() -> None:
+def test_a_view_changes_only_with_a_schema_revision() -> None:
     statements = [
         statement for backend in ("mysql", "postgresql", "sqlite") for statement in create_view_statements(backend)
     ]

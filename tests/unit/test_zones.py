@@ -1,4 +1,4 @@
-"""Wall clock and UTC: stretches of one offset agree with the zone at every second, whatever the zone."""
+"""Wall clock and UTC: stretches of one offset agree with the zone at every second, for every zone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CHANGES = [
 ]
 
 
-def test_the_day_of_a_repeated_hour_has_three_stretches():
+def test_a_day_with_a_repeated_hour_has_three_stretches():
     midnight, two, three, next_midnight = map(
         datetime.fromisoformat, ("2026-10-25", "2026-10-25 02:00", "2026-10-25 03:00", "2026-10-26")
     )
@@ -32,7 +32,7 @@ def test_the_day_of_a_repeated_hour_has_three_stretches():
     ]
 
 
-def test_a_plain_day_is_one_stretch():
+def test_an_ordinary_day_is_one_stretch():
     day = date(2026, 3, 8)
     assert stretches(ZoneInfo("Europe/Moscow"), day) == [
         Stretch(*map(datetime.fromisoformat, ("2026-03-08", "2026-03-09")), 180, None)
@@ -64,19 +64,19 @@ def test_an_offset_with_seconds_is_rounded_to_the_minute():
     assert utc_offset("1965-01-01 12:00:00", ZoneInfo("Africa/Monrovia")) == -44  # -0:44:30
 
 
-def test_a_time_that_the_clock_leaves_out_has_the_offset_before():
+def test_a_skipped_time_has_the_offset_before_the_change():
     assert utc_offset("2026-03-29 02:30:00", BERLIN) == 60
     assert not is_repeated("2026-03-29 02:30:00", BERLIN)
 
 
-def test_the_offsets_of_many_times_are_those_of_each_alone():
+def test_offsets_of_many_times_equal_those_of_single_times():
     times = [f"2026-10-25 0{hour}:{minute:02}:07" for hour in range(5) for minute in (0, 29, 30, 59)]
     times += [f"2026-10-26 0{hour}:00:00" for hour in range(3)]
     for zone in (BERLIN, ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Asia/Kathmandu")):
         assert utc_offsets(times, zone) == [utc_offset(time, zone) for time in times]
 
 
-def test_the_ends_of_the_calendar_have_an_offset_that_leads_to_no_time_outside_of_it():
+def test_offsets_at_the_ends_of_the_calendar_stay_within_it():
     assert utc_offset("0001-01-01 00:00:00", ZoneInfo("Asia/Vladivostok")) == 0
     assert utc_offset("9999-12-31 23:59:59", ZoneInfo("Asia/Vladivostok")) == 600
     assert not is_repeated("9999-12-31 23:59:59", ZoneInfo("America/New_York"))
