@@ -1,8 +1,8 @@
 #!/bin/sh
 # Mutation tests of the modules that decide about rows, days and secrets, one mutation at a time. The script works on a
-# copy of the repository and installs the tool into an environment of its own. It takes an hour or two.
+# copy of the repository and installs the tool into its own environment. It takes an hour or two.
 #
-#   sh tests/mutants.sh PYTHON BIN [MODULE…]     BIN holds the project's python; all of them unless named
+#   sh tests/mutants.sh PYTHON BIN [MODULE…]     BIN contains the project's python; all modules by default
 set -eu
 python=$1
 bin=$(cd "$2" && pwd)
@@ -26,7 +26,7 @@ for module in ${*:-snapshots log changes diff plausibility run_store days}; do
     plausibility) path=etl/load/plausibility.py tests="tests/unit/test_diff.py" ;;
     run_store | days) path=etl/db/$module.py tests="tests/integration/test_load.py -k 'not postgresql and not mariadb'" ;;
     esac
-    # Types are not run, so nothing can notice a change of their bars.
+    # Type annotations are not executed, so no test can detect a change of a `|` in them.
     cat >"$folder/$module.toml" <<END
 [cosmic-ray]
 module-path = "$path"

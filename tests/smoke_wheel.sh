@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install the wheel that was built last into an environment of its own and do the main job with it, elsewhere.
+# Install the newest wheel into an empty environment and run the main commands with it, in another folder.
 set -eu
 python=${1:-python3}
 here=$(pwd)

@@ -1,4 +1,4 @@
-"""`account delete` and `account set-timezone` killed at every step; run again, each finishes what it began."""
+"""`account delete` and `account set-timezone`, killed at every step, complete when they are run again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEAST_STEPS = 8
 
 
 def steps(points):
-    """Where a kill may leave something: the first of each kind."""
+    """Kill points that may leave a partial state: the first of each kind."""
     return [point for point in points if point.endswith(" #1") and point.startswith(("before commit", "after"))]
 
 
@@ -41,8 +41,8 @@ def count_rows(account, number):
 
 
 @pytest.mark.fault(94, 96)
-def test_a_deletion_that_is_killed_at_any_step_is_finished_by_the_next(account, records):
-    account.prepare(*records)  # stays beside those that go
+def test_a_deletion_killed_at_any_step_is_completed_by_the_next(account, records):
+    account.prepare(*records)  # not deleted
     account.prepare(*records)
     delete = ("account", "delete", account.label, "--yes")
     points = run_and_kill(delete, account.variables()).points
@@ -72,9 +72,9 @@ def all_rows(account):
 
 
 @pytest.mark.fault(94, 96)
-def test_a_change_of_zone_that_is_killed_at_any_step_is_finished_by_the_next(account, records):
-    def turn(**struck):
-        return run_and_kill(("account", "set-timezone", account.label, ZONE.key), account.variables(), **struck)
+def test_a_zone_change_killed_at_any_step_is_completed_by_the_next(account, records):
+    def turn(**options):
+        return run_and_kill(("account", "set-timezone", account.label, ZONE.key), account.variables(), **options)
 
     account.prepare(*records)
     points = turn().points

@@ -1,4 +1,4 @@
-"""Killed or stopped at every step of a run that can be told from outside; then one quiet run mends all."""
+"""Runs that are killed or interrupted at every kill point; one undisturbed run repairs the state."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from etl.db.migrate import alembic_config
 
 GRACE_SECONDS = 5
 FEW = 10
-"""Steps of a migration at which it is killed at least."""
+"""Minimum number of kill points of a migration."""
 STEPS = {
     "before fetch", "after fetch", "fork: before fetch", "fork: after fetch",
     "begin", "before commit", "after commit", "close", "end",
     "after select sync_state", "before update billing_records", "before update synced_days",
     "before update sync_state", "before insert sync_runs", "after update sync_runs",
 }  # fmt: skip
-"""What a run does on every database, in the names of `victims`."""
+"""Kill points of a run on every database."""
 BATCHES = {
     "sqlite": "before insert billing_records",
     "mariadb": "before insert billing_records",
@@ -30,18 +30,18 @@ BATCHES = {
 }
 
 
-def struck_at(points: list[str], times: int) -> Iterator[str]:
-    """The points worth striking: of each kind the first ones."""
+def select_points(points: list[str], times: int) -> Iterator[str]:
+    """The first points of each kind."""
     return (point for point in points if int(point.rpartition("#")[2]) <= times)
 
 
 def kinds(points: list[str]) -> set[str]:
-    """Points without their number."""
+    """Kinds of points, without their number."""
     return {point.rpartition(" #")[0] for point in points}
 
 
 def make_empty(account) -> None:
-    """Take the whole schema away."""
+    """Drop the whole schema."""
     url = account.url
     if url.get_backend_name() == "sqlite":
         for path in Path(url.database).parent.glob(f"{Path(url.database).name}*"):
@@ -57,7 +57,7 @@ def make_empty(account) -> None:
 
 
 def begin_at(account, revision: str | None) -> None:
-    """An empty database, or one with the schema of an older revision."""
+    """Make an empty database, or one with the schema of an older revision."""
     make_empty(account)
     if revision is not None:
         config = alembic_config()
@@ -68,7 +68,7 @@ def begin_at(account, revision: str | None) -> None:
 
 @pytest.fixture
 def points(account, records) -> list[str]:
-    """Every point of a run that has something of each kind to do, in a database that is migrated."""
+    """All kill points of a run that makes every kind of change, in a migrated database."""
     account.prepare(*records)
     done = account.sync()
     assert done.code == 0, done.output
@@ -77,10 +77,10 @@ def points(account, records) -> list[str]:
 
 
 @pytest.mark.fault(94, 96, 97, 104)
-def test_a_run_that_is_killed_at_any_step_is_mended_by_the_next(account, records, points):
+def test_a_run_killed_at_any_step_is_repaired_by_the_next(account, records, points):
     landed = []
-    # The second time is another window's: for all three databases it is one and the same code.
-    for point in struck_at(points, times=2 if account.engine.dialect.name == "sqlite" else 1):
+    # The second point of a kind is in another window, whose code is the same for all databases.
+    for point in select_points(points, times=2 if account.engine.dialect.name == "sqlite" else 1):
         account.prepare(*records)
         before = account.stored_state().watermark
         done = account.sync(signum=signal.SIGKILL, point=point)
@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_at_any_step_is_mended_by_the_next(account, records
 
 
 @pytest.mark.fault(104)
-def test_a_run_whose_fork_is_killed_says_so_and_is_mended_by_the_next(account, records, points):
+def test_a_run_whose_fork_is_killed_fails_and_is_repaired_by_the_next(account, records, points):
     in_fork = [point for point in points if point.startswith(FORK)]
     for point in in_fork:
         account.prepare(*records)
@@ -107,15 +107,15 @@ def test_a_run_whose_fork_is_killed_says_so_and_is_mended_by_the_next(account, r
 
 
 @pytest.mark.fault(12, 101, 103)
-def test_a_run_that_is_stopped_at_any_step_says_so_in_time_and_is_mended_by_the_next(account, records, points):
+def test_a_run_interrupted_at_any_step_exits_in_time_and_is_repaired_by_the_next(account, records, points):
     numbers = (signal.SIGTERM, signal.SIGINT)
     stopped = 0
-    for place, point in enumerate(struck_at(points, times=1)):
+    for place, point in enumerate(select_points(points, times=1)):
         number = numbers[place % 2]
         account.prepare(*records)
         before = account.stored_state().watermark
         done = account.sync(signum=number, point=point)
-        # Of a signal in the very last steps only the end can tell: all is done by then.
+        # A signal in the last steps only shows in the end of the process: all work is done by then.
         assert done.code in {128 + number, 0}, (point, done)
         assert done.seconds < GRACE_SECONDS, (point, done)
         assert "Traceback" not in done.output
@@ -131,14 +131,14 @@ def test_a_run_that_is_stopped_at_any_step_says_so_in_time_and_is_mended_by_the_
 
 @pytest.mark.fault(87)
 @pytest.mark.parametrize("revision", [None, "0001"])
-def test_a_migration_that_is_killed_at_any_step_is_finished_by_the_next_run(account, records, revision):
+def test_a_migration_killed_at_any_step_is_completed_by_the_next_run(account, records, revision):
     account.set_records(records[0])
     begin_at(account, revision)
     first = account.sync()
     assert first.code == 0, first.output
     migration = first.points[: first.points.index("before insert accounts #1")]
     steps = [point for point in migration if point.startswith(("after", "before commit", "open file"))]
-    # Where a migration is one transaction, a few steps are as good as all; MariaDB commits each statement.
+    # A few steps are enough if a migration is one transaction; MariaDB commits each statement.
     steps = steps[:: 2 if account.engine.dialect.name == "mariadb" else max(1, len(steps) // FEW)]
     for point in steps:
         begin_at(account, revision)

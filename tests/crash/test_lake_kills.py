@@ -1,4 +1,4 @@
-"""Exports to a lake that are killed at random moments. KILLS says how many are wanted, for a longer search."""
+"""Exports to a lake that are killed at random times. KILLS sets the number of kills, for a longer search."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTS = 2
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_exports_that_are_killed_at_random_lose_and_double_nothing(sqlite_url, sandbox, tmp_path, part):
+def test_exports_killed_at_random_times_neither_lose_nor_double_rows(sqlite_url, sandbox, tmp_path, part):
     wanted = int(os.environ.get("KILLS", "12")) // PARTS
     random = Random(part)
     copied = exported_copy(sqlite_url, sandbox, tmp_path)
@@ -44,7 +44,7 @@ def test_exports_that_are_killed_at_random_lose_and_double_nothing(sqlite_url, s
     while landed < wanted:
         before = copied.lake()
         change()
-        # The libraries are imported first.
+        # Not at once, because the libraries are imported first.
         done = export(signum=signal.SIGKILL, after=random.uniform(longest / 3, longest))
         if done.code == 0:
             longest = done.seconds
@@ -55,4 +55,4 @@ def test_exports_that_are_killed_at_random_lose_and_double_nothing(sqlite_url, s
     copied.export(expire=timedelta(days=1), now=datetime.now(UTC) + timedelta(days=2))
     assert copied.lake() == copied.view()
     data = [str(path) for path in copied.files_left() if path.suffix == ".parquet"]
-    assert sorted(data) == sorted(copied.files()), "nothing is left of the killed ones"
+    assert sorted(data) == sorted(copied.files()), "no file of the killed exports remains"

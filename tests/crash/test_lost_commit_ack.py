@@ -1,4 +1,4 @@
-"""The server has committed, and its word of it never arrives."""
+"""The server has committed, and its reply is lost."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ WRITES = (b"INSERT", b"UPDATE", b"COPY")
 
 
 class Wire:
-    """Carries bytes to a database server and back. At one of the COMMITs it swallows the reply and cuts the line.
+    """A TCP proxy to a database server. It drops the reply to one of the COMMITs and closes the connection.
 
     Attributes:
-        cut_at: The number of that COMMIT among those of transactions that wrote, from 1; None for no cut.
+        cut_at: The number of that COMMIT among those of writing transactions, from 1; None for no cut.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -33,11 +33,11 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def reset(self, cut_at: int | None) -> None:
-        """Count from the beginning."""
+        """Restart the count."""
         self.cut_at, self.commits, self.cuts = cut_at, 0, 0
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
         self.listener.close()
 
     def _accept(self) -> None:
@@ -82,27 +82,27 @@ def wire_to(url) -> Iterator[Wire]:
 
 @pytest.fixture
 def wire(account) -> Iterator[Wire]:
-    """Between the program and its database server; the tests' own questions go around it."""
+    """A proxy between the program and its database server; the queries of the tests bypass it."""
     with wire_to(account.url) as wire:
         account.url = account.url.set(host="127.0.0.1", port=wire.port)
         yield wire
 
 
-def told(done) -> list[str]:
-    """The report of a run, without the account and the time it took."""
+def report_lines(done) -> list[str]:
+    """The report of a run, without the account and the duration."""
     return re.findall(r"\d+ (?:days|new|changed|withdrawn|unchanged|rejected)|up to [\d-]+", done.output)
 
 
 @pytest.mark.fault(97)
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
-def test_a_commit_whose_reply_is_lost_counts_once(account, wire, records):
+def test_a_commit_whose_reply_is_lost_is_applied_once(account, wire, records):
     account.prepare(*records)
     wire.reset(cut_at=None)
     undisturbed = account.sync()
     assert undisturbed.code == 0
     whole = account.stored_state()
     commits = wire.commits
-    assert commits >= 4, "the run's row, its windows, its end"
+    assert commits >= 4, "the run's row, its windows and its end"
     with account.engine.connect() as connection:
         restated = connection.scalar(text("SELECT count(*) FROM restatements"))
     assert restated
@@ -114,13 +114,17 @@ def test_a_commit_whose_reply_is_lost_counts_once(account, wire, records):
         assert wire.cuts == 1
         assert done.code in {0, 74}, (number, done)
         if done.code == 0:
-            assert told(done) == told(undisturbed), "what was new is new in the report, however often it was tried"
+            assert report_lines(done) == report_lines(undisturbed), (
+                "the report counts each change once, whatever the number of attempts"
+            )
         between = account.check_invariants(before)
         wire.reset(cut_at=None)
         account.check_undisturbed_run(between)
         assert account.stored_state().days == whole.days
         with account.engine.connect() as connection:
             query = "SELECT count(*) FROM restatements r JOIN accounts a ON a.id = r.account_id WHERE a.label = :label"
-            assert connection.scalar(text(query), {"label": account.label}) == restated, "each change is told once"
+            assert connection.scalar(text(query), {"label": account.label}) == restated, (
+                "each change is journalled once"
+            )
             newest = "SELECT outcome FROM sync_runs ORDER BY id DESC LIMIT 1"
             assert connection.scalar(text(newest)) == "done"

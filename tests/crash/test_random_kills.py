@@ -1,6 +1,6 @@
-"""Killed at random moments, night after night, while the vendor goes on changing its mind.
+"""Runs that are killed at random times, night after night, while the vendor changes its records.
 
-A kill counts when it lands within a run. KILLS says how many are wanted on each database, for a longer search.
+A kill counts if it hits a run. KILLS sets the number of kills for each database, for a longer search.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import pytest
 PARTS = 4
 KILLS = {"sqlite": 200, "postgresql": 60, "mariadb": 60}
 KILLS_IN_A_ROW = 5
-"""At the most, before a run is left in peace."""
+"""Maximum number of kills before a run is left undisturbed."""
 
 
 @pytest.mark.fault(104)
 @pytest.mark.parametrize("part", range(PARTS))
-def test_runs_that_are_killed_at_random_lose_and_double_nothing(account, records, part):
+def test_runs_killed_at_random_times_neither_lose_nor_double_rows(account, records, part):
     wanted = int(os.environ.get("KILLS", KILLS[account.engine.dialect.name])) // PARTS
     random = Random(part)
     old, new = records

@@ -1,7 +1,7 @@
-"""systemctl and systemd-run where no systemd runs: the program is run with a unit's settings, credentials and command.
+"""A fake of systemctl and systemd-run: runs the program with a unit's settings, credentials and command.
 
-The first argument is which of the two it is. Nothing of the unit's user, sandbox and limits is there. HOST_ROOT is the
-folder that stands in for the root.
+The first argument is the name of the tool. User, sandbox and limits of the unit are ignored. HOST_ROOT is the folder
+that replaces the root of the host.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The image, the compose file and the CronJob, held against their own checkers."""
+"""The image, the compose file and the CronJob, checked by their own validators."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def of_word(word: str) -> list[str]:
     return [rest for other, rest in INSTRUCTIONS if other == word]
 
 
-def test_hadolint_has_nothing_to_say_of_the_dockerfile():
+def test_the_dockerfile_passes_hadolint():
     done = subprocess.run([beside_python("hadolint"), DOCKERFILE], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_image_runs_the_program_itself_as_a_number_from_a_pinned_base():
+def test_the_image_has_a_pinned_base_a_numeric_user_and_runs_the_program_directly():
     assert of_word("ENTRYPOINT") == ['["billing-etl"]']
     assert json.loads(of_word("CMD")[0]) == ["sync"]
     user, group = map(int, of_word("USER")[-1].split(":"))
@@ -39,13 +39,13 @@ def test_the_image_runs_the_program_itself_as_a_number_from_a_pinned_base():
     assert [stage.partition(" ")[0] for stage in stages] == ["base", "base"]
 
 
-def test_every_package_of_the_image_is_held_to_a_hash():
+def test_every_package_of_the_image_has_a_hash():
     installed = [step for run in of_word("RUN") for step in run.split("&&") if re.search(r"pip \S*.*\binstall\b", step)]
     assert len(installed) == 3
     assert all("--require-hashes" in step or "--no-deps --no-index" in step for step in installed)
 
 
-def test_the_build_sees_what_it_copies_and_nothing_else():
+def test_the_build_context_contains_only_copied_files():
     everything, *exceptions = [
         line for line in (CHECKOUT / ".dockerignore").read_text().splitlines() if not line.startswith(("#", "**/"))
     ]
@@ -57,11 +57,11 @@ def test_the_build_sees_what_it_copies_and_nothing_else():
 
 
 @pytest.mark.parametrize("lock", ["run.lock", "server.lock"])
-def test_what_runs_in_production_is_what_the_tests_ran_with(lock):
+def test_production_packages_have_the_versions_of_the_tests(lock):
     assert pins(lock) <= pins("dev.lock")
 
 
-def test_the_lock_of_servers_has_their_drivers_and_no_tool_to_build_with():
+def test_the_server_lock_has_drivers_and_no_build_tools():
     names = {pin.partition("==")[0] for pin in pins("server.lock")}
     assert {"psycopg", "psycopg-binary", "pymysql", "sqlalchemy", "requests"} <= names
     assert not {"hatchling", "editables", "pip", "pytest"} & names
@@ -71,7 +71,7 @@ def pins(lock: str) -> set[str]:
     return set(re.findall(r"(?m)^\S+==\S+", (LOCKS / lock).read_text()))
 
 
-def test_kubernetes_takes_the_cronjob_and_its_strictest_admission_would_too():
+def test_the_cronjob_is_valid_and_passes_restricted_pod_security():
     manifest = DEPLOY / "kubernetes/cronjob.yaml"
     command = [beside_python("kubernetes-validate"), "--strict", manifest]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -105,7 +105,7 @@ def test_the_compose_file_follows_the_specification():
 
 
 @pytest.mark.parametrize("file", ["container/compose.yaml", "kubernetes/cronjob.yaml"])
-def test_secrets_come_as_files_and_never_as_values(file):
+def test_secrets_are_files_and_never_values(file):
     text = (DEPLOY / file).read_text()
     settings = set(re.findall(r"\b(?:BILLING|POSTGRES)_\w*(?:TOKEN|PASSWORD|DATABASE_URL)\w*", text))
     assert settings

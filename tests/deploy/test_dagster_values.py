@@ -20,10 +20,10 @@ CHART = {
     "dagsterDaemon": {"enabled", "runMonitoring", "runRetries"},
     "telemetry": {"enabled"},
 }
-"""Keys of the chart's values that are set, as its schema (helm/dagster/schema) has them."""
+"""The keys of the chart's values that are set, from its schema (helm/dagster/schema)."""
 
 
-def test_every_key_is_one_of_the_chart():
+def test_every_key_is_a_key_of_the_chart():
     assert {name: set(value) for name, value in VALUES.items() if isinstance(value, dict)} == CHART
     assert [name for name in VALUES if name not in CHART] == ["generatePostgresqlPasswordSecret"]
 

@@ -1,7 +1,7 @@
 """The commands of docs/how-to/install.md and uninstall.md, run as written in a folder that replaces the root of a host.
 
-The wheel and the source archive are those that the build makes. What takes root or a package mirror is left out
-(`LEFT_OUT`), the locked packages are the session's own, and fake_systemd.py runs what systemd would.
+The wheel and the source archive are built first. Commands that need root or a package mirror are left out (`LEFT_OUT`),
+the locked packages are those of the test session, and fake_systemd.py replaces systemd.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from etl import __version__
 
 LEFT_OUT = ["apt-get", "chown", "journalctl", "useradd"]
 LOCKED = "/opt/billing-etl/bin/python -m pip install --require-hashes --requirement requirements/server.lock\n"
-OPTIONS_OF_ROOT = re.compile(r" --(?:owner|group)=billing-etl")
+OWNER_OPTIONS = re.compile(r" --(?:owner|group)=billing-etl")
 
 
 def blocks() -> dict[str, list[str]]:
-    """The blocks of commands by the title they stand under."""
+    """The blocks of commands, by title."""
     pages = [(CHECKOUT / "docs/how-to" / name).read_text() for name in ("install.md", "uninstall.md")]
     sections = [part for page in pages for part in re.split(r"(?m)^##? (.+)$", page)[1:]]
     return {
@@ -38,7 +38,7 @@ def blocks() -> dict[str, list[str]]:
 
 
 class Host:
-    """A folder like the root of a host, with what a server has before the installation."""
+    """A folder that replaces the root of a host, with the files of a server before the installation."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -61,9 +61,9 @@ class Host:
         path.chmod(0o755)
 
     def __call__(self, commands: str, given: str = "") -> str:
-        """Run a block as it is written; what it prints. The next one begins in the folder where it ends."""
+        """Run a block as written; returns its output. The next block starts in the folder where this one ends."""
         link = f"echo {site.getsitepackages()[0]} > $(echo /opt/billing-etl/lib/python3*/site-packages)/session.pth\n"
-        commands = OPTIONS_OF_ROOT.sub("", commands.replace(LOCKED, link))
+        commands = OWNER_OPTIONS.sub("", commands.replace(LOCKED, link))
         done = subprocess.run(
             ["sh", "-euc", f"{relocate(commands, self.root)}\npwd > {self.root}/folder"],
             cwd=self.folder,
@@ -106,14 +106,14 @@ def host(tmp_path) -> Host:
     return Host(tmp_path)
 
 
-def test_a_newcomer_gets_through_the_installation_with_systemd_and_out_again(host, built, vendor):
-    told = blocks()
+def test_installation_and_uninstallation_with_systemd(host, built, vendor):
+    commands = blocks()
     for file in built.iterdir():
         (host.folder / file.name).symlink_to(file)
-    host(told["Installation"][0])
-    assert host(told["The program"][0]).endswith(f"billing-etl, version {__version__}\n")
+    host(commands["Installation"][0])
+    assert host(commands["The program"][0]).endswith(f"billing-etl, version {__version__}\n")
     write_secrets(host)
-    units, first_sync, timers = told["Schedule: systemd"]
+    units, first_sync, timers = commands["Schedule: systemd"]
     host(units)
     with (host.root / "etc/billing-etl/billing-etl.env").open("a") as settings:
         settings.write(f"BILLING_API_URL={vendor.url}\n")
@@ -127,14 +127,14 @@ def test_a_newcomer_gets_through_the_installation_with_systemd_and_out_again(hos
     host(timers)
     assert "Subject: failed-trial on " in (host.root / "mail").read_text()
 
-    host(told["Upgrade"][0])
+    host(commands["Upgrade"][0])
     assert host.records() == records
 
-    host(told["Remove an installation with systemd"][0])
+    host(commands["Remove an installation with systemd"][0])
     assert [path for path in host.root.rglob("*billing*") if host.root / "root" not in path.parents] == []
 
 
-def test_a_newcomer_gets_through_the_installation_with_cron_and_hears_of_failed_nights_alone(host, vendor):
+def test_installation_with_cron_mails_only_failed_runs(host, vendor):
     (host.root / "opt/billing-etl").symlink_to(sys.prefix)
     (host.folder / "deploy").symlink_to(CHECKOUT / "deploy")
     write_secrets(host)
@@ -158,14 +158,14 @@ def test_a_newcomer_gets_through_the_installation_with_cron_and_hears_of_failed_
 
 
 def write_secrets(host: Host) -> None:
-    told = blocks()
-    host(told["The secrets"][0], given=f"{TOKEN}\n")
-    host(told["The database"][0])  # SQLite
+    commands = blocks()
+    host(commands["The secrets"][0], given=f"{TOKEN}\n")
+    host(commands["The database"][0])  # SQLite
     assert [host.mode(f"etc/billing-etl/{name}") for name in ("token", "database_url")] == ["-rw-------"] * 2
 
 
 def cron(host: Host) -> tuple[int, str]:
-    """Run the nightly line as cron would; its exit code, and what cron would mail."""
+    """Run the nightly line like cron; returns its exit code and the text of cron's mail."""
     text = relocate((host.root / "etc/cron.d/billing-etl").read_text(), host.root)
     assert text.endswith("\n")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]

@@ -1,4 +1,4 @@
-"""The units of systemd, held against systemd's own checkers, and the mail that they send."""
+"""The systemd units, checked by systemd-analyze, and the mail that they send."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def exit_codes(name: str, key: str) -> set[int]:
     return {int(code) for code in line.partition("=")[2].split()}
 
 
-def test_systemd_finds_nothing_to_say_of_the_units(tmp_path):
+def test_the_units_pass_systemd_analyze_verify(tmp_path):
     names = [path.name for path in UNITS.iterdir() if path.suffix in {".service", ".timer"}]
     assert len(names) == 5
     for name in names:
-        # What it runs is not installed here; that it can be run is for the installation's test to show.
+        # The program is not installed here; the test of the installation runs it.
         unit = re.sub(r"(?m)^ExecStart=/opt/\S+", "ExecStart=/bin/true", (UNITS / name).read_text())
         (tmp_path / name).write_text(unit)
     command = [tool("systemd-analyze"), "verify", *(tmp_path / name for name in names)]
@@ -38,16 +38,16 @@ def test_systemd_finds_nothing_to_say_of_the_units(tmp_path):
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_the_services_are_exposed_to_hardly_anything(service):
+def test_the_services_have_a_low_exposure(service):
     def is_safer_than(tenths: int) -> bool:
         command = [tool("systemd-analyze"), "security", "--offline=true", f"--threshold={tenths}", UNITS / service]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     assert is_safer_than(15)
-    assert not is_safer_than(5)  # so the threshold is looked at
+    assert not is_safer_than(5)  # so the threshold is effective
 
 
-def test_the_weekly_service_is_the_nightly_one_but_for_what_it_runs():
+def test_the_weekly_service_differs_from_the_nightly_one_only_in_its_command():
     nightly, weekly = directives(SERVICES[0]), directives(SERVICES[1])
     differ = {line.partition("=")[0] for line in set(nightly) ^ set(weekly)}
     assert differ == {"Description", "ExecStart"}
@@ -55,7 +55,7 @@ def test_the_weekly_service_is_the_nightly_one_but_for_what_it_runs():
     assert "ExecStart=/opt/billing-etl/bin/billing-etl sync --deep" in weekly
 
 
-def test_what_needs_a_person_is_tried_again_nowhere_and_what_may_pass_is():
+def test_only_temporary_failures_are_restarted():
     cronjob = yaml.safe_load((DEPLOY / "kubernetes/cronjob.yaml").read_text())
     *_, rule = cronjob["spec"]["jobTemplate"]["spec"]["podFailurePolicy"]["rules"]
     kubernetes = set(rule["onExitCodes"]["values"]) if rule["action"] == "FailJob" else set()
@@ -63,7 +63,7 @@ def test_what_needs_a_person_is_tried_again_nowhere_and_what_may_pass_is():
         systemd = exit_codes(service, "RestartPreventExitStatus")
         assert {2, 70, 77, 78} <= systemd
         assert not {69, 74, 75} & (systemd | kubernetes)
-        # systemd calls 65 done, and 143 as well; a Job knows no such thing, and 143 there is a node that goes away.
+        # systemd treats 65 and 143 as success; in a Job, 143 means that the node goes away.
         assert exit_codes(service, "SuccessExitStatus") == {65, 143}
         assert kubernetes == (systemd | {65}) - {143}
 
@@ -81,7 +81,7 @@ NIGHTS = [
 
 
 @pytest.mark.parametrize(("instance", "result", "code", "subject", "cure"), NIGHTS)
-def test_a_night_is_told_of_once_and_only_where_somebody_should_know(tmp_path, instance, result, code, subject, cure):
+def test_a_mail_is_sent_once_and_only_for_results_that_need_attention(tmp_path, instance, result, code, subject, cure):
     mail = notify(tmp_path, instance, result, code)
     if subject is None:
         assert mail is None
@@ -93,14 +93,14 @@ def test_a_night_is_told_of_once_and_only_where_somebody_should_know(tmp_path, i
     assert cure in body
 
 
-def test_without_a_mailer_the_journal_gets_what_the_mail_would_have_said(tmp_path):
+def test_the_text_of_the_mail_is_logged_without_a_mailer(tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as failed:
         notify(tmp_path, "failed-billing-etl", "exit-code", "77", sendmail=tmp_path / "none")
     assert "billing-etl.service: failed (exit-code, 77). The vendor refused the token" in failed.value.stderr
 
 
 def notify(folder: Path, instance: str, result: str, code: str, sendmail: Path | None = None) -> str | None:
-    """The mail that systemd's call of the script sends, if any; the mailer is one that keeps it in a file."""
+    """Run the script like systemd; returns the mail it sends, if any. The mailer writes it to a file."""
     mail = folder / "mail"
     if sendmail is None:
         sendmail = folder / "sendmail"

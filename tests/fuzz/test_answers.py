@@ -1,4 +1,4 @@
-"""Any bytes at all in place of an answer: they are refused in words, or what is read of them is whole and canonical."""
+"""Any bytes as an answer are refused with a message, or read completely in canonical form."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def read(feed: Feed) -> tuple[list[Record], ReadStats]:
 
 
 def assert_whole(records: list[Record], survey: ReadStats) -> None:
-    """Nothing is lost between what is listed and what is kept or rejected, and each has the form it must have."""
+    """Check that each listed record is either accepted in canonical form or rejected."""
     assert survey.kept == len(records)
     assert survey.listed == len(records) + len(survey.rejected)
     for record in records:
@@ -99,19 +99,19 @@ def doubled(pairs: list[tuple[str, Any]]) -> Any:
 
 
 def assert_says_what_another_reader_sees(data: bytes, survey: ReadStats) -> None:
-    """As many items, and as many that give a field twice."""
-    text = data.decode("utf-8-sig", "replace")  # the strict decoder passes over names it does not know
+    """Check the number of items, and of items with a duplicate field, with another decoder."""
+    text = data.decode("utf-8-sig", "replace")  # the strict decoder ignores unknown names
     try:
         items = json.loads(text, object_pairs_hook=doubled, parse_int=str, parse_float=str)["data"]
     except RecursionError:
-        return  # that reader does not go as deep
+        return  # that decoder does not go as deep
     assert survey.listed == len(items)
     twice = sum(rejected.reason == "a field is given twice" for rejected in survey.rejected)
     assert twice == sum(item == "doubled" for item in items) - text.count('"doubled"')
 
 
 def assert_every_line_is_a_row(data: bytes, rows: list[RawRecord]) -> None:
-    """In a file without quotes, whose lines can be counted by eye: all but the header and its repetitions."""
+    """Check that all lines except headers are rows, in a file without quotes."""
     if b'"' not in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         lines = [line for line in re.split(rb"\r\n|\r|\n", data.removeprefix(codecs.BOM_UTF8)) if line]
         assert len(rows) in {len(lines), len(lines) - lines.count(lines[0])}
@@ -144,7 +144,7 @@ def assert_spilt_is_not_lost(records: list[Record]) -> None:
 
 @parts
 @pytest.mark.fault(35, 36, 37, 38, 39, 47)
-def test_any_bytes_for_json_are_refused_in_words_or_read_whole(part: int) -> None:
+def test_any_bytes_as_json_are_refused_or_read_completely(part: int) -> None:
     def accepts(data: bytes) -> bool:
         try:
             feed = read_answer(data, REDACT)
@@ -163,7 +163,7 @@ def test_any_bytes_for_json_are_refused_in_words_or_read_whole(part: int) -> Non
 
 @parts
 @pytest.mark.fault(35, 55, 57)
-def test_any_bytes_for_csv_are_refused_in_words_or_read_whole(part: int) -> None:
+def test_any_bytes_as_csv_are_refused_or_read_completely(part: int) -> None:
     def accepts(data: bytes) -> bool:
         try:
             feed = parse_csv(io.BytesIO(data))
@@ -186,7 +186,7 @@ def test_any_bytes_for_csv_are_refused_in_words_or_read_whole(part: int) -> None
 
 @parts
 @pytest.mark.fault(31, 39, 42, 57)
-def test_a_json_answer_and_the_csv_of_the_same_records_say_the_same(part: int) -> None:
+def test_json_and_csv_of_the_same_records_are_read_equally(part: int) -> None:
     def accepts(data: bytes) -> bool:
         try:
             records, _survey = read(read_answer(data, REDACT))

@@ -1,4 +1,4 @@
-"""Any text and any value in place of a field: FieldError in words, or the one canonical form, exactly."""
+"""Any text or value as a field raises FieldError with a message, or has exactly one canonical form."""
 
 from __future__ import annotations
 
@@ -132,20 +132,20 @@ def field(seeds: list[str]) -> Callable[[Random], Any]:
 
 
 def canonical(function: Callable[[Any], Any], raw: Any) -> Any:
-    """The canonical form, or MISSING where there is none; any other error gets through."""
+    """The canonical form, or MISSING if there is none; any other error is raised."""
     try:
         return function(raw)
     except FieldError as refusal:
         assert_clean_message(refusal)
     except TypeError:
-        # The caches cannot look up a list or an object: `parse_record` says so in words.
+        # The caches cannot look up a list or an object; `parse_record` refuses them with a message.
         assert isinstance(raw, list | dict)
     return MISSING
 
 
 @parts
 @pytest.mark.fault(49, 50, 51)
-def test_a_time_is_refused_or_is_a_second_of_the_calendar(part: int) -> None:
+def test_any_time_is_refused_or_is_a_second_of_the_calendar(part: int) -> None:
     def accepts(raw: Any) -> bool:
         day_if_readable(raw)
         time = canonical(lambda text: parse_time(text, MOSCOW), raw)
@@ -156,11 +156,11 @@ def test_a_time_is_refused_or_is_a_second_of_the_calendar(part: int) -> None:
         assert parse_time(time, MOSCOW) == parse_time(time.replace(" ", "T"), MOSCOW) == time
         assert parse_time(f"{moment:%d.%m.}{time[:4]} {time[11:]}", MOSCOW) == time
         assert day_if_readable(time) == moment.date()
-        assert is_time(raw)  # what a JSON may say a CSV may say
+        assert is_time(raw)  # a CSV may contain what JSON may
         digits = re.findall(r"\d+", raw)
         if re.fullmatch(r"\D*\d+(?:-\d\d){2}.\d\d(?::\d\d){2}\s*", raw):
             assert [int(one) for one in digits] == list(moment.timetuple()[:6])
-        # An offset moves the clock by no more than a day, and everything else not at all.
+        # An offset moves the time by at most a day; nothing else does.
         year = int(digits[2] if "." in raw[:4] else digits[0])
         assert abs(moment.year - year) <= timedelta(days=1).days
         return True
@@ -169,13 +169,13 @@ def test_a_time_is_refused_or_is_a_second_of_the_calendar(part: int) -> None:
 
 
 def value_of(text: str) -> Fraction:
-    """The number that the digits mean, read by another program than the one on trial."""
+    """The number of the digits, read independently of the tested program."""
     return Fraction(re.sub(r"[ \u00a0\u202f]", "", text.strip()).replace(",", "."))
 
 
 @parts
 @pytest.mark.fault(37, 41, 42, 43)
-def test_a_price_is_refused_or_is_exactly_what_the_digits_say(part: int) -> None:
+def test_any_price_is_refused_or_equals_its_digits_exactly(part: int) -> None:
     def accepts(raw: Any) -> bool:
         price = canonical(parse_price, raw)
         if price is MISSING:
@@ -187,7 +187,7 @@ def test_a_price_is_refused_or_is_exactly_what_the_digits_say(part: int) -> None
         assert not (price.is_zero() and price.is_signed())
         assert parse_price(price) == parse_price(str(price)) == price
         assert parse_price(f"{price:f}".replace(".", ",")) == price
-        # Beyond that the oracle itself gives up.
+        # Beyond the limits of the oracle.
         if len(raw) < 4000 if isinstance(raw, str) else abs(Decimal(raw).adjusted()) < 4000:
             meant = value_of(raw) if isinstance(raw, str) else Fraction(raw)
             off = abs(Fraction(price) - meant)
@@ -211,7 +211,7 @@ def is_storable(text: str) -> bool:
 
 @parts
 @pytest.mark.fault(35, 36)
-def test_a_phone_is_refused_or_has_one_spelling(part: int) -> None:
+def test_any_phone_is_refused_or_has_one_format(part: int) -> None:
     def accepts(raw: Any) -> bool:
         phone = canonical(parse_phone, raw)
         if phone is MISSING:
@@ -230,7 +230,7 @@ def test_a_phone_is_refused_or_has_one_spelling(part: int) -> None:
 
 @parts
 @pytest.mark.fault(35, 36)
-def test_a_code_is_refused_or_has_its_four_digits(part: int) -> None:
+def test_any_code_is_refused_or_has_four_digits(part: int) -> None:
     def accepts(raw: Any) -> bool:
         code = canonical(parse_code, raw)
         if code is MISSING:
@@ -248,7 +248,7 @@ def test_a_code_is_refused_or_has_its_four_digits(part: int) -> None:
 
 @parts
 @pytest.mark.fault(43, 45, 46)
-def test_a_status_is_refused_or_is_an_integer_that_every_database_holds(part: int) -> None:
+def test_any_status_is_refused_or_is_an_integer_of_every_database(part: int) -> None:
     def accepts(raw: Any) -> bool:
         status = canonical(parse_status, raw)
         if status is MISSING:
@@ -266,7 +266,7 @@ def test_a_status_is_refused_or_is_an_integer_that_every_database_holds(part: in
 
 @parts
 @pytest.mark.fault(35, 36)
-def test_a_record_of_any_fields_is_refused_or_is_the_same_when_it_is_read_again(part: int) -> None:
+def test_a_record_of_any_fields_is_refused_or_stable_when_read_again(part: int) -> None:
     makers = {
         "created_at": field(TIMES),
         "phone": field(PHONES),

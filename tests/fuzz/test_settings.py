@@ -1,4 +1,4 @@
-"""Any text and any bytes in place of settings: ConfigError in one line without a secret, or settings within bounds."""
+"""Any text or bytes as settings raise ConfigError in one line without a secret, or give valid settings."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ WORD = re.compile(r"[^\W_]+|\W|_")
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """A folder with secrets good and bad, and no setting from outside."""
+    """A folder with valid and invalid secrets, and no settings in the environment."""
     for name in [*os.environ]:
         if name.startswith("BILLING_") or name == "CREDENTIALS_DIRECTORY":
             monkeypatch.delenv(name)
@@ -102,7 +102,7 @@ def assert_within_bounds(found: Settings) -> None:
     assert type(found.auto_migrate) is bool
     assert found.api_token is None or re.fullmatch(r"[!-.0-~]+", found.api_token)
     assert all(found.secrets())
-    # What was read means the same when it is written as it is shown.
+    # Values have the same meaning when they are written as they are shown.
     again = {setting.variable: str(getattr(found, setting.name)) for setting in SETTINGS if not setting.secret}
     unset = {name for name, text in again.items() if text == "None"}
     shown = parse_settings([{name: text for name, text in again.items() if name not in unset}])
@@ -115,14 +115,14 @@ def assert_one_line(error: ConfigError, without: tuple[str, ...] = ()) -> None:
     assert not any(secret in str(error) for secret in without)
     assert str(error).isprintable(), str(error)
     assert len(str(error)) < 1000
-    # The errors of decoders and of URLs hold what they could not read, passwords and all.
+    # Errors of decoders and of URLs contain their input, including passwords.
     assert error.__context__ is None
 
 
 @parts
-def test_any_environment_is_refused_in_one_line_or_gives_settings_within_bounds(part: int) -> None:
+def test_any_environment_is_refused_in_one_line_or_gives_valid_settings(part: int) -> None:
     def accepts(values: dict[str, str]) -> bool:
-        # An environment holds bytes and no NUL; Python shows those that are no UTF-8 as lone surrogates.
+        # An environment contains bytes without NUL; Python shows bytes that are not UTF-8 as lone surrogates.
         kept = {name: text for name, text in values.items() if "\0" not in name + text and "=" not in name}
         for name, text in kept.items():
             os.environb[os.fsencode(name.encode(errors="replace"))] = text.encode(errors="replace")
@@ -135,7 +135,7 @@ def test_any_environment_is_refused_in_one_line_or_gives_settings_within_bounds(
             for name in kept:
                 del os.environb[os.fsencode(name.encode(errors="replace"))]
         assert_within_bounds(found)
-        # A password that stands twice in its URL is a part of the name as well.
+        # A password that is twice in its URL is also a part of the name.
         if values.get("BILLING_DATABASE_URL", "").count(PASSWORD) == 1 and found.database_url.password == PASSWORD:
             assert PASSWORD not in repr(found)
         assert found.api_token != TOKEN or TOKEN not in repr(found)
@@ -162,7 +162,7 @@ DOTENV_TOKENS = [
 
 
 @parts
-def test_any_dotenv_is_refused_in_one_line_or_gives_settings_within_bounds(part: int) -> None:
+def test_any_dotenv_is_refused_in_one_line_or_gives_valid_settings(part: int) -> None:
     path = Path(".env")
 
     def accepts(data: bytes) -> bool:
@@ -217,7 +217,7 @@ TOML_TOKENS = [
 
 
 @parts
-def test_any_toml_file_is_refused_in_one_line_or_gives_settings_within_bounds(part: int) -> None:
+def test_any_toml_file_is_refused_in_one_line_or_gives_valid_settings(part: int) -> None:
     path = Path("billing.toml")
 
     def accepts(data: bytes) -> bool:

@@ -15,7 +15,7 @@ from simulation.vendor import Item, Vendor
 from simulation.world import DAY
 
 MIN_ROWS_FOR_CHECK, LARGEST_SHARE = 20, Decimal("0.2")
-"""When a day is suspect, with BILLING_MAX_WITHDRAWN_SHARE at its default."""
+"""Limits of the plausibility check, with BILLING_MAX_WITHDRAWN_SHARE at its default."""
 SOURCES = ("json", "csv")
 NEWEST = 100
 """Maximum number of records of `get_billing_record`."""
@@ -28,7 +28,7 @@ class Night:
 
     Attributes:
         today: In the vendor's wall clock.
-        asked: The days that the run fetched.
+        fetched: The days that the run fetched.
         truth: All records that the vendor has of each day.
     """
 
@@ -38,7 +38,7 @@ class Night:
         self.scenario, self.vendor, self.request = vendor.scenario, vendor, request
         self.before, self.after, self.report, self.code = before, after, report, code
         self.today = self.scenario.today(vendor.night)
-        self.asked = sorted({day for window in report.windows for day in window.days()})
+        self.fetched = sorted({day for window in report.windows for day in window.days()})
         self.items = by_day(vendor.items)
         self.earlier_items = [by_day(items) for items in vendor.lists[:-1]]
         self.truth = self._count(self.items)
@@ -108,7 +108,7 @@ class Night:
 
     def _can_be_proved(self) -> bool:
         """Whether a wider request, or the newest records, can show that no limit truncated the answer for a day."""
-        for day in self.asked:
+        for day in self.fetched:
             if len(self.items.get(day, ())) >= NEWEST:
                 around = sum(len(self.items.get(other, ())) for other in days(day - 10 * DAY, day + 10 * DAY))
                 if around == len(self.items[day]):
@@ -118,7 +118,7 @@ class Night:
     @cached_property
     def padded(self) -> list[date]:
         """The fetched days and those around them that answers may contain."""
-        return days(self.asked[0] - 4 * DAY, self.asked[-1] + 4 * DAY) if self.asked else []
+        return days(self.fetched[0] - 4 * DAY, self.fetched[-1] + 4 * DAY) if self.fetched else []
 
     def is_limited(self, source: str) -> bool:
         """Whether the smallest padded request for some day reaches the limit; one of days counts always."""
@@ -128,10 +128,10 @@ class Night:
         if limit is None:
             return False
         if source == "csv":
-            first = min(self.asked, default=self.today) - 12 * DAY
+            first = min(self.fetched, default=self.today) - 12 * DAY
             return sum(len(some) for day, some in self.vendor.by_day.items() if day >= first) >= limit
         sizes = {day: len(some) for day, some in self.vendor.by_day.items()}
-        return any(sum(sizes.get(day + n * DAY, 0) for n in range(-2, 4)) >= limit for day in self.asked)
+        return any(sum(sizes.get(day + n * DAY, 0) for n in range(-2, 4)) >= limit for day in self.fetched)
 
     @cached_property
     def clean(self) -> dict[str, bool]:
@@ -141,9 +141,9 @@ class Night:
             and not self.vendor.may_be_refused(source)
             and self.vendor.trait(f"{source}_lags") is None
             and not self.is_limited(source)
-            and not any(self.hides(source, day) or self.unreadable(source, day) for day in self.asked)
+            and not any(self.hides(source, day) or self.unreadable(source, day) for day in self.fetched)
             and not any(self.has_undated(source, day) for day in self.padded)
-            and all(self.reaches(source, item) for day in self.asked for item in self.items.get(day, ()))
+            and all(self.reaches(source, item) for day in self.fetched for item in self.items.get(day, ()))
             for source in SOURCES
         }
 
@@ -185,7 +185,7 @@ class Night:
         if not self.vendor.has_limit("csv"):
             return True
         is_random = limit is not None and limit["keeps"] == "any"
-        return not is_random and any(item.charge.day == day for item in self.vendor.shown_export(self.asked[0] - DAY))
+        return not is_random and any(item.charge.day == day for item in self.vendor.shown_export(self.fetched[0] - DAY))
 
     def all_unreadable(self, source: str, items: Iterable[Item]) -> bool:
         """Whether no record of a day can be read; one whose price can be read in two ways may be, a long one is."""
@@ -275,18 +275,18 @@ class Night:
 
     def must_succeed(self) -> bool:
         """Whether a correct program must end with 0."""
-        if any(is_implausible(self.before.rows.get(day, Counter()), self.of(day)) for day in self.asked):
+        if any(is_implausible(self.before.rows.get(day, Counter()), self.of(day)) for day in self.fetched):
             return False
-        if any(self.before.ledger[day].suspect_since for day in self.before.suspect - set(self.asked)):
+        if any(self.before.ledger[day].suspect_since for day in self.before.suspect - set(self.fetched)):
             return False
-        if any(self.is_unserved(day) for day in self.asked):
+        if any(self.is_unserved(day) for day in self.fetched):
             return False
         clean = self.clean
         backed = clean["csv"] or self.newest_help
         if (
             self.earlier
             and not all(clean.values())
-            and any(self.of(day) != rows for day in self.asked for rows in self.truths(day))
+            and any(self.of(day) != rows for day in self.fetched for rows in self.truths(day))
         ):
             return False  # a record added between two answers makes one look truncated, and there is no third answer
         if clean["json"]:
@@ -299,10 +299,10 @@ class Night:
             return True
         only_hides = (
             not self.vendor.faults["json"]
-            and not any(self.unreadable("json", day) for day in self.asked)
+            and not any(self.unreadable("json", day) for day in self.fetched)
             and not any(self.has_undated("json", day) for day in self.padded)
         )
-        return only_hides and not any(self.hides("json", day) and self.before.rows.get(day) for day in self.asked)
+        return only_hides and not any(self.hides("json", day) and self.before.rows.get(day) for day in self.fetched)
 
     @property
     def begins(self) -> date:

@@ -63,13 +63,13 @@ class Oracle(Night):
                 raise Violation("utc", f"{row} is at {utc} UTC, and the vendor said {ambiguous[row]}")
 
     def _check_days(self) -> None:
-        asked = set(self.asked)
+        fetched = set(self.fetched)
         for day in self.before.rows.keys() | self.after.rows.keys() | self.after.ledger.keys():
             before, after = self.before.rows.get(day, Counter()), self.after.rows.get(day, Counter())
-            if day not in asked:
+            if day not in fetched:
                 if before != after:
                     raise Violation(
-                        "untouched_day", f"{day} was not asked for, and changed: {_difference(before, after)}"
+                        "untouched_day", f"{day} was not fetched, and changed: {_difference(before, after)}"
                     )
                 continue
             if day in self.after.suspect:
@@ -157,7 +157,7 @@ class Oracle(Night):
         """Exit 0: all requested days are stored."""
         for day in self.expected():
             rows = self.after.rows.get(day, Counter())
-            if day not in self.asked:
+            if day not in self.fetched:
                 raise Violation("not_asked", f"exit 0, and {day} was not fetched")
             if day < self.today and not self.after.closed(day):
                 raise Violation("open_with_0", f"exit 0, and {day} is not whole")
@@ -174,14 +174,14 @@ class Oracle(Night):
             raise Violation("suspect_with_0", f"exit 0, and {sorted(self.after.suspect)} are suspect")
         today = self.after.rows.get(self.today, Counter())
         must_be_stored = (
-            self.clean["json"] and "refuses_future" not in self.scenario.traits and self.today in self.asked
+            self.clean["json"] and "refuses_future" not in self.scenario.traits and self.today in self.fetched
         )
         if must_be_stored and today not in self.truths(self.today):
             raise Violation("today_with_0", f"exit 0, and today {_difference(self.of(self.today), today)}")
 
     def check_all_is_there(self) -> None:
         """After a backfill of all days of a vendor that has recovered, no record is missing."""
-        for day in self.asked:
+        for day in self.fetched:
             rows = self.after.rows.get(day, Counter())
             if self.code == OK and day < self.today and not self.is_unserved(day) and rows not in self.truths(day):
                 raise Violation(
@@ -208,7 +208,7 @@ class Oracle(Night):
             or "retention" in traits
         ):
             return
-        empty = sum(day not in self.before.ledger and not self.of(day) for day in self.asked)
+        empty = sum(day not in self.before.ledger and not self.of(day) for day in self.fetched)
         allowed = len(self.report.windows) + 2 + 2 + 3 * ("refuses_future" in traits) + (1 + empty) * bool(empty)
         if self.before.watermark < self.today - 2 * DAY:  # type: ignore[operator]  # it is there
             return

@@ -44,13 +44,13 @@ def simulate(laboratory: Laboratory, seeds: Iterator[int], nights: float, choice
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_the_database_and_the_exit_code_are_right_for_any_vendor(laboratory, part):
+def test_database_and_exit_code_are_correct_for_any_vendor(laboratory, part):
     nights = NIGHTS * (1 - FOCUSED_SHARE) / PARTS
     simulate(laboratory, count(part * 1_000_000), nights, ALL)
 
 
 @pytest.mark.parametrize("focus", FOCI)
-def test_the_database_and_the_exit_code_are_right_for_a_vendor_with_the_freedoms_of_a_known_bug(laboratory, focus):
+def test_database_and_exit_code_are_correct_for_vendors_with_the_freedoms_of_a_bug(laboratory, focus):
     seeds = count(list(FOCI).index(focus) * 1_000_000 + 500_000)
     simulate(laboratory, seeds, NIGHTS * FOCUSED_SHARE / len(FOCI), Choice(always=FOCI[focus]))
 
@@ -124,7 +124,7 @@ REGRESSIONS = {
 
 
 @pytest.mark.parametrize("scenario", REGRESSIONS.values(), ids=REGRESSIONS)
-def test_a_scenario_that_once_failed_passes(laboratory, scenario):
+def test_a_scenario_of_a_fixed_bug_passes(laboratory, scenario):
     assert laboratory.run(scenario) is None
 
 
@@ -153,7 +153,7 @@ class AnswersOfAnotherAccount(Vendor):
 
 
 @pytest.mark.parametrize("vendor", [LosesARecord, ListsARecordTwice, AnswersOfAnotherAccount])
-def test_a_wrong_answer_is_noticed_and_shrunk(laboratory, vendor):
+def test_a_wrong_answer_is_detected_and_shrunk(laboratory, vendor):
     failure = laboratory.run(
         Scenario(1, 8, {"volume": 6, "window": 3, "json_order": "shuffled", "csv_extra": True}), vendor
     )
@@ -169,7 +169,7 @@ def test_a_vendor_without_freedoms_is_synced_without_an_error(laboratory):
         assert laboratory.run(Scenario(seed, 6)) is None
 
 
-def test_a_scenario_is_written_as_one_line_and_read_again():
+def test_a_scenario_is_serialised_as_one_line():
     scenario = draw_scenario(7, Choice(always=tuple(FREEDOMS)))
     assert Scenario.from_json(scenario.to_json()) == scenario
     assert draw_scenario(7) == draw_scenario(7, ALL)

@@ -73,7 +73,7 @@ LARGE_PRICES = [Decimal(text) for text in ("1234", "2500.5", "12000", "1234567.8
 INFOS = ["ok", "ok", "ok", "Ok: SIP 200 OK", "Error: SIP 486 Busy Here", "no answer"]
 ODD_INFOS = ["", "нет ответа", 'он "занят"; да,\nвсё', "ok; 1,5", "=1+1", "0", "  ok ", "a\tb|c", "x" * 3000]
 MOST_RECORDS = 120
-"""Records of a day at the most: ten days of them exceed all limits but the largest."""
+"""Maximum number of records per day: ten such days exceed all limits except the largest."""
 LARGEST_ROW = 120_000
 """Maximum size of a row in bytes, with huge texts: far less than that of a packet of MariaDB, for speed."""
 HUGE_INFO = "long " * 25_000
