@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DEFAULT_GOAL := help
 
 .PHONY: help
-help:  ## Say what can be made
+help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
@@ -19,15 +19,15 @@ test: $(VENV)/dev  ## Run all tests; those of a database that is not there are s
 	@$(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: mutants
-mutants: $(VENV)/dev  ## Change what decides in every small way, and see whether the tests notice; takes an hour or two
+mutants: $(VENV)/dev  ## Run mutation tests of the critical modules; takes an hour or two
 	@sh tests/mutants.sh $(PYTHON) $(BIN)
 
 .PHONY: kills
-kills: $(VENV)/dev  ## Kill 3,000 runs a database at random moments, and look for what was lost
+kills: $(VENV)/dev  ## Kill 3,000 runs per database at random times, and check that nothing was lost
 	@KILLS=3000 $(BIN)/python -m pytest -n auto tests/crash/test_random_kills.py
 
 .PHONY: fuzz
-fuzz: $(VENV)/dev  ## Try a million hostile inputs on each reader; FUZZ_INPUTS and FUZZ_SEED say how many and which
+fuzz: $(VENV)/dev  ## Try a million hostile inputs on each parser; FUZZ_INPUTS and FUZZ_SEED select them
 	@FUZZ_INPUTS=$${FUZZ_INPUTS:-1000000} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} $(BIN)/python -m pytest -n auto tests/fuzz
 
 .PHONY: simulate
@@ -38,40 +38,40 @@ simulate: $(VENV)/dev  ## Run NIGHTS nights against simulated vendors, from SEED
 simulate-fixes: $(VENV)/dev  ## Remove the fix of each known bug, and check that the simulation finds the bug; OPTIONS: see --help
 	@PYTHONPATH=tests $(BIN)/python -m simulation.without_fixes $(OPTIONS)
 
-# What decides about rows, days and secrets: every branch, by the tests that are about it, on SQLite.
+# Branch coverage of the modules that decide about rows, days and secrets, by their own tests, on SQLite.
 COVERING = tests/unit/test_snapshots.py tests/unit/test_diff.py tests/unit/test_quarantine.py tests/unit/test_erased.py \
 	tests/unit/test_log.py tests/integration/test_api.py \
 	tests/integration/test_deep_sync.py tests/integration/test_load.py tests/integration/test_pseudonymise.py
 
 .PHONY: coverage
-coverage: $(VENV)/dev  ## Show that identity, merge, quarantine, ledger and redaction are tested in every branch
+coverage: $(VENV)/dev  ## Check that identity, merge, quarantine, ledger and redaction are tested in every branch
 	@$(BIN)/python -m coverage run -m pytest -q $(COVERING) -k 'not postgresql and not mariadb'
 	@$(BIN)/python -m coverage report
 
 .PHONY: bench
-bench: $(VENV)/dev .bench/ready  ## Measure the program beside floors and peers; OPTIONS='--big --growth' for all of it
+bench: $(VENV)/dev .bench/ready  ## Compare the program with baselines and alternatives; OPTIONS='--big --growth' for all benchmarks
 	@VENV=$(VENV) .bench/bin/python -m bench $(OPTIONS)
 
 .PHONY: superset
-superset:  ## Zip bi/superset, for Superset to import
+superset:  ## Zip bi/superset for the import into Superset
 	@mkdir -p dist
 	@cd bi && $(PYTHON) -m zipfile -c ../dist/billing-superset.zip superset
 	@echo dist/billing-superset.zip
 
 .PHONY: dbt
-dbt: $(VENV)/dev .dbt/ready  ## Compile and run the package bi/dbt on PostgreSQL, with dbt in an environment of its own
+dbt: $(VENV)/dev .dbt/ready  ## Compile and run the package bi/dbt on PostgreSQL, with dbt in its own environment
 	@$(BIN)/python -m pytest tests/integration/test_dbt.py
 
 .PHONY: lake-readers
-lake-readers: $(VENV)/dev .lake-readers/ready  ## Read a lake with DuckDB and ClickHouse, in an environment of their own
+lake-readers: $(VENV)/dev .lake-readers/ready  ## Read a lake with DuckDB and ClickHouse, in their own environment
 	@$(BIN)/python -m pytest tests/integration/test_lake_readers.py
 
 .PHONY: dagster
-dagster: $(VENV)/dev .dagster/ready  ## Run the Dagster jobs on SQLite, PostgreSQL and Celery, in an environment of their own
+dagster: $(VENV)/dev .dagster/ready  ## Run the Dagster jobs on SQLite, PostgreSQL and Celery, in their own environment
 	@$(BIN)/python -m pytest tests/integration/test_dagster.py tests/integration/test_dagster_celery.py
 
 .PHONY: airflow
-airflow: $(VENV)/dev .airflow/ready  ## Run the example DAG with Airflow's LocalExecutor, in an environment of its own
+airflow: $(VENV)/dev .airflow/ready  ## Run the example DAG with Airflow's LocalExecutor, in its own environment
 	@$(BIN)/python -m pytest tests/integration/test_airflow.py
 
 .PHONY: lint
@@ -81,7 +81,7 @@ lint: $(VENV)/dev  ## Check style and types
 	@$(BIN)/mypy
 
 .PHONY: dictionary
-dictionary: $(VENV)/dev  ## Write docs/dictionary.md and the sources of bi/dbt anew from the schema
+dictionary: $(VENV)/dev  ## Generate docs/dictionary.md and the sources of bi/dbt from the schema
 	@$(BIN)/python -m etl.reports.data_dictionary > docs/dictionary.md
 	@$(BIN)/python -m etl.reports.dbt_sources > bi/dbt/models/sources.yml
 
@@ -91,33 +91,33 @@ docs: $(VENV)/dev  ## Build the documentation site into build/docs; every broken
 	@echo build/docs/index.html
 
 .PHONY: man
-man: $(VENV)/dev  ## Write docs/billing-etl.1 anew from docs/man.md and the commands
+man: $(VENV)/dev  ## Generate docs/billing-etl.1 from docs/man.md and the commands
 	@$(BIN)/sphinx-build --fail-on-warning --quiet --fresh-env --tag man --builder man docs build/man
 	@cp build/man/billing-etl.1 docs/
 
 .PHONY: wheel
-wheel: $(VENV)/dev  ## Build the wheel and try it in a clean environment
+wheel: $(VENV)/dev  ## Build the wheel and test it in a clean environment
 	@$(BIN)/python -m build --no-isolation --outdir dist >/dev/null
 	@sh tests/smoke_wheel.sh $(PYTHON)
 
 .PHONY: image
-image:  ## Build the container's image
+image:  ## Build the container image
 	@docker build --file deploy/container/Dockerfile --tag billing-etl .
 
 .PHONY: lock
-lock: $(VENV)/dev  ## Renew the lock files from pyproject.toml
+lock: $(VENV)/dev  ## Update the lock files from pyproject.toml
 	@sh requirements/lock.sh $(BIN)
 
 .PHONY: audit
-audit: $(VENV)/dev  ## Ask whether locked packages have known vulnerabilities; OPTIONS='--vulnerability-service osv' asks OSV
+audit: $(VENV)/dev  ## Check locked packages for known vulnerabilities; OPTIONS='--vulnerability-service osv' uses OSV
 	@sh requirements/audit.sh $(BIN) $(OPTIONS)
 
 .PHONY: release
-release: $(VENV)/dev  ## Build and check what is released, from a tagged commit, into dist/
+release: $(VENV)/dev  ## Build and check a release from a tagged commit, into dist/
 	@.ci/release $(BIN) $(PYTHON)
 
 .PHONY: clean
-clean:  ## Remove what was made
+clean:  ## Remove generated files
 	rm -rf $(VENV) .airflow .bench .dagster .dbt .lake-readers dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis .mutants .coverage billing-demo.db*
 
 $(VENV)/bin/python:

@@ -1,13 +1,13 @@
-"""Tries the Dockerfile where there is no container engine: its own lines, stage by stage, in copies of a Debian root.
+"""Tests the Dockerfile without a container engine: runs its instructions, stage by stage, in copies of a Debian root.
 
-As root, since roots are changed and mounted:
+As root, because it mounts and changes root folders:
 
     debootstrap --variant=minbase --include=ca-certificates,python3-venv,python3-pip,python-is-python3 bookworm ROOT
     python deploy/container/try_image.py ROOT [ARGUMENT...]
 
-ROOT stands in for the base image. What is built is run once with the arguments (those of CMD unless given) and the
-environment's BILLING_*, as `docker run --read-only --tmpfs /tmp --volume …:/var/lib/billing-etl` would: as process 1 of
-its own and as the image's user, on a root that nobody can write to. The exit code is the program's.
+ROOT replaces the base image. The image is run once with the arguments (those of CMD by default) and the environment's
+BILLING_*, like `docker run --read-only --tmpfs /tmp --volume …:/var/lib/billing-etl`: as process 1, as the image's
+user, on a read-only root. The exit code is the program's.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VALUE = re.compile(r'([\w.]+)=("[^"]*"|\S*)')
 
 @dataclass
 class Stage:
-    """What a build knows of a stage: its root, and what later instructions and runs start from."""
+    """A stage of the build: its root, and the state for later instructions and runs."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=lambda: {"PATH": PATH})

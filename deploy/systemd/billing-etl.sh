@@ -1,9 +1,9 @@
 #!/bin/sh
-# billing-etl by hand, as root: the program with the user, the state, the settings and the secrets of the nightly unit.
-# Installed as /usr/local/sbin/billing-etl. It works in /var/lib/billing-etl; files that it makes are there.
-unit=billing-etl-by-hand-$$
+# billing-etl run manually by root, with the user, the state, the settings and the secrets of the nightly unit.
+# Installed as /usr/local/sbin/billing-etl. The current folder is /var/lib/billing-etl; files are created there.
+unit=billing-etl-manual-$$
 how=--pipe
-if [ -t 0 ] && [ -t 1 ] && [ -t 2 ]; then how=--pty; fi # so that Ctrl-C reaches it
+if [ -t 0 ] && [ -t 1 ] && [ -t 2 ]; then how=--pty; fi # so that Ctrl-C reaches the program
 exec systemd-run --quiet "$how" --wait --collect --unit="$unit" \
   --property=DynamicUser=yes --property=User=billing-etl \
   --property=StateDirectory=billing-etl --property=StateDirectoryMode=0700 \

@@ -73,15 +73,17 @@ NIGHTS = [
     ("failed-billing-etl", "exit-code", "78", "failed (exit-code, 78)", "configuration"),
     ("failed-billing-etl", "timeout", "143", "failed (timeout, 143)", "systemctl status"),
     ("failed-billing-etl", "start-limit-hit", "69", "failed (start-limit-hit, 69)", "vendor"),
-    ("done-billing-etl", "success", "65", "done, but look", "billing-etl status"),
+    ("done-billing-etl", "success", "65", "complete, needs attention", "billing-etl status"),
     ("done-billing-etl", "success", "0", None, None),
     ("done-billing-etl", "success", "143", None, None),
-    ("done-billing-etl", "exit-code", "69", None, None),  # between two tries
+    ("done-billing-etl", "exit-code", "69", None, None),  # before a retry
 ]
 
 
-@pytest.mark.parametrize(("instance", "result", "code", "subject", "cure"), NIGHTS)
-def test_a_mail_is_sent_once_and_only_for_results_that_need_attention(tmp_path, instance, result, code, subject, cure):
+@pytest.mark.parametrize(("instance", "result", "code", "subject", "remedy"), NIGHTS)
+def test_a_mail_is_sent_once_and_only_for_results_that_need_attention(
+    tmp_path, instance, result, code, subject, remedy
+):
     mail = notify(tmp_path, instance, result, code)
     if subject is None:
         assert mail is None
@@ -90,7 +92,7 @@ def test_a_mail_is_sent_once_and_only_for_results_that_need_attention(tmp_path, 
     assert "To: ops@example.com" in headers.splitlines()
     assert headers.splitlines()[1].endswith(f": {subject}")
     assert "Subject: billing-etl.service on " in headers
-    assert cure in body
+    assert remedy in body
 
 
 def test_the_text_of_the_mail_is_logged_without_a_mailer(tmp_path):
