@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from etl.sandbox.dataset import FIELDS
@@ -14,7 +15,8 @@ class ValidatedAttributes:
     """Validates attributes on assignment: a known name, and a value that its type hint allows."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        hints = get_type_hints(type(self))
+        own: type = type(self)
+        hints = _hints_of(own)
         if name not in hints:
             raise ValueError(f"unknown policy {name!r}; the policies are {', '.join(hints)}")
         hint = hints[name]
@@ -28,6 +30,9 @@ class ValidatedAttributes:
         if not fits:
             raise ValueError(f"{name} is {expected}, not {value!r}")
         super().__setattr__(name, value)
+
+
+_hints_of = cache(get_type_hints)
 
 
 @dataclass

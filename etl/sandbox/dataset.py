@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from random import Random
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
@@ -174,7 +175,7 @@ class Dataset:
             for n in range((last - self._grown.date()).days + 1):
                 day = self._grown.date() + timedelta(n)
                 settled = (last - day).days >= UNSETTLED_DAYS
-                new += _generate_day(seeded_random(self.seed, day), day, self._per_day, settled=settled)
+                new += _generate_day(self.seed, day, self._per_day, settled=settled)
             new = [record for record in new if after < record["created_at"] <= until.isoformat()]
             self._grown, self.today = until, last
             self._store(self._records + new)
@@ -245,12 +246,14 @@ def _copy_record(record: Record) -> Record:
     return {**record, "price": Decimal(repr(price))} if isinstance(price, float) else dict(record)
 
 
-def _generate_day(random: Random, day: date, per_day: int, *, settled: bool) -> list[Record]:
+@lru_cache(maxsize=256)  # a dataset that grows generates its last day again, and tests make thousands of datasets
+def _generate_day(seed: int, day: date, per_day: int, *, settled: bool) -> tuple[Record, ...]:
+    random = seeded_random(seed, day)
     count = round(per_day * WEEKDAYS[day.weekday()] * random.uniform(0.85, 1.15))
     records: list[Record] = []
     while len(records) < count:
         records += _generate_charge(random, day, settled=settled)
-    return records
+    return tuple(records)
 
 
 def _generate_charge(random: Random, day: date, *, settled: bool) -> list[Record]:
