@@ -280,7 +280,7 @@ def test_a_line_with_another_exit_code_fails(reader: Reader) -> None:
     assert follow(reader, f"<!-- ends with 74: it is too early -->\n{verify}") == []
     assert follow(reader, f"<!-- not run: for another reason -->\n{verify}") == []
     (problem,) = follow(reader, verify.replace("verify", "verify || sit down"))
-    assert "sit is unknown here" in problem
+    assert "sit is not on the list of programs" in problem
 
 
 def test_a_file_shown_on_a_page_exists_for_the_lines_below(reader: Reader) -> None:

@@ -544,7 +544,7 @@ def test_a_run_may_not_write_after_a_newer_one_has_started(job, vendor):
 
 
 @pytest.mark.fault(94)
-def test_a_killed_run_is_marked_as_interrupted_by_the_next(sqlite_job, vendor):
+def test_a_killed_run_is_marked_abandoned_by_the_next(sqlite_job, vendor):
     sqlite_job.sync()
     with sqlite_job.engine.begin() as connection:
         begin_run(connection, label="default", command="sync", version="0", windows=[], now=sqlite_job.now)

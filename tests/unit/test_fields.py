@@ -560,7 +560,7 @@ def test_a_price_that_is_not_a_number_is_refused(raw):
 
 @pytest.mark.fault(44)
 @pytest.mark.parametrize("raw", ["1,234", "25,000", "12,500", "-1,234", "+999,999", " 1,000 "])
-def test_a_price_that_can_be_read_in_two_ways_is_refused(raw):
+def test_an_ambiguous_price_is_refused(raw):
     assert reason(parse_price, raw) == "price has a comma that may be a decimal sign or stand between thousands"
 
 
