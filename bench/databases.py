@@ -1,6 +1,6 @@
-"""Where contenders write: emptied before a run, kept once filled, and put back to that state as often as it takes.
+"""The databases of the subjects: emptied before a run, saved when filled, and restored before each further run.
 
-A place is a database of one contender. Nothing of this is within anybody's time.
+Each subject has its own database. None of this is part of a measured time.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ class Database(Protocol):
     kind: str
 
     def version(self) -> str:
-        """The server's, or the library's."""
+        """The version of the server, or of the library."""
 
-    def url(self, place: str) -> str:
-        """The place's address."""
+    def url(self, subject: str) -> str:
+        """The URL of a subject's database."""
 
-    def empty(self, place: str) -> None:
-        """Make it anew, with nothing in it."""
+    def empty(self, subject: str) -> None:
+        """Recreate the database, empty."""
 
-    def keep(self, place: str) -> None:
-        """Remember what it holds."""
+    def keep(self, subject: str) -> None:
+        """Save its content."""
 
-    def restore(self, place: str) -> None:
-        """Put it back to what was kept."""
+    def restore(self, subject: str) -> None:
+        """Restore the saved content."""
 
-    def drop(self, place: str) -> None:
-        """Leave nothing of it, nor of what was kept."""
+    def drop(self, subject: str) -> None:
+        """Drop the database and its saved content."""
 
-    def read(self, place: str, query: str) -> Iterator[tuple[Any, ...]]:
+    def read(self, subject: str, query: str) -> Iterator[tuple[Any, ...]]:
         """The rows of a query."""
 
-    def execute(self, place: str, statement: str) -> None:
+    def execute(self, subject: str, statement: str) -> None:
         """Run a statement and commit it."""
 
-    def analyse(self, place: str) -> None:
+    def analyse(self, subject: str) -> None:
         """Bring the planner's statistics up to date."""
 
 
 class SQLite:
-    """Files of a folder."""
+    """Files in a folder."""
 
     name, kind = "SQLite", "sqlite"
 
@@ -61,48 +61,48 @@ class SQLite:
     def version(self) -> str:
         return sqlite3.sqlite_version
 
-    def url(self, place: str) -> str:
-        return f"sqlite:///{self._path(place)}"
+    def url(self, subject: str) -> str:
+        return f"sqlite:///{self._path(subject)}"
 
-    def empty(self, place: str) -> None:
-        for path in self._folder.glob(f"{place}.db*"):
+    def empty(self, subject: str) -> None:
+        for path in self._folder.glob(f"{subject}.db*"):
             path.unlink()
 
-    def keep(self, place: str) -> None:
-        with contextlib.closing(sqlite3.connect(self._path(place))) as connection:
+    def keep(self, subject: str) -> None:
+        with contextlib.closing(sqlite3.connect(self._path(subject))) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        shutil.copyfile(self._path(place), self._kept(place))
+        shutil.copyfile(self._path(subject), self._kept(subject))
 
-    def restore(self, place: str) -> None:
-        self.empty(place)
-        shutil.copyfile(self._kept(place), self._path(place))
-        with self._path(place).open("rb+") as file:
-            os.fsync(file)  # or the copy is written while the clock runs
+    def restore(self, subject: str) -> None:
+        self.empty(subject)
+        shutil.copyfile(self._kept(subject), self._path(subject))
+        with self._path(subject).open("rb+") as file:
+            os.fsync(file)  # otherwise the copy would be written during the measurement
 
-    def drop(self, place: str) -> None:
-        self.empty(place)
-        self._kept(place).unlink(missing_ok=True)
+    def drop(self, subject: str) -> None:
+        self.empty(subject)
+        self._kept(subject).unlink(missing_ok=True)
 
-    def read(self, place: str, query: str) -> Iterator[tuple[Any, ...]]:
-        with contextlib.closing(sqlite3.connect(self._path(place))) as connection:
+    def read(self, subject: str, query: str) -> Iterator[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(self._path(subject))) as connection:
             yield from connection.execute(query)
 
-    def execute(self, place: str, statement: str) -> None:
-        with contextlib.closing(sqlite3.connect(self._path(place))) as connection, connection:
+    def execute(self, subject: str, statement: str) -> None:
+        with contextlib.closing(sqlite3.connect(self._path(subject))) as connection, connection:
             connection.execute(statement)
 
-    def analyse(self, place: str) -> None:
-        """Nothing: the program's own connections do not either."""
+    def analyse(self, subject: str) -> None:
+        """Do nothing, as the program's own connections do not either."""
 
-    def _path(self, place: str) -> Path:
-        return self._folder / f"{place}.db"
+    def _path(self, subject: str) -> Path:
+        return self._folder / f"{subject}.db"
 
-    def _kept(self, place: str) -> Path:
-        return self._folder / f"{place}.kept"
+    def _kept(self, subject: str) -> Path:
+        return self._folder / f"{subject}.kept"
 
 
 class PostgreSQL:
-    """Databases of a server; what is kept is a template."""
+    """Databases of a server, saved as templates."""
 
     name, kind = "PostgreSQL", "postgresql"
 
@@ -114,36 +114,36 @@ class PostgreSQL:
         with psycopg.connect(self._server) as connection:
             return str(connection.execute("SHOW server_version").fetchone()[0]).split()[0]  # type: ignore[index]
 
-    def url(self, place: str) -> str:
-        return self._url._replace(path=f"/{_database(place)}").geturl()
+    def url(self, subject: str) -> str:
+        return self._url._replace(path=f"/{_database(subject)}").geturl()
 
-    def empty(self, place: str) -> None:
-        self._do(f"DROP DATABASE IF EXISTS {_database(place)} WITH (FORCE)", f"CREATE DATABASE {_database(place)}")
+    def empty(self, subject: str) -> None:
+        self._do(f"DROP DATABASE IF EXISTS {_database(subject)} WITH (FORCE)", f"CREATE DATABASE {_database(subject)}")
 
-    def keep(self, place: str) -> None:
-        # As autovacuum leaves it by the next night, whether or not it came by meanwhile.
-        with psycopg.connect(self.url(place), autocommit=True) as connection:
+    def keep(self, subject: str) -> None:
+        # The state after autovacuum, which may or may not have run.
+        with psycopg.connect(self.url(subject), autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE)")
-        self._copy(place, f"{place}_kept")
+        self._copy(subject, f"{subject}_kept")
 
-    def restore(self, place: str) -> None:
-        self._copy(f"{place}_kept", place)
+    def restore(self, subject: str) -> None:
+        self._copy(f"{subject}_kept", subject)
         self._do("CHECKPOINT")
 
-    def drop(self, place: str) -> None:
-        for name in (_database(place), _database(f"{place}_kept")):
+    def drop(self, subject: str) -> None:
+        for name in (_database(subject), _database(f"{subject}_kept")):
             self._do(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
-    def read(self, place: str, query: str) -> Iterator[tuple[Any, ...]]:
-        with psycopg.connect(self.url(place)) as connection:
+    def read(self, subject: str, query: str) -> Iterator[tuple[Any, ...]]:
+        with psycopg.connect(self.url(subject)) as connection:
             yield from connection.execute(query)
 
-    def execute(self, place: str, statement: str) -> None:
-        with psycopg.connect(self.url(place), autocommit=True) as connection:
+    def execute(self, subject: str, statement: str) -> None:
+        with psycopg.connect(self.url(subject), autocommit=True) as connection:
             connection.execute(statement)
 
-    def analyse(self, place: str) -> None:
-        self.execute(place, "VACUUM (ANALYZE)")
+    def analyse(self, subject: str) -> None:
+        self.execute(subject, "VACUUM (ANALYZE)")
 
     def _copy(self, source: str, target: str) -> None:
         self._do(
@@ -158,7 +158,7 @@ class PostgreSQL:
 
 
 class MariaDB:
-    """Databases of a server; what is kept is a copy of each table, for there are no templates."""
+    """Databases of a server, saved as copies of each table, because there are no templates."""
 
     name, kind = "MariaDB", "mariadb"
 
@@ -168,44 +168,44 @@ class MariaDB:
     def version(self) -> str:
         return str(self._do("SELECT version()")[0][0]).partition("-")[0]
 
-    def url(self, place: str) -> str:
-        return self._url._replace(path=f"/{_database(place)}").geturl()
+    def url(self, subject: str) -> str:
+        return self._url._replace(path=f"/{_database(subject)}").geturl()
 
-    def empty(self, place: str) -> None:
-        name = _database(place)
+    def empty(self, subject: str) -> None:
+        name = _database(subject)
         self._do(f"DROP DATABASE IF EXISTS {name}", f"CREATE DATABASE {name} CHARACTER SET utf8mb4")
 
-    def keep(self, place: str) -> None:
-        self.empty(f"{place}_kept")
-        for table in self._tables(place):
-            source, target = f"{_database(place)}.{table}", f"{_database(f'{place}_kept')}.{table}"
+    def keep(self, subject: str) -> None:
+        self.empty(f"{subject}_kept")
+        for table in self._tables(subject):
+            source, target = f"{_database(subject)}.{table}", f"{_database(f'{subject}_kept')}.{table}"
             self._do(f"CREATE TABLE {target} LIKE {source}", f"INSERT INTO {target} SELECT * FROM {source}")
 
-    def restore(self, place: str) -> None:
+    def restore(self, subject: str) -> None:
         statements = ["SET foreign_key_checks = 0"]
-        for table in self._tables(place):
-            source, target = f"{_database(f'{place}_kept')}.{table}", f"{_database(place)}.{table}"
+        for table in self._tables(subject):
+            source, target = f"{_database(f'{subject}_kept')}.{table}", f"{_database(subject)}.{table}"
             statements += [f"TRUNCATE {target}", f"INSERT INTO {target} SELECT * FROM {source}"]
         self._do(*statements)
 
-    def drop(self, place: str) -> None:
-        self._do(*(f"DROP DATABASE IF EXISTS {_database(name)}" for name in (place, f"{place}_kept")))
+    def drop(self, subject: str) -> None:
+        self._do(*(f"DROP DATABASE IF EXISTS {_database(name)}" for name in (subject, f"{subject}_kept")))
 
-    def read(self, place: str, query: str) -> Iterator[tuple[Any, ...]]:
-        yield from self._do(f"USE {_database(place)}", query)
+    def read(self, subject: str, query: str) -> Iterator[tuple[Any, ...]]:
+        yield from self._do(f"USE {_database(subject)}", query)
 
-    def execute(self, place: str, statement: str) -> None:
-        self._do(f"USE {_database(place)}", statement)
+    def execute(self, subject: str, statement: str) -> None:
+        self._do(f"USE {_database(subject)}", statement)
 
-    def analyse(self, place: str) -> None:
-        self.execute(place, f"ANALYZE TABLE {', '.join(self._tables(place))}")
+    def analyse(self, subject: str) -> None:
+        self.execute(subject, f"ANALYZE TABLE {', '.join(self._tables(subject))}")
 
-    def _tables(self, place: str) -> list[str]:
-        listed = self._do(f"SHOW FULL TABLES FROM {_database(place)} WHERE table_type = 'BASE TABLE'")
+    def _tables(self, subject: str) -> list[str]:
+        listed = self._do(f"SHOW FULL TABLES FROM {_database(subject)} WHERE table_type = 'BASE TABLE'")
         return [row[0] for row in listed]
 
     def _do(self, *statements: str) -> tuple[tuple[Any, ...], ...]:
-        """Every statement, and the rows of the last."""
+        """Execute statements; returns the rows of the last one."""
         connection = pymysql.connect(
             host=self._url.hostname or "127.0.0.1",
             port=self._url.port or 3306,
@@ -219,5 +219,5 @@ class MariaDB:
             return tuple(cursor.fetchall())
 
 
-def _database(place: str) -> str:
-    return f"billing_bench_{place}"
+def _database(subject: str) -> str:
+    return f"billing_bench_{subject}"

@@ -1,4 +1,4 @@
-"""What a run costs, and what two of them in turn say of each other."""
+"""Measurements of runs, and comparisons of runs in turn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A whole process: wall and CPU seconds, and the peak of its memory in MiB."""
+    """A whole process: wall and CPU seconds, and peak memory in MiB."""
 
     wall: float
     cpu: float
@@ -25,12 +25,12 @@ class Run:
 
 
 class FailedError(Exception):
-    """A contender ended with an error, or with another result than the records: its time means nothing."""
+    """A subject failed or stored other records, so its time is meaningless."""
 
 
 def quiet_environment(given: dict[str, str]) -> dict[str, str]:
-    """This process's environment and what is given, without what would disturb."""
-    # Without bytecode every start would compile everything anew; the settings of somebody's account are not for this.
+    """This process's environment and the given variables, without those that would disturb."""
+    # Without bytecode every start would compile all modules; settings of a real account do not belong here.
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -42,9 +42,9 @@ def quiet_environment(given: dict[str, str]) -> dict[str, str]:
 def run(command: list[str], environment: dict[str, str], folder: Path) -> Run:
     """Time a command in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    stopwatch = [sys.executable, "-I", "-S", str(Path(__file__).with_name("stopwatch.py"))]
+    resource_timer = [sys.executable, "-I", "-S", str(Path(__file__).with_name("resource_timer.py"))]
     done = subprocess.run(
-        [*stopwatch, *command],
+        [*resource_timer, *command],
         env=quiet_environment(environment), cwd=folder, capture_output=True, text=True, check=False,
     )  # fmt: skip
     figures = json.loads(done.stdout) if done.returncode == 0 else {"code": done.returncode}
@@ -55,7 +55,7 @@ def run(command: list[str], environment: dict[str, str], folder: Path) -> Run:
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Several of the same."""
+    """Several runs of the same command."""
 
     runs: tuple[Run, ...]
 
@@ -74,12 +74,12 @@ class Runs:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Pairs of runs of the floor and of a contender, one right after the other."""
+    """Pairs of runs of the baseline and of a subject, directly after each other."""
 
     database: str
-    work: str
-    contender: str
-    floor: Runs
+    scenario: str
+    subject: str
+    baseline: Runs
     other: Runs
 
     @property
@@ -96,28 +96,28 @@ class Comparison:
         return median(self._ratios(lambda one: one.cpu))
 
     def _ratios(self, of: Callable[[Run], float]) -> list[float]:
-        # Of each pair by itself: what disturbs the machine for a while disturbs both.
-        return [of(other) / of(floor) for floor, other in zip(self.floor.runs, self.other.runs, strict=True)]
+        # Per pair, because a temporary load of the machine affects both runs.
+        return [of(other) / of(baseline) for baseline, other in zip(self.baseline.runs, self.other.runs, strict=True)]
 
 
-def in_turn(pairs: int, floor: Callable[[], Run], other: Callable[[], Run]) -> tuple[Runs, Runs]:
-    """Run both so many times; who goes first alternates."""
-    floors: list[Run] = []
+def in_turn(pairs: int, baseline: Callable[[], Run], other: Callable[[], Run]) -> tuple[Runs, Runs]:
+    """Run both in pairs, in alternating order."""
+    baselines: list[Run] = []
     others: list[Run] = []
     for number in range(pairs):
-        turns = [(floors, floor), (others, other)]
+        turns = [(baselines, baseline), (others, other)]
         for runs, once in turns if number % 2 == 0 else reversed(turns):
             runs.append(once())
-    return Runs(tuple(floors)), Runs(tuple(others))
+    return Runs(tuple(baselines)), Runs(tuple(others))
 
 
 def repeated(times: int, once: Callable[[], Run]) -> Runs:
-    """Run it so many times, after one that does not count."""
+    """Run it a number of times, after one run that does not count."""
     once()
     return Runs(tuple(once() for _ in range(times)))
 
 
 def exponent(sizes: Iterable[float], seconds: Iterable[float]) -> float:
-    """The slope of the line through the logarithms: 1 is twice the time for twice the size."""
-    # Seconds are differences: of tiny loads they may come out below nothing.
+    """The slope of the regression line through the logarithms: 1 is twice the time for twice the size."""
+    # Seconds are differences, which may be negative for tiny loads.
     return linear_regression([log(size) for size in sizes], [log(max(second, 0.001)) for second in seconds]).slope

@@ -1,4 +1,4 @@
-"""Where the time of W1 goes: py-spy looks at the stacks of all threads, and each is counted for the stage it is in."""
+"""The profile of W1: py-spy samples the stacks of all threads, and each counts for its stage."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.contenders import OURS
 from bench.databases import Database
 from bench.measure import FailedError, quiet_environment
 from bench.records import Load
+from bench.subjects import PROGRAM
 
-RATE = 500  # looks a second
+RATE = 500  # samples per second
 RUNS = 3
 
 STAGES = (
@@ -32,17 +32,17 @@ STAGES = (
     ("other statements, connections, schema", ("etl/db/",)),
     ("the rest: settings, start and end of the run", ("etl/",)),
 )
-"""The innermost module of the program in a stack decides; of two that fit, the first."""
+"""Stages by module: the innermost module of the program in a stack decides; of two that match, the first."""
 IMPORTS = "imports"
 OUTSIDE = "the interpreter's own start and end"
 
-# py-spy takes a thread that waits in these for one that works.
+# py-spy counts threads that wait in these functions as running.
 _WAITS = re.compile(r"\((?:multiprocessing/connection|threading)\.py:\d+\)$")
 _FRAME = re.compile(r"[(/](etl/[a-z_/]+)\.py:\d+\)$")
 
 
 def profile(databases: Sequence[Database], load: Load, vendor: str, folder: Path) -> str:
-    """W1 on each database, some times, under py-spy; the shares of its stages as a Markdown table.
+    """Run W1 several times on each database under py-spy; returns the shares of its stages as a Markdown table.
 
     Threads that wait - for the vendor, the database, each other - are not counted.
     """
@@ -56,11 +56,13 @@ def profile(databases: Sequence[Database], load: Load, vendor: str, folder: Path
 
 def _stacks(database: Database, load: Load, vendor: str, folder: Path) -> Counter[str]:
     stacks: Counter[str] = Counter()
-    command, environment = OURS.start(database.kind, f"{vendor}/first", database.url(OURS.place), load.first, load.last)
+    command, environment = PROGRAM.start(
+        database.kind, f"{vendor}/first", database.url(PROGRAM.slug), load.first, load.last
+    )
     samples = folder / "stacks.txt"
     spy = [str(Path(sys.executable).with_name("py-spy")), "record", "--rate", str(RATE), "--format", "raw"]
     for _ in range(RUNS):
-        database.empty(OURS.place)
+        database.empty(PROGRAM.slug)
         done = subprocess.run(
             [*spy, "--subprocesses", "--output", str(samples), "--", *command],
             env=quiet_environment(environment), cwd=folder, capture_output=True, text=True, check=False,
@@ -71,7 +73,7 @@ def _stacks(database: Database, load: Load, vendor: str, folder: Path) -> Counte
             stack, _, times = line.rpartition(" ")
             if not _WAITS.search(stack):
                 stacks[stack] += int(times)
-    database.drop(OURS.place)
+    database.drop(PROGRAM.slug)
     return stacks
 
 

@@ -1,4 +1,4 @@
-"""The records: made from the day alone, so that vendor and judge make the same ones without a word between them."""
+"""The records, generated from the day alone, so that the fake vendor and the verification have the same ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRICES = ("0.2", "0.2", "2.5", "3.1", "0")
 
 
 class Charge(NamedTuple):
-    """One record, in the spelling of the vendor; no two share time, phone and code."""
+    """One record in the vendor's format; no two have the same time, phone and code."""
 
     created_at: str
     phone: str
@@ -35,7 +35,7 @@ class Charge(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many days there are, of how many records each, up to which day."""
+    """The size of a load: the number of days, records per day, and the last day."""
 
     days: int
     per_day: int
@@ -76,7 +76,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a database holds: enough to tell any two apart."""
+    """A summary of the stored records that differs for different contents."""
 
     records: int
     spend: Decimal
@@ -97,6 +97,6 @@ class Holding:
 
 @cache
 def expected(load: Load, *, revised: bool = False) -> Holding:
-    """What a database must hold after all days were loaded."""
+    """The expected content of a database after all days were loaded."""
     days = load.newest(load.days)
     return Holding.of(charge for day in days for charge in load.charges(day, revised=revised))

@@ -1,4 +1,4 @@
-"""The figures as a table in docs/performance.md, between two markers, and as the picture beside it."""
+"""The figures as tables in docs/performance.md, between two markers, and as a picture."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 from bench.databases import Database
 from bench.measure import Comparison, Runs
-from bench.works import FEW, Alone, Growth
+from bench.scenarios import FEW_PAIRS, Growth, Measurement
 from bench.years import Years
 
 FIGURES, PROFILE = "figures", "profile"
-"""The parts of the document that are generated, each between two markers."""
+"""The generated parts of the document, each between two markers."""
 PACKAGES = ("dlt", "msgspec", "orjson", "psycopg", "pymysql", "requests", "sqlalchemy")
 COLOURS = {"billing-etl": "#1f6f8b", "SQLAlchemy Core": "#b0b7bd", "dlt": "#d8a657"}
 TICKS = (0.25, 0.5, 1, 2, 5, 10, 20, 50)
@@ -25,29 +25,29 @@ TICKS = (0.25, 0.5, 1, 2, 5, 10, 20, 50)
 
 @dataclass(slots=True)
 class Figures:
-    """All that was measured."""
+    """All measurements."""
 
     comparisons: list[Comparison] = field(default_factory=list)
-    alone: list[Alone] = field(default_factory=list)
+    measurements: list[Measurement] = field(default_factory=list)
     growth: list[Growth] = field(default_factory=list)
     years: list[Years] = field(default_factory=list)
 
 
 def table(figures: Figures, databases: Sequence[Database], missing: Sequence[str], pairs: int, load: float) -> str:
-    """Everything that is generated, as Markdown.
+    """The generated part, as Markdown.
 
     Args:
-        figures: What was measured.
-        databases: Those that it was measured on.
-        missing: The names of those that did not answer.
-        pairs: How many runs of each.
-        load: Of the machine, before anything ran.
+        figures: The measurements.
+        databases: The measured databases.
+        missing: The names of databases that did not answer.
+        pairs: The number of pairs of runs.
+        load: The load average before the benchmark.
     """
     parts = [_circumstances(databases, missing, pairs, load)]
     if figures.comparisons:
         parts.append(_comparisons(figures.comparisons))
-    if figures.alone:
-        parts.append(_alone(figures.alone))
+    if figures.measurements:
+        parts.append(_measurements(figures.measurements))
     if figures.growth:
         parts.append(_growth(figures.growth))
     if figures.years:
@@ -56,7 +56,7 @@ def table(figures: Figures, databases: Sequence[Database], missing: Sequence[str
 
 
 def write(path: Path, part: str, text: str) -> None:
-    """Put the generated text in the place of the last one."""
+    """Replace the generated text."""
     begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
     before, _, rest = path.read_text(encoding="utf-8").partition(begin)
     _, _, after = rest.partition(end)
@@ -64,27 +64,27 @@ def write(path: Path, part: str, text: str) -> None:
 
 
 def draw(path: Path, comparisons: Sequence[Comparison]) -> None:
-    """Bars from the floor outwards: to the left is faster, to the right slower."""
+    """Draw bars from the baseline: faster to the left, slower to the right."""
     import matplotlib as mpl
 
     mpl.use("svg")
-    # The same figures make the same file: nothing of the moment, no random names.
+    # Equal figures give equal files: no timestamp, no random names.
     mpl.rcParams |= {"svg.hashsalt": "billing-etl", "svg.fonttype": "none", "font.family": "sans-serif"}
     from matplotlib import pyplot as plt
 
-    bars = [one for group in _by_work(comparisons).values() for one in group]
+    bars = [one for group in _by_scenario(comparisons).values() for one in group]
     figure, axes = plt.subplots(figsize=(8.5, 0.8 + 0.34 * len(bars)), layout="constrained", facecolor="white")
-    places: list[float] = []
-    place = 0.0
-    for group in _by_work(comparisons).values():
+    positions: list[float] = []
+    position = 0.0
+    for group in _by_scenario(comparisons).values():
         for _one in group:
-            places.append(place)
-            place += 1
-        place += 0.6  # between two works
+            positions.append(position)
+            position += 1
+        position += 0.6  # between two scenarios
     ratios = [one.wall for one in bars]
-    colours = [COLOURS[one.contender] for one in bars]
-    axes.barh(places, [ratio - 1 for ratio in ratios], left=1, color=colours, height=0.8)
-    for where, ratio in zip(places, ratios, strict=True):
+    colours = [COLOURS[one.subject] for one in bars]
+    axes.barh(positions, [ratio - 1 for ratio in ratios], left=1, color=colours, height=0.8)
+    for where, ratio in zip(positions, ratios, strict=True):
         label = {"x": ratio, "y": where, "s": f" {ratio:.2f} ", "va": "center", "fontsize": 9}
         axes.text(**label, ha="left" if ratio >= 1 else "right")
     axes.axvline(1, color="#333333", linewidth=1)
@@ -94,9 +94,9 @@ def draw(path: Path, comparisons: Sequence[Comparison]) -> None:
     ticks = [tick for tick in TICKS if low <= tick <= high]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
-    axes.set_yticks(places, [f"{one.database}, {one.work}: {one.contender}" for one in bars], fontsize=9)
+    axes.set_yticks(positions, [f"{one.database}, {one.scenario}: {one.subject}" for one in bars], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlabel("wall time as a multiple of the floor of the same database (1 is the floor; left is faster)")
+    axes.set_xlabel("wall time as a multiple of the baseline of the same database (1 is the baseline; left is faster)")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=True, axis="x", color="#e6e6e6")
@@ -113,10 +113,10 @@ def _circumstances(databases: Sequence[Database], missing: Sequence[str], pairs:
     lines = [
         f"Measured on {today}: {model}, {os.cpu_count()} cores, {memory:.0f} GiB, {system}; load {load:.1f} before.",
         f"Python {platform.python_version()}, {servers}; {packages}.",
-        f"Medians of {pairs} pairs (BIG, growth and slow answers: {min(pairs, FEW)}).",
+        f"Medians of {pairs} pairs (BIG, growth and slow answers: {min(pairs, FEW_PAIRS)}).",
     ]
     if missing:
-        lines.append(f"Not there, so not measured: {', '.join(missing)}.")
+        lines.append(f"Not measured, because not available: {', '.join(missing)}.")
     return "\n".join(lines)
 
 
@@ -127,34 +127,34 @@ def _machine() -> tuple[str, float]:
     return (found[1] if found else platform.machine()), memory
 
 
-def _by_work(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
-    """All contenders of each database and work; the databases in the order in which they were measured."""
+def _by_scenario(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
+    """All comparisons of each database and scenario, in the order in which the databases were measured."""
     databases = list(dict.fromkeys(one.database for one in comparisons))
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for one in sorted(comparisons, key=lambda one: databases.index(one.database)):
-        groups.setdefault((one.database, one.work), []).append(one)
+        groups.setdefault((one.database, one.scenario), []).append(one)
     return groups
 
 
 def _comparisons(comparisons: Sequence[Comparison]) -> str:
     lines = [
-        "| database, work | contender | wall ÷ floor | lowest–highest | CPU ÷ floor | wall, s | CPU, s | peak, MiB |",
+        "| database, scenario | program | wall ÷ baseline | min–max | CPU ÷ baseline | wall, s | CPU, s | peak, MiB |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for (database, work), group in _by_work(comparisons).items():
-        floors = Runs(tuple(run for one in group for run in one.floor.runs))
-        lines.append(f"| {database}, {work} | floor | 1 | | 1 | {_cost(floors)} |")
+    for (database, scenario), group in _by_scenario(comparisons).items():
+        baselines = Runs(tuple(run for one in group for run in one.baseline.runs))
+        lines.append(f"| {database}, {scenario} | baseline | 1 | | 1 | {_cost(baselines)} |")
         for one in group:
             low, high = one.spread
-            name = f"**{one.contender}**" if one.contender == "billing-etl" else one.contender
+            name = f"**{one.subject}**" if one.subject == "billing-etl" else one.subject
             ratios = f"{one.wall:.2f} | {low:.2f}–{high:.2f} | {one.cpu:.2f}"
-            lines.append(f"| {database}, {work} | {name} | {ratios} | {_cost(one.other)} |")
+            lines.append(f"| {database}, {scenario} | {name} | {ratios} | {_cost(one.other)} |")
     return "\n".join(lines)
 
 
-def _alone(alone: Sequence[Alone]) -> str:
-    lines = ["| billing-etl alone | wall, s | CPU, s | peak, MiB |", "| --- | --- | --- | --- |"]
-    lines += [f"| {one.what} | {_cost(one.runs)} |" for one in alone]
+def _measurements(measurements: Sequence[Measurement]) -> str:
+    lines = ["| billing-etl only | wall, s | CPU, s | peak, MiB |", "| --- | --- | --- | --- |"]
+    lines += [f"| {one.what} | {_cost(one.runs)} |" for one in measurements]
     return "\n".join(lines)
 
 

@@ -1,14 +1,13 @@
-"""A stand-in for the vendor that answers from bytes made beforehand, as a process of its own.
+"""A fake vendor in its own process that answers with prepared bytes.
 
-The sandbox of the project writes every answer anew and under a lock, which would stand in everybody's time alike and
-bring all ratios closer to one. This one knows three calls: for the records of a range, where start and end date are
-inclusive, for the newest records, and for the balance, which never changes. It takes any token. The first part of the
-path says in which mood it is:
+The project's sandbox builds each answer under a lock; that time would be part of every measurement and bring all ratios
+closer to one. This one has three calls: the records of a range (start and end date inclusive), the newest records, and
+the balance, which never changes. It accepts any token. The first part of the path selects a variant:
 
-    /first      the records as they were at first
-    /revised    after one in 25 of the last three days has changed
+    /first      the original records
+    /revised    after changes of one in 25 records of the last three days
     /slow       as /first, a tenth of a second later
-    /slower     the same, two tenths
+    /slower     as /first, two tenths of a second later
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from bench.records import Load
 
 DELAYS = {"slow": 0.1, "slower": 0.2}
 NEWEST = 100
-"""The most records that the vendor lists of the newest ones."""
+"""Maximum number of newest records."""
 ANSWER = b'{"success": true, "error": "", "data": [%b]}'
 BALANCE = b'{"success": true, "error": "", "data": {"balance": 5.0, "price": 0.2, "balance_limit": 0.0}}'
 
 
 class Days:
-    """The days of one mood, as pieces of JSON."""
+    """The days of one variant, as pieces of JSON."""
 
     def __init__(self, load: Load, *, revised: bool) -> None:
         self._pieces = {
@@ -61,22 +60,22 @@ class Handler(BaseHTTPRequestHandler):
     days: dict[str, Days]
 
     def do_POST(self) -> None:
-        asked: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        mood, _token, call, *_ = [*self.path.strip("/").split("/"), "", ""]
-        time.sleep(DELAYS.get(mood, 0))
-        if call != "post_billing_data" or mood not in self.days:
+        request: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        variant, _token, call, *_ = [*self.path.strip("/").split("/"), "", ""]
+        time.sleep(DELAYS.get(variant, 0))
+        if call != "post_billing_data" or variant not in self.days:
             self.send_error(404)
             return
-        first, last = (date.fromisoformat(asked[name]) for name in ("start_date", "end_date"))
-        self._answer(self.days[mood].answer(first, last))
+        first, last = (date.fromisoformat(request[name]) for name in ("start_date", "end_date"))
+        self._answer(self.days[variant].answer(first, last))
 
     def do_GET(self) -> None:
-        mood, _token, call, count, *_ = [*self.path.strip("/").split("/"), "", "", ""]
-        time.sleep(DELAYS.get(mood, 0))
+        variant, _token, call, count, *_ = [*self.path.strip("/").split("/"), "", "", ""]
+        time.sleep(DELAYS.get(variant, 0))
         if call == "get_balance":
             self._answer(BALANCE)
-        elif call == "get_billing_record" and mood in self.days:
-            self._answer(self.days[mood].newest(int(count)))
+        elif call == "get_billing_record" and variant in self.days:
+            self._answer(self.days[variant].newest(int(count)))
         else:
             self.send_error(404)
 
@@ -88,12 +87,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextlib.contextmanager
 def serving(load: Load) -> Iterator[str]:
-    """The address of a vendor that has these records, as long as the block lasts."""
+    """Run a vendor with these records for the block; yields its URL."""
     command = [sys.executable, "-m", "bench.vendor", str(load.days), str(load.per_day), load.last.isoformat()]
     root = Path(__file__).parent.parent
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:

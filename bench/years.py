@@ -1,4 +1,4 @@
-"""A table of years, filled by SQL, and how long the views' usual queries take on it."""
+"""A table of a year, filled by SQL, and the time of usual queries of the views on it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from bench.contenders import OURS, our_command, our_environment
 from bench.databases import Database
 from bench.measure import FailedError, run
+from bench.subjects import PROGRAM, program_command, program_environment
 
 ROWS = 10_000_000
 DAYS = 365
@@ -57,7 +57,7 @@ QUERIES = {
 
 @dataclass(frozen=True, slots=True)
 class Years:
-    """The seconds of a query or command on a table of so many rows."""
+    """The seconds of a query or command on a table with a number of rows."""
 
     database: str
     what: str
@@ -71,9 +71,9 @@ def measure_years(database: Database, vendor: str, folder: Path, last: date, sca
     per_day = rows // DAYS
     rows = per_day * DAYS
     first = last - timedelta(days=DAYS - 1)
-    environment = our_environment(vendor, database.url(OURS.place), BILLING_START_DATE=first.isoformat())
-    database.empty(OURS.place)
-    run(our_command("-q", "migrate"), environment, folder)
+    environment = program_environment(vendor, database.url(PROGRAM.slug), BILLING_START_DATE=first.isoformat())
+    database.empty(PROGRAM.slug)
+    run(program_command("-q", "migrate"), environment, folder)
     kind = database.kind
     names: dict[str, object] = {"first": first, "per_day": per_day, "rows": rows, "last": rows - 1}
     names["second"] = f"(n % {per_day}) * 86400 {'DIV' if kind == 'mariadb' else '/'} {per_day}"
@@ -105,19 +105,19 @@ def measure_years(database: Database, vendor: str, folder: Path, last: date, sca
             f"VALUES (1, '{first}', '{last}', '{last - timedelta(days=7)}', 1)"
         ),
     ):
-        database.execute(OURS.place, statement.format(**names))
-    database.analyse(OURS.place)
+        database.execute(PROGRAM.slug, statement.format(**names))
+    database.analyse(PROGRAM.slug)
     for what, query in QUERIES.items():
         text = query.format(day=first + timedelta(days=200))
-        list(database.read(OURS.place, text))
+        list(database.read(PROGRAM.slug, text))
         begun = time.perf_counter()
-        if not list(database.read(OURS.place, text)):
+        if not list(database.read(PROGRAM.slug, text)):
             raise FailedError(f"{what}: no row")
         yield Years(database.name, what, rows, time.perf_counter() - begun)
     for command in (("status",), ("report", "--out", "report.html")):
-        used = run(our_command("-q", *command), environment, folder)
+        used = run(program_command("-q", *command), environment, folder)
         yield Years(database.name, f"`billing-etl {command[0]}`", rows, used.wall)
-    database.drop(OURS.place)
+    database.drop(PROGRAM.slug)
 
 
 def _date(kind: str) -> str:

@@ -1,6 +1,6 @@
-"""The floors: the least code that does the naive half of the work on each database.
+"""The baselines: the least code that does half of the job on each database.
 
-    python -m bench.floors sqlite|postgresql|mariadb VENDOR DATABASE FIRST LAST
+    python -m bench.baselines sqlite|postgresql|mariadb VENDOR DATABASE FIRST LAST
 
 A request, an upsert on time, phone and code, and a transaction a day. They keep no ledger, lose exact repeats and never
 notice a withdrawn record. Each imports only what it needs: its start is part of its time.
@@ -54,7 +54,7 @@ def sqlite(database: str, days: Iterator[bytes]) -> None:
 
 
 def decoded(days: Iterator[bytes]) -> Iterator[list[tuple[object, ...]]]:
-    """The rows of each day; msgspec reads a price as the Decimal that it is."""
+    """The rows of each day; msgspec parses prices as Decimal."""
     from decimal import Decimal
 
     import msgspec
@@ -88,7 +88,7 @@ def postgresql(database: str, days: Iterator[bytes]) -> None:
 
 
 def mariadb(database: str, days: Iterator[bytes]) -> None:
-    """INSERT of many rows at once, which PyMySQL makes of `executemany`, with ON DUPLICATE KEY UPDATE."""
+    """INSERT of many rows, which PyMySQL creates from `executemany`, with ON DUPLICATE KEY UPDATE."""
     from urllib.parse import unquote, urlsplit
 
     import pymysql

@@ -1,6 +1,6 @@
-"""What others would take for the job, each in its usual way.
+"""Other tools for the job, each in its usual way.
 
-    python -m bench.peers core|dlt VENDOR DATABASE FIRST LAST
+    python -m bench.alternatives core|dlt VENDOR DATABASE FIRST LAST
 
 Prices are exact in all of them, but on SQLite, which has no type for that.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.floors import answers
+from bench.baselines import answers
 
 
 def with_core(database: str, days: Iterator[bytes]) -> None:
@@ -84,7 +84,7 @@ def with_dlt(database: str, days: Iterator[bytes]) -> None:
 
 
 def _with_password(database: str) -> str:
-    """The address with any password, which dlt insists on, where the server asks for none."""
+    """The URL with a password, which dlt requires, even if the server does not."""
     url = urlsplit(database)
     if url.password:
         return database
