@@ -1,4 +1,4 @@
-"""`billing-etl`, which is `python -m etl` as well."""
+"""The program `billing-etl`, also as `python -m etl`."""
 
 import gc
 

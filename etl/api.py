@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 Config = str | PathLike[str] | None
-"""A TOML file, as `--config`; None for the default files. Environment variables take precedence, as ever."""
+"""A TOML file, as `--config`; None for the default files. Environment variables take precedence."""
 COMMANDS: Final = ("sync", "backfill", "accept")
 
 
@@ -93,13 +93,13 @@ class RunResult:
         besides_rows: Days and rows of `besides`.
         records: Number of stored records of the requested days after the run, repeats included; None if not known.
         spend: What they cost together, in the account's currency; None if not known.
-        balance: The account's balance; None if the vendor did not say.
+        balance: The account's balance; None if the vendor did not report it.
         unexplained: Sum of the changes of the balance that neither records nor top-ups explain, signed as the balance;
             None without a balance.
         watermark: The last day of the unbroken run of complete days; None while there is none.
         suspect_days: Days whose answer was implausible, which were left as they were; `accept` stores them.
         missing_days: Days that no source could show to be complete, which stay open, with the reason.
-        needs_review: A person has to look: at suspect or missing days, at rejected records that nobody acknowledged,
+        needs_review: An operator is needed: for suspect or missing days, rejected records that are not acknowledged,
             or at a balance that is low or decreased without a record.
         notices: What the command line would say about the plan of the run.
         retired: The account is retired, and a `sync` fetched nothing.
@@ -147,7 +147,7 @@ def accounts_by_token(config: Config = None) -> list[list[str]]:
         config: A TOML file; None for the default files.
 
     Returns:
-        Groups of labels, in the order of the file. An account with invalid settings is a group of its own.
+        Groups of labels, in the order of the file. An account with invalid settings is a separate group.
 
     Raises:
         ConfigError: The file cannot be read.

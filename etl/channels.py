@@ -106,7 +106,7 @@ DEFAULT_RULES: Final = ChannelRules(
         ChannelRule("flash call", min_price=Decimal("0.2"), max_price=Decimal("0.2")),
     )
 )
-"""The rules unless others are set. Assumed: no answer of the vendor was seen that tells the channels apart.
+"""The rules unless others are set. Assumed: no answer of the vendor was seen that distinguishes the channels.
 
 The texts name what they are about; a call back has no code; SIP is the protocol of calls, and 0.2 the price of the
 flash call in the vendor's reference ("post_billing_data").

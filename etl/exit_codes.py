@@ -68,7 +68,7 @@ _CODES: Final[tuple[tuple[type[BillingError], ExitCode], ...]] = (
     (DiskFullError, ExitCode.DATABASE),
     (OutputError, ExitCode.DATABASE),
 )
-"""The first matching class decides: subclasses stand before their base."""
+"""The first matching class decides, so subclasses come before their base."""
 
 SEVERITY: Final[tuple[int, ...]] = (
     *(ExitCode.OK, ExitCode.CHECK_FAILED, ExitCode.NEEDS_REVIEW, ExitCode.LOCKED, ExitCode.UNAVAILABLE),
@@ -84,5 +84,5 @@ def code_for_error(error: BillingError) -> ExitCode:
 
 
 def most_severe(codes: Iterable[int]) -> int:
-    """The exit code of several runs: the most severe of theirs."""
+    """The exit code of several runs: the most severe one."""
     return max(codes, key=SEVERITY.index, default=ExitCode.OK)

@@ -61,7 +61,7 @@ def ignore_signals() -> None:
 
 
 def forget_signal() -> None:
-    """Forget a received signal and cancel the forced exit, in a process that goes on."""
+    """Forget a received signal and cancel the forced exit, in a process that continues."""
     _state.received = None
     if _state.timer is not None:
         _state.timer.cancel()

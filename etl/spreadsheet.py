@@ -43,7 +43,7 @@ _LOST: Final = (
 
 
 def is_no_value(text: str) -> bool:
-    """Whether a text stands for null."""
+    """Whether a text means null."""
     return text.strip() in NO_VALUE
 
 

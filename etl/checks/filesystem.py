@@ -103,10 +103,10 @@ def require_writable(path: Path) -> str:
 
 
 def require_file_permissions(path: Path) -> str:
-    """Require that this user may write a database and that not everybody may; describe its mode.
+    """Require that this user may write a database and that other users may not; describe its mode.
 
     Returns:
-        The mode; a Caution where everybody may read the database or its write-ahead log.
+        The mode; a Caution if all users may read the database or its write-ahead log.
 
     Raises:
         CheckFailedError: The file, its folder, its journal or a lock file has other permissions.
@@ -123,10 +123,10 @@ def require_file_permissions(path: Path) -> str:
         return "this user may write it"
     file_mode, folder_mode = path.stat().st_mode, folder.stat().st_mode
     if file_mode & _OTHERS_WRITE:
-        raise CheckFailedError(f"everybody may change {path}; chmod o-rwx {path}")
+        raise CheckFailedError(f"all users may change {path}; chmod o-rwx {path}")
     if folder_mode & _OTHERS_WRITE and not folder_mode & stat.S_ISVTX:
-        raise CheckFailedError(f"everybody may replace files in {folder}; chmod o-w {folder}")
+        raise CheckFailedError(f"all users may replace files in {folder}; chmod o-w {folder}")
     description = f"{path} has mode {stat.S_IMODE(file_mode):04o}"
     if readable := [str(file) for file in (path, *journals) if file.exists() and file.stat().st_mode & _OTHERS_READ]:
-        return Caution(f"everybody may read {', '.join(readable)}; run: chmod o-rwx {' '.join(readable)}")
+        return Caution(f"all users may read {', '.join(readable)}; run: chmod o-rwx {' '.join(readable)}")
     return description

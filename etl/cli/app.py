@@ -84,7 +84,7 @@ def run_command(group: click.Group, arguments: list[str]) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
-        # An option before --json may be the wrong one: then nobody has parsed --json yet.
+        # The wrong option may come before --json, which then has not been parsed.
         if options.as_json or "--json" in arguments:
             print_json({"error": options.redact(error.format_message()), "exit_code": ExitCode.USAGE})
         if options.log_only:

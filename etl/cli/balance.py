@@ -158,7 +158,7 @@ def _print_balance(options: OutputOptions, account: str, proof: BalanceProof, re
 
 
 def _proof_row(period: ReconciliationPeriod) -> tuple[str, ...]:
-    """A period by its end: it begins where the row above ends."""
+    """A period, shown by its end: it starts at the end of the row above."""
     amounts = map(render_money, (period.charged, period.top_ups, period.closing))
     unexplained = "" if period.waits else render_money(period.unexplained)
     finding = "charges under way" if period.unexplained and not period.is_certain else period.finding

@@ -43,7 +43,7 @@ class _MonthType(click.ParamType[date]):
 @click.argument("month", type=_MonthType())
 @account_option
 @click.option("--provisional", is_flag=True, help="Book the month although days of it may still change.")
-@click.option("--again", is_flag=True, help="Book a month anew that is closed already.")
+@click.option("--again", is_flag=True, help="Book a closed month again.")
 @wait_option
 @json_option
 @click.pass_obj

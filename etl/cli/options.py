@@ -97,7 +97,7 @@ def json_option(command: Command) -> Command:
 
 
 def add_verbosity_options(command: click.Command) -> None:
-    """Let -v and -q stand after a command as well, and after the commands of a group; they add to those before it."""
+    """Accept -v and -q after a command too, and after the commands of a group; they add to those before it."""
     if isinstance(command, click.Group):
         for member in command.commands.values():
             add_verbosity_options(member)

@@ -1,6 +1,6 @@
-"""The runs of several accounts side by side, each in a worker process.
+"""Concurrent runs of several accounts, each in a worker process.
 
-Every worker has an executor of its own: if its process dies, the other accounts are not affected, as they would be if
+Every worker has its own executor: if its process dies, the other accounts are not affected, as they would be if
 they shared one. Workers write their log lines and errors to the same stderr, a whole line at a time; the main process
 alone prints results.
 """

@@ -1,4 +1,4 @@
-"""The summary of a run: one line, and a note on everything that changed afterwards or that a person has to decide."""
+"""The summary of a run: one line, and notes on everything that changed afterwards or needs a decision."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def print_result(options: OutputOptions, result: SyncResult) -> None:
 
 
 def log_result(options: OutputOptions, result: SyncResult, exit_code: int) -> None:
-    """Log the summary of a run, with its counts as fields, and its notes; warnings where a person is needed."""
+    """Log the summary of a run, with its counts as fields, and its notes; warnings where attention is needed."""
     log = logging.getLogger(NOTICE_LOGGER)
     fields = {
         "command": result.command,

@@ -1,4 +1,4 @@
-"""Standard streams that outlive their readers, and report a full disk as an error of its own."""
+"""Standard streams that survive a closed reader, and report a full disk as a separate error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STDERR: Final = 2
 
 
 class ReaderGoneError(Exception):
-    """Nobody reads stdout any more. It is no OSError: click would end the program with 1."""
+    """Stdout has no reader any more. Not an OSError, for which click would end the program with 1."""
 
 
 class _Stream(io.RawIOBase):

@@ -65,7 +65,7 @@ def metrics_file_option(command: Command) -> Command:
     type=click.IntRange(1, MAX_PARALLEL),
     default=1,
     metavar="N",
-    help="Accounts that run at the same time, each in a process of its own; default 1.",
+    help="Accounts that run at the same time, each in its own process; default 1.",
 )
 @wait_option
 @metrics_file_option
@@ -175,7 +175,7 @@ def run_accounts(
     labels = select_accounts(configuration, accounts)
     selected = load_all(options, configuration, labels)
     _require_past(request, selected)
-    # Dry runs and `accept` do not report to monitoring: they say nothing about the nightly job.
+    # Dry runs and `accept` do not report to monitoring, because they are not the nightly job.
     monitored = request.command in {"sync", "backfill"} and not request.dry_run
     run_id = str(uuid.uuid4())
     heartbeat_url = run_settings.heartbeat_url if monitored else None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Note(NamedTuple):
-    """A line below a result; it needs attention where a person has to decide something."""
+    """A line below a result; it needs attention if a decision is required."""
 
     text: str
     needs_attention: bool = False
@@ -105,7 +105,7 @@ def _render_missed(lateness: LatenessStats) -> str:
 
 
 def print_runs(title: str, runs: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows of `sync_runs`, with the account where there are several; errors stand below the table.
+    """Print rows of `sync_runs`, with the account where there are several; errors are printed below the table.
 
     Args:
         title: The line above the table.

@@ -12,7 +12,7 @@ from etl.db.dialects import DIALECTS
 from etl.errors import ConfigError
 
 _ALIASES: Final = {"postgres": "postgresql"}
-"""Other names of backends, as they stand in URLs of hosting services."""
+"""Other names of backends, as used in URLs of hosting services."""
 
 
 def parse_url(text: str) -> URL:

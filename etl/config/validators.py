@@ -197,7 +197,7 @@ def parse_vat_rate(text: str) -> Decimal:
 
 def parse_channels(text: str) -> tuple[ChannelRule, ...]:
     """The rules for channels, as a JSON list of objects."""
-    from etl.config.channels import parse_rules  # few installations have rules of their own
+    from etl.config.channels import parse_rules  # few installations have their own rules
 
     return parse_rules(text)
 

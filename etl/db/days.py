@@ -156,7 +156,7 @@ def raise_revision(connection: Connection, account_id: int, days: Collection[dat
 def read_changes(connection: Connection, account_id: int, after: int | None) -> list[DayChange]:
     """Read the days above a revision, ordered by revision and day; with None all days.
 
-    A purged day keeps what the ledger says of it.
+    A purged day keeps its ledger entry.
     """
     day = synced_days.c
     query = select(day.day, day.revision, day.records, day.spend, day.purged_at.is_not(None).label("purged"))

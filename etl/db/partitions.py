@@ -27,7 +27,7 @@ _DEFAULT: Final = f"{_TABLE}_default"
 _NOT_NOW: Final = frozenset({"42501", "55P03"})
 """SQLSTATE of a missing privilege, and of a lock that a query of a reader keeps."""
 LOCK_TIMEOUT_SECONDS: Final = 5.0
-"""Seconds that a run or a purge waits for readers before it does without a change of partitions."""
+"""Seconds that a run or a purge waits for readers before it skips a change of partitions."""
 _KEY: Final = ", ".join(column.name for column in billing_records.primary_key)
 
 
@@ -43,7 +43,7 @@ def is_partitioned(connection: Connection) -> bool:
 
 
 def partition_by_month(connection: Connection, today: date) -> int:
-    """Partition the table, or give each month in the default partition one of its own.
+    """Partition the table, or give each month in the default partition its own partition.
 
     The rows are copied: the transaction needs room for the table once more, and blocks readers and runs until it ends.
 

@@ -15,7 +15,7 @@ SELECT 'GRANT ' || privilege_type || ' ON ' || quote_ident(table_name) || ' TO '
 FROM information_schema.role_table_grants
 WHERE table_schema = current_schema() AND table_name IN :names AND grantee <> grantor
 """).bindparams(bindparam("names", expanding=True))
-# Who may read the present rows may read the earlier ones: up to revision 0007 everybody might call the function.
+# Users who may read the present rows may read earlier ones: up to revision 0007 all users could call the function.
 _FUNCTION_GRANTS: Final = text("""
 SELECT DISTINCT 'GRANT EXECUTE ON FUNCTION billing_asof(timestamptz, date, date) TO '
   || CASE WHEN grantee = 'PUBLIC' THEN 'PUBLIC' ELSE quote_ident(grantee) END

@@ -31,7 +31,7 @@ class Fence:
 
 @dataclass(frozen=True, slots=True)
 class RunHandle:
-    """A run that has begun, identified by its row and its fence.
+    """A started run, identified by its row and its fence.
 
     Attributes:
         id: `sync_runs.id`.

@@ -1,4 +1,4 @@
-"""Column types for times, money and texts that behave alike on every database."""
+"""Column types for times, money and texts with the same behaviour on every database."""
 
 from __future__ import annotations
 

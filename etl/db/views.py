@@ -69,7 +69,7 @@ def drop_view_statements(backend: str) -> list[str]:
 
 
 def _join_day(sql: SqlExpressions, records: str = "billing_records") -> str:
-    # The range says nothing new: with it, a query for a day reads that day of the primary key.
+    # The range is redundant: with it, a query for a day reads that day of the primary key.
     return f"""FROM {records} r
 JOIN accounts a ON a.id = r.account_id
 LEFT JOIN synced_days d ON d.account_id = a.id AND d.day = {sql.day_of.format("r.created_at")}

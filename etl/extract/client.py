@@ -144,7 +144,7 @@ class Client:
         id is HTTP 400 "id record not found". That the same text may come with another status is assumed.
         """
         if not RECORD_ID.fullmatch(record_id):
-            raise ValueError("an id that cannot stand in a path")
+            raise ValueError("an id that is not valid in a path")
 
         def fetch() -> dict[str, Any]:
             unknown: str | None = None

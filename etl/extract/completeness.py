@@ -1,4 +1,4 @@
-"""Completeness checks for the vendor's answers: the only place of these rules, for JSON and CSV alike. Pure.
+"""Completeness checks for the vendor's answers: the only place of these rules, for JSON and CSV. Pure.
 
 The vendor documents no limit on the number of records in an answer. There may be one of any size, which keeps the
 oldest records, the newest or any others. So an answer is accepted as complete only with evidence:
@@ -8,7 +8,7 @@ oldest records, the newest or any others. So an answer is accepted as complete o
 - a smaller request for its outermost days agrees, or it contains the newest records of the account (`NewestRecords`).
 
 There may also be a limit on the days of an answer, which is then small: a day is empty only if no other answer lists a
-record of it (`AnswerEvidence.has_listed`), and those after the last record of an answer need evidence of their own.
+record of it (`AnswerEvidence.has_listed`), and those after the last record of an answer need separate evidence.
 
 Two different answers of the same size, or one of exactly the largest size that the account ever had, are evidence of
 a limit: then only the first rule counts.

@@ -1,4 +1,4 @@
-"""Errors of a connection to the vendor, in words without a URL: requests and urllib3 put the URL into theirs."""
+"""Errors of a connection to the vendor with messages without the URL, which those of requests and urllib3 contain."""
 
 from __future__ import annotations
 

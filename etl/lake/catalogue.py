@@ -29,7 +29,7 @@ CATALOGUE_FILE: Final = "catalogue.db"
 CURSOR_PREFIX: Final = "billing-etl.account."
 """Of the table properties that hold the cursor of an account; the label follows."""
 _REQUIRED_PROPERTIES: Final = {
-    # After a conflict the library would write the same rows to the newer table, where they may stand already.
+    # After a conflict the library would write the same rows to the newer table, which may contain them already.
     "commit.retry.num-retries": "0",
     # Manifests name the least and the greatest value of a column, also of data files that are deleted.
     **{f"write.metadata.metrics.column.{name}": "none" for name in ("phone", "code_auth", "status_info")},

@@ -1,6 +1,6 @@
 """Removes snapshots older than a time, and the files that no snapshot uses any more.
 
-The library forgets snapshots and keeps their files, in which stands what was forgotten or purged. It stands as well in
+The library removes snapshots and keeps their files, which contain erased and purged rows; so do
 files of exports that ended before their commit. All of them are deleted here.
 """
 

@@ -1,7 +1,7 @@
 """Which days of which accounts a commit writes. Pure.
 
-A cursor says how far an account is copied. It belongs to one account of one database: an account that was deleted and
-fetched again has the same label, and revisions that begin anew.
+A cursor records how far an account is copied. It belongs to one account of one database: an account that was deleted
+and fetched again has the same label, and revisions that start again.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes the changed days of some accounts in one commit, together with the revisions that are reached.
 
-The rows of these days are replaced, and the cursors stand in the properties of the table: a kill before the commit
+The rows of these days are replaced, and the cursors are in the properties of the table: a kill before the commit
 leaves data files that no snapshot names, and the next export writes the same days again.
 """
 
@@ -116,7 +116,7 @@ def replace_numbering(lake: Lake, ranges: Iterable[TextRow], digest: str) -> Non
 
 @contextmanager
 def _first_rows_allowed() -> Iterator[None]:
-    """Days that have no rows yet are nothing to warn of."""
+    """Days that have no rows yet are not a reason for a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Delete operation did not match any records")
         yield
@@ -183,7 +183,7 @@ def _add_totals(found: dict[tuple[str, date], list[Any]], rows: Any) -> None:
 
 
 def _require_ledger(accounts: Sequence[AccountState], found: Mapping[tuple[str, date], Sequence[Any]]) -> None:
-    """Require that the rows of each changed day add up to what the day ledger says."""
+    """Require that the rows of each changed day add up to the day ledger's totals."""
     for account in accounts:
         for change in account.changes:
             expected = LedgerTotals() if change.purged else LedgerTotals(change.records, change.spend)

@@ -1,7 +1,7 @@
 """Match the vendor's records with erased rows, although nothing that identifies the person is stored. Pure.
 
 An erased row keeps its created_at, status, price and repeats. The vendor still lists the record with its phone. A
-record without a row of its own key counts as the record of an erased row
+record without a row of its key counts as the record of an erased row
 
 - with the same created_at, status and price. This holds for every such record, so that an erased phone never returns;
   another person's late record with the same content cannot be distinguished from it; or

@@ -1,4 +1,4 @@
-"""Whether a day's changes are plausible enough to be stored without a person's consent. Pure."""
+"""Whether a day's changes are plausible enough to be stored without confirmation. Pure."""
 
 from __future__ import annotations
 

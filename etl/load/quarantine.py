@@ -1,9 +1,9 @@
-"""Keep the stored rows that rejected records of an answer may stand for. Pure.
+"""Keep the stored rows that rejected records of an answer may belong to. Pure.
 
-A rejected record is still on the vendor's list. A row that it may stand for is held: it is neither withdrawn nor
-reduced until the record is valid again or no longer listed. A record may stand for every row that agrees with the
+A rejected record is still on the vendor's list. A row that it may belong to is kept: it is neither withdrawn nor
+reduced until the record is valid again or no longer listed. A record may belong to every row that agrees with the
 readable fields of its key, if at least created_at, phone or code is readable; a day alone matches no row. If several
-rows agree, all of them are held, because any of them may be the listed one.
+rows agree, all of them are kept, because any of them may be the listed one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Quarantine:
 def quarantine_rows(
     day: date, listed: Sequence[CountedRecord], stored: Sequence[StoredRow], keys: Sequence[PartialKey]
 ) -> Counter[Record]:
-    """Return the stored records, counted, to add to an answer so that no held row changes.
+    """Return the stored records, counted, to add to an answer so that no kept row changes.
 
     Args:
         day: The day of the rows.
@@ -75,10 +75,10 @@ def _reductions(diff: DayDiff) -> Iterator[tuple[StoredRow, int]]:
 def _hold_exact_matches(
     listed: Iterable[CountedRecord], stored: Iterable[StoredRow], keys: Iterable[PartialKey]
 ) -> Counter[Record]:
-    """The rows to hold for rejected records with a complete key, where another record of the key is new.
+    """The rows to keep for rejected records with a complete key, where another record of the key is new.
 
     Without this, the new record would be taken for a correction of the row. Of several rows, those with the fewest
-    fields in common with the new records are held.
+    fields in common with the new records are kept.
     """
     complete = Counter(key for key in keys if None not in key)
     held: Counter[Record] = Counter()

@@ -1,7 +1,7 @@
 """Metrics of a run, in a file for the textfile collector of Prometheus' node exporter.
 
 Samples in the file are carried over if this run has no newer ones: those of other accounts, and the state of an account
-if the database was unavailable. Runs side by side may write the same file, each the samples of its own accounts.
+if the database was unavailable. Concurrent runs may write the same file, each the samples of its own accounts.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from etl.ops.status_query import AccountStatus, read_account_statuses
 READABLE_BY_ALL: Final = 0o644
 """The collector runs as another user."""
 LOCK_SECONDS: Final = 8.0
-"""Longest wait for other processes that write the same file: a paused one must not stop a run for ever."""
+"""Longest wait for other processes that write the same file: a paused one must not block a run for ever."""
 _LOCK_POLL_SECONDS: Final = 0.05
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Metric(NamedTuple):
 
     Attributes:
         meaning: The HELP text.
-        label: Another label of its samples, besides `account`.
+        label: Another label of its samples, in addition to `account`.
         standing: Whether it describes the state of the account, not the run: then it is carried over after a failure.
     """
 
@@ -178,9 +178,9 @@ def write_metrics(
 
 @contextmanager
 def _lock_beside(path: Path, patience: float) -> Iterator[None]:
-    """Hold the lock of a metrics file: without it, runs side by side would lose each other's samples.
+    """Hold the lock of a metrics file: without it, concurrent runs would lose each other's samples.
 
-    The lock is on a file of its own, because the metrics file is replaced. Windows has no such locks.
+    The lock is on a separate file, because the metrics file is replaced. Windows has no such locks.
 
     Raises:
         OSError: The lock is not free in time, or its file cannot be written.

@@ -86,7 +86,7 @@ class StatusOptions:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSummary:
-    """What a status says of the days of an account, and of its quarantined records.
+    """The summary of an account's days and of its quarantined records.
 
     Attributes:
         records: Number of records as the vendor lists them, repeats included.
@@ -249,7 +249,7 @@ def _read_last_runs(connection: Connection, account_ids: Sequence[int]) -> dict[
 def _account_status(
     label: str, state: Row[Any], ledger: LedgerSummary, now: datetime, terms: StatusOptions | None
 ) -> AccountStatus:
-    """The status of an account as far as its ledger and its position tell it."""
+    """The status of an account from its ledger and its position."""
     behind = (now - state.synced_until_utc).total_seconds() / 3600 if state.synced_until_utc else None
     return AccountStatus(
         account=label,

@@ -1,6 +1,6 @@
 """The history of an account, a month at a time.
 
-A partition is a run of its own, and a run of Dagster costs seconds before it fetches anything: weekly partitions took
+A partition is a separate run, and a run of Dagster costs seconds before it fetches anything: weekly partitions took
 444 s for what one process did in 32. A month is the smallest unit that is worth a run, and one that finance closes.
 """
 

@@ -36,7 +36,7 @@ def suspect_problem(status: api.AccountStatus) -> str | None:
 
 
 def money_problem(status: api.AccountStatus) -> str | None:
-    """Decreases of the balance that no record explains; None without any. An increase is a top-up nobody recorded."""
+    """Decreases of the balance that no record explains; None without any. An increase is an unrecorded top-up."""
     periods = status.balance.unexplained if status.balance else ()
     amounts = [str(period.unexplained) for period in periods if period.unexplained < 0]
     return f"the balance changed without a record: {', '.join(amounts)}" if amounts else None
@@ -94,7 +94,7 @@ def _read_statuses(file: str | None) -> Iterable[tuple[str, api.AccountStatus | 
 
 
 def checks_schedule(executor: dg.ExecutorDefinition, timezone: str) -> dg.ScheduleDefinition:
-    """The job `checks`, every morning at 07:00: a night that did not run is noticed as well."""
+    """The job `checks`, every morning at 07:00: a missed night is detected too."""
     job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks(account_checks), executor_def=executor)
     return dg.ScheduleDefinition(
         name="checks",

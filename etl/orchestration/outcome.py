@@ -1,4 +1,4 @@
-"""What a result means for an orchestrator: the next step by exit code, the reasons for a look, metadata."""
+"""What a result means for an orchestrator: the next step by exit code, the reasons for a review, metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FIRST_SIGNAL_CODE: Final = 128
 
 
 class NextStep(Enum):
-    """What follows from an exit code."""
+    """The next step after an exit code."""
 
     DONE = "done"
     REVIEW = "done, but a person has to look"
@@ -38,7 +38,7 @@ def next_step(exit_code: int) -> NextStep:
 
 
 def review_reasons(result: RunResult) -> list[str]:
-    """Why a person has to look at a result, a sentence each; empty if nobody has to."""
+    """Why a result needs a review, one sentence for each reason; empty if it does not."""
     rejected = sum(rows.rejected - rows.acknowledged for rows in (result.requested_rows, result.besides_rows))
     reasons = [f"{day} is suspect: its answer was implausible, the stored day was kept" for day in result.suspect_days]
     reasons += [f"{day} is open: {reason}" for day, reason in (result.missing_days or {}).items()]

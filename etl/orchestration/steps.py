@@ -113,7 +113,7 @@ def _run_once(
     except api.BillingError as error:
         return api.RunResult(label, "", code_for_error(error), error=name_variable(error))
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-        # Completed windows are stored, the open one is rolled back. Somebody who cancels the run wants no retry.
+        # Completed windows are stored, the open one is rolled back. A cancelled run is not retried.
         if _is_cancelled(context) or context.retry_number >= config.max_retries:
             raise
         raise dg.RetryRequested(config.max_retries, config.retry_seconds) from None

@@ -167,7 +167,7 @@ def iter_batches(
     *,
     size: int = BATCH_SIZE,
 ) -> Generator[list[Row]]:
-    """Read rows ordered by account, the view's sort column and the remaining columns, alike on every database.
+    """Read rows ordered by account, the view's sort column and the remaining columns; the same on every database.
 
     Args:
         connection: Connection to read from; busy until all batches are read.
@@ -214,7 +214,7 @@ def _read_account(
 
 
 def _texts(values: Sequence[Any], kind: ColumnType, transform: Callable[[str], str] | None) -> Sequence[str | None]:
-    # Nearly every row has a time of its own.
+    # Nearly every row has a different time.
     if kind is ColumnType.WALL_CLOCK:
         return list(map(str, values))
     if kind is ColumnType.SECOND_UTC:
@@ -267,13 +267,13 @@ def _sort_parts(parts: Iterable[list[Row]], sort_key: Callable[[Row], str]) -> I
         parts: Rows ordered by the sort column. The last value of a part may continue in the next one.
         sort_key: The sort column of a row.
     """
-    held: list[Row] = []
+    pending: list[Row] = []
     for part in parts:
-        rows = held + part
+        rows = pending + part
         end = bisect_left(rows, sort_key(rows[-1]), key=sort_key)
-        held = rows[end:]
+        pending = rows[end:]
         yield _sort_equal(rows[:end], sort_key)
-    yield _sort_equal(held, sort_key)
+    yield _sort_equal(pending, sort_key)
 
 
 def _sort_equal(rows: list[Row], sort_key: Callable[[Row], str]) -> list[Row]:

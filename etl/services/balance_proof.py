@@ -54,7 +54,7 @@ def take_and_prove(
 ) -> BalanceProof:
     """Take a snapshot of an account's balance, record a top-up, and read the balance proof.
 
-    Without a new snapshot, the top-up is recorded and the stored proof is read all the same.
+    Without a new snapshot, the top-up is recorded and the stored proof is still read.
 
     Args:
         settings: The settings of the account.

@@ -51,7 +51,7 @@ class CloseRequest:
     Attributes:
         month: First day of the month.
         provisional: Book a month some of whose days may still change.
-        again: Book a month anew although its last booking is final.
+        again: Book a month again although its last booking is final.
     """
 
     month: date

@@ -113,7 +113,7 @@ def ensure_schema(
         if dry_run or not settings.auto_migrate:
             require_schema(connection)
     with advisory_lock(engine, "schema", wait=SCHEMA_LOCK_TIMEOUT):
-        # The run that held the lock before may have migrated: a second time would take the views from their readers.
+        # The run that held the lock before may have migrated; recreated views would be missing for a moment.
         with read_connection(engine) as connection:
             is_current, revision = has_current_schema(connection), schema_revision(connection)
         if not is_current:

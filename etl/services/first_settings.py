@@ -118,7 +118,7 @@ def existing_files(folder: Path) -> list[Path]:
 
 
 def write_settings(first: FirstSettings, folder: Path) -> list[Path]:
-    """Write a TOML file, and the secrets in files of their own, all with mode 0600; return their paths.
+    """Write a TOML file, and the secrets to separate files, all with mode 0600; return their paths.
 
     Args:
         first: The settings.

@@ -77,7 +77,7 @@ def plan_request(
 
 
 def begins_where_served(settings: Settings, request: RunRequest, state: SyncState) -> bool:
-    """Whether a first sync begins at the first day that the vendor serves: nobody set another."""
+    """Whether a first sync starts at the first day that the vendor serves: no other day is set."""
     is_default = request.command == "sync" and request.since is None and settings.start_date is None
     return is_default and state.watermark is None
 
@@ -113,7 +113,7 @@ def describe_plan(
     windows: list[DateRange],
     complete: Collection[date],
 ) -> Iterator[str]:
-    """Messages about the days that nobody set and those that cannot be fetched."""
+    """Messages about days that are not set and days that cannot be fetched."""
     label = settings.account
     if state.first_day is None and request.command == "sync" and request.since is None and windows:
         default = f"{DEFAULT_HISTORY_DAYS} days back; BILLING_START_DATE sets another day"

@@ -46,7 +46,7 @@ class DayDifference:
         different: Number of rows with other attributes or another number of repeats.
         surplus: Number of rows without a listed record.
         vendor_records: Number of listed records, repeats included.
-        wrong_totals: The rows are equal, but the stored totals of the day are not theirs.
+        wrong_totals: The rows are equal, but the stored totals of the day differ from theirs.
         records: The first records that differ.
     """
 

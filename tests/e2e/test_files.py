@@ -151,7 +151,7 @@ def test_check_marks_warnings_with_their_own_sign(synced):
     (synced.folder / "billing.db").chmod(0o644)
     done = synced("check")
     assert done.code == 0, done
-    assert "! file: everybody may read billing.db; run: chmod o-rwx billing.db\n" in done.out
+    assert "! file: all users may read billing.db; run: chmod o-rwx billing.db\n" in done.out
     assert done.out.count("! ") == 1
 
 
@@ -162,6 +162,6 @@ def test_check_includes_the_write_ahead_log(synced):
         file = Path(f"{database}{suffix}")
         file.touch()
         file.chmod(0o644)
-    assert "! file: everybody may read billing.db-wal, billing.db-shm; run: chmod o-rwx" in synced("check").out.replace(
+    assert "! file: all users may read billing.db-wal, billing.db-shm; run: chmod o-rwx" in synced("check").out.replace(
         f"{synced.folder}/", ""
     )

@@ -65,15 +65,15 @@ def test_the_mode_of_a_database_is_reported_and_world_writable_refused(tmp_path)
     path = tmp_path / "billing.db"
     path.touch()
     tmp_path.chmod(0o750)
-    for mode, words in ((0o640, "mode 0640"), (0o644, "everybody may read")):
+    for mode, words in ((0o640, "mode 0640"), (0o644, "all users may read")):
         path.chmod(mode)
         assert words in require_file_permissions(path)
     path.chmod(0o646)
-    with pytest.raises(CheckFailedError, match="everybody may change"):
+    with pytest.raises(CheckFailedError, match="all users may change"):
         require_file_permissions(path)
     path.chmod(0o640)
     tmp_path.chmod(0o757)
-    with pytest.raises(CheckFailedError, match="everybody may replace files"):
+    with pytest.raises(CheckFailedError, match="all users may replace files"):
         require_file_permissions(path)
     tmp_path.chmod(0o1757)
     assert "mode 0640" in require_file_permissions(path)

@@ -166,7 +166,7 @@ class PostgresqlDialect(DatabaseDialect):
     def create_function_statements(self, name: str, view: str, query: Callable[[str, str, str], str]) -> list[str]:
         signature = f"{name}(timestamptz, date, date)"
         # A reader has no right to read the tables: the function has its owner's. Its search path is fixed, with the
-        # temporary schema last, so that no caller can put another table in the place of ours.
+        # temporary schema last, so that no caller can replace our tables by others.
         create = f"""CREATE FUNCTION {name}(moment timestamptz, since date DEFAULT NULL, until date DEFAULT NULL)
 RETURNS SETOF {view}
 LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER AS $$

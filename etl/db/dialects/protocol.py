@@ -90,7 +90,7 @@ class ColumnTypes:
 ColumnValues = tuple[Sequence[Any], ...]
 """Rows in columnar form: one sequence of values per column."""
 TryLock = Callable[[], bool]
-"""Tries to acquire a lock without waiting; whether it is held now."""
+"""Tries to acquire a lock without waiting; returns whether it is held."""
 
 
 class DatabaseDialect(Protocol):
@@ -212,7 +212,7 @@ class DatabaseDialect(Protocol):
     def create_function_statements(self, name: str, view: str, query: Callable[[str, str, str], str]) -> list[str]:
         """Statements that create a function of a time and two optional days; none where a function returns no rows.
 
-        Only its owner may execute it until somebody else is granted to.
+        Only its owner may execute it until others are granted it.
 
         Args:
             name: Name of the function.
@@ -298,4 +298,4 @@ class DatabaseDialect(Protocol):
             DatabaseError: The database is damaged.
             DiskFullError: The disk of the copy is full.
         """
-        raise TypeError(f"{self.title} is a server, with a program for backups of its own")
+        raise TypeError(f"{self.title} is a server, with its own backup program")

@@ -1,5 +1,5 @@
 -- Three users for a database of billing-etl on PostgreSQL. As a superuser: psql -d DATABASE -f postgresql.sql, part by part.
--- Without a password nobody logs in by one: ALTER ROLE billing_reader PASSWORD '…', or see pg_hba.conf.
+-- A role without a password cannot log in with one: ALTER ROLE billing_reader PASSWORD '…', or see pg_hba.conf.
 
 -- 1. Once, before the first migration.
 

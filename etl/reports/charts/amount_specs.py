@@ -24,7 +24,7 @@ from etl.reports.charts.parts import (
 
 
 class Grain(Enum):
-    """Length of the periods that a bar stands for."""
+    """Length of the period of a bar."""
 
     DAY = "day"
     WEEK = "week"

@@ -75,7 +75,7 @@ def hours_spec(palette: Palette) -> Spec:
             {"calculate": "pad(datum.hour, 2, '0', 'left') + ':00'", "as": "from"},
             {"calculate": "datum.records / datum.days", "as": "average"},
         ],
-        # The opacity of a single colour suits light and dark pages alike.
+        # The opacity of a single colour suits light and dark pages.
         "mark": {"type": "rect", "color": palette.main, "cornerRadius": 2},
         "encoding": {
             "x": {

@@ -26,4 +26,4 @@ PLAIN: Final = Palette(
     accounts=("#4a86b5", "#d08c3f", "#5d9f7a", "#9a7fb8", "#c46d6d", "#7d8e9e", "#a3a04a", "#5aa0b0"),
     states=("#8ea6b8", "#4a86b5", "#d9b35f", "#d2554b", "#a04a9a"),
 )
-"""Colours for a light and a dark page alike, distinguishable with colour blindness."""
+"""Colours for light and dark pages, distinguishable with colour blindness."""

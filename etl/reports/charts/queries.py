@@ -123,7 +123,7 @@ def _query_balances(backend: str, selected: str) -> str:
     def unexplained(finding: str) -> str:
         return _sum_sql(backend, f"CASE WHEN finding = '{finding}' THEN unexplained ELSE 0 END")
 
-    # Charges that the vendor settles later leave a credit first, and a charge afterwards: nobody paid.
+    # Charges that the vendor settles later leave a credit first, and a charge afterwards, without a payment.
     rose = "finding = 'unexplained credit' AND closing - opening > 0"
     return f"""SELECT account, day, MAX(CASE WHEN newest = 1 THEN closing END) AS balance,
   {_sum_sql(backend, "charged")} AS charged, {_sum_sql(backend, "top_ups")} AS top_ups,
