@@ -14,7 +14,15 @@ from conftest import fresh_database
 from sqlalchemy.exc import IntegrityError
 from support.process_pool import SIZE, ProcessPool, no_lock
 from support.run_helpers import settings_of, token_of
-from support.sync_account import LAST_CLOSED, MORNING, START, Account, charges, just_before, wait_until_somebody_waits
+from support.sync_account import (
+    LAST_CLOSED,
+    MORNING,
+    START,
+    Account,
+    charges,
+    just_before,
+    wait_until_session_is_blocked,
+)
 
 from etl.db.migrate import migrate
 from etl.db.retry import retry_transaction
@@ -166,7 +174,7 @@ def test_two_first_runs_that_both_insert_the_account_get_different_fences(accoun
         with engine.begin() as connection:
             first = begin(connection)
             thread, results = started(lambda: retry_transaction(later, also_on=(IntegrityError,)))
-            wait_until_somebody_waits(engine)
+            wait_until_session_is_blocked(engine)
         thread.join(60)
     assert len(inserts) == 1
     assert [(run.account_id, run.fence) for run in (first, *results)] == [(first.account_id, 1), (first.account_id, 2)]
@@ -188,7 +196,7 @@ def test_a_finishing_run_and_a_starting_run_do_not_deadlock(account):
 
     def finish_now():
         threads.append(started(end)[0])
-        wait_until_somebody_waits(engine)
+        wait_until_session_is_blocked(engine)
 
     # The starting run holds the state; the finishing one may not hold the row that the starting one needs next.
     with just_before("UPDATE sync_runs SET finished_at", finish_now), engine.begin() as connection:

@@ -9,7 +9,7 @@ import time
 import pytest
 from sqlalchemy import text
 from support.forked_cli import Forked
-from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions, wait_until_somebody_waits
+from support.sync_account import LAST_CLOSED, START, Account, charges, end_sessions, wait_until_session_is_blocked
 
 from etl.db.engine import new_engine
 
@@ -53,7 +53,7 @@ def test_a_suspended_run_that_lost_its_lock_writes_nothing_it_had_fetched(accoun
     with other.begin() as connection:
         # It has received its answer when it starts its transaction and finds that another run has taken the account.
         connection.execute(text("SELECT fence FROM sync_state FOR UPDATE"))
-        wait_until_somebody_waits(other)
+        wait_until_session_is_blocked(other)
         sleeper.send_signal(signal.SIGSTOP)
     end_sessions(other)
     account.vendor.dataset.replace([*charges(START, 3), *charges(LAST_CLOSED, 4, info="new")])

@@ -15,7 +15,7 @@ from support.sync_account import (
     charges,
     errors_seen,
     just_before,
-    wait_until_somebody_waits,
+    wait_until_session_is_blocked,
 )
 
 from etl.db.engine import new_engine
@@ -176,7 +176,7 @@ def test_a_deadlock_rolls_the_window_back_and_it_is_retried(account):
         def ask():
             waiting.append(threading.Thread(target=want_what_the_run_has, daemon=True))
             waiting[0].start()
-            wait_until_somebody_waits(new_engine(account.settings.database_url))
+            wait_until_session_is_blocked(new_engine(account.settings.database_url))
 
         # The run holds the state of its account; the day is next.
         with just_before("UPDATE synced_days", ask) as statements:

@@ -165,7 +165,7 @@ def errors_seen() -> Iterator[list[str]]:
 
 
 def end_sessions(engine):
-    """End all sessions in this database but our own, and wait until they are gone."""
+    """Terminate all other sessions in this database, and wait until they are gone."""
     mine, others, kill = {
         "postgresql": (
             "SELECT pg_backend_pid()",
@@ -186,11 +186,11 @@ def end_sessions(engine):
             if not connection.scalars(text(others)).all():
                 return
             time.sleep(0.05)
-    pytest.fail("a session outlives its end")
+    pytest.fail("a terminated session is still there")
 
 
-def wait_until_somebody_waits(engine):
-    """Until the server says that a transaction waits for another's lock."""
+def wait_until_session_is_blocked(engine):
+    """Wait until a transaction on the server waits for a lock."""
     query = {
         "postgresql": "SELECT COUNT(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         " AND datname = current_database()",
@@ -202,5 +202,5 @@ def wait_until_somebody_waits(engine):
         for _ in range(300):
             if connection.scalar(text(query)):
                 return
-            time.sleep(0.2)  # more often, and MariaDB would answer from what it knew
-    pytest.fail("nobody waits")
+            time.sleep(0.2)  # MariaDB caches the answer for a moment
+    pytest.fail("no session waits for a lock")
