@@ -117,10 +117,10 @@ def test_installation_and_uninstallation_with_systemd(host, built, vendor):
     host(units)
     with (host.root / "etc/billing-etl/billing-etl.env").open("a") as settings:
         settings.write(f"BILLING_API_URL={vendor.url}\n")
-    said = host(first_sync)
-    assert {"✓ database:", "✓ token:", "✓ clock:"} <= {" ".join(line.split()[:2]) for line in said.splitlines()}
-    assert "✗" not in said
-    assert "complete up to" in said
+    output = host(first_sync)
+    assert {"✓ database:", "✓ token:", "✓ clock:"} <= {" ".join(line.split()[:2]) for line in output.splitlines()}
+    assert "✗" not in output
+    assert "complete up to" in output
     records = host.records()
     assert records > 0
     assert host.mode("var/lib/billing-etl/billing.db") == "-rw-------"
@@ -141,9 +141,9 @@ def test_installation_with_cron_mails_only_failed_runs(host, vendor):
     user, first_sync = blocks()["Schedule: cron"]
     host(user)
     (host.root / "var/lib/billing-etl/.env").write_text(f"BILLING_API_URL={vendor.url}\n")
-    said = host(first_sync)
-    assert "✓ token:" in said
-    assert "✗" not in said
+    output = host(first_sync)
+    assert "✓ token:" in output
+    assert "✗" not in output
     assert host.records() > 0
     assert host.mode("var/lib/billing-etl/billing.db") == "-rw-------"
 
@@ -152,9 +152,9 @@ def test_installation_with_cron_mails_only_failed_runs(host, vendor):
     token.chmod(0o600)
     token.write_text("00000000-1111-4000-8000-000000000000")
     token.chmod(0o400)
-    code, said = cron(host)
+    code, output = cron(host)
     assert code == 77
-    assert "refused the token" in said
+    assert "refused the token" in output
 
 
 def write_secrets(host: Host) -> None:

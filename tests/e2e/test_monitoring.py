@@ -298,12 +298,12 @@ def test_a_run_that_fails_early_sends_a_heartbeat(billing, service, wrong, code)
     assert (done.code, events(service)) == (code, ["start", str(code)]), done
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/a-secret-check-of-ours", None])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/our-secret-check", None])
 def test_a_failed_heartbeat_does_not_fail_the_run_or_leak_its_url(billing, service, url):
     service.status = 500
-    done = billing("-vv", "sync", *SPAN, BILLING_HEARTBEAT_URL=url or f"{service.url}/a-secret-check-of-ours")
+    done = billing("-vv", "sync", *SPAN, BILLING_HEARTBEAT_URL=url or f"{service.url}/our-secret-check")
     assert (done.code, "the heartbeat did not report" in done.errors) == (0, True), done
-    assert "a-secret-check" not in done.out + done.errors
+    assert "our-secret-check" not in done.out + done.errors
 
 
 def test_a_run_ended_by_a_signal_sends_a_heartbeat(billing, vendor, service, wait_for_request):

@@ -70,9 +70,9 @@ def test_a_missing_library_of_the_report_names_the_extra(billing, tmp_path, libr
 
 def test_a_signal_during_a_report_leaves_the_old_file(synced, tmp_path):
     (synced.folder / "a.html").write_text("old")
-    slow = "import pathlib, time\ndef javascript_bundle():\n    pathlib.Path('begun').touch()\n    time.sleep(3600)"
+    slow = "import pathlib, time\ndef javascript_bundle():\n    pathlib.Path('started').touch()\n    time.sleep(3600)"
     process = synced.start("report", "--out", "a.html", PYTHONPATH=fake_library(slow, tmp_path / "library"))
-    while not (synced.folder / "begun").exists():
+    while not (synced.folder / "started").exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)

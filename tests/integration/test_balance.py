@@ -139,8 +139,8 @@ def test_the_proof_waits_for_a_suspect_day_and_has_no_finding_once_accepted(any_
     report = purse.run()
     assert (report.balance.waits_for, unexplained(report), report.balance.restated) == ((EIGHTH,), [], ())
     with purse.engine.connect() as connection:
-        news = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
-    assert (news.waits_for, news.unexplained) == ((EIGHTH,), ())
+        summary = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
+    assert (summary.waits_for, summary.unexplained) == ((EIGHTH,), ())
     assert [finding for _, finding in purse.findings()] == ["explained", "waits for days", "waits for days"]
 
     purse.run("accept", EIGHTH, EIGHTH)
@@ -191,8 +191,8 @@ def test_the_proof_waits_for_a_past_day_that_is_incomplete(purse):
     assert unexplained(purse.run()) == ["5E+2"]
     with purse.engine.begin() as connection:
         connection.execute(text("UPDATE synced_days SET first_closed_at = NULL WHERE day = '2026-03-02'"))
-        news = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
-    assert (news.waits_for, news.unexplained) == ((date(2026, 3, 2),), ())
+        summary = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
+    assert (summary.waits_for, summary.unexplained) == ((date(2026, 3, 2),), ())
     purse.run("backfill", NINTH, NINTH)
     assert purse.findings()[-1] == (None, "waits for days")
     purse.run("backfill", FIRST, NINTH)

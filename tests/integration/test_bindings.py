@@ -36,16 +36,16 @@ def sqlite_account(sqlite_url, sandbox):
 
 def run(account, order=None, /, **changes):
     """Run a sync; returns its report and messages."""
-    said = []
+    messages = []
     report = run_sync(
         replace(account.settings, **changes),
         order or RunRequest("sync"),
-        replace(NO_PROGRESS, message=said.append),
+        replace(NO_PROGRESS, message=messages.append),
         redact=str,
         exit_code_of=code_for_result,
         clock=lambda: MORNING,
     )
-    return report, said
+    return report, messages
 
 
 def refused(account, order=None, /, **changes):
@@ -106,10 +106,10 @@ def test_configured_accounts_may_share_a_token_with_a_warning(sqlite_account, ca
 def test_a_changed_token_is_accepted_and_reported_once(account):
     account.run()
     changed = {"api_token": token_of(account.vendor, "renewed")}
-    _, said = run(account, RunRequest("sync", dry_run=True), **changed)
-    assert "the token differs from that of the last run" in "".join(said)
-    report, said = run(account, **changed)
-    assert (report.error, "the token differs from that of the last run" in "".join(said)) == (None, True)
+    _, messages = run(account, RunRequest("sync", dry_run=True), **changed)
+    assert "the token differs from that of the last run" in "".join(messages)
+    report, messages = run(account, **changed)
+    assert (report.error, "the token differs from that of the last run" in "".join(messages)) == (None, True)
     assert "the token" not in "".join(run(account, **changed)[1])
     assert "BILLING_ACCOUNT=default" in refused(account, account="defualt", **changed)
 
@@ -118,8 +118,8 @@ def test_an_account_of_an_older_version_is_bound_by_its_next_run(account):
     account.run()
     with account.engine.begin() as connection:
         connection.execute(text("UPDATE accounts SET token_fingerprint = NULL, timezone = NULL"))
-    report, said = run(account)
-    assert (report.error, said) == (None, [])
+    report, messages = run(account)
+    assert (report.error, messages) == (None, [])
     assert account.read("SELECT timezone FROM accounts WHERE token_fingerprint IS NOT NULL") == [("Europe/Moscow",)]
 
 

@@ -164,8 +164,10 @@ def test_changed_rules_reclassify_all_stored_days_in_the_next_run(shop):
     journal = shop.query("SELECT COUNT(*) FROM restatements")
     shop.sync(channels=OWN)
     assert shop.channels() == BY_OWN
-    assert any("the rules for channels are new: 11 stored days are classified again" in said for said in shop.messages)
-    assert any("5 records have another channel" in said for said in shop.messages)
+    assert any(
+        "the rules for channels are new: 11 stored days are classified again" in message for message in shop.messages
+    )
+    assert any("5 records have another channel" in message for message in shop.messages)
     assert shop.changed_days(before) == ["2026-03-02", "2026-03-05", "2026-03-11"]
     assert shop.query("SELECT COUNT(*) FROM restatements") == journal
     assert shop.query("SELECT COUNT(*) FROM synced_days WHERE restated_at IS NOT NULL") == [(0,)]
@@ -219,7 +221,7 @@ def test_a_classification_that_is_interrupted_is_completed_by_the_next_run(shop)
     assert names[3:] == BY_DEFAULT[0][3:]
     assert totals == BY_OWN[1][:3] + BY_DEFAULT[1][3:]
     shop.sync(channels=OWN)
-    assert any("7 stored days are classified again" in said for said in shop.messages)
+    assert any("7 stored days are classified again" in message for message in shop.messages)
     assert shop.channels() == BY_OWN
 
 

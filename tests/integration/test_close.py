@@ -51,11 +51,11 @@ class Shop:
         self.records = [*self.records, *more]
         self.vendor.dataset.replace(self.records)
         self.now += timedelta(minutes=1)
-        self.said = []
+        self.messages = []
         result = run_sync(
             replace(self.settings, **changes),
             RunRequest(command, since, until),
-            replace(NO_PROGRESS, message=self.said.append),
+            replace(NO_PROGRESS, message=self.messages.append),
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,
@@ -122,7 +122,9 @@ def test_a_final_month_is_booked_with_its_vat_and_keeps_it(shop):
 
     # Other terms apply to the account from now on; a closed month keeps its own.
     shop.sync(currency="EUR", vat_rate=Decimal("8.5"), vat="excluded")
-    assert "prices are in EUR, VAT of 8.5 % excluded from now on (before: RUB, VAT of 20 % included)" in shop.said[0]
+    assert (
+        "prices are in EUR, VAT of 8.5 % excluded from now on (before: RUB, VAT of 20 % included)" in shop.messages[0]
+    )
     assert shop.month(closed) == booked
     assert shop.month("currency, spend, net, vat, gross", APRIL) == (
         "EUR", Decimal(7), Decimal(7), Decimal("0.595"), Decimal("7.595"),

@@ -65,12 +65,12 @@ def test_a_run_that_fails_leaves_no_connection(account):
 @pytest.mark.fault(99)
 def test_a_session_lost_between_two_transactions_causes_no_retry(account):
     other = new_engine(account.settings.database_url)
-    with seen(Engine, begin="begun") as quiet:
+    with seen(Engine, begin="started") as quiet:
         assert account.run(account="one", window_days=1) == (0, "")
-    with seen(Engine, begin="begun") as disturbed:
+    with seen(Engine, begin="started") as disturbed:
         assert account.run(lambda: end_sessions(other), account="another", window_days=1) == (0, "")
     # `end_sessions` begins one itself, after each of the four windows.
-    assert disturbed["begun"] == quiet["begun"] + 4, "a transaction was retried"
+    assert disturbed["started"] == quiet["started"] + 4, "a transaction was retried"
 
 
 @servers

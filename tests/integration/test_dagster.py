@@ -55,11 +55,11 @@ def sqlite(folder, name="billing"):
 
 def test_definitions_load_and_a_missing_configuration_is_named(dagster, tmp_path, vendor):
     write_accounts(tmp_path, vendor, {"shop-1": sqlite(tmp_path)})
-    code, said = dagster.call("dagster", "definitions", "validate", "-m", MODULE)
-    assert code == 0, said
-    code, said = dagster.call("dagster", "definitions", "validate", "-m", MODULE, BILLING_CONFIG="/no/such.toml")
+    code, output = dagster.call("dagster", "definitions", "validate", "-m", MODULE)
+    assert code == 0, output
+    code, output = dagster.call("dagster", "definitions", "validate", "-m", MODULE, BILLING_CONFIG="/no/such.toml")
     assert code != 0
-    assert "BILLING_CONFIG: /no/such.toml cannot be read (No such file or directory)" in said
+    assert "BILLING_CONFIG: /no/such.toml cannot be read (No such file or directory)" in output
 
 
 def test_importing_reads_no_configuration_and_each_executor_is_known(dagster):
@@ -72,8 +72,8 @@ assert dict(os.environ) == before
 settings = [OrchestrationSettings(executor=name) for name in EXECUTORS]
 print([module.executor_of(one).name for one in settings])
 """
-    code, said = dagster.call("python", "-W", "error::ResourceWarning", "-c", script, BILLING_CONFIG="/no/such.toml")
-    assert (code, said.strip()) == (0, "['multiprocess', 'in_process', 'celery', 'k8s']"), said
+    code, output = dagster.call("python", "-W", "error::ResourceWarning", "-c", script, BILLING_CONFIG="/no/such.toml")
+    assert (code, output.strip()) == (0, "['multiprocess', 'in_process', 'celery', 'k8s']"), output
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
@@ -81,9 +81,9 @@ def test_a_nightly_run_has_a_step_per_account_and_stores_the_vendors_records(bac
     labels = ["shop-1", "shop_2", "Кафе, Москва"]
     with fresh_database(backend, tmp_path) as url:
         write_accounts(tmp_path, vendor, dict.fromkeys(labels, url))
-        code, said = dagster.call("dagster", "job", "execute", "-m", MODULE, "-j", "nightly")
-        assert code == 0, said
-        assert "multiprocess" in said
+        code, output = dagster.call("dagster", "job", "execute", "-m", MODULE, "-j", "nightly")
+        assert code == 0, output
+        assert "multiprocess" in output
         [run] = dagster.recorded()
         assert run["status"] == "SUCCESS"
         assert sorted(run["steps"]) == sorted(
@@ -128,7 +128,7 @@ def test_exit_codes_determine_the_retry_policy_of_each_account(dagster, tmp_path
         "unavailable": twice, "database": twice, "locked": twice,
         "refused": ["START", "FAILURE"], "wrong": ["START", "FAILURE"],
     }  # fmt: skip
-    texts = {key.removeprefix("sync_account[").rstrip("]"): said for key, said in run["failures"].items()}
+    texts = {key.removeprefix("sync_account[").rstrip("]"): output for key, output in run["failures"].items()}
     for label, code in {"unavailable": 69, "database": 74, "locked": 75, "refused": 77, "wrong": 78}.items():
         assert texts[label].startswith(f"{label}: exit code {code} "), texts[label]
     assert "BILLING_WINDOW_DAYS" in texts["wrong"]
@@ -168,10 +168,10 @@ except dg.Failure as failure:
     assert failure.__cause__ is None and failure.__context__ is None
     print(failure.description, failure.allow_retries)
 """
-    code, said = dagster.call("python", "-c", script)
-    assert code == 0, said
-    assert "SECRET" not in said
-    last = said.strip().splitlines()[-1]
+    code, output = dagster.call("python", "-c", script)
+    assert code == 0, output
+    assert "SECRET" not in output
+    last = output.strip().splitlines()[-1]
     assert last.startswith("shop: exit code 70 (internal error (a bug)): unexpected ValueError in run, line ")
     assert last.endswith("False")
 
@@ -265,8 +265,8 @@ def test_a_terminated_step_is_retried_and_ends_with_everything_stored(backend, d
         with night_in_the_middle(dagster, vendor, url) as process:
             [step] = [pid for pid in children(process.pid) if urlsplit(vendor.root).port in peers_of(pid)]
             os.kill(step, signal.SIGTERM)
-            said, _ = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, said
+            output, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, output
         [run] = dagster.recorded()
         assert run["steps"]["sync_account[shop]"] == ["START", "UP_FOR_RETRY", "RESTARTED", "SUCCESS"]
         assert (stored_rows(url, "shop"), watermark_of(url, "shop")) == (listed_rows(vendor), last_closed_day())
@@ -315,5 +315,5 @@ from dagster._core.instance.config import dagster_instance_config
 config, _ = dagster_instance_config(os.environ["DAGSTER_HOME"])
 print(config["run_retries"]["retry_on_asset_or_op_failure"], config["concurrency"]["pools"])
 """
-    code, said = dagster.call("python", "-c", script)
-    assert (code, said.strip()) == (0, "False {'granularity': 'op', 'default_limit': 8}"), said
+    code, output = dagster.call("python", "-c", script)
+    assert (code, output.strip()) == (0, "False {'granularity': 'op', 'default_limit': 8}"), output

@@ -107,8 +107,8 @@ def worker(dagster, name, broker):
 
 def unfinished(dagster, name):
     """The number of steps that a worker has started and not finished."""
-    said = (dagster.folder / f"{name}.log").read_text()
-    taken, ended = (len(re.findall(rf"execute_plan\[\S+\] {word}", said)) for word in ("received", "succeeded"))
+    log = (dagster.folder / f"{name}.log").read_text()
+    taken, ended = (len(re.findall(rf"execute_plan\[\S+\] {word}", log)) for word in ("received", "succeeded"))
     return taken - ended
 
 
@@ -125,11 +125,11 @@ def test_the_run_of_a_killed_worker_is_retried_without_loss(dagster, broker, ven
         workers = {name: worker(dagster, name, broker) for name in ("first", "second")}
         for process in workers.values():
             stack.callback(end, process)
-        code, said = dagster.call(
+        code, log = dagster.call(
             "dagster", "job", "launch", "-m", MODULE, "-j", "nightly", "-c", "quick.yaml",
             "--tags", json.dumps({"dagster/max_runtime": "60"}), BILLING_EXECUTOR="celery",
         )  # fmt: skip
-        assert code == 0, said
+        assert code == 0, log
 
         def hangs():
             """Whether one worker waits for the vendor and the other one is idle."""
@@ -158,10 +158,10 @@ def test_the_pool_limits_the_accounts_that_call_the_vendor_concurrently(dagster,
     path.write_text(yaml.safe_dump(instance))
     with fresh_database("postgresql", tmp_path) as url:
         write_accounts(tmp_path, vendor, dict.fromkeys(LABELS, url))
-        code, said = dagster.call(
+        code, log = dagster.call(
             "dagster", "job", "execute", "-m", MODULE, "-j", "nightly", DAGSTER_MULTIPROCESS_EXECUTOR_MAX_CONCURRENT="4"
         )
-        assert code == 0, said
+        assert code == 0, log
         [run] = dagster.recorded()
     spans = sorted(times for step, times in run["times"].items() if step.startswith("sync_account"))
     assert len(spans) == len(LABELS)
@@ -176,7 +176,7 @@ def test_the_months_of_an_account_run_one_after_another(dagster, vendor, tmp_pat
         write_accounts(tmp_path, vendor, dict.fromkeys("ab", url), patient)
         vendor.faults.add("hang", action="post_billing_data", times=1)
         with daemon(dagster) as running:
-            code, said = dagster.call(
+            code, log = dagster.call(
                 "dagster",
                 "job",
                 "backfill",
@@ -188,7 +188,7 @@ def test_the_months_of_an_account_run_one_after_another(dagster, vendor, tmp_pat
                 "--partitions",
                 ",".join(keys),
             )
-            assert code == 0, said
+            assert code == 0, log
             wait_until(lambda: [run["status"] for run in dagster.recorded()].count("SUCCESS") == 2, running)
             runs = {run["tags"]["dagster/partition"]: run["status"] for run in dagster.recorded()}
     assert sorted(runs) == keys

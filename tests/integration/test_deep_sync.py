@@ -32,16 +32,16 @@ class Sweeper:
         self.settings = settings_of(url, vendor, FIRST)
         self.engine = new_engine(url)
         self.now = MORNING
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def sync(self, *, deep=True, dry_run=False, **changes):
         self.now += timedelta(minutes=1)
-        self.said.clear()
+        self.messages.clear()
         self.vendor.requests.clear()
         report = run_sync(
             replace(self.settings, **changes),
             RunRequest("sync", dry_run=dry_run, deep=deep),
-            replace(NO_PROGRESS, message=self.said.append),
+            replace(NO_PROGRESS, message=self.messages.append),
             redact=str,
             exit_code_of=code_for_result,
             clock=lambda: self.now,
@@ -84,7 +84,7 @@ def test_a_deep_sync_loads_late_records_of_days_before_the_lookback(database_url
 
 
 def test_a_deep_sync_costs_one_request_more_than_its_windows(sweeper):
-    assert (sweeper.sync()[0], sweeper.said) == (0, [])
+    assert (sweeper.sync()[0], sweeper.messages) == (0, [])
     assert len(sweeper.requests()) <= 1 + 6 + 2, "two more verify that the first answers are complete"
     assert "get_billing_csv" not in {request.action for request in sweeper.vendor.requests}
 
@@ -95,7 +95,7 @@ def test_days_that_the_vendor_no_longer_serves_stay_unchanged_and_not_suspect(sw
     sweeper.vendor.dataset.add(charges(DAYS[25], 28)[27:])
     code, tally = sweeper.sync()
     assert (code, tally.suspect_days, tally.withdrawn, tally.new) == (0, [], 0, 1)
-    (sentence,) = sweeper.said
+    (sentence,) = sweeper.messages
     assert "stored days up to 2026-02-" in sentence
     assert tally.days in {19, 20}
     with sweeper.engine.connect() as connection:

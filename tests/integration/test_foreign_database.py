@@ -29,7 +29,7 @@ pytestmark = pytest.mark.empty_database
 NOW = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 VERSION = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
 FOREIGN = {
-    "a revision that is ours too, and nothing of ours": [VERSION, "INSERT INTO alembic_version VALUES ('0001')"],
+    "one of our revisions without our tables": [VERSION, "INSERT INTO alembic_version VALUES ('0001')"],
     "the newest revision": [VERSION, f"INSERT INTO alembic_version VALUES ('{SCHEMA_REVISION}')"],
     "a newer revision": [VERSION, "INSERT INTO alembic_version VALUES ('0099')"],
     "a revision of Alembic's own making": [VERSION, "INSERT INTO alembic_version VALUES ('a1b2c3d4e5f6')"],
@@ -39,7 +39,7 @@ FOREIGN = {
         VERSION, "INSERT INTO alembic_version VALUES ('0001')",
         "CREATE TABLE invoices (id INTEGER)", "CREATE VIEW billing AS SELECT id FROM invoices",
     ],
-    "a table with the first columns of ours": [
+    "a table with the first columns of our table": [
         "CREATE TABLE accounts (id INTEGER PRIMARY KEY, label VARCHAR(255), created_at TIMESTAMP NULL)",
         "INSERT INTO accounts VALUES (1, 'cash', NULL)",
     ],

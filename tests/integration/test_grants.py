@@ -170,9 +170,9 @@ def test_check_names_a_missing_privilege_and_the_grant_statement(users):
         assert user in words
         assert lacks in words
         assert ("BILLING_AUTO_MIGRATE=false" in words) == auto_migrate
-        _, _, cure = words.removesuffix("; see docs/how-to/permissions.md").rpartition(": ")
+        _, _, remedy = words.removesuffix("; see docs/how-to/permissions.md").rpartition(": ")
         with users.admin.connect() as connection:
-            for statement in cure.split("; "):
+            for statement in remedy.split("; "):
                 connection.execute(text(statement))
         assert "all that sync" in privileges_of(users, role, auto_migrate=auto_migrate)
 

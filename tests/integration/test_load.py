@@ -1306,23 +1306,23 @@ def test_accepting_a_day_does_not_start_the_history(sqlite_job):
 def since(job, vendor, first, **changes):
     """Run a sync with a vendor that serves no day before `first`; returns its report and messages."""
     vendor.policies.first_day = first.isoformat()
-    said: list[str] = []
-    report = job.run(watcher=replace(NO_PROGRESS, message=said.append), **changes)
-    return report, said
+    messages: list[str] = []
+    report = job.run(watcher=replace(NO_PROGRESS, message=messages.append), **changes)
+    return report, messages
 
 
 @pytest.mark.parametrize("days_served", [0, 1, 6, 7, 8, 13, 14, 29])
 def test_history_starts_with_the_first_served_day_without_a_start_date(job, vendor, days_served):
     first = TODAY - days_served * DAY
     vendor.dataset.replace([record for n in range(1, days_served + 1) for record in charges(TODAY - n * DAY, 2)])
-    report, said = since(job, vendor, first, start_date=None)
+    report, messages = since(job, vendor, first, start_date=None)
     assert (report.error, exit_code_of(report), len(job.current())) == (None, 0, 2 * days_served)
     assert report.watermark == (TENTH if days_served else None)
-    assert said[-1] == f"default: the vendor serves no day before {first}: the history begins there"
+    assert messages[-1] == f"default: the vendor serves no day before {first}: the history begins there"
     assert job.rows(sync_state, "first_day") == [(first,)]
     job.now += DAY
-    report, said = since(job, vendor, first, start_date=None)
-    assert (report.error, report.watermark, said) == (None, TODAY, [])
+    report, messages = since(job, vendor, first, start_date=None)
+    assert (report.error, report.watermark, messages) == (None, TODAY, [])
     assert job.status().gaps == ()
 
 
@@ -1332,9 +1332,9 @@ def test_days_before_the_first_served_day_stay_open_with_a_start_date(sqlite_job
     assert list(report.tally.missing_days) == [date(2026, 3, 8)]
     assert isinstance(report.error, SourceUnavailable)
     assert (report.watermark, len(sqlite_job.current())) == (None, 4)
-    report, said = since(sqlite_job, vendor, NINTH, start_date=None)  # it is set no more
+    report, messages = since(sqlite_job, vendor, NINTH, start_date=None)  # it is set no more
     assert (report.error, report.watermark) == (None, TENTH)
-    assert said == ["default: the vendor serves no day before 2026-03-09: the history begins there"]
+    assert messages == ["default: the vendor serves no day before 2026-03-09: the history begins there"]
 
 
 def test_a_requested_range_must_be_served(sqlite_job, vendor):

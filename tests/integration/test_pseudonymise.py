@@ -182,10 +182,10 @@ CHANGES = [
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
-    ("name", "change", "cure"), CHANGES, ids=[f"{name}, then {change}" for name, change, _ in CHANGES]
+    ("name", "change", "remedy"), CHANGES, ids=[f"{name}, then {change}" for name, change, _ in CHANGES]
 )
 def test_a_changed_format_of_phones_is_refused_with_the_remedy_before_any_request(
-    database_url, vendor, name, change, cure
+    database_url, vendor, name, change, remedy
 ):
     account = Account(database_url, vendor, **FORMS[name])
     account.run()
@@ -193,8 +193,8 @@ def test_a_changed_format_of_phones_is_refused_with_the_remedy_before_any_reques
     for command, dry_run in (("sync", False), ("sync", True), ("backfill", False), ("accept", False)):
         error = account.run(command, NINTH, NINTH, dry_run=dry_run, **change).error
         assert isinstance(error, ConfigError)
-        assert cure in str(error)
-    with pytest.raises(ConfigError, match=cure):
+        assert remedy in str(error)
+    with pytest.raises(ConfigError, match=remedy):
         account.forget(**change)
     assert (account.cells(), len(vendor.requests)) == (before, requests)
     assert account.run().error is None

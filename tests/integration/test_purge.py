@@ -143,10 +143,10 @@ def test_a_purged_month_keeps_its_figures_and_no_run_restores_its_records(shop):
     assert shop.figures() == before
     assert shop.purge().months == {}
 
-    said = []
-    deep = shop.run(since=FIRST, say=said.append)
+    messages = []
+    deep = shop.run(since=FIRST, say=messages.append)
     assert (deep.error, deep.windows[0].first, deep.tally.new, deep.tally.days) == (None, date(2026, 2, 1), 0, 39)
-    assert said == ["the records of 12 days from 2026-01-20 to 2026-01-31 were purged; they are left out"]
+    assert messages == ["the records of 12 days from 2026-01-20 to 2026-01-31 were purged; they are left out"]
     assert shop.run(deep=True).tally.days == 39
     refused = shop.run("backfill", date(2026, 1, 31), date(2026, 2, 2))
     assert (code_for_result(refused), refused.windows) == (78, [])

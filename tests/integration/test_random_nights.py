@@ -124,7 +124,7 @@ class Month(RuleBasedStateMachine):
         self.settings = replace(settings, account=label, api_token=token_of(vendor, label))
         self.listed = []
         self.gone = []
-        self.said = defaultdict(list)
+        self.listed_states = defaultdict(list)
         self.policies = Behaviour()
         self.today = FIRST + 2 * DAY
         self.runs = 0
@@ -254,7 +254,7 @@ class Month(RuleBasedStateMachine):
         truth = Counter(map(canonical, self.listed))
         for n in range((self.today - FIRST).days + 1):
             day = FIRST + n * DAY
-            self.said[day].append(rows_of_day(truth, day))
+            self.listed_states[day].append(rows_of_day(truth, day))
 
     def look(self):
         with self.engine.connect() as connection:
@@ -278,7 +278,7 @@ class Month(RuleBasedStateMachine):
             assert (ledger.records, ledger.spend) == (rows.total(), spend_of(rows))
             assert stored.view.get(day, (0, 0)) == (spend_of(rows), rows.total())
             if ledger.first_closed_at is not None:
-                assert rows in self.said[day], "a stored day equals one of the vendor's states"
+                assert rows in self.listed_states[day], "a stored day equals one of the vendor's states"
                 assert ledger.first_closed_spend + stored.deltas[day] == ledger.spend
         if self.state is None:
             return
@@ -307,7 +307,7 @@ class Month(RuleBasedStateMachine):
                 )
             elif day < self.today and code != 69:
                 assert self.stored.ledger[day].first_closed_at is not None
-                assert rows_of_day(self.stored.rows, day) == self.said[day][-1], (
+                assert rows_of_day(self.stored.rows, day) == self.listed_states[day][-1], (
                     "a successful run stores the vendor's last state"
                 )
 
@@ -325,7 +325,7 @@ class Month(RuleBasedStateMachine):
         for n in range(1, LOOKBACK + 1):
             day = self.today - n * DAY
             if day >= self.state.first_day:  # the lookback does not reach behind it
-                assert rows_of_day(self.stored.rows, day) == self.said[day][-1]
+                assert rows_of_day(self.stored.rows, day) == self.listed_states[day][-1]
         self.accept(self.run("backfill", since=FIRST).tally.suspect_days)
         assert self.stored.rows == Counter(map(canonical, self.listed))
         assert self.watermark == self.today - DAY

@@ -139,9 +139,9 @@ def test_an_error_is_raised_in_order_with_its_traceback(raised, caught):
 
 def test_no_more_windows_are_fetched_ahead_than_allowed():
     script = """
-    asked = os.memfd_create("asked")
+    requests = os.memfd_create("requests")
     def noted(window):
-        os.write(asked, b"x")
+        os.write(requests, b"x")
         return fetch(window)
     def is_busy(process):
         try:
@@ -152,10 +152,10 @@ def test_no_more_windows_are_fetched_ahead_than_allowed():
     fetched = fetch_in_worker(noted, WINDOWS, depth=1)
     for number in range(1, 5):
         batch, _ = next(fetched)
-        # A worker that is allowed to goes on computing; one that is not waits for its parent.
-        while os.fstat(asked).st_size < number + 1 or is_busy(batch.rejected[0].payload):
+        # A worker that may fetch more keeps computing; otherwise it waits for its parent.
+        while os.fstat(requests).st_size < number + 1 or is_busy(batch.rejected[0].payload):
             time.sleep(0.01)
-        print(os.fstat(asked).st_size)
+        print(os.fstat(requests).st_size)
     """
     assert printed(script) == ["2", "3", "4", "5"]
 
@@ -257,13 +257,13 @@ def test_no_process_is_left_when_the_load_ends(until_taken):
 @pytest.mark.parametrize("busy", [False, True], ids=["waiting", "fetching"])
 def test_no_process_is_left_when_the_loading_process_is_killed(busy):
     script = f"""
-    def told(window):
+    def report_and_fetch(window):
         if window == WINDOWS[1]:
             print(os.getpid(), flush=True)
             while {busy}:
                 time.sleep(0.05)
         return fetch(window)
-    fetched = fetch_in_worker(told, WINDOWS, depth=1)
+    fetched = fetch_in_worker(report_and_fetch, WINDOWS, depth=1)
     next(fetched)
     time.sleep(60)
     """

@@ -116,12 +116,12 @@ class Oracle(Night):
     def _check_ledger(self) -> None:
         for day, ledger in self.after.ledger.items():
             rows = self.after.rows.get(day, Counter())
-            said, there = (ledger.records, ledger.spend), (rows.total(), _spend(rows))
-            if said != there:
-                raise Violation("ledger", f"{day}: the ledger has records and spend {said}, the rows are {there}")
+            recorded, actual = (ledger.records, ledger.spend), (rows.total(), _spend(rows))
+            if recorded != actual:
+                raise Violation("ledger", f"{day}: the ledger has records and spend {recorded}, the rows are {actual}")
             explained = self.after.closed(day) and ledger.first_closed_spend + self.after.deltas[day]
             if explained is not False and explained != ledger.spend:
-                raise Violation("journal", f"{day}: first spend and journal are {explained}, the spend is {there[1]}")
+                raise Violation("journal", f"{day}: first spend and journal are {explained}, the spend is {actual[1]}")
         if orphans := {day for day, rows in self.after.rows.items() if rows} - self.after.ledger.keys():
             raise Violation("ledger", f"rows of days that the ledger does not know: {sorted(orphans)[:3]}")
 

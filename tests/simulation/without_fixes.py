@@ -66,8 +66,10 @@ def _only_hundreds() -> list[Patch]:
 
 
 def _no_empty_day_between_full_ones() -> list[Patch]:
-    news = Source._new_empty_days
-    return [(Source, "_new_empty_days", lambda self, ours: [] if any(ours.days.values()) else news(self, ours))]
+    original = Source._new_empty_days
+    return [
+        (Source, "_new_empty_days", lambda self, result: [] if any(result.days.values()) else original(self, result))
+    ]
 
 
 def _unreadable_is_empty() -> list[Patch]:

@@ -47,11 +47,11 @@ class Dagster:
         """Exit code and output."""
         with self.start(program, *arguments, **variables) as process:
             try:
-                said, _ = process.communicate(timeout=PATIENCE)
+                output, _ = process.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise
-        return process.returncode, said
+        return process.returncode, output
 
     def probe(self, *arguments: str) -> list[dict[str, Any]]:
         done = subprocess.run(

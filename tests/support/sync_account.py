@@ -98,9 +98,9 @@ class Account:
         label = {"label": self.settings.account}
         with closing(self.engine.connect()) as connection:
             number = connection.scalar(text("SELECT id FROM accounts WHERE label = :label"), label)
-            mine = (row.account_id == number, row.withdrawn_at.is_(None))
+            own_rows = (row.account_id == number, row.withdrawn_at.is_(None))
             rows = connection.execute(
-                select(row.created_at, row.status_info, row.price, row.repeats).where(*mine)
+                select(row.created_at, row.status_info, row.price, row.repeats).where(*own_rows)
             ).all()
             ledger = connection.execute(select(day.records, day.spend).where(day.account_id == number)).all()
             watermark = connection.scalar(
@@ -166,7 +166,7 @@ def errors_seen() -> Iterator[list[str]]:
 
 def end_sessions(engine):
     """Terminate all other sessions in this database, and wait until they are gone."""
-    mine, others, kill = {
+    own, others, kill = {
         "postgresql": (
             "SELECT pg_backend_pid()",
             "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
@@ -179,7 +179,7 @@ def end_sessions(engine):
         ),
     }[engine.dialect.name]
     with closing(engine.connect().execution_options(isolation_level="AUTOCOMMIT")) as connection:
-        connection.scalar(text(mine))
+        connection.scalar(text(own))
         for session in connection.scalars(text(others)).all():
             connection.execute(text(kill.format(session)))
         for _ in range(600):

@@ -10,15 +10,15 @@ from etl.config.database_url import parse_url
 
 @pytest.mark.fault(100)
 @pytest.mark.parametrize(
-    ("url", "cure"),
+    ("url", "remedy"),
     [
         ("postgresql://u@db.example/b", "sslmode=verify-full"),
         ("postgresql://u@db.example/b?sslmode=require", "sslmode=verify-full"),
         ("mariadb://u@db.example/b", "ssl_ca=FILE"),
     ],
 )
-def test_a_remote_server_without_verified_tls_is_reported_with_the_remedy(url, cure):
-    assert f"add ?{cure} to BILLING_DATABASE_URL" in explain_encryption(parse_url(url))
+def test_a_remote_server_without_verified_tls_is_reported_with_the_remedy(url, remedy):
+    assert f"add ?{remedy} to BILLING_DATABASE_URL" in explain_encryption(parse_url(url))
 
 
 @pytest.mark.fault(100)

@@ -407,7 +407,11 @@ def test_a_wrong_secret_is_not_repeated(monkeypatch, variable):
     for text in WRONG[variable]:
         monkeypatch.setenv(variable, text)
         message = refusal()
-        assert text not in message or text in {"billing.db", "sqlite://", "http://"}  # which the cure shows as examples
+        assert text not in message or text in {
+            "billing.db",
+            "sqlite://",
+            "http://",
+        }  # which the remedy shows as examples
         assert "p4ss" not in message
         assert "w0rd" not in message
 

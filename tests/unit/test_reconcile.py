@@ -171,8 +171,8 @@ def test_balance_and_records_that_follow_each_other_settle(late):
 def test_nothing_is_unexplained_while_the_proof_waits():
     pairs = proof(("100", "50", "0", 0), ("95", "50", "0", 0))
     assert summarise_balance(MIDNIGHT, Decimal(95), None, pairs).unexplained
-    news = summarise_balance(MIDNIGHT, Decimal(95), None, pairs, [date(2026, 3, 4), date(2026, 3, 2)])
-    assert (news.unexplained, news.restated, news.waits_for) == ((), (), (date(2026, 3, 2), date(2026, 3, 4)))
+    summary = summarise_balance(MIDNIGHT, Decimal(95), None, pairs, [date(2026, 3, 4), date(2026, 3, 2)])
+    assert (summary.unexplained, summary.restated, summary.waits_for) == ((), (), (date(2026, 3, 2), date(2026, 3, 4)))
 
 
 @pytest.mark.parametrize(
