@@ -61,15 +61,15 @@ class Runs:
 
     @property
     def wall(self) -> float:
-        return median(one.wall for one in self.runs)
+        return median(run.wall for run in self.runs)
 
     @property
     def cpu(self) -> float:
-        return median(one.cpu for one in self.runs)
+        return median(run.cpu for run in self.runs)
 
     @property
     def peak(self) -> float:
-        return median(one.peak for one in self.runs)
+        return median(run.peak for run in self.runs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,7 +129,7 @@ def _machine() -> tuple[str, float]:
 
 def _by_scenario(comparisons: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
     """All comparisons of each database and scenario, in the order in which the databases were measured."""
-    databases = list(dict.fromkeys(one.database for one in comparisons))
+    databases = list(dict.fromkeys(comparison.database for comparison in comparisons))
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for one in sorted(comparisons, key=lambda one: databases.index(one.database)):
         groups.setdefault((one.database, one.scenario), []).append(one)
@@ -175,15 +175,15 @@ def _cost(runs: Runs) -> str:
 
 
 def _years(years: Sequence[Years]) -> str:
-    databases = list(dict.fromkeys(one.database for one in years))
-    seconds = {(one.what, one.database): one.seconds for one in years}
+    databases = list(dict.fromkeys(entry.database for entry in years))
+    seconds = {(entry.what, entry.database): entry.seconds for entry in years}
     lines = [
         f"Seconds on {years[0].rows:,} charges of one account in a year:",
         "",
         f"| query or command | {' | '.join(databases)} |",
         f"| --- |{' --- |' * len(databases)}",
     ]
-    for what in dict.fromkeys(one.what for one in years):
+    for what in dict.fromkeys(entry.what for entry in years):
         values = (seconds.get((what, database)) for database in databases)
         lines.append(f"| {what} | {' | '.join('' if value is None else f'{value:.3f}' for value in values)} |")
     return "\n".join(lines)

@@ -100,7 +100,7 @@ def test_an_account_is_listed_renamed_and_retired(synced):
     for labels in (("shop", "shop"), ("shop", " x"), ("shop", "")):
         assert synced("account", "rename", *labels).code == 2
     listed = json.loads(synced("account", "list", "--json").out)["accounts"]
-    assert [(each["account"], each["last_synced_date"], each["retired_at"]) for each in listed] == [
+    assert [(account["account"], account["last_synced_date"], account["retired_at"]) for account in listed] == [
         ("shop", "2025-03-10", None)
     ]
     synced.variables["BILLING_ACCOUNT"] = "shop"

@@ -75,7 +75,9 @@ def test_a_suspect_day_causes_no_advice_on_top_ups_before_or_after_it_is_accepte
 ):
     vendor.dataset.add(records_on("2025-03-09", 1, "35.25"))
     assert synced("sync", *SPAN).code == 0
-    vendor.dataset.replace([one for one in vendor.dataset.records if not one["created_at"].startswith("2025-03-09")])
+    vendor.dataset.replace(
+        [record for record in vendor.dataset.records if not record["created_at"].startswith("2025-03-09")]
+    )
     if not paid_back:
         vendor.dataset.credit -= Decimal("35.85")
     waits = "the balance proof waits for 2025-03-09: suspect, or not shown whole (see billing-etl status)"
@@ -115,7 +117,7 @@ def test_a_top_up_is_listed_with_its_id_and_can_be_removed(synced, vendor):
 def test_an_unknown_top_up_is_a_usage_error_that_names_the_existing_ones(synced, vendor):
     assert "default has no such top-up; it has none" in synced("balance", "--remove-top-up", "7").errors
     synced("balance", "--top-up", "5")
-    [number] = [one["id"] for one in account_of(synced("balance", "--top-up", "6", "--json"))["top_ups"]][:1]
+    [number] = [top_up["id"] for top_up in account_of(synced("balance", "--top-up", "6", "--json"))["top_ups"]][:1]
     vendor.requests.clear()
     done = synced("balance", "--remove-top-up", "12345")
     assert (done.code, f"it has {number}, {number + 1}" in done.errors) == (2, True)

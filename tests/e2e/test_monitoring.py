@@ -61,14 +61,19 @@ def metric(billing, name, account):
 def test_a_misconfigured_account_does_not_stop_the_others(accounts):
     done = accounts("sync", *SPAN, "--json")
     found = json.loads(done.out)
-    assert [(one["account"], one["exit_code"], one["new"]) for one in found["accounts"]] == [
+    assert [(account["account"], account["exit_code"], account["new"]) for account in found["accounts"]] == [
         ("first", 0, 30), ("late", 78, 0), ("poor", 78, 0), ("last", 0, 30),
     ]  # fmt: skip
     assert (done.code, found["exit_code"]) == (78, 78)
     assert "late: BILLING_START_DATE is 2999-01-01" in done.errors
     assert "poor: BILLING_API_TOKEN is not set" in done.errors
     statuses = json.loads(accounts("status", "--json").out)["accounts"]
-    assert {one["account"]: one["records"] for one in statuses} == {"first": 30, "late": 0, "poor": 0, "last": 30}
+    assert {status["account"]: status["records"] for status in statuses} == {
+        "first": 30,
+        "late": 0,
+        "poor": 0,
+        "last": 30,
+    }
 
 
 def test_accounts_with_the_same_token_cause_a_warning(accounts):
@@ -80,7 +85,7 @@ def test_accounts_with_the_same_token_cause_a_warning(accounts):
 def test_check_covers_every_account(accounts):
     done = accounts("check", "--json")
     found = json.loads(done.out)
-    assert (done.code, [one["account"] for one in found["accounts"]]) == (78, ["first", "late", "poor", "last"])
+    assert (done.code, [account["account"] for account in found["accounts"]]) == (78, ["first", "late", "poor", "last"])
     assert "config.toml" in found["accounts"][0]["checks"][0]["message"]
 
 

@@ -16,8 +16,8 @@ def account_of(done):
 @pytest.fixture
 def suspect(synced, vendor):
     """A vendor that no longer lists the records of 3 March."""
-    gone = [one for one in vendor.dataset.records if one["created_at"].startswith("2025-03-03")]
-    vendor.dataset.replace([one for one in vendor.dataset.records if one not in gone])
+    gone = [record for record in vendor.dataset.records if record["created_at"].startswith("2025-03-03")]
+    vendor.dataset.replace([record for record in vendor.dataset.records if record not in gone])
     done = synced("sync", "--since", "2025-03-03", "--until", "2025-03-03", "--json")
     assert (done.code, account_of(done)["suspect_days"]) == (65, ["2025-03-03"])
     return synced, gone

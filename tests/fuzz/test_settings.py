@@ -106,8 +106,8 @@ def assert_within_bounds(found: Settings) -> None:
     again = {setting.variable: str(getattr(found, setting.name)) for setting in SETTINGS if not setting.secret}
     unset = {name for name, text in again.items() if text == "None"}
     shown = parse_settings([{name: text for name, text in again.items() if name not in unset}])
-    assert [getattr(shown, one.name) for one in SETTINGS if not one.secret] == [
-        getattr(found, one.name) for one in SETTINGS if not one.secret
+    assert [getattr(shown, setting.name) for setting in SETTINGS if not setting.secret] == [
+        getattr(found, setting.name) for setting in SETTINGS if not setting.secret
     ]
 
 

@@ -161,10 +161,10 @@ def test_the_ledgers_of_several_accounts_are_counted_by_the_database(database_ur
     gap = [(date(2026, 3, 4), date(2026, 3, 4)), (date(2026, 3, 6), date(2026, 3, 8))]
     assert [
         (
-            each.account, each.records, each.open_days, [(days.first, days.last) for days in each.gaps],
-            each.suspect_days, each.rejected,
+            status.account, status.records, status.open_days, [(days.first, days.last) for days in status.gaps],
+            status.suspect_days, status.rejected,
         )
-        for each in statuses
+        for status in statuses
     ] == [
         ("shop-2", 12, 1, gap, (), 0),
         ("shop-3", 3, 1, [], (), 0),

@@ -93,7 +93,7 @@ def test_threads_run_several_accounts_and_change_no_process_state(config, databa
         assert [(row[0], row[1], int(row[2])) for row in stored] == [(label, 30, 30) for label in LABELS]
     with ThreadPoolExecutor(6) as pool:
         statuses = list(pool.map(lambda label: api.status(config, label), LABELS))
-    assert [(one.account, one.records, one.last_synced_date, one.gaps) for one in statuses] == [
+    assert [(status.account, status.records, status.last_synced_date, status.gaps) for status in statuses] == [
         (label, 30, LAST, ()) for label in LABELS
     ]
 

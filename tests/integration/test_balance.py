@@ -62,7 +62,7 @@ class Purse:
             return read_snapshots(connection, 1)
 
     def moments(self):
-        return [one.moment for one in self.snapshots()]
+        return [snapshot.moment for snapshot in self.snapshots()]
 
     def findings(self):
         """The findings of the view, for all pairs of snapshots."""
@@ -215,7 +215,7 @@ def test_both_snapshots_of_a_run_have_its_id(purse):
     purse.run()
     with purse.engine.connect() as connection:
         run = connection.scalar(select(sync_runs.c.id))
-    assert [(one.run_id, one.moment) for one in purse.snapshots()] == [(run, "before"), (run, "after")]
+    assert [(snapshot.run_id, snapshot.moment) for snapshot in purse.snapshots()] == [(run, "before"), (run, "after")]
 
 
 def test_dry_runs_accepts_and_runs_without_days_do_not_request_the_balance(purse):

@@ -50,7 +50,7 @@ class Sweeper:
 
     def forget_before(self, moment):
         """Make the vendor serve nothing before this time."""
-        gone = [one for one in self.vendor.dataset.records if one["created_at"] < moment]
+        gone = [record for record in self.vendor.dataset.records if record["created_at"] < moment]
         self.vendor.dataset.remove(gone)
 
     def lateness(self, lookback=7):

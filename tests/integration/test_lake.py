@@ -39,7 +39,7 @@ def test_a_lake_of_an_older_version_gets_the_new_column(copied_sqlite):
     with copied_sqlite.table().update_schema() as change:
         change.delete_column("channel")
     copied_sqlite.settings = [
-        replace(each, channels=(ChannelRule("call", code=True),)) for each in copied_sqlite.settings
+        replace(setting, channels=(ChannelRule("call", code=True),)) for setting in copied_sqlite.settings
     ]
     copied_sqlite.sync()
     assert [account.days for account in copied_sqlite.export().accounts.values()] == [3, 3]

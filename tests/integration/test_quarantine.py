@@ -227,7 +227,7 @@ def test_a_day_with_many_unreadable_records_is_not_suspect(account):
     account.lists(TARGET, *OTHERS, *many)
     account.run()
     before = account.figures()
-    account.lists(TARGET, *OTHERS, *many[:5], *(one | {"price": "x"} for one in many[5:]))
+    account.lists(TARGET, *OTHERS, *many[:5], *(record | {"price": "x"} for record in many[5:]))
     assert account.run() == (65, (0, 0, 0), 25)
     assert account.figures() == before
 

@@ -46,11 +46,11 @@ def test_newest_records_are_marked_stored_as_often_as_they_are_stored(database_u
     assert (before.missing, len(before.records), "sync creates it" in before.note) == (5, 5, True)
 
     sync(settings)
-    assert [one.stored for one in recent(settings).records] == [True] * 5
+    assert [record.stored for record in recent(settings).records] == [True] * 5
 
     sandbox.dataset.add([repeated, *charges(TODAY, 1)])
     after = recent(settings)
-    assert [one.stored for one in after.records] == [False, True, True, True, True, True, False]
+    assert [record.stored for record in after.records] == [False, True, True, True, True, True, False]
     assert (after.missing, after.note) == (2, "")
 
 
@@ -60,7 +60,7 @@ def test_newest_records_are_found_in_every_format_of_phones_and_codes(database_u
     settings = settings_of(database_url, sandbox, TENTH, codes="drop", **changes)
     sync(settings)
     shown = recent(settings)
-    assert ([one.stored for one in shown.records], len(shown.rejected)) == ([True, True], 1)
+    assert ([record.stored for record in shown.records], len(shown.rejected)) == ([True, True], 1)
     assert "9243555100" not in str(shown)
     assert "9990001122" not in str(shown)
     with pytest.raises(ConfigError, match="BILLING_PHONES is plain"):
@@ -70,7 +70,7 @@ def test_newest_records_are_found_in_every_format_of_phones_and_codes(database_u
 def test_a_hundred_records_of_a_long_range_are_found(database_url, sandbox):
     settings = settings_of(database_url, sandbox, date(2026, 2, 25))
     sync(settings)
-    assert ([one.stored for one in recent(settings, 100).records]) == [True] * 100
+    assert ([record.stored for record in recent(settings, 100).records]) == [True] * 100
 
 
 def test_only_the_newest_records_are_shown_when_the_vendor_lists_more(sqlite_url, sandbox):
@@ -82,4 +82,4 @@ def test_only_the_newest_records_are_shown_when_the_vendor_lists_more(sqlite_url
     )
     sandbox.faults.add("status", status=200, body=f'{{"success": true, "error": "", "data": [{rows}]}}')
     shown = recent(settings_of(sqlite_url, sandbox, TENTH), 2)
-    assert [one.record.created_at[-2:] for one in shown.records] == ["04", "03"]
+    assert [entry.record.created_at[-2:] for entry in shown.records] == ["04", "03"]

@@ -70,7 +70,9 @@ class Answers:
         self.listed = listed
 
     def fetch(self, window):
-        of_day = {day: [one for one in self.listed if one.created_at[:10] == str(day)] for day in window.days()}
+        of_day = {
+            day: [record for record in self.listed if record.created_at[:10] == str(day)] for day in window.days()
+        }
         days = {day: single_slice_day(day, records) for day, records in of_day.items()}
         return WindowData(window, DateRange(window.first - timedelta(1), window.last + timedelta(2)), days)
 

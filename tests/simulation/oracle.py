@@ -102,7 +102,7 @@ class Oracle(Night):
                 if self.is_undated(source, item) and not any(key[1:]):
                     continue  # nothing of its key is shown: it may be any row
                 recognised = self._alike[key[1:]] if self.is_undated(source, item) else self._alike[key]
-                listed = sum(one.row.key == key for one in self.items[day])
+                listed = sum(item.row.key == key for item in self.items[day])
                 kept = [row for row in before if row.key == key]
                 if recognised == len(kept) == listed == 1 and not any(row.key == key for row in after):
                     raise Violation("unreadable_withdrawn", f"{kept[0]} is listed, cannot be read, and is gone")

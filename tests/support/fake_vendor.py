@@ -59,11 +59,11 @@ def origin(batch: WindowData) -> str:
 
 
 def records_by_day(batch: WindowData) -> Days:
-    return {one: Counter(records_of(batch, one)) for one in batch.days}
+    return {day: Counter(records_of(batch, day)) for day in batch.days}
 
 
 def expected_days(records: list[dict[str, object]], window: DateRange) -> Days:
-    result: Days = {one: Counter() for one in window.days()}
+    result: Days = {day: Counter() for day in window.days()}
     kept: list[Record] = []
     read(Feed(raw_record(**record) for record in records), window, kept.extend)
     for record in kept:

@@ -122,7 +122,7 @@ def test_days_are_cut_into_windows(wanted, extra, size, windows):
 def test_windows_contain_every_day_once_in_order_and_respect_the_size(ends, extra, size):
     wanted = DateRange(min(ends), max(ends)) if ends else None
     windows = split_into_windows(wanted, extra, size=size)
-    days = [one for window in windows for one in window.days()]
+    days = [day for window in windows for day in window.days()]
     assert days == sorted({*(wanted.days() if wanted else ()), *extra})
     assert all(1 <= len(window) <= size for window in windows)
 
@@ -181,7 +181,7 @@ def test_gaps_are_the_days_between_complete_ones(complete, gaps):
 @calm
 @given(st.sets(DAYS, min_size=1))
 def test_gaps_and_complete_days_make_up_all_days_from_the_first_to_the_last(complete):
-    gaps = [one for gap in find_gaps(complete) for one in gap.days()]
+    gaps = [day for gap in find_gaps(complete) for day in gap.days()]
     assert set(gaps).isdisjoint(complete)
     assert sorted([*gaps, *complete]) == DateRange(min(complete), max(complete)).days()
     assert all(after.first > before.last + timedelta(1) for before, after in pairwise(find_gaps(complete)))

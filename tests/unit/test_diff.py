@@ -44,7 +44,7 @@ def plan(listed: Iterable[Record], *stored: StoredRow) -> DayDiff:
 
 def apply(change: DayDiff, stored: Iterable[StoredRow]) -> list[StoredRow]:
     """The rows after the change is written."""
-    rows = {one.key: one for one in stored}
+    rows = {row.key: row for row in stored}
     for update in change.updates:
         rows[update.row.key] = update.row._replace(record=update.record, repeats=update.repeats, withdrawn=False)
     for one in change.withdrawals:
@@ -213,9 +213,9 @@ def test_the_change_makes_any_stored_day_equal_to_the_vendors(history, listed):
 @given(HISTORIES, LISTED)
 def test_ordinals_of_a_key_are_unique(history, listed):
     rows = stored_by([*history, listed])
-    identities = [(one.record[:3], one.ordinal) for one in rows]
+    identities = [(row.record[:3], row.ordinal) for row in rows]
     assert len(set(identities)) == len(rows)
-    assert all(one.ordinal >= 1 and one.repeats >= 1 for one in rows)
+    assert all(row.ordinal >= 1 and row.repeats >= 1 for row in rows)
 
 
 @calm
@@ -247,9 +247,9 @@ def test_the_same_answer_twice_changes_nothing(history, listed):
 def test_a_listed_key_loses_no_more_rows_than_necessary(history, listed):
     before = stored_by(history)
     change = plan(listed, *before)
-    had = Counter(one.record[:3] for one in before if not one.withdrawn)
+    had = Counter(row.record[:3] for row in before if not row.withdrawn)
     has = Counter(one[:3] for one in set(listed))
-    assert Counter(one.record[:3] for one in change.withdrawals) == had - has
+    assert Counter(row.record[:3] for row in change.withdrawals) == had - has
 
 
 @calm
@@ -323,7 +323,7 @@ def test_repeats_are_distributed_among_rows_with_equal_known_fields():
 @given(HISTORIES, LISTED, LACKING)
 def test_a_missing_column_changes_nothing_when_known_fields_are_equal(history, listed, lacking):
     rows = stored_by([*history, listed])
-    seen = [without(one, lacking) for one in listed]
+    seen = [without(record, lacking) for record in listed]
     completed = complete(seen, rows, lacking)
     assert completed == Counter(listed)
     assert not diff_day(DAY, listed_of(completed.elements()), rows)
@@ -332,7 +332,7 @@ def test_a_missing_column_changes_nothing_when_known_fields_are_equal(history, l
 @calm
 @given(HISTORIES, LISTED, LACKING)
 def test_a_missing_column_does_not_affect_the_known_fields(history, listed, lacking):
-    seen = [without(one, lacking) for one in listed]
+    seen = [without(record, lacking) for record in listed]
     completed = complete(seen, stored_by(history), lacking)
     assert Counter(without(one, lacking) for one in completed.elements()) == Counter(seen)
 
@@ -346,8 +346,8 @@ def many(count: int, *, repeats: int = 1, first: int = 0) -> list[StoredRow]:
 
 def doubted(listed: Iterable[StoredRow], stored: list[StoredRow], share: Decimal = SHARE) -> str | None:
     rows = RowCounts()
-    rows.add(diff_day(DAY, listed_of(one.record for one in listed for _ in range(one.repeats)), stored))
-    assert rows.current == sum(not one.withdrawn for one in stored)
+    rows.add(diff_day(DAY, listed_of(record.record for record in listed for _ in range(record.repeats)), stored))
+    assert rows.current == sum(not row.withdrawn for row in stored)
     return implausibility(rows, max_withdrawn_share=share)
 
 
@@ -381,11 +381,11 @@ def test_a_day_that_turns_empty_is_suspect_whatever_its_size():
 
 def test_a_day_that_was_empty_may_stay_empty():
     assert doubted([], []) is None
-    assert doubted([], [one._replace(withdrawn=True) for one in many(30)]) is None
+    assert doubted([], [row._replace(withdrawn=True) for row in many(30)]) is None
 
 
 def test_withdrawn_rows_do_not_count_as_rows_of_the_day():
-    stored = [*many(20), *(one._replace(withdrawn=True) for one in many(80, first=20))]
+    stored = [*many(20), *(row._replace(withdrawn=True) for row in many(80, first=20))]
     assert doubted(stored[5:20], stored) == "5 of 20 records are gone"
 
 
@@ -393,12 +393,12 @@ def test_repeats_are_not_counted():
     stored = many(20, repeats=10)
     assert doubted(stored[4:], stored) is None
     assert doubted(stored[5:], stored) == "5 of 20 records are gone"
-    assert doubted([one._replace(repeats=1) for one in stored], stored) is None
+    assert doubted([row._replace(repeats=1) for row in stored], stored) is None
 
 
 def test_corrections_and_additions_never_count():
     stored = many(20)
-    corrected = [one._replace(record=one.record._replace(price=Decimal("9.000000"))) for one in stored]
+    corrected = [row._replace(record=row.record._replace(price=Decimal("9.000000"))) for row in stored]
     assert doubted(corrected, stored) is None
     assert doubted(many(500), stored) is None
     assert doubted([*corrected[4:], *many(500, first=20)], stored) is None
@@ -414,14 +414,14 @@ def test_additions_do_not_offset_vanished_records():
 )
 def test_a_day_is_suspect_when_over_half_is_listed_more_often(records, doubled, suspect):
     stored = many(records)
-    listed = [one._replace(repeats=2) for one in stored[:doubled]] + stored[doubled:]
+    listed = [row._replace(repeats=2) for row in stored[:doubled]] + stored[doubled:]
     words = f"{doubled} of {records} records are listed more often than before"
     assert doubted(listed, stored) == (words if suspect else None)
 
 
 def test_returned_records_are_additions_whatever_their_repeats():
-    stored = [*many(20), *(one._replace(withdrawn=True) for one in many(40, first=20))]
-    listed = [one._replace(repeats=3) for one in stored[20:]] + stored[:20]
+    stored = [*many(20), *(row._replace(withdrawn=True) for row in many(40, first=20))]
+    listed = [row._replace(repeats=3) for row in stored[20:]] + stored[:20]
     assert doubted(listed, stored) is None
 
 

@@ -126,7 +126,9 @@ def test_a_record_keeps_its_own_row_rather_than_an_erased_one():
 def test_a_source_that_lacks_a_column_changes_no_erased_row(lacking):
     listed = [CALL, CALL, CALL._replace(code_auth="9999"), MESSAGE, STRANGER]
     rows = forget(stored_of(listed))
-    seen = [one._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking}) for one in listed]
+    seen = [
+        record._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking}) for record in listed
+    ]
     assert plan(seen, rows, lacking) == DayDiff(DAY, unchanged=4)
 
 
@@ -160,7 +162,9 @@ RECORDS = st.builds(
 @given(st.lists(RECORDS, max_size=10), st.sampled_from([NOTHING, frozenset({"status"}), frozenset({"status_info"})]))
 def test_an_erasure_leaves_nothing_to_write_for_any_day(listed, lacking):
     rows = forget(stored_of(listed))
-    seen = [one._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking}) for one in listed]
+    seen = [
+        record._replace(**{name: {"status": None, "status_info": ""}[name] for name in lacking}) for record in listed
+    ]
     assert not plan(seen, rows, lacking)
 
 
@@ -178,9 +182,9 @@ def test_amounts_equal_the_vendors_after_an_erasure_and_any_change(first, then):
     by_second = Counter()
     for one in current:
         by_second[one.record.created_at, one.record.status, one.record.price] += one.repeats
-    assert +by_second == Counter((one.created_at, one.status, one.price) for one in then)
-    assert {one.record for one in current if one.record.phone == ERASED} <= {
-        anonymous(one.record) for one in current if one.record.phone == ERASED
+    assert +by_second == Counter((record.created_at, record.status, record.price) for record in then)
+    assert {row.record for row in current if row.record.phone == ERASED} <= {
+        anonymous(row.record) for row in current if row.record.phone == ERASED
     }
 
 

@@ -24,7 +24,7 @@ def row(of, repeats=1, ordinal=1, withdrawn=False):
 
 
 def seconds(marked):
-    return [(int(one.record.created_at[-2:]), one.stored) for one in marked]
+    return [(int(record.record.created_at[-2:]), record.stored) for record in marked]
 
 
 def test_records_are_sorted_newest_first():

@@ -93,14 +93,14 @@ def test_a_snapshot_has_the_multiset_its_count_and_its_spend(records):
     once = Counter(set(records))
     assert day.totals == DayTotals(
         records=len(records),
-        delivered=sum(one.status == 1 for one in records),
-        spend=sum((one.price for one in records), Decimal(0)),
+        delivered=sum(record.status == 1 for record in records),
+        spend=sum((record.price for record in records), Decimal(0)),
         repeated_spend=sum((one.price for one in (Counter(records) - once).elements()), Decimal(0)),
     )
     for hour in range(24):
-        listed = [one for one in records if int(one.created_at[11:13]) == hour]
-        delivered = sum(one.status == 1 for one in listed)
-        expected = [HourTotals(hour, len(listed), delivered, sum((one.price for one in listed), Decimal(0)))]
+        listed = [record for record in records if int(record.created_at[11:13]) == hour]
+        delivered = sum(record.status == 1 for record in listed)
+        expected = [HourTotals(hour, len(listed), delivered, sum((record.price for record in listed), Decimal(0)))]
         assert [totals for totals in day.hours if totals.hour == hour] == (expected if listed else [])
 
 
@@ -160,7 +160,7 @@ def in_slices(records: list[Record]) -> tuple[TimeSlice[Record], ...]:
     cuts = [begins, begins.replace(hour=10), begins.replace(hour=10, second=1), begins.replace(hour=12), ends]
 
     def some(since: datetime, until: datetime) -> list[Record]:
-        return [one for one in records if since <= datetime.fromisoformat(one.created_at) < until]
+        return [record for record in records if since <= datetime.fromisoformat(record.created_at) < until]
 
     return tuple(TimeSlice(since, until, partial(some, since, until)) for since, until in pairwise(cuts))
 
@@ -185,5 +185,5 @@ def test_days_on_disk_are_identified_at_each_read_and_days_in_memory_once(on_dis
     days = snapshot_days({DAY + timedelta(1): DayRecords(0, (), on_disk), DAY: DayRecords(1, (part,), on_disk)})
     assert len(reads) == (0 if on_disk else 1)
     for _ in range(read):
-        assert [one.day for one in days] == [DAY, DAY + timedelta(1)]
+        assert [day.day for day in days] == [DAY, DAY + timedelta(1)]
     assert len(reads) == read

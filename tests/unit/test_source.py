@@ -254,7 +254,7 @@ def test_a_temporary_refusal_of_the_first_date_skips_no_day(behind):
 
     def listed(requested):
         """Days are cut in a zone this many hours behind."""
-        moved = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=behind)) for one in records)
+        moved = ((record, datetime.fromisoformat(record["created_at"]) - timedelta(hours=behind)) for record in records)
         return [one for one, moment in moved if moment.date() in requested]
 
     [batch] = FakeClient(refusing_once(listed)).fetch(days(3, 4))
@@ -269,7 +269,7 @@ def test_a_refusal_shown_temporary_by_a_later_request_skips_no_day():
     def listed(requested):
         if next(refused, False):
             raise RequestRejected("not now")
-        behind = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=15)) for one in records)
+        behind = ((record, datetime.fromisoformat(record["created_at"]) - timedelta(hours=15)) for record in records)
         return [one for one, moment in behind if moment.date() in requested]
 
     vendor = FakeClient(listed)
@@ -285,7 +285,7 @@ def test_the_export_is_requested_when_the_day_before_is_refused():
     def listed(requested):
         if requested.first < day(3):
             raise RequestRejected("too early")
-        behind = ((one, datetime.fromisoformat(one["created_at"]) - timedelta(hours=3)) for one in records)
+        behind = ((record, datetime.fromisoformat(record["created_at"]) - timedelta(hours=3)) for record in records)
         return [one for one, moment in behind if moment.date() in requested]
 
     def exported(start):
@@ -417,7 +417,7 @@ def test_no_answer_cut_by_any_limit_is_taken_as_complete(shared, order, json, cs
     shared.policies.csv_limit = csv
     [batch] = fetch(shared, window)
     expected = expected_days(shared.dataset.records, window)
-    assert records_by_day(batch) == {one: expected[one] for one in batch.days}
+    assert records_by_day(batch) == {day: expected[day] for day in batch.days}
     # Without a limit only a round number is refused: at the ends of all data it looks like a cut answer.
     assert not batch.unconfirmed_days or (json is not None and csv is not None) or each % 25 == 0
 
@@ -554,8 +554,8 @@ def test_a_column_missing_from_the_export_is_reported(vendor):
     vendor.faults.add("status", action="post_billing_data", times=None)
     vendor.policies = vendor.policies.changed({"csv": {"columns": ("created_at", "phone", "code_auth", "price")}})
     [batch] = fetch(vendor, days(2, 5))
-    assert all(batch.days[one].missing_fields == {"status", "status_info"} for one in batch.days)
-    assert all(record[3:5] == (None, "") for one in batch.days for record in records_of(batch, one))
+    assert all(batch.days[day].missing_fields == {"status", "status_info"} for day in batch.days)
+    assert all(record[3:5] == (None, "") for day in batch.days for record in records_of(batch, day))
 
 
 def test_no_export_file_stays_on_the_disk(vendor, tmp_path, monkeypatch):
@@ -669,7 +669,7 @@ def test_an_answer_partly_about_other_days_is_confirmed_or_used_in_part(vendor, 
     vendor.faults.add("status", action="get_billing_csv", times=None)
     [batch] = fetch(vendor, days(4, 6))
     assert batch.unconfirmed_days.keys() >= left_out
-    assert records_by_day(batch) == {one: expected_days(vendor.dataset.records, days(4, 6))[one] for one in batch.days}
+    assert records_by_day(batch) == {day: expected_days(vendor.dataset.records, days(4, 6))[day] for day in batch.days}
 
 
 def test_an_answer_with_all_records_instead_of_the_requested_days_is_used():

@@ -59,9 +59,9 @@ def test_each_day_has_its_records_in_gapless_slices_on_disk_and_in_memory(portio
         assert times == sorted(times)
         read = [part.read() for part in records.slices]
         for part, found in zip(records.slices, read, strict=True):
-            assert all(part.since <= datetime.fromisoformat(one.created_at) < part.until for one in found)
-        of_day = [one for one in everything if one.created_at.startswith(day.isoformat())]
-        assert Counter(one for found in read for one in found) == Counter(of_day)
+            assert all(part.since <= datetime.fromisoformat(record.created_at) < part.until for record in found)
+        of_day = [record for record in everything if record.created_at.startswith(day.isoformat())]
+        assert Counter(record for found in read for record in found) == Counter(of_day)
         assert len(records) == len(of_day)
 
 
