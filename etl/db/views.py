@@ -146,25 +146,31 @@ GROUP BY a.label, a.currency, m.month"""
 
 def _delivery_by_operator_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, t.day, NULLIF(t.operator, '') AS operator, {_delivery_columns(sql)}
-FROM operator_totals t
+FROM {_totals_in_parts(sql, "operator_totals", "operator")}
 JOIN accounts a ON a.id = t.account_id"""
 
 
 def _daily_channels_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, t.day, k.name AS channel, {_delivery_columns(sql)}
-FROM channel_totals t
+FROM {_totals_in_parts(sql, "channel_totals", "channel")}
 JOIN channels k ON k.id = t.channel
 JOIN accounts a ON a.id = t.account_id"""
 
 
 def _delivery_columns(sql: SqlExpressions) -> str:
     """What the records of a row `t` of totals, of an account `a`, amount to, and what a delivery of them costs."""
-    spend = sql.split_amount("t.spend")
+    spend = amount_column_names(sql, "t.spend")
     return f"""t.records, t.delivered,
   {sql.ratio("t.delivered", "t.records")} AS delivery_rate,
   {sql.join_amount(*spend)} AS spend,
   {sql.cast_amount(f"CASE WHEN t.delivered > 0 THEN {sql.divide(spend, 't.delivered')} END")} AS cost_per_delivery,
   a.currency"""
+
+
+def _totals_in_parts(sql: SqlExpressions, table: str, key: str) -> str:
+    """A table of totals as `t`, with its spend in parts: every connection to SQLite parses all views."""
+    parts = amount_columns("{part} AS spend_{}", sql.split_amount("o.spend"))
+    return f"(SELECT o.account_id, o.day, o.{key}, o.records, o.delivered, {parts} FROM {table} o) t"
 
 
 def _hourly_spend_query(sql: SqlExpressions) -> str:
