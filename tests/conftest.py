@@ -89,6 +89,13 @@ def fresh_database(backend: str, folder: Path, *, empty: bool = True) -> Iterato
         yield url
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
+    """Two processes a core: tests wait for servers, disks and other processes."""
+    cores = yield
+    return 2 * cores
+
+
 def pytest_unconfigure() -> None:
     """Drop the databases of this process."""
     for databases in DATABASES.values():
