@@ -6,6 +6,7 @@ that cannot be reached are skipped; with REQUIRE_DATABASES=1 they fail.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -94,6 +95,12 @@ def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """Two processes a core: tests wait for servers, disks and other processes."""
     cores = yield
     return 2 * cores
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the modules and the thousands of tests, which stay until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure() -> None:
