@@ -23,6 +23,7 @@ from hypothesis import settings
 from sqlalchemy import URL
 from support.compiled_statements import share_compiled_statements
 from support.databases import Server, SQLiteFiles, databases_of
+from support.engines import close_engines
 from support.secret_leaks import leaks
 from support.tunnels import Authority, new_authority
 
@@ -61,6 +62,12 @@ def _logging_as_it_was() -> Iterator[None]:
     for logger, level, handlers in before:
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+@pytest.fixture(autouse=True)
+def _engines_closed() -> Iterator[None]:
+    yield
+    close_engines()
 
 
 @pytest.hookimpl(wrapper=True)

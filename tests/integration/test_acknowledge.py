@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine
 from etl.errors import CheckFailedError
 from etl.services.erase import erase_number
 from etl.services.rejected import acknowledge_rejected, list_rejected
@@ -40,7 +40,7 @@ class Nights:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, date(2026, 3, 8))
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
 
     def run(self, *, days=0, dry_run=False):

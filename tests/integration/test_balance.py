@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import func, select, text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.balance import load_periods, load_summary, read_snapshots, read_top_ups, write_top_up
-from etl.db.engine import new_engine
 from etl.db.tables import balance_snapshots, sync_runs
 from etl.ops.status_query import StatusOptions, read_account_statuses
 from etl.reconcile import TopUp, reconcile
@@ -31,7 +31,7 @@ class Purse:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, FIRST)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
 
     def run(self, command="sync", since=None, until=None, dry_run=False, even_if_not_suspect=False, **changes):

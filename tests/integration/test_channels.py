@@ -9,11 +9,11 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import Engine, event, select, text, update
+from support.engines import open_engine
 from support.run_helpers import settings_of
 
 from etl.channels import DEFAULT_RULES, ChannelRule
 from etl.db.channels import MAX_RECORDS_AT_ONCE, classify_day, find_unclassified, load_channels
-from etl.db.engine import new_engine
 from etl.db.run_store import read_revision
 from etl.db.tables import billing_records, channel_totals, synced_days
 from etl.reports.columns import COLUMNS
@@ -51,7 +51,7 @@ class Shop:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, date(2026, 3, 1), lookback_days=3)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
         self.messages = []
         vendor.dataset.replace(RECORDS)

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import settings as run_with
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, text, update
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.closed_months import BookedVat
-from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
 from etl.db.tables import accounts, closed_months, restatements, synced_days
 from etl.errors import ConcurrentRunError, ConfigError, DatabaseError
@@ -43,7 +43,7 @@ class Shop:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, MARCH, lookback_days=3)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = TENTH_OF_APRIL
         self.records = [charge("2026-03-02"), charge("2026-03-31", "120"), charge("2026-04-05", "7")]
 

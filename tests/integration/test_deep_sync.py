@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import event, text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine
 from etl.ops.status_query import StatusOptions, read_account_statuses
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -30,7 +30,7 @@ class Sweeper:
         self.vendor = vendor
         vendor.dataset.replace(record for day in DAYS for record in charges(day, 27))
         self.settings = settings_of(url, vendor, FIRST)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
         self.messages: list[str] = []
 

@@ -19,6 +19,7 @@ import pytest
 from openpyxl.utils.escape import unescape as openpyxl_unescape
 from pyarrow import parquet
 from sqlalchemy import event, text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.atomic_file import atomic_write
@@ -77,7 +78,7 @@ class Account:
 
     def __init__(self, url, vendor, label="=default", listed=LISTED):
         vendor.dataset.replace(listed)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.settings = settings_of(url, vendor, date(2026, 3, 8), account=label)
         self.now = MORNING
         self.sync()

@@ -10,11 +10,11 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine
 from etl.reports.query import ViewMoney
 from etl.services.close import CloseRequest, close_month
 from etl.services.run import RunRequest
@@ -55,7 +55,7 @@ class Shop:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, MARCH, lookback_days=3, currency="KZT")
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = NOW
         self.records = [charge("2026-03-02", "1.5"), charge("2026-03-31", "0.000001"), charge("2026-04-05", "7")]
 

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import Engine, Table, event, select, text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of, token_of
 
-from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
 from etl.db.run_store import advance_watermark, begin_run, find_account, read_position
 from etl.db.tables import (
@@ -71,7 +71,7 @@ class Job:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, date(2026, 3, 8))
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
         self.steps: list[DateRange] = []
 

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine
 from etl.model import DateRange
 from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.run import RunRequest
@@ -44,7 +44,7 @@ class Clock:
         vendor.set_now(datetime(2026, 10, 27, 9, 30))  # noqa: DTZ001 - the vendor's wall clock
         self.vendor = vendor
         self.settings = settings_of(url, vendor, date(2026, 10, 24), timezone=zone, **changes)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = datetime(2026, 10, 27, 8, 30, tzinfo=UTC)
 
     def run(self, command="sync", *, dry_run=False, **changes):

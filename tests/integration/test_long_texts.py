@@ -9,10 +9,11 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import Engine, event, text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine, read_connection
+from etl.db.engine import read_connection
 from etl.db.limits import longest_text
 from etl.model import DateRange
 from etl.services.context import AccountHistory, build_load_policy, open_client, open_source
@@ -55,7 +56,7 @@ class Account:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, EIGHTH)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
 
     def sync(self, *records):
         self.vendor.dataset.replace(records)

@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime
 
 import pytest
 from sqlalchemy import UniqueConstraint, text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of, token_of
 from support.sync_account import just_before, vendor_record
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine
 from etl.db.partitions import create_partitions, drop_month, is_partitioned
 from etl.db.tables import metadata
 from etl.db.views import VIEWS
@@ -44,7 +44,7 @@ class Shop:
         vendor.dataset.replace(LISTED)
         self.url = url
         self.settings = settings_of(url, vendor, FIRST, lookback_days=3)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
 
     def run(self, **changes):

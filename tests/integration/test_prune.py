@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import text, update
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine
 from etl.db.prune import BATCH_SIZE
 from etl.db.tables import sync_runs
 from etl.services.run import RunRequest
@@ -27,7 +27,7 @@ class Nights:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, FIRST, lookback_days=2)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
         vendor.dataset.replace([*charges(FIRST, 3), *charges(date(2026, 2, 9), 3)])
         vendor.dataset.add([dict(charges(day, 9)[8], price="none") for day in (FIRST, date(2026, 2, 9))])

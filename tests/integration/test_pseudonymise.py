@@ -9,9 +9,9 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import inspect, select, text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
-from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
 from etl.db.run_store import RunHandle, find_account, verify_fence
 from etl.db.tables import billing_records, rejected_records
@@ -70,7 +70,7 @@ class Account:
 
     def __init__(self, url, vendor, **form):
         self.settings = settings_of(url, vendor, EIGHTH, **form)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
 
     def run(self, command="sync", since=None, until=None, *, dry_run=False, **changes):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import bindparam, func, insert, select, text, update
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import just_before
 from support.totals_of_rows import write_totals_of_rows
@@ -67,7 +68,7 @@ class Shop:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, FIRST)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
         self.records = [
             record

@@ -10,10 +10,10 @@ from functools import partial
 
 import pytest
 from sqlalchemy import text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine
 from etl.extract.spool import RecordSpool
 from etl.model import DateRange
 from etl.services.context import build_load_policy, open_client, open_source
@@ -85,7 +85,7 @@ class Account:
     def __init__(self, url, vendor, **form):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, EIGHTH, **form)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
         self.open_spool = RecordSpool
 

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import NOW, TODAY, fresh_database
 from sqlalchemy import delete, event, insert, text
+from support.engines import open_engine
 from support.external_tools import tool
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.totals_of_rows import write_totals_of_rows
@@ -75,7 +76,7 @@ class Company:
 
     def __init__(self, url, vendor):
         self.url = url
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         for label, listed in LISTED.items():
             vendor.dataset.replace(listed)
             self.sync(vendor, label, MORNING)

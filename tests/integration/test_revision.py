@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine
 from etl.services.erase import erase_number
 from etl.services.purge import RetentionAge, purge_account
 from etl.services.run import RunRequest
@@ -41,7 +41,7 @@ class Copied:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, FIRST)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
         self.seen = 0
         self.copy = {}

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record as charge
 
@@ -37,7 +38,7 @@ class Audit:
 
     def __init__(self, url, vendor):
         self.settings = settings_of(url, vendor, EIGHTH, window_days=2)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
 
     def run(self, command="sync", since=None, until=None, **changes):
         report = run_sync(

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 import pytest
 from sqlalchemy import bindparam, delete, insert, text
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of, token_of
 from support.totals_of_rows import write_totals_of_rows
 
 from etl.db.accounts import account_ids
-from etl.db.engine import new_engine
 from etl.db.tables import accounts, balance_snapshots, balance_top_ups, billing_records, numbering_ranges
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.db.views import VIEWS
@@ -92,7 +92,7 @@ class Shop:
     def __init__(self, url, vendor):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, date(2026, 3, 1), lookback_days=3)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
 
     def sync(self, *records, command="sync", since=None, until=None, **changes):

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 from pyiceberg.avro.file import AvroFile
 from sqlalchemy import text
 
-from etl.db.engine import new_engine
 from etl.lake.catalogue import open_lake
 from etl.lake.schema import BILLING_COLUMNS
 from etl.services.lake import export_to_lake
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
 FIRST, JANUARY, NINTH, TODAY = date(2026, 1, 29), date(2026, 1, 31), date(2026, 3, 9), date(2026, 3, 11)
@@ -44,7 +44,7 @@ class LakeCopy:
     def __init__(self, url, vendor, folder):
         self.vendor, self.folder = vendor, folder / "the lake"
         self.settings = [settings_of(url, vendor, FIRST, account=label) for label in LABELS]
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
         self.now = MORNING
 
     def sync(self, command="sync", day=None):

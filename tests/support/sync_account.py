@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import URL, Engine, event, select, text
 
 from etl.cli.exit_codes import code_for_result
-from etl.db.engine import new_engine
 from etl.db.tables import billing_records, channels, metadata, sync_runs, sync_state, synced_days
 from etl.sandbox import Sandbox
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
+from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of, token_of
 
 START, LAST_CLOSED, TODAY = date(2026, 3, 8), date(2026, 3, 10), date(2026, 3, 11)
@@ -59,7 +59,7 @@ class Account:
     def __init__(self, url: URL, vendor: Sandbox, **changes):
         self.vendor = vendor
         self.settings = settings_of(url, vendor, START, **changes)
-        self.engine = new_engine(url)
+        self.engine = open_engine(url)
 
     def run(self, after_step: Callable[[], None] = lambda: None, lock=None, url: URL | None = None, **changes):
         """Run a sync in this process. Returns its exit code and error line."""
