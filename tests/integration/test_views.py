@@ -136,7 +136,6 @@ def at(moment):
 
 @pytest.mark.parametrize("view", CONTRACT)
 def test_a_view_has_the_columns_of_the_contract_in_their_order(shop, view):
-    shop.sync()
     with shop.engine.connect() as connection:
         columns = list(connection.execute(text(f"SELECT * FROM {view}")).keys())
     assert columns[: len(CONTRACT[view].split(", "))] == CONTRACT[view].replace(" ", "").split(",")
