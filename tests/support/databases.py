@@ -203,6 +203,10 @@ class PostgreSQL(Server):
 class MariaDB(Server):
     """Databases of a MariaDB server."""
 
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        self.definitions: dict[str, str] = {}
+
     def _open(self, database: str | None) -> Any:
         options: dict[str, Any] = self.url.translate_connect_args(username="user") | dict(self.url.query)
         return pymysql.connect(**options | {"database": database, "charset": "utf8mb4"}, autocommit=True)
@@ -219,7 +223,8 @@ class MariaDB(Server):
         return name
 
     def _schema(self, cursor: Any, name: str) -> Any:
-        definitions = [re.sub(" AUTO_INCREMENT=[0-9]+", "", each) for each in self._definitions(cursor).values()]
+        self.definitions = self._read_definitions(cursor)
+        definitions = [re.sub(" AUTO_INCREMENT=[0-9]+", "", each) for each in self.definitions.values()]
         cursor.execute("SHOW TRIGGERS")
         triggers = cursor.fetchall()
         cursor.execute(
@@ -243,7 +248,7 @@ class MariaDB(Server):
                 cursor.execute(f"KILL {session}")
 
     def _delete_rows(self, cursor: Any) -> None:
-        definitions = self._definitions(cursor)
+        definitions = self.definitions  # `_schema` has just read them
         cursor.execute("SET foreign_key_checks = 0")
         cursor.execute("BEGIN")
         tables = [name for name, definition in definitions.items() if definition.startswith("CREATE TABLE")]
@@ -254,7 +259,7 @@ class MariaDB(Server):
             if " AUTO_INCREMENT=" in definitions[table]:
                 cursor.execute(f"ALTER TABLE {table} AUTO_INCREMENT = 1")
 
-    def _definitions(self, cursor: Any) -> dict[str, str]:
+    def _read_definitions(self, cursor: Any) -> dict[str, str]:
         """The statements that would create the tables and views, by name."""
         cursor.execute("SHOW TABLES")
         found = {}
