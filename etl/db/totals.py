@@ -5,7 +5,7 @@ They are written in the transaction that changes the day, so that the views that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -18,7 +18,7 @@ from etl.db.dialects.expressions import expressions_for
 from etl.db.tables import channel_totals, hourly_totals, numbering_ranges, operator_totals
 from etl.db.types import WallClock
 from etl.db.views import numbering_lookup
-from etl.model import ChannelTotals, DaySnapshot, HourTotals, day_bounds
+from etl.model import ChannelTotals, DaySnapshot, DayTotals, HourTotals, day_bounds
 
 _MILLION: Final = 1_000_000
 _KEYS: Final = {hourly_totals: "hour", operator_totals: "operator", channel_totals: "channel"}
@@ -34,32 +34,50 @@ class OperatorTotals(NamedTuple):
     spend: Decimal
 
 
-def write_totals(
-    connection: Connection, account_id: int, snapshot: DaySnapshot, inserted: Iterable[ChannelTotals]
-) -> None:
-    """Replace the totals of a day whose rows are already written.
+class WrittenDay(NamedTuple):
+    """A day whose rows are written.
+
+    Attributes:
+        totals: Totals of the day.
+        hours: Totals by hour.
+        inserted: Totals by channel of the rows that the transaction inserted; if they are all rows of the day, they are
+            not read.
+    """
+
+    day: date
+    totals: DayTotals
+    hours: Sequence[HourTotals]
+    inserted: Sequence[ChannelTotals]
+
+
+def write_totals(connection: Connection, account_id: int, days: Sequence[WrittenDay]) -> None:
+    """Replace the totals of days.
 
     Args:
         connection: Connection in the transaction that wrote the rows.
         account_id: `accounts.id`.
-        snapshot: The day.
-        inserted: Totals by channel of the rows that this transaction inserted; if they are all rows of the day, they
-            are not read.
+        days: The days, each one once.
     """
-    inserted = add_by_channel(inserted)
-    if sum(part.records for part in inserted) == snapshot.totals.records:
-        _replace(connection, channel_totals, account_id, snapshot.day, inserted)
-    else:
-        refresh_channels(connection, account_id, snapshot.day)
-    _replace(connection, hourly_totals, account_id, snapshot.day, snapshot.hours)
-    _replace(connection, operator_totals, account_id, snapshot.day, _operators_of(connection, account_id, snapshot))
+    if not days:
+        return
+    has_plan = has_numbering_plan(connection)
+    channels: dict[date, Sequence[ChannelTotals]] = {}
+    for day, totals, _, parts in days:
+        inserted = add_by_channel(parts)
+        is_whole = sum(part.records for part in inserted) == totals.records
+        channels[day] = inserted if is_whole else sum_by_channel(connection, account_id, day)
+    operators = {day: _operators_of(connection, account_id, day, totals, has_plan=has_plan) for day, totals, *_ in days}
+    _replace(connection, channel_totals, account_id, channels)
+    _replace(connection, hourly_totals, account_id, {day: hours for day, _, hours, _ in days})
+    _replace(connection, operator_totals, account_id, operators)
 
 
 def totals_differ(connection: Connection, account_id: int | None, snapshot: DaySnapshot) -> bool:
     """Whether the stored totals of a day, by hour, operator or channel, are not those of its rows."""
     hours = _read(connection, hourly_totals, account_id, snapshot.day)
     operators = [OperatorTotals(*row) for row in _read(connection, operator_totals, account_id, snapshot.day)]
-    expected = _operators_of(connection, account_id, snapshot)
+    has_plan = has_numbering_plan(connection)
+    expected = _operators_of(connection, account_id, snapshot.day, snapshot.totals, has_plan=has_plan)
     channels = [ChannelTotals(*row) for row in _read(connection, channel_totals, account_id, snapshot.day)]
     return (
         [HourTotals(*row) for row in hours] != list(snapshot.hours)
@@ -68,23 +86,25 @@ def totals_differ(connection: Connection, account_id: int | None, snapshot: DayS
     )
 
 
-def _operators_of(connection: Connection, account_id: int | None, snapshot: DaySnapshot) -> list[OperatorTotals]:
+def _operators_of(
+    connection: Connection, account_id: int | None, day: date, totals: DayTotals, *, has_plan: bool
+) -> list[OperatorTotals]:
     """The totals by operator of a day whose rows are written; without a numbering plan no row has to be read."""
-    if has_numbering_plan(connection):
-        return sum_by_operator(connection, account_id, snapshot.day)
-    records, delivered, spend, _ = snapshot.totals
+    if has_plan:
+        return sum_by_operator(connection, account_id, day)
+    records, delivered, spend, _ = totals
     return [OperatorTotals("", records, delivered, spend)] if records else []
 
 
 def refresh_operators(connection: Connection, account_id: int, days: Iterable[date]) -> None:
     """Compute the totals by operator again, after a change of phones or of the numbering plan."""
-    for day in days:
-        _replace(connection, operator_totals, account_id, day, sum_by_operator(connection, account_id, day))
+    operators = {day: sum_by_operator(connection, account_id, day) for day in days}
+    _replace(connection, operator_totals, account_id, operators)
 
 
 def refresh_channels(connection: Connection, account_id: int, day: date) -> None:
     """Compute the totals by channel again."""
-    _replace(connection, channel_totals, account_id, day, sum_by_channel(connection, account_id, day))
+    _replace(connection, channel_totals, account_id, {day: sum_by_channel(connection, account_id, day)})
 
 
 def delete_totals(connection: Connection, account_id: int, days: Collection[date]) -> None:
@@ -150,9 +170,9 @@ def _replace(
     connection: Connection,
     table: Table,
     account_id: int,
-    day: date,
-    totals: Iterable[HourTotals | OperatorTotals | ChannelTotals],
+    totals: Mapping[date, Sequence[HourTotals | OperatorTotals | ChannelTotals]],
 ) -> None:
-    connection.execute(delete(table).where(table.c.account_id == account_id, table.c.day == day))
-    if rows := [{"account_id": account_id, "day": day, **row._asdict()} for row in totals]:
+    connection.execute(delete(table).where(table.c.account_id == account_id, table.c.day.in_(list(totals))))
+    rows = [{"account_id": account_id, "day": day, **row._asdict()} for day, parts in totals.items() for row in parts]
+    if rows:
         connection.execute(insert(table), rows)

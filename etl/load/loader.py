@@ -19,7 +19,7 @@ from etl.db.journal import write_restatements
 from etl.db.records import apply_diff, load_rows
 from etl.db.rejects import payload_hash, read_acknowledged, sync_rejects
 from etl.db.run_store import RunHandle, advance_watermark
-from etl.db.totals import totals_differ, write_totals
+from etl.db.totals import WrittenDay, totals_differ, write_totals
 from etl.db.utc import correct, count_wrong
 from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
 from etl.load.erased import apply_erasures
@@ -291,11 +291,13 @@ def write_window(
     """
     outcomes: list[DayOutcome] = []
     changed: list[date] = []
+    written: list[WrittenDay] = []
     for comparison in comparisons:
         signals.raise_if_interrupted()
-        if _write_day(connection, run, data, comparison, policy, channels, now):
+        if _write_day(connection, run, data, comparison, policy, channels, now, written):
             changed.append(comparison.snapshot.day)
         outcomes.append(comparison.outcome())
+    write_totals(connection, run.account_id, written)
     if changed:
         raise_revision(connection, run.account_id, changed)
         count_unfinished_days(connection, run.account_id)
@@ -320,8 +322,12 @@ def _write_day(
     policy: LoadPolicy,
     channels: Channels,
     now: datetime,
+    written: list[WrittenDay],
 ) -> bool:
-    """Write the changes of a day; return whether there were any."""
+    """Write the changes of a day, except its totals; return whether there were any.
+
+    The day is added to `written` if its totals changed.
+    """
     snapshot, entry = comparison.snapshot, comparison.ledger_entry
     if comparison.unknown:
         return False
@@ -345,7 +351,7 @@ def _write_day(
     if entry is None or not entry.matches(snapshot) or comparison.wrong_totals:
         if comparison.wrong_totals:  # the rows may be right but for their channel
             classify_day(connection, run.account_id, snapshot.day, snapshot.totals.records, channels, now)
-        write_totals(connection, run.account_id, snapshot, inserted)
+        written.append(WrittenDay(snapshot.day, snapshot.totals, snapshot.hours, inserted))
         changed = True
     if entry is None or not entry.matches(snapshot) or entry.suspect or (closes and not entry.closed):
         upsert_day(
