@@ -282,6 +282,8 @@ class Night:
         if any(self.is_unserved(day) for day in self.fetched):
             return False
         clean = self.clean
+        if "refuses_future" in self.scenario.traits and self.vendor.today < self.today and not clean["csv"]:
+            return False  # in the vendor's zone today has not begun, and JSON refuses it
         backed = clean["csv"] or self.newest_help
         if (
             self.earlier
