@@ -15,7 +15,7 @@ COMMIT = b"COMMIT"
 WRITES = (b"INSERT", b"UPDATE", b"COPY")
 
 
-class Wire:
+class CommitProxy:
     """A TCP proxy to a database server. It drops the reply to one of the COMMITs and closes the connection.
 
     Attributes:
@@ -72,20 +72,20 @@ class Wire:
 
 
 @contextmanager
-def wire_to(url) -> Iterator[Wire]:
-    wire = Wire(url.host, url.port or {"postgresql": 5432}.get(url.get_backend_name(), 3306))
+def proxy_to(url) -> Iterator[CommitProxy]:
+    proxy = CommitProxy(url.host, url.port or {"postgresql": 5432}.get(url.get_backend_name(), 3306))
     try:
-        yield wire
+        yield proxy
     finally:
-        wire.close()
+        proxy.close()
 
 
 @pytest.fixture
-def wire(account) -> Iterator[Wire]:
+def proxy(account) -> Iterator[CommitProxy]:
     """A proxy between the program and its database server; the queries of the tests bypass it."""
-    with wire_to(account.url) as wire:
-        account.url = account.url.set(host="127.0.0.1", port=wire.port)
-        yield wire
+    with proxy_to(account.url) as proxy:
+        account.url = account.url.set(host="127.0.0.1", port=proxy.port)
+        yield proxy
 
 
 def report_lines(done) -> list[str]:
@@ -95,13 +95,13 @@ def report_lines(done) -> list[str]:
 
 @pytest.mark.fault(97)
 @pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)
-def test_a_commit_whose_reply_is_lost_is_applied_once(account, wire, records):
+def test_a_commit_whose_reply_is_lost_is_applied_once(account, proxy, records):
     account.prepare(*records)
-    wire.reset(cut_at=None)
+    proxy.reset(cut_at=None)
     undisturbed = account.sync()
     assert undisturbed.code == 0
     whole = account.stored_state()
-    commits = wire.commits
+    commits = proxy.commits
     assert commits >= 4, "the run's row, its windows and its end"
     with account.engine.connect() as connection:
         restated = connection.scalar(text("SELECT count(*) FROM restatements"))
@@ -109,16 +109,16 @@ def test_a_commit_whose_reply_is_lost_is_applied_once(account, wire, records):
     for number in range(1, commits + 1):
         account.prepare(*records)
         before = account.stored_state().watermark
-        wire.reset(cut_at=number)
+        proxy.reset(cut_at=number)
         done = account.sync()
-        assert wire.cuts == 1
+        assert proxy.cuts == 1
         assert done.code in {0, 74}, (number, done)
         if done.code == 0:
             assert report_lines(done) == report_lines(undisturbed), (
                 "the report counts each change once, whatever the number of attempts"
             )
         between = account.check_invariants(before)
-        wire.reset(cut_at=None)
+        proxy.reset(cut_at=None)
         account.check_undisturbed_run(between)
         assert account.stored_state().days == whole.days
         with account.engine.connect() as connection:

@@ -25,7 +25,7 @@ FIRST, EIGHTH, NINTH, TENTH, TODAY = (date(2026, 3, day) for day in (1, 8, 9, 10
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
-class Purse:
+class BalanceAccount:
     """An account with its balance; each run is a minute later than the previous one."""
 
     def __init__(self, url, vendor):
@@ -72,86 +72,86 @@ class Purse:
 
 
 @pytest.fixture
-def purse(sqlite_url, sandbox):
+def account(sqlite_url, sandbox):
     """An account with two charges on the ninth and a deposit that covers them."""
     sandbox.dataset.replace(charges(NINTH, 2))
-    return Purse(sqlite_url, sandbox)
+    return BalanceAccount(sqlite_url, sandbox)
 
 
 @pytest.fixture
-def any_purse(database_url, sandbox):
+def any_account(database_url, sandbox):
     """The same account on each of the three databases in turn."""
     sandbox.dataset.replace(charges(NINTH, 2))
-    return Purse(database_url, sandbox)
+    return BalanceAccount(database_url, sandbox)
 
 
 def unexplained(report):
     return [str(pair.unexplained.normalize()) for pair in report.balance.unexplained]
 
 
-def test_a_charge_without_a_record_is_found_and_a_top_up_is_explained(any_purse):
-    purse = any_purse
-    purse.run()
-    purse.charge(TODAY, 3)
-    purse.charge(NINTH, 1, price="0.000001")
-    purse.pay_in("-5")
-    report = purse.run()
+def test_a_charge_without_a_record_is_found_and_a_top_up_is_explained(any_account):
+    account = any_account
+    account.run()
+    account.charge(TODAY, 3)
+    account.charge(NINTH, 1, price="0.000001")
+    account.pay_in("-5")
+    report = account.run()
     assert (unexplained(report), code_for_result(report)) == (["-5"], 0)
-    purse.charge(TENTH, 1)
-    purse.pay_in("500")
-    report = purse.run()
+    account.charge(TENTH, 1)
+    account.pay_in("500")
+    report = account.run()
     assert (unexplained(report), report.balance.needs_attention) == (["5E+2"], False)
-    with purse.engine.begin() as connection:
+    with account.engine.begin() as connection:
         at = report.balance.unexplained[0].closed_at
-        write_top_up(connection, 1, TopUp(at, Decimal(500)), now=purse.now)
+        write_top_up(connection, 1, TopUp(at, Decimal(500)), now=account.now)
     pairs = ["explained", "unexplained charge", "explained", "explained", "explained"]
-    assert [finding for _, finding in purse.findings()] == pairs
-    findings = purse.findings()
-    with purse.engine.connect() as connection:
+    assert [finding for _, finding in account.findings()] == pairs
+    findings = account.findings()
+    with account.engine.connect() as connection:
         snapshots = read_snapshots(connection, 1)
         proof = reconcile(snapshots, read_top_ups(connection, 1, snapshots))
         assert findings == [(pair.unexplained, pair.finding) for pair in proof], "the finding of the view"
-        assert proof == load_periods(connection, 1, purse.now)
+        assert proof == load_periods(connection, 1, account.now)
         (status,) = read_account_statuses(
-            connection, ["default"], purse.now, {"default": StatusOptions(purse.settings.timezone, 7)}
+            connection, ["default"], account.now, {"default": StatusOptions(account.settings.timezone, 7)}
         )
     assert [str(pair.unexplained) for pair in status.balance.unexplained] == ["-5.000000"]
-    assert status.balance.balance == purse.vendor.dataset.balance
+    assert status.balance.balance == account.vendor.dataset.balance
 
 
-def drop(purse, day, *, paid_back):
+def drop(account, day, *, paid_back):
     """Remove a day from the vendor's records; in the sandbox this raises the balance unless `paid_back` is false."""
-    kept = [record for record in purse.vendor.dataset.records if not record["created_at"].startswith(str(day))]
-    gone = [record for record in purse.vendor.dataset.records if record["created_at"].startswith(str(day))]
-    purse.vendor.dataset.replace(kept)
+    kept = [record for record in account.vendor.dataset.records if not record["created_at"].startswith(str(day))]
+    gone = [record for record in account.vendor.dataset.records if record["created_at"].startswith(str(day))]
+    account.vendor.dataset.replace(kept)
     if not paid_back:
-        purse.pay_in(-sum(record["price"] for record in gone))
+        account.pay_in(-sum(record["price"] for record in gone))
     return gone
 
 
 @pytest.mark.parametrize("paid_back", [True, False])
-def test_the_proof_waits_for_a_suspect_day_and_has_no_finding_once_accepted(any_purse, paid_back):
-    purse = any_purse
-    purse.charge(EIGHTH, 3, price="11.75")
-    purse.run()
-    drop(purse, EIGHTH, paid_back=paid_back)
-    purse.charge(TODAY, 1)
-    report = purse.run()
+def test_the_proof_waits_for_a_suspect_day_and_has_no_finding_once_accepted(any_account, paid_back):
+    account = any_account
+    account.charge(EIGHTH, 3, price="11.75")
+    account.run()
+    drop(account, EIGHTH, paid_back=paid_back)
+    account.charge(TODAY, 1)
+    report = account.run()
     assert (report.balance.waits_for, unexplained(report), report.balance.restated) == ((EIGHTH,), [], ())
-    with purse.engine.connect() as connection:
-        summary = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
+    with account.engine.connect() as connection:
+        summary = load_summary(connection, 1, account.now, None, account.settings.timezone)
     assert (summary.waits_for, summary.unexplained) == ((EIGHTH,), ())
-    assert [finding for _, finding in purse.findings()] == ["explained", "waits for days", "waits for days"]
+    assert [finding for _, finding in account.findings()] == ["explained", "waits for days", "waits for days"]
 
-    purse.run("accept", EIGHTH, EIGHTH)
-    purse.charge(TODAY, 2)
-    purse.charge(NINTH, 1, price="1.000001")  # late, and taken from the balance as it comes
-    report = purse.run()
+    account.run("accept", EIGHTH, EIGHTH)
+    account.charge(TODAY, 2)
+    account.charge(NINTH, 1, price="1.000001")  # late, and taken from the balance as it comes
+    report = account.run()
     assert (report.balance.waits_for, unexplained(report)) == ((), [])
     assert [str(pair.restated) for pair in report.balance.restated] == ([] if paid_back else ["-35.250000"])
-    assert purse.findings()[-2:] == [(0, "explained" if paid_back else "restated"), (0, "explained")]
-    with purse.engine.connect() as connection:
-        proof = load_periods(connection, 1, purse.now)
+    assert account.findings()[-2:] == [(0, "explained" if paid_back else "restated"), (0, "explained")]
+    with account.engine.connect() as connection:
+        proof = load_periods(connection, 1, account.now)
         rows = connection.execute(
             text("SELECT carried, restated, unexplained, finding FROM balance_proof ORDER BY closed_at")
         ).all()
@@ -161,99 +161,99 @@ def test_the_proof_waits_for_a_suspect_day_and_has_no_finding_once_accepted(any_
     assert [pair.waits for pair in proof] == [row.unexplained is None for row in rows]
 
 
-def test_a_suspect_day_that_returns_leaves_nothing_unexplained(purse):
-    purse.charge(EIGHTH, 3, price="11.75")
-    purse.run()
-    gone = drop(purse, EIGHTH, paid_back=True)
-    purse.run()
-    purse.vendor.dataset.add(gone)
-    report = purse.run()
+def test_a_suspect_day_that_returns_leaves_nothing_unexplained(account):
+    account.charge(EIGHTH, 3, price="11.75")
+    account.run()
+    gone = drop(account, EIGHTH, paid_back=True)
+    account.run()
+    account.vendor.dataset.add(gone)
+    report = account.run()
     assert (unexplained(report), report.balance.restated, report.balance.waits_for) == ([], (), ())
-    assert {finding for _, finding in purse.findings()} == {"explained", "waits for days"}
+    assert {finding for _, finding in account.findings()} == {"explained", "waits for days"}
 
 
-def test_a_day_suspect_for_over_a_month_is_proven_against_the_time_before(purse):
-    purse.charge(EIGHTH, 3, price="11.75")
-    purse.run()
-    drop(purse, EIGHTH, paid_back=True)
+def test_a_day_suspect_for_over_a_month_is_proven_against_the_time_before(account):
+    account.charge(EIGHTH, 3, price="11.75")
+    account.run()
+    drop(account, EIGHTH, paid_back=True)
     for _ in range(3):
-        purse.now += timedelta(days=15)
-        purse.vendor.set_now(purse.vendor.now + timedelta(days=15))
-        assert purse.run().balance.waits_for == (EIGHTH,)
-    purse.run("accept", EIGHTH, EIGHTH)
-    report = purse.run()
-    assert (unexplained(report), report.balance.waits_for, purse.findings()[-2:]) == ([], (), [(0, "explained")] * 2)
+        account.now += timedelta(days=15)
+        account.vendor.set_now(account.vendor.now + timedelta(days=15))
+        assert account.run().balance.waits_for == (EIGHTH,)
+    account.run("accept", EIGHTH, EIGHTH)
+    report = account.run()
+    assert (unexplained(report), report.balance.waits_for, account.findings()[-2:]) == ([], (), [(0, "explained")] * 2)
 
 
-def test_the_proof_waits_for_a_past_day_that_is_incomplete(purse):
-    purse.run()
-    purse.pay_in("500")
-    assert unexplained(purse.run()) == ["5E+2"]
-    with purse.engine.begin() as connection:
+def test_the_proof_waits_for_a_past_day_that_is_incomplete(account):
+    account.run()
+    account.pay_in("500")
+    assert unexplained(account.run()) == ["5E+2"]
+    with account.engine.begin() as connection:
         connection.execute(text("UPDATE synced_days SET first_closed_at = NULL WHERE day = '2026-03-02'"))
-        summary = load_summary(connection, 1, purse.now, None, purse.settings.timezone)
+        summary = load_summary(connection, 1, account.now, None, account.settings.timezone)
     assert (summary.waits_for, summary.unexplained) == ((date(2026, 3, 2),), ())
-    purse.run("backfill", NINTH, NINTH)
-    assert purse.findings()[-1] == (None, "waits for days")
-    purse.run("backfill", FIRST, NINTH)
-    assert purse.findings()[-1] == (0, "explained")
+    account.run("backfill", NINTH, NINTH)
+    assert account.findings()[-1] == (None, "waits for days")
+    account.run("backfill", FIRST, NINTH)
+    assert account.findings()[-1] == (0, "explained")
 
 
-def test_a_run_whose_days_stay_open_reports_that_the_proof_waits(purse):
-    purse.vendor.policies = replace(purse.vendor.policies, json_limit=10)
-    purse.vendor.faults.add("status", action="get_billing_csv", times=None)
-    purse.vendor.dataset.replace(charges(TENTH, 25))
+def test_a_run_whose_days_stay_open_reports_that_the_proof_waits(account):
+    account.vendor.policies = replace(account.vendor.policies, json_limit=10)
+    account.vendor.faults.add("status", action="get_billing_csv", times=None)
+    account.vendor.dataset.replace(charges(TENTH, 25))
     report = run_sync(
-        purse.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=purse.clock
+        account.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=account.clock
     )
     assert code_for_result(report) == 69
     assert (report.balance.waits_for, report.balance.unexplained) == (tuple(report.tally.missing_days), ())
     assert report.balance.waits_for
 
 
-def test_both_snapshots_of_a_run_have_its_id(purse):
-    purse.run()
-    with purse.engine.connect() as connection:
+def test_both_snapshots_of_a_run_have_its_id(account):
+    account.run()
+    with account.engine.connect() as connection:
         run = connection.scalar(select(sync_runs.c.id))
-    assert [(snapshot.run_id, snapshot.moment) for snapshot in purse.snapshots()] == [(run, "before"), (run, "after")]
+    assert [(snapshot.run_id, snapshot.moment) for snapshot in account.snapshots()] == [(run, "before"), (run, "after")]
 
 
-def test_dry_runs_accepts_and_runs_without_days_do_not_request_the_balance(purse):
-    purse.run()
-    purse.vendor.requests.clear()
-    purse.run(dry_run=True)
-    purse.run("accept", NINTH, NINTH, even_if_not_suspect=True)
-    purse.run("backfill", TODAY + timedelta(days=1), TODAY + timedelta(days=2))
-    assert "get_balance" not in {request.action for request in purse.vendor.requests}
-    assert purse.moments() == ["before", "after"]
+def test_dry_runs_accepts_and_runs_without_days_do_not_request_the_balance(account):
+    account.run()
+    account.vendor.requests.clear()
+    account.run(dry_run=True)
+    account.run("accept", NINTH, NINTH, even_if_not_suspect=True)
+    account.run("backfill", TODAY + timedelta(days=1), TODAY + timedelta(days=2))
+    assert "get_balance" not in {request.action for request in account.vendor.requests}
+    assert account.moments() == ["before", "after"]
 
 
-def test_a_backfill_of_old_days_is_no_charge_and_a_later_change_is(purse):
-    purse.vendor.dataset.add(charges(date(2026, 2, 20), 40))
-    purse.run()
-    assert unexplained(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
-    assert purse.findings()[-2:] == [(0, "explained")] * 2
-    purse.vendor.dataset.add(charges(date(2026, 2, 21), 1, "7"))
-    assert unexplained(purse.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
+def test_a_backfill_of_old_days_is_no_charge_and_a_later_change_is(account):
+    account.vendor.dataset.add(charges(date(2026, 2, 20), 40))
+    account.run()
+    assert unexplained(account.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
+    assert account.findings()[-2:] == [(0, "explained")] * 2
+    account.vendor.dataset.add(charges(date(2026, 2, 21), 1, "7"))
+    assert unexplained(account.run("backfill", date(2026, 2, 15), date(2026, 2, 25))) == []
 
 
-def test_a_backfill_counts_charges_of_days_outside_its_range(purse):
-    purse.run()
-    purse.charge(TODAY, 4)
-    report = purse.run("backfill", NINTH, NINTH)
+def test_a_backfill_counts_charges_of_days_outside_its_range(account):
+    account.run()
+    account.charge(TODAY, 4)
+    report = account.run("backfill", NINTH, NINTH)
     assert (unexplained(report), report.tally.days) == ([], 1)
-    assert {finding for _, finding in purse.findings()} == {"explained"}
-    assert unexplained(purse.run()) == [], "the ledger contains the backfilled charges"
+    assert {finding for _, finding in account.findings()} == {"explained"}
+    assert unexplained(account.run()) == [], "the ledger contains the backfilled charges"
 
 
-def test_no_balance_is_stored_when_the_records_are_too_far_behind(purse):
-    purse.run()
-    purse.now += timedelta(days=20)
-    purse.vendor.set_now(purse.vendor.now + timedelta(days=20))
-    report = purse.run("backfill", NINTH, NINTH)
-    assert (report.balance.balance, purse.moments()) == (purse.vendor.dataset.balance, ["before", "after"])
-    purse.run()
-    assert purse.moments() == ["before", "after"] * 2
+def test_no_balance_is_stored_when_the_records_are_too_far_behind(account):
+    account.run()
+    account.now += timedelta(days=20)
+    account.vendor.set_now(account.vendor.now + timedelta(days=20))
+    report = account.run("backfill", NINTH, NINTH)
+    assert (report.balance.balance, account.moments()) == (account.vendor.dataset.balance, ["before", "after"])
+    account.run()
+    assert account.moments() == ["before", "after"] * 2
 
 
 def answer(balance):
@@ -286,56 +286,56 @@ def answer(balance):
     ],
     ids=str,
 )
-def test_an_unreadable_balance_costs_one_attempt_and_changes_nothing_else(purse, fault):
-    purse.vendor.faults.add(**fault, action="get_balance", times=None)
-    report = purse.run(retry_attempts=5, retry_max_wait=60.0)
+def test_an_unreadable_balance_costs_one_attempt_and_changes_nothing_else(account, fault):
+    account.vendor.faults.add(**fault, action="get_balance", times=None)
+    report = account.run(retry_attempts=5, retry_max_wait=60.0)
     assert (code_for_result(report), report.tally.new, report.watermark) == (0, 2, TENTH)
-    assert (report.balance, purse.moments()) == (None, [])
-    assert [request.action for request in purse.vendor.requests].count("get_balance") == 2
+    assert (report.balance, account.moments()) == (None, [])
+    assert [request.action for request in account.vendor.requests].count("get_balance") == 2
 
 
-def test_a_run_waits_for_a_balance_no_longer_than_its_time_limit(purse):
-    purse.vendor.faults.add("hang", action="get_balance", times=None)
-    report = purse.run(timeout=0.2)
+def test_a_run_waits_for_a_balance_no_longer_than_its_time_limit(account):
+    account.vendor.faults.add("hang", action="get_balance", times=None)
+    report = account.run(timeout=0.2)
     assert (code_for_result(report), report.balance) == (0, None)
     assert report.seconds < SHORT_TIMEOUT_SECONDS, "the shorter limit applies"
 
 
-def test_the_balance_before_a_run_is_kept_when_the_one_after_is_unreadable(purse):
-    purse.vendor.faults.add("html", action="get_balance", skip=1)
-    purse.run()
-    assert purse.moments() == ["before"]
+def test_the_balance_before_a_run_is_kept_when_the_one_after_is_unreadable(account):
+    account.vendor.faults.add("html", action="get_balance", skip=1)
+    account.run()
+    assert account.moments() == ["before"]
 
 
-def test_a_failed_run_stores_no_balance_and_reports_the_one_it_read(purse):
-    purse.run()
-    purse.vendor.faults.add("status", action="post_billing_data", times=None)
-    purse.vendor.faults.add("status", action="get_billing_csv", times=None)
-    settings = replace(purse.settings, low_balance=Decimal(10**6))
+def test_a_failed_run_stores_no_balance_and_reports_the_one_it_read(account):
+    account.run()
+    account.vendor.faults.add("status", action="post_billing_data", times=None)
+    account.vendor.faults.add("status", action="get_billing_csv", times=None)
+    settings = replace(account.settings, low_balance=Decimal(10**6))
     report = run_sync(
-        settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=purse.clock
+        settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=account.clock
     )
     assert (code_for_result(report), report.balance.is_low) == (69, True)
-    assert purse.moments() == ["before", "after"]
+    assert account.moments() == ["before", "after"]
 
 
-def test_a_balance_may_be_text_or_have_binary_float_noise(purse):
+def test_a_balance_may_be_text_or_have_binary_float_noise(account):
     for written in ("963.8", '"963.80"', '"963,8"', "963.8000000000001"):
-        purse.vendor.faults.add(**answer(f'"balance": {written}'), action="get_balance", times=2)
-        assert purse.run().balance.balance == Decimal("963.8")
-    purse.vendor.faults.add(**answer('"balance": -12.5'), action="get_balance", times=2)
-    assert purse.run().balance.balance == Decimal("-12.5")
+        account.vendor.faults.add(**answer(f'"balance": {written}'), action="get_balance", times=2)
+        assert account.run().balance.balance == Decimal("963.8")
+    account.vendor.faults.add(**answer('"balance": -12.5'), action="get_balance", times=2)
+    assert account.run().balance.balance == Decimal("-12.5")
 
 
-def test_a_balance_that_cannot_be_stored_is_logged_and_the_run_succeeds(purse, caplog):
-    purse.run()
-    with purse.engine.begin() as connection:
+def test_a_balance_that_cannot_be_stored_is_logged_and_the_run_succeeds(account, caplog):
+    account.run()
+    with account.engine.begin() as connection:
         connection.execute(
             text("CREATE TRIGGER no BEFORE INSERT ON balance_snapshots BEGIN SELECT RAISE(ABORT, 'no'); END")
         )
-    purse.charge(TENTH, 1)
-    report = purse.run()
+    account.charge(TENTH, 1)
+    report = account.run()
     assert (code_for_result(report), report.tally.new) == (0, 1)
     assert "the balance of this run is not stored" in caplog.text
-    with purse.engine.connect() as connection:
+    with account.engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(balance_snapshots)) == 2

@@ -92,7 +92,7 @@ def fill(url, vendor, folder):
     return engine
 
 
-class Visitor:
+class DashboardClient:
     """A client of the dashboard's ASGI application, without a server."""
 
     def __init__(self, path, *, at_rest):
@@ -100,12 +100,12 @@ class Visitor:
         self.application = open_dashboard(path, open_file(path), options, at_rest=at_rest)
 
     def send(self, method, address, **options):
-        async def ask():
+        async def request():
             transport = httpx.ASGITransport(app=self.application)
             async with httpx.AsyncClient(transport=transport, base_url="http://dashboard") as client:
                 return await client.request(method, address, **options)
 
-        return asyncio.run(ask())
+        return asyncio.run(request())
 
     def get(self, address):
         return self.send("GET", address)
@@ -127,7 +127,7 @@ def account_files(database_url, sandbox, tmp_path):
     path = tmp_path / "snapshot.db"
     create_snapshot(engine, path)
     file = database_file(engine.url)
-    return engine, [Visitor(path, at_rest=True), *([Visitor(file, at_rest=False)] if file else [])]
+    return engine, [DashboardClient(path, at_rest=True), *([DashboardClient(file, at_rest=False)] if file else [])]
 
 
 @pytest.fixture
@@ -136,8 +136,8 @@ def on_sqlite(sqlite_url, sandbox, tmp_path):
 
 
 @pytest.fixture
-def visitor(on_sqlite):
-    return Visitor(database_file(on_sqlite.url), at_rest=False)
+def client(on_sqlite):
+    return DashboardClient(database_file(on_sqlite.url), at_rest=False)
 
 
 def as_drawn(rows, columns):
@@ -173,37 +173,37 @@ CHOICES = {
 
 
 def test_each_chart_has_the_rows_of_the_database_for_each_set_of_filters(account_files):
-    engine, visitors = account_files
+    engine, clients = account_files
     for filters in CHOICES.values():
         expected = {name: as_drawn(query_rows(engine, name, filters), QUERIES[name].columns) for name in QUERIES}
         assert all(expected.values()) or filters
-        for visitor in visitors:
+        for client in clients:
             for name, query in QUERIES.items():
-                drawn = visitor.rows(name, **filters)
+                drawn = client.rows(name, **filters)
                 assert as_drawn(drawn, query.columns) == expected[name], (name, filters)
                 amounts = [column for column, kind in query.columns.items() if kind is ColumnType.AMOUNT]
                 assert all(isinstance(row[column], float | None) for row in drawn for column in amounts)
 
 
 def test_the_page_is_the_filtered_report_with_notices_and_links_to_rows(account_files):
-    engine, visitors = account_files
+    engine, clients = account_files
     exact = sum(record["price"] for record in LISTED[HOSTILE])
-    for visitor in visitors:
-        page = visitor.get("/").text
+    for client in clients:
+        page = client.get("/").text
         assert 'Spend by day <span class="unit">EUR</span>' in page
         assert "<strong>Unexplained charge.</strong>" in page
         assert "Not over when last fetched: Wed 11 Mar 2026." in page
         assert "form-action 'self'" in page
         assert "<img" not in page
         choice = {"account": HOSTILE, "since": SINCE, "until": ""}
-        page = visitor.get("/?" + urlencode(choice)).text
+        page = client.get("/?" + urlencode(choice)).text
         assert f'<option selected value="{escape(HOSTILE)}">' in page
         assert 'name="since" value="2026-03-08"' in page
         assert "Sun 8 Mar" in page
         rows = f"/billing/days.csv?{urlencode(choice)}"
         assert f'href="{escape(rows)}"' in page
-        assert len(visitor.get(rows).text.splitlines()) == 1 + len(visitor.rows("days", **choice))
-        page = visitor.get("/?" + urlencode({"account": HOSTILE, "since": "", "until": ""})).text
+        assert len(client.get(rows).text.splitlines()) == 1 + len(client.rows("days", **choice))
+        page = client.get("/?" + urlencode({"account": HOSTILE, "since": "", "until": ""})).text
         assert f"{exact:,.6f}" in page
     assert engine
 
@@ -212,20 +212,20 @@ def test_the_page_is_the_filtered_report_with_notices_and_links_to_rows(account_
     ("query", "word"),
     [("since=yesterday", "since"), ("until=2026-13-01", "until"), ("account=nobody", "there is no such account")],
 )
-def test_an_invalid_filter_is_named(visitor, query, word):
-    answer = visitor.get(f"/?{query}")
+def test_an_invalid_filter_is_named(client, query, word):
+    answer = client.get(f"/?{query}")
     assert (answer.status_code, word in answer.text, answer.headers["content-type"]) == (
         400, True, "text/plain; charset=utf-8",
     )  # fmt: skip
 
 
-def test_the_rows_of_a_chart_can_be_shown_and_saved_as_text(visitor):
-    page = visitor.get("/billing/days")
+def test_the_rows_of_a_chart_can_be_shown_and_saved_as_text(client):
+    page = client.get("/billing/days")
     assert (page.status_code, HOSTILE in page.text, "&lt;img" in page.text) == (200, False, True)
     assert "Edit SQL" not in page.text
     assert "/-/billing.css" in page.text
-    assert "prefers-color-scheme: dark" in visitor.get("/-/billing.css").text
-    saved = visitor.get("/billing/days.csv")
+    assert "prefers-color-scheme: dark" in client.get("/-/billing.css").text
+    saved = client.get("/billing/days.csv")
     assert saved.headers["content-type"].startswith("text/plain")
     assert len(saved.text.splitlines()) > len(LISTED)
 
@@ -239,25 +239,25 @@ PRYING = [
 ]  # fmt: skip
 
 
-def test_no_other_query_of_the_database_is_served(visitor):
+def test_no_other_query_of_the_database_is_served(client):
     for address in PRYING:
-        answer = visitor.get(address)
+        answer = client.get(address)
         assert answer.status_code in {302, 403, 404}, address
         for secret in (PHONE, CODE, "no answer", "CREATE", "hookimpl"):
             assert secret not in answer.text, address
-    assert visitor.get("/billing/days.json?sql=SELECT+phone+FROM+billing").json()["columns"] == [
+    assert client.get("/billing/days.json?sql=SELECT+phone+FROM+billing").json()["columns"] == [
         *QUERIES["days"].columns
     ]
     for method in ("POST", "PUT", "DELETE"):
-        assert visitor.send(method, "/billing/days.json").status_code in {403, 405, 500}
-        assert visitor.send(method, "/billing/billing_records").status_code in {403, 405, 500}
+        assert client.send(method, "/billing/days.json").status_code in {403, 405, 500}
+        assert client.send(method, "/billing/billing_records").status_code in {403, 405, 500}
 
 
-def test_failures_are_reported_in_one_line_without_a_traceback(visitor, on_sqlite, capfd, caplog):
+def test_failures_are_reported_in_one_line_without_a_traceback(client, on_sqlite, capfd, caplog):
     with on_sqlite.begin() as connection:
         connection.execute(text("DROP VIEW freshness"))
     caplog.clear()
-    answer = visitor.get("/")
+    answer = client.get("/")
     reason = answer.json()["error"]
     assert (answer.status_code, reason) == (500, "the database failed (OperationalError SQLITE_ERROR)")
     assert [record.message for record in caplog.records] == [f"the dashboard could not answer: {reason}"]
@@ -266,13 +266,13 @@ def test_failures_are_reported_in_one_line_without_a_traceback(visitor, on_sqlit
     assert "Traceback" not in printed.err
 
 
-def test_records_of_a_new_run_are_shown_without_a_restart(visitor, on_sqlite):
-    before = sum(row["records"] for row in visitor.rows("days"))
+def test_records_of_a_new_run_are_shown_without_a_restart(client, on_sqlite):
+    before = sum(row["records"] for row in client.rows("days"))
     with on_sqlite.begin() as connection:
         newest = "account_id = 1 AND day = (SELECT MAX(day) FROM synced_days)"
         connection.execute(text(f"UPDATE synced_days SET records = records + 2 WHERE {newest}"))
-    assert sum(row["records"] for row in visitor.rows("days")) == before + 2
-    assert f"of {before + 2:,} charges" in visitor.get("/").text
+    assert sum(row["records"] for row in client.rows("days")) == before + 2
+    assert f"of {before + 2:,} charges" in client.get("/").text
 
 
 def test_a_snapshot_contains_no_personal_data(on_sqlite, tmp_path):
@@ -309,7 +309,7 @@ def test_a_missing_library_is_named_with_the_remedy(monkeypatch, module):
 def test_a_path_with_special_characters_is_opened(on_sqlite, tmp_path):
     path = tmp_path / "a#b ?c %41.db"
     create_snapshot(on_sqlite, path)
-    there = Visitor(path, at_rest=True)
+    there = DashboardClient(path, at_rest=True)
     assert len(there.rows("freshness")) == len(LISTED)
     assert there.get("/").status_code == 200
 

@@ -23,7 +23,7 @@ DAYS = [FIRST + n * DAY for n in range(40)]
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
 
 
-class Sweeper:
+class DeepSyncAccount:
     """An account of forty days with 27 records each, enough for the plausibility check."""
 
     def __init__(self, url, vendor):
@@ -63,45 +63,45 @@ class Sweeper:
 
 
 @pytest.fixture
-def sweeper(sqlite_url, sandbox):
-    account = Sweeper(sqlite_url, sandbox)
+def account(sqlite_url, sandbox):
+    account = DeepSyncAccount(sqlite_url, sandbox)
     assert account.sync(deep=False)[0] == 0
     return account
 
 
 def test_a_deep_sync_loads_late_records_of_days_before_the_lookback(database_url, sandbox):
-    sweeper = Sweeper(database_url, sandbox)
-    sweeper.sync(deep=False)
-    sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
-    assert sweeper.sync(deep=False)[1].new == 0
-    code, tally = sweeper.sync()
+    account = DeepSyncAccount(database_url, sandbox)
+    account.sync(deep=False)
+    account.vendor.dataset.add(charges(DAYS[5], 28)[27:])
+    assert account.sync(deep=False)[1].new == 0
+    code, tally = account.sync()
     assert (code, tally.days, tally.new, tally.unchanged) == (0, 41, 1, 1080)
-    assert sweeper.sync()[1].new == 0
-    seen = sweeper.lateness()
+    assert account.sync()[1].new == 0
+    seen = account.lateness()
     assert (seen.arrived.records, seen.changed, seen.missed, seen.needed) == (1, None, 1, 35)
-    assert seen.arrived.longest == sweeper.now - timedelta(minutes=1) - datetime(2026, 2, 4, 7, 0, 27, tzinfo=UTC)
-    assert sweeper.lateness(lookback=36).missed == 0
+    assert seen.arrived.longest == account.now - timedelta(minutes=1) - datetime(2026, 2, 4, 7, 0, 27, tzinfo=UTC)
+    assert account.lateness(lookback=36).missed == 0
 
 
-def test_a_deep_sync_costs_one_request_more_than_its_windows(sweeper):
-    assert (sweeper.sync()[0], sweeper.messages) == (0, [])
-    assert len(sweeper.requests()) <= 1 + 6 + 2, "two more verify that the first answers are complete"
-    assert "get_billing_csv" not in {request.action for request in sweeper.vendor.requests}
+def test_a_deep_sync_costs_one_request_more_than_its_windows(account):
+    assert (account.sync()[0], account.messages) == (0, [])
+    assert len(account.requests()) <= 1 + 6 + 2, "two more verify that the first answers are complete"
+    assert "get_billing_csv" not in {request.action for request in account.vendor.requests}
 
 
 @pytest.mark.parametrize("hour", ["00:00:00", "10:00:05", "23:59:59"])
-def test_days_that_the_vendor_no_longer_serves_stay_unchanged_and_not_suspect(sweeper, hour):
-    sweeper.forget_before(f"{DAYS[20]}T{hour}")
-    sweeper.vendor.dataset.add(charges(DAYS[25], 28)[27:])
-    code, tally = sweeper.sync()
+def test_days_that_the_vendor_no_longer_serves_stay_unchanged_and_not_suspect(account, hour):
+    account.forget_before(f"{DAYS[20]}T{hour}")
+    account.vendor.dataset.add(charges(DAYS[25], 28)[27:])
+    code, tally = account.sync()
     assert (code, tally.suspect_days, tally.withdrawn, tally.new) == (0, [], 0, 1)
-    (sentence,) = sweeper.messages
+    (sentence,) = account.messages
     assert "stored days up to 2026-02-" in sentence
     assert tally.days in {19, 20}
-    with sweeper.engine.connect() as connection:
+    with account.engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM billing")) == 1081
         assert connection.scalar(text("SELECT count(*) FROM sync_runs WHERE first_day < '2026-02-20'")) == 1
-    assert (sweeper.sync(deep=False)[0], len(sweeper.requests())) == (0, 2), "an ordinary sync does not request them"
+    assert (account.sync(deep=False)[0], len(account.requests())) == (0, 2), "an ordinary sync does not request them"
 
 
 @pytest.mark.parametrize(
@@ -109,55 +109,55 @@ def test_days_that_the_vendor_no_longer_serves_stay_unchanged_and_not_suspect(sw
     [{"fault": "status", "status": 400}, {"fault": "other_days", "days": -30}],
     ids=["a refusal", "an answer about newer days"],
 )
-def test_dates_before_the_served_ones_may_be_refused_or_answered_with_newer_days(sweeper, fault):
+def test_dates_before_the_served_ones_may_be_refused_or_answered_with_newer_days(account, fault):
     # The first request of a deep sync is about the oldest day; the vendor does not serve it.
-    sweeper.vendor.faults.add(**fault, action="post_billing_data")
-    code, tally = sweeper.sync(retry_attempts=1)
+    account.vendor.faults.add(**fault, action="post_billing_data")
+    code, tally = account.sync(retry_attempts=1)
     # After a refusal the next request starts a day later; otherwise the second day is served and may be cut.
     days = 41 if fault["fault"] == "status" else 39
     assert (code, tally.suspect_days, tally.days) == (0, [], days)
 
 
-def test_a_day_that_turns_empty_between_served_days_is_suspect(sweeper):
-    sweeper.vendor.dataset.remove(charges(DAYS[20], 27))
-    code, tally = sweeper.sync()
+def test_a_day_that_turns_empty_between_served_days_is_suspect(account):
+    account.vendor.dataset.remove(charges(DAYS[20], 27))
+    code, tally = account.sync()
     assert (code, tally.suspect_days, tally.days) == (65, [DAYS[20]], 41)
-    assert sweeper.sync(deep=False)[1].suspect_days == [DAYS[20]]
+    assert account.sync(deep=False)[1].suspect_days == [DAYS[20]]
 
 
-def test_the_export_is_used_when_json_is_unavailable(sweeper):
-    sweeper.forget_before(f"{DAYS[20]}T00:00:00")
-    sweeper.vendor.faults.add("status", action="post_billing_data", times=None)
-    sweeper.vendor.dataset.add(charges(DAYS[25], 28)[27:])
-    code, tally = sweeper.sync()
+def test_the_export_is_used_when_json_is_unavailable(account):
+    account.forget_before(f"{DAYS[20]}T00:00:00")
+    account.vendor.faults.add("status", action="post_billing_data", times=None)
+    account.vendor.dataset.add(charges(DAYS[25], 28)[27:])
+    code, tally = account.sync()
     assert (code, tally.new, tally.suspect_days) == (0, 1, [])
-    assert [request.action for request in sweeper.vendor.requests].count("get_billing_csv") <= 3
+    assert [request.action for request in account.vendor.requests].count("get_billing_csv") <= 3
 
 
-def test_a_deep_sync_exits_69_when_the_vendor_is_unavailable(sweeper):
-    sweeper.vendor.faults.add("status", status=503, times=None)
-    assert sweeper.sync()[0] == 69
+def test_a_deep_sync_exits_69_when_the_vendor_is_unavailable(account):
+    account.vendor.faults.add("status", status=503, times=None)
+    assert account.sync()[0] == 69
 
 
-def test_a_deep_dry_run_writes_nothing(sweeper):
-    sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
-    assert sweeper.sync(dry_run=True)[1].new == 1
-    assert sweeper.sync()[1].new == 1
+def test_a_deep_dry_run_writes_nothing(account):
+    account.vendor.dataset.add(charges(DAYS[5], 28)[27:])
+    assert account.sync(dry_run=True)[1].new == 1
+    assert account.sync()[1].new == 1
 
 
-def test_the_journal_is_read_by_its_index(sweeper):
-    sweeper.vendor.dataset.add(charges(DAYS[5], 28)[27:])
-    sweeper.sync()
+def test_the_journal_is_read_by_its_index(account):
+    account.vendor.dataset.add(charges(DAYS[5], 28)[27:])
+    account.sync()
     statements = []
 
     def note(_connection, _cursor, statement, parameters, _context, _executemany):
         if "restatements" in statement:
             statements.append((statement, parameters))
 
-    event.listen(sweeper.engine, "before_cursor_execute", note)
-    assert sweeper.lateness().arrived.records == 1
-    event.remove(sweeper.engine, "before_cursor_execute", note)
-    with sweeper.engine.connect() as connection:
+    event.listen(account.engine, "before_cursor_execute", note)
+    assert account.lateness().arrived.records == 1
+    event.remove(account.engine, "before_cursor_execute", note)
+    with account.engine.connect() as connection:
         any_line, newest_lines = (
             str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all())
             for statement, parameters in statements

@@ -90,7 +90,7 @@ def test_a_run_that_loses_its_lock_succeeds_when_no_other_run_starts(account):
     account.assert_matches_vendor()
 
 
-class Line:
+class TcpProxy:
     """A TCP proxy to a server that can fail: `cut` closes and refuses connections, `mute` accepts and stays silent."""
 
     def __init__(self, server):
@@ -99,15 +99,15 @@ class Line:
         self.refuse = 0
         self.accepted = 0
         self.open = []
-        self.door = socket.create_server(("127.0.0.1", 0))
-        self.port = self.door.getsockname()[1]
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self.accept, daemon=True)
         self.thread.start()
 
     def accept(self):
         while True:
             try:
-                client, _ = self.door.accept()
+                client, _ = self.listener.accept()
             except OSError:
                 return
             self.accepted += 1
@@ -139,34 +139,34 @@ class Line:
         self.open.clear()
 
     def close(self):
-        self.door.shutdown(socket.SHUT_RDWR)
-        self.door.close()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
         self.thread.join()
         self.restart(0)
 
 
 @contextmanager
-def line_to(url):
-    line = Line((url.host, url.port or {"postgresql": 5432}.get(url.get_backend_name(), 3306)))
+def proxy_to(url):
+    proxy = TcpProxy((url.host, url.port or {"postgresql": 5432}.get(url.get_backend_name(), 3306)))
     try:
-        yield line
+        yield proxy
     finally:
-        line.close()
+        proxy.close()
 
 
-def over(line, url):
+def over(proxy, url):
     """The URL of the database through the proxy, with short timeouts."""
     quick = {"connect_timeout": "2", "read_timeout": "1"}
-    return url.set(host="127.0.0.1", port=line.port).update_query_dict(quick)
+    return url.set(host="127.0.0.1", port=proxy.port).update_query_dict(quick)
 
 
 @servers
 @pytest.mark.fault(96, 99)
 def test_a_server_that_restarts_is_waited_for(account):
     url = account.settings.database_url
-    with line_to(url) as line, just_before("INSERT INTO synced_days", lambda: line.restart(refuse=2)) as restarted:
-        assert account.run(url=over(line, url)) == (0, "")
-    assert (len(restarted), line.refuse) == (1, 0)
+    with proxy_to(url) as proxy, just_before("INSERT INTO synced_days", lambda: proxy.restart(refuse=2)) as restarted:
+        assert account.run(url=over(proxy, url)) == (0, "")
+    assert (len(restarted), proxy.refuse) == (1, 0)
     account.assert_matches_vendor()
 
 
@@ -174,10 +174,10 @@ def test_a_server_that_restarts_is_waited_for(account):
 @pytest.mark.fault(98)
 def test_a_server_that_accepts_and_stays_silent_times_out(account):
     url = account.settings.database_url
-    with line_to(url) as line:
-        line.mute = True
-        code, words = account.run(url=over(line, url))
-    assert (code, line.accepted) == (74, 1), words
+    with proxy_to(url) as proxy:
+        proxy.mute = True
+        code, words = account.run(url=over(proxy, url))
+    assert (code, proxy.accepted) == (74, 1), words
     assert "cannot be reached" in words or "lost" in words
     assert account.vendor.requests == []
 
@@ -186,18 +186,18 @@ def test_a_server_that_accepts_and_stays_silent_times_out(account):
 @pytest.mark.fault(98)
 def test_a_server_that_goes_silent_in_a_transaction_times_out_and_is_retried(account):
     url = account.settings.database_url
-    with line_to(url) as line:
+    with proxy_to(url) as proxy:
 
         def fall_silent():
-            line.mute = True
+            proxy.mute = True
 
         def speak_again(context):
-            line.mute = False
+            proxy.mute = False
 
         event.listen(Engine, "handle_error", speak_again)
         try:
             with just_before("INSERT INTO synced_days", fall_silent) as fell:
-                result = account.run(url=over(line, url))
+                result = account.run(url=over(proxy, url))
         finally:
             event.remove(Engine, "handle_error", speak_again)
     assert (len(fell), result) == (1, (0, ""))

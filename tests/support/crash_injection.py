@@ -54,7 +54,7 @@ def run_and_kill(
         fork: The fork that reached the point gets the signal, not its parent.
         after: Instead of a point: seconds after the start.
     """
-    with tempfile.TemporaryDirectory(prefix="victim-") as folder:
+    with tempfile.TemporaryDirectory(prefix="crash-") as folder:
         output, trace = Path(folder) / "output", Path(folder) / "trace"
         started = time.monotonic()
         process = SERVER.Process(
