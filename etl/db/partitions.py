@@ -45,7 +45,8 @@ def is_partitioned(connection: Connection) -> bool:
 def partition_by_month(connection: Connection, today: date) -> int:
     """Partition the table, or give each month in the default partition its own partition.
 
-    The rows are copied: the transaction needs room for the table once more, and blocks readers and runs until it ends.
+    The rows are copied: the transaction needs disk space for a second copy of the table, and blocks readers and runs
+    until it ends.
 
     Returns:
         Number of partitions, the default one included.

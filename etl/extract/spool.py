@@ -45,7 +45,9 @@ def disk_full_guard() -> Iterator[None]:
         reason = error.strerror or type(error).__name__
     else:
         return
-    raise DiskFullError(f"a temporary file could not be written ({reason}); set TMPDIR to a folder with more room")
+    raise DiskFullError(
+        f"a temporary file could not be written ({reason}); set TMPDIR to a folder with more free space"
+    )
 
 
 def _temporary_file() -> BinaryIO:

@@ -142,7 +142,7 @@ def open_xlsx(
                 error = failure if isinstance(failure, OSError) else failure.args[0]
                 raise DiskFullError(
                     f"the workbook or its temporary files cannot be written: {error.strerror or type(error).__name__}; "
-                    "make room, or set TMPDIR to a folder with more"
+                    "free some space, or set TMPDIR to a folder with more"
                 ) from None
             finally:
                 for worksheet in workbook.worksheets():

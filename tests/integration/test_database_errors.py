@@ -62,9 +62,9 @@ def is_one_line(errors):
 
 
 def a_closed_port():
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return door.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 servers = pytest.mark.parametrize("database_url", ["postgresql", "mariadb"], indirect=True)

@@ -278,15 +278,15 @@ def test_a_new_database_file_is_private_to_its_owner(tmp_path, umask, mode):
 @servers
 def test_a_server_that_starts_later_is_waited_for(database_url, caplog):
     host, port = database_url.host, database_url.port or {"postgresql": 5432}.get(database_url.get_backend_name(), 3306)
-    with socket.socket() as door, contextlib.ExitStack() as opened:
-        door.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
-        url = database_url.set(host="127.0.0.1", port=door.getsockname()[1])
+    with socket.socket() as bound, contextlib.ExitStack() as opened:
+        bound.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        url = database_url.set(host="127.0.0.1", port=bound.getsockname()[1])
         waits: list[float] = []
 
         def sleep(seconds: float) -> None:
             waits.append(seconds)
             if len(waits) == 3:
-                door.close()
+                bound.close()
                 server = opened.enter_context(line(url.port, (host, port)))
                 assert server
 

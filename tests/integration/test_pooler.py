@@ -32,9 +32,9 @@ def pool():
 def pooled(database_url, tmp_path):
     """The URL of the same database through the pooler."""
     program = tool("pgbouncer")
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     server = f"host={database_url.host} port={database_url.port or 5432} user={database_url.username}"
     if database_url.password:
         server += f" password={database_url.password}"

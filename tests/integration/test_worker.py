@@ -171,7 +171,7 @@ def test_a_full_disk_is_reported_with_the_folder(tmp_path):
         print(error)
     """
     assert printed(script) == [
-        "a temporary file could not be written (No such file or directory); set TMPDIR to a folder with more room"
+        "a temporary file could not be written (No such file or directory); set TMPDIR to a folder with more free space"
     ]
 
 
