@@ -42,7 +42,7 @@ def test_the_limits_are_those_of_the_example_instance():
     assert VALUES["postgresql"]["postgresqlScheme"] == INSTANCE["storage"]["postgres"]["postgres_db"]["scheme"]
 
 
-def test_the_code_server_is_a_valid_pod_with_the_definitions_and_a_read_only_configuration():
+def test_the_code_server_is_a_valid_pod_with_a_read_only_configuration():
     [server] = VALUES["dagster-user-deployments"]["deployments"]
     assert server["dagsterApiGrpcArgs"] == ["--module-name", "etl.orchestration.dagster"]
     container = {key: server[key] for key in ("name", "env", "volumeMounts", "resources")}

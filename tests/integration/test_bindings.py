@@ -162,7 +162,7 @@ def test_another_zone_is_refused_with_the_stored_one_and_the_command(account, or
     assert message.endswith("billing-etl account set-timezone default Asia/Vladivostok")
 
 
-def test_an_account_of_an_older_version_does_not_take_a_zone_that_its_last_run_did_not_have(sqlite_account):
+def test_an_account_of_an_older_version_is_not_bound_to_a_zone_unlike_its_last_runs(sqlite_account):
     sqlite_account.run()
     with sqlite_account.engine.begin() as connection:
         connection.execute(text("UPDATE accounts SET timezone = NULL"))

@@ -427,7 +427,7 @@ def folder(tmp_path):
     return folder
 
 
-def test_a_new_file_is_private_whatever_the_umask_and_keeps_the_mode_of_the_file_it_replaces(folder):
+def test_a_new_file_is_private_and_a_replaced_file_keeps_its_mode(folder):
     before = os.umask(0o027)
     try:
         with atomic_write(folder / "a.csv") as file:

@@ -345,7 +345,7 @@ def test_a_report_reads_one_consistent_state(company):
 # Without figures ------------------------------------------------------------------------------------------------------
 
 
-def test_without_charges_the_page_says_so(sqlite_url):
+def test_the_page_states_that_there_are_no_charges(sqlite_url):
     engine = new_engine(sqlite_url)
     with pytest.raises(DatabaseError, match="there is no database yet"):
         render_report(engine)

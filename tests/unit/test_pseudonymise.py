@@ -100,7 +100,7 @@ def test_no_invalid_record_contains_a_phone_after_the_step(protection, payload):
     assert "9243555100" not in read(protection, payload)[1]
 
 
-def test_a_raw_record_and_its_canonical_phone_are_stored_alike():
+def test_a_raw_record_and_its_canonical_phone_have_the_same_stored_format():
     protection = PhonePolicy("keyed", key=KEY)
     raw = RawRecord("", "", 1, "", 89243555100, 1)
     assert protection._raw_phone(raw.phone) == protection.phone("+79243555100")
