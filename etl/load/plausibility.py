@@ -13,18 +13,21 @@ MAX_DUPLICATED_SHARE: Final = Decimal("0.5")
 """Share of a day's current rows that may be listed more often than before."""
 
 
-def implausibility(rows: RowCounts, *, max_withdrawn_share: Decimal) -> str | None:
+def implausibility(rows: RowCounts, *, listed: int, max_withdrawn_share: Decimal) -> str | None:
     """Return why a day's changes are implausible, or None.
 
     Distinct rows are counted, not their repeats. Corrections and new rows are always plausible.
 
     Args:
         rows: The counts of the whole day.
+        listed: Number of different valid records of the answer: without any, the rows that are not withdrawn are held
+            by rejected records, which may belong to other days.
         max_withdrawn_share: Share of the current rows that may be withdrawn, if there are at least MIN_ROWS_FOR_CHECK.
     """
     current, withdrawn = rows.current, rows.withdrawn
-    if current and withdrawn == current and not rows.new and not rows.changed:
-        return f"all {current} records are gone"
+    if withdrawn and not listed:
+        unreadable = "" if withdrawn == current else " or cannot be read"
+        return f"all {current} records are gone{unreadable}"
     if current < MIN_ROWS_FOR_CHECK:
         return None
     if withdrawn > max_withdrawn_share * current:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -345,10 +346,10 @@ def many(count: int, *, repeats: int = 1, first: int = 0) -> list[StoredRow]:
 
 
 def doubted(listed: Iterable[StoredRow], stored: list[StoredRow], share: Decimal = SHARE) -> str | None:
-    rows = RowCounts()
-    rows.add(diff_day(DAY, listed_of(record.record for record in listed for _ in range(record.repeats)), stored))
+    rows, counted = RowCounts(), listed_of(record.record for record in listed for _ in range(record.repeats))
+    rows.add(diff_day(DAY, counted, stored))
     assert rows.current == sum(not row.withdrawn for row in stored)
-    return implausibility(rows, max_withdrawn_share=share)
+    return implausibility(rows, listed=len(counted), max_withdrawn_share=share)
 
 
 @pytest.mark.parametrize(
@@ -377,6 +378,13 @@ def test_a_day_that_turns_empty_is_suspect_whatever_its_size():
     assert doubted([], many(1)) == "all 1 records are gone"
     assert doubted([], many(50)) == "all 50 records are gone"
     assert doubted([], many(500), Decimal(1)) == "all 500 records are gone"
+
+
+def test_a_day_of_which_only_unreadable_records_may_be_left_is_suspect():
+    rows = RowCounts(withdrawn=1, unchanged=2)  # two rows are held by records that cannot be read
+    assert implausibility(rows, listed=0, max_withdrawn_share=SHARE) == "all 3 records are gone or cannot be read"
+    assert implausibility(replace(rows, withdrawn=0), listed=0, max_withdrawn_share=SHARE) is None
+    assert implausibility(rows, listed=2, max_withdrawn_share=SHARE) is None
 
 
 def test_a_day_that_was_empty_may_stay_empty():
