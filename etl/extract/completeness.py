@@ -98,6 +98,10 @@ class NewestRecords:
             keys[day_of(record)][record[:3]] += times
         object.__setattr__(self, "_keys", dict(keys))
 
+    def days(self) -> Collection[date]:
+        """The days of the readable ones."""
+        return self._keys.keys()
+
     def are_contained_in(self, days: Mapping[date, DayRecords]) -> bool:
         """Whether an answer has all of the newest records that belong to its days.
 

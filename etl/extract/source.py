@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
@@ -307,6 +308,8 @@ class Source:
         if csv_days is None:
             return replace(json_days, incomplete_days=json_days.incomplete_days - to_check)
         json_days = _open_contradicted_days(json_days, csv_days, to_check)
+        contradictory = {day for day in to_check if self._is_contradictory(day, json_days, csv_days)}
+        json_days = json_days.opened(contradictory, "JSON and the CSV export each lack records of the other")
         preferred = {
             day: records
             for day, records in csv_days.days.items()
@@ -351,7 +354,7 @@ class Source:
         """Whether the export has more records of a day, or is complete where JSON is not."""
         records = csv_days.days[day]
         if day not in json_days.open:
-            return len(records) > len(json_days.days[day])
+            return len(records) > len(json_days.days[day]) and self._csv_supersedes(day, json_days, csv_days)
         if not records and self._evidence["json"].has_listed(day):
             return False
         if day in csv_days.unproven and (
@@ -359,6 +362,26 @@ class Source:
         ):
             return False
         return day not in json_days.seen_records or contains_all(records, json_days.seen_records[day])
+
+    def _csv_supersedes(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
+        """Whether the export has all JSON records of a day, or newest records of it that JSON lacks."""
+        records, json_records = csv_days.days[day], json_days.days[day]
+        if contains_all(records, json_records):
+            return True
+        newest = self._newest.get()
+        return (
+            newest is not None
+            and newest.are_contained_in({day: records})
+            and not newest.are_contained_in({day: json_records})
+        )
+
+    def _is_contradictory(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
+        """Whether the export lists more of a day than JSON does, unreadable records included, but not all of it."""
+        if day not in json_days.days or day not in csv_days.days:
+            return False
+        unreadable = sum(item.day == day for item in json_days.rejected)
+        lists_more = len(csv_days.days[day]) > len(json_days.days[day]) + unreadable
+        return lists_more and not self._csv_supersedes(day, json_days, csv_days)
 
     def _fetch_csv_unless_confirmed(
         self, window: DateRange, json_days: SourceDays, to_check: frozenset[date]
@@ -371,8 +394,10 @@ class Source:
         ):
             counts = {day: len(json_days.days[day]) for day in to_check}
             export_range = DateRange(min(to_check), self._last_export_day(window))
-            if self._call_csv(lambda: self._csv.confirm(counts, export_range=export_range)):
-                return None
+            # An export may be rejected for the first of the days, and accepted for later ones.
+            with suppress(RequestRejected):
+                if self._call_csv(lambda: self._csv.confirm(counts, export_range=export_range)):
+                    return None
         return self._fetch_csv(window)
 
     def _fetch_csv(self, window: DateRange) -> SourceDays:
@@ -447,19 +472,15 @@ def _open_contradicted_days(json_days: SourceDays, csv_days: SourceDays, to_chec
     If JSON shows a day empty that the export does not, its other empty days need the evidence of the export as well.
     """
     found = csv_days.seen_records | csv_days.days
-    checked = to_check & json_days.days.keys() & found.keys()
-    hides_days = any(found[day] and not json_days.days[day] for day in checked)
+    checked = to_check & json_days.days.keys()
+    hides_days = any(found.get(day) and not json_days.days[day] for day in checked)
     lacking = {
-        day: records
-        for day in checked & csv_days.seen_records.keys()
-        if not contains_all(records := json_days.days[day], found[day]) or (hides_days and not records)
+        day
+        for day in checked - csv_days.days.keys()
+        if (day in found and not contains_all(json_days.days[day], found[day]))
+        or (hides_days and not json_days.days[day])
     }
-    opened = json_days.without(lacking)
-    return replace(
-        opened,
-        open=opened.open | dict.fromkeys(lacking, "records that the CSV export lists are missing"),
-        seen_records=opened.seen_records | lacking,
-    )
+    return json_days.opened(lacking, "records that the CSV export lists are missing")
 
 
 def _combined_reasons(json_days: SourceDays, csv_days: SourceDays) -> dict[date, str]:

@@ -60,6 +60,15 @@ class SourceDays:
             refused=self.refused.difference(excluded),
         )
 
+    def opened(self, days: Collection[date], reason: str) -> SourceDays:
+        """Return a copy in which these complete days are open; their records are known."""
+        without = self.without(days)
+        return replace(
+            without,
+            open=without.open | dict.fromkeys(days, reason),
+            seen_records=without.seen_records | {day: self.days[day] for day in days},
+        )
+
 
 def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
     """Create the result of an error that concerns only these days: all of them stay open."""

@@ -103,6 +103,22 @@ REGRESSIONS = {
         },
         (63, 61, 67, 58, 65, 62, 66, 64, 56, 60, 59),
     ),
+    "an unreadable record of an unknown day may be one of a day that turns empty": Scenario(
+        110_000_400, 11,
+        {
+            "odd_keys": 0.488, "emptied_days": {"share": 0.221, "nights": [7, 8]}, "missed_nights": True, "deep": 0.416,
+            "json_unreadable": {"field": "time", "scope": "days", "share": 0.213, "nights": [0, 99]},
+        },
+        (71, 79, 81, 124),
+    ),
+    "JSON and the CSV each lack records of the other": Scenario(
+        110_001_025, 1,
+        {
+            "history": 25, "csv_cut_zone": -3, "later_contract": 1,
+            "json_doubled": {"share": 0.2, "nights": [0, 99]},
+        },
+        (36, 35, 37),
+    ),
     "the CSV hides a day that JSON truncates": Scenario(
         91_000_075, 5,
         {
