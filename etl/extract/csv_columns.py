@@ -134,6 +134,18 @@ def columns_by_header(header: Sequence[str]) -> ColumnIndex:
     return columns
 
 
+def reject_swapped_keys(columns: ColumnIndex, profiles: Sequence[ColumnProfile]) -> None:
+    """Check that the header does not confuse the phones with the codes.
+
+    Raises:
+        InvalidResponse: The column of codes has phones, and that of the phones has none.
+
+    """
+    phones, codes = (profiles[columns[field]].fields for field in ("phone", "code_auth"))
+    if "phone" in codes and "phone" not in phones:
+        raise InvalidResponse("its header names the phones code_auth, or the codes phone")
+
+
 # By content ----------------------------------------------------------------------------------------------------------
 
 _DATE: Final = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"

@@ -30,6 +30,7 @@ from etl.extract.csv_columns import (
     field_for_header,
     is_time,
     printable_name,
+    reject_swapped_keys,
 )
 from etl.model import MISSING, Feed, RawRecord
 
@@ -43,6 +44,9 @@ _CHUNK_BYTES: Final = 1 << 20
 
 _BATCH_SIZE: Final = 100
 """Rows that are read at once."""
+
+_ROWS_TO_CHECK: Final = 100
+"""Rows whose cells are compared with the header."""
 
 _DELIMITERS: Final = ";,\t|"
 
@@ -208,14 +212,17 @@ def _try_delimiter(file: BinaryIO, csv_format: _CsvFormat, first_row: list[str])
             raise InvalidResponse(f"no header, and {csv_format.width} columns where there should be five or six")
         return replace(csv_format, columns=columns_by_content(_profile_columns(file, csv_format)))
     if len({field_for_header(name) for name in first_row} - {None}) >= 2:
-        return replace(csv_format, header=first_row, columns=columns_by_header(first_row))
+        csv_format = replace(csv_format, header=first_row, columns=columns_by_header(first_row))
+        reject_swapped_keys(csv_format.columns, _profile_columns(file, csv_format, max_rows=_ROWS_TO_CHECK))
+        return csv_format
     return None
 
 
-def _profile_columns(file: BinaryIO, csv_format: _CsvFormat) -> list[ColumnProfile]:
-    """Profile every column over all rows of the file."""
+def _profile_columns(file: BinaryIO, csv_format: _CsvFormat, *, max_rows: int | None = None) -> list[ColumnProfile]:
+    """Profile every column over all rows of the file, or the first ones."""
     columns = [ColumnProfile() for _ in range(csv_format.width)]
-    with closing(_rows(file, csv_format)) as rows:
+    with closing(_rows(file, csv_format)) as all_rows:
+        rows = islice(all_rows, max_rows)
         while batch := list(islice(rows, 1000)):
             for column, cells in zip(columns, zip(*batch, strict=True), strict=True):
                 column.observe(cells)

@@ -239,6 +239,10 @@ REFUSALS = {
         lines("Дата;Телефон;Код;Цена, коп."),
         "the header names no price; not understood: Цена, коп.",
     ),
+    "names of the phones and the codes that are confused": (
+        lines("created_at,phone,status,status_info,code_auth,price", ROW, ROW.replace("2371", "")),
+        "its header names the phones code_auth, or the codes phone",
+    ),
     "two columns for one field": (
         lines("Дата;Телефон;Код;Цена;Номер абонента"),
         "two columns claim to be the phone: number 2 (Телефон) and number 5 (Номер абонента)",
