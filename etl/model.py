@@ -199,12 +199,14 @@ class Feed:
         fields: The fields of RawRecord that the source has.
         unknown: Names of its other fields.
         malformed: Items that are not records.
+        size: Bytes of the decoded body; 0 if unknown.
     """
 
     rows: Iterable[RawRecord]
     fields: frozenset[str] = ALL_FIELDS
     unknown: tuple[str, ...] = ()
     malformed: tuple[RejectedRecord, ...] = ()
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,7 @@ class ReadStats:
         descending: Whether the times never increase.
         rejected: Rejected records of the requested days or of an unknown day.
         folds: `datetime.fold` (0 or 1) of records with an offset, where the clock shows their time twice.
+        size: Bytes of the decoded body; 0 if unknown.
     """
 
     listed: int
@@ -232,6 +235,7 @@ class ReadStats:
     descending: bool
     rejected: tuple[RejectedRecord, ...]
     folds: Mapping[Record, int] = field(default_factory=dict)
+    size: int = 0
 
 
 FeedReader: TypeAlias = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]

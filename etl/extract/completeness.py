@@ -1,9 +1,10 @@
 """Completeness checks for the vendor's answers: the only place of these rules, for JSON and CSV. Pure.
 
-The vendor documents no limit on the number of records in an answer. There may be one of any size, which keeps the
-oldest records, the newest or any others. So an answer is accepted as complete only with evidence:
+The vendor documents no limit on the size of an answer. There may be one on its records or its bytes, of any size, which
+keeps the oldest records, the newest or any others. So an answer is accepted as complete only with evidence:
 
-- it is smaller than another answer of the same source, so that no limit can have truncated it (`AnswerEvidence`);
+- it is smaller than another answer of the same source, in records and in bytes, so that no limit can have truncated it
+  (`AnswerEvidence`);
 - it is ordered by time and has records before and after the target days: a limit truncates an ordered list at an end;
 - a smaller request for its outermost days agrees, or it contains the newest records of the account (`NewestRecords`).
 
@@ -21,7 +22,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from etl.date_ranges import ONE_DAY
 from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord
@@ -31,6 +32,34 @@ MIN_LIMIT: Final = 10
 
 _Key: TypeAlias = tuple[str, str, str]
 """`created_at`, `phone` and `code_auth` of a record."""
+
+
+class _Answer(NamedTuple):
+    """The size of an answer, and its first and its last time."""
+
+    listed: int
+    size: int
+    earliest: str | None
+    latest: str | None
+
+
+def is_smaller(stats: ReadStats, other: ReadStats | _Answer) -> bool:
+    """Whether an answer is so much smaller than another one that no limit, on records or bytes, can have truncated it.
+
+    A limit on bytes truncates an answer before the first record that exceeds it: answers truncated by it differ by less
+    than a record.
+    """
+    return stats.listed < other.listed and stats.size + _largest_record(stats) <= other.size
+
+
+def _are_similar(stats: ReadStats, other: _Answer) -> bool:
+    """Whether a limit on bytes can have truncated both answers."""
+    return abs(stats.size - other.size) < _largest_record(stats)
+
+
+def _largest_record(stats: ReadStats) -> float:
+    """Bytes of the largest record of an answer: assumed, one and a half times the average."""
+    return 1.5 * stats.size / max(stats.listed, 1)
 
 
 class AnswerEvidence:
@@ -44,7 +73,7 @@ class AnswerEvidence:
         self.largest = 0
         self._largest_before = largest_before
         self._listed_days: set[date] = set()
-        self._spans: set[tuple[str | None, str | None]] = set()
+        self._answers: set[_Answer] = set()
         self._lock = threading.Lock()
 
     def add(self, stats: ReadStats) -> None:
@@ -52,27 +81,34 @@ class AnswerEvidence:
         with self._lock:
             if stats.earliest is not None:
                 self._listed_days.update(listed_range(stats))
-            if stats.listed > self.largest:
-                self.largest = stats.listed
-                self._spans.clear()
-            if stats.listed == self.largest:
-                self._spans.add((stats.earliest, stats.latest))
+            self.largest = max(self.largest, stats.listed)
+            self._answers.add(_Answer(stats.listed, stats.size, stats.earliest, stats.latest))
 
     def has_listed(self, day: date) -> bool:
         """Whether the first or the last record of some answer is of a day, which therefore is not empty."""
         return day in self._listed_days
 
-    def prove_complete(self, listed: int) -> bool:
-        """Whether an answer of this size is too small to be truncated."""
-        return listed < max(self.largest, MIN_LIMIT)
+    def prove_complete(self, stats: ReadStats) -> bool:
+        """Whether an answer is too small to be truncated."""
+        return stats.listed < MIN_LIMIT or any(is_smaller(stats, other) for other in self._all())
 
     def count(self, listed: int) -> int:
-        """Count the different answers of this size; 0 if there is a larger one."""
-        return len(self._spans) if listed == self.largest else 0
+        """Count the different answers of this number of records; 0 if there is a larger one."""
+        return sum(other.listed == listed for other in self._all()) if listed == self.largest else 0
+
+    def count_similar(self, stats: ReadStats) -> int:
+        """Count the different answers that the same limit would explain; 0 if there is a larger one."""
+        if self.prove_complete(stats):
+            return 0
+        return sum(other.listed == stats.listed or _are_similar(stats, other) for other in self._all())
 
     def suggest_limit(self, listed: int) -> bool:
-        """Whether a limit of exactly this size would explain other answers as well."""
+        """Whether a limit of exactly this number of records would explain other answers as well."""
         return self.count(listed) > 1 or listed == self._largest_before
+
+    def _all(self) -> list[_Answer]:
+        with self._lock:
+            return list(self._answers)
 
 
 @dataclass(frozen=True, slots=True)

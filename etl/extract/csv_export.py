@@ -75,7 +75,7 @@ class OpenExport:
         another time zone, some of its records belong to the rejected day.
         """
         days: dict[date, DayRecords] = {}
-        unproven: dict[date, int | None] = {}
+        unproven: dict[date, ReadStats | None] = {}
         stats_by_day = dict.fromkeys(window.days(), self.export.stats)
         for part in self.parts or ():
             first, last = max(part.days.first, window.first), min(part.days.last, window.last)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import threading
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -81,7 +82,9 @@ def parse_csv(file: BinaryIO) -> Feed:
     """
     encoding = _detect_encoding(file)
     csv_format = _detect_format(file, encoding)
-    return Feed(rows=_records(file, csv_format), fields=frozenset(csv_format.columns), unknown=csv_format.unknown)
+    size = file.seek(0, io.SEEK_END)
+    fields = frozenset(csv_format.columns)
+    return Feed(rows=_records(file, csv_format), fields=fields, unknown=csv_format.unknown, size=size)
 
 
 # Encoding ------------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from etl.extract.completeness import (
     is_empty_since,
     is_in_order,
     is_likely_limit,
+    is_smaller,
     listed_range,
     overlaps,
 )
@@ -107,7 +108,7 @@ class CsvSource:
             open_export = self._open_export(DateRange(min(counts), max(counts)), export_range)
             stats = open_export.export.stats
             is_conclusive = max(empty, default=date.min) < last_listed_day(open_export.export) and (
-                self._evidence.prove_complete(stats.listed)
+                self._evidence.prove_complete(stats)
                 or (is_in_order(stats) and all(encloses(stats, day) for day in empty))
             )
             if not is_conclusive and open_export.parts is None:
@@ -163,7 +164,7 @@ class CsvSource:
         """Determine which days no limit on records truncates, by the cheapest evidence first; may download others."""
         stats, evidence = export.stats, self._evidence
         all_parts = [CompletePart(target, export)]
-        if evidence.prove_complete(stats.listed) or stats.earliest is None:
+        if evidence.prove_complete(stats) or stats.earliest is None:
             return all_parts
         newest = self._get_newest()
         has_newest = newest is not None and newest.are_contained_in(export.days(target))
@@ -186,7 +187,7 @@ class CsvSource:
             wider_export = self._load_export(target, target.first - PADDING_BEFORE - WEEK)
         except RequestRejected:
             return False
-        return wider_export.stats.listed > stats.listed
+        return is_smaller(stats, wider_export.stats)
 
     def _compare_with_later_exports(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Find the complete days of an ordered export: a limit truncates it at one of its ends."""
@@ -195,7 +196,7 @@ class CsvSource:
         current = export
         while latest < target.last or current is export:
             later_export = self._load_export(DateRange(min(latest, target.last), target.last), latest - PADDING_BEFORE)
-            if self._evidence.prove_complete(later_export.stats.listed):
+            if self._evidence.prove_complete(later_export.stats):
                 agrees = latest > target.last or len(later_export.day(min(latest, target.last))) == len(
                     current.day(min(latest, target.last))
                 )
@@ -231,7 +232,7 @@ class CsvSource:
         while low < high:
             end_range = DateRange(days[middle], target.last)
             later_export = self._load_export(end_range, end_range.first - PADDING_BEFORE)
-            if not self._evidence.prove_complete(later_export.stats.listed):
+            if not self._evidence.prove_complete(later_export.stats):
                 low = middle + 1
             elif middle == next_start and day_counts(later_export, end_range) == day_counts(export, end_range):
                 return complete_parts(self._first_complete_day(export.stats, target), target.last, export)
@@ -265,7 +266,7 @@ class CsvSource:
         latest = last_listed_day(current)
         while latest < last and not self._newest_confirm_end(latest, current):
             later_export = self._load_export(DateRange(latest, last), latest - PADDING_BEFORE)
-            is_usable = is_in_order(later_export.stats) or self._evidence.prove_complete(later_export.stats.listed)
+            is_usable = is_in_order(later_export.stats) or self._evidence.prove_complete(later_export.stats)
             if last_listed_day(later_export) <= latest or not is_usable:
                 if not self._newest_list_between(latest, last) and self._lists_nothing_between(latest + ONE_DAY, last):
                     break

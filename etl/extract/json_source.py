@@ -24,6 +24,7 @@ from etl.extract.completeness import (
     is_in_order,
     is_likely_limit,
     is_of_one_day,
+    is_smaller,
     listed_range,
     possibly_incomplete_days,
     uncovered_days,
@@ -91,8 +92,8 @@ class JsonSource:
         # A later request may have shown that the rejection of an earlier start date was temporary.
         unpadded = [
             day
-            for day, listed in result.unproven.items()
-            if listed is None and self._is_accepted_start(day - PADDING_BEFORE)
+            for day, stats in result.unproven.items()
+            if stats is None and self._is_accepted_start(day - PADDING_BEFORE)
         ]
         result = combine(window, [result.without(unpadded), *(self._fetch(DateRange(day, day)) for day in unpadded)])
         hidden = self.days_listed_elsewhere(result)
@@ -111,17 +112,19 @@ class JsonSource:
 
     def _drop_truncated(self, result: SourceDays) -> SourceDays:
         """Open the unproven days whose answer has the same size as a later one: a limit truncated both."""
-        unproven = {day: listed for day, listed in result.unproven.items() if day in result.days}
+        unproven = {day: stats for day, stats in result.unproven.items() if day in result.days}
         truncated = {
-            day: listed for day, listed in unproven.items() if listed is not None and self._evidence.count(listed) > 1
+            day: stats
+            for day, stats in unproven.items()
+            if stats is not None and self._evidence.count_similar(stats) > 1
         }
         return replace(
             result,
             days={day: records for day, records in result.days.items() if day not in truncated},
-            open=result.open | {day: _truncated(listed) for day, listed in truncated.items()},
+            open=result.open | {day: _truncated(stats.listed) for day, stats in truncated.items()},
             incomplete_days=result.incomplete_days - truncated.keys(),
             unproven={
-                day: listed for day, listed in unproven.items() if day not in truncated and self._is_new(day, result)
+                day: stats for day, stats in unproven.items() if day not in truncated and self._is_new(day, result)
             },
             seen_records=result.seen_records | {day: result.days[day] for day in truncated},
         )
@@ -160,7 +163,7 @@ class JsonSource:
     def _is_complete(self, answer: JsonAnswer, target: DateRange) -> bool:
         """Whether an answer is proven complete, by the cheapest evidence first; may send further requests."""
         stats, evidence = answer.stats, self._evidence
-        if evidence.prove_complete(stats.listed) or stats.earliest is None:
+        if evidence.prove_complete(stats) or stats.earliest is None:
             return True
         covered = self._covered_days(answer)
         new_days = {day: records for day, records in covered.items() if self._complete.get(day) != len(records)}
@@ -211,7 +214,7 @@ class JsonSource:
     def _edge_agrees(self, answer: JsonAnswer, edge: DateRange) -> bool | None:
         """Whether a request for the outermost days lists as many records; None if its answer may be truncated too."""
         edge_answer = self._probe(edge)
-        if edge_answer is None or not self._evidence.prove_complete(edge_answer.stats.listed):
+        if edge_answer is None or not self._evidence.prove_complete(edge_answer.stats):
             return None
         if not Counter(edge_answer.stats.rejected) <= Counter(answer.stats.rejected):
             return False  # an unreadable record is missing from the answer
@@ -233,7 +236,7 @@ class JsonSource:
             if self._evidence.count(listed) > MAX_SAME_SIZE_ANSWERS:
                 return False
             wider_answer = self._probe(request)
-            if wider_answer is not None and wider_answer.stats.listed > listed:
+            if wider_answer is not None and is_smaller(answer.stats, wider_answer.stats):
                 return True
         return False
 
@@ -252,7 +255,7 @@ class JsonSource:
         if narrow_answer is not None:
             return narrow_answer.to_source_days()
         if self._is_plausibly_complete(answer):
-            return replace(self._complete_result(answer), unproven={day: answer.stats.listed})
+            return replace(self._complete_result(answer), unproven={day: answer.stats})
         open_days = {day: _truncated(answer.stats.listed)}
         return SourceDays(answer.requested, {}, answer.stats.rejected, open_days, seen_records={day: answer.days[day]})
 
@@ -277,7 +280,7 @@ class JsonSource:
             answers = []
             for request in requests:
                 answer = self._try_request(request, DateRange(day, day))
-                if answer is None or not self._evidence.prove_complete(answer.stats.listed):
+                if answer is None or not self._evidence.prove_complete(answer.stats):
                     break
                 answers.append(answer)
             else:
@@ -289,7 +292,7 @@ class JsonSource:
     def _is_plausibly_complete(self, answer: JsonAnswer) -> bool:
         """Whether there is no evidence against an unconfirmed answer whose records all belong to a single day."""
         stats = answer.stats
-        if not is_of_one_day(stats) or self._evidence.count(stats.listed) > 1:
+        if not is_of_one_day(stats) or self._evidence.count_similar(stats) > 1:
             return False
         if (newest := self._get_newest()) is not None:
             days = self._covered_days(answer)

@@ -69,6 +69,7 @@ class Source:
         )
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
+        self._json_hides_days = False
         self._active_windows: set[DateRange] = set()
         self._lock = threading.RLock()
         self._clock_skew_logged = False
@@ -296,6 +297,11 @@ class Source:
             # It is usual for today to be empty or incomplete, but not for a past day.
             level = logging.WARNING if min(to_check) < self._today else logging.INFO
             log.log(level, "%s cannot be compared with the CSV export (%s)", window, error)
+            empty = to_check.intersection(self._new_empty_days(json_days))
+            if empty and self._hides_days():
+                json_days = json_days.opened(
+                    empty, "an empty JSON answer, although the account has records that it lacks"
+                )
             # An empty day that the request may not have covered is unknown.
             days = {
                 day: records
@@ -307,7 +313,7 @@ class Source:
             return replace(json_days, days=days, open=open_days, refused=refused)
         if csv_days is None:
             return replace(json_days, incomplete_days=json_days.incomplete_days - to_check)
-        json_days = _open_contradicted_days(json_days, csv_days, to_check)
+        json_days = self._open_contradicted_days(json_days, csv_days, to_check)
         contradictory = {day for day in to_check if self._is_contradictory(day, json_days, csv_days)}
         json_days = json_days.opened(contradictory, "JSON and the CSV export each lack records of the other")
         preferred = {
@@ -349,6 +355,33 @@ class Source:
                 ),
             ],
         )
+
+    def _open_contradicted_days(
+        self, json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]
+    ) -> SourceDays:
+        """Open the JSON days that lack records of an export that is incomplete for them.
+
+        Once JSON shows a day empty that the export does not, its other empty days need the evidence of the export, too.
+        """
+        found = csv_days.seen_records | csv_days.days
+        checked = to_check & json_days.days.keys()
+        self._json_hides_days |= any(found.get(day) and not json_days.days[day] for day in checked)
+        unconfirmed = checked - csv_days.days.keys()
+        hidden = {day for day in unconfirmed if not json_days.days[day] and self._hides_days()}
+        lacking = hidden | {
+            day for day in unconfirmed & found.keys() if not contains_all(json_days.days[day], found[day])
+        }
+        return json_days.opened(lacking, "records that the CSV export lists are missing")
+
+    def _hides_days(self) -> bool:
+        """Whether JSON is known to show days empty of which the export or the newest records have some.
+
+        If no JSON answer of this run has a record, JSON is asked for a day of which the newest records have some.
+        """
+        if not self._json_hides_days and not self._evidence["json"].largest and (newest := self._newest.get()):
+            day = max((day for day in newest.days() if day < self._today), default=None)
+            self._json_hides_days = day is not None and not self._refetch(DateRange(day, day)).days.get(day)
+        return self._json_hides_days
 
     def _csv_is_better(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
         """Whether the export has more records of a day, or is complete where JSON is not."""
@@ -464,23 +497,6 @@ class Source:
             self._clock_skew_logged = True
             direction = "ahead of" if skew > 0 else "behind"
             log.warning("this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, direction)
-
-
-def _open_contradicted_days(json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]) -> SourceDays:
-    """Open the JSON days that lack records of an export that is incomplete for them.
-
-    If JSON shows a day empty that the export does not, its other empty days need the evidence of the export as well.
-    """
-    found = csv_days.seen_records | csv_days.days
-    checked = to_check & json_days.days.keys()
-    hides_days = any(found.get(day) and not json_days.days[day] for day in checked)
-    lacking = {
-        day
-        for day in checked - csv_days.days.keys()
-        if (day in found and not contains_all(json_days.days[day], found[day]))
-        or (hides_days and not json_days.days[day])
-    }
-    return json_days.opened(lacking, "records that the CSV export lists are missing")
 
 
 def _combined_reasons(json_days: SourceDays, csv_days: SourceDays) -> dict[date, str]:

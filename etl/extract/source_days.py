@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from etl.date_ranges import bisect
 from etl.errors import RequestRejected, VendorError
-from etl.model import DateRange, DayRecords, Feed, Record, RejectedRecord
+from etl.model import DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ class SourceDays:
         open: The other days, each with the reason.
         incomplete_days: Days that the request may not have covered in full.
         unproven: Days without evidence for or against their completeness, to be compared with the other source. The
-            value is the size of the answer if its size is the problem, else None.
+            value is the statistics of the answer if its size is the problem, else None.
         seen_records: The known records of open days: an answer that lacks some of them is incomplete.
         folds: As in `ReadStats`.
         refused: The open days for which the vendor rejects every request.
@@ -39,7 +39,7 @@ class SourceDays:
     rejected: tuple[RejectedRecord, ...] = ()
     open: dict[date, str] = field(default_factory=dict)
     incomplete_days: frozenset[date] = frozenset()
-    unproven: dict[date, int | None] = field(default_factory=dict)
+    unproven: dict[date, ReadStats | None] = field(default_factory=dict)
     seen_records: dict[date, DayRecords] = field(default_factory=dict)
     folds: dict[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
@@ -114,7 +114,7 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
     rejected: dict[RejectedRecord, None] = {}
     open_days: dict[date, str] = {}
     incomplete_days: set[date] = set()
-    unproven: dict[date, int | None] = {}
+    unproven: dict[date, ReadStats | None] = {}
     seen_records: dict[date, DayRecords] = {}
     folds: dict[Record, int] = {}
     refused: set[date] = set()

@@ -66,6 +66,7 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, sink: Callable[[list[
         order.descending,
         (*malformed, *rejected),
         folds.known,
+        feed.size,
     )
 
 

@@ -88,7 +88,9 @@ class FakeClient:
 
     def get_records(self, requested: DateRange, read: Callable[[Feed], object]) -> object:
         self.requested.append(requested)
-        return read(Feed([raw_record(**record) for record in self.listed(requested)]))
+        listed = self.listed(requested)
+        size = sum(len(str(record)) for record in listed)
+        return read(Feed([raw_record(**record) for record in listed], size=size))
 
     def get_export(self, start: date, read: Callable[[BinaryIO], object]) -> object:
         self.exports.append(start)
