@@ -268,7 +268,7 @@ class CsvSource:
             later_export = self._load_export(DateRange(latest, last), latest - PADDING_BEFORE)
             is_usable = is_in_order(later_export.stats) or self._evidence.prove_complete(later_export.stats)
             if last_listed_day(later_export) <= latest or not is_usable:
-                if not self._newest_list_between(latest, last) and self._lists_nothing_between(latest + ONE_DAY, last):
+                if not self._hides_newest(current, last) and self._lists_nothing_between(latest + ONE_DAY, last):
                     break
                 return [*parts, *complete_parts(first, latest - ONE_DAY, current)]
             parts += complete_parts(first, latest - ONE_DAY, current)
@@ -280,10 +280,12 @@ class CsvSource:
         newest, days = self._get_newest(), export.days(export.target)
         return newest is not None and newest.are_contained_in(days) and (newest.reach(day, days) or newest.end_by(day))
 
-    def _newest_list_between(self, latest: date, last: date) -> bool:
-        """Whether the newest records are of a past day that follows an export's last one: the export hides its days."""
-        newest = self._get_newest()
-        return newest is not None and any(latest < day <= last and day < self._today for day in newest.days())
+    def _hides_newest(self, export: CsvExport, last: date) -> bool:
+        """Whether the newest records are of a day that follows an export's last one; today only if it is empty."""
+        newest, latest = self._get_newest(), last_listed_day(export)
+        return newest is not None and any(
+            latest < day <= last and (day < self._today or not export.stats.listed) for day in newest.days()
+        )
 
     def _lists_nothing_between(self, first: date, last: date) -> bool:
         """Whether the account has no record on some days: exports whose start dates cover them have none."""

@@ -379,9 +379,13 @@ class Source:
         If no JSON answer of this run has a record, JSON is asked for a day of which the newest records have some.
         """
         if not self._json_hides_days and not self._evidence["json"].largest and (newest := self._newest.get()):
-            day = max((day for day in newest.days() if day < self._today), default=None)
-            self._json_hides_days = day is not None and not self._refetch(DateRange(day, day)).days.get(day)
+            day = max((day for day in newest.days() if day <= self._today), default=None)
+            self._json_hides_days = day is not None and self._shows_empty(day)
         return self._json_hides_days
+
+    def _shows_empty(self, day: date) -> bool:
+        result = self._refetch(DateRange(day, day))
+        return not result.days.get(day) and day not in result.incomplete_days
 
     def _csv_is_better(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
         """Whether the export has more records of a day, or is complete where JSON is not."""
