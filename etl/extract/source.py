@@ -69,7 +69,7 @@ class Source:
         )
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
-        self._json_hides_days = False
+        self._hidden_days: set[date] = set()  # that JSON shows empty, and another call does not
         self._active_windows: set[DateRange] = set()
         self._lock = threading.RLock()
         self._clock_skew_logged = False
@@ -248,14 +248,20 @@ class Source:
         ]
 
     def _days_to_cross_check(self, json_days: SourceDays) -> frozenset[date]:
-        """The days to compare with the export: open, newly empty, unproven and possibly incomplete ones."""
+        """The days to compare with the export: open, newly empty, unproven, incomplete or beside hidden ones."""
         incomplete_days = {day for day in json_days.incomplete_days if not json_days.days[day] or day < self._today}
         return (
             frozenset(json_days.open)
             | frozenset(self._new_empty_days(json_days))
             | incomplete_days
             | json_days.unproven.keys()
+            | self._days_beside_hidden(json_days)
         )
+
+    def _days_beside_hidden(self, json_days: SourceDays) -> frozenset[date]:
+        """The days beside those that JSON hides: it may show a part of them."""
+        beside = {day + offset for day in self._hidden_days for offset in (-ONE_DAY, ONE_DAY)}
+        return frozenset(beside & json_days.days.keys())
 
     def _days_lacking_newest(self, window: DateRange, days: SourceDays) -> frozenset[date]:
         """The days that lack some of the account's newest records: the source may lag behind.
@@ -314,6 +320,7 @@ class Source:
         if csv_days is None:
             return replace(json_days, incomplete_days=json_days.incomplete_days - to_check)
         json_days = self._open_contradicted_days(json_days, csv_days, to_check)
+        to_check |= self._days_beside_hidden(json_days)
         contradictory = {day for day in to_check if self._is_contradictory(day, json_days, csv_days)}
         json_days = json_days.opened(contradictory, "JSON and the CSV export each lack records of the other")
         preferred = {
@@ -365,7 +372,7 @@ class Source:
         """
         found = csv_days.seen_records | csv_days.days
         checked = to_check & json_days.days.keys()
-        self._json_hides_days |= any(found.get(day) and not json_days.days[day] for day in checked)
+        self._hidden_days.update(day for day in checked if found.get(day) and not json_days.days[day])
         unconfirmed = checked - csv_days.days.keys()
         hidden = {day for day in unconfirmed if not json_days.days[day] and self._hides_days()}
         lacking = hidden | {
@@ -378,10 +385,11 @@ class Source:
 
         If no JSON answer of this run has a record, JSON is asked for a day of which the newest records have some.
         """
-        if not self._json_hides_days and not self._evidence["json"].largest and (newest := self._newest.get()):
+        if not self._hidden_days and not self._evidence["json"].largest and (newest := self._newest.get()):
             day = max((day for day in newest.days() if day <= self._today), default=None)
-            self._json_hides_days = day is not None and self._shows_empty(day)
-        return self._json_hides_days
+            if day is not None and self._shows_empty(day):
+                self._hidden_days.add(day)
+        return bool(self._hidden_days)
 
     def _shows_empty(self, day: date) -> bool:
         result = self._refetch(DateRange(day, day))
