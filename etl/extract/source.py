@@ -259,9 +259,11 @@ class Source:
         )
 
     def _days_beside_hidden(self, json_days: SourceDays) -> frozenset[date]:
-        """The days beside those that JSON hides: it may show a part of them."""
-        beside = {day + offset for day in self._hidden_days for offset in (-ONE_DAY, ONE_DAY)}
-        return frozenset(beside & json_days.days.keys())
+        """The nearest days with records before and after those that JSON hides: it may show a part of them."""
+        listed = [day for day, records in json_days.days.items() if records]
+        earlier = (max((day for day in listed if day < hidden), default=hidden) for hidden in self._hidden_days)
+        later = (min((day for day in listed if day > hidden), default=hidden) for hidden in self._hidden_days)
+        return frozenset([*earlier, *later]) & json_days.days.keys()
 
     def _days_lacking_newest(self, window: DateRange, days: SourceDays) -> frozenset[date]:
         """The days that lack some of the account's newest records: the source may lag behind.
