@@ -120,6 +120,46 @@ def test_no_incomplete_day_of_an_export_is_taken_as_complete(records, csv, newes
             pytest.fail(f"{one}: {found.total()} of {expected[one].total()} records, limit {csv}")
 
 
+def fitting(records, limit, keeps, order):
+    """The records of an answer after a limit on its bytes, in the vendor's order."""
+    kept = in_time(records)
+    if keeps == "newest":
+        kept.reverse()
+    left = limit
+    for number, record in enumerate(kept):
+        left -= len(str(record))
+        if left < 0:
+            return limited(kept[:number], None, keeps, order)
+    return limited(kept, None, keeps, order)
+
+
+BYTES = st.tuples(
+    # More than MIN_LIMIT records of some 150 bytes.
+    st.none() | st.integers(2_000, 20_000), st.sampled_from(["oldest", "newest"]), st.sampled_from(ORDERS)
+)  # fmt: skip
+
+
+def with_texts(records):
+    """The records with texts of different lengths."""
+    rng = random.Random(len(records))
+    return [record | {"status_info": "o" * rng.randrange(2, 40)} for record in records]
+
+
+@settings(deadline=None, max_examples=300)
+@given(accounts().map(with_texts), BYTES, BYTES, st.booleans(), st.sampled_from([days(1, 7), days(3, 4), days(5, 11)]))
+def test_no_day_that_a_limit_on_bytes_truncates_is_taken_as_complete(records, json, csv, newest, window):
+    assume(json[0] is None or csv[0] is None)
+    vendor = FakeClient(
+        lambda requested: fitting(within(records, requested), json[0] or 10**9, *json[1:]),
+        lambda start: fitting(within(records, DateRange(start, TODAY)), csv[0] or 10**9, *csv[1:]),
+        in_time(records) if newest else None,
+    )
+    whole, still_open = fetched(vendor, *[DateRange(one, one) for one in window.days()], window)
+    expected = expected_days(records, window)
+    assert {one: found for one, found in whole.items() if one not in still_open and found != expected[one]} == {}
+    assert whole.keys() | still_open == set(window.days())
+
+
 def served(requested, limit, keeps):
     """The days of a request that are served by a vendor that limits their number."""
     more = timedelta(limit - 1)
@@ -196,7 +236,7 @@ def test_answers_without_a_limit_are_accepted_in_any_order(records, order, windo
 @given(st.integers(MIN_LIMIT, 60), st.sampled_from(KEEPS), st.sampled_from(ORDERS), st.booleans())
 @example(10, "oldest", "ascending", True)
 def test_a_limit_that_no_single_day_reaches_only_costs_requests(limit, keeps, order, newest):
-    records = records_per_day(-9, 11, limit - 1)
+    records = records_per_day(-9, 11, limit - 2)  # with one more, a limit on bytes may have truncated them
     vendor = vendor_of(records, json=(limit, keeps, order), csv=None, newest=newest)
     window = days(1, 10)
     assert fetched(vendor, window) == (expected_days(records, window), set())
@@ -236,16 +276,26 @@ def test_an_ordinary_night_costs_at_most_two_additional_requests(window, each, o
     assert len(vendor.requested) + len(vendor.exports) <= 1 + 2
 
 
-def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00"):
-    return ReadStats(listed, listed, earliest, latest, ascending=True, descending=False, rejected=())
+def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00", size=0):
+    return ReadStats(listed, listed, earliest, latest, ascending=True, descending=False, rejected=(), size=size)
 
 
 def test_only_a_larger_answer_shows_that_a_smaller_one_reached_no_limit():
     sizes = AnswerEvidence()
     sizes.add(survey(50))
-    assert sizes.prove_complete(49)
-    assert not sizes.prove_complete(50)
-    assert AnswerEvidence().prove_complete(MIN_LIMIT - 1), "a limit is larger"
+    assert sizes.prove_complete(survey(49))
+    assert not sizes.prove_complete(survey(50))
+    assert AnswerEvidence().prove_complete(survey(MIN_LIMIT - 1)), "a limit is larger"
+
+
+def test_a_limit_on_bytes_truncates_answers_of_different_numbers_of_records():
+    sizes = AnswerEvidence()
+    sizes.add(survey(50, size=5_050))
+    assert not sizes.prove_complete(survey(48, size=5_000))
+    assert not sizes.prove_complete(survey(52, size=4_000))
+    assert sizes.prove_complete(survey(48, size=4_800))
+    assert sizes.count_similar(survey(48, earliest="2026-03-01 11:00:00", size=5_000)) == 1
+    assert sizes.count_similar(survey(48, size=4_800)) == 0
 
 
 def test_two_different_answers_of_one_size_indicate_a_limit_and_equal_ones_do_not():
@@ -385,6 +435,71 @@ def test_a_truncated_export_confirms_no_empty_day_that_a_later_export_has():
     whole, still_open = fetched(vendor, days(1, 7), days(8, 11))
     assert whole[day(9)] == expected_days(records, days(9, 9))[day(9)]
     assert day(2) in still_open
+
+
+def test_an_export_that_hides_the_days_of_the_newest_records_shows_no_day_empty():
+    records = records_per_day(2, 11, 30)
+    vendor = FakeClient(raising(RetryableError("down")), lambda _: [], records)
+    assert fetched(vendor, days(1, 7), days(8, 11)) == ({}, set(days(1, 11).days()))
+
+
+@pytest.mark.parametrize("newest", [100, 12], ids=["of many days", "of today"])
+@pytest.mark.parametrize("exported", [None, lambda _: []], ids=["no export", "an empty one"])
+def test_json_that_lists_nothing_of_a_day_of_the_newest_records_shows_no_day_empty(exported, newest):
+    vendor = FakeClient(lambda _: [], exported, records_per_day(-2, 11, 12)[-newest:])
+    assert fetched(vendor, days(1, 3), days(4, 10)) == ({}, set(days(1, 10).days()))
+
+
+@pytest.mark.parametrize("windows", [[days(1, 10)], [days(1, 4), days(5, 10)], [days(1, 5), days(6, 10)]])
+def test_the_day_on_which_json_begins_is_compared_with_the_export(windows):
+    """JSON serves the last sixty records of the account only: a part of the 5th. Nothing is charged on the 4th."""
+    records = records_per_day(-2, 3, 11) + records_per_day(5, 10, 11)
+    vendor = FakeClient(
+        lambda requested: within(records[-60:], requested), lambda start: within(records, DateRange(start, TODAY))
+    )
+    batches = vendor.fetch(*windows)
+    assert {one: found for batch in batches for one, found in records_by_day(batch).items()} == expected_days(
+        records, days(1, 10)
+    )
+
+
+def test_json_that_hid_a_day_shows_no_later_one_empty_where_the_export_is_truncated():
+    records = records_per_day(1, 11, 12)
+    form = (10, "oldest", "ascending")
+    vendor = FakeClient(lambda _: [], lambda start: limited(within(records, DateRange(start, TODAY)), *form))
+    batches = vendor.fetch(days(1, 3), days(4, 6))
+    assert [set(batch.unconfirmed_days) for batch in batches] == [set(days(1, 3).days()), set(days(4, 6).days())]
+
+
+def test_an_export_that_may_begin_no_earlier_serves_the_later_of_the_days_that_json_hides():
+    records = records_per_day(-2, 11, 12)
+
+    def exported(start):
+        if start < day(4):
+            raise RequestRejected("too early")
+        return within(records, DateRange(start, TODAY))
+
+    whole, still_open = fetched(FakeClient(lambda _: [], exported), days(1, 7), days(8, 10))
+    assert whole == expected_days(records, days(4, 10))
+    assert still_open == set(days(1, 3).days()), "JSON is known to hide days, and the export serves none of these"
+
+
+@pytest.mark.parametrize(("newest", "is_open"), [(None, True), ("json", True), ("csv", False)])
+def test_a_day_of_which_each_source_lacks_records_of_the_other_needs_the_newest_records(newest, is_open):
+    """JSON cannot serve the day before the 7th, which is therefore compared with the export, which lists more of it."""
+    records = records_per_day(7, 11, 8)
+    sources = {"json": records[5:], "csv": records[:5] + records[6:]}
+
+    def listed(requested):
+        if requested.first < day(7):
+            raise RequestRejected("too early")
+        return within(sources["json"], requested)
+
+    exported = lambda start: within(sources["csv"], DateRange(start, TODAY))  # noqa: E731
+    [batch] = FakeClient(listed, exported, sources.get(newest)).fetch(days(7, 9))
+    assert (day(7) in batch.unconfirmed_days) == is_open
+    if not is_open:
+        assert records_by_day(batch)[day(7)] == expected_days(sources["csv"], days(7, 7))[day(7)]
 
 
 def test_newest_records_that_are_not_ordered_by_time_are_no_evidence():
