@@ -167,7 +167,10 @@ class Client:
     ) -> T:
         with disk_full_guard(), tempfile.SpooledTemporaryFile(MAX_BYTES_IN_MEMORY, prefix="billing-etl-") as sink:
             self._transport.request(method, action, sink, body=body)
-            return read(parse_answer(sink, self._transport.redact))
+            size = sink.tell()
+            feed = parse_answer(sink, self._transport.redact)
+            feed.size = size
+            return read(feed)
 
     def _fetch_body(self, method: str, action: str, body: dict[str, str] | None = None) -> bytes:
         sink = io.BytesIO()

@@ -63,7 +63,7 @@ def parse_answer(answer: IO[bytes], redact: Callable[[str], str] = str, *, chunk
         A feed whose rows are parsed lazily. They raise InvalidResponse if the answer is invalid, truncated or an error
         message, so that no row may be used before all are consumed.
     """
-    feed = Feed(rows=(), size=answer.seek(0, io.SEEK_END))
+    feed = Feed(rows=())
     feed.rows = chain.from_iterable(_read_records(_Reader(answer, chunk_size), feed, redact))
     return feed
 
