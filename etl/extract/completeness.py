@@ -74,6 +74,7 @@ class AnswerEvidence:
         self._largest_before = largest_before
         self._listed_days: set[date] = set()
         self._answers: set[_Answer] = set()
+        self._limits: set[int] = set()
         self._lock = threading.Lock()
 
     def add(self, stats: ReadStats) -> None:
@@ -105,6 +106,15 @@ class AnswerEvidence:
     def suggest_limit(self, listed: int) -> bool:
         """Whether a limit of exactly this number of records would explain other answers as well."""
         return self.count(listed) > 1 or listed == self._largest_before
+
+    def add_limit(self, listed: int) -> None:
+        """Record the number of records of an answer that is known to be truncated."""
+        with self._lock:
+            self._limits.add(listed)
+
+    def is_limit(self, listed: int) -> bool:
+        """Whether an answer of this number of records is known to be truncated."""
+        return listed in self._limits
 
     def _all(self) -> list[_Answer]:
         with self._lock:
@@ -214,7 +224,13 @@ def _unreadable_on(days: Container[date], rejected: Iterable[RejectedRecord]) ->
 
 def contains_all(records: DayRecords, expected: DayRecords) -> bool:
     """Whether an answer for a day has all records of another one, by key: a source may lack the other fields."""
-    return Counter(record[:3] for record in expected.records()) <= Counter(record[:3] for record in records.records())
+    return not count_missing(records, expected)
+
+
+def count_missing(records: DayRecords, expected: DayRecords) -> int:
+    """Count the records of another answer for the same day that an answer lacks, by key."""
+    keys, expected_keys = (Counter(record[:3] for record in one.records()) for one in (records, expected))
+    return (expected_keys - keys).total()
 
 
 def day_of(record: Record) -> date:

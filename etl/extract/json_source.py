@@ -236,9 +236,19 @@ class JsonSource:
             if self._evidence.count(listed) > MAX_SAME_SIZE_ANSWERS:
                 return False
             wider_answer = self._probe(request)
-            if wider_answer is not None and is_smaller(answer.stats, wider_answer.stats):
+            if wider_answer is None:
+                continue
+            if is_smaller(answer.stats, wider_answer.stats):
                 return True
+            if self._lacks_newest(wider_answer):
+                self._evidence.add_limit(wider_answer.stats.listed)
+                return False
         return False
+
+    def _lacks_newest(self, answer: JsonAnswer) -> bool:
+        """Whether an answer lacks some of the account's newest records: a limit truncated it."""
+        newest = self._get_newest()
+        return newest is not None and not newest.are_contained_in(self._covered_days(answer))
 
     def _probe(self, window: DateRange) -> JsonAnswer | None:
         """Request a window only for comparison; None if there is no usable answer."""
@@ -292,7 +302,7 @@ class JsonSource:
     def _is_plausibly_complete(self, answer: JsonAnswer) -> bool:
         """Whether there is no evidence against an unconfirmed answer whose records all belong to a single day."""
         stats = answer.stats
-        if not is_of_one_day(stats) or self._evidence.count_similar(stats) > 1:
+        if not is_of_one_day(stats) or self._evidence.count_similar(stats) > 1 or self._evidence.is_limit(stats.listed):
             return False
         if (newest := self._get_newest()) is not None:
             days = self._covered_days(answer)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from etl.date_ranges import ONE_DAY, split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
 from etl.extract.client import Client
-from etl.extract.completeness import AnswerEvidence, NewestRecords, contains_all
+from etl.extract.completeness import AnswerEvidence, NewestRecords, contains_all, count_missing
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_source import WEEK, JsonSource
 from etl.extract.newest import NewestSource
@@ -423,12 +423,17 @@ class Source:
         )
 
     def _is_contradictory(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
-        """Whether the export lists more of a day than JSON does, unreadable records included, but not all of it."""
+        """Whether the export lists more of a day than JSON does, unreadable records included, but not all of it.
+
+        Of an unproven JSON day, it may list fewer records, if JSON lacks some of them.
+        """
         if day not in json_days.days or day not in csv_days.days:
             return False
+        records, json_records = csv_days.days[day], json_days.days[day]
+        is_unproven = day in json_days.unproven
+        excess = count_missing(json_records, records) if is_unproven else len(records) - len(json_records)
         unreadable = sum(item.day == day for item in json_days.rejected)
-        lists_more = len(csv_days.days[day]) > len(json_days.days[day]) + unreadable
-        return lists_more and not self._csv_supersedes(day, json_days, csv_days)
+        return excess > unreadable and not self._csv_supersedes(day, json_days, csv_days)
 
     def _fetch_csv_unless_confirmed(
         self, window: DateRange, json_days: SourceDays, to_check: frozenset[date]

@@ -502,6 +502,25 @@ def test_a_day_of_which_each_source_lacks_records_of_the_other_needs_the_newest_
         assert records_by_day(batch)[day(7)] == expected_days(sources["csv"], days(7, 7))[day(7)]
 
 
+@pytest.mark.parametrize(("csv_lists", "newest"), [("evening", None), (None, "all")])
+def test_a_truncated_first_day_of_an_account_stays_open(csv_lists, newest):
+    """A wider JSON answer equals that of the day and lacks newest records, or the export lists a record that it lacks."""
+    records = records_per_day(1, 1, 17) + records_per_day(5, 9, 20)
+
+    def listed(requested):
+        if requested.first < day(1):
+            raise RequestRejected("too early")
+        return limited(within(records, requested), 16, "oldest", "ascending")
+
+    def exported(start):
+        if csv_lists is None or start < day(1):
+            raise RequestRejected("too early")
+        return within(records, DateRange(start, TODAY))[9:]  # days of another zone
+
+    vendor = FakeClient(listed, exported, records if newest else None)
+    assert day(1) in fetched(vendor, days(1, 1))[1]
+
+
 def test_newest_records_that_are_not_ordered_by_time_are_no_evidence():
     older, wanted, later = records_per_day(5, 5, 7), records_per_day(6, 6, 4), records_per_day(8, 8, 98)
     records = [*older, *wanted, *later]
