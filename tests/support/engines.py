@@ -5,23 +5,22 @@ Opening one takes milliseconds of CPU: SQLite parses all views, and a server sta
 
 from __future__ import annotations
 
-from weakref import WeakSet
-
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL, Engine, event
 
 from etl.db.engine import new_engine
 
-_OPENED: WeakSet[Engine] = WeakSet()
+_CONNECTED: set[Engine] = set()
+"""Engines that may have an open connection. The reference keeps them: psycopg warns of one that is not closed."""
 
 
 def open_engine(url: URL) -> Engine:
     """An engine whose connection is closed when the test ends."""
     engine = new_engine(url, pooled=True)
-    _OPENED.add(engine)
+    event.listen(engine, "connect", lambda *_: _CONNECTED.add(engine))
     return engine
 
 
 def close_engines() -> None:
     """Close the connections of all engines."""
-    for engine in list(_OPENED):
-        engine.dispose()
+    while _CONNECTED:
+        _CONNECTED.pop().dispose()
