@@ -305,11 +305,8 @@ class Source:
             # It is usual for today to be empty or incomplete, but not for a past day.
             level = logging.WARNING if min(to_check) < self._today else logging.INFO
             log.log(level, "%s cannot be compared with the CSV export (%s)", window, error)
-            empty = to_check.intersection(self._new_empty_days(json_days))
-            if empty and self._hides_days():
-                json_days = json_days.opened(
-                    empty, "an empty JSON answer, although the account has records that it lacks"
-                )
+            hidden = self._perhaps_hidden(to_check.intersection(self._new_empty_days(json_days)), json_days)
+            json_days = json_days.opened(hidden, "an empty JSON answer, although the account has records that it lacks")
             # An empty day that the request may not have covered is unknown.
             days = {
                 day: records
@@ -376,11 +373,18 @@ class Source:
         checked = to_check & json_days.days.keys()
         self._hidden_days.update(day for day in checked if found.get(day) and not json_days.days[day])
         unconfirmed = checked - csv_days.days.keys()
-        hidden = {day for day in unconfirmed if not json_days.days[day] and self._hides_days()}
-        lacking = hidden | {
+        lacking = self._perhaps_hidden(unconfirmed, json_days) | {
             day for day in unconfirmed & found.keys() if not contains_all(json_days.days[day], found[day])
         }
         return json_days.opened(lacking, "records that the CSV export lists are missing")
+
+    def _perhaps_hidden(self, days: Collection[date], json_days: SourceDays) -> set[date]:
+        """The days that JSON shows empty and the newest records do not, if JSON is known to hide days."""
+        empty = {day for day in days if not json_days.days[day]}
+        if not empty or not self._hides_days():
+            return set()
+        newest = self._newest.get()
+        return {day for day in empty if newest is None or not newest.prove_empty(day, json_days.days)}
 
     def _hides_days(self) -> bool:
         """Whether JSON is known to show days empty of which the export or the newest records have some.
