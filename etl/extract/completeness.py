@@ -89,6 +89,11 @@ class AnswerEvidence:
         """Whether the first or the last record of some answer is of a day, which therefore is not empty."""
         return day in self._listed_days
 
+    def listed_days(self) -> frozenset[date]:
+        """The days of the first and of the last record of each answer."""
+        with self._lock:
+            return frozenset(self._listed_days)
+
     def prove_complete(self, stats: ReadStats) -> bool:
         """Whether an answer is too small to be truncated."""
         return stats.listed < MIN_LIMIT or any(is_smaller(stats, other) for other in self._all())

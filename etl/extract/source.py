@@ -389,10 +389,12 @@ class Source:
     def _hides_days(self) -> bool:
         """Whether JSON is known to show days empty of which the export or the newest records have some.
 
-        If no JSON answer of this run has a record, JSON is asked for a day of which the newest records have some.
+        If no JSON answer of this run has a record, JSON is asked for a day that one of the others lists.
         """
-        if not self._hidden_days and not self._evidence["json"].largest and (newest := self._newest.get()):
-            day = max((day for day in newest.days() if day <= self._today), default=None)
+        if not self._hidden_days and not self._evidence["json"].largest:
+            newest = self._newest.get()
+            listed = {*self._evidence["csv"].listed_days(), *(newest.days() if newest else ())}
+            day = max((day for day in listed if day <= self._today), default=None)
             if day is not None and self._shows_empty(day):
                 self._hidden_days.add(day)
         return bool(self._hidden_days)

@@ -182,6 +182,7 @@ def test_no_incomplete_day_of_json_with_a_limit_of_days_is_taken_as_complete(rec
 
 
 @given(accounts(), st.integers(3, 12), st.sampled_from(ORDERS), st.booleans(), st.booleans())
+@example(records_per_day(0, 0, 12) + records_per_day(10, 10, 1), 3, "ascending", False, True)
 def test_an_export_with_a_limit_of_days_is_continued(records, limit, order, newest, json_is_empty):
     vendor = FakeClient(
         (lambda _: []) if json_is_empty else raising(RetryableError("down")),
@@ -504,7 +505,7 @@ def test_a_day_of_which_each_source_lacks_records_of_the_other_needs_the_newest_
 
 @pytest.mark.parametrize(("csv_lists", "newest"), [("evening", None), (None, "all")])
 def test_a_truncated_first_day_of_an_account_stays_open(csv_lists, newest):
-    """A wider JSON answer equals that of the day and lacks newest records, or the export lists a record that it lacks."""
+    """A wider JSON answer is the same and lacks newest records, or the export lists a record that it lacks."""
     records = records_per_day(1, 1, 17) + records_per_day(5, 9, 20)
 
     def listed(requested):
