@@ -70,6 +70,7 @@ class Source:
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
         self._hidden_days: set[date] = set()  # that JSON shows empty, and another call does not
+        self._export_hides_days = False  # whether it shows a day empty of which JSON lists a record
         self._active_windows: set[DateRange] = set()
         self._lock = threading.RLock()
         self._clock_skew_logged = False
@@ -318,6 +319,9 @@ class Source:
             return replace(json_days, days=days, open=open_days, refused=refused)
         if csv_days is None:
             return replace(json_days, incomplete_days=json_days.incomplete_days - to_check)
+        self._export_hides_days |= any(
+            not records and self._evidence["json"].has_listed(day) for day, records in csv_days.days.items()
+        )
         json_days = self._open_contradicted_days(json_days, csv_days, to_check)
         to_check |= self._days_beside_hidden(json_days)
         contradictory = {day for day in to_check if self._is_contradictory(day, json_days, csv_days)}
@@ -408,7 +412,7 @@ class Source:
         records = csv_days.days[day]
         if day not in json_days.open:
             return len(records) > len(json_days.days[day]) and self._csv_supersedes(day, json_days, csv_days)
-        if not records and self._evidence["json"].has_listed(day):
+        if not records and self._export_hides_days:
             return False
         if day in csv_days.unproven and (
             (newest := self._newest.get()) is None or not newest.confirm({day: records}, csv_days.rejected)
