@@ -30,6 +30,9 @@ from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord
 MIN_LIMIT: Final = 10
 """Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
 
+MIN_SIZE_LIMIT: Final = 8 * 1024
+"""Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
+
 _Key: TypeAlias = tuple[str, str, str]
 """`created_at`, `phone` and `code_auth` of a record."""
 
@@ -49,12 +52,13 @@ def is_smaller(stats: ReadStats, other: ReadStats | _Answer) -> bool:
     A limit on bytes truncates an answer before the first record that exceeds it: answers truncated by it differ by less
     than a record.
     """
-    return stats.listed < other.listed and stats.size + _largest_record(stats) <= other.size
+    is_small = stats.size < MIN_SIZE_LIMIT or stats.size + _largest_record(stats) <= other.size
+    return stats.listed < other.listed and is_small
 
 
 def _are_similar(stats: ReadStats, other: _Answer) -> bool:
     """Whether a limit on bytes can have truncated both answers."""
-    return abs(stats.size - other.size) < _largest_record(stats)
+    return stats.size >= MIN_SIZE_LIMIT and abs(stats.size - other.size) < _largest_record(stats)
 
 
 def _largest_record(stats: ReadStats) -> float:
@@ -178,6 +182,8 @@ class NewestRecords:
         return (
             _unreadable_on(days, self.unreadable) == _unreadable_on(days, rejected)
             and all(self.cover(day) and self._count(day) == len(records) for day, records in days.items())
+            # Without a record of the day, nothing shows that they are the last ones by `created_at`.
+            and (all(map(len, days.values())) or self.listed < self.requested)
             and self.are_contained_in(days)
         )
 

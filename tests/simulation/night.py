@@ -284,6 +284,9 @@ class Night:
         clean = self.clean
         if "refuses_future" in self.scenario.traits and self.vendor.today < self.today and not clean["csv"]:
             return False  # in the vendor's zone today has not begun, and JSON refuses it
+        hides_newest = any(self.hides("json", item.charge.day) for item in self.newest)
+        if hides_newest and not clean["csv"] and not self.newest_help:
+            return False  # JSON is known to hide days, and nothing shows that it hides none of these
         backed = clean["csv"] or self.newest_help
         if (
             self.earlier

@@ -134,15 +134,15 @@ def fitting(records, limit, keeps, order):
 
 
 BYTES = st.tuples(
-    # More than MIN_LIMIT records of some 150 bytes.
-    st.none() | st.integers(2_000, 20_000), st.sampled_from(["oldest", "newest"]), st.sampled_from(ORDERS)
+    # More than MIN_LIMIT records of some 900 bytes.
+    st.none() | st.integers(12_000, 120_000), st.sampled_from(["oldest", "newest"]), st.sampled_from(ORDERS)
 )  # fmt: skip
 
 
 def with_texts(records):
     """The records with texts of different lengths."""
     rng = random.Random(len(records))
-    return [record | {"status_info": "o" * rng.randrange(2, 40)} for record in records]
+    return [record | {"status_info": "o" * rng.randrange(650, 900)} for record in records]
 
 
 @settings(deadline=None, max_examples=300)
@@ -291,12 +291,13 @@ def test_only_a_larger_answer_shows_that_a_smaller_one_reached_no_limit():
 
 def test_a_limit_on_bytes_truncates_answers_of_different_numbers_of_records():
     sizes = AnswerEvidence()
-    sizes.add(survey(50, size=5_050))
-    assert not sizes.prove_complete(survey(48, size=5_000))
-    assert not sizes.prove_complete(survey(52, size=4_000))
-    assert sizes.prove_complete(survey(48, size=4_800))
-    assert sizes.count_similar(survey(48, earliest="2026-03-01 11:00:00", size=5_000)) == 1
-    assert sizes.count_similar(survey(48, size=4_800)) == 0
+    sizes.add(survey(50, size=10_100))
+    assert not sizes.prove_complete(survey(48, size=10_000))
+    assert not sizes.prove_complete(survey(52, size=9_000))
+    assert sizes.prove_complete(survey(48, size=9_600))
+    assert sizes.prove_complete(survey(48, size=8_000)), "a limit is larger"
+    assert sizes.count_similar(survey(48, earliest="2026-03-01 11:00:00", size=10_000)) == 1
+    assert sizes.count_similar(survey(48, size=9_600)) == 0
 
 
 def test_two_different_answers_of_one_size_indicate_a_limit_and_equal_ones_do_not():
