@@ -182,9 +182,6 @@ class NewestRecords:
         return (
             _unreadable_on(days, self.unreadable) == _unreadable_on(days, rejected)
             and all(self.cover(day) and self._count(day) == len(records) for day, records in days.items())
-            # Without a record of the day, nothing shows that they are the last ones by `created_at`.
-            and (all(map(len, days.values())) or self.listed < self.requested)
-            and self.are_contained_in(days)
         )
 
     def confirm(self, days: Mapping[date, DayRecords], rejected: Collection[RejectedRecord] = ()) -> frozenset[date]:
