@@ -179,9 +179,8 @@ class NewestRecords:
         """
         if None in {item.day for item in (*self.unreadable, *rejected)}:
             return False
-        return (
-            _unreadable_on(days, self.unreadable) == _unreadable_on(days, rejected)
-            and all(self.cover(day) and self._count(day) == len(records) for day, records in days.items())
+        return _unreadable_on(days, self.unreadable) == _unreadable_on(days, rejected) and all(
+            self.cover(day) and self._count(day) == len(records) for day, records in days.items()
         )
 
     def confirm(self, days: Mapping[date, DayRecords], rejected: Collection[RejectedRecord] = ()) -> frozenset[date]:
