@@ -125,6 +125,20 @@ def require_migratable(connection: Connection) -> None:
         dialect_for(connection.dialect.name).require_utf8(connection)
 
 
+def has_schema(connection: Connection) -> bool:
+    """Whether the database has the current schema; False if it is empty.
+
+    Raises:
+        SchemaMismatchError: It has another schema.
+    """
+    if has_current_schema(connection):  # cheaper than reading the columns of all tables
+        return True
+    if is_empty(connection):
+        return False
+    require_schema(connection)
+    return True
+
+
 class PendingMigrations(NamedTuple):
     """The migrations that an older schema needs.
 

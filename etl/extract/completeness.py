@@ -52,8 +52,8 @@ def is_smaller(stats: ReadStats, other: ReadStats | _Answer) -> bool:
     A limit on bytes truncates an answer before the first record that exceeds it: answers truncated by it differ by less
     than a record.
     """
-    is_small = stats.size < MIN_SIZE_LIMIT or stats.size + _largest_record(stats) <= other.size
-    return stats.listed < other.listed and is_small
+    has_fewer_bytes = stats.size < MIN_SIZE_LIMIT or stats.size + _largest_record(stats) <= other.size
+    return stats.listed < other.listed and has_fewer_bytes
 
 
 def _are_similar(stats: ReadStats, other: _Answer) -> bool:

@@ -139,7 +139,6 @@ def reject_swapped_keys(columns: ColumnIndex, profiles: Sequence[ColumnProfile])
 
     Raises:
         InvalidResponse: The column of codes has phones, and that of the phones has none.
-
     """
     phones, codes = (profiles[columns[field]].fields for field in ("phone", "code_auth"))
     if "phone" in codes and "phone" not in phones:

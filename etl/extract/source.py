@@ -393,7 +393,7 @@ class Source:
     def _hides_days(self) -> bool:
         """Whether JSON is known to show days empty of which the export or the newest records have some.
 
-        If no JSON answer of this run has a record, JSON is asked for a day that one of the others lists.
+        If no JSON answer of this run has a record, a day that one of the others lists is requested from JSON.
         """
         if not self._hidden_days and not self._evidence["json"].largest:
             newest = self._newest.get()

@@ -202,7 +202,7 @@ def _compare_day(
     build_snapshot: SnapshotBuilder,
 ) -> DayComparison:
     read = partial(load_rows, connection, account_id)
-    answer_digest, listed = snapshot.digest, snapshot.distinct
+    answer_digest, distinct = snapshot.digest, snapshot.distinct
     if gaps:
         slices = (
             TimeSlice(listed.since, listed.until, partial(_fill_gaps, listed, read, gaps)) for listed in snapshot.slices
@@ -222,7 +222,7 @@ def _compare_day(
     # If the digest is unchanged, skip the plausibility check: local rows were edited, the vendor's data were not.
     is_changed = entry is None or entry.digest != snapshot.digest
     to_check = is_changed and snapshot.day not in policy.accepted_days
-    reason = implausibility(rows, listed=listed, max_withdrawn_share=policy.max_withdrawn_share) if to_check else None
+    reason = implausibility(rows, listed=distinct, max_withdrawn_share=policy.max_withdrawn_share) if to_check else None
     return DayComparison(snapshot, entry, changes, rows, reason, changed_records=tuple(records))
 
 

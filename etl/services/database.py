@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, Engine
 from etl.config.schema import Settings
 from etl.db.engine import database_exists, database_file, new_engine, read_connection
 from etl.db.errors import translate_errors
-from etl.db.migrate import has_current_schema, is_empty, require_schema
+from etl.db.migrate import has_schema
 from etl.services.setting_errors import named_settings, variable_of
 
 
@@ -94,9 +94,4 @@ def _has_schema(database: ConfiguredDatabase) -> bool:
     if not database_exists(database.engine):
         return False
     with database.read() as connection:
-        if has_current_schema(connection):
-            return True
-        if is_empty(connection):
-            return False
-        require_schema(connection)
-    return True
+        return has_schema(connection)

@@ -11,7 +11,7 @@ from sqlalchemy import URL
 from etl.config.schema import Settings
 from etl.db.engine import database_exists, read_connection
 from etl.db.errors import translate_errors
-from etl.db.migrate import has_current_schema, is_empty, require_schema
+from etl.db.migrate import has_schema
 from etl.ops.status_query import AccountStatus, StatusOptions, read_account_statuses
 from etl.services.context import utc_now
 from etl.services.database import open_engine
@@ -55,8 +55,6 @@ def _read_statuses(
     if not database_exists(engine):
         return None
     with translate_errors(), read_connection(engine) as connection:
-        if not has_current_schema(connection):
-            if is_empty(connection):
-                return list(map(AccountStatus, by_account))
-            require_schema(connection)
+        if not has_schema(connection):
+            return list(map(AccountStatus, by_account))
         return read_account_statuses(connection, by_account, now, by_account, with_others=with_others)
