@@ -36,6 +36,7 @@ Modules that every package may import:
     network      the route to an https host: proxy and trusted certificates
     date_ranges  windows of days: lookback, gaps, splitting
     reconcile    reconciliation of the balance with the recorded spend
+    timestamps   the formats of a time that the program reads
     spreadsheet  keys changed by a spreadsheet, restored
     unreadable   days without a readable record in a response
     zones        conversion between local time and UTC

@@ -58,7 +58,7 @@ def restore_key(text: str) -> str | None:
     """
     if not _MAY_BE_CHANGED.search(text):
         return text
-    bare = _without_guards(text)
+    bare = without_guards(text)
     if bare is None or any(pattern.fullmatch(bare) for pattern in _LOST):
         return None
     if bare in NO_VALUE:
@@ -68,7 +68,8 @@ def restore_key(text: str) -> str | None:
     return _without_fraction(bare)
 
 
-def _without_guards(text: str) -> str | None:
+def without_guards(text: str) -> str | None:
+    """Remove a spreadsheet's text guards, `="…"` and `'…`, from a trimmed value; None if there are too many."""
     for _ in range(_MAX_GUARDS):
         match = _GUARDED.fullmatch(text)
         if match is None or match.lastindex is None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from etl.errors import InvalidResponse
 from etl.model import REQUIRED_FIELDS, RawRecord
-from etl.spreadsheet import is_no_value, restore_key
+from etl.spreadsheet import is_no_value, restore_key, without_guards
+from etl.timestamps import is_valid_date, split_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 FIELDS: Final = RawRecord.__struct_fields__
 
@@ -75,6 +76,11 @@ _HEADER_PATTERNS: Final = {
 }
 
 
+_TOTAL: Final = re.compile(r"(?:итого|всего|total)\b", re.IGNORECASE)
+_MAX_TOTAL_VALUES: Final = 3
+"""Values of a row of sums: the word, a number of records, an amount. A record has a time, phone, code and price."""
+
+
 def printable_name(name: str) -> str:
     """Format a column name for a message: printable, short, without numbers, in case it is a cell."""
     printable = "".join(character if character.isprintable() else " " for character in name[:200])
@@ -86,6 +92,12 @@ def _tokenise(name: str) -> list[str]:
     spaced = re.sub(r"(?<=[a-zа-яё])(?=[A-ZА-ЯЁ])", " ", unicodedata.normalize("NFKC", name))
     # A currency or percent sign is a word, so that it is unknown and rejects the name.
     return re.findall(r"[^\W_]+|[$€%]", spaced.casefold().replace("ё", "е"))
+
+
+def is_total_line(row: Sequence[str]) -> bool:
+    """Whether a row is no record but the sum of others: its first value says so, and it has few others (assumed)."""
+    first = row[0].strip() or next(filter(None, map(str.strip, row)), "")
+    return _TOTAL.match(first) is not None and sum(map(bool, row)) <= _MAX_TOTAL_VALUES
 
 
 def field_for_header(name: str) -> str | None:
@@ -147,49 +159,47 @@ def reject_swapped_keys(columns: ColumnIndex, profiles: Sequence[ColumnProfile])
 
 # By content ----------------------------------------------------------------------------------------------------------
 
-_DATE: Final = r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
-_RUSSIAN_DATE: Final = r"(?:0[1-9]|[12][0-9]|3[01])\.(?:0[1-9]|1[0-2])\.[0-9]{4}"
-_CLOCK: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:[.,][0-9]+)?"
-_OFFSET: Final = r"(?: ?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?))?"
-_TIME: Final = re.compile(rf"{_DATE}[T ]{_CLOCK}{_OFFSET}|{_RUSSIAN_DATE}[T ]{_CLOCK}")
-"""A time with seconds: they are part of a record's key."""
+_CellTest: TypeAlias = "Callable[[str], object]"
+"""The result is true or false."""
 
 _NUMBER: Final = re.compile(
     r"[-+]?(?:0|[1-9][0-9]*|[1-9][0-9]{0,2}(?:[ \u00a0\u202f][0-9]{3})+)(?:[.,][0-9]+)?(?:[eE][-+]?[0-9]{1,4})?"
 )
 _BOOLEAN: Final = r"(?i:true|false)"
-_ANYTHING: Final = re.compile(r"(?s:.+)")
+_ANYTHING: Final = re.compile(r"(?s:.+)").fullmatch
 
-_ALL_CELLS: Final = {
-    "created_at": _TIME,
-    "phone": re.compile(r"[0-9+()\[\]\s\u2010-\u2015\u2212-]*"),
-    "code_auth": re.compile(r"[0-9]{0,8}"),
+
+def is_time(cell: str) -> bool:
+    """Whether a cell is a time in a supported format."""
+    parts = split_time(_shown_value(cell))
+    return parts is not None and is_valid_date(parts.day)
+
+
+_ALL_CELLS: Final[dict[str, _CellTest]] = {
+    "created_at": is_time,
+    "phone": re.compile(r"[0-9+()\[\]\s\u2010-\u2015\u2212-]*").fullmatch,
+    "code_auth": re.compile(r"[0-9]{0,8}").fullmatch,
     # Up to three digits, like the status codes of SIP and HTTP; four digits are a code.
-    "status": re.compile(rf"(?:-?(?:0|[1-9][0-9]{{0,2}})|{_BOOLEAN})?"),
-    "status_info": re.compile(r"(?s:.*)"),
-    "price": re.compile(rf"(?:{_NUMBER.pattern})?"),
+    "status": re.compile(rf"(?:-?(?:0|[1-9][0-9]{{0,2}})|{_BOOLEAN})?").fullmatch,
+    "status_info": re.compile(r"(?s:.*)").fullmatch,
+    "price": re.compile(rf"(?:{_NUMBER.pattern})?").fullmatch,
 }
-"""The pattern that all cells of a field's column must match: wide, because it excludes the other assignments.
+"""The test that all cells of a field's column must pass: wide, because it excludes the other assignments.
 
-Phones and codes are matched after restoring the format that a spreadsheet has changed.
+Phones and codes are tested after restoring the format that a spreadsheet has changed.
 """
 
 _KEYS: Final = frozenset({"phone", "code_auth"})
 
-_ANY_CELL: Final = {
+_ANY_CELL: Final[dict[str, _CellTest]] = {
     "created_at": _ANYTHING,
-    "phone": re.compile(r"(?:[^0-9]*[0-9]){10,15}[^0-9]*"),
+    "phone": re.compile(r"(?:[^0-9]*[0-9]){10,15}[^0-9]*").fullmatch,
     "code_auth": _ANYTHING,
     "status": _ANYTHING,
-    "status_info": re.compile(rf"(?s:(?!{_BOOLEAN}\Z).*[^\W\d_].*)"),
+    "status_info": re.compile(rf"(?s:(?!{_BOOLEAN}\Z).*[^\W\d_].*)").fullmatch,
     "price": _ANYTHING,
 }
-"""The pattern that at least one cell of a field's column must match."""
-
-
-def is_time(cell: str) -> bool:
-    """Whether a cell is a timestamp in a supported format."""
-    return _TIME.fullmatch(cell.strip()) is not None
+"""The test that at least one cell of a field's column must pass."""
 
 
 class ColumnProfile:
@@ -211,13 +221,9 @@ class ColumnProfile:
         self._has_value = self._has_value or any(values)
         keys = set(map(_restored_key, values)) if self._possible & _KEYS else values
         cells_by_field = {field: keys if field in _KEYS else values for field in self._possible}
-        self._possible = {
-            field for field in self._possible if all(map(_ALL_CELLS[field].fullmatch, cells_by_field[field]))
-        }
+        self._possible = {field for field in self._possible if all(map(_ALL_CELLS[field], cells_by_field[field]))}
         self._matched |= {
-            field
-            for field in self._possible - self._matched
-            if any(map(_ANY_CELL[field].fullmatch, cells_by_field[field]))
+            field for field in self._possible - self._matched if any(map(_ANY_CELL[field], cells_by_field[field]))
         }
 
     @property
@@ -227,8 +233,8 @@ class ColumnProfile:
 
 
 def _shown_value(cell: str) -> str:
-    """The trimmed text of a cell; empty for a placeholder of a missing value."""
-    return "" if is_no_value(cell) else cell.strip()
+    """The trimmed text of a cell without text guards; empty for a placeholder of a missing value."""
+    return "" if is_no_value(cell) else without_guards(cell.strip()) or ""
 
 
 def _restored_key(cell: str) -> str:

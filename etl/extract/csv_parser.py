@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 import threading
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from etl.extract.csv_columns import (
     columns_by_header,
     field_for_header,
     is_time,
+    is_total_line,
     printable_name,
     reject_swapped_keys,
 )
@@ -50,6 +52,8 @@ _ROWS_TO_CHECK: Final = 100
 """Rows whose cells are compared with the header."""
 
 _DELIMITERS: Final = ";,\t|"
+_DELIMITER_LINE: Final = re.compile(rf"sep=[{re.escape(_DELIMITERS)}]?[\r\n]*")
+"""A first line that tells Excel the delimiter."""
 
 _LINE_ENDS: Final = (b"\n", b"\r")
 _BYTE_ORDER_MARKS: Final = (
@@ -234,9 +238,11 @@ def _profile_columns(file: BinaryIO, csv_format: _CsvFormat, *, max_rows: int | 
 
 @contextmanager
 def _as_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
-    """The file as text, from its start."""
+    """The file as text, from its first line that is not for Excel alone."""
     file.seek(0)
     text = TextIOWrapper(file, encoding, newline="")
+    if not _DELIMITER_LINE.fullmatch(text.readline()):
+        text.seek(0)
     try:
         yield text
     finally:
@@ -247,18 +253,16 @@ def _as_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
 
 
 def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, None]:
-    """Yield every row except blank ones and the header, which may be repeated."""
+    """Yield every row except blank ones, sums of others, and the header, which may be repeated."""
     width, header, has_trailing_delimiter = csv_format.width, csv_format.header, csv_format.has_trailing_delimiter
     with _as_text(file, csv_format.encoding) as text:
         reader = csv.reader(text, delimiter=csv_format.delimiter, strict=True)
         try:
             for line_number, row in _numbered_rows(reader):
-                if len(row) != width:
-                    if not row:
-                        continue
-                    raise InvalidResponse(f"line {line_number} has {len(row)} columns, the first one has {width}")
-                if row == header:
+                if not row or row == header or is_total_line(row):
                     continue
+                if len(row) != width:
+                    raise InvalidResponse(f"line {line_number} has {len(row)} columns, the first one has {width}")
                 if has_trailing_delimiter and row[-1].strip():
                     raise InvalidResponse(f"line {line_number} has something in column {width}, which has no name")
                 yield row

@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Final
 
 from etl.model import MISSING, Raw, RawRecord, Record, record_from_tuple
-from etl.spreadsheet import is_no_value, restore_key
+from etl.spreadsheet import is_no_value, restore_key, without_guards
+from etl.timestamps import TimeParts, is_valid_date, leading_date, split_time
 
 DECIMAL_PLACES: Final = Decimal("0.000001")
 PRICE_DIGITS: Final = 12
@@ -40,15 +41,9 @@ _INVISIBLE_CHARACTERS: Final = r"\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u
 """Zero-width spaces and joiners, soft hyphens, byte order marks, marks of the writing direction: text copied from pages
 and messengers has them."""
 _INVISIBLE = re.compile(rf"[{_INVISIBLE_CHARACTERS}]")
+_MAY_BE_GUARDED = re.compile("[=\"'\u2018\u2019\u201c\u201d]")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _DOCUMENTED_TIME = re.compile(DOCUMENTED_TIME, re.ASCII)
-_ISO_TIME = re.compile(
-    r"(\d{4}-\d\d-\d\d)[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,]\d+)?[ ]?(Z|[+-]\d\d(?::?\d\d)?)?", re.ASCII
-)
-_RUSSIAN_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d{4})[T ]((?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:[.,]\d+)?", re.ASCII)
-_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_RUSSIAN_DATE = re.compile(r"(\d\d)\.(\d\d)\.(\d{4})", re.ASCII)
-_OFFSET = re.compile(r"(?:Z|[+-]\d\d(?::?\d\d)?)\Z", re.ASCII)
 _DOCUMENTED_PHONE = re.compile(DOCUMENTED_PHONE, re.ASCII)
 _RUSSIAN_PHONE = re.compile(r"(?:\+7|7|8)(\d{10})|(9\d{9})", re.ASCII)
 _PHONE_PUNCTUATION = re.compile(rf"[\s()\[\]\-\u2010-\u2015\u2212{_INVISIBLE_CHARACTERS}]")
@@ -104,14 +99,14 @@ def parse_time(raw: Raw, zone: tzinfo) -> str:
     Raises:
         FieldError: The time is missing, invalid or in an unknown format.
 
-    Source: the vendor's reference shows `2021-12-29T14:06:51`; the other formats are assumed.
+    Source: `timestamps`.
     """
     if not isinstance(raw, str):
         raise FieldError("created_at is missing" if raw is None or raw is MISSING else "created_at is not a text")
     if _DOCUMENTED_TIME.fullmatch(raw) and is_valid_date(raw[:10]):
         return raw.replace("T", " ")
-    day, time, offset = _time_from_text(raw)
-    return f"{day} {time}" if offset is None else str(_in_zone(day, time, offset, zone).replace(tzinfo=None))
+    parts = _time_from_text(raw)
+    return f"{parts.day} {parts.clock}" if parts.offset is None else str(_in_zone(parts, zone).replace(tzinfo=None))
 
 
 def read_fold(raw: Raw, zone: tzinfo) -> int | None:
@@ -121,26 +116,23 @@ def read_fold(raw: Raw, zone: tzinfo) -> int | None:
         raw: The time as the source spells it; `parse_time` accepts it.
         zone: The zone of the vendor's wall clock.
     """
-    day, time, offset = _time_from_text(raw)
-    return None if offset is None else _in_zone(day, time, offset, zone).fold
+    parts = _time_from_text(raw)
+    return None if parts.offset is None else _in_zone(parts, zone).fold
 
 
-def _time_from_text(raw: str) -> tuple[str, str, str | None]:
-    """Split a time into date, time and offset in ISO 8601 format."""
-    if match := _ISO_TIME.fullmatch(text := trim(raw)):
-        day, time, offset = match.groups()
-    elif match := _RUSSIAN_TIME.fullmatch(text):
-        day, time, offset = f"{match[3]}-{match[2]}-{match[1]}", match[4], None
-    else:
+def _time_from_text(raw: str) -> TimeParts:
+    """Split a time into its parts, whose day is a valid date."""
+    parts = split_time(trim(raw))
+    if parts is None:
         raise FieldError("created_at has an unknown time format")
-    if not is_valid_date(day):
+    if not is_valid_date(parts.day):
         raise FieldError("created_at is not a valid date")
-    return day, time, offset
+    return parts
 
 
-def _in_zone(day: str, time: str, offset: str, zone: tzinfo) -> datetime:
+def _in_zone(parts: TimeParts, zone: tzinfo) -> datetime:
     try:
-        return datetime.fromisoformat(f"{day}T{time}{offset}").astimezone(zone)
+        return datetime.fromisoformat(f"{parts.day}T{parts.clock}{parts.offset}").astimezone(zone)
     except (ValueError, OverflowError):
         raise FieldError("created_at carries an impossible offset") from None
 
@@ -149,15 +141,8 @@ def day_if_readable(raw: Raw) -> date | None:
     """Return the day of a `created_at`, even if its time of day is invalid; None if the day is unreadable."""
     if not isinstance(raw, str):
         return None
-    text = trim(raw)
-    if match := _RUSSIAN_DATE.match(text):
-        day = f"{match[3]}-{match[2]}-{match[1]}"
-    elif match := _ISO_DATE.match(text):
-        day = match[0]
-    else:
-        return None
-    # With an offset, the day in the wall clock may be another.
-    return date.fromisoformat(day) if is_valid_date(day) and not _OFFSET.search(text, match.end()) else None
+    day = leading_date(trim(raw))
+    return None if day is None else date.fromisoformat(day)
 
 
 def parse_phone(raw: Raw) -> str:
@@ -165,10 +150,13 @@ def parse_phone(raw: Raw) -> str:
 
     Raises:
         CorruptKey: A spreadsheet has lost digits.
-        FieldError: It is neither text nor number, or too long.
+        FieldError: The field is missing, or its value is neither text nor number, or too long.
 
-    Source: the vendor's reference shows `8…` in billing and `7…` elsewhere; other spellings are assumed.
+    Source: the vendor's reference shows `8…` in billing and `7…` elsewhere; other spellings are assumed, and that a
+    record without a phone has an empty one.
     """
+    if raw is MISSING:
+        raise FieldError("phone is missing")
     if isinstance(raw, str) and _DOCUMENTED_PHONE.fullmatch(raw):
         return russian_phone(raw)
     text = _trimmed(raw, "phone")
@@ -241,12 +229,17 @@ def _status_from_text(raw: Raw) -> int | None:
 
 
 def parse_info(raw: Raw) -> str:
-    """Parse the free text: only characters that a database cannot store are replaced; null is the empty text."""
+    """Parse the free text; null is the empty text.
+
+    Only a spreadsheet's formula around it is removed, and characters that a database cannot store are replaced.
+    """
     if raw is None or raw is MISSING:
         return ""
     if isinstance(raw, dict | list):
         raise FieldError("a field is a list or an object")
     text = str(raw)
+    if text.startswith('="'):
+        text = without_guards(text) or text
     return "" if is_no_value(text) else sanitise_text(text)
 
 
@@ -325,8 +318,11 @@ def _trimmed(raw: Raw, name: str) -> str:
 
 
 def trim(text: str) -> str:
-    """Strip a value other than free text: remove spaces around it, and invisible characters."""
-    return _INVISIBLE.sub("", text).strip()
+    """Strip a value other than free text: remove spaces and text guards around it, and invisible characters."""
+    visible = _INVISIBLE.sub("", text).strip()
+    if _MAY_BE_GUARDED.match(visible):
+        return without_guards(visible) or visible
+    return visible
 
 
 def _restored(text: str, name: str) -> str:
@@ -344,13 +340,3 @@ def sanitise_text(text: str) -> str:
     PostgreSQL refuses U+0000, and every driver refuses lone surrogates. The rule is the same for all databases.
     """
     return _UNSTORABLE.sub("\ufffd", text) if _UNSTORABLE.search(text) else text
-
-
-@lru_cache(maxsize=4096)
-def is_valid_date(text: str) -> bool:
-    """Whether `YYYY-MM-DD` is a valid date."""
-    try:
-        date.fromisoformat(text)
-    except ValueError:
-        return False
-    return True

@@ -15,11 +15,11 @@ from operator import itemgetter
 from typing import Final, TypeVar
 
 from etl.model import MISSING, Raw, RawRecord, Record, record_from_tuple
+from etl.timestamps import is_valid_date
 from etl.transform.fields import (
     DOCUMENTED_CODE,
     DOCUMENTED_PHONE,
     DOCUMENTED_TIME,
-    is_valid_date,
     parse_code,
     parse_info,
     parse_phone,

@@ -17,7 +17,18 @@ from etl.db.dialects import DIALECTS
 HOME = Path(__file__).parents[2]
 
 EVERYBODYS = {
-    *("errors", "model", "amounts", "channels", "changes", "reconcile", "date_ranges", "unreadable", "spreadsheet"),
+    *(
+        "errors",
+        "model",
+        "amounts",
+        "channels",
+        "changes",
+        "reconcile",
+        "date_ranges",
+        "unreadable",
+        "spreadsheet",
+        "timestamps",
+    ),
     *("zones", "pii"),
     *("signals", "log", "atomic_file", "network", "suggestions", "exit_codes"),
 }

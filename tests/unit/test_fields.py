@@ -73,10 +73,11 @@ def test_a_record_in_other_formats_is_the_same_record():
     assert read(one) == read(other)
 
 
-def test_a_record_requires_only_a_time_and_a_price():
-    assert read(RawRecord("2021-12-29T14:06:51", MISSING, MISSING, MISSING, MISSING, 1)) == Record(
+def test_a_record_requires_only_a_time_a_phone_and_a_price():
+    assert read(RawRecord("2021-12-29T14:06:51", MISSING, MISSING, MISSING, None, 1)) == Record(
         "2021-12-29 14:06:51", "", "", None, "", Decimal("1.000000")
     )
+    assert read(RawRecord("2021-12-29T14:06:51", "2371", 1, "ok", MISSING, 1)) == "phone is missing"
 
 
 @calm
@@ -92,7 +93,7 @@ def test_any_record_is_read_or_refused(raw):
 @pytest.mark.parametrize("field", RawRecord.__struct_fields__)
 @pytest.mark.parametrize("value", [[], {}, ["2021-12-29T14:06:51"], {"value": 1}], ids=str)
 def test_lists_and_objects_are_refused_as_fields(field, value):
-    documented = {"created_at": "2021-12-29T14:06:51", "price": 1}
+    documented = {"created_at": "2021-12-29T14:06:51", "phone": "89243555100", "price": 1}
     assert isinstance(read(raw_record(**documented)), Record)
     assert isinstance(read(raw_record(**documented | {field: value})), str)
 
@@ -106,10 +107,19 @@ def test_lists_and_objects_are_refused_as_fields(field, value):
         *("2021-12-29T14:06:51", "2021-12-29 14:06:51", " 2021-12-29T14:06:51\n", "29.12.2021 14:06:51"),
         *("29.12.2021T14:06:51", "2021-12-29T14:06:51.000000", "2021-12-29T14:06:51.9", "2021-12-29 14:06:51,123"),
         *("29.12.2021 14:06:51.5", "2021-12-29T14:06:51.1234567890123456789"),
+        *('="2021-12-29 14:06:51"', "'2021-12-29T14:06:51", '="29.12.2021 14:06:51"'),
     ],
 )
 def test_a_time_without_an_offset_is_kept_as_the_wall_clock_to_the_second(raw):
     assert time_in_moscow(raw) == "2021-12-29 14:06:51"
+
+
+@pytest.mark.parametrize(
+    "raw", ["2021-02-09T4:06:51", "9.2.2021 4:06:51", "09.02.2021 4:06:51.25", " 9.02.2021T4:06:51"]
+)
+def test_a_spreadsheet_may_drop_leading_zeros(raw):
+    assert time_in_moscow(raw) == "2021-02-09 04:06:51"
+    assert day_if_readable(raw) == date(2021, 2, 9)
 
 
 @pytest.mark.parametrize(
@@ -233,7 +243,6 @@ def test_all_formats_of_a_russian_number_are_equal(raw):
         ("", ""),
         ("   ", ""),
         (None, ""),
-        (MISSING, ""),
     ],
 )
 def test_any_other_number_is_kept_as_given_and_trimmed(raw, text):
@@ -570,7 +579,7 @@ def test_a_word_for_no_value_is_not_a_price(raw):
 
 
 def test_equal_prices_of_different_types_are_cached_separately():
-    documented = {"created_at": "2021-12-29T14:06:51", "status": 1}
+    documented = {"created_at": "2021-12-29T14:06:51", "phone": "89243555100", "status": 1}
     for price in (1, True, Decimal(1), "1", True, 0, False):
         record = read(raw_record(**documented, price=price))
         assert isinstance(record, Record) is not isinstance(price, bool)

@@ -25,7 +25,7 @@ WINDOW = DateRange(date(2026, 3, 8), MARCH_9)
 
 
 def raw(time: object, **fields: object) -> RawRecord:
-    return raw_record(**{"created_at": time, "price": 1, **fields})
+    return raw_record(**{"created_at": time, "phone": "", "price": 1, **fields})
 
 
 def times_and_survey(*feed: object, malformed: Iterable[RejectedRecord] = ()) -> tuple[list[str], ReadStats]:
