@@ -228,7 +228,7 @@ class Night:
                     return True
             if self.hides(source, day) and not rows and not self.is_contradicted(other, day):
                 return True
-            if any(self._lacks_only_unreadable(source, items.get(day, []), rows) for items in self.views(source)):
+            if any(self._lacks_only_unreadable(source, day, items, rows) for items in self.views(source)):
                 return True
         return False
 
@@ -236,21 +236,36 @@ class Night:
         """Whether the only record of a day has no readable time: it is rejected, and its day is empty."""
         return len(items) == 1 and self.is_undated(source, items[0])
 
-    def _lacks_only_unreadable(self, source: str, items: Sequence[Item], rows: Rows) -> bool:
+    def _lacks_only_unreadable(self, source: str, day: date, items: Mapping[date, Sequence[Item]], rows: Rows) -> bool:
         """Whether these are the records of a day except the unreadable ones, which may have any earlier state.
 
-        It is unknown which of several rows with the same key an unreadable record is.
+        It is unknown which of several rows with the same key an unreadable record is, and of which day a record without
+        a readable time is: rows that agree with it are kept, although they may be withdrawn.
+
+        Args:
+            items: The records of each day, as the source lists them.
         """
-        unread = self._unreadable_among(source, items)
-        if not unread or (self.all_unreadable(source, items) and not self._is_odd(source, items)):
+        of_day, stored = items.get(day, ()), self.before.rows.get(day, Counter())
+        unread = self._unreadable_among(source, of_day)
+        undated = {
+            item.row.key[1:]
+            for some in items.values()
+            for item in self._unreadable_among(source, some)
+            if self.is_undated(source, item)
+        }
+        held = Counter({row: times for row, times in stored.items() if row.key[1:] in undated})
+        if not unread and not held:
+            return False
+        if unread and self.all_unreadable(source, of_day) and not self._is_odd(source, of_day):
             return False
         required = Counter(
-            self.vendor.project(item.row) for item in items if not self.vendor.unreadable_field(source, item)
+            self.vendor.project(item.row) for item in of_day if not self.vendor.unreadable_field(source, item)
         )
         keys = {item.row.key for item in unread}
-        alike = [item.charge for item in items if item.row.key in keys]
+        alike = [item.charge for item in of_day if item.row.key in keys]
         kept = {self.vendor.project(version) for charge in alike for version in charge.versions()}
-        more = rows - required
+        kept |= {row for row in stored if row.key in keys}
+        more = rows - required - held
         return not required - rows and more.keys() <= kept and more.total() <= len(unread)
 
     def has_a_cause(self, day: date) -> bool:
