@@ -225,6 +225,7 @@ class ReadStats:
         rejected: Rejected records of the requested days or of an unknown day.
         folds: `datetime.fold` (0 or 1) of records with an offset, where the clock shows their time twice.
         size: Bytes of the decoded body; 0 if unknown.
+        swapped: Requested days on which other records would be if their dates had the month before the day.
     """
 
     listed: int
@@ -236,6 +237,7 @@ class ReadStats:
     rejected: tuple[RejectedRecord, ...]
     folds: Mapping[Record, int] = field(default_factory=dict)
     size: int = 0
+    swapped: frozenset[date] = frozenset()
 
 
 FeedReader: TypeAlias = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]

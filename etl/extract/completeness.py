@@ -307,12 +307,17 @@ def days_without_padding(days: Iterable[date], start: date) -> frozenset[date]:
 
 
 def uncovered_days(days: Iterable[date], requested: DateRange, stats: ReadStats) -> frozenset[date]:
-    """The days without records at one end of an answer that exceeds the requested dates at the other end."""
+    """The days without records at one end of an answer that exceeds the requested dates at the other end.
+
+    So are the days of those excess records if their dates may have the month before the day.
+    """
     too_early, too_late = exceeds_range(requested, stats)
     if not (too_early or too_late):
         return frozenset()
     earliest, latest = listed_range(stats)
-    return frozenset(day for day in days if (too_late and day < earliest) or (too_early and day > latest))
+    return frozenset(
+        day for day in days if (too_late and day < earliest) or (too_early and day > latest) or day in stats.swapped
+    )
 
 
 def exceeds_range(requested: DateRange, stats: ReadStats) -> tuple[bool, bool]:

@@ -76,7 +76,7 @@ _HEADER_PATTERNS: Final = {
 }
 
 
-_TOTAL: Final = re.compile(r"(?:итого|всего|total)\b", re.IGNORECASE)
+_TOTAL: Final = re.compile(r"(?:итого|всего|сумма|(?:grand |sub)?total)\b", re.IGNORECASE)
 _MAX_TOTAL_VALUES: Final = 3
 """Values of a row of sums: the word, a number of records, an amount. A record has a time, phone, code and price."""
 

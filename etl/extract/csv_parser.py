@@ -22,7 +22,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from etl.errors import InvalidResponse
+from etl.errors import InvalidResponse, RequestRejected
 from etl.extract.csv_columns import (
     FIELDS,
     ColumnIndex,
@@ -35,6 +35,7 @@ from etl.extract.csv_columns import (
     printable_name,
     reject_swapped_keys,
 )
+from etl.extract.json_parser import is_about_dates
 from etl.model import MISSING, Feed, RawRecord
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ _BATCH_SIZE: Final = 100
 _ROWS_TO_CHECK: Final = 100
 """Rows whose cells are compared with the header."""
 
+_APOSTROPHE: Final = "'"
+
 _DELIMITERS: Final = ";,\t|"
-_DELIMITER_LINE: Final = re.compile(rf"sep=[{re.escape(_DELIMITERS)}]?[\r\n]*")
+_DELIMITER_LINE: Final = re.compile(rf'"?sep=[{re.escape(_DELIMITERS)}]?"?[\r\n]*', re.IGNORECASE)
 """A first line that tells Excel the delimiter."""
 
 _LINE_ENDS: Final = (b"\n", b"\r")
@@ -82,6 +85,7 @@ def parse_csv(file: BinaryIO) -> Feed:
     Raises:
         InvalidResponse: The file is not CSV, is invalid, or its format is unknown or ambiguous. The message contains no
             cell.
+        RequestRejected: It is an error message about the date of the request.
 
     """
     encoding = _detect_encoding(file)
@@ -147,8 +151,10 @@ def _reject_non_csv(head: bytes, encoding: str) -> None:
     if not text:
         raise InvalidResponse("an empty answer in place of a CSV")
     if text[0] in "{[":
-        description = "a JSON error" if '"error"' in text else "JSON"
-        raise InvalidResponse(f"{description} in place of a CSV")
+        is_error = '"error"' in text
+        if is_error and is_about_dates(text):
+            raise RequestRejected("a JSON error about the date in place of a CSV")
+        raise InvalidResponse(f"{'a JSON error' if is_error else 'JSON'} in place of a CSV")
     if text[0] == "<":
         raise InvalidResponse("an HTML or XML page in place of a CSV")
 
@@ -162,11 +168,13 @@ class _CsvFormat:
 
     Attributes:
         width: Columns of every row, an empty one after a trailing delimiter included.
+        quote: The quotation mark around cells.
     """
 
     encoding: str
     delimiter: str
     width: int
+    quote: str = '"'
     header: list[str] | None = None
     columns: ColumnIndex = field(default_factory=dict)
 
@@ -214,6 +222,9 @@ def _first_line(file: BinaryIO, encoding: str, delimiter: str) -> list[str]:
 
 def _try_delimiter(file: BinaryIO, csv_format: _CsvFormat, first_row: list[str]) -> _CsvFormat | None:
     """Find the columns for a delimiter; None if the first line is neither a header nor a record with it."""
+    if all(len(cell) > 1 and cell[0] == cell[-1] == _APOSTROPHE for cell in first_row):
+        csv_format = replace(csv_format, quote=_APOSTROPHE)
+        first_row = [cell[1:-1] for cell in first_row]
     if any(map(is_time, first_row)):
         if csv_format.width not in range(len(FIELDS) - 1, len(FIELDS) + 2):
             raise InvalidResponse(f"no header, and {csv_format.width} columns where there should be five or six")
@@ -256,10 +267,10 @@ def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, 
     """Yield every row except blank ones, sums of others, and the header, which may be repeated."""
     width, header, has_trailing_delimiter = csv_format.width, csv_format.header, csv_format.has_trailing_delimiter
     with _as_text(file, csv_format.encoding) as text:
-        reader = csv.reader(text, delimiter=csv_format.delimiter, strict=True)
+        reader = csv.reader(text, delimiter=csv_format.delimiter, quotechar=csv_format.quote, strict=True)
         try:
             for line_number, row in _numbered_rows(reader):
-                if not row or row == header or is_total_line(row):
+                if not any(row) or row == header or is_total_line(row):
                     continue
                 if len(row) != width:
                     raise InvalidResponse(f"line {line_number} has {len(row)} columns, the first one has {width}")

@@ -302,7 +302,7 @@ def write_window(
         raise_revision(connection, run.account_id, changed)
         count_unfinished_days(connection, run.account_id)
     if data.days:  # otherwise the answer covered other days
-        accepted = {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
+        accepted = data.days.keys() & {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
         sync_rejects(
             connection, run, [item for item in data.rejected if item.day is None or item.day in accepted],
             days=accepted, requested=data.requested, previously_requested=asked_before, now=now,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import struct
+import unicodedata
+from collections.abc import Iterable
 from datetime import date, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -48,10 +50,23 @@ _DOCUMENTED_PHONE = re.compile(DOCUMENTED_PHONE, re.ASCII)
 _RUSSIAN_PHONE = re.compile(r"(?:\+7|7|8)(\d{10})|(9\d{9})", re.ASCII)
 _PHONE_PUNCTUATION = re.compile(rf"[\s()\[\]\-\u2010-\u2015\u2212{_INVISIBLE_CHARACTERS}]")
 _INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0+)?", re.ASCII)
-_PRICE = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[ \u00a0\u202f]\d{3})+)(?:[.,]\d+)?(?:[eE][+-]?\d{1,4})?", re.ASCII)
+_PRICE = re.compile(
+    r"[+-]? ?(?:"
+    r"\d*[.,]\d+|\d+"
+    r"|\d{1,3}(?:[ '\u2019]\d{3})+(?:[.,]\d+)?"
+    r"|\d{1,3}(?:,\d{3})+\.\d+|\d{1,3}(?:\.\d{3})+,\d+"
+    r")(?:[eE][+-]?\d{1,4})?",
+    re.ASCII,
+)
+_CURRENCY = re.compile(r"\s*(?:₽|руб\.?|р\.|RUB|RUR)\Z", re.IGNORECASE)
+_OTHER_NEGATIVE = re.compile(r"\(([^()+-]+)\)|([^()+-]+)-")
+"""The negative amounts of accountants, `(0.20)` and `0.20-`."""
 _AMBIGUOUS_COMMA = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
+_AMBIGUOUS_POINT = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
+_DECIMAL_COMMA = re.compile(r".*,\d+", re.ASCII)
 _GROUPED_CODE = re.compile(r"[1-9]\d{0,2}(?:[ \u00a0\u202f]\d{3})+", re.ASCII)
 _THOUSANDS = str.maketrans("", "", " \u00a0\u202f")
+_NUMBER_CHARACTERS = str.maketrans({"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
 _STATUS_WORDS: Final = {"true": 1, "false": 0}
 
 
@@ -141,8 +156,7 @@ def day_if_readable(raw: Raw) -> date | None:
     """Return the day of a `created_at`, even if its time of day is invalid; None if the day is unreadable."""
     if not isinstance(raw, str):
         return None
-    day = leading_date(trim(raw))
-    return None if day is None else date.fromisoformat(day)
+    return leading_date(trim(raw))
 
 
 def parse_phone(raw: Raw) -> str:
@@ -159,7 +173,7 @@ def parse_phone(raw: Raw) -> str:
         raise FieldError("phone is missing")
     if isinstance(raw, str) and _DOCUMENTED_PHONE.fullmatch(raw):
         return russian_phone(raw)
-    text = _trimmed(raw, "phone")
+    text = _INVISIBLE.sub("", _ascii_digits(_trimmed(raw, "phone"))).strip().removeprefix("tel:")
     phone = _find_russian(text)
     if phone is None:
         text = _restored(text, "phone")
@@ -168,8 +182,15 @@ def parse_phone(raw: Raw) -> str:
 
 
 def _find_russian(text: str) -> str | None:
+    if text.count(".") > 1:  # with a single one, it is a float
+        text = text.replace(".", "")
     match = _RUSSIAN_PHONE.fullmatch(_PHONE_PUNCTUATION.sub("", text))
     return f"+7{match[1] or match[2]}" if match else None
+
+
+def _ascii_digits(text: str) -> str:
+    """Replace the decimal digits of other scripts, and full-width ones."""
+    return text if text.isascii() else "".join(str(unicodedata.decimal(character, character)) for character in text)
 
 
 def russian_phone(documented: str) -> str:
@@ -186,17 +207,19 @@ def parse_code(raw: Raw) -> str:
 
     Raises:
         CorruptKey: A spreadsheet has lost digits.
-        FieldError: It is neither text nor number, or too long.
+        FieldError: The field is missing, or its value is neither text nor number, or too long.
 
     Source: the vendor's reference shows four digits in a text; null, numbers and spaces between thousands are assumed.
     """
+    if raw is MISSING:
+        raise FieldError("code_auth is missing")
     return _code_from_text(_as_written(raw))
 
 
 @lru_cache(maxsize=16384, typed=True)
 def _code_from_text(raw: Raw) -> str:
     text = _restored(_trimmed(raw, "code_auth"), "code_auth")
-    visible = trim(text)
+    visible = _ascii_digits(trim(text))
     if _GROUPED_CODE.fullmatch(visible):
         visible = visible.translate(_THOUSANDS)
     return visible.zfill(CODE_DIGITS) if visible.isdecimal() and visible.isascii() else text
@@ -247,13 +270,13 @@ def parse_info(raw: Raw) -> str:
 def parse_price(raw: Raw) -> Decimal:
     """Parse a price to exactly six decimal places; the rounding error of a binary float is removed.
 
-    The decimal separator is a point, or a comma that cannot be a thousands separator: `0,234`, `1,23` and `1 234,500`
-    are accepted, `1,234` is an error.
+    The decimal separator is a point, or a comma that cannot be a thousands separator: `0,234`, `1,23`, `1 234,500` and
+    `1.234,50` are accepted, `1,234` is an error.
 
     Raises:
         FieldError: It is missing, ambiguous, not a number, or has too many digits.
 
-    Source: a JSON number in the vendor's reference; texts and the decimal comma are assumed.
+    Source: a JSON number in the vendor's reference; texts are assumed, in the formats of spreadsheets and exports.
     """
     if raw is None or raw is MISSING or raw == "":
         raise FieldError("price is missing")
@@ -261,12 +284,13 @@ def parse_price(raw: Raw) -> Decimal:
         raise FieldError("price is not a number")
     try:
         if isinstance(raw, str):
-            text = trim(raw)
+            text = _plain_number(raw)
             if not _PRICE.fullmatch(text):
                 raise FieldError("price is not a number")
             if _AMBIGUOUS_COMMA.fullmatch(text):
                 raise FieldError("price has a comma that may be a decimal sign or stand between thousands")
-            raw = text.translate(_THOUSANDS).replace(",", ".")
+            integer, sign, fraction = _split_at_decimal_sign(text)
+            raw = re.sub("[ ,.'\u2019]", "", integer) + ("." if sign else "") + fraction
         price = Decimal(raw)
     except InvalidOperation:
         raise FieldError("price is not a number") from None
@@ -279,6 +303,36 @@ def parse_price(raw: Raw) -> Decimal:
     if exact.adjusted() >= PRICE_DIGITS:
         raise FieldError("price has more than twelve digits before the point")
     return exact + 0  # -0 is 0
+
+
+def _plain_number(raw: str) -> str:
+    """The trimmed text of a price, without the word for roubles, with an ASCII sign and ASCII spaces."""
+    text = _CURRENCY.sub("", trim(raw)).translate(_NUMBER_CHARACTERS)
+    match = _OTHER_NEGATIVE.fullmatch(text)
+    return f"-{match[1] or match[2]}" if match else text
+
+
+def _split_at_decimal_sign(text: str) -> tuple[str, str, str]:
+    """Split a number at its last point or comma."""
+    return text.rpartition(max(".,", key=text.rfind)) if {".", ","}.intersection(text) else (text, "", "")
+
+
+class DecimalSigns:
+    """The decimal signs of the prices of a feed, which may make a price ambiguous."""
+
+    def __init__(self) -> None:
+        self._has_comma = self._has_ambiguous_point = False
+
+    def add(self, prices: Iterable[Raw]) -> None:
+        """Add the prices of a batch."""
+        for text in {_plain_number(raw) for raw in prices if isinstance(raw, str)}:
+            self._has_comma = self._has_comma or _DECIMAL_COMMA.fullmatch(text) is not None
+            self._has_ambiguous_point = self._has_ambiguous_point or _AMBIGUOUS_POINT.fullmatch(text) is not None
+
+    @property
+    def are_ambiguous(self) -> bool:
+        """Whether there are prices such as `0,20` and `1.234`: the second may be a thousand."""
+        return self._has_comma and self._has_ambiguous_point
 
 
 def _without_float_error(price: Decimal) -> Decimal | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import tzinfo
+from datetime import date, tzinfo
 from itertools import compress, islice
 from typing import Any, Final
 
 from etl.errors import InvalidResponse
 from etl.model import DateRange, Feed, RawRecord, ReadStats, Record, RejectedRecord
-from etl.transform.fields import CorruptKey, FieldError, parse_record, parse_time
+from etl.timestamps import leading_date, swapped_date
+from etl.transform.fields import CorruptKey, DecimalSigns, FieldError, parse_record, parse_time
 from etl.transform.folds import FoldCollector
 from etl.transform.unreadable import add_key, reject_record
 from etl.transform.vectorised import parse_records, parse_times
@@ -28,17 +29,19 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, sink: Callable[[list[
         sink: Called with each batch of records, in the order of the feed.
 
     Raises:
-        InvalidResponse: A spreadsheet has lost digits of a key: the other keys are unreliable, too.
+        InvalidResponse: A spreadsheet has lost digits of a key, so that the other keys are unreliable, too; or prices
+            can be read in two ways.
     """
     first, last = f"{window.first} 00:00:00", f"{window.last} 23:59:59"
-    order, folds = _OrderTracker(), FoldCollector(zone)
+    order, folds, signs = _OrderTracker(), FoldCollector(zone), DecimalSigns()
     rejected: list[RejectedRecord] = []
+    swapped: set[date] = set()
     listed = kept = 0
     remaining = iter(feed.rows)
     while batch := list(islice(remaining, BATCH_SIZE)):
         listed += len(batch)
         try:
-            times = parse_times([row.created_at for row in batch], zone)
+            times, documented = parse_times([row.created_at for row in batch], zone)
             # Records outside the window only count in the statistics.
             earliest, latest = min(times), max(times)
             if first <= earliest and latest <= last:
@@ -50,11 +53,17 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, sink: Callable[[list[
                 rows = list(compress(batch, inside))
                 records = parse_records(rows, list(compress(times, inside)))
         except (FieldError, TypeError):
+            documented = False
             times, rows, records = _read_row_by_row(batch, window, zone, rejected)
+        if not documented:
+            swapped |= _swapped_days(batch, window)
+        signs.add(row.price for row in batch)
         folds.add(rows, records)
         order.add(times)
         kept += len(records)
         sink(records)
+    if signs.are_ambiguous:
+        raise InvalidResponse("prices with a decimal comma, and others with a point that may stand between thousands")
     items = (add_key(item, zone) for item in feed.malformed)
     malformed = [item for item in items if item.day is None or item.day in window]
     return ReadStats(
@@ -67,6 +76,7 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, sink: Callable[[list[
         (*malformed, *rejected),
         folds.known,
         feed.size,
+        frozenset(swapped),
     )
 
 
@@ -96,6 +106,13 @@ def _read_row_by_row(
             if item.day is None or item.day in window:
                 rejected.append(item)
     return times, kept, records
+
+
+def _swapped_days(rows: Iterable[RawRecord], window: DateRange) -> set[date]:
+    """The days of the window on which records outside it would be if their dates had the month before the day."""
+    dates = {row.created_at[:10] for row in rows if isinstance(row.created_at, str)}
+    outside = [text for text in dates if (day := leading_date(text)) is None or day not in window]
+    return {day for day in map(swapped_date, outside) if day is not None and day in window}
 
 
 class _OrderTracker:

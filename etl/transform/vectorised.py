@@ -46,8 +46,8 @@ _STATUS_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int, bool}
 _PRICE_TYPES: Final[AllowedTypes] = _TEXT_TYPES | {int, Decimal}
 
 
-def parse_times(column: list[Raw], zone: tzinfo) -> list[str]:
-    """Apply `parse_time` to a column.
+def parse_times(column: list[Raw], zone: tzinfo) -> tuple[list[str], bool]:
+    """Apply `parse_time` to a column; the second result is whether all values have the documented spelling.
 
     Raises:
         FieldError: A value is invalid.
@@ -56,8 +56,8 @@ def parse_times(column: list[Raw], zone: tzinfo) -> list[str]:
         times = text.replace("T", " ").split("\n")
         times.pop()
         if all(map(is_valid_date, set(map(_day_of, times)))):
-            return times
-    return [parse_time(raw, zone) for raw in column]
+            return times, True
+    return [parse_time(raw, zone) for raw in column], False
 
 
 def parse_records(rows: Sequence[RawRecord], times: Sequence[str]) -> list[Record]:

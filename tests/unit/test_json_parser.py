@@ -20,7 +20,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.json_answers import read_answer
 
-from etl.errors import InvalidResponse
+from etl.errors import InvalidResponse, RequestRejected, VendorError
+from etl.extract.csv_parser import parse_csv
 from etl.extract.json_parser import error_reason, parse_answer, parse_envelope
 from etl.model import ALL_FIELDS, MISSING, DateRange, RawRecord, Record, RejectedRecord, raw_record
 from etl.transform.reader import read_feed
@@ -127,11 +128,12 @@ def test_irrelevant_variations_of_the_envelope_are_accepted(body: bytes) -> None
         answer(success="false"): "success: false, without a reason",
         answer(record(), success="false", error="null"): "success: false, without a reason",
         answer(success="null"): "success: false, without a reason",
-        answer(success='"true"'): "success: false, without a reason",
-        answer(success="1"): "success: false, without a reason",
+        answer(success='"false"'): "success: false, without a reason",
+        answer(success="0"): "success: false, without a reason",
         b'{"success": false, "error": "id record not found", "data": {}}': 'success: false, "id record not found"',
         b'{"success": true, "error": "", "data": null}': "an answer whose data is not a list",
         b'{"success": true, "error": "", "data": {}}': "an answer whose data is not a list",
+        b'{"success": true, "error": "", "data": {"0": {}, "next": {}}}': "an answer whose data is not a list",
         b'{"success": true, "error": "", "data": "[]"}': "an answer whose data is not a list",
         b'{"success": true, "error": ""}': "an answer whose data is not a list",
     }.items(),
@@ -201,6 +203,57 @@ def test_an_absent_field_is_missing_and_not_null() -> None:
     assert rows(answer('{"price": 1}')) == [raw_record(price=1)]
     assert rows(answer("{}")) == [raw_record()]
     assert rows(answer("{}"))[0].status is MISSING
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    {
+        **dict.fromkeys(
+            (
+                "end_date must not be in the future",
+                "Invalid date range",
+                "Дата начала вне договора",
+                "the period is too long",
+            ),
+            RequestRejected,
+        ),
+        **dict.fromkeys(
+            ("the update failed", "invalid data", "internal error", "validated candidate"), InvalidResponse
+        ),
+    }.items(),
+)
+def test_an_error_message_about_dates_rejects_the_request(reason: str, error: type[VendorError]) -> None:
+    body = json.dumps({"success": False, "error": reason, "data": {}}, ensure_ascii=False).encode()
+    with pytest.raises(VendorError) as caught:
+        rows(body)
+    assert type(caught.value) is error
+    with pytest.raises(VendorError) as caught:
+        parse_csv(io.BytesIO(body + b"\n"))
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("success", ["1", '"1"', '"true"'])
+def test_success_may_be_spelled_as_a_number_or_a_text(success: str) -> None:
+    assert len(rows(answer(record(), success=success))) == 1
+
+
+def test_a_list_with_gaps_as_php_encodes_it_is_a_list() -> None:
+    body = f'{{"success": true, "error": "", "data": {{"0": {record()}, "2": {record("0.3")}}}}}'.encode()
+    assert rows(body) == rows(answer(record(), record("0.3")))
+
+
+def test_a_field_with_another_spelling_of_its_name_is_the_documented_one() -> None:
+    item = (
+        '{"createdAt": "2021-12-29T14:06:51", "Code_auth": "2371", "STATUS": 1, "status-info": "ok", " phone": "8", '
+        '"price": 1}'
+    )
+    assert rows(answer(item)) == [RawRecord("2021-12-29T14:06:51", "2371", 1, "ok", "8", 1)]
+
+
+def test_a_field_given_in_two_spellings_is_given_twice() -> None:
+    feed = parse_answer(io.BytesIO(answer('{"price": 1, "Price": 2}')))
+    assert list(feed.rows) == []
+    assert [item.reason for item in feed.malformed] == ["a field is given twice"]
 
 
 @pytest.mark.parametrize("name", ["created_at", "phone", "code_auth", "price"])

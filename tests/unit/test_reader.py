@@ -25,7 +25,7 @@ WINDOW = DateRange(date(2026, 3, 8), MARCH_9)
 
 
 def raw(time: object, **fields: object) -> RawRecord:
-    return raw_record(**{"created_at": time, "phone": "", "price": 1, **fields})
+    return raw_record(**{"created_at": time, "phone": "", "code_auth": "", "price": 1, **fields})
 
 
 def times_and_survey(*feed: object, malformed: Iterable[RejectedRecord] = ()) -> tuple[list[str], ReadStats]:
@@ -94,10 +94,25 @@ def test_an_invalid_record_is_rejected_and_the_rest_of_its_day_kept():
         RejectedRecord(
             MARCH_9,
             "created_at has an unknown time format",
-            '{"created_at": "2026-03-09T25:00:00", "phone": "89243555100", "price": 1}',
+            '{"code_auth": "", "created_at": "2026-03-09T25:00:00", "phone": "89243555100", "price": 1}',
             (None, "+79243555100", ""),
         ),
     )
+
+
+@pytest.mark.parametrize("prices", [("0,20", "1.234"), ("1.234", "0,20"), ("1 234,5", "-12.500")])
+def test_a_point_beside_a_decimal_comma_refuses_the_whole_answer(prices):
+    feed = [raw("2026-03-09T10:00:00", price=price) for price in (*prices, *["0.20"] * 6_000)]
+    for batches in (feed, feed[::-1], [feed[0], *feed[2:], feed[1]]):
+        with pytest.raises(InvalidResponse, match="prices with a decimal comma"):
+            times_and_survey(*batches)
+
+
+def test_days_that_other_records_have_in_the_american_order_are_surveyed():
+    _, survey = times_and_survey(
+        "03.09.2026 10:00:00", "03.31.2026 10:00:00", "08.03.2026 10:00:00", "2026-03-08 10:00:00"
+    )
+    assert survey.swapped == {MARCH_9}
 
 
 @pytest.mark.parametrize(
