@@ -8,7 +8,7 @@ from datetime import date
 
 from etl.date_ranges import ONE_DAY
 from etl.extract.completeness import days_without_padding, listed_range
-from etl.extract.json_source import PADDING_BEFORE
+from etl.extract.json_requests import PADDING_BEFORE
 from etl.extract.source_days import SourceDays
 from etl.extract.spool import RecordSpool
 from etl.model import DateRange, DayRecords, ReadStats

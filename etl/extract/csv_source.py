@@ -30,7 +30,8 @@ from etl.extract.completeness import (
     overlaps,
 )
 from etl.extract.csv_export import CompletePart, CsvExport, OpenExport, complete_parts, day_counts, last_listed_day
-from etl.extract.json_source import PADDING_BEFORE, WEEK
+from etl.extract.json_requests import PADDING_BEFORE
+from etl.extract.json_source import WEEK
 from etl.extract.source_days import SourceDays, log_unknown_fields
 from etl.extract.spool import RecordSpool
 from etl.model import ATTRIBUTES, DateRange, FeedReader, ReadStats

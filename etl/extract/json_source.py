@@ -1,8 +1,4 @@
-"""Complete days from the JSON call: requests for a date range, bisected until no answer can be truncated.
-
-A request is padded by one day before the target days and two after them, because the vendor documents neither whether
-the end date is included nor the time zone of a day. Records are assigned to days by their own `created_at`.
-"""
+"""Complete days from the JSON call: requests for a date range, bisected until no answer can be truncated."""
 
 from __future__ import annotations
 
@@ -14,12 +10,11 @@ from datetime import date, timedelta
 from typing import Final
 
 from etl.date_ranges import ONE_DAY, bisect
-from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
+from etl.errors import DateRangeMismatch, RequestRejected
 from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import (
     AnswerEvidence,
     NewestRecords,
-    describe_range,
     has_records_around,
     is_in_order,
     is_likely_limit,
@@ -27,14 +22,12 @@ from etl.extract.completeness import (
     is_smaller,
     listed_range,
     possibly_incomplete_days,
-    uncovered_days,
 )
-from etl.extract.json_answer import PADDING_AFTER, JsonAnswer, merge_answers
-from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days, log_unknown_fields
+from etl.extract.json_answer import JsonAnswer, merge_answers
+from etl.extract.json_requests import PADDING_BEFORE, JsonRequests
+from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
 from etl.extract.spool import RecordSpool
-from etl.model import ATTRIBUTES, DateRange, DayRecords, Feed, FeedReader
-
-PADDING_BEFORE: Final = timedelta(days=1)
+from etl.model import DateRange, DayRecords, FeedReader
 
 WEEK: Final = timedelta(days=7)
 """Extra days of a wider request if one extra day does not enlarge the answer: accounts have a weekly rhythm."""
@@ -70,15 +63,11 @@ class JsonSource:
         complete: Mapping[date, int],
         open_spool: Callable[[], RecordSpool] = RecordSpool,
     ) -> None:
-        self._client = client
-        self._open_spool = open_spool
-        self._read_feed = read_feed
+        self._requests = JsonRequests(client, read_feed, today=today, evidence=evidence, open_spool=open_spool)
         self._today = today
         self._evidence = evidence
         self._get_newest = get_newest
         self._complete = complete
-        self._latest_end: date | None = None
-        self._earliest_start: date | None = None
 
     def fetch(self, window: DateRange) -> SourceDays:
         """Fetch the days of a window.
@@ -88,12 +77,12 @@ class JsonSource:
             RequestRejected: The vendor rejects every request for these days.
             VendorError: There is no usable answer.
         """
-        result = fetch_accepted_days(window, self._fetch, self._request)
+        result = fetch_accepted_days(window, self._fetch, self._requests.send)
         # A later request may have shown that the rejection of an earlier start date was temporary.
         unpadded = [
             day
             for day, stats in result.unproven.items()
-            if stats is None and self._is_accepted_start(day - PADDING_BEFORE)
+            if stats is None and self._requests.is_accepted_start(day - PADDING_BEFORE)
         ]
         result = combine(window, [result.without(unpadded), *(self._fetch(DateRange(day, day)) for day in unpadded)])
         hidden = self.days_listed_elsewhere(result)
@@ -105,7 +94,7 @@ class JsonSource:
 
     def has_records(self, day: date) -> bool:
         """Whether the vendor lists a record of a day."""
-        return bool(self._request(DateRange(day, day)).days[day])
+        return bool(self._requests.send(DateRange(day, day)).days[day])
 
     def _fetch(self, window: DateRange) -> SourceDays:
         return self._drop_truncated(combine(window, self._fetch_complete(window)))
@@ -134,7 +123,7 @@ class JsonSource:
 
     def _fetch_complete(self, window: DateRange) -> Iterator[SourceDays]:
         """Yield results that are complete or leave days open, from a request for the window or for its halves."""
-        answer = self._request(window)
+        answer = self._requests.send(window)
         if self._is_complete(answer, window):
             yield self._complete_result(answer)
         elif len(window) > 1:
@@ -213,7 +202,7 @@ class JsonSource:
 
     def _edge_agrees(self, answer: JsonAnswer, edge: DateRange) -> bool | None:
         """Whether a request for the outermost days lists as many records; None if its answer may be truncated too."""
-        edge_answer = self._probe(edge)
+        edge_answer = self._requests.probe(edge)
         if edge_answer is None or not self._evidence.prove_complete(edge_answer.stats):
             return None
         if not Counter(edge_answer.stats.rejected) <= Counter(answer.stats.rejected):
@@ -222,7 +211,7 @@ class JsonSource:
 
     def _wider_request_lists_more(self, answer: JsonAnswer, target: DateRange) -> bool:
         """Whether a wider request has a larger answer: then no limit truncated this one."""
-        earlier = self._earliest_start or date.min  # earlier start dates are rejected
+        earlier = self._requests.earliest_start or date.min  # earlier start dates are rejected
         week = DateRange(max(target.first - WEEK, earlier), max(target.last, min(target.last + WEEK, self._today)))
         day = DateRange(max(target.first - ONE_DAY, earlier), target.last)
         quarter = DateRange(max(target.first - QUARTER, earlier), target.last)
@@ -235,7 +224,7 @@ class JsonSource:
         for request in requests:
             if self._evidence.count(listed) > MAX_SAME_SIZE_ANSWERS:
                 return False
-            wider_answer = self._probe(request)
+            wider_answer = self._requests.probe(request)
             if wider_answer is None:
                 continue
             if is_smaller(answer.stats, wider_answer.stats):
@@ -249,15 +238,6 @@ class JsonSource:
         """Whether an answer lacks some of the account's newest records: a limit truncated it."""
         newest = self._get_newest()
         return newest is not None and not newest.are_contained_in(self._covered_days(answer))
-
-    def _probe(self, window: DateRange) -> JsonAnswer | None:
-        """Request a window only for comparison; None if there is no usable answer."""
-        try:
-            return self._request(window)
-        except AuthenticationError:
-            raise
-        except VendorError:
-            return None
 
     def _resolve_single_day(self, answer: JsonAnswer, day: date) -> SourceDays:
         """Resolve a day whose padded request has an answer that may be truncated."""
@@ -285,11 +265,11 @@ class JsonSource:
         """
         starts_around = [day - ONE_DAY, day, day + ONE_DAY]
         for length in (ONE_DAY, timedelta(0)):
-            starts = filter(self._is_accepted_start, starts_around)
-            requests = [DateRange(first, self._clamp_end_date(first + length)) for first in starts]
+            starts = filter(self._requests.is_accepted_start, starts_around)
+            requests = [DateRange(first, self._requests.clamp_end_date(first + length)) for first in starts]
             answers = []
             for request in requests:
-                answer = self._try_request(request, DateRange(day, day))
+                answer = self._requests.try_send(request, DateRange(day, day))
                 if answer is None or not self._evidence.prove_complete(answer.stats):
                     break
                 answers.append(answer)
@@ -311,87 +291,6 @@ class JsonSource:
             if newest.match_exactly(days, stats.rejected):
                 return True
         return not is_likely_limit(stats.listed)
-
-    # Requests --------------------------------------------------------------------------------------------------------
-
-    def _request(self, window: DateRange) -> JsonAnswer:
-        """Request a window with padding, and keep only the records of the window.
-
-        The vendor may reject a start date before its oldest day and an end date in the future (assumed). Alternatives
-        are tried for both, the widest first, and the accepted dates are remembered. A start date counts as rejected
-        only if it is rejected again after its alternative was accepted.
-        """
-        rejection: RequestRejected | None = None
-        starts = self._candidate_start_dates(window)
-        for first in starts:
-            for end in self._candidate_end_dates(window):
-                if end < first:
-                    continue
-                try:
-                    answer = self._read_answer(DateRange(first, end), window)
-                except RequestRejected as error:
-                    log.info("a request for %s..%s was rejected (%s)", first, end, error)
-                    rejection = error
-                    continue
-                if end < window.last + PADDING_AFTER:
-                    self._latest_end = end
-                if first > starts[0]:
-                    # A temporary rejection would lose records of the first day if the vendor uses another time zone.
-                    padded_answer = self._try_request(DateRange(starts[0], end), window)
-                    if padded_answer is not None:
-                        return padded_answer
-                    self._earliest_start = first
-                return answer
-        raise rejection or RequestRejected("no request covers these days")
-
-    def _candidate_start_dates(self, window: DateRange) -> list[date]:
-        padded = window.first - PADDING_BEFORE
-        if self._earliest_start is None or window.first < self._earliest_start:
-            return [padded, window.first]
-        return [max(padded, self._earliest_start)]
-
-    def _candidate_end_dates(self, window: DateRange) -> list[date]:
-        """The end dates to try, the latest first; only one that may be in the future has alternatives."""
-        latest_end = window.last + PADDING_AFTER
-        if self._latest_end is not None and self._latest_end >= window.first:
-            return [min(latest_end, self._latest_end)]
-        # The vendor's current date may be a day behind ours.
-        if latest_end < self._today:
-            return [latest_end]
-        earlier_ends = {max(window.last + ONE_DAY, self._today), self._today, self._today - ONE_DAY}
-        return [latest_end, *sorted((end for end in earlier_ends - {latest_end} if end >= window.first), reverse=True)]
-
-    def _is_accepted_start(self, first: date) -> bool:
-        """Whether a start date lies within the dates that the vendor is known to accept."""
-        return (self._earliest_start is None or first >= self._earliest_start) and (
-            self._latest_end is None or first <= self._latest_end
-        )
-
-    def _clamp_end_date(self, end: date) -> date:
-        return end if self._latest_end is None else min(end, self._latest_end)
-
-    def _try_request(self, request: DateRange, target: DateRange) -> JsonAnswer | None:
-        try:
-            return self._read_answer(request, target)
-        except (RequestRejected, DateRangeMismatch):
-            return None
-
-    def _read_answer(self, requested: DateRange, target: DateRange) -> JsonAnswer:
-        def read(feed: Feed) -> JsonAnswer:
-            spool = self._open_spool()
-            stats = self._read_feed(feed, target, spool.add)
-            log_unknown_fields(feed)
-            if uncovered_days(target.days(), requested, stats).issuperset(target.days()) and not stats.kept:
-                raise DateRangeMismatch(f"{describe_range(stats)} in place of {requested}")
-            missing_fields = ATTRIBUTES - feed.fields
-            days = {day: replace(records, missing_fields=missing_fields) for day, records in spool.days(target).items()}
-            return JsonAnswer(requested, stats, days)
-
-        answer = self._client.get_records(requested, read)
-        self._evidence.add(answer.stats)
-        if self._earliest_start is not None:
-            self._earliest_start = min(self._earliest_start, requested.first)
-        return answer
 
 
 def _truncated(listed: int) -> str:

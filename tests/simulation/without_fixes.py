@@ -21,10 +21,10 @@ from unittest.mock import patch
 
 import etl
 from etl import spreadsheet, unreadable
-from etl.extract import csv_parser, json_parser  # noqa: F401 - csv_parser is imported late, and has to be patched before
+from etl.extract import csv_parser, json_reader  # noqa: F401 - csv_parser is imported late, and has to be patched before
 from etl.extract.completeness import AnswerEvidence
 from etl.extract.csv_source import CsvSource
-from etl.extract.json_source import PADDING_BEFORE, JsonSource
+from etl.extract.json_requests import PADDING_BEFORE, JsonRequests
 from etl.extract.source import Source
 from etl.load.quarantine import Quarantine
 from etl.transform import fields, long_texts
@@ -85,7 +85,7 @@ def _keys_as_they_stand() -> list[Patch]:
 
 
 def _last_of_two_fields() -> list[Patch]:
-    return [(json_parser, "_QUOTED_FIELDS", ())]
+    return [(json_reader, "_QUOTED_FIELDS", ())]
 
 
 def _texts_of_any_length() -> list[Patch]:
@@ -105,7 +105,7 @@ def _one_first_day() -> list[Patch]:
         return self._download_export(wanted, start)
 
     return [
-        (JsonSource, "_candidate_start_dates", lambda _, window: [window.first - PADDING_BEFORE]),
+        (JsonRequests, "_candidate_start_dates", lambda _, window: [window.first - PADDING_BEFORE]),
         (CsvSource, "_load_export", load),
     ]
 

@@ -199,6 +199,20 @@ def test_today_may_be_a_future_end_date_for_a_vendor_that_is_a_day_behind(vendor
     assert requests(vendor)[:2] == [("2026-03-07", "2026-03-11"), ("2026-03-07", "2026-03-10")]
 
 
+@pytest.mark.parametrize("most", [4, 5, 6, 7, 8, 9, 10])
+def test_a_refusal_of_many_days_is_not_taken_for_one_of_the_future(most):
+    records = records_per_day(-5, 11, 3)
+
+    def listed(requested):
+        if len(requested) > most:
+            raise RequestRejected("too many days")
+        return within(records, requested)
+
+    batches = FakeClient(listed, raising(RetryableError("down"))).fetch(days(-2, 4), days(5, 11))
+    found = {one: counted for batch in batches for one, counted in records_by_day(batch).items()}
+    assert found == expected_days(records, days(-2, 11))
+
+
 def test_a_refused_request_is_retried_from_a_day_later_and_from_the_last_day(vendor):
     vendor.faults.add("status", action="post_billing_data", status=400, times=None)
     [batch] = fetch(vendor, days(2, 4))

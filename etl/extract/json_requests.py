@@ -1,0 +1,165 @@
+"""Requests of the JSON call for target days: padded, and with other dates where the vendor rejects the padding.
+
+A request is padded by one day before the target days and two after them, because the vendor documents neither whether
+the end date is included nor the time zone of a day. Records are assigned to days by their own `created_at`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Final
+
+from etl.date_ranges import ONE_DAY
+from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
+from etl.extract.client import Client
+from etl.extract.completeness import AnswerEvidence, describe_range, uncovered_days
+from etl.extract.json_answer import PADDING_AFTER, JsonAnswer
+from etl.extract.source_days import log_unknown_fields
+from etl.extract.spool import RecordSpool
+from etl.model import ATTRIBUTES, DateRange, Feed, FeedReader
+
+PADDING_BEFORE: Final = timedelta(days=1)
+
+log = logging.getLogger(__name__)
+
+
+class JsonRequests:
+    """Sends requests to `post_billing_data`, and remembers which dates the vendor accepts. Thread-safe.
+
+    Args:
+        client: Sends the requests.
+        read_feed: Parses the records.
+        today: The current date in the vendor's wall clock.
+        evidence: Of the JSON answers of this run.
+        open_spool: Creates the storage of an answer's records.
+
+    Attributes:
+        earliest_start: Earlier start dates are rejected; None if that is unknown.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        read_feed: FeedReader,
+        *,
+        today: date,
+        evidence: AnswerEvidence,
+        open_spool: Callable[[], RecordSpool],
+    ) -> None:
+        self.earliest_start: date | None = None
+        self._client = client
+        self._read_feed = read_feed
+        self._today = today
+        self._evidence = evidence
+        self._open_spool = open_spool
+        self._latest_end: date | None = None
+        self._most_days = 0
+
+    def send(self, window: DateRange) -> JsonAnswer:
+        """Request a window with padding, and keep only the records of the window.
+
+        The vendor may reject a start date before its oldest day and an end date in the future (assumed). Alternatives
+        are tried for both, the widest first, and the accepted dates are remembered. A start date counts as rejected
+        only if it is rejected again after its alternative was accepted.
+
+        Raises:
+            DateRangeMismatch: All records are of other days.
+            RequestRejected: The vendor rejects every request for these days, or one of so many days.
+            VendorError: There is no usable answer.
+        """
+        rejection: RequestRejected | None = None
+        starts = self._candidate_start_dates(window)
+        for first in starts:
+            rejected: DateRange | None = None
+            for end in self._candidate_end_dates(window):
+                if end < first:
+                    continue
+                try:
+                    answer = self._read_answer(DateRange(first, end), window)
+                except RequestRejected as error:
+                    log.info("a request for %s..%s was rejected (%s)", first, end, error)
+                    rejection, rejected = error, DateRange(first, end)
+                    continue
+                if rejection is not None and rejected is not None and self._rejects_length(rejected, answer.requested):
+                    raise rejection
+                if end < window.last + PADDING_AFTER:
+                    self._latest_end = end
+                if first > starts[0]:
+                    # A temporary rejection would lose records of the first day if the vendor uses another time zone.
+                    padded_answer = self.try_send(DateRange(starts[0], end), window)
+                    if padded_answer is not None:
+                        return padded_answer
+                    self.earliest_start = first
+                return answer
+        raise rejection or RequestRejected("no request covers these days")
+
+    def probe(self, window: DateRange) -> JsonAnswer | None:
+        """Request a window only for comparison; None if there is no usable answer."""
+        try:
+            return self.send(window)
+        except AuthenticationError:
+            raise
+        except VendorError:
+            return None
+
+    def is_accepted_start(self, first: date) -> bool:
+        """Whether a start date lies within the dates that the vendor is known to accept."""
+        return (self.earliest_start is None or first >= self.earliest_start) and (
+            self._latest_end is None or first <= self._latest_end
+        )
+
+    def clamp_end_date(self, end: date) -> date:
+        """Return an end date that the vendor is known to accept, the given one if possible."""
+        return end if self._latest_end is None else min(end, self._latest_end)
+
+    def try_send(self, request: DateRange, target: DateRange) -> JsonAnswer | None:
+        """Request certain dates, and keep only the records of the target; None if the vendor does not serve them."""
+        try:
+            return self._read_answer(request, target)
+        except (RequestRejected, DateRangeMismatch):
+            return None
+
+    def _candidate_start_dates(self, window: DateRange) -> list[date]:
+        padded = window.first - PADDING_BEFORE
+        if self.earliest_start is None or window.first < self.earliest_start:
+            return [padded, window.first]
+        return [max(padded, self.earliest_start)]
+
+    def _candidate_end_dates(self, window: DateRange) -> list[date]:
+        """The end dates to try, the latest first; only one that may be in the future has alternatives."""
+        latest_end = window.last + PADDING_AFTER
+        if self._latest_end is not None and self._latest_end >= window.first:
+            return [min(latest_end, self._latest_end)]
+        # The vendor's current date may be a day behind ours.
+        if latest_end < self._today:
+            return [latest_end]
+        earlier_ends = {max(window.last + ONE_DAY, self._today), self._today, self._today - ONE_DAY}
+        return [latest_end, *sorted((end for end in earlier_ends - {latest_end} if end >= window.first), reverse=True)]
+
+    def _rejects_length(self, rejected: DateRange, accepted: DateRange) -> bool:
+        """Whether the vendor rejects requests of so many days: it accepts the same end date with fewer."""
+        if len(rejected) <= self._most_days:
+            return False
+        shorter = DateRange(rejected.last - (accepted.last - accepted.first), rejected.last)
+        return self.try_send(shorter, DateRange(accepted.last, accepted.last)) is not None
+
+    def _read_answer(self, requested: DateRange, target: DateRange) -> JsonAnswer:
+        def read(feed: Feed) -> JsonAnswer:
+            spool = self._open_spool()
+            stats = self._read_feed(feed, target, spool.add)
+            log_unknown_fields(feed)
+            if uncovered_days(target.days(), requested, stats).issuperset(target.days()) and not stats.kept:
+                raise DateRangeMismatch(f"{describe_range(stats)} in place of {requested}")
+            missing_fields = ATTRIBUTES - feed.fields
+            days = {day: replace(records, missing_fields=missing_fields) for day, records in spool.days(target).items()}
+            return JsonAnswer(requested, stats, days)
+
+        answer = self._client.get_records(requested, read)
+        self._evidence.add(answer.stats)
+        self._most_days = max(self._most_days, len(requested))
+        if self.earliest_start is not None:
+            self.earliest_start = min(self.earliest_start, requested.first)
+        return answer
