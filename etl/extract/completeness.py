@@ -301,6 +301,28 @@ def possibly_incomplete_days(
     return frozenset(day for day in days if (requested.last - day).days < margin and latest <= day.isoformat())
 
 
+def days_begun_late(
+    first: date, days: Mapping[date, DayRecords], requested: date, stats: ReadStats, known: Mapping[date, int]
+) -> frozenset[date]:
+    """The days at the start of an answer with fewer records than are known, if the known ones of the day before lack.
+
+    The vendor may serve only the last days or hours, so that its answers begin in the middle of a day (assumed).
+
+    Args:
+        first: The first target day.
+        days: Target days of the answer.
+        requested: The first date of the request.
+        stats: Statistics of the answer.
+        known: Number of records of each day that an earlier run found complete.
+    """
+    if stats.earliest is None or requested >= first or not known.get(first - ONE_DAY):
+        return frozenset()
+    earliest, _ = listed_range(stats)
+    if earliest < first:
+        return frozenset()
+    return frozenset(day for day, records in days.items() if day <= earliest and len(records) < known.get(day, 0))
+
+
 def days_without_padding(days: Iterable[date], start: date) -> frozenset[date]:
     """The days that may begin before the first date of a request, if the vendor uses another time zone."""
     return frozenset(day for day in days if day <= start)

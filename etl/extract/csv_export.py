@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 
 from etl.date_ranges import ONE_DAY
-from etl.extract.completeness import days_without_padding, listed_range
+from etl.extract.completeness import days_begun_late, days_without_padding, listed_range
 from etl.extract.json_requests import PADDING_BEFORE
 from etl.extract.source_days import SourceDays
 from etl.extract.spool import RecordSpool
@@ -68,8 +69,12 @@ class OpenExport:
     parts: list[CompletePart] | None = None
     compared: list[CsvExport] = field(default_factory=list)
 
-    def source_days(self, window: DateRange) -> SourceDays:
+    def source_days(self, window: DateRange, known: Mapping[date, int]) -> SourceDays:
         """Return the complete days of a window, and the reasons against the others.
+
+        Args:
+            window: Days of the target.
+            known: Number of records of each day that an earlier run found complete.
 
         The start date of an export without padding, because the vendor rejects the day before it, is unproven: in
         another time zone, some of its records belong to the rejected day.
@@ -97,7 +102,7 @@ class OpenExport:
         )
         requested = DateRange(self.target.first - PADDING_BEFORE, self.target.last)
         folds = {record: fold for stats in stats_by_day.values() for record, fold in stats.folds.items()}
-        return SourceDays(
+        result = SourceDays(
             requested,
             complete_days,
             tuple(rejected),
@@ -105,6 +110,9 @@ class OpenExport:
             unproven=unproven,
             seen_records={day: self._most_records(day) for day in open_days},
             folds=folds,
+        )
+        return result.begun_late(
+            days_begun_late(self.target.first, complete_days, self.export.start, self.export.stats, known)
         )
 
     def _most_records(self, day: date) -> DayRecords:

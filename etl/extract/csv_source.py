@@ -52,6 +52,7 @@ class CsvSource:
         today: The current date in the vendor's wall clock.
         evidence: Of the answers of this run, by source.
         get_newest: Returns the newest records of the account, or None if they are unavailable.
+        complete: Number of records of each day that an earlier run found complete.
         open_spool: Creates the storage of an export's records.
     """
 
@@ -63,6 +64,7 @@ class CsvSource:
         today: date,
         evidence: Mapping[str, AnswerEvidence],
         get_newest: Callable[[], NewestRecords | None],
+        complete: Mapping[date, int],
         open_spool: Callable[[], RecordSpool] = RecordSpool,
     ) -> None:
         self._client = client
@@ -72,6 +74,7 @@ class CsvSource:
         self._evidence = evidence["csv"]
         self._json_evidence = evidence["json"]
         self._get_newest = get_newest
+        self._complete = complete
         self._current: OpenExport | None = None
         self._refused: tuple[date, str] | None = None
         self._downloaded: list[CsvExport] = []
@@ -92,7 +95,7 @@ class CsvSource:
             if open_export.parts is None:
                 self._determine_parts(open_export)
                 open_export.log_truncation()
-            return open_export.source_days(window)
+            return open_export.source_days(window, self._complete)
 
     def confirm(self, counts: Mapping[date, int], *, export_range: DateRange) -> bool:
         """Whether the export has no more records of each day than the JSON answer.
@@ -117,7 +120,7 @@ class CsvSource:
             complete_days = (
                 open_export.export.days(open_export.target)
                 if open_export.parts is None
-                else open_export.source_days(open_export.target).days
+                else open_export.source_days(open_export.target, self._complete).days
             )
             if any(day not in complete_days or unreadable_days({day: complete_days[day]}, stats) for day in empty):
                 return False

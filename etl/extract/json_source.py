@@ -15,6 +15,7 @@ from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import (
     AnswerEvidence,
     NewestRecords,
+    days_begun_late,
     has_records_around,
     is_in_order,
     is_likely_limit,
@@ -142,6 +143,8 @@ class JsonSource:
     def _complete_result(self, answer: JsonAnswer) -> SourceDays:
         """Convert a complete answer; its last days are complete if it contains the newest records of the account."""
         result = answer.to_source_days()
+        late = days_begun_late(min(answer.days), result.days, answer.requested.first, answer.stats, self._complete)
+        result = result.begun_late(late)
         if not result.incomplete_days or (newest := self._get_newest()) is None:
             return result
         if newest.end_by(max(result.incomplete_days)) and newest.are_contained_in(answer.days):

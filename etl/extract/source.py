@@ -65,8 +65,9 @@ class Source:
             complete=self._complete, open_spool=open_spool,
         )  # fmt: skip
         self._csv = CsvSource(
-            client, read_feed, today=today, evidence=self._evidence, get_newest=self._newest.get, open_spool=open_spool
-        )
+            client, read_feed, today=today, evidence=self._evidence, get_newest=self._newest.get,
+            complete=self._complete, open_spool=open_spool,
+        )  # fmt: skip
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
         self._hidden_days: set[date] = set()  # that JSON shows empty, and another call does not

@@ -69,6 +69,11 @@ class SourceDays:
             seen_records=without.seen_records | {day: self.days[day] for day in days},
         )
 
+    def begun_late(self, days: frozenset[date]) -> SourceDays:
+        """Return a copy in which these days are open: the vendor may not serve all of their records any more."""
+        opened = self.opened(days, "the answer begins after records of the day before, which are stored")
+        return replace(opened, refused=opened.refused | days)
+
 
 def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
     """Create the result of an error that concerns only these days: all of them stay open."""

@@ -1387,3 +1387,20 @@ def test_records_quarantined_on_a_day_that_the_vendor_refuses_stay_quarantined(s
     vendor.policies.first_day = "2026-03-09"
     job.sync(start_date=date(2026, 3, 8))
     assert [day for (day,) in job.rows(rejected_records, "day")] == [date(2026, 3, 8)] * 3
+
+
+@pytest.mark.parametrize("source", ["both", "csv"])
+def test_records_that_the_vendor_serves_no_longer_are_kept(sqlite_job, vendor, source):
+    """The vendor serves the last hours only, so that its answers begin in the middle of a day."""
+    job = sqlite_job
+    stored = [record for number in range(3, 11) for record in charges(date(2026, 3, number), 30)]
+    vendor.dataset.replace(stored)
+    assert job.sync(start_date=date(2026, 3, 3)).error is None
+    vendor.dataset.replace([record for record in stored if str(record["created_at"]) >= "2026-03-05T10:00:05"])
+    if source == "csv":
+        vendor.faults.add("status", action="post_billing_data", status=503, times=None)
+    report = job.sync(start_date=date(2026, 3, 3), lookback_days=6)
+    assert exit_code_of(report) == (0 if source == "both" else 65)
+    assert set(report.tally.suspect_days) <= {date(2026, 3, 5)}
+    assert len(job.current()) == len(stored)
+    assert job.rows(restatements) == []
