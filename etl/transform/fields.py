@@ -261,8 +261,8 @@ def parse_info(raw: Raw) -> str:
     if isinstance(raw, dict | list):
         raise FieldError("a field is a list or an object")
     text = str(raw)
-    if text.startswith('="'):
-        text = without_guards(text) or text
+    bare = without_guards(text) if text.startswith('="') else None
+    text = text if bare is None else bare
     return "" if is_no_value(text) else sanitise_text(text)
 
 
@@ -325,7 +325,7 @@ class DecimalSigns:
 
     def add(self, prices: Iterable[Raw]) -> None:
         """Add the prices of a batch."""
-        for text in {_plain_number(raw) for raw in prices if isinstance(raw, str)}:
+        for text in map(_plain_number, {raw for raw in prices if isinstance(raw, str)}):
             self._has_comma = self._has_comma or _DECIMAL_COMMA.fullmatch(text) is not None
             self._has_ambiguous_point = self._has_ambiguous_point or _AMBIGUOUS_POINT.fullmatch(text) is not None
 
@@ -374,9 +374,8 @@ def _trimmed(raw: Raw, name: str) -> str:
 def trim(text: str) -> str:
     """Strip a value other than free text: remove spaces and text guards around it, and invisible characters."""
     visible = _INVISIBLE.sub("", text).strip()
-    if _MAY_BE_GUARDED.match(visible):
-        return without_guards(visible) or visible
-    return visible
+    bare = without_guards(visible) if _MAY_BE_GUARDED.match(visible) else None
+    return visible if bare is None else bare
 
 
 def _restored(text: str, name: str) -> str:

@@ -370,7 +370,7 @@ def test_a_code_may_be_as_long_as_every_database_can_index():
         *((True, 1), (False, 0), ("true", 1), ("False", 0), (" TRUE ", 1)),
         *(("1", 1), (" 0 ", 0), ("+2", 2), ("-2", -2), ("1.0", 1), ("007", 7)),
         *((Decimal("1.0"), 1), (Decimal("2.000"), 2)),
-        *((None, None), (MISSING, None), ("", None), ("  ", None)),
+        *((None, None), (MISSING, None), ("", None), ("  ", None), ('=""', None), ('="1"', 1), ("'0", 0)),
         *(("NULL", None), ("null", None), ("None", None), (r"\N", None), (" NULL ", None), ("nan", None)),
     ],
 )
@@ -407,6 +407,9 @@ def test_any_other_status_rejects_the_record(raw):
         ("ok", "ok"),
         ("Ok: SIP 200 OK", "Ok: SIP 200 OK"),
         ("  доставлено, 100 %\n", "  доставлено, 100 %\n"),
+        ('="ok"', "ok"),
+        ('=""', ""),
+        ("'ok'", "'ok'"),
         ("", ""),
         (None, ""),
         (MISSING, ""),
