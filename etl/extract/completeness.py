@@ -30,6 +30,9 @@ from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord
 MIN_LIMIT: Final = 10
 """Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
 
+MIN_RECORDS_OF_GONE_DAY: Final = 20
+"""Records of a day that, if an answer lacks all of them, are no longer served rather than withdrawn. Assumed."""
+
 MIN_SIZE_LIMIT: Final = 8 * 1024
 """Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
 
@@ -304,7 +307,7 @@ def possibly_incomplete_days(
 def days_begun_late(
     first: date, days: Mapping[date, DayRecords], requested: date, stats: ReadStats, known: Mapping[date, int]
 ) -> frozenset[date]:
-    """The days at the start of an answer with fewer records than are known, if the known ones of the day before lack.
+    """The days at the start of an answer with fewer records than are known, if it lacks those of the day before, too.
 
     The vendor may serve only the last days or hours, so that its answers begin in the middle of a day (assumed).
 
@@ -315,7 +318,7 @@ def days_begun_late(
         stats: Statistics of the answer.
         known: Number of records of each day that an earlier run found complete.
     """
-    if stats.earliest is None or requested >= first or not known.get(first - ONE_DAY):
+    if stats.earliest is None or requested >= first or known.get(first - ONE_DAY, 0) < MIN_RECORDS_OF_GONE_DAY:
         return frozenset()
     earliest, _ = listed_range(stats)
     if earliest < first:

@@ -30,6 +30,7 @@ from etl.transform.fields import (
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 WORD = re.compile(r"\d+|\D")
+INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 ODD = [
     "",
     " ",
@@ -70,6 +71,13 @@ TIMES = [
         "9999-12-31T23:59:59-23:59",
     ),
     *("2021-13-29T14:06:51", "2021-02-30T14:06:51", "2021-12-29T24:00:00", "2021-W52-3T14:06:51", "20211229T140651"),
+    *(
+        "1.12.2021 9:06:51",
+        "2021/12/29 14:06:51",
+        "29.12.2021, 14:06:51",
+        "2021-12-29 14:06:51 UTC",
+        "20211229T140651Z",
+    ),
 ]
 PRICES = [
     "0.2",
@@ -84,6 +92,7 @@ PRICES = [
     "514.1400146484375",
     "1,234",
     "999999999999.999999",
+    *("1,234.50", "1.234,50", "1'234.5", ".20", "(0.20)", "0.20-", "\u22120.20", "0.2 руб.", "0,20 ₽", "1 RUB"),
 ]
 PHONES = [
     "89243555100",
@@ -156,13 +165,13 @@ def test_any_time_is_refused_or_is_a_second_of_the_calendar(part: int) -> None:
         assert parse_time(time, MOSCOW) == parse_time(time.replace(" ", "T"), MOSCOW) == time
         assert parse_time(f"{moment:%d.%m.}{time[:4]} {time[11:]}", MOSCOW) == time
         assert day_if_readable(time) == moment.date()
-        assert is_time(raw)  # a CSV may contain what JSON may
-        digits = re.findall(r"\d+", raw)
+        assert is_time(INVISIBLE.sub("", raw))  # a CSV may contain what JSON may
         if re.fullmatch(r"\D*\d+(?:-\d\d){2}.\d\d(?::\d\d){2}\s*", raw):
-            assert [int(one) for one in digits] == list(moment.timetuple()[:6])
+            assert [int(one) for one in re.findall(r"\d+", raw)] == list(moment.timetuple()[:6])
         # An offset moves the time by at most a day; nothing else does.
-        year = int(digits[2] if "." in raw[:4] else digits[0])
-        assert abs(moment.year - year) <= timedelta(days=1).days
+        year = re.search(r"\d{4}", raw)
+        assert year is not None
+        assert abs(moment.year - int(year[0])) <= timedelta(days=1).days
         return True
 
     fuzz(part, field(TIMES), accepts)
@@ -170,7 +179,15 @@ def test_any_time_is_refused_or_is_a_second_of_the_calendar(part: int) -> None:
 
 def value_of(text: str) -> Fraction:
     """The number of the digits, read independently of the tested program."""
-    return Fraction(re.sub(r"[ \u00a0\u202f]", "", text.strip()).replace(",", "."))
+    plain = INVISIBLE.sub("", text).strip().strip("=\"'\u2018\u2019").replace("\u2212", "-")
+    plain = re.sub(r"(?:₽|руб\.?|р\.|rub|rur)$", "", plain, flags=re.IGNORECASE)
+    plain = re.sub(r"[ \u00a0\u2009\u202f'\u2019]", "", plain)
+    is_negative = plain[:1] in {"-", "("} or plain[-1:] == "-"
+    digits = plain.strip("+-()")
+    decimal_sign = max(".,", key=digits.rfind)
+    for sign in {".", ","} - {decimal_sign}:
+        digits = digits.replace(sign, "")
+    return Fraction(digits.replace(decimal_sign, ".")) * (-1 if is_negative else 1)
 
 
 @parts
@@ -181,7 +198,7 @@ def test_any_price_is_refused_or_equals_its_digits_exactly(part: int) -> None:
         if price is MISSING:
             return False
         assert not isinstance(raw, bool)
-        assert not isinstance(raw, str) or re.sub("[\u00a0\u202f]", "", raw.strip()).isascii()
+        assert not isinstance(raw, str) or all(character.isascii() for character in raw if character.isdigit())
         assert price.as_tuple().exponent == -6
         assert abs(price) < 10**12
         assert not (price.is_zero() and price.is_signed())
@@ -256,7 +273,7 @@ def test_any_status_is_refused_or_is_an_integer_of_every_database(part: int) -> 
         assert status is None or type(status) is int
         assert parse_status(status) == status
         if status is not None:
-            assert not isinstance(raw, str) or raw.strip().isascii()
+            assert not isinstance(raw, str) or INVISIBLE.sub("", raw).strip().isascii()
             assert -(2**63) <= status < 2**63
             assert parse_status(str(status)) == parse_status(f"{status}.0") == status
         return True

@@ -57,7 +57,7 @@ OTHERS = [
     charge("2026-03-10T10:00:00", PERSON),
 ]
 IN_JSON = {
-    "currency sign": {"price": "3.25 ₽"},
+    "other currency": {"price": "$3.25"},
     "no price": {"price": None},
     "seventh decimal": {"price": Decimal("3.2500001")},
     "price in an object": {"price": {"amount": 3.25}},
@@ -76,7 +76,14 @@ IN_JSON = {
     "only phone and code": {"created_at": "soon", "price": "x", "status": "x"},
     "only the second": {"phone": [PERSON], "code_auth": [42]},
 }
-IN_CSV = ["currency sign", "status in words", "no time of day", "time of 25 hours", "long phone", "only phone and code"]
+IN_CSV = [
+    "other currency",
+    "status in words",
+    "no time of day",
+    "time of 25 hours",
+    "long phone",
+    "only phone and code",
+]
 
 
 class Account:
