@@ -110,11 +110,21 @@ def assert_says_what_another_reader_sees(data: bytes, survey: ReadStats) -> None
     assert twice == sum(item == "doubled" for item in items) - text.count('"doubled"')
 
 
+SUMS = [word.encode(encoding) for word in ("Итого", "Всего", "Total") for encoding in ("utf-8", "cp1251")]
+
+
 def assert_every_line_is_a_row(data: bytes, rows: list[RawRecord]) -> None:
-    """Check that all lines except headers are rows, in a file without quotes."""
-    if b'"' not in data and not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        lines = [line for line in re.split(rb"\r\n|\r|\n", data.removeprefix(codecs.BOM_UTF8)) if line]
-        assert len(rows) in {len(lines), len(lines) - lines.count(lines[0])}
+    """Check that all lines except headers, empty ones, sums and that for Excel are rows, in a file without quotes."""
+    if b'"' in data or b"'" in data or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return
+    lines = re.split(rb"\r\n|\r|\n", data.removeprefix(codecs.BOM_UTF8))
+    lines = [line for line in lines if line.strip(b";,\t|")]
+    if lines[0].lower().startswith(b"sep="):
+        del lines[0]
+    sums = sum(any(word in line for word in SUMS) for line in lines)
+    headers = lines.count(lines[0])
+    assert len(lines) - headers - sums <= len(rows) <= len(lines)
+    assert sums or len(rows) in {len(lines), len(lines) - headers}
 
 
 def as_body(records: list[Record]) -> bytes:
