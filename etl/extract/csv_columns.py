@@ -95,7 +95,7 @@ def _tokenise(name: str) -> list[str]:
 
 
 def is_total_line(row: Sequence[str]) -> bool:
-    """Whether a row is no record but the sum of others: its first value says so, and it has few others (assumed)."""
+    """Whether a row has totals in place of a record: its first value is a word for them, with few others (assumed)."""
     first = row[0].strip() or next(filter(None, map(str.strip, row)), "")
     return _TOTAL.match(first) is not None and sum(map(bool, row)) <= _MAX_TOTAL_VALUES
 

@@ -21,7 +21,9 @@ MIN_RECORDS_FOR_FIELD_CHECK: Final = 2
 
 _SUCCESS: Final = (True, "true", "1")
 """Values of `success`; 1 equals true. Source: `true` in the vendor's reference; the others are assumed."""
-_DATES: Final = re.compile(r"\b(?:start_|end_)?dates?\b|\b(?:period|range)\b|\bдат[аыуе]\b|\bпериод", re.IGNORECASE)
+_ABOUT_DATES: Final = re.compile(
+    r"\b(?:start_|end_)?dates?\b|\b(?:period|range)\b|\bдат[аыуе]\b|\bпериод", re.IGNORECASE
+)
 _FIELDS: Final = RawRecord.__struct_fields__
 
 
@@ -68,7 +70,7 @@ def error_reason(answer: Any, redact: Callable[[str], str]) -> str:
 
 def is_about_dates(reason: str) -> bool:
     """Whether the vendor's error message rejects the dates of a request: others may be accepted (assumed)."""
-    return _DATES.search(reason) is not None
+    return _ABOUT_DATES.search(reason) is not None
 
 
 # Envelope ------------------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class JsonRequests:
         Raises:
             DateRangeMismatch: All records are of other days.
             RequestRejected: The vendor rejects every request for these days, or one of so many days.
-            VendorError: There is no usable answer.
+            VendorError: The request failed.
         """
         rejection: RequestRejected | None = None
         starts = self._candidate_start_dates(window)
@@ -97,7 +97,7 @@ class JsonRequests:
         raise rejection or RequestRejected("no request covers these days")
 
     def probe(self, window: DateRange) -> JsonAnswer | None:
-        """Request a window only for comparison; None if there is no usable answer."""
+        """Request a window only for comparison; None if the request failed."""
         try:
             return self.send(window)
         except AuthenticationError:

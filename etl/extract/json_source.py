@@ -11,7 +11,7 @@ from typing import Final
 
 from etl.date_ranges import ONE_DAY, bisect
 from etl.errors import DateRangeMismatch, RequestRejected
-from etl.extract.client import MAX_NEWEST_RECORDS, Client
+from etl.extract.client import MAX_NEWEST_RECORDS
 from etl.extract.completeness import (
     AnswerEvidence,
     NewestRecords,
@@ -27,8 +27,7 @@ from etl.extract.completeness import (
 from etl.extract.json_answer import JsonAnswer, merge_answers
 from etl.extract.json_requests import PADDING_BEFORE, JsonRequests
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
-from etl.extract.spool import RecordSpool
-from etl.model import DateRange, DayRecords, FeedReader
+from etl.model import DateRange, DayRecords
 
 WEEK: Final = timedelta(days=7)
 """Extra days of a wider request if one extra day does not enlarge the answer: accounts have a weekly rhythm."""
@@ -44,27 +43,23 @@ class JsonSource:
     """Days from `post_billing_data`. Thread-safe.
 
     Args:
-        client: Sends the requests.
-        read_feed: Parses the records.
+        requests: Sends the requests.
         today: The current date in the vendor's wall clock.
         evidence: Of the JSON answers of this run.
         get_newest: Returns the newest records of the account, or None if they are unavailable.
         complete: Number of records of each day that an earlier run found complete.
-        open_spool: Creates the storage of an answer's records.
     """
 
     def __init__(
         self,
-        client: Client,
-        read_feed: FeedReader,
+        requests: JsonRequests,
         *,
         today: date,
         evidence: AnswerEvidence,
         get_newest: Callable[[], NewestRecords | None],
         complete: Mapping[date, int],
-        open_spool: Callable[[], RecordSpool] = RecordSpool,
     ) -> None:
-        self._requests = JsonRequests(client, read_feed, today=today, evidence=evidence, open_spool=open_spool)
+        self._requests = requests
         self._today = today
         self._evidence = evidence
         self._get_newest = get_newest

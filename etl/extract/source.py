@@ -16,6 +16,7 @@ from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, 
 from etl.extract.client import Client
 from etl.extract.completeness import AnswerEvidence, NewestRecords, contains_all, count_missing
 from etl.extract.csv_source import CsvSource
+from etl.extract.json_requests import JsonRequests
 from etl.extract.json_source import WEEK, JsonSource
 from etl.extract.newest import NewestSource
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
@@ -60,9 +61,10 @@ class Source:
         self._complete = complete or {}
         self._evidence = {name: AnswerEvidence((largest or {}).get(name)) for name in ("json", "csv")}
         self._newest = NewestSource(client, read_feed)
+        requests = JsonRequests(client, read_feed, today=today, evidence=self._evidence["json"], open_spool=open_spool)
         self._json = JsonSource(
-            client, read_feed, today=today, evidence=self._evidence["json"], get_newest=self._newest.get,
-            complete=self._complete, open_spool=open_spool,
+            requests, today=today, evidence=self._evidence["json"], get_newest=self._newest.get,
+            complete=self._complete,
         )  # fmt: skip
         self._csv = CsvSource(
             client, read_feed, today=today, evidence=self._evidence, get_newest=self._newest.get,

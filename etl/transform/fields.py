@@ -48,7 +48,7 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _DOCUMENTED_TIME = re.compile(DOCUMENTED_TIME, re.ASCII)
 _DOCUMENTED_PHONE = re.compile(DOCUMENTED_PHONE, re.ASCII)
 _RUSSIAN_PHONE = re.compile(r"(?:\+7|7|8)(\d{10})|(9\d{9})", re.ASCII)
-_PHONE_PUNCTUATION = re.compile(rf"[\s()\[\]\-\u2010-\u2015\u2212{_INVISIBLE_CHARACTERS}]")
+_PHONE_PUNCTUATION = re.compile(r"[\s()\[\]\-\u2010-\u2015\u2212]")
 _INTEGER = re.compile(r"([+-]?\d{1,19})(?:\.0+)?", re.ASCII)
 _PRICE = re.compile(
     r"[+-]? ?(?:"

@@ -703,6 +703,12 @@ def test_an_answer_about_neighbouring_days_may_be_cut_in_another_zone(near):
     assert (batch.unconfirmed_days, records_by_day(batch)) == ({}, expected_days([], days(6, 7)))
 
 
+def test_no_day_is_closed_whose_records_have_the_month_before_the_day():
+    records = [vendor_record(f"03.{number:02}.2026 1{n}:00:00") for number in (1, 2, 4, 5) for n in range(3)]
+    [batch] = FakeClient(lambda _: records, raising(RetryableError("down"))).fetch(days(1, 6))
+    assert batch.days.keys() & {day(1), day(2), day(4), day(5)} == set()
+
+
 def test_an_export_about_other_days_is_not_used():
     own = FakeClient(raising(RetryableError("down")), lambda _: records_per_day(-9, -8, 5))
     [batch] = own.fetch(days(6, 8))
