@@ -1,10 +1,10 @@
-"""The choice between the vendor's two sources, day by day: JSON, and the CSV export where JSON is incomplete."""
+"""The vendor's two sources by window: JSON, and the CSV export where JSON fails or does not prove its days complete."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
@@ -14,7 +14,8 @@ from typing import TypeVar
 from etl.date_ranges import ONE_DAY, split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
 from etl.extract.client import Client
-from etl.extract.completeness import AnswerEvidence, NewestRecords, contains_all, count_missing
+from etl.extract.completeness import AnswerEvidence, NewestRecords
+from etl.extract.cross_check import CrossCheck
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_requests import JsonRequests
 from etl.extract.json_source import WEEK, JsonSource
@@ -70,10 +71,12 @@ class Source:
             client, read_feed, today=today, evidence=self._evidence, get_newest=self._newest.get,
             complete=self._complete, open_spool=open_spool,
         )  # fmt: skip
+        self._check = CrossCheck(
+            today=today, complete=self._complete, evidence=self._evidence, get_newest=self._newest.get,
+            shows_empty=self._shows_empty,
+        )  # fmt: skip
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
-        self._hidden_days: set[date] = set()  # that JSON shows empty, and another call does not
-        self._export_hides_days = False  # whether it shows a day empty of which JSON lists a record
         self._active_windows: set[DateRange] = set()
         self._lock = threading.RLock()
         self._clock_skew_logged = False
@@ -145,7 +148,7 @@ class Source:
         json_result = self._fetch_json_or_error(window)
         if isinstance(json_result, SourceDays):
             json_days = self._refetch_suspect_days(window, json_result)
-            if to_check := self._days_to_cross_check(json_days) | self._days_lacking_newest(window, json_days):
+            if to_check := self._check.days_to_check(json_days) | self._days_lacking_newest(window, json_days):
                 json_days = self._cross_check(window, json_days, to_check)
             return self._to_window_data(window, self._drop_outdated(window, json_days))
         try:
@@ -220,7 +223,7 @@ class Source:
         newest = self._newest_if_useful(window, json_days)
         suspects = {
             day
-            for day in self._new_empty_days(json_days)
+            for day in self._check.new_empty_days(json_days)
             if newest is None or not newest.prove_empty(day, json_days.days)
         }
         while True:
@@ -235,6 +238,10 @@ class Source:
             if not suspects:
                 return json_days
 
+    def _shows_empty(self, day: date) -> bool:
+        result = self._refetch(DateRange(day, day))
+        return not result.days.get(day) and day not in result.incomplete_days
+
     def _refetch(self, window: DateRange) -> SourceDays:
         try:
             return self._json.fetch(window)
@@ -242,32 +249,6 @@ class Source:
             raise
         except VendorError as error:
             return empty_source_days(window, error)
-
-    def _new_empty_days(self, json_days: SourceDays) -> list[date]:
-        """The past days that are empty and that no earlier run found empty."""
-        return [
-            day
-            for day, records in json_days.days.items()
-            if not records and day < self._today and self._complete.get(day) != 0
-        ]
-
-    def _days_to_cross_check(self, json_days: SourceDays) -> frozenset[date]:
-        """The days to compare with the export: open, newly empty, unproven, incomplete or beside hidden ones."""
-        incomplete_days = {day for day in json_days.incomplete_days if not json_days.days[day] or day < self._today}
-        return (
-            frozenset(json_days.open)
-            | frozenset(self._new_empty_days(json_days))
-            | incomplete_days
-            | json_days.unproven.keys()
-            | self._days_beside_hidden(json_days)
-        )
-
-    def _days_beside_hidden(self, json_days: SourceDays) -> frozenset[date]:
-        """The nearest days with records before and after those that JSON hides: it may show a part of them."""
-        listed = [day for day, records in json_days.days.items() if records]
-        earlier = (max((day for day in listed if day < hidden), default=hidden) for hidden in self._hidden_days)
-        later = (min((day for day in listed if day > hidden), default=hidden) for hidden in self._hidden_days)
-        return frozenset([*earlier, *later]) & json_days.days.keys()
 
     def _days_lacking_newest(self, window: DateRange, days: SourceDays) -> frozenset[date]:
         """The days that lack some of the account's newest records: the source may lag behind.
@@ -281,7 +262,7 @@ class Source:
 
     def _newest_if_useful(self, window: DateRange, days: SourceDays) -> NewestRecords | None:
         """The newest records, if the window is recent or has a newly empty day; else None."""
-        return self._newest.get() if window.last >= self._today - WEEK or self._new_empty_days(days) else None
+        return self._newest.get() if window.last >= self._today - WEEK or self._check.new_empty_days(days) else None
 
     def _drop_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
         """Open the past days that lack some of the newest records.
@@ -309,144 +290,10 @@ class Source:
             # It is usual for today to be empty or incomplete, but not for a past day.
             level = logging.WARNING if min(to_check) < self._today else logging.INFO
             log.log(level, "%s cannot be compared with the CSV export (%s)", window, error)
-            hidden = self._perhaps_hidden(to_check.intersection(self._new_empty_days(json_days)), json_days)
-            json_days = json_days.opened(hidden, "an empty JSON answer, although the account has records that it lacks")
-            # An empty day that the request may not have covered is unknown.
-            days = {
-                day: records
-                for day, records in json_days.days.items()
-                if records or day not in json_days.incomplete_days
-            }
-            open_days = {day: f"JSON: {reason}; CSV: {error}" for day, reason in json_days.open.items()}
-            refused = json_days.refused if isinstance(error, RequestRejected) else frozenset[date]()
-            return replace(json_days, days=days, open=open_days, refused=refused)
+            return self._check.without_export(json_days, to_check, error)
         if csv_days is None:
             return replace(json_days, incomplete_days=json_days.incomplete_days - to_check)
-        self._export_hides_days |= any(
-            not records and self._evidence["json"].has_listed(day) for day, records in csv_days.days.items()
-        )
-        json_days = self._open_contradicted_days(json_days, csv_days, to_check)
-        to_check |= self._days_beside_hidden(json_days)
-        contradictory = {day for day in to_check if self._is_contradictory(day, json_days, csv_days)}
-        json_days = json_days.opened(contradictory, "JSON and the CSV export each lack records of the other")
-        preferred = {
-            day: records
-            for day, records in csv_days.days.items()
-            if day in to_check and self._csv_is_better(day, json_days, csv_days)
-        }
-        if not preferred:
-            return replace(
-                json_days,
-                open=_combined_reasons(json_days, csv_days),
-                incomplete_days=json_days.incomplete_days - csv_days.days.keys(),
-                refused=json_days.refused & csv_days.refused,
-            )
-        log.warning(
-            "%s: JSON has fewer records than the CSV export, which is used for %s", window, _format_days(preferred)
-        )
-        kept_days = {day: records for day, records in json_days.days.items() if day not in preferred}
-        open_days = {
-            day: reason for day, reason in _combined_reasons(json_days, csv_days).items() if day not in preferred
-        }
-        return combine(
-            window,
-            [
-                SourceDays(
-                    json_days.requested,
-                    kept_days,
-                    tuple(item for item in json_days.rejected if item.day not in preferred),
-                    open_days,
-                    json_days.incomplete_days - csv_days.days.keys(),
-                    folds=json_days.folds,
-                    refused=json_days.refused & csv_days.refused,
-                ),
-                SourceDays(
-                    csv_days.requested,
-                    preferred,
-                    tuple(item for item in csv_days.rejected if item.day is None or item.day in preferred),
-                    folds=csv_days.folds,
-                ),
-            ],
-        )
-
-    def _open_contradicted_days(
-        self, json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]
-    ) -> SourceDays:
-        """Open the JSON days that lack records of an export that is incomplete for them.
-
-        Once JSON shows a day empty that the export does not, its other empty days need the evidence of the export, too.
-        """
-        found = csv_days.seen_records | csv_days.days
-        checked = to_check & json_days.days.keys()
-        self._hidden_days.update(day for day in checked if found.get(day) and not json_days.days[day])
-        unconfirmed = checked - csv_days.days.keys()
-        lacking = self._perhaps_hidden(unconfirmed, json_days) | {
-            day for day in unconfirmed & found.keys() if not contains_all(json_days.days[day], found[day])
-        }
-        return json_days.opened(lacking, "records that the CSV export lists are missing")
-
-    def _perhaps_hidden(self, days: Collection[date], json_days: SourceDays) -> set[date]:
-        """The days that JSON shows empty and the newest records do not, if JSON is known to hide days."""
-        empty = {day for day in days if not json_days.days[day]}
-        if not empty or not self._hides_days():
-            return set()
-        newest = self._newest.get()
-        return {day for day in empty if newest is None or not newest.prove_empty(day, json_days.days)}
-
-    def _hides_days(self) -> bool:
-        """Whether JSON is known to show days empty of which the export or the newest records have some.
-
-        If no JSON answer of this run has a record, a day that one of the others lists is requested from JSON.
-        """
-        if not self._hidden_days and not self._evidence["json"].largest:
-            newest = self._newest.get()
-            listed = {*self._evidence["csv"].listed_days(), *(newest.days() if newest else ())}
-            day = max((day for day in listed if day <= self._today), default=None)
-            if day is not None and self._shows_empty(day):
-                self._hidden_days.add(day)
-        return bool(self._hidden_days)
-
-    def _shows_empty(self, day: date) -> bool:
-        result = self._refetch(DateRange(day, day))
-        return not result.days.get(day) and day not in result.incomplete_days
-
-    def _csv_is_better(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
-        """Whether the export has more records of a day, or is complete where JSON is not."""
-        records = csv_days.days[day]
-        if day not in json_days.open:
-            return len(records) > len(json_days.days[day]) and self._csv_supersedes(day, json_days, csv_days)
-        if not records and self._export_hides_days:
-            return False
-        if day in csv_days.unproven and (
-            (newest := self._newest.get()) is None or not newest.confirm({day: records}, csv_days.rejected)
-        ):
-            return False
-        return day not in json_days.seen_records or contains_all(records, json_days.seen_records[day])
-
-    def _csv_supersedes(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
-        """Whether the export has all JSON records of a day, or newest records of it that JSON lacks."""
-        records, json_records = csv_days.days[day], json_days.days[day]
-        if contains_all(records, json_records):
-            return True
-        newest = self._newest.get()
-        return (
-            newest is not None
-            and newest.are_contained_in({day: records})
-            and not newest.are_contained_in({day: json_records})
-        )
-
-    def _is_contradictory(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
-        """Whether the export lists more of a day than JSON does, unreadable records included, but not all of it.
-
-        Of an unproven JSON day, it may list fewer records, if JSON lacks some of them.
-        """
-        if day not in json_days.days or day not in csv_days.days:
-            return False
-        records, json_records = csv_days.days[day], json_days.days[day]
-        is_unproven = day in json_days.unproven
-        excess = count_missing(json_records, records) if is_unproven else len(records) - len(json_records)
-        unreadable = sum(item.day == day for item in json_days.rejected)
-        return excess > unreadable and not self._csv_supersedes(day, json_days, csv_days)
+        return self._check.compare(window, json_days, csv_days, to_check)
 
     def _fetch_csv_unless_confirmed(
         self, window: DateRange, json_days: SourceDays, to_check: frozenset[date]
@@ -529,15 +376,3 @@ class Source:
             self._clock_skew_logged = True
             direction = "ahead of" if skew > 0 else "behind"
             log.warning("this machine's clock is %.0f minutes %s the vendor's", abs(skew) / 60, direction)
-
-
-def _combined_reasons(json_days: SourceDays, csv_days: SourceDays) -> dict[date, str]:
-    """The reasons of both sources for each day that JSON leaves open."""
-    return {
-        day: f"JSON: {reason}; CSV: {csv_days.open.get(day, 'records are missing')}"
-        for day, reason in json_days.open.items()
-    }
-
-
-def _format_days(days: Collection[date]) -> str:
-    return ", ".join(map(str, split_into_windows(None, days, size=366)))

@@ -60,6 +60,15 @@ class SourceDays:
             refused=self.refused.difference(excluded),
         )
 
+    def only(self, days: Collection[date]) -> SourceDays:
+        """Return only these complete days, with the rejected records that may belong to them."""
+        return SourceDays(
+            self.requested,
+            {day: records for day, records in self.days.items() if day in days},
+            tuple(item for item in self.rejected if item.day is None or item.day in days),
+            folds=self.folds,
+        )
+
     def opened(self, days: Collection[date], reason: str) -> SourceDays:
         """Return a copy in which these complete days are open; their records are known."""
         without = self.without(days)

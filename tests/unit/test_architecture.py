@@ -60,7 +60,6 @@ MAX_LINES = 400
 LONG_MODULES = {
     "db.tables": "the whole schema, a column per line",
     "model": "the forms of a record, from the vendor to the row, side by side",
-    "extract.source": "one decision about a day weighs the evidence of all sources",
 }
 """Modules that may be longer, with the reason."""
 

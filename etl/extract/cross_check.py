@@ -1,0 +1,190 @@
+"""The comparison of JSON's days with the CSV export: which days need it, and which source's records of a day count."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import date
+
+from etl.date_ranges import split_into_windows
+from etl.errors import RequestRejected, VendorError
+from etl.extract.completeness import AnswerEvidence, NewestRecords, contains_all, count_missing
+from etl.extract.source_days import SourceDays, combine
+from etl.model import DateRange
+
+log = logging.getLogger(__name__)
+
+
+class CrossCheck:
+    """Compares JSON's days with the export's, and remembers the days that a source hides. Thread-safe.
+
+    Args:
+        today: The current date in the vendor's wall clock.
+        complete: Number of records of each day that an earlier run found complete.
+        evidence: Of the answers of this run, by source.
+        get_newest: Returns the newest records of the account, or None if they are unavailable.
+        shows_empty: Whether JSON has no record of a day, by a request of its own.
+    """
+
+    def __init__(
+        self,
+        *,
+        today: date,
+        complete: Mapping[date, int],
+        evidence: Mapping[str, AnswerEvidence],
+        get_newest: Callable[[], NewestRecords | None],
+        shows_empty: Callable[[date], bool],
+    ) -> None:
+        self._today = today
+        self._complete = complete
+        self._evidence = evidence
+        self._get_newest = get_newest
+        self._shows_empty = shows_empty
+        self._hidden_days: set[date] = set()  # that JSON shows empty, and another call does not
+        self._export_hides_days = False  # whether it shows a day empty of which JSON lists a record
+
+    def new_empty_days(self, json_days: SourceDays) -> list[date]:
+        """The past days that are empty and that no earlier run found empty."""
+        return [
+            day
+            for day, records in json_days.days.items()
+            if not records and day < self._today and self._complete.get(day) != 0
+        ]
+
+    def days_to_check(self, json_days: SourceDays) -> frozenset[date]:
+        """The days to compare with the export: open, newly empty, unproven, incomplete or beside hidden ones."""
+        incomplete_days = {day for day in json_days.incomplete_days if not json_days.days[day] or day < self._today}
+        return (
+            frozenset(json_days.open)
+            | frozenset(self.new_empty_days(json_days))
+            | incomplete_days
+            | json_days.unproven.keys()
+            | self._days_beside_hidden(json_days)
+        )
+
+    def without_export(self, json_days: SourceDays, to_check: frozenset[date], error: VendorError) -> SourceDays:
+        """The days that JSON alone proves, if there is no usable export."""
+        hidden = self._perhaps_hidden(to_check.intersection(self.new_empty_days(json_days)), json_days)
+        json_days = json_days.opened(hidden, "an empty JSON answer, although the account has records that it lacks")
+        return replace(
+            json_days,
+            # An empty day that the request may not have covered is unknown.
+            days={
+                day: records
+                for day, records in json_days.days.items()
+                if records or day not in json_days.incomplete_days
+            },
+            open={day: f"JSON: {reason}; CSV: {error}" for day, reason in json_days.open.items()},
+            refused=json_days.refused if isinstance(error, RequestRejected) else frozenset[date](),
+        )
+
+    def compare(
+        self, window: DateRange, json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]
+    ) -> SourceDays:
+        """Replace the JSON days that are open or have fewer records than the export, and open contradictory ones."""
+        self._export_hides_days |= any(
+            not records and self._evidence["json"].has_listed(day) for day, records in csv_days.days.items()
+        )
+        json_days = self._open_contradicted_days(json_days, csv_days, to_check)
+        to_check |= self._days_beside_hidden(json_days)
+        contradictory = {day for day in to_check if self._is_contradictory(day, json_days, csv_days)}
+        json_days = json_days.opened(contradictory, "JSON and the CSV export each lack records of the other")
+        preferred = {day for day in to_check & csv_days.days.keys() if self._csv_is_better(day, json_days, csv_days)}
+        if preferred:
+            days = ", ".join(map(str, split_into_windows(None, preferred, size=len(window))))
+            log.warning("%s: JSON has fewer records than the CSV export, which is used for %s", window, days)
+        json_days = json_days.without(preferred)
+        json_days = replace(
+            json_days,
+            rejected=tuple(item for item in json_days.rejected if item.day not in preferred),
+            open={
+                day: f"JSON: {reason}; CSV: {csv_days.open.get(day, 'records are missing')}"
+                for day, reason in json_days.open.items()
+            },
+            incomplete_days=json_days.incomplete_days - csv_days.days.keys(),
+            refused=json_days.refused & csv_days.refused,
+        )
+        return combine(window, [json_days, csv_days.only(preferred)]) if preferred else json_days
+
+    def _days_beside_hidden(self, json_days: SourceDays) -> frozenset[date]:
+        """The nearest days with records before and after those that JSON hides: it may show a part of them."""
+        listed = [day for day, records in json_days.days.items() if records]
+        earlier = (max((day for day in listed if day < hidden), default=hidden) for hidden in self._hidden_days)
+        later = (min((day for day in listed if day > hidden), default=hidden) for hidden in self._hidden_days)
+        return frozenset([*earlier, *later]) & json_days.days.keys()
+
+    def _open_contradicted_days(
+        self, json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]
+    ) -> SourceDays:
+        """Open the JSON days that lack records of an export that is incomplete for them.
+
+        Once JSON shows a day empty that the export does not, its other empty days need the evidence of the export, too.
+        """
+        found = csv_days.seen_records | csv_days.days
+        checked = to_check & json_days.days.keys()
+        self._hidden_days.update(day for day in checked if found.get(day) and not json_days.days[day])
+        unconfirmed = checked - csv_days.days.keys()
+        lacking = self._perhaps_hidden(unconfirmed, json_days) | {
+            day for day in unconfirmed & found.keys() if not contains_all(json_days.days[day], found[day])
+        }
+        return json_days.opened(lacking, "records that the CSV export lists are missing")
+
+    def _perhaps_hidden(self, days: Collection[date], json_days: SourceDays) -> set[date]:
+        """The days that JSON shows empty and the newest records do not, if JSON is known to hide days."""
+        empty = {day for day in days if not json_days.days[day]}
+        if not empty or not self._hides_days():
+            return set()
+        newest = self._get_newest()
+        return {day for day in empty if newest is None or not newest.prove_empty(day, json_days.days)}
+
+    def _hides_days(self) -> bool:
+        """Whether JSON is known to show days empty of which the export or the newest records have some.
+
+        If no JSON answer of this run has a record, a day that one of the others lists is requested from JSON.
+        """
+        if not self._hidden_days and not self._evidence["json"].largest:
+            newest = self._get_newest()
+            listed = {*self._evidence["csv"].listed_days(), *(newest.days() if newest else ())}
+            day = max((day for day in listed if day <= self._today), default=None)
+            if day is not None and self._shows_empty(day):
+                self._hidden_days.add(day)
+        return bool(self._hidden_days)
+
+    def _csv_is_better(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
+        """Whether the export has more records of a day, or is complete where JSON is not."""
+        records = csv_days.days[day]
+        if day not in json_days.open:
+            return len(records) > len(json_days.days[day]) and self._csv_supersedes(day, json_days, csv_days)
+        if not records and self._export_hides_days:
+            return False
+        if day in csv_days.unproven and (
+            (newest := self._get_newest()) is None or not newest.confirm({day: records}, csv_days.rejected)
+        ):
+            return False
+        return day not in json_days.seen_records or contains_all(records, json_days.seen_records[day])
+
+    def _csv_supersedes(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
+        """Whether the export has all JSON records of a day, or newest records of it that JSON lacks."""
+        records, json_records = csv_days.days[day], json_days.days[day]
+        if contains_all(records, json_records):
+            return True
+        newest = self._get_newest()
+        return (
+            newest is not None
+            and newest.are_contained_in({day: records})
+            and not newest.are_contained_in({day: json_records})
+        )
+
+    def _is_contradictory(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
+        """Whether the export lists more of a day than JSON does, unreadable records included, but not all of it.
+
+        Of an unproven JSON day, it may list fewer records, if JSON lacks some of them.
+        """
+        if day not in json_days.days or day not in csv_days.days:
+            return False
+        records, json_records = csv_days.days[day], json_days.days[day]
+        is_unproven = day in json_days.unproven
+        excess = count_missing(json_records, records) if is_unproven else len(records) - len(json_records)
+        unreadable = sum(item.day == day for item in json_days.rejected)
+        return excess > unreadable and not self._csv_supersedes(day, json_days, csv_days)
