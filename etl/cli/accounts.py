@@ -13,6 +13,7 @@ from etl.cli.json_output import account_as_json, print_json
 from etl.cli.options import examples, json_option, load_settings_by_label, load_settings_for, wait_option
 from etl.cli.output import OutputOptions
 from etl.cli.tables import print_rows
+from etl.cli.text_output import Note, print_notes
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -87,6 +88,7 @@ def _print_accounts(accounts: Sequence[Account]) -> None:
         for account in accounts
     ]
     print_rows("Accounts", ("account", "since", "complete up to", "retired"), rows)
+    print_notes(Note(account.problem, needs_attention=True) for account in accounts if account.problem)
 
 
 @account.command("rename", epilog=examples("account rename default shop"))

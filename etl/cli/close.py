@@ -21,6 +21,7 @@ from etl.cli.options import (
 from etl.cli.output import OutputOptions
 from etl.cli.tables import render_minute, render_money
 from etl.config.validators import parse_day
+from etl.date_ranges import next_month
 
 if TYPE_CHECKING:
     from etl.db.closed_months import Closing
@@ -34,7 +35,9 @@ class _MonthType(click.ParamType[date]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
         try:
-            return parse_day(f"{value}-01")
+            month = parse_day(f"{value}-01")
+            next_month(month)  # the last month of the calendar has none
+            return month
         except ValueError:
             self.fail(f"{value!r} must be a month like 2026-03", param, ctx)
 

@@ -16,6 +16,7 @@ from etl.cli.options import (
     json_option,
     load_settings_by_label,
     load_settings_for,
+    require_one_database,
     wait_option,
 )
 from etl.cli.output import OutputOptions
@@ -66,10 +67,8 @@ def backup(options: OutputOptions, *, out: Path, accounts: tuple[str, ...]) -> i
     from etl.services.backup import backup_database
     from etl.services.database import open_engine
 
-    urls = {settings.database_url for settings in load_settings_by_label(options, accounts)}
-    if len(urls) > 1:
-        raise click.UsageError("several databases are configured; name an account of one of them with --account")
-    result = backup_database(open_engine(urls.pop()), out)
+    url = require_one_database(load_settings_by_label(options, accounts))
+    result = backup_database(open_engine(url), out)
     if options.as_json:
         print_json(
             {"path": str(out), "bytes": result.size_bytes, "revision": result.revision, "exit_code": ExitCode.OK}

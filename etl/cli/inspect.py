@@ -12,6 +12,7 @@ from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
     DAY,
+    DURATION,
     account_option,
     examples,
     json_option,
@@ -37,7 +38,7 @@ KINDS: Final = {"late": "missing", "returned": "missing", "corrected": "differen
 @click.command(epilog=examples("status", "status --max-age 36"))
 @click.option(
     "--max-age",
-    type=click.FloatRange(min=0),
+    type=DURATION,
     metavar="HOURS",
     help="Exit with 1 if the last complete day ended longer ago; 36 suits a nightly run.",
 )

@@ -78,6 +78,7 @@ def status_as_json(status: AccountStatus) -> dict[str, Any]:
         "lateness": _lateness_as_json(status.lateness) if status.lateness else None,
         "last_run": status.last_runs[0] if status.last_runs else None,
         "retired_at": status.retired_at,
+        "problem": status.problem,
     }
 
 
@@ -142,6 +143,7 @@ def account_as_json(account: Account) -> dict[str, Any]:
         "created_at": account.created_at,
         "last_synced_date": account.last_synced_date,
         "retired_at": account.retired_at,
+        "problem": account.problem,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -18,6 +19,8 @@ from etl.config.validators import parse_day
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
+
     from etl.config.sources import Configuration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -77,7 +80,20 @@ class _AmountType(click.ParamType[Decimal]):
         return amount
 
 
-DAY, TIMESTAMP, AMOUNT = _DayType(), _TimestampType(), _AmountType()
+class _DurationType(click.FloatRange):
+    """A finite number of seconds or hours, at least zero."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} must be a finite number", param, ctx)
+        return number
+
+
+DAY, TIMESTAMP, AMOUNT, DURATION = _DayType(), _TimestampType(), _AmountType(), _DurationType()
 
 
 def examples(*commands: str) -> str:
@@ -135,7 +151,7 @@ def account_option(command: Command) -> Command:
 def wait_option(command: Command) -> Command:
     """Add --wait."""
     help_text = "Seconds to wait for the lock of another run."
-    return click.option("--wait", type=click.FloatRange(min=0), default=0, metavar="SECONDS", help=help_text)(command)
+    return click.option("--wait", type=DURATION, default=0, metavar="SECONDS", help=help_text)(command)
 
 
 def load_configuration(options: OutputOptions) -> tuple[Configuration, RunSettings]:
@@ -188,6 +204,20 @@ def load_settings_for(options: OutputOptions, accounts: tuple[str, ...]) -> list
             raise settings
         all_settings.append(settings)
     return all_settings
+
+
+def require_one_database(
+    all_settings: Iterable[Settings], cure: str = "name an account of one of them with --account"
+) -> URL:
+    """The only database of the accounts.
+
+    Raises:
+        click.UsageError: They have several; the message ends with the cure.
+    """
+    urls = {settings.database_url for settings in all_settings}
+    if len(urls) > 1:
+        raise click.UsageError(f"several databases are configured; {cure}")
+    return urls.pop()
 
 
 def load_settings_with_token(options: OutputOptions, accounts: tuple[str, ...]) -> Settings:

@@ -24,8 +24,9 @@ def print_overview(statuses: Sequence[AccountStatus]) -> None:
         last_run = status.last_runs[0] if status.last_runs else None
         failed = last_run is not None and last_run["exit_code"] not in (0, None)
         unacknowledged = status.rejected - status.acknowledged
-        needs_attention = not status.retired_at and bool(
-            failed or status.gaps or status.suspect_days or unacknowledged or status.last_synced_date is None
+        needs_attention = bool(status.problem) or (
+            not status.retired_at
+            and bool(failed or status.gaps or status.suspect_days or unacknowledged or status.last_synced_date is None)
         )
         count += needs_attention
         hours = "" if status.hours_behind is None else f"{status.hours_behind:.0f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +21,7 @@ from etl.cli.options import (
     examples,
     json_option,
     load_settings_for,
+    require_one_database,
     require_ordered_range,
 )
 from etl.cli.output import OutputOptions
@@ -105,6 +106,7 @@ def export(
         raise click.UsageError("--out - and --json both write to stdout")
     export_view = _find_view(view, has_period=bool(since or until), has_time=as_of is not None)
     all_settings = load_settings_for(options, accounts)
+    url = require_one_database(all_settings)
     zone = all_settings[0].timezone
     if as_of is not None and not isinstance(as_of, datetime):
         if any(settings.timezone != zone for settings in all_settings):
@@ -112,7 +114,7 @@ def export(
         as_of = datetime.combine(as_of, time.max, tzinfo=zone)
     output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
     result = export_records(
-        open_engine(all_settings[0].database_url),
+        open_engine(url),
         ExportFilter(accounts, since, until, as_of, export_view),
         writer_for(extension, excel_russian=excel_ru),
         output,
@@ -185,14 +187,14 @@ def report(
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
     all_settings = load_settings_for(options, accounts)
-    settings = all_settings[0]
+    url, zone = require_one_database(all_settings), all_settings[0].timezone
     output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
     written = write_report(
-        open_engine(settings.database_url),
+        open_engine(url),
         ExportFilter(accounts, since, until),
         load_vega_bundle(),
         output,
-        now=utc_now().astimezone(settings.timezone),
+        now=utc_now().astimezone(zone),
         budgets=_budgets(all_settings),
     )
     for currency, labels in written.other_currencies.items():
@@ -225,7 +227,9 @@ def import_numbering(options: OutputOptions, *, files: tuple[Path, ...]) -> int:
     """
     from etl.services.numbering import import_plan
 
-    result = import_plan(load_settings_for(options, ())[0], files)
+    by_database = {settings.database_url: settings for settings in load_settings_for(options, ())}
+    results = [import_plan(settings, files) for settings in by_database.values()]
+    result = replace(results[0], replaced=sum(each.replaced for each in results))
     if options.as_json:
         print_json({**asdict(result), "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:
@@ -286,8 +290,9 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
         raise ConfigError(f"--snapshot {str(snapshot)!r} exists and is not a snapshot; name another file")
     require_libraries()
     all_settings = load_settings_for(options, ())
-    settings = all_settings[0]
-    engine = open_engine(settings.database_url)
+    url = require_one_database(all_settings, "the dashboard shows one: name a --config with its accounts alone")
+    zone = all_settings[0].timezone
+    engine = open_engine(url)
     require_views(engine)
     live = None if snapshot else file_of(engine)
     with ExitStack() as stack:
@@ -302,7 +307,7 @@ def dashboard(options: OutputOptions, *, port: int, host: str, to_anyone: bool, 
             path = Path(stack.enter_context(TemporaryDirectory(prefix="billing-etl-"))) / "snapshot.db"
             create_snapshot(engine, path)
         page_options = PageOptions(
-            cache(load_vega_bundle()), lambda: utc_now().astimezone(settings.timezone), _budgets(all_settings)
+            cache(load_vega_bundle()), lambda: utc_now().astimezone(zone), _budgets(all_settings)
         )
         served = engine if live else open_file(path)
         application = open_dashboard(path, served, page_options, at_rest=not live)

@@ -28,7 +28,7 @@ from etl.cli.options import (
 )
 from etl.cli.output import OutputOptions
 from etl.cli.run_summary import render_summary
-from etl.config.schema import Settings
+from etl.config.schema import RunSettings, Settings
 from etl.errors import ConfigError, Interrupted
 from etl.log import log_context
 
@@ -175,6 +175,7 @@ def run_accounts(
     labels = select_accounts(configuration, accounts)
     selected = load_all(options, configuration, labels)
     _require_past(request, selected)
+    metrics_path = _metrics_path(metrics_file, run_settings, selected)
     # Dry runs and `accept` do not report to monitoring, because they are not the nightly job.
     monitored = request.command in {"sync", "backfill"} and not request.dry_run
     run_id = str(uuid.uuid4())
@@ -202,10 +203,10 @@ def run_accounts(
             raise
         finally:
             outcomes.sort(key=lambda outcome: order[outcome.result.account])
-            if monitored and (path := metrics_file or run_settings.metrics_file):
+            if monitored and metrics_path:
                 try:
                     everything = len(labels) == len(configuration.labels)
-                    _write_metrics(path, outcomes, all_there_are=everything, patience=timeout)
+                    _write_metrics(metrics_path, outcomes, all_there_are=everything, patience=timeout)
                 except Exception as error:  # noqa: BLE001 - metrics must not fail a run
                     log.warning("the metrics file is not updated: %s", type(error).__name__)
             heartbeat.finish(code, _summary(outcomes, code), patience=timeout)
@@ -225,6 +226,19 @@ def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | 
         today = utc_now().astimezone(settings.timezone).date()
         if request.since > today:
             raise click.UsageError(f"{request.since} lies in the future: today is {today} in {settings.timezone.key}")
+
+
+def _metrics_path(
+    option: Path | None, run_settings: RunSettings, selected: Iterable[tuple[str, Settings | ConfigError]]
+) -> Path | None:
+    """The file for metrics; raise ConfigError if it is one of a database's files, which it would replace."""
+    from etl.services.database import require_other_file
+
+    path, name = (option, "--metrics-file") if option else (run_settings.metrics_file, "BILLING_METRICS_FILE")
+    for _, settings in selected:
+        if path and isinstance(settings, Settings):
+            require_other_file(path, settings.database_url, name)
+    return path
 
 
 def _summary(outcomes: Iterable[AccountOutcome], code: int) -> str:

@@ -70,6 +70,8 @@ def print_status(options: OutputOptions, statuses: Sequence[AccountStatus]) -> N
             table.add_row("arrived late", _render_delays(status.lateness.arrived))
             table.add_row("changed late", _render_delays(status.lateness.changed))
         print_table(console, f"Account {status.account}", table)
+        if status.problem:
+            print_notes([Note(status.problem, needs_attention=True)])
         print_notes(balance_notes(options, status.account, status.balance))
         if status.lateness and status.lateness.missed:
             print_notes([Note(_render_missed(status.lateness), needs_attention=True)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Connection, func, select, update
 
-from etl.db.bindings import end_of_day, unknown_account
+from etl.db.bindings import end_of_day, interrupted_change, unknown_account
 from etl.db.run_store import find_account
 from etl.db.tables import accounts, billing_records, sync_state, synced_days
 from etl.errors import ConfigError
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account and its watermark."""
+    """An account and its watermark; the problem is an interrupted change, with its remedy."""
 
     label: str
     created_at: datetime
     retired_at: datetime | None
     last_synced_date: date | None
+    problem: str | None = None
 
 
 class Extent(NamedTuple):
@@ -52,22 +53,39 @@ def list_accounts(connection: Connection) -> list[Account]:
     """Return all accounts, ordered by label."""
     column, state = accounts.c, sync_state.c
     rows = connection.execute(
-        select(column.label, column.created_at, column.retired_at, state.last_synced_date)
+        select(accounts, state.last_synced_date)
         .join_from(accounts, sync_state, state.account_id == column.id, isouter=True)
         .order_by(column.id)
     )
-    return sorted((Account(*row) for row in rows), key=lambda account: account.label)
+    found = (
+        Account(row.label, row.created_at, row.retired_at, row.last_synced_date, interrupted_change(row))
+        for row in rows
+    )
+    return sorted(found, key=lambda account: account.label)
 
 
-def require_account(connection: Connection, label: str) -> int:
+def require_account(connection: Connection, label: str, *, interrupted: bool = False) -> int:
     """Return the id of an account.
 
+    Args:
+        connection: Connection to read with.
+        label: Label of the account.
+        interrupted: Accept an account whose deletion or zone change was interrupted.
+
     Raises:
-        ConfigError: The database has no such account.
+        ConfigError: The database has no such account, or one with an interrupted change.
     """
-    account_id = find_account(connection, label)
-    if account_id is None:
+    account = accounts.c
+    row = connection.execute(
+        select(account.id, account.label, account.deletion_started_at, account.timezone_to).where(
+            account.label == label
+        )
+    ).one_or_none()
+    if row is None:
         raise unknown_account(connection, label)
+    if not interrupted and (problem := interrupted_change(row)):
+        raise ConfigError(problem)
+    account_id: int = row.id
     return account_id
 
 

@@ -132,17 +132,8 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
         _require_own_token(connection, label, binding)
     if account is None:
         return BindingRemarks(warning=_duplicate_token_warning(connection, label, binding))
-    quoted = shlex.quote(label)
-    if account.deletion_started_at is not None:
-        raise ConfigError(
-            f"the account {label} is partly deleted; to delete the remaining rows, run: "
-            f"billing-etl account delete {quoted}"
-        )
-    if account.timezone_to is not None:
-        raise ConfigError(
-            f"the times of the account {label} are partly converted; to convert the remaining rows, run: "
-            f"billing-etl account set-timezone {quoted} {account.timezone_to}"
-        )
+    if problem := interrupted_change(account):
+        raise ConfigError(problem)
     _require_form(account, binding.form)
     _require_zone(account, binding.zone)
     changes: dict[str, Any] = {}
@@ -160,6 +151,26 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
         changes |= binding.terms._asdict()
         notices.append(f"prices are in {binding.terms} from now on (before: {stored}); closed months keep theirs")
     return BindingRemarks("; ".join(notices) or None, warning, changes)
+
+
+def interrupted_change(account: Any) -> str | None:
+    """The interrupted deletion or zone change of an account with its remedy, for an error; None if there is none.
+
+    Args:
+        account: A row with the account's `label`, `deletion_started_at` and `timezone_to`.
+    """
+    label = shlex.quote(account.label)
+    if account.deletion_started_at is not None:
+        return (
+            f"the account {account.label} is partly deleted; to delete the remaining rows, run: "
+            f"billing-etl account delete {label}"
+        )
+    if account.timezone_to is not None:
+        return (
+            f"the times of the account {account.label} are partly converted; to convert the remaining rows, run: "
+            f"billing-etl account set-timezone {label} {account.timezone_to}"
+        )
+    return None
 
 
 def store_binding(connection: Connection, account_id: int, remarks: BindingRemarks) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from etl.db.dialects.expressions import SqlExpressions
 from etl.db.month_views import SINCE_CLOSE, join_closing
-from etl.db.view_parts import amount_column_names, amount_columns
+from etl.db.view_parts import amount_column_names, amount_columns, join_account
 
 PROVIDER: Final = "Telefon-IP"
 UNIT: Final = "Requests"
@@ -19,14 +19,23 @@ UNIT: Final = "Requests"
 
 def _corrections(sql: SqlExpressions, *, by_period: bool) -> str:
     """A subquery of what changed in days of booked months: by day, or by day and the month in which it was met."""
-    period = f", {sql.month_of.format('j.restated_at')}"
-    deltas = amount_columns("SUM({part}) AS delta_{}", sql.split_amount("j.delta"))
+    key = "l.account_id, l.day, l.period" if by_period else "l.account_id, l.day"
+    names = amount_column_names(sql, "l.delta")
     return f"""(
-  SELECT j.account_id, j.day{f"{period} AS period" if by_period else ""}, {deltas}
-  FROM restatements j
-  {join_closing("j", sql.month_of.format("j.day"))}
-  WHERE c.kind = 'final' AND {SINCE_CLOSE}
-  GROUP BY j.account_id, j.day{period if by_period else ""}
+  SELECT {key}, {amount_columns("SUM({part}) AS delta_{}", names)}
+  FROM (
+    SELECT j.account_id, j.day, {sql.month_of.format("j.restated_at")} AS period,
+      {amount_columns("{part} AS delta_{}", sql.split_amount("j.delta"))}
+    FROM restatements j
+    {join_closing("j", sql.month_of.format("j.day"))}
+    WHERE c.kind = 'final' AND {SINCE_CLOSE}
+    UNION ALL
+    SELECT p.account_id, p.day, p.period, {amount_columns("{part}", sql.split_amount("p.delta"))}
+    FROM purged_corrections p
+    {join_closing("p", sql.month_of.format("p.day"))}
+    WHERE c.closing = p.closing
+  ) l
+  GROUP BY {key}
 )"""
 
 
@@ -81,5 +90,5 @@ FROM (
   SELECT y.account_id, y.day, y.period, 'Correction', NULL, {", ".join(amount_column_names(sql, "y.delta"))}
   FROM {_corrections(sql, by_period=True)} y
 ) f
-JOIN accounts a ON a.id = f.account_id
+{join_account("f")}
 {join_closing("f", sql.month_of.format("f.day"))}"""

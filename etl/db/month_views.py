@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from etl.db.dialects.expressions import SqlExpressions
-from etl.db.view_parts import DAY_STATE, amount_column_names, amount_columns
+from etl.db.view_parts import DAY_STATE, amount_column_names, amount_columns, join_account
 
 SINCE_CLOSE: Final = "(j.id > c.journal_id OR j.restated_at > c.closed_at)"
 """Whether a line of the journal came after a closing. SQLite may give the id of a purged line to a later one."""
@@ -59,7 +59,7 @@ def calendar_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, c.day, c.state AS day_state, c.records,
   {sql.cast_amount(f"CASE WHEN c.state <> 'missing' THEN {spend} END")} AS spend
 FROM {_calendar_days(sql)} c
-JOIN accounts a ON a.id = c.account_id"""
+{join_account("c")}"""
 
 
 def join_closing(alias: str, month: str) -> str:
@@ -76,7 +76,7 @@ def restatement_lines_query(sql: SqlExpressions) -> str:
   {sql.total("j.delta")} AS delta, j.run_id, j.id AS line,
   {SINCE_CLOSE} AS since_close
 FROM restatements j
-JOIN accounts a ON a.id = j.account_id
+{join_account("j")}
 {join_closing("j", sql.month_of.format("j.day"))}"""
 
 
@@ -154,7 +154,7 @@ FROM (
       ) m
       JOIN (SELECT account_id, MAX(day) AS day FROM synced_days GROUP BY account_id) l ON l.account_id = m.account_id
     ) m
-    JOIN accounts a ON a.id = m.account_id
+    {join_account("m")}
     {join_closing("m", "m.month")}
   ) t
 ) v"""

@@ -1,15 +1,16 @@
 """Purge old months: delete records and journal lines, keep exact totals per month.
 
 The day ledger marks each purged day: no run requests it again or compares an answer with it. The transaction that marks
-days adds their totals to `purged_months`, and those that delete journal lines add theirs, so that the view
-`monthly_spend` never changes. Rows are deleted in batches.
+days adds their totals to `purged_months`; those that delete journal lines add theirs, too, and of booked months also to
+`purged_corrections`. So the views `monthly_spend` and `focus_charges` never change. Rows are deleted in batches.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final, NamedTuple
@@ -21,7 +22,15 @@ from etl.date_ranges import ONE_DAY, next_month
 from etl.db.days import raise_revision
 from etl.db.partitions import drop_month
 from etl.db.prune import delete_by_id
-from etl.db.tables import billing_records, purged_months, rejected_records, restatements, synced_days
+from etl.db.tables import (
+    billing_records,
+    closed_months,
+    purged_corrections,
+    purged_months,
+    rejected_records,
+    restatements,
+    synced_days,
+)
 from etl.db.totals import delete_totals
 from etl.model import DateRange, day_bounds
 
@@ -145,13 +154,14 @@ def purge_batch(
     records, days = _delete_records(connection, account_id, month, at_most)
     line = restatements.c
     lines = connection.execute(
-        select(line.id, line.delta, line.day)
+        select(line.id, line.delta, line.day, line.restated_at)
         .where(_in_month(restatements, account_id, month))
         .order_by(line.day, line.id)
         .limit(at_most)
     ).all()
-    delete_by_id(connection, restatements, [line_id for line_id, *_ in lines])
-    changed = {purged for purged, *_ in totals} | days | {restated for *_, restated in lines}
+    _keep_corrections(connection, account_id, month, lines)
+    delete_by_id(connection, restatements, [line.id for line in lines])
+    changed = {purged for purged, *_ in totals} | days | {line.day for line in lines}
     raise_revision(connection, account_id, changed)
     if lines or any(row.records for row in totals):
         with exact_arithmetic():
@@ -159,7 +169,7 @@ def purge_batch(
                 "records": sum(row.records for row in totals),
                 "delivered": sum(row.delivered for row in totals),
                 "spend": sum((row.spend for row in totals), Decimal(0)),
-                "restated": sum((delta for _, delta, _ in lines), Decimal(0)),
+                "restated": sum((line.delta for line in lines), Decimal(0)),
             }
             _add_to_month_total(connection, account_id, month, amounts, now)
     return RowCountsByTable(records, len(lines), rejected.rowcount)
@@ -194,6 +204,32 @@ def _in_month(table: Table, account_id: int, month: date) -> ColumnElement[bool]
         undated = and_(column.day.is_(None), column.asked_first >= month, column.asked_last <= last)
         within = or_(column.day.between(month, last), undated)
     return and_(column.account_id == account_id, within)
+
+
+def _keep_corrections(connection: Connection, account_id: int, month: date, lines: Iterable[Any]) -> None:
+    """Add the lines that followed the final booking of their month to the totals that the view focus_charges reads."""
+    closed, column = closed_months.c, purged_corrections.c
+    last = connection.execute(
+        select(closed.closing, closed.kind, closed.closed_at, closed.journal_id)
+        .where(closed.account_id == account_id, closed.month == month)
+        .order_by(closed.closing.desc())
+        .limit(1)
+    ).one_or_none()
+    if last is None or last.kind != "final":
+        return
+    deltas: defaultdict[tuple[date, date], Decimal] = defaultdict(Decimal)
+    with exact_arithmetic():
+        for line in lines:
+            if line.id > last.journal_id or line.restated_at > last.closed_at:
+                deltas[line.day, line.restated_at.astimezone(UTC).date().replace(day=1)] += line.delta
+        for (day, period), delta in deltas.items():
+            key = {"account_id": account_id, "day": day, "closing": last.closing, "period": period}
+            condition = and_(*(column[name] == value for name, value in key.items()))
+            before = connection.scalar(select(column.delta).where(condition))
+            if before is None:
+                connection.execute(insert(purged_corrections).values(**key, delta=delta))
+            else:
+                connection.execute(update(purged_corrections).where(condition).values(delta=before + delta))
 
 
 def _add_to_month_total(

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from etl.db.types import BigId, LongText, Money, UtcTime, WallClock, key_text
 
-SCHEMA_REVISION: Final = "0009"
+SCHEMA_REVISION: Final = "0010"
 """The newest revision in `migrations/versions`, available without loading Alembic; a test compares the two."""
 
 
@@ -297,6 +297,22 @@ purged_months = Table(
     comment="Totals of the purged records of a month",
 )
 
+purged_corrections = Table(
+    "purged_corrections",
+    metadata,
+    _account(primary_key=True),
+    Column("day", Date, primary_key=True, comment="The purged day that had changed"),
+    Column(
+        "closing",
+        Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="closed_months.closing of the final booking that the changes followed",
+    ),
+    Column("period", Date, primary_key=True, comment="First day of the month in which the changes were found; UTC"),
+    Column("delta", Money(38), nullable=False, comment="Change of the day's spend by the purged lines of the journal"),
+    comment="Changes of purged days after their month was booked",
+)
 closed_months = Table(
     "closed_months",
     metadata,

@@ -15,6 +15,11 @@ DAY_STATE: Final = """CASE
 """State of a day `d` of synced_days; `s` is the row of its account in sync_state."""
 
 
+def join_account(alias: str) -> str:
+    """Join the account `a` of a row; the rows of an account that is partly deleted are left out."""
+    return f"JOIN accounts a ON a.id = {alias}.account_id AND a.deletion_started_at IS NULL"
+
+
 def amount_columns(format_: str, parts: tuple[str, ...]) -> str:
     """Format one column per part of an amount: `{}` is its index, `{part}` its expression."""
     return ", ".join(format_.format(index, part=part) for index, part in enumerate(parts))

@@ -16,7 +16,7 @@ from etl.db.focus_view import focus_charges_query
 from etl.db.month_views import calendar_query, monthly_close_query, restatement_lines_query
 from etl.db.time_travel import point_in_time_records
 from etl.db.view_columns import VIEW_COLUMNS
-from etl.db.view_parts import DAY_STATE, amount_column_names, amount_columns
+from etl.db.view_parts import DAY_STATE, amount_column_names, amount_columns, join_account
 from etl.reconcile import WAITS
 
 
@@ -71,7 +71,7 @@ def drop_view_statements(backend: str) -> list[str]:
 def _join_day(sql: SqlExpressions, records: str = "billing_records") -> str:
     # The range is redundant: with it, a query for a day reads that day of the primary key.
     return f"""FROM {records} r
-JOIN accounts a ON a.id = r.account_id
+{join_account("r")}
 LEFT JOIN synced_days d ON d.account_id = a.id AND d.day = {sql.day_of.format("r.created_at")}
   AND r.created_at >= d.day AND r.created_at < {sql.next_day.format("d.day")}
 LEFT JOIN sync_state s ON s.account_id = r.account_id
@@ -107,7 +107,7 @@ def _daily_spend_query(sql: SqlExpressions) -> str:
   {sql.total("d.repeated_spend")} AS repeated_spend,
   {DAY_STATE} AS day_state, a.currency
 FROM synced_days d
-JOIN accounts a ON a.id = d.account_id
+{join_account("d")}
 LEFT JOIN sync_state s ON s.account_id = d.account_id
 WHERE d.records > 0 AND d.purged_at IS NULL"""
 
@@ -140,21 +140,21 @@ FROM (
     {amount_columns("{part}", sql.split_amount("p.restated"))}
   FROM purged_months p
 ) m
-JOIN accounts a ON a.id = m.account_id
+{join_account("m")}
 GROUP BY a.label, a.currency, m.month"""
 
 
 def _delivery_by_operator_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, t.day, NULLIF(t.operator, '') AS operator, {_delivery_columns(sql)}
 FROM {_totals_in_parts(sql, "operator_totals", "operator")}
-JOIN accounts a ON a.id = t.account_id"""
+{join_account("t")}"""
 
 
 def _daily_channels_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, t.day, k.name AS channel, {_delivery_columns(sql)}
 FROM {_totals_in_parts(sql, "channel_totals", "channel")}
 JOIN channels k ON k.id = t.channel
-JOIN accounts a ON a.id = t.account_id"""
+{join_account("t")}"""
 
 
 def _delivery_columns(sql: SqlExpressions) -> str:
@@ -177,7 +177,7 @@ def _hourly_spend_query(sql: SqlExpressions) -> str:
     return f"""SELECT a.label AS account, h.day, h.hour, h.records, h.delivered, h.records - h.delivered AS failed,
   {sql.total("h.spend")} AS spend
 FROM hourly_totals h
-JOIN accounts a ON a.id = h.account_id"""
+{join_account("h")}"""
 
 
 def _restated_days_query(sql: SqlExpressions) -> str:
@@ -186,7 +186,7 @@ def _restated_days_query(sql: SqlExpressions) -> str:
   {sql.total("d.spend")} AS spend_after,
   {sql.subtract("d.spend", "d.first_closed_spend")} AS delta
 FROM synced_days d
-JOIN accounts a ON a.id = d.account_id
+{join_account("d")}
 WHERE d.restated_at IS NOT NULL"""
 
 
@@ -301,7 +301,7 @@ FROM (
     ) q
   ) d
 ) e
-JOIN accounts a ON a.id = e.account_id"""
+{join_account("e")}"""
 
 
 def _freshness_query(sql: SqlExpressions) -> str:
@@ -311,7 +311,8 @@ def _freshness_query(sql: SqlExpressions) -> str:
   COALESCE(s.open_days, 0) AS open_days, COALESCE(s.suspect_days, 0) AS suspect_days, a.retired_at,
   a.currency, {sql.hundredths("a.vat_basis_points")} AS vat_rate, a.vat
 FROM accounts a
-LEFT JOIN sync_state s ON s.account_id = a.id"""
+LEFT JOIN sync_state s ON s.account_id = a.id
+WHERE a.deletion_started_at IS NULL"""
 
 
 _QUERIES: Final[dict[str, Callable[[SqlExpressions], str]]] = {

@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Connection, Row, Select, case, cast, func, se
 
 from etl.date_ranges import find_gaps
 from etl.db.balance import load_summary
+from etl.db.bindings import interrupted_change
 from etl.db.tables import accounts, rejected_records, sync_runs, sync_state, synced_days
 from etl.model import DateRange
 from etl.ops.lateness import LatenessStats, read_latenesses
@@ -49,6 +50,7 @@ class AccountStatus:
         balance: None before the first snapshot.
         lateness: None for an account that is not configured.
         retired_at: When the account was retired; a sync skips it from then on.
+        problem: An interrupted deletion or zone change, with its remedy: until then, runs refuse the account.
     """
 
     account: str
@@ -65,6 +67,7 @@ class AccountStatus:
     balance: BalanceSummary | None = None
     lateness: LatenessStats | None = None
     retired_at: datetime | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,11 @@ def read_account_statuses(
     """
     terms, labels = terms or {}, dict.fromkeys(labels)
     account = accounts.c
-    stored = connection.execute(select(account.id, account.label, account.retired_at).order_by(account.label))
+    stored = connection.execute(
+        select(
+            account.id, account.label, account.retired_at, account.deletion_started_at, account.timezone_to
+        ).order_by(account.label)
+    )
     rows = [row for row in stored if with_others or row.label in labels]
     statuses: list[AccountStatus] = []
     for first in range(0, len(rows), _ACCOUNTS_AT_ONCE):
@@ -147,6 +154,7 @@ def read_account_statuses(
                 replace(
                     status,
                     retired_at=row.retired_at,
+                    problem=interrupted_change(row),
                     last_runs=runs.get(row.id, ()),
                     balance=summary,
                     lateness=latenesses.get(row.id),

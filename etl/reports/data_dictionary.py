@@ -48,6 +48,7 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
     "rejected_records": {"payload": "vendor"},
     "purged_months": dict.fromkeys(("records", "delivered", "spend"), "billing_records")
     | {"restated": "restatements.delta"},
+    "purged_corrections": {"delta": "restatements.delta"},
     "closed_months": dict.fromkeys(("records", "booked"), "synced_days")
     | {name: f"accounts.{name}" for name in ("currency", "vat_basis_points", "vat")},
     "synced_days": dict.fromkeys(("digest", "records", "delivered", "spend", "repeated_spend"), "billing_records")

@@ -86,7 +86,7 @@ def read_account_extent(engine: Engine, label: str) -> Extent:
         ConfigError: There is no such account.
     """
     with read_database(engine) as connection:
-        return read_extent(connection, require_account(connection, label))
+        return read_extent(connection, require_account(connection, label, interrupted=True))
 
 
 def delete_account(
@@ -191,7 +191,7 @@ def _fenced_writer(
 
     def take_fence(connection: Connection) -> Fence:
         require_schema(connection)
-        account_id = require_account(connection, label)
+        account_id = require_account(connection, label, interrupted=True)
         # A run that was suspended and has lost its lock may not write from here on.
         fence = next_fence(connection, account_id)
         begin(connection, account_id)

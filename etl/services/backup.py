@@ -14,6 +14,7 @@ from etl.db.engine import database_exists, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import schema_revision
 from etl.errors import ConfigError, DatabaseError
+from etl.services.database import require_other_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +47,7 @@ def backup_database(engine: Engine, target: Path) -> Backup:
         raise ConfigError(f"backup copies SQLite databases; on a server, use its own tool: {command}")
     if not database_exists(engine):
         raise DatabaseError("there is no database yet: nothing to back up")
-    if target.exists() and target.samefile(path):
-        raise ConfigError(f"--out {target} is the database itself")
+    require_other_file(target, engine.url, "--out")
     is_new = not target.exists()
     with translate_errors(), signals.deferred(), read_connection(engine) as connection, connection.begin():
         revision = schema_revision(connection)

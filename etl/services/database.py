@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from etl.config.schema import Settings
 from etl.db.engine import database_exists, database_file, new_engine, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import has_schema
+from etl.errors import ConfigError
 from etl.services.setting_errors import named_settings, variable_of
 
 
@@ -48,6 +51,26 @@ def pooled_engine(url: URL) -> Iterator[Engine]:
 def file_of(engine: Engine) -> Path | None:
     """Path of an SQLite database; None for a server."""
     return database_file(engine.url)
+
+
+def require_other_file(path: Path, url: URL, name: str) -> None:
+    """Require that a file to write is none of the files of an SQLite database.
+
+    Args:
+        path: The file to write.
+        url: URL of the database.
+        name: Option or setting that names the file, for the error.
+
+    Raises:
+        ConfigError: It is the database, its log or one of its locks.
+    """
+    database = database_file(url)
+    if database is None:
+        return
+    target, database = (Path(os.path.realpath(one)) for one in (path, database))
+    own_names = rf"{re.escape(database.name)}(|-wal|-shm|-journal|-.*\.lock)"
+    if target.parent == database.parent and re.fullmatch(own_names, target.name):
+        raise ConfigError(f"{name} {str(path)!r} is a file of the database {database}: name another one")
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,7 @@ def purge_account(
                     if explicit_account:
                         require_account(connection, settings.account)
                     return result
+                require_account(connection, settings.account)
                 plan = _plan_account(connection, account_id, result.before, settings.lookback_days)
                 incomplete = [month for month in plan.purged if any(count_month(connection, account_id, month))]
                 months = sorted(plan.months + incomplete)

@@ -156,6 +156,20 @@ def test_check_marks_warnings_with_their_own_sign(synced):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="these are permissions of POSIX")
+@pytest.mark.parametrize("name", ["billing.db", "billing.db-wal", "link.db", "billing.db-account-default.lock"])
+def test_no_output_replaces_a_file_of_the_database(synced, name):
+    (synced.folder / "link.db").symlink_to("billing.db")
+    before = (synced.folder / "billing.db").read_bytes()
+    for done in (
+        synced("backup", "--out", name),
+        synced("sync", "--metrics-file", name),
+        synced("sync", BILLING_METRICS_FILE=name),
+    ):
+        assert (done.code, f"{name!r} is a file of the database" in done.errors) == (78, True), done
+    assert (synced.folder / "billing.db").read_bytes() == before
+    assert synced("backup", "--out", "billing.db-2025").code == 0
+
+
 def test_check_includes_the_write_ahead_log(synced):
     database = synced.folder / "billing.db"
     for suffix in ("-wal", "-shm"):

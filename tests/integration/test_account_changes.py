@@ -17,9 +17,12 @@ from etl.db import delete_account as deletion
 from etl.db.lock import advisory_lock
 from etl.db.run_store import Fence, find_account, verify_fence
 from etl.db.tables import metadata
+from etl.db.views import VIEWS
 from etl.errors import ConcurrentRunError, ConfigError
-from etl.services.accounts import delete_account, set_account_timezone
+from etl.ops.status_query import read_account_statuses
+from etl.services.accounts import delete_account, read_accounts, rename_account, retire_account, set_account_timezone
 from etl.services.close import CloseRequest, close_month
+from etl.services.purge import RetentionAge, purge_account
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 from etl.zones import utc_offset
@@ -59,6 +62,12 @@ def account(database_url, sandbox):
                 f"({number}, '2026-01-01', 1, 1, '1', '0', '{moment}')"
             )
         )
+        connection.execute(
+            text(
+                "INSERT INTO purged_corrections (account_id, day, closing, period, delta) VALUES "
+                f"({number}, '2026-01-01', 1, '2026-02-01', '1')"
+            )
+        )
     request = CloseRequest(date(2026, 3, 1), provisional=True)
     assert close_month(account.settings, request, is_configured=True, wait=0, clock=clock).outcome == "booked"
     return account
@@ -75,6 +84,38 @@ def rows_of(account, label):
 
 
 # --- delete -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_account_whose_deletion_was_interrupted_is_in_no_view_and_is_not_changed(account):
+    views = [f"SELECT * FROM {view}" for view in VIEWS if view != "focus_charges"]
+    assert any(row[0] == "default" for view in views for row in account.read(view))
+    with account.engine.begin() as connection:
+        number = find_account(connection, "default")
+        deletion.mark_deletion(connection, number, MORNING)
+        connection.execute(text(f"DELETE FROM billing_records WHERE account_id = {number}"))
+    assert {row[0] for view in views for row in account.read(view)} == {"bank"}
+    assert {row[1] for row in account.read("SELECT * FROM focus_charges")} == {"bank"}
+    changes = (
+        lambda: close_month(account.settings, CloseRequest(date(2026, 3, 1)), is_configured=True, wait=0, clock=clock),
+        lambda: purge_account(
+            account.settings, RetentionAge(1, "d"), explicit_account=False, dry_run=True, wait=0, clock=clock
+        ),
+        lambda: rename_account(account.engine, "default", "other", wait=0),
+        lambda: retire_account(account.engine, "default", MORNING, wait=0),
+    )
+    for change in changes:
+        with pytest.raises(ConfigError, match=r"partly deleted.* run: billing-etl account delete default"):
+            change()
+    with account.engine.connect() as connection:
+        statuses = {
+            status.account: status.problem
+            for status in read_account_statuses(connection, [], MORNING, with_others=True)
+        }
+    assert statuses == {known.label: known.problem for known in read_accounts(account.engine)}
+    assert statuses["bank"] is None
+    assert "account delete default" in statuses["default"]
+    delete_account(account.engine, "default", wait=0, clock=clock)
+    assert [known.label for known in read_accounts(account.engine)] == ["bank"]
 
 
 @pytest.mark.parametrize("batch_size", [3, 5_000])

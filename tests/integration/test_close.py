@@ -236,6 +236,8 @@ def test_a_booking_survives_a_purge_and_is_deleted_with_the_account(shop):
     columns = "final, days_missing, booked, spend, changed_since_close, records, closed_as"
     before = shop.month(columns)
     assert before[2:5] == (Decimal("121.5"), Decimal(120), Decimal("-1.5"))
+    focus = sorted(map(repr, shop.read("SELECT * FROM focus_charges")))
+    assert sum("Correction" in row for row in focus) == 1
     shop.now += timedelta(days=90)
     purged = purge_account(
         shop.settings, RetentionAge(1, "m"), explicit_account=True, dry_run=False, wait=0, clock=lambda: shop.now
@@ -243,6 +245,7 @@ def test_a_booking_survives_a_purge_and_is_deleted_with_the_account(shop):
     assert list(purged.months) == [MARCH]
     assert shop.read("SELECT COUNT(*) FROM billing WHERE day < '2026-04-01'") == [(0,)]
     assert shop.month(columns) == before
+    assert sorted(map(repr, shop.read("SELECT * FROM focus_charges"))) == focus
     assert shop.read("SELECT SUM(spend) FROM calendar WHERE day < '2026-04-01'") == [(Decimal(120),)]
     assert delete_account(shop.engine, "default", wait=0, clock=lambda: shop.now)["closed_months"] == 1
     assert shop.read("SELECT * FROM monthly_close") == []

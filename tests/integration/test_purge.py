@@ -24,6 +24,7 @@ from etl.db.run_store import next_fence
 from etl.db.tables import (
     accounts,
     billing_records,
+    closed_months,
     purged_months,
     rejected_records,
     restatements,
@@ -254,10 +255,12 @@ MUCH = {"status": 1, "price": "999999999999.999999", "repeats": 1_000_000, "with
 EXAMPLES = {"sqlite": 15, "postgresql": 4, "mariadb": 4}
 
 
-def test_monthly_spend_is_the_same_before_between_and_after_the_steps_of_a_purge(database_url):
+def test_months_and_their_corrections_are_the_same_before_between_and_after_the_steps_of_a_purge(database_url):
     engine = new_engine(database_url)
     labels = count()
     query = text("SELECT * FROM monthly_spend WHERE account = :label").bindparams(bindparam("label"))
+    name = engine.dialect.identifier_preparer.quote_identifier("BillingAccountId")
+    charges_query = text(f"SELECT * FROM focus_charges WHERE {name} = :label").bindparams(bindparam("label"))
 
     @settings(max_examples=EXAMPLES[database_url.get_backend_name()], deadline=None)
     @given(records=rows, at_most=st.integers(1, 4))
@@ -268,10 +271,12 @@ def test_monthly_spend_is_the_same_before_between_and_after_the_steps_of_a_purge
             account_id = fill(connection, label, records)
         with engine.connect() as connection:
             before = connection.execute(query, {"label": label}).all()
+            charges_before = sorted(map(repr, connection.execute(charges_query, {"label": label})))
         while True:
             with engine.begin() as connection:
                 step = purge_batch(connection, account_id, date(2024, 1, 1), MORNING, at_most=at_most)
                 assert connection.execute(query, {"label": label}).all() == before
+                assert sorted(map(repr, connection.execute(charges_query, {"label": label}))) == charges_before
                 assert max(step[:2]) <= at_most
             if not any(step):
                 break
@@ -279,6 +284,8 @@ def test_monthly_spend_is_the_same_before_between_and_after_the_steps_of_a_purge
             left = connection.scalars(select(func.count()).where(billing_records.c.account_id == account_id)).one()
         assert left == 1
         assert len(before) == 1 + any(not row["withdrawn"] or row["delta"] for row in records)
+        corrected = {row["day"] for row in records if row["delta"]}
+        assert sum("Correction" in row for row in charges_before) == len(corrected)
 
     check()
     with engine.connect() as connection:
@@ -286,9 +293,15 @@ def test_monthly_spend_is_the_same_before_between_and_after_the_steps_of_a_purge
 
 
 def fill(connection, label, records):
-    """Insert rows of January 2024, and one of the next month."""
+    """Insert rows of January 2024, which is booked before it changes, and one of the next month."""
     account_id = connection.execute(insert(accounts).values(label=label, created_at=MORNING)).inserted_primary_key[0]
     connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
+    connection.execute(
+        insert(closed_months).values(
+            account_id=account_id, month=date(2024, 1, 1), closing=1, kind="final", closed_at=MORNING, records=0,
+            booked=Decimal(0), currency="RUB", vat="included", journal_id=0,
+        )
+    )  # fmt: skip
     after = {"day": 32, "status": 1, "price": "1", "repeats": 1, "withdrawn": False, "delta": None}
     for number, row in enumerate([*records, after]):
         created_at = day_bounds(date(2024, 1, 1))[0] + timedelta(days=row["day"] - 1, seconds=number)

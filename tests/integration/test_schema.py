@@ -56,6 +56,7 @@ CONTRACT_TABLES = {
     "hourly_totals",
     "numbering_ranges",
     "operator_totals",
+    "purged_corrections",
     "purged_months",
     "closed_months",
 }
