@@ -19,6 +19,7 @@ import etl
 from etl import signals
 from etl.config.schema import Settings
 from etl.date_ranges import split_into_windows
+from etl.db.bindings import store_fingerprint
 from etl.db.channels import Channels, load_channels
 from etl.db.days import purged_days, stored_counts, sum_days
 from etl.db.engine import read_connection
@@ -376,6 +377,8 @@ class Transfer:
                 connection, handle, data, compare(connection), self.policy, channels,
                 asked_before=previous_request, now=self.clock(),
             )  # fmt: skip
+            if handle.fingerprint and data.sources:
+                store_fingerprint(connection, handle.account_id, handle.fingerprint)
             counts = RunCounts()
             counts.merge(self.counts)
             counts.merge(summarise_window(outcome, data, self.policy))

@@ -113,6 +113,8 @@ def _take_and_show(
 
     proof = take_and_prove(settings, amount, earliest, latest, redact=options.redact)
     error = proof.error
+    # Another attempt would change the top-ups again: without a snapshot, the command has done what it was called for.
+    is_done = proof.recorded is not None or removed is not None
     document = {
         "account": settings.account,
         **summary_as_json(proof.summary),
@@ -120,7 +122,7 @@ def _take_and_show(
         "removed_top_up": removed,
         "top_ups": proof.top_ups,
         "pairs": [period_as_json(period) for period in proof.periods],
-        "exit_code": code_for_error(error) if error else ExitCode.OK,
+        "exit_code": code_for_error(error) if error and not is_done else ExitCode.OK,
         "error": options.redact(str(error)) if error else None,
     }
     if not options.as_json:

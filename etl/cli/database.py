@@ -160,8 +160,10 @@ def forget(options: OutputOptions, *, phone: str, accounts: tuple[str, ...], wai
     # Raised outside the except block: the chained error would carry the phone number.
     if problem:
         raise click.UsageError(f"--phone must be {problem}")
-    all_settings = load_settings_for(options, accounts)
-    results = [erase_number(settings, canonical, wait=wait) for settings in all_settings]
+    results = [
+        erase_number(settings, canonical, explicit_account=bool(accounts), wait=wait)
+        for settings in load_settings_by_label(options, accounts)
+    ]
     if options.as_json:
         print_json({"accounts": [erasure_as_json(result) for result in results], "exit_code": ExitCode.OK})
     elif options.verbosity >= 0:

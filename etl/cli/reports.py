@@ -20,6 +20,7 @@ from etl.cli.options import (
     account_option,
     examples,
     json_option,
+    load_settings_by_label,
     load_settings_for,
     require_one_database,
     require_ordered_range,
@@ -105,7 +106,7 @@ def export(
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
     export_view = _find_view(view, has_period=bool(since or until), has_time=as_of is not None)
-    all_settings = load_settings_for(options, accounts)
+    all_settings = load_settings_by_label(options, accounts)
     url = require_one_database(all_settings)
     zone = all_settings[0].timezone
     if as_of is not None and not isinstance(as_of, datetime):
@@ -186,7 +187,7 @@ def report(
         raise click.UsageError(f"--out {out} must end with .html, or be -")
     if to_stdout and options.as_json:
         raise click.UsageError("--out - and --json both write to stdout")
-    all_settings = load_settings_for(options, accounts)
+    all_settings = load_settings_by_label(options, accounts)
     url, zone = require_one_database(all_settings), all_settings[0].timezone
     output: AbstractContextManager[BinaryIO] = closing(binary_stdout()) if to_stdout else atomic_write(out)
     written = write_report(

@@ -97,7 +97,7 @@ class BindingRemarks:
     Attributes:
         notice: Message about a changed token, or changed price terms.
         warning: Message about another account with the same token.
-        changes: Columns of the account that `store_binding` updates.
+        changes: Columns of the account that `store_binding` and `store_fingerprint` update.
     """
 
     notice: str | None = None
@@ -145,7 +145,9 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
         changes["token_fingerprint"] = binding.fingerprint
         warning = _duplicate_token_warning(connection, label, binding)
         if account.token_fingerprint:
-            notices.append("the token differs from that of the last run; the account uses the new one from now on")
+            notices.append(
+                "the token differs from that of the last run; the account uses the new one once the vendor accepts it"
+            )
     stored = PriceTerms(account.currency, account.vat_basis_points, account.vat)
     if binding.terms not in {None, stored}:
         changes |= binding.terms._asdict()
@@ -173,10 +175,25 @@ def interrupted_change(account: Any) -> str | None:
     return None
 
 
-def store_binding(connection: Connection, account_id: int, remarks: BindingRemarks) -> None:
-    """Store the zone of an account that has none yet, the fingerprint of a changed token, and changed price terms."""
-    if remarks.changes:
-        connection.execute(update(accounts).where(accounts.c.id == account_id).values(remarks.changes))
+def store_binding(connection: Connection, account_id: int, remarks: BindingRemarks) -> str | None:
+    """Store the zone of an account that has none yet, and changed price terms.
+
+    Returns:
+        The fingerprint of a changed token, for `store_fingerprint`; else None.
+    """
+    changes = dict(remarks.changes)
+    fingerprint: str | None = changes.pop("token_fingerprint", None)
+    if changes:
+        connection.execute(update(accounts).where(accounts.c.id == account_id).values(changes))
+    return fingerprint
+
+
+def store_fingerprint(connection: Connection, account_id: int, fingerprint: str) -> None:
+    """Bind an account to a changed token, which the vendor has accepted.
+
+    After a refused token, the right one would pass for unknown under another label.
+    """
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(token_fingerprint=fingerprint))
 
 
 def first_binding(binding: Binding) -> dict[str, Any]:

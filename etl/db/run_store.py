@@ -37,11 +37,13 @@ class RunHandle:
         id: `sync_runs.id`.
         account_id: `accounts.id`.
         fence: Fencing token; only the holder of the account's newest one may write.
+        fingerprint: That of a changed token, to be stored with the first answer; None without one.
     """
 
     id: int
     account_id: int
     fence: int
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def begin_run(
         connection.execute(insert(sync_state).values(account_id=account_id, fence=0))
     # Take the fence before checking the binding: set-timezone and account delete take it before they change that.
     fence = next_fence(connection, account_id).fence
-    store_binding(connection, account_id, require_binding(connection, label, binding))
+    fingerprint = store_binding(connection, account_id, require_binding(connection, label, binding))
     # Runs still marked as running were killed or have just lost their fence; sync_runs never serves as a lock.
     connection.execute(
         update(sync_runs)
@@ -111,7 +113,7 @@ def begin_run(
         **_count_columns(RunCounts(), ()),
     }
     result = connection.execute(insert(sync_runs).values(values))
-    return RunHandle(result.inserted_primary_key[0], account_id, fence)  # type: ignore[index]  # set by a single-row insert
+    return RunHandle(result.inserted_primary_key[0], account_id, fence, fingerprint)  # type: ignore[index]  # set by a single-row insert
 
 
 def next_fence(connection: Connection, account_id: int) -> Fence:

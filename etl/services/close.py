@@ -129,14 +129,12 @@ def _book(
         account_id = require_account(connection, label)
         # The amount and the last line of the journal are of one moment: no run stores a day until this is committed.
         lock_state(connection, account_id)
-        if terms is not None:
-            store_terms(connection, account_id, terms)
         states = read_day_states(connection, label, month)
         unsettled = _unsettled_days(month, states, today)
         totals = MonthTotals(
             "provisional" if unsettled else "final",
             *sum_days(connection, account_id, [month_days(month)]),
-            read_terms(connection, account_id),
+            terms or read_terms(connection, account_id),
         )
         last = read_last_closing(connection, account_id, month)
         result = partial(CloseResult, label, month, totals=totals, unsettled=unsettled)
@@ -146,6 +144,7 @@ def _book(
         unchanged = last is not None and last.totals == totals
         closing = last
         if not unchanged:
+            store_terms(connection, account_id, totals.terms)
             closing = insert_closing(connection, account_id, month, totals, after=last, now=now)
         return result(
             "unchanged" if unchanged else "booked",

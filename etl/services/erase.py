@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from etl import signals
 from etl.config.schema import Settings
+from etl.db.accounts import require_account
 from etl.db.bindings import Binding, require_binding
 from etl.db.engine import database_exists
 from etl.db.erase import ErasureSubject, erase_person
@@ -65,19 +66,25 @@ def normalise_number(text: str) -> str:
 
 
 def erase_number(
-    settings: Settings, canonical: str, *, wait: float, clock: Callable[[], datetime] = utc_now
+    settings: Settings,
+    canonical: str,
+    *,
+    explicit_account: bool = False,
+    wait: float,
+    clock: Callable[[], datetime] = utc_now,
 ) -> ErasureResult:
     """Erase the data of the person with a phone number from an account.
 
     Args:
         settings: Settings of the account.
         canonical: The phone number in canonical form.
+        explicit_account: Whether the command line names the account, which must then exist.
         wait: Seconds to wait for a run of the account.
         clock: The present time, aware.
 
     Raises:
         ConfigError: The account's phones are stored in another format than that of the settings, in which the number
-            would not be found.
+            would not be found; or the account does not exist.
         ConcurrentRunError: A run of the account is in progress.
         DatabaseError: Nothing is erased.
     """
@@ -89,6 +96,8 @@ def erase_number(
     with translate_errors(), advisory_lock(engine, f"account-{settings.account}", wait=wait):
         with read_database(engine) as connection:
             account_id = find_account(connection, settings.account)
+            if account_id is None and explicit_account:
+                require_account(connection, settings.account)
             if account_id is not None:
                 with named_settings():
                     require_binding(connection, settings.account, Binding(policy.form))

@@ -64,6 +64,23 @@ def test_two_sections_may_share_a_token_also_when_run_separately(synced):
     assert (done.code, "the accounts default and shop have the same token" in done.errors) == (0, True), done
 
 
+@pytest.mark.parametrize(
+    "command", [("export", "--out", "x.csv"), ("report", "--out", "x.html"), ("forget", "--phone", "89243555100")]
+)
+def test_an_account_that_is_no_longer_configured_is_named_by_its_label(synced, command):
+    token = synced.variables["BILLING_API_TOKEN"]
+    (synced.folder / "other.toml").write_text(f'[accounts.shop]\napi_token = "{token}"\n', "utf-8")
+
+    def run(label):
+        return synced("--config", "other.toml", *command, "--account", label, "--json", BILLING_API_TOKEN=None)
+
+    done = run("default")
+    assert done.code == 0, done
+    assert any(figure in done.out for figure in ('"rows": 30', '"records": 30', '"billing_records": 30')), done.out
+    done = run("defualt")
+    assert (done.code, "did you mean default?" in done.errors) == (78, True), done
+
+
 def test_a_changed_token_is_reported_once_on_stderr(synced, vendor):
     renewed = "6a2f41c3-7f8e-4c1e-9a43-1d6a3f0b9c55"
     vendor.tokens.add(renewed)

@@ -147,14 +147,16 @@ def test_a_low_balance_is_a_warning_also_with_q_and_not_a_failure(synced):
     assert synced("sync", BILLING_LOW_BALANCE="a lot").code == 78
 
 
-def test_a_failed_balance_request_is_the_exit_code_and_the_top_up_is_stored(synced, vendor):
+def test_a_failed_balance_request_is_the_exit_code_unless_a_top_up_changed(synced, vendor):
+    """A scheduler that repeated the command after a 69 would record the payment twice."""
     vendor.faults.add("html", action="get_balance", times=None)
     done = synced("balance", "--top-up", "5")
-    assert (done.code, "no snapshot was taken: an HTML page" in done.errors, top_ups(synced)) == (
-        69,
-        True,
-        [("5.000000",)],
-    )
+    assert (done.code, "no snapshot was taken: an HTML page" in done.errors) == (0, True)
+    assert top_ups(synced) == [("5.000000",)]
+    done = synced("balance", "--remove-top-up", "1", "--json")
+    assert (done.code, account_of(done)["removed_top_up"]["amount"], top_ups(synced)) == (0, "5.000000", [])
+    assert "no snapshot was taken" in account_of(done)["error"]
+    assert synced("balance").code == 69
     vendor.faults.clear()
     vendor.faults.add("status", status=403, times=None)
     assert synced("balance").code == 77

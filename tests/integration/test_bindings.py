@@ -14,7 +14,7 @@ from support.sync_account import START, Account, charges, just_before
 
 from etl.cli.exit_codes import code_for_result
 from etl.db.bindings import fingerprint_of
-from etl.errors import ConfigError
+from etl.errors import AuthenticationError, ConfigError
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
@@ -112,6 +112,17 @@ def test_a_changed_token_is_accepted_and_reported_once(account):
     assert (report.error, "the token differs from that of the last run" in "".join(messages)) == (None, True)
     assert "the token" not in "".join(run(account, **changed)[1])
     assert "BILLING_ACCOUNT=default" in refused(account, account="defualt", **changed)
+
+
+def test_a_refused_token_does_not_become_that_of_the_account(account):
+    account.run()
+    for _ in range(2):  # it is not the account's after the first of them either
+        report, messages = run(account, api_token="mistyped-token")
+        assert isinstance(report.error, AuthenticationError)
+        assert "the token differs from that of the last run" in "".join(messages)
+    assert "BILLING_ACCOUNT=default" in refused(account, account="defualt")
+    assert account.read("SELECT label FROM accounts") == [("default",)]
+    assert run(account)[1] == []
 
 
 def test_an_account_of_an_older_version_is_bound_by_its_next_run(account):

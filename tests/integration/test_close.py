@@ -168,7 +168,9 @@ def test_a_month_that_may_still_change_is_booked_only_provisionally(shop):
     shop.sync(command="backfill", since=date(2026, 3, 31), until=date(2026, 3, 31))
     shop.sync(command="backfill", since=date(2026, 4, 9), until=date(2026, 4, 9))
     assert shop.month("final, days_missing, days_settling, days_closed, days_ahead") == (0, 10, 4, 17, 0)
-    refused = shop.close()
+    currencies = "SELECT DISTINCT currency FROM monthly_close"
+    refused = shop.close(currency="EUR", vat_rate=Decimal(10))
+    assert shop.read(currencies) == [("RUB",)]
     assert refused.unsettled == {
         "missing": [DateRange(date(2026, 3, 21), date(2026, 3, 30))],
         "settling": [DateRange(date(2026, 3, 18), date(2026, 3, 20)), DateRange(date(2026, 3, 31), date(2026, 3, 31))],
