@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from etl.cli.each_account import for_each_account
 from etl.cli.exit_codes import ExitCode, code_for_error
 from etl.cli.json_output import period_as_json, print_json, summary_as_json
 from etl.cli.options import (
@@ -17,7 +18,7 @@ from etl.cli.options import (
     account_option,
     examples,
     json_option,
-    load_settings_for,
+    load_selected,
 )
 from etl.cli.output import OutputOptions, report_error
 from etl.cli.tables import print_rows, render_minute, render_money
@@ -65,24 +66,27 @@ def balance(
         raise click.UsageError("--at goes with --top-up")
     if top_up is not None and removed_id is not None:
         raise click.UsageError("--top-up and --remove-top-up exclude each other")
-    all_settings = load_settings_for(options, accounts)
-    for settings in all_settings:
-        settings.require_token()
-    if (top_up or removed_id) is not None and len(all_settings) > 1:
+    selected = load_selected(options, accounts)
+    if (top_up or removed_id) is not None and len(selected) > 1:
         raise click.UsageError(SEVERAL_ACCOUNTS)
-    earliest, latest = _paid_between(at, all_settings[0])
-    if earliest > utc_now():
-        raise click.UsageError(f"--at {at} lies in the future")
-    removed = None
-    if removed_id is not None:
-        removed, known = remove_recorded_top_up(all_settings[0], removed_id)
-        if removed is None:
-            has = f"it has {', '.join(map(str, known))}" if known else "it has none"
-            raise click.UsageError(f"--remove-top-up {removed_id}: {all_settings[0].account} has no such top-up; {has}")
-    documents = [_take_and_show(options, settings, top_up, earliest, latest, removed) for settings in all_settings]
-    code: int = max(document["exit_code"] for document in documents)
+
+    def take_one(settings: Settings) -> dict[str, Any]:
+        settings.require_token()
+        earliest, latest = _paid_between(at, settings)
+        if earliest > utc_now():
+            raise click.UsageError(f"--at {at} lies in the future")
+        removed = None
+        if removed_id is not None:
+            removed, known = remove_recorded_top_up(settings, removed_id)
+            if removed is None:
+                has = f"it has {', '.join(map(str, known))}" if known else "it has none"
+                raise click.UsageError(f"--remove-top-up {removed_id}: {settings.account} has no such top-up; {has}")
+        return _take_and_show(options, settings, top_up, earliest, latest, removed, alone=len(selected) == 1)
+
+    outcomes = for_each_account(options, selected, take_one)
+    code = outcomes.exit_code(int(document["exit_code"]) for document in outcomes.results)
     if options.as_json:
-        print_json({"accounts": documents, "exit_code": code})
+        print_json({"accounts": outcomes.results + outcomes.error_documents(options.redact), "exit_code": code})
     return code
 
 
@@ -103,8 +107,10 @@ def _take_and_show(
     earliest: datetime,
     latest: datetime | None,
     removed: TopUp | None,
+    *,
+    alone: bool,
 ) -> dict[str, Any]:
-    """Take a snapshot of one account, record the top-up, print the proof.
+    """Take a snapshot of one account, record the top-up, print the proof; errors have its label unless it is alone.
 
     Returns:
         The result as one JSON object.
@@ -129,7 +135,7 @@ def _take_and_show(
         if options.verbosity >= 0 or error or (proof.summary and proof.summary.needs_attention):
             _print_balance(options, settings.account, proof, removed)
         if error:
-            report_error(options, error)
+            report_error(options, error, None if alone else settings.account)
     return document
 
 

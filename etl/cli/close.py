@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from etl.cli.exit_codes import ExitCode, most_severe
+from etl.cli.each_account import for_each_account
+from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json
 from etl.cli.options import (
     account_option,
     examples,
     json_option,
-    load_settings_by_label,
-    load_settings_for,
+    load_selected,
+    load_selected_by_label,
     wait_option,
 )
 from etl.cli.output import OutputOptions
@@ -24,6 +25,7 @@ from etl.config.validators import parse_day
 from etl.date_ranges import next_month
 
 if TYPE_CHECKING:
+    from etl.config.schema import Settings
     from etl.db.closed_months import Closing
     from etl.services.close import CloseResult
 
@@ -60,15 +62,20 @@ def close(
     """
     from etl.services.close import CloseRequest, close_month
 
-    configured = {settings.account for settings in load_settings_for(options, ())}
+    configured = {label for label, _ in load_selected(options, ())}
     request = CloseRequest(month, provisional, again)
-    results = [
-        close_month(settings, request, is_configured=settings.account in configured, wait=wait)
-        for settings in load_settings_by_label(options, accounts)
-    ]
-    code = most_severe(ExitCode.CHECK_FAILED if result.outcome == "refused" else ExitCode.OK for result in results)
+
+    def close_one(settings: Settings) -> CloseResult:
+        return close_month(settings, request, is_configured=settings.account in configured, wait=wait)
+
+    outcomes = for_each_account(options, load_selected_by_label(options, accounts), close_one)
+    results = outcomes.results
+    code = outcomes.exit_code(
+        ExitCode.CHECK_FAILED if result.outcome == "refused" else ExitCode.OK for result in results
+    )
     if options.as_json:
-        print_json({"accounts": [_result_as_json(result) for result in results], "exit_code": code})
+        documents = [_result_as_json(result) for result in results] + outcomes.error_documents(options.redact)
+        print_json({"accounts": documents, "exit_code": code})
     else:
         for result in results:
             if options.verbosity >= 0 or result.outcome == "refused":

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from etl.cli.each_account import for_each_account
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import erasure_as_json, print_json, purge_as_json
 from etl.cli.options import (
     account_option,
     examples,
     json_option,
+    load_selected_by_label,
     load_settings_by_label,
     load_settings_for,
     require_one_database,
@@ -22,6 +24,7 @@ from etl.cli.options import (
 from etl.cli.output import OutputOptions
 
 if TYPE_CHECKING:
+    from etl.config.schema import Settings
     from etl.services.erase import ErasureResult
     from etl.services.purge import PurgeResult, RetentionAge
 
@@ -107,13 +110,15 @@ def purge(options: OutputOptions, *, age: RetentionAge, accounts: tuple[str, ...
     """
     from etl.services.purge import purge_account
 
-    results = [
-        purge_account(settings, age, explicit_account=bool(accounts), dry_run=dry_run, wait=wait)
-        for settings in load_settings_by_label(options, accounts)
-    ]
-    code = ExitCode.NEEDS_REVIEW if any(result.blocked for result in results) else ExitCode.OK
+    def purge_one(settings: Settings) -> PurgeResult:
+        return purge_account(settings, age, explicit_account=bool(accounts), dry_run=dry_run, wait=wait)
+
+    outcomes = for_each_account(options, load_selected_by_label(options, accounts), purge_one)
+    results = outcomes.results
+    code = outcomes.exit_code(ExitCode.NEEDS_REVIEW if result.blocked else ExitCode.OK for result in results)
     if options.as_json:
-        print_json({"accounts": [purge_as_json(result) for result in results], "exit_code": code})
+        documents = [purge_as_json(result) for result in results] + outcomes.error_documents(options.redact)
+        print_json({"accounts": documents, "exit_code": code})
     elif options.verbosity >= 0 or code != ExitCode.OK:
         _print_purges(results)
     return code
@@ -160,15 +165,18 @@ def forget(options: OutputOptions, *, phone: str, accounts: tuple[str, ...], wai
     # Raised outside the except block: the chained error would carry the phone number.
     if problem:
         raise click.UsageError(f"--phone must be {problem}")
-    results = [
-        erase_number(settings, canonical, explicit_account=bool(accounts), wait=wait)
-        for settings in load_settings_by_label(options, accounts)
-    ]
+
+    def erase_one(settings: Settings) -> ErasureResult:
+        return erase_number(settings, canonical, explicit_account=bool(accounts), wait=wait)
+
+    outcomes = for_each_account(options, load_selected_by_label(options, accounts), erase_one)
+    code = outcomes.exit_code([ExitCode.OK])
     if options.as_json:
-        print_json({"accounts": [erasure_as_json(result) for result in results], "exit_code": ExitCode.OK})
+        documents = [erasure_as_json(result) for result in outcomes.results] + outcomes.error_documents(options.redact)
+        print_json({"accounts": documents, "exit_code": code})
     elif options.verbosity >= 0:
-        _print_erasures(results)
-    return ExitCode.OK
+        _print_erasures(outcomes.results)
+    return code
 
 
 def _print_erasures(results: Sequence[ErasureResult]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from etl.cli.each_account import Outcomes, for_each_account
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
@@ -16,7 +17,7 @@ from etl.cli.options import (
     account_option,
     examples,
     json_option,
-    load_settings_for,
+    load_selected,
     require_ordered_range,
 )
 from etl.cli.output import OutputOptions, report_error
@@ -53,14 +54,19 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     """
     from etl.services.status import read_status_report
 
-    report = read_status_report(load_settings_for(options, accounts), with_others=not accounts)
+    valid = for_each_account(options, load_selected(options, accounts), lambda settings: settings)
+    report = read_status_report(valid.results, with_others=not accounts)
+    for label, error in report.errors.items():
+        report_error(options, error, label)
+    errors: Outcomes[Settings] = Outcomes(errors={**valid.errors, **report.errors})
     for _ in range(report.missing_databases):
         click.echo("there is no database yet; sync creates it", err=True)
     statuses = report.statuses
     too_old = [status for status in statuses if max_age is not None and _is_older(status, max_age)]
-    code = ExitCode.CHECK_FAILED if too_old else ExitCode.OK
+    code = errors.exit_code([ExitCode.CHECK_FAILED if too_old else ExitCode.OK])
     if options.as_json:
-        print_json({"accounts": [status_as_json(status) for status in statuses], "exit_code": code})
+        documents = [status_as_json(status) for status in statuses] + errors.error_documents(options.redact)
+        print_json({"accounts": documents, "exit_code": code})
     else:
         if options.verbosity >= 0:
             _print_statuses(options, statuses)
@@ -112,13 +118,15 @@ def verify(
     names = [name.strip() for name in sources.split(",")]
     if not names or not set(names) <= {"json", "csv"}:
         raise click.UsageError("--source takes json, csv or json,csv")
-    all_settings = load_settings_for(options, accounts)
-    documents = [
-        _verify(options, settings, since, until, names, alone=len(all_settings) == 1) for settings in all_settings
-    ]
-    code: int = max(document["exit_code"] for document in documents)
+    selected = load_selected(options, accounts)
+
+    def verify_one(settings: Settings) -> dict[str, Any]:
+        return _verify(options, settings, since, until, names, alone=len(selected) == 1)
+
+    outcomes = for_each_account(options, selected, verify_one)
+    code = outcomes.exit_code(document["exit_code"] for document in outcomes.results)
     if options.as_json:
-        print_json({"accounts": documents, "exit_code": code})
+        print_json({"accounts": outcomes.results + outcomes.error_documents(options.redact), "exit_code": code})
     return code
 
 

@@ -189,17 +189,52 @@ def load_all(
     return loaded
 
 
+def load_selected(options: OutputOptions, accounts: tuple[str, ...]) -> list[tuple[str, Settings | ConfigError]]:
+    """The accounts, or all that are configured: each label with the settings or the error in them.
+
+    Raises:
+        ConfigError: An account is not configured.
+    """
+    from etl.config.loader import select_accounts
+
+    configuration, _ = load_configuration(options)
+    return load_all(options, configuration, select_accounts(configuration, accounts))
+
+
+def load_selected_by_label(options: OutputOptions, labels: tuple[str, ...]) -> list[tuple[str, Settings | ConfigError]]:
+    """The accounts, configured or not, or all that are configured, as in `load_selected`.
+
+    An account may be in the database only: retired, or already renamed in the configuration. It gets the settings of
+    the first configured account, under its own label.
+    """
+    configured = load_selected(options, ())
+    known = dict(configured)
+    first = next((settings for settings in known.values() if isinstance(settings, Settings)), configured[0][1])
+    others = {label: first if isinstance(first, ConfigError) else replace(first, account=label) for label in labels}
+    return [(label, known.get(label, others[label])) for label in labels] or configured
+
+
 def load_settings_for(options: OutputOptions, accounts: tuple[str, ...]) -> list[Settings]:
     """The settings of the accounts, or of all that are configured; redact their secrets.
 
     Raises:
         ConfigError: A setting of any of these accounts is missing or wrong.
     """
-    from etl.config.loader import select_accounts
+    return _require_valid(load_selected(options, accounts))
 
-    configuration, _ = load_configuration(options)
+
+def load_settings_by_label(options: OutputOptions, labels: tuple[str, ...]) -> list[Settings]:
+    """The settings of the accounts of `load_selected_by_label`.
+
+    Raises:
+        ConfigError: A setting of any of these accounts is missing or wrong.
+    """
+    return _require_valid(load_selected_by_label(options, labels))
+
+
+def _require_valid(selected: Iterable[tuple[str, Settings | ConfigError]]) -> list[Settings]:
     all_settings = []
-    for _, settings in load_all(options, configuration, select_accounts(configuration, accounts)):
+    for _, settings in selected:
         if isinstance(settings, ConfigError):
             raise settings
         all_settings.append(settings)
@@ -232,17 +267,6 @@ def load_settings_with_token(options: OutputOptions, accounts: tuple[str, ...]) 
         raise click.UsageError(SEVERAL_ACCOUNTS)
     all_settings[0].require_token()
     return all_settings[0]
-
-
-def load_settings_by_label(options: OutputOptions, labels: tuple[str, ...]) -> list[Settings]:
-    """The settings of the accounts, configured or not, or of all that are configured.
-
-    An account may be in the database only: retired, or already renamed in the configuration. It gets the settings of
-    the first configured account, under its own label.
-    """
-    configured = load_settings_for(options, ())
-    by_label = {settings.account: settings for settings in configured}
-    return [by_label.get(label) or replace(configured[0], account=label) for label in labels] or configured
 
 
 def require_ordered_range(since: date | None, until: date | None) -> None:

@@ -101,8 +101,8 @@ def parse_zone(text: str) -> ZoneInfo:
     from zoneinfo import ZoneInfo  # `--help` does not need it
 
     try:
-        # zoneinfo would search packages for a name with dots.
-        if not _ZONE.fullmatch(text):
+        # zoneinfo would search packages for a name with dots, and `localtime` is the machine's own zone.
+        if not _ZONE.fullmatch(text) or text == "localtime":
             raise ValueError
         return ZoneInfo(text)
     except (KeyError, ValueError, OSError):

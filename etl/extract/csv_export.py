@@ -89,6 +89,12 @@ class OpenExport:
                 days |= part_days
                 stats_by_day |= dict.fromkeys(part_days, part.export.stats)
                 unproven |= dict.fromkeys(days_without_padding(part_days, part.export.start))
+        # A day that was complete without records, and again shows none, needs no evidence: it stays as it is.
+        days |= {
+            day: records
+            for day in window.days()
+            if day not in days and known.get(day) == 0 and not (records := self._most_records(day))
+        }
         truncated = f"a CSV export of {self.export.stats.listed} records may be truncated"
         open_days = {day: truncated for day in window.days() if day not in days}
         for day, records in days.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import URL
@@ -12,6 +12,7 @@ from etl.config.schema import Settings
 from etl.db.engine import database_exists, read_connection
 from etl.db.errors import translate_errors
 from etl.db.migrate import has_schema
+from etl.errors import BillingError
 from etl.ops.status_query import AccountStatus, StatusOptions, read_account_statuses
 from etl.services.context import utc_now
 from etl.services.database import open_engine
@@ -19,10 +20,17 @@ from etl.services.database import open_engine
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
-    """The statuses of the accounts, and the number of configured databases that do not exist yet."""
+    """The status of several accounts.
+
+    Attributes:
+        statuses: Of the accounts whose database could be read.
+        missing_databases: Number of configured databases that do not exist yet.
+        errors: Of the other accounts, by label.
+    """
 
     statuses: list[AccountStatus]
     missing_databases: int
+    errors: dict[str, BillingError] = field(default_factory=dict)
 
 
 def read_status_report(
@@ -31,7 +39,7 @@ def read_status_report(
     """Read the status of the accounts; with `with_others` also of the other accounts in their databases.
 
     Raises:
-        DatabaseError: A database cannot be read, or has the schema of another version.
+        DatabaseError: The only database cannot be read, or has the schema of another version.
     """
     by_database: dict[URL, dict[str, StatusOptions]] = {}
     for settings in all_settings:
@@ -40,11 +48,18 @@ def read_status_report(
         )
     statuses: list[AccountStatus] = []
     missing_databases = 0
+    errors: dict[str, BillingError] = {}
     for url, by_account in by_database.items():
-        stored = _read_statuses(url, by_account, clock(), with_others=with_others)
+        try:
+            stored = _read_statuses(url, by_account, clock(), with_others=with_others)
+        except BillingError as error:
+            if len(by_database) == 1:
+                raise
+            errors |= dict.fromkeys(by_account, error)
+            continue
         missing_databases += stored is None
         statuses += map(AccountStatus, by_account) if stored is None else stored
-    return StatusReport(statuses, missing_databases)
+    return StatusReport(statuses, missing_databases, errors)
 
 
 def _read_statuses(

@@ -118,5 +118,5 @@ def test_an_ambiguous_balance_is_refused(synced, vendor):
     before = rows(synced, table="balance_snapshots")
     vendor.faults.add("status", status=200, action="get_balance", times=None, body=body)
     done = synced("balance")
-    assert (done.code, "25" in done.out) == (69, False)
+    assert (done.code, "25.00" in done.out, "25,000" in done.out) == (69, False, False)
     assert rows(synced, table="balance_snapshots") == before

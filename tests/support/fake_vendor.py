@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from io import BytesIO
@@ -104,8 +104,8 @@ class FakeClient:
             raise RequestRejected("no such call")
         return read(Feed([raw_record(**record) for record in self.newest[-count:]]))
 
-    def fetch(self, *windows: DateRange) -> list[WindowData]:
-        source = Source(self, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
+    def fetch(self, *windows: DateRange, complete: Mapping[date, int] | None = None) -> list[WindowData]:
+        source = Source(self, read, today=TODAY, last=TODAY, complete=complete)  # type: ignore[arg-type]  # all it uses
         return [source.fetch(window) for window in windows]
 
 

@@ -715,6 +715,15 @@ def test_an_export_about_other_days_is_not_used():
     assert (batch.days, batch.unconfirmed_days.keys()) == ({}, {day(6), day(7), day(8)})
 
 
+@pytest.mark.parametrize("known", [0, 3])
+def test_a_day_that_was_complete_without_records_needs_no_evidence_of_a_truncated_export(known):
+    records = records_per_day(4, 10, 100)
+    own = FakeClient(raising(RetryableError("down")), lambda start: within(records, DateRange(start, TODAY)), records)
+    [batch] = own.fetch(days(1, 3), complete={day(1): 0, day(2): known})
+    assert batch.days.keys() == ({day(1), day(2)} if known == 0 else {day(1)})
+    assert batch.unconfirmed_days.keys() == set(days(1, 3).days()) - batch.days.keys()
+
+
 @pytest.mark.parametrize(
     "bad",
     [{"created_at": "12/29/2021 2:06 PM"}, {"created_at": "2026-03-06T14:06"}, {"status": "да"}, {"price": "free"}],
