@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from etl.cli.each_account import load_valid
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import account_as_json, print_json
-from etl.cli.options import examples, json_option, load_settings_by_label, load_settings_for, wait_option
+from etl.cli.options import examples, json_option, load_settings_by_label, wait_option
 from etl.cli.output import OutputOptions
 from etl.cli.tables import print_rows
 from etl.cli.text_output import Note, print_notes
@@ -68,13 +69,15 @@ def show_accounts(options: OutputOptions) -> int:
     from etl.services.accounts import read_accounts
     from etl.services.database import open_engine
 
-    urls = dict.fromkeys(settings.database_url for settings in load_settings_for(options, ()))
+    valid = load_valid(options, ())
+    code = valid.exit_code([ExitCode.OK])
+    urls = dict.fromkeys(settings.database_url for settings in valid.results)
     accounts = [account for url in urls for account in read_accounts(open_engine(url))]
     if options.as_json:
-        print_json({"accounts": [account_as_json(account) for account in accounts], "exit_code": ExitCode.OK})
+        print_json({"accounts": [account_as_json(account) for account in accounts], "exit_code": code})
     else:
         _print_accounts(accounts)
-    return ExitCode.OK
+    return code
 
 
 def _print_accounts(accounts: Sequence[Account]) -> None:

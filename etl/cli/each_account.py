@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from etl.cli.account_runs import LoadedAccount
 from etl.cli.exit_codes import code_for_error, most_severe
+from etl.cli.options import load_selected
 from etl.cli.output import OutputOptions, report_error
 from etl.config.schema import Settings
 from etl.errors import BillingError, ConfigError
 from etl.log import log_context
+
+if TYPE_CHECKING:
+    from etl.cli.account_runs import LoadedAccount
 
 T = TypeVar("T")
 
@@ -61,3 +64,12 @@ def for_each_account(
             report_error(options, error, label)
             outcomes.errors[label] = error
     return outcomes
+
+
+def load_valid(options: OutputOptions, accounts: tuple[str, ...]) -> Outcomes[Settings]:
+    """The settings of the accounts, or of all that are configured; those with an error are reported and left out.
+
+    Raises:
+        ConfigError: The settings of the only account are wrong.
+    """
+    return for_each_account(options, load_selected(options, accounts), lambda settings: settings)

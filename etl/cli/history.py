@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from etl.cli.each_account import load_valid
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, rejected_as_json, run_as_json, run_details_as_json
-from etl.cli.options import account_option, examples, json_option, load_settings_for
+from etl.cli.options import account_option, examples, json_option
 from etl.cli.output import OutputOptions
 from etl.cli.tables import print_rows, render_minute, render_money, render_range
 from etl.cli.text_output import print_runs
@@ -56,23 +57,24 @@ def runs(options: OutputOptions, *, run_id: int | None, last: int | None, accoun
 
     if run_id is not None and last is not None:
         raise click.UsageError("--last is for the list of runs; an ID shows one run")
-    all_settings = load_settings_for(options, accounts)
+    valid = load_valid(options, accounts)
+    all_settings, code = valid.results, valid.exit_code([ExitCode.OK])
     if run_id is not None:
         details = read_run_details(all_settings, run_id, with_others=not accounts)
         if options.as_json:
-            print_json(run_details_as_json(details) | {"exit_code": ExitCode.OK})
+            print_json(run_details_as_json(details) | {"exit_code": code})
         else:
             _print_run_details(details)
-        return ExitCode.OK
+        return code
     result = list_runs(all_settings, last=last or RUNS_SHOWN, with_others=not accounts)
     _report_missing(result.missing_databases)
     if options.as_json:
-        print_json({"runs": [run_as_json(run) for run in result.runs], "exit_code": ExitCode.OK})
+        print_json({"runs": [run_as_json(run) for run in result.runs], "exit_code": code})
     elif result.runs:
         print_runs("Runs", map(asdict, result.runs))
     elif not result.missing_databases:
         click.echo("no runs yet")
-    return ExitCode.OK
+    return code
 
 
 @click.command(epilog=examples("rejected", "rejected --acknowledge 3 4"))
@@ -94,7 +96,8 @@ def rejected(
 
     if further_ids and not acknowledge:
         raise click.UsageError("an ID needs --acknowledge")
-    all_settings = load_settings_for(options, accounts)
+    valid = load_valid(options, accounts)
+    all_settings, code = valid.results, valid.exit_code([ExitCode.OK])
     if acknowledge:
         result = acknowledge_rejected(all_settings, {*acknowledge, *further_ids}, with_others=not accounts)
     else:
@@ -103,8 +106,8 @@ def rejected(
     if options.as_json:
         document = {"records": [rejected_as_json(record) for record in result.records]}
         counts = {"newly_acknowledged": result.newly_acknowledged} if acknowledge else {}
-        print_json(document | counts | {"exit_code": ExitCode.OK})
-        return ExitCode.OK
+        print_json(document | counts | {"exit_code": code})
+        return code
     if result.records:
         _print_rejected(result.records)
     elif not result.missing_databases:
@@ -112,7 +115,7 @@ def rejected(
     if acknowledge:
         before = len(result.records) - result.newly_acknowledged
         click.echo(f"{result.newly_acknowledged} acknowledged" + (f", {before} were already" if before else ""))
-    return ExitCode.OK
+    return code
 
 
 def _report_missing(databases: int) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from etl.cli.each_account import Outcomes, for_each_account
+from etl.cli.each_account import Outcomes, for_each_account, load_valid
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
@@ -54,7 +54,7 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     """
     from etl.services.status import read_status_report
 
-    valid = for_each_account(options, load_selected(options, accounts), lambda settings: settings)
+    valid = load_valid(options, accounts)
     report = read_status_report(valid.results, with_others=not accounts)
     for label, error in report.errors.items():
         report_error(options, error, label)

@@ -35,6 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
+from etl.db.bindings import interrupted_change
 from etl.db.dialects import dialect_for
 from etl.db.tables import accounts, synced_days
 from etl.db.types import Money, UtcTime, WallClock
@@ -124,16 +125,24 @@ class ExportFilter:
 
 
 def resolve_accounts(connection: Connection, labels: Sequence[str]) -> list[str]:
-    """Sort and check account labels; an empty sequence selects all accounts of the database.
+    """Sort and check account labels; an empty sequence selects all accounts that are not partly deleted.
 
     Raises:
-        ConfigError: Unknown account.
+        ConfigError: Unknown account, or one that is partly deleted, or whose times are partly converted.
     """
-    known = sorted(connection.scalars(select(accounts.c.label)))
+    account = accounts.c
+    columns = (account.label, account.deletion_started_at, account.timezone_to)
+    known = {row.label: row for row in connection.execute(select(*columns))}
     for label in labels:
         if label not in known:
-            raise ConfigError(f"--account {label}: the database has no such account; {describe_known(label, known)}")
-    return [label for label in known if not labels or label in labels]
+            raise ConfigError(
+                f"--account {label}: the database has no such account; {describe_known(label, sorted(known))}"
+            )
+    chosen = labels or [label for label, row in known.items() if row.deletion_started_at is None]
+    for label in chosen:
+        if problem := interrupted_change(known[label]):
+            raise ConfigError(problem)
+    return sorted(set(chosen))
 
 
 def count_incomplete_days(connection: Connection, selection: ExportFilter, end: date) -> int:

@@ -184,7 +184,8 @@ def _export_database(engine: Engine, lake: Lake, labels: tuple[str, ...], result
         states = _read_states(connection, lake, database, resolve_accounts(connection, labels))
         removed = []
         if not labels:
-            known = connection.scalars(select(accounts.c.label)).all()
+            whole = accounts.c.deletion_started_at.is_(None)
+            known = connection.scalars(select(accounts.c.label).where(whole)).all()
             moved = {state.renamed_from for state in states}
             removed = [label for label in deleted_labels(lake.cursors(), database, known) if label not in moved]
         stale = [state for state in states if not state.is_current]

@@ -14,12 +14,14 @@ from support.sync_account import START, Account, charges, just_before
 
 from etl.cli.exit_codes import code_for_result
 from etl.db import delete_account as deletion
+from etl.db.accounts import mark_timezone
 from etl.db.lock import advisory_lock
 from etl.db.run_store import Fence, find_account, verify_fence
 from etl.db.tables import metadata
 from etl.db.views import VIEWS
 from etl.errors import ConcurrentRunError, ConfigError
 from etl.ops.status_query import read_account_statuses
+from etl.reports.query import resolve_accounts
 from etl.services.accounts import delete_account, read_accounts, rename_account, retire_account, set_account_timezone
 from etl.services.close import CloseRequest, close_month
 from etl.services.purge import RetentionAge, purge_account
@@ -111,11 +113,23 @@ def test_an_account_whose_deletion_was_interrupted_is_in_no_view_and_is_not_chan
             status.account: status.problem
             for status in read_account_statuses(connection, [], MORNING, with_others=True)
         }
+        assert resolve_accounts(connection, ()) == ["bank"]
+        with pytest.raises(ConfigError, match="partly deleted"):
+            resolve_accounts(connection, ("default",))
     assert statuses == {known.label: known.problem for known in read_accounts(account.engine)}
     assert statuses["bank"] is None
     assert "account delete default" in statuses["default"]
     delete_account(account.engine, "default", wait=0, clock=clock)
     assert [known.label for known in read_accounts(account.engine)] == ["bank"]
+
+
+def test_an_account_whose_zone_change_was_interrupted_is_not_exported(account):
+    with account.engine.begin() as connection:
+        mark_timezone(connection, find_account(connection, "default"), VLADIVOSTOK)
+    for labels in ((), ("default",)):
+        with account.engine.connect() as connection, pytest.raises(ConfigError, match="partly converted"):
+            resolve_accounts(connection, labels)
+    assert "account set-timezone default" in read_accounts(account.engine)[1].problem
 
 
 @pytest.mark.parametrize("batch_size", [3, 5_000])

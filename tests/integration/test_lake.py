@@ -89,6 +89,15 @@ def test_renamed_and_deleted_accounts_leave_the_lake(copied_sqlite):
     assert {row[0] for row in copied_sqlite.lake()} == {"shop", "office"}
 
 
+def test_an_account_whose_deletion_was_interrupted_leaves_the_lake(copied_sqlite):
+    copied_sqlite.execute("UPDATE accounts SET deletion_started_at = '2026-03-10 05:00:00' WHERE label = 'shop'")
+    copied_sqlite.execute("DELETE FROM billing_records WHERE account_id = 1")
+    result = copied_sqlite.export()
+    assert (result.removed, result.refused) == (["shop"], {})
+    assert copied_sqlite.lake() == copied_sqlite.view()
+    assert {row[0] for row in copied_sqlite.lake()} == {"office"}
+
+
 @pytest.mark.parametrize("damage", ["UPDATE billing_records SET price = '7'", "DELETE FROM billing_records"])
 def test_rows_that_differ_from_the_ledger_are_refused_and_other_accounts_exported(copied, damage):
     copied.vendor.dataset.add(charges(date(2026, 3, 7), 1))
