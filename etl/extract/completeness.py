@@ -142,12 +142,15 @@ class NewestRecords:
         listed: Number of records, unreadable ones included.
         requested: Number of records requested.
         unreadable: Records that failed validation.
+        ordered: Whether they are in the order of `created_at`, or its reverse. Otherwise they may be those that the
+            vendor added last, among which a late record of an earlier day is missing.
     """
 
     records: Counter[Record]
     listed: int
     requested: int
     unreadable: tuple[RejectedRecord, ...] = ()
+    ordered: bool = True
     _keys: dict[date, Counter[_Key]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -159,6 +162,10 @@ class NewestRecords:
     def days(self) -> Collection[date]:
         """The days of the readable ones."""
         return self._keys.keys()
+
+    def days_after(self, day: date) -> list[date]:
+        """The days of the readable ones that are later than a day."""
+        return [listed for listed in self._keys if listed > day]
 
     def are_contained_in(self, days: Mapping[date, DayRecords]) -> bool:
         """Whether an answer has all of the newest records that belong to its days.
@@ -193,9 +200,9 @@ class NewestRecords:
     def cover(self, day: date) -> bool:
         """Whether the newest records include all records of a day.
 
-        Assumed: the newest records are the last ones by `created_at`. Otherwise they lack some of the day's records.
+        Assumed: the newest records, if they are in order, are the last ones by `created_at`.
         """
-        return self.listed < self.requested or min(self._keys, default=day) < day
+        return self.listed < self.requested or (self.ordered and min(self._keys, default=day) < day)
 
     def prove_empty(self, day: date, answer: Mapping[date, DayRecords]) -> bool:
         """Whether the account certainly has no record of a day that an answer shows empty."""
@@ -209,11 +216,15 @@ class NewestRecords:
         `created_at`, but perhaps those that the vendor added last.
         """
         oldest = min(self._keys, default=date.max)
-        return oldest <= day and all(
-            len(records) <= self._count(listed_on)
-            and Counter(record[:3] for record in records.records()) <= self._keys.get(listed_on, Counter())
-            for listed_on, records in answer.items()
-            if listed_on > oldest
+        return (
+            (self.ordered or self.listed < self.requested)
+            and oldest <= day
+            and all(
+                len(records) <= self._count(listed_on)
+                and Counter(record[:3] for record in records.records()) <= self._keys.get(listed_on, Counter())
+                for listed_on, records in answer.items()
+                if listed_on > oldest
+            )
         )
 
     def end_by(self, day: date) -> bool:

@@ -214,6 +214,10 @@ class JsonSource:
         day = DateRange(max(target.first - ONE_DAY, earlier), target.last)
         quarter = DateRange(max(target.first - QUARTER, earlier), target.last)
         requests = [week, quarter] if is_of_one_day(answer.stats) else [day, week]
+        if is_of_one_day(answer.stats) and (newest := self._get_newest()) is not None:
+            # The account may be quiet for weeks: the request that reaches its newest records lists more.
+            if later := newest.days_after(week.last):
+                requests.append(DateRange(target.first, min(later)))
         return self._any_request_lists_more(answer, [request for request in requests if request != target])
 
     def _any_request_lists_more(self, answer: JsonAnswer, requests: Iterable[DateRange]) -> bool:

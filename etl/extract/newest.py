@@ -52,7 +52,8 @@ class NewestSource:
         def read(feed: Feed) -> NewestRecords:
             records: list[Record] = []
             stats = self._read_feed(feed, ALL_DATES, records.extend)
-            return NewestRecords(Counter(records), stats.listed, MAX_NEWEST_RECORDS, stats.rejected)
+            is_ordered = stats.ascending or stats.descending
+            return NewestRecords(Counter(records), stats.listed, MAX_NEWEST_RECORDS, stats.rejected, is_ordered)
 
         try:
             return self._client.get_newest_records(MAX_NEWEST_RECORDS, read)

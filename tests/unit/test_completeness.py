@@ -528,7 +528,7 @@ def test_newest_records_that_are_not_ordered_by_time_are_no_evidence():
     records = [*older, *wanted, *later]
     newest = [*wanted, *older[2:], *later, *older[:2]]  # in the order in which the vendor added them
     vendor = FakeClient(lambda requested: limited(within(records, requested), 10, "oldest", "ascending"), None, newest)
-    assert fetched(vendor, days(6, 7)) == (expected_days(records, days(6, 7)), set())
+    assert fetched(vendor, days(6, 7)) == (expected_days(records, days(6, 6)), {day(7)})
 
 
 def test_a_request_for_one_day_with_records_shows_that_the_end_date_is_included():
@@ -544,3 +544,23 @@ def test_a_request_for_one_day_with_records_shows_that_the_end_date_is_included(
     batch = source.fetch(days(8, 10))
     assert (batch.incomplete_days | batch.unconfirmed_days.keys()) <= {day(8)}
     assert records_by_day(batch)[day(9)] == expected_days(records, days(9, 9))[day(9)]
+
+
+def test_newest_records_in_the_order_of_their_arrival_do_not_show_a_day_empty():
+    before, late, after = records_per_day(6, 6, 12), records_per_day(7, 7, 1), records_per_day(8, 8, 99)
+    newest = [*before[-1:], *after[::-1]]  # the record of the day arrived before all of them
+    vendor = FakeClient(
+        lambda requested: limited(within([*before, *late, *after], requested), 10, "oldest", "ascending"), None, newest
+    )
+    found, unconfirmed = fetched(vendor, days(7, 7))
+    assert (found, unconfirmed) == ({}, {day(7)})
+
+
+def test_a_limit_on_the_only_day_within_weeks_is_detected_by_a_request_up_to_the_newest_records():
+    records = [*records_per_day(-20, -20, 17), *records_per_day(5, 8, 40)]
+    vendor = FakeClient(
+        lambda requested: limited(within(records, requested), 16, "oldest", "ascending"), None, records[-100:]
+    )
+    assert fetched(vendor, days(-20, -20)) == ({}, {day(-20)})
+    unlimited = FakeClient(lambda requested: within(records, requested), None, records[-100:])
+    assert fetched(unlimited, days(-20, -20)) == (expected_days(records, days(-20, -20)), set())
