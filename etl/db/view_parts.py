@@ -17,7 +17,9 @@ DAY_STATE: Final = """CASE
 
 def join_account(alias: str) -> str:
     """Join the account `a` of a row; the rows of an account that is partly deleted are left out."""
-    return f"JOIN accounts a ON a.id = {alias}.account_id AND a.deletion_started_at IS NULL"
+    # Not a condition on a column of `a`: SQLite would scan that table first, and sort the rows of the others.
+    return f"""JOIN accounts a ON a.id = {alias}.account_id
+  AND a.id NOT IN (SELECT id FROM accounts WHERE deletion_started_at IS NOT NULL)"""
 
 
 def amount_columns(format_: str, parts: tuple[str, ...]) -> str:

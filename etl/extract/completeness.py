@@ -163,10 +163,6 @@ class NewestRecords:
         """The days of the readable ones."""
         return self._keys.keys()
 
-    def days_after(self, day: date) -> list[date]:
-        """The days of the readable ones that are later than a day."""
-        return [listed for listed in self._keys if listed > day]
-
     def are_contained_in(self, days: Mapping[date, DayRecords]) -> bool:
         """Whether an answer has all of the newest records that belong to its days.
 

@@ -213,12 +213,18 @@ class JsonSource:
         week = DateRange(max(target.first - WEEK, earlier), max(target.last, min(target.last + WEEK, self._today)))
         day = DateRange(max(target.first - ONE_DAY, earlier), target.last)
         quarter = DateRange(max(target.first - QUARTER, earlier), target.last)
-        requests = [week, quarter] if is_of_one_day(answer.stats) else [day, week]
-        if is_of_one_day(answer.stats) and (newest := self._get_newest()) is not None:
+        if not is_of_one_day(answer.stats):
+            requests = [day, week]
+        else:
+            requests = [week, quarter]
             # The account may be quiet for weeks: the request that reaches its newest records lists more.
-            if later := newest.days_after(week.last):
+            if later := self._newest_days_after(week.last):
                 requests.append(DateRange(target.first, min(later)))
         return self._any_request_lists_more(answer, [request for request in requests if request != target])
+
+    def _newest_days_after(self, day: date) -> list[date]:
+        newest = self._get_newest()
+        return [] if newest is None else [listed for listed in newest.days() if listed > day]
 
     def _any_request_lists_more(self, answer: JsonAnswer, requests: Iterable[DateRange]) -> bool:
         """Whether one of the requests has a larger answer; stops early if many answers have the same size."""

@@ -23,9 +23,9 @@ import etl
 from etl import spreadsheet, unreadable
 from etl.extract import csv_parser, json_reader  # noqa: F401 - csv_parser is imported late, and has to be patched before
 from etl.extract.completeness import AnswerEvidence
+from etl.extract.cross_check import CrossCheck
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_requests import PADDING_BEFORE, JsonRequests
-from etl.extract.source import Source
 from etl.load.quarantine import Quarantine
 from etl.transform import fields, long_texts
 from etl.transform.folds import FoldCollector
@@ -66,9 +66,9 @@ def _only_hundreds() -> list[Patch]:
 
 
 def _no_empty_day_between_full_ones() -> list[Patch]:
-    original = Source._new_empty_days
+    original = CrossCheck.new_empty_days
     return [
-        (Source, "_new_empty_days", lambda self, result: [] if any(result.days.values()) else original(self, result))
+        (CrossCheck, "new_empty_days", lambda self, result: [] if any(result.days.values()) else original(self, result))
     ]
 
 
