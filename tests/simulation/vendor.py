@@ -96,8 +96,9 @@ class Vendor:
 
     def moments(self) -> dict[Row, set[str]]:
         """The possible UTC times of each row whose local time is ambiguous: two if a used source gives no offset."""
+        forms = [self._forms[source] for source in ("json", "csv") if self.used[source]]
         exact = "respells" not in self.scenario.traits and all(
-            self._forms[source].get("time") in {"offset", "utc"} for source in ("json", "csv") if self.used[source]
+            form.get("time") in {"offset", "utc"} and "mixed" not in form for form in forms
         )
         moments: dict[Row, set[str]] = {}
         for charge, first in self._ambiguous:
