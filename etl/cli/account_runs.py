@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception, code_for_result, most_severe
+from etl.cli.options import LoadedAccount
 from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.cli.progress import progress_listener
 from etl.cli.run_summary import log_result, print_result
@@ -16,9 +17,6 @@ from etl.log import log_context
 
 if TYPE_CHECKING:
     from etl.services.run import RunRequest, SyncResult
-
-LoadedAccount = tuple[str, Settings | ConfigError]
-"""An account's label, with its settings or the error in them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from etl.cli.exit_codes import code_for_error, most_severe
-from etl.cli.options import load_selected
+from etl.cli.options import LoadedAccount, load_selected
 from etl.cli.output import OutputOptions, report_error
 from etl.config.schema import Settings
 from etl.errors import BillingError, ConfigError
 from etl.log import log_context
-
-if TYPE_CHECKING:
-    from etl.cli.account_runs import LoadedAccount
 
 T = TypeVar("T")
 

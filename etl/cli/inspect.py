@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from etl.cli.each_account import Outcomes, for_each_account, load_valid
+from etl.cli.each_account import for_each_account, load_valid
 from etl.cli.exit_codes import ExitCode
 from etl.cli.json_output import print_json, status_as_json
 from etl.cli.options import (
@@ -54,18 +54,18 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     """
     from etl.services.status import read_status_report
 
-    valid = load_valid(options, accounts)
-    report = read_status_report(valid.results, with_others=not accounts)
+    outcomes = load_valid(options, accounts)
+    report = read_status_report(outcomes.results, with_others=not accounts)
     for label, error in report.errors.items():
         report_error(options, error, label)
-    errors: Outcomes[Settings] = Outcomes(errors={**valid.errors, **report.errors})
+    outcomes.errors |= report.errors
     for _ in range(report.missing_databases):
         click.echo("there is no database yet; sync creates it", err=True)
     statuses = report.statuses
     too_old = [status for status in statuses if max_age is not None and _is_older(status, max_age)]
-    code = errors.exit_code([ExitCode.CHECK_FAILED if too_old else ExitCode.OK])
+    code = outcomes.exit_code([ExitCode.CHECK_FAILED if too_old else ExitCode.OK])
     if options.as_json:
-        documents = [status_as_json(status) for status in statuses] + errors.error_documents(options.redact)
+        documents = [status_as_json(status) for status in statuses] + outcomes.error_documents(options.redact)
         print_json({"accounts": documents, "exit_code": code})
     else:
         if options.verbosity >= 0:

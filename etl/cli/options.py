@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from etl.config.sources import Configuration
 
+LoadedAccount = tuple[str, Settings | ConfigError]
+"""An account's label, with its settings or the error in them."""
 Command = TypeVar("Command", bound=Callable[..., Any])
 SEVERAL_ACCOUNTS: Final = "several accounts are configured; name one with --account"
 VERBOSE_HELP: Final = "Log progress; -vv also requests and tracebacks."
@@ -168,13 +170,11 @@ def load_configuration(options: OutputOptions) -> tuple[Configuration, RunSettin
     return configuration, run_settings
 
 
-def load_all(
-    options: OutputOptions, configuration: Configuration, labels: Iterable[str | None]
-) -> list[tuple[str, Settings | ConfigError]]:
+def load_all(options: OutputOptions, configuration: Configuration, labels: Iterable[str | None]) -> list[LoadedAccount]:
     """The label of each account with its settings or the error in them; log warnings, redact the secrets."""
     from etl.config.loader import default_label, load_account, warn_duplicate_tokens
 
-    loaded: list[tuple[str, Settings | ConfigError]] = []
+    loaded: list[LoadedAccount] = []
     for label in labels:
         try:
             settings = load_account(configuration, label)
@@ -189,7 +189,7 @@ def load_all(
     return loaded
 
 
-def load_selected(options: OutputOptions, accounts: tuple[str, ...]) -> list[tuple[str, Settings | ConfigError]]:
+def load_selected(options: OutputOptions, accounts: tuple[str, ...]) -> list[LoadedAccount]:
     """The accounts, or all that are configured: each label with the settings or the error in them.
 
     Raises:
@@ -201,7 +201,7 @@ def load_selected(options: OutputOptions, accounts: tuple[str, ...]) -> list[tup
     return load_all(options, configuration, select_accounts(configuration, accounts))
 
 
-def load_selected_by_label(options: OutputOptions, labels: tuple[str, ...]) -> list[tuple[str, Settings | ConfigError]]:
+def load_selected_by_label(options: OutputOptions, labels: tuple[str, ...]) -> list[LoadedAccount]:
     """The accounts, configured or not, or all that are configured, as in `load_selected`.
 
     An account may be in the database only: retired, or already renamed in the configuration. It gets the settings of
@@ -232,7 +232,7 @@ def load_settings_by_label(options: OutputOptions, labels: tuple[str, ...]) -> l
     return _require_valid(load_selected_by_label(options, labels))
 
 
-def _require_valid(selected: Iterable[tuple[str, Settings | ConfigError]]) -> list[Settings]:
+def _require_valid(selected: Iterable[LoadedAccount]) -> list[Settings]:
     all_settings = []
     for _, settings in selected:
         if isinstance(settings, ConfigError):

@@ -22,8 +22,9 @@ from multiprocessing.connection import wait as wait_for_any
 from typing import TYPE_CHECKING, Final
 
 from etl import signals
-from etl.cli.account_runs import AccountOutcome, LoadedAccount, run_account
+from etl.cli.account_runs import AccountOutcome, run_account
 from etl.cli.exit_codes import code_for_result
+from etl.cli.options import LoadedAccount
 from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.config.schema import Settings
 from etl.errors import BillingError, Interrupted

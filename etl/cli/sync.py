@@ -18,6 +18,7 @@ from etl.cli.options import (
     DAY,
     SEVERAL_ACCOUNTS,
     Command,
+    LoadedAccount,
     account_option,
     examples,
     json_option,
@@ -216,7 +217,7 @@ def run_accounts(
     return code
 
 
-def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | ConfigError]]) -> None:
+def _require_past(request: RunRequest, selected: Sequence[LoadedAccount]) -> None:
     """Raise click.UsageError if the range starts in the future, in the time zone of an account."""
     from etl.services.context import utc_now
 
@@ -228,9 +229,7 @@ def _require_past(request: RunRequest, selected: Sequence[tuple[str, Settings | 
             raise click.UsageError(f"{request.since} lies in the future: today is {today} in {settings.timezone.key}")
 
 
-def _metrics_path(
-    option: Path | None, run_settings: RunSettings, selected: Iterable[tuple[str, Settings | ConfigError]]
-) -> Path | None:
+def _metrics_path(option: Path | None, run_settings: RunSettings, selected: Iterable[LoadedAccount]) -> Path | None:
     """The file for metrics; raise ConfigError if it is one of a database's files, which it would replace."""
     from etl.services.database import require_other_file
 

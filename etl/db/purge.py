@@ -8,18 +8,32 @@ days adds their totals to `purged_months`; those that delete journal lines add t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from etl.amounts import exact_arithmetic
 from etl.date_ranges import ONE_DAY, next_month
 from etl.db.days import raise_revision
+from etl.db.month_views import SINCE_CLOSE
 from etl.db.partitions import drop_month
 from etl.db.prune import delete_by_id
 from etl.db.tables import (
@@ -152,26 +166,20 @@ def purge_batch(
     delete_totals(connection, account_id, [purged for purged, *_ in totals])
     rejected = connection.execute(delete(rejected_records).where(_in_month(rejected_records, account_id, month)))
     records, days = _delete_records(connection, account_id, month, at_most)
-    line = restatements.c
-    lines = connection.execute(
-        select(line.id, line.delta, line.day, line.restated_at)
-        .where(_in_month(restatements, account_id, month))
-        .order_by(line.day, line.id)
-        .limit(at_most)
-    ).all()
-    _keep_corrections(connection, account_id, month, lines)
+    lines = _read_lines(connection, account_id, month, at_most)
     delete_by_id(connection, restatements, [line.id for line in lines])
     changed = {purged for purged, *_ in totals} | days | {line.day for line in lines}
     raise_revision(connection, account_id, changed)
-    if lines or any(row.records for row in totals):
-        with exact_arithmetic():
+    with exact_arithmetic():
+        _keep_corrections(connection, account_id, lines)
+        if lines or any(row.records for row in totals):
             amounts = {
                 "records": sum(row.records for row in totals),
                 "delivered": sum(row.delivered for row in totals),
                 "spend": sum((row.spend for row in totals), Decimal(0)),
                 "restated": sum((line.delta for line in lines), Decimal(0)),
             }
-            _add_to_month_total(connection, account_id, month, amounts, now)
+            _add(connection, purged_months, {"account_id": account_id, "month": month}, amounts, purged_at=now)
     return RowCountsByTable(records, len(lines), rejected.rowcount)
 
 
@@ -206,41 +214,40 @@ def _in_month(table: Table, account_id: int, month: date) -> ColumnElement[bool]
     return and_(column.account_id == account_id, within)
 
 
-def _keep_corrections(connection: Connection, account_id: int, month: date, lines: Iterable[Any]) -> None:
-    """Add the lines that followed the final booking of their month to the totals that the view focus_charges reads."""
-    closed, column = closed_months.c, purged_corrections.c
-    last = connection.execute(
-        select(closed.closing, closed.kind, closed.closed_at, closed.journal_id)
-        .where(closed.account_id == account_id, closed.month == month)
-        .order_by(closed.closing.desc())
-        .limit(1)
-    ).one_or_none()
-    if last is None or last.kind != "final":
-        return
-    deltas: defaultdict[tuple[date, date], Decimal] = defaultdict(Decimal)
-    with exact_arithmetic():
-        for line in lines:
-            if line.id > last.journal_id or line.restated_at > last.closed_at:
-                deltas[line.day, line.restated_at.astimezone(UTC).date().replace(day=1)] += line.delta
-        for (day, period), delta in deltas.items():
-            key = {"account_id": account_id, "day": day, "closing": last.closing, "period": period}
-            condition = and_(*(column[name] == value for name, value in key.items()))
-            before = connection.scalar(select(column.delta).where(condition))
-            if before is None:
-                connection.execute(insert(purged_corrections).values(**key, delta=delta))
-            else:
-                connection.execute(update(purged_corrections).where(condition).values(delta=before + delta))
+def _read_lines(connection: Connection, account_id: int, month: date, at_most: int) -> Sequence[Any]:
+    """Read the first journal lines of a month; `closing` is the final booking that a line followed, else None."""
+    line, last = restatements.alias("j"), closed_months.alias("c")
+    closed = closed_months.c
+    newest = select(func.max(closed.closing)).where(closed.account_id == account_id, closed.month == month)
+    is_last = and_(last.c.account_id == account_id, last.c.month == month, last.c.closing == newest.scalar_subquery())
+    is_correction = and_(last.c.kind == "final", literal_column(SINCE_CLOSE))
+    closing = case((is_correction, last.c.closing)).label("closing")
+    return connection.execute(
+        select(line.c.id, line.c.delta, line.c.day, line.c.restated_at, closing)
+        .join_from(line, last, is_last, isouter=True)
+        .where(line.c.account_id == account_id, line.c.day.between(month, month_end(month)))
+        .order_by(line.c.day, line.c.id)
+        .limit(at_most)
+    ).all()
 
 
-def _add_to_month_total(
-    connection: Connection, account_id: int, month: date, amounts: dict[str, Any], now: datetime
-) -> None:
-    column = purged_months.c
-    condition = and_(column.account_id == account_id, column.month == month)
-    before = connection.execute(select(*(column[name] for name in amounts)).where(condition)).mappings().one_or_none()
+def _keep_corrections(connection: Connection, account_id: int, lines: Iterable[Any]) -> None:
+    """Add the lines that followed a final booking to the totals that the view focus_charges reads."""
+    deltas: defaultdict[tuple[date, int, date], Decimal] = defaultdict(Decimal)
+    for line in lines:
+        if line.closing is not None:
+            deltas[line.day, line.closing, line.restated_at.astimezone(UTC).date().replace(day=1)] += line.delta
+    for (day, closing, period), delta in deltas.items():
+        key = {"account_id": account_id, "day": day, "closing": closing, "period": period}
+        _add(connection, purged_corrections, key, {"delta": delta})
+
+
+def _add(connection: Connection, table: Table, key: dict[str, Any], amounts: dict[str, Any], **values: Any) -> None:
+    """Add amounts to the row of a key, which is created if it does not exist, and set its other values."""
+    condition = and_(*(table.c[name] == value for name, value in key.items()))
+    before = connection.execute(select(*(table.c[name] for name in amounts)).where(condition)).mappings().one_or_none()
     if before is None:
-        key = {"account_id": account_id, "month": month}
-        connection.execute(insert(purged_months).values(**key, **amounts, purged_at=now))
+        connection.execute(insert(table).values(**key, **amounts, **values))
     else:
         sums = {name: before[name] + amount for name, amount in amounts.items()}
-        connection.execute(update(purged_months).where(condition).values(**sums, purged_at=now))
+        connection.execute(update(table).where(condition).values(**sums, **values))

@@ -309,7 +309,7 @@ purged_corrections = Table(
         autoincrement=False,
         comment="closed_months.closing of the final booking that the changes followed",
     ),
-    Column("period", Date, primary_key=True, comment="First day of the month in which the changes were found; UTC"),
+    Column("period", Date, primary_key=True, comment="First day of the month of restatements.restated_at"),
     Column("delta", Money(38), nullable=False, comment="Change of the day's spend by the purged lines of the journal"),
     comment="Changes of purged days after their month was booked",
 )

@@ -198,11 +198,11 @@ class NewestRecords:
 
         Assumed: the newest records, if they are in order, are the last ones by `created_at`.
         """
-        return self.listed < self.requested or (self.ordered and min(self._keys, default=day) < day)
+        return self._include_all or (self.ordered and min(self._keys, default=day) < day)
 
     def prove_empty(self, day: date, answer: Mapping[date, DayRecords]) -> bool:
         """Whether the account certainly has no record of a day that an answer shows empty."""
-        covers = self.listed < self.requested or self.reach(day - ONE_DAY, answer)
+        covers = self._include_all or self.reach(day - ONE_DAY, answer)
         return self._all_readable and covers and day not in self._keys
 
     def reach(self, day: date, answer: Mapping[date, DayRecords]) -> bool:
@@ -213,7 +213,7 @@ class NewestRecords:
         """
         oldest = min(self._keys, default=date.max)
         return (
-            (self.ordered or self.listed < self.requested)
+            (self.ordered or self._include_all)
             and oldest <= day
             and all(
                 len(records) <= self._count(listed_on)
@@ -229,6 +229,11 @@ class NewestRecords:
 
     def _count(self, day: date) -> int:
         return self._keys[day].total() if day in self._keys else 0
+
+    @property
+    def _include_all(self) -> bool:
+        """Whether the account has no other records."""
+        return self.listed < self.requested
 
     @property
     def _all_readable(self) -> bool:

@@ -64,7 +64,7 @@ class CrossCheck:
         )
 
     def without_export(self, json_days: SourceDays, to_check: frozenset[date], error: VendorError) -> SourceDays:
-        """The days that JSON alone proves, if there is no usable export."""
+        """Open the days that need the evidence of the export, if there is no usable one."""
         hidden = self._perhaps_hidden(to_check.intersection(self.new_empty_days(json_days)), json_days)
         json_days = json_days.opened(hidden, "an empty JSON answer, although the account has records that it lacks")
         return replace(
@@ -110,8 +110,9 @@ class CrossCheck:
     def _days_beside_hidden(self, json_days: SourceDays) -> frozenset[date]:
         """The nearest days with records before and after those that JSON hides: it may show a part of them."""
         listed = [day for day, records in json_days.days.items() if records]
-        earlier = (max((day for day in listed if day < hidden), default=hidden) for hidden in self._hidden_days)
-        later = (min((day for day in listed if day > hidden), default=hidden) for hidden in self._hidden_days)
+        hidden_days = list(self._hidden_days)  # other threads add to it
+        earlier = (max((day for day in listed if day < hidden), default=hidden) for hidden in hidden_days)
+        later = (min((day for day in listed if day > hidden), default=hidden) for hidden in hidden_days)
         return frozenset([*earlier, *later]) & json_days.days.keys()
 
     def _open_contradicted_days(

@@ -39,7 +39,7 @@ def upgrade() -> None:
             "closing", sa.Integer, "closed_months.closing of the final booking that the changes followed",
             autoincrement=False,
         ),
-        column("period", sa.Date, "First day of the month in which the changes were found; UTC"),
+        column("period", sa.Date, "First day of the month of restatements.restated_at"),
         column("delta", SUM, "Change of the day's spend by the purged lines of the journal"),
         sa.PrimaryKeyConstraint("account_id", "day", "closing", "period", name="pk_purged_corrections"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name="fk_purged_corrections_account_id"),

@@ -120,9 +120,7 @@ class Finance(RuleBasedStateMachine):
         shown = {date.fromisoformat(str(month)): row for month, *row in closes}
         assert {month: amount(shown[month][0]) for month in MONTHS} == spend
         of_months = dict(self.read("SELECT month, spend FROM monthly_spend", "account"))
-        assert {month: amount(spent) for month, spent in of_months.items() if day_of(month) in MONTHS} == {
-            month: spend[day_of(month)] for month in of_months if day_of(month) in MONTHS
-        }
+        assert {day_of(month): amount(spent) for month, spent in of_months.items() if day_of(month) in MONTHS} == spend
         for month in MONTHS:
             _, booked, changed, kind = shown[month]
             if kind:
