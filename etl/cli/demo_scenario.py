@@ -20,8 +20,8 @@ from etl.cli.tables import print_rows
 from etl.cli.text_output import print_status
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
-from etl.sandbox import Dataset, Sandbox
-from etl.services.demo import DailySpend, RestatedDay, read_figures, require_writable_folder
+from etl.sandbox import DEFAULT_TOKEN, Dataset, Sandbox
+from etl.services.demo import DailySpend, RestatedDay, read_figures, require_demo_database, require_writable_folder
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
@@ -40,6 +40,7 @@ def run_demo(options: OutputOptions) -> int:
         The exit code: 0 if both syncs succeeded.
     """
     require_writable_folder(DATABASE)
+    require_demo_database(DATABASE, DEFAULT_TOKEN)
     for leftover in (DATABASE, *Path().glob(f"{DATABASE.name}-*")):
         leftover.unlink(missing_ok=True)
     now = datetime.now(ZoneInfo("Europe/Moscow")).replace(tzinfo=None)

@@ -76,14 +76,25 @@ class BindingError(SettingError):
         configured: The configured value.
         stored: The value of the stored rows; of `account`, the label of the other account; None if unknown.
         in_file: Whether the account has a section in the configuration file.
+        has_rows: Whether the database has rows of the account.
     """
 
-    def __init__(self, field: str, label: str, configured: str, stored: str | None, *, in_file: bool = False) -> None:
+    def __init__(
+        self,
+        field: str,
+        label: str,
+        configured: str,
+        stored: str | None,
+        *,
+        in_file: bool = False,
+        has_rows: bool = True,
+    ) -> None:
         super().__init__(field, f"is {configured}, and {stored or 'another value'} in the rows of the account {label}")
         self.label = label
         self.configured = configured
         self.stored = stored
         self.in_file = in_file
+        self.has_rows = has_rows
 
 
 FIRST_BINDING: Final = Binding()
@@ -115,7 +126,8 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
 
     Args:
         connection: Connection to read with.
-        label: Label of the account. A new account accepts any settings except the token of another account.
+        label: Label of the account. A new account accepts any settings, and an old one a changed token, except the
+            token of another account.
         binding: The configured settings.
 
     Raises:
@@ -129,7 +141,7 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
         .where(accounts.c.label == label)
     ).one_or_none()
     if account is None or account.first_day is None:
-        _require_own_token(connection, label, binding)
+        _require_own_token(connection, label, binding, has_rows=False)
     if account is None:
         return BindingRemarks(warning=_duplicate_token_warning(connection, label, binding))
     if problem := interrupted_change(account):
@@ -145,6 +157,7 @@ def require_binding(connection: Connection, label: str, binding: Binding) -> Bin
         changes["token_fingerprint"] = binding.fingerprint
         warning = _duplicate_token_warning(connection, label, binding)
         if account.token_fingerprint:
+            _require_own_token(connection, label, binding, has_rows=True)
             notices.append(
                 "the token differs from that of the last run; the account uses the new one once the vendor accepts it"
             )
@@ -229,11 +242,12 @@ def _labels_with_token(connection: Connection, label: str, binding: Binding) -> 
     return sorted(connection.scalars(others))
 
 
-def _require_own_token(connection: Connection, label: str, binding: Binding) -> None:
+def _require_own_token(connection: Connection, label: str, binding: Binding, *, has_rows: bool) -> None:
     others = [other for other in _labels_with_token(connection, label, binding) if not {label, other} <= binding.labels]
     if others:
         owner = similar_names(label, others, similarity=0.0)[0]
-        raise BindingError("account", label, configured=label, stored=owner, in_file=label in binding.labels)
+        in_file = label in binding.labels
+        raise BindingError("account", label, configured=label, stored=owner, in_file=in_file, has_rows=has_rows)
 
 
 def _duplicate_token_warning(connection: Connection, label: str, binding: Binding) -> str | None:

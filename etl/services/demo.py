@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 
 from etl.config.schema import Settings
+from etl.db.bindings import fingerprint_of
 from etl.db.engine import read_connection
 from etl.db.errors import translate_errors
 from etl.errors import DatabaseError
@@ -63,6 +66,32 @@ def require_writable_folder(database: Path) -> None:
             f"the demo creates {database.name} in the current folder, and no file can be written in {folder} "
             f"({error.strerror}); run it in another folder"
         ) from None
+
+
+def require_demo_database(database: Path, token: str) -> None:
+    """Require that the demo may replace its database: it is the demo's, empty, or not there.
+
+    Args:
+        database: The file.
+        token: The token of the demo's account.
+
+    Raises:
+        DatabaseError: The file is something else.
+    """
+    if not database.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            is_empty = connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is None
+            found = [] if is_empty else connection.execute("SELECT token_fingerprint FROM accounts").fetchall()
+    except sqlite3.Error as error:
+        raise DatabaseError(_not_replaced(database, str(error))) from None
+    if any(fingerprint != fingerprint_of(token) for (fingerprint,) in found):
+        raise DatabaseError(_not_replaced(database, "it has an account that is not the demo's"))
+
+
+def _not_replaced(database: Path, reason: str) -> str:
+    return f"the demo does not replace {database.absolute()} ({reason}); rename it, or run the demo in another folder"
 
 
 def read_figures(settings: Settings, *, days: int, clock: Callable[[], datetime] = utc_now) -> DemoFigures:

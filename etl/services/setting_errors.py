@@ -50,12 +50,20 @@ def explain_setting(error: SettingError) -> str:
 
 def _explain_other_account(error: BindingError, variable: str) -> str:
     label, owner = error.label, str(error.stored)
-    remedy = f"name its section [accounts.{owner}]" if error.in_file else f"set {variable}={owner}"
+    remedy = f"To continue with {owner}, " + (
+        f"name its section [accounts.{owner}]" if error.in_file else f"set {variable}={owner}"
+    )
+    keep_both = "to keep both, name both in the configuration file"
+    if error.has_rows:
+        return (
+            f"{variable} is {label}, and the token is that of the account {owner}: the records of {owner} would "
+            f"replace those of {label}. {remedy}; {keep_both}"
+        )
     command = f"billing-etl account rename {shlex.quote(owner)} {shlex.quote(label)}"
     return (
         f"{variable} is {label}, which this database does not have yet, and the token is that of the account "
-        f"{owner}: each charge would be stored under both. To continue with {owner}, {remedy}; to rename it to "
-        f"{label}, run: {command}; to keep both, name both in the configuration file"
+        f"{owner}: each charge would be stored under both. {remedy}; to rename it to {label}, run: {command}; "
+        f"{keep_both}"
     )
 
 

@@ -409,6 +409,22 @@ def test_demo_can_be_repeated(billing):
     assert "billing.db" not in billing.files()
 
 
+@pytest.mark.parametrize("content", ["other account", "other program", "no database"])
+def test_demo_replaces_no_other_file(billing, content):
+    database = billing.folder / "billing-demo.db"
+    if content == "other account":
+        assert billing("sync", *SPAN, BILLING_DATABASE_URL=f"sqlite:///{database}").code == 0
+    elif content == "other program":
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute("CREATE TABLE invoices (id int)")
+    else:
+        database.write_text("a text")
+    before = database.read_bytes()
+    done = billing("demo")
+    assert (done.code, done.errors.count("\n"), "the demo does not replace" in done.errors) == (74, 1, True), done
+    assert database.read_bytes() == before
+
+
 def test_the_sandbox_serves_a_sync_and_ends_on_a_signal(billing):
     process = billing.start("sandbox", "--port", "0", "--token", "open-sesame")
     url = re.search(r"http://127\.0\.0\.1:\d+/api/v1/authcalls", process.stdout.readline())[0]

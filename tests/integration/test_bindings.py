@@ -114,6 +114,17 @@ def test_a_changed_token_is_accepted_and_reported_once(account):
     assert "BILLING_ACCOUNT=default" in refused(account, account="defualt", **changed)
 
 
+@of_each_order
+def test_the_token_of_another_account_is_refused_under_a_known_label(account, order):
+    account.run()
+    shop = {"account": "shop", "api_token": token_of(account.vendor, "shop")}
+    assert run(account, **shop)[0].error is None
+    message = refused(account, order, account="shop")  # with the token of default
+    assert "the records of default would replace those of shop" in message
+    assert "BILLING_ACCOUNT=default" in message
+    assert run(account, account="shop", labels=frozenset({"default", "shop"}))[0].error is None
+
+
 def test_a_refused_token_does_not_become_that_of_the_account(account):
     account.run()
     for _ in range(2):  # it is not the account's after the first of them either
