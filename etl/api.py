@@ -209,7 +209,7 @@ def run(
     notices: list[str] = []
     listener = ProgressListener(notices.append, lambda _count: None, lambda _window, _counts: None)
     with log_context(account=settings.account):
-        done = run_sync(settings, request, listener, redact=redact, exit_code_of=lambda result: result.exit_code)
+        done = run_sync(settings, request, listener, redact=redact)
     return _result_of(done, tuple(map(redact, notices)), redact(str(done.error)) if done.error else None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception, code_for_result, most_severe
+from etl.cli.exit_codes import ExitCode, code_for_error, code_for_exception, most_severe
 from etl.cli.options import LoadedAccount
 from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.cli.progress import progress_listener
@@ -76,7 +76,7 @@ def run_account(
         valid_settings = settings
         quiet = options.verbosity < 0 or options.as_json
         with progress_listener(quiet=quiet, as_log=options.log_only, bar=not side_by_side) as listener:
-            result = run_sync(settings, request, listener, redact=options.redact, exit_code_of=code_for_result)
+            result = run_sync(settings, request, listener, redact=options.redact)
     except BillingError as error:
         result.error = error
     except Interrupted as stopped:
@@ -85,7 +85,7 @@ def run_account(
         result.error = internal_error(error, options)
     if result.error:
         report_error(options, result.error, None if alone else label)
-    return AccountOutcome(valid_settings, result, code_for_result(result))
+    return AccountOutcome(valid_settings, result, result.exit_code)
 
 
 def show_outcome(options: OutputOptions, outcome: AccountOutcome, *, alone: bool) -> AccountOutcome:

@@ -74,7 +74,7 @@ def run_demo(options: OutputOptions) -> int:
 
 def _sync(settings: Settings, options: OutputOptions) -> bool:
     with progress_listener(quiet=False) as listener:
-        result = run_sync(settings, RunRequest("sync"), listener, redact=options.redact, exit_code_of=lambda _result: 0)
+        result = run_sync(settings, RunRequest("sync"), listener, redact=options.redact)
     result.run_id = None  # a command that shows the run would need the settings of the demo
     print_result(options, result)
     if result.error:

@@ -1,16 +1,11 @@
-"""Exit codes of the commands: those of `etl.exit_codes`, and of a result or an exception that ended the program."""
+"""Exit codes of the commands: those of `etl.exit_codes`, and of an exception that ended the program."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import click
 
 from etl.errors import BillingError, Interrupted
 from etl.exit_codes import EXIT_CODES, SEVERITY, ExitCode, code_for_error, most_severe
-
-if TYPE_CHECKING:
-    from etl.services.run import SyncResult
 
 __all__ = [
     "EXIT_CODES",
@@ -18,14 +13,8 @@ __all__ = [
     "ExitCode",
     "code_for_error",
     "code_for_exception",
-    "code_for_result",
     "most_severe",
 ]
-
-
-def code_for_result(result: SyncResult) -> int:
-    """The exit code of a run."""
-    return result.exit_code
 
 
 def code_for_exception(error: BaseException) -> int:

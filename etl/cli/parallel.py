@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Final
 
 from etl import signals
 from etl.cli.account_runs import AccountOutcome, run_account
-from etl.cli.exit_codes import code_for_result
 from etl.cli.options import LoadedAccount
 from etl.cli.output import OutputOptions, internal_error, report_error
 from etl.config.schema import Settings
@@ -160,7 +159,7 @@ def _report_failure(
     result = SyncResult(label, request.command, request.dry_run)
     result.error = error
     report_error(options, error, label)
-    return AccountOutcome(None, result, code_for_result(result))
+    return AccountOutcome(None, result, result.exit_code)
 
 
 def _send_to_workers(signal_number: int) -> None:

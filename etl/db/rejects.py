@@ -96,7 +96,7 @@ def sync_rejects(
     *,
     days: set[date],
     requested: DateRange,
-    previously_requested: DateRange | None,
+    previous_request: DateRange | None,
     now: datetime,
 ) -> None:
     """Make the quarantined rows equal to the rejected records of an answer.
@@ -111,7 +111,7 @@ def sync_rejects(
         rejected: The answer's rejected records, of the days taken from it or without a readable day.
         days: Days taken from the answer.
         requested: Range of days that the answer covers.
-        previously_requested: Range of the previous answer of this run.
+        previous_request: Range of the previous answer of this run.
         now: When the records were seen.
     """
     row = rejected_records.c
@@ -150,7 +150,7 @@ def sync_rejects(
         marked = select(row.payload, row.acknowledged_at).where(batch, row.acknowledged_at.is_not(None))
         acknowledged |= {_as_texts(payload): time for payload, time in connection.execute(marked)}
         connection.execute(delete(rejected_records).where(batch))
-    possible = (_subtract(requested, previously_requested) if previously_requested else None) or requested
+    possible = (_subtract(requested, previous_request) if previous_request else None) or requested
     if listed:
         connection.execute(
             rejected_records.insert(),

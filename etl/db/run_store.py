@@ -58,8 +58,8 @@ class SyncState:
         retired_at: When the account was retired; None while it is in use.
     """
 
-    first_day: date | None
-    watermark: date | None
+    first_day: date | None = None
+    watermark: date | None = None
     suspect_days: tuple[date, ...] = ()
     settled_through: date | None = None
     retired_at: datetime | None = None
@@ -150,7 +150,7 @@ def read_position(connection: Connection, account_id: int | None) -> SyncState:
         .where(state.account_id == account_id)
     ).one_or_none()
     if row is None:
-        return SyncState(None, None)
+        return SyncState()
     suspect = select(synced_days.c.day).where(
         synced_days.c.account_id == account_id, synced_days.c.suspect_since.is_not(None)
     )

@@ -36,7 +36,9 @@ class Store:
 
         return retry_transaction(transaction)
 
-    def write(self, change: Callable[[Connection], T], *, also_on: tuple[type[Exception], ...] = ()) -> T:
+    def write(
+        self, change: Callable[[Connection], T], *, also_on: tuple[type[Exception], ...] = (), retry: bool = True
+    ) -> T:
         """The result of a change, committed.
 
         A signal waits for the commit of an attempt; between two attempts it ends the program.
@@ -44,13 +46,14 @@ class Store:
         Args:
             change: The whole transaction.
             also_on: Errors after which the transaction is retried, besides those of deadlocks and lost connections.
+            retry: Whether to retry the transaction at all.
         """
 
         def transaction() -> T:
             with signals.deferred(), self.engine.begin() as connection:
                 return change(connection)
 
-        return retry_transaction(transaction, also_on=also_on)
+        return retry_transaction(transaction, also_on=also_on) if retry else transaction()
 
 
 @contextmanager

@@ -274,7 +274,7 @@ def write_window(
     policy: LoadPolicy,
     channels: Channels,
     *,
-    asked_before: DateRange | None,
+    previous_request: DateRange | None,
     now: datetime,
 ) -> WindowOutcome:
     """Write the rows, rejected records, the day ledger and the watermark, in the caller's transaction.
@@ -286,7 +286,7 @@ def write_window(
         comparisons: The result of `compare_window`; consumed once.
         policy: The rules of the run.
         channels: The rules for the channel of a record.
-        asked_before: The range of the previous request of the run; None for the first one.
+        previous_request: The range of the previous request of the run; None for the first one.
         now: The current time, aware.
     """
     outcomes: list[DayOutcome] = []
@@ -305,7 +305,7 @@ def write_window(
         accepted = data.days.keys() & {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
         sync_rejects(
             connection, run, [item for item in data.rejected if item.day is None or item.day in accepted],
-            days=accepted, requested=data.requested, previously_requested=asked_before, now=now,
+            days=accepted, requested=data.requested, previous_request=previous_request, now=now,
         )  # fmt: skip
     # An accepted day may be any day: it does not start the history.
     first = None if policy.accepted_days else data.window.first

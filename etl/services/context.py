@@ -56,16 +56,20 @@ OpenDatabase = Callable[[URL], AbstractContextManager[Engine]]
 
 @dataclass(frozen=True, slots=True)
 class AccountHistory:
-    """What the database holds of an account before a run.
+    """What the database has of an account before a run.
 
     Attributes:
+        id: `accounts.id`; None before the account's first run.
+        position: Its watermark and suspect days.
         complete: Number of records of each complete day.
         largest: Records in the largest answer of earlier runs, by source.
         longest: The longest text that the database stores.
-        remarks: Remarks on the account's token.
+        remarks: Remarks on changed settings.
         unclassified: Number of records of each day that was not classified by the account's rules for channels.
     """
 
+    id: int | None = None
+    position: SyncState = field(default_factory=SyncState)
     complete: Mapping[date, int] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     longest: TextLimit | None = None
@@ -158,14 +162,14 @@ def open_source(
     *,
     today: date,
     last: date,
-    history: AccountHistory | None = None,
+    account: AccountHistory | None = None,
     open_spool: Callable[[], RecordSpool] = RecordSpool,
 ) -> Source:
     """The account's source of days: JSON and CSV, read by the transform."""
-    history = history or AccountHistory()
-    read = build_reader(settings, history.longest)
+    account = account or AccountHistory()
+    read = build_reader(settings, account.longest)
     return Source(
-        client, read, today=today, last=last, complete=history.complete, largest=history.largest, open_spool=open_spool
+        client, read, today=today, last=last, complete=account.complete, largest=account.largest, open_spool=open_spool
     )
 
 
@@ -230,8 +234,8 @@ def channel_rules(settings: Settings) -> ChannelRules:
     return rules if settings.codes == "keep" else rules.without_codes()
 
 
-def load_account_state(connection: Connection, settings: Settings) -> tuple[int | None, SyncState, AccountHistory]:
-    """The account's id, position and history; no id before its first run.
+def read_account_history(connection: Connection, settings: Settings) -> AccountHistory:
+    """Read the state of an account.
 
     Raises:
         ConfigError: The token, the zone or the privacy settings are not those of the stored rows.
@@ -239,11 +243,12 @@ def load_account_state(connection: Connection, settings: Settings) -> tuple[int 
     with named_settings():
         remarks = require_binding(connection, settings.account, account_binding(settings))
     account_id = find_account(connection, settings.account)
-    history = AccountHistory(
+    return AccountHistory(
+        account_id,
+        read_position(connection, account_id),
         read_complete(connection, account_id),
         read_largest_answers(connection, account_id),
         longest_text(connection),
         remarks,
         find_unclassified(connection, account_id, channel_rules(settings)),
     )
-    return account_id, read_position(connection, account_id), history

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -108,9 +108,11 @@ class SyncResult:
         """The windows without suspect days elsewhere."""
         return [window for window in self.windows if window.first not in self.also_fetched]
 
-    def add(self, window: DateRange, tally: RunCounts) -> None:
-        """Count a completed window."""
-        (self.also if window.first in self.also_fetched else self.own).merge(tally)
+    def add(self, window: DateRange, counts: RunCounts, sources: Collection[str]) -> None:
+        """Count a loaded window."""
+        self.tally.merge(counts)
+        (self.also if window.first in self.also_fetched else self.own).merge(counts)
+        self.sources.update(sources)
 
     @property
     def outcome(self) -> Outcome:

@@ -28,7 +28,6 @@ def run_sync(
     listener: ProgressListener,
     *,
     redact: Callable[[str], str],
-    exit_code_of: Callable[[SyncResult], int],
     clock: Callable[[], datetime] = utc_now,
     lock: LockFactory = advisory_lock,
     connect: Connect = Transport,
@@ -42,7 +41,6 @@ def run_sync(
         request: The command and its range.
         listener: Receives progress.
         redact: Removes secrets from a text.
-        exit_code_of: The exit code of a result, for `sync_runs`.
         clock: The present time, aware.
         lock: Creates the account's lock. Without one the fence alone separates two runs.
         connect: Opens the transport to the vendor.
@@ -72,8 +70,8 @@ def run_sync(
                 client_for = partial(open_client, settings, redact, connect=connect)
                 with client_for() as client, client_for(short_timeout=True) as quick_client:
                     run = SyncRun(
-                        settings, request, result, Store(ready), client, quick_client, listener, clock, exit_code_of,
-                        redact, open_spool,
+                        settings, request, result, Store(ready), client, quick_client, listener, clock, redact,
+                        open_spool,
                     )  # fmt: skip
                     run.execute()
         except BillingError as error:

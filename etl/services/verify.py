@@ -201,13 +201,13 @@ def verify_account(
             with named_settings():
                 require_binding(connection, settings.account, account_binding(settings))
             account_id = find_account(connection, settings.account)
-            history = AccountHistory(longest=longest_text(connection))
+            account = AccountHistory(account_id, longest=longest_text(connection))
             windows = plan_verify(connection, account_id, since, until, today, size=settings.window_days)
         result = VerifyResult(sum(map(len, windows)))
         policy = build_load_policy(settings, today, full_compare=True)
         with open_client(settings, redact) as client:
             for name in sources:
-                source = open_source(settings, client, today=today, last=windows[-1].last, history=history)
+                source = open_source(settings, client, today=today, last=windows[-1].last, account=account)
                 fetch = source.fetch_json if name == "json" else source.fetch_csv
                 try:
                     for differences in verify_windows(engine, account_id, windows, fetch, policy):

@@ -197,7 +197,6 @@ def test_no_error_of_a_fault_contains_a_secret(sqlite_url, vendor, logs, capfd, 
         RunRequest("sync", until=date(2025, 3, 9)),
         NO_PROGRESS,
         redact=redact,
-        exit_code_of=lambda _report: 0,
         clock=lambda: datetime(2025, 3, 10, 6, tzinfo=UTC),
     )
     look_for_leaks(logs.getvalue(), error_text(report.error), *capfd.readouterr())

@@ -12,7 +12,6 @@ from sqlalchemy import select, text
 from support.run_helpers import NO_PROGRESS
 from support.sync_account import START, Account, charges, just_before
 
-from etl.cli.exit_codes import code_for_result
 from etl.db import delete_account as deletion
 from etl.db.accounts import mark_timezone
 from etl.db.lock import advisory_lock
@@ -193,10 +192,9 @@ def run(account, zone):
         RunRequest("sync"),
         NO_PROGRESS,
         redact=str,
-        exit_code_of=code_for_result,
         clock=clock,
     )
-    return code_for_result(report), str(report.error or "")
+    return report.exit_code, str(report.error or "")
 
 
 def times(account, label="default"):

@@ -12,7 +12,6 @@ from sqlalchemy import event, insert, text, update
 from support.run_helpers import NO_PROGRESS
 from support.sync_account import Account
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.lock import advisory_lock
 from etl.db.tables import accounts, rejected_records, sync_state, synced_days
 from etl.errors import ConcurrentRunError, ConfigError
@@ -31,7 +30,6 @@ def sync(account, *, named=False, command="sync"):
         RunRequest(command, *((day, day) if command != "sync" else ()), explicit_account=named),
         NO_PROGRESS,
         redact=str,
-        exit_code_of=code_for_result,
         clock=lambda: MORNING,
     )
 
@@ -78,10 +76,10 @@ def test_a_retired_account_is_skipped_unless_it_is_named(account):
     assert not retire_account(account.engine, "default", MORNING, wait=0)
     account.vendor.requests.clear()
     report = sync(account)
-    assert (report.error, report.retired_at, code_for_result(report)) == (None, MORNING, 0)
+    assert (report.error, report.retired_at, report.exit_code) == (None, MORNING, 0)
     for named in ({"named": True}, {"command": "backfill"}, {"command": "accept"}):
         refused = sync(account, **named)
-        assert code_for_result(refused) == 78
+        assert refused.exit_code == 78
         assert "retired since 2026-03-11; billing-etl account resume default" in str(refused.error)
     assert account.vendor.requests == []
     assert account.read("SELECT count(*) FROM sync_runs") == [(1,)]

@@ -11,7 +11,6 @@ from sqlalchemy import text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
-from etl.cli.exit_codes import code_for_result
 from etl.errors import CheckFailedError
 from etl.services.erase import erase_number
 from etl.services.rejected import acknowledge_rejected, list_rejected
@@ -51,10 +50,9 @@ class Nights:
             RunRequest("sync", dry_run=dry_run),
             NO_PROGRESS,
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
-        return code_for_result(result), len(result.tally.rejected), len(result.tally.acknowledged)
+        return result.exit_code, len(result.tally.rejected), len(result.tally.acknowledged)
 
     def acknowledge(self, *ids, now=NOON):
         return acknowledge_rejected([self.settings], ids, with_others=False, clock=lambda: now).newly_acknowledged

@@ -12,7 +12,6 @@ from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.balance import load_periods, load_summary, read_snapshots, read_top_ups, write_top_up
 from etl.db.tables import balance_snapshots, sync_runs
 from etl.ops.status_query import StatusOptions, read_account_statuses
@@ -40,7 +39,6 @@ class BalanceAccount:
             RunRequest(command, since, until, dry_run, even_if_not_suspect=even_if_not_suspect),
             NO_PROGRESS,
             redact=str,
-            exit_code_of=code_for_result,
             clock=self.clock,
         )
         assert report.error is None
@@ -96,7 +94,7 @@ def test_a_charge_without_a_record_is_found_and_a_top_up_is_explained(any_accoun
     account.charge(NINTH, 1, price="0.000001")
     account.pay_in("-5")
     report = account.run()
-    assert (unexplained(report), code_for_result(report)) == (["-5"], 0)
+    assert (unexplained(report), report.exit_code) == (["-5"], 0)
     account.charge(TENTH, 1)
     account.pay_in("500")
     report = account.run()
@@ -203,10 +201,8 @@ def test_a_run_whose_days_stay_open_reports_that_the_proof_waits(account):
     account.vendor.policies = replace(account.vendor.policies, json_limit=10)
     account.vendor.faults.add("status", action="get_billing_csv", times=None)
     account.vendor.dataset.replace(charges(TENTH, 25))
-    report = run_sync(
-        account.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=account.clock
-    )
-    assert code_for_result(report) == 69
+    report = run_sync(account.settings, RunRequest("sync"), NO_PROGRESS, redact=str, clock=account.clock)
+    assert report.exit_code == 69
     assert (report.balance.waits_for, report.balance.unexplained) == (tuple(report.tally.missing_days), ())
     assert report.balance.waits_for
 
@@ -289,7 +285,7 @@ def answer(balance):
 def test_an_unreadable_balance_costs_one_attempt_and_changes_nothing_else(account, fault):
     account.vendor.faults.add(**fault, action="get_balance", times=None)
     report = account.run(retry_attempts=5, retry_max_wait=60.0)
-    assert (code_for_result(report), report.tally.new, report.watermark) == (0, 2, TENTH)
+    assert (report.exit_code, report.tally.new, report.watermark) == (0, 2, TENTH)
     assert (report.balance, account.moments()) == (None, [])
     assert [request.action for request in account.vendor.requests].count("get_balance") == 2
 
@@ -297,7 +293,7 @@ def test_an_unreadable_balance_costs_one_attempt_and_changes_nothing_else(accoun
 def test_a_run_waits_for_a_balance_no_longer_than_its_time_limit(account):
     account.vendor.faults.add("hang", action="get_balance", times=None)
     report = account.run(timeout=0.2)
-    assert (code_for_result(report), report.balance) == (0, None)
+    assert (report.exit_code, report.balance) == (0, None)
     assert report.seconds < SHORT_TIMEOUT_SECONDS, "the shorter limit applies"
 
 
@@ -312,10 +308,8 @@ def test_a_failed_run_stores_no_balance_and_reports_the_one_it_read(account):
     account.vendor.faults.add("status", action="post_billing_data", times=None)
     account.vendor.faults.add("status", action="get_billing_csv", times=None)
     settings = replace(account.settings, low_balance=Decimal(10**6))
-    report = run_sync(
-        settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=account.clock
-    )
-    assert (code_for_result(report), report.balance.is_low) == (69, True)
+    report = run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, clock=account.clock)
+    assert (report.exit_code, report.balance.is_low) == (69, True)
     assert account.moments() == ["before", "after"]
 
 
@@ -335,7 +329,7 @@ def test_a_balance_that_cannot_be_stored_is_logged_and_the_run_succeeds(account,
         )
     account.charge(TENTH, 1)
     report = account.run()
-    assert (code_for_result(report), report.tally.new) == (0, 1)
+    assert (report.exit_code, report.tally.new) == (0, 1)
     assert "the balance of this run is not stored" in caplog.text
     with account.engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(balance_snapshots)) == 2

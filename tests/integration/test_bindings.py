@@ -12,7 +12,6 @@ from sqlalchemy import text
 from support.run_helpers import NO_PROGRESS, token_of
 from support.sync_account import START, Account, charges, just_before
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.bindings import fingerprint_of
 from etl.errors import AuthenticationError, ConfigError
 from etl.services.run import RunRequest
@@ -42,7 +41,6 @@ def run(account, order=None, /, **changes):
         order or RunRequest("sync"),
         replace(NO_PROGRESS, message=messages.append),
         redact=str,
-        exit_code_of=code_for_result,
         clock=lambda: MORNING,
     )
     return report, messages
@@ -52,7 +50,7 @@ def refused(account, order=None, /, **changes):
     """Check that a run is refused with 78 without a request or a write; returns the message."""
     before, requests = account.dump(), len(account.vendor.requests)
     report, _ = run(account, order, **changes)
-    assert (type(report.error), code_for_result(report)) == (ConfigError, 78), report.error
+    assert (type(report.error), report.exit_code) == (ConfigError, 78), report.error
     assert (account.dump(), len(account.vendor.requests)) == (before, requests)
     return str(report.error)
 
@@ -160,7 +158,7 @@ def test_one_of_two_concurrent_first_runs_with_different_labels_is_refused(accou
     with just_before("INSERT INTO sync_runs", begin_the_other):  # its checks are over, and nothing is committed
         reports.append(run(account, account="one", api_token=other.api_token))
     threads[0].join(timeout=60)
-    codes = sorted(code_for_result(report) for report, _ in reports)
+    codes = sorted(report.exit_code for report, _ in reports)
     assert codes == [0, 78]
     assert len(account.read("SELECT label FROM accounts WHERE label <> 'default'")) == 1
 
@@ -168,7 +166,7 @@ def test_one_of_two_concurrent_first_runs_with_different_labels_is_refused(accou
 def test_an_account_that_never_stored_a_day_is_new(sqlite_account):
     sqlite_account.run()
     report, _ = run(sqlite_account, account="defualt", api_token="wrong")
-    assert code_for_result(report) == 77
+    assert report.exit_code == 77
     assert "BILLING_ACCOUNT=default" in refused(sqlite_account, account="defualt")
 
 
@@ -200,7 +198,7 @@ def test_only_a_suspect_day_can_be_accepted(sqlite_account, day):
     sqlite_account.run()
     before = sqlite_account.dump()
     report, _ = run(sqlite_account, RunRequest("accept", day, day))
-    assert (code_for_result(report), f"{day} is not suspect" in str(report.error)) == (1, True)
+    assert (report.exit_code, f"{day} is not suspect" in str(report.error)) == (1, True)
     assert sqlite_account.dump() == before
 
 
@@ -208,7 +206,7 @@ def test_only_a_suspect_day_can_be_accepted(sqlite_account, day):
 def test_nothing_can_be_accepted_before_the_first_sync(sqlite_account, anyway):
     day = date(2026, 3, 9)
     report, _ = run(sqlite_account, RunRequest("accept", day, day, even_if_not_suspect=anyway))
-    assert (code_for_result(report), "nothing of the account default is stored" in str(report.error)) == (1, True)
+    assert (report.exit_code, "nothing of the account default is stored" in str(report.error)) == (1, True)
     assert sqlite_account.read("SELECT * FROM accounts") == []
 
 

@@ -65,7 +65,6 @@ class Shop:
             RunRequest(command, since, until),
             listener,
             redact=str,
-            exit_code_of=lambda report: 69 if report.error else 0,
             clock=lambda: self.now,
         )
         assert result.error is None
@@ -196,7 +195,6 @@ def test_a_dry_run_classifies_nothing(shop):
         RunRequest("sync", dry_run=True),
         ProgressListener(lambda _text: None, lambda _count: None, lambda _window, _tally: None),
         redact=str,
-        exit_code_of=lambda _report: 0,
         clock=lambda: shop.now,
     )
     assert shop.channels() == before

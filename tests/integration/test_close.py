@@ -15,7 +15,6 @@ from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.closed_months import BookedVat
 from etl.db.lock import advisory_lock
 from etl.db.tables import accounts, closed_months, restatements, synced_days
@@ -57,7 +56,6 @@ class Shop:
             RunRequest(command, since, until),
             replace(NO_PROGRESS, message=self.messages.append),
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
         assert result.error is None

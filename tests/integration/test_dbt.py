@@ -40,7 +40,7 @@ def test_dbt_compiles_the_package_and_its_tests_find_errors(tmp_path, sandbox):
     package = shutil.copytree(PACKAGE, tmp_path / "package", ignore=shutil.ignore_patterns("target", "logs"))
     with fresh_database("postgresql", tmp_path) as url:
         settings = settings_of(url, sandbox, date(2026, 3, 1))
-        run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW)
+        run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, clock=lambda: NOW)
 
         def dbt(*arguments):
             variables = {

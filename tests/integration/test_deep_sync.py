@@ -11,7 +11,6 @@ from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
-from etl.cli.exit_codes import code_for_result
 from etl.ops.status_query import StatusOptions, read_account_statuses
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
@@ -43,10 +42,9 @@ class DeepSyncAccount:
             RunRequest("sync", dry_run=dry_run, deep=deep),
             replace(NO_PROGRESS, message=self.messages.append),
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
-        return code_for_result(report), report.tally
+        return report.exit_code, report.tally
 
     def forget_before(self, moment):
         """Make the vendor serve nothing before this time."""

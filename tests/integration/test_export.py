@@ -84,9 +84,7 @@ class Account:
         self.sync()
 
     def sync(self):
-        report = run_sync(
-            self.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: self.now
-        )
+        report = run_sync(self.settings, RunRequest("sync"), NO_PROGRESS, redact=str, clock=lambda: self.now)
         assert report.error is None
 
     def export(self, ending=".csv", *, anonymise=False, output=None, excel_russian=False, view="billing", **selection):

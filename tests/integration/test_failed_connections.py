@@ -17,7 +17,6 @@ from support.run_helpers import NO_PROGRESS, settings_of
 from support.secret_leaks import PASSWORD, error_text, leaks
 from support.sync_account import START
 
-from etl.cli.exit_codes import code_for_result
 from etl.config.database_url import parse_url
 from etl.db.connection_failure import ConnectionFailure
 from etl.db.engine import new_engine
@@ -329,7 +328,7 @@ def test_waiting_for_a_server_ends_after_the_configured_time(database_url):
 @servers
 def test_a_run_without_a_server_exits_74_before_any_request(database_url, sandbox):
     settings = settings_of(database_url.set(port=1), sandbox, START)
-    result = run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result)
-    assert code_for_result(result) == 74
+    result = run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str)
+    assert result.exit_code == 74
     assert "cannot be reached" in str(result.error)
     assert sandbox.requests == []

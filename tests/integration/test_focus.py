@@ -14,7 +14,6 @@ from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record
 
-from etl.cli.exit_codes import code_for_result
 from etl.reports.query import ViewMoney
 from etl.services.close import CloseRequest, close_month
 from etl.services.run import RunRequest
@@ -64,7 +63,7 @@ class Shop:
         self.now += timedelta(minutes=1)
         result = run_sync(
             replace(self.settings, max_withdrawn_share=Decimal(1)), RunRequest(command, since, until), NO_PROGRESS,
-            redact=str, exit_code_of=code_for_result, clock=lambda: self.now,
+            redact=str, clock=lambda: self.now,
         )  # fmt: skip
         assert result.error is None
 

@@ -115,7 +115,7 @@ def database(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grafana")
     with fresh_database("postgresql", folder) as url, Sandbox(port=0, dataset=dataset, now=NOW) as vendor:
         settings = settings_of(url, vendor, date(2026, 3, 1))
-        run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOW)
+        run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, clock=lambda: NOW)
         yield new_engine(url)
 
 

@@ -32,7 +32,7 @@ from etl.db.tables import (
 from etl.errors import AuthenticationError, ConcurrentRunError, SourceUnavailable
 from etl.model import DateRange
 from etl.ops.status_query import StatusOptions, read_account_statuses
-from etl.services.run import RunRequest, SyncResult
+from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 
 TODAY = date(2026, 3, 11)
@@ -93,7 +93,6 @@ class Job:
             RunRequest(command, since, until, dry_run, **(order or {})),
             replace(watcher, advance=step),
             redact=str,
-            exit_code_of=exit_code_of,
             clock=lambda: self.now,
         )
 
@@ -132,10 +131,6 @@ class Job:
     def status(self):
         with self.engine.connect() as connection:
             return read_account_statuses(connection, [self.settings.account], self.now)[0]
-
-
-def exit_code_of(report: SyncResult) -> int:
-    return 69 if report.error else 65 if report.needs_review else 0
 
 
 def counts(report):
@@ -636,7 +631,7 @@ def test_a_day_is_suspect_when_too_many_of_its_records_vanish(sqlite_job, vendor
     vendor.dataset.remove(charges(NINTH, gone))
     report = sqlite_job.sync()
     assert report.tally.suspect_days == ([NINTH] if suspect else [])
-    assert exit_code_of(report) == (65 if suspect else 0)
+    assert report.exit_code == (65 if suspect else 0)
     assert len(sqlite_job.current()) == len(before) - (0 if suspect else gone)
 
 
@@ -698,7 +693,7 @@ def test_a_suspect_day_is_fetched_by_every_run_until_the_vendor_recovers(sqlite_
     assert sqlite_job.sync(window_days=60).tally.suspect_days == [NINTH]
     assert DateRange(NINTH, NINTH) not in sqlite_job.steps, "the day is in the range fetched again"
     report = sqlite_job.sync()
-    assert (report.tally.suspect_days, exit_code_of(report), sqlite_job.steps[0]) == (
+    assert (report.tally.suspect_days, report.exit_code, sqlite_job.steps[0]) == (
         [NINTH],
         65,
         DateRange(NINTH, NINTH),
@@ -708,7 +703,7 @@ def test_a_suspect_day_is_fetched_by_every_run_until_the_vendor_recovers(sqlite_
 
     vendor.dataset.replace(charges(NINTH, 20))
     report = sqlite_job.sync()
-    assert (report.tally.suspect_days, exit_code_of(report)) == ([], 0)
+    assert (report.tally.suspect_days, report.exit_code) == ([], 0)
     assert sqlite_job.rows(synced_days)[1][: SUSPECT + 3] == first_ledger[: SUSPECT + 3]
     assert sqlite_job.sync().error is None
     assert DateRange(NINTH, NINTH) not in sqlite_job.steps
@@ -720,7 +715,7 @@ def test_a_suspect_day_can_be_accepted_once(job, vendor):
     vendor.dataset.replace(charges(NINTH, 20))
     job.sync()
     report = job.accept(NINTH)
-    assert (counts(report), exit_code_of(report), job.steps) == ((0, 0, 20, 20), 0, [DateRange(NINTH, NINTH)])
+    assert (counts(report), report.exit_code, job.steps) == ((0, 0, 20, 20), 0, [DateRange(NINTH, NINTH)])
     assert len(job.current()) == 20
     assert job.status().suspect_days == ()
     assert (job.sync().tally.suspect_days, len(job.current())) == ([], 20)
@@ -735,7 +730,7 @@ def test_a_day_that_turned_empty_can_be_accepted(sqlite_job, vendor):
     sqlite_job.sync()
     vendor.dataset.replace(charges(TENTH, 1))
     assert sqlite_job.sync().tally.suspect_days == [NINTH]
-    assert exit_code_of(sqlite_job.accept(NINTH)) == 0
+    assert sqlite_job.accept(NINTH).exit_code == 0
     assert len(sqlite_job.current()) == 1
 
 
@@ -766,7 +761,7 @@ def test_stored_days_are_suspect_when_the_vendor_answers_with_other_days(job, ve
     before, ledger = job.current(), job.rows(synced_days)
     tells_of_other_days(vendor, csv=csv)
     report = job.sync()
-    assert (report.error, exit_code_of(report), report.tally.suspect_days) == (
+    assert (report.error, report.exit_code, report.tally.suspect_days) == (
         None, 65, [date(2026, 3, 8), NINTH, TENTH, TODAY],
     )  # fmt: skip
     assert job.current() == before
@@ -782,9 +777,9 @@ def test_stored_days_are_suspect_when_the_vendor_answers_with_other_days(job, ve
     vendor.faults.clear()
     vendor.dataset.replace([*charges(NINTH, 2), *charges(TENTH, 1), *charges(TODAY, 1)])
     report = job.accept(NINTH)
-    assert (exit_code_of(report), counts(report)) == (0, (0, 0, 1, 2))
+    assert (report.exit_code, counts(report)) == (0, (0, 0, 1, 2))
     report = job.sync()
-    assert (exit_code_of(report), job.status().suspect_days) == (0, ())
+    assert (report.exit_code, job.status().suspect_days) == (0, ())
 
 
 @pytest.mark.fault(61)
@@ -802,10 +797,10 @@ def test_days_never_stored_stay_open_when_the_vendor_answers_with_other_days(sql
     sqlite_job.sync(until=NINTH)
     tells_of_other_days(vendor)
     report = sqlite_job.sync()
-    assert (exit_code_of(report), report.tally.suspect_days) == (69, [date(2026, 3, 8), NINTH])
+    assert (report.exit_code, report.tally.suspect_days) == (69, [date(2026, 3, 8), NINTH])
     assert (len(sqlite_job.current()), report.watermark) == (3, NINTH)
     vendor.faults.clear()
-    assert (exit_code_of(sqlite_job.sync()), len(sqlite_job.current())) == (0, 4)
+    assert (sqlite_job.sync().exit_code, len(sqlite_job.current())) == (0, 4)
 
 
 def test_an_answer_about_other_days_removes_no_rejected_record(sqlite_job, vendor):
@@ -838,7 +833,7 @@ def test_low_traffic_and_ordinary_changes_make_no_day_suspect(job, vendor):
     for night, listed in enumerate(nights):
         vendor.dataset.replace(listed)
         report = job.sync()
-        assert (night, exit_code_of(report), report.tally.suspect_days) == (night, 0, [])
+        assert (night, report.exit_code, report.tally.suspect_days) == (night, 0, [])
         assert sum(row[7] for row in job.current()) == len(listed)
 
 
@@ -850,10 +845,10 @@ def test_the_csv_is_used_when_json_records_lack_a_key_field(sqlite_job, vendor, 
     before = sqlite_job.dump()
     vendor.faults.add("status", status=200, action="post_billing_data", times=None, body=lacking_answer(name))
     report = sqlite_job.sync()
-    assert (exit_code_of(report), report.sources, sqlite_job.dump()) == (0, {"csv"}, before)
+    assert (report.exit_code, report.sources, sqlite_job.dump()) == (0, {"csv"}, before)
     json_and_csv_are_down = {"action": "get_billing_csv", "times": None}
     vendor.faults.add("status", **json_and_csv_are_down)
-    assert (exit_code_of(sqlite_job.sync()), sqlite_job.dump()) == (69, before)
+    assert (sqlite_job.sync().exit_code, sqlite_job.dump()) == (69, before)
 
 
 @pytest.mark.fault(60)
@@ -898,7 +893,7 @@ def test_an_invalid_record_is_quarantined_once_and_released_when_corrected(job, 
     vendor.dataset.replace([broken, other, *charges(TENTH, 3)])
     report = job.sync()
     seen = job.now
-    assert (counts(report), exit_code_of(report), report.watermark) == ((4, 0, 0, 0), 65, TENTH)
+    assert (counts(report), report.exit_code, report.watermark) == ((4, 0, 0, 0), 65, TENTH)
     columns = ("account_id", "day", "reason", "payload", "first_seen_at")
     expected = (
         1, NINTH, "price is not a number",
@@ -907,12 +902,12 @@ def test_an_invalid_record_is_quarantined_once_and_released_when_corrected(job, 
     assert job.rows(rejected_records, *columns) == [expected]
 
     report = job.sync()
-    assert (len(report.tally.rejected), exit_code_of(report)) == (1, 65)
+    assert (len(report.tally.rejected), report.exit_code) == (1, 65)
     assert job.rows(rejected_records, *columns) == [expected]
 
     vendor.dataset.replace([charge("2026-03-09T10:00:00"), other, *charges(TENTH, 3)])
     report = job.sync()
-    assert (counts(report), exit_code_of(report)) == ((1, 0, 0, 4), 0)
+    assert (counts(report), report.exit_code) == ((1, 0, 0, 4), 0)
     assert job.rows(rejected_records) == []
     assert job.rows(restatements, "kind") == [("late",)]
 
@@ -935,18 +930,18 @@ def test_a_record_without_a_readable_day_is_quarantined_once_and_released(job, v
     vendor.dataset.replace([*map(charge, no_times), *charges(NINTH, 3), *charges(TENTH, 3)])
     for _ in range(2):
         report = job.sync(start_date=NINTH, window_days=3)
-        assert (report.error, exit_code_of(report), len(report.tally.rejected)) == (None, 65, 5)
+        assert (report.error, report.exit_code, len(report.tally.rejected)) == (None, 65, 5)
         assert [row[1:3] for row in job.rows(rejected_records)] == [(1, None)] * 5
         assert len(job.current()) == 6
     vendor.dataset.replace([charge("2026-03-09T23:00:00", price="0.7"), *charges(NINTH, 3), *charges(TENTH, 3)])
     report = job.sync(window_days=3)
-    assert (exit_code_of(report), len(job.current()), job.rows(rejected_records)) == (0, 7, [])
+    assert (report.exit_code, len(job.current()), job.rows(rejected_records)) == (0, 7, [])
 
 
 def test_a_rejected_record_of_another_day_does_not_affect_the_window(sqlite_job, vendor):
     vendor.dataset.replace([unpriced("2026-03-08T10:00:00"), *charges(NINTH, 1)])
     report = sqlite_job.sync(start_date=NINTH)
-    assert (exit_code_of(report), sqlite_job.rows(rejected_records)) == (0, [])
+    assert (report.exit_code, sqlite_job.rows(rejected_records)) == (0, [])
 
 
 # --- JSON and CSV -----------------------------------------------------------------------------------------------------
@@ -1092,21 +1087,21 @@ def test_a_rejected_record_with_unusual_text_is_released_when_corrected(job, ven
     vendor.dataset.replace([*bad, *charges(NINTH, 1), *charges(TENTH, 2)])
     for _ in range(2):
         report = job.sync()
-        assert (report.error, exit_code_of(report), len(job.current())) == (None, 65, 3)
+        assert (report.error, report.exit_code, len(job.current())) == (None, 65, 3)
         payloads = [json.loads(payload)["status_info"] for (payload,) in job.rows(rejected_records, "payload")]
         assert sorted(payloads) == sorted(["\x00\ufffd", *odd[1:]]), (
             "in JSON U+0000 is an escape that any database holds"
         )
     vendor.dataset.replace([record | {"price": 1} for record in bad] + charges(TENTH, 2))
     report = job.sync()
-    assert (exit_code_of(report), len(job.current()), job.rows(rejected_records)) == (0, 6, [])
+    assert (report.exit_code, len(job.current()), job.rows(rejected_records)) == (0, 6, [])
 
 
 @pytest.mark.fault(35, 36, 75)
 def test_a_key_too_long_for_an_index_is_quarantined(job, vendor):
     vendor.dataset.replace([charge("2026-03-09T10:00:00", "1" * 256), charge("2026-03-09T10:00:00", "1" * 255)])
     report = job.sync()
-    assert (counts(report), exit_code_of(report)) == ((1, 0, 0, 0), 65)
+    assert (counts(report), report.exit_code) == ((1, 0, 0, 0), 65)
     assert job.rows(rejected_records, "reason") == [("phone is longer than 255 characters",)]
 
 
@@ -1205,16 +1200,16 @@ def test_a_window_that_the_database_refuses_is_rolled_back(job, vendor):
 
 def test_runs_do_not_see_days_of_other_accounts(job, vendor):
     vendor.dataset.replace(charges(NINTH, 30) + charges(TENTH, 30))
-    assert exit_code_of(job.sync()) == exit_code_of(job.sync(account="other")) == 0
+    assert job.sync().exit_code == job.sync(account="other").exit_code == 0
     vendor.dataset.replace(charges(TENTH, 30))
-    assert exit_code_of(job.sync(account="other")) == 65
+    assert job.sync(account="other").exit_code == 65
     vendor.dataset.replace(charges(NINTH, 30) + charges(TENTH, 30))
     with job.engine.connect() as connection:
         positions = [read_position(connection, find_account(connection, label)) for label in ("default", "other")]
     assert [position.suspect_days for position in positions] == [(), (NINTH,)]
     assert [row[0] for row in job.rows(synced_days, "suspect_since")].count(None) == 7
     report = job.sync()
-    assert (exit_code_of(report), counts(report)) == (0, (0, 0, 0, 60))
+    assert (report.exit_code, counts(report)) == (0, (0, 0, 0, 60))
 
 
 def test_last_success_includes_runs_that_exit_65_and_no_failed_ones(sqlite_job, vendor):
@@ -1226,11 +1221,11 @@ def test_last_success_includes_runs_that_exit_65_and_no_failed_ones(sqlite_job, 
     assert last_success() == sqlite_job.now
     first = last_success()
     vendor.faults.add("status", status=500, times=None)
-    assert exit_code_of(sqlite_job.sync()) == 69
+    assert sqlite_job.sync().exit_code == 69
     assert last_success() == first
     vendor.faults.clear()
     vendor.dataset.replace([*charges(NINTH, 2), unpriced("2026-03-09T11:00:00")])
-    assert exit_code_of(sqlite_job.sync()) == 65
+    assert sqlite_job.sync().exit_code == 65
     assert last_success() == sqlite_job.now
 
 
@@ -1256,7 +1251,7 @@ def test_a_commit_whose_reply_is_lost_is_not_repeated(sqlite_job, vendor):
     finally:
         event.remove(Engine, "commit", lose_the_reply)
     assert lost
-    assert (exit_code_of(report), counts(report)) == (0, (2, 0, 0, 0))
+    assert (report.exit_code, counts(report)) == (0, (2, 0, 0, 0))
     assert sqlite_job.rows(sync_runs, "outcome", "new") == [("done", 2)]
 
 
@@ -1316,7 +1311,7 @@ def test_history_starts_with_the_first_served_day_without_a_start_date(job, vend
     first = TODAY - days_served * DAY
     vendor.dataset.replace([record for n in range(1, days_served + 1) for record in charges(TODAY - n * DAY, 2)])
     report, messages = since(job, vendor, first, start_date=None)
-    assert (report.error, exit_code_of(report), len(job.current())) == (None, 0, 2 * days_served)
+    assert (report.error, report.exit_code, len(job.current())) == (None, 0, 2 * days_served)
     assert report.watermark == (TENTH if days_served else None)
     assert messages[-1] == f"default: the vendor serves no day before {first}: the history begins there"
     assert job.rows(sync_state, "first_day") == [(first,)]
@@ -1373,7 +1368,7 @@ def test_a_suspect_day_that_the_vendor_refuses_stays_suspect(sqlite_job, vendor)
     reports = [job.sync()]
     vendor.policies.first_day = "2026-03-09"
     reports += [job.sync(), job.sync()]
-    assert [(exit_code_of(report), report.tally.suspect_days) for report in reports] == [(65, [date(2026, 3, 8)])] * 3
+    assert [(report.exit_code, report.tally.suspect_days) for report in reports] == [(65, [date(2026, 3, 8)])] * 3
     assert len(job.current()) == 6
 
 
@@ -1383,7 +1378,7 @@ def test_records_quarantined_on_a_day_that_the_vendor_refuses_stay_quarantined(s
         [*charges(date(2026, 3, 8), 3, status="sent"), *charges(date(2026, 3, 8), 6)[3:], *charges(TENTH, 2)]
     )
     report = job.sync(start_date=date(2026, 3, 8))
-    assert (exit_code_of(report), len(report.tally.rejected)) == (65, 3)
+    assert (report.exit_code, len(report.tally.rejected)) == (65, 3)
     vendor.policies.first_day = "2026-03-09"
     job.sync(start_date=date(2026, 3, 8))
     assert [day for (day,) in job.rows(rejected_records, "day")] == [date(2026, 3, 8)] * 3
@@ -1400,7 +1395,7 @@ def test_records_that_the_vendor_serves_no_longer_are_kept(sqlite_job, vendor, s
     if source == "csv":
         vendor.faults.add("status", action="post_billing_data", status=503, times=None)
     report = job.sync(start_date=date(2026, 3, 3), lookback_days=6)
-    assert exit_code_of(report) == (0 if source == "both" else 65)
+    assert report.exit_code == (0 if source == "both" else 65)
     assert set(report.tally.suspect_days) <= {date(2026, 3, 5)}
     assert len(job.current()) == len(stored)
     assert job.rows(restatements) == []

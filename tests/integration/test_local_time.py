@@ -12,7 +12,6 @@ from sqlalchemy import text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
-from etl.cli.exit_codes import code_for_result
 from etl.model import DateRange
 from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.run import RunRequest
@@ -55,7 +54,6 @@ class Clock:
             RunRequest(command, *days, dry_run=dry_run),
             NO_PROGRESS,
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
         assert report.error is None

@@ -12,7 +12,6 @@ from sqlalchemy import Engine, event, text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.engine import read_connection
 from etl.db.limits import longest_text
 from etl.model import DateRange
@@ -62,9 +61,7 @@ class Account:
 
     def sync(self, *records):
         self.vendor.dataset.replace(records)
-        return run_sync(
-            self.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result, clock=lambda: NOW
-        )
+        return run_sync(self.settings, RunRequest("sync"), NO_PROGRESS, redact=str, clock=lambda: NOW)
 
     def query(self, statement):
         with self.engine.connect() as connection:
@@ -77,7 +74,7 @@ class Account:
     def verify(self):
         with open_client(self.settings, str) as client:
             source = open_source(
-                self.settings, client, today=NOW.date(), last=TENTH, history=AccountHistory(longest=self.longest())
+                self.settings, client, today=NOW.date(), last=TENTH, account=AccountHistory(longest=self.longest())
             )
             rules = build_load_policy(self.settings, NOW.date(), full_compare=True)
             return list(verify_windows(self.engine, 1, [DateRange(EIGHTH, TENTH)], source.fetch_json, rules))
@@ -93,7 +90,7 @@ def test_a_too_long_record_is_quarantined_and_the_rest_of_the_window_stored(acco
     records = [charge(8, "ok"), charge(9, letter * (units * account.unit)), charge(10, "ok")]
     for new in (2, 0):
         report = account.sync(*records)
-        assert (report.error, code_for_result(report)) == (None, 65)
+        assert (report.error, report.exit_code) == (None, 65)
         assert (report.tally.new, len(report.tally.rejected), report.watermark) == (new, 1, TENTH)
     assert account.query("SELECT day FROM billing ORDER BY day") != []
     ((reason, payload),) = account.query("SELECT reason, payload FROM rejected_records")
@@ -116,7 +113,7 @@ def test_an_invalid_record_that_is_too_long_keeps_its_own_reason(account):
 def test_a_record_that_was_too_long_is_stored_once_it_is_shorter(account):
     account.sync(charge(8, "x" * (17 * account.unit)), charge(9, "ok"))
     report = account.sync(charge(8, "ok"), charge(9, "ok"))
-    assert (code_for_result(report), report.tally.new) == (0, 1)
+    assert (report.exit_code, report.tally.new) == (0, 1)
     assert account.query("SELECT id FROM rejected_records") == []
 
 
@@ -126,9 +123,9 @@ def test_a_text_of_maximum_length_is_stored_corrected_and_journalled(account, le
     doubled = 2 if letter in account.longest().doubled else 1
     before, after = letter * (size // doubled), "y" * size
     report = account.sync(charge(8, before), charge(9, "ok"))
-    assert (report.error, code_for_result(report), report.tally.new) == (None, 0, 2)
+    assert (report.error, report.exit_code, report.tally.new) == (None, 0, 2)
     report = account.sync(charge(8, after), charge(9, "ok"))
-    assert (report.error, code_for_result(report), report.tally.changed) == (None, 0, 1)
+    assert (report.error, report.exit_code, report.tally.changed) == (None, 0, 1)
     lengths = "SELECT length(status_info_before), length(status_info_after), kind FROM restatements"
     assert account.query(lengths) == [(len(before), len(after), "corrected")]
     assert account.sync(charge(8, after), charge(9, "ok")).tally.unchanged == 2
@@ -139,7 +136,7 @@ def test_a_text_of_maximum_length_is_stored_corrected_and_journalled(account, le
 def test_records_too_long_for_one_packet_together_are_stored(account):
     records = [charge(8, letter * (4 * account.unit)) for letter in "abcdefgh"]
     report = account.sync(*records)
-    assert (report.error, code_for_result(report), report.tally.new) == (None, 0, 8)
+    assert (report.error, report.exit_code, report.tally.new) == (None, 0, 8)
     report = account.sync(*(record | {"price": Decimal("0.3")} for record in records))
     assert (report.error, report.tally.changed) == (None, 8)
     assert account.verify() == [[]]
@@ -148,4 +145,4 @@ def test_records_too_long_for_one_packet_together_are_stored(account):
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_postgresql_stores_texts_too_long_for_a_mariadb_packet(account):
     report = account.sync(charge(8, "ok"), charge(9, "x" * (17 * MIB)))
-    assert (report.error, code_for_result(report), report.tally.new) == (None, 0, 2)
+    assert (report.error, report.exit_code, report.tally.new) == (None, 0, 2)

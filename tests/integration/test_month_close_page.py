@@ -14,7 +14,6 @@ from sqlalchemy import text
 from support.database_users import database_with_users
 from support.run_helpers import NO_PROGRESS, settings_of
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.model import DateRange
 from etl.services.close import CloseRequest, close_month
@@ -89,7 +88,7 @@ class Books:
     def sync(self, command="sync", since=None, until=None):
         self.vendor.dataset.replace(self.records)
         result = run_sync(
-            self.settings, RunRequest(command, since, until), NO_PROGRESS, redact=str, exit_code_of=code_for_result,
+            self.settings, RunRequest(command, since, until), NO_PROGRESS, redact=str,
             clock=lambda: self.now,
         )  # fmt: skip
         assert result.error is None

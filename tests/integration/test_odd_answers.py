@@ -43,7 +43,6 @@ def sync(url, vendor, **options):
         RunRequest("sync", None, DAY),
         watcher,
         redact=str,
-        exit_code_of=lambda report: 69 if report.error else 0,
     )
 
 

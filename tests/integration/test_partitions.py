@@ -11,7 +11,6 @@ from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of, token_of
 from support.sync_account import just_before, vendor_record
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.partitions import create_partitions, drop_month, is_partitioned
 from etl.db.tables import metadata
 from etl.db.views import VIEWS
@@ -53,7 +52,6 @@ class Shop:
             RunRequest("sync"),
             NO_PROGRESS,
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
         assert report.error is None

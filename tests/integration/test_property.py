@@ -29,9 +29,10 @@ from etl.extract.csv_parser import parse_csv
 from etl.extract.spool import RecordSpool
 from etl.load.policy import LoadPolicy
 from etl.model import ATTRIBUTES, DateRange, WindowData
-from etl.pipeline import Transfer
+from etl.pipeline import fetch_and_transform
 from etl.sandbox.behaviour import Behaviour
 from etl.sandbox.formats import csv_header, csv_lines, json_fragments
+from etl.services.run_writer import RunWriter
 from etl.transform.reader import read_feed
 
 ZONE = ZoneInfo("Europe/Moscow")
@@ -150,9 +151,10 @@ class Nights(RuleBasedStateMachine):
             accepted_days=frozenset(DAYS),
         )
         answers = Answers(source, open_feed, held)
-        transfer = Transfer(answers, Store(self.engine), run.account_id, run, rules, channels, 1, lambda: self.now)
-        assert [window for window, _ in transfer.run(cut)] == cut
-        assert transfer.sources == {source}
+        writer = RunWriter(Store(self.engine), run, channels, lambda: self.now)
+        for part in cut:
+            writer.load(*fetch_and_transform(answers, part), rules)
+        assert writer.sources == {source}
         for day in window.days():
             self.expected[day] = Counter(row for row in map(canonical, self.listed) if day_of(row) == day)
         self.compare()

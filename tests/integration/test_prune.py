@@ -11,7 +11,6 @@ from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import charges
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.prune import BATCH_SIZE
 from etl.db.tables import sync_runs
 from etl.services.run import RunRequest
@@ -39,7 +38,6 @@ class Nights:
             RunRequest("sync"),
             NO_PROGRESS,
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
         assert report.error is None
@@ -74,7 +72,7 @@ def test_the_newest_successful_run_is_always_kept(nights):
         connection.execute(update(sync_runs).where(sync_runs.c.id == 2).values(outcome="failed"))
     nights.vendor.faults.add("status", status=500, times=None)
     report = run_sync(
-        nights.settings, RunRequest("sync"), NO_PROGRESS, redact=str, exit_code_of=code_for_result,
+        nights.settings, RunRequest("sync"), NO_PROGRESS, redact=str,
         clock=lambda: nights.now + timedelta(days=500),
     )  # fmt: skip
     assert report.error

@@ -16,7 +16,6 @@ from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import just_before
 from support.totals_of_rows import write_totals_of_rows
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.db.lock import advisory_lock
 from etl.db.purge import purge_batch
@@ -91,7 +90,6 @@ class Shop:
             RunRequest(command, since, until, deep=deep),
             replace(NO_PROGRESS, message=say),
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
 
@@ -151,9 +149,9 @@ def test_a_purged_month_keeps_its_figures_and_no_run_restores_its_records(shop):
     assert messages == ["the records of 12 days from 2026-01-20 to 2026-01-31 were purged; they are left out"]
     assert shop.run(deep=True).tally.days == 39
     refused = shop.run("backfill", date(2026, 1, 31), date(2026, 2, 2))
-    assert (code_for_result(refused), refused.windows) == (78, [])
+    assert (refused.exit_code, refused.windows) == (78, [])
     assert "1 day from 2026-01-31 to 2026-01-31 were purged" in str(refused.error)
-    assert code_for_result(shop.run("accept", FIRST, FIRST)) == 78
+    assert shop.run("accept", FIRST, FIRST).exit_code == 78
     assert shop.figures()["monthly_spend"] == before["monthly_spend"]
     assert shop.rows()[0] == rows[0] - 53
 

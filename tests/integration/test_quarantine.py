@@ -13,7 +13,6 @@ from sqlalchemy import text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
-from etl.cli.exit_codes import code_for_result
 from etl.extract.spool import RecordSpool
 from etl.model import DateRange
 from etl.services.context import build_load_policy, open_client, open_source
@@ -104,12 +103,11 @@ class Account:
             RunRequest(command, since, until),
             NO_PROGRESS,
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
             open_spool=self.open_spool,
         )
         tally = report.tally
-        return code_for_result(report), (tally.new, tally.changed, tally.withdrawn), len(tally.rejected)
+        return report.exit_code, (tally.new, tally.changed, tally.withdrawn), len(tally.rejected)
 
     def lists(self, *records):
         self.vendor.dataset.replace(records)

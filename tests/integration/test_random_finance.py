@@ -22,7 +22,6 @@ from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of, token_of
 from support.sync_account import vendor_record
 
-from etl.cli.exit_codes import code_for_result
 from etl.date_ranges import ONE_DAY, next_month
 from etl.services.accounts import rename_account
 from etl.services.close import CloseRequest, close_month
@@ -146,10 +145,9 @@ class Finance(RuleBasedStateMachine):
             RunRequest(command, since, until),
             NO_PROGRESS,
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
-        assert code_for_result(result) == 0, result
+        assert result.exit_code == 0, result
 
     def repair(self, month):
         self.run("backfill", month, next_month(month) - ONE_DAY)

@@ -11,7 +11,6 @@ from sqlalchemy import text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
-from etl.cli.exit_codes import code_for_result
 from etl.services.erase import erase_number
 from etl.services.purge import RetentionAge, purge_account
 from etl.services.run import RunRequest
@@ -53,10 +52,9 @@ class Copied:
             RunRequest(command, since, until or since),
             NO_PROGRESS,
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: self.now,
         )
-        assert code_for_result(report) == code, report.error
+        assert report.exit_code == code, report.error
         return report
 
     def read(self, statement, **values):

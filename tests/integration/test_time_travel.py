@@ -23,9 +23,10 @@ from etl.db.tables import restatements, synced_days
 from etl.load.policy import LoadPolicy
 from etl.model import DateRange, Record, WindowData, single_slice_day
 from etl.pii import ERASED, PhoneNumber
-from etl.pipeline import Transfer
+from etl.pipeline import fetch_and_transform
 from etl.reports.columns import COLUMNS
 from etl.reports.query import ExportFilter, count_incomplete_days, iter_batches
+from etl.services.run_writer import RunWriter
 
 ZONE = ZoneInfo("Europe/Moscow")
 DAYS = [date(2026, 3, day) for day in range(8, 12)]
@@ -96,10 +97,8 @@ class Account:
             channels = load_channels(connection, DEFAULT_RULES)
         self.account_id = run.account_id
         rules = LoadPolicy(self.now.astimezone(ZONE).date(), ZONE, 2, Decimal(1), accepted_days=frozenset(DAYS))
-        transfer = Transfer(
-            Answers(listed), Store(self.engine), run.account_id, run, rules, channels, 1, lambda: self.now
-        )
-        assert len(list(transfer.run([window]))) == 1
+        writer = RunWriter(Store(self.engine), run, channels, lambda: self.now)
+        writer.load(*fetch_and_transform(Answers(listed), window), rules)
         closed = self.closed_days()
         self.known.append(Known(self.now, closed, [row for row in self.read() if row[3] in closed]))
         if forgets:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from etl.cli.exit_codes import code_for_result
 from etl.config.database_url import parse_url
 from etl.config.loader import parse_settings
 from etl.config.schema import Settings
@@ -147,7 +146,6 @@ class Laboratory:
                 request,
                 NO_PROGRESS,
                 redact=str,
-                exit_code_of=code_for_result,
                 clock=lambda: now,
                 lock=lambda *_, **__: nullcontext(),
                 connect=vendor.connect,
@@ -156,7 +154,7 @@ class Laboratory:
         except Exception as error:
             report = SyncResult(settings.account, request.command, request.dry_run)
             raise Violation("bug", f"{type(error).__name__}: {error}") from error
-        return report, code_for_result(report)
+        return report, report.exit_code
 
 
 @contextmanager

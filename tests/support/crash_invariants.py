@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import URL, Engine, select
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.engine import new_engine
 from etl.db.tables import accounts, billing_records, sync_state, synced_days
 from etl.sandbox import Sandbox
@@ -149,10 +148,9 @@ class Account:
             RunRequest("sync", since=FIRST, until=until),
             NO_PROGRESS,
             redact=str,
-            exit_code_of=code_for_result,
             clock=utc_now,
         )
-        assert code_for_result(result) == 0, result
+        assert result.exit_code == 0, result
 
     def prepare(self, old: list[dict[str, Any]], new: list[dict[str, Any]]) -> None:
         """Start a new account: it has synced the old records up to BEFORE, and the vendor now lists the new ones."""

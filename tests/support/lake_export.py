@@ -50,7 +50,7 @@ def main(address: str, folder: str, vendor: str | None = None) -> int:
     for account in settings if vendor else ():
         request = RunRequest("sync")
         here = replace(account, api_url=vendor)
-        done = run_sync(here, request, NO_PROGRESS, redact=str, exit_code_of=lambda _: 0, clock=lambda: NOON)
+        done = run_sync(here, request, NO_PROGRESS, redact=str, clock=lambda: NOON)
         assert done.error is None, done.error
     try:
         result = export_to_lake(settings, (), Path(folder), None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 from contextlib import contextmanager
 
-from etl.cli.exit_codes import code_for_result
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
 from support.run_helpers import NO_PROGRESS
@@ -33,11 +32,10 @@ def worker(pipe, barrier):
                 RunRequest("sync"),
                 NO_PROGRESS,
                 redact=str,
-                exit_code_of=code_for_result,
                 clock=lambda: MORNING,
                 **options,
             )
-            pipe.send((code_for_result(report), str(report.error or "")))
+            pipe.send((report.exit_code, str(report.error or "")))
         except BaseException as error:  # noqa: BLE001 - reported by the test
             pipe.send((70, repr(error)))
 

@@ -13,7 +13,6 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import URL, Engine, event, select, text
 
-from etl.cli.exit_codes import code_for_result
 from etl.db.tables import billing_records, channels, metadata, sync_runs, sync_state, synced_days
 from etl.sandbox import Sandbox
 from etl.services.run import RunRequest
@@ -70,11 +69,10 @@ class Account:
             RunRequest("sync"),
             replace(NO_PROGRESS, advance=lambda *_: after_step()),
             redact=str,
-            exit_code_of=code_for_result,
             clock=lambda: MORNING,
             **({} if lock is None else {"lock": lock}),
         )
-        return code_for_result(report), str(report.error or "")
+        return report.exit_code, str(report.error or "")
 
     def read(self, statement, **values):
         with closing(self.engine.connect()) as connection:

@@ -201,7 +201,7 @@ OPENERS = {"new_engine", "create_engine"}
 @pytest.mark.parametrize("name", [name for name in TREES if stage(name) not in {"services", "db", "sandbox"}])
 def test_only_services_open_engines_and_take_locks(name):
     names = {other.rpartition(".")[2] for other in all_imports(TREES[name])}
-    assert not names & (OPENERS | (set() if name == "pipeline" else {"advisory_lock"}))
+    assert not names & (OPENERS | {"advisory_lock"})
 
 
 @pytest.mark.parametrize("name", TREES)
