@@ -75,8 +75,8 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
 
 _HEAD: Final = """# Data dictionary
 
-Made of the schema by `make dictionary`; a test holds the two together. The views are the stable face: build on them.
-PostgreSQL keeps the meanings as comments of the columns, MariaDB those of the tables' columns.
+Generated from the schema by `make dictionary`; a test fails if it is out of date. The views are the public interface:
+build on them. The meanings are also comments in the database: on PostgreSQL of all columns, on MariaDB of those of tables.
 
 | type | SQLite | PostgreSQL | MariaDB |
 | --- | --- | --- | --- |
@@ -85,10 +85,10 @@ PostgreSQL keeps the meanings as comments of the columns, MariaDB those of the t
 | amount | TEXT with six decimal places; in views a number below a billion | NUMERIC(18, 6), sums NUMERIC(38, 6) | DECIMAL(18, 6), sums DECIMAL(38, 6) |
 | number | REAL | NUMERIC | DECIMAL |
 | date | TEXT, `2026-03-11` | DATE | DATE |
-| time | TEXT, `2026-03-11 09:30:00` | TIMESTAMP | DATETIME; of our own with microseconds, DATETIME(6) |
+| time | TEXT, `2026-03-11 09:30:00` | TIMESTAMP | DATETIME; with microseconds DATETIME(6) |
 | true or false | 1 or 0 | BOOLEAN | 1 or 0 |
 
-Dates and times carry no zone; the unit says which is meant. Empty is NULL, except where text is said to be empty.
+Dates and times are stored without a zone: the unit names it. Empty means NULL, unless the meaning names an empty text.
 """
 
 
