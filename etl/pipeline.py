@@ -81,7 +81,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class SyncRun:
-    """One run of one account: the request, the parts it works with, and what each phase leaves to the next.
+    """One run of one account: the request, the components, and the results of each phase.
 
     Attributes:
         result: Filled phase by phase.
@@ -216,7 +216,7 @@ class SyncRun:
         if missing := self.result.tally.missing_days:
             days = ", ".join(map(str, split_into_windows(None, missing, size=len(missing))))
             reason = next(iter(missing.values()))
-            raise SourceUnavailable(f"no source could show these days whole, and they stay open: {days} ({reason})")
+            raise SourceUnavailable(f"no source shows that these days are complete; they stay open: {days} ({reason})")
         if self.handle is not None and self.result.windows:
             ledger = build_spend_ledger(
                 self.store.engine, self.settings, self.handle.account_id, self.quick_client, self.today,
@@ -295,7 +295,7 @@ class SyncRun:
         if skipped := plan.skipped_days:
             self._say(
                 f"{len(skipped)} stored days up to {skipped[-1]} are left as they are: the vendor does not serve them "
-                "any more, or not whole"
+                "any more, or only in part"
             )
         if self.handle is not None:
             self.store.write(partial(set_range, run=self.handle, windows=plan.windows))
@@ -396,4 +396,5 @@ def _fetch_window(source: Source, window: DateRange) -> Fetched:
 
 
 def _not_recorded(error: SQLAlchemyError) -> DatabaseError:
-    return DatabaseError(f"what was fetched is stored, but not how the run ended: {describe_error(error)}")
+    problem = describe_error(error)
+    return DatabaseError(f"the records are stored, but the end of the run could not be recorded: {problem}")

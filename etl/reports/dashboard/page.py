@@ -20,7 +20,7 @@ from etl.reports.html.report import load_report
 
 @dataclass(frozen=True, slots=True)
 class PageOptions:
-    """What the page shows beside the data.
+    """The options of the page, besides the data.
 
     Attributes:
         renderer: Returns the JavaScript that draws the charts.
