@@ -198,9 +198,9 @@ def run(
         The result, also of a run that failed: see `exit_code` and `error`.
 
     Raises:
-        ValueError: There is no such command, a day is missing, the range ends before it begins, or `deep` does not
+        ValueError: The command is unknown, a day is missing, the range ends before it begins, or `deep` does not
             apply to the command.
-        ConfigError: A setting is missing or wrong, or there is no such account. Nothing was done.
+        ConfigError: A setting is missing or wrong, or the account is unknown. Nothing was done.
     """
     request = RunRequest(command, since, since if command == "accept" else until, wait=wait, deep=deep)
     _require_days(request)
@@ -221,7 +221,7 @@ def status(config: Config, account: str) -> AccountStatus:
         account: The account's label.
 
     Raises:
-        ConfigError: A setting is missing or wrong, or there is no such account.
+        ConfigError: A setting is missing or wrong, or the account is unknown.
         BillingError: The database cannot be read, or has the schema of another version.
     """
     return read_status_report([_load(config, account)], with_others=False).statuses[0]
@@ -240,7 +240,7 @@ def changes(config: Config, account: str, after_revision: int | None) -> Iterato
         after_revision: The last revision that the copy has; None for a first copy, which gets every day.
 
     Raises:
-        ConfigError: A setting is missing or wrong, or there is no such account.
+        ConfigError: A setting is missing or wrong, or the account is unknown.
         BillingError: The database cannot be read, or the account is below that revision, because it was deleted and
             fetched again or restored from a backup: copy it again, from None on.
     """

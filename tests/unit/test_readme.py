@@ -1,4 +1,4 @@
-"""README and docs name what exists: settings, views, exit codes. Their command lines run in e2e/test_doc_examples.py."""
+"""README and docs name settings, views and exit codes that exist. Command lines run in e2e/test_doc_examples.py."""
 
 from __future__ import annotations
 
