@@ -11,7 +11,7 @@ Packages, from the command line down to the database:
     services/    one module per use case: sync (with plan and run_writer), status, verify, check, balance, erase, purge,
                  accounts, numbering, migrate, backup, close, channels, recent, runs, rejected, first_settings; they
                  alone open engines, take locks and begin transactions
-    extract/     the vendor's API: client, transport, retry, parsers, completeness of a response
+    extract/     the vendor's API: client, transport, retry, parsers, completeness of an answer
     transform/   records in canonical form, days as snapshots with a digest
     load/        the difference between a day and its stored rows: computed, checked, written
     db/          engine, schema, tables, views, locks, one module per family of tables;

@@ -1,4 +1,4 @@
-"""The Python API: what an orchestrator or a program of your own calls instead of the command line.
+"""The Python API: for orchestrators and programs of your own, in place of the command line.
 
     >>> from etl import api
     >>> for label in api.accounts("billing.toml"):
@@ -84,7 +84,7 @@ class RunResult:
     Attributes:
         account: The account's label.
         command: `sync`, `backfill` or `accept`.
-        exit_code: What the command line ends with: 0, 65 (done, but a person has to look), or the code of the error.
+        exit_code: The exit code of the same command: 0, 65 (done, but needs attention), or the code of the error.
         error: What ended the run early, in one line without secrets; None if nothing did. Completed days are kept.
         seconds: Duration.
         requested: The requested days, as ranges in order; empty if there was nothing to fetch.
@@ -92,16 +92,16 @@ class RunResult:
         besides: Suspect days outside of the request, which every run fetches again, in order.
         besides_rows: Days and rows of `besides`.
         records: Number of stored records of the requested days after the run, repeats included; None if not known.
-        spend: What they cost together, in the account's currency; None if not known.
+        spend: Their spend, in the account's currency; None if not known.
         balance: The account's balance; None if the vendor did not report it.
         unexplained: Sum of the changes of the balance that neither records nor top-ups explain, signed as the balance;
             None without a balance.
-        watermark: The last day of the unbroken run of complete days; None while there is none.
+        watermark: The last of the contiguous complete days; None while there is none.
         suspect_days: Days whose answer was implausible, which were left as they were; `accept` stores them.
         missing_days: Days that no source could show to be complete, which stay open, with the reason.
         needs_review: An operator is needed: for suspect or missing days, rejected records that are not acknowledged,
             or at a balance that is low or decreased without a record.
-        notices: What the command line would say about the plan of the run.
+        notices: Messages about the plan of the run, as the command line prints them.
         retired: The account is retired, and a `sync` fetched nothing.
     """
 
@@ -198,9 +198,9 @@ def run(
         The result, also of a run that failed: see `exit_code` and `error`.
 
     Raises:
-        ValueError: There is no such command, a day is missing, the range ends before it begins, or `deep` does not
+        ValueError: The command is unknown, a day is missing, the range ends before it begins, or `deep` does not
             apply to the command.
-        ConfigError: A setting is missing or wrong, or there is no such account. Nothing was done.
+        ConfigError: A setting is missing or wrong, or the account is unknown. Nothing was done.
     """
     request = RunRequest(command, since, since if command == "accept" else until, wait=wait, deep=deep)
     _require_days(request)
@@ -221,7 +221,7 @@ def status(config: Config, account: str) -> AccountStatus:
         account: The account's label.
 
     Raises:
-        ConfigError: A setting is missing or wrong, or there is no such account.
+        ConfigError: A setting is missing or wrong, or the account is unknown.
         BillingError: The database cannot be read, or has the schema of another version.
     """
     return read_status_report([_load(config, account)], with_others=False).statuses[0]
@@ -240,7 +240,7 @@ def changes(config: Config, account: str, after_revision: int | None) -> Iterato
         after_revision: The last revision that the copy has; None for a first copy, which gets every day.
 
     Raises:
-        ConfigError: A setting is missing or wrong, or there is no such account.
+        ConfigError: A setting is missing or wrong, or the account is unknown.
         BillingError: The database cannot be read, or the account is below that revision, because it was deleted and
             fetched again or restored from a backup: copy it again, from None on.
     """
@@ -285,7 +285,7 @@ def _require_days(request: RunRequest) -> None:
     if request.deep and (request.command != "sync" or request.since or request.until):
         raise ValueError("deep is for a sync without since and until")
     if request.since and request.until and request.since > request.until:
-        raise ValueError(f"since={request.since} lies after until={request.until}")
+        raise ValueError(f"since={request.since} is after until={request.until}")
 
 
 def _result_of(done: SyncResult, notices: tuple[str, ...], error: str | None) -> RunResult:

@@ -1,4 +1,4 @@
-"""The channel of a charge: what kind of authorisation it was, by ordered rules. Pure.
+"""The channel of a charge (the kind of authorisation), by ordered rules. Pure.
 
 The vendor's records do not name it. It is derived from a record as it is stored, and is not part of its identity.
 """
@@ -17,7 +17,7 @@ UNKNOWN: Final = "unknown"
 
 
 class Evidence(NamedTuple):
-    """What the channel of a record is derived from.
+    """The fields of a record that determine its channel.
 
     Attributes:
         status_info: The text as it is stored.
@@ -32,7 +32,7 @@ class Evidence(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChannelRule:
-    """A rule, which matches a record that meets all of its conditions; those of None are ignored.
+    """A rule, which matches a record if all of its conditions are true; those of None are ignored.
 
     Attributes:
         channel: The channel of the records that it matches.
@@ -50,7 +50,7 @@ class ChannelRule:
     code: bool | None = None
 
     def matches(self, record: Evidence) -> bool:
-        """Whether a record meets the conditions."""
+        """Whether the conditions are true for a record."""
         return (
             (self.code is None or self.code == record.has_code)
             and (self.min_price is None or record.price >= self.min_price)
@@ -108,6 +108,6 @@ DEFAULT_RULES: Final = ChannelRules(
 )
 """The rules unless others are set. Assumed: no answer of the vendor was seen that distinguishes the channels.
 
-The texts name what they are about; a call back has no code; SIP is the protocol of calls, and 0.2 the price of the
-flash call in the vendor's reference ("post_billing_data").
+The texts contain the name of the channel; a call back has no code; SIP is the protocol of calls, and 0.2 the price of
+the flash call in the vendor's reference ("post_billing_data").
 """

@@ -8,8 +8,8 @@
     │   ├── RequestRejected            the vendor refuses this request; a retry is useless
     │   │   └── UnknownRecordError     the vendor has no record with this id; check where the id came from
     │   └── RetryableError             retry a little later
-    │       └── InvalidResponse        an unreliable response: retry, then use the other source
-    │           └── DateRangeMismatch  a response for other days: the stored rows are kept
+    │       └── InvalidResponse        an unreliable answer: retry, then use the other source
+    │           └── DateRangeMismatch  an answer for other days: the stored rows are kept
     ├── SourceUnavailable              retries and fallback are exhausted: completed windows are stored, run again later
     ├── DatabaseError                  repair the database: nothing of the window is stored
     │   └── SchemaMismatchError        migrate the database, or install the version that created it
@@ -89,11 +89,11 @@ class RetryableError(VendorError):
 
 
 class InvalidResponse(RetryableError):
-    """A complete response that is malformed, truncated or implausible."""
+    """An answer that was received completely, and is malformed, truncated or implausible."""
 
 
 class DateRangeMismatch(InvalidResponse):
-    """A complete response that covers none of the requested days."""
+    """An answer that was received completely, and covers none of the requested days."""
 
 
 class SourceUnavailable(BillingError):

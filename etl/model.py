@@ -1,4 +1,4 @@
-"""The values passed between packages. No I/O, no rules.
+"""The values passed between packages. No I/O.
 
 The shapes of a record, from the vendor to the database:
 
@@ -189,7 +189,7 @@ class DateRange:
 
 @dataclass(slots=True)
 class Feed:
-    """The content of one response or file, read lazily.
+    """The content of one answer or file, read lazily.
 
     Created by the parsers in `extract`, consumed by `transform.reader`. The other attributes are complete only after
     `rows` is consumed.
@@ -364,7 +364,7 @@ class WindowData:
         rejected: Rejected records of these days or of an unknown day.
         incomplete_days: Days that the request may not have covered in full: they stay open.
         unconfirmed_days: The other days of the window, with the reason why no answer is accepted. Their rows are kept.
-        largest: Number of records in the largest response of the run so far, by source.
+        largest: Number of records in the largest answer of the run so far, by source.
         folds: As in `ReadStats`, for the window's records.
         refused: Unconfirmed days for which the vendor refuses every request.
     """
@@ -402,7 +402,7 @@ class DayTotals(NamedTuple):
 
 
 class LedgerTotals(NamedTuple):
-    """What several days of the day ledger amount to, repeats included."""
+    """Totals of several days of the day ledger, repeats included."""
 
     records: int = 0
     spend: Decimal = Decimal(0)
@@ -508,13 +508,13 @@ class RunCounts:
         changed: Corrected rows.
         withdrawn: Rows that the vendor lists no more.
         unchanged: Current rows without a change.
-        rejected: Payload digests of rejected records: two responses may contain the same record.
+        rejected: Payload digests of rejected records: two answers may contain the same record.
         acknowledged: Those of them that a person acknowledged.
         changed_days: Days that were complete before and have changed.
         suspect_days: Days whose answer was implausible.
         missing_days: Days that no source could show to be complete and that stay open, with the reason.
         refused_days: Missing days about which the vendor refuses every request.
-        largest: Number of records in the largest response so far, by source.
+        largest: Number of records in the largest answer so far, by source.
     """
 
     days: int = 0

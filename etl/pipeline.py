@@ -195,7 +195,7 @@ class SyncRun:
         if missing := self.result.tally.missing_days:
             days = ", ".join(map(str, split_into_windows(None, missing, size=len(missing))))
             reason = next(iter(missing.values()))
-            raise SourceUnavailable(f"no source could show these days whole, and they stay open: {days} ({reason})")
+            raise SourceUnavailable(f"no source shows that these days are complete; they stay open: {days} ({reason})")
 
     def reconcile(self, account: AccountHistory, writer: Writer, monitor: BalanceMonitor, today: date) -> None:
         """Compare the balance with the recorded spend."""
@@ -266,7 +266,7 @@ class SyncRun:
         if skipped := plan.skipped_days:
             self._report(
                 f"{len(skipped)} stored days up to {skipped[-1]} are left as they are: the vendor does not serve them "
-                "any more, or not whole"
+                "any more, or only in part"
             )
         writer.set_windows(plan.windows)
 
@@ -279,4 +279,5 @@ def fetch_and_transform(source: Source, window: DateRange) -> Fetched:
 
 
 def _not_recorded(error: SQLAlchemyError) -> DatabaseError:
-    return DatabaseError(f"what was fetched is stored, but not how the run ended: {describe_error(error)}")
+    problem = describe_error(error)
+    return DatabaseError(f"the records are stored, but the end of the run could not be recorded: {problem}")

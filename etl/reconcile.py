@@ -1,8 +1,8 @@
 """Balance reconciliation: the change of the balance between two snapshots, compared with the recorded spend. Pure.
 
 `reconcile` computes the same as the view `balance_proof` (`etl.db.views`), for the snapshots that it is given;
-`tests/integration/test_balance_proof.py` holds the two equal. It also uses what the view does not show: which snapshots
-belong to the same run. This determines whether a classification is certain.
+`tests/integration/test_balance_proof.py` checks that both are equal. It also uses what the view does not show: which
+snapshots belong to the same run. This determines whether a classification is certain.
 
 Both snapshots of a run have the recorded spend at its end. The spend of the first one includes all charges up to that
 time, and possibly charges made while the run fetched; the spend of the second one lacks charges made after their day

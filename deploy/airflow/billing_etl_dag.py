@@ -2,7 +2,7 @@
 
 Copy it into the folder of DAGs. The environment of the workers needs billing-etl, and this once:
 
-    airflow pools set billing 8 "accounts that ask the vendor at the same time"
+    airflow pools set billing 8 "accounts fetched at the same time"
 """
 
 from __future__ import annotations

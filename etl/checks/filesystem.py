@@ -24,7 +24,7 @@ NETWORK_FILESYSTEMS: Final = frozenset(
 )
 """File systems without the shared memory that SQLite's write-ahead log needs, by their names in `/proc/mounts`."""
 MIN_FREE_MB: Final = 256
-"""Enough for the journal of a night and a spooled response of usual size; a first sync may need more."""
+"""Enough for the journal of a night and a spooled answer of usual size; a first sync may need more."""
 _OTHERS_READ, _OTHERS_WRITE = stat.S_IROTH, stat.S_IWOTH
 
 

@@ -27,11 +27,11 @@ from etl.cli.vendor import auth_status, recent
 from etl.signals import ignore_signals
 
 cli.add_section("Sync", sync, backfill, accept)
-cli.add_section("Look", status, check, verify, runs, rejected, recent, auth_status)
-cli.add_section("Money", balance, close)
-cli.add_section("Files", export, report, dashboard, numbering)
-cli.add_section("Care", config, account, migrate_schema, backup, purge, forget)
-cli.add_section("Try", demo, init, sandbox, completion, show_help)
+cli.add_section("Inspect", status, check, verify, runs, rejected, recent, auth_status)
+cli.add_section("Finance", balance, close)
+cli.add_section("Export", export, report, dashboard)
+cli.add_section("Maintain", config, account, numbering, migrate_schema, backup, purge, forget)
+cli.add_section("Set up", init, demo, sandbox, completion, show_help)
 for command in cli.commands.values():
     add_verbosity_options(command)
 

@@ -182,7 +182,7 @@ def delete(options: OutputOptions, *, label: str, yes: bool, wait: float) -> int
 def _confirm(question: str) -> bool:
     """Ask on the terminal; False for no, or Ctrl+C."""
     if not sys.stdin.isatty():
-        raise click.UsageError("there is no terminal to ask on; --yes goes on without asking")
+        raise click.UsageError("no terminal for the confirmation; --yes skips it")
     try:
         return click.confirm(question, err=True)
     except click.Abort:

@@ -74,7 +74,7 @@ def balance(
         settings.require_token()
         earliest, latest = _paid_between(at, settings)
         if earliest > utc_now():
-            raise click.UsageError(f"--at {at} lies in the future")
+            raise click.UsageError(f"--at {at} is in the future")
         removed = None
         if removed_id is not None:
             removed, known = remove_recorded_top_up(settings, removed_id)

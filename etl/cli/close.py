@@ -55,7 +55,7 @@ class _MonthType(click.ParamType[date]):
 def close(
     options: OutputOptions, *, month: date, accounts: tuple[str, ...], provisional: bool, again: bool, wait: float
 ) -> int:
-    """Book a month: store what it amounts to now.
+    """Book a month: store its current spend.
 
     Exits with 1, and books nothing, while a day of MONTH (YYYY-MM) is missing, open, settling or suspect, or if the
     month is closed already and has changed since. A later close replaces a provisional one.
@@ -140,12 +140,12 @@ def _print_result(result: CloseResult) -> None:
         line += f" (net {render_money(vat.net)}, VAT {render_money(vat.vat)}, gross {render_money(vat.gross)})"
     click.echo(f"{line}, {totals.records:,} charges")
     if change := result.totals.spend - totals.spend:
-        click.echo(f"  it amounts to {render_money(result.totals.spend)} now: {_signed(change)}; --again books that")
+        click.echo(f"  the current spend is {render_money(result.totals.spend)} ({_signed(change)}); --again books it")
     if result.replaced:
         before = result.replaced
         click.echo(
             f"  before: {before.totals.kind}, {render_money(before.totals.spend)} {before.totals.terms.currency} "
-            f"at {render_minute(before.closed_at)} UTC; it stays on file"
+            f"at {render_minute(before.closed_at)} UTC; that booking is kept"
         )
 
 

@@ -65,7 +65,7 @@ def migrate_schema(options: OutputOptions, *, sql: bool, partition_by_month: boo
 def backup(options: OutputOptions, *, out: Path, accounts: tuple[str, ...]) -> int:
     """Copy an SQLite database to a file.
 
-    It may be written to meanwhile. The copy is consistent and checked, and appears whole or not at all.
+    It may be written to meanwhile. The copy is consistent and checked, and is created completely or not at all.
     """
     from etl.services.backup import backup_database
     from etl.services.database import open_engine

@@ -51,7 +51,7 @@ def runs(options: OutputOptions, *, run_id: int | None, last: int | None, accoun
     """Show the last runs, or what one of them changed.
 
     Without an ID, shows the last runs, newest first. With an ID, shows each record of a complete day that arrived late,
-    was corrected, withdrawn or returned. Phones are masked. Exits with 1 if there is no such run.
+    was corrected, withdrawn or returned. Phones are masked. Exits with 1 if the run does not exist.
     """
     from etl.services.runs import list_runs, read_run_details
 

@@ -143,7 +143,7 @@ def _gather(
     elif asks:
         token = click.prompt("Token of the account (hidden)", hide_input=True, err=True).strip()
     else:
-        raise click.UsageError("there is no terminal to ask for the token on; give --token-file FILE, or - for stdin")
+        raise click.UsageError("no terminal to enter the token; give --token-file FILE, or - for stdin")
     options.redact.add([token])
     if database is not None and has_password(database):
         raise click.UsageError("--database: other users see the command line; put the URL into a --database-file")
@@ -178,11 +178,11 @@ def _optional_day(text: str) -> date | None:
 
 
 def _require_past(start: date | None) -> None:
-    """Raise click.UsageError if the first day lies in the future; a day of leeway serves every time zone."""
+    """Raise click.UsageError if the first day is in the future; a day of leeway serves every time zone."""
     from etl.services.context import utc_now
 
     if start is not None and start > utc_now().date():
-        raise click.UsageError(f"--start {start} lies in the future")
+        raise click.UsageError(f"--start {start} is in the future")
 
 
 def _print_next_steps(folder: Path, files: Sequence[Path]) -> None:

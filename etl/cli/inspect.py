@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from etl.services.verify import VerifyResult
 
 KINDS: Final = {"late": "missing", "returned": "missing", "corrected": "different", "withdrawn": "surplus"}
-"""What `verify` calls the changes that a sync would make."""
+"""The names that `verify` has for the changes a sync would make."""
 
 
 @click.command(epilog=examples("status", "status --max-age 36"))

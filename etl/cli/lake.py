@@ -73,6 +73,6 @@ def _print(folder: Path, result: LakeExport) -> None:
         f"{'account' if len(changed) == 1 else 'accounts'} replaced, {result.rows:,} rows"
     )
     for label in result.removed:
-        click.echo(f"  {label} was renamed or deleted, and has left the lake")
+        click.echo(f"  {label} was renamed or deleted: its rows are removed from the lake")
     if result.expired_files is not None:
         click.echo(f"  {result.expired_files:,} files of old snapshots deleted")

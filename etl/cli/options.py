@@ -272,4 +272,4 @@ def load_settings_with_token(options: OutputOptions, accounts: tuple[str, ...]) 
 def require_ordered_range(since: date | None, until: date | None) -> None:
     """Raise click.UsageError if a range ends before it starts."""
     if since and until and since > until:
-        raise click.UsageError(f"--since {since} lies after --until {until}")
+        raise click.UsageError(f"--since {since} is after --until {until}")

@@ -1,4 +1,4 @@
-"""Where output goes: the options that steer it, and error messages on stderr."""
+"""The output options of every command, and error messages on stderr."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OutputOptions:
         config: The TOML file of `--config`.
         as_json: Whether the command was given `--json`.
         journald: Whether stderr is connected to systemd's journal.
-        redact: Removes secrets from a text; learns them as settings are loaded.
+        redact: Removes secrets from a text; they are registered when settings are loaded.
     """
 
     verbosity: int = 0

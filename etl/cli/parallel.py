@@ -145,7 +145,7 @@ def _outcome_of(
 
 
 def _report_death(options: OutputOptions, request: RunRequest, account: LoadedAccount) -> AccountOutcome:
-    error = BillingError("its process was ended from outside; did the memory run out?")
+    error = BillingError("the worker process was killed (out of memory?)")
     return _report_failure(options, request, account, error)
 
 

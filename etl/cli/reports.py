@@ -136,7 +136,7 @@ def _find_view(name: str, *, has_period: bool, has_time: bool) -> ExportView:
 
     view = EXPORT_VIEWS.get(name)
     if view is None:
-        raise click.UsageError(f"--view {name}: there is no such view; there are {', '.join(EXPORT_VIEWS)}")
+        raise click.UsageError(f"--view {name}: unknown view; the views are {', '.join(EXPORT_VIEWS)}")
     if has_period and view.period_column is None:
         raise click.UsageError(f"--since and --until do not apply to --view {name}: it has no column day or month")
     if has_time and view is not BILLING:
@@ -148,7 +148,7 @@ def _warn_missing_days(result: ExportResult) -> None:
     """Report on stderr how many days an export lacks, and why."""
     if count := result.unknown_days:
         days = "1 day was" if count == 1 else f"{count:,} days were"
-        reason = "the records of such a day at that time are not stored"
+        reason = "the journal begins when a day is complete"
         click.echo(f"{days} not complete at that time, and left out: {reason}", err=True)
     if count := result.purged_days:
         days = "1 day" if count == 1 else f"{count:,} days"
@@ -247,7 +247,7 @@ def _print_import(result: ImportResult) -> None:
         f"{result.replaced:,}"
     )
     if result.overlapping:
-        click.secho(f"  {result.overlapping:,} ranges lost numbers to narrower or equal ones", fg="yellow")
+        click.secho(f"  {result.overlapping:,} ranges were shortened: narrower or equal ones overlap them", fg="yellow")
 
 
 @click.command(epilog=examples("dashboard", "dashboard --port 9000 --snapshot figures.db"))

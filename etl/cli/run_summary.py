@@ -43,7 +43,7 @@ def render_summary(result: SyncResult) -> str:
 
 
 def render_rejected(rejected: int, acknowledged: int) -> str:
-    """The number of rejected records, and how many of them a person acknowledged."""
+    """The number of rejected records, and how many of them are acknowledged."""
     return f"{rejected:,} rejected" + (f", {acknowledged:,} acknowledged" if acknowledged else "")
 
 

@@ -226,7 +226,7 @@ def _require_past(request: RunRequest, selected: Sequence[LoadedAccount]) -> Non
             continue
         today = utc_now().astimezone(settings.timezone).date()
         if request.since > today:
-            raise click.UsageError(f"{request.since} lies in the future: today is {today} in {settings.timezone.key}")
+            raise click.UsageError(f"{request.since} is in the future: today is {today} in {settings.timezone.key}")
 
 
 def _metrics_path(option: Path | None, run_settings: RunSettings, selected: Iterable[LoadedAccount]) -> Path | None:

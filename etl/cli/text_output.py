@@ -153,7 +153,7 @@ def _render_rows(run: Mapping[str, Any]) -> str:
 
 
 def balance_notes(options: OutputOptions, account: str, summary: BalanceSummary | None) -> Iterator[Note]:
-    """A note on each condition of the balance that a person may want to know; none without a balance."""
+    """A note on each condition of the balance that may need attention; none without a balance."""
     if summary is None:
         return
     if summary.is_low:
@@ -165,14 +165,14 @@ def balance_notes(options: OutputOptions, account: str, summary: BalanceSummary 
     if summary.waits_for:
         days = ", ".join(map(render_range, split_into_windows(None, summary.waits_for, size=len(summary.waits_for))))
         yield Note(
-            f"the balance proof waits for {days}: suspect, or not shown whole (see billing-etl status)",
+            f"the balance proof is pending: {days} suspect or incomplete (see billing-etl status)",
             needs_attention=True,
         )
     for period in summary.restated:
         direction = "fell" if period.restated < 0 else "rose"
         yield Note(
-            f"restated days explain {render_money(abs(period.restated))} {_between(period)}: their spend {direction},"
-            " and the balance did not follow"
+            f"restated days explain {render_money(abs(period.restated))} {_between(period)}: their spend {direction}"
+            " without a change of the balance"
         )
     for period in summary.unexplained:
         if period.unexplained < 0:

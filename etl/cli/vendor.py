@@ -64,7 +64,7 @@ def auth_status(options: OutputOptions, *, record_id: str, accounts: tuple[str, 
     """Show one authorisation as the vendor has it now.
 
     ID is the id that the vendor returned when the authorisation was started; billing records do not contain it. Exits
-    with 1 if the vendor has no such authorisation.
+    with 1 if the vendor has no authorisation with this id.
     """
     from etl.services.recent import read_authorisation
 

@@ -135,7 +135,7 @@ class RunSettings:
     )
     heartbeat_url: str | None = setting(
         None,
-        "Healthchecks URL that gets the start and the end of each run; a secret",
+        "ping URL of a Healthchecks check, called at the start and the end of each run; a secret",
         parse_heartbeat_url,
         secret=True,
     )
@@ -259,7 +259,7 @@ class Settings(RunSettings):
     )
     keep_rejected: int | None = setting(
         None,
-        "days that rejected records are kept; for ever unless set",
+        "days that rejected records are kept; no limit unless set",
         number_between(int, 1, 36_500, "a whole number of days"),
     )
     warnings: tuple[str, ...] = ()

@@ -153,7 +153,7 @@ def parse_database_url(text: str) -> URL:
 def parse_token(text: str) -> str:
     """The account's token: printable ASCII without spaces and slashes."""
     if not _TOKEN.fullmatch(text) or "/" in text:
-        raise ValueError("the token as the vendor gave it: no spaces, no slashes, nothing but ASCII")
+        raise ValueError("the vendor's token: printable ASCII without spaces and slashes")
     return text
 
 

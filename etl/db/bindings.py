@@ -29,7 +29,7 @@ _PERSONALISATION: Final = b"billing-etl: tok"
 
 
 class PriceTerms(NamedTuple):
-    """What the vendor's prices are in; nothing is converted. The fields are columns of `accounts`.
+    """Currency and VAT of the vendor's prices; nothing is converted. The fields are columns of `accounts`.
 
     Attributes:
         currency: ISO 4217.
@@ -254,7 +254,7 @@ def _duplicate_token_warning(connection: Connection, label: str, binding: Bindin
     others = _labels_with_token(connection, label, binding)
     if not others:
         return None
-    return f"the accounts {', '.join(others)} and {label} have the same token: each charge stands under both"
+    return f"the accounts {', '.join(others)} and {label} have the same token: each charge is stored under both"
 
 
 def _require_form(account: Row[Any], form: PrivacyFormat) -> None:

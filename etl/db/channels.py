@@ -25,7 +25,7 @@ _HOUR: Final = timedelta(hours=1)
 
 
 class Kind(NamedTuple):
-    """What the channel of a record, and its part in the totals, depend on; a day has few kinds of records.
+    """The fields that determine the channel of a record and its part in the totals; a day has few kinds of records.
 
     Attributes:
         has_code: None for an erased record, as in Evidence.
@@ -68,7 +68,7 @@ def load_channels(connection: Connection, rules: ChannelRules) -> Channels:
 
 
 class _KindNumbers(dict[tuple[str, Decimal, bool | None, int | None], int]):
-    """Numbers the kinds of records in the order in which they are met, from 0."""
+    """Numbers the kinds of records by first occurrence, from 0."""
 
     def __missing__(self, kind: tuple[str, Decimal, bool | None, int | None]) -> int:
         number = self[kind] = len(self)

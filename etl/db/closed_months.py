@@ -1,4 +1,4 @@
-"""Reads and writes closed_months: what months amounted to when they were booked."""
+"""Reads and writes closed_months: the totals of months when they were booked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from etl.model import DateRange
 
 @dataclass(frozen=True, slots=True)
 class MonthTotals:
-    """What a month amounts to, and on which terms; equal values book the same.
+    """The totals of a month and its price terms; equal values are the same booking.
 
     Attributes:
         kind: `final` if every day is closed, else `provisional`.
         records: Number of charges, repeats included.
-        spend: What they cost.
+        spend: Their sum.
     """
 
     kind: str
@@ -102,8 +102,8 @@ def insert_closing(
         connection: Connection in a transaction that holds the account's row of `sync_state`.
         account_id: `accounts.id`.
         month: First day of the month.
-        totals: What it amounts to.
-        after: The last booking so far, which stays on file.
+        totals: Of the month.
+        after: The last booking so far, which is kept.
         now: The present time.
     """
     line = restatements.c

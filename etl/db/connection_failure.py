@@ -101,12 +101,12 @@ UNKNOWN_HOST: Final = Cause(
     "{server} cannot be reached: its host name cannot be resolved; correct it in {setting}", is_transient=True
 )
 NO_SOCKET: Final = Cause(
-    "{server} cannot be reached: there is no such socket; is the server running, and is the path right?",
+    "{server} cannot be reached: the socket does not exist; is the server running, and is the path right?",
     is_transient=True,
 )
 NEEDS_PACKAGE: Final = Cause(
-    "{server} wants a password in a form that needs TLS or another package; add ?{tls} to {setting}, or run: pip "
-    "install cryptography"
+    "{server} uses a password authentication that needs TLS or the package cryptography; add ?{tls} to {setting}, or "
+    "run: pip install cryptography"
 )
 REFUSED: Final = Cause("{server} refused the connection: {words}")
 MAYBE_DOWN: Final = Cause("{server} refused the connection: {words}", is_transient=True)
@@ -176,10 +176,10 @@ def parameter_problem(error: Exception, url: URL, dialect: DatabaseDialect) -> s
 
 
 def unknown_parameter(name: str, known: Sequence[str]) -> str:
-    """The problem with a parameter of the URL that the driver does not know; it follows the name of the setting."""
+    """The problem with a parameter of the URL that the driver does not support; it follows the name of the setting."""
     similar = similar_names(name, known)
     hint = f"; did you mean {similar[0]}?" if similar else "; remove it"
-    return f"has a parameter that is not known: {name[:40]}{hint}"
+    return f"has an unknown parameter: {name[:40]}{hint}"
 
 
 def _describe(cause: Cause, error: Exception, url: URL, dialect: DatabaseDialect, setting: str) -> str:

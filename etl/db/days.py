@@ -105,7 +105,7 @@ def upsert_day(
         snapshot: The day as the vendor lists it now.
         before: The current ledger entry; None for a new day.
         source: `json` or `csv`.
-        closes: The answer shows the whole day, and the day is over.
+        closes: The answer covers the day completely, and the day is over.
         channel_rules: Digest of the rules by which the rows of a new day are classified.
         now: Time of the change.
     """

@@ -18,7 +18,7 @@ UNIT: Final = "Requests"
 
 
 def _corrections(sql: SqlExpressions, *, by_period: bool) -> str:
-    """A subquery of what changed in days of booked months: by day, or by day and the month in which it was met."""
+    """A subquery of the changes of days of booked months: by day, or by day and the month in which they were found."""
     key = "l.account_id, l.day, l.period" if by_period else "l.account_id, l.day"
     names = amount_column_names(sql, "l.delta")
     return f"""(
@@ -43,7 +43,7 @@ def focus_charges_query(sql: SqlExpressions) -> str:
     """A row per day with the cost as it was booked, and one per month in which it was corrected afterwards.
 
     What changes before the month of a day is booked belongs to the cost; what changes later is a correction, in the
-    billing period in which it was met.
+    billing period in which it was found.
     """
     spend, delta = sql.split_amount("d.spend"), amount_column_names(sql, "x.delta")
     booked = tuple(f"({part} - COALESCE({change}, 0))" for part, change in zip(spend, delta, strict=True))

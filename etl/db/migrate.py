@@ -103,7 +103,7 @@ def require_known_revision(revision: str | None) -> None:
         return
     if re.fullmatch(r"\d{4}", revision, re.ASCII) and revision > SCHEMA_REVISION:
         raise SchemaMismatchError(
-            f"the database's schema ({revision}) is newer than this version knows ({SCHEMA_REVISION}); "
+            f"the database's schema ({revision}) is newer than that of this version ({SCHEMA_REVISION}); "
             "install the version of billing-etl that created it"
         )
     raise ForeignDatabaseError(

@@ -101,7 +101,7 @@ def sync_rejects(
 ) -> None:
     """Make the quarantined rows equal to the rejected records of an answer.
 
-    A record of a known day is removed when its day no longer lists it. A record without a readable day lies somewhere
+    A record of a known day is removed when its day no longer lists it. A record without a readable day is somewhere
     in the requested days: each answer narrows that range down, and the record is removed when an answer covers the
     remaining range and does not list it.
 

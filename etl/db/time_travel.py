@@ -3,7 +3,7 @@
 The journal has a line with the previous state for every change of a closed day. The state of a record at an earlier
 time is therefore the previous state of its first journal line after that time, or its current state if there is no such
 line. Changes of open days leave no lines: days that were not closed at that time are excluded. A channel is that of the
-present rules; of a record whose text or price has changed since, it is not known.
+present rules; of a record whose text or price has changed since, it is empty.
 """
 
 from __future__ import annotations

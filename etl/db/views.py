@@ -158,7 +158,7 @@ JOIN channels k ON k.id = t.channel
 
 
 def _delivery_columns(sql: SqlExpressions) -> str:
-    """What the records of a row `t` of totals, of an account `a`, amount to, and what a delivery of them costs."""
+    """Counts and spend of a row `t` of totals, of an account `a`, with the cost of a delivery."""
     spend = amount_column_names(sql, "t.spend")
     return f"""t.records, t.delivered,
   {sql.ratio("t.delivered", "t.records")} AS delivery_rate,
@@ -194,7 +194,7 @@ def _balance_proof_query(sql: SqlExpressions) -> str:
     """Pairs of consecutive snapshots; differences count from the last snapshot without unproven days.
 
     `etl.reconcile.reconcile` computes the same for the warnings of a run, from fewer snapshots and with the runs that
-    took them; `tests/integration/test_balance_proof.py` holds the two equal.
+    took them; `tests/integration/test_balance_proof.py` checks that both are equal.
     """
     indices = range(len(sql.split_amount("")))
 

@@ -1,1 +1,1 @@
-"""Extract: from the vendor's HTTP API to raw records, and which of its two sources to believe."""
+"""Extract: raw records from the vendor's HTTP API, and the choice between its two sources, JSON and CSV."""

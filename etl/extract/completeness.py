@@ -70,7 +70,7 @@ def _largest_record(stats: ReadStats) -> float:
 
 
 class AnswerEvidence:
-    """What the answers of one source in a run show of each other: their sizes, and days with records. Thread-safe.
+    """The sizes and days with records of one source's answers in a run, as evidence about each other. Thread-safe.
 
     Args:
         largest_before: Records in the largest answer of earlier runs; None without earlier runs.

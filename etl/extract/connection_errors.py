@@ -62,7 +62,7 @@ def to_vendor_error(error: Exception, route: Route, host: str, names: SettingNam
 
 
 def _connection_problem(error: Exception, causes: list[BaseException], names: SettingNames) -> str:
-    """What happened to a connection, by the types of the errors."""
+    """The cause of a failed connection, by the types of the errors."""
 
     def caused_by(*types: type[BaseException]) -> bool:
         return any(isinstance(cause, types) for cause in causes)

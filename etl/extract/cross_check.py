@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class CrossCheck:
-    """Compares JSON's days with the export's, and remembers the days that a source hides. Thread-safe.
+    """Compares JSON's days with the export's, and keeps the days that a source hides. Thread-safe.
 
     Args:
         today: The current date in the vendor's wall clock.

@@ -132,7 +132,7 @@ def columns_by_header(header: Sequence[str]) -> ColumnIndex:
                 columns[field] = index
             case [first, second, *_]:
                 raise InvalidResponse(
-                    f"two columns claim to be the {field}: number {first + 1} ({printable_name(header[first])}) "
+                    f"two columns match the field {field}: number {first + 1} ({printable_name(header[first])}) "
                     f"and number {second + 1} ({printable_name(header[second])})"
                 )
     if missing := [field for field in REQUIRED_FIELDS if field not in columns]:

@@ -56,7 +56,7 @@ _APOSTROPHE: Final = "'"
 
 _DELIMITERS: Final = ";,\t|"
 _DELIMITER_LINE: Final = re.compile(rf'"?sep=[{re.escape(_DELIMITERS)}]?"?[\r\n]*', re.IGNORECASE)
-"""A first line that tells Excel the delimiter."""
+"""A first line that sets the delimiter for Excel: `sep=;`."""
 
 _LINE_ENDS: Final = (b"\n", b"\r")
 _BYTE_ORDER_MARKS: Final = (
@@ -120,7 +120,7 @@ def _detect_encoding(file: BinaryIO) -> str:
             text = decoder.decode(chunk)
         if text is None:
             # Outside the block: the decoder's error contains the whole chunk with phone numbers.
-            raise InvalidResponse(f"its byte order mark promises {encoding}, and it is not")
+            raise InvalidResponse(f"it starts with the byte order mark of {encoding}, and is not valid {encoding}")
         if not text.isascii():
             decoded = text.encode("utf-8", "ignore").decode()
             stray += len(text) - len(decoded)

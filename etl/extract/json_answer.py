@@ -1,4 +1,4 @@
-"""One answer of the JSON call, and what it shows of the days that were requested."""
+"""One answer of the JSON call, and the days of the request that it covers."""
 
 from __future__ import annotations
 

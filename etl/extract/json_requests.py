@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class JsonRequests:
-    """Sends requests to `post_billing_data`, and remembers which dates the vendor accepts. Thread-safe.
+    """Sends requests to `post_billing_data`, and keeps the range of dates that the vendor accepts. Thread-safe.
 
     Args:
         client: Sends the requests.

@@ -163,7 +163,7 @@ def _serialise_error(error: BaseException) -> bytes:
 def _take_result(conn: Connection) -> Fetched:
     received = _receive(conn)
     if received is None:
-        raise BillingError("the process that fetches was ended from outside; did the memory run out?")
+        raise BillingError("the worker process was killed (out of memory?)")
     if isinstance(received, BaseException):
         try:
             raise received

@@ -50,7 +50,7 @@ class Lake:
     numbering: Table
 
     def cursors(self) -> dict[str, Cursor]:
-        """How far each account is copied, by label."""
+        """The cursor of each account, by label."""
         return {
             name.removeprefix(CURSOR_PREFIX): Cursor(**json.loads(value))
             for name, value in self.billing.properties.items()

@@ -1,4 +1,4 @@
-"""Commits that meet another writer of the same table: refused by the catalogue, and planned and written again."""
+"""Commits that conflict with another writer of the same table: refused by the catalogue, and planned again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def translate_conflicts() -> Iterator[None]:
-    """Translate the library's error of a commit that met another writer.
+    """Translate the library's error of a commit that conflicts with another writer.
 
     Raises:
         ConcurrentRunError: Another process changed the table since it was read. Nothing is committed.
@@ -43,7 +43,7 @@ def retry_conflicts(write: Callable[[], T], *, sleep: Callable[[float], None] = 
         sleep: Waits for a number of seconds.
 
     Raises:
-        ConcurrentRunError: The last attempt met another writer, too.
+        ConcurrentRunError: The last attempt had a conflict as well.
     """
     retrying = Retrying(
         stop=stop_after_attempt(MAX_ATTEMPTS),

@@ -20,7 +20,7 @@ ACCOUNTS_PER_COMMIT: Final = 200
 
 
 class Cursor(NamedTuple):
-    """How far an account is copied.
+    """The state of an account in the lake.
 
     Attributes:
         database: Fingerprint of the database's address, without user and password.

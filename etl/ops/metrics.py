@@ -28,7 +28,7 @@ from etl.ops.status_query import AccountStatus, read_account_statuses
 READABLE_BY_ALL: Final = 0o644
 """The collector runs as another user."""
 LOCK_SECONDS: Final = 8.0
-"""Longest wait for other processes that write the same file: a paused one must not block a run for ever."""
+"""Maximum wait for the lock of the metrics file, which another process may hold."""
 _LOCK_POLL_SECONDS: Final = 0.05
 
 log = logging.getLogger(__name__)
@@ -50,28 +50,28 @@ class Metric(NamedTuple):
 
 
 METRICS: Final = (
-    Metric("billing_etl_last_run_timestamp_seconds", "When the last run ended, well or not"),
-    Metric("billing_etl_last_run_duration_seconds", "How long the last run took"),
-    Metric("billing_etl_last_run_exit_code", "What the last run ended with; 0 is well, 65 wants a look"),
-    Metric("billing_etl_last_run_records", "Records of the last run by what became of them", label="outcome"),
+    Metric("billing_etl_last_run_timestamp_seconds", "End time of the last run"),
+    Metric("billing_etl_last_run_duration_seconds", "Duration of the last run"),
+    Metric("billing_etl_last_run_exit_code", "Exit code of the last run"),
+    Metric("billing_etl_last_run_records", "Records of the last run, by outcome", label="outcome"),
     Metric(
         "billing_etl_last_success_timestamp_seconds",
-        "When a run last ended with 0 or 65: all that was asked for is stored",
+        "End time of the last run with exit code 0 or 65",
         standing=True,
     ),
     Metric(
         "billing_etl_watermark_timestamp_seconds",
-        "The end of the last day up to which all days are complete; its age is time() minus this",
+        "End of the last day up to which all days are complete; the age of the data is time() minus this",
         standing=True,
     ),
-    Metric("billing_etl_suspect_dates", "Days whose latest answer is not believed", standing=True),
-    Metric("billing_etl_missing_dates", "Days that are missing between complete ones", standing=True),
-    Metric("billing_etl_rejected_records", "Records of which none can be made, kept aside", standing=True),
+    Metric("billing_etl_suspect_dates", "Suspect days: the latest answer of the vendor was implausible", standing=True),
+    Metric("billing_etl_missing_dates", "Incomplete days between complete ones", standing=True),
+    Metric("billing_etl_rejected_records", "Quarantined records", standing=True),
     Metric("billing_etl_balance", "The newest balance snapshot, in the account's currency", standing=True),
-    Metric("billing_etl_balance_timestamp_seconds", "When the newest balance snapshot was taken", standing=True),
+    Metric("billing_etl_balance_timestamp_seconds", "Time of the newest balance snapshot", standing=True),
     Metric(
         "billing_etl_unexplained_amount",
-        "What neither charges nor top-ups explain between the two newest balance snapshots; negative is a charge",
+        "Change between the two newest balance snapshots without charges and top-ups; negative is a charge",
         standing=True,
     ),
 )

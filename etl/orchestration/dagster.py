@@ -45,7 +45,7 @@ def defs() -> dg.Definitions:
 
 
 def executor_of(settings: OrchestrationSettings) -> dg.ExecutorDefinition:
-    """What runs the steps of a run.
+    """The executor of the steps of a run.
 
     Raises:
         ConfigError: The package of the executor is not installed.

@@ -1,4 +1,4 @@
-"""What a result means for an orchestrator: the next step by exit code, the reasons for a review, metadata."""
+"""A result for an orchestrator: the next step by exit code, the reasons for a review, metadata."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class NextStep(Enum):
     """The next step after an exit code."""
 
     DONE = "done"
-    REVIEW = "done, but a person has to look"
+    REVIEW = "done, but needs attention"
     RETRY = "retry later"
-    FAIL = "a person is needed; a retry does not help"
+    FAIL = "an operator is needed; a retry does not help"
 
 
 _NEXT_STEPS: Final = {

@@ -75,8 +75,8 @@ COLUMN_ORIGINS: Final[dict[str, dict[str, str]]] = {
 
 _HEAD: Final = """# Data dictionary
 
-Made of the schema by `make dictionary`; a test holds the two together. The views are the stable face: build on them.
-PostgreSQL keeps the meanings as comments of the columns, MariaDB those of the tables' columns.
+Generated from the schema by `make dictionary`; a test fails if it is out of date. The views are the public interface:
+build on them. The meanings are also comments in the database: on PostgreSQL of all columns, on MariaDB of those of tables.
 
 | type | SQLite | PostgreSQL | MariaDB |
 | --- | --- | --- | --- |
@@ -85,10 +85,32 @@ PostgreSQL keeps the meanings as comments of the columns, MariaDB those of the t
 | amount | TEXT with six decimal places; in views a number below a billion | NUMERIC(18, 6), sums NUMERIC(38, 6) | DECIMAL(18, 6), sums DECIMAL(38, 6) |
 | number | REAL | NUMERIC | DECIMAL |
 | date | TEXT, `2026-03-11` | DATE | DATE |
-| time | TEXT, `2026-03-11 09:30:00` | TIMESTAMP | DATETIME; of our own with microseconds, DATETIME(6) |
+| time | TEXT, `2026-03-11 09:30:00` | TIMESTAMP | DATETIME; with microseconds DATETIME(6) |
 | true or false | 1 or 0 | BOOLEAN | 1 or 0 |
 
-Dates and times carry no zone; the unit says which is meant. Empty is NULL, except where text is said to be empty.
+Dates and times are stored without a zone: the unit names it. Empty means NULL, unless the meaning names an empty text.
+"""
+
+_VIEWS: Final = """## Views
+
+| view | one row per |
+| --- | --- |
+| `billing` | current charge |
+| `daily_spend` | account and day |
+| `monthly_spend` | account and month: the same, and the sum of the changes of closed days |
+| `delivery_by_operator` | account, day and operator: delivery rate, cost of a delivery |
+| `daily_channels` | account, day and channel (flash call, SMS, …): delivery rate, cost of a delivery |
+| `hourly_spend` | account, day and hour of the vendor's clock |
+| `restated_days` | day that changed after it was first complete: spend before, after, delta |
+| `balance_proof` | pair of balance snapshots: charges and payments between them, the part that restated days explain, and the unexplained remainder |
+| `monthly_close` | account and month: whether it is final, the booked spend, the change since, net, VAT, gross |
+| `restatement_lines` | change of a closed day: kind and delta, no phone and no code |
+| `calendar` | account and day since the first one, also those without a charge or never stored |
+| `focus_charges` | account and day, and correction of a booked day, in the columns of FinOps FOCUS 1.2 |
+| `freshness` | account: the last complete day and its age, the currency |
+
+`operator` and `region` are empty until the numbering plan is imported
+([numbering plan](how-to/numbering-plan.md)). `channel` follows [rules](how-to/channels.md).
 """
 
 
@@ -106,7 +128,7 @@ def render_dictionary() -> str:
         )
         for table in metadata.sorted_tables
     )
-    return "\n".join([_HEAD, "## Views\n", *views, "## Tables\n", *tables])
+    return "\n".join([_HEAD, _VIEWS, *views, "## Tables\n", *tables])
 
 
 def _markdown_section(name: str, introduction: str, rows: Iterable[Iterable[str]]) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 from etl.db.view_columns import VIEW_COLUMNS, ViewColumn
 
-_HEAD: Final = """# Made of the schema by `make dictionary`; a test holds the two together.
+_HEAD: Final = """# Generated from the schema by `make dictionary`; a test fails if it is out of date.
 version: 2
 
 sources:

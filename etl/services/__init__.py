@@ -1,1 +1,1 @@
-"""Use cases, one module each: what a verb does, between the command line and the stages."""
+"""Use cases, one module each, between the command line and the stages."""

@@ -71,7 +71,7 @@ def retire_account(engine: Engine, label: str, retired_at: datetime | None, *, w
     """Retire an account, or resume it with None; returns whether its state changed.
 
     Raises:
-        ConfigError: There is no such account.
+        ConfigError: The account is unknown.
         ConcurrentRunError: A run of the account is in progress.
         DatabaseError: The state is unchanged.
     """
@@ -83,7 +83,7 @@ def read_account_extent(engine: Engine, label: str) -> Extent:
     """The stored range of an account.
 
     Raises:
-        ConfigError: There is no such account.
+        ConfigError: The account is unknown.
     """
     with read_database(engine) as connection:
         return read_extent(connection, require_account(connection, label, interrupted=True))
@@ -105,7 +105,7 @@ def delete_account(
         Number of deleted rows by table.
 
     Raises:
-        ConfigError: There is no such account.
+        ConfigError: The account is unknown.
         ConcurrentRunError: A run of the account is in progress.
         DatabaseError: The deletion is incomplete; completed batches stay deleted.
     """
@@ -147,7 +147,7 @@ def set_account_timezone(
         Number of changed rows of records.
 
     Raises:
-        ConfigError: There is no such account.
+        ConfigError: The account is unknown.
         ConcurrentRunError: A run of the account is in progress.
         DatabaseError: The change is incomplete; committed days stay changed.
     """

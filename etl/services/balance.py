@@ -97,7 +97,7 @@ class SpendLedger:
                 day for day in window.days() if day in data.unconfirmed_days or self._is_missing(day, data)
             ]:
                 days = ", ".join(map(str, incomplete))
-                raise InvalidResponse(f"no complete answer for {days}; the balance proof waits")
+                raise InvalidResponse(f"no complete answer for {days}; the balance proof is pending")
             spend |= {snapshot.day: snapshot.totals.spend for snapshot in snapshot_days(data.days)}
         return spend
 
@@ -145,7 +145,7 @@ class BalanceMonitor:
         enabled: Whether to request and store balances; an `accept` and a dry run do not.
         readings: Balances of this run so far.
         open_periods: The open periods that end with the snapshots of this run.
-        unproven_days: Days that the proof waits for.
+        unproven_days: Days without which the proof is pending.
     """
 
     client: Client

@@ -1,4 +1,4 @@
-"""Month close: book what a month amounts to, under the account's lock, in one transaction."""
+"""Month close: book the totals of a month, under the account's lock, in one transaction."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NOTHING_STORED: Final = "no day of it is stored"
 
 @dataclass(frozen=True, slots=True)
 class CloseRequest:
-    """What to book.
+    """The request to book a month.
 
     Attributes:
         month: First day of the month.
@@ -68,7 +68,7 @@ class CloseResult:
         month: First day of the month.
         outcome: `booked`, `unchanged` (the last booking is still true) or `refused`.
         reason: Why it was refused; None otherwise.
-        totals: What the month amounts to now.
+        totals: The current totals of the month.
         closing: The booking that is valid now; None if the month was never booked.
         replaced: The booking that this one replaces; None unless there was one.
         booked_vat: VAT of the valid booking; None where no rate is set.

@@ -1,4 +1,4 @@
-"""What a run works with: the lock, the schema, the vendor's client, and the settings of an account as policies."""
+"""The resources of a run: the lock, the schema, the vendor's client, and the settings of an account as policies."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ OpenDatabase = Callable[[URL], AbstractContextManager[Engine]]
 
 @dataclass(frozen=True, slots=True)
 class AccountHistory:
-    """What the database has of an account before a run.
+    """The stored state of an account before a run.
 
     Attributes:
         id: `accounts.id`; None before the account's first run.

@@ -1,9 +1,9 @@
 """The windows that a run fetches. Pure.
 
 A deep sync compares every stored day that the vendor still serves, as a nightly sync compares those of the lookback. A
-vendor that keeps only so many months answers for older days with nothing. Believed, each of them would be suspect, and
-fetched again by every run. So a deep sync first searches for the oldest day with records that is still served, and
-begins after it: that day itself may be cut.
+vendor that keeps a limited number of months answers for older days with an empty list. Compared with it, each of these
+days would be suspect, and fetched again by every run. So a deep sync first searches for the oldest day with records
+that is still served, and begins after it: that day itself may be incomplete.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def describe_plan(
         if missing := next((day for day in earlier if day not in complete), None):
             yield f"{label}: days from {missing} on are missing and are fetched too"
     if request.until and request.until > today:
-        yield f"{label}: {request.until} lies in the future; fetching up to today, {today}"
+        yield f"{label}: {request.until} is in the future; fetching up to today, {today}"
 
 
 def require_active(label: str, request: RunRequest, state: SyncState) -> None:

@@ -207,7 +207,7 @@ def read_authorisation(settings: Settings, record_id: str, *, redact: Callable[[
 
     Raises:
         AuthenticationError: The vendor refused the token.
-        UnknownRecordError: The vendor has no such authorisation.
+        UnknownRecordError: The vendor has no authorisation with this id.
         SourceUnavailable: The request failed.
     """
     try:

@@ -1,4 +1,4 @@
-"""One run of one account: what was requested, what came of it, and who listens to its progress."""
+"""One run of one account: the request, the result, and the listener to its progress."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RunRequest:
 
     @property
     def names_a_range(self) -> bool:
-        """Whether it names the days that are reported. Suspect days outside of them are fetched as well."""
+        """Whether the run reports the days of a range only. Suspect days outside of it are fetched as well."""
         return self.command == "backfill" or (self.command == "sync" and bool(self.since or self.until))
 
     @property
@@ -70,7 +70,7 @@ class SyncResult:
         balance: The balance and what it leaves unexplained; None where the vendor reported none.
         retired_at: Since when the account is retired: then nothing is fetched.
         also_fetched: Suspect days outside the requested range.
-        ledger: What the stored days of `own_windows` amount to after the run; None if they could not be read.
+        ledger: Totals of the stored days of `own_windows` after the run; None if they could not be read.
         run_id: Row of `sync_runs`; None for a dry run, or before it begins.
     """
 
@@ -93,7 +93,7 @@ class SyncResult:
 
     @property
     def needs_review(self) -> bool:
-        """Whether the run succeeded and left something for a person to decide."""
+        """Whether the run succeeded and needs attention."""
         return bool(self.own.rejected - self.own.acknowledged or self.tally.suspect_days)
 
     @property

@@ -81,7 +81,7 @@ def run_sync(
 
 
 def _require_past_start(settings: Settings, now: datetime) -> None:
-    """Raise ConfigError if BILLING_START_DATE lies in the future."""
+    """Raise ConfigError if BILLING_START_DATE is in the future."""
     today = now.astimezone(settings.timezone).date()
     if settings.start_date and settings.start_date > today:
         raise ConfigError(

@@ -29,7 +29,7 @@ def test_an_unknown_schema_is_refused_by_every_command_and_left_unchanged(synced
         ("close", "2025-03"),
     )  # fmt: skip
     for revision, words, commands in (
-        ("9999", "newer than this version knows", newer),
+        ("9999", "newer than that of this version", newer),
         ("a1b2c3d4e5f6", "none of billing-etl's", (("sync", *SPAN), ("status",), ("migrate",))),
     ):
         execute(synced.folder, f"UPDATE alembic_version SET version_num = '{revision}'")

@@ -80,7 +80,7 @@ def test_a_suspect_day_causes_no_advice_on_top_ups_before_or_after_it_is_accepte
     )
     if not paid_back:
         vendor.dataset.credit -= Decimal("35.85")
-    waits = "the balance proof waits for 2025-03-09: suspect, or not shown whole (see billing-etl status)"
+    waits = "the balance proof is pending: 2025-03-09 suspect or incomplete (see billing-etl status)"
     for command, code in ((("sync", *SPAN), 65), (("balance",), 0), (("status",), 0)):
         done = synced(*command)
         assert (done.code, waits in lines_of(done)) == (code, True), done
@@ -93,7 +93,7 @@ def test_a_suspect_day_causes_no_advice_on_top_ups_before_or_after_it_is_accepte
     assert synced("accept", "2025-03-09").code == 0
     vendor.dataset.add(records_on("2025-03-10", 5))
     done = synced("sync", *SPAN)
-    assert (done.code, "unexplained" in done.out, "waits for" in done.out) == (0, False, False), done
+    assert (done.code, "unexplained" in done.out, "pending" in done.out) == (0, False, False), done
     assert ("restated days explain 35.85" in done.out) is not paid_back
     shown = account_of(synced("balance", "--json"))
     assert (shown["waits_for"], shown["unexplained"]) == ([], [])
@@ -195,4 +195,4 @@ def test_an_invalid_top_up_is_a_usage_error(arguments):
 
 def test_a_top_up_in_the_future_is_a_usage_error(synced):
     done = synced("balance", "--top-up", "5", "--at", "2199-01-01")
-    assert (done.code, "lies in the future" in done.errors, top_ups(synced)) == (2, True, [])
+    assert (done.code, "is in the future" in done.errors, top_ups(synced)) == (2, True, [])

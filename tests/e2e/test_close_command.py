@@ -50,7 +50,7 @@ def test_close_books_a_month_and_prints_it(billing, vendor, records_on):
     assert lines[0] == "default, 2025-03: not booked: it is closed already and has changed since"
     assert lines[1].startswith("default, 2025-03: booked at 20")
     assert lines[1].endswith(f" UTC, final: {booked}")
-    assert lines[2:] == ["  it amounts to 1234574.091 now: +0.20; --again books that"]
+    assert lines[2:] == ["  the current spend is 1234574.091 (+0.20); --again books it"]
     done = billing("close", "2025-03", "--again", **vat)
     assert done.code == ExitCode.OK
     assert "  before: final, 1234573.891 RUB at 20" in done.out

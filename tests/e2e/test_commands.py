@@ -612,7 +612,7 @@ def test_export_as_of_shows_the_records_known_at_that_time(synced, vendor, recor
     assert exported("--as-of", "2999-12-31") == (0, "then.csv: 31 rows\n", "")
     nothing = (
         0, "then.csv: 0 rows\n",
-        "10 days were not complete at that time, and left out: the records of such a day at that time are not stored\n",
+        "10 days were not complete at that time, and left out: the journal begins when a day is complete\n",
     )  # fmt: skip
     assert exported("--as-of", "2025-03-19") == nothing
     assert exported("--as-of", "2025-03-20T23:29:59+03:00") == nothing
@@ -715,7 +715,7 @@ def test_an_import_of_the_numbering_plan_reports_its_counts(billing):
         "files": {str(PLAN / "overlapping.csv"): 5}, "codes": ["9xx"], "numbers": 110_000, "overlapping": 3, "rows": 7,
         "replaced": 7, "exit_code": 0,
     }  # fmt: skip
-    assert "lost numbers" in billing("numbering", "import", str(PLAN / "overlapping.csv")).out
+    assert "ranges were shortened" in billing("numbering", "import", str(PLAN / "overlapping.csv")).out
     assert billing("-q", "numbering", "import", files[0]).out == ""
 
 

@@ -12,7 +12,7 @@ NO_END = """CREATE TRIGGER no_end BEFORE UPDATE OF outcome ON sync_runs WHEN NEW
 BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END"""
 NO_TRIMMING = "CREATE TRIGGER no_trimming BEFORE DELETE ON sync_runs BEGIN SELECT RAISE(ABORT, 'no'); END"
 SPAN = ("--until", "2025-03-10")
-WORDS = "what was fetched is stored, but not how the run ended"
+WORDS = "the records are stored, but the end of the run could not be recorded"
 
 
 def execute(folder, *statements):

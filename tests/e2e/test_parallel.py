@@ -160,7 +160,7 @@ def test_a_killed_worker_fails_only_its_own_account(billing, vendor):
         done = billing.finish(process)
     codes = {account["account"]: account["exit_code"] for account in json.loads(done.out)["accounts"]}
     assert (done.code, codes) == (70, {label: 70 if label == LABELS[0] else 0 for label in LABELS})
-    assert "shop-0: its process was ended from outside" in done.errors
+    assert "shop-0: the worker process was killed" in done.errors
 
 
 @on_linux

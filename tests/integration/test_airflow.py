@@ -77,7 +77,7 @@ def test_the_example_runs_once_with_a_task_for_each_account(tmp_path):
             "refused": (f'api_token = "{refused}"',),
         })  # fmt: skip
         airflow.call("db", "migrate")
-        airflow.call("pools", "set", "billing", "2", "accounts that ask the vendor at the same time")
+        airflow.call("pools", "set", "billing", "2", "accounts fetched at the same time")
         running = airflow.start("api-server")
         stack.callback(end, running, signal.SIGTERM)
         wait_until(lambda: is_open(port), running)

@@ -155,7 +155,7 @@ def test_days_from_before_revisions_are_in_a_first_copy(config, database_url):
         ({"command": "sink"}, "must be one of sync, backfill, accept"),
         ({"command": "backfill", "since": FIRST}, "needs since and until"),
         ({"command": "accept"}, "needs since"),
-        ({"command": "sync", "since": LAST, "until": FIRST}, "lies after"),
+        ({"command": "sync", "since": LAST, "until": FIRST}, "is after"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments, message):

@@ -209,7 +209,7 @@ def test_the_page_is_the_filtered_report_with_notices_and_links_to_rows(account_
 
 @pytest.mark.parametrize(
     ("query", "word"),
-    [("since=yesterday", "since"), ("until=2026-13-01", "until"), ("account=nobody", "there is no such account")],
+    [("since=yesterday", "since"), ("until=2026-13-01", "until"), ("account=nobody", "unknown account")],
 )
 def test_an_invalid_filter_is_named(client, query, word):
     answer = client.get(f"/?{query}")

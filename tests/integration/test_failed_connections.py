@@ -169,17 +169,17 @@ def test_a_server_that_does_not_answer_and_a_host_without_an_address(database_ur
 @pytest.mark.parametrize(
     ("database_url", "query", "words"),
     [
-        ("postgresql", {"sslmod": "require"}, "not known: sslmod; did you mean sslmode?"),
+        ("postgresql", {"sslmod": "require"}, "unknown parameter: sslmod; did you mean sslmode?"),
         ("postgresql", {"sslmode": "on"}, "an invalid value of sslmode"),
         ("postgresql", {"connect_timeout": "soon"}, "an invalid value of connect_timeout"),
         ("postgresql", {"options": "-c no_such_setting=1"}, "an invalid value of options"),
         ("postgresql", {"read_timeout": "soon"}, "a read_timeout that is not a number"),
-        ("mariadb", {"ssl_caa": "x"}, "not known: ssl_caa; did you mean ssl_ca?"),
+        ("mariadb", {"ssl_caa": "x"}, "unknown parameter: ssl_caa; did you mean ssl_ca?"),
         ("mariadb", {"read_timeout": "soon"}, "an invalid value of read_timeout"),
         ("mariadb", {"ssl_ca": "/no/such/file"}, "cannot be read (ssl_ca: No such file or directory)"),
-        ("sqlite", {"timeot": "3"}, "not known: timeot; did you mean timeout?"),
+        ("sqlite", {"timeot": "3"}, "unknown parameter: timeot; did you mean timeout?"),
         ("sqlite", {"timeout": "soon"}, "an invalid value of timeout"),
-        ("sqlite", {"sslmode": "require"}, "not known: sslmode; remove it"),
+        ("sqlite", {"sslmode": "require"}, "unknown parameter: sslmode; remove it"),
     ],
     indirect=["database_url"],
 )

@@ -374,7 +374,7 @@ def test_a_single_day_and_an_unknown_operator_are_in_text_and_tables(on_sqlite):
             for number in account_ids(connection):
                 write_totals_of_rows(connection, number)
     assert "A single day makes no picture" in seen.text
-    assert "The operators are not known" in seen.text
+    assert "No operators are stored" in seen.text
     assert "No balance is on record" in seen.text
     assert "No day changed after it was first complete" in seen.text
     assert "Not final yet. 1 day may still change" in seen.text

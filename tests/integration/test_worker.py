@@ -233,7 +233,7 @@ def test_a_killed_worker_ends_the_load_with_an_error(kill):
         print("nobody is left")
     """
     assert printed(script) == [
-        "BillingError the process that fetches was ended from outside; did the memory run out?",
+        "BillingError the worker process was killed (out of memory?)",
         "nobody is left",
     ]
 

@@ -99,7 +99,7 @@ def test_messages_of_postgresql_have_a_cause_and_a_remedy(text, expected):
 
 
 SETTINGS = {
-    'invalid connection option "sslmod"\n': ("?sslmod=require", "not known: sslmod; did you mean sslmode?"),
+    'invalid connection option "sslmod"\n': ("?sslmod=require", "unknown parameter: sslmod; did you mean sslmode?"),
     'connection is bad: invalid sslmode value: "on"': ("?sslmode=on", "an invalid value of sslmode;"),
     "bad value for connect_timeout: 'x'": ("?connect_timeout=x", "an invalid value of connect_timeout;"),
     FATAL + 'unrecognized configuration parameter "a"': ("?options=-c%20a%3D1", "an invalid value of options;"),
@@ -160,7 +160,7 @@ NUMBERS = {
     "another": (number(1064, f"near '{PASSWORD}'"), f"{THERE} refused the connection: near '***'", False),
     "cryptography": (
         RuntimeError("'cryptography' package is required for sha256_password or caching_sha2_password auth methods"),
-        f"{THERE} wants a password in a form that needs TLS or another package; add ?ssl_ca=FILE",
+        f"{THERE} uses a password authentication that needs TLS or the package cryptography; add ?ssl_ca=FILE",
         False,
     ),
 }

@@ -210,7 +210,7 @@ REFUSALS = {
     ),
     "UTF-16 that is none": (
         codecs.BOM_UTF16_LE + b"\x00\xd8a\x00\n\x00",
-        "its byte order mark promises utf-16, and it is not",
+        "it starts with the byte order mark of utf-16, and is not valid utf-16",
     ),
     "a line without end": (lines(HEADER, ROW.replace("ok", "x" * (3 << 20))), "a line is longer than 1048576 bytes"),
     "an unclosed quote": (
@@ -245,7 +245,7 @@ REFUSALS = {
     ),
     "two columns for one field": (
         lines("Дата;Телефон;Код;Цена;Номер абонента"),
-        "two columns claim to be the phone: number 2 (Телефон) and number 5 (Номер абонента)",
+        "two columns match the field phone: number 2 (Телефон) and number 5 (Номер абонента)",
     ),
     "a header that two delimiters make sense of": (
         lines("created_at;phone;code;price;x,created_at,phone,code,price,y"),
@@ -253,7 +253,7 @@ REFUSALS = {
     ),
     "a field twice": (
         lines(HEADER + ",price"),
-        "two columns claim to be the price: number 6 (price) and number 7 (price)",
+        "two columns match the field price: number 6 (price) and number 7 (price)",
     ),
     "no header and phones that a spreadsheet rounded": (
         lines(ROW, ROW.replace("89243555100", '"8,92436E+10"')),

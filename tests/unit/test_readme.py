@@ -1,4 +1,4 @@
-"""README and docs name every setting, view and exit code. Their command lines run in e2e/test_doc_examples.py."""
+"""README and docs name settings, views and exit codes that exist. Command lines run in e2e/test_doc_examples.py."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from support.doc_examples import HOME, PAGES
 from etl.cli import cli
 from etl.cli.exit_codes import EXIT_CODES
 from etl.config.schema import SETTINGS, Setting
-from etl.db.views import VIEWS
+from etl.db.view_columns import VIEW_COLUMNS
 from etl.orchestration.settings import VARIABLES
 
 README = (HOME / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (HOME / "CONTRIBUTING.md").read_text(encoding="utf-8")
+DICTIONARY = (HOME / "docs" / "dictionary.md").read_text(encoding="utf-8")
+RELIABILITY = (HOME / "docs" / "reliability.md").read_text(encoding="utf-8")
+FAILURE_MODES = (HOME / "docs" / "explanation" / "failure-modes.md").read_text(encoding="utf-8")
 TROUBLESHOOTING = (HOME / "docs" / "how-to" / "troubleshooting.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.variable)
-def test_every_setting_is_in_the_readme_and_the_help_with_its_default(setting: Setting) -> None:
-    row = next(
-        line for line in README.splitlines() if line.startswith("| `BILLING_") and f"`{setting.variable}`" in line
-    )
+def test_every_setting_is_in_the_help_with_its_default(setting: Setting) -> None:
     help_text = CliRunner().invoke(cli, ["help", "settings"]).output
     assert setting.variable in help_text
     if setting.default is not None:
-        assert setting.default in row
         assert f"{setting.variable} [{setting.default}]" in help_text
 
 
@@ -38,23 +38,51 @@ def test_no_page_names_an_unknown_setting(page: Path) -> None:
     assert set(re.findall(r"BILLING_[A-Z_]+[A-Z]", page.read_text(encoding="utf-8"))) <= known
 
 
-def test_every_view_named_in_the_readme_exists() -> None:
-    assert set(re.findall(r"^\| `([a-z_]+)` \|", README, re.MULTILINE)) == set(VIEWS)
+def test_every_view_is_in_the_table_of_the_dictionary() -> None:
+    table = DICTIONARY.partition("| view | one row per |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z_]+)` \|", table, re.MULTILINE) == list(VIEW_COLUMNS)
+
+
+def test_the_queries_of_the_readme_name_views_and_their_columns() -> None:
+    queries = re.findall(r"^SELECT ([\w, ]+) FROM (\w+) ORDER BY (\w+);$", README, re.MULTILINE)
+    assert len(queries) == README.count("SELECT") == 2
+    for columns, view, order in queries:
+        assert {*columns.split(", "), order} <= {column.name for column in VIEW_COLUMNS[view]}
 
 
 @pytest.mark.parametrize("code", EXIT_CODES)
-def test_every_exit_code_is_in_readme_help_and_troubleshooting(code: int) -> None:
-    table = README.partition("| exit code |")[2].partition("\n\n")[0]
-    assert re.search(rf"^\|[\d, ]*\b{code}\b[\d, ]*\|", table, re.MULTILINE)
+def test_every_exit_code_is_in_help_and_troubleshooting(code: int) -> None:
     assert f"  {code:<3}  {EXIT_CODES[code]}" in CliRunner().invoke(cli, ["help", "exit-codes"]).output
     assert f"### Exit code {code}\n" in TROUBLESHOOTING
+
+
+def test_the_readme_names_exit_codes_that_exist() -> None:
+    sentence = README.partition("The exit code is ")[2].partition("[another one]")[0]
+    assert {int(code) for code in re.findall(r"\d+(?= \()", sentence)} == {0, 65, 69, 78}
+    assert {0, 65, 69, 78} <= set(EXIT_CODES)
+
+
+def guarantees(text: str) -> list[tuple[str, str]]:
+    """Number and title of each guarantee of a page."""
+    section = text.partition("## Guarantees\n")[2].partition("\n## ")[0]
+    return re.findall(r"^(\d)\. \*\*(.+?)\*\*", section, re.MULTILINE)
+
+
+def test_the_guarantees_of_the_readme_are_those_of_the_page_on_reliability() -> None:
+    assert guarantees(README) == guarantees(RELIABILITY) != []
+
+
+def test_the_number_of_faults_is_that_of_the_page_on_failure_modes() -> None:
+    rows = re.findall(r"^\| (\d+) \|", FAILURE_MODES, re.MULTILINE)
+    for page in (README, FAILURE_MODES):
+        assert re.findall(r"(\d+) faults", page) == [str(len(rows))]
 
 
 def test_the_commands_without_make_are_those_of_the_makefile() -> None:
     makefile = (HOME / "Makefile").read_text(encoding="utf-8")
     for words in ("--require-hashes", "requirements/dev.lock", "--no-deps", "--no-build-isolation", "pytest -n auto"):
         assert words in makefile
-        assert words in README
+        assert words in CONTRIBUTING
 
 
 def headings(page: Path) -> set[str]:

@@ -170,7 +170,7 @@ def test_a_missing_day_is_a_notice_and_a_booked_month_shows_its_booked_spend():
         "hours": [{"weekday": 7, "hour": 10, **count, "days": 1}],
     }
     page = render_page(ReportData(compute_totals(rows, ["shop"], None, None), rows), "", NOW)
-    assert "<strong>Missing: Fri 2 Jan 2026, Sun 4 Jan 2026.</strong> They were never stored whole" in page
+    assert "<strong>Missing: Fri 2 Jan 2026, Sun 4 Jan 2026.</strong> They were never stored as complete" in page
     assert "<code>billing-etl backfill --since 2026-01-02 --until 2026-01-04</code>" in page
     cells = [re.sub("<.*?>", "", cell) for cell in re.findall("<td.*?</td>", page)]
     assert {"29.50", "+1.50"} <= set(cells)

@@ -1,6 +1,6 @@
 """The differences between the databases: one module per database, with an object that implements `DatabaseDialect`.
 
-A dialect knows nothing of this program's tables, views and settings: they are passed as arguments. Its module is
+A dialect does not depend on this program's tables, views and settings: they are passed as arguments. Its module is
 imported on first use, so that a start loads neither the other dialects of SQLAlchemy nor their drivers. Error codes
 stay together in `etl.db.errors`: the codes of the databases do not overlap, and errors of the same cause have one text.
 """

@@ -58,7 +58,7 @@ class SqlExpressions:
     def cast_amount(self, amount: str) -> str:
         """Give an amount the type that all amounts of the views have.
 
-        PostgreSQL knows no precision of a sum or a CASE: readers would get a float, a text or an error.
+        PostgreSQL reports no precision for a sum or a CASE: readers would get a float, a text or an error.
         """
         return f"CAST({amount} AS DECIMAL(38, 6))"
 

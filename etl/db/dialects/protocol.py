@@ -94,9 +94,9 @@ TryLock = Callable[[], bool]
 
 
 class DatabaseDialect(Protocol):
-    """What the program does differently on each database.
+    """The operations that differ between databases.
 
-    Attributes and methods with a value or a body have a default for databases without such a thing.
+    Attributes and methods with a value or a body are defaults, for databases without the feature.
 
     Attributes:
         title: Name for people.

@@ -1,4 +1,4 @@
-"""A psycopg connection with a read timeout: the driver itself waits for ever for a server that stops responding."""
+"""A psycopg connection with a read timeout: psycopg itself waits without limit for a server that stops responding."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def all_charts(
             "day_states",
             "State of each day",
             "Closed: final. Settling: still compared with the vendor every night. Open: not over yet. Suspect: the "
-            "vendor's latest answer was implausible, and the last good figures are shown. Missing: never stored whole.",
+            "vendor's latest answer was implausible, and the last good figures are shown. Missing: never complete.",
             "calendar",
             "",
             day_states_spec(palette, currency),

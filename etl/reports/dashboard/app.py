@@ -66,7 +66,7 @@ def open_dashboard(path: Path, engine: Engine, options: PageOptions, *, at_rest:
     Args:
         path: A database of billing-etl, or a snapshot.
         engine: Engine of the same file.
-        options: What the page shows beside the data.
+        options: The options of the page, besides the data.
         at_rest: Whether the file never changes while it is open.
     """
     from datasette.app import Datasette  # type: ignore[import-untyped]

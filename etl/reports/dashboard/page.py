@@ -20,7 +20,7 @@ from etl.reports.html.report import load_report
 
 @dataclass(frozen=True, slots=True)
 class PageOptions:
-    """What the page shows beside the data.
+    """The options of the page, besides the data.
 
     Attributes:
         renderer: Returns the JavaScript that draws the charts.
@@ -61,7 +61,7 @@ class DashboardPage:
         with translate_errors(), read_connection(self.engine, repeatable_read=True) as connection:
             known = list(connection.scalars(text("SELECT account FROM freshness ORDER BY account")))
             if account and account not in known:
-                raise ConfigError("account: there is no such account")
+                raise ConfigError("account: unknown account")
             labels = [account] if account else known
             report = load_report(connection, labels, since, until, now.date(), self.options.budgets)
         return render_page(

@@ -1,4 +1,4 @@
-"""A period beside the one before it, and what the last weeks lead to expect."""
+"""A period compared with the one before it, and the forecast from the last weeks."""
 
 from __future__ import annotations
 
@@ -144,12 +144,12 @@ def forecast_month(rows: Rows, today: date) -> Forecast | None:
 
 @dataclass(frozen=True, slots=True)
 class BudgetState:
-    """The current month beside its budget.
+    """The spend of the current month, compared with its budget.
 
     Attributes:
         month: First day of the month.
-        budget: What the month may cost.
-        so_far: What its stored days cost, the current one included.
+        budget: Maximum spend of the month.
+        so_far: Spend of its stored days, the current one included.
         expected: The forecast of the month; None without one.
     """
 

@@ -1,7 +1,7 @@
 """The report as one self-contained HTML page: a table under each chart, and the charts as JSON for the page's script.
 
-The templates escape every value (autoescape), and the page's Content-Security-Policy runs no script but its own, so
-that markup that escaped the escaping would still do nothing.
+The templates escape every value (autoescape), and the page's Content-Security-Policy allows no script but its own: a
+script in a value would not run even without the escaping.
 """
 
 from __future__ import annotations
@@ -73,15 +73,15 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """What a page shows.
+    """The content of a page.
 
     Attributes:
         rows: Rows of every query.
         currency: Code of the currency of all amounts.
         other_currencies: Requested accounts that the page leaves out, by their currency.
-        comparison: The page's days beside those before them; None if those are not stored.
+        comparison: The page's days and those before them; None if those are not stored.
         forecast: Expected spend of the current month; None without recent days.
-        budget: The current month beside its budget; None without one.
+        budget: The current month and its budget; None without one.
     """
 
     totals: ReportTotals

@@ -57,7 +57,7 @@ def group_days(rows: Rows, grain: Grain, first: date, last: date) -> list[dict[s
 
     Returns:
         Rows with `day`, the first day of the period, `end`, the day after it, and `partial`: whether the period is not
-        over, or not whole within the days of the page.
+        over, or only in part within the days of the page.
     """
     groups: dict[tuple[date, str], list[Mapping[str, Any]]] = {}
     for row in rows:
