@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from etl.amounts import exact_sum
 from etl.config.loader import default_label, load_account, select_accounts
 from etl.config.schema import Settings
 from etl.config.sources import Configuration, read_configuration
@@ -99,8 +100,8 @@ class RunResult:
         watermark: The last of the contiguous complete days; None while there is none.
         suspect_days: Days whose answer was implausible, which were left as they were; `accept` stores them.
         missing_days: Days that no source could show to be complete, which stay open, with the reason.
-        needs_review: An operator is needed: for suspect or missing days, rejected records that are not acknowledged,
-            or at a balance that is low or decreased without a record.
+        review_reasons: Why an operator is needed, one sentence for each reason: suspect or missing days, rejected
+            records that are not acknowledged, a balance that is low or decreased without a record.
         notices: Messages about the plan of the run, as the command line prints them.
         retired: The account is retired, and a `sync` fetched nothing.
     """
@@ -121,9 +122,14 @@ class RunResult:
     watermark: date | None = None
     suspect_days: tuple[date, ...] = ()
     missing_days: Mapping[date, str] | None = None
-    needs_review: bool = False
+    review_reasons: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     retired: bool = False
+
+    @property
+    def needs_review(self) -> bool:
+        """Whether an operator is needed, whatever the exit code."""
+        return bool(self.review_reasons)
 
 
 def accounts(config: Config = None) -> list[str]:
@@ -303,13 +309,11 @@ def _result_of(done: SyncResult, notices: tuple[str, ...], error: str | None) ->
         records=ledger.records if ledger else None,
         spend=ledger.spend if ledger else None,
         balance=balance.balance if balance else None,
-        unexplained=sum((period.unexplained for period in balance.unexplained), Decimal(0)) if balance else None,
+        unexplained=exact_sum(period.unexplained for period in balance.unexplained) if balance else None,
         watermark=done.watermark,
         suspect_days=tuple(done.tally.suspect_days),
         missing_days=dict(done.tally.missing_days),
-        needs_review=done.needs_review
-        or bool(done.tally.missing_days)
-        or (balance is not None and balance.needs_attention),
+        review_reasons=tuple(done.review_reasons()),
         notices=notices,
         retired=done.retired_at is not None,
     )

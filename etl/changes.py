@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from itertools import starmap
 from typing import Final, NamedTuple
 
@@ -90,17 +91,49 @@ class RowUpdate(NamedTuple):
     repeats: int
 
 
-def _changed_fields(update: RowUpdate) -> Iterator[str]:
-    """The fields that a correction changes. Texts may contain personal data: their values are left out."""
-    before, after = update.row.record, update.record
-    if before.status != after.status:
-        yield f"status {_render(before.status)} to {_render(after.status)}"
-    if before.status_info != after.status_info:
-        yield "status_info"
-    if before.price != after.price:
-        yield f"price {before.price.normalize():f} to {after.price.normalize():f}"
-    if update.row.repeats != update.repeats:
-        yield f"repeats {update.row.repeats} to {update.repeats}"
+class RowChange(NamedTuple):
+    """A changed row, as the journal records it.
+
+    Created by `DayDiff`, consumed by `db.journal`.
+
+    Attributes:
+        kind: `late`, `returned`, `corrected` or `withdrawn`.
+        key: A record with the key of the row.
+        ordinal: The ordinal of the row.
+        before: The content before; None if the row was not current.
+        repeats_before: The number of equal records before; 0 if the row was not current.
+        after: The content after; None of a withdrawal.
+        repeats_after: The number of equal records after.
+    """
+
+    kind: str
+    key: Record
+    ordinal: int
+    before: Record | None
+    repeats_before: int
+    after: Record | None
+    repeats_after: int
+
+    @property
+    def delta(self) -> Decimal:
+        """The change of the day's spend."""
+        before = self.before.price * self.repeats_before if self.before else Decimal(0)
+        after = self.after.price * self.repeats_after if self.after else Decimal(0)
+        return after - before
+
+    def changed_fields(self) -> Iterator[str]:
+        """The fields that a correction changes. Texts may contain personal data: their values are left out."""
+        before, after = self.before, self.after
+        if before is None or after is None:
+            return
+        if before.status != after.status:
+            yield f"status {_render(before.status)} to {_render(after.status)}"
+        if before.status_info != after.status_info:
+            yield "status_info"
+        if before.price != after.price:
+            yield f"price {before.price.normalize():f} to {after.price.normalize():f}"
+        if self.repeats_before != self.repeats_after:
+            yield f"repeats {self.repeats_before} to {self.repeats_after}"
 
 
 def _render(status: int | None) -> str:
@@ -132,17 +165,22 @@ class DayDiff:
     def __bool__(self) -> bool:
         return bool(self.inserts or self.updates or self.withdrawals)
 
+    def row_changes(self) -> Iterator[RowChange]:
+        """Each changed row, in the order of the journal."""
+        for new in self.inserts:
+            yield RowChange("late", new.record, new.ordinal, None, 0, new.record, new.repeats)
+        for row, record, repeats in self.updates:
+            if row.withdrawn:
+                yield RowChange("returned", record, row.ordinal, None, 0, record, repeats)
+            else:
+                yield RowChange("corrected", record, row.ordinal, row.record, row.repeats, record, repeats)
+        for row in self.withdrawals:
+            yield RowChange("withdrawn", row.record, row.ordinal, row.record, row.repeats, None, 0)
+
     def records(self) -> Iterator[RecordChange]:
         """Each changed record, without personal data, in the order of the journal."""
-        for new in self.inserts:
-            yield RecordChange(new.record.created_at, "late")
-        for update in self.updates:
-            if update.row.withdrawn:
-                yield RecordChange(update.record.created_at, "returned")
-            else:
-                yield RecordChange(update.record.created_at, "corrected", tuple(_changed_fields(update)))
-        for row in self.withdrawals:
-            yield RecordChange(row.record.created_at, "withdrawn")
+        for change in self.row_changes():
+            yield RecordChange(change.key.created_at, change.kind, tuple(change.changed_fields()))
 
 
 @dataclass(slots=True)

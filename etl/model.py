@@ -29,6 +29,9 @@ T = TypeVar("T")
 MISSING: Final = msgspec.UNSET
 """The value of a field that the source does not have; null is None."""
 
+DELIVERED: Final = 1
+"""The status of a delivered record, the only one that the vendor documents."""
+
 ATTRIBUTES: Final = frozenset({"status", "status_info", "price"})
 """The fields that a correction may change; the other three are the key."""
 

@@ -82,7 +82,7 @@ class SyncRun:
 
     def execute(self) -> None:
         """Run all phases in order. An error after `begin` is recorded in the result and in `sync_runs`."""
-        today = self.clock().astimezone(self.settings.timezone).date()
+        today = self.settings.today(self.clock())
         account = self.read_account()
         if self.result.retired_at:
             return

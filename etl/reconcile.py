@@ -19,6 +19,8 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Final
 
+from etl.amounts import exact_sum
+
 REPORTED_HISTORY: Final = timedelta(days=30)
 """The history in which unexplained amounts are reported. The view has the whole history."""
 WAITS: Final = "waits for days"
@@ -157,7 +159,12 @@ class BalanceSummary:
     @property
     def needs_attention(self) -> bool:
         """Whether the balance is low, or decreased without a record."""
-        return self.is_low or any(period.unexplained < 0 for period in self.unexplained)
+        return self.is_low or bool(self.unexplained_charges)
+
+    @property
+    def unexplained_charges(self) -> Decimal:
+        """The amount by which the balance decreased without a record."""
+        return exact_sum(-period.unexplained for period in self.unexplained if period.unexplained < 0)
 
 
 def reconcile(snapshots: Sequence[BalanceSnapshot], top_ups: Sequence[TopUp]) -> list[ReconciliationPeriod]:
@@ -178,9 +185,7 @@ def reconcile(snapshots: Sequence[BalanceSnapshot], top_ups: Sequence[TopUp]) ->
     }
 
     def paid_in(opening: BalanceSnapshot, closing: BalanceSnapshot) -> Decimal:
-        return sum(
-            (top_up.amount for top_up in top_ups if opening.taken_at < top_up.at <= closing.taken_at), Decimal(0)
-        )
+        return exact_sum(top_up.amount for top_up in top_ups if opening.taken_at < top_up.at <= closing.taken_at)
 
     def difference(opening: BalanceSnapshot, closing: BalanceSnapshot) -> Decimal:
         charged = closing.recorded_spend - opening.recorded_spend
@@ -204,8 +209,8 @@ def reconcile(snapshots: Sequence[BalanceSnapshot], top_ups: Sequence[TopUp]) ->
                     *amounts,
                     unexplained=amount - restated,
                     same_run=same_run,
-                    in_flight=Decimal(0) if same_run else sum(
-                        (decreases.get(snapshot.run_id, Decimal(0)) for snapshot in (settled, closing)), Decimal(0)
+                    in_flight=Decimal(0) if same_run else exact_sum(
+                        decreases.get(snapshot.run_id, Decimal(0)) for snapshot in (settled, closing)
                     ),
                     carried=amount - difference(opening, closing),
                     restated=restated,

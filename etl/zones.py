@@ -5,14 +5,14 @@ An offset is a whole number of minutes. Zones had other offsets before 1972; tho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 from itertools import groupby, repeat
 from operator import itemgetter
 from typing import Final, NamedTuple
 
-from etl.model import day_bounds
+from etl.model import Record, day_bounds
 
 _STEP: Final = timedelta(minutes=15)
 """Nearly every change of an offset falls on a multiple of this, in wall clock time."""
@@ -111,3 +111,11 @@ def _offset(time: datetime) -> int:
         return 0
     offset = time.utcoffset()
     return round(offset / _MINUTE) if offset else 0
+
+
+def merge_folds(folds: Iterable[tuple[Record, int]]) -> dict[Record, int]:
+    """Merge folds by record; equal records share a row, which gets the smaller fold."""
+    merged: dict[Record, int] = {}
+    for record, fold in folds:
+        merged[record] = min(fold, merged.get(record, fold))
+    return merged

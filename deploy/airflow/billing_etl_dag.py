@@ -49,7 +49,7 @@ def billing_etl() -> None:
         from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
         from etl import api
-        from etl.orchestration.outcome import NextStep, next_step, review_reasons, run_metadata
+        from etl.orchestration.outcome import NextStep, next_step, run_metadata
 
         shown, again, final = [], [], []
         for label in labels:
@@ -58,7 +58,7 @@ def billing_etl() -> None:
             except api.ConfigError as error:
                 final.append(f"{label}: exit code 78: {error}")
                 continue
-            for reason in review_reasons(result):
+            for reason in result.review_reasons:
                 log.warning("%s: %s", label, reason)
             shown.append(run_metadata(result))
             problem = f"{label}: exit code {result.exit_code}: {result.error}"

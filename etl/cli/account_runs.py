@@ -95,8 +95,7 @@ def show_outcome(options: OutputOptions, outcome: AccountOutcome, *, alone: bool
         The outcome, with the exit code of a stdout that failed if that is more severe.
     """
     result = outcome.result
-    has_warning = result.balance is not None and result.balance.needs_attention
-    silent = options.verbosity < 0 and outcome.exit_code == ExitCode.OK and not has_warning
+    silent = options.verbosity < 0 and outcome.exit_code == ExitCode.OK and not result.review_reasons()
     if options.as_json or outcome.signal_number is not None or silent or (result.error and not result.windows):
         return outcome
     try:

@@ -21,6 +21,7 @@ from etl.cli.options import DAY, examples, json_option
 from etl.cli.output import OutputOptions
 
 if TYPE_CHECKING:
+    from etl.config.schema import Settings
     from etl.services.first_settings import FirstSettings
 
 STDIN: Final = "-"
@@ -169,7 +170,7 @@ def _gather(
     )
     settings = first.parse(os.environ)
     options.redact.add(settings.secrets())
-    _require_past(settings.start_date)
+    _require_past(settings)
     return first
 
 
@@ -177,12 +178,13 @@ def _optional_day(text: str) -> date | None:
     return DAY.convert(text, None, None) if text else None
 
 
-def _require_past(start: date | None) -> None:
-    """Raise click.UsageError if the first day is in the future; a day of leeway serves every time zone."""
+def _require_past(settings: Settings) -> None:
+    """Raise click.UsageError if the first day is in the future, in the vendor's time zone."""
     from etl.services.context import utc_now
 
-    if start is not None and start > utc_now().date():
-        raise click.UsageError(f"--start {start} is in the future")
+    today = settings.today(utc_now())
+    if settings.start_date is not None and settings.start_date > today:
+        raise click.UsageError(f"--start {settings.start_date} is in the future: today is {today}")
 
 
 def _print_next_steps(folder: Path, files: Sequence[Path]) -> None:

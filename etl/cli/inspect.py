@@ -62,7 +62,7 @@ def status(options: OutputOptions, *, max_age: float | None, accounts: tuple[str
     for _ in range(report.missing_databases):
         click.echo("there is no database yet; sync creates it", err=True)
     statuses = report.statuses
-    too_old = [status for status in statuses if max_age is not None and _is_older(status, max_age)]
+    too_old = [status for status in statuses if max_age is not None and status.is_older_than(max_age)]
     code = outcomes.exit_code([ExitCode.CHECK_FAILED if too_old else ExitCode.OK])
     if options.as_json:
         documents = [status_as_json(status) for status in statuses] + outcomes.error_documents(options.redact)
@@ -83,13 +83,6 @@ def _print_statuses(options: OutputOptions, statuses: Sequence[AccountStatus]) -
         print_overview(statuses)
     else:
         print_status(options, statuses)
-
-
-def _is_older(status: AccountStatus, max_age: float) -> bool:
-    """Whether an account that is in use has no complete day that ended within the last `max_age` hours."""
-    if status.retired_at:
-        return False
-    return status.hours_behind is None or status.hours_behind > max_age
 
 
 @click.command(epilog=examples("verify --since 2026-03-01", "verify --source json,csv"))

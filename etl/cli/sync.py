@@ -224,7 +224,7 @@ def _require_past(request: RunRequest, selected: Sequence[LoadedAccount]) -> Non
     for _, settings in selected:
         if isinstance(settings, ConfigError) or request.since is None:
             continue
-        today = utc_now().astimezone(settings.timezone).date()
+        today = settings.today(utc_now())
         if request.since > today:
             raise click.UsageError(f"{request.since} is in the future: today is {today} in {settings.timezone.key}")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
@@ -273,6 +273,10 @@ class Settings(RunSettings):
         key = (self.phones_key_file or b"").decode("utf-8", "ignore").strip()
         values = (self.api_token, str(password) if password else None, *passwords, key)
         return [value for value in values if value] + RunSettings.secrets(self)
+
+    def today(self, now: datetime) -> date:
+        """The day of an aware time in the vendor's wall clock."""
+        return now.astimezone(self.timezone).date()
 
     def require_token(self) -> str:
         """The token, for a command that sends requests to the vendor.

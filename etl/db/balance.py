@@ -9,6 +9,8 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, delete, func, insert, or_, select
 
+from etl.amounts import exact_sum
+from etl.db.day_conditions import IS_COMPLETE, IS_SUSPECT
 from etl.db.tables import balance_snapshots, balance_top_ups, restatements, synced_days
 from etl.reconcile import (
     REPORTED_HISTORY,
@@ -49,13 +51,12 @@ def recorded_spend_at(connection: Connection, account_id: int, since: date, fres
             day.account_id == account_id, or_(day.day >= since, day.restated_at.is_not(None))
         )
     )
-    spend = Decimal(0)
-    for row in rows:
-        if row.day >= since:
-            spend += 0 if row.day in fresh else row.spend
-        else:
-            spend += row.spend - row.first_closed_spend
-    return spend + sum((amount for fresh_day, amount in fresh.items() if fresh_day >= since), Decimal(0))
+    recorded = [
+        row.spend if row.day >= since else row.spend - row.first_closed_spend
+        for row in rows
+        if row.day < since or row.day not in fresh
+    ]
+    return exact_sum([*recorded, *(amount for day, amount in fresh.items() if day >= since)])
 
 
 def restated_on_record(connection: Connection, account_id: int) -> Restated:
@@ -78,13 +79,14 @@ def restated_on_record(connection: Connection, account_id: int) -> Restated:
         select(line.id, line.day, line.delta).where(line.account_id == account_id, line.id > before.journal_id)
     )
     last_id = before.journal_id
-    by_day: defaultdict[date, Decimal] = defaultdict(Decimal)
+    by_day: defaultdict[date, list[Decimal]] = defaultdict(list)
     for line_id, day, delta in lines:
-        by_day[day] += delta
+        by_day[day].append(delta)
         last_id = max(last_id, line_id)
+    changes = [exact_sum(deltas) for deltas in by_day.values()]
     return Restated(
-        before.up + sum((change for change in by_day.values() if change > 0), Decimal(0)),
-        before.down + sum((change for change in by_day.values() if change < 0), Decimal(0)),
+        exact_sum([before.up, *(change for change in changes if change > 0)]),
+        exact_sum([before.down, *(change for change in changes if change < 0)]),
         last_id,
     )
 
@@ -104,7 +106,7 @@ def read_unproven_days(connection: Connection, account_id: int, zone: tzinfo | N
         select(day.day, day.stored_at, day.suspect_since)
         .where(
             day.account_id == account_id,
-            or_(day.suspect_since.is_not(None), day.first_closed_at.is_(None)),
+            or_(IS_SUSPECT, ~IS_COMPLETE),
         )
         .order_by(day.day)
     )

@@ -14,9 +14,10 @@ from sqlalchemy import Connection, and_, bindparam, case, func, insert, literal_
 
 from etl.amounts import exact_arithmetic
 from etl.channels import UNKNOWN, ChannelRules, Evidence
+from etl.db.day_conditions import IS_PURGED
 from etl.db.tables import billing_records, synced_days
 from etl.db.tables import channels as channel_names
-from etl.model import ChannelTotals, RecordColumns, day_bounds
+from etl.model import DELIVERED, ChannelTotals, RecordColumns, day_bounds
 from etl.pii import ERASED
 
 MAX_RECORDS_AT_ONCE: Final = 50_000
@@ -102,7 +103,7 @@ def total_by_channel(
         for number, count in zip(kind_of, repeats, strict=True):
             counts[number] += count - 1
     return add_by_channel(
-        ChannelTotals(channel, counts[number], counts[number] * (kind.status == 1), kind.price * counts[number])
+        ChannelTotals(channel, counts[number], counts[number] * (kind.status == DELIVERED), kind.price * counts[number])
         for number, (kind, channel) in enumerate(zip(kinds, channel_of, strict=True))
     )
 
@@ -123,7 +124,7 @@ def find_unclassified(connection: Connection, account_id: int | None, rules: Cha
     """Days that were not classified by these rules, in order, with their number of records; no purged days."""
     day = synced_days.c
     outdated = or_(day.channel_rules.is_(None), day.channel_rules != rules.digest)
-    query = select(day.day, day.records).where(day.account_id == account_id, day.purged_at.is_(None), outdated)
+    query = select(day.day, day.records).where(day.account_id == account_id, ~IS_PURGED, outdated)
     return {row.day: row.records for row in connection.execute(query.order_by(day.day))}
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, insert, select, update
 
 from etl.amounts import exact_sum
+from etl.db.day_conditions import IS_COMPLETE, IS_PURGED, IS_SUSPECT
 from etl.db.run_store import RunHandle
 from etl.db.tables import sync_state, synced_days
 from etl.model import DateRange, DayChange, DaySnapshot, DayTotals, LedgerTotals
@@ -43,9 +44,7 @@ class LedgerEntry:
 def purged_days(connection: Connection, account_id: int | None, window: DateRange) -> frozenset[date]:
     """Days of a window whose records were purged."""
     day = synced_days.c
-    query = select(day.day).where(
-        day.account_id == account_id, day.day.between(window.first, window.last), day.purged_at.is_not(None)
-    )
+    query = select(day.day).where(day.account_id == account_id, day.day.between(window.first, window.last), IS_PURGED)
     return frozenset(connection.scalars(query))
 
 
@@ -68,9 +67,7 @@ def read_complete(connection: Connection, account_id: int | None) -> dict[date, 
     """Record count of each complete day, as the vendor last listed it."""
     column = synced_days.c
     rows = connection.execute(
-        select(column.day, column.records).where(
-            column.account_id == account_id, column.first_closed_at.is_not(None), column.suspect_since.is_(None)
-        )
+        select(column.day, column.records).where(column.account_id == account_id, IS_COMPLETE, ~IS_SUSPECT)
     )
     return {row.day: row.records for row in rows}
 
@@ -78,9 +75,7 @@ def read_complete(connection: Connection, account_id: int | None) -> dict[date, 
 def stored_counts(connection: Connection, account_id: int | None) -> dict[date, int]:
     """Record count of each stored day that is not purged, as the vendor last listed it."""
     column = synced_days.c
-    rows = connection.execute(
-        select(column.day, column.records).where(column.account_id == account_id, column.purged_at.is_(None))
-    )
+    rows = connection.execute(select(column.day, column.records).where(column.account_id == account_id, ~IS_PURGED))
     return {row.day: row.records for row in rows}
 
 
@@ -159,7 +154,7 @@ def read_changes(connection: Connection, account_id: int, after: int | None) -> 
     A purged day keeps its ledger entry.
     """
     day = synced_days.c
-    query = select(day.day, day.revision, day.records, day.spend, day.purged_at.is_not(None).label("purged"))
+    query = select(day.day, day.revision, day.records, day.spend, IS_PURGED.label("purged"))
     if after is not None:
         query = query.where(day.revision > after)
     rows = connection.execute(query.where(day.account_id == account_id).order_by(day.revision, day.day))
@@ -186,8 +181,8 @@ def count_unfinished_days(connection: Connection, account_id: int) -> None:
         update(sync_state)
         .where(sync_state.c.account_id == account_id)
         .values(
-            open_days=own.where(day.first_closed_at.is_(None)).scalar_subquery(),
-            suspect_days=own.where(day.suspect_since.is_not(None)).scalar_subquery(),
+            open_days=own.where(~IS_COMPLETE).scalar_subquery(),
+            suspect_days=own.where(IS_SUSPECT).scalar_subquery(),
         )
     )
 

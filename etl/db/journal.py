@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from etl.changes import DayDiff
+from etl.changes import DayDiff, RowChange
 from etl.db.dialects.bulk_insert import bulk_insert
 from etl.db.run_store import RunHandle
 from etl.db.tables import restatements
@@ -23,43 +21,23 @@ _JOURNAL_COLUMNS: Final = (
 )  # fmt: skip
 
 
-def write_restatements(connection: Connection, run: RunHandle, change: DayDiff, *, now: datetime) -> None:
+def write_restatements(connection: Connection, run: RunHandle, diff: DayDiff, *, now: datetime) -> None:
     """Insert a journal line per changed row: state before, state after, change of the day's spend."""
-    day = change.day.isoformat()
+    day = diff.day.isoformat()
     bulk_insert(
         connection,
         restatements,
         {"account_id": run.account_id, "run_id": run.id, "day": day, "restated_at": utc_text(now)},
-        dict(zip(_JOURNAL_COLUMNS, zip(*_restatement_rows(change), strict=True), strict=True)),
+        dict(zip(_JOURNAL_COLUMNS, zip(*map(_journal_line, diff.row_changes()), strict=True), strict=True)),
     )
 
 
-def _restatement_rows(change: DayDiff) -> Iterator[tuple[Any, ...]]:
-    for new in change.inserts:
-        yield _restatement_row("late", new.record, new.ordinal, None, 0, new.record, new.repeats)
-    for row, record, repeats in change.updates:
-        if row.withdrawn:
-            yield _restatement_row("returned", record, row.ordinal, None, 0, record, repeats)
-        else:
-            yield _restatement_row("corrected", record, row.ordinal, row.record, row.repeats, record, repeats)
-    for row in change.withdrawals:
-        yield _restatement_row("withdrawn", row.record, row.ordinal, row.record, row.repeats, None, 0)
-
-
-def _restatement_row(
-    kind: str,
-    key: Record,
-    ordinal: int,
-    before: Record | None,
-    repeats_before: int,
-    after: Record | None,
-    repeats_after: int,
-) -> tuple[Any, ...]:
-    spend_before = (before.price * repeats_before) if before else Decimal(0)
-    spend_after = (after.price * repeats_after) if after else Decimal(0)
+def _journal_line(change: RowChange) -> tuple[Any, ...]:
+    key = change.key
     return (
-        kind, key.created_at, key.phone, key.code_auth, ordinal,
-        *_attributes(before), repeats_before, *_attributes(after), repeats_after, f"{spend_after - spend_before:.6f}",
+        change.kind, key.created_at, key.phone, key.code_auth, change.ordinal,
+        *_attributes(change.before), change.repeats_before, *_attributes(change.after), change.repeats_after,
+        f"{change.delta:.6f}",
     )  # fmt: skip
 
 

@@ -30,8 +30,9 @@ from sqlalchemy import (
     update,
 )
 
-from etl.amounts import exact_arithmetic
+from etl.amounts import exact_arithmetic, exact_sum
 from etl.date_ranges import ONE_DAY, next_month
+from etl.db.day_conditions import IS_COMPLETE, IS_PURGED, IS_SUSPECT
 from etl.db.days import raise_revision
 from etl.db.month_views import SINCE_CLOSE
 from etl.db.partitions import drop_month
@@ -128,9 +129,7 @@ def month_end(month: date) -> date:
 def read_ledger(connection: Connection, account_id: int, before: date) -> list[LedgerDay]:
     """Read the account's ledger days before a date, in order."""
     day = synced_days.c
-    query = select(
-        day.day, day.first_closed_at.is_not(None), day.suspect_since.is_not(None), day.purged_at.is_not(None)
-    )
+    query = select(day.day, IS_COMPLETE, IS_SUSPECT, IS_PURGED)
     rows = connection.execute(query.where(day.account_id == account_id, day.day < before).order_by(day.day))
     return [LedgerDay(row[0], *map(bool, row[1:])) for row in rows]
 
@@ -160,7 +159,7 @@ def purge_batch(
         Number of deleted rows by table; all zero when the month is purged.
     """
     day = synced_days.c
-    unmarked = and_(day.account_id == account_id, day.day.between(month, month_end(month)), day.purged_at.is_(None))
+    unmarked = and_(day.account_id == account_id, day.day.between(month, month_end(month)), ~IS_PURGED)
     totals = connection.execute(select(day.day, day.records, day.delivered, day.spend).where(unmarked)).all()
     connection.execute(update(synced_days).where(unmarked).values(purged_at=now))
     delete_totals(connection, account_id, [purged for purged, *_ in totals])
@@ -176,8 +175,8 @@ def purge_batch(
             amounts = {
                 "records": sum(row.records for row in totals),
                 "delivered": sum(row.delivered for row in totals),
-                "spend": sum((row.spend for row in totals), Decimal(0)),
-                "restated": sum((line.delta for line in lines), Decimal(0)),
+                "spend": exact_sum(row.spend for row in totals),
+                "restated": exact_sum(line.delta for line in lines),
             }
             _add(connection, purged_months, {"account_id": account_id, "month": month}, amounts, purged_at=now)
     return RowCountsByTable(records, len(lines), rejected.rowcount)

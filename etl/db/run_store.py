@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from etl.date_ranges import ONE_DAY, first_contiguous, first_outside, last_contiguous
 from etl.db.bindings import FIRST_BINDING, Binding, end_of_day, first_binding, require_binding, store_binding
+from etl.db.day_conditions import IS_COMPLETE, IS_SUSPECT
 from etl.db.tables import accounts, sync_runs, sync_state, synced_days
 from etl.errors import ConcurrentRunError
 from etl.model import SUCCESSFUL, DateRange, Outcome, RunCounts
@@ -151,9 +152,7 @@ def read_position(connection: Connection, account_id: int | None) -> SyncState:
     ).one_or_none()
     if row is None:
         return SyncState()
-    suspect = select(synced_days.c.day).where(
-        synced_days.c.account_id == account_id, synced_days.c.suspect_since.is_not(None)
-    )
+    suspect = select(synced_days.c.day).where(synced_days.c.account_id == account_id, IS_SUSPECT)
     return SyncState(
         first_day=row.first_day,
         watermark=row.last_synced_date,
@@ -214,9 +213,7 @@ def advance_watermark(
     next_day = position.watermark + ONE_DAY if position.watermark else first_day
     column = synced_days.c
     closed = connection.scalars(
-        select(column.day).where(
-            column.account_id == run.account_id, column.day >= next_day, column.first_closed_at.is_not(None)
-        )
+        select(column.day).where(column.account_id == run.account_id, column.day >= next_day, IS_COMPLETE)
     )
     watermark = last_contiguous(next_day, closed) or position.watermark
     if watermark is not None:
@@ -235,9 +232,7 @@ def _first_complete_before(connection: Connection, run: RunHandle, day: date) ->
     """First day of the contiguous range of closed days that ends right before `day`; `day` if there is none."""
     column = synced_days.c
     closed = connection.scalars(
-        select(column.day).where(
-            column.account_id == run.account_id, column.day < day, column.first_closed_at.is_not(None)
-        )
+        select(column.day).where(column.account_id == run.account_id, column.day < day, IS_COMPLETE)
     )
     return first_contiguous(day, frozenset(closed))
 

@@ -18,7 +18,7 @@ from etl.db.dialects.expressions import expressions_for
 from etl.db.tables import channel_totals, hourly_totals, numbering_ranges, operator_totals
 from etl.db.types import WallClock
 from etl.db.views import numbering_lookup
-from etl.model import ChannelTotals, DaySnapshot, DayTotals, HourTotals, day_bounds
+from etl.model import DELIVERED, ChannelTotals, DaySnapshot, DayTotals, HourTotals, day_bounds
 
 _MILLION: Final = 1_000_000
 _KEYS: Final = {hourly_totals: "hour", operator_totals: "operator", channel_totals: "channel"}
@@ -137,7 +137,7 @@ def _sum_rows(
     sql = expressions_for(connection.dialect.name)
     parts = ", ".join(f"SUM({part} * r.repeats)" for part in sql.split_amount("r.price"))
     statement = text(
-        f"""SELECT r.part, SUM(r.repeats), SUM(CASE WHEN r.status = 1 THEN r.repeats ELSE 0 END), {parts}
+        f"""SELECT r.part, SUM(r.repeats), SUM(CASE WHEN r.status = {DELIVERED} THEN r.repeats ELSE 0 END), {parts}
 FROM (
   SELECT {group} AS part, r.repeats, r.status, r.price
   FROM billing_records r

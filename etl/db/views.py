@@ -17,6 +17,7 @@ from etl.db.month_views import calendar_query, monthly_close_query, restatement_
 from etl.db.time_travel import point_in_time_records
 from etl.db.view_columns import VIEW_COLUMNS
 from etl.db.view_parts import DAY_STATE, amount_column_names, amount_columns, join_account
+from etl.model import DELIVERED
 from etl.reconcile import WAITS
 
 
@@ -93,7 +94,7 @@ def _billing_query(sql: SqlExpressions, records: str = "billing_records") -> str
   r.phone, r.code_auth, r.status, r.status_info,
   {sql.total("r.price")} AS price, r.repeats,
   {sql.total("r.price", "r.repeats")} AS amount,
-  {sql.is_true("r.status = 1")} AS delivered,
+  {sql.is_true(f"r.status = {DELIVERED}")} AS delivered,
   {numbering_lookup(sql, "operator")} AS operator,
   {numbering_lookup(sql, "region")} AS region,
   {DAY_STATE} AS day_state,

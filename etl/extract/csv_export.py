@@ -14,6 +14,7 @@ from etl.extract.source_days import SourceDays
 from etl.extract.spool import RecordSpool
 from etl.model import DateRange, DayRecords, ReadStats
 from etl.unreadable import unreadable_days
+from etl.zones import merge_folds
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class OpenExport:
             if item.day is None or item.day in window
         )
         requested = DateRange(self.target.first - PADDING_BEFORE, self.target.last)
-        folds = {record: fold for stats in stats_by_day.values() for record, fold in stats.folds.items()}
+        folds = merge_folds(pair for stats in stats_by_day.values() for pair in stats.folds.items())
         result = SourceDays(
             requested,
             complete_days,

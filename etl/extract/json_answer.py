@@ -16,6 +16,7 @@ from etl.extract.completeness import (
 from etl.extract.source_days import SourceDays
 from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord, single_slice_day
 from etl.unreadable import unreadable_days
+from etl.zones import merge_folds
 
 PADDING_AFTER: Final = timedelta(days=2)
 """Two days: an exclusive end date, in a time zone behind the vendor's clock, loses more than one."""
@@ -64,7 +65,7 @@ def merge_answers(day: date, answers: list[JsonAnswer]) -> JsonAnswer:
         earliest=min((stats.earliest for stats in all_stats if stats.earliest), default=None),
         latest=max((stats.latest for stats in all_stats if stats.latest), default=None),
         rejected=tuple(rejected),
-        folds={record: fold for stats in all_stats for record, fold in stats.folds.items()},
+        folds=merge_folds(pair for stats in all_stats for pair in stats.folds.items()),
     )
     requested = DateRange(
         min(answer.requested.first for answer in answers), max(answer.requested.last for answer in answers)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from etl.date_ranges import bisect
 from etl.errors import RequestRejected, VendorError
 from etl.model import DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord
+from etl.zones import merge_folds
 
 T = TypeVar("T")
 
@@ -130,8 +131,8 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
     incomplete_days: set[date] = set()
     unproven: dict[date, ReadStats | None] = {}
     seen_records: dict[date, DayRecords] = {}
-    folds: dict[Record, int] = {}
     refused: set[date] = set()
+    folds: list[tuple[Record, int]] = []
     first, last = window.first, window.last
     for part in parts:
         days |= part.days
@@ -140,8 +141,8 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
         incomplete_days |= part.incomplete_days
         unproven |= part.unproven
         seen_records |= part.seen_records
-        folds |= part.folds
         refused |= part.refused
+        folds += part.folds.items()
         first, last = min(first, part.requested.first), max(last, part.requested.last)
     return SourceDays(
         DateRange(first, last),
@@ -151,7 +152,7 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
         frozenset(incomplete_days),
         unproven,
         seen_records,
-        folds,
+        merge_folds(folds),
         frozenset(refused),
     )
 

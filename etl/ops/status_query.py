@@ -15,6 +15,7 @@ from sqlalchemy import BigInteger, Connection, Row, Select, case, cast, func, se
 from etl.date_ranges import find_gaps
 from etl.db.balance import load_summary
 from etl.db.bindings import interrupted_change
+from etl.db.day_conditions import IS_COMPLETE, IS_SUSPECT
 from etl.db.tables import accounts, rejected_records, sync_runs, sync_state, synced_days
 from etl.model import DateRange
 from etl.ops.lateness import LatenessStats, read_latenesses
@@ -40,7 +41,7 @@ class AccountStatus:
 
     Attributes:
         last_synced_date: The watermark, the last contiguous complete day; None before there is one.
-        hours_behind: Hours since the end of the watermark's day; None without a watermark.
+        hours_behind: Hours since the end of the watermark's day; None without a watermark, or for a retired account.
         records: Number of records as the vendor lists them, repeats included.
         open_days: Number of stored days that are not complete.
         gaps: Missing ranges between complete days.
@@ -68,6 +69,10 @@ class AccountStatus:
     lateness: LatenessStats | None = None
     retired_at: datetime | None = None
     problem: str | None = None
+
+    def is_older_than(self, hours: float) -> bool:
+        """Whether an account that is in use has no complete day that ended within the last `hours`."""
+        return self.retired_at is None and (self.hours_behind is None or self.hours_behind > hours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +151,7 @@ def read_account_statuses(
         for row in batch:
             options = options_by_id.get(row.id)
             ledger = ledgers.get(row.id, LedgerSummary())
-            status = _account_status(row.label, states[row.id], ledger, now, options)
+            status = _account_status(row, states[row.id], ledger, now, options)
             summary = load_summary(
                 connection, row.id, now, options.low_balance if options else None, options.zone if options else None
             )
@@ -167,7 +172,7 @@ def read_account_statuses(
 def read_ledger_summaries(connection: Connection, account_ids: Sequence[int]) -> dict[int, LedgerSummary]:
     """Return the summary of each account's day ledger, by account id; the days are counted by the database."""
     day, rejected = synced_days.c, rejected_records.c
-    closed_day = case((day.first_closed_at.is_not(None), day.day))
+    closed_day = case((IS_COMPLETE, day.day))
     totals = connection.execute(
         select(
             day.account_id,
@@ -182,7 +187,7 @@ def read_ledger_summaries(connection: Connection, account_ids: Sequence[int]) ->
     )
     suspect_rows = connection.execute(
         select(day.account_id, day.day, day.suspect_reason)
-        .where(day.account_id.in_(account_ids), day.suspect_since.is_not(None))
+        .where(day.account_id.in_(account_ids), IS_SUSPECT)
         .order_by(day.account_id, day.day)
     )
     suspect = {
@@ -222,7 +227,7 @@ def _complete_days(connection: Connection, totals: Row[Any]) -> Sequence[date]:
     if totals.closed == len(days):
         return days.days()
     day = synced_days.c
-    query = select(day.day).where(day.account_id == totals.account_id, day.first_closed_at.is_not(None))
+    query = select(day.day).where(day.account_id == totals.account_id, IS_COMPLETE)
     return connection.scalars(query.order_by(day.day)).all()
 
 
@@ -255,12 +260,14 @@ def _read_last_runs(connection: Connection, account_ids: Sequence[int]) -> dict[
 
 
 def _account_status(
-    label: str, state: Row[Any], ledger: LedgerSummary, now: datetime, terms: StatusOptions | None
+    account: Any, state: Row[Any], ledger: LedgerSummary, now: datetime, terms: StatusOptions | None
 ) -> AccountStatus:
-    """The status of an account from its ledger and its position."""
-    behind = (now - state.synced_until_utc).total_seconds() / 3600 if state.synced_until_utc else None
+    """The status of an account from its ledger and its position; `account` is a row with its label and retirement."""
+    behind = None
+    if state.synced_until_utc and account.retired_at is None:  # as in the view `freshness`
+        behind = (now - state.synced_until_utc).total_seconds() / 3600
     return AccountStatus(
-        account=label,
+        account=account.label,
         last_synced_date=state.last_synced_date,
         hours_behind=behind,
         last_success_at=state.last_success_at,

@@ -23,11 +23,11 @@ class CheckConfig(dg.Config):
 
 def freshness_problem(status: api.AccountStatus, max_age_hours: float) -> str | None:
     """Why an account is not fresh; None if it is."""
+    if not status.is_older_than(max_age_hours):
+        return None
     if status.hours_behind is None:
         return "has no complete day yet"
-    if status.hours_behind > max_age_hours:
-        return f"complete up to {status.last_synced_date}, {status.hours_behind:.0f} hours behind"
-    return None
+    return f"complete up to {status.last_synced_date}, {status.hours_behind:.0f} hours behind"
 
 
 def suspect_problem(status: api.AccountStatus) -> str | None:

@@ -1,4 +1,4 @@
-"""A result for an orchestrator: the next step by exit code, the reasons for a review, metadata."""
+"""A result for an orchestrator: the next step by exit code, metadata."""
 
 from __future__ import annotations
 
@@ -37,20 +37,6 @@ def next_step(exit_code: int) -> NextStep:
     return _NEXT_STEPS.get(ExitCode(exit_code), NextStep.FAIL) if exit_code in EXIT_CODES else NextStep.FAIL
 
 
-def review_reasons(result: RunResult) -> list[str]:
-    """Why a result needs a review, one sentence for each reason; empty if it does not."""
-    rejected = sum(rows.rejected - rows.acknowledged for rows in (result.requested_rows, result.besides_rows))
-    reasons = [f"{day} is suspect: its answer was implausible, the stored day was kept" for day in result.suspect_days]
-    reasons += [f"{day} is open: {reason}" for day, reason in (result.missing_days or {}).items()]
-    if rejected > 0:
-        reasons.append(f"rejected records: {rejected}")
-    if result.unexplained is not None and result.unexplained < 0:
-        reasons.append(f"the balance changed by {result.unexplained} without a record")
-    if not reasons and (result.needs_review or result.exit_code == ExitCode.NEEDS_REVIEW):
-        reasons.append("the balance is low, or decreased without a record: see billing-etl status")
-    return reasons
-
-
 def run_metadata(result: RunResult) -> dict[str, str | int | float]:
     """A result as flat values for a table: amounts and days are texts, unknown values are left out."""
     values: dict[str, str | int | float | None] = {
@@ -65,7 +51,7 @@ def run_metadata(result: RunResult) -> dict[str, str | int | float]:
         "balance": _text(result.balance),
         "unexplained": _text(result.unexplained),
         "watermark": _text(result.watermark),
-        "review": "\n".join(review_reasons(result)) or None,
+        "review": "\n".join(result.review_reasons) or None,
         "notices": "\n".join(result.notices) or None,
         "retired": "yes" if result.retired else None,
         "error": result.error,

@@ -9,7 +9,7 @@ import dagster as dg
 
 from etl import api
 from etl.exit_codes import EXIT_CODES, ExitCode, code_for_error
-from etl.orchestration.outcome import NextStep, next_step, review_reasons, run_metadata
+from etl.orchestration.outcome import NextStep, next_step, run_metadata
 from etl.orchestration.settings import name_variable
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ def run_step(
     results = [_run_once(context, config, label, run) for label in labels]
     for result in results:
         step = next_step(result.exit_code)
-        for reason in review_reasons(result):
+        for reason in result.review_reasons:
             context.log.warning(f"{result.account}: {reason}")
         if step in {NextStep.DONE, NextStep.REVIEW}:
             on_result(result)

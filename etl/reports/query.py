@@ -36,6 +36,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from etl.db.bindings import interrupted_change
+from etl.db.day_conditions import IS_COMPLETE, IS_PURGED
 from etl.db.dialects import dialect_for
 from etl.db.tables import accounts, synced_days
 from etl.db.types import Money, UtcTime, WallClock
@@ -152,7 +153,7 @@ def count_incomplete_days(connection: Connection, selection: ExportFilter, end: 
     conditions = [
         accounts.c.label.in_(resolve_accounts(connection, selection.accounts)),
         day.day.between(selection.since or date.min, min(selection.until or end, end)),
-        or_(day.first_closed_at.is_(None), day.first_closed_at > selection.as_of),
+        or_(~IS_COMPLETE, day.first_closed_at > selection.as_of),
     ]
     return connection.scalars(selected.where(*conditions)).one()
 
@@ -164,7 +165,7 @@ def count_purged_days(connection: Connection, selection: ExportFilter) -> int:
     conditions = [
         accounts.c.label.in_(resolve_accounts(connection, selection.accounts)),
         day.day.between(selection.since or date.min, selection.until or date.max),
-        day.purged_at.is_not(None),
+        IS_PURGED,
     ]
     return connection.scalars(selected.where(*conditions)).one()
 

@@ -136,7 +136,7 @@ def _take_snapshot(
     """Fetch the balance and the spend of incomplete days, and store both as a snapshot."""
     now = clock()
     with open_client(settings, redact) as client:
-        today = now.astimezone(settings.timezone).date()
+        today = settings.today(now)
         ledger = build_spend_ledger(engine, settings, account_id, client, today, watermark)
         reading = BalanceReading(now, fetch_balance(client))
         since = ledger.first_day()

@@ -57,7 +57,7 @@ def check_account(
         yield run_check("account", lambda: _describe_account(engine, settings))
     yield run_check("temporary files", lambda: require_free_space(Path(tempfile.gettempdir())))
     now = clock()
-    today = now.astimezone(settings.timezone).date()
+    today = settings.today(now)
     route = run_check("network", lambda: str(settings.route_to(settings.api_url)))
     yield route
     if route.error:

@@ -110,7 +110,7 @@ def close_month(
         DatabaseError: Nothing is booked.
     """
     now = clock()
-    today = now.astimezone(settings.timezone).date()
+    today = settings.today(now)
     terms = price_terms(settings) if is_configured else None
     with pooled_engine(settings.database_url) as engine:
         if not database_exists(engine):

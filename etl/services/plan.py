@@ -121,7 +121,8 @@ def describe_plan(
         yield f"{label}: a first sync, beginning with {windows[0].first} ({reason})"
     elif state.first_day and request.since is None:
         earlier = (day for window in windows for day in window.days() if day < state.first_day)
-        if missing := next((day for day in earlier if day not in complete), None):
+        known = {*complete, *state.suspect_days}
+        if missing := next((day for day in earlier if day not in known), None):
             yield f"{label}: days from {missing} on are missing and are fetched too"
     if request.until and request.until > today:
         yield f"{label}: {request.until} is in the future; fetching up to today, {today}"

@@ -99,7 +99,7 @@ def purge_account(
         ConcurrentRunError: A run of the account is in progress.
         DatabaseError: The purge is incomplete; completed batches stay purged.
     """
-    result = PurgeResult(settings.account, age.cutoff(clock().astimezone(settings.timezone).date()), dry_run)
+    result = PurgeResult(settings.account, age.cutoff(settings.today(clock())), dry_run)
     with pooled_engine(settings.database_url) as engine:
         if not database_exists(engine):
             raise DatabaseError("there is no database yet: nothing to purge")

@@ -93,8 +93,23 @@ class SyncResult:
 
     @property
     def needs_review(self) -> bool:
-        """Whether the run succeeded and needs attention."""
+        """Whether the run left requested records or suspect days for an operator to decide: exit code 65."""
         return bool(self.own.rejected - self.own.acknowledged or self.tally.suspect_days)
+
+    def review_reasons(self) -> list[str]:
+        """Why an operator is needed, one sentence for each reason; a balance alone does not change the exit code."""
+        counts = self.tally
+        reasons = [
+            f"{day} is suspect: its answer was implausible, the stored day was kept" for day in counts.suspect_days
+        ]
+        reasons += [f"{day} is open: {reason}" for day, reason in counts.missing_days.items()]
+        if rejected := len(counts.rejected - counts.acknowledged):
+            reasons.append(f"rejected records: {rejected}")
+        if self.balance and self.balance.is_low:
+            reasons.append(f"the balance is low: {self.balance.balance}, below {self.balance.limit}")
+        if self.balance and (charged := self.balance.unexplained_charges):
+            reasons.append(f"the balance decreased by {charged} without a record")
+        return reasons
 
     @property
     def exit_code(self) -> int:

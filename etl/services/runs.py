@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import groupby
 from operator import attrgetter
 
+from etl.amounts import exact_sum
 from etl.config.schema import Settings
 from etl.db.run_history import JournalLine, Run, read_journal, read_last_runs, read_run
 from etl.errors import CheckFailedError
@@ -34,7 +35,7 @@ class ChangedDay:
     @property
     def delta(self) -> Decimal:
         """Change of the day's spend."""
-        return sum((line.delta for line in self.lines), Decimal(0))
+        return exact_sum(line.delta for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def run_sync(
 
 def _require_past_start(settings: Settings, now: datetime) -> None:
     """Raise ConfigError if BILLING_START_DATE is in the future."""
-    today = now.astimezone(settings.timezone).date()
+    today = settings.today(now)
     if settings.start_date and settings.start_date > today:
         raise ConfigError(
             f"BILLING_START_DATE is {settings.start_date}, and must be a day that has begun: today is {today}"

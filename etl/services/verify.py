@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, func, select
 from etl.config.schema import Settings
 from etl.date_ranges import exclude_days, split_into_windows
 from etl.db.bindings import require_binding
+from etl.db.day_conditions import IS_COMPLETE
 from etl.db.days import purged_days, stored_counts
 from etl.db.engine import read_connection, require_database
 from etl.db.errors import translate_errors
@@ -63,9 +64,7 @@ class DayDifference:
 def closed_range(connection: Connection, account_id: int | None) -> DateRange | None:
     """The range from the first to the last closed day; None if no day is closed."""
     column = synced_days.c
-    query = select(func.min(column.day), func.max(column.day)).where(
-        column.account_id == account_id, column.first_closed_at.is_not(None)
-    )
+    query = select(func.min(column.day), func.max(column.day)).where(column.account_id == account_id, IS_COMPLETE)
     first, last = connection.execute(query).one()
     return DateRange(first, last) if first else None
 
@@ -194,7 +193,7 @@ def verify_account(
     settings.require_token()
     engine = open_engine(settings.database_url)
     require_database(engine)
-    today = clock().astimezone(settings.timezone).date()
+    today = settings.today(clock())
     with translate_errors():
         with read_connection(engine) as connection:
             require_schema(connection)

@@ -6,7 +6,7 @@ offset where CSV has none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import tzinfo
 from operator import attrgetter
 from typing import Final
@@ -43,11 +43,3 @@ class FoldCollector:
                 fold = read_fold(raw.created_at, self._zone)
                 if fold is not None:
                     self.known[record] = min(fold, self.known.get(record, fold))
-
-
-def merge_folds(folds: Iterable[tuple[Record, int]]) -> dict[Record, int]:
-    """Merge folds by record; equal records share a row, which gets the smaller fold."""
-    merged: dict[Record, int] = {}
-    for record, fold in folds:
-        merged[record] = min(fold, merged.get(record, fold))
-    return merged

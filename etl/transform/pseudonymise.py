@@ -15,7 +15,7 @@ from typing import Any, Final
 from etl.model import DateRange, Feed, FeedReader, PrivacyFormat, ReadStats, Record, RejectedRecord, record_from_tuple
 from etl.pii import MASK, FieldRedactor, mask_phone, redact_payload, redact_phones
 from etl.transform.fields import FieldError, parse_phone
-from etl.transform.folds import merge_folds
+from etl.zones import merge_folds
 
 PHONE_CACHE_SIZE: Final = 1 << 16
 """Cached keyed phones: most phones occur more than once."""

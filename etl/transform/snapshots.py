@@ -15,7 +15,8 @@ from typing import Any
 
 import msgspec
 
-from etl.model import CountedRecords, DayRecords, DaySnapshot, DayTotals, HourTotals, Record, TimeSlice
+from etl.amounts import exact_arithmetic, exact_sum
+from etl.model import DELIVERED, CountedRecords, DayRecords, DaySnapshot, DayTotals, HourTotals, Record, TimeSlice
 
 _encode = msgspec.json.Encoder().encode
 
@@ -83,22 +84,23 @@ def _sum_totals(statuses: Sequence[int | None], prices: Sequence[Decimal], repea
     once = _multiply(Counter(prices))
     records = sum(repeats)
     if records == len(repeats):
-        return DayTotals(records, statuses.count(1), once)
+        return DayTotals(records, statuses.count(DELIVERED), once)
     again: Counter[Decimal] = Counter()
     for price, count in zip(prices, repeats, strict=True):
         again[price] += count - 1
-    delivered = sum(count for status, count in zip(statuses, repeats, strict=True) if status == 1)
+    delivered = sum(count for status, count in zip(statuses, repeats, strict=True) if status == DELIVERED)
     return DayTotals(records, delivered, once + _multiply(again), _multiply(again))
 
 
 def _multiply(by_price: Counter[Decimal]) -> Decimal:
-    return sum((price * count for price, count in by_price.items()), Decimal(0))
+    with exact_arithmetic():
+        return exact_sum(price * count for price, count in by_price.items())
 
 
 def add_totals(totals: Iterable[DayTotals]) -> DayTotals:
     """The sum of totals."""
     records, delivered, spend, repeated_spend = tuple(zip(*totals, strict=True)) or ((),) * 4
-    return DayTotals(sum(records), sum(delivered), sum(spend, Decimal(0)), sum(repeated_spend, Decimal(0)))
+    return DayTotals(sum(records), sum(delivered), exact_sum(spend), exact_sum(repeated_spend))
 
 
 def _count_repeats(records: list[Record]) -> tuple[list[Record], list[int]]:

@@ -99,7 +99,8 @@ def test_freshness_marks_a_retired_account_and_shows_no_delay(database_url, sand
     (after,) = account.read(query)
     assert (after[:3], str(after[3])[:19]) == ((*before[:2], None), "2026-03-11 06:30:00")
     with account.engine.connect() as connection:
-        assert [status.retired_at for status in read_account_statuses(connection, ["default"], MORNING)] == [MORNING]
+        [status] = read_account_statuses(connection, ["default"], MORNING)
+    assert (status.retired_at, status.hours_behind, status.is_older_than(0)) == (MORNING, None, False)
 
 
 def test_the_status_of_one_account_reads_no_rows_of_the_others(account):

@@ -97,7 +97,10 @@ def test_modules_are_found():
     assert {"cli", "errors", "model", "date_ranges", "load.diff", "extract.source", "sandbox.server"} <= TREES.keys()
     assert ALLOWED.keys() <= {stage(name) for name in TREES}
     assert set(imported(TREES["transform.snapshots"], "")) == {
+        "amounts.exact_arithmetic",
+        "amounts.exact_sum",
         *(
+            "model.DELIVERED",
             "model.CountedRecords",
             "model.DayRecords",
             "model.DaySnapshot",
@@ -302,6 +305,13 @@ def test_no_two_modules_define_a_function_or_type_of_the_same_name():
         name for module, tree in TREES.items() if stage(module) != "sandbox" for name in set(definitions(tree))
     )
     assert {name for name, count in modules.items() if count > 1 and name != "log"} == SHARED_NAMES
+
+
+@pytest.mark.parametrize("name", [name for name in TREES if name != "amounts" and stage(name) != "sandbox"])
+def test_sums_of_amounts_are_exact(name):
+    for call in (node for node in ast.walk(TREES[name]) if isinstance(node, ast.Call)):
+        adds = isinstance(call.func, ast.Name) and call.func.id == "sum"
+        assert not (adds and any("Decimal" in ast.unparse(start) for start in call.args[1:])), "use exact_sum"
 
 
 def test_migrations_do_not_import_the_program():

@@ -12,7 +12,7 @@ from etl.config.sources import read_configuration
 from etl.errors import ConfigError
 from etl.exit_codes import EXIT_CODES
 from etl.orchestration.keys import label_of_partition, labels_of_step, partition_key, step_key
-from etl.orchestration.outcome import NextStep, next_step, review_reasons, run_metadata
+from etl.orchestration.outcome import NextStep, next_step, run_metadata
 from etl.orchestration.settings import VARIABLES, OrchestrationSettings, read_orchestration_settings
 
 DAY = date(2026, 3, 10)
@@ -25,23 +25,6 @@ def test_every_exit_code_has_a_next_step():
         130: NextStep.RETRY, 143: NextStep.RETRY,
     }  # fmt: skip
     assert [next_step(code) for code in (137, 139, 64, 128)] == [NextStep.RETRY] * 2 + [NextStep.FAIL] * 2
-
-
-def test_each_reason_for_exit_code_65_is_named():
-    rows = api.RunRows(rejected=3, acknowledged=1)
-    result = api.RunResult(
-        "shop", "sync", 65, requested_rows=rows, suspect_days=(DAY,), missing_days={date(2026, 3, 9): "no source"},
-        unexplained=Decimal(-5), needs_review=True,
-    )  # fmt: skip
-    assert review_reasons(result) == [
-        "2026-03-10 is suspect: its answer was implausible, the stored day was kept",
-        "2026-03-09 is open: no source",
-        "rejected records: 2",
-        "the balance changed by -5 without a record",
-    ]
-    assert review_reasons(api.RunResult("shop", "sync", 0, unexplained=Decimal(5))) == [], "a top-up"
-    [low] = review_reasons(api.RunResult("shop", "sync", 65, needs_review=True))
-    assert low.startswith("the balance is low")
 
 
 def test_metadata_is_flat_and_exact_without_unknown_values():

@@ -17,7 +17,7 @@ from etl.services.setting_errors import explain_setting, named_settings
             "BILLING_DATABASE_URL needs a driver that is not installed",
         ),
         (
-            BindingError("account", "defualt", "defualt", "my shop"),
+            BindingError("account", "defualt", "defualt", "my shop", has_rows=False),
             (
                 "BILLING_ACCOUNT is defualt, which this database does not have yet, and the token is that of the "
                 "account my shop: each charge would be stored under both. To continue with my shop, set "
@@ -26,7 +26,7 @@ from etl.services.setting_errors import explain_setting, named_settings
             ),
         ),
         (
-            BindingError("account", "a", "a", "b", in_file=True),
+            BindingError("account", "a", "a", "b", in_file=True, has_rows=False),
             (
                 "BILLING_ACCOUNT is a, which this database does not have yet, and the token is that of the "
                 "account b: each charge would be stored under both. To continue with b, name its section "
