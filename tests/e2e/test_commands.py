@@ -624,8 +624,8 @@ def test_export_as_of_shows_the_records_known_at_that_time(synced, vendor, recor
     [
         (("--out", "all.txt"), 2, ".parquet"),
         (("--out", "all.gz"), 2, ".csv.gz"),
-        (("--out", "a.csv", "--view", "daily"), 2, "there are billing, daily_spend, "),
-        (("--out", "a.csv", "--view", "sync_runs"), 2, "there are billing, daily_spend, "),
+        (("--out", "a.csv", "--view", "daily"), 2, "the views are billing, daily_spend, "),
+        (("--out", "a.csv", "--view", "sync_runs"), 2, "the views are billing, daily_spend, "),
         (("--out", "a.csv", "--view", "freshness", "--since", "2025-03-02"), 2, "it has no column day or month"),
         (("--out", "a.csv", "--view", "daily_spend", "--as-of", "2025-03-02"), 2, "only to billing"),
         (("--out", "a.xlsx", "--excel-ru"), 2, "--excel-ru is for CSV"),
