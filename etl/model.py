@@ -366,7 +366,7 @@ class WindowData:
         days: Complete days of the window; a day without records is present and empty.
         rejected: Rejected records of these days or of an unknown day.
         incomplete_days: Days that the request may not have covered in full: they stay open.
-        unconfirmed_days: The other days of the window, with the reason why no answer is accepted. Their rows are kept.
+        unresolved_days: The other days of the window, with the reason why no answer is accepted. Their rows are kept.
         largest: Number of records in the largest answer of the run so far, by source.
         folds: As in `ReadStats`, for the window's records.
         refused: Unconfirmed days for which the vendor refuses every request.
@@ -377,7 +377,7 @@ class WindowData:
     days: Mapping[date, DayRecords]
     rejected: tuple[RejectedRecord, ...] = ()
     incomplete_days: frozenset[date] = frozenset()
-    unconfirmed_days: Mapping[date, str] = field(default_factory=dict)
+    unresolved_days: Mapping[date, str] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     folds: Mapping[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
@@ -486,7 +486,7 @@ class RecordChange:
 
 
 @dataclass(frozen=True, slots=True)
-class DayChanges:
+class DayChangeCounts:
     """The changes of a day that was complete before.
 
     Attributes:
@@ -527,7 +527,7 @@ class RunCounts:
     unchanged: int = 0
     rejected: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
-    changed_days: list[DayChanges] = field(default_factory=list)
+    changed_days: list[DayChangeCounts] = field(default_factory=list)
     suspect_days: list[date] = field(default_factory=list)
     missing_days: dict[date, str] = field(default_factory=dict)
     refused_days: frozenset[date] = frozenset()

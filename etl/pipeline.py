@@ -126,7 +126,7 @@ class SyncRun:
             self._report(notice)
         if warning := account.remarks.warning:
             log.warning("%s", warning)
-        windows, self.result.also_fetched = plan_request(settings, request, position, today, account.complete)
+        windows, self.result.besides = plan_request(settings, request, position, today, account.complete)
         windows = self.result.windows = self._without_purged(account, windows)
         require_suspect(settings.account, request, position)
         for message in describe_plan(settings, request, position, today, windows, account.complete):
@@ -192,7 +192,7 @@ class SyncRun:
         """
         if policy.begins_where_served:
             self._begin_where_served(account)
-        if missing := self.result.tally.missing_days:
+        if missing := self.result.counts.missing_days:
             days = ", ".join(map(str, split_into_windows(None, missing, size=len(missing))))
             reason = next(iter(missing.values()))
             raise SourceUnavailable(f"no source shows that these days are complete; they stay open: {days} ({reason})")
@@ -210,13 +210,13 @@ class SyncRun:
         """Complete the result and the run's row, and prune the history."""
         result = self.result
         result.run_id = writer.run.id if writer.run else None
-        waits_for = (*result.tally.suspect_days, *result.tally.missing_days)
+        waits_for = (*result.counts.suspect_days, *result.counts.missing_days)
         result.balance = monitor.summary(self.settings.low_balance, waits_for)
         # The vendor's message may repeat the URL, and with it the token, which no table may hold.
         error = self.redact(str(result.error)) if result.error else None
         try:
             result.watermark, result.ledger = writer.finish(
-                result.outcome, result.exit_code, error, result.own_windows,
+                result.outcome, result.exit_code, error, result.requested_windows,
                 retry=not isinstance(result.error, DatabaseError),  # its transaction was retried for long enough
             )  # fmt: skip
         except SQLAlchemyError as failure:
@@ -251,7 +251,7 @@ class SyncRun:
         return windows
 
     def _begin_where_served(self, account: AccountHistory) -> None:
-        counts, windows = self.result.tally, self.result.windows
+        counts, windows = self.result.counts, self.result.windows
         first = account.position.first_day or windows[0].first
         begins = first_served_day(windows, first, counts.refused_days)
         if begins is not None:
@@ -260,7 +260,7 @@ class SyncRun:
 
     def _extend_to_stored_days(self, source: Source, writer: Writer) -> None:
         stored = self.store.read(partial(stored_counts, account_id=writer.account_id))
-        plan = plan_resync(stored, self.result.windows, source.has_data_for, size=self.settings.window_days)
+        plan = plan_resync(stored, self.result.windows, source.lists_records_of, size=self.settings.window_days)
         self.result.windows = plan.windows
         self.listener.total(len(plan.windows))
         if skipped := plan.skipped_days:

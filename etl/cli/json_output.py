@@ -38,7 +38,7 @@ def print_json(document: Any) -> None:
 
 def result_as_json(result: SyncResult, exit_code: int, redact: Callable[[str], str]) -> dict[str, Any]:
     """The result of a run as one JSON object."""
-    counts, windows = result.own, result.own_windows
+    counts, windows = result.requested_counts, result.requested_windows
     return {
         "account": result.account,
         "command": result.command,
@@ -47,9 +47,9 @@ def result_as_json(result: SyncResult, exit_code: int, redact: Callable[[str], s
         "last_day": windows[-1].last if windows else None,
         **counts.as_dict(),
         "acknowledged": len(counts.acknowledged),
-        "changed_days": result.tally.changed_days,
+        "changed_days": result.counts.changed_days,
         "suspect_days": counts.suspect_days,
-        "also_fetched": [{"day": day, "suspect": day in result.also.suspect_days} for day in result.also_fetched],
+        "besides": [{"day": day, "suspect": day in result.besides_counts.suspect_days} for day in result.besides],
         "sources": sorted(result.sources),
         "last_synced_date": result.watermark,
         **summary_as_json(result.balance),

@@ -13,7 +13,7 @@ from etl.cli.text_output import Note, balance_notes, print_notes
 from etl.log import NOTICE_LOGGER
 
 if TYPE_CHECKING:
-    from etl.model import DayChanges, RecordChange
+    from etl.model import DayChangeCounts, RecordChange
     from etl.services.run import SyncResult
 
 MAX_DAYS_SHOWN: Final = 10
@@ -24,7 +24,7 @@ def render_summary(result: SyncResult) -> str:
     """The summary of a run in one line."""
     if result.retired_at:
         return f"{result.account}: retired since {result.retired_at:%Y-%m-%d}; not fetched"
-    counts, windows = result.own, result.own_windows
+    counts, windows = result.requested_counts, result.requested_windows
     days = f"{windows[0].first} to {windows[-1].last}" if windows else "nothing to fetch"
     changes = [
         f"{counts.new:,} new",
@@ -64,7 +64,7 @@ def log_result(options: OutputOptions, result: SyncResult, exit_code: int) -> No
     fields = {
         "command": result.command,
         "dry_run": result.dry_run,
-        **result.own.as_dict(),
+        **result.requested_counts.as_dict(),
         "last_synced_date": result.watermark,
         "seconds": round(result.seconds, 3),
         "exit_code": exit_code,
@@ -77,21 +77,21 @@ def log_result(options: OutputOptions, result: SyncResult, exit_code: int) -> No
 def result_notes(options: OutputOptions, result: SyncResult) -> Iterator[Note]:
     """The notes on a run: restated days, suspect days, rejected records, the balance."""
     account = result.account
-    if result.also_fetched:
-        also = result.also
+    if result.besides:
+        also = result.besides_counts
         yield Note(
-            f"also fetched, being suspect: {', '.join(map(str, result.also_fetched))}: "
+            f"also fetched, being suspect: {', '.join(map(str, result.besides))}: "
             f"{also.new:,} new, {also.changed:,} changed, {also.withdrawn:,} withdrawn"
         )
     yield from _changed_days(options, result)
-    for day in result.tally.suspect_days:
+    for day in result.counts.suspect_days:
         yield Note(
             f"{day} was left unchanged: the vendor's answer is implausible (see billing-etl status); "
             f"{options.command_line(account, 'accept', day)} stores it",
             needs_attention=True,
         )
-    if result.own.rejected:
-        count, acknowledged = len(result.own.rejected), len(result.own.acknowledged)
+    if result.requested_counts.rejected:
+        count, acknowledged = len(result.requested_counts.rejected), len(result.requested_counts.acknowledged)
         known = f", {acknowledged:,} acknowledged" if acknowledged else " (see billing-etl rejected)"
         yield Note(
             f"{count} bad record{'s are' if count > 1 else ' is'} quarantined in rejected_records{known}",
@@ -102,7 +102,7 @@ def result_notes(options: OutputOptions, result: SyncResult) -> Iterator[Note]:
 
 def _changed_days(options: OutputOptions, result: SyncResult) -> Iterator[Note]:
     """A note on each day that changed after it was complete, with -v on its records as well."""
-    days, verb = result.tally.changed_days, "would change" if result.dry_run else "changed"
+    days, verb = result.counts.changed_days, "would change" if result.dry_run else "changed"
     shown = days if options.verbosity > 0 else days[:MAX_DAYS_SHOWN]
     for changes in shown:
         yield Note(f"{changes.day} {verb} after it was complete: {render_counts(changes)}")
@@ -114,7 +114,7 @@ def _changed_days(options: OutputOptions, result: SyncResult) -> Iterator[Note]:
         yield Note(f"{options.command_line(result.account, 'runs', result.run_id)} lists the records")
 
 
-def render_counts(changes: DayChanges) -> str:
+def render_counts(changes: DayChangeCounts) -> str:
     """The counts of a changed day that are not zero."""
     counts = {"new": changes.new, "changed": changes.changed, "withdrawn": changes.withdrawn}
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)

@@ -278,7 +278,7 @@ def _write_metrics(path: Path, outcomes: Iterable[AccountOutcome], *, all_there_
     }
     gauges = read_gauges(accounts, now)
     runs = [
-        RunOutcome(result.account, outcome.exit_code, result.seconds, result.tally, gauges.get(result.account))
+        RunOutcome(result.account, outcome.exit_code, result.seconds, result.counts, gauges.get(result.account))
         for outcome in outcomes
         for result in [outcome.result]
         if result.retired_at is None  # a retired account has no lateness to alert on

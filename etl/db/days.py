@@ -25,14 +25,14 @@ class LedgerEntry:
 
     Attributes:
         digest: Digest of the day's records in canonical form.
-        closed: The day was stored completely at least once.
+        complete: The day was stored completely at least once.
         suspect: The vendor's latest answer was implausible and not stored.
         purged: The day's records were purged; only the ledger entry is left.
     """
 
     digest: str
     totals: DayTotals
-    closed: bool
+    complete: bool
     suspect: bool
     purged: bool = False
 
@@ -109,9 +109,9 @@ def upsert_day(
         values |= {
             "digest": snapshot.digest, **snapshot.totals._asdict(), "source": source, "stored_at": now,
         }  # fmt: skip
-        if before is not None and before.closed and before.digest != snapshot.digest:
+        if before is not None and before.complete and before.digest != snapshot.digest:
             values["restated_at"] = now
-    if closes and not (before and before.closed):
+    if closes and not (before and before.complete):
         values |= {"first_closed_at": now, "first_closed_spend": snapshot.totals.spend}
     key = {"account_id": run.account_id, "day": snapshot.day}
     if before is None:

@@ -57,7 +57,7 @@ class LedgerDay(NamedTuple):
     """State of a day that decides whether it may be purged."""
 
     day: date
-    closed: bool
+    complete: bool
     suspect: bool
     purged: bool
 
@@ -118,7 +118,7 @@ def _blocker(day: date, ledger_day: LedgerDay | None) -> str | None:
         return f"{day} was never fetched"
     if ledger_day.suspect:
         return f"{day} is suspect"
-    return None if ledger_day.closed else f"{day} is not complete"
+    return None if ledger_day.complete else f"{day} is not complete"
 
 
 def month_end(month: date) -> date:

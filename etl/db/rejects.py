@@ -13,7 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, delete, or_, select, update
 
 from etl.date_ranges import ONE_DAY
-from etl.db.run_store import RunHandle, lock_state
+from etl.db.run_store import RunHandle, lock_account
 from etl.db.tables import accounts, rejected_records
 from etl.model import DateRange, RejectedRecord
 from etl.pii import erase_payload
@@ -66,7 +66,7 @@ def acknowledge_rejects(connection: Connection, ids: Collection[int], now: datet
     row = rejected_records.c
     owners = connection.scalars(select(row.account_id).where(row.id.in_(ids)).distinct().order_by(row.account_id)).all()
     for account_id in owners:  # a run that is loading locks in this order too
-        lock_state(connection, account_id)
+        lock_account(connection, account_id)
     unmarked = update(rejected_records).where(row.id.in_(ids), row.acknowledged_at.is_(None))
     return connection.execute(unmarked.values(acknowledged_at=now)).rowcount
 

@@ -132,11 +132,11 @@ def verify_fence(connection: Connection, holder: RunHandle | Fence) -> None:
     Raises:
         ConcurrentRunError: A newer fence was issued.
     """
-    if lock_state(connection, holder.account_id) != holder.fence:
+    if lock_account(connection, holder.account_id) != holder.fence:
         raise ConcurrentRunError("a newer run of this account has begun; this run stops here")
 
 
-def lock_state(connection: Connection, account_id: int) -> int | None:
+def lock_account(connection: Connection, account_id: int) -> int | None:
     """Lock the account's `sync_state` row for this transaction, before other tables; return its newest fence."""
     state = sync_state.c
     return connection.scalar(select(state.fence).where(state.account_id == account_id).with_for_update())
@@ -243,9 +243,9 @@ def set_range(connection: Connection, run: RunHandle, windows: Sequence[DateRang
     connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(days))
 
 
-def write_progress(connection: Connection, run: RunHandle, tally: RunCounts, sources: Iterable[str]) -> None:
+def write_progress(connection: Connection, run: RunHandle, counts: RunCounts, sources: Iterable[str]) -> None:
     """Update the counts of the run's row."""
-    connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(_count_columns(tally, sources)))
+    connection.execute(update(sync_runs).where(sync_runs.c.id == run.id).values(_count_columns(counts, sources)))
 
 
 def read_progress(connection: Connection, run: RunHandle) -> int | None:
@@ -258,7 +258,7 @@ def finish_run(
 ) -> None:
     """Record the outcome of a run, unless a newer run has already marked it as abandoned."""
     # Lock sync_state before sync_runs, in the order of begin_run, to avoid a deadlock.
-    lock_state(connection, run.account_id)
+    lock_account(connection, run.account_id)
     updated = connection.execute(
         update(sync_runs)
         .where(sync_runs.c.id == run.id, sync_runs.c.outcome == "running")
@@ -270,10 +270,10 @@ def finish_run(
         )
 
 
-def _count_columns(tally: RunCounts, sources: Iterable[str]) -> dict[str, Any]:
+def _count_columns(counts: RunCounts, sources: Iterable[str]) -> dict[str, Any]:
     return {
-        **tally.as_dict(),
+        **counts.as_dict(),
         "sources": ",".join(sorted(sources)),
-        "suspect_days": len(tally.suspect_days),
-        **{f"largest_{source}": records for source, records in tally.largest.items() if records},
+        "suspect_days": len(counts.suspect_days),
+        **{f"largest_{source}": records for source, records in counts.largest.items() if records},
     }

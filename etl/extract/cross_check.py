@@ -53,10 +53,10 @@ class CrossCheck:
         ]
 
     def days_to_check(self, json_days: SourceDays) -> frozenset[date]:
-        """The days to compare with the export: open, newly empty, unproven, incomplete or beside hidden ones."""
+        """The days to compare with the export: unresolved, newly empty, unproven, incomplete or beside hidden ones."""
         incomplete_days = {day for day in json_days.incomplete_days if not json_days.days[day] or day < self._today}
         return (
-            frozenset(json_days.open)
+            frozenset(json_days.unresolved)
             | frozenset(self.new_empty_days(json_days))
             | incomplete_days
             | json_days.unproven.keys()
@@ -75,14 +75,14 @@ class CrossCheck:
                 for day, records in json_days.days.items()
                 if records or day not in json_days.incomplete_days
             },
-            open={day: f"JSON: {reason}; CSV: {error}" for day, reason in json_days.open.items()},
+            unresolved={day: f"JSON: {reason}; CSV: {error}" for day, reason in json_days.unresolved.items()},
             refused=json_days.refused if isinstance(error, RequestRejected) else frozenset[date](),
         )
 
     def compare(
         self, window: DateRange, json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]
     ) -> SourceDays:
-        """Replace the JSON days that are open or have fewer records than the export, and open contradictory ones."""
+        """Replace the JSON days that are unresolved or have fewer records than the export; contradictory ones stay open."""
         self._export_hides_days |= any(
             not records and self._evidence["json"].has_listed(day) for day, records in csv_days.days.items()
         )
@@ -98,9 +98,9 @@ class CrossCheck:
         json_days = replace(
             json_days,
             rejected=tuple(item for item in json_days.rejected if item.day not in preferred),
-            open={
-                day: f"JSON: {reason}; CSV: {csv_days.open.get(day, 'records are missing')}"
-                for day, reason in json_days.open.items()
+            unresolved={
+                day: f"JSON: {reason}; CSV: {csv_days.unresolved.get(day, 'records are missing')}"
+                for day, reason in json_days.unresolved.items()
             },
             incomplete_days=json_days.incomplete_days - csv_days.days.keys(),
             refused=json_days.refused & csv_days.refused,
@@ -155,7 +155,7 @@ class CrossCheck:
     def _csv_is_better(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
         """Whether the export has more records of a day, or is complete where JSON is not."""
         records = csv_days.days[day]
-        if day not in json_days.open:
+        if day not in json_days.unresolved:
             return len(records) > len(json_days.days[day]) and self._csv_supersedes(day, json_days, csv_days)
         if not records and self._export_hides_days:
             return False

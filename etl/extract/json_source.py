@@ -106,7 +106,7 @@ class JsonSource:
         return replace(
             result,
             days={day: records for day, records in result.days.items() if day not in truncated},
-            open=result.open | {day: _truncated(stats.listed) for day, stats in truncated.items()},
+            unresolved=result.unresolved | {day: _truncated(stats.listed) for day, stats in truncated.items()},
             incomplete_days=result.incomplete_days - truncated.keys(),
             unproven={
                 day: stats for day, stats in unproven.items() if day not in truncated and self._is_new(day, result)
@@ -118,7 +118,7 @@ class JsonSource:
         return self._complete.get(day) != len(result.days[day])
 
     def _fetch_complete(self, window: DateRange) -> Iterator[SourceDays]:
-        """Yield results that are complete or leave days open, from a request for the window or for its halves."""
+        """Yield results that are complete or leave days unresolved, from a request for the window or for its halves."""
         answer = self._requests.send(window)
         if self._is_complete(answer, window):
             yield self._complete_result(answer)
@@ -263,7 +263,7 @@ class JsonSource:
         if answer is not None and answer.days[day]:
             return answer.to_source_days()
         reason = "an empty JSON answer, although the answer to another request lists records of the day"
-        return SourceDays(DateRange(day, day), {}, open={day: reason})
+        return SourceDays(DateRange(day, day), {}, unresolved={day: reason})
 
     def _fetch_narrow(self, day: date) -> JsonAnswer | None:
         """Fetch a day by requests for two days or one, with answers too small to be truncated; None if one is larger.

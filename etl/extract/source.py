@@ -85,7 +85,7 @@ class Source:
         """Fetch the days of a window.
 
         Call it in ascending order of windows: one export serves all remaining ones. A day that is complete in neither
-        source is in the result's `unconfirmed_days`, with the reason.
+        source is in the result's `unresolved_days`, with the reason.
 
         Raises:
             AuthenticationError: The vendor rejects the token; the other source is not tried.
@@ -114,7 +114,7 @@ class Source:
         """
         return self._to_window_data(window, self._fetch_csv(window))
 
-    def has_data_for(self, day: date) -> bool:
+    def lists_records_of(self, day: date) -> bool:
         """Whether the vendor still lists a record of an old day. The export is used only if JSON is unavailable.
 
         Args:
@@ -277,11 +277,11 @@ class Source:
         return replace(
             days,
             days={day: records for day, records in days.days.items() if day not in outdated},
-            open=days.open | dict.fromkeys(outdated, reason),
+            unresolved=days.unresolved | dict.fromkeys(outdated, reason),
         )
 
     def _cross_check(self, window: DateRange, json_days: SourceDays, to_check: frozenset[date]) -> SourceDays:
-        """Compare JSON's days with the export, and replace those that are open or have fewer records."""
+        """Compare JSON's days with the export, and replace those that are unresolved or have fewer records."""
         try:
             csv_days = self._fetch_csv_unless_confirmed(window, json_days, to_check)
         except AuthenticationError:
@@ -300,7 +300,7 @@ class Source:
     ) -> SourceDays | None:
         """Fetch the export's days; None if it confirms JSON's empty days and has no more records of the others."""
         if (
-            not json_days.open
+            not json_days.unresolved
             and not json_days.unproven
             and not any(json_days.days[day] for day in json_days.incomplete_days)
         ):
@@ -348,15 +348,15 @@ class Source:
         return max(window.last, self._last)
 
     def _to_window_data(self, window: DateRange, days: SourceDays) -> WindowData:
-        for open_range in split_into_windows(None, days.open, size=len(window)):
-            log.warning("%s stays open: %s", open_range, days.open[open_range.first])
+        for open_range in split_into_windows(None, days.unresolved, size=len(window)):
+            log.warning("%s stays open: %s", open_range, days.unresolved[open_range.first])
         return WindowData(
             window,
             days.requested,
             days.days,
             days.rejected,
             days.incomplete_days,
-            days.open,
+            days.unresolved,
             self._largest_answers(),
             days.folds,
             days.refused,

@@ -26,19 +26,19 @@ class SourceDays:
         requested: The dates that the requests cover, padding included.
         days: The complete days.
         rejected: Rejected records of the window's days or of an unknown day.
-        open: The other days, each with the reason.
+        unresolved: The days without an accepted answer, each with the reason.
         incomplete_days: Days that the request may not have covered in full.
         unproven: Days without evidence for or against their completeness, to be compared with the other source. The
             value is the statistics of the answer if its size is the problem, else None.
-        seen_records: The known records of open days: an answer that lacks some of them is incomplete.
+        seen_records: The known records of unresolved days: an answer that lacks some of them is incomplete.
         folds: As in `ReadStats`.
-        refused: The open days for which the vendor rejects every request.
+        refused: The unresolved days for which the vendor rejects every request.
     """
 
     requested: DateRange
     days: dict[date, DayRecords]
     rejected: tuple[RejectedRecord, ...] = ()
-    open: dict[date, str] = field(default_factory=dict)
+    unresolved: dict[date, str] = field(default_factory=dict)
     incomplete_days: frozenset[date] = frozenset()
     unproven: dict[date, ReadStats | None] = field(default_factory=dict)
     seen_records: dict[date, DayRecords] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class SourceDays:
         return replace(
             self,
             days=without_excluded(self.days),
-            open=without_excluded(self.open),
+            unresolved=without_excluded(self.unresolved),
             incomplete_days=self.incomplete_days.difference(excluded),
             unproven=without_excluded(self.unproven),
             seen_records=without_excluded(self.seen_records),
@@ -71,25 +71,25 @@ class SourceDays:
         )
 
     def opened(self, days: Collection[date], reason: str) -> SourceDays:
-        """Return a copy in which these complete days are open; their records are known."""
+        """Return a copy in which these complete days are unresolved; their records are known."""
         without = self.without(days)
         return replace(
             without,
-            open=without.open | dict.fromkeys(days, reason),
+            unresolved=without.unresolved | dict.fromkeys(days, reason),
             seen_records=without.seen_records | {day: self.days[day] for day in days},
         )
 
     def begun_late(self, days: frozenset[date]) -> SourceDays:
-        """Return a copy in which these days are open: the vendor may not serve all of their records any more."""
+        """Return a copy in which these days are unresolved: the vendor may not serve all of their records any more."""
         opened = self.opened(days, "the answer begins after records of the day before, which are stored")
         return replace(opened, refused=opened.refused | days)
 
 
 def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
-    """Create the result of an error that concerns only these days: all of them stay open."""
+    """Create the result of an error that concerns only these days: all of them are unresolved."""
     days = window.days()
     refused = frozenset(days if isinstance(error, RequestRejected) else ())
-    return SourceDays(window, {}, open=dict.fromkeys(days, str(error)), refused=refused)
+    return SourceDays(window, {}, unresolved=dict.fromkeys(days, str(error)), refused=refused)
 
 
 def fetch_accepted_days(
@@ -137,7 +137,7 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
     for part in parts:
         days |= part.days
         rejected |= dict.fromkeys(part.rejected)
-        open_days |= part.open
+        open_days |= part.unresolved
         incomplete_days |= part.incomplete_days
         unproven |= part.unproven
         seen_records |= part.seen_records

@@ -31,7 +31,7 @@ from etl.model import (
     CountedRecord,
     CountedRecords,
     DateRange,
-    DayChanges,
+    DayChangeCounts,
     DaySnapshot,
     PartialKey,
     Record,
@@ -56,23 +56,23 @@ class DayOutcome:
 
     Attributes:
         records: Number of records that the vendor lists, repeats included.
-        was_closed: Whether the day was complete in the ledger before.
+        was_complete: Whether the day was complete in the ledger before.
         changed_records: The first ones, of a day that was stored before.
         wrong_totals: Whether the stored totals were not those of the rows.
-        rejection_reason: Why the changes are implausible and nothing is stored; None if they are not.
+        suspect_reason: Why the changes are implausible and nothing is stored; None if they are not.
     """
 
     day: date
     records: int
-    was_closed: bool
+    was_complete: bool
     rows: RowCounts
     wrong_totals: bool = False
-    rejection_reason: str | None = None
+    suspect_reason: str | None = None
     changed_records: tuple[RecordChange, ...] = ()
 
-    def changes(self) -> DayChanges:
+    def changes(self) -> DayChangeCounts:
         """The counts of the changed rows, with the first records."""
-        return DayChanges(self.day, self.rows.new, self.rows.changed, self.rows.withdrawn, self.changed_records)
+        return DayChangeCounts(self.day, self.rows.new, self.rows.changed, self.rows.withdrawn, self.changed_records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,30 +99,30 @@ class DayComparison:
             the digest in the ledger is unchanged.
         rows: The counts of the whole day.
         changed_records: The first ones, of a day that was stored before.
-        rejection_reason: Why the changes are implausible; None if they are not.
+        suspect_reason: Why the changes are implausible; None if they are not.
         wrong_utc: Number of stored rows with a wrong time in UTC.
         wrong_totals: Whether the stored totals of the day, its hours, operators or channels are not those of its rows.
-        unknown: Whether there is no answer to compare with: the day is not changed.
+        keep_stored: Whether nothing is written: the vendor refuses the day, and there is no answer to compare with.
     """
 
     snapshot: DaySnapshot
     ledger_entry: LedgerEntry | None
     changes: Iterable[DayDiff]
     rows: RowCounts
-    rejection_reason: str | None = None
+    suspect_reason: str | None = None
     wrong_utc: int = 0
     wrong_totals: bool = False
-    unknown: bool = False
+    keep_stored: bool = False
     changed_records: tuple[RecordChange, ...] = ()
 
     def outcome(self) -> DayOutcome:
         """The result without the changes."""
-        closed = self.ledger_entry is not None and self.ledger_entry.closed
+        was_complete = self.ledger_entry is not None and self.ledger_entry.complete
         # A row that differs only in its time in UTC was counted as unchanged.
         repaired = min(self.wrong_utc, self.rows.unchanged)
         rows = replace(self.rows, changed=self.rows.changed + repaired, unchanged=self.rows.unchanged - repaired)
         return DayOutcome(
-            self.snapshot.day, self.snapshot.totals.records, closed, rows, self.wrong_totals, self.rejection_reason,
+            self.snapshot.day, self.snapshot.totals.records, was_complete, rows, self.wrong_totals, self.suspect_reason,
             self.changed_records,
         )  # fmt: skip
 
@@ -140,20 +140,20 @@ def compare_window(
     quarantine = Quarantine(data.rejected)
     for snapshot in snapshots:
         entry = ledger.get(snapshot.day)
-        if snapshot.day in data.unconfirmed_days:
+        if snapshot.day in data.unresolved_days:
             continue
         if entry and entry.purged:
             continue  # every record would look late
-        if entry and entry.closed and snapshot.day in data.incomplete_days:
+        if entry and entry.complete and snapshot.day in data.incomplete_days:
             continue  # the stored day is complete, this answer may not be
         if entry and entry.digest == snapshot.digest and not policy.full_compare:
             comparison = DayComparison(snapshot, entry, (), RowCounts(unchanged=snapshot.distinct))
         else:
             listed = data.days[snapshot.day]
-            gaps = _AnswerGaps(listed.missing_fields, quarantine.keys(snapshot.day, listed.source))
+            gaps = _UnknownParts(listed.missing_fields, quarantine.keys(snapshot.day, listed.source))
             comparison = _compare_day(connection, account_id, snapshot, entry, gaps, policy, build_snapshot)
         folds = _day_folds(data, snapshot.day)
-        if entry and comparison.rejection_reason is None and (policy.full_compare or folds):
+        if entry and comparison.suspect_reason is None and (policy.full_compare or folds):
             wrong = count_wrong(connection, account_id, snapshot.day, policy.zone, folds, every_row=policy.full_compare)
             comparison = replace(comparison, wrong_utc=wrong)
         if entry and policy.full_compare and not comparison.rows:
@@ -163,16 +163,16 @@ def compare_window(
         yield comparison
     # Without an answer the stored rows are kept, and there is nothing to accept. Past days that were never complete
     # stay open.
-    for day, reason in data.unconfirmed_days.items():
+    for day, reason in data.unresolved_days.items():
         entry = ledger.get(day)
-        if entry and (entry.closed or day >= policy.today) and not entry.purged:
+        if entry and (entry.complete or day >= policy.today) and not entry.purged:
             empty, refused = build_snapshot(day, single_slice_day(day, []).slices), day in data.refused
-            doubt = None if refused and not entry.suspect else reason
-            yield DayComparison(empty, entry, (), RowCounts(), doubt, unknown=refused)
+            suspect_reason = None if refused and not entry.suspect else reason
+            yield DayComparison(empty, entry, (), RowCounts(), suspect_reason, keep_stored=refused)
 
 
 @dataclass(frozen=True, slots=True)
-class _AnswerGaps:
+class _UnknownParts:
     """The unknown part of a day's answer, for which the stored values are kept.
 
     Attributes:
@@ -197,7 +197,7 @@ def _compare_day(
     account_id: int | None,
     snapshot: DaySnapshot,
     entry: LedgerEntry | None,
-    gaps: _AnswerGaps,
+    gaps: _UnknownParts,
     policy: LoadPolicy,
     build_snapshot: SnapshotBuilder,
 ) -> DayComparison:
@@ -205,7 +205,8 @@ def _compare_day(
     answer_digest, distinct = snapshot.digest, snapshot.distinct
     if gaps:
         slices = (
-            TimeSlice(listed.since, listed.until, partial(_fill_gaps, listed, read, gaps)) for listed in snapshot.slices
+            TimeSlice(listed.since, listed.until, partial(_fill_unknown_parts, listed, read, gaps))
+            for listed in snapshot.slices
         )
         snapshot = build_snapshot(snapshot.day, tuple(slices))
     changes: Iterable[DayDiff] = _SliceChanges(snapshot, read, gaps.missing_fields)
@@ -214,7 +215,7 @@ def _compare_day(
     rows, records = RowCounts(), list[RecordChange]()
     for diff in changes:
         rows.add(diff)
-        if entry and (entry.closed or policy.full_compare):
+        if entry and (entry.complete or policy.full_compare):
             records += islice(diff.records(), MAX_RECORDS_SHOWN - len(records))
     if snapshot.digest != answer_digest and entry and not rows:
         # Values filled in from the stored rows are no change. The ledger's digest is kept: it covers erased values too.
@@ -226,7 +227,9 @@ def _compare_day(
     return DayComparison(snapshot, entry, changes, rows, reason, changed_records=tuple(records))
 
 
-def _fill_gaps(time_slice: TimeSlice[CountedRecords], read: StoredRowReader, gaps: _AnswerGaps) -> list[Record]:
+def _fill_unknown_parts(
+    time_slice: TimeSlice[CountedRecords], read: StoredRowReader, gaps: _UnknownParts
+) -> list[Record]:
     """The records of a time slice, with the unknown part taken from the stored rows."""
     listed, stored = list(time_slice.read()), read(time_slice.since, time_slice.until)
     records = Counter(dict(listed))
@@ -302,7 +305,7 @@ def write_window(
         raise_revision(connection, run.account_id, changed)
         count_unfinished_days(connection, run.account_id)
     if data.days:  # otherwise the answer covered other days
-        accepted = data.days.keys() & {outcome.day for outcome in outcomes if outcome.rejection_reason is None}
+        accepted = data.days.keys() & {outcome.day for outcome in outcomes if outcome.suspect_reason is None}
         sync_rejects(
             connection, run, [item for item in data.rejected if item.day is None or item.day in accepted],
             days=accepted, requested=data.requested, previous_request=previous_request, now=now,
@@ -329,13 +332,13 @@ def _write_day(
     The day is added to `written` if its totals changed.
     """
     snapshot, entry = comparison.snapshot, comparison.ledger_entry
-    if comparison.unknown:
+    if comparison.keep_stored:
         return False
-    if comparison.rejection_reason is not None:
-        mark_suspect(connection, run, snapshot.day, comparison.rejection_reason, now)
+    if comparison.suspect_reason is not None:
+        mark_suspect(connection, run, snapshot.day, comparison.suspect_reason, now)
         return entry is not None and not entry.suspect
     # A row repaired to match the ledger is not a restatement by the vendor.
-    restated = entry is not None and entry.closed and entry.digest != snapshot.digest
+    restated = entry is not None and entry.complete and entry.digest != snapshot.digest
     changed = False
     inserted: list[ChannelTotals] = []
     for diff in filter(None, comparison.changes):
@@ -353,7 +356,7 @@ def _write_day(
             classify_day(connection, run.account_id, snapshot.day, snapshot.totals.records, channels, now)
         written.append(WrittenDay(snapshot.day, snapshot.totals, snapshot.hours, inserted))
         changed = True
-    if entry is None or not entry.matches(snapshot) or entry.suspect or (closes and not entry.closed):
+    if entry is None or not entry.matches(snapshot) or entry.suspect or (closes and not entry.complete):
         upsert_day(
             connection, run, snapshot, entry, source=data.days[snapshot.day].source, closes=closes,
             channel_rules=channels.rules.digest, now=now,
@@ -365,27 +368,27 @@ def _write_day(
 def summarise_window(result: WindowOutcome, data: WindowData, policy: LoadPolicy) -> RunCounts:
     """Count the rows and days of a window by outcome."""
     counts = RunCounts()
-    known_days = {outcome.day for outcome in result.days if outcome.was_closed or outcome.rejection_reason}
+    known_days = {outcome.day for outcome in result.days if outcome.was_complete or outcome.suspect_reason}
     reasons = dict.fromkeys(data.incomplete_days, "the request may not have covered the whole day") | dict(
-        data.unconfirmed_days
+        data.unresolved_days
     )
     counts.missing_days = {
         day: reason
         for day, reason in sorted(reasons.items())
-        if day not in known_days and (day < policy.today or day in data.unconfirmed_days)
+        if day not in known_days and (day < policy.today or day in data.unresolved_days)
     }
     counts.refused_days = data.refused & counts.missing_days.keys()
     counts.largest = dict(data.largest)
     for outcome in result.days:
         counts.days += 1
-        if outcome.rejection_reason is not None:
+        if outcome.suspect_reason is not None:
             counts.suspect_days.append(outcome.day)
             continue
         counts.new += outcome.rows.new
         counts.changed += outcome.rows.changed
         counts.withdrawn += outcome.rows.withdrawn
         counts.unchanged += outcome.rows.unchanged
-        if outcome.was_closed and outcome.rows:
+        if outcome.was_complete and outcome.rows:
             counts.changed_days.append(outcome.changes())
     stored = [item for item in data.rejected if data.days and (item.day is None or item.day in data.days)]
     counts.rejected.update(payload_hash(item.payload) for item in stored)

@@ -115,7 +115,7 @@ class RunOutcome:
     account: str
     exit_code: int
     seconds: float
-    tally: RunCounts
+    counts: RunCounts
     standing: AccountGauges | None
 
 
@@ -228,7 +228,7 @@ def _samples_of(run: RunOutcome, now: datetime) -> Iterator[tuple[str, Labels, f
     yield "billing_etl_last_run_timestamp_seconds", account, now.timestamp()
     yield "billing_etl_last_run_duration_seconds", account, run.seconds
     yield "billing_etl_last_run_exit_code", account, run.exit_code
-    for outcome, count in run.tally.as_dict().items():
+    for outcome, count in run.counts.as_dict().items():
         if outcome != "days":
             yield "billing_etl_last_run_records", (run.account, outcome), count
     if run.standing is None:

@@ -94,7 +94,7 @@ class SpendLedger:
         for window in windows:
             data = self.source.fetch_json(window)
             if incomplete := [
-                day for day in window.days() if day in data.unconfirmed_days or self._is_missing(day, data)
+                day for day in window.days() if day in data.unresolved_days or self._is_missing(day, data)
             ]:
                 days = ", ".join(map(str, incomplete))
                 raise InvalidResponse(f"no complete answer for {days}; the balance proof is pending")

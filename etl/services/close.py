@@ -31,7 +31,7 @@ from etl.db.engine import database_exists
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
-from etl.db.run_store import lock_state
+from etl.db.run_store import lock_account
 from etl.db.store import Store
 from etl.errors import DatabaseError
 from etl.model import DateRange
@@ -128,7 +128,7 @@ def _book(
         require_schema(connection)
         account_id = require_account(connection, label)
         # The amount and the last line of the journal are of one moment: no run stores a day until this is committed.
-        lock_state(connection, account_id)
+        lock_account(connection, account_id)
         states = read_day_states(connection, label, month)
         unsettled = _unsettled_days(month, states, today)
         totals = MonthTotals(

@@ -17,7 +17,7 @@ from etl.db.days import stored_counts
 from etl.db.errors import translate_errors
 from etl.db.lock import advisory_lock
 from etl.db.numbering import replace_ranges
-from etl.db.run_store import lock_state
+from etl.db.run_store import lock_account
 from etl.db.store import Store
 from etl.db.totals import refresh_operators
 from etl.numbering.parser import PlanRange, read_plan_file
@@ -101,7 +101,7 @@ def _refresh_account(store: Store, account_id: int) -> None:
 
     def refresh(connection: Connection, batch: Sequence[date]) -> None:
         # A run that has read the plan before its import, and has not committed yet, is waited for.
-        lock_state(connection, account_id)
+        lock_account(connection, account_id)
         refresh_operators(connection, account_id, batch)
 
     days = sorted(store.read(partial(stored_counts, account_id=account_id)))

@@ -63,14 +63,16 @@ class SyncResult:
 
     Attributes:
         windows: Fetched ranges, in order.
-        tally: Counts of all windows; `own` of those that were requested, `also` of suspect days elsewhere.
+        counts: Counts of all windows.
+        requested_counts: Counts of `requested_windows`.
+        besides_counts: Counts of `besides`.
         sources: Names of the sources used.
         watermark: The last synced day after the run.
         error: What ended the run early, if anything did.
         balance: The balance and what it leaves unexplained; None where the vendor reported none.
         retired_at: Since when the account is retired: then nothing is fetched.
-        also_fetched: Suspect days outside the requested range.
-        ledger: Totals of the stored days of `own_windows` after the run; None if they could not be read.
+        besides: Suspect days outside the requested range.
+        ledger: Totals of the stored days of `requested_windows` after the run; None if they could not be read.
         run_id: Row of `sync_runs`; None for a dry run, or before it begins.
     """
 
@@ -78,27 +80,27 @@ class SyncResult:
     command: str
     dry_run: bool
     windows: list[DateRange] = field(default_factory=list)
-    tally: RunCounts = field(default_factory=RunCounts)
+    counts: RunCounts = field(default_factory=RunCounts)
     sources: set[str] = field(default_factory=set)
     watermark: date | None = None
     seconds: float = 0.0
     error: BillingError | None = None
     balance: BalanceSummary | None = None
     retired_at: datetime | None = None
-    own: RunCounts = field(default_factory=RunCounts)
-    also: RunCounts = field(default_factory=RunCounts)
-    also_fetched: list[date] = field(default_factory=list)
+    requested_counts: RunCounts = field(default_factory=RunCounts)
+    besides_counts: RunCounts = field(default_factory=RunCounts)
+    besides: list[date] = field(default_factory=list)
     ledger: LedgerTotals | None = None
     run_id: int | None = None
 
     @property
     def needs_review(self) -> bool:
         """Whether the run left requested records or suspect days for an operator to decide: exit code 65."""
-        return bool(self.own.rejected - self.own.acknowledged or self.tally.suspect_days)
+        return bool(self.requested_counts.rejected - self.requested_counts.acknowledged or self.counts.suspect_days)
 
     def review_reasons(self) -> list[str]:
         """Why an operator is needed, one sentence for each reason; a balance alone does not change the exit code."""
-        counts = self.tally
+        counts = self.counts
         reasons = [
             f"{day} is suspect: its answer was implausible, the stored day was kept" for day in counts.suspect_days
         ]
@@ -119,14 +121,14 @@ class SyncResult:
         return int(ExitCode.NEEDS_REVIEW if self.needs_review else ExitCode.OK)
 
     @property
-    def own_windows(self) -> list[DateRange]:
+    def requested_windows(self) -> list[DateRange]:
         """The windows without suspect days elsewhere."""
-        return [window for window in self.windows if window.first not in self.also_fetched]
+        return [window for window in self.windows if window.first not in self.besides]
 
     def add(self, window: DateRange, counts: RunCounts, sources: Collection[str]) -> None:
         """Count a loaded window."""
-        self.tally.merge(counts)
-        (self.also if window.first in self.also_fetched else self.own).merge(counts)
+        self.counts.merge(counts)
+        (self.besides_counts if window.first in self.besides else self.requested_counts).merge(counts)
         self.sources.update(sources)
 
     @property

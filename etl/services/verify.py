@@ -61,7 +61,7 @@ class DayDifference:
     records: tuple[RecordChange, ...] = ()
 
 
-def closed_range(connection: Connection, account_id: int | None) -> DateRange | None:
+def complete_range(connection: Connection, account_id: int | None) -> DateRange | None:
     """The range from the first to the last closed day; None if no day is closed."""
     column = synced_days.c
     query = select(func.min(column.day), func.max(column.day)).where(column.account_id == account_id, IS_COMPLETE)
@@ -87,7 +87,7 @@ def plan_verify(
     """
     if account_id is None:
         raise CheckFailedError("nothing to verify: the account was never synced; run: billing-etl sync")
-    closed = closed_range(connection, account_id)
+    closed = complete_range(connection, account_id)
     first = since or (closed.first if closed else None)
     last = min(until or (closed.last if closed else today), today)
     if first is None:
@@ -130,7 +130,7 @@ def verify_windows(
             days = compare_window(connection, account_id, data, snapshots, policy, snapshot_day)
             outcomes = [day.outcome() for day in days]
         source = "".join(data.sources)
-        unverified |= data.unconfirmed_days
+        unverified |= data.unresolved_days
         del data, snapshots, days  # frees the memory of this window before the next is fetched
         yield [
             DayDifference(

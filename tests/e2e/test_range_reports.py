@@ -34,7 +34,7 @@ def test_a_suspect_day_outside_the_range_is_reported_separately_with_65(suspect,
     days = 10 - int(first[-1])
     assert (done.code, shown["first_day"], shown["last_day"], shown["days"]) == (65, first, "2025-03-09", days)
     assert (shown["new"], shown["suspect_days"]) == (2, [])
-    assert shown["also_fetched"] == [{"day": "2025-03-03", "suspect": True}]
+    assert shown["besides"] == [{"day": "2025-03-03", "suspect": True}]
     text = billing(*span).out
     assert f"{days} days ({first} to 2025-03-09)" in text
     assert "also fetched, being suspect: 2025-03-03" in text
@@ -46,7 +46,7 @@ def test_a_recovered_suspect_day_outside_the_range_exits_0(suspect, vendor):
     vendor.dataset.add(gone)
     done = billing("backfill", "--since", "2025-03-08", "--until", "2025-03-09", "--json")
     shown = account_of(done)
-    assert (done.code, shown["days"], shown["also_fetched"]) == (0, 2, [{"day": "2025-03-03", "suspect": False}])
+    assert (done.code, shown["days"], shown["besides"]) == (0, 2, [{"day": "2025-03-03", "suspect": False}])
 
 
 def test_rejected_records_of_a_recovered_day_outside_the_range_are_not_counted(suspect, vendor, records_on):
@@ -55,10 +55,10 @@ def test_rejected_records_of_a_recovered_day_outside_the_range_are_not_counted(s
     done = billing("backfill", "--since", "2025-03-08", "--until", "2025-03-09", "--json")
     assert (done.code, account_of(done)["rejected"]) == (0, 0)
     done = billing("backfill", "--since", "2025-03-03", "--until", "2025-03-09", "--json")
-    assert (done.code, account_of(done)["rejected"], account_of(done)["also_fetched"]) == (65, 1, [])
+    assert (done.code, account_of(done)["rejected"], account_of(done)["besides"]) == (65, 1, [])
 
 
 def test_a_nightly_sync_reports_a_suspect_day_as_its_own(suspect):
     billing, _ = suspect
     done = billing("sync", "--json", BILLING_LOOKBACK_DAYS="1")
-    assert (done.code, account_of(done)["suspect_days"], account_of(done)["also_fetched"]) == (65, ["2025-03-03"], [])
+    assert (done.code, account_of(done)["suspect_days"], account_of(done)["besides"]) == (65, ["2025-03-03"], [])

@@ -50,7 +50,7 @@ def test_a_renamed_account_continues_from_its_watermark(account):
     assert after == before
     account.settings = replace(account.settings, account="shop «1»")
     report = sync(account)
-    assert (report.error, report.tally.new, report.tally.unchanged > 0) == (None, 0, True)
+    assert (report.error, report.counts.new, report.counts.unchanged > 0) == (None, 0, True)
     assert account.read("SELECT DISTINCT account FROM billing") == [("shop «1»",)]
 
 
@@ -85,7 +85,7 @@ def test_a_retired_account_is_skipped_unless_it_is_named(account):
     assert account.read("SELECT count(*) FROM sync_runs") == [(1,)]
     assert account.read("SELECT count(*) > 0 FROM billing") == [(1,)]
     assert retire_account(account.engine, "default", None, wait=0)
-    assert sync(account).tally.days > 0
+    assert sync(account).counts.days > 0
 
 
 def test_freshness_marks_a_retired_account_and_shows_no_delay(database_url, sandbox):

@@ -52,7 +52,7 @@ class Nights:
             redact=str,
             clock=lambda: self.now,
         )
-        return result.exit_code, len(result.tally.rejected), len(result.tally.acknowledged)
+        return result.exit_code, len(result.counts.rejected), len(result.counts.acknowledged)
 
     def acknowledge(self, *ids, now=NOON):
         return acknowledge_rejected([self.settings], ids, with_others=False, clock=lambda: now).newly_acknowledged

@@ -203,7 +203,7 @@ def test_a_run_whose_days_stay_open_reports_that_the_proof_waits(account):
     account.vendor.dataset.replace(charges(TENTH, 25))
     report = run_sync(account.settings, RunRequest("sync"), NO_PROGRESS, redact=str, clock=account.clock)
     assert report.exit_code == 69
-    assert (report.balance.waits_for, report.balance.unexplained) == (tuple(report.tally.missing_days), ())
+    assert (report.balance.waits_for, report.balance.unexplained) == (tuple(report.counts.missing_days), ())
     assert report.balance.waits_for
 
 
@@ -237,7 +237,7 @@ def test_a_backfill_counts_charges_of_days_outside_its_range(account):
     account.run()
     account.charge(TODAY, 4)
     report = account.run("backfill", NINTH, NINTH)
-    assert (unexplained(report), report.tally.days) == ([], 1)
+    assert (unexplained(report), report.counts.days) == ([], 1)
     assert {finding for _, finding in account.findings()} == {"explained"}
     assert unexplained(account.run()) == [], "the ledger contains the backfilled charges"
 
@@ -285,7 +285,7 @@ def answer(balance):
 def test_an_unreadable_balance_costs_one_attempt_and_changes_nothing_else(account, fault):
     account.vendor.faults.add(**fault, action="get_balance", times=None)
     report = account.run(retry_attempts=5, retry_max_wait=60.0)
-    assert (report.exit_code, report.tally.new, report.watermark) == (0, 2, TENTH)
+    assert (report.exit_code, report.counts.new, report.watermark) == (0, 2, TENTH)
     assert (report.balance, account.moments()) == (None, [])
     assert [request.action for request in account.vendor.requests].count("get_balance") == 2
 
@@ -329,7 +329,7 @@ def test_a_balance_that_cannot_be_stored_is_logged_and_the_run_succeeds(account,
         )
     account.charge(TENTH, 1)
     report = account.run()
-    assert (report.exit_code, report.tally.new) == (0, 1)
+    assert (report.exit_code, report.counts.new) == (0, 1)
     assert "the balance of this run is not stored" in caplog.text
     with account.engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(balance_snapshots)) == 2

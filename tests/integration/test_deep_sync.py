@@ -44,7 +44,7 @@ class DeepSyncAccount:
             redact=str,
             clock=lambda: self.now,
         )
-        return report.exit_code, report.tally
+        return report.exit_code, report.counts
 
     def forget_before(self, moment):
         """Make the vendor serve nothing before this time."""

@@ -44,7 +44,7 @@ def synced(users, sandbox):
     settings = settings_of(users.url_of("writer"), sandbox, date(2026, 3, 1))
     report = run_sync(settings, RunRequest("sync"), NO_PROGRESS, redact=str, clock=lambda: NOW)
     assert report.error is None
-    assert report.tally.new > 50
+    assert report.counts.new > 50
     return settings
 
 

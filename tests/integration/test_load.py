@@ -134,7 +134,7 @@ class Job:
 
 
 def counts(report):
-    tally = report.tally
+    tally = report.counts
     return (tally.new, tally.changed, tally.withdrawn, tally.unchanged)
 
 
@@ -612,7 +612,7 @@ def test_a_backfill_withdraws_rows_that_the_vendor_never_listed(job, vendor, rea
             f" '1.000000', 1, 180, {moment})"
         )
     report = job.backfill(NINTH)
-    assert (report.error, report.tally.suspect_days) == (None, []), "the vendor's records are unchanged"
+    assert (report.error, report.counts.suspect_days) == (None, []), "the vendor's records are unchanged"
     assert job.current() == right
 
 
@@ -630,7 +630,7 @@ def test_a_day_is_suspect_when_too_many_of_its_records_vanish(sqlite_job, vendor
     before = sqlite_job.current()
     vendor.dataset.remove(charges(NINTH, gone))
     report = sqlite_job.sync()
-    assert report.tally.suspect_days == ([NINTH] if suspect else [])
+    assert report.counts.suspect_days == ([NINTH] if suspect else [])
     assert report.exit_code == (65 if suspect else 0)
     assert len(sqlite_job.current()) == len(before) - (0 if suspect else gone)
 
@@ -641,7 +641,7 @@ def test_a_day_is_suspect_when_most_of_its_records_gain_repeats(sqlite_job, vend
     sqlite_job.sync()
     vendor.dataset.add(charges(NINTH, twice))
     report = sqlite_job.sync()
-    assert report.tally.suspect_days == ([NINTH] if suspect else [])
+    assert report.counts.suspect_days == ([NINTH] if suspect else [])
     assert sum(row[7] for row in sqlite_job.current()) == known + (0 if suspect else twice)
 
 
@@ -649,9 +649,9 @@ def test_corrections_additions_and_returns_never_make_a_day_suspect(sqlite_job, 
     vendor.dataset.replace(charges(NINTH, 30))
     sqlite_job.sync()
     vendor.dataset.replace([*charges(NINTH, 25, price="1"), *charges(NINTH, 99, code="1111")])
-    assert sqlite_job.sync().tally.suspect_days == []
+    assert sqlite_job.sync().counts.suspect_days == []
     vendor.dataset.replace([*charges(NINTH, 30, price="2"), *charges(NINTH, 99, code="1111")])
-    assert sqlite_job.sync().tally.suspect_days == []
+    assert sqlite_job.sync().counts.suspect_days == []
     assert len(sqlite_job.current()) == 129
 
 
@@ -660,9 +660,9 @@ def test_repeats_do_not_count_as_vanished_records(sqlite_job, vendor):
     vendor.dataset.replace([*charges(NINTH, 20), *[one] * 50])
     sqlite_job.sync()
     vendor.dataset.replace([*charges(NINTH, 20), one])
-    assert sqlite_job.sync().tally.suspect_days == []
+    assert sqlite_job.sync().counts.suspect_days == []
     vendor.dataset.replace([*charges(NINTH, 15), *[one] * 200])
-    assert sqlite_job.sync().tally.suspect_days == [NINTH], "5 of 21 rows"
+    assert sqlite_job.sync().counts.suspect_days == [NINTH], "5 of 21 rows"
 
 
 def test_a_suspect_day_is_kept_unchanged_and_the_rest_of_the_window_stored(job, vendor):
@@ -672,7 +672,7 @@ def test_a_suspect_day_is_kept_unchanged_and_the_rest_of_the_window_stored(job, 
     vendor.dataset.replace([*charges(NINTH, 10), *charges(TENTH, 2)])
     report = job.sync()
     assert counts(report) == (1, 0, 0, 1)
-    assert (report.tally.suspect_days, report.watermark) == ([NINTH], TENTH)
+    assert (report.counts.suspect_days, report.watermark) == ([NINTH], TENTH)
     assert [row for row in job.current() if row[0].date() == NINTH] == [row for row in before if row[0].date() == NINTH]
     assert job.rows(synced_days)[1] == (
         *ledger[:SUSPECT], job.now, "10 of 20 records are gone", None, 2, *ledger[SUSPECT + 4 :],
@@ -690,20 +690,20 @@ def test_a_suspect_day_is_fetched_by_every_run_until_the_vendor_recovers(sqlite_
     since = sqlite_job.now
     sqlite_job.now += 60 * DAY
     vendor.set_now(at("2026-05-10 09:30"))
-    assert sqlite_job.sync(window_days=60).tally.suspect_days == [NINTH]
+    assert sqlite_job.sync(window_days=60).counts.suspect_days == [NINTH]
     assert DateRange(NINTH, NINTH) not in sqlite_job.steps, "the day is in the range fetched again"
     report = sqlite_job.sync()
-    assert (report.tally.suspect_days, report.exit_code, sqlite_job.steps[0]) == (
+    assert (report.counts.suspect_days, report.exit_code, sqlite_job.steps[0]) == (
         [NINTH],
         65,
         DateRange(NINTH, NINTH),
     )
-    assert sqlite_job.backfill(date(2026, 5, 1)).tally.suspect_days == [NINTH]
+    assert sqlite_job.backfill(date(2026, 5, 1)).counts.suspect_days == [NINTH]
     assert sqlite_job.rows(synced_days)[1][SUSPECT : SUSPECT + 4] == (since, "10 of 20 records are gone", None, 2)
 
     vendor.dataset.replace(charges(NINTH, 20))
     report = sqlite_job.sync()
-    assert (report.tally.suspect_days, report.exit_code) == ([], 0)
+    assert (report.counts.suspect_days, report.exit_code) == ([], 0)
     assert sqlite_job.rows(synced_days)[1][: SUSPECT + 3] == first_ledger[: SUSPECT + 3]
     assert sqlite_job.sync().error is None
     assert DateRange(NINTH, NINTH) not in sqlite_job.steps
@@ -718,18 +718,18 @@ def test_a_suspect_day_can_be_accepted_once(job, vendor):
     assert (counts(report), report.exit_code, job.steps) == ((0, 0, 20, 20), 0, [DateRange(NINTH, NINTH)])
     assert len(job.current()) == 20
     assert job.status().suspect_days == ()
-    assert (job.sync().tally.suspect_days, len(job.current())) == ([], 20)
+    assert (job.sync().counts.suspect_days, len(job.current())) == ([], 20)
     assert len(job.rows(restatements)) == 20
 
     vendor.dataset.replace(charges(NINTH, 10))
-    assert (job.sync().tally.suspect_days, len(job.current())) == ([NINTH], 20)
+    assert (job.sync().counts.suspect_days, len(job.current())) == ([NINTH], 20)
 
 
 def test_a_day_that_turned_empty_can_be_accepted(sqlite_job, vendor):
     vendor.dataset.replace([*charges(NINTH, 2), *charges(TENTH, 1)])
     sqlite_job.sync()
     vendor.dataset.replace(charges(TENTH, 1))
-    assert sqlite_job.sync().tally.suspect_days == [NINTH]
+    assert sqlite_job.sync().counts.suspect_days == [NINTH]
     assert sqlite_job.accept(NINTH).exit_code == 0
     assert len(sqlite_job.current()) == 1
 
@@ -741,7 +741,7 @@ def test_a_suspect_day_that_was_not_closed_holds_the_watermark_back(sqlite_job, 
     sqlite_job.now += 2 * DAY
     vendor.set_now(at("2026-03-13 09:30"))
     report = sqlite_job.sync()
-    assert (report.tally.suspect_days, report.watermark) == ([TODAY], TENTH)
+    assert (report.counts.suspect_days, report.watermark) == ([TODAY], TENTH)
     assert sqlite_job.status().gaps == (DateRange(TODAY, TODAY),)
     assert sqlite_job.accept(TODAY).watermark == date(2026, 3, 12)
     assert sqlite_job.status().gaps == ()
@@ -761,18 +761,18 @@ def test_stored_days_are_suspect_when_the_vendor_answers_with_other_days(job, ve
     before, ledger = job.current(), job.rows(synced_days)
     tells_of_other_days(vendor, csv=csv)
     report = job.sync()
-    assert (report.error, report.exit_code, report.tally.suspect_days) == (
+    assert (report.error, report.exit_code, report.counts.suspect_days) == (
         None, 65, [date(2026, 3, 8), NINTH, TENTH, TODAY],
     )  # fmt: skip
     assert job.current() == before
     assert [row[:SUSPECT] for row in job.rows(synced_days)] == [row[:SUSPECT] for row in ledger]
     evidence = "an answer about other days, 2026-02-07, in place of 2026-03-07..2026-03-13"
     assert [(item.day, evidence in item.reason) for item in job.status().suspect_days] == [
-        (day, True) for day in report.tally.suspect_days
+        (day, True) for day in report.counts.suspect_days
     ]
     assert job.rows(sync_runs, "outcome", "exit_code", "sources", "suspect_days")[-1] == ("look", 65, "", 4)
 
-    assert job.accept(NINTH).tally.suspect_days == [NINTH], "such an answer contains nothing to accept"
+    assert job.accept(NINTH).counts.suspect_days == [NINTH], "such an answer contains nothing to accept"
     assert job.current() == before
     vendor.faults.clear()
     vendor.dataset.replace([*charges(NINTH, 2), *charges(TENTH, 1), *charges(TODAY, 1)])
@@ -797,7 +797,7 @@ def test_days_never_stored_stay_open_when_the_vendor_answers_with_other_days(sql
     sqlite_job.sync(until=NINTH)
     tells_of_other_days(vendor)
     report = sqlite_job.sync()
-    assert (report.exit_code, report.tally.suspect_days) == (69, [date(2026, 3, 8), NINTH])
+    assert (report.exit_code, report.counts.suspect_days) == (69, [date(2026, 3, 8), NINTH])
     assert (len(sqlite_job.current()), report.watermark) == (3, NINTH)
     vendor.faults.clear()
     assert (sqlite_job.sync().exit_code, len(sqlite_job.current())) == (0, 4)
@@ -833,7 +833,7 @@ def test_low_traffic_and_ordinary_changes_make_no_day_suspect(job, vendor):
     for night, listed in enumerate(nights):
         vendor.dataset.replace(listed)
         report = job.sync()
-        assert (night, report.exit_code, report.tally.suspect_days) == (night, 0, [])
+        assert (night, report.exit_code, report.counts.suspect_days) == (night, 0, [])
         assert sum(row[7] for row in job.current()) == len(listed)
 
 
@@ -902,7 +902,7 @@ def test_an_invalid_record_is_quarantined_once_and_released_when_corrected(job, 
     assert job.rows(rejected_records, *columns) == [expected]
 
     report = job.sync()
-    assert (len(report.tally.rejected), report.exit_code) == (1, 65)
+    assert (len(report.counts.rejected), report.exit_code) == (1, 65)
     assert job.rows(rejected_records, *columns) == [expected]
 
     vendor.dataset.replace([charge("2026-03-09T10:00:00"), other, *charges(TENTH, 3)])
@@ -930,7 +930,7 @@ def test_a_record_without_a_readable_day_is_quarantined_once_and_released(job, v
     vendor.dataset.replace([*map(charge, no_times), *charges(NINTH, 3), *charges(TENTH, 3)])
     for _ in range(2):
         report = job.sync(start_date=NINTH, window_days=3)
-        assert (report.error, report.exit_code, len(report.tally.rejected)) == (None, 65, 5)
+        assert (report.error, report.exit_code, len(report.counts.rejected)) == (None, 65, 5)
         assert [row[1:3] for row in job.rows(rejected_records)] == [(1, None)] * 5
         assert len(job.current()) == 6
     vendor.dataset.replace([charge("2026-03-09T23:00:00", price="0.7"), *charges(NINTH, 3), *charges(TENTH, 3)])
@@ -1127,7 +1127,7 @@ def test_a_price_with_too_many_digits_is_quarantined_and_float_noise_rounded(job
     vendor.dataset.replace([charge(f"2026-03-09T10:00:0{n}") | {"price": price} for n, price in enumerate(texts)])
     vendor.dataset.add([charge("2026-03-09T11:00:00", price=Decimal("0.30000000000000004"))])
     report = job.sync()
-    assert (counts(report), len(report.tally.rejected)) == ((3, 0, 0, 0), 4)
+    assert (counts(report), len(report.counts.rejected)) == ((3, 0, 0, 0), 4)
     assert [row[6] for row in job.current()] == [Decimal("0.3"), Decimal(1000), Decimal("0.3")]
 
 
@@ -1138,7 +1138,7 @@ def test_any_integer_that_fits_is_a_valid_status(job, vendor):
         [charge(f"2026-03-09T10:00:{n:02}", status=status) for n, status in enumerate([*fitting, *others])]
     )
     report = job.sync()
-    assert (report.error, len(report.tally.rejected)) == (None, len(others) - 1)
+    assert (report.error, len(report.counts.rejected)) == (None, len(others) - 1)
     assert [row[4] for row in job.current()] == [*fitting, None]
 
 
@@ -1324,7 +1324,7 @@ def test_history_starts_with_the_first_served_day_without_a_start_date(job, vend
 def test_days_before_the_first_served_day_stay_open_with_a_start_date(sqlite_job, vendor):
     vendor.dataset.replace(charges(NINTH, 2) + charges(TENTH, 2))
     report, _ = since(sqlite_job, vendor, NINTH)
-    assert list(report.tally.missing_days) == [date(2026, 3, 8)]
+    assert list(report.counts.missing_days) == [date(2026, 3, 8)]
     assert isinstance(report.error, SourceUnavailable)
     assert (report.watermark, len(sqlite_job.current())) == (None, 4)
     report, messages = since(sqlite_job, vendor, NINTH, start_date=None)  # it is set no more
@@ -1334,7 +1334,7 @@ def test_days_before_the_first_served_day_stay_open_with_a_start_date(sqlite_job
 
 def test_a_requested_range_must_be_served(sqlite_job, vendor):
     report, _ = since(sqlite_job, vendor, NINTH, start_date=None, since=date(2026, 3, 7))
-    assert list(report.tally.missing_days) == [date(2026, 3, 7), date(2026, 3, 8)]
+    assert list(report.counts.missing_days) == [date(2026, 3, 7), date(2026, 3, 8)]
     assert isinstance(report.error, SourceUnavailable)
 
 
@@ -1355,7 +1355,7 @@ def test_a_day_in_doubt_is_not_skipped(sqlite_job, vendor):
     vendor.faults.add("status", action="get_billing_csv", status=503, times=None)
     report = sqlite_job.sync(start_date=None)
     assert isinstance(report.error, SourceUnavailable)
-    assert TENTH not in report.tally.missing_days
+    assert TENTH not in report.counts.missing_days
     vendor.faults.clear()
     assert (sqlite_job.sync(start_date=None).error, sqlite_job.status().gaps) == (None, ())
 
@@ -1368,7 +1368,7 @@ def test_a_suspect_day_that_the_vendor_refuses_stays_suspect(sqlite_job, vendor)
     reports = [job.sync()]
     vendor.policies.first_day = "2026-03-09"
     reports += [job.sync(), job.sync()]
-    assert [(report.exit_code, report.tally.suspect_days) for report in reports] == [(65, [date(2026, 3, 8)])] * 3
+    assert [(report.exit_code, report.counts.suspect_days) for report in reports] == [(65, [date(2026, 3, 8)])] * 3
     assert len(job.current()) == 6
 
 
@@ -1378,7 +1378,7 @@ def test_records_quarantined_on_a_day_that_the_vendor_refuses_stay_quarantined(s
         [*charges(date(2026, 3, 8), 3, status="sent"), *charges(date(2026, 3, 8), 6)[3:], *charges(TENTH, 2)]
     )
     report = job.sync(start_date=date(2026, 3, 8))
-    assert (report.exit_code, len(report.tally.rejected)) == (65, 3)
+    assert (report.exit_code, len(report.counts.rejected)) == (65, 3)
     vendor.policies.first_day = "2026-03-09"
     job.sync(start_date=date(2026, 3, 8))
     assert [day for (day,) in job.rows(rejected_records, "day")] == [date(2026, 3, 8)] * 3
@@ -1396,6 +1396,6 @@ def test_records_that_the_vendor_serves_no_longer_are_kept(sqlite_job, vendor, s
         vendor.faults.add("status", action="post_billing_data", status=503, times=None)
     report = job.sync(start_date=date(2026, 3, 3), lookback_days=6)
     assert report.exit_code == (0 if source == "both" else 65)
-    assert set(report.tally.suspect_days) <= {date(2026, 3, 5)}
+    assert set(report.counts.suspect_days) <= {date(2026, 3, 5)}
     assert len(job.current()) == len(stored)
     assert job.rows(restatements) == []

@@ -139,7 +139,7 @@ def test_a_source_without_offsets_changes_neither_row_nor_utc(clock):
     clock.csv_only(charge("2026-10-25T02:30:00", "0001"), charge("2026-10-25T02:30:00", "0002"))
     for command in ("sync", "backfill"):
         report = clock.run(command)
-        assert (report.sources, report.tally.unchanged, report.tally.changed) == ({"csv"}, 2, 0)
+        assert (report.sources, report.counts.unchanged, report.counts.changed) == ({"csv"}, 2, 0)
     assert before == (
         clock.read("SELECT * FROM billing_records ORDER BY created_at, phone, code_auth, ordinal"),
         clock.read("SELECT * FROM synced_days ORDER BY day"),
@@ -154,13 +154,13 @@ def test_a_later_offset_corrects_the_utc_without_a_restatement(clock):
     digests = clock.read("SELECT day, digest, spend, restated_at FROM synced_days ORDER BY day")
     clock.vendor.faults.clear()
     clock.vendor.dataset.replace([charge(FIRST, "0001"), charge(SECOND, "0002")])
-    assert clock.run(dry_run=True).tally.changed == 1
+    assert clock.run(dry_run=True).counts.changed == 1
     report = clock.run()
-    assert (report.tally.new, report.tally.changed, report.tally.unchanged) == (0, 1, 1)
+    assert (report.counts.new, report.counts.changed, report.counts.unchanged) == (0, 1, 1)
     assert clock.times() == [("0001", "02:30:00", "00:30:00", 1), ("0002", "02:30:00", "01:30:00", 1)]
     assert clock.read("SELECT day, digest, spend, restated_at FROM synced_days ORDER BY day") == digests
     assert clock.read("SELECT * FROM restatements") == []
-    assert clock.run().tally.changed == 0
+    assert clock.run().counts.changed == 0
 
 
 def test_masked_phones_keep_the_utc_of_their_records(sqlite_url, sandbox):
@@ -193,9 +193,9 @@ def test_a_wrong_utc_is_found_by_verify_and_repaired_by_backfill(database_url, s
     right = clock.times()
     clock.execute("UPDATE billing_records SET utc_offset = -77 WHERE code_auth <> '0001'")
     assert [(found.day, found.different) for found in clock.verify()] == [(FOLD, 2)]
-    assert clock.run().tally.changed == 0, "the digest does not contain the UTC time"
+    assert clock.run().counts.changed == 0, "the digest does not contain the UTC time"
     report = clock.run("backfill")
-    assert (report.tally.new, report.tally.changed, report.tally.unchanged) == (0, 2, 1)
+    assert (report.counts.new, report.counts.changed, report.counts.unchanged) == (0, 2, 1)
     assert clock.times() == right
     assert clock.verify() == []
     assert clock.read("SELECT * FROM restatements") == []

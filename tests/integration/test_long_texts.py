@@ -91,7 +91,7 @@ def test_a_too_long_record_is_quarantined_and_the_rest_of_the_window_stored(acco
     for new in (2, 0):
         report = account.sync(*records)
         assert (report.error, report.exit_code) == (None, 65)
-        assert (report.tally.new, len(report.tally.rejected), report.watermark) == (new, 1, TENTH)
+        assert (report.counts.new, len(report.counts.rejected), report.watermark) == (new, 1, TENTH)
     assert account.query("SELECT day FROM billing ORDER BY day") != []
     ((reason, payload),) = account.query("SELECT reason, payload FROM rejected_records")
     assert account.longest().setting in reason
@@ -104,7 +104,7 @@ def test_a_too_long_record_is_quarantined_and_the_rest_of_the_window_stored(acco
 def test_an_invalid_record_that_is_too_long_keeps_its_own_reason(account):
     bad = charge(9, "x" * (17 * account.unit)) | {"price": "much"}
     report = account.sync(charge(8, "ok"), charge(9, "ok"), bad)
-    assert (report.error, report.tally.new, len(report.tally.rejected)) == (None, 2, 1)
+    assert (report.error, report.counts.new, len(report.counts.rejected)) == (None, 2, 1)
     ((reason,),) = account.query("SELECT reason FROM rejected_records")
     assert "price" in reason
 
@@ -113,7 +113,7 @@ def test_an_invalid_record_that_is_too_long_keeps_its_own_reason(account):
 def test_a_record_that_was_too_long_is_stored_once_it_is_shorter(account):
     account.sync(charge(8, "x" * (17 * account.unit)), charge(9, "ok"))
     report = account.sync(charge(8, "ok"), charge(9, "ok"))
-    assert (report.exit_code, report.tally.new) == (0, 1)
+    assert (report.exit_code, report.counts.new) == (0, 1)
     assert account.query("SELECT id FROM rejected_records") == []
 
 
@@ -123,12 +123,12 @@ def test_a_text_of_maximum_length_is_stored_corrected_and_journalled(account, le
     doubled = 2 if letter in account.longest().doubled else 1
     before, after = letter * (size // doubled), "y" * size
     report = account.sync(charge(8, before), charge(9, "ok"))
-    assert (report.error, report.exit_code, report.tally.new) == (None, 0, 2)
+    assert (report.error, report.exit_code, report.counts.new) == (None, 0, 2)
     report = account.sync(charge(8, after), charge(9, "ok"))
-    assert (report.error, report.exit_code, report.tally.changed) == (None, 0, 1)
+    assert (report.error, report.exit_code, report.counts.changed) == (None, 0, 1)
     lengths = "SELECT length(status_info_before), length(status_info_after), kind FROM restatements"
     assert account.query(lengths) == [(len(before), len(after), "corrected")]
-    assert account.sync(charge(8, after), charge(9, "ok")).tally.unchanged == 2
+    assert account.sync(charge(8, after), charge(9, "ok")).counts.unchanged == 2
     assert account.verify() == [[]]
 
 
@@ -136,13 +136,13 @@ def test_a_text_of_maximum_length_is_stored_corrected_and_journalled(account, le
 def test_records_too_long_for_one_packet_together_are_stored(account):
     records = [charge(8, letter * (4 * account.unit)) for letter in "abcdefgh"]
     report = account.sync(*records)
-    assert (report.error, report.exit_code, report.tally.new) == (None, 0, 8)
+    assert (report.error, report.exit_code, report.counts.new) == (None, 0, 8)
     report = account.sync(*(record | {"price": Decimal("0.3")} for record in records))
-    assert (report.error, report.tally.changed) == (None, 8)
+    assert (report.error, report.counts.changed) == (None, 8)
     assert account.verify() == [[]]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_postgresql_stores_texts_too_long_for_a_mariadb_packet(account):
     report = account.sync(charge(8, "ok"), charge(9, "x" * (17 * MIB)))
-    assert (report.error, report.exit_code, report.tally.new) == (None, 0, 2)
+    assert (report.error, report.exit_code, report.counts.new) == (None, 0, 2)

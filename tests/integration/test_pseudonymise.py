@@ -146,7 +146,7 @@ def test_no_phone_reaches_the_database_and_syncs_work_as_usual(account, vendor, 
     before = account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM restatements")
     vendor.faults.clear()
     report = account.run()
-    assert (report.tally.new, report.tally.changed, report.tally.withdrawn) == (0, 0, 0)
+    assert (report.counts.new, report.counts.changed, report.counts.withdrawn) == (0, 0, 0)
     assert (account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM restatements")) == before
 
 
@@ -237,9 +237,9 @@ def test_a_listed_erased_person_causes_no_writes_and_no_difference(account, form
     before = account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM rejected_records")
     days = account.query("SELECT * FROM synced_days")
     report = account.run()
-    assert (report.tally.new, report.tally.changed, report.tally.withdrawn) == (0, 0, 0)
+    assert (report.counts.new, report.counts.changed, report.counts.withdrawn) == (0, 0, 0)
     report = account.run("backfill", EIGHTH, TODAY)
-    assert (report.error, report.tally.new, report.tally.changed, report.tally.withdrawn) == (None, 0, 0, 0)
+    assert (report.error, report.counts.new, report.counts.changed, report.counts.withdrawn) == (None, 0, 0, 0)
     assert (account.verify("json"), account.verify("csv")) == ([], [])
     assert before == (account.query("SELECT * FROM billing_records"), account.query("SELECT * FROM rejected_records"))
     assert days == account.query("SELECT * FROM synced_days")
@@ -253,7 +253,11 @@ def test_changes_on_the_day_of_an_erased_person_restore_no_number(account, vendo
     late = charge("2026-03-08T10:00:00", STRANGER, price="5")
     vendor.dataset.replace([corrected, *LISTED[2:], late])
     report = account.run()
-    assert (report.tally.new, report.tally.changed, report.tally.withdrawn) == (1, 1, 0) or report.tally.withdrawn == 1
+    assert (report.counts.new, report.counts.changed, report.counts.withdrawn) == (
+        1,
+        1,
+        0,
+    ) or report.counts.withdrawn == 1
     assert build_phone_policy(account.settings).phone("+79243555100") not in account.cells()
     assert (account.verify("json"), account.verify("csv")) == ([], [])
     (spend,) = account.query("SELECT spend FROM daily_spend WHERE day = '2026-03-08'")

@@ -81,7 +81,7 @@ class Shop:
         late = charges(date(2026, 1, 25), n=9, price="1000000000.5")[4:]
         vendor.dataset.replace([*self.records[2:], *late, {"price": "none"} | dict(late[0], price="none")])
         report = self.run("backfill", FIRST, date(2026, 3, 10))
-        assert (report.error, report.tally.new, report.tally.withdrawn) == (None, 5, 2)
+        assert (report.error, report.counts.new, report.counts.withdrawn) == (None, 5, 2)
 
     def run(self, command="sync", since=None, until=None, say=NO_PROGRESS.message, *, deep=False):
         self.now += timedelta(minutes=1)
@@ -145,9 +145,9 @@ def test_a_purged_month_keeps_its_figures_and_no_run_restores_its_records(shop):
 
     messages = []
     deep = shop.run(since=FIRST, say=messages.append)
-    assert (deep.error, deep.windows[0].first, deep.tally.new, deep.tally.days) == (None, date(2026, 2, 1), 0, 39)
+    assert (deep.error, deep.windows[0].first, deep.counts.new, deep.counts.days) == (None, date(2026, 2, 1), 0, 39)
     assert messages == ["the records of 12 days from 2026-01-20 to 2026-01-31 were purged; they are left out"]
-    assert shop.run(deep=True).tally.days == 39
+    assert shop.run(deep=True).counts.days == 39
     refused = shop.run("backfill", date(2026, 1, 31), date(2026, 2, 2))
     assert (refused.exit_code, refused.windows) == (78, [])
     assert "1 day from 2026-01-31 to 2026-01-31 were purged" in str(refused.error)

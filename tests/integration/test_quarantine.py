@@ -106,7 +106,7 @@ class Account:
             clock=lambda: self.now,
             open_spool=self.open_spool,
         )
-        tally = report.tally
+        tally = report.counts
         return report.exit_code, (tally.new, tally.changed, tally.withdrawn), len(tally.rejected)
 
     def lists(self, *records):

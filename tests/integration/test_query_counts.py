@@ -105,7 +105,7 @@ def test_one_changed_record_per_day_costs_one_statement_per_day(sync, sandbox):
 @pytest.mark.parametrize("concurrency", [1, 2, 8])
 def test_only_the_days_around_a_window_are_fetched_twice(sync, sandbox, concurrency):
     sandbox.dataset.replace(charges(FEW))
-    assert sync(concurrency=concurrency).tally.new == FEW * len(DAYS)
+    assert sync(concurrency=concurrency).counts.new == FEW * len(DAYS)
     windows = [(DAYS[0], DAYS[6]), (DAYS[7], DAYS[13]), (DAYS[14], DAYS[17])]
     padded = [(first - timedelta(days=1), last + timedelta(days=2)) for first, last in windows]
     requests = [request for request in sandbox.requests if request.action == "post_billing_data"]
@@ -121,7 +121,7 @@ def test_one_export_serves_all_windows(sync, sandbox, concurrency):
     sandbox.dataset.replace(charges(FEW))
     sandbox.faults.add("status", action="post_billing_data", status=503, times=None)
     report = sync(concurrency=concurrency)
-    assert (report.error, report.tally.new) == (None, FEW * len(DAYS))
+    assert (report.error, report.counts.new) == (None, FEW * len(DAYS))
     # One more starts earlier and one later, because the first day has none before it.
     assert [request.action for request in sandbox.requests].count("get_billing_csv") <= 3
 

@@ -296,7 +296,7 @@ class Month(RuleBasedStateMachine):
         """Check that the report of a completed run is true."""
         code = report.exit_code
         assert code in {0, 65} or type(report.error) is SourceUnavailable, report.error
-        suspect = set(report.tally.suspect_days)
+        suspect = set(report.counts.suspect_days)
         assert bool(suspect) == (code == 65) or code == 69
         requested = [day for window in report.windows for day in window.days()]
         for day in requested:
@@ -321,12 +321,12 @@ class Month(RuleBasedStateMachine):
         self.policies = Behaviour()
         self.days_pass(1, [])
         quiet = self.run("sync")
-        self.accept(quiet.tally.suspect_days)
+        self.accept(quiet.counts.suspect_days)
         for n in range(1, LOOKBACK + 1):
             day = self.today - n * DAY
             if day >= self.state.first_day:  # the lookback does not reach behind it
                 assert rows_of_day(self.stored.rows, day) == self.listed_states[day][-1]
-        self.accept(self.run("backfill", since=FIRST).tally.suspect_days)
+        self.accept(self.run("backfill", since=FIRST).counts.suspect_days)
         assert self.stored.rows == Counter(map(canonical, self.listed))
         assert self.watermark == self.today - DAY
 

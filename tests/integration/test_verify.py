@@ -22,7 +22,7 @@ from etl.model import DateRange, Record, RecordChange, WindowData, single_slice_
 from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
-from etl.services.verify import DayDifference, closed_range, plan_verify, verify_windows
+from etl.services.verify import DayDifference, complete_range, plan_verify, verify_windows
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -100,8 +100,8 @@ def test_verify_finds_no_difference_from_either_source_after_a_sync(audit):
 
 def test_verify_covers_the_first_to_the_last_closed_day_by_default(audit):
     with audit.engine.connect() as connection:
-        assert closed_range(connection, 1) == DateRange(EIGHTH, TENTH)
-        assert closed_range(connection, None) is None
+        assert complete_range(connection, 1) == DateRange(EIGHTH, TENTH)
+        assert complete_range(connection, None) is None
 
 
 def plan(audit, since=None, until=None, account_id=1):

@@ -50,7 +50,7 @@ def fetch(window):
     for day in window.days():
         kept.add(records(day))
     bad = (RejectedRecord(window.first, "price is missing", f"{os.getpid()}"),)
-    batch = WindowData(window, window, kept.days(window), bad, unconfirmed_days={window.last: "why"})
+    batch = WindowData(window, window, kept.days(window), bad, unresolved_days={window.last: "why"})
     return batch, snapshot_days(batch.days)
 """
 
@@ -79,7 +79,7 @@ def test_transferred_days_equal_fetched_days_at_every_read(held, ahead):
     LIMITS.update(max_in_memory={held}, max_slice=30)
     for window, (batch, snapshots) in zip(WINDOWS, fetch_in_worker(fetch, WINDOWS, depth={ahead}), strict=True):
         assert (batch.window, batch.requested, batch.sources) == (window, window, {{"json"}})
-        assert dict(batch.unconfirmed_days) == {{window.last: "why"}}
+        assert dict(batch.unresolved_days) == {{window.last: "why"}}
         assert {{day: len(found) for day, found in batch.days.items()}} == dict.fromkeys(window.days(), 80)
         assert int(batch.rejected[0].payload) != os.getpid()
         assert [day.day for day in snapshots] == window.days()

@@ -142,7 +142,7 @@ class Oracle(Night):
         if self.code == OK:
             self._check_success()
         if self.code == NEEDS_ATTENTION:
-            rejected = self.report.tally.rejected
+            rejected = self.report.counts.rejected
             if not rejected and not self.after.suspect:
                 raise Violation("look_without_cause", "exit 65, and nothing is rejected or suspect")
             if rejected and not any(map(self.has_unreadable_records, SOURCES)):

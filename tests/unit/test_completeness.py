@@ -88,7 +88,7 @@ def fetched(vendor, *windows):
             still_open |= set(window.days())
             continue
         whole |= records_by_day(batch)
-        still_open |= batch.unconfirmed_days.keys() | batch.incomplete_days
+        still_open |= batch.unresolved_days.keys() | batch.incomplete_days
     return whole, still_open
 
 
@@ -384,7 +384,7 @@ def test_an_export_that_lacks_records_of_a_truncated_answer_is_refused():
         lambda start: [one for one in within(records, DateRange(start, TODAY)) if one != records[30]],
     )
     [batch] = vendor.fetch(days(7, 9))
-    assert set(batch.unconfirmed_days) == {day(7)}
+    assert set(batch.unresolved_days) == {day(7)}
     assert records_by_day(batch) == expected_days(records, days(8, 9))
 
 
@@ -470,7 +470,7 @@ def test_json_that_hid_a_day_shows_no_later_one_empty_where_the_export_is_trunca
     form = (10, "oldest", "ascending")
     vendor = FakeClient(lambda _: [], lambda start: limited(within(records, DateRange(start, TODAY)), *form))
     batches = vendor.fetch(days(1, 3), days(4, 6))
-    assert [set(batch.unconfirmed_days) for batch in batches] == [set(days(1, 3).days()), set(days(4, 6).days())]
+    assert [set(batch.unresolved_days) for batch in batches] == [set(days(1, 3).days()), set(days(4, 6).days())]
 
 
 def test_an_export_that_may_begin_no_earlier_serves_the_later_of_the_days_that_json_hides():
@@ -499,7 +499,7 @@ def test_a_day_of_which_each_source_lacks_records_of_the_other_needs_the_newest_
 
     exported = lambda start: within(sources["csv"], DateRange(start, TODAY))  # noqa: E731
     [batch] = FakeClient(listed, exported, sources.get(newest)).fetch(days(7, 9))
-    assert (day(7) in batch.unconfirmed_days) == is_open
+    assert (day(7) in batch.unresolved_days) == is_open
     if not is_open:
         assert records_by_day(batch)[day(7)] == expected_days(sources["csv"], days(7, 7))[day(7)]
 
@@ -542,7 +542,7 @@ def test_a_request_for_one_day_with_records_shows_that_the_end_date_is_included(
     vendor = FakeClient(listed, None, records)
     source = Source(vendor, read, today=day(10), last=day(10), largest={"json": 10})
     batch = source.fetch(days(8, 10))
-    assert (batch.incomplete_days | batch.unconfirmed_days.keys()) <= {day(8)}
+    assert (batch.incomplete_days | batch.unresolved_days.keys()) <= {day(8)}
     assert records_by_day(batch)[day(9)] == expected_days(records, days(9, 9))[day(9)]
 
 

@@ -17,7 +17,7 @@ JANUARY, FEBRUARY, MARCH = (date(2024, month, 1) for month in (1, 2, 3))
 def days(first, last, **changes):
     """A ledger of closed days; `d12=...` changes the twelfth day, None removes it."""
     ledger = [
-        LedgerDay(first + timedelta(days=n), closed=True, suspect=False, purged=False)
+        LedgerDay(first + timedelta(days=n), complete=True, suspect=False, purged=False)
         for n in range((last - first).days + 1)
     ]
     for name, change in changes.items():
@@ -58,7 +58,7 @@ def test_whole_closed_months_are_purged_from_the_first_day_of_the_ledger_on():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"closed": False}, "2024-02-01 is not complete"),
+        ({"complete": False}, "2024-02-01 is not complete"),
         ({"suspect": True}, "2024-02-01 is suspect"),
         (None, "2024-02-01 was never fetched"),
     ],

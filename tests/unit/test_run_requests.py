@@ -26,7 +26,7 @@ def test_a_command_that_requires_days_refuses_a_request_without_days(command, da
 def test_each_reason_for_a_review_is_named():
     result = SyncResult("shop", "sync", dry_run=False)
     assert result.review_reasons() == []
-    result.tally = RunCounts(
+    result.counts = RunCounts(
         rejected={"a", "b", "c"}, acknowledged={"a"}, suspect_days=[DAY], missing_days={date(2026, 3, 9): "no source"}
     )
     now = datetime(2026, 3, 11, tzinfo=UTC)

@@ -78,7 +78,7 @@ def test_a_request_covers_a_day_before_and_two_days_after_the_window(vendor):
     [batch] = fetch(vendor, days(2, 4))
     assert requests(vendor) == [("2026-03-01", "2026-03-06")]
     assert (batch.window, batch.requested, origin(batch)) == (days(2, 4), days(1, 6), "json")
-    assert (batch.rejected, batch.incomplete_days, batch.unconfirmed_days) == ((), frozenset(), {})
+    assert (batch.rejected, batch.incomplete_days, batch.unresolved_days) == ((), frozenset(), {})
     assert records_by_day(batch) == expected_days(vendor.dataset.records, days(2, 4))
 
 
@@ -246,7 +246,7 @@ def test_days_before_the_first_served_day_stay_open_and_others_are_fetched(sourc
     batches = FakeClient(listed, exported).fetch(days(2, 7), days(8, 10))
     found = {one: counted for batch in batches for one, counted in records_by_day(batch).items()}
     assert found == expected_days(records, days(served, 10))
-    assert {one for batch in batches for one in batch.unconfirmed_days} == set(days(2, 10).days()) - found.keys()
+    assert {one for batch in batches for one in batch.unresolved_days} == set(days(2, 10).days()) - found.keys()
 
 
 def refusing_once(listed):
@@ -336,7 +336,7 @@ def test_a_record_that_is_withdrawn_between_two_requests_leaves_no_day_open():
         lambda requested: within(records, requested), lambda start: within(records, DateRange(start, TODAY)), newest
     )
     [batch] = vendor.fetch(days(5, 11))
-    assert (batch.unconfirmed_days, records_by_day(batch)) == ({}, expected_days(records, days(5, 11)))
+    assert (batch.unresolved_days, records_by_day(batch)) == ({}, expected_days(records, days(5, 11)))
 
 
 @pytest.mark.parametrize("again", [True, False])
@@ -351,7 +351,7 @@ def test_a_day_that_lacks_newest_records_stays_open(again):
 
     newest = [*records, vendor_record(f"{day(9)}T10:00:00", code_auth="9999")]
     [batch] = LaggingVendor(lambda requested: within(records, requested), None, newest).fetch(days(5, 11))
-    assert batch.unconfirmed_days.keys() == {day(9)}
+    assert batch.unresolved_days.keys() == {day(9)}
 
 
 def test_a_temporary_refusal_of_a_window_is_no_evidence_about_its_days():
@@ -385,7 +385,7 @@ def test_an_export_refused_for_its_date_is_requested_from_a_later_day(under_way)
     source._active_windows |= {days(1, 3)} if under_way else set()
     batch = source.fetch(days(4, 10))
     assert records_by_day(batch) == expected_days(records, days(6, 10))
-    assert (batch.unconfirmed_days.keys(), batch.refused) == (set(days(4, 5).days()), frozenset())
+    assert (batch.unresolved_days.keys(), batch.refused) == (set(days(4, 5).days()), frozenset())
 
 
 # Answers that may be cut ---------------------------------------------------------------------------------------------
@@ -433,7 +433,7 @@ def test_no_answer_cut_by_any_limit_is_taken_as_complete(shared, order, json, cs
     expected = expected_days(shared.dataset.records, window)
     assert records_by_day(batch) == {day: expected[day] for day in batch.days}
     # Without a limit only a round number is refused: at the ends of all data it looks like a cut answer.
-    assert not batch.unconfirmed_days or (json is not None and csv is not None) or each % 25 == 0
+    assert not batch.unresolved_days or (json is not None and csv is not None) or each % 25 == 0
 
 
 @pytest.mark.parametrize("limit", [100, 300])
@@ -461,7 +461,7 @@ def test_an_export_that_keeps_the_newest_of_an_ascending_listing_is_detected():
     vendor = FakeClient(raising(RetryableError("down")), lambda start: within(records, DateRange(start, TODAY))[-1000:])
     [batch] = vendor.fetch(days(2, 6))
     assert records_by_day(batch) == expected_days(records, days(6, 6)), "the day that a later, smaller export shows"
-    assert batch.unconfirmed_days.keys() == set(days(2, 5).days())
+    assert batch.unresolved_days.keys() == set(days(2, 5).days())
 
 
 def test_records_of_one_second_do_not_show_the_order_of_an_answer():
@@ -636,7 +636,7 @@ def test_an_answer_about_other_days_is_retried(vendor):
     vendor.dataset.replace(records_per_day(-40, 10, 3))
     vendor.faults.add("other_days", action="post_billing_data")
     [batch] = fetch(vendor, days(6, 8), attempts=2)
-    assert (origin(batch), records_by_day(batch), batch.unconfirmed_days) == (
+    assert (origin(batch), records_by_day(batch), batch.unresolved_days) == (
         "json",
         expected_days(vendor.dataset.records, days(6, 8)),
         {},
@@ -657,9 +657,9 @@ def test_a_window_has_no_days_when_both_sources_answer_about_others(vendor):
     vendor.faults.add("other_days", action="get_billing_csv", times=None)
     vendor.faults.add("other_days", action="post_billing_data", times=1)
     first, second = fetch(vendor, days(2, 3), days(7, 8))
-    assert (first.days, first.unconfirmed_days.keys()) == ({}, {day(2), day(3)})
-    assert "an answer about other days, 2026-01-30..2026-02-03," in first.unconfirmed_days[day(2)]
-    assert (records_by_day(second), second.unconfirmed_days) == (expected_days(vendor.dataset.records, days(7, 8)), {})
+    assert (first.days, first.unresolved_days.keys()) == ({}, {day(2), day(3)})
+    assert "an answer about other days, 2026-01-30..2026-02-03," in first.unresolved_days[day(2)]
+    assert (records_by_day(second), second.unresolved_days) == (expected_days(vendor.dataset.records, days(7, 8)), {})
     assert len(requests(vendor, "get_billing_csv")) == 1
 
 
@@ -668,7 +668,7 @@ def test_an_answer_about_other_days_is_reported_for_every_fault_of_the_export(ve
     vendor.faults.add("other_days", action="post_billing_data", times=None)
     vendor.faults.add("status", action="get_billing_csv", times=None)
     batches = fetch(vendor, days(2, 3), days(7, 8))
-    assert [(batch.days, len(batch.unconfirmed_days)) for batch in batches] == [({}, 2), ({}, 2)]
+    assert [(batch.days, len(batch.unresolved_days)) for batch in batches] == [({}, 2), ({}, 2)]
     assert len(requests(vendor, "get_billing_csv")) == 1, "a failed export is not retried for every window"
 
 
@@ -679,17 +679,17 @@ def test_an_answer_partly_about_other_days_is_confirmed_or_used_in_part(vendor, 
     # The request covers the 3rd to the 8th; the answer has the first or the last days of the window.
     left_out = {day(6)} if shift > 0 else {day(4), day(5)}
     [batch] = fetch(vendor, days(4, 6))
-    assert (records_by_day(batch), batch.unconfirmed_days) == (expected_days(vendor.dataset.records, days(4, 6)), {})
+    assert (records_by_day(batch), batch.unresolved_days) == (expected_days(vendor.dataset.records, days(4, 6)), {})
     vendor.faults.add("status", action="get_billing_csv", times=None)
     [batch] = fetch(vendor, days(4, 6))
-    assert batch.unconfirmed_days.keys() >= left_out
+    assert batch.unresolved_days.keys() >= left_out
     assert records_by_day(batch) == {day: expected_days(vendor.dataset.records, days(4, 6))[day] for day in batch.days}
 
 
 def test_an_answer_with_all_records_instead_of_the_requested_days_is_used():
     records = [record for record in records_per_day(-9, 10, 3) if "2026-03-05" not in str(record["created_at"])]
     [batch] = FakeClient(lambda _: records).fetch(days(5, 6))
-    assert (origin(batch), records_by_day(batch), batch.unconfirmed_days) == (
+    assert (origin(batch), records_by_day(batch), batch.unresolved_days) == (
         "json",
         expected_days(records, days(5, 6)),
         {},
@@ -700,7 +700,7 @@ def test_an_answer_with_all_records_instead_of_the_requested_days_is_used():
 def test_an_answer_about_neighbouring_days_may_be_cut_in_another_zone(near):
     records = [vendor_record(f"{day(near)}T12:00:00")]
     [batch] = FakeClient(lambda _: records, lambda _: []).fetch(days(6, 7))
-    assert (batch.unconfirmed_days, records_by_day(batch)) == ({}, expected_days([], days(6, 7)))
+    assert (batch.unresolved_days, records_by_day(batch)) == ({}, expected_days([], days(6, 7)))
 
 
 def test_no_day_is_closed_whose_records_have_the_month_before_the_day():
@@ -712,7 +712,7 @@ def test_no_day_is_closed_whose_records_have_the_month_before_the_day():
 def test_an_export_about_other_days_is_not_used():
     own = FakeClient(raising(RetryableError("down")), lambda _: records_per_day(-9, -8, 5))
     [batch] = own.fetch(days(6, 8))
-    assert (batch.days, batch.unconfirmed_days.keys()) == ({}, {day(6), day(7), day(8)})
+    assert (batch.days, batch.unresolved_days.keys()) == ({}, {day(6), day(7), day(8)})
 
 
 @pytest.mark.parametrize("known", [0, 3])
@@ -721,7 +721,7 @@ def test_a_day_that_was_complete_without_records_needs_no_evidence_of_a_truncate
     own = FakeClient(raising(RetryableError("down")), lambda start: within(records, DateRange(start, TODAY)), records)
     [batch] = own.fetch(days(1, 3), complete={day(1): 0, day(2): known})
     assert batch.days.keys() == ({day(1), day(2)} if known == 0 else {day(1)})
-    assert batch.unconfirmed_days.keys() == set(days(1, 3).days()) - batch.days.keys()
+    assert batch.unresolved_days.keys() == set(days(1, 3).days()) - batch.days.keys()
 
 
 @pytest.mark.parametrize(
@@ -738,8 +738,8 @@ def test_an_answer_with_only_unreadable_records_completes_none_of_their_days(sou
     )
     [batch] = own.fetch(days(6, 8))
     assert batch.days == {}
-    assert batch.unconfirmed_days.keys() == set(days(6, 8).days())
-    assert all("can be read" in reason for reason in batch.unconfirmed_days.values())
+    assert batch.unresolved_days.keys() == set(days(6, 8).days())
+    assert all("can be read" in reason for reason in batch.unresolved_days.values())
 
 
 def test_an_account_without_records_is_empty_in_both_sources(vendor):
