@@ -82,7 +82,7 @@ class CrossCheck:
     def compare(
         self, window: DateRange, json_days: SourceDays, csv_days: SourceDays, to_check: frozenset[date]
     ) -> SourceDays:
-        """Replace JSON days that are unresolved or have fewer records than the export's; contradictory ones stay open."""
+        """Replace JSON days that are unresolved or shorter than the export's; open contradictory ones."""
         self._export_hides_days |= any(
             not records and self._evidence["json"].has_listed(day) for day, records in csv_days.days.items()
         )
