@@ -203,6 +203,7 @@ class Feed:
         unknown: Names of its other fields.
         malformed: Items that are not records.
         size: Bytes of the decoded body; 0 if unknown.
+        has_more: The source says that it has more records than it lists.
     """
 
     rows: Iterable[RawRecord]
@@ -210,6 +211,7 @@ class Feed:
     unknown: tuple[str, ...] = ()
     malformed: tuple[RejectedRecord, ...] = ()
     size: int = 0
+    has_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,7 @@ class ReadStats:
         folds: `datetime.fold` (0 or 1) of records with an offset, where the clock shows their time twice.
         size: Bytes of the decoded body; 0 if unknown.
         swapped: Requested days on which other records would be if their dates had the month before the day.
+        has_more: As in Feed.
     """
 
     listed: int
@@ -241,6 +244,7 @@ class ReadStats:
     folds: Mapping[Record, int] = field(default_factory=dict)
     size: int = 0
     swapped: frozenset[date] = frozenset()
+    has_more: bool = False
 
 
 FeedReader: TypeAlias = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]

@@ -1,10 +1,12 @@
 """Completeness checks for the vendor's answers: the only place of these rules, for JSON and CSV. Pure.
 
+The part about the sizes of answers is in `answer_evidence`.
+
 The vendor documents no limit on the size of an answer. There may be one on its records or its bytes, of any size, which
 keeps the oldest records, the newest or any others. So an answer is accepted as complete only with evidence:
 
 - it is smaller than another answer of the same source, in records and in bytes, so that no limit can have truncated it
-  (`AnswerEvidence`);
+  (`AnswerEvidence`), and clearly smaller than the answers that are known to be truncated, if these differ in size;
 - it is ordered by time and has records before and after the target days: a limit truncates an ordered list at an end;
 - a smaller request for its outermost days agrees, or it contains the newest records of the account (`NewestRecords`).
 
@@ -12,125 +14,33 @@ There may also be a limit on the days of an answer, which is then small: a day i
 record of it (`AnswerEvidence.has_listed`), and those after the last record of an answer need separate evidence.
 
 Two different answers of the same size, or one of exactly the largest size that the account ever had, are evidence of
-a limit: then only the first rule counts.
+a limit: then only the first rule counts. An answer that lacks what another one lists, to a request for a part of its
+dates, is truncated, whatever else it shows.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from etl.date_ranges import ONE_DAY
+from etl.extract.answer_evidence import listed_range
 from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord
-
-MIN_LIMIT: Final = 10
-"""Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
 
 MIN_RECORDS_OF_GONE_DAY: Final = 20
 """Records of a day that, if an answer lacks all of them, are no longer served rather than withdrawn. Assumed."""
 
-MIN_SIZE_LIMIT: Final = 8 * 1024
-"""Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
+MIN_RECORDS_TO_COMPARE: Final = 5
+"""Newest records of a day from which on it is no accident that an answer has none of them. Assumed."""
 
-_Key: TypeAlias = tuple[str, str, str]
+MAX_SHARE_BY_CHANCE: Final = 0.1
+"""Share of them that an answer with other keys may have, such as those whose seconds are 0. Assumed."""
+
+_RecordKey: TypeAlias = tuple[str, str, str]
 """`created_at`, `phone` and `code_auth` of a record."""
-
-
-class _Answer(NamedTuple):
-    """The size of an answer, and its first and its last time."""
-
-    listed: int
-    size: int
-    earliest: str | None
-    latest: str | None
-
-
-def is_smaller(stats: ReadStats, other: ReadStats | _Answer) -> bool:
-    """Whether an answer is so much smaller than another one that no limit, on records or bytes, can have truncated it.
-
-    A limit on bytes truncates an answer before the first record that exceeds it: answers truncated by it differ by less
-    than a record.
-    """
-    has_fewer_bytes = stats.size < MIN_SIZE_LIMIT or stats.size + _largest_record(stats) <= other.size
-    return stats.listed < other.listed and has_fewer_bytes
-
-
-def _are_similar(stats: ReadStats, other: _Answer) -> bool:
-    """Whether a limit on bytes can have truncated both answers."""
-    return stats.size >= MIN_SIZE_LIMIT and abs(stats.size - other.size) < _largest_record(stats)
-
-
-def _largest_record(stats: ReadStats) -> float:
-    """Bytes of the largest record of an answer: assumed, one and a half times the average."""
-    return 1.5 * stats.size / max(stats.listed, 1)
-
-
-class AnswerEvidence:
-    """The sizes and days with records of one source's answers in a run, as evidence about each other. Thread-safe.
-
-    Args:
-        largest_before: Records in the largest answer of earlier runs; None without earlier runs.
-    """
-
-    def __init__(self, largest_before: int | None = None) -> None:
-        self.largest = 0
-        self._largest_before = largest_before
-        self._listed_days: set[date] = set()
-        self._answers: set[_Answer] = set()
-        self._limits: set[int] = set()
-        self._lock = threading.Lock()
-
-    def add(self, stats: ReadStats) -> None:
-        """Record an answer."""
-        with self._lock:
-            if stats.earliest is not None:
-                self._listed_days.update(listed_range(stats))
-            self.largest = max(self.largest, stats.listed)
-            self._answers.add(_Answer(stats.listed, stats.size, stats.earliest, stats.latest))
-
-    def has_listed(self, day: date) -> bool:
-        """Whether the first or the last record of some answer is of a day, which therefore is not empty."""
-        return day in self._listed_days
-
-    def listed_days(self) -> frozenset[date]:
-        """The days of the first and of the last record of each answer."""
-        with self._lock:
-            return frozenset(self._listed_days)
-
-    def prove_complete(self, stats: ReadStats) -> bool:
-        """Whether an answer is too small to be truncated."""
-        return stats.listed < MIN_LIMIT or any(is_smaller(stats, other) for other in self._all())
-
-    def count(self, listed: int) -> int:
-        """Count the different answers of this number of records; 0 if there is a larger one."""
-        return sum(other.listed == listed for other in self._all()) if listed == self.largest else 0
-
-    def count_similar(self, stats: ReadStats) -> int:
-        """Count the different answers that the same limit would explain; 0 if there is a larger one."""
-        if self.prove_complete(stats):
-            return 0
-        return sum(other.listed == stats.listed or _are_similar(stats, other) for other in self._all())
-
-    def suggest_limit(self, listed: int) -> bool:
-        """Whether a limit of exactly this number of records would explain other answers as well."""
-        return self.count(listed) > 1 or listed == self._largest_before
-
-    def add_limit(self, listed: int) -> None:
-        """Record the number of records of an answer that is known to be truncated."""
-        with self._lock:
-            self._limits.add(listed)
-
-    def is_limit(self, listed: int) -> bool:
-        """Whether an answer of this number of records is known to be truncated."""
-        return listed in self._limits
-
-    def _all(self) -> list[_Answer]:
-        with self._lock:
-            return list(self._answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +61,10 @@ class NewestRecords:
     requested: int
     unreadable: tuple[RejectedRecord, ...] = ()
     ordered: bool = True
-    _keys: dict[date, Counter[_Key]] = field(init=False, repr=False, compare=False)
+    _keys: dict[date, Counter[_RecordKey]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        keys: defaultdict[date, Counter[_Key]] = defaultdict(Counter)
+        keys: defaultdict[date, Counter[_RecordKey]] = defaultdict(Counter)
         for record, times in self.records.items():
             keys[day_of(record)][record[:3]] += times
         object.__setattr__(self, "_keys", dict(keys))
@@ -226,6 +136,20 @@ class NewestRecords:
     def end_by(self, day: date) -> bool:
         """Whether the account certainly has no record after a day."""
         return self._all_readable and max(self._keys, default=day) <= day
+
+    def have_other_keys(self, days: Mapping[date, DayRecords], today: date) -> bool:
+        """Whether an answer spells the keys of records otherwise: with a mask, to the minute, or in another time zone.
+
+        It then lists as many records of a past day as the newest ones, and shares none or hardly any with them.
+        """
+        compared = [
+            (keys, Counter(record[:3] for record in days[day].records()))
+            for day, keys in self._keys.items()
+            if day < today and day in days and len(days[day]) >= keys.total() >= MIN_RECORDS_TO_COMPARE
+        ]
+        expected = sum(keys.total() for keys, _ in compared)
+        shared = sum((keys & listed).total() for keys, listed in compared)
+        return shared < expected * MAX_SHARE_BY_CHANCE
 
     def _count(self, day: date) -> int:
         return self._keys[day].total() if day in self._keys else 0
@@ -363,11 +287,6 @@ def exceeds_range(requested: DateRange, stats: ReadStats) -> tuple[bool, bool]:
         return False, False
     earliest, latest = listed_range(stats)
     return earliest < requested.first - ONE_DAY, latest > requested.last + ONE_DAY
-
-
-def listed_range(stats: ReadStats) -> tuple[date, date]:
-    """The first and the last day of an answer that has at least one readable time."""
-    return date.fromisoformat((stats.earliest or "")[:10]), date.fromisoformat((stats.latest or "")[:10])
 
 
 def describe_range(stats: ReadStats) -> str:

@@ -9,7 +9,12 @@ from datetime import date
 
 from etl.date_ranges import split_into_windows
 from etl.errors import RequestRejected, VendorError
-from etl.extract.completeness import AnswerEvidence, NewestRecords, contains_all, count_missing
+from etl.extract.answer_evidence import AnswerEvidence
+from etl.extract.completeness import (
+    NewestRecords,
+    contains_all,
+    count_missing,
+)
 from etl.extract.source_days import SourceDays, combine
 from etl.model import DateRange
 
@@ -157,13 +162,17 @@ class CrossCheck:
         records = csv_days.days[day]
         if day not in json_days.unresolved:
             return len(records) > len(json_days.days[day]) and self._csv_supersedes(day, json_days, csv_days)
-        if not records and self._export_hides_days:
+        if not records and (self._export_hides_days or self._export_lists_less(json_days)):
             return False
         if day in csv_days.unproven and (
             (newest := self._get_newest()) is None or not newest.confirm({day: records}, csv_days.rejected)
         ):
             return False
         return day not in json_days.seen_records or contains_all(records, json_days.seen_records[day])
+
+    def _export_lists_less(self, json_days: SourceDays) -> bool:
+        """Whether JSON lists more unreadable records of unknown days than any export lists records."""
+        return sum(item.day is None for item in json_days.rejected) > self._evidence["csv"].largest
 
     def _csv_supersedes(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
         """Whether the export has all JSON records of a day, or newest records of it that JSON lacks."""

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 
 from etl.date_ranges import ONE_DAY
-from etl.extract.completeness import days_begun_late, days_without_padding, listed_range
+from etl.extract.answer_evidence import listed_range
+from etl.extract.completeness import (
+    days_begun_late,
+    days_without_padding,
+)
 from etl.extract.json_requests import PADDING_BEFORE
 from etl.extract.source_days import SourceDays
 from etl.extract.spool import RecordSpool
@@ -24,12 +28,12 @@ class CsvExport:
     """A parsed CSV export: the records of the target days, spooled by day.
 
     Attributes:
-        start: The requested start date.
+        requested: The requested start date, up to the present.
         target: The target days.
         missing_fields: Attributes that the export does not have.
     """
 
-    start: date
+    requested: DateRange
     target: DateRange
     stats: ReadStats
     spool: RecordSpool
@@ -89,7 +93,7 @@ class OpenExport:
                 part_days = part.export.days(DateRange(first, last))
                 days |= part_days
                 stats_by_day |= dict.fromkeys(part_days, part.export.stats)
-                unproven |= dict.fromkeys(days_without_padding(part_days, part.export.start))
+                unproven |= dict.fromkeys(days_without_padding(part_days, part.export.requested.first))
         # A day that was complete without records, and again shows none, needs no evidence: it stays as it is.
         days |= {
             day: records
@@ -119,7 +123,7 @@ class OpenExport:
             folds=folds,
         )
         return result.begun_late(
-            days_begun_late(self.target.first, complete_days, self.export.start, self.export.stats, known)
+            days_begun_late(self.target.first, complete_days, self.export.requested.first, self.export.stats, known)
         )
 
     def _most_records(self, day: date) -> DayRecords:
@@ -138,7 +142,7 @@ class OpenExport:
 
 def last_listed_day(export: CsvExport) -> date:
     """The day of an export's last record; without records, the day before its start date."""
-    return export.start - ONE_DAY if export.stats.latest is None else listed_range(export.stats)[1]
+    return export.requested.first - ONE_DAY if export.stats.latest is None else listed_range(export.stats)[1]
 
 
 def day_counts(export: CsvExport, window: DateRange) -> list[int]:

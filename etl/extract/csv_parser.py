@@ -264,14 +264,25 @@ def _as_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
 
 
 def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, None]:
-    """Yield every row except blank ones, sums of others, and the header, which may be repeated."""
+    """Yield every row except blank ones, sums of others, and the header, which may be repeated.
+
+    A header followed by the first record again begins a second copy of the export, which is refused.
+    """
     width, header, has_trailing_delimiter = csv_format.width, csv_format.header, csv_format.has_trailing_delimiter
     with _as_text(file, csv_format.encoding) as text:
         reader = csv.reader(text, delimiter=csv_format.delimiter, quotechar=csv_format.quote, strict=True)
         try:
+            first_row: list[Any] | None = None
+            after_header = False
             for line_number, row in _numbered_rows(reader):
-                if not any(row) or row == header or is_total_line(row):
+                if not any(row) or is_total_line(row):
                     continue
+                if row == header:
+                    after_header = True
+                    continue
+                if after_header and row == first_row:
+                    raise InvalidResponse(f"line {line_number} repeats the first record after another header")
+                first_row, after_header = first_row or row, False
                 if len(row) != width:
                     raise InvalidResponse(f"line {line_number} has {len(row)} columns, the first one has {width}")
                 if has_trailing_delimiter and row[-1].strip():

@@ -14,10 +14,10 @@ from datetime import date
 from typing import BinaryIO, Final
 
 from etl.date_ranges import ONE_DAY
-from etl.errors import DateRangeMismatch, RequestRejected
+from etl.errors import DateRangeMismatch, InvalidResponse, RequestRejected
+from etl.extract.answer_evidence import AnswerEvidence, is_smaller, listed_range
 from etl.extract.client import Client
 from etl.extract.completeness import (
-    AnswerEvidence,
     NewestRecords,
     describe_range,
     encloses,
@@ -25,8 +25,6 @@ from etl.extract.completeness import (
     is_empty_since,
     is_in_order,
     is_likely_limit,
-    is_smaller,
-    listed_range,
     overlaps,
 )
 from etl.extract.csv_export import CompletePart, CsvExport, OpenExport, complete_parts, day_counts, last_listed_day
@@ -168,9 +166,9 @@ class CsvSource:
         """Determine which days no limit on records truncates, by the cheapest evidence first; may download others."""
         stats, evidence = export.stats, self._evidence
         all_parts = [CompletePart(target, export)]
-        if evidence.prove_complete(stats) or stats.earliest is None:
-            return all_parts
         newest = self._get_newest()
+        if stats.earliest is None or (evidence.prove_complete(stats) and not self._lacks_newest(export, target)):
+            return all_parts
         has_newest = newest is not None and newest.are_contained_in(export.days(target))
         same_size = newest is not None and newest.listed == stats.listed == self._json_evidence.largest
         if newest is not None and not same_size and newest.match_exactly(export.days(target)):
@@ -191,7 +189,14 @@ class CsvSource:
             wider_export = self._load_export(target, target.first - PADDING_BEFORE - WEEK)
         except RequestRejected:
             return False
-        return is_smaller(stats, wider_export.stats)
+        is_truncated = self._evidence.is_truncated(wider_export.stats, wider_export.requested)
+        return is_smaller(stats, wider_export.stats) and not is_truncated
+
+    def _lacks_newest(self, export: CsvExport, target: DateRange) -> bool:
+        """Whether an export lacks some of the newest records of past days: a limit truncated it, or it is outdated."""
+        newest = self._get_newest()
+        past = {day: records for day, records in export.days(target).items() if day < self._today}
+        return newest is not None and not newest.are_contained_in(past)
 
     def _compare_with_later_exports(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Find the complete days of an ordered export: a limit truncates it at one of its ends."""
@@ -318,7 +323,7 @@ class CsvSource:
             log_unknown_fields(feed)
             if stats.earliest is not None and not overlaps(requested, stats):
                 raise DateRangeMismatch(f"{describe_range(stats)} in place of those since {start}")
-            return CsvExport(start, target, stats, spool, ATTRIBUTES - feed.fields)
+            return CsvExport(requested, target, stats, spool, ATTRIBUTES - feed.fields)
 
         if self._refused is not None and start <= self._refused[0]:
             raise RequestRejected(self._refused[1])
@@ -327,6 +332,10 @@ class CsvSource:
         except RequestRejected as error:
             self._refused = start, str(error)  # without the error: its frames hold exports
             raise
-        self._evidence.add(export.stats)
+        days = export.days(target)
+        if (newest := self._get_newest()) is not None and newest.have_other_keys(days, self._today):
+            raise InvalidResponse("an export with other times, phones or codes than get_billing_record lists")
+        counts = {day: len(records) for day, records in days.items()}
+        self._evidence.add(export.stats, requested, counts)
         self._downloaded.append(export)
         return export

@@ -14,8 +14,12 @@ from typing import Final
 
 from etl.date_ranges import ONE_DAY
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
+from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.client import Client
-from etl.extract.completeness import AnswerEvidence, describe_range, uncovered_days
+from etl.extract.completeness import (
+    describe_range,
+    uncovered_days,
+)
 from etl.extract.json_answer import PADDING_AFTER, JsonAnswer
 from etl.extract.source_days import log_unknown_fields
 from etl.extract.spool import RecordSpool
@@ -158,7 +162,7 @@ class JsonRequests:
             return JsonAnswer(requested, stats, days)
 
         answer = self._client.get_records(requested, read)
-        self._evidence.add(answer.stats)
+        self._evidence.add(answer.stats, requested, {day: len(records) for day, records in answer.days.items()})
         self._most_days = max(self._most_days, len(requested))
         if self.earliest_start is not None:
             self.earliest_start = min(self.earliest_start, requested.first)

@@ -11,17 +11,15 @@ from typing import Final
 
 from etl.date_ranges import ONE_DAY, bisect
 from etl.errors import DateRangeMismatch, RequestRejected
+from etl.extract.answer_evidence import AnswerEvidence, is_smaller, listed_range
 from etl.extract.client import MAX_NEWEST_RECORDS
 from etl.extract.completeness import (
-    AnswerEvidence,
     NewestRecords,
     days_begun_late,
     has_records_around,
     is_in_order,
     is_likely_limit,
     is_of_one_day,
-    is_smaller,
-    listed_range,
     possibly_incomplete_days,
 )
 from etl.extract.json_answer import JsonAnswer, merge_answers
@@ -85,8 +83,17 @@ class JsonSource:
         return combine(window, [result.without(hidden), *map(self._resolve_hidden_day, hidden)])
 
     def days_listed_elsewhere(self, result: SourceDays) -> list[date]:
-        """The days that a result shows empty, although another answer of this run lists a record of them."""
-        return [day for day, records in result.days.items() if not records and self._evidence.has_listed(day)]
+        """The days of which another answer of this run lists more records than a result has."""
+        return [
+            day
+            for day, records in result.days.items()
+            if len(records) < self._evidence.most_listed(day) or (not records and self._evidence.has_listed(day))
+        ]
+
+    def fetch_alone(self, day: date) -> SourceDays | None:
+        """Fetch a day by requests without other days, or with one; None if their answers list no record of it."""
+        answer = self._fetch_narrow(day)
+        return answer.to_source_days() if answer is not None and answer.days[day] else None
 
     def has_records(self, day: date) -> bool:
         """Whether the vendor lists a record of a day."""
@@ -150,6 +157,8 @@ class JsonSource:
     def _is_complete(self, answer: JsonAnswer, target: DateRange) -> bool:
         """Whether an answer is proven complete, by the cheapest evidence first; may send further requests."""
         stats, evidence = answer.stats, self._evidence
+        if evidence.is_truncated(stats, answer.requested):
+            return False
         if evidence.prove_complete(stats) or stats.earliest is None:
             return True
         covered = self._covered_days(answer)
@@ -157,7 +166,8 @@ class JsonSource:
         if not new_days and covered.keys() == answer.days.keys() and not evidence.suggest_limit(stats.listed):
             return True
         unproven: list[DateRange] | None = None
-        if is_in_order(stats) and not evidence.suggest_limit(stats.listed):
+        # An order of arrival looks like one of times, and its limit hides late records between the others.
+        if is_in_order(stats) and not evidence.suggest_limit(stats.listed) and not is_likely_limit(stats.listed):
             unproven = self._unproven_edges(answer, target)
             if not unproven:
                 return True
@@ -235,11 +245,12 @@ class JsonSource:
             wider_answer = self._requests.probe(request)
             if wider_answer is None:
                 continue
+            if self._lacks_newest(wider_answer):
+                self._evidence.add_truncated(wider_answer.stats, wider_answer.requested)
+            if self._evidence.is_truncated(wider_answer.stats, wider_answer.requested):
+                return False
             if is_smaller(answer.stats, wider_answer.stats):
                 return True
-            if self._lacks_newest(wider_answer):
-                self._evidence.add_limit(wider_answer.stats.listed)
-                return False
         return False
 
     def _lacks_newest(self, answer: JsonAnswer) -> bool:
@@ -260,9 +271,9 @@ class JsonSource:
     def _resolve_hidden_day(self, day: date) -> SourceDays:
         """Resolve a day that the answers to some requests show empty: the vendor may serve only a part of the dates."""
         answer = self._fetch_narrow(day)
-        if answer is not None and answer.days[day]:
+        if answer is not None and len(answer.days[day]) >= max(1, self._evidence.most_listed(day)):
             return answer.to_source_days()
-        reason = "an empty JSON answer, although the answer to another request lists records of the day"
+        reason = "a JSON answer lacks records of the day that the answer to another request lists"
         return SourceDays(DateRange(day, day), {}, unresolved={day: reason})
 
     def _fetch_narrow(self, day: date) -> JsonAnswer | None:

@@ -13,8 +13,11 @@ from typing import TypeVar
 
 from etl.date_ranges import ONE_DAY, split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
+from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.client import Client
-from etl.extract.completeness import AnswerEvidence, NewestRecords
+from etl.extract.completeness import (
+    NewestRecords,
+)
 from etl.extract.cross_check import CrossCheck
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_requests import JsonRequests
@@ -60,7 +63,7 @@ class Source:
         self._today = today
         self._last = last
         self._complete = complete or {}
-        self._evidence = {name: AnswerEvidence((largest or {}).get(name)) for name in ("json", "csv")}
+        self._evidence = {name: AnswerEvidence(today, (largest or {}).get(name)) for name in ("json", "csv")}
         self._newest = NewestSource(client, read_feed)
         requests = JsonRequests(client, read_feed, today=today, evidence=self._evidence["json"], open_spool=open_spool)
         self._json = JsonSource(
@@ -104,7 +107,7 @@ class Source:
         Raises:
             VendorError: There is no usable JSON answer.
         """
-        return self._to_window_data(window, self._json.fetch(window))
+        return self._to_window_data(window, self._refetch_suspect_days(window, self._json.fetch(window)))
 
     def fetch_csv(self, window: DateRange) -> WindowData:
         """Fetch the days of a window from the CSV export only.
@@ -238,6 +241,17 @@ class Source:
             if not suspects:
                 return json_days
 
+    def _refetch_alone(self, window: DateRange, json_days: SourceDays) -> SourceDays:
+        """Fetch each newly empty day alone: the vendor may list a single day of a request (assumed)."""
+        newest = self._newest_if_useful(window, json_days)
+        found = {
+            day: alone
+            for day in self._check.new_empty_days(json_days)
+            if (newest is None or not newest.prove_empty(day, json_days.days))
+            and (alone := self._json.fetch_alone(day)) is not None
+        }
+        return combine(window, [json_days.without(found), *found.values()])
+
     def _shows_empty(self, day: date) -> bool:
         result = self._refetch(DateRange(day, day))
         return not result.days.get(day) and day not in result.incomplete_days
@@ -290,7 +304,7 @@ class Source:
             # It is usual for today to be empty or incomplete, but not for a past day.
             level = logging.WARNING if min(to_check) < self._today else logging.INFO
             log.log(level, "%s cannot be compared with the CSV export (%s)", window, error)
-            return self._check.without_export(json_days, to_check, error)
+            return self._check.without_export(self._refetch_alone(window, json_days), to_check, error)
         if csv_days is None:
             return replace(json_days, incomplete_days=json_days.incomplete_days - to_check)
         return self._check.compare(window, json_days, csv_days, to_check)

@@ -77,6 +77,7 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, sink: Callable[[list[
         folds.known,
         feed.size,
         frozenset(swapped),
+        feed.has_more,
     )
 
 

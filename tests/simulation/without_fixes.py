@@ -22,7 +22,7 @@ from unittest.mock import patch
 import etl
 from etl import spreadsheet, unreadable
 from etl.extract import csv_parser, json_reader  # noqa: F401 - csv_parser is imported late, and has to be patched before
-from etl.extract.completeness import AnswerEvidence
+from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.cross_check import CrossCheck
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_requests import PADDING_BEFORE, JsonRequests

@@ -26,7 +26,11 @@ from support.fake_vendor import (
 )
 
 from etl.errors import RequestRejected, RetryableError, SourceUnavailable
-from etl.extract.completeness import MIN_LIMIT, AnswerEvidence, NewestRecords, contains_all
+from etl.extract.answer_evidence import MIN_LIMIT, AnswerEvidence
+from etl.extract.completeness import (
+    NewestRecords,
+    contains_all,
+)
 from etl.extract.source import Source
 from etl.model import DateRange, ReadStats, Record, RejectedRecord, single_slice_day
 
@@ -277,21 +281,121 @@ def test_an_ordinary_night_costs_at_most_two_additional_requests(window, each, o
     assert len(vendor.requested) + len(vendor.exports) <= 1 + 2
 
 
+# Other limits ---------------------------------------------------------------------------------------------------------
+
+
+def with_unlisted(records, limit, keeps):
+    """The records of an answer whose limit also counts rows that it does not list, one in six."""
+    kept = in_time(records)
+    rows = [row for number, record in enumerate(kept) for row in ([record, None] if number % 5 == 4 else [record])]
+    return [row for row in (rows[:limit] if keeps == "oldest" else rows[-limit:]) if row]
+
+
+def assert_no_day_is_wrong(vendor, window, records, *, complete=()):
+    whole, still_open = fetched(vendor, window)
+    expected = expected_days(records, window)
+    assert {one: found for one, found in whole.items() if one not in still_open and found != expected[one]} == {}
+    assert set(complete) <= whole.keys() - still_open
+
+
+SIZES = st.lists(st.sampled_from([5, 12, 30, 60, 90]), min_size=5, max_size=5)
+
+
+@settings(deadline=None, max_examples=200)
+@given(SIZES, st.integers(20, 150), st.sampled_from(["oldest", "newest"]), st.booleans())
+@example([30, 30, 60, 30, 30], 40, "newest", True)
+def test_no_day_is_wrong_under_a_limit_that_also_counts_unlisted_rows(sizes, limit, keeps, has_export):
+    records = [record for number, size in enumerate(sizes, start=1) for record in records_per_day(number, number, size)]
+    vendor = FakeClient(
+        lambda requested: with_unlisted(within(records, requested), limit, keeps),
+        (lambda start: within(records, DateRange(start, TODAY))) if has_export else None,
+        records,
+    )
+    assert_no_day_is_wrong(vendor, days(2, 4), records, complete=days(2, 4).days() if has_export else ())
+
+
+@settings(deadline=None, max_examples=100)
+@given(SIZES, st.integers(20, 150))
+@example([40, 40, 40, 40, 40], 140)
+def test_no_day_of_an_export_is_wrong_under_a_limit_that_also_counts_unlisted_rows(sizes, limit):
+    records = [record for number, size in enumerate(sizes, start=1) for record in records_per_day(number, number, size)]
+    vendor = FakeClient(
+        raising(RetryableError("down")),
+        lambda start: with_unlisted(within(records, DateRange(start, TODAY)), limit, "oldest"),
+        records,
+    )
+    assert_no_day_is_wrong(vendor, days(2, 5), records)
+
+
+def test_no_day_is_wrong_if_each_answer_is_the_first_half_of_itself():
+    records = records_per_day(1, 8, 8)
+
+    def listed(requested):
+        answer = in_time(within(records, requested))
+        return answer[: len(answer) // 2]
+
+    vendor = FakeClient(listed, lambda start: within(records, DateRange(start, TODAY)), records)
+    assert_no_day_is_wrong(vendor, days(2, 6), records, complete=days(2, 6).days())
+
+
+def test_a_day_shown_empty_is_requested_alone_if_there_is_no_export():
+    records = [record for number in range(1, 6) for record in records_per_day(number, number, 4 + number)]
+
+    def listed(requested):
+        answer = within(records, requested)
+        newest = max((record["created_at"][:10] for record in answer), default="")
+        return [record for record in answer if record["created_at"].startswith(newest)]
+
+    assert_no_day_is_wrong(FakeClient(listed), days(2, 5), records, complete=days(2, 5).days())
+
+
+def test_a_round_limit_in_the_order_of_arrival_is_found():
+    records = [*records_per_day(1, 3, 20), *records_per_day(5, 8, 10), *records_per_day(4, 4, 30)]
+
+    def listed(requested):
+        return in_time(within(records, requested)[:100])
+
+    vendor = FakeClient(listed, lambda start: within(records, DateRange(start, TODAY)), None)
+    assert len(listed(days(1, 8))) == 100
+    assert_no_day_is_wrong(vendor, days(2, 6), records, complete=days(2, 6).days())
+
+
+@pytest.mark.parametrize("field", ["created_at", "phone", "code_auth"])
+def test_an_export_with_other_keys_than_the_newest_records_is_refused(field):
+    records = records_per_day(1, 8, 12)
+    masked = {"created_at": lambda value: f"{value[:11]}23{value[13:]}", "phone": lambda _: "8924***5100",
+              "code_auth": lambda _: "****"}[field]  # fmt: skip
+    other = [record | {field: masked(record[field])} for record in records]
+    vendor = FakeClient(raising(RetryableError("down")), lambda start: within(other, DateRange(start, TODAY)), records)
+    assert fetched(vendor, days(2, 8)) == ({}, set(days(2, 8).days()))
+
+
+def test_an_empty_export_does_not_show_days_empty_if_json_lists_unreadable_records():
+    unreadable = [record | {"created_at": ""} for record in records_per_day(3, 3, 2)]
+    vendor = FakeClient(lambda _: unreadable, lambda _: [], unreadable)
+    whole, still_open = fetched(vendor, days(1, 7))
+    assert (whole, still_open) == ({}, set(days(1, 7).days()))
+
+
 def survey(listed, earliest="2026-03-01 10:00:00", latest="2026-03-02 10:00:00", size=0):
     return ReadStats(listed, listed, earliest, latest, ascending=True, descending=False, rejected=(), size=size)
 
 
+def add_answer(evidence, stats, first=date(2026, 3, 1), last=date(2026, 3, 2), counts=None):
+    evidence.add(stats, DateRange(first, last), counts or {})
+
+
 def test_only_a_larger_answer_shows_that_a_smaller_one_reached_no_limit():
-    sizes = AnswerEvidence()
-    sizes.add(survey(50))
+    sizes = AnswerEvidence(TODAY)
+    add_answer(sizes, survey(50))
     assert sizes.prove_complete(survey(49))
     assert not sizes.prove_complete(survey(50))
-    assert AnswerEvidence().prove_complete(survey(MIN_LIMIT - 1)), "a limit is larger"
+    assert AnswerEvidence(TODAY).prove_complete(survey(MIN_LIMIT - 1)), "a limit is larger"
 
 
 def test_a_limit_on_bytes_truncates_answers_of_different_numbers_of_records():
-    sizes = AnswerEvidence()
-    sizes.add(survey(50, size=10_100))
+    sizes = AnswerEvidence(TODAY)
+    add_answer(sizes, survey(50, size=10_100))
     assert not sizes.prove_complete(survey(48, size=10_000))
     assert not sizes.prove_complete(survey(52, size=9_000))
     assert sizes.prove_complete(survey(48, size=9_600))
@@ -300,20 +404,55 @@ def test_a_limit_on_bytes_truncates_answers_of_different_numbers_of_records():
     assert sizes.count_similar(survey(48, size=9_600)) == 0
 
 
+FIRST, SECOND = date(2026, 3, 1), date(2026, 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("part", "counts", "is_truncated"),
+    [
+        (survey(30, "2026-03-01 09:00:00", "2026-03-01 10:00:00"), {FIRST: 30}, True),  # it lists an earlier day
+        (survey(20, "2026-03-02 09:00:00", "2026-03-02 10:00:00"), {SECOND: 33}, True),  # it lists more of a day
+        (survey(20, "2026-03-02 09:00:00", "2026-03-02 10:00:00"), {SECOND: 32}, False),
+        (survey(0, None, None), {FIRST: 0}, False),
+    ],
+)
+def test_an_answer_that_lacks_what_a_part_of_its_dates_lists_is_truncated(part, counts, is_truncated):
+    whole = survey(32, "2026-03-02 00:10:00", "2026-03-02 10:00:00")
+    for in_order in (True, False):
+        evidence = AnswerEvidence(TODAY)
+        answers = [(whole, FIRST, SECOND, {FIRST: 0, SECOND: 32}), (part, min(counts), max(counts), counts)]
+        for answer in answers if in_order else answers[::-1]:
+            add_answer(evidence, *answer)
+        assert evidence.is_truncated(whole, DateRange(FIRST, SECOND)) == is_truncated
+        assert not evidence.is_truncated(part, DateRange(min(counts), max(counts)))
+    add_answer(evidence, survey(40), FIRST, TODAY)
+    assert evidence.prove_complete(survey(31)) == (not is_truncated), "truncated answers differ in size: 32 and 40"
+    assert evidence.prove_complete(survey(15))
+
+
+def test_records_that_arrive_today_between_two_requests_show_no_limit():
+    evidence = AnswerEvidence(today=SECOND)
+    whole = survey(32, "2026-03-01 00:10:00", "2026-03-01 10:00:00")
+    add_answer(evidence, whole, FIRST, SECOND, {FIRST: 32, SECOND: 0})
+    add_answer(evidence, survey(3, "2026-03-02 00:10:00"), SECOND, SECOND, {SECOND: 3})
+    assert not evidence.is_truncated(whole, DateRange(FIRST, SECOND))
+    assert evidence.most_listed(SECOND) == 0
+
+
 def test_two_different_answers_of_one_size_indicate_a_limit_and_equal_ones_do_not():
-    sizes = AnswerEvidence()
-    sizes.add(survey(50))
-    sizes.add(survey(50))
+    sizes = AnswerEvidence(TODAY)
+    add_answer(sizes, survey(50))
+    add_answer(sizes, survey(50))
     assert not sizes.suggest_limit(50)
-    sizes.add(survey(50, earliest="2026-03-01 11:00:00"))
+    add_answer(sizes, survey(50, earliest="2026-03-01 11:00:00"))
     assert sizes.suggest_limit(50)
-    sizes.add(survey(51))
+    add_answer(sizes, survey(51))
     assert not sizes.suggest_limit(51)
 
 
 def test_an_answer_as_large_as_the_largest_of_earlier_runs_may_be_limited():
-    assert AnswerEvidence(largest_before=37).suggest_limit(37)
-    assert not AnswerEvidence(largest_before=37).suggest_limit(36)
+    assert AnswerEvidence(TODAY, largest_before=37).suggest_limit(37)
+    assert not AnswerEvidence(TODAY, largest_before=37).suggest_limit(36)
 
 
 def test_newest_records_with_unreadable_ones_are_not_a_complete_list():

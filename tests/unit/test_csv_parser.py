@@ -76,6 +76,18 @@ def test_every_example_has_input_and_expected_output() -> None:
     assert {path.stem for path in DATA.glob("*.csv")} == {path.stem for path in DATA.glob("*.json")} != set()
 
 
+FIRST_LINE = "created_at;phone;code_auth;status;status_info;price\n"
+RECORD_LINES = [f"2026-03-02 10:0{n}:00;89243555100;000{n};1;ok;0.20\n" for n in range(4)]
+
+
+def test_a_repeated_header_is_ignored_and_a_repeated_export_refused() -> None:
+    parts = FIRST_LINE + "".join(RECORD_LINES[:2]) + FIRST_LINE + "".join(RECORD_LINES[2:])
+    assert len(list(parse_csv(BytesIO(parts.encode())).rows)) == 4
+    twice = (FIRST_LINE + "".join(RECORD_LINES)) * 2
+    with pytest.raises(InvalidResponse, match="line 7 repeats the first record after another header"):
+        list(parse_csv(BytesIO(twice.encode())).rows)
+
+
 @pytest.mark.parametrize(
     ("field", "names"),
     {

@@ -392,12 +392,15 @@ def test_an_export_refused_for_its_date_is_requested_from_a_later_day(under_way)
 
 
 @pytest.mark.parametrize("order", ["ascending", "descending"])
-def test_an_ordered_round_answer_beyond_the_window_is_complete_without_request(vendor, order):
-    vendor.dataset.replace(records_per_day(1, 10, 25))
+@pytest.mark.parametrize(("each", "requests"), [(25, 3), (26, 1)])
+def test_an_ordered_answer_beyond_the_window_needs_other_evidence_only_if_its_size_is_round(
+    vendor, order, each, requests
+):
+    vendor.dataset.replace(records_per_day(1, 10, each))
     vendor.policies.order = order
     [batch] = fetch(vendor, days(3, 3))
     assert records_by_day(batch) == expected_days(vendor.dataset.records, days(3, 3))
-    assert len(vendor.requests) == 1
+    assert len(vendor.requests) == requests
 
 
 def test_a_complete_round_answer_needs_no_export(vendor):

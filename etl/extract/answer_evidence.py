@@ -1,0 +1,215 @@
+"""The sizes of the answers of one source in a run, as evidence of a limit that truncated some of them. Pure.
+
+A part of `completeness`, which has the other evidence.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import date
+from typing import Final, NamedTuple, TypeAlias
+
+from etl.model import DateRange, ReadStats
+
+MIN_LIMIT: Final = 10
+"""Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
+
+MIN_SIZE_LIMIT: Final = 8 * 1024
+"""Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
+
+MIN_MARGIN: Final = 0.1
+MAX_MARGIN: Final = 0.5
+"""Shares of the size of a truncated answer by which a complete one is smaller, where truncated answers differ in size:
+such a limit also counts what is not listed (assumed), or bytes."""
+
+
+class _Content(NamedTuple):
+    """The size of an answer, and its first and its last time."""
+
+    listed: int
+    size: int
+    earliest: str | None
+    latest: str | None
+
+
+_Key: TypeAlias = tuple[DateRange, _Content]
+"""The dates of a request, and the content of the answer."""
+
+
+class _Answer(NamedTuple):
+    """An answer, with the dates of the request and the number of records of each target day."""
+
+    content: _Content
+    requested: DateRange
+    counts: Mapping[date, int]
+
+    @property
+    def key(self) -> _Key:
+        """Identifies the answer."""
+        return self.requested, self.content
+
+    def lacks(self, part: _Answer, today: date) -> bool:
+        """Whether it lacks past records that the answer to a request for a part of its dates lists."""
+        requested = self.requested
+        if not (requested.first <= part.requested.first and part.requested.last <= requested.last):
+            return False
+        if any(count > self.counts.get(day, count) for day, count in part.counts.items() if day < today):
+            return True
+        if part.content.earliest is None:
+            return False
+        first, last = listed_range(part.content)
+        if self.content.earliest is None:
+            return first < today
+        own_first, own_last = listed_range(self.content)
+        return first < min(own_first, today) or own_last < last < today
+
+
+def is_smaller(stats: ReadStats, other: ReadStats | _Content) -> bool:
+    """Whether an answer is so much smaller than another one that no limit, on records or bytes, can have truncated it.
+
+    A limit on bytes truncates an answer before the first record that exceeds it: answers truncated by it differ by less
+    than a record.
+    """
+    has_fewer_bytes = stats.size < MIN_SIZE_LIMIT or stats.size + _largest_record(stats) <= other.size
+    return stats.listed < other.listed and has_fewer_bytes
+
+
+def _are_similar(stats: ReadStats, other: _Content) -> bool:
+    """Whether a limit on bytes can have truncated both answers."""
+    return stats.size >= MIN_SIZE_LIMIT and abs(stats.size - other.size) < _largest_record(stats)
+
+
+def _largest_record(stats: ReadStats) -> float:
+    """Bytes of the largest record of an answer: assumed, one and a half times the average."""
+    return 1.5 * stats.size / max(stats.listed, 1)
+
+
+def listed_range(stats: ReadStats | _Content) -> tuple[date, date]:
+    """The first and the last day of an answer that has at least one readable time."""
+    return date.fromisoformat((stats.earliest or "")[:10]), date.fromisoformat((stats.latest or "")[:10])
+
+
+class AnswerEvidence:
+    """The sizes and days with records of one source's answers in a run, as evidence about each other. Thread-safe.
+
+    Args:
+        today: The current date in the vendor's wall clock, of which records arrive between two requests.
+        largest_before: Records in the largest answer of earlier runs; None without earlier runs.
+    """
+
+    def __init__(self, today: date = date.max, largest_before: int | None = None) -> None:
+        self.largest = 0
+        self._today = today
+        self._largest_before = largest_before
+        self._listed_days: set[date] = set()
+        self._most_listed: dict[date, int] = {}
+        self._largest_size = 0
+        self._answers: set[_Content] = set()
+        self._by_day: defaultdict[date, dict[_Key, _Answer]] = defaultdict(dict)
+        self._truncated: dict[_Key, _Answer] = {}
+        self._lock = threading.Lock()
+
+    def add(self, stats: ReadStats, requested: DateRange, counts: Mapping[date, int]) -> None:
+        """Record an answer.
+
+        Args:
+            stats: Its statistics.
+            requested: The dates of the request.
+            counts: Number of records of each target day.
+        """
+        answer = _answer(stats, requested, counts)
+        with self._lock:
+            if stats.earliest is not None:
+                self._listed_days.update(listed_range(stats))
+            for day, count in counts.items():
+                self._most_listed[day] = max(count, self._most_listed.get(day, 0))
+            self.largest = max(self.largest, stats.listed)
+            self._largest_size = max(self._largest_size, stats.size)
+            for other in {key: other for day in counts for key, other in self._by_day[day].items()}.values():
+                if other.lacks(answer, self._today):
+                    self._truncated[other.key] = other
+                if answer.lacks(other, self._today):
+                    self._truncated[answer.key] = answer
+            self._answers.add(answer.content)
+            for day in counts:
+                self._by_day[day][answer.key] = answer
+            if stats.has_more:
+                self._truncated[answer.key] = answer
+
+    def is_truncated(self, stats: ReadStats, requested: DateRange) -> bool:
+        """Whether an answer is known to be truncated."""
+        return _answer(stats, requested).key in self._truncated
+
+    def add_truncated(self, stats: ReadStats, requested: DateRange) -> None:
+        """Record that an answer is known to be truncated."""
+        answer = _answer(stats, requested)
+        with self._lock:
+            self._truncated[answer.key] = answer
+
+    def most_listed(self, day: date) -> int:
+        """The largest number of records of a past day that an answer lists; 0 for today, whose records still arrive."""
+        return self._most_listed.get(day, 0) if day < self._today else 0
+
+    def has_listed(self, day: date) -> bool:
+        """Whether the first or the last record of some answer is of a day, which therefore is not empty."""
+        return day in self._listed_days
+
+    def listed_days(self) -> frozenset[date]:
+        """The days of the first and of the last record of each answer."""
+        with self._lock:
+            return frozenset(self._listed_days)
+
+    def prove_complete(self, stats: ReadStats) -> bool:
+        """Whether an answer is too small to be truncated."""
+        if stats.has_more:
+            return False
+        return stats.listed < MIN_LIMIT or (
+            any(is_smaller(stats, other) for other in self._all()) and self._is_clearly_smaller(stats)
+        )
+
+    def _is_clearly_smaller(self, stats: ReadStats) -> bool:
+        """Whether an answer is clearly smaller than all truncated answers, if these differ in size."""
+        with self._lock:
+            truncated = list(self._truncated.values())
+        if all(answer.content.listed == self.largest for answer in truncated):
+            return True
+        listed, sizes = ([answer.content.listed for answer in truncated], [answer.content.size for answer in truncated])
+        return _has_margin(stats.listed, [*listed, self.largest]) and (
+            stats.size < MIN_SIZE_LIMIT or _has_margin(stats.size, [*sizes, self._largest_size])
+        )
+
+    def count(self, listed: int) -> int:
+        """Count the different answers of this number of records; 0 if there is a larger one."""
+        return sum(other.listed == listed for other in self._all()) if listed == self.largest else 0
+
+    def count_similar(self, stats: ReadStats) -> int:
+        """Count the different answers that the same limit would explain; 0 if there is a larger one."""
+        if self.prove_complete(stats):
+            return 0
+        return sum(other.listed == stats.listed or _are_similar(stats, other) for other in self._all())
+
+    def suggest_limit(self, listed: int) -> bool:
+        """Whether a limit of exactly this number of records would explain other answers as well."""
+        return self.count(listed) > 1 or listed == self._largest_before
+
+    def is_limit(self, listed: int) -> bool:
+        """Whether an answer of this number of records is known to be truncated."""
+        return any(answer.content.listed == listed for answer in list(self._truncated.values()))
+
+    def _all(self) -> list[_Content]:
+        with self._lock:
+            return list(self._answers)
+
+
+def _answer(stats: ReadStats, requested: DateRange, counts: Mapping[date, int] | None = None) -> _Answer:
+    content = _Content(stats.listed, stats.size, stats.earliest, stats.latest)
+    return _Answer(content, requested, counts or {})
+
+
+def _has_margin(size: int, truncated: list[int]) -> bool:
+    """Whether a size is smaller than those of truncated answers by a margin that follows from their spread."""
+    least = min(truncated)
+    margin = min(max(2 * (max(truncated) - least), MIN_MARGIN * least), MAX_MARGIN * least)
+    return size + margin < least
