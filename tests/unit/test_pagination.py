@@ -23,7 +23,8 @@ PARTS = [
 WHOLES = [
     {}, {"has_more": False}, {"hasMore": 0}, {"truncated": "false"}, {"complete": True}, {"next": None}, {"next": ""},
     {"next_page": False}, {"links": {"next": None, "self": "/1"}}, {"total": 7}, {"total": 0}, {"total": 12.5},
-    {"remaining_records": 0}, {"remaining": 99}, {"next_update": "2026-03-03"}, {"rate": {"count": 90}}, {"limit": 1000}, {"page": 2, "pages": 2}, {"current_page": 1, "last_page": 1},
+    {"remaining_records": 0}, {"remaining": 99}, {"next_update": "2026-03-03"}, {"rate": {"count": 90}},
+    {"limit": 1000}, {"page": 2, "pages": 2}, {"current_page": 1, "last_page": 1},
     {"warnings": [{"text": "late"}]}, {"request_id": "t", "server_time": 1772409600}, {"balance": 25000},
 ]  # fmt: skip
 
