@@ -20,7 +20,7 @@ MIN_SIZE_LIMIT: Final = 8 * 1024
 """Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
 
 MIN_MARGIN: Final = 0.1
-MAX_MARGIN: Final = 0.5
+MAX_MARGIN: Final = 0.6
 """Shares of the size of a truncated answer by which a complete one is smaller, where truncated answers differ in size:
 such a limit also counts what is not listed (assumed), or bytes."""
 
@@ -171,8 +171,8 @@ class AnswerEvidence:
 
     def _is_clearly_smaller(self, stats: ReadStats) -> bool:
         """Whether an answer is clearly smaller than all truncated answers, if these differ in size."""
-        with self._lock:
-            truncated = list(self._truncated.values())
+        with self._lock:  # an empty answer hides days, whatever their size
+            truncated = [answer for answer in self._truncated.values() if answer.content.listed]
         if all(answer.content.listed == self.largest for answer in truncated):
             return True
         listed, sizes = ([answer.content.listed for answer in truncated], [answer.content.size for answer in truncated])

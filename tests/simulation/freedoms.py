@@ -196,4 +196,7 @@ FREEDOMS: dict[str, Freedom] = {
     "huge_texts": _share(0.005, 0.05),
     "json_days": Freedom(_days_limit, passing=True),
     "csv_days": Freedom(_days_limit, passing=True),
+    # Every so many records there is a row that counts towards a limit and is not listed.
+    "json_unlisted": _any_of(3, 5, 10, 20, passing=True),
+    "csv_unlisted": _any_of(3, 5, 10, 20, passing=True),
 }

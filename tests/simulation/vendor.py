@@ -408,16 +408,21 @@ class Vendor:
             items = [item for item in items if not hidden[item.charge.day]]
         items.sort(key=lambda item: item.charge.moment)
         limit = self.trait(f"{source}_limit")
-        if limit is not None and len(items) > limit["size"]:
+        rows = self._with_unlisted(source, items)
+        if limit is not None and len(rows) > limit["size"]:
             size = limit["size"]
-            if limit["keeps"] == "oldest":
-                items = items[:size]
-            elif limit["keeps"] == "newest":
-                items = items[-size:]
-            else:
+            if limit["keeps"] == "any":
                 # A vendor sorts before it truncates: a truncated random selection is unordered.
-                return self.scenario.draw(f"{source} {first} {last}").sample(items, size)
+                return list(filter(None, self.scenario.draw(f"{source} {first} {last}").sample(rows, size)))
+            items = list(filter(None, rows[:size] if limit["keeps"] == "oldest" else rows[-size:]))
         return self._in_order(source, items)
+
+    def _with_unlisted(self, source: str, items: list[Item]) -> list[Item | None]:
+        """The rows that a limit counts: the records, and those that are not listed."""
+        every = self.trait(f"{source}_unlisted")
+        if every is None:
+            return list(items)
+        return [row for item in items for row in ([item, None] if item.charge.number % every == 0 else [item])]
 
     def known_to(self, source: str, items: list[Item]) -> list[Item]:
         """The records as a source knows them: with a lag, in an earlier state."""
