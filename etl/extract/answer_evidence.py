@@ -19,6 +19,9 @@ MIN_LIMIT: Final = 10
 MIN_SIZE_LIMIT: Final = 8 * 1024
 """Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
 
+MIN_SHORTFALL: Final = 3
+"""Records that an answer lacks, from which on a limit truncated it; fewer may have come in between two requests."""
+
 MIN_MARGIN: Final = 0.1
 MAX_MARGIN: Final = 0.6
 """Shares of the size of a truncated answer by which a complete one is smaller, where truncated answers differ in size:
@@ -50,20 +53,18 @@ class _Answer(NamedTuple):
         """Identifies the answer."""
         return self.requested, self.content
 
-    def lacks(self, part: _Answer, today: date) -> bool:
-        """Whether it lacks past records that the answer to a request for a part of its dates lists."""
+    def shortfall(self, part: _Answer, today: date) -> int:
+        """How many past records it lacks, at least, that the answer to a request for a part of its dates lists."""
         requested = self.requested
         if not (requested.first <= part.requested.first and part.requested.last <= requested.last):
-            return False
-        if any(count > self.counts.get(day, count) for day, count in part.counts.items() if day < today):
-            return True
-        if part.content.earliest is None:
-            return False
-        first, last = listed_range(part.content)
-        if self.content.earliest is None:
-            return first < today
-        own_first, own_last = listed_range(self.content)
-        return first < min(own_first, today) or own_last < last < today
+            return 0
+        differences = [count - self.counts.get(day, count) for day, count in part.counts.items() if day < today]
+        if part.content.earliest is not None:
+            first, last = listed_range(part.content)
+            own_first, own_last = listed_range(self.content) if self.content.earliest else (today, today)
+            if first < min(own_first, today) or own_last < last < today:
+                differences.append(part.content.listed if first == last else 1)
+        return max(differences, default=0)
 
 
 def is_smaller(stats: ReadStats, other: ReadStats | _Content) -> bool:
@@ -109,6 +110,7 @@ class AnswerEvidence:
         self._answers: set[_Content] = set()
         self._by_day: defaultdict[date, dict[_Key, _Answer]] = defaultdict(dict)
         self._truncated: dict[_Key, _Answer] = {}
+        self._limited: dict[_Key, _Answer] = {}  # those of them that lack too much for a record that came in meanwhile
         self._lock = threading.Lock()
 
     def add(self, stats: ReadStats, requested: DateRange, counts: Mapping[date, int]) -> None:
@@ -128,15 +130,16 @@ class AnswerEvidence:
             self.largest = max(self.largest, stats.listed)
             self._largest_size = max(self._largest_size, stats.size)
             for other in {key: other for day in counts for key, other in self._by_day[day].items()}.values():
-                if other.lacks(answer, self._today):
-                    self._truncated[other.key] = other
-                if answer.lacks(other, self._today):
-                    self._truncated[answer.key] = answer
+                for whole, part in ((other, answer), (answer, other)):
+                    if (shortfall := whole.shortfall(part, self._today)) > 0:
+                        self._truncated[whole.key] = whole
+                    if shortfall >= MIN_SHORTFALL:
+                        self._limited[whole.key] = whole
             self._answers.add(answer.content)
             for day in counts:
                 self._by_day[day][answer.key] = answer
             if stats.has_more:
-                self._truncated[answer.key] = answer
+                self._truncated[answer.key] = self._limited[answer.key] = answer
 
     def is_truncated(self, stats: ReadStats, requested: DateRange) -> bool:
         """Whether an answer is known to be truncated."""
@@ -146,7 +149,7 @@ class AnswerEvidence:
         """Record that an answer is known to be truncated."""
         answer = _answer(stats, requested)
         with self._lock:
-            self._truncated[answer.key] = answer
+            self._truncated[answer.key] = self._limited[answer.key] = answer
 
     def most_listed(self, day: date) -> int:
         """The largest number of records of a past day that an answer lists; 0 for today, whose records still arrive."""
@@ -171,14 +174,21 @@ class AnswerEvidence:
 
     def _is_clearly_smaller(self, stats: ReadStats) -> bool:
         """Whether an answer is clearly smaller than all truncated answers, if these differ in size."""
-        with self._lock:  # an empty answer hides days, whatever their size
-            truncated = [answer for answer in self._truncated.values() if answer.content.listed]
-        if all(answer.content.listed == self.largest for answer in truncated):
+        truncated = self._limited_answers()
+        if not self.limit_varies():
             return True
         listed, sizes = ([answer.content.listed for answer in truncated], [answer.content.size for answer in truncated])
         return _has_margin(stats.listed, [*listed, self.largest]) and (
             stats.size < MIN_SIZE_LIMIT or _has_margin(stats.size, [*sizes, self._largest_size])
         )
+
+    def limit_varies(self) -> bool:
+        """Whether a limit truncated answers at different sizes, so that an answer accepted by its size is uncertain."""
+        return any(answer.content.listed < self.largest for answer in self._limited_answers())
+
+    def _limited_answers(self) -> list[_Answer]:
+        with self._lock:  # an empty answer hides days, whatever their size
+            return [answer for answer in self._limited.values() if answer.content.listed]
 
     def count(self, listed: int) -> int:
         """Count the different answers of this number of records; 0 if there is a larger one."""

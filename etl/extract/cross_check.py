@@ -58,7 +58,12 @@ class CrossCheck:
         ]
 
     def days_to_check(self, json_days: SourceDays) -> frozenset[date]:
-        """The days to compare with the export: unresolved, newly empty, unproven, incomplete or beside hidden ones."""
+        """The days to compare with the export: unresolved, newly empty, unproven, incomplete or beside hidden ones.
+
+        If a limit truncates JSON's answers at different sizes, all days.
+        """
+        if self._evidence["json"].limit_varies():
+            return frozenset(json_days.unresolved.keys() | json_days.days.keys())
         incomplete_days = {day for day in json_days.incomplete_days if not json_days.days[day] or day < self._today}
         return (
             frozenset(json_days.unresolved)
