@@ -129,14 +129,14 @@ class AnswerEvidence:
                 self._most_listed[day] = max(count, self._most_listed.get(day, 0))
             self.largest = max(self.largest, stats.listed)
             self._largest_size = max(self._largest_size, stats.size)
-            for other in {key: other for day in answer.counts for key, other in self._by_day[day].items()}.values():
+            for other in {key: other for day in counts for key, other in self._by_day[day].items()}.values():
                 for whole, part in ((other, answer), (answer, other)):
                     if (shortfall := whole.shortfall(part, self._today)) > 0:
                         self._truncated[whole.key] = whole
                     if shortfall >= MIN_SHORTFALL:
                         self._limited[whole.key] = whole
             self._answers.add(answer.content)
-            for day in answer.counts:
+            for day in counts:
                 self._by_day[day][answer.key] = answer
             if stats.has_more:
                 self._truncated[answer.key] = self._limited[answer.key] = answer
@@ -215,12 +215,7 @@ class AnswerEvidence:
 
 def _answer(stats: ReadStats, requested: DateRange, counts: Mapping[date, int] | None = None) -> _Answer:
     content = _Content(stats.listed, stats.size, stats.earliest, stats.latest)
-    counts = counts or {}
-    if stats.earliest is not None and not stats.rejected:
-        first, last = listed_range(stats)
-        if first == last:  # its records are counted, whatever the target
-            counts = {**counts, first: stats.listed}
-    return _Answer(content, requested, counts)
+    return _Answer(content, requested, counts or {})
 
 
 def _has_margin(size: int, truncated: list[int]) -> bool:

@@ -304,7 +304,6 @@ SIZES = st.lists(st.sampled_from([5, 12, 30, 60, 90]), min_size=5, max_size=5)
 @settings(deadline=None, max_examples=200)
 @given(SIZES, st.integers(20, 150), st.sampled_from(["oldest", "newest"]))
 @example([30, 30, 60, 30, 30], 40, "newest")
-@example([5, 60, 5, 12, 60], 43, "newest")
 def test_no_day_is_wrong_under_a_limit_of_json_that_also_counts_unlisted_rows(sizes, limit, keeps):
     records = [record for number, size in enumerate(sizes, start=1) for record in records_per_day(number, number, size)]
     vendor = FakeClient(
