@@ -301,7 +301,8 @@ def assert_no_day_is_wrong(vendor, window, records, *, complete=()):
 SIZES = st.lists(st.sampled_from([5, 12, 30, 60, 90]), min_size=5, max_size=5)
 
 
-@settings(deadline=None, max_examples=200)
+# The same examples in each build: rare ones show no limit, such as the sizes 5, 60, 5, 12, 60 with 43 rows.
+@settings(deadline=None, max_examples=200, derandomize=True)
 @given(SIZES, st.integers(20, 150), st.sampled_from(["oldest", "newest"]))
 @example([30, 30, 60, 30, 30], 40, "newest")
 def test_no_day_is_wrong_under_a_limit_of_json_that_also_counts_unlisted_rows(sizes, limit, keeps):
@@ -314,7 +315,7 @@ def test_no_day_is_wrong_under_a_limit_of_json_that_also_counts_unlisted_rows(si
     assert_no_day_is_wrong(vendor, days(2, 4), records, complete=days(2, 4).days())
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=100, derandomize=True)
 @given(SIZES, st.integers(20, 150))
 @example([40, 40, 40, 40, 40], 140)
 def test_no_day_of_an_export_is_wrong_under_a_limit_that_also_counts_unlisted_rows(sizes, limit):
