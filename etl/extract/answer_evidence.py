@@ -20,7 +20,7 @@ MIN_SIZE_LIMIT: Final = 8 * 1024
 """Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
 
 MIN_SHORTFALL: Final = 3
-"""Records that an answer lacks, from which on a limit truncated it; fewer may have come in between two requests."""
+"""Records that an answer lacks if a limit truncated it; fewer may have been added between two requests. Assumed."""
 
 MIN_MARGIN: Final = 0.1
 MAX_MARGIN: Final = 0.6
@@ -110,7 +110,7 @@ class AnswerEvidence:
         self._answers: set[_Content] = set()
         self._by_day: defaultdict[date, dict[_Key, _Answer]] = defaultdict(dict)
         self._truncated: dict[_Key, _Answer] = {}
-        self._limited: dict[_Key, _Answer] = {}  # those of them that lack too much for a record that came in meanwhile
+        self._limited: dict[_Key, _Answer] = {}  # those of them that lack at least MIN_SHORTFALL
         self._lock = threading.Lock()
 
     def add(self, stats: ReadStats, requested: DateRange, counts: Mapping[date, int]) -> None:

@@ -34,7 +34,7 @@ MIN_RECORDS_OF_GONE_DAY: Final = 20
 """Records of a day that, if an answer lacks all of them, are no longer served rather than withdrawn. Assumed."""
 
 MIN_RECORDS_TO_COMPARE: Final = 5
-"""Newest records of a day from which on it is no accident that an answer has none of them. Assumed."""
+"""Newest records of a day; the keys of fewer are not compared. Assumed."""
 
 MAX_SHARE_BY_CHANCE: Final = 0.1
 """Share of them that an answer with other keys may have, such as those whose seconds are 0. Assumed."""

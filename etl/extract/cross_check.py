@@ -10,11 +10,7 @@ from datetime import date
 from etl.date_ranges import split_into_windows
 from etl.errors import RequestRejected, VendorError
 from etl.extract.answer_evidence import AnswerEvidence
-from etl.extract.completeness import (
-    NewestRecords,
-    contains_all,
-    count_missing,
-)
+from etl.extract.completeness import NewestRecords, contains_all, count_missing
 from etl.extract.source_days import SourceDays, combine
 from etl.model import DateRange
 
@@ -74,7 +70,7 @@ class CrossCheck:
         )
 
     def without_export(self, json_days: SourceDays, to_check: frozenset[date], error: VendorError) -> SourceDays:
-        """Open the days that need the evidence of the export, if there is no usable one."""
+        """Leave unresolved the days that need the evidence of the export: there is none."""
         hidden = self._perhaps_hidden(to_check.intersection(self.new_empty_days(json_days)), json_days)
         json_days = json_days.opened(hidden, "an empty JSON answer, although the account has records that it lacks")
         return replace(

@@ -166,9 +166,9 @@ class CsvSource:
         """Determine which days no limit on records truncates, by the cheapest evidence first; may download others."""
         stats, evidence = export.stats, self._evidence
         all_parts = [CompletePart(target, export)]
-        newest = self._get_newest()
-        if stats.earliest is None or (evidence.prove_complete(stats) and not self._lacks_newest(export, target)):
+        if evidence.prove_complete(stats) or stats.earliest is None:
             return all_parts
+        newest = self._get_newest()
         has_newest = newest is not None and newest.are_contained_in(export.days(target))
         same_size = newest is not None and newest.listed == stats.listed == self._json_evidence.largest
         if newest is not None and not same_size and newest.match_exactly(export.days(target)):
@@ -191,12 +191,6 @@ class CsvSource:
             return False
         is_truncated = self._evidence.is_truncated(wider_export.stats, wider_export.requested)
         return is_smaller(stats, wider_export.stats) and not is_truncated
-
-    def _lacks_newest(self, export: CsvExport, target: DateRange) -> bool:
-        """Whether an export lacks some of the newest records of past days: a limit truncated it, or it is outdated."""
-        newest = self._get_newest()
-        past = {day: records for day, records in export.days(target).items() if day < self._today}
-        return newest is not None and not newest.are_contained_in(past)
 
     def _compare_with_later_exports(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Find the complete days of an ordered export: a limit truncates it at one of its ends."""

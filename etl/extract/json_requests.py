@@ -16,10 +16,7 @@ from etl.date_ranges import ONE_DAY
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
 from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.client import Client
-from etl.extract.completeness import (
-    describe_range,
-    uncovered_days,
-)
+from etl.extract.completeness import describe_range, uncovered_days
 from etl.extract.json_answer import PADDING_AFTER, JsonAnswer
 from etl.extract.source_days import log_unknown_fields
 from etl.extract.spool import RecordSpool

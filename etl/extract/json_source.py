@@ -91,7 +91,7 @@ class JsonSource:
         ]
 
     def fetch_alone(self, day: date) -> SourceDays | None:
-        """Fetch a day by requests without other days, or with one; None if their answers list no record of it."""
+        """Fetch a day by requests for at most two days; None if their answers list no record of it."""
         answer = self._fetch_narrow(day)
         return answer.to_source_days() if answer is not None and answer.days[day] else None
 

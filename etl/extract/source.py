@@ -15,9 +15,7 @@ from etl.date_ranges import ONE_DAY, split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
 from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.client import Client
-from etl.extract.completeness import (
-    NewestRecords,
-)
+from etl.extract.completeness import NewestRecords
 from etl.extract.cross_check import CrossCheck
 from etl.extract.csv_source import CsvSource
 from etl.extract.json_requests import JsonRequests
@@ -242,7 +240,7 @@ class Source:
                 return json_days
 
     def _refetch_alone(self, window: DateRange, json_days: SourceDays) -> SourceDays:
-        """Fetch each newly empty day alone: the vendor may list a single day of a request (assumed)."""
+        """Fetch each newly empty day by short requests: the vendor may list a single day of a request (assumed)."""
         newest = self._newest_if_useful(window, json_days)
         found = {
             day: alone

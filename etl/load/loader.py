@@ -102,7 +102,7 @@ class DayComparison:
         suspect_reason: Why the changes are implausible; None if they are not.
         wrong_utc: Number of stored rows with a wrong time in UTC.
         wrong_totals: Whether the stored totals of the day, its hours, operators or channels are not those of its rows.
-        keep_stored: Whether nothing is written: the vendor refuses the day, and there is no answer to compare with.
+        keep_stored: Whether nothing is written, because the vendor refuses the day.
     """
 
     snapshot: DaySnapshot

@@ -27,10 +27,7 @@ from support.fake_vendor import (
 
 from etl.errors import RequestRejected, RetryableError, SourceUnavailable
 from etl.extract.answer_evidence import MIN_LIMIT, AnswerEvidence
-from etl.extract.completeness import (
-    NewestRecords,
-    contains_all,
-)
+from etl.extract.completeness import NewestRecords, contains_all
 from etl.extract.source import Source
 from etl.model import DateRange, ReadStats, Record, RejectedRecord, single_slice_day
 
@@ -305,6 +302,7 @@ SIZES = st.lists(st.sampled_from([5, 12, 30, 60, 90]), min_size=5, max_size=5)
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(SIZES, st.integers(20, 150), st.sampled_from(["oldest", "newest"]))
 @example([30, 30, 60, 30, 30], 40, "newest")
+@example([5, 12, 60, 12, 60], 63, "newest")
 def test_no_day_is_wrong_under_a_limit_of_json_that_also_counts_unlisted_rows(sizes, limit, keeps):
     records = [record for number, size in enumerate(sizes, start=1) for record in records_per_day(number, number, size)]
     vendor = FakeClient(
@@ -350,8 +348,21 @@ def test_a_day_shown_empty_is_requested_alone_if_there_is_no_export():
     assert_no_day_is_wrong(FakeClient(listed), days(2, 5), records, complete=days(2, 5).days())
 
 
+def test_json_alone_shows_no_day_empty_that_a_limit_on_days_hides():
+    records = records_per_day(1, 8, 3)
+
+    def listed(requested):
+        answer = within(records, requested)
+        days_listed = sorted({record["created_at"][:10] for record in answer})[:3]
+        return [record for record in answer if record["created_at"][:10] in days_listed]
+
+    source = Source(FakeClient(listed), read, today=TODAY, last=TODAY)
+    assert records_by_day(source.fetch_json(days(2, 6))) == expected_days(records, days(2, 6))
+
+
 def test_a_round_limit_in_the_order_of_arrival_is_found():
-    records = [*records_per_day(1, 3, 20), *records_per_day(5, 8, 10), *records_per_day(4, 4, 30)]
+    records = [*records_per_day(1, 4, 15), *records_per_day(5, 8, 10)]
+    records += [record | {"code_auth": "late"} for record in records_per_day(4, 4, 20)]
 
     def listed(requested):
         return in_time(within(records, requested)[:100])
@@ -363,7 +374,7 @@ def test_a_round_limit_in_the_order_of_arrival_is_found():
 
 @pytest.mark.parametrize("field", ["created_at", "phone", "code_auth"])
 def test_an_export_with_other_keys_than_the_newest_records_is_refused(field):
-    records = records_per_day(1, 8, 12)
+    records = records_per_day(1, 8, 40)
     masked = {"created_at": lambda value: f"{value[:11]}23{value[13:]}", "phone": lambda _: "8924***5100",
               "code_auth": lambda _: "****"}[field]  # fmt: skip
     other = [record | {field: masked(record[field])} for record in records]

@@ -1,4 +1,4 @@
-"""Which days a deep sync fetches, and how few requests it needs to find out."""
+"""Which days a deep sync fetches, and with how few requests; the messages about a plan."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from datetime import date, timedelta
 
 import pytest
 
+from etl.config.loader import parse_settings
+from etl.db.run_store import SyncState
 from etl.model import DateRange
-from etl.services.plan import plan_resync
+from etl.services.plan import describe_plan, plan_resync
+from etl.services.run import RunRequest
 
 FIRST = date(2026, 1, 1)
 DAYS = [FIRST + timedelta(days=number) for number in range(40)]
@@ -60,3 +63,11 @@ def test_days_that_are_not_stored_are_not_fetched_and_suspect_days_always():
 
 def test_a_first_run_has_no_days_to_fetch_again():
     assert sweep({}, FIRST) == (DAYS[33:], [], 0)
+
+
+@pytest.mark.parametrize(("suspect_days", "is_missing"), [((DAYS[3],), False), ((), True)])
+def test_a_suspect_day_before_the_first_one_is_not_called_missing(suspect_days, is_missing):
+    state = SyncState(first_day=DAYS[33], watermark=DAYS[39], suspect_days=suspect_days)
+    windows = [DateRange(DAYS[3], DAYS[3]), *NIGHTLY]
+    messages = list(describe_plan(parse_settings([]), RunRequest("sync"), state, DAYS[39], windows, DAYS[33:]))
+    assert messages == [f"default: days from {DAYS[3]} on are missing and are fetched too"] * is_missing
