@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import date
 
 from etl.date_ranges import split_into_windows
 from etl.errors import RequestRejected, VendorError
-from etl.extract.answer_evidence import AnswerEvidence
-from etl.extract.completeness import NewestRecords, contains_all, count_missing
+from etl.extract.completeness import contains_all, count_missing
+from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, combine
 from etl.model import DateRange
 
@@ -21,26 +21,16 @@ class CrossCheck:
     """Compares JSON's days with the export's, and keeps the days that a source hides. Thread-safe.
 
     Args:
-        today: The current date in the vendor's wall clock.
-        complete: Number of records of each day that an earlier run found complete.
-        evidence: Of the answers of this run, by source.
-        get_newest: Returns the newest records of the account, or None if they are unavailable.
+        evidence: All that the run can judge answers by.
         shows_empty: Whether JSON has no record of a day, by a request of its own.
     """
 
-    def __init__(
-        self,
-        *,
-        today: date,
-        complete: Mapping[date, int],
-        evidence: Mapping[str, AnswerEvidence],
-        get_newest: Callable[[], NewestRecords | None],
-        shows_empty: Callable[[date], bool],
-    ) -> None:
-        self._today = today
-        self._complete = complete
-        self._evidence = evidence
-        self._get_newest = get_newest
+    def __init__(self, evidence: RunEvidence, shows_empty: Callable[[date], bool]) -> None:
+        self._today = evidence.today
+        self._complete = evidence.complete
+        self._json_answers = evidence.json
+        self._csv_answers = evidence.csv
+        self._get_newest = evidence.get_newest
         self._shows_empty = shows_empty
         self._hidden_days: set[date] = set()  # that JSON shows empty, and another call does not
         self._export_hides_days = False  # whether it shows a day empty of which JSON lists a record
@@ -58,7 +48,7 @@ class CrossCheck:
 
         If a limit truncates JSON's answers at different sizes, all days.
         """
-        if self._evidence["json"].limit_varies():
+        if self._json_answers.limit_varies():
             return frozenset(json_days.unresolved.keys() | json_days.days.keys())
         incomplete_days = {day for day in json_days.incomplete_days if not json_days.days[day] or day < self._today}
         return (
@@ -90,7 +80,7 @@ class CrossCheck:
     ) -> SourceDays:
         """Replace JSON days that are unresolved or shorter than the export's; open contradictory ones."""
         self._export_hides_days |= any(
-            not records and self._evidence["json"].has_listed(day) for day, records in csv_days.days.items()
+            not records and self._json_answers.has_listed(day) for day, records in csv_days.days.items()
         )
         json_days = self._open_contradicted_days(json_days, csv_days, to_check)
         to_check |= self._days_beside_hidden(json_days)
@@ -150,9 +140,9 @@ class CrossCheck:
 
         If no JSON answer of this run has a record, a day that one of the others lists is requested from JSON.
         """
-        if not self._hidden_days and not self._evidence["json"].largest:
+        if not self._hidden_days and not self._json_answers.largest:
             newest = self._get_newest()
-            listed = {*self._evidence["csv"].listed_days(), *(newest.days() if newest else ())}
+            listed = {*self._csv_answers.listed_days(), *(newest.days() if newest else ())}
             day = max((day for day in listed if day <= self._today), default=None)
             if day is not None and self._shows_empty(day):
                 self._hidden_days.add(day)
@@ -173,7 +163,7 @@ class CrossCheck:
 
     def _export_lists_less(self, json_days: SourceDays) -> bool:
         """Whether JSON lists more unreadable records of unknown days than any export lists records."""
-        return sum(item.day is None for item in json_days.rejected) > self._evidence["csv"].largest
+        return sum(item.day is None for item in json_days.rejected) > self._csv_answers.largest
 
     def _csv_supersedes(self, day: date, json_days: SourceDays, csv_days: SourceDays) -> bool:
         """Whether the export has all JSON records of a day, or newest records of it that JSON lacks."""

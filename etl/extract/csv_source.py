@@ -15,10 +15,9 @@ from typing import BinaryIO, Final
 
 from etl.date_ranges import ONE_DAY
 from etl.errors import DateRangeMismatch, InvalidResponse, RequestRejected
-from etl.extract.answer_evidence import AnswerEvidence, is_smaller, listed_range
+from etl.extract.answer_evidence import is_smaller, listed_range
 from etl.extract.client import Client
 from etl.extract.completeness import (
-    NewestRecords,
     describe_range,
     encloses,
     has_records_around,
@@ -30,6 +29,7 @@ from etl.extract.completeness import (
 from etl.extract.csv_export import CompletePart, CsvExport, OpenExport, complete_parts, day_counts, last_listed_day
 from etl.extract.json_requests import PADDING_BEFORE
 from etl.extract.json_source import WEEK
+from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, log_unknown_fields
 from etl.extract.spool import RecordSpool
 from etl.model import ATTRIBUTES, DateRange, FeedReader, ReadStats
@@ -47,32 +47,21 @@ class CsvSource:
     Args:
         client: Sends the requests.
         read_feed: Parses the records.
-        today: The current date in the vendor's wall clock.
-        evidence: Of the answers of this run, by source.
-        get_newest: Returns the newest records of the account, or None if they are unavailable.
-        complete: Number of records of each day that an earlier run found complete.
+        evidence: All that the run can judge answers by.
         open_spool: Creates the storage of an export's records.
     """
 
     def __init__(
-        self,
-        client: Client,
-        read_feed: FeedReader,
-        *,
-        today: date,
-        evidence: Mapping[str, AnswerEvidence],
-        get_newest: Callable[[], NewestRecords | None],
-        complete: Mapping[date, int],
-        open_spool: Callable[[], RecordSpool] = RecordSpool,
+        self, client: Client, read_feed: FeedReader, evidence: RunEvidence, open_spool: Callable[[], RecordSpool]
     ) -> None:
         self._client = client
         self._open_spool = open_spool
         self._read_feed = read_feed
-        self._today = today
-        self._evidence = evidence["csv"]
-        self._json_evidence = evidence["json"]
-        self._get_newest = get_newest
-        self._complete = complete
+        self._today = evidence.today
+        self._answers = evidence.csv
+        self._json_answers = evidence.json
+        self._get_newest = evidence.get_newest
+        self._complete = evidence.complete
         self._current: OpenExport | None = None
         self._refused: tuple[date, str] | None = None
         self._downloaded: list[CsvExport] = []
@@ -110,7 +99,7 @@ class CsvSource:
             open_export = self._open_export(DateRange(min(counts), max(counts)), export_range)
             stats = open_export.export.stats
             is_conclusive = max(empty, default=date.min) < last_listed_day(open_export.export) and (
-                self._evidence.prove_complete(stats)
+                self._answers.prove_complete(stats)
                 or (is_in_order(stats) and all(encloses(stats, day) for day in empty))
             )
             if not is_conclusive and open_export.parts is None:
@@ -164,20 +153,20 @@ class CsvSource:
 
     def _find_complete_parts(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Determine which days no limit on records truncates, by the cheapest evidence first; may download others."""
-        stats, evidence = export.stats, self._evidence
+        stats, answers = export.stats, self._answers
         all_parts = [CompletePart(target, export)]
-        if evidence.prove_complete(stats) or stats.earliest is None:
+        if answers.prove_complete(stats) or stats.earliest is None:
             return all_parts
         newest = self._get_newest()
         has_newest = newest is not None and newest.are_contained_in(export.days(target))
-        same_size = newest is not None and newest.listed == stats.listed == self._json_evidence.largest
+        same_size = newest is not None and newest.listed == stats.listed == self._json_answers.largest
         if newest is not None and not same_size and newest.match_exactly(export.days(target)):
             return all_parts
         ordered = is_in_order(stats)
         before, after = has_records_around(stats, target)
         if newest is not None:
             after = has_newest and (after or newest.reach(target.last, export.days(target)))
-        if ordered and before and after and not evidence.suggest_limit(stats.listed):
+        if ordered and before and after and not answers.suggest_limit(stats.listed):
             return all_parts
         if self._is_smaller_than_wider_export(stats, target):
             return all_parts
@@ -189,7 +178,7 @@ class CsvSource:
             wider_export = self._load_export(target, target.first - PADDING_BEFORE - WEEK)
         except RequestRejected:
             return False
-        is_truncated = self._evidence.is_truncated(wider_export.stats, wider_export.requested)
+        is_truncated = self._answers.is_truncated(wider_export.stats, wider_export.requested)
         return is_smaller(stats, wider_export.stats) and not is_truncated
 
     def _compare_with_later_exports(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
@@ -199,7 +188,7 @@ class CsvSource:
         current = export
         while latest < target.last or current is export:
             later_export = self._load_export(DateRange(min(latest, target.last), target.last), latest - PADDING_BEFORE)
-            if self._evidence.prove_complete(later_export.stats):
+            if self._answers.prove_complete(later_export.stats):
                 agrees = latest > target.last or len(later_export.day(min(latest, target.last))) == len(
                     current.day(min(latest, target.last))
                 )
@@ -235,7 +224,7 @@ class CsvSource:
         while low < high:
             end_range = DateRange(days[middle], target.last)
             later_export = self._load_export(end_range, end_range.first - PADDING_BEFORE)
-            if not self._evidence.prove_complete(later_export.stats):
+            if not self._answers.prove_complete(later_export.stats):
                 low = middle + 1
             elif middle == next_start and day_counts(later_export, end_range) == day_counts(export, end_range):
                 return complete_parts(self._first_complete_day(export.stats, target), target.last, export)
@@ -253,7 +242,7 @@ class CsvSource:
         earliest, _ = listed_range(stats)
         if earliest < target.first:
             return target.first
-        inconclusive = is_likely_limit(stats.listed) or self._evidence.suggest_limit(stats.listed)
+        inconclusive = is_likely_limit(stats.listed) or self._answers.suggest_limit(stats.listed)
         return earliest + ONE_DAY if earliest > target.first or inconclusive else target.first
 
     def _continue_to_end(self, part: CompletePart) -> list[CompletePart]:
@@ -269,7 +258,7 @@ class CsvSource:
         latest = last_listed_day(current)
         while latest < last and not self._newest_confirm_end(latest, current):
             later_export = self._load_export(DateRange(latest, last), latest - PADDING_BEFORE)
-            is_usable = is_in_order(later_export.stats) or self._evidence.prove_complete(later_export.stats)
+            is_usable = is_in_order(later_export.stats) or self._answers.prove_complete(later_export.stats)
             if last_listed_day(later_export) <= latest or not is_usable:
                 if not self._hides_newest(current, last) and self._lists_nothing_between(latest + ONE_DAY, last):
                     break
@@ -330,6 +319,6 @@ class CsvSource:
         if (newest := self._get_newest()) is not None and newest.have_other_keys(days, self._today):
             raise InvalidResponse("an export with other times, phones or codes than get_billing_record lists")
         counts = {day: len(records) for day, records in days.items()}
-        self._evidence.add(export.stats, requested, counts)
+        self._answers.add(export.stats, requested, counts)
         self._downloaded.append(export)
         return export

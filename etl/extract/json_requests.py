@@ -14,10 +14,10 @@ from typing import Final
 
 from etl.date_ranges import ONE_DAY
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
-from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.client import Client
 from etl.extract.completeness import describe_range, uncovered_days
 from etl.extract.json_answer import PADDING_AFTER, JsonAnswer
+from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import log_unknown_fields
 from etl.extract.spool import RecordSpool
 from etl.model import ATTRIBUTES, DateRange, Feed, FeedReader
@@ -33,8 +33,7 @@ class JsonRequests:
     Args:
         client: Sends the requests.
         read_feed: Parses the records.
-        today: The current date in the vendor's wall clock.
-        evidence: Of the JSON answers of this run.
+        evidence: Receives the sizes of the answers.
         open_spool: Creates the storage of an answer's records.
 
     Attributes:
@@ -42,19 +41,13 @@ class JsonRequests:
     """
 
     def __init__(
-        self,
-        client: Client,
-        read_feed: FeedReader,
-        *,
-        today: date,
-        evidence: AnswerEvidence,
-        open_spool: Callable[[], RecordSpool],
+        self, client: Client, read_feed: FeedReader, evidence: RunEvidence, open_spool: Callable[[], RecordSpool]
     ) -> None:
         self.earliest_start: date | None = None
         self._client = client
         self._read_feed = read_feed
-        self._today = today
-        self._evidence = evidence
+        self._today = evidence.today
+        self._answers = evidence.json
         self._open_spool = open_spool
         self._latest_end: date | None = None
         self._most_days = 0
@@ -159,7 +152,7 @@ class JsonRequests:
             return JsonAnswer(requested, stats, days)
 
         answer = self._client.get_records(requested, read)
-        self._evidence.add(answer.stats, requested, {day: len(records) for day, records in answer.days.items()})
+        self._answers.add(answer.stats, requested, {day: len(records) for day, records in answer.days.items()})
         self._most_days = max(self._most_days, len(requested))
         if self.earliest_start is not None:
             self.earliest_start = min(self.earliest_start, requested.first)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
 from etl.date_ranges import ONE_DAY, bisect
 from etl.errors import DateRangeMismatch, RequestRejected
-from etl.extract.answer_evidence import AnswerEvidence, is_smaller, listed_range
+from etl.extract.answer_evidence import is_smaller, listed_range
 from etl.extract.client import MAX_NEWEST_RECORDS
 from etl.extract.completeness import (
-    NewestRecords,
     days_begun_late,
     has_records_around,
     is_in_order,
@@ -24,6 +23,7 @@ from etl.extract.completeness import (
 )
 from etl.extract.json_answer import JsonAnswer, merge_answers
 from etl.extract.json_requests import PADDING_BEFORE, JsonRequests
+from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
 from etl.model import DateRange, DayRecords
 
@@ -42,26 +42,15 @@ class JsonSource:
 
     Args:
         requests: Sends the requests.
-        today: The current date in the vendor's wall clock.
-        evidence: Of the JSON answers of this run.
-        get_newest: Returns the newest records of the account, or None if they are unavailable.
-        complete: Number of records of each day that an earlier run found complete.
+        evidence: All that the run can judge answers by.
     """
 
-    def __init__(
-        self,
-        requests: JsonRequests,
-        *,
-        today: date,
-        evidence: AnswerEvidence,
-        get_newest: Callable[[], NewestRecords | None],
-        complete: Mapping[date, int],
-    ) -> None:
+    def __init__(self, requests: JsonRequests, evidence: RunEvidence) -> None:
         self._requests = requests
-        self._today = today
-        self._evidence = evidence
-        self._get_newest = get_newest
-        self._complete = complete
+        self._today = evidence.today
+        self._answers = evidence.json
+        self._get_newest = evidence.get_newest
+        self._complete = evidence.complete
 
     def fetch(self, window: DateRange) -> SourceDays:
         """Fetch the days of a window.
@@ -87,7 +76,7 @@ class JsonSource:
         return [
             day
             for day, records in result.days.items()
-            if len(records) < self._evidence.most_listed(day) or (not records and self._evidence.has_listed(day))
+            if len(records) < self._answers.most_listed(day) or (not records and self._answers.has_listed(day))
         ]
 
     def fetch_alone(self, day: date) -> SourceDays | None:
@@ -108,7 +97,7 @@ class JsonSource:
         truncated = {
             day: stats
             for day, stats in unproven.items()
-            if stats is not None and self._evidence.count_similar(stats) > 1
+            if stats is not None and self._answers.count_similar(stats) > 1
         }
         return replace(
             result,
@@ -156,18 +145,18 @@ class JsonSource:
 
     def _is_complete(self, answer: JsonAnswer, target: DateRange) -> bool:
         """Whether an answer is proven complete, by the cheapest evidence first; may send further requests."""
-        stats, evidence = answer.stats, self._evidence
-        if evidence.is_truncated(stats, answer.requested):
+        stats, answers = answer.stats, self._answers
+        if answers.is_truncated(stats, answer.requested):
             return False
-        if evidence.prove_complete(stats) or stats.earliest is None:
+        if answers.prove_complete(stats) or stats.earliest is None:
             return True
         covered = self._covered_days(answer)
         new_days = {day: records for day, records in covered.items() if self._complete.get(day) != len(records)}
-        if not new_days and covered.keys() == answer.days.keys() and not evidence.suggest_limit(stats.listed):
+        if not new_days and covered.keys() == answer.days.keys() and not answers.suggest_limit(stats.listed):
             return True
         unproven: list[DateRange] | None = None
         # An order of arrival looks like one of times, and its limit hides late records between the others.
-        if is_in_order(stats) and not evidence.suggest_limit(stats.listed) and not is_likely_limit(stats.listed):
+        if is_in_order(stats) and not answers.suggest_limit(stats.listed) and not is_likely_limit(stats.listed):
             unproven = self._unproven_edges(answer, target)
             if not unproven:
                 return True
@@ -176,7 +165,7 @@ class JsonSource:
                 return False
             # A limit shared by both calls would also make their sizes equal.
             inconclusive = newest.listed == stats.listed and (
-                evidence.suggest_limit(stats.listed) or is_likely_limit(stats.listed)
+                answers.suggest_limit(stats.listed) or is_likely_limit(stats.listed)
             )
             if not inconclusive and newest.match_exactly(new_days, stats.rejected):
                 return True
@@ -211,7 +200,7 @@ class JsonSource:
     def _edge_agrees(self, answer: JsonAnswer, edge: DateRange) -> bool | None:
         """Whether a request for the outermost days lists as many records; None if its answer may be truncated too."""
         edge_answer = self._requests.probe(edge)
-        if edge_answer is None or not self._evidence.prove_complete(edge_answer.stats):
+        if edge_answer is None or not self._answers.prove_complete(edge_answer.stats):
             return None
         if not Counter(edge_answer.stats.rejected) <= Counter(answer.stats.rejected):
             return False  # an unreadable record is missing from the answer
@@ -240,14 +229,14 @@ class JsonSource:
         """Whether one of the requests has a larger answer; stops early if many answers have the same size."""
         listed = answer.stats.listed
         for request in requests:
-            if self._evidence.count(listed) > MAX_SAME_SIZE_ANSWERS:
+            if self._answers.count(listed) > MAX_SAME_SIZE_ANSWERS:
                 return False
             wider_answer = self._requests.probe(request)
             if wider_answer is None:
                 continue
             if self._lacks_newest(wider_answer):
-                self._evidence.add_truncated(wider_answer.stats, wider_answer.requested)
-            if self._evidence.is_truncated(wider_answer.stats, wider_answer.requested):
+                self._answers.add_truncated(wider_answer.stats, wider_answer.requested)
+            if self._answers.is_truncated(wider_answer.stats, wider_answer.requested):
                 return False
             if is_smaller(answer.stats, wider_answer.stats):
                 return True
@@ -271,7 +260,7 @@ class JsonSource:
     def _resolve_hidden_day(self, day: date) -> SourceDays:
         """Resolve a day that the answers to some requests show empty: the vendor may serve only a part of the dates."""
         answer = self._fetch_narrow(day)
-        if answer is not None and len(answer.days[day]) >= max(1, self._evidence.most_listed(day)):
+        if answer is not None and len(answer.days[day]) >= max(1, self._answers.most_listed(day)):
             return answer.to_source_days()
         reason = "a JSON answer lacks records of the day that the answer to another request lists"
         return SourceDays(DateRange(day, day), {}, unresolved={day: reason})
@@ -289,7 +278,7 @@ class JsonSource:
             answers = []
             for request in requests:
                 answer = self._requests.try_send(request, DateRange(day, day))
-                if answer is None or not self._evidence.prove_complete(answer.stats):
+                if answer is None or not self._answers.prove_complete(answer.stats):
                     break
                 answers.append(answer)
             else:
@@ -301,7 +290,7 @@ class JsonSource:
     def _is_plausibly_complete(self, answer: JsonAnswer) -> bool:
         """Whether there is no evidence against an unconfirmed answer whose records all belong to a single day."""
         stats = answer.stats
-        if not is_of_one_day(stats) or self._evidence.count_similar(stats) > 1 or self._evidence.is_limit(stats.listed):
+        if not is_of_one_day(stats) or self._answers.count_similar(stats) > 1 or self._answers.is_limit(stats.listed):
             return False
         if (newest := self._get_newest()) is not None:
             days = self._covered_days(answer)

@@ -21,6 +21,7 @@ from etl.extract.csv_source import CsvSource
 from etl.extract.json_requests import JsonRequests
 from etl.extract.json_source import WEEK, JsonSource
 from etl.extract.newest import NewestSource
+from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import CLOCK_TOLERANCE
@@ -57,25 +58,14 @@ class Source:
         open_spool: Callable[[], RecordSpool] = RecordSpool,
     ) -> None:
         self._client = client
-        self._read_feed = read_feed
         self._today = today
         self._last = last
-        self._complete = complete or {}
-        self._evidence = {name: AnswerEvidence(today, (largest or {}).get(name)) for name in ("json", "csv")}
         self._newest = NewestSource(client, read_feed)
-        requests = JsonRequests(client, read_feed, today=today, evidence=self._evidence["json"], open_spool=open_spool)
-        self._json = JsonSource(
-            requests, today=today, evidence=self._evidence["json"], get_newest=self._newest.get,
-            complete=self._complete,
-        )  # fmt: skip
-        self._csv = CsvSource(
-            client, read_feed, today=today, evidence=self._evidence, get_newest=self._newest.get,
-            complete=self._complete, open_spool=open_spool,
-        )  # fmt: skip
-        self._check = CrossCheck(
-            today=today, complete=self._complete, evidence=self._evidence, get_newest=self._newest.get,
-            shows_empty=self._shows_empty,
-        )  # fmt: skip
+        json_answers, csv_answers = (AnswerEvidence(today, (largest or {}).get(name)) for name in ("json", "csv"))
+        self._evidence = RunEvidence(today, complete or {}, json_answers, csv_answers, self._newest.get)
+        self._json = JsonSource(JsonRequests(client, read_feed, self._evidence, open_spool), self._evidence)
+        self._csv = CsvSource(client, read_feed, self._evidence, open_spool)
+        self._check = CrossCheck(self._evidence, self._shows_empty)
         self._json_failure: VendorError | None = None
         self._csv_failure: VendorError | None = None
         self._active_windows: set[DateRange] = set()
@@ -375,7 +365,7 @@ class Source:
         )
 
     def _largest_answers(self) -> dict[str, int]:
-        return {name: evidence.largest for name, evidence in self._evidence.items()}
+        return {"json": self._evidence.json.largest, "csv": self._evidence.csv.largest}
 
     def _disable_json(self, error: VendorError) -> VendorError:
         self._json_failure = error.with_traceback(None)  # its frames hold the window
