@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Final
 
 from sqlalchemy import Engine
@@ -20,6 +20,11 @@ from etl.errors import ConcurrentRunError
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS: Final = 0.2
+
+
+def account_lock(engine: Engine, label: str, *, wait: float) -> AbstractContextManager[None]:
+    """Hold the lock of the account with this label; see `advisory_lock`."""
+    return advisory_lock(engine, f"account-{label}", wait=wait)
 
 
 @contextmanager

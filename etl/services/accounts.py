@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from datetime import date, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, Engine
 
-from etl import signals
 from etl.date_ranges import ONE_DAY
 from etl.db.accounts import (
     Account,
@@ -26,13 +24,9 @@ from etl.db.accounts import (
 )
 from etl.db.days import raise_revision
 from etl.db.delete_account import BATCH_SIZE, BATCHED_TABLES, delete_batch, delete_rest, mark_deletion
-from etl.db.engine import require_database
-from etl.db.errors import translate_errors
-from etl.db.lock import advisory_lock
-from etl.db.migrate import require_schema
-from etl.db.run_store import Fence, next_fence, verify_fence
-from etl.db.store import Store, read_database
+from etl.db.store import read_database
 from etl.db.utc import correct, next_day
+from etl.services.account_writer import fenced_writer, locked_transaction
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -40,7 +34,6 @@ if TYPE_CHECKING:
 DAYS_PER_TRANSACTION: Final = 31
 ROWS_PER_TRANSACTION: Final = 5_000
 """Changed rows after which a transaction of `set_account_timezone` ends with the current day."""
-T = TypeVar("T")
 
 
 def read_accounts(engine: Engine) -> list[Account]:
@@ -63,7 +56,7 @@ def rename_account(engine: Engine, old: str, new: str, *, wait: float) -> None:
         ConcurrentRunError: A run of either label is in progress; a first run would create the account `new`.
         DatabaseError: The account is not renamed.
     """
-    with _locked_transaction(engine, {old, new}, wait) as connection:
+    with locked_transaction(engine, {old, new}, wait=wait) as connection:
         rename(connection, old, new)
 
 
@@ -75,7 +68,7 @@ def retire_account(engine: Engine, label: str, retired_at: datetime | None, *, w
         ConcurrentRunError: A run of the account is in progress.
         DatabaseError: The state is unchanged.
     """
-    with _locked_transaction(engine, {label}, wait) as connection:
+    with locked_transaction(engine, {label}, wait=wait) as connection:
         return set_retired(connection, label, retired_at)
 
 
@@ -110,7 +103,8 @@ def delete_account(
         DatabaseError: The deletion is incomplete; completed batches stay deleted.
     """
     removed: Counter[str] = Counter()
-    with _fenced_writer(engine, label, wait, partial(mark_deletion, now=clock())) as write:
+    begin = partial(mark_deletion, now=clock())
+    with fenced_writer(engine, label, wait=wait, begin=begin, interrupted=True) as write:
         for table in BATCHED_TABLES:
             last = None
             while True:
@@ -165,63 +159,11 @@ def set_account_timezone(
         raise_revision(connection, account_id, corrected)
         return day, rows
 
-    with _fenced_writer(engine, label, wait, partial(mark_timezone, zone=zone)) as write:
+    begin = partial(mark_timezone, zone=zone)
+    with fenced_writer(engine, label, wait=wait, begin=begin, interrupted=True) as write:
         day: date | None = date.min
         while day is not None:
             day, rows = write(partial(correct_days, since=day))
             changed += rows
         write(partial(set_timezone, zone=zone))
     return changed
-
-
-@contextmanager
-def _fenced_writer(
-    engine: Engine, label: str, wait: float, begin: Callable[[Connection, int], None]
-) -> Iterator[Callable[[Callable[[Connection, int], T]], T]]:
-    """Take an account's lock and fence, and yield a function that runs one transaction of the account.
-
-    Args:
-        engine: Engine of the database.
-        label: Label of the account.
-        wait: Seconds to wait for a run of the account.
-        begin: Runs in the transaction that takes the fence.
-    """
-    require_database(engine)
-    store = Store(engine)
-
-    def take_fence(connection: Connection) -> Fence:
-        require_schema(connection)
-        account_id = require_account(connection, label, interrupted=True)
-        # A run that was suspended and has lost its lock may not write from here on.
-        fence = next_fence(connection, account_id)
-        begin(connection, account_id)
-        return fence
-
-    with translate_errors(), advisory_lock(engine, f"account-{label}", wait=wait):
-        fence = store.write(take_fence)
-
-        def write(change: Callable[[Connection, int], T]) -> T:
-            def transaction(connection: Connection) -> T:
-                verify_fence(connection, fence)
-                return change(connection, fence.account_id)
-
-            return store.write(transaction)
-
-        yield write
-
-
-@contextmanager
-def _locked_transaction(engine: Engine, labels: set[str], wait: float) -> Iterator[Connection]:
-    """One transaction under the locks of several labels.
-
-    It is not retried: after a connection lost during the commit, a second attempt would not find the old label.
-    """
-    require_database(engine)
-    with ExitStack() as stack:
-        stack.enter_context(translate_errors())
-        for label in sorted(labels):  # in a fixed order, against deadlocks between two processes
-            stack.enter_context(advisory_lock(engine, f"account-{label}", wait=wait))
-        stack.enter_context(signals.deferred())
-        connection = stack.enter_context(engine.begin())
-        require_schema(connection)
-        yield connection

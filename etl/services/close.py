@@ -27,14 +27,11 @@ from etl.db.closed_months import (
     store_terms,
 )
 from etl.db.days import sum_days
-from etl.db.engine import database_exists
-from etl.db.errors import translate_errors
-from etl.db.lock import advisory_lock
 from etl.db.migrate import require_schema
 from etl.db.run_store import lock_account
 from etl.db.store import Store
-from etl.errors import DatabaseError
 from etl.model import DateRange
+from etl.services.account_writer import locked_accounts
 from etl.services.context import price_terms, utc_now
 from etl.services.database import pooled_engine
 
@@ -112,11 +109,8 @@ def close_month(
     now = clock()
     today = settings.today(now)
     terms = price_terms(settings) if is_configured else None
-    with pooled_engine(settings.database_url) as engine:
-        if not database_exists(engine):
-            raise DatabaseError("there is no database yet: nothing to close")
-        with translate_errors(), advisory_lock(engine, f"account-{settings.account}", wait=wait):
-            return _book(engine, settings.account, request, terms, today, now)
+    with pooled_engine(settings.database_url) as engine, locked_accounts(engine, [settings.account], wait=wait):
+        return _book(engine, settings.account, request, terms, today, now)
 
 
 def _book(

@@ -47,7 +47,7 @@ SCHEMA_LOCK_TIMEOUT: Final = 120.0
 """Seconds to wait for another run that migrates the same database."""
 
 LockFactory = Callable[..., AbstractContextManager[None]]
-"""As `etl.db.lock.advisory_lock`."""
+"""As `etl.db.lock.account_lock`."""
 Connect = Callable[..., Transport]
 """Opens a transport, as the class itself does."""
 OpenDatabase = Callable[[URL], AbstractContextManager[Engine]]
@@ -83,12 +83,12 @@ def utc_now() -> datetime:
 
 
 @contextmanager
-def account_lock(engine: Engine, settings: Settings, request: RunRequest, lock: LockFactory) -> Iterator[None]:
+def run_lock(engine: Engine, settings: Settings, request: RunRequest, lock: LockFactory) -> Iterator[None]:
     """The account's lock for the whole run. A dry run creates no database to lock."""
     if request.dry_run and not database_exists(engine):
         yield
         return
-    with lock(engine, f"account-{settings.account}", wait=request.wait):
+    with lock(engine, settings.account, wait=request.wait):
         yield
 
 

@@ -10,19 +10,14 @@ from typing import Final
 
 from sqlalchemy import select
 
-from etl import signals
 from etl.config.schema import Settings
 from etl.db.accounts import require_account
 from etl.db.bindings import Binding, require_binding
-from etl.db.engine import database_exists
 from etl.db.erase import ErasureSubject, erase_person
-from etl.db.errors import translate_errors
-from etl.db.lock import advisory_lock
 from etl.db.run_store import find_account, next_fence
-from etl.db.store import read_database
 from etl.db.tables import accounts
-from etl.errors import DatabaseError
 from etl.pii import PhoneNumber
+from etl.services.account_writer import locked_transaction
 from etl.services.context import build_phone_policy, utc_now
 from etl.services.database import open_engine
 from etl.services.setting_errors import named_settings
@@ -88,26 +83,21 @@ def erase_number(
         ConcurrentRunError: A run of the account is in progress.
         DatabaseError: Nothing is erased.
     """
-    engine = open_engine(settings.database_url)
-    if not database_exists(engine):
-        raise DatabaseError("there is no database yet: nothing to forget")
     policy = build_phone_policy(settings)
     person = ErasureSubject(PhoneNumber(canonical), frozenset(map(policy.phone, _spelling_variants(canonical))))
-    with translate_errors(), advisory_lock(engine, f"account-{settings.account}", wait=wait):
-        with read_database(engine) as connection:
-            account_id = find_account(connection, settings.account)
-            if account_id is None and explicit_account:
-                require_account(connection, settings.account)
-            if account_id is not None:
-                with named_settings():
-                    require_binding(connection, settings.account, Binding(policy.form))
-            labels = connection.scalars(select(accounts.c.label).order_by(accounts.c.label)).all()
-        rows: dict[str, int] = {}
+    rows: dict[str, int] = {}
+    engine = open_engine(settings.database_url)
+    with locked_transaction(engine, [settings.account], wait=wait) as connection:
+        account_id = find_account(connection, settings.account)
+        if account_id is None and explicit_account:
+            require_account(connection, settings.account)
         if account_id is not None:
-            with signals.deferred(), engine.begin() as connection:
-                # A run that was suspended and has lost its lock still has the number in memory: it may not write.
-                next_fence(connection, account_id)
-                rows = erase_person(connection, account_id, person, clock())
+            with named_settings():
+                require_binding(connection, settings.account, Binding(policy.form))
+            # A run that was suspended and has lost its lock still has the number in memory: it may not write.
+            next_fence(connection, account_id)
+            rows = erase_person(connection, account_id, person, clock())
+        labels = connection.scalars(select(accounts.c.label).order_by(accounts.c.label)).all()
     masked = policy.form.phones == "masked"
     return ErasureResult(settings.account, rows, masked, tuple(label for label in labels if label != settings.account))
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from etl.config.schema import Settings
 from etl.db.accounts import require_account
-from etl.db.engine import database_exists
-from etl.db.errors import translate_errors
-from etl.db.lock import advisory_lock
 from etl.db.purge import PurgePlan, RowCountsByTable, count_month, plan_purge, purge_batch, read_ledger
-from etl.db.run_store import find_account, next_fence, read_position, verify_fence
-from etl.db.store import Store, read_database
-from etl.errors import DatabaseError
+from etl.db.run_store import find_account, read_position
+from etl.db.store import read_database
+from etl.services.account_writer import AccountWriter, fenced_writer
 from etl.services.context import utc_now
 from etl.services.database import pooled_engine
 
@@ -100,54 +96,40 @@ def purge_account(
         DatabaseError: The purge is incomplete; completed batches stay purged.
     """
     result = PurgeResult(settings.account, age.cutoff(settings.today(clock())), dry_run)
+    plan_account = partial(_plan_account, before=result.before, lookback=settings.lookback_days)
     with pooled_engine(settings.database_url) as engine:
-        if not database_exists(engine):
-            raise DatabaseError("there is no database yet: nothing to purge")
-        lock = nullcontext() if dry_run else advisory_lock(engine, f"account-{settings.account}", wait=wait)
-        with translate_errors(), lock:
-            with read_database(engine) as connection:
-                account_id = find_account(connection, settings.account)
-                if account_id is None:
-                    if explicit_account:
-                        require_account(connection, settings.account)
-                    return result
-                require_account(connection, settings.account)
-                plan = _plan_account(connection, account_id, result.before, settings.lookback_days)
-                incomplete = [month for month in plan.purged if any(count_month(connection, account_id, month))]
-                months = sorted(plan.months + incomplete)
-                if dry_run:
-                    result.months = {month: count_month(connection, account_id, month) for month in months}
-            result.blocked, result.still_in_lookback = plan.blocked, plan.still_in_lookback
-            if months and not dry_run:
-                result.months = _purge_months(engine, account_id, months, clock())
+        with read_database(engine) as connection:
+            if find_account(connection, settings.account) is None and not explicit_account:
+                return result
+            account_id = require_account(connection, settings.account)
+            if dry_run:
+                plan, result.months = plan_account(connection, account_id)
+        if not dry_run:
+            with fenced_writer(engine, settings.account, wait=wait) as write:
+                plan, months = write(plan_account)
+                result.months = {month: _purge_month(write, month, clock()) for month in months}
+    result.blocked, result.still_in_lookback = plan.blocked, plan.still_in_lookback
     return result
 
 
-def _plan_account(connection: Connection, account_id: int, before: date, lookback: int) -> PurgePlan:
-    """Classify the months of an account before a day."""
+def _plan_account(
+    connection: Connection, account_id: int, *, before: date, lookback: int
+) -> tuple[PurgePlan, dict[date, RowCountsByTable]]:
+    """Classify the months of an account before a day; count the rows of those to purge, or purged in part."""
     position = read_position(connection, account_id)
     settled_through = None
     if position.watermark and position.settled_through:
         # The present lookback may be longer than that of the last run.
         settled_through = min(position.settled_through, position.watermark - timedelta(days=lookback))
     days = read_ledger(connection, account_id, before)
-    return plan_purge(days, settled_through=settled_through, retired=position.retired_at is not None)
+    plan = plan_purge(days, settled_through=settled_through, retired=position.retired_at is not None)
+    counts = {month: count_month(connection, account_id, month) for month in sorted(plan.months + plan.purged)}
+    return plan, {month: rows for month, rows in counts.items() if month in plan.months or any(rows)}
 
 
-def _purge_months(engine: Engine, account_id: int, months: list[date], now: datetime) -> dict[date, RowCountsByTable]:
-    """Purge months and return the number of purged rows by month."""
-    store = Store(engine)
-    # A run that was suspended and has lost its lock may not write from here on.
-    fence = store.write(partial(next_fence, account_id=account_id))
-
-    def purge(connection: Connection, month: date) -> RowCountsByTable:
-        verify_fence(connection, fence)
-        return purge_batch(connection, account_id, month, now)
-
-    purged: dict[date, RowCountsByTable] = {}
-    for month in months:
-        total = RowCountsByTable()
-        while any(rows := store.write(partial(purge, month=month))):
-            total = RowCountsByTable(*map(sum, zip(total, rows, strict=True)))
-        purged[month] = total
-    return purged
+def _purge_month(write: AccountWriter, month: date, now: datetime) -> RowCountsByTable:
+    """Purge a month in batches; return the number of purged rows."""
+    total = RowCountsByTable()
+    while any(rows := write(partial(purge_batch, month=month, now=now))):
+        total = RowCountsByTable(*map(sum, zip(total, rows, strict=True)))
+    return total

@@ -10,14 +10,14 @@ from functools import partial
 from etl.config.schema import Settings
 from etl.db.engine import database_exists
 from etl.db.errors import translate_errors
-from etl.db.lock import advisory_lock
+from etl.db.lock import account_lock
 from etl.db.retry import retry_transaction, wait_for_server
 from etl.db.store import Store
 from etl.errors import BillingError, ConfigError
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import Transport
 from etl.pipeline import SyncRun
-from etl.services.context import Connect, LockFactory, OpenDatabase, account_lock, ensure_schema, open_client, utc_now
+from etl.services.context import Connect, LockFactory, OpenDatabase, ensure_schema, open_client, run_lock, utc_now
 from etl.services.database import pooled_engine
 from etl.services.run import ProgressListener, RunRequest, SyncResult
 
@@ -29,7 +29,7 @@ def run_sync(
     *,
     redact: Callable[[str], str],
     clock: Callable[[], datetime] = utc_now,
-    lock: LockFactory = advisory_lock,
+    lock: LockFactory = account_lock,
     connect: Connect = Transport,
     open_database: OpenDatabase = pooled_engine,
     open_spool: Callable[[], RecordSpool] = RecordSpool,
@@ -63,7 +63,7 @@ def run_sync(
             with translate_errors():
                 if database_exists(engine):
                     wait_for_server(engine, settings.database_wait)
-            with translate_errors(), account_lock(engine, settings, request, lock):
+            with translate_errors(), run_lock(engine, settings, request, lock):
                 ready = retry_transaction(
                     partial(ensure_schema, engine, settings, dry_run=request.dry_run, report=listener.message)
                 )
