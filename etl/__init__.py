@@ -27,14 +27,16 @@ Packages, from the command line down to the database:
 
 Modules that every package may import:
 
-    model        records, date ranges, days, counts: the values passed between packages
+    model        records, answers, days: the values passed between packages
+    day_totals   totals of a day, of its hours and channels
+    run_counts   the outcome of a run, and its counts
     amounts      exact arithmetic with amounts of money
     changes      the difference between a day's stored rows and the vendor's records
     channels     the channel of a charge, by rules
     errors       the exceptions, one per next step of the operator
     exit_codes   the exit code of each error, and which of several outranks the others
     network      the route to an https host: proxy and trusted certificates
-    date_ranges  windows of days: lookback, gaps, splitting
+    date_ranges  ranges of days: lookback, gaps, splitting
     reconcile    reconciliation of the balance with the recorded spend
     timestamps   the formats of a time that the program reads
     spreadsheet  keys changed by a spreadsheet, restored

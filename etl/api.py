@@ -25,10 +25,12 @@ from etl.amounts import exact_sum
 from etl.config.loader import default_label, load_account, select_accounts
 from etl.config.schema import Settings
 from etl.config.sources import Configuration, read_configuration
+from etl.date_ranges import DateRange
+from etl.day_totals import DayChange
 from etl.errors import BillingError, ConfigError
 from etl.log import Redactor, log_context
-from etl.model import DateRange, DayChange, RunCounts
 from etl.ops.status_query import AccountStatus
+from etl.run_counts import RunCounts
 from etl.services.changes import list_changes
 from etl.services.run import ProgressListener, RunRequest, SyncResult
 from etl.services.status import read_status_report

@@ -12,7 +12,8 @@ from decimal import Decimal
 from itertools import starmap
 from typing import Final, NamedTuple
 
-from etl.model import Record, RecordChange, RecordColumns, to_columns
+from etl.model import Record, RecordColumns, to_columns
+from etl.run_counts import RecordChange
 
 MAX_RECORDS_SHOWN: Final = 100
 """Changed records of a day that are kept for the output of a run."""

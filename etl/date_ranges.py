@@ -1,14 +1,39 @@
-"""Date ranges that a run fetches. Pure."""
+"""Ranges of days, and those that a run fetches. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
 
-from etl.model import DateRange
-
 ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class DateRange:
+    """A range of days in the vendor's wall clock, both ends included."""
+
+    first: date
+    last: date
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            msg = f"a date range ends before it starts: {self}"
+            raise ValueError(msg)
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
+
+    def __len__(self) -> int:
+        return (self.last - self.first).days + 1
+
+    def __contains__(self, day: date) -> bool:
+        return self.first <= day <= self.last
+
+    def days(self) -> list[date]:
+        """The days of the range, in order."""
+        return [self.first + timedelta(n) for n in range(len(self))]
 
 
 def next_month(day: date) -> date:

@@ -20,9 +20,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
+
+from etl.date_ranges import DateRange
+from etl.day_totals import DayTotals, HourTotals
 
 T = TypeVar("T")
 
@@ -39,12 +42,6 @@ ALL_FIELDS: Final = ATTRIBUTES | {"created_at", "phone", "code_auth"}
 
 REQUIRED_FIELDS: Final = ("created_at", "phone", "code_auth", "price")
 """The fields that every source must have: the key, and the price."""
-
-Outcome: TypeAlias = Literal["running", "done", "look", "failed", "stopped", "abandoned"]
-"""The values of `sync_runs.outcome`."""
-
-SUCCESSFUL: Final[frozenset[Outcome]] = frozenset({"done", "look"})
-"""The outcomes of runs that stored every requested day; their exit codes are 0 and 65."""
 
 Raw: TypeAlias = Any
 """A field as the source spells it: text, number, boolean or None from JSON, text from CSV."""
@@ -162,32 +159,6 @@ class RejectedRecord:
     key: PartialKey = (None, None, None)
     readable: bool = False
     source: str = "json"
-
-
-@dataclass(frozen=True, slots=True)
-class DateRange:
-    """A range of days in the vendor's wall clock, both ends included."""
-
-    first: date
-    last: date
-
-    def __post_init__(self) -> None:
-        if self.last < self.first:
-            msg = f"a date range ends before it starts: {self}"
-            raise ValueError(msg)
-
-    def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}..{self.last}"
-
-    def __len__(self) -> int:
-        return (self.last - self.first).days + 1
-
-    def __contains__(self, day: date) -> bool:
-        return self.first <= day <= self.last
-
-    def days(self) -> list[date]:
-        """The days of the range, in order."""
-        return [self.first + timedelta(n) for n in range(len(self))]
 
 
 @dataclass(slots=True)
@@ -392,65 +363,6 @@ class WindowData:
         return frozenset(records.source for records in self.days.values())
 
 
-class DayTotals(NamedTuple):
-    """The totals of one day's records.
-
-    Attributes:
-        records: Number of records, repeats included.
-        delivered: Number of records of status 1, repeats included.
-        spend: Sum of price times repeats.
-        repeated_spend: The part of `spend` due to records that are listed more than once.
-    """
-
-    records: int = 0
-    delivered: int = 0
-    spend: Decimal = Decimal(0)
-    repeated_spend: Decimal = Decimal(0)
-
-
-class LedgerTotals(NamedTuple):
-    """Totals of several days of the day ledger, repeats included."""
-
-    records: int = 0
-    spend: Decimal = Decimal(0)
-
-
-class DayChange(NamedTuple):
-    """A day whose records or ledger entry changed.
-
-    Attributes:
-        day: In the vendor's wall clock.
-        revision: `sync_state.revision` of the last transaction that changed it.
-        records: Number of records by the day ledger, repeats included.
-        spend: Their sum of price times repeats.
-        purged: The rows of its records were deleted, or are being deleted; `records` and `spend` are those from before.
-    """
-
-    day: date
-    revision: int
-    records: int
-    spend: Decimal
-    purged: bool
-
-
-class HourTotals(NamedTuple):
-    """The totals of one hour of a day, from 0 to 23, in the vendor's wall clock."""
-
-    hour: int
-    records: int
-    delivered: int
-    spend: Decimal
-
-
-class ChannelTotals(NamedTuple):
-    """The totals of one channel's records; the channel is a number, `channels.id`."""
-
-    channel: int
-    records: int
-    delivered: int
-    spend: Decimal
-
-
 @dataclass(frozen=True, slots=True)
 class DaySnapshot:
     """A complete day as the vendor lists it, in canonical order, with its digest.
@@ -470,96 +382,3 @@ class DaySnapshot:
     distinct: int
     totals: DayTotals
     hours: tuple[HourTotals, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RecordChange:
-    """A difference between a stored row and the vendor's record, without phone, code and text.
-
-    Created by `changes`, shown by `-v`.
-
-    Attributes:
-        created_at: Time of the record, in the vendor's wall clock.
-        kind: `late`, `corrected`, `withdrawn` or `returned`, as in the journal.
-        fields: Of a correction: each field that differs, with both values unless it is a text.
-    """
-
-    created_at: str
-    kind: str
-    fields: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DayChangeCounts:
-    """The changes of a day that was complete before.
-
-    Attributes:
-        new: Number of late or returned records; `changed` and `withdrawn` likewise.
-        records: The first changes of the day.
-    """
-
-    day: date
-    new: int
-    changed: int
-    withdrawn: int
-    records: tuple[RecordChange, ...] = ()
-
-
-@dataclass(slots=True)
-class RunCounts:
-    """Rows and days of a run or a window, counted by outcome.
-
-    Attributes:
-        days: Compared days.
-        new: Inserted or restored rows.
-        changed: Corrected rows.
-        withdrawn: Rows that the vendor lists no more.
-        unchanged: Current rows without a change.
-        rejected: Payload digests of rejected records: two answers may contain the same record.
-        acknowledged: Those of them that a person acknowledged.
-        changed_days: Days that were complete before and have changed.
-        suspect_days: Days whose answer was implausible.
-        missing_days: Days that no source could show to be complete and that stay open, with the reason.
-        refused_days: Missing days about which the vendor refuses every request.
-        largest: Number of records in the largest answer so far, by source.
-    """
-
-    days: int = 0
-    new: int = 0
-    changed: int = 0
-    withdrawn: int = 0
-    unchanged: int = 0
-    rejected: set[str] = field(default_factory=set)
-    acknowledged: set[str] = field(default_factory=set)
-    changed_days: list[DayChangeCounts] = field(default_factory=list)
-    suspect_days: list[date] = field(default_factory=list)
-    missing_days: dict[date, str] = field(default_factory=dict)
-    refused_days: frozenset[date] = frozenset()
-    largest: dict[str, int] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, int]:
-        """The counts that `--json` and the row in `sync_runs` show."""
-        return {
-            "days": self.days,
-            "new": self.new,
-            "changed": self.changed,
-            "withdrawn": self.withdrawn,
-            "unchanged": self.unchanged,
-            "rejected": len(self.rejected),
-        }
-
-    def merge(self, other: RunCounts) -> None:
-        """Add the counts of another window."""
-        self.days += other.days
-        self.new += other.new
-        self.changed += other.changed
-        self.withdrawn += other.withdrawn
-        self.unchanged += other.unchanged
-        self.rejected |= other.rejected
-        self.acknowledged |= other.acknowledged
-        self.changed_days.extend(other.changed_days)
-        self.suspect_days.extend(other.suspect_days)
-        self.missing_days |= other.missing_days
-        self.refused_days |= other.refused_days
-        for source, records in other.largest.items():
-            self.largest[source] = max(records, self.largest.get(source, 0))

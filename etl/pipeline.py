@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from etl import signals
 from etl.config.schema import Settings
-from etl.date_ranges import split_into_windows
+from etl.date_ranges import DateRange, split_into_windows
 from etl.db.days import purged_days, stored_counts
 from etl.db.errors import describe_error
 from etl.db.store import Store
@@ -28,7 +28,6 @@ from etl.extract.spool import RecordSpool
 from etl.extract.worker import Fetched, fetch_in_worker
 from etl.load.policy import LoadPolicy
 from etl.log import log_context
-from etl.model import DateRange
 from etl.services.balance import BalanceMonitor
 from etl.services.context import (
     AccountHistory,

@@ -16,6 +16,7 @@ from etl.checks.filesystem import (
     require_writable,
 )
 from etl.checks.privileges import require_privileges
+from etl.date_ranges import DateRange
 from etl.db.accounts import DateSemantics
 from etl.db.dialects import dialect_for
 from etl.db.dialects.health import Caution
@@ -41,7 +42,7 @@ from etl.errors import (
 )
 from etl.extract.client import Client
 from etl.extract.transport import CLOCK_TOLERANCE
-from etl.model import DateRange, FeedReader, Record
+from etl.model import FeedReader, Record
 
 DATABASE_URL: Final = "BILLING_DATABASE_URL"
 """The setting with the database's URL, for messages."""

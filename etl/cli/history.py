@@ -16,7 +16,7 @@ from etl.cli.options import account_option, examples, json_option
 from etl.cli.output import OutputOptions
 from etl.cli.tables import print_rows, render_minute, render_money, render_range
 from etl.cli.text_output import print_runs
-from etl.model import DateRange
+from etl.date_ranges import DateRange
 
 if TYPE_CHECKING:
     from etl.db.rejects import QuarantinedRecord

@@ -13,7 +13,8 @@ import click
 from etl.log import NOTICE_LOGGER
 
 if TYPE_CHECKING:
-    from etl.model import DateRange, RunCounts
+    from etl.date_ranges import DateRange
+    from etl.run_counts import RunCounts
     from etl.services.run import ProgressListener
 
 

@@ -13,7 +13,7 @@ from etl.cli.text_output import Note, balance_notes, print_notes
 from etl.log import NOTICE_LOGGER
 
 if TYPE_CHECKING:
-    from etl.model import DayChangeCounts, RecordChange
+    from etl.run_counts import DayChangeCounts, RecordChange
     from etl.services.run import SyncResult
 
 MAX_DAYS_SHOWN: Final = 10

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from etl.model import DateRange
+    from etl.date_ranges import DateRange
 
 PIPED_WIDTH: Final = 120
 """Columns where stdout is not a terminal."""

@@ -14,10 +14,11 @@ from sqlalchemy import Connection, and_, bindparam, case, func, insert, literal_
 
 from etl.amounts import exact_arithmetic
 from etl.channels import UNKNOWN, ChannelRules, Evidence
+from etl.day_totals import ChannelTotals
 from etl.db.day_conditions import IS_PURGED
 from etl.db.tables import billing_records, synced_days
 from etl.db.tables import channels as channel_names
-from etl.model import DELIVERED, ChannelTotals, RecordColumns, day_bounds
+from etl.model import DELIVERED, RecordColumns, day_bounds
 from etl.pii import ERASED
 
 MAX_RECORDS_AT_ONCE: Final = 50_000

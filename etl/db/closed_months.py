@@ -8,10 +8,9 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, func, insert, select, text, update
 
-from etl.date_ranges import ONE_DAY, next_month
+from etl.date_ranges import ONE_DAY, DateRange, next_month
 from etl.db.bindings import PriceTerms
 from etl.db.tables import accounts, closed_months, restatements
-from etl.model import DateRange
 
 
 @dataclass(frozen=True, slots=True)

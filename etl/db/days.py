@@ -10,10 +10,12 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, insert, select, update
 
 from etl.amounts import exact_sum
+from etl.date_ranges import DateRange
+from etl.day_totals import DayChange, DayTotals, LedgerTotals
 from etl.db.day_conditions import IS_COMPLETE, IS_PURGED, IS_SUSPECT
 from etl.db.run_store import RunHandle
 from etl.db.tables import sync_state, synced_days
-from etl.model import DateRange, DayChange, DaySnapshot, DayTotals, LedgerTotals
+from etl.model import DaySnapshot
 
 BATCH_SIZE: Final = 1_000
 """Days updated in one statement."""

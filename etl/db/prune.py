@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import Connection, Table, delete, func, select
 
 from etl.db.tables import rejected_records, sync_runs, sync_state
-from etl.model import SUCCESSFUL
+from etl.run_counts import SUCCESSFUL
 
 BATCH_SIZE: Final = 1_000
 """Rows selected or deleted in one statement."""

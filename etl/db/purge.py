@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 
 from etl.amounts import exact_arithmetic, exact_sum
-from etl.date_ranges import ONE_DAY, next_month
+from etl.date_ranges import ONE_DAY, DateRange, next_month
 from etl.db.day_conditions import IS_COMPLETE, IS_PURGED, IS_SUSPECT
 from etl.db.days import raise_revision
 from etl.db.month_views import SINCE_CLOSE
@@ -47,7 +47,7 @@ from etl.db.tables import (
     synced_days,
 )
 from etl.db.totals import delete_totals
-from etl.model import DateRange, day_bounds
+from etl.model import day_bounds
 
 BATCH_SIZE: Final = 5_000
 """Rows of a table deleted in one transaction, so that other writers do not wait long."""

@@ -12,13 +12,14 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, updat
 
 from etl.changes import DayDiff, InsertBatch, StoredRow
 from etl.channels import Evidence
+from etl.day_totals import ChannelTotals
 from etl.db.channels import Channels, group_by_kind, total_by_channel
 from etl.db.dialects import dialect_for
 from etl.db.dialects.bulk_insert import bulk_insert
 from etl.db.run_store import RunHandle
 from etl.db.tables import billing_records
 from etl.db.types import utc_text
-from etl.model import ChannelTotals, Record, record_from_tuple
+from etl.model import Record, record_from_tuple
 from etl.pii import ERASED
 from etl.zones import utc_offsets
 

@@ -12,10 +12,10 @@ from typing import Final
 
 from sqlalchemy import Connection, delete, or_, select, update
 
-from etl.date_ranges import ONE_DAY
+from etl.date_ranges import ONE_DAY, DateRange
 from etl.db.run_store import RunHandle, lock_account
 from etl.db.tables import accounts, rejected_records
-from etl.model import DateRange, RejectedRecord
+from etl.model import RejectedRecord
 from etl.pii import erase_payload
 
 _MAX_REASON_LENGTH: Final = 255

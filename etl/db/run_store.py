@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from etl.date_ranges import ONE_DAY, first_contiguous, first_outside, last_contiguous
+from etl.date_ranges import ONE_DAY, DateRange, first_contiguous, first_outside, last_contiguous
 from etl.db.bindings import FIRST_BINDING, Binding, end_of_day, first_binding, require_binding, store_binding
 from etl.db.day_conditions import IS_COMPLETE, IS_SUSPECT
 from etl.db.tables import accounts, sync_runs, sync_state, synced_days
 from etl.errors import ConcurrentRunError
-from etl.model import SUCCESSFUL, DateRange, Outcome, RunCounts
+from etl.run_counts import SUCCESSFUL, Outcome, RunCounts
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Table, bindparam, delete, exists, insert, select, text
 
 from etl.amounts import exact_arithmetic
+from etl.day_totals import ChannelTotals, DayTotals, HourTotals
 from etl.db.channels import add_by_channel
 from etl.db.dialects.expressions import expressions_for
 from etl.db.tables import channel_totals, hourly_totals, numbering_ranges, operator_totals
 from etl.db.types import WallClock
 from etl.db.views import numbering_lookup
-from etl.model import DELIVERED, ChannelTotals, DaySnapshot, DayTotals, HourTotals, day_bounds
+from etl.model import DELIVERED, DaySnapshot, day_bounds
 
 _MILLION: Final = 1_000_000
 _KEYS: Final = {hourly_totals: "hour", operator_totals: "operator", channel_totals: "channel"}

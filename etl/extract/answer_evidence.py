@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final, NamedTuple, TypeAlias
 
-from etl.model import DateRange, ReadStats
+from etl.date_ranges import DateRange
+from etl.model import ReadStats
 
 MIN_LIMIT: Final = 10
 """Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""

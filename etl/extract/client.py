@@ -18,11 +18,12 @@ from typing import Any, BinaryIO, Final, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
+from etl.date_ranges import DateRange
 from etl.errors import InvalidResponse, RequestRejected, RetryableError, UnknownRecordError, VendorError
 from etl.extract.json_parser import parse_answer, parse_envelope
 from etl.extract.spool import disk_full_guard
 from etl.extract.transport import Transport
-from etl.model import DateRange, Feed
+from etl.model import Feed
 
 MAX_BYTES_IN_MEMORY: Final = 1 << 20
 """Size from which a JSON answer is spooled to a temporary file."""

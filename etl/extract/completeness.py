@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, TypeAlias
 
-from etl.date_ranges import ONE_DAY
+from etl.date_ranges import ONE_DAY, DateRange
 from etl.extract.answer_evidence import listed_range
-from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord
+from etl.model import DayRecords, ReadStats, Record, RejectedRecord
 
 MIN_RECORDS_OF_GONE_DAY: Final = 20
 """Records of a day that, if an answer lacks all of them, are no longer served rather than withdrawn. Assumed."""

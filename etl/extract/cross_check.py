@@ -7,12 +7,11 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import date
 
-from etl.date_ranges import split_into_windows
+from etl.date_ranges import DateRange, split_into_windows
 from etl.errors import RequestRejected, VendorError
 from etl.extract.completeness import contains_all, count_missing
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, combine
-from etl.model import DateRange
 
 log = logging.getLogger(__name__)
 

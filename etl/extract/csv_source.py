@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import BinaryIO, Final
 
-from etl.date_ranges import ONE_DAY
+from etl.date_ranges import ONE_DAY, DateRange
 from etl.errors import DateRangeMismatch, InvalidResponse, RequestRejected
 from etl.extract.answer_evidence import is_smaller, listed_range
 from etl.extract.client import Client
@@ -32,7 +32,7 @@ from etl.extract.json_source import WEEK
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, log_unknown_fields
 from etl.extract.spool import RecordSpool
-from etl.model import ATTRIBUTES, DateRange, FeedReader, ReadStats
+from etl.model import ATTRIBUTES, FeedReader, ReadStats
 from etl.unreadable import unreadable_days
 
 MIN_DAYS_LIMIT: Final = 3

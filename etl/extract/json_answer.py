@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Final
 
+from etl.date_ranges import DateRange
 from etl.extract.completeness import (
     days_without_padding,
     describe_range,
@@ -14,7 +15,7 @@ from etl.extract.completeness import (
     uncovered_days,
 )
 from etl.extract.source_days import SourceDays
-from etl.model import DateRange, DayRecords, ReadStats, Record, RejectedRecord, single_slice_day
+from etl.model import DayRecords, ReadStats, Record, RejectedRecord, single_slice_day
 from etl.unreadable import unreadable_days
 from etl.zones import merge_folds
 

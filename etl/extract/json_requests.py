@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
-from etl.date_ranges import ONE_DAY
+from etl.date_ranges import ONE_DAY, DateRange
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
 from etl.extract.client import Client
 from etl.extract.completeness import describe_range, uncovered_days
@@ -20,7 +20,7 @@ from etl.extract.json_answer import PADDING_AFTER, JsonAnswer
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import log_unknown_fields
 from etl.extract.spool import RecordSpool
-from etl.model import ATTRIBUTES, DateRange, Feed, FeedReader
+from etl.model import ATTRIBUTES, Feed, FeedReader
 
 PADDING_BEFORE: Final = timedelta(days=1)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
-from etl.date_ranges import ONE_DAY, bisect
+from etl.date_ranges import ONE_DAY, DateRange, bisect
 from etl.errors import DateRangeMismatch, RequestRejected
 from etl.extract.answer_evidence import is_smaller, listed_range
 from etl.extract.client import MAX_NEWEST_RECORDS
@@ -25,7 +25,7 @@ from etl.extract.json_answer import JsonAnswer, merge_answers
 from etl.extract.json_requests import PADDING_BEFORE, JsonRequests
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
-from etl.model import DateRange, DayRecords
+from etl.model import DayRecords
 
 WEEK: Final = timedelta(days=7)
 """Extra days of a wider request if one extra day does not enlarge the answer: accounts have a weekly rhythm."""

@@ -8,10 +8,11 @@ from collections import Counter
 from datetime import date
 from typing import Final
 
+from etl.date_ranges import DateRange
 from etl.errors import AuthenticationError, VendorError
 from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import NewestRecords
-from etl.model import DateRange, Feed, FeedReader, Record
+from etl.model import Feed, FeedReader, Record
 
 ALL_DATES: Final = DateRange(date.min, date.max)
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from typing import TypeVar
 
-from etl.model import DateRange
+from etl.date_ranges import DateRange
 
 T = TypeVar("T")
 

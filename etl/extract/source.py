@@ -11,7 +11,7 @@ from datetime import date
 from functools import partial
 from typing import TypeVar
 
-from etl.date_ranges import ONE_DAY, split_into_windows
+from etl.date_ranges import ONE_DAY, DateRange, split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
 from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.client import Client
@@ -25,7 +25,7 @@ from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import CLOCK_TOLERANCE
-from etl.model import DateRange, FeedReader, WindowData
+from etl.model import FeedReader, WindowData
 
 T = TypeVar("T")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TypeVar
 
-from etl.date_ranges import bisect
+from etl.date_ranges import DateRange, bisect
 from etl.errors import RequestRejected, VendorError
-from etl.model import DateRange, DayRecords, Feed, ReadStats, Record, RejectedRecord
+from etl.model import DayRecords, Feed, ReadStats, Record, RejectedRecord
 from etl.zones import merge_folds
 
 T = TypeVar("T")

@@ -16,8 +16,9 @@ from typing import BinaryIO, Final, NamedTuple
 
 import msgspec
 
+from etl.date_ranges import DateRange
 from etl.errors import DiskFullError
-from etl.model import DateRange, DayRecords, Record, TimeSlice, day_bounds, single_slice_day
+from etl.model import DayRecords, Record, TimeSlice, day_bounds, single_slice_day
 
 MAX_IN_MEMORY: Final = 300_000
 """Maximum number of records in memory; more are written to disk, in batches of this size."""

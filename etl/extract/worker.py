@@ -26,10 +26,11 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlia
 
 import msgspec
 
+from etl.date_ranges import DateRange
 from etl.errors import BillingError
 from etl.extract.prefetch import prefetch
 from etl.extract.spool import disk_full_guard
-from etl.model import CountedRecords, DateRange, DaySnapshot, TimeSlice, WindowData
+from etl.model import CountedRecords, DaySnapshot, TimeSlice, WindowData
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

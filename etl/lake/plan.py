@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, NamedTuple
 
-from etl.date_ranges import split_into_windows
-from etl.model import DateRange, DayChange
+from etl.date_ranges import DateRange, split_into_windows
+from etl.day_totals import DayChange
 
 ROWS_PER_COMMIT: Final = 500_000
 ACCOUNTS_PER_COMMIT: Final = 200

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from etl import signals
 from etl.amounts import exact_arithmetic
+from etl.day_totals import LedgerTotals
 from etl.errors import BillingError
 from etl.lake.catalogue import CURSOR_PREFIX, Lake, cursor_property
 from etl.lake.conflicts import translate_conflicts
 from etl.lake.plan import AccountState, day_bounds_of
 from etl.lake.schema import BILLING_COLUMNS, arrow_schema, billing_schema
-from etl.model import LedgerTotals
 
 if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression

@@ -13,6 +13,8 @@ from sqlalchemy import Connection
 
 from etl import signals
 from etl.changes import MAX_RECORDS_SHOWN, DayDiff, RowCounts, StoredRow
+from etl.date_ranges import DateRange
+from etl.day_totals import ChannelTotals
 from etl.db.channels import Channels, classify_day
 from etl.db.days import LedgerEntry, count_unfinished_days, mark_suspect, raise_revision, read_days, upsert_day
 from etl.db.journal import write_restatements
@@ -27,20 +29,16 @@ from etl.load.plausibility import implausibility
 from etl.load.policy import LoadPolicy
 from etl.load.quarantine import Quarantine, quarantine_rows
 from etl.model import (
-    ChannelTotals,
     CountedRecord,
     CountedRecords,
-    DateRange,
-    DayChangeCounts,
     DaySnapshot,
     PartialKey,
     Record,
-    RecordChange,
-    RunCounts,
     TimeSlice,
     WindowData,
     single_slice_day,
 )
+from etl.run_counts import DayChangeCounts, RecordChange, RunCounts
 
 SnapshotBuilder = Callable[[date, tuple[TimeSlice[list[Record]], ...]], DaySnapshot]
 """Creates the snapshot of a day from its time slices."""

@@ -22,7 +22,7 @@ from typing import Final
 from sqlalchemy import Connection, exists, select
 
 from etl.db.tables import accounts, restatements, sync_runs
-from etl.model import SUCCESSFUL
+from etl.run_counts import SUCCESSFUL
 
 LATENESS_HISTORY: Final = timedelta(days=366)
 """Age of the oldest day whose journal entries are read."""

@@ -22,8 +22,8 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, select, text
 
 from etl.db.tables import accounts, balance_snapshots, sync_state
-from etl.model import RunCounts
 from etl.ops.status_query import AccountStatus, read_account_statuses
+from etl.run_counts import RunCounts
 
 READABLE_BY_ALL: Final = 0o644
 """The collector runs as another user."""

@@ -12,12 +12,11 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Row, Select, case, cast, func, select
 
-from etl.date_ranges import find_gaps
+from etl.date_ranges import DateRange, find_gaps
 from etl.db.balance import load_summary
 from etl.db.bindings import interrupted_change
 from etl.db.day_conditions import IS_COMPLETE, IS_SUSPECT
 from etl.db.tables import accounts, rejected_records, sync_runs, sync_state, synced_days
-from etl.model import DateRange
 from etl.ops.lateness import LatenessStats, read_latenesses
 from etl.reconcile import BalanceSummary
 

@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from etl import signals
-from etl.date_ranges import ONE_DAY, split_into_windows
+from etl.date_ranges import ONE_DAY, DateRange, split_into_windows
 from etl.db.balance import (
     first_snapshot_at,
     load_periods,
@@ -29,7 +29,7 @@ from etl.db.errors import translate_errors
 from etl.errors import AuthenticationError, BillingError, InvalidResponse, VendorError
 from etl.extract.client import Client
 from etl.extract.source import Source
-from etl.model import DateRange, WindowData
+from etl.model import WindowData
 from etl.reconcile import BalanceSnapshot, BalanceSummary, ReconciliationPeriod, open_periods, summarise_balance
 from etl.transform.fields import FieldError, parse_price
 from etl.transform.snapshots import snapshot_days

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from etl.config.schema import Settings
+from etl.day_totals import DayChange
 from etl.db.days import read_changes
 from etl.db.engine import database_exists
 from etl.db.errors import translate_errors
 from etl.db.run_store import find_account, read_revision
 from etl.db.store import read_database
 from etl.errors import CheckFailedError
-from etl.model import DayChange
 from etl.services.database import open_engine
 
 

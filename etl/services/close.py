@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from etl.config.schema import Settings
-from etl.date_ranges import split_into_windows
+from etl.date_ranges import DateRange, split_into_windows
 from etl.db.accounts import require_account
 from etl.db.bindings import PriceTerms
 from etl.db.closed_months import (
@@ -30,7 +30,6 @@ from etl.db.days import sum_days
 from etl.db.migrate import require_schema
 from etl.db.run_store import lock_account
 from etl.db.store import Store
-from etl.model import DateRange
 from etl.services.account_writer import locked_accounts
 from etl.services.context import price_terms, utc_now
 from etl.services.database import pooled_engine

@@ -18,6 +18,7 @@ from typing import Final
 from etl.config.schema import Settings
 from etl.date_ranges import (
     ONE_DAY,
+    DateRange,
     exclude_days,
     first_outside,
     plan_history,
@@ -27,7 +28,6 @@ from etl.date_ranges import (
 )
 from etl.db.run_store import SyncState
 from etl.errors import CheckFailedError, ConfigError
-from etl.model import DateRange
 from etl.services.run import RunRequest
 
 DEFAULT_HISTORY_DAYS: Final = 30

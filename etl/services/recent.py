@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from etl.changes import StoredRow
 from etl.config.schema import Settings
+from etl.date_ranges import DateRange
 from etl.db.bindings import Binding, require_binding
 from etl.db.engine import database_exists, read_connection
 from etl.db.errors import translate_errors
@@ -23,7 +24,7 @@ from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordErro
 from etl.extract.client import Client
 from etl.load.diff import fill_missing_fields
 from etl.load.erased import apply_erasures
-from etl.model import ATTRIBUTES, CountedRecord, DateRange, Feed, FeedReader, Record, RejectedRecord, raw_record
+from etl.model import ATTRIBUTES, CountedRecord, Feed, FeedReader, Record, RejectedRecord, raw_record
 from etl.services.context import account_binding, build_phone_policy, build_reader, open_client
 from etl.services.database import open_engine
 from etl.services.setting_errors import named_settings

@@ -6,10 +6,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from etl.date_ranges import DateRange
+from etl.day_totals import LedgerTotals
 from etl.errors import BillingError, ConfigError
 from etl.exit_codes import ExitCode, code_for_error
-from etl.model import DateRange, LedgerTotals, Outcome, RunCounts
 from etl.reconcile import BalanceSummary
+from etl.run_counts import Outcome, RunCounts
 
 
 @dataclass(frozen=True, slots=True)

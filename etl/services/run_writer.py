@@ -15,6 +15,8 @@ from sqlalchemy.exc import IntegrityError
 import etl
 from etl import signals
 from etl.config.schema import Settings
+from etl.date_ranges import DateRange
+from etl.day_totals import LedgerTotals
 from etl.db.bindings import store_fingerprint
 from etl.db.channels import Channels, load_channels
 from etl.db.days import sum_days
@@ -34,7 +36,8 @@ from etl.db.run_store import (
 from etl.db.store import Store
 from etl.load.loader import WindowOutcome, compare_window, preview_window, summarise_window, write_window
 from etl.load.policy import LoadPolicy
-from etl.model import DateRange, DaySnapshot, LedgerTotals, Outcome, RunCounts, WindowData
+from etl.model import DaySnapshot, WindowData
+from etl.run_counts import Outcome, RunCounts
 from etl.services.channels import classify_stored_days
 from etl.services.context import SCHEMA_LOCK_TIMEOUT, account_binding, channel_rules
 from etl.services.setting_errors import named_settings

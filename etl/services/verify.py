@@ -9,7 +9,7 @@ from datetime import date, datetime
 from sqlalchemy import Connection, Engine, func, select
 
 from etl.config.schema import Settings
-from etl.date_ranges import exclude_days, split_into_windows
+from etl.date_ranges import DateRange, exclude_days, split_into_windows
 from etl.db.bindings import require_binding
 from etl.db.day_conditions import IS_COMPLETE
 from etl.db.days import purged_days, stored_counts
@@ -22,7 +22,8 @@ from etl.db.tables import synced_days
 from etl.errors import CheckFailedError, SourceUnavailable
 from etl.load.loader import compare_window
 from etl.load.policy import LoadPolicy
-from etl.model import DateRange, RecordChange, WindowData
+from etl.model import WindowData
+from etl.run_counts import RecordChange
 from etl.services.context import (
     AccountHistory,
     account_binding,

@@ -13,7 +13,8 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, Final
 
-from etl.model import DateRange, Feed, FeedReader, ReadStats, Record, RejectedRecord, TextLimit
+from etl.date_ranges import DateRange
+from etl.model import Feed, FeedReader, ReadStats, Record, RejectedRecord, TextLimit
 
 MAX_KEPT_LENGTH: Final = 1_000
 """Characters of a too long text that are kept."""

@@ -12,7 +12,8 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from etl.model import DateRange, Feed, FeedReader, PrivacyFormat, ReadStats, Record, RejectedRecord, record_from_tuple
+from etl.date_ranges import DateRange
+from etl.model import Feed, FeedReader, PrivacyFormat, ReadStats, Record, RejectedRecord, record_from_tuple
 from etl.pii import MASK, FieldRedactor, mask_phone, redact_payload, redact_phones
 from etl.transform.fields import FieldError, parse_phone
 from etl.zones import merge_folds

@@ -7,8 +7,9 @@ from datetime import date, tzinfo
 from itertools import compress, islice
 from typing import Any, Final
 
+from etl.date_ranges import DateRange
 from etl.errors import InvalidResponse
-from etl.model import DateRange, Feed, RawRecord, ReadStats, Record, RejectedRecord
+from etl.model import Feed, RawRecord, ReadStats, Record, RejectedRecord
 from etl.timestamps import leading_date, swapped_date
 from etl.transform.fields import CorruptKey, DecimalSigns, FieldError, parse_record, parse_time
 from etl.transform.folds import FoldCollector

@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from etl.amounts import exact_arithmetic, exact_sum
-from etl.model import DELIVERED, CountedRecords, DayRecords, DaySnapshot, DayTotals, HourTotals, Record, TimeSlice
+from etl.day_totals import DayTotals, HourTotals
+from etl.model import DELIVERED, CountedRecords, DayRecords, DaySnapshot, Record, TimeSlice
 
 _encode = msgspec.json.Encoder().encode
 

@@ -19,12 +19,13 @@ import pytest
 from support.fuzzing import assert_clean_message, fuzz, parts, spoil
 from support.json_answers import read_answer
 
+from etl.date_ranges import DateRange
 from etl.errors import InvalidResponse
 from etl.extract.csv_columns import FIELDS
 from etl.extract.csv_parser import parse_csv
 from etl.extract.spool import RecordSpool
 from etl.log import Redactor
-from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, DateRange, Feed, RawRecord, ReadStats, Record, raw_record
+from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, ReadStats, Record, raw_record
 from etl.transform.fields import parse_record, parse_time
 from etl.transform.reader import read_feed
 

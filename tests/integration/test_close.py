@@ -15,11 +15,11 @@ from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record
 
+from etl.date_ranges import DateRange
 from etl.db.closed_months import BookedVat
 from etl.db.lock import advisory_lock
 from etl.db.tables import accounts, closed_months, restatements, synced_days
 from etl.errors import ConcurrentRunError, ConfigError, DatabaseError
-from etl.model import DateRange
 from etl.reports.query import ViewMoney
 from etl.services.accounts import delete_account
 from etl.services.close import CloseRequest, close_month

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, Table, event, select, text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of, token_of
 
+from etl.date_ranges import DateRange
 from etl.db.migrate import ensure_current
 from etl.db.run_store import advance_watermark, begin_run, find_account, read_position
 from etl.db.tables import (
@@ -30,7 +31,6 @@ from etl.db.tables import (
     synced_days,
 )
 from etl.errors import AuthenticationError, ConcurrentRunError, SourceUnavailable
-from etl.model import DateRange
 from etl.ops.status_query import StatusOptions, read_account_statuses
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync

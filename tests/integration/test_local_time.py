@@ -12,7 +12,7 @@ from sqlalchemy import text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
-from etl.model import DateRange
+from etl.date_ranges import DateRange
 from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync

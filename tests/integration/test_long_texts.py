@@ -12,9 +12,9 @@ from sqlalchemy import Engine, event, text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
+from etl.date_ranges import DateRange
 from etl.db.engine import read_connection
 from etl.db.limits import longest_text
-from etl.model import DateRange
 from etl.services.context import AccountHistory, build_load_policy, open_client, open_source
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync

@@ -14,8 +14,8 @@ from sqlalchemy import text
 from support.database_users import database_with_users
 from support.run_helpers import NO_PROGRESS, settings_of
 
+from etl.date_ranges import DateRange
 from etl.db.engine import new_engine
-from etl.model import DateRange
 from etl.services.close import CloseRequest, close_month
 from etl.services.numbering import import_plan
 from etl.services.run import RunRequest

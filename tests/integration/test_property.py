@@ -20,6 +20,7 @@ from support.json_answers import read_answer
 from support.reference_model import Stored, canonical, csv_forms, day_of, spellings, spend_of
 
 from etl.channels import DEFAULT_RULES
+from etl.date_ranges import DateRange
 from etl.db.channels import load_channels
 from etl.db.engine import new_engine
 from etl.db.run_store import begin_run
@@ -28,7 +29,7 @@ from etl.errors import InvalidResponse
 from etl.extract.csv_parser import parse_csv
 from etl.extract.spool import RecordSpool
 from etl.load.policy import LoadPolicy
-from etl.model import ATTRIBUTES, DateRange, WindowData
+from etl.model import ATTRIBUTES, WindowData
 from etl.pipeline import fetch_and_transform
 from etl.sandbox.behaviour import Behaviour
 from etl.sandbox.formats import csv_header, csv_lines, json_fragments

@@ -12,11 +12,11 @@ from sqlalchemy import inspect, select, text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
+from etl.date_ranges import DateRange
 from etl.db.lock import advisory_lock
 from etl.db.run_store import RunHandle, find_account, verify_fence
 from etl.db.tables import billing_records, rejected_records
 from etl.errors import ConcurrentRunError, ConfigError, DatabaseError
-from etl.model import DateRange
 from etl.pii import ERASED
 from etl.services.context import build_load_policy, build_phone_policy, open_client, open_source
 from etl.services.erase import erase_number, normalise_number

@@ -13,8 +13,8 @@ from sqlalchemy import text
 from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 
+from etl.date_ranges import DateRange
 from etl.extract.spool import RecordSpool
-from etl.model import DateRange
 from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.erase import erase_number, normalise_number
 from etl.services.run import RunRequest

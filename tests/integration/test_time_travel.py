@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text
 
 from etl.channels import DEFAULT_RULES
+from etl.date_ranges import DateRange
 from etl.db.channels import load_channels
 from etl.db.engine import new_engine, read_connection
 from etl.db.erase import ErasureSubject, erase_person
@@ -21,7 +22,7 @@ from etl.db.run_store import begin_run
 from etl.db.store import Store
 from etl.db.tables import restatements, synced_days
 from etl.load.policy import LoadPolicy
-from etl.model import DateRange, Record, WindowData, single_slice_day
+from etl.model import Record, WindowData, single_slice_day
 from etl.pii import ERASED, PhoneNumber
 from etl.pipeline import fetch_and_transform
 from etl.reports.columns import COLUMNS

@@ -14,11 +14,13 @@ from support.engines import open_engine
 from support.run_helpers import NO_PROGRESS, settings_of
 from support.sync_account import vendor_record as charge
 
+from etl.date_ranges import DateRange
 from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
 from etl.errors import CheckFailedError
 from etl.load.policy import LoadPolicy
-from etl.model import DateRange, Record, RecordChange, WindowData, single_slice_day
+from etl.model import Record, WindowData, single_slice_day
+from etl.run_counts import RecordChange
 from etl.services.context import build_load_policy, open_client, open_source
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync

@@ -26,7 +26,8 @@ from support.builders import counted_records
 from etl.errors import DiskFullError, DateRangeMismatch, RetryableError, SourceUnavailable
 from etl.extract import spool
 from etl.extract.worker import fetch_in_worker
-from etl.model import WindowData, Record, RejectedRecord, DateRange
+from etl.date_ranges import DateRange
+from etl.model import WindowData, Record, RejectedRecord
 from etl.transform.snapshots import snapshot_day, snapshot_days
 
 FIRST = date(2026, 3, 1)

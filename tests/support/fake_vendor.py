@@ -10,9 +10,10 @@ from io import BytesIO
 from typing import BinaryIO
 from zoneinfo import ZoneInfo
 
+from etl.date_ranges import DateRange
 from etl.errors import RequestRejected, VendorError
 from etl.extract.source import Source
-from etl.model import DateRange, Feed, Record, WindowData, raw_record
+from etl.model import Feed, Record, WindowData, raw_record
 from etl.transform.reader import read_feed
 
 TODAY = date(2026, 3, 11)

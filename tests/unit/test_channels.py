@@ -9,8 +9,8 @@ import pytest
 
 from etl.channels import DEFAULT_RULES, UNKNOWN, ChannelRule, ChannelRules, Evidence
 from etl.config.channels import parse_rules
+from etl.day_totals import ChannelTotals
 from etl.db.channels import Channels, group_by_kind, total_by_channel
-from etl.model import ChannelTotals
 from etl.pii import ERASED
 
 

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import pytest
 
+from etl.date_ranges import DateRange
 from etl.errors import (
     AuthenticationError,
     Interrupted,
@@ -26,7 +27,7 @@ from etl.extract.client import Client, RetryPolicy
 from etl.extract.csv_parser import parse_csv
 from etl.extract.transport import RequestLimits, Transport
 from etl.log import Redactor
-from etl.model import DateRange, Feed, RawRecord
+from etl.model import Feed, RawRecord
 from etl.sandbox import Dataset, Sandbox
 from etl.sandbox.faults import FAULTS
 

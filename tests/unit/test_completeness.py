@@ -25,11 +25,12 @@ from support.fake_vendor import (
     within,
 )
 
+from etl.date_ranges import DateRange
 from etl.errors import RequestRejected, RetryableError, SourceUnavailable
 from etl.extract.answer_evidence import MIN_LIMIT, AnswerEvidence
 from etl.extract.completeness import NewestRecords, contains_all
 from etl.extract.source import Source
-from etl.model import DateRange, ReadStats, Record, RejectedRecord, single_slice_day
+from etl.model import ReadStats, Record, RejectedRecord, single_slice_day
 
 KEEPS = ["oldest", "newest", "any"]
 ORDERS = ["ascending", "descending", "shuffled"]

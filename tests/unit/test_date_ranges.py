@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from etl.date_ranges import (
+    DateRange,
     bisect,
     find_gaps,
     first_outside,
@@ -18,7 +19,6 @@ from etl.date_ranges import (
     split_into_windows,
     sync_range,
 )
-from etl.model import DateRange
 
 calm = settings(deadline=None)
 TODAY = date(2026, 3, 11)

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.model import MISSING, DateRange, Feed, RawRecord, Record, raw_record
+from etl.date_ranges import DateRange
+from etl.model import MISSING, Feed, RawRecord, Record, raw_record
 from etl.transform.fields import (
     CorruptKey,
     FieldError,

@@ -20,10 +20,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.json_answers import read_answer
 
+from etl.date_ranges import DateRange
 from etl.errors import InvalidResponse, RequestRejected, VendorError
 from etl.extract.csv_parser import parse_csv
 from etl.extract.json_parser import error_reason, parse_answer, parse_envelope
-from etl.model import ALL_FIELDS, MISSING, DateRange, RawRecord, Record, RejectedRecord, raw_record
+from etl.model import ALL_FIELDS, MISSING, RawRecord, Record, RejectedRecord, raw_record
 from etl.transform.reader import read_feed
 
 calm = settings(deadline=None)

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from etl.model import DateRange, ReadStats, Record, RejectedRecord, TextLimit
+from etl.date_ranges import DateRange
+from etl.model import ReadStats, Record, RejectedRecord, TextLimit
 from etl.transform.long_texts import MAX_KEPT_LENGTH, quarantine_long_texts, shorten_payload
 
 DAY = date(2026, 3, 10)

@@ -13,9 +13,10 @@ import pytest
 from support.external_tools import tool
 from support.metrics import parse
 
-from etl.model import DateRange, RunCounts
+from etl.date_ranges import DateRange
 from etl.ops.metrics import METRICS, AccountGauges, RunOutcome, render, write_metrics
 from etl.ops.status_query import AccountStatus, SuspectDay
+from etl.run_counts import RunCounts
 
 HOME = Path(__file__).parents[2]
 RULES = HOME / "deploy" / "prometheus" / "billing-etl.rules.yml"
@@ -145,7 +146,7 @@ WRITER = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from etl.model import RunCounts
+from etl.run_counts import RunCounts
 from etl.ops.metrics import RunOutcome, write_metrics
 
 path, account = Path(sys.argv[1]), sys.argv[2]

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import pytest
 
 from etl.config.loader import parse_settings
+from etl.date_ranges import DateRange
 from etl.db.run_store import SyncState
-from etl.model import DateRange
 from etl.services.plan import describe_plan, plan_resync
 from etl.services.run import RunRequest
 

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 
 import pytest
 
+from etl.date_ranges import DateRange
 from etl.extract.prefetch import prefetch
-from etl.model import DateRange
 
 FIRST = date(2026, 3, 1)
 WINDOWS = [DateRange(day, day) for day in (FIRST + timedelta(days=number) for number in range(8))]

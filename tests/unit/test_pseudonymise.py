@@ -10,7 +10,8 @@ from decimal import Decimal
 
 import pytest
 
-from etl.model import DateRange, Feed, PartialKey, PrivacyFormat, RawRecord, ReadStats, Record, RejectedRecord
+from etl.date_ranges import DateRange
+from etl.model import Feed, PartialKey, PrivacyFormat, RawRecord, ReadStats, Record, RejectedRecord
 from etl.transform.pseudonymise import PhonePolicy, key_fingerprint
 
 KEY = bytes(range(32))

@@ -6,9 +6,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from etl.date_ranges import exclude_days
+from etl.date_ranges import DateRange, exclude_days
 from etl.db.purge import LedgerDay, plan_purge
-from etl.model import DateRange
 from etl.services.purge import parse_retention_age
 
 JANUARY, FEBRUARY, MARCH = (date(2024, month, 1) for month in (1, 2, 3))

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.date_ranges import DateRange
 from etl.errors import InvalidResponse
-from etl.model import DateRange, Feed, RawRecord, ReadStats, Record, RejectedRecord, raw_record
+from etl.model import Feed, RawRecord, ReadStats, Record, RejectedRecord, raw_record
 from etl.transform.reader import read_feed
 from etl.transform.unreadable import MAX_PAYLOAD_DEPTH
 

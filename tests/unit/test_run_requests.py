@@ -8,8 +8,8 @@ from decimal import Decimal
 import pytest
 
 from etl.errors import ConfigError
-from etl.model import RunCounts
 from etl.reconcile import BalanceSummary, ReconciliationPeriod
+from etl.run_counts import RunCounts
 from etl.services.run import RunRequest, SyncResult
 
 DAY = date(2026, 3, 10)

@@ -15,18 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.builders import DAY, counted_records, day_of
 
-from etl.model import (
-    CountedRecord,
-    DateRange,
-    DayRecords,
-    DayTotals,
-    Feed,
-    HourTotals,
-    RawRecord,
-    Record,
-    TimeSlice,
-    day_bounds,
-)
+from etl.date_ranges import DateRange
+from etl.day_totals import DayTotals, HourTotals
+from etl.model import CountedRecord, DayRecords, Feed, RawRecord, Record, TimeSlice, day_bounds
 from etl.transform.reader import read_feed
 from etl.transform.snapshots import snapshot_day, snapshot_days
 

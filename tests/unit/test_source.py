@@ -28,12 +28,13 @@ from support.fake_vendor import (
     within,
 )
 
+from etl.date_ranges import DateRange
 from etl.errors import AuthenticationError, RequestRejected, RetryableError, SourceUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
 from etl.extract.transport import RequestLimits, Transport
 from etl.log import Redactor
-from etl.model import DateRange, WindowData
+from etl.model import WindowData
 from etl.sandbox import Dataset, Sandbox
 
 TOKEN = "5ecre7-t0ken-of-the-acc0unt"

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.date_ranges import DateRange
 from etl.errors import DiskFullError
 from etl.extract.spool import RecordSpool
-from etl.model import DateRange, Record, day_bounds
+from etl.model import Record, day_bounds
 
 calm = settings(deadline=None, max_examples=50)
 EIGHTH, NINTH, TENTH = (date(2026, 3, day) for day in (8, 9, 10))
