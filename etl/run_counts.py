@@ -7,7 +7,7 @@ from datetime import date
 from typing import Final, Literal, TypeAlias
 
 Outcome: TypeAlias = Literal["running", "done", "look", "failed", "stopped", "abandoned"]
-"""The values of `sync_runs.outcome`."""
+"""The values of `sync_runs.outcome`: `look` is a success that an operator should review, exit code 65."""
 
 SUCCESSFUL: Final[frozenset[Outcome]] = frozenset({"done", "look"})
 """The outcomes of runs that stored every requested day; their exit codes are 0 and 65."""
