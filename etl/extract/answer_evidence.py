@@ -15,7 +15,7 @@ from etl.date_ranges import DateRange
 from etl.model import ReadStats
 
 MIN_LIMIT: Final = 10
-"""Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
+"""Records: an answer with fewer, and below MIN_SIZE_LIMIT, is complete. Assumed: no API has a lower limit."""
 
 MIN_SIZE_LIMIT: Final = 8 * 1024
 """Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
@@ -169,7 +169,7 @@ class AnswerEvidence:
         """Whether an answer is too small to be truncated."""
         if stats.has_more:
             return False
-        return stats.listed < MIN_LIMIT or (
+        return (stats.listed < MIN_LIMIT and stats.size < MIN_SIZE_LIMIT) or (
             any(is_smaller(stats, other) for other in self._all()) and self._is_clearly_smaller(stats)
         )
 

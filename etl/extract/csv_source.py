@@ -183,7 +183,7 @@ class CsvSource:
 
     def _compare_with_later_exports(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Find the complete days of an ordered export: a limit truncates it at one of its ends."""
-        first, latest = self._first_complete_day(export.stats, target), listed_range(export.stats)[1]
+        first, latest = self._first_complete_day(export.stats, target), self._latest_day(export)
         parts: list[CompletePart] = []
         current = export
         while latest < target.last or current is export:
@@ -200,11 +200,11 @@ class CsvSource:
                     *complete_parts(first, latest - ONE_DAY, current),
                     *complete_parts(max(first, latest), target.last, later_export),
                 ]
-            if later_export.stats.latest is None or listed_range(later_export.stats)[1] <= latest:
+            if later_export.stats.latest is None or self._latest_day(later_export) <= latest:
                 break
             parts += complete_parts(first, latest - ONE_DAY, current)
             first, current = max(first, latest), later_export
-            latest = listed_range(later_export.stats)[1]
+            latest = self._latest_day(later_export)
         newest = self._get_newest()
         current_days = current.days(DateRange(current.target.first, target.last))
         end_is_proven = latest > target.last or (newest is not None and newest.reach(target.last, current_days))
@@ -232,6 +232,10 @@ class CsvSource:
                 complete_end, high = [CompletePart(end_range, later_export)], middle
             middle = (low + high) // 2
         return complete_end
+
+    def _latest_day(self, export: CsvExport) -> date:
+        """The day of the latest record of an export; tomorrow for one in the future, so that requests stay valid."""
+        return min(listed_range(export.stats)[1], self._today + ONE_DAY)
 
     def _first_complete_day(self, stats: ReadStats, target: DateRange) -> date:
         """The first complete day of an export whose end is complete.

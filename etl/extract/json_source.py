@@ -165,9 +165,9 @@ class JsonSource:
                 return False
             # A limit shared by both calls would also make their sizes equal.
             inconclusive = newest.listed == stats.listed and (
-                answers.suggest_limit(stats.listed) or is_likely_limit(stats.listed)
+                len(target) > 1 or answers.suggest_limit(stats.listed) or is_likely_limit(stats.listed)
             )
-            if not inconclusive and newest.match_exactly(new_days, stats.rejected):
+            if new_days and not inconclusive and newest.match_exactly(new_days, stats.rejected):
                 return True
         if unproven is not None and not is_of_one_day(stats):
             agreements = [self._edge_agrees(answer, edge) for edge in unproven if edge != target]
@@ -223,7 +223,7 @@ class JsonSource:
 
     def _newest_days_after(self, day: date) -> list[date]:
         newest = self._get_newest()
-        return [] if newest is None else [listed for listed in newest.days() if listed > day]
+        return [] if newest is None else [listed for listed in newest.days() if day < listed <= self._today]
 
     def _any_request_lists_more(self, answer: JsonAnswer, requests: Iterable[DateRange]) -> bool:
         """Whether one of the requests has a larger answer; stops early if many answers have the same size."""

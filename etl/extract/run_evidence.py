@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 
 from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.completeness import NewestRecords
+from etl.extract.newest import NewestSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,23 @@ class RunEvidence:
             needs no further evidence.
         json: Of the JSON answers of this run.
         csv: Of the CSV exports of this run.
-        get_newest: Returns the newest records of the account, or None if they are unavailable.
+        newest: Fetches the newest records of the account.
     """
 
     today: date
     complete: Mapping[date, int]
     json: AnswerEvidence
     csv: AnswerEvidence
-    get_newest: Callable[[], NewestRecords | None]
+    newest: NewestSource
+
+    def get_newest(self) -> NewestRecords | None:
+        """The newest records of the account, or None if they are unavailable.
+
+        That these are all of its records counts only as long as no other answer, and no earlier run, has more.
+
+        Raises:
+            AuthenticationError: The vendor rejects the token.
+        """
+        newest = self.newest.get()
+        most = max(self.json.largest, self.csv.largest, sum(self.complete.values()))
+        return replace(newest, requested=newest.listed) if newest is not None and newest.listed < most else newest

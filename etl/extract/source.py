@@ -60,9 +60,8 @@ class Source:
         self._client = client
         self._today = today
         self._last = last
-        self._newest = NewestSource(client, read_feed)
         json_answers, csv_answers = (AnswerEvidence(today, (largest or {}).get(name)) for name in ("json", "csv"))
-        self._evidence = RunEvidence(today, complete or {}, json_answers, csv_answers, self._newest.get)
+        self._evidence = RunEvidence(today, complete or {}, json_answers, csv_answers, NewestSource(client, read_feed))
         self._json = JsonSource(JsonRequests(client, read_feed, self._evidence, open_spool), self._evidence)
         self._csv = CsvSource(client, read_feed, self._evidence, open_spool)
         self._check = CrossCheck(self._evidence, self._shows_empty)
@@ -199,9 +198,11 @@ class Source:
             return self._disable_json(error)
 
     def _refetch_suspect_days(self, window: DateRange, json_days: SourceDays) -> SourceDays:
-        """Fetch again the days that lack newest records, and each past day that appears empty for the first time.
+        """Fetch again the days that lack newest records, and each past day that appears empty.
 
-        A record created between two requests is among the newest ones, but not in the earlier answer.
+        A record created between two requests is among the newest ones, but not in the earlier answer. A day that an
+        earlier run found empty is fetched again only if it is recent, or if other days are known to be hidden: it may
+        have a late record.
         """
         shown_empty = {day for day, records in json_days.days.items() if not records}
         refetched: set[date] = set()
@@ -212,9 +213,10 @@ class Source:
         if len(window) == 1:
             return json_days
         newest = self._newest_if_useful(window, json_days)
+        past_empty = {day for day, records in json_days.days.items() if not records and day < self._today}
         suspects = {
             day
-            for day in self._check.new_empty_days(json_days)
+            for day in (past_empty if self._is_recent(window) else self._check.new_empty_days(json_days))
             if newest is None or not newest.prove_empty(day, json_days.days)
         }
         while True:
@@ -225,7 +227,7 @@ class Source:
             if any(json_days.days.get(day) for day in refetched & shown_empty):
                 # A limit on the days of an answer may also truncate the days beside those that it hides.
                 beside = {day + offset for day in refetched for offset in (-ONE_DAY, ONE_DAY)}
-                suspects |= (beside - refetched) & json_days.days.keys()
+                suspects |= ((beside & json_days.days.keys()) | past_empty) - refetched
             if not suspects:
                 return json_days
 
@@ -264,7 +266,11 @@ class Source:
 
     def _newest_if_useful(self, window: DateRange, days: SourceDays) -> NewestRecords | None:
         """The newest records, if the window is recent or has a newly empty day; else None."""
-        return self._newest.get() if window.last >= self._today - WEEK or self._check.new_empty_days(days) else None
+        is_useful = self._is_recent(window) or self._check.new_empty_days(days)
+        return self._evidence.get_newest() if is_useful else None
+
+    def _is_recent(self, window: DateRange) -> bool:
+        return window.last >= self._today - WEEK
 
     def _drop_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
         """Open the past days that lack some of the newest records.
@@ -273,7 +279,7 @@ class Source:
         """
         outdated = {day for day in self._days_lacking_newest(window, days) if day < self._today}
         if outdated:
-            self._newest.refresh()
+            self._evidence.newest.refresh()
             outdated &= self._days_lacking_newest(window, days)
         reason = "records that get_billing_record lists are missing"
         return replace(

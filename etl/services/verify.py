@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Final
 
 from sqlalchemy import Connection, Engine, func, select
 
@@ -35,6 +36,9 @@ from etl.services.context import (
 from etl.services.database import open_engine
 from etl.services.setting_errors import named_settings
 from etl.transform.snapshots import snapshot_day, snapshot_days
+
+INCOMPLETE: Final = "the answer may not have all of the day"
+"""Why a complete day is not compared with an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,8 @@ def verify_windows(
             days = compare_window(connection, account_id, data, snapshots, policy, snapshot_day)
             outcomes = [day.outcome() for day in days]
         source = "".join(data.sources)
-        unverified |= data.unresolved_days
+        compared = {outcome.day for outcome in outcomes}
+        unverified |= {day: INCOMPLETE for day in data.days if day not in compared} | dict(data.unresolved_days)
         del data, snapshots, days  # frees the memory of this window before the next is fetched
         yield [
             DayDifference(
