@@ -203,6 +203,7 @@ class ReadStats:
         size: Bytes of the decoded body; 0 if unknown.
         swapped: Requested days on which other records would be if their dates had the month before the day.
         has_more: As in Feed.
+        counts: Number of records of each day, requested or not, whose time can be read.
     """
 
     listed: int
@@ -216,6 +217,7 @@ class ReadStats:
     size: int = 0
     swapped: frozenset[date] = frozenset()
     has_more: bool = False
+    counts: Mapping[date, int] = field(default_factory=dict, compare=False)
 
 
 FeedReader: TypeAlias = Callable[[Feed, DateRange, Callable[[list[Record]], Any]], ReadStats]

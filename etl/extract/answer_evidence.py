@@ -12,6 +12,7 @@ from datetime import date
 from typing import Final, NamedTuple, TypeAlias
 
 from etl.date_ranges import DateRange
+from etl.extract.padding import covered_days
 from etl.model import ReadStats
 
 MIN_LIMIT: Final = 10
@@ -43,7 +44,7 @@ _Key: TypeAlias = tuple[DateRange, _Content]
 
 
 class _Answer(NamedTuple):
-    """An answer, with the dates of the request and the number of records of each target day."""
+    """An answer, with the dates of the request and the number of records of each listed day."""
 
     content: _Content
     requested: DateRange
@@ -54,18 +55,19 @@ class _Answer(NamedTuple):
         """Identifies the answer."""
         return self.requested, self.content
 
-    def shortfall(self, part: _Answer, today: date) -> int:
-        """How many past records it lacks, at least, that the answer to a request for a part of its dates lists."""
+    def shortfall(self, other: _Answer, today: date) -> int:
+        """How many records of a past day of its request it lacks, at least, that another answer lists."""
         requested = self.requested
-        if not (requested.first <= part.requested.first and part.requested.last <= requested.last):
-            return 0
-        differences = [count - self.counts.get(day, count) for day, count in part.counts.items() if day < today]
-        if part.content.earliest is not None:
-            first, last = listed_range(part.content)
-            own_first, own_last = listed_range(self.content) if self.content.earliest else (today, today)
-            if first < min(own_first, today) or own_last < last < today:
-                differences.append(part.content.listed if first == last else 1)
-        return max(differences, default=0)
+        is_part = requested.first <= other.requested.first and other.requested.last <= requested.last
+        covered = covered_days(requested)
+        return max(
+            (
+                count - self.counts.get(day, 0)
+                for day, count in other.counts.items()
+                if day < today and (is_part or (covered is not None and day in covered))
+            ),
+            default=0,
+        )
 
 
 def is_smaller(stats: ReadStats, other: ReadStats | _Content) -> bool:
@@ -99,11 +101,15 @@ class AnswerEvidence:
     Args:
         today: The current date in the vendor's wall clock, of which records arrive between two requests.
         largest_before: Records in the largest answer of earlier runs; None without earlier runs.
+        complete: Number of records of each day that an earlier run found complete.
     """
 
-    def __init__(self, today: date = date.max, largest_before: int | None = None) -> None:
+    def __init__(
+        self, today: date = date.max, largest_before: int | None = None, complete: Mapping[date, int] | None = None
+    ) -> None:
         self.largest = 0
         self._today = today
+        self._complete = complete or {}
         self._largest_before = largest_before
         self._listed_days: set[date] = set()
         self._most_listed: dict[date, int] = {}
@@ -122,7 +128,7 @@ class AnswerEvidence:
             requested: The dates of the request.
             counts: Number of records of each target day.
         """
-        answer = _answer(stats, requested, counts)
+        answer = _answer(stats, requested)
         with self._lock:
             if stats.earliest is not None:
                 self._listed_days.update(listed_range(stats))
@@ -130,14 +136,15 @@ class AnswerEvidence:
                 self._most_listed[day] = max(count, self._most_listed.get(day, 0))
             self.largest = max(self.largest, stats.listed)
             self._largest_size = max(self._largest_size, stats.size)
-            for other in {key: other for day in counts for key, other in self._by_day[day].items()}.values():
-                for whole, part in ((other, answer), (answer, other)):
-                    if (shortfall := whole.shortfall(part, self._today)) > 0:
-                        self._truncated[whole.key] = whole
+            days = counts.keys() | stats.counts.keys()
+            for other in {key: other for day in days for key, other in self._by_day[day].items()}.values():
+                for one, another in ((other, answer), (answer, other)):
+                    if (shortfall := one.shortfall(another, self._today)) > 0:
+                        self._truncated[one.key] = one
                     if shortfall >= MIN_SHORTFALL:
-                        self._limited[whole.key] = whole
+                        self._limited[one.key] = one
             self._answers.add(answer.content)
-            for day in counts:
+            for day in days:
                 self._by_day[day][answer.key] = answer
             if stats.has_more:
                 self._truncated[answer.key] = self._limited[answer.key] = answer
@@ -201,9 +208,19 @@ class AnswerEvidence:
             return 0
         return sum(other.listed == stats.listed or _are_similar(stats, other) for other in self._all())
 
-    def suggest_limit(self, listed: int) -> bool:
-        """Whether a limit of exactly this number of records would explain other answers as well."""
-        return self.count(listed) > 1 or listed == self._largest_before
+    def suggest_limit(self, stats: ReadStats, requested: DateRange) -> bool:
+        """Whether a limit of exactly this number of records would explain other answers as well.
+
+        An answer that lists of each day as many records as are stored is expected to have the size that it had before.
+        """
+        if self.count(stats.listed) > 1:
+            return True
+        return stats.listed == self._largest_before and not self._lists_what_is_stored(stats, requested)
+
+    def _lists_what_is_stored(self, stats: ReadStats, requested: DateRange) -> bool:
+        covered = covered_days(requested)
+        past = [day for day in covered.days() if day < self._today] if covered else []
+        return bool(past) and all(self._complete.get(day) == stats.counts.get(day, 0) for day in past)
 
     def is_limit(self, listed: int) -> bool:
         """Whether an answer of this number of records is known to be truncated."""
@@ -214,9 +231,9 @@ class AnswerEvidence:
             return list(self._answers)
 
 
-def _answer(stats: ReadStats, requested: DateRange, counts: Mapping[date, int] | None = None) -> _Answer:
+def _answer(stats: ReadStats, requested: DateRange) -> _Answer:
     content = _Content(stats.listed, stats.size, stats.earliest, stats.latest)
-    return _Answer(content, requested, counts or {})
+    return _Answer(content, requested, stats.counts)
 
 
 def _has_margin(size: int, truncated: list[int]) -> bool:

@@ -10,7 +10,7 @@ from datetime import date
 from etl.date_ranges import ONE_DAY, DateRange
 from etl.extract.answer_evidence import listed_range
 from etl.extract.completeness import days_begun_late, days_without_padding
-from etl.extract.json_requests import PADDING_BEFORE
+from etl.extract.padding import PADDING_BEFORE
 from etl.extract.source_days import SourceDays
 from etl.extract.spool import RecordSpool
 from etl.model import DayRecords, ReadStats

@@ -27,8 +27,8 @@ from etl.extract.completeness import (
     overlaps,
 )
 from etl.extract.csv_export import CompletePart, CsvExport, OpenExport, complete_parts, day_counts, last_listed_day
-from etl.extract.json_requests import PADDING_BEFORE
 from etl.extract.json_source import WEEK
+from etl.extract.padding import PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, log_unknown_fields
 from etl.extract.spool import RecordSpool
@@ -166,7 +166,7 @@ class CsvSource:
         before, after = has_records_around(stats, target)
         if newest is not None:
             after = has_newest and (after or newest.reach(target.last, export.days(target)))
-        if ordered and before and after and not answers.suggest_limit(stats.listed):
+        if ordered and before and after and not answers.suggest_limit(stats, export.requested):
             return all_parts
         if self._is_smaller_than_wider_export(stats, target):
             return all_parts
@@ -183,7 +183,7 @@ class CsvSource:
 
     def _compare_with_later_exports(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Find the complete days of an ordered export: a limit truncates it at one of its ends."""
-        first, latest = self._first_complete_day(export.stats, target), self._latest_day(export)
+        first, latest = self._first_complete_day(export, target), self._latest_day(export)
         parts: list[CompletePart] = []
         current = export
         while latest < target.last or current is export:
@@ -227,7 +227,7 @@ class CsvSource:
             if not self._answers.prove_complete(later_export.stats):
                 low = middle + 1
             elif middle == next_start and day_counts(later_export, end_range) == day_counts(export, end_range):
-                return complete_parts(self._first_complete_day(export.stats, target), target.last, export)
+                return complete_parts(self._first_complete_day(export, target), target.last, export)
             else:
                 complete_end, high = [CompletePart(end_range, later_export)], middle
             middle = (low + high) // 2
@@ -237,16 +237,17 @@ class CsvSource:
         """The day of the latest record of an export; tomorrow for one in the future, so that requests stay valid."""
         return min(listed_range(export.stats)[1], self._today + ONE_DAY)
 
-    def _first_complete_day(self, stats: ReadStats, target: DateRange) -> date:
+    def _first_complete_day(self, export: CsvExport, target: DateRange) -> date:
         """The first complete day of an export whose end is complete.
 
         Older records may be missing if there is none before the target days. The records of the first target day are
         accepted unless there is evidence of a limit: the account may have no older records.
         """
+        stats = export.stats
         earliest, _ = listed_range(stats)
         if earliest < target.first:
             return target.first
-        inconclusive = is_likely_limit(stats.listed) or self._answers.suggest_limit(stats.listed)
+        inconclusive = is_likely_limit(stats.listed) or self._answers.suggest_limit(stats, export.requested)
         return earliest + ONE_DAY if earliest > target.first or inconclusive else target.first
 
     def _continue_to_end(self, part: CompletePart) -> list[CompletePart]:

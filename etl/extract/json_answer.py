@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
-from typing import Final
+from datetime import date
 
 from etl.date_ranges import DateRange
 from etl.extract.completeness import (
@@ -14,13 +13,11 @@ from etl.extract.completeness import (
     possibly_incomplete_days,
     uncovered_days,
 )
+from etl.extract.padding import PADDING_AFTER
 from etl.extract.source_days import SourceDays
 from etl.model import DayRecords, ReadStats, Record, RejectedRecord, single_slice_day
 from etl.unreadable import unreadable_days
 from etl.zones import merge_folds
-
-PADDING_AFTER: Final = timedelta(days=2)
-"""Two days: an exclusive end date, in a time zone behind the vendor's clock, loses more than one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,20 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
-from typing import Final
+from datetime import date
 
 from etl.date_ranges import ONE_DAY, DateRange
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
 from etl.extract.client import Client
 from etl.extract.completeness import describe_range, uncovered_days
-from etl.extract.json_answer import PADDING_AFTER, JsonAnswer
+from etl.extract.json_answer import JsonAnswer
+from etl.extract.padding import PADDING_AFTER, PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import log_unknown_fields
 from etl.extract.spool import RecordSpool
 from etl.model import ATTRIBUTES, Feed, FeedReader
-
-PADDING_BEFORE: Final = timedelta(days=1)
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from etl.date_ranges import ONE_DAY, DateRange, bisect
 from etl.errors import DateRangeMismatch, RequestRejected
-from etl.extract.answer_evidence import is_smaller, listed_range
+from etl.extract.answer_evidence import MAX_MARGIN, MIN_LIMIT, is_smaller, listed_range
 from etl.extract.client import MAX_NEWEST_RECORDS
 from etl.extract.completeness import (
     days_begun_late,
@@ -22,7 +22,8 @@ from etl.extract.completeness import (
     possibly_incomplete_days,
 )
 from etl.extract.json_answer import JsonAnswer, merge_answers
-from etl.extract.json_requests import PADDING_BEFORE, JsonRequests
+from etl.extract.json_requests import JsonRequests
+from etl.extract.padding import PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
 from etl.model import DayRecords
@@ -148,15 +149,16 @@ class JsonSource:
         stats, answers = answer.stats, self._answers
         if answers.is_truncated(stats, answer.requested):
             return False
-        if answers.prove_complete(stats) or stats.earliest is None:
+        if stats.earliest is None or (answers.prove_complete(stats) and not self._may_vary(answer, target)):
             return True
+        suggests_limit = answers.suggest_limit(stats, answer.requested)
         covered = self._covered_days(answer)
         new_days = {day: records for day, records in covered.items() if self._complete.get(day) != len(records)}
-        if not new_days and covered.keys() == answer.days.keys() and not answers.suggest_limit(stats.listed):
+        if not new_days and covered.keys() == answer.days.keys() and not suggests_limit:
             return True
         unproven: list[DateRange] | None = None
         # An order of arrival looks like one of times, and its limit hides late records between the others.
-        if is_in_order(stats) and not answers.suggest_limit(stats.listed) and not is_likely_limit(stats.listed):
+        if is_in_order(stats) and not suggests_limit and not is_likely_limit(stats.listed):
             unproven = self._unproven_edges(answer, target)
             if not unproven:
                 return True
@@ -165,7 +167,7 @@ class JsonSource:
                 return False
             # A limit shared by both calls would also make their sizes equal.
             inconclusive = newest.listed == stats.listed and (
-                len(target) > 1 or answers.suggest_limit(stats.listed) or is_likely_limit(stats.listed)
+                len(target) > 1 or suggests_limit or is_likely_limit(stats.listed)
             )
             if new_days and not inconclusive and newest.match_exactly(new_days, stats.rejected):
                 return True
@@ -176,6 +178,15 @@ class JsonSource:
             if None not in agreements and len(agreements) == len(unproven):
                 return True
         return self._wider_request_lists_more(answer, target)
+
+    def _may_vary(self, answer: JsonAnswer, target: DateRange) -> bool:
+        """Whether a limit that varies may have truncated an answer, which is smaller than the largest one.
+
+        It then ends within the target days. Assumed: a limit does not vary by more than MAX_MARGIN.
+        """
+        stats = answer.stats
+        is_similar = stats.listed >= max(MIN_LIMIT, (1 - MAX_MARGIN) * self._answers.largest)
+        return is_similar and is_in_order(stats) and bool(self._unproven_edges(answer, target))
 
     def _unproven_edges(self, answer: JsonAnswer, target: DateRange) -> list[DateRange]:
         """The outermost days of an ordered answer, at each end without evidence that it is complete."""

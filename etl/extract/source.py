@@ -60,8 +60,9 @@ class Source:
         self._client = client
         self._today = today
         self._last = last
-        json_answers, csv_answers = (AnswerEvidence(today, (largest or {}).get(name)) for name in ("json", "csv"))
-        self._evidence = RunEvidence(today, complete or {}, json_answers, csv_answers, NewestSource(client, read_feed))
+        known, most = complete or {}, largest or {}
+        json_answers, csv_answers = (AnswerEvidence(today, most.get(name), known) for name in ("json", "csv"))
+        self._evidence = RunEvidence(today, known, json_answers, csv_answers, NewestSource(client, read_feed))
         self._json = JsonSource(JsonRequests(client, read_feed, self._evidence, open_spool), self._evidence)
         self._csv = CsvSource(client, read_feed, self._evidence, open_spool)
         self._check = CrossCheck(self._evidence, self._shows_empty)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import date, tzinfo
 from itertools import compress, islice
@@ -79,6 +81,7 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, sink: Callable[[list[
         feed.size,
         frozenset(swapped),
         feed.has_more,
+        order.counts(),
     )
 
 
@@ -118,9 +121,10 @@ def _swapped_days(rows: Iterable[RawRecord], window: DateRange) -> set[date]:
 
 
 class _OrderTracker:
-    """Tracks the earliest and latest time and the order of a feed, batch by batch."""
+    """Tracks the earliest and latest time, the days and the order of a feed, batch by batch."""
 
     def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
         self.earliest: str | None = None
         self.latest: str | None = None
         self.ascending = self.descending = True
@@ -130,9 +134,22 @@ class _OrderTracker:
         if not times:
             return
         ordered = sorted(times)
+        self._count_days(ordered)
         self.ascending &= times == ordered and (self._previous is None or self._previous <= times[0])
         ordered.reverse()
         self.descending &= times == ordered and (self._previous is None or self._previous >= times[0])
         self.latest = ordered[0] if self.latest is None else max(self.latest, ordered[0])
         self.earliest = ordered[-1] if self.earliest is None else min(self.earliest, ordered[-1])
         self._previous = times[-1]
+
+    def counts(self) -> dict[date, int]:
+        """Number of times of each day."""
+        return {date.fromisoformat(day): count for day, count in self._counts.items()}
+
+    def _count_days(self, ordered: list[str]) -> None:
+        start = 0
+        while start < len(ordered):
+            day = ordered[start][:10]
+            end = bisect_right(ordered, f"{day} 24", lo=start)
+            self._counts[day] += end - start
+            start = end

@@ -25,7 +25,8 @@ from etl.extract import csv_parser, json_reader  # noqa: F401 - csv_parser is im
 from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.cross_check import CrossCheck
 from etl.extract.csv_source import CsvSource
-from etl.extract.json_requests import PADDING_BEFORE, JsonRequests
+from etl.extract.json_requests import JsonRequests
+from etl.extract.padding import PADDING_BEFORE
 from etl.load.quarantine import Quarantine
 from etl.transform import fields, long_texts
 from etl.transform.folds import FoldCollector
