@@ -64,19 +64,20 @@ class Client:
         """Seconds by which the local clock is ahead of the vendor's; None before the first answer with a `Date`."""
         return self._transport.clock_skew
 
-    def get_records(self, requested: DateRange, read: Callable[[Feed], T]) -> T:
+    def get_records(self, requested: DateRange, read: Callable[[Feed], T], *, retry: bool = True) -> T:
         """Request the records of a date range and return the result of `read`.
 
         Args:
             requested: The first and the last date of the request.
             read: Consumes the whole feed. A `RetryableError` of it retries the request.
+            retry: Whether to retry the request at all.
 
         Source: the vendor's reference, `post_billing_data`. It documents neither whether the last day is included nor
         the time zone of a day; that the body is JSON is assumed from the independent client.
         """
         dates = {"start_date": requested.first.isoformat(), "end_date": requested.last.isoformat()}
         fetch = partial(self._fetch_records, "POST", "post_billing_data", read, dates)
-        return self._with_retry("post_billing_data", fetch)
+        return self._with_retry("post_billing_data", fetch, retry=retry)
 
     def get_newest_records(self, count: int, read: Callable[[Feed], T]) -> T:
         """Request the newest records of the account and return the result of `read`.
@@ -96,13 +97,14 @@ class Client:
         fetch = partial(self._fetch_records, "GET", f"get_billing_record/{count}", read)
         return self._with_retry("get_billing_record", fetch)
 
-    def get_export(self, start: date, read: Callable[[BinaryIO], T]) -> T:
+    def get_export(self, start: date, read: Callable[[BinaryIO], T], *, retry: bool = True) -> T:
         """Download the export of all records since a day and return the result of `read`.
 
         Args:
             start: The start date.
             read: Consumes the export, an unnamed temporary file that is deleted even if the process is killed. A
                 `RetryableError` of it retries the request.
+            retry: Whether to retry the request at all.
 
         Raises:
             DiskFullError: The disk is too small for the export or the temporary files of `read`.
@@ -115,7 +117,7 @@ class Client:
                 self._transport.request("GET", f"get_billing_csv/{start.isoformat()}", sink)
                 return read(sink)
 
-        return self._with_retry("get_billing_csv", fetch)
+        return self._with_retry("get_billing_csv", fetch, retry=retry)
 
     def get_balance(self) -> dict[str, Any]:
         """The account's balance and limits.
@@ -178,7 +180,7 @@ class Client:
         self._transport.request(method, action, sink, body=body)
         return sink.getvalue()
 
-    def _with_retry(self, call: str, attempt: Callable[[], T]) -> T:
+    def _with_retry(self, call: str, attempt: Callable[[], T], *, retry: bool = True) -> T:
         """Call `attempt` until it succeeds, raises another error than RetryableError or is out of attempts."""
 
         def log_retry(state: RetryCallState) -> None:
@@ -190,7 +192,7 @@ class Client:
             )  # fmt: skip
 
         retrying = Retrying(
-            stop=stop_after_attempt(self._policy.attempts),
+            stop=stop_after_attempt(self._policy.attempts if retry else 1),
             wait=self._backoff,
             retry=retry_if_exception_type(RetryableError),
             before_sleep=log_retry,

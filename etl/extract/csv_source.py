@@ -14,7 +14,7 @@ from datetime import date
 from typing import BinaryIO, Final
 
 from etl.date_ranges import ONE_DAY, DateRange
-from etl.errors import DateRangeMismatch, InvalidResponse, RequestRejected
+from etl.errors import AuthenticationError, DateRangeMismatch, InvalidResponse, RequestRejected, VendorError
 from etl.extract.answer_evidence import is_smaller, listed_range
 from etl.extract.client import Client
 from etl.extract.completeness import (
@@ -121,6 +121,23 @@ class CsvSource:
             self._refused = None
             return bool(self._open_export(DateRange(day, day), export_range).export.day(day))
 
+    def serves(self, start: date) -> bool:
+        """Whether the vendor answers a request for an export since a day, or rejects it: then the call works.
+
+        It is sent once.
+        """
+        target = DateRange(start, max(start, self._today))
+        with self._lock:
+            try:
+                self._download_export(target, start, retry=False)
+            except AuthenticationError:
+                raise
+            except (RequestRejected, DateRangeMismatch):
+                pass
+            except VendorError:
+                return False
+            return True
+
     def probe(self, day: date, *, export_range: DateRange) -> None:
         """Check that the vendor serves an export for a day.
 
@@ -176,7 +193,9 @@ class CsvSource:
         """Whether an export with an earlier start date has more records: then no limit truncated this one."""
         try:
             wider_export = self._load_export(target, target.first - PADDING_BEFORE - WEEK)
-        except RequestRejected:
+        except AuthenticationError:
+            raise
+        except VendorError:
             return False
         is_truncated = self._answers.is_truncated(wider_export.stats, wider_export.requested)
         return is_smaller(stats, wider_export.stats) and not is_truncated
@@ -299,7 +318,7 @@ class CsvSource:
             log.info("an export since %s was rejected (%s)", start, error)
         return self._download_export(target, target.first)
 
-    def _download_export(self, target: DateRange, start: date) -> CsvExport:
+    def _download_export(self, target: DateRange, start: date, *, retry: bool = True) -> CsvExport:
         from etl.extract.csv_parser import parse_csv  # most runs do not need it
 
         requested = DateRange(start, max(target.last, self._today))
@@ -316,7 +335,7 @@ class CsvSource:
         if self._refused is not None and start <= self._refused[0]:
             raise RequestRejected(self._refused[1])
         try:
-            export = self._client.get_export(start, read)
+            export = self._client.get_export(start, read, retry=retry)
         except RequestRejected as error:
             self._refused = start, str(error)  # without the error: its frames hold exports
             raise

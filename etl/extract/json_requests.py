@@ -97,6 +97,19 @@ class JsonRequests:
         except VendorError:
             return None
 
+    def serves(self, day: date) -> bool:
+        """Whether the vendor answers a request for a day, or rejects it: then the call works. It is sent once."""
+        window = DateRange(day, day)
+        try:
+            self._read_answer(window, window, retry=False)
+        except AuthenticationError:
+            raise
+        except (RequestRejected, DateRangeMismatch):
+            pass
+        except VendorError:
+            return False
+        return True
+
     def is_accepted_start(self, first: date) -> bool:
         """Whether a start date lies within the dates that the vendor is known to accept."""
         return (self.earliest_start is None or first >= self.earliest_start) and (
@@ -107,11 +120,19 @@ class JsonRequests:
         """Return an end date that the vendor is known to accept, the given one if possible."""
         return end if self._latest_end is None else min(end, self._latest_end)
 
-    def try_send(self, request: DateRange, target: DateRange) -> JsonAnswer | None:
-        """Request certain dates, and keep only the records of the target; None if the vendor does not serve them."""
+    def try_send(
+        self, request: DateRange, target: DateRange, failures: type[VendorError] = RequestRejected
+    ) -> JsonAnswer | None:
+        """Request certain dates, and keep only the records of the target.
+
+        Returns:
+            None if the vendor does not serve these dates, or if the request fails with one of `failures`.
+        """
         try:
             return self._read_answer(request, target)
-        except (RequestRejected, DateRangeMismatch):
+        except AuthenticationError:
+            raise
+        except (RequestRejected, DateRangeMismatch, failures):
             return None
 
     def _candidate_start_dates(self, window: DateRange) -> list[date]:
@@ -138,7 +159,7 @@ class JsonRequests:
         shorter = DateRange(rejected.last - (accepted.last - accepted.first), rejected.last)
         return self.try_send(shorter, DateRange(accepted.last, accepted.last)) is not None
 
-    def _read_answer(self, requested: DateRange, target: DateRange) -> JsonAnswer:
+    def _read_answer(self, requested: DateRange, target: DateRange, *, retry: bool = True) -> JsonAnswer:
         def read(feed: Feed) -> JsonAnswer:
             spool = self._open_spool()
             stats = self._read_feed(feed, target, spool.add)
@@ -149,7 +170,7 @@ class JsonRequests:
             days = {day: replace(records, missing_fields=missing_fields) for day, records in spool.days(target).items()}
             return JsonAnswer(requested, stats, days)
 
-        answer = self._client.get_records(requested, read)
+        answer = self._client.get_records(requested, read, retry=retry)
         self._answers.add(answer.stats, requested, {day: len(records) for day, records in answer.days.items()})
         self._most_days = max(self._most_days, len(requested))
         if self.earliest_start is not None:

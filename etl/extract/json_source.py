@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from etl.date_ranges import ONE_DAY, DateRange, bisect
-from etl.errors import DateRangeMismatch, RequestRejected
+from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
 from etl.extract.answer_evidence import MAX_MARGIN, MIN_LIMIT, is_smaller, listed_range
 from etl.extract.client import MAX_NEWEST_RECORDS
 from etl.extract.completeness import (
@@ -32,6 +32,8 @@ WEEK: Final = timedelta(days=7)
 """Extra days of a wider request if one extra day does not enlarge the answer: accounts have a weekly rhythm."""
 QUARTER: Final = timedelta(days=92)
 """Extra days before the target of the widest request: monthly activity is within a quarter."""
+CONTROL_DISTANCE: Final = timedelta(days=10)
+"""Days before a failed request of the one that shows whether the call works at all."""
 MAX_SAME_SIZE_ANSWERS: Final = 2
 """Different answers of the largest size; with more of them, wider requests are of no use."""
 
@@ -90,7 +92,47 @@ class JsonSource:
         return bool(self._requests.send(DateRange(day, day)).days[day])
 
     def _fetch(self, window: DateRange) -> SourceDays:
-        return self._drop_truncated(combine(window, self._fetch_complete(window)))
+        try:
+            parts = list(self._fetch_complete(window))
+        except (AuthenticationError, RequestRejected, DateRangeMismatch):
+            raise
+        except VendorError as error:
+            parts = self._fetch_around_failure(window, error.with_traceback(None))
+        return self._drop_truncated(combine(window, parts))
+
+    def _fetch_around_failure(self, window: DateRange, error: VendorError) -> list[SourceDays]:
+        """Fetch the parts of a window that are served: one day may make each request for it fail (assumed).
+
+        Raises:
+            VendorError: The given one. Requests for other days fail as well, or no part lists a record.
+        """
+        if not self._requests.serves(window.first - CONTROL_DISTANCE):
+            raise error
+        log.info("%s: the request failed (%s), and one for other days did not; fetching less", window, error)
+        parts = self._fetch_served_parts(window, error)
+        if not any(records for part in parts for records in part.days.values()):
+            raise error
+        return parts
+
+    def _fetch_served_parts(self, window: DateRange, error: VendorError) -> list[SourceDays]:
+        if len(window) == 1:
+            return [self._fetch_served_day(window.first, error)]
+        parts: list[SourceDays] = []
+        for half in bisect(window):
+            try:
+                parts += self._fetch_complete(half)
+            except AuthenticationError:
+                raise
+            except (RequestRejected, DateRangeMismatch) as rejection:
+                parts.append(empty_source_days(half, rejection))
+            except VendorError as failure:
+                parts += self._fetch_served_parts(half, failure.with_traceback(None))
+        return parts
+
+    def _fetch_served_day(self, day: date, error: VendorError) -> SourceDays:
+        """Fetch a day whose padded request failed by shorter requests; unresolved if they fail as well."""
+        answer = self._fetch_narrow(day)
+        return empty_source_days(DateRange(day, day), error) if answer is None else answer.to_source_days()
 
     def _drop_truncated(self, result: SourceDays) -> SourceDays:
         """Open the unproven days whose answer has the same size as a later one: a limit truncated both."""
@@ -288,7 +330,7 @@ class JsonSource:
             requests = [DateRange(first, self._requests.clamp_end_date(first + length)) for first in starts]
             answers = []
             for request in requests:
-                answer = self._requests.try_send(request, DateRange(day, day))
+                answer = self._requests.try_send(request, DateRange(day, day), failures=VendorError)
                 if answer is None or not self._answers.prove_complete(answer.stats):
                     break
                 answers.append(answer)

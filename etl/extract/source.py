@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
-from typing import TypeVar
 
 from etl.date_ranges import ONE_DAY, DateRange, split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
@@ -18,16 +16,15 @@ from etl.extract.client import Client
 from etl.extract.completeness import NewestRecords
 from etl.extract.cross_check import CrossCheck
 from etl.extract.csv_source import CsvSource
+from etl.extract.csv_windows import CsvWindows
 from etl.extract.json_requests import JsonRequests
 from etl.extract.json_source import WEEK, JsonSource
 from etl.extract.newest import NewestSource
 from etl.extract.run_evidence import RunEvidence
-from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
+from etl.extract.source_days import SourceDays, combine, empty_source_days
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import CLOCK_TOLERANCE
 from etl.model import FeedReader, WindowData
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -59,17 +56,14 @@ class Source:
     ) -> None:
         self._client = client
         self._today = today
-        self._last = last
         known, most = complete or {}, largest or {}
         json_answers, csv_answers = (AnswerEvidence(today, most.get(name), known) for name in ("json", "csv"))
         self._evidence = RunEvidence(today, known, json_answers, csv_answers, NewestSource(client, read_feed))
         self._json = JsonSource(JsonRequests(client, read_feed, self._evidence, open_spool), self._evidence)
-        self._csv = CsvSource(client, read_feed, self._evidence, open_spool)
+        self._csv = CsvWindows(CsvSource(client, read_feed, self._evidence, open_spool), today=today, last=last)
         self._check = CrossCheck(self._evidence, self._shows_empty)
         self._json_failure: VendorError | None = None
-        self._csv_failure: VendorError | None = None
         self._active_windows: set[DateRange] = set()
-        self._lock = threading.RLock()
         self._clock_skew_logged = False
 
     def fetch(self, window: DateRange) -> WindowData:
@@ -103,7 +97,7 @@ class Source:
         Raises:
             VendorError: There is no usable export.
         """
-        return self._to_window_data(window, self._fetch_csv(window))
+        return self._to_window_data(window, self._csv.fetch(window))
 
     def lists_records_of(self, day: date) -> bool:
         """Whether the vendor still lists a record of an old day. The export is used only if JSON is unavailable.
@@ -118,7 +112,6 @@ class Source:
         Source: that the vendor's retention is limited is assumed. An empty list, a rejection of the date and an answer
         about other days all count as the end of retention.
         """
-        window = DateRange(day, day)
         if self._json_failure is None:
             try:
                 return self._json.has_records(day)
@@ -129,7 +122,7 @@ class Source:
             except VendorError as error:
                 self._disable_json(error)
         try:
-            return self._csv.has_records(day, export_range=DateRange(day, self._last_export_day(window)))
+            return self._csv.has_records(day)
         except (DateRangeMismatch, RequestRejected):
             return False
 
@@ -143,7 +136,7 @@ class Source:
                 json_days = self._cross_check(window, json_days, to_check)
             return self._to_window_data(window, self._drop_outdated(window, json_days))
         try:
-            csv_days = self._fetch_csv(window)
+            csv_days = self._csv.fetch(window, self._active_windows)
             if not isinstance(json_result, RequestRejected):
                 csv_days = replace(csv_days, refused=frozenset())
             return self._to_window_data(window, self._drop_outdated(window, csv_days))
@@ -172,8 +165,7 @@ class Source:
 
     def _accepts_request(self, day: date) -> bool:
         """Whether a source does not reject a request for a day."""
-        window = DateRange(day, day)
-        for has_records in (self._json.has_records, partial(self._csv.has_records, export_range=window)):
+        for has_records in (self._json.has_records, partial(self._csv.has_records, last=day)):
             try:
                 has_records(day)
             except RequestRejected:
@@ -314,47 +306,11 @@ class Source:
             and not any(json_days.days[day] for day in json_days.incomplete_days)
         ):
             counts = {day: len(json_days.days[day]) for day in to_check}
-            export_range = DateRange(min(to_check), self._last_export_day(window))
             # An export may be rejected for the first of the days, and accepted for later ones.
             with suppress(RequestRejected):
-                if self._call_csv(lambda: self._csv.confirm(counts, export_range=export_range)):
+                if self._csv.confirm(counts, window):
                     return None
-        return self._fetch_csv(window)
-
-    def _fetch_csv(self, window: DateRange) -> SourceDays:
-        return fetch_accepted_days(window, self._fetch_export, self._probe_export)
-
-    def _fetch_export(self, window: DateRange) -> SourceDays:
-        first = min(active_window.first for active_window in [window, *self._active_windows])
-        export_range = DateRange(first, self._last_export_day(window))
-        try:
-            return self._call_csv(lambda: self._csv.fetch(window, export_range=export_range))
-        except RequestRejected:
-            if first == window.first:
-                raise
-        shorter_range = DateRange(window.first, export_range.last)
-        return self._call_csv(lambda: self._csv.fetch(window, export_range=shorter_range))
-
-    def _probe_export(self, window: DateRange) -> None:
-        export_range = DateRange(window.first, self._last_export_day(window))
-        self._call_csv(lambda: self._csv.probe(window.first, export_range=export_range))
-
-    def _call_csv(self, read: Callable[[], T]) -> T:
-        """Call the CSV source; after a failure, raise its error again instead of downloading for every window."""
-        with self._lock:
-            if self._csv_failure is not None:
-                raise self._csv_failure.with_traceback(None)
-            try:
-                return read()
-            except RequestRejected:
-                raise  # a later start date may be accepted
-            except VendorError as error:
-                if self._json_failure is None:  # otherwise this error ends the run
-                    self._csv_failure = error.with_traceback(None)
-                raise
-
-    def _last_export_day(self, window: DateRange) -> date:
-        return max(window.last, self._last)
+        return self._csv.fetch(window, self._active_windows)
 
     def _to_window_data(self, window: DateRange, days: SourceDays) -> WindowData:
         for open_range in split_into_windows(None, days.unresolved, size=len(window)):

@@ -9,7 +9,7 @@ from datetime import date
 from typing import TypeVar
 
 from etl.date_ranges import DateRange, bisect
-from etl.errors import RequestRejected, VendorError
+from etl.errors import AuthenticationError, RequestRejected, VendorError
 from etl.model import DayRecords, Feed, ReadStats, Record, RejectedRecord
 from etl.zones import merge_folds
 
@@ -93,7 +93,10 @@ def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
 
 
 def fetch_accepted_days(
-    window: DateRange, fetch: Callable[[DateRange], SourceDays], probe: Callable[[DateRange], object]
+    window: DateRange,
+    fetch: Callable[[DateRange], SourceDays],
+    probe: Callable[[DateRange], object],
+    rejections: type[VendorError] = RequestRejected,
 ) -> SourceDays:
     """Fetch a window, bisecting it if the vendor rejects its older days.
 
@@ -103,6 +106,7 @@ def fetch_accepted_days(
         window: The target days.
         fetch: Fetches a range of days.
         probe: Sends a request for a single day.
+        rejections: The errors after which later days are tried; AuthenticationError never is one.
 
     Raises:
         RequestRejected: The vendor rejects every request for these days.
@@ -110,15 +114,19 @@ def fetch_accepted_days(
     """
     try:
         return fetch(window)
-    except RequestRejected:
+    except AuthenticationError:
+        raise
+    except rejections:
         if len(window) == 1:
             raise
     probe(DateRange(window.last, window.last))
     first, last = bisect(window)
-    later = fetch_accepted_days(last, fetch, probe)
+    later = fetch_accepted_days(last, fetch, probe, rejections)
     try:
-        earlier = fetch_accepted_days(first, fetch, probe)
-    except RequestRejected as error:
+        earlier = fetch_accepted_days(first, fetch, probe, rejections)
+    except AuthenticationError:
+        raise
+    except rejections as error:
         earlier = empty_source_days(first, error)
     return combine(window, (earlier, later))
 

@@ -87,13 +87,13 @@ class FakeClient:
         self.requested: list[DateRange] = []
         self.exports: list[date] = []
 
-    def get_records(self, requested: DateRange, read: Callable[[Feed], object]) -> object:
+    def get_records(self, requested: DateRange, read: Callable[[Feed], object], *, retry: bool = True) -> object:
         self.requested.append(requested)
         listed = self.listed(requested)
         size = sum(len(str(record)) for record in listed)
         return read(Feed([raw_record(**record) for record in listed], size=size))
 
-    def get_export(self, start: date, read: Callable[[BinaryIO], object]) -> object:
+    def get_export(self, start: date, read: Callable[[BinaryIO], object], *, retry: bool = True) -> object:
         self.exports.append(start)
         if self.exported is None:
             raise RequestRejected("no export")

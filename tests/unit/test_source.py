@@ -29,7 +29,7 @@ from support.fake_vendor import (
 )
 
 from etl.date_ranges import DateRange
-from etl.errors import AuthenticationError, RequestRejected, RetryableError, SourceUnavailable
+from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, SourceUnavailable
 from etl.extract.client import Client, RetryPolicy
 from etl.extract.source import Source
 from etl.extract.transport import RequestLimits, Transport
@@ -503,7 +503,7 @@ def test_one_export_serves_all_remaining_windows(vendor):
         expected_days(vendor.dataset.records, batch.window) for batch in batches
     ]
     assert requests(vendor, "get_billing_csv") == [("2026-03-02",)]
-    assert len(requests(vendor)) == 2
+    assert len(requests(vendor)) == 3, "the third shows that the failure does not depend on the days"
 
 
 def test_the_export_covers_all_days_of_the_run(vendor):
@@ -579,10 +579,10 @@ def test_a_column_missing_from_the_export_is_reported(vendor):
 def test_no_export_file_stays_on_the_disk(vendor, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     vendor.faults.add("status", action="post_billing_data", times=None)
-    vendor.faults.add("cut_text", action="get_billing_csv")
+    vendor.faults.add("cut_text", action="get_billing_csv", times=2)
+    with source_of(vendor) as source, pytest.raises(SourceUnavailable):
+        source.fetch(days(2, 5))
     with source_of(vendor) as source:
-        with pytest.raises(SourceUnavailable):
-            source.fetch(days(2, 5))
         assert origin(source.fetch(days(2, 5))) == "csv"
         assert [path for path in tmp_path.iterdir() if path.name.startswith("billing")] == []
     assert list(tmp_path.iterdir()) == []
@@ -617,7 +617,7 @@ def test_an_empty_answer_is_accepted_when_the_export_is_unavailable(vendor):
     first, second = fetch(vendor, days(2, 3), days(4, 5))
     assert (origin(first), records_by_day(first)) == ("json", expected_days([], days(2, 3)))
     assert (origin(second), records_by_day(second)) == ("json", expected_days([], days(4, 5)))
-    assert len(requests(vendor, "get_billing_csv")) == 1
+    assert len(requests(vendor, "get_billing_csv")) == 2, "the second shows that the failure does not depend on the day"
 
 
 def test_days_that_an_answer_may_not_cover_stay_open_without_the_export(vendor):
@@ -673,7 +673,7 @@ def test_an_answer_about_other_days_is_reported_for_every_fault_of_the_export(ve
     vendor.faults.add("status", action="get_billing_csv", times=None)
     batches = fetch(vendor, days(2, 3), days(7, 8))
     assert [(batch.days, len(batch.unresolved_days)) for batch in batches] == [({}, 2), ({}, 2)]
-    assert len(requests(vendor, "get_billing_csv")) == 1, "a failed export is not retried for every window"
+    assert len(requests(vendor, "get_billing_csv")) == 2, "a failed export is not retried for every window"
 
 
 @pytest.mark.parametrize("shift", [3, -3])
@@ -825,3 +825,77 @@ def test_an_end_date_accepted_for_one_window_is_not_used_for_a_window_after_it()
     [_, batch] = vendor.fetch(days(8, 10), days(11, 11))
     assert vendor.requested[2].last == day(10)
     assert records_by_day(batch) == expected_days(records, days(11, 11))
+
+
+# Days that make each request for them fail ---------------------------------------------------------------------------
+
+
+def test_a_day_whose_answers_fail_leaves_the_other_days_complete():
+    records = records_per_day(-10, 10, 5)
+
+    def listed(requested):
+        if day(4) in requested:
+            raise InvalidResponse("HTTP 500")
+        return within(records, requested)
+
+    client = FakeClient(listed, newest=records)
+    batches = client.fetch(days(-8, -2), days(-1, 5), days(6, 9))
+    expected = expected_days(records, days(-8, 9))
+    found = {one: counted for batch in batches for one, counted in records_by_day(batch).items()}
+    # A request for one day shows the days beside the broken one that no other time zone makes a part of it.
+    assert found == {one: expected[one] for one in expected if one not in days(3, 5)}
+    assert {one: reason for batch in batches for one, reason in batch.unresolved_days.items()}.keys() == {
+        *days(3, 5).days()
+    }
+
+
+def test_later_exports_serve_the_days_after_one_that_makes_exports_fail():
+    records = records_per_day(-10, 11, 5)
+
+    def exported(start):
+        if start <= day(4):
+            raise InvalidResponse("a phone that a spreadsheet has changed")
+        return within(records, DateRange(start, day(11)))
+
+    client = FakeClient(raising(InvalidResponse("HTTP 503")), exported)
+    batches = client.fetch(days(-1, 2), days(3, 6), days(7, 9))
+    found = {one: counted for batch in batches for one, counted in records_by_day(batch).items()}
+    assert found == {one: counted for one, counted in expected_days(records, days(-1, 9)).items() if one >= day(6)}
+    assert {one for batch in batches for one in batch.unresolved_days} == {*days(-1, 5).days()}
+
+
+def test_both_sources_that_fail_for_all_days_end_the_run():
+    client = FakeClient(raising(InvalidResponse("HTTP 503")), raising(InvalidResponse("HTTP 502")))
+    with pytest.raises(SourceUnavailable, match="JSON: HTTP 503; CSV: HTTP 502"):
+        client.fetch(days(1, 5))
+    assert len(client.requested) == 2, "no part of the window is requested"
+
+
+# Days that are known to be empty -------------------------------------------------------------------------------------
+
+
+def test_a_late_record_of_a_known_empty_day_is_found_behind_a_limit():
+    records = [*records_per_day(1, 4, 15), vendor_record(f"{day(5)}T10:00:00"), *records_per_day(6, 7, 15)]
+    late = [vendor_record(f"{day(5)}T12:00:00"), *records]
+    late.sort(key=lambda record: str(record["created_at"]))
+    client = FakeClient(
+        lambda requested: within(late, requested)[:37], lambda start: within(late, DateRange(start, day(11))), late
+    )
+    complete = {day(number): 15 for number in (1, 2, 3, 4, 6, 7)} | {day(5): 0}
+    [batch] = client.fetch(days(5, 5), complete=complete)
+    assert records_by_day(batch) == expected_days(late, days(5, 5))
+
+
+def test_a_late_record_of_a_known_empty_day_is_found_if_json_hides_days():
+    records = [*records_per_day(1, 4, 15), *records_per_day(6, 7, 15)]
+    late = [*records, vendor_record(f"{day(5)}T12:00:00")]
+
+    def last_day_only(requested):
+        listed = within(late, requested)
+        last = max((str(record["created_at"])[:10] for record in listed), default="")
+        return [record for record in listed if str(record["created_at"]).startswith(last)]
+
+    client = FakeClient(last_day_only, lambda start: within(late, DateRange(start, day(11))))
+    complete = {day(number): 15 for number in (1, 2, 3, 4, 6, 7)} | {day(5): 0}
+    [batch] = client.fetch(days(4, 7), complete=complete)
+    assert records_by_day(batch)[day(5)].total() == 1
