@@ -94,10 +94,19 @@ def _tokenise(name: str) -> list[str]:
     return re.findall(r"[^\W_]+|[$€%]", spaced.casefold().replace("ё", "е"))
 
 
-def is_total_line(row: Sequence[str]) -> bool:
-    """Whether a row has totals in place of a record: its first value is a word for them, with few others (assumed)."""
+def is_total_line(row: Sequence[str], time_column: int | None) -> bool:
+    """Whether a row has totals in place of a record: its first value is a word for them, with few others (assumed).
+
+    A row with a valid time is a record, whatever its text.
+
+    Args:
+        row: The cells.
+        time_column: Index of the column of `created_at`; None if it is not known yet, and may be any.
+    """
     first = row[0].strip() or next(filter(None, map(str.strip, row)), "")
-    return _TOTAL.match(first) is not None and sum(map(bool, row)) <= _MAX_TOTAL_VALUES
+    if _TOTAL.match(first) is None or sum(map(bool, row)) > _MAX_TOTAL_VALUES:
+        return False
+    return not any(map(is_time, row if time_column is None else row[time_column : time_column + 1]))
 
 
 def field_for_header(name: str) -> str | None:

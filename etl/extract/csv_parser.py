@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import logging
 import re
 import threading
 from contextlib import closing, contextmanager, suppress
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from _csv import Reader as CsvReader
     from collections.abc import Generator, Iterator
     from typing import TextIO
+
+log = logging.getLogger(__name__)
 
 _CHUNK_BYTES: Final = 1 << 20
 """Bytes read at once, and the maximum length of a line and a cell, to limit memory use."""
@@ -263,11 +266,19 @@ def _as_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
-def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, None]:
+def _rows(
+    file: BinaryIO, csv_format: _CsvFormat, total_lines: list[int] | None = None
+) -> Generator[list[Any], None, None]:
     """Yield every row except blank ones, sums of others, and the header, which may be repeated.
 
     A header followed by the first record again begins a second copy of the export, which is refused.
+
+    Args:
+        file: The export.
+        csv_format: Its format.
+        total_lines: Receives the line numbers of the sums.
     """
+    time_column = csv_format.columns.get("created_at")
     width, header, has_trailing_delimiter = csv_format.width, csv_format.header, csv_format.has_trailing_delimiter
     with _as_text(file, csv_format.encoding) as text:
         reader = csv.reader(text, delimiter=csv_format.delimiter, quotechar=csv_format.quote, strict=True)
@@ -275,7 +286,11 @@ def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, 
             first_row: list[Any] | None = None
             after_header = False
             for line_number, row in _numbered_rows(reader):
-                if not any(row) or is_total_line(row):
+                if not any(row):
+                    continue
+                if is_total_line(row, time_column):
+                    if total_lines is not None:
+                        total_lines.append(line_number)
                     continue
                 if row == header:
                     after_header = True
@@ -338,7 +353,11 @@ _raised_cell_limit = _CellLimit()
 def _records(file: BinaryIO, csv_format: _CsvFormat) -> Generator[RawRecord, None, None]:
     # Missing fields are taken from MISSING, appended to each row.
     pick = itemgetter(*(csv_format.columns.get(name, csv_format.width) for name in FIELDS))
-    with closing(_rows(file, csv_format)) as rows:
+    total_lines: list[int] = []
+    with closing(_rows(file, csv_format, total_lines)) as rows:
         for row in rows:
             row.append(MISSING)
             yield RawRecord(*pick(row))
+    if total_lines:
+        first_lines = ", ".join(map(str, total_lines[:10]))
+        log.info("the export has %d lines with totals, which are no records: line %s", len(total_lines), first_lines)

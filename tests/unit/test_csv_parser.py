@@ -76,6 +76,23 @@ def test_every_example_has_input_and_expected_output() -> None:
     assert {path.stem for path in DATA.glob("*.csv")} == {path.stem for path in DATA.glob("*.json")} != set()
 
 
+@pytest.mark.parametrize("order", [FIELDS, ("status_info", *(field for field in FIELDS if field != "status_info"))])
+@pytest.mark.parametrize("text", ["Total timeout", "Всего", "Сумма"])
+def test_a_row_with_a_time_is_a_record_whatever_its_text(text: str, order: Sequence[str]) -> None:
+    short = dict.fromkeys(FIELDS, "") | {"created_at": CELLS["created_at"], "status_info": text, "price": "5"}
+    rows = [";".join(cells[field] for field in order) for cells in (CELLS, short)]
+    expected = [raw_record(**CELLS), raw_record(**short)]
+    assert read(lines(";".join(order), *rows)) == expected
+    assert read(lines(*rows)) == expected, "without a header, too"
+
+
+def test_the_number_of_lines_with_totals_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "etl")
+    totals = ["Итого;;;;;0.2", "Total;2021-12-29;;;;0.2"]
+    assert read(lines(";".join(FIELDS), ROW.replace(",", ";"), *totals)) == [raw_record(**CELLS)]
+    assert caplog.messages == ["the export has 2 lines with totals, which are no records: line 3, 4"]
+
+
 FIRST_LINE = "created_at;phone;code_auth;status;status_info;price\n"
 RECORD_LINES = [f"2026-03-02 10:0{n}:00;89243555100;000{n};1;ok;0.20\n" for n in range(4)]
 
