@@ -34,6 +34,7 @@ from etl.extract.csv_columns import (
     is_time,
     is_total_line,
     printable_name,
+    reject_false_phones,
     reject_swapped_keys,
 )
 from etl.extract.json_parser import is_about_dates
@@ -234,20 +235,29 @@ def _try_delimiter(file: BinaryIO, csv_format: _CsvFormat, first_row: list[str])
         return replace(csv_format, columns=columns_by_content(_profile_columns(file, csv_format)))
     if len({field_for_header(name) for name in first_row} - {None}) >= 2:
         csv_format = replace(csv_format, header=first_row, columns=columns_by_header(first_row))
-        reject_swapped_keys(csv_format.columns, _profile_columns(file, csv_format, max_rows=_ROWS_TO_CHECK))
+        columns = csv_format.columns
+        cells = _first_cells(file, csv_format)
+        reject_swapped_keys(columns, cells)
+        reject_false_phones(first_row, columns, cells)
         return csv_format
     return None
 
 
-def _profile_columns(file: BinaryIO, csv_format: _CsvFormat, *, max_rows: int | None = None) -> list[ColumnProfile]:
-    """Profile every column over all rows of the file, or the first ones."""
+def _profile_columns(file: BinaryIO, csv_format: _CsvFormat) -> list[ColumnProfile]:
+    """Profile every column over all rows of the file."""
     columns = [ColumnProfile() for _ in range(csv_format.width)]
-    with closing(_rows(file, csv_format)) as all_rows:
-        rows = islice(all_rows, max_rows)
+    with closing(_rows(file, csv_format)) as rows:
         while batch := list(islice(rows, 1000)):
             for column, cells in zip(columns, zip(*batch, strict=True), strict=True):
                 column.observe(cells)
     return columns
+
+
+def _first_cells(file: BinaryIO, csv_format: _CsvFormat) -> list[tuple[str, ...]]:
+    """The cells of each column in the first rows."""
+    with closing(_rows(file, csv_format)) as all_rows:
+        rows = list(islice(all_rows, _ROWS_TO_CHECK))
+    return list(zip(*rows, strict=True)) or [()] * csv_format.width
 
 
 @contextmanager
