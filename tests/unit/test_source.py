@@ -825,3 +825,33 @@ def test_an_end_date_accepted_for_one_window_is_not_used_for_a_window_after_it()
     [_, batch] = vendor.fetch(days(8, 10), days(11, 11))
     assert vendor.requested[2].last == day(10)
     assert records_by_day(batch) == expected_days(records, days(11, 11))
+
+
+# The oldest days -----------------------------------------------------------------------------------------------------
+
+
+def days_still_listed(client: FakeClient, window: DateRange) -> frozenset[date]:
+    return Source(client, read, today=TODAY, last=TODAY).days_still_listed(window)  # type: ignore[arg-type]  # all it uses
+
+
+def test_the_old_days_that_are_still_listed_take_one_request():
+    client = FakeClient(partial(within, records_per_day(4, 9, 2)))
+    assert days_still_listed(client, days(2, 5)) == {day(4), day(5)}
+    assert days_still_listed(client, days(1, 1)) == frozenset()
+    assert len(client.requested) == 2
+
+
+def test_a_vendor_that_refuses_many_days_is_asked_for_the_first_and_the_last_day():
+    def listed(requested: DateRange) -> list[dict[str, object]]:
+        if len(requested) > 4:
+            raise RequestRejected("HTTP 400, at most 4 days")
+        return within(records_per_day(1, 9, 2), requested)
+
+    assert days_still_listed(FakeClient(listed), days(2, 6)) == {day(2), day(6)}
+
+
+def test_the_export_shows_the_old_days_if_json_is_unavailable():
+    records = records_per_day(4, 9, 2)
+    client = FakeClient(raising(RetryableError("HTTP 503")), lambda start: within(records, DateRange(start, TODAY)))
+    assert days_still_listed(client, days(2, 5)) == {day(4), day(5)}
+    assert days_still_listed(FakeClient(raising(RequestRejected("HTTP 400"))), days(2, 5)) == frozenset()
