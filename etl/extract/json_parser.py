@@ -12,7 +12,7 @@ from typing import IO, Any, Final
 
 from etl.errors import InvalidResponse, RequestRejected, VendorError
 from etl.extract.json_reader import CHUNK_BYTES, DuplicateKeyDict, JsonReader, TooDeeplyNested, object_from_pairs
-from etl.extract.pagination import has_more_records
+from etl.extract.pagination import find_claims
 from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, RejectedRecord
 
 MAX_REASON_LENGTH: Final = 200
@@ -112,7 +112,7 @@ def _read_records(reader: JsonReader, feed: Feed, redact: Callable[[str], str]) 
         raise InvalidResponse("an answer whose data is not a list")
     feed.unknown = tuple(sorted(seen_fields - ALL_FIELDS))
     feed.malformed = tuple(malformed)
-    feed.has_more = has_more_records(dict(envelope), count + len(malformed))
+    feed.claims = find_claims(dict(envelope), count + len(malformed))
     if count < MIN_RECORDS_FOR_FIELD_CHECK:
         return
     if missing := [name for name in REQUIRED_FIELDS if name not in seen_fields]:
