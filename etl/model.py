@@ -174,7 +174,7 @@ class Feed:
         unknown: Names of its other fields.
         malformed: Items that are not records.
         size: Bytes of the decoded body; 0 if unknown.
-        has_more: The source says that it has more records than it lists.
+        claims: Names of the fields by which the answer claims to have more records than it lists.
     """
 
     rows: Iterable[RawRecord]
@@ -182,7 +182,7 @@ class Feed:
     unknown: tuple[str, ...] = ()
     malformed: tuple[RejectedRecord, ...] = ()
     size: int = 0
-    has_more: bool = False
+    claims: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class ReadStats:
         folds: `datetime.fold` (0 or 1) of records with an offset, where the clock shows their time twice.
         size: Bytes of the decoded body; 0 if unknown.
         swapped: Requested days on which other records would be if their dates had the month before the day.
-        has_more: As in Feed.
+        claims: As in Feed.
         counts: Number of records of each day, requested or not, whose time can be read.
     """
 
@@ -216,7 +216,7 @@ class ReadStats:
     folds: Mapping[Record, int] = field(default_factory=dict)
     size: int = 0
     swapped: frozenset[date] = frozenset()
-    has_more: bool = False
+    claims: frozenset[str] = frozenset()
     counts: Mapping[date, int] = field(default_factory=dict, compare=False)
 
 

@@ -259,7 +259,7 @@ class SyncRun:
 
     def _extend_to_stored_days(self, source: Source, writer: Writer) -> None:
         stored = self.store.read(partial(stored_counts, account_id=writer.account_id))
-        plan = plan_resync(stored, self.result.windows, source.lists_records_of, size=self.settings.window_days)
+        plan = plan_resync(stored, self.result.windows, source.days_still_listed, size=self.settings.window_days)
         self.result.windows = plan.windows
         self.listener.total(len(plan.windows))
         if skipped := plan.skipped_days:

@@ -146,7 +146,7 @@ class AnswerEvidence:
             self._answers.add(answer.content)
             for day in days:
                 self._by_day[day][answer.key] = answer
-            if stats.has_more:
+            if stats.claims:
                 self._truncated[answer.key] = self._limited[answer.key] = answer
 
     def is_truncated(self, stats: ReadStats, requested: DateRange) -> bool:
@@ -174,7 +174,7 @@ class AnswerEvidence:
 
     def prove_complete(self, stats: ReadStats) -> bool:
         """Whether an answer is too small to be truncated."""
-        if stats.has_more:
+        if stats.claims:
             return False
         return (stats.listed < MIN_LIMIT and stats.size < MIN_SIZE_LIMIT) or (
             any(is_smaller(stats, other) for other in self._all()) and self._is_clearly_smaller(stats)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from itertools import permutations
+from itertools import pairwise, permutations
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from etl.errors import InvalidResponse
@@ -81,6 +81,13 @@ _MAX_TOTAL_VALUES: Final = 3
 """Values of a row of sums: the word, a number of records, an amount. A record has a time, phone, code and price."""
 
 
+_ROW_NUMBER: Final = re.compile(r"[0-9]{1,9}[.)]?")
+_MIN_NUMBERED_ROWS: Final = 3
+"""Rows from which on consecutive numbers are those of the rows; those of fewer may be short phones by chance."""
+_FULL_PHONE: Final = re.compile(r"\+?[78][0-9]{10}|9[0-9]{9}|\+[0-9]{10,15}")
+"""A Russian phone, or one with the international plus sign, without separators."""
+
+
 def printable_name(name: str) -> str:
     """Format a column name for a message: printable, short, without numbers, in case it is a cell."""
     printable = "".join(character if character.isprintable() else " " for character in name[:200])
@@ -94,10 +101,19 @@ def _tokenise(name: str) -> list[str]:
     return re.findall(r"[^\W_]+|[$€%]", spaced.casefold().replace("ё", "е"))
 
 
-def is_total_line(row: Sequence[str]) -> bool:
-    """Whether a row has totals in place of a record: its first value is a word for them, with few others (assumed)."""
+def is_total_line(row: Sequence[str], time_column: int | None) -> bool:
+    """Whether a row has totals in place of a record: its first value is a word for them, with few others (assumed).
+
+    A row with a valid time is a record, whatever its text.
+
+    Args:
+        row: The cells.
+        time_column: Index of the column of `created_at`; None if it is not known yet, and may be any.
+    """
     first = row[0].strip() or next(filter(None, map(str.strip, row)), "")
-    return _TOTAL.match(first) is not None and sum(map(bool, row)) <= _MAX_TOTAL_VALUES
+    if _TOTAL.match(first) is None or sum(map(bool, row)) > _MAX_TOTAL_VALUES:
+        return False
+    return not any(map(is_time, row if time_column is None else row[time_column : time_column + 1]))
 
 
 def field_for_header(name: str) -> str | None:
@@ -146,15 +162,63 @@ def columns_by_header(header: Sequence[str]) -> ColumnIndex:
     return columns
 
 
-def reject_swapped_keys(columns: ColumnIndex, profiles: Sequence[ColumnProfile]) -> None:
+def reject_swapped_keys(columns: ColumnIndex, cells: Sequence[Sequence[str]]) -> None:
     """Check that the header does not confuse the phones with the codes.
+
+    Args:
+        columns: The columns found by the header.
+        cells: Cells of each column, of the first rows.
 
     Raises:
         InvalidResponse: The column of codes has phones, and that of the phones has none.
     """
-    phones, codes = (profiles[columns[field]].fields for field in ("phone", "code_auth"))
-    if "phone" in codes and "phone" not in phones:
+    phones, codes = ColumnProfile(), ColumnProfile()
+    phones.observe(cells[columns["phone"]])
+    codes.observe(cells[columns["code_auth"]])
+    if "phone" in codes.fields and "phone" not in phones.fields:
         raise InvalidResponse("its header names the phones code_auth, or the codes phone")
+
+
+def reject_false_phones(header: Sequence[str], columns: ColumnIndex, cells: Sequence[Sequence[str]]) -> None:
+    """Check that the column named phone has no numbers of rows, orders or the like, in place of phones.
+
+    Masked, short and foreign phones are accepted, unless another column has Russian or international ones in all cells.
+
+    Args:
+        header: The column names.
+        columns: The columns found by them.
+        cells: Cells of each column, of the first rows.
+
+    Raises:
+        InvalidResponse: They count the rows, or none is a full phone and another column has nothing else.
+    """
+    index = columns["phone"]
+    named = f"its column {printable_name(header[index])} (number {index + 1}) has"
+    if _count_rows(cells[index]):
+        raise InvalidResponse(f"{named} the numbers of the rows in place of phones")
+    if any(map(_is_full_phone, cells[index])):
+        return
+    for other, other_cells in enumerate(cells):
+        values = list(filter(None, map(_shown_value, other_cells)))
+        if values and all(_ALL_CELLS["phone"](_restored_key(value)) and _is_full_phone(value) for value in values):
+            raise InvalidResponse(
+                f"{named} no phones, but column {printable_name(header[other])} (number {other + 1}) has"
+            )
+
+
+def _count_rows(cells: Sequence[str]) -> bool:
+    """Whether the cells are consecutive numbers, ascending or descending, that are too short for phones."""
+    keys = [_restored_key(_shown_value(cell)) for cell in cells]
+    if len(keys) < _MIN_NUMBERED_ROWS or not all(map(_ROW_NUMBER.fullmatch, keys)):
+        return False
+    numbers = [int(key.rstrip(".)")) for key in keys]
+    return {after - before for before, after in pairwise(numbers)} in ({1}, {-1})
+
+
+def _is_full_phone(cell: str) -> bool:
+    """Whether a cell has a number that nothing but a phone looks like, whatever stands between its digits."""
+    digits = re.sub(r"[^0-9+]", "", _restored_key(_shown_value(cell)))
+    return _FULL_PHONE.fullmatch(digits) is not None
 
 
 # By content ----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import logging
 import re
 import threading
 from contextlib import closing, contextmanager, suppress
@@ -33,6 +34,7 @@ from etl.extract.csv_columns import (
     is_time,
     is_total_line,
     printable_name,
+    reject_false_phones,
     reject_swapped_keys,
 )
 from etl.extract.json_parser import is_about_dates
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from _csv import Reader as CsvReader
     from collections.abc import Generator, Iterator
     from typing import TextIO
+
+log = logging.getLogger(__name__)
 
 _CHUNK_BYTES: Final = 1 << 20
 """Bytes read at once, and the maximum length of a line and a cell, to limit memory use."""
@@ -231,20 +235,29 @@ def _try_delimiter(file: BinaryIO, csv_format: _CsvFormat, first_row: list[str])
         return replace(csv_format, columns=columns_by_content(_profile_columns(file, csv_format)))
     if len({field_for_header(name) for name in first_row} - {None}) >= 2:
         csv_format = replace(csv_format, header=first_row, columns=columns_by_header(first_row))
-        reject_swapped_keys(csv_format.columns, _profile_columns(file, csv_format, max_rows=_ROWS_TO_CHECK))
+        columns = csv_format.columns
+        cells = _first_cells(file, csv_format)
+        reject_swapped_keys(columns, cells)
+        reject_false_phones(first_row, columns, cells)
         return csv_format
     return None
 
 
-def _profile_columns(file: BinaryIO, csv_format: _CsvFormat, *, max_rows: int | None = None) -> list[ColumnProfile]:
-    """Profile every column over all rows of the file, or the first ones."""
+def _profile_columns(file: BinaryIO, csv_format: _CsvFormat) -> list[ColumnProfile]:
+    """Profile every column over all rows of the file."""
     columns = [ColumnProfile() for _ in range(csv_format.width)]
-    with closing(_rows(file, csv_format)) as all_rows:
-        rows = islice(all_rows, max_rows)
+    with closing(_rows(file, csv_format)) as rows:
         while batch := list(islice(rows, 1000)):
             for column, cells in zip(columns, zip(*batch, strict=True), strict=True):
                 column.observe(cells)
     return columns
+
+
+def _first_cells(file: BinaryIO, csv_format: _CsvFormat) -> list[tuple[str, ...]]:
+    """The cells of each column in the first rows."""
+    with closing(_rows(file, csv_format)) as all_rows:
+        rows = list(islice(all_rows, _ROWS_TO_CHECK))
+    return list(zip(*rows, strict=True)) or [()] * csv_format.width
 
 
 @contextmanager
@@ -263,11 +276,19 @@ def _as_text(file: BinaryIO, encoding: str) -> Iterator[TextIO]:
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
-def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, None]:
+def _rows(
+    file: BinaryIO, csv_format: _CsvFormat, total_lines: list[int] | None = None
+) -> Generator[list[Any], None, None]:
     """Yield every row except blank ones, sums of others, and the header, which may be repeated.
 
     A header followed by the first record again begins a second copy of the export, which is refused.
+
+    Args:
+        file: The export.
+        csv_format: Its format.
+        total_lines: Receives the line numbers of the sums.
     """
+    time_column = csv_format.columns.get("created_at")
     width, header, has_trailing_delimiter = csv_format.width, csv_format.header, csv_format.has_trailing_delimiter
     with _as_text(file, csv_format.encoding) as text:
         reader = csv.reader(text, delimiter=csv_format.delimiter, quotechar=csv_format.quote, strict=True)
@@ -275,7 +296,11 @@ def _rows(file: BinaryIO, csv_format: _CsvFormat) -> Generator[list[Any], None, 
             first_row: list[Any] | None = None
             after_header = False
             for line_number, row in _numbered_rows(reader):
-                if not any(row) or is_total_line(row):
+                if not any(row):
+                    continue
+                if is_total_line(row, time_column):
+                    if total_lines is not None:
+                        total_lines.append(line_number)
                     continue
                 if row == header:
                     after_header = True
@@ -338,7 +363,11 @@ _raised_cell_limit = _CellLimit()
 def _records(file: BinaryIO, csv_format: _CsvFormat) -> Generator[RawRecord, None, None]:
     # Missing fields are taken from MISSING, appended to each row.
     pick = itemgetter(*(csv_format.columns.get(name, csv_format.width) for name in FIELDS))
-    with closing(_rows(file, csv_format)) as rows:
+    total_lines: list[int] = []
+    with closing(_rows(file, csv_format, total_lines)) as rows:
         for row in rows:
             row.append(MISSING)
             yield RawRecord(*pick(row))
+    if total_lines:
+        first_lines = ", ".join(map(str, total_lines[:10]))
+        log.info("the export has %d lines with totals, which are no records: line %s", len(total_lines), first_lines)

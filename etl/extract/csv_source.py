@@ -115,11 +115,12 @@ class CsvSource:
             listed = {day: complete_days.get(day) or open_export.export.day(day) for day in counts}
             return all(len(listed[day]) <= count for day, count in counts.items())
 
-    def has_records(self, day: date, *, export_range: DateRange) -> bool:
-        """Whether the export has a record of a day; earlier rejections are ignored."""
+    def days_with_records(self, window: DateRange, *, export_range: DateRange) -> frozenset[date]:
+        """The days of a window of which the export lists a record; earlier rejections are ignored."""
         with self._lock:
             self._refused = None
-            return bool(self._open_export(DateRange(day, day), export_range).export.day(day))
+            days = self._open_export(window, export_range).export.days(window)
+            return frozenset(day for day, records in days.items() if records)
 
     def serves(self, start: date) -> bool:
         """Whether the vendor answers a request for an export since a day, or rejects it: then the call works.

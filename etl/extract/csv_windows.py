@@ -76,18 +76,18 @@ class CsvWindows:
         export_range = DateRange(min(counts), self._last_day(window))
         return self._call(export_range.first, lambda: self._csv.confirm(counts, export_range=export_range))
 
-    def has_records(self, day: date, *, last: date | None = None) -> bool:
-        """Whether the export has a record of a day; earlier rejections are ignored.
+    def days_with_records(self, window: DateRange, *, last: date | None = None) -> frozenset[date]:
+        """The days of which the export has a record; see `CsvSource.days_with_records`.
 
         Args:
-            day: The day.
+            window: The days.
             last: The last day that a new export is to serve; the last day of the run if None.
 
         Raises:
             VendorError: There is no usable export.
         """
-        export_range = DateRange(day, last or max(day, self._last))
-        return self._csv.has_records(day, export_range=export_range)
+        export_range = DateRange(window.first, last or self._last_day(window))
+        return self._csv.days_with_records(window, export_range=export_range)
 
     def _fetch_export(self, window: DateRange, active_windows: Collection[DateRange]) -> SourceDays:
         first, last = min(one.first for one in (window, *active_windows)), self._last_day(window)

@@ -10,9 +10,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import IO, Any, Final
 
-from etl.errors import InvalidResponse, RequestRejected
+from etl.errors import InvalidResponse, RequestRejected, VendorError
 from etl.extract.json_reader import CHUNK_BYTES, DuplicateKeyDict, JsonReader, TooDeeplyNested, object_from_pairs
-from etl.extract.pagination import has_more_records
+from etl.extract.pagination import find_claims
 from etl.model import ALL_FIELDS, MISSING, REQUIRED_FIELDS, Feed, RawRecord, RejectedRecord
 
 MAX_REASON_LENGTH: Final = 200
@@ -22,6 +22,15 @@ MIN_RECORDS_FOR_FIELD_CHECK: Final = 2
 
 _SUCCESS: Final = (True, "true", "1")
 """Values of `success`; 1 equals true. Source: `true` in the vendor's reference; the others are assumed."""
+_ERROR_FIELDS: Final = frozenset({"error", "errors", "errormessage"})
+"""Fields with the vendor's error, without separators. Source: `error` in the reference; the others are assumed."""
+_NO_ERROR: Final = frozenset({
+    "", "-", "0", "0.0", "200", "false", "no", "none", "null", "nil", "n/a", "ok", "okay", "success", "successful",
+    "successfully", "done", "no error", "no errors", "without errors", "нет", "ок", "успех", "успешно", "готово",
+    "выполнено", "нет ошибки", "нет ошибок", "ошибки нет", "ошибок нет", "без ошибок", "ошибка отсутствует",
+    "ошибки отсутствуют",
+})  # fmt: skip
+"""Values of these fields that report no error, in lower case. Source: the empty text; the others are assumed."""
 _ABOUT_DATES: Final = re.compile(
     r"\b(?:start_|end_)?dates?\b|\b(?:period|range)\b|\bдат[аыуе]\b|\bпериод", re.IGNORECASE
 )
@@ -54,8 +63,8 @@ def parse_envelope(body: bytes, redact: Callable[[str], str] = str) -> Any:
         redact: Removes secrets and personal data from the vendor's messages.
 
     Raises:
-        InvalidResponse: The body is not JSON, has another envelope, or has `success: false`.
-        RequestRejected: It has `success: false`, because of the dates of the request.
+        InvalidResponse: The body is not JSON, has another envelope, or has `success: false` or an error.
+        RequestRejected: It has an error about the dates of the request.
     """
     reader = JsonReader(io.BytesIO(body), CHUNK_BYTES)
     return _unwrap_data([(name, reader.value()) for name in reader.members()], redact)
@@ -103,7 +112,7 @@ def _read_records(reader: JsonReader, feed: Feed, redact: Callable[[str], str]) 
         raise InvalidResponse("an answer whose data is not a list")
     feed.unknown = tuple(sorted(seen_fields - ALL_FIELDS))
     feed.malformed = tuple(malformed)
-    feed.has_more = has_more_records(dict(envelope), count + len(malformed))
+    feed.claims = find_claims(dict(envelope), count + len(malformed))
     if count < MIN_RECORDS_FOR_FIELD_CHECK:
         return
     if missing := [name for name in REQUIRED_FIELDS if name not in seen_fields]:
@@ -157,7 +166,25 @@ def _unwrap_data(envelope: list[tuple[str, Any]], redact: Callable[[str], str]) 
     if isinstance(answer, DuplicateKeyDict) or "success" not in answer:
         raise InvalidResponse("JSON that is not the vendor's kind of answer")
     if answer["success"] not in _SUCCESS:
-        reason = error_reason(answer, redact)
-        error = RequestRejected if is_about_dates(reason) else InvalidResponse
-        raise error(f"success: false, {reason}")
+        raise _vendor_error("success: false", answer, redact)
+    for name, value in answer.items():
+        if re.sub(r"[\W_]", "", name).casefold() in _ERROR_FIELDS and _reports_error(value):
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+            raise _vendor_error("success: true with an error", {"error": text}, redact)
     return answer.get("data")
+
+
+def _vendor_error(outcome: str, answer: dict[str, Any], redact: Callable[[str], str]) -> VendorError:
+    reason = error_reason(answer, redact)
+    error = RequestRejected if is_about_dates(reason) else InvalidResponse
+    return error(f"{outcome}, {reason}")
+
+
+def _reports_error(value: Any) -> bool:
+    """Whether the value of an error field reports one; an object or a list does if a value in it does.
+
+    Assumed: beside `success: true` it means that the data may be only a part.
+    """
+    if isinstance(value, dict | list):
+        return any(map(_reports_error, value.values() if isinstance(value, dict) else value))
+    return " ".join(str(value).split()).strip(" .!").casefold() not in _NO_ERROR

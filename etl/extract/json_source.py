@@ -87,9 +87,9 @@ class JsonSource:
         answer = self._fetch_narrow(day)
         return answer.to_source_days() if answer is not None and answer.days[day] else None
 
-    def has_records(self, day: date) -> bool:
-        """Whether the vendor lists a record of a day."""
-        return bool(self._requests.send(DateRange(day, day)).days[day])
+    def days_with_records(self, window: DateRange) -> frozenset[date]:
+        """The days of a window of which one answer, complete or not, lists a record."""
+        return frozenset(day for day, records in self._requests.send(window).days.items() if records)
 
     def _fetch(self, window: DateRange) -> SourceDays:
         try:

@@ -1,7 +1,8 @@
 """Fields with which paginated APIs mark an answer that does not list all records. Pure.
 
 The vendor documents none of them, and no pages. That their names have the usual meaning is assumed. An answer with such
-a field counts as truncated: a wrong assumption costs requests, and no record.
+a field counts as truncated: a wrong assumption costs requests, and no record. A field that claims more even in an empty
+answer about a day without records has another meaning, and is ignored (`json_requests`).
 """
 
 from __future__ import annotations
@@ -33,30 +34,36 @@ _CONTAINERS: Final = frozenset({"meta", "_meta", "metadata", "pagination", "pagi
 """Fields with an object that may have the other fields."""
 
 
-def has_more_records(envelope: Mapping[str, Any], listed: int) -> bool:
-    """Whether a field of an answer shows that it does not list all records.
+def find_claims(envelope: Mapping[str, Any], listed: int) -> frozenset[str]:
+    """Find the fields of an answer by which it claims that it does not list all records.
 
     Args:
         envelope: The answer without the records that were read.
         listed: Number of those records.
+
+    Returns:
+        Their names in snake case, after those of the containers that they are in.
     """
     fields = {_snake_case(name): value for name, value in envelope.items() if name != "data"}
-    return any(_marks_more(each, listed) for each in _with_containers(fields))
+    return frozenset(
+        prefix + name for prefix, each in _with_containers(fields, "") for name in _claiming_fields(each, listed)
+    )
 
 
-def _with_containers(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _with_containers(fields: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The fields of an object, and those of its containers, in snake case."""
-    yield fields
+    yield prefix, fields
     for name, value in fields.items():
         if name in _CONTAINERS and isinstance(value, Mapping):
-            yield from _with_containers({_snake_case(inner): item for inner, item in value.items()})
+            inner = {_snake_case(inner): item for inner, item in value.items()}
+            yield from _with_containers(inner, f"{prefix}{name}.")
 
 
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])|[\s.-]+", "_", name.strip()[:100]).casefold()
 
 
-def _marks_more(fields: Mapping[str, Any], listed: int) -> bool:
+def _claiming_fields(fields: Mapping[str, Any], listed: int) -> Iterator[str]:
     page = next((number for name in _PAGE if (number := _whole(fields.get(name))) is not None), 1)
     for name, value in fields.items():
         number = _whole(value)
@@ -70,8 +77,7 @@ def _marks_more(fields: Mapping[str, Any], listed: int) -> bool:
             or (number is not None and name in _PAGES and number > page)
             or (isinstance(value, list) and any(map(_is_record, value)))
         ):
-            return True
-    return False
+            yield name
 
 
 def _whole(value: Any) -> int | None:

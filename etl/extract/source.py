@@ -99,32 +99,39 @@ class Source:
         """
         return self._to_window_data(window, self._csv.fetch(window))
 
-    def lists_records_of(self, day: date) -> bool:
-        """Whether the vendor still lists a record of an old day. The export is used only if JSON is unavailable.
+    def days_still_listed(self, window: DateRange) -> frozenset[date]:
+        """The old days of which the vendor still lists a record. The export is used only if JSON is unavailable.
 
         Args:
-            day: Each day that is older than all before may need another export.
+            window: Each one that begins before all others may need another export.
 
         Raises:
             AuthenticationError: The vendor rejects the token.
             VendorError: Neither source has a usable answer.
 
-        Source: that the vendor's retention is limited is assumed. An empty list, a rejection of the date and an answer
-        about other days all count as the end of retention.
+        Source: that the vendor's retention is limited is assumed. An empty list, a rejection of the dates and an answer
+        about other days all count as the end of retention. A rejection may also concern the number of days: then the
+        first and the last day are requested alone.
         """
+        try:
+            return self._days_with_records(window)
+        except DateRangeMismatch:
+            return frozenset()
+        except RequestRejected:
+            if len(window) == 1:
+                return frozenset()
+        ends = (DateRange(day, day) for day in (window.first, window.last))
+        return frozenset().union(*map(self.days_still_listed, ends))
+
+    def _days_with_records(self, window: DateRange) -> frozenset[date]:
         if self._json_failure is None:
             try:
-                return self._json.has_records(day)
-            except AuthenticationError:
+                return self._json.days_with_records(window)
+            except (AuthenticationError, DateRangeMismatch, RequestRejected):
                 raise
-            except (DateRangeMismatch, RequestRejected):
-                return False
             except VendorError as error:
                 self._disable_json(error)
-        try:
-            return self._csv.has_records(day)
-        except (DateRangeMismatch, RequestRejected):
-            return False
+        return self._csv.days_with_records(window)
 
     # Composition -----------------------------------------------------------------------------------------------------
 
@@ -165,9 +172,10 @@ class Source:
 
     def _accepts_request(self, day: date) -> bool:
         """Whether a source does not reject a request for a day."""
-        for has_records in (self._json.has_records, partial(self._csv.has_records, last=day)):
+        window = DateRange(day, day)
+        for request in (self._json.days_with_records, partial(self._csv.days_with_records, last=day)):
             try:
-                has_records(day)
+                request(window)
             except RequestRejected:
                 continue
             except AuthenticationError:

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from typing import Final
 
 from etl.config.schema import Settings
@@ -32,6 +33,9 @@ from etl.services.run import RunRequest
 
 DEFAULT_HISTORY_DAYS: Final = 30
 """Days that a first sync reaches back without BILLING_START_DATE."""
+
+SAMPLE_DAYS: Final = 7
+"""Stored days with records of which, if the vendor lists none, it serves none any more. Assumed."""
 
 
 def plan_request(
@@ -174,25 +178,48 @@ class ResyncPlan:
 
 
 def plan_resync(
-    stored: Mapping[date, int], nightly: list[DateRange], serves: Callable[[date], bool], *, size: int
+    stored: Mapping[date, int],
+    nightly: list[DateRange],
+    listed_days: Callable[[DateRange], Collection[date]],
+    *,
+    size: int,
 ) -> ResyncPlan:
     """Extend the windows of a nightly sync to all stored days that the vendor still serves.
 
     Args:
         stored: Number of records of each stored day. A day without records does not show what is served.
         nightly: Windows of the nightly sync; they are fetched in any case.
-        serves: Whether the vendor lists a record of a day. It is called once where the oldest day is served, else
-            by bisection: a day older than one that is not served is assumed not to be served either.
+        listed_days: Returns the days of a range of which the vendor lists a record.
         size: Days a window.
     """
     recent = {day for window in nightly for day in window.days()}
     old = sorted(stored.keys() - recent)
-    with_records = [day for day in old if stored[day]]
-    first_served = date.min
-    if with_records and not serves(with_records[0]):
-        oldest = bisect_left(with_records, True, lo=1, key=serves)  # noqa: FBT003 - the first True after the Falses
-        first_served = with_records[oldest] + ONE_DAY if oldest < len(with_records) else date.max
+    first_served = _first_served([day for day in old if stored[day]], listed_days, min(size, SAMPLE_DAYS))
     return ResyncPlan(
         split_into_windows(None, recent.union(day for day in old if day >= first_served), size=size),
         tuple(day for day in old if day < first_served),
     )
+
+
+def _first_served(days: list[date], listed_days: Callable[[DateRange], Collection[date]], size: int) -> date:
+    """The first day that is served for certain, and completely; the first possible date if all are.
+
+    It is found by bisection, one request of a few days in a row a step. A day counts as not served only if none of
+    SAMPLE_DAYS days from it on is: the records of single days may have been withdrawn.
+
+    Args:
+        days: Stored days with records, ascending.
+        listed_days: As in `plan_resync`.
+        size: Days of a request.
+    """
+
+    @cache
+    def listed_from(index: int) -> Collection[date]:
+        windows = split_into_windows(None, days[index : index + SAMPLE_DAYS], size=size)
+        return next(filter(None, map(listed_days, windows)), ())
+
+    if not days or days[0] in listed_from(0):
+        return date.min
+    indexes = range(len(days))
+    first = 0 if listed_from(0) else bisect_left(indexes, True, lo=1, key=lambda index: bool(listed_from(index)))  # noqa: FBT003 - the first True after the Falses
+    return min(listed_from(first)) + ONE_DAY if first < len(days) else date.max

@@ -80,7 +80,7 @@ def read_feed(feed: Feed, window: DateRange, zone: tzinfo, sink: Callable[[list[
         folds.known,
         feed.size,
         frozenset(swapped),
-        feed.has_more,
+        feed.claims,
         order.counts(),
     )
 

@@ -123,6 +123,17 @@ def test_a_day_that_turns_empty_between_served_days_is_suspect(account):
     assert account.sync(deep=False)[1].suspect_days == [DAYS[20]]
 
 
+@pytest.mark.parametrize("json_is_available", [True, False])
+def test_withdrawn_days_do_not_end_the_search_for_the_first_served_day(account, json_is_available):
+    """The records of the oldest day and of one where a bisection begins are withdrawn; a later day is added to."""
+    account.vendor.dataset.remove([*charges(DAYS[0], 27), *charges(DAYS[17], 27)])
+    account.vendor.dataset.add(charges(DAYS[5], 28)[27:])
+    if not json_is_available:
+        account.vendor.faults.add("status", action="post_billing_data", times=None)
+    code, tally = account.sync()
+    assert (code, tally.new, tally.suspect_days, tally.days) == (65, 1, [DAYS[17]], 39)
+
+
 def test_the_export_is_used_when_json_is_unavailable(account):
     account.forget_before(f"{DAYS[20]}T00:00:00")
     account.vendor.faults.add("status", action="post_billing_data", times=None)

@@ -71,6 +71,17 @@ def test_unknown_fields_are_named_in_the_log(sqlite_url, sandbox, caplog):
     assert "2 unknown fields are ignored: id, operator" in caplog.messages
 
 
+@pytest.mark.fault(21)
+@pytest.mark.parametrize(("times", "source"), [(1, "json"), (None, "csv")])
+def test_a_partial_answer_with_an_error_is_retried_and_then_replaced_by_the_export(sqlite_url, sandbox, times, source):
+    sandbox.dataset.replace([charge(f"2026-03-09T10:00:0{number}") for number in range(3)])
+    partial = {"success": True, "error": "query timeout, partial result", "data": [charge("2026-03-09T10:00:00")]}
+    body = json.dumps(partial, default=float)
+    sandbox.faults.add("status", action="post_billing_data", status=200, body=body, times=times)
+    report = sync(sqlite_url, sandbox)
+    assert (report.exit_code, report.counts.new, [*report.sources]) == (0, 3, [source])
+
+
 def records_alive_after_each_window(url, fault: str | None) -> list[int]:
     """Run with the garbage collector off, so that records in a reference cycle stay."""
     first = DAY - timedelta(days=7)

@@ -82,8 +82,10 @@ class FakeClient:
         listed: Callable[[DateRange], list[dict[str, object]]],
         exported: Callable[[date], list[dict[str, object]]] | None = None,
         newest: list[dict[str, object]] | None = None,
+        *,
+        claims: Callable[[DateRange, int], set[str]] = lambda _requested, _listed: set(),
     ) -> None:
-        self.listed, self.exported, self.newest = listed, exported, newest
+        self.listed, self.exported, self.newest, self.claims = listed, exported, newest, claims
         self.requested: list[DateRange] = []
         self.exports: list[date] = []
 
@@ -91,7 +93,8 @@ class FakeClient:
         self.requested.append(requested)
         listed = self.listed(requested)
         size = sum(len(str(record)) for record in listed)
-        return read(Feed([raw_record(**record) for record in listed], size=size))
+        claims = frozenset(self.claims(requested, len(listed)))
+        return read(Feed([raw_record(**record) for record in listed], size=size, claims=claims))
 
     def get_export(self, start: date, read: Callable[[BinaryIO], object], *, retry: bool = True) -> object:
         self.exports.append(start)

@@ -22,7 +22,8 @@ from etl.model import MISSING, RawRecord, raw_record
 
 DATA = Path(__file__).parents[1] / "data" / "csv"
 HEADER = ",".join(FIELDS)
-ROW = "2021-12-29T14:06:51,2371,1,ok,89243555100,0.2"
+TIME = "2021-12-29T14:06:51"
+ROW = f"{TIME},2371,1,ok,89243555100,0.2"
 CELLS = dict(zip(FIELDS, ROW.split(","), strict=True))
 NAMES = {
     "English": dict(zip(FIELDS, FIELDS, strict=True)),
@@ -76,6 +77,23 @@ def test_every_example_has_input_and_expected_output() -> None:
     assert {path.stem for path in DATA.glob("*.csv")} == {path.stem for path in DATA.glob("*.json")} != set()
 
 
+@pytest.mark.parametrize("order", [FIELDS, ("status_info", *(field for field in FIELDS if field != "status_info"))])
+@pytest.mark.parametrize("text", ["Total timeout", "Всего", "Сумма"])
+def test_a_row_with_a_time_is_a_record_whatever_its_text(text: str, order: Sequence[str]) -> None:
+    short = dict.fromkeys(FIELDS, "") | {"created_at": CELLS["created_at"], "status_info": text, "price": "5"}
+    rows = [";".join(cells[field] for field in order) for cells in (CELLS, short)]
+    expected = [raw_record(**CELLS), raw_record(**short)]
+    assert read(lines(";".join(order), *rows)) == expected
+    assert read(lines(*rows)) == expected, "without a header, too"
+
+
+def test_the_number_of_lines_with_totals_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "etl")
+    totals = ["Итого;;;;;0.2", "Total;2021-12-29;;;;0.2"]
+    assert read(lines(";".join(FIELDS), ROW.replace(",", ";"), *totals)) == [raw_record(**CELLS)]
+    assert caplog.messages == ["the export has 2 lines with totals, which are no records: line 3, 4"]
+
+
 FIRST_LINE = "created_at;phone;code_auth;status;status_info;price\n"
 RECORD_LINES = [f"2026-03-02 10:0{n}:00;89243555100;000{n};1;ok;0.20\n" for n in range(4)]
 
@@ -118,6 +136,24 @@ def test_a_field_is_recognised_by_its_usual_names(field: str, names: str) -> Non
 )
 def test_a_name_that_only_resembles_a_field_is_not_recognised(name: str) -> None:
     assert field_for_header(name) is None
+
+
+@pytest.mark.parametrize(
+    "phones",
+    [
+        ("8924***5100", "8924***5101", "8924***5102"),
+        ("112", "0611", "900"),
+        ("998901234567", "375291234567", ""),
+        ("", "", ""),
+        ("112", "113", "115"),
+        ("89243555100", "89243555101", "89243555102"),
+        ("1", "2", "89243555100"),
+    ],
+)
+def test_unusual_phones_are_read_if_no_other_column_has_all_the_phones(phones: tuple[str, ...]) -> None:
+    caller = ("100000000001", "89243555199", "")  # no column of phones alone
+    rows = [f"{TIME},2371,{phone},{other},0.2" for phone, other in zip(phones, caller, strict=True)]
+    assert [record.phone for record in read(lines("created_at,code_auth,phone,from,price", *rows))] == [*phones]
 
 
 def test_absent_columns_are_missing_and_not_empty() -> None:
@@ -254,6 +290,22 @@ REFUSALS = {
     "names of the phones and the codes that are confused": (
         lines("created_at,phone,status,status_info,code_auth,price", ROW, ROW.replace("2371", "")),
         "its header names the phones code_auth, or the codes phone",
+    ),
+    "row numbers under the name of the phones": (
+        lines("Номер;Дата;Получатель;Код;Цена", *[f"{n};{TIME};8924355510{n};2371;0.2" for n in range(3)]),
+        "its column Номер (number 1) has the numbers of the rows in place of phones",
+    ),
+    "descending row numbers, and no phones at all": (
+        lines("Number,Date,Code,Price", *[f"{n}.,{TIME},2371,0.2" for n in (12, 11, 10)]),
+        "its column Number (number 1) has the numbers of the rows in place of phones",
+    ),
+    "numbers of orders under the name of the phones": (
+        lines("Номер;Дата;Кому;Код;Цена", f"2026000000017;{TIME};+7 (924) 355-51-00;2371;0.2", f"5;{TIME};;2371;0.2"),
+        "its column Номер (number 1) has no phones, but column Кому (number 3) has",
+    ),
+    "masked phones beside full ones": (
+        lines("Телефон;Дата;Кому;Код;Цена", f"8924***5100;{TIME};9243555100;2371;0.2"),
+        "its column Телефон (number 1) has no phones, but column Кому (number 3) has",
     ),
     "two columns for one field": (
         lines("Дата;Телефон;Код;Цена;Номер абонента"),

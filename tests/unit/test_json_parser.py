@@ -155,6 +155,53 @@ def test_an_envelope_with_duplicate_keys_is_refused(body: str) -> None:
     assert refusal(body.encode())
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        ('"query timeout, partial result"', "query timeout, partial result"),
+        ('"Превышено время ожидания"', "Превышено время ожидания"),
+        ('{"code": 0, "message": "timeout"}', '{"code": 0, "message": "timeout"}'),
+        ('["", {"text": "timeout"}]', '["", {"text": "timeout"}]'),
+        ("true", "true"),
+        ("5", "5"),
+        ('"1"', "1"),
+    ],
+)
+def test_an_answer_that_reports_an_error_beside_success_is_refused(error: str, reason: str) -> None:
+    body = answer(record(), error=error)
+    assert refusal(body) == f'success: true with an error, "{reason}"'
+    for name in ("errors", "Error", "errorMessage", "error_message"):
+        assert refusal(body.replace(b'"error"', f'"{name}"'.encode()))
+    with pytest.raises(InvalidResponse):
+        parse_envelope(body)
+
+
+def test_an_error_about_dates_beside_success_rejects_the_request() -> None:
+    with pytest.raises(RequestRejected):
+        rows(answer(record(), error='"the period is too long, only a part of it is listed"'))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *('""', '" \\n"', "null", "false", "0", "0.0", "[]", "{}", '[""]', '{"code": 0, "message": "OK"}', '"null"'),
+        *('"ok"', '"OK."', '"0"', '"None"', '"No errors"', '"Success!"', '"Нет"', '"Без  ошибок"', '"успешно"', "200"),
+    ],
+)
+def test_an_error_field_without_an_error_is_accepted(error: str) -> None:
+    assert rows(answer(record(), error=error)) == [RECORD]
+
+
+def test_the_error_beside_success_is_redacted_and_truncated() -> None:
+    body = answer(record(), error=json.dumps({"url": "secret" * 10, "text": "x" * 1000}))
+    with pytest.raises(InvalidResponse) as caught:
+        list(parse_answer(io.BytesIO(body), lambda text: text.replace("secret", "-")).rows)
+    assert (
+        str(caught.value)
+        == 'success: true with an error, "' + ('{"url": "----------", "text": "' + "x" * 1000)[:200] + '"'
+    )
+
+
 def test_an_error_text_is_truncated() -> None:
     assert error_reason({"error": "x" * 1000}, str) == f'"{"x" * 200}"'
     assert error_reason({"error": ["x"]}, str) == error_reason(None, str) == error_reason([], str) == "without a reason"

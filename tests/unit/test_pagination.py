@@ -8,7 +8,7 @@ import json
 import pytest
 
 from etl.extract.json_parser import parse_answer
-from etl.extract.pagination import has_more_records
+from etl.extract.pagination import find_claims
 
 LISTED = 7
 DOCUMENTED = {"success": True, "error": "", "data": []}
@@ -31,16 +31,21 @@ WHOLES = [
 
 @pytest.mark.parametrize("fields", PARTS, ids=json.dumps)
 def test_a_field_of_a_paginated_api_marks_a_part(fields):
-    assert has_more_records(DOCUMENTED | fields, LISTED)
+    assert find_claims(DOCUMENTED | fields, LISTED)
 
 
 @pytest.mark.parametrize("fields", WHOLES, ids=json.dumps)
 def test_other_fields_mark_no_part(fields):
-    assert not has_more_records(DOCUMENTED | fields, LISTED)
+    assert not find_claims(DOCUMENTED | fields, LISTED)
+
+
+def test_a_claim_is_named_with_the_containers_of_its_field():
+    fields = {"hasMore": True, "meta": {"Paging": {"nextPage": 2, "page": 1}}, "total": 7}
+    assert find_claims(DOCUMENTED | fields, LISTED) == {"has_more", "meta.paging.next_page"}
 
 
 @pytest.mark.parametrize("position", ["before", "after"])
 def test_the_field_may_be_anywhere_in_the_answer(position):
     fields = {"data": [], "total": 1} if position == "after" else {"total": 1, "data": []}
     feed = parse_answer(io.BytesIO(json.dumps({"success": True, "error": ""} | fields).encode()))
-    assert (list(feed.rows), feed.has_more) == ([], True)
+    assert (list(feed.rows), feed.claims) == ([], {"total"})

@@ -18,16 +18,17 @@ NIGHTLY = [DateRange(DAYS[33], DAYS[39])]
 FULL = dict.fromkeys(DAYS, 5)
 
 
-def sweep(stored, served_from, nightly=NIGHTLY):
+def sweep(stored, served_from, nightly=NIGHTLY, *, withdrawn=(), size=7):
     """The days to fetch, those to skip, and the number of requests."""
     requests = []
 
-    def serves(day):
-        requests.append(day)
-        return stored[day] > 0 and day >= served_from
+    def listed_days(window):
+        requests.append(window)
+        assert len(window) <= size
+        return {day for day in window.days() if stored.get(day) and day >= served_from and day not in withdrawn}
 
-    planned = plan_resync(stored, nightly, serves, size=7)
-    assert all(len(window) <= 7 for window in planned.windows)
+    planned = plan_resync(stored, nightly, listed_days, size=size)
+    assert all(len(window) <= size for window in planned.windows)
     return [day for window in planned.windows for day in window.days()], list(planned.skipped_days), len(requests)
 
 
@@ -40,6 +41,30 @@ def test_a_deep_sync_starts_after_the_first_served_day_which_may_be_cut(number):
     fetched, left, requests = sweep(FULL, DAYS[number])
     assert (fetched, left) == (DAYS[number + 1 :], DAYS[: number + 1])
     assert requests <= 7, "bisection takes six requests"
+
+
+@pytest.mark.parametrize("pivot", range(1, 33))
+def test_an_empty_day_among_served_ones_does_not_end_the_search(pivot):
+    fetched, left, requests = sweep(FULL, FIRST, withdrawn=(DAYS[0], DAYS[pivot]))
+    first = 3 if pivot == 1 else 2
+    assert (fetched, left) == (DAYS[first:], DAYS[:first])
+    assert requests == 1
+
+
+@pytest.mark.parametrize("number", [8, 17, 23])
+@pytest.mark.parametrize("empty", range(0, 33, 4))
+def test_several_empty_days_leave_the_end_of_retention_where_it_is(number, empty):
+    withdrawn = DAYS[empty : empty + 4]
+    served = min(day for day in DAYS[number:] if day not in withdrawn)
+    fetched, _, requests = sweep(FULL, DAYS[number], withdrawn=withdrawn)
+    assert fetched == DAYS[DAYS.index(served) + 1 :]
+    assert requests <= 7
+
+
+def test_a_day_of_an_account_with_few_days_is_judged_by_the_next_ones():
+    sparse = {day: 5 * (number % 5 == 0) for number, day in enumerate(DAYS)}
+    assert sweep(sparse, FIRST, withdrawn=(DAYS[0], DAYS[15]))[:2] == (DAYS[6:], DAYS[:6])
+    assert sweep(FULL, DAYS[17], size=1)[:2] == (DAYS[18:], DAYS[:18])
 
 
 def test_the_nightly_days_are_fetched_when_no_old_day_is_served():

@@ -899,3 +899,89 @@ def test_a_late_record_of_a_known_empty_day_is_found_if_json_hides_days():
     complete = {day(number): 15 for number in (1, 2, 3, 4, 6, 7)} | {day(5): 0}
     [batch] = client.fetch(days(4, 7), complete=complete)
     assert records_by_day(batch)[day(5)].total() == 1
+
+
+# Claims to have more records -----------------------------------------------------------------------------------------
+
+
+def always(_requested: DateRange, _listed: int) -> set[str]:
+    return {"total", "meta.last"}
+
+
+def test_a_claim_that_an_empty_answer_makes_too_is_ignored():
+    records = records_per_day(1, 11, 12)
+    claiming = FakeClient(partial(within, records), newest=records, claims=always)
+    silent = FakeClient(partial(within, records), newest=records)
+    windows = (days(2, 6), days(7, 9))
+    assert list(map(records_by_day, claiming.fetch(*windows))) == list(map(records_by_day, silent.fetch(*windows)))
+    [probe] = [request for request in claiming.requested if request.last < day(-300)]
+    assert len(probe) == 1
+    assert [request for request in claiming.requested if request != probe] == silent.requested
+
+
+@pytest.mark.parametrize("limit", [5, 12, 30])
+@pytest.mark.parametrize("void", [set(), {"total"}])
+def test_a_claim_of_a_paginated_answer_is_honoured(limit, void):
+    """The pages are in order, so that nothing but the claim shows that they are cut."""
+    records = records_per_day(1, 11, 12)
+    paged = FakeClient(
+        lambda requested: within(records, requested)[:limit],
+        claims=lambda requested, listed: void | ({"has_more"} if len(within(records, requested)) > listed else set()),
+    )
+    expected = expected_days(records, days(3, 5))
+    [batch] = paged.fetch(days(3, 5))
+    assert all(listed == expected[one] for one, listed in records_by_day(batch).items())
+    assert batch.days.keys() | batch.unresolved_days.keys() == expected.keys()
+
+
+@pytest.mark.parametrize(
+    "answer_for_a_quiet_day",
+    [raising(RequestRejected("HTTP 400")), raising(RetryableError("HTTP 503")), lambda _: records_per_day(1, 3, 12)],
+)
+def test_a_claim_counts_if_there_is_no_empty_answer(answer_for_a_quiet_day):
+    def listed(requested: DateRange) -> list[dict[str, object]]:
+        return within(records, requested) if requested.last > day(-300) else answer_for_a_quiet_day(requested)
+
+    records = records_per_day(1, 11, 12)
+    [batch] = FakeClient(listed, claims=always).fetch(days(3, 3))
+    assert batch.unresolved_days.keys() == {day(3)}
+
+
+def test_a_token_that_the_request_for_a_quiet_day_shows_to_be_refused_is_reported():
+    def listed(requested: DateRange) -> list[dict[str, object]]:
+        if requested.last < day(-300):
+            raise AuthenticationError("HTTP 401")
+        return records_per_day(1, 11, 12)
+
+    with pytest.raises(AuthenticationError):
+        FakeClient(listed, claims=always).fetch(days(3, 3))
+
+
+# The oldest days -----------------------------------------------------------------------------------------------------
+
+
+def days_still_listed(client: FakeClient, window: DateRange) -> frozenset[date]:
+    return Source(client, read, today=TODAY, last=TODAY).days_still_listed(window)  # type: ignore[arg-type]  # all it uses
+
+
+def test_the_old_days_that_are_still_listed_take_one_request():
+    client = FakeClient(partial(within, records_per_day(4, 9, 2)))
+    assert days_still_listed(client, days(2, 5)) == {day(4), day(5)}
+    assert days_still_listed(client, days(1, 1)) == frozenset()
+    assert len(client.requested) == 2
+
+
+def test_a_vendor_that_refuses_many_days_is_asked_for_the_first_and_the_last_day():
+    def listed(requested: DateRange) -> list[dict[str, object]]:
+        if len(requested) > 4:
+            raise RequestRejected("HTTP 400, at most 4 days")
+        return within(records_per_day(1, 9, 2), requested)
+
+    assert days_still_listed(FakeClient(listed), days(2, 6)) == {day(2), day(6)}
+
+
+def test_the_export_shows_the_old_days_if_json_is_unavailable():
+    records = records_per_day(4, 9, 2)
+    client = FakeClient(raising(RetryableError("HTTP 503")), lambda start: within(records, DateRange(start, TODAY)))
+    assert days_still_listed(client, days(2, 5)) == {day(4), day(5)}
+    assert days_still_listed(FakeClient(raising(RequestRejected("HTTP 400"))), days(2, 5)) == frozenset()
