@@ -12,7 +12,7 @@ from datetime import date
 from typing import Final, NamedTuple, TypeAlias
 
 from etl.date_ranges import DateRange
-from etl.extract.padding import covered_days
+from etl.extract.padding import PADDING_BEFORE, covered_days
 from etl.model import ReadStats
 
 MIN_LIMIT: Final = 10
@@ -162,6 +162,30 @@ class AnswerEvidence:
     def most_listed(self, day: date) -> int:
         """The largest number of records of a past day that an answer lists; 0 for today, whose records still arrive."""
         return self._most_listed.get(day, 0) if day < self._today else 0
+
+    def most_counted(self, day: date) -> int:
+        """The same of any day of any answer, by the times of its records: some of these may be unreadable."""
+        with self._lock:
+            counts = [answer.counts.get(day, 0) for answer in self._by_day[day].values()]
+        return max(counts, default=0) if day < self._today else 0
+
+    def first_covered_day(self, export: ReadStats) -> date | None:
+        """The first day of the requests whose answers begin with the first record of an export, and have another size.
+
+        No limit then truncated the export's start, unless two limits did so at the same record. None without such an
+        answer to a request from an earlier day on.
+        """
+        if export.earliest is None:
+            return None
+        day = listed_range(export)[0]
+        with self._lock:
+            answers = list(self._by_day[day].values())
+        starts = (
+            answer.requested.first + PADDING_BEFORE
+            for answer in answers
+            if answer.content.earliest == export.earliest and answer.content.listed != export.listed
+        )
+        return min((start for start in starts if start <= day), default=None)
 
     def has_listed(self, day: date) -> bool:
         """Whether the first or the last record of some answer is of a day, which therefore is not empty."""

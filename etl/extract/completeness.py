@@ -30,8 +30,8 @@ from etl.date_ranges import ONE_DAY, DateRange
 from etl.extract.answer_evidence import listed_range
 from etl.model import DayRecords, ReadStats, Record, RejectedRecord
 
-MIN_RECORDS_OF_GONE_DAY: Final = 20
-"""Records of a day that, if an answer lacks all of them, are no longer served rather than withdrawn. Assumed."""
+MIN_GONE_RECORDS: Final = 5
+"""Stored records of the days before an answer's first one: if it lacks all of them, it begins late. Assumed."""
 
 MIN_RECORDS_TO_COMPARE: Final = 5
 """Newest records of a day; the keys of fewer are not compared. Assumed."""
@@ -137,18 +137,25 @@ class NewestRecords:
         """Whether the account certainly has no record after a day."""
         return self._all_readable and max(self._keys, default=day) <= day
 
-    def have_other_keys(self, days: Mapping[date, DayRecords], today: date) -> bool:
+    def have_other_keys(self, days: Mapping[date, DayRecords], stats: ReadStats, today: date) -> bool:
         """Whether an answer spells the keys of records otherwise: with a mask, to the minute, or in another time zone.
 
-        It then lists as many records of a past day as the newest ones, and shares none or hardly any with them.
+        It then lists as many records of a past day as the newest ones, and shares none or hardly any with them. Those
+        before its first or after its last record are left out: a limit may have truncated it there.
         """
+        first, last = stats.earliest or "", stats.latest or ""
+        listed = {
+            day: Counter({key: times for key, times in keys.items() if first <= key[0] <= last})
+            for day, keys in self._keys.items()
+            if day < today and day in days
+        }
         compared = [
             (keys, Counter(record[:3] for record in days[day].records()))
-            for day, keys in self._keys.items()
-            if day < today and day in days and len(days[day]) >= keys.total() >= MIN_RECORDS_TO_COMPARE
+            for day, keys in listed.items()
+            if len(days[day]) >= keys.total() >= MIN_RECORDS_TO_COMPARE
         ]
-        expected = sum(keys.total() for keys, _ in compared)
-        shared = sum((keys & listed).total() for keys, listed in compared)
+        expected = sum(keys.total() for keys, _own in compared)
+        shared = sum((keys & own).total() for keys, own in compared)
         return shared < expected * MAX_SHARE_BY_CHANCE
 
     def _count(self, day: date) -> int:
@@ -243,9 +250,10 @@ def possibly_incomplete_days(
 def days_begun_late(
     first: date, days: Mapping[date, DayRecords], requested: date, stats: ReadStats, known: Mapping[date, int]
 ) -> frozenset[date]:
-    """The days at the start of an answer with fewer records than are known, if it lacks those of the day before, too.
+    """The days at the start of an answer with fewer records than are known, if it lacks those of the days before, too.
 
-    The vendor may serve only the last days or hours, so that its answers begin in the middle of a day (assumed).
+    The vendor may serve only the last days or hours, or truncate the answer, so that it begins in the middle of a day
+    (assumed).
 
     Args:
         first: The first target day.
@@ -254,10 +262,11 @@ def days_begun_late(
         stats: Statistics of the answer.
         known: Number of records of each day that an earlier run found complete.
     """
-    if stats.earliest is None or requested >= first or known.get(first - ONE_DAY, 0) < MIN_RECORDS_OF_GONE_DAY:
+    if stats.earliest is None or requested >= first:
         return frozenset()
     earliest, _ = listed_range(stats)
-    if earliest < first:
+    gone = sum(known.get(day, 0) for day in DateRange(requested, first - ONE_DAY).days())
+    if earliest < first or gone < MIN_GONE_RECORDS:
         return frozenset()
     return frozenset(day for day, records in days.items() if day <= earliest and len(records) < known.get(day, 0))
 

@@ -152,6 +152,8 @@ class CrossCheck:
         records = csv_days.days[day]
         if day not in json_days.unresolved:
             return len(records) > len(json_days.days[day]) and self._csv_supersedes(day, json_days, csv_days)
+        if len(records) < self._json_answers.most_counted(day):
+            return False
         if not records and (self._export_hides_days or self._export_lists_less(json_days)):
             return False
         if day in csv_days.unproven and (

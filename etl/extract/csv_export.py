@@ -119,8 +119,9 @@ class OpenExport:
             seen_records={day: self._most_records(day) for day in open_days},
             folds=folds,
         )
+        widest = min((self.export, *self.compared), key=lambda export: export.requested.first)
         return result.begun_late(
-            days_begun_late(self.target.first, complete_days, self.export.requested.first, self.export.stats, known)
+            days_begun_late(self.target.first, complete_days, widest.requested.first, widest.stats, known)
         )
 
     def _most_records(self, day: date) -> DayRecords:

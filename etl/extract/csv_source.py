@@ -82,6 +82,7 @@ class CsvSource:
             if open_export.parts is None:
                 self._determine_parts(open_export)
                 open_export.log_truncation()
+            self._extend_start(open_export)
             return open_export.source_days(window, self._complete)
 
     def confirm(self, counts: Mapping[date, int], *, export_range: DateRange) -> bool:
@@ -168,6 +169,14 @@ class CsvSource:
             open_export.parts = parts
         finally:
             self._downloaded = []
+
+    def _extend_start(self, open_export: OpenExport) -> None:
+        """Extend the first complete part by the days that later JSON answers show to be complete."""
+        match open_export.parts:
+            case [CompletePart(days, export), *_] if export is open_export.export and export.stats.earliest:
+                first = self._first_complete_day(export, open_export.target)
+                if first < days.first:
+                    open_export.parts[0] = CompletePart(DateRange(first, days.last), export)
 
     def _find_complete_parts(self, export: CsvExport, target: DateRange) -> list[CompletePart]:
         """Determine which days no limit on records truncates, by the cheapest evidence first; may download others."""
@@ -267,6 +276,8 @@ class CsvSource:
         earliest, _ = listed_range(stats)
         if earliest < target.first:
             return target.first
+        if (covered := self._json_answers.first_covered_day(stats)) is not None:
+            return max(covered, target.first)
         inconclusive = is_likely_limit(stats.listed) or self._answers.suggest_limit(stats, export.requested)
         return earliest + ONE_DAY if earliest > target.first or inconclusive else target.first
 
@@ -341,7 +352,7 @@ class CsvSource:
             self._refused = start, str(error)  # without the error: its frames hold exports
             raise
         days = export.days(target)
-        if (newest := self._get_newest()) is not None and newest.have_other_keys(days, self._today):
+        if (newest := self._get_newest()) is not None and newest.have_other_keys(days, export.stats, self._today):
             raise InvalidResponse("an export with other times, phones or codes than get_billing_record lists")
         counts = {day: len(records) for day, records in days.items()}
         self._answers.add(export.stats, requested, counts)

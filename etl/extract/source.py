@@ -245,7 +245,7 @@ class Source:
 
     def _shows_empty(self, day: date) -> bool:
         result = self._refetch(DateRange(day, day))
-        return not result.days.get(day) and day not in result.incomplete_days
+        return day in result.days and not result.days[day] and day not in result.incomplete_days
 
     def _refetch(self, window: DateRange) -> SourceDays:
         try:

@@ -901,6 +901,60 @@ def test_a_late_record_of_a_known_empty_day_is_found_if_json_hides_days():
     assert records_by_day(batch)[day(5)].total() == 1
 
 
+# Limits of both sources ----------------------------------------------------------------------------------------------
+
+
+def since(records, start, limit=None, keeps="newest"):
+    """The export of records since a day, of which a limit keeps the newest or the oldest."""
+    listed = within(records, DateRange(start, day(11)))
+    if limit is None:
+        return listed
+    return listed[-limit:] if keeps == "newest" else listed[:limit]
+
+
+def test_an_export_that_lists_less_of_a_day_than_json_does_not_replace_it():
+    records = [*records_per_day(1, 1, 20), *records_per_day(2, 11, 40)]
+    client = FakeClient(
+        lambda requested: within(records, requested)[:30], lambda start: since(records, start, limit=412), records
+    )
+    [batch] = client.fetch(days(1, 7))
+    # JSON lists the first day alone in full; the limit of the export leaves 12 of its 20 records.
+    assert (batch.days.keys(), batch.unresolved_days.keys()) == (set(days(2, 7).days()), {day(1)})
+
+
+@pytest.mark.parametrize("each", [5, 15])
+def test_an_export_that_begins_after_stored_records_leaves_its_first_day_as_it_is(each):
+    records = records_per_day(-10, 11, each)
+    listed = sum(str(record["created_at"]) >= str(day(4)) for record in records)
+    client = FakeClient(
+        raising(InvalidResponse("HTTP 503")), lambda start: since(records, start, limit=listed - 2), records
+    )
+    complete = dict.fromkeys(days(-10, 10).days(), each)
+    [batch] = client.fetch(days(4, 10), complete=complete)
+    assert batch.unresolved_days.keys() == {day(4)}
+    assert records_by_day(batch) == expected_days(records, days(5, 10))
+
+
+@pytest.mark.parametrize("shown", [70, 100, 130])
+def test_an_export_whose_end_is_cut_is_not_compared_with_records_that_it_cannot_have(shown):
+    """The newest records of its last day are all later than its last one."""
+    records = records_per_day(-10, 10, 60)
+    newest = records[-100:]
+    client = FakeClient(
+        raising(InvalidResponse("HTTP 503")), lambda start: since(records, start, 480 + shown, "oldest"), newest
+    )
+    [batch] = client.fetch(days(2, 8))
+    assert records_by_day(batch) == expected_days(records, days(2, 8))
+
+
+def test_an_export_that_begins_with_the_first_record_of_a_json_answer_has_the_first_day():
+    records = records_per_day(3, 11, 40)
+    client = FakeClient(lambda requested: within(records, requested)[:30], partial(since, records), records)
+    batches = client.fetch(days(-8, -2), days(-1, 5), days(6, 9))
+    found = {one: counted for batch in batches for one, counted in records_by_day(batch).items()}
+    assert found == expected_days(records, days(-8, 9))
+
+
 # Claims to have more records -----------------------------------------------------------------------------------------
 
 
