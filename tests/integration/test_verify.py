@@ -17,7 +17,7 @@ from support.sync_account import vendor_record as charge
 from etl.date_ranges import DateRange
 from etl.db.engine import new_engine
 from etl.db.migrate import ensure_current
-from etl.errors import CheckFailedError
+from etl.errors import CheckFailedError, SourceUnavailable
 from etl.load.policy import LoadPolicy
 from etl.model import Record, WindowData, single_slice_day
 from etl.run_counts import RecordChange
@@ -215,3 +215,16 @@ def test_no_window_is_kept_in_memory_while_the_next_is_fetched(sqlite_url):
     rules = LoadPolicy(TODAY, ZoneInfo("Europe/Moscow"), 3, Decimal("0.5"), full_compare=True)
     found = [differences[0].missing for differences in verify_windows(engine, 1, windows, fetch, rules)]
     assert found == [1, 1, 1]
+
+
+def test_a_day_whose_answer_may_be_incomplete_is_not_verified(audit):
+    windows = [DateRange(EIGHTH, NINTH), DateRange(TENTH, TENTH)]
+    rules = build_load_policy(audit.settings, TODAY, full_compare=True)
+    with open_client(audit.settings, str) as client:
+        vendor = open_source(audit.settings, client, today=TODAY, last=TENTH)
+
+        def fetch(window):
+            return replace(vendor.fetch_json(window), incomplete_days=frozenset({TENTH}))
+
+        with pytest.raises(SourceUnavailable, match="1 days cannot be verified, beginning with 2026-03-10"):
+            list(verify_windows(audit.engine, 1, windows, fetch, rules))

@@ -901,6 +901,18 @@ def test_a_late_record_of_a_known_empty_day_is_found_if_json_hides_days():
     assert records_by_day(batch)[day(5)].total() == 1
 
 
+# Times in the future -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["2026-03-16T10:00:00", "9999-12-31T23:59:59"])
+def test_records_of_the_future_make_no_request_invalid(moment):
+    records = [*records_per_day(8, 8, 120), vendor_record(moment)]
+    for json in (raising(InvalidResponse("HTTP 503")), partial(within, records)):
+        client = FakeClient(json, lambda _start: records, records)
+        [batch] = client.fetch(days(5, 11))
+        assert batch.days.get(day(8)) is None or records_by_day(batch)[day(8)].total() == 120
+
+
 # Limits of both sources ----------------------------------------------------------------------------------------------
 
 
