@@ -202,8 +202,8 @@ class Source:
         """Fetch again the days that lack newest records, and each past day that appears empty.
 
         A record created between two requests is among the newest ones, but not in the earlier answer. A day that an
-        earlier run found empty is fetched again only if it is recent, or if other days are known to be hidden: it may
-        have a late record.
+        earlier run found empty may have a late record: it is fetched again if the newest records do not reach back to
+        it, or if other days are known to be hidden.
         """
         shown_empty = {day for day, records in json_days.days.items() if not records}
         refetched: set[date] = set()
@@ -217,7 +217,7 @@ class Source:
         past_empty = {day for day, records in json_days.days.items() if not records and day < self._today}
         suspects = {
             day
-            for day in (past_empty if self._is_recent(window) else self._check.new_empty_days(json_days))
+            for day in (past_empty if self._is_recent(window) and newest else self._check.new_empty_days(json_days))
             if newest is None or not newest.prove_empty(day, json_days.days)
         }
         while True:
