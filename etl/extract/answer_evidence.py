@@ -18,6 +18,9 @@ from etl.model import ReadStats
 MIN_LIMIT: Final = 10
 """Records: an answer with fewer, and below MIN_SIZE_LIMIT, is complete. Assumed: no API has a lower limit."""
 
+MIN_LIMIT_OF_LARGE: Final = 4
+"""The same of an answer from MIN_SIZE_LIMIT on: a limit on bytes leaves at least so many records. Assumed."""
+
 MIN_SIZE_LIMIT: Final = 8 * 1024
 """Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
 
@@ -200,9 +203,8 @@ class AnswerEvidence:
         """Whether an answer is too small to be truncated."""
         if stats.claims:
             return False
-        return (stats.listed < MIN_LIMIT and stats.size < MIN_SIZE_LIMIT) or (
-            any(is_smaller(stats, other) for other in self._all()) and self._is_clearly_smaller(stats)
-        )
+        is_small = stats.listed < (MIN_LIMIT if stats.size < MIN_SIZE_LIMIT else MIN_LIMIT_OF_LARGE)
+        return is_small or (any(is_smaller(stats, other) for other in self._all()) and self._is_clearly_smaller(stats))
 
     def _is_clearly_smaller(self, stats: ReadStats) -> bool:
         """Whether an answer is clearly smaller than all truncated answers, if these differ in size."""

@@ -30,6 +30,10 @@ BATCHES = {
 }
 
 
+READS = {"select", "show", "describe", "set"}
+"""Statements after which the database is as it was before them."""
+
+
 def select_points(points: list[str], times: int) -> Iterator[str]:
     """The first points of each kind, without those after a statement, if the next statement follows at once.
 
@@ -143,7 +147,7 @@ def test_a_migration_killed_at_any_step_is_completed_by_the_next_run(account, re
     first = account.sync()
     assert first.code == 0, first.output
     migration = first.points[: first.points.index("before insert accounts #1")]
-    steps = [point for point in migration if point.startswith(("after", "before commit", "open file"))]
+    steps = [point for point in migration if point.split()[1] not in READS and not point.startswith("before ")]
     # A few steps are enough if a migration is one transaction; MariaDB commits each statement.
     steps = steps[:: 2 if account.engine.dialect.name == "mariadb" else max(1, len(steps) // FEW)]
     for point in steps:

@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 PARTS = 4
-KILLS = {"sqlite": 200, "postgresql": 60, "mariadb": 60}
+KILLS = {"sqlite": 100, "postgresql": 40, "mariadb": 40}
 KILLS_IN_A_ROW = 5
 """Maximum number of kills before a run is left undisturbed."""
 

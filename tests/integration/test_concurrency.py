@@ -28,7 +28,7 @@ from etl.db.migrate import migrate
 from etl.db.retry import retry_transaction
 from etl.db.run_store import begin_run, finish_run
 
-ROUNDS = 25
+ROUNDS = int(os.environ.get("ROUNDS", "10"))
 """Rounds with the lock, and as many without."""
 FIRST_RUNS = 3
 """Rounds on a database without a schema; each costs a migration."""
