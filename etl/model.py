@@ -347,6 +347,7 @@ class WindowData:
         largest: Number of records in the largest answer of the run so far, by source.
         folds: As in `ReadStats`, for the window's records.
         refused: Unconfirmed days for which the vendor refuses every request.
+        failed: Unresolved days for which the requests failed: no answer says anything about them.
     """
 
     window: DateRange
@@ -358,6 +359,7 @@ class WindowData:
     largest: Mapping[str, int] = field(default_factory=dict)
     folds: Mapping[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
+    failed: frozenset[date] = frozenset()
 
     @property
     def sources(self) -> frozenset[str]:

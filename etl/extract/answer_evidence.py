@@ -104,15 +104,11 @@ class AnswerEvidence:
     Args:
         today: The current date in the vendor's wall clock, of which records arrive between two requests.
         largest_before: Records in the largest answer of earlier runs; None without earlier runs.
-        complete: Number of records of each day that an earlier run found complete.
     """
 
-    def __init__(
-        self, today: date = date.max, largest_before: int | None = None, complete: Mapping[date, int] | None = None
-    ) -> None:
+    def __init__(self, today: date = date.max, largest_before: int | None = None) -> None:
         self.largest = 0
         self._today = today
-        self._complete = complete or {}
         self._largest_before = largest_before
         self._listed_days: set[date] = set()
         self._most_listed: dict[date, int] = {}
@@ -216,6 +212,10 @@ class AnswerEvidence:
             stats.size < MIN_SIZE_LIMIT or _has_margin(stats.size, [*sizes, self._largest_size])
         )
 
+    def is_limited(self) -> bool:
+        """Whether answers are known to be truncated by a limit, on records or on days."""
+        return bool(self._limited)
+
     def limit_varies(self) -> bool:
         """Whether a limit truncated answers at different sizes, so that an answer accepted by its size is uncertain."""
         return any(answer.content.listed < self.largest for answer in self._limited_answers())
@@ -234,19 +234,12 @@ class AnswerEvidence:
             return 0
         return sum(other.listed == stats.listed or _are_similar(stats, other) for other in self._all())
 
-    def suggest_limit(self, stats: ReadStats, requested: DateRange) -> bool:
+    def suggest_limit(self, listed: int) -> bool:
         """Whether a limit of exactly this number of records would explain other answers as well.
 
-        An answer that lists of each day as many records as are stored is expected to have the size that it had before.
+        That an answer lists what is stored is no evidence against it: a limit in the order of arrival hides new ones.
         """
-        if self.count(stats.listed) > 1:
-            return True
-        return stats.listed == self._largest_before and not self._lists_what_is_stored(stats, requested)
-
-    def _lists_what_is_stored(self, stats: ReadStats, requested: DateRange) -> bool:
-        covered = covered_days(requested)
-        past = [day for day in covered.days() if day < self._today] if covered else []
-        return bool(past) and all(self._complete.get(day) == stats.counts.get(day, 0) for day in past)
+        return self.count(listed) > 1 or listed == self._largest_before
 
     def is_limit(self, listed: int) -> bool:
         """Whether an answer of this number of records is known to be truncated."""

@@ -133,6 +133,11 @@ class NewestRecords:
             )
         )
 
+    def prove_end(self, day: date, records: DayRecords) -> bool:
+        """Whether an answer has the last records of a day: the newest reach into it, and it has all of these."""
+        is_reached = (self.ordered or self._include_all) and min(self._keys, default=date.max) <= day
+        return is_reached and self._all_readable and self.are_contained_in({day: records})
+
     def end_by(self, day: date) -> bool:
         """Whether the account certainly has no record after a day."""
         return self._all_readable and max(self._keys, default=day) <= day

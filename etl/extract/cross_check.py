@@ -99,6 +99,7 @@ class CrossCheck:
             },
             incomplete_days=json_days.incomplete_days - csv_days.days.keys(),
             refused=json_days.refused & csv_days.refused,
+            failed=json_days.failed & csv_days.failed,
         )
         return combine(window, [json_days, csv_days.only(preferred)]) if preferred else json_days
 
@@ -152,7 +153,8 @@ class CrossCheck:
         records = csv_days.days[day]
         if day not in json_days.unresolved:
             return len(records) > len(json_days.days[day]) and self._csv_supersedes(day, json_days, csv_days)
-        if len(records) < self._json_answers.most_counted(day):
+        unreadable = sum(item.day == day for item in csv_days.rejected)
+        if len(records) + unreadable < self._json_answers.most_counted(day):
             return False
         if not records and (self._export_hides_days or self._export_lists_less(json_days)):
             return False

@@ -64,6 +64,7 @@ class CsvSource:
         self._complete = evidence.complete
         self._current: OpenExport | None = None
         self._refused: tuple[date, str] | None = None
+        self._retry = True
         self._downloaded: list[CsvExport] = []
         self._lock = threading.RLock()
 
@@ -124,21 +125,18 @@ class CsvSource:
             return frozenset(day for day, records in days.items() if records)
 
     def serves(self, start: date) -> bool:
-        """Whether the vendor answers a request for an export since a day, or rejects it: then the call works.
+        """Whether the vendor serves an export since a day that lists a record.
 
-        It is sent once.
+        From then on, each export is requested once: a failure may depend on the day that it contains.
         """
-        target = DateRange(start, max(start, self._today))
         with self._lock:
+            self._retry = False
             try:
-                self._download_export(target, start, retry=False)
+                return bool(self._download_export(DateRange(start, max(start, self._today)), start).stats.listed)
             except AuthenticationError:
                 raise
-            except (RequestRejected, DateRangeMismatch):
-                pass
             except VendorError:
                 return False
-            return True
 
     def probe(self, day: date, *, export_range: DateRange) -> None:
         """Check that the vendor serves an export for a day.
@@ -193,7 +191,7 @@ class CsvSource:
         before, after = has_records_around(stats, target)
         if newest is not None:
             after = has_newest and (after or newest.reach(target.last, export.days(target)))
-        if ordered and before and after and not answers.suggest_limit(stats, export.requested):
+        if ordered and before and after and not answers.suggest_limit(stats.listed):
             return all_parts
         if self._is_smaller_than_wider_export(stats, target):
             return all_parts
@@ -278,7 +276,7 @@ class CsvSource:
             return target.first
         if (covered := self._json_answers.first_covered_day(stats)) is not None:
             return max(covered, target.first)
-        inconclusive = is_likely_limit(stats.listed) or self._answers.suggest_limit(stats, export.requested)
+        inconclusive = is_likely_limit(stats.listed) or self._answers.suggest_limit(stats.listed)
         return earliest + ONE_DAY if earliest > target.first or inconclusive else target.first
 
     def _continue_to_end(self, part: CompletePart) -> list[CompletePart]:
@@ -330,7 +328,7 @@ class CsvSource:
             log.info("an export since %s was rejected (%s)", start, error)
         return self._download_export(target, target.first)
 
-    def _download_export(self, target: DateRange, start: date, *, retry: bool = True) -> CsvExport:
+    def _download_export(self, target: DateRange, start: date) -> CsvExport:
         from etl.extract.csv_parser import parse_csv  # most runs do not need it
 
         requested = DateRange(start, max(target.last, self._today))
@@ -347,7 +345,7 @@ class CsvSource:
         if self._refused is not None and start <= self._refused[0]:
             raise RequestRejected(self._refused[1])
         try:
-            export = self._client.get_export(start, read, retry=retry)
+            export = self._client.get_export(start, read, retry=self._retry)
         except RequestRejected as error:
             self._refused = start, str(error)  # without the error: its frames hold exports
             raise

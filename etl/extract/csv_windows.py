@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Mapping
-from datetime import date
-from typing import NamedTuple, TypeVar
+from datetime import date, timedelta
+from typing import Final, NamedTuple, TypeVar
 
 from etl.date_ranges import DateRange
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
@@ -13,6 +13,9 @@ from etl.extract.csv_source import CsvSource
 from etl.extract.source_days import SourceDays, empty_source_days, fetch_accepted_days
 
 T = TypeVar("T")
+
+CONTROL_DAYS: Final = timedelta(days=2)
+"""Days before today from which on an export shows whether the call works at all."""
 
 
 class _Failure(NamedTuple):
@@ -119,8 +122,9 @@ class CsvWindows:
             except (AuthenticationError, RequestRejected):
                 raise  # a later start date may be accepted
             except VendorError as error:
-                depends_on_days = not isinstance(error, DateRangeMismatch) and first < self._today
-                depends_on_days = depends_on_days and self._csv.serves(self._today)
+                control = self._today - CONTROL_DAYS
+                depends_on_days = not isinstance(error, DateRangeMismatch) and first < control
+                depends_on_days = depends_on_days and self._csv.serves(control)
                 self._failure = _Failure(first if depends_on_days else date.max, error.with_traceback(None))
                 raise
 

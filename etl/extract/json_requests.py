@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
@@ -54,6 +55,7 @@ class JsonRequests:
         self._open_spool = open_spool
         self._latest_end: date | None = None
         self._most_days = 0
+        self._thread = threading.local()
         self._void: frozenset[str] | None = None
         self._claims_lock = threading.Lock()
 
@@ -104,18 +106,25 @@ class JsonRequests:
         except VendorError:
             return None
 
+    @contextmanager
+    def without_retries(self) -> Iterator[None]:
+        """Send each request of this thread once, in the block."""
+        self._thread.retry = False
+        try:
+            yield
+        finally:
+            self._thread.retry = True
+
     def serves(self, day: date) -> bool:
-        """Whether the vendor answers a request for a day, or rejects it: then the call works. It is sent once."""
+        """Whether the vendor lists a record of a day, by one request that is sent once."""
         window = DateRange(day, day)
         try:
-            self._read_answer(window, window, retry=False)
+            with self.without_retries():
+                return bool(self._read_answer(DateRange(day, day + PADDING_AFTER), window).days[day])
         except AuthenticationError:
             raise
-        except (RequestRejected, DateRangeMismatch):
-            pass
         except VendorError:
             return False
-        return True
 
     def is_accepted_start(self, first: date) -> bool:
         """Whether a start date lies within the dates that the vendor is known to accept."""
@@ -166,7 +175,7 @@ class JsonRequests:
         shorter = DateRange(rejected.last - (accepted.last - accepted.first), rejected.last)
         return self.try_send(shorter, DateRange(accepted.last, accepted.last)) is not None
 
-    def _read_answer(self, requested: DateRange, target: DateRange, *, retry: bool = True) -> JsonAnswer:
+    def _read_answer(self, requested: DateRange, target: DateRange) -> JsonAnswer:
         def read(feed: Feed) -> JsonAnswer:
             spool = self._open_spool()
             stats = self._read_feed(feed, target, spool.add)
@@ -177,7 +186,7 @@ class JsonRequests:
             days = {day: replace(records, missing_fields=missing_fields) for day, records in spool.days(target).items()}
             return JsonAnswer(requested, stats, days)
 
-        answer = self._client.get_records(requested, read, retry=retry)
+        answer = self._client.get_records(requested, read, retry=getattr(self._thread, "retry", True))
         if claims := answer.stats.claims:
             answer = replace(answer, stats=replace(answer.stats, claims=claims - self._void_claims()))
         self._answers.add(answer.stats, requested, {day: len(records) for day, records in answer.days.items()})

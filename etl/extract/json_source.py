@@ -32,8 +32,8 @@ WEEK: Final = timedelta(days=7)
 """Extra days of a wider request if one extra day does not enlarge the answer: accounts have a weekly rhythm."""
 QUARTER: Final = timedelta(days=92)
 """Extra days before the target of the widest request: monthly activity is within a quarter."""
-CONTROL_DISTANCE: Final = timedelta(days=10)
-"""Days before a failed request of the one that shows whether the call works at all."""
+CONTROL_DISTANCE: Final = timedelta(days=3)
+"""Days before a failed request of the one that shows whether the call works at all: they have no day in common."""
 MAX_SAME_SIZE_ANSWERS: Final = 2
 """Different answers of the largest size; with more of them, wider requests are of no use."""
 
@@ -106,13 +106,28 @@ class JsonSource:
         Raises:
             VendorError: The given one. Requests for other days fail as well, or no part lists a record.
         """
-        if not self._requests.serves(window.first - CONTROL_DISTANCE):
+        control = self._day_with_records(apart_from=window)
+        if control is None or not self._requests.serves(control):
             raise error
-        log.info("%s: the request failed (%s), and one for other days did not; fetching less", window, error)
-        parts = self._fetch_served_parts(window, error)
+        log.info("%s: the request failed (%s), and one for %s did not; fetching less", window, error, control)
+        with self._requests.without_retries():
+            parts = self._fetch_served_parts(window, error)
         if not any(records for part in parts for records in part.days.values()):
             raise error
         return parts
+
+    def _day_with_records(self, *, apart_from: DateRange) -> date | None:
+        """A day apart from a window that, by an earlier run or the newest records, has records; None if unknown."""
+
+        def nearest(days: Iterable[date]) -> date | None:
+            before = [day for day in days if day < apart_from.first - CONTROL_DISTANCE]
+            after = [day for day in days if day > apart_from.last + CONTROL_DISTANCE]
+            return max(before, default=min(after, default=None))
+
+        known = nearest([day for day, count in self._complete.items() if count])
+        if known is None and (newest := self._get_newest()) is not None:
+            known = nearest(newest.days())
+        return known
 
     def _fetch_served_parts(self, window: DateRange, error: VendorError) -> list[SourceDays]:
         if len(window) == 1:
@@ -184,6 +199,7 @@ class JsonSource:
         if newest.end_by(max(result.incomplete_days)) and newest.are_contained_in(answer.days):
             return replace(result, incomplete_days=frozenset())
         covered = newest.confirm({day: answer.days[day] for day in result.incomplete_days}, answer.stats.rejected)
+        covered |= {day for day in result.incomplete_days - covered if newest.prove_end(day, answer.days[day])}
         return replace(result, incomplete_days=result.incomplete_days - covered)
 
     def _is_complete(self, answer: JsonAnswer, target: DateRange) -> bool:
@@ -193,7 +209,7 @@ class JsonSource:
             return False
         if stats.earliest is None or (answers.prove_complete(stats) and not self._may_vary(answer, target)):
             return True
-        suggests_limit = answers.suggest_limit(stats, answer.requested)
+        suggests_limit = answers.suggest_limit(stats.listed)
         covered = self._covered_days(answer)
         new_days = {day: records for day, records in covered.items() if self._complete.get(day) != len(records)}
         if not new_days and covered.keys() == answer.days.keys() and not suggests_limit:

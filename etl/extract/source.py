@@ -57,12 +57,13 @@ class Source:
         self._client = client
         self._today = today
         known, most = complete or {}, largest or {}
-        json_answers, csv_answers = (AnswerEvidence(today, most.get(name), known) for name in ("json", "csv"))
+        json_answers, csv_answers = (AnswerEvidence(today, most.get(name)) for name in ("json", "csv"))
         self._evidence = RunEvidence(today, known, json_answers, csv_answers, NewestSource(client, read_feed))
         self._json = JsonSource(JsonRequests(client, read_feed, self._evidence, open_spool), self._evidence)
         self._csv = CsvWindows(CsvSource(client, read_feed, self._evidence, open_spool), today=today, last=last)
         self._check = CrossCheck(self._evidence, self._shows_empty)
         self._json_failure: VendorError | None = None
+        self._accepts_today: bool | None = None
         self._active_windows: set[DateRange] = set()
         self._clock_skew_logged = False
 
@@ -127,11 +128,28 @@ class Source:
         if self._json_failure is None:
             try:
                 return self._json.days_with_records(window)
-            except (AuthenticationError, DateRangeMismatch, RequestRejected):
+            except (AuthenticationError, DateRangeMismatch):
                 raise
+            except RequestRejected as error:
+                if self._json_accepts_today():
+                    raise
+                self._disable_json(error)
             except VendorError as error:
                 self._disable_json(error)
         return self._csv.days_with_records(window)
+
+    def _json_accepts_today(self) -> bool:
+        """Whether JSON does not reject a request for today: otherwise its rejections say nothing about old days."""
+        if self._accepts_today is None:
+            try:
+                self._json.days_with_records(DateRange(self._today, self._today))
+            except AuthenticationError:
+                raise
+            except VendorError as error:
+                self._accepts_today = not isinstance(error, RequestRejected)
+            else:
+                self._accepts_today = True
+        return self._accepts_today
 
     # Composition -----------------------------------------------------------------------------------------------------
 
@@ -199,11 +217,10 @@ class Source:
             return self._disable_json(error)
 
     def _refetch_suspect_days(self, window: DateRange, json_days: SourceDays) -> SourceDays:
-        """Fetch again the days that lack newest records, and each past day that appears empty.
+        """Fetch again the days that lack newest records, and each past day that appears empty for the first time.
 
         A record created between two requests is among the newest ones, but not in the earlier answer. A day that an
-        earlier run found empty may have a late record: it is fetched again if the newest records do not reach back to
-        it, or if other days are known to be hidden.
+        earlier run found empty may have a late record: it is fetched again if answers are known to be truncated.
         """
         shown_empty = {day for day, records in json_days.days.items() if not records}
         refetched: set[date] = set()
@@ -217,7 +234,7 @@ class Source:
         past_empty = {day for day, records in json_days.days.items() if not records and day < self._today}
         suspects = {
             day
-            for day in (past_empty if self._is_recent(window) and newest else self._check.new_empty_days(json_days))
+            for day in self._check.new_empty_days(json_days)
             if newest is None or not newest.prove_empty(day, json_days.days)
         }
         while True:
@@ -228,7 +245,9 @@ class Source:
             if any(json_days.days.get(day) for day in refetched & shown_empty):
                 # A limit on the days of an answer may also truncate the days beside those that it hides.
                 beside = {day + offset for day in refetched for offset in (-ONE_DAY, ONE_DAY)}
-                suspects |= ((beside & json_days.days.keys()) | past_empty) - refetched
+                suspects |= (beside & json_days.days.keys()) - refetched
+            if self._evidence.json.is_limited():
+                suspects |= past_empty - refetched
             if not suspects:
                 return json_days
 
@@ -267,11 +286,8 @@ class Source:
 
     def _newest_if_useful(self, window: DateRange, days: SourceDays) -> NewestRecords | None:
         """The newest records, if the window is recent or has a newly empty day; else None."""
-        is_useful = self._is_recent(window) or self._check.new_empty_days(days)
+        is_useful = window.last >= self._today - WEEK or self._check.new_empty_days(days)
         return self._evidence.get_newest() if is_useful else None
-
-    def _is_recent(self, window: DateRange) -> bool:
-        return window.last >= self._today - WEEK
 
     def _drop_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
         """Open the past days that lack some of the newest records.
@@ -333,6 +349,7 @@ class Source:
             self._largest_answers(),
             days.folds,
             days.refused,
+            days.failed,
         )
 
     def _largest_answers(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import TypeVar
 
 from etl.date_ranges import DateRange, bisect
-from etl.errors import AuthenticationError, RequestRejected, VendorError
+from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
 from etl.model import DayRecords, Feed, ReadStats, Record, RejectedRecord
 from etl.zones import merge_folds
 
@@ -33,6 +33,7 @@ class SourceDays:
         seen_records: The known records of unresolved days: an answer that lacks some of them is incomplete.
         folds: As in `ReadStats`.
         refused: The unresolved days for which the vendor rejects every request.
+        failed: The unresolved days for which a request failed: there is no answer.
     """
 
     requested: DateRange
@@ -44,6 +45,7 @@ class SourceDays:
     seen_records: dict[date, DayRecords] = field(default_factory=dict)
     folds: dict[Record, int] = field(default_factory=dict)
     refused: frozenset[date] = frozenset()
+    failed: frozenset[date] = frozenset()
 
     def without(self, excluded: Collection[date]) -> SourceDays:
         """Return a copy without these days."""
@@ -59,6 +61,7 @@ class SourceDays:
             unproven=without_excluded(self.unproven),
             seen_records=without_excluded(self.seen_records),
             refused=self.refused.difference(excluded),
+            failed=self.failed.difference(excluded),
         )
 
     def only(self, days: Collection[date]) -> SourceDays:
@@ -89,7 +92,8 @@ def empty_source_days(window: DateRange, error: VendorError) -> SourceDays:
     """Create the result of an error that concerns only these days: all of them are unresolved."""
     days = window.days()
     refused = frozenset(days if isinstance(error, RequestRejected) else ())
-    return SourceDays(window, {}, unresolved=dict.fromkeys(days, str(error)), refused=refused)
+    failed = frozenset(() if isinstance(error, RequestRejected | DateRangeMismatch) else days)
+    return SourceDays(window, {}, unresolved=dict.fromkeys(days, str(error)), refused=refused, failed=failed)
 
 
 def fetch_accepted_days(
@@ -140,6 +144,7 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
     unproven: dict[date, ReadStats | None] = {}
     seen_records: dict[date, DayRecords] = {}
     refused: set[date] = set()
+    failed: set[date] = set()
     folds: list[tuple[Record, int]] = []
     first, last = window.first, window.last
     for part in parts:
@@ -150,6 +155,7 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
         unproven |= part.unproven
         seen_records |= part.seen_records
         refused |= part.refused
+        failed |= part.failed
         folds += part.folds.items()
         first, last = min(first, part.requested.first), max(last, part.requested.last)
     return SourceDays(
@@ -162,6 +168,7 @@ def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
         seen_records,
         merge_folds(folds),
         frozenset(refused),
+        frozenset(failed),
     )
 
 

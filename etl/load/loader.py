@@ -100,7 +100,7 @@ class DayComparison:
         suspect_reason: Why the changes are implausible; None if they are not.
         wrong_utc: Number of stored rows with a wrong time in UTC.
         wrong_totals: Whether the stored totals of the day, its hours, operators or channels are not those of its rows.
-        keep_stored: Whether nothing is written, because the vendor refuses the day.
+        keep_stored: Whether nothing is written, because the vendor refuses the day or does not answer.
     """
 
     snapshot: DaySnapshot
@@ -164,9 +164,10 @@ def compare_window(
     for day, reason in data.unresolved_days.items():
         entry = ledger.get(day)
         if entry and (entry.complete or day >= policy.today) and not entry.purged:
-            empty, refused = build_snapshot(day, single_slice_day(day, []).slices), day in data.refused
-            suspect_reason = None if refused and not entry.suspect else reason
-            yield DayComparison(empty, entry, (), RowCounts(), suspect_reason, keep_stored=refused)
+            empty = build_snapshot(day, single_slice_day(day, []).slices)
+            keep_stored = day in data.refused or day in data.failed
+            suspect_reason = None if keep_stored and not entry.suspect else reason
+            yield DayComparison(empty, entry, (), RowCounts(), suspect_reason, keep_stored=keep_stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,7 +374,7 @@ def summarise_window(result: WindowOutcome, data: WindowData, policy: LoadPolicy
     counts.missing_days = {
         day: reason
         for day, reason in sorted(reasons.items())
-        if day not in known_days and (day < policy.today or day in data.unresolved_days)
+        if day in data.failed or (day not in known_days and (day < policy.today or day in data.unresolved_days))
     }
     counts.refused_days = data.refused & counts.missing_days.keys()
     counts.largest = dict(data.largest)

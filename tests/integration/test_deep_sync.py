@@ -143,6 +143,13 @@ def test_the_export_is_used_when_json_is_unavailable(account):
     assert [request.action for request in account.vendor.requests].count("get_billing_csv") <= 3
 
 
+def test_the_export_is_used_when_json_rejects_today_as_well(account):
+    account.vendor.faults.add("status", status=404, action="post_billing_data", times=None)
+    account.vendor.dataset.add(charges(DAYS[5], 28)[27:])
+    code, tally = account.sync()
+    assert (code, tally.new, tally.suspect_days, tally.days) == (0, 1, [], 41)
+
+
 def test_a_deep_sync_exits_69_when_the_vendor_is_unavailable(account):
     account.vendor.faults.add("status", status=503, times=None)
     assert account.sync()[0] == 69

@@ -847,6 +847,7 @@ def test_a_day_whose_answers_fail_leaves_the_other_days_complete():
     assert {one: reason for batch in batches for one, reason in batch.unresolved_days.items()}.keys() == {
         *days(3, 5).days()
     }
+    assert {one for batch in batches for one in batch.failed} == {*days(3, 5).days()}
 
 
 def test_later_exports_serve_the_days_after_one_that_makes_exports_fail():
@@ -868,7 +869,21 @@ def test_both_sources_that_fail_for_all_days_end_the_run():
     client = FakeClient(raising(InvalidResponse("HTTP 503")), raising(InvalidResponse("HTTP 502")))
     with pytest.raises(SourceUnavailable, match="JSON: HTTP 503; CSV: HTTP 502"):
         client.fetch(days(1, 5))
-    assert len(client.requested) == 2, "no part of the window is requested"
+    assert len(client.requested) == 1, "no part of the window is requested: no other day is known to have records"
+
+
+def test_a_failure_of_all_requests_with_records_is_no_failure_of_a_day():
+    records = records_per_day(-10, 11, 5)
+
+    def listed(requested):
+        if within(records, requested):
+            raise InvalidResponse("HTTP 503")
+        return []
+
+    client = FakeClient(listed, partial(since, records), records)
+    [batch] = client.fetch(days(1, 7), complete=dict.fromkeys(days(-10, -1).days(), 5))
+    assert (origin(batch), records_by_day(batch)) == ("csv", expected_days(records, days(1, 7)))
+    assert len(client.requested) == 2
 
 
 # Days that are known to be empty -------------------------------------------------------------------------------------
