@@ -16,10 +16,7 @@ from etl.extract.padding import PADDING_BEFORE, covered_days
 from etl.model import ReadStats
 
 MIN_LIMIT: Final = 10
-"""Records: an answer with fewer, and below MIN_SIZE_LIMIT, is complete. Assumed: no API has a lower limit."""
-
-MIN_LIMIT_OF_LARGE: Final = 4
-"""The same of an answer from MIN_SIZE_LIMIT on: a limit on bytes leaves at least so many records. Assumed."""
+"""Records: a smaller answer is complete. Assumed: no API for billing data has a lower limit."""
 
 MIN_SIZE_LIMIT: Final = 8 * 1024
 """Bytes: no limit on bytes truncates a smaller answer. Assumed: a server's buffer is not smaller."""
@@ -199,8 +196,9 @@ class AnswerEvidence:
         """Whether an answer is too small to be truncated."""
         if stats.claims:
             return False
-        is_small = stats.listed < (MIN_LIMIT if stats.size < MIN_SIZE_LIMIT else MIN_LIMIT_OF_LARGE)
-        return is_small or (any(is_smaller(stats, other) for other in self._all()) and self._is_clearly_smaller(stats))
+        return stats.listed < MIN_LIMIT or (
+            any(is_smaller(stats, other) for other in self._all()) and self._is_clearly_smaller(stats)
+        )
 
     def _is_clearly_smaller(self, stats: ReadStats) -> bool:
         """Whether an answer is clearly smaller than all truncated answers, if these differ in size."""

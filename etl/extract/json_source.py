@@ -121,7 +121,7 @@ class JsonSource:
 
         def nearest(days: Iterable[date]) -> date | None:
             before = [day for day in days if day < apart_from.first - CONTROL_DISTANCE]
-            after = [day for day in days if day > apart_from.last + CONTROL_DISTANCE]
+            after = [day for day in days if apart_from.last + CONTROL_DISTANCE < day <= self._today]
             return max(before, default=min(after, default=None))
 
         known = nearest([day for day, count in self._complete.items() if count])

@@ -406,12 +406,6 @@ def test_only_a_larger_answer_shows_that_a_smaller_one_reached_no_limit():
     assert AnswerEvidence(TODAY).prove_complete(survey(MIN_LIMIT - 1)), "a limit is larger"
 
 
-def test_a_limit_on_bytes_may_leave_few_records():
-    assert AnswerEvidence(TODAY).prove_complete(survey(MIN_LIMIT - 1, size=8_000))
-    assert not AnswerEvidence(TODAY).prove_complete(survey(MIN_LIMIT - 1, size=9_000))
-    assert AnswerEvidence(TODAY).prove_complete(survey(3, size=30_000)), "an account with three records of long texts"
-
-
 def test_a_limit_on_bytes_truncates_answers_of_different_numbers_of_records():
     sizes = AnswerEvidence(TODAY)
     add_answer(sizes, survey(50, size=10_100))
