@@ -55,19 +55,20 @@ class _Answer(NamedTuple):
         """Identifies the answer."""
         return self.requested, self.content
 
-    def shortfall(self, other: _Answer, today: date) -> int:
-        """How many records of a past day of its request it lacks, at least, that another answer lists."""
+    def shortfall(self, other: _Answer, today: date, *, is_later: bool) -> int:
+        """How many records of a past day of its request it lacks, at least, that another answer lists.
+
+        An answer to a request for a part of its dates is compared by all days. Another one is compared by those that
+        this request covers, if it was sent later: an earlier answer may lack what arrived between both. Fewer than
+        MIN_SHORTFALL may have been withdrawn.
+        """
         requested = self.requested
-        is_part = requested.first <= other.requested.first and other.requested.last <= requested.last
-        covered = covered_days(requested)
-        return max(
-            (
-                count - self.counts.get(day, 0)
-                for day, count in other.counts.items()
-                if day < today and (is_part or (covered is not None and day in covered))
-            ),
-            default=0,
-        )
+        lacking = {day: count - self.counts.get(day, 0) for day, count in other.counts.items() if day < today}
+        if requested.first <= other.requested.first and other.requested.last <= requested.last:
+            return max(lacking.values(), default=0)
+        covered = covered_days(requested) if is_later else None
+        most = max((count for day, count in lacking.items() if covered and day in covered), default=0)
+        return most if most >= MIN_SHORTFALL else 0
 
 
 def is_smaller(stats: ReadStats, other: ReadStats | _Content) -> bool:
@@ -135,7 +136,7 @@ class AnswerEvidence:
             days = counts.keys() | stats.counts.keys()
             for other in {key: other for day in days for key, other in self._by_day[day].items()}.values():
                 for one, another in ((other, answer), (answer, other)):
-                    if (shortfall := one.shortfall(another, self._today)) > 0:
+                    if (shortfall := one.shortfall(another, self._today, is_later=one is answer)) > 0:
                         self._truncated[one.key] = one
                     if shortfall >= MIN_SHORTFALL:
                         self._limited[one.key] = one
