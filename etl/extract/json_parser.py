@@ -31,6 +31,7 @@ _NO_ERROR: Final = frozenset({
     "ошибки отсутствуют",
 })  # fmt: skip
 """Values of these fields that report no error, in lower case. Source: the empty text; the others are assumed."""
+_LONG_NUMBER: Final = re.compile(r"\d{10,}")
 _ABOUT_DATES: Final = re.compile(
     r"\b(?:start_|end_)?dates?\b|\b(?:period|range)\b|\bдат[аыуе]\b|\bпериод", re.IGNORECASE
 )
@@ -71,11 +72,15 @@ def parse_envelope(body: bytes, redact: Callable[[str], str] = str) -> Any:
 
 
 def error_reason(answer: Any, redact: Callable[[str], str]) -> str:
-    """Return the quoted error message of an answer, redacted before it is shortened: no half of a secret remains."""
+    """Return the quoted error message of an answer, without long numbers, which may be phones.
+
+    It is redacted before it is shortened: no half of a secret remains.
+    """
     text = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(text, str) or not text.strip():
         return "without a reason"
-    return f'"{" ".join(redact(text).split())[:MAX_REASON_LENGTH]}"'
+    shown = _LONG_NUMBER.sub("…", " ".join(redact(text).split()))
+    return f'"{shown[:MAX_REASON_LENGTH]}"'
 
 
 def is_about_dates(reason: str) -> bool:

@@ -109,12 +109,12 @@ def test_no_incomplete_day_of_json_is_taken_as_complete(records, json, csv, newe
     assert whole.keys() | still_open == set(window.days())
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=300, derandomize=True)
 @given(accounts(), FORMS, st.booleans(), st.sampled_from([days(1, 7), days(3, 4), days(5, 11), days(1, 11)]))
 def test_no_incomplete_day_of_an_export_is_taken_as_complete(records, csv, newest, window):
     # Without a record before it, nothing shows that the first day of an export is complete; and only JSON or the newest
-    # records show that records in the middle of an export are missing.
-    assume(newest or csv[1] != "any")
+    # records, of which there are 100, show that records in the middle of an export are missing.
+    assume(csv[1] != "any" or (newest and (csv[0] or 0) <= 100))
     whole, still_open = fetched(vendor_of(records, json=None, csv=csv, newest=newest), window)
     expected = expected_days(records, window)
     for one, found in whole.items():
