@@ -161,7 +161,7 @@ class AnswerEvidence:
         return self._most_listed.get(day, 0) if day < self._today else 0
 
     def most_counted(self, day: date) -> int:
-        """The same of any day of any answer, by the times of its records: some of these may be unreadable."""
+        """The largest number of records of a past day that an answer lists, unreadable ones and other days included."""
         with self._lock:
             counts = [answer.counts.get(day, 0) for answer in self._by_day[day].values()]
         return max(counts, default=0) if day < self._today else 0

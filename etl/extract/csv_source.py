@@ -49,11 +49,15 @@ class CsvSource:
         read_feed: Parses the records.
         evidence: All that the run can judge answers by.
         open_spool: Creates the storage of an export's records.
+
+    Attributes:
+        retries: Whether a request that fails is repeated.
     """
 
     def __init__(
         self, client: Client, read_feed: FeedReader, evidence: RunEvidence, open_spool: Callable[[], RecordSpool]
     ) -> None:
+        self.retries = True
         self._client = client
         self._open_spool = open_spool
         self._read_feed = read_feed
@@ -64,7 +68,6 @@ class CsvSource:
         self._complete = evidence.complete
         self._current: OpenExport | None = None
         self._refused: tuple[date, str] | None = None
-        self._retry = True
         self._downloaded: list[CsvExport] = []
         self._lock = threading.RLock()
 
@@ -125,12 +128,8 @@ class CsvSource:
             return frozenset(day for day, records in days.items() if records)
 
     def serves(self, start: date) -> bool:
-        """Whether the vendor serves an export since a day that lists a record.
-
-        From then on, each export is requested once: a failure may depend on the day that it contains.
-        """
+        """Whether the vendor serves an export since a day that lists a record."""
         with self._lock:
-            self._retry = False
             try:
                 return bool(self._download_export(DateRange(start, max(start, self._today)), start).stats.listed)
             except AuthenticationError:
@@ -345,7 +344,7 @@ class CsvSource:
         if self._refused is not None and start <= self._refused[0]:
             raise RequestRejected(self._refused[1])
         try:
-            export = self._client.get_export(start, read, retry=self._retry)
+            export = self._client.get_export(start, read, retry=self.retries)
         except RequestRejected as error:
             self._refused = start, str(error)  # without the error: its frames hold exports
             raise

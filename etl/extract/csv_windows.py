@@ -122,6 +122,7 @@ class CsvWindows:
             except (AuthenticationError, RequestRejected):
                 raise  # a later start date may be accepted
             except VendorError as error:
+                self._csv.retries = False  # a failure may depend on the days of the export
                 control = self._today - CONTROL_DAYS
                 depends_on_days = not isinstance(error, DateRangeMismatch) and first < control
                 depends_on_days = depends_on_days and self._csv.serves(control)

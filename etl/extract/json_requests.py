@@ -1,8 +1,4 @@
-"""Requests of the JSON call for target days: padded, and with other dates where the vendor rejects the padding.
-
-A request is padded by one day before the target days and two after them, because the vendor documents neither whether
-the end date is included nor the time zone of a day. Records are assigned to days by their own `created_at`.
-"""
+"""Requests of the JSON call for target days: padded (`padding`), with other dates where the vendor rejects these."""
 
 from __future__ import annotations
 
@@ -109,11 +105,15 @@ class JsonRequests:
     @contextmanager
     def without_retries(self) -> Iterator[None]:
         """Send each request of this thread once, in the block."""
+        before = self._retries()
         self._thread.retry = False
         try:
             yield
         finally:
-            self._thread.retry = True
+            self._thread.retry = before
+
+    def _retries(self) -> bool:
+        return getattr(self._thread, "retry", True)
 
     def serves(self, day: date) -> bool:
         """Whether the vendor lists a record of a day, by one request that is sent once."""
@@ -186,7 +186,7 @@ class JsonRequests:
             days = {day: replace(records, missing_fields=missing_fields) for day, records in spool.days(target).items()}
             return JsonAnswer(requested, stats, days)
 
-        answer = self._client.get_records(requested, read, retry=getattr(self._thread, "retry", True))
+        answer = self._client.get_records(requested, read, retry=self._retries())
         if claims := answer.stats.claims:
             answer = replace(answer, stats=replace(answer.stats, claims=claims - self._void_claims()))
         self._answers.add(answer.stats, requested, {day: len(records) for day, records in answer.days.items()})

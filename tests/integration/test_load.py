@@ -31,9 +31,13 @@ from etl.db.tables import (
     synced_days,
 )
 from etl.errors import AuthenticationError, ConcurrentRunError, SourceUnavailable
+from etl.load.loader import WindowOutcome, compare_window, summarise_window
+from etl.model import WindowData
 from etl.ops.status_query import StatusOptions, read_account_statuses
+from etl.services.context import build_load_policy
 from etl.services.run import RunRequest
 from etl.services.sync import run_sync
+from etl.transform.snapshots import snapshot_day
 
 TODAY = date(2026, 3, 11)
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
@@ -1399,3 +1403,16 @@ def test_records_that_the_vendor_serves_no_longer_are_kept(sqlite_job, vendor, s
     assert set(report.counts.suspect_days) <= {date(2026, 3, 5)}
     assert len(job.current()) == len(stored)
     assert job.rows(restatements) == []
+
+
+def test_a_stored_day_whose_requests_fail_is_kept_and_not_suspect(job, vendor):
+    vendor.dataset.replace([*charges(NINTH, 3), *charges(TENTH, 2)])
+    job.sync()
+    window = DateRange(NINTH, NINTH)
+    data = WindowData(window, window, {}, unresolved_days={NINTH: "HTTP 500"}, failed=frozenset({NINTH}))
+    policy = build_load_policy(job.settings, date(2026, 3, 11), full_compare=False)
+    with job.engine.connect() as connection:
+        comparisons = list(compare_window(connection, 1, data, (), policy, snapshot_day))
+    summary = summarise_window(WindowOutcome([one.outcome() for one in comparisons], frozenset()), data, policy)
+    assert [(one.keep_stored, one.suspect_reason) for one in comparisons] == [(True, None)]
+    assert (summary.suspect_days, summary.missing_days) == ([], {NINTH: "HTTP 500"})
