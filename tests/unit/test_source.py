@@ -940,7 +940,7 @@ def since(records, start, limit=None, keeps="newest"):
 
 
 def test_an_export_that_lists_less_of_a_day_than_json_does_not_replace_it():
-    records = [*records_per_day(1, 1, 20), *records_per_day(2, 11, 40)]
+    records = [*records_per_day(0, 0, 40), *records_per_day(1, 1, 20), *records_per_day(2, 11, 40)]
     client = FakeClient(
         lambda requested: within(records, requested)[:30], lambda start: since(records, start, limit=412), records
     )
