@@ -28,11 +28,10 @@ from etl.extract.spool import RecordSpool
 from etl.extract.worker import Fetched, fetch_in_worker
 from etl.load.policy import LoadPolicy
 from etl.log import log_context
-from etl.services.balance import BalanceMonitor
+from etl.services.balance import BalanceMonitor, SpendLedger
 from etl.services.context import (
     AccountHistory,
     build_load_policy,
-    build_spend_ledger,
     open_source,
     read_account_history,
 )
@@ -98,7 +97,7 @@ class SyncRun:
                 source = self.open_source(account, writer, today)
                 self.transfer(source, writer, policy)
                 self.require_complete(account, policy)
-                self.reconcile(account, writer, monitor, today)
+                self.reconcile(account, source, writer, monitor)
         except BillingError as error:
             self.result.error = error
         except SQLAlchemyError as error:
@@ -196,12 +195,12 @@ class SyncRun:
             reason = next(iter(missing.values()))
             raise SourceUnavailable(f"no source shows that these days are complete; they stay open: {days} ({reason})")
 
-    def reconcile(self, account: AccountHistory, writer: Writer, monitor: BalanceMonitor, today: date) -> None:
+    def reconcile(self, account: AccountHistory, source: Source, writer: Writer, monitor: BalanceMonitor) -> None:
         """Compare the balance with the recorded spend."""
         if writer.run is not None:
-            ledger = build_spend_ledger(
-                self.store.engine, self.settings, writer.run.account_id, self.quick_client, today,
-                account.position.watermark,
+            ledger = SpendLedger(
+                self.store.engine, writer.run.account_id, source.with_client(self.quick_client),
+                self.settings.timezone, account.position.watermark, self.settings.window_days,
             )  # fmt: skip
             monitor.record(ledger, self.result.windows, writer.run.id)
 

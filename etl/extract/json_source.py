@@ -34,6 +34,8 @@ QUARTER: Final = timedelta(days=92)
 """Extra days before the target of the widest request: monthly activity is within a quarter."""
 CONTROL_DISTANCE: Final = timedelta(days=3)
 """Days before a failed request of the one that shows whether the call works at all: they have no day in common."""
+MANY_RECORDS: Final = 1_000
+"""Records of one day from which on the days beside it have records as well, and a wider request is expensive."""
 MAX_SAME_SIZE_ANSWERS: Final = 2
 """Different answers of the largest size; with more of them, wider requests are of no use."""
 
@@ -281,12 +283,14 @@ class JsonSource:
         """Whether a wider request has a larger answer: then no limit truncated this one."""
         earlier = self._requests.earliest_start or date.min  # earlier start dates are rejected
         week = DateRange(max(target.first - WEEK, earlier), max(target.last, min(target.last + WEEK, self._today)))
-        day = DateRange(max(target.first - ONE_DAY, earlier), target.last)
         quarter = DateRange(max(target.first - QUARTER, earlier), target.last)
+        day = DateRange(max(target.first - ONE_DAY, earlier), target.last)
+        if target.last < self._today and has_records_around(answer.stats, target)[1]:
+            day = DateRange(target.first, target.last + ONE_DAY)  # the account may have no records before the target
         if not is_of_one_day(answer.stats):
             requests = [day, week]
         else:
-            requests = [week, quarter]
+            requests = [week, quarter] if answer.stats.listed < MANY_RECORDS else [day, week, quarter]
             # The account may be quiet for weeks: the request that reaches its newest records lists more.
             if later := self._newest_days_after(week.last):
                 requests.append(DateRange(target.first, min(later)))

@@ -39,6 +39,12 @@ class NewestSource:
                 self._fetched = (self._fetch(),)
             return self._fetched[0]
 
+    def with_client(self, client: Client) -> NewestSource:
+        """The same source, with what it has fetched so far, that sends its requests by another client."""
+        other = NewestSource(client, self._read_feed)
+        other._fetched = self._fetched
+        return other
+
     def refresh(self) -> None:
         """Fetch the newest records again; keep the earlier ones if they are unavailable.
 

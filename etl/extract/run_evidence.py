@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from etl.extract.answer_evidence import AnswerEvidence
+from etl.extract.client import Client
 from etl.extract.completeness import NewestRecords
 from etl.extract.newest import NewestSource
+from etl.model import FeedReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,32 @@ class RunEvidence:
     json: AnswerEvidence
     csv: AnswerEvidence
     newest: NewestSource
+
+    @classmethod
+    def begin(
+        cls,
+        client: Client,
+        read_feed: FeedReader,
+        today: date,
+        complete: Mapping[date, int] | None = None,
+        largest: Mapping[str, int] | None = None,
+    ) -> RunEvidence:
+        """The evidence at the start of a run.
+
+        Args:
+            client: Requests the newest records.
+            read_feed: Parses them.
+            today: As the attribute.
+            complete: As the attribute.
+            largest: Records in the largest answer of earlier runs, by source.
+        """
+        most = largest or {}
+        json, csv = (AnswerEvidence(today, most.get(name)) for name in ("json", "csv"))
+        return cls(today, complete or {}, json, csv, NewestSource(client, read_feed))
+
+    def with_client(self, client: Client) -> RunEvidence:
+        """The same evidence; newest records that are not fetched yet are requested by another client."""
+        return replace(self, newest=self.newest.with_client(client))
 
     def get_newest(self) -> NewestRecords | None:
         """The newest records of the account, or None if they are unavailable.

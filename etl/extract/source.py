@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
+from typing import Final
 
 from etl.date_ranges import ONE_DAY, DateRange, split_into_windows
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
-from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.client import Client
 from etl.extract.completeness import NewestRecords
 from etl.extract.cross_check import CrossCheck
@@ -19,7 +19,6 @@ from etl.extract.csv_source import CsvSource
 from etl.extract.csv_windows import CsvWindows
 from etl.extract.json_requests import JsonRequests
 from etl.extract.json_source import WEEK, JsonSource
-from etl.extract.newest import NewestSource
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, combine, empty_source_days
 from etl.extract.spool import RecordSpool
@@ -32,14 +31,14 @@ log = logging.getLogger(__name__)
 class Source:
     """The vendor's records by window: complete days from JSON, the CSV export or both. Thread-safe.
 
+    Attributes:
+        today: The current date in the vendor's wall clock.
+
     Args:
         client: Sends the requests.
         read_feed: Parses the records.
-        today: The current date in the vendor's wall clock.
+        evidence: All that the run can judge answers by.
         last: The last day of the run.
-        complete: Number of records of each day that an earlier run found complete: an answer with the same number
-            needs no further evidence.
-        largest: Records in the largest answer of earlier runs, by source.
         open_spool: Creates the storage of an answer's records.
     """
 
@@ -47,25 +46,26 @@ class Source:
         self,
         client: Client,
         read_feed: FeedReader,
+        evidence: RunEvidence,
         *,
-        today: date,
         last: date,
-        complete: Mapping[date, int] | None = None,
-        largest: Mapping[str, int] | None = None,
         open_spool: Callable[[], RecordSpool] = RecordSpool,
     ) -> None:
         self._client = client
-        self._today = today
-        known, most = complete or {}, largest or {}
-        json_answers, csv_answers = (AnswerEvidence(today, most.get(name)) for name in ("json", "csv"))
-        self._evidence = RunEvidence(today, known, json_answers, csv_answers, NewestSource(client, read_feed))
-        self._json = JsonSource(JsonRequests(client, read_feed, self._evidence, open_spool), self._evidence)
-        self._csv = CsvWindows(CsvSource(client, read_feed, self._evidence, open_spool), today=today, last=last)
-        self._check = CrossCheck(self._evidence, self._shows_empty)
+        self._read_feed = read_feed
+        self._evidence = evidence
+        self.today: Final = evidence.today
+        self._json = JsonSource(JsonRequests(client, read_feed, evidence, open_spool), evidence)
+        self._csv = CsvWindows(CsvSource(client, read_feed, evidence, open_spool), today=self.today, last=last)
+        self._check = CrossCheck(evidence, self._shows_empty)
         self._json_failure: VendorError | None = None
         self._accepts_today: bool | None = None
         self._active_windows: set[DateRange] = set()
         self._clock_skew_logged = False
+
+    def with_client(self, client: Client) -> Source:
+        """Open the source again: it shares the evidence, and sends its requests by another client."""
+        return Source(client, self._read_feed, self._evidence.with_client(client), last=self.today)
 
     def fetch(self, window: DateRange) -> WindowData:
         """Fetch the days of a window.
@@ -142,7 +142,7 @@ class Source:
         """Whether JSON does not reject a request for today: otherwise its rejections say nothing about old days."""
         if self._accepts_today is None:
             try:
-                self._json.days_with_records(DateRange(self._today, self._today))
+                self._json.days_with_records(DateRange(self.today, self.today))
             except AuthenticationError:
                 raise
             except VendorError as error:
@@ -186,7 +186,7 @@ class Source:
         Otherwise the rejection does not depend on the days: it may be temporary, or concern the account as a whole, as
         without a balance.
         """
-        return self._accepts_request(self._today) and not self._accepts_request(window.last)
+        return self._accepts_request(self.today) and not self._accepts_request(window.last)
 
     def _accepts_request(self, day: date) -> bool:
         """Whether a source does not reject a request for a day."""
@@ -231,7 +231,7 @@ class Source:
         if len(window) == 1:
             return json_days
         newest = self._newest_if_useful(window, json_days)
-        past_empty = {day for day, records in json_days.days.items() if not records and day < self._today}
+        past_empty = {day for day, records in json_days.days.items() if not records and day < self.today}
         suspects = {
             day
             for day in self._check.new_empty_days(json_days)
@@ -286,7 +286,7 @@ class Source:
 
     def _newest_if_useful(self, window: DateRange, days: SourceDays) -> NewestRecords | None:
         """The newest records, if the window is recent or has a newly empty day; else None."""
-        is_useful = window.last >= self._today - WEEK or self._check.new_empty_days(days)
+        is_useful = window.last >= self.today - WEEK or self._check.new_empty_days(days)
         return self._evidence.get_newest() if is_useful else None
 
     def _drop_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
@@ -294,7 +294,7 @@ class Source:
 
         A record may have been withdrawn since the newest records were fetched: they are fetched again.
         """
-        outdated = {day for day in self._days_lacking_newest(window, days) if day < self._today}
+        outdated = {day for day in self._days_lacking_newest(window, days) if day < self.today}
         if outdated:
             self._evidence.newest.refresh()
             outdated &= self._days_lacking_newest(window, days)
@@ -313,7 +313,7 @@ class Source:
             raise
         except VendorError as error:
             # It is usual for today to be empty or incomplete, but not for a past day.
-            level = logging.WARNING if min(to_check) < self._today else logging.INFO
+            level = logging.WARNING if min(to_check) < self.today else logging.INFO
             log.log(level, "%s cannot be compared with the CSV export (%s)", window, error)
             return self._check.without_export(self._refetch_alone(window, json_days), to_check, error)
         if csv_days is None:

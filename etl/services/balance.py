@@ -57,7 +57,6 @@ class SpendLedger:
         engine: Engine of the database.
         account_id: `accounts.id`.
         source: Source of the days that are not recorded yet.
-        today: The present day in the vendor's wall clock.
         zone: Zone of the vendor's wall clock.
         watermark: The last day up to which all days are recorded; None if there is none.
         window_days: Maximum days of a request.
@@ -66,10 +65,14 @@ class SpendLedger:
     engine: Engine
     account_id: int
     source: Source
-    today: date
     zone: tzinfo
     watermark: date | None
     window_days: int
+
+    @property
+    def today(self) -> date:
+        """The present day in the vendor's wall clock."""
+        return self.source.today
 
     def first_day(self) -> date:
         """The day of the first snapshot, today without one; earlier charges do not change a later balance."""

@@ -18,8 +18,8 @@ from etl.db.migrate import require_schema
 from etl.db.run_store import find_account, read_position
 from etl.errors import AuthenticationError, BillingError, DatabaseError, SourceUnavailable, VendorError
 from etl.reconcile import BalanceSummary, ReconciliationPeriod, TopUp, find_matching_credit
-from etl.services.balance import BalanceReading, fetch_balance
-from etl.services.context import account_binding, build_spend_ledger, open_client, utc_now
+from etl.services.balance import BalanceReading, SpendLedger, fetch_balance
+from etl.services.context import account_binding, open_client, open_source, utc_now
 from etl.services.database import pooled_engine
 from etl.services.setting_errors import named_settings
 
@@ -137,7 +137,8 @@ def _take_snapshot(
     now = clock()
     with open_client(settings, redact) as client:
         today = settings.today(now)
-        ledger = build_spend_ledger(engine, settings, account_id, client, today, watermark)
+        source = open_source(settings, client, today=today, last=today)
+        ledger = SpendLedger(engine, account_id, source, settings.timezone, watermark, settings.window_days)
         reading = BalanceReading(now, fetch_balance(client))
         since = ledger.first_day()
         fresh = ledger.fetch_spend(ledger.unrecorded_windows(since, ()))

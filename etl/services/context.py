@@ -31,12 +31,13 @@ from etl.db.ownership import require_ours
 from etl.db.run_store import SyncState, find_account, read_largest_answers, read_position
 from etl.db.tables import SCHEMA_REVISION
 from etl.extract.client import Client, RetryPolicy
+from etl.extract.run_evidence import RunEvidence
 from etl.extract.source import Source
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import RequestLimits, Transport
 from etl.load.policy import LoadPolicy
 from etl.model import FeedReader, TextLimit
-from etl.services.balance import SHORT_TIMEOUT_SECONDS, SpendLedger
+from etl.services.balance import SHORT_TIMEOUT_SECONDS
 from etl.services.run import RunRequest
 from etl.services.setting_errors import environment_names, named_settings
 from etl.transform.long_texts import quarantine_long_texts
@@ -168,17 +169,8 @@ def open_source(
     """The account's source of days: JSON and CSV, read by the transform."""
     account = account or AccountHistory()
     read = build_reader(settings, account.longest)
-    return Source(
-        client, read, today=today, last=last, complete=account.complete, largest=account.largest, open_spool=open_spool
-    )
-
-
-def build_spend_ledger(
-    engine: Engine, settings: Settings, account_id: int, client: Client, today: date, watermark: date | None
-) -> SpendLedger:
-    """The account's spend, for the reconciliation of its balance."""
-    source = open_source(settings, client, today=today, last=today)
-    return SpendLedger(engine, account_id, source, today, settings.timezone, watermark, settings.window_days)
+    evidence = RunEvidence.begin(client, read, today, account.complete, account.largest)
+    return Source(client, read, evidence, last=last, open_spool=open_spool)
 
 
 def build_reader(settings: Settings, longest: TextLimit | None = None) -> FeedReader:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from zoneinfo import ZoneInfo
 
 from etl.date_ranges import DateRange
 from etl.errors import RequestRejected, VendorError
+from etl.extract.client import Client
+from etl.extract.run_evidence import RunEvidence
 from etl.extract.source import Source
 from etl.model import Feed, Record, WindowData, raw_record
 from etl.transform.reader import read_feed
@@ -108,8 +110,12 @@ class FakeClient:
             raise RequestRejected("no such call")
         return read(Feed([raw_record(**record) for record in self.newest[-count:]]))
 
+    def open_source(self, complete: Mapping[date, int] | None = None) -> Source:
+        client = cast("Client", self)  # it has all that a source uses
+        return Source(client, read, RunEvidence.begin(client, read, TODAY, complete), last=TODAY)
+
     def fetch(self, *windows: DateRange, complete: Mapping[date, int] | None = None) -> list[WindowData]:
-        source = Source(self, read, today=TODAY, last=TODAY, complete=complete)  # type: ignore[arg-type]  # all it uses
+        source = self.open_source(complete)
         return [source.fetch(window) for window in windows]
 
 

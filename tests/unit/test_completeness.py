@@ -29,6 +29,7 @@ from etl.date_ranges import DateRange
 from etl.errors import RequestRejected, RetryableError, SourceUnavailable
 from etl.extract.answer_evidence import MIN_LIMIT, AnswerEvidence
 from etl.extract.completeness import NewestRecords, contains_all
+from etl.extract.run_evidence import RunEvidence
 from etl.extract.source import Source
 from etl.model import ReadStats, Record, RejectedRecord, single_slice_day
 
@@ -357,7 +358,7 @@ def test_json_alone_shows_no_day_empty_that_a_limit_on_days_hides():
         days_listed = sorted({record["created_at"][:10] for record in answer})[:3]
         return [record for record in answer if record["created_at"][:10] in days_listed]
 
-    source = Source(FakeClient(listed), read, today=TODAY, last=TODAY)
+    source = FakeClient(listed).open_source()
     assert records_by_day(source.fetch_json(days(2, 6))) == expected_days(records, days(2, 6))
 
 
@@ -702,7 +703,8 @@ def test_a_request_for_one_day_with_records_shows_that_the_end_date_is_included(
         return within(records, requested)
 
     vendor = FakeClient(listed, None, records)
-    source = Source(vendor, read, today=day(10), last=day(10), largest={"json": 10})
+    evidence = RunEvidence.begin(vendor, read, day(10), largest={"json": 10})
+    source = Source(vendor, read, evidence, last=day(10))
     batch = source.fetch(days(8, 10))
     assert (batch.incomplete_days | batch.unresolved_days.keys()) <= {day(8)}
     assert records_by_day(batch)[day(9)] == expected_days(records, days(9, 9))[day(9)]

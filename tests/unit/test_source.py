@@ -31,6 +31,7 @@ from support.fake_vendor import (
 from etl.date_ranges import DateRange
 from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, SourceUnavailable
 from etl.extract.client import Client, RetryPolicy
+from etl.extract.run_evidence import RunEvidence
 from etl.extract.source import Source
 from etl.extract.transport import RequestLimits, Transport
 from etl.log import Redactor
@@ -58,7 +59,8 @@ def source_of(vendor: Sandbox, *, last: date = TODAY, today: date = TODAY, attem
     limits = RequestLimits(20, 20, 1 << 26)
     transport = Transport(vendor.url, TOKEN, limits, user_agent="test", redact=Redactor([TOKEN]))
     try:
-        yield Source(Client(transport, RetryPolicy(attempts, max_wait=0)), read, today=today, last=last)
+        client = Client(transport, RetryPolicy(attempts, max_wait=0))
+        yield Source(client, read, RunEvidence.begin(client, read, today), last=last)
     finally:
         transport.close()
 
@@ -382,7 +384,7 @@ def test_an_export_refused_for_its_date_is_requested_from_a_later_day(under_way)
         return within(records, DateRange(start, TODAY))
 
     vendor = FakeClient(raising(RetryableError("HTTP 503")), exported)
-    source = Source(vendor, read, today=TODAY, last=TODAY)
+    source = vendor.open_source()
     source._active_windows |= {days(1, 3)} if under_way else set()
     batch = source.fetch(days(4, 10))
     assert records_by_day(batch) == expected_days(records, days(6, 10))
@@ -804,7 +806,7 @@ def test_an_invalid_record_in_several_parts_of_an_answer_is_returned_once():
 def test_a_wrong_clock_is_reported_once_even_if_nothing_can_be_fetched(caplog, skew, warnings):
     vendor = FakeClient(raising(RetryableError("HTTP 503")))
     vendor.clock_skew = skew
-    source = Source(vendor, read, today=TODAY, last=TODAY)  # type: ignore[arg-type]  # all it uses
+    source = vendor.open_source()
     for one in (TODAY - timedelta(days=1), TODAY):
         with pytest.raises(SourceUnavailable):
             source.fetch(DateRange(one, one))
@@ -1042,7 +1044,7 @@ def test_a_token_that_the_request_for_a_quiet_day_shows_to_be_refused_is_reporte
 
 
 def days_still_listed(client: FakeClient, window: DateRange) -> frozenset[date]:
-    return Source(client, read, today=TODAY, last=TODAY).days_still_listed(window)  # type: ignore[arg-type]  # all it uses
+    return client.open_source().days_still_listed(window)
 
 
 def test_the_old_days_that_are_still_listed_take_one_request():
