@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from itertools import starmap
 from typing import Final, NamedTuple
 
-from etl.model import Record, RecordColumns, to_columns
+from etl.model import Record, RecordColumns, record_from_tuple, to_columns
 from etl.run_counts import RecordChange
 
 MAX_RECORDS_SHOWN: Final = 100
@@ -38,6 +39,36 @@ class StoredRow(NamedTuple):
     def key(self) -> tuple[str, str, str, int]:
         """The primary key, without the account."""
         return (*self.record[:3], self.ordinal)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """StoredRows of a time range in columnar form, in no order.
+
+    Created by `db.records`, consumed by `load`. All sequences have the same length.
+    """
+
+    columns: RecordColumns
+    ordinals: Sequence[int]
+    repeats: Sequence[int]
+    withdrawn: Sequence[bool]
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[StoredRow]) -> StoredRows:
+        """Transpose rows to columns."""
+        records, ordinals, repeats, withdrawn = tuple(zip(*rows, strict=True)) or ((), (), (), ())
+        return cls(to_columns(records), ordinals, repeats, withdrawn)
+
+    def __len__(self) -> int:
+        return len(self.repeats)
+
+    def __iter__(self) -> Iterator[StoredRow]:
+        records = map(record_from_tuple, zip(*self.columns, strict=True))
+        return map(_stored_row, zip(records, self.ordinals, self.repeats, self.withdrawn, strict=True))
+
+
+_stored_row = partial(tuple.__new__, StoredRow)
+"""Constructor without the overhead of `StoredRow.__new__`."""
 
 
 class RowInsert(NamedTuple):

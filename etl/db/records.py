@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, tzinfo
 from decimal import Decimal
-from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
 
-from etl.changes import DayDiff, InsertBatch, StoredRow
+from etl.changes import DayDiff, InsertBatch, StoredRow, StoredRows
 from etl.channels import Evidence
 from etl.day_totals import ChannelTotals
 from etl.db.channels import Channels, group_by_kind, total_by_channel
@@ -19,7 +18,7 @@ from etl.db.dialects.bulk_insert import bulk_insert
 from etl.db.run_store import RunHandle
 from etl.db.tables import billing_records
 from etl.db.types import utc_text
-from etl.model import Record, record_from_tuple
+from etl.model import to_columns
 from etl.pii import ERASED
 from etl.zones import utc_offsets
 
@@ -33,35 +32,31 @@ class RowKey(NamedTuple):
     ordinal: int
 
 
-_stored = partial(tuple.__new__, StoredRow)
-"""Constructor without the overhead of `StoredRow.__new__`: it runs once per row of a compared day."""
-
-
-def load_rows(connection: Connection, account_id: int | None, since: datetime, until: datetime) -> list[StoredRow]:
+def load_rows(connection: Connection, account_id: int | None, since: datetime, until: datetime) -> StoredRows:
     """Read all rows of a time range of the vendor's wall clock, `until` excluded; withdrawn rows included."""
     row = billing_records.c
     return _read_rows(connection, and_(row.account_id == account_id, row.created_at >= since, row.created_at < until))
 
 
-def read_seconds(connection: Connection, account_id: int, seconds: Collection[datetime]) -> list[StoredRow]:
+def read_seconds(connection: Connection, account_id: int, seconds: Collection[datetime]) -> StoredRows:
     """Read all rows of the given seconds of the vendor's wall clock; withdrawn rows included."""
     row = billing_records.c
     return _read_rows(connection, and_(row.account_id == account_id, row.created_at.in_(seconds)))
 
 
-def _read_rows(connection: Connection, condition: ColumnElement[bool]) -> list[StoredRow]:
+def _read_rows(connection: Connection, condition: ColumnElement[bool]) -> StoredRows:
     row = billing_records.c
     query = select(
         row.created_at, row.phone, row.code_auth, row.status, row.status_info, row.price,
         row.ordinal, row.repeats, row.withdrawn_at.is_not(None),
     ).where(condition)  # fmt: skip
-    if not (columns := dialect_for(connection.dialect.name).read_columns(connection, query)):
-        return []
+    columns = dialect_for(connection.dialect.name).read_columns(connection, query) or ((),) * 9
     times, phones, codes, statuses, infos, prices, ordinals, repeats, withdrawn = columns
     amounts = {price: Decimal(price) for price in set(prices)}  # few distinct prices
     prices = list(map(amounts.__getitem__, prices))
-    records = map(record_from_tuple, zip(map(str, times), phones, codes, statuses, infos, prices, strict=True))
-    return list(map(_stored, zip(records, ordinals, repeats, map(bool, withdrawn), strict=True)))
+    return StoredRows(
+        (list(map(str, times)), phones, codes, statuses, infos, prices), ordinals, repeats, list(map(bool, withdrawn))
+    )
 
 
 def apply_diff(
@@ -83,6 +78,8 @@ def apply_diff(
             {"account_id": run.account_id, "first_seen_at": utc_text(now)},
             _insert_columns(change.inserts, zone) | by_kind,
         )
+    kind_of, kinds = group_by_kind(to_columns(update.record for update in change.updates))
+    channel_of = [channels.number_of(Evidence(*kind[:3])) for kind in kinds]
     for erased in (False, True):  # an erased row keeps its channel
         update_rows(
             connection,
@@ -90,10 +87,9 @@ def apply_diff(
             {
                 row_key(row): {
                     "status": new.status, "status_info": new.status_info, "price": new.price, "repeats": repeats,
-                    "updated_at": now, "withdrawn_at": None,
-                    **({} if erased else {"channel": channels.number_of(_evidence(new))}),
+                    "updated_at": now, "withdrawn_at": None, **({} if erased else {"channel": channel_of[kind]}),
                 }
-                for row, new, repeats in change.updates
+                for (row, new, repeats), kind in zip(change.updates, kind_of, strict=True)
                 if (new.phone == ERASED) is erased
             },
         )  # fmt: skip
@@ -103,10 +99,6 @@ def apply_diff(
         {row_key(row): {"withdrawn_at": now, "updated_at": now} for row in change.withdrawals},
     )
     return inserted
-
-
-def _evidence(record: Record) -> Evidence:
-    return Evidence(record.status_info, record.price, bool(record.code_auth))
 
 
 def row_key(row: StoredRow) -> RowKey:

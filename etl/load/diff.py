@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import date
 from itertools import compress, groupby, islice
-from operator import eq
-from typing import TypeAlias
+from operator import eq, not_
+from typing import NamedTuple, TypeAlias
 
-from etl.changes import DayDiff, InsertBatch, RowInsert, RowUpdate, StoredRow
-from etl.model import CountedRecord, CountedRecords, Record
+from etl.changes import DayDiff, InsertBatch, RowInsert, RowUpdate, StoredRow, StoredRows
+from etl.model import CountedRecord, CountedRecords, Record, RecordColumns
+from etl.pii import ERASED
 
 Key: TypeAlias = tuple[str, str, str]
 """created_at, phone, code_auth."""
@@ -27,7 +28,44 @@ def diff_empty_day(day: date, records: CountedRecords) -> DayDiff:
     return DayDiff(day, InsertBatch(records.columns, ordinals, records.repeats))
 
 
-def diff_day(day: date, listed: Sequence[CountedRecord], stored: Sequence[StoredRow]) -> DayDiff:
+class Unequal(NamedTuple):
+    """The records and rows of the keys whose records differ from their current rows, and of erased keys.
+
+    Attributes:
+        listed: In canonical order.
+        stored: Withdrawn rows included.
+        unchanged: How many current rows the other keys have.
+    """
+
+    listed: list[CountedRecord]
+    stored: list[StoredRow]
+    unchanged: int
+
+
+def drop_unchanged(listed: CountedRecords, stored: StoredRows) -> Unequal:
+    """Leave out the keys without a difference, nearly all on a usual night, by comparing columns.
+
+    The keys of erased rows are never left out.
+    """
+    is_current = list(map(not_, stored.withdrawn))
+    current = list(compress(zip(*stored.columns, stored.repeats, strict=True), is_current))
+    distinct = set(current)
+    different = distinct.symmetric_difference(zip(*listed.columns, listed.repeats, strict=True))
+    if len(distinct) < len(current):  # an erasure made rows equal
+        different |= {row for row, count in Counter(current).items() if count > 1}
+    changed = {row[:3] for row in different}
+    if ERASED in stored.columns[1]:  # these rows stand for records with other keys, even if they are withdrawn
+        changed |= {key for key in zip(*stored.columns[:3], strict=True) if key[1] == ERASED}
+
+    def is_changed(columns: RecordColumns) -> Iterator[bool]:
+        return map(changed.__contains__, zip(*columns[:3], strict=True))
+
+    rows = list(compress(stored, is_changed(stored.columns)))
+    unchanged = len(current) - sum(not row.withdrawn for row in rows)
+    return Unequal(list(compress(listed, is_changed(listed.columns))), rows, unchanged)
+
+
+def diff_day(day: date, listed: Iterable[CountedRecord], stored: Iterable[StoredRow]) -> DayDiff:
     """Return the fewest writes that make the stored rows of a time slice equal to the vendor's records.
 
     For each key (created_at, phone, code_auth), records are matched with rows in this order:
@@ -45,31 +83,16 @@ def diff_day(day: date, listed: Sequence[CountedRecord], stored: Sequence[Stored
         stored: The rows of the slice, withdrawn ones included.
     """
     diff = DayDiff(day)
-    changed = _changed_keys(listed, stored)
     rows: defaultdict[Key, list[StoredRow]] = defaultdict(list)
     for row in stored:
-        if (key := row.record[:3]) in changed:
-            rows[key].append(row)
-        elif not row.withdrawn:
-            diff.unchanged += 1
-    unmatched = [item for item in listed if item.record[:3] in changed]
+        rows[row.record[:3]].append(row)
     inserts: list[RowInsert] = []
-    for key, variants in groupby(unmatched, key=lambda item: item.record[:3]):
+    for key, variants in groupby(listed, key=lambda item: item.record[:3]):
         inserts += _diff_key(diff, list(variants), rows.pop(key, []))
     diff.inserts = InsertBatch.from_rows(inserts)
     for remaining in rows.values():
         diff.withdrawals.extend(row for row in remaining if not row.withdrawn)
     return diff
-
-
-def _changed_keys(listed: Iterable[CountedRecord], stored: Iterable[StoredRow]) -> set[Key]:
-    """Keys whose records differ from their current rows. On a usual night there are few."""
-    current = [(row.record, row.repeats) for row in stored if not row.withdrawn]
-    distinct = set(current)
-    different = distinct.symmetric_difference(listed)
-    if len(distinct) < len(current):  # an erasure made rows equal
-        different |= {pair for pair, count in Counter(current).items() if count > 1}
-    return {record[:3] for record, _ in different}
 
 
 def _diff_key(diff: DayDiff, listed: list[CountedRecord], rows: list[StoredRow]) -> Iterator[RowInsert]:

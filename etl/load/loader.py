@@ -12,7 +12,7 @@ from itertools import islice
 from sqlalchemy import Connection
 
 from etl import signals
-from etl.changes import MAX_RECORDS_SHOWN, DayDiff, RowCounts, StoredRow
+from etl.changes import MAX_RECORDS_SHOWN, DayDiff, RowCounts, StoredRows
 from etl.date_ranges import DateRange
 from etl.day_totals import ChannelTotals
 from etl.db.channels import Channels, classify_day
@@ -23,7 +23,7 @@ from etl.db.rejects import payload_hash, read_acknowledged, sync_rejects
 from etl.db.run_store import RunHandle, advance_watermark
 from etl.db.totals import WrittenDay, totals_differ, write_totals
 from etl.db.utc import correct, count_wrong
-from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
+from etl.load.diff import diff_day, diff_empty_day, drop_unchanged, fill_missing_fields
 from etl.load.erased import apply_erasures
 from etl.load.plausibility import implausibility
 from etl.load.policy import LoadPolicy
@@ -42,7 +42,7 @@ from etl.run_counts import DayChangeCounts, RecordChange, RunCounts
 
 SnapshotBuilder = Callable[[date, tuple[TimeSlice[list[Record]], ...]], DaySnapshot]
 """Creates the snapshot of a day from its time slices."""
-StoredRowReader = Callable[[datetime, datetime], list[StoredRow]]
+StoredRowReader = Callable[[datetime, datetime], StoredRows]
 """Reads the stored rows from a start to an end, exclusive, in the vendor's wall clock."""
 
 
@@ -230,7 +230,7 @@ def _fill_unknown_parts(
     time_slice: TimeSlice[CountedRecords], read: StoredRowReader, gaps: _UnknownParts
 ) -> list[Record]:
     """The records of a time slice, with the unknown part taken from the stored rows."""
-    listed, stored = list(time_slice.read()), read(time_slice.since, time_slice.until)
+    listed, stored = list(time_slice.read()), list(read(time_slice.since, time_slice.until))
     records = Counter(dict(listed))
     if gaps.missing_fields:
         records = fill_missing_fields(apply_erasures(listed, stored, gaps.missing_fields), stored, gaps.missing_fields)
@@ -257,7 +257,10 @@ class _SliceChanges:
             if not stored:
                 yield diff_empty_day(day, records)
             else:
-                yield diff_day(day, apply_erasures(list(records), stored, self._missing_fields), stored)
+                listed, rows, unchanged = drop_unchanged(records, stored)
+                diff = diff_day(day, apply_erasures(listed, rows, self._missing_fields), rows)
+                diff.unchanged += unchanged
+                yield diff
 
 
 def preview_window(

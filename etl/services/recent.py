@@ -148,7 +148,7 @@ def compare_newest(engine: Engine, account: StoredAccount, newest: VendorRecords
     if account.id is not None and newest.records:
         seconds = {datetime.fromisoformat(record.created_at) for record in newest.records}
         with translate_errors(), read_connection(engine) as connection:
-            rows = read_seconds(connection, account.id, seconds)
+            rows = list(read_seconds(connection, account.id, seconds))
     return RecentRecords(mark_stored(newest, rows)[:count], newest.rejected, account.note)
 
 

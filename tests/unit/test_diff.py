@@ -14,8 +14,8 @@ from support.builders import DAY
 from support.builders import listed as listed_of
 from support.builders import listing as listing_of
 
-from etl.changes import DayDiff, InsertBatch, RowCounts, RowInsert, RowUpdate, StoredRow
-from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
+from etl.changes import DayDiff, InsertBatch, RowCounts, RowInsert, RowUpdate, StoredRow, StoredRows
+from etl.load.diff import diff_day, diff_empty_day, drop_unchanged, fill_missing_fields
 from etl.load.plausibility import implausibility
 from etl.model import Record
 
@@ -40,7 +40,19 @@ def row(content: Record, *, ordinal: int = 1, repeats: int = 1, withdrawn: bool 
 
 
 def plan(listed: Iterable[Record], *stored: StoredRow) -> DayDiff:
-    return diff_day(DAY, listed_of(listed), stored)
+    whole = diff_day(DAY, listed_of(listed), stored)
+    unequal = drop_unchanged(listing_of(listed), StoredRows.from_rows(stored))
+    change = diff_day(DAY, unequal.listed, unequal.stored)
+    assert replace(change, unchanged=change.unchanged + unequal.unchanged) == whole
+    assert {row.record[:3] for row in unequal.stored} == {
+        key for key in (row.record[:3] for row in stored) if _differs(key, listed, stored)
+    }
+    return whole
+
+
+def _differs(key: tuple[str, str, str], listed: Iterable[Record], stored: Iterable[StoredRow]) -> bool:
+    rows = [(row.record, row.repeats) for row in stored if row.record[:3] == key and not row.withdrawn]
+    return sorted(rows, key=repr) != sorted(Counter(one for one in listed if one[:3] == key).items(), key=repr)
 
 
 def apply(change: DayDiff, stored: Iterable[StoredRow]) -> list[StoredRow]:

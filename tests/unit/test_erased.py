@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -12,8 +13,8 @@ from support.builders import DAY
 from support.builders import listed as listed_of
 from support.builders import listing as listing_of
 
-from etl.changes import DayDiff, RowUpdate, StoredRow
-from etl.load.diff import diff_day, diff_empty_day, fill_missing_fields
+from etl.changes import DayDiff, RowUpdate, StoredRow, StoredRows
+from etl.load.diff import diff_day, diff_empty_day, drop_unchanged, fill_missing_fields
 from etl.load.erased import apply_erasures
 from etl.model import CountedRecord, Record
 from etl.pii import ERASED
@@ -58,7 +59,12 @@ def forget(rows, phone="+79243555100"):
 def plan(listed, rows, lacking=NOTHING):
     kept = apply_erasures(listed_of(listed), rows, lacking)
     whole = listed_of(fill_missing_fields(kept, rows, lacking).elements()) if lacking else kept
-    return diff_day(DAY, whole, rows)
+    change = diff_day(DAY, whole, rows)
+    if not lacking:
+        unequal = drop_unchanged(listing_of(listed), StoredRows.from_rows(rows))
+        reduced = diff_day(DAY, apply_erasures(unequal.listed, unequal.stored, lacking), unequal.stored)
+        assert replace(reduced, unchanged=reduced.unchanged + unequal.unchanged) == change
+    return change
 
 
 def test_a_day_without_an_erased_row_is_unchanged():
