@@ -335,7 +335,7 @@ def day_bounds(day: date) -> tuple[datetime, datetime]:
 class WindowData:
     """The vendor's records of one window: the days shown to be complete, and the reasons against the other days.
 
-    Created by `extract.source`, consumed by `load.loader`.
+    Created by `extract.source`, consumed by `load.compare` and `load.write`.
 
     Attributes:
         window: The days to store.
@@ -371,7 +371,7 @@ class WindowData:
 class DaySnapshot:
     """A complete day as the vendor lists it, in canonical order, with its digest.
 
-    Created by `transform.snapshots`, consumed by `load.loader`, `db.days` and `db.totals`.
+    Created by `transform.snapshots`, consumed by `load.compare`, `load.write`, `db.days` and `db.totals`.
 
     Attributes:
         slices: Distinct records in canonical order, counted.

@@ -1,1 +1,1 @@
-"""Load: compare days with the ledger and write the differences, one transaction per window."""
+"""Load: `compare` finds the differences of a window, `write` writes them, in one transaction per window."""

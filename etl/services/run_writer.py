@@ -34,8 +34,10 @@ from etl.db.run_store import (
     write_progress,
 )
 from etl.db.store import Store
-from etl.load.loader import WindowOutcome, compare_window, preview_window, summarise_window, write_window
+from etl.load.compare import compare_window
+from etl.load.outcome import WindowOutcome, summarise_window
 from etl.load.policy import LoadPolicy
+from etl.load.write import preview_window, write_window
 from etl.model import DaySnapshot, WindowData
 from etl.run_counts import Outcome, RunCounts
 from etl.services.channels import classify_stored_days

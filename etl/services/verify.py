@@ -21,7 +21,7 @@ from etl.db.migrate import require_schema
 from etl.db.run_store import find_account
 from etl.db.tables import synced_days
 from etl.errors import CheckFailedError, SourceUnavailable
-from etl.load.loader import compare_window
+from etl.load.compare import compare_window
 from etl.load.policy import LoadPolicy
 from etl.model import WindowData
 from etl.run_counts import RecordChange

@@ -31,7 +31,8 @@ from etl.db.tables import (
     synced_days,
 )
 from etl.errors import AuthenticationError, ConcurrentRunError, SourceUnavailable
-from etl.load.loader import WindowOutcome, compare_window, summarise_window
+from etl.load.compare import compare_window
+from etl.load.outcome import WindowOutcome, summarise_window
 from etl.model import WindowData
 from etl.ops.status_query import StatusOptions, read_account_statuses
 from etl.services.context import build_load_policy

@@ -1,4 +1,4 @@
-"""Load one window: compare its days with the stored rows, and write the differences in a single transaction."""
+"""Compare the days of a window with their stored rows: what to write, and whether it is plausible. Writes nothing."""
 
 from __future__ import annotations
 
@@ -13,18 +13,13 @@ from sqlalchemy import Connection
 
 from etl import signals
 from etl.changes import MAX_RECORDS_SHOWN, DayDiff, RowCounts, StoredRows
-from etl.date_ranges import DateRange
-from etl.day_totals import ChannelTotals
-from etl.db.channels import Channels, classify_day
-from etl.db.days import LedgerEntry, count_unfinished_days, mark_suspect, raise_revision, read_days, upsert_day
-from etl.db.journal import write_restatements
-from etl.db.records import apply_diff, load_rows
-from etl.db.rejects import payload_hash, read_acknowledged, sync_rejects
-from etl.db.run_store import RunHandle, advance_watermark
-from etl.db.totals import WrittenDay, totals_differ, write_totals
-from etl.db.utc import correct, count_wrong
+from etl.db.days import LedgerEntry, read_days
+from etl.db.records import load_rows
+from etl.db.totals import totals_differ
+from etl.db.utc import count_wrong
 from etl.load.diff import diff_day, diff_empty_day, drop_unchanged, fill_missing_fields
 from etl.load.erased import apply_erasures
+from etl.load.outcome import DayOutcome
 from etl.load.plausibility import implausibility
 from etl.load.policy import LoadPolicy
 from etl.load.quarantine import Quarantine, quarantine_rows
@@ -38,51 +33,12 @@ from etl.model import (
     WindowData,
     single_slice_day,
 )
-from etl.run_counts import DayChangeCounts, RecordChange, RunCounts
+from etl.run_counts import RecordChange
 
 SnapshotBuilder = Callable[[date, tuple[TimeSlice[list[Record]], ...]], DaySnapshot]
 """Creates the snapshot of a day from its time slices."""
 StoredRowReader = Callable[[datetime, datetime], StoredRows]
 """Reads the stored rows from a start to an end, exclusive, in the vendor's wall clock."""
-
-
-@dataclass(frozen=True, slots=True)
-class DayOutcome:
-    """The result of one day, small enough to keep for every day of a window.
-
-    Created by DayComparison, part of a WindowOutcome.
-
-    Attributes:
-        records: Number of records that the vendor lists, repeats included.
-        was_complete: Whether the day was complete in the ledger before.
-        changed_records: The first ones, of a day that was stored before.
-        wrong_totals: Whether the stored totals were not those of the rows.
-        suspect_reason: Why the changes are implausible and nothing is stored; None if they are not.
-    """
-
-    day: date
-    records: int
-    was_complete: bool
-    rows: RowCounts
-    wrong_totals: bool = False
-    suspect_reason: str | None = None
-    changed_records: tuple[RecordChange, ...] = ()
-
-    def changes(self) -> DayChangeCounts:
-        """The counts of the changed rows, with the first records."""
-        return DayChangeCounts(self.day, self.rows.new, self.rows.changed, self.rows.withdrawn, self.changed_records)
-
-
-@dataclass(frozen=True, slots=True)
-class WindowOutcome:
-    """The result of a window, consumed by `summarise_window`.
-
-    Attributes:
-        acknowledged: Payload digests of those rejected records of the answer that a person acknowledged.
-    """
-
-    days: Sequence[DayOutcome]
-    acknowledged: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +106,7 @@ def compare_window(
             listed = data.days[snapshot.day]
             gaps = _UnknownParts(listed.missing_fields, quarantine.keys(snapshot.day, listed.source))
             comparison = _compare_day(connection, account_id, snapshot, entry, gaps, policy, build_snapshot)
-        folds = _day_folds(data, snapshot.day)
+        folds = day_folds(data, snapshot.day)
         if entry and comparison.suspect_reason is None and (policy.full_compare or folds):
             wrong = count_wrong(connection, account_id, snapshot.day, policy.zone, folds, every_row=policy.full_compare)
             comparison = replace(comparison, wrong_utc=wrong)
@@ -186,7 +142,7 @@ class _UnknownParts:
         return bool(self.missing_fields or self.keys)
 
 
-def _day_folds(data: WindowData, day: date) -> dict[Record, int]:
+def day_folds(data: WindowData, day: date) -> dict[Record, int]:
     """The folds of a day's records."""
     return {record: fold for record, fold in data.folds.items() if record.created_at.startswith(day.isoformat())}
 
@@ -261,138 +217,3 @@ class _SliceChanges:
                 diff = diff_day(day, apply_erasures(listed, rows, self._missing_fields), rows)
                 diff.unchanged += unchanged
                 yield diff
-
-
-def preview_window(
-    connection: Connection, account_id: int | None, data: WindowData, comparisons: Iterable[DayComparison]
-) -> WindowOutcome:
-    """The result that `write_window` would have, without writing."""
-    days = [comparison.outcome() for comparison in comparisons]
-    return WindowOutcome(days, read_acknowledged(connection, account_id, data.rejected))
-
-
-def write_window(
-    connection: Connection,
-    run: RunHandle,
-    data: WindowData,
-    comparisons: Iterable[DayComparison],
-    policy: LoadPolicy,
-    channels: Channels,
-    *,
-    previous_request: DateRange | None,
-    now: datetime,
-) -> WindowOutcome:
-    """Write the rows, rejected records, the day ledger and the watermark, in the caller's transaction.
-
-    Args:
-        connection: In a transaction.
-        run: The run that writes.
-        data: The vendor's answer for the window.
-        comparisons: The result of `compare_window`; consumed once.
-        policy: The rules of the run.
-        channels: The rules for the channel of a record.
-        previous_request: The range of the previous request of the run; None for the first one.
-        now: The current time, aware.
-    """
-    outcomes: list[DayOutcome] = []
-    changed: list[date] = []
-    written: list[WrittenDay] = []
-    for comparison in comparisons:
-        signals.raise_if_interrupted()
-        if _write_day(connection, run, data, comparison, policy, channels, now, written):
-            changed.append(comparison.snapshot.day)
-        outcomes.append(comparison.outcome())
-    write_totals(connection, run.account_id, written)
-    if changed:
-        raise_revision(connection, run.account_id, changed)
-        count_unfinished_days(connection, run.account_id)
-    if data.days:  # otherwise the answer covered other days
-        accepted = data.days.keys() & {outcome.day for outcome in outcomes if outcome.suspect_reason is None}
-        sync_rejects(
-            connection, run, [item for item in data.rejected if item.day is None or item.day in accepted],
-            days=accepted, requested=data.requested, previous_request=previous_request, now=now,
-        )  # fmt: skip
-    # An accepted day may be any day: it does not start the history.
-    first = None if policy.accepted_days else data.window.first
-    unserved = data.refused if policy.begins_where_served else frozenset[date]()
-    advance_watermark(connection, run, first, lookback=policy.lookback, zone=policy.zone, unserved=unserved)
-    return WindowOutcome(outcomes, read_acknowledged(connection, run.account_id, data.rejected))
-
-
-def _write_day(
-    connection: Connection,
-    run: RunHandle,
-    data: WindowData,
-    comparison: DayComparison,
-    policy: LoadPolicy,
-    channels: Channels,
-    now: datetime,
-    written: list[WrittenDay],
-) -> bool:
-    """Write the changes of a day, except its totals; return whether there were any.
-
-    The day is added to `written` if its totals changed.
-    """
-    snapshot, entry = comparison.snapshot, comparison.ledger_entry
-    if comparison.keep_stored:
-        return False
-    if comparison.suspect_reason is not None:
-        mark_suspect(connection, run, snapshot.day, comparison.suspect_reason, now)
-        return entry is not None and not entry.suspect
-    # A row repaired to match the ledger is not a restatement by the vendor.
-    restated = entry is not None and entry.complete and entry.digest != snapshot.digest
-    changed = False
-    inserted: list[ChannelTotals] = []
-    for diff in filter(None, comparison.changes):
-        changed = True
-        inserted += apply_diff(connection, run, diff, channels, zone=policy.zone, now=now)
-        if restated:
-            write_restatements(connection, run, diff, now=now)
-    folds = _day_folds(data, snapshot.day)
-    if comparison.wrong_utc or (changed and folds):  # new rows are written with fold 0
-        correct(connection, run.account_id, snapshot.day, policy.zone, folds, every_row=policy.full_compare, now=now)
-        changed = True
-    closes = snapshot.day < policy.today and snapshot.day not in data.incomplete_days
-    if entry is None or not entry.matches(snapshot) or comparison.wrong_totals:
-        if comparison.wrong_totals:  # the rows may be right but for their channel
-            classify_day(connection, run.account_id, snapshot.day, snapshot.totals.records, channels, now)
-        written.append(WrittenDay(snapshot.day, snapshot.totals, snapshot.hours, inserted))
-        changed = True
-    if entry is None or not entry.matches(snapshot) or entry.suspect or (closes and not entry.complete):
-        upsert_day(
-            connection, run, snapshot, entry, source=data.days[snapshot.day].source, closes=closes,
-            channel_rules=channels.rules.digest, now=now,
-        )  # fmt: skip
-        changed = True
-    return changed
-
-
-def summarise_window(result: WindowOutcome, data: WindowData, policy: LoadPolicy) -> RunCounts:
-    """Count the rows and days of a window by outcome."""
-    counts = RunCounts()
-    known_days = {outcome.day for outcome in result.days if outcome.was_complete or outcome.suspect_reason}
-    reasons = dict.fromkeys(data.incomplete_days, "the request may not have covered the whole day") | dict(
-        data.unresolved_days
-    )
-    counts.missing_days = {
-        day: reason
-        for day, reason in sorted(reasons.items())
-        if day in data.failed or (day not in known_days and (day < policy.today or day in data.unresolved_days))
-    }
-    counts.refused_days = data.refused & counts.missing_days.keys()
-    counts.largest = dict(data.largest)
-    for outcome in result.days:
-        counts.days += 1
-        if outcome.suspect_reason is not None:
-            counts.suspect_days.append(outcome.day)
-            continue
-        counts.new += outcome.rows.new
-        counts.changed += outcome.rows.changed
-        counts.withdrawn += outcome.rows.withdrawn
-        counts.unchanged += outcome.rows.unchanged
-        if outcome.was_complete and outcome.rows:
-            counts.changed_days.append(outcome.changes())
-    stored = [item for item in data.rejected if data.days and (item.day is None or item.day in data.days)]
-    counts.rejected.update(payload_hash(item.payload) for item in stored)
-    counts.acknowledged = counts.rejected & result.acknowledged
-    return counts
