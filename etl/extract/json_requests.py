@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date, timedelta
-from typing import Final
+from datetime import date
 
 from etl.date_ranges import ONE_DAY, DateRange
 from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
+from etl.extract.claims import VoidClaims
 from etl.extract.client import Client
 from etl.extract.completeness import describe_range, uncovered_days
 from etl.extract.json_answer import JsonAnswer
@@ -19,10 +19,7 @@ from etl.extract.padding import PADDING_AFTER, PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import log_unknown_fields
 from etl.extract.spool import RecordSpool
-from etl.model import ATTRIBUTES, Feed, FeedReader
-
-QUIET_SINCE: Final = timedelta(days=3650)
-"""Ten years: no account has records so long ago. Assumed."""
+from etl.model import ATTRIBUTES, Feed, FeedReader, ReadStats
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +49,7 @@ class JsonRequests:
         self._latest_end: date | None = None
         self._most_days = 0
         self._thread = threading.local()
-        self._void: frozenset[str] | None = None
-        self._claims_lock = threading.Lock()
+        self._claims = VoidClaims(self._read_stats, evidence.today)
 
     def send(self, window: DateRange) -> JsonAnswer:
         """Request a window with padding, and keep only the records of the window.
@@ -187,38 +183,16 @@ class JsonRequests:
             return JsonAnswer(requested, stats, days)
 
         answer = self._client.get_records(requested, read, retry=self._retries())
-        if claims := answer.stats.claims:
-            answer = replace(answer, stats=replace(answer.stats, claims=claims - self._void_claims()))
+        if answer.stats.claims:
+            claims = self._claims.without_void(answer.stats, requested)
+            answer = replace(answer, stats=replace(answer.stats, claims=claims))
         self._answers.add(answer.stats, requested, {day: len(records) for day, records in answer.days.items()})
         self._most_days = max(self._most_days, len(requested))
         if self.earliest_start is not None:
             self.earliest_start = min(self.earliest_start, requested.first)
         return answer
 
-    def _void_claims(self) -> frozenset[str]:
-        """The fields that claim more records in any answer; found by one request of a run in which an answer has some.
-
-        An answer about a day on which no account has records has no more. A field that claims so there, too, has
-        another meaning, such as an amount or the records of all time. Without an empty answer all claims count.
-
-        Raises:
-            AuthenticationError: The vendor rejects the token.
-        """
-        with self._claims_lock:
-            if self._void is None:
-                self._void = self._claims_of_empty_answer()
-                if self._void:
-                    names = ", ".join(sorted(name[:40] for name in self._void))
-                    log.info("fields that claim more records even in an empty answer are ignored: %s", names)
-            return self._void
-
-    def _claims_of_empty_answer(self) -> frozenset[str]:
-        day = self._today - QUIET_SINCE
-        request = DateRange(day, day)
-        try:
-            stats = self._client.get_records(request, lambda feed: self._read_feed(feed, request, len))
-        except AuthenticationError:
-            raise
-        except VendorError:
-            return frozenset()
-        return frozenset() if stats.listed else stats.claims
+    def _read_stats(self, request: DateRange) -> ReadStats:
+        return self._client.get_records(
+            request, lambda feed: self._read_feed(feed, request, len), retry=self._retries()
+        )

@@ -1,8 +1,8 @@
 """Fields with which paginated APIs mark an answer that does not list all records. Pure.
 
 The vendor documents none of them, and no pages. That their names have the usual meaning is assumed. An answer with such
-a field counts as truncated: a wrong assumption costs requests, and no record. A field that claims more even in an empty
-answer about a day without records has another meaning, and is ignored (`json_requests`).
+a field counts as truncated, unless `claims` finds that it has another meaning: a wrong assumption costs requests, and
+no record.
 """
 
 from __future__ import annotations

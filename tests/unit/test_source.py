@@ -1025,9 +1025,45 @@ def test_a_claim_counts_if_there_is_no_empty_answer(answer_for_a_quiet_day):
     def listed(requested: DateRange) -> list[dict[str, object]]:
         return within(records, requested) if requested.last > day(-300) else answer_for_a_quiet_day(requested)
 
-    records = records_per_day(1, 11, 12)
+    records = records_per_day(3, 3, 12)
     [batch] = FakeClient(listed, claims=always).fetch(days(3, 3))
     assert batch.unresolved_days.keys() == {day(3)}
+
+
+@pytest.mark.parametrize("serves_old_days", [True, False])
+@pytest.mark.parametrize("per_day", [3, 12])
+def test_a_claim_is_ignored_if_the_parts_of_an_answer_list_no_more(per_day, serves_old_days):
+    """As of a field `total` that is the amount of an answer."""
+
+    def listed(requested: DateRange) -> list[dict[str, object]]:
+        if requested.last < day(-300) and not serves_old_days:
+            raise RequestRejected("HTTP 400")
+        return within(records, requested)
+
+    def amount(_requested: DateRange, listed: int) -> set[str]:
+        return {"total"} if listed else set()
+
+    records = records_per_day(1, 11, per_day)
+    claiming, silent = FakeClient(listed, newest=records, claims=amount), FakeClient(listed, newest=records)
+    windows = (days(2, 6), days(7, 9))
+    assert list(map(records_by_day, claiming.fetch(*windows))) == list(map(records_by_day, silent.fetch(*windows)))
+    assert len(claiming.requested) == len(silent.requested) + 3
+
+
+@pytest.mark.parametrize("limit", [10, 30, 50, 60, 65, 80, 100])
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_claim_counts_if_a_part_of_an_answer_lists_more(limit, newest_first):
+    def listed(requested: DateRange) -> list[dict[str, object]]:
+        answer = within(records, requested)
+        return answer[::-1][:limit] if newest_first else answer[:limit]
+
+    records = records_per_day(1, 11, 12)
+    expected = expected_days(records, days(2, 9))
+    [batch] = FakeClient(
+        listed, claims=lambda requested, listed: {"total"} if len(within(records, requested)) > listed else set()
+    ).fetch(days(2, 9))
+    assert all(listed == expected[one] for one, listed in records_by_day(batch).items())
+    assert batch.days.keys() | batch.unresolved_days.keys() == expected.keys()
 
 
 def test_a_token_that_the_request_for_a_quiet_day_shows_to_be_refused_is_reported():
