@@ -49,7 +49,7 @@ coverage: $(VENV)/dev  ## Check that identity, merge, quarantine, ledger and red
 	@$(BIN)/python -m coverage report
 
 .PHONY: bench
-bench: $(VENV)/dev .bench/ready  ## Compare the program with baselines and alternatives; OPTIONS='--big --growth' for all benchmarks
+bench: $(VENV)/dev .bench/ready  ## Compare the program with baselines and alternatives; OPTIONS='--big --exports --growth' for all benchmarks
 	@VENV=$(VENV) .bench/bin/python -m bench $(OPTIONS)
 
 .PHONY: superset

@@ -8,25 +8,23 @@ import sys
 import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from bench.databases import Database, MariaDB, PostgreSQL, SQLite
 from bench.measure import ROOT, Comparison, FailedError
-from bench.report import FIGURES, PROFILE, Figures, draw, table, write
+from bench.report import FIGURES, PROFILE, Figure, Figures, draw, table, write
 from bench.scenarios import Bench, Growth, Measurement
 from bench.subjects import PROGRAM_PYTHON
 from bench.years import Years
 
 DOCS = ROOT / "docs"
 
-Figure = TypeVar("Figure", Comparison, Measurement, Growth, Years)
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=5, help="runs of each subject (default: %(default)s)")
     parser.add_argument("--big", action="store_true", help="also 1,200,000 records and very large days")
+    parser.add_argument("--exports", action="store_true", help="also `export`, `verify`, `backup` of 1,200,000 records")
     parser.add_argument("--growth", action="store_true", help="also the growth of a first sync with days and records")
     parser.add_argument("--accounts", action="store_true", help="also a night of 50 accounts, parallel and sequential")
     parser.add_argument("--years", action="store_true", help="also the views' queries on a year of 10 million charges")
@@ -52,8 +50,7 @@ def main() -> int:
             if options.profile:
                 text = bench.profile()
             else:
-                wanted = {name: getattr(options, name) for name in ("big", "growth", "accounts", "years")}
-                figures = _measure(bench, **wanted)
+                figures = _measure(bench, options)
                 text = table(figures, databases, missing, options.pairs, load)
         except FailedError as error:
             print(error, file=sys.stderr)
@@ -84,30 +81,22 @@ def _databases(options: argparse.Namespace, folder: Path) -> tuple[list[Database
     return there, missing
 
 
-def _measure(bench: Bench, *, big: bool, growth: bool, accounts: bool, years: bool) -> Figures:
+def _measure(bench: Bench, options: argparse.Namespace) -> Figures:
+    optional = {
+        "big": (bench.big, bench.volume), "exports": (bench.exports,), "accounts": (bench.accounts,),
+        "growth": (bench.growth,), "years": (bench.years,),
+    }  # fmt: skip
+    chosen = [measure for name, measures in optional.items() if getattr(options, name) for measure in measures]
     figures = Figures()
-    for comparison in bench.comparisons():
-        figures.comparisons.append(_printed(comparison))
-    for measurement in (*bench.start(), *bench.latency()):
-        figures.measurements.append(_printed(measurement))
-    if big:
-        for comparison in bench.big():
-            figures.comparisons.append(_printed(comparison))
-        for measurement in bench.volume():
-            figures.measurements.append(_printed(measurement))
-    if accounts:
-        for measurement in bench.accounts():
-            figures.measurements.append(_printed(measurement))
-    if growth:
-        for grown in bench.growth():
-            figures.growth.append(_printed(grown))
-    if years:
-        figures.years.extend(map(_printed, bench.years()))
+    for measure in (bench.comparisons, bench.start, bench.latency, *chosen):
+        for figure in measure():
+            _print(figure)
+            figures.add(figure)
     return figures
 
 
-def _printed(figure: Figure) -> Figure:
-    """Print each figure as soon as it is measured."""
+def _print(figure: Figure) -> None:
+    """Print a figure as soon as it is measured."""
     match figure:
         case Comparison(database, scenario, subject, baseline, other):
             print(f"{database} {scenario} {subject}: {figure.wall:.2f} × {baseline.wall:.2f} s, {other.peak:.0f} MiB")
@@ -118,7 +107,6 @@ def _printed(figure: Figure) -> Figure:
         case Years(database, what, rows, seconds):
             print(f"{database}, {rows:,} charges, {what}: {seconds:.3f} s")
     sys.stdout.flush()
-    return figure
 
 
 if __name__ == "__main__":

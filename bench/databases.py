@@ -49,6 +49,9 @@ class Database(Protocol):
     def analyse(self, subject: str) -> None:
         """Bring the planner's statistics up to date."""
 
+    def own_export(self, subject: str, view: str, file: str) -> list[str]:
+        """The command by which the database's own client writes a view to a file of text."""
+
 
 class SQLite:
     """Files in a folder."""
@@ -93,6 +96,19 @@ class SQLite:
 
     def analyse(self, subject: str) -> None:
         """Do nothing, as the program's own connections do not either."""
+
+    def own_export(self, subject: str, view: str, file: str) -> list[str]:
+        query = f"SELECT * FROM {view}"
+        return [
+            _client("sqlite3"),
+            "-cmd",
+            ".headers on",
+            "-cmd",
+            f".once {file}",
+            "-csv",
+            str(self._path(subject)),
+            query,
+        ]
 
     def _path(self, subject: str) -> Path:
         return self._folder / f"{subject}.db"
@@ -144,6 +160,9 @@ class PostgreSQL:
 
     def analyse(self, subject: str) -> None:
         self.execute(subject, "VACUUM (ANALYZE)")
+
+    def own_export(self, subject: str, view: str, file: str) -> list[str]:
+        return [_client("psql"), self.url(subject), "-qc", f"\\copy (SELECT * FROM {view}) TO '{file}' CSV HEADER"]
 
     def _copy(self, source: str, target: str) -> None:
         self._do(
@@ -200,6 +219,13 @@ class MariaDB:
     def analyse(self, subject: str) -> None:
         self.execute(subject, f"ANALYZE TABLE {', '.join(self._tables(subject))}")
 
+    def own_export(self, subject: str, view: str, file: str) -> list[str]:
+        host, port, user = self._url.hostname or "127.0.0.1", self._url.port or 3306, unquote(self._url.username or "")
+        client = (
+            f"mariadb -h {host} -P {port} -u {user} --batch {_database(subject)} -e 'SELECT * FROM {view}' > {file}"
+        )
+        return [_client("sh"), "-c", client]
+
     def _tables(self, subject: str) -> list[str]:
         listed = self._do(f"SHOW FULL TABLES FROM {_database(subject)} WHERE table_type = 'BASE TABLE'")
         return [row[0] for row in listed]
@@ -217,6 +243,11 @@ class MariaDB:
             for statement in statements:
                 cursor.execute(statement)
             return tuple(cursor.fetchall())
+
+
+def _client(name: str) -> str:
+    """The path of a program; its name if it is not installed, for the error of the run."""
+    return shutil.which(name) or name
 
 
 def _database(subject: str) -> str:

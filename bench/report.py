@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeAlias
 
 from bench.databases import Database
 from bench.measure import Comparison, Runs
 from bench.scenarios import FEW_PAIRS, Growth, Measurement
 from bench.years import Years
+
+Figure: TypeAlias = Comparison | Measurement | Growth | Years
 
 FIGURES, PROFILE = "figures", "profile"
 """The generated parts of the document, each between two markers."""
@@ -31,6 +34,18 @@ class Figures:
     measurements: list[Measurement] = field(default_factory=list)
     growth: list[Growth] = field(default_factory=list)
     years: list[Years] = field(default_factory=list)
+
+    def add(self, figure: Figure) -> None:
+        """Add a figure to those of its kind."""
+        match figure:
+            case Comparison():
+                self.comparisons.append(figure)
+            case Measurement():
+                self.measurements.append(figure)
+            case Growth():
+                self.growth.append(figure)
+            case Years():
+                self.years.append(figure)
 
 
 def table(figures: Figures, databases: Sequence[Database], missing: Sequence[str], pairs: int, load: float) -> str:

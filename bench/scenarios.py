@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.databases import Database
-from bench.measure import Comparison, Run, Runs, exponent, in_turn, repeated, run
+from bench.measure import Comparison, FailedError, Run, Runs, exponent, in_turn, repeated, run
 from bench.profile import profile
 from bench.records import Load, expected
 from bench.subjects import BASELINE, PROGRAM, SUBJECTS, Subject, program_command, program_environment
@@ -164,17 +164,37 @@ class Bench:
                 for database in self._databases:
                     yield self._once(f"a first sync of {days} × {per_day:,}", database, load, vendor)
                     database.drop(PROGRAM.slug)
+
+    def exports(self) -> Iterator[Comparison | Measurement]:
+        """`export` compared with the database's own client, and `verify` and `backup` of the same records."""
         load = self._load(DAYS, BIG_PER_DAY)
-        wanted = ("--since", load.first.isoformat(), "--until", load.last.isoformat())
         with serving(load) as vendor:
             for database in self._databases:
                 self._once("", database, load, vendor)
                 environment = program_environment(f"{vendor}/first", database.url(PROGRAM.slug))
-                for command in (("verify",), ("export", "--out", "export.csv")):
-                    what = f"`{' '.join(command)}` of 1,200,000, {database.name}"
-                    used = run(program_command("-q", *command, *wanted), environment, self._folder)
+                own = database.own_export(PROGRAM.slug, "billing", "own.csv")
+                export = program_command("-q", "export", "--out", "export.csv")
+                turns = (
+                    partial(self._write_file, "own.csv", own, {}),
+                    partial(self._write_file, "export.csv", export, environment),
+                )
+                baseline, other = in_turn(min(self._pairs, FEW_PAIRS), *turns)
+                yield Comparison(database.name, "export", PROGRAM.name, baseline, other)
+                commands = {"verify": ("--since", load.first.isoformat(), "--until", load.last.isoformat())}
+                if database.kind == "sqlite":  # the only one that `backup` copies
+                    commands["backup"] = ("--out", "backup.db")
+                for name, arguments in commands.items():
+                    used = run(program_command("-q", name, *arguments), environment, self._folder)
+                    what = f"`{name}` of {load.days * load.per_day:,} records, {database.name}"
                     yield Measurement(what, Runs((used,)))
                 database.drop(PROGRAM.slug)
+
+    def _write_file(self, name: str, command: list[str], environment: dict[str, str]) -> Run:
+        (self._folder / name).unlink(missing_ok=True)
+        used = run(command, environment, self._folder)
+        if not (self._folder / name).stat().st_size:
+            raise FailedError(f"{command[0]} wrote nothing")
+        return used
 
     def _once(self, what: str, database: Database, load: Load, vendor: str) -> Measurement:
         environment = program_environment(f"{vendor}/first", database.url(PROGRAM.slug))
