@@ -31,6 +31,7 @@ from etl.db.migrate import (
     require_schema,
     schema_revision,
 )
+from etl.db.ownership import require_ours
 from etl.db.tables import metadata
 from etl.errors import (
     BillingError,
@@ -109,13 +110,22 @@ def _check_connection(engine: Engine, auto_migrate: bool) -> Iterator[CheckResul
             server = f"{dialect.server_name(connection)} {'.'.join(map(str, version))}"
             advice = explain_encryption(engine.url)
             yield CheckResult("database", server + advice, is_warning=bool(advice))
-            for check in dialect.health_checks(connection, list(metadata.tables), DATABASE_URL):
-                yield run_check(check.name, check.probe)
-            if dialect.has_users:
-                yield run_check("privileges", lambda: require_privileges(connection, auto_migrate=auto_migrate))
+            if _is_ours(connection):  # the other checks would advise to change tables of another program
+                for check in dialect.health_checks(connection, list(metadata.tables), DATABASE_URL):
+                    yield run_check(check.name, check.probe)
+                if dialect.has_users:
+                    yield run_check("privileges", lambda: require_privileges(connection, auto_migrate=auto_migrate))
             yield _check_schema(connection, auto_migrate)
     except BillingError as error:
         yield CheckResult("database", "", error)
+
+
+def _is_ours(connection: Connection) -> bool:
+    try:
+        require_ours(connection)
+    except ForeignDatabaseError:
+        return False
+    return True
 
 
 def run_check(name: str, probe: Callable[[], str]) -> CheckResult:
