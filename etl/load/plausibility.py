@@ -9,6 +9,10 @@ from etl.changes import RowCounts
 
 MIN_ROWS_FOR_CHECK: Final = 20
 """Current rows of a day from which on a share of them is significant."""
+MIN_ROWS_REPLACED: Final = 5
+"""Current rows of a day from which on their replacement by others is implausible: the source spells keys otherwise."""
+MIN_REPLACED_SHARE: Final = Decimal("0.5")
+"""New rows, as a share of the current ones, from which on these are replaced."""
 MAX_DUPLICATED_SHARE: Final = Decimal("0.5")
 """Share of a day's current rows that may be listed more often than before."""
 
@@ -28,6 +32,9 @@ def implausibility(rows: RowCounts, *, listed: int, max_withdrawn_share: Decimal
     if withdrawn and not listed:
         unreadable = "" if withdrawn == current else " or cannot be read"
         return f"all {current} records are gone{unreadable}"
+    is_replaced = withdrawn == current >= MIN_ROWS_REPLACED and rows.new >= MIN_REPLACED_SHARE * current
+    if is_replaced and max_withdrawn_share < 1:
+        return f"all {current} records are replaced by others: their times, phones or codes may be spelt otherwise"
     if current < MIN_ROWS_FOR_CHECK:
         return None
     if withdrawn > max_withdrawn_share * current:

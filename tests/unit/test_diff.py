@@ -392,6 +392,15 @@ def test_a_day_that_turns_empty_is_suspect_whatever_its_size():
     assert doubted([], many(500), Decimal(1)) == "all 500 records are gone"
 
 
+def test_a_day_of_which_all_records_are_replaced_is_suspect_from_five_on():
+    assert (doubted(many(5, first=100), many(5)) or "").startswith("all 5 records are replaced by others")
+    assert doubted(many(3, first=100), many(5)) is not None
+    assert doubted(many(2, first=100), many(5)) is None
+    assert doubted(many(4, first=100), many(4)) is None
+    assert doubted([*many(5, first=100), *many(1)], many(5)) is None
+    assert doubted(many(5, first=100), many(5), Decimal(1)) is None
+
+
 def test_a_day_of_which_only_unreadable_records_may_be_left_is_suspect():
     rows = RowCounts(withdrawn=1, unchanged=2)  # two rows are held by records that cannot be read
     assert implausibility(rows, listed=0, max_withdrawn_share=SHARE) == "all 3 records are gone or cannot be read"
