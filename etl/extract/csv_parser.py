@@ -58,6 +58,8 @@ _ROWS_TO_CHECK: Final = 100
 
 _APOSTROPHE: Final = "'"
 
+_BLANKS: Final = " \t\0\x1a\ufeff\xa0"
+"""Characters of a line without content: some programs end a file with Ctrl-Z or a NUL."""
 _DELIMITERS: Final = ";,\t|"
 _DELIMITER_LINE: Final = re.compile(rf'"?sep=[{re.escape(_DELIMITERS)}]?"?[\r\n]*', re.IGNORECASE)
 """A first line that sets the delimiter for Excel: `sep=;`."""
@@ -296,7 +298,7 @@ def _rows(
             first_row: list[Any] | None = None
             after_header = False
             for line_number, row in _numbered_rows(reader):
-                if not any(row):
+                if not any(cell.strip(_BLANKS) for cell in row):
                     continue
                 if is_total_line(row, time_column):
                     if total_lines is not None:

@@ -260,7 +260,7 @@ def parse_info(raw: Raw) -> str:
         return ""
     if isinstance(raw, dict | list):
         raise FieldError("a field is a list or an object")
-    text = str(raw)
+    text = str(raw).lower() if isinstance(raw, bool) else str(raw)
     bare = without_guards(text) if text.startswith('="') else None
     text = text if bare is None else bare
     return "" if is_no_value(text) else sanitise_text(text)

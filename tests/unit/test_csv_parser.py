@@ -106,6 +106,12 @@ def test_a_repeated_header_is_ignored_and_a_repeated_export_refused() -> None:
         list(parse_csv(BytesIO(twice.encode())).rows)
 
 
+@pytest.mark.parametrize("line", ["", "  ", "\t", "\x1a", "\0", " ; ;;;; "])
+def test_a_line_of_blanks_is_ignored(line: str) -> None:
+    text = FIRST_LINE + RECORD_LINES[0] + f"{line}\n" + RECORD_LINES[1] + f"{line}\n"
+    assert read(text.encode()) == read((FIRST_LINE + "".join(RECORD_LINES[:2])).encode())
+
+
 @pytest.mark.parametrize(
     ("field", "names"),
     {

@@ -415,6 +415,8 @@ def test_any_other_status_rejects_the_record(raw):
         (None, ""),
         (MISSING, ""),
         (200, "200"),
+        (True, "true"),
+        (False, "false"),
         (Decimal("1.50"), "1.50"),
         ("x" * 500_000, "x" * 500_000),
         ("👍", "👍"),
