@@ -24,6 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from typing import Final, TypeAlias
 
 from etl.date_ranges import ONE_DAY, DateRange
@@ -162,6 +163,23 @@ class NewestRecords:
         expected = sum(keys.total() for keys, _own in compared)
         shared = sum((keys & own).total() for keys, own in compared)
         return shared < expected * MAX_SHARE_BY_CHANCE
+
+    def have_other_prices(self, days: Mapping[date, DayRecords], today: date) -> bool:
+        """Whether an answer has other prices for most of the records of past days that both list.
+
+        A correction between two requests changes few. Prices in another unit, rounded or without a sign change most.
+        """
+        expected: defaultdict[_RecordKey, set[Decimal]] = defaultdict(set)
+        for record in self.records:
+            if (day := day_of(record)) < today and day in days:
+                expected[record[:3]].add(record.price)
+        prices: defaultdict[_RecordKey, set[Decimal]] = defaultdict(set)
+        for day in self.days():
+            for record in days[day].records() if day in days else ():
+                if (key := record[:3]) in expected:
+                    prices[key].add(record.price)
+        equal = sum(bool(expected[key] & listed) for key, listed in prices.items())
+        return len(prices) >= MIN_RECORDS_TO_COMPARE and equal < len(prices) / 2
 
     def _count(self, day: date) -> int:
         return self._keys[day].total() if day in self._keys else 0

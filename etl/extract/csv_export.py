@@ -91,6 +91,11 @@ class OpenExport:
                 days |= part_days
                 stats_by_day |= dict.fromkeys(part_days, part.export.stats)
                 unproven |= dict.fromkeys(days_without_padding(part_days, part.export.requested.first))
+        # A limit that truncates the export's first day would have left fewer records than are known.
+        if self.export.stats.earliest and (first := listed_range(self.export.stats)[0]) in window and first not in days:
+            records = self.export.day(first)
+            if 0 < known.get(first, 0) <= len(records):
+                days[first] = records
         # A day that was complete without records, and again shows none, needs no evidence: it stays as it is.
         days |= {
             day: records

@@ -18,6 +18,7 @@ from etl.errors import AuthenticationError, DateRangeMismatch, InvalidResponse, 
 from etl.extract.answer_evidence import is_smaller, listed_range
 from etl.extract.client import Client
 from etl.extract.completeness import (
+    MIN_GONE_RECORDS,
     describe_range,
     encloses,
     has_records_around,
@@ -275,7 +276,9 @@ class CsvSource:
             return target.first
         if (covered := self._json_answers.first_covered_day(stats)) is not None:
             return max(covered, target.first)
-        inconclusive = is_likely_limit(stats.listed) or self._answers.suggest_limit(stats.listed)
+        before = [day for day in DateRange(export.requested.first, earliest).days() if day < earliest]
+        is_truncated = sum(map(self._json_answers.most_counted, before)) >= MIN_GONE_RECORDS
+        inconclusive = is_truncated or is_likely_limit(stats.listed) or self._answers.suggest_limit(stats.listed)
         return earliest + ONE_DAY if earliest > target.first or inconclusive else target.first
 
     def _continue_to_end(self, part: CompletePart) -> list[CompletePart]:
@@ -349,8 +352,11 @@ class CsvSource:
             self._refused = start, str(error)  # without the error: its frames hold exports
             raise
         days = export.days(target)
-        if (newest := self._get_newest()) is not None and newest.have_other_keys(days, export.stats, self._today):
-            raise InvalidResponse("an export with other times, phones or codes than get_billing_record lists")
+        if (newest := self._get_newest()) is not None:
+            if newest.have_other_keys(days, export.stats, self._today):
+                raise InvalidResponse("an export with other times, phones or codes than get_billing_record lists")
+            if newest.have_other_prices(days, self._today):
+                raise InvalidResponse("an export with other prices than get_billing_record lists")
         counts = {day: len(records) for day, records in days.items()}
         self._answers.add(export.stats, requested, counts)
         self._downloaded.append(export)

@@ -91,7 +91,14 @@ class JsonSource:
 
     def days_with_records(self, window: DateRange) -> frozenset[date]:
         """The days of a window of which one answer, complete or not, lists a record."""
-        return frozenset(day for day, records in self._requests.send(window).days.items() if records)
+        answer = self._requests.send(window)
+        if answer.stats.kept or not answer.stats.listed:
+            return frozenset(day for day, records in answer.days.items() if records)
+        # A limit may have left only the days around the window.
+        day = window.first
+        short = [DateRange(day, day), DateRange(day, self._requests.clamp_end_date(day + ONE_DAY))]
+        answers = (self._requests.try_send(request, DateRange(day, day), failures=VendorError) for request in short)
+        return frozenset({day}) if any(answer is not None and answer.days[day] for answer in answers) else frozenset()
 
     def _fetch(self, window: DateRange) -> SourceDays:
         try:
@@ -119,7 +126,7 @@ class JsonSource:
         return parts
 
     def _day_with_records(self, *, apart_from: DateRange) -> date | None:
-        """A day apart from a window that, by an earlier run or the newest records, has records; None if unknown."""
+        """A day that, by an earlier run or the newest records, has records, apart from a window if there is one."""
 
         def nearest(days: Iterable[date]) -> date | None:
             before = [day for day in days if day < apart_from.first - CONTROL_DISTANCE]
@@ -129,6 +136,8 @@ class JsonSource:
         known = nearest([day for day, count in self._complete.items() if count])
         if known is None and (newest := self._get_newest()) is not None:
             known = nearest(newest.days())
+            if known is None and len(apart_from) > 1:  # a day of the window: the request for it is smaller
+                known = max((day for day in newest.days() if day <= self._today), default=None)
         return known
 
     def _fetch_served_parts(self, window: DateRange, error: VendorError) -> list[SourceDays]:
@@ -225,11 +234,9 @@ class JsonSource:
         if stats.listed <= MAX_NEWEST_RECORDS and (newest := self._get_newest()) is not None:
             if not newest.are_contained_in(covered):
                 return False
-            # A limit shared by both calls would also make their sizes equal.
-            inconclusive = newest.listed == stats.listed and (
-                len(target) > 1 or suggests_limit or is_likely_limit(stats.listed)
-            )
-            if new_days and not inconclusive and newest.match_exactly(new_days, stats.rejected):
+            # A limit shared by both calls would make their sizes equal.
+            is_shared_limit = newest.listed == stats.listed
+            if new_days and not is_shared_limit and newest.match_exactly(new_days, stats.rejected):
                 return True
         if unproven is not None and not is_of_one_day(stats):
             agreements = [self._edge_agrees(answer, edge) for edge in unproven if edge != target]

@@ -384,6 +384,62 @@ def test_an_export_with_other_keys_than_the_newest_records_is_refused(field):
     assert fetched(vendor, days(2, 8)) == ({}, set(days(2, 8).days()))
 
 
+@pytest.mark.parametrize("price", ["20", "0", "0.3"])
+def test_an_export_with_other_prices_than_the_newest_records_is_refused(price):
+    records = records_per_day(1, 8, 40)
+    other = [record | {"price": price} for record in records]
+    vendor = FakeClient(raising(RetryableError("down")), lambda start: within(other, DateRange(start, TODAY)), records)
+    assert fetched(vendor, days(2, 8)) == ({}, set(days(2, 8).days()))
+
+
+def test_an_export_with_a_corrected_price_is_accepted():
+    records = records_per_day(1, 8, 40)
+    corrected = [*records[:-10], *(record | {"price": "0.3"} for record in records[-10:])]
+    vendor = FakeClient(
+        raising(RetryableError("down")), lambda start: within(corrected, DateRange(start, TODAY)), records
+    )
+    assert fetched(vendor, days(2, 8)) == (expected_days(corrected, days(2, 8)), set())
+
+
+def test_an_export_that_lacks_records_before_its_first_one_that_json_lists_is_truncated():
+    records = records_per_day(1, 8, 40)
+    vendor = FakeClient(
+        lambda requested: within(records, requested)[-25:],
+        lambda start: within(records, DateRange(start, TODAY))[-197:], records,
+    )  # fmt: skip
+    complete, still_open = fetched(vendor, days(4, 8))
+    assert complete == expected_days(records, days(5, 8))
+    assert still_open == {day(4)}
+
+
+def test_the_first_day_of_a_young_account_is_complete_in_an_export_that_lists_more_than_is_known():
+    records = records_per_day(6, 10, 31)
+    vendor = FakeClient(raising(RetryableError("down")), lambda start: within(records, DateRange(start, TODAY)), None)
+    known = dict.fromkeys(days(7, 10).days(), 31) | {day(6): 30}
+    [batch] = vendor.fetch(days(4, 10), complete=known)
+    assert records_by_day(batch).items() >= expected_days(records, days(6, 10)).items()
+
+
+@pytest.mark.parametrize("newest", [57, 99])
+def test_a_limit_shared_with_the_newest_records_is_found_on_a_single_day(newest):
+    records = records_per_day(8, 10, 103)
+    vendor = FakeClient(lambda requested: within(records, requested)[-newest:], None, records[-newest:])
+    assert fetched(vendor, days(9, 9)) == ({}, {day(9)})
+
+
+def test_a_first_window_too_large_for_an_answer_is_fetched_in_parts():
+    """A gateway ends each request that takes too long; the newest records are all of the window."""
+    records = records_per_day(6, 10, 30)
+
+    def listed(requested):
+        answer = within(records, requested)
+        if len(answer) > 110:
+            raise RetryableError("HTTP 504")
+        return answer
+
+    assert fetched(FakeClient(listed, None, records), days(6, 9)) == (expected_days(records, days(6, 9)), set())
+
+
 def test_an_empty_export_does_not_show_days_empty_if_json_lists_unreadable_records():
     unreadable = [record | {"created_at": ""} for record in records_per_day(3, 3, 2)]
     vendor = FakeClient(lambda _: unreadable, lambda _: [], unreadable)

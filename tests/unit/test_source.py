@@ -1083,6 +1083,16 @@ def days_still_listed(client: FakeClient, window: DateRange) -> frozenset[date]:
     return client.open_source().days_still_listed(window)
 
 
+@pytest.mark.parametrize("keeps", [slice(None, 25), slice(-25, None)])
+def test_old_days_that_a_limit_hides_behind_those_around_them_are_still_listed(keeps):
+    records = records_per_day(1, 11, 30)
+    client = FakeClient(lambda requested: within(records, requested)[keeps])
+    assert days_still_listed(client, days(2, 5)) == {day(2)}
+    assert days_still_listed(
+        FakeClient(lambda requested: within(records_per_day(6, 11, 30), requested)), days(2, 5)
+    ) == (frozenset())
+
+
 def test_the_old_days_that_are_still_listed_take_one_request():
     client = FakeClient(partial(within, records_per_day(4, 9, 2)))
     assert days_still_listed(client, days(2, 5)) == {day(4), day(5)}
