@@ -148,7 +148,7 @@ def no_secrets(folder, secrets):
 
 def test_a_retried_step_succeeds_when_the_vendor_is_available_again(dagster, tmp_path, vendor):
     write_accounts(tmp_path, vendor, {"shop": sqlite(tmp_path)})
-    vendor.faults.add("status", status=503, action="post_billing_data", times=1)
+    vendor.faults.add("status", status=503, action="post_billing_data", times=2)  # also the request for one day
     vendor.faults.add("status", status=503, action="get_billing_csv", times=1)
     [run] = dagster.run(nightly())
     assert run["steps"]["sync_account[shop]"] == ["START", "UP_FOR_RETRY", "RESTARTED", "SUCCESS"]
