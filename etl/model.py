@@ -5,7 +5,7 @@ The shapes of a record, from the vendor to the database:
 1. `RawRecord`      the fields as the source spells them; made by `extract`, read by `transform`
 2. `Record`         the fields in canonical form; made by `transform`, read by everything after it
 3. `CountedRecord`  a record and its repeats, in columns `CountedRecords`; made by `transform.snapshots`, read by `load`
-4. `StoredRow`      a row of the table; made by `db.records`, read by `load`
+4. `StoredRow`      a row of the table, in columns `StoredRows`; made by `db.records`, read by `load`
 5. `RowInsert`      a record that gets a new row, in columns `InsertBatch`; made by `load.diff`, written by `db.records`
 6. `RowUpdate`      a row and its new content; made by `load.diff`, written by `db.records`
 

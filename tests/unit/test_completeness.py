@@ -427,6 +427,23 @@ def test_a_limit_shared_with_the_newest_records_is_found_on_a_single_day(newest)
     assert fetched(vendor, days(9, 9)) == ({}, {day(9)})
 
 
+def test_a_round_first_answer_is_proven_complete_by_one_more_day_at_the_end_that_has_records():
+    records = records_per_day(3, 11, 25)
+    vendor = FakeClient(lambda requested: within(records, requested), None, None)
+    assert fetched(vendor, days(3, 4)) == (expected_days(records, days(3, 4)), set())
+    assert vendor.requested == [days(2, 6), days(2, 7)]
+
+
+def test_a_source_with_another_client_judges_by_the_same_evidence():
+    records = records_per_day(3, 9, 25)
+    first, second = (FakeClient(lambda requested: within(records, requested), None, None) for _ in range(2))
+    source = first.open_source()
+    source.fetch(days(3, 8))
+    other = source.with_client(second)
+    assert other.fetch(days(9, 9)).days.keys() == {day(9)}
+    assert second.requested == [days(8, 11)]
+
+
 def test_a_first_window_too_large_for_an_answer_is_fetched_in_parts():
     """A gateway ends each request that takes too long; the newest records are all of the window."""
     records = records_per_day(6, 10, 30)
