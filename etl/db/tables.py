@@ -2,7 +2,8 @@
 
 Vendor times are the vendor's wall clock, to the second. The program's own timestamps are UTC, to the microsecond,
 without a zone, which two of the three databases cannot store. Money is NUMERIC; on SQLite, which would store it as a
-binary float, it is text of six decimal places. Engine and collation for MariaDB are added on creation
+binary float, it is text of six decimal places, and the ids that others name are AUTOINCREMENT, since it would give the
+id of a deleted row to the next one. Engine and collation for MariaDB are added on creation
 (`DatabaseDialect.table_options`): declared here, every start would load SQLAlchemy's MySQL dialects.
 """
 
@@ -27,7 +28,7 @@ from sqlalchemy import (
 
 from etl.db.types import BigId, LongText, Money, UtcTime, WallClock, key_text
 
-SCHEMA_REVISION: Final = "0010"
+SCHEMA_REVISION: Final = "0011"
 """The newest revision in `migrations/versions`, available without loading Alembic; a test compares the two."""
 
 
@@ -189,6 +190,7 @@ sync_runs = Table(
     Column("largest_json", BigInteger, comment="Records in the largest JSON answer of the run"),
     Column("largest_csv", BigInteger, comment="Records in the largest CSV export of the run"),
     UniqueConstraint("account_id", "id"),
+    sqlite_autoincrement=True,
     comment="The history of runs",
 )
 
@@ -313,6 +315,7 @@ purged_corrections = Table(
     Column("delta", Money(38), nullable=False, comment="Change of the day's spend by the purged lines of the journal"),
     comment="Changes of purged days after their month was booked",
 )
+
 closed_months = Table(
     "closed_months",
     metadata,
@@ -366,6 +369,7 @@ restatements = Table(
     UniqueConstraint("account_id", "day", "id"),
     # For point-in-time queries, which look up the lines of a record.
     Index(None, "account_id", "created_at"),
+    sqlite_autoincrement=True,
     comment="The journal: every change of a day after it was closed",
 )
 
@@ -386,6 +390,7 @@ rejected_records = Table(
     Column("acknowledged_at", UtcTime(), comment="UTC; when a person acknowledged it. Empty until then"),
     UniqueConstraint("account_id", "payload_digest"),
     Index(None, "account_id", "first_seen_at"),  # for pruning the oldest rows
+    sqlite_autoincrement=True,
     comment="The quarantine: records of the vendor that cannot be stored in billing_records",
 )
 
@@ -416,6 +421,7 @@ balance_snapshots = Table(
         comment="Number of suspect or incomplete past days at that moment: with any, recorded_spend may differ from the vendor's",
     ),
     UniqueConstraint("account_id", "taken_at", "id"),
+    sqlite_autoincrement=True,
     comment="Balances of the account that the vendor reported",
 )
 
@@ -428,6 +434,7 @@ balance_top_ups = Table(
     Column("amount", Money(18), nullable=False, comment="In the account's currency"),
     Column("noted_at", UtcTime(), nullable=False, comment="UTC; when the top-up was recorded"),
     UniqueConstraint("account_id", "at", "id"),
+    sqlite_autoincrement=True,
     comment="Money paid in, as recorded by hand: the vendor's API does not list it",
 )
 

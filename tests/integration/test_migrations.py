@@ -234,3 +234,17 @@ def test_a_purge_interrupted_before_the_migration_is_completed_by_it(database_ur
         records, delivered, spend = connection.exec_driver_sql(query).one()
         assert (records, delivered, Decimal(str(spend))) == (5, 2, Decimal("2.9")), "1.5 were purged before"
         assert connection.exec_driver_sql("SELECT COUNT(*) FROM billing_records WHERE account_id = 2").scalar() == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_ids_continue_after_those_that_other_tables_name(database_url):
+    engine = new_engine(database_url)
+    make(engine, "0010")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE sync_state SET fence = 90 WHERE account_id = 2")
+    ensure_current(engine)
+    with engine.connect() as connection:
+        last = dict(connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence").all())
+        stored = {table: connection.exec_driver_sql(f"SELECT MAX(id) FROM {table}").scalar() for table in last}
+    assert last == stored | {"sync_runs": 90, "restatements": 70}
+    assert len(last) == 5

@@ -163,6 +163,48 @@ def test_the_tables_and_views_of_the_contract_exist(engine):
     assert views == set(VIEWS)
 
 
+ROWS = {
+    "sync_runs": (
+        "(account_id, command, program_version, started_at, outcome, sources, days, new, changed, withdrawn, unchanged,"
+        " rejected, suspect_days)"
+        " VALUES (1, 'sync', '0', '2026-03-11 00:00:00', 'done', 'json', 1, 0, 0, 0, 0, 0, 0)"
+    ),
+    "restatements": (
+        "(account_id, run_id, day, restated_at, kind, created_at, phone, code_auth, ordinal, repeats_before,"
+        " repeats_after, delta) VALUES (1, 1, '2026-03-10', '2026-03-11 00:00:00', 'late', '2026-03-10 10:00:00', '',"
+        " '', 1, 0, 1, '0.350000')"
+    ),
+    "rejected_records": (
+        "(account_id, asked_first, asked_last, reason, payload, payload_digest, first_seen_at)"
+        " VALUES (1, '2026-03-10', '2026-03-10', 'time', '{}', 'digest', '2026-03-11 00:00:00')"
+    ),
+    "balance_snapshots": (
+        "(account_id, taken_at, balance, recorded_spend) VALUES (1, '2026-03-11 00:00:00', '1.000000', '0.000000')"
+    ),
+    "balance_top_ups": (
+        "(account_id, at, amount, noted_at) VALUES (1, '2026-03-11 00:00:00', '1.000000', '2026-03-11 00:00:00')"
+    ),
+}
+"""A row of each table with ids."""
+
+
+@pytest.mark.parametrize("create", [migrate, ensure_current])
+def test_the_id_of_a_deleted_row_is_not_used_again(engine, create):
+    create(engine)
+    assert {name for name, table in metadata.tables.items() if "id" in table.c} == {
+        *ROWS, "accounts", "channels",
+    }  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO accounts (label, created_at) VALUES ('a', '2026-03-11 00:00:00')"))
+        for table, row in ROWS.items():
+            ids = []
+            for _ in range(2):
+                connection.execute(text(f"INSERT INTO {table} {row}"))
+                ids.append(connection.scalar(text(f"SELECT MAX(id) FROM {table}")))
+                connection.execute(text(f"DELETE FROM {table}"))
+            assert ids[0] < ids[1], table
+
+
 def describe(engine):
     with engine.connect() as connection:
         return describe_schema(connection)
