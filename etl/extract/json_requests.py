@@ -122,6 +122,19 @@ class JsonRequests:
         except VendorError:
             return False
 
+    def rejection_of(self, day: date) -> str | None:
+        """The message with which the vendor rejects a request for a day alone; None if it does not reject it."""
+        window = DateRange(day, day)
+        try:
+            self._read_answer(window, window)
+        except AuthenticationError:
+            raise
+        except RequestRejected as error:
+            return str(error)
+        except VendorError:
+            pass
+        return None
+
     def is_accepted_start(self, first: date) -> bool:
         """Whether a start date lies within the dates that the vendor is known to accept."""
         return (self.earliest_start is None or first >= self.earliest_start) and (

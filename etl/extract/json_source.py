@@ -21,10 +21,11 @@ from etl.extract.completeness import (
     is_of_one_day,
     possibly_incomplete_days,
 )
-from etl.extract.json_answer import JsonAnswer, merge_answers
+from etl.extract.json_answer import JsonAnswer
 from etl.extract.json_requests import JsonRequests
 from etl.extract.padding import PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
+from etl.extract.short_requests import ShortRequests
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
 from etl.model import DayRecords
 
@@ -47,11 +48,13 @@ class JsonSource:
 
     Args:
         requests: Sends the requests.
+        short: Sends the shortest ones.
         evidence: All that the run can judge answers by.
     """
 
-    def __init__(self, requests: JsonRequests, evidence: RunEvidence) -> None:
+    def __init__(self, requests: JsonRequests, short: ShortRequests, evidence: RunEvidence) -> None:
         self._requests = requests
+        self._short = short
         self._today = evidence.today
         self._answers = evidence.json
         self._get_newest = evidence.get_newest
@@ -83,11 +86,6 @@ class JsonSource:
             for day, records in result.days.items()
             if len(records) < self._answers.most_listed(day) or (not records and self._answers.has_listed(day))
         ]
-
-    def fetch_alone(self, day: date) -> SourceDays | None:
-        """Fetch a day by requests for at most two days; None if their answers list no record of it."""
-        answer = self._fetch_narrow(day)
-        return answer.to_source_days() if answer is not None and answer.days[day] else None
 
     def days_with_records(self, window: DateRange) -> frozenset[date]:
         """The days of a window of which one answer, complete or not, lists a record."""
@@ -157,7 +155,7 @@ class JsonSource:
 
     def _fetch_served_day(self, day: date, error: VendorError) -> SourceDays:
         """Fetch a day whose padded request failed by shorter requests; unresolved if they fail as well."""
-        answer = self._fetch_narrow(day)
+        answer = self._short.fetch(day)
         return empty_source_days(DateRange(day, day), error) if answer is None else answer.to_source_days()
 
     def _drop_truncated(self, result: SourceDays) -> SourceDays:
@@ -331,7 +329,7 @@ class JsonSource:
 
     def _resolve_single_day(self, answer: JsonAnswer, day: date) -> SourceDays:
         """Resolve a day whose padded request has an answer that may be truncated."""
-        narrow_answer = self._fetch_narrow(day)
+        narrow_answer = self._short.fetch(day)
         if narrow_answer is not None:
             return narrow_answer.to_source_days()
         if self._is_plausibly_complete(answer):
@@ -341,33 +339,11 @@ class JsonSource:
 
     def _resolve_hidden_day(self, day: date) -> SourceDays:
         """Resolve a day that the answers to some requests show empty: the vendor may serve only a part of the dates."""
-        answer = self._fetch_narrow(day)
+        answer = self._short.fetch(day)
         if answer is not None and len(answer.days[day]) >= max(1, self._answers.most_listed(day)):
             return answer.to_source_days()
         reason = "a JSON answer lacks records of the day that the answer to another request lists"
         return SourceDays(DateRange(day, day), {}, unresolved={day: reason})
-
-    def _fetch_narrow(self, day: date) -> JsonAnswer | None:
-        """Fetch a day by requests for two days or one, with answers too small to be truncated; None if one is larger.
-
-        Requests for two days cover together what the padded request does. Requests for one day have records only if the
-        end date is inclusive, and then cover the day and its neighbours, whatever the time zone.
-        """
-        starts_around = [day - ONE_DAY, day, day + ONE_DAY]
-        for length in (ONE_DAY, timedelta(0)):
-            starts = filter(self._requests.is_accepted_start, starts_around)
-            requests = [DateRange(first, self._requests.clamp_end_date(first + length)) for first in starts]
-            answers = []
-            for request in requests:
-                answer = self._requests.try_send(request, DateRange(day, day), failures=VendorError)
-                if answer is None or not self._answers.prove_complete(answer.stats):
-                    break
-                answers.append(answer)
-            else:
-                if answers and (length or any(answer.stats.listed for answer in answers)):
-                    merged = merge_answers(day, answers)
-                    return merged if length else replace(merged, margin=ONE_DAY.days)
-        return None
 
     def _is_plausibly_complete(self, answer: JsonAnswer) -> bool:
         """Whether there is no evidence against an unconfirmed answer whose records all belong to a single day."""

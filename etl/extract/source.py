@@ -20,6 +20,7 @@ from etl.extract.csv_windows import CsvWindows
 from etl.extract.json_requests import JsonRequests
 from etl.extract.json_source import WEEK, JsonSource
 from etl.extract.run_evidence import RunEvidence
+from etl.extract.short_requests import ShortRequests
 from etl.extract.source_days import SourceDays, combine, empty_source_days
 from etl.extract.spool import RecordSpool
 from etl.extract.transport import CLOCK_TOLERANCE
@@ -55,7 +56,9 @@ class Source:
         self._read_feed = read_feed
         self._evidence = evidence
         self.today: Final = evidence.today
-        self._json = JsonSource(JsonRequests(client, read_feed, evidence, open_spool), evidence)
+        requests = JsonRequests(client, read_feed, evidence, open_spool)
+        self._short = ShortRequests(requests, evidence)
+        self._json = JsonSource(requests, self._short, evidence)
         self._csv = CsvWindows(CsvSource(client, read_feed, evidence, open_spool), today=self.today, last=last)
         self._check = CrossCheck(evidence, self._shows_empty)
         self._json_failure: VendorError | None = None
@@ -112,7 +115,7 @@ class Source:
 
         Source: that the vendor's retention is limited is assumed. An empty list, a rejection of the dates and an answer
         about other days all count as the end of retention. A rejection may also concern the number of days: then the
-        first and the last day are requested alone.
+        first and the last day are requested alone, and by short requests.
         """
         try:
             return self._days_with_records(window)
@@ -120,7 +123,7 @@ class Source:
             return frozenset()
         except RequestRejected:
             if len(window) == 1:
-                return frozenset()
+                return frozenset(window.days()) if self._short.fetch_listed(window.first) else frozenset()
         ends = (DateRange(day, day) for day in (window.first, window.last))
         return frozenset().union(*map(self.days_still_listed, ends))
 
@@ -159,12 +162,16 @@ class Source:
             json_days = self._refetch_suspect_days(window, json_result)
             if to_check := self._check.days_to_check(json_days) | self._days_lacking_newest(window, json_days):
                 json_days = self._cross_check(window, json_days, to_check)
-            return self._to_window_data(window, self._drop_outdated(window, json_days))
+            return self._to_window_data(
+                window, self._drop_outdated(window, self._short.fetch_refused(window, json_days))
+            )
         try:
             csv_days = self._csv.fetch(window, self._active_windows)
             if not isinstance(json_result, RequestRejected):
                 csv_days = replace(csv_days, refused=frozenset())
-            return self._to_window_data(window, self._drop_outdated(window, csv_days))
+            return self._to_window_data(
+                window, self._drop_outdated(window, self._short.fetch_refused(window, csv_days))
+            )
         except AuthenticationError:
             raise
         except VendorError as error:
@@ -174,11 +181,11 @@ class Source:
             only_these_days = isinstance(json_result, DateRangeMismatch | RequestRejected) or isinstance(
                 error, DateRangeMismatch
             )
-        if not only_these_days or (refused and not self._refuses_only_old_days(window)):
+        failure = RequestRejected(message) if refused else DateRangeMismatch(message)
+        days = self._short.fetch_refused(window, empty_source_days(window, failure))
+        if not only_these_days or (refused and not days.days and not self._refuses_only_old_days(window)):
             raise SourceUnavailable(message)
-        return self._to_window_data(
-            window, empty_source_days(window, RequestRejected(message) if refused else DateRangeMismatch(message))
-        )
+        return self._to_window_data(window, days)
 
     def _refuses_only_old_days(self, window: DateRange) -> bool:
         """Whether the vendor accepts a request for today and rejects the window's last day again.
@@ -258,7 +265,7 @@ class Source:
             day: alone
             for day in self._check.new_empty_days(json_days)
             if (newest is None or not newest.prove_empty(day, json_days.days))
-            and (alone := self._json.fetch_alone(day)) is not None
+            and (alone := self._short.fetch_listed(day)) is not None
         }
         return combine(window, [json_days.without(found), *found.values()])
 

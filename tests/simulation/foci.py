@@ -41,5 +41,7 @@ FOCI: Final[dict[str, tuple[str, ...]]] = {
     "records that come in during the run": ("arrivals", "late_records"),
     "sources that lag behind": ("json_lags", "csv_lags", "hour"),
     "sources that take turns": ("json_outage", "csv_outage", "csv_lacks"),
+    "requests that are rejected for their size": ("json_refuses", "csv_refuses"),
+    "requests that are rejected for their size, no start date": ("json_refuses", "csv_refuses", "default_start"),
     "a contract younger than 30 days": ("default_start", "later_contract"),
 }

@@ -51,6 +51,13 @@ def _days_limit(numbers: Random) -> dict[str, Any]:
 _ROUND = (10, 20, 25, 50, 64, 99, 100, 150, 200, 250, 255, 256, 500, 999, 1000, 1024, 5000, 65535)
 
 
+def _largest_request(numbers: Random) -> dict[str, int]:
+    """The size from which on requests are rejected, in days or in records."""
+    if numbers.random() < 0.5:
+        return {"days": numbers.choice((1, 2, 3, 4, 7, 10, 31))}
+    return {"records": numbers.choice((numbers.randrange(10, 60), numbers.randrange(10, 300)))}
+
+
 def _times(numbers: Random, nights: int = 8) -> list[int]:
     """The first night of an event and the night after its last."""
     first = numbers.randrange(nights)
@@ -199,4 +206,6 @@ FREEDOMS: dict[str, Freedom] = {
     # Every so many records there is a row that counts towards a limit and is not listed.
     "json_unlisted": _any_of(3, 5, 10, 20, passing=True),
     "csv_unlisted": _any_of(3, 5, 10, 20, passing=True),
+    "json_refuses": Freedom(_largest_request, passing=True),
+    "csv_refuses": Freedom(_largest_request, passing=True),
 }

@@ -121,8 +121,8 @@ class Night:
         return days(self.fetched[0] - 4 * DAY, self.fetched[-1] + 4 * DAY) if self.fetched else []
 
     def is_limited(self, source: str) -> bool:
-        """Whether the smallest padded request for some day reaches the limit; one of days counts always."""
-        if self.vendor.days_limit(source) is not None:
+        """Whether the smallest padded request for some day reaches the limit; one of days or requests counts always."""
+        if self.vendor.days_limit(source) is not None or self.vendor.trait(f"{source}_refuses") is not None:
             return True
         limit = self.vendor.limit(source)
         if limit is None:

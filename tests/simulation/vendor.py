@@ -291,8 +291,14 @@ class Vendor:
         return value
 
     def has_limit(self, source: str) -> bool:
-        """Whether answers have a limit, of records or of days."""
-        return self.limit(source) is not None or self.days_limit(source) is not None
+        """Whether answers have a limit, of records or of days, or larger requests are rejected."""
+        limits = (self.limit(source), self.days_limit(source), self.trait(f"{source}_refuses"))
+        return any(limit is not None for limit in limits)
+
+    def _refuse_large(self, source: str, first: date, last: date, listed: int) -> None:
+        most = self.trait(f"{source}_refuses") or {}
+        if (last - first).days >= most.get("days", date.max.toordinal()) or listed > most.get("records", listed):
+            raise RequestRejected('HTTP 400, "too much is requested"')
 
     # Answers.
 
@@ -357,15 +363,20 @@ class Vendor:
             raise RequestRejected('HTTP 400, "start_date is too early"')
         if last > self.today and "refuses_future" in self.scenario.traits:
             raise RequestRejected('HTTP 400, "end_date is in the future"')
+        requested_last = last
         if "end_excluded" in self.scenario.traits:
             last -= DAY
-        return self._json_list("json", self.shown("json", *self._served("json", first, last)))
+        items = self.shown("json", *self._served("json", first, last))
+        self._refuse_large("json", first, requested_last, len(items))
+        return self._json_list("json", items)
 
     def _csv(self, first: date) -> bytes:
         if first < self.earliest and self.refuses_past:
             raise RequestRejected('HTTP 400, "start_date is too early"')
         form = self.form("csv")
-        return csv_file(self._text_of("csv", self.shown_export(first), form), form)
+        items = self.shown_export(first)
+        self._refuse_large("csv", first, self.today, len(items))
+        return csv_file(self._text_of("csv", items, form), form)
 
     def shown_export(self, first: date) -> list[Item]:
         """The records of an export, in the vendor's order."""

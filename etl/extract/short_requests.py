@@ -1,0 +1,88 @@
+"""The shortest JSON requests that cover a day: their answers are too small to be truncated, or to be rejected."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Final
+
+from etl.date_ranges import ONE_DAY, DateRange
+from etl.errors import VendorError
+from etl.extract.json_answer import JsonAnswer, merge_answers
+from etl.extract.json_requests import JsonRequests
+from etl.extract.run_evidence import RunEvidence
+from etl.extract.source_days import SourceDays, combine
+
+YEAR: Final = timedelta(days=365)
+"""Days before a rejected day of the one that shows whether it is rejected for its age."""
+_DIGITS: Final = re.compile(r"\d+")
+
+
+class ShortRequests:
+    """Single days from `post_billing_data`. Thread-safe.
+
+    Args:
+        requests: Sends the requests.
+        evidence: All that the run can judge answers by.
+    """
+
+    def __init__(self, requests: JsonRequests, evidence: RunEvidence) -> None:
+        self._requests = requests
+        self._answers = evidence.json
+        self._past_rejection: str | None = None
+
+    def fetch(self, day: date) -> JsonAnswer | None:
+        """Fetch a day by requests for two days or one, with answers too small to be truncated; None if one is larger.
+
+        Requests for two days cover together what the padded request does. Requests for one day have records only if the
+        end date is inclusive, and then cover the day and its neighbours, whatever the time zone.
+        """
+        starts_around = [day - ONE_DAY, day, day + ONE_DAY]
+        for length in (ONE_DAY, timedelta(0)):
+            starts = filter(self._requests.is_accepted_start, starts_around)
+            requests = [DateRange(first, self._requests.clamp_end_date(first + length)) for first in starts]
+            answers = []
+            for request in requests:
+                answer = self._requests.try_send(request, DateRange(day, day), failures=VendorError)
+                if answer is None or not self._answers.prove_complete(answer.stats):
+                    break
+                answers.append(answer)
+            else:
+                if answers and (length or any(answer.stats.listed for answer in answers)):
+                    merged = merge_answers(day, answers)
+                    return merged if length else replace(merged, margin=ONE_DAY.days)
+        return None
+
+    def fetch_listed(self, day: date) -> SourceDays | None:
+        """Fetch a day as `fetch` does; None if its answers list no record of it."""
+        answer = self.fetch(day)
+        return answer.to_source_days() if answer is not None and answer.days[day] else None
+
+    def fetch_refused(self, window: DateRange, days: SourceDays) -> SourceDays:
+        """Fetch the refused days of a result by requests for at most two days, from the last one on.
+
+        The vendor may reject requests of so many days, or records. It no longer serves a day if it rejects a request
+        for this day alone with the message that it has for a day a year before: then the earlier days stay refused, and
+        the later ones are open for another reason. Assumed.
+        """
+        refused = sorted(days.refused & days.unresolved.keys(), reverse=True)
+        unserved: frozenset[date] = frozenset()
+        found: list[SourceDays] = []
+        for number, day in enumerate(refused):
+            rejection = self._requests.rejection_of(day)
+            if rejection is None:
+                if (answer := self.fetch(day)) is not None:
+                    found.append(answer.to_source_days())
+            elif self._rejects_past(day, rejection):
+                unserved = frozenset(refused[number:])
+                break
+        fetched = [day for result in found for day in result.days]
+        return replace(combine(window, [days.without(fetched), *found]), refused=unserved) if refused else days
+
+    def _rejects_past(self, day: date, rejection: str) -> bool:
+        """Whether the vendor rejects a day a year before another one with the same message, apart from numbers."""
+        if self._past_rejection is None:
+            self._past_rejection = self._requests.rejection_of(day - YEAR)
+        past = self._past_rejection
+        return past is not None and _DIGITS.sub("", past) == _DIGITS.sub("", rejection)

@@ -1,0 +1,93 @@
+"""Requests that the vendor rejects for their size, in days or in records, and days that it no longer serves."""
+
+from __future__ import annotations
+
+import pytest
+from support.fake_vendor import TODAY, FakeClient, day, days, expected_days, records_by_day, vendor_record, within
+
+from etl.date_ranges import DateRange
+from etl.errors import RequestRejected, RetryableError, SourceUnavailable
+
+
+def records_growing(first, last):
+    """A different number of records on each day: 4 on the 1st of March, one more on each later day."""
+    return [
+        vendor_record(f"{day(number)}T{n % 24:02}:{n:02}:00", code_auth=f"{n:04}")
+        for number in range(first, last + 1)
+        for n in range(3 + number)
+    ]
+
+
+RECORDS = records_growing(1, 11)
+
+
+def rejecting(records=RECORDS, *, most_days=None, most_records=None, earliest=None):
+    """Answers of a vendor that rejects larger requests, and those that begin before its first day."""
+
+    def listed(requested):
+        if earliest is not None and requested.first < earliest:
+            raise RequestRejected(f"HTTP 400, {str(earliest)!r} is the first day")
+        found = within(records, requested)
+        if (most_days and len(requested) > most_days) or (most_records is not None and len(found) > most_records):
+            raise RequestRejected(f"HTTP 400, too much: {len(requested)} days")
+        return found
+
+    return listed
+
+
+@pytest.mark.parametrize("most_days", [2, 3, 4, 5])
+def test_days_are_requested_alone_where_longer_requests_are_rejected(most_days):
+    vendor = FakeClient(rejecting(most_days=most_days))
+    [batch] = vendor.fetch(days(4, 8))
+    assert (batch.unresolved_days, batch.refused) == ({}, frozenset())
+    assert records_by_day(batch) == expected_days(RECORDS, days(4, 8))
+
+
+def test_days_are_requested_alone_where_requests_for_so_many_records_are_rejected():
+    vendor = FakeClient(rejecting(most_records=25))
+    batch, later = vendor.fetch(days(2, 6), days(7, 8))
+    assert records_by_day(batch) == expected_days(RECORDS, days(2, 6))
+    assert (batch.unresolved_days, records_by_day(later)) == ({}, expected_days(RECORDS, days(7, 8)))
+
+
+def test_a_day_that_is_too_large_for_any_request_is_open_and_not_one_that_is_served_no_more():
+    records = records_growing(1, 4) + records_growing(9, 11) * 4
+    vendor = FakeClient(rejecting(records, most_records=30))
+    [batch] = vendor.fetch(days(2, 9))
+    assert (set(batch.unresolved_days), batch.refused) == ({day(9)} | set(days(7, 8).days()), frozenset())
+
+
+@pytest.mark.parametrize("most_days", [None, 3])
+def test_days_before_the_first_served_one_stay_refused(most_days):
+    vendor = FakeClient(rejecting(earliest=day(5), most_days=most_days))
+    [batch] = vendor.fetch(days(1, 8))
+    assert batch.refused == set(days(1, 4).days()) == batch.unresolved_days.keys() - {day(5)}
+    alone = [requested.first for requested in vendor.requested if len(requested) == 1 and requested.first < day(4)]
+    assert set(alone) == {day(4 - 365)}, "a year before; and no day before the first one that is rejected"
+
+
+def test_a_failed_request_for_a_day_is_no_rejection():
+    rejected = rejecting(most_days=3)
+
+    def listed(requested):
+        if len(requested) == 1:
+            raise RetryableError("HTTP 503")
+        return rejected(requested)
+
+    [batch] = FakeClient(listed).fetch(days(4, 8))
+    assert (batch.unresolved_days, batch.refused) == ({}, frozenset())
+    assert records_by_day(batch) == expected_days(RECORDS, days(4, 8))
+
+
+def test_a_vendor_that_rejects_everything_gets_two_requests_more():
+    vendor = FakeClient(rejecting(earliest=TODAY.replace(year=2027)))
+    with pytest.raises(SourceUnavailable, match="JSON: HTTP 400"):
+        vendor.fetch(days(4, 8))
+    assert vendor.requested.count(DateRange(day(8), day(8))) == 1
+    assert sum(requested.first == day(8 - 365) for requested in vendor.requested) == 1
+
+
+def test_old_days_that_are_served_to_short_requests_alone_are_listed():
+    vendor = FakeClient(rejecting(most_days=2))
+    assert vendor.open_source().days_still_listed(days(4, 6)) == {day(4), day(6)}
+    assert vendor.open_source().days_still_listed(days(-20, -10)) == frozenset()
