@@ -166,6 +166,11 @@ class BalanceSummary:
         """The amount by which the balance decreased without a record."""
         return exact_sum(-period.unexplained for period in self.unexplained if period.unexplained < 0)
 
+    @property
+    def unexplained_amount(self) -> Decimal:
+        """The charges without a record, as a negative amount; without any, the credits. A credit hides no charge."""
+        return -self.unexplained_charges or exact_sum(period.unexplained for period in self.unexplained)
+
 
 def reconcile(snapshots: Sequence[BalanceSnapshot], top_ups: Sequence[TopUp]) -> list[ReconciliationPeriod]:
     """Return the periods between consecutive snapshots of one account.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, func, select, update
 
+from etl.db.balance import move_first_day
 from etl.db.bindings import end_of_day, interrupted_change, unknown_account
 from etl.db.run_store import find_account
 from etl.db.tables import accounts, billing_records, sync_state, synced_days
 from etl.errors import ConfigError
-
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +115,13 @@ def set_retired(connection: Connection, label: str, retired_at: datetime | None)
 
 
 def set_timezone(connection: Connection, account_id: int, zone: ZoneInfo) -> None:
-    """Bind an account to the zone that all its rows now use, and recompute the end of its watermark's day."""
+    """Bind an account to the zone that all its rows now use, and recompute what depends on the zone of its days.
+
+    That is the end of the watermark's day, and the recorded spend of the balance snapshots.
+    """
     account, state = accounts.c, sync_state.c
+    old_zone = connection.scalar(select(account.timezone).where(account.id == account_id))
+    move_first_day(connection, account_id, ZoneInfo(old_zone or zone.key), zone)
     connection.execute(update(accounts).where(account.id == account_id).values(timezone=zone.key, timezone_to=None))
     watermark = connection.scalar(select(state.last_synced_date).where(state.account_id == account_id))
     if watermark is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 
-from sqlalchemy import Connection, delete, func, insert, or_, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
 from etl.amounts import exact_sum
 from etl.db.day_conditions import IS_COMPLETE, IS_SUSPECT
@@ -57,6 +57,25 @@ def recorded_spend_at(connection: Connection, account_id: int, since: date, fres
         if row.day < since or row.day not in fresh
     ]
     return exact_sum([*recorded, *(amount for day, amount in fresh.items() if day >= since)])
+
+
+def move_first_day(connection: Connection, account_id: int, old_zone: tzinfo, zone: tzinfo) -> None:
+    """Adapt the recorded spend of all snapshots to another zone, in which the first one may be of another day."""
+    if (first := first_snapshot_at(connection, account_id)) is None:
+        return
+    before, after = (
+        recorded_spend_at(connection, account_id, first.astimezone(each).date(), {}) for each in (old_zone, zone)
+    )
+    if before == after:
+        return
+    column = balance_snapshots.c
+    rows = connection.execute(select(column.id, column.recorded_spend).where(column.account_id == account_id)).all()
+    connection.execute(
+        update(balance_snapshots)
+        .where(column.id == bindparam("snapshot"))
+        .values(recorded_spend=bindparam("spend", type_=column.recorded_spend.type)),
+        [{"snapshot": row.id, "spend": exact_sum([row.recorded_spend, after, -before])} for row in rows],
+    )
 
 
 def restated_on_record(connection: Connection, account_id: int) -> Restated:

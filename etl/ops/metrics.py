@@ -19,9 +19,9 @@ from pathlib import Path
 from time import sleep
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select
 
-from etl.db.tables import accounts, balance_snapshots, sync_state
+from etl.db.tables import accounts, sync_state
 from etl.ops.status_query import AccountStatus, read_account_statuses
 from etl.run_counts import RunCounts
 
@@ -71,7 +71,7 @@ METRICS: Final = (
     Metric("billing_etl_balance_timestamp_seconds", "Time of the newest balance snapshot", standing=True),
     Metric(
         "billing_etl_unexplained_amount",
-        "Change between the two newest balance snapshots without charges and top-ups; negative is a charge",
+        "Changes of the balance that neither records nor top-ups explain; negative is the sum of the charges",
         standing=True,
     ),
 )
@@ -98,14 +98,10 @@ class AccountGauges:
 
     Attributes:
         synced_until: The end of the watermark's day.
-        balance: Time and amount of the newest snapshot.
-        unexplained: The unexplained amount of the newest reconciliation period.
     """
 
     status: AccountStatus
     synced_until: datetime | None = None
-    balance: tuple[datetime, float] | None = None
-    unexplained: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,24 +123,8 @@ def load_gauges(connection: Connection, labels: Iterable[str], now: datetime) ->
 
 def _load_gauges(connection: Connection, status: AccountStatus) -> AccountGauges:
     label = accounts.c.label == status.account
-    snapshot = balance_snapshots.c
-    balance = connection.execute(
-        select(snapshot.taken_at, snapshot.balance)
-        .join(accounts)
-        .where(label)
-        .order_by(snapshot.taken_at.desc(), snapshot.id.desc())
-        .limit(1)
-    ).one_or_none()
-    unexplained = connection.scalar(
-        text("SELECT unexplained FROM balance_proof WHERE account = :label ORDER BY closed_at DESC LIMIT 1"),
-        {"label": status.account},
-    )
-    return AccountGauges(
-        status,
-        connection.scalar(select(sync_state.c.synced_until_utc).join(accounts).where(label)),
-        (balance.taken_at, float(balance.balance)) if balance else None,
-        None if unexplained is None else float(unexplained),
-    )
+    synced_until = connection.scalar(select(sync_state.c.synced_until_utc).join(accounts).where(label))
+    return AccountGauges(status, synced_until)
 
 
 def write_metrics(
@@ -241,12 +221,12 @@ def _samples_of(run: RunOutcome, now: datetime) -> Iterator[tuple[str, Labels, f
     yield "billing_etl_suspect_dates", account, len(status.suspect_days)
     yield "billing_etl_missing_dates", account, sum(map(len, status.gaps))
     yield "billing_etl_rejected_records", account, status.rejected
-    if standing.balance is not None:
-        taken_at, balance = standing.balance
-        yield "billing_etl_balance", account, balance
-        yield "billing_etl_balance_timestamp_seconds", account, taken_at.timestamp()
-    if standing.unexplained is not None:
-        yield "billing_etl_unexplained_amount", account, standing.unexplained
+    if (balance := status.balance) is None:
+        return
+    yield "billing_etl_balance", account, float(balance.balance)
+    yield "billing_etl_balance_timestamp_seconds", account, balance.taken_at.timestamp()
+    if not balance.waits_for:
+        yield "billing_etl_unexplained_amount", account, float(balance.unexplained_amount)
 
 
 def render(samples: Mapping[str, Mapping[Labels, float]], carried: Lines | None = None) -> str:

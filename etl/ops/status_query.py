@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import BigInteger, Connection, Row, Select, case, cast, func, select
 
@@ -132,7 +133,12 @@ def read_account_statuses(
     account = accounts.c
     stored = connection.execute(
         select(
-            account.id, account.label, account.retired_at, account.deletion_started_at, account.timezone_to
+            account.id,
+            account.label,
+            account.retired_at,
+            account.deletion_started_at,
+            account.timezone,
+            account.timezone_to,
         ).order_by(account.label)
     )
     rows = [row for row in stored if with_others or row.label in labels]
@@ -151,9 +157,8 @@ def read_account_statuses(
             options = options_by_id.get(row.id)
             ledger = ledgers.get(row.id, LedgerSummary())
             status = _account_status(row, states[row.id], ledger, now, options)
-            summary = load_summary(
-                connection, row.id, now, options.low_balance if options else None, options.zone if options else None
-            )
+            zone = ZoneInfo(row.timezone) if row.timezone else None
+            summary = load_summary(connection, row.id, now, options.low_balance if options else None, zone)
             statuses.append(
                 replace(
                     status,

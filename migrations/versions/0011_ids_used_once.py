@@ -161,7 +161,7 @@ def begin_after_named_ids(name: str, table: IdTable) -> None:
     queries = (f"SELECT MAX(id) FROM {name}", *table.named_by)  # noqa: S608 - constants
     used = ", ".join(f"COALESCE(({query}), 0)" for query in queries)
     op.execute(f"DELETE FROM sqlite_sequence WHERE name = '{name}'")  # noqa: S608 - constants
-    op.execute(f"INSERT INTO sqlite_sequence (name, seq) SELECT '{name}', MAX(0, {used})")  # noqa: S608 - constants
+    op.execute(f"INSERT INTO sqlite_sequence (name, seq) SELECT '{name}', MAX(0, {used})")
 
 
 def upgrade() -> None:

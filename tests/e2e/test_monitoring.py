@@ -6,11 +6,9 @@ import json
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 
 import pytest
 from support.fake_heartbeat_server import HeartbeatServer, heartbeat_server
@@ -246,18 +244,17 @@ def test_metrics_cover_each_account_and_a_failure_keeps_the_last_success(account
     assert metric(accounts, "last_success_timestamp_seconds", "first") == success
 
 
-def test_metrics_show_the_balance_and_the_unexplained_amount(synced, vendor):
-    vendor.faults.add("status", status=503, times=None, action="get_balance")  # so no snapshot is newer than these
-    with closing(sqlite3.connect(synced.folder / "billing.db")) as database:
-        database.execute("DELETE FROM balance_snapshots")
-        database.executemany(
-            "INSERT INTO balance_snapshots (account_id, taken_at, balance, recorded_spend) VALUES (1, ?, ?, ?)",
-            [("2025-03-10 01:00:00.000000", "100.000000", "6.000000"),
-             ("2025-03-11 01:00:00.000000", "97.500000", "7.000000")],
-        )  # fmt: skip
-        database.commit()
-    assert synced("backfill", "--since", "2025-03-01", "--until", "2025-03-01", BILLING_METRICS_FILE="m.prom").code == 0
-    assert (metric(synced, "balance", "default"), metric(synced, "unexplained_amount", "default")) == (97.5, -1.5)
+def test_metrics_show_a_charge_without_a_record_as_the_status_does(synced, vendor):
+    outside = {"BILLING_METRICS_FILE": "m.prom"}
+    assert synced("sync", *SPAN, **outside).code == 0
+    assert metric(synced, "unexplained_amount", "default") == 0
+    balance = metric(synced, "balance", "default")
+    for change, total in [(-50, -50), (500, 450)]:  # the second one is a top-up, which hides no charge
+        vendor.dataset.credit += change
+        assert synced("sync", *SPAN, **outside).code == 0
+        assert "an unexplained charge of 50.00" in synced("status").out
+        assert metric(synced, "unexplained_amount", "default") == -50
+        assert metric(synced, "balance", "default") == balance + total
 
 
 def test_metrics_that_cannot_be_written_do_not_fail_the_run(billing):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -29,7 +29,9 @@ from etl.services.sync import run_sync
 from etl.zones import utc_offset
 
 MORNING = datetime(2026, 3, 11, 6, 30, tzinfo=UTC)
-MOSCOW, VLADIVOSTOK, LONDON = map(ZoneInfo, ("Europe/Moscow", "Asia/Vladivostok", "Europe/London"))
+MOSCOW, VLADIVOSTOK, LONDON, NEW_YORK = map(
+    ZoneInfo, ("Europe/Moscow", "Asia/Vladivostok", "Europe/London", "America/New_York")
+)
 OWN = [table for table in metadata.sorted_tables if "account_id" in table.c]
 
 
@@ -186,13 +188,13 @@ def test_a_run_refuses_a_partly_deleted_account(account):
 # --- set-timezone -----------------------------------------------------------------------------------------------------
 
 
-def run(account, zone):
+def run(account, zone, now=MORNING):
     report = run_sync(
         replace(account.settings, timezone=zone),
         RunRequest("sync"),
         NO_PROGRESS,
         redact=str,
-        clock=clock,
+        clock=lambda: now,
     )
     return report.exit_code, str(report.error or "")
 
@@ -230,6 +232,22 @@ def test_the_day_of_the_watermark_ends_in_the_new_zone(account):
     set_account_timezone(account.engine, "default", VLADIVOSTOK, wait=0, clock=clock)
     state = account.read("SELECT last_synced_date, synced_until_utc FROM sync_state WHERE account_id = 2")
     assert [(str(day), str(until)[:16]) for day, until in state] == [("2026-03-10", "2026-03-10 14:00")]
+
+
+@pytest.mark.parametrize(("hour", "zone"), [(20, VLADIVOSTOK), (3, NEW_YORK), (12, LONDON)], ids=str)
+def test_a_change_of_zone_leaves_the_balance_proof_explained(database_url, sandbox, hour, zone):
+    """The first snapshot is of another day in the new zone, so its recorded spend begins with another day."""
+    account = Account(database_url, sandbox)
+    sandbox.dataset.replace([*charges("2026-03-09", 2), *charges("2026-03-10", 3), *charges("2026-03-11", 4, "1.5")])
+    proof = "SELECT charged, finding FROM balance_proof"
+    first = datetime(2026, 3, 11, hour, 30, tzinfo=UTC)
+    run(account, MOSCOW, first)
+    set_account_timezone(account.engine, "default", zone, wait=0, clock=lambda: first)
+    later = first + timedelta(hours=12)
+    sandbox.dataset.add(charges(later.astimezone(zone).date(), 1, "3", "late"))
+    assert run(account, zone, later) == (0, "")
+    found = sorted((Decimal(charged), finding) for charged, finding in account.read(proof))
+    assert found == [(0, "explained"), (0, "explained"), (3, "explained")]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,20 @@ from support.metrics import parse
 from etl.date_ranges import DateRange
 from etl.ops.metrics import METRICS, AccountGauges, RunOutcome, render, write_metrics
 from etl.ops.status_query import AccountStatus, SuspectDay
+from etl.reconcile import BalanceSummary, ReconciliationPeriod
 from etl.run_counts import RunCounts
 
 HOME = Path(__file__).parents[2]
 RULES = HOME / "deploy" / "prometheus" / "billing-etl.rules.yml"
 NIGHT = datetime(2026, 3, 11, 1, 30, tzinfo=UTC)
 NEXT = datetime(2026, 3, 12, 1, 30, tzinfo=UTC)
+
+
+def unexplained(amount: str) -> ReconciliationPeriod:
+    nothing = Decimal(0)
+    return ReconciliationPeriod(NIGHT, NEXT, nothing, nothing, nothing, nothing, unexplained=Decimal(amount))
+
+
 STANDING = AccountGauges(
     AccountStatus(
         "shop",
@@ -29,10 +38,9 @@ STANDING = AccountGauges(
         gaps=(DateRange(date(2026, 3, 1), date(2026, 3, 3)),),
         suspect_days=(SuspectDay(date(2026, 3, 9), "empty"),),
         rejected=4,
+        balance=BalanceSummary(Decimal("512.75"), NIGHT, unexplained=(unexplained("-1.5"),)),
     ),
     datetime(2026, 3, 10, 21, tzinfo=UTC),
-    (NIGHT, 512.75),
-    -1.5,
 )
 
 
@@ -91,6 +99,22 @@ def test_a_failure_keeps_the_gauges_of_the_account(path):
     assert value(path, "last_run_records", "shop", "new") == 0
 
 
+@pytest.mark.parametrize(
+    ("amounts", "waits_for", "shown"),
+    [
+        (["3", "-1.5", "-2"], (), -3.5),
+        (["3", "0.5"], (), 3.5),
+        ([], (), 0),
+        ([], (date(2026, 3, 9),), None),
+    ],
+)
+def test_a_credit_hides_no_charge_and_a_pending_proof_has_no_amount(path, amounts, waits_for, shown):
+    balance = BalanceSummary(Decimal(1), NIGHT, unexplained=tuple(map(unexplained, amounts)), waits_for=waits_for)
+    standing = AccountGauges(AccountStatus("shop", balance=balance))
+    write_metrics(path, [ended("shop", standing=standing)], NIGHT, all_there_are=True)
+    assert value(path, "unexplained_amount", "shop") == shown
+
+
 def test_a_gauge_missing_from_the_database_is_removed(path):
     write_metrics(path, [ended("shop", standing=STANDING)], NIGHT, all_there_are=True)
     write_metrics(path, [ended("shop", standing=AccountGauges(AccountStatus("shop")))], NEXT, all_there_are=True)
@@ -121,7 +145,7 @@ def test_nothing_is_carried_over_from_a_malformed_line(path, content):
 @pytest.mark.parametrize("number", [512.75, -1.5, 0.0, 1e22, 1.5e-7, float("inf"), float("-inf"), 1741640400.123456])
 @pytest.mark.parametrize("account", ["shop", 'a "shop"\\\nПервый', "\\", "\\n", "{}", 'x",outcome="y'])
 def test_labels_and_numbers_are_carried_over_unchanged(path, account, number):
-    gauges = AccountGauges(AccountStatus(account), balance=(NIGHT, number))
+    gauges = AccountGauges(AccountStatus(account, balance=BalanceSummary(Decimal(number), NIGHT)))
     write_metrics(path, [ended(account, 65, gauges, new=7)], NIGHT, all_there_are=True)
     before = parse(path.read_text())
     write_metrics(path, [ended("another")], NEXT, all_there_are=False)
@@ -146,6 +170,7 @@ WRITER = """
 import sys
 from datetime import datetime
 from pathlib import Path
+from etl.reconcile import BalanceSummary, ReconciliationPeriod
 from etl.run_counts import RunCounts
 from etl.ops.metrics import RunOutcome, write_metrics
 
