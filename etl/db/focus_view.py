@@ -20,14 +20,16 @@ UNIT: Final = "Requests"
 def _corrections(sql: SqlExpressions, *, by_period: bool) -> str:
     """A subquery of the changes of days of booked months: by day, or by day and the month in which they were found."""
     key = "l.account_id, l.day, l.period" if by_period else "l.account_id, l.day"
+    month, found = sql.month_of.format("j.day"), sql.month_of.format("j.restated_at")
     names = amount_column_names(sql, "l.delta")
     return f"""(
   SELECT {key}, {amount_columns("SUM({part}) AS delta_{}", names)}
   FROM (
-    SELECT j.account_id, j.day, {sql.month_of.format("j.restated_at")} AS period,
+    SELECT j.account_id, j.day,
+      CASE WHEN {found} > {month} THEN {found} ELSE {sql.next_month.format(month)} END AS period,
       {amount_columns("{part} AS delta_{}", sql.split_amount("j.delta"))}
     FROM restatements j
-    {join_closing("j", sql.month_of.format("j.day"))}
+    {join_closing("j", month)}
     WHERE c.kind = 'final' AND {SINCE_CLOSE}
     UNION ALL
     SELECT p.account_id, p.day, p.period, {amount_columns("{part}", sql.split_amount("p.delta"))}
@@ -43,7 +45,7 @@ def focus_charges_query(sql: SqlExpressions) -> str:
     """A row per day with the cost as it was booked, and one per month in which it was corrected afterwards.
 
     What changes before the month of a day is booked belongs to the cost; what changes later is a correction, in the
-    billing period in which it was found.
+    billing period in which it was found: a later one, also where the month has not ended in UTC yet.
     """
     spend, delta = sql.split_amount("d.spend"), amount_column_names(sql, "x.delta")
     booked = tuple(f"({part} - COALESCE({change}, 0))" for part, change in zip(spend, delta, strict=True))

@@ -235,7 +235,8 @@ def _keep_corrections(connection: Connection, account_id: int, lines: Iterable[A
     deltas: defaultdict[tuple[date, int, date], Decimal] = defaultdict(Decimal)
     for line in lines:
         if line.closing is not None:
-            deltas[line.day, line.closing, line.restated_at.astimezone(UTC).date().replace(day=1)] += line.delta
+            found = line.restated_at.astimezone(UTC).date().replace(day=1)
+            deltas[line.day, line.closing, max(found, next_month(line.day))] += line.delta
     for (day, closing, period), delta in deltas.items():
         key = {"account_id": account_id, "day": day, "closing": closing, "period": period}
         _add(connection, purged_corrections, key, {"delta": delta})

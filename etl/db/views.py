@@ -77,7 +77,7 @@ LEFT JOIN synced_days d ON d.account_id = a.id AND d.day = {sql.day_of.format("r
   AND r.created_at >= d.day AND r.created_at < {sql.next_day.format("d.day")}
 LEFT JOIN sync_state s ON s.account_id = r.account_id
 LEFT JOIN channels k ON k.id = r.channel
-WHERE r.withdrawn_at IS NULL"""
+WHERE r.withdrawn_at IS NULL AND d.purged_at IS NULL"""
 
 
 def numbering_lookup(sql: SqlExpressions, column: str) -> str:

@@ -1,4 +1,4 @@
-"""SQLite: the ids of runs, journal lines, rejected records, balances and top-ups are used once.
+"""SQLite: the ids of runs, journal lines, rejected records, balances and top-ups are used once; views of purged days.
 
 SQLite gives the id of a deleted newest row to the next one, unless the table is declared AUTOINCREMENT; PostgreSQL and
 MariaDB never do. People and other tables name rows by these ids. SQLite rewrites the tables in the migration's

@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
@@ -157,4 +158,19 @@ def test_a_month_without_a_final_close_has_no_corrections(shop):
     assert costs(shop.rows()) == {
         ("2026-03-01", "2026-03-02", None): Decimal("3.5"),
         ("2026-03-01", "2026-03-31", None): Decimal("0.000001"),
+    }
+
+
+def test_a_correction_is_in_a_later_period_where_its_month_has_not_ended_in_utc(shop):
+    shop.settings = replace(shop.settings, timezone=ZoneInfo("Asia/Vladivostok"), lookback_days=0)
+    shop.now = datetime(2026, 3, 31, 14, 30, tzinfo=UTC)
+    shop.records = [charge("2026-03-02", "1.5"), charge("2026-04-01", "7")]
+    shop.sync()
+    shop.close()
+    shop.records.append(charge("2026-03-02", "2"))
+    shop.sync("backfill", MARCH, MARCH.replace(day=2))
+    assert costs(shop.rows()) == {
+        ("2026-03-01", "2026-03-02", None): Decimal("1.5"),
+        ("2026-04-01", "2026-04-01", None): Decimal(7),
+        ("2026-04-01", "2026-03-02", "Correction"): Decimal(2),
     }

@@ -258,6 +258,7 @@ def test_months_and_their_corrections_are_the_same_before_between_and_after_the_
     labels = count()
     query = text("SELECT * FROM monthly_spend WHERE account = :label").bindparams(bindparam("label"))
     name = engine.dialect.identifier_preparer.quote_identifier("BillingAccountId")
+    january_query = text("SELECT COUNT(*) FROM billing WHERE account = :label AND created_at < '2024-02-01'")
     charges_query = text(f"SELECT * FROM focus_charges WHERE {name} = :label").bindparams(bindparam("label"))
 
     @settings(max_examples=EXAMPLES[database_url.get_backend_name()], deadline=None)
@@ -275,6 +276,7 @@ def test_months_and_their_corrections_are_the_same_before_between_and_after_the_
                 step = purge_batch(connection, account_id, date(2024, 1, 1), MORNING, at_most=at_most)
                 assert connection.execute(query, {"label": label}).all() == before
                 assert sorted(map(repr, connection.execute(charges_query, {"label": label}))) == charges_before
+                assert connection.scalar(january_query, {"label": label}) == 0, "a part of a month is in no view"
                 assert max(step[:2]) <= at_most
             if not any(step):
                 break
