@@ -133,6 +133,7 @@ class SyncRun:
         return build_load_policy(
             settings, today, full_compare=request.command == "backfill", accepted_days=request.accepted_days,
             begins_where_served=begins_where_served(settings, request, position),
+            start=settings.start_date if request.command == "sync" and request.since is None else None,
         )  # fmt: skip
 
     def begin(self, account: AccountHistory) -> Writer:

@@ -87,21 +87,28 @@ class RowCountsByTable(NamedTuple):
     rejected_records: int = 0
 
 
-def plan_purge(days: Iterable[LedgerDay], *, settled_through: date | None, retired: bool) -> PurgePlan:
+def plan_purge(days: Iterable[LedgerDay], before: date, *, settled_through: date | None, retired: bool) -> PurgePlan:
     """Classify the months that are old enough.
 
     Args:
-        days: Days of the ledger in these months, in order.
+        days: Days of the ledger, in order.
+        before: First day of the first month that is not old enough.
         settled_through: Last day before the lookback.
-        retired: The account is retired: no run fetches its days again, and none follow the last one.
+        retired: The account is retired: no run fetches its days again, and none follow the last one. The day on which
+            it was retired stays incomplete.
     """
     plan = PurgePlan()
     ledger = list(days)
+    finished = [ledger_day.day for ledger_day in ledger if ledger_day.complete or ledger_day.suspect]
+    last = max(finished, default=date.min)
     for first, group in groupby(ledger, key=lambda ledger_day: ledger_day.day.replace(day=1)):
+        if first >= before:
+            break
         known = {ledger_day.day: ledger_day for ledger_day in group}
         start = max(first, ledger[0].day)
-        end = min(month_end(first), ledger[-1].day) if retired else month_end(first)
-        blockers = filter(None, (_blocker(day, known.get(day)) for day in DateRange(start, end).days()))
+        end = min(month_end(first), last) if retired else month_end(first)
+        needed = DateRange(start, end).days() if start <= end else ()
+        blockers = filter(None, (_blocker(day, known.get(day)) for day in needed))
         if all(ledger_day.purged for ledger_day in known.values()):
             plan.purged.append(first)
         elif blocker := next(blockers, None):
@@ -126,11 +133,11 @@ def month_end(month: date) -> date:
     return next_month(month) - ONE_DAY
 
 
-def read_ledger(connection: Connection, account_id: int, before: date) -> list[LedgerDay]:
-    """Read the account's ledger days before a date, in order."""
+def read_ledger(connection: Connection, account_id: int) -> list[LedgerDay]:
+    """Read the account's ledger days, in order."""
     day = synced_days.c
     query = select(day.day, IS_COMPLETE, IS_SUSPECT, IS_PURGED)
-    rows = connection.execute(query.where(day.account_id == account_id, day.day < before).order_by(day.day))
+    rows = connection.execute(query.where(day.account_id == account_id).order_by(day.day))
     return [LedgerDay(row[0], *map(bool, row[1:])) for row in rows]
 
 

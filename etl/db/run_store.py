@@ -184,6 +184,7 @@ def advance_watermark(
     lookback: int,
     zone: tzinfo,
     unserved: Collection[date] = (),
+    start: date | None = None,
 ) -> date | None:
     """Move the watermark to the end of the contiguous range of closed days, never back.
 
@@ -195,6 +196,7 @@ def advance_watermark(
         lookback: Number of closed days that later runs fetch again; these are settling.
         zone: Zone of the vendor's wall clock, for the end of the watermark's day in UTC.
         unserved: Days that the vendor refuses. A contiguous range without a complete day starts after them.
+        start: The configured start date. A contiguous range without a complete day does not start before it.
 
     Returns:
         The watermark; None while no day is complete.
@@ -208,8 +210,11 @@ def advance_watermark(
         first_day = values["first_day"] = first
     elif first is not None and first < first_day:
         first_day = values["first_day"] = _first_complete_before(connection, run, first_day)
-    if position.watermark is None and first_day in unserved:
-        first_day = values["first_day"] = first_outside(first_day, unserved)
+    if (
+        position.watermark is None
+        and (served := first_outside(max(first_day, start or first_day), unserved)) > first_day
+    ):
+        first_day = values["first_day"] = served
     next_day = position.watermark + ONE_DAY if position.watermark else first_day
     column = synced_days.c
     closed = connection.scalars(

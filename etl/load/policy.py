@@ -19,6 +19,7 @@ class LoadPolicy:
         full_compare: Whether to compare the rows even if the digest in the ledger is unchanged.
         accepted_days: Days to store although they are implausible.
         begins_where_served: Whether the history starts after the days that the vendor refuses: no start date is set.
+        start: The configured start date of a sync: until there is a watermark, an earlier history starts with it.
     """
 
     today: date
@@ -28,3 +29,4 @@ class LoadPolicy:
     full_compare: bool = False
     accepted_days: frozenset[date] = frozenset()
     begins_where_served: bool = False
+    start: date | None = None

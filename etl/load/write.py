@@ -76,7 +76,9 @@ def write_window(
     # An accepted day may be any day: it does not start the history.
     first = None if policy.accepted_days else data.window.first
     unserved = data.refused if policy.begins_where_served else frozenset[date]()
-    advance_watermark(connection, run, first, lookback=policy.lookback, zone=policy.zone, unserved=unserved)
+    advance_watermark(
+        connection, run, first, lookback=policy.lookback, zone=policy.zone, unserved=unserved, start=policy.start
+    )
     return WindowOutcome(outcomes, read_acknowledged(connection, run.account_id, data.rejected))
 
 

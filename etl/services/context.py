@@ -207,6 +207,7 @@ def build_load_policy(
     full_compare: bool,
     accepted_days: frozenset[date] = frozenset(),
     begins_where_served: bool = False,
+    start: date | None = None,
 ) -> LoadPolicy:
     """The account's policy for loading."""
     return LoadPolicy(
@@ -217,6 +218,7 @@ def build_load_policy(
         full_compare=full_compare,
         accepted_days=accepted_days,
         begins_where_served=begins_where_served,
+        start=start,
     )
 
 

@@ -54,7 +54,7 @@ def plan_request(
         requested = sync_range(
             start=settings.start_date or today - timedelta(days=DEFAULT_HISTORY_DAYS),
             watermark=state.watermark,
-            first_synced=state.first_day,
+            first_synced=state.first_day if state.watermark or settings.start_date is None else None,
             today=today,
             lookback=settings.lookback_days,
             since=request.since,

@@ -121,8 +121,8 @@ def _plan_account(
     if position.watermark and position.settled_through:
         # The present lookback may be longer than that of the last run.
         settled_through = min(position.settled_through, position.watermark - timedelta(days=lookback))
-    days = read_ledger(connection, account_id, before)
-    plan = plan_purge(days, settled_through=settled_through, retired=position.retired_at is not None)
+    days = read_ledger(connection, account_id)
+    plan = plan_purge(days, before, settled_through=settled_through, retired=position.retired_at is not None)
     counts = {month: count_month(connection, account_id, month) for month in sorted(plan.months + plan.purged)}
     return plan, {month: rows for month, rows in counts.items() if month in plan.months or any(rows)}
 

@@ -1337,6 +1337,17 @@ def test_days_before_the_first_served_day_stay_open_with_a_start_date(sqlite_job
     assert messages == ["default: the vendor serves no day before 2026-03-09: the history begins there"]
 
 
+def test_a_start_date_that_is_corrected_applies_until_a_day_is_complete(job, vendor):
+    vendor.dataset.replace(charges(NINTH, 2) + charges(TENTH, 2))
+    for _ in range(2):
+        report, _ = since(job, vendor, NINTH, start_date=date(2026, 3, 6))
+        assert isinstance(report.error, SourceUnavailable)
+    report, _ = since(job, vendor, NINTH, start_date=NINTH)
+    assert (report.error, report.watermark, job.rows(sync_state, "first_day")) == (None, TENTH, [(NINTH,)])
+    report, _ = since(job, vendor, NINTH, start_date=TENTH)
+    assert (report.error, job.rows(sync_state, "first_day")) == (None, [(NINTH,)]), "a day is complete now"
+
+
 def test_a_requested_range_must_be_served(sqlite_job, vendor):
     report, _ = since(sqlite_job, vendor, NINTH, start_date=None, since=date(2026, 3, 7))
     assert list(report.counts.missing_days) == [date(2026, 3, 7), date(2026, 3, 8)]

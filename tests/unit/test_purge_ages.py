@@ -24,8 +24,8 @@ def days(first, last, **changes):
     return [day for day in ledger if day]
 
 
-def plan(ledger, settled_through=date(2030, 1, 1), *, retired=False):
-    return plan_purge(ledger, settled_through=settled_through, retired=retired)
+def plan(ledger, settled_through=date(2030, 1, 1), *, before=date(2030, 1, 1), retired=False):
+    return plan_purge(ledger, before, settled_through=settled_through, retired=retired)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,16 @@ def test_a_month_whose_end_was_never_fetched_is_kept_unless_retired():
     ledger = days(JANUARY, date(2024, 2, 10))
     assert plan(ledger).blocked == {FEBRUARY: "2024-02-11 was never fetched"}
     assert plan(ledger, settled_through=date(2024, 2, 3), retired=True).months == [JANUARY, FEBRUARY]
+
+
+def test_the_open_day_of_a_retirement_does_not_keep_its_month():
+    ledger = days(JANUARY, date(2024, 2, 10), d40={"complete": False})
+    assert plan(ledger, retired=True).months == [JANUARY, FEBRUARY]
+    assert plan(days(JANUARY, FEBRUARY, d31={"complete": False}), retired=True).months == [JANUARY, FEBRUARY]
+    assert list(plan(ledger[:40]).blocked) == [FEBRUARY]
+    gap = days(JANUARY, date(2024, 3, 10), d59={"complete": False})
+    assert list(plan(gap, before=MARCH, retired=True).blocked) == [FEBRUARY]
+    assert plan(gap, before=MARCH, retired=True).months == [JANUARY]
 
 
 def test_a_purged_month_is_not_reported_again_and_can_get_more_days():
