@@ -3,8 +3,8 @@
     BillingError                       the message is one line without secrets and phone numbers
     ├── ConfigError                    correct the setting it names
     │   └── SettingError               the same; services add the environment variable and the remedy
-    ├── VendorError
-    │   ├── AuthenticationError        renew the token; a retry is useless
+    ├── AuthenticationError            renew the token: neither a retry nor the other source can help
+    ├── VendorError                    the request failed: use the other source, or run again later
     │   ├── RequestRejected            the vendor refuses this request; a retry is useless
     │   │   └── UnknownRecordError     the vendor has no record with this id; check where the id came from
     │   └── RetryableError             retry a little later
@@ -60,12 +60,12 @@ class SettingError(ConfigError):
         self.problem = problem
 
 
+class AuthenticationError(BillingError):
+    """HTTP 401 or 403. No VendorError: a fallback for a failed request does not catch it."""
+
+
 class VendorError(BillingError):
     """A request failed."""
-
-
-class AuthenticationError(VendorError):
-    """HTTP 401 or 403."""
 
 
 class RequestRejected(VendorError):

@@ -34,6 +34,7 @@ from etl.db.migrate import (
 from etl.db.ownership import require_ours
 from etl.db.tables import metadata
 from etl.errors import (
+    AuthenticationError,
     BillingError,
     CheckFailedError,
     DatabaseError,
@@ -190,14 +191,14 @@ def check_vendor(
     """
     try:
         balance = client.get_balance()["balance"]
-    except VendorError as error:
+    except (AuthenticationError, VendorError) as error:
         yield CheckResult("token", "", error)
         return
     yield CheckResult("token", f"accepted; the balance is {balance}")
     yield _check_clock(client.clock_skew, now)
     try:
         meaning = detect_date_semantics(client, read_feed, today)
-    except VendorError as error:
+    except (AuthenticationError, VendorError) as error:
         yield CheckResult("dates", "", error)
         return
     if meaning is None:

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from etl.date_ranges import DateRange
-from etl.errors import AuthenticationError, VendorError
+from etl.errors import VendorError
 from etl.model import ReadStats
 
 QUIET_SINCE: Final = timedelta(days=3650)
@@ -71,8 +71,6 @@ class VoidClaims:
     def _try(self, request: DateRange) -> ReadStats | None:
         try:
             return self._request(request)
-        except AuthenticationError:
-            raise
         except VendorError:
             return None
 

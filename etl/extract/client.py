@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from etl.date_ranges import DateRange
-from etl.errors import InvalidResponse, RequestRejected, RetryableError, UnknownRecordError, VendorError
+from etl.errors import BillingError, InvalidResponse, RequestRejected, RetryableError, UnknownRecordError
 from etl.extract.json_parser import parse_answer, parse_envelope
 from etl.extract.spool import disk_full_guard
 from etl.extract.transport import Transport
@@ -200,7 +200,7 @@ class Client:
         )
         try:
             return retrying(attempt)
-        except VendorError as error:
+        except BillingError as error:
             # Without the frames of tenacity: they hold the error, a cycle that keeps all locals of the callers alive.
             raise error.with_traceback(None)  # noqa: B904 - the same error
 

@@ -14,7 +14,7 @@ from datetime import date
 from typing import BinaryIO, Final
 
 from etl.date_ranges import ONE_DAY, DateRange
-from etl.errors import AuthenticationError, DateRangeMismatch, InvalidResponse, RequestRejected, VendorError
+from etl.errors import DateRangeMismatch, InvalidResponse, RequestRejected, VendorError
 from etl.extract.answer_evidence import is_smaller, listed_range
 from etl.extract.client import Client
 from etl.extract.completeness import (
@@ -133,8 +133,6 @@ class CsvSource:
         with self._lock:
             try:
                 return bool(self._download_export(DateRange(start, max(start, self._today)), start).stats.listed)
-            except AuthenticationError:
-                raise
             except VendorError:
                 return False
 
@@ -201,8 +199,6 @@ class CsvSource:
         """Whether an export with an earlier start date has more records: then no limit truncated this one."""
         try:
             wider_export = self._load_export(target, target.first - PADDING_BEFORE - WEEK)
-        except AuthenticationError:
-            raise
         except VendorError:
             return False
         is_truncated = self._answers.is_truncated(wider_export.stats, wider_export.requested)

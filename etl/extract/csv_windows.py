@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from typing import Final, NamedTuple, TypeVar
 
 from etl.date_ranges import DateRange
-from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
+from etl.errors import DateRangeMismatch, RequestRejected, VendorError
 from etl.extract.csv_source import CsvSource
 from etl.extract.source_days import SourceDays, empty_source_days, fetch_accepted_days
 
@@ -57,7 +57,7 @@ class CsvWindows:
 
         try:
             return fetch_accepted_days(window, fetch, self._probe)
-        except (AuthenticationError, RequestRejected, DateRangeMismatch):
+        except (RequestRejected, DateRangeMismatch):
             raise
         except VendorError as error:
             if self._failure is None or self._failure.latest_first_day == date.max:
@@ -65,8 +65,6 @@ class CsvWindows:
             failure = error.with_traceback(None)
         try:
             return fetch_accepted_days(window, fetch, self._probe, rejections=VendorError)
-        except AuthenticationError:
-            raise
         except VendorError:
             return empty_source_days(window, failure)
 
@@ -96,8 +94,6 @@ class CsvWindows:
         first, last = min(one.first for one in (window, *active_windows)), self._last_day(window)
         try:
             return self._call(first, lambda: self._csv.fetch(window, export_range=DateRange(first, last)))
-        except AuthenticationError:
-            raise
         except VendorError:
             if first == window.first:
                 raise
@@ -119,7 +115,7 @@ class CsvWindows:
                 raise self._failure.error.with_traceback(None)
             try:
                 return read()
-            except (AuthenticationError, RequestRejected):
+            except RequestRejected:
                 raise  # a later start date may be accepted
             except VendorError as error:
                 self._csv.retries = False  # a failure may depend on the days of the export

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import date
 
 from etl.date_ranges import ONE_DAY, DateRange
-from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
+from etl.errors import DateRangeMismatch, RequestRejected, VendorError
 from etl.extract.claims import VoidClaims
 from etl.extract.client import Client
 from etl.extract.completeness import describe_range, uncovered_days
@@ -93,8 +93,6 @@ class JsonRequests:
         """Request a window only for comparison; None if the request failed."""
         try:
             return self.send(window)
-        except AuthenticationError:
-            raise
         except VendorError:
             return None
 
@@ -117,8 +115,6 @@ class JsonRequests:
         try:
             with self.without_retries():
                 return bool(self._read_answer(DateRange(day, day + PADDING_AFTER), window).days[day])
-        except AuthenticationError:
-            raise
         except VendorError:
             return False
 
@@ -127,8 +123,6 @@ class JsonRequests:
         window = DateRange(day, day)
         try:
             self._read_answer(window, window)
-        except AuthenticationError:
-            raise
         except RequestRejected as error:
             return str(error)
         except VendorError:
@@ -155,8 +149,6 @@ class JsonRequests:
         """
         try:
             return self._read_answer(request, target)
-        except AuthenticationError:
-            raise
         except (RequestRejected, DateRangeMismatch, failures):
             return None
 

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import Final
 
 from etl.date_ranges import ONE_DAY, DateRange, bisect
-from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
+from etl.errors import DateRangeMismatch, RequestRejected, VendorError
 from etl.extract.answer_evidence import MAX_MARGIN, MIN_LIMIT, is_smaller, listed_range
 from etl.extract.client import MAX_NEWEST_RECORDS
 from etl.extract.completeness import (
@@ -101,7 +101,7 @@ class JsonSource:
     def _fetch(self, window: DateRange) -> SourceDays:
         try:
             parts = list(self._fetch_complete(window))
-        except (AuthenticationError, RequestRejected, DateRangeMismatch):
+        except (RequestRejected, DateRangeMismatch):
             raise
         except VendorError as error:
             parts = self._fetch_around_failure(window, error.with_traceback(None))
@@ -145,8 +145,6 @@ class JsonSource:
         for half in bisect(window):
             try:
                 parts += self._fetch_complete(half)
-            except AuthenticationError:
-                raise
             except (RequestRejected, DateRangeMismatch) as rejection:
                 parts.append(empty_source_days(half, rejection))
             except VendorError as failure:

@@ -9,7 +9,7 @@ from datetime import date
 from typing import Final
 
 from etl.date_ranges import DateRange
-from etl.errors import AuthenticationError, VendorError
+from etl.errors import VendorError
 from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import NewestRecords
 from etl.model import Feed, FeedReader, Record
@@ -64,8 +64,6 @@ class NewestSource:
 
         try:
             return self._client.get_newest_records(MAX_NEWEST_RECORDS, read)
-        except AuthenticationError:
-            raise
         except VendorError as error:
             log.info("the newest records are unavailable (%s)", error)
             return None

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from etl.date_ranges import ONE_DAY, DateRange, split_into_windows
-from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
+from etl.errors import DateRangeMismatch, RequestRejected, SourceUnavailable, VendorError
 from etl.extract.client import Client
 from etl.extract.completeness import NewestRecords
 from etl.extract.cross_check import CrossCheck
@@ -131,7 +131,7 @@ class Source:
         if self._json_failure is None:
             try:
                 return self._json.days_with_records(window)
-            except (AuthenticationError, DateRangeMismatch):
+            except DateRangeMismatch:
                 raise
             except RequestRejected as error:
                 if self._json_accepts_today():
@@ -146,8 +146,6 @@ class Source:
         if self._accepts_today is None:
             try:
                 self._json.days_with_records(DateRange(self.today, self.today))
-            except AuthenticationError:
-                raise
             except VendorError as error:
                 self._accepts_today = not isinstance(error, RequestRejected)
             else:
@@ -172,8 +170,6 @@ class Source:
             return self._to_window_data(
                 window, self._drop_outdated(window, self._short.fetch_refused(window, csv_days))
             )
-        except AuthenticationError:
-            raise
         except VendorError as error:
             both_failed_alike = str(json_result) == str(error)
             message = f"JSON and CSV: {error}" if both_failed_alike else f"JSON: {json_result}; CSV: {error}"
@@ -203,8 +199,6 @@ class Source:
                 request(window)
             except RequestRejected:
                 continue
-            except AuthenticationError:
-                raise
             except VendorError:
                 pass
             return True
@@ -216,8 +210,6 @@ class Source:
             return self._json_failure
         try:
             return self._json.fetch(window)
-        except AuthenticationError:
-            raise
         except (DateRangeMismatch, RequestRejected) as error:
             return error.with_traceback(None)  # JSON may serve other days
         except VendorError as error:
@@ -276,8 +268,6 @@ class Source:
     def _refetch(self, window: DateRange) -> SourceDays:
         try:
             return self._json.fetch(window)
-        except AuthenticationError:
-            raise
         except VendorError as error:
             return empty_source_days(window, error)
 
@@ -316,8 +306,6 @@ class Source:
         """Compare JSON's days with the export, and replace those that are unresolved or have fewer records."""
         try:
             csv_days = self._fetch_csv_unless_confirmed(window, json_days, to_check)
-        except AuthenticationError:
-            raise
         except VendorError as error:
             # It is usual for today to be empty or incomplete, but not for a past day.
             level = logging.WARNING if min(to_check) < self.today else logging.INFO

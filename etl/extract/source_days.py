@@ -9,7 +9,7 @@ from datetime import date
 from typing import TypeVar
 
 from etl.date_ranges import DateRange, bisect
-from etl.errors import AuthenticationError, DateRangeMismatch, RequestRejected, VendorError
+from etl.errors import DateRangeMismatch, RequestRejected, VendorError
 from etl.model import DayRecords, Feed, ReadStats, Record, RejectedRecord
 from etl.zones import merge_folds
 
@@ -110,7 +110,7 @@ def fetch_accepted_days(
         window: The target days.
         fetch: Fetches a range of days.
         probe: Sends a request for a single day.
-        rejections: The errors after which later days are tried; AuthenticationError never is one.
+        rejections: The errors after which later days are tried.
 
     Raises:
         RequestRejected: The vendor rejects every request for these days.
@@ -118,8 +118,6 @@ def fetch_accepted_days(
     """
     try:
         return fetch(window)
-    except AuthenticationError:
-        raise
     except rejections:
         if len(window) == 1:
             raise
@@ -128,8 +126,6 @@ def fetch_accepted_days(
     later = fetch_accepted_days(last, fetch, probe, rejections)
     try:
         earlier = fetch_accepted_days(first, fetch, probe, rejections)
-    except AuthenticationError:
-        raise
     except rejections as error:
         earlier = empty_source_days(first, error)
     return combine(window, (earlier, later))

@@ -24,7 +24,7 @@ import msgspec
 import requests
 import urllib3
 
-from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, VendorError
+from etl.errors import AuthenticationError, BillingError, InvalidResponse, RequestRejected, RetryableError
 from etl.extract.connection_errors import RETRY_STATUSES, SettingNames, exception_chain, to_vendor_error
 from etl.extract.deadline import DeadlineSession
 from etl.extract.json_parser import error_reason
@@ -133,7 +133,7 @@ class Transport:
         try:
             self._request(method, action, sink, body)
             outcome = f"HTTP {requests.codes.ok}"
-        except VendorError as error:
+        except BillingError as error:
             outcome = str(error)
             raise
         finally:
@@ -141,10 +141,10 @@ class Transport:
             log.debug("%s: %s, %d bytes, %.3f s", call, outcome, sink.tell() - size, time.monotonic() - started)
 
     def _request(self, method: str, action: str, sink: IO[bytes], body: dict[str, str] | None) -> None:
-        failure: VendorError
+        failure: BillingError
         try:
             self._send(method, action, sink, body)
-        except VendorError as error:
+        except BillingError as error:
             failure = error
         except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as error:
             if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
@@ -187,7 +187,7 @@ class Transport:
             self._sessions.append(session)
         return session
 
-    def _error_for_status(self, response: requests.Response) -> VendorError:
+    def _error_for_status(self, response: requests.Response) -> BillingError:
         status = response.status_code
         if status in {401, 403}:
             source = f"; it comes from {self._token_source}" if self._token_source else ""

@@ -20,7 +20,7 @@ from etl.db.errors import translate_errors
 from etl.db.migrate import require_schema, schema_revision
 from etl.db.records import read_seconds
 from etl.db.run_store import find_account, read_position
-from etl.errors import AuthenticationError, SourceUnavailable, UnknownRecordError, VendorError
+from etl.errors import SourceUnavailable, UnknownRecordError, VendorError
 from etl.extract.client import Client
 from etl.load.diff import fill_missing_fields
 from etl.load.erased import apply_erasures
@@ -171,8 +171,6 @@ def read_recent(settings: Settings, count: int, *, redact: Callable[[str], str])
     try:
         with open_client(settings, redact) as client:
             newest = fetch_newest(client, count, build_reader(settings))
-    except AuthenticationError:
-        raise
     except VendorError as error:
         raise SourceUnavailable(f"the newest records cannot be fetched: {error}") from None
     return compare_newest(engine, account, newest, count)
@@ -214,7 +212,7 @@ def read_authorisation(settings: Settings, record_id: str, *, redact: Callable[[
     try:
         with open_client(settings, redact) as client:
             fields = client.get_status(record_id)
-    except (AuthenticationError, UnknownRecordError):
+    except UnknownRecordError:
         raise
     except VendorError as error:
         raise SourceUnavailable(f"the authorisation cannot be fetched: {error}") from None

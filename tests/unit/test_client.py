@@ -16,6 +16,7 @@ import pytest
 from etl.date_ranges import DateRange
 from etl.errors import (
     AuthenticationError,
+    BillingError,
     Interrupted,
     InvalidResponse,
     RequestRejected,
@@ -242,7 +243,7 @@ def test_the_number_of_attempts_is_limited_by_the_setting(vendor, fault, attempt
 )
 def test_permanent_faults_are_not_retried(vendor, fault, kind):
     vendor.faults.add(**fault)
-    with client_of(vendor) as client, pytest.raises(VendorError) as refused:
+    with client_of(vendor) as client, pytest.raises(BillingError) as refused:
         client.get_records(ASKED, read_rows)
     assert type(refused.value) is kind
     assert len(vendor.requests) == 1
@@ -353,7 +354,7 @@ def test_errors_and_logs_contain_neither_token_nor_phone(vendor, caplog, call, f
     with caplog.at_level(logging.DEBUG, "etl"), client_of(vendor, attempts=2, timeout=0.1) as client:
         try:
             getattr(client, call)(*arguments)
-        except VendorError as error:
+        except BillingError as error:
             output = text_of(error)
     output += "\n".join(f"{record.getMessage()} {record.args}" for record in caplog.records if "etl" in record.name)
     assert TOKEN not in output

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.errors import AuthenticationError, InvalidResponse, RequestRejected, RetryableError, VendorError
+from etl.errors import AuthenticationError, BillingError, InvalidResponse, RequestRejected, RetryableError
 from etl.extract.csv_parser import parse_csv
 from etl.extract.json_parser import parse_envelope
 from etl.extract.transport import RequestLimits, Transport, parse_retry_after
@@ -59,8 +59,8 @@ def ask(transport: Transport) -> bytes:
     return sink.getvalue()
 
 
-def failure(transport: Transport) -> VendorError:
-    with pytest.raises(VendorError) as refused:
+def failure(transport: Transport) -> BillingError:
+    with pytest.raises(BillingError) as refused:
         ask(transport)
     return refused.value
 
