@@ -159,21 +159,13 @@ class JsonSource:
     def _drop_truncated(self, result: SourceDays) -> SourceDays:
         """Open the unproven days whose answer has the same size as a later one: a limit truncated both."""
         unproven = {day: stats for day, stats in result.unproven.items() if day in result.days}
-        truncated = {
-            day: stats
-            for day, stats in unproven.items()
-            if stats is not None and self._answers.count_similar(stats) > 1
+        for day, stats in unproven.items():
+            if stats is not None and self._answers.count_similar(stats) > 1:
+                result = result.opened([day], _truncated(stats.listed))
+        still_unproven = {
+            day: stats for day, stats in unproven.items() if day in result.days and self._is_new(day, result)
         }
-        return replace(
-            result,
-            days={day: records for day, records in result.days.items() if day not in truncated},
-            unresolved=result.unresolved | {day: _truncated(stats.listed) for day, stats in truncated.items()},
-            incomplete_days=result.incomplete_days - truncated.keys(),
-            unproven={
-                day: stats for day, stats in unproven.items() if day not in truncated and self._is_new(day, result)
-            },
-            seen_records=result.seen_records | {day: result.days[day] for day in truncated},
-        )
+        return replace(result, unproven=still_unproven)
 
     def _is_new(self, day: date, result: SourceDays) -> bool:
         return self._complete.get(day) != len(result.days[day])

@@ -295,12 +295,7 @@ class Source:
         if outdated:
             self._evidence.newest.refresh()
             outdated &= self._days_lacking_newest(window, days)
-        reason = "records that get_billing_record lists are missing"
-        return replace(
-            days,
-            days={day: records for day, records in days.days.items() if day not in outdated},
-            unresolved=days.unresolved | dict.fromkeys(outdated, reason),
-        )
+        return days.opened(outdated, "records that get_billing_record lists are missing")
 
     def _cross_check(self, window: DateRange, json_days: SourceDays, to_check: frozenset[date]) -> SourceDays:
         """Compare JSON's days with the export, and replace those that are unresolved or have fewer records."""
@@ -336,19 +331,16 @@ class Source:
             log.warning("%s stays open: %s", open_range, days.unresolved[open_range.first])
         return WindowData(
             window,
-            days.requested,
-            days.days,
-            days.rejected,
-            days.incomplete_days,
-            days.unresolved,
-            self._largest_answers(),
-            days.folds,
-            days.refused,
-            days.failed,
+            requested=days.requested,
+            days=days.days,
+            rejected=days.rejected,
+            incomplete_days=days.incomplete_days,
+            unresolved_days=days.unresolved,
+            largest={"json": self._evidence.json.largest, "csv": self._evidence.csv.largest},
+            folds=days.folds,
+            refused=days.refused,
+            failed=days.failed,
         )
-
-    def _largest_answers(self) -> dict[str, int]:
-        return {"json": self._evidence.json.largest, "csv": self._evidence.csv.largest}
 
     def _disable_json(self, error: VendorError) -> VendorError:
         self._json_failure = error.with_traceback(None)  # its frames hold the window

@@ -132,40 +132,25 @@ def fetch_accepted_days(
 
 
 def combine(window: DateRange, parts: Iterable[SourceDays]) -> SourceDays:
-    """Combine the results for parts of a window."""
-    days: dict[date, DayRecords] = {}
-    rejected: dict[RejectedRecord, None] = {}
-    open_days: dict[date, str] = {}
-    incomplete_days: set[date] = set()
-    unproven: dict[date, ReadStats | None] = {}
-    seen_records: dict[date, DayRecords] = {}
-    refused: set[date] = set()
-    failed: set[date] = set()
-    folds: list[tuple[Record, int]] = []
-    first, last = window.first, window.last
-    for part in parts:
-        days |= part.days
-        rejected |= dict.fromkeys(part.rejected)
-        open_days |= part.unresolved
-        incomplete_days |= part.incomplete_days
-        unproven |= part.unproven
-        seen_records |= part.seen_records
-        refused |= part.refused
-        failed |= part.failed
-        folds += part.folds.items()
-        first, last = min(first, part.requested.first), max(last, part.requested.last)
+    """Combine the results for parts of a window; of a day that several parts have, the last one counts."""
+    parts = list(parts)
+    requests = [window, *(part.requested for part in parts)]
     return SourceDays(
-        DateRange(first, last),
-        days,
-        tuple(rejected),
-        open_days,
-        frozenset(incomplete_days),
-        unproven,
-        seen_records,
-        merge_folds(folds),
-        frozenset(refused),
-        frozenset(failed),
+        DateRange(min(request.first for request in requests), max(request.last for request in requests)),
+        days=_merge(part.days for part in parts),
+        rejected=tuple(dict.fromkeys(item for part in parts for item in part.rejected)),
+        unresolved=_merge(part.unresolved for part in parts),
+        incomplete_days=frozenset[date]().union(*(part.incomplete_days for part in parts)),
+        unproven=_merge(part.unproven for part in parts),
+        seen_records=_merge(part.seen_records for part in parts),
+        folds=merge_folds(pair for part in parts for pair in part.folds.items()),
+        refused=frozenset[date]().union(*(part.refused for part in parts)),
+        failed=frozenset[date]().union(*(part.failed for part in parts)),
     )
+
+
+def _merge(mappings: Iterable[Mapping[date, T]]) -> dict[date, T]:
+    return {day: value for mapping in mappings for day, value in mapping.items()}
 
 
 def log_unknown_fields(feed: Feed) -> None:
