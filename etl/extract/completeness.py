@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final, TypeAlias
 
@@ -256,7 +256,7 @@ def is_likely_limit(listed: int) -> bool:
 
 
 def possibly_incomplete_days(
-    days: Iterable[date], requested: DateRange, stats: ReadStats, *, margin: int
+    days: Iterable[date], requested: DateRange, stats: ReadStats, *, margin: timedelta
 ) -> frozenset[date]:
     """The days that a request may not have covered in full, under the least favourable meaning of its end date.
 
@@ -264,10 +264,10 @@ def possibly_incomplete_days(
         days: The target days.
         requested: The dates of the request.
         stats: Statistics of its answer: a record after a day shows that the request covered the day.
-        margin: Days after a day that a request must include to cover it for certain.
+        margin: Time after a day that a request must include to cover it for certain.
     """
     latest = (stats.latest or "")[:10]
-    return frozenset(day for day in days if (requested.last - day).days < margin and latest <= day.isoformat())
+    return frozenset(day for day in days if requested.last - day < margin and latest <= day.isoformat())
 
 
 def days_begun_late(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 
 from etl.date_ranges import DateRange
 from etl.extract.completeness import (
@@ -25,13 +25,22 @@ class JsonAnswer:
     """One JSON answer: the requested dates, its statistics and the records of the target days.
 
     Attributes:
-        margin: Days after a day that the request must include to cover it for certain.
+        margin: Time after a day that the request must include to cover it for certain.
     """
 
     requested: DateRange
     stats: ReadStats
     days: dict[date, DayRecords]
-    margin: int = PADDING_AFTER.days
+    margin: timedelta = PADDING_AFTER
+
+    def incomplete_days(self) -> frozenset[date]:
+        """The target days that the request may not have covered in full."""
+        return possibly_incomplete_days(self.days, self.requested, self.stats, margin=self.margin)
+
+    def covered_days(self) -> dict[date, DayRecords]:
+        """The target days that the request covered in full."""
+        incomplete_days = self.incomplete_days()
+        return {day: records for day, records in self.days.items() if day not in incomplete_days}
 
     def to_source_days(self) -> SourceDays:
         """Convert a complete answer."""
@@ -41,7 +50,7 @@ class JsonAnswer:
             day: f"{describe_range(self.stats)} in place of {self.requested}" for day in uncovered
         }
         days = {day: records for day, records in self.days.items() if day not in open_days}
-        incomplete_days = possibly_incomplete_days(days, self.requested, self.stats, margin=self.margin)
+        incomplete_days = self.incomplete_days().intersection(days)
         unproven = dict.fromkeys(days_without_padding(days, self.requested.first))
         folds = dict(self.stats.folds)
         return SourceDays(self.requested, days, self.stats.rejected, open_days, incomplete_days, unproven, folds=folds)

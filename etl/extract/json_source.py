@@ -19,7 +19,6 @@ from etl.extract.completeness import (
     is_in_order,
     is_likely_limit,
     is_of_one_day,
-    possibly_incomplete_days,
 )
 from etl.extract.json_answer import JsonAnswer
 from etl.extract.json_requests import JsonRequests
@@ -27,7 +26,6 @@ from etl.extract.padding import PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.short_requests import ShortRequests
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
-from etl.model import DayRecords
 
 WEEK: Final = timedelta(days=7)
 """Extra days of a wider request if one extra day does not enlarge the answer: accounts have a weekly rhythm."""
@@ -209,7 +207,7 @@ class JsonSource:
         if stats.earliest is None or (answers.prove_complete(stats) and not self._may_vary(answer, target)):
             return True
         suggests_limit = answers.suggest_limit(stats.listed)
-        covered = self._covered_days(answer)
+        covered = answer.covered_days()
         new_days = {day: records for day, records in covered.items() if self._complete.get(day) != len(records)}
         if not new_days and covered.keys() == answer.days.keys() and not suggests_limit:
             return True
@@ -249,7 +247,7 @@ class JsonSource:
         before, after = has_records_around(stats, target)
         is_recent = target.last + WEEK >= self._today
         if before and not after and is_recent and (newest := self._get_newest()) is not None:
-            after = newest.reach(target.last, answer.days) and newest.are_contained_in(self._covered_days(answer))
+            after = newest.reach(target.last, answer.days) and newest.are_contained_in(answer.covered_days())
         earliest, latest = listed_range(stats)
         edges = []
         if not before:
@@ -257,11 +255,6 @@ class JsonSource:
         if not after:
             edges.append(DateRange(max(min(latest, target.last), target.first), target.last))
         return edges
-
-    def _covered_days(self, answer: JsonAnswer) -> dict[date, DayRecords]:
-        """The days of an answer that its request covered for certain."""
-        incomplete_days = possibly_incomplete_days(answer.days, answer.requested, answer.stats, margin=answer.margin)
-        return {day: records for day, records in answer.days.items() if day not in incomplete_days}
 
     def _edge_agrees(self, answer: JsonAnswer, edge: DateRange) -> bool | None:
         """Whether a request for the outermost days lists as many records; None if its answer may be truncated too."""
@@ -315,7 +308,7 @@ class JsonSource:
     def _lacks_newest(self, answer: JsonAnswer) -> bool:
         """Whether an answer lacks some of the account's newest records: a limit truncated it."""
         newest = self._get_newest()
-        return newest is not None and not newest.are_contained_in(self._covered_days(answer))
+        return newest is not None and not newest.are_contained_in(answer.covered_days())
 
     def _resolve_single_day(self, answer: JsonAnswer, day: date) -> SourceDays:
         """Resolve a day whose padded request has an answer that may be truncated."""
@@ -341,7 +334,7 @@ class JsonSource:
         if not is_of_one_day(stats) or self._answers.count_similar(stats) > 1 or self._answers.is_limit(stats.listed):
             return False
         if (newest := self._get_newest()) is not None:
-            days = self._covered_days(answer)
+            days = answer.covered_days()
             if not newest.are_contained_in(days):
                 return False
             if newest.match_exactly(days, stats.rejected):

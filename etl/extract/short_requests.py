@@ -38,20 +38,11 @@ class ShortRequests:
         Requests for two days cover together what the padded request does. Requests for one day have records only if the
         end date is inclusive, and then cover the day and its neighbours, whatever the time zone.
         """
-        starts_around = [day - ONE_DAY, day, day + ONE_DAY]
-        for length in (ONE_DAY, timedelta(0)):
-            starts = filter(self._requests.is_accepted_start, starts_around)
-            requests = [DateRange(first, self._requests.clamp_end_date(first + length)) for first in starts]
-            answers = []
-            for request in requests:
-                answer = self._requests.try_send(request, DateRange(day, day), failures=VendorError)
-                if answer is None or not self._answers.prove_complete(answer.stats):
-                    break
-                answers.append(answer)
-            else:
-                if answers and (length or any(answer.stats.listed for answer in answers)):
-                    merged = merge_answers(day, answers)
-                    return merged if length else replace(merged, margin=ONE_DAY.days)
+        if answers := self._send(day, ONE_DAY):
+            return merge_answers(day, answers)
+        answers = self._send(day, timedelta(0))
+        if any(answer.stats.listed for answer in answers):
+            return replace(merge_answers(day, answers), margin=ONE_DAY)
         return None
 
     def fetch_listed(self, day: date) -> SourceDays | None:
@@ -86,3 +77,23 @@ class ShortRequests:
             self._past_rejection = self._requests.rejection_of(day - YEAR)
         past = self._past_rejection
         return past is not None and _DIGITS.sub("", past) == _DIGITS.sub("", rejection)
+
+    def _send(self, day: date, length: timedelta) -> list[JsonAnswer]:
+        """Request the dates from the day before, from the day and from the day after on.
+
+        Args:
+            day: The target day.
+            length: From the first to the last date of each request.
+
+        Returns:
+            No answers if one of them is missing or may be truncated.
+        """
+        starts = filter(self._requests.is_accepted_start, (day - ONE_DAY, day, day + ONE_DAY))
+        requests = [DateRange(first, self._requests.clamp_end_date(first + length)) for first in starts]
+        answers: list[JsonAnswer] = []
+        for request in requests:
+            answer = self._requests.try_send(request, DateRange(day, day), failures=VendorError)
+            if answer is None or not self._answers.prove_complete(answer.stats):
+                return []
+            answers.append(answer)
+        return answers
