@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 ONE_DAY = timedelta(days=1)
+WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ class DateRange:
     def days(self) -> list[date]:
         """The days of the range, in order."""
         return [self.first + timedelta(n) for n in range(len(self))]
+
+
+ALL_DATES = DateRange(date.min, date.max)
 
 
 def next_month(day: date) -> date:

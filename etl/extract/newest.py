@@ -5,16 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from datetime import date
-from typing import Final
 
-from etl.date_ranges import DateRange
+from etl.date_ranges import ALL_DATES
 from etl.errors import VendorError
 from etl.extract.client import MAX_NEWEST_RECORDS, Client
 from etl.extract.completeness import NewestRecords
 from etl.model import Feed, FeedReader, Record
-
-ALL_DATES: Final = DateRange(date.min, date.max)
 
 log = logging.getLogger(__name__)
 

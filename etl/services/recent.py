@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from etl.changes import StoredRow
 from etl.config.schema import Settings
-from etl.date_ranges import DateRange
+from etl.date_ranges import ALL_DATES
 from etl.db.bindings import Binding, require_binding
 from etl.db.engine import database_exists, read_connection
 from etl.db.errors import translate_errors
@@ -33,7 +33,6 @@ from etl.transform.reader import read_feed
 from etl.transform.snapshots import sort_records
 from etl.transform.unreadable import payload_json
 
-ANY_DAY: Final = DateRange(date.min, date.max)
 STATUS_FIELDS: Final = ("created_at", "phone", "status", "status_info", "price")
 """Fields of an authorisation, in the order of the output."""
 
@@ -136,7 +135,7 @@ def fetch_newest(client: Client, count: int, read: FeedReader) -> VendorRecords:
 
     def read_newest(feed: Feed) -> VendorRecords:
         records: list[Record] = []
-        survey = read(feed, ANY_DAY, records.extend)
+        survey = read(feed, ALL_DATES, records.extend)
         return VendorRecords(tuple(records), survey.rejected, ATTRIBUTES - feed.fields)
 
     return client.get_newest_records(count, read_newest)
@@ -231,7 +230,7 @@ def read_status(fields: dict[str, Any], record_id: str, zone: tzinfo, policy: Ph
     raw = raw_record(**{name: fields[name] for name in STATUS_FIELDS if name in fields}, code_auth="")
     records: list[Record] = []
     read = policy.wrap_reader(lambda feed, window, keep: read_feed(feed, window, zone, keep))
-    read(Feed(rows=[raw]), ANY_DAY, records.extend)
+    read(Feed(rows=[raw]), ALL_DATES, records.extend)
     values: dict[str, Any]
     if records:
         values = records[0]._asdict() | {"created_at": datetime.fromisoformat(records[0].created_at)}
