@@ -271,9 +271,9 @@ def possibly_incomplete_days(
 
 
 def days_begun_late(
-    first: date, days: Mapping[date, DayRecords], requested: date, stats: ReadStats, known: Mapping[date, int]
+    first: date, days: Mapping[date, DayRecords], requested: date, stats: ReadStats, complete_counts: Mapping[date, int]
 ) -> frozenset[date]:
-    """The days at the start of an answer with fewer records than are known, if it lacks those of the days before, too.
+    """The days at the start of an answer with fewer records than before, if it lacks those of the days before, too.
 
     The vendor may serve only the last days or hours, or truncate the answer, so that it begins in the middle of a day
     (assumed).
@@ -283,15 +283,17 @@ def days_begun_late(
         days: Target days of the answer.
         requested: The first date of the request.
         stats: Statistics of the answer.
-        known: Number of records of each day that an earlier run found complete.
+        complete_counts: Number of records of each day that an earlier run found complete.
     """
     if stats.earliest is None or requested >= first:
         return frozenset()
     earliest, _ = listed_range(stats)
-    gone = sum(known.get(day, 0) for day in DateRange(requested, first - ONE_DAY).days())
+    gone = sum(complete_counts.get(day, 0) for day in DateRange(requested, first - ONE_DAY).days())
     if earliest < first or gone < MIN_GONE_RECORDS:
         return frozenset()
-    return frozenset(day for day, records in days.items() if day <= earliest and len(records) < known.get(day, 0))
+    return frozenset(
+        day for day, records in days.items() if day <= earliest and len(records) < complete_counts.get(day, 0)
+    )
 
 
 def days_without_padding(days: Iterable[date], start: date) -> frozenset[date]:

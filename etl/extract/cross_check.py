@@ -26,7 +26,7 @@ class CrossCheck:
 
     def __init__(self, evidence: RunEvidence, shows_empty: Callable[[date], bool]) -> None:
         self._today = evidence.today
-        self._complete = evidence.complete
+        self._is_new = evidence.is_new
         self._json_answers = evidence.json
         self._csv_answers = evidence.csv
         self._get_newest = evidence.get_newest
@@ -37,9 +37,7 @@ class CrossCheck:
     def new_empty_days(self, json_days: SourceDays) -> list[date]:
         """The past days that are empty and that no earlier run found empty."""
         return [
-            day
-            for day, records in json_days.days.items()
-            if not records and day < self._today and self._complete.get(day) != 0
+            day for day, records in json_days.days.items() if not records and day < self._today and self._is_new(day, 0)
         ]
 
     def days_to_check(self, json_days: SourceDays) -> frozenset[date]:

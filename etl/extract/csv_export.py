@@ -71,12 +71,12 @@ class OpenExport:
     parts: list[CompletePart] | None = None
     compared: list[CsvExport] = field(default_factory=list)
 
-    def source_days(self, window: DateRange, known: Mapping[date, int]) -> SourceDays:
+    def source_days(self, window: DateRange, complete_counts: Mapping[date, int]) -> SourceDays:
         """Return the complete days of a window, and the reasons against the others.
 
         Args:
             window: Days of the target.
-            known: Number of records of each day that an earlier run found complete.
+            complete_counts: Number of records of each day that an earlier run found complete.
 
         The start date of an export without padding, because the vendor rejects the day before it, is unproven: in
         another time zone, some of its records belong to the rejected day.
@@ -91,16 +91,16 @@ class OpenExport:
                 days |= part_days
                 stats_by_day |= dict.fromkeys(part_days, part.export.stats)
                 unproven |= dict.fromkeys(days_without_padding(part_days, part.export.requested.first))
-        # A limit that truncates the export's first day would have left fewer records than are known.
+        # A limit that truncates the export's first day would have left fewer records than it had when it was complete.
         if self.export.stats.earliest and (first := listed_range(self.export.stats)[0]) in window and first not in days:
             records = self.export.day(first)
-            if 0 < known.get(first, 0) <= len(records):
+            if 0 < complete_counts.get(first, 0) <= len(records):
                 days[first] = records
         # A day that was complete without records, and again shows none, needs no evidence: it stays as it is.
         days |= {
             day: records
             for day in window.days()
-            if day not in days and known.get(day) == 0 and not (records := self._most_records(day))
+            if day not in days and complete_counts.get(day) == 0 and not (records := self._most_records(day))
         }
         truncated = f"a CSV export of {self.export.stats.listed} records may be truncated"
         open_days = {day: truncated for day in window.days() if day not in days}
@@ -126,7 +126,7 @@ class OpenExport:
         )
         widest = min((self.export, *self.compared), key=lambda export: export.requested.first)
         return result.begun_late(
-            days_begun_late(self.target.first, complete_days, widest.requested.first, widest.stats, known)
+            days_begun_late(self.target.first, complete_days, widest.requested.first, widest.stats, complete_counts)
         )
 
     def _most_records(self, day: date) -> DayRecords:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import BinaryIO, Final
 
-from etl.date_ranges import ONE_DAY, DateRange
+from etl.date_ranges import ONE_DAY, WEEK, DateRange
 from etl.errors import DateRangeMismatch, InvalidResponse, RequestRejected, VendorError
 from etl.extract.answer_evidence import is_smaller, listed_range
 from etl.extract.client import Client
@@ -28,7 +28,6 @@ from etl.extract.completeness import (
     overlaps,
 )
 from etl.extract.csv_export import CompletePart, CsvExport, OpenExport, complete_parts, day_counts, last_listed_day
-from etl.extract.json_source import WEEK
 from etl.extract.padding import PADDING_BEFORE
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.source_days import SourceDays, log_unknown_fields
@@ -66,7 +65,7 @@ class CsvSource:
         self._answers = evidence.csv
         self._json_answers = evidence.json
         self._get_newest = evidence.get_newest
-        self._complete = evidence.complete
+        self._complete_counts = evidence.complete_counts
         self._current: OpenExport | None = None
         self._refused: tuple[date, str] | None = None
         self._downloaded: list[CsvExport] = []
@@ -88,7 +87,7 @@ class CsvSource:
                 self._determine_parts(open_export)
                 open_export.log_truncation()
             self._extend_start(open_export)
-            return open_export.source_days(window, self._complete)
+            return open_export.source_days(window, self._complete_counts)
 
     def confirm(self, counts: Mapping[date, int], *, export_range: DateRange) -> bool:
         """Whether the export has no more records of each day than the JSON answer.
@@ -113,7 +112,7 @@ class CsvSource:
             complete_days = (
                 open_export.export.days(open_export.target)
                 if open_export.parts is None
-                else open_export.source_days(open_export.target, self._complete).days
+                else open_export.source_days(open_export.target, self._complete_counts).days
             )
             if any(day not in complete_days or unreadable_days({day: complete_days[day]}, stats) for day in empty):
                 return False

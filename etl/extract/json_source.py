@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
 
-from etl.date_ranges import ONE_DAY, DateRange, bisect
+from etl.date_ranges import ONE_DAY, WEEK, DateRange, bisect
 from etl.errors import DateRangeMismatch, RequestRejected, VendorError
 from etl.extract.answer_evidence import MAX_MARGIN, MIN_LIMIT, is_smaller, listed_range
 from etl.extract.client import MAX_NEWEST_RECORDS
@@ -27,8 +27,6 @@ from etl.extract.run_evidence import RunEvidence
 from etl.extract.short_requests import ShortRequests
 from etl.extract.source_days import SourceDays, combine, empty_source_days, fetch_accepted_days
 
-WEEK: Final = timedelta(days=7)
-"""Extra days of a wider request if one extra day does not enlarge the answer: accounts have a weekly rhythm."""
 QUARTER: Final = timedelta(days=92)
 """Extra days before the target of the widest request: monthly activity is within a quarter."""
 CONTROL_DISTANCE: Final = timedelta(days=3)
@@ -56,7 +54,9 @@ class JsonSource:
         self._today = evidence.today
         self._answers = evidence.json
         self._get_newest = evidence.get_newest
-        self._complete = evidence.complete
+        self._complete_counts = evidence.complete_counts
+        self._is_new = evidence.is_new
+        self._is_recent = evidence.is_recent
 
     def fetch(self, window: DateRange) -> SourceDays:
         """Fetch the days of a window.
@@ -129,7 +129,7 @@ class JsonSource:
             after = [day for day in days if apart_from.last + CONTROL_DISTANCE < day <= self._today]
             return max(before, default=min(after, default=None))
 
-        known = nearest([day for day, count in self._complete.items() if count])
+        known = nearest([day for day, count in self._complete_counts.items() if count])
         if known is None and (newest := self._get_newest()) is not None:
             known = nearest(newest.days())
             if known is None and len(apart_from) > 1:  # a day of the window: the request for it is smaller
@@ -161,12 +161,11 @@ class JsonSource:
             if stats is not None and self._answers.count_similar(stats) > 1:
                 result = result.opened([day], _truncated(stats.listed))
         still_unproven = {
-            day: stats for day, stats in unproven.items() if day in result.days and self._is_new(day, result)
+            day: stats
+            for day, stats in unproven.items()
+            if day in result.days and self._is_new(day, len(result.days[day]))
         }
         return replace(result, unproven=still_unproven)
-
-    def _is_new(self, day: date, result: SourceDays) -> bool:
-        return self._complete.get(day) != len(result.days[day])
 
     def _fetch_complete(self, window: DateRange) -> Iterator[SourceDays]:
         """Yield results that are complete or leave days unresolved, from a request for the window or for its halves."""
@@ -189,7 +188,9 @@ class JsonSource:
     def _complete_result(self, answer: JsonAnswer) -> SourceDays:
         """Convert a complete answer; its last days are complete if it contains the newest records of the account."""
         result = answer.to_source_days()
-        late = days_begun_late(min(answer.days), result.days, answer.requested.first, answer.stats, self._complete)
+        late = days_begun_late(
+            min(answer.days), result.days, answer.requested.first, answer.stats, self._complete_counts
+        )
         result = result.begun_late(late)
         if not result.incomplete_days or (newest := self._get_newest()) is None:
             return result
@@ -208,7 +209,7 @@ class JsonSource:
             return True
         suggests_limit = answers.suggest_limit(stats.listed)
         covered = answer.covered_days()
-        new_days = {day: records for day, records in covered.items() if self._complete.get(day) != len(records)}
+        new_days = {day: records for day, records in covered.items() if self._is_new(day, len(records))}
         if not new_days and covered.keys() == answer.days.keys() and not suggests_limit:
             return True
         unproven: list[DateRange] | None = None
@@ -245,8 +246,7 @@ class JsonSource:
         """The outermost days of an ordered answer, at each end without evidence that it is complete."""
         stats = answer.stats
         before, after = has_records_around(stats, target)
-        is_recent = target.last + WEEK >= self._today
-        if before and not after and is_recent and (newest := self._get_newest()) is not None:
+        if before and not after and self._is_recent(target) and (newest := self._get_newest()) is not None:
             after = newest.reach(target.last, answer.days) and newest.are_contained_in(answer.covered_days())
         earliest, latest = listed_range(stats)
         edges = []
@@ -270,6 +270,7 @@ class JsonSource:
     def _wider_request_lists_more(self, answer: JsonAnswer, target: DateRange) -> bool:
         """Whether a wider request has a larger answer: then no limit truncated this one."""
         earlier = self._requests.earliest_start or date.min  # earlier start dates are rejected
+        # Accounts have a weekly rhythm: a week has more records where a day has not.
         week = DateRange(max(target.first - WEEK, earlier), max(target.last, min(target.last + WEEK, self._today)))
         quarter = DateRange(max(target.first - QUARTER, earlier), target.last)
         day = DateRange(max(target.first - ONE_DAY, earlier), target.last)

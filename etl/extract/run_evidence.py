@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
+from etl.date_ranges import WEEK, DateRange
 from etl.extract.answer_evidence import AnswerEvidence
 from etl.extract.client import Client
 from etl.extract.completeness import NewestRecords
@@ -19,15 +20,14 @@ class RunEvidence:
 
     Attributes:
         today: The current date in the vendor's wall clock.
-        complete: Number of records of each day that an earlier run found complete: an answer with the same number
-            needs no further evidence.
+        complete_counts: Number of records of each day that an earlier run found complete.
         json: Of the JSON answers of this run.
         csv: Of the CSV exports of this run.
         newest: Fetches the newest records of the account.
     """
 
     today: date
-    complete: Mapping[date, int]
+    complete_counts: Mapping[date, int]
     json: AnswerEvidence
     csv: AnswerEvidence
     newest: NewestSource
@@ -38,7 +38,7 @@ class RunEvidence:
         client: Client,
         read_feed: FeedReader,
         today: date,
-        complete: Mapping[date, int] | None = None,
+        complete_counts: Mapping[date, int] | None = None,
         largest: Mapping[str, int] | None = None,
     ) -> RunEvidence:
         """The evidence at the start of a run.
@@ -47,16 +47,24 @@ class RunEvidence:
             client: Requests the newest records.
             read_feed: Parses them.
             today: As the attribute.
-            complete: As the attribute.
+            complete_counts: As the attribute.
             largest: Records in the largest answer of earlier runs, by source.
         """
         most = largest or {}
         json, csv = (AnswerEvidence(today, most.get(name)) for name in ("json", "csv"))
-        return cls(today, complete or {}, json, csv, NewestSource(client, read_feed))
+        return cls(today, complete_counts or {}, json, csv, NewestSource(client, read_feed))
 
     def with_client(self, client: Client) -> RunEvidence:
         """The same evidence; newest records that are not fetched yet are requested by another client."""
         return replace(self, newest=self.newest.with_client(client))
+
+    def is_new(self, day: date, count: int) -> bool:
+        """Whether a day has another number of records than an earlier run found; the same needs no further evidence."""
+        return self.complete_counts.get(day) != count
+
+    def is_recent(self, window: DateRange) -> bool:
+        """Whether a window ends within the last week: the newest records may be of its days."""
+        return window.last >= self.today - WEEK
 
     def get_newest(self) -> NewestRecords | None:
         """The newest records of the account, or None if they are unavailable.
@@ -67,5 +75,5 @@ class RunEvidence:
             AuthenticationError: The vendor rejects the token.
         """
         newest = self.newest.get()
-        most = max(self.json.largest, self.csv.largest, sum(self.complete.values()))
+        most = max(self.json.largest, self.csv.largest, sum(self.complete_counts.values()))
         return replace(newest, requested=newest.listed) if newest is not None and newest.listed < most else newest

@@ -18,7 +18,7 @@ from etl.extract.cross_check import CrossCheck
 from etl.extract.csv_source import CsvSource
 from etl.extract.csv_windows import CsvWindows
 from etl.extract.json_requests import JsonRequests
-from etl.extract.json_source import WEEK, JsonSource
+from etl.extract.json_source import JsonSource
 from etl.extract.run_evidence import RunEvidence
 from etl.extract.short_requests import ShortRequests
 from etl.extract.source_days import SourceDays, combine, empty_source_days
@@ -283,7 +283,7 @@ class Source:
 
     def _newest_if_useful(self, window: DateRange, days: SourceDays) -> NewestRecords | None:
         """The newest records, if the window is recent or has a newly empty day; else None."""
-        is_useful = window.last >= self.today - WEEK or self._check.new_empty_days(days)
+        is_useful = self._evidence.is_recent(window) or self._check.new_empty_days(days)
         return self._evidence.get_newest() if is_useful else None
 
     def _drop_outdated(self, window: DateRange, days: SourceDays) -> SourceDays:
